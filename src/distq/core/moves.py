@@ -1,0 +1,96 @@
+"""The law of a task's life: which event takes it from which state to which.
+
+Rule 1: no other file assigns `task.state`. Rule 2: an event that a state does not list is refused and
+changes nothing. A *late* success (of a lease that has ended) is a success like any other as long as
+the task is not settled; a late failure or release never reaches this table: the delivery number stops it.
+
+    submit ──▶ READY ──lease──▶ LEASED ──succeed──▶ SUCCEEDED ──drop──▶ GONE
+                 ▲ ▲              │ │ │
+                 │ └──give back───┘ │ └──bury──▶ DEAD ──requeue──▶ READY
+                 │    or lose       │
+                 └──due── DELAYED ◀─┘ retry           cancel, expire: from any live state
+"""
+
+from typing import Final
+
+from distq.core.task import (
+    CANCELLED,
+    DEAD,
+    DELAYED,
+    EXPIRED,
+    GONE,
+    LEASED,
+    READY,
+    STATE_NAMES,
+    SUCCEEDED,
+    Task,
+)
+
+LEASE: Final = 0
+SUCCEED: Final = 1
+RETRY: Final = 2
+BURY: Final = 3
+GIVE_BACK: Final = 4
+LOSE: Final = 5
+DUE: Final = 6
+CANCEL: Final = 7
+EXPIRE: Final = 8
+REQUEUE: Final = 9
+DROP: Final = 10
+EVENT_NAMES: Final = (
+    "lease",
+    "succeed",
+    "retry",
+    "bury",
+    "give back",
+    "lose",
+    "due",
+    "cancel",
+    "expire",
+    "requeue",
+    "drop",
+)
+
+MOVES: Final[dict[tuple[int, int], int]] = {
+    (READY, LEASE): LEASED,
+    (LEASED, SUCCEED): SUCCEEDED,
+    (READY, SUCCEED): SUCCEEDED,  # late: its lease had ended, the work was done all the same
+    (DELAYED, SUCCEED): SUCCEEDED,  # late
+    (LEASED, RETRY): DELAYED,
+    (LEASED, BURY): DEAD,
+    (LEASED, GIVE_BACK): READY,
+    (LEASED, LOSE): READY,
+    (DELAYED, DUE): READY,
+    (READY, CANCEL): CANCELLED,
+    (DELAYED, CANCEL): CANCELLED,
+    (LEASED, CANCEL): CANCELLED,
+    (READY, EXPIRE): EXPIRED,
+    (DELAYED, EXPIRE): EXPIRED,
+    (DEAD, REQUEUE): READY,
+    (READY, DROP): GONE,  # a plain item that was read from a result queue
+    (SUCCEEDED, DROP): GONE,
+    (DEAD, DROP): GONE,
+    (CANCELLED, DROP): GONE,
+    (EXPIRED, DROP): GONE,
+}
+
+# The same table as lists, for the hot path: NEXT[event][state], -1 where the law says no.
+NEXT: Final = [
+    [MOVES.get((state, event), -1) for state in range(len(STATE_NAMES))] for event in range(len(EVENT_NAMES))
+]
+
+
+class IllegalMove(RuntimeError):
+    """The ledger tried a move that the table does not list: a defect of distq, never of a caller."""
+
+
+def move(task: Task, event: int) -> None:
+    """Take `task` where `event` leads and keep its queue's counts; raises IllegalMove and changes nothing."""
+    old = task.state
+    new = NEXT[event][old]
+    if new < 0:
+        raise IllegalMove(f"{EVENT_NAMES[event]} is not a move of a {STATE_NAMES[old]} task")
+    counts = task.envelope.queue.counts
+    counts[old] -= 1
+    counts[new] += 1
+    task.state = new

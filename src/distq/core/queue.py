@@ -1,0 +1,112 @@
+"""One queue: its ready tasks in order, and how many it has of each state."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from distq.core.task import DELAYED, LEASED, PRIORITIES, READY, STATE_NAMES, Task
+
+WORK: Final = "work"
+RESULT: Final = "result"
+"""Role of a plain queue whose `get` settles at once; taken from a work queue an item is leased."""
+
+
+class Lane:
+    """The ready tasks of one name: a deque for each priority, and a bit for each that is not empty."""
+
+    __slots__ = ("deques", "mask", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.deques: list[deque[Task]] = [deque() for _ in range(PRIORITIES)]
+        self.mask = 0
+
+    def push(self, task: Task) -> None:
+        """Add at the end of its priority."""
+        priority = task.envelope.priority
+        self.deques[priority].append(task)
+        self.mask |= 1 << priority
+
+    def push_front(self, task: Task) -> None:
+        """Add before all others of its priority: it was first in line once already."""
+        priority = task.envelope.priority
+        self.deques[priority].appendleft(task)
+        self.mask |= 1 << priority
+
+    def head(self) -> Task | None:
+        """The next ready task, which stays; entries that were cancelled or settled meanwhile are dropped here."""
+        while self.mask:
+            priority = self.mask.bit_length() - 1
+            line = self.deques[priority]
+            while line:
+                task = line[0]
+                if task.state == READY:
+                    return task
+                line.popleft()
+            self.mask &= ~(1 << priority)
+        return None
+
+    def pop(self) -> None:
+        """Take away what `head` just returned."""
+        self.deques[self.mask.bit_length() - 1].popleft()
+
+
+class Queue:
+    """A named queue. `capacity` bounds its live tasks; `counts` is by state."""
+
+    __slots__ = ("capacity", "counts", "done", "gets", "lanes", "name", "reserved", "role")
+
+    def __init__(self, name: str, capacity: int, role: str = WORK) -> None:
+        self.name = name
+        self.capacity = capacity
+        self.role = role
+        self.counts = [0] * len(STATE_NAMES)
+        self.lanes: dict[str, Lane] = {}
+        self.reserved = 0
+        """Tasks decided in the present cycle and not yet applied."""
+        self.gets = 0
+        """Plain items ever taken, and ..."""
+        self.done = 0
+        """... how many `task_done` calls answered them, as `queue.Queue` counts."""
+
+    @property
+    def live(self) -> int:
+        """Tasks that are ready, delayed or leased."""
+        counts = self.counts
+        return counts[READY] + counts[DELAYED] + counts[LEASED]
+
+    @property
+    def room(self) -> int:
+        """How many more tasks it takes."""
+        return self.capacity - self.live - self.reserved
+
+    def lane(self, name: str) -> Lane:
+        """The lane of `name`, made at first use."""
+        lane = self.lanes.get(name)
+        if lane is None:
+            lane = self.lanes[name] = Lane(name)
+        return lane
+
+    def next_ready(self, wanted: Callable[[str], bool]) -> Task | None:
+        """Take the ready task that is first in line (by priority, then by age) among names that are `wanted`."""
+        best: Task | None = None
+        best_lane: Lane | None = None
+        for lane in self.lanes.values():
+            if lane.mask and wanted(lane.name):
+                task = lane.head()
+                if task is not None and (best is None or _goes_before(task, best)):
+                    best, best_lane = task, lane
+        if best_lane is not None:
+            best_lane.pop()
+        return best
+
+    def oldest_submitted_at(self) -> float | None:
+        """When the task that is first in line was submitted, None if none is ready."""
+        heads = [task.submitted_at for lane in self.lanes.values() if (task := lane.head()) is not None]
+        return min(heads, default=None)
+
+
+def _goes_before(task: Task, other: Task) -> bool:
+    if task.envelope.priority != other.envelope.priority:
+        return task.envelope.priority > other.envelope.priority
+    return task.id < other.id

@@ -1,0 +1,166 @@
+"""The nouns of the ledger: a task, its envelope, who holds it.
+
+Tasks are many (millions), so they are slots and numbers; what tasks have in common (queue, name, options)
+is one shared `Envelope`. State, event and outcome are plain integers on the hot path: an `IntEnum` hashes
+and compares in Python code, several times slower.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from distq.core.queue import Queue
+    from distq.core.tally import Tally
+
+READY: Final = 0
+DELAYED: Final = 1
+LEASED: Final = 2
+SUCCEEDED: Final = 3
+DEAD: Final = 4
+CANCELLED: Final = 5
+EXPIRED: Final = 6
+GONE: Final = 7
+STATE_NAMES: Final = ("ready", "delayed", "leased", "succeeded", "dead", "cancelled", "expired", "gone")
+LIVE_STATES: Final = (READY, DELAYED, LEASED)
+
+PLAIN: Final = "plain"
+"""Kind (and task name) of what a standard-library program puts on a queue."""
+TASK: Final = "task"
+"""Kind of a task that names a Python function."""
+
+PRIORITIES: Final = 10
+PRIORITY_DEFAULT: Final = 5
+
+
+class Outcome:
+    """How an executor answers a lease, as it stands on the wire."""
+
+    SUCCESS: Final = 0
+    FAILURE: Final = 1
+    RELEASED: Final = 2
+    """Handed back unstarted: costs no attempt and no delivery."""
+
+
+class Envelope:
+    """What tasks of one kind share: where they go, what they are called, how they are tried."""
+
+    __slots__ = (
+        "kind",
+        "max_deliveries",
+        "name",
+        "packed",
+        "priority",
+        "queue",
+        "result_ttl_s",
+        "retries",
+        "tally",
+        "time_limit_s",
+    )
+
+    def __init__(
+        self,
+        queue: Queue,
+        name: str,
+        kind: str,
+        tally: Tally,
+        *,
+        priority: int,
+        retries: int,
+        max_deliveries: int,
+        result_ttl_s: float,
+        time_limit_s: float | None,
+    ) -> None:
+        self.queue = queue
+        self.name = name
+        self.kind = kind
+        self.tally = tally
+        self.priority = priority
+        self.retries = retries
+        self.max_deliveries = max_deliveries
+        self.result_ttl_s = result_ttl_s
+        self.time_limit_s = time_limit_s
+        self.packed = b""
+        """The envelope's part of a stored head; set once by `head.pack_envelope`."""
+
+
+class Holder:
+    """Who may hold leases: one executor of a worker, or one connection of a standard-library program."""
+
+    __slots__ = ("held", "label", "worker")
+
+    def __init__(self, label: str, worker: object | None = None) -> None:
+        self.label = label
+        self.worker = worker
+        self.held: dict[int, Task] = {}
+
+
+class Owner:
+    """Who wants to hear of a task's end: one client session."""
+
+    __slots__ = ("outbox",)
+
+    def __init__(self) -> None:
+        self.outbox: list[Task] = []
+
+
+class Task:
+    """One task, from submit to the end of its result's TTL. Times are seconds of the master's clock."""
+
+    __slots__ = (
+        "body",
+        "causes",
+        "delivery",
+        "due_at",
+        "envelope",
+        "failures",
+        "holder",
+        "id",
+        "leased_at",
+        "lost",
+        "owner",
+        "since",
+        "state",
+        "submitted_at",
+    )
+
+    def __init__(
+        self, key: int, envelope: Envelope, body: bytes | None, owner: Owner | None, now: float
+    ) -> None:
+        self.id = key
+        self.envelope = envelope
+        self.body = body
+        """Arguments while live, outcome once settled; None while only the store has it."""
+        self.owner = owner
+        self.state = READY
+        self.delivery = 0
+        """Number of the newest lease given; what carries another number is late."""
+        self.failures = 0
+        """Attempts that ended in an exception or a time limit."""
+        self.lost = 0
+        """Deliveries that ended because whoever ran the task died or fell silent."""
+        self.submitted_at = now
+        self.since = now
+        """When it entered its present state."""
+        self.due_at = 0.0
+        """When a delayed task becomes ready."""
+        self.leased_at = 0.0
+        self.holder: Holder | None = None
+        self.causes: list[str] | None = None
+        """Why each failed or lost attempt ended, oldest first; the last few are kept."""
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that runs now or would run next, from 1."""
+        return self.failures + self.lost + 1
+
+
+def text_of(key: int) -> str:
+    """A task's id as people see it: epoch and number, in hexadecimal."""
+    return f"{key >> 40:x}-{key & 0xFFFFFFFFFF:x}"
+
+
+def key_of(text: str) -> int:
+    """The key of a task id's text; raises ValueError for anything else."""
+    epoch, _, number = text.partition("-")
+    return int(epoch, 16) << 40 | int(number, 16)
