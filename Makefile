@@ -1,0 +1,63 @@
+# distq's chores by name; `make` alone lists them. Each makes the environment that it needs in .venv,
+# once: a second run costs nothing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUNTIME := .venv/.runtime
+DEV := .venv/.dev
+# Tests run in parallel; those of one `xdist_group` stay in one process.
+PYTEST := $(BIN)/pytest -n auto --dist loadgroup
+SCRIPTS = .ci/run $(shell find deploy examples helm images tests tools -name '*.sh' 2>/dev/null)
+DOCKERFILES = $(shell find images examples -name '*Dockerfile*' 2>/dev/null)
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml
+
+.PHONY: help demo test lint format lock build interpreters clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## the recipe's job on a master and two workers, here and now
+	@$(BIN)/distq demo
+
+test: $(DEV) ## every test that this machine can run; the skipped ones say why
+	@$(PYTEST) $(ARGS)
+
+interpreters: $(DEV) ## the standard-library tests on every Python found, 3.8 and newer
+	@$(PYTEST) --interpreters $(ARGS)
+
+lint: $(DEV) ## style, types, import floors, Dockerfiles, YAML and shell
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/shellcheck $(SCRIPTS)
+	@for file in $(DOCKERFILES); do echo "hadolint $$file"; $(BIN)/hadolint --config .hadolint.yaml "$$file" || exit 1; done
+
+format: $(DEV) ## rewrite the Python files in the project's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: $(DEV) ## pin the dependencies anew; UPGRADE=--upgrade takes the newest of all
+	@$(COMPILE) --output-file requirements.lock
+	@$(COMPILE) --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+build: $(DEV) ## the wheel and the source archive, in dist/
+	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python
+	@ls dist
+
+clean: ## remove what the other targets made
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME): requirements.lock pyproject.toml tools/environment.py
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) tools/environment.py runtime
+	@touch $@
+
+$(DEV): requirements-dev.lock requirements.lock pyproject.toml tools/environment.py
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) tools/environment.py dev
+	@touch $(RUNTIME) $@

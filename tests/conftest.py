@@ -1,0 +1,134 @@
+"""What every test stands on: no settings from outside, honest skips, interpreters, Hypothesis profiles."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+STRICT = pytest.StashKey[bool]()
+OLDEST_PLAIN = (3, 8)
+
+hypothesis.settings.register_profile("dev", deadline=None, max_examples=50, print_blob=True)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=200, print_blob=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option behind `make interpreters`."""
+    parser.addoption(
+        "--interpreters",
+        action="store_true",
+        help="run only the tests with an `interpreter` argument, once on every Python found",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Takes distq's settings out of the environment, so that no test depends on a developer's shell."""
+    workerinput: dict[str, bool] = getattr(config, "workerinput", {})
+    config.stash[STRICT] = workerinput.get("strict", os.environ.get("DISTQ_CI") == "1")
+    for name in [name for name in os.environ if name.startswith("DISTQ_")]:
+        del os.environ[name]
+    if not config.getoption("--hypothesis-profile", default=None):
+        hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: "NodeOfXdist") -> None:
+    """Tells a parallel test process what the environment said before it was cleaned."""
+    node.workerinput["strict"] = node.config.stash[STRICT]
+
+
+class NodeOfXdist:
+    """The part of xdist's worker controller that is used here; xdist has no types."""
+
+    config: pytest.Config
+    workerinput: dict[str, object]
+
+
+def answers(*command: str) -> bool:
+    """Whether a command exists and exits with 0 within ten seconds."""
+    try:
+        return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+@functools.cache
+def missing_engine() -> str | None:
+    """Why there are no tests with containers here; None if they can run."""
+    return None if answers("docker", "info") else "no Docker engine answers `docker info`"
+
+
+@functools.cache
+def missing_cluster() -> str | None:
+    """Why there are no tests with a cluster here; None if they can run."""
+    return None if answers("kubectl", "get", "--raw=/readyz") else "no Kubernetes cluster answers `kubectl`"
+
+
+@functools.cache
+def missing_promtool() -> str | None:
+    """Why there are no tests with promtool here; None if they can run."""
+    return None if shutil.which("promtool") else "promtool is not on the PATH"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "engine": missing_engine,
+    "cluster": missing_cluster,
+    "promtool": missing_promtool,
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test whose engine, cluster or tool is missing, or fails it where DISTQ_CI=1 promised them."""
+    for marker, missing in NEEDS.items():
+        reason = missing() if item.get_closest_marker(marker) else None
+        if reason and item.config.stash[STRICT]:
+            pytest.fail(f"{reason}, and DISTQ_CI=1 says that it must be there", pytrace=False)
+        if reason:
+            pytest.skip(reason)
+
+
+@functools.cache
+def interpreters() -> dict[str, str]:
+    """The path of one Python for each minor version from 3.8 on: this one, the PATH's and pyenv's."""
+    found = {"{}.{}".format(*sys.version_info[:2]): sys.executable}
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [str(path) for path in sorted(pyenv.glob("3.*/bin/python3"), reverse=True)]
+    candidates += [f"python3.{minor}" for minor in range(8, 20)]
+    for candidate in candidates:
+        program = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
+        try:
+            done = subprocess.run([candidate, "-c", program], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        version, path = done.stdout.split("\n")[:2]
+        if tuple(map(int, version.split("."))) >= OLDEST_PLAIN:
+            found.setdefault(version, path)
+    return dict(sorted(found.items(), key=lambda pair: int(pair[0].split(".")[1])))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Gives `interpreter` its values: the present Python, or every one found under --interpreters."""
+    if "interpreter" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--interpreters")
+        found = interpreters() if every else {"this": sys.executable}
+        metafunc.parametrize("interpreter", found.values(), ids=found.keys())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under --interpreters leaves only the tests that take one."""
+    if config.getoption("--interpreters"):
+        chosen = [item for item in items if "interpreter" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Names the interpreters that a run under --interpreters found."""
+    return f"interpreters: {', '.join(interpreters())}" if config.getoption("--interpreters") else None
