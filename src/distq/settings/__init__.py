@@ -1,1 +1,19 @@
-"""TBD."""
+"""The one settings table, its parser, and the value that the rest of distq is given parts of."""
+
+from distq.settings.address import Address, parse_address, parse_addresses
+from distq.settings.errors import SettingsError
+from distq.settings.load import Loaded, load
+from distq.settings.table import ROWS, Role, Row, Settings
+
+__all__ = [
+    "ROWS",
+    "Address",
+    "Loaded",
+    "Role",
+    "Row",
+    "Settings",
+    "SettingsError",
+    "load",
+    "parse_address",
+    "parse_addresses",
+]

@@ -1,0 +1,59 @@
+"""A host and a port, as people write them."""
+
+from typing import NamedTuple
+
+PORT_MAX = 65535
+
+
+class Address(NamedTuple):
+    """A TCP address; `str()` gives it back as it is written, IPv6 in brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:  # type: ignore[explicit-override] # typing.override is 3.12
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it, judged by its text (names are not looked up)."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+    def dialled(self) -> "Address":
+        """The address to connect to in order to reach a listener on this one.
+
+        A listener on "every interface" is reached on the loopback one.
+        """
+        return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)  # noqa: S104 - read, not bound
+
+
+def parse_address(text: str) -> Address:
+    """Read `host:port`, or `[IPv6]:port`.
+
+    Raises:
+        ValueError: it is neither; the message is a clause that says what is wrong.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not colon:
+        raise ValueError("it has no port")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("an IPv6 address goes in brackets, as in [::1]:9000")
+    if not host or not host.isprintable() or any(char in host for char in " []/@"):
+        raise ValueError("its host is missing or not a host name")
+    if not (port.isascii() and port.isdigit() and int(port) <= PORT_MAX):
+        raise ValueError(f"its port is not a number from 0 to {PORT_MAX}")
+    return Address(host, int(port))
+
+
+def parse_addresses(text: str) -> tuple[Address, ...]:
+    """Read one address or several, separated by commas.
+
+    Raises:
+        ValueError: one of them is not an address, or there is none.
+    """
+    addresses = tuple(parse_address(part) for part in text.split(",") if part.strip())
+    if not addresses:
+        raise ValueError("it names no address")
+    return addresses

@@ -1,0 +1,84 @@
+"""Where keys come from: the environment, a file, or a new one.
+
+A key is letters, digits, '-' and '_' when distq makes it: Compose and dotenv files quote other characters
+each in their own way.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from distq.settings.errors import SettingsError
+
+KEY_BYTES = 32
+KEY_LENGTH_MIN = 16
+"""Shorter keys can be guessed from one recorded handshake; only a master on loopback takes them."""
+
+HOW_TO_MAKE_ONE = "Make one with `distq key new` and give the same to master, workers and clients"
+
+
+def new_authkey() -> str:
+    """A new random key, as text."""
+    return secrets.token_urlsafe(KEY_BYTES)
+
+
+def parse_authkeys(text: str) -> tuple[bytes, ...]:
+    """The keys in a text: separated by commas or line ends, blank ones left out."""
+    parts = (part.strip() for part in text.replace("\n", ",").split(","))
+    return tuple(part.encode() for part in parts if part)
+
+
+def read_authkey_file(path: str) -> tuple[bytes, ...]:
+    """The keys in a file, at least one.
+
+    Raises:
+        SettingsError: the file is missing, cannot be read, or holds no key.
+    """
+    try:
+        keys = parse_authkeys(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"DISTQ_AUTHKEY_FILE is {path}, and there is no such file. "
+            f"Make it with `distq key new > {path}`, or set DISTQ_AUTHKEY_CREATE=1 for the master to make it."
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"DISTQ_AUTHKEY_FILE is {path}, which is not UTF-8 text.") from None
+    except OSError as error:
+        raise SettingsError(
+            f"DISTQ_AUTHKEY_FILE is {path}, which cannot be read by user {os.getuid()}: {error.strerror}. "
+            "Give this user the right to read it, or set DISTQ_AUTHKEY instead."
+        ) from None
+    if not keys:
+        raise SettingsError(f"DISTQ_AUTHKEY_FILE is {path}, which holds no key. {HOW_TO_MAKE_ONE}.")
+    return keys
+
+
+def create_authkey_file(path: str) -> bool:
+    """Make the file with a new key, readable by its owner alone; False when the file was there already.
+
+    The file appears whole: others that wait for it never read half a key.
+
+    Raises:
+        SettingsError: the file cannot be made.
+    """
+    target = Path(path)
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(new_authkey() + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            # A link, unlike a rename, never replaces a key that another master has just made.
+            os.link(draft, target)
+        finally:
+            draft.unlink(missing_ok=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise SettingsError(
+            f"DISTQ_AUTHKEY_FILE {path} cannot be made by user {os.getuid()}: {error.strerror}. "
+            "Name a folder that this user may write to, or give a key yourself."
+        ) from None
+    return True

@@ -1,0 +1,73 @@
+"""`.env.example` and the settings reference, written from the table."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from distq.settings.table import ROWS, Row
+
+INTRODUCTION = """\
+# Settings
+
+<!-- Written by `python -m distq.settings` from src/distq/settings/table.py. -->
+
+Every setting is a variable of the environment. A file called `.env` in the current folder is read too
+(another by `distq --env-file PATH`); the environment wins over it, and its values are taken as they are. An
+empty value is the same as none. `distq settings` shows what each setting is and where it came from.
+
+A value that cannot be read ends the command with exit code 2 and a sentence. A variable that begins with
+`DISTQ_` and is not a setting is a warning with the nearest name; variables that Kubernetes adds for a Service
+(`DISTQ_…_SERVICE_…`, `DISTQ_…_PORT…`) are passed over.
+
+The key has no default. Besides `DISTQ_AUTHKEY` it may come from a file (`DISTQ_AUTHKEY_FILE`). A master that
+listens on more than loopback takes only keys of at least 16 characters; `distq key new` makes one."""
+
+
+def env_example() -> str:
+    """The text of `.env.example`: every setting, commented out, with its default."""
+    lines = [
+        "# Settings of distq, as variables of the environment or in a file called .env.",
+        "# The environment wins over the file; an empty value is none.",
+        "# Values are taken as they are: no quoting of $.",
+        "# Written by `python -m distq.settings` from the table in src/distq/settings/table.py.",
+    ]
+    for group, rows in groupby(ROWS, key=lambda row: row.group):
+        lines += ["", f"# {group}"]
+        for row in rows:
+            lines += [f"# {row.sentence}{_note(row)}", f"#{row.name}={row.default or ''}"]
+    return "\n".join(lines) + "\n"
+
+
+def reference() -> str:
+    """The text of the settings reference, in Markdown."""
+    return "\n".join([INTRODUCTION, *_tables(), *_kinds()]) + "\n"
+
+
+def _tables() -> Iterator[str]:
+    for group, rows in groupby(ROWS, key=lambda row: row.group):
+        yield from (
+            "",
+            f"## {group}",
+            "",
+            "| setting | kind | default | who | what |",
+            "|---|---|---|---|---|",
+        )
+        yield from map(_table_row, rows)
+
+
+def _table_row(row: Row) -> str:
+    default = f"`{row.default}`" if row.default else "none"
+    if row.default_of_worker:
+        default += f"; worker: `{row.default_of_worker}`"
+    who = ", ".join(sorted(row.used_by))
+    return f"| `{row.name}` | {row.kind.name} | {default} | {who} | {row.sentence} |"
+
+
+def _kinds() -> Iterator[str]:
+    yield from ("", "## Kinds", "", "| kind | accepted |", "|---|---|")
+    seen = {row.kind.name: row.kind.accepts for row in ROWS}
+    for name in sorted(seen):
+        yield f"| {name} | {seen[name]} |"
+
+
+def _note(row: Row) -> str:
+    return f" (worker: {row.default_of_worker})" if row.default_of_worker else ""

@@ -1,0 +1,192 @@
+"""The kinds of value that a setting may have, and the one parser of each.
+
+A parser takes text and returns a value, or raises `ValueError`, whose message (it may be empty) is a clause
+that says what is wrong; the loader adds the setting's name, the text, and what is accepted.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from distq.settings.address import parse_address, parse_addresses
+
+OFF = "off"
+AUTO = "auto"
+
+SECONDS_PER_UNIT = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES_PER_UNIT = {
+    "": 1,
+    "B": 1,
+    "kB": 1000,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+}
+WORDS_OF_FLAGS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+_QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
+_HANDLER = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_GETTER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+class Kind(NamedTuple):
+    """A kind of value: its name in the reference, its parser, and what the parser accepts, as a phrase."""
+
+    name: str
+    parse: Callable[[str], object]
+    accepts: str
+
+    def or_word(self, word: str) -> "Kind":
+        """The same kind, or one more word (`off`, `auto`) that stands for None."""
+
+        def parse(text: str) -> object:
+            return None if text.lower() == word else self.parse(text)
+
+        return Kind(f"{self.name} or `{word}`", parse, f"{self.accepts}, or {word}")
+
+
+def parse_duration_s(text: str) -> float:
+    """Read a duration in seconds: `500ms`, `30`, `30s`, `5m`, `1h`, `1d`.
+
+    Raises:
+        ValueError: it is no such thing.
+    """
+    return float(_quantity(text, SECONDS_PER_UNIT))
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size in bytes: `65536`, `64kB`, `64MB` (decimal), `16MiB` (binary).
+
+    Raises:
+        ValueError: it is no such thing, or not a whole number of bytes.
+    """
+    size = _quantity(text, BYTES_PER_UNIT)
+    if size != int(size):
+        raise ValueError("it is not a whole number of bytes")
+    return int(size)
+
+
+def _quantity(text: str, units: Mapping[str, float]) -> float:
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError
+    number, unit = match.groups()
+    if unit not in units:
+        raise ValueError(f"there is no unit {unit}")
+    value = float(number) if "." in number else int(number)
+    return value * units[unit]
+
+
+def parse_count(text: str) -> int:
+    """Read a whole number, at least 0; underscores may group its digits.
+
+    Raises:
+        ValueError: it is no such thing.
+    """
+    digits = text.replace("_", "")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        raise ValueError
+    return int(digits)
+
+
+def parse_flag(text: str) -> bool:
+    """Read yes or no.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        return WORDS_OF_FLAGS[text.lower()]
+    except KeyError:
+        raise ValueError from None
+
+
+def parse_handler(text: str) -> str:
+    """Check that the text is `module:function`; nothing is imported.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not _HANDLER.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def parse_name(text: str) -> str:
+    """Check that the text can name a pool or a queue.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _NAME.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def parse_plain_queues(text: str) -> Mapping[str, str]:
+    """Read `get_jobs:work,get_answers:result` as a mapping of getters to queue names.
+
+    Raises:
+        ValueError: a part is not `getter:queue`, or a getter is named twice.
+    """
+    queues: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        getter, _, queue = (word.strip() for word in part.partition(":"))
+        if not (_GETTER.fullmatch(getter) and _NAME.fullmatch(queue)):
+            raise ValueError(f"{part!r} is not getter:queue")
+        if getter in queues:
+            raise ValueError(f"{getter} is named twice")
+        queues[getter] = queue
+    return MappingProxyType(queues)
+
+
+def parse_store(text: str) -> str:
+    """Check that the text names a store that this version has.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if text != "memory:":
+        raise ValueError
+    return text
+
+
+def choice(*words: str) -> Kind:
+    """One of a few words, in any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError
+        return text.lower()
+
+    return Kind(" or ".join(f"`{word}`" for word in words), parse, ", ".join(words[:-1]) + f" or {words[-1]}")
+
+
+DURATION = Kind(
+    "duration", parse_duration_s, "seconds or a number with ms, s, m, h or d, such as 30, 500ms or 5m"
+)
+BYTES = Kind("size", parse_bytes, "bytes or a number with kB, MB, GB, KiB, MiB or GiB, such as 16MiB")
+COUNT = Kind("count", parse_count, "a whole number, such as 1000")
+FLAG = Kind("flag", parse_flag, "1, true, yes or on; 0, false, no or off")
+ADDRESS = Kind("address", parse_address, "host:port, such as 127.0.0.1:9000 or [::1]:9000")
+ADDRESSES = Kind("addresses", parse_addresses, "host:port, or several separated by commas")
+HANDLER = Kind("function", parse_handler, "module:function, such as mytasks:square")
+NAME = Kind(
+    "name",
+    parse_name,
+    "1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit",
+)
+PLAIN_QUEUES = Kind(
+    "queues", parse_plain_queues, "getter:queue pairs, such as get_jobs:work,get_answers:result"
+)
+STORE = Kind("store", parse_store, "memory:")
+SECRET = Kind("secret", str, "text")
+PATH = Kind("path", str, "a path")

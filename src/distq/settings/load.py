@@ -1,0 +1,186 @@
+"""Reading the settings once, at the edge: environment and `.env` in, one frozen value out."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distq.settings import kinds
+from distq.settings.authkey import (
+    HOW_TO_MAKE_ONE,
+    KEY_LENGTH_MIN,
+    create_authkey_file,
+    parse_authkeys,
+    read_authkey_file,
+)
+from distq.settings.cpus import available_cpus
+from distq.settings.errors import SettingsError
+from distq.settings.table import ROWS, Role, Row, Settings
+
+PREFIX = "DISTQ_"
+
+# Kubernetes puts these into every pod, one set for each Service whose name begins with distq.
+_KUBERNETES = re.compile(r"DISTQ_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
+# Read by the project's own tests, not by distq.
+_NOT_SETTINGS = frozenset({"DISTQ_CI"})
+
+
+class Text(NamedTuple):
+    """What a setting was given as, and where: `environment`, `default`, or a file's path."""
+
+    text: str | None
+    source: str
+
+
+class Loaded(NamedTuple):
+    """The settings, what to warn of (whole sentences), and each row's text by its name."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+    texts: Mapping[str, Text]
+
+
+def load(
+    environ: Mapping[str, str],
+    role: Role,
+    *,
+    dotenv: str | Path | None = None,
+    needs_authkey: bool = True,
+) -> Loaded:
+    """Read and check all settings; the environment wins over the `.env` file, an empty text is not set.
+
+    With `needs_authkey=False` keys are neither read nor required. The master makes the key file here, when
+    DISTQ_AUTHKEY_CREATE says so.
+
+    Raises:
+        SettingsError: the first thing that is wrong, as a sentence.
+    """
+    layers = [("environment", environ)]
+    if dotenv is not None:
+        layers.append((str(dotenv), read_dotenv(Path(dotenv))))
+    texts = {row.name: _find(row, layers, role) for row in ROWS}
+    values = {row.field: _parse(row, texts[row.name]) for row in ROWS if not row.is_secret}
+    _fill_in(values)
+    warnings = [unknown for _, layer in layers for unknown in _unknown(layer)]
+    values["authkeys"] = _authkeys(values, texts, role) if needs_authkey else ()
+    settings = Settings(**values)
+    _cross_check(settings)
+    if needs_authkey and role is Role.MASTER:
+        warnings += _check_key_length(settings)
+    return Loaded(settings, tuple(warnings), texts)
+
+
+def read_dotenv(path: Path) -> Mapping[str, str]:
+    """The variables of a `.env` file; values are taken as they are, `$` means nothing.
+
+    Raises:
+        SettingsError: the file is missing or cannot be read.
+    """
+    from dotenv import dotenv_values  # noqa: PLC0415 - costs 10 ms, and most environments have no such file
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = dotenv_values(stream=file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"The settings file {path} cannot be read: {reason}.") from None
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def _find(row: Row, layers: list[tuple[str, Mapping[str, str]]], role: Role) -> Text:
+    for source, layer in layers:
+        text = layer.get(row.name, "").strip()
+        if text:
+            return Text(text, source)
+        if row.is_secret and layer.get(f"{row.name}_FILE", "").strip():
+            break  # a key file in the environment wins over a key in .env
+    return Text(row.default_for(role), "default")
+
+
+def _parse(row: Row, given: Text) -> Any:
+    if given.text is None:
+        return row.kind.parse("") if row.kind is kinds.PLAIN_QUEUES else None
+    try:
+        value = row.kind.parse(given.text)
+    except ValueError as error:
+        why = f": {error}" if str(error) else ""
+        raise SettingsError(
+            f"{row.name} is {given.text!r}, which cannot be read{why}. It takes {row.kind.accepts}."
+        ) from None
+    if row.at_least is not None and isinstance(value, int | float) and value < row.at_least:
+        unit = {kinds.BYTES.name: " bytes", kinds.DURATION.name: " s"}.get(row.kind.name.split(" or ")[0], "")
+        raise SettingsError(f"{row.name} is {given.text}; it must be at least {row.at_least:g}{unit}.")
+    return value
+
+
+def _fill_in(values: dict[str, Any]) -> None:
+    """Give the settings whose default is another setting, or the machine's size, their value."""
+    if values["bind"] is None:
+        values["bind"] = values["address"][0]
+    if values["concurrency"] is None:
+        values["concurrency"] = available_cpus()
+
+
+def _unknown(layer: Mapping[str, str]) -> list[str]:
+    known = {row.name for row in ROWS} | _NOT_SETTINGS
+    return [
+        _unknown_sentence(name, known)
+        for name in sorted(layer)
+        if name.startswith(PREFIX) and name not in known and not _KUBERNETES.fullmatch(name)
+    ]
+
+
+def _unknown_sentence(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known - _NOT_SETTINGS), n=1, cutoff=0.6)
+    end = f"did you mean {near[0]}?" if near else "`distq settings` lists those there are."
+    return f"{name} is not a setting; {end}"
+
+
+def _authkeys(values: Mapping[str, Any], texts: Mapping[str, Text], role: Role) -> tuple[bytes, ...]:
+    given = texts["DISTQ_AUTHKEY"].text
+    if given is not None:
+        keys = parse_authkeys(given)
+        if keys:
+            return keys
+    path = values["authkey_file"]
+    if path is None or given is not None:
+        raise SettingsError(f"There is no key: DISTQ_AUTHKEY is not set. {HOW_TO_MAKE_ONE}.")
+    if role is Role.MASTER and values["authkey_create"] and not Path(path).exists():
+        create_authkey_file(path)
+    return read_authkey_file(path)
+
+
+def _check_key_length(settings: Settings) -> list[str]:
+    if min(map(len, settings.authkeys)) >= KEY_LENGTH_MIN:
+        return []
+    problem = f"The authkey has fewer than {KEY_LENGTH_MIN} characters: one recorded handshake gives it away."
+    if not settings.bind.is_loopback:
+        raise SettingsError(f"{problem} {HOW_TO_MAKE_ONE}.")
+    return [f"{problem} It is taken because the master listens on {settings.bind} only."]
+
+
+def _cross_check(settings: Settings) -> None:
+    if settings.heartbeat_s >= settings.lease_s / 2:
+        raise SettingsError(
+            f"DISTQ_HEARTBEAT_S is {settings.heartbeat_s:g} s and DISTQ_LEASE_S {settings.lease_s:g} s: "
+            "one lost heartbeat would end the lease. Make the heartbeat less than half of the lease."
+        )
+    if settings.frame_bytes_max <= settings.payload_bytes_max:
+        raise SettingsError(
+            f"DISTQ_FRAME_BYTES_MAX is {settings.frame_bytes_max} bytes and must be larger than "
+            f"DISTQ_PAYLOAD_BYTES_MAX, which is {settings.payload_bytes_max}: a frame holds a payload."
+        )
+    if settings.retry_max_s < settings.retry_base_s:
+        raise SettingsError(
+            f"DISTQ_RETRY_MAX_S is {settings.retry_max_s:g} s, less than DISTQ_RETRY_BASE_S, "
+            f"{settings.retry_base_s:g} s. Raise the one or lower the other."
+        )
+    if (
+        settings.http_address is not None
+        and settings.http_address.port
+        and settings.http_address == settings.bind
+    ):
+        raise SettingsError(
+            f"DISTQ_HTTP_ADDRESS and DISTQ_BIND are both {settings.bind}. Give each a port of its own."
+        )

@@ -1,0 +1,31 @@
+"""What is generated from the table is in the repository as it would be written today."""
+
+from pathlib import Path
+
+from distq.settings import ROWS, Role, load
+from distq.settings.docs import env_example, reference
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_generated_files_are_up_to_date() -> None:
+    """`python -m distq.settings` would change nothing."""
+    assert (ROOT / ".env.example").read_text() == env_example()
+    assert (ROOT / "docs/reference/settings.md").read_text() == reference()
+
+
+def test_every_row_is_a_sentence_and_its_default_can_be_read() -> None:
+    """The example file, uncommented, is the defaults."""
+    assert all(row.sentence[0].isupper() and row.sentence.endswith(".") for row in ROWS)
+    assert all(row.used_by for row in ROWS)
+    lines = [line[1:].split("=", 1) for line in env_example().splitlines() if line.startswith("#DISTQ_")]
+    environ = dict(line for line in lines if len(line) == 2)
+    assert list(environ) == [row.name for row in ROWS]
+    defaults = load({}, Role.CLIENT, needs_authkey=False).settings
+    assert load(environ, Role.CLIENT, needs_authkey=False).settings == defaults
+
+
+def test_groups_are_written_once() -> None:
+    """Rows of one group stand together."""
+    groups = [line for line in reference().splitlines() if line.startswith("## ")]
+    assert len(groups) == len(set(groups))

@@ -1,0 +1,112 @@
+"""One parser for durations, one for sizes; what they do not know is refused."""
+
+from collections.abc import Callable
+
+import pytest
+
+from distq.settings import kinds
+from distq.settings.address import Address, parse_address, parse_addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *(("500ms", 0.5), ("30", 30.0), ("30s", 30.0), ("5m", 300.0), ("1h", 3600.0)),
+        *(("1d", 86400.0), ("1.5s", 1.5), ("0", 0.0), ("10 s", 10.0)),
+    ],
+)
+def test_durations_are_read_in_seconds(text: str, seconds: float) -> None:
+    """A number alone is seconds; ms, s, m, h and d are known."""
+    assert kinds.parse_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        *(("65536", 65536), ("16MiB", 16 * 1024**2), ("64MB", 64_000_000), ("1kB", 1000)),
+        *(("1KB", 1000), ("2GiB", 2 * 1024**3), ("10B", 10), ("1.5KiB", 1536)),
+    ],
+)
+def test_sizes_are_read_in_bytes(text: str, size: int) -> None:
+    """A number alone is bytes; decimal and binary units are told apart."""
+    assert kinds.parse_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    ("parse", "texts"),
+    [
+        (kinds.parse_duration_s, ["", "-1", "1w", "s", "1e3", "inf", "nan", "1h30m", "٣", "5 minutes", "1S"]),
+        (kinds.parse_bytes, ["", "-1", "16mib", "16M", "1.0001KiB", "MiB", "0x10", "1TB"]),
+        (kinds.parse_count, ["", "-1", "1.5", "ten", "²", "1" * 19]),
+        (kinds.parse_flag, ["", "maybe", "2"]),
+        (kinds.parse_handler, ["", "module", "module:", ":function", "a b:c", "a/b:c", "module:function()"]),
+        (kinds.parse_name, ["", "-a", "a" * 64, "a b", "ä", 'a"b', "a-"]),
+        (kinds.parse_plain_queues, ["get_jobs", "get_jobs:", "get-jobs:work", "a:work,a:result"]),
+        (kinds.parse_store, ["", "memory", "redis://localhost"]),
+        (
+            parse_address,
+            ["", "host", ":9000", "host:", "host:x", "host:65536", "::1:9000", "a b:1", "tcp://a:1"],
+        ),
+        (parse_addresses, ["", ",", "a:1,b"]),
+    ],
+)
+def test_what_a_parser_does_not_know_is_refused(parse: Callable[[str], object], texts: list[str]) -> None:
+    """No parser guesses."""
+    for text in texts:
+        with pytest.raises(ValueError):
+            parse(text)
+
+
+def test_an_unknown_unit_is_named() -> None:
+    """The message says which part is wrong."""
+    with pytest.raises(ValueError, match="there is no unit fortnights"):
+        kinds.parse_duration_s("2 fortnights")
+
+
+def test_plain_queues_are_a_mapping_of_getters_to_queues() -> None:
+    """Blanks around the words do not matter."""
+    assert kinds.parse_plain_queues("get_jobs:work, get_answers : result,") == {
+        "get_jobs": "work",
+        "get_answers": "result",
+    }
+
+
+def test_flags_choices_and_words_ignore_case() -> None:
+    """On, OFF and Auto are what they look like."""
+    assert kinds.parse_flag("On") is True
+    assert kinds.parse_flag("no") is False
+    assert kinds.choice("json", "console").parse("JSON") == "json"
+    assert kinds.DURATION.or_word("off").parse("OFF") is None
+    assert kinds.COUNT.parse("10_000") == 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:9000", Address("127.0.0.1", 9000)),
+        ("[::1]:9000", Address("::1", 9000)),
+        ("distq-master.default.svc:0", Address("distq-master.default.svc", 0)),
+    ],
+)
+def test_addresses_are_read_and_written_alike(text: str, address: Address) -> None:
+    """IPv6 is in brackets both ways."""
+    assert parse_address(text) == address
+    assert str(address) == text
+
+
+def test_several_addresses_keep_their_order() -> None:
+    """The first is tried first."""
+    assert parse_addresses("a:1, b:2,") == (Address("a", 1), Address("b", 2))
+
+
+def test_a_listener_on_every_interface_is_reached_on_loopback() -> None:
+    """0.0.0.0 and :: are for listening only."""
+    assert Address("0.0.0.0", 1).dialled() == Address("127.0.0.1", 1)
+    assert Address("::", 1).dialled() == Address("::1", 1)
+    assert Address("10.0.0.7", 1).dialled() == Address("10.0.0.7", 1)
+
+
+def test_loopback_is_known_by_its_text() -> None:
+    """Every interface is not loopback."""
+    assert all(Address(host, 1).is_loopback for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"))
+    assert not any(Address(host, 1).is_loopback for host in ("0.0.0.0", "::", "10.0.0.1", "master"))

@@ -1,0 +1,252 @@
+"""The environment and `.env` become one frozen, checked value; mistakes become sentences."""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from distq.settings import ROWS, Address, Role, Settings, SettingsError, load
+from distq.settings.authkey import create_authkey_file, new_authkey
+from distq.settings.cpus import available_cpus
+
+KEY = "k" * 32
+
+
+def settings(role: Role = Role.MASTER, **environ: str) -> Settings:
+    """The settings that an environment gives, with a key."""
+    return load({"DISTQ_AUTHKEY": KEY, **environ}, role).settings
+
+
+def sentence(role: Role = Role.MASTER, **environ: str) -> str:
+    """What is said about a wrong environment."""
+    with pytest.raises(SettingsError) as caught:
+        load({"DISTQ_AUTHKEY": KEY, **environ}, role)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    """Nothing but a key is needed."""
+    found = settings()
+    assert found.address == (Address("127.0.0.1", 9000),)
+    assert found.bind == Address("127.0.0.1", 9000)
+    assert found.http_address == Address("127.0.0.1", 9001)
+    assert (found.lease_s, found.heartbeat_s, found.drain_s, found.handshake_s) == (30.0, 10.0, 8.0, 5.0)
+    assert (found.max_deliveries, found.retries, found.retry_base_s, found.retry_max_s) == (5, 3, 1.0, 600.0)
+    assert (found.capacity, found.result_ttl_s, found.unauthenticated_max) == (10_000_000, 3600.0, 1000)
+    assert (found.payload_bytes_max, found.frame_bytes_max) == (16 * 1024**2, 64 * 1024**2)
+    assert (found.store, found.log_level, found.log_format, found.pool) == (
+        "memory:",
+        "info",
+        "auto",
+        "default",
+    )
+    assert (found.plain_handler, found.plain_lease_s, dict(found.plain_queues)) == (None, None, {})
+    assert found.concurrency == available_cpus()
+
+
+def test_a_worker_serves_no_http_unless_asked() -> None:
+    """Only the master's HTTP side is on by default."""
+    assert settings(Role.WORKER).http_address is None
+    assert settings(Role.WORKER, DISTQ_HTTP_ADDRESS="0.0.0.0:9001").http_address == Address("0.0.0.0", 9001)
+    assert settings(DISTQ_HTTP_ADDRESS="off").http_address is None
+
+
+def test_the_master_listens_where_clients_connect_unless_told() -> None:
+    """DISTQ_BIND follows the first DISTQ_ADDRESS."""
+    assert settings(DISTQ_ADDRESS="m:1,n:2").bind == Address("m", 1)
+    assert settings(DISTQ_ADDRESS="m:1", DISTQ_BIND="0.0.0.0:1").bind == Address("0.0.0.0", 1)
+
+
+def test_settings_are_frozen_and_never_show_a_key() -> None:
+    """The repr may be logged."""
+    found = settings()
+    assert KEY not in repr(found)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.pool = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("DISTQ_LEASE_S", "soon", "DISTQ_LEASE_S is 'soon', which cannot be read. It takes seconds or"),
+        ("DISTQ_LEASE_S", "0", "DISTQ_LEASE_S is 0; it must be at least 1 s."),
+        ("DISTQ_CONCURRENCY", "0", "DISTQ_CONCURRENCY is 0; it must be at least 1."),
+        ("DISTQ_CAPACITY", "many", "It takes a whole number"),
+        ("DISTQ_PAYLOAD_BYTES_MAX", "16mb", "there is no unit mb. It takes bytes or a number with kB"),
+        ("DISTQ_PAYLOAD_BYTES_MAX", "12", "DISTQ_PAYLOAD_BYTES_MAX is 12; it must be at least 1024 bytes."),
+        ("DISTQ_PLAIN_LEASE_S", "0.5s", "DISTQ_PLAIN_LEASE_S is 0.5s; it must be at least 1 s."),
+        ("DISTQ_ADDRESS", "master", "it has no port. It takes host:port, or several"),
+        ("DISTQ_LOG_FORMAT", "xml", "It takes auto, console or json."),
+        ("DISTQ_STORE", "redis:", "It takes memory:."),
+        ("DISTQ_PLAIN_HANDLER", "square", "It takes module:function"),
+        ("DISTQ_HEARTBEAT_S", "15s", "Make the heartbeat less than half of the lease."),
+        ("DISTQ_FRAME_BYTES_MAX", "1MiB", "must be larger than DISTQ_PAYLOAD_BYTES_MAX"),
+        ("DISTQ_RETRY_MAX_S", "500ms", "less than DISTQ_RETRY_BASE_S"),
+        ("DISTQ_HTTP_ADDRESS", "127.0.0.1:9000", "are both 127.0.0.1:9000. Give each a port of its own."),
+    ],
+)
+def test_a_wrong_value_is_a_sentence(name: str, text: str, part: str) -> None:
+    """It names the setting, the value, and what is accepted."""
+    said = sentence(Role.MASTER, **{name: text})
+    assert name in said
+    assert part in said
+
+
+@pytest.mark.parametrize("environ", [{}, {"DISTQ_AUTHKEY": ""}, {"DISTQ_AUTHKEY": " , "}])
+def test_no_key_is_an_error_that_says_how_to_make_one(environ: dict[str, str]) -> None:
+    """There is no default key, and an empty one is none."""
+    for role in Role:
+        with pytest.raises(SettingsError, match="distq key new"):
+            load(environ, role)
+
+
+def test_several_keys_may_be_valid_at_once() -> None:
+    """They are separated by commas; blanks do not count."""
+    assert settings(DISTQ_AUTHKEY=f"{KEY}, {KEY}2,").authkeys == (KEY.encode(), f"{KEY}2".encode())
+
+
+def test_a_short_key_is_taken_on_loopback_only() -> None:
+    """The recipe's own short keys work at home and nowhere else; whoever dials takes what the master has."""
+    assert "fewer than 16 characters" in sentence(DISTQ_AUTHKEY="abc", DISTQ_BIND="0.0.0.0:9000")
+    loaded = load({"DISTQ_AUTHKEY": "abc"}, Role.MASTER)
+    assert "only" in loaded.warnings[0]
+    assert "abc" not in loaded.warnings[0]
+    assert settings(Role.WORKER, DISTQ_AUTHKEY="abc", DISTQ_ADDRESS="master:9000").authkeys == (b"abc",)
+
+
+def test_a_key_file_is_read(tmp_path: Path) -> None:
+    """Line ends and commas separate several keys."""
+    path = tmp_path / "key"
+    path.write_text(f"{KEY}\n{KEY}2\n")
+    loaded = load({"DISTQ_AUTHKEY_FILE": str(path)}, Role.WORKER)
+    assert loaded.settings.authkeys == (KEY.encode(), f"{KEY}2".encode())
+
+
+def test_a_key_file_that_is_of_no_use_is_a_sentence(tmp_path: Path) -> None:
+    """Missing, empty, a folder, not text: each says so."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for name, part in {
+        "missing": "there is no such file",
+        "empty": "holds no key",
+        "": "cannot be read by user",
+        "binary": "not UTF-8 text",
+    }.items():
+        with pytest.raises(SettingsError, match=part):
+            load({"DISTQ_AUTHKEY_FILE": str(tmp_path / name)}, Role.MASTER)
+
+
+def test_the_master_makes_the_key_file_once(tmp_path: Path) -> None:
+    """The second start reads what the first one made; only the owner may read it."""
+    path = tmp_path / "key"
+    environ = {"DISTQ_AUTHKEY_FILE": str(path), "DISTQ_AUTHKEY_CREATE": "1"}
+    with pytest.raises(SettingsError):
+        load(environ, Role.WORKER)
+    first = load(environ, Role.MASTER).settings.authkeys
+    assert load(environ, Role.MASTER).settings.authkeys == first
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_key_file_is_never_replaced(tmp_path: Path) -> None:
+    """Whoever comes second is told so, and leaves nothing behind."""
+    path = tmp_path / "key"
+    assert create_authkey_file(str(path))
+    made = path.read_text()
+    assert not create_authkey_file(str(path))
+    assert path.read_text() == made
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_hold_the_key_is_a_sentence(tmp_path: Path) -> None:
+    """It says what to do."""
+    environ = {"DISTQ_AUTHKEY_FILE": str(tmp_path / "none/key"), "DISTQ_AUTHKEY_CREATE": "1"}
+    with pytest.raises(SettingsError, match="cannot be made by user"):
+        load(environ, Role.MASTER)
+
+
+def test_a_new_key_needs_no_quoting() -> None:
+    """Letters, digits, '-' and '_' mean the same to every shell and every dotenv parser."""
+    keys = {new_authkey() for _ in range(50)}
+    assert len(keys) == 50
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", key) for key in keys)
+
+
+def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path) -> None:
+    """A key file in the environment wins over a key in `.env`, too."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("DISTQ_POOL=file\nDISTQ_RETRIES='7'\nDISTQ_AUTHKEY=from-$HOME-dotenv-file\nPATH=x\n")
+    loaded = load({"DISTQ_POOL": "environment", "DISTQ_RETRIES": ""}, Role.MASTER, dotenv=dotenv)
+    assert (loaded.settings.pool, loaded.settings.retries) == ("environment", 7)
+    assert loaded.settings.authkeys == (b"from-$HOME-dotenv-file",)
+    assert loaded.texts["DISTQ_POOL"] == ("environment", "environment")
+    assert loaded.texts["DISTQ_RETRIES"] == ("7", str(dotenv))
+    assert loaded.texts["DISTQ_LEASE_S"] == ("30s", "default")
+    key = tmp_path / "key"
+    key.write_text(KEY)
+    assert load({"DISTQ_AUTHKEY_FILE": str(key)}, Role.MASTER, dotenv=dotenv).settings.authkeys == (
+        KEY.encode(),
+    )
+
+
+def test_a_dotenv_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    """A file that was named must be there, and be text."""
+    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+        load({}, Role.MASTER, dotenv=tmp_path / ".env")
+    (tmp_path / ".env").write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        load({}, Role.MASTER, dotenv=tmp_path / ".env")
+
+
+def test_an_unknown_variable_is_a_warning_with_the_nearest_name() -> None:
+    """Only the prefix makes it ours."""
+    loaded = load(
+        {"DISTQ_AUTHKEY": KEY, "DISTQ_LEASES": "9", "DISTQ_ZZZZZZZ": "1", "OTHER": "1"}, Role.CLIENT
+    )
+    assert loaded.warnings == (
+        "DISTQ_LEASES is not a setting; did you mean DISTQ_LEASE_S?",
+        "DISTQ_ZZZZZZZ is not a setting; `distq settings` lists those there are.",
+    )
+
+
+def test_what_kubernetes_injects_is_passed_over() -> None:
+    """A Service called distq, or distq-anything, means nothing; and no setting has such a name."""
+    injected = [
+        *("DISTQ_PORT", "DISTQ_SERVICE_HOST", "DISTQ_SERVICE_PORT", "DISTQ_PORT_9000_TCP_ADDR"),
+        *("DISTQ_MASTER_PORT", "DISTQ_MASTER_SERVICE_PORT_HTTP", "DISTQ_MASTER_PORT_9000_TCP"),
+        *("DISTQ_MASTER_SERVICE_HOST", "DISTQ_MASTER_PORT_9001_TCP_PROTO"),
+    ]
+    assert (
+        load({"DISTQ_AUTHKEY": KEY, **dict.fromkeys(injected, "tcp://10.0.0.1:9000")}, Role.WORKER).warnings
+        == ()
+    )
+    assert not any("_SERVICE_" in row.name or "_PORT" in row.name for row in ROWS)
+
+
+def test_keys_are_left_alone_where_none_is_needed() -> None:
+    """`distq health` works whatever the key file is."""
+    loaded = load({"DISTQ_AUTHKEY_FILE": "/nowhere"}, Role.CLIENT, needs_authkey=False)
+    assert loaded.settings.authkeys == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "most"),
+    [
+        ({}, 10**6),
+        ({"cpu.max": "max 100000\n"}, 10**6),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 10**6),
+    ],
+)
+def test_cpus_are_those_that_affinity_and_control_group_allow(
+    files: dict[str, str], most: int, tmp_path: Path
+) -> None:
+    """Half a CPU is one; without a limit the affinity counts."""
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert available_cpus(tmp_path) == min(most, len(os.sched_getaffinity(0)))
