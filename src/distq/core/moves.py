@@ -67,7 +67,6 @@ MOVES: Final[dict[tuple[int, int], int]] = {
     (READY, EXPIRE): EXPIRED,
     (DELAYED, EXPIRE): EXPIRED,
     (DEAD, REQUEUE): READY,
-    (READY, DROP): GONE,  # a plain item that was read from a result queue
     (SUCCEEDED, DROP): GONE,
     (DEAD, DROP): GONE,
     (CANCELLED, DROP): GONE,

@@ -69,7 +69,10 @@ class Store(Protocol):
         ...
 
     async def commit(self, batch: Batch) -> None:
-        """Store the batch whole; durable when it returns. Raises Refused, Fenced or Unknown. An empty batch is a barrier."""
+        """Store the batch whole; durable when it returns. Raises Refused, Fenced or Unknown.
+
+        One commit at a time, never cancelled while it waits; an empty batch is a barrier.
+        """
         ...
 
     async def read(self, keys: Sequence[int]) -> list[bytes | None]:

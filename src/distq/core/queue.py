@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from distq.core.task import DELAYED, LEASED, PRIORITIES, READY, STATE_NAMES, Task
+from distq.core.task import DEAD, DELAYED, LEASED, PRIORITIES, READY, STATE_NAMES, Task
 
 WORK: Final = "work"
 RESULT: Final = "result"
@@ -50,11 +50,24 @@ class Lane:
         """Take away what `head` just returned."""
         self.deques[self.mask.bit_length() - 1].popleft()
 
+    def pop_into(self, taken: list[Task], want: int) -> None:
+        """Move what is ready in the foremost priority until `taken` has `want`; stops at a task that was lost."""
+        if not self.mask:
+            return
+        line = self.deques[self.mask.bit_length() - 1]
+        while line and len(taken) < want:
+            task = line[0]
+            if task.state == READY:
+                if task.lost:
+                    return
+                taken.append(task)
+            line.popleft()
+
 
 class Queue:
     """A named queue. `capacity` bounds its live tasks; `counts` is by state."""
 
-    __slots__ = ("capacity", "counts", "done", "gets", "lanes", "name", "reserved", "role")
+    __slots__ = ("capacity", "counts", "done", "gets", "lanes", "mean_run_s", "name", "reserved", "role")
 
     def __init__(self, name: str, capacity: int, role: str = WORK) -> None:
         self.name = name
@@ -64,6 +77,8 @@ class Queue:
         self.lanes: dict[str, Lane] = {}
         self.reserved = 0
         """Tasks decided in the present cycle and not yet applied."""
+        self.mean_run_s: float | None = None
+        """Moving average of how long a successful attempt runs, None until the first."""
         self.gets = 0
         """Plain items ever taken, and ..."""
         self.done = 0
@@ -76,9 +91,14 @@ class Queue:
         return counts[READY] + counts[DELAYED] + counts[LEASED]
 
     @property
+    def waiting(self) -> int:
+        """Tasks that nobody holds: what `queue.Queue.qsize` counts."""
+        return self.counts[READY] + self.counts[DELAYED]
+
+    @property
     def room(self) -> int:
-        """How many more tasks it takes."""
-        return self.capacity - self.live - self.reserved
+        """How many more tasks it takes; dead letters need room too, or they would grow without bound."""
+        return self.capacity - self.live - self.counts[DEAD] - self.reserved
 
     def lane(self, name: str) -> Lane:
         """The lane of `name`, made at first use."""
@@ -87,18 +107,29 @@ class Queue:
             lane = self.lanes[name] = Lane(name)
         return lane
 
-    def next_ready(self, wanted: Callable[[str], bool]) -> Task | None:
-        """Take the ready task that is first in line (by priority, then by age) among names that are `wanted`."""
-        best: Task | None = None
-        best_lane: Lane | None = None
-        for lane in self.lanes.values():
-            if lane.mask and wanted(lane.name):
+    def take(self, wanted: Callable[[str], bool], want: int) -> list[Task]:
+        """Take up to `want` ready tasks whose name is `wanted`, by priority, then by age.
+
+        A task that was lost once comes alone: whoever dies next, only one task can have been the reason.
+        """
+        lanes = [lane for lane in self.lanes.values() if lane.mask and wanted(lane.name)]
+        taken: list[Task] = []
+        while lanes and len(taken) < want:
+            best: Task | None = None
+            best_lane = lanes[0]
+            for lane in lanes:
                 task = lane.head()
                 if task is not None and (best is None or _goes_before(task, best)):
                     best, best_lane = task, lane
-        if best_lane is not None:
+            if best is None or (taken and best.lost):
+                break
             best_lane.pop()
-        return best
+            taken.append(best)
+            if best.lost:
+                break
+            if len(lanes) == 1:
+                best_lane.pop_into(taken, want)
+        return taken
 
     def oldest_submitted_at(self) -> float | None:
         """When the task that is first in line was submitted, None if none is ready."""

@@ -124,9 +124,7 @@ class Task:
         "submitted_at",
     )
 
-    def __init__(
-        self, key: int, envelope: Envelope, body: bytes | None, owner: Owner | None, now: float
-    ) -> None:
+    def __init__(self, key: int, envelope: Envelope, body: bytes | None, owner: Owner | None, now: float) -> None:
         self.id = key
         self.envelope = envelope
         self.body = body

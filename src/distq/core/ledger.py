@@ -1,0 +1,375 @@
+"""The ledger: every task the master knows, and the only code that decides what becomes of one.
+
+A cycle has three steps. *Decide*: `submit`, `settle`, `lose`, `sweep` look at the tasks as they stand and
+note one change a task; nothing moves yet, and what would change a task twice in one cycle is put off to the
+next. *Commit*: the broker has the store keep `batch()`. *Apply*: the changes happen, or `forget()` drops them
+as if nobody had asked. `lease` comes after that and is never stored: who holds what is found out again by
+asking the workers.
+
+There is no I/O here and no clock: `now` is seconds of the master's clock, which never steps back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from distq.core import head, moves
+from distq.core.deadlines import Deadlines
+from distq.core.errors import PayloadTooLarge, QueueFull
+from distq.core.names import Names, Rules
+from distq.core.ports import KEEP, Keep
+from distq.core.queue import Queue
+from distq.core.retry import Jitter
+from distq.core.task import (
+    DEAD,
+    DELAYED,
+    LEASED,
+    PLAIN,
+    READY,
+    SUCCEEDED,
+    Envelope,
+    Holder,
+    Outcome,
+    Owner,
+    Task,
+)
+
+CAUSES_KEPT = 8
+"""How many of a task's causes are kept, newest last."""
+MEAN_WEIGHT = 0.05
+"""Weight of the newest run in a queue's moving average."""
+
+
+class Change(NamedTuple):
+    """One decided change: an event of `moves`, or None for a new task, and what comes with it."""
+
+    event: int | None
+    task: Task
+    body: bytes | None = None
+    run_s: float = 0.0
+    due_at: float = 0.0
+    cause: str = ""
+    reason: str = ""
+
+
+class Ledger:
+    """All tasks, queues and counters of one master."""
+
+    def __init__(self, rules: Rules, jitter: Jitter, first_key: int) -> None:
+        self.rules = rules
+        self.names = Names(rules)
+        self.tasks: dict[int, Task] = {}
+        self.ready_queues: dict[Queue, None] = {}
+        """Queues that may have ready tasks, the one served longest ago first."""
+        self.unknown_settles = 0
+        """Settles of tasks that the ledger does not know (any more)."""
+        self.heard: set[Owner] = set()
+        """Owners whose outbox has grown since the broker last looked."""
+        self._jitter = jitter
+        self._next_key = first_key
+        self._changes: dict[int, Change] = {}
+        self._delayed: Deadlines[Task] = Deadlines()
+        self._settled: dict[float, deque[Task]] = {}
+        """Tasks whose results are kept, by TTL: each deque is in order of its end."""
+
+    # -- decide --------------------------------------------------------------------------------
+
+    def submit(self, envelope: Envelope, bodies: Sequence[bytes], owner: Owner | None, now: float) -> int:
+        """Take new tasks, all or none, and return the first one's key; the others follow it without gaps.
+
+        Raises QueueFull or PayloadTooLarge, and then nothing was taken.
+        """
+        queue = envelope.queue
+        if queue.room < len(bodies):
+            envelope.tally.count(envelope.tally.rejected, "full")
+            raise QueueFull(f"the queue {queue.name!r} has room for {max(queue.room, 0)} of {len(bodies)} tasks")
+        limit = self.rules.payload_bytes_max
+        if any(len(body) > limit for body in bodies):
+            envelope.tally.count(envelope.tally.rejected, "payload")
+            raise PayloadTooLarge(f"a payload of {max(map(len, bodies))} bytes; the limit is {limit}")
+        first = key = self._next_key
+        changes = self._changes
+        for body in bodies:
+            changes[key] = Change(None, Task(key, envelope, body, owner, now), body)
+            key += 1
+        self._next_key = key
+        queue.reserved += len(bodies)
+        return first
+
+    def settle(self, key: int, delivery: int, outcome: int, body: bytes | None, run_s: float, cause: str = "") -> bool:
+        """Answer the lease `delivery` of a task.
+
+        False: the task already changes in this cycle, so the same settle must come again in the next one.
+        A late success counts if the task is not settled yet; a late failure or release changes nothing.
+        """
+        task = self.tasks.get(key)
+        if task is None:
+            self.unknown_settles += 1
+            return True
+        if key in self._changes:
+            return False
+        current = task.state == LEASED and task.delivery == delivery
+        if not current:
+            self._count_late(task, outcome)
+            if outcome != Outcome.SUCCESS or moves.NEXT[moves.SUCCEED][task.state] < 0:
+                return True
+        if outcome == Outcome.SUCCESS:
+            self._changes[key] = Change(moves.SUCCEED, task, body, run_s)
+        elif outcome == Outcome.FAILURE:
+            self._changes[key] = self._after_failure(task, body, cause)
+        else:
+            self._changes[key] = Change(moves.GIVE_BACK, task)
+        return True
+
+    def _after_failure(self, task: Task, body: bytes | None, cause: str) -> Change:
+        if task.failures >= task.envelope.retries:
+            return Change(moves.BURY, task, body, cause=cause, reason="failure")
+        delay_s = self.rules.backoff.delay_s(task.failures + 1, self._jitter)
+        return Change(moves.RETRY, task, due_at=delay_s, cause=cause, reason="failure")
+
+    def lose(self, holder: Holder, reason: str, cause: str, running: int | None = None) -> bool:
+        """End all leases of `holder`, which died or fell silent.
+
+        With `running` (a key) that task alone was being run and is counted as lost; without, each may have
+        been. `reason` is a word for the metrics, `cause` a phrase for the task's history. False: some of the
+        tasks already change in this cycle, so the same must be asked again in the next one.
+        """
+        complete = True
+        for key, task in holder.held.items():
+            if key in self._changes:
+                complete = False
+            elif running is not None and key != running:
+                self._changes[key] = Change(moves.GIVE_BACK, task)
+            elif task.lost + 1 >= task.envelope.max_deliveries:
+                self._changes[key] = Change(moves.BURY, task, cause=cause, reason=reason)
+            else:
+                self._changes[key] = Change(moves.LOSE, task, cause=cause, reason=reason)
+        return complete
+
+    def sweep(self, now: float, most: int = 10_000) -> None:
+        """Note what is due at `now`: delayed tasks get ready, results whose TTL is over go."""
+        for at, task in self._delayed.due(now):
+            if task.state == DELAYED and task.due_at == at:
+                if task.id in self._changes:
+                    self._delayed.add(at, task)
+                    break
+                self._changes[task.id] = Change(moves.DUE, task)
+        for ttl_s, line in self._settled.items():
+            for task in list(_ended(line, now - ttl_s, most)):
+                if task.id in self._changes:
+                    break
+                self._changes[task.id] = Change(moves.DROP, task)
+
+    def next_deadline(self) -> float | None:
+        """When `sweep` next has something to do, None if nothing is waiting for a moment."""
+        moments = [line[0].since + ttl_s for ttl_s, line in self._settled.items() if line]
+        if (at := self._delayed.next_at()) is not None:
+            moments.append(at)
+        return min(moments, default=None)
+
+    # -- commit --------------------------------------------------------------------------------
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was decided since the last `apply` or `forget`."""
+        return bool(self._changes)
+
+    def batch(self, now: float) -> dict[int, tuple[bytes, bytes | Keep] | None]:
+        """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
+        batch: dict[int, tuple[bytes, bytes | Keep] | None] = {}
+        for key, (event, task, body, _, delay_s, _, reason) in self._changes.items():
+            if event in (moves.GIVE_BACK, moves.DUE):
+                continue  # who holds a task, and whether its moment has come, is found out again
+            if event == moves.DROP or (event == moves.SUCCEED and task.envelope.kind == PLAIN):
+                batch[key] = None
+                continue
+            state = READY if event is None else moves.NEXT[event][task.state]
+            failed = reason == "failure"
+            lost = bool(reason) and not failed
+            packed = head.pack(
+                task.envelope,
+                state,
+                task.delivery,
+                task.failures + failed,
+                task.lost + lost,
+                task.submitted_at,
+                now,
+                now + delay_s,
+            )
+            batch[key] = (packed, KEEP if body is None else body)
+        return batch
+
+    def forget(self) -> None:
+        """Drop what was decided: the store refused it, so nothing happened."""
+        for event, task, *_ in self._changes.values():
+            if event is None:
+                task.envelope.queue.reserved -= 1
+        self._changes.clear()
+
+    # -- apply ---------------------------------------------------------------------------------
+
+    def apply(self, now: float) -> None:
+        """Let the decided changes happen."""
+        changes, self._changes = self._changes, {}
+        for change in changes.values():
+            event = change.event
+            if event is None:
+                self._add(change.task)
+            elif event == moves.SUCCEED:
+                self._succeed(change, now)
+            elif event == moves.DROP:
+                self._drop(change.task)
+            else:
+                self._turn(change, event, now)
+
+    def _add(self, task: Task) -> None:
+        envelope = task.envelope
+        queue = envelope.queue
+        queue.reserved -= 1
+        queue.counts[READY] += 1
+        envelope.tally.submitted += 1
+        self.tasks[task.id] = task
+        queue.lane(envelope.name).push(task)
+        self.ready_queues[queue] = None
+
+    def _succeed(self, change: Change, now: float) -> None:
+        task = change.task
+        envelope = task.envelope
+        self._release(task)
+        moves.move(task, moves.SUCCEED)
+        tally = envelope.tally
+        tally.attempts["success"] += 1
+        tally.completed["success"] += 1
+        tally.run.observe(change.run_s)
+        tally.total.observe(now - task.submitted_at)
+        queue = envelope.queue
+        mean_s = queue.mean_run_s
+        queue.mean_run_s = change.run_s if mean_s is None else mean_s + MEAN_WEIGHT * (change.run_s - mean_s)
+        task.body = change.body
+        self._end(task, now)
+
+    def _end(self, task: Task, now: float) -> None:
+        """A task has come to its one terminal state: tell its owner, and keep what must be kept."""
+        task.since = now
+        owner = task.owner
+        if owner is not None:
+            task.owner = None
+            owner.outbox.append(task)
+            self.heard.add(owner)
+        if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
+            self._drop(task)  # its result, if it has one, is an item of its own on the result queue
+        elif task.state != DEAD:
+            ttl_s = task.envelope.result_ttl_s
+            line = self._settled.get(ttl_s)
+            if line is None:
+                line = self._settled[ttl_s] = deque()
+            line.append(task)
+
+    def _drop(self, task: Task) -> None:
+        moves.move(task, moves.DROP)
+        task.envelope.queue.counts[task.state] = 0  # nobody counts what is gone
+        del self.tasks[task.id]
+        line = self._settled.get(task.envelope.result_ttl_s)
+        if line and line[0] is task:
+            line.popleft()
+
+    def _turn(self, change: Change, event: int, now: float) -> None:
+        """Everything but success: the task goes back, waits, or is dead."""
+        task = change.task
+        envelope = task.envelope
+        tally = envelope.tally
+        self._release(task)
+        moves.move(task, event)
+        task.since = now
+        if change.cause:
+            task.causes = [*(task.causes or ()), change.cause][-CAUSES_KEPT:]
+        if event in (moves.RETRY, moves.LOSE, moves.BURY):
+            if change.reason == "failure":
+                task.failures += 1
+                tally.attempts["failure"] += 1
+            else:
+                task.lost += 1
+                tally.attempts["lost"] += 1
+                tally.count(tally.redeliveries, change.reason)
+        if event == moves.BURY:
+            tally.completed["dead"] += 1
+            self._end(task, now)
+        elif event == moves.RETRY:
+            tally.retries += 1
+            task.due_at = now + change.due_at
+            self._delayed.add(task.due_at, task)
+        else:
+            if event == moves.GIVE_BACK:
+                tally.attempts["returned"] += 1
+            lane = envelope.queue.lane(envelope.name)
+            (lane.push if event == moves.DUE else lane.push_front)(task)
+            self.ready_queues[envelope.queue] = None
+
+    def _release(self, task: Task) -> None:
+        holder = task.holder
+        if holder is not None:
+            del holder.held[task.id]
+            task.holder = None
+
+    def _count_late(self, task: Task, outcome: int) -> None:
+        word = ("success", "failure", "release")[outcome]
+        task.envelope.tally.count(task.envelope.tally.late, word)
+
+    # -- lease ---------------------------------------------------------------------------------
+
+    def lease(
+        self, holder: Holder, queues: Iterable[Queue], wanted: Callable[[str], bool], want: int, now: float
+    ) -> list[Task]:
+        """Give `holder` up to `want` ready tasks of these queues whose names are `wanted`."""
+        leased: list[Task] = []
+        for queue in queues:
+            if queue not in self.ready_queues:
+                continue
+            taken = queue.take(wanted, want - len(leased))
+            if leased and taken and taken[0].lost:
+                self._put_back(taken)
+                continue
+            leased += taken
+            if not queue.counts[READY] - len(taken):
+                del self.ready_queues[queue]
+            elif taken:
+                self.ready_queues[queue] = self.ready_queues.pop(queue)
+            if taken:
+                self._hand_over(taken, holder, now)
+                if len(leased) >= want or taken[0].lost:
+                    break
+        return leased
+
+    def _put_back(self, taken: list[Task]) -> None:
+        for task in reversed(taken):
+            task.envelope.queue.lane(task.envelope.name).push_front(task)
+
+    def _hand_over(self, taken: list[Task], holder: Holder, now: float) -> None:
+        held = holder.held
+        for task in taken:
+            moves.move(task, moves.LEASE)
+            task.delivery += 1
+            task.holder = holder
+            task.leased_at = now
+            held[task.id] = task
+            task.envelope.tally.wait.observe(now - task.since)
+            task.since = now
+
+    def reclaim(self, holder: Holder, key: int, delivery: int) -> bool:
+        """Let a reconnected executor go on with a lease that it still holds; False if that lease has ended."""
+        task = self.tasks.get(key)
+        if task is None or task.state != LEASED or task.delivery != delivery:
+            return False
+        self._release(task)
+        task.holder = holder
+        holder.held[key] = task
+        return True
+
+
+def _ended(line: deque[Task], before: float, most: int) -> Iterable[Task]:
+    for task, _ in zip(line, range(most), strict=False):
+        if task.since > before:
+            return
+        yield task

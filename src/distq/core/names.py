@@ -1,0 +1,82 @@
+"""What has a name: queues, envelopes and counters, each made at its first use and shared from then on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from distq.core import head
+from distq.core.queue import Queue
+from distq.core.retry import Backoff
+from distq.core.tally import Tally
+from distq.core.task import PRIORITY_DEFAULT, Envelope
+
+
+class Rules(NamedTuple):
+    """The limits and defaults that settings give."""
+
+    capacity: int = 10_000_000
+    payload_bytes_max: int = 16 << 20
+    max_deliveries: int = 5
+    retries: int = 3
+    result_ttl_s: float = 3600.0
+    time_limit_s: float | None = None
+    backoff: Backoff = Backoff()
+
+
+class Names:
+    """The registry of one master's queues, envelopes and tallies."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.queues: dict[str, Queue] = {}
+        self.tallies: dict[tuple[str, str], Tally] = {}
+        """By queue and task name."""
+        self._rules = rules
+        self._envelopes: dict[tuple[object, ...], Envelope] = {}
+
+    def queue(self, name: str, role: str | None = None) -> Queue:
+        """The queue `name`, made at first use."""
+        queue = self.queues.get(name)
+        if queue is None:
+            queue = self.queues[name] = Queue(name, self._rules.capacity)
+        if role is not None:
+            queue.role = role
+        return queue
+
+    def envelope(
+        self,
+        queue_name: str,
+        name: str,
+        kind: str,
+        *,
+        priority: int = PRIORITY_DEFAULT,
+        retries: int | None = None,
+        time_limit_s: float | None = None,
+        result_ttl_s: float | None = None,
+        max_deliveries: int | None = None,
+    ) -> Envelope:
+        """The shared envelope with these options, None meaning the rules' default; raises NameTooLong."""
+        key = (queue_name, name, kind, priority, retries, time_limit_s, result_ttl_s, max_deliveries)
+        envelope = self._envelopes.get(key)
+        if envelope is None:
+            rules = self._rules
+            envelope = Envelope(
+                self.queue(queue_name),
+                name,
+                kind,
+                self.tally(queue_name, name),
+                priority=priority,
+                retries=rules.retries if retries is None else retries,
+                max_deliveries=rules.max_deliveries if max_deliveries is None else max_deliveries,
+                result_ttl_s=rules.result_ttl_s if result_ttl_s is None else result_ttl_s,
+                time_limit_s=rules.time_limit_s if time_limit_s is None else time_limit_s,
+            )
+            envelope.packed = head.pack_envelope(envelope)
+            self._envelopes[key] = envelope
+        return envelope
+
+    def tally(self, queue_name: str, name: str) -> Tally:
+        """The counters of one task name on one queue."""
+        tally = self.tallies.get((queue_name, name))
+        if tally is None:
+            tally = self.tallies[queue_name, name] = Tally()
+        return tally

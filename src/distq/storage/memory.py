@@ -1,0 +1,75 @@
+"""The store that forgets: a dict. What it holds ends with the process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final
+
+from distq.core.ports import Batch, Heads, Keep, Limits, Refused
+
+EPOCH_MAX: Final = (1 << 23) - 1
+"""Keys are `epoch << 40 | n` in 64 signed bits."""
+LIMITS: Final = Limits(body_bytes_max=1 << 30, batch_bytes_max=1 << 31, batch_changes_max=1_000_000)
+
+
+class MemoryStore:
+    """Heads and bodies in a dict; this process always leads.
+
+    `epoch` is given from outside, so that task ids of a restarted master differ from those of the one before.
+    """
+
+    limits = LIMITS
+
+    def __init__(self, epoch: int) -> None:
+        if not 0 < epoch <= EPOCH_MAX:
+            raise ValueError(f"an epoch is 1 to {EPOCH_MAX}, not {epoch}")
+        self.epoch = 0
+        self.leader = ""
+        self._next_epoch = epoch
+        self._rows: dict[int, tuple[bytes, bytes]] = {}
+        self._closed = False
+
+    async def follow(self, address: str) -> AsyncIterator[Heads]:
+        """All heads, in one run; ends at once, because nobody else can lead."""
+        yield [(key, head) for key, (head, _) in self._rows.items()]
+        self.epoch = self._next_epoch
+        self.leader = address
+
+    async def commit(self, batch: Batch) -> None:
+        """Keep the batch; raises Refused for a body that is too large or an amended key that is not there."""
+        rows = self._rows
+        limit = self.limits.body_bytes_max
+        if not self.epoch or self._closed:
+            raise Refused("nothing is stored before follow() has ended or after close()")
+        for key, change in batch.items():
+            if change is not None:
+                body = change[1]
+                if isinstance(body, Keep):
+                    if key not in rows:
+                        raise Refused(f"key {key:x} has no body to keep")
+                elif len(body) > limit:
+                    raise Refused(f"a body of {len(body)} bytes; the limit is {limit}")
+        for key, change in batch.items():
+            if change is None:
+                rows.pop(key, None)
+            else:
+                head, body = change
+                rows[key] = (head, rows[key][1] if isinstance(body, Keep) else body)
+
+    async def read(self, keys: Sequence[int]) -> list[bytes | None]:
+        """The bodies of `keys`."""
+        return [row[1] if (row := self._rows.get(key)) is not None else None for key in keys]
+
+    async def lost(self) -> str:
+        """Never returns while it is awaited: leadership of one's own memory cannot be lost."""
+
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def health(self) -> Mapping[str, object]:
+        """How many rows there are."""
+        return {"kind": "memory", "role": "leader", "rows": len(self._rows)}
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._rows.clear()
+        self._closed = True
