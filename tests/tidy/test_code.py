@@ -1,0 +1,83 @@
+"""The manners of the code, as tests: what a linter has no rule for."""
+
+import ast
+import re
+from pathlib import Path
+
+from tests.tidy.tree import ROOT, files, functions, python_files, text
+
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+# Anything that names the machine on which a line was written.
+MACHINE_PATHS = re.compile(r"(?:^|[^\w.])/(?:work|farm|root|home)/", re.MULTILINE)
+
+
+def test_no_file_of_src_is_longer_than_one_noun_needs() -> None:
+    """A file that outgrows the limit holds two nouns."""
+    lengths = {path: text(path).count("\n") for path in python_files("src")}
+    assert {str(path): length for path, length in lengths.items() if length > FILE_LINES_MAX} == {}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    """A function can be read without scrolling, in the tests too."""
+    long = [
+        f"{path}:{function.lineno} {function.name}"
+        for path in python_files()
+        for function in functions(path)
+        if (function.end_lineno or 0) - function.lineno >= FUNCTION_LINES_MAX
+    ]
+    assert long == []
+
+
+def test_every_folder_of_src_is_a_package_that_says_what_it_is_for() -> None:
+    """The docstrings of the packages are the table of contents."""
+    folders = {path.parent for path in python_files("src")}
+    inits = {folder: ROOT / folder / "__init__.py" for folder in folders}
+    silent = [
+        str(folder)
+        for folder, init in inits.items()
+        if not init.is_file() or not ast.get_docstring(ast.parse(init.read_text(encoding="utf-8")))
+    ]
+    assert silent == []
+
+
+def test_every_test_says_what_it_promises() -> None:
+    """The suite reads as a specification: each test has a docstring."""
+    silent = [
+        f"{path}:{function.lineno} {function.name}"
+        for path in python_files("tests")
+        for function in functions(path)
+        if function.name.startswith("test_") and not ast.get_docstring(function)
+    ]
+    assert silent == []
+
+
+def sleeps_without_a_reason(path: Path) -> list[str]:
+    """The calls of a sleep that have no comment on their line or on the one above; `sleep(0)` needs none."""
+    lines = ["", *text(path).splitlines()]
+    return [
+        f"{path}:{node.lineno}"
+        for node in ast.walk(ast.parse(text(path)))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] == "sleep"
+        and ast.unparse(node) not in {"asyncio.sleep(0)", "time.sleep(0)"}
+        and "#" not in lines[node.lineno] + lines[node.lineno - 1]
+    ]
+
+
+def test_a_sleep_in_a_test_has_its_reason_beside_it() -> None:
+    """Tests wait for facts; where only time will do, the line says why."""
+    assert [line for path in python_files("tests") for line in sleeps_without_a_reason(path)] == []
+
+
+def test_no_file_names_the_machine_it_was_written_on() -> None:
+    """A clone works in any folder and on any machine."""
+    named = {str(path): MACHINE_PATHS.findall(text(path)) for path in files() if path.suffix != ".lock"}
+    assert {path: found for path, found in named.items() if found} == {}
+
+
+def test_nothing_is_left_unfinished() -> None:
+    """What is left to do stands in an issue, where somebody sees it."""
+    marks = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" + "XX", "HA" + "CK"]) + r")\b")
+    unfinished = [str(path) for path in files() if path.suffix != ".lock" and marks.search(text(path))]
+    assert unfinished == []

@@ -1,0 +1,85 @@
+"""`tools/environment.py` finds an installer on machines that have hardly anything."""
+
+import functools
+import hashlib
+import importlib.util
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests.tidy.tree import ROOT
+
+
+@pytest.fixture(name="tool")
+def load_tool() -> ModuleType:
+    """The program as a module; it is not part of the package."""
+    spec = importlib.util.spec_from_file_location("environment", ROOT / "tools" / "environment.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(name="index")
+def serve_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a package index on this machine, whose files lie in `tmp_path`."""
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_pip_comes_from_the_configured_index_if_its_hash_is_right(
+    tool: ModuleType, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, broken: bool
+) -> None:
+    """The newest release is fetched from PIP_INDEX_URL and used only when it is what the index promised."""
+    (tmp_path / "simple" / "pip").mkdir(parents=True)
+    old, new = "pip-9.0.1-py3-none-any.whl", "pip-25.3-py3-none-any.whl"
+    (tmp_path / new).write_bytes(b"other" if broken else b"wheel")
+    digest = hashlib.sha256(b"wheel").hexdigest()
+    links = [f'<a href="../../{name}#sha256={digest}">{name}</a>' for name in (new, old)]
+    (tmp_path / "simple" / "pip" / "index.html").write_text("<br>".join(links))
+    monkeypatch.setenv("PIP_INDEX_URL", index)
+    got: list[bytes] = []
+
+    def pip_from(wheel: Path) -> bool:
+        got.append(wheel.read_bytes())
+        return wheel.name == new
+
+    monkeypatch.setattr(tool, "pip_from", pip_from)
+    assert tool.pip_from_the_index() is not broken
+    assert got == ([] if broken else [b"wheel"])
+
+
+def test_no_index_is_asked_but_pips_own(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a configured index this way says no, and the next one is tried."""
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.delenv("PIP_CONFIG_FILE", raising=False)
+    monkeypatch.setattr(tool, "PIP_CONFIGURATIONS", ())
+    assert tool.pip_from_the_index() is False
+
+
+def test_an_index_named_in_pips_file_counts(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose pip is pointed at a mirror is served by that mirror."""
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://mirror.example/simple\n")
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    assert tool.configured_index() == "https://mirror.example/simple"
+
+
+def test_a_machine_without_any_way_is_told_what_to_install(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end is one sentence with the package's name, not a traceback."""
+    monkeypatch.setattr(tool.shutil, "which", lambda _: None)
+    monkeypatch.setattr(tool, "works", lambda *_, **__: False)
+    monkeypatch.setattr(tool, "WAYS", (lambda: False,))
+    with pytest.raises(SystemExit, match="apt-get install python3-venv"):
+        tool.installer()

@@ -1,0 +1,34 @@
+"""The wheel that people install: it holds the package and runs where nothing else of the project is."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import uv
+from tests.tidy.tree import ROOT
+
+from distq import __version__
+
+
+@pytest.mark.timeout(300)
+def test_the_wheel_installs_and_runs_in_a_fresh_environment(tmp_path: Path) -> None:
+    """`make build`'s wheel, with the locked dependencies, gives a `distq` that starts."""
+    environment = tmp_path / "environment"
+    program = environment / "bin" / "distq"
+
+    def run_uv(*arguments: str | Path) -> None:
+        subprocess.run([uv.find_uv_bin(), *arguments, "--quiet"], cwd=ROOT, check=True)
+
+    run_uv("build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", tmp_path)
+    (wheel,) = tmp_path.glob("distq-*.whl")
+    run_uv("venv", "--python", sys.executable, environment)
+    install = ("pip", "install", "--python", environment)
+    run_uv(*install, "--require-hashes", "--requirement", "requirements.lock")
+    run_uv(*install, "--no-deps", wheel)
+    said = subprocess.run([program, "--version"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert __version__ in said.stdout
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "distq/py.typed" in names
+    assert {name.split("/")[0] for name in names} == {"distq", f"distq-{__version__}.dist-info"}
