@@ -1,0 +1,59 @@
+"""What can go wrong on the wire, in sentences."""
+
+from distq.core.errors import DistqError
+
+
+class WireError(DistqError):
+    """A peer's bytes are not what the protocol allows."""
+
+    code = "WIRE"
+    hint = "Check that both ends speak BaseManager's protocol and that nothing between them alters the bytes."
+
+
+class FrameTooLarge(WireError):
+    """A peer announced a frame that is longer than this connection accepts."""
+
+    code = "FRAME_TOO_LARGE"
+    hint = "Send less in one call, or raise DISTQ_FRAME_BYTES_MAX on the master."
+
+    def __init__(self, frame_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"A frame of {frame_bytes:,} bytes was announced; {limit_bytes:,} are accepted here.")
+        self.frame_bytes = frame_bytes
+        self.limit_bytes = limit_bytes
+
+
+class AuthenticationFailed(WireError):
+    """The two ends do not have the same authkey; `reply` is what the other end should hear before the close."""
+
+    code = "AUTHENTICATION_FAILED"
+    hint = "Give both ends the same DISTQ_AUTHKEY."
+    exit_code = 3
+
+    def __init__(self, sentence: str, reply: bytes | None = None) -> None:
+        super().__init__(sentence)
+        self.reply = reply
+
+
+class BadCall(WireError):
+    """A frame is not a call; the connection stays usable."""
+
+    code = "BAD_CALL"
+    hint = "Send (ident, method, args, kwds), as multiprocessing.managers does."
+
+
+class BadReply(WireError):
+    """A frame is not a reply that can be read here; `body` is the frame."""
+
+    code = "BAD_REPLY"
+    hint = "See that what the reply carries can be imported here."
+
+    def __init__(self, sentence: str, body: bytes) -> None:
+        super().__init__(sentence)
+        self.body = body
+
+
+class RemoteRefusal(WireError):
+    """The other end refused a call and said why; `str()` is its sentence."""
+
+    code = "REFUSED"
+    hint = "Do what the sentence says."

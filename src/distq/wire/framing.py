@@ -1,0 +1,102 @@
+"""Frames: a length and so many bytes, as `multiprocessing.connection` writes them.
+
+The length is a signed 32-bit number, or -1 followed by an unsigned 64-bit number for bodies above 2 GiB.
+A limit is checked as soon as the length is known, before a single byte of the body is kept, and may change
+between two frames: until a key is proved nobody costs more than 256 bytes.
+"""
+
+from struct import Struct
+
+from distq.wire.errors import FrameTooLarge
+
+SHORT_BODY_BYTES_MAX = 0x7FFFFFFF
+
+_SHORT = Struct("!i")
+_LONG = Struct("!iQ")
+_UINT64 = Struct("!Q")
+_UINT32_MASK = 0xFFFFFFFF
+
+# Below this a copy is cheaper than a second element in a vectored send.
+JOIN_BYTES_MAX = 16 * 1024
+
+Buffer = bytes | memoryview
+
+
+def header(body_bytes: int) -> bytes:
+    """Return the length that goes before a body of so many bytes."""
+    if body_bytes > SHORT_BODY_BYTES_MAX:
+        return _LONG.pack(-1, body_bytes)
+    return _SHORT.pack(body_bytes)
+
+
+def pack(body: bytes) -> bytes:
+    """Return a body with its length before it, ready to be sent."""
+    return header(len(body)) + body
+
+
+def pack_parts(body: bytes) -> tuple[bytes, ...]:
+    """Return what to send for a body in one vectored write; a large body is not copied."""
+    if len(body) <= JOIN_BYTES_MAX:
+        return (header(len(body)) + body,)
+    return (header(len(body)), body)
+
+
+class Framer:
+    """Cuts a stream of bytes into frames, none of them longer than `limit_bytes`."""
+
+    __slots__ = ("_buffer", "limit_bytes")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._buffer = bytearray()
+
+    @property
+    def partial(self) -> bool:
+        """Whether bytes of an unfinished frame are held."""
+        return bool(self._buffer)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes, return the frames that are complete now.
+
+        Raises:
+            FrameTooLarge: a length exceeds the limit; frames before it are given by `push` and `pull` only.
+        """
+        self.push(data)
+        frames = []
+        while (frame := self.pull()) is not None:
+            frames.append(frame)
+        return frames
+
+    def push(self, data: bytes) -> None:
+        """Take bytes, to be read with `pull`."""
+        self._buffer += data
+
+    def pull(self) -> bytes | None:
+        """Return the next complete frame, or None if more bytes are needed.
+
+        Raises:
+            FrameTooLarge: the next frame's length exceeds the limit.
+        """
+        buffer = self._buffer
+        held = len(buffer)
+        if held < _SHORT.size:
+            return None
+        start = _SHORT.size
+        body_bytes: int = _SHORT.unpack_from(buffer)[0]
+        if body_bytes == -1:
+            start = _LONG.size
+            if held < start:
+                return None
+            body_bytes = _UINT64.unpack_from(buffer, _SHORT.size)[0]
+        elif body_bytes < 0:
+            # No program of the standard library writes this; as an unsigned number it is above any limit.
+            body_bytes &= _UINT32_MASK
+        if body_bytes > self.limit_bytes:
+            raise FrameTooLarge(body_bytes, self.limit_bytes)
+        end = start + body_bytes
+        if held < end:
+            return None
+        with memoryview(buffer) as view:
+            frame = bytes(view[start:end])
+        del buffer[:end]
+        return frame

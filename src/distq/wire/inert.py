@@ -1,0 +1,133 @@
+"""Reads a call without building what is in it.
+
+The master must know who is called, how, and with how many arguments, whatever class of whatever library a peer
+put in, and must never import or call anything that a peer names. So every global is the same inert class, which
+stands for the class, for what it is called to make, and for what that is filled with.
+"""
+
+import pickle
+from io import BytesIO
+from typing import Any, NamedTuple, NoReturn
+
+from distq.wire.errors import BadCall
+from distq.wire.opcodes import disarm
+
+
+class _Absorbing(type):
+    """Makes a class whose call gives the class itself."""
+
+    def __call__(cls, *_args: object, **_kwds: object) -> "type[Inert]":  # type: ignore[explicit-override] # typing.override is 3.12
+        return Inert
+
+
+class Inert(metaclass=_Absorbing):
+    """Stands for everything that a peer names: it accepts anything, and does nothing."""
+
+    def __new__(cls, *_args: object, **_kwds: object) -> "type[Inert]":  # type: ignore[misc]
+        """Return the class itself."""
+        return Inert
+
+    @staticmethod
+    def _nothing(*_args: object) -> None:
+        pass
+
+    append = extend = add = __setstate__ = _nothing
+
+
+class Token:
+    """What the standard library sends to `get_methods`: the ident of the object that is meant."""
+
+    ident: str | None = None
+
+    def __setstate__(self, state: object) -> None:
+        # (typeid, address, id)
+        if type(state) is tuple and len(state) == 3 and type(state[2]) is str:
+            self.ident = state[2]
+
+
+class Call(NamedTuple):
+    """One call of a peer; in it numbers, texts, bytes, lists, tuples and the text keys of dicts are real.
+
+    All else is inert, and the one argument of a `put(item)` is always.
+    """
+
+    ident: str | None
+    method: str
+    args: tuple[Any, ...]
+    kwds: dict[str, Any]
+    frame: bytes
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str, /) -> type[Inert | Token]:  # type: ignore[explicit-override] # typing.override is 3.12
+        return Token if name == "Token" and module == "multiprocessing.managers" else Inert
+
+    def persistent_load(self, pid: Any, /) -> Any:  # type: ignore[explicit-override] # typing.override is 3.12
+        """Do for dicts, with text keys only, what the unpickler would do with any (see `opcodes`)."""
+        if type(pid) is list:
+            return _updated({}, pid)
+        if type(pid) is tuple and len(pid) in {2, 3}:
+            target = pid[0]
+            if type(target) is dict:
+                return _updated(target, pid[1:] if len(pid) == 3 else pid[1])
+            if type(target) is set:
+                return target
+        return Inert
+
+
+def _updated(target: dict[str, Any], pairs: Any) -> dict[str, Any]:
+    # The hash of a text is its own affair; that of a tuple may take for ever.
+    target.update((key, value) for key, value in zip(pairs[::2], pairs[1::2], strict=True) if type(key) is str)
+    return target
+
+
+_PUT = b"\x94\x8c\x03put\x94"
+_ONE_ARGUMENT_END = b"\x85\x94}\x94t\x94."
+_FAST_BEGINNINGS = (b"\x80\x04\x95", b"\x80\x05\x95")
+_ONE_INERT = (Inert,)
+
+
+def _read_put(frame: bytes) -> Call | None:
+    """Recognise `put(item)` by its first and last bytes; None if it is anything else.
+
+    The beginning, PROTO FRAME MARK SHORT_BINUNICODE ident MEMOIZE "put" MEMOIZE, leaves no room for anything
+    else; and no pickler ends a call of another shape with TUPLE1 MEMOIZE EMPTY_DICT MEMOIZE TUPLE MEMOIZE STOP.
+    """
+    if not frame.endswith(_ONE_ARGUMENT_END) or frame[11:13] != b"(\x8c" or frame[:3] not in _FAST_BEGINNINGS:
+        return None
+    ident_end = 14 + frame[13]
+    if not frame.startswith(_PUT, ident_end):
+        return None
+    try:
+        ident = frame[14:ident_end].decode()
+    except UnicodeDecodeError:
+        return None
+    return Call(ident, "put", _ONE_INERT, {}, frame)
+
+
+def read_call(frame: bytes) -> Call:
+    """Return the call in a frame.
+
+    Raises:
+        BadCall: the frame is not a call.
+    """
+    call = _read_put(frame)
+    if call is not None:
+        return call
+    harmless = disarm(frame)
+    try:
+        value = _Unpickler(BytesIO(harmless)).load()
+    except Exception as exc:
+        raise BadCall(f"This is not a call: {exc}.") from exc
+    if type(value) is not tuple or len(value) != 4:
+        _refuse()
+    ident, method, args, kwds = value
+    if not (
+        (ident is None or type(ident) is str) and type(method) is str and type(args) is tuple and type(kwds) is dict
+    ):
+        _refuse()
+    return Call(ident, method, args, kwds, frame)
+
+
+def _refuse() -> NoReturn:
+    raise BadCall("This is not a call: it is not (ident, method, args, kwds).")

@@ -1,0 +1,79 @@
+"""Calls and replies, as `multiprocessing.managers` writes them.
+
+A call is the pickle of `(ident, method, args, kwds)`, a reply that of `(kind, value)`. Replies are written in
+pickle protocol 4, which every Python from 3.8 on reads by default; calls in 5.
+"""
+
+import pickle
+import queue
+from collections.abc import Mapping
+
+from distq.wire.errors import BadReply, RemoteRefusal
+
+CALL_PROTOCOL = 5
+REPLY_PROTOCOL = 4
+
+_STANDARD_MODULES = frozenset({"builtins", "queue", "_queue"})
+_PLAIN_TYPES = (str, bytes, int, float, bool, type(None))
+
+# Written out because pickle would name the private module `_queue`, which not every Python has.
+_QUEUE_ERRORS: dict[type[BaseException], bytes] = {
+    kind: b"\x80\x04\x8c\x06#ERROR\x8c\x05queue\x8c%c%s\x93)R\x86." % (len(name), name)
+    for kind, name in ((queue.Empty, b"Empty"), (queue.Full, b"Full"))
+}
+
+
+def encode_call(
+    ident: str | None, method: str, args: tuple[object, ...] = (), kwds: Mapping[str, object] | None = None
+) -> bytes:
+    """Return the body of a call; raises what pickle raises for arguments that cannot be pickled."""
+    return pickle.dumps((ident, method, args, dict(kwds or ())), CALL_PROTOCOL)
+
+
+def returned(value: object) -> bytes:
+    """Return the body of a reply that makes the caller's method return `value`."""
+    return pickle.dumps(("#RETURN", value), REPLY_PROTOCOL)
+
+
+def raised(exc: BaseException) -> bytes:
+    """Return the body of a reply that raises this exception at the caller.
+
+    Only exceptions of Python itself and of `queue` travel, because the caller must be able to import them;
+    any other is told as a refusal, in words.
+    """
+    kind = type(exc)
+    if kind in _QUEUE_ERRORS:
+        return _QUEUE_ERRORS[kind]
+    if kind.__module__ in _STANDARD_MODULES and all(isinstance(arg, _PLAIN_TYPES) for arg in exc.args):
+        return pickle.dumps(("#ERROR", kind(*exc.args)), REPLY_PROTOCOL)
+    return refused(f"{kind.__name__}: {exc}")
+
+
+def refused(sentence: str) -> bytes:
+    """Return the body of a reply that raises a `RemoteError` with this sentence at the caller."""
+    # The standard library prints a rule of dashes right behind the text.
+    return pickle.dumps(("#TRACEBACK", sentence if sentence.endswith("\n") else sentence + "\n"), REPLY_PROTOCOL)
+
+
+def decode_reply(body: bytes) -> object:
+    """Return what a call returned, or raise what it raised.
+
+    The body is unpickled: only a peer that has proved the key may have sent it.
+
+    Raises:
+        RemoteRefusal: the other end refused the call.
+        BadReply: the body is not a reply, or holds what cannot be imported here.
+    """
+    try:
+        kind, value = pickle.loads(body)
+    except Exception as exc:
+        raise BadReply(f"The reply cannot be read here: {exc}.", body) from exc
+    match kind:
+        case "#RETURN":
+            return value
+        case "#ERROR" if isinstance(value, BaseException):
+            raise value
+        case "#TRACEBACK" | "#UNSERIALIZABLE":
+            raise RemoteRefusal(str(value).rstrip())
+        case _:
+            raise BadReply(f"The reply is of a kind that is not known here: {kind!r}.", body)

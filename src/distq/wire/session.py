@@ -1,0 +1,111 @@
+"""The serving side of one connection: bytes in, events out.
+
+    session = Session(keys, nonce, frame_bytes_max)
+    send(session.start())
+    for event in session.receive(data): ...
+
+Events come in the order in which they must be obeyed, and the same whatever way the bytes were cut. After
+`Closed` the session is silent.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from distq.wire.errors import AuthenticationFailed, BadCall, FrameTooLarge
+from distq.wire.framing import Framer, pack
+from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ServerHandshake
+from distq.wire.inert import Call, read_call
+from distq.wire.messages import refused
+
+
+class Send(NamedTuple):
+    """Bytes to send now."""
+
+    data: bytes
+
+
+class Authenticated(NamedTuple):
+    """Both ends have proved the key; calls may follow."""
+
+
+class Refused(NamedTuple):
+    """A frame was not a call; `reply` is the whole answer to send in its place, length included."""
+
+    reply: bytes
+
+
+class Closed(NamedTuple):
+    """The connection must be closed, once what came as Send before is written."""
+
+    reason: str
+    authentication_failed: bool
+
+
+Event = Send | Authenticated | Call | Refused | Closed
+
+
+class Session:
+    """One connection as the master sees it: a handshake, then calls."""
+
+    __slots__ = ("_closed", "_frame_bytes_max", "_framer", "_handshake", "authenticated")
+
+    def __init__(self, keys: Sequence[bytes], nonce: bytes, frame_bytes_max: int) -> None:
+        self.authenticated = False
+        self._closed = False
+        self._frame_bytes_max = frame_bytes_max
+        self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
+        self._handshake = ServerHandshake(keys, nonce)
+
+    @property
+    def partial(self) -> bool:
+        """Whether bytes of an unfinished frame are held."""
+        return self._framer.partial
+
+    def start(self) -> bytes:
+        """Return the first bytes to send."""
+        return pack(self._handshake.start())
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take bytes that were read from the connection, return what they mean."""
+        events: list[Event] = []
+        if self._closed:
+            return events
+        framer = self._framer
+        framer.push(data)
+        try:
+            while not self._closed and (frame := framer.pull()) is not None:
+                if self.authenticated:
+                    events.append(_read(frame))
+                else:
+                    self._shake(frame, events)
+        except FrameTooLarge as exc:
+            if self.authenticated:
+                # In the middle of a stream there is no way to go on; but the caller shall hear why.
+                events.append(Send(pack(refused(f"{exc} {exc.hint}"))))
+            self._close(events, str(exc), authentication_failed=False)
+        return events
+
+    def _shake(self, frame: bytes, events: list[Event]) -> None:
+        try:
+            events.extend(Send(pack(body)) for body in self._handshake.receive(frame))
+        except AuthenticationFailed as exc:
+            if exc.reply is not None:
+                events.append(Send(pack(exc.reply)))
+            self._close(events, str(exc), authentication_failed=True)
+            return
+        if self._handshake.done:
+            self.authenticated = True
+            self._framer.limit_bytes = self._frame_bytes_max
+            events.append(Authenticated())
+
+    def _close(self, events: list[Event], reason: str, *, authentication_failed: bool) -> None:
+        self._closed = True
+        self._framer = Framer(0)
+        events.append(Closed(reason, authentication_failed))
+
+
+def _read(frame: bytes) -> Call | Refused:
+    try:
+        return read_call(frame)
+    except BadCall as exc:
+        return Refused(pack(refused(str(exc))))

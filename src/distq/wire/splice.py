@@ -1,0 +1,46 @@
+"""Plain items pass through the master as the bytes they came in.
+
+A pickle is a program for a stack machine, and a call's frame without its last opcode (STOP) leaves the call on
+the stack. So a pickle can be written around it that makes *its reader* take the argument out of the call:
+`getitem(getitem(call, 2), 0)`. The opcodes before the frame memoise nothing, because the frame counts its
+memo from zero; and they are outside of any FRAME, because frames may not be nested.
+"""
+
+from distq.wire.errors import BadCall
+from distq.wire.framing import Buffer, header
+from distq.wire.inert import Call
+
+_GETITEM_TWICE = b"\x80\x04coperator\ngetitem\ncoperator\ngetitem\n"
+_ARGS = b"K\x02\x86R"
+_KWDS = b"K\x03\x86R"
+_FIRST_ARGUMENT = _ARGS + b"K\x00\x86R."
+
+_RETURN = b"\x80\x04\x8c\x07#RETURN"
+_RETURN_END = b"\x86."
+
+
+def item(call: Call, index: int = 0, keyword: str = "item") -> bytes:
+    """Return a pickle that evaluates to one argument of a call, made without evaluating it here.
+
+    Raises:
+        BadCall: the call has no such argument.
+    """
+    if index < len(call.args):
+        path = _FIRST_ARGUMENT if index == 0 else _ARGS + b"M%s\x86R." % index.to_bytes(2, "little")
+    elif keyword in call.kwds:
+        name = keyword.encode()
+        path = _KWDS + b"X%s%s\x86R." % (len(name).to_bytes(4, "little"), name)
+    else:
+        raise BadCall(f"{call.method}() needs an argument {keyword!r}.")
+    return b"".join((_GETITEM_TWICE, memoryview(call.frame)[:-1], path))
+
+
+def returned_item(body: bytes) -> bytes:
+    """Return the body of a reply that makes the caller's method return what `body`, a pickle, evaluates to."""
+    return b"".join((_RETURN, memoryview(body)[:-1], _RETURN_END))
+
+
+def packed_item(body: bytes) -> tuple[Buffer, ...]:
+    """Return `returned_item` with its length before it, in parts for one vectored write: nothing is copied."""
+    length = len(_RETURN) + len(body) - 1 + len(_RETURN_END)
+    return (header(length) + _RETURN, memoryview(body)[:-1], _RETURN_END)
