@@ -7,5 +7,4 @@ class SettingsError(DistqError):
     """A setting is missing, not understood, or contradicts another one; commands exit with 2."""
 
     code = "SETTINGS"
-    hint = "`distq settings` shows every setting, its value and where it came from."
     exit_code = 2

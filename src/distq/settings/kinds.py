@@ -170,9 +170,7 @@ def choice(*words: str) -> Kind:
     return Kind(" or ".join(f"`{word}`" for word in words), parse, ", ".join(words[:-1]) + f" or {words[-1]}")
 
 
-DURATION = Kind(
-    "duration", parse_duration_s, "seconds or a number with ms, s, m, h or d, such as 30, 500ms or 5m"
-)
+DURATION = Kind("duration", parse_duration_s, "seconds or a number with ms, s, m, h or d, such as 30, 500ms or 5m")
 BYTES = Kind("size", parse_bytes, "bytes or a number with kB, MB, GB, KiB, MiB or GiB, such as 16MiB")
 COUNT = Kind("count", parse_count, "a whole number, such as 1000")
 FLAG = Kind("flag", parse_flag, "1, true, yes or on; 0, false, no or off")
@@ -184,9 +182,7 @@ NAME = Kind(
     parse_name,
     "1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit",
 )
-PLAIN_QUEUES = Kind(
-    "queues", parse_plain_queues, "getter:queue pairs, such as get_jobs:work,get_answers:result"
-)
+PLAIN_QUEUES = Kind("queues", parse_plain_queues, "getter:queue pairs, such as get_jobs:work,get_answers:result")
 STORE = Kind("store", parse_store, "memory:")
 SECRET = Kind("secret", str, "text")
 PATH = Kind("path", str, "a path")

@@ -176,11 +176,5 @@ def _cross_check(settings: Settings) -> None:
             f"DISTQ_RETRY_MAX_S is {settings.retry_max_s:g} s, less than DISTQ_RETRY_BASE_S, "
             f"{settings.retry_base_s:g} s. Raise the one or lower the other."
         )
-    if (
-        settings.http_address is not None
-        and settings.http_address.port
-        and settings.http_address == settings.bind
-    ):
-        raise SettingsError(
-            f"DISTQ_HTTP_ADDRESS and DISTQ_BIND are both {settings.bind}. Give each a port of its own."
-        )
+    if settings.http_address is not None and settings.http_address.port and settings.http_address == settings.bind:
+        raise SettingsError(f"DISTQ_HTTP_ADDRESS and DISTQ_BIND are both {settings.bind}. Give each a port of its own.")

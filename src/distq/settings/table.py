@@ -54,9 +54,7 @@ class Row:
         return self.default
 
 
-def _row(
-    kind: Kind, default: str | None, sentence: str, group: str, used_by: frozenset[Role], **more: Any
-) -> Any:
+def _row(kind: Kind, default: str | None, sentence: str, group: str, used_by: frozenset[Role], **more: Any) -> Any:
     rest = {
         "kind": kind,
         "default": default,

@@ -1,0 +1,89 @@
+"""Setting up structlog, and the standard library's logging to go the same way.
+
+An event is named in the past tense ("task_lost") and carries fields; there are no prose messages.
+"""
+
+import logging
+import os
+import sys
+from typing import Any, TextIO, cast
+
+import structlog
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class Stream:
+    """A text stream that drops what cannot be written: a reader that went away must not stop a master."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write the text, or nothing."""
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):
+            pass
+
+    def flush(self) -> None:
+        """Flush what was written, if that can be done."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+class ToStructlog(logging.Handler):
+    """Passes what libraries log (asyncio, uvicorn) on as an event of its own kind."""
+
+    def emit(self, record: logging.LogRecord) -> None:  # type: ignore[explicit-override] # typing.override is 3.12
+        """Log the record as `library_logged`."""
+        log = get_logger()
+        log.log(
+            record.levelno,
+            "library_logged",
+            library=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info,
+        )
+
+
+def get_logger() -> structlog.typing.FilteringBoundLogger:
+    """A logger; keep it, and `bind` what all its events have in common."""
+    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger())
+
+
+def configure(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
+    """Send events of at least `level` to `stream` (standard error), as text (`console`) or lines of `json`.
+
+    `auto` is console on a terminal and json elsewhere. NO_COLOR is honoured. May be called again.
+    """
+    stream = sys.stderr if stream is None else stream
+    on_terminal = stream.isatty()
+    as_text = log_format == "console" or (log_format == "auto" and on_terminal)
+    colors = on_terminal and not os.environ.get("NO_COLOR")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(_text(colors) if as_text else _json()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", Stream(stream))),
+        cache_logger_on_first_use=False,
+    )
+    handler = ToStructlog()
+    logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
+
+
+def _text(colors: bool) -> list[Any]:
+    return [
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=24)
+    ]
+
+
+def _json() -> list[Any]:
+    # Bytes and exceptions in fields become their repr: a log call never fails for what it is given.
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=repr)]

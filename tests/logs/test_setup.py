@@ -1,0 +1,108 @@
+"""Logs are events with fields: JSON for machines, text for people."""
+
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from distq.logs import configure, get_logger
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:  # type: ignore[explicit-override] # typing.override is 3.12
+        """It is."""
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Leaves logging as it was."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def test_json_is_one_object_a_line() -> None:
+    """Anywhere but on a terminal, `auto` is JSON with time, level, event and fields."""
+    stream = io.StringIO()
+    configure("info", "auto", stream)
+    get_logger().bind(pool="gpu").info("worker_connected", slots=4)
+    (line,) = stream.getvalue().splitlines()
+    event = json.loads(line)
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {"event": "worker_connected", "level": "info", "pool": "gpu", "slots": 4}
+
+
+def test_json_takes_any_field() -> None:
+    """Bytes, exceptions and objects become their repr; a traceback is a field."""
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    try:
+        int("wrong")
+    except ValueError as error:
+        get_logger().exception("task_failed", body=b"\xff", error=error)
+    event = json.loads(stream.getvalue())
+    assert event["body"] == repr(b"\xff")
+    assert event["error"] == repr(ValueError("invalid literal for int() with base 10: 'wrong'"))
+    assert event["exception"].endswith("base 10: 'wrong'")
+
+
+@pytest.mark.parametrize("no_color", [True, False])
+def test_a_terminal_gets_text(no_color: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is text on a terminal, coloured unless NO_COLOR is set."""
+    monkeypatch.setitem(os.environ, "NO_COLOR", "1" if no_color else "")
+    stream = Terminal()
+    configure("info", "auto", stream)
+    get_logger().info("worker_connected", slots=4)
+    assert "worker_connected" in stream.getvalue()
+    assert ("\x1b[" in stream.getvalue()) is not no_color
+
+
+def test_json_can_be_had_on_a_terminal_and_text_elsewhere() -> None:
+    """The format given wins."""
+    terminal, pipe = Terminal(), io.StringIO()
+    configure("info", "json", terminal)
+    get_logger().info("worker_connected")
+    configure("info", "console", pipe)
+    get_logger().info("worker_connected")
+    assert terminal.getvalue().startswith("{")
+    assert not pipe.getvalue().startswith("{")
+    assert "\x1b[" not in pipe.getvalue()
+
+
+def test_events_below_the_level_are_not_made() -> None:
+    """Debug is for each success; it costs nothing unless asked for."""
+    stream = io.StringIO()
+    configure("warning", "json", stream)
+    log = get_logger()
+    log.info("task_succeeded")
+    log.warning("task_failed")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["task_failed"]
+
+
+def test_what_libraries_log_goes_the_same_way() -> None:
+    """Warnings of asyncio and uvicorn are events too; their chatter is left out."""
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    logging.getLogger("asyncio").info("chatter")
+    logging.getLogger("asyncio").error("Task %s was lost", "x")
+    (event,) = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (event["event"], event["level"]) == ("library_logged", "error")
+    assert (event["library"], event["message"]) == ("asyncio", "Task x was lost")
+
+
+def test_a_stream_that_is_gone_stops_nobody() -> None:
+    """A closed pipe behind the logs is not an error of the master."""
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    stream.close()
+    get_logger().info("worker_connected")
