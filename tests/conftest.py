@@ -102,6 +102,8 @@ def interpreters() -> dict[str, str]:
     candidates = [str(path) for path in sorted(pyenv.glob("3.*/bin/python3"), reverse=True)]
     candidates += [f"python3.{minor}" for minor in range(8, 20)]
     for candidate in candidates:
+        if candidate.removeprefix("python") in found:
+            continue
         program = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
         try:
             done = subprocess.run([candidate, "-c", program], capture_output=True, text=True, check=True)
