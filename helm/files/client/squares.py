@@ -1,0 +1,49 @@
+"""The recipe's client: puts numbers on the work queue and prints what comes back.
+
+Needs nothing but Python's standard library, 3.8 or newer, and two variables of the environment: DISTQ_ADDRESS
+(127.0.0.1:9000 if not set) and DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE. `python3 squares.py [HOW MANY]`
+"""
+
+import os
+import queue
+import sys
+from multiprocessing.managers import BaseManager
+
+RESULT_WAIT_S = 60
+
+
+class Master(BaseManager):
+    """What a program knows of the master: two queues."""
+
+
+Master.register("get_work_queue")
+Master.register("get_result_queue")
+
+
+def authkey():
+    """The first key of the environment, or of the file that it names."""
+    text = os.environ.get("DISTQ_AUTHKEY")
+    if not text:
+        with open(os.environ["DISTQ_AUTHKEY_FILE"]) as file:
+            text = file.read()
+    return text.replace("\n", ",").split(",")[0].strip().encode()
+
+
+def main():
+    """Puts the numbers, then takes as many results."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    host, _, port = os.environ.get("DISTQ_ADDRESS", "127.0.0.1:9000").rpartition(":")
+    master = Master(address=(host, int(port)), authkey=authkey())
+    master.connect()
+    work, results = master.get_work_queue(), master.get_result_queue()
+    for number in range(count):
+        work.put(number)
+    for _ in range(count):
+        try:
+            print(results.get(timeout=RESULT_WAIT_S), flush=True)
+        except queue.Empty:
+            sys.exit("No result came in %d s: is a worker running?" % RESULT_WAIT_S)
+
+
+if __name__ == "__main__":
+    main()
