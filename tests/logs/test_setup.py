@@ -15,7 +15,7 @@ from distq.logs import configure, get_logger
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 
-    def isatty(self) -> bool:  # type: ignore[explicit-override] # typing.override is 3.12
+    def isatty(self) -> bool:
         """It is."""
         return True
 

@@ -187,9 +187,7 @@ def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path) -> None:
     assert loaded.texts["DISTQ_LEASE_S"] == ("30s", "default")
     key = tmp_path / "key"
     key.write_text(KEY)
-    assert load({"DISTQ_AUTHKEY_FILE": str(key)}, Role.MASTER, dotenv=dotenv).settings.authkeys == (
-        KEY.encode(),
-    )
+    assert load({"DISTQ_AUTHKEY_FILE": str(key)}, Role.MASTER, dotenv=dotenv).settings.authkeys == (KEY.encode(),)
 
 
 def test_a_dotenv_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
@@ -203,9 +201,7 @@ def test_a_dotenv_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None
 
 def test_an_unknown_variable_is_a_warning_with_the_nearest_name() -> None:
     """Only the prefix makes it ours."""
-    loaded = load(
-        {"DISTQ_AUTHKEY": KEY, "DISTQ_LEASES": "9", "DISTQ_ZZZZZZZ": "1", "OTHER": "1"}, Role.CLIENT
-    )
+    loaded = load({"DISTQ_AUTHKEY": KEY, "DISTQ_LEASES": "9", "DISTQ_ZZZZZZZ": "1", "OTHER": "1"}, Role.CLIENT)
     assert loaded.warnings == (
         "DISTQ_LEASES is not a setting; did you mean DISTQ_LEASE_S?",
         "DISTQ_ZZZZZZZ is not a setting; `distq settings` lists those there are.",
@@ -219,10 +215,7 @@ def test_what_kubernetes_injects_is_passed_over() -> None:
         *("DISTQ_MASTER_PORT", "DISTQ_MASTER_SERVICE_PORT_HTTP", "DISTQ_MASTER_PORT_9000_TCP"),
         *("DISTQ_MASTER_SERVICE_HOST", "DISTQ_MASTER_PORT_9001_TCP_PROTO"),
     ]
-    assert (
-        load({"DISTQ_AUTHKEY": KEY, **dict.fromkeys(injected, "tcp://10.0.0.1:9000")}, Role.WORKER).warnings
-        == ()
-    )
+    assert load({"DISTQ_AUTHKEY": KEY, **dict.fromkeys(injected, "tcp://10.0.0.1:9000")}, Role.WORKER).warnings == ()
     assert not any("_SERVICE_" in row.name or "_PORT" in row.name for row in ROWS)
 
 
@@ -242,9 +235,7 @@ def test_keys_are_left_alone_where_none_is_needed() -> None:
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 10**6),
     ],
 )
-def test_cpus_are_those_that_affinity_and_control_group_allow(
-    files: dict[str, str], most: int, tmp_path: Path
-) -> None:
+def test_cpus_are_those_that_affinity_and_control_group_allow(files: dict[str, str], most: int, tmp_path: Path) -> None:
     """Half a CPU is one; without a limit the affinity counts."""
     (tmp_path / "cpu").mkdir()
     for name, text in files.items():

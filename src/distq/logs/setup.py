@@ -37,7 +37,7 @@ class Stream:
 class ToStructlog(logging.Handler):
     """Passes what libraries log (asyncio, uvicorn) on as an event of its own kind."""
 
-    def emit(self, record: logging.LogRecord) -> None:  # type: ignore[explicit-override] # typing.override is 3.12
+    def emit(self, record: logging.LogRecord) -> None:
         """Log the record as `library_logged`."""
         log = get_logger()
         log.log(

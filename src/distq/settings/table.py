@@ -301,10 +301,10 @@ class Settings:
         MASTER,
         at_least=1,
     )
-    connections_max: int = _row(
-        kinds.COUNT,
-        "20000",
-        "How many connections the master keeps open in all.",
+    connections_max: int | None = _row(
+        kinds.COUNT.or_word(kinds.AUTO),
+        kinds.AUTO,
+        "How many connections the master keeps open in all; auto is as many as its descriptors allow.",
         LIMITS,
         MASTER,
         at_least=1,

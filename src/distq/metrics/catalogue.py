@@ -1,0 +1,89 @@
+"""Every metric that distq exposes: the collectors expose nothing else, and the reference is written from it."""
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["counter", "gauge", "histogram"]
+Place = Literal["master", "worker", "both"]
+
+
+class Metric(NamedTuple):
+    """One metric: its full name, kind, labels and help, and whose /metrics has it."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    place: Place = "master"
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("distq_queue_tasks", "gauge", ("queue", "state"), "Live tasks: ready, delayed or leased."),
+    Metric("distq_queue_capacity_tasks", "gauge", ("queue",), "How many tasks the queue takes."),
+    Metric(
+        "distq_queue_oldest_task_enqueued_timestamp_seconds",
+        "gauge",
+        ("queue",),
+        "When the oldest ready task at the head of its line was submitted; absent when none is ready.",
+    ),
+    Metric(
+        "distq_dead_letter_tasks", "gauge", ("queue",), "Tasks that will not be tried again, kept with their cause."
+    ),
+    Metric("distq_results_stored", "gauge", ("queue",), "Results that can be fetched."),
+    Metric("distq_tasks_submitted_total", "counter", ("queue", "task"), "Tasks that were accepted."),
+    Metric("distq_tasks_rejected_total", "counter", ("queue", "reason"), "Tasks that were refused: full or payload."),
+    Metric(
+        "distq_tasks_completed_total",
+        "counter",
+        ("queue", "task", "outcome"),
+        "Tasks that reached their end: success, dead, cancelled or expired.",
+    ),
+    Metric(
+        "distq_task_attempts_total",
+        "counter",
+        ("queue", "task", "outcome"),
+        "Attempts that ended: success, failure, timeout, lost or returned.",
+    ),
+    Metric("distq_task_retries_total", "counter", ("queue",), "Failed attempts that are tried again."),
+    Metric(
+        "distq_task_redeliveries_total",
+        "counter",
+        ("queue", "reason"),
+        "Deliveries that ended without a word from the task: executor, connection or lease.",
+    ),
+    Metric("distq_leases_expired_total", "counter", ("queue",), "Leases that ended because nobody renewed them."),
+    Metric(
+        "distq_task_late_settles_total",
+        "counter",
+        ("queue", "outcome"),
+        "Answers to leases that had ended already.",
+    ),
+    Metric("distq_unknown_settles_total", "counter", (), "Answers about tasks that the master does not know."),
+    Metric("distq_task_wait_seconds", "histogram", ("queue", "task"), "From ready to leased."),
+    Metric("distq_task_run_seconds", "histogram", ("queue", "task"), "How long the successful attempt ran."),
+    Metric("distq_task_total_seconds", "histogram", ("queue", "task"), "From submit to success."),
+    Metric("distq_workers", "gauge", ("pool", "state"), "Connected workers: active or draining."),
+    Metric("distq_worker_slots", "gauge", ("pool", "state"), "Slots of connected workers: busy or free."),
+    Metric("distq_connections", "gauge", ("role",), "Open connections; of role unproved until the key is proved."),
+    Metric("distq_auth_failures_total", "counter", (), "Peers that did not have the key."),
+    Metric("distq_connections_turned_down_total", "counter", (), "Connections closed at once: there were too many."),
+    Metric("distq_event_loop_lag_seconds", "histogram", (), "How late the master's event loop was, sampled."),
+    Metric("distq_build_info", "gauge", ("version", "python", "component"), "Always 1; what runs here.", "both"),
+    Metric("distq_worker_connected", "gauge", ("pool",), "1 while this worker is connected to a master.", "worker"),
+    Metric("distq_worker_executors", "gauge", ("pool", "state"), "This worker's executors: busy or free.", "worker"),
+    Metric(
+        "distq_worker_tasks_total",
+        "counter",
+        ("pool", "outcome"),
+        "Tasks that this worker has answered: success, failure or released.",
+        "worker",
+    ),
+    Metric(
+        "distq_worker_executor_exits_total",
+        "counter",
+        ("pool", "cause"),
+        "Executors that ended: oom, signal, recycle, timeout or crash.",
+        "worker",
+    ),
+)
+
+BY_NAME = {metric.name: metric for metric in METRICS}

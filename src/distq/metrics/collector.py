@@ -1,0 +1,151 @@
+"""The master's collector: reads the ledger's plain counters when Prometheus asks."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from distq.core.queue import Queue
+from distq.core.tally import Tally
+from distq.core.task import DEAD, LIVE_STATES, STATE_NAMES, SUCCEEDED
+from distq.metrics.families import build_info, counter, gauge, histogram
+from distq.metrics.view import MasterView
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+"""The text format's exact name; Prometheus 3 refuses a scrape without one."""
+
+TASK_SERIES_MAX = 200
+"""How many pairs of queue and task name have series of their own; each costs about 70."""
+OTHER = "other"
+"""The task label of all names beyond the limit."""
+
+REASONS_OF_REJECTION = ("full", "payload")
+REASONS_OF_REDELIVERY = ("executor", "connection", "lease")
+
+Tallies = Mapping[tuple[str, str], Sequence[Tally]]
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """What a scrape is answered, in the format that `CONTENT_TYPE` names."""
+    return generate_latest(registry)
+
+
+def master_registry(view: MasterView) -> CollectorRegistry:
+    """A registry with everything that a master exposes."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(MasterCollector(view))
+    ProcessCollector(registry=registry)
+    return registry
+
+
+class MasterCollector(Collector):
+    """Turns a master's counters into metrics."""
+
+    def __init__(self, view: MasterView) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of the catalogue's master side."""
+        view = self._view
+        yield build_info("master")
+        yield from _of_queues(list(view.queues()))
+        tallies = view.tallies()
+        yield from _of_tasks(bounded(tallies))
+        yield from _by_queue(tallies)
+        yield from _of_workers(view)
+        yield counter("distq_unknown_settles_total", [((), view.unknown_settles)])
+        yield counter("distq_auth_failures_total", [((), view.auth_failures)])
+        yield counter("distq_connections_turned_down_total", [((), view.turned_down)])
+        yield gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
+        yield histogram("distq_event_loop_lag_seconds", [((), [view.loop_lag])])
+
+
+def bounded(tallies: Mapping[tuple[str, str], Tally], most: int = TASK_SERIES_MAX) -> Tallies:
+    """The tallies by (queue, task label): the first `most` names as they are, later ones as `other`.
+
+    First come, first named: a series, once there, stays.
+    """
+    grouped: dict[tuple[str, str], list[Tally]] = {}
+    for number, ((queue, name), tally) in enumerate(tallies.items()):
+        grouped.setdefault((queue, name if number < most else OTHER), []).append(tally)
+    return grouped
+
+
+def _of_queues(queues: Sequence[Queue]) -> Iterator[Metric]:
+    yield gauge(
+        "distq_queue_tasks",
+        [((queue.name, STATE_NAMES[state]), queue.counts[state]) for queue in queues for state in LIVE_STATES],
+    )
+    yield gauge("distq_queue_capacity_tasks", [((queue.name,), queue.capacity) for queue in queues])
+    ages = [(queue.name, queue.oldest_submitted_at()) for queue in queues]
+    yield gauge(
+        "distq_queue_oldest_task_enqueued_timestamp_seconds",
+        [((name,), since) for name, since in ages if since is not None],
+    )
+    yield gauge("distq_dead_letter_tasks", [((queue.name,), queue.counts[DEAD]) for queue in queues])
+    yield gauge("distq_results_stored", [((queue.name,), queue.counts[SUCCEEDED]) for queue in queues])
+
+
+def _of_tasks(tallies: Tallies) -> Iterator[Metric]:
+    yield counter(
+        "distq_tasks_submitted_total",
+        [(labels, sum(tally.submitted for tally in group)) for labels, group in tallies.items()],
+    )
+    yield counter("distq_tasks_completed_total", _words(tallies, "completed"))
+    yield counter("distq_task_attempts_total", _words(tallies, "attempts"))
+    yield histogram("distq_task_wait_seconds", [(to, [tally.wait for tally in of]) for to, of in tallies.items()])
+    yield histogram("distq_task_run_seconds", [(to, [tally.run for tally in of]) for to, of in tallies.items()])
+    yield histogram("distq_task_total_seconds", [(to, [tally.total for tally in of]) for to, of in tallies.items()])
+
+
+def _words(tallies: Tallies, table: str) -> Iterator[tuple[tuple[str, ...], float]]:
+    for labels, group in tallies.items():
+        for word, count in _added(getattr(tally, table) for tally in group).items():
+            yield (*labels, word), count
+
+
+def _by_queue(tallies: Mapping[tuple[str, str], Tally]) -> Iterator[Metric]:
+    groups: dict[str, list[Tally]] = {}
+    for (queue, _), tally in tallies.items():
+        groups.setdefault(queue, []).append(tally)
+    rejected = {queue: _added((t.rejected for t in of), REASONS_OF_REJECTION) for queue, of in groups.items()}
+    again = {queue: _added((t.redeliveries for t in of), REASONS_OF_REDELIVERY) for queue, of in groups.items()}
+    late = {queue: _added(t.late for t in of) for queue, of in groups.items()}
+    yield counter("distq_tasks_rejected_total", _flat(rejected))
+    yield counter("distq_task_retries_total", [((queue,), sum(t.retries for t in of)) for queue, of in groups.items()])
+    yield counter("distq_task_redeliveries_total", _flat(again))
+    yield counter("distq_leases_expired_total", [((queue,), words["lease"]) for queue, words in again.items()])
+    yield counter("distq_task_late_settles_total", _flat(late))
+
+
+def _of_workers(view: MasterView) -> Iterator[Metric]:
+    workers: Counter[tuple[str, ...]] = Counter()
+    slots: Counter[tuple[str, ...]] = Counter()
+    for row in view.workers():
+        workers[row.pool, "draining"] += row.draining
+        workers[row.pool, "active"] += not row.draining
+        slots[row.pool, "busy"] += row.busy
+        slots[row.pool, "free"] += max(0, row.slots - row.busy)
+    yield gauge("distq_workers", workers.items())
+    yield gauge("distq_worker_slots", slots.items())
+
+
+def _added(tables: Iterable[Mapping[str, int]], words: Sequence[str] = ()) -> dict[str, int]:
+    """The sum of several tables of counts, with the words that should be there even at 0.
+
+    A counter that appears only with its first event hides that event from `rate()`.
+    """
+    total = dict.fromkeys(words, 0)
+    for table in tables:
+        for word, count in table.items():
+            total[word] = total.get(word, 0) + count
+    return total
+
+
+def _flat(tables: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[tuple[str, ...], float]]:
+    for queue, words in tables.items():
+        for word, count in words.items():
+            yield (queue, word), count

@@ -1,0 +1,84 @@
+"""A master and a worker for tests: they say what they are told to say."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from distq.core.queue import Queue
+from distq.core.tally import Histogram, Tally
+from distq.metrics.view import WorkerRow
+
+
+@dataclass
+class FakeMaster:
+    """A `MasterView` whose every answer is an attribute."""
+
+    instance: str = "a1b2"
+    epoch: int = 1
+    store: str = "memory:"
+    started_at: float = 1000.0
+    target_drain_s: float = 60.0
+    auth_failures: int = 0
+    turned_down: int = 0
+    unknown_settles: int = 0
+    loop_lag: Histogram = field(default_factory=Histogram)
+    time: float = 1060.0
+    reason: str | None = None
+    all_queues: list[Queue] = field(default_factory=list)
+    all_tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    all_workers: list[WorkerRow] = field(default_factory=list)
+    all_connections: dict[str, int] = field(default_factory=dict)
+
+    def now(self) -> float:
+        """The time it was given."""
+        return self.time
+
+    def not_ready(self) -> str | None:
+        """The reason it was given."""
+        return self.reason
+
+    def queues(self) -> Iterable[Queue]:
+        """The queues it was given."""
+        return self.all_queues
+
+    def tallies(self) -> Mapping[tuple[str, str], Tally]:
+        """The tallies it was given."""
+        return self.all_tallies
+
+    def workers(self) -> Iterable[WorkerRow]:
+        """The workers it was given."""
+        return self.all_workers
+
+    def connections(self) -> Mapping[str, int]:
+        """The connections it was given."""
+        return self.all_connections
+
+
+@dataclass
+class FakeWorker:
+    """A `WorkerView` whose every answer is an attribute."""
+
+    pool: str = "default"
+    slots: int = 4
+    busy: int = 1
+    exits: dict[str, int] = field(default_factory=dict)
+    tasks: dict[str, int] = field(default_factory=dict)
+    connected: bool = True
+    draining: bool = False
+
+
+def worker_row(name: str = "w1", *, pool: str = "default", busy: int = 1, draining: bool = False) -> WorkerRow:
+    """A connected worker with four slots."""
+    return WorkerRow(
+        name=name,
+        pool=pool,
+        host="host-1",
+        pid=42,
+        slots=4,
+        busy=busy,
+        draining=draining,
+        version="0.1.0",
+        python="3.11.7",
+        connected_at=1000.0,
+        seen_at=1050.0,
+        memory_bytes=64 << 20,
+    )

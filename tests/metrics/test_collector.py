@@ -1,0 +1,200 @@
+"""What a scrape says is what the ledger has counted, in a format that Prometheus takes."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from distq.core.queue import Queue
+from distq.core.tally import BUCKETS_S, Tally
+from distq.core.task import DEAD, LEASED, READY, SUCCEEDED
+from distq.metrics.catalogue import METRICS
+from distq.metrics.collector import (
+    CONTENT_TYPE,
+    OTHER,
+    TASK_SERIES_MAX,
+    bounded,
+    exposition,
+    master_registry,
+)
+from distq.metrics.docs import reference
+from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
+from distq.metrics.view import MasterView, WorkerView
+from distq.metrics.worker import worker_registry
+
+ROOT = Path(__file__).parents[2]
+
+
+def busy_master() -> FakeMaster:
+    """A master with something in each of its counters."""
+    queue = Queue("work", capacity=1000)
+    queue.counts[READY], queue.counts[LEASED], queue.counts[DEAD], queue.counts[SUCCEEDED] = 3, 2, 1, 7
+    tally = Tally()
+    tally.submitted = 13
+    tally.completed["success"] = 7
+    tally.attempts["failure"] = 4
+    tally.retries = 3
+    tally.count(tally.rejected, "full")
+    tally.count(tally.redeliveries, "lease")
+    tally.count(tally.late, "success")
+    for seconds in (0.002, 0.002, 5000.0):
+        tally.run.observe(seconds)
+    master = FakeMaster(auth_failures=2, unknown_settles=5, turned_down=6)
+    master.all_queues = [queue]
+    master.all_tallies = {("work", "plain"): tally}
+    master.all_workers = [worker_row("w1"), worker_row("w2", busy=4, draining=True), worker_row("g", pool="gpu")]
+    master.all_connections = {"worker": 3, "unproved": 1}
+    master.loop_lag.observe(0.01)
+    return master
+
+
+def scrape(view: MasterView) -> dict[str, Metric]:
+    """What prometheus-client's own parser reads of a master, by metric name."""
+    text = exposition(master_registry(view)).decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def value(families: dict[str, Metric], sample: str, **labels: str) -> float | None:
+    """The value of one sample, None if it is not there."""
+    found = [
+        each.value
+        for family in families.values()
+        for each in family.samples
+        if each.name == sample and each.labels == labels
+    ]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def test_counts_of_the_ledger_are_samples() -> None:
+    """Each counter is found under the name and labels of the catalogue."""
+    families = scrape(busy_master())
+    expected: list[tuple[str, dict[str, str], float]] = [
+        ("distq_queue_tasks", {"queue": "work", "state": "ready"}, 3),
+        ("distq_queue_tasks", {"queue": "work", "state": "leased"}, 2),
+        ("distq_queue_tasks", {"queue": "work", "state": "delayed"}, 0),
+        ("distq_queue_capacity_tasks", {"queue": "work"}, 1000),
+        ("distq_dead_letter_tasks", {"queue": "work"}, 1),
+        ("distq_results_stored", {"queue": "work"}, 7),
+        ("distq_tasks_submitted_total", {"queue": "work", "task": "plain"}, 13),
+        ("distq_tasks_completed_total", {"queue": "work", "task": "plain", "outcome": "success"}, 7),
+        ("distq_tasks_completed_total", {"queue": "work", "task": "plain", "outcome": "dead"}, 0),
+        ("distq_task_attempts_total", {"queue": "work", "task": "plain", "outcome": "failure"}, 4),
+        ("distq_tasks_rejected_total", {"queue": "work", "reason": "full"}, 1),
+        ("distq_tasks_rejected_total", {"queue": "work", "reason": "payload"}, 0),
+        ("distq_task_retries_total", {"queue": "work"}, 3),
+        ("distq_task_redeliveries_total", {"queue": "work", "reason": "executor"}, 0),
+        ("distq_leases_expired_total", {"queue": "work"}, 1),
+        ("distq_task_late_settles_total", {"queue": "work", "outcome": "success"}, 1),
+        ("distq_unknown_settles_total", {}, 5),
+        ("distq_auth_failures_total", {}, 2),
+        ("distq_connections_turned_down_total", {}, 6),
+        ("distq_connections", {"role": "unproved"}, 1),
+        ("distq_workers", {"pool": "default", "state": "active"}, 1),
+        ("distq_workers", {"pool": "default", "state": "draining"}, 1),
+        ("distq_worker_slots", {"pool": "default", "state": "busy"}, 5),
+        ("distq_worker_slots", {"pool": "gpu", "state": "free"}, 3),
+        ("distq_event_loop_lag_seconds_count", {}, 1),
+    ]
+    assert [(name, labels, value(families, name, **labels)) for name, labels, _ in expected] == expected
+
+
+def test_histograms_are_cumulative_and_have_a_last_bucket() -> None:
+    """What is above every bound is in +Inf alone."""
+    families = scrape(busy_master())
+    labels = {"queue": "work", "task": "plain"}
+    assert value(families, "distq_task_run_seconds_bucket", le="0.001", **labels) == 0
+    assert value(families, "distq_task_run_seconds_bucket", le="0.0025", **labels) == 2
+    assert value(families, "distq_task_run_seconds_bucket", le="3600.0", **labels) == 2
+    assert value(families, "distq_task_run_seconds_bucket", le="+Inf", **labels) == 3
+    assert value(families, "distq_task_run_seconds_count", **labels) == 3
+    assert value(families, "distq_task_run_seconds_sum", **labels) == pytest.approx(5000.004)
+    assert len(families["distq_task_run_seconds"].samples) == len(BUCKETS_S) + 3
+
+
+def test_the_oldest_task_is_a_timestamp_only_while_there_is_one() -> None:
+    """An empty queue has no age."""
+    assert value(scrape(busy_master()), "distq_queue_oldest_task_enqueued_timestamp_seconds", queue="work") is None
+
+
+def test_everything_exposed_is_in_the_catalogue_and_the_other_way_round() -> None:
+    """Names, kinds, labels and help agree; a master has what it should, and so has a worker."""
+    texts = {"master": exposition(master_registry(busy_master())), "worker": exposition(worker_registry(FakeWorker()))}
+    for place, text in texts.items():
+        families = {
+            family.name + ("_total" if family.type == "counter" else ""): family
+            for family in text_string_to_metric_families(text.decode())
+            if family.name.startswith("distq_")
+        }
+        listed = {metric.name: metric for metric in METRICS if metric.place in {place, "both"}}
+        assert set(families) == set(listed)
+        for name, family in families.items():
+            assert (family.type, family.documentation) == (listed[name].kind, listed[name].help)
+            for sample in family.samples:
+                assert set(sample.labels) - {"le"} == set(listed[name].labels)
+
+
+def test_a_worker_tells_of_its_executors() -> None:
+    """Every cause is there from the start, so that the first exit is seen by rate()."""
+    worker: WorkerView = FakeWorker(pool="gpu", exits={"oom": 2}, tasks={"success": 9})
+    text = exposition(worker_registry(worker)).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert value(families, "distq_worker_executor_exits_total", pool="gpu", cause="oom") == 2
+    assert value(families, "distq_worker_executor_exits_total", pool="gpu", cause="signal") == 0
+    assert value(families, "distq_worker_tasks_total", pool="gpu", outcome="success") == 9
+    assert value(families, "distq_worker_executors", pool="gpu", state="free") == 3
+    assert value(families, "distq_worker_connected", pool="gpu") == 1
+    assert "process_resident_memory_bytes" in families
+
+
+def test_task_names_beyond_the_limit_count_as_other() -> None:
+    """A client that makes up names cannot fill Prometheus, and nothing goes uncounted."""
+    master = FakeMaster()
+    for number in range(TASK_SERIES_MAX + 50):
+        tally = Tally()
+        tally.submitted = 1
+        master.all_tallies["work", f"task-{number}"] = tally
+    families = scrape(master)
+    samples = families["distq_tasks_submitted"].samples
+    assert len(samples) == TASK_SERIES_MAX + 1
+    assert sum(sample.value for sample in samples) == TASK_SERIES_MAX + 50
+    assert value(families, "distq_tasks_submitted_total", queue="work", task=OTHER) == 50
+
+
+def test_a_task_that_is_really_called_other_is_counted_with_the_others() -> None:
+    """Two series never have the same labels."""
+    tallies = {("work", OTHER): Tally(), ("work", "x"): Tally()}
+    assert {labels: len(group) for labels, group in bounded(tallies, most=1).items()} == {("work", OTHER): 2}
+
+
+def test_no_name_can_break_a_scrape() -> None:
+    """Quotes, line ends and lone surrogates come from peers and may be anything."""
+    master = FakeMaster()
+    names = ['say "hi"\n{}\\', "\ud800", "größe"]
+    master.all_tallies = {("work", name): Tally() for name in names}
+    master.all_queues = [Queue("\udfff", 1)]
+    labels = {sample.labels["task"] for sample in scrape(master)["distq_tasks_submitted"].samples}
+    assert labels == {names[0], "?", names[2]}
+
+
+def test_the_content_type_is_exact() -> None:
+    """Prometheus 3 reads text/plain of any version, and nothing without a type."""
+    assert CONTENT_TYPE in {
+        "text/plain; version=0.0.4; charset=utf-8",
+        "text/plain; version=1.0.0; charset=utf-8",
+    }
+
+
+@pytest.mark.promtool
+def test_promtool_finds_nothing_to_say() -> None:
+    """Names, units and help follow the conventions."""
+    for text in (exposition(master_registry(busy_master())), exposition(worker_registry(FakeWorker()))):
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+        assert (done.returncode, done.stderr.decode(), done.stdout.decode()) == (0, "", "")
+
+
+def test_the_reference_is_up_to_date() -> None:
+    """`python -m distq.metrics` would change nothing."""
+    assert (ROOT / "docs/reference/metrics.md").read_text() == reference()
