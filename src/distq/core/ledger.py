@@ -67,6 +67,8 @@ class Ledger:
         """Settles of tasks that the ledger does not know (any more)."""
         self.heard: set[Owner] = set()
         """Owners whose outbox has grown since the broker last looked."""
+        self.noted: list[tuple[str, Task, str]] = []
+        """What an operator wants to read: (event in the past tense, task, cause), until the broker clears it."""
         self._jitter = jitter
         self._next_key = first_key
         self._changes: dict[int, Change] = {}
@@ -122,6 +124,11 @@ class Ledger:
         else:
             self._changes[key] = Change(moves.GIVE_BACK, task)
         return True
+
+    def succeeds(self, key: int) -> bool:
+        """Whether the present cycle has decided that the task succeeds."""
+        change = self._changes.get(key)
+        return change is not None and change.event == moves.SUCCEED
 
     def _after_failure(self, task: Task, body: bytes | None, cause: str) -> Change:
         if task.failures >= task.envelope.retries:
@@ -292,8 +299,11 @@ class Ledger:
             else:
                 task.lost += 1
                 tally.attempts["lost"] += 1
+                if event == moves.LOSE:
+                    self.noted.append(("task_lost", task, change.cause))
                 tally.count(tally.redeliveries, change.reason)
         if event == moves.BURY:
+            self.noted.append(("task_buried", task, change.cause))
             tally.completed["dead"] += 1
             self._end(task, now)
         elif event == moves.RETRY:

@@ -1,1 +1,17 @@
 """What keeps heads and bodies: adapters of the `Store` port, chosen by DISTQ_STORE."""
+
+from distq.core.ports import Store
+from distq.storage.memory import EPOCH_MAX, MemoryStore
+
+__all__ = ["open_store"]
+
+
+def open_store(url: str, now: float) -> Store:
+    """The store that `url` names; `now` (seconds since 1970) makes a memory store's task ids new at each start.
+
+    Raises:
+        ValueError: nothing is known by that name.
+    """
+    if url == "memory:":
+        return MemoryStore(int(now) % EPOCH_MAX + 1)
+    raise ValueError(f"there is no store {url!r}")

@@ -61,7 +61,6 @@ class MemoryStore:
 
     async def lost(self) -> str:
         """Never returns while it is awaited: leadership of one's own memory cannot be lost."""
-
         await asyncio.Event().wait()
         raise AssertionError
 

@@ -1,0 +1,249 @@
+"""The broker: one cycle at a time, it lets the ledger decide, the store keep, and then answers.
+
+    gather ▸ decide ▸ commit ▸ apply ▸ reply
+
+While a commit runs, calls are only gathered; nothing is decided, so there is nothing in flight that a
+decision could overlook. Everything that arrived meanwhile shares the next commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from distq.core.deadlines import Deadlines
+from distq.core.errors import DistqError
+from distq.core.ports import Clock, Refused, Store
+from distq.core.queue import WORK, Queue
+from distq.core.task import LEASED, READY, Task
+from distq.master.requests import Request, Take
+from distq.master.waiting import Waiting
+
+if TYPE_CHECKING:
+    from distq.core.ledger import Ledger
+
+
+Note = Callable[[str, Task, str], None]
+"""Told what the ledger noted: an event in the past tense, the task, the cause."""
+
+
+class Broker:
+    """The only one that changes the ledger."""
+
+    def __init__(self, ledger: Ledger, store: Store, clock: Clock, note: Note) -> None:
+        self.ledger = ledger
+        self.note = note
+        self.store = store
+        self.clock = clock
+        self.draining = False
+        """Whether nothing is leased any more; settles and submits go on."""
+        self.cycles = 0
+        self._inbox: list[Request] = []
+        self._waiting = Waiting()
+        self._blocked: dict[Queue, dict[Request, None]] = {}
+        """Requests that wait for room, by queue ..."""
+        self._joins: dict[Queue, dict[Request, None]] = {}
+        """... and those that wait for its last task to end."""
+        self._patience: Deadlines[Request] = Deadlines()
+        self._moments: Deadlines[Request] = Deadlines()
+        self._sleeper: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._stopped = False
+        self._quiet = asyncio.Event()
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def ask(self, request: Request) -> None:
+        """Have the next cycle handle a request."""
+        self._inbox.append(request)
+        self.wake()
+
+    def ask_at(self, at: float, request: Request) -> None:
+        """Have the cycle handle a request at that moment (seconds of the broker's clock)."""
+        self._moments.add(at, request)
+        self._arm(at)
+
+    def wake(self) -> None:
+        """Run a cycle as soon as what is readable now was read."""
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
+
+    async def drain(self) -> None:
+        """Lease nothing more; returns when nothing is leased."""
+        self.draining = True
+        self.wake()
+        await self._quiet.wait()
+
+    def stop(self) -> None:
+        """End `run` after the cycle that runs now."""
+        self._stopped = True
+        self.wake()
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def park(self, take: Take, queues: tuple[Queue, ...] | None) -> None:
+        """Let a take wait for tasks of these queues (None: of every work queue) until its `until`."""
+        self._waiting.add(take, queues)
+        self._wait(take)
+
+    def park_for_room(self, request: Request, queue: Queue) -> None:
+        """Let a request wait until the queue has room; it is decided anew then."""
+        self._blocked.setdefault(queue, {})[request] = None
+        self._wait(request)
+
+    def park_for_end(self, request: Request, queue: Queue) -> None:
+        """Let a request wait until the queue has no live task."""
+        self._joins.setdefault(queue, {})[request] = None
+        request.parked = True
+
+    def forget(self, request: Request) -> None:
+        """Whoever waited has gone."""
+        request.parked = False
+        if isinstance(request, Take):
+            self._waiting.remove(request)
+        for parked in (*self._blocked.values(), *self._joins.values()):
+            parked.pop(request, None)
+
+    def _wait(self, request: Request) -> None:
+        request.parked = True
+        if request.until is not None:
+            self._patience.add(request.until, request)
+            self._arm(request.until)
+
+    # -- the cycle -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run cycles until `stop`. Raises what the store raises, except Refused."""
+        loop = asyncio.get_running_loop()
+        while not self._stopped:
+            if not self._inbox:
+                self._sleeper = loop.create_future()
+                await self._sleeper
+                self._sleeper = None
+            await self.cycle()
+
+    async def cycle(self) -> None:
+        """Gather, decide, commit, apply, reply: once."""
+        now = self.clock.now()
+        self.cycles += 1
+        gathered, self._inbox = self._inbox, []
+        gathered.extend(request for _, request in self._moments.due(now))
+        decided = [request for request in gathered if self._decide(request, now)]
+        ledger = self.ledger
+        ledger.sweep(now)
+        if ledger.changed and not await self._commit(decided, now):
+            return
+        for request in decided:
+            request.answer(self, now)
+        if not self.draining:
+            self._serve(now)
+        self._let_in(now)
+        self._expire(now)
+        self._arm_next()
+        if self.draining and not self.leased:
+            self._quiet.set()
+
+    def _decide(self, request: Request, now: float) -> bool:
+        try:
+            if request.decide(self, now):
+                return True
+        except DistqError as exc:
+            request.refuse(exc)
+            return False
+        if not request.parked:
+            self._inbox.append(request)
+        return False
+
+    async def _commit(self, decided: Iterable[Request], now: float) -> bool:
+        ledger = self.ledger
+        try:
+            await self.store.commit(ledger.batch(now))
+        except Refused as exc:
+            ledger.forget()
+            for request in decided:
+                request.refuse(exc)
+            return False
+        ledger.apply(now)
+        if ledger.noted:
+            noted, ledger.noted = ledger.noted, []
+            for event, task, cause in noted:
+                self.note(event, task, cause)
+        return True
+
+    def _serve(self, now: float) -> None:
+        """Give ready tasks to those who wait."""
+        ledger = self.ledger
+        for queue in list(ledger.ready_queues):
+            served: list[Take] = []
+            leased = []
+            for take in self._waiting.of(queue):
+                tasks = ledger.lease(take.holder, (queue,), take.wanted, take.want, now)
+                if tasks:
+                    served.append(take)
+                    leased.append(tasks)
+                if not queue.counts[READY]:
+                    break
+            for take, tasks in zip(served, leased, strict=True):
+                self.forget(take)
+                take.give(self, tasks, now)
+
+    def lease(self, take: Take, queues: tuple[Queue, ...] | None, now: float) -> bool:
+        """Give a take what is ready at once; False if there is nothing for it."""
+        if self.draining:
+            return False
+        ready = self.ledger.ready_queues
+        if not ready:
+            return False
+        served = [queue for queue in ready if queue.role == WORK] if queues is None else queues
+        tasks = self.ledger.lease(take.holder, served, take.wanted, take.want, now)
+        if tasks:
+            take.give(self, tasks, now)
+        return bool(tasks)
+
+    def _let_in(self, now: float) -> None:
+        """Bring back who waited for room where there is some, and who waited for an end that has come."""
+        for queue, blocked in self._blocked.items():
+            for request in list(islice(blocked, max(queue.room, 0))):
+                self.forget(request)
+                self._inbox.append(request)
+        for queue, joins in self._joins.items():
+            if joins and not queue.live:
+                for request in list(joins):
+                    self.forget(request)
+                    request.answer(self, now)
+
+    def _expire(self, now: float) -> None:
+        for _, request in self._patience.due(now):
+            if request.parked and request.until is not None and request.until <= now:
+                self.forget(request)
+                request.expire(self, now)
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def _arm_next(self) -> None:
+        moments = [self._patience.next_at(), self._moments.next_at(), self.ledger.next_deadline()]
+        at = min((moment for moment in moments if moment is not None), default=None)
+        if at is not None:
+            self._arm(at)
+
+    def _arm(self, at: float) -> None:
+        """Have a cycle run at `at`, unless one is due before."""
+        now = self.clock.now()
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(at - now, 0.001), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.wake()
+
+    @property
+    def leased(self) -> int:
+        """Tasks that somebody holds now."""
+        return sum(queue.counts[LEASED] for queue in self.ledger.names.queues.values())

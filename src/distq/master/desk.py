@@ -1,0 +1,223 @@
+"""The desk: which call of a peer goes to whom.
+
+After the handshake every call is answered in words: what is not offered here, what this master does not know,
+and what BaseManager's servers would do for anybody (`shutdown`) is a refusal, never a closed connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from distq._version import __version__
+from distq.core.errors import DistqError
+from distq.core.queue import RESULT, WORK, Queue
+from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
+from distq.master.plain import METHODS, PlainPeer, PlainQueues
+from distq.master.workers import Executor, Session, Workers
+from distq.wire.inert import Token
+from distq.wire.messages import refused, returned
+
+if TYPE_CHECKING:
+    from distq.master.broker import Broker
+    from distq.net.serve import Line
+    from distq.wire.inert import Call
+
+PROTOCOL: Final = 1
+BROKER: Final = "broker"
+BROKER_METHODS: Final = ("exchange", "heartbeat", "hello", "stats")
+GETTERS: Final = {
+    "get_work_queue": "work",
+    "get_task_queue": "work",
+    "get_result_queue": "result",
+    "get_done_queue": "result",
+}
+"""The getters' names that recipes use, and the plain queue that each means."""
+NOTHING: Final = returned(None)
+
+Stats = Callable[[str], object]
+"""Gives what `stats(what)` returns; raises KeyError for a word that it does not know."""
+
+
+class Guest:
+    """A peer that only asks: a command of the CLI."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+
+
+class MasterDesk:
+    """Answers every call of every peer of one master."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        workers: Workers,
+        stats: Stats,
+        greeting: Mapping[str, object],
+        plain_queues: Mapping[str, str],
+        turned_away: Callable[[Line, str], None],
+    ) -> None:
+        self._broker = broker
+        self._workers = workers
+        self._stats = stats
+        self._greeting = greeting
+        self._turned_away = turned_away
+        self._getters = {**GETTERS, **plain_queues}
+        self._plain = PlainQueues(broker)
+        names = broker.ledger.names
+        for name in self._getters.values():
+            names.queue(name, RESULT if name == "result" else WORK)
+        self._queues: dict[str, Queue] = {name: names.queue(name) for name in self._getters.values()}
+        self._results = ResultQueues({})
+        self._broker_calls: dict[str, Callable[[Line, Call], None]] = {
+            "exchange": self._exchange,
+            "heartbeat": self._heartbeat,
+            "hello": self._hello,
+            "stats": self._tell,
+        }
+        self._server_calls: dict[str, Callable[[Line, Call], None]] = {
+            "accept_connection": _nothing,
+            "create": self._create,
+            "decref": _nothing,
+            "dummy": _nothing,
+            "get_methods": self._get_methods,
+            "incref": _nothing,
+            "number_of_objects": lambda line, _: line.reply(returned(len(self._queues) + 1)),
+        }
+
+    # -- what the server asks ------------------------------------------------------------------
+
+    def called(self, line: Line, call: Call) -> None:
+        """Answer `call` now or later by exactly one reply."""
+        ident = call.ident
+        try:
+            if ident == BROKER:
+                self._offered(self._broker_calls, line, call)
+            elif ident is None:
+                self._offered(self._server_calls, line, call)
+            elif (queue := self._queues.get(ident)) is not None:
+                self._plain.called(line, queue, call)
+            else:
+                line.reply(refused(f"There is no object {ident!r} here; there is {self._objects()}."))
+        except DistqError as exc:
+            line.reply(refused(f"{exc} {exc.hint}".rstrip()))
+
+    def gone(self, line: Line) -> None:
+        """A connection has ended."""
+        if isinstance(line.state, PlainPeer):
+            self._plain.gone(line.state)
+        else:
+            self._workers.line_closed(line)
+
+    def turned_away(self, line: Line, reason: str) -> None:
+        """A peer did not prove the key."""
+        self._turned_away(line, reason)
+
+    # -- BaseManager's own calls ---------------------------------------------------------------
+
+    def _offered(self, calls: Mapping[str, Callable[[Line, Call], None]], line: Line, call: Call) -> None:
+        answer = calls.get(call.method)
+        if answer is None:
+            line.reply(refused(f"{call.method}() is not offered here; there is {', '.join(sorted(calls))}."))
+        else:
+            answer(line, call)
+
+    def _objects(self) -> str:
+        return ", ".join(sorted((*self._queues, BROKER)))
+
+    def _create(self, line: Line, call: Call) -> None:
+        getter = call.args[0] if call.args else call.kwds.get("typeid")
+        if getter == "get_broker":
+            line.reply(returned((BROKER, BROKER_METHODS)))
+        elif isinstance(getter, str) and getter in self._getters:
+            line.reply(returned((self._getters[getter], METHODS)))
+        else:
+            known = ", ".join(sorted(self._getters))
+            line.reply(refused(f"There is no {getter!r} here; there is {known}. More are named in DISTQ_PLAIN_QUEUES."))
+
+    def _get_methods(self, line: Line, call: Call) -> None:
+        token = call.args[0] if call.args else None
+        ident = token.ident if isinstance(token, Token) else token
+        line.reply(returned(set(BROKER_METHODS if ident == BROKER else METHODS)))
+
+    # -- the broker object ---------------------------------------------------------------------
+
+    def _hello(self, line: Line, call: Call) -> None:
+        info = call.args[0] if call.args else None
+        if not isinstance(info, dict):
+            line.reply(refused("hello() takes a dict that says role, protocol, version and session."))
+            return
+        low, high = _range(info.get("protocol"))
+        if not low <= PROTOCOL <= high:
+            line.reply(
+                refused(
+                    f"This master ({__version__}) speaks protocol {PROTOCOL}, you ({info.get('version')}) speak "
+                    f"{low} to {high}. Upgrade the older of the two."
+                )
+            )
+            return
+        role, key = info.get("role"), info.get("session")
+        if role in ("worker", "executor"):
+            if not isinstance(key, str) or not key:
+                line.reply(refused("hello() of a worker or executor needs its session, a text."))
+                return
+            self._admit(line, role, key, info)
+        elif role in ("client", "cli"):
+            line.state = Guest(role)
+        else:
+            line.reply(refused(f"hello() of an unknown role {role!r}; there is worker, executor, client, cli."))
+            return
+        line.reply(returned({**self._greeting, "protocol": PROTOCOL, "now": self._broker.clock.now()}))
+
+    def _admit(self, line: Line, role: str, key: str, info: Mapping[str, Any]) -> None:
+        session = self._workers.session(key)
+        if role == "worker":
+            session.introduce(info, queues_of(self._broker, info.get("queues")))
+            session.line = line
+            line.state = session
+        else:
+            holds = [(pair[0], pair[1]) for pair in info.get("holds") or () if _is_pair(pair)]
+            index = info.get("index")
+            line.state = self._workers.executor(session, index if isinstance(index, int) else 0, line, holds)
+
+    def _exchange(self, line: Line, call: Call) -> None:
+        executor = line.state
+        if not isinstance(executor, Executor):
+            line.reply(refused("exchange() is for executors: call hello() with role executor first."))
+            return
+        settled, want, wait_s = read_exchange(call.args)
+        executor = line.state = self._workers.current(executor, line)
+        request = Exchange(line, executor, settled, want, wait_s, self._results)
+        executor.request = request
+        self._broker.ask(request)
+
+    def _heartbeat(self, line: Line, call: Call) -> None:
+        session = line.state
+        if not isinstance(session, Session) or session.key not in self._workers.sessions:
+            line.reply(refused("heartbeat() of a session that has ended: call hello() with role worker again."))
+            return
+        report = call.args[0] if call.args else None
+        self._workers.heard(session, report if isinstance(report, dict) else {})
+        line.reply(returned({"abort": []}))
+
+    def _tell(self, line: Line, call: Call) -> None:
+        what = call.args[0] if call.args else "overview"
+        try:
+            line.reply(returned(self._stats(str(what))))
+        except KeyError:
+            line.reply(refused(f"There are no stats {what!r}; there is overview, queues, workers."))
+
+
+def _nothing(line: Line, _: Call) -> None:
+    line.reply(NOTHING)
+
+
+def _range(protocol: object) -> tuple[int, int]:
+    if isinstance(protocol, list | tuple) and len(protocol) == 2 and all(isinstance(one, int) for one in protocol):
+        return protocol[0], protocol[1]
+    return 0, 0
+
+
+def _is_pair(pair: object) -> bool:
+    return isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(one, int) for one in pair)

@@ -1,0 +1,191 @@
+"""The composition root of the master, and its life: listen, serve, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+import uvloop
+
+from distq._version import __version__
+from distq.core.errors import DistqError
+from distq.core.ledger import Ledger
+from distq.core.names import Rules
+from distq.core.ports import Store, StoreError
+from distq.core.retry import Backoff
+from distq.core.task import PLAIN, Task, text_of
+from distq.logs import get_logger
+from distq.master.broker import Broker
+from distq.master.clock import SystemClock
+from distq.master.desk import MasterDesk
+from distq.master.view import View
+from distq.master.workers import Workers
+from distq.net.serve import Server
+from distq.storage import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distq.net.serve import Line
+    from distq.settings import Settings
+
+LAG_SAMPLE_S: Final = 1.0
+NONCE_BYTES: Final = 20
+
+
+class Master:
+    """One master, composed from its settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.store: Store = open_store(settings.store, self.clock.now())
+        self.log = get_logger()
+        self.ended = asyncio.Event()
+        self._signals = 0
+        self._lag: asyncio.TimerHandle | None = None
+
+    async def run(self) -> int:
+        """Serve until a signal, then drain; return the exit code. Raises DistqError for what a person can mend."""
+        settings = self.settings
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
+        await self._compose()
+        server, broker = self.server, self.broker
+        bound = await server.start(settings.bind)
+        cycle = asyncio.create_task(broker.run())
+        cycle.add_done_callback(lambda _: self.ended.set())
+        self.log.info("master_listened", address=str(bound), store=settings.store, pid=os.getpid(), version=__version__)
+        http = await self._serve_http()
+        self._sample_lag(loop.time())
+        await self.ended.wait()
+        code = await self._drain(cycle)
+        if self._lag is not None:
+            self._lag.cancel()
+        server.close()
+        broker.stop()
+        await asyncio.gather(cycle, return_exceptions=True)
+        if http is not None:
+            await http.stop()
+        forgotten = sum(queue.live for queue in broker.ledger.names.queues.values())
+        await self.store.close()
+        self.log.info("master_stopped", tasks_left=forgotten, code=code)
+        return code
+
+    async def _compose(self) -> None:
+        settings, store, clock = self.settings, self.store, self.clock
+        async for _ in store.follow(str(settings.bind)):
+            pass
+        rules = Rules(
+            capacity=settings.capacity,
+            payload_bytes_max=settings.payload_bytes_max,
+            max_deliveries=settings.max_deliveries,
+            retries=settings.retries,
+            result_ttl_s=settings.result_ttl_s,
+            backoff=Backoff(settings.retry_base_s, settings.retry_max_s),
+        )
+        ledger = Ledger(rules, random.random, store.epoch << 40 | 1)
+        self.broker = broker = Broker(ledger, store, clock, self._note)
+        workers = Workers(broker, settings.lease_s)
+        instance = secrets.token_hex(8)
+        greeting: Mapping[str, object] = {
+            "version": __version__,
+            "epoch": store.epoch,
+            "instance": instance,
+            "lease_s": settings.lease_s,
+            "heartbeat_s": settings.heartbeat_s,
+            "max_deliveries": settings.max_deliveries,
+        }
+        desk = MasterDesk(broker, workers, self._stats, greeting, settings.plain_queues, self._turned_away)
+        self.server = Server(desk, settings.authkeys, settings, lambda: secrets.token_bytes(NONCE_BYTES))
+        self.view = View(
+            broker,
+            workers,
+            self.server,
+            instance=instance,
+            store=settings.store,
+            target_drain_s=settings.target_drain_s,
+        )
+
+    async def _serve_http(self) -> Any:
+        address = self.settings.http_address
+        if address is None:
+            return None
+        # Here and not above: the master listens before it has imported its HTTP side.
+        from distq.web.app import create_app  # noqa: PLC0415
+        from distq.web.server import HttpServer  # noqa: PLC0415
+
+        http = HttpServer(create_app(self.view))
+        bound = await http.start(address)
+        self.log.info("http_listened", address=str(bound))
+        return http
+
+    async def _drain(self, cycle: asyncio.Task[None]) -> int:
+        """Let what is leased be answered, for so long; returns the exit code."""
+        if cycle.done():
+            return self._failed(cycle.exception())
+        self.server.stop_listening()
+        self.ended.clear()
+        hurry = asyncio.create_task(self.ended.wait())
+        quiet = asyncio.create_task(self.broker.drain())
+        await asyncio.wait((hurry, quiet, cycle), timeout=self.settings.drain_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in (hurry, quiet):
+            task.cancel()
+        if cycle.done():
+            return self._failed(cycle.exception())
+        if self.broker.leased:
+            self.log.warning("drain_ended_early", leased=self.broker.leased)
+        return 0
+
+    def _failed(self, exc: BaseException | None) -> int:
+        if not isinstance(exc, DistqError):
+            raise exc or AssertionError("the broker ended without a reason")
+        self.log.error("store_failed", reason=str(exc), hint=exc.hint)
+        return StoreError.exit_code
+
+    def _signalled(self, name: str) -> None:
+        self._signals += 1
+        self.log.info("signal_received", signal=name, drain_s=0 if self._signals > 1 else self.settings.drain_s)
+        self.ended.set()
+
+    def _stats(self, what: str) -> object:
+        from distq.web.api import STATS  # noqa: PLC0415 - as in _serve_http
+
+        return STATS[what](self.view)
+
+    def _turned_away(self, line: Line, reason: str) -> None:
+        self.log.warning("peer_turned_away", peer=line.peer, reason=reason)
+
+    def _note(self, event: str, task: Task, cause: str) -> None:
+        envelope = task.envelope
+        self.log.warning(
+            event,
+            task=text_of(task.id),
+            name=envelope.name if envelope.kind != PLAIN else PLAIN,
+            queue=envelope.queue.name,
+            deliveries=task.delivery,
+            lost=task.lost,
+            failures=task.failures,
+            cause=cause,
+        )
+
+    def _sample_lag(self, expected: float) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self.view.loop_lag.observe(max(now - expected, 0.0))
+        self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
+
+
+def run(settings: Settings) -> int:
+    """Run a master until SIGTERM or SIGINT; return its exit code. Raises DistqError before it listens."""
+
+    async def serve() -> int:
+        return await Master(settings).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve())

@@ -1,0 +1,265 @@
+"""Plain queues: what a standard-library program's `queue.Queue` proxy can call, on the ledger.
+
+There is no acknowledgement in that protocol. So an item taken from a work queue is leased to its connection,
+and settled by that connection's next result-queue `put`, `task_done()` or work-queue `get`. However the
+connection ends, an unsettled item goes back and the delivery is counted. From a result queue an item is settled
+when the reply is written.
+"""
+
+from __future__ import annotations
+
+import queue as standard
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from distq.core.errors import DistqError, QueueFull
+from distq.core.queue import RESULT, Queue
+from distq.core.task import PLAIN, Holder, Outcome, Task
+from distq.master.requests import Asked, Lose, Request, Take
+from distq.wire.messages import raised, refused, returned
+from distq.wire.splice import item, packed_item
+
+if TYPE_CHECKING:
+    from distq.master.broker import Broker
+    from distq.net.serve import Line
+    from distq.wire.inert import Call
+
+METHODS: Final = (
+    "empty",
+    "full",
+    "get",
+    "get_nowait",
+    "join",
+    "put",
+    "put_nowait",
+    "qsize",
+    "task_done",
+)
+
+
+class PlainPeer(Holder):
+    """A connection that uses plain queues: it holds at most one item."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(line.peer)
+        self.request: Request | None = None
+        """The call that is being answered, which may be parked."""
+
+    @property
+    def item(self) -> Task | None:
+        """The item that it has taken and not settled."""
+        return next(iter(self.held.values()), None)
+
+
+def _settled(broker: Broker, peer: PlainPeer, now: float) -> bool:
+    """Settle the item that the peer holds; False if that must wait for the next cycle."""
+    task = peer.item
+    return task is None or broker.ledger.settle(task.id, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
+
+
+class Put(Asked):
+    """`put(item, block, timeout)`: a submit; on a result queue it settles what the connection holds."""
+
+    __slots__ = ("body", "peer", "queue")
+
+    def __init__(self, line: Line, peer: PlainPeer, queue: Queue, body: bytes) -> None:
+        super().__init__(line)
+        self.peer = peer
+        self.queue = queue
+        self.body = body
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+        if self.queue.room < 1 and (self.until is None or self.until > now):
+            broker.park_for_room(self, self.queue)
+            return False
+        if self.queue.role == RESULT and not _settled(broker, self.peer, now):
+            return False
+        envelope = broker.ledger.names.envelope(self.queue.name, PLAIN, PLAIN)
+        broker.ledger.submit(envelope, (self.body,), None, now)
+        return True
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.line.reply(NOTHING)
+
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.line.reply(FULL)
+
+    def refuse(self, exc: DistqError) -> None:  # noqa: D102
+        if isinstance(exc, QueueFull):
+            self.line.reply(FULL)
+        else:
+            super().refuse(exc)
+
+
+class Get(Take):
+    """`get(block, timeout)`."""
+
+    __slots__ = ("peer", "queue")
+
+    def __init__(self, line: Line, peer: PlainPeer, queue: Queue) -> None:
+        super().__init__(line, peer, 1)
+        self.peer = peer
+        self.queue = queue
+
+    def wanted(self, name: str) -> bool:  # noqa: D102 - as Take
+        return name == PLAIN
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
+        return self.queue.role == RESULT or _settled(broker, self.peer, now)
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+        if not self.line.open:
+            return
+        queues = (self.queue,)
+        if broker.lease(self, queues, now):
+            return
+        if self.until is not None and self.until <= now:
+            self.line.reply(EMPTY)
+        else:
+            broker.park(self, queues)
+
+    def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
+        task = tasks[0]
+        self.queue.gets += 1
+        assert task.body is not None
+        self.line.reply_parts(packed_item(task.body))
+        if self.queue.role == RESULT:
+            broker.ask(Settle(task))
+        elif not self.line.open:
+            broker.ask(Lose(self.holder, "connection", "its connection was lost"))
+
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.line.reply(EMPTY)
+
+
+class Settle(Request):
+    """An item of a result queue was written to its reader."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
+        task = self.task
+        return broker.ledger.settle(task.id, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
+
+
+class Done(Asked):
+    """`task_done()`: settles what the connection holds; `queue.Queue` refuses more of them than gets."""
+
+    __slots__ = ("peer", "queue")
+
+    def __init__(self, line: Line, peer: PlainPeer, queue: Queue) -> None:
+        super().__init__(line)
+        self.peer = peer
+        self.queue = queue
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
+        return self.queue.done >= self.queue.gets or _settled(broker, self.peer, now)
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        if self.queue.done >= self.queue.gets:
+            self.line.reply(TOO_OFTEN)
+        else:
+            self.queue.done += 1
+            self.line.reply(NOTHING)
+
+
+class Join(Asked):
+    """`join()`: waits until the queue has nothing that is waiting or held."""
+
+    __slots__ = ("queue",)
+
+    def __init__(self, line: Line, queue: Queue) -> None:
+        super().__init__(line)
+        self.queue = queue
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        if self.queue.live:
+            broker.park_for_end(self, self.queue)
+        else:
+            self.line.reply(NOTHING)
+
+
+NOTHING: Final = returned(None)
+EMPTY: Final = raised(standard.Empty())
+FULL: Final = raised(standard.Full())
+TOO_OFTEN: Final = raised(ValueError("task_done() called too many times"))
+
+
+class PlainQueues:
+    """Answers the calls of `queue.Queue` proxies."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._answers: dict[str, Callable[[Line, PlainPeer, Queue, Call], None]] = {
+            "put": self._put,
+            "put_nowait": self._put,
+            "get": self._get,
+            "get_nowait": self._get,
+            "task_done": lambda line, peer, queue, _: self._ask(peer, Done(line, peer, queue)),
+            "join": lambda line, peer, queue, _: self._ask(peer, Join(line, queue)),
+            "qsize": lambda line, _peer, queue, _call: line.reply(returned(queue.waiting)),
+            "empty": lambda line, _peer, queue, _call: line.reply(returned(not queue.waiting)),
+            "full": lambda line, _peer, queue, _call: line.reply(returned(queue.room < 1)),
+        }
+
+    def called(self, line: Line, queue: Queue, call: Call) -> None:
+        """Answer one call on `queue`, now or when it can be."""
+        answer = self._answers.get(call.method)
+        if answer is None:
+            line.reply(refused(f"{call.method}() is not offered on a queue; there is {', '.join(METHODS)}."))
+            return
+        peer = line.state
+        if not isinstance(peer, PlainPeer):
+            peer = line.state = PlainPeer(line)
+        try:
+            answer(line, peer, queue, call)
+        except (TypeError, ValueError) as exc:  # a wrong argument, as the caller's own queue would tell it
+            line.reply(raised(exc))
+
+    def gone(self, peer: PlainPeer) -> None:
+        """The connection has ended: what it waits for is forgotten, what it holds goes back."""
+        if peer.request is not None:
+            self._broker.forget(peer.request)
+        if peer.held:
+            self._broker.ask(Lose(peer, "connection", "its connection was lost"))
+
+    def _ask(self, peer: PlainPeer, request: Request) -> None:
+        peer.request = request
+        self._broker.ask(request)
+
+    def _put(self, line: Line, peer: PlainPeer, queue: Queue, call: Call) -> None:
+        request = Put(line, peer, queue, item(call))
+        request.until = self._until(call, 1)
+        self._ask(peer, request)
+
+    def _get(self, line: Line, peer: PlainPeer, queue: Queue, call: Call) -> None:
+        request = Get(line, peer, queue)
+        request.until = self._until(call, 0)
+        self._ask(peer, request)
+
+    def _until(self, call: Call, first: int) -> float | None:
+        """When a blocking call gives up: never (None), at once, or after its timeout; raises as `queue.Queue` does."""
+        now = self._broker.clock.now()
+        if call.method.endswith("_nowait"):
+            return now
+        block = _argument(call, first, "block", default=True)
+        timeout_s = _argument(call, first + 1, "timeout", default=None)
+        if not block:
+            return now
+        if timeout_s is None:
+            return None
+        if not isinstance(timeout_s, int | float):
+            raise TypeError("'timeout' must be a number or None")
+        if timeout_s < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        return now + timeout_s
+
+
+def _argument(call: Call, index: int, name: str, *, default: object) -> object:
+    return call.args[index] if len(call.args) > index else call.kwds.get(name, default)

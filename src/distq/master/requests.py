@@ -1,0 +1,89 @@
+"""What the broker's cycle handles: requests, from the call that makes one to the reply that ends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distq.wire.messages import refused
+
+if TYPE_CHECKING:
+    from distq.core.errors import DistqError
+    from distq.core.task import Holder, Task
+    from distq.master.broker import Broker
+    from distq.net.serve import Line
+
+
+class Request:
+    """Something for the cycle: decide, then (after the commit) answer.
+
+    A request whose answer must wait (for a task, for room) is parked by the broker and comes back through
+    `give`, `decide` or `expire`.
+    """
+
+    __slots__ = ("parked", "until")
+
+    def __init__(self) -> None:
+        self.until: float | None = None
+        """When it stops waiting, None for never."""
+        self.parked = False
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002 - most only answer
+        """Have the ledger note what this asks for; False puts the rest off to the next cycle."""
+        return True
+
+    def answer(self, broker: Broker, now: float) -> None:
+        """Reply, or park: what was decided is stored and has happened."""
+
+    def expire(self, broker: Broker, now: float) -> None:
+        """Reply that the wait is over."""
+
+    def refuse(self, exc: DistqError) -> None:
+        """Reply that it cannot be done; nothing was changed."""
+
+
+class Asked(Request):
+    """A peer's call on its way through the cycle, to the one reply that ends it."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self.line = line
+
+    def refuse(self, exc: DistqError) -> None:  # noqa: D102 - as Request
+        self.line.reply(refused(f"{exc} {exc.hint}".rstrip()))
+
+
+class Take(Asked):
+    """A request for tasks: leased at once, or parked until there are some."""
+
+    __slots__ = ("holder", "want")
+
+    def __init__(self, line: Line, holder: Holder, want: int) -> None:
+        super().__init__(line)
+        self.holder = holder
+        self.want = want
+
+    def wanted(self, name: str) -> bool:
+        """Whether it takes tasks of this name."""
+        raise NotImplementedError
+
+    def give(self, broker: Broker, tasks: list[Task], now: float) -> None:
+        """Reply with tasks that are leased to `holder` now."""
+        raise NotImplementedError
+
+
+class Lose(Request):
+    """The leases of a holder end: nobody waits for the answer, but it must happen."""
+
+    __slots__ = ("cause", "holder", "reason", "running")
+
+    def __init__(self, holder: Holder, reason: str, cause: str, running: int | None = None) -> None:
+        super().__init__()
+        self.holder = holder
+        self.reason = reason
+        self.cause = cause
+        self.running = running
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        return broker.ledger.lose(self.holder, self.reason, self.cause, self.running)

@@ -1,0 +1,109 @@
+"""What metrics, the API and `distq status` read of the master: its own counters, nothing kept for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from distq.core.tally import Histogram, Tally
+from distq.master.desk import Guest
+from distq.master.workers import Executor, Session, Workers
+from distq.metrics.view import WorkerRow
+
+if TYPE_CHECKING:
+    from distq.core.queue import Queue
+    from distq.master.broker import Broker
+    from distq.net.serve import Server
+
+
+class View:
+    """A `distq.metrics.view.MasterView` of one master."""
+
+    def __init__(
+        self, broker: Broker, workers: Workers, server: Server, *, instance: str, store: str, target_drain_s: float
+    ) -> None:
+        self._broker = broker
+        self._workers = workers
+        self._server = server
+        self.instance = instance
+        self.store = store
+        self.target_drain_s = target_drain_s
+        self.started_at = broker.clock.now()
+        self.loop_lag = Histogram()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of its leadership."""
+        return self._broker.store.epoch
+
+    @property
+    def auth_failures(self) -> int:
+        """How many peers did not have the key."""
+        return self._server.authentication_failures
+
+    @property
+    def unknown_settles(self) -> int:
+        """How many answers were about tasks that the ledger does not know."""
+        return self._broker.ledger.unknown_settles
+
+    def now(self) -> float:
+        """The present moment of its clock."""
+        return self._broker.clock.now()
+
+    def not_ready(self) -> str | None:
+        """Why it does not take tasks, as a sentence; None when it does."""
+        if self._broker.draining:
+            return "The master is draining."
+        if not self._broker.store.epoch:
+            return "The store is being opened."
+        return None
+
+    def queues(self) -> Iterable[Queue]:
+        """All queues."""
+        return list(self._broker.ledger.names.queues.values())
+
+    def tallies(self) -> Mapping[tuple[str, str], Tally]:
+        """The counters by (queue, task name)."""
+        return self._broker.ledger.names.tallies
+
+    def workers(self) -> Iterable[WorkerRow]:
+        """The workers that are connected."""
+        return [_row(session) for session in self._workers.sessions.values()]
+
+    def connections(self) -> Mapping[str, int]:
+        """Open connections by role; unproved before the handshake's end."""
+        roles = Counter(dict.fromkeys(("worker", "executor", "client", "cli", "plain", "unproved"), 0))
+        for line in self._server.lines:
+            roles["unproved" if line in self._server.strangers else _role(line.state)] += 1
+        return roles
+
+
+def _role(state: object) -> str:
+    match state:
+        case Session():
+            return "worker"
+        case Executor():
+            return "executor"
+        case Guest(role=role):
+            return role
+        case _:
+            return "plain"
+
+
+def _row(session: Session) -> WorkerRow:
+    return WorkerRow(
+        name=session.name,
+        pool=session.pool,
+        host=session.host,
+        pid=session.pid,
+        slots=session.slots,
+        busy=session.busy,
+        draining=session.draining,
+        version=session.version,
+        python=session.python,
+        connected_at=session.connected_at,
+        seen_at=session.seen_at,
+        memory_bytes=session.memory_bytes,
+        memory_limit_bytes=session.memory_limit_bytes,
+    )

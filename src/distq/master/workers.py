@@ -1,0 +1,220 @@
+"""Worker sessions: who is connected, with which executors, and until when their leases hold.
+
+A supervisor's heartbeat renews the leases of all its executors at once, so that a task costs no timer. A socket
+that closes is only a hint: the supervisor has a second to say how the executor ended, the executor has a second
+to come back; then its leases end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.task import PLAIN, Holder
+from distq.master.requests import Lose, Request
+
+if TYPE_CHECKING:
+    from distq.core.queue import Queue
+    from distq.master.broker import Broker
+    from distq.net.serve import Line
+
+GRACE_S: Final = 1.0
+"""How long a closed socket is only a hint."""
+NAME_CHARS_MAX: Final = 100
+
+
+class Executor(Holder):
+    """One slot of a worker, with its own connection."""
+
+    __slots__ = ("index", "line", "request", "session")
+
+    def __init__(self, session: Session, index: int) -> None:
+        super().__init__(f"{session.name}/{index}", session)
+        self.session = session
+        self.index = index
+        self.line: Line | None = None
+        self.request: Request | None = None
+        """Its exchange that is being answered, which may be parked."""
+
+
+class Session:
+    """One worker, from its first `hello` to the end of its leases."""
+
+    def __init__(self, key: str, lease_until: float) -> None:
+        self.key = key
+        self.lease_until = lease_until
+        self.line: Line | None = None
+        self.executors: dict[int, Executor] = {}
+        self.name = key
+        self.pool = "default"
+        self.host = ""
+        self.version = ""
+        self.slots = 0
+        self.busy = 0
+        self.queues: tuple[Queue, ...] | None = None
+        """The queues that it serves, None for all."""
+        self.plain = False
+        self.draining = False
+        self.pid = 0
+        self.python = ""
+        self.connected_at = lease_until
+        self.seen_at = lease_until
+        self.memory_bytes: int | None = None
+        self.memory_limit_bytes: int | None = None
+
+    def wanted(self, name: str) -> bool:
+        """Whether it runs tasks of this name."""
+        return name == PLAIN and self.plain
+
+    def introduce(self, info: Mapping[str, Any], queues: tuple[Queue, ...] | None) -> None:
+        """Take over what a `hello` says of the worker."""
+        self.name = _text(info.get("name")) or self.key
+        self.pool = _text(info.get("pool")) or "default"
+        self.host = _text(info.get("host"))
+        self.version = _text(info.get("version"))
+        self.python = _text(info.get("python"))
+        self.pid = _count(info.get("pid"))
+        self.slots = _count(info.get("slots"))
+        self.plain = bool(info.get("plain"))
+        self.queues = queues
+
+
+class Workers:
+    """All worker sessions."""
+
+    def __init__(self, broker: Broker, lease_s: float) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.leases_expired: dict[str, int] = {}
+        """Leases that ended because a worker fell silent, by pool."""
+        self._broker = broker
+        self._lease_s = lease_s
+
+    def session(self, key: str) -> Session:
+        """The session of that key, made at first use; its leases hold from now."""
+        now = self._broker.clock.now()
+        session = self.sessions.get(key)
+        if session is None:
+            session = self.sessions[key] = Session(key, now + self._lease_s)
+            self._broker.ask_at(session.lease_until, LeaseEnd(self, session))
+            session.connected_at = now
+        session.lease_until = now + self._lease_s
+        session.seen_at = now
+        return session
+
+    def executor(self, session: Session, index: int, line: Line, holds: Iterable[tuple[int, int]]) -> Executor:
+        """An executor has come (back); it goes on with those of the leases that it holds which have not ended."""
+        executor = session.executors.get(index)
+        if executor is None:
+            executor = session.executors[index] = Executor(session, index)
+        held = dict(holds)
+        stale = Holder(executor.label)
+        for key, task in list(executor.held.items()):
+            if held.get(key) != task.delivery:
+                # It was leased in a reply that never arrived: nobody runs it.
+                del executor.held[key]
+                stale.held[key] = task
+                task.holder = stale
+        if stale.held:
+            self._broker.ask(Lose(stale, "connection", "its connection was lost", running=0))
+        for key, delivery in held.items():
+            self._broker.ledger.reclaim(executor, key, delivery)
+        executor.line = line
+        return executor
+
+    def current(self, executor: Executor, line: Line) -> Executor:
+        """The executor itself, or its successor if its session was ended for silence while it lived on."""
+        session = executor.session
+        if self.sessions.get(session.key) is session and session.executors.get(executor.index) is executor:
+            return executor
+        return self.executor(self.session(session.key), executor.index, line, ())
+
+    def heard(self, session: Session, report: Mapping[str, Any]) -> None:
+        """A heartbeat renews the leases and says how executors have ended."""
+        session.seen_at = self._broker.clock.now()
+        session.lease_until = session.seen_at + self._lease_s
+        session.busy = _count(report.get("busy"))
+        session.slots = _count(report.get("slots")) or session.slots
+        session.draining = bool(report.get("draining"))
+        session.memory_bytes = _count(report.get("memory_bytes")) or None
+        session.memory_limit_bytes = _count(report.get("memory_limit_bytes")) or None
+        for ended in report.get("exited") or ():
+            executor = session.executors.pop(_count(ended.get("index")), None)
+            if executor is not None:
+                running = ended.get("running")
+                key = running[0] if isinstance(running, tuple | list) and running else 0
+                self._broker.ask(Lose(executor, "executor", _text(ended.get("cause")) or "its executor ended", key))
+
+    def line_closed(self, line: Line) -> None:
+        """A worker's or executor's socket has closed: wait a moment for a word or a return."""
+        known = line.state
+        at = self._broker.clock.now() + GRACE_S
+        if isinstance(known, Executor) and known.line is line:
+            known.line = None
+            if known.request is not None:
+                self._broker.forget(known.request)
+            self._broker.ask_at(at, Absence(self, known.session, known))
+        elif isinstance(known, Session) and known.line is line:
+            known.line = None
+            self._broker.ask_at(at, Absence(self, known, None))
+
+    def part(self, session: Session, reason: str, cause: str) -> int:
+        """End a session and its leases; returns how many there were."""
+        self.sessions.pop(session.key, None)
+        leases = 0
+        for executor in session.executors.values():
+            if executor.held:
+                leases += len(executor.held)
+                self._broker.ask(Lose(executor, reason, cause))
+        session.executors.clear()
+        return leases
+
+
+class LeaseEnd(Request):
+    """Due when a worker's leases would end, if no heartbeat had come."""
+
+    __slots__ = ("session", "workers")
+
+    def __init__(self, workers: Workers, session: Session) -> None:
+        super().__init__()
+        self.workers = workers
+        self.session = session
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+        session, workers = self.session, self.workers
+        if workers.sessions.get(session.key) is not session:
+            return
+        if session.lease_until > now:
+            broker.ask_at(session.lease_until, self)
+            return
+        ended = workers.part(session, "lease", "its worker fell silent")
+        workers.leases_expired[session.pool] = workers.leases_expired.get(session.pool, 0) + ended
+
+
+class Absence(Request):
+    """Due a second after a socket has closed."""
+
+    __slots__ = ("executor", "session", "workers")
+
+    def __init__(self, workers: Workers, session: Session, executor: Executor | None) -> None:
+        super().__init__()
+        self.workers = workers
+        self.session = session
+        self.executor = executor
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        session, executor = self.session, self.executor
+        if executor is not None:
+            if executor.line is None and session.executors.get(executor.index) is executor:
+                del session.executors[executor.index]
+                if executor.held:
+                    broker.ask(Lose(executor, "connection", "its connection was lost"))
+        elif session.line is None and not any(one.line is not None for one in session.executors.values()):
+            self.workers.part(session, "connection", "its connection was lost")
+
+
+def _text(value: object) -> str:
+    return value[:NAME_CHARS_MAX] if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0

@@ -1,0 +1,260 @@
+"""The accepting side: sockets to sessions, calls to a desk, replies back. No logic of what a call means.
+
+A connection has one call at a time: the next is handed to the desk when the one before it was answered. That
+bounds what a peer can make the master hold, and it is all that BaseManager's protocol needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, cast
+
+from distq.core.errors import DistqError
+from distq.net.address import Address
+from distq.wire.framing import Buffer, pack
+from distq.wire.inert import Call
+from distq.wire.session import Authenticated, Closed, Refused, Send, Session
+
+BACKLOG: Final = 4096
+CALLS_AHEAD_MAX: Final = 8
+"""Calls of one peer that are read before the earlier ones are answered; then reading pauses."""
+SPARE_DESCRIPTORS: Final = 64
+"""Kept for the store, the logs and HTTP, so that a flood of connections cannot take them."""
+KEEPALIVE_S: Final = 15
+SILENT_PEER_MS: Final = 60_000
+"""A host that acknowledges nothing for so long is gone (`TCP_USER_TIMEOUT`)."""
+
+
+class CannotListen(DistqError):
+    """The master cannot have the address that it was told to listen at."""
+
+    code = "CANNOT_LISTEN"
+    hint = "Stop what listens there, or choose another with DISTQ_BIND."
+    exit_code = 2
+
+
+class Desk(Protocol):
+    """Who answers calls; the master's composition root gives one to the server."""
+
+    def called(self, line: Line, call: Call) -> None:
+        """Answer `call` now or later by exactly one `line.reply`."""
+        ...
+
+    def gone(self, line: Line) -> None:
+        """The connection has ended; a call that was not answered needs no answer any more."""
+        ...
+
+    def turned_away(self, line: Line, reason: str) -> None:
+        """A peer did not prove the key."""
+        ...
+
+
+class Limits(Protocol):
+    """The settings that the server reads."""
+
+    @property
+    def frame_bytes_max(self) -> int: ...  # noqa: D102 - named as in the settings table
+    @property
+    def handshake_s(self) -> float: ...  # noqa: D102
+    @property
+    def unauthenticated_max(self) -> int: ...  # noqa: D102
+    @property
+    def connections_max(self) -> int | None: ...  # noqa: D102
+
+
+class Server:
+    """Listens at one address and keeps its lines (connections)."""
+
+    def __init__(self, desk: Desk, keys: Sequence[bytes], limits: Limits, nonce: Callable[[], bytes]) -> None:
+        self.desk = desk
+        self.keys = tuple(keys)
+        self.limits = limits
+        self.nonce = nonce
+        self.lines: set[Line] = set()
+        self.strangers: dict[Line, None] = {}
+        """Lines whose key is not proved, the oldest first."""
+        self.authentication_failures = 0
+        self.turned_down = 0
+        """Connections closed at once because there were too many."""
+        self.lines_max = min(_descriptors() - SPARE_DESCRIPTORS, limits.connections_max or 1 << 30)
+        self._server: asyncio.Server | None = None
+
+    async def start(self, address: Address) -> Address:
+        """Listen; return the address with the port that was given for port 0. Raises CannotListen."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: Line(self, loop), address.host, address.port, backlog=BACKLOG, reuse_address=True
+            )
+        except OSError as exc:
+            raise CannotListen(f"cannot listen at {address}: {exc.strerror or exc}.") from exc
+        return Address(address.host, self._server.sockets[0].getsockname()[1])
+
+    def stop_listening(self) -> None:
+        """Take no more connections; those that are open go on."""
+        if self._server is not None:
+            self._server.close()
+
+    def close(self) -> None:
+        """Stop listening and end every connection once what was written has left."""
+        self.stop_listening()
+        for line in list(self.lines):
+            line.close()
+
+
+class Line(asyncio.Protocol):
+    """One accepted connection."""
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self.peer = "unknown"
+        """Address of the other end, for logs."""
+        self.state: object = None
+        """Whatever the desk knows of this peer."""
+        self.open = False
+        self._server = server
+        self._loop = loop
+        self._session = Session(server.keys, server.nonce(), server.limits.frame_bytes_max)
+        self._todo: deque[Call | bytes] = deque()
+        self._busy = False
+        self._reading = True
+        self._wrote = False
+        self._writable = True
+        self._patience: asyncio.TimerHandle | None = None
+
+    # -- asyncio's side ------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
+        server = self._server
+        self._transport = cast("asyncio.Transport", transport)
+        self._socket = transport.get_extra_info("socket")
+        peer = transport.get_extra_info("peername")
+        self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
+        if len(server.lines) >= server.lines_max:
+            server.turned_down += 1
+            self._transport.abort()
+            return
+        self.open = True
+        server.lines.add(self)
+        server.strangers[self] = None
+        if len(server.strangers) > server.limits.unauthenticated_max:
+            next(iter(server.strangers)).abort()
+        self._patience = self._loop.call_later(server.limits.handshake_s, self.abort)
+        _tune(self._socket)
+        self._transport.write(self._session.start())
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102
+        self._wrote = False
+        todo = self._todo
+        for event in self._session.receive(data):
+            if isinstance(event, Call):
+                todo.append(event)
+            elif isinstance(event, Refused):
+                todo.append(event.reply)
+            else:
+                self._obey(event)
+        if todo and not self._busy:
+            self._next()
+            if len(todo) > CALLS_AHEAD_MAX and self._reading:
+                self._reading = False
+                self._transport.pause_reading()
+        if not self._wrote and self.open:
+            # A standard-library client writes a header and its body apart and then waits 40 ms for our
+            # delayed ACK (Nagle). Acknowledging at once when we have nothing to say makes it 1 ms.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
+        if self._patience is not None:
+            self._patience.cancel()
+        if self.open:
+            self.open = False
+            self._server.desk.gone(self)
+        self._server.strangers.pop(self, None)
+        self._server.lines.discard(self)
+        self._todo.clear()
+
+    def pause_writing(self) -> None:  # noqa: D102
+        self._writable = False
+
+    def resume_writing(self) -> None:  # noqa: D102
+        self._writable = True
+        self._next()
+
+    # -- the desk's side -----------------------------------------------------------------------
+
+    def reply(self, body: bytes) -> None:
+        """Answer the present call with this reply (`distq.wire.messages`)."""
+        self.reply_parts((pack(body),))
+
+    def reply_parts(self, parts: Sequence[Buffer]) -> None:
+        """Answer the present call with bytes that already carry their length."""
+        self._busy = False
+        if not self.open:
+            return
+        self._wrote = True
+        if len(parts) == 1:
+            self._transport.write(parts[0])
+        else:
+            self._transport.writelines(parts)
+        if self._todo:
+            self._loop.call_soon(self._next)
+
+    def close(self) -> None:
+        """End the connection once what was written has left."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._transport.abort()
+
+    # -- between them --------------------------------------------------------------------------
+
+    def _obey(self, event: Send | Authenticated | Closed) -> None:
+        server = self._server
+        match event:
+            case Send(data):
+                self._wrote = True
+                self._transport.write(data)
+            case Authenticated():
+                if self._patience is not None:
+                    self._patience.cancel()
+                server.strangers.pop(self, None)
+            case Closed(reason, authentication_failed):
+                if authentication_failed:
+                    server.authentication_failures += 1
+                    server.desk.turned_away(self, reason)
+                self._transport.close()
+
+    def _next(self) -> None:
+        """Hand the next call to the desk, as long as none is being answered and the peer reads its replies."""
+        todo = self._todo
+        while todo and not self._busy and self._writable and self.open:
+            call = todo.popleft()
+            if isinstance(call, bytes):
+                self._wrote = True
+                self._transport.write(call)
+            else:
+                self._busy = True
+                self._server.desk.called(self, call)
+        if not self._reading and len(todo) <= CALLS_AHEAD_MAX and self.open:
+            self._reading = True
+            self._transport.resume_reading()
+
+
+def _tune(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
+
+
+def _descriptors() -> int:
+    """Raise the limit of open descriptors as far as it goes, and return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else 1 << 20
