@@ -16,7 +16,7 @@ from distq.wire.opcodes import disarm
 class _Absorbing(type):
     """Makes a class whose call gives the class itself."""
 
-    def __call__(cls, *_args: object, **_kwds: object) -> "type[Inert]":  # type: ignore[explicit-override] # typing.override is 3.12
+    def __call__(cls, *_args: object, **_kwds: object) -> "type[Inert]":
         return Inert
 
 
@@ -59,10 +59,10 @@ class Call(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str, /) -> type[Inert | Token]:  # type: ignore[explicit-override] # typing.override is 3.12
+    def find_class(self, module: str, name: str, /) -> type[Inert | Token]:
         return Token if name == "Token" and module == "multiprocessing.managers" else Inert
 
-    def persistent_load(self, pid: Any, /) -> Any:  # type: ignore[explicit-override] # typing.override is 3.12
+    def persistent_load(self, pid: Any, /) -> Any:
         """Do for dicts, with text keys only, what the unpickler would do with any (see `opcodes`)."""
         if type(pid) is list:
             return _updated({}, pid)

@@ -3,19 +3,20 @@
 A pickle is a program for a stack machine, and a call's frame without its last opcode (STOP) leaves the call on
 the stack. So a pickle can be written around it that makes *its reader* take the argument out of the call:
 `getitem(getitem(call, 2), 0)`. The opcodes before the frame memoise nothing, because the frame counts its
-memo from zero; and they are outside of any FRAME, because frames may not be nested.
+memo from zero; they are outside of any FRAME, because frames may not be nested; and they set no protocol,
+because below 3 it decides how names are read.
 """
 
 from distq.wire.errors import BadCall
 from distq.wire.framing import Buffer, header
 from distq.wire.inert import Call
 
-_GETITEM_TWICE = b"\x80\x04coperator\ngetitem\ncoperator\ngetitem\n"
+_GETITEM_TWICE = b"coperator\ngetitem\ncoperator\ngetitem\n"
 _ARGS = b"K\x02\x86R"
 _KWDS = b"K\x03\x86R"
 _FIRST_ARGUMENT = _ARGS + b"K\x00\x86R."
 
-_RETURN = b"\x80\x04\x8c\x07#RETURN"
+_RETURN = b"\x8c\x07#RETURN"
 _RETURN_END = b"\x86."
 
 

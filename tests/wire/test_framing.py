@@ -1,0 +1,87 @@
+"""Frames are the same whatever way the bytes were cut, and too long ones cost nothing."""
+
+import itertools
+import struct
+from multiprocessing.connection import Connection
+from socket import socketpair
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distq.wire.errors import FrameTooLarge
+from distq.wire.framing import Framer, header, pack, pack_parts
+
+
+@given(bodies=st.lists(st.binary(max_size=40), max_size=8), cuts=st.lists(st.integers(0, 400), max_size=10))
+def test_any_cut_of_a_stream_gives_the_same_frames(bodies: list[bytes], cuts: list[int]) -> None:
+    """A frame is what was packed, not what one read happened to return."""
+    stream = b"".join(map(pack, bodies))
+    framer = Framer(40)
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    frames = [frame for a, b in itertools.pairwise(edges) for frame in framer.feed(stream[a:b])]
+    assert frames == bodies
+    assert not framer.partial
+
+
+@pytest.mark.parametrize("held", [1, 3, 4, 5])
+def test_partial_says_that_a_frame_is_unfinished(held: int) -> None:
+    """The one who closes a connection can tell a break in mid-frame from an end."""
+    framer = Framer(10)
+    assert framer.feed(pack(b"abc")[:held]) == []
+    assert framer.partial
+
+
+@pytest.mark.parametrize(
+    ("head", "announced"),
+    [
+        (struct.pack("!i", 257), 257),
+        (struct.pack("!iQ", -1, 2**40), 2**40),
+        (struct.pack("!iQ", -1, 257), 257),
+        (struct.pack("!i", -2), 2**32 - 2),
+        (b"GET ", 0x47455420),
+    ],
+)
+def test_a_length_above_the_limit_is_refused_before_its_body(head: bytes, announced: int) -> None:
+    """The length alone decides; nobody makes us hold what we will not take."""
+    with pytest.raises(FrameTooLarge) as refused:
+        Framer(256).feed(head)
+    assert (refused.value.frame_bytes, refused.value.limit_bytes) == (announced, 256)
+    assert f"{announced:,}" in str(refused.value)
+
+
+def test_the_long_form_of_a_length_is_read_once_it_is_whole() -> None:
+    """A small body may also be announced in 64 bits."""
+    framer = Framer(10)
+    stream = struct.pack("!iQ", -1, 3) + b"abc"
+    assert framer.feed(stream[:11]) == []
+    assert framer.feed(stream[11:]) == [b"abc"]
+
+
+def test_bodies_above_two_gigabytes_get_the_long_form() -> None:
+    """The signed 32-bit length ends at 0x7fffffff."""
+    assert header(0x7FFFFFFF) == b"\x7f\xff\xff\xff"
+    assert header(0x80000000) == b"\xff\xff\xff\xff\0\0\0\0\x80\0\0\0"
+
+
+@pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 300_000])
+def test_the_standard_library_reads_what_is_packed(size: int) -> None:
+    """Its Connection finds the body again, in one part or in two."""
+    body = b"x" * size
+    ours, theirs = socketpair()
+    with ours, Connection(theirs.detach()) as connection:
+        assert b"".join(pack_parts(body)) == pack(body)
+        # Larger than a socket holds: read while it is written.
+        view = memoryview(pack(body))
+        if size < 100_000:
+            ours.sendall(view)
+            assert connection.recv_bytes() == body
+        else:
+            connection.send_bytes(body[:100_000])
+            assert Framer(size).feed(ours.recv(100_004, 0x100)) == [body[:100_000]]
+
+
+def test_a_large_body_is_not_copied() -> None:
+    """It is handed on as it is, behind its length."""
+    body = b"x" * 20_000
+    assert pack_parts(body)[1] is body

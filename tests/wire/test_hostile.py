@@ -1,0 +1,155 @@
+"""Hostile bytes are answered with a sentence or read as a head; they run nothing, import nothing and cost little."""
+
+import json
+import pickle
+import pickletools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.wire import bombs, kinds
+
+from distq.wire.errors import BadCall
+from distq.wire.inert import Inert, read_call
+
+GROWTH_MIB_MAX = 200
+SECONDS_MAX = 5.0
+
+# A module of the standard library that nothing here imports: a peer names it.
+UNIMPORTED = "antigravity"
+
+RUNNERS = {
+    "REDUCE": b"c%s\n%s\nX\x05\x00\x00\x00wrong\x85R",
+    "OBJ": b"(c%s\n%s\nX\x05\x00\x00\x00wrongo",
+    "INST": b"(X\x05\x00\x00\x00wrongi%s\n%s\n",
+    "NEWOBJ": b"c%s\n%s\nX\x05\x00\x00\x00wrong\x85\x81",
+    "NEWOBJ_EX": b"c%s\n%s\nX\x05\x00\x00\x00wrong\x85}\x92",
+    "BUILD": b"c%s\n%s\n}X\x06\x00\x00\x00systemNsb",
+    "APPEND": b"c%s\n%s\nNa",
+}
+TARGETS = [
+    (b"os", b"system"),
+    (b"posix", b"system"),
+    (b"builtins", b"eval"),
+    (b"builtins", b"exec"),
+    (b"builtins", b"getattr"),
+    (b"subprocess", b"Popen"),
+    (b"distq.wire.inert", b"pickle"),
+    (b"distq.wire.inert", b"Inert.__class__.__base__"),
+    (b"multiprocessing.managers", b"Token"),
+    (UNIMPORTED.encode(), b"webbrowser"),
+    (b"no_such_module", b"thing"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_imported() -> Iterator[None]:
+    """Fails the test if a module was imported meanwhile."""
+    before = set(sys.modules)
+    yield
+    assert set(sys.modules) - before == set()
+    assert UNIMPORTED not in sys.modules
+
+
+def outcome(frame: bytes) -> str:
+    """What becomes of a frame: the method that is called, or the sentence that answers it."""
+    try:
+        return read_call(frame).method
+    except BadCall as exc:
+        sentence = str(exc)
+    assert sentence.endswith(".")
+    return sentence
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda pair: b".".join(pair).decode())
+@pytest.mark.parametrize("way", RUNNERS)
+def test_no_way_of_calling_calls(way: str, target: tuple[bytes, bytes], capfd: pytest.CaptureFixture[str]) -> None:
+    """Every opcode that makes or calls meets the inert class; the head is read, or refused in words."""
+    attack = RUNNERS[way] % target
+    for frame in (
+        b"\x80\x04(X\x04\x00\x00\x00workX\x03\x00\x00\x00get" + attack + b"\x85}t.",
+        b"\x80\x04(X\x04\x00\x00\x00workX\x03\x00\x00\x00getK\x01" + attack + b"\x86}t.",
+        b"\x80\x04(" + attack + b"X\x03\x00\x00\x00get)}t.",
+        b"\x80\x04" + attack + b".",
+        b"\x80\x04(X\x04\x00\x00\x00workX\x03\x00\x00\x00get)" + attack + b"t.",
+    ):
+        assert outcome(frame) == "get" or outcome(frame).startswith("This is not a call")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_classic_attack_is_read_as_a_head() -> None:
+    """`os.system` in a reducer is an inert argument."""
+    frame = b"\x80\x04(\x8c\x04work\x8c\x03get\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85RK\x05\x86}t."
+    assert read_call(frame)[:4] == ("work", "get", (Inert, 5), {})
+
+
+def test_a_hostile_put_passes_unread() -> None:
+    """The master never looks into an item; it is between those who have the key."""
+    beginning, _, end = pickle.dumps(("work", "put", (b"MARK",), {}), 4).partition(b"C\x04MARK\x94")
+    assert read_call(beginning + b"cos\nabort\n)R" + end)[:4] == ("work", "put", (Inert,), {})
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_answered_with_a_sentence(noise: bytes) -> None:
+    """Whatever the bytes, nothing but BadCall comes of them."""
+    for frame in (noise, noise + b".", bombs.HEAD + noise + bombs.TAIL):
+        outcome(frame)
+
+
+OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
+
+
+@given(st.lists(st.sampled_from(OPCODES) | st.binary(max_size=3), max_size=30).map(b"".join))
+def test_any_order_of_opcodes_is_answered_with_a_sentence(program: bytes) -> None:
+    """Opcodes that make sense alone, in an order that makes none."""
+    for frame in (program + b".", bombs.HEAD + program + bombs.TAIL):
+        outcome(frame)
+
+
+@given(
+    kind=st.sampled_from(sorted(set(kinds.KINDS) - {"large bytes", "large list"})),
+    protocol=st.integers(0, 5),
+    position=st.integers(0, 10_000),
+    byte=st.integers(0, 255),
+)
+def test_one_altered_byte_is_survived(kind: str, protocol: int, position: int, byte: int) -> None:
+    """A frame that is nearly right is read or refused."""
+    thing = kinds.KINDS["date"] if protocol < 2 else kinds.KINDS[kind]
+    frame = bytearray(pickle.dumps(("work", "put", (thing, 1), {}), protocol))
+    frame[position % len(frame)] = byte
+    outcome(bytes(frame))
+
+
+@pytest.mark.parametrize("kind", ["dataclass", "big numbers", "dict of any keys", "bytearray", "keyword arguments"])
+def test_a_frame_that_is_cut_short_is_refused(kind: str) -> None:
+    """At every length, with and without an end put to it."""
+    frame = pickle.dumps(("work", "put", (kinds.KINDS[kind], 1), {}), 5)
+    for length in range(len(frame)):
+        with pytest.raises(BadCall):
+            read_call(frame[:length])
+        outcome(frame[:length] + b".")
+
+
+@pytest.mark.parametrize("buffer", [b"\x97", b"C\x01x\x98"])
+def test_buffers_outside_of_the_frame_are_refused(buffer: bytes) -> None:
+    """There is no outside."""
+    with pytest.raises(BadCall):
+        read_call(bombs.HEAD + buffer + bombs.TAIL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_bombs_cost_little_memory_and_time() -> None:
+    """Every bomb is read or refused at once; the process's peak memory hardly moves."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.wire.bombs"], cwd=root, capture_output=True, text=True, check=True
+    )
+    costs = json.loads(done.stdout)
+    assert set(costs) == set(bombs.BOMBS)
+    assert {name: cost for name, cost in costs.items() if cost[0] > SECONDS_MAX} == {}
+    assert sum(growth for _, growth, _ in costs.values()) < GROWTH_MIB_MAX
+    assert all(said == "'m'" or said.endswith(".") for _, _, said in costs.values())

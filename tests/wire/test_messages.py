@@ -1,0 +1,92 @@
+"""Calls and replies are those of multiprocessing.managers."""
+
+import pickle
+import pickletools
+import queue
+
+import pytest
+
+from distq.wire.errors import BadReply, RemoteRefusal
+from distq.wire.messages import decode_reply, encode_call, raised, refused, returned
+
+
+class OwnError(Exception):
+    """An error that a standard-library program cannot import."""
+
+
+def test_a_call_is_the_pickle_of_its_four_parts() -> None:
+    """As `managers.dispatch` sends it."""
+    assert pickle.loads(encode_call("work", "get", (True,), {"timeout": 1})) == ("work", "get", (True,), {"timeout": 1})
+    assert pickle.loads(encode_call(None, "dummy")) == (None, "dummy", (), {})
+
+
+def test_a_value_comes_back_as_it_is() -> None:
+    """In protocol 4, which every Python from 3.8 on reads."""
+    body = returned({"a": [1]})
+    assert pickle.loads(body) == ("#RETURN", {"a": [1]})
+    assert body[:2] == b"\x80\x04"
+    assert decode_reply(body) == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        queue.Empty(),
+        queue.Full(),
+        ValueError("task_done() called too many times"),
+        AttributeError("x"),
+        OSError(2, "no"),
+    ],
+)
+def test_an_exception_of_the_standard_library_is_raised_again(exc: Exception) -> None:
+    """By its own class, with its own words."""
+    with pytest.raises(type(exc)) as caught:
+        decode_reply(raised(exc))
+    assert caught.value.args == exc.args
+
+
+@pytest.mark.parametrize("exc", [queue.Empty(), queue.Full()])
+def test_the_errors_of_queue_are_named_where_every_python_has_them(exc: Exception) -> None:
+    """The private module `_queue` is an accident of one implementation."""
+    names = {argument for _, argument, _ in pickletools.genops(raised(exc)) if isinstance(argument, str)}
+    assert names == {"#ERROR", "queue", type(exc).__name__}
+
+
+@pytest.mark.parametrize("exc", [OwnError("broken"), ValueError(object())])
+def test_what_the_caller_cannot_import_is_told_in_words(exc: Exception) -> None:
+    """A refusal names the error and says what it said."""
+    with pytest.raises(RemoteRefusal, match=type(exc).__name__):
+        decode_reply(raised(exc))
+
+
+@pytest.mark.parametrize("sentence", ["Not here.", "Not here.\n"])
+def test_a_refusal_is_a_sentence(sentence: str) -> None:
+    """And ends its line, because the standard library prints dashes behind it."""
+    assert pickle.loads(refused(sentence)) == ("#TRACEBACK", "Not here.\n")
+    with pytest.raises(RemoteRefusal, match=r"^Not here\.$"):
+        decode_reply(refused(sentence))
+
+
+def test_a_stock_server_that_cannot_pickle_its_answer_says_so() -> None:
+    """`#UNSERIALIZABLE` is a refusal too."""
+    with pytest.raises(RemoteRefusal, match="lock"):
+        decode_reply(pickle.dumps(("#UNSERIALIZABLE", "cannot pickle lock")))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"garbage",
+        pickle.dumps(1),
+        pickle.dumps(("#RETURN",)),
+        pickle.dumps(("#PROXY", 1)),
+        pickle.dumps(("#ERROR", "no exception")),
+        b"cno_such_module\nThing\n.",
+    ],
+)
+def test_what_is_no_reply_is_said_to_be_none(body: bytes) -> None:
+    """The frame is kept with the error, so that it is not lost."""
+    with pytest.raises(BadReply) as bad:
+        decode_reply(body)
+    assert bad.value.body == body

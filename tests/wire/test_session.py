@@ -1,0 +1,164 @@
+"""A conversation means the same whatever way its bytes were cut."""
+
+import hmac
+import pickle
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distq.wire.framing import pack
+from distq.wire.handshake import CHALLENGE, FAILURE, WELCOME
+from distq.wire.inert import Call, read_call
+from distq.wire.messages import encode_call
+from distq.wire.session import Authenticated, Closed, Event, Refused, Send, Session
+
+KEY, NONCE, OTHER = b"the key", bytes(range(40)), bytes(range(100, 140))
+FRAME_BYTES_MAX = 1000
+
+OUR_CHALLENGE = b"{sha256}" + NONCE
+THEIR_CHALLENGE = b"{sha256}" + OTHER
+OLD_CHALLENGE = bytes(range(20))
+
+
+def named(message: bytes) -> bytes:
+    """The proof of Python 3.12 and newer."""
+    return b"{sha256}" + hmac.new(KEY, message, "sha256").digest()
+
+
+def bare(message: bytes) -> bytes:
+    """The proof of Python 3.11 and older."""
+    return hmac.new(KEY, message, "md5").digest()
+
+
+NEW = [named(OUR_CHALLENGE), CHALLENGE + THEIR_CHALLENGE, WELCOME]
+OLD = [bare(OUR_CHALLENGE), CHALLENGE + OLD_CHALLENGE, WELCOME]
+PUT = encode_call("work", "put", (b"x" * 300,))
+GET = encode_call("work", "get", (True,), {"timeout": 1})
+BAD = pickle.dumps("hello")
+
+# What a peer says, and the kinds of the events that follow.
+CONVERSATIONS: dict[str, tuple[list[bytes], list[type[Event]]]] = {
+    "new peer": ([*NEW, PUT, GET], [Send, Send, Authenticated, Call, Call]),
+    "old peer": ([*OLD, GET, PUT], [Send, Send, Authenticated, Call, Call]),
+    "bad calls": ([*NEW, BAD, b"", GET], [Send, Send, Authenticated, Refused, Refused, Call]),
+    "frame too large": ([*NEW, GET, b"x" * 1001, GET], [Send, Send, Authenticated, Call, Send, Closed]),
+    "wrong key": ([bytes(16), *NEW], [Send, Closed]),
+    "no challenge": ([NEW[0], b"hello", GET], [Send, Closed]),
+    "our proof is refused": ([*NEW[:2], FAILURE, GET], [Send, Send, Closed]),
+    "large frame before the proof": ([b"x" * 257, *NEW], [Closed]),
+    "large frame in the handshake": ([*NEW[:2], PUT, GET], [Send, Send, Closed]),
+    "largest frame in the handshake": ([b"x" * 256], [Send, Closed]),
+}
+
+
+def session() -> Session:
+    """A session that has sent its challenge."""
+    fresh = Session([b"old", KEY], NONCE, FRAME_BYTES_MAX)
+    assert fresh.start() == pack(CHALLENGE + OUR_CHALLENGE)
+    return fresh
+
+
+def events(stream: bytes, cuts: list[int]) -> list[Event]:
+    """What a session makes of a stream that arrives in these pieces."""
+    listening = session()
+    edges = [0, *cuts, len(stream)]
+    return [event for a, b in pairwise(edges) for event in listening.receive(stream[a:b])]
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_a_cut_at_any_position_changes_nothing(name: str) -> None:
+    """The events are those of the whole stream, one cut anywhere and byte by byte."""
+    said, expected = CONVERSATIONS[name]
+    stream = b"".join(map(pack, said))
+    whole = events(stream, [])
+    assert [type(event) for event in whole] == expected
+    for position in range(len(stream)):
+        assert events(stream, [position]) == whole
+    assert events(stream, list(range(1, len(stream)))) == whole
+
+
+@given(
+    frames=st.lists(st.sampled_from([PUT, GET, BAD, b"", b"x" * 1001]), max_size=6),
+    dialect=st.sampled_from([NEW, OLD]),
+    places=st.lists(st.integers(0, 5000), max_size=12),
+)
+def test_cuts_at_many_positions_change_nothing(frames: list[bytes], dialect: list[bytes], places: list[int]) -> None:
+    """Any conversation, in any pieces."""
+    stream = b"".join(map(pack, [*dialect, *frames]))
+    cuts = sorted(place % (len(stream) + 1) for place in places)
+    assert events(stream, cuts) == events(stream, [])
+
+
+@pytest.mark.parametrize(("dialect", "proof"), [(NEW, named(THEIR_CHALLENGE)), (OLD, bare(OLD_CHALLENGE))])
+def test_the_handshake_is_answered_in_the_peers_dialect(dialect: list[bytes], proof: bytes) -> None:
+    """With the key that the peer has, though it is not the first."""
+    listening = session()
+    assert listening.receive(pack(dialect[0])) == [Send(pack(WELCOME))]
+    assert listening.receive(pack(dialect[1])) == [Send(pack(proof))]
+    assert not listening.authenticated
+    assert listening.receive(pack(dialect[2])) == [Authenticated()]
+    assert listening.authenticated
+
+
+def test_a_wrong_key_is_told_and_counted() -> None:
+    """FAILURE goes out before the close, and the close says that it was the key."""
+    said, closed = session().receive(pack(b"{sha256}" + bytes(32)))
+    assert said == Send(pack(FAILURE))
+    assert closed == Closed("The other end has a different authkey.", authentication_failed=True)
+
+
+@pytest.mark.parametrize(
+    "noise", [b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff\xff\xff" + bytes([1]) * 8, b"\x16\x03\x01\x02\x00"]
+)
+def test_a_stranger_is_closed_at_once(noise: bytes) -> None:
+    """A browser, a scanner, four gigabytes announced: nothing is waited for, and no key was wrong."""
+    listening = session()
+    [closed] = listening.receive(noise)
+    assert isinstance(closed, Closed)
+    assert not closed.authentication_failed
+    assert not listening.partial
+
+
+def test_a_call_that_is_none_is_refused_and_the_next_is_heard() -> None:
+    """A refusal is a whole answer, as the standard library expects it."""
+    listening = session()
+    listening.receive(b"".join(map(pack, NEW)))
+    refusal, call = listening.receive(pack(BAD) + pack(GET))
+    assert isinstance(refusal, Refused)
+    kind, sentence = pickle.loads(refusal.reply[4:])
+    assert kind == "#TRACEBACK"
+    assert sentence.startswith("This is not a call")
+    assert call == read_call(GET)
+
+
+def test_a_frame_above_the_limit_is_refused_with_both_numbers() -> None:
+    """The caller hears what it may send before the connection ends."""
+    listening = session()
+    listening.receive(b"".join(map(pack, NEW)))
+    said, closed = listening.receive(pack(b"x" * 1001)[:4])
+    assert isinstance(said, Send)
+    assert isinstance(closed, Closed)
+    assert "1,001" in pickle.loads(said.data[4:])[1]
+    assert "1,000" in closed.reason
+    assert not closed.authentication_failed
+
+
+def test_partial_tells_a_break_from_an_end() -> None:
+    """Before and after the key is proved."""
+    listening = session()
+    stream = b"".join(map(pack, NEW))
+    listening.receive(stream[:5])
+    assert listening.partial
+    listening.receive(stream[5:])
+    assert not listening.partial
+    listening.receive(pack(GET)[:2])
+    assert listening.partial
+
+
+def test_a_closed_session_is_silent() -> None:
+    """What still comes in is not read."""
+    listening = session()
+    assert listening.receive(b"garbage")
+    assert listening.receive(b"".join(map(pack, NEW))) == []

@@ -1,0 +1,65 @@
+"""Items pass through as bytes, and come out as they went in."""
+
+import pickle
+from typing import Any
+
+import pytest
+from tests.wire import kinds
+
+from distq.wire.errors import BadCall
+from distq.wire.framing import pack
+from distq.wire.inert import read_call
+from distq.wire.messages import decode_reply, encode_call
+from distq.wire.splice import item, packed_item, returned_item
+
+loads_in_python: Any = pickle._loads  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("kind", ["dataclass", "large list", "large bytes", "dict of any keys", "primitives", "enum"])
+def test_an_item_comes_out_as_it_went_in(kind: str, protocol: int) -> None:
+    """By position or by keyword, read by the C unpickler or by the one in Python."""
+    thing = kinds.KINDS[kind]
+    for args, kwds in [((thing,), {}), ((thing, True), {}), ((), {"block": True, "item": thing})]:
+        body = item(read_call(pickle.dumps(("work", "put", args, kwds), protocol)))
+        assert pickle.loads(body) == loads_in_python(body) == thing
+        reply = returned_item(body)
+        assert decode_reply(reply) == thing
+        assert loads_in_python(reply) == ("#RETURN", thing)
+        assert b"".join(packed_item(body)) == pack(reply)
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_every_kind_of_item_is_the_same_bytes_when_pickled_again(kind: str) -> None:
+    """The way through the master is invisible."""
+    thing = kinds.KINDS[kind]
+    through = pickle.loads(item(read_call(encode_call("work", "put", (thing,)))))
+    assert pickle.dumps(through) == pickle.dumps(pickle.loads(pickle.dumps(thing)))
+
+
+def test_any_argument_can_be_taken() -> None:
+    """Not the first only."""
+    call = read_call(encode_call("work", "m", tuple(range(400)), {"é": 5}))
+    assert pickle.loads(item(call, 1)) == 1
+    assert pickle.loads(item(call, 399)) == 399
+    assert pickle.loads(item(call, 400, "é")) == 5
+
+
+def test_a_put_without_an_item_is_refused_in_words() -> None:
+    """As a method that lacks an argument is."""
+    with pytest.raises(BadCall, match="item"):
+        item(read_call(encode_call("work", "put")))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_pickle_of_a_worker_is_a_body_too(protocol: int) -> None:
+    """A result that a worker pickled is returned in the same way."""
+    assert decode_reply(returned_item(pickle.dumps({"a": (1, 2)}, protocol))) == {"a": (1, 2)}
+
+
+def test_a_large_item_is_not_copied_on_its_way_out() -> None:
+    """Its bytes are sent from where they are."""
+    body = pickle.dumps(b"x" * 100_000)
+    part = packed_item(body)[1]
+    assert isinstance(part, memoryview)
+    assert part.obj is body
