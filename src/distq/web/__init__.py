@@ -1,1 +1,1 @@
-"""TBD."""
+"""The HTTP side, read-only: metrics, probes, and counts as JSON."""

@@ -1,0 +1,102 @@
+"""The HTTP applications of a master and of a worker: a few paths that are read, and nothing that is written."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from distq.metrics.collector import CONTENT_TYPE, exposition, master_registry
+from distq.metrics.view import MasterView, WorkerView
+from distq.metrics.worker import worker_registry
+from distq.web import stats
+from distq.web.autoscale import autoscale
+
+Answer = Callable[[Request], Awaitable[Response]]
+
+# What is read changes from moment to moment: no cache may answer instead of us.
+FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def create_app(view: MasterView) -> Starlette:
+    """The master's application."""
+
+    async def scaling(request: Request) -> Response:
+        wanted = [name for text in request.query_params.getlist("queues") for name in text.split(",")]
+        names = [name.strip() for name in wanted if name.strip()]
+        return _json(autoscale(view.queues(), names, view.target_drain_s))
+
+    return _app(
+        {
+            "/metrics": _metrics(master_registry(view)),
+            "/livez": _alive,
+            "/readyz": _ready(view.not_ready),
+            "/api/v1/overview": _reading(stats.overview, view),
+            "/api/v1/queues": _reading(stats.queues, view),
+            "/api/v1/workers": _reading(stats.workers, view),
+            "/api/v1/autoscale": scaling,
+        }
+    )
+
+
+def create_worker_app(view: WorkerView) -> Starlette:
+    """The worker's application: ready while it is connected and takes tasks."""
+
+    def not_ready() -> str | None:
+        if view.draining:
+            return "This worker is draining."
+        return None if view.connected else "This worker is not connected to a master."
+
+    return _app({"/metrics": _metrics(worker_registry(view)), "/livez": _alive, "/readyz": _ready(not_ready)})
+
+
+def _app(answers: Mapping[str, Answer]) -> Starlette:
+    async def failed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        body: dict[str, Any] = {"error": error.detail}
+        if error.status_code == 404:
+            body = {"error": f"There is no {request.url.path} here.", "paths": list(answers)}
+        elif error.status_code == 405:
+            body = {"error": f"{request.method} is not allowed: everything here is read with GET."}
+        return _json(body, error.status_code, error.headers)
+
+    routes = [Route(path, answer, methods=["GET"]) for path, answer in answers.items()]
+    return Starlette(routes=routes, exception_handlers={HTTPException: failed})
+
+
+def _metrics(registry: CollectorRegistry) -> Answer:
+    async def answer(_request: Request) -> Response:
+        return Response(exposition(registry), headers={"Content-Type": CONTENT_TYPE, **FRESH})
+
+    return answer
+
+
+async def _alive(_request: Request) -> Response:
+    # That the event loop came to answer is all that there is to say.
+    return PlainTextResponse("alive\n", headers=FRESH)
+
+
+def _ready(not_ready: Callable[[], str | None]) -> Answer:
+    async def answer(_request: Request) -> Response:
+        reason = not_ready()
+        return PlainTextResponse(f"{reason or 'ready'}\n", 200 if reason is None else 503, FRESH)
+
+    return answer
+
+
+def _reading(read: Callable[[MasterView], dict[str, Any]], view: MasterView) -> Answer:
+    async def answer(_request: Request) -> Response:
+        return _json(read(view))
+
+    return answer
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    # ASCII escapes everything that UTF-8 cannot say; peers' queue names may hold such.
+    body = json.dumps(value, separators=(",", ":")) + "\n"
+    return Response(body, status, {**FRESH, **(headers or {})}, "application/json")

@@ -1,0 +1,95 @@
+"""Serving an application inside a loop that is somebody else's: no signal handlers, no chatter."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from distq.core.errors import DistqError
+from distq.net.address import Address
+
+BACKLOG = 128
+CONNECTIONS_MAX = 256
+"""Probes and scrapers are few; whoever opens more is answered 503."""
+STOP_S = 2
+"""How long answers that are under way may take when the server stops."""
+
+
+class CannotServe(DistqError):
+    """The HTTP side cannot have the address that it was told to listen at."""
+
+    code = "CANNOT_SERVE"
+    hint = "Stop what listens there, or choose another with DISTQ_HTTP_ADDRESS, or set it to off."
+    exit_code = 2
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to the process that it is a guest of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield
+
+
+class WebServer:
+    """One HTTP port; `start` it once, `stop` it once."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_graceful_shutdown=STOP_S,
+        )
+        self._server = _Uvicorn(config)
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self, address: Address) -> Address:
+        """Listen at an address and return it with the port that was given for port 0.
+
+        Connections that come at once wait in the backlog until the first answer.
+
+        Raises:
+            CannotServe: the address is taken, or is not this machine's.
+        """
+        listener = await _listen(address)
+        self._serving = asyncio.create_task(self._server.serve([listener]), name="distq-http")
+        return Address(address.host, listener.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Finish the answers under way and close the port; does nothing when it was never started."""
+        if self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+            self._serving = None
+
+
+async def _listen(address: Address) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, where = found[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise CannotServe(f"HTTP cannot be served at {address}: {error.strerror or error}.") from error
+    return listener

@@ -1,0 +1,93 @@
+"""What a master says of itself, as values that JSON can carry: `/api/v1/…` and the broker's `stats` call.
+
+HTTP asks for no key, so it gets counts only; `workers` with names is for those who have proved the key.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distq._version import __version__
+from distq.core.queue import Queue
+from distq.core.task import DEAD, DELAYED, LEASED, READY, SUCCEEDED
+from distq.metrics.view import MasterView, WorkerRow
+
+COUNTED = {"ready": READY, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}
+
+
+def overview(view: MasterView) -> dict[str, Any]:
+    """The master in a few numbers."""
+    queues, workers, reason = list(view.queues()), list(view.workers()), view.not_ready()
+    tallies = view.tallies().values()
+    completed: Counter[str] = Counter()
+    for tally in tallies:
+        completed.update(tally.completed)
+    return {
+        "version": __version__,
+        "instance": view.instance,
+        "epoch": view.epoch,
+        "store": view.store.partition(":")[0],
+        "uptime_s": round(view.now() - view.started_at, 3),
+        "ready": reason is None,
+        "reason": reason,
+        "queues": len(queues),
+        "tasks": {name: sum(queue.counts[state] for queue in queues) for name, state in COUNTED.items()},
+        "submitted": sum(tally.submitted for tally in tallies),
+        "completed": dict(completed),
+        "workers": len(workers),
+        "slots": {"total": sum(row.slots for row in workers), "busy": sum(row.busy for row in workers)},
+        "connections": sum(view.connections().values()),
+        "auth_failures": view.auth_failures,
+    }
+
+
+def queues(view: MasterView) -> dict[str, Any]:
+    """Every queue, by name, with its counts by state."""
+    now = view.now()
+    return {"queues": [_queue(queue, now) for queue in sorted(view.queues(), key=lambda queue: queue.name)]}
+
+
+def workers(view: MasterView) -> dict[str, Any]:
+    """Workers and slots by pool, without anybody's name."""
+    pools: dict[str, Counter[str]] = {}
+    for row in view.workers():
+        pool = pools.setdefault(row.pool, Counter(workers=0, slots=0, busy=0, draining=0))
+        pool.update(workers=1, slots=row.slots, busy=row.busy, draining=int(row.draining))
+    return {"pools": [{"pool": name, **pools[name]} for name in sorted(pools)]}
+
+
+def workers_by_name(view: MasterView) -> dict[str, Any]:
+    """What `workers` says, and every worker with its name and host: for callers with the key."""
+    now = view.now()
+    rows = sorted(view.workers(), key=lambda row: (row.pool, row.name))
+    return {**workers(view), "workers": [_worker(row, now) for row in rows]}
+
+
+STATS: Mapping[str, Callable[[MasterView], dict[str, Any]]] = {
+    "overview": overview,
+    "queues": queues,
+    "workers": workers_by_name,
+}
+"""What the broker's `stats(what)` answers, by `what`."""
+
+
+def _queue(queue: Queue, now: float) -> dict[str, Any]:
+    since = queue.oldest_submitted_at()
+    return {
+        "name": queue.name,
+        "role": queue.role,
+        **{name: queue.counts[state] for name, state in COUNTED.items()},
+        "capacity": queue.capacity,
+        "oldest_age_s": None if since is None else round(max(0.0, now - since), 3),
+        "mean_run_s": queue.mean_run_s,
+    }
+
+
+def _worker(row: WorkerRow, now: float) -> dict[str, Any]:
+    fields = row._asdict()
+    connected_at, seen_at = fields.pop("connected_at"), fields.pop("seen_at")
+    return {
+        **fields,
+        "connected_age_s": round(max(0.0, now - connected_at), 3),
+        "seen_age_s": round(max(0.0, now - seen_at), 3),
+    }

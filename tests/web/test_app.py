@@ -1,0 +1,183 @@
+"""The HTTP applications: read-only, JSON or metrics, and nobody's name without a key."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+from distq import __version__
+from distq.core.queue import Queue
+from distq.core.tally import Tally
+from distq.core.task import DEAD, LEASED, READY
+from distq.metrics.collector import CONTENT_TYPE
+from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
+from distq.web import stats
+from distq.web.app import create_app, create_worker_app
+
+PATHS = [
+    *("/metrics", "/livez", "/readyz"),
+    *("/api/v1/overview", "/api/v1/queues", "/api/v1/workers", "/api/v1/autoscale"),
+]
+
+
+@pytest.fixture
+def master() -> FakeMaster:
+    """A master with two queues and three workers."""
+    master = FakeMaster()
+    work, other = Queue("work", 1000), Queue("\ud800other", 10)
+    work.counts[READY], work.counts[LEASED], work.counts[DEAD], work.mean_run_s = 120, 2, 1, 1.0
+    tally = Tally()
+    tally.submitted, tally.completed["success"] = 130, 7
+    master.all_queues = [work, other]
+    master.all_tallies = {("work", "plain"): tally}
+    master.all_workers = [worker_row("w-secret"), worker_row("w2", draining=True), worker_row("g", pool="gpu")]
+    master.all_connections = {"worker": 3, "executor": 12}
+    return master
+
+
+@dataclass
+class Client:
+    """Asks an application without a socket between."""
+
+    app: ASGIApp
+
+    def request(self, method: str, path: str) -> httpx.Response:
+        """One request."""
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://distq") as client:
+                return await client.request(method, path)
+
+        return asyncio.run(ask())
+
+    def get(self, path: str) -> httpx.Response:
+        """One GET."""
+        return self.request("GET", path)
+
+
+@pytest.fixture
+def client(master: FakeMaster) -> Client:
+    """A client of the master's application."""
+    return Client(create_app(master))
+
+
+def test_metrics_have_their_exact_type(client: Client) -> None:
+    """Character by character: Prometheus 3 is strict."""
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"] == CONTENT_TYPE
+    assert 'distq_queue_tasks{queue="work",state="ready"} 120.0' in answer.text
+
+
+def test_probes_say_a_word(client: Client, master: FakeMaster) -> None:
+    """Alive whenever the loop answers; ready until there is a reason, which is the body."""
+    assert (client.get("/livez").status_code, client.get("/livez").text) == (200, "alive\n")
+    assert (client.get("/readyz").status_code, client.get("/readyz").text) == (200, "ready\n")
+    master.reason = "The store is full."
+    assert (client.get("/readyz").status_code, client.get("/readyz").text) == (503, "The store is full.\n")
+    assert client.get("/livez").status_code == 200
+
+
+def test_the_overview_is_totals(client: Client) -> None:
+    """One object with the numbers that an operator looks at first."""
+    assert client.get("/api/v1/overview").json() == {
+        "version": __version__,
+        "instance": "a1b2",
+        "epoch": 1,
+        "store": "memory",
+        "uptime_s": 60.0,
+        "ready": True,
+        "reason": None,
+        "queues": 2,
+        "tasks": {"ready": 120, "delayed": 0, "leased": 2, "dead": 1, "results": 0},
+        "submitted": 130,
+        "completed": {"success": 7, "dead": 0, "cancelled": 0, "expired": 0},
+        "workers": 3,
+        "slots": {"total": 12, "busy": 3},
+        "connections": 15,
+        "auth_failures": 0,
+    }
+
+
+def test_queues_have_counts_by_state(client: Client) -> None:
+    """By name; a name that UTF-8 cannot say does not break the answer."""
+    first, second = client.get("/api/v1/queues").json()["queues"]
+    assert first == {
+        "name": "work",
+        "role": "work",
+        "ready": 120,
+        "delayed": 0,
+        "leased": 2,
+        "dead": 1,
+        "results": 0,
+        "capacity": 1000,
+        "oldest_age_s": None,
+        "mean_run_s": 1.0,
+    }
+    assert second["name"] == "\ud800other"
+
+
+def test_workers_are_counts_without_names(client: Client) -> None:
+    """Names and hosts need the key (P8)."""
+    answer = client.get("/api/v1/workers")
+    assert answer.json() == {
+        "pools": [
+            {"pool": "default", "workers": 2, "slots": 8, "busy": 2, "draining": 1},
+            {"pool": "gpu", "workers": 1, "slots": 4, "busy": 1, "draining": 0},
+        ]
+    }
+    for path in PATHS:
+        assert "secret" not in client.get(path).text
+        assert "host-1" not in client.get(path).text
+
+
+def test_those_with_the_key_see_names(master: FakeMaster) -> None:
+    """The broker's stats call has what HTTP has, and each worker; all of it is JSON."""
+    found = stats.STATS["workers"](master)
+    assert found["pools"] == stats.workers(master)["pools"]
+    assert [row["name"] for row in found["workers"]] == ["w-secret", "w2", "g"]
+    assert found["workers"][0]["seen_age_s"] == 10.0
+    assert json.loads(json.dumps({what: read(master) for what, read in stats.STATS.items()}))
+
+
+@pytest.mark.parametrize("query", ["", "?queues=work", "?queues=work,none", "?queues=work&queues=none"])
+def test_autoscale_reads_queue_names(client: Client, query: str) -> None:
+    """Separated by commas or repeated; all work queues when none is named."""
+    assert client.get(f"/api/v1/autoscale{query}").json()["desired_slots"] == 2 + 2
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_nothing_can_be_written(client: Client, method: str) -> None:
+    """Every path is read with GET; the answer says so."""
+    for path in PATHS:
+        answer = client.request(method, path)
+        assert (answer.status_code, "GET" in answer.headers["allow"]) == (405, True)
+        assert "read with GET" in answer.json()["error"]
+
+
+def test_an_unknown_path_is_answered_with_those_there_are(client: Client) -> None:
+    """A wrong path is JSON, too."""
+    answer = client.get("/api/v2/queues")
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "There is no /api/v2/queues here.", "paths": PATHS}
+
+
+def test_no_cache_may_answer(client: Client) -> None:
+    """Numbers are of this moment."""
+    assert all(client.get(path).headers["cache-control"] == "no-store" for path in PATHS)
+
+
+def test_a_worker_is_ready_while_it_is_connected_and_takes_tasks() -> None:
+    """Liveness never depends on the master; readiness does."""
+    worker = FakeWorker()
+    client = Client(create_worker_app(worker))
+    assert client.get("/readyz").text == "ready\n"
+    worker.connected = False
+    assert (client.get("/readyz").status_code, client.get("/livez").status_code) == (503, 200)
+    worker.connected, worker.draining = True, True
+    assert client.get("/readyz").text == "This worker is draining.\n"
+    assert "distq_worker_connected" in client.get("/metrics").text
+    assert client.get("/api/v1/overview").json()["paths"] == PATHS[:3]

@@ -1,0 +1,83 @@
+"""The HTTP port lives in the master's own loop and leaves its signals alone."""
+
+import asyncio
+import signal
+import socket
+
+import httpx
+import pytest
+import uvloop
+
+from distq.metrics.testing import FakeMaster
+from distq.net.address import Address
+from distq.web.app import create_app
+from distq.web.server import CannotServe, WebServer
+
+
+async def serve_once(host: str) -> tuple[int, str]:
+    """Start, ask once, stop; the port is closed afterwards."""
+    server = WebServer(create_app(FakeMaster()))
+    address = await server.start(Address(host, 0))
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://{address}/readyz")
+    await server.stop()
+    with pytest.raises(OSError):
+        await asyncio.open_connection(address.host, address.port)
+    return answer.status_code, answer.text
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_request_is_answered_and_the_port_closed(loop: str) -> None:
+    """Under both loops; port 0 gives a free port, which start returns."""
+    run = uvloop.run if loop == "uvloop" else asyncio.run
+    assert run(serve_once("127.0.0.1")) == (200, "ready\n")
+
+
+def test_signals_stay_as_they_were() -> None:
+    """SIGTERM is the master's, which drains first."""
+
+    async def handlers_while_serving() -> list[object]:
+        server = WebServer(create_app(FakeMaster()))
+        address = await server.start(Address("127.0.0.1", 0))
+        async with httpx.AsyncClient() as client:
+            await client.get(f"http://{address}/livez")
+        found = handlers()
+        await server.stop()
+        return found
+
+    def handlers() -> list[object]:
+        return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    before = handlers()
+    loop = asyncio.new_event_loop()  # asyncio.run has a SIGINT handler of its own
+    try:
+        assert loop.run_until_complete(handlers_while_serving()) == before
+    finally:
+        loop.close()
+    assert handlers() == before
+
+
+def test_a_port_that_is_taken_is_a_sentence() -> None:
+    """It names the address and the setting."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CannotServe, match=f"127.0.0.1:{port}: Address already in use") as caught:
+            asyncio.run(WebServer(create_app(FakeMaster())).start(Address("127.0.0.1", port)))
+    assert "DISTQ_HTTP_ADDRESS" in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_a_host_that_is_not_ours_is_a_sentence() -> None:
+    """A name that means nothing, and an address of somebody else."""
+    for host in ("no-such-host.invalid", "192.0.2.1"):
+        with pytest.raises(CannotServe, match=host):
+            asyncio.run(WebServer(create_app(FakeMaster())).start(Address(host, 9001)))
+
+
+def test_stopping_twice_or_unstarted_does_nothing() -> None:
+    """A master that fails early stops everything that it has."""
+
+    async def stop() -> None:
+        await WebServer(create_app(FakeMaster())).stop()
+
+    asyncio.run(stop())
