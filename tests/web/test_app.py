@@ -14,7 +14,7 @@ from distq.core.tally import Tally
 from distq.core.task import DEAD, LEASED, READY
 from distq.metrics.collector import CONTENT_TYPE
 from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
-from distq.web import stats
+from distq.web import api
 from distq.web.app import create_app, create_worker_app
 
 PATHS = [
@@ -136,11 +136,11 @@ def test_workers_are_counts_without_names(client: Client) -> None:
 
 def test_those_with_the_key_see_names(master: FakeMaster) -> None:
     """The broker's stats call has what HTTP has, and each worker; all of it is JSON."""
-    found = stats.STATS["workers"](master)
-    assert found["pools"] == stats.workers(master)["pools"]
+    found = api.STATS["workers"](master)
+    assert found["pools"] == api.workers(master)["pools"]
     assert [row["name"] for row in found["workers"]] == ["w-secret", "w2", "g"]
     assert found["workers"][0]["seen_age_s"] == 10.0
-    assert json.loads(json.dumps({what: read(master) for what, read in stats.STATS.items()}))
+    assert json.loads(json.dumps({what: read(master) for what, read in api.STATS.items()}))
 
 
 @pytest.mark.parametrize("query", ["", "?queues=work", "?queues=work,none", "?queues=work&queues=none"])

@@ -11,12 +11,12 @@ import uvloop
 from distq.metrics.testing import FakeMaster
 from distq.net.address import Address
 from distq.web.app import create_app
-from distq.web.server import CannotServe, WebServer
+from distq.web.server import CannotServe, HttpServer
 
 
 async def serve_once(host: str) -> tuple[int, str]:
     """Start, ask once, stop; the port is closed afterwards."""
-    server = WebServer(create_app(FakeMaster()))
+    server = HttpServer(create_app(FakeMaster()))
     address = await server.start(Address(host, 0))
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://{address}/readyz")
@@ -37,7 +37,7 @@ def test_signals_stay_as_they_were() -> None:
     """SIGTERM is the master's, which drains first."""
 
     async def handlers_while_serving() -> list[object]:
-        server = WebServer(create_app(FakeMaster()))
+        server = HttpServer(create_app(FakeMaster()))
         address = await server.start(Address("127.0.0.1", 0))
         async with httpx.AsyncClient() as client:
             await client.get(f"http://{address}/livez")
@@ -62,7 +62,7 @@ def test_a_port_that_is_taken_is_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotServe, match=f"127.0.0.1:{port}: Address already in use") as caught:
-            asyncio.run(WebServer(create_app(FakeMaster())).start(Address("127.0.0.1", port)))
+            asyncio.run(HttpServer(create_app(FakeMaster())).start(Address("127.0.0.1", port)))
     assert "DISTQ_HTTP_ADDRESS" in caught.value.hint
     assert caught.value.exit_code == 2
 
@@ -71,13 +71,13 @@ def test_a_host_that_is_not_ours_is_a_sentence() -> None:
     """A name that means nothing, and an address of somebody else."""
     for host in ("no-such-host.invalid", "192.0.2.1"):
         with pytest.raises(CannotServe, match=host):
-            asyncio.run(WebServer(create_app(FakeMaster())).start(Address(host, 9001)))
+            asyncio.run(HttpServer(create_app(FakeMaster())).start(Address(host, 9001)))
 
 
 def test_stopping_twice_or_unstarted_does_nothing() -> None:
     """A master that fails early stops everything that it has."""
 
     async def stop() -> None:
-        await WebServer(create_app(FakeMaster())).stop()
+        await HttpServer(create_app(FakeMaster())).stop()
 
     asyncio.run(stop())

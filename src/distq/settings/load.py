@@ -1,6 +1,5 @@
 """Reading the settings once, at the edge: environment and `.env` in, one frozen value out."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,6 +131,8 @@ def _unknown(layer: Mapping[str, str]) -> list[str]:
 
 
 def _unknown_sentence(name: str, known: set[str]) -> str:
+    import difflib  # noqa: PLC0415 - only who mistypes pays for it
+
     near = difflib.get_close_matches(name, sorted(known - _NOT_SETTINGS), n=1, cutoff=0.6)
     end = f"did you mean {near[0]}?" if near else "`distq settings` lists those there are."
     return f"{name} is not a setting; {end}"

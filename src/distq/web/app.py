@@ -14,7 +14,7 @@ from starlette.routing import Route
 from distq.metrics.collector import CONTENT_TYPE, exposition, master_registry
 from distq.metrics.view import MasterView, WorkerView
 from distq.metrics.worker import worker_registry
-from distq.web import stats
+from distq.web import api
 from distq.web.autoscale import autoscale
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -36,9 +36,9 @@ def create_app(view: MasterView) -> Starlette:
             "/metrics": _metrics(master_registry(view)),
             "/livez": _alive,
             "/readyz": _ready(view.not_ready),
-            "/api/v1/overview": _reading(stats.overview, view),
-            "/api/v1/queues": _reading(stats.queues, view),
-            "/api/v1/workers": _reading(stats.workers, view),
+            "/api/v1/overview": _reading(api.overview, view),
+            "/api/v1/queues": _reading(api.queues, view),
+            "/api/v1/workers": _reading(api.workers, view),
             "/api/v1/autoscale": scaling,
         }
     )

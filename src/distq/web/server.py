@@ -35,7 +35,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-class WebServer:
+class HttpServer:
     """One HTTP port; `start` it once, `stop` it once."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,0 +1,98 @@
+"""The frame of the command line: which commands there are, and how their errors end.
+
+A command is a module with a `command`; it imports what it needs when it runs, so that `distq health`,
+which a container runs every few seconds, imports neither the logs nor the metrics nor the terminal's tables.
+"""
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from distq._version import __version__
+from distq.cli import INTERRUPTED
+from distq.core.errors import DistqError
+
+COMMANDS = {
+    "master": "distq.cli.master",
+    "worker": "distq.cli.worker",
+    "demo": "distq.cli.demo",
+    "status": "distq.cli.status",
+    "health": "distq.cli.health",
+    "key": "distq.cli.key",
+    "settings": "distq.cli.settings",
+}
+
+UNFORESEEN = 1
+USAGE = 2
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are named."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """The names of all commands, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """The command with this name, None if there is none."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[name]).command
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="distq", message="%(prog)s %(version)s")
+@click.option(
+    "--env-file",
+    metavar="PATH",
+    help="Read settings from this file too; .env in the current folder is read when there is one.",
+)
+@click.pass_context
+def app(context: click.Context, env_file: str | None) -> None:
+    """A distributed task queue: one master, workers anywhere, plain Python clients.
+
+    Exit codes: 0 done, 1 unhealthy or failed, 2 usage or settings, 3 the master cannot be reached or does
+    not let in, 4 the store failed, 130 interrupted.
+    """
+    context.obj = env_file
+
+
+def run(args: Sequence[str]) -> int:
+    """Run a command and return its exit code; errors become sentences on standard error."""
+    try:
+        result = app.main(list(args), prog_name="distq", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last line of defence: whatever it is, it is explained
+        text, exit_code = explained(error)
+        click.echo(f"distq: {text}", err=True)
+        return exit_code
+    return result if isinstance(result, int) else 0
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """What to tell a person about an error, and what to exit with."""
+    if isinstance(error, DistqError):
+        return sentences(error), error.exit_code
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx else "distq"
+        return f"{_sentence(error.format_message())} See `{where} --help`.", USAGE
+    if isinstance(error, click.ClickException):
+        return _sentence(error.format_message()), error.exit_code
+    import traceback
+
+    traceback.print_exception(error)
+    return "This is a defect of distq. Please report it with the lines above.", UNFORESEEN
+
+
+def sentences(error: DistqError) -> str:
+    """What to tell a person about an error: what happened, then what to do."""
+    said = str(error) or type(error).__doc__ or error.code
+    return " ".join(_sentence(part) for part in (said, error.hint) if part)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -1,0 +1,51 @@
+"""The edge at which commands read the environment."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from distq.settings import Loaded, Role, Settings, load
+
+DOTENV = ".env"
+
+
+def read_settings(
+    context: click.Context,
+    role: Role,
+    *,
+    needs_authkey: bool = True,
+    options: Mapping[str, str | None] | None = None,
+) -> Loaded:
+    """The settings of this process; `options` (by setting name, None where not given) win over all.
+
+    Raises:
+        SettingsError: they are wrong, in a sentence.
+    """
+    given = {name: text for name, text in (options or {}).items() if text is not None}
+    dotenv = context.find_root().obj
+    if dotenv is None and Path(DOTENV).is_file():
+        dotenv = DOTENV
+    return load({**os.environ, **given}, role, dotenv=dotenv, needs_authkey=needs_authkey)
+
+
+def settings_of_command(context: click.Context, role: Role, *, needs_authkey: bool = True) -> Settings:
+    """The settings of a short command, which says its warnings on standard error."""
+    loaded = read_settings(context, role, needs_authkey=needs_authkey)
+    for warning in loaded.warnings:
+        click.echo(f"distq: warning: {warning}", err=True)
+    return loaded.settings
+
+
+def settings_of_service(
+    context: click.Context, role: Role, options: Mapping[str, str | None] | None = None
+) -> Settings:
+    """The settings of a master or worker, whose logs are set up by them and hold the warnings."""
+    loaded = read_settings(context, role, options=options)
+    from distq.logs import configure, get_logger
+
+    configure(loaded.settings.log_level, loaded.settings.log_format)
+    for warning in loaded.warnings:
+        get_logger().warning("settings_doubted", reason=warning)
+    return loaded.settings

@@ -1,0 +1,28 @@
+"""`distq key new` and `distq key show`: making an authkey, and seeing the one in use."""
+
+import click
+
+from distq.cli.environment import settings_of_command
+from distq.settings import Role
+
+
+@click.group("key")
+def command() -> None:
+    """Make an authkey, or show the one in use."""
+
+
+@command.command("new")
+def new() -> None:
+    """Print a new random key: letters, digits, '-' and '_'."""
+    from distq.settings.authkey import new_authkey
+
+    click.echo(new_authkey())
+
+
+@command.command("show")
+@click.pass_context
+def show(context: click.Context) -> None:
+    """Print the key that the settings give, several one a line; the first is used to connect."""
+    settings = settings_of_command(context, Role.CLIENT)
+    for key in settings.authkeys:
+        click.echo(key)

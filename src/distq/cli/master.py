@@ -1,0 +1,16 @@
+"""`distq master`: hold the queues."""
+
+import click
+
+from distq.cli.environment import settings_of_service
+from distq.settings import Role
+
+
+@click.command("master")
+@click.pass_context
+def command(context: click.Context) -> int:
+    """Open one port and hold the queues, until SIGTERM or Ctrl-C."""
+    settings = settings_of_service(context, Role.MASTER)
+    from distq.master.main import run
+
+    return run(settings)

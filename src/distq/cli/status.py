@@ -1,0 +1,126 @@
+"""`distq status`: what the master holds, and who works for it."""
+
+import json
+import platform
+from typing import Any
+
+import click
+
+from distq._version import __version__
+from distq.cli.environment import settings_of_command
+from distq.settings import Role, Settings
+
+PROTOCOL = (1, 1)
+WHATS = ("overview", "queues", "workers")
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of tables.")
+@click.option("--wait", "wait", metavar="DURATION", default="5s", show_default=True, help="How long to try.")
+@click.pass_context
+def command(context: click.Context, as_json: bool, wait: str) -> None:
+    """Show the master's queues, workers and slots; it is asked at DISTQ_ADDRESS, with the key."""
+    settings = settings_of_command(context, Role.CLIENT)
+    status = fetch(settings, _wait_s(wait))
+    if as_json:
+        click.echo(json.dumps(status, indent=2))
+    else:
+        print_status(status)
+
+
+def _wait_s(text: str) -> float:
+    from distq.settings.kinds import DURATION
+
+    try:
+        seconds = DURATION.parse(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} cannot be read. It takes {DURATION.accepts}", param_hint="--wait") from None
+    return float(str(seconds))
+
+
+def fetch(settings: Settings, wait_s: float) -> dict[str, Any]:
+    """What the master says of itself, its queues and its workers.
+
+    Raises:
+        CannotReach: nobody answers within `wait_s`.
+        AuthenticationFailed: the key is not the master's.
+    """
+    from distq.net.dial import dial
+
+    connection = dial(settings.address, settings.authkeys[0], timeout_s=wait_s)
+    try:
+        info = {
+            "role": "cli",
+            "protocol": list(PROTOCOL),
+            "version": __version__,
+            "python": platform.python_version(),
+            "name": "status",
+            "session": "",
+        }
+        connection.call("broker", "hello", (info,), timeout_s=wait_s)
+        return {what: connection.call("broker", "stats", (what,), timeout_s=wait_s) for what in WHATS}
+    finally:
+        connection.close()
+
+
+def print_status(status: dict[str, Any]) -> None:
+    """Print what `fetch` gave as tables."""
+    from distq.cli.tables import print_table
+
+    overview, queues, workers = (status[what] for what in WHATS)
+    slots = overview["slots"]
+    click.echo(
+        f"master {overview['version']}, up {_duration(overview['uptime_s'])}, store {overview['store']}: "
+        f"{overview['workers']} workers, {slots['busy']} of {slots['total']} slots busy, "
+        f"{overview['connections']} connections"
+    )
+    click.echo(f"{'ready' if overview['ready'] else 'not ready: ' + printable(overview['reason'])}\n")
+    counts = ["ready", "delayed", "leased", "dead"]
+    print_table(
+        ["queue", *counts, "capacity", "oldest", "mean run"],
+        [
+            [
+                printable(queue["name"]),
+                *(f"{queue[name]:,}" for name in (*counts, "capacity")),
+                *(_duration(queue[name]) for name in ("oldest_age_s", "mean_run_s")),
+            ]
+            for queue in queues["queues"]
+        ],
+        numbers=[*counts, "capacity", "oldest", "mean run"],
+    )
+    print_table(
+        ["worker", "pool", "slots", "busy", "state", "memory", "host", "pid", "version", "python", "seen"],
+        [_worker_row(worker) for worker in workers["workers"]],
+        numbers=["slots", "busy", "memory", "pid", "seen"],
+    )
+
+
+def _worker_row(worker: dict[str, Any]) -> list[str]:
+    memory = worker["memory_bytes"]
+    return [
+        printable(worker["name"]),
+        printable(worker["pool"]),
+        str(worker["slots"]),
+        str(worker["busy"]),
+        "draining" if worker["draining"] else "active",
+        "-" if memory is None else f"{memory / 1024**2:,.0f} MiB",
+        printable(worker["host"]),
+        str(worker["pid"]),
+        printable(worker["version"]),
+        printable(worker["python"]),
+        _duration(worker["seen_age_s"]),
+    ]
+
+
+def printable(text: object) -> str:
+    """A peer's text with everything replaced that could steer a terminal."""
+    return "".join(char if char.isprintable() else "�" for char in str(text))
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"

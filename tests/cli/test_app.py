@@ -1,0 +1,185 @@
+"""The frame: errors are sentences with exit codes, commands are loaded when asked for, Ctrl-C is 130."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from distq import __version__
+from distq.cli import main
+from distq.cli.app import COMMANDS, explained, run
+from distq.core.errors import DistqError, QueueFull
+from distq.core.ports import Refused
+from distq.net.dial import CannotReach
+from distq.settings import SettingsError
+
+HEAVY = (
+    "structlog",
+    "prometheus_client",
+    "rich",
+    "uvicorn",
+    "starlette",
+    "uvloop",
+    "dotenv",
+    "asyncio",
+    "click.testing",
+)
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `.env` but the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_version_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """For scripts."""
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"distq {__version__}\n"
+
+
+def test_help_lists_every_command_in_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command says what it does, and the exit codes are there."""
+    assert run(["--help"]) == 0
+    said = capsys.readouterr().out
+    listed = re.findall(r"^  ([a-z]+) {2,}\S", said.split("Commands:")[1], re.MULTILINE)
+    assert listed == list(COMMANDS)
+    assert "Exit codes" in said
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its module can be loaded, and says more than its name."""
+    assert run([name, "--help"]) == 0
+    assert f"Usage: distq {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["bogus"], "distq: No such command 'bogus'. See `distq --help`.\n"),
+        (["status", "--bogus"], "distq: No such option '--bogus'. See `distq status --help`.\n"),
+        (["worker"], None),
+        (["master"], None),
+        (["status"], None),
+        (["key", "show"], None),
+        (
+            ["--env-file", "none", "settings"],
+            "distq: The settings file none cannot be read: No such file or directory.\n",
+        ),
+    ],
+)
+def test_usage_and_settings_end_with_2(args: list[str], said: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    """One or two sentences on standard error; without a key they say how to make one."""
+    assert run(args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == said or (said is None and "distq key new" in err and err.count("\n") == 1)
+
+
+def test_a_worker_without_a_handler_is_told_what_to_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would have nothing to run."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
+    assert run(["worker"]) == 2
+    assert "--plain-handler module:function" in capsys.readouterr().err
+
+
+def test_options_are_read_as_settings_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong option gets the sentence of the setting."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
+    assert run(["worker", "--plain-handler", "square"]) == 2
+    assert "It takes module:function" in capsys.readouterr().err
+
+
+class Terse(DistqError):
+    """The docstring is the sentence"""  # noqa: D415 - without its full stop on purpose
+
+    hint = "do this instead"
+    exit_code = 7
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "exit_code"),
+    [
+        (SettingsError("It is wrong."), "It is wrong.", 2),
+        (CannotReach("nobody is there"), f"Nobody is there. {CannotReach.hint}", 3),
+        (Refused("The disk is full."), "The disk is full.", 4),
+        (QueueFull("The queue is full."), f"The queue is full. {QueueFull.hint}", 1),
+        (Terse(), "The docstring is the sentence. Do this instead.", 7),
+        (click.ClickException("no"), "No.", 1),
+    ],
+)
+def test_an_error_is_a_sentence_and_an_exit_code(error: Exception, text: str, exit_code: int) -> None:
+    """What happened, then what to do."""
+    assert explained(error) == (text, exit_code)
+
+
+def test_a_defect_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """The traceback is for the report."""
+    text, exit_code = explained(ZeroDivisionError("division by zero"))
+    assert (text.startswith("This is a defect"), exit_code) == (True, 1)
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_dotenv_is_read_from_the_folder_or_from_where_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--env-file` replaces `.env`."""
+    (tmp_path / ".env").write_text("DISTQ_AUTHKEY=from-the-folder\n")
+    (tmp_path / "other").write_text("DISTQ_AUTHKEY=from-another\n")
+    assert run(["key", "show"]) == 0
+    assert run(["--env-file", "other", "key", "show"]) == 0
+    assert capsys.readouterr().out == "from-the-folder\nfrom-another\n"
+
+
+def test_main_runs_what_the_process_was_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`distq` and `python -m distq` are this."""
+    monkeypatch.setattr(sys, "argv", ["distq", "key", "new"])
+    assert main() == 0
+    assert len(capsys.readouterr().out.strip()) == 43
+
+
+@pytest.mark.parametrize("args", [["--version"], ["health"], ["key", "new"], ["--help"]])
+def test_short_commands_import_nothing_heavy(args: list[str]) -> None:
+    """A container asks for its health every few seconds."""
+    program = "import sys; from distq.cli.app import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert loaded & set(HEAVY) == set()
+
+
+def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
+    """Even while the master is being waited for."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 32, "DISTQ_ADDRESS": f"127.0.0.1:{silent.getsockname()[1]}"}
+        command = [sys.executable, "-m", "distq", "status", "--wait", "60s"]
+        with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+            silent.settimeout(60)
+            peer, _ = silent.accept()
+            with peer:
+                process.send_signal(signal.SIGINT)
+                _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.strip()) == (130, "")
+
+
+def test_a_reader_that_leaves_is_not_complained_of() -> None:
+    """As when `head` has seen enough; click ends such a command with 1."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "distq", "settings", "--json"], stdout=write, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
