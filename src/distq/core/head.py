@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 _FIXED: Final = struct.Struct("!BBIHHddd")
-_ENVELOPE: Final = struct.Struct("!BHIdd")
+_ENVELOPE: Final = struct.Struct("!BHIddBB")
 NAME_BYTES_MAX: Final = 64
 """Bound of a queue's name, in UTF-8 ..."""
 TASK_NAME_BYTES_MAX: Final = 128
@@ -46,16 +46,27 @@ class Head(NamedTuple):
     time_limit_s: float | None
 
 
+def check_names(queue_name: str, name: str) -> None:
+    """Raises NameTooLong for a queue's or a task's name that no head has room for."""
+    if len(queue_name.encode()) > NAME_BYTES_MAX or len(name.encode()) > TASK_NAME_BYTES_MAX:
+        raise NameTooLong(f"the name {name!r} or its queue's {queue_name!r} is too long")
+
+
 def pack_envelope(envelope: Envelope) -> bytes:
     """The part that all tasks of one envelope share; raises NameTooLong."""
+    check_names(envelope.queue.name, envelope.name)
     queue, name, kind = (text.encode() for text in (envelope.queue.name, envelope.name, envelope.kind))
-    if len(queue) > NAME_BYTES_MAX or len(name) > TASK_NAME_BYTES_MAX:
-        raise NameTooLong(f"the name {envelope.name!r} or its queue's {envelope.queue.name!r} is too long")
     limit_s = 0.0 if envelope.time_limit_s is None else envelope.time_limit_s
     numbers = _ENVELOPE.pack(
-        envelope.priority, envelope.retries, envelope.max_deliveries, envelope.result_ttl_s, limit_s
+        envelope.priority,
+        envelope.retries,
+        envelope.max_deliveries,
+        envelope.result_ttl_s,
+        limit_s,
+        len(kind),
+        len(queue),
     )
-    return numbers + b"\0".join((kind, queue, name))
+    return numbers + kind + queue + name
 
 
 def pack(
@@ -77,8 +88,14 @@ def unpack(head: bytes) -> Head:
     version, state, delivery, failures, lost, submitted_at, since, due_at = _FIXED.unpack_from(head)
     if version != VERSION:
         raise ValueError(f"a task head of version {version}, this distq reads {VERSION}")
-    priority, retries, max_deliveries, ttl_s, limit_s = _ENVELOPE.unpack_from(head, _FIXED.size)
-    kind, queue, name = head[_FIXED.size + _ENVELOPE.size :].split(b"\0", 2)
+    numbers = _ENVELOPE.unpack_from(head, _FIXED.size)
+    priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = numbers
+    queue_at = _FIXED.size + _ENVELOPE.size + kind_bytes
+    kind, queue, name = (
+        head[queue_at - kind_bytes : queue_at],
+        head[queue_at : queue_at + queue_bytes],
+        head[queue_at + queue_bytes :],
+    )
     return Head(
         state,
         delivery,
@@ -96,3 +113,14 @@ def unpack(head: bytes) -> Head:
         ttl_s,
         limit_s or None,
     )
+
+
+def pack_dead(arguments: bytes, error: bytes) -> bytes:
+    """The body of a dead letter: what it was called with, and how its last attempt failed."""
+    return struct.pack("!Q", len(arguments)) + arguments + error
+
+
+def unpack_dead(body: bytes) -> tuple[bytes, bytes]:
+    """The arguments and the error of a dead letter's body."""
+    (length,) = struct.unpack_from("!Q", body)
+    return body[8 : 8 + length], body[8 + length :]

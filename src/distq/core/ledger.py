@@ -26,6 +26,7 @@ from distq.core.task import (
     DEAD,
     DELAYED,
     LEASED,
+    OUTCOME_NAMES,
     PLAIN,
     READY,
     SUCCEEDED,
@@ -38,6 +39,8 @@ from distq.core.task import (
 
 CAUSES_KEPT = 8
 """How many of a task's causes are kept, newest last."""
+FAILURES = ("failure", "timeout")
+"""Reasons that come from the task's own run; all others are about who ran it."""
 MEAN_WEIGHT = 0.05
 """Weight of the newest run in a queue's moving average."""
 
@@ -119,10 +122,10 @@ class Ledger:
                 return True
         if outcome == Outcome.SUCCESS:
             self._changes[key] = Change(moves.SUCCEED, task, body, run_s)
-        elif outcome == Outcome.FAILURE:
-            self._changes[key] = self._after_failure(task, body, cause)
-        else:
+        elif outcome in (Outcome.RELEASED, Outcome.UNKNOWN):
             self._changes[key] = Change(moves.GIVE_BACK, task)
+        else:
+            self._changes[key] = self._after_failure(task, outcome, body or b"", cause)
         return True
 
     def succeeds(self, key: int) -> bool:
@@ -130,11 +133,12 @@ class Ledger:
         change = self._changes.get(key)
         return change is not None and change.event == moves.SUCCEED
 
-    def _after_failure(self, task: Task, body: bytes | None, cause: str) -> Change:
-        if task.failures >= task.envelope.retries:
-            return Change(moves.BURY, task, body, cause=cause, reason="failure")
+    def _after_failure(self, task: Task, outcome: int, error: bytes, cause: str) -> Change:
+        reason = "timeout" if outcome == Outcome.TIMEOUT else "failure"
+        if outcome == Outcome.FATAL or task.failures >= task.envelope.retries:
+            return Change(moves.BURY, task, head.pack_dead(task.body or b"", error), cause=cause, reason=reason)
         delay_s = self.rules.backoff.delay_s(task.failures + 1, self._jitter)
-        return Change(moves.RETRY, task, due_at=delay_s, cause=cause, reason="failure")
+        return Change(moves.RETRY, task, due_at=delay_s, cause=cause, reason=reason)
 
     def lose(self, holder: Holder, reason: str, cause: str, running: int | None = None) -> bool:
         """End all leases of `holder`, which died or fell silent.
@@ -150,21 +154,25 @@ class Ledger:
             elif running is not None and key != running:
                 self._changes[key] = Change(moves.GIVE_BACK, task)
             elif task.lost + 1 >= task.envelope.max_deliveries:
-                self._changes[key] = Change(moves.BURY, task, cause=cause, reason=reason)
+                body = head.pack_dead(task.body or b"", b"")
+                self._changes[key] = Change(moves.BURY, task, body, cause=cause, reason=reason)
             else:
                 self._changes[key] = Change(moves.LOSE, task, cause=cause, reason=reason)
         return complete
 
     def sweep(self, now: float, most: int = 10_000) -> None:
         """Note what is due at `now`: delayed tasks get ready, results whose TTL is over go."""
+        held_up: list[Task] = []
         for at, task in self._delayed.due(now):
             if task.state == DELAYED and task.due_at == at:
                 if task.id in self._changes:
-                    self._delayed.add(at, task)
-                    break
-                self._changes[task.id] = Change(moves.DUE, task)
+                    held_up.append(task)
+                else:
+                    self._changes[task.id] = Change(moves.DUE, task)
+        for task in held_up:
+            self._delayed.add(task.due_at, task)
         for ttl_s, line in self._settled.items():
-            for task in list(_ended(line, now - ttl_s, most)):
+            for task in _ended(line, ttl_s, now, most):
                 if task.id in self._changes:
                     break
                 self._changes[task.id] = Change(moves.DROP, task)
@@ -193,7 +201,7 @@ class Ledger:
                 batch[key] = None
                 continue
             state = READY if event is None else moves.NEXT[event][task.state]
-            failed = reason == "failure"
+            failed = reason in FAILURES
             lost = bool(reason) and not failed
             packed = head.pack(
                 task.envelope,
@@ -205,7 +213,8 @@ class Ledger:
                 now,
                 now + delay_s,
             )
-            batch[key] = (packed, KEEP if body is None else body)
+            # a dead letter keeps its arguments: it may be requeued
+            batch[key] = (packed, KEEP if body is None or event == moves.BURY else body)
         return batch
 
     def forget(self) -> None:
@@ -213,6 +222,8 @@ class Ledger:
         for event, task, *_ in self._changes.values():
             if event is None:
                 task.envelope.queue.reserved -= 1
+            elif event == moves.DUE:
+                self._delayed.add(task.due_at, task)
         self._changes.clear()
 
     # -- apply ---------------------------------------------------------------------------------
@@ -220,6 +231,7 @@ class Ledger:
     def apply(self, now: float) -> None:
         """Let the decided changes happen."""
         changes, self._changes = self._changes, {}
+        returned: list[Task] = []
         for change in changes.values():
             event = change.event
             if event is None:
@@ -229,7 +241,9 @@ class Ledger:
             elif event == moves.DROP:
                 self._drop(change.task)
             else:
-                self._turn(change, event, now)
+                self._turn(change, event, now, returned)
+        returned.sort(key=_key, reverse=True)  # so that those given back together stay in submit order
+        self._put_back(returned)
 
     def _add(self, task: Task) -> None:
         envelope = task.envelope
@@ -281,9 +295,11 @@ class Ledger:
         line = self._settled.get(task.envelope.result_ttl_s)
         if line and line[0] is task:
             line.popleft()
+            if not line:
+                del self._settled[task.envelope.result_ttl_s]
 
-    def _turn(self, change: Change, event: int, now: float) -> None:
-        """Everything but success: the task goes back, waits, or is dead."""
+    def _turn(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
+        """Everything but success: the task waits, is dead, or is noted among those to put back in line."""
         task = change.task
         envelope = task.envelope
         tally = envelope.tally
@@ -293,9 +309,9 @@ class Ledger:
         if change.cause:
             task.causes = [*(task.causes or ()), change.cause][-CAUSES_KEPT:]
         if event in (moves.RETRY, moves.LOSE, moves.BURY):
-            if change.reason == "failure":
+            if change.reason in FAILURES:
                 task.failures += 1
-                tally.attempts["failure"] += 1
+                tally.attempts[change.reason] += 1
             else:
                 task.lost += 1
                 tally.attempts["lost"] += 1
@@ -305,6 +321,7 @@ class Ledger:
         if event == moves.BURY:
             self.noted.append(("task_buried", task, change.cause))
             tally.completed["dead"] += 1
+            task.body = change.body
             self._end(task, now)
         elif event == moves.RETRY:
             tally.retries += 1
@@ -313,8 +330,10 @@ class Ledger:
         else:
             if event == moves.GIVE_BACK:
                 tally.attempts["returned"] += 1
-            lane = envelope.queue.lane(envelope.name)
-            (lane.push if event == moves.DUE else lane.push_front)(task)
+            if event == moves.DUE:
+                envelope.queue.lane(envelope.name).push(task)
+            else:
+                returned.append(task)
             self.ready_queues[envelope.queue] = None
 
     def _release(self, task: Task) -> None:
@@ -324,21 +343,26 @@ class Ledger:
             task.holder = None
 
     def _count_late(self, task: Task, outcome: int) -> None:
-        word = ("success", "failure", "release")[outcome]
-        task.envelope.tally.count(task.envelope.tally.late, word)
+        task.envelope.tally.count(task.envelope.tally.late, OUTCOME_NAMES[outcome])
 
     # -- lease ---------------------------------------------------------------------------------
 
     def lease(
         self, holder: Holder, queues: Iterable[Queue], wanted: Callable[[str], bool], want: int, now: float
     ) -> list[Task]:
-        """Give `holder` up to `want` ready tasks of these queues whose names are `wanted`."""
+        """Give `holder` up to `want` ready tasks of these queues whose names are `wanted`.
+
+        A task that was lost goes only to a holder that holds nothing else, which then gets nothing beside it.
+        """
         leased: list[Task] = []
+        busy = bool(holder.held)
+        if busy and any(task.lost for task in holder.held.values()):
+            return leased
         for queue in queues:
             if queue not in self.ready_queues:
                 continue
             taken = queue.take(wanted, want - len(leased))
-            if leased and taken and taken[0].lost:
+            if (leased or busy) and taken and taken[0].lost:
                 self._put_back(taken)
                 continue
             leased += taken
@@ -353,7 +377,8 @@ class Ledger:
         return leased
 
     def _put_back(self, taken: list[Task]) -> None:
-        for task in reversed(taken):
+        """Put tasks first in line again, the last one foremost."""
+        for task in taken:
             task.envelope.queue.lane(task.envelope.name).push_front(task)
 
     def _hand_over(self, taken: list[Task], holder: Holder, now: float) -> None:
@@ -370,7 +395,7 @@ class Ledger:
     def reclaim(self, holder: Holder, key: int, delivery: int) -> bool:
         """Let a reconnected executor go on with a lease that it still holds; False if that lease has ended."""
         task = self.tasks.get(key)
-        if task is None or task.state != LEASED or task.delivery != delivery:
+        if task is None or key in self._changes or task.state != LEASED or task.delivery != delivery:
             return False
         self._release(task)
         task.holder = holder
@@ -378,8 +403,13 @@ class Ledger:
         return True
 
 
-def _ended(line: deque[Task], before: float, most: int) -> Iterable[Task]:
+def _ended(line: deque[Task], ttl_s: float, now: float, most: int) -> Iterable[Task]:
+    """Those whose time is over; the same sum as in `next_deadline`, or rounding would make a sweep find nothing."""
     for task, _ in zip(line, range(most), strict=False):
-        if task.since > before:
+        if task.since + ttl_s > now:
             return
         yield task
+
+
+def _key(task: Task) -> int:
+    return task.id

@@ -58,6 +58,7 @@ class Names:
         key = (queue_name, name, kind, priority, retries, time_limit_s, result_ttl_s, max_deliveries)
         envelope = self._envelopes.get(key)
         if envelope is None:
+            head.check_names(queue_name, name)  # first: a refused name leaves no queue and no counters behind
             rules = self._rules
             envelope = Envelope(
                 self.queue(queue_name),

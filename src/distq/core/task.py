@@ -40,6 +40,12 @@ class Outcome:
     FAILURE: Final = 1
     RELEASED: Final = 2
     """Handed back unstarted: costs no attempt and no delivery."""
+    FATAL: Final = 3
+    """A failure that shall not be tried again."""
+    UNKNOWN: Final = 4
+    """Handed back because the worker has no function of that name: costs nothing, and it is not offered it again."""
+    TIMEOUT: Final = 5
+    """A failure by exceeding the time limit."""
 
 
 class Envelope:
@@ -82,6 +88,10 @@ class Envelope:
         self.time_limit_s = time_limit_s
         self.packed = b""
         """The envelope's part of a stored head; set once by `head.pack_envelope`."""
+
+
+OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure")
+"""What a late settle is counted as, by outcome."""
 
 
 class Holder:
@@ -161,4 +171,7 @@ def text_of(key: int) -> str:
 def key_of(text: str) -> int:
     """The key of a task id's text; raises ValueError for anything else."""
     epoch, _, number = text.partition("-")
-    return int(epoch, 16) << 40 | int(number, 16)
+    key = int(epoch, 16) << 40 | int(number, 16)
+    if text_of(key) != text:
+        raise ValueError(f"{text!r} is not how a task id is written")
+    return key

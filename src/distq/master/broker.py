@@ -39,6 +39,8 @@ class Broker:
         self.clock = clock
         self.draining = False
         """Whether nothing is leased any more; settles and submits go on."""
+        self.push: Callable[[], None] = lambda: None
+        """Sends what has ended to the clients that wait for it; set by who keeps their sessions."""
         self.cycles = 0
         self._inbox: list[Request] = []
         self._waiting = Waiting()
@@ -99,6 +101,10 @@ class Broker:
         self._joins.setdefault(queue, {})[request] = None
         request.parked = True
 
+    def park_idle(self, request: Request) -> None:
+        """Let a request wait for whoever keeps it, until its `until`."""
+        self._wait(request)
+
     def forget(self, request: Request) -> None:
         """Whoever waited has gone."""
         request.parked = False
@@ -138,6 +144,7 @@ class Broker:
             return
         for request in decided:
             request.answer(self, now)
+        self.push()
         if not self.draining:
             self._serve(now)
         self._let_in(now)

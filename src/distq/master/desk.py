@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
+from distq.master.clients import Clients, ClientSession, Results, Submit, read_submit
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
 from distq.master.plain import METHODS, PlainPeer, PlainQueues
 from distq.master.workers import Executor, Session, Workers
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = 1
 BROKER: Final = "broker"
-BROKER_METHODS: Final = ("exchange", "heartbeat", "hello", "stats")
+BROKER_METHODS: Final = ("exchange", "heartbeat", "hello", "results", "stats", "submit")
 GETTERS: Final = {
     "get_work_queue": "work",
     "get_task_queue": "work",
@@ -65,6 +66,8 @@ class MasterDesk:
         self._turned_away = turned_away
         self._getters = {**GETTERS, **plain_queues}
         self._plain = PlainQueues(broker)
+        self._clients = Clients(broker)
+        broker.push = self._clients.push
         names = broker.ledger.names
         for name in self._getters.values():
             names.queue(name, RESULT if name == "result" else WORK)
@@ -74,7 +77,9 @@ class MasterDesk:
             "exchange": self._exchange,
             "heartbeat": self._heartbeat,
             "hello": self._hello,
+            "results": self._send_results,
             "stats": self._tell,
+            "submit": self._submit,
         }
         self._server_calls: dict[str, Callable[[Line, Call], None]] = {
             "accept_connection": _nothing,
@@ -107,6 +112,8 @@ class MasterDesk:
         """A connection has ended."""
         if isinstance(line.state, PlainPeer):
             self._plain.gone(line.state)
+        elif isinstance(line.state, ClientSession):
+            self._clients.line_closed(line)
         else:
             self._workers.line_closed(line)
 
@@ -158,12 +165,12 @@ class MasterDesk:
             )
             return
         role, key = info.get("role"), info.get("session")
-        if role in ("worker", "executor"):
+        if role in ("worker", "executor", "client"):
             if not isinstance(key, str) or not key:
-                line.reply(refused("hello() of a worker or executor needs its session, a text."))
+                line.reply(refused(f"hello() of a {role} needs its session, a text."))
                 return
             self._admit(line, role, key, info)
-        elif role in ("client", "cli"):
+        elif role == "cli":
             line.state = Guest(role)
         else:
             line.reply(refused(f"hello() of an unknown role {role!r}; there is worker, executor, client, cli."))
@@ -171,6 +178,9 @@ class MasterDesk:
         line.reply(returned({**self._greeting, "protocol": PROTOCOL, "now": self._broker.clock.now()}))
 
     def _admit(self, line: Line, role: str, key: str, info: Mapping[str, Any]) -> None:
+        if role == "client":
+            line.state = self._clients.session(key)
+            return
         session = self._workers.session(key)
         if role == "worker":
             session.introduce(info, queues_of(self._broker, info.get("queues")))
@@ -191,6 +201,25 @@ class MasterDesk:
         request = Exchange(line, executor, settled, want, wait_s, self._results)
         executor.request = request
         self._broker.ask(request)
+
+    def _submit(self, line: Line, call: Call) -> None:
+        session = line.state
+        if not isinstance(session, ClientSession):
+            line.reply(refused("submit() is for clients: call hello() with role client first."))
+            return
+        number, runs, bodies, wait_s = read_submit(self._broker.ledger.names, call.args)
+        request = Submit(line, session, number, runs, bodies)
+        request.until = self._broker.clock.now() + wait_s
+        self._broker.ask(request)
+
+    def _send_results(self, line: Line, call: Call) -> None:
+        session = line.state
+        good = len(call.args) == 2 and isinstance(call.args[0], int) and isinstance(call.args[1], int | float)
+        if not isinstance(session, ClientSession) or not good:
+            line.reply(refused("results(number, wait_s) is for clients: call hello() with role client first."))
+            return
+        number, wait_s = call.args
+        self._broker.ask(Results(line, session, number, wait_s))
 
     def _heartbeat(self, line: Line, call: Call) -> None:
         session = line.state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.queue import Queue
-from distq.core.task import PLAIN, Envelope, Outcome, Task
+from distq.core.task import OUTCOME_NAMES, PLAIN, Envelope, Outcome, Task
 from distq.master.requests import Lose, Take
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -51,6 +51,8 @@ class Exchange(Take):
                     self.settled = self.settled[done:]
                     broker.park_for_room(self, answers.queue)
                     return False
+            if outcome == Outcome.UNKNOWN and task is not None:
+                self.executor.session.unknown.add(task.envelope.name)
             if not ledger.settle(key, delivery, outcome, body, run_s, cause):
                 self.settled = self.settled[done:]
                 return False
@@ -114,7 +116,13 @@ def read_exchange(args: tuple[Any, ...]) -> tuple[list[Settled], int, float]:
 
 
 def _settled(key: int, delivery: int, outcome: int, body: bytes | None, run_s: float, cause: str = "") -> Settled:
-    good = type(key) is int and type(delivery) is int and outcome in (0, 1, 2) and isinstance(cause, str)
+    good = (
+        type(key) is int
+        and type(delivery) is int
+        and type(outcome) is int
+        and 0 <= outcome < len(OUTCOME_NAMES)
+        and isinstance(cause, str)
+    )
     if not good or not (body is None or type(body) is bytes) or not isinstance(run_s, float | int) or run_s < 0:
         raise TypeError("a settled entry is (key, delivery, outcome, body, run_s[, cause])")
     return key, delivery, outcome, body, float(run_s), cause[:200]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from distq.core.tally import Histogram, Tally
+from distq.master.clients import ClientSession
 from distq.master.desk import Guest
 from distq.master.workers import Executor, Session, Workers
 from distq.metrics.view import WorkerRow
@@ -41,6 +42,11 @@ class View:
     def auth_failures(self) -> int:
         """How many peers did not have the key."""
         return self._server.authentication_failures
+
+    @property
+    def turned_down(self) -> int:
+        """How many connections were closed at once because there were too many."""
+        return self._server.turned_down
 
     @property
     def unknown_settles(self) -> int:
@@ -85,6 +91,8 @@ def _role(state: object) -> str:
             return "worker"
         case Executor():
             return "executor"
+        case ClientSession():
+            return "client"
         case Guest(role=role):
             return role
         case _:

@@ -54,6 +54,9 @@ class Session:
         self.queues: tuple[Queue, ...] | None = None
         """The queues that it serves, None for all."""
         self.plain = False
+        self.tasks = False
+        self.unknown: set[str] = set()
+        """Names of tasks that it has handed back for want of such a function."""
         self.draining = False
         self.pid = 0
         self.python = ""
@@ -64,7 +67,7 @@ class Session:
 
     def wanted(self, name: str) -> bool:
         """Whether it runs tasks of this name."""
-        return name == PLAIN and self.plain
+        return self.plain if name == PLAIN else self.tasks and name not in self.unknown
 
     def introduce(self, info: Mapping[str, Any], queues: tuple[Queue, ...] | None) -> None:
         """Take over what a `hello` says of the worker."""
@@ -76,6 +79,7 @@ class Session:
         self.pid = _count(info.get("pid"))
         self.slots = _count(info.get("slots"))
         self.plain = bool(info.get("plain"))
+        self.tasks = bool(info.get("tasks"))
         self.queues = queues
 
 

@@ -1,0 +1,280 @@
+"""Client sessions: submits that count once however often they are sent, and results pushed to who submitted."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.errors import DistqError, PayloadTooLarge, QueueFull
+from distq.core.head import unpack_dead
+from distq.core.task import DEAD, PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope, Owner, Task
+from distq.master.requests import Asked, Request
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.core.names import Names
+    from distq.core.queue import Queue
+    from distq.master.broker import Broker
+    from distq.net.serve import Line
+
+ANSWERS_KEPT: Final = 64
+"""How many of its last submits a client may send again; it has fewer under way."""
+ROWS_MAX: Final = 5_000
+ROWS_BYTES_MAX: Final = 8 << 20
+"""How much one reply with results carries: enough to be cheap, little enough to fit a frame."""
+IDLE_S: Final = 3600.0
+"""How long a client that is away may come back to its session."""
+
+Row = tuple[int, int, bytes | None, list[str] | None]
+"""Key, state, outcome (pickled result or error), causes."""
+
+
+class ClientSession(Owner):
+    """One client, over all its connections."""
+
+    __slots__ = ("answers", "high", "key", "request", "seen_at", "sent", "sent_number")
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+        self.high = 0
+        """The highest submit number that was taken."""
+        self.answers: OrderedDict[int, object] = OrderedDict()
+        self.sent: list[Row] = []
+        """What the newest reply carried, until the client says that it has it."""
+        self.sent_number = 0
+        self.request: Results | None = None
+        self.seen_at = 0.0
+
+
+class Clients:
+    """All client sessions."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.sessions: dict[str, ClientSession] = {}
+        self._broker = broker
+
+    def session(self, key: str) -> ClientSession:
+        """The session of that key, made at first use."""
+        session = self.sessions.get(key)
+        now = self._broker.clock.now()
+        if session is None:
+            session = self.sessions[key] = ClientSession(key)
+            self._broker.ask_at(now + IDLE_S, Idleness(self, session))
+        session.seen_at = now
+        return session
+
+    def push(self) -> None:
+        """Send what has ended to those who wait for it."""
+        heard = self._broker.ledger.heard
+        if heard:
+            self._broker.ledger.heard = set()
+            for owner in heard:
+                if isinstance(owner, ClientSession) and owner.request is not None:
+                    owner.request.push(self._broker)
+
+    def line_closed(self, line: Line) -> None:
+        """A client's connection has ended; its session lives on for a while."""
+        session = line.state
+        if isinstance(session, ClientSession) and session.request is not None and session.request.line is line:
+            self._broker.forget(session.request)
+            session.request = None
+
+
+class Idleness(Request):
+    """Due when a client session may have been idle for too long."""
+
+    __slots__ = ("clients", "session")
+
+    def __init__(self, clients: Clients, session: ClientSession) -> None:
+        super().__init__()
+        self.clients = clients
+        self.session = session
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+        session = self.session
+        if session.seen_at + IDLE_S > now or session.request is not None:
+            broker.ask_at(now + IDLE_S, self)
+        else:
+            self.clients.sessions.pop(session.key, None)
+
+
+class Submit(Asked):
+    """`submit(number, envelopes, runs, bodies, wait_s)`: so many tasks of each envelope, all or none.
+
+    The reply is `(True, key of the first)`, the others follow it without gaps, or `(False, code, sentence)`.
+    """
+
+    __slots__ = ("bodies", "envelopes", "first", "number", "runs", "session")
+
+    def __init__(
+        self,
+        line: Line,
+        session: ClientSession,
+        number: int,
+        runs: list[tuple[Envelope, int]],
+        bodies: list[bytes],
+    ) -> None:
+        super().__init__(line)
+        self.session = session
+        self.number = number
+        self.runs = runs
+        self.bodies = bodies
+        self.first: int | None = None
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+        if self.number <= self.session.high:
+            return True
+        full = self._too_full()
+        if full is not None and self.until is not None and self.until > now:
+            broker.park_for_room(self, full)
+            return False
+        if full is not None:
+            raise QueueFull(f"the queue {full.name!r} is full: it holds {full.capacity} tasks.")
+        limit = broker.ledger.rules.payload_bytes_max
+        largest = max(map(len, self.bodies), default=0)
+        if largest > limit:
+            raise PayloadTooLarge(f"a payload of {largest} bytes; the limit is {limit}.")
+        done = 0
+        for envelope, count in self.runs:
+            key = broker.ledger.submit(envelope, self.bodies[done : done + count], self.session, now)
+            self.first = key if self.first is None else self.first
+            done += count
+        self.session.high = self.number
+        return True
+
+    def _too_full(self) -> Queue | None:
+        needed: dict[Queue, int] = {}
+        for envelope, count in self.runs:
+            needed[envelope.queue] = needed.get(envelope.queue, 0) + count
+        return next((queue for queue, count in needed.items() if queue.room < min(count, queue.capacity)), None)
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        answers = self.session.answers
+        if self.first is not None:
+            answers[self.number] = (True, self.first)
+            if len(answers) > ANSWERS_KEPT:
+                answers.popitem(last=False)
+        known = answers.get(self.number)
+        if known is None:
+            sentence = f"submit {self.number} was answered too long ago to be answered again."
+            known = (False, BadCall.code, sentence)
+        self.line.reply(returned(known))
+
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.refuse(QueueFull("the queue stayed full for as long as the client was ready to wait."))
+
+    def refuse(self, exc: DistqError) -> None:  # noqa: D102
+        if self.session.high == self.number:
+            self.session.high -= 1  # the store refused: nothing was taken
+        self.line.reply(returned((False, exc.code, f"{exc} {exc.hint}".rstrip())))
+
+
+class Results(Asked):
+    """`results(number, wait_s)`: what has ended since the reply with that number, or a wait until something has."""
+
+    __slots__ = ("number", "session", "wait_s")
+
+    def __init__(self, line: Line, session: ClientSession, number: int, wait_s: float) -> None:
+        super().__init__(line)
+        self.session = session
+        self.number = number
+        self.wait_s = wait_s
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+        session = self.session
+        if session.request is not None and session.request is not self:
+            broker.forget(session.request)
+        session.request = self
+        if session.sent and self.number < session.sent_number:
+            self._reply()  # the reply before was lost on the way
+            return
+        session.sent = []
+        if session.outbox:
+            self.push(broker)
+        elif self.wait_s > 0:
+            self.until = now + self.wait_s
+            broker.park_idle(self)
+        else:
+            self._reply()
+
+    def push(self, broker: Broker) -> None:
+        """Reply with what has ended."""
+        session = self.session
+        broker.forget(self)
+        session.sent = _rows(session.outbox)
+        session.sent_number += 1
+        self._reply()
+        if session.outbox:
+            broker.ledger.heard.add(session)
+
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self._reply()
+
+    def _reply(self) -> None:
+        self.session.request = None
+        self.line.reply(returned((self.session.sent_number, self.session.sent)))
+
+
+def _rows(outbox: list[Task]) -> list[Row]:
+    """Take from the front of the outbox what fits one reply."""
+    rows: list[Row] = []
+    size = 0
+    for task in outbox:
+        body = task.body
+        if task.state == DEAD and body is not None:
+            body = unpack_dead(body)[1]
+        size += len(body or b"")
+        if rows and (len(rows) >= ROWS_MAX or size > ROWS_BYTES_MAX):
+            break
+        rows.append((task.id, task.state, body, task.causes))
+    del outbox[: len(rows)]
+    return rows
+
+
+def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[tuple[Envelope, int]], list[bytes], float]:
+    """The arguments of a submit, each checked; raises BadCall, or NameTooLong."""
+    try:
+        number, envelopes, runs, bodies, wait_s = args
+        table = [_envelope(names, *envelope) for envelope in envelopes]
+        rows = [(table[index], count) for index, count in runs]
+        wait_s = float(wait_s)
+        good = type(number) is int and sum(count for _, count in rows) == len(bodies)
+        if not good or not all(type(body) is bytes for body in bodies) or any(count < 1 for _, count in rows):
+            raise TypeError("the numbers do not fit")  # noqa: TRY301
+    except (TypeError, ValueError, IndexError) as exc:
+        raise BadCall(
+            f"submit(number, envelopes, runs, bodies, wait_s) was called with something else: {exc}."
+        ) from exc
+    return number, rows, bodies, wait_s
+
+
+def _envelope(
+    names: Names,
+    queue: str,
+    name: str,
+    priority: int | None = None,
+    retries: int | None = None,
+    time_limit_s: float | None = None,
+    result_ttl_s: float | None = None,
+    max_deliveries: int | None = None,
+) -> Envelope:
+    if not (isinstance(queue, str) and isinstance(name, str) and queue and name):
+        raise TypeError("a queue's and a task's name are texts")
+    numbers = (priority, retries, time_limit_s, result_ttl_s, max_deliveries)
+    if not all(number is None or (isinstance(number, int | float) and number >= 0) for number in numbers):
+        raise TypeError("options are numbers from 0")
+    priority = PRIORITY_DEFAULT if priority is None else priority
+    if priority not in range(PRIORITIES):
+        raise ValueError(f"a priority is 0 to {PRIORITIES - 1}")
+    return names.envelope(
+        queue,
+        name,
+        TASK,
+        priority=priority,
+        retries=retries,
+        time_limit_s=time_limit_s,
+        result_ttl_s=result_ttl_s,
+        max_deliveries=max_deliveries,
+    )
