@@ -172,6 +172,22 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
     assert (process.returncode, err.strip()) == (130, "")
 
 
+@pytest.mark.parametrize("setting", ["DISTQ_BIND", "DISTQ_HTTP_ADDRESS"])
+def test_a_port_that_is_taken_ends_the_master_with_2(setting: str) -> None:
+    """The last line is a sentence that names the address and the setting."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ports = {"DISTQ_BIND": "127.0.0.1:0", "DISTQ_HTTP_ADDRESS": "127.0.0.1:0", setting: address}
+        environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 32, **ports}
+        command = [sys.executable, "-m", "distq", "master"]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2
+    assert address in last
+    assert setting in last
+    assert "Traceback" not in done.stderr
+
+
 def test_a_reader_that_leaves_is_not_complained_of() -> None:
     """As when `head` has seen enough; click ends such a command with 1."""
     read, write = os.pipe()

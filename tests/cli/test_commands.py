@@ -130,7 +130,7 @@ class FakeBroker:
     def __init__(self, master: FakeMaster, key: bytes) -> None:
         self.listener = Listener(("127.0.0.1", 0), authkey=key)
         self.calls: list[tuple[Any, ...]] = []
-        self._master = master
+        self.master = master
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -141,7 +141,7 @@ class FakeBroker:
                     call = connection.recv()
                     self.calls.append(call)
                     _, method, args, _ = call
-                    answer = {"protocol": 1} if method == "hello" else STATS[args[0]](self._master)
+                    answer = {"protocol": 1} if method == "hello" else STATS[args[0]](self.master)
                     connection.send(("#RETURN", answer))
         except (EOFError, OSError, Exception):  # noqa: BLE001 - the peer has left, or never had the key
             return
@@ -190,6 +190,19 @@ def test_status_is_json_for_programs(
     assert list(found) == ["overview", "queues", "workers"]
     assert found["queues"]["queues"][0]["ready"] == 1234
     assert found["workers"]["workers"][0]["name"] == "\x1b[2J[red]w2"
+
+
+def test_status_says_when_nobody_works(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what to do about it."""
+    broker.master.all_workers.clear()
+    broker.master.reason = "The store is full."
+    monkeypatch.setenv("DISTQ_AUTHKEY", KEY)
+    assert run(["status"]) == 0
+    out = capsys.readouterr().out
+    assert "not ready: The store is full." in out
+    assert "No worker is connected." in out
 
 
 def test_status_with_a_wrong_key_is_3(

@@ -38,6 +38,7 @@ def test_json_is_one_object_a_line() -> None:
     get_logger().bind(pool="gpu").info("worker_connected", slots=4)
     (line,) = stream.getvalue().splitlines()
     event = json.loads(line)
+    assert list(event)[:3] == ["timestamp", "level", "event"]
     assert event.pop("timestamp").endswith("Z")
     assert event == {"event": "worker_connected", "level": "info", "pool": "gpu", "slots": 4}
 

@@ -88,6 +88,9 @@ def print_status(status: dict[str, Any]) -> None:
         ],
         numbers=[*counts, "capacity", "oldest", "mean run"],
     )
+    if not workers["workers"]:
+        click.echo("No worker is connected. `distq worker` starts one.")
+        return
     print_table(
         ["worker", "pool", "slots", "busy", "state", "memory", "host", "pid", "version", "python", "seen"],
         [_worker_row(worker) for worker in workers["workers"]],

@@ -6,6 +6,7 @@ An event is named in the past tense ("task_lost") and carries fields; there are 
 import logging
 import os
 import sys
+from collections.abc import MutableMapping
 from typing import Any, TextIO, cast
 
 import structlog
@@ -86,4 +87,10 @@ def _text(colors: bool) -> list[Any]:
 
 def _json() -> list[Any]:
     # Bytes and exceptions in fields become their repr: a log call never fails for what it is given.
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=repr)]
+    return [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer(default=repr)]
+
+
+def _in_order(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """When, how bad and what come first: people read these lines, too."""
+    first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
+    return {**first, **event}
