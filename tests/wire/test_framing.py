@@ -50,6 +50,16 @@ def test_a_length_above_the_limit_is_refused_before_its_body(head: bytes, announ
     assert f"{announced:,}" in str(refused.value)
 
 
+def test_frames_before_a_too_long_one_are_given_first() -> None:
+    """A stock server says FAILURE and then writes a long traceback: the first word is the one that counts."""
+    framer = Framer(256)
+    assert framer.feed(pack(b"#FAILURE#") + pack(b"x" * 300)) == [b"#FAILURE#"]
+    with pytest.raises(FrameTooLarge):
+        framer.feed(b"")
+    framer.limit_bytes = 300
+    assert framer.feed(b"") == [b"x" * 300]
+
+
 def test_the_long_form_of_a_length_is_read_once_it_is_whole() -> None:
     """A small body may also be announced in 64 bits."""
     framer = Framer(10)

@@ -141,6 +141,19 @@ def test_buffers_outside_of_the_frame_are_refused(buffer: bytes) -> None:
         read_call(bombs.HEAD + buffer + bombs.TAIL)
 
 
+@pytest.mark.parametrize("name", [name for name in bombs.BOMBS if "million" not in name or "LONG_BINPUT" in name])
+def test_a_bomb_is_read_or_refused(name: str) -> None:
+    """The claim that is larger than the frame is what is refused."""
+    said = outcome(bombs.BOMBS[name])
+    assert said == "m" or said.startswith("This is not a call")
+
+
+def test_a_call_of_too_many_parts_is_told_what_to_do() -> None:
+    """Memory is bounded by what the unpickler is asked to make; a put of one item is not."""
+    assert "put(item) alone" in outcome(bombs.BOMBS["sixty million things remembered"])
+    assert read_call(pickle.dumps(("work", "put", ([[]] * 2_100_000,), {}), 4)).method == "put"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_bombs_cost_little_memory_and_time() -> None:
     """Every bomb is read or refused at once; the process's peak memory hardly moves."""

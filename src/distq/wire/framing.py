@@ -59,12 +59,17 @@ class Framer:
         """Take bytes, return the frames that are complete now.
 
         Raises:
-            FrameTooLarge: a length exceeds the limit; frames before it are given by `push` and `pull` only.
+            FrameTooLarge: the next frame's length exceeds the limit. Frames before it are returned first, because
+                one of them may say why; the call after that raises, or reads on if the limit was raised meanwhile.
         """
         self.push(data)
-        frames = []
-        while (frame := self.pull()) is not None:
-            frames.append(frame)
+        frames: list[bytes] = []
+        try:
+            while (frame := self.pull()) is not None:
+                frames.append(frame)
+        except FrameTooLarge:
+            if not frames:
+                raise
         return frames
 
     def push(self, data: bytes) -> None:

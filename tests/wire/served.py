@@ -1,0 +1,112 @@
+"""A server of two queues that pumps bytes through `Session`: the smallest thing that a stock client can talk to."""
+
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from distq.wire import splice
+from distq.wire.errors import BadCall
+from distq.wire.framing import pack
+from distq.wire.inert import Call
+from distq.wire.messages import raised, refused, returned
+from distq.wire.session import Authenticated, Closed, Refused, Send, Session
+
+METHODS = ("put", "put_nowait", "get", "get_nowait", "qsize", "empty", "full")
+IDENTS = {"get_work_queue": "work", "get_result_queue": "result"}
+NONCE = bytes(range(40))
+FRAME_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Served:
+    """Two queues of pickles, and what happened at the door."""
+
+    def __init__(self, keys: list[bytes]) -> None:
+        self.keys = keys
+        self.queues: dict[str, queue.Queue[bytes]] = {ident: queue.Queue() for ident in IDENTS.values()}
+        self.closed: list[Closed] = []
+        self.authenticated = 0
+
+    def answer(self, call: Call) -> bytes:
+        """Return the packed answer to one call, as the master would make it."""
+        if call.ident is None:
+            return pack(self._manage(call))
+        try:
+            return self._use(self.queues[call.ident], call)
+        except queue.Empty as exc:
+            return pack(raised(exc))
+        except BadCall as exc:
+            return pack(refused(str(exc)))
+
+    def _manage(self, call: Call) -> bytes:
+        match call.method:
+            case "create":
+                return returned((IDENTS[call.args[0]], METHODS))
+            case "get_methods" if call.args[0].ident in self.queues:
+                return returned(METHODS)
+            case "accept_connection" | "dummy" | "incref" | "decref":
+                return returned(None)
+            case _:
+                return refused(f"{call.method} is not served here.")
+
+    def _use(self, kept: "queue.Queue[bytes]", call: Call) -> bytes:
+        match call.method:
+            case "put" | "put_nowait":
+                kept.put(splice.item(call))
+                return pack(returned(None))
+            case "get":
+                return b"".join(splice.packed_item(kept.get(timeout=call.kwds.get("timeout"))))
+            case "get_nowait":
+                return b"".join(splice.packed_item(kept.get_nowait()))
+            case "qsize" | "empty":
+                return pack(returned(getattr(kept, call.method)()))
+            case _:
+                return pack(refused(f"{call.method} is no method of a queue."))
+
+    def serve(self, connection: socket.socket) -> None:
+        """Pump one connection's bytes through a session until it ends."""
+        session = Session(self.keys, NONCE, FRAME_BYTES_MAX)
+        # A peer that went away in the middle is what a peer may do.
+        with connection, suppress(ConnectionError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.sendall(session.start())
+            while data := connection.recv(65536):
+                for event in session.receive(data):
+                    match event:
+                        case Send(reply) | Refused(reply):
+                            connection.sendall(reply)
+                        case Call():
+                            connection.sendall(self.answer(event))
+                        case Authenticated():
+                            self.authenticated += 1
+                        case Closed():
+                            self.closed.append(event)
+                            return
+
+
+@contextmanager
+def serving(keys: list[bytes]) -> Iterator[tuple[int, Served]]:
+    """Serve on a free port in the background; give the port and what is served."""
+    served = Served(keys)
+    listener = socket.create_server(("127.0.0.1", 0))
+    threads: list[threading.Thread] = []
+
+    def accept() -> None:
+        # Ends when the listener is shut down.
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threads.append(threading.Thread(target=served.serve, args=(connection,)))
+                threads[-1].start()
+
+    accepter = threading.Thread(target=accept)
+    accepter.start()
+    try:
+        yield listener.getsockname()[1], served
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        accepter.join()
+        listener.close()
+        for thread in threads:
+            thread.join()
