@@ -1,0 +1,112 @@
+"""One executor as its supervisor sees it: a process, a word, two pipes.
+
+It is started by exec, never by a bare fork, in a session of its own: what a task starts belongs to that
+session, and can be ended with it without touching anybody else.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+
+from distq.worker.orders import Orders, write_orders
+from distq.worker.reports import Listener, Report
+from distq.worker.word import Counts, Word
+
+REPORT_BYTES = 65_536
+
+
+class Child:
+    """A running executor."""
+
+    __slots__ = ("_listener", "_orders_fd", "number", "pid", "pidfd", "report_fd", "word")
+
+    def __init__(self, number: int, pid: int, orders_fd: int, report_fd: int, word: Word) -> None:
+        self.number = number
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.report_fd = report_fd
+        self.word = word
+        self._orders_fd = orders_fd
+        self._listener = Listener()
+
+    @classmethod
+    def spawn(cls, orders: Orders, environ: Mapping[str, str]) -> "Child":
+        """Start an executor and hand it its orders; raises OSError when there is no room for one."""
+        word = Word.create()
+        orders_read, orders_write = os.pipe()
+        report_read, report_write = os.pipe()
+        inherited = (orders_read, report_write, word.fd)
+        try:
+            pid = _exec(inherited, environ)
+        except OSError:
+            os.close(orders_write)
+            os.close(report_read)
+            word.close()
+            raise
+        finally:
+            os.close(orders_read)
+            os.close(report_write)
+        os.set_blocking(report_read, False)
+        with suppress(BrokenPipeError):  # it is dead already; its pidfd will tell
+            write_orders(orders_write, orders)
+        return cls(orders.number, pid, orders_write, report_read, word)
+
+    def hear(self) -> list[Report] | None:
+        """What the executor has reported since the last time; None when it can report no more."""
+        try:
+            data = os.read(self.report_fd, REPORT_BYTES)
+        except BlockingIOError:
+            return []
+        return self._listener.feed(data) if data else None
+
+    def ask(self) -> None:
+        """Tell the executor, and nothing that it has started, to end."""
+        signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the executor and all processes of its session's first group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def reap(self) -> tuple[int, int] | None:
+        """The wait status and the peak of resident bytes of an executor that has ended, None while it has not.
+
+        If it did not end well, what it has started ends too: its task will run elsewhere and must not go on
+        here. That is done while its process id cannot yet be anybody else's.
+        """
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        if ended.si_code != os.CLD_EXITED or ended.si_status != os.EX_OK:
+            self.kill()
+        _, status, usage = os.wait4(self.pid, 0)
+        return status, usage.ru_maxrss * 1024
+
+    def end(self) -> tuple[tuple[int, int] | None, Counts]:
+        """Give all descriptors back; returns what the executor ran last, and its counts."""
+        left = self.word.running, self.word.counts
+        os.close(self.pidfd)
+        os.close(self.report_fd)
+        os.close(self._orders_fd)
+        self.word.close()
+        return left
+
+
+def _exec(inherited: tuple[int, ...], environ: Mapping[str, str]) -> int:
+    arguments = [sys.executable, "-m", "distq.worker.executor", *map(str, inherited)]
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    ]
+    # A descriptor duplicated onto itself is inherited; all others are closed by exec.
+    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in inherited]
+    return os.posix_spawn(
+        sys.executable,
+        arguments,
+        environ,
+        file_actions=actions,
+        setsid=True,
+        setsigmask=(),
+        setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE),
+    )

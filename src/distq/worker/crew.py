@@ -1,0 +1,216 @@
+"""The executors of one worker: started, listened to, buried, counted."""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from distq.core.errors import DistqError
+from distq.core.task import text_of
+from distq.worker import cause
+from distq.worker.cause import Cause
+from distq.worker.child import Child
+from distq.worker.clock import Clock
+from distq.worker.memory import Cgroup
+from distq.worker.orders import Orders
+from distq.worker.plan import Action, Ask, Kill, Slot, Spawn
+from distq.worker.reports import Failed, Joined, Parted, Ready, Report, Succeeded, Trouble, Unable
+from distq.worker.word import Counts
+
+NOT_STARTED: Final = "an executor could not be started"
+KINDS: Final = {cause.OUT_OF_MEMORY: "oom", cause.SIGNAL: "signal", cause.EXIT: "crash"}
+"""The words of the metrics for how executors end."""
+
+
+class Chief(Protocol):
+    """Who is told what happens to the executors."""
+
+    def changed(self) -> None:
+        """A slot has changed: plan again."""
+
+    def ended(self, number: int, end: Cause, running: tuple[int, int] | None) -> None:
+        """An executor has ended; `running` is the task to be blamed for it, if any."""
+
+    def unable(self, reason: str) -> None:
+        """An executor cannot work at all; `reason` is a sentence."""
+
+
+class Crew:
+    """All executors."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        size: int,
+        environ: Mapping[str, str],
+        chief: Chief,
+        log: FilteringBoundLogger,
+        clock: Clock,
+    ) -> None:
+        self.slots = [Slot(index) for index in range(size)]
+        self.exits: Counter[str] = Counter()
+        """How many ended without being told to, by cause."""
+        self.cgroup = Cgroup()
+        self._orders = orders
+        self._environ = environ
+        self._chief = chief
+        self._log = log
+        self._clock = clock
+        self._children: dict[Slot, Child] = {}
+        self._counts = Counts()
+        self._numbers = 0
+        self._oom_kills = self.cgroup.out_of_memory_kills
+        self._said = ""
+
+    @property
+    def busy(self) -> int:
+        """How many executors run a task now."""
+        return sum(child.word.running is not None for child in self._children.values())
+
+    @property
+    def up(self) -> int:
+        """How many executors have imported the handler."""
+        return sum(slot.ready_at is not None for slot in self.slots)
+
+    @property
+    def counts(self) -> Counts:
+        """What all executors have done so far, the dead ones included."""
+        total = self._counts
+        for child in self._children.values():
+            total = total.plus(child.word.counts)
+        return total
+
+    @property
+    def pids(self) -> list[int]:
+        """The living executors."""
+        return [child.pid for child in self._children.values()]
+
+    def obey(self, action: Action) -> None:
+        """Do what the plan says."""
+        match action:
+            case Spawn(slot):
+                self._spawn(slot)
+            case Ask(slot):
+                slot.asked = True
+                self._children[slot].ask()
+            case Kill(slot):
+                slot.killed = True
+                self._children[slot].kill()
+
+    def bury(self, pid: int) -> bool:
+        """See whether an executor with this pid has ended; False if there is none."""
+        for slot, child in self._children.items():
+            if child.pid == pid:
+                self._ended(slot)
+                return True
+        return False
+
+    def _spawn(self, slot: Slot) -> None:
+        self._numbers += 1
+        try:
+            child = Child.spawn(self._orders._replace(number=self._numbers), self._environ)
+        except OSError as error:
+            slot.emptied(self._clock())
+            self._complain(f"{NOT_STARTED}: {error.strerror}")
+            return
+        slot.filled(child.pid)
+        self._children[slot] = child
+        loop = asyncio.get_running_loop()
+        loop.add_reader(child.pidfd, self._ended, slot)
+        loop.add_reader(child.report_fd, self._hear, slot)
+
+    def _ended(self, slot: Slot) -> None:
+        child = self._children[slot]
+        reaped = child.reap()
+        if reaped is None:
+            return
+        status, peak_bytes = reaped
+        self._hear(slot)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(child.pidfd)
+        loop.remove_reader(child.report_fd)
+        del self._children[slot]
+        running, counts = child.end()
+        self._counts = self._counts.plus(counts)
+        end = cause.decode(status, out_of_memory=self._killed_for_memory())
+        if slot.asked and slot.killed:
+            end, running = Cause(cause.EXIT, "killed at the end of the drain"), None
+        elif not (slot.asked or slot.killed):
+            self.exits[KINDS[end.kind]] += 1
+            self._log.warning(
+                "executor_died",
+                pid=child.pid,
+                cause=end.text,
+                task=text_of(running[0]) if running else None,
+                ready=slot.ready_at is not None,
+                peak_bytes=peak_bytes,
+            )
+        slot.emptied(self._clock())
+        self._chief.ended(child.number, end, running)
+        self._chief.changed()
+
+    def _killed_for_memory(self) -> bool:
+        before, self._oom_kills = self._oom_kills, self.cgroup.out_of_memory_kills
+        return self._oom_kills > before
+
+    def _hear(self, slot: Slot) -> None:
+        child = self._children[slot]
+        try:
+            reports: list[Report] | None = child.hear()
+        except DistqError as error:
+            self._log.warning("executor_not_understood", pid=child.pid, reason=str(error))
+            reports = None
+        if reports is None:
+            asyncio.get_running_loop().remove_reader(child.report_fd)
+            return
+        for report in reports:
+            self._note(slot, child, report)
+
+    def _note(self, slot: Slot, child: Child, report: Report) -> None:
+        log = self._log
+        match report:
+            case Ready():
+                slot.ready_at = self._clock()
+                self._said = ""
+                log.debug("executor_started", pid=child.pid)
+                self._chief.changed()
+            case Unable(reason):
+                self._complain(reason)
+                self._chief.unable(reason)
+            case Joined(stock):
+                log.debug("executor_joined", pid=child.pid, stock=stock)
+            case Parted(reason):
+                log.debug("executor_parted", pid=child.pid, reason=reason)
+            case Failed(task, name, attempt, why):
+                log.warning("task_failed", task=task, name=name, attempt=attempt, cause=why)
+            case Succeeded(task, name, attempt, run_s):
+                log.debug("task_succeeded", task=task, name=name, attempt=attempt, run_s=round(run_s, 6))
+            case Trouble(reason):
+                log.warning("executor_troubled", pid=child.pid, reason=reason)
+
+    def _complain(self, reason: str) -> None:
+        """Say once why no executor works; the same reason again is not news."""
+        if reason != self._said:
+            self._said = reason
+            self._log.error("executor_unable", reason=reason)
+
+
+def environment_of_executors(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of executors: the key is not in it, so that it is not in that of what tasks start."""
+    return {name: text for name, text in environ.items() if name != "DISTQ_AUTHKEY"}
+
+
+def resident_bytes(pids: list[int]) -> int:
+    """The memory that these processes and this one use; those that have just ended count nothing."""
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    total = 0
+    for pid in (*pids, "self"):
+        try:
+            with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123 - a tenth of Path's cost
+                total += int(file.read().split()[1]) * page_bytes
+        except OSError:
+            pass
+    return total

@@ -1,0 +1,101 @@
+"""The user's function: found by its name, called with an item, its outcome made into bytes."""
+
+import importlib
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from distq.core.errors import DistqError
+from distq.core.task import Outcome
+
+TEXT_BYTES_MAX: Final = 4_000
+TRACEBACK_BYTES_MAX: Final = 32_000
+RESULT_PROTOCOL: Final = 4
+"""What every Python from 3.8 on reads by default: results go to standard-library programs."""
+
+Handler = Callable[[object], object]
+
+
+class HandlerUnusable(DistqError):
+    """The plain handler cannot be imported or called."""
+
+    code = "HANDLER_UNUSABLE"
+    hint = "Name an importable function as module:function; the current folder is on the path."
+    exit_code = 2
+
+
+class Ran(NamedTuple):
+    """How one run of a handler ended: an outcome of the wire, its body, and for a failure a short text."""
+
+    outcome: int
+    body: bytes
+    text: str = ""
+
+
+def load_handler(name: str) -> Handler:
+    """Import the function that `module:function` names.
+
+    Raises:
+        HandlerUnusable: there is no such module or function, or its import fails; in a sentence.
+    """
+    module_name, _, path = name.partition(":")
+    try:
+        found: object = importlib.import_module(module_name)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except BaseException as error:  # whatever a module does at import, a sentence names it
+        raise HandlerUnusable(f"The handler {name} cannot be imported: {describe(error)}.") from error
+    if not callable(found):
+        raise HandlerUnusable(f"The handler {name} is not a function but {type(found).__name__}.")
+    return found
+
+
+def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> Ran:
+    """Unpickle an item, call the handler with it, and pickle what it returns; nothing is raised."""
+    try:
+        body = pickle.dumps(handler(pickle.loads(payload)), RESULT_PROTOCOL)
+    except BaseException as error:  # noqa: BLE001 - also sys.exit() in a handler is a failure of its task only
+        return failure(error)
+    if len(body) > result_bytes_max:
+        return _failed(
+            "PayloadTooLarge",
+            f"The result has {len(body):,} bytes, and {result_bytes_max:,} are allowed; "
+            "return a reference to it, or raise DISTQ_PAYLOAD_BYTES_MAX",
+            "",
+        )
+    return Ran(Outcome.SUCCESS, body)
+
+
+def failure(error: BaseException) -> Ran:
+    """The outcome of a run that raised."""
+    try:
+        lines = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - an exception whose own __str__ raises
+        lines = "".join(traceback.format_tb(error.__traceback__))
+    return _failed(type(error).__name__, _text_of(error), lines)
+
+
+def _failed(kind: str, text: str, lines: str) -> Ran:
+    text = _cut(text, TEXT_BYTES_MAX)
+    body = pickle.dumps((kind, text, _cut(lines, TRACEBACK_BYTES_MAX)), RESULT_PROTOCOL)
+    return Ran(Outcome.FAILURE, body, f"{kind}: {text}" if text else kind)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: its type, and its text if it has one."""
+    text = " ".join(_text_of(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - its __str__ is the user's code
+        return "(its text cannot be had)"
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    """The end of a text is what matters in a traceback, so the beginning goes."""
+    encoded = text.encode("utf-8", "replace")
+    return text if len(encoded) <= bytes_max else "…" + encoded[-bytes_max:].decode("utf-8", "ignore")

@@ -1,0 +1,168 @@
+"""The worker's session with the master: it introduces the worker, renews its leases, and says who has died.
+
+It is tried for ever. Only what was wrong from the beginning (the key, the protocol) ends the worker: a person
+is watching then, or an orchestrator that reports it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from structlog.typing import FilteringBoundLogger
+
+from distq.core.errors import DistqError
+from distq.net.address import Address
+from distq.wire.errors import AuthenticationFailed, RemoteRefusal
+from distq.worker.backoff import Reconnect
+from distq.worker.channel import Channel, open_channel
+from distq.worker.clock import Clock
+from distq.worker.stock import speaks_only_stock
+
+HELLO_S: Final = 10.0
+HEARTBEAT_ANSWER_S: Final = 10.0
+HEARTBEAT_S: Final = 10.0
+"""How often a stock server is looked at; a master says itself how often it wants to hear."""
+ABSENT_LOG_S: Final = 30.0
+"""How often it is said again that the master is away."""
+
+
+class TurnedAway(DistqError):
+    """The master does not serve this worker."""
+
+    code = "TURNED_AWAY"
+    hint = "Give master and worker versions of distq that speak one protocol."
+    exit_code = 3
+
+
+class Link:
+    """The one conversation between a supervisor and the master."""
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        authkey: bytes,
+        frame_bytes_max: int,
+        reconnect: Reconnect,
+        introduction: Mapping[str, object],
+        report: Callable[[], Mapping[str, object]],
+        log: FilteringBoundLogger,
+        clock: Clock,
+    ) -> None:
+        self.connected = False
+        """Whether a master, or a stock server, answers now."""
+        self.reason = "it has not been connected to yet"
+        """Why not."""
+        self._addresses = addresses
+        self._authkey = authkey
+        self._frame_bytes_max = frame_bytes_max
+        self._reconnect = reconnect
+        self._introduction = introduction
+        self._report = report
+        self._log = log
+        self._clock = clock
+        self._let_in = False
+        self._logged_at = -ABSENT_LOG_S
+        self._exited: list[Mapping[str, object]] = []
+        self._wake = asyncio.Event()
+        self._told = asyncio.Event()
+        self._told.set()
+
+    def exited(self, end: Mapping[str, object]) -> None:
+        """Tell the master at once, or as soon as it is there, how an executor has ended."""
+        self._exited.append(end)
+        self._told.clear()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Send a heartbeat now."""
+        self._wake.set()
+
+    async def farewell(self, timeout_s: float) -> None:
+        """Wait until the master has heard of every end, if it is there to hear it."""
+        try:
+            async with asyncio.timeout(timeout_s if self.connected else 0):
+                await self._told.wait()
+        except TimeoutError:
+            pass
+
+    async def run(self) -> None:
+        """Connect, and connect again, until cancelled.
+
+        Raises:
+            AuthenticationFailed: the first answer ever was that the key is another one.
+            TurnedAway: the first answer ever was a refusal.
+        """
+        while True:
+            try:
+                await self._converse()
+            except AuthenticationFailed as error:
+                if not self._let_in:
+                    raise
+                self._lost(error)
+            except RemoteRefusal as error:
+                if not self._let_in:
+                    raise TurnedAway(f"The master refuses this worker: {error}") from None
+                self._lost(error)
+            except DistqError as error:
+                self._lost(error)
+            await asyncio.sleep(self._reconnect.pause_s())
+
+    async def _converse(self) -> None:
+        channel = await open_channel(self._addresses, self._authkey, self._frame_bytes_max)
+        try:
+            greeting = await self._hello(channel)
+            if greeting is None:
+                self._is_connected(channel, stock=True)
+                await asyncio.sleep(HEARTBEAT_S)
+                return
+            self._is_connected(channel, stock=False)
+            await self._beat(channel, float(greeting["heartbeat_s"]))
+        finally:
+            channel.close()
+
+    async def _hello(self, channel: Channel) -> Mapping[str, Any] | None:
+        """What the master answers; None for a stock server, which knows no such call."""
+        try:
+            reply = await channel.call("broker", "hello", dict(self._introduction), timeout_s=HELLO_S)
+        except RemoteRefusal as error:
+            if speaks_only_stock(error):
+                return None
+            raise
+        return cast("Mapping[str, Any]", reply)
+
+    async def _beat(self, channel: Channel, heartbeat_s: float) -> None:
+        while True:
+            self._wake.clear()
+            said = list(self._exited)
+            report = {**self._report(), "exited": said}
+            await channel.call("broker", "heartbeat", report, timeout_s=HEARTBEAT_ANSWER_S)
+            del self._exited[: len(said)]
+            if not self._exited:
+                self._told.set()
+            await self._pause(channel, heartbeat_s)
+
+    async def _pause(self, channel: Channel, heartbeat_s: float) -> None:
+        """Wait for the next heartbeat's time, for something to tell, or for the connection's end."""
+        waking = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait((waking, channel.lost), timeout=heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waking.cancel()
+
+    def _is_connected(self, channel: Channel, *, stock: bool) -> None:
+        if not self.connected:
+            self._log.info("master_connected", address=str(channel.address), stock=stock)
+        self.connected = self._let_in = True
+        self._logged_at = -ABSENT_LOG_S
+        self._reconnect.worked()
+        if stock:
+            self._exited.clear()
+            self._told.set()
+
+    def _lost(self, error: DistqError) -> None:
+        self.connected = False
+        self.reason = str(error)
+        now = self._clock()
+        if now - self._logged_at >= ABSENT_LOG_S:
+            self._logged_at = now
+            self._log.warning("master_lost" if self._let_in else "master_not_reached", reason=str(error))

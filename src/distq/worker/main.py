@@ -1,0 +1,112 @@
+"""The composition root of the worker."""
+
+import asyncio
+import os
+import platform
+import secrets
+import socket
+from typing import Final
+
+from distq._version import __version__
+from distq.logs import get_logger
+from distq.settings import Settings
+from distq.worker.backoff import Reconnect
+from distq.worker.clock import MONOTONIC
+from distq.worker.crew import Crew, environment_of_executors
+from distq.worker.link import Link
+from distq.worker.orders import Orders
+from distq.worker.runner import PROTOCOLS
+from distq.worker.supervisor import Supervisor
+from distq.worker.view import View
+
+SESSION_BYTES: Final = 8
+
+
+def run(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT; returns its exit code.
+
+    Raises:
+        DistqError: it cannot work: its handler cannot be imported, its key is another one, its port is taken.
+    """
+    return asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    session = secrets.token_hex(SESSION_BYTES)
+    log = get_logger()
+    supervisor = Supervisor(settings.drain_s, log, MONOTONIC)
+    orders = _orders(settings, name, session)
+    environ = environment_of_executors(os.environ)
+    crew = Crew(orders, settings.concurrency, environ, supervisor, log, MONOTONIC)
+    link = Link(
+        settings.address,
+        settings.authkeys[0],
+        settings.frame_bytes_max,
+        Reconnect(settings.reconnect_max_s),
+        _introduction(settings, name, session),
+        supervisor.report,
+        log,
+        MONOTONIC,
+    )
+    log.info(
+        "worker_started",
+        worker=name,
+        slots=settings.concurrency,
+        handler=settings.plain_handler,
+        pid=os.getpid(),
+        version=__version__,
+    )
+    code = await _with_http(settings, supervisor, crew, link)
+    counts = crew.counts
+    log.info("worker_stopped", worker=name, done=counts.done, failed=counts.failed, code=code)
+    return code
+
+
+async def _with_http(settings: Settings, supervisor: Supervisor, crew: Crew, link: Link) -> int:
+    if settings.http_address is None:
+        return await supervisor.run(crew, link)
+    # A worker without an HTTP side, which is most of them on one machine, does not import one.
+    from distq.web.app import create_worker_app  # noqa: PLC0415
+    from distq.web.server import HttpServer  # noqa: PLC0415
+
+    server = HttpServer(create_worker_app(View(supervisor, crew, link, settings.pool)))
+    bound = await server.start(settings.http_address)
+    get_logger().info("http_listened", address=str(bound))
+    try:
+        return await supervisor.run(crew, link)
+    finally:
+        await server.stop()
+
+
+def _orders(settings: Settings, name: str, session: str) -> Orders:
+    return Orders(
+        addresses=tuple((address.host, address.port) for address in settings.address),
+        authkey=settings.authkeys[0],
+        worker=name,
+        session=session,
+        number=0,
+        handler=settings.plain_handler or "",
+        supervisor_pid=os.getpid(),
+        frame_bytes_max=settings.frame_bytes_max,
+        payload_bytes_max=settings.payload_bytes_max,
+        reconnect_max_s=settings.reconnect_max_s,
+        verbose=settings.log_level == "debug",
+    )
+
+
+def _introduction(settings: Settings, name: str, session: str) -> dict[str, object]:
+    return {
+        "role": "worker",
+        "protocol": PROTOCOLS,
+        "version": __version__,
+        "python": platform.python_version(),
+        "name": name,
+        "session": session,
+        "pool": settings.pool,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "slots": settings.concurrency,
+        "queues": None,
+        "plain": settings.plain_handler is not None,
+    }

@@ -1,0 +1,69 @@
+"""What the control group says about memory: used, limit, and how often the kernel has killed for it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+PROC = Path("/proc")
+UNLIMITED = 1 << 60
+"""Version 1 writes a huge number where there is no limit."""
+
+
+class Memory(NamedTuple):
+    """Bytes used and allowed; None where nobody says so."""
+
+    used_bytes: int | None
+    limit_bytes: int | None
+
+
+class Cgroup:
+    """The control group of this process, version 2 or 1; re-read at each question, because limits change."""
+
+    def __init__(self, root: Path = CGROUP_ROOT, proc: Path = PROC) -> None:
+        self._folders = tuple(_folders(root, proc))
+
+    @property
+    def memory(self) -> Memory:
+        """Memory used and allowed now."""
+        for folder in self._folders:
+            used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes")
+            if used is not None:
+                limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
+                return Memory(used, None if limit is None or limit >= UNLIMITED else limit)
+        return Memory(None, None)
+
+    @property
+    def out_of_memory_kills(self) -> int:
+        """How many processes of the group the kernel has killed for memory so far, 0 if nobody says so."""
+        for folder in self._folders:
+            for name in ("memory.events", "memory.oom_control"):
+                for line in _text(folder / name).splitlines():
+                    word, _, count = line.partition(" ")
+                    if word == "oom_kill":
+                        return int(count)
+        return 0
+
+
+def _folders(root: Path, proc: Path) -> Iterable[Path]:
+    """Where the group's files may be, the most exact place first: inside a container it is the root."""
+    for line in _text(proc / "self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            yield root / "memory" / path.lstrip("/")
+        elif not controllers:
+            yield root / path.lstrip("/")
+    yield root / "memory"
+    yield root
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.isdigit() else None

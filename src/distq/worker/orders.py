@@ -1,0 +1,52 @@
+"""What a supervisor hands to each executor: through an inherited pipe, never by arguments or environment.
+
+The pipe's other end stays open in the supervisor, so its end of file tells the executor that the supervisor
+is gone.
+"""
+
+import os
+import pickle
+from typing import NamedTuple
+
+from distq.wire.framing import Framer, pack
+
+ORDERS_BYTES_MAX = 60_000
+"""Below a pipe's capacity: the supervisor writes them without waiting for a reader."""
+
+
+class Orders(NamedTuple):
+    """All that an executor needs to know."""
+
+    addresses: tuple[tuple[str, int], ...]
+    authkey: bytes
+    worker: str
+    session: str
+    number: int
+    """Which executor of its worker this is; no two ever have the same, so nobody is blamed for another."""
+    handler: str
+    supervisor_pid: int
+    frame_bytes_max: int
+    payload_bytes_max: int
+    reconnect_max_s: float
+    verbose: bool
+    """Whether tasks that succeed are reported too."""
+
+
+def write_orders(fd: int, orders: Orders) -> None:
+    """Write the orders to a pipe; called by the supervisor."""
+    os.write(fd, pack(pickle.dumps(tuple(orders))))
+
+
+def read_orders(fd: int) -> Orders:
+    """Read the orders from a pipe; called once by the executor.
+
+    Raises:
+        EOFError: the supervisor ended before it had written them.
+    """
+    framer = Framer(ORDERS_BYTES_MAX)
+    while True:
+        data = os.read(fd, ORDERS_BYTES_MAX)
+        if not data:
+            raise EOFError("the supervisor is gone")
+        for frame in framer.feed(data):
+            return Orders(*pickle.loads(frame))

@@ -1,0 +1,37 @@
+"""SIGTERM, as an executor hears it: a flag between tasks, and a descriptor to wait on."""
+
+import os
+import signal
+from types import FrameType
+
+
+class Quit:
+    """Whether this executor was told to end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._read_fd, self._write_fd = os.pipe()
+        os.set_blocking(self._write_fd, False)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable from the moment of the request on."""
+        return self._read_fd
+
+    def listen(self) -> None:
+        """Take over SIGTERM; Ctrl-C is for the supervisor alone, which passes it on as SIGTERM."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._ask)
+        # A process that the task forks must end by SIGTERM like any other, and not tell us that it did.
+        os.register_at_fork(after_in_child=_deafen)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        try:
+            os.write(self._write_fd, b"\0")
+        except BlockingIOError:
+            pass
+
+
+def _deafen() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,115 @@
+"""What executors tell their supervisor: frames on a pipe, one short tuple each.
+
+An executor never waits for its supervisor: a report that finds the pipe full is dropped. Each is at most
+`PIPE_BUF` bytes, so the kernel takes it whole or not at all. What must not be dropped (what runs, how much was
+done) is in the shared word instead.
+"""
+
+import os
+import pickle
+import select
+from typing import Final, NamedTuple
+
+from distq.core.errors import DistqError
+from distq.wire.framing import Framer, pack
+
+TEXT_LENGTH_MAX: Final = 300
+"""Characters; three such texts of four bytes each fit into `PIPE_BUF`."""
+
+
+class Ready(NamedTuple):
+    """The handler is imported."""
+
+
+class Unable(NamedTuple):
+    """The executor cannot work at all, and ends; `reason` is a sentence."""
+
+    reason: str
+
+
+class Joined(NamedTuple):
+    """The executor is connected; `stock` if the server is the standard library's."""
+
+    stock: bool
+
+
+class Parted(NamedTuple):
+    """The executor's connection is lost."""
+
+    reason: str
+
+
+class Failed(NamedTuple):
+    """A task has failed."""
+
+    task: str
+    name: str
+    attempt: int
+    cause: str
+
+
+class Succeeded(NamedTuple):
+    """A task has succeeded; sent only when asked for."""
+
+    task: str
+    name: str
+    attempt: int
+    run_s: float
+
+
+class Trouble(NamedTuple):
+    """Something else went wrong; a sentence."""
+
+    reason: str
+
+
+Report = Ready | Unable | Joined | Parted | Failed | Succeeded | Trouble
+
+
+class Reporter:
+    """The executor's end of the pipe."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+
+    def send(self, report: Report) -> None:
+        """Report, or drop it when the pipe is full or nobody reads any more."""
+        fields = tuple(_cut(field) for field in report)
+        frame = pack(pickle.dumps((type(report).__name__, fields)))
+        assert len(frame) <= select.PIPE_BUF
+        try:
+            os.write(self._fd, frame)
+        except (BlockingIOError, BrokenPipeError):
+            pass
+
+
+class Listener:
+    """The supervisor's end: bytes in, reports out."""
+
+    def __init__(self) -> None:
+        self._framer = Framer(select.PIPE_BUF)
+
+    def feed(self, data: bytes) -> list[Report]:
+        """Take bytes, return the reports that are complete now.
+
+        Raises:
+            DistqError: these are no reports: the task's own code has written to the pipe.
+        """
+        reports: list[Report] = []
+        for frame in self._framer.feed(data):
+            try:
+                name, fields = pickle.loads(frame)
+                reports.append(_KINDS[name](*fields))
+            except Exception as error:
+                raise DistqError(f"An executor's report cannot be read: {error!r}") from error
+        return reports
+
+
+_KINDS = {kind.__name__: kind for kind in (Ready, Unable, Joined, Parted, Failed, Succeeded, Trouble)}
+
+
+def _cut(field: object) -> object:
+    if isinstance(field, str) and len(field) > TEXT_LENGTH_MAX:
+        return field[: TEXT_LENGTH_MAX - 1] + "…"
+    return field

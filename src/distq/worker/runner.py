@@ -1,0 +1,107 @@
+"""The life of an executor: connect, serve what is there, and connect again when the connection is lost.
+
+A task that runs is never disturbed by the network: the connection is looked at between tasks. What was done
+meanwhile is kept, named in the next `hello` as still held, and settled first.
+"""
+
+import os
+import platform
+import select
+
+from distq._version import __version__
+from distq.core.errors import DistqError
+from distq.net.dial import Connection, dial
+from distq.wire.errors import RemoteRefusal
+from distq.worker.backoff import Reconnect
+from distq.worker.broker import Broker
+from distq.worker.clock import Clock
+from distq.worker.handler import Handler
+from distq.worker.orders import Orders
+from distq.worker.quit import Quit
+from distq.worker.reports import Joined, Parted, Reporter
+from distq.worker.stock import Stock, speaks_only_stock
+from distq.worker.word import Word
+
+DIAL_S = 5.0
+HELLO_S = 10.0
+PROTOCOLS = (1, 1)
+
+
+class Runner:
+    """One executor at work."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        handler: Handler,
+        word: Word,
+        reporter: Reporter,
+        quit_: Quit,
+        lifeline_fd: int,
+        clock: Clock,
+    ) -> None:
+        self._orders = orders
+        self._reporter = reporter
+        self._quit = quit_
+        self._lifeline_fd = lifeline_fd
+        self._reconnect = Reconnect(orders.reconnect_max_s)
+        self._broker = Broker(orders, handler, word, reporter, quit_, lifeline_fd, clock)
+        self._stock = Stock(handler, word, reporter, quit_, self._dial, clock, verbose=orders.verbose)
+
+    def run(self) -> int:
+        """Serve until told to end, or until the supervisor is gone; returns the exit code."""
+        while not self._quit.asked or self._broker.owes or self._stock.owes:
+            try:
+                self._serve()
+            except DistqError as error:
+                self._broker.parted()
+                self._reporter.send(Parted(str(error)))
+                if self._supervisor_gone(self._reconnect.pause_s()):
+                    break
+        return os.EX_OK
+
+    def _serve(self) -> None:
+        connection = self._dial()
+        try:
+            stock = self._is_stock(connection)
+            self._reporter.send(Joined(stock))
+            self._reconnect.worked()
+            if stock:
+                self._stock.serve()
+            else:
+                self._broker.serve(connection)
+        finally:
+            connection.close()
+
+    def _dial(self) -> Connection:
+        orders = self._orders
+        return dial(orders.addresses, orders.authkey, timeout_s=DIAL_S, frame_bytes_max=orders.frame_bytes_max)
+
+    def _is_stock(self, connection: Connection) -> bool:
+        orders = self._orders
+        info = {
+            "role": "executor",
+            "protocol": PROTOCOLS,
+            "version": __version__,
+            "python": platform.python_version(),
+            "name": orders.worker,
+            "session": orders.session,
+            "index": orders.number,
+            "holds": self._broker.holds,
+        }
+        try:
+            connection.call("broker", "hello", (info,), timeout_s=HELLO_S)
+        except RemoteRefusal as error:
+            if speaks_only_stock(error):
+                return True
+            raise
+        return False
+
+    def _supervisor_gone(self, pause_s: float) -> bool:
+        """Wait before the next attempt to connect, unless the wait is cut short by a signal to end."""
+        poll = select.poll()
+        poll.register(self._lifeline_fd, select.POLLIN)
+        if not self._quit.asked:
+            poll.register(self._quit, select.POLLIN)
+        found = {fd for fd, _ in poll.poll(pause_s * 1000)}
+        return self._lifeline_fd in found

@@ -1,0 +1,156 @@
+"""The supervisor: it hears signals and deaths, plans, obeys the plan, and keeps the word with the master.
+
+It runs no task and imports no user code, so nothing that a task does keeps it from its heartbeats. As process
+1 of a container it also buries what others have left behind.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from distq.worker.cause import Cause
+from distq.worker.clock import Clock
+from distq.worker.crew import Crew, resident_bytes
+from distq.worker.handler import HandlerUnusable
+from distq.worker.link import Link
+from distq.worker.plan import Phase, plan
+
+SUMMARY_S: Final = 10.0
+FAREWELL_S: Final = 2.0
+"""How long the master may take to hear how the last executors ended."""
+INIT: Final = 1
+
+
+class Supervisor:
+    """One worker at work."""
+
+    def __init__(self, drain_s: float, log: FilteringBoundLogger, clock: Clock) -> None:
+        self.phase = Phase.SERVING
+        self.crew: Crew
+        self.link: Link
+        self._drain_s = drain_s
+        self._log = log
+        self._clock = clock
+        self._kill_at = 0.0
+        self._changes = asyncio.Event()
+        self._error: BaseException | None = None
+        self._was_up = False
+        self._killed = False
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes no more tasks and will end."""
+        return self.phase is not Phase.SERVING
+
+    # -- what is told to it ----------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Something about the executors has changed."""
+        self._was_up = self._was_up or self.crew.up > 0
+        self._changes.set()
+
+    def ended(self, number: int, end: Cause, running: tuple[int, int] | None) -> None:
+        """An executor has ended."""
+        self.link.exited({"index": number, "cause": end.text, "kind": end.kind, "running": running})
+
+    def unable(self, reason: str) -> None:
+        """An executor cannot work; at the very start that is a mistake of whoever started the worker."""
+        if not self._was_up:
+            self._fail(HandlerUnusable(reason))
+
+    def report(self) -> Mapping[str, object]:
+        """What a heartbeat says, but for the ends of executors."""
+        memory = self.crew.cgroup.memory
+        return {
+            "busy": self.crew.busy,
+            "slots": len(self.crew.slots),
+            "memory_bytes": resident_bytes(self.crew.pids) if memory.limit_bytes is None else memory.used_bytes,
+            "memory_limit_bytes": memory.limit_bytes,
+            "draining": self.draining,
+        }
+
+    # -- its life --------------------------------------------------------------------------------
+
+    async def run(self, crew: Crew, link: Link) -> int:
+        """Work until told to end; returns the exit code: 0, or 1 if an executor had to be killed.
+
+        Raises:
+            DistqError: the worker cannot work: its handler, its key.
+        """
+        self.crew, self.link = crew, link
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
+        if os.getpid() == INIT:
+            loop.add_signal_handler(signal.SIGCHLD, self._bury_orphans)
+        talking = loop.create_task(link.run(), name="link")
+        talking.add_done_callback(self._link_ended)
+        telling = loop.create_task(self._summarise(), name="summary")
+        try:
+            await self._tend()
+            await link.farewell(FAREWELL_S)
+        finally:
+            talking.cancel()
+            telling.cancel()
+            await asyncio.gather(talking, telling, return_exceptions=True)
+        if self._error is not None:
+            raise self._error
+        return int(self._killed)
+
+    async def _tend(self) -> None:
+        slots = self.crew.slots
+        while True:
+            self._changes.clear()
+            actions, wake_at = plan(slots, self.phase, self._kill_at, self._clock())
+            for action in actions:
+                self.crew.obey(action)
+            if self.draining and not self.crew.pids:
+                return
+            if self.draining and any(slot.killed for slot in slots) and self._error is None:
+                self._killed = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if wake_at is None else max(wake_at - self._clock(), 0.0)):
+                    await self._changes.wait()
+
+    def _signalled(self, name: str) -> None:
+        now = self._clock()
+        if self.phase is Phase.SERVING:
+            self.phase, self._kill_at = Phase.DRAINING, now + self._drain_s
+            self._log.info("drain_began", signal=name, drain_s=self._drain_s, busy=self.crew.busy)
+            self.link.wake()
+        else:
+            self._kill_at = now
+        self._changes.set()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._error is None and self.phase is Phase.SERVING:
+            self._error = error
+            self.phase = Phase.STOPPING
+            self._changes.set()
+
+    def _link_ended(self, talking: asyncio.Task[None]) -> None:
+        if not talking.cancelled() and (error := talking.exception()) is not None:
+            self._fail(error)
+
+    def _bury_orphans(self) -> None:
+        with suppress(ChildProcessError):
+            while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if not self.crew.bury(dead.si_pid):
+                    os.waitpid(dead.si_pid, 0)
+
+    async def _summarise(self) -> None:
+        """Say from time to time how much is done; a line for each task would cost more than the task."""
+        before, began = self.crew.counts, self._clock()
+        while True:
+            await asyncio.sleep(SUMMARY_S)
+            now, counts = self._clock(), self.crew.counts
+            done, failed = counts.done - before.done, counts.failed - before.failed
+            if done or failed:
+                rate = round((done + failed) / (now - began), 1)
+                self._log.info("tasks_run", done=done, failed=failed, per_s=rate, busy=self.crew.busy)
+            before, began = counts, now
