@@ -3,11 +3,13 @@
 Needs nothing but Python's standard library, 3.8 or newer, and two variables of the environment: DISTQ_ADDRESS
 (127.0.0.1:9000 if not set) and DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE. `python3 squares.py [HOW MANY]`
 """
+# ruff: noqa: INP001, T201 - a program, which prints
 
 import os
 import queue
 import sys
 from multiprocessing.managers import BaseManager
+from pathlib import Path
 
 RESULT_WAIT_S = 60
 
@@ -20,16 +22,15 @@ Master.register("get_work_queue")
 Master.register("get_result_queue")
 
 
-def authkey():
+def authkey() -> bytes:
     """The first key of the environment, or of the file that it names."""
     text = os.environ.get("DISTQ_AUTHKEY")
     if not text:
-        with open(os.environ["DISTQ_AUTHKEY_FILE"]) as file:
-            text = file.read()
+        text = Path(os.environ["DISTQ_AUTHKEY_FILE"]).read_text(encoding="utf-8")
     return text.replace("\n", ",").split(",")[0].strip().encode()
 
 
-def main():
+def main() -> None:
     """Puts the numbers, then takes as many results."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     host, _, port = os.environ.get("DISTQ_ADDRESS", "127.0.0.1:9000").rpartition(":")
@@ -42,7 +43,7 @@ def main():
         try:
             print(results.get(timeout=RESULT_WAIT_S), flush=True)
         except queue.Empty:
-            sys.exit("No result came in %d s: is a worker running?" % RESULT_WAIT_S)
+            sys.exit(f"No result came in {RESULT_WAIT_S} s: is a worker running?")
 
 
 if __name__ == "__main__":

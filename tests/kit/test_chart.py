@@ -1,0 +1,292 @@
+"""The chart as it is rendered: what every value does, and what no value can undo."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.kit.chart import Rendered, env_of, render
+from tests.kit.shell import CHART, VERSION, fails, run
+
+SCENARIOS: list[Path | None] = [None, *sorted((CHART / "ci").glob("*-values.yaml"))]
+NAMES = ["no-values", *(path.name.removesuffix("-values.yaml") for path in SCENARIOS[1:] if path)]
+OLDEST, NEWEST = "1.29", "1.37"
+
+
+@pytest.fixture(name="rendered", params=SCENARIOS, ids=NAMES, scope="module")
+def render_scenario(request: pytest.FixtureRequest) -> Rendered:
+    """The chart with no values, and with those of each file in helm/ci."""
+    return render(request.param)
+
+
+@pytest.fixture(name="plain", scope="module")
+def render_plain() -> Rendered:
+    """The chart with no values at all."""
+    return render()
+
+
+def worker(rendered: Rendered, pool: str = "default", release: str = "distq") -> dict[str, Any]:
+    """The container of a pool's workers."""
+    container: dict[str, Any] = rendered["Deployment", f"{release}-worker-{pool}"]["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    return container
+
+
+@pytest.mark.parametrize("values", SCENARIOS, ids=NAMES)
+def test_helm_lint_is_content(values: Path | None) -> None:
+    """`helm lint --strict`, with the values of each scenario."""
+    chosen: list[str | Path] = ["--values", values] if values else []
+    run("helm", "lint", "--strict", "--quiet", CHART, *chosen)
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_kubernetes_knows_every_field(rendered: Rendered, version: str, tmp_path: Path) -> None:
+    """Each object fits the schema of the oldest and of the newest Kubernetes, and has nothing beyond it."""
+    path = tmp_path / "rendered.yaml"
+    path.write_text(yaml.safe_dump_all(rendered.values()), encoding="utf-8")
+    run("kubernetes-validate", "--strict", "--no-warn", "--kubernetes-version", version, path)
+
+
+def test_every_pod_is_restricted(rendered: Rendered) -> None:
+    """Pod Security `restricted`, and a root that nobody writes to."""
+    for _, pod, container in rendered.containers():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 65532
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_no_pod_has_a_token_or_variables_of_services(rendered: Rendered) -> None:
+    """No pod talks to Kubernetes, and DISTQ_MASTER_PORT of a Service is not a setting."""
+    for pod in rendered.pods().values():
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
+
+
+def test_nothing_is_there_twice(rendered: Rendered) -> None:
+    """Names of variables, ports, volumes and mount paths: server-side apply refuses two of one key."""
+    for name, pod, container in rendered.containers():
+        env_of(container)
+        for key, entries in [
+            ("name", container.get("ports", [])),
+            ("containerPort", container.get("ports", [])),
+            ("mountPath", container["volumeMounts"]),
+            ("name", pod["volumes"]),
+        ]:
+            found = [entry[key] for entry in entries]
+            assert len(set(found)) == len(found), (name, found)
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_every_selector_chooses_its_own_pods_alone(rendered: Rendered) -> None:
+    """A pool's Deployment never counts the pods of another pool, nor of another release."""
+    owners = {key: item for key, item in rendered.items() if key[0] in {"Deployment", "StatefulSet"}}
+    for key, owner in owners.items():
+        selector = owner["spec"]["selector"]["matchLabels"].items()
+        chosen = [
+            other
+            for other, item in owners.items()
+            if selector <= item["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        assert chosen == [key]
+        assert ("app.kubernetes.io/instance", "distq") in selector
+
+
+def test_services_lead_to_the_master(rendered: Rendered) -> None:
+    """Both Services select the StatefulSet's pod, and their ports are the container's."""
+    master = next(item for (kind, _), item in rendered.items() if kind == "StatefulSet")
+    template = master["spec"]["template"]
+    services = {name: item for (kind, name), item in rendered.items() if kind == "Service"}
+    assert master["spec"]["serviceName"] in services
+    ports = {port["name"] for port in template["spec"]["containers"][0]["ports"]}
+    for service in services.values():
+        assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+        assert {port["targetPort"] for port in service["spec"]["ports"]} == ports
+
+
+def test_the_grace_period_is_longer_than_the_drain(rendered: Rendered) -> None:
+    """The kubelet kills only after the worker has handed back what it could not finish."""
+    for (kind, name), pod in rendered.pods().items():
+        if kind != "Pod":
+            drain_s = float(env_of(pod["containers"][0])["DISTQ_DRAIN_S"])
+            assert pod["terminationGracePeriodSeconds"] > drain_s, name
+
+
+def test_every_container_is_probed(rendered: Rendered) -> None:
+    """Liveness asks whether the process answers, readiness whether it can do its work."""
+    for (kind, _), pod in rendered.pods().items():
+        if kind != "Pod":
+            container = pod["containers"][0]
+            paths = {probe: container[probe]["httpGet"]["path"] for probe in container if probe.endswith("Probe")}
+            assert paths == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+
+
+def test_the_version_of_chart_and_release_is_not_in_a_pod(rendered: Rendered) -> None:
+    """A new chart that changes nothing restarts nothing."""
+    for (kind, _), item in rendered.items():
+        if kind in {"Deployment", "StatefulSet"}:
+            labels = item["spec"]["template"]["metadata"]["labels"]
+            assert not {"helm.sh/chart", "app.kubernetes.io/version"} & set(labels)
+
+
+def test_without_values_there_is_one_master_and_a_pool_of_two(plain: Rendered) -> None:
+    """What `helm install distq ./helm` makes."""
+    assert set(plain) == {
+        ("Secret", "distq-authkey"),
+        ("PersistentVolumeClaim", "distq-master"),
+        ("Service", "distq-master"),
+        ("Service", "distq-master-headless"),
+        ("StatefulSet", "distq-master"),
+        ("Deployment", "distq-worker-default"),
+        ("Pod", "distq-test"),
+    }
+    assert plain["StatefulSet", "distq-master"]["spec"]["replicas"] == 1
+    assert plain["Deployment", "distq-worker-default"]["spec"]["replicas"] == 2
+    assert {container["image"] for _, _, container in plain.containers()} == {
+        f"distq-master:{VERSION}",
+        f"distq-worker:{VERSION}",
+    }
+
+
+def test_the_volume_is_an_object_of_its_own(plain: Rendered) -> None:
+    """So it can be resized, and `helm uninstall` leaves it."""
+    claim = plain["PersistentVolumeClaim", "distq-master"]
+    assert "volumeClaimTemplates" not in plain["StatefulSet", "distq-master"]["spec"]
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert "storageClassName" not in claim["spec"]
+    thrown_away = render({"master": {"storage": {"keep": False, "className": "fast", "size": "1Gi"}}})
+    claim = thrown_away["PersistentVolumeClaim", "distq-master"]
+    assert "annotations" not in claim["metadata"]
+    assert claim["spec"]["storageClassName"] == "fast"
+
+
+def test_a_generated_key_is_drawn_once() -> None:
+    """Secret and checksum speak of one key: a second draw would restart every pod at the first upgrade."""
+    first, second = render(), render()
+    keys = {item["Secret", "distq-authkey"]["data"]["authkey"] for item in (first, second)}
+    assert len(keys) == 2
+    for rendered in (first, second):
+        checksums = {
+            item["spec"]["template"]["metadata"]["annotations"]["checksum/authkey"]
+            for (kind, _), item in rendered.items()
+            if kind in {"Deployment", "StatefulSet"}
+        }
+        assert len(checksums) == 1
+
+
+def test_a_key_of_ones_own_comes_first() -> None:
+    """With `authkey.existingSecret` the chart makes none, and every pod mounts that one."""
+    rendered = render({"authkey": {"existingSecret": "own", "key": "key"}})
+    assert not [key for key in rendered if key[0] == "Secret"]
+    for pod in rendered.pods().values():
+        secret = next(volume["secret"] for volume in pod["volumes"] if volume["name"] == "authkey")
+        assert (secret["secretName"], secret["items"]) == ("own", [{"key": "key", "path": "authkey"}])
+
+
+def test_pools_are_merged_over_the_defaults() -> None:
+    """A pool says what is its own, at any depth, nought and empty text too; the rest is `workerDefaults`."""
+    rendered = render(CHART / "ci" / "pools-values.yaml")
+    assert {name for kind, name in rendered if kind == "Deployment"} == {"distq-worker-gpu", "distq-worker-small"}
+    assert rendered["Deployment", "distq-worker-small"]["spec"]["replicas"] == 0
+    assert rendered["Deployment", "distq-worker-gpu"]["spec"]["replicas"] == 3
+    gpu = worker(rendered, "gpu")
+    assert gpu["image"] == "own-worker:1"
+    assert gpu["resources"] == {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
+    assert {"name": "models", "mountPath": "/models"} in gpu["volumeMounts"]
+    assert env_of(gpu) == {
+        "BATCH": "10000000",
+        "DISTQ_ADDRESS": "distq-master:9000",
+        "DISTQ_AUTHKEY_FILE": "/etc/distq/authkey",
+        "DISTQ_CONCURRENCY": "1",
+        "DISTQ_DRAIN_S": "600",
+        "DISTQ_LOG_LEVEL": "warning",
+        "DISTQ_PLAIN_HANDLER": "tasks.words:most_frequent",
+        "DISTQ_POOL": "gpu",
+        "PASSWORD": {"secretKeyRef": {"name": "database", "key": "password"}},
+    }
+    assert env_of(worker(rendered, "small"))["DISTQ_LOG_LEVEL"] == "debug"
+
+
+def test_own_environment_wins_and_null_removes() -> None:
+    """Merged by name: never twice."""
+    values = {"workerDefaults": {"env": {"DISTQ_POOL": "mine", "DISTQ_CONCURRENCY": None, "RATE": 0.5, "FAST": True}}}
+    env = env_of(worker(render(values)))
+    assert env["DISTQ_POOL"] == "mine"
+    assert "DISTQ_CONCURRENCY" not in env
+    assert (env["RATE"], env["FAST"]) == ("0.5", "true")
+
+
+def test_everything_that_can_be_renamed_is() -> None:
+    """Registry, tag, names: one place each."""
+    rendered = render(CHART / "ci" / "everything-values.yaml")
+    assert all(name.startswith("tasks-") for _, name in rendered)
+    images = {container["image"] for _, _, container in rendered.containers()}
+    assert images == {f"registry.example.com/team/distq-{what}:0.1.0-3" for what in ("master", "worker")}
+    assert all(pod["imagePullSecrets"] == [{"name": "pull"}] for pod in rendered.pods().values())
+    assert env_of(worker(rendered, release="tasks"))["DISTQ_ADDRESS"] == "tasks-master:9000"
+    claims = [
+        v["persistentVolumeClaim"]
+        for v in rendered.pods()["StatefulSet", "tasks-master"]["volumes"]
+        if len(v) and "persistentVolumeClaim" in v
+    ]
+    assert claims == [{"claimName": "own-data"}]
+    assert ("PersistentVolumeClaim", "tasks-master") not in rendered
+
+
+def test_a_release_called_otherwise_does_not_meet_another() -> None:
+    """Two releases in one namespace have no object in common."""
+    assert not set(render(release="distq")) & set(render(release="reports"))
+    assert ("StatefulSet", "reports-distq-master") in render(release="reports")
+
+
+def test_the_dashboards_are_composes() -> None:
+    """The ConfigMap holds the very files that Compose mounts."""
+    rendered = render({"dashboards": {"enabled": True}})
+    config = rendered["ConfigMap", "distq-dashboards"]
+    files = {f"distq-{path.name}": path for path in (CHART / "files" / "dashboards").glob("*.json")}
+    assert {name: json.loads(text) for name, text in config["data"].items()} == {
+        name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items()
+    }
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "sentence"),
+    [
+        ("workerPool.x=1", "Additional property workerPool is not allowed"),
+        ("master.replicas=2", "Additional property replicas is not allowed"),
+        ("workerPools.GPU.replicas=1", "Additional property GPU is not allowed"),
+        ("workerPools.default.replica=1", "Additional property replica is not allowed"),
+        ("workerDefaults.replicas=two", "Invalid type"),
+        ("workerDefaults.drainSeconds=-1", "greater than or equal to 0"),
+        ("master.service.type=Ingress", "must be one of the following"),
+        ("master.storage.size=lots", "Does not match pattern"),
+    ],
+)
+def test_a_slip_of_the_pen_is_an_error(mistake: str, sentence: str) -> None:
+    """The schema knows every value; what it does not know is refused by name."""
+    assert sentence in fails("helm", "template", "distq", CHART, "--set", mistake)
+
+
+def test_the_schema_knows_every_value_that_there_is() -> None:
+    """values.yaml and values.schema.json name the same values, down to the leaves."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+
+    def walk(value: Any, node: dict[str, Any], path: str) -> None:
+        node = schema["definitions"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+        if isinstance(value, dict) and "properties" in node:
+            assert node["additionalProperties"] is False, path
+            assert set(node["properties"]) - {"global", "limits", "claims"} == set(value) | (
+                {"requests"} & set(node["properties"])
+            ), path
+            for key, inner in value.items():
+                walk(inner, node["properties"][key], f"{path}.{key}")
+
+    walk(values, schema, "values")

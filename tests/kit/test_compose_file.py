@@ -1,0 +1,122 @@
+"""compose.yaml as text: what holds before anything runs."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.kit.shell import CHART, ROOT, VERSION, compose
+
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+each_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def seconds(text: str) -> int:
+    """A duration in whole seconds, as compose.yaml writes them."""
+    return int(text.removesuffix("s"))
+
+
+@each_service
+def test_a_service_has_no_right_that_it_does_not_need(name: str) -> None:
+    """Read-only root, no capability, no way to gain one; what is written goes to a tmpfs or a volume."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert any(line.startswith("/tmp") for line in service["tmpfs"])
+
+
+@each_service
+def test_every_port_is_on_the_loopback_alone(name: str) -> None:
+    """A laptop in a café offers nothing to the café."""
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+@each_service
+def test_every_image_is_pinned(name: str) -> None:
+    """The same file gives the same programs next year."""
+    _, _, tag = SERVICES[name]["image"].partition(":")
+    assert re.fullmatch(r"v?\d+\.\d+\.\d+", tag)
+
+
+@each_service
+def test_a_service_waits_until_what_it_needs_is_healthy(name: str) -> None:
+    """Order by health, not by hope; the demo's client alone is content with workers that have started."""
+    for needed, how in SERVICES[name].get("depends_on", {}).items():
+        assert how["condition"] == ("service_started" if (name, needed) == ("client", "worker") else "service_healthy")
+
+
+@pytest.mark.parametrize("name", ["master", "worker"])
+def test_docker_waits_longer_than_the_drain(name: str) -> None:
+    """A task that may end or go back in peace is never killed by Docker in between."""
+    service = SERVICES[name]
+    assert seconds(service["stop_grace_period"]) > seconds(service["environment"]["DISTQ_DRAIN_S"])
+
+
+def test_there_are_two_workers_by_default() -> None:
+    """One worker would not show that work is shared."""
+    assert SERVICES["worker"]["deploy"]["replicas"] == 2
+
+
+def test_only_the_master_makes_a_key_and_only_here() -> None:
+    """No image carries the setting, so a master that was meant to be given a key never makes up its own."""
+    makers = [name for name, service in SERVICES.items() if "DISTQ_AUTHKEY_CREATE" in service.get("environment", {})]
+    assert makers == ["master"]
+    assert "AUTHKEY_CREATE" not in (ROOT / "images" / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_only_distqs_containers_mount_the_key() -> None:
+    """Prometheus and Grafana never see it, and only the master may write there."""
+    mounts = {
+        name: [line for line in service.get("volumes", []) if "AUTHKEY" in line] for name, service in SERVICES.items()
+    }
+    assert {name for name, lines in mounts.items() if lines} == {"master", "worker", "client"}
+    assert all(lines[0].endswith(":ro") for name, lines in mounts.items() if lines and name != "master")
+
+
+def test_grafana_lets_everybody_look_and_nobody_log_in() -> None:
+    """Anonymous viewing, and no admin whose default password could be tried."""
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert not [name for name in environment if "PASSWORD" in name]
+
+
+def test_grafana_finds_what_is_mounted() -> None:
+    """Datasource, dashboard folder and home dashboard are named as the volumes put them."""
+    grafana = SERVICES["grafana"]
+    mounted = dict(line.split(":")[:2] for line in grafana["volumes"])
+    inside = {path: ROOT / source for source, path in mounted.items() if source.startswith("./")}
+    provisioning = inside["/etc/grafana/provisioning"]
+    provider = yaml.safe_load((provisioning / "dashboards" / "distq.yaml").read_text(encoding="utf-8"))["providers"][0]
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert provider["options"]["path"] in inside
+    assert str(home.parent) in inside
+    assert (inside[str(home.parent)] / home.name).is_file()
+    source = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text(encoding="utf-8"))
+    assert source["datasources"][0]["url"] == "http://prometheus:9090"
+
+
+def test_one_version_is_written_everywhere() -> None:
+    """Package, images, compose.yaml, chart and the example of one's own image agree."""
+    places = {
+        "src/distq/_version.py": '__version__ = "{}"',
+        "images/Dockerfile": "ARG VERSION={}",
+        "helm/Chart.yaml": "appVersion: {}",
+        "examples/own-tasks/Dockerfile": "FROM distq-worker:{}",
+    }
+    for path, line in places.items():
+        assert line.format(VERSION) in (ROOT / path).read_text(encoding="utf-8").splitlines(), path
+    ours = {service["image"] for service in SERVICES.values() if service["image"].startswith("distq-")}
+    assert ours == {f"distq-master:{VERSION}", f"distq-worker:{VERSION}"}
+    assert CHART.is_dir()
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("extra", [None, "mounted", "image"])
+def test_compose_has_nothing_to_complain_of(extra: str | None) -> None:
+    """`docker compose config -q` is silent, with the examples' files too."""
+    files = ["-f", "compose.yaml", *(["-f", f"examples/own-tasks/{extra}.yaml"] if extra else [])]
+    assert compose(*files, "config", "--quiet") == ""

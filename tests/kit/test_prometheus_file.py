@@ -1,0 +1,25 @@
+"""The scrape configuration that Compose mounts."""
+
+import pytest
+import yaml
+from tests.kit.shell import ROOT, run
+
+FILE = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+DISCOVERY_S = 15
+
+
+@pytest.mark.promtool
+def test_promtool_has_nothing_to_complain_of() -> None:
+    """Every key is one that Prometheus knows."""
+    assert "SUCCESS" in run("promtool", "check", "config", FILE)
+
+
+def test_replicas_are_found_by_dns_in_time() -> None:
+    """`--scale worker=5` is seen within fifteen seconds: the refresh and one scrape take less."""
+    config = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
+    assert jobs["distq-worker"]["names"] == ["worker"]
+    scrape_s = int(config["global"]["scrape_interval"].removesuffix("s"))
+    for job in jobs.values():
+        assert (job["type"], job["port"]) == ("A", 9001)
+        assert int(job["refresh_interval"].removesuffix("s")) + scrape_s < DISCOVERY_S
