@@ -1,5 +1,6 @@
 """An executor at distq's own master: one `exchange` settles what was run and leases what comes next."""
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, cast
@@ -20,8 +21,9 @@ WAIT_S: Final = 10.0
 """How long the master may keep an exchange for which there is no task."""
 ANSWER_S: Final = 20.0
 """How much longer its answer may take, before the connection counts as lost."""
-LAST_ANSWER_S: Final = 1.0
-"""The same once this executor was told to end."""
+SETTLED_S: Final = 0.25
+"""What was sent so long ago is taken as settled when this executor is to end: the master settles first and waits
+for tasks then. Were it not so, the lease would end and the task run again; nothing is lost."""
 FLUSH_S: Final = 0.05
 """Results of a batch do not wait longer than this for the batch to end."""
 FLUSH_BYTES: Final = 4 << 20
@@ -61,11 +63,13 @@ class Broker:
         self._pending: deque[Leased] = deque()
         self._envelopes: Sequence[Envelope] = ()
         self._refusals = 0
+        self._asked_at = math.inf
+        self._likely_settled = 0
 
     @property
     def owes(self) -> bool:
-        """Whether there is something to settle."""
-        return bool(self._settled)
+        """Whether there is something to settle of which the master has probably not heard."""
+        return len(self._settled) > self._likely_settled
 
     @property
     def holds(self) -> list[tuple[int, int]]:
@@ -79,6 +83,9 @@ class Broker:
 
     def parted(self) -> None:
         """The connection is gone: what has not begun goes back, because others may be connected."""
+        if self._clock() - self._asked_at >= SETTLED_S:
+            self._likely_settled = len(self._settled)
+        self._asked_at = math.inf
         self._release()
 
     def _exchange(self, connection: Connection) -> bool:
@@ -86,15 +93,23 @@ class Broker:
         if self._quit.asked:
             self._settle(connection)
             return False
+        self._asked_at = self._clock()
         connection.ask("broker", "exchange", (self._settled, self._pace.want, WAIT_S), timeout_s=ANSWER_S)
         in_time = connection.wait((self._quit, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
-        if not in_time and self._quit.asked and not self._settled:
+        if not in_time and self._quit.asked and not self._answers_soon(connection):
+            self._settled = []
             return False  # whatever is on its way to us goes back when the supervisor reports our end
-        self._answer(connection, LAST_ANSWER_S if self._quit.asked or not in_time else ANSWER_S)
+        self._answer(connection, ANSWER_S if in_time or self._quit.asked else 0.0)
         return True
+
+    def _answers_soon(self, connection: Connection) -> bool:
+        """Whether there is something to wait for, and it comes before what we sent can be taken as settled."""
+        left_s = self._asked_at + SETTLED_S - self._clock()
+        return bool(self._settled) and left_s > 0 and connection.wait((self._lifeline_fd,), timeout_s=left_s)
 
     def _settle(self, connection: Connection) -> None:
         if self._settled:
+            self._asked_at = self._clock()
             connection.ask("broker", "exchange", (self._settled, 0, 0.0), timeout_s=ANSWER_S)
             self._answer(connection, ANSWER_S)
 
@@ -104,7 +119,7 @@ class Broker:
         except RemoteRefusal as error:
             self._refused(error)
             raise
-        self._refusals = 0
+        self._refusals = self._likely_settled = 0
         self._settled = []
         self._settled_bytes = 0
         envelopes, leased = cast("tuple[Sequence[Envelope], Sequence[Leased]]", reply)
