@@ -123,7 +123,8 @@ async def open_channel(addresses: Sequence[Address], authkey: bytes, frame_bytes
         except TimeoutError:
             failures.append(f"The master at {address} cannot be reached: no answer came in time.")
         except OSError as error:
-            why = error.strerror or str(error)
+            # asyncio's own text says again whom it called, but not why it failed.
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
             failures.append(f"The master at {address} cannot be reached: {why}.")
         except AuthenticationFailed as error:
             raise AuthenticationFailed(f"The master at {address} does not let us in: {error}") from None

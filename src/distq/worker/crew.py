@@ -34,8 +34,8 @@ class Chief(Protocol):
     def ended(self, number: int, end: Cause, running: tuple[int, int] | None) -> None:
         """An executor has ended; `running` is the task to be blamed for it, if any."""
 
-    def unable(self, reason: str) -> None:
-        """An executor cannot work at all; `reason` is a sentence."""
+    def unable(self, reason: str) -> bool:
+        """An executor cannot work at all, `reason` is a sentence; True if the chief says so itself."""
 
 
 class Crew:
@@ -178,8 +178,8 @@ class Crew:
                 log.debug("executor_started", pid=child.pid)
                 self._chief.changed()
             case Unable(reason):
-                self._complain(reason)
-                self._chief.unable(reason)
+                if not self._chief.unable(reason):
+                    self._complain(reason)
             case Joined(stock):
                 log.debug("executor_joined", pid=child.pid, stock=stock)
             case Parted(reason):

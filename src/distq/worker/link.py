@@ -61,6 +61,7 @@ class Link:
         self._log = log
         self._clock = clock
         self._let_in = False
+        self._stock = False
         self._logged_at = -ABSENT_LOG_S
         self._exited: list[Mapping[str, object]] = []
         self._wake = asyncio.Event()
@@ -69,6 +70,8 @@ class Link:
 
     def exited(self, end: Mapping[str, object]) -> None:
         """Tell the master at once, or as soon as it is there, how an executor has ended."""
+        if self._stock:
+            return  # nobody there would understand
         self._exited.append(end)
         self._told.clear()
         self._wake.set()
@@ -153,6 +156,7 @@ class Link:
         if not self.connected:
             self._log.info("master_connected", address=str(channel.address), stock=stock)
         self.connected = self._let_in = True
+        self._stock = stock
         self._logged_at = -ABSENT_LOG_S
         self._reconnect.worked()
         if stock:

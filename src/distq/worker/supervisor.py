@@ -58,10 +58,11 @@ class Supervisor:
         """An executor has ended."""
         self.link.exited({"index": number, "cause": end.text, "kind": end.kind, "running": running})
 
-    def unable(self, reason: str) -> None:
+    def unable(self, reason: str) -> bool:
         """An executor cannot work; at the very start that is a mistake of whoever started the worker."""
         if not self._was_up:
             self._fail(HandlerUnusable(reason))
+        return not self._was_up
 
     def report(self) -> Mapping[str, object]:
         """What a heartbeat says, but for the ends of executors."""
