@@ -1,1 +1,1 @@
-"""TBD."""
+"""The client: submits functions, gives futures, collects results."""

@@ -1,0 +1,166 @@
+"""The future of one task: `concurrent.futures.Future`, made cheap.
+
+A stock future makes a condition, and with it a lock and a deque, for a wait that mostly never comes: 1.6 kB
+and 3 µs. Here the condition, the list of waiters and the list of callbacks come into being when somebody asks
+for them, and a thousand results are set under one lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from typing import Any, Protocol, TypeVar
+
+from distq.core.task import CANCELLED as TASK_CANCELLED
+from distq.core.task import DEAD, EXPIRED, SUCCEEDED, text_of
+from distq.tasks.failure import TaskCancelled, TaskExpired, exception_of
+from distq.tasks.payload import unpack_result
+
+R = TypeVar("R")
+
+_lock = threading.Lock()
+"""Guards the coming into being of every future's condition against its result being set meanwhile."""
+
+
+class Withdrawing(Protocol):
+    """What a client has not sent yet."""
+
+    def withdraw(self, future: TaskFuture[Any], /) -> bool:
+        """Take a task back out; False if it was sent already."""
+        ...
+
+
+class TaskFuture(Future[R]):
+    """A `concurrent.futures.Future` of a task. Its result is unpickled when it is asked for."""
+
+    _outbox: Withdrawing | None = None
+    """Where the task is until it is sent."""
+    key: int | None = None
+    """The task's key, None until the master has accepted it."""
+    _body: bytes | None = None
+    _own_condition: threading.Condition | None = None
+    _own_waiters: list[Any] | None = None
+    _own_callbacks: list[Callable[[Future[R]], object]] | None = None
+
+    def __init__(self) -> None:
+        # Not Future.__init__: it makes what this class makes when it is needed.
+        self._state = PENDING
+        self._result: R | None = None
+        self._exception: BaseException | None = None
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override] # made when it is asked for
+        condition = self._own_condition
+        if condition is None:
+            with _lock:
+                condition = self._own_condition
+                if condition is None:
+                    condition = self._own_condition = threading.Condition()
+        return condition
+
+    @property
+    def _waiters(self) -> list[Any]:
+        if self._own_waiters is None:
+            self._own_waiters = []
+        return self._own_waiters
+
+    @_waiters.setter
+    def _waiters(self, waiters: list[Any]) -> None:
+        self._own_waiters = waiters
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[Future[R]], object]]:
+        if self._own_callbacks is None:
+            self._own_callbacks = []
+        return self._own_callbacks
+
+    @property
+    def task_id(self) -> str | None:
+        """The task's id, None until the master has accepted it."""
+        return None if self.key is None else text_of(self.key)
+
+    def cancel(self) -> bool:
+        """Cancel the task if it has not been sent yet; never blocks."""
+        if self._state == PENDING and (self._outbox is None or not self._outbox.withdraw(self)):
+            return False
+        return super().cancel()
+
+    def result(self, timeout: float | None = None) -> R:
+        """Return what the task returned, or raise what it raised.
+
+        Raises:
+            TimeoutError: it has not ended within `timeout` seconds.
+            TaskFailed: it failed, and its exception cannot be rebuilt here.
+            TaskLost: the master has forgotten it.
+        """
+        if self._state != FINISHED:
+            if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
+                raise CancelledError
+            super().result(timeout)
+        if self._exception is not None:
+            # As in the standard library: the traceback must not keep this frame, and with it the future, alive.
+            try:
+                raise self._exception
+            finally:
+                del self
+        body = self._body
+        if body is not None:
+            self._result = unpack_result(body)
+            self._body = None
+        return self._result  # type: ignore[return-value] # finished without an exception: it is an R
+
+    def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
+        """Set the outcome that the master tells."""
+        if state == SUCCEEDED:
+            self._body = body
+            error = None
+        else:
+            error = _error_of(state, body, causes)
+        self._finish(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Set an outcome that the client found: the task is lost, or was refused."""
+        self._finish(error)
+
+    def _finish(self, error: BaseException | None) -> None:
+        with _lock:
+            condition = self._own_condition
+            if condition is None:
+                self._exception = error
+                self._state = FINISHED
+        if condition is not None:
+            with condition:
+                self._exception = error
+                self._state = FINISHED
+                for waiter in self._waiters:
+                    (waiter.add_exception if error is not None else waiter.add_result)(self)
+                condition.notify_all()
+        if self._own_callbacks:
+            self._invoke_callbacks()  # type: ignore[attr-defined] # the base class's own
+
+
+def settle_all(rows: Iterable[tuple[TaskFuture[Any], int, bytes | None, list[str] | None]]) -> None:
+    """Set many outcomes; those that nobody waits for yet are set under one lock."""
+    awaited = []
+    with _lock:
+        for row in rows:
+            future, state, body, _ = row
+            if state == SUCCEEDED and future._own_condition is None:  # noqa: SLF001 - one module, one noun
+                future._body = body  # noqa: SLF001
+                future._state = FINISHED  # noqa: SLF001
+            else:
+                awaited.append(row)
+    for future, state, body, causes in awaited:
+        future.settle(state, body, causes)
+
+
+def _error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseException:
+    if state == DEAD:
+        return exception_of(body, causes)
+    if state == TASK_CANCELLED:
+        return TaskCancelled("the task was cancelled.")
+    if state == EXPIRED:
+        return TaskExpired("the task expired before it could run.")
+    raise AssertionError(state)

@@ -1,0 +1,147 @@
+"""An exception on its way from an executor to whoever waits for the task."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from typing import Any, Final, NamedTuple
+
+from distq.core.errors import DistqError
+
+TEXT_CHARS_MAX: Final = 2_000
+TRACEBACK_CHARS_MAX: Final = 60_000
+PICKLED_BYTES_MAX: Final = 64_000
+
+
+class TaskError(DistqError):
+    """The root of what a future raises on behalf of its task."""
+
+    code = "TASK"
+
+
+class TaskFailed(TaskError):
+    """The task failed, with an exception that this program cannot rebuild, or without one."""
+
+    code = "TASK_FAILED"
+
+    def __init__(self, kind: str, text: str, remote_traceback: str = "") -> None:
+        super().__init__(f"{kind}: {text}" if text else kind)
+        self.kind = kind
+        """The exception's type, as `module:qualname`, or a word such as `lost`."""
+        self.text = text
+        self.remote_traceback = remote_traceback
+        """The traceback in the executor, as text; '' if there was none."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by its three parts."""
+        return TaskFailed, (self.kind, self.text, self.remote_traceback)
+
+
+class TaskLost(TaskError):
+    """The master that had accepted the task has ended and forgotten it, so nobody knows its outcome."""
+
+    code = "TASK_LOST"
+    hint = "Use a durable store (DISTQ_STORE) to keep tasks over restarts, or submit it again."
+
+
+class TaskCancelled(TaskError):
+    """The task was cancelled before it ended."""
+
+    code = "TASK_CANCELLED"
+
+
+class TaskExpired(TaskError):
+    """The task's time was over before it could run."""
+
+    code = "TASK_EXPIRED"
+
+
+class RemoteTraceback(Exception):
+    """Carries the executor's traceback as the cause of a task's exception."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"
+
+
+class Failure(NamedTuple):
+    """What an executor tells of an exception."""
+
+    kind: str
+    text: str
+    remote_traceback: str
+    pickled: bytes | None
+    """The exception itself; None if it cannot be pickled and rebuilt."""
+
+
+def pack_failure(error: BaseException) -> bytes:
+    """The bytes of an exception, with its traceback as text."""
+    kind = f"{type(error).__module__}:{type(error).__qualname__}"
+    return pickle.dumps(
+        tuple(
+            Failure(kind, _text_of(error)[:TEXT_CHARS_MAX], _lines_of(error)[-TRACEBACK_CHARS_MAX:], _pickled(error))
+        ),
+        5,
+    )
+
+
+def unpack_failure(body: bytes) -> Failure:
+    """Read `pack_failure`'s bytes; anything else becomes a failure that says so."""
+    try:
+        kind, text, lines, *rest = pickle.loads(body)
+        return Failure(kind, text, lines, rest[0] if rest else None)
+    except Exception as error:  # noqa: BLE001 - bytes of another version or program
+        return Failure("unreadable", f"the failure cannot be read here: {error}", "", None)
+
+
+def exception_of(body: bytes | None, causes: list[str] | None) -> BaseException:
+    """The exception that a dead task's future raises: the task's own where it can be rebuilt, else TaskFailed."""
+    if not body:
+        return TaskFailed("lost", "; ".join(causes or ()) or "the task was given up")
+    failure = unpack_failure(body)
+    error: BaseException | None = None
+    if failure.pickled is not None:
+        try:
+            loaded = pickle.loads(failure.pickled)
+            error = loaded if isinstance(loaded, BaseException) else None
+        except Exception:  # noqa: BLE001 - its class is not to be had here: TaskFailed says all that is known
+            error = None
+    if error is None:
+        error = TaskFailed(failure.kind, failure.text, failure.remote_traceback)
+    error.__cause__ = RemoteTraceback(failure.remote_traceback) if failure.remote_traceback else None
+    return error
+
+
+def cause_of(error: BaseException) -> str:
+    """An exception as a phrase for a task's history."""
+    text = " ".join(_text_of(error).split())[:160]
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    try:
+        pickled = pickle.dumps(error, 5)
+        # Many exceptions pickle and then cannot be rebuilt (a constructor with other arguments): look now.
+        if len(pickled) <= PICKLED_BYTES_MAX and isinstance(pickle.loads(pickled), BaseException):
+            return pickled
+    except Exception:  # noqa: BLE001 - the user's class, the user's __reduce__
+        return None
+    return None
+
+
+def _lines_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - an exception whose own __str__ raises
+        return "".join(traceback.format_tb(error.__traceback__))
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - its __str__ is the user's code
+        return "(its text cannot be had)"

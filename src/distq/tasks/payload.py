@@ -1,0 +1,50 @@
+"""A task's arguments and results as bytes.
+
+The arguments of one call are the pickle of `(args, kwargs)`; those of a chunk of calls (from `map`) the pickle of
+`(rows,)`, where each row is one call's args. JSON is the safe form for clients that are not trusted: the
+object `{"args": [...], "kwargs": {...}}`; its result is JSON too. A pickle (protocol 2 and up) begins with
+0x80, which no JSON text does.
+"""
+
+import json
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+PROTOCOL: Final = 5
+_PICKLE: Final = 0x80
+
+pack_call = pickle.dumps
+"""`pack_call((args, kwargs), PROTOCOL)`: named, so that the client's hot path pays no wrapper."""
+
+
+def pack_chunk(rows: Sequence[Iterable[Any]]) -> bytes:
+    """The payload that calls the function once for each row of arguments."""
+    return pickle.dumps(([tuple(row) for row in rows],), PROTOCOL)
+
+
+def pack_json(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """The payload of one call in JSON; raises TypeError for what JSON has no form for."""
+    return json.dumps({"args": list(args), "kwargs": dict(kwargs)}, separators=(",", ":")).encode()
+
+
+def is_json(payload: bytes) -> bool:
+    """Whether a payload or result is in the safe form."""
+    return payload[:1] != b"\x80"
+
+
+def run_payload(function: Callable[..., Any], payload: bytes) -> bytes:
+    """Call `function` as the payload says and return its result's bytes; raises what the function raises."""
+    if payload[0] == _PICKLE:
+        call = pickle.loads(payload)
+        if len(call) == 1:
+            return pickle.dumps([function(*row) for row in call[0]], PROTOCOL)
+        args, kwargs = call
+        return pickle.dumps(function(*args, **kwargs), PROTOCOL)
+    call = json.loads(payload)
+    return json.dumps(function(*call["args"], **call["kwargs"])).encode()
+
+
+def unpack_result(body: bytes) -> Any:
+    """The value in a result's bytes."""
+    return json.loads(body) if is_json(body) else pickle.loads(body)
