@@ -1,0 +1,61 @@
+"""A ledger and tasks for tests, with defaults where a test does not care."""
+
+from distq.core import moves
+from distq.core.ledger import Ledger
+from distq.core.names import Rules
+from distq.core.queue import Queue
+from distq.core.retry import Backoff
+from distq.core.task import DEAD, DELAYED, LEASED, SUCCEEDED, TASK, Envelope, Holder, Task
+
+FIRST_KEY = 1 << 40
+RULES = Rules(backoff=Backoff(1.0, 8.0))
+PATHS: dict[int, tuple[int, ...]] = {
+    0: (),
+    DELAYED: (moves.LEASE, moves.RETRY),
+    LEASED: (moves.LEASE,),
+    SUCCEEDED: (moves.SUCCEED,),
+    DEAD: (moves.LEASE, moves.BURY),
+    5: (moves.CANCEL,),
+    6: (moves.EXPIRE,),
+    7: (moves.CANCEL, moves.DROP),
+}
+"""The events that take a new task to each state."""
+
+
+def ledger(rules: Rules = RULES) -> Ledger:
+    """An empty ledger whose jitter is always in the middle."""
+    return Ledger(rules, lambda: 0.5, FIRST_KEY)
+
+
+def envelope(books: Ledger, queue: str = "q", name: str = "f", kind: str = TASK, priority: int = 5) -> Envelope:
+    """An envelope of the ledger with the rules' defaults."""
+    return books.names.envelope(queue, name, kind, priority=priority)
+
+
+def submitted(books: Ledger, count: int = 1, now: float = 0.0, *, kind: str = TASK, name: str = "f") -> list[int]:
+    """Keys of new tasks on queue "q" that are ready."""
+    first = books.submit(envelope(books, kind=kind, name=name), [b"x"] * count, None, now)
+    books.apply(now)
+    return list(range(first, first + count))
+
+
+def leased(books: Ledger, holder: Holder, want: int = 1, now: float = 0.0) -> list[int]:
+    """Keys of the tasks that `holder` gets from queue "q", whatever their names."""
+    queue = books.names.queue("q")
+    return [task.id for task in books.lease(holder, (queue,), lambda name: True, want, now)]
+
+
+def task_in(state: int) -> Task:
+    """A task of its own queue that went to `state` by legal moves."""
+    books = ledger()
+    task = Task(FIRST_KEY, envelope(books), b"x", None, 0.0)
+    task.envelope.queue.counts[0] = 1
+    for event in PATHS[state]:
+        moves.move(task, event)
+    assert task.state == state
+    return task
+
+
+def order(queue: Queue, want: int = 100) -> list[int]:
+    """The keys that the queue gives out, in order."""
+    return [task.id for task in queue.take(lambda name: True, want)]

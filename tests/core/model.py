@@ -1,0 +1,263 @@
+"""The law again, naively: dicts and scans, written apart from the ledger, so that the two can disagree."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+LIVE = ("ready", "delayed", "leased")
+ENDED = ("succeeded", "dead")
+OUTCOMES = ("success", "failure", "release", "failure", "release", "failure")
+"""What a late answer is counted as, by its code on the wire: success, failure, released, fatal, unknown, timeout."""
+BASE_S, MAX_S = 1.0, 3.0
+"""The backoff the model expects; every number here is a sum of powers of two, so that floats are exact."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the tasks of one submit share."""
+
+    queue: str
+    name: str
+    kind: str
+    priority: int
+    retries: int
+    max_deliveries: int
+    ttl_s: float
+
+
+@dataclass
+class ModelTask:
+    """One task as the model sees it; `disturbed` once it has been leased."""
+
+    key: int
+    options: Options
+    body: bytes | None
+    owner: int | None
+    submitted_at: float
+    state: str = "ready"
+    delivery: int = 0
+    failures: int = 0
+    lost: int = 0
+    holder: int | None = None
+    due_at: float = 0.0
+    ended_at: float = 0.0
+    disturbed: bool = False
+    causes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What was decided for one task and has not happened yet."""
+
+    event: str
+    body: bytes | None = None
+    cause: str = ""
+    reason: str = ""
+
+
+class Model:
+    """All tasks that were ever accepted, what is decided, and what has been counted."""
+
+    def __init__(self, capacity: int, jitter: float) -> None:
+        self.capacity = capacity
+        self.jitter = jitter
+        self.tasks: dict[int, ModelTask] = {}
+        self.new: dict[int, ModelTask] = {}
+        self.gone: dict[int, str] = {}
+        """Tasks that were dropped, and how each had ended."""
+        self.pending: dict[int, Pending] = {}
+        self.heard: dict[int, list[int]] = {}
+        """By owner, the tasks of whose end it was told, in order."""
+        self.counted: Counter[tuple[str, str, str]] = Counter()
+        self.leases: Counter[tuple[str, str]] = Counter()
+        self.unknown = 0
+        self.noted: list[tuple[str, int]] = []
+
+    def count(self, task: ModelTask, what: str) -> None:
+        """Count something for the task's queue and name."""
+        self.counted[task.options.queue, task.options.name, what] += 1
+
+    def room(self, queue: str) -> int:
+        """How many more tasks a queue takes."""
+        everything = [*self.tasks.values(), *self.new.values()]
+        taken = [task for task in everything if task.options.queue == queue and task.state in (*LIVE, "dead")]
+        return self.capacity - len(taken)
+
+    # -- decide --------------------------------------------------------------------------------
+
+    def submit(self, first: int, options: Options, bodies: Sequence[bytes], owner: int | None, now: float) -> None:
+        """Accept tasks under the keys that follow `first`."""
+        for key, body in enumerate(bodies, first):
+            assert key not in self.tasks | self.new, "a key was given twice"
+            assert key not in self.gone, "a key was given twice"
+            self.new[key] = ModelTask(key, options, body, owner, now)
+
+    def settle(self, key: int, delivery: int, outcome: int, body: bytes, cause: str) -> bool:
+        """Decide about the answer to a lease; False if the task already changes."""
+        task = self.tasks.get(key)
+        if task is None:
+            self.unknown += 1
+            return True
+        if key in self.pending:
+            return False
+        if task.state != "leased" or task.delivery != delivery:
+            self.count(task, "late " + OUTCOMES[outcome])
+            if outcome != 0 or task.state in ENDED:
+                return True
+        if outcome == 0:
+            self.pending[key] = Pending("succeed", body)
+        elif outcome in (2, 4):
+            self.pending[key] = Pending("return")
+        else:
+            reason = "timeout" if outcome == 5 else "failure"
+            self.pending[key] = Pending("bury" if outcome == 3 else "fail", body, cause, reason)
+        return True
+
+    def lose(self, holder: int, reason: str, cause: str, running: int | None) -> bool:
+        """Decide about everything a dead holder held."""
+        held = [key for key, task in self.tasks.items() if task.holder == holder]
+        conflicts = [key for key in held if key in self.pending]
+        for key in held:
+            if key not in conflicts:
+                guilty = running is None or running == key
+                self.pending[key] = Pending("lose", cause=cause, reason=reason) if guilty else Pending("return")
+        return not conflicts
+
+    def sweep(self, now: float) -> None:
+        """Decide about everything that is due."""
+        for key, task in self.tasks.items():
+            if key in self.pending:
+                continue
+            if task.state == "delayed" and task.due_at <= now:
+                self.pending[key] = Pending("due")
+            elif task.state == "succeeded" and task.ended_at + task.options.ttl_s <= now:
+                self.pending[key] = Pending("drop")
+
+    def next_deadlines(self) -> list[float]:
+        """Every moment at which a sweep would find something."""
+        delayed = [task.due_at for task in self.tasks.values() if task.state == "delayed"]
+        ended = [task.ended_at + task.options.ttl_s for task in self.tasks.values() if task.state == "succeeded"]
+        return delayed + ended
+
+    def forget(self) -> None:
+        """Nothing was decided."""
+        self.pending.clear()
+        self.new.clear()
+
+    # -- apply ---------------------------------------------------------------------------------
+
+    def apply(self, now: float) -> None:
+        """Let it happen."""
+        for task in self.new.values():
+            self.tasks[task.key] = task
+            self.count(task, "submitted")
+        self.new.clear()
+        for key, pending in self.pending.items():
+            self._happen(self.tasks[key], pending, now)
+        self.pending.clear()
+
+    def _happen(self, task: ModelTask, pending: Pending, now: float) -> None:
+        task.holder = None
+        if pending.event == "succeed":
+            task.body = pending.body
+            self.count(task, "attempts success")
+            self._end(task, "succeeded", now)
+        elif pending.event == "drop":
+            self.gone[task.key] = task.state
+            del self.tasks[task.key]
+        elif pending.event in ("fail", "bury"):
+            self._fail(task, pending, now)
+        elif pending.event == "lose":
+            self._lose(task, pending, now)
+        else:
+            if pending.event == "return":
+                self.count(task, "attempts returned")
+            task.state = "ready"
+
+    def _fail(self, task: ModelTask, pending: Pending, now: float) -> None:
+        task.failures += 1
+        task.causes.append(pending.cause)
+        self.count(task, "attempts " + pending.reason)
+        if task.failures > task.options.retries or pending.event == "bury":
+            self._bury(task, pending.body or b"", now)
+        else:
+            self.count(task, "retries")
+            task.state = "delayed"
+            task.due_at = now + min(MAX_S, BASE_S * 2 ** (task.failures - 1) * (0.75 + self.jitter / 2))
+
+    def _lose(self, task: ModelTask, pending: Pending, now: float) -> None:
+        task.lost += 1
+        task.causes.append(pending.cause)
+        self.count(task, "attempts lost")
+        self.count(task, "redeliveries " + pending.reason)
+        if task.lost >= task.options.max_deliveries:
+            self._bury(task, b"", now)
+        else:
+            self.noted.append(("task_lost", task.key))
+            task.state = "ready"
+
+    def _bury(self, task: ModelTask, error: bytes, now: float) -> None:
+        self.noted.append(("task_buried", task.key))
+        task.body = len(task.body or b"").to_bytes(8, "big") + (task.body or b"") + error
+        self._end(task, "dead", now)
+
+    def _end(self, task: ModelTask, state: str, now: float) -> None:
+        assert task.state in LIVE, "a task ended twice"
+        task.state = state
+        task.ended_at = now
+        self.count(task, {"succeeded": "completed success", "dead": "completed dead"}[state])
+        if task.owner is not None:
+            self.heard.setdefault(task.owner, []).append(task.key)
+        if state == "succeeded" and task.options.kind == "plain":
+            self.gone[task.key] = state
+            del self.tasks[task.key]
+
+    # -- lease ---------------------------------------------------------------------------------
+
+    def leased(
+        self, holder: int, queues: Sequence[str], wanted: Callable[[str], bool], want: int, got: Sequence[int]
+    ) -> None:
+        """Judge a lease that was given, then write it down: the model allows any order that keeps the promises."""
+        held = [task for task in self.tasks.values() if task.holder == holder]
+        assert len(got) <= want
+        assert len(set(got)) == len(got)
+        if any(self.tasks[key].lost for key in got):
+            assert (len(got), held) == (1, []), "a task that was lost must be leased alone"
+        if any(task.lost for task in held):
+            assert not got, "who runs a task that was lost gets nothing beside it"
+        left = list(got)
+        for queue in queues:
+            while left and self.tasks[left[0]].options.queue == queue:
+                self._judge(self.tasks[left.pop(0)], self._ready(queue, wanted))
+        assert not left, "the queues were not served in the order that was asked for"
+        for key in got:
+            task = self.tasks[key]
+            task.state, task.holder, task.delivery, task.disturbed = "leased", holder, task.delivery + 1, True
+            self.leases[task.options.queue, task.options.name] += 1
+        for queue in queues:
+            self._judge_rest(self._ready(queue, wanted), len(got) == want, [*held, *(self.tasks[key] for key in got)])
+
+    def _ready(self, queue: str, wanted: Callable[[str], bool]) -> list[ModelTask]:
+        tasks = self.tasks.values()
+        return [t for t in tasks if t.state == "ready" and t.options.queue == queue and wanted(t.options.name)]
+
+    def _judge(self, task: ModelTask, ready: list[ModelTask]) -> None:
+        assert task in ready, "only a ready task of a wanted name is leased"
+        best = [other for other in ready if other.options.priority >= task.options.priority and other is not task]
+        assert all(other.options.priority == task.options.priority for other in best), "the higher priority comes first"
+        if not task.disturbed:
+            assert not any(other.key < task.key and not other.disturbed for other in best), "submit order was broken"
+        task.state = "taken"
+
+    def _judge_rest(self, ready: list[ModelTask], enough: bool, held: list[ModelTask]) -> None:
+        if ready and not enough:
+            assert held, "a task that is ready was refused to a free holder"
+            assert any(task.lost for task in [*ready, *held]), "a task that is ready was not given out"
+
+    def reclaim(self, holder: int, key: int, delivery: int) -> bool:
+        """Whether a lease goes on with `holder`."""
+        task = self.tasks.get(key)
+        if task is None or key in self.pending or (task.state, task.delivery) != ("leased", delivery):
+            return False
+        task.holder = holder
+        return True

@@ -1,0 +1,79 @@
+"""Heads: what is packed is read again, within its bound."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from tests.core.build import ledger
+
+from distq.core import head
+from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
+from distq.core.task import PLAIN, STATE_NAMES, TASK
+
+HEAD_BYTES_MAX = 260
+seconds = st.floats(0, 1e11)
+text = st.text(st.characters(codec="utf-8"), max_size=16)
+
+
+@given(
+    numbers=st.tuples(*[st.integers(0, 65535)] * 2, *[seconds] * 3),
+    state=st.sampled_from(range(len(STATE_NAMES))),
+    delivery=st.integers(0, 2**32 - 1),
+    names=st.tuples(text, text, st.sampled_from([PLAIN, TASK])),
+    options=st.tuples(st.integers(0, 9), st.integers(0, 65535), st.integers(1, 2**32 - 1), seconds),
+    time_limit_s=st.none() | st.floats(0.001, 1e9),
+)
+def test_a_head_says_again_what_was_packed(
+    numbers: tuple[int, int, float, float, float],
+    state: int,
+    delivery: int,
+    names: tuple[str, str, str],
+    options: tuple[int, int, int, float],
+    time_limit_s: float | None,
+) -> None:
+    """Every field comes back, names of any characters (NUL too) and times to the last bit."""
+    queue, name, kind = names
+    priority, retries, max_deliveries, ttl_s = options
+    envelope = ledger().names.envelope(
+        queue,
+        name,
+        kind,
+        priority=priority,
+        retries=retries,
+        max_deliveries=max_deliveries,
+        result_ttl_s=ttl_s,
+        time_limit_s=time_limit_s,
+    )
+    packed = head.pack(envelope, state, delivery, *numbers)
+    assert len(packed) <= HEAD_BYTES_MAX
+    expected = (state, delivery, *numbers, kind, queue, name, *options, time_limit_s)
+    assert head.unpack(packed) == head.Head(*expected)
+
+
+def test_the_longest_names_fit_into_a_head() -> None:
+    """The bounds of the names keep a head within 260 bytes, and they count bytes, not characters."""
+    envelope = ledger().names.envelope("é" * (NAME_BYTES_MAX // 2), "n" * TASK_NAME_BYTES_MAX, PLAIN)
+    assert len(head.pack(envelope, 0, 0, 0, 0, 0.0, 0.0, 0.0)) <= HEAD_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    ("queue", "name"), [("é" * 32 + "q", "f"), ("q", "f" * (TASK_NAME_BYTES_MAX + 1)), ("q", "é" * 64 + "f")]
+)
+def test_a_name_that_is_too_long_is_refused_and_leaves_nothing_behind(queue: str, name: str) -> None:
+    """No queue and no counters are made for a name that was refused."""
+    names = ledger().names
+    with pytest.raises(NameTooLong, match="too long"):
+        names.envelope(queue, name, TASK)
+    assert (names.queues, names.tallies) == ({}, {})
+
+
+def test_a_head_of_another_version_is_refused() -> None:
+    """A newer distq's head is not guessed at."""
+    packed = head.pack(ledger().names.envelope("q", "f", TASK), 0, 0, 0, 0, 0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="version 2, this distq reads 1"):
+        head.unpack(b"\2" + packed[1:])
+
+
+@given(arguments=st.binary(max_size=300), error=st.binary(max_size=300))
+def test_a_dead_letter_keeps_its_arguments_and_its_error(arguments: bytes, error: bytes) -> None:
+    """Both come back from one body: the first to be requeued, the second to be read."""
+    assert head.unpack_dead(head.pack_dead(arguments, error)) == (arguments, error)

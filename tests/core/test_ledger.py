@@ -1,0 +1,275 @@
+"""The ledger, case by case: what each answer to a lease makes of a task, and what a refused commit leaves."""
+
+import pytest
+from tests.core.build import envelope, leased, ledger, submitted
+
+from distq.core import head
+from distq.core.errors import PayloadTooLarge, QueueFull
+from distq.core.ledger import CAUSES_KEPT, Ledger
+from distq.core.names import Rules
+from distq.core.task import DEAD, DELAYED, LEASED, PLAIN, READY, SUCCEEDED, Holder, Outcome, Owner
+
+
+def delivered_twice(books: Ledger) -> tuple[int, Holder]:
+    """A task whose first lease was given back and whose second one `Holder` has."""
+    (key,) = submitted(books)
+    holder = Holder("second")
+    leased(books, Holder("first"))
+    books.settle(key, 1, Outcome.RELEASED, None, 0.0)
+    books.apply(1.0)
+    assert leased(books, holder) == [key]
+    return key, holder
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "failures"),
+    [
+        (Outcome.SUCCESS, SUCCEEDED, 0),
+        (Outcome.FAILURE, DELAYED, 1),
+        (Outcome.RELEASED, READY, 0),
+        (Outcome.FATAL, DEAD, 1),
+        (Outcome.UNKNOWN, READY, 0),
+        (Outcome.TIMEOUT, DELAYED, 1),
+    ],
+)
+def test_p2_each_answer_takes_a_leased_task_on(outcome: int, state: int, failures: int) -> None:
+    """And its lease is over: the holder holds nothing."""
+    books, holder = ledger(), Holder("w")
+    (key,) = submitted(books)
+    leased(books, holder)
+    assert books.settle(key, 1, outcome, b"r", 0.1, "ValueError: no")
+    assert (books.tasks[key].state, list(holder.held)) == (LEASED, [key])
+    books.apply(5.0)
+    assert (books.tasks[key].state, books.tasks[key].failures) == (state, failures)
+    assert (holder.held, books.tasks[key].since) == ({}, 5.0)
+
+
+def test_p4_a_late_success_settles_and_takes_the_running_lease_back() -> None:
+    """The work was done: that another has started it again does not matter."""
+    books = ledger()
+    key, second = delivered_twice(books)
+    assert books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.apply(2.0)
+    assert (books.tasks[key].state, books.tasks[key].body, second.held) == (SUCCEEDED, b"r", {})
+    assert books.settle(key, 2, Outcome.SUCCESS, b"again", 0.1)
+    assert not books.changed
+    assert books.tasks[key].body == b"r"
+    assert books.names.tally("q", "f").late == {"success": 2}
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome.FAILURE, Outcome.RELEASED, Outcome.FATAL, Outcome.UNKNOWN, Outcome.TIMEOUT]
+)
+def test_p4_a_late_failure_or_release_changes_nothing_and_is_counted(outcome: int) -> None:
+    """Its lease has ended; whoever has the task now decides."""
+    books = ledger()
+    key, second = delivered_twice(books)
+    assert books.settle(key, 1, outcome, b"e", 0.1)
+    assert not books.changed
+    assert (books.tasks[key].state, list(second.held)) == (LEASED, [key])
+    assert sum(books.names.tally("q", "f").late.values()) == 1
+
+
+def test_p4_a_late_success_overtakes_a_retry_that_waits() -> None:
+    """The delayed task is settled, and its moment passes without effect."""
+    books = ledger()
+    (key,) = submitted(books)
+    leased(books, Holder("w"))
+    books.settle(key, 1, Outcome.FAILURE, b"e", 0.1)
+    books.apply(0.0)
+    books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    assert books.succeeds(key)
+    books.apply(0.5)
+    books.sweep(10.0)
+    assert not books.changed
+    assert books.tasks[key].state == SUCCEEDED
+    assert not books.succeeds(key)
+
+
+def test_p5_a_task_that_kills_its_executor_again_and_again_is_buried_with_the_cause() -> None:
+    """At the fifth loss, with its arguments kept; only the one that was running is blamed."""
+    books, holder = ledger(), Holder("w")
+    key, innocent = submitted(books, 2)
+    leased(books, holder, 2)
+    written = None
+    for loss in range(1, 6):
+        assert books.tasks[key].state == LEASED
+        assert books.lose(holder, "executor", f"killed by SIGKILL ({loss})", running=key)
+        written = books.batch(float(loss))[key]
+        books.apply(float(loss))
+        assert books.tasks[key].lost == loss
+        assert leased(books, holder) == [key if loss < 5 else innocent]
+    task = books.tasks[key]
+    assert (task.state, task.causes) == (DEAD, [f"killed by SIGKILL ({loss})" for loss in range(1, 6)])
+    assert (books.tasks[innocent].lost, books.tasks[innocent].state) == (0, LEASED)
+    assert written is not None
+    assert written[1] == task.body == head.pack_dead(b"x", b"")
+    assert head.unpack(written[0]).state == DEAD
+
+
+def test_only_the_last_causes_are_kept() -> None:
+    """A task's history is bounded."""
+    books, holder = ledger(Rules(retries=20)), Holder("w")
+    (key,) = submitted(books)
+    for attempt in range(CAUSES_KEPT + 3):
+        books.sweep(attempt * 1000.0)
+        books.apply(attempt * 1000.0)
+        leased(books, holder)
+        assert books.settle(key, attempt + 1, Outcome.FAILURE, b"e", 0.1, f"cause {attempt}")
+        books.apply(attempt * 1000.0)
+    assert books.tasks[key].causes == [f"cause {attempt}" for attempt in range(3, CAUSES_KEPT + 3)]
+
+
+def test_p2_what_fails_more_often_than_it_is_retried_is_dead_with_its_error() -> None:
+    """The dead letter has its arguments and the last error."""
+    books, holder = ledger(Rules(retries=1)), Holder("w")
+    (key,) = submitted(books)
+    for attempt in (1, 2):
+        leased(books, holder, now=100.0 * attempt)
+        books.settle(key, attempt, Outcome.FAILURE, b"error %d" % attempt, 0.1, "ValueError: no")
+        books.apply(100.0 * attempt)
+        books.sweep(100.0 * attempt + 2)
+        books.apply(100.0 * attempt + 2)
+    assert books.tasks[key].state == DEAD
+    assert head.unpack_dead(books.tasks[key].body or b"") == (b"x", b"error 2")
+
+
+@pytest.mark.parametrize("settled_at", [0.1, 0.7, 1e9 + 0.1, 1763000000.123])
+def test_p3_a_result_is_kept_until_its_time_is_over_and_goes_at_the_moment_that_was_asked_for(
+    settled_at: float,
+) -> None:
+    """Not before `next_deadline`, and then at once, however the floats round: or the master would spin."""
+    books = ledger(Rules(result_ttl_s=0.2))
+    (key,) = submitted(books)
+    leased(books, Holder("w"))
+    books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.apply(settled_at)
+    at = books.next_deadline()
+    assert at is not None
+    books.sweep(at - 0.01)
+    assert not books.changed
+    books.sweep(at)
+    assert books.batch(at) == {key: None}
+    books.apply(at)
+    assert (books.tasks, books.next_deadline()) == ({}, None)
+
+
+def test_a_sweep_drops_a_bounded_number_and_the_rest_next_time() -> None:
+    """An hour of results that end at once does not stop the master."""
+    books, holder = ledger(), Holder("w")
+    keys = submitted(books, 5)
+    leased(books, holder, 5)
+    for key in keys:
+        books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.apply(0.0)
+    for left in ([2, 3, 4], [4], []):
+        books.sweep(1e6, most=2)
+        books.sweep(1e6, most=2)  # a second look in the same cycle finds the same
+        books.apply(1e6)
+        assert list(books.tasks) == [keys[number] for number in left]
+
+
+def test_p2_a_sweep_that_was_refused_by_the_store_is_made_again() -> None:
+    """A delayed task does not lose its moment, nor a result its end."""
+    books, holder = ledger(), Holder("w")
+    delayed, done = submitted(books, 2)
+    leased(books, holder, 2)
+    books.settle(delayed, 1, Outcome.FAILURE, b"e", 0.1)
+    books.settle(done, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.apply(0.0)
+    for _ in range(2):
+        books.sweep(1e6)
+        assert books.changed
+        books.forget()
+        assert not books.changed
+    books.sweep(1e6)
+    books.apply(1e6)
+    assert books.tasks.keys() == {delayed}
+    assert books.tasks[delayed].state == READY
+
+
+def test_a_sweep_goes_past_a_task_that_already_changes() -> None:
+    """A late success in the same cycle holds up its own task only."""
+    books, holder = ledger(), Holder("w")
+    first, second = submitted(books, 2)
+    leased(books, holder, 2)
+    for key in (first, second):
+        books.settle(key, 1, Outcome.FAILURE, b"e", 0.1)
+    books.apply(0.0)
+    books.settle(first, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.sweep(1e3)
+    books.forget()
+    books.settle(first, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.sweep(1e3)
+    books.apply(1e3)
+    assert [books.tasks[key].state for key in (first, second)] == [SUCCEEDED, READY]
+
+
+def test_one_change_a_task_and_cycle() -> None:
+    """What would change a task twice is put off: the same call succeeds in the next cycle."""
+    books, holder = ledger(), Holder("w")
+    (key,) = submitted(books)
+    leased(books, holder)
+    assert not books.reclaim(holder, key, 2)
+    assert books.lose(holder, "lease", "it fell silent")
+    assert not books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    assert not books.lose(holder, "lease", "it fell silent")
+    assert not books.reclaim(Holder("again"), key, 1), "its lease is being ended"
+    books.apply(1.0)
+    assert books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.apply(1.0)
+    assert books.tasks[key].state == SUCCEEDED
+
+
+def test_an_answer_for_an_unknown_task_is_counted_and_changes_nothing() -> None:
+    """A task that was dropped, or one of another master."""
+    books = ledger()
+    assert books.settle(1, 1, Outcome.SUCCESS, b"r", 0.1)
+    assert (books.unknown_settles, books.changed, books.reclaim(Holder("w"), 1, 1)) == (1, False, False)
+
+
+def test_p7_a_submit_is_taken_whole_or_refused_with_a_sentence() -> None:
+    """What was decided in the same cycle counts, dead letters count, and a refused commit gives the room back."""
+    books = ledger(Rules(capacity=3, payload_bytes_max=4))
+    kind = envelope(books)
+    books.submit(kind, [b"1", b"2"], None, 0.0)
+    with pytest.raises(QueueFull, match="'q' has room for 1 of 2 tasks"):
+        books.submit(kind, [b"3", b"4"], None, 0.0)
+    with pytest.raises(PayloadTooLarge, match="a payload of 5 bytes; the limit is 4"):
+        books.submit(kind, [b"large"], None, 0.0)
+    books.forget()
+    assert kind.queue.room == 3
+    first = books.submit(kind, [b"5", b"6", b"7"], None, 0.0)
+    books.apply(0.0)
+    assert books.tasks.keys() == {first, first + 1, first + 2}
+    leased(books, Holder("w"))
+    books.settle(first, 1, Outcome.FATAL, b"e", 0.1)
+    books.apply(0.0)
+    with pytest.raises(QueueFull, match="room for 0 of 1"):
+        books.submit(kind, [b"8"], None, 0.0)
+    assert kind.tally.rejected == {"full": 2, "payload": 1}
+
+
+def test_p2_an_owner_hears_of_the_end_and_a_plain_task_is_gone_with_it() -> None:
+    """A plain task's result is a task of its own on another queue; nothing of the first is kept."""
+    books, owner = ledger(), Owner()
+    key = books.submit(envelope(books, kind=PLAIN), [b"x"], owner, 0.0)
+    books.apply(0.0)
+    leased(books, Holder("w"))
+    books.settle(key, 1, Outcome.SUCCESS, None, 0.1)
+    assert books.batch(1.0) == {key: None}
+    books.apply(1.0)
+    assert [task.id for task in owner.outbox] == [key]
+    assert (books.heard, books.tasks, books.next_deadline()) == ({owner}, {}, None)
+    assert books.names.queue("q").counts == [0] * 8
+
+
+def test_the_mean_run_time_follows_the_newest_runs_slowly() -> None:
+    """The first run sets it; each later one moves it a twentieth of the way."""
+    books, holder = ledger(), Holder("w")
+    for run_s in (1.0, 3.0):
+        (key,) = submitted(books)
+        leased(books, holder)
+        books.settle(key, 1, Outcome.SUCCESS, b"r", run_s)
+        books.apply(0.0)
+    assert books.names.queue("q").mean_run_s == pytest.approx(1.1)

@@ -1,0 +1,351 @@
+"""The ledger against the model: any order of submits, leases, answers, losses and refused commits."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.core.model import BASE_S, MAX_S, Model, Options
+
+from distq.core import head
+from distq.core.errors import PayloadTooLarge, QueueFull
+from distq.core.ledger import Ledger
+from distq.core.names import Rules
+from distq.core.ports import Keep
+from distq.core.retry import Backoff
+from distq.core.tally import Tally
+from distq.core.task import LEASED, LIVE_STATES, STATE_NAMES, Envelope, Holder, Owner
+
+CAPACITY = 9
+PAYLOAD_BYTES_MAX = 4
+QUEUES = ("a", "b")
+NAMES = ("f", "g")
+HOLDERS = (0, 1, 2)
+
+options = st.builds(
+    Options,
+    queue=st.sampled_from(QUEUES),
+    name=st.sampled_from(NAMES),
+    kind=st.sampled_from(["plain", "task", "task"]),
+    priority=st.sampled_from([0, 5, 5, 5, 9]),
+    retries=st.integers(0, 2),
+    max_deliveries=st.integers(1, 3),
+    ttl_s=st.sampled_from([2.0, 8.0]),
+)
+causes = st.sampled_from(["killed by SIGKILL", "exit code 1"])
+payloads = st.lists(st.sampled_from([b"", b"a", b"bcd", b"efgh"]), min_size=1, max_size=4) | st.sampled_from(
+    [[], [b"a", b"large"]]
+)
+Decision = Callable[[], bool]
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Asks ledger and model the same things and compares them after every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.holders = [Holder(str(number)) for number in HOLDERS]
+        self.owners = [Owner(), Owner()]
+        self.again: list[Decision] = []
+        """Decisions that were refused, because a task changes once a cycle."""
+        self.rejected: Counter[str] = Counter()
+        self.kept: dict[int, tuple[bytes, bytes]] = {}
+        """What a store would hold."""
+        self.recent: list[tuple[int, int]] = []
+        """Leases that were given, newest last: what late answers are made of."""
+
+    @initialize(jitter=st.sampled_from([0.0, 0.5, 0.75]))
+    def begin(self, jitter: float) -> None:
+        """An empty ledger."""
+        rules = Rules(CAPACITY, PAYLOAD_BYTES_MAX, backoff=Backoff(BASE_S, MAX_S))
+        self.ledger = Ledger(rules, lambda: jitter, 1 << 40)
+        self.model = Model(CAPACITY, jitter)
+        for name in QUEUES:
+            self.ledger.names.queue(name)
+
+    def envelope(self, options: Options) -> Envelope:
+        """The ledger's envelope of the model's options."""
+        return self.ledger.names.envelope(
+            options.queue,
+            options.name,
+            options.kind,
+            priority=options.priority,
+            retries=options.retries,
+            max_deliveries=options.max_deliveries,
+            result_ttl_s=options.ttl_s,
+        )
+
+    def decide(self, decision: Decision) -> None:
+        """Decide now; what is refused comes again in the next cycle."""
+        if not decision():
+            self.again.append(decision)
+
+    # -- decide --------------------------------------------------------------------------------
+
+    @rule(options=options, bodies=payloads, owner=st.sampled_from([None, 0, 1]))
+    def submit(self, options: Options, bodies: list[bytes], owner: int | None) -> None:
+        """A batch is taken whole or refused whole."""
+        asked = self.owners[owner] if owner is not None else None
+        room = self.model.room(options.queue)
+        try:
+            first = self.ledger.submit(self.envelope(options), bodies, asked, self.now)
+        except QueueFull:
+            self.rejected["full"] += 1
+            assert len(bodies) > room
+        except PayloadTooLarge:
+            self.rejected["payload"] += 1
+            assert max(map(len, bodies)) > PAYLOAD_BYTES_MAX
+        else:
+            assert len(bodies) <= room
+            assert all(len(body) <= PAYLOAD_BYTES_MAX for body in bodies)
+            self.model.submit(first, options, bodies, owner, self.now)
+
+    @precondition(lambda self: self.recent)
+    @rule(data=st.data(), outcome=st.integers(0, 5), run_s=st.sampled_from([0.0, 0.25, 4.0]), cause=causes)
+    def settle(self, data: st.DataObject, outcome: int, run_s: float, cause: str) -> None:
+        """An answer to any lease ever given, current or not."""
+        key, delivery = data.draw(st.sampled_from(self.recent))
+        body = b"%d" % outcome
+
+        def decision() -> bool:
+            expected = self.model.settle(key, delivery, outcome, body, cause)
+            assert self.ledger.settle(key, delivery, outcome, body, run_s, cause) is expected
+            pending = self.model.pending.get(key)
+            assert self.ledger.succeeds(key) is (pending is not None and pending.event == "succeed")
+            return expected
+
+        self.decide(decision)
+
+    @precondition(lambda self: any(holder.held for holder in self.holders))
+    @rule(data=st.data(), outcome=st.integers(0, 5), cause=causes)
+    def answer(self, data: st.DataObject, outcome: int, cause: str) -> None:
+        """An answer to a lease that is held: what usually happens."""
+        held = [task for holder in self.holders for task in holder.held.values()]
+        task = data.draw(st.sampled_from(held))
+        key, delivery = task.id, task.delivery
+
+        def decision() -> bool:
+            expected = self.model.settle(key, delivery, outcome, b"r", cause)
+            assert self.ledger.settle(key, delivery, outcome, b"r", 0.5, cause) is expected
+            return expected
+
+        self.decide(decision)
+
+    @precondition(lambda self: self.recent)
+    @rule(data=st.data(), outcome=st.integers(1, 5), off=st.sampled_from([-2, -1, 1, 2, 100]))
+    def settle_with_a_wrong_delivery(self, data: st.DataObject, outcome: int, off: int) -> None:
+        """A failure or a release that carries another number than the current one changes nothing."""
+        key, _ = data.draw(st.sampled_from(self.recent))
+        task = self.ledger.tasks.get(key)
+        if task is None or key in self.model.pending:
+            return
+        wrong = task.delivery + off
+        assert self.model.settle(key, wrong, outcome, b"", "")
+        assert key not in self.model.pending
+        assert self.ledger.settle(key, wrong, outcome, b"", 0.0, "")
+
+    @rule(number=st.sampled_from(HOLDERS), cause=causes, reason=st.sampled_from(["executor", "lease"]), data=st.data())
+    def lose(self, number: int, cause: str, reason: str, data: st.DataObject) -> None:
+        """A holder dies, and perhaps somebody knows what it was running."""
+        held = list(self.holders[number].held)
+        running = data.draw(st.sampled_from([None, *held, 17]))
+
+        def decision() -> bool:
+            expected = self.model.lose(number, reason, cause, running)
+            assert self.ledger.lose(self.holders[number], reason, cause, running) is expected
+            return expected
+
+        self.decide(decision)
+
+    @rule()
+    def sweep(self) -> None:
+        """What is due is noted."""
+        self.ledger.sweep(self.now)
+        self.model.sweep(self.now)
+
+    # -- commit and apply ----------------------------------------------------------------------
+
+    @rule()
+    def commit(self) -> None:
+        """The store takes the batch, and what it holds is what the ledger then says."""
+        self.cycle()
+
+    def cycle(self) -> None:
+        """Commit and apply what was decided, then ask again what was refused."""
+        batch = self.ledger.batch(self.now)
+        assert len(batch) <= len(self.model.pending) + len(self.model.new)
+        self.ledger.apply(self.now)
+        self.model.apply(self.now)
+        assert not self.ledger.changed
+        for key, change in batch.items():
+            if change is None:
+                del self.kept[key]
+                assert key not in self.ledger.tasks
+            else:
+                packed, body = change
+                self.kept[key] = (packed, self.kept[key][1] if isinstance(body, Keep) else body)
+                self.check_head(key)
+        again, self.again = self.again, []
+        for decision in again:
+            self.decide(decision)
+
+    def check_head(self, key: int) -> None:
+        """A head that was just written says what the ledger says."""
+        task, read = self.ledger.tasks[key], head.unpack(self.kept[key][0])
+        assert read.state == task.state
+        assert (read.delivery, read.failures, read.lost) == (task.delivery, task.failures, task.lost)
+        assert read.submitted_at == task.submitted_at
+        if STATE_NAMES[task.state] == "delayed":
+            assert (read.due_at, read.since) == (task.due_at, task.since)
+        if task.state not in LIVE_STATES:
+            assert read.since == task.since
+
+    @rule()
+    def refuse(self) -> None:
+        """The store refuses the batch: nothing was decided, as the comparison with the model shows."""
+        self.ledger.batch(self.now)
+        self.ledger.forget()
+        self.model.forget()
+        self.again.clear()
+        assert not self.ledger.changed
+        assert self.ledger.batch(self.now) == {}
+
+    @rule(quarters=st.integers(1, 20))
+    def wait(self, quarters: int) -> None:
+        """Time goes on."""
+        self.now += quarters / 4
+
+    @rule()
+    def wait_for_the_next_deadline(self) -> None:
+        """Time goes on to the moment that the ledger asked for, and no further."""
+        at = self.ledger.next_deadline()
+        if at is not None:
+            self.now = max(self.now, at)
+
+    # -- lease ---------------------------------------------------------------------------------
+
+    @rule(
+        number=st.sampled_from(HOLDERS),
+        names=st.sampled_from([("f", "g"), ("f", "g"), ("f",), ("g",), ()]),
+        queues=st.sampled_from([("a",), ("a", "b"), ("b", "a")]),
+        want=st.integers(0, 6),
+    )
+    def lease(self, number: int, names: tuple[str, ...], queues: tuple[str, ...], want: int) -> None:
+        """A holder takes what it wants; the model judges whether that was allowed."""
+        while self.ledger.changed:
+            self.cycle()  # leases come after the commit
+        asked = [self.ledger.names.queue(name) for name in queues]
+        leased = self.ledger.lease(self.holders[number], asked, names.__contains__, want, self.now)
+        self.model.leased(number, queues, names.__contains__, want, [task.id for task in leased])
+        self.recent += [(task.id, task.delivery) for task in leased]
+        assert all(task.leased_at == task.since == self.now for task in leased)
+
+    @precondition(lambda self: self.recent)
+    @rule(data=st.data(), number=st.sampled_from(HOLDERS), off=st.sampled_from([0, 0, 0, 1, -1]))
+    def reclaim(self, data: st.DataObject, number: int, off: int) -> None:
+        """A lease goes on with another holder if it is still the current one."""
+        key, delivery = data.draw(st.sampled_from(self.recent))
+        expected = self.model.reclaim(number, key, delivery + off)
+        assert self.ledger.reclaim(self.holders[number], key, delivery + off) is expected
+
+    # -- what must hold ------------------------------------------------------------------------
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        """Every accepted task is where the model has it, in the same state, with the same numbers."""
+        assert self.ledger.tasks.keys() == self.model.tasks.keys()
+        for key, expected in self.model.tasks.items():
+            task = self.ledger.tasks[key]
+            assert STATE_NAMES[task.state] == expected.state
+            assert (task.delivery, task.failures, task.lost) == (expected.delivery, expected.failures, expected.lost)
+            assert task.attempt == expected.failures + expected.lost + 1
+            assert task.body == expected.body
+            assert (task.causes or []) == expected.causes
+            assert task.failures <= expected.options.retries + 1
+            assert task.lost <= expected.options.max_deliveries
+            if expected.state == "delayed":
+                assert task.due_at == expected.due_at
+
+    @invariant()
+    def no_task_has_two_live_leases(self) -> None:
+        """Holders and tasks say the same of who holds what."""
+        held = [task for holder in self.holders for task in holder.held.values()]
+        assert len(set(held)) == len(held)
+        assert set(held) == {task for task in self.ledger.tasks.values() if task.state == LEASED}
+        for number, holder in enumerate(self.holders):
+            for key, task in holder.held.items():
+                assert (task.id, task.holder, self.model.tasks[key].holder) == (key, holder, number)
+
+    @invariant()
+    def counts_equal_a_recount(self) -> None:
+        """Counts by state, live tasks and room are what counting each task would give."""
+        for queue in self.ledger.names.queues.values():
+            states = Counter(task.state for task in self.ledger.tasks.values() if task.envelope.queue is queue)
+            assert queue.counts == [states[state] for state in range(len(STATE_NAMES))]
+            assert queue.live == sum(states[state] for state in LIVE_STATES)
+            assert queue.waiting == queue.live - states[LEASED]
+            assert queue.room == self.model.room(queue.name) >= 0
+            waiting = [task.submitted_at for task in self.model.tasks.values() if task.options.queue == queue.name]
+            oldest = queue.oldest_submitted_at()
+            assert oldest is None or oldest in waiting
+
+    @invariant()
+    def every_end_is_told_once(self) -> None:
+        """An owner hears of each of its tasks' ends, once, in order; so does the operator of bad ones."""
+        assert [(event, task.id) for event, task, _ in self.ledger.noted] == self.model.noted
+        for number, owner in enumerate(self.owners):
+            assert [task.id for task in owner.outbox] == self.model.heard.get(number, [])
+            assert (owner in self.ledger.heard) is bool(owner.outbox)
+
+    @invariant()
+    def tallies_are_right(self) -> None:
+        """What is counted as it goes is what the model counted."""
+        counted: Counter[tuple[str, str, str]] = Counter()
+        rejected: Counter[str] = Counter()
+        for (queue, name), tally in self.ledger.names.tallies.items():
+            for what, number in flat(tally).items():
+                counted[queue, name, what] += number
+            rejected.update(tally.rejected)
+            assert sum(tally.run.counts) == sum(tally.total.counts) == tally.completed["success"]
+            assert sum(tally.wait.counts) == self.model.leases[queue, name]
+        assert counted == self.model.counted
+        assert rejected == self.rejected
+        assert self.ledger.unknown_settles == self.model.unknown
+
+    @invariant()
+    def the_store_holds_what_the_ledger_knows(self) -> None:
+        """Replaying what was kept gives every task again, live or ended, with its body."""
+        assert self.kept.keys() == self.ledger.tasks.keys()
+        for key, (packed, body) in self.kept.items():
+            task, read = self.ledger.tasks[key], head.unpack(packed)
+            assert (read.state in LIVE_STATES) == (task.state in LIVE_STATES)
+            assert (read.failures, read.lost, body) == (task.failures, task.lost, task.body)
+            assert (read.queue, read.name, read.kind) == (task.envelope.queue.name, task.envelope.name, "task") or (
+                task.envelope.kind == "plain"
+            )
+
+    @invariant()
+    def the_next_deadline_is_never_too_late(self) -> None:
+        """The ledger wants to be swept when something is due, at the latest."""
+        expected, at = self.model.next_deadlines(), self.ledger.next_deadline()
+        undecided = [due for due in expected if not self.model.pending]
+        assert not undecided or (at is not None and at <= min(undecided))
+
+
+def flat(tally: Tally) -> dict[str, int]:
+    """A tally's counters in the model's words."""
+    numbers = {"submitted": tally.submitted, "retries": tally.retries}
+    for word, table in (
+        ("attempts", tally.attempts),
+        ("completed", tally.completed),
+        ("redeliveries", tally.redeliveries),
+        ("late", tally.late),
+    ):
+        numbers |= {f"{word} {key}": number for key, number in table.items()}
+    return numbers
+
+
+TestLedger = LedgerMachine.TestCase
+TestLedger.settings = settings(stateful_step_count=60)

@@ -1,0 +1,46 @@
+"""The table of moves, every pair of it."""
+
+import pytest
+from tests.core.build import task_in
+
+from distq.core import moves
+from distq.core.task import EXPIRED, GONE, LIVE_STATES, READY, STATE_NAMES
+
+STATES = range(len(STATE_NAMES))
+EVENTS = range(len(moves.EVENT_NAMES))
+PAIRS = [pytest.param(s, e, id=f"{STATE_NAMES[s]}-{moves.EVENT_NAMES[e]}") for s in STATES for e in EVENTS]
+
+
+@pytest.mark.parametrize(("state", "event"), PAIRS)
+def test_every_pair_of_state_and_event_moves_or_is_refused_and_changes_nothing(state: int, event: int) -> None:
+    """What the table lists happens, and the counts follow; anything else raises and leaves all as it was."""
+    task = task_in(state)
+    counts = task.envelope.queue.counts
+    assert counts == [int(other == state) for other in STATES]
+    expected = moves.MOVES.get((state, event))
+    if expected is None:
+        with pytest.raises(moves.IllegalMove, match=f"not a move of a {STATE_NAMES[state]} task"):
+            moves.move(task, event)
+        expected = state
+    else:
+        moves.move(task, event)
+    assert task.state == expected
+    assert counts == [int(other == expected) for other in STATES]
+
+
+def test_the_fast_table_says_what_the_readable_one_says() -> None:
+    """NEXT is MOVES, with -1 for what is refused."""
+    for state in STATES:
+        for event in EVENTS:
+            assert moves.NEXT[event][state] == moves.MOVES.get((state, event), -1)
+
+
+def test_p2_from_every_live_state_an_end_is_reached_and_from_no_end_another() -> None:
+    """A settled task can only be dropped, or, when dead, be requeued."""
+    ends = set(STATES) - set(LIVE_STATES) - {GONE}
+    reachable = {new for (old, _), new in moves.MOVES.items() if old in LIVE_STATES}
+    assert ends == reachable - set(LIVE_STATES)
+    after = {(old, new) for (old, _), new in moves.MOVES.items() if old in ends}
+    assert after == {(end, GONE) for end in ends} | {(4, READY)}
+    assert not any(old == GONE for old, _ in moves.MOVES)
+    assert max(STATES) == GONE > EXPIRED

@@ -1,0 +1,91 @@
+"""The small parts: backoff, deadlines, histogram, names."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from distq.core.deadlines import Deadlines
+from distq.core.names import Names, Rules
+from distq.core.queue import RESULT, WORK
+from distq.core.retry import Backoff
+from distq.core.tally import BUCKETS_S, Histogram, Tally
+from distq.core.task import TASK
+
+
+@given(failures=st.integers(1, 10_000), jitter=st.floats(0, 1, exclude_max=True))
+def test_a_retry_waits_twice_as_long_each_time_give_or_take_a_quarter_and_never_over_the_limit(
+    failures: int, jitter: float
+) -> None:
+    """1 s x 2^n within 25 %, at most ten minutes, for any number of failures."""
+    delay_s = Backoff().delay_s(failures, lambda: jitter)
+    middle_s = 2.0 ** min(failures - 1, 1000)
+    assert min(0.75 * middle_s, 600) <= delay_s <= min(1.25 * middle_s, 600)
+
+
+@pytest.mark.parametrize(
+    ("failures", "jitter", "delay_s"), [(1, 0.0, 0.75), (1, 0.5, 1.0), (2, 0.5, 2.0), (3, 0.75, 4.5), (11, 0.5, 600.0)]
+)
+def test_delays_of_the_default_backoff(failures: int, jitter: float, delay_s: float) -> None:
+    """The first ones, in numbers."""
+    assert Backoff().delay_s(failures, lambda: jitter) == delay_s
+
+
+@given(moments=st.lists(st.integers(0, 20)), now=st.integers(0, 20))
+def test_what_is_due_comes_oldest_first_and_equals_in_the_order_they_were_added(moments: list[int], now: int) -> None:
+    """And what is not due yet stays."""
+    deadlines: Deadlines[int] = Deadlines()
+    for number, at in enumerate(moments):
+        deadlines.add(at, number)
+    expected = sorted((at, number) for number, at in enumerate(moments) if at <= now)
+    assert list(deadlines.due(now)) == expected
+    assert len(deadlines) == len(moments) - len(expected)
+    assert deadlines.next_at() == min((at for at in moments if at > now), default=None)
+
+
+@given(durations=st.lists(st.floats(0, 1e5) | st.sampled_from(BUCKETS_S)))
+def test_a_histogram_counts_each_duration_in_the_bucket_whose_bound_it_does_not_exceed(durations: list[float]) -> None:
+    """`le` of Prometheus: a duration that equals a bound is inside it."""
+    histogram = Histogram()
+    for seconds in durations:
+        histogram.observe(seconds)
+    assert sum(histogram.counts) == len(durations)
+    assert histogram.sum_s == pytest.approx(sum(durations))
+    for number, bound in enumerate(BUCKETS_S, 1):
+        assert sum(histogram.counts[:number]) == sum(seconds <= bound for seconds in durations)
+
+
+def test_an_open_table_counts_by_word() -> None:
+    """A word is there from its first count on."""
+    tally = Tally()
+    tally.count(tally.late, "failure")
+    tally.count(tally.late, "failure")
+    assert tally.late == {"failure": 2}
+
+
+def test_a_name_is_made_once_and_shared() -> None:
+    """Tasks with the same options share one envelope, tasks of one name and queue one tally."""
+    names = Names(Rules(capacity=7))
+    envelope = names.envelope("q", "f", TASK)
+    assert names.envelope("q", "f", TASK) is envelope
+    other = names.envelope("q", "f", TASK, priority=9)
+    assert other is not envelope
+    assert other.tally is envelope.tally is names.tally("q", "f")
+    assert other.queue is names.queue("q")
+    assert names.queue("q").capacity == 7
+
+
+def test_options_that_are_not_given_are_the_rules_and_zero_is_given() -> None:
+    """`None` asks for the default; 0 retries are 0 retries."""
+    names = Names(Rules(retries=3, max_deliveries=5, result_ttl_s=60.0, time_limit_s=9.0))
+    default = names.envelope("q", "f", TASK)
+    assert (default.retries, default.max_deliveries, default.result_ttl_s, default.time_limit_s) == (3, 5, 60.0, 9.0)
+    own = names.envelope("q", "f", TASK, retries=0, max_deliveries=1, result_ttl_s=0.0, time_limit_s=1.0)
+    assert (own.retries, own.max_deliveries, own.result_ttl_s, own.time_limit_s) == (0, 1, 0.0, 1.0)
+
+
+def test_a_queue_keeps_its_role_until_it_is_given_another() -> None:
+    """A queue is a work queue unless somebody says otherwise."""
+    names = Names(Rules())
+    assert names.queue("q").role == WORK
+    assert names.queue("q", RESULT).role == RESULT
+    assert names.queue("q").role == RESULT

@@ -1,0 +1,109 @@
+"""A queue's order: priority first, then submit order; a task that was lost comes alone."""
+
+import hypothesis.strategies as st
+from hypothesis import given
+from tests.core.build import envelope, leased, ledger, order, submitted
+
+from distq.core.task import Holder
+
+
+@given(
+    tasks=st.lists(st.tuples(st.sampled_from("fgh"), st.integers(0, 9)), max_size=30),
+    want=st.integers(0, 40),
+    wanted=st.frozensets(st.sampled_from("fgh")),
+)
+def test_tasks_come_by_priority_and_then_in_submit_order_across_names(
+    tasks: list[tuple[str, int]], want: int, wanted: frozenset[str]
+) -> None:
+    """As one sorted list would, of the names that are wanted."""
+    books = ledger()
+    expected = []
+    for name, priority in tasks:
+        key = books.submit(envelope(books, name=name, priority=priority), [b""], None, 0.0)
+        expected.append((-priority, key, name))
+    books.apply(0.0)
+    taken = books.names.queue("q").take(wanted.__contains__, want)
+    assert [task.id for task in taken] == [key for _, key, name in sorted(expected) if name in wanted][:want]
+
+
+def test_what_was_settled_while_it_waited_is_not_given_out() -> None:
+    """A late success settles a ready task; its place in line is skipped, at the head and further back."""
+    books = ledger()
+    keys = submitted(books, 5)
+    for key in (keys[0], keys[2], keys[4]):
+        books.settle(key, 9, 0, b"r", 0.1)
+    books.apply(0.0)
+    assert order(books.names.queue("q")) == [keys[1], keys[3]]
+    assert order(books.names.queue("q")) == []
+
+
+def test_a_lane_whose_tasks_are_all_settled_is_empty() -> None:
+    """The oldest task is looked for behind those that no longer wait, in vain here."""
+    books = ledger()
+    (key,) = submitted(books)
+    assert books.names.queue("q").oldest_submitted_at() == 0.0
+    books.settle(key, 1, 0, b"r", 0.1)
+    books.apply(0.0)
+    assert books.names.queue("q").oldest_submitted_at() is None
+    assert order(books.names.queue("q")) == []
+
+
+def test_those_given_back_together_are_first_in_line_and_in_submit_order() -> None:
+    """A worker that drains disturbs no order."""
+    books = ledger()
+    keys = submitted(books, 5)
+    holder = Holder("w")
+    assert leased(books, holder, 3) == keys[:3]
+    assert books.lose(holder, "connection", "", running=0)
+    books.apply(1.0)
+    assert leased(books, holder, 5) == keys
+
+
+def test_p5_a_task_that_was_lost_is_leased_alone() -> None:
+    """Whoever dies next, only one task can have been the reason: it ends a batch, and nothing joins it."""
+    books = ledger()
+    keys = submitted(books, 4)
+    first = Holder("first")
+    assert leased(books, first, 2) == keys[:2]
+    assert books.lose(first, "executor", "killed by SIGKILL")
+    books.apply(1.0)
+    busy, free, other = Holder("busy"), Holder("free"), Holder("other")
+    assert leased(books, free, 4) == keys[:1]
+    assert leased(books, free, 4) == []
+    books.submit(envelope(books, "other"), [b""], None, 1.0)
+    books.apply(1.0)
+    assert books.lease(busy, (books.names.queue("other"),), lambda name: True, 1, 1.0)
+    assert leased(books, busy, 4) == []
+    assert leased(books, other, 4) == keys[1:2]
+    assert leased(books, Holder("last"), 4) == keys[2:]
+
+
+def test_a_batch_stops_before_a_task_that_was_lost_and_goes_on_with_another_queue() -> None:
+    """What lies behind it in its own queue waits; other queues do not."""
+    books = ledger()
+    lost = submitted(books, 1)
+    holder = Holder("w")
+    leased(books, holder)
+    books.lose(holder, "executor", "exit code 1")
+    books.apply(0.0)
+    urgent = books.submit(envelope(books, priority=9), [b""], None, 0.0)
+    elsewhere = books.submit(envelope(books, "other"), [b""], None, 0.0)
+    first = books.submit(envelope(books, "first"), [b""], None, 0.0)
+    books.apply(0.0)
+    queues = [books.names.queue(name) for name in ("first", "q", "other")]
+    got = books.lease(holder, queues, lambda name: True, 9, 0.0)
+    assert [task.id for task in got] == [first, urgent, elsewhere]
+    assert order(books.names.queue("q")) == lost
+
+
+def test_a_queue_that_was_served_goes_behind_the_others() -> None:
+    """The one served longest ago is first; one without ready tasks is not in the row."""
+    books = ledger()
+    for name in ("a", "b", "c"):
+        books.submit(envelope(books, name), [b"", b""], None, 0.0)
+    books.apply(0.0)
+    queues = list(books.ready_queues)
+    books.lease(Holder("w"), queues, lambda name: True, 1, 0.0)
+    assert [queue.name for queue in books.ready_queues] == ["b", "c", "a"]
+    books.lease(Holder("w"), queues[1:], lambda name: True, 2, 0.0)
+    assert [queue.name for queue in books.ready_queues] == ["c", "a"]

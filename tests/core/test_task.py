@@ -1,0 +1,34 @@
+"""Task ids and their text."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from distq.core.task import key_of, text_of
+
+
+@given(epoch=st.integers(1, 2**23 - 1), number=st.integers(0, 2**40 - 1))
+def test_a_key_is_the_key_of_its_text(epoch: int, number: int) -> None:
+    """What people see of a task leads back to it."""
+    key = epoch << 40 | number
+    assert key_of(text_of(key)) == key
+
+
+def test_the_text_is_epoch_and_number() -> None:
+    """Short, and of the same alphabet everywhere."""
+    assert text_of(3 << 40 | 255) == "3-ff"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-", "1", "1-", "-1", "x-1", "1-x", "1--5", "1-F", " 1-1", "1-1 ", "0x1-1", "1-01", "1_0-1", "1-1-1"]
+)
+def test_any_other_text_is_refused(text: str) -> None:
+    """One task has one text; what is not quite one is nobody's."""
+    with pytest.raises(ValueError):
+        key_of(text)
+
+
+def test_a_number_that_would_spill_into_the_epoch_is_refused() -> None:
+    """`1-10000000000` is not another spelling of `2-0`."""
+    with pytest.raises(ValueError, match="not how a task id is written"):
+        key_of("1-10000000000")
