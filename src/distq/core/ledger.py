@@ -213,8 +213,7 @@ class Ledger:
                 now,
                 now + delay_s,
             )
-            # a dead letter keeps its arguments: it may be requeued
-            batch[key] = (packed, KEEP if body is None or event == moves.BURY else body)
+            batch[key] = (packed, KEEP if body is None else body)
         return batch
 
     def forget(self) -> None:
