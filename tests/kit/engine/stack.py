@@ -1,0 +1,97 @@
+"""A Compose project of the test's own: other names, volumes and ports than a developer's."""
+
+import http.client
+import itertools
+import json
+import os
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.kit.shell import ROOT, CommandFailed, run
+
+CLIENT = ROOT / "helm" / "files" / "client" / "squares.py"
+ALL_BUT_GRAFANA = ("master", "worker", "prometheus")
+ANY_PORTS = {"MASTER_PORT": "0", "MASTER_HTTP_PORT": "0", "PROMETHEUS_PORT": "0", "GRAFANA_PORT": "0"}
+_numbers = itertools.count(1)
+
+
+class Stack:
+    """A running Compose project."""
+
+    def __init__(self, files: Sequence[str | Path] = ("compose.yaml",), **env: str) -> None:
+        self.name = f"distq-test-{os.getpid()}-{next(_numbers)}"
+        self._options = ["--project-name", self.name, "--project-directory", str(ROOT)]
+        for path in files:
+            self._options += ["--file", str(ROOT / path)]
+        self._env = {**ANY_PORTS, **env}
+
+    def compose(self, *arguments: str, timeout_s: float = 300) -> str:
+        """What `docker compose` prints about this project."""
+        return run("docker", "compose", *self._options, *arguments, timeout_s=timeout_s, **self._env)
+
+    def up(self, *services: str, scale: int | None = None) -> None:
+        """Starts services and waits until they are healthy."""
+        workers = [] if scale is None else ["--scale", f"worker={scale}"]
+        self.compose("up", "--detach", "--wait", *workers, *services)
+
+    def down(self) -> None:
+        """Removes everything, volumes too."""
+        self.compose("--profile", "client", "down", "--volumes", "--timeout", "20", "--remove-orphans")
+
+    def containers(self, service: str) -> list[str]:
+        """The ids of a service's containers, stopped ones too."""
+        return self.compose("ps", "--all", "--quiet", service).split()
+
+    def address(self, service: str, port: int) -> str:
+        """Where a port is published on this machine."""
+        return self.compose("port", service, str(port)).strip()
+
+    def exec(self, service: str, *command: str) -> str:
+        """What a command prints that runs in a service's container."""
+        return self.compose("exec", "-T", service, *command)
+
+    def authkey(self) -> str:
+        """The key, as a person gets it."""
+        return self.exec("master", "distq", "key", "show").strip()
+
+    def client_on_the_host(self, count: int, authkey: str | None = None) -> list[str]:
+        """The results that the standard-library client gets through the published port."""
+        address = self.address("master", 9000)
+        key = authkey or self.authkey()
+        return run(sys.executable, CLIENT, str(count), DISTQ_ADDRESS=address, DISTQ_AUTHKEY=key).split()
+
+    def prometheus(self, path: str, **query: str) -> Any:
+        """The data of an answer of Prometheus' API."""
+        url = f"http://{self.address('prometheus', 9090)}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return json.load(answer)["data"]
+        except http.client.HTTPException as error:
+            raise OSError(str(error)) from error
+
+
+def inspect(what: str) -> dict[str, Any]:
+    """What the engine knows of a container or an image."""
+    found: dict[str, Any] = json.loads(run("docker", "inspect", what))[0]
+    return found
+
+
+@contextmanager
+def stack(*args: Any, **kwargs: Any) -> Iterator[Stack]:
+    """A project that is gone afterwards; where the test failed, its logs are shown first."""
+    project = Stack(*args, **kwargs)
+    try:
+        yield project
+    except BaseException:
+        try:
+            sys.stderr.write(project.compose("logs", "--no-color", "--tail", "50"))
+        except CommandFailed as failed:
+            sys.stderr.write(str(failed))
+        raise
+    finally:
+        project.down()

@@ -1,0 +1,122 @@
+"""The images as they are built: what is in them, what is not, and how they end."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.kit.engine.conftest import OWN_IMAGE
+from tests.kit.engine.stack import inspect
+from tests.kit.shell import MASTER_IMAGE, ROOT, VERSION, WORKER_IMAGE, run
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("images"),
+]
+
+BASE = "python:3.13-slim-trixie"
+MEGABYTE = 1_000_000
+OVER_THE_BASE_MAX = 15 * MEGABYTE
+LOOK = """
+import json, os, stat
+found = {"world_writable": [], "setuid": [], "scripts": [], "foreign": []}
+for top in ("/opt/distq", "/app", "/etc/distq", "/var/lib/distq"):
+    for folder, folders, files in os.walk(top):
+        for name in [*folders, *files, "."]:
+            path = os.path.normpath(os.path.join(folder, name))
+            mode = os.lstat(path).st_mode
+            if stat.S_ISLNK(mode):
+                continue
+            if mode & 0o002:
+                found["world_writable"].append(path)
+            if mode & (stat.S_ISUID | stat.S_ISGID):
+                found["setuid"].append(path)
+            if stat.S_ISREG(mode) and open(path, "rb").read(9).startswith((b"#!/bin/sh", b"#!/bin/ba")):
+                found["scripts"].append(path)
+            if name.startswith(("pip", "uv-", "setuptools", "wheel", ".cache")) or path.endswith(("/uv", "/bin/uvx")):
+                found["foreign"].append(path)
+print(json.dumps(found))
+"""
+
+both = pytest.mark.parametrize("image", [MASTER_IMAGE, WORKER_IMAGE])
+every = pytest.mark.parametrize("image", [MASTER_IMAGE, WORKER_IMAGE, OWN_IMAGE])
+
+
+@both
+def test_an_image_is_hardly_larger_than_its_base(image: str) -> None:
+    """At most 15 MB: one environment, stripped, without what nothing runs."""
+    assert inspect(image)["Size"] - inspect(BASE)["Size"] <= OVER_THE_BASE_MAX
+
+
+def test_both_images_share_their_layers() -> None:
+    """A node that has one has nearly all of the other."""
+    master, worker = (inspect(image)["RootFS"]["Layers"] for image in (MASTER_IMAGE, WORKER_IMAGE))
+    assert master == worker
+
+
+@every
+def test_an_image_says_how_it_wants_to_be_run(image: str) -> None:
+    """A numeric user, exec-form entry point, a health check without a shell, SIGTERM."""
+    config = inspect(image)["Config"]
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"] == ["distq"]
+    assert config["Cmd"] == (["master"] if image == MASTER_IMAGE else ["worker"])
+    assert config["Healthcheck"]["Test"] == ["CMD", "distq", "health"]
+    assert config["StopSignal"] == "SIGTERM"
+    environment = dict(line.split("=", 1) for line in config["Env"])
+    assert environment["HOME"] == "/tmp"
+    assert not [name for name in environment if "AUTHKEY" in name]
+
+
+@both
+def test_an_image_says_what_it_is(image: str) -> None:
+    """OCI labels: title, version, licence."""
+    labels = inspect(image)["Config"]["Labels"]
+    assert labels["org.opencontainers.image.title"] == image.partition(":")[0]
+    assert labels["org.opencontainers.image.version"] == VERSION
+    assert labels["org.opencontainers.image.licenses"] == "MIT"
+
+
+@every
+def test_there_is_nothing_in_an_image_that_need_not_be(image: str) -> None:
+    """Nothing world-writable or setuid, no installer, no shell script, no cache of ours."""
+    said = run("docker", "run", "--rm", "--user", "0", "--entrypoint", "python3", image, "-c", LOOK)
+    assert json.loads(said) == {"world_writable": [], "setuid": [], "scripts": [], "foreign": []}
+
+
+@every
+def test_an_image_runs_with_no_rights_at_all(image: str) -> None:
+    """A read-only root, no capability, another user id than its own, no network."""
+    hard = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none"]
+    said = run("docker", "run", "--rm", *hard, "--user", "12345:12345", "--tmpfs", "/tmp", image, "--version")
+    assert said.strip() == f"distq {VERSION}"
+
+
+def test_the_base_can_be_chosen() -> None:
+    """By build argument: here another tag; hosts without a public registry name their own."""
+    tag = "distq-test-base:1"
+    arguments = ["--build-arg", "BASE=python:3.13-slim", "--target", "master", "--file", "images/Dockerfile"]
+    run("docker", "build", "--quiet", "--tag", tag, *arguments, ".")
+    try:
+        assert run("docker", "run", "--rm", tag, "--version").strip() == f"distq {VERSION}"
+    finally:
+        run("docker", "rmi", tag)
+
+
+def test_a_given_key_that_cannot_be_read_is_an_error_that_says_so(tmp_path: Path) -> None:
+    """Compose mounts files with the owner and mode that they have."""
+    key = tmp_path / "authkey"
+    key.write_text("a-key-of-ones-own-in-a-file")
+    key.chmod(0o600)
+    command = ["docker", "run", "--rm", "--volume", f"{key}:/etc/distq/authkey:ro"]
+    command += ["--env", "DISTQ_AUTHKEY_FILE=/etc/distq/authkey", MASTER_IMAGE]
+    said = run("sh", "-c", '"$@" 2>&1; echo exit $?', "sh", *command)
+    assert "cannot be read by user 65532: Permission denied" in said
+    assert "exit 2" in said
+
+
+def test_hadolint_is_content() -> None:
+    """Also with the Dockerfile that users copy."""
+    for path in ("images/Dockerfile", "examples/own-tasks/Dockerfile"):
+        run("hadolint", "--config", ".hadolint.yaml", ROOT / path)
