@@ -130,7 +130,8 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
         server = self._server
         self._transport = cast("asyncio.Transport", transport)
-        self._socket = transport.get_extra_info("socket")
+        # A socket object of our own on the same descriptor: uvloop's makes a new one for every call on it.
+        self._socket = socket.socket(fileno=transport.get_extra_info("socket").fileno())
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
         if len(server.lines) >= server.lines_max:
@@ -161,7 +162,7 @@ class Line(asyncio.Protocol):
             if len(todo) > CALLS_AHEAD_MAX and self._reading:
                 self._reading = False
                 self._transport.pause_reading()
-        if not self._wrote and self.open:
+        if not self._wrote and not self._busy and self.open:
             # A standard-library client writes a header and its body apart and then waits 40 ms for our
             # delayed ACK (Nagle). Acknowledging at once when we have nothing to say makes it 1 ms.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -175,6 +176,7 @@ class Line(asyncio.Protocol):
         self._server.strangers.pop(self, None)
         self._server.lines.discard(self)
         self._todo.clear()
+        self._socket.detach()  # the descriptor is the transport's to close
 
     def pause_writing(self) -> None:  # noqa: D102
         self._writable = False
