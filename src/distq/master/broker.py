@@ -41,6 +41,8 @@ class Broker:
         """Whether nothing is leased any more; settles and submits go on."""
         self.push: Callable[[], None] = lambda: None
         """Sends what has ended to the clients that wait for it; set by who keeps their sessions."""
+        self.alarm: Callable[[float], None] = lambda _: None
+        """Has a cycle run at that moment at the latest; set by who has a loop (`alarm.LoopAlarm`)."""
         self.cycles = 0
         self._inbox: list[Request] = []
         self._waiting = Waiting()
@@ -51,8 +53,6 @@ class Broker:
         self._patience: Deadlines[Request] = Deadlines()
         self._moments: Deadlines[Request] = Deadlines()
         self._sleeper: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
         self._stopped = False
         self._quiet = asyncio.Event()
 
@@ -66,7 +66,7 @@ class Broker:
     def ask_at(self, at: float, request: Request) -> None:
         """Have the cycle handle a request at that moment (seconds of the broker's clock)."""
         self._moments.add(at, request)
-        self._arm(at)
+        self.alarm(at)
 
     def wake(self) -> None:
         """Run a cycle as soon as what is readable now was read."""
@@ -117,7 +117,7 @@ class Broker:
         request.parked = True
         if request.until is not None:
             self._patience.add(request.until, request)
-            self._arm(request.until)
+            self.alarm(request.until)
 
     # -- the cycle -----------------------------------------------------------------------------
 
@@ -234,21 +234,7 @@ class Broker:
         moments = [self._patience.next_at(), self._moments.next_at(), self.ledger.next_deadline()]
         at = min((moment for moment in moments if moment is not None), default=None)
         if at is not None:
-            self._arm(at)
-
-    def _arm(self, at: float) -> None:
-        """Have a cycle run at `at`, unless one is due before."""
-        now = self.clock.now()
-        if self._timer is not None:
-            if self._timer_at <= at:
-                return
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = asyncio.get_running_loop().call_later(max(at - now, 0.001), self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        self.wake()
+            self.alarm(at)
 
     @property
     def leased(self) -> int:

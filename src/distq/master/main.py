@@ -19,6 +19,7 @@ from distq.core.ports import Store, StoreError
 from distq.core.retry import Backoff
 from distq.core.task import PLAIN, Task, text_of
 from distq.logs import get_logger
+from distq.master.alarm import LoopAlarm
 from distq.master.broker import Broker
 from distq.master.clock import SystemClock
 from distq.master.desk import MasterDesk
@@ -91,6 +92,7 @@ class Master:
         )
         ledger = Ledger(rules, random.random, store.epoch << 40 | 1)
         self.broker = broker = Broker(ledger, store, clock, self._note)
+        broker.alarm = LoopAlarm(asyncio.get_running_loop(), clock, broker.wake)
         workers = Workers(broker, settings.lease_s)
         instance = secrets.token_hex(8)
         greeting: Mapping[str, object] = {

@@ -1,0 +1,35 @@
+"""Figures: how long, how often, and what to print."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long one call takes."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def median_s(action: Callable[[], object], times: int) -> float:
+    """The median of so many calls."""
+    return statistics.median(seconds(action) for _ in range(times))
+
+
+def show(title: str, rows: Sequence[tuple[str, str, str, str]], heads: tuple[str, str, str, str]) -> None:
+    """Print a table of four columns."""
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(4)]
+    print(f"\n{title}")
+    for row in (heads, *rows):
+        first, *rest = (text.ljust(widths[0]) if not column else text.rjust(widths[column]) for column, text in enumerate(row))
+        print("  " + "   ".join((first, *rest)))
+
+
+def time_text(value_s: float) -> str:
+    """Seconds in the unit in which they are read best."""
+    if value_s >= 1:
+        return f"{value_s:.2f} s"
+    return f"{value_s * 1e3:.2f} ms" if value_s >= 1e-3 else f"{value_s * 1e6:.0f} µs"

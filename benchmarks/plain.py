@@ -1,0 +1,35 @@
+"""A stock client against a stock server and against distq: the handshake, small puts, large puts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from benchmarks.measure import median_s, show, time_text
+from benchmarks.processes import Running, connect, master, stock_server
+
+SIZES = (17_000, 32_000, 64_000)
+
+
+def figures(server: Callable[[], AbstractContextManager[Running]]) -> dict[str, float]:
+    """Seconds by what was measured."""
+    with server() as running:
+        found = {"connect() + both queues": median_s(lambda: connect(running.address), 9)}
+        work, _ = connect(running.address)
+        found["put of an int"] = median_s(lambda: work.put(1), 500)
+        found["get of an int"] = median_s(work.get, 500)
+        for size in SIZES:
+            payload = b"x" * size
+            found[f"put of {size // 1000} kB"] = median_s(lambda payload=payload: work.put(payload), 25)
+        return found
+
+
+def main() -> None:
+    """Measure both, print them side by side."""
+    stock, distq = figures(stock_server), figures(master)
+    rows = [(name, time_text(stock[name]), time_text(distq[name]), f"{stock[name] / distq[name]:.1f} x") for name in stock]
+    show("A standard-library client, unchanged", rows, ("", "stock server", "distq master", "faster"))
+
+
+if __name__ == "__main__":
+    main()

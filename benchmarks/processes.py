@@ -1,0 +1,143 @@
+"""Real masters, workers and stock servers for the benchmarks, each a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.managers import BaseManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+AUTHKEY = "a-key-for-benchmarks-only"
+ROOT = Path(__file__).parent.parent
+START_S = 20.0
+
+
+class Running(NamedTuple):
+    """A server that listens."""
+
+    address: tuple[str, int]
+    http: tuple[str, int] | None
+
+
+class Recipe(BaseManager):
+    """The recipe's manager, as every program of the standard library writes it."""
+
+
+Recipe.register("get_work_queue")
+Recipe.register("get_result_queue")
+
+
+class RecipeServer(BaseManager):
+    """The recipe's server."""
+
+
+def connect(address: tuple[str, int]) -> tuple[Any, Any]:
+    """A work and a result queue by the recipe's own client."""
+    manager = Recipe(address=address, authkey=AUTHKEY.encode())
+    manager.connect()
+    return manager.get_work_queue(), manager.get_result_queue()  # type: ignore[attr-defined] # registered
+
+
+def serve_recipe(port: int) -> None:
+    """Be the recipe's server, for ever."""
+    work: queue.Queue[object] = queue.Queue()
+    result: queue.Queue[object] = queue.Queue()
+    RecipeServer.register("get_work_queue", callable=lambda: work)
+    RecipeServer.register("get_result_queue", callable=lambda: result)
+    RecipeServer(("127.0.0.1", port), AUTHKEY.encode()).get_server().serve_forever()
+
+
+def work_recipe(port: int) -> None:
+    """Be one of the recipe's workers, until the master goes."""
+    work, result = connect(("127.0.0.1", port))
+    try:
+        while True:
+            n = work.get()
+            result.put(n * n)
+    except (EOFError, OSError):
+        pass
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def process(*command: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python process with these arguments, ended at the end."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("DISTQ_")}
+    child = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**clean, "PYTHONPATH": str(ROOT), **environ},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.wait(30)
+
+
+def wait_until_listening(address: tuple[str, int]) -> None:
+    """Return when somebody listens there; raises TimeoutError."""
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(address, 1):
+            return
+        time.sleep(0.02)
+    raise TimeoutError(f"nobody listens at {address}")
+
+
+@contextlib.contextmanager
+def stock_server() -> Iterator[Running]:
+    """The recipe's server, on the standard library."""
+    port = free_port()
+    with process("-c", f"from benchmarks.processes import serve_recipe; serve_recipe({port})"):
+        wait_until_listening(("127.0.0.1", port))
+        yield Running(("127.0.0.1", port), None)
+
+
+@contextlib.contextmanager
+def master(**environ: str) -> Iterator[Running]:
+    """A `distq master` with shipped defaults."""
+    port, http_port = free_port(), free_port()
+    environ = {
+        "DISTQ_AUTHKEY": AUTHKEY,
+        "DISTQ_BIND": f"127.0.0.1:{port}",
+        "DISTQ_HTTP_ADDRESS": f"127.0.0.1:{http_port}",
+        "DISTQ_STORE": "memory:",
+        **environ,
+    }
+    with process("-m", "distq", "master", **environ):
+        wait_until_listening(("127.0.0.1", port))
+        yield Running(("127.0.0.1", port), ("127.0.0.1", http_port))
+
+
+@contextlib.contextmanager
+def worker(to: Running, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A `distq worker` of two executors."""
+    address = f"{to.address[0]}:{to.address[1]}"
+    with process(
+        "-m", "distq", "worker", "--concurrency", "2", *arguments, DISTQ_ADDRESS=address, DISTQ_AUTHKEY=AUTHKEY
+    ) as child:
+        yield child
+
+
+@contextlib.contextmanager
+def recipe_workers(to: Running) -> Iterator[None]:
+    """Two of the recipe's workers."""
+    code = f"from benchmarks.processes import work_recipe; work_recipe({to.address[1]})"
+    with process("-c", code), process("-c", code):
+        yield
