@@ -1,19 +1,52 @@
 """distq: the distributed task queue that is deployed, not assembled."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 from distq._version import __version__
 
 if TYPE_CHECKING:
-    from distq.managers import QueueManager
+    from distq.client.client import Client as Client
+    from distq.client.client import RefusedSubmit as RefusedSubmit
+    from distq.client.future import TaskFuture as TaskFuture
+    from distq.core.errors import DistqError as DistqError
+    from distq.managers import QueueManager as QueueManager
+    from distq.tasks.failure import TaskCancelled as TaskCancelled
+    from distq.tasks.failure import TaskExpired as TaskExpired
+    from distq.tasks.failure import TaskFailed as TaskFailed
+    from distq.tasks.failure import TaskLost as TaskLost
+    from distq.tasks.function import task as task
 
-__all__ = ["QueueManager", "__version__"]
+__all__ = [
+    "Client",
+    "DistqError",
+    "QueueManager",
+    "RefusedSubmit",
+    "TaskCancelled",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskFuture",
+    "TaskLost",
+    "__version__",
+    "task",
+]
+
+# Imported when asked for: an executor, which needs none of it, starts faster.
+_HOMES = {
+    "Client": "distq.client.client",
+    "DistqError": "distq.core.errors",
+    "QueueManager": "distq.managers",
+    "RefusedSubmit": "distq.client.client",
+    "TaskCancelled": "distq.tasks.failure",
+    "TaskExpired": "distq.tasks.failure",
+    "TaskFailed": "distq.tasks.failure",
+    "TaskFuture": "distq.client.future",
+    "TaskLost": "distq.tasks.failure",
+    "task": "distq.tasks.function",
+}
 
 
 def __getattr__(name: str) -> object:
-    # Imported when asked for: an executor, which needs none of it, starts faster.
-    if name == "QueueManager":
-        from distq.managers import QueueManager  # noqa: PLC0415
-
-        return QueueManager
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
