@@ -131,7 +131,8 @@ class QueueManager(BaseManager):
             raise ValueError(f"distq speaks pickle, not {serializer!r}; leave `serializer` out")
         if address is not None and not (isinstance(address, tuple) and len(address) == 2):
             raise ValueError(f"distq listens on TCP: the address must be (host, port), not {address!r}")
-        super().__init__(address, authkey, serializer, ctx)
+        # The standard library takes plain tuples only, and named ones are what distq's settings give.
+        super().__init__(address and (address[0], address[1]), authkey, serializer, ctx)
         self._drain_s = shutdown_timeout
         self._embedded: EmbeddedMaster | None = None
 
