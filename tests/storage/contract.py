@@ -1,0 +1,277 @@
+"""What every store promises the broker, as a class of tests: subclass it, say how a store is opened, and run it."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import ClassVar
+
+import pytest
+
+from distq.core.ports import KEEP, Batch, Fenced, Limits, Refused, Store, StoreError
+
+SMALL = Limits(body_bytes_max=100, batch_bytes_max=600, batch_changes_max=10)
+"""A batch's bytes are those of its heads and bodies."""
+KEY_MAX = (1 << 63) - 1
+KEYS = (1 << 40, (1 << 40) + 1, (5 << 40) + 7, KEY_MAX, -1, -KEY_MAX)
+"""Tasks of several epochs, the largest key, and settings under negative ones."""
+
+Rows = dict[int, bytes]
+Scene = Callable[["Opener"], Coroutine[None, None, None]]
+Opener = Callable[..., Awaitable[Store]]
+
+
+async def follow(store: Store, address: str = "127.0.0.1:9000") -> Rows:
+    """Follow until the store leads: the heads that are there then."""
+    heads: Rows = {}
+    async for run in store.follow(address):
+        for key, head in run:
+            if head is None:
+                heads.pop(key, None)
+            else:
+                heads[key] = head
+    return heads
+
+
+async def contents(store: Store, keys: tuple[int, ...]) -> dict[int, bytes | None]:
+    """The bodies of `keys`, by key."""
+    return dict(zip(keys, await store.read(keys), strict=True))
+
+
+class StoreContract(ABC):
+    """The tests. A store that keeps nothing, or that one process alone can have, says so and is held to that."""
+
+    durable: ClassVar[bool] = True
+    """What was committed is there when the store is opened again."""
+    shared: ClassVar[bool] = True
+    """Another process can take the leadership over: the older leader is fenced."""
+
+    @abstractmethod
+    async def make(self, place: str) -> Store:
+        """A store at `place`, a name that is new for each test; the same name again is the same store reopened."""
+
+    @asynccontextmanager
+    async def stores(self) -> AsyncIterator[Opener]:
+        """Opens stores, each followed until it leads unless asked otherwise, and closes them all in the end."""
+        async with AsyncExitStack() as stack:
+
+            async def opener(*, lead: bool = True, limits: Limits | None = None) -> Store:
+                store = await self.make("place")
+                stack.push_async_callback(store.close)
+                if limits is not None:
+                    store.limits = limits
+                if lead:
+                    await follow(store)
+                return store
+
+            yield opener
+
+    def play(self, scene: Scene) -> None:
+        """Run one scene on a loop of its own; what hangs for ten seconds has failed."""
+
+        async def run() -> None:
+            async with asyncio.timeout(10), self.stores() as opener:
+                await scene(opener)
+
+        asyncio.run(run())
+
+    # -- commit and read -----------------------------------------------------------------------
+
+    def test_a_read_sees_every_commit_before_it(self) -> None:
+        """Bodies come in the order of the keys asked for, None for what is not there; an empty body is a body."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            await store.commit({key: (b"head", b"body %d" % key) for key in KEYS})
+            await store.commit({KEYS[0]: (b"head", b"")})
+            asked = [KEYS[2], 12345, KEYS[0], KEYS[3], KEYS[2]]
+            two, three = b"body %d" % KEYS[2], b"body %d" % KEYS[3]
+            assert await store.read(asked) == [two, None, b"", three, two]
+            assert await store.read([]) == []
+
+        self.play(scene)
+
+    def test_keep_amends_the_head_and_leaves_the_body(self) -> None:
+        """A retry writes 260 bytes, not the payload again."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            await store.commit({1: (b"first", b"payload"), 2: (b"other", b"bytes")})
+            await store.commit({1: (b"second", KEEP)})
+            await store.commit({1: (b"third", KEEP), 2: (b"new", b"body")})
+            assert await store.read([1, 2]) == [b"payload", b"body"]
+            await self.check_heads(store, opener, {1: b"third", 2: b"new"})
+
+        self.play(scene)
+
+    def test_none_drops_and_a_drop_of_nothing_is_no_error(self) -> None:
+        """Rows are states, not steps: the same batch again gives the same rows."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            await store.commit({1: (b"h", b"one"), 2: (b"h", b"two")})
+            batch: Batch = {1: None, 2: (b"g", b"three"), 3: None}
+            for _ in range(2):
+                await store.commit(batch)
+                assert await store.read([1, 2, 3]) == [None, b"three", None]
+            await self.check_heads(store, opener, {2: b"g"})
+
+        self.play(scene)
+
+    def test_an_empty_batch_is_a_barrier(self) -> None:
+        """It may be committed at any time while leading, and changes nothing."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            await store.commit({})
+            await store.commit({1: (b"h", b"b")})
+            await store.commit({})
+            assert await store.read([1]) == [b"b"]
+
+        self.play(scene)
+
+    def test_what_the_caller_does_with_its_batch_afterwards_changes_nothing(self) -> None:
+        """The store keeps bytes, not the caller's dict."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            batch: dict[int, tuple[bytes, bytes] | None] = {1: (b"h", b"b")}
+            await store.commit(batch)
+            batch.clear()
+            assert await store.read([1]) == [b"b"]
+
+        self.play(scene)
+
+    # -- refusals ------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            pytest.param({9: (b"h", b"x" * 101)}, id="a body over the limit"),
+            pytest.param(dict.fromkeys(range(10, 16), (b"h", b"x" * 100)), id="a batch of too many bytes"),
+            pytest.param(dict.fromkeys(range(10, 20), (b"h", b"")), id="a batch of too many changes"),
+            pytest.param({9: (b"h", KEEP)}, id="a body to keep that is not there"),
+        ],
+    )
+    def test_a_refused_batch_is_not_there_at_all_and_the_store_works_on(self, bad: Batch) -> None:
+        """Whole or not at all: what stood before the fault in the same batch is not there either."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener(limits=SMALL)
+            await store.commit({1: (b"h", b"one"), 2: (b"h", b"two")})
+            with pytest.raises(Refused):
+                await store.commit({1: None, 2: (b"changed", b"changed"), 3: (b"new", b"new"), **bad})
+            assert await store.read([1, 2, 3, 9]) == [b"one", b"two", None, None]
+            await store.commit({3: (b"h", b"three")})
+            await self.check_heads(store, opener, {1: b"h", 2: b"h", 3: b"h"})
+
+        self.play(scene)
+
+    def test_what_just_fits_the_limits_is_taken(self) -> None:
+        """The broker cuts its batches to exactly these."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener(limits=SMALL)
+            await store.commit(dict.fromkeys(range(1, 11), (b"h" * 10, b"x" * 50)))
+            await store.commit({11: (b"h", b"x" * 100)})
+            assert await store.read([10, 11]) == [b"x" * 50, b"x" * 100]
+
+        self.play(scene)
+
+    def test_nothing_is_stored_before_this_process_leads(self) -> None:
+        """A commit before `follow` has ended is refused, and leadership begins clean."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener(lead=False)
+            assert store.epoch == 0
+            with pytest.raises(StoreError):
+                await store.commit({1: (b"h", b"b")})
+            assert await follow(store) == {}
+            assert await store.read([1]) == [None]
+
+        self.play(scene)
+
+    # -- leadership ----------------------------------------------------------------------------
+
+    def test_who_leads_is_known_and_leadership_is_not_lost_by_itself(self) -> None:
+        """The epoch is positive, the address is the one given, `lost` waits."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener(lead=False)
+            await follow(store, "10.0.0.1:9000")
+            assert (store.epoch > 0, store.leader) == (True, "10.0.0.1:9000")
+            lost = asyncio.ensure_future(store.lost())
+            await store.commit({1: (b"h", b"b")})
+            assert not lost.done()
+            lost.cancel()
+            assert await asyncio.gather(lost, return_exceptions=True)
+
+        self.play(scene)
+
+    def test_p1_what_was_committed_is_there_after_a_close_and_the_epoch_has_grown(self) -> None:
+        """So that keys of two leaders never meet. A store that keeps nothing starts empty, with a new epoch too."""
+
+        async def scene(opener: Opener) -> None:
+            first = await opener()
+            await first.commit({key: (b"head %d" % key, b"body %d" % key) for key in KEYS})
+            await first.commit({KEYS[0]: None, KEYS[1]: (b"amended", KEEP)})
+            await first.close()
+            second = await opener(lead=False)
+            heads = await follow(second)
+            assert second.epoch > first.epoch
+            kept = KEYS[1:] if self.durable else ()
+            assert heads == {key: b"amended" if key == KEYS[1] else b"head %d" % key for key in kept}
+            bodies = await contents(second, KEYS)
+            assert bodies == {key: b"body %d" % key if key in kept else None for key in KEYS}
+
+        self.play(scene)
+
+    def test_an_older_leader_is_fenced(self) -> None:
+        """Once another leads, the first commits nothing and learns why. Where none can take over, none is fenced."""
+
+        async def scene(opener: Opener) -> None:
+            first = await opener()
+            await first.commit({1: (b"h", b"first")})
+            second = await opener()
+            if not self.shared:
+                await first.commit({1: (b"h", b"still")})
+                assert await first.read([1]) == [b"still"]
+                return
+            assert second.epoch > first.epoch
+            with pytest.raises(Fenced):
+                await first.commit({1: (b"h", b"late")})
+            assert await first.lost()
+            assert await second.read([1]) == [b"first"]
+
+        self.play(scene)
+
+    # -- health and end ------------------------------------------------------------------------
+
+    def test_health_says_what_the_store_is(self) -> None:
+        """Kind and role at least, as plain values."""
+
+        async def scene(opener: Opener) -> None:
+            health = await (await opener()).health()
+            assert health["role"] == "leader"
+            assert isinstance(health["kind"], str)
+
+        self.play(scene)
+
+    def test_a_closed_store_takes_nothing_and_closes_again(self) -> None:
+        """The second close does nothing; a commit after it is an error, not a silent loss."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            await store.close()
+            await store.close()
+            with pytest.raises(StoreError):
+                await store.commit({1: (b"h", b"b")})
+
+        self.play(scene)
+
+    async def check_heads(self, store: Store, opener: Opener, expected: Rows) -> None:
+        """The heads are these: seen by following again, after a close where the store is durable."""
+        if self.durable:
+            await store.close()
+            store = await opener(lead=False)
+        assert await follow(store) == expected
