@@ -35,25 +35,37 @@ class MemoryStore:
         self.leader = address
 
     async def commit(self, batch: Batch) -> None:
-        """Keep the batch; raises Refused for a body that is too large or an amended key that is not there."""
-        rows = self._rows
-        limit = self.limits.body_bytes_max
+        """Keep the batch; raises Refused for one over the limits or an amended key that is not there."""
         if not self.epoch or self._closed:
             raise Refused("nothing is stored before follow() has ended or after close()")
-        for key, change in batch.items():
-            if change is not None:
-                body = change[1]
-                if isinstance(body, Keep):
-                    if key not in rows:
-                        raise Refused(f"key {key:x} has no body to keep")
-                elif len(body) > limit:
-                    raise Refused(f"a body of {len(body)} bytes; the limit is {limit}")
+        self._check(batch)
+        rows = self._rows
         for key, change in batch.items():
             if change is None:
                 rows.pop(key, None)
             else:
                 head, body = change
                 rows[key] = (head, rows[key][1] if isinstance(body, Keep) else body)
+
+    def _check(self, batch: Batch) -> None:
+        limits = self.limits
+        if len(batch) > limits.batch_changes_max:
+            raise Refused(f"a batch of {len(batch)} changes; the limit is {limits.batch_changes_max}")
+        batch_bytes = 0
+        for key, change in batch.items():
+            if change is None:
+                continue
+            head, body = change
+            batch_bytes += len(head)
+            if isinstance(body, Keep):
+                if key not in self._rows:
+                    raise Refused(f"key {key:x} has no body to keep")
+                continue
+            batch_bytes += len(body)
+            if len(body) > limits.body_bytes_max:
+                raise Refused(f"a body of {len(body)} bytes; the limit is {limits.body_bytes_max}")
+        if batch_bytes > limits.batch_bytes_max:
+            raise Refused(f"a batch of {batch_bytes} bytes; the limit is {limits.batch_bytes_max}")
 
     async def read(self, keys: Sequence[int]) -> list[bytes | None]:
         """The bodies of `keys`."""
