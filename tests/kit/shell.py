@@ -12,6 +12,7 @@ from distq._version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm"
+TASKS = ROOT / "tests" / "kit" / "tasks.py"
 BIN = Path(sys.executable).parent
 VERSION = __version__
 MASTER_IMAGE = f"distq-master:{VERSION}"

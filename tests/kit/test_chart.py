@@ -196,7 +196,7 @@ def test_pools_are_merged_over_the_defaults() -> None:
     assert rendered["Deployment", "distq-worker-small"]["spec"]["replicas"] == 0
     assert rendered["Deployment", "distq-worker-gpu"]["spec"]["replicas"] == 3
     gpu = worker(rendered, "gpu")
-    assert gpu["image"] == "own-worker:1"
+    assert gpu["image"] == "own-worker:2"
     assert gpu["resources"] == {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
     assert {"name": "models", "mountPath": "/models"} in gpu["volumeMounts"]
     assert env_of(gpu) == {

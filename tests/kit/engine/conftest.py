@@ -3,7 +3,7 @@
 import pytest
 from tests.kit.shell import compose, run
 
-OWN_IMAGE = "own-worker:1"
+OWN_IMAGE = "own-worker:0.1.0"
 
 
 @pytest.fixture(name="images", scope="session")

@@ -63,7 +63,7 @@ class Stack:
         """The results that the standard-library client gets through the published port."""
         address = self.address("master", 9000)
         key = authkey or self.authkey()
-        return run(sys.executable, CLIENT, str(count), DISTQ_ADDRESS=address, DISTQ_AUTHKEY=key).split()
+        return run(sys.executable, CLIENT, str(count), DISTQ_ADDRESS=address, DISTQ_AUTHKEY=key).splitlines()
 
     def prometheus(self, path: str, **query: str) -> Any:
         """The data of an answer of Prometheus' API."""

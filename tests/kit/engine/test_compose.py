@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.kit.engine.conftest import OWN_IMAGE
 from tests.kit.engine.stack import ALL_BUT_GRAFANA, CLIENT, Stack, inspect, stack
-from tests.kit.shell import ROOT, eventually, fails, run, seconds_of
+from tests.kit.shell import ROOT, TASKS, eventually, fails, run, seconds_of
 
 pytestmark = [
     pytest.mark.engine,
@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.usefixtures("images"),
 ]
 
-SQUARES = {str(number * number) for number in range(10)}
+SQUARES = {str((number, number * number)) for number in range(10)}
 FIRST_RESULT_WITHIN_S = 60
 DISCOVERY_WITHIN_S = 15
 OWN_KEY = "a-key-of-ones-own-that-is-long-enough"
@@ -41,7 +41,7 @@ def targets(project: Stack) -> dict[str, str]:
 
 def test_the_recipes_job_runs(running: Stack) -> None:
     """`docker compose run --rm client` prints its ten results."""
-    assert set(running.compose("run", "--rm", "client").split()) == SQUARES
+    assert set(running.compose("run", "--rm", "client").splitlines()) == SQUARES
 
 
 def test_from_nothing_to_the_first_result_takes_less_than_a_minute(images: None) -> None:
@@ -61,7 +61,7 @@ def test_the_key_is_made_once_and_is_the_masters_alone(running: Stack) -> None:
     look = "import os, stat; s = os.stat('/etc/distq/authkey'); print(s.st_uid, s.st_mode)"
     uid, mode = map(int, running.exec("master", "python", "-c", look).split())
     assert uid == 65532
-    assert stat.S_IMODE(mode) & 0o377 == 0
+    assert stat.S_IMODE(mode) & 0o077 == 0
     running.compose("up", "--detach", "--wait", "--force-recreate", "--no-deps", "master")
     assert running.authkey() == before
     assert running.exec("worker", "distq", "key", "show").strip() == before
@@ -142,7 +142,7 @@ def test_every_expression_of_every_panel_returns_data(running: Stack) -> None:
 
 def with_test_tasks(tmp_path: Path, function: str) -> list[str | Path]:
     """compose.yaml, and a file that mounts the tests' own tasks and names one."""
-    mounted = {"worker": {"volumes": [f"{Path(__file__).parent}/tasks.py:/app/tasks/test.py:ro"]}}
+    mounted = {"worker": {"volumes": [f"{TASKS}:/app/tasks/test.py:ro"]}}
     mounted["worker"]["environment"] = {"DISTQ_PLAIN_HANDLER": f"tasks.test:{function}"}  # type: ignore[assignment]
     path = tmp_path / "tasks.yaml"
     path.write_text(json.dumps({"services": mounted}))
@@ -222,7 +222,7 @@ def test_a_key_of_ones_own_in_the_environment_wins(images: None) -> None:
         project.up("master", "worker", scale=1)
         assert project.authkey() == OWN_KEY
         assert set(project.client_on_the_host(10, OWN_KEY)) == SQUARES
-        assert set(project.compose("run", "--rm", "client").split()) == SQUARES
+        assert set(project.compose("run", "--rm", "client").splitlines()) == SQUARES
 
 
 def test_a_key_of_ones_own_in_a_file_wins(images: None, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tasks for the tests: mounted into the worker as /app/tasks/test.py."""
+"""Tasks for the tests: mounted into workers as /app/tasks/test.py."""
 
 import subprocess
 import sys

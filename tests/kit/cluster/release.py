@@ -1,0 +1,125 @@
+"""A release of the chart in a namespace of the test's own, which enforces Pod Security `restricted`."""
+
+import base64
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+from tests.kit.shell import CHART, TASKS, run
+
+READY_WITHIN = "60s"
+POD_SECURITY = "pod-security.kubernetes.io/enforce=restricted"
+LOOK_AT_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001/metrics').read().decode())"
+BUSY = 'distq_worker_executors{pool="default",state="busy"}'
+# Runs in the master's container, which has all that a client needs: the address, and the key in its file.
+CLIENT = """
+import os
+from multiprocessing.managers import BaseManager
+
+class Master(BaseManager):
+    pass
+
+Master.register("get_work_queue")
+Master.register("get_result_queue")
+key = open(os.environ["DISTQ_AUTHKEY_FILE"], "rb").read().strip()
+master = Master(("127.0.0.1", 9000), key)
+master.connect()
+work, results = master.get_work_queue(), master.get_result_queue()
+"""
+
+
+class Release:
+    """A namespace, and the release called `distq` in it."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def kubectl(self, *arguments: str, given: str | None = None) -> str:
+        """What `kubectl` prints in this namespace."""
+        return run("kubectl", "--namespace", self.namespace, *arguments, given=given)
+
+    def helm(self, command: str, *arguments: str, values: dict[str, Any] | None = None) -> str:
+        """What a `helm` command prints in this namespace."""
+        given = None if values is None else yaml.safe_dump(values)
+        more = [] if values is None else ["--values", "-"]
+        return run("helm", command, *arguments, "--namespace", self.namespace, *more, given=given)
+
+    def install(self, values: dict[str, Any] | None = None, name: str = "distq") -> str:
+        """Installs the chart and waits until everything is ready; returns its NOTES."""
+        return self.helm("install", name, str(CHART), "--wait", "--timeout", READY_WITHIN, values=values)
+
+    def upgrade(self, values: dict[str, Any] | None = None) -> str:
+        """Upgrades the release to other values and waits until everything is ready."""
+        return self.helm("upgrade", "distq", str(CHART), "--wait", "--timeout", "180s", values=values)
+
+    def names(self, kind: str, selector: str = "") -> list[str]:
+        """The names of objects of a kind."""
+        chosen = ["--selector", selector] if selector else []
+        return self.kubectl("get", kind, "--output", "name", *chosen).split()
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """An object, as the API server has it."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "--output", "json"))
+        return found
+
+    def pods(self) -> dict[str, str]:
+        """The uid of every pod of master and workers, by name."""
+        found = json.loads(self.kubectl("get", "pods", "--output", "json"))["items"]
+        return {
+            pod["metadata"]["name"]: pod["metadata"]["uid"]
+            for pod in found
+            if pod["metadata"]["labels"]["app.kubernetes.io/component"] != "test"
+        }
+
+    def authkey(self, secret: str = "distq-authkey") -> str:
+        """The key in a Secret."""
+        return base64.b64decode(self.get("secret", secret)["data"]["authkey"]).decode()
+
+    def client(self, *lines: str) -> str:
+        """What a standard-library client prints that runs these lines with `work` and `results`."""
+        program = CLIENT + "\n".join(lines)
+        return self.kubectl("exec", "--stdin", "statefulset/distq-master", "--", "python3", "-", given=program).strip()
+
+    def busy_workers(self) -> list[str]:
+        """The pods of workers in which a task runs."""
+        pods = self.names("pods", "app.kubernetes.io/component=worker")
+        return [pod for pod in pods if self.metric(pod, BUSY)]
+
+    def metric(self, pod: str, beginning: str) -> float:
+        """The sum of a pod's series whose lines begin like this."""
+        lines = self.kubectl("exec", pod, "--", "python3", "-c", LOOK_AT_METRICS).splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
+
+    def last_words(self) -> str:
+        """The ends of the logs of all pods."""
+        return self.kubectl("logs", "--selector", "app.kubernetes.io/name=distq", "--tail", "30", "--prefix")
+
+    def mount_test_tasks(self) -> dict[str, Any]:
+        """The values with which workers run `nap` of the tests' own tasks, from a ConfigMap."""
+        self.kubectl("create", "configmap", "tasks", f"--from-file=test.py={TASKS}")
+        return {
+            "workerDefaults": {
+                "plainHandler": "tasks.test:nap",
+                "volumes": [{"name": "tasks", "configMap": {"name": "tasks"}}],
+                "volumeMounts": [{"name": "tasks", "mountPath": "/app/tasks"}],
+            }
+        }
+
+
+@contextmanager
+def namespace() -> Iterator[Release]:
+    """A new namespace, which is gone afterwards with all that is in it."""
+    release = Release(f"distq-test-{secrets.token_hex(3)}")
+    run("kubectl", "create", "namespace", release.namespace)
+    try:
+        run("kubectl", "label", "namespace", release.namespace, POD_SECURITY)
+        yield release
+    except BaseException:
+        sys.stderr.write(release.kubectl("get", "events,pods") + release.last_words())
+        raise
+    finally:
+        run("kubectl", "delete", "namespace", release.namespace, "--timeout", "240s")

@@ -1,0 +1,173 @@
+"""`helm install distq ./helm` on a real cluster: its pods, its key, its promises.
+
+Runs against the `kubectl` context of whoever starts it, in namespaces of its own. The images of this version must be
+there: on kind, `kind load docker-image distq-master:0.1.0 distq-worker:0.1.0`. Two volumes of the default class are
+claimed.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from tests.kit.cluster.release import Release, namespace
+from tests.kit.shell import CHART, eventually, run, seconds_of
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.xdist_group("cluster"),
+    pytest.mark.timeout(600),
+]
+
+SQUARES = {str((number, number * number)) for number in range(10)}
+READY_WITHIN_S = 60
+
+
+@pytest.fixture(name="installed", scope="module")
+def install() -> Iterator[tuple[Release, str]]:
+    """The chart installed with no values at all, and its NOTES."""
+    with namespace() as release:
+        notes = release.install()
+        yield release, notes
+
+
+@pytest.fixture(name="release")
+def only_release(installed: tuple[Release, str]) -> Release:
+    """The release alone."""
+    return installed[0]
+
+
+def commands(notes: str) -> list[list[str]]:
+    """The commands that NOTES print, one by one."""
+    return [shlex.split(line) for line in notes.splitlines() if re.match(r"  (helm|kubectl) ", line)]
+
+
+def command(notes: str, *words: str) -> list[str]:
+    """The one command of the NOTES that has these words."""
+    [found] = [line for line in commands(notes) if set(words) <= set(line)]
+    return found
+
+
+@contextmanager
+def forwarded(words: list[str]) -> Iterator[str]:
+    """The local address of the master's port while a port-forward runs, on any free port of this machine."""
+    words = [f":{word}" if word in {"9000", "9001"} else word for word in words]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if match := re.match(r"Forwarding from (127\.0\.0\.1:\d+) -> 9000", line):
+                    yield match[1]
+                    break
+        finally:
+            process.terminate()
+
+
+def test_helm_test_puts_a_task_and_waits_for_its_result(installed: tuple[Release, str]) -> None:
+    """As the NOTES print it: three numbers, three squares."""
+    said = run(*command(installed[1], "test"))
+    assert "Phase:          Succeeded" in said
+    assert {"(0, 0)", "(1, 1)", "(2, 4)"} <= set(said.splitlines())
+
+
+def test_the_notes_show_the_workers(installed: tuple[Release, str]) -> None:
+    """`distq status` in the master's container knows both."""
+    said = run(*command(installed[1], "exec"))
+    assert "2 workers" in said
+
+
+def test_the_notes_lead_a_client_on_this_machine_to_its_results(installed: tuple[Release, str]) -> None:
+    """Port-forward and key, as printed, are all that the standard-library client needs."""
+    release, notes = installed
+    key = run(*command(notes, "secret"))
+    assert key == release.authkey()
+    with forwarded(command(notes, "port-forward")) as address:
+        client = CHART / "files" / "client" / "squares.py"
+        said = run(sys.executable, client, "10", DISTQ_ADDRESS=address, DISTQ_AUTHKEY=key)
+    assert set(said.splitlines()) == SQUARES
+
+
+def test_every_command_of_the_notes_is_tried_here(installed: tuple[Release, str]) -> None:
+    """A command that is added there must be added here."""
+    assert [line[1] for line in commands(installed[1])] == ["test", "exec", "port-forward", "get", "delete"]
+
+
+def test_a_pod_has_no_token_and_no_variables_of_services(release: Release) -> None:
+    """Nothing to steal, and nothing that looks like a setting."""
+    look = "import os; print(os.path.exists('/var/run/secrets/kubernetes.io'), [n for n in os.environ if '_PORT' in n])"
+    for pod in release.names("pods", "app.kubernetes.io/component in (master, worker)"):
+        said = release.kubectl("exec", pod, "--", "python3", "-c", look).split(maxsplit=1)
+        ours = [name for name in said[1].strip(" []\n").replace("'", "").split(", ") if name.startswith("DISTQ_")]
+        assert (said[0], ours) == ("False", [])
+
+
+def test_an_upgrade_keeps_the_key_and_restarts_nothing(release: Release) -> None:
+    """The Secret's key is the same, and so is every pod."""
+    key, pods = release.authkey(), release.pods()
+    assert len(pods) == 3
+    release.upgrade()
+    release.upgrade({"dashboards": {"enabled": True}})
+    assert release.authkey() == key
+    assert release.pods() == pods
+
+
+def test_rendered_objects_apply_twice_without_a_conflict() -> None:
+    """Server-side apply, Helm 4's default: what one rendering owns, the next one does not fight over."""
+    with namespace() as release:
+        # No pod: it is the objects that are looked at, and none should claim a volume.
+        release.kubectl("create", "quota", "none", "--hard=pods=0")
+        for values in [None, *sorted((CHART / "ci").glob("*-values.yaml"))]:
+            for _ in range(2):
+                chosen = [] if values is None else ["--values", str(values)]
+                rendered = release.helm("template", "distq", str(CHART), "--skip-tests", *chosen)
+                said = release.kubectl("apply", "--server-side", "--filename", "-", given=rendered)
+                assert "serverside-applied" in said
+
+
+@pytest.mark.parametrize("how", ["gently", "at once"])
+def test_deleting_a_worker_in_mid_task_loses_nothing(release: Release, how: str) -> None:
+    """`kubectl delete pod`: the task ends in the drain; with no grace at all, another worker runs it again."""
+    if not [name for name in release.names("configmaps") if name.endswith("/tasks")]:
+        release.upgrade(release.mount_test_tasks())
+    release.client("work.put(8)")
+    [pod] = eventually(release.busy_workers, bool, within_s=20)
+    now = [] if how == "gently" else ["--grace-period", "0", "--force"]
+    release.kubectl("delete", pod, "--wait=false", *now)
+    assert release.client("print(results.get(timeout=90))") == "rested"
+    release.kubectl("rollout", "status", "deployment/distq-worker-default", "--timeout", "90s")
+
+
+def test_the_volume_is_kept_over_uninstall(release: Release) -> None:
+    """`helm uninstall` leaves the claim, the next install takes it up, and the command of the NOTES deletes it."""
+    claim = release.get("persistentvolumeclaim", "distq-master")
+    release.helm("uninstall", "distq", "--wait")
+    kept = release.get("persistentvolumeclaim", "distq-master")
+    assert kept["metadata"]["uid"] == claim["metadata"]["uid"]
+    notes = release.install()
+    assert release.get("persistentvolumeclaim", "distq-master")["spec"]["volumeName"] == claim["spec"]["volumeName"]
+    release.helm("uninstall", "distq", "--wait")
+    run(*command(notes, "delete"))
+    assert release.names("persistentvolumeclaims") == []
+
+
+def test_a_release_with_a_key_of_ones_own_is_ready_in_less_than_a_minute() -> None:
+    """`existingSecret`, another name, two pools: everything is ready within 60 s, and `helm test` passes."""
+    with namespace() as release:
+        release.kubectl("create", "secret", "generic", "own", "--from-literal=key=a-key-of-ones-own-in-a-secret")
+        values = {
+            "authkey": {"existingSecret": "own", "key": "key"},
+            "master": {"storage": {"keep": False}},
+            "workerDefaults": {"replicas": 1},
+            "workerPools": {"more": {"concurrency": 1}},
+        }
+        assert seconds_of(lambda: release.install(values, name="reports")) < READY_WITHIN_S
+        assert len(release.names("pods", "app.kubernetes.io/component=worker")) == 2
+        for pool in ("default", "more"):
+            assert len(release.names("pods", f"distq/pool={pool}")) == 1
+        assert "Succeeded" in release.helm("test", "reports")
+        assert release.names("secrets", "app.kubernetes.io/name=distq") == []
+        release.helm("uninstall", "reports", "--wait")
+        assert release.names("persistentvolumeclaims") == []
