@@ -2,7 +2,6 @@
 
 import os
 import signal
-from types import FrameType
 
 
 class Quit:
@@ -20,16 +19,22 @@ class Quit:
     def listen(self) -> None:
         """Take over SIGTERM; Ctrl-C is for the supervisor alone, which passes it on as SIGTERM."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self.ask())
         # A process that the task forks must end by SIGTERM like any other, and not tell us that it did.
         os.register_at_fork(after_in_child=_deafen)
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+    def ask(self) -> None:
+        """Make the request; safe in a signal handler."""
         self.asked = True
         try:
             os.write(self._write_fd, b"\0")
         except BlockingIOError:
             pass
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self._read_fd)
+        os.close(self._write_fd)
 
 
 def _deafen() -> None:

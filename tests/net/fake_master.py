@@ -1,0 +1,107 @@
+"""A master of a test's own: real bytes through `Session`, and answers that the test decides."""
+
+import pickle
+import queue
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from distq.wire.errors import RemoteRefusal
+from distq.wire.framing import pack
+from distq.wire.inert import Call
+from distq.wire.messages import raised, refused, returned
+from distq.wire.session import Authenticated, Closed, Refused, Send, Session
+
+KEY = b"a key of the tests, long enough"
+NONCE = bytes(range(32))
+FRAME_BYTES_MAX = 64 << 20
+HANG_UP = object()
+"""An answer: close the connection instead."""
+
+Asked = tuple[str | None, str, tuple[Any, ...]]
+Answer = Callable[[Asked], object]
+
+
+class FakeMaster:
+    """Listens on a free port; every call goes to `answer`, whose value, exception or HANG_UP is obeyed."""
+
+    def __init__(self, answer: Answer, keys: list[bytes]) -> None:
+        self.asked: queue.Queue[Asked] = queue.Queue()
+        """All calls but `hello`, as they came."""
+        self.closed: queue.Queue[Closed] = queue.Queue()
+        self._answer = answer
+        self._keys = keys
+        self._connections: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = ("127.0.0.1", int(self._listener.getsockname()[1]))
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def drop(self) -> None:
+        """Break every connection that is open now."""
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        """Break every connection and take no more."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        self._listener.close()
+        self.drop()
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._connections.append(connection)
+                self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+                self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        session = Session(self._keys, NONCE, FRAME_BYTES_MAX)
+        with connection, suppress(ConnectionError):
+            connection.sendall(session.start())
+            while data := connection.recv(65536):
+                for event in session.receive(data):
+                    match event:
+                        case Send(reply) | Refused(reply):
+                            connection.sendall(reply)
+                        case Call():
+                            answer = self._reply(event)
+                            if answer is None:
+                                return
+                            connection.sendall(answer)
+                        case Authenticated():
+                            pass
+                        case Closed():
+                            self.closed.put(event)
+                            return
+
+    def _reply(self, call: Call) -> bytes | None:
+        ident, method, args, _ = pickle.loads(call.frame)
+        asked = (ident, method, args)
+        if method != "hello":
+            self.asked.put(asked)
+        try:
+            value = self._answer(asked)
+        except RemoteRefusal as error:
+            return pack(refused(str(error)))
+        except Exception as error:  # noqa: BLE001 - it is the test's way to raise at the other end
+            return pack(raised(error))
+        return None if value is HANG_UP else pack(returned(value))
+
+
+@contextmanager
+def fake_master(answer: Answer, keys: list[bytes] | None = None) -> Iterator[FakeMaster]:
+    """A fake master for the length of a test."""
+    master = FakeMaster(answer, keys or [KEY])
+    try:
+        yield master
+    finally:
+        master.stop()

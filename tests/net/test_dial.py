@@ -1,0 +1,204 @@
+"""The dialling side, against a scripted master and against the standard library's own server."""
+
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from multiprocessing.managers import BaseManager
+from typing import Any
+
+import pytest
+from tests.net.fake_master import HANG_UP, KEY, Asked, fake_master
+
+from distq.net.dial import CannotReach, ConnectionLost, dial
+from distq.wire.errors import AuthenticationFailed, FrameTooLarge, RemoteRefusal
+
+SOON_S = 10.0
+
+
+def echo(asked: Asked) -> object:
+    """Answers a call with its arguments."""
+    return asked[2]
+
+
+def test_a_call_comes_back_with_what_it_returned() -> None:
+    """Ident, method and arguments arrive; the answer is the call's value, small or large."""
+    with fake_master(echo) as master, closing(dial([master.address], KEY, timeout_s=SOON_S)) as connection:
+        assert connection.call("broker", "echo", (1, b"x"), timeout_s=SOON_S) == (1, b"x")
+        large = b"x" * 10_000_000
+        assert connection.call("broker", "echo", (large,), timeout_s=SOON_S) == (large,)
+        assert master.asked.get()[:2] == ("broker", "echo")
+
+
+def test_a_call_larger_than_the_sockets_buffers_waits_for_room() -> None:
+    """A slow reader only slows: every byte arrives."""
+    reading = threading.Event()
+
+    def slow(asked: Asked) -> object:
+        reading.wait(SOON_S)
+        return len(asked[2][0]) if asked[2] else None
+
+    with fake_master(slow) as master, closing(dial([master.address], KEY, timeout_s=SOON_S)) as connection:
+        connection.ask("broker", "first", timeout_s=SOON_S)
+        threading.Timer(0.1, reading.set).start()
+        connection.ask("broker", "second", (b"x" * 30_000_000,), timeout_s=SOON_S)
+        assert connection.answer(timeout_s=SOON_S) is None
+        assert connection.answer(timeout_s=SOON_S) == 30_000_000
+
+
+def test_what_the_other_end_raises_is_raised_here() -> None:
+    """`queue.Empty` is `queue.Empty`; a refusal in words is RemoteRefusal, and the connection stays usable."""
+
+    def answer(asked: Asked) -> object:
+        if asked[1] == "get":
+            raise queue.Empty
+        if asked[1] == "shutdown":
+            raise RemoteRefusal("shutdown is not offered here.")
+        return "fine"
+
+    with fake_master(answer) as master, closing(dial([master.address], KEY, timeout_s=SOON_S)) as connection:
+        with pytest.raises(queue.Empty):
+            connection.call("work", "get", timeout_s=SOON_S)
+        with pytest.raises(RemoteRefusal, match="not offered"):
+            connection.call(None, "shutdown", timeout_s=SOON_S)
+        assert connection.call("work", "qsize", timeout_s=SOON_S) == "fine"
+
+
+def test_another_key_is_said_to_be_another_key() -> None:
+    """Both ends hear of it, and nothing is called."""
+    with fake_master(echo) as master:
+        with pytest.raises(AuthenticationFailed, match="does not let us in"):
+            dial([master.address], b"another key of the same kind", timeout_s=SOON_S)
+        assert master.closed.get(timeout=SOON_S).authentication_failed
+
+
+def test_a_server_that_cannot_prove_the_key_is_not_trusted() -> None:
+    """A false master that welcomes every key is found out, because it must prove the key as well."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def welcome_everybody() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            for body in (b"#CHALLENGE#{sha256}" + bytes(32), b"#WELCOME#", b"{sha256}" + bytes(32)):
+                peer.sendall(len(body).to_bytes(4, "big") + body)
+            while peer.recv(4096):
+                pass
+
+    thread = threading.Thread(target=welcome_everybody)
+    thread.start()
+    with listener, pytest.raises(AuthenticationFailed, match="different authkey"):
+        dial([listener.getsockname()[:2]], KEY, timeout_s=SOON_S)
+    thread.join()
+
+
+def test_nobody_there_is_a_sentence_with_the_address() -> None:
+    """Every address that was tried is named, with its reason."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(CannotReach, match=rf"127\.0\.0\.1:{port} cannot be reached: Connection refused.*\[::1\]:"):
+        dial([("127.0.0.1", port), ("::1", port)], KEY, timeout_s=SOON_S)
+
+
+def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
+    """Several addresses are tried in turn; the connection names the one that it has."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dead = ("127.0.0.1", int(listener.getsockname()[1]))
+    with fake_master(echo) as master, closing(dial([dead, master.address], KEY, timeout_s=SOON_S)) as connection:
+        assert connection.address == master.address
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\5hello"])
+def test_what_is_no_master_is_not_waited_for_beyond_the_timeout(said: bytes) -> None:
+    """A silent listener, a web server and a stranger end in a sentence within the time given."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def speak() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(said)
+            while peer.recv(4096):
+                pass
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    with listener, pytest.raises((CannotReach, AuthenticationFailed)):
+        dial([listener.getsockname()[:2]], KEY, timeout_s=0.2)
+    thread.join()
+
+
+def test_an_answer_that_does_not_come_ends_the_connection() -> None:
+    """After a timeout nobody could tell whose answer comes next, so the connection is closed."""
+    asked = threading.Event()
+
+    def never(_: Asked) -> object:
+        asked.wait(SOON_S)
+        return HANG_UP
+
+    with fake_master(never) as master:
+        connection = dial([master.address], KEY, timeout_s=SOON_S)
+        with pytest.raises(ConnectionLost, match="no answer came in time"):
+            connection.call("broker", "exchange", timeout_s=0.1)
+        assert connection.fileno() == -1
+        asked.set()
+
+
+def test_a_connection_that_breaks_is_lost_not_an_eof() -> None:
+    """The sentence names the address."""
+    with fake_master(lambda _: HANG_UP) as master:
+        connection = dial([master.address], KEY, timeout_s=SOON_S)
+        with pytest.raises(ConnectionLost, match=rf"127\.0\.0\.1:{master.address[1]} is lost"):
+            connection.call("broker", "exchange", timeout_s=SOON_S)
+
+
+def test_a_frame_above_the_limit_is_refused_before_it_is_read() -> None:
+    """Nobody fills this process's memory by announcing a length."""
+    with fake_master(lambda _: b"x" * 100_000) as master:
+        connection = dial([master.address], KEY, timeout_s=SOON_S, frame_bytes_max=65_536)
+        with pytest.raises(FrameTooLarge):
+            connection.call("broker", "exchange", timeout_s=SOON_S)
+        assert connection.fileno() == -1
+
+
+def test_waiting_is_cut_short_by_another_descriptor() -> None:
+    """An executor that is told to end does not wait for a task first."""
+    release = threading.Event()
+    with fake_master(lambda _: release.wait(SOON_S)) as master:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, closing(dial([master.address], KEY, timeout_s=SOON_S)) as connection:
+            connection.ask("broker", "exchange", timeout_s=SOON_S)
+            assert not connection.wait((ours,), timeout_s=0.0)
+            theirs.send(b"!")
+            assert not connection.wait((ours,), timeout_s=SOON_S)
+            release.set()
+            ours.recv(1)
+            assert connection.wait((ours,), timeout_s=SOON_S)
+            assert connection.answer(timeout_s=SOON_S) is True
+
+
+class Stock(BaseManager):
+    """A server of the standard library alone."""
+
+
+@contextmanager
+def stock_server(key: bytes) -> Iterator[tuple[str, int]]:
+    """A stock server with a work queue, in a process of its own."""
+    Stock.register("get_work_queue", callable=queue.Queue)
+    manager = Stock(("127.0.0.1", 0), key)
+    with manager:
+        yield manager.address  # type: ignore[misc] # a TCP address, because it was given one
+
+
+def test_the_standard_librarys_own_server_is_dialled_alike() -> None:
+    """Its handshake, its calls and its exceptions are understood."""
+    with stock_server(KEY) as address:
+        with closing(dial([address], KEY, timeout_s=SOON_S)) as first:
+            made: Any = first.call(None, "create", ("get_work_queue",), timeout_s=SOON_S)
+        with closing(dial([address], KEY, timeout_s=SOON_S)) as connection:
+            connection.call(None, "accept_connection", ("test",), timeout_s=SOON_S)
+            connection.call(made[0], "put", ({"a": 1},), timeout_s=SOON_S)
+            assert connection.call(made[0], "get", timeout_s=SOON_S) == {"a": 1}
+            with pytest.raises(queue.Empty):
+                connection.call(made[0], "get", (True, 0.01), timeout_s=SOON_S)
+        with pytest.raises(AuthenticationFailed):
+            dial([address], b"another key of the same kind", timeout_s=SOON_S)

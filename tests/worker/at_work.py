@@ -1,0 +1,89 @@
+"""An executor at work in a thread of the test: the whole of it but for the process."""
+
+import os
+import pickle
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.net.fake_master import KEY
+from tests.worker.test_parts import orders
+
+from distq.worker.clock import MONOTONIC
+from distq.worker.handler import Handler
+from distq.worker.quit import Quit
+from distq.worker.reports import Listener, Report, Reporter
+from distq.worker.runner import Runner
+from distq.worker.word import Word
+
+SOON_S = 10.0
+ENVELOPES = [("work", "plain", "plain", None)]
+
+
+class AtWork:
+    """A running executor, what it reports, and the means to end it."""
+
+    def __init__(self, address: tuple[str, int], handler: Handler, **given: object) -> None:
+        self.quit = Quit()
+        self.word = Word.create()
+        self._report_read, self._report_write = os.pipe()
+        self._lifeline_read, self._lifeline_write = os.pipe()
+        self._runner = Runner(
+            orders(addresses=(address,), authkey=KEY, **given),
+            handler,
+            self.word,
+            Reporter(self._report_write),
+            self.quit,
+            self._lifeline_read,
+            MONOTONIC,
+        )
+        self._thread = threading.Thread(target=self._runner.run)
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Tell it to end, as SIGTERM would."""
+        self.quit.ask()
+
+    def supervisor_ends(self) -> None:
+        """Let it find out that its supervisor is gone."""
+        os.close(self._lifeline_write)
+        self._lifeline_write = -1
+
+    def ended(self) -> bool:
+        """Whether it ends soon."""
+        self._thread.join(SOON_S)
+        return not self._thread.is_alive()
+
+    def reports(self) -> list[Report]:
+        """What it has reported so far; there must be something."""
+        return Listener().feed(os.read(self._report_read, 65_536))
+
+    def close(self) -> None:
+        """Give everything back."""
+        for fd in (self._report_read, self._report_write, self._lifeline_read, self._lifeline_write):
+            if fd >= 0:
+                os.close(fd)
+        self.word.close()
+        self.quit.close()
+
+
+@contextmanager
+def at_work(address: tuple[str, int], handler: Handler, **given: object) -> Iterator[AtWork]:
+    """An executor for the length of a test; told to end at its end, if it still works."""
+    executor = AtWork(address, handler, **given)
+    try:
+        yield executor
+        executor.ask()
+        assert executor.ended()
+    finally:
+        executor.ask()
+        executor.ended()
+        executor.close()
+
+
+def leased(*items: object, first: int = 1) -> tuple[object, object]:
+    """The answer to an exchange that leases these items, each for the first time."""
+    return ENVELOPES, [(first + n, 1, 1, 0, pickle.dumps(item)) for n, item in enumerate(items)]
+
+
+NOTHING: tuple[object, object] = ([], [])
