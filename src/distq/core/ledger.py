@@ -11,13 +11,13 @@ There is no I/O here and no clock: `now` is seconds of the master's clock, which
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from distq.core import head, moves
 from distq.core.deadlines import Deadlines
 from distq.core.errors import PayloadTooLarge, QueueFull
+from distq.core.kept import Kept
 from distq.core.names import Names, Rules
 from distq.core.ports import KEEP, Keep
 from distq.core.queue import Queue
@@ -46,9 +46,9 @@ MEAN_WEIGHT = 0.05
 
 
 class Change(NamedTuple):
-    """One decided change: an event of `moves`, or None for a new task, and what comes with it."""
+    """One decided change of a task: an event of `moves`, and what comes with it."""
 
-    event: int | None
+    event: int
     task: Task
     body: bytes | None = None
     run_s: float = 0.0
@@ -74,10 +74,12 @@ class Ledger:
         """What an operator wants to read: (event in the past tense, task, cause), until the broker clears it."""
         self._jitter = jitter
         self._next_key = first_key
+        self._new: list[Task] = []
+        """Tasks that were submitted in the present cycle, and ..."""
         self._changes: dict[int, Change] = {}
+        """... what it has decided for those that were there before."""
         self._delayed: Deadlines[Task] = Deadlines()
-        self._settled: dict[float, deque[Task]] = {}
-        """Tasks whose results are kept, by TTL: each deque is in order of its end."""
+        self._kept = Kept()
 
     # -- decide --------------------------------------------------------------------------------
 
@@ -94,12 +96,9 @@ class Ledger:
         if any(len(body) > limit for body in bodies):
             envelope.tally.count(envelope.tally.rejected, "payload")
             raise PayloadTooLarge(f"a payload of {max(map(len, bodies))} bytes; the limit is {limit}")
-        first = key = self._next_key
-        changes = self._changes
-        for body in bodies:
-            changes[key] = Change(None, Task(key, envelope, body, owner, now), body)
-            key += 1
-        self._next_key = key
+        first = self._next_key
+        self._next_key += len(bodies)
+        self._new += [Task(key, envelope, body, owner, now) for key, body in enumerate(bodies, first)]
         queue.reserved += len(bodies)
         return first
 
@@ -171,41 +170,41 @@ class Ledger:
                     self._changes[task.id] = Change(moves.DUE, task)
         for task in held_up:
             self._delayed.add(task.due_at, task)
-        for ttl_s, line in self._settled.items():
-            for task in _ended(line, ttl_s, now, most):
-                if task.id in self._changes:
-                    break
-                self._changes[task.id] = Change(moves.DROP, task)
+        for task in self._kept.over(now, most):
+            self._changes[task.id] = Change(moves.DROP, task)  # nothing else can happen to it
 
     def next_deadline(self) -> float | None:
         """When `sweep` next has something to do, None if nothing is waiting for a moment."""
-        moments = [line[0].since + ttl_s for ttl_s, line in self._settled.items() if line]
-        if (at := self._delayed.next_at()) is not None:
-            moments.append(at)
-        return min(moments, default=None)
+        moments = (self._delayed.next_at(), self._kept.next_at())
+        return min((at for at in moments if at is not None), default=None)
 
     # -- commit --------------------------------------------------------------------------------
 
     @property
     def changed(self) -> bool:
         """Whether anything was decided since the last `apply` or `forget`."""
-        return bool(self._changes)
+        return bool(self._new or self._changes)
 
     def batch(self, now: float) -> dict[int, tuple[bytes, bytes | Keep] | None]:
         """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
         batch: dict[int, tuple[bytes, bytes | Keep] | None] = {}
+        envelope, submitted_at, packed = None, 0.0, b""
+        for task in self._new:
+            if task.envelope is not envelope or task.submitted_at != submitted_at:
+                envelope, submitted_at = task.envelope, task.submitted_at
+                packed = head.pack(envelope, READY, 0, 0, 0, submitted_at, now, now)  # one for a whole submit
+            batch[task.id] = (packed, task.body or b"")
         for key, (event, task, body, _, delay_s, _, reason) in self._changes.items():
             if event in (moves.GIVE_BACK, moves.DUE):
                 continue  # who holds a task, and whether its moment has come, is found out again
             if event == moves.DROP or (event == moves.SUCCEED and task.envelope.kind == PLAIN):
                 batch[key] = None
                 continue
-            state = READY if event is None else moves.NEXT[event][task.state]
             failed = reason in FAILURES
             lost = bool(reason) and not failed
             packed = head.pack(
                 task.envelope,
-                state,
+                moves.NEXT[event][task.state],
                 task.delivery,
                 task.failures + failed,
                 task.lost + lost,
@@ -218,24 +217,26 @@ class Ledger:
 
     def forget(self) -> None:
         """Drop what was decided: the store refused it, so nothing happened."""
+        for task in self._new:
+            task.envelope.queue.reserved -= 1
         for event, task, *_ in self._changes.values():
-            if event is None:
-                task.envelope.queue.reserved -= 1
-            elif event == moves.DUE:
+            if event == moves.DUE:
                 self._delayed.add(task.due_at, task)
+        self._new.clear()
         self._changes.clear()
 
     # -- apply ---------------------------------------------------------------------------------
 
     def apply(self, now: float) -> None:
         """Let the decided changes happen."""
+        new, self._new = self._new, []
+        for task in new:
+            self._add(task)
         changes, self._changes = self._changes, {}
         returned: list[Task] = []
         for change in changes.values():
             event = change.event
-            if event is None:
-                self._add(change.task)
-            elif event == moves.SUCCEED:
+            if event == moves.SUCCEED:
                 self._succeed(change, now)
             elif event == moves.DROP:
                 self._drop(change.task)
@@ -281,21 +282,13 @@ class Ledger:
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
             self._drop(task)  # its result, if it has one, is an item of its own on the result queue
         elif task.state != DEAD:
-            ttl_s = task.envelope.result_ttl_s
-            line = self._settled.get(ttl_s)
-            if line is None:
-                line = self._settled[ttl_s] = deque()
-            line.append(task)
+            self._kept.add(task)
 
     def _drop(self, task: Task) -> None:
         moves.move(task, moves.DROP)
         task.envelope.queue.counts[task.state] = 0  # nobody counts what is gone
         del self.tasks[task.id]
-        line = self._settled.get(task.envelope.result_ttl_s)
-        if line and line[0] is task:
-            line.popleft()
-            if not line:
-                del self._settled[task.envelope.result_ttl_s]
+        self._kept.drop(task)
 
     def _turn(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
         """Everything but success: the task waits, is dead, or is noted among those to put back in line."""
@@ -400,14 +393,6 @@ class Ledger:
         task.holder = holder
         holder.held[key] = task
         return True
-
-
-def _ended(line: deque[Task], ttl_s: float, now: float, most: int) -> Iterable[Task]:
-    """Those whose time is over; the same sum as in `next_deadline`, or rounding would make a sweep find nothing."""
-    for task, _ in zip(line, range(most), strict=False):
-        if task.since + ttl_s > now:
-            return
-        yield task
 
 
 def _key(task: Task) -> int:

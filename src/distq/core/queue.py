@@ -52,8 +52,6 @@ class Lane:
 
     def pop_into(self, taken: list[Task], want: int) -> None:
         """Move what is ready in the foremost priority until `taken` has `want`; stops at a task that was lost."""
-        if not self.mask:
-            return
         line = self.deques[self.mask.bit_length() - 1]
         while line and len(taken) < want:
             task = line[0]
