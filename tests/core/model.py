@@ -67,7 +67,7 @@ class Model:
         """Tasks that were dropped, and how each had ended."""
         self.pending: dict[int, Pending] = {}
         self.heard: dict[int, list[int]] = {}
-        """By owner, the tasks of whose end it was told, in order."""
+        """By owner, the tasks of whose end it was told."""
         self.counted: Counter[tuple[str, str, str]] = Counter()
         self.leases: Counter[tuple[str, str]] = Counter()
         self.unknown = 0

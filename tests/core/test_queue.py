@@ -78,6 +78,19 @@ def test_p5_a_task_that_was_lost_is_leased_alone() -> None:
     assert leased(books, Holder("last"), 4) == keys[2:]
 
 
+def test_p5_a_batch_stops_before_a_task_that_was_lost_further_back_in_the_same_line() -> None:
+    """The innocent that was held with it comes first, without it."""
+    books = ledger()
+    innocent, guilty, later = submitted(books, 3)
+    holder = Holder("w")
+    leased(books, holder, 2)
+    books.lose(holder, "executor", "killed by SIGSEGV", running=guilty)
+    books.apply(1.0)
+    assert leased(books, holder, 3) == [innocent]
+    assert leased(books, Holder("other"), 3) == [guilty]
+    assert leased(books, holder, 3) == [later]
+
+
 def test_a_batch_stops_before_a_task_that_was_lost_and_goes_on_with_another_queue() -> None:
     """What lies behind it in its own queue waits; other queues do not."""
     books = ledger()
