@@ -37,6 +37,7 @@ START_S: Final = 20.0
 LOOK_S: Final = 0.02
 KILL_S: Final = 5.0
 """How much longer than its drain a master may take to end."""
+ANY_PORT: Final = ("127.0.0.1", 0)
 GETTERS: Final = ("get_work_queue", "get_task_queue", "get_result_queue", "get_done_queue")
 
 
@@ -132,15 +133,19 @@ class QueueManager(BaseManager):
         if address is not None and not (isinstance(address, tuple) and len(address) == 2):
             raise ValueError(f"distq listens on TCP: the address must be (host, port), not {address!r}")
         # The standard library takes plain tuples only, and named ones are what distq's settings give.
-        super().__init__(address and (address[0], address[1]), authkey, serializer, ctx)
+        super().__init__((address[0], address[1]) if address else ANY_PORT, authkey, serializer, ctx)
         self._drain_s = shutdown_timeout
         self._embedded: EmbeddedMaster | None = None
 
     if TYPE_CHECKING:
-        _address: tuple[str, int] | None
+        _address: tuple[str, int]
         _authkey: bytes
         _state: Any
         _registry: Mapping[str, object]
+
+        @property
+        def address(self) -> tuple[str, int]:
+            """Where the master is; of an embedded one, once it has started."""
 
         def get_work_queue(self) -> Queue[Any]:
             """The queue of work."""
@@ -215,7 +220,7 @@ class QueueManager(BaseManager):
 
     def _embed(self) -> EmbeddedMaster:
         queues = {name: _queue_of(name) for name in self._registry if name not in GETTERS}
-        return EmbeddedMaster(self._address or ("127.0.0.1", 0), self._authkey, queues, self._drain_s)
+        return EmbeddedMaster(self._address, self._authkey, queues, self._drain_s)
 
 
 for _name in GETTERS:

@@ -67,7 +67,7 @@ class Channel(asyncio.Protocol):
             raise
         self._framer.limit_bytes = frame_bytes_max
 
-    async def call(self, ident: str, method: str, *args: object, timeout_s: float) -> object:
+    async def call(self, ident: str | None, method: str, *args: object, timeout_s: float) -> object:
         """Call a method of the object `ident` and return what it returned.
 
         Raises:

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from distq.core.errors import DistqError
 from distq.net.address import Address
+from distq.net.dial import ConnectionLost
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.backoff import Reconnect
 from distq.worker.channel import Channel, open_channel
@@ -20,8 +21,6 @@ from distq.worker.stock import speaks_only_stock
 
 HELLO_S: Final = 10.0
 HEARTBEAT_ANSWER_S: Final = 10.0
-HEARTBEAT_S: Final = 10.0
-"""How often a stock server is looked at; a master says itself how often it wants to hear."""
 ABSENT_LOG_S: Final = 30.0
 """How often it is said again that the master is away."""
 
@@ -115,11 +114,21 @@ class Link:
         try:
             greeting = await self._hello(channel)
             if greeting is None:
-                self._is_connected(channel, stock=True)
-                await asyncio.sleep(HEARTBEAT_S)
-                return
-            self._is_connected(channel, stock=False)
-            await self._beat(channel, float(greeting["heartbeat_s"]))
+                await self._stay_at_stock()
+            else:
+                self._is_connected(channel, stock=False)
+                await self._beat(channel, float(greeting["heartbeat_s"]))
+        finally:
+            channel.close()
+
+    async def _stay_at_stock(self) -> None:
+        """Keep a connection to a stock server, to see when it goes: it ends each one that it cannot serve."""
+        channel = await open_channel(self._addresses, self._authkey, self._frame_bytes_max)
+        try:
+            await channel.call(None, "accept_connection", "distq", timeout_s=HELLO_S)
+            self._is_connected(channel, stock=True)
+            why = await channel.lost
+            raise ConnectionLost(f"The connection to {channel.address} is lost: {why}.")
         finally:
             channel.close()
 

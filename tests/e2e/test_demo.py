@@ -1,0 +1,65 @@
+"""`distq demo`: what it shows, and that it leaves nothing behind, whenever and however it is ended."""
+
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.e2e.cluster import eventually, lives
+
+SEED = 20_261
+
+
+def demo() -> "subprocess.Popen[str]":
+    """A running demo, with its output in a pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "distq", "demo"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def family(pid: int) -> set[int]:
+    """All living descendants of a process."""
+    found: set[int] = set()
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found |= {child} | family(child)
+    return found
+
+
+def test_the_demo_shows_the_recipes_job_and_the_metrics() -> None:
+    """Ten squares, queue depth, p50 and p95; then everything has stopped cleanly, in under five seconds."""
+    began = time.perf_counter()
+    with demo() as running:
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, said
+    squares = re.findall(r"^(\d+) \* (\d+) = (\d+)$", said, re.MULTILINE)
+    assert len(squares) == 10
+    assert all(int(a) == int(b) and int(a) * int(b) == int(c) for a, b, c in squares)
+    assert re.search(r"Queue depth 0; task latency p50 \d+ ms, p95 \d+ ms\.", said)
+    assert "Stopped: master cleanly, worker 1 cleanly, worker 2 cleanly." in said
+    # Twice the promise: the machine of a test runs other tests at the same time.
+    assert time.perf_counter() - began < 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("nth", range(3))
+def test_a_demo_ended_at_any_moment_leaves_no_process(number: signal.Signals, nth: int) -> None:
+    """Ctrl-C, SIGTERM, even SIGKILL, at moments drawn by lot from its first two seconds."""
+    after_s = random.Random(SEED + nth * 100 + number).uniform(0.1, 2.0)
+    seen: set[int] = set()
+    with demo() as running:
+        until = time.perf_counter() + after_s
+        while time.perf_counter() < until:
+            seen |= family(running.pid)
+            time.sleep(0.005)  # the moment at which the signal comes is what is tested
+        running.send_signal(number)
+        said, _ = running.communicate(timeout=30)
+    assert running.returncode in {-number, 128 + number, 0}, said
+    assert "Traceback" not in said
+    eventually(lambda: not any(map(lives, seen)), f"the end of {seen} after {after_s:.2f} s")

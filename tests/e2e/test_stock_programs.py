@@ -1,0 +1,145 @@
+"""Programs of the standard library alone, on a real master."""
+
+import signal
+import subprocess
+
+import pytest
+from tests.e2e.cluster import KEY, Cluster, eventually
+from tests.tidy.tree import ROOT
+from tests.wire import programs
+
+# Takes one item and does with it as it is told: then dies with its connection.
+TAKER = """
+import os, queue, signal, sys
+from multiprocessing.managers import BaseManager
+class Manager(BaseManager): pass
+Manager.register("get_work_queue")
+Manager.register("get_result_queue")
+manager = Manager(("127.0.0.1", int(sys.argv[1])), sys.argv[2].encode())
+manager.connect()
+work, result = manager.get_work_queue(), manager.get_result_queue()
+print("ready", flush=True)
+item = work.get()
+print(item, flush=True)
+if sys.argv[3] == "raise":
+    raise ValueError(item)
+if sys.argv[3] == "hold":
+    signal.pause()
+result.put(item)
+"""
+
+# A class that the master does not have, sent and fetched.
+CLASSES = """
+import dataclasses, decimal, enum, sys
+from multiprocessing.managers import BaseManager
+class Manager(BaseManager): pass
+Manager.register("get_task_queue")
+Manager.register("get_done_queue")
+@dataclasses.dataclass
+class Point:
+    x: int
+class Colour(enum.Enum):
+    RED = "red"
+manager = Manager(("127.0.0.1", int(sys.argv[1])), sys.argv[2].encode())
+manager.connect()
+work, result = manager.get_task_queue(), manager.get_done_queue()
+items = [Point(1), Colour.RED, decimal.Decimal("0.10"), b"x" * 10_000_000]
+for item in items:
+    work.put(item)
+    assert work.get() == item
+    result.put(item)
+    assert result.get() == item
+print("done")
+"""
+
+
+def taking(grid: Cluster, how: str) -> "subprocess.Popen[str]":
+    """A program that is about to take an item."""
+    taker = grid.program(TAKER, how)
+    assert taker.stdout
+    assert taker.stdout.readline() == "ready\n"
+    return taker
+
+
+def end(program: "subprocess.Popen[str]") -> None:
+    """Kill a program and give its pipes back."""
+    with program:
+        program.kill()
+
+
+def test_every_method_and_every_payload(grid: Cluster, interpreter: str) -> None:
+    """put, get, Empty, and all the other methods of a queue; payloads that the master could not even import."""
+    grid.master()
+    assert programs.run(interpreter, programs.CLIENT, str(grid.port), KEY) == "done"
+    assert programs.run(interpreter, CLASSES, str(grid.port), KEY) == "done"
+
+
+def test_a_wrong_key_is_an_authentication_error_and_one_warning(grid: Cluster, interpreter: str) -> None:
+    """The master names the peer's address."""
+    master = grid.master()
+    assert programs.run(interpreter, programs.KNOCK, str(grid.port), "wrong") == "AuthenticationError"
+    (event,) = master.logs("peer_turned_away")
+    assert event["peer"].startswith("127.0.0.1:")
+
+
+def test_the_examples_run_unchanged(grid: Cluster, interpreter: str) -> None:
+    """The recipe's two programs, from the examples folder, against `distq master`."""
+    grid.master()
+    environ = {"RECIPE_PORT": str(grid.port), "RECIPE_AUTHKEY": KEY}
+    command = [interpreter, "-I", str(ROOT / "examples/recipe/worker.py")]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as worker:
+        server = [interpreter, "-I", str(ROOT / "examples/recipe/server.py"), "--connect"]
+        done = subprocess.run(server, env=environ, capture_output=True, text=True, timeout=30, check=True)
+        assert done.stdout.count("result: ") == 10
+        assert worker.communicate(timeout=30)[0] == "the work queue is empty\n"
+
+
+def test_a_program_killed_while_it_waits_takes_nothing(grid: Cluster) -> None:
+    """The next item goes to somebody who is there; a stock server drops it here."""
+    grid.master()
+    work = grid.manager().get_work_queue()
+    end(taking(grid, "hold"))
+    work.put("kept")
+    assert work.get(timeout=5) == "kept"
+
+
+@pytest.mark.parametrize("how", ["hold", "raise"])
+def test_an_item_taken_by_a_program_that_dies_goes_to_another(grid: Cluster, how: str) -> None:
+    """Killed, or dead of an exception: what it held comes back."""
+    grid.master()
+    work = grid.manager().get_work_queue()
+    work.put("kept")
+    taker = taking(grid, how)
+    assert taker.stdout
+    assert taker.stdout.readline() == "kept\n"
+    if how == "hold":
+        assert work.qsize() == 0
+    end(taker)
+    assert work.get(timeout=5) == "kept"
+
+
+def test_an_item_whose_result_was_put_does_not_come_back(grid: Cluster) -> None:
+    """A result answers for the item that its program took last."""
+    grid.master()
+    manager = grid.manager()
+    work, results = manager.get_work_queue(), manager.get_result_queue()
+    work.put("once")
+    taker = taking(grid, "put")
+    assert taker.communicate(timeout=20)[0] == "once\n"
+    assert results.get(timeout=5) == "once"
+    eventually(lambda: work.qsize() == 0, "an empty work queue")
+
+
+def test_a_program_that_is_stopped_by_a_signal_does_not_stop_the_master(grid: Cluster) -> None:
+    """`shutdown`, which any client may call on a stock server, is refused in words."""
+    master = grid.master()
+    manager = grid.manager()
+    conn = manager._Client(manager.address, authkey=KEY.encode())  # type: ignore[attr-defined]
+    conn.send((None, "shutdown", (), {}))
+    kind, said = conn.recv()
+    conn.close()
+    assert kind == "#TRACEBACK"
+    assert "shutdown" in said
+    manager.get_work_queue().put(1)
+    master.signal(signal.SIGTERM)
+    assert master.ends() == 0

@@ -1,0 +1,292 @@
+"""`distq worker` as real processes: deaths, drains, and masters that come and go. Every result arrives, once."""
+
+import os
+import signal
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import pytest
+from tests.e2e.cluster import Cluster, eventually, lives
+from tests.e2e.holding import go, holders, running
+
+from distq import QueueManager
+
+
+def results_of(manager: QueueManager, count: int) -> list[Any]:
+    """So many results, and the certainty that there is not one more."""
+    results = manager.get_result_queue()
+    found = sorted(results.get(timeout=20) for _ in range(count))
+    with pytest.raises(Empty):
+        results.get(timeout=0.2)
+    return found
+
+
+def test_items_are_run_and_their_results_come_back(grid: Cluster) -> None:
+    """By two workers of two executors each, every one exactly once."""
+    grid.master()
+    workers = [grid.worker("square", 2) for _ in range(2)]
+    manager = grid.manager()
+    for number in range(300):
+        manager.get_work_queue().put(number)
+    assert results_of(manager, 300) == sorted(number**2 for number in range(300))
+    for worker in workers:
+        worker.signal(signal.SIGTERM)
+        assert worker.ends() == 0
+        assert worker.events("worker_stopped")[0]["failed"] == 0
+
+
+@pytest.mark.parametrize("item", ["SIGKILL", "exit"])
+def test_an_item_that_kills_its_executor_again_and_again_becomes_a_dead_letter(grid: Cluster, item: str) -> None:
+    """After max_deliveries, with the decoded cause; the worker lives on and others are served."""
+    cause = {"SIGKILL": "killed by SIGKILL", "exit": "exit code 3"}[item]
+    master = grid.master(DISTQ_MAX_DELIVERIES="3")
+    worker = grid.worker("poison")
+    manager = grid.manager()
+    manager.get_work_queue().put(item)
+    (event,) = master.logs("task_buried")
+    assert (event["cause"], event["lost"]) == (cause, 3)
+    assert len(worker.logs("executor_died", times=3, cause=cause)) == 3
+    manager.get_work_queue().put("fine")
+    assert results_of(manager, 1) == ["fine"]
+
+
+def test_an_item_that_raises_is_tried_again_and_then_dead(grid: Cluster) -> None:
+    """Each failure is one warning with the task, the attempt and the cause."""
+    master = grid.master(DISTQ_RETRIES="2", DISTQ_RETRY_BASE_S="0.01")
+    worker = grid.worker("poison")
+    grid.manager().get_work_queue().put("raise")
+    (buried,) = master.logs("task_buried")
+    assert buried["failures"] == 3
+    failures = worker.logs("task_failed", times=3, cause="ValueError: as the item says", task=buried["task"])
+    assert [event["attempt"] for event in failures] == [1, 2, 3]
+
+
+def test_an_executor_killed_in_mid_task_costs_nothing(grid: Cluster, held: Path) -> None:
+    """It is replaced, the task runs again, one result arrives."""
+    grid.master()
+    worker = grid.worker("hold", 2)
+    manager = grid.manager()
+    manager.get_work_queue().put((str(held), "a"))
+    (victim,) = running(held)
+    os.kill(victim, signal.SIGKILL)
+    running(held, 2)
+    go(held)
+    assert results_of(manager, 1) == ["a"]
+    assert worker.events("executor_died", pid=victim)[0]["cause"] == "killed by SIGKILL"
+
+
+def test_only_the_running_task_is_blamed(grid: Cluster, held: Path) -> None:
+    """What else the executor had leased goes back as if it had never been out."""
+    master = grid.master()
+    worker = grid.worker("echo")
+    manager = grid.manager()
+    work = manager.get_work_queue()
+    for number in range(200):
+        work.put(number)
+    assert len(results_of(manager, 200)) == 200
+    worker.signal(signal.SIGTERM)
+    assert worker.ends() == 0
+    grid.worker("hold")
+    for name in "abc":
+        work.put((str(held), name))
+    (victim,) = running(held)
+    os.kill(victim, signal.SIGKILL)
+    go(held)
+    assert results_of(manager, 3) == ["a", "b", "c"]
+    assert len(master.events("task_lost")) == 1
+
+
+def test_a_whole_worker_killed_leaves_no_executor_and_loses_no_task(grid: Cluster, held: Path) -> None:
+    """Its executors die with it; another worker runs what they held."""
+    grid.master(DISTQ_LEASE_S="2", DISTQ_HEARTBEAT_S="0.5")
+    worker = grid.worker("hold", 2)
+    manager = grid.manager()
+    for name in "ab":
+        manager.get_work_queue().put((str(held), name))
+    victims = running(held, 2)
+    worker.signal(signal.SIGKILL)
+    eventually(lambda: not any(map(lives, victims)), "the end of the executors")
+    go(held)
+    grid.worker("hold", 2)
+    assert results_of(manager, 2) == ["a", "b"]
+
+
+def test_what_a_killed_executor_has_started_ends_with_it(grid: Cluster, held: Path) -> None:
+    """The task runs elsewhere now; it must not go on here as well."""
+    grid.master()
+    grid.worker("fork")
+    grid.manager().get_work_queue().put(str(held))
+    (victim,) = running(held)
+    (child,) = [int(file.name.removeprefix("child-")) for file in held.glob("child-*")]
+    assert lives(child)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: not lives(child), "the end of the child")
+
+
+def test_a_term_lets_the_running_task_end_and_takes_no_other(grid: Cluster, held: Path) -> None:
+    """Exit 0; its result has arrived, the next item is still there."""
+    grid.master()
+    worker = grid.worker("hold")
+    manager = grid.manager()
+    manager.get_work_queue().put((str(held), "first"))
+    running(held)
+    manager.get_work_queue().put((str(held), "second"))
+    worker.signal(signal.SIGTERM)
+    worker.logs("drain_began")
+    go(held)
+    assert worker.ends() == 0
+    assert results_of(manager, 1) == ["first"]
+    assert manager.get_work_queue().qsize() == 1
+
+
+def test_a_drain_longer_than_a_lease_delivers_once(grid: Cluster, held: Path) -> None:
+    """The supervisor goes on to renew the lease while it waits."""
+    master = grid.master(DISTQ_LEASE_S="1", DISTQ_HEARTBEAT_S="0.2")
+    worker, other = grid.worker("hold"), grid.worker("hold")
+    manager = grid.manager()
+    manager.get_work_queue().put((str(held), "a"))
+    (holder,) = running(held)
+    owner = worker if holder in worker.children() else other
+    owner.signal(signal.SIGTERM)
+    with pytest.raises(Empty):
+        manager.get_result_queue().get(timeout=2.5)
+    go(held)
+    assert owner.ends() == 0
+    assert results_of(manager, 1) == ["a"]
+    assert holders(held) == [holder]
+    assert master.events("task_lost") == []
+
+
+def test_who_is_not_done_when_the_drain_ends_is_killed_and_its_task_goes_back_free(grid: Cluster, held: Path) -> None:
+    """The exit code says that it was no clean drain; the task's deliveries do not count it."""
+    master = grid.master()
+    worker = grid.worker("hold", DISTQ_DRAIN_S="0.2")
+    manager = grid.manager()
+    manager.get_work_queue().put((str(held), "a"))
+    (holder,) = running(held)
+    worker.signal(signal.SIGTERM)
+    assert worker.ends() == 1
+    assert not lives(holder)
+    eventually(lambda: manager.get_work_queue().qsize() == 1, "the task's return")
+    assert master.events("task_lost") == []
+
+
+def test_a_second_signal_hurries_the_drain(grid: Cluster, held: Path) -> None:
+    """Whoever sends it does not want to wait."""
+    grid.master()
+    worker = grid.worker("hold", DISTQ_DRAIN_S="1h")
+    grid.manager().get_work_queue().put((str(held), "a"))
+    running(held)
+    worker.signal(signal.SIGINT)
+    worker.logs("drain_began")
+    worker.signal(signal.SIGTERM)
+    assert worker.ends() == 1
+
+
+def test_a_worker_waits_for_a_master_that_is_not_there_yet(grid: Cluster) -> None:
+    """It says so once, and works when the master comes."""
+    worker = grid.worker("square")
+    worker.logs("master_not_reached")
+    worker.logs("executor_parted", times=3)
+    grid.master()
+    worker.logs("master_connected")
+    manager = grid.manager()
+    manager.get_work_queue().put(7)
+    assert results_of(manager, 1) == [49]
+    assert len(worker.events("master_not_reached")) == 1
+
+
+def test_a_worker_without_a_master_ends_when_told(grid: Cluster) -> None:
+    """At any moment, with exit 0."""
+    worker = grid.worker("square")
+    worker.logs("master_not_reached")
+    worker.signal(signal.SIGTERM)
+    assert worker.ends() == 0
+
+
+def test_a_master_restarted_under_a_worker_is_found_again(grid: Cluster) -> None:
+    """The same processes work on, without a hand's turn."""
+    master = grid.master()
+    worker = grid.worker("square", 2)
+    executors = worker.executors(2)
+    master.signal(signal.SIGKILL)
+    master.ends()
+    worker.logs("master_lost")
+    grid.master()
+    worker.logs("executor_joined", times=4)
+    manager = grid.manager()
+    manager.get_work_queue().put(7)
+    assert results_of(manager, 1) == [49]
+    assert worker.children() == executors
+
+
+def test_another_key_is_exit_3_and_one_sentence(grid: Cluster) -> None:
+    """Nobody should wait for what will never work."""
+    grid.master()
+    worker = grid.worker("square", DISTQ_AUTHKEY="another key that is long enough too")
+    assert worker.ends() == 3
+    assert "does not let us in" in worker.text.splitlines()[-1]
+
+
+def test_a_handler_that_cannot_be_imported_is_exit_2_and_one_sentence(grid: Cluster) -> None:
+    """Also without a master: the module and the reason are named."""
+    worker = grid.worker("no_such_function", 2)
+    assert worker.ends() == 2
+    (said,) = [line for line in worker.text.splitlines() if line.startswith("distq: ")]
+    assert "tests.e2e.handlers:no_such_function cannot be imported: AttributeError" in said
+
+
+def test_executors_that_keep_dying_are_replaced_more_and_more_slowly(grid: Cluster, tmp_path: Path) -> None:
+    """A handler that breaks later (a file system gone) does not turn the worker into a fork bomb."""
+    module = tmp_path / "fragile.py"
+    module.write_text("def f(item): return item\n")
+    grid.master()
+    worker = grid.run("worker", "--plain-handler", "fragile:f", "--concurrency", "1", PYTHONPATH=str(tmp_path))
+    (executor,) = worker.executors()
+    module.write_text("raise RuntimeError('gone')\n")
+    os.kill(executor, signal.SIGKILL)
+    died = worker.logs("executor_died", times=4)
+    assert died[-1]["cause"] == "exit code 2"
+    assert len(worker.events("executor_unable")) == 1
+    assert "RuntimeError: gone" in worker.events("executor_unable")[0]["reason"]
+    module.write_text("def f(item): return item\n")
+    manager = grid.manager()
+    manager.get_work_queue().put("mended")
+    assert results_of(manager, 1) == ["mended"]
+
+
+def test_executors_have_the_key_neither_as_argument_nor_in_their_environment(grid: Cluster) -> None:
+    """What a task starts must not inherit it."""
+    grid.master()
+    grid.worker("key_in_environment")
+    manager = grid.manager()
+    manager.get_work_queue().put(None)
+    assert results_of(manager, 1) == [False]
+
+
+def status(port: int, path: str) -> tuple[int, str]:
+    """What a worker's HTTP side answers."""
+    import http.client  # noqa: PLC0415 # one test's need
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def test_a_workers_probes_tell_alive_from_ready(grid: Cluster) -> None:
+    """Alive without a master, ready with one; its metrics count."""
+    worker = grid.worker("square", DISTQ_HTTP_ADDRESS=f"127.0.0.1:{grid.http_port}")
+    worker.logs("master_not_reached")
+    assert status(grid.http_port, "/livez")[0] == 200
+    assert status(grid.http_port, "/readyz")[0] == 503
+    grid.master()
+    worker.executors()
+    eventually(lambda: status(grid.http_port, "/readyz")[0] == 200, "readiness")
+    manager = grid.manager()
+    manager.get_work_queue().put(2)
+    assert results_of(manager, 1) == [4]
+    assert 'distq_worker_tasks_total{outcome="success",pool="default"} 1.0' in status(grid.http_port, "/metrics")[1]
