@@ -104,6 +104,7 @@ class Release:
         return {
             "workerDefaults": {
                 "plainHandler": "tasks.test:nap",
+                "drainSeconds": 20,  # longer than any nap here, and no longer than one cares to wait for
                 "volumes": [{"name": "tasks", "configMap": {"name": "tasks"}}],
                 "volumeMounts": [{"name": "tasks", "mountPath": "/app/tasks"}],
             }

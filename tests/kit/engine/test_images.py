@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.kit.engine.conftest import OWN_IMAGE
 from tests.kit.engine.stack import inspect
-from tests.kit.shell import MASTER_IMAGE, ROOT, VERSION, WORKER_IMAGE, run
+from tests.kit.shell import MASTER_IMAGE, ROOT, VERSION, WORKER_IMAGE, fails, run
 
 pytestmark = [
     pytest.mark.engine,
@@ -37,6 +37,13 @@ for top in ("/opt/distq", "/app", "/etc/distq", "/var/lib/distq"):
             if name.startswith(("pip", "uv-", "setuptools", "wheel", ".cache")) or path.endswith(("/uv", "/bin/uvx")):
                 found["foreign"].append(path)
 print(json.dumps(found))
+"""
+
+SHELLLESS = f"""
+FROM {BASE} AS full
+RUN rm -f /bin/sh /bin/bash /bin/dash
+FROM scratch
+COPY --from=full / /
 """
 
 both = pytest.mark.parametrize("image", [MASTER_IMAGE, WORKER_IMAGE])
@@ -93,15 +100,17 @@ def test_an_image_runs_with_no_rights_at_all(image: str) -> None:
     assert said.strip() == f"distq {VERSION}"
 
 
-def test_the_base_can_be_chosen() -> None:
-    """By build argument: here another tag; hosts without a public registry name their own."""
-    tag = "distq-test-base:1"
-    arguments = ["--build-arg", "BASE=python:3.13-slim", "--target", "master", "--file", "images/Dockerfile"]
-    run("docker", "build", "--quiet", "--tag", tag, *arguments, ".")
+def test_the_base_can_be_chosen_and_needs_no_shell() -> None:
+    """By build argument: here one without a shell, as distroless and hardened bases are."""
+    base, image = "distq-test-shellless:1", "distq-test-on-shellless:1"
+    run("docker", "build", "--quiet", "--tag", base, "-", given=SHELLLESS)
     try:
-        assert run("docker", "run", "--rm", tag, "--version").strip() == f"distq {VERSION}"
+        arguments = ["--build-arg", f"BASE={base}", "--build-arg", f"BUILD_BASE={BASE}", "--target", "worker"]
+        run("docker", "build", "--quiet", "--tag", image, *arguments, "--file", "images/Dockerfile", ".")
+        assert run("docker", "run", "--rm", image, "--version").strip() == f"distq {VERSION}"
+        assert "not found" in fails("docker", "run", "--rm", "--entrypoint", "sh", image, "-c", "true")
     finally:
-        run("docker", "rmi", tag)
+        run("docker", "rmi", "--force", base, image)
 
 
 def test_a_given_key_that_cannot_be_read_is_an_error_that_says_so(tmp_path: Path) -> None:
