@@ -250,6 +250,21 @@ def test_p7_a_submit_is_taken_whole_or_refused_with_a_sentence() -> None:
     assert kind.tally.rejected == {"full": 2, "payload": 1}
 
 
+def test_each_submit_of_a_cycle_is_stored_with_its_own_queue_and_time() -> None:
+    """Tasks of one submit share a head; those of another do not get it."""
+    books = ledger()
+    submits = [("q", 1.0), ("q", 2.0), ("other", 2.0)]
+    keys = [books.submit(envelope(books, queue), [b"x", b""], None, at) for queue, at in submits]
+    batch = books.batch(3.0)
+    for first, (queue, at) in zip(keys, submits, strict=True):
+        for key, body in ((first, b"x"), (first + 1, b"")):
+            change = batch[key]
+            assert change is not None
+            assert change[1] == body
+            read = head.unpack(change[0])
+            assert (read.queue, read.submitted_at, read.since) == (queue, at, 3.0)
+
+
 def test_p2_an_owner_hears_of_the_end_and_a_plain_task_is_gone_with_it() -> None:
     """A plain task's result is a task of its own on another queue; nothing of the first is kept."""
     books, owner = ledger(), Owner()

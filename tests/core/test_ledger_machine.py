@@ -348,4 +348,5 @@ def flat(tally: Tally) -> dict[str, int]:
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(stateful_step_count=60)
+# Many short histories find more than the profile's few: seeded defects of the ledger came up after about a hundred.
+TestLedger.settings = settings(max_examples=4 * settings().max_examples, stateful_step_count=60)
