@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.managers import BaseProxy
 from pathlib import Path
@@ -28,11 +28,11 @@ Event = dict[str, Any]
 class Process:
     """One distq process and its log."""
 
-    def __init__(self, arguments: list[str], environ: dict[str, str], log: Path) -> None:
+    def __init__(self, launcher: Sequence[str], arguments: list[str], environ: dict[str, str], log: Path) -> None:
         self.log = log
         with log.open("wb") as stream:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "distq", *arguments],
+                [sys.executable, *launcher, *arguments],
                 env=environ,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -101,7 +101,7 @@ class Cluster:
         self.processes: list[Process] = []
         self._folder = folder
 
-    def run(self, *arguments: str, **settings: str) -> Process:
+    def run(self, *arguments: str, launcher: Sequence[str] = ("-m", "distq"), **settings: str) -> Process:
         """Start a command with the cluster's settings and these."""
         environ = {name: text for name, text in os.environ.items() if not name.startswith("DISTQ_")}
         environ |= {
@@ -113,7 +113,9 @@ class Cluster:
             "DISTQ_RECONNECT_MAX_S": "0.2",
             **settings,
         }
-        process = Process(list(arguments), environ, self._folder / f"{len(self.processes)}-{arguments[0]}.log")
+        process = Process(
+            launcher, list(arguments), environ, self._folder / f"{len(self.processes)}-{arguments[0]}.log"
+        )
         self.processes.append(process)
         return process
 

@@ -59,3 +59,15 @@ def key_in_environment(_: Any) -> bool:
     """Whether the authkey can be read from this process's arguments or environment."""
     seen = Path("/proc/self/environ").read_bytes() + Path("/proc/self/cmdline").read_bytes()
     return b"a key of the tests" in seen
+
+
+def orphan(_: Any) -> int:
+    """Leave a process behind whose parent has gone; returns its id."""
+    command = ["sh", "-c", "sleep 0.1 >/dev/null & echo $!"]
+    return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def burdens(_: Any) -> list[str]:
+    """The modules that executors must do without, as far as they are here."""
+    heavy = {"asyncio", "click", "dotenv", "multiprocessing", "prometheus_client", "rich", "starlette", "structlog"}
+    return sorted(heavy & set(sys.modules))

@@ -265,6 +265,44 @@ def test_executors_have_the_key_neither_as_argument_nor_in_their_environment(gri
     assert results_of(manager, 1) == [False]
 
 
+def test_executors_import_nothing_that_they_do_not_need(grid: Cluster) -> None:
+    """Their start is on the way of every task whose executor has died."""
+    grid.master()
+    grid.worker("burdens")
+    manager = grid.manager()
+    manager.get_work_queue().put(None)
+    assert results_of(manager, 1) == [[]]
+
+
+# A worker that believes it is process 1: the kernel gives it the orphans of its executors.
+AS_INIT = """
+import ctypes, os, sys
+from distq.cli.app import run
+from distq.worker import supervisor
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+supervisor.INIT = os.getpid()
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_a_worker_that_is_process_1_buries_orphans(grid: Cluster) -> None:
+    """Containers start it as process 1; zombies would fill their process table."""
+    grid.master()
+    arguments = ["worker", "--plain-handler", "tests.e2e.handlers:orphan", "--concurrency", "1"]
+    worker = grid.run(*arguments, launcher=("-c", AS_INIT))
+    (executor,) = worker.executors()
+    manager = grid.manager()
+    for _ in range(3):
+        manager.get_work_queue().put(None)
+    orphans = results_of(manager, 3)
+    eventually(lambda: worker.children() == [executor], "the orphans' burial")
+    assert not any(Path(f"/proc/{orphan}").exists() for orphan in orphans)
+    os.kill(executor, signal.SIGKILL)
+    assert worker.logs("executor_died")[0]["cause"] == "killed by SIGKILL"
+    worker.signal(signal.SIGTERM)
+    assert worker.ends() == 0
+
+
 def status(port: int, path: str) -> tuple[int, str]:
     """What a worker's HTTP side answers."""
     import http.client  # noqa: PLC0415 # one test's need
