@@ -9,21 +9,23 @@ decision could overlook. Everything that arrived meanwhile shares the next commi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from itertools import islice
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from distq.core.deadlines import Deadlines
 from distq.core.errors import DistqError
 from distq.core.ports import Clock, Refused, Store
 from distq.core.queue import WORK, Queue
 from distq.core.task import LEASED, READY, Task
-from distq.master.requests import Request, Take
+from distq.master.requests import REFUSED_PAUSE_S, Request, Take
 from distq.master.waiting import Waiting
 
 if TYPE_CHECKING:
     from distq.core.ledger import Ledger
 
+
+FORGOTTEN_MAX: Final = 1_000
+"""So many waits that have ended may stand among the deadlines before they are cleared away."""
 
 Note = Callable[[str, Task, str], None]
 """Told what the ledger noted: an event in the past tense, the task, the cause."""
@@ -44,12 +46,16 @@ class Broker:
         self.alarm: Callable[[float], None] = lambda _: None
         """Has a cycle run at that moment at the latest; set by who has a loop (`alarm.LoopAlarm`)."""
         self.cycles = 0
+        self.refusals = 0
+        """Commits that the store refused."""
         self._inbox: list[Request] = []
         self._waiting = Waiting()
-        self._blocked: dict[Queue, dict[Request, None]] = {}
-        """Requests that wait for room, by queue ..."""
-        self._joins: dict[Queue, dict[Request, None]] = {}
+        self._blocked: dict[Queue, dict[Request, int]] = {}
+        """Requests that wait for room (so much), by queue ..."""
+        self._joins: dict[Queue, dict[Request, int]] = {}
         """... and those that wait for its last task to end."""
+        self._impatient: dict[Request, None] = {}
+        """Who waits until a moment."""
         self._patience: Deadlines[Request] = Deadlines()
         self._moments: Deadlines[Request] = Deadlines()
         self._sleeper: asyncio.Future[None] | None = None
@@ -91,32 +97,44 @@ class Broker:
         self._waiting.add(take, queues)
         self._wait(take)
 
-    def park_for_room(self, request: Request, queue: Queue) -> None:
-        """Let a request wait until the queue has room; it is decided anew then."""
-        self._blocked.setdefault(queue, {})[request] = None
+    def park_for_room(self, request: Request, queue: Queue, room: int = 1) -> None:
+        """Let a request wait until the queue has room for so many; it is decided anew then."""
+        request.place = self._blocked.setdefault(queue, {})
+        request.place[request] = room
         self._wait(request)
 
     def park_for_end(self, request: Request, queue: Queue) -> None:
         """Let a request wait until the queue has no live task."""
-        self._joins.setdefault(queue, {})[request] = None
-        request.parked = True
+        request.place = self._joins.setdefault(queue, {})
+        request.place[request] = 0
+        self._wait(request)
 
     def park_idle(self, request: Request) -> None:
         """Let a request wait for whoever keeps it, until its `until`."""
         self._wait(request)
 
     def forget(self, request: Request) -> None:
-        """Whoever waited has gone."""
+        """Whoever waited has gone, or is to be answered."""
+        if not request.parked:
+            return
         request.parked = False
-        if isinstance(request, Take):
+        self._impatient.pop(request, None)
+        if request.place is not None:
+            del request.place[request]
+            request.place = None
+        elif isinstance(request, Take):
             self._waiting.remove(request)
-        for parked in (*self._blocked.values(), *self._joins.values()):
-            parked.pop(request, None)
 
     def _wait(self, request: Request) -> None:
         request.parked = True
         if request.until is not None:
+            self._impatient[request] = None
             self._patience.add(request.until, request)
+            if len(self._patience) > 2 * len(self._impatient) + FORGOTTEN_MAX:
+                self._patience = Deadlines()
+                for waiting in self._impatient:
+                    assert waiting.until is not None
+                    self._patience.add(waiting.until, waiting)
             self.alarm(request.until)
 
     # -- the cycle -----------------------------------------------------------------------------
@@ -129,6 +147,8 @@ class Broker:
                 self._sleeper = loop.create_future()
                 await self._sleeper
                 self._sleeper = None
+            else:
+                await asyncio.sleep(0)  # what the sockets have brought meanwhile shares the next commit
             await self.cycle()
 
     async def cycle(self) -> None:
@@ -140,16 +160,18 @@ class Broker:
         decided = [request for request in gathered if self._decide(request, now)]
         ledger = self.ledger
         ledger.sweep(now)
-        if ledger.changed and not await self._commit(decided, now):
-            return
+        refused = await self._commit(now) if ledger.changed else None
         for request in decided:
-            request.answer(self, now)
+            if refused is None:
+                request.answer(self, now)
+            else:
+                request.put_back(self, refused, now)
         self.push()
         if not self.draining:
             self._serve(now)
         self._let_in(now)
         self._expire(now)
-        self._arm_next()
+        self._arm_next(now + REFUSED_PAUSE_S if refused is not None else 0.0)
         if self.draining and not self.leased:
             self._quiet.set()
 
@@ -164,21 +186,20 @@ class Broker:
             self._inbox.append(request)
         return False
 
-    async def _commit(self, decided: Iterable[Request], now: float) -> bool:
+    async def _commit(self, now: float) -> Refused | None:
         ledger = self.ledger
         try:
             await self.store.commit(ledger.batch(now))
         except Refused as exc:
             ledger.forget()
-            for request in decided:
-                request.refuse(exc)
-            return False
+            self.refusals += 1
+            return exc
         ledger.apply(now)
         if ledger.noted:
             noted, ledger.noted = ledger.noted, []
             for event, task, cause in noted:
                 self.note(event, task, cause)
-        return True
+        return None
 
     def _serve(self, now: float) -> None:
         """Give ready tasks to those who wait."""
@@ -187,6 +208,8 @@ class Broker:
             served: list[Take] = []
             leased = []
             for take in self._waiting.of(queue):
+                if not take.there():
+                    continue
                 tasks = ledger.lease(take.holder, (queue,), take.wanted, take.want, now)
                 if tasks:
                     served.append(take)
@@ -213,7 +236,12 @@ class Broker:
     def _let_in(self, now: float) -> None:
         """Bring back who waited for room where there is some, and who waited for an end that has come."""
         for queue, blocked in self._blocked.items():
-            for request in list(islice(blocked, max(queue.room, 0))):
+            room = queue.room
+            while blocked:
+                request, needed = next(iter(blocked.items()))
+                if needed > room:
+                    break
+                room -= needed
                 self.forget(request)
                 self._inbox.append(request)
         for queue, joins in self._joins.items():
@@ -230,11 +258,11 @@ class Broker:
 
     # -- time ----------------------------------------------------------------------------------
 
-    def _arm_next(self) -> None:
+    def _arm_next(self, not_before: float) -> None:
         moments = [self._patience.next_at(), self._moments.next_at(), self.ledger.next_deadline()]
         at = min((moment for moment in moments if moment is not None), default=None)
         if at is not None:
-            self.alarm(at)
+            self.alarm(max(at, not_before))
 
     @property
     def leased(self) -> int:

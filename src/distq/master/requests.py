@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any, Final
 
 from distq.wire.messages import refused
 
 if TYPE_CHECKING:
     from distq.core.errors import DistqError
+    from distq.core.ports import Refused
     from distq.core.task import Holder, Task
     from distq.master.broker import Broker
     from distq.net.serve import Line
+
+
+REFUSED_PAUSE_S: Final = 1.0
+"""What must happen and the store refused is tried again after so long."""
+WAIT_MAX_S: Final = 366 * 86400.0
 
 
 class Request:
@@ -20,12 +27,14 @@ class Request:
     `give`, `decide` or `expire`.
     """
 
-    __slots__ = ("parked", "until")
+    __slots__ = ("parked", "place", "until")
 
     def __init__(self) -> None:
         self.until: float | None = None
         """When it stops waiting, None for never."""
         self.parked = False
+        self.place: dict[Request, int] | None = None
+        """Where the broker keeps it while it waits, if not among those who wait for tasks."""
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002 - most only answer
         """Have the ledger note what this asks for; False puts the rest off to the next cycle."""
@@ -39,6 +48,10 @@ class Request:
 
     def refuse(self, exc: DistqError) -> None:
         """Reply that it cannot be done; nothing was changed."""
+
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002 - most have changed nothing
+        """The store refused the commit: nothing that `decide` noted has happened."""
+        self.answer(broker, now)
 
 
 class Asked(Request):
@@ -64,6 +77,10 @@ class Take(Asked):
         self.holder = holder
         self.want = want
 
+    def there(self) -> bool:
+        """Whether who waits can still be given a task."""
+        return True
+
     def wanted(self, name: str) -> bool:
         """Whether it takes tasks of this name."""
         raise NotImplementedError
@@ -87,3 +104,20 @@ class Lose(Request):
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         return broker.ledger.lose(self.holder, self.reason, self.cause, self.running)
+
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
+        broker.ask_at(now + REFUSED_PAUSE_S, self)
+
+
+def seconds(value: Any) -> float:
+    """A peer's number of seconds, from 0 to a year; raises TypeError or ValueError for anything else."""
+    if not isinstance(value, int | float):
+        raise TypeError("'timeout' must be a number or None")
+    if not value >= 0:  # NaN too: no deadline can be compared with it
+        raise ValueError("'timeout' must be a non-negative number")
+    return float(min(value, WAIT_MAX_S))
+
+
+def is_duration(value: object) -> bool:
+    """Whether a peer's value is a number of seconds that can be added up: not negative, finite."""
+    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator] # it is a number
