@@ -13,13 +13,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from distq.core.errors import DistqError, QueueFull
-from distq.core.queue import RESULT, Queue
+from distq.core.queue import RESULT, WORK, Queue
 from distq.core.task import PLAIN, Holder, Outcome, Task
-from distq.master.requests import Asked, Lose, Request, Take
+from distq.master.requests import REFUSED_PAUSE_S, Asked, Lose, Request, Take, seconds
 from distq.wire.messages import raised, refused, returned
 from distq.wire.splice import item, packed_item
 
 if TYPE_CHECKING:
+    from distq.core.ports import Refused
     from distq.master.broker import Broker
     from distq.net.serve import Line
     from distq.wire.inert import Call
@@ -38,14 +39,19 @@ METHODS: Final = (
 
 
 class PlainPeer(Holder):
-    """A connection that uses plain queues: it holds at most one item."""
+    """A connection that uses plain queues: it holds at most one item of a work queue."""
 
-    __slots__ = ("request",)
+    __slots__ = ("lapsed", "lease_until", "request", "watched")
 
     def __init__(self, line: Line) -> None:
         super().__init__(line.peer)
         self.request: Request | None = None
         """The call that is being answered, which may be parked."""
+        self.lease_until = 0.0
+        self.watched = False
+        """Whether a `LeaseEnd` is on its way."""
+        self.lapsed: tuple[int, int, float] | None = None
+        """Key, delivery and begin of the lease that ended because it took too long to answer."""
 
     @property
     def item(self) -> Task | None:
@@ -54,9 +60,17 @@ class PlainPeer(Holder):
 
 
 def _settled(broker: Broker, peer: PlainPeer, now: float) -> bool:
-    """Settle the item that the peer holds; False if that must wait for the next cycle."""
+    """Settle the item that the peer holds or was too slow with; False if that must wait for the next cycle."""
     task = peer.item
-    return task is None or broker.ledger.settle(task.id, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
+    if task is not None:
+        return broker.ledger.settle(task.id, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
+    if peer.lapsed is None:
+        return True
+    key, delivery, leased_at = peer.lapsed
+    if not broker.ledger.settle(key, delivery, Outcome.SUCCESS, None, now - leased_at):
+        return False
+    peer.lapsed = None
+    return True
 
 
 class Put(Asked):
@@ -74,10 +88,12 @@ class Put(Asked):
         if self.queue.room < 1 and (self.until is None or self.until > now):
             broker.park_for_room(self, self.queue)
             return False
-        if self.queue.role == RESULT and not _settled(broker, self.peer, now):
+        ledger = broker.ledger
+        taken = self.queue.room > 0 and len(self.body) <= ledger.rules.payload_bytes_max
+        # A result that is not taken settles nothing: its item would be gone without one.
+        if taken and self.queue.role == RESULT and not _settled(broker, self.peer, now):
             return False
-        envelope = broker.ledger.names.envelope(self.queue.name, PLAIN, PLAIN)
-        broker.ledger.submit(envelope, (self.body,), None, now)
+        ledger.submit(ledger.names.envelope(self.queue.name, PLAIN, PLAIN), (self.body,), None, now)
         return True
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
@@ -92,16 +108,23 @@ class Put(Asked):
         else:
             super().refuse(exc)
 
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
+        self.refuse(exc)
+
 
 class Get(Take):
     """`get(block, timeout)`."""
 
-    __slots__ = ("peer", "queue")
+    __slots__ = ("lease_s", "peer", "queue")
 
-    def __init__(self, line: Line, peer: PlainPeer, queue: Queue) -> None:
+    def __init__(self, line: Line, peer: PlainPeer, queue: Queue, lease_s: float | None) -> None:
         super().__init__(line, peer, 1)
         self.peer = peer
         self.queue = queue
+        self.lease_s = lease_s
+
+    def there(self) -> bool:  # noqa: D102 - as Take
+        return self.line.there()
 
     def wanted(self, name: str) -> bool:  # noqa: D102 - as Take
         return name == PLAIN
@@ -120,15 +143,26 @@ class Get(Take):
         else:
             broker.park(self, queues)
 
-    def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
+    def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: D102
         task = tasks[0]
         self.queue.gets += 1
         assert task.body is not None
         self.line.reply_parts(packed_item(task.body))
         if self.queue.role == RESULT:
             broker.ask(Settle(task))
-        elif not self.line.open:
-            broker.ask(Lose(self.holder, "connection", "its connection was lost"))
+        elif self.lease_s is not None:
+            peer = self.peer
+            peer.lapsed = None
+            peer.lease_until = now + self.lease_s
+            if not peer.watched:
+                peer.watched = True
+                broker.ask_at(peer.lease_until, LeaseEnd(peer))
+
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: D102
+        if self.queue.role == WORK and self.peer.item is not None:
+            self.refuse(exc)  # what it holds could not be settled
+        else:
+            self.answer(broker, now)
 
     def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
         self.line.reply(EMPTY)
@@ -147,9 +181,37 @@ class Settle(Request):
         task = self.task
         return broker.ledger.settle(task.id, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
 
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
+        broker.ask_at(now + REFUSED_PAUSE_S, self)
+
+
+class LeaseEnd(Request):
+    """Due when a connection may have held an item for too long (DISTQ_PLAIN_LEASE_S)."""
+
+    __slots__ = ("peer",)
+
+    def __init__(self, peer: PlainPeer) -> None:
+        super().__init__()
+        self.peer = peer
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+        peer = self.peer
+        task = peer.item
+        if task is None:
+            peer.watched = False
+        elif peer.lease_until > now:
+            broker.ask_at(peer.lease_until, self)
+        else:
+            peer.watched = False
+            peer.lapsed = (task.id, task.delivery, task.leased_at)
+            broker.ask(Lose(peer, "lease", "its connection took too long to answer"))
+
 
 class Done(Asked):
-    """`task_done()`: settles what the connection holds; `queue.Queue` refuses more of them than gets."""
+    """`task_done()`: settles what the connection holds; `queue.Queue` refuses more of them than gets.
+
+    On a result queue it only counts: a worker may collect results while it works on an item.
+    """
 
     __slots__ = ("peer", "queue")
 
@@ -159,7 +221,14 @@ class Done(Asked):
         self.queue = queue
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
-        return self.queue.done >= self.queue.gets or _settled(broker, self.peer, now)
+        queue = self.queue
+        return queue.role == RESULT or queue.done >= queue.gets or _settled(broker, self.peer, now)
+
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: D102
+        if self.queue.role == WORK and self.peer.item is not None:
+            self.refuse(exc)
+        else:
+            self.answer(broker, now)
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
         if self.queue.done >= self.queue.gets:
@@ -194,8 +263,9 @@ TOO_OFTEN: Final = raised(ValueError("task_done() called too many times"))
 class PlainQueues:
     """Answers the calls of `queue.Queue` proxies."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, lease_s: float | None) -> None:
         self._broker = broker
+        self._lease_s = lease_s
         self._answers: dict[str, Callable[[Line, PlainPeer, Queue, Call], None]] = {
             "put": self._put,
             "put_nowait": self._put,
@@ -216,6 +286,9 @@ class PlainQueues:
             return
         peer = line.state
         if not isinstance(peer, PlainPeer):
+            if peer is not None:
+                line.reply(refused("This connection has said hello(); queues are used on connections of their own."))
+                return
             peer = line.state = PlainPeer(line)
         try:
             answer(line, peer, queue, call)
@@ -239,7 +312,7 @@ class PlainQueues:
         self._ask(peer, request)
 
     def _get(self, line: Line, peer: PlainPeer, queue: Queue, call: Call) -> None:
-        request = Get(line, peer, queue)
+        request = Get(line, peer, queue, self._lease_s)
         request.until = self._until(call, 0)
         self._ask(peer, request)
 
@@ -254,11 +327,7 @@ class PlainQueues:
             return now
         if timeout_s is None:
             return None
-        if not isinstance(timeout_s, int | float):
-            raise TypeError("'timeout' must be a number or None")
-        if timeout_s < 0:
-            raise ValueError("'timeout' must be a non-negative number")
-        return now + timeout_s
+        return now + seconds(timeout_s)
 
 
 def _argument(call: Call, index: int, name: str, *, default: object) -> object:
