@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.head import NameTooLong, check_names
 from distq.core.queue import Queue
 from distq.core.task import OUTCOME_NAMES, PLAIN, Envelope, Outcome, Task
-from distq.master.requests import Lose, Take
+from distq.master.requests import REFUSED_PAUSE_S, WAIT_MAX_S, Take, is_duration
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
+    from distq.core.ports import Refused
     from distq.master.broker import Broker
     from distq.master.workers import Executor
     from distq.net.serve import Line
@@ -25,7 +28,7 @@ Settled = tuple[int, int, int, bytes | None, float, str]
 class Exchange(Take):
     """Settle these, then lease up to so many or wait until there is one."""
 
-    __slots__ = ("executor", "results", "settled", "wait_s")
+    __slots__ = ("executor", "noted", "refusals", "results", "settled", "wait_s")
 
     def __init__(
         self, line: Line, executor: Executor, settled: list[Settled], want: int, wait_s: float, results: ResultQueues
@@ -35,40 +38,69 @@ class Exchange(Take):
         self.settled = settled
         self.wait_s = wait_s
         self.results = results
+        self.noted = 0
+        """How many of `settled` the ledger has noted, and ..."""
+        self.refusals = 0
+        """... how many commits the store had refused by then: if it has refused no more, they are stored."""
 
     def wanted(self, name: str) -> bool:  # noqa: D102 - as Take
         return self.executor.session.wanted(name)
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
-        ledger = broker.ledger
-        for done, (key, delivery, outcome, body, run_s, cause) in enumerate(self.settled):
-            task = ledger.tasks.get(key)
-            answers = None
-            if task is not None and task.envelope.kind == PLAIN and outcome == Outcome.SUCCESS:
-                answers = self.results.of(broker, task.envelope.queue.name)
-                if answers.queue.room < 1:
-                    # The return value would have no place: the executor waits, its lease is renewed meanwhile.
-                    self.settled = self.settled[done:]
-                    broker.park_for_room(self, answers.queue)
-                    return False
-            if outcome == Outcome.UNKNOWN and task is not None:
-                self.executor.session.unknown.add(task.envelope.name)
-            if not ledger.settle(key, delivery, outcome, body, run_s, cause):
-                self.settled = self.settled[done:]
+        if self.noted:
+            if self.refusals == broker.refusals:
+                del self.settled[: self.noted]
+            self.noted = 0
+        self.refusals = broker.refusals
+        limit = broker.ledger.rules.payload_bytes_max
+        for row in self.settled:
+            fits = row[3] is None or len(row[3]) <= limit
+            if not self._settle(broker, row if fits else _too_large(row, limit), now):
                 return False
-            if answers is not None and body is not None and ledger.succeeds(key):
-                ledger.submit(answers, (body,), None, now)
-        self.settled = []
+            self.noted += 1
         return True
 
+    def _settle(self, broker: Broker, settled: Settled, now: float) -> bool:
+        """Note one answer; False if the request must come back for it."""
+        key, delivery, outcome, body, run_s, cause = settled
+        ledger = broker.ledger
+        task = ledger.tasks.get(key)
+        answers = None
+        if task is not None and task.envelope.kind == PLAIN and outcome == Outcome.SUCCESS:
+            answers = self.results.of(broker, task.envelope.queue.name)
+            if answers.queue.room < 1:
+                # The return value would have no place: the executor waits, its lease is renewed meanwhile.
+                broker.park_for_room(self, answers.queue)
+                return False
+        if outcome == Outcome.UNKNOWN and task is not None:
+            self.executor.session.unknown.add(task.envelope.name)
+        if not ledger.settle(key, delivery, outcome, body, run_s, cause):
+            return False
+        if answers is not None and body is not None and ledger.succeeds(key):
+            ledger.submit(answers, (body,), None, now)
+        return True
+
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        if self.settled:
+            broker.ask_at(now + REFUSED_PAUSE_S, self)  # the tasks were run: that must not be lost
+        else:
+            self.answer(broker, now)
+
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+        self.settled, self.noted = [], 0
         if not self.line.open:
+            return
+        if self.executor.line is not self.line:
+            # Its end was reported, its session was ended, or it has come back on another connection: what is
+            # leased to this one now would have nobody who renews it or says that it is over.
+            self.line.reply(NO_TASKS)
             return
         queues = self.executor.session.queues
         if self.want and broker.lease(self, queues, now):
             return
-        if self.want and self.wait_s > 0:
+        if self.until is None:
             self.until = now + self.wait_s
+        if self.want and self.until > now:
             broker.park(self, queues)
         else:
             self.line.reply(NO_TASKS)
@@ -78,8 +110,6 @@ class Exchange(Take):
 
     def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
         self.line.reply(leased(tasks))
-        if not self.line.open:
-            broker.ask(Lose(self.holder, "connection", "its connection was lost", running=0))
 
 
 class ResultQueues:
@@ -109,10 +139,11 @@ def read_exchange(args: tuple[Any, ...]) -> tuple[list[Settled], int, float]:
     try:
         settled, want, wait_s = args
         rows = [_settled(*row) for row in settled]
-        want, wait_s = int(want), float(wait_s)
+        if type(want) is not int or not is_duration(wait_s):
+            raise TypeError("want is a number of tasks, wait_s one of seconds")  # noqa: TRY301 - one sentence for all
     except (TypeError, ValueError) as exc:
         raise BadCall(f"exchange(settled, want, wait_s) was called with something else: {exc}.") from exc
-    return rows, min(max(want, 0), WANT_MAX), wait_s
+    return rows, min(max(want, 0), WANT_MAX), min(wait_s, WAIT_MAX_S)
 
 
 def _settled(key: int, delivery: int, outcome: int, body: bytes | None, run_s: float, cause: str = "") -> Settled:
@@ -123,13 +154,27 @@ def _settled(key: int, delivery: int, outcome: int, body: bytes | None, run_s: f
         and 0 <= outcome < len(OUTCOME_NAMES)
         and isinstance(cause, str)
     )
-    if not good or not (body is None or type(body) is bytes) or not isinstance(run_s, float | int) or run_s < 0:
+    if not good or not (body is None or type(body) is bytes) or not is_duration(run_s):
         raise TypeError("a settled entry is (key, delivery, outcome, body, run_s[, cause])")
     return key, delivery, outcome, body, float(run_s), cause[:200]
 
 
+def _too_large(settled: Settled, limit: int) -> Settled:
+    """What takes the place of an answer that is larger than any body may be."""
+    key, delivery, outcome, body, run_s, _ = settled
+    what = "return value" if outcome == Outcome.SUCCESS else "error"
+    text = f"its {what} has {len(body or b'')} bytes; the limit is {limit}"
+    outcome = Outcome.FATAL if outcome == Outcome.SUCCESS else outcome
+    return key, delivery, outcome, pickle.dumps(("PayloadTooLarge", text, ""), 4), run_s, text
+
+
 def queues_of(broker: Broker, names: object) -> tuple[Queue, ...] | None:
-    """The queues that a worker names, None for all."""
+    """The queues that a worker names, None for all; raises BadCall for what cannot be the name of a queue."""
     if not isinstance(names, list | tuple) or not names:
         return None
-    return tuple(broker.ledger.names.queue(name) for name in names if isinstance(name, str))
+    try:
+        for name in names:
+            check_names(name, "")
+    except (AttributeError, TypeError, UnicodeEncodeError, NameTooLong) as exc:
+        raise BadCall(f"a worker's queues are a list of names: {exc}.") from exc
+    return tuple(broker.ledger.names.queue(name) for name in names)

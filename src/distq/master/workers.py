@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import PLAIN, Holder
-from distq.master.requests import Lose, Request
+from distq.master.requests import Lose, Request, Take
 
 if TYPE_CHECKING:
     from distq.core.queue import Queue
@@ -26,7 +26,7 @@ NAME_CHARS_MAX: Final = 100
 class Executor(Holder):
     """One slot of a worker, with its own connection."""
 
-    __slots__ = ("index", "line", "request", "session")
+    __slots__ = ("ended", "index", "line", "request", "session")
 
     def __init__(self, session: Session, index: int) -> None:
         super().__init__(f"{session.name}/{index}", session)
@@ -35,6 +35,8 @@ class Executor(Holder):
         self.line: Line | None = None
         self.request: Request | None = None
         """Its exchange that is being answered, which may be parked."""
+        self.ended = False
+        """Whether the supervisor has said that its process has ended."""
 
 
 class Session:
@@ -66,7 +68,9 @@ class Session:
         self.memory_limit_bytes: int | None = None
 
     def wanted(self, name: str) -> bool:
-        """Whether it runs tasks of this name."""
+        """Whether it runs tasks of this name, and takes any now."""
+        if self.draining:
+            return False
         return self.plain if name == PLAIN else self.tasks and name not in self.unknown
 
     def introduce(self, info: Mapping[str, Any], queues: tuple[Queue, ...] | None) -> None:
@@ -110,6 +114,11 @@ class Workers:
         executor = session.executors.get(index)
         if executor is None:
             executor = session.executors[index] = Executor(session, index)
+        if executor.request is not None:
+            self._broker.forget(executor.request)
+            executor.request = None
+        if executor.line is not None and executor.line is not line:
+            executor.line.abort()  # the connection that it has given up; we have not heard of its end yet
         held = dict(holds)
         stale = Holder(executor.label)
         for key, task in list(executor.held.items()):
@@ -126,11 +135,26 @@ class Workers:
         return executor
 
     def current(self, executor: Executor, line: Line) -> Executor:
-        """The executor itself, or its successor if its session was ended for silence while it lived on."""
+        """The executor itself, or its successor if its session was ended for silence while it lived on.
+
+        One that is not served on `line` any more (its end was reported, it has come back elsewhere) stays who it
+        is: it may still settle.
+        """
         session = executor.session
-        if self.sessions.get(session.key) is session and session.executors.get(executor.index) is executor:
+        if executor.ended or self.sessions.get(session.key) is session:
             return executor
-        return self.executor(self.session(session.key), executor.index, line, ())
+        session = self.session(session.key)
+        if executor.index in session.executors:
+            return executor
+        return self.executor(session, executor.index, line, ())
+
+    def introduced(self, session: Session) -> None:
+        """What a worker serves is known now: its executors that came first wait for that."""
+        for executor in session.executors.values():
+            request = executor.request
+            if request is not None and request.parked:
+                self._broker.forget(request)
+                self._broker.ask(request)
 
     def heard(self, session: Session, report: Mapping[str, Any]) -> None:
         """A heartbeat renews the leases and says how executors have ended."""
@@ -141,12 +165,28 @@ class Workers:
         session.draining = bool(report.get("draining"))
         session.memory_bytes = _count(report.get("memory_bytes")) or None
         session.memory_limit_bytes = _count(report.get("memory_limit_bytes")) or None
-        for ended in report.get("exited") or ():
-            executor = session.executors.pop(_count(ended.get("index")), None)
-            if executor is not None:
-                running = ended.get("running")
-                key = running[0] if isinstance(running, tuple | list) and running else 0
-                self._broker.ask(Lose(executor, "executor", _text(ended.get("cause")) or "its executor ended", key))
+        exited = report.get("exited")
+        for ended in exited if isinstance(exited, list | tuple) else ():
+            if isinstance(ended, Mapping):
+                self._exited(session, ended)
+
+    def _exited(self, session: Session, ended: Mapping[str, Any]) -> None:
+        executor = session.executors.pop(_count(ended.get("index")), None)
+        if executor is None:
+            return
+        executor.ended = True
+        self._unserve(executor)
+        running = ended.get("running")
+        key = _count(running[0]) if isinstance(running, tuple | list) and running else 0
+        self._broker.ask(Lose(executor, "executor", _text(ended.get("cause")) or "its executor ended", key))
+
+    def _unserve(self, executor: Executor) -> None:
+        """Lease nothing more to an executor, although its socket may be open: a child of its task can keep it so."""
+        executor.line = None
+        request = executor.request
+        if isinstance(request, Take) and request.parked:
+            self._broker.forget(request)
+            request.expire(self._broker, self._broker.clock.now())
 
     def line_closed(self, line: Line) -> None:
         """A worker's or executor's socket has closed: wait a moment for a word or a return."""
@@ -156,6 +196,7 @@ class Workers:
             known.line = None
             if known.request is not None:
                 self._broker.forget(known.request)
+                known.request = None
             self._broker.ask_at(at, Absence(self, known.session, known))
         elif isinstance(known, Session) and known.line is line:
             known.line = None
@@ -166,6 +207,7 @@ class Workers:
         self.sessions.pop(session.key, None)
         leases = 0
         for executor in session.executors.values():
+            self._unserve(executor)
             if executor.held:
                 leases += len(executor.held)
                 self._broker.ask(Lose(executor, reason, cause))
@@ -207,17 +249,19 @@ class Absence(Request):
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
         session, executor = self.session, self.executor
-        if executor is not None:
-            if executor.line is None and session.executors.get(executor.index) is executor:
-                del session.executors[executor.index]
-                if executor.held:
-                    broker.ask(Lose(executor, "connection", "its connection was lost"))
-        elif session.line is None and not any(one.line is not None for one in session.executors.values()):
+        if executor is not None and executor.line is None and session.executors.get(executor.index) is executor:
+            del session.executors[executor.index]
+            if executor.held:
+                broker.ask(Lose(executor, "connection", "its connection was lost"))
+        if self.workers.sessions.get(session.key) is not session or session.line is not None:
+            return
+        if not any(one.line is not None for one in session.executors.values()):
             self.workers.part(session, "connection", "its connection was lost")
 
 
 def _text(value: object) -> str:
-    return value[:NAME_CHARS_MAX] if isinstance(value, str) else ""
+    """A short text that every log and every page can carry: no halves of surrogate pairs."""
+    return value[:NAME_CHARS_MAX].encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
 def _count(value: object) -> int:
