@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull
 from distq.core.head import unpack_dead
+from distq.core.queue import RESULT
 from distq.core.task import DEAD, PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope, Owner, Task
-from distq.master.requests import Asked, Request
+from distq.master.requests import WAIT_MAX_S, Asked, Request, is_duration
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
     from distq.core.names import Names
+    from distq.core.ports import Refused
     from distq.core.queue import Queue
     from distq.master.broker import Broker
     from distq.net.serve import Line
@@ -23,6 +25,8 @@ ANSWERS_KEPT: Final = 64
 ROWS_MAX: Final = 5_000
 ROWS_BYTES_MAX: Final = 8 << 20
 """How much one reply with results carries: enough to be cheap, little enough to fit a frame."""
+TRIES_MAX: Final = 10_000
+"""Bound of `retries` and `max_deliveries`; a head counts them in 16 bits."""
 IDLE_S: Final = 3600.0
 """How long a client that is away may come back to its session."""
 
@@ -33,7 +37,7 @@ Row = tuple[int, int, bytes | None, list[str] | None]
 class ClientSession(Owner):
     """One client, over all its connections."""
 
-    __slots__ = ("answers", "high", "key", "request", "seen_at", "sent", "sent_number")
+    __slots__ = ("answers", "ended", "high", "key", "request", "seen_at", "sent", "sent_number")
 
     def __init__(self, key: str) -> None:
         super().__init__()
@@ -46,6 +50,9 @@ class ClientSession(Owner):
         self.sent_number = 0
         self.request: Results | None = None
         self.seen_at = 0.0
+        """When it last said hello, submitted or asked for results."""
+        self.ended = False
+        """Whether it was away for so long that nobody will ask for its results."""
 
 
 class Clients:
@@ -71,7 +78,11 @@ class Clients:
         if heard:
             self._broker.ledger.heard = set()
             for owner in heard:
-                if isinstance(owner, ClientSession) and owner.request is not None:
+                if not isinstance(owner, ClientSession):
+                    continue
+                if owner.ended:
+                    owner.outbox.clear()
+                elif owner.request is not None:
                     owner.request.push(self._broker)
 
     def line_closed(self, line: Line) -> None:
@@ -98,6 +109,8 @@ class Idleness(Request):
             broker.ask_at(now + IDLE_S, self)
         else:
             self.clients.sessions.pop(session.key, None)
+            session.ended = True
+            session.outbox.clear()
 
 
 class Submit(Asked):
@@ -106,7 +119,7 @@ class Submit(Asked):
     The reply is `(True, key of the first)`, the others follow it without gaps, or `(False, code, sentence)`.
     """
 
-    __slots__ = ("bodies", "envelopes", "first", "number", "runs", "session")
+    __slots__ = ("before", "bodies", "first", "number", "runs", "session")
 
     def __init__(
         self,
@@ -122,16 +135,20 @@ class Submit(Asked):
         self.runs = runs
         self.bodies = bodies
         self.first: int | None = None
+        self.before = 0
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
         if self.number <= self.session.high:
             return True
         full = self._too_full()
-        if full is not None and self.until is not None and self.until > now:
-            broker.park_for_room(self, full)
-            return False
         if full is not None:
-            raise QueueFull(f"the queue {full.name!r} is full: it holds {full.capacity} tasks.")
+            queue, needed = full
+            if needed > queue.capacity:
+                raise QueueFull(f"{needed} tasks at once never fit the queue {queue.name!r}, of {queue.capacity}.")
+            if self.until is None or self.until <= now:
+                raise QueueFull(f"the queue {queue.name!r} is full: it holds {queue.capacity} tasks.")
+            broker.park_for_room(self, queue, needed)
+            return False
         limit = broker.ledger.rules.payload_bytes_max
         largest = max(map(len, self.bodies), default=0)
         if largest > limit:
@@ -141,14 +158,15 @@ class Submit(Asked):
             key = broker.ledger.submit(envelope, self.bodies[done : done + count], self.session, now)
             self.first = key if self.first is None else self.first
             done += count
-        self.session.high = self.number
+        self.before, self.session.high = self.session.high, self.number
         return True
 
-    def _too_full(self) -> Queue | None:
+    def _too_full(self) -> tuple[Queue, int] | None:
+        """The first queue that has not room for all, and for how many it would need it."""
         needed: dict[Queue, int] = {}
         for envelope, count in self.runs:
             needed[envelope.queue] = needed.get(envelope.queue, 0) + count
-        return next((queue for queue, count in needed.items() if queue.room < min(count, queue.capacity)), None)
+        return next(((queue, count) for queue, count in needed.items() if queue.room < count), None)
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
         answers = self.session.answers
@@ -162,12 +180,23 @@ class Submit(Asked):
             known = (False, BadCall.code, sentence)
         self.line.reply(returned(known))
 
-    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
-        self.refuse(QueueFull("the queue stayed full for as long as the client was ready to wait."))
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: D102
+        if self.number <= self.session.high:
+            self.answer(broker, now)  # the same submit, sent again over another connection, was taken meanwhile
+        else:
+            self.refuse(QueueFull("the queue stayed full for as long as the client was ready to wait."))
+
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: D102
+        if self.first is not None:
+            self.session.high = min(self.session.high, self.before)
+            self.first = None
+            self.refuse(exc)
+        elif self.number <= self.session.high:
+            self.answer(broker, now)
+        else:
+            self.refuse(exc)  # the same submit, sent again: the first of the two was refused just now
 
     def refuse(self, exc: DistqError) -> None:  # noqa: D102
-        if self.session.high == self.number:
-            self.session.high -= 1  # the store refused: nothing was taken
         self.line.reply(returned((False, exc.code, f"{exc} {exc.hint}".rstrip())))
 
 
@@ -184,8 +213,12 @@ class Results(Asked):
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
         session = self.session
-        if session.request is not None and session.request is not self:
-            broker.forget(session.request)
+        if not self.line.open:
+            return
+        before = session.request
+        if before is not None and before is not self:
+            broker.forget(before)
+            before.line.reply(returned((before.number, [])))
         session.request = self
         if session.sent and self.number < session.sent_number:
             self._reply()  # the reply before was lost on the way
@@ -239,15 +272,21 @@ def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[tuple[En
         number, envelopes, runs, bodies, wait_s = args
         table = [_envelope(names, *envelope) for envelope in envelopes]
         rows = [(table[index], count) for index, count in runs]
-        wait_s = float(wait_s)
-        good = type(number) is int and sum(count for _, count in rows) == len(bodies)
-        if not good or not all(type(body) is bytes for body in bodies) or any(count < 1 for _, count in rows):
+        good = (
+            type(number) is int
+            and rows
+            and all(type(count) is int and count > 0 for _, count in rows)
+            and sum(count for _, count in rows) == len(bodies)
+            and all(type(body) is bytes for body in bodies)
+            and is_duration(wait_s)
+        )
+        if not good:
             raise TypeError("the numbers do not fit")  # noqa: TRY301
     except (TypeError, ValueError, IndexError) as exc:
         raise BadCall(
             f"submit(number, envelopes, runs, bodies, wait_s) was called with something else: {exc}."
         ) from exc
-    return number, rows, bodies, wait_s
+    return number, rows, list(bodies), min(wait_s, WAIT_MAX_S)
 
 
 def _envelope(
@@ -262,12 +301,20 @@ def _envelope(
 ) -> Envelope:
     if not (isinstance(queue, str) and isinstance(name, str) and queue and name):
         raise TypeError("a queue's and a task's name are texts")
-    numbers = (priority, retries, time_limit_s, result_ttl_s, max_deliveries)
-    if not all(number is None or (isinstance(number, int | float) and number >= 0) for number in numbers):
-        raise TypeError("options are numbers from 0")
+    if not all(number is None or type(number) is int for number in (priority, retries, max_deliveries)):
+        raise TypeError("priority, retries and max_deliveries are whole numbers")
+    if not all(number is None or is_duration(number) for number in (time_limit_s, result_ttl_s)):
+        raise TypeError("time_limit_s and result_ttl_s are seconds")
     priority = PRIORITY_DEFAULT if priority is None else priority
     if priority not in range(PRIORITIES):
         raise ValueError(f"a priority is 0 to {PRIORITIES - 1}")
+    if retries not in range(TRIES_MAX + 1) and retries is not None:
+        raise ValueError(f"retries are 0 to {TRIES_MAX}")
+    if max_deliveries not in range(1, TRIES_MAX + 1) and max_deliveries is not None:
+        raise ValueError(f"max_deliveries is 1 to {TRIES_MAX}")
+    known = names.queues.get(queue)
+    if known is not None and known.role == RESULT:
+        raise ValueError(f"{queue!r} is a queue of results: no worker takes tasks from it")
     return names.envelope(
         queue,
         name,
