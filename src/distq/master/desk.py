@@ -15,6 +15,7 @@ from distq.core.queue import RESULT, WORK, Queue
 from distq.master.clients import Clients, ClientSession, Results, Submit, read_submit
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
 from distq.master.plain import METHODS, PlainPeer, PlainQueues
+from distq.master.requests import WAIT_MAX_S, is_duration
 from distq.master.workers import Executor, Session, Workers
 from distq.wire.inert import Token
 from distq.wire.messages import refused, returned
@@ -58,6 +59,7 @@ class MasterDesk:
         greeting: Mapping[str, object],
         plain_queues: Mapping[str, str],
         turned_away: Callable[[Line, str], None],
+        plain_lease_s: float | None = None,
     ) -> None:
         self._broker = broker
         self._workers = workers
@@ -65,7 +67,7 @@ class MasterDesk:
         self._greeting = greeting
         self._turned_away = turned_away
         self._getters = {**GETTERS, **plain_queues}
-        self._plain = PlainQueues(broker)
+        self._plain = PlainQueues(broker, plain_lease_s)
         self._clients = Clients(broker)
         broker.push = self._clients.push
         names = broker.ledger.names
@@ -107,6 +109,8 @@ class MasterDesk:
                 line.reply(refused(f"There is no object {ident!r} here; there is {self._objects()}."))
         except DistqError as exc:
             line.reply(refused(f"{exc} {exc.hint}".rstrip()))
+        except Exception as exc:  # noqa: BLE001 - whatever is in a peer's call ends neither its connection nor us
+            line.reply(refused(f"{call.method}() cannot be answered: {exc!r}."))
 
     def gone(self, line: Line) -> None:
         """A connection has ended."""
@@ -155,6 +159,9 @@ class MasterDesk:
         if not isinstance(info, dict):
             line.reply(refused("hello() takes a dict that says role, protocol, version and session."))
             return
+        if line.state is not None:
+            line.reply(refused("hello() comes first on a connection, and once."))
+            return
         low, high = _range(info.get("protocol"))
         if not low <= PROTOCOL <= high:
             line.reply(
@@ -186,8 +193,10 @@ class MasterDesk:
             session.introduce(info, queues_of(self._broker, info.get("queues")))
             session.line = line
             line.state = session
+            self._workers.introduced(session)
         else:
-            holds = [(pair[0], pair[1]) for pair in info.get("holds") or () if _is_pair(pair)]
+            said = info.get("holds")
+            holds = [(pair[0], pair[1]) for pair in (said if isinstance(said, list | tuple) else ()) if _is_pair(pair)]
             index = info.get("index")
             line.state = self._workers.executor(session, index if isinstance(index, int) else 0, line, holds)
 
@@ -209,17 +218,19 @@ class MasterDesk:
             return
         number, runs, bodies, wait_s = read_submit(self._broker.ledger.names, call.args)
         request = Submit(line, session, number, runs, bodies)
-        request.until = self._broker.clock.now() + wait_s
+        session.seen_at = self._broker.clock.now()
+        request.until = session.seen_at + wait_s
         self._broker.ask(request)
 
     def _send_results(self, line: Line, call: Call) -> None:
         session = line.state
-        good = len(call.args) == 2 and isinstance(call.args[0], int) and isinstance(call.args[1], int | float)
+        good = len(call.args) == 2 and type(call.args[0]) is int and is_duration(call.args[1])
         if not isinstance(session, ClientSession) or not good:
             line.reply(refused("results(number, wait_s) is for clients: call hello() with role client first."))
             return
         number, wait_s = call.args
-        self._broker.ask(Results(line, session, number, wait_s))
+        session.seen_at = self._broker.clock.now()
+        self._broker.ask(Results(line, session, number, min(wait_s, WAIT_MAX_S)))
 
     def _heartbeat(self, line: Line, call: Call) -> None:
         session = line.state

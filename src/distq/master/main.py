@@ -103,7 +103,15 @@ class Master:
             "heartbeat_s": settings.heartbeat_s,
             "max_deliveries": settings.max_deliveries,
         }
-        desk = MasterDesk(broker, workers, self._stats, greeting, settings.plain_queues, self._turned_away)
+        desk = MasterDesk(
+            broker,
+            workers,
+            self._stats,
+            greeting,
+            settings.plain_queues,
+            self._turned_away,
+            settings.plain_lease_s,
+        )
         self.server = Server(desk, settings.authkeys, settings, lambda: secrets.token_bytes(NONCE_BYTES))
         self.view = View(
             broker,
