@@ -22,6 +22,8 @@ from distq.wire.session import Authenticated, Closed, Refused, Send, Session
 BACKLOG: Final = 4096
 CALLS_AHEAD_MAX: Final = 8
 """Calls of one peer that are read before the earlier ones are answered; then reading pauses."""
+DESCRIPTORS_ENOUGH: Final = 1 << 20
+"""Asked for where the machine sets no limit."""
 SPARE_DESCRIPTORS: Final = 64
 """Kept for the store, the logs and HTTP, so that a flood of connections cannot take them."""
 KEEPALIVE_S: Final = 15
@@ -142,7 +144,9 @@ class Line(asyncio.Protocol):
         server.lines.add(self)
         server.strangers[self] = None
         if len(server.strangers) > server.limits.unauthenticated_max:
-            next(iter(server.strangers)).abort()
+            oldest = next(iter(server.strangers))
+            del server.strangers[oldest]  # now: several may come before its end is told
+            oldest.abort()
         self._patience = self._loop.call_later(server.limits.handshake_s, self.abort)
         _tune(self._socket)
         self._transport.write(self._session.start())
@@ -159,9 +163,11 @@ class Line(asyncio.Protocol):
                 self._obey(event)
         if todo and not self._busy:
             self._next()
-            if len(todo) > CALLS_AHEAD_MAX and self._reading:
-                self._reading = False
-                self._transport.pause_reading()
+        if self._transport.is_closing():
+            return
+        if len(todo) > CALLS_AHEAD_MAX and self._reading:
+            self._reading = False
+            self._transport.pause_reading()
         if not self._wrote and not self._busy and self.open:
             # A standard-library client writes a header and its body apart and then waits 40 ms for our
             # delayed ACK (Nagle). Acknowledging at once when we have nothing to say makes it 1 ms.
@@ -204,6 +210,17 @@ class Line(asyncio.Protocol):
         if self._todo:
             self._loop.call_soon(self._next)
 
+    def there(self) -> bool:
+        """Whether the peer has not closed its end, asked of the socket: the loop may not have heard of it yet."""
+        if not self.open or self._transport.is_closing():
+            return False
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     def close(self) -> None:
         """End the connection once what was written has left."""
         self._transport.close()
@@ -241,7 +258,7 @@ class Line(asyncio.Protocol):
             else:
                 self._busy = True
                 self._server.desk.called(self, call)
-        if not self._reading and len(todo) <= CALLS_AHEAD_MAX and self.open:
+        if not self._reading and len(todo) <= CALLS_AHEAD_MAX and self.open and not self._transport.is_closing():
             self._reading = True
             self._transport.resume_reading()
 
@@ -257,6 +274,7 @@ def _tune(connection: socket.socket) -> None:
 def _descriptors() -> int:
     """Raise the limit of open descriptors as far as it goes, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard if hard != resource.RLIM_INFINITY else 1 << 20
+    wanted = hard if hard != resource.RLIM_INFINITY else DESCRIPTORS_ENOUGH
+    if soft not in (wanted, resource.RLIM_INFINITY):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
