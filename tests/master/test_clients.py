@@ -1,0 +1,257 @@
+"""Client sessions: submits count once, results reach who submitted."""
+
+import math
+import pickle
+from typing import Any
+
+import pytest
+from tests.master.bench import RULES, WAITING, Bench, done, on_bench
+
+from distq.master.clients import ANSWERS_KEPT, IDLE_S
+from distq.wire.errors import RemoteRefusal
+
+
+async def run_all(bench: Bench, session: str = "w") -> int:
+    """Have a worker run everything that is ready; how many that were."""
+    bench.worker(session)
+    line = bench.executor(1, session)
+    rows = await bench.exchange(line, want=100)
+    await bench.exchange(line, [done(row, row[4]) for row in rows], want=0)
+    return len(rows)
+
+
+@on_bench()
+async def test_a_submit_sent_again_is_the_same_submit(bench: Bench) -> None:
+    """P1: over the same or another connection the answer is the first one, and the tasks are there once."""
+    line = bench.client()
+    accepted = await bench.submit(line, 1, [b"a", b"b"])
+    assert accepted[0] is True
+    assert await bench.submit(line, 1, [b"a", b"b"]) == accepted
+    assert await bench.submit(bench.client(), 1, [b"a", b"b"]) == accepted
+    assert bench.counts("q") == {"ready": 2}
+    other = await bench.submit(bench.client("another"), 1, [b"a"])
+    assert other != accepted
+
+
+@on_bench()
+async def test_a_submit_sent_twice_in_one_cycle_is_taken_once(bench: Bench) -> None:
+    """The first connection's call is still in the line when the second's comes."""
+    first, second = bench.client(), bench.client()
+    for line in (first, second):
+        bench.call(line, "broker", "submit", 1, [("q", "f")], [(0, 1)], [b"a"], 0.0)
+    await bench.settle_down()
+    assert first.heard() == second.heard()
+    assert bench.counts("q") == {"ready": 1}
+
+
+@on_bench(rules=RULES._replace(capacity=1000))
+async def test_answers_are_kept_for_the_last_submits(bench: Bench) -> None:
+    """One that is asked for again much later is refused, not taken twice."""
+    line = bench.client()
+    for number in range(1, ANSWERS_KEPT + 2):
+        await bench.submit(line, number, [b"a"])
+    assert (await bench.submit(line, 2, [b"a"]))[0] is True
+    assert (await bench.submit(line, 1, [b"a"]))[:2] == (False, "BAD_CALL")
+    assert bench.counts("q") == {"ready": ANSWERS_KEPT + 1}
+
+
+@on_bench()
+async def test_a_full_queue_refuses_or_waits_as_the_caller_chose(bench: Bench) -> None:
+    """Refused whole: nothing of it was taken; taken whole as soon as all of it has room."""
+    line = bench.client()
+    await bench.submit(line, 1, [b"a"] * 4)
+    assert (await bench.submit(line, 2, [b"b"] * 3))[:2] == (False, "QUEUE_FULL")
+    assert bench.counts("q") == {"ready": 4}
+    assert await bench.submit(line, 2, [b"b"] * 3, 5.0) is WAITING
+    assert await run_all(bench) == 4
+    assert line.heard()[0] is True
+    assert bench.counts("q") == {"ready": 3, "succeeded": 4}
+
+
+@on_bench()
+async def test_a_wait_for_room_ends_with_its_time(bench: Bench) -> None:
+    """Then it is refused, and the same number may be sent again."""
+    line = bench.client()
+    await bench.submit(line, 1, [b"a"] * 5)
+    assert await bench.submit(line, 2, [b"b"] * 2, 5.0) is WAITING
+    cycles = bench.broker.cycles
+    await bench.advance(5)
+    assert bench.broker.cycles < cycles + 10
+    assert line.heard()[:2] == (False, "QUEUE_FULL")
+    assert await run_all(bench) == 5
+    assert (await bench.submit(line, 2, [b"b"] * 2))[0] is True
+
+
+@on_bench()
+async def test_more_than_a_queue_can_ever_hold_is_refused_at_once(bench: Bench) -> None:
+    """Whole: two envelopes of one queue count together."""
+    line = bench.client()
+    assert (await bench.submit(line, 1, [b"a"] * 7, 60.0))[:2] == (False, "QUEUE_FULL")
+    args = (1, [("q", "f"), ("q", "g")], [(0, 4), (1, 4)], [b"a"] * 8, 60.0)
+    assert (await bench.ask(line, "broker", "submit", *args))[:2] == (False, "QUEUE_FULL")
+    assert bench.counts("q") == {}
+
+
+@on_bench()
+async def test_a_submit_that_waits_twice_is_answered_twice_the_same(bench: Bench) -> None:
+    """Its connection broke while it waited for room, and it came again: the second hears what became of the first."""
+    first = bench.client()
+    await bench.submit(first, 1, [b"a"] * 6)
+    assert await bench.submit(first, 2, [b"b"] * 6, 10.0) is WAITING
+    await bench.gone(first)
+    second = bench.client()
+    assert await bench.submit(second, 2, [b"b"] * 6, 20.0) is WAITING
+    assert await run_all(bench) == 6
+    assert bench.counts("q")["ready"] == 6
+    await bench.advance(30)
+    assert second.heard()[0] is True
+    assert await bench.submit(bench.client(), 2, [b"b"] * 6) == second.heard()
+    assert bench.counts("q")["ready"] == 6
+
+
+@on_bench()
+async def test_a_payload_that_is_too_large_is_refused(bench: Bench) -> None:
+    """With its size and the limit; the others of its batch are not taken."""
+    answer = await bench.submit(bench.client(), 1, [b"a", b"x" * 1001])
+    assert answer[:2] == (False, "PAYLOAD_TOO_LARGE")
+    assert "1000" in answer[2]
+    assert bench.counts("q") == {}
+
+
+WRONG: list[tuple[Any, ...]] = [
+    (),
+    ("1", [("q", "f")], [(0, 1)], [b"a"], 0.0),
+    (1, [("q", "f")], [(0, 2)], [b"a"], 0.0),
+    (1, [("q", "f")], [(0, 1.0)], [b"a"], 0.0),
+    (1, [("q", "f")], [(0, 2), (0, -1)], [b"a"], 0.0),
+    (1, [("q", "f")], [(1, 1)], [b"a"], 0.0),
+    (1, [("q", "f")], [], [], 0.0),
+    (1, [("q", "f")], [(0, 1)], ["a"], 0.0),
+    (1, [("q", "f")], [(0, 1)], [b"a"], math.nan),
+    (1, [("q", "f")], [(0, 1)], [b"a"], math.inf),
+    (1, [("", "f")], [(0, 1)], [b"a"], 0.0),
+    (1, [("q", 7)], [(0, 1)], [b"a"], 0.0),
+    (1, [("q" * 100, "f")], [(0, 1)], [b"a"], 0.0),
+    (1, [("\ud800", "f")], [(0, 1)], [b"a"], 0.0),
+    (1, [("result", "f")], [(0, 1)], [b"a"], 0.0),
+    *((1, [("q", "f", priority)], [(0, 1)], [b"a"], 0.0) for priority in (-1, 10, 5.0, "5", True)),
+    *((1, [("q", "f", 5, retries)], [(0, 1)], [b"a"], 0.0) for retries in (-1, 10**9, 1.0)),
+    *((1, [("q", "f", 5, 1, limit)], [(0, 1)], [b"a"], 0.0) for limit in (-1.0, math.nan, math.inf, "1")),
+    *((1, [("q", "f", 5, 1, 1.0, ttl)], [(0, 1)], [b"a"], 0.0) for ttl in (-1.0, math.nan, math.inf)),
+    *((1, [("q", "f", 5, 1, 1.0, 1.0, most)], [(0, 1)], [b"a"], 0.0) for most in (0, -1, 10**9, 1.5)),
+]
+
+
+@pytest.mark.parametrize("args", WRONG, ids=str)
+def test_what_is_no_submit_is_refused_in_words(args: tuple[Any, ...]) -> None:
+    """And leaves nothing behind, least of all a master that has ended."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        line = bench.client()
+        known = set(bench.ledger.names.queues)
+        assert isinstance(await bench.ask(line, "broker", "submit", *args), RemoteRefusal)
+        assert bench.ledger.tasks == {}
+        assert set(bench.ledger.names.queues) - known <= {"q"}
+        assert (await bench.submit(line, 1, [b"a"]))[0] is True
+
+    scene()
+
+
+@on_bench()
+async def test_results_are_pushed_to_who_waits_for_them(bench: Bench) -> None:
+    """Only to the session that submitted."""
+    line, other = bench.client(), bench.client("other")
+    accepted = await bench.submit(line, 1, [b"a", b"b"])
+    assert await bench.ask(line, "broker", "results", 0, 20.0) is WAITING
+    assert await bench.ask(other, "broker", "results", 0, 20.0) is WAITING
+    await run_all(bench)
+    number, rows = line.heard()
+    assert number == 1
+    assert [(key, state, pickle.loads(body)) for key, state, body, _ in rows] == [
+        (accepted[1], 3, b"a"),
+        (accepted[1] + 1, 3, b"b"),
+    ]
+    await bench.advance(20)
+    assert other.heard() == (0, [])
+
+
+@on_bench()
+async def test_a_reply_that_was_lost_is_sent_again(bench: Bench) -> None:
+    """Until the client says that it has it: each result is heard once."""
+    line = bench.client()
+    await bench.submit(line, 1, [b"a"])
+    await run_all(bench)
+    lost = await bench.ask(line, "broker", "results", 0, 20.0)
+    await bench.gone(line)
+    line = bench.client()
+    assert await bench.ask(line, "broker", "results", 0, 20.0) == lost
+    assert await bench.ask(line, "broker", "results", 1, 0.0) == (1, [])
+
+
+@on_bench()
+async def test_results_are_pushed_to_the_newest_connection(bench: Bench) -> None:
+    """One that is closed takes nothing, and one that is still open is told that it waits in vain."""
+    old, new = bench.client(), bench.client()
+    await bench.submit(old, 1, [b"a"])
+    assert await bench.ask(old, "broker", "results", 0, 20.0) is WAITING
+    assert await bench.ask(new, "broker", "results", 0, 20.0) is WAITING
+    assert old.heard() == (0, [])
+    bench.call(old, "broker", "results", 0, 20.0)
+    old.open = False
+    await bench.settle_down()
+    await run_all(bench)
+    assert len(new.heard()[1]) == 1
+
+
+@on_bench()
+async def test_a_client_that_is_in_use_keeps_its_session(bench: Bench) -> None:
+    """For days, whatever moment its idleness is looked at."""
+    line = bench.client()
+    for number in range(1, 8):
+        await bench.ask(line, "broker", "results", number - 1, 0.0)
+        await bench.submit(line, number, [b"a"], 0.0, 5, 1, None, 1.0)
+        await run_all(bench, f"w{number}")
+        assert len((await bench.ask(line, "broker", "results", number - 1, 0.0))[1]) == 1
+        await bench.advance(IDLE_S / 2)
+    assert set(bench.desk._clients.sessions) == {"c"}
+
+
+@on_bench()
+async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
+    """Its tasks run all the same, but nobody keeps their results for it beyond their time."""
+    line = bench.client()
+    await bench.submit(line, 1, [b"a"])
+    await bench.gone(line)
+    await bench.advance(2 * IDLE_S)
+    assert bench.desk._clients.sessions == {}
+    (task,) = bench.ledger.tasks.values()
+    owner = task.owner
+    assert owner is not None
+    await run_all(bench)
+    assert owner.outbox == []
+    assert bench.counts("q") == {"succeeded": 1}
+
+
+@on_bench()
+async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
+    """Not before (P3): the ledger keeps each for its own TTL."""
+    line = bench.client()
+    await bench.submit(line, 1, [b"a"], 0.0, 5, 1, None, 60.0)
+    await run_all(bench)
+    await bench.advance(59)
+    assert bench.counts("q") == {"succeeded": 1}
+    await bench.advance(1)
+    assert bench.counts("q") == {}
+    assert bench.ledger.tasks == {}
+
+
+@on_bench()
+async def test_only_clients_submit_and_ask_for_results(bench: Bench) -> None:
+    """Others are refused in words, and so is what is no call for results."""
+    for line in (bench.worker(), bench.line()):
+        assert "role client" in str(await bench.submit(line, 1, [b"a"]))
+        assert "role client" in str(await bench.ask(line, "broker", "results", 0, 0.0))
+    line = bench.client()
+    for args in ((), (0,), ("0", 0.0), (0, math.nan), (0, "1"), (0.5, 1)):
+        assert isinstance(await bench.ask(line, "broker", "results", *args), RemoteRefusal)
