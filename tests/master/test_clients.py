@@ -247,6 +247,19 @@ async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
 
 
 @on_bench()
+async def test_who_was_away_beyond_a_results_time_hears_it_as_it_was(bench: Bench) -> None:
+    """Its session was kept, so what it has not heard is not changed by what the store may forget."""
+    line = bench.client()
+    accepted = await bench.submit(line, 1, [b"a"], 0.0, 5, 1, None, 1.0)
+    await bench.gone(line)
+    await run_all(bench)
+    await bench.advance(5)
+    assert bench.counts("q") == {}
+    _, ((key, state, body, _),) = await bench.ask(bench.client(), "broker", "results", 0, 0.0)
+    assert (key, state, pickle.loads(body)) == (accepted[1], 3, b"a")
+
+
+@on_bench()
 async def test_only_clients_submit_and_ask_for_results(bench: Bench) -> None:
     """Others are refused in words, and so is what is no call for results."""
     for line in (bench.worker(), bench.line()):

@@ -37,7 +37,7 @@ Row = tuple[int, int, bytes | None, list[str] | None]
 class ClientSession(Owner):
     """One client, over all its connections."""
 
-    __slots__ = ("answers", "ended", "high", "key", "request", "seen_at", "sent", "sent_number")
+    __slots__ = ("answers", "ended", "high", "key", "request", "rows", "seen_at", "sent", "sent_number")
 
     def __init__(self, key: str) -> None:
         super().__init__()
@@ -45,6 +45,8 @@ class ClientSession(Owner):
         self.high = 0
         """The highest submit number that was taken."""
         self.answers: OrderedDict[int, object] = OrderedDict()
+        self.rows: list[Row] = []
+        """What has ended, as it ended: a task changes once more when the time of its result is over."""
         self.sent: list[Row] = []
         """What the newest reply carried, until the client says that it has it."""
         self.sent_number = 0
@@ -80,9 +82,10 @@ class Clients:
             for owner in heard:
                 if not isinstance(owner, ClientSession):
                     continue
-                if owner.ended:
-                    owner.outbox.clear()
-                elif owner.request is not None:
+                if not owner.ended:
+                    owner.rows += map(_row, owner.outbox)
+                owner.outbox.clear()
+                if owner.request is not None:
                     owner.request.push(self._broker)
 
     def line_closed(self, line: Line) -> None:
@@ -110,7 +113,7 @@ class Idleness(Request):
         else:
             self.clients.sessions.pop(session.key, None)
             session.ended = True
-            session.outbox.clear()
+            session.rows.clear()
 
 
 class Submit(Asked):
@@ -224,7 +227,7 @@ class Results(Asked):
             self._reply()  # the reply before was lost on the way
             return
         session.sent = []
-        if session.outbox:
+        if session.rows:
             self.push(broker)
         elif self.wait_s > 0:
             self.until = now + self.wait_s
@@ -236,11 +239,9 @@ class Results(Asked):
         """Reply with what has ended."""
         session = self.session
         broker.forget(self)
-        session.sent = _rows(session.outbox)
+        session.sent = _take(session.rows)
         session.sent_number += 1
         self._reply()
-        if session.outbox:
-            broker.ledger.heard.add(session)
 
     def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
         self._reply()
@@ -250,20 +251,24 @@ class Results(Asked):
         self.line.reply(returned((self.session.sent_number, self.session.sent)))
 
 
-def _rows(outbox: list[Task]) -> list[Row]:
-    """Take from the front of the outbox what fits one reply."""
-    rows: list[Row] = []
-    size = 0
-    for task in outbox:
-        body = task.body
-        if task.state == DEAD and body is not None:
-            body = unpack_dead(body)[1]
+def _row(task: Task) -> Row:
+    body = task.body
+    if task.state == DEAD and body is not None:
+        body = unpack_dead(body)[1]
+    return task.id, task.state, body, task.causes
+
+
+def _take(rows: list[Row]) -> list[Row]:
+    """Take from the front what fits one reply."""
+    count = size = 0
+    for _, _, body, _ in rows:
         size += len(body or b"")
-        if rows and (len(rows) >= ROWS_MAX or size > ROWS_BYTES_MAX):
+        if count and (count >= ROWS_MAX or size > ROWS_BYTES_MAX):
             break
-        rows.append((task.id, task.state, body, task.causes))
-    del outbox[: len(rows)]
-    return rows
+        count += 1
+    taken = rows[:count]
+    del rows[:count]
+    return taken
 
 
 def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[tuple[Envelope, int]], list[bytes], float]:
