@@ -12,7 +12,7 @@ DOCKERFILES = $(shell find images examples -name '*Dockerfile*' 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml
 
-.PHONY: help demo test lint format lock build interpreters clean
+.PHONY: help demo test sim lint format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -26,6 +26,9 @@ test: $(DEV) ## every test that this machine can run; the skipped ones say why
 
 interpreters: $(DEV) ## the standard-library tests on every Python found, 3.8 and newer
 	@$(PYTEST) --interpreters $(ARGS)
+
+sim: $(DEV) ## the whole master in virtual time, everything breaking: SEED=7 STEPS=100000
+	@$(BIN)/python -m tests.sim.simulation $(or $(SEED),$$(date +%s)) $(or $(STEPS),100000)
 
 lint: $(DEV) ## style, types, import floors, Dockerfiles, YAML and shell
 	@$(BIN)/ruff check .

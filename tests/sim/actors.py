@@ -1,0 +1,344 @@
+"""Who talks to the simulated master: clients, workers with their executors, programs of the standard library."""
+
+from __future__ import annotations
+
+import pickle
+import queue as standard
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
+
+from distq.core.task import DEAD, SUCCEEDED
+from distq.wire.errors import RemoteRefusal
+
+QUEUES: Final = ("q", "r")
+NAMES: Final = ("f", "g")
+KINDS: Final = (*[b"ok"] * 24, b"flaky", b"flaky", b"bad", b"poison")
+HELLO: Final = {"protocol": [1, 1], "version": "sim"}
+
+
+def result_of(body: bytes) -> bytes:
+    """What a task with these arguments returns."""
+    return b"result of " + body
+
+
+def expect(error: Lost | RemoteRefusal) -> None:
+    """Check that a program was refused nothing but what the store could not take."""
+    if isinstance(error, RemoteRefusal) and "the disk is full" not in str(error):
+        raise AssertionError(str(error))
+
+
+class Client:
+    """One client session: submits on one connection, collects on another."""
+
+    def __init__(self, world: World, session: str) -> None:
+        self.world = world
+        self.session = session
+        self.epoch = 0
+        self.accepted: dict[int, bytes] = {}
+        """Tasks that the master took, and ..."""
+        self.heard: dict[int, str] = {}
+        """... what became of them."""
+        self.number = 0
+        self.actors = [
+            Actor(world, f"{session} submits", self._submit),
+            Actor(world, f"{session} collects", self._collect),
+        ]
+
+    @property
+    def pending(self) -> set[int]:
+        """Accepted tasks of which nothing was heard."""
+        return self.accepted.keys() - self.heard.keys()
+
+    def _hello(self) -> Script:
+        yield Connect()
+        greeting = yield Call("broker", "hello", ({**HELLO, "role": "client", "session": self.session},))
+        self.epoch = greeting["epoch"]
+        for key in self.pending:
+            if key >> 40 != self.epoch:
+                self.heard[key] = "lost with the master"
+
+    def _submit(self, actor: Actor) -> Script:
+        dice = self.world.dice
+        while True:
+            yield Sleep(dice.random() * (0.02 if dice.random() < 0.97 else 5.0))
+            if self.world.calm or len(self.pending) > 30:
+                yield Sleep(0.5)
+                continue
+            self.number += 1
+            bodies = [dice.choice(KINDS) + b" %d" % dice.getrandbits(30) for _ in range(dice.choice((1, 1, 3, 8)))]
+            yield from self._send(actor, bodies)
+
+    def _send(self, actor: Actor, bodies: list[bytes]) -> Script:
+        dice = self.world.dice
+        half = dice.randrange(len(bodies) + 1)
+        envelopes = [(dice.choice(QUEUES), dice.choice(NAMES), dice.choice((None, 9))) for _ in "ab"]
+        runs = [(index, count) for index, count in ((0, half), (1, len(bodies) - half)) if count]
+        wait_s = dice.choice((0.0, 0.5, 20.0))
+        while True:
+            try:
+                if actor.wire is None or not actor.wire.whole:
+                    yield from self._hello()
+                answer = yield Call("broker", "submit", (self.number, envelopes, runs, bodies, wait_s))
+            except Lost:
+                yield Sleep(dice.random())
+                continue
+            if answer[0]:
+                for key, body in enumerate(bodies, answer[1]):
+                    assert key not in self.accepted, "a key is given once"
+                    self.accepted[key] = body
+                    if key >> 40 != self.epoch:
+                        self.heard.setdefault(key, "lost with the master")
+            else:
+                assert answer[1] in ("QUEUE_FULL", "STORE_REFUSED"), answer
+            return
+
+    def _collect(self, actor: Actor) -> Script:
+        number, epoch = 0, 0
+        while True:
+            try:
+                if actor.wire is None or not actor.wire.whole:
+                    yield from self._hello()
+                    if epoch != self.epoch:
+                        number, epoch = 0, self.epoch
+                number, rows = yield Call("broker", "results", (number, 20.0))
+            except Lost:
+                yield Sleep(self.world.dice.random())
+                continue
+            for row in rows:
+                self._hear(*row)
+
+    def _hear(self, key: int, state: int, body: bytes | None, causes: list[str] | None) -> None:
+        assert key not in self.heard, f"{key:x} has ended twice: {self.heard[key]}, {state}"
+        sent = self.accepted.get(key)
+        if state == SUCCEEDED:
+            assert body is not None
+            assert sent is None or body == result_of(sent)
+            assert not body.startswith(result_of(b"poison")), "nobody ran this to its end"
+        else:
+            assert state == DEAD
+            assert causes, "whoever is dead was killed by something"
+        self.heard[key] = "succeeded" if state == SUCCEEDED else "dead"
+
+
+class Worker:
+    """A supervisor and its executors."""
+
+    def __init__(self, world: World, name: str, *, universal: bool = False) -> None:
+        dice = world.dice
+        self.world = world
+        self.name = name
+        self.queues = None if universal else dice.choice((None, None, ["q"], ["q", "r", "work"]))
+        self.names = NAMES if universal else dice.choice((NAMES, NAMES, ("f",)))
+        self.plain = universal or dice.random() < 0.7
+        self.exited: list[dict[str, Any]] = []
+        self.executors: dict[int, Executor] = {}
+        self._numbers = 0
+        self.supervisor = Actor(world, f"{name} supervises", self._supervise)
+        for _ in range(dice.choice((1, 2, 3))):
+            self.spawn()
+
+    def spawn(self) -> None:
+        """Start an executor."""
+        self._numbers += 1
+        self.executors[self._numbers] = Executor(self, self._numbers)
+
+    def lose(self, executor: Executor, cause: str) -> None:
+        """An executor is killed: the supervisor says so, and starts another."""
+        if self.executors.pop(executor.index, None) is None:
+            return  # its worker has died meanwhile
+        dice = self.world.dice
+        running = executor.running
+        # A child of the task may keep the socket open for long after.
+        executor.actor.kill(heard_s=dice.choice((0.0, 0.0, 0.5, 50.0)), arrives=dice.random() < 0.5)
+        self.exited.append({"index": executor.index, "cause": cause, "kind": "signal", "running": running})
+        self.world.later(dice.choice((0.0, 0.0, 0.3)), self.supervisor.wake)
+        self.world.later(dice.random(), self._replace)
+
+    def _replace(self) -> None:
+        if self.supervisor.alive:
+            self.spawn()
+
+    def freeze(self, seconds: float) -> None:
+        """Stop everything for a while, as SIGSTOP does."""
+        for actor in self.actors:
+            actor.frozen_until = self.world.at + seconds
+
+    @property
+    def actors(self) -> list[Actor]:
+        """All its processes."""
+        return [self.supervisor, *(executor.actor for executor in self.executors.values())]
+
+    def kill(self, *, heard_s: float, arrives: bool) -> None:
+        """End all of it at once."""
+        for actor in self.actors:
+            actor.kill(heard_s=heard_s, arrives=arrives)
+        self.executors.clear()
+
+    def _supervise(self, actor: Actor) -> Script:
+        info = {**HELLO, "role": "worker", "session": self.name, "queues": self.queues, "plain": self.plain}
+        while True:
+            try:
+                yield Connect()
+                yield Call("broker", "hello", ({**info, "tasks": True, "slots": 2},))
+                while True:
+                    said = list(self.exited)
+                    answer = yield Call("broker", "heartbeat", ({"exited": said, "busy": 1, "slots": 2},), 10.0)
+                    assert answer == {"abort": []}
+                    del self.exited[: len(said)]
+                    yield Sleep(0.0 if self.exited else 10.0)
+            except (Lost, RemoteRefusal):
+                yield Sleep(self.world.dice.random())
+
+
+class Executor:
+    """One slot of a worker."""
+
+    def __init__(self, worker: Worker, index: int) -> None:
+        self.worker = worker
+        self.index = index
+        self.running: tuple[int, int] | None = None
+        self.actor = Actor(worker.world, f"{worker.name}/{index}", self._run)
+        self._settled: list[Any] = []
+        self._pending: list[Any] = []
+        self._envelopes: Sequence[Any] = ()
+
+    def _run(self, actor: Actor) -> Script:
+        dice = self.worker.world.dice
+        while True:
+            try:
+                yield Connect()
+                holds = [row[:2] for row in self._settled]
+                info = {**HELLO, "role": "executor", "session": self.worker.name, "index": self.index, "holds": holds}
+                yield Call("broker", "hello", (info,))
+                while True:
+                    yield from self._exchange(dice.choice((1, 2, 5)), 10.0)
+                    yield from self._work()
+            except Lost:
+                self._release()
+                yield Sleep(dice.random() * 0.5)
+
+    def _exchange(self, want: int, wait_s: float) -> Script:
+        answer = yield Call("broker", "exchange", (self._settled, want, wait_s), 30.0)
+        self._settled = []
+        envelopes, rows = answer
+        assert len(rows) <= want
+        if rows:
+            self._envelopes, self._pending = envelopes, list(rows)
+
+    def _work(self) -> Script:
+        dice = self.worker.world.dice
+        while self._pending:
+            if dice.random() < 0.02:
+                break
+            row = self._pending.pop(0)
+            self.running = (row[0], row[1])
+            yield Sleep(dice.random() * (0.01 if dice.random() < 0.99 else 40.0))
+            answer = self._outcome(row)
+            if answer is None:
+                self.worker.world.later(0.0, lambda: self.worker.lose(self, "killed by SIGKILL"))
+                yield Sleep(1e9)
+            self.running = None
+            self._settled.append(answer)
+            if self._pending and dice.random() < 0.1:
+                yield from self._exchange(0, 0.0)
+        self._release()
+
+    def _release(self) -> None:
+        self._settled += [(row[0], row[1], 2, None, 0.0, "") for row in self._pending]
+        self._pending = []
+
+    def _outcome(self, row: Any) -> tuple[Any, ...] | None:
+        """The answer to one task; None if it kills its executor."""
+        key, delivery, _, index, payload = row
+        _, name, kind, _ = self._envelopes[index]
+        body: bytes
+        body, number = pickle.loads(payload) if kind == "plain" else (payload, 0)
+        if kind != "plain" and name not in self.worker.names:
+            return (key, delivery, 4, None, 0.0, "")
+        if body.startswith(b"poison"):
+            return None
+        if body.startswith(b"bad") or (body.startswith(b"flaky") and self.worker.world.dice.random() < 0.5):
+            return (key, delivery, self.worker.world.dice.choice((1, 1, 3, 5)), b"error", 0.01, "ValueError: no")
+        value = pickle.dumps((b"result", number)) if kind == "plain" else result_of(body)
+        return (key, delivery, 0, value, 0.01, "")
+
+
+class Plain:
+    """Programs of the standard library, and what they know of each other's items."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.put: dict[int, bytes] = {}
+        """Items whose put was answered."""
+        self.taken: Counter[int] = Counter()
+        """Items that reached a collector."""
+        self.epoch = 0
+        self.collecting = 0
+        """How often a collector may have lost a result with its connection."""
+        self._numbers = 0
+
+    def producer(self, actor: Actor) -> Script:
+        """Puts items."""
+        dice = self.world.dice
+        while True:
+            try:
+                yield Connect()
+                while True:
+                    yield Sleep(dice.random() * (0.02 if dice.random() < 0.97 else 5.0))
+                    if self.world.calm:
+                        yield Sleep(0.5)
+                        continue
+                    self._numbers += 1
+                    number, kind, epoch = self._numbers, dice.choice(KINDS), self.epoch
+                    args = ((kind, number), *dice.choice(((), (False,), (True, 1.0))))
+                    try:
+                        yield Call("work", "put", args)
+                    except standard.Full:
+                        continue
+                    except RemoteRefusal as exc:
+                        expect(exc)
+                        continue
+                    if epoch == self.epoch:
+                        self.put[number] = kind
+            except Lost:
+                yield Sleep(dice.random())
+
+    def worker(self, actor: Actor) -> Script:
+        """Takes items and puts results."""
+        dice = self.world.dice
+        while True:
+            try:
+                yield Connect()
+                while True:
+                    try:
+                        item = yield Call("work", "get", dice.choice(((), (True, 2.0), (False,))))
+                    except standard.Empty:
+                        yield Sleep(dice.random() * 0.5)
+                        continue
+                    yield Sleep(dice.random() * (0.02 if dice.random() < 0.98 else 60.0))
+                    if item[0].startswith((b"poison", b"bad")):
+                        return
+                    yield Call("result", "put", ((b"result", item[1]),))
+            except (Lost, RemoteRefusal) as exc:
+                expect(exc)
+                yield Sleep(dice.random())
+                if isinstance(exc, RemoteRefusal):
+                    return  # as the program would: with an exception
+
+    def collector(self, actor: Actor) -> Script:
+        """Collects results."""
+        while True:
+            try:
+                yield Connect()
+                while True:
+                    try:
+                        _, number = yield Call("result", "get", (True, 5.0))
+                        self.taken[number] += 1
+                    except standard.Empty:
+                        pass
+            except Lost:
+                self.collecting += 1
+                yield Sleep(self.world.dice.random())

@@ -1,0 +1,96 @@
+"""What must hold after every step of the simulation, whatever has just broken."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.sim.master import Master
+
+from distq.core.queue import RESULT, Queue
+from distq.core.task import DEAD, LEASED, LIVE_STATES, READY, STATE_NAMES, Holder, Task
+from distq.master.plain import PlainPeer
+from distq.master.requests import Lose, Take
+from distq.master.workers import Executor
+
+
+def check(master: Master) -> None:
+    """Every invariant that a master's memory can show."""
+    counts_are_right(master)
+    leases_are_right(master)
+    if master.broker.idle:
+        nobody_waits_in_vain(master)
+
+
+def counts_are_right(master: Master) -> None:
+    """P2: what was taken is live or has come to one end; counts equal a recount."""
+    ledger = master.ledger
+    states: Counter[tuple[Queue, int]] = Counter((task.envelope.queue, task.state) for task in ledger.tasks.values())
+    ends: Counter[str] = Counter()
+    for (queue_name, _), tally in ledger.names.tallies.items():
+        ends[queue_name] += tally.submitted - sum(tally.completed.values())
+    for name, queue in ledger.names.queues.items():
+        assert queue.counts == [states[queue, state] for state in range(len(STATE_NAMES))], f"{name}: {queue.counts}"
+        assert ends[name] == queue.live, f"{name}: {ends[name]} taken and not ended, {queue.live} live"
+        assert queue.room >= -queue.reserved
+        assert queue in ledger.ready_queues or not queue.counts[READY]
+
+
+def leases_are_right(master: Master) -> None:
+    """P4, P5: one lease a task, held by somebody who can still answer or whose end is under way."""
+    leased = 0
+    for key, task in master.ledger.tasks.items():
+        most = task.envelope.max_deliveries
+        if task.state == LEASED:
+            leased += 1
+            holder = task.holder
+            assert holder is not None
+            assert holder.held.get(key) is task
+        else:
+            assert task.holder is None
+        assert task.lost < most or (task.state == DEAD and task.lost == most)
+        if task.state == DEAD:
+            assert task.causes
+            assert len(task.causes) == task.lost + task.failures
+    holders = {task.holder for task in master.ledger.tasks.values() if task.holder is not None}
+    assert leased == sum(len(holder.held) for holder in holders)
+    if master.broker.idle:
+        ending = {request.holder for _, _, request in master.broker._moments._heap if isinstance(request, Lose)}
+        for holder in holders - ending:
+            assert answers(master, holder), f"nobody will ever answer for what {holder.label} holds: {holder.held}"
+
+
+def answers(master: Master, holder: Holder) -> bool:
+    """Whether a holder is known, so that its end would be heard."""
+    if isinstance(holder, PlainPeer):
+        works = [task for task in holder.held.values() if task.envelope.queue.role != RESULT]
+        assert len(works) <= 1, "a plain connection holds one item"
+        return True
+    assert isinstance(holder, Executor)
+    session = holder.session
+    known = master.workers.sessions.get(session.key) is session and session.executors.get(holder.index) is holder
+    return known and not holder.ended
+
+
+def nobody_waits_in_vain(master: Master) -> None:
+    """P6: no task waits while somebody who is free and would run it waits for one."""
+    for queue in master.ledger.ready_queues:
+        for take in master.broker._waiting.of(queue):
+            if not take.holder.held and take.there():
+                found = wanted(take, queue)
+                assert found is None, f"{found.id:x} waits, and so does {take.holder.label}"
+
+
+def wanted(take: Take, queue: Queue) -> Task | None:
+    """A ready task of the queue that the take would be given."""
+    heads = (lane.head() for lane in queue.lanes.values() if take.wanted(lane.name))
+    return next((task for task in heads if task is not None), None)
+
+
+def nothing_is_left(master: Master) -> None:
+    """After a calm: no live task, nobody waits for room or for an end."""
+    ledger = master.ledger
+    live = {name: queue.counts for name, queue in ledger.names.queues.items() if queue.live}
+    assert live == {}, live
+    assert not any(task.state in LIVE_STATES for task in ledger.tasks.values())
+    assert not any(master.broker._blocked.values())
+    assert not any(master.broker._joins.values())

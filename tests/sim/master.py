@@ -1,0 +1,154 @@
+"""The simulated master: the real broker, ledger and desk, a store that takes its time and sometimes refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator
+from typing import Any, Final, cast
+
+from tests.sim.world import Wire, World
+
+from distq.core.ledger import Ledger
+from distq.core.names import Rules
+from distq.core.ports import Batch, Refused, Store
+from distq.core.retry import Backoff
+from distq.core.task import Task
+from distq.master.broker import Broker
+from distq.master.desk import MasterDesk
+from distq.master.workers import Workers
+from distq.net.serve import Line
+from distq.storage.memory import MemoryStore
+from distq.wire.inert import Call
+
+LEASE_S: Final = 30.0
+TTL_S: Final = 20.0
+PLAIN_LEASE_S: Final = 40.0
+RULES: Final = Rules(
+    capacity=25, payload_bytes_max=2000, max_deliveries=3, retries=1, result_ttl_s=TTL_S, backoff=Backoff(0.5, 2.0)
+)
+
+
+class Pause:
+    """What a commit waits for: the world, which resumes it."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class SlowStore(MemoryStore):
+    """Commits take time, in which everything else goes on."""
+
+    def __init__(self, world: World, epoch: int) -> None:
+        super().__init__(epoch)
+        self._world = world
+
+    async def commit(self, batch: Batch) -> None:
+        """Keep the batch after a while, or refuse it."""
+        if self._world.dice.random() < 0.3:
+            await Pause()
+        if self._world.chance(0.003):
+            raise Refused("the disk is full.")
+        await super().commit(batch)
+
+
+class SimBroker(Broker):
+    """A broker whose cycles are events of the world."""
+
+    world: World
+    running: Coroutine[Any, Any, None] | None = None
+    roused = False
+    ended = False
+
+    def wake(self) -> None:
+        """Have a cycle run soon."""
+        if not self.roused:
+            self.roused = True
+            self.world.later(self.world.dice.random() * 0.0002, self.go_on)
+
+    def go_on(self) -> None:
+        """Begin a cycle or go on with the one that waits for its commit."""
+        self.roused = False
+        if self.ended:
+            return
+        if self.running is None:
+            self.running = self.cycle()
+        try:
+            self.running.send(None)
+        except StopIteration:
+            self.running = None
+            if self._inbox:
+                self.wake()
+        else:
+            self.roused = True
+            self.world.later(self.world.delay_s(), self.go_on)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was asked has been handled."""
+        return self.running is None and not self._inbox
+
+
+class Master:
+    """One master, from its start to its restart."""
+
+    def __init__(self, world: World, epoch: int) -> None:
+        self.world = world
+        self.epoch = epoch
+        self.store = SlowStore(world, epoch)
+        self.ledger = Ledger(RULES, world.dice.random, epoch << 40 | 1)
+        self.buried: dict[int, list[str]] = {}
+        self.broker = SimBroker(self.ledger, cast("Store", self.store), world, self._note)
+        self.broker.world = world
+        self.broker.alarm = self._ring_at
+        self.workers = Workers(self.broker, LEASE_S)
+        greeting = {"epoch": epoch, "lease_s": LEASE_S}
+        self.desk = MasterDesk(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
+        self._alarm = float("inf")
+        self._lead()
+
+    def _lead(self) -> None:
+        async def follow() -> None:
+            async for _ in self.store.follow("sim:1"):
+                pass
+
+        try:
+            follow().send(None)
+        except StopIteration:
+            pass
+
+    def end(self) -> None:
+        """Die: what was under way is never answered."""
+        self.broker.ended = True
+        if self.broker.running is not None:
+            self.broker.running.close()
+
+    def called(self, line: Wire, call: Call) -> None:
+        """A call has arrived."""
+        if not self.broker.ended:
+            self.desk.called(cast("Line", line), call)
+
+    def gone(self, line: Wire) -> None:
+        """A connection's end is heard."""
+        if not self.broker.ended:
+            self.desk.gone(cast("Line", line))
+
+    def _note(self, event: str, task: Task, cause: str) -> None:
+        if event == "task_buried":
+            self.buried[task.id] = list(task.causes or ())
+
+    def _ring_at(self, at: float) -> None:
+        if at < self._alarm:
+            self._alarm = at
+            self.world.later(max(at - self.world.at, 0.001), lambda: self._ring(at))
+
+    def _ring(self, at: float) -> None:
+        if at == self._alarm:
+            self._alarm = float("inf")
+            self.broker.wake()
+
+
+def _no_stats(what: str) -> object:
+    raise KeyError(what)
+
+
+def _ignore(line: object, reason: str) -> None:
+    pass

@@ -1,0 +1,36 @@
+"""The simulation, briefly, with every run of the tests: `make sim` runs it for longer."""
+
+import pytest
+from tests.sim.simulation import Simulation, run
+
+STEPS = 20_000
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_whatever_breaks_every_accepted_task_comes_to_one_end(seed: int) -> None:
+    """P2, P4, P5, P6 after each step; every end is heard once, or the master that had it was restarted."""
+    simulation = run(seed, STEPS)
+    assert simulation.ends["succeeded"] > 100
+    assert simulation.ends["plain"] > 50
+    assert set(simulation.faults) >= {"cut_a_connection", "kill_an_executor", "kill_a_program", "freeze_a_worker"}
+
+
+def test_a_seed_replays_its_run() -> None:
+    """Nothing in it depends on anything but the seed."""
+    first, second = run(7, 5_000), run(7, 5_000)
+    assert (first.steps, first.world.at, first.ends) == (second.steps, second.world.at, second.ends)
+
+
+def test_a_failure_says_how_to_have_it_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One command, to be pasted."""
+
+    def fail(simulation: Simulation, steps: int) -> None:
+        simulation.steps = 12
+        raise AssertionError("something is wrong")
+
+    monkeypatch.setattr(Simulation, "run", fail)
+    with pytest.raises(AssertionError, match="something is wrong"):
+        run(7, 100)
+    assert "make sim SEED=7 STEPS=12" in capsys.readouterr().err
