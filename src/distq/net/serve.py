@@ -83,6 +83,8 @@ class Server:
         self.turned_down = 0
         """Connections closed at once because there were too many."""
         self.lines_max = min(_descriptors() - SPARE_DESCRIPTORS, limits.connections_max or 1 << 30)
+        self.strangers_max = min(limits.unauthenticated_max, max(self.lines_max // 2, 1))
+        """Never all places: a crowd at the door shall not keep out who has the key."""
         self._server: asyncio.Server | None = None
 
     async def start(self, address: Address) -> Address:
@@ -143,7 +145,7 @@ class Line(asyncio.Protocol):
         self.open = True
         server.lines.add(self)
         server.strangers[self] = None
-        if len(server.strangers) > server.limits.unauthenticated_max:
+        if len(server.strangers) > server.strangers_max:
             oldest = next(iter(server.strangers))
             del server.strangers[oldest]  # now: several may come before its end is told
             oldest.abort()

@@ -1,0 +1,198 @@
+"""A real `Server` on a loop of its own in a thread, a desk that is told what to do, and peers with raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, Self
+
+import uvloop
+
+from distq.net.address import Address
+from distq.net.serve import Line, Server
+from distq.wire.framing import Framer, pack
+from distq.wire.handshake import ClientHandshake
+from distq.wire.inert import Call
+from distq.wire.messages import decode_reply, encode_call, returned
+
+KEY: Final = b"a key of the tests"
+SOON_S: Final = 10.0
+
+
+class Limits(NamedTuple):
+    """The settings of a test's server."""
+
+    frame_bytes_max: int = 1 << 20
+    handshake_s: float = 60.0
+    unauthenticated_max: int = 1000
+    connections_max: int | None = None
+
+
+class FakeDesk:
+    """Answers `echo` and `big` at once, keeps `hold` until it is told."""
+
+    def __init__(self) -> None:
+        self.called_with: list[tuple[str, tuple[Any, ...]]] = []
+        self.held: list[Line] = []
+        self.ended: list[Line] = []
+        self.reasons: list[str] = []
+
+    def called(self, line: Line, call: Call) -> None:
+        """Answer."""
+        self.called_with.append((call.method, call.args))
+        match call.method:
+            case "hold":
+                self.held.append(line)
+            case "big":
+                line.reply(returned(b"x" * call.args[0]))
+            case "echo":
+                line.reply(returned(call.args))
+            case _:
+                line.reply(returned(None))
+
+    def gone(self, line: Line) -> None:
+        """Note it."""
+        self.ended.append(line)
+
+    def turned_away(self, line: Line, reason: str) -> None:
+        """Note it."""
+        self.reasons.append(reason)
+
+
+class Serving:
+    """A server that runs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, desk: FakeDesk, address: Address) -> None:
+        self.loop = loop
+        self.server = server
+        self.desk = desk
+        self.address = address
+
+    def within(self, action: Callable[[], Any]) -> Any:
+        """Do something in the loop's thread and return what it gives."""
+
+        async def act() -> Any:
+            return action()
+
+        return asyncio.run_coroutine_threadsafe(act(), self.loop).result(SOON_S)
+
+    def connect(self) -> Peer:
+        """A peer that has not proved the key."""
+        return Peer(socket.create_connection(self.address, SOON_S))
+
+    def peer(self) -> Peer:
+        """A peer that has."""
+        peer = self.connect()
+        peer.authenticate()
+        return peer
+
+    def eventually(self, fact: Callable[[], bool]) -> None:
+        """Wait until something is true in the loop's thread."""
+        eventually(lambda: self.within(fact))
+
+
+class Peer:
+    """The other end of one connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._framer = Framer(1 << 30)
+        self._frames: list[bytes] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.socket.close()
+
+    def authenticate(self, key: bytes = KEY) -> None:
+        """Prove the key; raises AuthenticationFailed, and what `frame` raises."""
+        handshake = ClientHandshake(key, b"n" * 20)
+        try:
+            while not handshake.done:
+                for body in handshake.receive(self.frame()):
+                    self.socket.sendall(pack(body))
+        except (EOFError, OSError):
+            self.socket.close()
+            raise
+
+    def send(self, method: str, *args: object) -> None:
+        """A call, whose answer is not waited for."""
+        self.socket.sendall(pack(encode_call("thing", method, args)))
+
+    def ask(self, method: str, *args: object) -> Any:
+        """A call and its answer."""
+        self.send(method, *args)
+        return self.answer()
+
+    def answer(self) -> Any:
+        """The next answer."""
+        return decode_reply(self.frame())
+
+    def frame(self) -> bytes:
+        """The next frame; raises EOFError at the connection's end, TimeoutError after a while."""
+        while not self._frames:
+            data = self.socket.recv(1 << 16)
+            if not data:
+                raise EOFError
+            self._frames = self._framer.feed(data)
+        return self._frames.pop(0)
+
+    def ends(self) -> bool:
+        """Wait until the other end has closed; False if it does not."""
+        try:
+            while self.socket.recv(1 << 16):
+                pass
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+        return True
+
+    def reset(self) -> None:
+        """End the connection as a killed process with unread bytes does."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+@contextmanager
+def serving(loop_name: str = "uvloop", limits: Limits | None = None) -> Iterator[Serving]:
+    """Serve on a free port."""
+    loop = uvloop.new_event_loop() if loop_name == "uvloop" else asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def run(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(SOON_S)
+
+    failures: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    desk = FakeDesk()
+    server = Server(desk, [KEY], limits or Limits(), lambda: b"s" * 20)
+    try:
+        served = Serving(loop, server, desk, run(server.start(Address("127.0.0.1", 0))))
+        yield served
+        assert failures == []
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        for line in list(server.lines):
+            loop.call_soon_threadsafe(line.abort)
+        eventually(lambda: not server.lines)
+        run(asyncio.sleep(0))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def eventually(fact: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    until = time.perf_counter() + SOON_S
+    while not fact():
+        assert time.perf_counter() < until
+        time.sleep(0.002)  # nothing to wait on: it is the state of another thread or process

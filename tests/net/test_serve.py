@@ -1,0 +1,280 @@
+"""The accepting side: who is let in, for how long, in which order calls are answered, and what a peer can cost."""
+
+import asyncio
+import socket
+import statistics
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.net.serving import Limits, Serving, eventually, serving
+from tests.wire.bombs import BOMBS
+
+from distq.net.serve import CALLS_AHEAD_MAX, CannotListen
+from distq.wire.errors import AuthenticationFailed, RemoteRefusal
+from distq.wire.framing import pack
+from distq.wire.messages import encode_call, returned
+
+LOOPS = ("asyncio", "uvloop")
+
+
+@pytest.fixture(params=LOOPS)
+def served(request: pytest.FixtureRequest) -> Iterator[Serving]:
+    """A server with room for everybody."""
+    with serving(request.param) as made:
+        yield made
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_proves_no_key_in_time_is_put_out(loop: str) -> None:
+    """Silent, half-way, or trickling; who has proved it stays however silent."""
+    with serving(loop, Limits(handshake_s=0.3)) as served:
+        inside, silent, half = served.peer(), served.connect(), served.connect()
+        half.socket.sendall(b"\x00\x00")
+        assert silent.ends()
+        assert half.ends()
+        assert inside.ask("echo", 1) == (1,)
+        assert served.server.strangers == {}
+        assert len(served.server.lines) == 1
+        for peer in (inside, silent, half):
+            peer.socket.close()
+
+
+def test_the_oldest_strangers_go_when_there_are_too_many() -> None:
+    """A crowd at the door keeps nobody out for long, and nobody inside notices."""
+    with serving(limits=Limits(unauthenticated_max=3)) as served:
+        inside = served.peer()
+        strangers = [served.connect() for _ in range(5)]
+        assert [peer.ends() for peer in strangers[:2]] == [True, True]
+        for peer in strangers[2:]:
+            peer.authenticate()
+            assert peer.ask("echo", 2) == (2,)
+        assert inside.ask("echo", 1) == (1,)
+        for peer in (inside, *strangers):
+            peer.socket.close()
+
+
+def test_strangers_never_take_the_places_of_all() -> None:
+    """Where there is room for few connections, half of it is for those who have proved the key."""
+    with serving(limits=Limits(connections_max=6)) as served:
+        strangers = [served.connect() for _ in range(6)]
+        served.eventually(lambda: len(served.server.lines) == 3)
+        with served.peer() as peer:
+            assert peer.ask("echo", 1) == (1,)
+        for stranger in strangers:
+            stranger.socket.close()
+
+
+def test_connections_beyond_the_limit_are_turned_down() -> None:
+    """At once, and counted; there is room again when somebody leaves."""
+    with serving(limits=Limits(connections_max=2)) as served:
+        first, second = served.peer(), served.peer()
+        with served.connect() as third:
+            assert third.ends()
+        assert served.server.turned_down == 1
+        first.socket.close()
+        served.eventually(lambda: len(served.server.lines) == 1)
+        with served.peer() as fourth:
+            assert fourth.ask("echo", 4) == (4,)
+        second.socket.close()
+
+
+def test_a_wrong_key_is_told_and_counted(served: Serving) -> None:
+    """The peer hears that it failed, the desk hears who it was."""
+    with served.connect() as peer:
+        with pytest.raises(AuthenticationFailed):
+            peer.authenticate(b"another")
+        assert peer.ends()
+    served.eventually(lambda: len(served.desk.reasons) == 1)
+    assert served.server.authentication_failures == 1
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01" + bytes(300), struct.pack("!i", 257), b"\xff" * 40],
+    ids=["http", "tls", "257 bytes", "ones"],
+)
+def test_garbage_at_the_door_is_closed_at_once(served: Serving, garbage: bytes) -> None:
+    """Long before the handshake's time is over; others are served meanwhile."""
+    with served.peer() as inside, served.connect() as peer:
+        peer.socket.sendall(garbage)
+        assert peer.ends()
+        assert inside.ask("echo", 1) == (1,)
+
+
+@pytest.mark.parametrize("length", [struct.pack("!i", (1 << 20) + 1), struct.pack("!iQ", -1, 1 << 32)])
+def test_a_frame_beyond_the_limit_is_refused_before_a_byte_of_it(served: Serving, length: bytes) -> None:
+    """In words, then the connection ends: in the middle of a stream there is no way to go on."""
+    with served.peer() as peer:
+        peer.socket.sendall(length)
+        with pytest.raises(RemoteRefusal, match="DISTQ_FRAME_BYTES_MAX"):
+            peer.answer()
+        assert peer.ends()
+    served.eventually(lambda: len(served.desk.ended) == 1)
+
+
+def test_half_a_frame_calls_nobody(served: Serving) -> None:
+    """A connection that breaks in it changes nothing."""
+    frame = pack(encode_call("thing", "echo", (1,)))
+    for cut in (1, 4, len(frame) - 1):
+        with served.peer() as peer:
+            peer.socket.sendall(frame[:cut])
+    served.eventually(lambda: len(served.desk.ended) == 3)
+    assert served.desk.called_with == []
+
+
+def test_what_is_no_call_is_answered_with_a_sentence(served: Serving) -> None:
+    """Hostile pickles too; the connection stays usable, in order."""
+    with served.peer() as peer:
+        for body in (b"", b"nonsense", b"\x80\x04N.", *(bomb for bomb in BOMBS.values() if len(bomb) < 1 << 20)):
+            peer.socket.sendall(pack(body))
+            peer.send("echo", 1)
+            try:
+                assert peer.answer() is None  # a call, however odd
+            except RemoteRefusal:
+                pass
+            assert peer.answer() == (1,)
+
+
+def test_pipelined_calls_are_answered_one_at_a_time_and_in_order(served: Serving) -> None:
+    """The second is not even shown to the desk before the first has its answer."""
+    with served.peer() as peer:
+        peer.send("hold", 0)
+        for number in range(1, 6):
+            peer.send("echo", number)
+        peer.socket.sendall(pack(b"nonsense"))
+        served.eventually(lambda: len(served.desk.held) == 1)
+        assert [method for method, _ in served.desk.called_with] == ["hold"]
+        served.within(lambda: served.desk.held[0].reply(returned("held")))
+        assert [peer.answer() for _ in range(6)] == ["held", (1,), (2,), (3,), (4,), (5,)]
+        with pytest.raises(RemoteRefusal):
+            peer.answer()
+
+
+def test_reading_pauses_while_too_many_calls_wait(served: Serving) -> None:
+    """Also behind a call that is blocked: a peer cannot make us hold more than a few."""
+    with served.peer() as peer:
+        peer.send("hold", 0)
+        served.eventually(lambda: len(served.desk.held) == 1)
+        peer.socket.settimeout(0.5)
+        flood = pack(encode_call("thing", "echo", (b"x" * 100_000,)))
+        with pytest.raises(TimeoutError):
+            peer.socket.sendall(flood * 1_000)
+        line = served.desk.held[0]
+        # One read may have brought several; no more than that is kept.
+        assert served.within(lambda: len(line._todo)) <= 2 * CALLS_AHEAD_MAX + 4
+        served.within(lambda: line.reply(returned("held")))
+        peer.socket.settimeout(10)
+        assert peer.answer() == "held"
+        assert len(peer.answer()[0]) == 100_000
+
+
+def test_small_calls_that_waited_are_all_answered(served: Serving) -> None:
+    """Reading goes on when the line is short again."""
+    with served.peer() as peer:
+        peer.send("hold", 0)
+        served.eventually(lambda: len(served.desk.held) == 1)
+        for number in range(200):
+            peer.send("echo", number)
+        served.within(lambda: served.desk.held[0].reply(returned("held")))
+        assert peer.answer() == "held"
+        assert [peer.answer()[0] for _ in range(200)] == list(range(200))
+
+
+def test_a_peer_that_does_not_read_is_not_answered_ahead(served: Serving) -> None:
+    """What it asked for waits until it has read: one reply too many is the most it makes us hold."""
+    with served.peer() as slow, served.peer() as other:
+        slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        for _ in range(8):
+            slow.send("big", 8 << 20)
+        assert other.ask("echo", 1) == (1,)
+        asked = sum(method == "big" for method, _ in served.desk.called_with)
+        assert asked <= 2
+        assert [len(slow.answer()) for _ in range(8)] == [8 << 20] * 8
+
+
+def test_an_answer_after_the_end_goes_nowhere(served: Serving) -> None:
+    """The desk is told once that the connection is gone; a late reply is no error."""
+    peer = served.peer()
+    peer.send("hold", 0)
+    served.eventually(lambda: len(served.desk.held) == 1)
+    line = served.desk.held[0]
+    assert served.within(line.there) is True
+    peer.reset()
+    served.eventually(lambda: served.desk.ended == [line])
+    assert served.within(line.there) is False
+    served.within(lambda: line.reply(returned(1)))
+    assert served.server.lines == set()
+
+
+def test_the_socket_knows_of_an_end_before_the_loop_does(served: Serving) -> None:
+    """`there` asks it: what is given to a peer that has just died would be lost."""
+    with served.peer() as peer:
+        peer.send("hold", 0)
+        served.eventually(lambda: len(served.desk.held) == 1)
+
+        def close_and_ask() -> bool:
+            peer.socket.close()
+            until = time.perf_counter() + 1
+            while served.desk.held[0].there() and time.perf_counter() < until:
+                pass
+            return served.desk.ended == [] and not served.desk.held[0].there()
+
+        assert served.within(close_and_ask)
+
+
+def test_two_hundred_idle_strangers_disturb_nobody(served: Serving) -> None:
+    """They cost a socket each, no thread, and no time of those who are served."""
+    with served.peer() as inside:
+        strangers = [served.connect() for _ in range(200)]
+        served.eventually(lambda: len(served.server.strangers) == 200)
+        took_s = []
+        for number in range(200):
+            began = time.perf_counter()
+            assert inside.ask("echo", number) == (number,)
+            took_s.append(time.perf_counter() - began)
+        assert statistics.median(took_s) < 0.01
+        for peer in strangers:
+            peer.socket.close()
+        served.eventually(lambda: not served.server.strangers)
+
+
+@pytest.mark.parametrize("size", [17_000, 32_000, 64_000])
+def test_two_writes_for_one_frame_do_not_stall(served: Serving, size: int) -> None:
+    """A standard-library client writes header and body apart, with Nagle: 40 ms each, unless acknowledged at once."""
+    with served.peer() as peer:
+        peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        frame = pack(encode_call("thing", "echo", (b"x" * size,)))
+        took_s = []
+        for _ in range(15):
+            began = time.perf_counter()
+            peer.socket.sendall(frame[:4])
+            peer.socket.sendall(frame[4:])
+            assert len(peer.answer()[0]) == size
+            took_s.append(time.perf_counter() - began)
+        assert statistics.median(took_s) < 0.01
+
+
+def test_a_taken_address_is_one_sentence(served: Serving) -> None:
+    """With the address and what to do."""
+    with pytest.raises(CannotListen, match=str(served.address.port)), serving() as other:
+        asyncio.run_coroutine_threadsafe(other.server.start(served.address), other.loop).result(10)
+
+
+def test_no_listening_lets_those_inside_go_on(served: Serving) -> None:
+    """A drain takes no more connections, and ends none."""
+    with served.peer() as peer:
+        served.within(served.server.stop_listening)
+
+        def refused() -> bool:
+            try:
+                socket.create_connection(served.address, 1).close()
+            except OSError:
+                return True
+            return False
+
+        eventually(refused)
+        assert peer.ask("echo", 1) == (1,)
+        served.within(served.server.close)
+        assert peer.ends()

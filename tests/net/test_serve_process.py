@@ -1,0 +1,270 @@
+"""A real master among bad peers: its memory, its descriptors, and stock programs that it serves meanwhile."""
+
+import os
+import pickle
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.managers import BaseManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.net.serving import SOON_S, Peer, eventually
+from tests.tidy.tree import ROOT
+from tests.wire.bombs import BOMBS
+
+from distq.wire.errors import RemoteRefusal
+from distq.wire.framing import pack
+
+KEY = b"a key of the tests"
+MIB = 1 << 20
+SETTINGS = {
+    "DISTQ_AUTHKEY": KEY.decode(),
+    "DISTQ_BIND": "127.0.0.1:0",
+    "DISTQ_HTTP_ADDRESS": "off",
+    "DISTQ_LOG_FORMAT": "json",
+    "DISTQ_LOG_LEVEL": "error",
+}
+
+
+class Stock(BaseManager):
+    """A standard-library program's manager."""
+
+
+Stock.register("get_work_queue")
+
+
+class Running:
+    """A master process."""
+
+    def __init__(self, pid: int, port: int) -> None:
+        self.pid = pid
+        self.port = port
+
+    def connect(self) -> Peer:
+        """A peer that has not proved the key."""
+        return Peer(socket.create_connection(("127.0.0.1", self.port), SOON_S))
+
+    def peer(self) -> Peer:
+        """A peer that has."""
+        peer = self.connect()
+        peer.authenticate(KEY)
+        return peer
+
+    def work(self) -> Any:
+        """A stock client's proxy of the work queue."""
+        manager = Stock(("127.0.0.1", self.port), KEY)
+        manager.connect()
+        return manager.get_work_queue()  # type: ignore[attr-defined] # registered
+
+    @property
+    def resident_bytes(self) -> int:
+        """Its memory."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return _entries(f"/proc/{self.pid}/fd")
+
+
+def _entries(folder: str) -> int:
+    return sum(1 for _ in Path(folder).iterdir())
+
+
+@contextmanager
+def running(descriptors: int | None = None, **settings: str) -> Iterator[Running]:
+    """A master on a free port, which it is asked for."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    program = "import sys; from distq.cli import main; main()"
+    if descriptors is not None:
+        limit = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, {descriptors}))"
+        program = f"import resource, sys; {limit}; from distq.cli import main; main()"
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("DISTQ_")}
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, "master"],
+        env={**environ, **SETTINGS, "DISTQ_BIND": f"127.0.0.1:{port}", **settings},
+        cwd=ROOT,
+    )
+    master = Running(child.pid, port)
+
+    def listens() -> bool:
+        assert child.poll() is None
+        try:
+            master.connect().socket.close()
+        except OSError:
+            return False
+        return True
+
+    try:
+        eventually(listens)
+        yield master
+        assert child.poll() is None, "it has survived"
+    finally:
+        child.terminate()
+        assert child.wait(SOON_S) == 0
+
+
+@pytest.fixture
+def master() -> Iterator[Running]:
+    """A master with the shipped limits."""
+    with running() as made:
+        yield made
+
+
+def test_bad_peers_cost_no_memory(master: Running) -> None:
+    """Strangers, halves of handshakes, lengths of gigabytes, hostile pickles: it is as large afterwards as before."""
+    plague(master)
+    before = master.resident_bytes
+    for _ in range(5):
+        plague(master)
+    assert master.resident_bytes - before < 32 * MIB
+    assert master.work().qsize() == 0
+
+
+def plague(master: Running) -> None:
+    """Everything that a bad peer may send."""
+    strangers = [master.connect() for _ in range(50)]
+    for number, peer in enumerate(strangers):
+        peer.socket.sendall((b"", b"\x00\x00", b"\xff" * 60, b"\x00\x00\x00\x20" + b"a" * 20)[number % 4])
+    with master.peer() as peer:
+        peer.socket.sendall(b"\xff\xff\xff\xff" + (4 << 30).to_bytes(8, "big"))
+        with pytest.raises(RemoteRefusal):
+            peer.answer()
+    with master.peer() as peer:
+        for bomb in BOMBS.values():
+            if len(bomb) < MIB:
+                peer.socket.sendall(pack(bomb))
+                with pytest.raises(RemoteRefusal):
+                    peer.answer()
+    with master.peer() as peer:
+        peer.socket.sendall((60 * MIB).to_bytes(4, "big") + bytes(MIB))
+    for peer in strangers:
+        peer.socket.close()
+
+
+def test_two_hundred_idle_strangers_keep_no_stock_client_waiting(master: Running) -> None:
+    """A client connects, puts and gets as if it were alone, and no thread is made for anybody."""
+    strangers = [master.connect() for _ in range(200)]
+    threads = _entries(f"/proc/{master.pid}/task")
+    work = master.work()
+    took_s = []
+    for number in range(100):
+        began = time.perf_counter()
+        work.put(number)
+        assert work.get() == number
+        took_s.append(time.perf_counter() - began)
+    assert statistics.median(took_s) < 0.02
+    assert _entries(f"/proc/{master.pid}/task") == threads
+    for peer in strangers:
+        peer.socket.close()
+
+
+def test_strangers_are_put_out_when_their_time_is_over() -> None:
+    """DISTQ_HANDSHAKE_S bounds them; what they had is given back."""
+    with running(DISTQ_HANDSHAKE_S="1") as master:
+        before = master.descriptors
+        strangers = [master.connect() for _ in range(100)]
+        eventually(lambda: master.descriptors >= before + 99)  # the probe's may have been counted
+        assert all(peer.ends() for peer in strangers)
+        eventually(lambda: master.descriptors <= before)
+        for peer in strangers:
+            peer.socket.close()
+
+
+@pytest.mark.parametrize("size", [17_000, 64_000])
+def test_a_stock_clients_large_put_does_not_stall(master: Running, size: int) -> None:
+    """44 ms each against a server that acknowledges late; the median of many is robust against noise."""
+    work = master.work()
+    took_s = []
+    for _ in range(25):
+        began = time.perf_counter()
+        work.put(b"x" * size)
+        took_s.append(time.perf_counter() - began)
+    assert statistics.median(took_s) < 0.01
+
+
+def test_at_the_descriptor_limit_it_neither_spins_nor_leaves_anybody_alone() -> None:
+    """A crowd of strangers at the limit: those inside are served, who has the key gets in, and the loop is idle."""
+    with running(descriptors=120) as master:
+        work = master.work()
+        assert work.empty()  # it is connected from now on
+        crowd = [master.connect() for _ in range(400)]
+        eventually(lambda: master.descriptors < 110)
+        began_s = master.cpu_s
+        time.sleep(1.0)  # a spin shows only over time
+        assert master.cpu_s - began_s < 0.3
+        work.put(1)
+        assert work.get() == 1
+        assert master.work().empty()
+        for peer in crowd:
+            peer.socket.close()
+
+
+def test_more_clients_than_descriptors_are_turned_down() -> None:
+    """At once; the others are served, and there is room again when one leaves."""
+    with running(descriptors=120) as master:
+        inside = _as_many_as_get_in(master)
+        assert 40 < len(inside) < 120
+        inside.pop().socket.close()
+        eventually(lambda: _served(master))
+        for peer in inside:
+            peer.socket.close()
+
+
+def _as_many_as_get_in(master: Running) -> list[Peer]:
+    inside: list[Peer] = []
+    try:
+        while len(inside) < 120:
+            inside.append(master.peer())
+    except (EOFError, ConnectionError):
+        pass
+    return inside
+
+
+def _served(master: Running) -> bool:
+    try:
+        with master.peer():
+            return True
+    except (OSError, EOFError):
+        return False
+
+
+def test_a_hostile_item_is_passed_on_and_never_built(master: Running, tmp_path: Path) -> None:
+    """The master opens no file and runs nothing that a pickle names; it answers and goes on."""
+    proof = tmp_path / "proof"
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+            return (open, (str(proof), "w"))
+
+    calls: tuple[tuple[Any, ...], ...] = (
+        ("work", "put", (Evil(),), {}),
+        ("work", "put", (), {"item": Evil()}),
+        ("work", "get", (Evil(),), {}),
+        (None, "create", (Evil(),), {}),
+        (None, "get_methods", (Evil(),), {}),
+        ("broker", "hello", (Evil(),), {}),
+        ("broker", "hello", ({"role": Evil(), "protocol": [1, 1]},), {}),
+        ("broker", "stats", (Evil(),), {}),
+        (Evil(), Evil(), Evil(), Evil()),
+    )
+    with master.peer() as peer:
+        for call in calls:
+            peer.socket.sendall(pack(pickle.dumps(call)))
+            peer.frame()
+    assert not proof.exists()
+    eventually(lambda: bool(master.work().qsize() == 2))  # what `get` has taken is back
