@@ -311,11 +311,11 @@ def _envelope(
     if not all(number is None or is_duration(number) for number in (time_limit_s, result_ttl_s)):
         raise TypeError("time_limit_s and result_ttl_s are seconds")
     priority = PRIORITY_DEFAULT if priority is None else priority
-    if priority not in range(PRIORITIES):
+    if not 0 <= priority < PRIORITIES:
         raise ValueError(f"a priority is 0 to {PRIORITIES - 1}")
-    if retries not in range(TRIES_MAX + 1) and retries is not None:
+    if retries is not None and not 0 <= retries <= TRIES_MAX:
         raise ValueError(f"retries are 0 to {TRIES_MAX}")
-    if max_deliveries not in range(1, TRIES_MAX + 1) and max_deliveries is not None:
+    if max_deliveries is not None and not 1 <= max_deliveries <= TRIES_MAX:
         raise ValueError(f"max_deliveries is 1 to {TRIES_MAX}")
     known = names.queues.get(queue)
     if known is not None and known.role == RESULT:
