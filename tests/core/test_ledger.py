@@ -275,7 +275,7 @@ def test_p2_an_owner_hears_of_the_end_and_a_plain_task_is_gone_with_it() -> None
     assert books.batch(1.0) == {key: None}
     books.apply(1.0)
     assert [task.id for task in owner.outbox] == [key]
-    assert (books.heard, books.tasks, books.next_deadline()) == ({owner}, {}, None)
+    assert (books.heard, books.tasks, books.next_deadline()) == ({owner: None}, {}, None)
     assert books.names.queue("q").counts == [0] * 8
 
 

@@ -158,16 +158,42 @@ async def test_a_socket_that_outlives_its_executor_is_given_nothing(bench: Bench
 
 
 @on_bench()
-async def test_a_closed_socket_has_a_second(bench: Bench) -> None:
-    """For the supervisor's word or the executor's return; then what it held is counted as lost."""
-    _, line, (row,) = await leased(bench)
+async def test_closed_sockets_have_a_second(bench: Bench) -> None:
+    """A whole worker that is gone may come back for so long; then what it held is counted as lost."""
+    supervisor, line, (row,) = await leased(bench)
     await bench.gone(line)
+    await bench.gone(supervisor)
     await bench.advance(0.9)
     assert bench.counts("q") == {"leased": 1}
     await bench.advance(0.2)
     assert bench.counts("q") == {"ready": 1}
     assert bench.tally("q", "f").redeliveries == {"connection": 1}
     assert bench.ledger.tasks[row[0]].causes == ["its connection was lost"]
+
+
+@on_bench()
+async def test_p2_a_broken_connection_does_not_run_a_task_twice(bench: Bench) -> None:
+    """While the supervisor is there and does not say that the executor has ended, its task runs on."""
+    supervisor, line, (row,) = await leased(bench)
+    await bench.gone(line)
+    for _ in range(10):
+        await bench.ask(supervisor, "broker", "heartbeat", {})
+        await bench.advance(10)
+    assert bench.counts("q") == {"leased": 1}
+    again = bench.executor(1, holds=[row[:2]])
+    assert await bench.exchange(again, [done(row)], want=0) == []
+    assert bench.counts("q") == {"succeeded": 1}
+    assert bench.tally("q", "f").redeliveries == {}
+
+
+@on_bench()
+async def test_p9_a_draining_worker_hears_at_once_that_nothing_comes(bench: Bench) -> None:
+    """An executor that waits for tasks would otherwise wait out its drain."""
+    supervisor = bench.worker()
+    line = bench.executor()
+    assert await bench.exchange(line, wait_s=100) is WAITING
+    await bench.ask(supervisor, "broker", "heartbeat", {"draining": True})
+    assert bench.rows(line) == []
 
 
 @on_bench()

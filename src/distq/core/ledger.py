@@ -68,7 +68,7 @@ class Ledger:
         """Queues that may have ready tasks, the one served longest ago first."""
         self.unknown_settles = 0
         """Settles of tasks that the ledger does not know (any more)."""
-        self.heard: set[Owner] = set()
+        self.heard: dict[Owner, None] = {}
         """Owners whose outbox has grown since the broker last looked."""
         self.noted: list[tuple[str, Task, str]] = []
         """What an operator wants to read: (event in the past tense, task, cause), until the broker clears it."""
@@ -278,7 +278,7 @@ class Ledger:
         if owner is not None:
             task.owner = None
             owner.outbox.append(task)
-            self.heard.add(owner)
+            self.heard[owner] = None
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
             self._drop(task)  # its result, if it has one, is an item of its own on the result queue
         elif task.state != DEAD:

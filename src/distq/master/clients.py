@@ -78,7 +78,7 @@ class Clients:
         """Send what has ended to those who wait for it."""
         heard = self._broker.ledger.heard
         if heard:
-            self._broker.ledger.heard = set()
+            self._broker.ledger.heard = {}
             for owner in heard:
                 if not isinstance(owner, ClientSession):
                     continue

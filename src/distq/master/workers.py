@@ -1,8 +1,8 @@
 """Worker sessions: who is connected, with which executors, and until when their leases hold.
 
 A supervisor's heartbeat renews the leases of all its executors at once, so that a task costs no timer. A socket
-that closes is only a hint: the supervisor has a second to say how the executor ended, the executor has a second
-to come back; then its leases end.
+that closes is only a hint: while the supervisor is there, it says how an executor has ended. Only when the
+supervisor's socket is closed too do leases end, after a second in which both may come back.
 """
 
 from __future__ import annotations
@@ -162,7 +162,10 @@ class Workers:
         session.lease_until = session.seen_at + self._lease_s
         session.busy = _count(report.get("busy"))
         session.slots = _count(report.get("slots")) or session.slots
-        session.draining = bool(report.get("draining"))
+        if report.get("draining") and not session.draining:
+            session.draining = True
+            for executor in session.executors.values():
+                self._answer_now(executor)
         session.memory_bytes = _count(report.get("memory_bytes")) or None
         session.memory_limit_bytes = _count(report.get("memory_limit_bytes")) or None
         exited = report.get("exited")
@@ -183,6 +186,10 @@ class Workers:
     def _unserve(self, executor: Executor) -> None:
         """Lease nothing more to an executor, although its socket may be open: a child of its task can keep it so."""
         executor.line = None
+        self._answer_now(executor)
+
+    def _answer_now(self, executor: Executor) -> None:
+        """Whatever it waits for will not come."""
         request = executor.request
         if isinstance(request, Take) and request.parked:
             self._broker.forget(request)
@@ -249,12 +256,14 @@ class Absence(Request):
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
         session, executor = self.session, self.executor
+        if self.workers.sessions.get(session.key) is not session or session.line is not None:
+            # The supervisor is there: it says so if the executor has ended. If not, the executor runs on and
+            # comes back; its task must not run twice for a broken connection.
+            return
         if executor is not None and executor.line is None and session.executors.get(executor.index) is executor:
             del session.executors[executor.index]
             if executor.held:
                 broker.ask(Lose(executor, "connection", "its connection was lost"))
-        if self.workers.sessions.get(session.key) is not session or session.line is not None:
-            return
         if not any(one.line is not None for one in session.executors.values()):
             self.workers.part(session, "connection", "its connection was lost")
 
