@@ -27,6 +27,26 @@ async def test_a_drain_waits_for_what_is_leased_and_leases_no_more(bench: Bench)
 
 
 @on_bench()
+async def test_p9_executors_know_that_what_they_settled_was_heard_before_the_master_ends(bench: Bench) -> None:
+    """Otherwise a worker that ends with its master waits out its own drain to settle it again."""
+    bench.worker()
+    line, plain = bench.executor(), bench.line()
+    await bench.submit(bench.client(), 1, [b"a", b"b"])
+    first, second = await bench.exchange(line, want=2)
+    assert await bench.exchange(line, [done(first)], want=0) == []
+    waiting = bench.executor(2)
+    assert await bench.exchange(waiting, wait_s=100) is WAITING
+    assert await bench.ask(plain, "work", "get") is WAITING
+    drain = asyncio.create_task(bench.broker.drain())
+    await asyncio.sleep(0)
+    assert bench.rows(waiting) == []
+    assert plain.waits
+    assert await bench.exchange(line, [done(second)], wait_s=100) == []
+    await asyncio.sleep(0)
+    assert drain.done()
+
+
+@on_bench()
 async def test_an_empty_master_is_drained_at_once(bench: Bench) -> None:
     """Nothing is leased: there is nothing to wait for."""
     drain = asyncio.create_task(bench.broker.drain())

@@ -80,8 +80,16 @@ class Broker:
             self._sleeper.set_result(None)
 
     async def drain(self) -> None:
-        """Lease nothing more; returns when nothing is leased."""
+        """Lease nothing more; returns when nothing is leased.
+
+        Workers that wait are answered once, so that they know that what they have settled was heard.
+        """
         self.draining = True
+        now = self.clock.now()
+        for take in self._waiting.all():
+            if take.may_come_back:
+                self.forget(take)
+                take.expire(self, now)
         self.wake()
         await self._quiet.wait()
 

@@ -29,6 +29,7 @@ class Exchange(Take):
     """Settle these, then lease up to so many or wait until there is one."""
 
     __slots__ = ("executor", "noted", "refusals", "results", "settled", "wait_s")
+    may_come_back = True
 
     def __init__(
         self, line: Line, executor: Executor, settled: list[Settled], want: int, wait_s: float, results: ResultQueues
@@ -87,7 +88,7 @@ class Exchange(Take):
             self.answer(broker, now)
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
-        self.settled, self.noted = [], 0
+        settled, self.settled, self.noted = bool(self.settled), [], 0
         if not self.line.open:
             return
         if self.executor.line is not self.line:
@@ -100,7 +101,7 @@ class Exchange(Take):
             return
         if self.until is None:
             self.until = now + self.wait_s
-        if self.want and self.until > now:
+        if self.want and self.until > now and not (settled and broker.draining):
             broker.park(self, queues)
         else:
             self.line.reply(NO_TASKS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, ClassVar, Any, Final
 
 from distq.wire.messages import refused
 
@@ -71,6 +71,8 @@ class Take(Asked):
     """A request for tasks: leased at once, or parked until there are some."""
 
     __slots__ = ("holder", "want")
+    may_come_back: ClassVar[bool] = False
+    """Whether whoever asks takes an early "nothing" for an invitation to ask again."""
 
     def __init__(self, line: Line, holder: Holder, want: int) -> None:
         super().__init__(line)

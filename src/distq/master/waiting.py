@@ -46,6 +46,10 @@ class Waiting:
             if not waiting:
                 del self._of_queue[queue]
 
+    def all(self) -> list[Take]:
+        """Everybody who waits."""
+        return list(self._queues)
+
     def of(self, queue: Queue) -> Iterator[Take]:
         """Everybody who would take from this queue, the one that waits longest first in its group."""
         return chain(self._of_queue.get(queue, ()), self._anywhere if queue.role == WORK else ())
