@@ -147,7 +147,7 @@ def test_the_master_makes_the_key_file_once(tmp_path: Path) -> None:
         load(environ, Role.WORKER)
     first = load(environ, Role.MASTER).settings.authkeys
     assert load(environ, Role.MASTER).settings.authkeys == first
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o400
     assert list(tmp_path.iterdir()) == [path]
 
 

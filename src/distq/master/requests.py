@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from distq.wire.messages import refused
 

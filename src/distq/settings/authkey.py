@@ -66,7 +66,7 @@ def create_authkey_file(path: str) -> bool:
     draft = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
         try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(new_authkey() + "\n")
                 file.flush()
