@@ -61,7 +61,7 @@ def test_the_key_is_made_once_and_is_the_masters_alone(running: Stack) -> None:
     look = "import os, stat; s = os.stat('/etc/distq/authkey'); print(s.st_uid, s.st_mode)"
     uid, mode = map(int, running.exec("master", "python", "-c", look).split())
     assert uid == 65532
-    assert stat.S_IMODE(mode) & 0o077 == 0
+    assert stat.S_IMODE(mode) == 0o400
     running.compose("up", "--detach", "--wait", "--force-recreate", "--no-deps", "master")
     assert running.authkey() == before
     assert running.exec("worker", "distq", "key", "show").strip() == before
