@@ -24,7 +24,9 @@ def show(title: str, rows: Sequence[tuple[str, str, str, str]], heads: tuple[str
     widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(4)]
     print(f"\n{title}")
     for row in (heads, *rows):
-        first, *rest = (text.ljust(widths[0]) if not column else text.rjust(widths[column]) for column, text in enumerate(row))
+        first, *rest = (
+            text.ljust(widths[0]) if not column else text.rjust(widths[column]) for column, text in enumerate(row)
+        )
         print("  " + "   ".join((first, *rest)))
 
 

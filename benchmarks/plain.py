@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 from benchmarks.measure import median_s, show, time_text
 from benchmarks.processes import Running, connect, master, stock_server
@@ -20,14 +21,16 @@ def figures(server: Callable[[], AbstractContextManager[Running]]) -> dict[str, 
         found["get of an int"] = median_s(work.get, 500)
         for size in SIZES:
             payload = b"x" * size
-            found[f"put of {size // 1000} kB"] = median_s(lambda payload=payload: work.put(payload), 25)
+            found[f"put of {size // 1000} kB"] = median_s(partial(work.put, payload), 25)
         return found
 
 
 def main() -> None:
     """Measure both, print them side by side."""
     stock, distq = figures(stock_server), figures(master)
-    rows = [(name, time_text(stock[name]), time_text(distq[name]), f"{stock[name] / distq[name]:.1f} x") for name in stock]
+    rows = [
+        (name, time_text(stock[name]), time_text(distq[name]), f"{stock[name] / distq[name]:.1f} x") for name in stock
+    ]
     show("A standard-library client, unchanged", rows, ("", "stock server", "distq master", "faster"))
 
 

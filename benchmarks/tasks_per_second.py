@@ -49,7 +49,7 @@ def scrape(running: Running, stop: threading.Event) -> None:
 
 
 def distq() -> tuple[float, float, float]:
-    """distq's tasks a second by submits in a loop and by chunks, and its median round trip in seconds."""
+    """Return distq's tasks a second by submits in a loop and by chunks, and its median round trip in seconds."""
     stop = threading.Event()
     with ExitStack() as stack:
         running = stack.enter_context(master())
