@@ -169,14 +169,15 @@ class Broker:
         ledger = self.ledger
         ledger.sweep(now)
         refused = await self._commit(now) if ledger.changed else None
+        # Results and tasks first: somebody waits for them, while who has submitted does not wait for the answer.
+        self.push()
+        if not self.draining:
+            self._serve(now)
         for request in decided:
             if refused is None:
                 request.answer(self, now)
             else:
                 request.put_back(self, refused, now)
-        self.push()
-        if not self.draining:
-            self._serve(now)
         self._let_in(now)
         self._expire(now)
         self._arm_next(now + REFUSED_PAUSE_S if refused is not None else 0.0)

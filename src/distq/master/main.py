@@ -88,6 +88,7 @@ class Master:
             max_deliveries=settings.max_deliveries,
             retries=settings.retries,
             result_ttl_s=settings.result_ttl_s,
+            time_limit_s=settings.time_limit_s,
             backoff=Backoff(settings.retry_base_s, settings.retry_max_s),
         )
         ledger = Ledger(rules, random.random, store.epoch << 40 | 1)

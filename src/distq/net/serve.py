@@ -26,6 +26,7 @@ DESCRIPTORS_ENOUGH: Final = 1 << 20
 """Asked for where the machine sets no limit."""
 SPARE_DESCRIPTORS: Final = 64
 """Kept for the store, the logs and HTTP, so that a flood of connections cannot take them."""
+CATCH_UP_S: Final = 0.01
 KEEPALIVE_S: Final = 15
 SILENT_PEER_MS: Final = 60_000
 """A host that acknowledges nothing for so long is gone (`TCP_USER_TIMEOUT`)."""
@@ -127,6 +128,8 @@ class Line(asyncio.Protocol):
         self._reading = True
         self._wrote = False
         self._writable = True
+        self._behind = False
+        """Whether the transport has bytes that go before any others."""
         self._patience: asyncio.TimerHandle | None = None
 
     # -- asyncio's side ------------------------------------------------------------------------
@@ -151,7 +154,7 @@ class Line(asyncio.Protocol):
             oldest.abort()
         self._patience = self._loop.call_later(server.limits.handshake_s, self.abort)
         _tune(self._socket)
-        self._transport.write(self._session.start())
+        self._write((self._session.start(),))
 
     def data_received(self, data: bytes) -> None:  # noqa: D102
         self._wrote = False
@@ -204,11 +207,7 @@ class Line(asyncio.Protocol):
         self._busy = False
         if not self.open:
             return
-        self._wrote = True
-        if len(parts) == 1:
-            self._transport.write(parts[0])
-        else:
-            self._transport.writelines(parts)
+        self._write(parts)
         if self._todo:
             self._loop.call_soon(self._next)
 
@@ -233,12 +232,39 @@ class Line(asyncio.Protocol):
 
     # -- between them --------------------------------------------------------------------------
 
+    def _write(self, parts: Sequence[Buffer]) -> None:
+        """Send now what the socket takes, in the order of the replies; the transport sends the rest.
+
+        The loop would send at the end of its turn, in any order: a task would wait for the replies of others.
+        """
+        self._wrote = True
+        if self._behind:
+            self._transport.writelines(parts)
+            return
+        try:
+            sent = self._socket.sendmsg(parts, (), socket.MSG_DONTWAIT)
+        except OSError:  # full, or broken: the transport finds out and tells
+            sent = 0
+        for part in parts:
+            if sent < len(part):
+                self._behind = True
+                self._transport.write(memoryview(part)[sent:])
+            sent = max(sent - len(part), 0)
+        if self._behind:
+            self._loop.call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Send directly again once the transport has sent everything; in the turn of a write it cannot say."""
+        if not self._transport.get_write_buffer_size():
+            self._behind = False
+        elif self.open:
+            self._loop.call_later(CATCH_UP_S, self._catch_up)
+
     def _obey(self, event: Send | Authenticated | Closed) -> None:
         server = self._server
         match event:
             case Send(data):
-                self._wrote = True
-                self._transport.write(data)
+                self._write((data,))
             case Authenticated():
                 if self._patience is not None:
                     self._patience.cancel()
@@ -255,8 +281,7 @@ class Line(asyncio.Protocol):
         while todo and not self._busy and self._writable and self.open:
             call = todo.popleft()
             if isinstance(call, bytes):
-                self._wrote = True
-                self._transport.write(call)
+                self._write((call,))
             else:
                 self._busy = True
                 self._server.desk.called(self, call)
