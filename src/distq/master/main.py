@@ -198,8 +198,8 @@ class Master:
 def _bound_collections() -> None:
     """Keep Python's cycle collector away from the tasks.
 
-    They are millions, live long, and are never garbage in a cycle; a collection of the oldest generation looks at all of
-    them and stops the master for a third of a second at two million. The young generations are still collected.
+    They are millions, live long, and are never garbage in a cycle; a collection of the oldest generation looks at
+    all of them and stops the master for a third of a second at two million. The young ones are still collected.
     """
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
