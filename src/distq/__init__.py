@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distq.tasks.failure import TaskExpired as TaskExpired
     from distq.tasks.failure import TaskFailed as TaskFailed
     from distq.tasks.failure import TaskLost as TaskLost
+    from distq.tasks.failure import TimeLimitExceeded as TimeLimitExceeded
     from distq.tasks.function import task as task
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "TaskFailed",
     "TaskFuture",
     "TaskLost",
+    "TimeLimitExceeded",
     "__version__",
     "task",
 ]
@@ -42,6 +44,7 @@ _HOMES = {
     "TaskFailed": "distq.tasks.failure",
     "TaskFuture": "distq.client.future",
     "TaskLost": "distq.tasks.failure",
+    "TimeLimitExceeded": "distq.tasks.failure",
     "task": "distq.tasks.function",
 }
 

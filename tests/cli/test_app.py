@@ -83,13 +83,16 @@ def test_usage_and_settings_end_with_2(args: list[str], said: str | None, capsys
     assert err == said or (said is None and "distq key new" in err and err.count("\n") == 1)
 
 
-def test_a_worker_without_a_handler_is_told_what_to_name(
+def test_a_worker_of_trusted_names_only_is_told_to_name_modules(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would have nothing to run."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
+    monkeypatch.setenv("DISTQ_ACCEPT", "json")
     assert run(["worker"]) == 2
-    assert "--plain-handler module:function" in capsys.readouterr().err
+    assert "Name them as arguments, or in DISTQ_TASKS" in capsys.readouterr().err
+    assert run(["worker", "--plain-handler", "operator:neg"]) == 2
+    assert "DISTQ_ACCEPT=json takes none" in capsys.readouterr().err
 
 
 def test_options_are_read_as_settings_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from tests.net.fake_master import KEY
 from tests.worker.test_parts import orders
 
 from distq.worker.clock import MONOTONIC
+from distq.worker.functions import Functions
 from distq.worker.handler import Handler
+from distq.worker.limits import Limits
 from distq.worker.quit import Quit
 from distq.worker.reports import Listener, Report, Reporter
 from distq.worker.runner import Runner
@@ -28,9 +30,12 @@ class AtWork:
         self.word = Word.create()
         self._report_read, self._report_write = os.pipe()
         self._lifeline_read, self._lifeline_write = os.pipe()
+        given_orders = orders(addresses=(address,), authkey=KEY, **given)
         self._runner = Runner(
-            orders(addresses=(address,), authkey=KEY, **given),
+            given_orders,
             handler,
+            Functions(handler, given_orders.accept, given_orders.payload_bytes_max, print),
+            Limits(self.word, MONOTONIC),
             self.word,
             Reporter(self._report_write),
             self.quit,

@@ -166,8 +166,8 @@ def test_an_executor_without_a_supervisor_ends() -> None:
 
 def test_a_batch_that_takes_far_too_long_is_handed_back() -> None:
     """Others may be free: a task waits behind another one for a fraction of a second only."""
-    master, _ = run(lambda n, _settled, _want: NOTHING if n else leased(0.2, 0.0, 0.0), time.sleep)
-    assert outcomes(master.settled) == [(1, 0, None), (2, 2, None), (3, 2, None)]
+    master, _ = run(lambda n, _settled, _want: leased(0.4, 0.0, 0.0) if not n else NOTHING, time.sleep)
+    assert outcomes(master.settled) == [(2, 2, None), (3, 2, None), (1, 0, None)]
 
 
 def test_results_of_a_long_batch_do_not_wait_for_its_end() -> None:

@@ -14,7 +14,7 @@ from distq.worker.memory import Cgroup, Memory
 from distq.worker.orders import Orders, read_orders, write_orders
 from distq.worker.pace import WANT_MAX, Pace
 from distq.worker.reports import Failed, Listener, Ready, Reporter
-from distq.worker.word import Counts, Word
+from distq.worker.word import BEGUN, Counts, Word
 
 
 def paced(*runs_s: float) -> Pace:
@@ -64,15 +64,17 @@ def test_the_word_tells_what_runs_and_what_was_done() -> None:
     word = Word.create()
     reader = Word(os.dup(word.fd))
     assert reader.running is None
-    word.starts(1 << 62, 3)
+    word.leases([1 << 62, 3, 2, 1])
+    assert word.begins(0) == BEGUN
     assert reader.running == (1 << 62, 3)
-    word.ends(0.5, failed=False)
-    word.starts(2, 1)
-    word.ends(0.25, failed=True)
+    assert reader.unstarted(reader.place) == [(2, 1)]
+    assert word.begins(1) == BEGUN
+    assert reader.running == (2, 1)
+    word.rests()
+    word.ran(1, 1, 0.75)
     word.releases(4)
     assert reader.running is None
     assert reader.counts == Counts(done=1, failed=1, released=4, run_s=0.75)
-    assert reader.last_run_s == 0.25
     assert Counts(1, 2, 3, 4.0).plus(Counts(1, 1, 1, 1.0)) == Counts(2, 3, 4, 5.0)
     word.close()
     reader.close()
@@ -137,6 +139,9 @@ def orders(**fields: object) -> Orders:
         "session": "s",
         "number": 1,
         "handler": "module:function",
+        "modules": ("module",),
+        "accept": "pickle",
+        "max_tasks": None,
         "supervisor_pid": 1,
         "frame_bytes_max": 1 << 20,
         "payload_bytes_max": 1 << 16,

@@ -34,6 +34,7 @@ WORDS_OF_FLAGS = {
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
 _HANDLER = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _GETTER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -148,6 +149,32 @@ def parse_plain_queues(text: str) -> Mapping[str, str]:
     return MappingProxyType(queues)
 
 
+def parse_modules(text: str) -> tuple[str, ...]:
+    """Read the names of modules, separated by commas; nothing is imported.
+
+    Raises:
+        ValueError: a part is no such name.
+    """
+    return _parts(text, _MODULE, "module")
+
+
+def parse_queues(text: str) -> tuple[str, ...]:
+    """Read the names of queues, separated by commas.
+
+    Raises:
+        ValueError: a part cannot name a queue.
+    """
+    return _parts(text, _NAME, "queue")
+
+
+def _parts(text: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
+    parts = tuple(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
+    for part in parts:
+        if not pattern.fullmatch(part):
+            raise ValueError(f"{part!r} cannot be the name of a {what}")
+    return parts
+
+
 def parse_store(text: str) -> str:
     """Check that the text names a store that this version has.
 
@@ -183,6 +210,8 @@ NAME = Kind(
     "1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit",
 )
 PLAIN_QUEUES = Kind("queues", parse_plain_queues, "getter:queue pairs, such as get_jobs:work,get_answers:result")
+MODULES = Kind("modules", parse_modules, "importable modules separated by commas, such as mytasks,reports.tasks")
+QUEUES = Kind("queues", parse_queues, "names of queues separated by commas, such as default,mail")
 STORE = Kind("store", parse_store, "memory:")
 SECRET = Kind("secret", str, "text")
 PATH = Kind("path", str, "a path")

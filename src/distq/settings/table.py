@@ -186,10 +186,39 @@ class Settings:
         MASTER,
         at_least=1.0,
     )
+    tasks: tuple[str, ...] | None = _row(
+        kinds.MODULES,
+        None,
+        "The modules whose tasks a worker runs, separated by commas; its executors import them when they start.",
+        WORKERS,
+        WORKER,
+    )
+    queues: tuple[str, ...] | None = _row(
+        kinds.QUEUES,
+        None,
+        "The queues that a worker serves, separated by commas; all of them when not set.",
+        WORKERS,
+        WORKER,
+    )
+    accept: str = _row(
+        kinds.choice("pickle", "json"),
+        "pickle",
+        "What a worker runs; json is only the tasks of its own modules, with arguments in JSON, whoever submits them.",
+        WORKERS,
+        WORKER,
+    )
     concurrency: int = _row(
         kinds.COUNT.or_word(kinds.AUTO),
         kinds.AUTO,
         "How many executors a worker runs; auto is the number of CPUs that it may use.",
+        WORKERS,
+        WORKER,
+        at_least=1,
+    )
+    max_tasks: int | None = _row(
+        kinds.COUNT.or_word(kinds.OFF),
+        kinds.OFF,
+        "After how many tasks an executor is replaced by a fresh one.",
         WORKERS,
         WORKER,
         at_least=1,
@@ -252,6 +281,15 @@ class Settings:
         "The longest pause before a retry.",
         DELIVERY,
         MASTER,
+    )
+    time_limit_s: float | None = _row(
+        kinds.DURATION.or_word(kinds.OFF),
+        kinds.OFF,
+        "How long an attempt of a task that sets no time_limit may take.",
+        DELIVERY,
+        MASTER,
+        name="DISTQ_TIME_LIMIT",
+        at_least=0.001,
     )
     result_ttl_s: float = _row(
         kinds.DURATION,

@@ -56,6 +56,13 @@ class TaskExpired(TaskError):
     code = "TASK_EXPIRED"
 
 
+class TimeLimitExceeded(TaskError):
+    """The task ran longer than it may; raised inside it first, so that it can clean up."""
+
+    code = "TIME_LIMIT_EXCEEDED"
+    hint = "Give the task a longer time_limit, or make it shorter."
+
+
 class RemoteTraceback(Exception):
     """Carries the executor's traceback as the cause of a task's exception."""
 
@@ -86,6 +93,18 @@ def pack_failure(error: BaseException) -> bytes:
         ),
         5,
     )
+
+
+def pack_overrun(text: str, stack: str) -> bytes:
+    """The bytes of an attempt that had to be killed at its time limit; `stack` is where it was."""
+    error = TimeLimitExceeded(text)
+    kind = f"{TimeLimitExceeded.__module__}:{TimeLimitExceeded.__qualname__}"
+    return pickle.dumps(tuple(Failure(kind, text[:TEXT_CHARS_MAX], stack[-TRACEBACK_CHARS_MAX:], _pickled(error))), 5)
+
+
+def overrun_text(limit_s: float) -> str:
+    """What is said of an attempt that exceeded its limit."""
+    return f"exceeded time limit {limit_s:g} s"
 
 
 def unpack_failure(body: bytes) -> Failure:

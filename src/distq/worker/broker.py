@@ -1,8 +1,13 @@
-"""An executor at distq's own master: one `exchange` settles what was run and leases what comes next."""
+"""An executor at distq's own master: one `exchange` settles what was run and leases what comes next.
+
+Two threads meet here. The main one exchanges and runs; while a task of a batch runs long, the flusher settles
+what is done and hands back what has not begun, on the same connection under a lock. The list of answers is shared
+without one: the main thread appends, and only who holds the connection takes away from its front.
+"""
 
 import math
-from collections import deque
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 from distq.core.errors import DistqError
@@ -10,12 +15,15 @@ from distq.core.task import Outcome, text_of
 from distq.net.dial import Connection
 from distq.wire.errors import RemoteRefusal
 from distq.worker.clock import Clock
-from distq.worker.handler import Handler, failure, run_handler
+from distq.worker.flusher import LOOK_S, Flusher
+from distq.worker.functions import Functions
+from distq.worker.handler import Ran, failure
+from distq.worker.limits import Limits
 from distq.worker.orders import Orders
 from distq.worker.pace import Pace
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
-from distq.worker.word import Word
+from distq.worker.word import BEGUN, OVER, Place, Word
 
 WAIT_S: Final = 10.0
 """How long the master may keep an exchange for which there is no task."""
@@ -29,6 +37,8 @@ FLUSH_S: Final = 0.05
 FLUSH_BYTES: Final = 4 << 20
 RELEASE_S: Final = 0.15
 """A batch that takes three times as long as it was meant to is handed back: others may be free."""
+QUIET_LOOKS: Final = 20
+"""After so many looks without a batch the flusher sleeps until it is woken."""
 
 Settled = tuple[int, int, int, bytes | None, float, str]
 """Task, delivery, outcome, body, seconds that it ran, and a failure's short text."""
@@ -42,29 +52,37 @@ class Broker:
     def __init__(
         self,
         orders: Orders,
-        handler: Handler,
+        functions: Functions,
+        limits: Limits,
         word: Word,
         reporter: Reporter,
         quit_: Quit,
         lifeline_fd: int,
         clock: Clock,
     ) -> None:
-        self._handler = handler
+        self._functions = functions
+        self._limits = limits
         self._word = word
         self._reporter = reporter
         self._quit = quit_
         self._lifeline_fd = lifeline_fd
         self._clock = clock
         self._verbose = orders.verbose
-        self._result_bytes_max = orders.payload_bytes_max
+        self._left = orders.max_tasks or math.inf
         self._pace = Pace()
         self._settled: list[Settled] = []
         self._settled_bytes = 0
-        self._pending: deque[Leased] = deque()
+        self._rows: Sequence[Leased] = ()
         self._envelopes: Sequence[Envelope] = ()
         self._refusals = 0
         self._asked_at = math.inf
         self._likely_settled = 0
+        self._connection: Connection | None = None
+        self._speaking = threading.Lock()
+        self._flusher = Flusher(self._look)
+        self._seen = Place(0, -1)
+        self._seen_at = 0.0
+        self._quiet_looks = 0
 
     @property
     def owes(self) -> bool:
@@ -72,35 +90,48 @@ class Broker:
         return len(self._settled) > self._likely_settled
 
     @property
+    def worn(self) -> bool:
+        """Whether it has run as many tasks as an executor may."""
+        return self._left <= 0
+
+    @property
     def holds(self) -> list[tuple[int, int]]:
         """The deliveries for which this executor still has an answer."""
         return [(task_id, delivery) for task_id, delivery, *_ in self._settled]
 
     def serve(self, connection: Connection) -> None:
-        """Exchange and run until told to end; then everything is settled."""
+        """Exchange and run until told to end, or worn; then everything is settled."""
+        self._connection = connection
         while self._exchange(connection):
             self._work(connection)
 
     def parted(self) -> None:
-        """The connection is gone: what has not begun goes back, because others may be connected."""
+        """The connection is gone: what had been asked may have been heard."""
         if self._clock() - self._asked_at >= SETTLED_S:
             self._likely_settled = len(self._settled)
         self._asked_at = math.inf
-        self._release()
+
+    def close(self) -> None:
+        """End the flusher."""
+        self._flusher.end()
+
+    # -- exchanges -------------------------------------------------------------------------------
 
     def _exchange(self, connection: Connection) -> bool:
         """Settle and lease; False when this executor is to end and owes nothing."""
-        if self._quit.asked:
-            self._settle(connection)
-            return False
-        self._asked_at = self._clock()
-        connection.ask("broker", "exchange", (self._settled, self._pace.want, WAIT_S), timeout_s=ANSWER_S)
-        in_time = connection.wait((self._quit, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
-        if not in_time and self._quit.asked and not self._answers_soon(connection):
-            self._settled = []
-            return False  # whatever is on its way to us goes back when the supervisor reports our end
-        self._answer(connection, ANSWER_S if in_time or self._quit.asked else 0.0)
-        return True
+        with self._speaking:
+            if self._quit.asked or self.worn:
+                self._settle(connection)
+                return False
+            self._asked_at = self._clock()
+            want, count = int(min(self._pace.want, self._left)), len(self._settled)
+            connection.ask("broker", "exchange", (self._settled, want, WAIT_S), timeout_s=ANSWER_S)
+            in_time = connection.wait((self._quit, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
+            if not in_time and self._quit.asked and not self._answers_soon(connection):
+                self._settled.clear()
+                return False  # whatever is on its way to us goes back when the supervisor reports our end
+            self._answer(connection, count, ANSWER_S if in_time or self._quit.asked else 0.0)
+            return True
 
     def _answers_soon(self, connection: Connection) -> bool:
         """Whether there is something to wait for, and it comes before what we sent can be taken as settled."""
@@ -108,78 +139,161 @@ class Broker:
         return bool(self._settled) and left_s > 0 and connection.wait((self._lifeline_fd,), timeout_s=left_s)
 
     def _settle(self, connection: Connection) -> None:
-        if self._settled:
+        """Send what is done; whoever calls it holds the connection."""
+        count = len(self._settled)
+        if count:
             self._asked_at = self._clock()
-            connection.ask("broker", "exchange", (self._settled, 0, 0.0), timeout_s=ANSWER_S)
-            self._answer(connection, ANSWER_S)
+            connection.ask("broker", "exchange", (self._settled[:count], 0, 0.0), timeout_s=ANSWER_S)
+            self._answer(connection, count, ANSWER_S)
 
-    def _answer(self, connection: Connection, timeout_s: float) -> None:
+    def _answer(self, connection: Connection, count: int, timeout_s: float) -> None:
         try:
             reply = connection.answer(timeout_s=timeout_s)
         except RemoteRefusal as error:
-            self._refused(error)
+            self._refused(error, count)
             raise
         self._refusals = self._likely_settled = 0
-        self._settled = []
+        del self._settled[:count]
         self._settled_bytes = 0
         envelopes, leased = cast("tuple[Sequence[Envelope], Sequence[Leased]]", reply)
         if leased:
-            self._envelopes = envelopes
-            self._pending.extend(leased)
+            self._envelopes, self._rows = envelopes, leased
             self._pace.leased(len(leased))
+
+    # -- running ---------------------------------------------------------------------------------
 
     def _work(self, connection: Connection) -> None:
         """Run what was leased; what takes too long is answered for, or handed back, on the way."""
-        pending, clock = self._pending, self._clock
-        began = flushed = clock()
-        while pending and not self._quit.asked:
-            self._run(pending.popleft())
-            now = clock()
-            if pending and now - began >= RELEASE_S:
-                break
-            if pending and (now - flushed >= FLUSH_S or self._settled_bytes >= FLUSH_BYTES):
+        rows, self._rows = self._rows, ()
+        if not rows:
+            return
+        word = self._word
+        word.leases([number for row in rows for number in row[:2]])
+        if self._flusher.asleep:
+            self._flusher.wake()
+        try:
+            self._release([(row[0], row[1]) for row in self._run_all(rows, connection)])
+        finally:
+            word.rests()
+
+    def _run_all(self, rows: Sequence[Leased], connection: Connection) -> Sequence[Leased]:
+        """Run a batch until it is done or takes too long; returns what must be handed back."""
+        word, clock, quit_ = self._word, self._clock, self._quit
+        pace_ran, settled = self._pace.ran, self._settled
+        runs = [self._functions.run_of(kind, name) for _, name, kind, _ in self._envelopes]
+        limits = [limit_s for *_, limit_s in self._envelopes]
+        verbose = self._verbose
+        done, done_s = 0, 0.0
+        began = flushed = now = clock()
+        try:
+            for index, row in enumerate(rows):
+                if quit_.asked or now - began >= RELEASE_S:
+                    return self._not_begun(rows, index, OVER)
+                begun = word.begins(index)
+                if begun != BEGUN:
+                    return self._not_begun(rows, index, begun)
+                task_id, delivery, _, envelope, payload = row
+                limit_s = limits[envelope]
+                ran = runs[envelope](payload) if limit_s is None else self._limits.run(runs[envelope], payload, limit_s)
+                before, now = now, clock()
+                run_s = now - before
+                pace_ran(run_s)
+                if type(ran) is bytes:
+                    settled.append((task_id, delivery, 0, ran, run_s, ""))
+                    self._settled_bytes += len(ran)
+                    done += 1
+                    done_s += run_s
+                    if verbose:
+                        self._succeeded(row, run_s)
+                else:
+                    self._otherwise(row, cast("Ran", ran), run_s)
+                if now - flushed >= FLUSH_S or self._settled_bytes >= FLUSH_BYTES:
+                    word.rests()
+                    if index + 1 < len(rows) and not self._flushed(connection):
+                        return self._not_begun(rows, index + 1, OVER)
+                    now = flushed = clock()
+            return ()
+        finally:
+            word.ran(done, 0, done_s)
+            self._left -= done
+
+    def _not_begun(self, rows: Sequence[Leased], index: int, begun: int) -> Sequence[Leased]:
+        """What of a revoked batch must still be handed back; twice does no harm."""
+        if not self._word.is_returned(self._word.place.batch):
+            return rows[index:]
+        return () if begun == OVER else rows[index : index + 1]
+
+    def _flushed(self, connection: Connection) -> bool:
+        """Settle between tasks; False if that failed, which the next exchange will find out too."""
+        try:
+            with self._speaking:
                 self._settle(connection)
-                flushed = now
-        self._release()
+        except DistqError:
+            return False
+        return True
 
-    def _release(self) -> None:
-        self._word.releases(len(self._pending))
-        self._settled += [
-            (task_id, delivery, Outcome.RELEASED, None, 0.0, "") for task_id, delivery, *_ in self._pending
-        ]
-        self._pending.clear()
-
-    def _run(self, leased: Leased) -> None:
-        task_id, delivery, attempt, envelope, payload = leased
-        word, clock = self._word, self._clock
-        word.starts(task_id, delivery)
-        began = clock()
-        outcome, body, text = run_handler(self._handler, payload, self._result_bytes_max)
-        run_s = clock() - began
-        failed = outcome != Outcome.SUCCESS
-        word.ends(run_s, failed=failed)
-        self._pace.ran(run_s)
+    def _otherwise(self, row: Leased, ran: Ran, run_s: float) -> None:
+        """Note every outcome but a task's plain success."""
+        task_id, delivery, attempt, envelope, _ = row
+        outcome, body, text = ran
+        if outcome == Outcome.UNKNOWN:
+            self._settled.append((task_id, delivery, outcome, None, 0.0, text))
+            self._word.releases(1)
+            return
         self._settled.append((task_id, delivery, outcome, body, run_s, text))
         self._settled_bytes += len(body)
-        if failed:
+        self._left -= 1
+        if outcome == Outcome.SUCCESS:
+            self._word.ran(1, 0, run_s)
+            if self._verbose:
+                self._succeeded(row, run_s)
+        else:
+            self._word.ran(0, 1, run_s)
             self._reporter.send(Failed(text_of(task_id), self._envelopes[envelope][1], attempt, text))
-        elif self._verbose:
-            self._reporter.send(Succeeded(text_of(task_id), self._envelopes[envelope][1], attempt, run_s))
 
-    def _refused(self, error: RemoteRefusal) -> None:
+    def _succeeded(self, row: Leased, run_s: float) -> None:
+        self._reporter.send(Succeeded(text_of(row[0]), self._envelopes[row[3]][1], row[2], run_s))
+
+    def _release(self, deliveries: Iterable[tuple[int, int]]) -> None:
+        """Hand tasks back unstarted with the next answers."""
+        back = [(task_id, delivery, Outcome.RELEASED, None, 0.0, "") for task_id, delivery in deliveries]
+        self._word.releases(len(back))
+        self._settled += back
+
+    def _look(self) -> bool:
+        """The flusher's look at the batch; False when there is nothing to look after."""
+        word = self._word
+        place = word.place
+        if place.started < 0:
+            self._quiet_looks += 1
+            return self._quiet_looks < QUIET_LOOKS
+        self._quiet_looks = 0
+        now = self._clock()
+        if place != self._seen:
+            self._seen, self._seen_at = place, now
+            return True
+        if not word.is_returned(place.batch) and (self._quit.asked or now - self._seen_at >= RELEASE_S - LOOK_S):
+            word.revoke(place.batch)
+            self._release(word.unstarted(word.place))
+            word.returned(place.batch)
+        if self._settled and (self._connection is None or not self._flushed(self._connection)):
+            return False
+        return not word.is_returned(place.batch)
+
+    def _refused(self, error: RemoteRefusal, count: int) -> None:
         """The master does not take our answers: first they become failures that say so, then they are dropped.
 
         Otherwise one result that it can never take would be sent for ever, and all others with it.
         """
         self._refusals += 1
         if self._refusals > 1:
-            self._reporter.send(Trouble(f"The master refused the answers to {len(self._settled)} tasks: {error}"))
-            self._settled = []
+            self._reporter.send(Trouble(f"The master refused the answers to {count} tasks: {error}"))
+            del self._settled[:count]
             return
         refused = failure(DistqError(f"the master refused the result: {error}"))
-        self._settled = [
+        self._settled[:count] = [
             (task_id, delivery, refused.outcome, refused.body, run_s, refused.text)
             if outcome == Outcome.SUCCESS
             else (task_id, delivery, outcome, body, run_s, text)
-            for task_id, delivery, outcome, body, run_s, text in self._settled
+            for task_id, delivery, outcome, body, run_s, text in self._settled[:count]
         ]

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 from distq.worker.bonds import die_with_parent
 from distq.worker.clock import MONOTONIC
+from distq.worker.functions import Functions, import_modules
 from distq.worker.handler import HandlerUnusable, load_handler
+from distq.worker.limits import Limits
 from distq.worker.orders import read_orders
 from distq.worker.quit import Quit
-from distq.worker.reports import Ready, Reporter, Unable
+from distq.worker.reports import Ready, Reporter, Trouble, Unable
 from distq.worker.runner import Runner
 from distq.worker.word import Word
 
@@ -33,13 +35,18 @@ def main(args: Sequence[str]) -> int:
         return os.EX_OK
     die_with_parent(orders.supervisor_pid)
     reporter = Reporter(report_fd)
+    word = Word(word_fd)
     try:
-        handler = load_handler(orders.handler)
+        import_modules(orders.modules)
+        handler = load_handler(orders.handler) if orders.handler else None
     except HandlerUnusable as error:
         reporter.send(Unable(str(error)))
         return error.exit_code
+    functions = Functions(handler, orders.accept, orders.payload_bytes_max, lambda why: reporter.send(Trouble(why)))
+    limits = Limits(word, MONOTONIC)
+    limits.listen()
     reporter.send(Ready())
-    return Runner(orders, handler, Word(word_fd), reporter, quit_, orders_fd, MONOTONIC).run()
+    return Runner(orders, handler, functions, limits, word, reporter, quit_, orders_fd, MONOTONIC).run()
 
 
 if __name__ == "__main__":

@@ -58,13 +58,18 @@ def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> Ran:
     except BaseException as error:  # noqa: BLE001 - also sys.exit() in a handler is a failure of its task only
         return failure(error)
     if len(body) > result_bytes_max:
-        return _failed(
-            "PayloadTooLarge",
-            f"The result has {len(body):,} bytes, and {result_bytes_max:,} are allowed; "
-            "return a reference to it, or raise DISTQ_PAYLOAD_BYTES_MAX",
-            "",
-        )
+        return result_too_large(len(body), result_bytes_max)
     return Ran(Outcome.SUCCESS, body)
+
+
+def result_too_large(size_bytes: int, bytes_max: int) -> Ran:
+    """The outcome of a run whose result no answer may carry."""
+    return _failed(
+        "PayloadTooLarge",
+        f"The result has {size_bytes:,} bytes, and {bytes_max:,} are allowed; "
+        "return a reference to it, or raise DISTQ_PAYLOAD_BYTES_MAX",
+        "",
+    )
 
 
 def failure(error: BaseException) -> Ran:

@@ -53,6 +53,7 @@ async def _serve(settings: Settings) -> int:
         "worker_started",
         worker=name,
         slots=settings.concurrency,
+        modules=list(settings.tasks or ()),
         handler=settings.plain_handler,
         pid=os.getpid(),
         version=__version__,
@@ -87,12 +88,20 @@ def _orders(settings: Settings, name: str, session: str) -> Orders:
         session=session,
         number=0,
         handler=settings.plain_handler or "",
+        modules=settings.tasks or (),
+        accept=settings.accept,
+        max_tasks=settings.max_tasks,
         supervisor_pid=os.getpid(),
         frame_bytes_max=settings.frame_bytes_max,
         payload_bytes_max=settings.payload_bytes_max,
         reconnect_max_s=settings.reconnect_max_s,
         verbose=settings.log_level == "debug",
     )
+
+
+def runs_tasks(settings: Settings) -> bool:
+    """Whether a worker with these settings runs structured tasks: all do but those for plain items alone."""
+    return bool(settings.tasks) or settings.plain_handler is None
 
 
 def _introduction(settings: Settings, name: str, session: str) -> dict[str, object]:
@@ -107,6 +116,7 @@ def _introduction(settings: Settings, name: str, session: str) -> dict[str, obje
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "slots": settings.concurrency,
-        "queues": None,
+        "queues": list(settings.queues) if settings.queues else None,
         "plain": settings.plain_handler is not None,
+        "tasks": runs_tasks(settings),
     }

@@ -24,6 +24,12 @@ class Orders(NamedTuple):
     number: int
     """Which executor of its worker this is; no two ever have the same, so nobody is blamed for another."""
     handler: str
+    """The plain handler, as `module:function`; '' for none."""
+    modules: tuple[str, ...]
+    """What to import before the first task."""
+    accept: str
+    max_tasks: int | None
+    """After how many tasks the executor ends."""
     supervisor_pid: int
     frame_bytes_max: int
     payload_bytes_max: int

@@ -15,7 +15,9 @@ from distq.wire.errors import RemoteRefusal
 from distq.worker.backoff import Reconnect
 from distq.worker.broker import Broker
 from distq.worker.clock import Clock
+from distq.worker.functions import Functions
 from distq.worker.handler import Handler
+from distq.worker.limits import Limits
 from distq.worker.orders import Orders
 from distq.worker.quit import Quit
 from distq.worker.reports import Joined, Parted, Reporter
@@ -33,7 +35,9 @@ class Runner:
     def __init__(
         self,
         orders: Orders,
-        handler: Handler,
+        handler: Handler | None,
+        functions: Functions,
+        limits: Limits,
         word: Word,
         reporter: Reporter,
         quit_: Quit,
@@ -45,23 +49,34 @@ class Runner:
         self._quit = quit_
         self._lifeline_fd = lifeline_fd
         self._reconnect = Reconnect(orders.reconnect_max_s)
-        self._broker = Broker(orders, handler, word, reporter, quit_, lifeline_fd, clock)
+        self._connection: Connection | None = None
+        self._word = word
+        self._pid = os.getpid()
+        self._broker = Broker(orders, functions, limits, word, reporter, quit_, lifeline_fd, clock)
         self._stock = Stock(handler, word, reporter, quit_, self._dial, clock, verbose=orders.verbose)
 
     def run(self) -> int:
-        """Serve until told to end, or until the supervisor is gone; returns the exit code."""
-        while not self._quit.asked or self._broker.owes or self._stock.owes:
-            try:
-                self._serve()
-            except DistqError as error:
-                self._broker.parted()
-                self._reporter.send(Parted(str(error)))
-                if self._supervisor_gone(self._reconnect.pause_s()):
-                    break
+        """Serve until told to end, until worn, or until the supervisor is gone; returns the exit code."""
+        os.register_at_fork(after_in_child=self._forked)
+        try:
+            while not (self._quit.asked or self._broker.worn) or self._broker.owes or self._stock.owes:
+                try:
+                    self._serve()
+                except DistqError as error:
+                    if os.getpid() != self._pid:
+                        os._exit(os.EX_SOFTWARE)  # a task has forked, and its child came back out of it
+                    self._broker.parted()
+                    self._reporter.send(Parted(str(error)))
+                    if self._supervisor_gone(self._reconnect.pause_s()):
+                        break
+        finally:
+            self._broker.close()
+        if self._broker.worn:
+            self._word.ends()
         return os.EX_OK
 
     def _serve(self) -> None:
-        connection = self._dial()
+        self._connection = connection = self._dial()
         try:
             stock = self._is_stock(connection)
             self._reporter.send(Joined(stock))
@@ -72,6 +87,12 @@ class Runner:
                 self._broker.serve(connection)
         finally:
             connection.close()
+
+    def _forked(self) -> None:
+        """In a child that the task forked: it is not an executor, and must not keep our connection open."""
+        if self._connection is not None:
+            self._connection.close()
+        self._quit.asked = True
 
     def _dial(self) -> Connection:
         orders = self._orders

@@ -17,7 +17,7 @@ from distq.core.task import PLAIN
 from distq.net.dial import Connection
 from distq.wire.errors import BadReply, RemoteRefusal
 from distq.worker.clock import Clock
-from distq.worker.handler import Handler, describe
+from distq.worker.handler import Handler, HandlerUnusable, describe
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
 from distq.worker.word import Word
@@ -41,7 +41,7 @@ class Stock:
 
     def __init__(
         self,
-        handler: Handler,
+        handler: Handler | None,
         word: Word,
         reporter: Reporter,
         quit_: Quit,
@@ -71,7 +71,10 @@ class Stock:
         Raises:
             RemoteRefusal: the server offers no such queues.
             ConnectionLost: it is gone.
+            HandlerUnusable: it has plain items only, and this worker has no plain handler.
         """
+        if self._handler is None:
+            raise HandlerUnusable("The server is the standard library's and has plain items only.")
         work, result = self._create(WORK_GETTERS), self._create(RESULT_GETTERS)
         with closing(self._dial()) as connection:
             connection.call(None, "accept_connection", ("distq",), timeout_s=ANSWER_S)
@@ -105,23 +108,26 @@ class Stock:
                 self._pause()
         except BadReply as error:
             self._taken += 1
-            self._word.ends(0.0, failed=True)
+            self._word.ran(0, 1, 0.0)
             self._reporter.send(Failed(str(self._taken), PLAIN, 1, str(error)))
         else:
             self._run(item)
 
     def _run(self, item: object) -> None:
         self._taken += 1
-        self._word.starts(self._taken, 1)
+        self._word.leases((self._taken, 1))
+        self._word.begins(0)
         began = self._clock()
         try:
+            assert self._handler is not None
             self._unsent.append(self._handler(item))
         except BaseException as error:  # noqa: BLE001 - also sys.exit() in a handler concerns its item only
             cause = describe(error)
         else:
             cause = ""
         run_s = self._clock() - began
-        self._word.ends(run_s, failed=bool(cause))
+        self._word.rests()
+        self._word.ran(int(not cause), int(bool(cause)), run_s)
         if cause:
             self._reporter.send(Failed(str(self._taken), PLAIN, 1, cause))
         elif self._verbose:

@@ -1,0 +1,51 @@
+"""A thread that looks after a batch while a task of it runs long; it costs short tasks nothing.
+
+It sleeps while there is nothing to look after, and then the main thread has to wake it.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+LOOK_S: Final = 0.05
+
+
+class Flusher:
+    """The thread and its sleep."""
+
+    def __init__(self, look: Callable[[], bool]) -> None:
+        self.asleep = True
+        """Whether it must be woken to look."""
+        self._look = look
+        self._waking = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ended = False
+
+    def wake(self) -> None:
+        """Have it look, every 50 ms, until there is nothing more to look after."""
+        self.asleep = False
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
+            self._thread.start()
+        self._waking.set()
+
+    def end(self) -> None:
+        """End the thread."""
+        self._ended = True
+        self._waking.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended:
+            time.sleep(LOOK_S)
+            if self._look():
+                continue
+            self._waking.clear()
+            self.asleep = True
+            # Looked once more: a batch that began before it saw us asleep has not woken us.
+            if self._look():
+                self.asleep = False
+                continue
+            self._waking.wait()

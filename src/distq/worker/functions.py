@@ -1,0 +1,152 @@
+"""What an executor can run: the function behind the kind and name of an envelope, found once each.
+
+A task's name is one that a module has registered, or the import path of a function. What cannot be found is
+handed back for workers that can: during a deploy two versions of the code are at work at once.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from distq.core.task import PLAIN, Outcome
+from distq.tasks.failure import TimeLimitExceeded, cause_of, pack_failure
+from distq.tasks.function import NotATask, named, options_of
+from distq.tasks.payload import is_json, run_payload
+from distq.worker.handler import Handler, HandlerUnusable, Ran, describe, result_too_large, run_handler
+
+Run = Callable[[bytes], bytes | Ran]
+"""Runs a payload: the result's bytes, or another outcome. It raises nothing but TimeLimitExceeded."""
+
+JSON: Final = "json"
+
+
+class ModuleUnusable(HandlerUnusable):
+    """A module of tasks cannot be imported."""
+
+    code = "MODULE_UNUSABLE"
+    hint = "Name importable modules; the current folder is on the path."
+
+
+class PayloadRefused(NotATask):
+    """This worker takes arguments in JSON only."""
+
+    code = "PAYLOAD_REFUSED"
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import the modules of tasks.
+
+    Raises:
+        ModuleUnusable: one cannot be imported; in a sentence.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:  # whatever a module does at import, a sentence names it
+            raise ModuleUnusable(f"The module {name} cannot be imported: {describe(error)}.") from error
+
+
+class Functions:
+    """All that one executor can run."""
+
+    def __init__(
+        self, handler: Handler | None, accept: str, result_bytes_max: int, lacks: Callable[[str], None]
+    ) -> None:
+        self._handler = handler
+        self._json_only = accept == JSON
+        self._result_bytes_max = result_bytes_max
+        self._lacks = lacks
+        self._runs: dict[tuple[str, str], Run] = {}
+
+    def run_of(self, kind: str, name: str) -> Run:
+        """How to run tasks of that kind and name; imports happen when the first one runs, as a part of it."""
+        return self._runs.get((kind, name)) or self._first_run(kind, name)
+
+    def _first_run(self, kind: str, name: str) -> Run:
+        def run(payload: bytes) -> bytes | Ran:
+            found = self._runs.get((kind, name))
+            if found is None:
+                found = self._runs[kind, name] = self._plain() if kind == PLAIN else self._task(name)
+            return found(payload)
+
+        return run
+
+    def _plain(self) -> Run:
+        handler, limit = self._handler, self._result_bytes_max
+        if handler is None:
+            return self._unknown(PLAIN, "it has no plain handler")
+        return lambda payload: run_handler(handler, payload, limit)
+
+    def _task(self, name: str) -> Run:
+        function = named(name)
+        if function is None and self._json_only:
+            return self._unknown(name, "none of its modules has registered it")
+        if function is None:
+            try:
+                function = _imported(name)
+            except TimeLimitExceeded:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a module does at import, we hand back
+                return self._unknown(name, describe(error))
+        return self._running(function)
+
+    def _unknown(self, name: str, why: str) -> Run:
+        self._lacks(f"This worker cannot run {name} and hands it back: {why}.")
+        return lambda _payload: Ran(Outcome.UNKNOWN, b"", why)
+
+    def _running(self, function: Callable[..., Any]) -> Run:
+        call = _blocking(function)
+        limit, json_only = self._result_bytes_max, self._json_only
+
+        def run(payload: bytes) -> bytes | Ran:
+            try:
+                if json_only and not is_json(payload):
+                    raise PayloadRefused("its arguments are pickled, and this worker takes JSON only")  # noqa: TRY301
+                body = run_payload(call, payload)
+            except BaseException as error:  # noqa: BLE001 - also sys.exit() in a task is a failure of that task only
+                return failed(function, error)
+            return body if len(body) <= limit else result_too_large(len(body), limit)
+
+        return run
+
+
+def failed(function: Callable[..., Any], error: BaseException) -> Ran:
+    """The outcome of a task that raised, by its function's options."""
+    if isinstance(error, TimeLimitExceeded):
+        outcome, text = Outcome.TIMEOUT, str(error)
+    else:
+        outcome, text = Outcome.FAILURE, cause_of(error)
+    if isinstance(error, PayloadRefused) or not options_of(function).retries_after(error):
+        outcome = Outcome.FATAL
+    return Ran(outcome, pack_failure(error), text)
+
+
+def failed_by_limit(error: TimeLimitExceeded) -> Ran:
+    """The outcome of a task whose time was over in the moment in which it ended."""
+    return Ran(Outcome.TIMEOUT, pack_failure(error), str(error))
+
+
+def _imported(name: str) -> Callable[..., Any]:
+    module, _, path = name.partition(":")
+    if not path:
+        raise NotATask("none of its modules has registered it")
+    found: object = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    if not callable(found):
+        raise NotATask(f"it is not a function but {type(found).__name__}")
+    return found
+
+
+def _blocking(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself; a coroutine function is run to its end in a loop of its own."""
+    if not inspect.iscoroutinefunction(function):
+        return function
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        import asyncio  # noqa: PLC0415 - executors whose tasks need none start faster
+
+        return asyncio.run(function(*args, **kwargs))
+
+    return call
