@@ -188,10 +188,10 @@ def test_memory_of_a_version_2_group_is_read(tmp_path: Path) -> None:
         memory__events="low 0\noom 3\noom_kill 2\n",
     )
     group = Cgroup(tmp_path / "fs", tmp_path / "proc")
-    assert group.memory == Memory(1000, None)
+    assert group.memory == Memory(1000, None, 1000)
     assert group.out_of_memory_kills == 2
-    write(tmp_path / "fs/pod/worker", memory__max="5000\n")
-    assert group.memory == Memory(1000, 5000)
+    write(tmp_path / "fs/pod/worker", memory__max="5000\n", memory__stat="anon 9\nactive_file 100\ninactive_file 200\n")
+    assert group.memory == Memory(1000, 5000, 700)
 
 
 def test_memory_of_a_version_1_group_is_read(tmp_path: Path) -> None:
@@ -201,10 +201,11 @@ def test_memory_of_a_version_1_group_is_read(tmp_path: Path) -> None:
         tmp_path / "fs/memory",
         memory__usage_in_bytes="7\n",
         memory__limit_in_bytes=f"{(1 << 63) - 4096}\n",
+        memory__stat="inactive_file 1\ntotal_inactive_file 3\ntotal_active_file 2\n",
         memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
     )
     group = Cgroup(tmp_path / "fs", tmp_path / "proc")
-    assert group.memory == Memory(7, None)
+    assert group.memory == Memory(7, None, 2)
     assert group.out_of_memory_kills == 1
 
 

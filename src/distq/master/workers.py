@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import PLAIN, Holder
+from distq.master.endings import GiveBack, Overrun
 from distq.master.requests import Lose, Request, Take
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from distq.master.broker import Broker
     from distq.net.serve import Line
 
+TIMEOUT: Final = "timeout"
 GRACE_S: Final = 1.0
 """How long a closed socket is only a hint."""
 NAME_CHARS_MAX: Final = 100
@@ -168,6 +170,9 @@ class Workers:
                 self._answer_now(executor)
         session.memory_bytes = _count(report.get("memory_bytes")) or None
         session.memory_limit_bytes = _count(report.get("memory_limit_bytes")) or None
+        returned = report.get("returned")
+        if isinstance(returned, list | tuple) and returned:
+            self._broker.ask(GiveBack(session, returned))
         exited = report.get("exited")
         for ended in exited if isinstance(exited, list | tuple) else ():
             if isinstance(ended, Mapping):
@@ -181,7 +186,12 @@ class Workers:
         self._unserve(executor)
         running = ended.get("running")
         key = _count(running[0]) if isinstance(running, tuple | list) and running else 0
-        self._broker.ask(Lose(executor, "executor", _text(ended.get("cause")) or "its executor ended", key))
+        cause = _text(ended.get("cause")) or "its executor ended"
+        if key and ended.get("kind") == TIMEOUT:
+            stack = ended.get("stack")
+            self._broker.ask(Overrun(executor, cause, key, stack if isinstance(stack, str) else ""))
+        else:
+            self._broker.ask(Lose(executor, "executor", cause, key))
 
     def _unserve(self, executor: Executor) -> None:
         """Lease nothing more to an executor, although its socket may be open: a child of its task can keep it so."""

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 EXIT: Final = "exit"
 SIGNAL: Final = "signal"
 OUT_OF_MEMORY: Final = "oom"
+TIMEOUT: Final = "timeout"
+RECYCLE: Final = "recycle"
 
 
 class Cause(NamedTuple):

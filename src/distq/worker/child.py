@@ -70,6 +70,10 @@ class Child:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
+    def ask_for_stack(self) -> None:
+        """Have it leave in its word where it is, also while C code runs."""
+        signal.pidfd_send_signal(self.pidfd, signal.SIGUSR1)
+
     def reap(self) -> tuple[int, int] | None:
         """The wait status and the peak of resident bytes of an executor that has ended, None while it has not.
 

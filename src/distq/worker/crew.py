@@ -3,26 +3,47 @@
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from distq.core.errors import DistqError
 from distq.core.task import text_of
+from distq.tasks.failure import overrun_text
 from distq.worker import cause
 from distq.worker.cause import Cause
 from distq.worker.child import Child
 from distq.worker.clock import Clock
+from distq.worker.guard import Guard, guarded
 from distq.worker.memory import Cgroup
 from distq.worker.orders import Orders
 from distq.worker.plan import Action, Ask, Kill, Slot, Spawn
 from distq.worker.reports import Failed, Joined, Parted, Ready, Report, Succeeded, Trouble, Unable
+from distq.worker.watch import Need, Watch
 from distq.worker.word import Counts
 
 NOT_STARTED: Final = "an executor could not be started"
-KINDS: Final = {cause.OUT_OF_MEMORY: "oom", cause.SIGNAL: "signal", cause.EXIT: "crash"}
+KINDS: Final = {
+    cause.OUT_OF_MEMORY: "oom",
+    cause.SIGNAL: "signal",
+    cause.EXIT: "crash",
+    cause.TIMEOUT: "timeout",
+    cause.RECYCLE: "recycle",
+}
 """The words of the metrics for how executors end."""
+
+
+REORDER_S: Final = 0.001
+"""After so long every processor sees that a batch is revoked, and we see what began before."""
+
+
+class Verdict(NamedTuple):
+    """Why the supervisor has killed an executor, the task that is to blame, and where that was."""
+
+    end: Cause
+    running: tuple[int, int] | None
+    stack: str = ""
 
 
 class Chief(Protocol):
@@ -31,8 +52,11 @@ class Chief(Protocol):
     def changed(self) -> None:
         """A slot has changed: plan again."""
 
-    def ended(self, number: int, end: Cause, running: tuple[int, int] | None) -> None:
-        """An executor has ended; `running` is the task to be blamed for it, if any."""
+    def ended(self, number: int, end: Cause, running: tuple[int, int] | None, stack: str) -> None:
+        """An executor has ended; `running` is the task to be blamed for it, if any, and `stack` where it was."""
+
+    def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
+        """These tasks were taken back from an executor that has not begun them."""
 
     def unable(self, reason: str) -> bool:
         """An executor cannot work at all, `reason` is a sentence; True if the chief says so itself."""
@@ -49,17 +73,21 @@ class Crew:
         chief: Chief,
         log: FilteringBoundLogger,
         clock: Clock,
+        cgroup: Cgroup,
     ) -> None:
         self.slots = [Slot(index) for index in range(size)]
         self.exits: Counter[str] = Counter()
         """How many ended without being told to, by cause."""
-        self.cgroup = Cgroup()
+        self.cgroup = cgroup
         self._orders = orders
         self._environ = environ
         self._chief = chief
         self._log = log
         self._clock = clock
         self._children: dict[Slot, Child] = {}
+        self._watches: dict[Slot, Watch] = {}
+        self._verdicts: dict[Slot, Verdict] = {}
+        self._guard = Guard()
         self._counts = Counts()
         self._numbers = 0
         self._oom_kills = self.cgroup.out_of_memory_kills
@@ -88,6 +116,11 @@ class Crew:
         """The living executors."""
         return [child.pid for child in self._children.values()]
 
+    @property
+    def resident_bytes(self) -> int:
+        """The memory that the executors and this process use."""
+        return resident_bytes("self") + sum(map(resident_bytes, self.pids))
+
     def obey(self, action: Action) -> None:
         """Do what the plan says."""
         match action:
@@ -99,6 +132,49 @@ class Crew:
             case Kill(slot):
                 slot.killed = True
                 self._children[slot].kill()
+
+    def look(self) -> None:
+        """See to it that no task waits behind a long one, and that none runs beyond its limit."""
+        now = self._clock()
+        for slot, child in list(self._children.items()):
+            match self._watches[slot].look(child.word, now):
+                case Need.NOTHING:
+                    pass
+                case Need.REVOKE:
+                    batch = child.word.place.batch
+                    child.word.revoke(batch)
+                    asyncio.get_running_loop().call_later(REORDER_S, self._take_back, slot, child, batch)
+                case Need.STACK:
+                    child.ask_for_stack()
+                case Need.KILL:
+                    limit = child.word.limit
+                    text = overrun_text(limit.limit_s if limit else 0.0)
+                    self._kill(slot, Verdict(Cause(cause.TIMEOUT, text), child.word.running, child.word.stack))
+
+    def guard(self) -> None:
+        """End the largest executor if memory is about to run out."""
+        memory = self.cgroup.memory
+        if memory.limit_bytes is None:
+            return
+        sizes = {child.pid: resident_bytes(child.pid) for child in self._children.values()}
+        victim = self._guard.victim(memory, sizes, self._clock())
+        for slot, child in self._children.items():
+            if child.pid == victim:
+                self._kill(slot, Verdict(guarded(memory.limit_bytes), child.word.running))
+
+    def _kill(self, slot: Slot, verdict: Verdict) -> None:
+        self._verdicts[slot] = verdict
+        self._children[slot].kill()
+
+    def _take_back(self, slot: Slot, child: Child, batch: int) -> None:
+        if self._children.get(slot) is not child:
+            return  # it has died meanwhile, and all that it held goes back
+        place = child.word.place
+        if place.batch == batch:
+            deliveries = child.word.unstarted(place)
+            child.word.returned(batch)
+            if deliveries:
+                self._chief.returned(deliveries)
 
     def bury(self, pid: int) -> bool:
         """See whether an executor with this pid has ended; False if there is none."""
@@ -117,7 +193,7 @@ class Crew:
             self._complain(f"{NOT_STARTED}: {error.strerror}")
             return
         slot.filled(child.pid)
-        self._children[slot] = child
+        self._children[slot], self._watches[slot] = child, Watch()
         loop = asyncio.get_running_loop()
         loop.add_reader(child.pidfd, self._ended, slot)
         loop.add_reader(child.report_fd, self._hear, slot)
@@ -132,25 +208,36 @@ class Crew:
         loop = asyncio.get_running_loop()
         loop.remove_reader(child.pidfd)
         loop.remove_reader(child.report_fd)
-        del self._children[slot]
+        del self._children[slot], self._watches[slot]
+        recycled = status == 0 and child.word.ending
         running, counts = child.end()
         self._counts = self._counts.plus(counts)
-        end = cause.decode(status, out_of_memory=self._killed_for_memory())
+        verdict = self._verdicts.pop(slot, None) or Verdict(self._decode(status, recycled=recycled), running)
         if slot.asked and slot.killed:
-            end, running = Cause(cause.EXIT, "killed at the end of the drain"), None
+            verdict = Verdict(Cause(cause.EXIT, "killed at the end of the drain"), None)
         elif not (slot.asked or slot.killed):
-            self.exits[KINDS[end.kind]] += 1
-            self._log.warning(
-                "executor_died",
-                pid=child.pid,
-                cause=end.text,
-                task=text_of(running[0]) if running else None,
-                ready=slot.ready_at is not None,
-                peak_bytes=peak_bytes,
-            )
-        slot.emptied(self._clock())
-        self._chief.ended(child.number, end, running)
+            self.exits[KINDS[verdict.end.kind]] += 1
+            self._log_end(child, slot, verdict, peak_bytes)
+        slot.emptied(self._clock(), well=recycled)
+        self._chief.ended(child.number, *verdict)
         self._chief.changed()
+
+    def _decode(self, status: int, *, recycled: bool) -> Cause:
+        if recycled:
+            return Cause(cause.RECYCLE, f"replaced after {self._orders.max_tasks} tasks")
+        return cause.decode(status, out_of_memory=self._killed_for_memory())
+
+    def _log_end(self, child: Child, slot: Slot, verdict: Verdict, peak_bytes: int) -> None:
+        recycled = verdict.end.kind == cause.RECYCLE
+        log = self._log.debug if recycled else self._log.warning
+        log(
+            "executor_recycled" if recycled else "executor_died",
+            pid=child.pid,
+            cause=verdict.end.text,
+            task=text_of(verdict.running[0]) if verdict.running else None,
+            ready=slot.ready_at is not None,
+            peak_bytes=peak_bytes,
+        )
 
     def _killed_for_memory(self) -> bool:
         before, self._oom_kills = self._oom_kills, self.cgroup.out_of_memory_kills
@@ -203,14 +290,10 @@ def environment_of_executors(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in environ.items() if name != "DISTQ_AUTHKEY"}
 
 
-def resident_bytes(pids: list[int]) -> int:
-    """The memory that these processes and this one use; those that have just ended count nothing."""
-    page_bytes = os.sysconf("SC_PAGE_SIZE")
-    total = 0
-    for pid in (*pids, "self"):
-        try:
-            with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123 - a tenth of Path's cost
-                total += int(file.read().split()[1]) * page_bytes
-        except OSError:
-            pass
-    return total
+def resident_bytes(pid: int | str) -> int:
+    """The memory that a process (or "self") uses; one that has just ended uses none."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123 - a tenth of Path's cost
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

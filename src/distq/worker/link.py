@@ -63,6 +63,7 @@ class Link:
         self._stock = False
         self._logged_at = -ABSENT_LOG_S
         self._exited: list[Mapping[str, object]] = []
+        self._returned: list[tuple[int, int]] = []
         self._wake = asyncio.Event()
         self._told = asyncio.Event()
         self._told.set()
@@ -74,6 +75,12 @@ class Link:
         self._exited.append(end)
         self._told.clear()
         self._wake.set()
+
+    def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
+        """Tell the master, as soon as it is there, that these tasks are handed back."""
+        if not self._stock:
+            self._returned += deliveries
+            self._wake.set()
 
     def wake(self) -> None:
         """Send a heartbeat now."""
@@ -145,10 +152,10 @@ class Link:
     async def _beat(self, channel: Channel, heartbeat_s: float) -> None:
         while True:
             self._wake.clear()
-            said = list(self._exited)
-            report = {**self._report(), "exited": said}
+            said, back = list(self._exited), list(self._returned)
+            report = {**self._report(), "exited": said, **({"returned": back} if back else {})}
             await channel.call("broker", "heartbeat", report, timeout_s=HEARTBEAT_ANSWER_S)
-            del self._exited[: len(said)]
+            del self._exited[: len(said)], self._returned[: len(back)]
             if not self._exited:
                 self._told.set()
             await self._pause(channel, heartbeat_s)

@@ -14,6 +14,7 @@ from distq.worker.backoff import Reconnect
 from distq.worker.clock import MONOTONIC
 from distq.worker.crew import Crew, environment_of_executors
 from distq.worker.link import Link
+from distq.worker.memory import Cgroup
 from distq.worker.orders import Orders
 from distq.worker.runner import PROTOCOLS
 from distq.worker.supervisor import Supervisor
@@ -38,7 +39,7 @@ async def _serve(settings: Settings) -> int:
     supervisor = Supervisor(settings.drain_s, log, MONOTONIC)
     orders = _orders(settings, name, session)
     environ = environment_of_executors(os.environ)
-    crew = Crew(orders, settings.concurrency, environ, supervisor, log, MONOTONIC)
+    crew = Crew(orders, settings.concurrency, environ, supervisor, log, MONOTONIC, Cgroup())
     link = Link(
         settings.address,
         settings.authkeys[0],

@@ -15,6 +15,8 @@ class Memory(NamedTuple):
 
     used_bytes: int | None
     limit_bytes: int | None
+    needed_bytes: int | None = None
+    """What of the used bytes the kernel cannot take back: without files that it keeps in memory to be quick."""
 
 
 class Cgroup:
@@ -30,7 +32,8 @@ class Cgroup:
             used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes")
             if used is not None:
                 limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
-                return Memory(used, None if limit is None or limit >= UNLIMITED else limit)
+                limited = None if limit is None or limit >= UNLIMITED else limit
+                return Memory(used, limited, max(used - _cached(folder / "memory.stat"), 0))
         return Memory(None, None)
 
     @property
@@ -55,6 +58,14 @@ def _folders(root: Path, proc: Path) -> Iterable[Path]:
             yield root / path.lstrip("/")
     yield root / "memory"
     yield root
+
+
+def _cached(path: Path) -> int:
+    """Bytes of files in memory; version 1 counts those of groups below under other names."""
+    lines = (line.partition(" ") for line in _text(path).splitlines())
+    counts = {word: int(count) for word, _, count in lines if word.endswith("active_file")}
+    total = [counts[word] for word in ("total_active_file", "total_inactive_file") if word in counts]
+    return sum(total) if total else counts.get("active_file", 0) + counts.get("inactive_file", 0)
 
 
 def _text(path: Path) -> str:

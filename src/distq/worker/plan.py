@@ -46,9 +46,9 @@ class Slot:
         """An executor was started here."""
         self.pid, self.ready_at, self.asked, self.killed = pid, None, False, False
 
-    def emptied(self, now: float) -> None:
-        """The executor has ended, or could not be started."""
-        useful = self.ready_at is not None and now - self.ready_at >= AT_ONCE_S
+    def emptied(self, now: float, *, well: bool = False) -> None:
+        """The executor has ended (`well`: as it should), or could not be started."""
+        useful = well or (self.ready_at is not None and now - self.ready_at >= AT_ONCE_S)
         self.deaths_at_once = 0 if useful else self.deaths_at_once + 1
         self.spawn_at = now + _pause_s(self.deaths_at_once)
         self.pid = self.ready_at = None

@@ -7,7 +7,7 @@ It runs no task and imports no user code, so nothing that a task does keeps it f
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -15,10 +15,12 @@ from structlog.typing import FilteringBoundLogger
 
 from distq.worker.cause import Cause
 from distq.worker.clock import Clock
-from distq.worker.crew import Crew, resident_bytes
+from distq.worker.crew import Crew
+from distq.worker.guard import GUARD_S
 from distq.worker.handler import HandlerUnusable
 from distq.worker.link import Link
 from distq.worker.plan import Phase, plan
+from distq.worker.watch import LOOK_S
 
 SUMMARY_S: Final = 10.0
 FAREWELL_S: Final = 2.0
@@ -40,7 +42,6 @@ class Supervisor:
         self._changes = asyncio.Event()
         self._error: BaseException | None = None
         self._was_up = False
-        self._killed = False
 
     @property
     def draining(self) -> bool:
@@ -54,9 +55,14 @@ class Supervisor:
         self._was_up = self._was_up or self.crew.up > 0
         self._changes.set()
 
-    def ended(self, number: int, end: Cause, running: tuple[int, int] | None) -> None:
+    def ended(self, number: int, end: Cause, running: tuple[int, int] | None, stack: str) -> None:
         """An executor has ended."""
-        self.link.exited({"index": number, "cause": end.text, "kind": end.kind, "running": running})
+        told: dict[str, object] = {"index": number, "cause": end.text, "kind": end.kind, "running": running}
+        self.link.exited({**told, "stack": stack} if stack else told)
+
+    def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
+        """Tasks that wait behind a long one go back to the master at once."""
+        self.link.returned(deliveries)
 
     def unable(self, reason: str) -> bool:
         """An executor cannot work; at the very start that is a mistake of whoever started the worker."""
@@ -67,10 +73,11 @@ class Supervisor:
     def report(self) -> Mapping[str, object]:
         """What a heartbeat says, but for the ends of executors."""
         memory = self.crew.cgroup.memory
+        ours = self.crew.resident_bytes if memory.limit_bytes is None else None
         return {
             "busy": self.crew.busy,
             "slots": len(self.crew.slots),
-            "memory_bytes": resident_bytes(self.crew.pids) if memory.limit_bytes is None else memory.used_bytes,
+            "memory_bytes": memory.used_bytes if ours is None else ours,
             "memory_limit_bytes": memory.limit_bytes,
             "draining": self.draining,
         }
@@ -78,7 +85,7 @@ class Supervisor:
     # -- its life --------------------------------------------------------------------------------
 
     async def run(self, crew: Crew, link: Link) -> int:
-        """Work until told to end; returns the exit code: 0, or 1 if an executor had to be killed.
+        """Work until told to end; returns the exit code, 0: what had to be killed was handed back.
 
         Raises:
             DistqError: the worker cannot work: its handler, its key.
@@ -91,17 +98,18 @@ class Supervisor:
             loop.add_signal_handler(signal.SIGCHLD, self._bury_orphans)
         talking = loop.create_task(link.run(), name="link")
         talking.add_done_callback(self._link_ended)
-        telling = loop.create_task(self._summarise(), name="summary")
+        others = [loop.create_task(self._summarise()), loop.create_task(self._watch()), loop.create_task(self._guard())]
         try:
             await self._tend()
             await link.farewell(FAREWELL_S)
         finally:
             talking.cancel()
-            telling.cancel()
-            await asyncio.gather(talking, telling, return_exceptions=True)
+            for other in others:
+                other.cancel()
+            await asyncio.gather(talking, *others, return_exceptions=True)
         if self._error is not None:
             raise self._error
-        return int(self._killed)
+        return os.EX_OK
 
     async def _tend(self) -> None:
         slots = self.crew.slots
@@ -112,8 +120,6 @@ class Supervisor:
                 self.crew.obey(action)
             if self.draining and not self.crew.pids:
                 return
-            if self.draining and any(slot.killed for slot in slots) and self._error is None:
-                self._killed = True
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if wake_at is None else max(wake_at - self._clock(), 0.0)):
                     await self._changes.wait()
@@ -143,6 +149,16 @@ class Supervisor:
             while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 if not self.crew.bury(dead.si_pid):
                     os.waitpid(dead.si_pid, 0)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.crew.look()
+
+    async def _guard(self) -> None:
+        while True:
+            await asyncio.sleep(GUARD_S)
+            self.crew.guard()
 
     async def _summarise(self) -> None:
         """Say from time to time how much is done; a line for each task would cost more than the task."""
