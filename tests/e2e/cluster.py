@@ -15,7 +15,7 @@ from typing import Any
 from tests.tidy.tree import ROOT
 from tests.wire import programs
 
-from distq import QueueManager
+from distq import Client, QueueManager
 from distq.cli.demo_cluster import free_port
 
 SOON_S = 20.0
@@ -129,6 +129,14 @@ class Cluster:
         """Start a worker with one of `tests.e2e.handlers`; it need not be connected yet."""
         name = f"tests.e2e.handlers:{handler}"
         return self.run("worker", "--plain-handler", name, "--concurrency", str(concurrency), **settings)
+
+    def tasks(self, concurrency: int = 1, *more: str, **settings: str) -> Process:
+        """Start a worker of `tests.e2e.tasks`."""
+        return self.run("worker", "tests.e2e.tasks", "--concurrency", str(concurrency), *more, **settings)
+
+    def client(self) -> Client:
+        """A client for the length of a `with`."""
+        return Client(f"127.0.0.1:{self.port}", KEY)
 
     def manager(self) -> QueueManager:
         """A connected client."""

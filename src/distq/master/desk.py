@@ -234,7 +234,7 @@ class MasterDesk:
 
     def _heartbeat(self, line: Line, call: Call) -> None:
         session = line.state
-        if not isinstance(session, Session) or session.key not in self._workers.sessions:
+        if not isinstance(session, Session) or self._workers.sessions.get(session.key) is not session:
             line.reply(refused("heartbeat() of a session that has ended: call hello() with role worker again."))
             return
         report = call.args[0] if call.args else None

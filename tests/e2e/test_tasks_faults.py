@@ -1,0 +1,204 @@
+"""Faults by real processes: whatever dies or freezes, each task's result arrives, and exactly one."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from tests.e2e import tasks
+from tests.e2e.cluster import Cluster, Process, eventually, lives
+from tests.e2e.holding import go, holders, running
+
+import distq
+
+SHORT = {"DISTQ_LEASE_S": "2", "DISTQ_HEARTBEAT_S": "0.5"}
+
+
+def test_an_executor_killed_in_mid_task(grid: Cluster, held: Path) -> None:
+    """It is replaced, and the task runs again."""
+    master = grid.master()
+    grid.tasks()
+    with grid.client() as client:
+        future = client.submit(tasks.hold, str(held), "a")
+        (victim,) = running(held)
+        os.kill(victim, signal.SIGKILL)
+        running(held, 2)
+        go(held)
+        assert future.result(20) == "a"
+    assert [event["cause"] for event in master.events("task_lost")] == ["killed by SIGKILL"]
+
+
+def test_a_supervisor_killed(grid: Cluster, held: Path) -> None:
+    """Its executors die with it; what they ran is run by another worker."""
+    master = grid.master(**SHORT)
+    worker = grid.tasks(2)
+    with grid.client() as client:
+        futures = [client.submit(tasks.hold, str(held), name) for name in "ab"]
+        victims = running(held, 2)
+        worker.signal(signal.SIGKILL)
+        eventually(lambda: not any(map(lives, victims)), "the end of the executors")
+        grid.tasks(2)
+        running(held, 4)
+        go(held)
+        assert [future.result(20) for future in futures] == ["a", "b"]
+    assert len(master.events("task_lost")) == 2
+
+
+def send(worker: Process, number: int) -> None:
+    """Send a signal to all of a worker at once."""
+    for pid in [*worker.children(), worker.popen.pid]:
+        os.kill(pid, number)
+
+
+def test_a_worker_frozen_beyond_its_lease(grid: Cluster, held: Path) -> None:
+    """Its task runs elsewhere; thawed, it works on, and its late answer makes no second result."""
+    master = grid.master(**SHORT)
+    frozen = grid.tasks()
+    with grid.client() as client:
+        future = client.submit(tasks.hold, str(held), "a")
+        running(held)
+        send(frozen, signal.SIGSTOP)
+        other = grid.tasks()
+        running(held, 2)
+        go(held)
+        assert future.result(20) == "a"
+        send(frozen, signal.SIGCONT)
+        other.signal(signal.SIGTERM)
+        assert other.ends() == 0
+        assert client.submit(tasks.square, 5).result(20) == 25
+    assert [event["cause"] for event in master.events("task_lost")] == ["its worker fell silent"]
+
+
+def test_a_task_that_holds_the_gil_for_three_leases(grid: Cluster, held: Path) -> None:
+    """The supervisor renews its lease: it is delivered once."""
+    master = grid.master(**SHORT)
+    grid.tasks()
+    grid.tasks()
+    with grid.client() as client:
+        assert client.submit(tasks.hold_gil, str(held), 6.5).result(30) == "done"
+    assert len(holders(held)) == 1
+    assert master.events("task_lost") == []
+
+
+def is_socket(fd: Path) -> bool:
+    """Whether an entry of /proc/PID/fd is a socket."""
+    try:
+        return str(fd.readlink()).startswith("socket:")
+    except OSError:
+        return False  # closed meanwhile
+
+
+def test_a_task_that_forks_a_child_which_outlives_it(grid: Cluster, held: Path) -> None:
+    """Its result arrives, and the child keeps nothing of the executor's open."""
+    grid.master()
+    worker = grid.tasks()
+    with grid.client() as client:
+        child = client.submit(tasks.fork, str(held)).result(20)
+        eventually(lambda: not any(map(is_socket, Path(f"/proc/{child}/fd").iterdir())), "no socket in the child")
+        assert client.submit(tasks.square, 3).result(20) == 9
+        (executor,) = worker.children()
+        os.kill(executor, signal.SIGKILL)
+        assert client.submit(tasks.square, 4).result(20) == 16
+    go(held)
+
+
+def test_a_child_in_a_session_of_its_own_does_not_hide_the_executors_death(grid: Cluster, held: Path) -> None:
+    """The task runs again at once, although the child lives on."""
+    grid.master()
+    grid.tasks()
+    with grid.client() as client:
+        assert client.submit(tasks.fork_and_die, str(held)).result(20) == "second"
+    go(held)
+
+
+def test_an_executor_killed_with_hundreds_of_leased_tasks(grid: Cluster, held: Path) -> None:
+    """One is blamed: the one that ran."""
+    master = grid.master()
+    worker = grid.tasks()
+    with grid.client() as client:
+        before = [client.submit(tasks.square, n) for n in range(3000)]
+        death = client.submit(tasks.fork_and_die, str(held))
+        behind = [client.submit(tasks.square, n) for n in range(500)]
+        assert death.result(20) == "second"
+        assert [future.result(20) for future in (*before, *behind)] == [n * n for n in (*range(3000), *range(500))]
+    assert len(worker.events("executor_died")) == 1
+    assert [event["cause"] for event in master.events("task_lost")] == ["killed by SIGKILL"]
+    go(held)
+
+
+def test_a_term_to_the_supervisor_alone_with_a_task_longer_than_the_lease(grid: Cluster, held: Path) -> None:
+    """It is drained, and delivered once; nothing more is leased."""
+    master = grid.master(**SHORT)
+    worker = grid.tasks()
+    with grid.client() as client:
+        future = client.submit(tasks.hold_gil, str(held), 5.0)
+        running(held)
+        worker.signal(signal.SIGTERM)
+        worker.logs("drain_began")
+        later = client.submit(tasks.square, 2)
+        assert future.result(20) == "done"
+        assert worker.ends() == 0
+        assert not later.done()
+        assert len(holders(held)) == 1
+        grid.tasks()
+        assert later.result(20) == 4
+    assert master.events("task_lost") == []
+
+
+def test_a_task_that_is_not_done_when_the_drain_ends_goes_back_uncounted(grid: Cluster, held: Path) -> None:
+    """The worker ends with 0, the next one runs it."""
+    master = grid.master()
+    worker = grid.tasks(1, DISTQ_DRAIN_S="0.2")
+    with grid.client() as client:
+        future = client.submit(tasks.hold, str(held), "a")
+        running(held)
+        worker.signal(signal.SIGTERM)
+        assert worker.ends() == 0
+        grid.tasks()
+        running(held, 2)
+        go(held)
+        assert future.result(20) == "a"
+    assert master.events("task_lost") == []
+
+
+def test_a_poison_task(grid: Cluster) -> None:
+    """It is dead after max_deliveries, with its cause; the worker lives on."""
+    master = grid.master()
+    worker = grid.tasks()
+    with grid.client() as client:
+        with pytest.raises(distq.TaskFailed, match="killed by SIGKILL"):
+            client.submit(tasks.poison).result(20)
+        assert client.submit(tasks.square, 3).result(20) == 9
+    assert master.events("task_buried")[0]["lost"] == 3
+    assert len(worker.events("executor_died", cause="killed by SIGKILL")) == 3
+
+
+# A worker whose control group is a folder of the test.
+IN_A_GROUP = """
+import pathlib, sys
+from distq.cli.app import run
+from distq.worker import main, memory
+root = pathlib.Path(sys.argv[1])
+main.Cgroup = lambda: memory.Cgroup(root, root)
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+def test_the_largest_executor_is_killed_before_the_kernel_kills_everybody(
+    grid: Cluster, held: Path, tmp_path: Path
+) -> None:
+    """At 95 % of the control group's limit, with the cause in words; its task runs again."""
+    (tmp_path / "memory.max").write_text(f"{64 << 20}\n")
+    (tmp_path / "memory.current").write_text(f"{20 << 20}\n")
+    master = grid.master()
+    worker = grid.run("worker", "tests.e2e.tasks", "--concurrency", "1", launcher=("-c", IN_A_GROUP, str(tmp_path)))
+    with grid.client() as client:
+        future = client.submit(tasks.hold, str(held), "a")
+        (victim,) = running(held)
+        (tmp_path / "memory.current").write_text(f"{62 << 20}\n")
+        worker.logs("executor_died", pid=victim)
+        (tmp_path / "memory.current").write_text(f"{20 << 20}\n")
+        running(held, 2)
+        go(held)
+        assert future.result(20) == "a"
+    assert [event["cause"] for event in master.events("task_lost")] == ["out of memory (guard at 95 % of 64 MiB)"]
