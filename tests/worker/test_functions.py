@@ -1,0 +1,137 @@
+"""From the name in an envelope to a function that runs, and what becomes of its runs."""
+
+import asyncio
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distq.core.task import PLAIN, TASK, Outcome
+from distq.tasks.failure import TimeLimitExceeded, unpack_failure
+from distq.tasks.function import task
+from distq.tasks.payload import pack_json
+from distq.worker.functions import Functions, ModuleUnusable, import_modules
+from distq.worker.handler import Ran
+
+
+def payload(*args: Any, **kwargs: Any) -> bytes:
+    """A call's payload."""
+    return pickle.dumps((args, kwargs), 5)
+
+
+def functions(accept: str = "pickle", *, bytes_max: int = 1 << 20, said: list[str] | None = None) -> Functions:
+    """What an executor without a plain handler can run."""
+    return Functions(None, accept, bytes_max, (said if said is not None else []).append)
+
+
+def ran(found: Functions, name: str, body: bytes, kind: str = TASK) -> Ran:
+    """How a run ended that was no plain success."""
+    end = found.run_of(kind, name)(body)
+    assert isinstance(end, Ran)
+    return end
+
+
+def result(found: Functions, name: str, body: bytes) -> object:
+    """What a run returned."""
+    end = found.run_of(TASK, name)(body)
+    assert isinstance(end, bytes)
+    return pickle.loads(end)
+
+
+async def doubled(n: int) -> int:
+    """A coroutine function."""
+    await asyncio.sleep(0)
+    return 2 * n
+
+
+def raises(error: BaseException) -> None:
+    """Raise it."""
+    raise error
+
+
+def test_a_function_is_found_by_its_import_path() -> None:
+    """Also one inside a class, and a coroutine function; each once."""
+    found = functions()
+    assert result(found, "operator:neg", payload(3)) == -3
+    assert result(found, "builtins:str.upper", payload("a")) == "A"
+    assert result(found, f"{__name__}:doubled", payload(4)) == 8
+    assert found.run_of(TASK, "operator:neg") is found.run_of(TASK, "operator:neg")
+
+
+def test_a_function_is_found_by_its_registered_name() -> None:
+    """Which needs no module in it."""
+
+    @task(name="of the functions' test")
+    def seven() -> int:
+        return 7
+
+    assert result(functions(), "of the functions' test", payload()) == 7
+
+
+@pytest.mark.parametrize("name", ["no_such_module:f", "operator:no_such", "sys:path", "nowhere registered"])
+def test_what_is_not_here_is_handed_back_and_reported_once(name: str) -> None:
+    """It costs no attempt: another worker may know it."""
+    said: list[str] = []
+    found = functions(said=said)
+    assert [ran(found, name, payload()).outcome for _ in range(2)] == [Outcome.UNKNOWN] * 2
+    assert len(said) == 1
+    assert said[0].startswith(f"This worker cannot run {name} and hands it back: ")
+
+
+def test_plain_items_need_a_plain_handler() -> None:
+    """A worker of structured tasks hands them back."""
+    assert ran(functions(), PLAIN, pickle.dumps(1), PLAIN).outcome == Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "outcome"),
+    [
+        ({}, ValueError("no"), Outcome.FAILURE),
+        ({"no_retry_for": ValueError}, ValueError("no"), Outcome.FATAL),
+        ({"retry_for": KeyError}, ValueError("no"), Outcome.FATAL),
+        ({"retry_for": KeyError}, KeyError("no"), Outcome.FAILURE),
+        ({}, TimeLimitExceeded("exceeded time limit 1 s"), Outcome.TIMEOUT),
+        ({"no_retry_for": TimeLimitExceeded}, TimeLimitExceeded("exceeded time limit 1 s"), Outcome.FATAL),
+        ({}, SystemExit(3), Outcome.FAILURE),
+    ],
+)
+def test_an_exception_is_an_outcome_by_the_functions_options(
+    options: dict[str, Any], error: BaseException, outcome: int
+) -> None:
+    """`retry_for` and `no_retry_for` decide whether it is tried again."""
+    task(name="raises", **options)(raises)
+    end = ran(functions(), "raises", payload(error))
+    assert end.outcome == outcome
+    assert unpack_failure(end.body).kind.endswith(type(error).__qualname__)
+
+
+def test_a_result_that_is_too_large_is_a_failure() -> None:
+    """Its size is named."""
+    end = ran(functions(bytes_max=100), "builtins:bytes", payload(1000))
+    assert end.outcome == Outcome.FAILURE
+    assert "bytes, and 100 are allowed" in end.text
+
+
+def test_a_worker_of_json_runs_registered_tasks_with_json_alone() -> None:
+    """Nothing of a pickle is loaded, nothing is imported."""
+
+    @task(name="json's test")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    found = functions("json")
+    assert found.run_of(TASK, "json's test")(pack_json([1], {"b": 2})) == b"3"
+    refused = ran(found, "json's test", payload(1, 2))
+    assert (refused.outcome, "takes JSON only" in refused.text) == (Outcome.FATAL, True)
+    assert ran(found, "os:getpid", pack_json([], {})).outcome == Outcome.UNKNOWN
+
+
+def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sentence, whatever it raises."""
+    (tmp_path / "exits_at_import.py").write_text("raise SystemExit(4)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleUnusable, match=r"The module exits_at_import cannot be imported: SystemExit: 4\."):
+        import_modules(["operator", "exits_at_import"])
+    sys.modules.pop("exits_at_import", None)

@@ -1,0 +1,127 @@
+"""The supervisor's looks at a word, and the guard's at memory, with numbers for the time."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from distq.worker.guard import PAUSE_S, Guard, guarded
+from distq.worker.memory import Memory
+from distq.worker.watch import HARD_S, LONG_S, STACK_S, Need, Watch
+from distq.worker.word import BEGUN, DOUBTFUL, OVER, WORD_BYTES, Place, Word
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def word() -> Iterator[Word]:
+    """A word with a batch of three, of which the first has begun."""
+    made = Word.create()
+    made.leases([11, 1, 12, 2, 13, 3])
+    assert made.begins(0) == BEGUN
+    yield made
+    made.close()
+
+
+def test_what_waits_behind_a_long_task_is_taken_back_once(word: Word) -> None:
+    """Not before it is long, and not again when that is done."""
+    watch = Watch()
+    assert watch.look(word, 0.0) is Need.NOTHING
+    assert watch.look(word, LONG_S - 0.1) is Need.NOTHING
+    assert watch.look(word, LONG_S) is Need.REVOKE
+    word.revoke(1)
+    assert word.unstarted(word.place) == [(12, 2), (13, 3)]
+    word.returned(1)
+    assert watch.look(word, LONG_S + 1) is Need.NOTHING
+    assert word.begins(1) == OVER
+
+
+def test_short_tasks_are_left_alone(word: Word) -> None:
+    """Each is another one when it is looked at."""
+    watch = Watch()
+    for index in range(3):
+        assert word.begins(index) == BEGUN
+        assert watch.look(word, float(index)) is Need.NOTHING
+    assert watch.look(word, 9.0) is Need.NOTHING  # nobody waits behind the last one
+    word.rests()
+    assert watch.look(word, 99.0) is Need.NOTHING
+
+
+def test_a_new_batch_is_not_revoked_with_the_old_one(word: Word) -> None:
+    """And whoever looks for the old batch's tasks finds none."""
+    place = word.place
+    word.revoke(1)
+    word.rests()
+    word.leases([14, 1])
+    assert word.unstarted(place) == []
+    assert word.begins(0) == BEGUN
+    assert word.running == (14, 1)
+    assert not word.is_returned(2)
+
+
+def test_a_task_that_begins_in_the_moment_of_the_revocation_is_doubtful(word: Word) -> None:
+    """It does not run, and is handed back by who would have run it."""
+
+    class Numbers:
+        """The word's numbers, revoked between two looks at them."""
+
+        def __init__(self) -> None:
+            self.numbers = word._numbers
+
+        def __getitem__(self, index: int) -> int:
+            return int(self.numbers[index])
+
+        def __setitem__(self, index: int, value: int) -> None:
+            self.numbers[index] = value
+            other.revoke(1)
+
+    other, numbers = Word(os.dup(word.fd)), word._numbers
+    word._numbers = Numbers()  # type: ignore[assignment] # it does what is needed of it
+    assert word.begins(1) == DOUBTFUL
+    word._numbers = numbers
+    other.close()
+    assert word.place == Place(1, -1)
+
+
+def test_a_task_beyond_its_limit_is_asked_for_its_stack_and_killed(word: Word) -> None:
+    """As soon as the stack is there, or when it does not come."""
+    word.limits(5.0, 100.0)
+    watch = Watch()
+    due = 105.0 + HARD_S
+    assert watch.look(word, 100.0) is Need.NOTHING
+    assert watch.look(word, due) is Need.STACK
+    assert watch.look(word, due + 0.1) is Need.NOTHING
+    os.pwrite(word.fd, b"File x.py, line 3", WORD_BYTES)
+    assert watch.look(word, due + 0.2) is Need.KILL
+    os.ftruncate(word.fd, WORD_BYTES)
+    assert watch.look(word, due + STACK_S) is Need.KILL
+
+
+def test_a_task_that_has_ended_is_not_killed_for_it(word: Word) -> None:
+    """The limit goes with the task."""
+    word.limits(5.0, 100.0)
+    watch = Watch()
+    assert watch.look(word, 105.0 + HARD_S) is Need.STACK
+    word.limits(0.0, 0.0)
+    word.begins(2)
+    assert watch.look(word, 105.0 + HARD_S + STACK_S) is Need.NOTHING
+
+
+def test_the_guard_ends_the_largest_and_waits_for_the_memory() -> None:
+    """Nobody while there is room, no limit, or nobody who is large."""
+    guard = Guard()
+    full = Memory(96 * MIB, 100 * MIB, 96 * MIB)
+    sizes = {1: 30 * MIB, 2: 60 * MIB}
+    assert guard.victim(Memory(94 * MIB, 100 * MIB, 94 * MIB), sizes, 0.0) is None
+    assert guard.victim(Memory(96 * MIB, None, 96 * MIB), sizes, 0.0) is None
+    assert guard.victim(Memory(99 * MIB, 100 * MIB, 50 * MIB), sizes, 0.0) is None  # files are given up first
+    assert guard.victim(full, {1: MIB}, 0.0) is None
+    assert guard.victim(full, {}, 0.0) is None
+    assert guard.victim(full, sizes, 0.0) == 2
+    assert guard.victim(full, sizes, PAUSE_S / 2) is None
+    assert guard.victim(full, sizes, PAUSE_S) == 2
+
+
+def test_the_guards_cause_is_in_words() -> None:
+    """With the limit."""
+    assert guarded(512 * MIB) == ("oom", "out of memory (guard at 95 % of 512 MiB)")
