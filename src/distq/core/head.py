@@ -83,11 +83,20 @@ def pack(
     return _FIXED.pack(VERSION, state, delivery, failures, lost, submitted_at, since, due_at) + envelope.packed
 
 
-def unpack(head: bytes) -> Head:
-    """Read a head again; raises ValueError for one of a version that this distq does not know."""
-    version, state, delivery, failures, lost, submitted_at, since, due_at = _FIXED.unpack_from(head)
+def split(head: bytes) -> tuple[tuple[int, int, int, int, float, float, float], bytes]:
+    """A head's numbers (state, delivery, failures, lost, submitted_at, since, due_at), and its envelope's bytes.
+
+    Raises ValueError for a head of a version that this distq does not know.
+    """
+    version, *numbers = _FIXED.unpack_from(head)
     if version != VERSION:
         raise ValueError(f"a task head of version {version}, this distq reads {VERSION}")
+    return tuple(numbers), head[_FIXED.size :]
+
+
+def unpack(head: bytes) -> Head:
+    """Read a head again; raises ValueError for one of a version that this distq does not know."""
+    (state, delivery, failures, lost, submitted_at, since, due_at), _ = split(head)
     numbers = _ENVELOPE.unpack_from(head, _FIXED.size)
     priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = numbers
     queue_at = _FIXED.size + _ENVELOPE.size + kind_bytes

@@ -12,14 +12,14 @@ There is no I/O here and no clock: `now` is seconds of the master's clock, which
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 from distq.core import head, moves
+from distq.core.changes import FAILURES, Change, Row, row_of_change, row_of_lease, rows_of_new
 from distq.core.deadlines import Deadlines
 from distq.core.errors import PayloadTooLarge, QueueFull
 from distq.core.kept import Kept
+from distq.core.leases import STORED_AFTER_S, Leases
 from distq.core.names import Names, Rules
-from distq.core.ports import KEEP, Keep
 from distq.core.queue import Queue
 from distq.core.retry import Jitter
 from distq.core.task import (
@@ -37,24 +37,12 @@ from distq.core.task import (
     Task,
 )
 
+WINDOW_BYTES = 64 << 20
+"""Payloads of live tasks up to so many bytes are kept in memory, the first in line, so that a lease reads nothing."""
 CAUSES_KEPT = 8
 """How many of a task's causes are kept, newest last."""
-FAILURES = ("failure", "timeout")
-"""Reasons that come from the task's own run; all others are about who ran it."""
 MEAN_WEIGHT = 0.05
 """Weight of the newest run in a queue's moving average."""
-
-
-class Change(NamedTuple):
-    """One decided change of a task: an event of `moves`, and what comes with it."""
-
-    event: int
-    task: Task
-    body: bytes | None = None
-    run_s: float = 0.0
-    due_at: float = 0.0
-    cause: str = ""
-    reason: str = ""
 
 
 class Ledger:
@@ -64,6 +52,8 @@ class Ledger:
         self.rules = rules
         self.names = Names(rules)
         self.tasks: dict[int, Task] = {}
+        self.dead: dict[int, Task] = {}
+        """The dead letters among them, the longest dead first."""
         self.ready_queues: dict[Queue, None] = {}
         """Queues that may have ready tasks, the one served longest ago first."""
         self.unknown_settles = 0
@@ -72,14 +62,21 @@ class Ledger:
         """Owners whose outbox has grown since the broker last looked."""
         self.noted: list[tuple[str, Task, str]] = []
         """What an operator wants to read: (event in the past tense, task, cause), until the broker clears it."""
+        self.window_bytes = WINDOW_BYTES
+        """How many more bytes of payloads stay in memory; beyond it the store alone has them."""
         self._jitter = jitter
         self._next_key = first_key
         self._new: list[Task] = []
         """Tasks that were submitted in the present cycle, and ..."""
         self._changes: dict[int, Change] = {}
         """... what it has decided for those that were there before."""
-        self._delayed: Deadlines[Task] = Deadlines()
-        self._kept = Kept()
+        self.delayed: Deadlines[Task] = Deadlines()
+        """Delayed tasks by the moment at which they become ready."""
+        self.kept = Kept()
+        """Settled tasks whose results are kept."""
+        self._leases = Leases()
+        self._to_store: list[Task] = []
+        """Held tasks whose leases the next commit stores."""
 
     # -- decide --------------------------------------------------------------------------------
 
@@ -116,7 +113,7 @@ class Ledger:
             return False
         current = task.state == LEASED and task.delivery == delivery
         if not current:
-            self._count_late(task, outcome)
+            task.envelope.tally.count(task.envelope.tally.late, OUTCOME_NAMES[outcome])
             if outcome != Outcome.SUCCESS or moves.NEXT[moves.SUCCEED][task.state] < 0:
                 return True
         if outcome == Outcome.SUCCESS:
@@ -159,23 +156,36 @@ class Ledger:
                 self._changes[key] = Change(moves.LOSE, task, cause=cause, reason=reason)
         return complete
 
+    def settle_dead(self, key: int, event: int) -> bool:
+        """Have a dead letter tried again as if it had never failed (REQUEUE; its body must be there), or go (DROP).
+
+        False: it is not dead, or changes in this cycle already.
+        """
+        task = self.dead.get(key)
+        if task is None or key in self._changes:
+            return False
+        arguments = head.unpack_dead(task.body or b"")[0] if event == moves.REQUEUE else None
+        self._changes[key] = Change(event, task, arguments)
+        return True
+
     def sweep(self, now: float, most: int = 10_000) -> None:
         """Note what is due at `now`: delayed tasks get ready, results whose TTL is over go."""
         held_up: list[Task] = []
-        for at, task in self._delayed.due(now):
+        for at, task in self.delayed.due(now):
             if task.state == DELAYED and task.due_at == at:
                 if task.id in self._changes:
                     held_up.append(task)
                 else:
                     self._changes[task.id] = Change(moves.DUE, task)
         for task in held_up:
-            self._delayed.add(task.due_at, task)
-        for task in self._kept.over(now, most):
+            self.delayed.add(task.due_at, task)
+        self._to_store += self._leases.due(now)
+        for task in self.kept.over(now, most):
             self._changes[task.id] = Change(moves.DROP, task)  # nothing else can happen to it
 
     def next_deadline(self) -> float | None:
         """When `sweep` next has something to do, None if nothing is waiting for a moment."""
-        moments = (self._delayed.next_at(), self._kept.next_at())
+        moments = (self.delayed.next_at(), self.kept.next_at(), self._leases.next_at())
         return min((at for at in moments if at is not None), default=None)
 
     # -- commit --------------------------------------------------------------------------------
@@ -183,36 +193,18 @@ class Ledger:
     @property
     def changed(self) -> bool:
         """Whether anything was decided since the last `apply` or `forget`."""
-        return bool(self._new or self._changes)
+        return bool(self._new or self._changes or self._to_store)
 
-    def batch(self, now: float) -> dict[int, tuple[bytes, bytes | Keep] | None]:
+    def batch(self, now: float) -> dict[int, Row]:
         """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
-        batch: dict[int, tuple[bytes, bytes | Keep] | None] = {}
-        envelope, submitted_at, packed = None, 0.0, b""
-        for task in self._new:
-            if task.envelope is not envelope or task.submitted_at != submitted_at:
-                envelope, submitted_at = task.envelope, task.submitted_at
-                packed = head.pack(envelope, READY, 0, 0, 0, submitted_at, now, now)  # one for a whole submit
-            batch[task.id] = (packed, task.body or b"")
-        for key, (event, task, body, _, delay_s, _, reason) in self._changes.items():
-            if event in (moves.GIVE_BACK, moves.DUE):
-                continue  # who holds a task, and whether its moment has come, is found out again
-            if event == moves.DROP or (event == moves.SUCCEED and task.envelope.kind == PLAIN):
-                batch[key] = None
-                continue
-            failed = reason in FAILURES
-            lost = bool(reason) and not failed
-            packed = head.pack(
-                task.envelope,
-                moves.NEXT[event][task.state],
-                task.delivery,
-                task.failures + failed,
-                task.lost + lost,
-                task.submitted_at,
-                now,
-                now + delay_s,
-            )
-            batch[key] = (packed, KEEP if body is None else body)
+        batch = rows_of_new(self._new, now)
+        for task in self._to_store:
+            if task.state == LEASED and task.leased_at + STORED_AFTER_S <= now and task.id not in self._changes:
+                batch[task.id] = row_of_lease(task)
+        for key, change in self._changes.items():
+            # Who holds a task, and whether its moment has come, is found out again.
+            if change.event not in (moves.GIVE_BACK, moves.DUE):
+                batch[key] = row_of_change(change, now)
         return batch
 
     def forget(self) -> None:
@@ -221,7 +213,7 @@ class Ledger:
             task.envelope.queue.reserved -= 1
         for event, task, *_ in self._changes.values():
             if event == moves.DUE:
-                self._delayed.add(task.due_at, task)
+                self.delayed.add(task.due_at, task)
         self._new.clear()
         self._changes.clear()
 
@@ -232,6 +224,7 @@ class Ledger:
         new, self._new = self._new, []
         for task in new:
             self._add(task)
+        self._to_store.clear()
         changes, self._changes = self._changes, {}
         returned: list[Task] = []
         for change in changes.values():
@@ -254,6 +247,11 @@ class Ledger:
         self.tasks[task.id] = task
         queue.lane(envelope.name).push(task)
         self.ready_queues[queue] = None
+        if task.body is not None:
+            self.window_bytes -= len(task.body)
+            if self.window_bytes < 0:
+                self.window_bytes += len(task.body)
+                task.body = None
 
     def _succeed(self, change: Change, now: float) -> None:
         task = change.task
@@ -268,6 +266,8 @@ class Ledger:
         queue = envelope.queue
         mean_s = queue.mean_run_s
         queue.mean_run_s = change.run_s if mean_s is None else mean_s + MEAN_WEIGHT * (change.run_s - mean_s)
+        if task.body is not None:
+            self.window_bytes += len(task.body)
         task.body = change.body
         self._end(task, now)
 
@@ -279,16 +279,21 @@ class Ledger:
             task.owner = None
             owner.outbox.append(task)
             self.heard[owner] = None
+        elif task.state != DEAD:
+            task.body = None  # nobody waits for it: whoever asks for it is given it from the store
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
             self._drop(task)  # its result, if it has one, is an item of its own on the result queue
-        elif task.state != DEAD:
-            self._kept.add(task)
+        elif task.state == DEAD:
+            self.dead[task.id] = task
+        else:
+            self.kept.add(task)
 
     def _drop(self, task: Task) -> None:
         moves.move(task, moves.DROP)
         task.envelope.queue.counts[task.state] = 0  # nobody counts what is gone
         del self.tasks[task.id]
-        self._kept.drop(task)
+        self.dead.pop(task.id, None)
+        self.kept.drop(task)
 
     def _turn(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
         """Everything but success: the task waits, is dead, or is noted among those to put back in line."""
@@ -318,11 +323,15 @@ class Ledger:
         elif event == moves.RETRY:
             tally.retries += 1
             task.due_at = now + change.due_at
-            self._delayed.add(task.due_at, task)
+            self.delayed.add(task.due_at, task)
         else:
             if event == moves.GIVE_BACK:
                 tally.attempts["returned"] += 1
-            if event == moves.DUE:
+            if event == moves.REQUEUE:
+                del self.dead[task.id]
+                task.body = change.body
+                task.failures = task.lost = 0
+            if event in (moves.DUE, moves.REQUEUE):
                 envelope.queue.lane(envelope.name).push(task)
             else:
                 returned.append(task)
@@ -333,9 +342,6 @@ class Ledger:
         if holder is not None:
             del holder.held[task.id]
             task.holder = None
-
-    def _count_late(self, task: Task, outcome: int) -> None:
-        task.envelope.tally.count(task.envelope.tally.late, OUTCOME_NAMES[outcome])
 
     # -- lease ---------------------------------------------------------------------------------
 
@@ -383,6 +389,7 @@ class Ledger:
             held[task.id] = task
             task.envelope.tally.wait.observe(now - task.since)
             task.since = now
+        self._leases.add(now, taken)
 
     def reclaim(self, holder: Holder, key: int, delivery: int) -> bool:
         """Let a reconnected executor go on with a lease that it still holds; False if that lease has ended."""

@@ -93,3 +93,9 @@ def move(task: Task, event: int) -> None:
     counts[old] -= 1
     counts[new] += 1
     task.state = new
+
+
+def restore(task: Task, state: int) -> None:
+    """Give a task that was just made the state that a store had it in."""
+    task.envelope.queue.counts[state] += 1
+    task.state = state

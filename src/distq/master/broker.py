@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from distq.core.deadlines import Deadlines
 from distq.core.errors import DistqError
-from distq.core.ports import Clock, Refused, Store
+from distq.core.ports import Clock, Refused, Store, StoreError
 from distq.core.queue import WORK, Queue
-from distq.core.task import LEASED, READY, Task
+from distq.core.task import LEASED, READY, Task, text_of
 from distq.master.requests import REFUSED_PAUSE_S, Request, Take
 from distq.master.waiting import Waiting
 
@@ -59,6 +59,8 @@ class Broker:
         self._patience: Deadlines[Request] = Deadlines()
         self._moments: Deadlines[Request] = Deadlines()
         self._sleeper: asyncio.Future[None] | None = None
+        self._bodiless: list[tuple[Take | None, list[Task]]] = []
+        """Leased tasks whose payload is still to be read, and who waits for them."""
         self._stopped = False
         self._quiet = asyncio.Event()
 
@@ -178,6 +180,8 @@ class Broker:
                 request.answer(self, now)
             else:
                 request.put_back(self, refused, now)
+        if self._bodiless:
+            await self._fetch(now)
         self._let_in(now)
         self._expire(now)
         self._arm_next(now + REFUSED_PAUSE_S if refused is not None else 0.0)
@@ -227,7 +231,7 @@ class Broker:
                     break
             for take, tasks in zip(served, leased, strict=True):
                 self.forget(take)
-                take.give(self, tasks, now)
+                self._hand_over(take, tasks, now)
 
     def lease(self, take: Take, queues: tuple[Queue, ...] | None, now: float) -> bool:
         """Give a take what is ready at once; False if there is nothing for it."""
@@ -239,8 +243,32 @@ class Broker:
         served = [queue for queue in ready if queue.role == WORK] if queues is None else queues
         tasks = self.ledger.lease(take.holder, served, take.wanted, take.want, now)
         if tasks:
-            take.give(self, tasks, now)
+            self._hand_over(take, tasks, now)
         return bool(tasks)
+
+    def _hand_over(self, take: Take, tasks: list[Task], now: float) -> None:
+        if any(task.body is None for task in tasks):
+            self._bodiless.append((take, tasks))
+        else:
+            take.give(self, tasks, now)
+
+    def fetch(self, task: Task) -> None:
+        """Have the present or the next cycle read a task's payload."""
+        self._bodiless.append((None, [task]))
+        self.wake()
+
+    async def _fetch(self, now: float) -> None:
+        """Read the payloads that only the store has, and hand over what waits for them."""
+        gathered, self._bodiless = self._bodiless, []
+        missing = [task for _, tasks in gathered for task in tasks if task.body is None]
+        for task, body in zip(missing, await self.store.read([task.id for task in missing]), strict=True):
+            if body is None:
+                raise StoreError(f"The store has no payload of task {text_of(task.id)}, which it should have.")
+            task.body = body
+            self.ledger.window_bytes -= len(body)
+        for take, tasks in gathered:
+            if take is not None:
+                take.give(self, tasks, now)
 
     def _let_in(self, now: float) -> None:
         """Bring back who waited for room where there is some, and who waited for an end that has come."""

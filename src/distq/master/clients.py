@@ -84,6 +84,9 @@ class Clients:
                     continue
                 if not owner.ended:
                     owner.rows += map(_row, owner.outbox)
+                for task in owner.outbox:
+                    if task.state != DEAD:
+                        task.body = None  # the row has it, and the store
                 owner.outbox.clear()
                 if owner.request is not None:
                     owner.request.push(self._broker)

@@ -132,7 +132,10 @@ class Workers:
         if stale.held:
             self._broker.ask(Lose(stale, "connection", "its connection was lost", running=0))
         for key, delivery in held.items():
-            self._broker.ledger.reclaim(executor, key, delivery)
+            if self._broker.ledger.reclaim(executor, key, delivery):
+                task = executor.held[key]
+                if task.body is None:
+                    self._broker.fetch(task)  # it may have to be buried with it
         executor.line = line
         return executor
 

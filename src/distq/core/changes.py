@@ -1,0 +1,71 @@
+"""Decided changes of tasks, and what a store must keep of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from distq.core import head, moves
+from distq.core.ports import KEEP, Keep
+from distq.core.task import LEASED, PLAIN, READY, Task
+
+if TYPE_CHECKING:
+    from distq.core.task import Envelope
+
+FAILURES: Final = ("failure", "timeout")
+"""Reasons that come from the task's own run; all others are about who ran it."""
+
+Row = tuple[bytes, "bytes | Keep"] | None
+"""What `Store.commit` takes for one key."""
+
+
+class Change(NamedTuple):
+    """One decided change of a task: an event of `moves`, and what comes with it."""
+
+    event: int
+    task: Task
+    body: bytes | None = None
+    run_s: float = 0.0
+    due_at: float = 0.0
+    cause: str = ""
+    reason: str = ""
+
+
+def rows_of_new(tasks: Iterable[Task], now: float) -> dict[int, Row]:
+    """The rows of tasks that were submitted just now."""
+    rows: dict[int, Row] = {}
+    envelope: Envelope | None = None
+    submitted_at, packed = 0.0, b""
+    for task in tasks:
+        if task.envelope is not envelope or task.submitted_at != submitted_at:
+            envelope, submitted_at = task.envelope, task.submitted_at
+            packed = head.pack(envelope, READY, 0, 0, 0, submitted_at, now, now)  # one for a whole submit
+        rows[task.id] = (packed, task.body or b"")
+    return rows
+
+
+def row_of_lease(task: Task) -> Row:
+    """The row of a task that is held for long enough to be found again."""
+    counters = (task.delivery, task.failures, task.lost)
+    return head.pack(task.envelope, LEASED, *counters, task.submitted_at, task.since, 0.0), KEEP
+
+
+def row_of_change(change: Change, now: float) -> Row:
+    """The row of a task as it will be after the change is applied at `now`."""
+    event, task, body, _, delay_s, _, reason = change
+    if event == moves.DROP or (event == moves.SUCCEED and task.envelope.kind == PLAIN):
+        return None
+    failed = reason in FAILURES
+    lost = bool(reason) and not failed
+    before = (0, 0) if event == moves.REQUEUE else (task.failures, task.lost)
+    packed = head.pack(
+        task.envelope,
+        moves.NEXT[event][task.state],
+        task.delivery,
+        before[0] + failed,
+        before[1] + lost,
+        task.submitted_at,
+        now,
+        now + delay_s,
+    )
+    return packed, KEEP if body is None else body

@@ -1,0 +1,46 @@
+"""Leases that are to be stored once they are older than a second.
+
+A task of milliseconds never costs a write for its lease, and a task of hours survives a restart of the master
+without running twice: its executor names it when it comes back.
+"""
+
+from collections import deque
+from typing import Final
+
+from distq.core.task import LEASED, Task
+
+STORED_AFTER_S: Final = 1.0
+
+
+class Leases:
+    """Leases by the moment at which they were given; those that have ended meanwhile are dropped when they come up."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self) -> None:
+        self._given: deque[tuple[float, list[Task]]] = deque()
+
+    def add(self, at: float, tasks: list[Task]) -> None:
+        """Note tasks that were leased together at `at`."""
+        self._given.append((at, tasks))
+
+    def due(self, now: float) -> list[Task]:
+        """Take out the tasks that are still held under leases older than a second."""
+        held: list[Task] = []
+        given = self._given
+        while given and given[0][0] + STORED_AFTER_S <= now:
+            at, tasks = given.popleft()
+            held += [task for task in tasks if task.state == LEASED and task.leased_at == at]
+        return held
+
+    def next_at(self) -> float | None:
+        """When the next ones are due, None if there are none."""
+        given = self._given
+        while given:
+            at, tasks = given[0]
+            while tasks and not (tasks[-1].state == LEASED and tasks[-1].leased_at == at):
+                tasks.pop()
+            if tasks:
+                return at + STORED_AFTER_S
+            given.popleft()
+        return None

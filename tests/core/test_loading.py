@@ -1,0 +1,156 @@
+"""From heads to tasks again: what a master knows after a restart is what the store had."""
+
+import pytest
+
+from distq.core.ledger import Ledger
+from distq.core.loading import DELIVERIES_SKIPPED, Loader, restore
+from distq.core.names import Rules
+from distq.core.ports import Keep
+from distq.core.retry import Backoff
+from distq.core.task import DEAD, DELAYED, LEASED, PLAIN, READY, SUCCEEDED, TASK, Holder, Outcome
+
+RULES = Rules(retries=1, backoff=Backoff(10.0, 60.0), result_ttl_s=100.0)
+
+
+class Kept:
+    """A store of two dicts."""
+
+    def __init__(self) -> None:
+        self.heads: dict[int, bytes] = {}
+        self.bodies: dict[int, bytes] = {}
+
+    def cycle(self, books: Ledger, now: float) -> None:
+        """Commit what was decided and let it happen."""
+        books.sweep(now)
+        for key, row in books.batch(now).items():
+            if row is None:
+                self.heads.pop(key)
+                self.bodies.pop(key)
+            else:
+                self.heads[key] = row[0]
+                if not isinstance(row[1], Keep):
+                    self.bodies[key] = row[1]
+        books.apply(now)
+
+    def reopened(self) -> tuple[Ledger, Holder]:
+        """A new master's ledger on the same rows."""
+        books = Ledger(RULES, lambda: 0.5, 2 << 40 | 1)
+        loader = Loader(books.names)
+        loader.feed(list(self.heads.items()))
+        return books, restore(books, loader.tasks())
+
+
+def filled() -> tuple[Ledger, Kept, Holder]:
+    """Five tasks of one envelope, and a plain item, accepted at 0."""
+    books, kept = Ledger(RULES, lambda: 0.5, 1 << 40 | 1), Kept()
+    books.submit(books.names.envelope("q", "f", TASK, priority=7), [b"0", b"1", b"2", b"3", b"4"], None, 0.0)
+    books.submit(books.names.envelope("work", PLAIN, PLAIN), [b"item"], None, 0.0)
+    kept.cycle(books, 0.0)
+    return books, kept, Holder("one")
+
+
+def states(books: Ledger) -> list[int]:
+    """States in submit order."""
+    return [task.state for task in books.tasks.values()]
+
+
+def test_p1_what_was_accepted_is_ready_again_in_the_order_of_its_submits() -> None:
+    """With its envelope, and with its payload in the store alone."""
+    _, kept, _ = filled()
+    books, _ = kept.reopened()
+    assert states(books) == [READY] * 6
+    queue = books.names.queue("q")
+    taken = books.lease(Holder("x"), (queue,), lambda _: True, 9, 1.0)
+    assert [task.id & 0xFF for task in taken] == [1, 2, 3, 4, 5]
+    assert {(task.envelope.name, task.envelope.kind, task.envelope.priority, task.body) for task in taken} == {
+        ("f", TASK, 7, None)
+    }
+    assert (queue.counts[LEASED], books.names.queue("work").counts[READY]) == (5, 1)
+
+
+def test_p4_a_delivery_that_was_never_stored_is_never_given_again() -> None:
+    """Else the answer to the one from before the restart would settle the one after it."""
+    books, kept, holder = filled()
+    (before,) = books.lease(holder, (books.names.queue("q"),), lambda _: True, 1, 0.0)
+    again, _ = kept.reopened()
+    (after,) = again.lease(holder, (again.names.queue("q"),), lambda _: True, 1, 1.0)
+    assert (before.id, before.delivery, after.delivery) == (after.id, 1, DELIVERIES_SKIPPED + 1)
+
+
+def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_runs_it() -> None:
+    """Its lease was stored with a later commit that nobody waited for."""
+    books, kept, holder = filled()
+    first, second = books.lease(holder, (books.names.queue("q"),), lambda _: True, 2, 0.0)
+    assert books.next_deadline() == 1.0
+    books.settle(second.id, second.delivery, Outcome.RELEASED, None, 0.0)
+    kept.cycle(books, 1.0)
+    again, absent = kept.reopened()
+    assert (states(again), list(absent.held)) == ([LEASED, *[READY] * 5], [first.id])
+    back = Holder("back")
+    assert not again.reclaim(back, first.id, first.delivery + 1)
+    assert again.reclaim(back, first.id, first.delivery)
+    assert (absent.held, list(back.held)) == ({}, [first.id])
+    assert again.settle(first.id, first.delivery, Outcome.SUCCESS, b"r", 5.0)
+    kept.cycle(again, 6.0)
+    assert again.tasks[first.id].state == SUCCEEDED
+
+
+def test_what_nobody_claims_goes_back_for_nothing() -> None:
+    """The executor may be gone, but nobody saw it die of this task."""
+    books, kept, holder = filled()
+    books.lease(holder, (books.names.queue("q"),), lambda _: True, 1, 0.0)
+    kept.cycle(books, 1.0)
+    again, absent = kept.reopened()
+    assert again.lose(absent, "restart", "", running=0)
+    kept.cycle(again, 7.0)
+    assert (states(again), [task.lost for task in again.tasks.values()]) == ([READY] * 6, [0] * 6)
+
+
+@pytest.mark.parametrize(("outcome", "state"), [(Outcome.FAILURE, DELAYED), (Outcome.FATAL, DEAD)])
+def test_failures_and_their_counters_are_exact(outcome: int, state: int) -> None:
+    """A retry waits for its moment, a dead letter keeps its arguments and its error."""
+    books, kept, holder = filled()
+    (task,) = books.lease(holder, (books.names.queue("q"),), lambda _: True, 1, 0.0)
+    books.settle(task.id, task.delivery, outcome, b"error", 0.1, "ValueError: no")
+    kept.cycle(books, 2.0)
+    again, _ = kept.reopened()
+    found = again.tasks[task.id]
+    assert (found.state, found.failures, found.lost) == (state, 1, 0)
+    if state == DELAYED:
+        assert again.next_deadline() == task.due_at
+        again.sweep(task.due_at)
+        again.apply(task.due_at)
+        assert found.state == READY
+
+
+def test_p3_results_go_when_their_time_is_over_and_not_before() -> None:
+    """Counted from the end of the task, whatever happened to the master."""
+    books, kept, holder = filled()
+    first, second = books.lease(holder, (books.names.queue("q"),), lambda _: True, 2, 0.0)
+    for at, task in ((3.0, second), (4.0, first)):
+        books.settle(task.id, task.delivery, Outcome.SUCCESS, b"r", 0.1)
+        kept.cycle(books, at)
+    again, _ = kept.reopened()
+    assert again.next_deadline() == 103.0
+    kept.cycle(again, 103.0)
+    assert sorted(kept.heads) == [key for key in sorted(again.tasks) if key != second.id]
+    assert first.id in again.tasks
+
+
+def test_later_runs_of_heads_replace_earlier_ones() -> None:
+    """As a follower sees them: a drop drops, and what is under negative keys is no task."""
+    _, kept, _ = filled()
+    books = Ledger(RULES, lambda: 0.5, 1)
+    loader = Loader(books.names)
+    loader.feed([*kept.heads.items(), (-1, b"session")])
+    loader.feed([(min(kept.heads), None), (-2, b"other"), (-2, None)])
+    assert len(list(loader.tasks())) == 5
+    assert loader.rows == {-1: b"session"}
+
+
+def test_a_head_of_another_version_is_refused() -> None:
+    """Its numbers would be read as something else."""
+    loader = Loader(Ledger(RULES, lambda: 0.5, 1).names)
+    loader.feed([(1, b"\xff" * 60)])
+    with pytest.raises(ValueError, match="version 255"):
+        list(loader.tasks())
