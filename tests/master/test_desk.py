@@ -29,7 +29,7 @@ async def test_what_is_not_offered_is_refused_in_words(bench: Bench) -> None:
         (None, "shutdown"),
         (None, "debug_info"),
         (None, "__class__"),
-        ("broker", "admin"),
+        ("broker", "cancel_all"),
         ("work", "__reduce__"),
         ("nothing", "put"),
     )

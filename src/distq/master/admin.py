@@ -1,0 +1,179 @@
+"""What an operator does with dead letters: look, have them tried again, let them go.
+
+Every action goes through the broker's cycle, a thousand dead letters in each, so that a retry of a million
+neither makes one enormous commit nor keeps others waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core import moves
+from distq.core.head import unpack_dead
+from distq.core.task import Task, key_of, text_of
+from distq.master.requests import Asked, Request
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.core.ports import Refused
+    from distq.master.broker import Broker
+    from distq.net.serve import Line
+
+AT_ONCE: Final = 1_000
+"""Dead letters of one cycle."""
+LISTED_MAX: Final = 10_000
+
+Filters = Mapping[str, Any]
+
+
+class DeadList(Asked):
+    """`dead_list`: the newest dead letters of a queue and name, and how many there are."""
+
+    __slots__ = ("filters", "limit")
+
+    def __init__(self, line: Line, filters: Filters) -> None:
+        super().__init__(line)
+        self.filters = filters
+        self.limit = _whole(filters.get("limit", 100), LISTED_MAX)
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        dead = broker.ledger.dead
+        total = sum(1 for _ in _matching(dead, self.filters))
+        newest = islice(_matching(dead, self.filters, newest_first=True), self.limit)
+        self.line.reply(returned({"total": total, "tasks": [row(task) for task in newest]}))
+
+
+class DeadShow(Asked):
+    """`dead_show`: all that is known of one dead letter, its payload and its error as the bytes that they are."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, line: Line, asked: Filters) -> None:
+        super().__init__(line)
+        (self.key,) = _keys([asked.get("id")])
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        task = broker.ledger.dead.get(self.key)
+        if task is None:
+            raise BadCall(f"{text_of(self.key)} is not a dead letter.")
+        return _bodies_are_there(broker, [task])
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        task = broker.ledger.dead[self.key]
+        payload, error = unpack_dead(task.body or b"")
+        self.line.reply(returned({**row(task), "payload": payload, "error": error}))
+
+
+class DeadLetters(Asked):
+    """`dead_retry` and `dead_purge`: of the named ones, or of all of a queue and name."""
+
+    __slots__ = ("asked", "done", "event", "keys", "noted", "unknown")
+
+    def __init__(self, line: Line, event: int, asked: Filters) -> None:
+        super().__init__(line)
+        self.event = event
+        self.asked = asked
+        ids = asked.get("ids")
+        self.keys: list[int] | None = None if ids is None else _keys(ids)
+        """Those that are left, the next one last; None: not looked for yet."""
+        self.done = 0
+        self.noted: list[int] = []
+        """What the present cycle has decided."""
+        self.unknown: list[str] = []
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        ledger = broker.ledger
+        if self.keys is None:
+            self.keys = [task.id for task in _matching(ledger.dead, self.asked)]
+            self.keys.reverse()
+        chunk = [task for key in self.keys[-AT_ONCE:] if (task := ledger.dead.get(key)) is not None]
+        if self.event == moves.REQUEUE and not _bodies_are_there(broker, chunk):
+            return False
+        self.noted = []
+        for key in reversed(self.keys[-AT_ONCE:]):
+            if ledger.settle_dead(key, self.event):
+                self.noted.append(key)
+            elif self.asked.get("ids") is not None:
+                self.unknown.append(text_of(key))
+        del self.keys[-AT_ONCE:]
+        return True
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.done += len(self.noted)
+        if self.keys and self.line.open:
+            broker.ask(self)
+        else:
+            self.line.reply(returned({"done": self.done, "unknown": self.unknown}))
+
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
+        self.refuse(exc)
+
+
+ACTIONS: Final[Mapping[str, Callable[[Line, Filters], Request]]] = {
+    "dead_list": DeadList,
+    "dead_purge": lambda line, asked: DeadLetters(line, moves.DROP, asked),
+    "dead_retry": lambda line, asked: DeadLetters(line, moves.REQUEUE, asked),
+    "dead_show": DeadShow,
+}
+"""What `admin(what, asked)` offers."""
+
+
+def read_admin(line: Line, args: tuple[Any, ...]) -> Request:
+    """The request of an `admin` call; raises BadCall for anything that is not offered."""
+    what, asked = (*args, None, None)[:2]
+    action = ACTIONS.get(what) if isinstance(what, str) else None
+    asked = {} if asked is None else asked
+    if action is None or not isinstance(asked, dict):
+        raise BadCall(f"admin(what, asked) takes a dict, and there is {', '.join(ACTIONS)}.")
+    return action(line, asked)
+
+
+def row(task: Task) -> dict[str, Any]:
+    """What is told of a dead letter without its body; times are seconds since 1970."""
+    envelope = task.envelope
+    return {
+        "id": text_of(task.id),
+        "queue": envelope.queue.name,
+        "name": envelope.name,
+        "kind": envelope.kind,
+        "failures": task.failures,
+        "lost": task.lost,
+        "deliveries": task.delivery,
+        "submitted_at": task.submitted_at,
+        "died_at": task.since,
+        "causes": list(task.causes or ()),
+    }
+
+
+def _matching(dead: dict[int, Task], filters: Filters, *, newest_first: bool = False) -> Iterator[Task]:
+    queue, name = filters.get("queue"), filters.get("name")
+    for task in reversed(dead.values()) if newest_first else dead.values():
+        if (queue is None or task.envelope.queue.name == queue) and (name is None or task.envelope.name == name):
+            yield task
+
+
+def _bodies_are_there(broker: Broker, tasks: list[Task]) -> bool:
+    """Whether the tasks' bodies are in memory; those that are not are on their way then."""
+    missing = [task for task in tasks if task.body is None]
+    for task in missing:
+        broker.fetch(task)
+    return not missing
+
+
+def _keys(ids: object) -> list[int]:
+    if not isinstance(ids, list | tuple):
+        raise BadCall("ids are a list of texts.")
+    try:
+        # Backwards, so that the next one can be taken from the end.
+        return [key_of(text) for text in reversed(dict.fromkeys(ids))]
+    except (ValueError, AttributeError, TypeError) as exc:
+        raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
+
+
+def _whole(number: object, most: int) -> int:
+    if type(number) is not int or not 0 < number <= most:
+        raise BadCall(f"limit is 1 to {most:,}.")
+    return number
