@@ -20,7 +20,7 @@ def square(n: int) -> int:
 
 async def later(n: int) -> int:
     """The number, after a moment."""
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     return n
 
 
@@ -55,7 +55,7 @@ def pid(_: int) -> int:
 @distq.task(retries=0, time_limit=0.3)
 def sleeps() -> None:
     """Sleep for longer than the limit."""
-    time.sleep(60)
+    time.sleep(60)  # the alarm comes first
 
 
 @distq.task(retries=0, time_limit=0.3)
@@ -63,7 +63,7 @@ def stubborn() -> None:
     """Swallow every exception."""
     while True:
         try:
-            time.sleep(60)
+            time.sleep(60)  # the alarm comes first
         except Exception:  # noqa: BLE001 - that is the point
             continue
 
@@ -84,19 +84,30 @@ def count_in_c(folder: str) -> str:
 
 def doze(run_s: float) -> float:
     """Sleep."""
-    time.sleep(run_s)
+    time.sleep(run_s)  # that is the task
     return run_s
+
+
+def linger(folder: str) -> None:
+    """Be a forked child that lives until the folder holds a file `go`, or for a minute."""
+    until = time.perf_counter() + 60
+    while time.perf_counter() < until and not (Path(folder) / "go").exists():
+        # The test makes the file when it has looked at us.
+        time.sleep(0.01)
+    os._exit(0)
 
 
 def fork(folder: str) -> int:
     """Fork a child that lives on when the task has ended; returns its id."""
     child = os.fork()
     if not child:
-        eventually_gone = time.perf_counter() + 60
-        while time.perf_counter() < eventually_gone and not (Path(folder) / "go").exists():
-            time.sleep(0.01)
-        os._exit(0)
+        linger(folder)
     return child
+
+
+def fork_and_return() -> str:
+    """Fork a child that comes back out of the task as if it were the executor."""
+    return "child" if not os.fork() else "parent"
 
 
 def fork_and_die(folder: str) -> str:
@@ -107,15 +118,6 @@ def fork_and_die(folder: str) -> str:
     first.touch()
     if not os.fork():
         os.setsid()
-        while not (Path(folder) / "go").exists():
-            time.sleep(0.01)
-        os._exit(0)
+        linger(folder)
     os.kill(os.getpid(), signal.SIGKILL)
     return "never"
-
-
-def swell(mebibytes: int) -> int:
-    """Take so much memory, and keep it for a while."""
-    taken = bytearray(os.urandom(1) * (mebibytes << 20))
-    time.sleep(60)
-    return len(taken)

@@ -31,7 +31,7 @@ def test_an_exception_comes_back_as_itself_with_the_remote_traceback(grid: Clust
         assert "return over / under" in str(caught.value.__cause__)
         with pytest.raises(KeyError):
             client.submit(tasks.misses).result(20)
-    assert [event["attempt"] for event in worker.events("task_failed")] == [1, 1]
+    assert [event["attempt"] for event in worker.logs("task_failed", times=2)] == [1, 1]
 
 
 def test_a_task_is_told_that_its_time_is_over(grid: Cluster) -> None:

@@ -102,6 +102,16 @@ def test_a_task_that_forks_a_child_which_outlives_it(grid: Cluster, held: Path) 
     go(held)
 
 
+def test_a_child_that_comes_back_out_of_its_task_is_no_second_executor(grid: Cluster) -> None:
+    """It answers for nothing: the parent's result is the only one."""
+    grid.master()
+    worker = grid.tasks()
+    with grid.client() as client:
+        assert [client.submit(tasks.fork_and_return).result(20) for _ in range(5)] == ["parent"] * 5
+        assert client.submit(tasks.square, 3).result(20) == 9
+    assert worker.events("executor_died") == []
+
+
 def test_a_child_in_a_session_of_its_own_does_not_hide_the_executors_death(grid: Cluster, held: Path) -> None:
     """The task runs again at once, although the child lives on."""
     grid.master()

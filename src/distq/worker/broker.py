@@ -6,6 +6,7 @@ without one: the main thread appends, and only who holds the connection takes aw
 """
 
 import math
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
@@ -195,6 +196,8 @@ class Broker:
                 task_id, delivery, _, envelope, payload = row
                 limit_s = limits[envelope]
                 ran = runs[envelope](payload) if limit_s is None else self._limits.run(runs[envelope], payload, limit_s)
+                if quit_.forked:
+                    os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
                 before, now = now, clock()
                 run_s = now - before
                 pace_ran(run_s)

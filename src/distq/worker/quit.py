@@ -9,6 +9,8 @@ class Quit:
 
     def __init__(self) -> None:
         self.asked = False
+        self.forked = False
+        """Whether this is a child that a task has forked: it must not go on as if it were the executor."""
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
 
@@ -21,7 +23,7 @@ class Quit:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda _number, _frame: self.ask())
         # A process that the task forks must end by SIGTERM like any other, and not tell us that it did.
-        os.register_at_fork(after_in_child=_deafen)
+        os.register_at_fork(after_in_child=self._deafen)
 
     def ask(self) -> None:
         """Make the request; safe in a signal handler."""
@@ -36,7 +38,7 @@ class Quit:
         os.close(self._read_fd)
         os.close(self._write_fd)
 
-
-def _deafen() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _deafen(self) -> None:
+        self.forked = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)

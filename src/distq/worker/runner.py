@@ -51,7 +51,6 @@ class Runner:
         self._reconnect = Reconnect(orders.reconnect_max_s)
         self._connection: Connection | None = None
         self._word = word
-        self._pid = os.getpid()
         self._broker = Broker(orders, functions, limits, word, reporter, quit_, lifeline_fd, clock)
         self._stock = Stock(handler, word, reporter, quit_, self._dial, clock, verbose=orders.verbose)
 
@@ -63,8 +62,6 @@ class Runner:
                 try:
                     self._serve()
                 except DistqError as error:
-                    if os.getpid() != self._pid:
-                        os._exit(os.EX_SOFTWARE)  # a task has forked, and its child came back out of it
                     self._broker.parted()
                     self._reporter.send(Parted(str(error)))
                     if self._supervisor_gone(self._reconnect.pause_s()):
@@ -89,10 +86,9 @@ class Runner:
             connection.close()
 
     def _forked(self) -> None:
-        """In a child that the task forked: it is not an executor, and must not keep our connection open."""
+        """In a child that the task forked: it must not keep our connection open."""
         if self._connection is not None:
             self._connection.close()
-        self._quit.asked = True
 
     def _dial(self) -> Connection:
         orders = self._orders

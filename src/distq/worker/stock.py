@@ -5,6 +5,7 @@ waits long (one that is left behind, blocked, would swallow the next item), and 
 put is kept and put first after reconnecting.
 """
 
+import os
 import select
 from collections import deque
 from collections.abc import Callable
@@ -125,6 +126,8 @@ class Stock:
             cause = describe(error)
         else:
             cause = ""
+        if self._quit.forked:
+            os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
         run_s = self._clock() - began
         self._word.rests()
         self._word.ran(int(not cause), int(bool(cause)), run_s)
