@@ -214,7 +214,7 @@ async def test_a_client_that_is_in_use_keeps_its_session(bench: Bench) -> None:
         await run_all(bench, f"w{number}")
         assert len((await bench.ask(line, "broker", "results", number - 1, 0.0))[1]) == 1
         await bench.advance(IDLE_S / 2)
-    assert set(bench.desk._clients.sessions) == {"c"}
+    assert set(bench.desk.clients.sessions) == {"c"}
 
 
 @on_bench()
@@ -224,7 +224,7 @@ async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
     await bench.submit(line, 1, [b"a"])
     await bench.gone(line)
     await bench.advance(2 * IDLE_S)
-    assert bench.desk._clients.sessions == {}
+    assert bench.desk.clients.sessions == {}
     (task,) = bench.ledger.tasks.values()
     owner = task.owner
     assert owner is not None

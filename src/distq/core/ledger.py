@@ -12,6 +12,7 @@ There is no I/O here and no clock: `now` is seconds of the master's clock, which
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 from distq.core import head, moves
 from distq.core.changes import FAILURES, Change, Row, row_of_change, row_of_lease, rows_of_new
@@ -48,9 +49,9 @@ MEAN_WEIGHT = 0.05
 class Ledger:
     """All tasks, queues and counters of one master."""
 
-    def __init__(self, rules: Rules, jitter: Jitter, first_key: int) -> None:
+    def __init__(self, rules: Rules, jitter: Jitter, first_key: int, names: Names | None = None) -> None:
         self.rules = rules
-        self.names = Names(rules)
+        self.names = Names(rules) if names is None else names
         self.tasks: dict[int, Task] = {}
         self.dead: dict[int, Task] = {}
         """The dead letters among them, the longest dead first."""
@@ -126,8 +127,7 @@ class Ledger:
 
     def succeeds(self, key: int) -> bool:
         """Whether the present cycle has decided that the task succeeds."""
-        change = self._changes.get(key)
-        return change is not None and change.event == moves.SUCCEED
+        return (change := self._changes.get(key)) is not None and change.event == moves.SUCCEED
 
     def _after_failure(self, task: Task, outcome: int, error: bytes, cause: str) -> Change:
         reason = "timeout" if outcome == Outcome.TIMEOUT else "failure"
@@ -235,7 +235,7 @@ class Ledger:
                 self._drop(change.task)
             else:
                 self._turn(change, event, now, returned)
-        returned.sort(key=_key, reverse=True)  # so that those given back together stay in submit order
+        returned.sort(key=attrgetter("id"), reverse=True)  # so that those given back together stay in submit order
         self._put_back(returned)
 
     def _add(self, task: Task) -> None:
@@ -283,9 +283,7 @@ class Ledger:
             task.body = None  # nobody waits for it: whoever asks for it is given it from the store
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
             self._drop(task)  # its result, if it has one, is an item of its own on the result queue
-        elif task.state == DEAD:
-            self.dead[task.id] = task
-        else:
+        elif task.state != DEAD:
             self.kept.add(task)
 
     def _drop(self, task: Task) -> None:
@@ -319,6 +317,7 @@ class Ledger:
             self.noted.append(("task_buried", task, change.cause))
             tally.completed["dead"] += 1
             task.body = change.body
+            self.dead[task.id] = task
             self._end(task, now)
         elif event == moves.RETRY:
             tally.retries += 1
@@ -338,8 +337,7 @@ class Ledger:
             self.ready_queues[envelope.queue] = None
 
     def _release(self, task: Task) -> None:
-        holder = task.holder
-        if holder is not None:
+        if (holder := task.holder) is not None:
             del holder.held[task.id]
             task.holder = None
 
@@ -400,7 +398,3 @@ class Ledger:
         task.holder = holder
         holder.held[key] = task
         return True
-
-
-def _key(task: Task) -> int:
-    return task.id

@@ -9,9 +9,10 @@ decision could overlook. Everything that arrived meanwhile shares the next commi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from distq.core.changes import Row
 from distq.core.deadlines import Deadlines
 from distq.core.errors import DistqError
 from distq.core.ports import Clock, Refused, Store, StoreError
@@ -61,6 +62,9 @@ class Broker:
         self._sleeper: asyncio.Future[None] | None = None
         self._bodiless: list[tuple[Take | None, list[Task]]] = []
         """Leased tasks whose payload is still to be read, and who waits for them."""
+        self._reads: list[tuple[Sequence[int], Callable[[list[bytes | None]], None]]] = []
+        self._rows: dict[int, Row] = {}
+        """Rows that are no tasks, for the next commit."""
         self._stopped = False
         self._quiet = asyncio.Event()
 
@@ -180,7 +184,7 @@ class Broker:
                 request.answer(self, now)
             else:
                 request.put_back(self, refused, now)
-        if self._bodiless:
+        if self._bodiless or self._reads:
             await self._fetch(now)
         self._let_in(now)
         self._expire(now)
@@ -201,8 +205,11 @@ class Broker:
 
     async def _commit(self, now: float) -> Refused | None:
         ledger = self.ledger
+        batch = ledger.batch(now)
+        batch.update(self._rows)
+        self._rows.clear()
         try:
-            await self.store.commit(ledger.batch(now))
+            await self.store.commit(batch)
         except Refused as exc:
             ledger.forget()
             self.refusals += 1
@@ -252,6 +259,15 @@ class Broker:
         else:
             take.give(self, tasks, now)
 
+    def read(self, keys: Sequence[int], then: Callable[[list[bytes | None]], None]) -> None:
+        """Have the present or the next cycle read bodies from the store, and hand them to `then`."""
+        self._reads.append((keys, then))
+        self.wake()
+
+    def keep_row(self, key: int, row: Row) -> None:
+        """Have the next commit keep a row that is no task (its key is negative)."""
+        self._rows[key] = row
+
     def fetch(self, task: Task) -> None:
         """Have the present or the next cycle read a task's payload."""
         self._bodiless.append((None, [task]))
@@ -269,6 +285,9 @@ class Broker:
         for take, tasks in gathered:
             if take is not None:
                 take.give(self, tasks, now)
+        reads, self._reads = self._reads, []
+        for keys, then in reads:
+            then(await self.store.read(keys))
 
     def _let_in(self, now: float) -> None:
         """Bring back who waited for room where there is some, and who waited for an end that has come."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull
 from distq.core.head import unpack_dead
 from distq.core.queue import RESULT
-from distq.core.task import DEAD, PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope, Owner, Task
+from distq.core.task import DEAD, GONE, LIVE_STATES, PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope, Owner, Task
 from distq.master.requests import WAIT_MAX_S, Asked, Request, is_duration
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -30,6 +32,9 @@ TRIES_MAX: Final = 10_000
 IDLE_S: Final = 3600.0
 """How long a client that is away may come back to its session."""
 
+_SESSION: Final = struct.Struct("!QQ")
+"""A session's row: its highest submit and the key of that one's first task; then the session's own key."""
+
 Row = tuple[int, int, bytes | None, list[str] | None]
 """Key, state, outcome (pickled result or error), causes."""
 
@@ -37,11 +42,13 @@ Row = tuple[int, int, bytes | None, list[str] | None]
 class ClientSession(Owner):
     """One client, over all its connections."""
 
-    __slots__ = ("answers", "ended", "high", "key", "request", "rows", "seen_at", "sent", "sent_number")
+    __slots__ = ("answers", "ended", "high", "key", "request", "row_key", "rows", "seen_at", "sent", "sent_number")
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, row_key: int) -> None:
         super().__init__()
         self.key = key
+        self.row_key = row_key
+        """Where the store has what a restarted master must know of it."""
         self.high = 0
         """The highest submit number that was taken."""
         self.answers: OrderedDict[int, object] = OrderedDict()
@@ -60,18 +67,32 @@ class ClientSession(Owner):
 class Clients:
     """All client sessions."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, epoch: int) -> None:
         self.sessions: dict[str, ClientSession] = {}
         self._broker = broker
+        self._next_row = -(epoch << 40) - 1
 
     def session(self, key: str) -> ClientSession:
         """The session of that key, made at first use."""
         session = self.sessions.get(key)
-        now = self._broker.clock.now()
         if session is None:
-            session = self.sessions[key] = ClientSession(key)
-            self._broker.ask_at(now + IDLE_S, Idleness(self, session))
-        session.seen_at = now
+            session = self._add(key, self._next_row)
+            self._next_row -= 1
+        session.seen_at = self._broker.clock.now()
+        return session
+
+    def restore(self, rows: Mapping[int, bytes]) -> None:
+        """Know again, after a restart, which submits were taken: sent again they are answered as they were."""
+        for row_key, stored in rows.items():
+            high, first = _SESSION.unpack_from(stored)
+            session = self._add(stored[_SESSION.size :].decode(), row_key)
+            session.high = high
+            session.answers[high] = (True, first)
+
+    def _add(self, key: str, row_key: int) -> ClientSession:
+        session = self.sessions[key] = ClientSession(key, row_key)
+        session.seen_at = self._broker.clock.now()
+        self._broker.ask_at(session.seen_at + IDLE_S, Idleness(self, session))
         return session
 
     def push(self) -> None:
@@ -83,7 +104,7 @@ class Clients:
                 if not isinstance(owner, ClientSession):
                     continue
                 if not owner.ended:
-                    owner.rows += map(_row, owner.outbox)
+                    owner.rows += [_row(task, task.body) for task in owner.outbox]
                 for task in owner.outbox:
                     if task.state != DEAD:
                         task.body = None  # the row has it, and the store
@@ -117,6 +138,8 @@ class Idleness(Request):
             self.clients.sessions.pop(session.key, None)
             session.ended = True
             session.rows.clear()
+            if session.high:
+                broker.keep_row(session.row_key, None)
 
 
 class Submit(Asked):
@@ -164,7 +187,10 @@ class Submit(Asked):
             key = broker.ledger.submit(envelope, self.bodies[done : done + count], self.session, now)
             self.first = key if self.first is None else self.first
             done += count
-        self.before, self.session.high = self.session.high, self.number
+        session = self.session
+        self.before, session.high = session.high, self.number
+        row = _SESSION.pack(self.number, self.first or 0) + session.key.encode()
+        broker.keep_row(session.row_key, (row, b""))
         return True
 
     def _too_full(self) -> tuple[Queue, int] | None:
@@ -254,8 +280,48 @@ class Results(Asked):
         self.line.reply(returned((self.session.sent_number, self.session.sent)))
 
 
-def _row(task: Task) -> Row:
-    body = task.body
+class Watch(Asked):
+    """`watch(keys)`: a client that waits for these tasks asks a restarted master about them.
+
+    The reply is a row for each that has ended, or is not known (GONE); the others are pushed when they end.
+    """
+
+    __slots__ = ("keys", "session")
+
+    def __init__(self, line: Line, session: ClientSession, keys: list[int]) -> None:
+        super().__init__(line)
+        self.session = session
+        self.keys = keys
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        tasks = broker.ledger.tasks
+        rows: list[Row] = []
+        ended: list[Task] = []
+        for key in self.keys:
+            task = tasks.get(key)
+            if task is None:
+                rows.append((key, GONE, None, None))
+            elif task.state in LIVE_STATES:
+                task.owner = self.session
+            else:
+                ended.append(task)
+
+        def reply(bodies: list[bytes | None]) -> None:
+            rows.extend(_row(task, body) for task, body in zip(ended, bodies, strict=True))
+            self.line.reply(returned(rows))
+
+        broker.read([task.id for task in ended], reply)
+
+
+def read_watch(args: tuple[Any, ...]) -> list[int]:
+    """The argument of a watch, checked; raises BadCall."""
+    keys = args[0] if len(args) == 1 else None
+    if not isinstance(keys, list) or len(keys) > ROWS_MAX or not all(type(key) is int for key in keys):
+        raise BadCall(f"watch(keys) takes a list of at most {ROWS_MAX} task keys.")
+    return keys
+
+
+def _row(task: Task, body: bytes | None) -> Row:
     if task.state == DEAD and body is not None:
         body = unpack_dead(body)[1]
     return task.id, task.state, body, task.causes

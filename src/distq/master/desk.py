@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
-from distq.master.clients import Clients, ClientSession, Results, Submit, read_submit
+from distq.master.admin import read_admin
+from distq.master.clients import Clients, ClientSession, Results, Submit, Watch, read_submit, read_watch
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
 from distq.master.plain import METHODS, PlainPeer, PlainQueues
 from distq.master.requests import WAIT_MAX_S, is_duration
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = 1
 BROKER: Final = "broker"
-BROKER_METHODS: Final = ("exchange", "heartbeat", "hello", "results", "stats", "submit")
+BROKER_METHODS: Final = ("admin", "exchange", "heartbeat", "hello", "results", "stats", "submit", "watch")
 GETTERS: Final = {
     "get_work_queue": "work",
     "get_task_queue": "work",
@@ -68,20 +69,22 @@ class MasterDesk:
         self._turned_away = turned_away
         self._getters = {**GETTERS, **plain_queues}
         self._plain = PlainQueues(broker, plain_lease_s)
-        self._clients = Clients(broker)
-        broker.push = self._clients.push
+        self.clients = Clients(broker, broker.store.epoch)
+        broker.push = self.clients.push
         names = broker.ledger.names
         for name in self._getters.values():
             names.queue(name, RESULT if name == "result" else WORK)
         self._queues: dict[str, Queue] = {name: names.queue(name) for name in self._getters.values()}
         self._results = ResultQueues({})
         self._broker_calls: dict[str, Callable[[Line, Call], None]] = {
+            "admin": lambda line, call: broker.ask(read_admin(line, call.args)),
             "exchange": self._exchange,
             "heartbeat": self._heartbeat,
             "hello": self._hello,
             "results": self._send_results,
             "stats": self._tell,
             "submit": self._submit,
+            "watch": self._watch,
         }
         self._server_calls: dict[str, Callable[[Line, Call], None]] = {
             "accept_connection": _nothing,
@@ -117,7 +120,7 @@ class MasterDesk:
         if isinstance(line.state, PlainPeer):
             self._plain.gone(line.state)
         elif isinstance(line.state, ClientSession):
-            self._clients.line_closed(line)
+            self.clients.line_closed(line)
         else:
             self._workers.line_closed(line)
 
@@ -186,7 +189,7 @@ class MasterDesk:
 
     def _admit(self, line: Line, role: str, key: str, info: Mapping[str, Any]) -> None:
         if role == "client":
-            line.state = self._clients.session(key)
+            line.state = self.clients.session(key)
             return
         session = self._workers.session(key)
         if role == "worker":
@@ -231,6 +234,13 @@ class MasterDesk:
         number, wait_s = call.args
         session.seen_at = self._broker.clock.now()
         self._broker.ask(Results(line, session, number, min(wait_s, WAIT_MAX_S)))
+
+    def _watch(self, line: Line, call: Call) -> None:
+        session = line.state
+        if not isinstance(session, ClientSession):
+            line.reply(refused("watch() is for clients: call hello() with role client first."))
+            return
+        self._broker.ask(Watch(line, session, read_watch(call.args)))
 
     def _heartbeat(self, line: Line, call: Call) -> None:
         session = line.state

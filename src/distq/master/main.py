@@ -15,7 +15,8 @@ import uvloop
 from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.ledger import Ledger
-from distq.core.names import Rules
+from distq.core.loading import Loader, restore
+from distq.core.names import Names, Rules
 from distq.core.ports import Store, StoreError
 from distq.core.retry import Backoff
 from distq.core.task import PLAIN, Task, text_of
@@ -24,10 +25,11 @@ from distq.master.alarm import LoopAlarm
 from distq.master.broker import Broker
 from distq.master.clock import SystemClock
 from distq.master.desk import MasterDesk
+from distq.master.requests import Lose
 from distq.master.view import View
 from distq.master.workers import Workers
 from distq.net.serve import Server
-from distq.storage import open_store
+from distq.storage import MEMORY, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,8 +85,6 @@ class Master:
 
     async def _compose(self) -> None:
         settings, store, clock = self.settings, self.store, self.clock
-        async for _ in store.follow(str(settings.bind)):
-            pass
         rules = Rules(
             capacity=settings.capacity,
             payload_bytes_max=settings.payload_bytes_max,
@@ -94,7 +94,12 @@ class Master:
             time_limit_s=settings.time_limit_s,
             backoff=Backoff(settings.retry_base_s, settings.retry_max_s),
         )
-        ledger = Ledger(rules, random.random, store.epoch << 40 | 1)
+        names = Names(rules)
+        loader = Loader(names)
+        async for heads in store.follow(str(settings.bind)):
+            loader.feed(heads)
+        ledger = Ledger(rules, random.random, store.epoch << 40 | 1, names)
+        absent = restore(ledger, loader.tasks())
         self.broker = broker = Broker(ledger, store, clock, self._note)
         broker.alarm = LoopAlarm(asyncio.get_running_loop(), clock, broker.wake)
         workers = Workers(broker, settings.lease_s)
@@ -106,6 +111,7 @@ class Master:
             "lease_s": settings.lease_s,
             "heartbeat_s": settings.heartbeat_s,
             "max_deliveries": settings.max_deliveries,
+            "durable": settings.store != MEMORY,
         }
         desk = MasterDesk(
             broker,
@@ -116,6 +122,11 @@ class Master:
             self._turned_away,
             settings.plain_lease_s,
         )
+        desk.clients.restore(loader.rows)
+        if absent.held:
+            broker.ask_at(clock.now() + settings.reclaim_s, Lose(absent, "restart", "", running=0))
+        if ledger.tasks:
+            self.log.info("tasks_loaded", tasks=len(ledger.tasks), held=len(absent.held))
         self.server = Server(desk, settings.authkeys, settings, lambda: secrets.token_bytes(NONCE_BYTES))
         self.view = View(
             broker,

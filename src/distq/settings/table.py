@@ -150,6 +150,13 @@ class Settings:
         STORAGE,
         MASTER,
     )
+    reclaim_s: float = _row(
+        kinds.DURATION,
+        "5s",
+        "How long a restarted master waits for the workers that ran tasks before, until it gives these to others.",
+        STORAGE,
+        MASTER,
+    )
     log_level: str = _row(
         kinds.choice("debug", "info", "warning", "error"),
         "info",

@@ -3,7 +3,10 @@
 from distq.core.ports import Store
 from distq.storage.memory import EPOCH_MAX, MemoryStore
 
-__all__ = ["open_store"]
+__all__ = ["MEMORY", "open_store"]
+
+MEMORY = "memory:"
+"""The store that forgets."""
 
 
 def open_store(url: str, now: float) -> Store:
@@ -12,6 +15,6 @@ def open_store(url: str, now: float) -> Store:
     Raises:
         ValueError: nothing is known by that name.
     """
-    if url == "memory:":
+    if url == MEMORY:
         return MemoryStore(int(now) % EPOCH_MAX + 1)
     raise ValueError(f"there is no store {url!r}")
