@@ -3,10 +3,12 @@
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distq.core.task import Outcome
+from distq.tasks.failure import TimeLimitExceeded
 from distq.worker.handler import HandlerUnusable, load_handler, run_handler
 
 MIB = 1 << 20
@@ -51,7 +53,13 @@ def test_a_result_is_a_pickle_that_every_python_reads() -> None:
     assert ran.body[:2] == b"\x80\x04"
 
 
-def raises(error: BaseException) -> object:
+def test_a_handler_whose_time_is_over_has_exceeded_its_limit() -> None:
+    """That is counted apart from failures."""
+    ran = run_handler(raises, pickle.dumps(TimeLimitExceeded("exceeded time limit 1 s")), MIB)
+    assert (ran.outcome, ran.text) == (Outcome.TIMEOUT, "exceeded time limit 1 s")
+
+
+def raises(error: Any) -> object:
     """Raise what it is called with."""
     raise error
 

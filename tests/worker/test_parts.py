@@ -188,10 +188,11 @@ def test_memory_of_a_version_2_group_is_read(tmp_path: Path) -> None:
         memory__events="low 0\noom 3\noom_kill 2\n",
     )
     group = Cgroup(tmp_path / "fs", tmp_path / "proc")
-    assert group.memory == Memory(1000, None, 1000)
+    assert group.memory == Memory(1000, None)
     assert group.out_of_memory_kills == 2
     write(tmp_path / "fs/pod/worker", memory__max="5000\n", memory__stat="anon 9\nactive_file 100\ninactive_file 200\n")
-    assert group.memory == Memory(1000, 5000, 700)
+    assert group.memory == Memory(1000, 5000)
+    assert group.cached_bytes == 300
 
 
 def test_memory_of_a_version_1_group_is_read(tmp_path: Path) -> None:
@@ -205,7 +206,8 @@ def test_memory_of_a_version_1_group_is_read(tmp_path: Path) -> None:
         memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
     )
     group = Cgroup(tmp_path / "fs", tmp_path / "proc")
-    assert group.memory == Memory(7, None, 2)
+    assert group.memory == Memory(7, None)
+    assert group.cached_bytes == 5
     assert group.out_of_memory_kills == 1
 
 

@@ -110,16 +110,16 @@ def test_a_task_that_has_ended_is_not_killed_for_it(word: Word) -> None:
 def test_the_guard_ends_the_largest_and_waits_for_the_memory() -> None:
     """Nobody while there is room, no limit, or nobody who is large."""
     guard = Guard()
-    full = Memory(96 * MIB, 100 * MIB, 96 * MIB)
+    full = Memory(96 * MIB, 100 * MIB)
     sizes = {1: 30 * MIB, 2: 60 * MIB}
-    assert guard.victim(Memory(94 * MIB, 100 * MIB, 94 * MIB), sizes, 0.0) is None
-    assert guard.victim(Memory(96 * MIB, None, 96 * MIB), sizes, 0.0) is None
-    assert guard.victim(Memory(99 * MIB, 100 * MIB, 50 * MIB), sizes, 0.0) is None  # files are given up first
-    assert guard.victim(full, {1: MIB}, 0.0) is None
-    assert guard.victim(full, {}, 0.0) is None
-    assert guard.victim(full, sizes, 0.0) == 2
-    assert guard.victim(full, sizes, PAUSE_S / 2) is None
-    assert guard.victim(full, sizes, PAUSE_S) == 2
+    assert guard.victim(Memory(94 * MIB, 100 * MIB), 0, sizes, 0.0) is None
+    assert guard.victim(Memory(96 * MIB, None), 0, sizes, 0.0) is None
+    assert guard.victim(full, 2 * MIB, sizes, 0.0) is None  # files are given up first
+    assert guard.victim(full, 0, {1: MIB}, 0.0) is None
+    assert guard.victim(full, 0, {}, 0.0) is None
+    assert guard.victim(full, 0, sizes, 0.0) == 2
+    assert guard.victim(full, 0, sizes, PAUSE_S / 2) is None
+    assert guard.victim(full, 0, sizes, PAUSE_S) == 2
 
 
 def test_the_guards_cause_is_in_words() -> None:

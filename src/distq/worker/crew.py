@@ -154,10 +154,10 @@ class Crew:
     def guard(self) -> None:
         """End the largest executor if memory is about to run out."""
         memory = self.cgroup.memory
-        if memory.limit_bytes is None:
+        if memory.limit_bytes is None or not self._guard.is_near(memory):
             return
         sizes = {child.pid: resident_bytes(child.pid) for child in self._children.values()}
-        victim = self._guard.victim(memory, sizes, self._clock())
+        victim = self._guard.victim(memory, self.cgroup.cached_bytes, sizes, self._clock())
         for slot, child in self._children.items():
             if child.pid == victim:
                 self._kill(slot, Verdict(guarded(memory.limit_bytes), child.word.running))

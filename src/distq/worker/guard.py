@@ -6,8 +6,6 @@ from typing import Final
 from distq.worker.cause import OUT_OF_MEMORY, Cause
 from distq.worker.memory import Memory
 
-GUARD_S: Final = 0.25
-"""How often it looks."""
 GUARD_SHARE: Final = 0.95
 WORTH_SHARE: Final = 0.05
 """An executor with less of the limit than this is left alone: it is not who needs the memory."""
@@ -21,10 +19,20 @@ class Guard:
     def __init__(self) -> None:
         self._not_before = 0.0
 
-    def victim(self, memory: Memory, sizes: Mapping[int, int], now: float) -> int | None:
-        """The executor (a key of `sizes`, which are bytes) to kill now, None if there is room."""
-        needed, limit = memory.needed_bytes, memory.limit_bytes
-        if limit is None or needed is None or needed < GUARD_SHARE * limit or now < self._not_before or not sizes:
+    def is_near(self, memory: Memory) -> bool:
+        """Whether memory may be about to run out, files that the kernel keeps in it included."""
+        used, limit = memory.used_bytes, memory.limit_bytes
+        return limit is not None and used is not None and used >= GUARD_SHARE * limit
+
+    def victim(self, memory: Memory, cached_bytes: int, sizes: Mapping[int, int], now: float) -> int | None:
+        """The executor (a key of `sizes`, which are bytes) to kill now, None if there is room.
+
+        `cached_bytes` of the used ones are files, which the kernel gives up first.
+        """
+        used, limit = memory.used_bytes, memory.limit_bytes
+        if limit is None or used is None or now < self._not_before or not sizes:
+            return None
+        if not self.is_near(Memory(used - cached_bytes, limit)):
             return None
         largest = max(sizes, key=lambda pid: sizes[pid])
         if sizes[largest] < WORTH_SHARE * limit:

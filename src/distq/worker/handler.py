@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from distq.core.errors import DistqError
 from distq.core.task import Outcome
+from distq.tasks.failure import TimeLimitExceeded
 
 TEXT_BYTES_MAX: Final = 4_000
 TRACEBACK_BYTES_MAX: Final = 32_000
@@ -78,7 +79,8 @@ def failure(error: BaseException) -> Ran:
         lines = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - an exception whose own __str__ raises
         lines = "".join(traceback.format_tb(error.__traceback__))
-    return _failed(type(error).__name__, _text_of(error), lines)
+    ran = _failed(type(error).__name__, _text_of(error), lines)
+    return Ran(Outcome.TIMEOUT, ran.body, str(error)) if isinstance(error, TimeLimitExceeded) else ran
 
 
 def _failed(kind: str, text: str, lines: str) -> Ran:

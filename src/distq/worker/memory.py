@@ -15,33 +15,38 @@ class Memory(NamedTuple):
 
     used_bytes: int | None
     limit_bytes: int | None
-    needed_bytes: int | None = None
-    """What of the used bytes the kernel cannot take back: without files that it keeps in memory to be quick."""
 
 
 class Cgroup:
     """The control group of this process, version 2 or 1; re-read at each question, because limits change."""
 
     def __init__(self, root: Path = CGROUP_ROOT, proc: Path = PROC) -> None:
-        self._folders = tuple(_folders(root, proc))
+        self._folders = tuple(str(folder) for folder in _folders(root, proc) if folder.is_dir())
 
     @property
     def memory(self) -> Memory:
         """Memory used and allowed now."""
         for folder in self._folders:
-            used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes")
+            used = _number(f"{folder}/memory.current") or _number(f"{folder}/memory.usage_in_bytes")
             if used is not None:
-                limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
-                limited = None if limit is None or limit >= UNLIMITED else limit
-                return Memory(used, limited, max(used - _cached(folder / "memory.stat"), 0))
+                limit = _number(f"{folder}/memory.max") or _number(f"{folder}/memory.limit_in_bytes")
+                return Memory(used, None if limit is None or limit >= UNLIMITED else limit)
         return Memory(None, None)
+
+    @property
+    def cached_bytes(self) -> int:
+        """What of the used bytes are files, which the kernel gives up when it must; 0 if nobody says so."""
+        for folder in self._folders:
+            if Path(f"{folder}/memory.stat").exists():
+                return _cached(f"{folder}/memory.stat")
+        return 0
 
     @property
     def out_of_memory_kills(self) -> int:
         """How many processes of the group the kernel has killed for memory so far, 0 if nobody says so."""
         for folder in self._folders:
             for name in ("memory.events", "memory.oom_control"):
-                for line in _text(folder / name).splitlines():
+                for line in _text(f"{folder}/{name}").splitlines():
                     word, _, count = line.partition(" ")
                     if word == "oom_kill":
                         return int(count)
@@ -50,7 +55,7 @@ class Cgroup:
 
 def _folders(root: Path, proc: Path) -> Iterable[Path]:
     """Where the group's files may be, the most exact place first: inside a container it is the root."""
-    for line in _text(proc / "self/cgroup").splitlines():
+    for line in _text(str(proc / "self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             yield root / "memory" / path.lstrip("/")
@@ -60,7 +65,7 @@ def _folders(root: Path, proc: Path) -> Iterable[Path]:
     yield root
 
 
-def _cached(path: Path) -> int:
+def _cached(path: str) -> int:
     """Bytes of files in memory; version 1 counts those of groups below under other names."""
     lines = (line.partition(" ") for line in _text(path).splitlines())
     counts = {word: int(count) for word, _, count in lines if word.endswith("active_file")}
@@ -68,13 +73,14 @@ def _cached(path: Path) -> int:
     return sum(total) if total else counts.get("active_file", 0) + counts.get("inactive_file", 0)
 
 
-def _text(path: Path) -> str:
+def _text(path: str) -> str:
     try:
-        return path.read_text(encoding="ascii")
+        with open(path, encoding="ascii") as file:  # noqa: PTH123 - asked several times a second, and Path costs more
+            return file.read()
     except (OSError, ValueError):
         return ""
 
 
-def _number(path: Path) -> int | None:
+def _number(path: str) -> int | None:
     text = _text(path).strip()
     return int(text) if text.isdigit() else None

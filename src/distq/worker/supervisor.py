@@ -16,7 +16,6 @@ from structlog.typing import FilteringBoundLogger
 from distq.worker.cause import Cause
 from distq.worker.clock import Clock
 from distq.worker.crew import Crew
-from distq.worker.guard import GUARD_S
 from distq.worker.handler import HandlerUnusable
 from distq.worker.link import Link
 from distq.worker.plan import Phase, plan
@@ -98,7 +97,7 @@ class Supervisor:
             loop.add_signal_handler(signal.SIGCHLD, self._bury_orphans)
         talking = loop.create_task(link.run(), name="link")
         talking.add_done_callback(self._link_ended)
-        others = [loop.create_task(self._summarise()), loop.create_task(self._watch()), loop.create_task(self._guard())]
+        others = [loop.create_task(self._summarise()), loop.create_task(self._watch())]
         try:
             await self._tend()
             await link.farewell(FAREWELL_S)
@@ -151,13 +150,12 @@ class Supervisor:
                     os.waitpid(dead.si_pid, 0)
 
     async def _watch(self) -> None:
+        """Look at the executors, and every second time at the memory: fewer awakenings, less of a core when idle."""
         while True:
             await asyncio.sleep(LOOK_S)
             self.crew.look()
-
-    async def _guard(self) -> None:
-        while True:
-            await asyncio.sleep(GUARD_S)
+            await asyncio.sleep(LOOK_S)
+            self.crew.look()
             self.crew.guard()
 
     async def _summarise(self) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from distq.worker.word import Place, Word
 
-LOOK_S: Final = 0.1
+LOOK_S: Final = 0.125
 LONG_S: Final = 0.3
 """A task that has run for so long keeps nobody waiting behind it."""
 HARD_S: Final = 2.0
