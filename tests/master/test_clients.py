@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tests.master.bench import RULES, WAITING, Bench, done, on_bench
 
-from distq.master.clients import ANSWERS_KEPT, IDLE_S
+from distq.master.clients import IDLE_S
+from distq.master.submits import ANSWERS_KEPT
 from distq.wire.errors import RemoteRefusal
 
 

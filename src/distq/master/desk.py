@@ -13,10 +13,11 @@ from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
 from distq.master.admin import read_admin
-from distq.master.clients import Clients, ClientSession, Results, Submit, Watch, read_submit, read_watch
+from distq.master.clients import Clients, ClientSession, Results, Watch, read_watch
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
 from distq.master.plain import METHODS, PlainPeer, PlainQueues
 from distq.master.requests import WAIT_MAX_S, is_duration
+from distq.master.submits import Submit, read_submit
 from distq.master.workers import Executor, Session, Workers
 from distq.wire.inert import Token
 from distq.wire.messages import refused, returned
