@@ -7,8 +7,10 @@ from distq._version import __version__
 
 if TYPE_CHECKING:
     from distq.client.client import Client as Client
-    from distq.client.client import RefusedSubmit as RefusedSubmit
+    from distq.client.client import NotPicklable as NotPicklable
+    from distq.client.future import ResultUnreadable as ResultUnreadable
     from distq.client.future import TaskFuture as TaskFuture
+    from distq.client.session import RefusedSubmit as RefusedSubmit
     from distq.core.errors import DistqError as DistqError
     from distq.managers import QueueManager as QueueManager
     from distq.tasks.failure import TaskCancelled as TaskCancelled
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "DistqError",
+    "NotPicklable",
     "QueueManager",
     "RefusedSubmit",
+    "ResultUnreadable",
     "TaskCancelled",
     "TaskExpired",
     "TaskFailed",
@@ -37,8 +41,10 @@ __all__ = [
 _HOMES = {
     "Client": "distq.client.client",
     "DistqError": "distq.core.errors",
+    "NotPicklable": "distq.client.client",
     "QueueManager": "distq.managers",
-    "RefusedSubmit": "distq.client.client",
+    "RefusedSubmit": "distq.client.session",
+    "ResultUnreadable": "distq.client.future",
     "TaskCancelled": "distq.tasks.failure",
     "TaskExpired": "distq.tasks.failure",
     "TaskFailed": "distq.tasks.failure",

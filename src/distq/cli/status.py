@@ -1,16 +1,15 @@
 """`distq status`: what the master holds, and who works for it."""
 
 import json
-import platform
 from typing import Any
 
 import click
 
-from distq._version import __version__
+from distq.cli.ask import master, seconds
 from distq.cli.environment import settings_of_command
+from distq.cli.text import duration, printable
 from distq.settings import Role, Settings
 
-PROTOCOL = (1, 1)
 WHATS = ("overview", "queues", "workers")
 
 
@@ -21,21 +20,11 @@ WHATS = ("overview", "queues", "workers")
 def command(context: click.Context, as_json: bool, wait: str) -> None:
     """Show the master's queues, workers and slots; it is asked at DISTQ_ADDRESS, with the key."""
     settings = settings_of_command(context, Role.CLIENT)
-    status = fetch(settings, _wait_s(wait))
+    status = fetch(settings, seconds(wait, "--wait"))
     if as_json:
         click.echo(json.dumps(status, indent=2))
     else:
         print_status(status)
-
-
-def _wait_s(text: str) -> float:
-    from distq.settings.kinds import DURATION
-
-    try:
-        seconds = DURATION.parse(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} cannot be read. It takes {DURATION.accepts}", param_hint="--wait") from None
-    return float(str(seconds))
 
 
 def fetch(settings: Settings, wait_s: float) -> dict[str, Any]:
@@ -45,22 +34,8 @@ def fetch(settings: Settings, wait_s: float) -> dict[str, Any]:
         CannotReach: nobody answers within `wait_s`.
         AuthenticationFailed: the key is not the master's.
     """
-    from distq.net.dial import dial
-
-    connection = dial(settings.address, settings.authkeys[0], timeout_s=wait_s)
-    try:
-        info = {
-            "role": "cli",
-            "protocol": list(PROTOCOL),
-            "version": __version__,
-            "python": platform.python_version(),
-            "name": "status",
-            "session": "",
-        }
-        connection.call("broker", "hello", (info,), timeout_s=wait_s)
+    with master(settings, "status", wait_s) as connection:
         return {what: connection.call("broker", "stats", (what,), timeout_s=wait_s) for what in WHATS}
-    finally:
-        connection.close()
 
 
 def print_status(status: dict[str, Any]) -> None:
@@ -70,7 +45,7 @@ def print_status(status: dict[str, Any]) -> None:
     overview, queues, workers = (status[what] for what in WHATS)
     slots = overview["slots"]
     click.echo(
-        f"master {overview['version']}, up {_duration(overview['uptime_s'])}, store {overview['store']}: "
+        f"master {overview['version']}, up {duration(overview['uptime_s'])}, store {overview['store']}: "
         f"{overview['workers']} workers, {slots['busy']} of {slots['total']} slots busy, "
         f"{overview['connections']} connections"
     )
@@ -82,7 +57,7 @@ def print_status(status: dict[str, Any]) -> None:
             [
                 printable(queue["name"]),
                 *(f"{queue[name]:,}" for name in (*counts, "capacity")),
-                *(_duration(queue[name]) for name in ("oldest_age_s", "mean_run_s")),
+                *(duration(queue[name]) for name in ("oldest_age_s", "mean_run_s")),
             ]
             for queue in queues["queues"]
         ],
@@ -111,19 +86,5 @@ def _worker_row(worker: dict[str, Any]) -> list[str]:
         str(worker["pid"]),
         printable(worker["version"]),
         printable(worker["python"]),
-        _duration(worker["seen_age_s"]),
+        duration(worker["seen_age_s"]),
     ]
-
-
-def printable(text: object) -> str:
-    """A peer's text with everything replaced that could steer a terminal."""
-    return "".join(char if char.isprintable() else "�" for char in str(text))
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"

@@ -1,47 +1,35 @@
-"""The client: functions in, futures out.
-
-Submits made in a loop travel in batches without anybody waiting for a clock: while one batch is under way the
-next gathers. A lone submit leaves at once.
-"""
+"""The client: functions in, futures out."""
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import os
-import secrets
-import socket
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from distq.client.future import TaskFuture, settle_all
-from distq.client.link import Link, Where
-from distq.client.outbox import Outbox, Sending
-from distq.core.errors import DistqError, PayloadTooLarge
-from distq.net.dial import CannotReach
+from distq.client.future import TaskFuture, renew_lock
+from distq.client.outbox import Envelope
+from distq.client.session import Session
+from distq.core.errors import DistqError
 from distq.settings import Role, Settings, load
-from distq.tasks.failure import TaskLost
-from distq.tasks.function import TaskSpec, spec_of
-from distq.tasks.payload import PROTOCOL, pack_call, pack_chunk
+from distq.tasks.function import Options, TaskSpec, path_of, spec_of
+from distq.tasks.payload import PROTOCOL, pack_call, pack_chunk, pack_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-RESULTS_WAIT_S: Final = 20.0
-"""How long one call for results waits at the master."""
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
-class RefusedSubmit(DistqError):
-    """The master did not take the task; `code` says why."""
+class NotPicklable(DistqError, TypeError):
+    """The arguments cannot be sent to another process."""
 
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code  # type: ignore[misc] # one word of the master's, not of this class
+    code = "NOT_PICKLABLE"
+    hint = "Pass what a worker can make it from (a path, a name, plain values) instead."
+    exit_code = 2
 
 
 class Client(Executor):
@@ -51,37 +39,34 @@ class Client(Executor):
             future = client.submit(add, 1, b=2)
             print(future.result(timeout=5))
 
+    It may be used by many threads. After a fork it works in the child too, with a session of its own; futures from
+    before the fork are the parent's.
+
     Args:
         address: `host:port`, or several separated by commas; the default is DISTQ_ADDRESS.
         authkey: the key; the default is DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE.
+        settings: all settings, read already; without them the environment and `.env` are read.
 
     Raises:
         SettingsError: a setting is wrong, or there is no key.
     """
 
-    def __init__(self, address: str | None = None, authkey: str | bytes | None = None) -> None:
-        settings = _settings(address, authkey)
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._outbox = Outbox()
-        self._specs: dict[Callable[..., Any], TaskSpec] = {}
-        self._awaited: dict[int, TaskFuture[Any]] = {}
-        self._early: dict[int, tuple[int, bytes | None, list[str] | None]] = {}
-        """Outcomes that came before the answer to their submit."""
-        self._closing = False
-        self._threads: list[threading.Thread] = []
-        self._idle = threading.Condition(self._lock)
-        where = Where(
-            addresses=tuple((one.host, one.port) for one in settings.address),
-            authkey=settings.authkeys[0],
-            session=secrets.token_hex(16),
-            name=f"{socket.gethostname()}-{os.getpid()}",
-            frame_bytes_max=settings.frame_bytes_max,
-            reconnect_max_s=settings.reconnect_max_s,
-        )
-        self._submits = Link(where, self._greeted)
-        self._results = Link(where, self._greeted)
+    def __init__(
+        self,
+        address: str | None = None,
+        authkey: str | bytes | None = None,
+        *,
+        settings: Settings | None = None,
+    ) -> None:
+        self._settings = _settings(address, authkey) if settings is None else settings
+        self._specs: dict[Callable[..., Any], Envelope] = {}
+        self._begin()
         _clients.add(self)
+
+    def _begin(self) -> None:
+        """Begin a session."""
+        self._session = Session(self._settings)
+        self._send = self._session.send
 
     # -- what a program calls ------------------------------------------------------------------
 
@@ -92,13 +77,34 @@ class Client(Executor):
 
         Raises:
             NotATask: a worker could not import the function.
+            NotPicklable: the arguments cannot be pickled.
             PayloadTooLarge: the arguments have more bytes than DISTQ_PAYLOAD_BYTES_MAX.
             CannotReach: no master is there.
+            AuthenticationFailed: the master has another key.
         """
-        spec = self._specs.get(fn)
-        if spec is None:
-            spec = self._specs[fn] = spec_of(fn)
-        return self._send(spec, pack_call((args, kwargs), PROTOCOL))
+        try:
+            envelope = self._specs[fn]
+        except (KeyError, TypeError):  # not submitted yet, or not hashable, which no function is
+            envelope = self._known(fn)
+        try:
+            body = pack_call((args, kwargs), PROTOCOL)
+        except Exception as error:  # noqa: BLE001 - whatever the arguments' classes do when they are pickled
+            _refuse_arguments(fn, error)
+        return self._send(envelope, body)
+
+    def submit_named(
+        self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, queue: str = "default"
+    ) -> TaskFuture[Any]:
+        """Have the task of that name run, with arguments in JSON, and return its future at once.
+
+        The name is one that `@distq.task` gave or an import path, `module:function`; it is not imported here. Raises
+        as `submit` does.
+        """
+        try:
+            body = pack_json(args, kwargs or {})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise NotPicklable(f"The arguments of {name} have no form in JSON: {error}.") from error
+        return self._send(TaskSpec(name, Options(queue=queue)).envelope, body)
 
     def map(
         self,
@@ -117,178 +123,56 @@ class Client(Executor):
         if chunksize < 1:
             raise ValueError(f"chunksize is at least 1, not {chunksize}")
         deadline = None if timeout is None else _now() + timeout
-        spec = spec_of(fn)
         rows = zip(*iterables, strict=False)
         if chunksize == 1:
-            singles: list[TaskFuture[Any]] = [self._send(spec, pack_call((row, {}), PROTOCOL)) for row in rows]
+            singles: list[TaskFuture[Any]] = [self.submit(fn, *row) for row in rows]
             return (result for result in _in_order(singles, deadline))
+        envelope = self._known(fn)
         chunks: list[TaskFuture[Any]] = []
         while chunk := list(itertools.islice(rows, chunksize)):
-            chunks.append(self._send(spec, pack_chunk(chunk)))
+            try:
+                body = pack_chunk(chunk)
+            except Exception as error:  # noqa: BLE001 - as in submit
+                _refuse_arguments(fn, error)
+            chunks.append(self._send(envelope, body))
         return itertools.chain.from_iterable(_in_order(chunks, deadline))
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything submitted so far was accepted or refused; False if `timeout` seconds are over first."""
+        return self._session.flush(timeout)
+
+    def abandon(self) -> None:
+        """Close at once; what is accepted runs on, and nobody waits for its results."""
+        self._session.close()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more submits; with `wait`, return when every future has its outcome.
 
-        `cancel_futures` cancels what is not sent yet.
+        Without it results go on to arrive while the program runs. `cancel_futures` cancels what is not sent yet.
         """
-        with self._lock:
-            self._closing = True
-        if cancel_futures:
-            for sending in self._outbox.take_all():
-                sending.future.cancel()
-        if wait and self._threads:
-            with self._idle:
-                self._idle.wait_for(lambda: not self._awaited and not self._outbox)
-        self._close()
+        self._session.shutdown(wait=wait, cancel=cancel_futures)
 
-    # -- inside --------------------------------------------------------------------------------
-
-    def _send(self, spec: TaskSpec, body: bytes) -> TaskFuture[Any]:
-        if len(body) > self._settings.payload_bytes_max:
-            raise PayloadTooLarge(
-                f"the arguments have {len(body):,} bytes, and {self._settings.payload_bytes_max:,} are allowed."
-            )
-        if not self._threads or self._closing:
-            self._start()
-        outbox = self._outbox
-        if outbox.full or self._submits.failure is not None:
-            self._wait_for_master()
-        future: TaskFuture[Any] = TaskFuture()
-        future._outbox = outbox  # noqa: SLF001 - the future's other half
-        outbox.put(Sending(spec, body, future))
-        return future
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._closing:
-                raise RuntimeError("cannot submit: this client was shut down")
-            if self._threads:
-                return
-            self._threads = [
-                threading.Thread(target=loop, name=f"distq-{name}", daemon=True)
-                for name, loop in (("submits", self._send_batches), ("results", self._collect))
-            ]
-        for thread in self._threads:
-            thread.start()
-
-    def _wait_for_master(self) -> None:
-        """Block until there is room and a master, for as long as the settings allow; then raise."""
-        deadline = _now() + self._settings.connect_wait_s
-        while not self._outbox.wait_for_room(min(deadline - _now(), 0.1)) or self._submits.failure is not None:
-            failure = self._submits.failure
-            if failure is not None and (failure.code == "AUTHENTICATION_FAILED" or _now() >= deadline):
-                raise failure
-            if failure is None:
-                deadline = _now() + self._settings.connect_wait_s
-
-    def _send_batches(self) -> None:
-        """The thread that submits."""
-        number = 0
-        while (batch := self._outbox.next_batch()) is not None:
-            number += 1
-            try:
-                accepted = self._submits.call(
-                    "submit", (number, *_packed(batch), self._settings.connect_wait_s), self._settings.connect_wait_s
-                )
-            except DistqError as error:
-                self._submits.failure = None if error.code == "REFUSED" else error
-                self._refuse(batch, error)
-                continue
-            if accepted[0]:
-                self._accept(batch, accepted[1])
-            else:
-                self._refuse(batch, RefusedSubmit(accepted[1], accepted[2]))
-
-    def _accept(self, batch: Sequence[Sending], first: int) -> None:
-        early: list[tuple[TaskFuture[Any], int, bytes | None, list[str] | None]] = []
-        with self._lock:
-            for key, sending in enumerate(batch, first):
-                future = sending.future
-                future.key = key
-                self._awaited[key] = future
-            if self._early:
-                here = [key for key in range(first, first + len(batch)) if key in self._early]
-                early += [(self._awaited.pop(key), *self._early.pop(key)) for key in here]
-            self._outbox.sent(len(batch))
-        self._settle(early)
-
-    def _refuse(self, batch: Sequence[Sending], error: DistqError) -> None:
-        with self._lock:
-            self._outbox.sent(len(batch))
-        for sending in batch:
-            sending.future.fail(error)
-        self._settle(())
-
-    def _collect(self) -> None:
-        """The thread that fetches results."""
-        number = 0
-        while not self._results.closed:
-            try:
-                number, rows = self._results.call("results", (number, RESULTS_WAIT_S), RESULTS_WAIT_S)
-            except DistqError as error:
-                if self._results.closed:
-                    return
-                self._lose(error)
-                return
-            known = []
-            with self._lock:
-                awaited = self._awaited
-                for key, state, body, causes in rows:
-                    future = awaited.pop(key, None)
-                    if future is None:
-                        self._early[key] = (state, body, causes)
-                    else:
-                        known.append((future, state, body, causes))
-            self._settle(known)
-
-    def _settle(self, rows: Sequence[tuple[TaskFuture[Any], int, bytes | None, list[str] | None]]) -> None:
-        settle_all(rows)
-        if self._closing:
-            with self._idle:
-                self._idle.notify_all()
-
-    def _greeted(self, greeting: Mapping[str, Any]) -> None:
-        """A master that keeps nothing knows nothing of the tasks that the one before had accepted."""
-        if not greeting.get("durable"):
-            with self._lock:
-                lost = [key for key in self._awaited if key >> 40 != greeting["epoch"]]
-                futures = [self._awaited.pop(key) for key in lost]
-            for future in futures:
-                future.fail(TaskLost(f"task {future.task_id}: the master that had it was restarted without a store."))
-            self._settle(())
-
-    def _lose(self, error: DistqError) -> None:
-        """Results cannot be had any more: nobody shall wait for them."""
-        with self._lock:
-            futures = list(self._awaited.values())
-            self._awaited.clear()
-        for future in futures:
-            future.fail(error)
-        self._settle(())
-
-    def _close(self) -> None:
-        self._outbox.close()
-        self._submits.close()
-        self._results.close()
-        for sending in self._outbox.take_all():
-            sending.future.fail(CannotReach("the client was closed before the task was sent."))
-        _clients.discard(self)
-
-    def _flush(self) -> None:
-        """Called when the interpreter ends: what was submitted shall be accepted."""
-        if self._outbox:
-            self._outbox.wait_until_empty(self._settings.connect_wait_s)
-        self._close()
+    def _known(self, fn: Callable[..., Any]) -> Envelope:
+        envelope = self._specs[fn] = spec_of(fn).envelope
+        return envelope
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-@atexit.register
-def _flush_all() -> None:
+def _begin_anew() -> None:
+    """After a fork: threads and connections are the parent's."""
+    renew_lock()
     for client in list(_clients):
-        client._flush()  # noqa: SLF001 - this module's own
+        client._session.disown()  # noqa: SLF001 - this module's own
+        client._begin()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
+def _refuse_arguments(fn: Callable[..., Any], error: Exception) -> NoReturn:
+    raise NotPicklable(f"The arguments of {path_of(fn)} cannot be pickled: {error}.") from error
 
 
 def _settings(address: str | None, authkey: str | bytes | None) -> Settings:
@@ -299,20 +183,6 @@ def _settings(address: str | None, authkey: str | bytes | None) -> Settings:
         given["DISTQ_AUTHKEY"] = authkey if isinstance(authkey, str) else authkey.decode()
     dotenv = ".env" if os.path.isfile(".env") else None  # noqa: PTH113 - pathlib costs a client's start 4 ms
     return load({**os.environ, **given}, Role.CLIENT, dotenv=dotenv).settings
-
-
-def _packed(batch: Sequence[Sending]) -> tuple[list[tuple[object, ...]], list[tuple[int, int]], list[bytes]]:
-    """A batch as `submit` sends it: envelopes once each, runs of (envelope, how many), bodies."""
-    envelopes: dict[TaskSpec, int] = {}
-    runs: list[tuple[int, int]] = []
-    for spec, group in itertools.groupby(batch, key=_spec_of_sending):
-        index = envelopes.setdefault(spec, len(envelopes))
-        runs.append((index, sum(1 for _ in group)))
-    return [spec.envelope for spec in envelopes], runs, [sending.body for sending in batch]
-
-
-def _spec_of_sending(sending: Sending) -> TaskSpec:
-    return sending.spec
 
 
 def _in_order(futures: list[TaskFuture[Any]], deadline: float | None) -> Iterator[Any]:

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from distq.core.task import CANCELLED as TASK_CANCELLED
 from distq.core.task import DEAD, EXPIRED, SUCCEEDED, text_of
-from distq.tasks.failure import TaskCancelled, TaskExpired, exception_of
+from distq.tasks.failure import TaskCancelled, TaskError, TaskExpired, TaskLost, exception_of
 from distq.tasks.payload import unpack_result
 
 R = TypeVar("R")
@@ -24,19 +24,18 @@ _lock = threading.Lock()
 """Guards the coming into being of every future's condition against its result being set meanwhile."""
 
 
-class Withdrawing(Protocol):
-    """What a client has not sent yet."""
+class ResultUnreadable(TaskError):
+    """The task succeeded, and its result cannot be unpickled in this program."""
 
-    def withdraw(self, future: TaskFuture[Any], /) -> bool:
-        """Take a task back out; False if it was sent already."""
-        ...
+    code = "RESULT_UNREADABLE"
+    hint = "See that the result's class can be imported here, in the version that the worker has."
 
 
 class TaskFuture(Future[R]):
     """A `concurrent.futures.Future` of a task. Its result is unpickled when it is asked for."""
 
-    _outbox: Withdrawing | None = None
-    """Where the task is until it is sent."""
+    _claimed: bool = False
+    """Whether the task is on its way to the master, or was cancelled before that: either, never both."""
     key: int | None = None
     """The task's key, None until the master has accepted it."""
     _body: bytes | None = None
@@ -83,9 +82,16 @@ class TaskFuture(Future[R]):
 
     def cancel(self) -> bool:
         """Cancel the task if it has not been sent yet; never blocks."""
-        if self._state == PENDING and (self._outbox is None or not self._outbox.withdraw(self)):
-            return False
+        if self._state == PENDING:
+            if not claim([self]):
+                return False
+            self.withdraw()
         return super().cancel()
+
+    def withdraw(self) -> None:
+        """Cancel the task, which was claimed and will not be sent; those who wait for it hear of it."""
+        super().cancel()
+        self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = None) -> R:
         """Return what the task returned, or raise what it raised.
@@ -94,22 +100,42 @@ class TaskFuture(Future[R]):
             TimeoutError: it has not ended within `timeout` seconds.
             TaskFailed: it failed, and its exception cannot be rebuilt here.
             TaskLost: the master has forgotten it.
+            ResultUnreadable: it succeeded, and its result cannot be unpickled here.
         """
         if self._state != FINISHED:
             if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
                 raise CancelledError
             super().result(timeout)
+        if self._body is not None:
+            self._open(self._body)
         if self._exception is not None:
             # As in the standard library: the traceback must not keep this frame, and with it the future, alive.
             try:
                 raise self._exception
             finally:
                 del self
-        body = self._body
-        if body is not None:
-            self._result = unpack_result(body)
-            self._body = None
         return self._result  # type: ignore[return-value] # finished without an exception: it is an R
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the task raised, None if it returned; raises TimeoutError as `result`."""
+        error = super().exception(timeout)
+        if error is None and self._body is not None:
+            # `asyncio.wrap_future` believes that a future without an exception has a result.
+            self._open(self._body)
+            error = self._exception
+        return error
+
+    def _open(self, body: bytes) -> None:
+        """Unpickle the result; two threads may do it at once."""
+        try:
+            self._result = unpack_result(body)
+        except Exception as error:  # noqa: BLE001 - whatever the result's class does when it is made
+            unreadable = ResultUnreadable(
+                f"The result of task {self.task_id} cannot be read here: {type(error).__name__}: {error}."
+            )
+            unreadable.__cause__ = error
+            self._exception = unreadable
+        self._body = None
 
     def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
         """Set the outcome that the master tells."""
@@ -141,6 +167,23 @@ class TaskFuture(Future[R]):
             self._invoke_callbacks()  # type: ignore[attr-defined] # the base class's own
 
 
+def claim(futures: Iterable[TaskFuture[R]]) -> list[TaskFuture[R]]:
+    """Those that nobody has claimed yet, and nobody else can claim from now on: to send them, or to cancel them."""
+    claimed = []
+    with _lock:
+        for future in futures:
+            if not future._claimed:  # noqa: SLF001 - one module, one noun
+                future._claimed = True  # noqa: SLF001
+                claimed.append(future)
+    return claimed
+
+
+def renew_lock() -> None:
+    """After a fork: another thread of the parent may have held it."""
+    global _lock  # noqa: PLW0603 - the only one that there is
+    _lock = threading.Lock()
+
+
 def settle_all(rows: Iterable[tuple[TaskFuture[Any], int, bytes | None, list[str] | None]]) -> None:
     """Set many outcomes; those that nobody waits for yet are set under one lock."""
     awaited = []
@@ -163,4 +206,4 @@ def _error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseE
         return TaskCancelled("the task was cancelled.")
     if state == EXPIRED:
         return TaskExpired("the task expired before it could run.")
-    raise AssertionError(state)
+    return TaskLost("the master does not know the task any more.")

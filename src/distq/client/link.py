@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.net.dial import CannotReach, Connection, dial
+from distq.wire.errors import RemoteRefusal
 
 PROTOCOL: Final = (1, 1)
 DIAL_S: Final = 5.0
@@ -30,16 +31,28 @@ class Where(NamedTuple):
     reconnect_max_s: float
 
 
-class Link:
-    """One of a client's connections. For one thread; `close` may be called by another."""
+class NotAdmitted(DistqError):
+    """The master has let this client in and does not want to speak with it."""
 
-    def __init__(self, where: Where, greeted: Callable[[Mapping[str, Any]], None]) -> None:
+    code = "NOT_ADMITTED"
+    exit_code = 3
+
+
+class Link:
+    """One of a client's connections. For one thread; others may look at it, wait for it, and close it."""
+
+    def __init__(self, where: Where, greeted: Callable[[Mapping[str, Any], Connection], None]) -> None:
         self._where = where
         self._greeted = greeted
         self._connection: Connection | None = None
         self._closed = threading.Event()
+        self._tried = threading.Condition()
+        self.up = False
+        """Whether it is connected, as far as is known."""
         self.failure: DistqError | None = None
-        """Why the last attempt to connect failed; None while connected."""
+        """Why it is not connected; None while it is, or nobody has tried yet."""
+        self.tries = 0
+        """How many attempts to connect have ended, either way."""
 
     @property
     def closed(self) -> bool:
@@ -51,7 +64,23 @@ class Link:
         self._closed.set()
         connection = self._connection
         if connection is not None:
-            connection.close()
+            connection.abort()
+        with self._tried:
+            self._tried.notify_all()
+
+    def release(self) -> None:
+        """Close the connection: its thread has ended, or a fork has copied it from the parent, where it goes on."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def pause(self, pause_s: float) -> None:
+        """Wait, unless `close` is called."""
+        self._closed.wait(pause_s)
+
+    def wait_for_try(self, seen: int, timeout_s: float) -> None:
+        """Wait until more than `seen` attempts to connect have ended, or it was closed."""
+        with self._tried:
+            self._tried.wait_for(lambda: self.tries > seen or self.closed, max(timeout_s, 0.0))
 
     def call(self, method: str, args: tuple[object, ...], wait_s: float = 0.0) -> Any:
         """Call the broker, again and again until it has answered.
@@ -63,51 +92,76 @@ class Link:
             CannotReach: the link was closed first.
             AuthenticationFailed: the master has another key.
         """
+        return self._insist(lambda: self._connected().call("broker", method, args, timeout_s=wait_s + CALL_S))
+
+    def reach(self) -> None:
+        """Connect, again and again until it is done; raises as `call` does."""
+        self._insist(self._connected)
+
+    def _insist(self, ask: Callable[[], Any]) -> Any:
         pause_s = PAUSE_FIRST_S
-        while not self._closed.is_set():
+        while not self.closed:
             try:
-                connection = self._connected()
-                return connection.call("broker", method, args, timeout_s=wait_s + CALL_S)
+                return ask()
             except DistqError as error:
-                if not _passing(error):
+                if not is_passing(error):
                     raise
                 self._drop(error)
-            except (OSError, ValueError) as error:  # closed under our hands
-                self._drop(CannotReach(str(error)))
-            self._closed.wait(pause_s * (0.5 + random.random()))  # noqa: S311 - jitter
+            self.pause(pause_s * (0.5 + random.random()))  # noqa: S311 - jitter
             pause_s = min(pause_s * 2, self._where.reconnect_max_s)
+        self._drop(CannotReach("the client was closed."))
         raise CannotReach("the client was closed.")
-
-    def connect(self) -> None:
-        """Connect once, now; raises CannotReach or AuthenticationFailed."""
-        self._connected()
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            where = self._where
-            connection = dial(where.addresses, where.authkey, timeout_s=DIAL_S, frame_bytes_max=where.frame_bytes_max)
-            info = {
-                "role": "client",
-                "protocol": PROTOCOL,
-                "version": __version__,
-                "python": platform.python_version(),
-                "name": where.name,
-                "session": where.session,
-            }
-            greeting = connection.call("broker", "hello", (info,), timeout_s=DIAL_S)
-            assert isinstance(greeting, dict)
-            self._greeted(greeting)
-            self._connection = connection
-            self.failure = None
+            try:
+                self._connection = self._dialled()
+            except DistqError as error:
+                self._note(error)
+                raise
+            self._note(None)
+            if self.closed:
+                raise CannotReach("the client was closed.")
         return self._connection
 
+    def _dialled(self) -> Connection:
+        where = self._where
+        connection = dial(where.addresses, where.authkey, timeout_s=DIAL_S, frame_bytes_max=where.frame_bytes_max)
+        info = {
+            "role": "client",
+            "protocol": PROTOCOL,
+            "version": __version__,
+            "python": platform.python_version(),
+            "name": where.name,
+            "session": where.session,
+        }
+        try:
+            greeting = connection.call("broker", "hello", (info,), timeout_s=DIAL_S)
+            assert isinstance(greeting, dict)
+            self._greeted(greeting, connection)
+        except RemoteRefusal as error:
+            connection.close()
+            raise NotAdmitted(str(error)) from None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def _drop(self, error: DistqError) -> None:
-        self.failure = error
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self.failure = error
+        self.up = False
+
+    def _note(self, error: DistqError | None) -> None:
+        with self._tried:
+            self.failure = error
+            self.up = error is None
+            self.tries += 1
+            self._tried.notify_all()
 
 
-def _passing(error: DistqError) -> bool:
+def is_passing(error: DistqError) -> bool:
     """Whether an error goes away by connecting again."""
     return error.code in ("CANNOT_REACH", "CONNECTION_LOST")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from distq.client.future import TaskFuture
-from distq.tasks.function import TaskSpec
+from distq.client.future import TaskFuture, claim
 
 BATCH_TASKS_MAX: Final = 1_000
 BATCH_BYTES_MAX: Final = 8 << 20
 UNACCEPTED_MAX: Final = 10_000
 """So many tasks may wait for the master's word before `submit` blocks."""
 
+Envelope = tuple[str, str, int | None, int | None, float | None, float | None, int | None]
+"""Queue, name and options of a task, as `TaskSpec.envelope` has them."""
+
 
 class Sending(NamedTuple):
     """One task on its way to the master."""
 
-    spec: TaskSpec
+    envelope: Envelope
     body: bytes
     future: TaskFuture[Any]
 
@@ -31,7 +34,8 @@ class Outbox:
         self._under_way = 0
         self._filled = threading.Event()
         self._changed = threading.Condition()
-        self._closed = False
+        self.closed = False
+        """Whether `close` was called: what is put now is not sent any more."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._under_way)
@@ -47,36 +51,30 @@ class Outbox:
         if not self._filled.is_set():
             self._filled.set()
 
-    def withdraw(self, future: TaskFuture[Any]) -> bool:
-        """Take a task back out, if it was not sent yet."""
-        for sending in list(self._waiting):
-            if sending.future is future:
-                try:
-                    self._waiting.remove(sending)
-                except ValueError:
-                    return False
-                return True
-        return False
-
     def next_batch(self) -> list[Sending] | None:
         """Wait for tasks and take as many as go into one submit; None once closed and empty."""
-        while not self._waiting:
-            if self._closed:
-                return None
-            self._filled.wait()
-            self._filled.clear()
         batch: list[Sending] = []
-        size = 0
-        while self._waiting and len(batch) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
-            self._under_way += 1
-            try:
-                sending = self._waiting.popleft()
-            except IndexError:  # withdrawn just now
-                self._under_way -= 1
-                break
-            batch.append(sending)
-            size += len(sending.body)
-        return batch or self.next_batch()
+        while not batch:
+            while not self._waiting:
+                if self.closed:
+                    return None
+                self._filled.wait()
+                self._filled.clear()
+            taken: list[Sending] = []
+            size = 0
+            while self._waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
+                self._under_way += 1  # first, so that it is never in neither place
+                try:
+                    sending = self._waiting.popleft()
+                except IndexError:  # taken out by `take_all` just now
+                    self._under_way -= 1
+                    break
+                taken.append(sending)
+                size += len(sending.body)
+            batch = _claimed(taken)
+            if len(batch) < len(taken):
+                self.sent(len(taken) - len(batch))
+        return batch
 
     def sent(self, count: int) -> None:
         """So many of those taken were answered."""
@@ -88,20 +86,32 @@ class Outbox:
         """Take out everything that was not sent."""
         taken = []
         while self._waiting:
-            taken.append(self._waiting.popleft())
-        return taken
+            with suppress(IndexError):  # the thread that sends takes out of the same end
+                taken.append(self._waiting.popleft())
+        with self._changed:
+            self._changed.notify_all()
+        return _claimed(taken)
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """Wait until another task may be put; False if the time is over first."""
         with self._changed:
             return self._changed.wait_for(lambda: not self.full, max(timeout_s, 0.0))
 
-    def wait_until_empty(self, timeout_s: float) -> bool:
-        """Wait until everything was answered."""
+    def wait_until_empty(self, timeout_s: float | None) -> bool:
+        """Wait until everything was answered; for ever if `timeout_s` is None."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self, max(timeout_s, 0.0))
+            return self._changed.wait_for(lambda: not self, None if timeout_s is None else max(timeout_s, 0.0))
 
     def close(self) -> None:
         """Have `next_batch` return None once it is empty."""
-        self._closed = True
+        self.closed = True
         self._filled.set()
+
+
+def _claimed(taken: list[Sending]) -> list[Sending]:
+    """Those that were not cancelled while they waited."""
+    claimed = claim([sending.future for sending in taken])
+    if len(claimed) == len(taken):
+        return taken
+    those = set(map(id, claimed))
+    return [sending for sending in taken if id(sending.future) in those]

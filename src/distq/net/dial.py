@@ -12,6 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from distq.core.errors import DistqError
@@ -81,6 +82,12 @@ class Connection:
     def close(self) -> None:
         """Close the socket; a second time does nothing."""
         self._socket.close()
+
+    def abort(self) -> None:
+        """End the connection from another thread: a call that waits there raises ConnectionLost."""
+        # Closed under a thread that polls it, the descriptor would soon be another file's.
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def call(
         self,

@@ -1,0 +1,54 @@
+"""A command's connection to the master."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from distq._version import __version__
+from distq.net.dial import Connection, dial
+from distq.settings import Settings
+from distq.settings.kinds import DURATION
+
+PROTOCOL = (1, 1)
+PATIENCE_S = 5.0
+"""How long a command tries to reach the master, and waits for an answer."""
+
+
+@contextmanager
+def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iterator[Connection]:
+    """A connection that has said hello, for the length of a `with`.
+
+    Raises:
+        CannotReach: nobody answers within `wait_s`.
+        AuthenticationFailed: the key is not the master's.
+    """
+    connection = dial(
+        settings.address, settings.authkeys[0], timeout_s=wait_s, frame_bytes_max=settings.frame_bytes_max
+    )
+    try:
+        info = {
+            "role": "cli",
+            "protocol": list(PROTOCOL),
+            "version": __version__,
+            "python": platform.python_version(),
+            "name": command,
+            "session": "",
+        }
+        connection.call("broker", "hello", (info,), timeout_s=wait_s)
+        yield connection
+    finally:
+        connection.close()
+
+
+def seconds(text: str, option: str) -> float:
+    """A duration given as an option, in seconds.
+
+    Raises:
+        BadParameter: it cannot be read as one.
+    """
+    try:
+        return float(str(DURATION.parse(text)))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} cannot be read. It takes {DURATION.accepts}", param_hint=option) from None

@@ -1,0 +1,166 @@
+"""Shows what is in a payload without running anything of it.
+
+A pickle is a program of whoever wrote it, and an operator who looks at dead letters runs nobody's programs.
+Classes and functions are shown by their names, with what they would be called with.
+"""
+
+import json
+import pickle
+import reprlib
+from io import BytesIO
+from typing import Any, Final, Self
+
+from distq.wire.errors import BadCall
+from distq.wire.opcodes import disarm
+
+READ_BYTES_MAX: Final = 1 << 20
+"""A larger pickle is only measured."""
+NAMES_MAX: Final = 1_000
+CHARS_MAX: Final = 4_000
+_HASHABLE: Final = (str, bytes, int, float, bool, type(None))
+
+
+class _Named(type):
+    """The type of classes of which only the name is known."""
+
+    def __repr__(cls) -> str:
+        return cls.__name__
+
+
+class _Made(metaclass=_Named):
+    """What a named class or function would have made."""
+
+    args: tuple[Any, ...] = ()
+    kwds: dict[str, Any]
+    state: Any = None
+
+    def __new__(cls, *args: Any, **kwds: Any) -> Self:
+        made = object.__new__(cls)
+        made.args, made.kwds = args, kwds
+        return made
+
+    def __call__(self, *args: Any, **kwds: Any) -> Self:
+        return type(self).__new__(type(self), *args, **kwds)
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def append(self, item: Any) -> None:
+        """Take one more item, as a list's subclass would."""
+        self.args = (*self.args, item)
+
+    add = append
+
+    @reprlib.recursive_repr()
+    def __repr__(self) -> str:
+        state = () if self.state is None else (self.state,)
+        return f"{type(self).__name__}{_call(self.args + state, self.kwds)}"
+
+
+class _Shown:
+    """Something that is shown and never hashed by its value."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+class _Reader(pickle.Unpickler):
+    """An unpickler that imports and calls nothing."""
+
+    def __init__(self, pickled: bytes) -> None:
+        super().__init__(BytesIO(pickled))
+        self._names: dict[str, Any] = {}
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        """A class that has the name and nothing else."""
+        if name == "getitem" and module in ("operator", "_operator"):
+            return _taken  # a plain item is kept as the call that put it, and taken out of it
+        path = name if module == "builtins" else f"{module}.{name}"
+        if len(self._names) >= NAMES_MAX:
+            path = "..."
+        return self._names.setdefault(path, _Named(path, (_Made,), {}))
+
+    def persistent_load(self, pid: Any, /) -> Any:
+        """Do for dicts and sets what `disarm` took out, without the hash of anything that a stranger made."""
+        if type(pid) is list:
+            return _filled({}, pid)
+        if type(pid) is tuple and len(pid) == 3 and type(pid[0]) is dict:
+            return _filled(pid[0], pid[1:])
+        if type(pid) is tuple and len(pid) == 2 and type(pid[0]) is dict:
+            return _filled(pid[0], pid[1])
+        if type(pid) is tuple and len(pid) == 2 and type(pid[0]) is set:
+            pid[0].update(map(_key, pid[1]))
+            return pid[0]
+        return pid[0] if type(pid) is tuple and pid else pid
+
+
+def _taken(source: Any, index: Any) -> Any:
+    known = (type(source) is tuple and type(index) is int) or (type(source) is dict and type(index) is str)
+    return source[index] if known else _Shown(source)
+
+
+def _key(value: Any) -> Any:
+    return value if type(value) in _HASHABLE else _Shown(value)
+
+
+def _filled(target: dict[Any, Any], pairs: Any) -> dict[Any, Any]:
+    target.update((_key(key), value) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
+    return target
+
+
+def read(pickled: bytes) -> Any:
+    """What is in a pickle, with everything but Python's plain values replaced by what shows its name.
+
+    Raises:
+        BadCall: it cannot be read.
+    """
+    try:
+        return _Reader(disarm(pickled)).load()
+    except BadCall:
+        raise
+    except Exception as error:
+        raise BadCall(f"The pickle cannot be read: {error}.") from error
+
+
+def describe(payload: bytes, name: str, *, plain: bool = False) -> str:
+    """The call that a payload stands for, as Python text; a plain item's payload is the item."""
+    if payload[:1] != b"{" and len(payload) > READ_BYTES_MAX:
+        return f"a pickle of {len(payload):,} bytes"
+    try:
+        if payload[:1] == b"{":
+            call = json.loads(payload)
+            text = f"{name}{_call(tuple(call['args']), call['kwargs'])}"
+        else:
+            text = _described(read(payload), name, plain=plain)
+    except (BadCall, TypeError, ValueError, KeyError, AttributeError, RecursionError):
+        return f"{len(payload):,} bytes that are no call"
+    more = len(text) - CHARS_MAX
+    return text if more <= 0 else f"{text[:CHARS_MAX]}... and {more:,} characters more"
+
+
+def _described(value: Any, name: str, *, plain: bool) -> str:
+    if plain:
+        return repr(value)
+    if type(value) is tuple and len(value) == 1 and type(value[0]) is list:
+        return f"{len(value[0]):,} calls: " + ", ".join(f"{name}{_call(row, {})}" for row in value[0])
+    args, kwds = value
+    return f"{name}{_call(args, kwds)}"
+
+
+def failure_of(error: bytes) -> tuple[str, str, str]:
+    """An error's type, text and traceback, as its executor wrote them; empty for a task that left none."""
+    if not error:
+        return "", "", ""
+    try:
+        kind, text, lines = read(error)[:3]
+    except (BadCall, TypeError, ValueError):
+        return "unreadable", f"{len(error):,} bytes that are not an error's", ""
+    return str(kind), str(text), str(lines)
+
+
+def _call(args: tuple[Any, ...], kwds: dict[Any, Any]) -> str:
+    parts = [repr(value) for value in args] + [f"{key}={value!r}" for key, value in kwds.items()]
+    return f"({', '.join(parts)})"

@@ -1,0 +1,94 @@
+"""`distq submit`: one task, from a shell."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from distq.cli.ask import seconds
+from distq.cli.text import printable, printable_lines
+
+if TYPE_CHECKING:
+    from distq import TaskFuture
+
+FAILED = 1
+
+
+@click.command("submit", context_settings={"ignore_unknown_options": True})
+@click.argument("name", metavar="MODULE:FUNCTION")
+@click.argument("texts", metavar="[JSON ...]", nargs=-1)
+@click.option("--queue", metavar="NAME", default="default", show_default=True, help="The queue that it goes to.")
+@click.option("--wait", is_flag=True, help="Wait for its end, and print its result as JSON.")
+@click.option("--timeout", metavar="DURATION", help="With --wait: how long at most; for ever by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.pass_context
+def command(
+    context: click.Context,
+    name: str,
+    texts: tuple[str, ...],
+    queue: str,
+    wait: bool,
+    timeout: str | None,
+    as_json: bool,
+) -> int:
+    """Submit one task by its name, and print its id.
+
+    Arguments are JSON, as in: distq submit mail:send '"joe"' 3. The function is not imported here. With --wait
+    the exit code is 1 if the task failed.
+    """
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout is how long --wait waits; give both.")
+    timeout_s = None if timeout is None else seconds(timeout, "--timeout")
+    args = [_argument(text) for text in texts]
+    from distq.cli.environment import settings_of_command
+    from distq.client.client import Client
+    from distq.settings import Role
+
+    with Client(settings=settings_of_command(context, Role.CLIENT)) as client:
+        future = client.submit_named(name, args, queue=queue)
+        client.flush()
+        if future.task_id is None:
+            future.result(0)  # raises why it was refused
+        try:
+            if wait:
+                click.echo(future.task_id, err=True)
+                return _tell(future, timeout_s, as_json)
+            click.echo(json.dumps({"task": future.task_id}) if as_json else future.task_id)
+            return 0
+        finally:
+            client.abandon()
+
+
+def _argument(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        hint = f"""A text is written '"{text}"'.""" if text.isprintable() and '"' not in text else ""
+        raise click.BadParameter(f"{text!r} is not JSON. {hint}".rstrip(), param_hint="JSON") from None
+
+
+def _tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool) -> int:
+    """Print how the task ended; returns the exit code."""
+    from distq.core.errors import DistqError
+
+    try:
+        error = future.exception(timeout_s)
+    except TimeoutError:
+        click.echo(f"distq: Task {future.task_id} has not ended within {timeout_s:g} s; it goes on.", err=True)
+        return FAILED
+    if error is None:
+        result = future.result()
+        click.echo(json.dumps({"task": future.task_id, "state": "succeeded", "result": result} if as_json else result))
+        return 0
+    kind = getattr(error, "kind", None) or f"{type(error).__module__}:{type(error).__qualname__}"
+    text = getattr(error, "text", None) or str(error)
+    lines = str(error.__cause__ or "").strip()
+    if as_json:
+        said = {"state": "failed", "error": kind, "error_text": text, "traceback": lines}
+        click.echo(json.dumps({"task": future.task_id, **said}))
+        return FAILED
+    if lines:
+        click.echo(printable_lines(lines) + "\n", err=True)
+    hint = f" {error.hint}" if isinstance(error, DistqError) else ""
+    click.echo(f"distq: Task {future.task_id} failed: {kind}: {printable(text)}{hint}".rstrip(), err=True)
+    return FAILED

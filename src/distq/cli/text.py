@@ -1,0 +1,21 @@
+"""Texts for a terminal: what peers say about themselves, and durations."""
+
+
+def printable(text: object) -> str:
+    """A peer's text with everything replaced that could steer a terminal."""
+    return "".join(char if char.isprintable() else "�" for char in str(text))
+
+
+def printable_lines(text: str) -> str:
+    """The same of a text of several lines, which stay lines."""
+    return "\n".join(printable(line.expandtabs()) for line in text.splitlines())
+
+
+def duration(seconds: float | None) -> str:
+    """A duration in its largest fitting unit; "-" for None."""
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
