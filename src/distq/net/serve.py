@@ -7,6 +7,7 @@ bounds what a peer can make the master hold, and it is all that BaseManager's pr
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import socket
 from collections import deque
@@ -96,7 +97,8 @@ class Server:
                 lambda: Line(self, loop), address.host, address.port, backlog=BACKLOG, reuse_address=True
             )
         except OSError as exc:
-            raise CannotListen(f"cannot listen at {address}: {exc.strerror or exc}.") from exc
+            reason = os.strerror(exc.errno) if exc.errno else str(exc)
+            raise CannotListen(f"cannot listen at {address}: {reason}.") from exc
         return Address(address.host, self._server.sockets[0].getsockname()[1])
 
     def stop_listening(self) -> None:
