@@ -27,14 +27,14 @@ Answer = Callable[[Asked], object]
 class FakeMaster:
     """Listens on a free port; every call goes to `answer`, whose value, exception or HANG_UP is obeyed."""
 
-    def __init__(self, answer: Answer, keys: list[bytes]) -> None:
+    def __init__(self, answer: Answer, keys: list[bytes], port: int = 0) -> None:
         self.asked: queue.Queue[Asked] = queue.Queue()
         """All calls but `hello`, as they came."""
         self.closed: queue.Queue[Closed] = queue.Queue()
         self._answer = answer
         self._keys = keys
         self._connections: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.address = ("127.0.0.1", int(self._listener.getsockname()[1]))
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -98,9 +98,9 @@ class FakeMaster:
 
 
 @contextmanager
-def fake_master(answer: Answer, keys: list[bytes] | None = None) -> Iterator[FakeMaster]:
+def fake_master(answer: Answer, keys: list[bytes] | None = None, port: int = 0) -> Iterator[FakeMaster]:
     """A fake master for the length of a test."""
-    master = FakeMaster(answer, keys or [KEY])
+    master = FakeMaster(answer, keys or [KEY], port)
     try:
         yield master
     finally:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distq.core.task import CANCELLED as TASK_CANCELLED
 from distq.core.task import DEAD, EXPIRED, SUCCEEDED, text_of
@@ -49,31 +49,33 @@ class TaskFuture(Future[R]):
         self._result: R | None = None
         self._exception: BaseException | None = None
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override] # made when it is asked for
-        condition = self._own_condition
-        if condition is None:
-            with _lock:
-                condition = self._own_condition
-                if condition is None:
-                    condition = self._own_condition = threading.Condition()
-        return condition
+    if not TYPE_CHECKING:  # for type checkers they are the attributes that every future has
 
-    @property
-    def _waiters(self) -> list[Any]:
-        if self._own_waiters is None:
-            self._own_waiters = []
-        return self._own_waiters
+        @property
+        def _condition(self) -> threading.Condition:
+            condition = self._own_condition
+            if condition is None:
+                with _lock:
+                    condition = self._own_condition
+                    if condition is None:
+                        condition = self._own_condition = threading.Condition()
+            return condition
 
-    @_waiters.setter
-    def _waiters(self, waiters: list[Any]) -> None:
-        self._own_waiters = waiters
+        @property
+        def _waiters(self) -> list[Any]:
+            if self._own_waiters is None:
+                self._own_waiters = []
+            return self._own_waiters
 
-    @property
-    def _done_callbacks(self) -> list[Callable[[Future[R]], object]]:
-        if self._own_callbacks is None:
-            self._own_callbacks = []
-        return self._own_callbacks
+        @_waiters.setter
+        def _waiters(self, waiters: list[Any]) -> None:
+            self._own_waiters = waiters
+
+        @property
+        def _done_callbacks(self) -> list[Callable[[Future[R]], object]]:
+            if self._own_callbacks is None:
+                self._own_callbacks = []
+            return self._own_callbacks
 
     @property
     def task_id(self) -> str | None:

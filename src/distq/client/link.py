@@ -53,6 +53,8 @@ class Link:
         """Why it is not connected; None while it is, or nobody has tried yet."""
         self.tries = 0
         """How many attempts to connect have ended, either way."""
+        self.trying = False
+        """Whether one is under way."""
 
     @property
     def closed(self) -> bool:
@@ -114,6 +116,7 @@ class Link:
 
     def _connected(self) -> Connection:
         if self._connection is None:
+            self.trying = True
             try:
                 self._connection = self._dialled()
             except DistqError as error:
@@ -159,6 +162,7 @@ class Link:
             self.failure = error
             self.up = error is None
             self.tries += 1
+            self.trying = False
             self._tried.notify_all()
 
 

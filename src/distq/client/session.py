@@ -145,7 +145,7 @@ class Session:
         link, outbox = self._submits, self._outbox
         wait_s = self._settings.connect_wait_s
         deadline = _now() + wait_s
-        seen = link.tries
+        seen = link.tries + link.trying  # an attempt that is under way may have found what is changed by now
         self._wanted.set()
         while True:
             if self._closing:

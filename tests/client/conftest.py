@@ -1,0 +1,11 @@
+"""What several tests of the client need."""
+
+import pytest
+
+from distq.cli.demo_cluster import free_port
+
+
+@pytest.fixture
+def unused() -> int:
+    """A port on which nobody listens."""
+    return free_port()

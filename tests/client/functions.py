@@ -1,0 +1,35 @@
+"""Functions that the client's tests submit; the fake masters never call them."""
+
+import pickle
+from typing import Any
+
+
+def double(n: int) -> int:
+    """Twice the number."""
+    return 2 * n
+
+
+def anything(*args: Any, **kwargs: Any) -> Any:
+    """Whatever a test says."""
+    return args, kwargs
+
+
+class Brittle:
+    """Can be pickled, and not be unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Raise when it is made anew."""
+        return _break, ()
+
+
+def _break() -> None:
+    raise LookupError("a part is missing")
+
+
+class Lonely(Exception):
+    """An exception that another program may lack."""
+
+
+def bodies(*values: Any) -> list[bytes]:
+    """The payloads of calls with one argument."""
+    return [pickle.dumps(((value,), {}), 5) for value in values]

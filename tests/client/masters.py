@@ -1,0 +1,147 @@
+"""Masters for the tests of the client: they take submits, and end tasks as they are told."""
+
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tests.net.fake_master import HANG_UP, Asked, FakeMaster, fake_master
+
+from distq import Client
+from distq.core.task import SUCCEEDED
+from distq.tasks.payload import PROTOCOL
+
+SOON_S = 10.0
+KEY = b"a key of the client's tests"
+
+Row = tuple[int, int, bytes | None, list[str] | None]
+Outcome = Callable[[Any], tuple[int, bytes | None, list[str] | None] | None]
+"""From a task's arguments to its outcome; None keeps it running."""
+
+
+def doubled(call: Any) -> tuple[int, bytes | None, list[str] | None]:
+    """Success, with twice the first argument."""
+    if len(call) == 1:
+        return SUCCEEDED, pickle.dumps([2 * row[0] for row in call[0]], PROTOCOL), None
+    return SUCCEEDED, pickle.dumps(2 * call[0][0], PROTOCOL), None
+
+
+def never(_call: Any) -> None:
+    """The task goes on running."""
+
+
+class Books:
+    """What a master knows: it answers `hello`, `submit`, `results`, `watch` as distq's do."""
+
+    def __init__(self, outcome: Outcome = doubled, *, epoch: int = 1, durable: bool = False) -> None:
+        self.outcome = outcome
+        self.epoch = epoch
+        self.durable = durable
+        self.submits: list[tuple[Any, ...]] = []
+        """The arguments of every submit that came, also of those that came twice."""
+        self.bodies: list[bytes] = []
+        """What was taken, in order."""
+        self.refuse: Callable[[list[Any], list[bytes]], tuple[bool, str, str] | None] = lambda _envelopes, _bodies: None
+        self.gate = threading.Event()
+        """No submit is answered before it is set."""
+        self.gate.set()
+        self.hang_up: dict[str, int] = {}
+        """How often a call of this name is done and its answer is not sent."""
+        self.greeting: Mapping[str, Any] = {}
+        self.known: dict[int, Any] = {}
+        self._answers: dict[int, Any] = {}
+        self._changed = threading.Condition()
+        self._rows: list[Row] = []
+        self._sent: list[Row] = []
+        self._number = 0
+        self._next = 1
+        self._stopped = False
+
+    def __call__(self, asked: Asked) -> object:
+        """Answer one call."""
+        _, method, args = asked
+        value = getattr(self, f"_{method}")(*args)
+        if self.hang_up.get(method, 0) > 0:
+            self.hang_up[method] -= 1
+            return HANG_UP
+        return value
+
+    def end(self, key: int, state: int, body: bytes | None = None, causes: list[str] | None = None) -> None:
+        """A task has ended."""
+        with self._changed:
+            self._rows.append((key, state, body, causes))
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Let nobody wait any more."""
+        self.gate.set()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _hello(self, info: Mapping[str, Any]) -> object:
+        assert info["role"] == "client"
+        return {"epoch": self.epoch, "durable": self.durable, **self.greeting}
+
+    def _submit(self, number: int, envelopes: list[Any], runs: Any, bodies: list[bytes], wait_s: float) -> object:
+        self.submits.append((number, envelopes, runs, bodies, wait_s))
+        assert self.gate.wait(SOON_S)
+        if number in self._answers:
+            return self._answers[number]
+        refused = self.refuse(envelopes, bodies)
+        if refused is not None:
+            return refused
+        first = self.epoch << 40 | self._next
+        self._next += len(bodies)
+        self.bodies += bodies
+        for key, body in enumerate(bodies, first):
+            self.known[key] = body
+            ended = self.outcome(pickle.loads(body)) if body[:1] == b"\x80" else None
+            if ended is not None:
+                self.end(key, *ended)
+        self._answers[number] = (True, first)
+        return self._answers[number]
+
+    def _results(self, number: int, wait_s: float) -> object:
+        with self._changed:
+            if self._sent and number < self._number:
+                return self._number, self._sent
+            self._changed.wait_for(lambda: self._rows or self._stopped, wait_s)
+            self._sent, self._rows = self._rows, []
+            self._number += bool(self._sent)
+            return self._number, self._sent
+
+    def _watch(self, keys: list[int]) -> object:
+        return [(key, 7, None, None) for key in keys if key not in self.known]
+
+
+@contextmanager
+def serving(books: Books, keys: list[bytes] | None = None, port: int = 0) -> Iterator[FakeMaster]:
+    """A master with these books."""
+    with fake_master(books, keys or [KEY], port=port) as master:
+        try:
+            yield master
+        finally:
+            books.stop()
+
+
+@contextmanager
+def client_of(master: FakeMaster, key: bytes = KEY) -> Iterator[Client]:
+    """A client that is given up at the end, whatever is still under way."""
+    client = Client(f"127.0.0.1:{master.address[1]}", key)
+    try:
+        yield client
+    finally:
+        client.abandon()
+        for thread in client._session._threads:
+            thread.join(SOON_S)
+
+
+def eventually(fact: Callable[[], object], what: str) -> None:
+    """Wait until `fact()` is true."""
+    until = time.perf_counter() + SOON_S
+    while not fact():
+        assert time.perf_counter() < until, f"not within {SOON_S:g} s: {what}"
+        time.sleep(0.002)  # another thread's facts have no descriptor to wait on

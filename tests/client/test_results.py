@@ -1,0 +1,243 @@
+"""Results: what a future is told, by whom it can be awaited, and what happens when the master goes away."""
+
+import asyncio
+import pickle
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, as_completed, wait
+from typing import Any
+
+import pytest
+from tests.client.functions import Brittle, Lonely, anything, double
+from tests.client.masters import SOON_S, Books, client_of, eventually, never, serving
+
+import distq
+from distq.client.future import TaskFuture, settle_all
+from distq.core.task import CANCELLED, DEAD, EXPIRED, SUCCEEDED
+from distq.net.dial import CannotReach
+from distq.tasks.failure import pack_failure
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are made anew soon."""
+    monkeypatch.setenv("DISTQ_RECONNECT_MAX_S", "100ms")
+
+
+def failed(error: BaseException) -> Callable[[Any], Any]:
+    """The outcome of a task that raised this."""
+    try:
+        raise error  # noqa: TRY301 - so that it has a traceback
+    except BaseException as raised:  # noqa: BLE001 - it was given to be raised
+        packed = pack_failure(raised)
+    return lambda _: (DEAD, packed, ["it failed"])
+
+
+def outcome_of(outcome: Callable[[Any], Any]) -> BaseException:
+    """What the future of a task with this outcome raises."""
+    with serving(Books(outcome)) as master, client_of(master) as client:
+        future = client.submit(anything)
+        error = future.exception(SOON_S)
+        assert error is not None
+        with pytest.raises(type(error)) as caught:
+            future.result(0)
+        assert caught.value is error
+    return error
+
+
+def test_an_exception_is_of_its_own_type_with_the_remote_traceback_as_cause() -> None:
+    """A builtin one, and one of the program's."""
+    for error in (KeyError("gone"), Lonely("alone")):
+        raised = outcome_of(failed(error))
+        assert type(raised) is type(error)
+        assert raised.args == error.args
+        assert "Traceback (most recent call last)" in str(raised.__cause__)
+
+
+def test_an_exception_that_cannot_be_rebuilt_is_a_task_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With type, text and traceback."""
+    outcome = failed(Lonely("alone"))
+    monkeypatch.delattr("tests.client.functions.Lonely")
+    error = outcome_of(outcome)
+    assert isinstance(error, distq.TaskFailed)
+    assert (error.kind, error.text) == ("tests.client.functions:Lonely", "alone")
+    assert "Traceback" in error.remote_traceback
+    assert str(error.__cause__) == "\n" + error.remote_traceback
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "text"),
+    [
+        ((DEAD, b"", ["killed by SIGKILL", "exit code 3"]), distq.TaskFailed, "killed by SIGKILL; exit code 3"),
+        ((DEAD, b"", None), distq.TaskFailed, "given up"),
+        ((DEAD, b"no pickle", None), distq.TaskFailed, "cannot be read"),
+        ((CANCELLED, None, None), distq.TaskCancelled, "cancelled"),
+        ((EXPIRED, None, None), distq.TaskExpired, "expired"),
+    ],
+)
+def test_other_ends_are_errors_in_words(outcome: Any, kind: type[BaseException], text: str) -> None:
+    """Each of a type of its own."""
+    error = outcome_of(lambda _: outcome)
+    assert isinstance(error, kind)
+    assert text in str(error)
+
+
+def test_a_result_that_cannot_be_read_is_an_error_for_everybody() -> None:
+    """Also for who awaits it in asyncio, who would wait for ever otherwise."""
+    body = pickle.dumps(Brittle())
+    error = outcome_of(lambda _: (SUCCEEDED, body, None))
+    assert isinstance(error, distq.ResultUnreadable)
+    assert "LookupError: a part is missing" in str(error)
+
+    async def awaiting(future: TaskFuture[Any]) -> None:
+        with pytest.raises(distq.ResultUnreadable):
+            await asyncio.wait_for(asyncio.wrap_future(future), SOON_S)
+
+    with serving(Books(lambda _: (SUCCEEDED, body, None))) as master, client_of(master) as client:
+        asyncio.run(awaiting(client.submit(anything)))
+
+
+def test_a_json_result_is_a_value() -> None:
+    """As a worker gives it for arguments in JSON."""
+    books = Books()
+    with serving(books) as master, client_of(master) as client:
+        future = client.submit_named("a:b")
+        eventually(lambda: books.known, "the task")
+        books.end(1 << 40 | 1, SUCCEEDED, b'{"a":[1]}')
+        assert future.result(SOON_S) == {"a": [1]}
+
+
+def test_futures_can_be_awaited_in_every_way() -> None:
+    """as_completed, wait, callbacks, asyncio; before and after they are done."""
+    books = Books(never)
+    with serving(books) as master, client_of(master) as client:
+        futures = [client.submit(double, n) for n in range(4)]
+        told: list[Any] = []
+        futures[1].add_done_callback(told.append)
+        eventually(lambda: len(books.known) == 4, "the tasks")
+        keys = list(books.known)
+        with pytest.raises(TimeoutError):
+            futures[0].result(0.01)
+        assert not futures[0].done()
+        waiting = threading.Thread(target=lambda: told.append(wait(futures, SOON_S, FIRST_COMPLETED)))
+        waiting.start()
+        books.end(keys[1], SUCCEEDED, pickle.dumps(2))
+        waiting.join()
+        assert futures[1] in told
+        assert any(getattr(one, "done", None) == {futures[1]} for one in told if not isinstance(one, TaskFuture))
+
+        async def gather() -> list[int]:
+            wrapped = [asyncio.wrap_future(future) for future in futures]
+            for key in keys:
+                books.end(key, SUCCEEDED, pickle.dumps(key & 0xFF))
+            return await asyncio.gather(*wrapped)
+
+        assert asyncio.run(gather()) == [1, 2, 3, 4]
+        assert {future.result() for future in as_completed(futures, SOON_S)} == {1, 2, 3, 4}
+        assert all(future.done() and not future.running() and not future.cancel() for future in futures)
+        futures[0].add_done_callback(told.append)
+        assert told[-1] is futures[0]
+        assert "finished" in repr(futures[0])
+
+
+def test_a_result_is_told_once_however_many_wait_for_it() -> None:
+    """Threads that come before, while and after it is set all get it."""
+    futures: list[TaskFuture[int]] = [TaskFuture() for _ in range(300)]
+    got: list[list[int]] = [[], [], []]
+
+    def reading(into: list[int], order: Iterable[TaskFuture[int]]) -> None:
+        into += [future.result(SOON_S) for future in order]
+
+    threads = [
+        threading.Thread(target=reading, args=(got[0], futures)),
+        threading.Thread(target=reading, args=(got[1], futures[::-1])),
+        threading.Thread(target=lambda: got[2].extend(f.result() for f in as_completed(futures, SOON_S))),
+    ]
+    for thread in threads:
+        thread.start()
+    for at in range(0, 300, 30):
+        rows: list[Any] = [(futures[n], SUCCEEDED, pickle.dumps(n), None) for n in range(at, at + 30)]
+        settle_all(rows)
+    for thread in threads:
+        thread.join(SOON_S)
+    assert got[0] == got[1][::-1] == sorted(got[2]) == list(range(300))
+
+
+def test_tasks_of_a_master_that_has_forgotten_them_are_lost(unused: int) -> None:
+    """It was started again without a store; new tasks go to the new one, on the same client."""
+    books = Books(never)
+    with serving(books, port=unused) as first, client_of(first) as client:
+        lost = [client.submit(double, n) for n in range(3)]
+        client.flush()
+        books.stop()
+        first.stop()
+        with serving(Books(epoch=2), port=unused):
+            for future in lost:
+                with pytest.raises(distq.TaskLost, match="restarted without a store"):
+                    future.result(SOON_S)
+            assert client.submit(double, 4).result(SOON_S) == 8
+
+
+def test_a_restarted_master_with_a_store_is_asked_about_them(unused: int) -> None:
+    """What has ended or is not known it says at once; the others go on."""
+    books = Books(never, durable=True)
+    with serving(books, port=unused) as first, client_of(first) as client:
+        kept, gone = client.submit(double, 1), client.submit(double, 2)
+        client.flush()
+        books.stop()
+        first.stop()
+        after = Books(never, epoch=2, durable=True)
+        after.known[1 << 40 | 1] = b""
+        with serving(after, port=unused):
+            with pytest.raises(distq.TaskLost, match="does not know"):
+                gone.result(SOON_S)
+            assert not kept.done()
+            after.end(1 << 40 | 1, SUCCEEDED, pickle.dumps(2))
+            assert kept.result(SOON_S) == 2
+
+
+def test_what_was_accepted_by_a_master_that_is_gone_when_it_is_read_is_lost_too() -> None:
+    """The answer to the submit was still in the pipe when the results' connection had found the new master."""
+    books = Books(never)
+    with serving(books) as master, client_of(master) as client:
+        client.submit(double, 1)
+        client.flush()
+        books.gate.clear()
+        late = client.submit(double, 2)
+        eventually(lambda: len(books.submits) == 2, "the submit")
+        client._session._greeted({"epoch": 2}, None)  # type: ignore[arg-type]
+        books.gate.set()
+        with pytest.raises(distq.TaskLost):
+            late.result(SOON_S)
+
+
+def test_a_client_that_is_given_up_leaves_nobody_waiting() -> None:
+    """What runs, what is under way and what waits."""
+    books = Books(never)
+    with serving(books) as master:
+        with client_of(master) as client:
+            futures = [client.submit(double, 0)]
+            client.flush()
+            books.gate.clear()
+            futures.append(client.submit(double, 1))
+            eventually(lambda: len(books.submits) == 2, "the submit")
+            futures.append(client.submit(double, 2))
+        for future in futures:
+            with pytest.raises(CannotReach, match="client was closed"):
+                future.result(SOON_S)
+
+
+def test_a_defect_behind_a_call_fails_the_futures_and_not_the_client() -> None:
+    """A master that answers nonsense once is asked again."""
+    books = Books(lambda call: (SUCCEEDED, pickle.dumps(call[0][0]), None))
+    nonsense = [5, {"a": 1}]
+    answer = books._submit
+
+    def submit(*args: Any) -> object:
+        return nonsense.pop() if nonsense else answer(*args)
+
+    books._submit = submit  # type: ignore[assignment,method-assign]
+    with serving(books) as master, client_of(master) as client:
+        for _ in range(2):
+            assert client.submit(anything, 1).exception(SOON_S) is not None
+        assert client.submit(anything, 1).result(SOON_S) == 1

@@ -1,0 +1,306 @@
+"""Submitting: batches, bounds, refusals, doors that are closed."""
+
+import os
+import pickle
+import threading
+import types
+from collections.abc import Callable
+from concurrent.futures import CancelledError, as_completed, wait
+from typing import Any
+
+import pytest
+from tests.client.functions import anything, bodies, double
+from tests.client.masters import KEY, SOON_S, Books, client_of, eventually, never, serving
+
+import distq
+from distq.client.outbox import BATCH_TASKS_MAX, UNACCEPTED_MAX
+from distq.core.errors import PayloadTooLarge
+from distq.net.dial import CannotReach
+from distq.tasks.function import NotATask
+from distq.wire.errors import AuthenticationFailed, RemoteRefusal
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a master for long."""
+    monkeypatch.setenv("DISTQ_CONNECT_WAIT_S", "500ms")
+    monkeypatch.setenv("DISTQ_RECONNECT_MAX_S", "100ms")
+
+
+def test_what_gathers_while_a_batch_is_under_way_is_the_next_batch() -> None:
+    """In order, each envelope once, at most a thousand tasks; results come in any order."""
+    books = Books()
+    with serving(books) as master, client_of(master) as client:
+        assert client.submit(double, 1).result(SOON_S) == 2
+        books.gate.clear()
+        futures = [client.submit(double, 0)]
+        eventually(lambda: len(books.submits) == 2, "the lone submit")
+        futures += [client.submit(double, n) for n in range(1, 1500)]
+        books.gate.set()
+        assert [future.result(SOON_S) for future in futures] == [2 * n for n in range(1500)]
+        assert [len(bodies) for _, _, _, bodies, _ in books.submits] == [1, 1, BATCH_TASKS_MAX, 499]
+        assert books.submits[2][1:3] == (
+            [("default", "tests.client.functions:double", None, None, None, None, None)],
+            [(0, BATCH_TASKS_MAX)],
+        )
+        assert books.bodies[1:] == bodies(*range(1500))
+
+
+def test_submit_blocks_while_too_many_are_not_accepted() -> None:
+    """Ten thousand may wait; the next one goes on as soon as there is room."""
+    books = Books(never)
+    with serving(books) as master, client_of(master) as client:
+        client.submit(double, 0)
+        client.flush()
+        books.gate.clear()
+        passed = threading.Semaphore(0)
+        for n in range(UNACCEPTED_MAX):
+            client.submit(double, n)
+
+        def one_more() -> None:
+            client.submit(double, 1)
+            passed.release()
+
+        thread = threading.Thread(target=one_more)
+        thread.start()
+        assert not passed.acquire(timeout=0.2)
+        books.gate.set()
+        assert passed.acquire(timeout=SOON_S)
+        thread.join()
+
+
+def test_a_submit_whose_answer_is_lost_is_sent_again_as_the_same() -> None:
+    """And results whose reply is lost come again."""
+    books = Books()
+    books.hang_up = {"submit": 2, "results": 2}
+    with serving(books) as master, client_of(master) as client:
+        assert [client.submit(double, n).result(SOON_S) for n in range(3)] == [0, 2, 4]
+    assert len(books.bodies) == 3
+    assert [number for number, *_ in books.submits] == [1, 1, 1, 2, 3]
+
+
+def test_of_a_refused_batch_only_what_must_be_refused_is() -> None:
+    """The others are taken, in order; the error says why."""
+    books = Books()
+    large = pickle.dumps(((13,), {}), 5)
+
+    def refuse(_envelopes: list[Any], bodies: list[bytes]) -> tuple[bool, str, str] | None:
+        return (False, "PAYLOAD_TOO_LARGE", "too large") if large in bodies else None
+
+    books.refuse = refuse
+    with serving(books) as master, client_of(master) as client:
+        assert client.submit(double, 0).result(SOON_S) == 0
+        books.gate.clear()
+        client.submit(double, 0)
+        futures = [client.submit(double, n) for n in range(100)]
+        books.gate.set()
+        with pytest.raises(distq.RefusedSubmit, match="too large") as caught:
+            futures[13].result(SOON_S)
+        assert caught.value.code == "PAYLOAD_TOO_LARGE"
+        del futures[13]
+        assert [future.result(SOON_S) for future in futures] == [2 * n for n in range(100) if n != 13]
+    assert books.bodies[2:] == bodies(*(n for n in range(100) if n != 13))
+
+
+def test_a_refusal_in_words_is_the_futures_error() -> None:
+    """As of a queue's name that is too long."""
+    books = Books()
+
+    def refuse(*_: Any) -> None:
+        raise RemoteRefusal("the name is too long")
+
+    books.refuse = refuse
+    with serving(books) as master, client_of(master) as client, pytest.raises(distq.RefusedSubmit, match="too long"):
+        client.submit(double, 1).result(SOON_S)
+
+
+def test_no_master_is_an_error_after_a_while(unused: int) -> None:
+    """Of the submit itself, in words."""
+    client = distq.Client(f"127.0.0.1:{unused}", KEY)
+    with pytest.raises(CannotReach, match="cannot be reached"):
+        client.submit(double, 1)
+    client.shutdown()
+    with pytest.raises(RuntimeError, match="shut down"):
+        client.submit(double, 1)
+
+
+def test_a_master_that_comes_in_time_is_waited_for(unused: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The submit goes on as soon as there is one."""
+    monkeypatch.setenv("DISTQ_CONNECT_WAIT_S", "30")
+    client = distq.Client(f"127.0.0.1:{unused}", KEY)
+    futures: list[distq.TaskFuture[int]] = []
+    thread = threading.Thread(target=lambda: futures.append(client.submit(double, 2)))
+    thread.start()
+    eventually(lambda: client._session._submits.tries, "the first attempt")
+    with serving(Books(), port=unused):
+        thread.join(SOON_S)
+        assert futures[0].result(SOON_S) == 4
+        client.shutdown()
+
+
+def test_a_wrong_key_is_an_error_at_once_and_not_for_ever() -> None:
+    """Of the submit; once the master takes the key, the same client gets on."""
+    with serving(Books(), [b"another key, that is also long"]) as master, client_of(master) as client:
+        for _ in range(2):
+            with pytest.raises(AuthenticationFailed):
+                client.submit(double, 1)
+        master._keys.append(KEY)
+        assert client.submit(double, 1).result(SOON_S) == 2
+
+
+def test_a_key_that_is_changed_under_way_fails_what_waits() -> None:
+    """Pending futures get the error; nobody waits for ever."""
+    books = Books(never)
+    with serving(books) as master, client_of(master) as client:
+        pending = client.submit(double, 1)
+        client.flush()
+        master._keys[:] = [b"another key, that is also long"]
+        master.drop()
+        with pytest.raises(AuthenticationFailed):
+            pending.result(SOON_S)
+        with pytest.raises(AuthenticationFailed):
+            client.submit(double, 2).result(SOON_S)
+        master._keys[:] = [KEY]
+        books.outcome = lambda _: (3, pickle.dumps("again"), None)
+        assert client.submit(anything, 3).result(SOON_S) == "again"
+
+
+def test_a_master_that_refuses_hello_says_so_at_submit() -> None:
+    """As one of another protocol."""
+    books = Books()
+
+    def refuse(info: Any) -> object:
+        raise RemoteRefusal("Upgrade the older of the two.")
+
+    books._hello = refuse  # type: ignore[method-assign]
+    with serving(books) as master, client_of(master) as client, pytest.raises(distq.DistqError, match="Upgrade"):
+        client.submit(double, 1)
+
+
+def local() -> Callable[[], None]:
+    """A function of a function."""
+
+    def inner() -> None:
+        pass
+
+    return inner
+
+
+class Thing:
+    """Has a method."""
+
+    def method(self) -> None:
+        """Do nothing."""
+
+
+def test_what_a_worker_could_not_import_is_refused_with_the_fix() -> None:
+    """At the caller, before anything is sent."""
+    of_main = types.FunctionType(local.__code__, {}, "program")
+    of_main.__module__ = "__main__"
+    client = distq.Client("127.0.0.1:1", KEY)
+    for function in (lambda: None, local(), of_main, Thing().method, 5, threading.Lock()):
+        with pytest.raises(NotATask) as caught:
+            client.submit(function)  # type: ignore[arg-type]
+        assert "top level of a module" in caught.value.hint
+
+
+def test_arguments_that_cannot_travel_are_refused() -> None:
+    """With the function's name and pickle's reason; those of `map` too."""
+    client = distq.Client("127.0.0.1:1", KEY)
+    lock = threading.Lock()
+    for submit in (
+        lambda: client.submit(anything, lock),
+        lambda: list(client.map(anything, [lock], chunksize=2)),
+        lambda: list(client.map(anything, [lock])),
+    ):
+        with pytest.raises(distq.NotPicklable, match=r"functions:anything cannot be pickled: .*lock"):
+            submit()
+    with pytest.raises(distq.NotPicklable, match="no form in JSON"):
+        client.submit_named("a:b", [lock])
+    with pytest.raises(PayloadTooLarge, match="bytes"):
+        client.submit(anything, os.urandom(17 << 20))
+
+
+def test_a_task_goes_by_a_name_with_arguments_in_json() -> None:
+    """Nothing is imported, and the queue may be chosen."""
+    books = Books()
+    with serving(books) as master, client_of(master) as client:
+        client.submit_named("no.such:thing", [1, "two"], {"three": None}, queue="mail")
+        client.flush()
+        assert books.bodies == [b'{"args":[1,"two"],"kwargs":{"three":null}}']
+        assert books.submits[0][1][0][:2] == ("mail", "no.such:thing")
+
+
+def test_what_is_not_sent_yet_can_be_cancelled() -> None:
+    """Who waits for it hears of it; what is under way cannot be cancelled."""
+    books = Books(never)
+    with serving(books) as master, client_of(master) as client:
+        client.submit(double, 0)
+        client.flush()
+        books.gate.clear()
+        under_way = client.submit(double, 1)
+        eventually(lambda: len(books.submits) == 2, "the submit")
+        futures = [client.submit(double, n) for n in range(2, 6)]
+        told: list[Any] = []
+        futures[0].add_done_callback(told.append)
+        assert not under_way.cancel()
+        assert futures[0].cancel()
+        assert futures[2].cancel()
+        assert futures[2].cancel()
+        assert told == [futures[0]]
+        assert wait(futures[:1], SOON_S).done == {futures[0]}
+        assert list(as_completed([futures[2]], SOON_S)) == [futures[2]]
+        with pytest.raises(CancelledError):
+            futures[0].result(SOON_S)
+        books.gate.set()
+        assert client.flush(SOON_S)
+        assert books.bodies == bodies(0, 1, 3, 5)
+
+
+def test_shutdown_cancels_what_is_not_sent_or_waits_for_all() -> None:
+    """As `Executor.shutdown`."""
+    books = Books()
+    with serving(books) as master:
+        with distq.Client(f"127.0.0.1:{master.address[1]}", KEY) as client:
+            client.submit(double, 0).result(SOON_S)
+            books.gate.clear()
+            under_way = client.submit(double, 1)
+            eventually(lambda: len(books.submits) == 2, "the submit")
+            waiting = client.submit(double, 2)
+            client.shutdown(wait=False, cancel_futures=True)
+            assert waiting.cancelled()
+            books.gate.set()
+        assert under_way.result(0) == 2
+        assert not any(thread.is_alive() for thread in client._session._threads)
+
+
+def test_shutdown_without_waiting_lets_results_arrive() -> None:
+    """Then everything closes by itself."""
+    books = Books(never)
+    with serving(books) as master, client_of(master) as client:
+        future = client.submit(double, 1)
+        client.shutdown(wait=False)
+        with pytest.raises(RuntimeError):
+            client.submit(double, 2)
+        assert not future.done()
+        eventually(lambda: books.known, "the task")
+        books.end(1 << 40 | 1, 3, pickle.dumps(2))
+        assert future.result(SOON_S) == 2
+        for thread in client._session._threads:
+            thread.join(SOON_S)
+            assert not thread.is_alive()
+
+
+def test_chunks_travel_as_one_task_each() -> None:
+    """And come apart again, in order; a chunk's size is at least one."""
+    books = Books()
+    with serving(books) as master, client_of(master) as client:
+        assert list(client.map(double, range(10), chunksize=4)) == [2 * n for n in range(10)]
+        assert len(books.bodies) == 3
+        assert list(client.map(double, range(3))) == [0, 2, 4]
+        assert list(client.map(double, [])) == []
+        with pytest.raises(ValueError, match="at least 1"):
+            client.map(double, [1], chunksize=0)
+        books.outcome = never
+        with pytest.raises(TimeoutError):
+            list(client.map(double, [1], timeout=0.05))
