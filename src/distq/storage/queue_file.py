@@ -1,0 +1,311 @@
+"""The queue file, as the store's thread sees it: open, load, commit, read, and the upkeep in between. Blocking."""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from distq.core.ports import Refused, StoreError, Unknown
+from distq.storage import schema
+from distq.storage.link import BUSY, FULL, TOOBIG, Link, LinkError, SqliteLink
+from distq.storage.reserve import MIB, Reserve, Room
+from distq.storage.troubles import StoreUnusable, check_place, explain, not_ours, too_new
+from distq.storage.writes import Writes, counts, reads
+
+HEADS_RUN: Final = 10_000
+VACUUM_PAGES: Final = 256
+"""Given back in one step: a few milliseconds."""
+FREE_PAGES_MAX: Final = 16_384
+"""More free pages than this (64 MiB), or than a quarter of the file, are given back to the volume."""
+KEY_MIN: Final = -(1 << 63)
+KEY_MAX: Final = (1 << 63) - 1
+
+Connect = Callable[[Path], Link]
+T = TypeVar("T")
+
+
+class Upkeep(NamedTuple):
+    """When the log of commits is folded into the file."""
+
+    wal_idle_bytes: int = 1 * MIB
+    """Beyond this, once nothing is committed for a moment."""
+    wal_bytes_max: int = 64 * MIB
+    """Beyond this, at once, between two commits."""
+
+
+class QueueFile:
+    """One file, one connection for its life."""
+
+    def __init__(self, path: Path, room: Room, upkeep: Upkeep, connect: Connect = SqliteLink) -> None:
+        self.path = path
+        self.broken = ""
+        """Why nothing may be committed any more: an error after which nobody knows what is on the disk."""
+        self.refusing = ""
+        """Why new tasks are refused at present."""
+        self.commit_s = 0.0
+        """Seconds that the last commit took."""
+        self.reserve = Reserve(path, room)
+        self._wal = path.with_name(path.name + "-wal")
+        self._upkeep = upkeep
+        self._connect = connect
+        self._link: Link | None = None
+
+    # -- opening -------------------------------------------------------------------------------
+
+    def open(self) -> bool:
+        """Open, check and migrate the file; False while another process holds it.
+
+        Raises:
+            StoreError: with what has to be mended.
+        """
+        if self.broken:
+            raise StoreError(self.broken)
+        if self._link is not None:
+            return True
+        check_place(self.path)
+        try:
+            link = self._connect(self.path)
+        except LinkError as exc:
+            raise StoreUnusable(explain(self.path, exc)) from exc
+        self._link = link
+        self.reserve.adopt()
+        try:
+            self._prepare(link)
+        except LinkError as exc:
+            self._drop()
+            if exc.primary == BUSY:
+                return False
+            raise StoreUnusable(explain(self.path, exc)) from exc
+        except BaseException:
+            self._drop()
+            raise
+        self.reserve.take()
+        return True
+
+    def _prepare(self, link: Link) -> None:
+        try:
+            self._making_room(lambda: schema.prepare(link, empty=not size_of(self.path)), self._rollback)
+        except schema.NotOurs:
+            raise not_ours(self.path) from None
+        except schema.TooNew as exc:
+            raise too_new(self.path, exc.args[0], schema.VERSION) from None
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            with contextlib.suppress(LinkError):
+                link.close()
+
+    def heads(self, first: int) -> list[tuple[int, bytes | None]]:
+        """The next run of heads from the key `first` on, in the order of keys; empty behind the last."""
+        return self._look("SELECT key, head FROM heads WHERE key >= ? ORDER BY key LIMIT ?", (first, HEADS_RUN))
+
+    def lead(self) -> int:
+        """Begin a new epoch, on disk: its number."""
+
+        def begin() -> int:
+            self._run("BEGIN IMMEDIATE")
+            self._run("UPDATE counters SET value = value + 1 WHERE name = 'epoch'")
+            self._run("COMMIT")
+            ((epoch,),) = self._run("SELECT value FROM counters WHERE name = 'epoch'")
+            return int(epoch)
+
+        try:
+            return self._making_room(begin, self._rollback)
+        except LinkError as exc:
+            raise StoreUnusable(explain(self.path, exc)) from exc
+
+    # -- commit and read -----------------------------------------------------------------------
+
+    def commit(self, writes: Writes) -> None:
+        """Store it whole. Raises Refused or Unknown."""
+        if self.broken:
+            raise Unknown(self.broken)
+        started = time.perf_counter()
+
+        def write() -> None:
+            self._run("BEGIN IMMEDIATE")
+            if writes.amended and self._count(writes.amended) < len(writes.amended):
+                raise Refused("the batch keeps the body of a key that is not there")
+            for sql, values in writes.statements():
+                self._run(sql, values)
+            self._run("COMMIT")
+
+        try:
+            self._refuse_growth(writes)
+            if writes.heads or writes.dropped:
+                self._making_room(write, self._rollback)
+        except LinkError as exc:
+            raise self._failed(exc) from exc
+        except BaseException:
+            self._rollback()
+            raise
+        self.commit_s = time.perf_counter() - started
+
+    def _failed(self, exc: LinkError) -> StoreError:
+        """What the error of a commit means: nothing is stored, or nobody knows."""
+        sentence = explain(self.path, exc)
+        if exc.primary in {FULL, TOOBIG}:
+            return Refused(sentence)
+        self._break(sentence)
+        return Unknown(sentence)
+
+    def _break(self, sentence: str) -> None:
+        """Never commit again: a sync that succeeds after one that failed proves nothing."""
+        self.broken = sentence
+        if self._link is not None:
+            self._link.abandon()
+
+    def _refuse_growth(self, writes: Writes) -> None:
+        """Refuse keys that are new while the volume is nearly full; what is there may always be settled."""
+        if not writes.bodies:
+            return
+        reserve = self.reserve
+        reserve.take()
+        free, least = reserve.free_bytes(), reserve.room.free_bytes_min
+        if reserve.held and free >= least + 2 * writes.byte_count:
+            self.refusing = ""
+            return
+        sentence = (
+            f"The volume of {self.path} has {free / MIB:.0f} MiB left; new tasks need {least / MIB:.0f} MiB"
+            f"{'' if reserve.held else f' and {reserve.room.reserve_bytes / MIB:.0f} MiB in reserve'}: make room on it."
+        )
+        if free < least or not reserve.held:
+            self.refusing = sentence
+        put = writes.put
+        if self._count(put) < len(put):
+            raise Refused(sentence)
+
+    def _making_room(self, write: Callable[[], T], undo: Callable[[], object]) -> T:
+        """Run `write`; on a full volume undo it, make room, and run it again: first the log's, then the reserve's."""
+        for make_room in (self._fold, self.reserve.give_up):
+            try:
+                return write()
+            except LinkError as exc:
+                undo()
+                if exc.primary != FULL or not make_room():
+                    raise
+        return write()
+
+    def _fold(self) -> bool:
+        """Make room by folding the log into the file, as far as that goes on a full volume."""
+        try:
+            self._checkpoint()
+        except LinkError as exc:
+            if exc.primary != FULL:
+                raise
+        return True
+
+    def read(self, keys: Sequence[int]) -> dict[int, bytes]:
+        """The bodies of those of `keys` that are there."""
+        found: dict[int, bytes] = {}
+        for sql, values in reads(keys):
+            found.update(self._look(sql, values))
+        return found
+
+    def _count(self, keys: Sequence[object]) -> int:
+        return sum(self._run(sql, values)[0][0] for sql, values in counts(keys))
+
+    def _run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        assert self._link is not None
+        return self._link.run(sql, values)
+
+    def _look(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a statement that only reads. Raises StoreError."""
+        if self.broken or self._link is None:
+            raise StoreError(self.broken or f"{self.path} is closed")
+        try:
+            return self._link.run(sql, values)
+        except LinkError as exc:
+            raise StoreError(explain(self.path, exc)) from exc
+
+    def _rollback(self) -> None:
+        """Undo; after some errors SQLite has done so itself."""
+        with contextlib.suppress(LinkError):
+            self._run("ROLLBACK")
+
+    # -- upkeep --------------------------------------------------------------------------------
+
+    def wal_bytes(self) -> int:
+        """Size of the log that is not yet folded into the file."""
+        return size_of(self._wal)
+
+    @property
+    def overgrown(self) -> bool:
+        """The log must be folded into the file now."""
+        return self.wal_bytes() > self._upkeep.wal_bytes_max
+
+    def upkeep(self, idle: bool) -> bool:
+        """One short step of what keeps the file small, between two commits; True if there is more to do.
+
+        A full volume only puts it off; any other failure is the end, as one of a commit is.
+        """
+        if self.broken or self._link is None:
+            return False
+        try:
+            if self._wasteful():
+                self._run(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+                more = idle and self._wasteful()
+                if idle and not more:
+                    self._checkpoint()  # only now does the file shrink
+                    return False
+            else:
+                more = False
+            if self.overgrown or (idle and self.wal_bytes() > self._upkeep.wal_idle_bytes):
+                self._checkpoint()
+        except LinkError as exc:
+            if exc.primary != FULL:
+                self._break(explain(self.path, exc))
+            return False
+        return more
+
+    def _wasteful(self) -> bool:
+        free, pages = self.pages()
+        return free > FREE_PAGES_MAX or free * 4 > pages
+
+    def pages(self) -> tuple[int, int]:
+        """Free pages and all pages."""
+        ((free,),) = self._run("PRAGMA freelist_count")
+        ((pages,),) = self._run("PRAGMA page_count")
+        return free, pages
+
+    def _checkpoint(self) -> None:
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # -- health and end ------------------------------------------------------------------------
+
+    def health(self) -> dict[str, object]:
+        """What can be told about the file and its volume, in bytes, pages and seconds."""
+        told: dict[str, object] = {
+            "kind": "sqlite",
+            "file": str(self.path),
+            "bytes": size_of(self.path),
+            "wal_bytes": self.wal_bytes(),
+            "free_bytes": self.reserve.free_bytes(),
+            "reserve_held": self.reserve.held,
+            "refusing": self.refusing,
+            "broken": self.broken,
+            "commit_s": self.commit_s,
+        }
+        if self._link is not None:
+            told["sqlite_version"] = self._link.version
+            if not self.broken:
+                told["free_pages"], told["pages"] = self.pages()
+        return told
+
+    def close(self) -> None:
+        """Fold the log into the file and let go of it; after a failure, let go only."""
+        if self._link is None or self.broken:
+            return
+        with contextlib.suppress(LinkError):  # a full volume: the log stays and is read at the next start
+            self._checkpoint()
+        self._drop()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the file, 0 without one."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

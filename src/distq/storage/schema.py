@@ -1,0 +1,96 @@
+"""The tables of the queue file, as numbered migrations; and the settings that a connection needs first."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from distq.storage.link import Link
+
+APPLICATION: Final = 0x64737471
+"""`dstq` in the file's header: it is ours."""
+
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+    (
+        # Heads apart from bodies: loading reads no payload, an amended head writes none, small rows stay dense.
+        # Rowid tables: keys grow, and SQLite appends to the right edge of such a table without splitting pages.
+        "CREATE TABLE heads (key INTEGER PRIMARY KEY, head BLOB NOT NULL)",
+        "CREATE TABLE bodies (key INTEGER PRIMARY KEY, body BLOB NOT NULL)",
+        "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+        "INSERT INTO counters VALUES ('epoch', 0)",
+    ),
+)
+"""Each brings the file from version n to n + 1. What is here was shipped: only add."""
+
+VERSION: Final = len(MIGRATIONS)
+
+LOCK: Final = (
+    # Before anything touches the file: then WAL's index is on the heap, there is no -shm file, and no second
+    # connection can ever write or checkpoint (two of them can lose a commit in SQLite 3.7.0 to 3.51.2).
+    "PRAGMA locking_mode = EXCLUSIVE",
+)
+SHAPE: Final = (
+    # Of a file that is still empty, before its first byte: asked later they do nothing. 4 KiB: a commit of one task writes the least.
+    "PRAGMA page_size = 4096",
+    "PRAGMA auto_vacuum = INCREMENTAL",
+)
+SETTINGS: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 0",
+    "PRAGMA journal_size_limit = 0",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -16384",
+    "PRAGMA cell_size_check = ON",
+    # Some builds overwrite what is deleted with zeros: twice the writes of a drop.
+    "PRAGMA secure_delete = OFF",
+)
+
+
+class NotOurs(Exception):
+    """The file is a database of another program."""
+
+
+class TooNew(Exception):
+    """The file is of a later release; the argument is its version."""
+
+
+def prepare(link: Link, empty: bool) -> None:
+    """Take the file's lock, check whose it is before anything is changed, then bring it to this version.
+
+    Raises:
+        NotOurs, TooNew: nothing was changed.
+        LinkError: as SQLite says; BUSY if another process holds the file.
+    """
+    for sql in LOCK + SHAPE if empty else LOCK:
+        link.run(sql)
+    link.run("BEGIN EXCLUSIVE")  # takes the lock, and gives an empty file its header
+    version = version_of(link)
+    link.run("COMMIT")
+    if version > VERSION:
+        raise TooNew(version)
+    for sql in SETTINGS:
+        link.run(sql)
+    if version < VERSION:
+        migrate(link, version)
+
+
+def version_of(link: Link) -> int:
+    """The version of the file's tables, 0 for an empty file. Raises NotOurs."""
+    ((application,),) = link.run("PRAGMA application_id")
+    if application == APPLICATION:
+        ((version,),) = link.run("PRAGMA user_version")
+        return int(version)
+    ((tables,),) = link.run("SELECT count(*) FROM sqlite_master")
+    if application or tables:
+        raise NotOurs
+    return 0
+
+
+def migrate(link: Link, version: int) -> None:
+    """Run the migrations that are missing, all in one transaction."""
+    link.run("BEGIN IMMEDIATE")
+    for migration in MIGRATIONS[version:]:
+        for sql in migration:
+            link.run(sql)
+    link.run(f"PRAGMA user_version = {VERSION}")
+    link.run(f"PRAGMA application_id = {APPLICATION}")
+    link.run("COMMIT")

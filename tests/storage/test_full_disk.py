@@ -1,0 +1,115 @@
+"""A full volume: the caller is told, nothing is lost, and work goes on by itself when there is room."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.storage.contract import contents, follow
+from tests.storage.loop import on_loop
+
+from distq.core.ports import KEEP, Refused, StoreError
+from distq.storage.reserve import MIB, Room
+from distq.storage.sqlite import SqliteStore
+
+ROOM = Room(free_bytes_min=2 * MIB, reserve_bytes=2 * MIB)
+Mount = Callable[..., None]
+
+
+@pytest.fixture(name="volume")
+def make_volume(tmp_path: Path) -> Iterator[Path]:
+    """A volume of 12 MiB in memory."""
+    if os.geteuid():
+        pytest.skip("mounting a small volume needs root")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "distq-test", volume], check=True)
+    yield volume
+    subprocess.run(["umount", volume], check=True)
+
+
+def fill(volume: Path, left_bytes: int) -> Path:
+    """Somebody else's file that leaves so much."""
+    path = volume / "somebody-elses"
+    room = os.statvfs(volume)
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left_bytes)
+    return path
+
+
+async def opened(volume: Path, room: Room = ROOM) -> tuple[SqliteStore, dict[int, bytes]]:
+    """A store that leads, and its heads."""
+    store = SqliteStore(volume / "queue.db", room=room)
+    return store, await follow(store)
+
+
+@on_loop
+async def test_p7_new_keys_are_refused_while_there_is_still_room_and_settling_goes_on(volume: Path) -> None:
+    """Until the volume's end: puts of new keys are refused with a sentence, all else is stored, then all goes on."""
+    store, _ = await opened(volume)
+    stored = 0
+    with pytest.raises(Refused, match=r"queue\.db has \d MiB left; new tasks need 2 MiB.*make room"):
+        while True:
+            await store.commit({stored: (b"h", b"b" * 100_000)})
+            stored += 1
+    assert stored > 20
+    assert "make room" in store.refusing
+    other = fill(volume, 0)
+    for key in range(stored):
+        await store.commit({key: (b"settled", b"result" * 100)})
+    for key in range(10):
+        await store.commit({key: (b"amended", KEEP)})
+    await store.commit(dict.fromkeys(range(10, stored)))
+    with pytest.raises(Refused):
+        await store.commit({-1: (b"h", b"new")})
+    assert not (await store.health())["broken"]
+    other.unlink()
+    await store.commit({-1: (b"h", b"new")})
+    assert (store.refusing, (await store.health())["reserve_held"]) == ("", True)
+    await store.close()
+    store, heads = await opened(volume)
+    assert heads == {-1: b"h", **dict.fromkeys(range(10), b"amended")}
+    assert await contents(store, (-1, 9)) == {-1: b"new", 9: b"result" * 100}
+    await store.close()
+
+
+@on_loop
+async def test_a_full_volume_is_opened_and_drained(volume: Path) -> None:
+    """SQLite alone can neither open nor delete without room: the reserve is given up for it."""
+    store, _ = await opened(volume)
+    await store.commit({key: (b"h", b"b" * 100_000) for key in range(20)})
+    await store.close()
+    fill(volume, 0)
+    store, heads = await opened(volume)
+    assert len(heads) == 20
+    await store.commit(dict.fromkeys(range(20)))
+    assert await store.read([1]) == [None]
+    await store.close()
+
+
+@on_loop
+async def test_a_volume_that_ends_in_the_middle_of_a_batch_stores_none_of_it(volume: Path) -> None:
+    """Without any of the early refusals: SQLite's own error is a refusal, and nothing else is hurt."""
+    store, _ = await opened(volume, Room(free_bytes_min=-(1 << 30), reserve_bytes=4096))
+    await store.commit({1: (b"h", b"one")})
+    with pytest.raises(Refused, match="is full: make room"):
+        await store.commit({key: (b"h", b"b" * 100_000) for key in range(2, 200)})
+    assert await contents(store, (1, 2, 199)) == {1: b"one", 2: None, 199: None}
+    await store.commit({1: None, 2: (b"h", b"two")})
+    await store.close()
+    store, heads = await opened(volume)
+    assert heads == {2: b"h"}
+    await store.close()
+
+
+@on_loop
+async def test_a_read_only_volume_is_named(volume: Path) -> None:
+    """Remounted read-only while nothing runs: `follow` says what to do."""
+    store, _ = await opened(volume)
+    await store.close()
+    subprocess.run(["mount", "-o", "remount,ro", volume], check=True)
+    store = SqliteStore(volume / "queue.db", room=ROOM)
+    with pytest.raises(StoreError, match=r"queue\.db cannot be written .* mount it read-write"):
+        await follow(store)
+    await store.close()

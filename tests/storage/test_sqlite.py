@@ -1,0 +1,260 @@
+"""The durable store keeps the contract, and what only a durable one can show."""
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.storage.contract import Opener, StoreContract, contents, follow
+from tests.storage.loop import on_loop
+
+from distq.core.ports import KEEP, Store, StoreError
+from distq.storage import schema
+from distq.storage.queue_file import HEADS_RUN, Upkeep
+from distq.storage.reserve import Room
+from distq.storage.sqlite import SqliteStore
+
+ROOM = Room(free_bytes_min=0, reserve_bytes=4096)
+
+COMMITTER = """
+import asyncio, sys
+from pathlib import Path
+from distq.storage.sqlite import SqliteStore
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    async for heads in store.follow("here"):
+        pass
+    key = store.epoch << 40
+    while True:
+        key += 1
+        await store.commit({key: (b"head", b"body %d" % key)})
+        print(key, flush=True)
+
+asyncio.run(main())
+"""
+
+
+class TestSqliteStore(StoreContract):
+    """A file; one process has it at a time."""
+
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path) -> None:
+        """A folder for each test."""
+        self.folder = tmp_path
+
+    async def make(self, place: str) -> Store:
+        """The file of that name."""
+        return SqliteStore(self.folder / place, room=ROOM)
+
+    def test_an_older_leader_is_fenced(self) -> None:
+        """By the file's lock: the second waits while the first lives, and has all of its commits when it leads."""
+
+        async def scene(opener: Opener) -> None:
+            first = await opener()
+            second = await opener(lead=False)
+            following = asyncio.create_task(follow(second))
+            for key in range(1, 4):
+                await first.commit({key: (b"h", b"first")})
+                await asyncio.sleep(0.15)  # longer than the second's pause between two looks at the lock
+                assert not following.done()
+            assert (second.epoch, (await second.health())["role"]) == (0, "standby")
+            await first.close()
+            assert await following == dict.fromkeys(range(1, 4), b"h")
+            assert second.epoch > first.epoch
+            with pytest.raises(StoreError):
+                await first.commit({1: (b"h", b"late")})
+
+        self.play(scene)
+
+    def test_heads_come_in_runs_by_key(self) -> None:
+        """Sorted over all runs; the last key of all is there, and read but once."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            keys = [*range(-3, 2 * HEADS_RUN), (1 << 63) - 1]
+            await store.commit({key: (b"%d" % key, b"") for key in reversed(keys)})
+            await store.close()
+            store = await opener(lead=False)
+            runs = [list(run) async for run in store.follow("here")]
+            assert [len(run) for run in runs] == [HEADS_RUN, HEADS_RUN, 4]
+            assert [key for run in runs for key, _ in run] == keys
+            assert await store.read(keys[-2:]) == [b"", b""]
+
+        self.play(scene)
+
+    def test_a_drained_file_shrinks_by_itself(self) -> None:
+        """Once nothing is committed for a moment, step by step."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            path = self.folder / "place"
+            await store.commit({key: (b"h" * 90, b"b" * 1000) for key in range(10_000)})
+            await store.commit(dict.fromkeys(range(9_999)))
+            while path.stat().st_size > 40_000 or (self.folder / "place-wal").stat().st_size:
+                await asyncio.sleep(0.01)  # polled: a file tells nobody that it has shrunk
+            assert path.stat().st_size > 0
+            assert await store.read([9_999]) == [b"b" * 1000]
+
+        self.play(scene)
+
+    def test_the_log_is_folded_into_the_file_under_load(self) -> None:
+        """Between commits, without a pause in them: it stays near its limit."""
+
+        async def scene(opener: Opener) -> None:
+            path = self.folder / "busy"
+            store = SqliteStore(path, room=ROOM, upkeep=Upkeep(wal_bytes_max=100_000))
+            await follow(store)
+            for key in range(200):
+                await store.commit({key: (b"h", b"b" * 10_000)})
+                assert (self.folder / "busy-wal").stat().st_size < 200_000
+            assert path.stat().st_size > 1_500_000
+            await store.close()
+
+        self.play(scene)
+
+    def test_what_was_abandoned_in_mid_air_is_finished(self) -> None:
+        """A commit whose caller was cancelled is whole or not at all, and the next one is not hurt."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            doomed = asyncio.create_task(store.commit({key: (b"h", b"b" * 1000) for key in range(5000)}))
+            await asyncio.sleep(0)
+            doomed.cancel()
+            await asyncio.gather(doomed, return_exceptions=True)
+            await store.commit({-1: (b"h", b"next")})
+            found = await contents(store, tuple(range(-1, 5000)))
+            assert len({found[key] is None for key in range(5000)}) == 1
+            assert found[-1] == b"next"
+
+        self.play(scene)
+
+    def test_health_tells_sizes_and_the_version_of_sqlite(self) -> None:
+        """Plain values for probes, metrics and a status page."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            await store.commit({1: (b"h", b"b" * 100_000)})
+            health = await store.health()
+            assert health["sqlite_version"] == sqlite3.sqlite_version
+            assert health["file"] == str(self.folder / "place")
+            sizes = {name: health[name] for name in ("bytes", "wal_bytes", "free_bytes", "pages", "commit_s")}
+            assert all(isinstance(size, (int, float)) and size > 0 for size in sizes.values()), sizes
+            assert (health["broken"], health["refusing"], health["hangs"]) == ("", "", False)
+
+        self.play(scene)
+
+
+@on_loop
+async def test_p1_every_answered_commit_survives_kill_9(tmp_path: Path) -> None:
+    """Eight lives of a process that is killed while it commits: what it has printed is there, epoch by epoch."""
+    path = tmp_path / "queue.db"
+    answered: set[int] = set()
+    for life in range(8):
+        command = [sys.executable, "-c", COMMITTER, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            answered.update(int(process.stdout.readline()) for _ in range(5 + 7 * life))
+            process.send_signal(signal.SIGKILL)
+            answered.update(int(line) for line in process.stdout if line.endswith("\n"))
+    store = SqliteStore(path)
+    heads = await follow(store)
+    assert answered <= heads.keys()
+    assert len(heads) - len(answered) <= 8, "at most one commit a life was on its way"
+    assert {key >> 40 for key in answered} == set(range(1, 9))
+    assert store.epoch == 9
+    assert await contents(store, tuple(heads)) == {key: b"body %d" % key for key in heads}
+    await store.close()
+
+
+@on_loop
+async def test_a_killed_masters_file_is_taken_over_while_another_waits(tmp_path: Path) -> None:
+    """The kernel gives the lock back with the process."""
+    path = tmp_path / "queue.db"
+    with subprocess.Popen([sys.executable, "-c", COMMITTER, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        last = [int(process.stdout.readline()) for _ in range(20)][-1]
+        store = SqliteStore(path)
+        following = asyncio.create_task(follow(store))
+        await asyncio.sleep(0.15)  # one look at the lock at least
+        assert not following.done()
+        process.kill()
+        assert last in await following
+    await store.commit({last: (b"new", KEEP)})
+    assert await store.read([last]) == [b"body %d" % last]
+    await store.close()
+
+
+# -- files that cannot be used -------------------------------------------------------------------
+
+
+def newer(path: Path) -> None:
+    """A file of a later release."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE tasks (a)")
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    connection.close()
+
+
+def foreign(path: Path) -> None:
+    """Somebody else's database."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE addresses (a)")
+    connection.close()
+
+
+UNUSABLE = [
+    pytest.param(lambda path: path.write_bytes(b"Dear diary, " * 100), "is not a database", id="not a database"),
+    pytest.param(newer, "newer distq .* version 2, this one knows up to 1", id="newer"),
+    pytest.param(foreign, "database of another program", id="foreign"),
+    pytest.param(lambda path: path.mkdir(), "is a folder", id="a folder"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), UNUSABLE)
+@on_loop
+async def test_a_file_that_cannot_be_used_is_named_and_not_changed(
+    tmp_path: Path, spoil: object, sentence: str
+) -> None:
+    """One sentence that says which file and what to do."""
+    path = tmp_path / "queue.db"
+    assert callable(spoil)
+    spoil(path)
+    before = path.read_bytes() if path.is_file() else None
+    await check_unusable(path, sentence)
+    assert (path.read_bytes() if path.is_file() else None) == before
+    assert [there.name for there in tmp_path.iterdir()] == ["queue.db"]
+
+
+@on_loop
+async def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    """It is not created: a volume that was not mounted must not become a file on the wrong disk."""
+    await check_unusable(tmp_path / "volume" / "queue.db", "folder .*volume .* does not exist: create it or mount it")
+
+
+@on_loop
+async def test_a_damaged_page_is_found_when_it_is_read(tmp_path: Path) -> None:
+    """While loading: the store never leads with half of its tasks."""
+    path = tmp_path / "queue.db"
+    store = SqliteStore(path, room=ROOM)
+    await follow(store)
+    await store.commit({key: (b"h" * 100, b"") for key in range(5000)})
+    await store.close()
+    with path.open("r+b") as file:
+        file.seek(20 * 4096)
+        file.write(b"\xff" * 4096)
+    await check_unusable(path, "is damaged: restore a backup")
+
+
+async def check_unusable(path: Path, sentence: str) -> None:
+    """`follow` raises that sentence, with the file's name in it, and the store never leads."""
+    store = SqliteStore(path, room=ROOM)
+    with pytest.raises(StoreError, match=sentence) as caught:
+        await follow(store)
+    assert path.name in str(caught.value)
+    assert store.epoch == 0
+    await store.close()
