@@ -181,7 +181,7 @@ def parse_store(text: str) -> str:
     Raises:
         ValueError: it does not.
     """
-    if text != "memory:":
+    if text != "memory:" and not (text.startswith("sqlite:///") and text.strip("/") != "sqlite:"):
         raise ValueError
     return text
 
@@ -212,6 +212,8 @@ NAME = Kind(
 PLAIN_QUEUES = Kind("queues", parse_plain_queues, "getter:queue pairs, such as get_jobs:work,get_answers:result")
 MODULES = Kind("modules", parse_modules, "importable modules separated by commas, such as mytasks,reports.tasks")
 QUEUES = Kind("queues", parse_queues, "names of queues separated by commas, such as default,mail")
-STORE = Kind("store", parse_store, "memory:")
+STORE = Kind(
+    "store", parse_store, "memory: or sqlite:///path, such as sqlite:///queue.db or sqlite:////var/lib/queue.db"
+)
 SECRET = Kind("secret", str, "text")
 PATH = Kind("path", str, "a path")

@@ -146,7 +146,7 @@ class Settings:
     store: str = _row(
         kinds.STORE,
         "memory:",
-        "Where tasks and results are kept; memory: forgets them when the master ends.",
+        "Where tasks and results are kept: sqlite:///path, or memory:, which forgets them when the master ends.",
         STORAGE,
         MASTER,
     )

@@ -1,5 +1,7 @@
 """What keeps heads and bodies: adapters of the `Store` port, chosen by DISTQ_STORE."""
 
+from pathlib import Path
+
 from distq.core.ports import Store
 from distq.storage.memory import EPOCH_MAX, MemoryStore
 
@@ -7,6 +9,8 @@ __all__ = ["MEMORY", "open_store"]
 
 MEMORY = "memory:"
 """The store that forgets."""
+SQLITE = "sqlite:///"
+"""Followed by a path: the store that keeps everything in one file."""
 
 
 def open_store(url: str, now: float) -> Store:
@@ -15,6 +19,10 @@ def open_store(url: str, now: float) -> Store:
     Raises:
         ValueError: nothing is known by that name.
     """
+    if url.startswith(SQLITE):
+        from distq.storage.sqlite import SqliteStore  # noqa: PLC0415 - a master without a file does not import it
+
+        return SqliteStore(Path(url.removeprefix(SQLITE)))
     if url == MEMORY:
         return MemoryStore(int(now) % EPOCH_MAX + 1)
     raise ValueError(f"there is no store {url!r}")

@@ -1,0 +1,84 @@
+"""A master with a file: what it has accepted outlives it."""
+
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.e2e import tasks
+from tests.e2e.cluster import Cluster, eventually
+from tests.e2e.holding import go, holders, running
+
+import distq
+
+TASKS = 3_000
+
+
+def _store_the_lease(client: distq.Client) -> None:
+    """Leases older than a second ride in the next commit: commit until one surely has."""
+    until = time.perf_counter() + 1.5
+
+    def late() -> bool:
+        client.submit(tasks.square, 1)
+        return client.flush(20) and time.perf_counter() > until
+
+    eventually(late, "a commit after more than a second")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> dict[str, str]:
+    """The setting that names a file of this test's own."""
+    return {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
+
+
+def test_p1_what_was_accepted_survives_a_killed_master(grid: Cluster, store: dict[str, str]) -> None:
+    """Structured tasks and plain items: the client only waits for a little longer."""
+    master = grid.master(**store)
+    with grid.client() as client:
+        futures = [client.submit(tasks.square, n) for n in range(TASKS)]
+        assert client.flush(20)
+        grid.manager().get_work_queue().put("plain")
+        master.signal(signal.SIGKILL)
+        master.ends()
+        again = grid.master(**store)
+        again.logs("tasks_loaded", tasks=TASKS + 1)
+        grid.tasks(2)
+        assert [future.result(30) for future in futures] == [n * n for n in range(TASKS)]
+    assert grid.manager().get_work_queue().get(timeout=5) == "plain"
+
+
+def test_p2_masters_killed_under_load_lose_nothing(grid: Cluster, store: dict[str, str]) -> None:
+    """Workers and the client connect again, each result arrives once."""
+    grid.tasks(2)
+    with grid.client() as client:
+        master = grid.master(**store)
+        futures = []
+        for round_ in range(4):
+            futures += [client.submit(tasks.square, n) for n in range(round_ * TASKS, (round_ + 1) * TASKS)]
+            futures[-TASKS // 2].result(30)
+            master.signal(signal.SIGKILL)
+            master.ends()
+            master = grid.master(**store)
+        heard = Counter(future.result(30) for future in futures)
+    assert heard == Counter(n * n for n in range(4 * TASKS))
+
+
+def test_p2_a_long_task_is_not_run_again_for_a_restarted_master(
+    grid: Cluster, store: dict[str, str], held: Path
+) -> None:
+    """Its lease was stored, its executor names it when it comes back."""
+    master = grid.master(**store)
+    grid.tasks()
+    with grid.client() as client:
+        future = client.submit(tasks.hold, str(held), "done")
+        running(held)
+        _store_the_lease(client)
+        master.signal(signal.SIGKILL)
+        master.ends()
+        again = grid.master(**store)
+        assert again.logs("tasks_loaded")[0]["held"] == 1
+        go(held)
+        assert future.result(30) == "done"
+    assert len(holders(held)) == 1
+    assert again.events("task_lost") == []
