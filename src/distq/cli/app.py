@@ -16,6 +16,7 @@ from distq.core.errors import DistqError
 COMMANDS = {
     "master": "distq.cli.master",
     "worker": "distq.cli.worker",
+    "up": "distq.cli.up",
     "demo": "distq.cli.demo",
     "submit": "distq.cli.submit",
     "status": "distq.cli.status",

@@ -1,0 +1,100 @@
+"""The processes of `distq up`: each line that they say gets its speaker's name, and none of them is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Final
+
+import click
+
+from distq.worker.bonds import die_with_parent
+
+COLOURS: Final = ("cyan", "green", "yellow", "magenta", "blue")
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Member:
+    """One process, and the thread that passes on what it says."""
+
+    def __init__(self, name: str, number: int, process: "subprocess.Popen[bytes]", width: int) -> None:
+        self.name = name
+        self.process = process
+        self._prefix = click.style(f"{name:<{width}} | ", fg=COLOURS[number % len(COLOURS)])
+        assert process.stdout is not None
+        self._said: IO[bytes] = process.stdout
+        self._thread = threading.Thread(target=self._pass_on, name=f"said-by-{name}", daemon=True)
+        self._thread.start()
+
+    def end(self, wait_s: float) -> int:
+        """Wait for its end, which was asked for; kill it when the time is over. Returns its exit code."""
+        try:
+            self.process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._thread.join(1.0)
+        return self.process.returncode
+
+    def _pass_on(self) -> None:
+        with self._said:
+            for line in self._said:
+                click.echo(self._prefix + line.decode(errors="replace").rstrip("\n"))
+
+
+class Family:
+    """Processes of distq that end together."""
+
+    def __init__(self, settings: Mapping[str, str], width: int) -> None:
+        self.members: dict[str, Member] = {}
+        self._settings = settings
+        self._width = width
+        self._born = 0
+
+    def start(self, name: str, arguments: Sequence[str], **settings: str) -> None:
+        """Run a distq command as `name`."""
+        environ = {"DISTQ_LOG_FORMAT": "console", **os.environ, **self._settings, **settings}
+        # No signal is heard between the start of a process and the note that it must be stopped.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            process = subprocess.Popen(  # noqa: S603 - this Python, and arguments of the user's own
+                [sys.executable, "-m", "distq", *arguments],
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_bind(os.getpid()),  # noqa: PLW1509 - it takes no lock
+            )
+            self.members[name] = Member(name, self._born, process, self._width)
+            self._born += 1
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def ended(self) -> tuple[str, int] | None:
+        """One that has ended by itself, and its exit code."""
+        for name, member in self.members.items():
+            code = member.process.poll()
+            if code is not None:
+                return name, code
+        return None
+
+    def end(self, names: Sequence[str], wait_s: float) -> list[int]:
+        """End some of them in good order, all at once; returns their exit codes."""
+        for name in names:
+            self.members[name].process.terminate()
+        codes = []
+        for name in names:
+            codes.append(self.members[name].end(wait_s))
+            del self.members[name]  # not before: a signal may end this wait, and then it must be ended again
+        return codes
+
+
+def _bind(parent_pid: int) -> Callable[[], None]:
+    def between_fork_and_exec() -> None:
+        die_with_parent(parent_pid)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    return between_fork_and_exec

@@ -1,0 +1,102 @@
+"""What is shown of a dead letter's payload: everything that can be read, and nothing of it is run."""
+
+import datetime as dt
+import json
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distq.cli.payloads import CHARS_MAX, NAMES_MAX, READ_BYTES_MAX, describe, failure_of, read
+from distq.tasks.failure import pack_failure
+from distq.tasks.payload import pack_chunk, pack_json
+from distq.wire.inert import read_call
+from distq.wire.splice import item
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Ask for it."""
+        return Path.touch, (self.path,)
+
+
+class Order:
+    """An application's object."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def shown(*args: Any, **kwds: Any) -> str:
+    """What is shown of a call of `f`."""
+    texts = {describe(pickle.dumps((args, kwds), protocol), "f") for protocol in (2, 3, 4, 5)}
+    return min(texts, key=len)
+
+
+def test_plain_values_are_shown_as_python_writes_them() -> None:
+    """Also keys of dicts and what is in sets."""
+    assert shown(1, "two", None, [3.5, (True,)], key={"a": {1: b"x"}}) == (
+        "f(1, 'two', None, [3.5, (True,)], key={'a': {1: b'x'}})"
+    )
+    assert describe(pickle.dumps((({1, (2, 3)},), {}), 4), "f") in ("f({1, (2, 3)})", "f({(2, 3), 1})")
+
+
+def test_objects_are_shown_by_the_names_of_their_classes() -> None:
+    """With what they are made from."""
+    assert shown(dt.timedelta(1)) == "f(datetime.timedelta(1, 0, 0))"
+    assert "Order({'number': 5})" in shown(Order(5)).replace("tests.cli.test_payloads.", "")
+    assert "collections.OrderedDict" in shown(OrderedDict(a=1))
+    assert shown(len, Order) in (
+        "f(len, tests.cli.test_payloads.Order)",
+        "f(__builtin__.len, tests.cli.test_payloads.Order)",
+    )
+
+
+def test_nothing_is_run(tmp_path: Path) -> None:
+    """Neither of a payload nor of an error."""
+    bomb = pickle.dumps(((Bomb(tmp_path / "gone off"),), {}))
+    assert "pathlib.Path.touch" in describe(bomb, "f") or "getattr" in describe(bomb, "f")
+    failure_of(pickle.dumps((Bomb(tmp_path / "gone off"), "", "")))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TypeError):
+        pickle.loads(bomb)[0][0]()
+    assert [path.name for path in tmp_path.iterdir()] == ["gone off"]
+
+
+def test_chunks_json_and_plain_items_are_shown_too() -> None:
+    """Each as it was given."""
+    assert describe(pack_chunk([(1,), (2,)]), "f") == "2 calls: f(1), f(2)"
+    assert describe(pack_json([1, "x"], {"y": None}), "f") == "f(1, 'x', y=None)"
+    put = read_call(pickle.dumps(("work", "put", ({"a": 1},), {}), 4))
+    assert describe(item(put), "plain", plain=True) == "{'a': 1}"
+
+
+def test_what_cannot_be_read_is_measured() -> None:
+    """Other bytes, too many, too deep; long texts are cut."""
+    for payload in (b"", b"\x80nothing", b"{", json.dumps({"args": 1}).encode(), pickle.dumps(5)):
+        assert describe(payload, "f") == f"{len(payload):,} bytes that are no call"
+    assert describe(b"\x80" + b"x" * READ_BYTES_MAX, "f") == f"a pickle of {READ_BYTES_MAX + 1:,} bytes"
+    nested = b"\x80\x04" + b"(" * 50_000 + b"t" * 50_000 + b"."
+    assert "bytes that are no call" in describe(nested, "f")
+    assert shown("x" * 5000).endswith(f"... and {5005 - CHARS_MAX:,} characters more")
+    names = read(b"\x80\x04(" + b"".join(b"cm\nn%d\n" % n for n in range(NAMES_MAX + 10)) + b"t.")
+    assert [repr(name) for name in names[NAMES_MAX - 1 :]] == [f"m.n{NAMES_MAX - 1}"] + ["..."] * 10
+
+
+def test_an_error_is_told_as_its_executor_told_it() -> None:
+    """Type, text, traceback; nothing for a task that was lost."""
+    try:
+        raise KeyError("gone")  # noqa: TRY301 - so that it has a traceback
+    except KeyError as error:
+        kind, text, lines = failure_of(pack_failure(error))
+    assert (kind, text) == ("builtins:KeyError", "'gone'")
+    assert "test_payloads.py" in lines
+    assert failure_of(b"") == ("", "", "")
+    assert failure_of(b"\x80nothing")[0] == "unreadable"

@@ -1,0 +1,282 @@
+"""Clients and operators, by real processes: the README's lines, futures, faults, dead letters, `distq up`."""
+
+import asyncio
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import as_completed
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e import tasks
+from tests.e2e.cluster import KEY, Cluster, Process, eventually, lives
+from tests.tidy.tree import ROOT
+
+import distq
+from distq.cli.demo_cluster import free_port
+from distq.client.future import TaskFuture
+
+
+def command(grid: Cluster, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run a distq command against the cluster."""
+    environ = {**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY}
+    environ["DISTQ_CONNECT_WAIT_S"] = "1s"
+    return subprocess.run(
+        [sys.executable, "-m", "distq", *arguments],
+        env=environ,
+        cwd=ROOT,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def test_the_readmes_lines_do_what_they_say(grid: Cluster, tmp_path: Path) -> None:
+    """`tasks.py` and `program.py`, as they stand there."""
+    text = (ROOT / "README.md").read_text()
+    for name in ("tasks.py", "program.py"):
+        block = next(block for block in text.split("```python\n")[1:] if block.startswith(f"# {name}\n"))
+        (tmp_path / name).write_text(block.split("```")[0])
+    grid.master()
+    grid.run("worker", "tasks", "--concurrency", "1", PYTHONPATH=str(tmp_path))
+    environ = {**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY}
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n999000\n", "")
+
+
+def test_futures_are_awaited_by_the_standard_library(grid: Cluster) -> None:
+    """as_completed, asyncio, map with chunks, a task's exception with its remote traceback."""
+    grid.master()
+    grid.tasks(2)
+
+    async def gather(futures: list[TaskFuture[int]]) -> list[int]:
+        return await asyncio.gather(*map(asyncio.wrap_future, futures))
+
+    with grid.client() as client:
+        futures = [client.submit(tasks.square, n) for n in range(200)]
+        assert sorted(future.result() for future in as_completed(futures, 20)) == [n * n for n in range(200)]
+        assert asyncio.run(gather([client.submit(tasks.square, n) for n in range(50)])) == [n * n for n in range(50)]
+        assert sum(client.map(tasks.square, range(1000), chunksize=100)) == sum(n * n for n in range(1000))
+        with pytest.raises(ZeroDivisionError) as caught:
+            client.submit(tasks.divide, 1, 0).result(20)
+        assert "in divide" in str(caught.value.__cause__)
+
+
+def test_a_client_that_was_forked_has_a_session_of_its_own(grid: Cluster) -> None:
+    """The child begins anew, and the parent's goes on."""
+    grid.master()
+    grid.tasks()
+    with grid.client() as client:
+        assert client.submit(tasks.square, 2).result(20) == 4
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                code = 0 if client.submit(tasks.square, 3).result(20) == 9 else 2
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert client.submit(tasks.square, 4).result(20) == 16
+
+
+def test_what_was_submitted_is_accepted_when_the_program_ends(grid: Cluster) -> None:
+    """Without a `with`, without waiting."""
+    grid.master()
+    program = """
+        import distq
+        from tests.e2e import tasks
+        client = distq.Client()
+        for n in range(3000):
+            client.submit(tasks.square, n)
+    """
+    environ = {**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environ, cwd=ROOT, check=True, timeout=30)
+    status = json.loads(command(grid, "status", "--json").stdout)
+    assert sum(queue["ready"] for queue in status["queues"]["queues"]) == 3000
+
+
+def test_a_client_killed_in_mid_submit_leaves_whole_tasks(grid: Cluster) -> None:
+    """What was accepted runs, and the master serves others."""
+    master = grid.master()
+    program = """
+        import distq
+        from tests.e2e import tasks
+        client = distq.Client()
+        n = 0
+        while True:
+            client.submit(tasks.square, n)
+            n += 1
+            if n == 20000:
+                print("under way", flush=True)
+    """
+    environ = {**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY}
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environ, cwd=ROOT, stdout=subprocess.PIPE
+    ) as killed:
+        assert killed.stdout is not None
+        killed.stdout.readline()
+        killed.kill()
+    grid.tasks(2)
+
+    def drained() -> bool:
+        status = json.loads(command(grid, "status", "--json").stdout)
+        return all(not queue["ready"] + queue["leased"] for queue in status["queues"]["queues"])
+
+    with grid.client() as client:
+        assert client.submit(tasks.square, 5).result(20) == 25
+    eventually(drained, "all tasks done")
+    assert master.events("task_buried") == []
+
+
+def test_a_master_stopped_and_started_under_load_leaves_nobody_waiting(grid: Cluster) -> None:
+    """Every future has a result or is lost; the same client and worker go on with the new master."""
+    master = grid.master()
+    grid.tasks(2)
+    with grid.client() as client:
+        futures: list[TaskFuture[Any]] = [client.submit(tasks.square, n) for n in range(5000)]
+        client.flush()
+        slow: list[TaskFuture[Any]] = [client.submit(tasks.doze, 0.05) for _ in range(200)]
+        futures[0].result(20)
+        master.signal(signal.SIGKILL)
+        master.ends()
+        grid.master()
+        ends = [future.exception(20) for future in [*futures, *slow]]
+        assert {type(end) for end in ends} <= {type(None), distq.TaskLost}
+        assert any(isinstance(end, distq.TaskLost) for end in ends)
+        assert list(client.map(tasks.square, range(100))) == [n * n for n in range(100)]
+
+
+def test_a_task_is_submitted_from_a_shell(grid: Cluster) -> None:
+    """Its result as JSON; 1 with its error when it fails; 2 for what is no JSON; 3 without a master."""
+    assert command(grid, "submit", "square", "7").returncode == 3
+    grid.master()
+    grid.tasks()
+    done = command(grid, "submit", "square", "7", "--wait")
+    assert (done.returncode, done.stdout) == (0, "49\n")
+    whole = json.loads(command(grid, "submit", "square", "-7", "--wait", "--json").stdout)
+    assert (whole["state"], whole["result"]) == ("succeeded", 49)
+    failed = command(grid, "submit", "tests.e2e.tasks:divide", "1", "0", "--wait")
+    assert failed.returncode == 1
+    assert "return over / under" in failed.stderr
+    assert "ZeroDivisionError: division by zero" in failed.stderr
+    late = command(grid, "submit", "tests.e2e.tasks:doze", "60", "--wait", "--timeout", "100ms")
+    assert late.returncode == 1
+    assert "has not ended within 0.1 s; it goes on." in late.stderr
+    assert "is not JSON" in command(grid, "submit", "square", "joe").stderr
+    assert command(grid, "submit", "square", "joe").returncode == 2
+    assert command(grid, "submit", "square", "2", "--queue", "elsewhere").stdout.strip().count("-") == 1
+
+
+def test_dead_letters_are_seen_tried_again_and_let_go(grid: Cluster) -> None:
+    """With their arguments, of which nothing is run, their traceback and their causes."""
+    grid.master()
+    grid.tasks()
+    assert command(grid, "dead", "list").stdout == "There are no dead letters.\n"
+    with grid.client() as client:
+        assert client.submit(tasks.divide, 1, under=0).exception(20)
+        assert client.submit(tasks.poison).exception(20)
+    listed = json.loads(command(grid, "dead", "list", "--json").stdout)
+    poison, divide = listed["tasks"]
+    shown = command(grid, "dead", "show", divide["id"]).stdout
+    for text in (
+        "divide(1, under=0)",
+        "ZeroDivisionError: division by zero",
+        "return over / under",
+        "1 failed, 0 lost",
+    ):
+        assert text in shown
+    assert command(grid, "dead", "show", poison["id"]).stdout.count("killed by SIGKILL") == 3
+    assert "poison" in command(grid, "dead", "list", "--name", poison["name"]).stdout
+    assert command(grid, "dead", "retry", divide["id"]).stdout == "1 will be tried again.\n"
+    eventually(lambda: divide["id"] in command(grid, "dead", "list").stdout, "its second death")
+    refused = command(grid, "dead", "retry", "1-1")
+    assert (refused.returncode, "no dead letters: 1-1" in refused.stderr) == (1, True)
+    assert command(grid, "dead", "purge").returncode == 2
+    assert command(grid, "dead", "purge", "--all", given="n\n").returncode == 130
+    assert command(grid, "dead", "purge", "--all", "--yes").stdout == "2 are gone.\n"
+    assert json.loads(command(grid, "dead", "list", "--json").stdout)["total"] == 0
+
+
+def up(grid: Cluster, folder: Path, *arguments: str) -> Process:
+    """`distq up` in a folder with a module `shop` whose `price` returns 1."""
+    (folder / "shop.py").write_text("def price():\n    return 1\n")
+    (folder / "start.py").write_text(
+        f"import os, runpy, sys\nos.chdir({str(folder)!r})\nrunpy.run_module('distq', run_name='__main__')\n"
+    )
+    launcher = [str(folder / "start.py")]
+    settings = {"PYTHONPATH": str(folder), "DISTQ_LOG_LEVEL": "info", "DISTQ_LOG_FORMAT": "console"}
+    return grid.run("up", "shop", "--concurrency", "1", *arguments, launcher=launcher, **settings)
+
+
+def family(process: Process) -> list[int]:
+    """The children of `distq up`, and theirs."""
+    children = process.children()
+    for child in list(children):
+        text = Path(f"/proc/{child}/task/{child}/children").read_text()
+        children += map(int, text.split())
+    return children
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_is_a_whole_cluster_and_leaves_no_process(grid: Cluster, tmp_path: Path, number: int) -> None:
+    """Prefixed lines, the exports that a client needs, an end in good order."""
+    process = up(grid, tmp_path, "--workers", "2")
+    eventually(lambda: process.text.count("master_connected") == 2, "workers", lambda: process.text)
+    assert f"export DISTQ_ADDRESS=127.0.0.1:{grid.port}" in process.text
+    with grid.client() as client:
+        assert client.submit_named("shop:price").result(20) == 1
+    pids = family(process)
+    assert len(pids) >= 4
+    process.signal(number)
+    assert process.ends() == 0, process.text
+    assert [pid for pid in pids if lives(pid)] == []
+    assert "master   | " in process.text
+    assert "worker-2 | " in process.text
+    assert "worker_stopped" in process.text
+
+
+def test_up_begins_its_workers_anew_when_a_file_changes(grid: Cluster, tmp_path: Path) -> None:
+    """The next task is run by the new code; no task is lost."""
+    process = up(grid, tmp_path, "--reload")
+    with grid.client() as client:
+        eventually(lambda: "master_connected" in process.text, "a worker", lambda: process.text)
+        assert client.submit_named("shop:price").result(20) == 1
+        (tmp_path / "shop.py").write_text("def price():\n    return 1000\n")
+        eventually(lambda: "shop.py has changed" in process.text, "the change", lambda: process.text)
+        eventually(lambda: client.submit_named("shop:price").result(20) == 1000, "the new code")
+    process.signal(signal.SIGTERM)
+    assert process.ends() == 0, process.text
+
+
+def test_up_ends_with_whoever_ends_first(grid: Cluster, tmp_path: Path) -> None:
+    """As when the port is taken; the rest ends too, and a sentence says which it was."""
+    grid.master()
+    process = up(grid, tmp_path)
+    assert process.ends() == 1
+    assert "The master has ended with exit code" in process.text
+
+
+def test_up_makes_a_key_where_there_is_none(tmp_path: Path) -> None:
+    """And prints it."""
+    port = free_port()
+    environ = {**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{port}", "DISTQ_HTTP_ADDRESS": "off"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "distq", "up"], env=environ, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        key = next(line for line in process.stdout if line.startswith("export DISTQ_AUTHKEY="))
+        with distq.Client(f"127.0.0.1:{port}", key.strip().partition("=")[2]) as client:
+            assert client.submit(pickle.dumps, 5, 5).result(20) == pickle.dumps(5, 5)
+        process.terminate()
+        process.stdout.read()
+        assert process.wait(20) == 0
