@@ -169,7 +169,7 @@ class PowerVFS(apsw.VFS):
     def xDelete(self, name: str, syncdir: bool) -> None:  # noqa: N802
         """SQLite asks for the folder to be synced where it matters: then the file is gone for good."""
         if self.disk.step():
-            del self.disk.files[name]
+            self.disk.files.pop(name, None)
 
     def xAccess(self, name: str, flags: int) -> bool:  # noqa: N802
         """Whether it is there."""
@@ -178,6 +178,11 @@ class PowerVFS(apsw.VFS):
     def xFullPathname(self, name: str) -> str:  # noqa: N802
         """Names are full."""
         return name
+
+
+def refusal(exc: apsw.Error) -> LinkError:
+    """The error as the store knows it; apsw's types do not tell of the code."""
+    return LinkError(getattr(exc, "extendedresult", 1), str(exc))
 
 
 class ApswLink:
@@ -189,14 +194,14 @@ class ApswLink:
         try:
             self.connection = apsw.Connection(str(path), vfs=VFS)
         except apsw.Error as exc:
-            raise LinkError(exc.extendedresult, str(exc)) from exc
+            raise refusal(exc) from exc
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of one statement."""
         try:
             return self.connection.execute(sql, tuple(values)).fetchall()
         except apsw.Error as exc:
-            raise LinkError(exc.extendedresult, str(exc)) from exc
+            raise refusal(exc) from exc
 
     def close(self) -> None:
         """Close; what a machine without power says to it is of no interest."""

@@ -92,9 +92,9 @@ class TestSqliteStore(StoreContract):
         async def scene(opener: Opener) -> None:
             store = await opener()
             path = self.folder / "place"
-            await store.commit({key: (b"h" * 90, b"b" * 1000) for key in range(10_000)})
+            await store.commit(dict.fromkeys(range(10000), (b"h" * 90, b"b" * 1000)))
             await store.commit(dict.fromkeys(range(9_999)))
-            while path.stat().st_size > 40_000 or (self.folder / "place-wal").stat().st_size:
+            while path.stat().st_size > 40_000 or (self.folder / "place-wal").stat().st_size:  # noqa: ASYNC110 - see below
                 await asyncio.sleep(0.01)  # polled: a file tells nobody that it has shrunk
             assert path.stat().st_size > 0
             assert await store.read([9_999]) == [b"b" * 1000]
@@ -121,7 +121,7 @@ class TestSqliteStore(StoreContract):
 
         async def scene(opener: Opener) -> None:
             store = await opener()
-            doomed = asyncio.create_task(store.commit({key: (b"h", b"b" * 1000) for key in range(5000)}))
+            doomed = asyncio.create_task(store.commit(dict.fromkeys(range(5000), (b"h", b"b" * 1000))))
             await asyncio.sleep(0)
             doomed.cancel()
             await asyncio.gather(doomed, return_exceptions=True)
@@ -148,14 +148,18 @@ class TestSqliteStore(StoreContract):
         self.play(scene)
 
 
+def committer(path: Path) -> subprocess.Popen[str]:
+    """A process that commits for ever, and prints each key that it was answered."""
+    return subprocess.Popen([sys.executable, "-c", COMMITTER, str(path)], stdout=subprocess.PIPE, text=True)
+
+
 @on_loop
 async def test_p1_every_answered_commit_survives_kill_9(tmp_path: Path) -> None:
     """Eight lives of a process that is killed while it commits: what it has printed is there, epoch by epoch."""
     path = tmp_path / "queue.db"
     answered: set[int] = set()
     for life in range(8):
-        command = [sys.executable, "-c", COMMITTER, str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with committer(path) as process:
             assert process.stdout
             answered.update(int(process.stdout.readline()) for _ in range(5 + 7 * life))
             process.send_signal(signal.SIGKILL)
@@ -174,7 +178,7 @@ async def test_p1_every_answered_commit_survives_kill_9(tmp_path: Path) -> None:
 async def test_a_killed_masters_file_is_taken_over_while_another_waits(tmp_path: Path) -> None:
     """The kernel gives the lock back with the process."""
     path = tmp_path / "queue.db"
-    with subprocess.Popen([sys.executable, "-c", COMMITTER, str(path)], stdout=subprocess.PIPE, text=True) as process:
+    with committer(path) as process:
         assert process.stdout
         last = [int(process.stdout.readline()) for _ in range(20)][-1]
         store = SqliteStore(path)
@@ -227,7 +231,7 @@ async def test_a_file_that_cannot_be_used_is_named_and_not_changed(
     before = path.read_bytes() if path.is_file() else None
     await check_unusable(path, sentence)
     assert (path.read_bytes() if path.is_file() else None) == before
-    assert [there.name for there in tmp_path.iterdir()] == ["queue.db"]
+    assert names(tmp_path) == ["queue.db"]
 
 
 @on_loop
@@ -242,12 +246,17 @@ async def test_a_damaged_page_is_found_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     store = SqliteStore(path, room=ROOM)
     await follow(store)
-    await store.commit({key: (b"h" * 100, b"") for key in range(5000)})
+    await store.commit(dict.fromkeys(range(5000), (b"h" * 100, b"")))
     await store.close()
     with path.open("r+b") as file:
         file.seek(20 * 4096)
         file.write(b"\xff" * 4096)
     await check_unusable(path, "is damaged: restore a backup")
+
+
+def names(folder: Path) -> list[str]:
+    """Of all that is in a folder."""
+    return [there.name for there in folder.iterdir()]
 
 
 async def check_unusable(path: Path, sentence: str) -> None:

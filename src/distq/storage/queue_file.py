@@ -1,6 +1,7 @@
 """The queue file, as the store's thread sees it: open, load, commit, read, and the upkeep in between. Blocking."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,7 +86,7 @@ class QueueFile:
 
     def _prepare(self, link: Link) -> None:
         try:
-            self._making_room(lambda: schema.prepare(link, empty=not size_of(self.path)), self._rollback)
+            self._making_room(lambda: schema.prepare(link, empty=not size_of(self.path)), self.reserve.give_up)
         except schema.NotOurs:
             raise not_ours(self.path) from None
         except schema.TooNew as exc:
@@ -112,7 +113,7 @@ class QueueFile:
             return int(epoch)
 
         try:
-            return self._making_room(begin, self._rollback)
+            return self._making_room(begin, self.reserve.give_up)
         except LinkError as exc:
             raise StoreUnusable(explain(self.path, exc)) from exc
 
@@ -135,7 +136,7 @@ class QueueFile:
         try:
             self._refuse_growth(writes)
             if writes.heads or writes.dropped:
-                self._making_room(write, self._rollback)
+                self._making_room(write, lambda: not self._grows(writes) and self.reserve.give_up())
         except LinkError as exc:
             raise self._failed(exc) from exc
         except BaseException:
@@ -161,32 +162,49 @@ class QueueFile:
         """Refuse keys that are new while the volume is nearly full; what is there may always be settled."""
         if not writes.bodies:
             return
+        wanted_bytes = 2 * writes.byte_count  # in the log, then in the file
+        shortage = self._shortage(wanted_bytes)
+        if shortage and self.wal_bytes() > self._upkeep.wal_idle_bytes:
+            self._fold()
+            shortage = self._shortage(wanted_bytes)
+        if shortage and self._grows(writes):
+            self.refusing = shortage
+            raise Refused(shortage)
+        if not shortage:
+            self.refusing = ""
+
+    def _grows(self, writes: Writes) -> bool:
+        """Whether it brings keys that are not there yet."""
+        return self._count(writes.put) < len(writes.put)
+
+    def _shortage(self, wanted_bytes: int) -> str:
+        """Why so many new bytes are too many for the volume, '' if they are not."""
         reserve = self.reserve
         reserve.take()
-        free, least = reserve.free_bytes(), reserve.room.free_bytes_min
-        if reserve.held and free >= least + 2 * writes.byte_count:
-            self.refusing = ""
-            return
-        sentence = (
-            f"The volume of {self.path} has {free / MIB:.0f} MiB left; new tasks need {least / MIB:.0f} MiB"
-            f"{'' if reserve.held else f' and {reserve.room.reserve_bytes / MIB:.0f} MiB in reserve'}: make room on it."
+        free = reserve.free_bytes() - self.wal_bytes()  # folding the log makes the file grow before the log is gone
+        kept = reserve.room.free_bytes_min + (0 if reserve.held else reserve.room.reserve_bytes)
+        if reserve.held and free >= kept + wanted_bytes:
+            return ""
+        return (
+            f"The volume of {self.path} has {free / MIB:.1f} MiB left, and {kept / MIB:.0f} MiB are kept for "
+            "settling the tasks that are there: make room on it."
         )
-        if free < least or not reserve.held:
-            self.refusing = sentence
-        put = writes.put
-        if self._count(put) < len(put):
-            raise Refused(sentence)
 
-    def _making_room(self, write: Callable[[], T], undo: Callable[[], object]) -> T:
+    def _making_room(self, write: Callable[[], T], give_up: Callable[[], bool]) -> T:
         """Run `write`; on a full volume undo it, make room, and run it again: first the log's, then the reserve's."""
-        for make_room in (self._fold, self.reserve.give_up):
+        attempts = iter((self._fold, give_up))
+        while True:
+            wal_bytes = self.wal_bytes()
             try:
                 return write()
             except LinkError as exc:
-                undo()
-                if exc.primary != FULL or not make_room():
+                self._rollback()
+                if exc.primary == FULL and self.wal_bytes() > wal_bytes:
+                    # What was written in vain, behind all that counts, may be the very room that is missing.
+                    os.truncate(self._wal, wal_bytes)
+                make_room = next(attempts, None)
+                if exc.primary != FULL or make_room is None or not make_room():
                     raise
-        return write()
 
     def _fold(self) -> bool:
         """Make room by folding the log into the file, as far as that goes on a full volume."""
@@ -277,6 +295,8 @@ class QueueFile:
 
     def health(self) -> dict[str, object]:
         """What can be told about the file and its volume, in bytes, pages and seconds."""
+        if self.refusing and self._link is not None and not self._shortage(0):
+            self.refusing = ""
         told: dict[str, object] = {
             "kind": "sqlite",
             "file": str(self.path),

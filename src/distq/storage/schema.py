@@ -28,7 +28,8 @@ LOCK: Final = (
     "PRAGMA locking_mode = EXCLUSIVE",
 )
 SHAPE: Final = (
-    # Of a file that is still empty, before its first byte: asked later they do nothing. 4 KiB: a commit of one task writes the least.
+    # Of a file that is still empty, before its first byte: asked later they do nothing.
+    # 4 KiB: the least that a commit of one task can write.
     "PRAGMA page_size = 4096",
     "PRAGMA auto_vacuum = INCREMENTAL",
 )
