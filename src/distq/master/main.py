@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 LAG_SAMPLE_S: Final = 1.0
 NONCE_BYTES: Final = 20
+STORE_PATIENCE_S: Final = 2.0
+"""After so long it is said that the store is still being opened."""
 COLLECTOR_THRESHOLDS: Final = (10_000, 20, 1_000_000)
 """Allocations before a young collection, young ones before a middle one, middle ones before a full one: never."""
 
@@ -61,7 +63,8 @@ class Master:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
-        await self._compose()
+        if not await self._opened():
+            return 0
         server, broker = self.server, self.broker
         bound = await server.start(settings.bind)
         cycle = asyncio.create_task(broker.run())
@@ -82,6 +85,26 @@ class Master:
         await self.store.close()
         self.log.info("master_stopped", tasks_left=forgotten, code=code)
         return code
+
+    async def _opened(self) -> bool:
+        """Compose the master, which may have to wait for its store; False if a signal comes first."""
+        composing = asyncio.create_task(self._compose())
+        stopping = asyncio.create_task(self.ended.wait())
+        tasks = (composing, stopping)
+        await asyncio.wait(tasks, timeout=STORE_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        if not composing.done() and not stopping.done():
+            self.log.warning(
+                "store_awaited", store=self.settings.store, reason="it is large, or another master has it open"
+            )
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if composing.done():
+            composing.result()
+            return True
+        composing.cancel()
+        await asyncio.wait((composing,))
+        await self.store.close()
+        return False
 
     async def _compose(self) -> None:
         settings, store, clock = self.settings, self.store, self.clock
