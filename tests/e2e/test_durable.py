@@ -11,6 +11,7 @@ from tests.e2e.cluster import Cluster, eventually
 from tests.e2e.holding import go, holders, running
 
 import distq
+from distq.cli.demo_cluster import free_port
 
 TASKS = 3_000
 
@@ -82,3 +83,40 @@ def test_p2_a_long_task_is_not_run_again_for_a_restarted_master(
         assert future.result(30) == "done"
     assert len(holders(held)) == 1
     assert again.events("task_lost") == []
+
+
+def test_a_second_master_waits_for_the_file_and_takes_over(grid: Cluster, store: dict[str, str]) -> None:
+    """It says so; told to end meanwhile, it does; when the first is killed it has every task."""
+    first = grid.master(**store)
+    elsewhere = {**store, "DISTQ_BIND": f"127.0.0.1:{free_port()}"}
+    impatient = grid.run("master", **elsewhere)
+    impatient.logs("store_awaited")
+    impatient.signal(signal.SIGTERM)
+    assert impatient.ends() == 0
+    second = grid.run("master", **elsewhere)
+    second.logs("store_awaited")
+    with grid.client() as client:
+        client.submit(tasks.square, 1)
+        assert client.flush(20)
+        client.abandon()
+    first.signal(signal.SIGKILL)
+    assert second.logs("tasks_loaded")[0]["tasks"] == 1
+    second.logs("master_listened")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [("missing/queue.db", None, "does not exist"), ("queue.db", b"this is no database at all", "is not a database")],
+)
+def test_a_store_that_cannot_be_had_is_a_sentence(
+    grid: Cluster, tmp_path: Path, name: str, content: bytes | None, sentence: str
+) -> None:
+    """Exit 4, with the file's name and what to do; nothing is changed."""
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    master = grid.run("master", DISTQ_STORE=f"sqlite:///{path}")
+    assert master.ends() == 4
+    assert sentence in master.text
+    assert "Traceback" not in master.text
+    assert content is None or path.read_bytes() == content
