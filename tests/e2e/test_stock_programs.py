@@ -1,5 +1,7 @@
 """Programs of the standard library alone, on a real master."""
 
+import os
+import pickle
 import signal
 import subprocess
 
@@ -7,6 +9,8 @@ import pytest
 from tests.e2e.cluster import KEY, Cluster, eventually
 from tests.tidy.tree import ROOT
 from tests.wire import programs
+
+from distq.wire.framing import pack
 
 # Takes one item and does with it as it is told: then dies with its connection.
 TAKER = """
@@ -50,6 +54,24 @@ for item in items:
     result.put(item)
     assert result.get() == item
 print("done")
+"""
+
+# Puts items that are too large, prints which limit it is told of, then one that is not.
+TOO_LARGE = """
+import re, sys
+from multiprocessing.managers import BaseManager, RemoteError
+class Manager(BaseManager): pass
+Manager.register("get_work_queue")
+manager = Manager(("127.0.0.1", int(sys.argv[1])), sys.argv[2].encode())
+manager.connect()
+work = manager.get_work_queue()
+for size in (3 << 19, 64 << 20):
+    try:
+        work.put(bytes(size))
+    except RemoteError as error:
+        print(re.search("DISTQ_[A-Z_]+", str(error)).group())
+work.put(1)
+print(work.get(timeout=5))
 """
 
 
@@ -116,6 +138,32 @@ def test_an_item_taken_by_a_program_that_dies_goes_to_another(grid: Cluster, how
         assert work.qsize() == 0
     end(taker)
     assert work.get(timeout=5) == "kept"
+
+
+def test_a_put_that_breaks_off_puts_nothing_and_gives_back_what_was_taken(grid: Cluster) -> None:
+    """Half a frame, then the end: as if the program had died before the call."""
+    grid.master()
+    manager = grid.manager()
+    work, results = manager.get_work_queue(), manager.get_result_queue()
+    work.put("kept")
+    conn = manager._Client(manager.address, authkey=KEY.encode())  # type: ignore[attr-defined]
+    conn.send((None, "accept_connection", ("half",), {}))
+    assert conn.recv() == ("#RETURN", None)
+    conn.send(("work", "get", (), {}))
+    kind, item = conn.recv()
+    assert (kind, item, work.qsize()) == ("#RETURN", "kept", 0)
+    frame = pack(pickle.dumps(("result", "put", (bytes(100_000),), {})))
+    os.write(conn.fileno(), frame[:50_000])
+    conn.close()
+    assert work.get(timeout=5) == "kept"
+    assert results.empty()
+
+
+def test_an_item_above_the_limits_is_an_error_in_words_and_the_next_is_taken(grid: Cluster, interpreter: str) -> None:
+    """Above what a payload may have, and above what a frame may: the program's connection stays usable."""
+    grid.master(DISTQ_PAYLOAD_BYTES_MAX="1MiB", DISTQ_FRAME_BYTES_MAX="2MiB")
+    with grid.program(TOO_LARGE, interpreter=interpreter) as program:
+        assert program.communicate(timeout=30)[0].split() == ["DISTQ_PAYLOAD_BYTES_MAX", "DISTQ_FRAME_BYTES_MAX", "1"]
 
 
 def test_an_item_whose_result_was_put_does_not_come_back(grid: Cluster) -> None:

@@ -81,6 +81,13 @@ async def test_a_call_without_its_argument_is_refused_in_words(bench: Bench) -> 
 
 
 @on_bench()
+async def test_a_queue_can_be_printed(bench: Bench) -> None:
+    """`str` and `repr` of a proxy's referent, as the standard library answers them."""
+    assert await bench.ask(bench.line(), "work", "__repr__") == "<distq queue 'work'>"
+    assert await bench.ask(bench.line(), "result", "__str__") == "<distq queue 'result'>"
+
+
+@on_bench()
 async def test_who_waits_longest_is_served_first(bench: Bench) -> None:
     """A blocked get is answered by the next put, in the order of the gets."""
     first, second = bench.line(), bench.line()

@@ -11,6 +11,7 @@ import pytest
 from tests.net.serving import Limits, Serving, eventually, serving
 from tests.wire.bombs import BOMBS
 
+from distq.net.address import Address
 from distq.net.serve import CALLS_AHEAD_MAX, CannotListen
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.wire.framing import pack
@@ -103,15 +104,25 @@ def test_garbage_at_the_door_is_closed_at_once(served: Serving, garbage: bytes) 
         assert inside.ask("echo", 1) == (1,)
 
 
-@pytest.mark.parametrize("length", [struct.pack("!i", (1 << 20) + 1), struct.pack("!iQ", -1, 1 << 32)])
-def test_a_frame_beyond_the_limit_is_refused_before_a_byte_of_it(served: Serving, length: bytes) -> None:
-    """In words, then the connection ends: in the middle of a stream there is no way to go on."""
+@pytest.mark.parametrize("length", [struct.pack("!i", -2), struct.pack("!iQ", -1, 1 << 32)])
+def test_a_length_beyond_all_bounds_is_refused_before_a_byte_of_it(served: Serving, length: bytes) -> None:
+    """In words, then the connection ends: nobody sends so much, so there is no way to go on."""
     with served.peer() as peer:
         peer.socket.sendall(length)
         with pytest.raises(RemoteRefusal, match="DISTQ_FRAME_BYTES_MAX"):
             peer.answer()
         assert peer.ends()
     served.eventually(lambda: len(served.desk.ended) == 1)
+
+
+def test_a_frame_beyond_the_limit_is_refused_in_words_and_the_next_is_answered(served: Serving) -> None:
+    """Its sender, who reads nothing before all is sent, hears the sentence and not a broken pipe."""
+    with served.peer() as peer:
+        for _ in range(2):
+            peer.socket.sendall(pack(bytes(16 << 20)))
+            with pytest.raises(RemoteRefusal, match="DISTQ_FRAME_BYTES_MAX"):
+                peer.answer()
+            assert peer.ask("echo", 1) == (1,)
 
 
 def test_half_a_frame_calls_nobody(served: Serving) -> None:
@@ -260,6 +271,14 @@ def test_a_taken_address_is_one_sentence(served: Serving) -> None:
     """With the address and what to do."""
     with pytest.raises(CannotListen, match=str(served.address.port)), serving() as other:
         asyncio.run_coroutine_threadsafe(other.server.start(served.address), other.loop).result(10)
+
+
+def test_an_unknown_host_is_one_sentence(served: Serving) -> None:
+    """What the resolver says has a number of its own."""
+    address = Address("no-such-host.invalid", 0)
+    with pytest.raises(CannotListen, match=r"cannot listen at no-such-host\.invalid:0: [\w ]+\.$") as error:
+        asyncio.run_coroutine_threadsafe(served.server.start(address), served.loop).result(10)
+    assert "Unknown error" not in str(error.value)
 
 
 def test_no_listening_lets_those_inside_go_on(served: Serving) -> None:

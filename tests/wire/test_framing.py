@@ -60,6 +60,23 @@ def test_frames_before_a_too_long_one_are_given_first() -> None:
     assert framer.feed(b"") == [b"x" * 300]
 
 
+@given(cuts=st.lists(st.integers(0, 600), max_size=10))
+def test_a_too_long_frame_can_be_passed_over(cuts: list[int]) -> None:
+    """However it was cut, nothing of it is held and what follows is read."""
+    framer = Framer(40)
+    stream = pack(b"x" * 500) + pack(b"next")
+    frames: list[bytes] = []
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    for a, b in itertools.pairwise(edges):
+        try:
+            frames += framer.feed(stream[a:b])
+        except FrameTooLarge:
+            framer.skip()
+            frames += framer.feed(b"")
+    assert frames == [b"next"]
+    assert not framer.partial
+
+
 def test_the_long_form_of_a_length_is_read_once_it_is_whole() -> None:
     """A small body may also be announced in 64 bits."""
     framer = Framer(10)

@@ -43,7 +43,7 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[type[Event]]]] = {
     "new peer": ([*NEW, PUT, GET], [Send, Send, Authenticated, Call, Call]),
     "old peer": ([*OLD, GET, PUT], [Send, Send, Authenticated, Call, Call]),
     "bad calls": ([*NEW, BAD, b"", GET], [Send, Send, Authenticated, Refused, Refused, Call]),
-    "frame too large": ([*NEW, GET, b"x" * 1001, GET], [Send, Send, Authenticated, Call, Send, Closed]),
+    "frame too large": ([*NEW, GET, b"x" * 1001, GET], [Send, Send, Authenticated, Call, Refused, Call]),
     "wrong key": ([bytes(16), *NEW], [Send, Closed]),
     "no challenge": ([NEW[0], b"hello", GET], [Send, Closed]),
     "our proof is refused": ([*NEW[:2], FAILURE, GET], [Send, Send, Closed]),
@@ -133,15 +133,31 @@ def test_a_call_that_is_none_is_refused_and_the_next_is_heard() -> None:
     assert call == read_call(GET)
 
 
-def test_a_frame_above_the_limit_is_refused_with_both_numbers() -> None:
-    """The caller hears what it may send before the connection ends."""
+def test_a_frame_above_the_limit_is_refused_with_both_numbers_and_passed_over() -> None:
+    """The caller hears what it may send at once; none of its bytes are kept, and the next call is heard."""
     listening = session()
     listening.receive(b"".join(map(pack, NEW)))
-    said, closed = listening.receive(pack(b"x" * 1001)[:4])
+    large = pack(b"x" * 1001)
+    [refusal] = listening.receive(large[:4])
+    assert isinstance(refusal, Refused)
+    kind, sentence = pickle.loads(refusal.reply[4:])
+    assert kind == "#TRACEBACK"
+    assert "1,001" in sentence
+    assert "1,000" in sentence
+    assert listening.partial
+    assert listening.receive(large[4:] + pack(GET)) == [read_call(GET)]
+    assert not listening.partial
+
+
+@pytest.mark.parametrize("length", [b"\xff\xff\xff\xff" + bytes([0, 0, 0, 1]) + bytes(4), b"\xff\xff\xff\xfe"])
+def test_a_length_that_no_program_means_ends_the_connection_in_words(length: bytes) -> None:
+    """Above two gigabytes, or below zero: the stream is not waited for."""
+    listening = session()
+    listening.receive(b"".join(map(pack, NEW)))
+    said, closed = listening.receive(length)
     assert isinstance(said, Send)
     assert isinstance(closed, Closed)
-    assert "1,001" in pickle.loads(said.data[4:])[1]
-    assert "1,000" in closed.reason
+    assert "1,000" in pickle.loads(said.data[4:])[1]
     assert not closed.authentication_failed
 
 

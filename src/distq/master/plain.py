@@ -276,6 +276,9 @@ class PlainQueues:
             "qsize": lambda line, _peer, queue, _call: line.reply(returned(queue.waiting)),
             "empty": lambda line, _peer, queue, _call: line.reply(returned(not queue.waiting)),
             "full": lambda line, _peer, queue, _call: line.reply(returned(queue.room < 1)),
+            # What `print(queue)` and a debugger ask for; not among METHODS, as in the standard library.
+            "__repr__": lambda line, _peer, queue, _call: line.reply(returned(f"<distq queue {queue.name!r}>")),
+            "__str__": lambda line, _peer, queue, _call: line.reply(returned(f"<distq queue {queue.name!r}>")),
         }
 
     def called(self, line: Line, queue: Queue, call: Call) -> None:

@@ -97,7 +97,8 @@ class Server:
                 lambda: Line(self, loop), address.host, address.port, backlog=BACKLOG, reuse_address=True
             )
         except OSError as exc:
-            reason = os.strerror(exc.errno) if exc.errno else str(exc)
+            # A taken port comes with a sentence of the loop's own, an unknown name with a number that is no errno.
+            reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or str(exc)
             raise CannotListen(f"cannot listen at {address}: {reason}.") from exc
         return Address(address.host, self._server.sockets[0].getsockname()[1])
 

@@ -44,16 +44,17 @@ def pack_parts(body: bytes) -> tuple[bytes, ...]:
 class Framer:
     """Cuts a stream of bytes into frames, none of them longer than `limit_bytes`."""
 
-    __slots__ = ("_buffer", "limit_bytes")
+    __slots__ = ("_buffer", "_unwanted_bytes", "limit_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self._buffer = bytearray()
+        self._unwanted_bytes = 0
 
     @property
     def partial(self) -> bool:
-        """Whether bytes of an unfinished frame are held."""
-        return bool(self._buffer)
+        """Whether the stream is in the middle of a frame."""
+        return bool(self._buffer or self._unwanted_bytes)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes, return the frames that are complete now.
@@ -75,6 +76,15 @@ class Framer:
     def push(self, data: bytes) -> None:
         """Take bytes, to be read with `pull`."""
         self._buffer += data
+        if self._unwanted_bytes:
+            self._drop()
+
+    def skip(self) -> None:
+        """Pass over the next frame, whose length is known, without keeping it: how to go on after FrameTooLarge."""
+        head = self._head()
+        assert head is not None
+        self._unwanted_bytes = sum(head)
+        self._drop()
 
     def pull(self) -> bytes | None:
         """Return the next complete frame, or None if more bytes are needed.
@@ -82,26 +92,36 @@ class Framer:
         Raises:
             FrameTooLarge: the next frame's length exceeds the limit.
         """
-        buffer = self._buffer
-        held = len(buffer)
-        if held < _SHORT.size:
+        head = self._head()
+        if head is None:
             return None
-        start = _SHORT.size
-        body_bytes: int = _SHORT.unpack_from(buffer)[0]
-        if body_bytes == -1:
-            start = _LONG.size
-            if held < start:
-                return None
-            body_bytes = _UINT64.unpack_from(buffer, _SHORT.size)[0]
-        elif body_bytes < 0:
-            # No program of the standard library writes this; as an unsigned number it is above any limit.
-            body_bytes &= _UINT32_MASK
+        start, body_bytes = head
         if body_bytes > self.limit_bytes:
             raise FrameTooLarge(body_bytes, self.limit_bytes)
+        buffer = self._buffer
         end = start + body_bytes
-        if held < end:
+        if len(buffer) < end:
             return None
         with memoryview(buffer) as view:
             frame = bytes(view[start:end])
         del buffer[:end]
         return frame
+
+    def _head(self) -> tuple[int, int] | None:
+        """How many bytes the next length and its body have, or None if more bytes are needed."""
+        buffer = self._buffer
+        held = len(buffer)
+        if held < _SHORT.size:
+            return None
+        body_bytes: int = _SHORT.unpack_from(buffer)[0]
+        if body_bytes >= 0:
+            return _SHORT.size, body_bytes
+        if body_bytes != -1:
+            # No program of the standard library writes this; as an unsigned number it is above any limit.
+            return _SHORT.size, body_bytes & _UINT32_MASK
+        return (_LONG.size, _UINT64.unpack_from(buffer, _SHORT.size)[0]) if held >= _LONG.size else None
+
+    def _drop(self) -> None:
+        dropped = min(len(self._buffer), self._unwanted_bytes)
+        del self._buffer[:dropped]
+        self._unwanted_bytes -= dropped

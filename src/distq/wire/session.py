@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from distq.wire.errors import AuthenticationFailed, BadCall, FrameTooLarge
-from distq.wire.framing import Framer, pack
+from distq.wire.framing import SHORT_BODY_BYTES_MAX, Framer, pack
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ServerHandshake
 from distq.wire.inert import Call, read_call
 from distq.wire.messages import refused
@@ -29,7 +29,7 @@ class Authenticated(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A frame was not a call; `reply` is the whole answer to send in its place, length included."""
+    """A frame was not a call, or too large; `reply` is the whole answer to send in its place, length included."""
 
     reply: bytes
 
@@ -58,7 +58,7 @@ class Session:
 
     @property
     def partial(self) -> bool:
-        """Whether bytes of an unfinished frame are held."""
+        """Whether the stream is in the middle of a frame."""
         return self._framer.partial
 
     def start(self) -> bytes:
@@ -72,18 +72,30 @@ class Session:
             return events
         framer = self._framer
         framer.push(data)
-        try:
-            while not self._closed and (frame := framer.pull()) is not None:
-                if self.authenticated:
-                    events.append(_read(frame))
-                else:
-                    self._shake(frame, events)
-        except FrameTooLarge as exc:
+        while not self._closed:
+            try:
+                frame = framer.pull()
+            except FrameTooLarge as exc:
+                self._pass_over(exc, events)
+                continue
+            if frame is None:
+                break
             if self.authenticated:
-                # In the middle of a stream there is no way to go on; but the caller shall hear why.
-                events.append(Send(pack(refused(f"{exc} {exc.hint}"))))
-            self._close(events, str(exc), authentication_failed=False)
+                events.append(_read(frame))
+            else:
+                self._shake(frame, events)
         return events
+
+    def _pass_over(self, exc: FrameTooLarge, events: list[Event]) -> None:
+        """Refuse a frame. Its body is read and forgotten: a client that still sends would not hear a word."""
+        if self.authenticated:
+            reply = pack(refused(f"{exc} {exc.hint}"))
+            if exc.frame_bytes <= SHORT_BODY_BYTES_MAX:
+                self._framer.skip()
+                events.append(Refused(reply))
+                return
+            events.append(Send(reply))
+        self._close(events, str(exc), authentication_failed=False)
 
     def _shake(self, frame: bytes, events: list[Event]) -> None:
         try:
