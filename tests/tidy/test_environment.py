@@ -3,6 +3,11 @@
 import functools
 import hashlib
 import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -83,3 +88,26 @@ def test_a_machine_without_any_way_is_told_what_to_install(tool: ModuleType, mon
     monkeypatch.setattr(tool, "WAYS", (lambda: False,))
     with pytest.raises(SystemExit, match="apt-get install python3-venv"):
         tool.installer()
+
+
+def test_ctrl_c_in_mid_installation_is_no_traceback(tmp_path: Path) -> None:
+    """The terminal sends it to the installer too; the next `make` begins again."""
+    (tmp_path / "tools").mkdir()
+    program = shutil.copy(ROOT / "tools" / "environment.py", tmp_path / "tools")
+    uv = tmp_path / "uv"
+    uv.write_text('#!/bin/sh\n[ "$1" = --version ] || { echo begun; exec sleep 60; }\n')
+    uv.chmod(0o755)
+    with subprocess.Popen(
+        [sys.executable, program, "runtime"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    ) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "begun\n"
+        os.killpg(running.pid, signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in said
