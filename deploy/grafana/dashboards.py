@@ -1,4 +1,4 @@
-"""Writes Grafana's dashboards: `python deploy/grafana/dashboards.py`, into helm/files/dashboards.
+"""Writes Grafana's dashboards: `python -m deploy.grafana.dashboards`, into helm/files/dashboards.
 
 They are written here once, as code, and the files are committed; a test fails when the two differ. The files lie in
 the chart because a chart cannot read outside of itself; Compose mounts them from there.
@@ -7,10 +7,10 @@ the chart because a chart cannot read outside of itself; Compose mounts them fro
 
 import itertools
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from deploy.grafana.panels import FLOW, MASTER, PER_TASK, RELIABILITY, SERVICE_LEVEL, WORKERS, Panel, Query
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as shapes
@@ -28,198 +28,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "helm" / "files" / "dashboards"
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH = 24
-QUANTILES = ("0.5", "0.95", "0.99")
-
-OF_QUEUE = 'namespace=~"$namespace", queue=~"$queue"'
-OF_POOL = 'namespace=~"$namespace", pool=~"$pool"'
-OF_MASTER = 'namespace=~"$namespace"'
-RANGE = "[$__rate_interval]"
-
-COMPLETED = f"sum(rate(distq_tasks_completed_total{{{OF_QUEUE}}}{RANGE}))"
-SUBMITTED = f"sum(rate(distq_tasks_submitted_total{{{OF_QUEUE}}}{RANGE}))"
-SUCCEEDED = f'sum(rate(distq_tasks_completed_total{{{OF_QUEUE}, outcome="success"}}{RANGE}))'
-
-
-class Query(NamedTuple):
-    """One expression, and how its series are called in the legend."""
-
-    expr: str
-    legend: str
-
-
-class Panel(NamedTuple):
-    """One panel, before it is built; warn and critical are thresholds in the panel's unit."""
-
-    title: str
-    description: str
-    unit: str
-    queries: Sequence[Query]
-    warn: float | None = None
-    critical: float | None = None
-    stacked: bool = False
-    most: float | None = None
-
-
-def quantiles(metric: str) -> list[Query]:
-    """A histogram's p50, p95 and p99."""
-    rate = f"sum by (le) (rate({metric}_bucket{{{OF_QUEUE}}}{RANGE}))"
-    return [Query(f"histogram_quantile({q}, {rate})", f"p{float(q) * 100:g}") for q in QUANTILES]
-
-
-SERVICE_LEVEL = [
-    Panel(
-        "Success ratio",
-        "Of the tasks that ended, how many succeeded. The others are dead letters, cancelled or expired.",
-        "percentunit",
-        [Query(f"{SUCCEEDED} / {COMPLETED}", "success")],
-        most=1,
-    ),
-    Panel(
-        "Wait, p95",
-        "From ready to leased: 95 % of tasks waited less than this for a free slot.",
-        "s",
-        [quantiles("distq_task_wait_seconds")[1]],
-        warn=60,
-        critical=600,
-    ),
-    Panel(
-        "Oldest ready task",
-        "How long the task at the head of its queue has been there. Grows when nobody takes from a queue.",
-        "s",
-        [Query(f"max(time() - distq_queue_oldest_task_enqueued_timestamp_seconds{{{OF_QUEUE}}}) or vector(0)", "age")],
-        warn=60,
-        critical=600,
-    ),
-    Panel(
-        "Time to drain",
-        "When the ready tasks will be done, if tasks come and go as now. Very large: more come than go.",
-        "s",
-        [
-            Query(
-                f'sum(distq_queue_tasks{{{OF_QUEUE}, state="ready"}}) / clamp_min({COMPLETED} - {SUBMITTED}, 0.001)',
-                "to drain",
-            )
-        ],
-        warn=600,
-        critical=3600,
-    ),
-]
-
-FLOW = [
-    Panel(
-        "Tasks by state",
-        "Ready: waiting for a slot. Delayed: waiting for their time. Leased: with a worker.",
-        "short",
-        [Query(f"sum by (state) (distq_queue_tasks{{{OF_QUEUE}}})", "{{state}}")],
-        stacked=True,
-    ),
-    Panel(
-        "In and out",
-        "Tasks submitted and tasks that ended, in any way. In above out for long: add workers.",
-        "ops",
-        [Query(SUBMITTED, "submitted"), Query(COMPLETED, "completed")],
-    ),
-    Panel(
-        "Ready tasks by queue",
-        "Which queue is behind.",
-        "short",
-        [Query(f'sum by (queue) (distq_queue_tasks{{{OF_QUEUE}, state="ready"}})', "{{queue}}")],
-    ),
-]
-
-TASKS = [
-    Panel("Wait", "From ready to leased.", "s", quantiles("distq_task_wait_seconds")),
-    Panel("Run", "How long the attempt ran that succeeded.", "s", quantiles("distq_task_run_seconds")),
-    Panel(
-        "Attempts by outcome",
-        "How runs ended. A failure is tried again while it has retries left; lost means that the executor died.",
-        "ops",
-        [Query(f"sum by (outcome) (rate(distq_task_attempts_total{{{OF_QUEUE}}}{RANGE}))", "{{outcome}}")],
-        stacked=True,
-    ),
-    Panel(
-        "Retries and redeliveries",
-        "Tasks that run again: after a failure, or because executor, connection or lease ended while they ran.",
-        "ops",
-        [
-            Query(f"sum(rate(distq_task_retries_total{{{OF_QUEUE}}}{RANGE}))", "retry"),
-            Query(f"sum by (reason) (rate(distq_task_redeliveries_total{{{OF_QUEUE}}}{RANGE}))", "lost: {{reason}}"),
-        ],
-    ),
-    Panel(
-        "Dead letters",
-        "Tasks that will not be tried again, kept with their cause.",
-        "short",
-        [Query(f"sum by (queue) (distq_dead_letter_tasks{{{OF_QUEUE}}})", "{{queue}}")],
-        warn=1,
-    ),
-]
-
-WORKERS = [
-    Panel(
-        "Workers",
-        "Connected workers; one that drains takes no more tasks.",
-        "short",
-        [Query(f"sum by (pool, state) (distq_workers{{{OF_POOL}}})", "{{pool}} {{state}}")],
-        stacked=True,
-    ),
-    Panel(
-        "Slots",
-        "How many tasks can run at the same time, and how many do.",
-        "short",
-        [Query(f"sum by (state) (distq_worker_slots{{{OF_POOL}}})", "{{state}}")],
-        stacked=True,
-    ),
-    Panel(
-        "Saturation",
-        "Busy slots of all slots. At 100 % tasks wait.",
-        "percentunit",
-        [
-            Query(
-                f'sum by (pool) (distq_worker_slots{{{OF_POOL}, state="busy"}})'
-                f" / sum by (pool) (distq_worker_slots{{{OF_POOL}}})",
-                "{{pool}}",
-            )
-        ],
-        warn=0.9,
-        most=1,
-    ),
-    Panel(
-        "Executors that ended",
-        "By cause: out of memory, a signal, a time limit, a crash, or recycled as asked.",
-        "ops",
-        [Query(f"sum by (cause) (rate(distq_worker_executor_exits_total{{{OF_POOL}}}{RANGE}))", "{{cause}}")],
-    ),
-]
-
-MASTER = [
-    Panel(
-        "Event loop lag, p99",
-        "How late the master's event loop is. Above a tenth of a second it has too much to do.",
-        "s",
-        [
-            Query(
-                "histogram_quantile(0.99, sum by (le) "
-                f"(rate(distq_event_loop_lag_seconds_bucket{{{OF_MASTER}}}{RANGE})))",
-                "p99",
-            )
-        ],
-        warn=0.1,
-    ),
-    Panel(
-        "Connections",
-        "Open connections by who holds them; unproved ones have not shown the key yet.",
-        "short",
-        [Query(f"sum by (role) (distq_connections{{{OF_MASTER}}})", "{{role}}")],
-        stacked=True,
-    ),
-    Panel(
-        "Authentication failures",
-        "Peers that did not have the key.",
-        "ops",
-        [Query(f"sum(rate(distq_auth_failures_total{{{OF_MASTER}}}{RANGE}))", "failures")],
-    ),
-]
+ACROSS = 3
+"""How many panels of lines stand side by side."""
 
 
 def target(query: Query, number: int) -> prometheus.Dataquery:
@@ -285,16 +95,17 @@ def overview() -> dashboard.Dashboard:
     board.with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     board.with_variable(choice("namespace", "Namespace", "label_values(distq_build_info, namespace)"))
     board.with_variable(choice("queue", "Queue", "label_values(distq_queue_capacity_tasks, queue)"))
+    board.with_variable(choice("task", "Task", 'label_values(distq_tasks_submitted_total{queue=~"$queue"}, task)'))
     board.with_variable(choice("pool", "Pool", "label_values(distq_workers, pool)"))
     ids = itertools.count(1)
     board.with_row(dashboard.Row("Service level").id(next(ids)))
     for panel in SERVICE_LEVEL:
         board.with_panel(number_panel(panel, WIDTH // len(SERVICE_LEVEL)).id(next(ids)))
-    rows = {"Flow": (FLOW, 3), "Tasks": (TASKS, 3), "Workers": (WORKERS, 4), "Master": (MASTER, 3)}
-    for title, (panels, across) in rows.items():
+    rows = {"Flow": FLOW, "Per task": PER_TASK, "Reliability": RELIABILITY, "Workers": WORKERS, "Master": MASTER}
+    for title, panels in rows.items():
         board.with_row(dashboard.Row(title).id(next(ids)))
         for panel in panels:
-            board.with_panel(course_panel(panel, WIDTH // across).id(next(ids)))
+            board.with_panel(course_panel(panel, WIDTH // ACROSS).id(next(ids)))
     return board
 
 

@@ -1,32 +1,26 @@
-"""Puts texts on the work queue and prints what the workers make of them; `python3 client.py TEXT...`.
+"""Submits texts as tasks and prints what the workers make of them; `python3 client.py TEXT...`.
 
-Needs nothing but the standard library. The key is that of the master:
-export DISTQ_AUTHKEY=$(docker compose exec master distq key show)
+Needs distq, and the key of the master: export DISTQ_AUTHKEY=$(docker compose exec master distq key show)
 """
 
-import os
+import asyncio
 import sys
-from multiprocessing.managers import BaseManager
+
+from tasks import words
+
+import distq
 
 
-class Master(BaseManager):
-    """What a program knows of the master: two queues."""
-
-
-Master.register("get_work_queue")
-Master.register("get_result_queue")
+async def counts(client: distq.Client, text: str) -> dict[str, int]:
+    return await asyncio.wrap_future(client.submit(words.count, text))
 
 
 def main() -> None:
-    host, _, port = os.environ.get("DISTQ_ADDRESS", "127.0.0.1:9000").rpartition(":")
-    master = Master(address=(host, int(port)), authkey=os.environ["DISTQ_AUTHKEY"].encode())
-    master.connect()
-    work, results = master.get_work_queue(), master.get_result_queue()
     texts = sys.argv[1:] or ["to be or not to be"]
-    for text in texts:
-        work.put(text)
-    for _ in texts:
-        print(results.get(timeout=60))
+    with distq.Client() as client:
+        for word in client.map(words.most_frequent, texts, timeout=60):
+            print(word)
+        print(asyncio.run(counts(client, texts[0])))
 
 
 if __name__ == "__main__":

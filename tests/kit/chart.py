@@ -42,3 +42,9 @@ def env_of(container: Object) -> dict[str, Any]:
     pairs = [(entry["name"], entry.get("value", entry.get("valueFrom"))) for entry in container.get("env", [])]
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)
+
+
+def worker(rendered: Rendered, pool: str = "default", release: str = "distq") -> Object:
+    """The container of a pool's workers."""
+    container: Object = rendered["Deployment", f"{release}-worker-{pool}"]["spec"]["template"]["spec"]["containers"][0]
+    return container

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.kit.chart import Rendered, env_of, render
+from tests.kit.chart import Rendered, env_of, render, worker
 from tests.kit.shell import CHART, VERSION, fails, run
 
 SCENARIOS: list[Path | None] = [None, *sorted((CHART / "ci").glob("*-values.yaml"))]
@@ -24,14 +24,6 @@ def render_scenario(request: pytest.FixtureRequest) -> Rendered:
 def render_plain() -> Rendered:
     """The chart with no values at all."""
     return render()
-
-
-def worker(rendered: Rendered, pool: str = "default", release: str = "distq") -> dict[str, Any]:
-    """The container of a pool's workers."""
-    container: dict[str, Any] = rendered["Deployment", f"{release}-worker-{pool}"]["spec"]["template"]["spec"][
-        "containers"
-    ][0]
-    return container
 
 
 @pytest.mark.parametrize("values", SCENARIOS, ids=NAMES)
@@ -144,7 +136,8 @@ def test_without_values_there_is_one_master_and_a_pool_of_two(plain: Rendered) -
         ("Service", "distq-master-headless"),
         ("StatefulSet", "distq-master"),
         ("Deployment", "distq-worker-default"),
-        ("Pod", "distq-test"),
+        ("Pod", "distq-test-plain"),
+        ("Pod", "distq-test-tasks"),
     }
     assert plain["StatefulSet", "distq-master"]["spec"]["replicas"] == 1
     assert plain["Deployment", "distq-worker-default"]["spec"]["replicas"] == 2
@@ -189,39 +182,6 @@ def test_a_key_of_ones_own_comes_first() -> None:
         assert (secret["secretName"], secret["items"]) == ("own", [{"key": "key", "path": "authkey"}])
 
 
-def test_pools_are_merged_over_the_defaults() -> None:
-    """A pool says what is its own, at any depth, nought and empty text too; the rest is `workerDefaults`."""
-    rendered = render(CHART / "ci" / "pools-values.yaml")
-    assert {name for kind, name in rendered if kind == "Deployment"} == {"distq-worker-gpu", "distq-worker-small"}
-    assert rendered["Deployment", "distq-worker-small"]["spec"]["replicas"] == 0
-    assert rendered["Deployment", "distq-worker-gpu"]["spec"]["replicas"] == 3
-    gpu = worker(rendered, "gpu")
-    assert gpu["image"] == "own-worker:2"
-    assert gpu["resources"] == {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
-    assert {"name": "models", "mountPath": "/models"} in gpu["volumeMounts"]
-    assert env_of(gpu) == {
-        "BATCH": "10000000",
-        "DISTQ_ADDRESS": "distq-master:9000",
-        "DISTQ_AUTHKEY_FILE": "/etc/distq/authkey",
-        "DISTQ_CONCURRENCY": "1",
-        "DISTQ_DRAIN_S": "600",
-        "DISTQ_LOG_LEVEL": "warning",
-        "DISTQ_PLAIN_HANDLER": "tasks.words:most_frequent",
-        "DISTQ_POOL": "gpu",
-        "PASSWORD": {"secretKeyRef": {"name": "database", "key": "password"}},
-    }
-    assert env_of(worker(rendered, "small"))["DISTQ_LOG_LEVEL"] == "debug"
-
-
-def test_own_environment_wins_and_null_removes() -> None:
-    """Merged by name: never twice."""
-    values = {"workerDefaults": {"env": {"DISTQ_POOL": "mine", "DISTQ_CONCURRENCY": None, "RATE": 0.5, "FAST": True}}}
-    env = env_of(worker(render(values)))
-    assert env["DISTQ_POOL"] == "mine"
-    assert "DISTQ_CONCURRENCY" not in env
-    assert (env["RATE"], env["FAST"]) == ("0.5", "true")
-
-
 def test_everything_that_can_be_renamed_is() -> None:
     """Registry, tag, names: one place each."""
     rendered = render(CHART / "ci" / "everything-values.yaml")
@@ -264,6 +224,9 @@ def test_the_dashboards_are_composes() -> None:
         ("workerPools.GPU.replicas=1", "Additional property GPU is not allowed"),
         ("workerPools.default.replica=1", "Additional property replica is not allowed"),
         ("workerDefaults.replicas=two", "Invalid type"),
+        ("workerDefaults.tasks=tasks.words", "Invalid type"),
+        ("workerDefaults.tasks={tasks/words.py}", "Does not match pattern"),
+        ("workerPools.default.queues={mail;reports}", "Does not match pattern"),
         ("workerDefaults.drainSeconds=-1", "greater than or equal to 0"),
         ("master.service.type=Ingress", "must be one of the following"),
         ("master.storage.size=lots", "Does not match pattern"),

@@ -19,7 +19,7 @@ SUFFIXES_OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 
 
 def test_the_files_are_what_the_program_writes() -> None:
-    """Run `python deploy/grafana/dashboards.py` after a change, and commit both."""
+    """Run `python -m deploy.grafana.dashboards` after a change, and commit both."""
     written = {path.name: path.read_text(encoding="utf-8") for path in dashboards.FOLDER.glob("*.json")}
     assert written == dashboards.rendered()
 
@@ -63,6 +63,39 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
             or other["y"] + other["h"] <= one["y"]
         )
         assert apart, (one, other)
+
+
+def test_the_rows_tell_one_story_each() -> None:
+    """From the service as a whole to each task, what went wrong, who works, and the master."""
+    rows = [panel["title"] for panel in OVERVIEW["panels"] if panel["type"] == "row"]
+    assert rows == ["Service level", "Flow", "Per task", "Reliability", "Workers", "Master"]
+
+
+@pytest.mark.parametrize("variable", ["queue", "task", "pool"])
+def test_a_variable_narrows_every_panel_whose_metrics_have_its_label(variable: str) -> None:
+    """The row of tasks heeds all of them; a metric with a queue or a pool is never shown for all when one is chosen."""
+    chosen = f'{variable}=~"${variable}"'
+    for panel in PANELS:
+        for target in panel["targets"]:
+            names = set(re.findall(r"\bdistq_\w+?(?=_bucket\b|\b)", target["expr"]))
+            labelled = all(variable in BY_NAME[name].labels for name in names)
+            if labelled and (variable != "task" or "task" in panel["title"].split()):
+                assert target["expr"].count(chosen) == len(re.findall(r"\bdistq_\w+{", target["expr"])), panel["title"]
+
+
+def test_every_counter_of_trouble_has_a_panel() -> None:
+    """Whatever the ledger or a worker counts of attempts, losses and ends is on the board."""
+    asked = " ".join(target["expr"] for panel in PANELS for target in panel["targets"])
+    for name in (
+        "distq_task_attempts_total",
+        "distq_task_retries_total",
+        "distq_task_redeliveries_total",
+        "distq_task_late_settles_total",
+        "distq_leases_expired_total",
+        "distq_dead_letter_tasks",
+        "distq_worker_executor_exits_total",
+    ):
+        assert f"{name}{{" in asked
 
 
 def test_the_variables_that_expressions_use_are_there() -> None:

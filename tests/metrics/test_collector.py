@@ -1,6 +1,8 @@
 """What a scrape says is what the ledger has counted, in a format that Prometheus takes."""
 
+import itertools
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,8 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from distq.core.queue import Queue
-from distq.core.tally import BUCKETS_S, Tally
-from distq.core.task import DEAD, LEASED, READY, SUCCEEDED
+from distq.core.tally import BUCKETS_S, Histogram, Tally
+from distq.core.task import DEAD, LEASED, OUTCOME_NAMES, READY, SUCCEEDED
 from distq.metrics.catalogue import METRICS
 from distq.metrics.collector import (
     CONTENT_TYPE,
@@ -22,7 +24,8 @@ from distq.metrics.collector import (
 from distq.metrics.docs import reference
 from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
 from distq.metrics.view import MasterView, WorkerView
-from distq.metrics.worker import worker_registry
+from distq.metrics.worker import CAUSES, worker_registry
+from distq.worker.crew import KINDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,6 +102,57 @@ def test_counts_of_the_ledger_are_samples() -> None:
         ("distq_event_loop_lag_seconds_count", {}, 1),
     ]
     assert [(name, labels, value(families, name, **labels)) for name, labels, _ in expected] == expected
+
+
+def every_number() -> Iterator[int]:
+    """Numbers that are found again wherever they come out: no two are equal, and none is a bucket's bound."""
+    return itertools.count(70_001)
+
+
+def test_every_counter_of_a_tally_is_exposed() -> None:
+    """Whatever the ledger counts of a task comes out, word by word: a new counter without a metric fails here."""
+    tally, numbers, counted = Tally(), every_number(), set()
+    words = {
+        "rejected": ("full", "payload"),
+        "redeliveries": ("executor", "connection", "lease"),
+        "late": OUTCOME_NAMES,
+    }
+    for slot in Tally.__slots__:
+        kept = getattr(tally, slot)
+        if isinstance(kept, Histogram):
+            kept.sum_s = next(numbers)
+            counted.add(kept.sum_s)
+        elif isinstance(kept, dict):
+            kept.update({word: next(numbers) for word in [*kept, *words.get(slot, ())]})
+            counted.update(kept.values())
+        else:
+            setattr(tally, slot, number := next(numbers))
+            counted.add(number)
+    master = FakeMaster(all_tallies={("work", "add"): tally})
+    exposed = {sample.value for family in scrape(master).values() for sample in family.samples}
+    assert counted <= exposed
+
+
+def test_what_seldom_happens_is_there_at_nought() -> None:
+    """`rate()` sees the first retry, loss, late answer or time limit only of a series that was there before."""
+    families = scrape(FakeMaster(all_tallies={("work", "add"): Tally()}))
+    seldom: list[tuple[str, str, tuple[str, ...]]] = [
+        ("distq_task_attempts_total", "outcome", ("success", "failure", "timeout", "lost", "returned")),
+        ("distq_tasks_completed_total", "outcome", ("success", "dead", "cancelled", "expired")),
+        ("distq_tasks_rejected_total", "reason", ("full", "payload")),
+        ("distq_task_redeliveries_total", "reason", ("executor", "connection", "lease")),
+        ("distq_task_late_settles_total", "outcome", ("success", "failure", "release")),
+    ]
+    for name, label, words in seldom:
+        samples = families[name.removesuffix("_total")].samples
+        assert {(sample.labels[label], sample.value) for sample in samples} == {(word, 0) for word in words}
+    assert value(families, "distq_task_retries_total", queue="work") == 0
+    assert value(families, "distq_leases_expired_total", queue="work") == 0
+
+
+def test_a_workers_causes_are_those_that_its_supervisor_finds() -> None:
+    """One set of words, from the wait status to the label."""
+    assert set(KINDS.values()) == set(CAUSES)
 
 
 def test_histograms_are_cumulative_and_have_a_last_bucket() -> None:

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from distq.core.queue import Queue
 from distq.core.tally import Tally
-from distq.core.task import DEAD, LIVE_STATES, STATE_NAMES, SUCCEEDED
+from distq.core.task import DEAD, LIVE_STATES, OUTCOME_NAMES, STATE_NAMES, SUCCEEDED
 from distq.metrics.families import build_info, counter, gauge, histogram
 from distq.metrics.view import MasterView
 
@@ -24,6 +24,7 @@ OTHER = "other"
 
 REASONS_OF_REJECTION = ("full", "payload")
 REASONS_OF_REDELIVERY = ("executor", "connection", "lease")
+OUTCOMES_OF_LATE_SETTLES = tuple(dict.fromkeys(OUTCOME_NAMES))
 
 Tallies = Mapping[tuple[str, str], Sequence[Tally]]
 
@@ -113,7 +114,7 @@ def _by_queue(tallies: Mapping[tuple[str, str], Tally]) -> Iterator[Metric]:
         groups.setdefault(queue, []).append(tally)
     rejected = {queue: _added((t.rejected for t in of), REASONS_OF_REJECTION) for queue, of in groups.items()}
     again = {queue: _added((t.redeliveries for t in of), REASONS_OF_REDELIVERY) for queue, of in groups.items()}
-    late = {queue: _added(t.late for t in of) for queue, of in groups.items()}
+    late = {queue: _added((t.late for t in of), OUTCOMES_OF_LATE_SETTLES) for queue, of in groups.items()}
     yield counter("distq_tasks_rejected_total", _flat(rejected))
     yield counter("distq_task_retries_total", [((queue,), sum(t.retries for t in of)) for queue, of in groups.items()])
     yield counter("distq_task_redeliveries_total", _flat(again))

@@ -14,6 +14,8 @@ from typing import Any
 
 from tests.kit.shell import ROOT, CommandFailed, run
 
+import distq
+
 CLIENT = ROOT / "helm" / "files" / "client" / "squares.py"
 ALL_BUT_GRAFANA = ("master", "worker", "prometheus")
 ANY_PORTS = {"MASTER_PORT": "0", "MASTER_HTTP_PORT": "0", "PROMETHEUS_PORT": "0", "GRAFANA_PORT": "0"}
@@ -64,6 +66,10 @@ class Stack:
         address = self.address("master", 9000)
         key = authkey or self.authkey()
         return run(sys.executable, CLIENT, str(count), DISTQ_ADDRESS=address, DISTQ_AUTHKEY=key).splitlines()
+
+    def client(self) -> distq.Client:
+        """Distq's own client, through the published port."""
+        return distq.Client(self.address("master", 9000), self.authkey())
 
     def prometheus(self, path: str, **query: str) -> Any:
         """The data of an answer of Prometheus' API."""

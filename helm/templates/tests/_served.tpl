@@ -1,0 +1,41 @@
+{{/*
+The queues that some pool with workers serves, each followed by a comma; `*,` for a pool that serves all of them.
+*/}}
+{{- define "distq.served" -}}
+{{- range $name, $values := .Values.workerPools -}}
+{{- $pool := mergeOverwrite (deepCopy $.Values.workerDefaults) ($values | default dict) -}}
+{{- if $pool.replicas }}{{ range $pool.queues | default (list "*") }}{{ . }},{{ end }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The program of a test: (dict "root" $ "name" … "program" … "arguments" (list …)) */}}
+{{- define "distq.test" -}}
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {{ include "distq.fullname" .root }}-test-{{ .name }}
+  labels:
+    {{- include "distq.labels" .root | nindent 4 }}
+    app.kubernetes.io/component: test
+  annotations:
+    helm.sh/hook: test
+    helm.sh/hook-delete-policy: before-hook-creation
+spec:
+  {{- include "distq.pod" .root | nindent 2 }}
+  restartPolicy: Never
+  activeDeadlineSeconds: 120
+  containers:
+    - name: test
+      image: {{ include "distq.image" (dict "root" .root "image" .root.Values.workerDefaults.image) | quote }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      command: [python3, -c]
+      args: {{ prepend .arguments (.root.Files.Get .program) | toYaml | nindent 8 }}
+      env:
+        - {name: DISTQ_ADDRESS, value: {{ include "distq.address" .root | quote }}}
+        - {name: DISTQ_AUTHKEY_FILE, value: /etc/distq/authkey}
+      {{- include "distq.containerSecurity" .root | nindent 6 }}
+      resources:
+        requests: {cpu: 50m, memory: 64Mi}
+      volumeMounts: {{ include "distq.volumeMounts" .root | nindent 8 }}
+  volumes: {{ include "distq.volumes" .root | nindent 4 }}
+{{- end -}}

@@ -1,0 +1,41 @@
+"""Tasks of one's own in Compose's workers: by a mounted folder, by an image of three lines, by queues."""
+
+import sys
+
+import pytest
+from tests.kit.engine.conftest import OWN_IMAGE
+from tests.kit.engine.stack import inspect, stack
+from tests.kit.shell import ROOT, run
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("images"),
+]
+
+
+@pytest.mark.parametrize("way", ["mounted", "image"])
+def test_own_tasks_run_from_a_folder_and_from_an_image(images: None, way: str) -> None:
+    """Both ways of examples/own-tasks, with the example's own client; each executor has imported the module."""
+    with stack(["compose.yaml", f"examples/own-tasks/{way}.yaml"]) as project:
+        project.up("master", "worker", scale=1)
+        image = inspect(project.containers("worker")[0])["Config"]["Image"]
+        assert (image == OWN_IMAGE) == (way == "image")
+        said = run(
+            sys.executable,
+            "examples/own-tasks/client.py",
+            "to be or not to be",
+            "no no yes",
+            DISTQ_ADDRESS=project.address("master", 9000),
+            DISTQ_AUTHKEY=project.authkey(),
+        )
+        assert said.splitlines() == ["to", "no", "{'to': 2, 'be': 2, 'or': 1, 'not': 1}"]
+        assert '"modules":["tasks.words"]' in project.compose("logs", "worker").replace(" ", "")
+        assert set(project.client_on_the_host(3)) == {"(0, 0)", "(1, 1)", "(2, 4)"}
+
+
+def test_the_image_of_ones_own_is_three_lines() -> None:
+    """`FROM`, `COPY`, `ENV`."""
+    lines = (ROOT / "examples" / "own-tasks" / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    assert [line.split()[0] for line in lines] == ["FROM", "COPY", "ENV"]
