@@ -10,14 +10,16 @@ from pathlib import Path
 
 import click
 import pytest
+from tests.e2e.cluster import eventually
 
 from distq import __version__
 from distq.cli import main
 from distq.cli.app import COMMANDS, explained, run
+from distq.cli.demo_cluster import free_port
 from distq.core.errors import DistqError, QueueFull
 from distq.core.ports import Refused
-from distq.net.dial import CannotReach
-from distq.settings import SettingsError
+from distq.net.dial import CannotReach, dial
+from distq.settings import Address, SettingsError
 
 HEAVY = (
     "structlog",
@@ -189,6 +191,30 @@ def test_a_port_that_is_taken_ends_the_master_with_2(setting: str) -> None:
     assert address in last
     assert setting in last
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_master_lives_without_standard_streams(closed: str) -> None:
+    """As whoever makes a daemon of it may start it; its sockets are then not taken for them."""
+    address = Address("127.0.0.1", free_port())
+    environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 32, "DISTQ_ADDRESS": str(address), "DISTQ_HTTP_ADDRESS": "off"}
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "distq", "master"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            eventually(lambda: _listens(address) or process.poll() is not None, "a master")
+            assert process.poll() is None
+            process.terminate()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def _listens(address: Address) -> bool:
+    try:
+        dial([address], b"k" * 32, timeout_s=1.0).close()
+    except CannotReach:
+        return False
+    return True
 
 
 def test_a_reader_that_leaves_is_not_complained_of() -> None:

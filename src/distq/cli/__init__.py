@@ -1,15 +1,28 @@
 """The command line: `distq.cli:main`. One file for each command, loaded when it is asked for."""
 
+import os
 import sys
 
 INTERRUPTED = 130
+STANDARD_DESCRIPTORS = 3
 
 
 def main() -> int:
     """Run the command that the process was given, and return its exit code."""
     try:
+        _open_standard_streams()
         from distq.cli.app import run
 
         return run(sys.argv[1:])
     except KeyboardInterrupt:  # before the command line took over, or after it
         return INTERRUPTED
+
+
+def _open_standard_streams() -> None:
+    """Whoever started this process may have closed some: then sockets would get their numbers, and logs none."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < STANDARD_DESCRIPTORS:
+        pass
+    os.close(descriptor)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
