@@ -5,7 +5,10 @@ import sys
 import time
 from pathlib import Path
 
+import distq
 
+
+@distq.task
 def nap(seconds: float) -> str:
     """Takes its time, and says that it came to its end."""
     time.sleep(seconds)  # the task is to take time

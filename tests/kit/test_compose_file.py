@@ -1,6 +1,8 @@
 """compose.yaml as text: what holds before anything runs."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,26 @@ def test_docker_waits_longer_than_the_drain(name: str) -> None:
     """A task that may end or go back in peace is never killed by Docker in between."""
     service = SERVICES[name]
     assert seconds(service["stop_grace_period"]) > seconds(service["environment"]["DISTQ_DRAIN_S"])
+
+
+WHAT_A_WORKER_RUNS = {"DISTQ_TASKS", "DISTQ_QUEUES", "DISTQ_PLAIN_HANDLER", "DISTQ_MAX_TASKS"}
+
+
+def test_compose_does_not_overrule_what_an_image_runs() -> None:
+    """An image of one's own names its tasks; compose.yaml would win over it, and so says nothing itself."""
+    assert not WHAT_A_WORKER_RUNS & set(SERVICES["worker"]["environment"])
+
+
+@pytest.mark.engine
+def test_what_workers_run_comes_from_dotenv(tmp_path: Path) -> None:
+    """`.env` beside compose.yaml: modules, queues, recycling; nothing of it reaches Prometheus or Grafana."""
+    given = {"DISTQ_TASKS": "mail.tasks,reports", "DISTQ_QUEUES": "mail", "DISTQ_MAX_TASKS": "100"}
+    (tmp_path / ".env").write_text("".join(f"{name}={text}\n" for name, text in given.items()), encoding="utf-8")
+    shutil.copy(ROOT / "compose.yaml", tmp_path)
+    config = json.loads(compose("--project-directory", str(tmp_path), "config", "--format", "json"))["services"]
+    assert given.items() <= config["worker"]["environment"].items()
+    for name in ("prometheus", "grafana"):
+        assert not WHAT_A_WORKER_RUNS & set(config[name].get("environment") or {})
 
 
 def test_there_are_two_workers_by_default() -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,10 +85,15 @@ class Release:
         program = CLIENT + "\n".join(lines)
         return self.kubectl("exec", "--stdin", "statefulset/distq-master", "--", "python3", "-", given=program).strip()
 
-    def busy_workers(self) -> list[str]:
-        """The pods of workers in which a task runs."""
-        pods = self.names("pods", "app.kubernetes.io/component=worker")
-        return [pod for pod in pods if self.metric(pod, BUSY)]
+    def submit(self, task: str, *arguments: str) -> "subprocess.Popen[str]":
+        """A running `distq submit` in the master's container, which prints the task's result as JSON."""
+        words = ["kubectl", "--namespace", self.namespace, "exec", "statefulset/distq-master", "--"]
+        words += ["distq", "submit", task, *arguments, "--wait", "--timeout", "90s"]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    def busy_slots(self) -> dict[str, float]:
+        """How many tasks run in each pod of the workers."""
+        return {pod: self.metric(pod, BUSY) for pod in self.names("pods", "app.kubernetes.io/component=worker")}
 
     def metric(self, pod: str, beginning: str) -> float:
         """The sum of a pod's series whose lines begin like this."""
@@ -99,10 +105,11 @@ class Release:
         return self.kubectl("logs", "--selector", "app.kubernetes.io/name=distq", "--tail", "30", "--prefix")
 
     def mount_test_tasks(self) -> dict[str, Any]:
-        """The values with which workers run `nap` of the tests' own tasks, from a ConfigMap."""
+        """The values with which workers run the tests' own tasks, `nap` for plain items too, from a ConfigMap."""
         self.kubectl("create", "configmap", "tasks", f"--from-file=test.py={TASKS}")
         return {
             "workerDefaults": {
+                "tasks": ["tasks.test"],
                 "plainHandler": "tasks.test:nap",
                 "drainSeconds": 20,  # longer than any nap here, and no longer than one cares to wait for
                 "volumes": [{"name": "tasks", "configMap": {"name": "tasks"}}],

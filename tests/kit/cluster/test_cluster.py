@@ -67,10 +67,11 @@ def forwarded(words: list[str]) -> Iterator[str]:
 
 
 def test_helm_test_puts_a_task_and_waits_for_its_result(installed: tuple[Release, str]) -> None:
-    """As the NOTES print it: three numbers, three squares."""
+    """As the NOTES print it: three numbers and three squares, the standard library's way and distq's own."""
     said = run(*command(installed[1], "test"))
-    assert "Phase:          Succeeded" in said
+    assert re.findall(r"Phase: +(\w+)", said) == ["Succeeded", "Succeeded"]
     assert {"(0, 0)", "(1, 1)", "(2, 4)"} <= set(said.splitlines())
+    assert {"square(0) is 0", "square(1) is 1", "square(2) is 4"} <= set(said.splitlines())
 
 
 def test_the_notes_show_the_workers(installed: tuple[Release, str]) -> None:
@@ -129,13 +130,15 @@ def test_rendered_objects_apply_twice_without_a_conflict() -> None:
 
 @pytest.mark.parametrize("how", ["gently", "at once"])
 def test_deleting_a_worker_in_mid_task_loses_nothing(release: Release, how: str) -> None:
-    """`kubectl delete pod`: the task ends in the drain; with no grace at all, another worker runs it again."""
+    """`kubectl delete pod`: item and task end in the drain; with no grace at all, another worker runs them again."""
     if not [name for name in release.names("configmaps") if name.endswith("/tasks")]:
         release.upgrade(release.mount_test_tasks())
-    release.client("work.put(8)")
-    [pod] = eventually(release.busy_workers, bool, within_s=20)
-    now = [] if how == "gently" else ["--grace-period", "0", "--force"]
-    release.kubectl("delete", pod, "--wait=false", *now)
+    with release.submit("tasks.test:nap", "8") as submitted:
+        release.client("work.put(8)")
+        busy = eventually(release.busy_slots, lambda found: sum(found.values()) == 2, within_s=20)
+        now = [] if how == "gently" else ["--grace-period", "0", "--force"]
+        release.kubectl("delete", *(pod for pod, slots in busy.items() if slots), "--wait=false", *now)
+        assert submitted.communicate(timeout=120)[0].strip() == '"rested"'
     assert release.client("print(results.get(timeout=90))") == "rested"
     release.kubectl("rollout", "status", "deployment/distq-worker-default", "--timeout", "90s")
 
@@ -154,20 +157,21 @@ def test_the_volume_is_kept_over_uninstall(release: Release) -> None:
 
 
 def test_a_release_with_a_key_of_ones_own_is_ready_in_less_than_a_minute() -> None:
-    """`existingSecret`, another name, two pools: everything is ready within 60 s, and `helm test` passes."""
+    """`existingSecret`, another name, two pools with a queue each: ready within 60 s, and `helm test` passes."""
     with namespace() as release:
         release.kubectl("create", "secret", "generic", "own", "--from-literal=key=a-key-of-ones-own-in-a-secret")
         values = {
             "authkey": {"existingSecret": "own", "key": "key"},
             "master": {"storage": {"keep": False}},
             "workerDefaults": {"replicas": 1},
-            "workerPools": {"more": {"concurrency": 1}},
+            "workerPools": {"default": {"queues": ["work"]}, "more": {"concurrency": 1, "queues": ["mail"]}},
         }
         assert seconds_of(lambda: release.install(values, name="reports")) < READY_WITHIN_S
         assert len(release.names("pods", "app.kubernetes.io/component=worker")) == 2
         for pool in ("default", "more"):
             assert len(release.names("pods", f"distq/pool={pool}")) == 1
-        assert "Succeeded" in release.helm("test", "reports")
+        said = release.helm("test", "reports", "--logs")
+        assert {"(2, 4)", "square(2) is 4"} <= set(said.splitlines())
         assert release.names("secrets", "app.kubernetes.io/name=distq") == []
         release.helm("uninstall", "reports", "--wait")
         assert release.names("persistentvolumeclaims") == []
