@@ -1,5 +1,6 @@
 """Tasks for the tests: mounted into workers as /app/tasks/test.py."""
 
+import os
 import subprocess
 import sys
 import time
@@ -8,11 +9,31 @@ from pathlib import Path
 import distq
 
 
-@distq.task
+@distq.task(name="nap")
 def nap(seconds: float) -> str:
     """Takes its time, and says that it came to its end."""
     time.sleep(seconds)  # the task is to take time
     return "rested"
+
+
+@distq.task(name="fill", max_deliveries=1)
+def fill(size_bytes: int) -> int:
+    """Uses so much memory."""
+    return len(b"x" * size_bytes)
+
+
+@distq.task(name="count", retries=0, time_limit=0.5)
+def count(to: int) -> int:
+    """Counts in C code, deaf to signals and to whatever else is said meanwhile."""
+    return sum(range(to))
+
+
+@distq.task(name="end", max_deliveries=1)
+def end(number: int) -> int:
+    """Ends its executor: with an exit code, or by a signal, whose number is negative."""
+    if number < 0:
+        os.kill(os.getpid(), -number)
+    os._exit(number)
 
 
 def orphan(_: object) -> int:

@@ -7,18 +7,19 @@ import os
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.kit.shell import ROOT, CommandFailed, run
+from tests.kit.shell import ROOT, TASKS, CommandFailed, run
 
 import distq
 
 CLIENT = ROOT / "helm" / "files" / "client" / "squares.py"
 ALL_BUT_GRAFANA = ("master", "worker", "prometheus")
 ANY_PORTS = {"MASTER_PORT": "0", "MASTER_HTTP_PORT": "0", "PROMETHEUS_PORT": "0", "GRAFANA_PORT": "0"}
+LOOK_AT_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001/metrics').read().decode())"
 _numbers = itertools.count(1)
 
 
@@ -85,6 +86,20 @@ def inspect(what: str) -> dict[str, Any]:
     """What the engine knows of a container or an image."""
     found: dict[str, Any] = json.loads(run("docker", "inspect", what))[0]
     return found
+
+
+def metric(container: str, beginning: str) -> float:
+    """The sum of a container's series whose lines begin like this."""
+    lines = run("docker", "exec", container, "python", "-c", LOOK_AT_METRICS).splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
+
+
+def with_test_tasks(folder: Path, more: Mapping[str, Any] | None = None, **settings: str) -> list[str | Path]:
+    """compose.yaml, and a file that gives workers the tests' own tasks, these settings, and what is `more`."""
+    worker = {"volumes": [f"{TASKS}:/app/tasks/test.py:ro"], "environment": settings, **(more or {})}
+    path = folder / "tasks.yaml"
+    path.write_text(json.dumps({"services": {"worker": worker}}))
+    return ["compose.yaml", path]
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit.engine.stack import ALL_BUT_GRAFANA, CLIENT, Stack, inspect, stack
-from tests.kit.shell import TASKS, eventually, fails, run, seconds_of
+from tests.kit.engine.stack import ALL_BUT_GRAFANA, CLIENT, Stack, inspect, metric, stack, with_test_tasks
+from tests.kit.shell import eventually, fails, run, seconds_of
 
 pytestmark = [
     pytest.mark.engine,
@@ -109,15 +109,6 @@ def test_prometheus_finds_every_replica_in_time(running: Stack) -> None:
     eventually(lambda: targets(running), lambda found: len(workers_up(found)) == 2, DISCOVERY_WITHIN_S)
 
 
-def with_test_tasks(tmp_path: Path, function: str) -> list[str | Path]:
-    """compose.yaml, and a file that mounts the tests' own tasks and names one."""
-    mounted = {"worker": {"volumes": [f"{TASKS}:/app/tasks/test.py:ro"]}}
-    mounted["worker"]["environment"] = {"DISTQ_PLAIN_HANDLER": f"tasks.test:{function}"}  # type: ignore[assignment]
-    path = tmp_path / "tasks.yaml"
-    path.write_text(json.dumps({"services": mounted}))
-    return ["compose.yaml", path]
-
-
 def put_and_get(project: Stack, item: Any) -> str:
     """Puts one item through the published port, and waits for its result."""
     return put(project, item, "print(results.get(timeout=60))").strip()
@@ -139,15 +130,6 @@ work.put({item!r})
     return run(sys.executable, "-c", program)
 
 
-LOOK_AT_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001/metrics').read().decode())"
-
-
-def metric(container: str, beginning: str) -> float:
-    """The sum of a container's series whose lines begin like this."""
-    lines = run("docker", "exec", container, "python", "-c", LOOK_AT_METRICS).splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
-
-
 def busy_workers(project: Stack) -> list[str]:
     """The containers of workers in which a task runs."""
     busy = 'distq_worker_executors{pool="default",state="busy"}'
@@ -156,7 +138,7 @@ def busy_workers(project: Stack) -> list[str]:
 
 def test_stopping_drains_and_loses_nothing(images: None, tmp_path: Path) -> None:
     """`docker compose stop worker` in mid-task: the task ends, its result is there, and every exit code is 0."""
-    with stack(with_test_tasks(tmp_path, "nap")) as project:
+    with stack(with_test_tasks(tmp_path, DISTQ_PLAIN_HANDLER="tasks.test:nap")) as project:
         project.up("master", "worker", scale=1)
         put(project, 4)
         eventually(lambda: busy_workers(project), bool, within_s=20)
@@ -170,7 +152,7 @@ def test_stopping_drains_and_loses_nothing(images: None, tmp_path: Path) -> None
 
 def test_a_killed_worker_loses_nothing_(images: None, tmp_path: Path) -> None:
     """`kill -9` of a container in mid-task: another worker runs the task."""
-    with stack(with_test_tasks(tmp_path, "nap")) as project:
+    with stack(with_test_tasks(tmp_path, DISTQ_PLAIN_HANDLER="tasks.test:nap")) as project:
         project.up("master", "worker", scale=2)
         put(project, 6)
         [busy] = eventually(lambda: busy_workers(project), bool, within_s=20)
@@ -180,7 +162,7 @@ def test_a_killed_worker_loses_nothing_(images: None, tmp_path: Path) -> None:
 
 def test_process_one_reaps(images: None, tmp_path: Path) -> None:
     """A task that leaves an orphan behind leaves no zombie."""
-    with stack(with_test_tasks(tmp_path, "orphan")) as project:
+    with stack(with_test_tasks(tmp_path, DISTQ_PLAIN_HANDLER="tasks.test:orphan")) as project:
         project.up("master", "worker", scale=1)
         assert put_and_get(project, None) == "0"
 

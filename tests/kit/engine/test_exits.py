@@ -1,0 +1,61 @@
+"""How executors end in a real container, as its worker counts it and as the tasks' clients are told."""
+
+import signal
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kit import tasks
+from tests.kit.engine.stack import metric, stack, with_test_tasks
+from tests.kit.shell import eventually
+
+import distq
+from distq.metrics.worker import CAUSES
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("images"),
+]
+
+MEMORY = {"mem_limit": "192m", "memswap_limit": "192m"}
+TASKS_OF_AN_EXECUTOR = 20
+
+
+def go_wrong(client: distq.Client) -> list[str]:
+    """What clients are told of one task for each cause of an end."""
+    futures: list[Future[Any]] = [
+        client.submit(tasks.fill, 1 << 30),
+        client.submit(tasks.count, 10**12),
+        client.submit(tasks.end, 3),
+        client.submit(tasks.end, -signal.SIGSEGV),
+    ]
+    return [str(future.exception(timeout=30)) for future in futures]
+
+
+def test_every_cause_is_told_and_counted(images: None, tmp_path: Path) -> None:
+    """Out of memory, a time limit that only a kill can keep, an exit code, a signal, and recycling as asked."""
+    recycling = {"DISTQ_MAX_TASKS": str(TASKS_OF_AN_EXECUTOR), "DISTQ_CONCURRENCY": "2"}
+    with stack(with_test_tasks(tmp_path, MEMORY, DISTQ_TASKS="tasks.test", **recycling)) as project:
+        project.up("master", "worker", scale=1)
+        [container] = project.containers("worker")
+        client = project.client()
+        try:
+            memory, limit, code, by_signal = go_wrong(client)
+            assert "out of memory" in memory
+            assert "exceeded time limit 0.5 s" in limit
+            assert "exit code 3" in code
+            assert "killed by SIGSEGV" in by_signal
+            rested = client.map(tasks.nap, [0.0] * TASKS_OF_AN_EXECUTOR * 3, timeout=30)
+            assert len(list(rested)) == TASKS_OF_AN_EXECUTOR * 3
+        finally:
+            client.abandon()
+
+        def exits() -> dict[str, float]:
+            series = 'distq_worker_executor_exits_total{{cause="{}"'
+            return {cause: metric(container, series.format(cause)) for cause in CAUSES}
+
+        found = eventually(exits, lambda counts: all(counts.values()), within_s=20)
+        assert {**found, "recycle": 1} == dict.fromkeys(CAUSES, 1)
