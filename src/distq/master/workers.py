@@ -94,8 +94,6 @@ class Workers:
 
     def __init__(self, broker: Broker, lease_s: float) -> None:
         self.sessions: dict[str, Session] = {}
-        self.leases_expired: dict[str, int] = {}
-        """Leases that ended because a worker fell silent, by pool."""
         self._broker = broker
         self._lease_s = lease_s
 
@@ -222,17 +220,14 @@ class Workers:
             known.line = None
             self._broker.ask_at(at, Absence(self, known, None))
 
-    def part(self, session: Session, reason: str, cause: str) -> int:
-        """End a session and its leases; returns how many there were."""
+    def part(self, session: Session, reason: str, cause: str) -> None:
+        """End a session and its leases."""
         self.sessions.pop(session.key, None)
-        leases = 0
         for executor in session.executors.values():
             self._unserve(executor)
             if executor.held:
-                leases += len(executor.held)
                 self._broker.ask(Lose(executor, reason, cause))
         session.executors.clear()
-        return leases
 
 
 class LeaseEnd(Request):
@@ -252,8 +247,7 @@ class LeaseEnd(Request):
         if session.lease_until > now:
             broker.ask_at(session.lease_until, self)
             return
-        ended = workers.part(session, "lease", "its worker fell silent")
-        workers.leases_expired[session.pool] = workers.leases_expired.get(session.pool, 0) + ended
+        workers.part(session, "lease", "its worker fell silent")
 
 
 class Absence(Request):
