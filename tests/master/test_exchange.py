@@ -222,3 +222,19 @@ async def test_a_task_that_was_lost_runs_alone(bench: Bench) -> None:
     assert (alone[0], alone[2]) == (rows[0][0], 2)
     others = await bench.exchange(bench.executor(3), want=3)
     assert [(row[0], row[2]) for row in others] == [(row[0], 1) for row in rows[1:]]
+
+
+@on_bench()
+async def test_the_executor_that_was_busy_last_is_served_first(bench: Bench) -> None:
+    """Those that idle idle together; with more tasks than one wants, the next one gets the rest."""
+    bench.worker()
+    first, second = bench.executor(1), bench.executor(2)
+    assert await bench.exchange(first, want=1, wait_s=50) is WAITING
+    assert await bench.exchange(second, want=1, wait_s=50) is WAITING
+    client = bench.client()
+    await bench.submit(client, 1, [b"a"])
+    (row,) = bench.rows(second)
+    assert first.waits
+    assert await bench.exchange(second, [done(row)], want=1, wait_s=50) is WAITING
+    await bench.submit(client, 2, [b"b", b"c"])
+    assert [row[4] for row in (*bench.rows(second), *bench.rows(first))] == [b"b", b"c"]

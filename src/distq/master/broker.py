@@ -23,6 +23,7 @@ from distq.master.waiting import Waiting
 
 if TYPE_CHECKING:
     from distq.core.ledger import Ledger
+    from distq.master.vigil import Vigil
 
 
 FORGOTTEN_MAX: Final = 1_000
@@ -46,6 +47,8 @@ class Broker:
         """Sends what has ended to the clients that wait for it; set by who keeps their sessions."""
         self.alarm: Callable[[float], None] = lambda _: None
         """Has a cycle run at that moment at the latest; set by who has a loop (`alarm.LoopAlarm`)."""
+        self.vigil: Vigil | None = None
+        """How it waits for the next request, if it does not sleep at once; set by who has a processor to spend."""
         self.cycles = 0
         self.refusals = 0
         """Commits that the store refused."""
@@ -60,6 +63,8 @@ class Broker:
         self._patience: Deadlines[Request] = Deadlines()
         self._moments: Deadlines[Request] = Deadlines()
         self._sleeper: asyncio.Future[None] | None = None
+        self._roused = False
+        """Whether `wake` was called since the last cycle."""
         self._bodiless: list[tuple[Take | None, list[Task]]] = []
         """Leased tasks whose payload is still to be read, and who waits for them."""
         self._reads: list[tuple[Sequence[int], Callable[[list[bytes | None]], None]]] = []
@@ -82,6 +87,7 @@ class Broker:
 
     def wake(self) -> None:
         """Run a cycle as soon as what is readable now was read."""
+        self._roused = True
         if self._sleeper is not None and not self._sleeper.done():
             self._sleeper.set_result(None)
 
@@ -155,15 +161,28 @@ class Broker:
 
     async def run(self) -> None:
         """Run cycles until `stop`. Raises what the store raises, except Refused."""
-        loop = asyncio.get_running_loop()
         while not self._stopped:
             if not self._inbox:
-                self._sleeper = loop.create_future()
-                await self._sleeper
-                self._sleeper = None
+                await self._rest()
             else:
                 await asyncio.sleep(0)  # what the sockets have brought meanwhile shares the next commit
             await self.cycle()
+
+    async def _rest(self) -> None:
+        """Wait for something to do."""
+        vigil = self.vigil
+        self._roused = False
+        if vigil is not None:
+            await vigil.keep(self._is_roused)
+        if not self._roused:
+            self._sleeper = asyncio.get_running_loop().create_future()
+            await self._sleeper
+            self._sleeper = None
+        if vigil is not None:
+            vigil.over()
+
+    def _is_roused(self) -> bool:
+        return self._roused
 
     async def cycle(self) -> None:
         """Gather, decide, commit, apply, reply: once."""

@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import signal
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
@@ -27,6 +28,7 @@ from distq.master.clock import SystemClock
 from distq.master.desk import MasterDesk
 from distq.master.requests import Lose
 from distq.master.view import View
+from distq.master.vigil import Vigil
 from distq.master.workers import Workers
 from distq.net.serve import Server
 from distq.storage import MEMORY, open_store
@@ -124,6 +126,7 @@ class Master:
         ledger = Ledger(rules, random.random, store.epoch << 40 | 1, names)
         absent = restore(ledger, loader.tasks())
         self.broker = broker = Broker(ledger, store, clock, self._note)
+        broker.vigil = Vigil(time.perf_counter)
         broker.alarm = LoopAlarm(asyncio.get_running_loop(), clock, broker.wake)
         workers = Workers(broker, settings.lease_s)
         instance = secrets.token_hex(8)

@@ -1,4 +1,4 @@
-"""Who waits for a task: takes parked by the queues that they serve, first come first served."""
+"""Who waits for a task: takes parked by the queues that they serve."""
 
 from __future__ import annotations
 
@@ -11,45 +11,58 @@ from distq.core.queue import WORK, Queue
 if TYPE_CHECKING:
     from distq.master.requests import Take
 
+Line = dict["Take", None]
+"""Takes in the order in which they came."""
+
 
 class Waiting:
-    """Parked takes. Those of no particular queue serve every work queue."""
+    """Parked takes. Those of no particular queue serve every work queue.
+
+    Standard-library programs are served as `queue.Queue` would: who waits longest comes first. Of executors the one
+    that waited shortest comes first: it is still awake, its caches are warm, and when there is little to do the
+    others stay idle together (a worker that has nothing to do can be taken away).
+    """
 
     def __init__(self) -> None:
-        self._of_queue: dict[Queue, dict[Take, None]] = {}
-        self._anywhere: dict[Take, None] = {}
-        self._queues: dict[Take, tuple[Queue, ...] | None] = {}
+        self._programs: dict[Queue | None, Line] = {}
+        self._executors: dict[Queue | None, Line] = {}
+        """By queue; None stands for every work queue."""
+        self._queues: dict[Take, tuple[Queue | None, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._queues)
 
     def add(self, take: Take, queues: tuple[Queue, ...] | None) -> None:
         """Park a take for these queues, None for all work queues."""
-        self._queues[take] = queues
-        if queues is None:
-            self._anywhere[take] = None
-        else:
-            for queue in queues:
-                self._of_queue.setdefault(queue, {})[take] = None
+        lines = self._executors if take.may_come_back else self._programs
+        served = self._queues[take] = (None,) if queues is None else queues
+        for queue in served:
+            line = lines.get(queue)
+            if line is None:
+                line = lines[queue] = {}
+            line[take] = None
 
     def remove(self, take: Take) -> None:
         """Forget a take; one that is not parked is no error."""
-        if take not in self._queues:
-            return
-        queues = self._queues.pop(take)
-        if queues is None:
-            del self._anywhere[take]
-            return
-        for queue in queues:
-            waiting = self._of_queue[queue]
-            del waiting[take]
-            if not waiting:
-                del self._of_queue[queue]
+        lines = self._executors if take.may_come_back else self._programs
+        for queue in self._queues.pop(take, ()):
+            line = lines[queue]
+            del line[take]
+            if not line:
+                del lines[queue]
 
     def all(self) -> list[Take]:
         """Everybody who waits."""
         return list(self._queues)
 
     def of(self, queue: Queue) -> Iterator[Take]:
-        """Everybody who would take from this queue, the one that waits longest first in its group."""
-        return chain(self._of_queue.get(queue, ()), self._anywhere if queue.role == WORK else ())
+        """Everybody who would take from this queue, in the order in which they are to be served."""
+        programs, executors = self._programs, self._executors
+        if queue.role == WORK:
+            return chain(
+                programs.get(queue, ()),
+                programs.get(None, ()),
+                reversed(executors.get(queue, {})),
+                reversed(executors.get(None, {})),
+            )
+        return chain(programs.get(queue, ()), reversed(executors.get(queue, {})))
