@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from distq.client.client import NotPicklable as NotPicklable
     from distq.client.future import ResultUnreadable as ResultUnreadable
     from distq.client.future import TaskFuture as TaskFuture
-    from distq.client.session import RefusedSubmit as RefusedSubmit
+    from distq.client.submits import RefusedSubmit as RefusedSubmit
     from distq.core.errors import DistqError as DistqError
     from distq.managers import QueueManager as QueueManager
     from distq.tasks.failure import TaskCancelled as TaskCancelled
@@ -43,7 +43,7 @@ _HOMES = {
     "DistqError": "distq.core.errors",
     "NotPicklable": "distq.client.client",
     "QueueManager": "distq.managers",
-    "RefusedSubmit": "distq.client.session",
+    "RefusedSubmit": "distq.client.submits",
     "ResultUnreadable": "distq.client.future",
     "TaskCancelled": "distq.tasks.failure",
     "TaskExpired": "distq.tasks.failure",

@@ -202,6 +202,7 @@ def test_what_was_accepted_by_a_master_that_is_gone_when_it_is_read_is_lost_too(
     with serving(books) as master, client_of(master) as client:
         client.submit(double, 1)
         client.flush()
+        eventually(lambda: client._session._results.link.up, "the connection for results")
         books.gate.clear()
         late = client.submit(double, 2)
         eventually(lambda: len(books.submits) == 2, "the submit")

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from distq.core.task import CANCELLED as TASK_CANCELLED
 from distq.core.task import DEAD, EXPIRED, SUCCEEDED, text_of
@@ -19,6 +19,15 @@ from distq.tasks.failure import TaskCancelled, TaskError, TaskExpired, TaskLost,
 from distq.tasks.payload import unpack_result
 
 R = TypeVar("R")
+
+
+class Reader(Protocol):
+    """Reads results from the master."""
+
+    def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
+        """Read until the future is done, as far as nobody else does; returns how much of the time is left."""
+        ...
+
 
 _lock = threading.Lock()
 """Guards the coming into being of every future's condition against its result being set meanwhile."""
@@ -38,6 +47,8 @@ class TaskFuture(Future[R]):
     """Whether the task is on its way to the master, or was cancelled before that: either, never both."""
     key: int | None = None
     """The task's key, None until the master has accepted it."""
+    reader: Reader | None = None
+    """Who can wait for the task's end in the thread that asks for its result."""
     _body: bytes | None = None
     _own_condition: threading.Condition | None = None
     _own_waiters: list[Any] | None = None
@@ -107,7 +118,10 @@ class TaskFuture(Future[R]):
         if self._state != FINISHED:
             if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
                 raise CancelledError
-            super().result(timeout)
+            if self.reader is not None:
+                timeout = self.reader.lead(self, timeout)
+            if self._state != FINISHED:
+                super().result(timeout)
         if self._body is not None:
             self._open(self._body)
         if self._exception is not None:

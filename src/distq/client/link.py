@@ -39,7 +39,7 @@ class NotAdmitted(DistqError):
 
 
 class Link:
-    """One of a client's connections. For one thread; others may look at it, wait for it, and close it."""
+    """One of a client's connections. For one thread at a time; others may look at it, wait for it, and close it."""
 
     def __init__(self, where: Where, greeted: Callable[[Mapping[str, Any], Connection], None]) -> None:
         self._where = where
@@ -94,24 +94,30 @@ class Link:
             CannotReach: the link was closed first.
             AuthenticationFailed: the master has another key.
         """
-        return self._insist(lambda: self._connected().call("broker", method, args, timeout_s=wait_s + CALL_S))
+        return self.insist(lambda connection: connection.call("broker", method, args, timeout_s=wait_s + CALL_S))
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection, for who asks and answers on it apart; None while there is none."""
+        return self._connection
 
     def reach(self) -> None:
         """Connect, again and again until it is done; raises as `call` does."""
-        self._insist(self._connected)
+        self.insist(lambda _: None)
 
-    def _insist(self, ask: Callable[[], Any]) -> Any:
+    def insist(self, ask: Callable[[Connection], Any]) -> Any:
+        """Do it with a connection, again and again until it is done; raises as `call` does."""
         pause_s = PAUSE_FIRST_S
         while not self.closed:
             try:
-                return ask()
+                return ask(self._connected())
             except DistqError as error:
                 if not is_passing(error):
                     raise
-                self._drop(error)
+                self.drop(error)
             self.pause(pause_s * (0.5 + random.random()))  # noqa: S311 - jitter
             pause_s = min(pause_s * 2, self._where.reconnect_max_s)
-        self._drop(CannotReach("the client was closed."))
+        self.drop(CannotReach("the client was closed."))
         raise CannotReach("the client was closed.")
 
     def _connected(self) -> Connection:
@@ -150,7 +156,8 @@ class Link:
             raise
         return connection
 
-    def _drop(self, error: DistqError) -> None:
+    def drop(self, error: DistqError) -> None:
+        """Close the connection, which is of no use any more."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -51,15 +51,31 @@ class Outbox:
         if not self._filled.is_set():
             self._filled.set()
 
-    def next_batch(self) -> list[Sending] | None:
-        """Wait for tasks and take as many as go into one submit; None once closed and empty."""
+    def take_directly(self, sending: Sending) -> bool:
+        """Let a caller that has the only task send it; False if it was cancelled just now."""
+        if not claim((sending.future,)):
+            return False
+        self._under_way += 1
+        return True
+
+    def rouse(self) -> None:
+        """Have `next_batch` return, even if there is no task."""
+        self._filled.set()
+
+    def next_batch(self, timeout_s: float | None) -> list[Sending] | None:
+        """Wait for tasks and take as many as go into one submit; None once closed and empty.
+
+        The batch is empty when `timeout_s` is over first (None waits for ever), or `rouse` was called.
+        """
         batch: list[Sending] = []
         while not batch:
-            while not self._waiting:
+            if not self._waiting:
                 if self.closed:
                     return None
-                self._filled.wait()
+                self._filled.wait(timeout_s)
                 self._filled.clear()
+                if not self._waiting:
+                    return None if self.closed else batch
             taken: list[Sending] = []
             size = 0
             while self._waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:

@@ -130,6 +130,8 @@ class Connection:
 
     def wait(self, others: Sequence[HasFileno | int], *, timeout_s: float) -> bool:
         """Wait for an answer's first bytes; False when one of `others` was readable first, or time is up."""
+        if not others:
+            return bool(self._poll.poll(timeout_s * 1000))
         ours = self.fileno()
         poll = select.poll()
         for source in (ours, *others):
@@ -166,12 +168,15 @@ class Connection:
             raise self._lost(error.strerror or str(error)) from None
 
     def _receive(self, deadline: float | None) -> bytes:
-        framer = self._framer
+        framer, connected = self._framer, self._socket
         try:
             while (frame := framer.pull()) is None:
-                if not self._poll.poll(_left_ms(deadline)):
-                    raise self._lost("no answer came in time")
-                data = self._socket.recv(RECEIVE_BYTES)
+                try:
+                    data = connected.recv(RECEIVE_BYTES)
+                except BlockingIOError:
+                    if not self._poll.poll(_left_ms(deadline)):
+                        raise self._lost("no answer came in time") from None
+                    continue
                 if not data:
                     raise self._lost("the other end closed it")
                 framer.push(data)

@@ -1,0 +1,87 @@
+"""The futures of tasks that a master has accepted, by key."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distq.client.future import TaskFuture, settle_all
+
+if TYPE_CHECKING:
+    from distq.client.outbox import Outbox, Sending
+
+Row = tuple[int, int, bytes | None, list[str] | None]
+"""Key, state, outcome, causes: how the master tells of a task's end."""
+Ended = tuple[TaskFuture[Any], int, bytes | None, list[str] | None]
+
+
+class Awaited:
+    """Accepted tasks without an outcome, and outcomes that came before the answer to their submit."""
+
+    def __init__(self, outbox: Outbox, settled: Callable[[], None]) -> None:
+        self._outbox = outbox
+        self._settled = settled
+        self._lock = threading.Lock()
+        self._futures: dict[int, TaskFuture[Any]] = {}
+        self._early: dict[int, tuple[int, bytes | None, list[str] | None]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._futures)
+
+    @property
+    def stashed(self) -> bool:
+        """Whether there are outcomes of tasks whose acceptance was not heard yet."""
+        return bool(self._early)
+
+    def knows(self, key: int) -> bool:
+        """Whether a task of this key is awaited."""
+        return key in self._futures
+
+    def accept(self, batch: Sequence[Sending], first: int) -> None:
+        """The master has taken these tasks, under keys from `first` on."""
+        ended: list[Ended] = []
+        with self._lock:
+            for key, sending in enumerate(batch, first):
+                future = sending.future
+                future.key = key
+                self._futures[key] = future
+            if self._early:
+                here = [key for key in range(first, first + len(batch)) if key in self._early]
+                ended += [(self._futures.pop(key), *self._early.pop(key)) for key in here]
+                self._early.clear()  # no other submit is under way
+        self._outbox.sent(len(batch))
+        if ended:
+            settle_all(ended)
+
+    def hear(self, rows: Iterable[Row]) -> None:
+        """Settle the futures of tasks that have ended. Rows may come twice."""
+        known: list[Ended] = []
+        with self._lock:
+            futures = self._futures
+            for key, state, body, causes in rows:
+                future = futures.get(key)
+                if future is not None:
+                    known.append((future, state, body, causes))
+                elif self._outbox:
+                    self._early[key] = (state, body, causes)
+        settle_all(known)
+        with self._lock:  # only now: whoever is interrupted in between hears the rows again
+            for future, *_ in known:
+                if future.key is not None:
+                    futures.pop(future.key, None)
+        self._settled()
+
+    def keys_of_others(self, epoch: int) -> list[int]:
+        """The keys that another master than that of this epoch has given."""
+        with self._lock:
+            return [key for key in self._futures if key >> 40 != epoch]
+
+    def fail(self, keys: Iterable[int] | None, error_of: Callable[[TaskFuture[Any]], Exception]) -> None:
+        """Nobody will tell how these tasks end (None: all of them): their futures fail."""
+        with self._lock:
+            lost = list(self._futures) if keys is None else keys
+            futures = [future for key in lost if (future := self._futures.pop(key, None)) is not None]
+        for future in futures:
+            future.fail(error_of(future))
+        self._settled()

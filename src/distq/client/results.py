@@ -1,0 +1,146 @@
+"""How results reach a client: read by whoever waits for one, or by a thread of their own.
+
+One thread at a time has the role of the reader, and it reads for all. A caller that waits for its future takes it
+if it is free: then no thread has to be woken for another one's sake, which on an idle machine takes longer than the
+task. The thread here does the rest: it connects, it reads while nobody waits in `result()`, and it stands back
+while callers come again and again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from distq.client.link import CALL_S, Link
+from distq.core.errors import DistqError
+from distq.wire.errors import RemoteRefusal
+
+if TYPE_CHECKING:
+    from distq.client.awaited import Awaited, Row
+    from distq.client.future import TaskFuture
+    from distq.client.submits import Submits
+    from distq.net.dial import Connection
+
+RESULTS_WAIT_S: Final = 20.0
+"""How long one call for results waits at the master."""
+STAND_BACK_S: Final = 0.002
+"""The thread looks so often whether callers still read for themselves: others' results wait no longer."""
+LOOK_S: Final = 0.05
+"""A caller that reads looks so often whether its future has ended in another way (refused, closed) ..."""
+STASHED_S: Final = 0.001
+"""... and so often if there are outcomes of tasks whose submit's answer another thread reads just now."""
+PAUSE_S: Final = 0.1
+
+_now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
+
+
+class Results:
+    """One client's results."""
+
+    def __init__(self, link: Link, awaited: Awaited, submits: Submits) -> None:
+        self.link = link
+        self.expected = threading.Event()
+        """Set when there are results to wait for."""
+        self._awaited = awaited
+        self._submits = submits
+        self._role = threading.Lock()
+        """Held by who reads."""
+        self._asked_on: Connection | None = None
+        """Where a call for results is under way."""
+        self._number = 0
+        """The newest reply that was heard."""
+        self._led = 0
+        """How often callers have read for themselves."""
+        self._passed_by = False
+        """Whether a caller would have liked to."""
+        self._back = threading.Event()
+        """Set to have the thread read at once."""
+
+    # -- by a caller ---------------------------------------------------------------------------
+
+    def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
+        """Read until the future is done, as far as nobody else reads; returns how much of the time is left."""
+        deadline = None if timeout_s is None else _now() + timeout_s
+        if not self._role.acquire(blocking=False):
+            self._passed_by = True
+        else:
+            try:
+                self._led += 1
+                self._read_for(future, deadline)
+            finally:
+                self._role.release()
+                if self._passed_by or not future.done():
+                    self._back.set()
+        return None if deadline is None else max(deadline - _now(), 0.0)
+
+    def _read_for(self, future: TaskFuture[Any], deadline: float | None) -> None:
+        while not future.done() and (connection := self.link.connection) is not None:
+            wait_s = STASHED_S if self._awaited.stashed else LOOK_S
+            if deadline is not None:
+                wait_s = min(wait_s, deadline - _now())
+                if wait_s <= 0:
+                    return
+            try:
+                self._ask(connection)
+                if connection.wait((), timeout_s=wait_s):
+                    self._hear_answer(connection)
+            except (DistqError, RemoteRefusal):
+                return  # the thread meets it again, and knows what to do
+            except BaseException:
+                connection.close()  # interrupted in the middle of a frame, maybe; what was not heard comes again
+                raise
+
+    # -- the thread ----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Read, until closed."""
+        link = self.link
+        while not link.closed:
+            self._stand_back()
+            self.expected.clear()
+            try:
+                with self._role:
+                    link.insist(self._round)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody shall wait for ever
+                if link.closed:
+                    return
+                self._awaited.fail(None, lambda _, error=error: error)  # type: ignore[misc] # bound now
+                link.pause(PAUSE_S)
+                if not self._awaited:
+                    self.expected.wait()
+
+    def _round(self, connection: Connection) -> None:
+        self._ask(connection)
+        self._hear_answer(connection)
+
+    def _stand_back(self) -> None:
+        """Leave the reading to callers for as long as they come."""
+        if not self._passed_by:
+            return
+        self._passed_by = False
+        led = -1
+        while led != self._led and not self._back.is_set() and not self.link.closed:
+            led = self._led
+            self._back.wait(STAND_BACK_S)
+        self._back.clear()
+
+    # -- both ----------------------------------------------------------------------------------
+
+    def _ask(self, connection: Connection) -> None:
+        if self._asked_on is not connection:
+            connection.ask("broker", "results", (self._number, RESULTS_WAIT_S), timeout_s=CALL_S)
+            self._asked_on = connection
+
+    def _hear_answer(self, connection: Connection) -> None:
+        reply = connection.answer(timeout_s=RESULTS_WAIT_S + CALL_S)
+        number, rows = cast("tuple[int, list[Row]]", reply)
+        self.hear(rows)
+        self._number = number  # only now: what is not heard is sent again
+        self._asked_on = None
+
+    def hear(self, rows: list[Row]) -> None:
+        """Settle the futures of tasks that have ended."""
+        if self._submits.owes_answer and not all(self._awaited.knows(row[0]) for row in rows):
+            self._submits.hear_asked()
+        self._awaited.hear(rows)

@@ -1,0 +1,166 @@
+"""One task at a time: sent by its caller, its result read by whoever waits for it, and nothing lost on the way."""
+
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from tests.client.functions import double
+from tests.client.masters import SOON_S, Books, client_of, eventually, never, serving
+
+import distq
+from distq.core.task import SUCCEEDED
+from distq.net.dial import CannotReach
+
+EPOCH = 1 << 40
+
+
+@contextmanager
+def started(books: Books) -> Iterator[distq.Client]:
+    """A client that is connected on both sides and has nothing under way."""
+    with serving(books) as master, client_of(master) as client:
+        outcome, books.outcome = books.outcome, Books().outcome
+        assert client.submit(double, 0).result(SOON_S) == 0
+        books.outcome = outcome
+        yield client
+
+
+@contextmanager
+def soon(work: Callable[[], object]) -> Iterator[None]:
+    """Have another thread do it while this one waits."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(SOON_S)
+
+
+def test_task_after_task_is_one_submit_each() -> None:
+    """Each is sent at once, whoever reads the answer to the one before."""
+    books = Books()
+    with started(books) as client:
+        for n in range(200):
+            assert client.submit(double, n).result(SOON_S) == 2 * n
+        assert [number for number, *_ in books.submits] == list(range(1, 202))
+
+
+def test_a_submit_that_nobody_waits_for_is_accepted_all_the_same() -> None:
+    """Nobody reads its result, and `flush` and callbacks do not need that."""
+    books = Books()
+    called = threading.Event()
+    with started(books) as client:
+        client.submit(double, 1)
+        assert client.flush(SOON_S)
+        assert len(books.bodies) == 2
+        client.submit(double, 2).add_done_callback(lambda _: called.set())
+        assert called.wait(SOON_S)
+
+
+def test_an_answer_that_is_lost_is_asked_for_again() -> None:
+    """The same submit goes out over another connection, under the same number, and counts once."""
+    books = Books()
+    with started(books) as client:
+        books.hang_up["submit"] = 1
+        assert client.submit(double, 3).result(SOON_S) == 6
+        assert [number for number, *_ in books.submits] == [1, 2, 2]
+        assert len(books.bodies) == 2
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_refusal_is_heard_whether_somebody_waits_or_not(wait: bool) -> None:
+    """`result()` raises it, and so does the future of which nobody had asked for the result."""
+    books = Books()
+    with started(books) as client:
+        books.refuse = lambda _envelopes, _bodies: (False, "QUEUE_FULL", "no room.")
+        future = client.submit(double, 1)
+        if not wait:
+            eventually(future.done, "the refusal")
+        with pytest.raises(distq.RefusedSubmit, match="no room"):
+            future.result(SOON_S)
+
+
+def test_a_result_that_overtakes_the_answer_to_its_submit_is_kept() -> None:
+    """Two connections know no order between them."""
+    books = Books(never)
+    with started(books) as client:
+        books.gate.clear()
+        future = client.submit(double, 4)
+        books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(8))
+        with soon(books.gate.set):
+            assert future.result(SOON_S) == 8
+
+
+def test_many_threads_wait_at_once_and_each_gets_its_own() -> None:
+    """One of them reads for all; when it leaves another goes on."""
+    books = Books()
+    results: list[int] = []
+    with started(books) as client:
+
+        def loop(start: int) -> None:
+            results.extend(client.submit(double, n).result(SOON_S) for n in range(start, start + 50))
+
+        threads = [threading.Thread(target=loop, args=(start,)) for start in range(0, 200, 50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON_S)
+    assert sorted(results) == [2 * n for n in range(200)]
+
+
+def test_a_caller_that_stops_waiting_leaves_the_reading_to_others() -> None:
+    """Its time is over, its task goes on, and whoever has another future hears of it."""
+    books = Books(never)
+    with started(books) as client:
+        first, second = client.submit(double, 1), client.submit(double, 2)
+        for _ in range(2):  # the second time it reads itself
+            with pytest.raises(TimeoutError):
+                first.result(0.01)
+        client.flush(SOON_S)
+        books.end(EPOCH | 3, SUCCEEDED, pickle.dumps(4))
+        eventually(second.done, "the other one's result")
+        books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(2))
+        assert (first.result(SOON_S), second.result(SOON_S)) == (2, 4)
+
+
+def test_ctrl_c_while_waiting_costs_nothing_but_the_wait() -> None:
+    """The caller may be in the middle of reading: what it was about to hear is heard all the same."""
+    books = Books(never)
+    main = threading.main_thread().ident
+    assert main is not None
+    with started(books) as client:
+
+        def interrupt() -> None:
+            eventually(client._session._results._role.locked, "somebody who reads")
+            signal.pthread_kill(main, signal.SIGINT)
+
+        for key in range(2, 8):
+            future = client.submit(double, key)
+            with pytest.raises(KeyboardInterrupt), soon(interrupt):
+                future.result(SOON_S)
+            books.end(EPOCH | key, SUCCEEDED, pickle.dumps(key))
+            assert future.result(SOON_S) == key
+
+
+def test_a_client_that_is_closed_lets_go_of_who_waits() -> None:
+    """At once, though the caller reads itself."""
+    with started(Books(never)) as client:
+        future = client.submit(double, 1)
+        with pytest.raises(TimeoutError):
+            future.result(0.01)
+        with soon(client.abandon), pytest.raises(CannotReach):
+            future.result(SOON_S)
+
+
+def test_a_master_that_goes_away_under_a_caller_that_reads_is_found_again() -> None:
+    """The caller leaves the reconnecting to the client's own threads and gets its result."""
+    books = Books(never)
+    with started(books) as client:
+        future = client.submit(double, 1)
+        with pytest.raises(TimeoutError):
+            future.result(0.01)
+        books.hang_up["results"] = 1
+        books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(2))
+        assert future.result(SOON_S) == 2
