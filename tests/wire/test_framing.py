@@ -24,6 +24,21 @@ def test_any_cut_of_a_stream_gives_the_same_frames(bodies: list[bytes], cuts: li
     assert not framer.partial
 
 
+@given(
+    bodies=st.lists(st.binary(max_size=12), min_size=1, max_size=2), cut=st.integers(0, 40), limit=st.integers(0, 12)
+)
+def test_a_read_that_is_one_frame_is_taken_as_it_is(bodies: list[bytes], cut: int, limit: int) -> None:
+    """Only if it is exactly that: not less, not more, not after the beginning of another, and not above the limit."""
+    data = b"".join(map(pack, bodies))[:cut]
+    framer = Framer(limit)
+    whole = framer.whole(data)
+    assert whole == (bodies[0] if data == pack(bodies[0]) and len(bodies[0]) <= limit else None)
+    assert not framer.partial
+    framer = Framer(100)
+    framer.feed(pack(b"begun")[:6])
+    assert framer.whole(data) is None
+
+
 @pytest.mark.parametrize("held", [1, 3, 4, 5])
 def test_partial_says_that_a_frame_is_unfinished(held: int) -> None:
     """The one who closes a connection can tell a break in mid-frame from an end."""

@@ -89,6 +89,11 @@ class TaskFuture(Future[R]):
             return self._own_callbacks
 
     @property
+    def has_ended(self) -> bool:
+        """As `done()`, without the lock that is only made for those who wait."""
+        return self._state in (FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED)
+
+    @property
     def task_id(self) -> str | None:
         """The task's id, None until the master has accepted it."""
         return None if self.key is None else text_of(self.key)

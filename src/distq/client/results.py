@@ -70,12 +70,12 @@ class Results:
                 self._read_for(future, deadline)
             finally:
                 self._role.release()
-                if self._passed_by or not future.done():
+                if self._passed_by or not future.has_ended:
                     self._back.set()
         return None if deadline is None else max(deadline - _now(), 0.0)
 
     def _read_for(self, future: TaskFuture[Any], deadline: float | None) -> None:
-        while not future.done() and (connection := self.link.connection) is not None:
+        while not future.has_ended and (connection := self.link.connection) is not None:
             wait_s = STASHED_S if self._awaited.stashed else LOOK_S
             if deadline is not None:
                 wait_s = min(wait_s, deadline - _now())

@@ -30,6 +30,8 @@ class Names:
         self.queues: dict[str, Queue] = {}
         self.tallies: dict[tuple[str, str], Tally] = {}
         """By queue and task name."""
+        self.said: dict[tuple[object, ...], Envelope] = {}
+        """Envelopes by the words in which clients have asked for them."""
         self._rules = rules
         self._envelopes: dict[tuple[object, ...], Envelope] = {}
 

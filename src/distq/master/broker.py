@@ -9,6 +9,7 @@ decision could overlook. Everything that arrived meanwhile shares the next commi
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -62,6 +63,8 @@ class Broker:
         """Who waits until a moment."""
         self._patience: Deadlines[Request] = Deadlines()
         self._moments: Deadlines[Request] = Deadlines()
+        self._due_at = 0.0
+        """Before that moment neither of those nor anything in the ledger is due."""
         self._sleeper: asyncio.Future[None] | None = None
         self._roused = False
         """Whether `wake` was called since the last cycle."""
@@ -83,6 +86,7 @@ class Broker:
     def ask_at(self, at: float, request: Request) -> None:
         """Have the cycle handle a request at that moment (seconds of the broker's clock)."""
         self._moments.add(at, request)
+        self._due_at = min(self._due_at, at)
         self.alarm(at)
 
     def wake(self) -> None:
@@ -189,10 +193,12 @@ class Broker:
         now = self.clock.now()
         self.cycles += 1
         gathered, self._inbox = self._inbox, []
-        gathered.extend(request for _, request in self._moments.due(now))
+        if self._due_at <= now:
+            gathered.extend(request for _, request in self._moments.due(now))
         decided = [request for request in gathered if self._decide(request, now)]
         ledger = self.ledger
-        ledger.sweep(now)
+        if self._due_at <= now:
+            ledger.sweep(now)
         refused = await self._commit(now) if ledger.changed else None
         # Results and tasks first: somebody waits for them, while who has submitted does not wait for the answer.
         self.push()
@@ -334,8 +340,14 @@ class Broker:
     # -- time ----------------------------------------------------------------------------------
 
     def _arm_next(self, not_before: float) -> None:
-        moments = [self._patience.next_at(), self._moments.next_at(), self.ledger.next_deadline()]
-        at = min((moment for moment in moments if moment is not None), default=None)
+        at = self.ledger.next_deadline()
+        own = self._moments.next_at()
+        if at is None or (own is not None and own < at):
+            at = own
+        self._due_at = math.inf if at is None else at
+        patience = self._patience.next_at()
+        if at is None or (patience is not None and patience < at):
+            at = patience
         if at is not None:
             self.alarm(max(at, not_before))
 

@@ -78,6 +78,9 @@ class Submit(Asked):
 
     def _too_full(self) -> tuple[Queue, int] | None:
         """The first queue that has not room for all, and for how many it would need it."""
+        if len(self.runs) == 1:
+            ((envelope, count),) = self.runs
+            return (envelope.queue, count) if envelope.queue.room < count else None
         needed: dict[Queue, int] = {}
         for envelope, count in self.runs:
             needed[envelope.queue] = needed.get(envelope.queue, 0) + count
@@ -119,7 +122,7 @@ def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[tuple[En
     """The arguments of a submit, each checked; raises BadCall, or NameTooLong."""
     try:
         number, envelopes, runs, bodies, wait_s = args
-        table = [_envelope(names, *envelope) for envelope in envelopes]
+        table = [_known(names, envelope) for envelope in envelopes]
         rows = [(table[index], count) for index, count in runs]
         good = (
             type(number) is int
@@ -136,6 +139,15 @@ def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[tuple[En
             f"submit(number, envelopes, runs, bodies, wait_s) was called with something else: {exc}."
         ) from exc
     return number, rows, list(bodies), min(wait_s, WAIT_MAX_S)
+
+
+def _known(names: Names, spoken: Any) -> Envelope:
+    """The envelope that a client means; its options are checked when it comes for the first time."""
+    said = tuple(spoken)
+    envelope = names.said.get(said)
+    if envelope is None:
+        envelope = names.said[said] = _envelope(names, *said)
+    return envelope
 
 
 def _envelope(

@@ -79,6 +79,21 @@ class Framer:
         if self._unwanted_bytes:
             self._drop()
 
+    def whole(self, data: bytes) -> bytes | None:
+        """The frame that these bytes are, no more and no less, if nothing came before them; else None, as if not seen.
+
+        One call is one read most of the time: it needs no buffer.
+        """
+        body_bytes = len(data) - _SHORT.size
+        if (
+            self._buffer
+            or self._unwanted_bytes
+            or not 0 <= body_bytes <= self.limit_bytes
+            or _SHORT.unpack_from(data)[0] != body_bytes
+        ):
+            return None
+        return data[_SHORT.size :]
+
     def skip(self) -> None:
         """Pass over the next frame, whose length is known, without keeping it: how to go on after FrameTooLarge."""
         head = self._head()

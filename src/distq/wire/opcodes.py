@@ -70,7 +70,9 @@ _HARMLESS = b"|".join(
 _harmless_run = re.compile(rb"(?:%s){1,%d}+" % (_HARMLESS, _RUN), re.DOTALL).match
 
 _STOP = 0x2E
+_PROTO = 0x80
 _FRAME = 0x95
+_FRAMED_FROM = 11  # PROTO has two bytes, FRAME nine
 _PUT_LINE = 0x70
 _LONG_BINPUT = 0x72
 _WITH_UINT32 = frozenset(b"BXT\x8b")  # BINBYTES BINUNICODE BINSTRING LONG4
@@ -97,6 +99,10 @@ def disarm(frame: bytes) -> bytes:
     end = len(frame) - 1
     if end < 0 or frame[end] != _STOP:
         raise BadCall("This is not a call: the pickle has no end.")
+    if end < _RUN and _is_framed(frame):  # most calls: a few harmless opcodes in one frame
+        run = _harmless_run(frame, _FRAMED_FROM, end)
+        if run is not None and run.end() == end:
+            return frame
     edits: list[tuple[int, int, bytes]] = []
     frames: list[tuple[int, int, bytes]] = []
     position = opcodes = 0
@@ -166,8 +172,18 @@ def _rewrite(frame: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
     return b"".join(pieces)
 
 
+def _is_framed(pickled: bytes) -> bool:
+    """Whether it is PROTO and one FRAME around all the rest."""
+    return (
+        pickled[0] == _PROTO
+        and len(pickled) > _FRAMED_FROM
+        and pickled[2] == _FRAME
+        and _UINT64.unpack_from(pickled, 3)[0] == len(pickled) - _FRAMED_FROM
+    )
+
+
 def _framed(pickled: bytes) -> bytes:
     """Return the pickle in one FRAME: outside of frames the unpickler reads opcode by opcode, ten times slower."""
-    if pickled[2:3] == b"\x95" and _UINT64.unpack_from(pickled, 3)[0] == len(pickled) - 11:
+    if _is_framed(pickled):
         return pickled
     return b"\x95" + _UINT64.pack(len(pickled)) + pickled

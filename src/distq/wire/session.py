@@ -67,10 +67,12 @@ class Session:
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes that were read from the connection, return what they mean."""
+        framer = self._framer
+        if self.authenticated and (whole := framer.whole(data)) is not None:
+            return [_read(whole)]
         events: list[Event] = []
         if self._closed:
             return events
-        framer = self._framer
         framer.push(data)
         while not self._closed:
             try:
@@ -112,6 +114,7 @@ class Session:
 
     def _close(self, events: list[Event], reason: str, *, authentication_failed: bool) -> None:
         self._closed = True
+        self.authenticated = False
         self._framer = Framer(0)
         events.append(Closed(reason, authentication_failed))
 
