@@ -59,23 +59,23 @@ class Outbox:
         return True
 
     def rouse(self) -> None:
-        """Have `next_batch` return, even if there is no task."""
+        """Have `wait_for_tasks` return, even if there is none."""
         self._filled.set()
 
-    def next_batch(self, timeout_s: float | None) -> list[Sending] | None:
-        """Wait for tasks and take as many as go into one submit; None once closed and empty.
+    def wait_for_tasks(self, timeout_s: float | None) -> bool:
+        """Wait until there is a task, `timeout_s` is over (None: never), or `rouse` is called.
 
-        The batch is empty when `timeout_s` is over first (None waits for ever), or `rouse` was called.
+        False once closed and empty.
         """
+        if not self._waiting and not self.closed:
+            self._filled.wait(timeout_s)
+        self._filled.clear()
+        return bool(self._waiting) or not self.closed
+
+    def take_batch(self) -> list[Sending]:
+        """Take as many tasks as go into one submit."""
         batch: list[Sending] = []
-        while not batch:
-            if not self._waiting:
-                if self.closed:
-                    return None
-                self._filled.wait(timeout_s)
-                self._filled.clear()
-                if not self._waiting:
-                    return None if self.closed else batch
+        while not batch and self._waiting:
             taken: list[Sending] = []
             size = 0
             while self._waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
@@ -119,7 +119,7 @@ class Outbox:
             return self._changed.wait_for(lambda: not self, None if timeout_s is None else max(timeout_s, 0.0))
 
     def close(self) -> None:
-        """Have `next_batch` return None once it is empty."""
+        """Have `wait_for_tasks` return False once it is empty."""
         self.closed = True
         self._filled.set()
 

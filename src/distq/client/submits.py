@@ -135,17 +135,15 @@ class Submits:
                 with self._speaking:
                     link.reach()
                     self._finish_asked()
-                taken = self._next_batch()
-                if taken is None:
-                    break
-                batch = taken
-                with self._speaking:
-                    self._finish_asked()
+                    batch = outbox.take_batch()
                     if batch:
                         self._deliver(batch, self._wait_s)
+                if not batch and not self._wait():
+                    break
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody shall wait for ever
-                self.refuse(batch, error)
-                self._refuse_asked(error)
+                with self._speaking:
+                    self.refuse(batch, error)
+                    self._refuse_asked(error)
                 if link.closed:
                     return
                 if not link.up:  # a wrong key is not tried again and again, but when somebody asks for it
@@ -155,13 +153,13 @@ class Submits:
         outbox.close()
         self._refuse_asked(CannotReach("the client was closed before the task was accepted."))
 
-    def _next_batch(self) -> list[Sending] | None:
-        """Wait for a batch, or for a moment if somebody has sent at once since the last time."""
+    def _wait(self) -> bool:
+        """Wait for a task, or for a moment if somebody has sent at once since the last time; False once closed."""
         idle = self._asked is None and self._number == self._looked_at
         self._looked_at = self._number
         self._asleep = idle
         # Looked at again: who sends at once notes that first, and then asks whether anybody sleeps.
-        return self._outbox.next_batch(None if idle and self._asked is None else LOOK_S)
+        return self._outbox.wait_for_tasks(None if idle and self._asked is None else LOOK_S)
 
     def _finish_asked(self) -> None:
         """Read the answer to what was sent at once; sends it again where the connection is lost."""

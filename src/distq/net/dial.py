@@ -179,6 +179,8 @@ class Connection:
                     continue
                 if not data:
                     raise self._lost("the other end closed it")
+                if (whole := framer.whole(data)) is not None:
+                    return whole
                 framer.push(data)
         except FrameTooLarge:
             self.close()
