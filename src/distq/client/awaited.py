@@ -57,19 +57,20 @@ class Awaited:
     def hear(self, rows: Iterable[Row]) -> None:
         """Settle the futures of tasks that have ended. Rows may come twice."""
         known: list[Ended] = []
-        with self._lock:
-            futures = self._futures
-            for key, state, body, causes in rows:
-                future = futures.get(key)
-                if future is not None:
-                    known.append((future, state, body, causes))
-                elif self._outbox:
-                    self._early[key] = (state, body, causes)
-        settle_all(known)
-        with self._lock:  # only now: whoever is interrupted in between hears the rows again
-            for future, *_ in known:
-                if future.key is not None:
-                    futures.pop(future.key, None)
+        futures = self._futures
+        try:
+            with self._lock:
+                for key, state, body, causes in rows:
+                    future = futures.pop(key, None)
+                    if future is not None:
+                        known.append((future, state, body, causes))
+                    elif self._outbox:
+                        self._early[key] = (state, body, causes)
+            settle_all(known)
+        except BaseException:  # interrupted (Ctrl-C) in a caller's thread: the rows will come again
+            with self._lock:
+                futures.update((future.key, future) for future, *_ in known if future.key and not future.has_ended)
+            raise
         self._settled()
 
     def keys_of_others(self, epoch: int) -> list[int]:

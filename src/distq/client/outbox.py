@@ -30,7 +30,8 @@ class Outbox:
     """Tasks in the order of their submits, with room for so many."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Sending] = deque()
+        self.waiting: deque[Sending] = deque()
+        """What nobody has begun to send; for others to look at only."""
         self._under_way = 0
         self._filled = threading.Event()
         self._changed = threading.Condition()
@@ -38,16 +39,16 @@ class Outbox:
         """Whether `close` was called: what is put now is not sent any more."""
 
     def __bool__(self) -> bool:
-        return bool(self._waiting or self._under_way)
+        return bool(self.waiting or self._under_way)
 
     @property
     def full(self) -> bool:
         """Whether the next task must wait."""
-        return len(self._waiting) + self._under_way >= UNACCEPTED_MAX
+        return len(self.waiting) + self._under_way >= UNACCEPTED_MAX
 
     def put(self, sending: Sending) -> None:
         """Add a task."""
-        self._waiting.append(sending)
+        self.waiting.append(sending)
         if not self._filled.is_set():
             self._filled.set()
 
@@ -67,21 +68,21 @@ class Outbox:
 
         False once closed and empty.
         """
-        if not self._waiting and not self.closed:
+        if not self.waiting and not self.closed:
             self._filled.wait(timeout_s)
         self._filled.clear()
-        return bool(self._waiting) or not self.closed
+        return bool(self.waiting) or not self.closed
 
     def take_batch(self) -> list[Sending]:
         """Take as many tasks as go into one submit."""
         batch: list[Sending] = []
-        while not batch and self._waiting:
+        while not batch and self.waiting:
             taken: list[Sending] = []
             size = 0
-            while self._waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
+            while self.waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
                 self._under_way += 1  # first, so that it is never in neither place
                 try:
-                    sending = self._waiting.popleft()
+                    sending = self.waiting.popleft()
                 except IndexError:  # taken out by `take_all` just now
                     self._under_way -= 1
                     break
@@ -101,9 +102,9 @@ class Outbox:
     def take_all(self) -> list[Sending]:
         """Take out everything that was not sent."""
         taken = []
-        while self._waiting:
+        while self.waiting:
             with suppress(IndexError):  # the thread that sends takes out of the same end
-                taken.append(self._waiting.popleft())
+                taken.append(self.waiting.popleft())
         with self._changed:
             self._changed.notify_all()
         return _claimed(taken)

@@ -81,7 +81,7 @@ class Session:
         future: TaskFuture[Any] = TaskFuture()
         future.reader = self._results
         sending = Sending(envelope, body, future)
-        if outbox or not submits.send_at_once(sending):
+        if outbox.waiting or not submits.send_at_once(sending):
             outbox.put(sending)
         if outbox.closed:
             submits.fail_unsent()
