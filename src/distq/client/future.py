@@ -47,14 +47,14 @@ class TaskFuture(Future[R]):
     """Whether the task is on its way to the master, or was cancelled before that: either, never both."""
     key: int | None = None
     """The task's key, None until the master has accepted it."""
-    reader: Reader | None = None
-    """Who can wait for the task's end in the thread that asks for its result."""
     _body: bytes | None = None
     _own_condition: threading.Condition | None = None
     _own_waiters: list[Any] | None = None
     _own_callbacks: list[Callable[[Future[R]], object]] | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, reader: Reader | None = None) -> None:
+        self._reader = reader
+        """Who can wait for the task's end in the thread that asks for its result."""
         # Not Future.__init__: it makes what this class makes when it is needed.
         self._state = PENDING
         self._result: R | None = None
@@ -123,8 +123,8 @@ class TaskFuture(Future[R]):
         if self._state != FINISHED:
             if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
                 raise CancelledError
-            if self.reader is not None:
-                timeout = self.reader.lead(self, timeout)
+            if self._reader is not None:
+                timeout = self._reader.lead(self, timeout)
             if self._state != FINISHED:
                 super().result(timeout)
         if self._body is not None:

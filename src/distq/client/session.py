@@ -78,8 +78,7 @@ class Session:
         outbox, submits = self._outbox, self._submits
         if self._closing or not submits.link.up or outbox.full:
             self._wait_for_master()
-        future: TaskFuture[Any] = TaskFuture()
-        future.reader = self._results
+        future: TaskFuture[Any] = TaskFuture(self._results)
         sending = Sending(envelope, body, future)
         if outbox.waiting or not submits.send_at_once(sending):
             outbox.put(sending)

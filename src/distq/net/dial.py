@@ -65,7 +65,7 @@ class HasFileno(Protocol):
 class Connection:
     """One authenticated connection; made by `dial`. Not for use by several threads at once."""
 
-    __slots__ = ("_framer", "_poll", "_socket", "address")
+    __slots__ = ("_framer", "_poll", "_readable", "_socket", "address")
 
     def __init__(self, connected: socket.socket, address: Address) -> None:
         connected.setblocking(False)
@@ -74,6 +74,8 @@ class Connection:
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
+        self._readable = False
+        """Whether `wait` has found bytes that nobody has read."""
 
     def fileno(self) -> int:
         """The socket's descriptor, -1 once closed."""
@@ -130,13 +132,15 @@ class Connection:
 
     def wait(self, others: Sequence[HasFileno | int], *, timeout_s: float) -> bool:
         """Wait for an answer's first bytes; False when one of `others` was readable first, or time is up."""
-        if not others:
-            return bool(self._poll.poll(timeout_s * 1000))
-        ours = self.fileno()
-        poll = select.poll()
-        for source in (ours, *others):
-            poll.register(source, select.POLLIN)
-        return any(found == ours for found, _ in poll.poll(timeout_s * 1000))
+        if others:
+            ours = self.fileno()
+            poll = select.poll()
+            for source in (ours, *others):
+                poll.register(source, select.POLLIN)
+            self._readable = any(found == ours for found, _ in poll.poll(timeout_s * 1000))
+        else:
+            self._readable = bool(self._poll.poll(timeout_s * 1000))
+        return self._readable
 
     def authenticate(self, authkey: bytes, frame_bytes_max: int, deadline: float | None) -> None:
         """Prove the key and have it proved; called once, by `dial`."""
@@ -171,12 +175,10 @@ class Connection:
         framer, connected = self._framer, self._socket
         try:
             while (frame := framer.pull()) is None:
-                try:
-                    data = connected.recv(RECEIVE_BYTES)
-                except BlockingIOError:
-                    if not self._poll.poll(_left_ms(deadline)):
-                        raise self._lost("no answer came in time") from None
-                    continue
+                if not self._readable and not self._poll.poll(_left_ms(deadline)):
+                    raise self._lost("no answer came in time")
+                self._readable = False
+                data = connected.recv(RECEIVE_BYTES)
                 if not data:
                     raise self._lost("the other end closed it")
                 if (whole := framer.whole(data)) is not None:
