@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import statistics
-import threading
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 
+from benchmarks.cluster import cluster
 from benchmarks.measure import seconds, show, time_text
-from benchmarks.processes import AUTHKEY, Running, connect, master, recipe_workers, stock_server, worker
+from benchmarks.processes import connect, recipe_workers, stock_server
+from benchmarks.round_trip import apart
 from benchmarks.tasks import square
-from distq import Client
 
 TASKS = 200_000
 RECIPE_TASKS = 10_000
-CLOSED = 1_000
-ROUNDS = 5
+ROUNDS = 7
 """Round trips are measured in turn, each time with new processes: where the kernel puts them makes a third of it."""
 CHUNK = 100
-SCRAPE_S = 5.0
 WARM_UP = 2_000
 
 
@@ -36,53 +31,6 @@ def recipe() -> float:
 
         all_of(200)
         return RECIPE_TASKS / seconds(lambda: all_of(RECIPE_TASKS))
-
-
-def recipe_round_trip() -> float:
-    """The recipe's median round trip in seconds."""
-    with stock_server() as running, recipe_workers(running):
-        work, result = connect(running.address)
-
-        def one() -> None:
-            work.put(1)
-            result.get()
-
-        return median_of_many(one)
-
-
-def median_of_many(one: Callable[[], object]) -> float:
-    """The median seconds of one round trip, warm."""
-    for _ in range(CLOSED // 4):
-        one()
-    return statistics.median(seconds(one) for _ in range(CLOSED))
-
-
-def scrape(running: Running, stop: threading.Event) -> None:
-    """Read /metrics as Prometheus would, until told to stop."""
-    assert running.http is not None
-    url = f"http://{running.http[0]}:{running.http[1]}/metrics"
-    while not stop.wait(SCRAPE_S):
-        urllib.request.urlopen(url).read()
-
-
-@contextmanager
-def cluster() -> Iterator[Client]:
-    """A client of a master with a worker, scraped as Prometheus would."""
-    stop = threading.Event()
-    with ExitStack() as stack:
-        running = stack.enter_context(master())
-        stack.enter_context(worker(running, "benchmarks.tasks"))
-        scraper = threading.Thread(target=scrape, args=(running, stop))
-        scraper.start()
-        stack.callback(scraper.join)
-        stack.callback(stop.set)
-        yield stack.enter_context(Client(f"{running.address[0]}:{running.address[1]}", AUTHKEY))
-
-
-def round_trip() -> float:
-    """Distq's median round trip in seconds."""
-    with cluster() as client:
-        return median_of_many(lambda: client.submit(square, 1).result())
 
 
 def distq() -> tuple[float, float]:
@@ -106,7 +54,7 @@ def main() -> None:
     """Measure both, print them side by side."""
     recipe_rate = recipe()
     rate, chunked = distq()
-    trips = [(recipe_round_trip(), round_trip()) for _ in range(ROUNDS)]
+    trips = [(apart("recipe"), apart("distq")) for _ in range(ROUNDS)]
     recipe_s, closed_s = (statistics.median(column) for column in zip(*trips, strict=True))
     rows = [
         ("tasks/s, submitted in a loop", f"{recipe_rate:,.0f}", f"{rate:,.0f}", f"{rate / recipe_rate:.1f} x"),

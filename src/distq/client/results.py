@@ -30,6 +30,8 @@ LOOK_S: Final = 0.05
 """A caller that reads looks so often whether its future has ended in another way (refused, closed) ..."""
 STASHED_S: Final = 0.001
 """... and so often if there are outcomes of tasks whose submit's answer another thread reads just now."""
+AWAKE_S: Final = 0.0002
+"""A caller whose last result came within this time looks about for the next one as long before it sleeps."""
 PAUSE_S: Final = 0.1
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
@@ -52,6 +54,8 @@ class Results:
         """The newest reply that was heard."""
         self._led = 0
         """How often callers have read for themselves."""
+        self._brisk = False
+        """Whether the last result came so soon after it was asked for that it is better not to sleep."""
         self._passed_by = False
         """Whether a caller would have liked to."""
         self._back = threading.Event()
@@ -83,8 +87,13 @@ class Results:
                     return
             try:
                 self._ask(connection)
-                if connection.wait((), timeout_s=wait_s):
+                began = _now()
+                came = self._brisk and connection.look_about(min(wait_s, AWAKE_S))
+                if came or connection.wait((), timeout_s=wait_s):
+                    self._brisk = _now() - began < AWAKE_S
                     self._hear_answer(connection)
+                else:
+                    self._brisk = False
             except (DistqError, RemoteRefusal):
                 return  # the thread meets it again, and knows what to do
             except BaseException:

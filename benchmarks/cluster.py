@@ -1,0 +1,36 @@
+"""A whole distq cluster for a benchmark, with shipped defaults and scraped."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from benchmarks.processes import AUTHKEY, Running, master, worker
+from distq import Client
+
+SCRAPE_S = 5.0
+"""How often Prometheus would come."""
+
+
+def scrape(running: Running, stop: threading.Event) -> None:
+    """Read /metrics as Prometheus would, until told to stop."""
+    assert running.http is not None
+    url = f"http://{running.http[0]}:{running.http[1]}/metrics"
+    while not stop.wait(SCRAPE_S):
+        urllib.request.urlopen(url).read()
+
+
+@contextmanager
+def cluster() -> Iterator[Client]:
+    """A client of a master with a worker, scraped as Prometheus would."""
+    stop = threading.Event()
+    with ExitStack() as stack:
+        running = stack.enter_context(master())
+        stack.enter_context(worker(running, "benchmarks.tasks"))
+        scraper = threading.Thread(target=scrape, args=(running, stop))
+        scraper.start()
+        stack.callback(scraper.join)
+        stack.callback(stop.set)
+        yield stack.enter_context(Client(f"{running.address[0]}:{running.address[1]}", AUTHKEY))
