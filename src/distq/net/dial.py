@@ -26,7 +26,9 @@ Address = tuple[str, int]
 
 FRAME_BYTES_MAX: Final = 64 << 20
 """The default of DISTQ_FRAME_BYTES_MAX."""
-RECEIVE_BYTES: Final = 256 * 1024
+RECEIVE_BYTES: Final = 16 * 1024
+RECEIVE_BYTES_MORE: Final = 256 * 1024
+"""Asked for once an answer is known to be long: room for so much comes from the kernel each time, which takes 10 us."""
 NONCE_BYTES: Final = 32
 
 KEEPALIVE_IDLE_S: Final = 15
@@ -192,7 +194,7 @@ class Connection:
                 if not self._readable and not self._poll.poll(_left_ms(deadline)):
                     raise self._lost("no answer came in time")
                 self._readable = False
-                data = connected.recv(RECEIVE_BYTES)
+                data = connected.recv(RECEIVE_BYTES_MORE if framer.partial else RECEIVE_BYTES)
                 if not data:
                     raise self._lost("the other end closed it")
                 if (whole := framer.whole(data)) is not None:
