@@ -123,6 +123,14 @@ class Model:
                 self.pending[key] = Pending("lose", cause=cause, reason=reason) if guilty else Pending("return")
         return not conflicts
 
+    def settle_dead(self, key: int, event: str) -> bool:
+        """Decide to have a dead letter tried again, or dropped; False if it is none or changes already."""
+        task = self.tasks.get(key)
+        if task is None or task.state != "dead" or key in self.pending:
+            return False
+        self.pending[key] = Pending(event)
+        return True
+
     def sweep(self, now: float) -> None:
         """Decide about everything that is due."""
         for key, task in self.tasks.items():
@@ -165,6 +173,10 @@ class Model:
         elif pending.event == "drop":
             self.gone[task.key] = task.state
             del self.tasks[task.key]
+        elif pending.event == "requeue":
+            self.count(task, "requeued")
+            task.body = (task.body or b"")[8 : 8 + int.from_bytes((task.body or b"")[:8], "big")]
+            task.state, task.failures, task.lost, task.causes, task.owner = "ready", 0, 0, [], None
         elif pending.event in ("fail", "bury"):
             self._fail(task, pending, now)
         elif pending.event == "lose":

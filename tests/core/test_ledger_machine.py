@@ -12,6 +12,7 @@ from distq.core import head
 from distq.core.errors import PayloadTooLarge, QueueFull
 from distq.core.leases import STORED_AFTER_S
 from distq.core.ledger import Ledger
+from distq.core.moves import DROP, REQUEUE
 from distq.core.names import Rules
 from distq.core.ports import Keep
 from distq.core.retry import Backoff
@@ -163,6 +164,20 @@ class LedgerMachine(RuleBasedStateMachine):
             return expected
 
         self.decide(decision)
+
+    @precondition(lambda self: self.ledger.dead)
+    @rule(data=st.data(), event=st.sampled_from(["requeue", "drop"]))
+    def settle_dead(self, data: st.DataObject, event: str) -> None:
+        """Somebody has a dead letter tried again, or lets it go."""
+        key = data.draw(st.sampled_from([*self.ledger.dead]))
+        expected = self.model.settle_dead(key, event)
+        assert self.ledger.settle_dead(key, {"requeue": REQUEUE, "drop": DROP}[event]) is expected
+
+    @rule(key=st.sampled_from([1, 1 << 40]))
+    def settle_dead_what_is_alive(self, key: int) -> None:
+        """What is not dead cannot be tried again as if it were."""
+        if key not in self.ledger.dead:
+            assert not self.ledger.settle_dead(key, REQUEUE)
 
     @rule()
     def sweep(self) -> None:
@@ -345,7 +360,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def flat(tally: Tally) -> dict[str, int]:
     """A tally's counters in the model's words."""
-    numbers = {"submitted": tally.submitted, "retries": tally.retries}
+    numbers = {"submitted": tally.submitted, "retries": tally.retries, "requeued": tally.requeued}
     for word, table in (
         ("attempts", tally.attempts),
         ("completed", tally.completed),

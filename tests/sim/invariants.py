@@ -27,7 +27,7 @@ def counts_are_right(master: Master) -> None:
     states: Counter[tuple[Queue, int]] = Counter((task.envelope.queue, task.state) for task in ledger.tasks.values())
     ends: Counter[str] = Counter()
     for (queue_name, _), tally in ledger.names.tallies.items():
-        ends[queue_name] += tally.submitted - sum(tally.completed.values())
+        ends[queue_name] += tally.submitted + tally.requeued - sum(tally.completed.values())
     for name, queue in ledger.names.queues.items():
         assert queue.counts == [states[queue, state] for state in range(len(STATE_NAMES))], f"{name}: {queue.counts}"
         assert ends[name] == queue.live, f"{name}: {ends[name]} taken and not ended, {queue.live} live"

@@ -15,6 +15,7 @@ from typing import Final
 from tests.sim import invariants
 from tests.sim.actors import Client, Plain, Worker
 from tests.sim.master import Master
+from tests.sim.operator import Operator
 from tests.sim.world import Actor, World
 
 from distq.core.head import unpack_dead
@@ -44,6 +45,7 @@ class Simulation:
         self.plain.epoch = self._epoch
         self.clients = [Client(self.world, self._name("client")) for _ in range(2)]
         self.workers = [Worker(self.world, self._name("worker")) for _ in range(2)]
+        self.operator = Operator(self.world)
         self.programs: list[tuple[str, Actor]] = []
         for role in ("producer", "worker", "worker", "collector"):
             self._start(role)

@@ -68,9 +68,8 @@ class Ledger:
         self._jitter = jitter
         self._next_key = first_key
         self._new: list[Task] = []
-        """Tasks that were submitted in the present cycle, and ..."""
         self._changes: dict[int, Change] = {}
-        """... what it has decided for those that were there before."""
+        """Tasks submitted in the present cycle (`_new`), and what it has decided for those that were there before."""
         self.delayed: Deadlines[Task] = Deadlines()
         """Delayed tasks by the moment at which they become ready."""
         self.kept = Kept()
@@ -328,7 +327,8 @@ class Ledger:
                 tally.attempts["returned"] += 1
             if event == moves.REQUEUE:
                 del self.dead[task.id]
-                task.body = change.body
+                tally.requeued += 1
+                task.body, task.causes = change.body, None
                 task.failures = task.lost = 0
             if event in (moves.DUE, moves.REQUEUE):
                 envelope.queue.lane(envelope.name).push(task)

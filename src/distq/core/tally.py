@@ -36,6 +36,7 @@ class Tally:
         "late",
         "redeliveries",
         "rejected",
+        "requeued",
         "retries",
         "run",
         "submitted",
@@ -50,6 +51,8 @@ class Tally:
         self.completed = {"success": 0, "dead": 0, "cancelled": 0, "expired": 0}
         self.attempts = {"success": 0, "failure": 0, "timeout": 0, "lost": 0, "returned": 0}
         self.retries = 0
+        self.requeued = 0
+        """Dead letters that somebody had tried again: each may end once more."""
         self.redeliveries: dict[str, int] = {}
         """Deliveries that ended without a word from the task, by reason: executor, connection, lease."""
         self.late: dict[str, int] = {}

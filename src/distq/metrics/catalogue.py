@@ -44,6 +44,7 @@ METRICS: tuple[Metric, ...] = (
         "Attempts that ended: success, failure, timeout, lost or returned.",
     ),
     Metric("distq_task_retries_total", "counter", ("queue",), "Failed attempts that are tried again."),
+    Metric("distq_dead_letters_requeued_total", "counter", ("queue",), "Dead letters that somebody had tried again."),
     Metric(
         "distq_task_redeliveries_total",
         "counter",

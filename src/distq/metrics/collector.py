@@ -117,6 +117,8 @@ def _by_queue(tallies: Mapping[tuple[str, str], Tally]) -> Iterator[Metric]:
     late = {queue: _added((t.late for t in of), OUTCOMES_OF_LATE_SETTLES) for queue, of in groups.items()}
     yield counter("distq_tasks_rejected_total", _flat(rejected))
     yield counter("distq_task_retries_total", [((queue,), sum(t.retries for t in of)) for queue, of in groups.items()])
+    requeued = [((queue,), sum(t.requeued for t in of)) for queue, of in groups.items()]
+    yield counter("distq_dead_letters_requeued_total", requeued)
     yield counter("distq_task_redeliveries_total", _flat(again))
     yield counter("distq_leases_expired_total", [((queue,), words["lease"]) for queue, words in again.items()])
     yield counter("distq_task_late_settles_total", _flat(late))
