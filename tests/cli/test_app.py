@@ -183,7 +183,7 @@ def test_a_port_that_is_taken_ends_the_master_with_2(setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         ports = {"DISTQ_BIND": "127.0.0.1:0", "DISTQ_HTTP_ADDRESS": "127.0.0.1:0", setting: address}
-        environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 32, **ports}
+        environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 32, "DISTQ_STORE": "memory:", **ports}
         command = [sys.executable, "-m", "distq", "master"]
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     last = done.stderr.splitlines()[-1]
@@ -198,6 +198,7 @@ def test_a_master_lives_without_standard_streams(closed: str) -> None:
     """As whoever makes a daemon of it may start it; its sockets are then not taken for them."""
     address = Address("127.0.0.1", free_port())
     environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 32, "DISTQ_ADDRESS": str(address), "DISTQ_HTTP_ADDRESS": "off"}
+    environ["DISTQ_STORE"] = "memory:"
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "distq", "master"]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:

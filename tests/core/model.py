@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 LIVE = ("ready", "delayed", "leased")
 ENDED = ("succeeded", "dead")
+CAUSES_KEPT = 8
 OUTCOMES = ("success", "failure", "release", "failure", "release", "failure")
 """What a late answer is counted as, by its code on the wire: success, failure, released, fatal, unknown, timeout."""
 BASE_S, MAX_S = 1.0, 3.0
@@ -176,7 +177,7 @@ class Model:
         elif pending.event == "requeue":
             self.count(task, "requeued")
             task.body = (task.body or b"")[8 : 8 + int.from_bytes((task.body or b"")[:8], "big")]
-            task.state, task.failures, task.lost, task.causes, task.owner = "ready", 0, 0, [], None
+            task.state, task.failures, task.lost, task.owner = "ready", 0, 0, None
         elif pending.event in ("fail", "bury"):
             self._fail(task, pending, now)
         elif pending.event == "lose":
@@ -188,7 +189,7 @@ class Model:
 
     def _fail(self, task: ModelTask, pending: Pending, now: float) -> None:
         task.failures += 1
-        task.causes.append(pending.cause)
+        task.causes = [*task.causes, pending.cause][-CAUSES_KEPT:]
         self.count(task, "attempts " + pending.reason)
         if task.failures > task.options.retries or pending.event == "bury":
             self._bury(task, pending.body or b"", now)
@@ -199,7 +200,7 @@ class Model:
 
     def _lose(self, task: ModelTask, pending: Pending, now: float) -> None:
         task.lost += 1
-        task.causes.append(pending.cause)
+        task.causes = [*task.causes, pending.cause][-CAUSES_KEPT:]
         self.count(task, "attempts lost")
         self.count(task, "redeliveries " + pending.reason)
         if task.lost >= task.options.max_deliveries:

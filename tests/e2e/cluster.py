@@ -108,6 +108,7 @@ class Cluster:
             "DISTQ_ADDRESS": f"127.0.0.1:{self.port}",
             "DISTQ_AUTHKEY": KEY,
             "DISTQ_HTTP_ADDRESS": "off",
+            "DISTQ_STORE": "memory:",
             "DISTQ_LOG_LEVEL": "debug",
             "DISTQ_LOG_FORMAT": "json",
             "DISTQ_RECONNECT_MAX_S": "0.2",

@@ -28,6 +28,7 @@ SETTINGS = {
     "DISTQ_AUTHKEY": KEY.decode(),
     "DISTQ_BIND": "127.0.0.1:0",
     "DISTQ_HTTP_ADDRESS": "off",
+    "DISTQ_STORE": "memory:",
     "DISTQ_LOG_FORMAT": "json",
     "DISTQ_LOG_LEVEL": "error",
 }

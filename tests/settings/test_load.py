@@ -38,7 +38,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (found.capacity, found.result_ttl_s, found.unauthenticated_max) == (10_000_000, 3600.0, 1000)
     assert (found.payload_bytes_max, found.frame_bytes_max) == (16 * 1024**2, 64 * 1024**2)
     assert (found.store, found.log_level, found.log_format, found.pool) == (
-        "memory:",
+        "sqlite:///distq.db",
         "info",
         "auto",
         "default",

@@ -51,7 +51,7 @@ def _say(line: str) -> None:
 
 
 def _start(cluster: Cluster) -> None:
-    cluster.start("master", "master", DISTQ_HTTP_ADDRESS=str(cluster.http_address))
+    cluster.start("master", "master", DISTQ_HTTP_ADDRESS=str(cluster.http_address), DISTQ_STORE="memory:")
     cluster.wait_for(lambda: _reached(cluster), f"master at {cluster.address}")
     for number in range(1, WORKERS + 1):
         cluster.start(f"worker {number}", "worker", "--plain-handler", HANDLER, "--concurrency", "1")

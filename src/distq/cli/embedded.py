@@ -21,8 +21,8 @@ from distq.wire.framing import Framer
 
 STDIN: Final = 0
 ORDERS_BYTES_MAX: Final = 65_536
-DEFAULTS: Final = {"DISTQ_HTTP_ADDRESS": "off", "DISTQ_LOG_LEVEL": "warning"}
-"""A guest of a program is quiet, and does not want a port that another master of this machine may have."""
+DEFAULTS: Final = {"DISTQ_HTTP_ADDRESS": "off", "DISTQ_LOG_LEVEL": "warning", "DISTQ_STORE": "memory:"}
+"""A guest of a program is quiet, ends with it, and wants no port that another master of this machine may have."""
 ANY_HOST: Final = "0.0.0.0"  # noqa: S104 - what the recipe's '' means
 
 

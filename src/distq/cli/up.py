@@ -22,6 +22,7 @@ LOOK_S: Final = 0.1
 CHANGES_EVERY: Final = 5
 """Looks between two at the sources: half a second."""
 MASTER: Final = "master"
+FORGETTING: Final = "memory:"
 EXTRA_S: Final = 2.0
 """What a process may need to end beyond its drain time."""
 
@@ -54,10 +55,13 @@ def command(
 ) -> int:
     """Run a master and workers here, until Ctrl-C; it prints what clients need to find them.
 
-    Address and key are those of the settings; without a key a new one is made.
+    Address, key and store are those of the settings; without a key a new one is made, and without a store what is
+    left when it ends is forgotten.
     """
     given, _, texts = read_settings(context, Role.MASTER, needs_authkey=False)
     environ = {"DISTQ_ADDRESS": ",".join(map(str, given.address))}
+    if texts["DISTQ_STORE"].source == "default":
+        environ["DISTQ_STORE"] = FORGETTING
     fresh = None
     if texts["DISTQ_AUTHKEY"].text is None and texts["DISTQ_AUTHKEY_FILE"].text is None:
         fresh = environ["DISTQ_AUTHKEY"] = secrets.token_urlsafe(32)

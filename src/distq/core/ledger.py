@@ -328,7 +328,7 @@ class Ledger:
             if event == moves.REQUEUE:
                 del self.dead[task.id]
                 tally.requeued += 1
-                task.body, task.causes = change.body, None
+                task.body = change.body  # and its causes stay: they tell why it was dead before
                 task.failures = task.lost = 0
             if event in (moves.DUE, moves.REQUEUE):
                 envelope.queue.lane(envelope.name).push(task)

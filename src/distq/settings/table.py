@@ -145,7 +145,7 @@ class Settings:
     )
     store: str = _row(
         kinds.STORE,
-        "memory:",
+        "sqlite:///distq.db",
         "Where tasks and results are kept: sqlite:///path, or memory:, which forgets them when the master ends.",
         STORAGE,
         MASTER,
