@@ -32,6 +32,16 @@ master.connect()
 work, results = master.get_work_queue(), master.get_result_queue()
 """
 
+NAPS = """
+import sys
+import distq
+
+count, nap_s = int(sys.argv[1]), float(sys.argv[2])
+with distq.Client() as client:
+    futures = [client.submit_named("nap", [nap_s]) for _ in range(count)]
+    print(sum(future.result() == "rested" for future in futures), "results")
+"""
+
 
 class Release:
     """A namespace, and the release called `distq` in it."""
@@ -89,6 +99,12 @@ class Release:
         """A running `distq submit` in the master's container, which prints the task's result as JSON."""
         words = ["kubectl", "--namespace", self.namespace, "exec", "statefulset/distq-master", "--"]
         words += ["distq", "submit", task, *arguments, "--wait", "--timeout", "90s"]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    def submit_naps(self, count: int, nap_s: float) -> "subprocess.Popen[str]":
+        """A client in a worker's container, which submits so many tasks and prints how many results it got."""
+        words = ["kubectl", "--namespace", self.namespace, "exec", "deployment/distq-worker-default", "--"]
+        words += ["python3", "-c", NAPS, str(count), str(nap_s)]
         return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
     def busy_slots(self) -> dict[str, float]:

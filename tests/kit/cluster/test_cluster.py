@@ -23,6 +23,7 @@ pytestmark = [
 ]
 
 SQUARES = {str((number, number * number)) for number in range(10)}
+MANY_NAPS = 200
 READY_WITHIN_S = 60
 
 
@@ -141,6 +142,20 @@ def test_deleting_a_worker_in_mid_task_loses_nothing(release: Release, how: str)
         assert submitted.communicate(timeout=120)[0].strip() == '"rested"'
     assert release.client("print(results.get(timeout=90))") == "rested"
     release.kubectl("rollout", "status", "deployment/distq-worker-default", "--timeout", "90s")
+
+
+@pytest.mark.parametrize("how", ["gently", "at once"])
+def test_p1_deleting_the_master_in_mid_load_loses_nothing(release: Release, how: str) -> None:
+    """`kubectl delete pod distq-master-0`: the next one has every task, and each has its one result."""
+    if not [name for name in release.names("configmaps") if name.endswith("/tasks")]:
+        release.upgrade(release.mount_test_tasks())
+    with release.submit_naps(MANY_NAPS, 0.1) as submitting:
+        eventually(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=30)
+        now = [] if how == "gently" else ["--grace-period", "0", "--force"]
+        release.kubectl("delete", "pod", "distq-master-0", *now)
+        assert submitting.poll() is None, "it was to happen in mid-load"
+        assert submitting.communicate(timeout=180)[0].split() == [str(MANY_NAPS), "results"]
+    release.kubectl("rollout", "status", "statefulset/distq-master", "--timeout", "90s")
 
 
 def test_the_volume_is_kept_over_uninstall(release: Release) -> None:
