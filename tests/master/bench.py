@@ -49,6 +49,8 @@ class FailingStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__(epoch=1)
         self.refuse_next = 0
+        self.full = False
+        """Whether keys that are not there are refused, as a store does that has no room for more."""
         self.batches: list[Batch] = []
 
     async def commit(self, batch: Batch) -> None:
@@ -56,6 +58,8 @@ class FailingStore(MemoryStore):
         if self.refuse_next:
             self.refuse_next -= 1
             raise Refused("the disk is full.")
+        if self.full and any(key not in self._rows and key > 0 for key in batch):
+            raise Refused("the disk is nearly full.")
         self.batches.append(dict(batch))
         await super().commit(batch)
 

@@ -62,16 +62,62 @@ async def test_what_was_run_is_settled_when_the_store_works_again(bench: Bench) 
     await bench.submit(bench.client(), 1, [b"a", b"b"])
     await bench.ask(bench.line(), "work", "put", 1)
     rows = await bench.exchange(line, want=3)
-    bench.store.refuse_next = 3
+    bench.store.refuse_next = 10**6
     assert await bench.exchange(line, [done(row) for row in rows]) is WAITING
     assert bench.counts("q") == {"leased": 2}
     await bench.advance(2.5)
     assert line.waits
+    bench.store.refuse_next = 0
     await bench.advance(1)
     assert bench.rows(line) == []
     assert bench.counts("q") == {"succeeded": 2}
     assert bench.counts("result") == {"ready": 1}
     assert bench.ledger.unknown_settles == 0
+
+
+@on_bench()
+async def test_p7_a_full_store_refuses_what_is_new_and_takes_what_ends(bench: Bench) -> None:
+    """In one cycle: a submit and a put are refused in words, a result is stored, a lost item goes back, a TTL ends."""
+    bench.worker()
+    line, plain, lost = bench.executor(), bench.line(), bench.line()
+    await bench.submit(bench.client(), 1, [b"a", b"b"], 0.0, 5, 1, None, 10.0)
+    rows = await bench.exchange(line, want=2)
+    assert await bench.exchange(line, [done(rows[0])], want=0) == []
+    await bench.ask(lost, "work", "put", 1)
+    await bench.ask(lost, "work", "get")
+    bench.clock.at += 10
+    bench.store.full = True
+    client = bench.client("another")
+    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1)], [b"c"], 0.0)
+    bench.call(plain, "work", "put", 2)
+    bench.call(line, "broker", "exchange", [done(rows[1])], 0, 0.0)
+    lost.open = lost.alive = False
+    bench.desk.gone(lost)  # type: ignore[arg-type] # a line without a socket
+    await bench.cycle()
+    assert client.heard()[:2] == (False, "STORE_REFUSED")
+    assert isinstance(plain.heard(), RemoteRefusal)
+    assert bench.rows(line) == []
+    await bench.settle_down()
+    assert bench.counts("q") == {"succeeded": 1}
+    assert bench.counts("work") == {"ready": 1}
+    bench.store.full = False
+    assert (await bench.submit(client, 1, [b"c"]))[0] is True
+
+
+@on_bench()
+async def test_p7_a_plain_value_that_finds_no_room_waits_with_its_item(bench: Bench) -> None:
+    """Settling the item without its value would lose it; the executor is answered when both are stored."""
+    bench.worker()
+    line, plain = bench.executor(), bench.line()
+    await bench.ask(plain, "work", "put", 1)
+    (row,) = await bench.exchange(line)
+    bench.store.full = True
+    assert await bench.exchange(line, [done(row)]) is WAITING
+    assert bench.counts("work") == {"leased": 1}
+    bench.store.full = False
+    await bench.advance(1.5)
+    assert bench.rows(line) == []
+    assert bench.counts("result") == {"ready": 1}
 
 
 @on_bench()

@@ -47,6 +47,8 @@ class SlowStore(MemoryStore):
             await Pause()
         if self._world.chance(0.003):
             raise Refused("the disk is full.")
+        if self._world.chance(0.01) and any(key > 0 and key not in self._rows for key in batch):
+            raise Refused("the disk is full.")
         await super().commit(batch)
 
 

@@ -200,6 +200,8 @@ class Broker:
         if self._due_at <= now:
             ledger.sweep(now)
         refused = await self._commit(now) if ledger.changed else None
+        if refused is not None:
+            decided, refused = await self._commit_ends(decided, refused, now)
         # Results and tasks first: somebody waits for them, while who has submitted does not wait for the answer.
         self.push()
         if not self.draining:
@@ -245,6 +247,23 @@ class Broker:
             for event, task, cause in noted:
                 self.note(event, task, cause)
         return None
+
+    async def _commit_ends(
+        self, decided: list[Request], refused: Refused, now: float
+    ) -> tuple[list[Request], Refused | None]:
+        """After a refusal: what only ends tasks is decided and committed alone; what brings more is put back.
+
+        A store that is full takes that, and makes room by it.
+        """
+        ends = [request for request in decided if request.only_ends]
+        if len(ends) == len(decided):
+            return decided, refused
+        for request in decided:
+            if not request.only_ends:
+                request.put_back(self, refused, now)
+        decided = [request for request in ends if self._decide(request, now)]
+        self.ledger.sweep(now)
+        return decided, await self._commit(now) if self.ledger.changed else None
 
     def _serve(self, now: float) -> None:
         """Give ready tasks to those who wait."""

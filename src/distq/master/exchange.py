@@ -28,7 +28,7 @@ Settled = tuple[int, int, int, bytes | None, float, str]
 class Exchange(Take):
     """Settle these, then lease up to so many or wait until there is one."""
 
-    __slots__ = ("executor", "noted", "refusals", "results", "settled", "wait_s")
+    __slots__ = ("executor", "noted", "only_ends", "refusals", "results", "settled", "wait_s")
     may_come_back = True
 
     def __init__(
@@ -39,6 +39,8 @@ class Exchange(Take):
         self.settled = settled
         self.wait_s = wait_s
         self.results = results
+        self.only_ends = True
+        """Not once it has put the value of a plain item on its result queue."""
         self.noted = 0
         """How many of `settled` the ledger has noted, and ..."""
         self.refusals = 0
@@ -78,6 +80,7 @@ class Exchange(Take):
         if not ledger.settle(key, delivery, outcome, body, run_s, cause):
             return False
         if answers is not None and body is not None and ledger.succeeds(key):
+            self.only_ends = False
             ledger.submit(answers, (body,), None, now)
         return True
 

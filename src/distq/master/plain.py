@@ -116,6 +116,7 @@ class Get(Take):
     """`get(block, timeout)`."""
 
     __slots__ = ("lease_s", "peer", "queue")
+    only_ends = True
 
     def __init__(self, line: Line, peer: PlainPeer, queue: Queue, lease_s: float | None) -> None:
         super().__init__(line, peer, 1)
@@ -172,6 +173,7 @@ class Settle(Request):
     """An item of a result queue was written to its reader."""
 
     __slots__ = ("task",)
+    only_ends = True
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -214,6 +216,7 @@ class Done(Asked):
     """
 
     __slots__ = ("peer", "queue")
+    only_ends = True
 
     def __init__(self, line: Line, peer: PlainPeer, queue: Queue) -> None:
         super().__init__(line)

@@ -28,6 +28,9 @@ class Request:
     """
 
     __slots__ = ("parked", "place", "until")
+    only_ends: bool = False
+    """Whether it only ends what there is, and can be decided a second time in one cycle: a store that has no room for
+    more takes that, so it is not refused together with what brings more."""
 
     def __init__(self) -> None:
         self.until: float | None = None
@@ -96,6 +99,7 @@ class Lose(Request):
     """The leases of a holder end: nobody waits for the answer, but it must happen."""
 
     __slots__ = ("cause", "holder", "reason", "running")
+    only_ends = True
 
     def __init__(self, holder: Holder, reason: str, cause: str, running: int | None = None) -> None:
         super().__init__()
