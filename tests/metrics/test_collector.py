@@ -104,6 +104,26 @@ def test_counts_of_the_ledger_are_samples() -> None:
     assert [(name, labels, value(families, name, **labels)) for name, labels, _ in expected] == expected
 
 
+def test_the_stores_numbers_are_exposed_where_it_has_them() -> None:
+    """A file's size, room and free pages; a store without a file has none of them, and is ready."""
+    master = busy_master()
+    families = scrape(master)
+    names = ("distq_store_bytes", "distq_store_volume_free_bytes", "distq_store_free_pages")
+    assert [value(families, name) for name in names] == [None] * 3
+    assert value(families, "distq_store_ready") == 1
+    master.store_health = {"bytes": 4000, "wal_bytes": 96, "free_bytes": 10**9, "free_pages": 7, "refusing": ""}
+    master.store_commits.observe(0.002)
+    master.store_refusals = 3
+    families = scrape(master)
+    assert [value(families, name) for name in names] == [4096, 10**9, 7]
+    assert value(families, "distq_store_commit_seconds_count") == 1
+    assert value(families, "distq_store_refusals_total") == 3
+    for word, told in (("refusing", "no room"), ("hangs", True), ("broken", "no sync")):
+        master.store_health[word], before = told, master.store_health.get(word, "")
+        assert value(scrape(master), "distq_store_ready") == 0
+        master.store_health[word] = before
+
+
 def every_number() -> Iterator[int]:
     """Numbers that are found again wherever they come out: no two are equal, and none is a bucket's bound."""
     return itertools.count(70_001)

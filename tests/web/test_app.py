@@ -81,6 +81,18 @@ def test_probes_say_a_word(client: Client, master: FakeMaster) -> None:
     assert client.get("/livez").status_code == 200
 
 
+def test_readiness_tells_how_long_the_last_commit_took(client: Client, master: FakeMaster) -> None:
+    """Where the store is a file, ready or not; the overview has more, and no path."""
+    health = {"kind": "sqlite", "file": "/secret/q.db", "bytes": 4096, "commit_s": 0.0012, "sqlite_version": "3.53.3"}
+    master.store_health = {**health, "refusing": "The volume is full."}
+    line = "The last commit took 1.2 ms (SQLite 3.53.3).\n"
+    assert client.get("/readyz").text == "ready\n" + line
+    master.reason = "The volume is full."
+    assert client.get("/readyz").text == "The volume is full.\n" + line
+    told = client.get("/api/v1/overview").json()["store_health"]
+    assert told == {"bytes": 4096, "commit_s": 0.0012, "sqlite_version": "3.53.3", "refusing": "The volume is full."}
+
+
 def test_the_overview_is_totals(client: Client) -> None:
     """One object with the numbers that an operator looks at first."""
     assert client.get("/api/v1/overview").json() == {
@@ -88,6 +100,7 @@ def test_the_overview_is_totals(client: Client) -> None:
         "instance": "a1b2",
         "epoch": 1,
         "store": "memory",
+        "store_health": {},
         "uptime_s": 60.0,
         "ready": True,
         "reason": None,

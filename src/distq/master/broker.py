@@ -50,6 +50,8 @@ class Broker:
         """Has a cycle run at that moment at the latest; set by who has a loop (`alarm.LoopAlarm`)."""
         self.vigil: Vigil | None = None
         """How it waits for the next request, if it does not sleep at once; set by who has a processor to spend."""
+        self.committed: Callable[[float], None] = lambda _: None
+        """Told how many seconds each commit took."""
         self.cycles = 0
         self.refusals = 0
         """Commits that the store refused."""
@@ -235,12 +237,15 @@ class Broker:
         batch = ledger.batch(now)
         batch.update(self._rows)
         self._rows.clear()
+        began = self.clock.now()
         try:
             await self.store.commit(batch)
         except Refused as exc:
             ledger.forget()
             self.refusals += 1
             return exc
+        finally:
+            self.committed(self.clock.now() - began)
         ledger.apply(now)
         if ledger.noted:
             noted, ledger.noted = ledger.noted, []

@@ -27,6 +27,7 @@ from distq.master.broker import Broker
 from distq.master.clock import SystemClock
 from distq.master.desk import MasterDesk
 from distq.master.requests import Lose
+from distq.master.store_watch import StoreWatch
 from distq.master.view import View
 from distq.master.vigil import Vigil
 from distq.master.workers import Workers
@@ -71,11 +72,13 @@ class Master:
         bound = await server.start(settings.bind)
         cycle = asyncio.create_task(broker.run())
         cycle.add_done_callback(lambda _: self.ended.set())
+        watching = asyncio.create_task(self.watch.run())
         self.log.info("master_listened", address=str(bound), store=settings.store, pid=os.getpid(), version=__version__)
         http = await self._serve_http()
         self._sample_lag(loop.time())
         await self.ended.wait()
         code = await self._drain(cycle)
+        watching.cancel()
         if self._lag is not None:
             self._lag.cancel()
         server.close()
@@ -154,10 +157,13 @@ class Master:
         if ledger.tasks:
             self.log.info("tasks_loaded", tasks=len(ledger.tasks), held=len(absent.held))
         self.server = Server(desk, settings.authkeys, settings, lambda: secrets.token_bytes(NONCE_BYTES))
+        self.watch = StoreWatch(store, self.log)
+        broker.committed = self.watch.committed
         self.view = View(
             broker,
             workers,
             self.server,
+            self.watch,
             instance=instance,
             store=settings.store,
             target_drain_s=settings.target_drain_s,

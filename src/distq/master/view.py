@@ -15,6 +15,7 @@ from distq.metrics.view import WorkerRow
 if TYPE_CHECKING:
     from distq.core.queue import Queue
     from distq.master.broker import Broker
+    from distq.master.store_watch import StoreWatch
     from distq.net.serve import Server
 
 
@@ -22,11 +23,20 @@ class View:
     """A `distq.metrics.view.MasterView` of one master."""
 
     def __init__(
-        self, broker: Broker, workers: Workers, server: Server, *, instance: str, store: str, target_drain_s: float
+        self,
+        broker: Broker,
+        workers: Workers,
+        server: Server,
+        watch: StoreWatch,
+        *,
+        instance: str,
+        store: str,
+        target_drain_s: float,
     ) -> None:
         self._broker = broker
         self._workers = workers
         self._server = server
+        self._watch = watch
         self.instance = instance
         self.store = store
         self.target_drain_s = target_drain_s
@@ -63,7 +73,22 @@ class View:
             return "The master is draining."
         if not self._broker.store.epoch:
             return "The store is being opened."
-        return None
+        return self._watch.not_ready()
+
+    @property
+    def store_health(self) -> Mapping[str, object]:
+        """What the store said of itself last."""
+        return self._watch.health
+
+    @property
+    def store_commits(self) -> Histogram:
+        """Seconds of each commit."""
+        return self._watch.commits
+
+    @property
+    def store_refusals(self) -> int:
+        """How many commits the store has refused."""
+        return self._broker.refusals
 
     def queues(self) -> Iterable[Queue]:
         """All queues."""

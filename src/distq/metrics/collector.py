@@ -62,6 +62,7 @@ class MasterCollector(Collector):
         yield counter("distq_connections_turned_down_total", [((), view.turned_down)])
         yield gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
         yield histogram("distq_event_loop_lag_seconds", [((), [view.loop_lag])])
+        yield from _of_store(view)
 
 
 def bounded(tallies: Mapping[tuple[str, str], Tally], most: int = TASK_SERIES_MAX) -> Tallies:
@@ -134,6 +135,26 @@ def _of_workers(view: MasterView) -> Iterator[Metric]:
         slots[row.pool, "free"] += max(0, row.slots - row.busy)
     yield gauge("distq_workers", workers.items())
     yield gauge("distq_worker_slots", slots.items())
+
+
+def _of_store(view: MasterView) -> Iterator[Metric]:
+    health = view.store_health
+    yield histogram("distq_store_commit_seconds", [((), [view.store_commits])])
+    yield counter("distq_store_refusals_total", [((), view.store_refusals)])
+    yield gauge("distq_store_ready", [((), not any(health.get(word) for word in ("refusing", "hangs", "broken")))])
+    told = {
+        "distq_store_bytes": _sum_of(health, "bytes", "wal_bytes"),
+        "distq_store_volume_free_bytes": _sum_of(health, "free_bytes"),
+        "distq_store_free_pages": _sum_of(health, "free_pages"),
+    }
+    for name, value in told.items():
+        yield gauge(name, [] if value is None else [((), value)])
+
+
+def _sum_of(health: Mapping[str, object], *words: str) -> float | None:
+    """The sum of what the store told under these words, None if it did not."""
+    values = [health.get(word) for word in words]
+    return sum(value for value in values if isinstance(value, int | float)) if None not in values else None
 
 
 def _added(tables: Iterable[Mapping[str, int]], words: Sequence[str] = ()) -> dict[str, int]:

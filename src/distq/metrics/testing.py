@@ -21,6 +21,9 @@ class FakeMaster:
     turned_down: int = 0
     unknown_settles: int = 0
     loop_lag: Histogram = field(default_factory=Histogram)
+    store_health: dict[str, object] = field(default_factory=dict)
+    store_commits: Histogram = field(default_factory=Histogram)
+    store_refusals: int = 0
     time: float = 1060.0
     reason: str | None = None
     all_queues: list[Queue] = field(default_factory=list)

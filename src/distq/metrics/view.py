@@ -67,6 +67,18 @@ class MasterView(Protocol):
     def loop_lag(self) -> Histogram:
         """How late its event loop was, sampled."""
 
+    @property
+    def store_health(self) -> Mapping[str, object]:
+        """What the store said of itself last; empty before the first time."""
+
+    @property
+    def store_commits(self) -> Histogram:
+        """Seconds of each commit."""
+
+    @property
+    def store_refusals(self) -> int:
+        """How many commits the store has refused."""
+
     def now(self) -> float:
         """The present moment of its clock."""
 

@@ -14,6 +14,9 @@ from distq.metrics.view import MasterView, WorkerRow
 
 COUNTED = {"ready": READY, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}
 
+STORE_WORDS = ("bytes", "wal_bytes", "free_bytes", "free_pages", "commit_s", "refusing", "hangs", "sqlite_version")
+"""What is told of the store: nothing that names a file."""
+
 
 def overview(view: MasterView) -> dict[str, Any]:
     """The master in a few numbers."""
@@ -27,6 +30,7 @@ def overview(view: MasterView) -> dict[str, Any]:
         "instance": view.instance,
         "epoch": view.epoch,
         "store": view.store.partition(":")[0],
+        "store_health": {word: view.store_health[word] for word in STORE_WORDS if word in view.store_health},
         "uptime_s": round(view.now() - view.started_at, 3),
         "ready": reason is None,
         "reason": reason,

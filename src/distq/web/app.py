@@ -35,7 +35,7 @@ def create_app(view: MasterView) -> Starlette:
         {
             "/metrics": _metrics(master_registry(view)),
             "/livez": _alive,
-            "/readyz": _ready(view.not_ready),
+            "/readyz": _ready(view.not_ready, lambda: _commit_time(view)),
             "/api/v1/overview": _reading(api.overview, view),
             "/api/v1/queues": _reading(api.queues, view),
             "/api/v1/workers": _reading(api.workers, view),
@@ -81,12 +81,21 @@ async def _alive(_request: Request) -> Response:
     return PlainTextResponse("alive\n", headers=FRESH)
 
 
-def _ready(not_ready: Callable[[], str | None]) -> Answer:
+def _ready(not_ready: Callable[[], str | None], more: Callable[[], str] = str) -> Answer:
     async def answer(_request: Request) -> Response:
         reason = not_ready()
-        return PlainTextResponse(f"{reason or 'ready'}\n", 200 if reason is None else 503, FRESH)
+        return PlainTextResponse(f"{reason or 'ready'}\n{more()}", 200 if reason is None else 503, FRESH)
 
     return answer
+
+
+def _commit_time(view: MasterView) -> str:
+    """A line on the last commit, and on the SQLite that made it; none where the store tells no time."""
+    health = view.store_health
+    seconds = health.get("commit_s")
+    if not isinstance(seconds, float):
+        return ""
+    return f"The last commit took {seconds * 1000:.1f} ms (SQLite {health.get('sqlite_version', '?')}).\n"
 
 
 def _reading(read: Callable[[MasterView], dict[str, Any]], view: MasterView) -> Answer:

@@ -1,0 +1,73 @@
+"""A disk that fills under a running master: said, survived, and over by itself."""
+
+import os
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e import tasks
+from tests.e2e.cluster import Cluster, eventually
+from tests.e2e.holding import go, running
+
+import distq
+
+VOLUME_MIB = 160
+LEFT_MIB = 50
+"""Below what is kept for settling."""
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Path]:
+    """A small volume in memory."""
+    if os.geteuid():
+        pytest.skip("mounting a small volume needs root")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={VOLUME_MIB}m", "distq-test", volume], check=True)
+    yield volume
+    subprocess.run(["umount", "--lazy", volume], check=True)
+
+
+def ready(grid: Cluster) -> tuple[int, str]:
+    """The status and the text of /readyz."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{grid.http_port}/readyz", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_p7_a_full_disk_refuses_submits_settles_the_rest_and_is_over_by_itself(
+    grid: Cluster, volume: Path, held: Path
+) -> None:
+    """The caller is told; what runs is settled meanwhile; /readyz says why; with room again all goes on."""
+    store = {"DISTQ_STORE": f"sqlite:///{volume / 'queue.db'}", "DISTQ_HTTP_ADDRESS": f"127.0.0.1:{grid.http_port}"}
+    master = grid.master(**store)
+    grid.tasks()
+    with grid.client() as client:
+        before = client.submit(tasks.hold, str(held), "done")
+        running(held)
+        assert ready(grid)[0] == 200
+        assert "The last commit took" in ready(grid)[1]
+        other = volume / "somebody-elses"
+        room = os.statvfs(volume)
+        with other.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - (LEFT_MIB << 20))
+        with pytest.raises(distq.RefusedSubmit, match="make room"):
+            client.submit(tasks.square, 3).result(30)
+        eventually(lambda: ready(grid)[0] == 503, "a master that is not ready")
+        assert "make room" in ready(grid)[1]
+        go(held)
+        assert before.result(30) == "done"
+        master.logs("store_refused")
+        other.unlink()
+        eventually(lambda: ready(grid)[0] == 200, "a master that is ready again")
+        assert client.submit(tasks.square, 4).result(30) == 16
+        master.logs("store_recovered")
+    master.signal(9)
+    master.ends()
+    again = grid.master(**store)
+    assert again.logs("tasks_loaded")[0]["tasks"] == 2
