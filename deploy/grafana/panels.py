@@ -256,4 +256,40 @@ MASTER = [
         "ops",
         [Query(f"sum(rate(distq_auth_failures_total{{{OF_MASTER}}}{RANGE}))", "failures")],
     ),
+    Panel(
+        "Commit time",
+        "How long the store takes for one commit, sync and all: whoever submits or settles waits for it.",
+        "s",
+        [
+            Query(
+                f"histogram_quantile({q}, sum by (le) (rate(distq_store_commit_seconds_bucket{{{OF_MASTER}}}{RANGE})))",
+                f"p{float(q) * 100:g}",
+            )
+            for q in QUANTILES
+        ],
+        warn=0.1,
+        critical=1,
+    ),
+    Panel(
+        "Store",
+        "Size of the store's file with its log, and the room that is left on its volume.",
+        "bytes",
+        [
+            Query(f"distq_store_bytes{{{OF_MASTER}}}", "file and log"),
+            Query(f"distq_store_volume_free_bytes{{{OF_MASTER}}}", "free on the volume"),
+        ],
+    ),
+    Panel(
+        "Free pages",
+        "Pages of the store's file that hold nothing any more; they are given back when it is idle.",
+        "short",
+        [Query(f"distq_store_free_pages{{{OF_MASTER}}}", "free pages")],
+    ),
+    Panel(
+        "Refused commits",
+        "Commits that the store refused because it had no room: submits fail, all else goes on.",
+        "ops",
+        [Query(f"sum(rate(distq_store_refusals_total{{{OF_MASTER}}}{RANGE}))", "refused")],
+        critical=0.001,
+    ),
 ]
