@@ -73,7 +73,23 @@ def test_a_head_of_another_version_is_refused() -> None:
         head.unpack(b"\2" + packed[1:])
 
 
-@given(arguments=st.binary(max_size=300), error=st.binary(max_size=300))
-def test_a_dead_letter_keeps_its_arguments_and_its_error(arguments: bytes, error: bytes) -> None:
-    """Both come back from one body: the first to be requeued, the second to be read."""
-    assert head.unpack_dead(head.pack_dead(arguments, error)) == (arguments, error)
+@given(
+    arguments=st.binary(max_size=300),
+    error=st.binary(max_size=300),
+    causes=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=8),
+)
+def test_a_dead_letter_keeps_its_arguments_its_error_and_its_causes(
+    arguments: bytes, error: bytes, causes: list[str]
+) -> None:
+    """All come back from one body: the first to be requeued, the others to be read."""
+    assert head.unpack_dead(head.pack_dead(arguments, error, causes)) == (arguments, error, causes)
+
+
+def test_a_dead_letter_from_before_causes_were_stored_is_read() -> None:
+    """The body was then the length of the arguments, the arguments, the error."""
+    assert head.unpack_dead(b"\0" * 7 + b"\4argserror") == head.Dead(b"args", b"error", [])
+
+
+def test_causes_that_no_store_could_keep_are_made_fit() -> None:
+    """A lone surrogate or a NUL in an exception's text costs nobody the dead letter."""
+    assert head.unpack_dead(head.pack_dead(b"a", b"e", ["a\0b\ud800"])).causes == ["a b?"]

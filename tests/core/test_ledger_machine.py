@@ -18,6 +18,7 @@ from distq.core.ports import Keep
 from distq.core.retry import Backoff
 from distq.core.tally import Tally
 from distq.core.task import LEASED, LIVE_STATES, STATE_NAMES, Envelope, Holder, Owner
+from distq.core.window import hold
 
 CAPACITY = 9
 PAYLOAD_BYTES_MAX = 4
@@ -170,6 +171,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle_dead(self, data: st.DataObject, event: str) -> None:
         """Somebody has a dead letter tried again, or lets it go."""
         key = data.draw(st.sampled_from([*self.ledger.dead]))
+        hold(self.ledger, self.ledger.dead[key], self.kept[key][1])  # as the broker reads it
         expected = self.model.settle_dead(key, event)
         assert self.ledger.settle_dead(key, {"requeue": REQUEUE, "drop": DROP}[event]) is expected
 
@@ -285,7 +287,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert STATE_NAMES[task.state] == expected.state
             assert (task.delivery, task.failures, task.lost) == (expected.delivery, expected.failures, expected.lost)
             assert task.attempt == expected.failures + expected.lost + 1
-            assert task.body == expected.body or (task.body is None and task.state not in LIVE_STATES)
+            assert task.body == expected.body or task.state not in LIVE_STATES
             assert (task.causes or []) == expected.causes
             assert task.failures <= expected.options.retries + 1
             assert task.lost <= expected.options.max_deliveries
@@ -346,7 +348,12 @@ class LedgerMachine(RuleBasedStateMachine):
             task, read = self.ledger.tasks[key], head.unpack(packed)
             assert (read.state in LIVE_STATES) == (task.state in LIVE_STATES)
             assert (read.failures, read.lost) == (task.failures, task.lost)
-            assert body == task.body or (task.body is None and task.state not in LIVE_STATES)
+            known = self.model.tasks[key]
+            if known.state == "dead":
+                arguments, error, _ = head.unpack_dead(known.body or b"")
+                assert head.unpack_dead(body) == (arguments, error, known.causes)
+            else:
+                assert body == task.body or (task.body is None and task.state not in LIVE_STATES)
             envelope = task.envelope
             assert (read.queue, read.name, read.kind) == (envelope.queue.name, envelope.name, envelope.kind)
 

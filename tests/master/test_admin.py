@@ -5,6 +5,8 @@ from typing import Any
 
 from tests.master.bench import RULES, Bench, FakeLine, done, failed, on_bench
 
+from distq.core.task import text_of
+from distq.core.window import hold
 from distq.master.admin import AT_ONCE
 from distq.wire.errors import RemoteRefusal
 
@@ -155,3 +157,31 @@ async def test_other_questions_are_refused_in_words(bench: Bench) -> None:
     for args in questions:
         assert isinstance(await bench.ask(line, "broker", "admin", *args), RemoteRefusal), args
     assert (await bench.ask(line, "broker", "admin", "dead_list"))["total"] == 0
+
+
+@on_bench()
+async def test_what_only_the_store_knows_of_a_dead_letter_is_listed_and_buried_with_it(bench: Bench) -> None:
+    """After a restart the causes and the payload are in the store alone."""
+    (ident,) = await bury(bench)
+    for task in bench.ledger.dead.values():
+        task.body = task.causes = None
+    (listed,) = (await ask(bench, "dead_list"))["tasks"]
+    assert (listed["id"], listed["causes"]) == (ident, ["ValueError: no"])
+    await bench.submit(bench.client(), 2, [b"second"])
+    line = bench.executor(2)
+    (row,) = await bench.exchange(line)
+    hold(bench.ledger, bench.ledger.tasks[row[0]], None)
+    await bench.exchange(line, [failed(row, 3)], want=0)
+    assert (await ask(bench, "dead_show", id=text_of(row[0])))["payload"] == b"second"
+
+
+@on_bench()
+async def test_a_dead_letter_may_be_purged_while_it_is_looked_at(bench: Bench) -> None:
+    """Whoever looks is told; the master goes on."""
+    (ident,) = await bury(bench)
+    looking, going = operator(bench), operator(bench)
+    bench.call(looking, "broker", "admin", "dead_show", {"id": ident})
+    bench.call(going, "broker", "admin", "dead_purge", {"ids": [ident]})
+    await bench.settle_down()
+    assert "no more" in str(looking.heard())
+    assert going.heard()["done"] == 1

@@ -43,8 +43,8 @@ async def test_after_its_retries_it_is_dead_with_its_stack(bench: Bench) -> None
     told["exited"][0]["index"] = 2
     await bench.ask(supervisor, "broker", "heartbeat", told)
     assert bench.counts("q") == {"dead": 1}
-    _, error = unpack_dead(bench.ledger.tasks[row[0]].body or b"")
-    exception = exception_of(error, None)
+    (body,) = await bench.store.read([row[0]])
+    exception = exception_of(unpack_dead(body or b"").error, None)
     assert isinstance(exception, TimeLimitExceeded)
     assert "File x" in str(exception.__cause__)
 

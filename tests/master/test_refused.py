@@ -203,3 +203,39 @@ async def test_a_store_that_refuses_for_long_is_not_asked_all_the_time(bench: Be
     bench.store.refuse_next = 0
     await bench.advance(2)
     assert bench.counts("q") == {}
+
+
+@on_bench()
+async def test_a_nearly_full_store_takes_results_and_refuses_new_tasks(bench: Bench) -> None:
+    """One cycle brings both: the submit is refused in words, the settle beside it is stored and answered."""
+    bench.worker()
+    executor, client, plain = bench.executor(), bench.client(), bench.line()
+    await bench.submit(client, 1, [b"a", b"b"])
+    rows = await bench.exchange(executor, want=2)
+    bench.store.full = True
+    bench.call(client, "broker", "submit", 2, [("q", "f")], [(0, 1)], [b"c"], 0.0)
+    bench.call(executor, "broker", "exchange", [done(rows[0])], 0, 0.0)
+    bench.call(plain, "work", "put", 1)
+    await bench.settle_down()
+    assert client.heard()[:2] == (False, "STORE_REFUSED")
+    assert isinstance(plain.heard(), RemoteRefusal)
+    assert bench.rows(executor) == []
+    assert bench.counts("q") == {"succeeded": 1, "leased": 1}
+    assert (await bench.store.read([rows[0][0]])) != [b"a"]
+    bench.store.full = False
+    assert (await bench.submit(client, 2, [b"c"]))[0] is True
+
+
+@on_bench()
+async def test_a_plain_item_is_settled_only_with_its_result(bench: Bench) -> None:
+    """A nearly full store has no place for the result, so the item stays leased until there is one."""
+    bench.worker()
+    executor = bench.executor()
+    await bench.ask(bench.line(), "work", "put", 1)
+    rows = await bench.exchange(executor)
+    bench.store.full = True
+    assert await bench.exchange(executor, [done(rows[0])]) is WAITING
+    assert (bench.counts("work"), bench.counts("result")) == ({"leased": 1}, {})
+    bench.store.full = False
+    await bench.advance(1.1)
+    assert (bench.counts("work"), bench.counts("result")) == ({}, {"ready": 1})

@@ -51,6 +51,10 @@ class SlowStore(MemoryStore):
             raise Refused("the disk is full.")
         await super().commit(batch)
 
+    def body(self, key: int) -> bytes:
+        """What is stored of a task, at once."""
+        return self._rows[key][1]
+
 
 class SimBroker(Broker):
     """A broker whose cycles are events of the world."""

@@ -200,10 +200,8 @@ class Simulation:
         """Each item that was put has a result, is a dead letter, or was lost on the way to a collector that died."""
         dead = set()
         for task in self.master.ledger.tasks.values():
-            if task.state == DEAD and task.envelope.queue.name == "work" and task.body is not None:
-                arguments, _ = unpack_dead(task.body)
-                if task.envelope.kind == "plain":
-                    dead.add(pickle.loads(arguments)[1])
+            if task.state == DEAD and task.envelope.queue.name == "work" and task.envelope.kind == "plain":
+                dead.add(pickle.loads(unpack_dead(self.master.store.body(task.id)).arguments)[1])
         missing = self.plain.put.keys() - self.plain.taken.keys() - dead
         assert len(missing) <= self.plain.collecting, f"items {sorted(missing)} are gone"
         assert all(self.plain.put[number].startswith((b"bad", b"poison")) is False for number in missing)

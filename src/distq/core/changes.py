@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from distq.core import head, moves
+from distq.core.leases import STORED_AFTER_S
 from distq.core.ports import KEEP, Keep
 from distq.core.task import LEASED, PLAIN, READY, Task
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 FAILURES: Final = ("failure", "timeout")
 """Reasons that come from the task's own run; all others are about who ran it."""
+
+CAUSES_KEPT: Final = 8
+"""How many of a task's causes are kept, newest last."""
 
 Row = tuple[bytes, "bytes | Keep"] | None
 """What `Store.commit` takes for one key."""
@@ -25,6 +29,7 @@ class Change(NamedTuple):
     event: int
     task: Task
     body: bytes | None = None
+    """What the task's body becomes; of one that is buried: the error of its last attempt."""
     run_s: float = 0.0
     due_at: float = 0.0
     cause: str = ""
@@ -68,4 +73,38 @@ def row_of_change(change: Change, now: float) -> Row:
         now,
         now + delay_s,
     )
+    if event == moves.BURY:
+        body = head.pack_dead(task.body or b"", body or b"", causes_after(change))
     return packed, KEEP if body is None else body
+
+
+def rows_of(new: Iterable[Task], held: Iterable[Task], changes: Mapping[int, Change], now: float) -> dict[int, Row]:
+    """What a store must keep: new tasks, leases that are old enough, and changes, as they will be when applied."""
+    rows = rows_of_new(new, now)
+    for task in held:
+        if task.state == LEASED and task.leased_at + STORED_AFTER_S <= now and task.id not in changes:
+            rows[task.id] = row_of_lease(task)
+    for key, change in changes.items():
+        # Who holds a task, and whether its moment has come, is found out again.
+        if change.event not in (moves.GIVE_BACK, moves.DUE):
+            rows[key] = row_of_change(change, now)
+    return rows
+
+
+def count_attempt(change: Change) -> None:
+    """Count the attempt that has ended with this change, at the task and in the tally."""
+    task, reason = change.task, change.reason
+    tally = task.envelope.tally
+    if reason in FAILURES:
+        task.failures += 1
+        tally.attempts[reason] += 1
+    else:
+        task.lost += 1
+        tally.attempts["lost"] += 1
+        tally.count(tally.redeliveries, reason)
+
+
+def causes_after(change: Change) -> list[str]:
+    """Why the task's attempts ended, this one's included."""
+    known = change.task.causes or []
+    return [*known, change.cause][-CAUSES_KEPT:] if change.cause else known

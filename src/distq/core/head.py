@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from distq.core.errors import DistqError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distq.core.task import Envelope
 
 VERSION: Final = 1
 _FIXED: Final = struct.Struct("!BBIHHddd")
 _ENVELOPE: Final = struct.Struct("!BHIddBB")
+_LENGTH: Final = struct.Struct("!Q")
+_WITH_CAUSES: Final = 1 << 63
+"""Set in the first length of a dead letter's body that has causes."""
 NAME_BYTES_MAX: Final = 64
 """Bound of a queue's name, in UTF-8 ..."""
 TASK_NAME_BYTES_MAX: Final = 128
@@ -124,12 +129,32 @@ def unpack(head: bytes) -> Head:
     )
 
 
-def pack_dead(arguments: bytes, error: bytes) -> bytes:
-    """The body of a dead letter: what it was called with, and how its last attempt failed."""
-    return struct.pack("!Q", len(arguments)) + arguments + error
+class Dead(NamedTuple):
+    """What the body of a dead letter tells."""
+
+    arguments: bytes
+    error: bytes
+    causes: list[str]
 
 
-def unpack_dead(body: bytes) -> tuple[bytes, bytes]:
-    """The arguments and the error of a dead letter's body."""
-    (length,) = struct.unpack_from("!Q", body)
-    return body[8 : 8 + length], body[8 + length :]
+def pack_dead(arguments: bytes, error: bytes, causes: Sequence[str] = ()) -> bytes:
+    """The body of a dead letter: what it was called with, how its last attempt failed, why each one ended.
+
+    Without causes it is as it was before causes were stored.
+    """
+    if not causes:
+        return _LENGTH.pack(len(arguments)) + arguments + error
+    told = "\0".join(cause.replace("\0", " ") for cause in causes).encode(errors="replace")
+    return _LENGTH.pack(len(arguments) | _WITH_CAUSES) + _LENGTH.pack(len(told)) + told + arguments + error
+
+
+def unpack_dead(body: bytes) -> Dead:
+    """The arguments, the error and the causes of a dead letter's body."""
+    (length,) = _LENGTH.unpack_from(body)
+    at, causes = _LENGTH.size, []
+    if length & _WITH_CAUSES:
+        length ^= _WITH_CAUSES
+        (told,) = _LENGTH.unpack_from(body, at)
+        at += _LENGTH.size + told
+        causes = body[at - told : at].decode().split("\0")
+    return Dead(body[at : at + length], body[at + length :], causes)

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 from distq.core import head, moves
-from distq.core.changes import FAILURES, Change, Row, row_of_change, row_of_lease, rows_of_new
+from distq.core.changes import Change, Row, causes_after, count_attempt, rows_of
 from distq.core.deadlines import Deadlines
 from distq.core.errors import PayloadTooLarge, QueueFull
 from distq.core.kept import Kept
-from distq.core.leases import STORED_AFTER_S, Leases
+from distq.core.leases import Leases
 from distq.core.names import Names, Rules
 from distq.core.queue import Queue
 from distq.core.retry import Jitter
@@ -37,11 +37,8 @@ from distq.core.task import (
     Owner,
     Task,
 )
+from distq.core.window import WINDOW_BYTES, hold
 
-WINDOW_BYTES = 64 << 20
-"""Payloads of live tasks up to so many bytes are kept in memory, the first in line, so that a lease reads nothing."""
-CAUSES_KEPT = 8
-"""How many of a task's causes are kept, newest last."""
 MEAN_WEIGHT = 0.05
 """Weight of the newest run in a queue's moving average."""
 
@@ -65,6 +62,8 @@ class Ledger:
         """What an operator wants to read: (event in the past tense, task, cause), until the broker clears it."""
         self.window_bytes = WINDOW_BYTES
         """How many more bytes of payloads stay in memory; beyond it the store alone has them."""
+        self.unread: list[Task] = []
+        """Tasks to be buried whose payloads only the store has: the broker reads them before it commits."""
         self._jitter = jitter
         self._next_key = first_key
         self._new: list[Task] = []
@@ -131,9 +130,14 @@ class Ledger:
     def _after_failure(self, task: Task, outcome: int, error: bytes, cause: str) -> Change:
         reason = "timeout" if outcome == Outcome.TIMEOUT else "failure"
         if outcome == Outcome.FATAL or task.failures >= task.envelope.retries:
-            return Change(moves.BURY, task, head.pack_dead(task.body or b"", error), cause=cause, reason=reason)
+            return self._bury(task, error, cause, reason)
         delay_s = self.rules.backoff.delay_s(task.failures + 1, self._jitter)
         return Change(moves.RETRY, task, due_at=delay_s, cause=cause, reason=reason)
+
+    def _bury(self, task: Task, error: bytes, cause: str, reason: str) -> Change:
+        if task.body is None:
+            self.unread.append(task)
+        return Change(moves.BURY, task, error, cause=cause, reason=reason)
 
     def lose(self, holder: Holder, reason: str, cause: str, running: int | None = None) -> bool:
         """End all leases of `holder`, which died or fell silent.
@@ -149,8 +153,7 @@ class Ledger:
             elif running is not None and key != running:
                 self._changes[key] = Change(moves.GIVE_BACK, task)
             elif task.lost + 1 >= task.envelope.max_deliveries:
-                body = head.pack_dead(task.body or b"", b"")
-                self._changes[key] = Change(moves.BURY, task, body, cause=cause, reason=reason)
+                self._changes[key] = self._bury(task, b"", cause, reason)
             else:
                 self._changes[key] = Change(moves.LOSE, task, cause=cause, reason=reason)
         return complete
@@ -163,7 +166,7 @@ class Ledger:
         task = self.dead.get(key)
         if task is None or key in self._changes:
             return False
-        arguments = head.unpack_dead(task.body or b"")[0] if event == moves.REQUEUE else None
+        arguments = head.unpack_dead(task.body or b"").arguments if event == moves.REQUEUE else None
         self._changes[key] = Change(event, task, arguments)
         return True
 
@@ -196,15 +199,7 @@ class Ledger:
 
     def batch(self, now: float) -> dict[int, Row]:
         """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
-        batch = rows_of_new(self._new, now)
-        for task in self._to_store:
-            if task.state == LEASED and task.leased_at + STORED_AFTER_S <= now and task.id not in self._changes:
-                batch[task.id] = row_of_lease(task)
-        for key, change in self._changes.items():
-            # Who holds a task, and whether its moment has come, is found out again.
-            if change.event not in (moves.GIVE_BACK, moves.DUE):
-                batch[key] = row_of_change(change, now)
-        return batch
+        return rows_of(self._new, self._to_store, self._changes, now)
 
     def forget(self) -> None:
         """Drop what was decided: the store refused it, so nothing happened."""
@@ -265,8 +260,7 @@ class Ledger:
         queue = envelope.queue
         mean_s = queue.mean_run_s
         queue.mean_run_s = change.run_s if mean_s is None else mean_s + MEAN_WEIGHT * (change.run_s - mean_s)
-        if task.body is not None:
-            self.window_bytes += len(task.body)
+        hold(self, task, None)
         task.body = change.body
         self._end(task, now)
 
@@ -278,7 +272,7 @@ class Ledger:
             task.owner = None
             owner.outbox.append(task)
             self.heard[owner] = None
-        elif task.state != DEAD:
+        else:
             task.body = None  # nobody waits for it: whoever asks for it is given it from the store
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
             self._drop(task)  # its result, if it has one, is an item of its own on the result queue
@@ -289,7 +283,8 @@ class Ledger:
         moves.move(task, moves.DROP)
         task.envelope.queue.counts[task.state] = 0  # nobody counts what is gone
         del self.tasks[task.id]
-        self.dead.pop(task.id, None)
+        if self.dead.pop(task.id, None) is not None:
+            hold(self, task, None)
         self.kept.drop(task)
 
     def _turn(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
@@ -301,20 +296,15 @@ class Ledger:
         moves.move(task, event)
         task.since = now
         if change.cause:
-            task.causes = [*(task.causes or ()), change.cause][-CAUSES_KEPT:]
+            task.causes = causes_after(change)
         if event in (moves.RETRY, moves.LOSE, moves.BURY):
-            if change.reason in FAILURES:
-                task.failures += 1
-                tally.attempts[change.reason] += 1
-            else:
-                task.lost += 1
-                tally.attempts["lost"] += 1
-                if event == moves.LOSE:
-                    self.noted.append(("task_lost", task, change.cause))
-                tally.count(tally.redeliveries, change.reason)
+            count_attempt(change)
+            if event == moves.LOSE:
+                self.noted.append(("task_lost", task, change.cause))
         if event == moves.BURY:
             self.noted.append(("task_buried", task, change.cause))
             tally.completed["dead"] += 1
+            hold(self, task, None)
             task.body = change.body
             self.dead[task.id] = task
             self._end(task, now)
@@ -328,7 +318,7 @@ class Ledger:
             if event == moves.REQUEUE:
                 del self.dead[task.id]
                 tally.requeued += 1
-                task.body = change.body  # and its causes stay: they tell why it was dead before
+                hold(self, task, change.body)  # and its causes stay: they tell why it was dead before
                 task.failures = task.lost = 0
             if event in (moves.DUE, moves.REQUEUE):
                 envelope.queue.lane(envelope.name).push(task)

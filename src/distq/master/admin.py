@@ -7,6 +7,7 @@ neither makes one enormous commit nor keeps others waiting.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 1_000
 """Dead letters of one cycle."""
 LISTED_MAX: Final = 10_000
+READ_AT_ONCE: Final = 16
+"""So many bodies of dead letters are in memory at once when only their causes are wanted."""
 
 Filters = Mapping[str, Any]
 
@@ -42,8 +45,12 @@ class DeadList(Asked):
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
         dead = broker.ledger.dead
         total = sum(1 for _ in _matching(dead, self.filters))
-        newest = islice(_matching(dead, self.filters, newest_first=True), self.limit)
-        self.line.reply(returned({"total": total, "tasks": [row(task) for task in newest]}))
+        newest = list(islice(_matching(dead, self.filters, newest_first=True), self.limit))
+        unknown = [task for task in newest if task.causes is None]
+        for first in range(0, len(unknown), READ_AT_ONCE):
+            chunk = unknown[first : first + READ_AT_ONCE]
+            broker.read([task.id for task in chunk], partial(_learn, chunk))
+        broker.read((), lambda _: self.line.reply(returned({"total": total, "tasks": [row(task) for task in newest]})))
 
 
 class DeadShow(Asked):
@@ -56,15 +63,22 @@ class DeadShow(Asked):
         (self.key,) = _keys([asked.get("id")])
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        task = broker.ledger.dead.get(self.key)
-        if task is None:
+        if self.key not in broker.ledger.dead:
             raise BadCall(f"{text_of(self.key)} is not a dead letter.")
-        return _bodies_are_there(broker, [task])
+        return True
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
-        task = broker.ledger.dead[self.key]
-        payload, error = unpack_dead(task.body or b"")
-        self.line.reply(returned({**row(task), "payload": payload, "error": error}))
+        task = broker.ledger.dead.get(self.key)
+
+        def reply(bodies: list[bytes | None]) -> None:
+            if task is None or bodies[0] is None:
+                self.refuse(BadCall(f"{text_of(self.key)} is a dead letter no more."))
+                return
+            _learn([task], bodies)
+            payload, error, _ = unpack_dead(bodies[0])
+            self.line.reply(returned({**row(task), "payload": payload, "error": error}))
+
+        broker.read([self.key], reply)
 
 
 class DeadLetters(Asked):
@@ -93,6 +107,8 @@ class DeadLetters(Asked):
         if self.event == moves.REQUEUE and not _bodies_are_there(broker, chunk):
             return False
         self.noted = []
+        if self.event == moves.REQUEUE:
+            _learn(chunk, [task.body for task in chunk])
         for key in reversed(self.keys[-AT_ONCE:]):
             if ledger.settle_dead(key, self.event):
                 self.noted.append(key)
@@ -153,6 +169,13 @@ def _matching(dead: dict[int, Task], filters: Filters, *, newest_first: bool = F
     for task in reversed(dead.values()) if newest_first else dead.values():
         if (queue is None or task.envelope.queue.name == queue) and (name is None or task.envelope.name == name):
             yield task
+
+
+def _learn(tasks: list[Task], bodies: list[bytes | None]) -> None:
+    """Know the causes of dead letters again, which only their bodies have after a restart."""
+    for task, body in zip(tasks, bodies, strict=True):
+        if body is not None:
+            task.causes = unpack_dead(body).causes
 
 
 def _bodies_are_there(broker: Broker, tasks: list[Task]) -> bool:

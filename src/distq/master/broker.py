@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from distq.core.changes import Row
@@ -18,7 +18,8 @@ from distq.core.deadlines import Deadlines
 from distq.core.errors import DistqError
 from distq.core.ports import Clock, Refused, Store, StoreError
 from distq.core.queue import WORK, Queue
-from distq.core.task import LEASED, READY, Task, text_of
+from distq.core.task import DEAD, LEASED, LIVE_STATES, READY, Task, text_of
+from distq.core.window import hold
 from distq.master.requests import REFUSED_PAUSE_S, Request, Take
 from distq.master.waiting import Waiting
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from distq.master.vigil import Vigil
 
 
+_WITH_PAYLOAD: Final = (*LIVE_STATES, DEAD)
 FORGOTTEN_MAX: Final = 1_000
 """So many waits that have ended may stand among the deadlines before they are cleared away."""
 
@@ -234,6 +236,9 @@ class Broker:
 
     async def _commit(self, now: float) -> Refused | None:
         ledger = self.ledger
+        if ledger.unread:
+            unread, ledger.unread = ledger.unread, []
+            await self._read_payloads(unread)
         batch = ledger.batch(now)
         batch.update(self._rows)
         self._rows.clear()
@@ -325,18 +330,22 @@ class Broker:
     async def _fetch(self, now: float) -> None:
         """Read the payloads that only the store has, and hand over what waits for them."""
         gathered, self._bodiless = self._bodiless, []
-        missing = [task for _, tasks in gathered for task in tasks if task.body is None]
-        for task, body in zip(missing, await self.store.read([task.id for task in missing]), strict=True):
-            if body is None:
-                raise StoreError(f"The store has no payload of task {text_of(task.id)}, which it should have.")
-            task.body = body
-            self.ledger.window_bytes -= len(body)
+        # What was only to be looked at may have ended meanwhile, and then there is nothing to read.
+        await self._read_payloads(task for _, tasks in gathered for task in tasks if task.state in _WITH_PAYLOAD)
         for take, tasks in gathered:
             if take is not None:
                 take.give(self, tasks, now)
         reads, self._reads = self._reads, []
         for keys, then in reads:
             then(await self.store.read(keys))
+
+    async def _read_payloads(self, tasks: Iterable[Task]) -> None:
+        """Have the payloads of these tasks in memory."""
+        missing = [task for task in tasks if task.body is None]
+        for task, body in zip(missing, await self.store.read([task.id for task in missing]), strict=True):
+            if body is None:
+                raise StoreError(f"The store has no payload of task {text_of(task.id)}, which it should have.")
+            hold(self.ledger, task, body)
 
     def _let_in(self, now: float) -> None:
         """Bring back who waited for room where there is some, and who waited for an end that has come."""

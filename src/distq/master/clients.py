@@ -97,8 +97,7 @@ class Clients:
                 if not owner.ended:
                     owner.rows += [_row(task, task.body) for task in owner.outbox]
                 for task in owner.outbox:
-                    if task.state != DEAD:
-                        task.body = None  # the row has it, and the store
+                    task.body = None  # the row has it, and the store
                 owner.outbox.clear()
                 if owner.request is not None:
                     owner.request.push(self._broker)
@@ -208,7 +207,7 @@ class Watch(Asked):
                 ended.append(task)
 
         def reply(bodies: list[bytes | None]) -> None:
-            rows.extend(_row(task, body) for task, body in zip(ended, bodies, strict=True))
+            rows.extend(_stored_row(task, body) for task, body in zip(ended, bodies, strict=True))
             self.line.reply(returned(rows))
 
         broker.read([task.id for task in ended], reply)
@@ -223,9 +222,15 @@ def read_watch(args: tuple[Any, ...]) -> list[int]:
 
 
 def _row(task: Task, body: bytes | None) -> Row:
-    if task.state == DEAD and body is not None:
-        body = unpack_dead(body)[1]
     return task.id, task.state, body, task.causes
+
+
+def _stored_row(task: Task, body: bytes | None) -> Row:
+    """As `_row`, with the body that the store has."""
+    if task.state == DEAD and body is not None:
+        dead = unpack_dead(body)
+        return task.id, task.state, dead.error, dead.causes or None
+    return _row(task, body)
 
 
 def _take(rows: list[Row]) -> list[Row]:
