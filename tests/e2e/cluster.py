@@ -135,6 +135,12 @@ class Cluster:
         """Start a worker of `tests.e2e.tasks`."""
         return self.run("worker", "tests.e2e.tasks", "--concurrency", str(concurrency), *more, **settings)
 
+    def says(self, *arguments: str) -> Any:
+        """What a command prints as JSON."""
+        command = self.run(*arguments)
+        assert command.ends() == 0, command.text
+        return json.loads(command.text)
+
     def client(self) -> Client:
         """A client for the length of a `with`."""
         return Client(f"127.0.0.1:{self.port}", KEY)

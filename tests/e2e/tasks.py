@@ -121,3 +121,8 @@ def fork_and_die(folder: str) -> str:
         linger(folder)
     os.kill(os.getpid(), signal.SIGKILL)
     return "never"
+
+
+def raises(text: str) -> None:
+    """Fails whenever it is tried."""
+    raise ValueError(text)

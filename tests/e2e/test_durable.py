@@ -85,6 +85,28 @@ def test_p2_a_long_task_is_not_run_again_for_a_restarted_master(
     assert again.events("task_lost") == []
 
 
+def test_a_dead_letters_story_outlives_the_master(grid: Cluster, store: dict[str, str]) -> None:
+    """Causes, attempts, arguments and traceback: `distq dead show` tells the same, and a retry runs it again."""
+    settings = {**store, "DISTQ_RETRY_BASE_S": "10ms"}
+    master = grid.master(**settings)
+    grid.tasks()
+    with grid.client() as client:
+        future = client.submit(tasks.raises, "again and again")
+        with pytest.raises(ValueError, match="again and again"):
+            future.result(30)
+        ident = future.task_id
+        assert ident is not None
+    before = grid.says("dead", "show", ident, "--json")
+    assert before["causes"] == ["ValueError: again and again"] * 4
+    assert grid.says("dead", "list", "--json")["tasks"][0]["causes"] == before["causes"]
+    master.signal(signal.SIGKILL)
+    master.ends()
+    grid.master(**settings)
+    after = grid.says("dead", "show", ident, "--json")
+    assert {**after, "deliveries": 0} == {**before, "deliveries": 0}
+    assert grid.says("dead", "list", "--json")["tasks"][0]["causes"] == before["causes"]
+
+
 def test_a_second_master_waits_for_the_file_and_takes_over(grid: Cluster, store: dict[str, str]) -> None:
     """It says so; told to end meanwhile, it does; when the first is killed it has every task."""
     first = grid.master(**store)
