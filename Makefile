@@ -12,7 +12,7 @@ DOCKERFILES = $(shell find images examples -name '*Dockerfile*' 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml
 
-.PHONY: help demo test sim bench lint format lock build interpreters clean
+.PHONY: help demo test sim chaos bench lint format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -29,6 +29,9 @@ interpreters: $(DEV) ## the standard-library tests on every Python found, 3.8 an
 
 sim: $(DEV) ## the whole master in virtual time, everything breaking: SEED=7 STEPS=100000
 	@$(BIN)/python -m tests.sim.simulation $(or $(SEED),$$(date +%s)) $(or $(STEPS),100000)
+
+chaos: $(DEV) ## real processes and a file, everything killed, frozen and cut: SEED=7 TASKS=100000
+	@$(BIN)/python -m tests.chaos.run $(or $(SEED),$$(date +%s)) $(or $(TASKS),100000)
 
 bench: $(DEV) ## distq and the bare recipe, measured side by side in one run
 	@$(BIN)/python -m benchmarks.plain

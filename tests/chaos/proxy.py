@@ -1,0 +1,75 @@
+"""A TCP proxy that cuts, stalls and delays: `python -m tests.chaos.proxy PORT TARGET_PORT`.
+
+Its orders come on standard input.
+"""
+
+import asyncio
+import contextlib
+import random
+import sys
+
+CHUNK_BYTES = 65_536
+
+
+class Proxy:
+    """Every connection through it, and what is done to them."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.delay_s = 0.0
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+        self.writers: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, until either end has gone or it is cut."""
+        try:
+            there = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.close()
+            return
+        pair = (writer, there[1])
+        self.writers.append(pair)
+        await asyncio.gather(self.pump(reader, there[1]), self.pump(there[0], writer))
+        self.writers.remove(pair)
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One direction."""
+        with contextlib.suppress(OSError):
+            while data := await reader.read(CHUNK_BYTES):
+                await self.flowing.wait()
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)  # the delay that was ordered
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    def obey(self, order: str) -> None:
+        """One line of standard input: cut SHARE, stall, flow, delay SECONDS."""
+        word, _, number = order.partition(" ")
+        if word == "cut":
+            for pair in list(self.writers):
+                if random.random() < float(number):
+                    for writer in pair:
+                        writer.transport.abort()
+        elif word == "stall":
+            self.flowing.clear()
+        elif word == "flow":
+            self.flowing.set()
+        elif word == "delay":
+            self.delay_s = float(number)
+
+
+async def main() -> None:
+    """Serve until standard input ends."""
+    proxy = Proxy(int(sys.argv[2]))
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", int(sys.argv[1]), backlog=1000)
+    orders = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    async with server:
+        while line := await orders.readline():
+            proxy.obey(line.decode().strip())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
