@@ -133,7 +133,7 @@ def test_every_counter_of_a_tally_is_exposed() -> None:
     """Whatever the ledger counts of a task comes out, word by word: a new counter without a metric fails here."""
     tally, numbers, counted = Tally(), every_number(), set()
     words = {
-        "rejected": ("full", "payload"),
+        "rejected": ("full", "kept", "payload"),
         "redeliveries": ("executor", "connection", "lease"),
         "late": OUTCOME_NAMES,
     }
@@ -159,7 +159,7 @@ def test_what_seldom_happens_is_there_at_nought() -> None:
     seldom: list[tuple[str, str, tuple[str, ...]]] = [
         ("distq_task_attempts_total", "outcome", ("success", "failure", "timeout", "lost", "returned")),
         ("distq_tasks_completed_total", "outcome", ("success", "dead", "cancelled", "expired")),
-        ("distq_tasks_rejected_total", "reason", ("full", "payload")),
+        ("distq_tasks_rejected_total", "reason", ("full", "kept", "payload")),
         ("distq_task_redeliveries_total", "reason", ("executor", "connection", "lease")),
         ("distq_task_late_settles_total", "outcome", ("success", "failure", "release")),
     ]

@@ -20,6 +20,20 @@ class QueueFull(DistqError):
     hint = "Wait until workers have caught up, add workers, or raise DISTQ_CAPACITY."
 
 
+class TasksFull(DistqError):
+    """The master keeps as many tasks and results as it may; nothing of the submit was taken."""
+
+    code = "TASKS_FULL"
+    hint = "Wait until results have gone, keep them for less long (DISTQ_RESULT_TTL_S), or raise DISTQ_TASKS_MAX."
+
+
+class TooManyNames(DistqError):
+    """There are too many queues, or too many combinations of queue, task name and options."""
+
+    code = "TOO_MANY_NAMES"
+    hint = "Names and options are for kinds of tasks: put what differs from task to task into the arguments."
+
+
 class PayloadTooLarge(DistqError):
     """The task's arguments are larger than the master takes."""
 

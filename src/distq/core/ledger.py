@@ -17,7 +17,7 @@ from operator import attrgetter
 from distq.core import head, moves
 from distq.core.changes import Change, Row, causes_after, count_attempt, rows_of
 from distq.core.deadlines import Deadlines
-from distq.core.errors import PayloadTooLarge, QueueFull
+from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull
 from distq.core.kept import Kept
 from distq.core.leases import Leases
 from distq.core.names import Names, Rules
@@ -78,6 +78,12 @@ class Ledger:
         """Held tasks whose leases the next commit stores."""
 
     # -- decide --------------------------------------------------------------------------------
+
+    def check_room(self, envelope: Envelope, count: int) -> None:
+        """Room for a result is reserved with its task: raises TasksFull if so many more are too many in all."""
+        if len(self.tasks) + len(self._new) + count > self.rules.tasks_max:
+            envelope.tally.count(envelope.tally.rejected, "kept")
+            raise TasksFull(f"the master keeps {len(self.tasks):,} tasks and results, of {self.rules.tasks_max:,}.")
 
     def submit(self, envelope: Envelope, bodies: Sequence[bytes], owner: Owner | None, now: float) -> int:
         """Take new tasks, all or none, and return the first one's key; the others follow it without gaps.

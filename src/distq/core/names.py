@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from distq.core import head
+from distq.core.errors import TooManyNames
 from distq.core.queue import Queue
 from distq.core.retry import Backoff
 from distq.core.tally import Tally
 from distq.core.task import PRIORITY_DEFAULT, Envelope
+
+QUEUES_MAX: Final = 10_000
+ENVELOPES_MAX: Final = 100_000
+"""Each costs memory for as long as the master lives."""
 
 
 class Rules(NamedTuple):
@@ -21,6 +26,7 @@ class Rules(NamedTuple):
     result_ttl_s: float = 3600.0
     time_limit_s: float | None = None
     backoff: Backoff = Backoff()
+    tasks_max: int = 20_000_000
 
 
 class Names:
@@ -36,9 +42,11 @@ class Names:
         self._envelopes: dict[tuple[object, ...], Envelope] = {}
 
     def queue(self, name: str, role: str | None = None) -> Queue:
-        """The queue `name`, made at first use."""
+        """The queue `name`, made at first use; raises TooManyNames."""
         queue = self.queues.get(name)
         if queue is None:
+            if len(self.queues) >= QUEUES_MAX:
+                raise TooManyNames(f"there are {QUEUES_MAX:,} queues already, and {name!r} would be one more.")
             queue = self.queues[name] = Queue(name, self._rules.capacity)
         if role is not None:
             queue.role = role
@@ -56,10 +64,12 @@ class Names:
         result_ttl_s: float | None = None,
         max_deliveries: int | None = None,
     ) -> Envelope:
-        """The shared envelope with these options, None meaning the rules' default; raises NameTooLong."""
+        """The shared envelope with these options, None meaning the rules' default; raises NameTooLong, TooManyNames."""
         key = (queue_name, name, kind, priority, retries, time_limit_s, result_ttl_s, max_deliveries)
         envelope = self._envelopes.get(key)
         if envelope is None:
+            if len(self._envelopes) >= ENVELOPES_MAX:
+                raise TooManyNames(f"there are {ENVELOPES_MAX:,} kinds of tasks already, and {name!r} is a new one.")
             head.check_names(queue_name, name)  # first: a refused name leaves no queue and no counters behind
             rules = self._rules
             envelope = Envelope(

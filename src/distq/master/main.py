@@ -115,6 +115,7 @@ class Master:
         settings, store, clock = self.settings, self.store, self.clock
         rules = Rules(
             capacity=settings.capacity,
+            tasks_max=settings.tasks_max,
             payload_bytes_max=settings.payload_bytes_max,
             max_deliveries=settings.max_deliveries,
             retries=settings.retries,

@@ -93,7 +93,10 @@ class Put(Asked):
         # A result that is not taken settles nothing: its item would be gone without one.
         if taken and self.queue.role == RESULT and not _settled(broker, self.peer, now):
             return False
-        ledger.submit(ledger.names.envelope(self.queue.name, PLAIN, PLAIN), (self.body,), None, now)
+        envelope = ledger.names.envelope(self.queue.name, PLAIN, PLAIN)
+        if self.queue.role == WORK:
+            ledger.check_room(envelope, 1)
+        ledger.submit(envelope, (self.body,), None, now)
         return True
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull
+from distq.core.names import ENVELOPES_MAX
 from distq.core.queue import RESULT
 from distq.core.task import PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope
 from distq.master.clients import SESSION, ClientSession
@@ -61,6 +62,7 @@ class Submit(Asked):
                 raise QueueFull(f"the queue {queue.name!r} is full: it holds {queue.capacity} tasks.")
             broker.park_for_room(self, queue, needed)
             return False
+        broker.ledger.check_room(self.runs[0][0], len(self.bodies))
         limit = broker.ledger.rules.payload_bytes_max
         largest = max(map(len, self.bodies), default=0)
         if largest > limit:
@@ -146,6 +148,8 @@ def _known(names: Names, spoken: Any) -> Envelope:
     said = tuple(spoken)
     envelope = names.said.get(said)
     if envelope is None:
+        if len(names.said) >= ENVELOPES_MAX:
+            names.said.clear()  # the same envelope can be asked for in several ways
         envelope = names.said[said] = _envelope(names, *said)
     return envelope
 

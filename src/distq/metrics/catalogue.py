@@ -30,7 +30,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("distq_results_stored", "gauge", ("queue",), "Results that can be fetched."),
     Metric("distq_tasks_submitted_total", "counter", ("queue", "task"), "Tasks that were accepted."),
-    Metric("distq_tasks_rejected_total", "counter", ("queue", "reason"), "Tasks that were refused: full or payload."),
+    Metric(
+        "distq_tasks_rejected_total",
+        "counter",
+        ("queue", "reason"),
+        "Submits that were refused: full, kept or payload.",
+    ),
     Metric(
         "distq_tasks_completed_total",
         "counter",

@@ -22,7 +22,7 @@ TASK_SERIES_MAX = 200
 OTHER = "other"
 """The task label of all names beyond the limit."""
 
-REASONS_OF_REJECTION = ("full", "payload")
+REASONS_OF_REJECTION = ("full", "kept", "payload")
 REASONS_OF_REDELIVERY = ("executor", "connection", "lease")
 OUTCOMES_OF_LATE_SETTLES = tuple(dict.fromkeys(OUTCOME_NAMES))
 

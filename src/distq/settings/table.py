@@ -314,6 +314,14 @@ class Settings:
         MASTER,
         at_least=1,
     )
+    tasks_max: int = _row(
+        kinds.COUNT,
+        "20000000",
+        "How many tasks the master keeps in all, those whose results are kept and dead letters too; more are refused.",
+        LIMITS,
+        MASTER,
+        at_least=1,
+    )
     payload_bytes_max: int = _row(
         kinds.BYTES,
         "16MiB",
