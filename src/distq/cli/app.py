@@ -21,6 +21,7 @@ COMMANDS = {
     "submit": "distq.cli.submit",
     "status": "distq.cli.status",
     "dead": "distq.cli.dead",
+    "store": "distq.cli.store",
     "health": "distq.cli.health",
     "key": "distq.cli.key",
     "settings": "distq.cli.settings",

@@ -1,9 +1,14 @@
 """The seams of the broker: what keeps the heads and bodies, and what tells the time."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from distq.core.errors import DistqError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Keep:
@@ -77,6 +82,13 @@ class Store(Protocol):
 
     async def read(self, keys: Sequence[int]) -> list[bytes | None]:
         """The bodies of `keys`, None for each that is not there."""
+        ...
+
+    async def copy(self) -> Path:
+        """A consistent copy of all that is committed, in a file of this machine that the caller removes.
+
+        Raises Refused where there is nothing to copy or no room for it.
+        """
         ...
 
     async def lost(self) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core import moves
 from distq.core.head import unpack_dead
 from distq.core.task import Task, key_of, text_of
+from distq.master.backups import BackupBegin, BackupRead
 from distq.master.requests import Asked, Request
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -129,6 +130,8 @@ class DeadLetters(Asked):
 
 
 ACTIONS: Final[Mapping[str, Callable[[Line, Filters], Request]]] = {
+    "backup_begin": lambda line, _: BackupBegin(line),
+    "backup_read": BackupRead,
     "dead_list": DeadList,
     "dead_purge": lambda line, asked: DeadLetters(line, moves.DROP, asked),
     "dead_retry": lambda line, asked: DeadLetters(line, moves.REQUEUE, asked),

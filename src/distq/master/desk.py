@@ -13,6 +13,7 @@ from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
 from distq.master.admin import read_admin
+from distq.master.backups import Copy
 from distq.master.clients import Clients, ClientSession, Results, Watch, read_watch
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
 from distq.master.plain import METHODS, PlainPeer, PlainQueues
@@ -48,6 +49,8 @@ class Guest:
 
     def __init__(self, role: str) -> None:
         self.role = role
+        self.copy = Copy()
+        """The backup that it fetches."""
 
 
 class MasterDesk:
@@ -122,6 +125,8 @@ class MasterDesk:
             self._plain.gone(line.state)
         elif isinstance(line.state, ClientSession):
             self.clients.line_closed(line)
+        elif isinstance(line.state, Guest):
+            line.state.copy.drop()
         else:
             self._workers.line_closed(line)
 

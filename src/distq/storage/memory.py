@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from distq.core.ports import Batch, Heads, Keep, Limits, Refused
@@ -70,6 +71,10 @@ class MemoryStore:
     async def read(self, keys: Sequence[int]) -> list[bytes | None]:
         """The bodies of `keys`."""
         return [row[1] if (row := self._rows.get(key)) is not None else None for key in keys]
+
+    async def copy(self) -> Path:
+        """Raises Refused: there is no file to copy."""
+        raise Refused("a store in memory has nothing on disk that could be copied; DISTQ_STORE=sqlite:///path has.")
 
     async def lost(self) -> str:
         """Never returns while it is awaited: leadership of one's own memory cannot be lost."""

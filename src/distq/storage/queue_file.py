@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from distq.storage.troubles import StoreUnusable, check_place, explain, not_ours
 from distq.storage.writes import Writes, counts, reads
 
 HEADS_RUN: Final = 10_000
+COPY: Final = "-copy-"
+"""In the name of a copy that is on its way to somebody."""
 VACUUM_PAGES: Final = 256
 """Given back in one step: a few milliseconds."""
 FREE_PAGES_MAX: Final = 16_384
@@ -82,6 +85,8 @@ class QueueFile:
             self._drop()
             raise
         self.reserve.take()
+        for left in self.path.parent.glob(f"{self.path.name}{COPY}*"):
+            left.unlink(missing_ok=True)  # of a master that was killed while somebody fetched it
         return True
 
     def _prepare(self, link: Link) -> None:
@@ -221,6 +226,24 @@ class QueueFile:
         for sql, values in reads(keys):
             found.update(self._look(sql, values))
         return found
+
+    def copy(self) -> Path:
+        """A compact copy beside the file, synced. Raises Refused."""
+        to = self.path.with_name(f"{self.path.name}{COPY}{secrets.token_hex(4)}")
+        wanted_bytes = size_of(self.path) + self.wal_bytes() + self.reserve.room.free_bytes_min
+        if self.reserve.free_bytes() < wanted_bytes:
+            raise Refused(
+                f"A copy of {self.path} needs {wanted_bytes / MIB:.0f} MiB of room beside it, and there is less: make "
+                "room on its volume."
+            )
+        try:
+            self._look("VACUUM INTO ?", (str(to),))
+            with to.open("rb") as copied:
+                os.fsync(copied.fileno())
+        except BaseException:
+            to.unlink(missing_ok=True)
+            raise
+        return to
 
     def _count(self, keys: Sequence[object]) -> int:
         return sum(self._run(sql, values)[0][0] for sql, values in counts(keys))

@@ -102,6 +102,10 @@ class SqliteStore:
         found = await self._run(self._file.read, keys)
         return [found.get(key) for key in keys]
 
+    async def copy(self) -> Path:
+        """A copy beside the file, made by its own connection: commits wait meanwhile. Raises Refused."""
+        return await self._run(self._file.copy)
+
     # -- upkeep --------------------------------------------------------------------------------
 
     def _tidy_later(self) -> None:

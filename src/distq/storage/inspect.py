@@ -1,0 +1,201 @@
+"""A queue file looked at by itself: what is in it, whether it is whole, and what of a damaged one can still be read.
+
+Only where no master has it open: a second connection to a live file is what SQLite's WAL-reset bug needs.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from distq.core.head import unpack
+from distq.core.ports import StoreError
+from distq.core.task import STATE_NAMES
+from distq.storage import schema
+from distq.storage.link import BUSY, CORRUPT, LinkError, SqliteLink
+from distq.storage.queue_file import KEY_MAX, KEY_MIN, size_of
+from distq.storage.troubles import check_place, explain, not_ours, too_new
+
+RUN: Final = 1_000
+PROBLEMS_MAX: Final = 20
+PROBES_MAX: Final = 20_000
+"""So many reads that fail are tried for one table, to find what is readable around damaged pages."""
+
+
+class Report(NamedTuple):
+    """What is in a file."""
+
+    bytes: int
+    version: int
+    epoch: int
+    tasks: dict[str, dict[str, int]]
+    """How many tasks by queue and state."""
+    problems: list[str]
+    """What is wrong with it, in words; empty for a file that is whole."""
+    sqlite_version: str
+
+
+class Salvaged(NamedTuple):
+    """What was copied out of a damaged file."""
+
+    copied: int
+    without_payload: int
+    """Tasks of which only the head could be read: they are not copied."""
+    without_head: int
+    """Payloads whose head could not be read."""
+    gave_up: bool
+    """Whether damage was so wide that not every place was looked at."""
+
+
+def inspect(path: Path, *, thoroughly: bool) -> Report:
+    """Look at a file that no master has open; `thoroughly` reads every page.
+
+    Raises:
+        StoreError: it is not there, not ours, or open in a master; in a sentence.
+    """
+    link = _opened(path)
+    try:
+        problems = _integrity(link) if thoroughly else []
+        tasks: dict[str, Counter[str]] = {}
+        for _, head in _rows(link, "heads", problems):
+            try:
+                known = unpack(head)
+            except ValueError as error:
+                problems.append(str(error))
+                continue
+            tasks.setdefault(known.queue, Counter())[STATE_NAMES[known.state]] += 1
+        if thoroughly and not problems:
+            ((lonely,),) = link.run(
+                "SELECT count(*) FROM heads LEFT JOIN bodies USING (key) WHERE key >= 0 AND body IS NULL"
+            )
+            problems += [f"{lonely} tasks have no payload"] if lonely else []
+        ((epoch,),) = link.run("SELECT value FROM counters WHERE name = 'epoch'")
+        version = schema.version_of(link)
+        counted = {queue: dict(states) for queue, states in sorted(tasks.items())}
+        return Report(size_of(path), version, int(epoch), counted, problems[:PROBLEMS_MAX], link.version)
+    except LinkError as error:
+        raise StoreError(explain(path, error)) from error
+    finally:
+        link.close()
+
+
+def salvage(path: Path, to: Path) -> Salvaged:
+    """Copy what can be read of a damaged file into a new one, which a master can open.
+
+    Raises:
+        StoreError: the new file is there already, or nothing can be read at all; in a sentence.
+    """
+    if to.exists():
+        raise StoreError(f"{to} is there already: name a file that is not.")
+    check_place(to)
+    link = _opened(path)
+    try:
+        heads, gave_up = _readable(link, "heads", "head")
+        bodies, gave_up_again = _readable(link, "bodies", "body")
+        try:
+            ((epoch,),) = link.run("SELECT value FROM counters WHERE name = 'epoch'")
+        except LinkError:
+            epoch = max((key >> 40 for key in heads), default=0)
+    finally:
+        link.close()
+    whole = heads.keys() & bodies.keys()
+    new = SqliteLink(to)
+    try:
+        schema.prepare(new, empty=True)
+        new.run("BEGIN IMMEDIATE")
+        new.run("UPDATE counters SET value = ? WHERE name = 'epoch'", (epoch,))
+        for key in sorted(whole):
+            new.run("INSERT INTO heads VALUES (?, ?)", (key, heads[key]))
+            new.run("INSERT INTO bodies VALUES (?, ?)", (key, bodies[key]))
+        new.run("COMMIT")
+    except LinkError as error:
+        raise StoreError(explain(to, error)) from error
+    finally:
+        new.close()
+    tasks = [key for key in whole if key >= 0]
+    return Salvaged(
+        len(tasks),
+        sum(1 for key in heads if key >= 0 and key not in bodies),
+        sum(1 for key in bodies if key >= 0 and key not in heads),
+        gave_up or gave_up_again,
+    )
+
+
+def _opened(path: Path) -> SqliteLink:
+    """The file, locked for us alone."""
+    check_place(path)
+    if not path.is_file():
+        raise StoreError(f"There is no {path}.")
+    if not size_of(path):
+        raise StoreError(f"{path} is empty.")
+    try:
+        link = SqliteLink(path)
+    except LinkError as error:
+        raise StoreError(explain(path, error)) from error
+    try:
+        for sql in schema.LOCK:
+            link.run(sql)
+        link.run("BEGIN EXCLUSIVE")
+        version = schema.version_of(link)
+        link.run("COMMIT")
+    except schema.NotOurs:
+        link.close()
+        raise not_ours(path) from None
+    except LinkError as error:
+        link.close()
+        if error.primary == BUSY:
+            raise StoreError(
+                f"{path} is open in a master: stop it first, or look at a backup (`distq store backup`)."
+            ) from None
+        raise StoreError(explain(path, error)) from error
+    if not version or version > schema.VERSION:
+        link.close()
+        raise too_new(path, version, schema.VERSION) if version else StoreError(f"{path} is empty.")
+    return link
+
+
+def _integrity(link: SqliteLink) -> list[str]:
+    try:
+        found = [str(row[0]) for row in link.run(f"PRAGMA integrity_check({PROBLEMS_MAX})")]
+    except LinkError as error:
+        return [str(error)]
+    return [] if found == ["ok"] else [line for text in found for line in text.splitlines()]
+
+
+def _rows(link: SqliteLink, table: str, problems: list[str]) -> Iterator[tuple[int, bytes]]:
+    """The tasks' rows of a table; what cannot be read is a problem, and ends it."""
+    first = 0
+    while first <= KEY_MAX:
+        try:
+            rows = link.run(f"SELECT * FROM {table} WHERE key >= ? ORDER BY key LIMIT ?", (first, RUN))  # noqa: S608
+        except LinkError as error:
+            problems.append(f"{table}: {error}")
+            return
+        if not rows:
+            return
+        yield from rows
+        first = rows[-1][0] + 1
+
+
+def _readable(link: SqliteLink, table: str, column: str) -> tuple[dict[int, bytes], bool]:
+    """Every row of a table that can be read, by halving what cannot; and whether some was not looked at."""
+    found: dict[int, bytes] = {}
+    probes = 0
+    ranges = [(KEY_MIN, KEY_MAX)]
+    sql = f"SELECT key, {column} FROM {table} WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?"  # noqa: S608 - our names
+    while ranges and probes < PROBES_MAX:
+        low, high = ranges.pop()
+        try:
+            rows = link.run(sql, (low, high, RUN))
+        except LinkError as error:
+            if error.primary != CORRUPT:
+                raise
+            probes += 1
+            if low < high:
+                middle = (low + high) >> 1
+                ranges += [(middle + 1, high), (low, middle)]
+            continue
+        found.update(rows)
+        if len(rows) == RUN and rows[-1][0] < high:
+            ranges.append((rows[-1][0] + 1, high))
+    return found, bool(ranges)

@@ -1,0 +1,108 @@
+"""A queue file by itself: counted, checked, and saved as far as it can be read."""
+
+from pathlib import Path
+
+import pytest
+from tests.core.build import ledger
+from tests.storage.contract import follow
+from tests.storage.loop import on_loop
+
+from distq.core import head
+from distq.core.ports import StoreError
+from distq.core.task import DEAD, READY, TASK
+from distq.storage.inspect import inspect, salvage
+from distq.storage.reserve import MIB, Room
+from distq.storage.sqlite import SqliteStore
+
+ROOM = Room(free_bytes_min=MIB, reserve_bytes=MIB)
+TASKS = 5_000
+PAGE_BYTES = 4096
+
+
+async def filled(path: Path, *, close: bool = True) -> SqliteStore:
+    """A store with so many tasks, every fifth of them dead."""
+    envelope = ledger().names.envelope("q", "f", TASK)
+    store = SqliteStore(path, room=ROOM)
+    await follow(store)
+    states = {key: DEAD if key % 5 == 0 else READY for key in range(1, TASKS + 1)}
+    rows = {
+        key: (head.pack(envelope, state, 1, 0, 0, 1.0, 2.0, 3.0), b"body %d" % key) for key, state in states.items()
+    }
+    await store.commit(rows)
+    if close:
+        await store.close()
+    return store
+
+
+def damage(path: Path, page: int, pages: int = 1) -> None:
+    """Overwrite pages, the first one being 1."""
+    with path.open("r+b") as file:
+        file.seek((page - 1) * PAGE_BYTES)
+        file.write(b"\xff" * PAGE_BYTES * pages)
+
+
+@on_loop
+async def test_a_whole_file_is_counted_by_queue_and_state(tmp_path: Path) -> None:
+    """And nothing is wrong with it."""
+    path = tmp_path / "queue.db"
+    await filled(path)
+    report = inspect(path, thoroughly=True)
+    assert (report.tasks, report.problems) == ({"q": {"ready": TASKS * 4 // 5, "dead": TASKS // 5}}, [])
+    assert (report.version, report.epoch) == (1, 1)
+    assert report == inspect(path, thoroughly=False)
+
+
+@on_loop
+async def test_a_file_that_a_master_has_open_is_left_alone(tmp_path: Path) -> None:
+    """Two connections to one file can lose a commit."""
+    path = tmp_path / "queue.db"
+    store = await filled(path, close=False)
+    for look in (lambda: inspect(path, thoroughly=True), lambda: salvage(path, tmp_path / "new.db")):
+        with pytest.raises(StoreError, match="open in a master: stop it first"):
+            look()
+    assert not (tmp_path / "new.db").exists()
+    await store.close()
+
+
+@on_loop
+async def test_what_can_be_read_of_a_damaged_file_is_saved(tmp_path: Path) -> None:
+    """Whole tasks only; a new store opens it with the epoch of the old one; how many are missing is told."""
+    path, new = tmp_path / "queue.db", tmp_path / "new.db"
+    await filled(path)
+    damage(path, 40, 3)
+    assert inspect(path, thoroughly=True).problems
+    saved = salvage(path, new)
+    missing = saved.without_payload + saved.without_head
+    assert not saved.gave_up
+    assert 0 < missing < 500
+    assert TASKS - 500 < saved.copied <= TASKS - missing // 2
+    assert inspect(new, thoroughly=True).problems == []
+    store = SqliteStore(new, room=ROOM)
+    heads = await follow(store)
+    assert (len(heads), store.epoch) == (saved.copied, 2)
+    key = next(iter(heads))
+    assert await store.read([key]) == [b"body %d" % key]
+    await store.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all, " * 50])
+def test_what_is_no_queue_file_is_told(tmp_path: Path, content: bytes) -> None:
+    """In a sentence that names it, and so is a file that is not there."""
+    path = tmp_path / "queue.db"
+    with pytest.raises(StoreError, match=r"There is no .*queue\.db"):
+        inspect(path, thoroughly=False)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"queue\.db is"):
+        inspect(path, thoroughly=False)
+    assert path.read_bytes() == content
+
+
+@on_loop
+async def test_nothing_is_saved_over_something(tmp_path: Path) -> None:
+    """The new file must not be there yet."""
+    path, new = tmp_path / "queue.db", tmp_path / "new.db"
+    await filled(path)
+    new.write_bytes(b"dear")
+    with pytest.raises(StoreError, match="is there already"):
+        salvage(path, new)
+    assert new.read_bytes() == b"dear"
