@@ -36,6 +36,8 @@ chaos: $(DEV) ## real processes and a file, everything killed, frozen and cut: S
 bench: $(DEV) ## distq and the bare recipe, measured side by side in one run
 	@$(BIN)/python -m benchmarks.plain
 	@$(BIN)/python -m benchmarks.tasks_per_second
+	@$(BIN)/python -m benchmarks.durable
+	@$(BIN)/python -m benchmarks.many_tasks
 
 lint: $(DEV) ## style, types, import floors, Dockerfiles, YAML and shell
 	@$(BIN)/ruff check .

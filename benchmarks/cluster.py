@@ -23,11 +23,11 @@ def scrape(running: Running, stop: threading.Event) -> None:
 
 
 @contextmanager
-def cluster() -> Iterator[Client]:
+def cluster(**environ: str) -> Iterator[Client]:
     """A client of a master with a worker, scraped as Prometheus would."""
     stop = threading.Event()
     with ExitStack() as stack:
-        running = stack.enter_context(master())
+        running = stack.enter_context(master(**environ))
         stack.enter_context(worker(running, "benchmarks.tasks"))
         scraper = threading.Thread(target=scrape, args=(running, stop))
         scraper.start()

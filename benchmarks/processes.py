@@ -24,6 +24,7 @@ class Running(NamedTuple):
 
     address: tuple[str, int]
     http: tuple[str, int] | None
+    pid: int
 
 
 class Recipe(BaseManager):
@@ -104,9 +105,9 @@ def wait_until_listening(address: tuple[str, int]) -> None:
 def stock_server() -> Iterator[Running]:
     """The recipe's server, on the standard library."""
     port = free_port()
-    with process("-c", f"from benchmarks.processes import serve_recipe; serve_recipe({port})"):
+    with process("-c", f"from benchmarks.processes import serve_recipe; serve_recipe({port})") as child:
         wait_until_listening(("127.0.0.1", port))
-        yield Running(("127.0.0.1", port), None)
+        yield Running(("127.0.0.1", port), None, child.pid)
 
 
 @contextlib.contextmanager
@@ -120,9 +121,9 @@ def master(**environ: str) -> Iterator[Running]:
         "DISTQ_STORE": "memory:",
         **environ,
     }
-    with process("-m", "distq", "master", **environ):
+    with process("-m", "distq", "master", **environ) as child:
         wait_until_listening(("127.0.0.1", port))
-        yield Running(("127.0.0.1", port), ("127.0.0.1", http_port))
+        yield Running(("127.0.0.1", port), ("127.0.0.1", http_port), child.pid)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,112 @@
+"""A master with very many tasks: memory for each, what a submit and a lease cost, and how soon it is back."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.measure import show, time_text
+from benchmarks.processes import AUTHKEY, Running, master, process, wait_until_listening
+from distq.core.ledger import Ledger
+from distq.core.names import Rules
+from distq.core.task import TASK, Holder
+from distq.net.dial import Connection, dial
+
+SIZES = (10_000, 100_000, 1_000_000, 3_000_000)
+QUEUED = 1_000_000
+BATCH = 1_000
+PROBES = 200
+BODY = b"x" * 40
+ENVELOPE = ("default", "benchmarks.tasks:square", None, None, None, None, None)
+
+
+def costs(size: int) -> tuple[float, float]:
+    """Seconds for a submit and for a lease of a batch with so many tasks in line, a task."""
+    ledger = Ledger(Rules(capacity=2 * size + BATCH * PROBES), lambda: 0.5, 1 << 40)
+    envelope = ledger.names.envelope("default", "f", TASK)
+    queue = ledger.names.queue("default")
+
+    def submit() -> None:
+        ledger.submit(envelope, [BODY] * BATCH, None, 1.0)
+        ledger.batch(1.0)
+        ledger.apply(1.0)
+
+    while len(ledger.tasks) < size:
+        submit()
+    submits, leases = [], []
+    for probe in range(PROBES):
+        began = time.perf_counter()
+        submit()
+        between = time.perf_counter()
+        ledger.lease(Holder(str(probe)), (queue,), lambda _: True, BATCH, 2.0)
+        submits.append(between - began)
+        leases.append(time.perf_counter() - between)
+    middle = PROBES // 2
+    return sorted(submits)[middle] / BATCH, sorted(leases)[middle] / BATCH
+
+
+def rss_bytes(pid: int) -> int:
+    """What a process has in memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError("no VmRSS")
+
+
+def client_of(running: Running) -> Connection:
+    """A client's connection, by hand: a million futures would only measure the client."""
+    connection = dial([running.address], AUTHKEY.encode(), timeout_s=20)
+    info = {"role": "client", "protocol": (1, 1), "version": "bench", "session": "many"}
+    connection.call("broker", "hello", (info,), timeout_s=20)
+    return connection
+
+
+def queued(folder: Path) -> tuple[float, float, int]:
+    """Bytes a queued task, seconds until a restarted master listens with all of them, and their number."""
+    store = f"sqlite:///{folder / 'queue.db'}"
+    with master(DISTQ_STORE=store) as running:
+        pid = running.pid
+        connection = client_of(running)
+        connection.call("broker", "submit", (1, [ENVELOPE], [(0, 1)], [BODY], 0.0), timeout_s=60)
+        before = rss_bytes(pid)
+        for number in range(2, 2 + QUEUED // BATCH):
+            connection.call("broker", "submit", (number, [ENVELOPE], [(0, BATCH)], [BODY] * BATCH, 0.0), timeout_s=60)
+        a_task = (rss_bytes(pid) - before) / QUEUED
+        connection.close()
+    environ = {
+        "DISTQ_AUTHKEY": AUTHKEY,
+        "DISTQ_BIND": f"{running.address[0]}:{running.address[1]}",
+        "DISTQ_HTTP_ADDRESS": "off",
+        "DISTQ_STORE": store,
+    }
+    began = time.perf_counter()
+    with process("-m", "distq", "master", **environ):
+        wait_until_listening(running.address)
+        ready_s = time.perf_counter() - began
+        connection = client_of(running)
+        overview = connection.call("broker", "stats", ("overview",), timeout_s=20)
+        assert isinstance(overview, dict)
+        connection.close()
+    return a_task, ready_s, overview["tasks"]["ready"]
+
+
+def main() -> None:
+    """Measure and print."""
+    rows = []
+    for size in SIZES:
+        submit_s, lease_s = costs(size)
+        rows.append((f"{size:,} tasks in line", f"{submit_s * 1e6:.2f} µs", f"{lease_s * 1e6:.2f} µs", ""))
+    show("What a task costs the ledger", rows, ("", "submit", "lease", ""))
+    with tempfile.TemporaryDirectory(prefix="distq-bench-", dir=Path.cwd()) as name:
+        a_task, ready_s, ready = queued(Path(name))
+    assert ready == QUEUED + 1, ready
+    rows = [
+        ("memory a queued task", "300 B", f"{a_task:.0f} B", ""),
+        (f"a restarted master listens, with {QUEUED:,} tasks", "5 s", time_text(ready_s), ""),
+    ]
+    show("A million tasks on disk", rows, ("", "asked", "distq", ""))
+
+
+if __name__ == "__main__":
+    main()
