@@ -2,6 +2,7 @@
 
 import pytest
 from tests.core.build import task_in
+from tools import diagram
 
 from distq.core import moves
 from distq.core.task import EXPIRED, GONE, LIVE_STATES, READY, STATE_NAMES
@@ -26,6 +27,13 @@ def test_every_pair_of_state_and_event_moves_or_is_refused_and_changes_nothing(s
         moves.move(task, event)
     assert task.state == expected
     assert counts == [int(other == expected) for other in STATES]
+
+
+def test_the_docs_show_the_table() -> None:
+    """Run `python -m tools.diagram` after a change, and commit both."""
+    page = diagram.PAGE.read_text(encoding="utf-8")
+    assert diagram.drawn(page) == page
+    assert all(f"{STATE_NAMES[old]} --> " in page for old, _ in moves.MOVES)
 
 
 def test_the_fast_table_says_what_the_readable_one_says() -> None:

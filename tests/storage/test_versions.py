@@ -1,0 +1,90 @@
+"""Files of every release: the present one opens them, and what it leaves behind the one before can read."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.storage.contract import follow
+from tests.storage.loop import on_loop
+
+from distq.core.head import unpack_dead
+from distq.core.ledger import Ledger
+from distq.core.loading import Loader, restore
+from distq.core.names import Names, Rules
+from distq.core.task import DEAD, DELAYED, LEASED, PLAIN, READY, SUCCEEDED
+from distq.storage import schema
+from distq.storage.reserve import Room
+from distq.storage.sqlite import SqliteStore
+
+FILES = Path(__file__).parent / "files"
+ROOM = Room(free_bytes_min=0, reserve_bytes=4096)
+FIRST = 1 << 40 | 1
+
+
+def test_there_is_a_file_of_every_version() -> None:
+    """Who adds a migration adds a file that its release has written, and to the tests below what is new in it."""
+    names = {path.name for path in FILES.iterdir()}
+    assert names == {f"version-{number}.sqlite" for number in range(1, schema.VERSION + 1)}
+
+
+@pytest.fixture(name="file", params=range(1, schema.VERSION + 1))
+def copy_of_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file of one version, to be changed."""
+    path = tmp_path / "queue.db"
+    shutil.copyfile(FILES / f"version-{request.param}.sqlite", path)
+    return path
+
+
+def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Path) -> None:
+    """A task in every state, a plain item, a client's session, the epoch, and bodies as they were written then."""
+
+    @on_loop
+    async def scene() -> None:
+        store = SqliteStore(file, room=ROOM)
+        loader = Loader(Names(Rules()))
+        loader.feed(list((await follow(store)).items()))
+        books = Ledger(Rules(), lambda: 0.5, store.epoch << 40 | 1)
+        held = restore(books, loader.tasks()).held
+        tasks = list(books.tasks.values())
+        assert [task.state for task in tasks] == [READY, LEASED, DELAYED, SUCCEEDED, DEAD, READY]
+        assert list(held) == [FIRST + 1]
+        envelope = tasks[0].envelope
+        assert (envelope.queue.name, envelope.name, envelope.priority) == ("mail", "tasks:send", 7)
+        assert envelope.time_limit_s == 30.0
+        assert tasks[5].envelope.kind == PLAIN
+        assert (tasks[2].failures, tasks[2].due_at) == (1, 112.0)
+        bodies = await store.read([task.id for task in tasks])
+        assert bodies[:4] + bodies[5:] == [b"ready", b"leased", b"delayed", b"result", b"item"]
+        dead = unpack_dead(bodies[4] or b"")
+        assert (dead.arguments, dead.error, list(dead.causes)) == (b"dead", b"error", [])
+        assert [row[16:] for row in loader.rows.values()] == [b"a session"]
+        assert store.epoch == 2
+        await store.close()
+
+    scene()
+
+
+def test_what_is_left_behind_has_the_tables_that_the_release_before_knows(file: Path) -> None:
+    """So that an upgrade can be taken back: nothing that it reads has another name or another type."""
+    before = tables(file)
+
+    @on_loop
+    async def scene() -> None:
+        store = SqliteStore(file, room=ROOM)
+        await follow(store)
+        await store.commit({FIRST + 100: (b"head", b"body")})
+        await store.close()
+
+    scene()
+    assert before.items() <= tables(file).items()
+
+
+def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """The columns of every table, by its name."""
+    connection = sqlite3.connect(path)
+    try:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: connection.execute(f"PRAGMA table_info({name})").fetchall() for name in names}
+    finally:
+        connection.close()
