@@ -32,12 +32,12 @@ class Kept:
                     self.bodies[key] = row[1]
         books.apply(now)
 
-    def reopened(self) -> tuple[Ledger, Holder]:
-        """A new master's ledger on the same rows."""
+    def reopened(self, now: float = 1000.0) -> tuple[Ledger, Holder]:
+        """A new master's ledger on the same rows, when its clock says `now`."""
         books = Ledger(RULES, lambda: 0.5, 2 << 40 | 1)
         loader = Loader(books.names)
         loader.feed(list(self.heads.items()))
-        return books, restore(books, loader.tasks())
+        return books, restore(books, loader.tasks(), now)
 
 
 def filled() -> tuple[Ledger, Kept, Holder]:
@@ -154,3 +154,23 @@ def test_a_head_of_another_version_is_refused() -> None:
     loader.feed([(1, b"\xff" * 60)])
     with pytest.raises(ValueError, match="version 255"):
         list(loader.tasks())
+
+
+def test_a_clock_that_was_set_back_two_hours_makes_nobody_wait_two_hours_longer() -> None:
+    """A pause has its own length left, and a result its own time, from the moment of the restart on."""
+    books, kept, holder = filled()
+    first = next(iter(books.tasks))
+    books.lease(holder, (books.names.queue("q"),), lambda _: True, 2, 7200.0)
+    books.settle(first, 1, Outcome.FAILURE, b"e", 0.1, "ValueError: no")
+    books.settle(first + 1, 1, Outcome.SUCCESS, b"r", 0.1)
+    kept.cycle(books, 7200.0)
+    pause_s = books.tasks[first].due_at - 7200.0
+    books, _ = kept.reopened(now=1.0)
+    assert books.tasks[first].due_at == 1.0 + pause_s
+    assert books.next_deadline() == 1.0 + pause_s
+    books.sweep(1.0 + pause_s)
+    kept.cycle(books, 1.0 + pause_s)
+    assert books.tasks[first].state == READY
+    kept.cycle(books, 1.0 + RULES.result_ttl_s)
+    assert first + 1 not in books.tasks
+    assert all(task.submitted_at <= 1.0 for task in books.tasks.values())

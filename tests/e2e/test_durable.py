@@ -85,6 +85,29 @@ def test_p2_a_long_task_is_not_run_again_for_a_restarted_master(
     assert again.events("task_lost") == []
 
 
+def test_p9_a_master_killed_in_the_middle_of_its_drain_loses_nothing(
+    grid: Cluster, store: dict[str, str], held: Path
+) -> None:
+    """What runs is claimed by its executor at the next one, what waited is there, and nothing runs twice."""
+    master = grid.master(**store)
+    grid.tasks()
+    with grid.client() as client:
+        future = client.submit(tasks.hold, str(held), "done")
+        running(held)
+        _store_the_lease(client)
+        others = [client.submit(tasks.square, n) for n in range(100)]
+        assert client.flush(20)
+        master.signal(signal.SIGTERM)
+        master.logs("signal_received")
+        master.signal(signal.SIGKILL)
+        master.ends()
+        grid.master(**store)
+        go(held)
+        assert future.result(30) == "done"
+        assert [one.result(30) for one in others] == [n * n for n in range(100)]
+    assert len(holders(held)) == 1
+
+
 def test_a_dead_letters_story_outlives_the_master(grid: Cluster, store: dict[str, str]) -> None:
     """Causes, attempts, arguments and traceback: `distq dead show` tells the same, and a retry runs it again."""
     settings = {**store, "DISTQ_RETRY_BASE_S": "10ms"}

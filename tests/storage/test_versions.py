@@ -45,7 +45,7 @@ def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Pat
         loader = Loader(Names(Rules()))
         loader.feed(list((await follow(store)).items()))
         books = Ledger(Rules(), lambda: 0.5, store.epoch << 40 | 1)
-        held = restore(books, loader.tasks()).held
+        held = restore(books, loader.tasks(), 1000.0).held
         tasks = list(books.tasks.values())
         assert [task.state for task in tasks] == [READY, LEASED, DELAYED, SUCCEEDED, DEAD, READY]
         assert list(held) == [FIRST + 1]

@@ -73,8 +73,11 @@ class Loader:
         )
 
 
-def restore(ledger: Ledger, tasks: Iterable[Task]) -> Holder:
+def restore(ledger: Ledger, tasks: Iterable[Task], now: float) -> Holder:
     """Give a new ledger the tasks that a store had, in submit order.
+
+    Where the machine's clock was set back meanwhile, what was stored after `now` is taken to have happened now:
+    pauses and kept results last as long as they were meant to, not longer by the step.
 
     Returns who holds those whose leases were stored, until their executors come back and `reclaim` them.
     """
@@ -82,6 +85,10 @@ def restore(ledger: Ledger, tasks: Iterable[Task]) -> Holder:
     ended = []
     for task in tasks:
         ledger.tasks[task.id] = task
+        if task.since > now:
+            task.due_at -= task.since - now
+            task.since = now
+            task.submitted_at = min(task.submitted_at, now)
         queue = task.envelope.queue
         if task.state == READY:
             queue.lane(task.envelope.name).push(task)

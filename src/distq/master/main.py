@@ -128,7 +128,7 @@ class Master:
         async for heads in store.follow(str(settings.bind)):
             loader.feed(heads)
         ledger = Ledger(rules, random.random, store.epoch << 40 | 1, names)
-        absent = restore(ledger, loader.tasks())
+        absent = restore(ledger, loader.tasks(), clock.now())
         self.broker = broker = Broker(ledger, store, clock, self._note)
         broker.vigil = Vigil(time.perf_counter)
         broker.alarm = LoopAlarm(asyncio.get_running_loop(), clock, broker.wake)
