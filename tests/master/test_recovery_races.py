@@ -101,7 +101,7 @@ async def test_a_wait_is_over_in_its_time_whatever_the_wall_clock_does(bench: Be
 
 
 def test_the_wall_clock_stepping_back_two_hours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked once, at the start: a master that runs does not see it step. What a restart does is a test of loading."""
+    """It is asked once, at the start: a master that runs sees no step. What a restart does is a test of loading."""
     clock = SystemClock()
     before = clock.now()
     wall = time.time()  # noqa: TID251 - the clock that steps

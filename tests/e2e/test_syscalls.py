@@ -1,0 +1,92 @@
+"""P1 as the kernel sees it: no reply to a submit leaves before the sync that covers it has ended."""
+
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.e2e.cluster import KEY, Cluster, Process
+from tests.storage.tracer import CALLS
+from tests.tidy.tree import ROOT
+
+from distq.net.dial import dial
+
+SUBMITS = 25
+CARELESS = """
+import sys
+from distq.storage import schema
+schema.SETTINGS = tuple("PRAGMA synchronous = OFF" if "synchronous" in one else one for one in schema.SETTINGS)
+from distq.cli.app import run
+run(["master"])
+"""
+
+pytestmark = pytest.mark.skipif(platform.machine() not in CALLS, reason="the numbers of its system calls are not known")
+
+
+@contextmanager
+def traced(master: Process, said: list[str]) -> Iterator[None]:
+    """Write down the master's calls for the length of a `with`."""
+    command = [sys.executable, "-m", "tests.storage.tracer", str(master.popen.pid)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stdout is not None
+        first = tracer.stdout.readline()
+        if first.startswith("not allowed"):
+            pytest.skip(f"this user may not trace processes: {first.strip()}")
+        assert first == "tracing\n"
+        yield
+        tracer.kill()
+        said += tracer.stdout.read().splitlines()
+
+
+def unsynced_replies(calls: list[str]) -> tuple[int, int, int]:
+    """How many syncs of the log, how many replies, and how many of these while the log had bytes not yet synced."""
+    dirty, syncs, replies, early = False, 0, 0, 0
+    for call in calls:
+        _, when, name, *file = call.split(" ")
+        in_log = "".join(file).endswith("-wal")
+        if name == "pwrite" and in_log and when == "begin":
+            dirty = True
+        elif name == "sync" and in_log and when == "end":
+            syncs += dirty
+            dirty = False
+        elif name == "send" and when == "begin":
+            replies += 1
+            early += dirty
+    return syncs, replies, early
+
+
+def submit(grid: Cluster) -> None:
+    """So many submits, one after the other, by nobody but us."""
+    connection = dial([("127.0.0.1", grid.port)], KEY.encode(), timeout_s=20)
+    info = {"role": "client", "protocol": [1, 1], "version": "test", "session": "s"}
+    connection.call("broker", "hello", (info,), timeout_s=20)
+    for number in range(1, SUBMITS + 1):
+        envelope = ("default", "nobody:knows", None, None, None, None, None)
+        answer = connection.call("broker", "submit", (number, [envelope], [(0, 1)], [b"x"], 0.0), timeout_s=20)
+        assert isinstance(answer, tuple)
+        assert answer[0] is True
+    connection.close()
+
+
+@pytest.mark.parametrize("careful", [True, False])
+def test_p1_no_reply_precedes_the_sync_that_covers_it(grid: Cluster, tmp_path: Path, careful: bool) -> None:
+    """With syncs off the same trace shows it at every submit: the check can fail."""
+    store = {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
+    if careful:
+        master = grid.master(**store)
+    else:
+        master = grid.run("master", launcher=("-c", CARELESS), **store)
+        master.logs("master_listened")
+    said: list[str] = []
+    with traced(master, said):
+        submit(grid)
+    syncs, replies, early = unsynced_replies(said)
+    assert replies >= SUBMITS
+    if careful:
+        assert syncs >= SUBMITS
+        assert early == 0
+    else:
+        assert early >= SUBMITS
