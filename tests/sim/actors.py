@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
+from tests.sim.master import TTL_S
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
-from distq.core.task import DEAD, SUCCEEDED
+from distq.core.task import DEAD, GONE, SUCCEEDED
 from distq.wire.errors import RemoteRefusal
 
 QUEUES: Final = ("q", "r")
 NAMES: Final = ("f", "g")
 KINDS: Final = (*[b"ok"] * 24, b"flaky", b"flaky", b"bad", b"poison")
+ENDS: Final = {SUCCEEDED: "succeeded", DEAD: "dead", GONE: "gone after its time"}
 HELLO: Final = {"protocol": [1, 1], "version": "sim"}
 
 
@@ -37,6 +39,9 @@ class Client:
         self.world = world
         self.session = session
         self.epoch = 0
+        self.durable = False
+        self.sent_at: dict[int, float] = {}
+        """When each was sent for the first time."""
         self.accepted: dict[int, bytes] = {}
         """Tasks that the master took, and ..."""
         self.heard: dict[int, str] = {}
@@ -56,9 +61,19 @@ class Client:
         yield Connect()
         greeting = yield Call("broker", "hello", ({**HELLO, "role": "client", "session": self.session},))
         self.epoch = greeting["epoch"]
-        for key in self.pending:
-            if key >> 40 != self.epoch:
-                self.heard[key] = "lost with the master"
+        self.durable = greeting["durable"]
+        yield from self._ask_about([key for key in self.pending if key >> 40 != self.epoch])
+
+    def _ask_about(self, keys: Sequence[int]) -> Script:
+        """What has become of tasks that another master had taken?"""
+        if not self.durable:
+            for key in keys:
+                self.heard.setdefault(key, "lost with the master")
+        elif keys:
+            rows = yield Call("broker", "watch", (list(keys),))
+            for row in rows:
+                if row[0] in self.pending:
+                    self._hear(*row)
 
     def _submit(self, actor: Actor) -> Script:
         dice = self.world.dice
@@ -77,6 +92,7 @@ class Client:
         envelopes = [(dice.choice(QUEUES), dice.choice(NAMES), dice.choice((None, 9))) for _ in "ab"]
         runs = [(index, count) for index, count in ((0, half), (1, len(bodies) - half)) if count]
         wait_s = dice.choice((0.0, 0.5, 20.0))
+        sent_at = self.world.at
         while True:
             try:
                 if actor.wire is None or not actor.wire.whole:
@@ -86,14 +102,27 @@ class Client:
                 yield Sleep(dice.random())
                 continue
             if answer[0]:
-                for key, body in enumerate(bodies, answer[1]):
+                first = answer[1]
+                for key, body in enumerate(bodies, first):
                     assert key not in self.accepted, "a key is given once"
                     self.accepted[key] = body
-                    if key >> 40 != self.epoch:
-                        self.heard.setdefault(key, "lost with the master")
+                    self.sent_at[key] = sent_at
+                if first >> 40 != self.epoch:
+                    yield from self._settle_stale(actor, first, len(bodies))
             else:
                 assert answer[1] in ("QUEUE_FULL", "STORE_REFUSED"), answer
             return
+
+    def _settle_stale(self, actor: Actor, first: int, count: int) -> Script:
+        """The answer came from a master that has been restarted meanwhile: ask the present one, until it answers."""
+        while any(key in self.pending for key in range(first, first + count)):
+            try:
+                if actor.wire is None or not actor.wire.whole:
+                    yield from self._hello()
+                yield from self._ask_about([key for key in range(first, first + count) if key in self.pending])
+                break
+            except Lost:
+                yield Sleep(self.world.dice.random())
 
     def _collect(self, actor: Actor) -> Script:
         number, epoch = 0, 0
@@ -111,8 +140,21 @@ class Client:
                 self._hear(*row)
 
     def _hear(self, key: int, state: int, body: bytes | None, causes: list[str] | None) -> None:
-        assert key not in self.heard, f"{key:x} has ended twice: {self.heard[key]}, {state}"
+        if self.heard.get(key) == ENDS[GONE]:
+            del self.heard[key]  # what was on its way all the time has come after all
+        if key in self.heard:
+            # Both connections may have asked a restarted master about it: then it is told twice, and the same.
+            assert self.durable, f"{key:x} has ended twice: {self.heard[key]}, {state}"
+            same = self.heard[key] == ENDS[state] or key in self.world.requeued
+            assert same, f"{key:x} has ended in two ways: {self.heard[key]}, {state}"
+            return
         sent = self.accepted.get(key)
+        if state == GONE:
+            assert self.durable
+            early = self.world.at - self.sent_at[key] < TTL_S
+            assert not early or key in self.world.purged, "it is gone before its time"
+            self.heard[key] = ENDS[state]
+            return
         if state == SUCCEEDED:
             assert body is not None
             assert sent is None or body == result_of(sent)
@@ -120,7 +162,7 @@ class Client:
         else:
             assert state == DEAD
             assert causes, "whoever is dead was killed by something"
-        self.heard[key] = "succeeded" if state == SUCCEEDED else "dead"
+        self.heard[key] = ENDS[state]
 
 
 class Worker:

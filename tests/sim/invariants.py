@@ -6,6 +6,7 @@ from collections import Counter
 
 from tests.sim.master import Master
 
+from distq.core.head import unpack_dead
 from distq.core.queue import RESULT, Queue
 from distq.core.task import DEAD, LEASED, LIVE_STATES, READY, STATE_NAMES, Holder, Task
 from distq.master.plain import PlainPeer
@@ -30,7 +31,8 @@ def counts_are_right(master: Master) -> None:
         ends[queue_name] += tally.submitted + tally.requeued - sum(tally.completed.values())
     for name, queue in ledger.names.queues.items():
         assert queue.counts == [states[queue, state] for state in range(len(STATE_NAMES))], f"{name}: {queue.counts}"
-        assert ends[name] == queue.live, f"{name}: {ends[name]} taken and not ended, {queue.live} live"
+        taken = ends[name] + master.loaded[name]
+        assert taken == queue.live, f"{name}: {taken} taken and not ended, {queue.live} live"
         assert queue.room >= -queue.reserved
         assert queue in ledger.ready_queues or not queue.counts[READY]
 
@@ -49,8 +51,10 @@ def leases_are_right(master: Master) -> None:
             assert task.holder is None
         assert task.lost < most or (task.state == DEAD and task.lost == most)
         if task.state == DEAD:
-            assert task.causes
-            assert len(task.causes) >= task.lost + task.failures  # a dead letter that is tried again keeps its own
+            causes = task.causes or unpack_dead(master.store.body(key)).causes
+            assert causes
+            # A dead letter that is tried again keeps its own; a live task's go with the master that knew them.
+            assert master.durable or len(causes) >= task.lost + task.failures
     holders = {task.holder for task in master.ledger.tasks.values() if task.holder is not None}
     assert leased == sum(len(holder.held) for holder in holders)
     if master.broker.idle:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections import Counter
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, Final, cast
 
 from tests.sim.world import Wire, World
 
 from distq.core.ledger import Ledger
-from distq.core.names import Rules
-from distq.core.ports import Batch, Refused, Store
+from distq.core.loading import Loader, restore
+from distq.core.names import Names, Rules
+from distq.core.ports import Batch, Refused, Store, Unknown
 from distq.core.retry import Backoff
 from distq.core.task import Task
 from distq.master.broker import Broker
 from distq.master.desk import MasterDesk
+from distq.master.requests import Lose
 from distq.master.workers import Workers
 from distq.net.serve import Line
 from distq.storage.memory import MemoryStore
@@ -21,6 +24,7 @@ from distq.wire.inert import Call
 
 LEASE_S: Final = 30.0
 TTL_S: Final = 20.0
+RECLAIM_S: Final = 5.0
 PLAIN_LEASE_S: Final = 40.0
 RULES: Final = Rules(
     capacity=25, payload_bytes_max=2000, max_deliveries=3, retries=1, result_ttl_s=TTL_S, backoff=Backoff(0.5, 2.0)
@@ -34,22 +38,45 @@ class Pause:
         yield
 
 
-class SlowStore(MemoryStore):
-    """Commits take time, in which everything else goes on."""
+Disk = dict[int, tuple[bytes, bytes]]
+"""Heads and bodies that outlive a master."""
 
-    def __init__(self, world: World, epoch: int) -> None:
+
+class SlowStore(MemoryStore):
+    """Commits take time, in which everything else goes on, and the master may die at either end of it.
+
+    With a disk its rows are there for the next master, and sometimes it does not know itself what became of a commit.
+    """
+
+    def __init__(self, world: World, epoch: int, disk: Disk | None) -> None:
         super().__init__(epoch)
         self._world = world
+        self._durable = disk is not None
+        if disk is not None:
+            self._rows = disk
 
     async def commit(self, batch: Batch) -> None:
         """Keep the batch after a while, or refuse it."""
         if self._world.dice.random() < 0.3:
-            await Pause()
+            await Pause()  # whoever dies here has stored nothing
+        if self._durable and self._world.chance(0.0005):
+            raise Unknown("the disk failed to sync.")
         if self._world.chance(0.003):
             raise Refused("the disk is full.")
         if self._world.chance(0.01) and any(key > 0 and key not in self._rows for key in batch):
             raise Refused("the disk is full.")
         await super().commit(batch)
+        if self._durable:
+            if self._world.dice.random() < 0.1:
+                await Pause()  # whoever dies here has stored it all, and told nobody
+            if self._world.chance(0.0005):
+                raise Unknown("the disk failed to sync, and all is there.")
+
+    async def read(self, keys: Sequence[int]) -> list[bytes | None]:
+        """The bodies, after a while."""
+        if self._durable and self._world.dice.random() < 0.3:
+            await Pause()
+        return await super().read(keys)
 
     def body(self, key: int) -> bytes:
         """What is stored of a task, at once."""
@@ -60,6 +87,8 @@ class SimBroker(Broker):
     """A broker whose cycles are events of the world."""
 
     world: World
+    died: Callable[[], None]
+    """Told when the store has failed: the process ends, and another one begins."""
     running: Coroutine[Any, Any, None] | None = None
     roused = False
     ended = False
@@ -79,6 +108,9 @@ class SimBroker(Broker):
             self.running = self.cycle()
         try:
             self.running.send(None)
+        except Unknown:
+            self.ended = True
+            self.world.later(0.0, self.died)
         except StopIteration:
             self.running = None
             if self._inbox:
@@ -96,19 +128,30 @@ class SimBroker(Broker):
 class Master:
     """One master, from its start to its restart."""
 
-    def __init__(self, world: World, epoch: int) -> None:
+    def __init__(self, world: World, epoch: int, disk: Disk | None, died: Callable[[], None]) -> None:
         self.world = world
         self.epoch = epoch
-        self.store = SlowStore(world, epoch)
-        self.ledger = Ledger(RULES, world.dice.random, epoch << 40 | 1)
+        self.durable = disk is not None
+        self.store = SlowStore(world, epoch, disk)
+        names = Names(RULES)
+        loader = Loader(names)
+        loader.feed([(key, head) for key, (head, _) in (disk or {}).items()])
+        self.ledger = Ledger(RULES, world.dice.random, epoch << 40 | 1, names)
+        absent = restore(self.ledger, loader.tasks(), world.at)
+        self.loaded = Counter({name: queue.live for name, queue in names.queues.items()})
+        """Live tasks that it has found, by queue."""
         self.buried: dict[int, list[str]] = {}
         self.broker = SimBroker(self.ledger, cast("Store", self.store), world, self._note)
         self.broker.world = world
+        self.broker.died = died
         self.broker.alarm = self._ring_at
         self.workers = Workers(self.broker, LEASE_S)
-        greeting = {"epoch": epoch, "lease_s": LEASE_S}
+        greeting = {"epoch": epoch, "lease_s": LEASE_S, "durable": self.durable}
         self.desk = MasterDesk(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
         self._alarm = float("inf")
+        self.desk.clients.restore(loader.rows)
+        if absent.held:
+            self.broker.ask_at(world.at + RECLAIM_S, Lose(absent, "restart", "", running=0))
         self._lead()
 
     def _lead(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.sim.actors import HELLO, QUEUES, expect
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
+from distq.core.task import key_of
 from distq.wire.errors import RemoteRefusal
 
 
@@ -28,6 +29,7 @@ class Operator:
                 found = yield Call("broker", "admin", ("dead_list", {"queue": dice.choice((*QUEUES, "work"))}))
                 dead = [row["id"] for row in found["tasks"] if dice.random() < 0.5]
                 purges = dice.random() < 0.3 and all(row["kind"] != "plain" for row in found["tasks"])
+                (self.world.purged if purges else self.world.requeued).update(map(key_of, dead))
                 yield Call("broker", "admin", ("dead_purge" if purges else "dead_retry", {"ids": dead}))
             except Lost:
                 yield Sleep(dice.random())

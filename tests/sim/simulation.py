@@ -14,7 +14,7 @@ from typing import Final
 
 from tests.sim import invariants
 from tests.sim.actors import Client, Plain, Worker
-from tests.sim.master import Master
+from tests.sim.master import Disk, Master
 from tests.sim.operator import Operator
 from tests.sim.world import Actor, World
 
@@ -32,6 +32,9 @@ TROUBLE: Final = 0.02
 class Simulation:
     """One seed's run."""
 
+    durable = False
+    """Whether what a master has stored is there for the next one."""
+
     def __init__(self, seed: int) -> None:
         self.world = World(seed)
         self.steps = 0
@@ -39,7 +42,8 @@ class Simulation:
         self.ends: Counter[str] = Counter()
         self._names = 0
         self._epoch = 1
-        self.master = Master(self.world, self._epoch)
+        self.disk: Disk | None = {} if self.durable else None
+        self.master = Master(self.world, self._epoch, self.disk, self.restart_the_master)
         self.world.desk = self.master
         self.plain = Plain(self.world)
         self.plain.epoch = self._epoch
@@ -83,7 +87,7 @@ class Simulation:
             (10, self.kill_a_program),
             (3, self.kill_a_client),
             (6, self.let_time_pass),
-            (1, self.restart_the_master),
+            (10 if self.durable else 1, self.restart_the_master),
         )
         (fault,) = self.world.dice.choices([fault for _, fault in faults], [weight for weight, _ in faults])
         self.faults[fault.__name__] += 1
@@ -145,14 +149,15 @@ class Simulation:
         self.world.at += self.world.dice.random() * 40
 
     def restart_the_master(self) -> None:
-        """What it had is lost with it; a new epoch begins."""
+        """What it had in memory is lost with it; a new epoch begins."""
         self.master.end()
         self._epoch += 1
-        self.master = Master(self.world, self._epoch)
-        self.plain.epoch = self._epoch
-        self.plain.put.clear()
-        self.plain.taken.clear()
-        self.plain.collecting = 0
+        self.master = Master(self.world, self._epoch, self.disk, self.restart_the_master)
+        if not self.disk:
+            self.plain.epoch = self._epoch
+            self.plain.put.clear()
+            self.plain.taken.clear()
+            self.plain.collecting = 0
         for wire in list(self.world.wires):
             wire.open = False
             wire.cut(heard_s=0.0, arrives=False)
@@ -184,6 +189,8 @@ class Simulation:
             client.heard.clear()
         self.workers.remove(helper)
         helper.kill(heard_s=0.0, arrives=True)
+        if self.disk is not None:
+            self.disk = {}
         self.restart_the_master()
         self.world.calm = False
 
@@ -208,6 +215,12 @@ class Simulation:
         self.ends["plain"] += len(self.plain.put)
 
 
+class Durable(Simulation):
+    """The same with a disk: what a master has answered is there for the next one, whenever it dies."""
+
+    durable = True
+
+
 def run(seed: int, steps: int, kind: type[Simulation] = Simulation) -> Simulation:
     """Simulate; a failure says how to have it again."""
     simulation = kind(seed)
@@ -226,11 +239,14 @@ def main() -> None:
     """Run the seed and the number of steps of the command line, and say what happened."""
     seed, steps = int(sys.argv[1]), int(sys.argv[2])
     began = time.perf_counter()
-    simulation = run(seed, steps)
+    simulations = [run(seed, steps, kind) for kind in (Durable, Simulation)]
     took_s = time.perf_counter() - began
-    print(f"seed {seed}: {simulation.steps:,} steps in {took_s:.1f} s, {simulation.steps / took_s * 60:,.0f} a minute")
-    for title, counter in (("ends", simulation.ends), ("faults", simulation.faults)):
-        print(f"  {title}: {', '.join(f'{count:,} {name}' for name, count in counter.most_common())}")
+    done = sum(simulation.steps for simulation in simulations)
+    print(f"seed {seed}: {done:,} steps in {took_s:.1f} s, {done / took_s * 60:,.0f} a minute")
+    for simulation in simulations:
+        print("with a disk" if simulation.durable else "in memory")
+        for title, counter in (("ends", simulation.ends), ("faults", simulation.faults)):
+            print(f"  {title}: {', '.join(f'{count:,} {name}' for name, count in counter.most_common())}")
 
 
 if __name__ == "__main__":

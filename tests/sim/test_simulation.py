@@ -1,7 +1,7 @@
 """The simulation, briefly, with every run of the tests: `make sim` runs it for longer."""
 
 import pytest
-from tests.sim.simulation import Simulation, run
+from tests.sim.simulation import Durable, Simulation, run
 
 STEPS = 20_000
 
@@ -13,6 +13,16 @@ def test_whatever_breaks_every_accepted_task_comes_to_one_end(seed: int) -> None
     assert simulation.ends["succeeded"] > 100
     assert simulation.ends["plain"] > 50
     assert set(simulation.faults) >= {"cut_a_connection", "kill_an_executor", "kill_a_program", "freeze_a_worker"}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_with_a_disk_every_accepted_task_comes_to_one_end_whenever_a_master_dies(seed: int) -> None:
+    """P1, P2, P3: at any await of a commit or a read, also where nobody knows what became of the commit."""
+    simulation = run(seed, STEPS, Durable)
+    assert simulation.ends["succeeded"] > 100
+    assert simulation.ends["plain"] > 50
+    assert simulation.faults["restart_the_master"] > 10
+    assert "lost with the master" not in simulation.ends
 
 
 def test_a_seed_replays_its_run() -> None:

@@ -63,6 +63,10 @@ class World:
         self.dice = random.Random(seed)
         self.at = 1_000_000.0
         self.calm = False
+        self.purged: set[int] = set()
+        """Dead letters that an operator has let go, ..."""
+        self.requeued: set[int] = set()
+        """... and those that it had tried again: they end once more."""
         """Whether nothing breaks at present."""
         self.desk: Desk | None = None
         """The master that takes connections now."""
