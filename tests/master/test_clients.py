@@ -235,6 +235,18 @@ async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
 
 
 @on_bench()
+async def test_a_client_that_was_idle_for_very_long_submits_as_ever(bench: Bench) -> None:
+    """Its connection is the old one, its session and the session's row are gone."""
+    line = bench.client()
+    assert (await bench.submit(line, 1, [b"a"]))[0] is True
+    await bench.advance(3 * IDLE_S)
+    assert bench.desk.clients.sessions == {}
+    assert (await bench.submit(line, 2, [b"b"]))[0] is True
+    assert (await bench.submit(line, 3, [b"c"]))[0] is True
+    assert bench.counts("q") == {"ready": 3}
+
+
+@on_bench()
 async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
     """Not before (P3): the ledger keeps each for its own TTL."""
     line = bench.client()

@@ -33,13 +33,27 @@ Row = tuple[int, int, bytes | None, list[str] | None]
 class ClientSession(Owner):
     """One client, over all its connections."""
 
-    __slots__ = ("answers", "ended", "high", "key", "request", "row_key", "rows", "seen_at", "sent", "sent_number")
+    __slots__ = (
+        "answers",
+        "ended",
+        "high",
+        "key",
+        "request",
+        "row_key",
+        "rows",
+        "seen_at",
+        "sent",
+        "sent_number",
+        "stored",
+    )
 
     def __init__(self, key: str, row_key: int) -> None:
         super().__init__()
         self.key = key
         self.row_key = row_key
         """Where the store has what a restarted master must know of it."""
+        self.stored = False
+        """Whether its row is there already, so that its head alone is written from now on."""
         self.high = 0
         """The highest submit number that was taken."""
         self.answers: OrderedDict[int, object] = OrderedDict()
@@ -77,7 +91,7 @@ class Clients:
         for row_key, stored in rows.items():
             high, first = SESSION.unpack_from(stored)
             session = self._add(stored[SESSION.size :].decode(), row_key)
-            session.high = high
+            session.high, session.stored = high, True
             session.answers[high] = (True, first)
 
     def _add(self, key: str, row_key: int) -> ClientSession:
@@ -130,6 +144,7 @@ class Idleness(Request):
             session.rows.clear()
             if session.high:
                 broker.keep_row(session.row_key, None)
+                session.stored = False
 
 
 class Results(Asked):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull
 from distq.core.names import ENVELOPES_MAX
+from distq.core.ports import KEEP
 from distq.core.queue import RESULT
 from distq.core.task import PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope
 from distq.master.clients import SESSION, ClientSession
@@ -75,7 +76,7 @@ class Submit(Asked):
         session = self.session
         self.before, session.high = session.high, self.number
         row = SESSION.pack(self.number, self.first or 0) + session.key.encode()
-        broker.keep_row(session.row_key, (row, b""))
+        broker.keep_row(session.row_key, (row, KEEP if session.stored else b""))
         return True
 
     def _too_full(self) -> tuple[Queue, int] | None:
@@ -91,6 +92,7 @@ class Submit(Asked):
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
         answers = self.session.answers
         if self.first is not None:
+            self.session.stored = True
             answers[self.number] = (True, self.first)
             if len(answers) > ANSWERS_KEPT:
                 answers.popitem(last=False)
