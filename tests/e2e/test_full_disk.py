@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from tests.e2e.holding import go, running
 import distq
 
 VOLUME_MIB = 160
+SUBMITS = 100
 LEFT_MIB = 50
 """Below what is kept for settling."""
 
@@ -71,3 +73,53 @@ def test_p7_a_full_disk_refuses_submits_settles_the_rest_and_is_over_by_itself(
     master.ends()
     again = grid.master(**store)
     assert again.logs("tasks_loaded")[0]["tasks"] == 2
+
+
+FAILING_SYNC = """
+import sys
+from distq.storage import link
+
+run, commits = link.SqliteLink.run, 0
+
+def failing(self, sql, values=()):
+    global commits
+    commits += sql == "COMMIT"
+    if sql == "COMMIT" and commits > 40:
+        raise link.LinkError(1034, "disk I/O error")  # SQLITE_IOERR_FSYNC
+    return run(self, sql, values)
+
+link.SqliteLink.run = failing
+from distq.cli.app import run as distq
+sys.exit(distq(["master"]))
+"""
+
+
+def test_p1_a_failed_sync_ends_the_master_and_takes_nothing_that_was_answered(grid: Cluster, tmp_path: Path) -> None:
+    """One sentence, exit 4; the next master has every answered submit, and the client goes on with it."""
+    store = {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
+    master = grid.run("master", launcher=("-c", FAILING_SYNC), **store)
+    master.logs("master_listened")
+    futures: list[distq.TaskFuture[int]] = []
+    client = grid.client()
+    try:
+
+        def submit() -> None:
+            for n in range(SUBMITS):
+                futures.append(client.submit(tasks.square, n))
+                client.flush(1.0)
+
+        submitting = threading.Thread(target=submit)
+        submitting.start()
+        assert master.ends() == 4
+        (said,) = master.events("store_failed")
+        assert "failed to read, write or sync" in said["reason"]
+        assert "Traceback" not in master.text
+        answered = [future for future in futures if future.task_id is not None]
+        assert 10 < len(answered) < SUBMITS
+        again = grid.master(**store)
+        assert again.logs("tasks_loaded")[0]["tasks"] >= len(answered)
+        grid.tasks()
+        submitting.join()
+        assert [future.result(30) for future in futures] == [n * n for n in range(SUBMITS)]
+    finally:
+        client.abandon()  # whatever has failed: nobody shall wait for a master that is gone
