@@ -4,6 +4,8 @@ import asyncio
 
 from tests.master.bench import RULES, WAITING, Bench, done, on_bench
 
+from distq.core.ports import Limits
+
 
 @on_bench()
 async def test_a_drain_waits_for_what_is_leased_and_leases_no_more(bench: Bench) -> None:
@@ -54,6 +56,22 @@ async def test_an_empty_master_is_drained_at_once(bench: Bench) -> None:
     await bench.settle_down()
     await asyncio.sleep(0)
     assert drain.done()
+
+
+@on_bench(rules=RULES._replace(capacity=100))
+async def test_a_batch_is_cut_to_what_the_store_takes(bench: Bench) -> None:
+    """By changes and by bytes: what does not fit has the next commit, and nothing is refused or done twice."""
+    for limits in (Limits(1 << 20, 1 << 20, 20), Limits(1 << 20, 4_000, 1_000)):
+        bench.store.limits = limits
+        bench.store.batches.clear()
+        lines = [bench.client(f"{limits.batch_changes_max} {number}") for number in range(12)]
+        for line in lines:
+            bench.call(line, "broker", "submit", 1, [("q", "f")], [(0, 4)], [b"x" * 100] * 4, 0.0)
+        await bench.settle_down()
+        assert all(line.heard()[0] is True for line in lines)
+        assert len(bench.store.batches) > 2
+        assert bench.broker.refusals == 0
+    assert bench.counts("q") == {"ready": 2 * 12 * 4}
 
 
 @on_bench(rules=RULES._replace(capacity=100))

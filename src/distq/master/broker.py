@@ -20,7 +20,7 @@ from distq.core.ports import Clock, Refused, Store, StoreError
 from distq.core.queue import WORK, Queue
 from distq.core.task import DEAD, LEASED, LIVE_STATES, READY, Task, text_of
 from distq.core.window import hold
-from distq.master.requests import REFUSED_PAUSE_S, Request, Take
+from distq.master.requests import REFUSED_PAUSE_S, Request, Take, fitting
 from distq.master.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -199,6 +199,9 @@ class Broker:
         gathered, self._inbox = self._inbox, []
         if self._due_at <= now:
             gathered.extend(request for _, request in self._moments.due(now))
+        fit = fitting(gathered, self.store.limits)
+        if fit < len(gathered):
+            self._inbox, gathered = gathered[fit:], gathered[:fit]
         decided = [request for request in gathered if self._decide(request, now)]
         ledger = self.ledger
         if self._due_at <= now:

@@ -49,6 +49,9 @@ class Exchange(Take):
     def wanted(self, name: str) -> bool:  # noqa: D102 - as Take
         return self.executor.session.wanted(name)
 
+    def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
+        return len(self.settled), sum(len(row[3] or b"") for row in self.settled)
+
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
         if self.noted:
             if self.refusals == broker.refusals:

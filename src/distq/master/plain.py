@@ -84,6 +84,9 @@ class Put(Asked):
         self.queue = queue
         self.body = body
 
+    def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
+        return 1, len(self.body)
+
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
         if self.queue.room < 1 and (self.until is None or self.until > now):
             broker.park_for_room(self, self.queue)

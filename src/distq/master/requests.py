@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from distq.wire.messages import refused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distq.core.errors import DistqError
-    from distq.core.ports import Refused
+    from distq.core.ports import Limits, Refused
     from distq.core.task import Holder, Task
     from distq.master.broker import Broker
     from distq.net.serve import Line
@@ -38,6 +40,10 @@ class Request:
         self.parked = False
         self.place: dict[Request, int] | None = None
         """Where the broker keeps it while it waits, if not among those who wait for tasks."""
+
+    def weight(self) -> tuple[int, int]:
+        """How many changes it brings to a commit, and how many bytes, about."""
+        return 1, 0
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002 - most only answer
         """Have the ledger note what this asks for; False puts the rest off to the next cycle."""
@@ -113,6 +119,21 @@ class Lose(Request):
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
         broker.ask_at(now + REFUSED_PAUSE_S, self)
+
+
+def fitting(requests: Sequence[Request], limits: Limits) -> int:
+    """How many of these, from the first on, go into one commit: as many as fill half of what the store takes.
+
+    The other half is for what comes by itself, ends of pauses and of results. One request is never too much: what
+    the store then says of it is its answer.
+    """
+    changes, room_bytes = limits.batch_changes_max // 2, limits.batch_bytes_max // 2
+    for at, request in enumerate(requests):
+        if changes <= 0 or room_bytes <= 0:
+            return at
+        more, more_bytes = request.weight()
+        changes, room_bytes = changes - more, room_bytes - more_bytes
+    return len(requests)
 
 
 def seconds(value: Any) -> float:

@@ -51,7 +51,10 @@ class Submit(Asked):
         self.first: int | None = None
         self.before = 0
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+    def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
+        return len(self.bodies), sum(map(len, self.bodies))
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
         if self.number <= self.session.high:
             return True
         full = self._too_full()
