@@ -12,6 +12,7 @@ from tests.net.fake_master import HANG_UP, Asked, FakeMaster, fake_master
 from distq import Client
 from distq.core.task import SUCCEEDED
 from distq.tasks.payload import PROTOCOL
+from distq.wire.errors import RemoteRefusal
 
 SOON_S = 10.0
 KEY = b"a key of the client's tests"
@@ -49,6 +50,8 @@ class Books:
         self.gate.set()
         self.hang_up: dict[str, int] = {}
         """How often a call of this name is done and its answer is not sent."""
+        self.results_refused = 0
+        """How many calls for results are refused in words."""
         self.greeting: Mapping[str, Any] = {}
         self.known: dict[int, Any] = {}
         self._answers: dict[int, Any] = {}
@@ -105,6 +108,9 @@ class Books:
         return self._answers[number]
 
     def _results(self, number: int, wait_s: float) -> object:
+        if self.results_refused:
+            self.results_refused -= 1
+            raise RemoteRefusal("not now.")
         with self._changed:
             if self._sent and number < self._number:
                 return self._number, self._sent

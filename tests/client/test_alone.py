@@ -1,5 +1,6 @@
 """One task at a time: sent by its caller, its result read by whoever waits for it, and nothing lost on the way."""
 
+import contextlib
 import pickle
 import signal
 import threading
@@ -13,6 +14,7 @@ from tests.client.masters import SOON_S, Books, client_of, eventually, never, se
 import distq
 from distq.core.task import SUCCEEDED
 from distq.net.dial import CannotReach
+from distq.wire.errors import RemoteRefusal
 
 EPOCH = 1 << 40
 
@@ -164,3 +166,18 @@ def test_a_master_that_goes_away_under_a_caller_that_reads_is_found_again() -> N
         books.hang_up["results"] = 1
         books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(2))
         assert future.result(SOON_S) == 2
+
+
+def test_a_refused_call_for_results_is_an_answer_and_the_next_call_is_made() -> None:
+    """Who waited is told, and the client goes on: it does not wait for a second answer to the same call."""
+    books = Books(never)
+    books.results_refused = 1
+    with serving(books) as master, client_of(master) as client:
+        refused = client.submit(double, 1)
+        with contextlib.suppress(
+            RemoteRefusal, TimeoutError
+        ):  # or it is too late to hear of it, as its task is not accepted yet
+            refused.result(0.5)
+        eventually(lambda: not books.results_refused, "the refusal")
+        books.outcome = Books().outcome
+        assert client.submit(double, 2).result(SOON_S) == 4

@@ -27,6 +27,14 @@ def _store_the_lease(client: distq.Client) -> None:
     eventually(late, "a commit after more than a second")
 
 
+def _held_for_long(client: distq.Client, held: Path) -> distq.TaskFuture[str]:
+    """A task that runs, and whose lease is stored."""
+    future = client.submit(tasks.hold, str(held), "done")
+    running(held)
+    _store_the_lease(client)
+    return future
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> dict[str, str]:
     """The setting that names a file of this test's own."""
@@ -72,9 +80,7 @@ def test_p2_a_long_task_is_not_run_again_for_a_restarted_master(
     master = grid.master(**store)
     grid.tasks()
     with grid.client() as client:
-        future = client.submit(tasks.hold, str(held), "done")
-        running(held)
-        _store_the_lease(client)
+        future = _held_for_long(client, held)
         master.signal(signal.SIGKILL)
         master.ends()
         again = grid.master(**store)
@@ -92,9 +98,7 @@ def test_p9_a_master_killed_in_the_middle_of_its_drain_loses_nothing(
     master = grid.master(**store)
     grid.tasks()
     with grid.client() as client:
-        future = client.submit(tasks.hold, str(held), "done")
-        running(held)
-        _store_the_lease(client)
+        future = _held_for_long(client, held)
         others = [client.submit(tasks.square, n) for n in range(100)]
         assert client.flush(20)
         master.signal(signal.SIGTERM)

@@ -1,9 +1,10 @@
 """Races of recovery that others have shipped, each by its name: nothing is lost, and nothing is counted twice."""
 
 import time
+from typing import Any
 
 import pytest
-from tests.master.bench import LEASE_S, WAITING, Bench, done, failed, on_bench
+from tests.master.bench import LEASE_S, WAITING, Bench, FakeLine, done, failed, on_bench
 
 from distq.master.clock import SystemClock
 
@@ -43,14 +44,20 @@ async def test_a_settle_right_after_the_sweep(bench: Bench) -> None:
     assert (tally.completed["success"], tally.late) == (1, {"success": 2})
 
 
-@on_bench()
-async def test_a_sweep_past_entries_that_it_cannot_rescue(bench: Bench) -> None:
-    """One of the tasks that are due is settled in that very cycle: the others are ready in it, not a sweep later."""
+async def three_that_failed(bench: Bench) -> tuple[FakeLine, list[Any]]:
+    """Three tasks that wait for their next attempt, the executor that had them, and its leases."""
     bench.worker()
     line = bench.executor()
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
     rows = await bench.exchange(line, want=3)
     await bench.exchange(line, [failed(row) for row in rows], want=0)
+    return line, rows
+
+
+@on_bench()
+async def test_a_sweep_past_entries_that_it_cannot_rescue(bench: Bench) -> None:
+    """One of the tasks that are due is settled in that very cycle: the others are ready in it, not a sweep later."""
+    line, rows = await three_that_failed(bench)
     assert bench.counts("q") == {"delayed": 3}
     bench.clock.at += PAUSE_S
     bench.call(line, "broker", "exchange", [done(rows[0])], 0, 0.0)
@@ -61,11 +68,7 @@ async def test_a_sweep_past_entries_that_it_cannot_rescue(bench: Bench) -> None:
 @on_bench()
 async def test_a_store_error_in_the_middle_of_a_sweep(bench: Bench) -> None:
     """What was due stays due, and comes with the next commit that the store takes."""
-    bench.worker()
-    line = bench.executor()
-    await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
-    rows = await bench.exchange(line, want=3)
-    await bench.exchange(line, [failed(row) for row in rows], want=0)
+    await three_that_failed(bench)
     bench.store.refuse_next = 10**6
     await bench.ask(bench.line(), "work", "put", 1)
     await bench.advance(PAUSE_S)

@@ -115,3 +115,15 @@ async def test_a_disk_that_fails_while_the_file_is_tidied_up_ends_the_store_too(
     link.code, link.countdown = IOERR_WRITE, 2
     assert "failed to read, write or sync" in await store.lost()
     await store.close()
+
+
+@on_loop
+async def test_health_is_told_though_the_file_cannot_be_read_just_now(tmp_path: Path) -> None:
+    """What needs no page of it; whoever looks at the store now and then must not end over one bad moment."""
+    store, link = await faulty(tmp_path / "queue.db")
+    link.code, link.countdown = IOERR_WRITE, 1
+    told = await store.health()
+    assert "free_pages" not in told
+    assert told["broken"] == ""
+    assert "free_pages" in await store.health()
+    await store.close()

@@ -142,11 +142,13 @@ class Results:
             self._asked_on = connection
 
     def _hear_answer(self, connection: Connection) -> None:
-        reply = connection.answer(timeout_s=RESULTS_WAIT_S + CALL_S)
+        try:
+            reply = connection.answer(timeout_s=RESULTS_WAIT_S + CALL_S)
+        finally:
+            self._asked_on = None  # a refusal is an answer too
         number, rows = cast("tuple[int, list[Row]]", reply)
         self.hear(rows)
         self._number = number  # only now: what is not heard is sent again
-        self._asked_on = None
 
     def hear(self, rows: list[Row]) -> None:
         """Settle the futures of tasks that have ended."""

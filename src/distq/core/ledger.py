@@ -95,7 +95,7 @@ class Ledger:
             envelope.tally.count(envelope.tally.rejected, "full")
             raise QueueFull(f"the queue {queue.name!r} has room for {max(queue.room, 0)} of {len(bodies)} tasks")
         limit = self.rules.payload_bytes_max
-        if any(len(body) > limit for body in bodies):
+        if max(map(len, bodies), default=0) > limit:
             envelope.tally.count(envelope.tally.rejected, "payload")
             raise PayloadTooLarge(f"a payload of {max(map(len, bodies))} bytes; the limit is {limit}")
         first = self._next_key

@@ -11,7 +11,7 @@ from distq.core.queue import WORK, Queue
 if TYPE_CHECKING:
     from distq.master.requests import Take
 
-Line = dict["Take", None]
+Parked = dict["Take", None]
 """Takes in the order in which they came."""
 
 
@@ -24,8 +24,8 @@ class Waiting:
     """
 
     def __init__(self) -> None:
-        self._programs: dict[Queue | None, Line] = {}
-        self._executors: dict[Queue | None, Line] = {}
+        self._programs: dict[Queue | None, Parked] = {}
+        self._executors: dict[Queue | None, Parked] = {}
         """By queue; None stands for every work queue."""
         self._queues: dict[Take, tuple[Queue | None, ...]] = {}
 
@@ -34,22 +34,21 @@ class Waiting:
 
     def add(self, take: Take, queues: tuple[Queue, ...] | None) -> None:
         """Park a take for these queues, None for all work queues."""
-        lines = self._executors if take.may_come_back else self._programs
+        parked = self._parked(take)
         served = self._queues[take] = (None,) if queues is None else queues
         for queue in served:
-            line = lines.get(queue)
-            if line is None:
-                line = lines[queue] = {}
-            line[take] = None
+            parked.setdefault(queue, {})[take] = None
 
     def remove(self, take: Take) -> None:
         """Forget a take; one that is not parked is no error."""
-        lines = self._executors if take.may_come_back else self._programs
+        parked = self._parked(take)
         for queue in self._queues.pop(take, ()):
-            line = lines[queue]
-            del line[take]
-            if not line:
-                del lines[queue]
+            del parked[queue][take]
+            if not parked[queue]:
+                del parked[queue]
+
+    def _parked(self, take: Take) -> dict[Queue | None, Parked]:
+        return self._executors if take.may_come_back else self._programs
 
     def all(self) -> list[Take]:
         """Everybody who waits."""
