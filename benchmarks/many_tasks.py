@@ -13,7 +13,7 @@ from distq.core.names import Rules
 from distq.core.task import TASK, Holder
 from distq.net.dial import Connection, dial
 
-SIZES = (10_000, 100_000, 1_000_000, 3_000_000)
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 QUEUED = 1_000_000
 BATCH = 1_000
 PROBES = 200

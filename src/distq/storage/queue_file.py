@@ -13,6 +13,7 @@ from distq.storage import schema
 from distq.storage.link import BUSY, FULL, TOOBIG, Link, LinkError, SqliteLink
 from distq.storage.reserve import MIB, Reserve, Room
 from distq.storage.troubles import StoreUnusable, check_place, explain, not_ours, too_new
+from distq.storage.wal import Wal
 from distq.storage.writes import Writes, counts, reads
 
 HEADS_RUN: Final = 10_000
@@ -22,6 +23,8 @@ VACUUM_PAGES: Final = 256
 """Given back in one step: a few milliseconds."""
 FREE_PAGES_MAX: Final = 16_384
 """More free pages than this (64 MiB), or than a quarter of the file, are given back to the volume."""
+COMMIT_BYTES: Final = 16 * 1024
+"""A commit of a few rows adds about as much to the log, whatever it brings."""
 KEY_MIN: Final = -(1 << 63)
 KEY_MAX: Final = (1 << 63) - 1
 
@@ -34,7 +37,7 @@ class Upkeep(NamedTuple):
 
     wal_idle_bytes: int = 1 * MIB
     """Beyond this, once nothing is committed for a moment."""
-    wal_bytes_max: int = 64 * MIB
+    wal_bytes_max: int = 16 * MIB
     """Beyond this, at once, between two commits."""
 
 
@@ -50,7 +53,11 @@ class QueueFile:
         self.commit_s = 0.0
         """Seconds that the last commit took."""
         self.reserve = Reserve(path, room)
-        self._wal = path.with_name(path.name + "-wal")
+        self.overgrown = False
+        """The log must be folded into the file now."""
+        self._wal = Wal(path)
+        self._unlooked_bytes = 0
+        """About so much was added to the log since its size was looked at."""
         self._upkeep = upkeep
         self._connect = connect
         self._link: Link | None = None
@@ -148,6 +155,10 @@ class QueueFile:
             self._rollback()
             raise
         self.commit_s = time.perf_counter() - started
+        self._unlooked_bytes += writes.byte_count + COMMIT_BYTES
+        if self._unlooked_bytes > self._upkeep.wal_bytes_max // 16:
+            self._unlooked_bytes = 0
+            self.overgrown = self._wal.unfolded_bytes() > self._upkeep.wal_bytes_max
 
     def _failed(self, exc: LinkError) -> StoreError:
         """What the error of a commit means: nothing is stored, or nobody knows."""
@@ -169,7 +180,7 @@ class QueueFile:
             return
         wanted_bytes = 2 * writes.byte_count  # in the log, then in the file
         shortage = self._shortage(wanted_bytes)
-        if shortage and self.wal_bytes() > self._upkeep.wal_idle_bytes:
+        if shortage and self._wal.size() > self._upkeep.wal_idle_bytes:
             self._fold()
             shortage = self._shortage(wanted_bytes)
         if shortage and self._grows(writes):
@@ -186,7 +197,7 @@ class QueueFile:
         """Why so many new bytes are too many for the volume, '' if they are not."""
         reserve = self.reserve
         reserve.take()
-        free = reserve.free_bytes() - self.wal_bytes()  # folding the log makes the file grow before the log is gone
+        free = reserve.free_bytes() - self._wal.unfolded_bytes()  # folding makes the file grow before the log is gone
         kept = reserve.room.free_bytes_min + (0 if reserve.held else reserve.room.reserve_bytes)
         if reserve.held and free >= kept + wanted_bytes:
             return ""
@@ -199,22 +210,22 @@ class QueueFile:
         """Run `write`; on a full volume undo it, make room, and run it again: first the log's, then the reserve's."""
         attempts = iter((self._fold, give_up))
         while True:
-            wal_bytes = self.wal_bytes()
+            wal_bytes = self._wal.size()
             try:
                 return write()
             except LinkError as exc:
                 self._rollback()
-                if exc.primary == FULL and self.wal_bytes() > wal_bytes:
+                if exc.primary == FULL and self._wal.size() > wal_bytes:
                     # What was written in vain, behind all that counts, may be the very room that is missing.
-                    os.truncate(self._wal, wal_bytes)
+                    os.truncate(self._wal.path, wal_bytes)
                 make_room = next(attempts, None)
                 if exc.primary != FULL or make_room is None or not make_room():
                     raise
 
     def _fold(self) -> bool:
-        """Make room by folding the log into the file, as far as that goes on a full volume."""
+        """Make room by folding the log into the file and cutting it off, as far as that goes on a full volume."""
         try:
-            self._checkpoint()
+            self._cut_off()
         except LinkError as exc:
             if exc.primary != FULL:
                 raise
@@ -230,7 +241,7 @@ class QueueFile:
     def copy(self) -> Path:
         """A compact copy beside the file, synced. Raises Refused."""
         to = self.path.with_name(f"{self.path.name}{COPY}{secrets.token_hex(4)}")
-        wanted_bytes = size_of(self.path) + self.wal_bytes() + self.reserve.room.free_bytes_min
+        wanted_bytes = size_of(self.path) + self._wal.unfolded_bytes() + self.reserve.room.free_bytes_min
         if self.reserve.free_bytes() < wanted_bytes:
             raise Refused(
                 f"A copy of {self.path} needs {wanted_bytes / MIB:.0f} MiB of room beside it, and there is less: make "
@@ -268,15 +279,6 @@ class QueueFile:
 
     # -- upkeep --------------------------------------------------------------------------------
 
-    def wal_bytes(self) -> int:
-        """Size of the log that is not yet folded into the file."""
-        return size_of(self._wal)
-
-    @property
-    def overgrown(self) -> bool:
-        """The log must be folded into the file now."""
-        return self.wal_bytes() > self._upkeep.wal_bytes_max
-
     def upkeep(self, idle: bool) -> bool:
         """One short step of what keeps the file small, between two commits; True if there is more to do.
 
@@ -289,11 +291,11 @@ class QueueFile:
                 self._run(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
                 more = idle and self._wasteful()
                 if idle and not more:
-                    self._checkpoint()  # only now does the file shrink
+                    self._cut_off()  # only now does the file shrink
                     return False
             else:
                 more = False
-            if self.overgrown or (idle and self.wal_bytes() > self._upkeep.wal_idle_bytes):
+            if self.overgrown or (idle and self._wal.unfolded_bytes() > self._upkeep.wal_idle_bytes):
                 self._checkpoint()
         except LinkError as exc:
             if exc.primary != FULL:
@@ -312,6 +314,15 @@ class QueueFile:
         return free, pages
 
     def _checkpoint(self) -> None:
+        """Fold the log into the file, and keep its blocks for the next commits."""
+        self.overgrown = False
+        ((_, frames, folded),) = self._run("PRAGMA wal_checkpoint(PASSIVE)")
+        if frames == folded:
+            self._wal.folded()
+
+    def _cut_off(self) -> None:
+        """Fold the log into the file, and give its blocks back to the volume."""
+        self.overgrown = False
         self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # -- health and end ------------------------------------------------------------------------
@@ -324,7 +335,7 @@ class QueueFile:
             "kind": "sqlite",
             "file": str(self.path),
             "bytes": size_of(self.path),
-            "wal_bytes": self.wal_bytes(),
+            "wal_bytes": self._wal.size(),
             "free_bytes": self.reserve.free_bytes(),
             "reserve_held": self.reserve.held,
             "refusing": self.refusing,
@@ -343,7 +354,7 @@ class QueueFile:
         if self._link is None or self.broken:
             return
         with contextlib.suppress(LinkError):  # a full volume: the log stays and is read at the next start
-            self._checkpoint()
+            self._cut_off()
         self._drop()
 
 

@@ -37,7 +37,8 @@ SETTINGS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 0",
-    "PRAGMA journal_size_limit = 0",
+    # A log that a huge commit has blown up is cut to this when it begins at its front again.
+    "PRAGMA journal_size_limit = 33554432",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -16384",
     "PRAGMA cell_size_check = ON",

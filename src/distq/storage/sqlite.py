@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
@@ -10,6 +9,7 @@ from distq.core.ports import Batch, Heads, Limits, Refused, StoreError, Unknown
 from distq.storage.link import SqliteLink
 from distq.storage.queue_file import KEY_MAX, KEY_MIN, Connect, QueueFile, Upkeep
 from distq.storage.reserve import MIB, Room
+from distq.storage.thread import StoreThread
 from distq.storage.writes import gather
 
 LIMITS: Final = Limits(body_bytes_max=512 * MIB, batch_bytes_max=1024 * MIB, batch_changes_max=1_000_000)
@@ -39,7 +39,7 @@ class SqliteStore:
         self.epoch = 0
         self.leader = ""
         self._file = QueueFile(path, room or Room(), upkeep or Upkeep(), connect)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="distq-store")
+        self._thread = StoreThread("distq-store")
         self._closed = False
         self._over: asyncio.Event = asyncio.Event()
         self._known: Mapping[str, object] = {}
@@ -53,7 +53,7 @@ class SqliteStore:
 
     def _run(self, work: Callable[P, T], *args: P.args, **kwds: P.kwargs) -> asyncio.Future[T]:
         """Do it on the thread, after all that was asked before."""
-        return asyncio.wrap_future(self._thread.submit(work, *args, **kwds))
+        return self._thread.run(work, *args, **kwds)
 
     # -- leadership ----------------------------------------------------------------------------
 
@@ -159,4 +159,4 @@ class SqliteStore:
         if self._timer is not None:
             self._timer.cancel()
         await self._run(self._file.close)
-        self._thread.shutdown(wait=False)
+        self._thread.end()

@@ -1,0 +1,74 @@
+"""The store's thread: in order, to the end, and whoever waits is told."""
+
+import asyncio
+import threading
+
+import pytest
+from tests.storage.loop import on_loop
+
+from distq.storage.thread import StoreThread
+
+
+@on_loop
+async def test_what_is_asked_is_done_in_order_on_one_thread() -> None:
+    """Results and errors go to whoever asked."""
+    thread = StoreThread("a-store")
+    names = await asyncio.gather(*(thread.run(lambda: threading.current_thread().name) for _ in range(3)))
+    assert names == ["a-store"] * 3
+    done: list[int] = []
+    await asyncio.gather(*(thread.run(done.append, number) for number in range(100)))
+    assert done == list(range(100))
+    with pytest.raises(ZeroDivisionError):
+        await thread.run(lambda: 1 // 0)
+    thread.end()
+    with pytest.raises(RuntimeError, match="ended"):
+        await thread.run(print)
+
+
+@on_loop
+async def test_who_stops_waiting_stops_nothing() -> None:
+    """The work goes on to its end, and what was asked after it is done after it."""
+    thread = StoreThread("a-store")
+    gate = threading.Event()
+    done: list[str] = []
+
+    def slow() -> None:
+        gate.wait()
+        done.append("slow")
+
+    abandoned = thread.run(slow)
+    later = thread.run(done.append, "later")
+    abandoned.cancel()
+    gate.set()
+    await later
+    assert done == ["slow", "later"]
+    thread.end()
+
+
+def test_a_loop_that_is_gone_hurts_nobody() -> None:
+    """A master that stops in mid-commit leaves no traceback of its thread."""
+    thread = StoreThread("a-store")
+    begun, gate = threading.Event(), threading.Event()
+    failed: list[object] = []
+    hook, threading.excepthook = threading.excepthook, failed.append
+
+    def slow() -> None:
+        begun.set()
+        gate.wait()
+
+    async def ask() -> None:
+        _ = thread.run(slow)
+        begun.wait()
+
+    try:
+        asyncio.run(ask())
+        gate.set()
+
+        async def after() -> str:
+            return await thread.run(lambda: "served")
+
+        assert asyncio.run(after()) == "served"
+        assert not failed
+    finally:
+        threading.excepthook = hook
+        thread.end()

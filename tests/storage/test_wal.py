@@ -1,0 +1,72 @@
+"""How much of SQLite's log counts, against what SQLite itself says of it."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distq.storage import schema
+from distq.storage.link import SqliteLink
+from distq.storage.wal import HEADER, Wal
+
+FRAME_BYTES = 4096 + 24
+
+
+def prepared(path: Path) -> SqliteLink:
+    """A queue file without a log to fold."""
+    link = SqliteLink(path)
+    schema.prepare(link, empty=True)
+    link.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    return link
+
+
+def put(link: SqliteLink, key: int, byte_count: int) -> None:
+    """One commit."""
+    link.run("INSERT OR REPLACE INTO bodies VALUES (?, ?)", (key, bytes(byte_count)))
+
+
+def test_an_empty_log_and_one_that_is_missing_have_nothing_to_fold(tmp_path: Path) -> None:
+    """Before the first commit, and before there is a file at all."""
+    wal = Wal(tmp_path / "queue.db")
+    assert (wal.size(), wal.unfolded_bytes()) == (0, 0)
+    link = prepared(tmp_path / "queue.db")
+    assert (wal.size(), wal.unfolded_bytes()) == (0, 0)
+    link.close()
+
+
+@settings(max_examples=40)
+@given(st.lists(st.one_of(st.integers(1, 60_000), st.just("fold")), max_size=30))
+def test_it_counts_the_frames_that_sqlite_counts(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[int | str]
+) -> None:
+    """After any row of commits, large and small, and of foldings after which the blocks are written over."""
+    path = tmp_path_factory.mktemp("wal") / "queue.db"
+    link, wal, asked = prepared(path), Wal(path), Wal(path)
+    for key, step in enumerate(steps):
+        if isinstance(step, int):
+            put(link, key, step)
+        else:
+            ((_, frames, folded),) = link.run("PRAGMA wal_checkpoint(PASSIVE)")
+            counted = HEADER.size + frames * FRAME_BYTES if frames else 0
+            assert asked.unfolded_bytes() == counted
+            assert frames == folded
+            wal.folded()
+            asked = Wal(path)
+            assert wal.unfolded_bytes() == 0
+    link.close()
+
+
+def test_a_folded_log_keeps_its_blocks_and_counts_from_the_front_again(tmp_path: Path) -> None:
+    """The next commits make the file no larger."""
+    path = tmp_path / "queue.db"
+    link, wal = prepared(path), Wal(path)
+    put(link, 1, 500_000)
+    size = wal.size()
+    assert wal.unfolded_bytes() == size
+    link.run("PRAGMA wal_checkpoint(PASSIVE)")
+    wal.folded()
+    put(link, 2, 10)
+    assert wal.size() == size
+    assert 0 < wal.unfolded_bytes() < 5 * FRAME_BYTES
+    link.close()
