@@ -118,12 +118,19 @@ class FakeLine:
 class Bench:
     """One master without sockets."""
 
-    def __init__(self, rules: Rules = RULES, *, plain_lease_s: float | None = None) -> None:
+    def __init__(
+        self,
+        rules: Rules = RULES,
+        *,
+        plain_lease_s: float | None = None,
+        store: Store | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.clock = HandClock()
-        self.store = FailingStore()
-        self.ledger = Ledger(rules, lambda: 0.5, 1 << 40 | 1)
+        self.store = cast("FailingStore", store or FailingStore())
+        self.ledger = ledger or Ledger(rules, lambda: 0.5, 1 << 40 | 1)
         self.noted: list[tuple[str, int, str]] = []
-        self.broker = Broker(self.ledger, cast("Store", self.store), self.clock, self._note)
+        self.broker = Broker(self.ledger, store or cast("Store", self.store), self.clock, self._note)
         self.broker.alarm = self._ring_at
         self.workers = Workers(self.broker, LEASE_S)
         self.desk = MasterDesk(
