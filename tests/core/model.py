@@ -5,10 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 LIVE = ("ready", "delayed", "leased")
-ENDED = ("succeeded", "dead")
+ENDED = ("succeeded", "dead", "cancelled", "expired")
+KEPT = ("succeeded", "cancelled", "expired")
+"""Ends that are dropped when their TTL is over."""
 CAUSES_KEPT = 8
-OUTCOMES = ("success", "failure", "release", "failure", "release", "failure")
-"""What a late answer is counted as, by its code on the wire: success, failure, released, fatal, unknown, timeout."""
+OUTCOMES = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")
+"""What a late answer is counted as, by its code on the wire: success, failure, released, fatal, unknown, timeout,
+snoozed, discarded."""
 BASE_S, MAX_S = 1.0, 3.0
 """The backoff the model expects; every number here is a sum of powers of two, so that floats are exact."""
 
@@ -28,7 +31,7 @@ class Options:
 
 @dataclass
 class ModelTask:
-    """One task as the model sees it; `disturbed` once it has been leased."""
+    """One task as the model sees it; `disturbed` once it has been leased, or was submitted for later."""
 
     key: int
     options: Options
@@ -41,6 +44,7 @@ class ModelTask:
     lost: int = 0
     holder: int | None = None
     due_at: float = 0.0
+    expires_at: float | None = None
     ended_at: float = 0.0
     disturbed: bool = False
     causes: list[str] = field(default_factory=list)
@@ -54,6 +58,7 @@ class Pending:
     body: bytes | None = None
     cause: str = ""
     reason: str = ""
+    after_s: float | None = None
 
 
 class Model:
@@ -86,14 +91,25 @@ class Model:
 
     # -- decide --------------------------------------------------------------------------------
 
-    def submit(self, first: int, options: Options, bodies: Sequence[bytes], owner: int | None, now: float) -> None:
+    def submit(
+        self,
+        first: int,
+        options: Options,
+        bodies: Sequence[bytes],
+        owner: int | None,
+        now: float,
+        due_at: float = 0.0,
+        expires_at: float | None = None,
+    ) -> None:
         """Accept tasks under the keys that follow `first`."""
         for key, body in enumerate(bodies, first):
             assert key not in self.tasks | self.new, "a key was given twice"
             assert key not in self.gone, "a key was given twice"
-            self.new[key] = ModelTask(key, options, body, owner, now)
+            self.new[key] = ModelTask(key, options, body, owner, now, due_at=due_at, expires_at=expires_at)
 
-    def settle(self, key: int, delivery: int, outcome: int, body: bytes, cause: str) -> bool:
+    def settle(
+        self, key: int, delivery: int, outcome: int, body: bytes, cause: str, after_s: float | None = None
+    ) -> bool:
         """Decide about the answer to a lease; False if the task already changes."""
         task = self.tasks.get(key)
         if task is None:
@@ -109,9 +125,23 @@ class Model:
             self.pending[key] = Pending("succeed", body)
         elif outcome in (2, 4):
             self.pending[key] = Pending("return")
+        elif outcome == 6:
+            self.pending[key] = Pending("snooze", after_s=after_s)
+        elif outcome == 7:
+            self.pending[key] = Pending("cancel", cause=cause)
         else:
             reason = "timeout" if outcome == 5 else "failure"
-            self.pending[key] = Pending("bury" if outcome == 3 else "fail", body, cause, reason)
+            self.pending[key] = Pending("bury" if outcome == 3 else "fail", body, cause, reason, after_s)
+        return True
+
+    def cancel(self, key: int, cause: str, *, running: bool) -> bool | None:
+        """Decide to cancel a task; None if it changes already, False if it has ended or runs."""
+        task = self.tasks.get(key)
+        if task is None or task.state in ENDED or (task.state == "leased" and not running):
+            return False
+        if key in self.pending:
+            return None
+        self.pending[key] = Pending("cancel", cause=cause)
         return True
 
     def lose(self, holder: int, reason: str, cause: str, running: int | None) -> bool:
@@ -137,16 +167,19 @@ class Model:
         for key, task in self.tasks.items():
             if key in self.pending:
                 continue
-            if task.state == "delayed" and task.due_at <= now:
+            if task.state in ("ready", "delayed") and task.expires_at is not None and task.expires_at <= now:
+                self.pending[key] = Pending("expire")
+            elif task.state == "delayed" and task.due_at <= now:
                 self.pending[key] = Pending("due")
-            elif task.state == "succeeded" and task.ended_at + task.options.ttl_s <= now:
+            elif task.state in KEPT and task.ended_at + task.options.ttl_s <= now:
                 self.pending[key] = Pending("drop")
 
     def next_deadlines(self) -> list[float]:
         """Every moment at which a sweep would find something."""
         delayed = [task.due_at for task in self.tasks.values() if task.state == "delayed"]
-        ended = [task.ended_at + task.options.ttl_s for task in self.tasks.values() if task.state == "succeeded"]
-        return delayed + ended
+        ended = [task.ended_at + task.options.ttl_s for task in self.tasks.values() if task.state in KEPT]
+        waiting = [task.expires_at for task in self.tasks.values() if task.state in ("ready", "delayed")]
+        return delayed + ended + [at for at in waiting if at is not None]
 
     def forget(self) -> None:
         """Nothing was decided."""
@@ -160,6 +193,8 @@ class Model:
         for task in self.new.values():
             self.tasks[task.key] = task
             self.count(task, "submitted")
+            if task.due_at > now:
+                task.state, task.disturbed = "delayed", True
         self.new.clear()
         for key, pending in self.pending.items():
             self._happen(self.tasks[key], pending, now)
@@ -178,10 +213,18 @@ class Model:
             self.count(task, "requeued")
             task.body = (task.body or b"")[8 : 8 + int.from_bytes((task.body or b"")[:8], "big")]
             task.state, task.failures, task.lost, task.owner = "ready", 0, 0, None
+            task.expires_at = None
         elif pending.event in ("fail", "bury"):
             self._fail(task, pending, now)
         elif pending.event == "lose":
             self._lose(task, pending, now)
+        elif pending.event == "snooze":
+            self.count(task, "attempts snoozed")
+            task.state, task.due_at = "delayed", now + (pending.after_s or 0.0)
+        elif pending.event in ("cancel", "expire"):
+            if pending.cause:
+                task.causes = [*task.causes, pending.cause][-CAUSES_KEPT:]
+            self._end(task, {"cancel": "cancelled", "expire": "expired"}[pending.event], now)
         else:
             if pending.event == "return":
                 self.count(task, "attempts returned")
@@ -196,7 +239,8 @@ class Model:
         else:
             self.count(task, "retries")
             task.state = "delayed"
-            task.due_at = now + min(MAX_S, BASE_S * 2 ** (task.failures - 1) * (0.75 + self.jitter / 2))
+            backoff_s = min(MAX_S, BASE_S * 2 ** (task.failures - 1) * (0.75 + self.jitter / 2))
+            task.due_at = now + (backoff_s if pending.after_s is None else pending.after_s)
 
     def _lose(self, task: ModelTask, pending: Pending, now: float) -> None:
         task.lost += 1
@@ -218,7 +262,7 @@ class Model:
         assert task.state in LIVE, "a task ended twice"
         task.state = state
         task.ended_at = now
-        self.count(task, {"succeeded": "completed success", "dead": "completed dead"}[state])
+        self.count(task, "completed " + {"succeeded": "success"}.get(state, state))
         if task.owner is not None:
             self.heard.setdefault(task.owner, []).append(task.key)
         if state == "succeeded" and task.options.kind == "plain":

@@ -9,7 +9,7 @@ from distq.core import head
 from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
 from distq.core.task import PLAIN, STATE_NAMES, TASK
 
-HEAD_BYTES_MAX = 260
+HEAD_BYTES_MAX = 270
 seconds = st.floats(0, 1e11)
 text = st.text(st.characters(codec="utf-8"), max_size=16)
 
@@ -21,6 +21,7 @@ text = st.text(st.characters(codec="utf-8"), max_size=16)
     names=st.tuples(text, text, st.sampled_from([PLAIN, TASK])),
     options=st.tuples(st.integers(0, 9), st.integers(0, 65535), st.integers(1, 2**32 - 1), seconds),
     time_limit_s=st.none() | st.floats(0.001, 1e9),
+    expires_at=st.none() | seconds,
 )
 def test_a_head_says_again_what_was_packed(
     numbers: tuple[int, int, float, float, float],
@@ -29,6 +30,7 @@ def test_a_head_says_again_what_was_packed(
     names: tuple[str, str, str],
     options: tuple[int, int, int, float],
     time_limit_s: float | None,
+    expires_at: float | None,
 ) -> None:
     """Every field comes back, names of any characters (NUL too) and times to the last bit."""
     queue, name, kind = names
@@ -43,16 +45,16 @@ def test_a_head_says_again_what_was_packed(
         result_ttl_s=ttl_s,
         time_limit_s=time_limit_s,
     )
-    packed = head.pack(envelope, state, delivery, *numbers)
+    packed = head.pack(envelope, state, delivery, *numbers, expires_at)
     assert len(packed) <= HEAD_BYTES_MAX
-    expected = (state, delivery, *numbers, kind, queue, name, *options, time_limit_s)
+    expected = (state, delivery, *numbers, expires_at, kind, queue, name, *options, time_limit_s)
     assert head.unpack(packed) == head.Head(*expected)
 
 
 def test_the_longest_names_fit_into_a_head() -> None:
-    """The bounds of the names keep a head within 260 bytes, and they count bytes, not characters."""
+    """The bounds of the names keep a head within 270 bytes, and they count bytes, not characters."""
     envelope = ledger().names.envelope("é" * (NAME_BYTES_MAX // 2), "n" * TASK_NAME_BYTES_MAX, PLAIN)
-    assert len(head.pack(envelope, 0, 0, 0, 0, 0.0, 0.0, 0.0)) <= HEAD_BYTES_MAX
+    assert len(head.pack(envelope, 0, 0, 0, 0, 0.0, 0.0, 0.0, 1.0)) <= HEAD_BYTES_MAX
 
 
 @pytest.mark.parametrize(
@@ -69,8 +71,8 @@ def test_a_name_that_is_too_long_is_refused_and_leaves_nothing_behind(queue: str
 def test_a_head_of_another_version_is_refused() -> None:
     """A newer distq's head is not guessed at."""
     packed = head.pack(ledger().names.envelope("q", "f", TASK), 0, 0, 0, 0, 0.0, 0.0, 0.0)
-    with pytest.raises(ValueError, match="version 2, this distq reads 1"):
-        head.unpack(b"\2" + packed[1:])
+    with pytest.raises(ValueError, match="version 3, this distq reads 1 and 2"):
+        head.unpack(b"\3" + packed[1:])
 
 
 @given(

@@ -268,7 +268,7 @@ def test_each_submit_of_a_cycle_is_stored_with_its_own_queue_and_time() -> None:
             assert change is not None
             assert change[1] == body
             read = head.unpack(change[0])
-            assert (read.queue, read.submitted_at, read.since) == (queue, at, 3.0)
+            assert (read.queue, read.submitted_at, read.since) == (queue, at, at)
 
 
 def test_p2_an_owner_hears_of_the_end_and_a_plain_task_is_gone_with_it() -> None:

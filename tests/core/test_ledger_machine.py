@@ -37,6 +37,9 @@ OPTIONS = (
 )
 options = st.sampled_from(OPTIONS)
 causes = st.sampled_from(["killed by SIGKILL", "exit code 1"])
+outcomes = st.integers(0, 7)
+pauses = st.sampled_from([None, 0.0, 2.5])
+"""What a task asks for before its next run."""
 payloads = st.lists(st.sampled_from([b"", b"a", b"bcd", b"efgh"]), min_size=1, max_size=4) | st.sampled_from(
     [[], [b"a", b"large"]]
 )
@@ -91,13 +94,30 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # -- decide --------------------------------------------------------------------------------
 
-    @rule(options=options, bodies=payloads, owner=st.sampled_from([None, 0, 1]))
-    def submit(self, options: Options, bodies: list[bytes], owner: int | None) -> None:
+    @rule(
+        options=options,
+        bodies=payloads,
+        owner=st.sampled_from([None, 0, 1]),
+        delay_s=st.sampled_from([0.0, 0.0, 0.0, 0.75, 3.0]),
+        expires_s=st.sampled_from([None, None, None, 0.5, 3.0, 5.0]),
+    )
+    def submit(
+        self,
+        options: Options,
+        bodies: list[bytes],
+        owner: int | None,
+        delay_s: float = 0.0,
+        expires_s: float | None = None,
+    ) -> None:
         """A batch is taken whole or refused whole."""
+        due_at = self.now + delay_s if delay_s else 0.0
+        expires_at = None if expires_s is None else self.now + expires_s
         asked = self.owners[owner] if owner is not None else None
         room = self.model.room(options.queue)
         try:
-            first = self.ledger.submit(self.envelope(options), bodies, asked, self.now)
+            first = self.ledger.submit(
+                self.envelope(options), bodies, asked, self.now, due_at=due_at, expires_at=expires_at
+            )
         except QueueFull:
             self.rejected["full"] += 1
             assert len(bodies) > room
@@ -107,18 +127,18 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert len(bodies) <= room
             assert all(len(body) <= PAYLOAD_BYTES_MAX for body in bodies)
-            self.model.submit(first, options, bodies, owner, self.now)
+            self.model.submit(first, options, bodies, owner, self.now, due_at, expires_at)
 
     @precondition(lambda self: self.recent)
-    @rule(data=st.data(), outcome=st.integers(0, 5), run_s=st.sampled_from([0.0, 0.25, 4.0]), cause=causes)
-    def settle(self, data: st.DataObject, outcome: int, run_s: float, cause: str) -> None:
+    @rule(data=st.data(), outcome=outcomes, run_s=st.sampled_from([0.0, 0.25, 4.0]), cause=causes, pause=pauses)
+    def settle(self, data: st.DataObject, outcome: int, run_s: float, cause: str, pause: float | None) -> None:
         """An answer to any lease ever given, current or not."""
         key, delivery = data.draw(st.sampled_from(self.recent))
         body = b"%d" % outcome
 
         def decision() -> bool:
-            expected = self.model.settle(key, delivery, outcome, body, cause)
-            assert self.ledger.settle(key, delivery, outcome, body, run_s, cause) is expected
+            expected = self.model.settle(key, delivery, outcome, body, cause, pause)
+            assert self.ledger.settle(key, delivery, outcome, body, run_s, cause, pause) is expected
             pending = self.model.pending.get(key)
             assert self.ledger.succeeds(key) is (pending is not None and pending.event == "succeed")
             return expected
@@ -126,22 +146,22 @@ class LedgerMachine(RuleBasedStateMachine):
         self.decide(decision)
 
     @precondition(lambda self: any(holder.held for holder in self.holders))
-    @rule(data=st.data(), outcome=st.integers(0, 5), cause=causes)
-    def answer(self, data: st.DataObject, outcome: int, cause: str) -> None:
+    @rule(data=st.data(), outcome=outcomes, cause=causes, pause=pauses)
+    def answer(self, data: st.DataObject, outcome: int, cause: str, pause: float | None) -> None:
         """An answer to a lease that is held: what usually happens."""
         held = [task for holder in self.holders for task in holder.held.values()]
         task = data.draw(st.sampled_from(held))
         key, delivery = task.id, task.delivery
 
         def decision() -> bool:
-            expected = self.model.settle(key, delivery, outcome, b"r", cause)
-            assert self.ledger.settle(key, delivery, outcome, b"r", 0.5, cause) is expected
+            expected = self.model.settle(key, delivery, outcome, b"r", cause, pause)
+            assert self.ledger.settle(key, delivery, outcome, b"r", 0.5, cause, pause) is expected
             return expected
 
         self.decide(decision)
 
     @precondition(lambda self: self.recent)
-    @rule(data=st.data(), outcome=st.integers(1, 5), off=st.sampled_from([-2, -1, 1, 2, 100]))
+    @rule(data=st.data(), outcome=st.integers(1, 7), off=st.sampled_from([-2, -1, 1, 2, 100]))
     def settle_with_a_wrong_delivery(self, data: st.DataObject, outcome: int, off: int) -> None:
         """A failure or a release that carries another number than the current one changes nothing."""
         key, _ = data.draw(st.sampled_from(self.recent))
@@ -152,6 +172,14 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.model.settle(key, wrong, outcome, b"", "")
         assert key not in self.model.pending
         assert self.ledger.settle(key, wrong, outcome, b"", 0.0, "")
+
+    @precondition(lambda self: self.ledger.tasks)
+    @rule(data=st.data(), running=st.booleans(), cause=st.sampled_from(["", "cancelled by a client"]))
+    def cancel(self, data: st.DataObject, running: bool, cause: str) -> None:
+        """Somebody wants a task no more."""
+        key = data.draw(st.sampled_from([*self.ledger.tasks, 17]))
+        expected = self.model.cancel(key, cause, running=running)
+        assert self.ledger.cancel(key, cause, running=running) is expected
 
     @rule(number=st.sampled_from(HOLDERS), cause=causes, reason=st.sampled_from(["executor", "lease"]), data=st.data())
     def lose(self, number: int, cause: str, reason: str, data: st.DataObject) -> None:
@@ -220,7 +248,7 @@ class LedgerMachine(RuleBasedStateMachine):
         task, read = self.ledger.tasks[key], head.unpack(self.kept[key][0])
         assert read.state == task.state
         assert (read.delivery, read.failures, read.lost) == (task.delivery, task.failures, task.lost)
-        assert read.submitted_at == task.submitted_at
+        assert (read.submitted_at, read.expires_at) == (task.submitted_at, task.expires_at)
         if STATE_NAMES[task.state] == "delayed":
             assert (read.due_at, read.since) == (task.due_at, task.since)
         if task.state not in LIVE_STATES:

@@ -157,7 +157,7 @@ def test_what_seldom_happens_is_there_at_nought() -> None:
     """`rate()` sees the first retry, loss, late answer or time limit only of a series that was there before."""
     families = scrape(FakeMaster(all_tallies={("work", "add"): Tally()}))
     seldom: list[tuple[str, str, tuple[str, ...]]] = [
-        ("distq_task_attempts_total", "outcome", ("success", "failure", "timeout", "lost", "returned")),
+        ("distq_task_attempts_total", "outcome", ("success", "failure", "timeout", "lost", "returned", "snoozed")),
         ("distq_tasks_completed_total", "outcome", ("success", "dead", "cancelled", "expired")),
         ("distq_tasks_rejected_total", "reason", ("full", "kept", "payload")),
         ("distq_task_redeliveries_total", "reason", ("executor", "connection", "lease")),

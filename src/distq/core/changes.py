@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from distq.core import head, moves
 from distq.core.leases import STORED_AFTER_S
 from distq.core.ports import KEEP, Keep
-from distq.core.task import LEASED, PLAIN, READY, Task
+from distq.core.task import DELAYED, LEASED, PLAIN, READY, Task
 
 if TYPE_CHECKING:
     from distq.core.task import Envelope
@@ -40,11 +40,17 @@ def rows_of_new(tasks: Iterable[Task], now: float) -> dict[int, Row]:
     """The rows of tasks that were submitted just now."""
     rows: dict[int, Row] = {}
     envelope: Envelope | None = None
-    submitted_at, packed = 0.0, b""
+    submitted_at, due_at, expires_at, packed = 0.0, 0.0, None, b""
     for task in tasks:
-        if task.envelope is not envelope or task.submitted_at != submitted_at:
-            envelope, submitted_at = task.envelope, task.submitted_at
-            packed = head.pack(envelope, READY, 0, 0, 0, submitted_at, now, now)  # one for a whole submit
+        if (
+            task.submitted_at != submitted_at
+            or task.envelope is not envelope
+            or task.due_at != due_at
+            or task.expires_at != expires_at
+        ):  # one for a whole submit, mostly
+            envelope, submitted_at, due_at, expires_at = task.envelope, task.submitted_at, task.due_at, task.expires_at
+            state, at = (DELAYED, due_at) if due_at > now else (READY, submitted_at)
+            packed = head.pack(envelope, state, 0, 0, 0, submitted_at, submitted_at, at, expires_at)
         rows[task.id] = (packed, task.body or b"")
     return rows
 
@@ -52,7 +58,7 @@ def rows_of_new(tasks: Iterable[Task], now: float) -> dict[int, Row]:
 def row_of_lease(task: Task) -> Row:
     """The row of a task that is held for long enough to be found again."""
     counters = (task.delivery, task.failures, task.lost)
-    return head.pack(task.envelope, LEASED, *counters, task.submitted_at, task.since, 0.0), KEEP
+    return head.pack(task.envelope, LEASED, *counters, task.submitted_at, task.since, 0.0, task.expires_at), KEEP
 
 
 def row_of_change(change: Change, now: float) -> Row:
@@ -72,6 +78,7 @@ def row_of_change(change: Change, now: float) -> Row:
         task.submitted_at,
         now,
         now + delay_s,
+        None if event == moves.REQUEUE else task.expires_at,
     )
     if event == moves.BURY:
         body = head.pack_dead(task.body or b"", body or b"", causes_after(change))

@@ -1,20 +1,29 @@
 """One heap of moments at which something is due; entries that no longer hold are dropped when they come up."""
 
 import heapq
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Final, Generic, TypeVar
 
 Thing = TypeVar("Thing")
 
+LEFT_MAX: Final = 1_000
+"""So many entries that no longer hold may wait for their moment before they are cleared away."""
+
 
 class Deadlines(Generic[Thing]):
-    """Things by the time they are due. O(log n) to add, O(1) to ask for the next."""
+    """Things by the time they are due. O(log n) to add, O(1) to ask for the next, amortised O(1) to leave.
 
-    __slots__ = ("_count", "_heap")
+    Args:
+        holds: whether what was to be due at a moment still is; all is without it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_count", "_heap", "_holds", "_left")
+
+    def __init__(self, holds: Callable[[float, Thing], bool] | None = None) -> None:
         self._heap: list[tuple[float, int, Thing]] = []
         self._count = 0
+        self._holds = holds
+        self._left = 0
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -24,12 +33,24 @@ class Deadlines(Generic[Thing]):
         self._count += 1
         heapq.heappush(self._heap, (at, self._count, thing))
 
+    def left(self) -> None:
+        """One entry holds no more; once they are the greater part, they go."""
+        self._left += 1
+        if self._holds is not None and self._left > max(len(self._heap) // 2, LEFT_MAX):
+            holds = self._holds
+            self._heap = [entry for entry in self._heap if holds(entry[0], entry[2])]
+            heapq.heapify(self._heap)
+            self._left = 0
+
     def next_at(self) -> float | None:
         """When the next thing is due, None if nothing is."""
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> Iterator[tuple[float, Thing]]:
-        """Take out, one by one and oldest first, what is due at `now`."""
+        """Take out, one by one and oldest first, what is due at `now` and holds."""
         while self._heap and self._heap[0][0] <= now:
             at, _, thing = heapq.heappop(self._heap)
-            yield at, thing
+            if self._holds is None or self._holds(at, thing):
+                yield at, thing
+            elif self._left:
+                self._left -= 1

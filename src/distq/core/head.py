@@ -1,4 +1,7 @@
-"""A task's head as the store keeps it: what the ledger must know again after a restart, in at most 260 bytes."""
+"""A task's head as the store keeps it: what the ledger must know again after a restart, in at most 270 bytes.
+
+A head of version 2 has more than one of version 1, and is only written for a task that needs it.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,18 @@ if TYPE_CHECKING:
     from distq.core.task import Envelope
 
 VERSION: Final = 1
+WITH_MORE: Final = 2
 _FIXED: Final = struct.Struct("!BBIHHddd")
 _ENVELOPE: Final = struct.Struct("!BHIddBB")
+_EXPIRES: Final = struct.Struct("!Bd")
+"""Which more there is, a bit each (1: it expires), and that."""
 _LENGTH: Final = struct.Struct("!Q")
 _WITH_CAUSES: Final = 1 << 63
 """Set in the first length of a dead letter's body that has causes."""
 NAME_BYTES_MAX: Final = 64
 """Bound of a queue's name, in UTF-8 ..."""
 TASK_NAME_BYTES_MAX: Final = 128
-"""... and of a task's, so that a head stays within 260 bytes."""
+"""... and of a task's, so that a head stays within 270 bytes."""
 
 
 class NameTooLong(DistqError):
@@ -41,6 +47,7 @@ class Head(NamedTuple):
     submitted_at: float
     since: float
     due_at: float
+    expires_at: float | None
     kind: str
     queue: str
     name: str
@@ -83,32 +90,42 @@ def pack(
     submitted_at: float,
     since: float,
     due_at: float,
+    expires_at: float | None = None,
 ) -> bytes:
     """One head; `envelope.packed` must be set."""
-    return _FIXED.pack(VERSION, state, delivery, failures, lost, submitted_at, since, due_at) + envelope.packed
+    if expires_at is None:
+        return _FIXED.pack(VERSION, state, delivery, failures, lost, submitted_at, since, due_at) + envelope.packed
+    fixed = _FIXED.pack(WITH_MORE, state, delivery, failures, lost, submitted_at, since, due_at)
+    return fixed + _EXPIRES.pack(1, expires_at) + envelope.packed
 
 
-def split(head: bytes) -> tuple[tuple[int, int, int, int, float, float, float], bytes]:
-    """A head's numbers (state, delivery, failures, lost, submitted_at, since, due_at), and its envelope's bytes.
+Numbers = tuple[int, int, int, int, float, float, float]
+
+
+def split(head: bytes) -> tuple[Numbers, float | None, bytes]:
+    """A head's numbers (state, delivery, failures, lost, submitted_at, since, due_at), expiry, and envelope's bytes.
 
     Raises ValueError for a head of a version that this distq does not know.
     """
     version, *numbers = _FIXED.unpack_from(head)
-    if version != VERSION:
-        raise ValueError(f"a task head of version {version}, this distq reads {VERSION}")
-    return tuple(numbers), head[_FIXED.size :]
+    if version == VERSION:
+        return tuple(numbers), None, head[_FIXED.size :]
+    if version == WITH_MORE:
+        more, expires_at = _EXPIRES.unpack_from(head, _FIXED.size)
+        if more == 1:
+            return tuple(numbers), expires_at, head[_FIXED.size + _EXPIRES.size :]
+    raise ValueError(f"a task head of version {version}, this distq reads {VERSION} and {WITH_MORE}")
 
 
 def unpack(head: bytes) -> Head:
     """Read a head again; raises ValueError for one of a version that this distq does not know."""
-    (state, delivery, failures, lost, submitted_at, since, due_at), _ = split(head)
-    numbers = _ENVELOPE.unpack_from(head, _FIXED.size)
-    priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = numbers
-    queue_at = _FIXED.size + _ENVELOPE.size + kind_bytes
+    (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, envelope = split(head)
+    priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = _ENVELOPE.unpack_from(envelope)
+    queue_at = _ENVELOPE.size + kind_bytes
     kind, queue, name = (
-        head[queue_at - kind_bytes : queue_at],
-        head[queue_at : queue_at + queue_bytes],
-        head[queue_at + queue_bytes :],
+        envelope[queue_at - kind_bytes : queue_at],
+        envelope[queue_at : queue_at + queue_bytes],
+        envelope[queue_at + queue_bytes :],
     )
     return Head(
         state,
@@ -118,6 +135,7 @@ def unpack(head: bytes) -> Head:
         submitted_at,
         since,
         due_at,
+        expires_at,
         kind.decode(),
         queue.decode(),
         name.decode(),

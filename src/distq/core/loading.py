@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from distq.core import head, moves
-from distq.core.task import DEAD, DELAYED, LEASED, READY, Envelope, Holder, Task
+from distq.core.task import DEAD, DELAYED, LEASED, LIVE_STATES, READY, Envelope, Holder, Task
 
 if TYPE_CHECKING:
     from distq.core.ledger import Ledger
@@ -47,7 +47,7 @@ class Loader:
             yield self._task(key, heads[key])
 
     def _task(self, key: int, stored: bytes) -> Task:
-        numbers, packed = head.split(stored)
+        numbers, expires_at, packed = head.split(stored)
         envelope = self._envelopes.get(packed)
         if envelope is None:
             envelope = self._envelopes[packed] = self._envelope(stored)
@@ -55,7 +55,7 @@ class Loader:
         task = Task(key, envelope, None, None, submitted_at)
         task.delivery = delivery if state == LEASED else delivery + DELIVERIES_SKIPPED
         task.failures, task.lost = failures, lost
-        task.since, task.due_at = since, due_at
+        task.since, task.due_at, task.expires_at = since, due_at, expires_at
         moves.restore(task, state)
         return task
 
@@ -87,9 +87,13 @@ def restore(ledger: Ledger, tasks: Iterable[Task], now: float) -> Holder:
         ledger.tasks[task.id] = task
         if task.since > now:
             task.due_at -= task.since - now
+            if task.expires_at is not None:
+                task.expires_at -= task.since - now
             task.since = now
             task.submitted_at = min(task.submitted_at, now)
         queue = task.envelope.queue
+        if task.expires_at is not None and task.state in LIVE_STATES:
+            ledger.expiring.add(task.expires_at, task)
         if task.state == READY:
             queue.lane(task.envelope.name).push(task)
             ledger.ready_queues[queue] = None

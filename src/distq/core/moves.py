@@ -5,10 +5,11 @@ changes nothing. A *late* success (of a lease that has ended) is a success like 
 the task is not settled; a late failure or release never reaches this table: the delivery number stops it.
 
     submit ──▶ READY ──lease──▶ LEASED ──succeed──▶ SUCCEEDED ──drop──▶ GONE
-                 ▲ ▲              │ │ │
-                 │ └──give back───┘ │ └──bury──▶ DEAD ──requeue──▶ READY
-                 │    or lose       │
-                 └──due── DELAYED ◀─┘ retry           cancel, expire: from any live state
+                ││▲ ▲             │ │ │
+                ││ └──give back───┘ │ └──bury──▶ DEAD ──requeue──▶ READY
+                ││    or lose       │ retry,
+           delay│└──due── DELAYED ◀─┘ snooze          cancel: from any live state
+                └───────────▲                         expire: from READY and DELAYED
 """
 
 from typing import Final
@@ -37,6 +38,8 @@ CANCEL: Final = 7
 EXPIRE: Final = 8
 REQUEUE: Final = 9
 DROP: Final = 10
+DELAY: Final = 11
+SNOOZE: Final = 12
 EVENT_NAMES: Final = (
     "lease",
     "succeed",
@@ -49,11 +52,15 @@ EVENT_NAMES: Final = (
     "expire",
     "requeue",
     "drop",
+    "delay",
+    "snooze",
 )
 
 MOVES: Final[dict[tuple[int, int], int]] = {
     (READY, LEASE): LEASED,
     (LEASED, SUCCEED): SUCCEEDED,
+    (READY, DELAY): DELAYED,  # submitted for later
+    (LEASED, SNOOZE): DELAYED,
     (READY, SUCCEED): SUCCEEDED,  # late: its lease had ended, the work was done all the same
     (DELAYED, SUCCEED): SUCCEEDED,  # late
     (LEASED, RETRY): DELAYED,

@@ -11,15 +11,20 @@ RESULT: Final = "result"
 """Role of a plain queue whose `get` settles at once; taken from a work queue an item is leased."""
 
 
+LEFT_MAX: Final = 1_000
+"""So many tasks that were cancelled, or have expired, may stand in a line before they are cleared away."""
+
+
 class Lane:
     """The ready tasks of one name: a deque for each priority, and a bit for each that is not empty."""
 
-    __slots__ = ("deques", "mask", "name")
+    __slots__ = ("_left", "deques", "mask", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.deques: list[deque[Task]] = [deque() for _ in range(PRIORITIES)]
         self.mask = 0
+        self._left = 0
 
     def push(self, task: Task) -> None:
         """Add at the end of its priority."""
@@ -45,6 +50,13 @@ class Lane:
                 line.popleft()
             self.mask &= ~(1 << priority)
         return None
+
+    def left(self) -> None:
+        """A task in line is ready no more; once they are the greater part, they go: this may be a line of nobody's."""
+        self._left += 1
+        if self._left > LEFT_MAX and 2 * self._left > sum(map(len, self.deques)):
+            self.deques = [deque(task for task in line if task.state == READY) for line in self.deques]
+            self._left = 0
 
     def pop(self) -> None:
         """Take away what `head` just returned."""

@@ -49,7 +49,7 @@ class Tally:
         self.rejected: dict[str, int] = {}
         """Refused submits by reason: full, payload."""
         self.completed = {"success": 0, "dead": 0, "cancelled": 0, "expired": 0}
-        self.attempts = {"success": 0, "failure": 0, "timeout": 0, "lost": 0, "returned": 0}
+        self.attempts = {"success": 0, "failure": 0, "timeout": 0, "lost": 0, "returned": 0, "snoozed": 0}
         self.retries = 0
         self.requeued = 0
         """Dead letters that somebody had tried again: each may end once more."""

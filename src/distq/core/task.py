@@ -46,6 +46,10 @@ class Outcome:
     """Handed back because the worker has no function of that name: costs nothing, and it is not offered it again."""
     TIMEOUT: Final = 5
     """A failure by exceeding the time limit."""
+    SNOOZED: Final = 6
+    """The task asks to be run again later: costs no attempt."""
+    DISCARDED: Final = 7
+    """The task asks to be forgotten: it ends as cancelled."""
 
 
 class Envelope:
@@ -90,7 +94,7 @@ class Envelope:
         """The envelope's part of a stored head; set once by `head.pack_envelope`."""
 
 
-OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure")
+OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")
 """What a late settle is counted as, by outcome."""
 
 
@@ -123,6 +127,7 @@ class Task:
         "delivery",
         "due_at",
         "envelope",
+        "expires_at",
         "failures",
         "holder",
         "id",
@@ -152,6 +157,8 @@ class Task:
         """When it entered its present state."""
         self.due_at = 0.0
         """When a delayed task becomes ready."""
+        self.expires_at: float | None = None
+        """From when on it must not be begun any more, None for never."""
         self.leased_at = 0.0
         self.holder: Holder | None = None
         self.causes: list[str] | None = None

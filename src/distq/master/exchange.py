@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 WANT_MAX: Final = 10_000
 NO_TASKS: Final = returned(([], []))
 
-Settled = tuple[int, int, int, bytes | None, float, str]
-"""Key, delivery, outcome, body, seconds that it ran, cause of a failure."""
+Settled = tuple[int, int, int, bytes | None, float, str, "float | None"]
+"""Key, delivery, outcome, body, seconds that it ran, cause of a failure, seconds until it wants to be run again."""
 
 
 class Exchange(Take):
@@ -68,7 +68,7 @@ class Exchange(Take):
 
     def _settle(self, broker: Broker, settled: Settled, now: float) -> bool:
         """Note one answer; False if the request must come back for it."""
-        key, delivery, outcome, body, run_s, cause = settled
+        key, delivery, outcome, body, run_s, cause, after_s = settled
         ledger = broker.ledger
         task = ledger.tasks.get(key)
         answers = None
@@ -80,7 +80,7 @@ class Exchange(Take):
                 return False
         if outcome == Outcome.UNKNOWN and task is not None:
             self.executor.session.unknown.add(task.envelope.name)
-        if not ledger.settle(key, delivery, outcome, body, run_s, cause):
+        if not ledger.settle(key, delivery, outcome, body, run_s, cause, after_s):
             return False
         if answers is not None and body is not None and ledger.succeeds(key):
             self.only_ends = False
@@ -153,26 +153,36 @@ def read_exchange(args: tuple[Any, ...]) -> tuple[list[Settled], int, float]:
     return rows, min(max(want, 0), WANT_MAX), min(wait_s, WAIT_MAX_S)
 
 
-def _settled(key: int, delivery: int, outcome: int, body: bytes | None, run_s: float, cause: str = "") -> Settled:
+def _settled(
+    key: int,
+    delivery: int,
+    outcome: int,
+    body: bytes | None,
+    run_s: float,
+    cause: str = "",
+    after_s: float | None = None,
+) -> Settled:
     good = (
         type(key) is int
         and type(delivery) is int
         and type(outcome) is int
         and 0 <= outcome < len(OUTCOME_NAMES)
         and isinstance(cause, str)
+        and (after_s is None or is_duration(after_s))
     )
     if not good or not (body is None or type(body) is bytes) or not is_duration(run_s):
-        raise TypeError("a settled entry is (key, delivery, outcome, body, run_s[, cause])")
-    return key, delivery, outcome, body, float(run_s), cause[:200]
+        raise TypeError("a settled entry is (key, delivery, outcome, body, run_s[, cause[, after_s]])")
+    after_s = None if after_s is None else min(after_s, WAIT_MAX_S)
+    return key, delivery, outcome, body, float(run_s), cause[:200], after_s
 
 
 def _too_large(settled: Settled, limit: int) -> Settled:
     """What takes the place of an answer that is larger than any body may be."""
-    key, delivery, outcome, body, run_s, _ = settled
+    key, delivery, outcome, body, run_s, *_ = settled
     what = "return value" if outcome == Outcome.SUCCESS else "error"
     text = f"its {what} has {len(body or b'')} bytes; the limit is {limit}"
     outcome = Outcome.FATAL if outcome == Outcome.SUCCESS else outcome
-    return key, delivery, outcome, pickle.dumps(("PayloadTooLarge", text, ""), 4), run_s, text
+    return key, delivery, outcome, pickle.dumps(("PayloadTooLarge", text, ""), 4), run_s, text, None
 
 
 def queues_of(broker: Broker, names: object) -> tuple[Queue, ...] | None:

@@ -27,8 +27,15 @@ TRIES_MAX: Final = 10_000
 """Bound of `retries` and `max_deliveries`; a head counts them in 16 bits."""
 
 
+When = tuple["float | None", "float | None", "float | None"]
+"""Delay, the moment (seconds since 1970) before which a task is not begun, and after how long it expires; seconds."""
+Run = tuple[Envelope, int, "When | None"]
+
+
 class Submit(Asked):
     """`submit(number, envelopes, runs, bodies, wait_s)`: so many tasks of each envelope, all or none.
+
+    A run is (envelope, how many) or (envelope, how many, (delay_s, eta, expires_s)), None for what is not asked.
 
     The reply is `(True, key of the first)`, the others follow it without gaps, or `(False, code, sentence)`.
     """
@@ -40,7 +47,7 @@ class Submit(Asked):
         line: Line,
         session: ClientSession,
         number: int,
-        runs: list[tuple[Envelope, int]],
+        runs: list[Run],
         bodies: list[bytes],
     ) -> None:
         super().__init__(line)
@@ -72,8 +79,13 @@ class Submit(Asked):
         if largest > limit:
             raise PayloadTooLarge(f"a payload of {largest} bytes; the limit is {limit}.")
         done = 0
-        for envelope, count in self.runs:
-            key = broker.ledger.submit(envelope, self.bodies[done : done + count], self.session, now)
+        for envelope, count, when in self.runs:
+            bodies = self.bodies[done : done + count]
+            if when is None:
+                key = broker.ledger.submit(envelope, bodies, self.session, now)
+            else:
+                due_at, expires_at = moments(when, now)
+                key = broker.ledger.submit(envelope, bodies, self.session, now, due_at=due_at, expires_at=expires_at)
             self.first = key if self.first is None else self.first
             done += count
         session = self.session
@@ -85,10 +97,10 @@ class Submit(Asked):
     def _too_full(self) -> tuple[Queue, int] | None:
         """The first queue that has not room for all, and for how many it would need it."""
         if len(self.runs) == 1:
-            ((envelope, count),) = self.runs
+            ((envelope, count, _),) = self.runs
             return (envelope.queue, count) if envelope.queue.room < count else None
         needed: dict[Queue, int] = {}
-        for envelope, count in self.runs:
+        for envelope, count, _ in self.runs:
             needed[envelope.queue] = needed.get(envelope.queue, 0) + count
         return next(((queue, count) for queue, count in needed.items() if queue.room < count), None)
 
@@ -125,17 +137,24 @@ class Submit(Asked):
         self.line.reply(returned((False, exc.code, f"{exc} {exc.hint}".rstrip())))
 
 
-def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[tuple[Envelope, int]], list[bytes], float]:
+def moments(when: When, now: float) -> tuple[float, float | None]:
+    """From when on tasks submitted at `now` are ready, 0 for at once, and from when on they are not begun any more."""
+    delay_s, eta, expires_s = when
+    due_at = max(now + (delay_s or 0.0), eta or 0.0)
+    return (due_at if due_at > now else 0.0), (None if expires_s is None else now + expires_s)
+
+
+def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[Run], list[bytes], float]:
     """The arguments of a submit, each checked; raises BadCall, or NameTooLong."""
     try:
         number, envelopes, runs, bodies, wait_s = args
         table = [_known(names, envelope) for envelope in envelopes]
-        rows = [(table[index], count) for index, count in runs]
+        rows = [(table[index], count, _when(*rest)) for index, count, *rest in runs]
         good = (
             type(number) is int
             and rows
-            and all(type(count) is int and count > 0 for _, count in rows)
-            and sum(count for _, count in rows) == len(bodies)
+            and all(type(count) is int and count > 0 for _, count, _ in rows)
+            and sum(count for _, count, _ in rows) == len(bodies)
             and all(type(body) is bytes for body in bodies)
             and is_duration(wait_s)
         )
@@ -146,6 +165,17 @@ def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[tuple[En
             f"submit(number, envelopes, runs, bodies, wait_s) was called with something else: {exc}."
         ) from exc
     return number, rows, list(bodies), min(wait_s, WAIT_MAX_S)
+
+
+def _when(when: Any = None) -> When | None:
+    if when is None:
+        return None
+    delay_s, eta, expires_s = when
+    if not all(number is None or is_duration(number) for number in (delay_s, eta, expires_s)):
+        raise TypeError("delay, eta and expires are seconds")
+    if max(delay_s or 0.0, expires_s or 0.0) > WAIT_MAX_S:
+        raise ValueError(f"delay and expires are at most {WAIT_MAX_S:,.0f} s")
+    return delay_s, eta, expires_s
 
 
 def _known(names: Names, spoken: Any) -> Envelope:

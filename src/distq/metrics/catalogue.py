@@ -46,7 +46,7 @@ METRICS: tuple[Metric, ...] = (
         "distq_task_attempts_total",
         "counter",
         ("queue", "task", "outcome"),
-        "Attempts that ended: success, failure, timeout, lost or returned.",
+        "Attempts that ended: success, failure, timeout, lost, returned or snoozed.",
     ),
     Metric("distq_task_retries_total", "counter", ("queue",), "Failed attempts that are tried again."),
     Metric("distq_dead_letters_requeued_total", "counter", ("queue",), "Dead letters that somebody had tried again."),

@@ -1,0 +1,223 @@
+"""The book: every task as it stands, and how a decided change happens to one.
+
+Nothing is decided here: `ledger.Ledger` does that. All of it is between two commits, in memory, and cannot fail.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from distq.core import moves
+from distq.core.changes import causes_after, count_attempt
+from distq.core.deadlines import Deadlines
+from distq.core.kept import Kept
+from distq.core.leases import Leases
+from distq.core.task import DEAD, DELAYED, LIVE_STATES, PLAIN, READY, SUCCEEDED, Owner, Task
+from distq.core.window import WINDOW_BYTES, hold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from distq.core.changes import Change
+    from distq.core.names import Names
+    from distq.core.queue import Queue
+
+MEAN_WEIGHT = 0.05
+"""Weight of the newest run in a queue's moving average."""
+ENDS = {moves.CANCEL: "cancelled", moves.EXPIRE: "expired"}
+"""What ends without success or death is counted as."""
+
+
+class Book:
+    """All tasks, queues and counters of one master."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.tasks: dict[int, Task] = {}
+        self.dead: dict[int, Task] = {}
+        """The dead letters among them, the longest dead first."""
+        self.ready_queues: dict[Queue, None] = {}
+        """Queues that may have ready tasks, the one served longest ago first."""
+        self.unknown_settles = 0
+        """Settles of tasks that the ledger does not know (any more)."""
+        self.heard: dict[Owner, None] = {}
+        """Owners whose outbox has grown since the broker last looked."""
+        self.noted: list[tuple[str, Task, str]] = []
+        """What an operator wants to read: (event in the past tense, task, cause), until the broker clears it."""
+        self.window_bytes = WINDOW_BYTES
+        """How many more bytes of payloads stay in memory; beyond it the store alone has them."""
+        self.delayed: Deadlines[Task] = Deadlines(lambda at, task: task.state == DELAYED and task.due_at == at)
+        """Delayed tasks by the moment at which they become ready."""
+        self.expiring: Deadlines[Task] = Deadlines(lambda at, task: task.state in LIVE_STATES and task.expires_at == at)
+        """Live tasks by the moment from which on they must not be begun."""
+        self.kept = Kept()
+        """Settled tasks whose results are kept."""
+        self.leases = Leases()
+
+    def happen(self, new: Iterable[Task], changes: Iterable[Change], now: float) -> None:
+        """Take new tasks in, and let decided changes happen."""
+        self._take_in(new, now)
+        returned: list[Task] = []
+        for change in changes:
+            event = change.event
+            if event == moves.SUCCEED:
+                self._succeed(change, now)
+            elif event == moves.DROP:
+                self._drop(change.task)
+            else:
+                self._turn(change, event, now, returned)
+        returned.sort(key=attrgetter("id"), reverse=True)  # so that those given back together stay in submit order
+        self.put_back(returned)
+
+    def put_back(self, taken: Iterable[Task]) -> None:
+        """Put tasks first in line again, the last one foremost."""
+        for task in taken:
+            task.envelope.queue.lane(task.envelope.name).push_front(task)
+
+    def let_go(self, task: Task) -> None:
+        """Nobody holds the task any more."""
+        if (holder := task.holder) is not None:
+            del holder.held[task.id]
+            task.holder = None
+
+    # -- each change -----------------------------------------------------------------------------
+
+    def _take_in(self, new: Iterable[Task], now: float) -> None:
+        tasks, window_bytes = self.tasks, self.window_bytes
+        for task in new:
+            envelope = task.envelope
+            queue = envelope.queue
+            queue.reserved -= 1
+            queue.counts[READY] += 1
+            envelope.tally.submitted += 1
+            tasks[task.id] = task
+            if task.due_at > now:
+                moves.move(task, moves.DELAY)
+                self.delayed.add(task.due_at, task)
+            else:
+                queue.lane(envelope.name).push(task)
+                self.ready_queues[queue] = None
+            if task.expires_at is not None:
+                self.expiring.add(task.expires_at, task)
+            if task.body is not None:
+                if len(task.body) <= window_bytes:
+                    window_bytes -= len(task.body)
+                else:
+                    task.body = None
+        self.window_bytes = window_bytes
+
+    def _succeed(self, change: Change, now: float) -> None:
+        task = change.task
+        envelope = task.envelope
+        self._leave(task)
+        moves.move(task, moves.SUCCEED)
+        tally = envelope.tally
+        tally.attempts["success"] += 1
+        tally.completed["success"] += 1
+        tally.run.observe(change.run_s)
+        tally.total.observe(now - task.submitted_at)
+        queue = envelope.queue
+        mean_s = queue.mean_run_s
+        queue.mean_run_s = change.run_s if mean_s is None else mean_s + MEAN_WEIGHT * (change.run_s - mean_s)
+        hold(self, task, None)
+        task.body = change.body
+        self._end(task, now)
+
+    def _leave(self, task: Task) -> None:
+        """A task leaves where it stands: who holds it, or its place in line or among the deadlines."""
+        state = task.state
+        if state == READY:
+            task.envelope.queue.lane(task.envelope.name).left()
+        elif state == DELAYED:
+            self.delayed.left()
+        else:
+            self.let_go(task)
+
+    def _end(self, task: Task, now: float) -> None:
+        """A task has come to its one terminal state: tell its owner, and keep what must be kept."""
+        task.since = now
+        if task.expires_at is not None and task.expires_at > now:
+            self.expiring.left()
+        owner = task.owner
+        if owner is not None:
+            task.owner = None
+            owner.outbox.append(task)
+            self.heard[owner] = None
+        else:
+            task.body = None  # nobody waits for it: whoever asks for it is given it from the store
+        if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
+            self._drop(task)  # its result, if it has one, is an item of its own on the result queue
+        elif task.state != DEAD:
+            self.kept.add(task)
+
+    def _drop(self, task: Task) -> None:
+        moves.move(task, moves.DROP)
+        task.envelope.queue.counts[task.state] = 0  # nobody counts what is gone
+        del self.tasks[task.id]
+        if self.dead.pop(task.id, None) is not None:
+            hold(self, task, None)
+        self.kept.drop(task)
+
+    def _turn(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
+        """Everything but success: the task waits, has ended, or is noted among those to put back in line."""
+        task = change.task
+        envelope = task.envelope
+        tally = envelope.tally
+        if event in ENDS:
+            self._leave(task)
+        elif event != moves.DUE:
+            self.let_go(task)
+        moves.move(task, event)
+        task.since = now
+        if change.cause:
+            task.causes = causes_after(change)
+        if event in (moves.RETRY, moves.LOSE, moves.BURY):
+            count_attempt(change)
+            if event == moves.LOSE:
+                self.noted.append(("task_lost", task, change.cause))
+        if event == moves.BURY:
+            self.noted.append(("task_buried", task, change.cause))
+            tally.completed["dead"] += 1
+            hold(self, task, None)
+            task.body = change.body
+            self.dead[task.id] = task
+            self._end(task, now)
+        elif event in ENDS:
+            tally.completed[ENDS[event]] += 1
+            hold(self, task, None)
+            self._end(task, now)
+        elif event in (moves.RETRY, moves.SNOOZE):
+            if event == moves.RETRY:
+                tally.retries += 1
+            else:
+                tally.attempts["snoozed"] += 1
+            task.due_at = now + change.due_at
+            self.delayed.add(task.due_at, task)
+            self._expire_again(task, now)
+        else:
+            self._line_up(change, event, now, returned)
+
+    def _line_up(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
+        """A task is ready again: at the end of its line, or among those to put back first in it."""
+        task = change.task
+        envelope = task.envelope
+        if event == moves.GIVE_BACK:
+            envelope.tally.attempts["returned"] += 1
+        if event == moves.REQUEUE:
+            del self.dead[task.id]
+            envelope.tally.requeued += 1
+            hold(self, task, change.body)  # and its causes stay: they tell why it was dead before
+            task.failures = task.lost = 0
+            task.expires_at = None
+        if event in (moves.DUE, moves.REQUEUE):
+            envelope.queue.lane(envelope.name).push(task)
+        else:
+            returned.append(task)
+        self._expire_again(task, now)
+        self.ready_queues[envelope.queue] = None
+
+    def _expire_again(self, task: Task, now: float) -> None:
+        """It was running when its time was over, and now it waits."""
+        if task.expires_at is not None and task.expires_at <= now:
+            self.expiring.add(task.expires_at, task)
