@@ -7,12 +7,17 @@ from distq._version import __version__
 
 if TYPE_CHECKING:
     from distq.client.client import Client as Client
-    from distq.client.client import NotPicklable as NotPicklable
     from distq.client.future import ResultUnreadable as ResultUnreadable
     from distq.client.future import TaskFuture as TaskFuture
     from distq.client.submits import RefusedSubmit as RefusedSubmit
+    from distq.client.submitter import NotPicklable as NotPicklable
     from distq.core.errors import DistqError as DistqError
     from distq.managers import QueueManager as QueueManager
+    from distq.tasks.control import Discard as Discard
+    from distq.tasks.control import Retry as Retry
+    from distq.tasks.control import Snooze as Snooze
+    from distq.tasks.current import Current as Current
+    from distq.tasks.current import current as current
     from distq.tasks.failure import TaskCancelled as TaskCancelled
     from distq.tasks.failure import TaskExpired as TaskExpired
     from distq.tasks.failure import TaskFailed as TaskFailed
@@ -22,11 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "Current",
+    "Discard",
     "DistqError",
     "NotPicklable",
     "QueueManager",
     "RefusedSubmit",
     "ResultUnreadable",
+    "Retry",
+    "Snooze",
     "TaskCancelled",
     "TaskExpired",
     "TaskFailed",
@@ -34,23 +43,29 @@ __all__ = [
     "TaskLost",
     "TimeLimitExceeded",
     "__version__",
+    "current",
     "task",
 ]
 
 # Imported when asked for: an executor, which needs none of it, starts faster.
 _HOMES = {
     "Client": "distq.client.client",
+    "Current": "distq.tasks.current",
+    "Discard": "distq.tasks.control",
     "DistqError": "distq.core.errors",
-    "NotPicklable": "distq.client.client",
+    "NotPicklable": "distq.client.submitter",
     "QueueManager": "distq.managers",
     "RefusedSubmit": "distq.client.submits",
     "ResultUnreadable": "distq.client.future",
+    "Retry": "distq.tasks.control",
+    "Snooze": "distq.tasks.control",
     "TaskCancelled": "distq.tasks.failure",
     "TaskExpired": "distq.tasks.failure",
     "TaskFailed": "distq.tasks.failure",
     "TaskFuture": "distq.client.future",
     "TaskLost": "distq.tasks.failure",
     "TimeLimitExceeded": "distq.tasks.failure",
+    "current": "distq.tasks.current",
     "task": "distq.tasks.function",
 }
 

@@ -304,3 +304,38 @@ def test_chunks_travel_as_one_task_each() -> None:
         books.outcome = never
         with pytest.raises(TimeoutError):
             list(client.map(double, [1], timeout=0.05))
+
+
+def test_options_of_a_client_go_before_those_of_the_function() -> None:
+    """What has times of its own is a run of its own; the rest is as it was."""
+    books = Books()
+    with serving(books) as master, client_of(master) as client:
+        client.submit(double, 0).result(SOON_S)
+        books.gate.clear()
+        first = client.submit(double, 1)
+        eventually(lambda: len(books.submits) == 2, "the lone submit")
+        later = client.options(delay=5, queue="mail")
+        futures = [first, *(to.submit(double, n) for n, to in enumerate((client, later, later, client), 2))]
+        later.submit_named("named", [6])
+        books.gate.set()
+        assert [future.result(SOON_S) for future in futures] == [2, 4, 6, 8, 10]
+        assert list(later.map(double, [7])) == [14]
+        envelopes, runs = books.submits[2][1:3]
+        when = (5, None, None)
+        assert [(envelopes[run[0]][0], *run[1:]) for run in runs] == [
+            ("default", 1),
+            ("mail", 2, when),
+            ("default", 1),
+            ("mail", 1, when),
+        ]
+        client.abandon()  # nobody here runs the named one
+
+
+def test_wrong_options_are_refused_at_once() -> None:
+    """Not when the first task is submitted."""
+    with serving(Books()) as master, client_of(master) as client:
+        with pytest.raises(TypeError, match="there is no option 'delai'"):
+            client.options(delai=5)
+        view = client.options(queue="mail")
+        view.shutdown()
+        assert view.submit(double, 2).result(SOON_S) == 4

@@ -11,13 +11,21 @@ from typing import Any, Final
 from tests.sim.master import TTL_S
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
-from distq.core.task import DEAD, GONE, SUCCEEDED
+from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE, SUCCEEDED
 from distq.wire.errors import RemoteRefusal
 
 QUEUES: Final = ("q", "r")
 NAMES: Final = ("f", "g")
 KINDS: Final = (*[b"ok"] * 24, b"flaky", b"flaky", b"bad", b"poison")
-ENDS: Final = {SUCCEEDED: "succeeded", DEAD: "dead", GONE: "gone after its time"}
+TASK_KINDS: Final = (*KINDS, b"snooze", b"snooze", b"discard")
+"""What tasks do; plain items know no other ends than a result."""
+ENDS: Final = {
+    SUCCEEDED: "succeeded",
+    DEAD: "dead",
+    CANCELLED: "cancelled",
+    EXPIRED: "expired",
+    GONE: "gone after its time",
+}
 HELLO: Final = {"protocol": [1, 1], "version": "sim"}
 
 
@@ -44,6 +52,7 @@ class Client:
         """When each was sent for the first time."""
         self.accepted: dict[int, bytes] = {}
         """Tasks that the master took, and ..."""
+        self.may_expire: set[int] = set()
         self.heard: dict[int, str] = {}
         """... what became of them."""
         self.number = 0
@@ -83,14 +92,15 @@ class Client:
                 yield Sleep(0.5)
                 continue
             self.number += 1
-            bodies = [dice.choice(KINDS) + b" %d" % dice.getrandbits(30) for _ in range(dice.choice((1, 1, 3, 8)))]
+            bodies = [dice.choice(TASK_KINDS) + b" %d" % dice.getrandbits(30) for _ in range(dice.choice((1, 1, 3, 8)))]
             yield from self._send(actor, bodies)
 
     def _send(self, actor: Actor, bodies: list[bytes]) -> Script:
         dice = self.world.dice
         half = dice.randrange(len(bodies) + 1)
         envelopes = [(dice.choice(QUEUES), dice.choice(NAMES), dice.choice((None, 9))) for _ in "ab"]
-        runs = [(index, count) for index, count in ((0, half), (1, len(bodies) - half)) if count]
+        whens = [self._when() for _ in "ab"]
+        runs = [(index, count, whens[index]) for index, count in ((0, half), (1, len(bodies) - half)) if count]
         wait_s = dice.choice((0.0, 0.5, 20.0))
         sent_at = self.world.at
         while True:
@@ -107,11 +117,22 @@ class Client:
                     assert key not in self.accepted, "a key is given once"
                     self.accepted[key] = body
                     self.sent_at[key] = sent_at
+                    when = whens[0 if key - first < half else 1]
+                    if when is not None and when[2] is not None:
+                        self.may_expire.add(key)
                 if first >> 40 != self.epoch:
                     yield from self._settle_stale(actor, first, len(bodies))
             else:
                 assert answer[1] in ("QUEUE_FULL", "STORE_REFUSED"), answer
             return
+
+    def _when(self) -> tuple[float | None, float | None, float | None] | None:
+        """Mostly at once; else later, and sometimes only for a while."""
+        dice = self.world.dice
+        if dice.random() < 0.8:
+            return None
+        eta = self.world.at + 2 if dice.random() < 0.2 else None
+        return dice.choice((None, 0.1, 5.0)), eta, dice.choice((None, 0.01, 3.0))
 
     def _settle_stale(self, actor: Actor, first: int, count: int) -> Script:
         """The answer came from a master that has been restarted meanwhile: ask the present one, until it answers."""
@@ -159,6 +180,11 @@ class Client:
             assert body is not None
             assert sent is None or body == result_of(sent)
             assert not body.startswith(result_of(b"poison")), "nobody ran this to its end"
+        elif state == EXPIRED:
+            assert sent is None or key in self.may_expire
+        elif state == CANCELLED:
+            assert sent is None or sent.startswith(b"discard")
+            assert causes is None or causes[-1] == "discarded"
         else:
             assert state == DEAD
             assert causes, "whoever is dead was killed by something"
@@ -303,7 +329,20 @@ class Executor:
         if body.startswith(b"poison"):
             return None
         if body.startswith(b"bad") or (body.startswith(b"flaky") and self.worker.world.dice.random() < 0.5):
-            return (key, delivery, self.worker.world.dice.choice((1, 1, 3, 5)), b"error", 0.01, "ValueError: no")
+            after = self.worker.world.dice.choice(((), (), (0.2,)))
+            return (
+                key,
+                delivery,
+                self.worker.world.dice.choice((1, 1, 3, 5)),
+                b"error",
+                0.01,
+                "ValueError: no",
+                *after,
+            )
+        if body.startswith(b"discard"):
+            return (key, delivery, 7, None, 0.01, "discarded")
+        if body.startswith(b"snooze") and self.worker.world.dice.random() < 0.7:
+            return (key, delivery, 6, None, 0.01, "", self.worker.world.dice.choice((0.0, 0.5, 3.0)))
         value = pickle.dumps((b"result", number)) if kind == "plain" else result_of(body)
         return (key, delivery, 0, value, 0.01, "")
 

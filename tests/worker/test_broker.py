@@ -57,7 +57,7 @@ class Scripted:
 
 def outcomes(settled: Settled) -> list[tuple[int, int, object]]:
     """Task, outcome and unpickled value of what was settled."""
-    return [(task, outcome, body and pickle.loads(body)) for task, _, outcome, body, _, _ in settled]
+    return [(task, outcome, body and pickle.loads(body)) for task, _, outcome, body, *_ in settled]
 
 
 def square(item: Any) -> object:

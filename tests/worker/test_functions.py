@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import distq
 from distq.core.task import PLAIN, TASK, Outcome
 from distq.tasks.failure import TimeLimitExceeded, unpack_failure
 from distq.tasks.function import task
@@ -135,3 +136,29 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: 
     with pytest.raises(ModuleUnusable, match=r"The module exits_at_import cannot be imported: SystemExit: 4\."):
         import_modules(["operator", "exits_at_import"])
     sys.modules.pop("exits_at_import", None)
+
+
+@pytest.mark.parametrize("kind", [TASK, PLAIN])
+@pytest.mark.parametrize(
+    ("asked", "outcome", "text", "after_s"),
+    [
+        (distq.Snooze(2, "not there"), Outcome.SNOOZED, "Snooze: not there", 2.0),
+        (distq.Discard("too old"), Outcome.DISCARDED, "discarded: too old", None),
+        (distq.Discard(), Outcome.DISCARDED, "discarded", None),
+        (distq.Retry(after=3, why="busy"), Outcome.FAILURE, "Retry: busy", 3.0),
+        (distq.Retry(), Outcome.FAILURE, "Retry", None),
+    ],
+)
+def test_what_a_function_asks_for_is_its_outcome(
+    kind: str, asked: BaseException, outcome: int, text: str, after_s: float | None
+) -> None:
+    """Both of tasks and of plain handlers."""
+    found = Functions(_raise, "pickle", 1 << 20, print)
+    body = pickle.dumps(asked) if kind == PLAIN else payload(asked)
+    end = ran(found, "" if kind == PLAIN else f"{__name__}:raises", body, kind)
+    assert (end.outcome, end.text, end.after_s) == (outcome, text, after_s)
+
+
+def _raise(item: object) -> None:
+    assert isinstance(item, BaseException)
+    raise item

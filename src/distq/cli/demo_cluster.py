@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from distq.core.errors import DistqError
@@ -19,6 +20,8 @@ from distq.settings import Address
 from distq.worker.bonds import die_with_parent
 
 HOST: Final = "127.0.0.1"
+BELOW_EPHEMERAL: Final = range(20_000, 32_000)
+"""Ports that no system gives to those who ask for any."""
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 WAIT_S: Final = 15.0
 LOOK_S: Final = 0.02
@@ -103,11 +106,12 @@ class Cluster:
 
 
 def free_port() -> int:
-    """A port of this machine on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of this machine on which nobody listens, and which the system gives to nobody who asks for any."""
+    for port in secrets.SystemRandom().sample(BELOW_EPHEMERAL, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise DemoFailed(f"No port of {HOST} is free between {BELOW_EPHEMERAL.start} and {BELOW_EPHEMERAL.stop}.")
 
 
 def _bind(parent_pid: int) -> Callable[[], None]:

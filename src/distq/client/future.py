@@ -224,7 +224,7 @@ def _error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseE
     if state == DEAD:
         return exception_of(body, causes)
     if state == TASK_CANCELLED:
-        return TaskCancelled("the task was cancelled.")
+        return TaskCancelled(f"the task was cancelled: {causes[-1]}." if causes else "the task was cancelled.")
     if state == EXPIRED:
         return TaskExpired("the task expired before it could run.")
     return TaskLost("the master does not know the task any more.")

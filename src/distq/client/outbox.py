@@ -18,12 +18,21 @@ Envelope = tuple[str, str, int | None, int | None, float | None, float | None, i
 """Queue, name and options of a task, as `TaskSpec.envelope` has them."""
 
 
+When = tuple["float | None", "float | None", "float | None"]
+"""Delay, eta and expiry, as `TaskSpec.when` has them."""
+
+
 class Sending(NamedTuple):
     """One task on its way to the master."""
 
     envelope: Envelope
     body: bytes
     future: TaskFuture[Any]
+    when: When | None = None
+
+    def run(self, index: int, count: int) -> tuple[int, int] | tuple[int, int, When]:
+        """So many tasks like this one, as `submit` sends them; `index` is that of their envelope."""
+        return (index, count) if self.when is None else (index, count, self.when)
 
 
 class Outbox:

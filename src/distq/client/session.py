@@ -16,7 +16,7 @@ from typing import Any, Final
 from distq.client.awaited import Awaited
 from distq.client.future import TaskFuture
 from distq.client.link import Link, Where, is_passing
-from distq.client.outbox import Envelope, Outbox, Sending
+from distq.client.outbox import Envelope, Outbox, Sending, When
 from distq.client.results import RESULTS_WAIT_S, Results
 from distq.client.submits import Submits
 from distq.core.errors import PayloadTooLarge
@@ -69,7 +69,7 @@ class Session:
 
     # -- what the client calls -----------------------------------------------------------------
 
-    def send(self, envelope: Envelope, body: bytes) -> TaskFuture[Any]:
+    def send(self, envelope: Envelope, body: bytes, when: When | None = None) -> TaskFuture[Any]:
         """Have a task sent; blocks and raises as `Client.submit` says."""
         if len(body) > self._payload_bytes_max:
             raise PayloadTooLarge(
@@ -79,7 +79,7 @@ class Session:
         if self._closing or not submits.link.up or outbox.full:
             self._wait_for_master()
         future: TaskFuture[Any] = TaskFuture(self._results)
-        sending = Sending(envelope, body, future)
+        sending = Sending(envelope, body, future, when)
         if outbox.waiting or not submits.send_at_once(sending):
             outbox.put(sending)
         if outbox.closed:

@@ -90,7 +90,7 @@ class Submits:
             if connection is None or self._outbox or not self._outbox.take_directly(sending):
                 return False
             self._number += 1
-            args = (self._number, [sending.envelope], [(0, 1)], [sending.body], self._wait_s)
+            args = (self._number, [sending.envelope], [sending.run(0, 1)], [sending.body], self._wait_s)
             self._asked = Asked(connection, [sending], args)
             if self._asleep:
                 self._outbox.rouse()
@@ -253,11 +253,11 @@ def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
         raise
 
 
-def _packed(batch: Sequence[Sending]) -> tuple[list[Envelope], list[tuple[int, int]], list[bytes]]:
-    """A batch as `submit` sends it: envelopes once each, runs of (envelope, how many), bodies."""
+def _packed(batch: Sequence[Sending]) -> tuple[list[Envelope], list[tuple[Any, ...]], list[bytes]]:
+    """A batch as `submit` sends it: envelopes once each, runs of (envelope, how many[, when]), bodies."""
     envelopes: dict[Envelope, int] = {}
-    runs: list[tuple[int, int]] = []
-    for envelope, group in itertools.groupby(batch, key=attrgetter("envelope")):
-        index = envelopes.setdefault(envelope, len(envelopes))
-        runs.append((index, sum(1 for _ in group)))
+    runs: list[tuple[Any, ...]] = []
+    for (envelope, _), group in itertools.groupby(batch, key=attrgetter("envelope", "when")):
+        alike = list(group)
+        runs.append(alike[0].run(envelopes.setdefault(envelope, len(envelopes)), len(alike)))
     return list(envelopes), runs, [sending.body for sending in batch]

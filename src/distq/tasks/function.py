@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
 from distq.core.errors import DistqError
+from distq.tasks.options import QUEUE_DEFAULT, Options, checked
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-QUEUE_DEFAULT: Final = "default"
 _ATTRIBUTE: Final = "__distq_task__"
 
 
@@ -25,27 +26,6 @@ class NotATask(DistqError):
     code = "NOT_A_TASK"
     hint = "Move it to the top level of a module that workers can import, and submit it from there."
     exit_code = 2
-
-
-class Options(NamedTuple):
-    """How a task is queued and tried; None leaves it to the master's settings. Times are seconds."""
-
-    queue: str = QUEUE_DEFAULT
-    priority: int | None = None
-    retries: int | None = None
-    time_limit: float | None = None
-    result_ttl: float | None = None
-    max_deliveries: int | None = None
-    retry_for: tuple[type[BaseException], ...] = ()
-    """Only these are tried again; empty means all."""
-    no_retry_for: tuple[type[BaseException], ...] = ()
-    """These never are."""
-
-    def retries_after(self, error: BaseException) -> bool:
-        """Whether an attempt that raised `error` is followed by another, if any is left."""
-        if self.no_retry_for and isinstance(error, self.no_retry_for):
-            return False
-        return not self.retry_for or isinstance(error, self.retry_for)
 
 
 class TaskSpec(NamedTuple):
@@ -68,6 +48,13 @@ class TaskSpec(NamedTuple):
             options.max_deliveries,
         )
 
+    @property
+    def when(self) -> tuple[float | None, float | None, float | None] | None:
+        """Delay, eta and expiry, as `submit` sends them; None for none of them."""
+        _, options = self
+        when = (options.delay, options.eta, options.expires)
+        return None if when == (None, None, None) else when
+
 
 _named: dict[str, Callable[..., Any]] = {}
 
@@ -84,6 +71,8 @@ def task(
     time_limit: float | None = None,
     result_ttl: float | None = None,
     max_deliveries: int | None = None,
+    delay: float | timedelta | None = None,
+    expires: float | timedelta | None = None,
     retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
     no_retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
@@ -93,43 +82,20 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
     Args:
         function: the function, when used without parentheses.
         name: what it goes by; the default is its import path.
-        **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl (seconds),
-            max_deliveries, retry_for, no_retry_for.
+        **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl, delay, expires
+            (each in seconds, or a timedelta), max_deliveries, retry_for, no_retry_for.
 
     Raises:
         TypeError: there is no such option, or a value is of the wrong kind.
     """
-    checked = _checked(options)
+    given = checked(Options(), options)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        setattr(function, _ATTRIBUTE, (name, checked))
+        setattr(function, _ATTRIBUTE, (name, given))
         _named[name or path_of(function)] = function
         return function
 
     return decorate if function is None else decorate(function)
-
-
-def _checked(options: dict[str, Any]) -> Options:
-    for kind in ("retry_for", "no_retry_for"):
-        given = options.get(kind, ())
-        options[kind] = given if isinstance(given, tuple) else (given,)
-    checked = Options(**options)
-    for field in ("priority", "retries", "max_deliveries"):
-        value = getattr(checked, field)
-        if value is not None and (not isinstance(value, int) or value < 0):
-            raise TypeError(f"{field} is a whole number from 0, not {value!r}")
-    if checked.priority is not None and checked.priority > 9:
-        raise TypeError(f"priority is 0 to 9, 9 first, not {checked.priority!r}")
-    for field in ("time_limit", "result_ttl"):
-        value = getattr(checked, field)
-        if value is not None and (not isinstance(value, int | float) or value <= 0):
-            raise TypeError(f"{field} is a number of seconds above 0, not {value!r}")
-    for field in ("retry_for", "no_retry_for"):
-        if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in getattr(checked, field)):
-            raise TypeError(f"{field} takes exception classes, not {getattr(checked, field)!r}")
-    if not isinstance(checked.queue, str) or not checked.queue:
-        raise TypeError(f"queue is a name, not {checked.queue!r}")
-    return checked
 
 
 def path_of(function: Callable[..., Any]) -> str:

@@ -8,12 +8,15 @@ without one: the main thread appends, and only who holds the connection takes aw
 import math
 import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 from distq.core.errors import DistqError
 from distq.core.task import Outcome, text_of
 from distq.net.dial import Connection
+from distq.tasks import current
+from distq.tasks.current import Current
 from distq.wire.errors import RemoteRefusal
 from distq.worker.clock import Clock
 from distq.worker.flusher import LOOK_S, Flusher
@@ -41,8 +44,8 @@ RELEASE_S: Final = 0.15
 QUIET_LOOKS: Final = 20
 """After so many looks without a batch the flusher sleeps until it is woken."""
 
-Settled = tuple[int, int, int, bytes | None, float, str]
-"""Task, delivery, outcome, body, seconds that it ran, and a failure's short text."""
+Settled = tuple[int, int, int, bytes | None, float, str] | tuple[int, int, int, bytes | None, float, str, float]
+"""Task, delivery, outcome, body, seconds that it ran, a failure's short text, and the pause before its next run."""
 Envelope = tuple[str, str, str, float | None]
 Leased = tuple[int, int, int, int, bytes]
 
@@ -74,6 +77,8 @@ class Broker:
         self._settled: list[Settled] = []
         self._settled_bytes = 0
         self._rows: Sequence[Leased] = ()
+        self._batch: Sequence[Leased] = ()
+        """What `current` looks into: the rows that run now, or ran last."""
         self._envelopes: Sequence[Envelope] = ()
         self._refusals = 0
         self._asked_at = math.inf
@@ -84,11 +89,23 @@ class Broker:
         self._seen = Place(0, -1)
         self._seen_at = 0.0
         self._quiet_looks = 0
+        current.teller = self.current
 
     @property
     def owes(self) -> bool:
         """Whether there is something to settle of which the master has probably not heard."""
         return len(self._settled) > self._likely_settled
+
+    def current(self) -> Current | None:
+        """What `distq.current()` tells the task that runs."""
+        at, limit = self._word.place.started, self._word.limit
+        if not 0 <= at < len(self._batch):
+            return None
+        task_id, delivery, attempt, envelope, _ = self._batch[at]
+        queue, name, *_ = self._envelopes[envelope]
+        left_s = None if limit is None else limit.began_s + limit.limit_s - self._clock()
+        deadline = None if left_s is None else time.time() + left_s  # noqa: TID251 - for people, who read clocks
+        return Current(text_of(task_id), name, queue, attempt, delivery, deadline)
 
     @property
     def worn(self) -> bool:
@@ -169,6 +186,7 @@ class Broker:
         if not rows:
             return
         word = self._word
+        self._batch = rows
         word.leases([number for row in rows for number in row[:2]])
         if self._flusher.asleep:
             self._flusher.wake()
@@ -238,15 +256,18 @@ class Broker:
     def _otherwise(self, row: Leased, ran: Ran, run_s: float) -> None:
         """Note every outcome but a task's plain success."""
         task_id, delivery, attempt, envelope, _ = row
-        outcome, body, text = ran
+        outcome, body, text, after_s = ran
         if outcome == Outcome.UNKNOWN:
             self._settled.append((task_id, delivery, outcome, None, 0.0, text))
             self._word.releases(1)
             return
-        self._settled.append((task_id, delivery, outcome, body, run_s, text))
+        answer = (task_id, delivery, outcome, body, run_s, text)
+        self._settled.append(answer if after_s is None else (*answer, after_s))
         self._settled_bytes += len(body)
         self._left -= 1
-        if outcome == Outcome.SUCCESS:
+        if outcome == Outcome.SNOOZED:
+            self._word.releases(1)
+        elif outcome in (Outcome.SUCCESS, Outcome.DISCARDED):
             self._word.ran(1, 0, run_s)
             if self._verbose:
                 self._succeeded(row, run_s)
@@ -295,8 +316,6 @@ class Broker:
             return
         refused = failure(DistqError(f"the master refused the result: {error}"))
         self._settled[:count] = [
-            (task_id, delivery, refused.outcome, refused.body, run_s, refused.text)
-            if outcome == Outcome.SUCCESS
-            else (task_id, delivery, outcome, body, run_s, text)
-            for task_id, delivery, outcome, body, run_s, text in self._settled[:count]
+            (*row[:2], refused.outcome, refused.body, row[4], refused.text) if row[2] == Outcome.SUCCESS else row
+            for row in self._settled[:count]
         ]

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from distq.core.task import PLAIN, Outcome
+from distq.tasks.control import Retry
 from distq.tasks.failure import TimeLimitExceeded, cause_of, pack_failure
 from distq.tasks.function import NotATask, named, options_of
 from distq.tasks.payload import is_json, run_payload
-from distq.worker.handler import Handler, HandlerUnusable, Ran, describe, result_too_large, run_handler
+from distq.worker.handler import Handler, HandlerUnusable, Ran, asked_for, describe, result_too_large, run_handler
 
 Run = Callable[[bytes], bytes | Ran]
 """Runs a payload: the result's bytes, or another outcome. It raises nothing but TimeLimitExceeded."""
@@ -113,6 +114,10 @@ class Functions:
 
 def failed(function: Callable[..., Any], error: BaseException) -> Ran:
     """The outcome of a task that raised, by its function's options."""
+    if (asked := asked_for(error)) is not None:
+        return asked
+    if isinstance(error, Retry):
+        return Ran(Outcome.FAILURE, pack_failure(error), cause_of(error), error.after_s)
     if isinstance(error, TimeLimitExceeded):
         outcome, text = Outcome.TIMEOUT, str(error)
     else:

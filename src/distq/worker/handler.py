@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from distq.core.errors import DistqError
 from distq.core.task import Outcome
+from distq.tasks.control import Discard, Retry, Snooze
 from distq.tasks.failure import TimeLimitExceeded
 
 TEXT_BYTES_MAX: Final = 4_000
@@ -32,6 +33,8 @@ class Ran(NamedTuple):
     outcome: int
     body: bytes
     text: str = ""
+    after_s: float | None = None
+    """How long the task wants to wait for its next run."""
 
 
 def load_handler(name: str) -> Handler:
@@ -74,13 +77,27 @@ def result_too_large(size_bytes: int, bytes_max: int) -> Ran:
 
 
 def failure(error: BaseException) -> Ran:
-    """The outcome of a run that raised."""
+    """The outcome of a run of a plain handler that raised."""
+    if (asked := asked_for(error)) is not None:
+        return asked
     try:
         lines = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - an exception whose own __str__ raises
         lines = "".join(traceback.format_tb(error.__traceback__))
     ran = _failed(type(error).__name__, _text_of(error), lines)
-    return Ran(Outcome.TIMEOUT, ran.body, str(error)) if isinstance(error, TimeLimitExceeded) else ran
+    if isinstance(error, TimeLimitExceeded):
+        return Ran(Outcome.TIMEOUT, ran.body, str(error))
+    return ran._replace(after_s=error.after_s) if isinstance(error, Retry) else ran
+
+
+def asked_for(error: BaseException) -> Ran | None:
+    """The outcome that a task asks for by what it raises, None for a failure."""
+    if isinstance(error, Snooze):
+        return Ran(Outcome.SNOOZED, b"", describe(error), error.after_s)
+    if isinstance(error, Discard):
+        text = _text_of(error)
+        return Ran(Outcome.DISCARDED, b"", f"discarded: {text}" if text else "discarded")
+    return None
 
 
 def _failed(kind: str, text: str, lines: str) -> Ran:

@@ -1,0 +1,133 @@
+"""What turns functions and their arguments into tasks on their way: a client, with its options or with others."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+from distq.client.future import TaskFuture
+from distq.client.outbox import Envelope, When
+from distq.core.errors import DistqError
+from distq.tasks.function import TaskSpec, path_of, spec_of
+from distq.tasks.options import Options, checked
+from distq.tasks.payload import PROTOCOL, pack_call, pack_chunk, pack_json
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
+
+
+class NotPicklable(DistqError, TypeError):
+    """The arguments cannot be sent to another process."""
+
+    code = "NOT_PICKLABLE"
+    hint = "Pass what a worker can make it from (a path, a name, plain values) instead."
+    exit_code = 2
+
+
+class Submitter(Executor):
+    """Submits functions, with options that go before those of their decorators."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._specs: dict[Callable[..., Any], tuple[Envelope, When | None]] = {}
+
+    def _send(self, envelope: Envelope, body: bytes, when: When | None) -> TaskFuture[Any]:
+        """Have a task sent."""
+        raise NotImplementedError
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]:
+        """Have `fn(*args, **kwargs)` run by a worker; return its future at once.
+
+        Blocks while 10,000 tasks wait to be accepted, and up to DISTQ_CONNECT_WAIT_S while no master is there.
+
+        Raises:
+            NotATask: a worker could not import the function.
+            NotPicklable: the arguments cannot be pickled.
+            PayloadTooLarge: the arguments have more bytes than DISTQ_PAYLOAD_BYTES_MAX.
+            CannotReach: no master is there.
+            AuthenticationFailed: the master has another key.
+        """
+        try:
+            envelope, when = self._specs[fn]
+        except (KeyError, TypeError):  # not submitted yet, or not hashable, which no function is
+            envelope, when = self._known(fn)
+        try:
+            body = pack_call((args, kwargs), PROTOCOL)
+        except Exception as error:  # noqa: BLE001 - whatever the arguments' classes do when they are pickled
+            _refuse_arguments(fn, error)
+        return self._send(envelope, body, when)
+
+    def submit_named(
+        self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, queue: str | None = None
+    ) -> TaskFuture[Any]:
+        """Have the task of that name run, with arguments in JSON, and return its future at once.
+
+        The name is one that `@distq.task` gave or an import path, `module:function`; it is not imported here. Raises
+        as `submit` does.
+        """
+        try:
+            body = pack_json(args, kwargs or {})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise NotPicklable(f"The arguments of {name} have no form in JSON: {error}.") from error
+        options = checked(Options(), self._options)
+        spec = TaskSpec(name, options if queue is None else options._replace(queue=queue))
+        return self._send(spec.envelope, body, spec.when)
+
+    def map(
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[R]:
+        """As `Executor.map`: submit all at once, yield the results in order.
+
+        With a `chunksize` above 1 so many calls travel and run as one task: it is retried as one, too.
+
+        Raises:
+            TimeoutError: a result is not there within `timeout` seconds of this call.
+        """
+        if chunksize < 1:
+            raise ValueError(f"chunksize is at least 1, not {chunksize}")
+        deadline = None if timeout is None else _now() + timeout
+        rows = zip(*iterables, strict=False)
+        if chunksize == 1:
+            singles: list[TaskFuture[Any]] = [self.submit(fn, *row) for row in rows]
+            return (result for result in _in_order(singles, deadline))
+        envelope, when = self._known(fn)
+        chunks: list[TaskFuture[Any]] = []
+        while chunk := list(itertools.islice(rows, chunksize)):
+            try:
+                body = pack_chunk(chunk)
+            except Exception as error:  # noqa: BLE001 - as in submit
+                _refuse_arguments(fn, error)
+            chunks.append(self._send(envelope, body, when))
+        return itertools.chain.from_iterable(_in_order(chunks, deadline))
+
+    def _known(self, fn: Callable[..., Any]) -> tuple[Envelope, When | None]:
+        spec = spec_of(fn)
+        if self._options:
+            spec = spec._replace(options=checked(spec.options, self._options))
+        known = self._specs[fn] = spec.envelope, spec.when
+        return known
+
+
+def _refuse_arguments(fn: Callable[..., Any], error: Exception) -> NoReturn:
+    raise NotPicklable(f"The arguments of {path_of(fn)} cannot be pickled: {error}.") from error
+
+
+def _in_order(futures: list[TaskFuture[Any]], deadline: float | None) -> Iterator[Any]:
+    futures.reverse()
+    try:
+        while futures:
+            # Popped first, so that a result that was read can be freed.
+            future = futures.pop()
+            yield future.result(None if deadline is None else max(deadline - _now(), 0.0))
+    finally:
+        for future in futures:
+            future.cancel()

@@ -1,0 +1,102 @@
+"""The options of a task: how it is queued, when it runs, how it is tried; each checked where it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+QUEUE_DEFAULT: Final = "default"
+
+
+class Options(NamedTuple):
+    """How a task is queued and tried; None leaves it to the master's settings. Times are seconds."""
+
+    queue: str = QUEUE_DEFAULT
+    priority: int | None = None
+    retries: int | None = None
+    time_limit: float | None = None
+    result_ttl: float | None = None
+    max_deliveries: int | None = None
+    delay: float | None = None
+    """Ready only so long after the master has taken it."""
+    eta: float | None = None
+    """Ready only from this moment on, in seconds since 1970 of the master's clock."""
+    expires: float | None = None
+    """Not begun any more so long after the master has taken it."""
+    retry_for: tuple[type[BaseException], ...] = ()
+    """Only these are tried again; empty means all."""
+    no_retry_for: tuple[type[BaseException], ...] = ()
+    """These never are."""
+
+    def retries_after(self, error: BaseException) -> bool:
+        """Whether an attempt that raised `error` is followed by another, if any is left."""
+        if self.no_retry_for and isinstance(error, self.no_retry_for):
+            return False
+        return not self.retry_for or isinstance(error, self.retry_for)
+
+
+def checked(before: Options, changes: Mapping[str, Any]) -> Options:
+    """The options with these changes; raises TypeError for a name or a value that is none."""
+    unknown = sorted(changes.keys() - CHECKS.keys())
+    if unknown:
+        raise TypeError(f"there is no option {unknown[0]!r}; there is {', '.join(CHECKS)}")
+    given = {name: CHECKS[name](name, value) for name, value in changes.items() if value is not None}
+    return before._replace(**given)
+
+
+def _name(field: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{field} is a name, not {value!r}")
+    return value
+
+
+def _whole(field: str, value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise TypeError(f"{field} is a whole number from 0, not {value!r}")
+    return value
+
+
+def _priority(field: str, value: Any) -> int:
+    if _whole(field, value) > 9:
+        raise TypeError(f"{field} is 0 to 9, 9 first, not {value!r}")
+    return int(value)
+
+
+def _seconds(field: str, value: Any) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise TypeError(f"{field} is a number of seconds above 0, or a timedelta, not {value!r}")
+    return seconds
+
+
+def _moment(field: str, value: Any) -> float:
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise TypeError(f"{field} is a datetime with a time zone, not {value!r}: add one, as in datetime.now(UTC)")
+    at = value.timestamp() if isinstance(value, datetime) else value
+    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 < at < float("inf"):
+        raise TypeError(f"{field} is a datetime with a time zone, or seconds since 1970, not {value!r}")
+    return float(at)
+
+
+def _exceptions(field: str, value: Any) -> tuple[type[BaseException], ...]:
+    kinds = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise TypeError(f"{field} takes exception classes, not {kinds!r}")
+    return kinds
+
+
+CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+    "queue": _name,
+    "priority": _priority,
+    "retries": _whole,
+    "time_limit": _seconds,
+    "result_ttl": _seconds,
+    "max_deliveries": _whole,
+    "delay": _seconds,
+    "eta": _moment,
+    "expires": _seconds,
+    "retry_for": _exceptions,
+    "no_retry_for": _exceptions,
+}
+"""What makes of a given value, never None, the option's; raises TypeError."""

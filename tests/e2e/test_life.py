@@ -1,0 +1,46 @@
+"""A task's whole life, by the example programs: real processes, what they print."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.cluster import KEY, Cluster
+
+LIFE = Path(__file__).resolve().parents[2] / "examples" / "life"
+
+
+def shown(grid: Cluster, name: str) -> str:
+    """What an example prints, with a master and a worker with one executor."""
+    grid.master()
+    grid.run("worker", name, "--concurrency", "1", PYTHONPATH=str(LIFE))
+    ran = subprocess.run(
+        [sys.executable, str(LIFE / f"run_{name}.py")],
+        env={"DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_later_not_any_more_and_what_comes_first(grid: Cluster) -> None:
+    """Delay, eta, expiry and priority."""
+    said = shown(grid, "when")
+    found = re.search(r"ran after ([\d.]+) s, an eta of 1 s after ([\d.]+) s", said)
+    assert found is not None, said
+    assert 1.4 <= float(found[1]) < 5
+    assert 0.9 <= float(found[2]) < 5
+    assert "busy for a second: the task expired before it could run." in said
+    assert "they ran: priority 9, priority 5, priority 0\n" in said
+
+
+def test_what_a_task_says_of_itself_while_it_runs(grid: Cluster) -> None:
+    """Who it is, and what shall become of it."""
+    said = shown(grid, "inside")
+    assert re.search(r"inside:who of queue default, attempt 1, ends by \d{10} at the latest\n", said), said
+    assert "Retry: done in attempt 3\n" in said
+    assert "Snooze: a second later, and still attempt 1\n" in said
+    assert "Discard: the task was cancelled: discarded: nobody to greet.\n" in said
