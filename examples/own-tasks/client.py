@@ -6,9 +6,8 @@ Needs distq, and the key of the master: export DISTQ_AUTHKEY=$(docker compose ex
 import asyncio
 import sys
 
-from tasks import words
-
 import distq
+from tasks import words
 
 
 async def counts(client: distq.Client, text: str) -> dict[str, int]:
