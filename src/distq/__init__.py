@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distq.tasks.failure import TaskExpired as TaskExpired
     from distq.tasks.failure import TaskFailed as TaskFailed
     from distq.tasks.failure import TaskLost as TaskLost
+    from distq.tasks.failure import TaskStopped as TaskStopped
     from distq.tasks.failure import TimeLimitExceeded as TimeLimitExceeded
     from distq.tasks.function import task as task
 
@@ -41,6 +42,7 @@ __all__ = [
     "TaskFailed",
     "TaskFuture",
     "TaskLost",
+    "TaskStopped",
     "TimeLimitExceeded",
     "__version__",
     "current",
@@ -64,6 +66,7 @@ _HOMES = {
     "TaskFailed": "distq.tasks.failure",
     "TaskFuture": "distq.client.future",
     "TaskLost": "distq.tasks.failure",
+    "TaskStopped": "distq.tasks.failure",
     "TimeLimitExceeded": "distq.tasks.failure",
     "current": "distq.tasks.current",
     "task": "distq.tasks.function",

@@ -1,5 +1,6 @@
 """A task's whole life, by the example programs: real processes, what they print."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ def shown(grid: Cluster, name: str) -> str:
     grid.run("worker", name, "--concurrency", "1", PYTHONPATH=str(LIFE))
     ran = subprocess.run(
         [sys.executable, str(LIFE / f"run_{name}.py")],
-        env={"DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY},
+        env={**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY},
         capture_output=True,
         text=True,
         timeout=60,
@@ -44,3 +45,16 @@ def test_what_a_task_says_of_itself_while_it_runs(grid: Cluster) -> None:
     assert "Retry: done in attempt 3\n" in said
     assert "Snooze: a second later, and still attempt 1\n" in said
     assert "Discard: the task was cancelled: discarded: nobody to greet.\n" in said
+
+
+def test_what_is_not_wanted_any_more(grid: Cluster) -> None:
+    """Cancelled before it runs, stopped while it does, gently or not."""
+    said = shown(grid, "stopped")
+    assert "cancel() of one that waits: True; of one that runs: False\n" in said
+    assert "distq cancel ID: 1 cancelled.\n" in said
+    assert "its client hears: the task was cancelled: by an operator.\n" in said
+    assert "neither has run: True\n" in said
+    assert "abort() of one that runs: True\nit has cleaned up\nits future is cancelled\n" in said
+    found = re.search(r"free again after (\d+) s", said)
+    assert found is not None, said
+    assert 1 <= int(found[1]) <= 10

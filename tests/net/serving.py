@@ -41,6 +41,7 @@ class FakeDesk:
         self.held: list[Line] = []
         self.ended: list[Line] = []
         self.reasons: list[str] = []
+        self.hurries = 0
 
     def called(self, line: Line, call: Call) -> None:
         """Answer."""
@@ -58,6 +59,10 @@ class FakeDesk:
     def gone(self, line: Line) -> None:
         """Note it."""
         self.ended.append(line)
+
+    def hurried(self, line: Line) -> None:
+        """Note it."""
+        self.hurries += 1
 
     def turned_away(self, line: Line, reason: str) -> None:
         """Note it."""

@@ -122,9 +122,23 @@ class Client:
                         self.may_expire.add(key)
                 if first >> 40 != self.epoch:
                     yield from self._settle_stale(actor, first, len(bodies))
+                if dice.random() < 0.1:
+                    yield from self._cancel([key for key in range(first, first + len(bodies)) if dice.random() < 0.5])
             else:
                 assert answer[1] in ("QUEUE_FULL", "STORE_REFUSED"), answer
             return
+
+    def _cancel(self, keys: list[int]) -> Script:
+        """Change one's mind; whether that was heard does not matter."""
+        dice = self.world.dice
+        yield Sleep(dice.choice((0.0, 0.01, 5.0)))
+        self.world.cancelled.update(keys)
+        try:
+            yield Call("broker", "cancel", (keys, dice.random() < 0.5))
+        except Lost:
+            pass
+        except RemoteRefusal as exc:
+            expect(exc)
 
     def _when(self) -> tuple[float | None, float | None, float | None] | None:
         """Mostly at once; else later, and sometimes only for a while."""
@@ -183,8 +197,8 @@ class Client:
         elif state == EXPIRED:
             assert sent is None or key in self.may_expire
         elif state == CANCELLED:
-            assert sent is None or sent.startswith(b"discard")
-            assert causes is None or causes[-1] == "discarded"
+            assert sent is None or sent.startswith(b"discard") or key in self.world.cancelled
+            assert causes is None or causes[-1] in ("discarded", "by its client")
         else:
             assert state == DEAD
             assert causes, "whoever is dead was killed by something"
@@ -225,6 +239,12 @@ class Worker:
         self.world.later(dice.choice((0.0, 0.0, 0.3)), self.supervisor.wake)
         self.world.later(dice.random(), self._replace)
 
+    def _stop(self, delivery: tuple[int, int]) -> None:
+        """End the executor that runs this task."""
+        for executor in list(self.executors.values()):
+            if executor.running == delivery:
+                self.lose(executor, "its task was told to stop")
+
     def _replace(self) -> None:
         if self.supervisor.alive:
             self.spawn()
@@ -254,7 +274,8 @@ class Worker:
                 while True:
                     said = list(self.exited)
                     answer = yield Call("broker", "heartbeat", ({"exited": said, "busy": 1, "slots": 2},), 10.0)
-                    assert answer == {"abort": []}
+                    for stopped in answer["abort"]:
+                        self._stop(stopped)
                     del self.exited[: len(said)]
                     yield Sleep(0.0 if self.exited else 10.0)
             except (Lost, RemoteRefusal):

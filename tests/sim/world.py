@@ -64,6 +64,8 @@ class World:
         self.at = 1_000_000.0
         self.calm = False
         self.purged: set[int] = set()
+        self.cancelled: set[int] = set()
+        """Tasks that their clients wanted to cancel."""
         """Dead letters that an operator has let go, ..."""
         self.requeued: set[int] = set()
         """... and those that it had tried again: they end once more."""

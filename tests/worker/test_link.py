@@ -29,9 +29,14 @@ def link_to(port: int, key: bytes = KEY) -> Link:
         Reconnect(0.01),
         {"role": "worker", "session": "s"},
         lambda: {"busy": 0},
+        STOPS.append,
         get_logger(),
         MONOTONIC,
     )
+
+
+STOPS: list[object] = []
+"""What the links of these tests were told to stop."""
 
 
 class Hearing:
@@ -43,6 +48,8 @@ class Hearing:
         self.deaf = threading.Event()
         """Set: the connection is closed instead of an answer."""
         self._heartbeat_s = heartbeat_s
+        self.stops: list[tuple[int, int]] = []
+        """What the next answer says shall stop."""
 
     def __call__(self, asked: Asked) -> object:
         """Answer a call."""
@@ -54,7 +61,8 @@ class Hearing:
         if self.deaf.is_set():
             return HANG_UP
         self.heard.put(args[0])
-        return {"abort": []}
+        stops, self.stops = self.stops, []
+        return {"abort": stops}
 
     async def hears(self) -> dict[str, Any]:
         """The next heartbeat that it has answered."""
@@ -180,3 +188,17 @@ def test_a_key_that_became_wrong_is_tried_again() -> None:
 
     with fake_master(hearing, keys) as master:
         asyncio.run(run(master))
+
+
+def test_what_the_master_wants_to_stop_is_passed_on() -> None:
+    """As soon as a heartbeat is answered, and the next heartbeat follows at once."""
+    hearing = Hearing()
+    hearing.stops = [(7, 1), (8, 2)]
+    STOPS.clear()
+
+    async def test(_link: Link, _master: FakeMaster) -> None:
+        await hearing.hears()
+        await hearing.hears()
+        assert STOPS == [[(7, 1), (8, 2)]]
+
+    talk(hearing, test)

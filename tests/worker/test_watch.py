@@ -125,3 +125,28 @@ def test_the_guard_ends_the_largest_and_waits_for_the_memory() -> None:
 def test_the_guards_cause_is_in_words() -> None:
     """With the limit."""
     assert guarded(512 * MIB) == ("oom", "out of memory (guard at 95 % of 512 MiB)")
+
+
+def test_a_task_that_goes_on_after_it_was_told_to_stop_is_ended(word: Word) -> None:
+    """Not before it had a moment; and not the next one in its place."""
+    watch = Watch()
+    watch.stop(word, 10.0)
+    assert watch.look(word, 10.0 + HARD_S - 0.1) is not Need.STOP
+    assert watch.look(word, 10.0 + HARD_S) is Need.STOP
+    watch.stop(word, 20.0)
+    word.begins(1)
+    assert watch.look(word, 20.0 + HARD_S) is not Need.STOP
+
+
+def test_only_the_task_that_was_named_is_to_stop(word: Word) -> None:
+    """Neither the one before nor the one behind it, nor another run of the same."""
+    word.stop(11, 2)
+    assert not word.stopping
+    word.stop(11, 1)
+    assert word.stopping
+    assert word.names(12, 2)
+    assert not word.names(11, 1)
+    word.begins(1)
+    assert not word.stopping
+    word.rests()
+    assert not word.stopping

@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "distq.cli.demo",
     "submit": "distq.cli.submit",
     "status": "distq.cli.status",
+    "cancel": "distq.cli.cancel",
     "dead": "distq.cli.dead",
     "store": "distq.cli.store",
     "health": "distq.cli.health",

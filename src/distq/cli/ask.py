@@ -3,17 +3,21 @@
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from distq._version import __version__
+from distq.cli.environment import settings_of_command
 from distq.net.dial import Connection, dial
-from distq.settings import Settings
+from distq.settings import Role, Settings
 from distq.settings.kinds import DURATION
 
 PROTOCOL = (1, 1)
 PATIENCE_S = 5.0
 """How long a command tries to reach the master, and waits for an answer."""
+ACTION_S = 600.0
+"""What is done to very many tasks takes its time."""
 
 
 @contextmanager
@@ -40,6 +44,12 @@ def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iter
         yield connection
     finally:
         connection.close()
+
+
+def admin(context: click.Context, what: str, asked: dict[str, Any], answer_s: float = PATIENCE_S) -> Any:
+    """What the master answers to an operator's request; raises as `master` does, and RemoteRefusal."""
+    with master(settings_of_command(context, Role.CLIENT), what) as connection:
+        return connection.call("broker", "admin", (what, asked), timeout_s=answer_s)
 
 
 def seconds(text: str, option: str) -> float:

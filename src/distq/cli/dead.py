@@ -7,14 +7,9 @@ from typing import Any
 
 import click
 
-from distq.cli.ask import PATIENCE_S, master
-from distq.cli.environment import settings_of_command
+from distq.cli.ask import ACTION_S, admin
 from distq.cli.text import printable, printable_lines
 from distq.core.errors import DistqError
-from distq.settings import Role
-
-ACTION_S = 600.0
-"""A retry or purge of very many takes its time."""
 
 Asked = dict[str, Any]
 
@@ -48,7 +43,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_context
 def list_(context: click.Context, queue: str | None, name: str | None, limit: int, as_json: bool) -> None:
     """List dead letters, the newest first."""
-    found = _admin(context, "dead_list", {"queue": queue, "name": name, "limit": limit})
+    found = admin(context, "dead_list", {"queue": queue, "name": name, "limit": limit})
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -89,7 +84,7 @@ def show(context: click.Context, ident: str, as_json: bool) -> None:
     """
     from distq.cli.payloads import describe, failure_of
 
-    row = _admin(context, "dead_show", {"id": ident})
+    row = admin(context, "dead_show", {"id": ident})
     payload, error = row.pop("payload"), row.pop("error")
     row["call"] = describe(payload, row["name"], plain=row["kind"] == "plain")
     row["payload_bytes"] = len(payload)
@@ -138,7 +133,7 @@ def purge(
     """Let dead letters go for good."""
     asked = _chosen(ids, every, queue, name)
     if not yes:
-        count = len(set(ids)) if ids else _admin(context, "dead_list", {**asked, "limit": 1})["total"]
+        count = len(set(ids)) if ids else admin(context, "dead_list", {**asked, "limit": 1})["total"]
         click.confirm(f"Let {count:,} dead letters go for good?", abort=True)
     click.echo(f"{_act(context, 'dead_purge', asked):,} are gone.")
 
@@ -153,17 +148,11 @@ def _chosen(ids: tuple[str, ...], every: bool, queue: str | None, name: str | No
 
 
 def _act(context: click.Context, what: str, asked: Asked) -> int:
-    answer = _admin(context, what, asked, ACTION_S)
+    answer = admin(context, what, asked, ACTION_S)
     if answer["unknown"]:
         those = ", ".join(map(printable, answer["unknown"]))
         raise NotDead(f"{answer['done']} done; these are no dead letters: {those}.")
     return int(answer["done"])
-
-
-def _admin(context: click.Context, what: str, asked: Asked, answer_s: float = PATIENCE_S) -> Any:
-    settings = settings_of_command(context, Role.CLIENT)
-    with master(settings, "dead") as connection:
-        return connection.call("broker", "admin", (what, asked), timeout_s=answer_s)
 
 
 def _moment(at: float) -> str:

@@ -8,13 +8,13 @@ for them, and a thousand results are set under one lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from distq.core.task import BY_CLIENT, DEAD, EXPIRED, SUCCEEDED, text_of
 from distq.core.task import CANCELLED as TASK_CANCELLED
-from distq.core.task import DEAD, EXPIRED, SUCCEEDED, text_of
 from distq.tasks.failure import TaskCancelled, TaskError, TaskExpired, TaskLost, exception_of
 from distq.tasks.payload import unpack_result
 
@@ -22,12 +22,19 @@ R = TypeVar("R")
 
 
 class Reader(Protocol):
-    """Reads results from the master."""
+    """Reads results from the master, and asks it to cancel tasks."""
 
     def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
         """Read until the future is done, as far as nobody else does; returns how much of the time is left."""
         ...
 
+    def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
+        """Have the master cancel these tasks; whether it has cancelled all of them."""
+        ...
+
+
+CANCELLED_AT_ONCE = 10_000
+"""As many keys as a master takes in one call."""
 
 _lock = threading.Lock()
 """Guards the coming into being of every future's condition against its result being set meanwhile."""
@@ -99,17 +106,35 @@ class TaskFuture(Future[R]):
         return None if self.key is None else text_of(self.key)
 
     def cancel(self) -> bool:
-        """Cancel the task if it has not been sent yet; never blocks."""
-        if self._state == PENDING:
-            if not claim([self]):
-                return False
+        """Cancel the task unless it runs or has ended; whether it is cancelled. It is never begun (again) then.
+
+        As in `concurrent.futures` it waits for no task; but the master is asked, so it takes a round trip.
+        """
+        return self._cancel(running=False)
+
+    def abort(self) -> bool:
+        """Cancel the task although it may run: TaskStopped is raised in it, and a little later it is killed.
+
+        Returns whether it is cancelled: False if it has ended, or no master answers.
+        """
+        return self._cancel(running=True)
+
+    def _cancel(self, *, running: bool) -> bool:
+        if self._state == PENDING and claim([self]):
             self.withdraw()
-        return super().cancel()
+            return True
+        key, reader = self.key, self._reader
+        asks = key is not None and reader is not None and not self.has_ended
+        if asks and reader.cancel([key], running=running):  # type: ignore[union-attr,list-item] # as `asks` says
+            self.withdraw()
+        return self.cancelled()
 
     def withdraw(self) -> None:
-        """Cancel the task, which was claimed and will not be sent; those who wait for it hear of it."""
-        super().cancel()
-        self.set_running_or_notify_cancel()
+        """The task is cancelled: it was claimed and will not be sent, or the master says so. Who waits hears of it."""
+        if super().cancel():
+            with self._condition:
+                if self._state == CANCELLED:
+                    self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = None) -> R:
         """Return what the task returned, or raise what it raised.
@@ -160,6 +185,9 @@ class TaskFuture(Future[R]):
 
     def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
         """Set the outcome that the master tells."""
+        if state == TASK_CANCELLED and causes and causes[-1] == BY_CLIENT:
+            self.withdraw()
+            return
         if state == SUCCEEDED:
             self._body = body
             error = None
@@ -179,6 +207,8 @@ class TaskFuture(Future[R]):
                 self._state = FINISHED
         if condition is not None:
             with condition:
+                if self.has_ended:
+                    return  # cancelled by us; the master says the same now
                 self._exception = error
                 self._state = FINISHED
                 for waiter in self._waiters:
@@ -197,6 +227,19 @@ def claim(futures: Iterable[TaskFuture[R]]) -> list[TaskFuture[R]]:
                 future._claimed = True  # noqa: SLF001
                 claimed.append(future)
     return claimed
+
+
+def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
+    """Cancel all of them that do not run, in as few calls as possible; those that wait for them hear of it."""
+    for future in claim(future for future in futures if not future.has_ended):
+        future.withdraw()
+    accepted: dict[Reader, list[int]] = {}
+    for future in futures:
+        if not future.has_ended and future.key is not None and future._reader is not None:  # noqa: SLF001 - one noun
+            accepted.setdefault(future._reader, []).append(future.key)  # noqa: SLF001
+    for reader, keys in accepted.items():
+        for at in range(0, len(keys), CANCELLED_AT_ONCE):
+            reader.cancel(keys[at : at + CANCELLED_AT_ONCE], running=False)
 
 
 def renew_lock() -> None:

@@ -110,7 +110,7 @@ class Link:
         pause_s = PAUSE_FIRST_S
         while not self.closed:
             try:
-                return ask(self._connected())
+                return ask(self.connected())
             except DistqError as error:
                 if not is_passing(error):
                     raise
@@ -120,7 +120,8 @@ class Link:
         self.drop(CannotReach("the client was closed."))
         raise CannotReach("the client was closed.")
 
-    def _connected(self) -> Connection:
+    def connected(self) -> Connection:
+        """The connection, made now if there is none; raises as `dial` does, and NotAdmitted."""
         if self._connection is None:
             self.trying = True
             try:

@@ -17,7 +17,10 @@ from distq.core.errors import DistqError
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distq.client.awaited import Awaited, Row
+    from distq.client.errands import Errands
     from distq.client.future import TaskFuture
     from distq.client.submits import Submits
     from distq.net.dial import Connection
@@ -40,8 +43,9 @@ _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 class Results:
     """One client's results."""
 
-    def __init__(self, link: Link, awaited: Awaited, submits: Submits) -> None:
+    def __init__(self, link: Link, awaited: Awaited, submits: Submits, errands: Errands) -> None:
         self.link = link
+        self._errands = errands
         self.expected = threading.Event()
         """Set when there are results to wait for."""
         self._awaited = awaited
@@ -62,6 +66,10 @@ class Results:
         """Set to have the thread read at once."""
 
     # -- by a caller ---------------------------------------------------------------------------
+
+    def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
+        """Have the master cancel these tasks; whether it has cancelled all of them."""
+        return self._errands.cancel(keys, running=running)
 
     def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
         """Read until the future is done, as far as nobody else reads; returns how much of the time is left."""

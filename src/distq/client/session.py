@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from distq.client.awaited import Awaited
+from distq.client.errands import Errands
 from distq.client.future import TaskFuture
 from distq.client.link import Link, Where, is_passing
 from distq.client.outbox import Envelope, Outbox, Sending, When
@@ -64,7 +65,8 @@ class Session:
             self._accepted,
             self._settled,
         )
-        self._results = Results(Link(where, self._resumed), self._awaited, self._submits)
+        self.errands = Errands(where._replace(session=f"{where.session}-errands"))
+        self._results = Results(Link(where, self._resumed), self._awaited, self._submits, self.errands)
         _sessions.add(self)
 
     # -- what the client calls -----------------------------------------------------------------
@@ -210,6 +212,7 @@ class Session:
         self._outbox.close()
         self._submits.link.close()
         self._results.link.close()
+        self.errands.link.close()
         self._submits.wanted.set()
         self._results.expected.set()
         _sessions.discard(self)
@@ -222,6 +225,7 @@ class Session:
         """Let go of what a fork has copied: it is the parent's."""
         self._submits.link.release()
         self._results.link.release()
+        self.errands.link.release()
         _sessions.discard(self)
 
     def end(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from distq.client.future import TaskFuture
+from distq.client.future import TaskFuture, cancel_all
 from distq.client.outbox import Envelope, When
 from distq.core.errors import DistqError
 from distq.tasks.function import TaskSpec, path_of, spec_of
@@ -129,5 +129,4 @@ def _in_order(futures: list[TaskFuture[Any]], deadline: float | None) -> Iterato
             future = futures.pop()
             yield future.result(None if deadline is None else max(deadline - _now(), 0.0))
     finally:
-        for future in futures:
-            future.cancel()
+        cancel_all(futures)

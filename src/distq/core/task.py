@@ -29,6 +29,9 @@ PLAIN: Final = "plain"
 TASK: Final = "task"
 """Kind of a task that names a Python function."""
 
+BY_CLIENT: Final = "by its client"
+"""Cause of what its own client has cancelled."""
+
 PRIORITIES: Final = 10
 PRIORITY_DEFAULT: Final = 5
 

@@ -15,6 +15,7 @@ from distq.core import moves
 from distq.core.head import unpack_dead
 from distq.core.task import Task, key_of, text_of
 from distq.master.backups import BackupBegin, BackupRead
+from distq.master.cancels import cancel_of
 from distq.master.requests import Asked, Request
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -22,6 +23,7 @@ from distq.wire.messages import returned
 if TYPE_CHECKING:
     from distq.core.ports import Refused
     from distq.master.broker import Broker
+    from distq.master.workers import Workers
     from distq.net.serve import Line
 
 AT_ONCE: Final = 1_000
@@ -129,25 +131,28 @@ class DeadLetters(Asked):
         self.refuse(exc)
 
 
-ACTIONS: Final[Mapping[str, Callable[[Line, Filters], Request]]] = {
-    "backup_begin": lambda line, _: BackupBegin(line),
-    "backup_read": BackupRead,
-    "dead_list": DeadList,
-    "dead_purge": lambda line, asked: DeadLetters(line, moves.DROP, asked),
-    "dead_retry": lambda line, asked: DeadLetters(line, moves.REQUEUE, asked),
-    "dead_show": DeadShow,
-}
-"""What `admin(what, asked)` offers."""
+class Admin:
+    """What `admin(what, asked)` offers."""
 
+    def __init__(self, broker: Broker, workers: Workers) -> None:
+        self.actions: Mapping[str, Callable[[Line, Filters], Request]] = {
+            "backup_begin": lambda line, _: BackupBegin(line),
+            "backup_read": BackupRead,
+            "cancel": lambda line, asked: cancel_of(broker, workers, line, asked),
+            "dead_list": DeadList,
+            "dead_purge": lambda line, asked: DeadLetters(line, moves.DROP, asked),
+            "dead_retry": lambda line, asked: DeadLetters(line, moves.REQUEUE, asked),
+            "dead_show": DeadShow,
+        }
 
-def read_admin(line: Line, args: tuple[Any, ...]) -> Request:
-    """The request of an `admin` call; raises BadCall for anything that is not offered."""
-    what, asked = (*args, None, None)[:2]
-    action = ACTIONS.get(what) if isinstance(what, str) else None
-    asked = {} if asked is None else asked
-    if action is None or not isinstance(asked, dict):
-        raise BadCall(f"admin(what, asked) takes a dict, and there is {', '.join(ACTIONS)}.")
-    return action(line, asked)
+    def request(self, line: Line, args: tuple[Any, ...]) -> Request:
+        """The request of a call; raises BadCall for anything that is not offered."""
+        what, asked = (*args, None, None)[:2]
+        action = self.actions.get(what) if isinstance(what, str) else None
+        asked = {} if asked is None else asked
+        if action is None or not isinstance(asked, dict):
+            raise BadCall(f"admin(what, asked) takes a dict, and there is {', '.join(self.actions)}.")
+        return action(line, asked)
 
 
 def row(task: Task) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
-from distq.master.admin import read_admin
+from distq.master.admin import Admin
 from distq.master.backups import Copy
+from distq.master.cancels import read_cancel
 from distq.master.clients import Clients, ClientSession, Results, Watch, read_watch
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
 from distq.master.plain import METHODS, PlainPeer, PlainQueues
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = 1
 BROKER: Final = "broker"
-BROKER_METHODS: Final = ("admin", "exchange", "heartbeat", "hello", "results", "stats", "submit", "watch")
+BROKER_METHODS: Final = ("admin", "cancel", "exchange", "heartbeat", "hello", "results", "stats", "submit", "watch")
 GETTERS: Final = {
     "get_work_queue": "work",
     "get_task_queue": "work",
@@ -39,6 +40,8 @@ GETTERS: Final = {
 }
 """The getters' names that recipes use, and the plain queue that each means."""
 NOTHING: Final = returned(None)
+HEARTBEAT_WAIT_MAX_S: Final = 60.0
+"""A worker that is kept waiting for longer would not be heard of."""
 
 Stats = Callable[[str], object]
 """Gives what `stats(what)` returns; raises KeyError for a word that it does not know."""
@@ -80,8 +83,10 @@ class MasterDesk:
             names.queue(name, RESULT if name == "result" else WORK)
         self._queues: dict[str, Queue] = {name: names.queue(name) for name in self._getters.values()}
         self._results = ResultQueues({})
+        admin = Admin(broker, workers)
         self._broker_calls: dict[str, Callable[[Line, Call], None]] = {
-            "admin": lambda line, call: broker.ask(read_admin(line, call.args)),
+            "admin": lambda line, call: broker.ask(admin.request(line, call.args)),
+            "cancel": lambda line, call: broker.ask(read_cancel(line, workers, call.args)),
             "exchange": self._exchange,
             "heartbeat": self._heartbeat,
             "hello": self._hello,
@@ -129,6 +134,11 @@ class MasterDesk:
             line.state.copy.drop()
         else:
             self._workers.line_closed(line)
+
+    def hurried(self, line: Line) -> None:
+        """A worker has more to say: its heartbeat need not wait any longer."""
+        if isinstance(line.state, Session):
+            self._workers.answer_beat(line.state)
 
     def turned_away(self, line: Line, reason: str) -> None:
         """A peer did not prove the key."""
@@ -253,9 +263,9 @@ class MasterDesk:
         if not isinstance(session, Session) or self._workers.sessions.get(session.key) is not session:
             line.reply(refused("heartbeat() of a session that has ended: call hello() with role worker again."))
             return
-        report = call.args[0] if call.args else None
+        report, wait_s = (*call.args, None, None)[:2]
         self._workers.heard(session, report if isinstance(report, dict) else {})
-        line.reply(returned({"abort": []}))
+        self._workers.beat(session, line, min(float(wait_s), HEARTBEAT_WAIT_MAX_S) if is_duration(wait_s) else 0.0)
 
     def _tell(self, line: Line, call: Call) -> None:
         what = call.args[0] if call.args else "overview"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import PLAIN, Holder
 from distq.master.endings import GiveBack, Overrun
-from distq.master.requests import Lose, Request, Take
+from distq.master.requests import Asked, Lose, Request, Take
+from distq.wire.messages import returned
 
 if TYPE_CHECKING:
     from distq.core.queue import Queue
@@ -62,6 +63,10 @@ class Session:
         self.unknown: set[str] = set()
         """Names of tasks that it has handed back for want of such a function."""
         self.draining = False
+        self.beat: Beat | None = None
+        """The heartbeat that waits for something to say to the worker."""
+        self.stops: list[tuple[int, int]] = []
+        """Tasks, by key and delivery, that it shall stop and was not told of yet."""
         self.pid = 0
         self.python = ""
         self.connected_at = lease_until
@@ -179,6 +184,28 @@ class Workers:
             if isinstance(ended, Mapping):
                 self._exited(session, ended)
 
+    def beat(self, session: Session, line: Line, wait_s: float) -> None:
+        """Answer a heartbeat: at once if there is something to say, else within `wait_s`, or with the next one."""
+        self.answer_beat(session)
+        session.beat = beat = Beat(line, session)
+        if session.stops or wait_s <= 0:
+            self.answer_beat(session)
+        else:
+            beat.until = self._broker.clock.now() + wait_s
+            self._broker.park_idle(beat)
+
+    def stop(self, session: Session, key: int, delivery: int) -> None:
+        """Have a worker stop a task that it runs, or has not begun yet."""
+        session.stops.append((key, delivery))
+        self.answer_beat(session)
+
+    def answer_beat(self, session: Session) -> None:
+        """Let no heartbeat wait any longer."""
+        beat, session.beat = session.beat, None
+        if beat is not None:
+            self._broker.forget(beat)
+            beat.say()
+
     def _exited(self, session: Session, ended: Mapping[str, Any]) -> None:
         executor = session.executors.pop(_count(ended.get("index")), None)
         if executor is None:
@@ -218,16 +245,39 @@ class Workers:
             self._broker.ask_at(at, Absence(self, known.session, known))
         elif isinstance(known, Session) and known.line is line:
             known.line = None
+            if known.beat is not None:
+                self._broker.forget(known.beat)
+                known.beat = None
             self._broker.ask_at(at, Absence(self, known, None))
 
     def part(self, session: Session, reason: str, cause: str) -> None:
         """End a session and its leases."""
         self.sessions.pop(session.key, None)
+        self.answer_beat(session)
         for executor in session.executors.values():
             self._unserve(executor)
             if executor.held:
                 self._broker.ask(Lose(executor, reason, cause))
         session.executors.clear()
+
+
+class Beat(Asked):
+    """A heartbeat that is not answered yet."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, line: Line, session: Session) -> None:
+        super().__init__(line)
+        self.session = session
+
+    def say(self) -> None:
+        """Reply with the tasks that the worker shall stop."""
+        stops, self.session.stops = self.session.stops, []
+        self.line.reply(returned({"abort": stops}))
+
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        self.session.beat = None
+        self.say()
 
 
 class LeaseEnd(Request):

@@ -93,7 +93,7 @@ METRICS: tuple[Metric, ...] = (
         "distq_worker_executor_exits_total",
         "counter",
         ("pool", "cause"),
-        "Executors that ended: oom, signal, recycle, timeout or crash.",
+        "Executors that ended: oom, signal, recycle, timeout, stopped or crash.",
         "worker",
     ),
 )

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from distq.metrics.families import build_info, counter, gauge
 from distq.metrics.view import WorkerView
 
-CAUSES = ("oom", "signal", "recycle", "timeout", "crash")
+CAUSES = ("oom", "signal", "recycle", "timeout", "stopped", "crash")
 OUTCOMES = ("success", "failure", "released")
 
 

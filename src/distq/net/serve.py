@@ -52,6 +52,10 @@ class Desk(Protocol):
         """The connection has ended; a call that was not answered needs no answer any more."""
         ...
 
+    def hurried(self, line: Line) -> None:
+        """Another call has come on a line whose present one is not answered yet."""
+        ...
+
     def turned_away(self, line: Line, reason: str) -> None:
         """A peer did not prove the key."""
         ...
@@ -169,8 +173,11 @@ class Line(asyncio.Protocol):
                 todo.append(event.reply)
             else:
                 self._obey(event)
-        if todo and not self._busy:
-            self._next()
+        if todo:
+            if self._busy:
+                self._server.desk.hurried(self)
+            else:
+                self._next()
         if self._transport.is_closing():
             return
         if len(todo) > CALLS_AHEAD_MAX and self._reading:

@@ -63,6 +63,12 @@ class TimeLimitExceeded(TaskError):
     hint = "Give the task a longer time_limit, or make it shorter."
 
 
+class TaskStopped(TaskError):
+    """Raised inside a task that was cancelled while it runs, so that it can clean up."""
+
+    code = "TASK_STOPPED"
+
+
 class RemoteTraceback(Exception):
     """Carries the executor's traceback as the cause of a task's exception."""
 

@@ -265,7 +265,7 @@ class Broker:
         self._settled.append(answer if after_s is None else (*answer, after_s))
         self._settled_bytes += len(body)
         self._left -= 1
-        if outcome == Outcome.SNOOZED:
+        if outcome in (Outcome.SNOOZED, Outcome.RELEASED):
             self._word.releases(1)
         elif outcome in (Outcome.SUCCESS, Outcome.DISCARDED):
             self._word.ran(1, 0, run_s)

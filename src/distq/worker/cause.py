@@ -9,6 +9,7 @@ SIGNAL: Final = "signal"
 OUT_OF_MEMORY: Final = "oom"
 TIMEOUT: Final = "timeout"
 RECYCLE: Final = "recycle"
+STOPPED: Final = "stopped"
 
 
 class Cause(NamedTuple):

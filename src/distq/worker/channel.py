@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from distq.net.address import Address
 from distq.net.dial import NONCE_BYTES, CannotReach, ConnectionLost, set_options
@@ -31,6 +31,7 @@ class Channel(asyncio.Protocol):
         """Done when the connection has ended, with the reason."""
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
         self._frames: asyncio.Queue[bytes] = asyncio.Queue()
+        self._came = asyncio.Event()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -43,6 +44,7 @@ class Channel(asyncio.Protocol):
         try:
             for frame in self._framer.feed(data):
                 self._frames.put_nowait(frame)
+                self._came.set()
         except WireError as error:
             self._end(str(error))
 
@@ -74,13 +76,33 @@ class Channel(asyncio.Protocol):
             RemoteRefusal: the other end refused the call, in words.
             ConnectionLost: the connection ended, or no answer came in time.
         """
+        self.ask(ident, method, *args)
+        return await self.answer(timeout_s)
+
+    def ask(self, ident: str | None, method: str, *args: object) -> None:
+        """Call a method without waiting; every call must be followed by one `answer`, in order."""
         self._send(encode_call(ident, method, args))
+
+    async def answer(self, timeout_s: float) -> object:
+        """What the oldest call that was not answered yet has returned; raises as `call` does."""
         try:
             async with asyncio.timeout(timeout_s):
                 return decode_reply(await self._receive())
         except TimeoutError:
             self._end("no answer came in time")
             raise self._error() from None
+
+    async def wait(self, event: asyncio.Event, timeout_s: float) -> bool:
+        """Wait for an answer, the event, the connection's end, or so long; whether there is an answer."""
+        if self._frames.empty() and not event.is_set():
+            self._came = asyncio.Event()
+            waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(one.wait()) for one in (event, self._came)]
+            try:
+                await asyncio.wait([*waiting, self.lost], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in waiting:
+                    one.cancel()
+        return not self._frames.empty()
 
     async def _receive(self) -> bytes:
         frame = asyncio.ensure_future(self._frames.get())

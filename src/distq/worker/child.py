@@ -74,6 +74,11 @@ class Child:
         """Have it leave in its word where it is, also while C code runs."""
         signal.pidfd_send_signal(self.pidfd, signal.SIGUSR1)
 
+    def ask_to_stop(self) -> None:
+        """Have it raise TaskStopped in the task that its word names, if that one still runs."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGUSR2)
+
     def reap(self) -> tuple[int, int] | None:
         """The wait status and the peak of resident bytes of an executor that has ended, None while it has not.
 

@@ -30,6 +30,7 @@ KINDS: Final = {
     cause.EXIT: "crash",
     cause.TIMEOUT: "timeout",
     cause.RECYCLE: "recycle",
+    cause.STOPPED: "stopped",
 }
 """The words of the metrics for how executors end."""
 
@@ -141,15 +142,32 @@ class Crew:
                 case Need.NOTHING:
                     pass
                 case Need.REVOKE:
-                    batch = child.word.place.batch
-                    child.word.revoke(batch)
-                    asyncio.get_running_loop().call_later(REORDER_S, self._take_back, slot, child, batch)
+                    self._revoke(slot, child)
                 case Need.STACK:
                     child.ask_for_stack()
+                case Need.STOP:
+                    self._kill(slot, Verdict(Cause(cause.STOPPED, "its task was told to stop"), child.word.running))
                 case Need.KILL:
                     limit = child.word.limit
                     text = overrun_text(limit.limit_s if limit else 0.0)
                     self._kill(slot, Verdict(Cause(cause.TIMEOUT, text), child.word.running, child.word.stack))
+
+    def stop(self, deliveries: Sequence[tuple[int, int]]) -> None:
+        """Have these tasks stop, and not begin."""
+        for slot, child in self._children.items():
+            for task, delivery in deliveries:
+                if child.word.running == (task, delivery):
+                    child.word.stop(task, delivery)
+                    self._watches[slot].stop(child.word, self._clock())
+                    child.ask_to_stop()
+                elif child.word.names(task, delivery):
+                    self._revoke(slot, child)
+
+    def _revoke(self, slot: Slot, child: Child) -> None:
+        """Take back what an executor has not begun."""
+        batch = child.word.place.batch
+        child.word.revoke(batch)
+        asyncio.get_running_loop().call_later(REORDER_S, self._take_back, slot, child, batch)
 
     def guard(self) -> None:
         """End the largest executor if memory is about to run out."""

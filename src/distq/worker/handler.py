@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from distq.core.errors import DistqError
 from distq.core.task import Outcome
 from distq.tasks.control import Discard, Retry, Snooze
-from distq.tasks.failure import TimeLimitExceeded
+from distq.tasks.failure import TaskStopped, TimeLimitExceeded
 
 TEXT_BYTES_MAX: Final = 4_000
 TRACEBACK_BYTES_MAX: Final = 32_000
@@ -97,6 +97,8 @@ def asked_for(error: BaseException) -> Ran | None:
     if isinstance(error, Discard):
         text = _text_of(error)
         return Ran(Outcome.DISCARDED, b"", f"discarded: {text}" if text else "discarded")
+    if isinstance(error, TaskStopped):
+        return Ran(Outcome.RELEASED, b"")  # the master has done with it
     return None
 
 

@@ -1,4 +1,4 @@
-"""Time limits inside an executor: an exception in the task when its time is over.
+"""What interrupts a task inside its executor: an exception when its time is over, or when it was cancelled.
 
 A task that swallows it, or is in C code that does not return, is killed a little later by the supervisor, which
 has read limit and beginning in the shared word; first the executor leaves its stack there.
@@ -10,14 +10,20 @@ import signal
 from types import FrameType
 from typing import Final
 
-from distq.tasks.failure import TimeLimitExceeded, overrun_text
+from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
+from distq.tasks.payload import run_payload
 from distq.worker.clock import Clock
 from distq.worker.functions import Run, failed_by_limit
-from distq.worker.handler import Ran
+from distq.worker.handler import Ran, run_handler
 from distq.worker.word import WORD_BYTES, Word
 
 STACK_SIGNAL: Final = signal.SIGUSR1
 """Asks an executor for its stack, also while C code runs."""
+
+
+STOP_SIGNAL: Final = signal.SIGUSR2
+"""Tells an executor that the task which its word names shall stop."""
+USER_CODE: Final = (run_payload.__code__, run_handler.__code__)
 
 
 class Limits:
@@ -32,6 +38,7 @@ class Limits:
     def listen(self) -> None:
         """Take over the signals that limits need."""
         signal.signal(signal.SIGALRM, self._rings)
+        signal.signal(STOP_SIGNAL, self._stops)
         os.lseek(self._word.fd, WORD_BYTES, os.SEEK_SET)
         faulthandler.register(STACK_SIGNAL, file=self._word.fd, all_threads=False)
 
@@ -53,7 +60,20 @@ class Limits:
             self._word.limits(0.0, 0.0)
         return ran
 
+    def _stops(self, _number: int, frame: FrameType | None) -> None:
+        if self._word.stopping and _in_user_code(frame):
+            raise TaskStopped("the task was cancelled while it ran.")
+
     def _rings(self, _number: int, _frame: FrameType | None) -> None:
         if self._armed:
             self._armed = False
             raise TimeLimitExceeded(overrun_text(self._limit_s))
+
+
+def _in_user_code(frame: FrameType | None) -> bool:
+    """Whether a task's function is being called: only there is an exception the task's own."""
+    while frame is not None:
+        if frame.f_code in USER_CODE:
+            return True
+        frame = frame.f_back
+    return False

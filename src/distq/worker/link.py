@@ -44,6 +44,7 @@ class Link:
         reconnect: Reconnect,
         introduction: Mapping[str, object],
         report: Callable[[], Mapping[str, object]],
+        stop: Callable[[Sequence[tuple[int, int]]], None],
         log: FilteringBoundLogger,
         clock: Clock,
     ) -> None:
@@ -57,6 +58,7 @@ class Link:
         self._reconnect = reconnect
         self._introduction = introduction
         self._report = report
+        self._stop = stop
         self._log = log
         self._clock = clock
         self._let_in = False
@@ -150,23 +152,33 @@ class Link:
         return cast("Mapping[str, Any]", reply)
 
     async def _beat(self, channel: Channel, heartbeat_s: float) -> None:
+        """Send heartbeats. The master answers each when the next one is due, and earlier if there is something to do.
+
+        What cannot wait so long is said with another heartbeat, upon which it answers both.
+        """
+        unanswered = 0
         while True:
             self._wake.clear()
             said, back = list(self._exited), list(self._returned)
             report = {**self._report(), "exited": said, **({"returned": back} if back else {})}
-            await channel.call("broker", "heartbeat", report, timeout_s=HEARTBEAT_ANSWER_S)
+            patient = not (said or back or unanswered)
+            sent_at = self._clock()
+            channel.ask("broker", "heartbeat", report, heartbeat_s if patient else 0.0)
+            unanswered += 1
+            if patient and not await channel.wait(self._wake, heartbeat_s + 1.0) and self._wake.is_set():
+                continue
+            stops: list[tuple[int, int]] = []
+            while unanswered:
+                answer = cast("Mapping[str, Any]", await channel.answer(HEARTBEAT_ANSWER_S))
+                stops += answer["abort"]
+                unanswered -= 1
             del self._exited[: len(said)], self._returned[: len(back)]
             if not self._exited:
                 self._told.set()
-            await self._pause(channel, heartbeat_s)
-
-    async def _pause(self, channel: Channel, heartbeat_s: float) -> None:
-        """Wait for the next heartbeat's time, for something to tell, or for the connection's end."""
-        waking = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait((waking, channel.lost), timeout=heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waking.cancel()
+            if stops:
+                self._stop(stops)
+            elif patient:  # a master that does not keep heartbeats waiting
+                await channel.wait(self._wake, sent_at + heartbeat_s - self._clock())
 
     def _is_connected(self, channel: Channel, *, stock: bool) -> None:
         if not self.connected:

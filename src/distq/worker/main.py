@@ -47,6 +47,7 @@ async def _serve(settings: Settings) -> int:
         Reconnect(settings.reconnect_max_s),
         _introduction(settings, name, session),
         supervisor.report,
+        supervisor.stop,
         log,
         MONOTONIC,
     )

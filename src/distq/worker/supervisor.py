@@ -69,6 +69,10 @@ class Supervisor:
             self._fail(HandlerUnusable(reason))
         return not self._was_up
 
+    def stop(self, deliveries: Sequence[tuple[int, int]]) -> None:
+        """The master wants these tasks no more."""
+        self.crew.stop(deliveries)
+
     def report(self) -> Mapping[str, object]:
         """What a heartbeat says, but for the ends of executors."""
         memory = self.crew.cgroup.memory

@@ -9,7 +9,7 @@ LOOK_S: Final = 0.125
 LONG_S: Final = 0.3
 """A task that has run for so long keeps nobody waiting behind it."""
 HARD_S: Final = 2.0
-"""How long a task may go on after its time limit has been raised in it, before it is killed."""
+"""How long a task may go on after its time limit, or the order to stop, was raised in it, before it is killed."""
 STACK_S: Final = 1.0
 """How long the executor may take to leave its stack."""
 
@@ -23,23 +23,33 @@ class Need(Enum):
     STACK = auto()
     """Ask it for its stack: its task is to be killed."""
     KILL = auto()
+    STOP = auto()
+    """End it: its task was told to stop, and has not."""
 
 
 class Watch:
     """The looks at one executor."""
 
-    __slots__ = ("_asked_at", "_seen", "_since")
+    __slots__ = ("_asked_at", "_seen", "_since", "_stop_at")
 
     def __init__(self) -> None:
         self._seen = Place(0, -1)
         self._since = 0.0
         self._asked_at: float | None = None
+        self._stop_at: float | None = None
+
+    def stop(self, word: Word, now: float) -> None:
+        """The task that runs was told to stop: it has a moment to do so."""
+        self._seen, self._since, self._asked_at = word.place, now, None
+        self._stop_at = now + HARD_S
 
     def look(self, word: Word, now: float) -> Need:
         """What it needs now."""
         place = word.place
         if place != self._seen:
-            self._seen, self._since, self._asked_at = place, now, None
+            self._seen, self._since, self._asked_at, self._stop_at = place, now, None, None
+        if self._stop_at is not None and now >= self._stop_at:
+            return Need.STOP
         if place.started < 0:
             return Need.NOTHING
         limit = word.limit

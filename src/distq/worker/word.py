@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-_BATCH, _SIZE, _STARTED, _REVOKED, _RETURNED, _DONE, _FAILED, _RELEASED, _ENDING = range(9)
+_BATCH, _SIZE, _STARTED, _REVOKED, _RETURNED, _DONE, _FAILED, _RELEASED, _ENDING, _STOP, _STOP_DELIVERY = range(11)
 _RUN_S, _LIMIT_S, _BEGAN_S = range(16, 19)
 _TABLE: Final = 32
 TABLE_ROWS: Final = 1_000
@@ -154,6 +154,21 @@ class Word:
     def is_returned(self, batch: int) -> bool:
         """Whether that was noted."""
         return self._numbers[_RETURNED] == batch
+
+    def stop(self, task: int, delivery: int) -> None:
+        """Name the task that shall be stopped, if it is the one that runs when the executor looks."""
+        self._numbers[_STOP] = 0
+        self._numbers[_STOP_DELIVERY] = delivery
+        self._numbers[_STOP] = task
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the task that runs is the one that shall be stopped."""
+        return self.running == (self._numbers[_STOP], self._numbers[_STOP_DELIVERY])
+
+    def names(self, task: int, delivery: int) -> bool:
+        """Whether the task is one of the batch, behind the one that runs."""
+        return (task, delivery) in self.unstarted(self.place)
 
     @property
     def place(self) -> Place:

@@ -1,0 +1,53 @@
+"""What a client asks a master besides submits and results: on a connection of its own, one call at a time."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.client.link import Link, Where
+from distq.core.errors import DistqError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ERRAND_S: Final = 10.0
+"""How long the master may take to answer."""
+
+
+class Errands:
+    """Connects when something is asked for the first time. For any thread."""
+
+    def __init__(self, where: Where) -> None:
+        self.link = Link(where, lambda _greeting, _connection: None)
+        self._lock = threading.Lock()
+
+    def ask(self, method: str, *args: object, wait_s: float = 0.0) -> Any:
+        """Call the broker, once more if the connection was lost since the last time.
+
+        Raises:
+            RemoteRefusal: the master refused the call.
+            CannotReach, ConnectionLost: no master is there.
+            AuthenticationFailed: the master has another key.
+        """
+        with self._lock:
+            fresh = self.link.connection is None
+            try:
+                return self._once(method, args, wait_s)
+            except DistqError as error:
+                self.link.drop(error)
+                if fresh:
+                    raise
+                return self._once(method, args, wait_s)
+
+    def _once(self, method: str, args: tuple[object, ...], wait_s: float) -> Any:
+        connection = self.link.connected()
+        return connection.call("broker", method, args, timeout_s=wait_s + ERRAND_S)
+
+    def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
+        """Whether all of these tasks are cancelled now; False also if no master answers."""
+        try:
+            told = self.ask("cancel", list(keys), running)
+        except DistqError:
+            return False
+        return bool(told["done"] == len(keys))

@@ -1,0 +1,128 @@
+"""Cancelling: tasks that shall never be begun (again), and those that run and shall stop.
+
+A task is cancelled for the master as soon as that is stored; whatever its executor still answers is late then. Its
+supervisor is told at once: it raises an exception in the task, and ends the executor if that is of no use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.task import BY_CLIENT, LEASED, LIVE_STATES, key_of, text_of
+from distq.master.requests import Asked
+from distq.master.workers import Executor
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distq.core.ports import Refused
+    from distq.core.task import Task
+    from distq.master.broker import Broker
+    from distq.master.workers import Workers
+    from distq.net.serve import Line
+
+AT_ONCE: Final = 1_000
+"""Tasks of one cycle."""
+KEYS_MAX: Final = 10_000
+
+
+class Cancel(Asked):
+    """Cancel these tasks, a thousand in each cycle, so that a million keep nobody waiting.
+
+    The reply says how many were cancelled, which of those that run were left alone, and how many had ended or are
+    not known.
+    """
+
+    __slots__ = ("cause", "done", "keys", "noted", "over", "running", "stops", "workers")
+
+    def __init__(self, line: Line, workers: Workers, keys: list[int], cause: str, *, running: bool) -> None:
+        super().__init__(line)
+        self.workers = workers
+        self.keys = keys
+        """Those that are left, the next one last."""
+        self.cause = cause
+        self.running = running
+        self.noted = 0
+        """How many the present cycle has decided, and ..."""
+        self.stops: list[tuple[Executor, int, int]] = []
+        """... who has to be told that a task of his shall stop: executor, key, delivery."""
+        self.done = 0
+        self.over: list[int] = []
+
+    def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
+        return min(len(self.keys), AT_ONCE), 0
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        ledger = broker.ledger
+        again: list[int] = []
+        self.noted, self.stops = 0, []
+        for key in reversed(self.keys[-AT_ONCE:]):
+            decided = ledger.cancel(key, self.cause, running=self.running)
+            if decided is None:
+                again.append(key)
+            elif not decided:
+                self.over.append(key)
+            else:
+                self.noted += 1
+                task = ledger.tasks[key]
+                if task.state == LEASED and isinstance(task.holder, Executor):
+                    self.stops.append((task.holder, key, task.delivery))
+        self.keys[-AT_ONCE:] = again[::-1]
+        return True
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.done += self.noted
+        for executor, key, delivery in self.stops:
+            self.workers.stop(executor.session, key, delivery)
+        if self.keys and self.line.open:
+            broker.ask(self)
+            return
+        tasks = broker.ledger.tasks
+        running = [text_of(key) for key in self.over if (task := tasks.get(key)) and task.state == LEASED]
+        told = {"done": self.done, "running": running, "over": len(self.over) - len(running)}
+        self.line.reply(returned(told))
+
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
+        self.refuse(exc)
+
+
+def read_cancel(line: Line, workers: Workers, args: tuple[Any, ...]) -> Cancel:
+    """The request of `cancel(keys, running)`, as a client calls it; raises BadCall."""
+    keys, running = args if len(args) == 2 else (None, None)
+    if (
+        not isinstance(keys, list)
+        or len(keys) > KEYS_MAX
+        or not all(type(key) is int for key in keys)
+        or not isinstance(running, bool)
+    ):
+        raise BadCall(f"cancel(keys, running) takes a list of at most {KEYS_MAX:,} task keys, and True or False.")
+    return Cancel(line, workers, keys, BY_CLIENT, running=running)
+
+
+def cancel_of(broker: Broker, workers: Workers, line: Line, asked: Mapping[str, Any]) -> Cancel:
+    """The request of `admin("cancel", asked)`: ids, or a queue and a name, and running; raises BadCall."""
+    ids = asked.get("ids")
+    if ids is not None:
+        try:
+            keys = [key_of(text) for text in dict.fromkeys(ids)]
+        except (ValueError, AttributeError, TypeError) as exc:
+            raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
+    else:
+        queue, name = asked.get("queue"), asked.get("name")
+        if queue is None and name is None:
+            raise BadCall("cancel takes ids, or a queue, a name, or both.")
+        keys = [task.id for task in broker.ledger.tasks.values() if _is_of(task, queue, name)]
+    cause = asked.get("cause")
+    text = cause[:200] if isinstance(cause, str) else "by an operator"
+    return Cancel(line, workers, keys[::-1], text, running=bool(asked.get("running")))
+
+
+def _is_of(task: Task, queue: str | None, name: str | None) -> bool:
+    envelope = task.envelope
+    return (
+        task.state in LIVE_STATES
+        and (queue is None or envelope.queue.name == queue)
+        and (name is None or envelope.name == name)
+    )
