@@ -23,8 +23,8 @@ def write(path: str) -> None:
 @distq.task
 def careful(begun: str, cleaned: str) -> None:
     """Run for ever, and clean up when told to stop."""
-    Path(begun).touch()
     try:
+        Path(begun).touch()
         while True:
             time.sleep(0.05)
     except distq.TaskStopped:
@@ -35,9 +35,9 @@ def careful(begun: str, cleaned: str) -> None:
 @distq.task
 def stubborn(begun: str) -> None:
     """Run for ever, and take no notice of anything."""
-    Path(begun).touch()
     while True:
         try:
+            Path(begun).touch()
             time.sleep(0.05)
         except distq.TaskStopped:
             pass
