@@ -41,6 +41,7 @@ class Books:
         self.epoch = epoch
         self.durable = durable
         self.submits: list[tuple[Any, ...]] = []
+        self.cancels: list[tuple[list[int], bool]] = []
         """The arguments of every submit that came, also of those that came twice."""
         self.bodies: list[bytes] = []
         """What was taken, in order."""
@@ -106,6 +107,10 @@ class Books:
                 self.end(key, *ended)
         self._answers[number] = (True, first)
         return self._answers[number]
+
+    def _cancel(self, keys: list[int], running: bool) -> object:
+        self.cancels.append((keys, running))
+        return {"done": len(keys), "running": [], "over": 0}
 
     def _results(self, number: int, wait_s: float) -> object:
         if self.results_refused:

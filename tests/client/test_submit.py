@@ -331,6 +331,18 @@ def test_options_of_a_client_go_before_those_of_the_function() -> None:
         client.abandon()  # nobody here runs the named one
 
 
+def test_what_was_sent_just_now_is_cancelled_as_well() -> None:
+    """Though nobody has read yet that the master has taken it."""
+    books = Books(never)
+    with serving(books) as master, client_of(master) as client:
+        client.submit(double, 0)
+        client.flush()
+        futures = [client.submit(double, n) for n in range(1, 4)]
+        assert [future.cancel() for future in futures] == [True] * 3
+        assert len({key for keys, running in books.cancels for key in keys if not running}) == 3
+        client.abandon()
+
+
 def test_wrong_options_are_refused_at_once() -> None:
     """Not when the first task is submitted."""
     with serving(Books()) as master, client_of(master) as client:

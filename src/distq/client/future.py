@@ -28,6 +28,10 @@ class Reader(Protocol):
         """Read until the future is done, as far as nobody else does; returns how much of the time is left."""
         ...
 
+    def catch_up(self) -> None:
+        """Hear, if it can be heard soon, whether the master has accepted what is on its way."""
+        ...
+
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
         """Have the master cancel these tasks; whether it has cancelled all of them."""
         ...
@@ -123,7 +127,10 @@ class TaskFuture(Future[R]):
         if self._state == PENDING and claim([self]):
             self.withdraw()
             return True
-        key, reader = self.key, self._reader
+        reader = self._reader
+        if reader is not None and self.key is None and not self.has_ended:
+            reader.catch_up()
+        key = self.key
         asks = key is not None and reader is not None and not self.has_ended
         if asks and reader.cancel([key], running=running):  # type: ignore[union-attr,list-item] # as `asks` says
             self.withdraw()
@@ -233,6 +240,9 @@ def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
     """Cancel all of them that do not run, in as few calls as possible; those that wait for them hear of it."""
     for future in claim(future for future in futures if not future.has_ended):
         future.withdraw()
+    for reader in {future._reader for future in futures if future.key is None and not future.has_ended}:  # noqa: SLF001
+        if reader is not None:
+            reader.catch_up()
     accepted: dict[Reader, list[int]] = {}
     for future in futures:
         if not future.has_ended and future.key is not None and future._reader is not None:  # noqa: SLF001 - one noun

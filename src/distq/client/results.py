@@ -67,6 +67,10 @@ class Results:
 
     # -- by a caller ---------------------------------------------------------------------------
 
+    def catch_up(self) -> None:
+        """Hear, if it can be heard soon, whether the master has accepted what is on its way."""
+        self._submits.catch_up()
+
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
         """Have the master cancel these tasks; whether it has cancelled all of them."""
         return self._errands.cancel(keys, running=running)

@@ -115,6 +115,13 @@ class Submits:
         finally:
             self._speaking.release()
 
+    def catch_up(self) -> None:
+        """Wait a moment for the master's word about everything that is on its way."""
+        self.hear_asked()
+        if self._outbox:
+            self.rouse()
+            self._outbox.wait_until_empty(HEAR_S)
+
     @property
     def owes_answer(self) -> bool:
         """Whether something was sent at once whose answer nobody has read."""
