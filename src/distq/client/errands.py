@@ -40,6 +40,12 @@ class Errands:
                     raise
                 return self._once(method, args, wait_s)
 
+    def close(self) -> None:
+        """End the connection; who waits for an answer gets an error."""
+        self.link.close()
+        with self._lock:
+            self.link.release()
+
     def _once(self, method: str, args: tuple[object, ...], wait_s: float) -> Any:
         connection = self.link.connected()
         return connection.call("broker", method, args, timeout_s=wait_s + ERRAND_S)

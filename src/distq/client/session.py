@@ -212,7 +212,7 @@ class Session:
         self._outbox.close()
         self._submits.link.close()
         self._results.link.close()
-        self.errands.link.close()
+        self.errands.close()
         self._submits.wanted.set()
         self._results.expected.set()
         _sessions.discard(self)
