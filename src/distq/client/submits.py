@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 HEAR_S: Final = 1.0
 """How long who has a result in hand waits for the thread here, if that one reads the answer."""
+CATCH_UP_S: Final = 0.25
+"""How long who cancels what was sent just now waits for the word that it was taken."""
 LOOK_S: Final = 0.005
 """How soon the thread looks for the answer to what was sent at once."""
 AT_ONCE_BYTES_MAX: Final = 64 * 1024
@@ -116,11 +118,10 @@ class Submits:
             self._speaking.release()
 
     def catch_up(self) -> None:
-        """Wait a moment for the master's word about everything that is on its way."""
-        self.hear_asked()
+        """Wait a moment for the master's word about everything that is on its way; the thread reads it."""
         if self._outbox:
             self.rouse()
-            self._outbox.wait_until_empty(HEAR_S)
+            self._outbox.wait_until_empty(CATCH_UP_S)
 
     @property
     def owes_answer(self) -> bool:
