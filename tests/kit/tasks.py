@@ -57,3 +57,13 @@ def state_of(path: Path) -> str:
         return path.read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+@distq.task(name="deaf")
+def deaf() -> None:
+    """Run for ever, and take no notice of being told to stop."""
+    while True:
+        try:
+            time.sleep(60)  # it is killed
+        except distq.TaskStopped:
+            pass

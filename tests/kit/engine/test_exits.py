@@ -36,7 +36,7 @@ def go_wrong(client: distq.Client) -> list[str]:
 
 
 def test_every_cause_is_told_and_counted(images: None, tmp_path: Path) -> None:
-    """Out of memory, a time limit that only a kill can keep, an exit code, a signal, and recycling as asked."""
+    """Out of memory, a time limit and an order to stop that only a kill can keep, exit code, signal, recycling."""
     recycling = {"DISTQ_MAX_TASKS": str(TASKS_OF_AN_EXECUTOR), "DISTQ_CONCURRENCY": "2"}
     with stack(with_test_tasks(tmp_path, MEMORY, DISTQ_TASKS="tasks.test", **recycling)) as project:
         project.up("master", "worker", scale=1)
@@ -48,6 +48,13 @@ def test_every_cause_is_told_and_counted(images: None, tmp_path: Path) -> None:
             assert "exceeded time limit 0.5 s" in limit
             assert "exit code 3" in code
             assert "killed by SIGSEGV" in by_signal
+            deaf = client.submit(tasks.deaf)
+            eventually(
+                lambda: metric(container, 'distq_worker_executors{pool="default",state="busy"'),
+                lambda busy: busy == 1,
+                within_s=20,
+            )
+            assert deaf.abort()
             rested = client.map(tasks.nap, [0.0] * TASKS_OF_AN_EXECUTOR * 3, timeout=30)
             assert len(list(rested)) == TASKS_OF_AN_EXECUTOR * 3
         finally:
