@@ -13,6 +13,7 @@ import pytest
 
 STRICT = pytest.StashKey[bool]()
 OLDEST_PLAIN = (3, 8)
+ROOT = Path(__file__).resolve().parent.parent
 
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=50, print_blob=True)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=200, print_blob=True)
@@ -76,10 +77,31 @@ def missing_promtool() -> str | None:
     return None if shutil.which("promtool") else "promtool is not on the PATH"
 
 
+@functools.cache
+def missing_root() -> str | None:
+    """Why there are no tests that mount a small volume here; None if they can run."""
+    return "mounting a small volume needs root" if os.geteuid() else None
+
+
+@functools.cache
+def missing_ptrace() -> str | None:
+    """Why there are no tests that trace system calls here; None if they can run."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as traced:
+        command = [sys.executable, "-m", "tests.storage.tracer", str(traced.pid)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stdout is not None
+            said = tracer.stdout.readline().strip()
+            tracer.kill()
+        traced.kill()
+    return None if said == "tracing" else f"system calls cannot be traced: {said}"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "engine": missing_engine,
     "cluster": missing_cluster,
     "promtool": missing_promtool,
+    "ptrace": missing_ptrace,
+    "root": missing_root,
 }
 
 

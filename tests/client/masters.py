@@ -86,7 +86,7 @@ class Books:
             self._changed.notify_all()
 
     def _hello(self, info: Mapping[str, Any]) -> object:
-        assert info["role"] == "client"
+        assert info["role"] in ("client", "cli")
         return {"epoch": self.epoch, "durable": self.durable, **self.greeting}
 
     def _submit(self, number: int, envelopes: list[Any], runs: Any, bodies: list[bytes], wait_s: float) -> object:

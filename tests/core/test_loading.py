@@ -3,11 +3,23 @@
 import pytest
 
 from distq.core.ledger import Ledger
-from distq.core.loading import DELIVERIES_SKIPPED, Loader, restore
+from distq.core.loading import Loader, restore
 from distq.core.names import Rules
 from distq.core.ports import Keep
 from distq.core.retry import Backoff
-from distq.core.task import DEAD, DELAYED, LEASED, PLAIN, READY, SUCCEEDED, TASK, Holder, Outcome
+from distq.core.task import (
+    DEAD,
+    DELAYED,
+    DELIVERIES_SKIPPED,
+    LEASED,
+    PLAIN,
+    READY,
+    SUCCEEDED,
+    TASK,
+    Holder,
+    Outcome,
+    deliveries_of,
+)
 
 RULES = Rules(retries=1, backoff=Backoff(10.0, 60.0), result_ttl_s=100.0)
 
@@ -75,6 +87,19 @@ def test_p4_a_delivery_that_was_never_stored_is_never_given_again() -> None:
     again, _ = kept.reopened()
     (after,) = again.lease(holder, (again.names.queue("q"),), lambda _: True, 1, 1.0)
     assert (before.id, before.delivery, after.delivery) == (after.id, 1, DELIVERIES_SKIPPED + 1)
+
+
+def test_deliveries_are_counted_exactly_over_any_number_of_restarts() -> None:
+    """What people are shown; the numbers on the wire go on far above what may have been given and forgotten."""
+    books, kept, holder = filled()
+    for count in range(1, 4):
+        leased = books.lease(holder, (books.names.queue("q"),), lambda _: True, 5, 100.0 * count)
+        assert [deliveries_of(task.delivery) for task in leased] == [count] * 5
+        for task in leased:
+            books.settle(task.id, task.delivery, Outcome.SNOOZED, None, 0.1, "", 0.0)
+        kept.cycle(books, 100.0 * count)
+        books, holder = kept.reopened()
+        kept.cycle(books, 100.0 * count + 1)
 
 
 def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_runs_it() -> None:

@@ -1,7 +1,6 @@
 """A disk that fills under a running master: said, survived, and over by itself."""
 
 import os
-import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -12,8 +11,11 @@ import pytest
 from tests.e2e import tasks
 from tests.e2e.cluster import Cluster, eventually
 from tests.e2e.holding import go, running
+from tests.volume import small_volume
 
 import distq
+
+pytestmark = pytest.mark.root
 
 VOLUME_MIB = 160
 SUBMITS = 100
@@ -24,13 +26,8 @@ LEFT_MIB = 50
 @pytest.fixture
 def volume(tmp_path: Path) -> Iterator[Path]:
     """A small volume in memory."""
-    if os.geteuid():
-        pytest.skip("mounting a small volume needs root")
-    volume = tmp_path / "volume"
-    volume.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={VOLUME_MIB}m", "distq-test", volume], check=True)
-    yield volume
-    subprocess.run(["umount", "--lazy", volume], check=True)
+    with small_volume(tmp_path, VOLUME_MIB) as volume:
+        yield volume
 
 
 def ready(grid: Cluster) -> tuple[int, str]:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from tests.storage.contract import contents, follow
 from tests.storage.loop import on_loop
+from tests.volume import small_volume
 
 from distq.core.ports import KEEP, Refused, StoreError
 from distq.storage.reserve import MIB, Room
 from distq.storage.sqlite import SqliteStore
+
+pytestmark = pytest.mark.root
 
 ROOM = Room(free_bytes_min=2 * MIB, reserve_bytes=2 * MIB)
 
@@ -19,13 +22,8 @@ ROOM = Room(free_bytes_min=2 * MIB, reserve_bytes=2 * MIB)
 @pytest.fixture(name="volume")
 def make_volume(tmp_path: Path) -> Iterator[Path]:
     """A volume of 12 MiB in memory."""
-    if os.geteuid():
-        pytest.skip("mounting a small volume needs root")
-    volume = tmp_path / "volume"
-    volume.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "distq-test", volume], check=True)
-    yield volume
-    subprocess.run(["umount", "--lazy", volume], check=True)
+    with small_volume(tmp_path, 12) as volume:
+        yield volume
 
 
 def fill(volume: Path, left_bytes: int) -> Path:

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.storage.loop import on_loop
 
 from distq.core.ports import KEEP, Store, StoreError
 from distq.storage import schema
+from distq.storage.link import Link, SqliteLink
 from distq.storage.queue_file import HEADS_RUN, Upkeep
 from distq.storage.reserve import Room
 from distq.storage.sqlite import SqliteStore
@@ -38,6 +40,25 @@ asyncio.run(main())
 """
 
 
+class Looks:
+    """Counts the looks at a file's lock: each is a new connection."""
+
+    def __init__(self) -> None:
+        self._begun = threading.Semaphore(0)
+
+    def __call__(self, path: Path) -> Link:
+        """Connect."""
+        self._begun.release()
+        return SqliteLink(path)
+
+    async def one_has_failed(self) -> None:
+        """Wait until a look that begins from now on has ended: another one has begun after it."""
+        while self._begun.acquire(blocking=False):
+            pass
+        for _ in "ab":
+            assert await asyncio.to_thread(self._begun.acquire, timeout=20)
+
+
 class TestSqliteStore(StoreContract):
     """A file; one process has it at a time."""
 
@@ -45,10 +66,11 @@ class TestSqliteStore(StoreContract):
     def place(self, tmp_path: Path) -> None:
         """A folder for each test."""
         self.folder = tmp_path
+        self.looks = Looks()
 
     async def make(self, place: str) -> Store:
         """The file of that name."""
-        return SqliteStore(self.folder / place, room=ROOM)
+        return SqliteStore(self.folder / place, room=ROOM, connect=self.looks)
 
     def test_an_older_leader_is_fenced(self) -> None:
         """By the file's lock: the second waits while the first lives, and has all of its commits when it leads."""
@@ -59,7 +81,7 @@ class TestSqliteStore(StoreContract):
             following = asyncio.create_task(follow(second))
             for key in range(1, 4):
                 await first.commit({key: (b"h", b"first")})
-                await asyncio.sleep(0.15)  # longer than the second's pause between two looks at the lock
+                await self.looks.one_has_failed()
                 assert not following.done()
             assert (second.epoch, (await second.health())["role"]) == (0, "standby")
             await first.close()
@@ -181,9 +203,10 @@ async def test_a_killed_masters_file_is_taken_over_while_another_waits(tmp_path:
     with committer(path) as process:
         assert process.stdout
         last = [int(process.stdout.readline()) for _ in range(20)][-1]
-        store = SqliteStore(path)
+        looks = Looks()
+        store = SqliteStore(path, connect=looks)
         following = asyncio.create_task(follow(store))
-        await asyncio.sleep(0.15)  # one look at the lock at least
+        await looks.one_has_failed()
         assert not following.done()
         process.kill()
         assert last in await following

@@ -58,7 +58,10 @@ def ptrace(request: int, thread: int, address: int | None = None, data: object =
 
 def trace(pid: int) -> None:
     """Print the calls of all threads of a process until it ends, or this does."""
-    calls = CALLS[platform.machine()]
+    calls = CALLS.get(platform.machine())
+    if calls is None:
+        print("not known: the numbers of this machine's calls", flush=True)
+        return
     try:
         for thread in [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]:
             ptrace(SEIZE, thread, None, OPTIONS)

@@ -12,7 +12,7 @@ from tests.worker.test_parts import orders
 from distq.worker.clock import MONOTONIC
 from distq.worker.functions import Functions
 from distq.worker.handler import Handler
-from distq.worker.limits import Limits
+from distq.worker.interrupts import Interrupts
 from distq.worker.quit import Quit
 from distq.worker.reports import Listener, Report, Reporter
 from distq.worker.runner import Runner
@@ -35,7 +35,7 @@ class AtWork:
             given_orders,
             handler,
             Functions(handler, given_orders.accept, given_orders.payload_bytes_max, print),
-            Limits(self.word, MONOTONIC),
+            Interrupts(self.word, MONOTONIC),
             self.word,
             Reporter(self._report_write),
             self.quit,

@@ -144,8 +144,8 @@ def test_only_the_task_that_was_named_is_to_stop(word: Word) -> None:
     assert not word.stopping
     word.stop(11, 1)
     assert word.stopping
-    assert word.names(12, 2)
-    assert not word.names(11, 1)
+    assert word.is_behind(12, 2)
+    assert not word.is_behind(11, 1)
     word.begins(1)
     assert not word.stopping
     word.rests()

@@ -128,12 +128,11 @@ class TaskFuture(Future[R]):
             self.withdraw()
             return True
         reader = self._reader
-        if reader is not None and self.key is None and not self.has_ended:
-            reader.catch_up()
-        key = self.key
-        asks = key is not None and reader is not None and not self.has_ended
-        if asks and reader.cancel([key], running=running):  # type: ignore[union-attr,list-item] # as `asks` says
-            self.withdraw()
+        if reader is not None and not self.has_ended:
+            if self.key is None:
+                reader.catch_up()
+            if self.key is not None and reader.cancel([self.key], running=running):
+                self.withdraw()
         return self.cancelled()
 
     def withdraw(self) -> None:

@@ -29,6 +29,7 @@ class Where(NamedTuple):
     name: str
     frame_bytes_max: int
     reconnect_max_s: float
+    role: str = "client"
 
 
 class NotAdmitted(DistqError):
@@ -138,7 +139,7 @@ class Link:
         where = self._where
         connection = dial(where.addresses, where.authkey, timeout_s=DIAL_S, frame_bytes_max=where.frame_bytes_max)
         info = {
-            "role": "client",
+            "role": where.role,
             "protocol": PROTOCOL,
             "version": __version__,
             "python": platform.python_version(),

@@ -65,7 +65,7 @@ class Session:
             self._accepted,
             self._settled,
         )
-        self.errands = Errands(where._replace(session=f"{where.session}-errands"))
+        self.errands = Errands(where._replace(role="cli"))  # no session of its own: it awaits nothing
         self._results = Results(Link(where, self._resumed), self._awaited, self._submits, self.errands)
         _sessions.add(self)
 

@@ -8,17 +8,15 @@ far above them: an answer to one of those never looks like an answer to a new on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from distq.core import head, moves
-from distq.core.task import DEAD, DELAYED, LEASED, LIVE_STATES, READY, Envelope, Holder, Task
+from distq.core.task import DEAD, DELAYED, DELIVERIES_SKIPPED, LEASED, LIVE_STATES, READY, Envelope, Holder, Task
 
 if TYPE_CHECKING:
     from distq.core.ledger import Ledger
     from distq.core.names import Names
     from distq.core.ports import Heads
-
-DELIVERIES_SKIPPED: Final = 1 << 16
 
 
 class Loader:

@@ -29,6 +29,8 @@ PLAIN: Final = "plain"
 TASK: Final = "task"
 """Kind of a task that names a Python function."""
 
+DELIVERIES_SKIPPED: Final = 1 << 16
+"""How far a restarted master goes on above the delivery numbers that it knows."""
 BY_CLIENT: Final = "by its client"
 """Cause of what its own client has cancelled."""
 
@@ -171,6 +173,11 @@ class Task:
     def attempt(self) -> int:
         """The attempt that runs now or would run next, from 1."""
         return self.failures + self.lost + 1
+
+
+def deliveries_of(delivery: int) -> int:
+    """How many deliveries there were, this one included; exact up to 65,535 of them, over restarts too."""
+    return delivery % DELIVERIES_SKIPPED
 
 
 def text_of(key: int) -> str:

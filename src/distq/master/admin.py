@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.core import moves
 from distq.core.head import unpack_dead
-from distq.core.task import Task, key_of, text_of
+from distq.core.task import Task, deliveries_of, key_of, text_of
 from distq.master.backups import BackupBegin, BackupRead
 from distq.master.cancels import cancel_of
 from distq.master.requests import Asked, Request
@@ -165,7 +165,7 @@ def row(task: Task) -> dict[str, Any]:
         "kind": envelope.kind,
         "failures": task.failures,
         "lost": task.lost,
-        "deliveries": task.delivery,
+        "deliveries": deliveries_of(task.delivery),
         "submitted_at": task.submitted_at,
         "died_at": task.since,
         "causes": list(task.causes or ()),

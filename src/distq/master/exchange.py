@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from distq.net.serve import Line
 
 WANT_MAX: Final = 10_000
+ABSENT: Final[tuple[Any, ...]] = (None, None, None, None, None, "", None)
+"""What stands for the parts of an answer that were left out: cause and pause may be."""
 NO_TASKS: Final = returned(([], []))
 
 Settled = tuple[int, int, int, bytes | None, float, str, "float | None"]
@@ -68,7 +70,7 @@ class Exchange(Take):
 
     def _settle(self, broker: Broker, settled: Settled, now: float) -> bool:
         """Note one answer; False if the request must come back for it."""
-        key, delivery, outcome, body, run_s, cause, after_s = settled
+        key, _, outcome, body, *_ = settled
         ledger = broker.ledger
         task = ledger.tasks.get(key)
         answers = None
@@ -80,7 +82,7 @@ class Exchange(Take):
                 return False
         if outcome == Outcome.UNKNOWN and task is not None:
             self.executor.session.unknown.add(task.envelope.name)
-        if not ledger.settle(key, delivery, outcome, body, run_s, cause, after_s):
+        if not ledger.settle(*settled):
             return False
         if answers is not None and body is not None and ledger.succeeds(key):
             self.only_ends = False
@@ -145,7 +147,7 @@ def read_exchange(args: tuple[Any, ...]) -> tuple[list[Settled], int, float]:
     """The arguments of an exchange, each checked; raises BadCall."""
     try:
         settled, want, wait_s = args
-        rows = [_settled(*row) for row in settled]
+        rows = [_settled(row) for row in settled]
         if type(want) is not int or not is_duration(wait_s):
             raise TypeError("want is a number of tasks, wait_s one of seconds")  # noqa: TRY301 - one sentence for all
     except (TypeError, ValueError) as exc:
@@ -153,15 +155,8 @@ def read_exchange(args: tuple[Any, ...]) -> tuple[list[Settled], int, float]:
     return rows, min(max(want, 0), WANT_MAX), min(wait_s, WAIT_MAX_S)
 
 
-def _settled(
-    key: int,
-    delivery: int,
-    outcome: int,
-    body: bytes | None,
-    run_s: float,
-    cause: str = "",
-    after_s: float | None = None,
-) -> Settled:
+def _settled(row: tuple[Any, ...]) -> Settled:
+    key, delivery, outcome, body, run_s, cause, after_s = (*row, *ABSENT[len(row) :])
     good = (
         type(key) is int
         and type(delivery) is int

@@ -20,7 +20,7 @@ from distq.core.loading import Loader, restore
 from distq.core.names import Names, Rules
 from distq.core.ports import Store, StoreError
 from distq.core.retry import Backoff
-from distq.core.task import PLAIN, Task, text_of
+from distq.core.task import PLAIN, Task, deliveries_of, text_of
 from distq.logs import get_logger
 from distq.master.alarm import LoopAlarm
 from distq.master.broker import Broker
@@ -226,7 +226,7 @@ class Master:
             task=text_of(task.id),
             name=envelope.name if envelope.kind != PLAIN else PLAIN,
             queue=envelope.queue.name,
-            deliveries=task.delivery,
+            deliveries=deliveries_of(task.delivery),
             lost=task.lost,
             failures=task.failures,
             cause=cause,

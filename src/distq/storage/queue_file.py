@@ -197,8 +197,11 @@ class QueueFile:
         """Why so many new bytes are too many for the volume, '' if they are not."""
         reserve = self.reserve
         reserve.take()
-        free = reserve.free_bytes() - self._wal.unfolded_bytes()  # folding makes the file grow before the log is gone
         kept = reserve.room.free_bytes_min + (0 if reserve.held else reserve.room.reserve_bytes)
+        free = reserve.free_bytes() - self._wal.size()  # folding makes the file grow before the log is gone
+        if reserve.held and free >= kept + wanted_bytes:
+            return ""
+        free += self._wal.size() - self._wal.unfolded_bytes()  # looked at only now: mostly there is room enough
         if reserve.held and free >= kept + wanted_bytes:
             return ""
         return (

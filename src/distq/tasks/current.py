@@ -25,7 +25,7 @@ class Current(NamedTuple):
     attempt: int
     """From 1."""
     delivery: int
-    """Grows with each time that the task is handed to a worker, attempts that were lost included."""
+    """How often the task was handed to a worker, this time and those that were lost included."""
     deadline: float | None
     """When its time limit ends, in seconds since 1970, None without one."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 from distq.core.errors import DistqError
-from distq.core.task import Outcome, text_of
+from distq.core.task import Outcome, deliveries_of, text_of
 from distq.net.dial import Connection
 from distq.tasks import current
 from distq.tasks.current import Current
@@ -22,7 +22,7 @@ from distq.worker.clock import Clock
 from distq.worker.flusher import LOOK_S, Flusher
 from distq.worker.functions import Functions
 from distq.worker.handler import Ran, failure
-from distq.worker.limits import Limits
+from distq.worker.interrupts import Interrupts
 from distq.worker.orders import Orders
 from distq.worker.pace import Pace
 from distq.worker.quit import Quit
@@ -57,7 +57,7 @@ class Broker:
         self,
         orders: Orders,
         functions: Functions,
-        limits: Limits,
+        interrupts: Interrupts,
         word: Word,
         reporter: Reporter,
         quit_: Quit,
@@ -65,7 +65,7 @@ class Broker:
         clock: Clock,
     ) -> None:
         self._functions = functions
-        self._limits = limits
+        self._interrupts = interrupts
         self._word = word
         self._reporter = reporter
         self._quit = quit_
@@ -105,7 +105,7 @@ class Broker:
         queue, name, *_ = self._envelopes[envelope]
         left_s = None if limit is None else limit.began_s + limit.limit_s - self._clock()
         deadline = None if left_s is None else time.time() + left_s  # noqa: TID251 - for people, who read clocks
-        return Current(text_of(task_id), name, queue, attempt, delivery, deadline)
+        return Current(text_of(task_id), name, queue, attempt, deliveries_of(delivery), deadline)
 
     @property
     def worn(self) -> bool:
@@ -213,7 +213,11 @@ class Broker:
                     return self._not_begun(rows, index, begun)
                 task_id, delivery, _, envelope, payload = row
                 limit_s = limits[envelope]
-                ran = runs[envelope](payload) if limit_s is None else self._limits.run(runs[envelope], payload, limit_s)
+                ran = (
+                    runs[envelope](payload)
+                    if limit_s is None
+                    else self._interrupts.run(runs[envelope], payload, limit_s)
+                )
                 if quit_.forked:
                     os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
                 before, now = now, clock()

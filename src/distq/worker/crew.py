@@ -160,7 +160,7 @@ class Crew:
                     child.word.stop(task, delivery)
                     self._watches[slot].stop(child.word, self._clock())
                     child.ask_to_stop()
-                elif child.word.names(task, delivery):
+                elif child.word.is_behind(task, delivery):
                     self._revoke(slot, child)
 
     def _revoke(self, slot: Slot, child: Child) -> None:

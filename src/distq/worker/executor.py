@@ -14,7 +14,7 @@ from distq.worker.bonds import die_with_parent
 from distq.worker.clock import MONOTONIC
 from distq.worker.functions import Functions, import_modules
 from distq.worker.handler import HandlerUnusable, load_handler
-from distq.worker.limits import Limits
+from distq.worker.interrupts import Interrupts
 from distq.worker.orders import read_orders
 from distq.worker.quit import Quit
 from distq.worker.reports import Ready, Reporter, Trouble, Unable
@@ -43,10 +43,10 @@ def main(args: Sequence[str]) -> int:
         reporter.send(Unable(str(error)))
         return error.exit_code
     functions = Functions(handler, orders.accept, orders.payload_bytes_max, lambda why: reporter.send(Trouble(why)))
-    limits = Limits(word, MONOTONIC)
-    limits.listen()
+    interrupts = Interrupts(word, MONOTONIC)
+    interrupts.listen()
     reporter.send(Ready())
-    return Runner(orders, handler, functions, limits, word, reporter, quit_, orders_fd, MONOTONIC).run()
+    return Runner(orders, handler, functions, interrupts, word, reporter, quit_, orders_fd, MONOTONIC).run()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from distq.worker.broker import Broker
 from distq.worker.clock import Clock
 from distq.worker.functions import Functions
 from distq.worker.handler import Handler
-from distq.worker.limits import Limits
+from distq.worker.interrupts import Interrupts
 from distq.worker.orders import Orders
 from distq.worker.quit import Quit
 from distq.worker.reports import Joined, Parted, Reporter
@@ -37,7 +37,7 @@ class Runner:
         orders: Orders,
         handler: Handler | None,
         functions: Functions,
-        limits: Limits,
+        interrupts: Interrupts,
         word: Word,
         reporter: Reporter,
         quit_: Quit,
@@ -51,7 +51,7 @@ class Runner:
         self._reconnect = Reconnect(orders.reconnect_max_s)
         self._connection: Connection | None = None
         self._word = word
-        self._broker = Broker(orders, functions, limits, word, reporter, quit_, lifeline_fd, clock)
+        self._broker = Broker(orders, functions, interrupts, word, reporter, quit_, lifeline_fd, clock)
         self._stock = Stock(handler, word, reporter, quit_, self._dial, clock, verbose=orders.verbose)
 
     def run(self) -> int:

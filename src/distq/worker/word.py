@@ -166,7 +166,7 @@ class Word:
         """Whether the task that runs is the one that shall be stopped."""
         return self.running == (self._numbers[_STOP], self._numbers[_STOP_DELIVERY])
 
-    def names(self, task: int, delivery: int) -> bool:
+    def is_behind(self, task: int, delivery: int) -> bool:
         """Whether the task is one of the batch, behind the one that runs."""
         return (task, delivery) in self.unstarted(self.place)
 

@@ -26,7 +26,7 @@ STOP_SIGNAL: Final = signal.SIGUSR2
 USER_CODE: Final = (run_payload.__code__, run_handler.__code__)
 
 
-class Limits:
+class Interrupts:
     """The alarm of one executor; its methods are for the main thread."""
 
     def __init__(self, word: Word, clock: Clock) -> None:
