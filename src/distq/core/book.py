@@ -19,7 +19,7 @@ from distq.core.window import WINDOW_BYTES, hold
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from distq.core.changes import Change
+    from distq.core.changes import Change, Submitted
     from distq.core.names import Names
     from distq.core.queue import Queue
 
@@ -55,7 +55,7 @@ class Book:
         """Settled tasks whose results are kept."""
         self.leases = Leases()
 
-    def happen(self, new: Iterable[Task], changes: Iterable[Change], now: float) -> None:
+    def happen(self, new: Iterable[Submitted], changes: Iterable[Change], now: float) -> None:
         """Take new tasks in, and let decided changes happen."""
         self._take_in(new, now)
         returned: list[Task] = []
@@ -75,36 +75,34 @@ class Book:
         for task in taken:
             task.envelope.queue.lane(task.envelope.name).push_front(task)
 
-    def let_go(self, task: Task) -> None:
-        """Nobody holds the task any more."""
-        if (holder := task.holder) is not None:
-            del holder.held[task.id]
-            task.holder = None
-
     # -- each change -----------------------------------------------------------------------------
 
-    def _take_in(self, new: Iterable[Task], now: float) -> None:
-        tasks, window_bytes = self.tasks, self.window_bytes
-        for task in new:
-            envelope = task.envelope
+    def _take_in(self, new: Iterable[Submitted], now: float) -> None:
+        known, window_bytes = self.tasks, self.window_bytes
+        for envelope, tasks, _, due_at, expires_at in new:
             queue = envelope.queue
-            queue.reserved -= 1
-            queue.counts[READY] += 1
-            envelope.tally.submitted += 1
-            tasks[task.id] = task
-            if task.due_at > now:
-                moves.move(task, moves.DELAY)
-                self.delayed.add(task.due_at, task)
-            else:
-                queue.lane(envelope.name).push(task)
+            queue.reserved -= len(tasks)
+            queue.counts[READY] += len(tasks)
+            envelope.tally.submitted += len(tasks)
+            for task in tasks:
+                known[task.id] = task
+                if task.body is not None:
+                    if len(task.body) <= window_bytes:
+                        window_bytes -= len(task.body)
+                    else:
+                        task.body = None
+            if expires_at is not None:
+                for task in tasks:
+                    task.expires_at = expires_at
+                    self.expiring.add(expires_at, task)
+            if due_at > now:
+                for task in tasks:
+                    moves.move(task, moves.DELAY)
+                    task.due_at = due_at
+                    self.delayed.add(due_at, task)
+            elif tasks:
+                queue.lane(envelope.name).extend(tasks)
                 self.ready_queues[queue] = None
-            if task.expires_at is not None:
-                self.expiring.add(task.expires_at, task)
-            if task.body is not None:
-                if len(task.body) <= window_bytes:
-                    window_bytes -= len(task.body)
-                else:
-                    task.body = None
         self.window_bytes = window_bytes
 
     def _succeed(self, change: Change, now: float) -> None:
@@ -126,13 +124,14 @@ class Book:
 
     def _leave(self, task: Task) -> None:
         """A task leaves where it stands: who holds it, or its place in line or among the deadlines."""
-        state = task.state
-        if state == READY:
+        holder = task.holder
+        if holder is not None:
+            del holder.held[task.id]
+            task.holder = None
+        elif task.state == READY:
             task.envelope.queue.lane(task.envelope.name).left()
-        elif state == DELAYED:
+        elif task.state == DELAYED:
             self.delayed.left()
-        else:
-            self.let_go(task)
 
     def _end(self, task: Task, now: float) -> None:
         """A task has come to its one terminal state: tell its owner, and keep what must be kept."""
@@ -164,10 +163,8 @@ class Book:
         task = change.task
         envelope = task.envelope
         tally = envelope.tally
-        if event in ENDS:
+        if event != moves.DUE:  # which has taken it out already
             self._leave(task)
-        elif event != moves.DUE:
-            self.let_go(task)
         moves.move(task, event)
         task.since = now
         if change.cause:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from distq.core import head, moves
 from distq.core.leases import STORED_AFTER_S
 from distq.core.ports import KEEP, Keep
-from distq.core.task import DELAYED, LEASED, PLAIN, READY, Task
-
-if TYPE_CHECKING:
-    from distq.core.task import Envelope
+from distq.core.task import DELAYED, LEASED, PLAIN, READY, Envelope, Task
 
 FAILURES: Final = ("failure", "timeout")
 """Reasons that come from the task's own run; all others are about who ran it."""
@@ -36,22 +33,24 @@ class Change(NamedTuple):
     reason: str = ""
 
 
-def rows_of_new(tasks: Iterable[Task], now: float) -> dict[int, Row]:
+class Submitted(NamedTuple):
+    """Tasks that were taken together in the present cycle: their heads are alike."""
+
+    envelope: Envelope
+    tasks: list[Task]
+    at: float
+    due_at: float
+    expires_at: float | None
+
+
+def rows_of_new(new: Iterable[Submitted], now: float) -> dict[int, Row]:
     """The rows of tasks that were submitted just now."""
     rows: dict[int, Row] = {}
-    envelope: Envelope | None = None
-    submitted_at, due_at, expires_at, packed = 0.0, 0.0, None, b""
-    for task in tasks:
-        if (
-            task.submitted_at != submitted_at
-            or task.envelope is not envelope
-            or task.due_at != due_at
-            or task.expires_at != expires_at
-        ):  # one for a whole submit, mostly
-            envelope, submitted_at, due_at, expires_at = task.envelope, task.submitted_at, task.due_at, task.expires_at
-            state, at = (DELAYED, due_at) if due_at > now else (READY, submitted_at)
-            packed = head.pack(envelope, state, 0, 0, 0, submitted_at, submitted_at, at, expires_at)
-        rows[task.id] = (packed, task.body or b"")
+    for envelope, tasks, at, due_at, expires_at in new:
+        state, ready_at = (DELAYED, due_at) if due_at > now else (READY, at)
+        packed = head.pack(envelope, state, 0, 0, 0, at, at, ready_at, expires_at)
+        for task in tasks:
+            rows[task.id] = (packed, task.body or b"")
     return rows
 
 
@@ -85,7 +84,9 @@ def row_of_change(change: Change, now: float) -> Row:
     return packed, KEEP if body is None else body
 
 
-def rows_of(new: Iterable[Task], held: Iterable[Task], changes: Mapping[int, Change], now: float) -> dict[int, Row]:
+def rows_of(
+    new: Iterable[Submitted], held: Iterable[Task], changes: Mapping[int, Change], now: float
+) -> dict[int, Row]:
     """What a store must keep: new tasks, leases that are old enough, and changes, as they will be when applied."""
     rows = rows_of_new(new, now)
     for task in held:

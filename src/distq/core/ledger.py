@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from distq.core import head, moves
 from distq.core.book import Book
-from distq.core.changes import Change, Row, rows_of
+from distq.core.changes import Change, Row, Submitted, rows_of
 from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull
 from distq.core.names import Names, Rules
 from distq.core.task import LEASED, OUTCOME_NAMES, READY, Envelope, Holder, Outcome, Owner, Task
@@ -37,7 +37,8 @@ class Ledger(Book):
         """Tasks to be buried whose payloads only the store has: the broker reads them before it commits."""
         self._jitter = jitter
         self._next_key = first_key
-        self._new: list[Task] = []
+        self._new: list[Submitted] = []
+        self._new_count = 0
         self._changes: dict[int, Change] = {}
         """Tasks submitted in the present cycle (`_new`), and what it has decided for those that were there before."""
         self._to_store: list[Task] = []
@@ -47,7 +48,7 @@ class Ledger(Book):
 
     def check_room(self, envelope: Envelope, count: int) -> None:
         """Room for a result is reserved with its task: raises TasksFull if so many more are too many in all."""
-        if len(self.tasks) + len(self._new) + count > self.rules.tasks_max:
+        if len(self.tasks) + self._new_count + count > self.rules.tasks_max:
             envelope.tally.count(envelope.tally.rejected, "kept")
             raise TasksFull(f"the master keeps {len(self.tasks):,} tasks and results, of {self.rules.tasks_max:,}.")
 
@@ -78,10 +79,8 @@ class Ledger(Book):
         first = self._next_key
         self._next_key += len(bodies)
         new = [Task(key, envelope, body, owner, now) for key, body in enumerate(bodies, first)]
-        if due_at > now or expires_at is not None:
-            for task in new:
-                task.due_at, task.expires_at = due_at, expires_at
-        self._new += new
+        self._new.append(Submitted(envelope, new, now, due_at, expires_at))
+        self._new_count += len(new)
         queue.reserved += len(bodies)
         return first
 
@@ -217,8 +216,8 @@ class Ledger(Book):
 
     def forget(self) -> None:
         """Drop what was decided: the store refused it, so nothing happened."""
-        for task in self._new:
-            task.envelope.queue.reserved -= 1
+        for submitted in self._new:
+            submitted.envelope.queue.reserved -= len(submitted.tasks)
         for event, task, *_ in self._changes.values():
             if event == moves.DUE:
                 self.delayed.add(task.due_at, task)
@@ -226,11 +225,12 @@ class Ledger(Book):
                 assert task.expires_at is not None
                 self.expiring.add(task.expires_at, task)
         self._new.clear()
+        self._new_count = 0
         self._changes.clear()
 
     def apply(self, now: float) -> None:
         """Let the decided changes happen."""
-        new, self._new = self._new, []
+        new, self._new, self._new_count = self._new, [], 0
         changes, self._changes = self._changes, {}
         self._to_store.clear()
         self.happen(new, changes.values(), now)
@@ -283,7 +283,8 @@ class Ledger(Book):
         task = self.tasks.get(key)
         if task is None or key in self._changes or task.state != LEASED or task.delivery != delivery:
             return False
-        self.let_go(task)
+        if task.holder is not None:
+            del task.holder.held[key]
         task.holder = holder
         holder.held[key] = task
         return True

@@ -1,7 +1,7 @@
 """One queue: its ready tasks in order, and how many it has of each state."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from distq.core.task import DEAD, DELAYED, LEASED, PRIORITIES, READY, STATE_NAMES, Task
@@ -30,6 +30,12 @@ class Lane:
         """Add at the end of its priority."""
         priority = task.envelope.priority
         self.deques[priority].append(task)
+        self.mask |= 1 << priority
+
+    def extend(self, tasks: Sequence[Task]) -> None:
+        """Add tasks of one envelope at the end of their priority."""
+        priority = tasks[0].envelope.priority
+        self.deques[priority].extend(tasks)
         self.mask |= 1 << priority
 
     def push_front(self, task: Task) -> None:

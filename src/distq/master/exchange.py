@@ -156,16 +156,21 @@ def read_exchange(args: tuple[Any, ...]) -> tuple[list[Settled], int, float]:
 
 
 def _settled(row: tuple[Any, ...]) -> Settled:
-    key, delivery, outcome, body, run_s, cause, after_s = (*row, *ABSENT[len(row) :])
+    """One answer, checked; it is on the way of every task."""
+    if len(row) == 6:
+        (key, delivery, outcome, body, run_s, cause), after_s = row, None
+    else:
+        key, delivery, outcome, body, run_s, cause, after_s = (*row, *ABSENT[len(row) :])
     good = (
         type(key) is int
         and type(delivery) is int
         and type(outcome) is int
         and 0 <= outcome < len(OUTCOME_NAMES)
         and isinstance(cause, str)
-        and (after_s is None or is_duration(after_s))
+        and (body is None or type(body) is bytes)
+        and is_duration(run_s)
     )
-    if not good or not (body is None or type(body) is bytes) or not is_duration(run_s):
+    if not good or not (after_s is None or is_duration(after_s)):
         raise TypeError("a settled entry is (key, delivery, outcome, body, run_s[, cause[, after_s]])")
     after_s = None if after_s is None else min(after_s, WAIT_MAX_S)
     return key, delivery, outcome, body, float(run_s), cause[:200], after_s
