@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from distq.client.submits import RefusedSubmit as RefusedSubmit
     from distq.client.submitter import NotPicklable as NotPicklable
     from distq.core.errors import DistqError as DistqError
+    from distq.core.errors import QueueFull as QueueFull
+    from distq.core.errors import TaskExists as TaskExists
     from distq.managers import QueueManager as QueueManager
     from distq.tasks.control import Discard as Discard
     from distq.tasks.control import Retry as Retry
@@ -32,12 +34,14 @@ __all__ = [
     "Discard",
     "DistqError",
     "NotPicklable",
+    "QueueFull",
     "QueueManager",
     "RefusedSubmit",
     "ResultUnreadable",
     "Retry",
     "Snooze",
     "TaskCancelled",
+    "TaskExists",
     "TaskExpired",
     "TaskFailed",
     "TaskFuture",
@@ -56,12 +60,14 @@ _HOMES = {
     "Discard": "distq.tasks.control",
     "DistqError": "distq.core.errors",
     "NotPicklable": "distq.client.submitter",
+    "QueueFull": "distq.core.errors",
     "QueueManager": "distq.managers",
     "RefusedSubmit": "distq.client.submits",
     "ResultUnreadable": "distq.client.future",
     "Retry": "distq.tasks.control",
     "Snooze": "distq.tasks.control",
     "TaskCancelled": "distq.tasks.failure",
+    "TaskExists": "distq.core.errors",
     "TaskExpired": "distq.tasks.failure",
     "TaskFailed": "distq.tasks.failure",
     "TaskFuture": "distq.client.future",

@@ -5,7 +5,7 @@ from distq.core.ledger import Ledger
 from distq.core.names import Rules
 from distq.core.queue import Queue
 from distq.core.retry import Backoff
-from distq.core.task import DEAD, DELAYED, LEASED, SUCCEEDED, TASK, Envelope, Holder, Task
+from distq.core.task import DEAD, DELAYED, HELD, LEASED, SUCCEEDED, TASK, Envelope, Holder, Task
 
 FIRST_KEY = 1 << 40
 RULES = Rules(backoff=Backoff(1.0, 8.0))
@@ -18,6 +18,7 @@ PATHS: dict[int, tuple[int, ...]] = {
     5: (moves.CANCEL,),
     6: (moves.EXPIRE,),
     7: (moves.CANCEL, moves.DROP),
+    HELD: (moves.HOLD,),
 }
 """The events that take a new task to each state."""
 

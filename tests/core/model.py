@@ -1,10 +1,11 @@
 """The law again, naively: dicts and scans, written apart from the ledger, so that the two can disagree."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 LIVE = ("ready", "delayed", "leased")
+"""A task that waits for its concurrency key is ready here: which of them may run is judged when they are leased."""
 ENDED = ("succeeded", "dead", "cancelled", "expired")
 KEPT = ("succeeded", "cancelled", "expired")
 """Ends that are dropped when their TTL is over."""
@@ -12,6 +13,8 @@ CAUSES_KEPT = 8
 OUTCOMES = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")
 """What a late answer is counted as, by its code on the wire: success, failure, released, fatal, unknown, timeout,
 snoozed, discarded."""
+SLACK = 1 / 64
+"""So much of its period a rate may be late: what is given out within that counts as given out at its end."""
 BASE_S, MAX_S = 1.0, 3.0
 """The backoff the model expects; every number here is a sum of powers of two, so that floats are exact."""
 
@@ -45,6 +48,11 @@ class ModelTask:
     holder: int | None = None
     due_at: float = 0.0
     expires_at: float | None = None
+    turn: str = ""
+    """Its concurrency key, of which ..."""
+    at_once: int = 1
+    """... so many may be leased at once."""
+    unique: str = ""
     ended_at: float = 0.0
     disturbed: bool = False
     causes: list[str] = field(default_factory=list)
@@ -59,6 +67,16 @@ class Pending:
     cause: str = ""
     reason: str = ""
     after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a queue is let give out; the default is everything."""
+
+    paused: bool = False
+    names: tuple[str, ...] = ()
+    running: int = 1_000
+    rate: tuple[int, float] = (1_000, 1.0)
 
 
 class Model:
@@ -76,6 +94,11 @@ class Model:
         """By owner, the tasks of whose end it was told."""
         self.counted: Counter[tuple[str, str, str]] = Counter()
         self.leases: Counter[tuple[str, str]] = Counter()
+        self.limits: dict[str, Limits] = {}
+        self.limiting: dict[str, Limits] = {}
+        """Limits that are decided."""
+        self.given: dict[str, list[float]] = {}
+        """By queue, when a task was leased, since its present rate holds."""
         self.unknown = 0
         self.noted: list[tuple[str, int]] = []
 
@@ -100,12 +123,16 @@ class Model:
         now: float,
         due_at: float = 0.0,
         expires_at: float | None = None,
+        keys: tuple[str, int, str] = ("", 1, ""),
     ) -> None:
         """Accept tasks under the keys that follow `first`."""
+        turn, at_once, unique = keys
         for key, body in enumerate(bodies, first):
             assert key not in self.tasks | self.new, "a key was given twice"
             assert key not in self.gone, "a key was given twice"
-            self.new[key] = ModelTask(key, options, body, owner, now, due_at=due_at, expires_at=expires_at)
+            task = self.new[key] = ModelTask(key, options, body, owner, now, due_at=due_at, expires_at=expires_at)
+            task.turn, task.at_once, task.unique = turn, at_once, unique
+            task.disturbed = bool(turn)
 
     def settle(
         self, key: int, delivery: int, outcome: int, body: bytes, cause: str, after_s: float | None = None
@@ -181,15 +208,31 @@ class Model:
         waiting = [task.expires_at for task in self.tasks.values() if task.state in ("ready", "delayed")]
         return delayed + ended + [at for at in waiting if at is not None]
 
+    def openings(self, held_back: Collection[int], now: float) -> list[float]:
+        """When queues with a rate, that have given out all that they may, give out the next that is ready."""
+        moments = []
+        for queue, limits in self.limits.items():
+            given, (most, period_s) = self.given.get(queue, []), limits.rate
+            closed = len(given) >= most and given[-most] + period_s > now
+            if closed and self._ready(queue, lambda _: True, held_back):
+                moments.append(given[-most] + (1 + SLACK) * period_s)
+        return moments
+
     def forget(self) -> None:
         """Nothing was decided."""
         self.pending.clear()
         self.new.clear()
+        self.limiting.clear()
 
     # -- apply ---------------------------------------------------------------------------------
 
     def apply(self, now: float) -> None:
         """Let it happen."""
+        for queue, limits in self.limiting.items():
+            if limits.rate != self.limits.get(queue, Limits()).rate:
+                self.given[queue] = []
+            self.limits[queue] = limits
+        self.limiting.clear()
         for task in self.new.values():
             self.tasks[task.key] = task
             self.count(task, "submitted")
@@ -269,12 +312,48 @@ class Model:
             self.gone[task.key] = state
             del self.tasks[task.key]
 
+    # -- keys ----------------------------------------------------------------------------------
+
+    def under_way(self, task: ModelTask) -> list[ModelTask]:
+        """The leased tasks of a task's concurrency key."""
+        same = (task.options.queue, task.turn)
+        return [t for t in self.tasks.values() if (t.options.queue, t.turn) == same and t.state in ("leased", "taken")]
+
+    def who_has(self, queue: str, unique: str) -> int | str | None:
+        """The live task with that unique key, None if it is free, "undecided" if that is being decided."""
+        if any((t.options.queue, t.unique) == (queue, unique) for t in self.new.values()):
+            return "undecided"
+        those = [t for t in self.tasks.values() if (t.options.queue, t.unique) == (queue, unique) and t.state in LIVE]
+        if not those:
+            return None
+        return "undecided" if those[-1].key in self.pending else those[-1].key
+
+    # -- limits --------------------------------------------------------------------------------
+
+    def may_give(self, queue: str, name: str, now: float, *, slack_s: float = 0.0) -> bool:
+        """Whether a queue may give out one more task of that name, or might in so short a time before."""
+        limits = self.limits.get(queue, Limits())
+        running = sum(t.state in ("leased", "taken") for t in self.tasks.values() if t.options.queue == queue)
+        most, period_s = limits.rate
+        lately = sum(at > now - period_s - slack_s for at in self.given.get(queue, []))
+        return not limits.paused and name not in limits.names and running < limits.running and lately < most
+
     # -- lease ---------------------------------------------------------------------------------
 
     def leased(
-        self, holder: int, queues: Sequence[str], wanted: Callable[[str], bool], want: int, got: Sequence[int]
+        self,
+        holder: int,
+        queues: Sequence[str],
+        wanted: Callable[[str], bool],
+        want: int,
+        got: Sequence[int],
+        held_back: Collection[int],
+        now: float,
     ) -> None:
-        """Judge a lease that was given, then write it down: the model allows any order that keeps the promises."""
+        """Judge a lease that was given, then write it down: the model allows any order that keeps the promises.
+
+        Tasks in `held_back` wait for their concurrency keys, as the ledger says.
+        """
         held = [task for task in self.tasks.values() if task.holder == holder]
         assert len(got) <= want
         assert len(set(got)) == len(got)
@@ -285,26 +364,39 @@ class Model:
         left = list(got)
         for queue in queues:
             while left and self.tasks[left[0]].options.queue == queue:
-                self._judge(self.tasks[left.pop(0)], self._ready(queue, wanted))
+                task = self.tasks[left.pop(0)]
+                assert self.may_give(queue, task.options.name, now), "its queue may not give out so much"
+                self._judge(task, self._ready(queue, wanted, held_back))
+                self.given.setdefault(queue, []).append(now)
         assert not left, "the queues were not served in the order that was asked for"
         for key in got:
             task = self.tasks[key]
             task.state, task.holder, task.delivery, task.disturbed = "leased", holder, task.delivery + 1, True
             self.leases[task.options.queue, task.options.name] += 1
         for queue in queues:
-            self._judge_rest(self._ready(queue, wanted), len(got) == want, [*held, *(self.tasks[key] for key in got)])
+            ready = self._ready(queue, wanted, held_back)
+            ready = [t for t in ready if self.may_give(queue, t.options.name, now, slack_s=SLACK * self._period(queue))]
+            enough = len(got) == want or (got and self.limits.get(queue, Limits()).running < 1_000)
+            self._judge_rest(ready, bool(enough), [*held, *(self.tasks[key] for key in got)])
 
-    def _ready(self, queue: str, wanted: Callable[[str], bool]) -> list[ModelTask]:
-        tasks = self.tasks.values()
-        return [t for t in tasks if t.state == "ready" and t.options.queue == queue and wanted(t.options.name)]
+    def _period(self, queue: str) -> float:
+        return self.limits.get(queue, Limits()).rate[1]
+
+    def _ready(self, queue: str, wanted: Callable[[str], bool], held_back: Collection[int]) -> list[ModelTask]:
+        tasks = [t for t in self.tasks.values() if t.state == "ready" and t.key not in held_back]
+        return [t for t in tasks if t.options.queue == queue and wanted(t.options.name)]
 
     def _judge(self, task: ModelTask, ready: list[ModelTask]) -> None:
         assert task in ready, "only a ready task of a wanted name is leased"
+        paused = self.limits.get(task.options.queue, Limits()).names
+        ready = [other for other in ready if other.options.name not in paused]
         best = [other for other in ready if other.options.priority >= task.options.priority and other is not task]
         assert all(other.options.priority == task.options.priority for other in best), "the higher priority comes first"
         if not task.disturbed:
             assert not any(other.key < task.key and not other.disturbed for other in best), "submit order was broken"
         task.state = "taken"
+        if task.turn:
+            assert len(self.under_way(task)) <= task.at_once, "more of a concurrency key are leased than may be"
 
     def _judge_rest(self, ready: list[ModelTask], enough: bool, held: list[ModelTask]) -> None:
         if ready and not enough:

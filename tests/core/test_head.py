@@ -7,9 +7,11 @@ from tests.core.build import ledger
 
 from distq.core import head
 from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
-from distq.core.task import PLAIN, STATE_NAMES, TASK
+from distq.core.task import NO_MORE, PLAIN, STATE_NAMES, TASK, More
 
 HEAD_BYTES_MAX = 270
+KEYS_BYTES_MAX = 200
+"""More of it, where the task has keys of its own."""
 seconds = st.floats(0, 1e11)
 text = st.text(st.characters(codec="utf-8"), max_size=16)
 
@@ -22,6 +24,8 @@ text = st.text(st.characters(codec="utf-8"), max_size=16)
     options=st.tuples(st.integers(0, 9), st.integers(0, 65535), st.integers(1, 2**32 - 1), seconds),
     time_limit_s=st.none() | st.floats(0.001, 1e9),
     expires_at=st.none() | seconds,
+    more=st.just(NO_MORE)
+    | st.builds(More, text, st.integers(1, 1_000_000), text, st.none() | st.floats(1e-3, 1e9, allow_subnormal=False)),
 )
 def test_a_head_says_again_what_was_packed(
     numbers: tuple[int, int, float, float, float],
@@ -31,6 +35,7 @@ def test_a_head_says_again_what_was_packed(
     options: tuple[int, int, int, float],
     time_limit_s: float | None,
     expires_at: float | None,
+    more: More,
 ) -> None:
     """Every field comes back, names of any characters (NUL too) and times to the last bit."""
     queue, name, kind = names
@@ -45,9 +50,9 @@ def test_a_head_says_again_what_was_packed(
         result_ttl_s=ttl_s,
         time_limit_s=time_limit_s,
     )
-    packed = head.pack(envelope, state, delivery, *numbers, expires_at)
-    assert len(packed) <= HEAD_BYTES_MAX
-    expected = (state, delivery, *numbers, expires_at, kind, queue, name, *options, time_limit_s)
+    packed = head.pack(envelope, state, delivery, *numbers, expires_at, more)
+    assert len(packed) <= HEAD_BYTES_MAX + (0 if more is NO_MORE else KEYS_BYTES_MAX)
+    expected = (state, delivery, *numbers, expires_at, more, kind, queue, name, *options, time_limit_s)
     assert head.unpack(packed) == head.Head(*expected)
 
 

@@ -8,7 +8,7 @@ from distq.core.changes import CAUSES_KEPT
 from distq.core.errors import PayloadTooLarge, QueueFull
 from distq.core.ledger import Ledger
 from distq.core.names import Rules
-from distq.core.task import DEAD, DELAYED, LEASED, PLAIN, READY, SUCCEEDED, Holder, Outcome, Owner
+from distq.core.task import DEAD, DELAYED, LEASED, PLAIN, READY, STATE_NAMES, SUCCEEDED, Holder, Outcome, Owner
 
 
 def delivered_twice(books: Ledger) -> tuple[int, Holder]:
@@ -282,7 +282,7 @@ def test_p2_an_owner_hears_of_the_end_and_a_plain_task_is_gone_with_it() -> None
     books.apply(1.0)
     assert [task.id for task in owner.outbox] == [key]
     assert (books.heard, books.tasks, books.next_deadline()) == ({owner: None}, {}, None)
-    assert books.names.queue("q").counts == [0] * 8
+    assert books.names.queue("q").counts == [0] * len(STATE_NAMES)
 
 
 def test_the_mean_run_time_follows_the_newest_runs_slowly() -> None:

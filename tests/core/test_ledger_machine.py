@@ -4,20 +4,22 @@ from collections import Counter
 from collections.abc import Callable
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.core.model import BASE_S, MAX_S, Model, Options
+from tests.core.model import BASE_S, MAX_S, Limits, Model, Options
 
 from distq.core import head
-from distq.core.errors import PayloadTooLarge, QueueFull
+from distq.core.errors import PayloadTooLarge, QueueFull, Undecided
 from distq.core.leases import STORED_AFTER_S
 from distq.core.ledger import Ledger
 from distq.core.moves import DROP, REQUEUE
 from distq.core.names import Rules
+from distq.core.policy import Policy, Rate, unpack_policy
 from distq.core.ports import Keep
 from distq.core.retry import Backoff
 from distq.core.tally import Tally
-from distq.core.task import LEASED, LIVE_STATES, STATE_NAMES, Envelope, Holder, Owner
+from distq.core.task import HELD, LEASED, LIVE_STATES, NO_MORE, READY, STATE_NAMES, Envelope, Holder, More, Owner
 from distq.core.window import hold
 
 CAPACITY = 9
@@ -25,6 +27,8 @@ PAYLOAD_BYTES_MAX = 4
 QUEUES = ("a", "b")
 NAMES = ("f", "g")
 HOLDERS = (0, 1, 2)
+TURNS = {"one": 1, "two": 2}
+"""Concurrency keys, and how many may be under way of each."""
 
 OPTIONS = (
     Options("a", "f", "task", 5, retries=0, max_deliveries=2, ttl_s=2.0),
@@ -40,6 +44,17 @@ causes = st.sampled_from(["killed by SIGKILL", "exit code 1"])
 outcomes = st.integers(0, 7)
 pauses = st.sampled_from([None, 0.0, 2.5])
 """What a task asks for before its next run."""
+limits = st.sampled_from(
+    [
+        *[Limits()] * 3,
+        Limits(paused=True),
+        Limits(names=("g",)),
+        Limits(running=1),
+        Limits(running=3),
+        Limits(rate=(2, 1.0)),
+        Limits(rate=(3, 5.0), running=2),
+    ]
+)
 payloads = st.lists(st.sampled_from([b"", b"a", b"bcd", b"efgh"]), min_size=1, max_size=4) | st.sampled_from(
     [[], [b"a", b"large"]]
 )
@@ -59,6 +74,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.rejected: Counter[str] = Counter()
         self.kept: dict[int, tuple[bytes, bytes]] = {}
         """What a store would hold."""
+        self.policies: dict[str, tuple[Policy, list[list[float]]]] = {}
+        """What it would hold of the queues."""
         self.recent: list[tuple[int, int]] = []
         """Leases that were given, newest last: what late answers are made of."""
 
@@ -100,6 +117,7 @@ class LedgerMachine(RuleBasedStateMachine):
         owner=st.sampled_from([None, 0, 1]),
         delay_s=st.sampled_from([0.0, 0.0, 0.0, 0.75, 3.0]),
         expires_s=st.sampled_from([None, None, None, 0.5, 3.0, 5.0]),
+        turn=st.sampled_from(["", "", *TURNS]),
     )
     def submit(
         self,
@@ -108,15 +126,19 @@ class LedgerMachine(RuleBasedStateMachine):
         owner: int | None,
         delay_s: float = 0.0,
         expires_s: float | None = None,
+        turn: str = "",
+        unique: str = "",
     ) -> None:
         """A batch is taken whole or refused whole."""
+        at_once = TURNS.get(turn, 1)
+        more = More(turn, at_once, unique) if turn or unique else NO_MORE
         due_at = self.now + delay_s if delay_s else 0.0
         expires_at = None if expires_s is None else self.now + expires_s
         asked = self.owners[owner] if owner is not None else None
         room = self.model.room(options.queue)
         try:
             first = self.ledger.submit(
-                self.envelope(options), bodies, asked, self.now, due_at=due_at, expires_at=expires_at
+                self.envelope(options), bodies, asked, self.now, due_at=due_at, expires_at=expires_at, more=more
             )
         except QueueFull:
             self.rejected["full"] += 1
@@ -127,7 +149,23 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert len(bodies) <= room
             assert all(len(body) <= PAYLOAD_BYTES_MAX for body in bodies)
-            self.model.submit(first, options, bodies, owner, self.now, due_at, expires_at)
+            self.model.submit(first, options, bodies, owner, self.now, due_at, expires_at, (turn, at_once, unique))
+
+    @rule(options=options, unique=st.sampled_from("xy"), replace=st.booleans(), turn=st.sampled_from(["", *TURNS]))
+    def submit_once(self, options: Options, unique: str, replace: bool, turn: str) -> None:
+        """A task with a unique key is taken if no live one has it, or takes the place of one that waits."""
+        queue = self.ledger.names.queue(options.queue)
+        expected = self.model.who_has(options.queue, unique)
+        if expected == "undecided":
+            with pytest.raises(Undecided):
+                self.ledger.who_has(queue, unique, self.now)
+            return
+        other = self.ledger.who_has(queue, unique, self.now)
+        assert (None if other is None else other.id) == expected
+        if other is not None and replace:
+            assert self.ledger.cancel(other.id, "replaced") is self.model.cancel(other.id, "replaced", running=False)
+        if other is None or replace:
+            self.submit(options, [b"a"], None, turn=turn, unique=unique)
 
     @precondition(lambda self: self.recent)
     @rule(data=st.data(), outcome=outcomes, run_s=st.sampled_from([0.0, 0.25, 4.0]), cause=causes, pause=pauses)
@@ -209,6 +247,15 @@ class LedgerMachine(RuleBasedStateMachine):
         if key not in self.ledger.dead:
             assert not self.ledger.settle_dead(key, REQUEUE)
 
+    @rule(queue=st.sampled_from(QUEUES), limits=limits)
+    def govern(self, queue: str, limits: Limits) -> None:
+        """An operator pauses a queue, lets it go on, or limits it."""
+        rate = None if limits.rate == Limits().rate else Rate(*limits.rate)
+        running = None if limits.running == Limits().running else limits.running
+        policy = Policy(limits.paused, frozenset(limits.names), running, rate)
+        self.ledger.govern(self.ledger.names.queue(queue), policy)
+        self.model.limiting[queue] = limits
+
     @rule()
     def sweep(self) -> None:
         """What is due is noted."""
@@ -224,7 +271,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def cycle(self) -> None:
         """Commit and apply what was decided, then ask again what was refused."""
-        batch = self.ledger.batch(self.now)
+        batch = dict(self.ledger.batch(self.now))
+        for key in [key for key in batch if key < 0]:
+            row = batch.pop(key)
+            assert row is not None
+            name, policy, spent = unpack_policy(row[0])
+            self.policies[name] = policy, spent
         stored = [key for key in batch if key not in self.model.pending and key in self.ledger.tasks]
         assert all(self.ledger.tasks[key].leased_at + STORED_AFTER_S <= self.now for key in stored)
         assert len(batch) - len(stored) <= len(self.model.pending) + len(self.model.new)
@@ -246,7 +298,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def check_head(self, key: int) -> None:
         """A head that was just written says what the ledger says."""
         task, read = self.ledger.tasks[key], head.unpack(self.kept[key][0])
-        assert read.state == task.state
+        assert read.state == (READY if task.state == HELD else task.state)
+        assert read.more == task.more
         assert (read.delivery, read.failures, read.lost) == (task.delivery, task.failures, task.lost)
         assert (read.submitted_at, read.expires_at) == (task.submitted_at, task.expires_at)
         if STATE_NAMES[task.state] == "delayed":
@@ -262,7 +315,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.forget()
         self.again.clear()
         left = self.ledger.batch(self.now)  # leases that are to be stored still are
-        assert all(head.unpack(change[0]).state == LEASED for change in left.values() if change is not None)
+        held = [change for key, change in left.items() if key > 0]
+        assert all(head.unpack(change[0]).state == LEASED for change in held if change is not None)
         assert None not in left.values()
 
     @rule(quarters=st.integers(1, 20))
@@ -292,7 +346,8 @@ class LedgerMachine(RuleBasedStateMachine):
             self.cycle()  # leases come after the commit
         asked = [self.ledger.names.queue(name) for name in queues]
         leased = self.ledger.lease(self.holders[number], asked, names.__contains__, want, self.now)
-        self.model.leased(number, queues, names.__contains__, want, [task.id for task in leased])
+        held = [task.id for task in self.ledger.tasks.values() if task.state == HELD]
+        self.model.leased(number, queues, names.__contains__, want, [task.id for task in leased], held, self.now)
         self.recent += [(task.id, task.delivery) for task in leased]
         assert all(task.leased_at == task.since == self.now for task in leased)
 
@@ -312,7 +367,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.tasks.keys() == self.model.tasks.keys()
         for key, expected in self.model.tasks.items():
             task = self.ledger.tasks[key]
-            assert STATE_NAMES[task.state] == expected.state
+            assert STATE_NAMES[READY if task.state == HELD else task.state] == expected.state
             assert (task.delivery, task.failures, task.lost) == (expected.delivery, expected.failures, expected.lost)
             assert task.attempt == expected.failures + expected.lost + 1
             assert task.body == expected.body or task.state not in LIVE_STATES
@@ -331,6 +386,16 @@ class LedgerMachine(RuleBasedStateMachine):
         for number, holder in enumerate(self.holders):
             for key, task in holder.held.items():
                 assert (task.id, task.holder, self.model.tasks[key].holder) == (key, holder, number)
+
+    @invariant()
+    def a_task_is_held_only_while_its_key_is_busy(self) -> None:
+        """Of each concurrency key as many are under way as may be, and no more, before one is held."""
+        for turn, at_once in TURNS.items():
+            for queue in self.ledger.names.queues.values():
+                those = [t for t in self.ledger.tasks.values() if (t.envelope.queue, t.more.key) == (queue, turn)]
+                under_way = sum(task.state in (READY, LEASED) for task in those)
+                assert under_way <= at_once
+                assert under_way == at_once or not any(task.state == HELD for task in those)
 
     @invariant()
     def counts_equal_a_recount(self) -> None:
@@ -386,9 +451,18 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (read.queue, read.name, read.kind) == (envelope.queue.name, envelope.name, envelope.kind)
 
     @invariant()
+    def the_store_holds_what_operators_have_said(self) -> None:
+        """A queue's policy is kept with the cycle in which it takes effect."""
+        for name, limits in self.model.limits.items():
+            queue = self.ledger.names.queue(name)
+            assert queue.own == queue.policy._replace(capacity=None) == self.policies[name][0]
+            assert (queue.own.paused, set(queue.own.paused_names)) == (limits.paused, set(limits.names))
+
+    @invariant()
     def the_next_deadline_is_never_too_late(self) -> None:
         """The ledger wants to be swept when something is due, at the latest."""
         expected, at = self.model.next_deadlines(), self.ledger.next_deadline()
+        expected += self.model.openings([t.id for t in self.ledger.tasks.values() if t.state == HELD], self.now)
         undecided = [due for due in expected if not self.model.pending]
         assert not undecided or (at is not None and at <= min(undecided))
 

@@ -49,7 +49,7 @@ class Kept:
         books = Ledger(RULES, lambda: 0.5, 2 << 40 | 1)
         loader = Loader(books.names)
         loader.feed(list(self.heads.items()))
-        return books, restore(books, loader.tasks(), now)
+        return books, restore(books, loader, now)
 
 
 def filled() -> tuple[Ledger, Kept, Holder]:
@@ -170,7 +170,7 @@ def test_later_runs_of_heads_replace_earlier_ones() -> None:
     loader.feed([*kept.heads.items(), (-1, b"session")])
     loader.feed([(min(kept.heads), None), (-2, b"other"), (-2, None)])
     assert len(list(loader.tasks())) == 5
-    assert loader.rows == {-1: b"session"}
+    assert loader.sessions == {-1: b"session"}
 
 
 def test_a_head_of_another_version_is_refused() -> None:

@@ -11,10 +11,10 @@ from tests.e2e.cluster import KEY, Cluster
 LIFE = Path(__file__).resolve().parents[2] / "examples" / "life"
 
 
-def shown(grid: Cluster, name: str) -> str:
-    """What an example prints, with a master and a worker with one executor."""
+def shown(grid: Cluster, name: str, executors: int = 1) -> str:
+    """What an example prints, with a master and a worker with so many executors."""
     grid.master()
-    grid.run("worker", name, "--concurrency", "1", PYTHONPATH=str(LIFE))
+    grid.run("worker", name, "--concurrency", str(executors), PYTHONPATH=str(LIFE))
     ran = subprocess.run(
         [sys.executable, str(LIFE / f"run_{name}.py")],
         env={**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY},
@@ -58,3 +58,38 @@ def test_what_is_not_wanted_any_more(grid: Cluster) -> None:
     found = re.search(r"free again after (\d+) s", said)
     assert found is not None, said
     assert 1 <= int(found[1]) <= 10
+
+
+def test_whose_turn_it_is(grid: Cluster) -> None:
+    """Concurrency keys, limits of a queue, a pause: at no moment more than may."""
+    said = shown(grid, "order", executors=4)
+    found = re.search(r"a quiet tenant had its result after ([\d.]+) s, while True", said)
+    assert found is not None, said
+    assert float(found[1]) < 2
+    assert "of the loud one ran at once, at most: 1\n" in said
+    assert "reports: gives out tasks, at most 2 at once, takes 10,000,000.\n" in said
+    assert "reports that ran at once, at most: 2\n" in said
+    assert "mails in any second, at most: 5\n" in said
+    assert "nothing is given out\n" in said
+
+
+def test_at_most_once_under_a_name(grid: Cluster) -> None:
+    """Rejected, the same future, replaced, debounced, and for a time."""
+    said = shown(grid, "once", executors=2)
+    assert re.search(r"rejected: task [0-9a-f]+-1 has the unique key", said), said
+    assert "the same task: True\nfree again: report of Monday\n" in said
+    assert "the last of five changes was indexed: 4\n" in said
+    assert "it is said: the task was cancelled: replaced by a newer submit.\n" in said
+    assert "reminded joe\njoe was reminded just now\n" in said
+
+
+def test_a_full_queue_and_results_from_anywhere(grid: Cluster) -> None:
+    """Raise, wait for a while, block; and who has the id has the result."""
+    said = shown(grid, "bounded")
+    assert "raise: the queue 'small' is full: it holds 3 tasks." in said
+    found = re.search(r"half a second: raised after ([\d.]+) s", said)
+    assert found is not None, said
+    assert 0.5 <= float(found[1]) < 3
+    assert "block: taken as soon as there was room, and run: 3\n" in said
+    assert "asks for the result of the first: 0\ndistq result: 0\n" in said
+    assert "of one that never was: the master does not know the task any more." in said

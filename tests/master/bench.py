@@ -46,8 +46,8 @@ class HandClock:
 class FailingStore(MemoryStore):
     """A memory store that refuses as many commits as it is told to."""
 
-    def __init__(self) -> None:
-        super().__init__(epoch=1)
+    def __init__(self, epoch: int = 1) -> None:
+        super().__init__(epoch)
         self.refuse_next = 0
         self.full = False
         """Whether keys that are not there are refused, as a store does that has no room for more."""

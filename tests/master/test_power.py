@@ -46,9 +46,9 @@ class Story:
             async for heads in store.follow("bench:1"):
                 loader.feed(heads)
             ledger = Ledger(RULES, self.chance.random, store.epoch << 40 | 1, names)
-            restore(ledger, loader.tasks(), START)
+            restore(ledger, loader, START)
             bench = Bench(store=store, ledger=ledger)
-            bench.desk.clients.restore(loader.rows)
+            bench.desk.clients.restore(loader.sessions, {})
             await self.compare(bench)
             bench.worker()
             for _ in range(steps):

@@ -130,7 +130,7 @@ async def test_p1_times_are_known_again_after_a_restart(bench: Bench) -> None:
     again = Bench()
     loader = Loader(again.ledger.names)
     loader.feed([(key, head) for key, (head, _) in bench.store._rows.items()])
-    restore(again.ledger, loader.tasks(), bench.clock.at)
+    restore(again.ledger, loader, bench.clock.at)
     again.clock.at = bench.clock.at
     assert again.counts("q") == {"ready": 1, "delayed": 1, "expired": 1}
     again.ledger.sweep(START + 19.9)

@@ -26,6 +26,9 @@ ENDS: Final = {
     EXPIRED: "expired",
     GONE: "gone after its time",
 }
+TURNS: Final = {"loud": 1, "quiet": 1, "two": 2}
+"""Concurrency keys, and how many may be under way of each."""
+REPLACED: Final = "replaced by a newer submit"
 HELLO: Final = {"protocol": [1, 1], "version": "sim"}
 
 
@@ -100,7 +103,9 @@ class Client:
         half = dice.randrange(len(bodies) + 1)
         envelopes = [(dice.choice(QUEUES), dice.choice(NAMES), dice.choice((None, 9))) for _ in "ab"]
         whens = [self._when() for _ in "ab"]
-        runs = [(index, count, whens[index]) for index, count in ((0, half), (1, len(bodies) - half)) if count]
+        mores = [self._more(half), self._more(len(bodies) - half)]
+        counts = ((0, half), (1, len(bodies) - half))
+        runs = [(index, count, whens[index], mores[index]) for index, count in counts if count]
         wait_s = dice.choice((0.0, 0.5, 20.0))
         sent_at = self.world.at
         while True:
@@ -111,9 +116,16 @@ class Client:
             except Lost:
                 yield Sleep(dice.random())
                 continue
+            except RemoteRefusal as exc:
+                assert "unique key twice" in str(exc), exc  # noqa: PT017 - an actor, not a test
+                return
             if answer[0]:
                 first = answer[1]
+                taken = {first + index: (other, same) for index, other, same in (answer[2] if answer[2:] else ())}
                 for key, body in enumerate(bodies, first):
+                    if key in taken:
+                        assert any(more and more[2] for more in mores)
+                        continue
                     assert key not in self.accepted, "a key is given once"
                     self.accepted[key] = body
                     self.sent_at[key] = sent_at
@@ -123,10 +135,20 @@ class Client:
                 if first >> 40 != self.epoch:
                     yield from self._settle_stale(actor, first, len(bodies))
                 if dice.random() < 0.1:
-                    yield from self._cancel([key for key in range(first, first + len(bodies)) if dice.random() < 0.5])
+                    mine = [key for key in range(first, first + len(bodies)) if key not in taken]
+                    yield from self._cancel([key for key in mine if dice.random() < 0.5])
             else:
                 assert answer[1] in ("QUEUE_FULL", "STORE_REFUSED"), answer
             return
+
+    def _more(self, count: int) -> tuple[Any, ...] | None:
+        """Mostly nothing; else a key that others have too."""
+        dice = self.world.dice
+        if count == 1 and dice.random() < 0.2:
+            conflict = dice.choice(("reject", "return", "replace"))
+            return None, None, dice.choice("xyz"), dice.choice((None, None, 3.0)), conflict
+        turn = dice.choice(list(TURNS))
+        return (turn, TURNS[turn], None, None, "reject") if dice.random() < 0.3 else None
 
     def _cancel(self, keys: list[int]) -> Script:
         """Change one's mind; whether that was heard does not matter."""
@@ -197,8 +219,9 @@ class Client:
         elif state == EXPIRED:
             assert sent is None or key in self.may_expire
         elif state == CANCELLED:
-            assert sent is None or sent.startswith(b"discard") or key in self.world.cancelled
-            assert causes is None or causes[-1] in ("discarded", "by its client")
+            replaced = causes is None or causes[-1] == REPLACED
+            assert sent is None or sent.startswith(b"discard") or key in self.world.cancelled or replaced
+            assert causes is None or causes[-1] in ("discarded", "by its client", REPLACED)
         else:
             assert state == DEAD
             assert causes, "whoever is dead was killed by something"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tests.sim.actors import TURNS
 from tests.sim.master import Master
 
 from distq.core.head import unpack_dead
 from distq.core.queue import RESULT, Queue
-from distq.core.task import DEAD, LEASED, LIVE_STATES, READY, STATE_NAMES, Holder, Task
+from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, STATE_NAMES, Holder, Task
 from distq.master.plain import PlainPeer
 from distq.master.requests import Lose, Take
 from distq.master.workers import Executor
@@ -17,6 +18,7 @@ from distq.master.workers import Executor
 def check(master: Master) -> None:
     """Every invariant that a master's memory can show."""
     counts_are_right(master)
+    keys_are_right(master)
     leases_are_right(master)
     if master.broker.idle:
         nobody_waits_in_vain(master)
@@ -35,6 +37,22 @@ def counts_are_right(master: Master) -> None:
         assert taken == queue.live, f"{name}: {taken} taken and not ended, {queue.live} live"
         assert queue.room >= -queue.reserved
         assert queue in ledger.ready_queues or not queue.counts[READY]
+
+
+def keys_are_right(master: Master) -> None:
+    """Of each concurrency key no more are under way than may be, and a task is held only while there are as many."""
+    under_way: Counter[tuple[str, str]] = Counter()
+    held: set[tuple[str, str]] = set()
+    for task in master.ledger.tasks.values():
+        key = task.envelope.queue.name, task.more.key
+        if task.state in (READY, LEASED):
+            under_way[key] += 1
+        elif task.state == HELD:
+            held.add(key)
+    for queue, name in under_way.keys() | held:
+        if name:
+            assert under_way[queue, name] <= TURNS[name], f"{name}: {under_way[queue, name]} are under way"
+            assert (queue, name) not in held or under_way[queue, name] == TURNS[name], f"{name} is held in vain"
 
 
 def leases_are_right(master: Master) -> None:
@@ -78,6 +96,8 @@ def answers(master: Master, holder: Holder) -> bool:
 def nobody_waits_in_vain(master: Master) -> None:
     """P6: no task waits while somebody who is free and would run it waits for one."""
     for queue in master.ledger.ready_queues:
+        if queue.window is not None or not queue.allowance(0.0):
+            continue
         for take in master.broker._waiting.of(queue):
             if not take.holder.held and take.there():
                 found = wanted(take, queue)
@@ -86,7 +106,7 @@ def nobody_waits_in_vain(master: Master) -> None:
 
 def wanted(take: Take, queue: Queue) -> Task | None:
     """A ready task of the queue that the take would be given."""
-    heads = (lane.head() for lane in queue.lanes.values() if take.wanted(lane.name))
+    heads = (lane.head() for lane in queue.lanes.values() if not lane.paused and take.wanted(lane.name))
     return next((task for task in heads if task is not None), None)
 
 

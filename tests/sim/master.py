@@ -15,6 +15,7 @@ from distq.core.ports import Batch, Refused, Store, Unknown
 from distq.core.retry import Backoff
 from distq.core.task import Task
 from distq.master.broker import Broker
+from distq.master.clients import incomplete
 from distq.master.desk import MasterDesk
 from distq.master.requests import Lose
 from distq.master.workers import Workers
@@ -137,7 +138,7 @@ class Master:
         loader = Loader(names)
         loader.feed([(key, head) for key, (head, _) in (disk or {}).items()])
         self.ledger = Ledger(RULES, world.dice.random, epoch << 40 | 1, names)
-        absent = restore(self.ledger, loader.tasks(), world.at)
+        absent = restore(self.ledger, loader, world.at)
         self.loaded = Counter({name: queue.live for name, queue in names.queues.items()})
         """Live tasks that it has found, by queue."""
         self.buried: dict[int, list[str]] = {}
@@ -149,7 +150,8 @@ class Master:
         greeting = {"epoch": epoch, "lease_s": LEASE_S, "durable": self.durable}
         self.desk = MasterDesk(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
         self._alarm = float("inf")
-        self.desk.clients.restore(loader.rows)
+        unread = incomplete(loader.sessions)
+        self.desk.clients.restore(loader.sessions, {key: self.store.body(key) for key in unread})
         if absent.held:
             self.broker.ask_at(world.at + RECLAIM_S, Lose(absent, "restart", "", running=0))
         self._lead()

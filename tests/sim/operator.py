@@ -14,18 +14,42 @@ class Operator:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.governed: set[str] = set()
+        """Queues that it may have paused or limited."""
         self.actor = Actor(world, "operator", self._look_after)
+
+    def _govern(self) -> Script:
+        """Sometimes pause a queue, or limit it; before a calm all goes on."""
+        dice = self.world.dice
+        queue = dice.choice(QUEUES)
+        self.governed.add(queue)
+        if dice.random() < 0.2:
+            yield Call("broker", "admin", ("queue_reset", {"queue": queue}))
+        elif dice.random() < 0.1:
+            words = dice.choice(({"running": 1}, {"running": 3}, {"rate": "5/s"}, {"rate": "20/10s"}))
+            yield Call("broker", "admin", ("queue_set", {"queue": queue, **words}))
+        elif dice.random() < 0.05:
+            name = dice.choice((None, "f"))
+            yield Call("broker", "admin", ("pause", {"queue": queue, "name": name}))
+            yield Sleep(dice.random() * 20)
+            yield Call("broker", "admin", ("resume", {"queue": queue, "name": name}))
 
     def _look_after(self, actor: Actor) -> Script:
         dice = self.world.dice
         while True:
             yield Sleep(dice.random() * 0.5)
-            if self.world.calm:
+            if self.world.calm and not self.governed:
                 continue
             try:
                 if actor.wire is None or not actor.wire.whole:
                     yield Connect()
                     yield Call("broker", "hello", ({**HELLO, "role": "cli"},))
+                if self.world.calm:
+                    for queue in list(self.governed):
+                        yield Call("broker", "admin", ("queue_reset", {"queue": queue}))
+                        self.governed.discard(queue)
+                    continue
+                yield from self._govern()
                 found = yield Call("broker", "admin", ("dead_list", {"queue": dice.choice((*QUEUES, "work"))}))
                 dead = [row["id"] for row in found["tasks"] if dice.random() < 0.5]
                 purges = dice.random() < 0.3 and all(row["kind"] != "plain" for row in found["tasks"])

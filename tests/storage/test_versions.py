@@ -45,7 +45,7 @@ def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Pat
         loader = Loader(Names(Rules()))
         loader.feed(list((await follow(store)).items()))
         books = Ledger(Rules(), lambda: 0.5, store.epoch << 40 | 1)
-        held = restore(books, loader.tasks(), 1000.0).held
+        held = restore(books, loader, 1000.0).held
         tasks = list(books.tasks.values())
         assert [task.state for task in tasks] == [READY, LEASED, DELAYED, SUCCEEDED, DEAD, READY]
         assert list(held) == [FIRST + 1]
@@ -58,7 +58,7 @@ def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Pat
         assert bodies[:4] + bodies[5:] == [b"ready", b"leased", b"delayed", b"result", b"item"]
         dead = unpack_dead(bodies[4] or b"")
         assert (dead.arguments, dead.error, list(dead.causes)) == (b"dead", b"error", [])
-        assert [row[16:] for row in loader.rows.values()] == [b"a session"]
+        assert [row[16:] for row in loader.sessions.values()] == [b"a session"]
         assert store.epoch == 2
         await store.close()
 

@@ -19,8 +19,13 @@ COMMANDS = {
     "up": "distq.cli.up",
     "demo": "distq.cli.demo",
     "submit": "distq.cli.submit",
+    "result": "distq.cli.result",
     "status": "distq.cli.status",
     "cancel": "distq.cli.cancel",
+    "pause": "distq.cli.queues:pause",
+    "resume": "distq.cli.queues:resume",
+    "purge": "distq.cli.queues:purge",
+    "queue": "distq.cli.queues",
     "dead": "distq.cli.dead",
     "store": "distq.cli.store",
     "health": "distq.cli.health",
@@ -43,7 +48,8 @@ class Commands(click.Group):
         """The command with this name, None if there is none."""
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[name]).command
+        module, _, attribute = COMMANDS[name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute or "command")
         return command
 
 

@@ -50,14 +50,15 @@ def print_status(status: dict[str, Any]) -> None:
         f"{overview['connections']} connections"
     )
     click.echo(f"{'ready' if overview['ready'] else 'not ready: ' + printable(overview['reason'])}\n")
-    counts = ["ready", "delayed", "leased", "dead"]
+    counts = ["ready", "held", "delayed", "leased", "dead"]
     print_table(
-        ["queue", *counts, "capacity", "oldest", "mean run"],
+        ["queue", *counts, "capacity", "oldest", "mean run", "limits"],
         [
             [
                 printable(queue["name"]),
                 *(f"{queue[name]:,}" for name in (*counts, "capacity")),
                 *(duration(queue[name]) for name in ("oldest_age_s", "mean_run_s")),
+                _limits(queue),
             ]
             for queue in queues["queues"]
         ],
@@ -71,6 +72,18 @@ def print_status(status: dict[str, Any]) -> None:
         [_worker_row(worker) for worker in workers["workers"]],
         numbers=["slots", "busy", "memory", "pid", "seen"],
     )
+
+
+def _limits(queue: dict[str, Any]) -> str:
+    """What keeps a queue from giving out all that is ready."""
+    names = queue["paused_names"]
+    words = (
+        "paused" if queue["paused"] else "",
+        f"{names} {'name' if names == 1 else 'names'} paused" if names else "",
+        f"{queue['running_max']} at once" if queue["running_max"] else "",
+        queue["rate"] or "",
+    )
+    return ", ".join(filter(None, words)) or "-"
 
 
 def _worker_row(worker: dict[str, Any]) -> list[str]:

@@ -52,7 +52,7 @@ def command(
         try:
             if wait:
                 click.echo(future.task_id, err=True)
-                return _tell(future, timeout_s, as_json)
+                return tell(future, timeout_s, as_json)
             click.echo(json.dumps({"task": future.task_id}) if as_json else future.task_id)
             return 0
         finally:
@@ -67,8 +67,10 @@ def _argument(text: str) -> Any:
         raise click.BadParameter(f"{text!r} is not JSON. {hint}".rstrip(), param_hint="JSON") from None
 
 
-def _tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool) -> int:
+def tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool) -> int:
     """Print how the task ended; returns the exit code."""
+    from concurrent.futures import CancelledError
+
     from distq.core.errors import DistqError
 
     try:
@@ -76,9 +78,15 @@ def _tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool) -> 
     except TimeoutError:
         click.echo(f"distq: Task {future.task_id} has not ended within {timeout_s:g} s; it goes on.", err=True)
         return FAILED
+    except CancelledError as cancelled:
+        error = cancelled
     if error is None:
         result = future.result()
-        click.echo(json.dumps({"task": future.task_id, "state": "succeeded", "result": result} if as_json else result))
+        told = {"task": future.task_id, "state": "succeeded", "result": result} if as_json else result
+        try:
+            click.echo(json.dumps(told))
+        except (TypeError, ValueError):  # a result of a class that JSON has no form for
+            click.echo(json.dumps({**told, "result": repr(result)}) if as_json else printable(repr(result)))
         return 0
     kind = getattr(error, "kind", None) or f"{type(error).__module__}:{type(error).__qualname__}"
     text = getattr(error, "text", None) or str(error)

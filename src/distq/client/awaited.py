@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distq.client.future import TaskFuture, settle_all
@@ -24,6 +24,8 @@ class Awaited:
         self._settled = settled
         self._lock = threading.Lock()
         self._futures: dict[int, TaskFuture[Any]] = {}
+        self._twins: dict[int, list[TaskFuture[Any]]] = {}
+        """More futures of the same tasks."""
         self._early: dict[int, tuple[int, bytes | None, list[str] | None]] = {}
 
     def __bool__(self) -> bool:
@@ -38,14 +40,21 @@ class Awaited:
         """Whether a task of this key is awaited."""
         return key in self._futures
 
-    def accept(self, batch: Sequence[Sending], first: int) -> None:
-        """The master has taken these tasks, under keys from `first` on."""
+    def accept(self, batch: Sequence[Sending], first: int, taken: Mapping[int, int | None]) -> None:
+        """The master has taken these tasks, under keys from `first` on.
+
+        Of those in `taken`, by index, another task has the unique key: its key, or None where that is no answer.
+        """
         ended: list[Ended] = []
         with self._lock:
             for key, sending in enumerate(batch, first):
                 future = sending.future
                 future.key = key
                 self._futures[key] = future
+            for index, other in taken.items():
+                future = self._futures.pop(first + index)
+                if other is not None:
+                    self._adopt(future, other)
             if self._early:
                 here = [key for key in range(first, first + len(batch)) if key in self._early]
                 ended += [(self._futures.pop(key), *self._early.pop(key)) for key in here]
@@ -53,6 +62,16 @@ class Awaited:
         self._outbox.sent(len(batch))
         if ended:
             settle_all(ended)
+
+    def adopt(self, future: TaskFuture[Any], key: int) -> None:
+        """Await a task that is at the master already."""
+        with self._lock:
+            self._adopt(future, key)
+
+    def _adopt(self, future: TaskFuture[Any], key: int) -> None:
+        future.key = key
+        if self._futures.setdefault(key, future) is not future:
+            self._twins.setdefault(key, []).append(future)
 
     def hear(self, rows: Iterable[Row]) -> None:
         """Settle the futures of tasks that have ended. Rows may come twice."""
@@ -64,12 +83,16 @@ class Awaited:
                     future = futures.pop(key, None)
                     if future is not None:
                         known.append((future, state, body, causes))
+                        if self._twins:
+                            known += [(twin, state, body, causes) for twin in self._twins.pop(key, ())]
                     elif self._outbox:
                         self._early[key] = (state, body, causes)
             settle_all(known)
         except BaseException:  # interrupted (Ctrl-C) in a caller's thread: the rows will come again
             with self._lock:
-                futures.update((future.key, future) for future, *_ in known if future.key and not future.has_ended)
+                for future, *_ in known:
+                    if future.key and not future.has_ended:
+                        self._adopt(future, future.key)
             raise
         self._settled()
 
@@ -83,6 +106,7 @@ class Awaited:
         with self._lock:
             lost = list(self._futures) if keys is None else keys
             futures = [future for key in lost if (future := self._futures.pop(key, None)) is not None]
+            futures += [future for key in lost for future in self._twins.pop(key, ())]
         for future in futures:
             future.fail(error_of(future))
         self._settled()

@@ -10,8 +10,10 @@ from typing import Any
 from distq.client.future import TaskFuture, renew_lock
 from distq.client.outbox import Envelope, When
 from distq.client.session import Session
-from distq.client.submitter import Submitter
+from distq.client.submitter import Full, Submitter
+from distq.core.task import key_of
 from distq.settings import Role, Settings, load
+from distq.tasks.function import More
 from distq.tasks.options import Options, checked
 
 
@@ -61,13 +63,31 @@ class Client(Submitter):
         Args:
             **options: fields of `distq.tasks.options.Options`: queue, priority, retries, time_limit, result_ttl,
                 max_deliveries, delay, expires (seconds, or a timedelta), eta (a datetime with a time zone: the
-                moment by the master's clock before which it is not begun).
+                moment by the master's clock before which it is not begun), concurrency_key, concurrency, unique_key,
+                on_conflict, unique_for, debounce, full.
 
         Raises:
             TypeError: there is no such option, or a value is of the wrong kind.
         """
         checked(Options(), options)
         return WithOptions(self, options)
+
+    def future(self, task_id: str) -> TaskFuture[Any]:
+        """The future of a task that anybody has submitted, by its id.
+
+        Raises:
+            ValueError: that is not how a task id is written.
+            CannotReach: no master is there.
+        """
+        return self._session.follow(key_of(task_id))
+
+    def result(self, task_id: str, timeout: float | None = None) -> Any:
+        """The result of a task that anybody has submitted, waited for at most `timeout` seconds.
+
+        Raises what `TaskFuture.result` raises: TaskLost if the master does not know the task (any more); and what
+        `future` raises.
+        """
+        return self.future(task_id).result(timeout)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything submitted so far was accepted or refused; False if `timeout` seconds are over first."""
@@ -92,8 +112,15 @@ class WithOptions(Submitter):
         super().__init__(options)
         self._client = client
 
-    def _send(self, envelope: Envelope, body: bytes, when: When | None) -> TaskFuture[Any]:
-        return self._client._send(envelope, body, when)  # noqa: SLF001 - one noun, seen in two ways
+    def _send(
+        self,
+        envelope: Envelope,
+        body: bytes,
+        when: When | None = None,
+        more: More | None = None,
+        full: Full = None,
+    ) -> TaskFuture[Any]:
+        return self._client._send(envelope, body, when, more, full)  # noqa: SLF001 - one noun, seen in two ways
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do nothing: the client goes on, and is shut down itself."""

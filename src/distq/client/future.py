@@ -123,6 +123,10 @@ class TaskFuture(Future[R]):
         """
         return self._cancel(running=True)
 
+    def claim(self) -> None:
+        """The task is at the master already: only that can cancel it."""
+        claim([self])
+
     def _cancel(self, *, running: bool) -> bool:
         if self._state == PENDING and claim([self]):
             self.withdraw()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from distq.client.future import TaskFuture, claim
+from distq.tasks.function import More
 
 BATCH_TASKS_MAX: Final = 1_000
 BATCH_BYTES_MAX: Final = 8 << 20
@@ -29,9 +30,12 @@ class Sending(NamedTuple):
     body: bytes
     future: TaskFuture[Any]
     when: When | None = None
+    more: More | None = None
 
-    def run(self, index: int, count: int) -> tuple[int, int] | tuple[int, int, When]:
+    def run(self, index: int, count: int) -> tuple[Any, ...]:
         """So many tasks like this one, as `submit` sends them; `index` is that of their envelope."""
+        if self.more is not None:
+            return index, count, self.when, self.more
         return (index, count) if self.when is None else (index, count, self.when)
 
 

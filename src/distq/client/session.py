@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import secrets
 import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from distq.client.awaited import Awaited
@@ -19,14 +20,15 @@ from distq.client.future import TaskFuture
 from distq.client.link import Link, Where, is_passing
 from distq.client.outbox import Envelope, Outbox, Sending, When
 from distq.client.results import RESULTS_WAIT_S, Results
-from distq.client.submits import Submits
+from distq.client.submits import WATCHED_MAX, Submits
+from distq.client.submitter import Full
 from distq.core.errors import PayloadTooLarge
 from distq.net.dial import CannotReach, Connection
 from distq.settings import Settings
 from distq.tasks.failure import TaskLost
+from distq.tasks.function import More
+from distq.tasks.options import BLOCK, RAISE
 
-WATCHED_MAX: Final = 5_000
-"""So many tasks a restarted master is asked about in one call."""
 ENDED_S: Final = 1.0
 """How long `shutdown` waits for the threads, which have nothing left to do."""
 
@@ -71,7 +73,14 @@ class Session:
 
     # -- what the client calls -----------------------------------------------------------------
 
-    def send(self, envelope: Envelope, body: bytes, when: When | None = None) -> TaskFuture[Any]:
+    def send(
+        self,
+        envelope: Envelope,
+        body: bytes,
+        when: When | None = None,
+        more: More | None = None,
+        full: Full = None,
+    ) -> TaskFuture[Any]:
         """Have a task sent; blocks and raises as `Client.submit` says."""
         if len(body) > self._payload_bytes_max:
             raise PayloadTooLarge(
@@ -81,11 +90,30 @@ class Session:
         if self._closing or not submits.link.up or outbox.full:
             self._wait_for_master()
         future: TaskFuture[Any] = TaskFuture(self._results)
-        sending = Sending(envelope, body, future, when)
+        sending = Sending(envelope, body, future, when, more)
+        if full is not None:
+            self._start()
+            submits.send_now(sending, 0.0 if full == RAISE else math.inf if full == BLOCK else float(full))
+            return future
         if outbox.waiting or not submits.send_at_once(sending):
             outbox.put(sending)
         if outbox.closed:
             submits.fail_unsent()
+        return future
+
+    def follow(self, key: int) -> TaskFuture[Any]:
+        """The future of a task that is at the master already; blocks and raises as `Client.future` says."""
+        if self._closing or not self._submits.link.up:
+            self._wait_for_master()
+        future: TaskFuture[Any] = TaskFuture(self._results)
+        future.claim()
+        self._awaited.adopt(future, key)
+        self._results.expected.set()
+        try:
+            self._submits.watch([key])
+        except BaseException:
+            self._awaited.fail([key], _unheard)
+            raise
         return future
 
     def flush(self, timeout_s: float | None) -> bool:
@@ -161,13 +189,12 @@ class Session:
             self._ask_again(range(first, first + count))
         self._settled()
 
-    def _ask_again(self, keys: range) -> None:
+    def _ask_again(self, keys: Sequence[int]) -> None:
         """The answer to a submit is of a master that has been restarted meanwhile."""
         if not self._durable:
             self._forget_others()
             return
-        for at in range(0, len(keys), WATCHED_MAX):
-            self._awaited.hear(self._submits.link.call("watch", (list(keys[at : at + WATCHED_MAX]),)))
+        self._submits.ask_about(keys)
 
     def _settled(self) -> None:
         if self._closing:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.client.link import CALL_S, Link, is_passing
 from distq.client.outbox import Envelope, Outbox, Sending
-from distq.core.errors import DistqError, QueueFull
+from distq.core.errors import DistqError, QueueFull, TaskExists
+from distq.core.task import text_of
 from distq.net.dial import CannotReach
 from distq.wire.errors import RemoteRefusal
 
@@ -29,6 +30,10 @@ HEAR_S: Final = 1.0
 """How long who has a result in hand waits for the thread here, if that one reads the answer."""
 CATCH_UP_S: Final = 0.25
 """How long who cancels what was sent just now waits for the word that it was taken."""
+WATCHED_MAX: Final = 5_000
+"""So many tasks a master is asked about in one call."""
+SLICE_S: Final = 1.0
+"""So long who waits for room keeps the connection for himself."""
 LOOK_S: Final = 0.005
 """How soon the thread looks for the answer to what was sent at once."""
 AT_ONCE_BYTES_MAX: Final = 64 * 1024
@@ -43,6 +48,22 @@ class RefusedSubmit(DistqError):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code  # type: ignore[misc] # one word of the master's, not of this class
+
+
+class RefusedFull(RefusedSubmit, QueueFull):
+    """The queue is full."""
+
+    hint = ""
+
+
+class RefusedUnique(RefusedSubmit, TaskExists):
+    """Another task has the unique key: `task_id`, which goes on."""
+
+    hint = ""
+
+    def __init__(self, other: int) -> None:
+        self.task_id = text_of(other)
+        super().__init__(TaskExists.code, f"task {self.task_id} has the unique key. {TaskExists.hint}")
 
 
 class Asked(NamedTuple):
@@ -100,6 +121,39 @@ class Submits:
         finally:
             self._speaking.release()
         return True
+
+    def send_now(self, sending: Sending, wait_s: float) -> None:
+        """Send a task and wait until it was accepted; for so long while its queue is full.
+
+        Raises QueueFull if it is still full then, and what else the master refuses it for.
+        """
+        deadline = _now() + wait_s
+        while not self.link.closed:
+            slice_s = min(max(deadline - _now(), 0.0), SLICE_S)
+            with self._speaking:  # not for the whole time: others of this client submit to queues that have room
+                self._finish_asked()
+                self._number += 1
+                args = (self._number, *_packed([sending]), slice_s)
+                answer = self._insisted(
+                    lambda connection: connection.call("broker", "submit", args, timeout_s=slice_s + CALL_S)  # noqa: B023
+                )
+                if answer[0]:
+                    self._outbox.take_directly(sending)
+                    self._taken([sending], answer)
+                    return
+            if answer[1] != QueueFull.code or _now() >= deadline:
+                raise _refusal(answer)
+        raise CannotReach("the client was closed before the task was accepted.")
+
+    def watch(self, keys: Sequence[int]) -> None:
+        """Have the ends of tasks told that are at the master already."""
+        with self._speaking:
+            self.ask_about(keys)
+
+    def ask_about(self, keys: Sequence[int]) -> None:
+        """The same, for who holds the connection."""
+        for at in range(0, len(keys), WATCHED_MAX):
+            self._awaited.hear(self.link.call("watch", (list(keys[at : at + WATCHED_MAX]),)))
 
     def hear_asked(self) -> None:
         """Read the answer to what was sent at once, unless it was read already or cannot be had soon."""
@@ -206,11 +260,9 @@ class Submits:
     def _answered(self, batch: Sequence[Sending], answer: Any, wait_s: float) -> None:
         """What is refused together is submitted by halves: only what must be refused is."""
         if answer[0]:
-            first: int = answer[1]
-            self._awaited.accept(batch, first)
-            self._accepted(first, len(batch))
+            self._taken(batch, answer)
             return
-        refusal = RefusedSubmit(answer[1], answer[2])
+        refusal = _refusal(answer)
         if len(batch) == 1:
             self.refuse(batch, refusal)
             return
@@ -220,6 +272,18 @@ class Submits:
                 self._deliver(half, wait_s if refusal.code == QueueFull.code else self._wait_s)
             except DistqError as error:
                 self.refuse(half, error)
+
+    def _taken(self, batch: Sequence[Sending], answer: Any) -> None:
+        first: int = answer[1]
+        taken = answer[2] if len(answer) > 2 else ()
+        others = {index: other if is_answer else None for index, other, is_answer in taken}
+        self._awaited.accept(batch, first, others)
+        self._accepted(first, len(batch))
+        for index, other, is_answer in taken:
+            if not is_answer:
+                batch[index].future.fail(RefusedUnique(other))
+        if keys := [other for other in others.values() if other is not None]:
+            self.ask_about(keys)
 
     # -- what is not taken ---------------------------------------------------------------------
 
@@ -241,6 +305,11 @@ class Submits:
         for sending in self._outbox.take_all():
             sending.future.fail(error or CannotReach("the client was closed before the task was sent."))
         self._settled()
+
+
+def _refusal(answer: Any) -> RefusedSubmit:
+    _, code, sentence = answer
+    return (RefusedFull if code == QueueFull.code else RefusedSubmit)(code, sentence)
 
 
 def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
@@ -265,7 +334,7 @@ def _packed(batch: Sequence[Sending]) -> tuple[list[Envelope], list[tuple[Any, .
     """A batch as `submit` sends it: envelopes once each, runs of (envelope, how many[, when]), bodies."""
     envelopes: dict[Envelope, int] = {}
     runs: list[tuple[Any, ...]] = []
-    for (envelope, _), group in itertools.groupby(batch, key=attrgetter("envelope", "when")):
+    for (envelope, *_), group in itertools.groupby(batch, key=attrgetter("envelope", "when", "more")):
         alike = list(group)
         runs.append(alike[0].run(envelopes.setdefault(envelope, len(envelopes)), len(alike)))
     return list(envelopes), runs, [sending.body for sending in batch]

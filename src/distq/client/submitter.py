@@ -11,14 +11,20 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from distq.client.future import TaskFuture, cancel_all
 from distq.client.outbox import Envelope, When
 from distq.core.errors import DistqError
-from distq.tasks.function import TaskSpec, path_of, spec_of
-from distq.tasks.options import Options, checked
+from distq.tasks.function import Keys, More, TaskSpec, path_of, spec_of
+from distq.tasks.options import Options, checked, whole
 from distq.tasks.payload import PROTOCOL, pack_call, pack_chunk, pack_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
+
+
+Full = float | str | None
+"""What a submit to a full queue does, as `Options.full` has it."""
+Known = tuple[Envelope, "When | None", "Keys | None", Full]
+"""What a function is submitted with."""
 
 
 class NotPicklable(DistqError, TypeError):
@@ -34,9 +40,16 @@ class Submitter(Executor):
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
-        self._specs: dict[Callable[..., Any], tuple[Envelope, When | None]] = {}
+        self._specs: dict[Callable[..., Any], Known] = {}
 
-    def _send(self, envelope: Envelope, body: bytes, when: When | None) -> TaskFuture[Any]:
+    def _send(
+        self,
+        envelope: Envelope,
+        body: bytes,
+        when: When | None = None,
+        more: More | None = None,
+        full: Full = None,
+    ) -> TaskFuture[Any]:
         """Have a task sent."""
         raise NotImplementedError
 
@@ -50,17 +63,20 @@ class Submitter(Executor):
             NotPicklable: the arguments cannot be pickled.
             PayloadTooLarge: the arguments have more bytes than DISTQ_PAYLOAD_BYTES_MAX.
             CannotReach: no master is there.
+            QueueFull: the queue was full, and the option `full` says that this is raised here.
             AuthenticationFailed: the master has another key.
         """
         try:
-            envelope, when = self._specs[fn]
+            envelope, when, keys, full = self._specs[fn]
         except (KeyError, TypeError):  # not submitted yet, or not hashable, which no function is
-            envelope, when = self._known(fn)
+            envelope, when, keys, full = self._known(fn)
         try:
             body = pack_call((args, kwargs), PROTOCOL)
         except Exception as error:  # noqa: BLE001 - whatever the arguments' classes do when they are pickled
             _refuse_arguments(fn, error)
-        return self._send(envelope, body, when)
+        if keys is None and full is None:
+            return self._send(envelope, body, when)
+        return self._send(envelope, body, when, None if keys is None else keys.of(args, kwargs), full)
 
     def submit_named(
         self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, queue: str | None = None
@@ -74,9 +90,10 @@ class Submitter(Executor):
             body = pack_json(args, kwargs or {})
         except (TypeError, ValueError, RecursionError) as error:
             raise NotPicklable(f"The arguments of {name} have no form in JSON: {error}.") from error
-        options = checked(Options(), self._options)
+        options = whole(checked(Options(), self._options))
         spec = TaskSpec(name, options if queue is None else options._replace(queue=queue))
-        return self._send(spec.envelope, body, spec.when)
+        more = None if spec.keys is None else spec.keys.of(args, kwargs or {})
+        return self._send(spec.envelope, body, spec.when, more, spec.options.full)
 
     def map(
         self,
@@ -99,21 +116,23 @@ class Submitter(Executor):
         if chunksize == 1:
             singles: list[TaskFuture[Any]] = [self.submit(fn, *row) for row in rows]
             return (result for result in _in_order(singles, deadline))
-        envelope, when = self._known(fn)
+        envelope, when, keys, full = self._known(fn)
+        if keys is not None:
+            raise TypeError("a chunk of calls is one task: with concurrency or unique keys, map with chunksize=1")
         chunks: list[TaskFuture[Any]] = []
         while chunk := list(itertools.islice(rows, chunksize)):
             try:
                 body = pack_chunk(chunk)
             except Exception as error:  # noqa: BLE001 - as in submit
                 _refuse_arguments(fn, error)
-            chunks.append(self._send(envelope, body, when))
+            chunks.append(self._send(envelope, body, when, None, full))
         return itertools.chain.from_iterable(_in_order(chunks, deadline))
 
-    def _known(self, fn: Callable[..., Any]) -> tuple[Envelope, When | None]:
+    def _known(self, fn: Callable[..., Any]) -> Known:
         spec = spec_of(fn)
         if self._options:
-            spec = spec._replace(options=checked(spec.options, self._options))
-        known = self._specs[fn] = spec.envelope, spec.when
+            spec = spec._replace(options=whole(checked(spec.options, self._options)))
+        known = self._specs[fn] = spec.envelope, spec.when, spec.keys, spec.options.full
         return known
 
 

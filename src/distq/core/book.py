@@ -13,7 +13,8 @@ from distq.core.changes import causes_after, count_attempt
 from distq.core.deadlines import Deadlines
 from distq.core.kept import Kept
 from distq.core.leases import Leases
-from distq.core.task import DEAD, DELAYED, LIVE_STATES, PLAIN, READY, SUCCEEDED, Owner, Task
+from distq.core.task import DEAD, DELAYED, HELD, LIVE_STATES, PLAIN, READY, SUCCEEDED, Owner, Task
+from distq.core.turns import UNDER_WAY
 from distq.core.window import WINDOW_BYTES, hold
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Book:
         """Settles of tasks that the ledger does not know (any more)."""
         self.heard: dict[Owner, None] = {}
         """Owners whose outbox has grown since the broker last looked."""
+        self.curious: dict[int, list[Owner]] = {}
+        """Who wants to hear of a live task's end besides its owner."""
         self.noted: list[tuple[str, Task, str]] = []
         """What an operator wants to read: (event in the past tense, task, cause), until the broker clears it."""
         self.window_bytes = WINDOW_BYTES
@@ -70,16 +73,42 @@ class Book:
         returned.sort(key=attrgetter("id"), reverse=True)  # so that those given back together stay in submit order
         self.put_back(returned)
 
+    def follow(self, task: Task, owner: Owner) -> None:
+        """Have somebody hear of a live task's end."""
+        if task.owner is None:
+            task.owner = owner
+        elif task.owner is not owner and owner not in (others := self.curious.setdefault(task.id, [])):
+            others.append(owner)
+
     def put_back(self, taken: Iterable[Task]) -> None:
         """Put tasks first in line again, the last one foremost."""
         for task in taken:
             task.envelope.queue.lane(task.envelope.name).push_front(task)
 
+    def line_up(self, task: Task, now: float) -> None:
+        """A ready task goes to the end of its line; one with a concurrency key as soon as its key lets it."""
+        if task.more.key:
+            moves.move(task, moves.HOLD)
+            self._admit(task.envelope.queue.turns.enter(task), now)
+        else:
+            queue = task.envelope.queue
+            queue.lane(task.envelope.name).push(task)
+            self.ready_queues[queue] = None
+
+    def _admit(self, held: Iterable[Task], now: float) -> None:
+        for task in held:
+            moves.move(task, moves.ADMIT)
+            task.since = max(task.since, now)
+            queue = task.envelope.queue
+            queue.lane(task.envelope.name).push(task)
+            self.ready_queues[queue] = None
+
     # -- each change -----------------------------------------------------------------------------
 
     def _take_in(self, new: Iterable[Submitted], now: float) -> None:
         known, window_bytes = self.tasks, self.window_bytes
-        for envelope, tasks, _, due_at, expires_at in new:
+        for submitted in new:
+            envelope, tasks = submitted.envelope, submitted.tasks
             queue = envelope.queue
             queue.reserved -= len(tasks)
             queue.counts[READY] += len(tasks)
@@ -91,25 +120,39 @@ class Book:
                         window_bytes -= len(task.body)
                     else:
                         task.body = None
-            if expires_at is not None:
-                for task in tasks:
-                    task.expires_at = expires_at
-                    self.expiring.add(expires_at, task)
-            if due_at > now:
-                for task in tasks:
-                    moves.move(task, moves.DELAY)
-                    task.due_at = due_at
-                    self.delayed.add(due_at, task)
-            elif tasks:
+            if not tasks:
+                continue
+            if submitted.is_plain:
                 queue.lane(envelope.name).extend(tasks)
                 self.ready_queues[queue] = None
+            else:
+                for task in tasks:
+                    self._take_in_one(task, submitted, now)
         self.window_bytes = window_bytes
+
+    def _take_in_one(self, task: Task, submitted: Submitted, now: float) -> None:
+        """A new task that does not just go to the end of its line, or not for ever."""
+        task.more = more = submitted.more
+        if more.unique:
+            task.envelope.queue.unique[more.unique] = task
+        if submitted.expires_at is not None:
+            task.expires_at = submitted.expires_at
+            self.expiring.add(submitted.expires_at, task)
+        if submitted.due_at > now:
+            moves.move(task, moves.DELAY)
+            task.due_at = submitted.due_at
+            self.delayed.add(submitted.due_at, task)
+        else:
+            self.line_up(task, now)
 
     def _succeed(self, change: Change, now: float) -> None:
         task = change.task
         envelope = task.envelope
+        before = task.state
         self._leave(task)
         moves.move(task, moves.SUCCEED)
+        if task.more.key:
+            self._free(task, before, now)
         tally = envelope.tally
         tally.attempts["success"] += 1
         tally.completed["success"] += 1
@@ -132,18 +175,30 @@ class Book:
             task.envelope.queue.lane(task.envelope.name).left()
         elif task.state == DELAYED:
             self.delayed.left()
+        elif task.state == HELD:
+            task.envelope.queue.turns.left(task)
+
+    def _free(self, task: Task, before: int, now: float) -> None:
+        """Let others of a concurrency key in, if the task was under way and is not any more."""
+        if before in UNDER_WAY and task.state not in UNDER_WAY:
+            self._admit(task.envelope.queue.turns.free(task), now)
 
     def _end(self, task: Task, now: float) -> None:
         """A task has come to its one terminal state: tell its owner, and keep what must be kept."""
         task.since = now
         if task.expires_at is not None and task.expires_at > now:
             self.expiring.left()
-        owner = task.owner
-        if owner is not None:
+        more = task.more
+        if more.unique and more.unique_for_s is None:
+            task.envelope.queue.give_up(task)
+        owners = self.curious.pop(task.id, []) if self.curious else []
+        if task.owner is not None:
+            owners.append(task.owner)
             task.owner = None
+        for owner in owners:
             owner.outbox.append(task)
             self.heard[owner] = None
-        else:
+        if not owners:
             task.body = None  # nobody waits for it: whoever asks for it is given it from the store
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
             self._drop(task)  # its result, if it has one, is an item of its own on the result queue
@@ -157,6 +212,8 @@ class Book:
         if self.dead.pop(task.id, None) is not None:
             hold(self, task, None)
         self.kept.drop(task)
+        if task.more.unique:
+            task.envelope.queue.give_up(task)
 
     def _turn(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
         """Everything but success: the task waits, has ended, or is noted among those to put back in line."""
@@ -165,8 +222,11 @@ class Book:
         tally = envelope.tally
         if event != moves.DUE:  # which has taken it out already
             self._leave(task)
+        before = task.state
         moves.move(task, event)
         task.since = now
+        if task.more.key:
+            self._free(task, before, now)
         if change.cause:
             task.causes = causes_after(change)
         if event in (moves.RETRY, moves.LOSE, moves.BURY):
@@ -207,12 +267,14 @@ class Book:
             hold(self, task, change.body)  # and its causes stay: they tell why it was dead before
             task.failures = task.lost = 0
             task.expires_at = None
+            if task.more.unique:
+                envelope.queue.unique.setdefault(task.more.unique, task)
         if event in (moves.DUE, moves.REQUEUE):
-            envelope.queue.lane(envelope.name).push(task)
+            self.line_up(task, now)
         else:
             returned.append(task)
+            self.ready_queues[envelope.queue] = None
         self._expire_again(task, now)
-        self.ready_queues[envelope.queue] = None
 
     def _expire_again(self, task: Task, now: float) -> None:
         """It was running when its time was over, and now it waits."""

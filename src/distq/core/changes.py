@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from distq.core import head, moves
 from distq.core.leases import STORED_AFTER_S
 from distq.core.ports import KEEP, Keep
-from distq.core.task import DELAYED, LEASED, PLAIN, READY, Envelope, Task
+from distq.core.task import DELAYED, LEASED, NO_MORE, PLAIN, READY, Envelope, More, Task
 
 FAILURES: Final = ("failure", "timeout")
 """Reasons that come from the task's own run; all others are about who ran it."""
@@ -41,14 +41,20 @@ class Submitted(NamedTuple):
     at: float
     due_at: float
     expires_at: float | None
+    more: More = NO_MORE
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether they go to the end of their line at once, and stay there until somebody takes them."""
+        return self.more is NO_MORE and self.expires_at is None and not self.due_at
 
 
 def rows_of_new(new: Iterable[Submitted], now: float) -> dict[int, Row]:
     """The rows of tasks that were submitted just now."""
     rows: dict[int, Row] = {}
-    for envelope, tasks, at, due_at, expires_at in new:
+    for envelope, tasks, at, due_at, expires_at, more in new:
         state, ready_at = (DELAYED, due_at) if due_at > now else (READY, at)
-        packed = head.pack(envelope, state, 0, 0, 0, at, at, ready_at, expires_at)
+        packed = head.pack(envelope, state, 0, 0, 0, at, at, ready_at, expires_at, more)
         for task in tasks:
             rows[task.id] = (packed, task.body or b"")
     return rows
@@ -57,7 +63,8 @@ def rows_of_new(new: Iterable[Submitted], now: float) -> dict[int, Row]:
 def row_of_lease(task: Task) -> Row:
     """The row of a task that is held for long enough to be found again."""
     counters = (task.delivery, task.failures, task.lost)
-    return head.pack(task.envelope, LEASED, *counters, task.submitted_at, task.since, 0.0, task.expires_at), KEEP
+    times = (task.submitted_at, task.since, 0.0)
+    return head.pack(task.envelope, LEASED, *counters, *times, task.expires_at, task.more), KEEP
 
 
 def row_of_change(change: Change, now: float) -> Row:
@@ -78,6 +85,7 @@ def row_of_change(change: Change, now: float) -> Row:
         now,
         now + delay_s,
         None if event == moves.REQUEUE else task.expires_at,
+        task.more,
     )
     if event == moves.BURY:
         body = head.pack_dead(task.body or b"", body or b"", causes_after(change))

@@ -39,3 +39,14 @@ class PayloadTooLarge(DistqError):
 
     code = "PAYLOAD_TOO_LARGE"
     hint = "Pass a reference (a path, a key) instead of the data, or raise DISTQ_PAYLOAD_BYTES_MAX."
+
+
+class TaskExists(DistqError):
+    """Another task of the queue has the unique key; nothing was submitted."""
+
+    code = "TASK_EXISTS"
+    hint = "It goes on. To have its future instead, submit with on_conflict='return'; to replace it, 'replace'."
+
+
+class Undecided(Exception):
+    """The present cycle decides what was asked about: ask again in the next one."""

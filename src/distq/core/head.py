@@ -1,14 +1,18 @@
 """A task's head as the store keeps it: what the ledger must know again after a restart, in at most 270 bytes.
 
+Those with keys of their own have up to 200 more.
+
 A head of version 2 has more than one of version 1, and is only written for a task that needs it.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from distq.core.errors import DistqError
+from distq.core.task import NO_MORE, More
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +23,10 @@ VERSION: Final = 1
 WITH_MORE: Final = 2
 _FIXED: Final = struct.Struct("!BBIHHddd")
 _ENVELOPE: Final = struct.Struct("!BHIddBB")
-_EXPIRES: Final = struct.Struct("!Bd")
-"""Which more there is, a bit each (1: it expires), and that."""
+_EXPIRES: Final = struct.Struct("!d")
+_EXPIRING, _KEYED = 1, 2
+"""Which more there is, a bit each, in one byte: when it expires; its keys, as JSON behind their length."""
+_KEYS: Final = struct.Struct("!H")
 _LENGTH: Final = struct.Struct("!Q")
 _WITH_CAUSES: Final = 1 << 63
 """Set in the first length of a dead letter's body that has causes."""
@@ -48,6 +54,7 @@ class Head(NamedTuple):
     since: float
     due_at: float
     expires_at: float | None
+    more: More
     kind: str
     queue: str
     name: str
@@ -91,35 +98,57 @@ def pack(
     since: float,
     due_at: float,
     expires_at: float | None = None,
+    more: More = NO_MORE,
 ) -> bytes:
     """One head; `envelope.packed` must be set."""
-    if expires_at is None:
+    if expires_at is None and more is NO_MORE:
         return _FIXED.pack(VERSION, state, delivery, failures, lost, submitted_at, since, due_at) + envelope.packed
     fixed = _FIXED.pack(WITH_MORE, state, delivery, failures, lost, submitted_at, since, due_at)
-    return fixed + _EXPIRES.pack(1, expires_at) + envelope.packed
+    bits, parts = 0, b""
+    if expires_at is not None:
+        bits, parts = _EXPIRING, _EXPIRES.pack(expires_at)
+    if more is not NO_MORE:
+        keys = json.dumps(more, ensure_ascii=False, separators=(",", ":")).encode()
+        bits, parts = bits | _KEYED, parts + _KEYS.pack(len(keys)) + keys
+    return fixed + bytes((bits,)) + parts + envelope.packed
 
 
 Numbers = tuple[int, int, int, int, float, float, float]
 
 
-def split(head: bytes) -> tuple[Numbers, float | None, bytes]:
-    """A head's numbers (state, delivery, failures, lost, submitted_at, since, due_at), expiry, and envelope's bytes.
+class Parts(NamedTuple):
+    """A head taken apart: state, delivery, failures, lost, submitted_at, since, due_at; the rest."""
 
-    Raises ValueError for a head of a version that this distq does not know.
-    """
+    numbers: Numbers
+    expires_at: float | None
+    more: More
+    envelope: bytes
+
+
+def split(head: bytes) -> Parts:
+    """Take a head apart; raises ValueError for one of a version that this distq does not know."""
     version, *numbers = _FIXED.unpack_from(head)
+    at = _FIXED.size
     if version == VERSION:
-        return tuple(numbers), None, head[_FIXED.size :]
-    if version == WITH_MORE:
-        more, expires_at = _EXPIRES.unpack_from(head, _FIXED.size)
-        if more == 1:
-            return tuple(numbers), expires_at, head[_FIXED.size + _EXPIRES.size :]
-    raise ValueError(f"a task head of version {version}, this distq reads {VERSION} and {WITH_MORE}")
+        return Parts(tuple(numbers), None, NO_MORE, head[at:])
+    bits = head[at] if version == WITH_MORE else -1
+    if not 0 < bits <= _EXPIRING | _KEYED:
+        raise ValueError(f"a task head of version {version}, this distq reads {VERSION} and {WITH_MORE}")
+    at += 1
+    expires_at, more = None, NO_MORE
+    if bits & _EXPIRING:
+        (expires_at,) = _EXPIRES.unpack_from(head, at)
+        at += _EXPIRES.size
+    if bits & _KEYED:
+        (length,) = _KEYS.unpack_from(head, at)
+        at += _KEYS.size + length
+        more = More(*json.loads(head[at - length : at]))
+    return Parts(tuple(numbers), expires_at, more, head[at:])
 
 
 def unpack(head: bytes) -> Head:
     """Read a head again; raises ValueError for one of a version that this distq does not know."""
-    (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, envelope = split(head)
+    (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, more, envelope = split(head)
     priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = _ENVELOPE.unpack_from(envelope)
     queue_at = _ENVELOPE.size + kind_bytes
     kind, queue, name = (
@@ -136,6 +165,7 @@ def unpack(head: bytes) -> Head:
         since,
         due_at,
         expires_at,
+        more,
         kind.decode(),
         queue.decode(),
         name.decode(),

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from distq.core import head, moves
 from distq.core.book import Book
 from distq.core.changes import Change, Row, Submitted, rows_of
-from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull
+from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
 from distq.core.names import Names, Rules
-from distq.core.task import LEASED, OUTCOME_NAMES, READY, Envelope, Holder, Outcome, Owner, Task
+from distq.core.policy import POLICIES, Policy, Window, pack_policy, unpack_policy
+from distq.core.task import LEASED, NO_MORE, OUTCOME_NAMES, READY, Envelope, Holder, More, Outcome, Owner, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +44,15 @@ class Ledger(Book):
         """Tasks submitted in the present cycle (`_new`), and what it has decided for those that were there before."""
         self._to_store: list[Task] = []
         """Held tasks whose leases the next commit stores."""
+        self._claimed: set[tuple[Queue, str]] = set()
+        """Unique keys of tasks submitted in the present cycle."""
+        self._governed: dict[Queue, Policy] = {}
+        """Policies that the present cycle has decided."""
+        self._last_policy = POLICIES
+        self._spent: dict[Queue, None] = {}
+        """Queues with a rate that have given out something since the last commit, and ..."""
+        self.limited: dict[Queue, None] = {}
+        """... all queues with a rate that ever have."""
 
     # -- decide --------------------------------------------------------------------------------
 
@@ -61,10 +71,12 @@ class Ledger(Book):
         *,
         due_at: float = 0.0,
         expires_at: float | None = None,
+        more: More = NO_MORE,
     ) -> int:
         """Take new tasks, all or none, and return the first one's key; the others follow it without gaps.
 
-        They are ready at `due_at`, and are not begun any more from `expires_at` on.
+        They are ready at `due_at`, and are not begun any more from `expires_at` on. A unique key must be free
+        (`who_has`), or whoever has it is cancelled in the same cycle, or runs.
 
         Raises QueueFull or PayloadTooLarge, and then nothing was taken.
         """
@@ -79,10 +91,42 @@ class Ledger(Book):
         first = self._next_key
         self._next_key += len(bodies)
         new = [Task(key, envelope, body, owner, now) for key, body in enumerate(bodies, first)]
-        self._new.append(Submitted(envelope, new, now, due_at, expires_at))
+        self._new.append(Submitted(envelope, new, now, due_at, expires_at, more))
+        if more.unique:
+            self._claimed.add((queue, more.unique))
         self._new_count += len(new)
         queue.reserved += len(bodies)
         return first
+
+    def skip_key(self) -> int:
+        """A key that nobody gets."""
+        self._next_key += 1
+        return self._next_key - 1
+
+    def who_has(self, queue: Queue, unique: str, now: float) -> Task | None:
+        """The task that has a unique key, None if it is free; raises Undecided if the present cycle decides that."""
+        task = queue.who_has(unique, now)
+        if (queue, unique) in self._claimed or (task is not None and task.id in self._changes):
+            raise Undecided
+        return task
+
+    def govern(self, queue: Queue, own: Policy) -> None:
+        """Let an operator's changes of a queue's policy take effect with this cycle."""
+        if queue.policy_key is None:
+            self._last_policy -= 1
+            queue.policy_key = self._last_policy
+        self._governed[queue] = own
+
+    def know_policy(self, key: int, row: bytes, now: float) -> None:
+        """Know again what an operator has changed of a queue, and what the queue has given out lately."""
+        name, own, spent = unpack_policy(row)
+        queue = self.names.queue(name)
+        queue.policy_key = key
+        self._last_policy = min(self._last_policy, key)
+        queue.govern(own)
+        if queue.window is not None:
+            queue.window.know(spent, now)
+            self.limited[queue] = None
 
     def settle(
         self,
@@ -195,12 +239,17 @@ class Ledger(Book):
             for at, task in held_up:
                 deadlines.add(at, task)
         self._to_store += self.leases.due(now)
+        for queue in self.limited:
+            if queue.window is not None:
+                queue.window.left(now)
         for task in self.kept.over(now, most):
             self._changes[task.id] = Change(moves.DROP, task)  # nothing else can happen to it
 
     def next_deadline(self) -> float | None:
         """When `sweep` next has something to do, None if nothing is waiting for a moment."""
-        moments = (self.delayed.next_at(), self.expiring.next_at(), self.kept.next_at(), self.leases.next_at())
+        moments = [self.delayed.next_at(), self.expiring.next_at(), self.kept.next_at(), self.leases.next_at()]
+        if self.limited:
+            moments += [queue.window.opens_at() for queue in self.limited if queue.window and queue.counts[READY]]
         return min((at for at in moments if at is not None), default=None)
 
     # -- commit and apply ----------------------------------------------------------------------
@@ -208,11 +257,18 @@ class Ledger(Book):
     @property
     def changed(self) -> bool:
         """Whether anything was decided since the last `apply` or `forget`."""
-        return bool(self._new or self._changes or self._to_store)
+        return bool(self._new or self._changes or self._to_store or self._governed)
 
     def batch(self, now: float) -> dict[int, Row]:
         """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
-        return rows_of(self._new, self._to_store, self._changes, now)
+        rows = rows_of(self._new, self._to_store, self._changes, now)
+        for queue in self._spent:
+            assert queue.policy_key is not None
+            rows[queue.policy_key] = pack_policy(queue.name, queue.own, queue.window), b""
+        for queue, own in self._governed.items():
+            assert queue.policy_key is not None
+            rows[queue.policy_key] = pack_policy(queue.name, own, queue.window), b""
+        return rows
 
     def forget(self) -> None:
         """Drop what was decided: the store refused it, so nothing happened."""
@@ -227,12 +283,23 @@ class Ledger(Book):
         self._new.clear()
         self._new_count = 0
         self._changes.clear()
+        self._claimed.clear()
+        self._governed.clear()
 
     def apply(self, now: float) -> None:
         """Let the decided changes happen."""
         new, self._new, self._new_count = self._new, [], 0
         changes, self._changes = self._changes, {}
         self._to_store.clear()
+        self._claimed.clear()
+        self._spent.clear()
+        for queue, own in self._governed.items():
+            queue.govern(own)
+            if queue.window is not None:
+                self.limited[queue] = None
+            else:
+                self.limited.pop(queue, None)
+        self._governed.clear()
         self.happen(new, changes.values(), now)
 
     # -- lease ---------------------------------------------------------------------------------
@@ -251,7 +318,7 @@ class Ledger(Book):
         for queue in queues:
             if queue not in self.ready_queues:
                 continue
-            taken = queue.take(wanted, want - len(leased))
+            taken = self._take(queue, wanted, want - len(leased), now)
             if (leased or busy) and taken and taken[0].lost:
                 self.put_back(taken)
                 continue
@@ -261,12 +328,28 @@ class Ledger(Book):
             elif taken:
                 self.ready_queues[queue] = self.ready_queues.pop(queue)
             if taken:
-                self._hand_over(taken, holder, now)
+                self._hand_over(queue, taken, holder, now)
                 if len(leased) >= want or taken[0].lost:
                     break
         return leased
 
-    def _hand_over(self, taken: list[Task], holder: Holder, now: float) -> None:
+    def _take(self, queue: Queue, wanted: Callable[[str], bool], want: int, now: float) -> list[Task]:
+        if queue.policy.limits:
+            want = min(want, queue.allowance(now))
+        return queue.take(wanted, want) if want > 0 else []
+
+    def _spend(self, queue: Queue, window: Window, count: int, now: float) -> None:
+        """Note at a queue with a rate that it has given out so many; the next commit stores that."""
+        window.spend(count, now)
+        self.limited[queue] = None
+        if queue.policy_key is None:
+            self.govern(queue, queue.own)
+        else:
+            self._spent[queue] = None
+
+    def _hand_over(self, queue: Queue, taken: list[Task], holder: Holder, now: float) -> None:
+        if queue.window is not None:
+            self._spend(queue, queue.window, len(taken), now)
         held = holder.held
         for task in taken:
             moves.move(task, moves.LEASE)

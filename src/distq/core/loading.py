@@ -7,11 +7,23 @@ far above them: an answer to one of those never looks like an answer to a new on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from distq.core import head, moves
-from distq.core.task import DEAD, DELAYED, DELIVERIES_SKIPPED, LEASED, LIVE_STATES, READY, Envelope, Holder, Task
+from distq.core.policy import POLICIES
+from distq.core.task import (
+    DEAD,
+    DELAYED,
+    DELIVERIES_SKIPPED,
+    LEASED,
+    LIVE_STATES,
+    NO_MORE,
+    READY,
+    Envelope,
+    Holder,
+    Task,
+)
 
 if TYPE_CHECKING:
     from distq.core.ledger import Ledger
@@ -23,8 +35,10 @@ class Loader:
     """Gathers the runs of heads that `Store.follow` gives; later ones replace earlier ones."""
 
     def __init__(self, names: Names) -> None:
-        self.rows: dict[int, bytes] = {}
-        """Heads under negative keys: not tasks, but what else must be known again."""
+        self.sessions: dict[int, bytes] = {}
+        """Rows of client sessions, and ..."""
+        self.policies: dict[int, bytes] = {}
+        """... of what operators have changed of queues, by their keys, which are negative."""
         self._names = names
         self._heads: dict[int, bytes] = {}
         self._envelopes: dict[bytes, Envelope] = {}
@@ -32,7 +46,7 @@ class Loader:
     def feed(self, heads: Heads) -> None:
         """Take a run of heads; None drops a key."""
         for key, stored in heads:
-            known = self._heads if key >= 0 else self.rows
+            known = self._heads if key >= 0 else self.sessions if key > POLICIES else self.policies
             if stored is None:
                 known.pop(key, None)
             else:
@@ -45,7 +59,7 @@ class Loader:
             yield self._task(key, heads[key])
 
     def _task(self, key: int, stored: bytes) -> Task:
-        numbers, expires_at, packed = head.split(stored)
+        numbers, expires_at, more, packed = head.split(stored)
         envelope = self._envelopes.get(packed)
         if envelope is None:
             envelope = self._envelopes[packed] = self._envelope(stored)
@@ -53,7 +67,7 @@ class Loader:
         task = Task(key, envelope, None, None, submitted_at)
         task.delivery = delivery if state == LEASED else delivery + DELIVERIES_SKIPPED
         task.failures, task.lost = failures, lost
-        task.since, task.due_at, task.expires_at = since, due_at, expires_at
+        task.since, task.due_at, task.expires_at, task.more = since, due_at, expires_at, more
         moves.restore(task, state)
         return task
 
@@ -71,8 +85,8 @@ class Loader:
         )
 
 
-def restore(ledger: Ledger, tasks: Iterable[Task], now: float) -> Holder:
-    """Give a new ledger the tasks that a store had, in submit order.
+def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
+    """Give a new ledger the tasks that a store had, in submit order, and what operators have changed of queues.
 
     Where the machine's clock was set back meanwhile, what was stored after `now` is taken to have happened now:
     pauses and kept results last as long as they were meant to, not longer by the step.
@@ -81,33 +95,56 @@ def restore(ledger: Ledger, tasks: Iterable[Task], now: float) -> Holder:
     """
     absent = Holder("an executor from before the restart")
     ended = []
-    for task in tasks:
+    for key, row in loader.policies.items():
+        ledger.know_policy(key, row, now)
+    for task in loader.tasks():
         ledger.tasks[task.id] = task
         if task.since > now:
-            task.due_at -= task.since - now
-            if task.expires_at is not None:
-                task.expires_at -= task.since - now
-            task.since = now
-            task.submitted_at = min(task.submitted_at, now)
-        queue = task.envelope.queue
-        if task.expires_at is not None and task.state in LIVE_STATES:
-            ledger.expiring.add(task.expires_at, task)
-        if task.state == READY:
-            queue.lane(task.envelope.name).push(task)
-            ledger.ready_queues[queue] = None
-        elif task.state == DELAYED:
-            ledger.delayed.add(task.due_at, task)
-        elif task.state == LEASED:
-            task.holder = absent
-            absent.held[task.id] = task
+            _happened_now(task, now)
+        if task.more is not NO_MORE:
+            _know_keys(task)
+        if task.state in LIVE_STATES:
+            _goes_on(ledger, task, absent)
         else:
             ended.append(task)
+    for task in ledger.tasks.values():
+        if task.state == READY:  # now that it is known which of its key are leased
+            ledger.line_up(task, now)
     for task in sorted(ended, key=_since):
         if task.state == DEAD:
             ledger.dead[task.id] = task
         else:
             ledger.kept.add(task)
     return absent
+
+
+def _goes_on(ledger: Ledger, task: Task, absent: Holder) -> None:
+    """A live task waits for its moment, or for its executor."""
+    if task.expires_at is not None:
+        ledger.expiring.add(task.expires_at, task)
+    if task.state == DELAYED:
+        ledger.delayed.add(task.due_at, task)
+    elif task.state == LEASED:
+        task.holder = absent
+        absent.held[task.id] = task
+
+
+def _happened_now(task: Task, now: float) -> None:
+    """The clock was set back behind what had happened to the task last."""
+    task.due_at -= task.since - now
+    if task.expires_at is not None:
+        task.expires_at -= task.since - now
+    task.since = now
+    task.submitted_at = min(task.submitted_at, now)
+
+
+def _know_keys(task: Task) -> None:
+    """A task with keys of its own is there again."""
+    queue, more = task.envelope.queue, task.more
+    if more.unique and (task.state in LIVE_STATES or more.unique_for_s is not None):
+        queue.unique[more.unique] = task
+    if more.key and task.state == LEASED:
+        queue.turns.is_under_way(task)
 
 
 def _since(task: Task) -> float:

@@ -9,7 +9,9 @@ the task is not settled; a late failure or release never reaches this table: the
                 ││ └──give back───┘ │ └──bury──▶ DEAD ──requeue──▶ READY
                 ││    or lose       │ retry,
            delay│└──due── DELAYED ◀─┘ snooze          cancel: from any live state
-                └───────────▲                         expire: from READY and DELAYED
+                └───────────▲                         expire: from READY, HELD and DELAYED
+
+READY ──hold──▶ HELD ──admit──▶ READY: a task waits for others of its concurrency key.
 """
 
 from typing import Final
@@ -20,6 +22,7 @@ from distq.core.task import (
     DELAYED,
     EXPIRED,
     GONE,
+    HELD,
     LEASED,
     READY,
     STATE_NAMES,
@@ -40,6 +43,8 @@ REQUEUE: Final = 9
 DROP: Final = 10
 DELAY: Final = 11
 SNOOZE: Final = 12
+HOLD: Final = 13
+ADMIT: Final = 14
 EVENT_NAMES: Final = (
     "lease",
     "succeed",
@@ -54,6 +59,8 @@ EVENT_NAMES: Final = (
     "drop",
     "delay",
     "snooze",
+    "hold",
+    "admit",
 )
 
 MOVES: Final[dict[tuple[int, int], int]] = {
@@ -63,6 +70,11 @@ MOVES: Final[dict[tuple[int, int], int]] = {
     (LEASED, SNOOZE): DELAYED,
     (READY, SUCCEED): SUCCEEDED,  # late: its lease had ended, the work was done all the same
     (DELAYED, SUCCEED): SUCCEEDED,  # late
+    (READY, HOLD): HELD,
+    (HELD, ADMIT): READY,
+    (HELD, SUCCEED): SUCCEEDED,  # late
+    (HELD, CANCEL): CANCELLED,
+    (HELD, EXPIRE): EXPIRED,
     (LEASED, RETRY): DELAYED,
     (LEASED, BURY): DEAD,
     (LEASED, GIVE_BACK): READY,

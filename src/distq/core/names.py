@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from distq.core import head
 from distq.core.errors import TooManyNames
+from distq.core.policy import OPEN, Policy
 from distq.core.queue import Queue
 from distq.core.retry import Backoff
 from distq.core.tally import Tally
@@ -27,6 +30,8 @@ class Rules(NamedTuple):
     time_limit_s: float | None = None
     backoff: Backoff = Backoff()
     tasks_max: int = 20_000_000
+    queues: Mapping[str, Policy] = MappingProxyType({})
+    """What single queues are limited to, by name."""
 
 
 class Names:
@@ -47,7 +52,8 @@ class Names:
         if queue is None:
             if len(self.queues) >= QUEUES_MAX:
                 raise TooManyNames(f"there are {QUEUES_MAX:,} queues already, and {name!r} would be one more.")
-            queue = self.queues[name] = Queue(name, self._rules.capacity)
+            base = self._rules.queues.get(name, OPEN)
+            queue = self.queues[name] = Queue(name, self._rules.capacity, base=base)
         if role is not None:
             queue.role = role
         return queue
@@ -86,6 +92,19 @@ class Names:
             envelope.packed = head.pack_envelope(envelope)
             self._envelopes[key] = envelope
         return envelope
+
+    def lasting(self, envelope: Envelope, result_ttl_s: float) -> Envelope:
+        """The same envelope with another time for which results are kept; raises TooManyNames."""
+        return self.envelope(
+            envelope.queue.name,
+            envelope.name,
+            envelope.kind,
+            priority=envelope.priority,
+            retries=envelope.retries,
+            time_limit_s=envelope.time_limit_s,
+            result_ttl_s=result_ttl_s,
+            max_deliveries=envelope.max_deliveries,
+        )
 
     def tally(self, queue_name: str, name: str) -> Tally:
         """The counters of one task name on one queue."""

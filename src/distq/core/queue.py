@@ -1,94 +1,58 @@
-"""One queue: its ready tasks in order, and how many it has of each state."""
+"""One queue: its ready tasks in order, how many it has of each state, and what it is allowed to give out."""
 
-from collections import deque
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable
 from typing import Final
 
-from distq.core.task import DEAD, DELAYED, LEASED, PRIORITIES, READY, STATE_NAMES, Task
+from distq.core.lane import Lane
+from distq.core.policy import OPEN, Policy, Window
+from distq.core.task import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES, Task
+from distq.core.turns import Turns
 
 WORK: Final = "work"
 RESULT: Final = "result"
 """Role of a plain queue whose `get` settles at once; taken from a work queue an item is leased."""
 
 
-LEFT_MAX: Final = 1_000
-"""So many tasks that were cancelled, or have expired, may stand in a line before they are cleared away."""
-
-
-class Lane:
-    """The ready tasks of one name: a deque for each priority, and a bit for each that is not empty."""
-
-    __slots__ = ("_left", "deques", "mask", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.deques: list[deque[Task]] = [deque() for _ in range(PRIORITIES)]
-        self.mask = 0
-        self._left = 0
-
-    def push(self, task: Task) -> None:
-        """Add at the end of its priority."""
-        priority = task.envelope.priority
-        self.deques[priority].append(task)
-        self.mask |= 1 << priority
-
-    def extend(self, tasks: Sequence[Task]) -> None:
-        """Add tasks of one envelope at the end of their priority."""
-        priority = tasks[0].envelope.priority
-        self.deques[priority].extend(tasks)
-        self.mask |= 1 << priority
-
-    def push_front(self, task: Task) -> None:
-        """Add before all others of its priority: it was first in line once already."""
-        priority = task.envelope.priority
-        self.deques[priority].appendleft(task)
-        self.mask |= 1 << priority
-
-    def head(self) -> Task | None:
-        """The next ready task, which stays; entries that were cancelled or settled meanwhile are dropped here."""
-        while self.mask:
-            priority = self.mask.bit_length() - 1
-            line = self.deques[priority]
-            while line:
-                task = line[0]
-                if task.state == READY:
-                    return task
-                line.popleft()
-            self.mask &= ~(1 << priority)
-        return None
-
-    def left(self) -> None:
-        """A task in line is ready no more; once they are the greater part, they go: this may be a line of nobody's."""
-        self._left += 1
-        if self._left > LEFT_MAX and 2 * self._left > sum(map(len, self.deques)):
-            self.deques = [deque(task for task in line if task.state == READY) for line in self.deques]
-            self._left = 0
-
-    def pop(self) -> None:
-        """Take away what `head` just returned."""
-        self.deques[self.mask.bit_length() - 1].popleft()
-
-    def pop_into(self, taken: list[Task], want: int) -> None:
-        """Move what is ready in the foremost priority until `taken` has `want`; stops at a task that was lost."""
-        line = self.deques[self.mask.bit_length() - 1]
-        while line and len(taken) < want:
-            task = line[0]
-            if task.state == READY:
-                if task.lost:
-                    return
-                taken.append(task)
-            line.popleft()
-
-
 class Queue:
     """A named queue. `capacity` bounds its live tasks; `counts` is by state."""
 
-    __slots__ = ("capacity", "counts", "done", "gets", "lanes", "mean_run_s", "name", "reserved", "role")
+    __slots__ = (
+        "base",
+        "capacity",
+        "counts",
+        "done",
+        "gets",
+        "lanes",
+        "mean_run_s",
+        "name",
+        "own",
+        "policy",
+        "policy_key",
+        "reserved",
+        "role",
+        "turns",
+        "unique",
+        "window",
+    )
 
-    def __init__(self, name: str, capacity: int, role: str = WORK) -> None:
+    def __init__(self, name: str, capacity: int, role: str = WORK, base: Policy = OPEN) -> None:
         self.name = name
-        self.capacity = capacity
         self.role = role
+        self.base = base.over(Policy(capacity=capacity))
+        """Its policy as the settings have it, ..."""
+        self.own = OPEN
+        """... what an operator has changed of it, ..."""
+        self.policy = OPEN
+        """... and both together."""
+        self.policy_key: int | None = None
+        """Where the store has what an operator has changed, if it has."""
+        self.window: Window | None = None
+        self.capacity = 0
+        self.turns = Turns()
+        """Its concurrency keys."""
+        self.unique: dict[str, Task] = {}
+        """Who has each unique key, or had it last."""
         self.counts = [0] * len(STATE_NAMES)
         self.lanes: dict[str, Lane] = {}
         self.reserved = 0
@@ -99,28 +63,63 @@ class Queue:
         """Plain items ever taken, and ..."""
         self.done = 0
         """... how many `task_done` calls answered them, as `queue.Queue` counts."""
+        self.govern(OPEN)
+
+    def govern(self, own: Policy) -> None:
+        """Let what an operator has changed take effect."""
+        self.own = own
+        policy = own.over(self.base)
+        if policy.rate != self.policy.rate:
+            self.window = None if policy.rate is None else Window(policy.rate)
+        self.policy = policy
+        self.capacity = policy.capacity or 0
+        for name, lane in self.lanes.items():
+            lane.paused = name in policy.paused_names
+
+    def allowance(self, now: float) -> int:
+        """How many tasks it may give out at once now; one by one where so many may run, or they would wait in line."""
+        policy = self.policy
+        if policy.paused:
+            return 0
+        if policy.running is not None and self.counts[LEASED] >= policy.running:
+            return 0
+        most = sys.maxsize if policy.running is None else 1
+        return most if self.window is None else min(most, self.window.left(now))
 
     @property
     def live(self) -> int:
-        """Tasks that are ready, delayed or leased."""
+        """Tasks that have not ended."""
         counts = self.counts
-        return counts[READY] + counts[DELAYED] + counts[LEASED]
+        return counts[READY] + counts[DELAYED] + counts[LEASED] + counts[HELD]
 
     @property
     def waiting(self) -> int:
         """Tasks that nobody holds: what `queue.Queue.qsize` counts."""
-        return self.counts[READY] + self.counts[DELAYED]
+        return self.counts[READY] + self.counts[DELAYED] + self.counts[HELD]
 
     @property
     def room(self) -> int:
         """How many more tasks it takes; dead letters need room too, or they would grow without bound."""
         return self.capacity - self.live - self.counts[DEAD] - self.reserved
 
+    def who_has(self, unique: str, now: float) -> Task | None:
+        """The task that has a unique key, None if it is free."""
+        task = self.unique.get(unique)
+        if task is None or (for_s := task.more.unique_for_s) is None:
+            return task  # it lets go of it at its end
+        return task if now < task.submitted_at + for_s else None
+
+    def give_up(self, task: Task) -> None:
+        """A task has its unique key no more."""
+        if self.unique.get(task.more.unique) is task:
+            del self.unique[task.more.unique]
+
     def lane(self, name: str) -> Lane:
         """The lane of `name`, made at first use."""
         lane = self.lanes.get(name)
         if lane is None:
             lane = self.lanes[name] = Lane(name)
+            lane.paused = name in self.policy.paused_names
         return lane
 
     def take(self, wanted: Callable[[str], bool], want: int) -> list[Task]:
@@ -128,7 +127,7 @@ class Queue:
 
         A task that was lost once comes alone: whoever dies next, only one task can have been the reason.
         """
-        lanes = [lane for lane in self.lanes.values() if lane.mask and wanted(lane.name)]
+        lanes = [lane for lane in self.lanes.values() if lane.mask and not lane.paused and wanted(lane.name)]
         taken: list[Task] = []
         while lanes and len(taken) < want:
             best: Task | None = None

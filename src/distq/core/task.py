@@ -7,7 +7,7 @@ and compares in Python code, several times slower.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from distq.core.queue import Queue
@@ -21,8 +21,10 @@ DEAD: Final = 4
 CANCELLED: Final = 5
 EXPIRED: Final = 6
 GONE: Final = 7
-STATE_NAMES: Final = ("ready", "delayed", "leased", "succeeded", "dead", "cancelled", "expired", "gone")
-LIVE_STATES: Final = (READY, DELAYED, LEASED)
+HELD: Final = 8
+"""Ready but for its concurrency key, of which as many are under way as may be; stored as ready."""
+STATE_NAMES: Final = ("ready", "delayed", "leased", "succeeded", "dead", "cancelled", "expired", "gone", "held")
+LIVE_STATES: Final = (READY, DELAYED, LEASED, HELD)
 
 PLAIN: Final = "plain"
 """Kind (and task name) of what a standard-library program puts on a queue."""
@@ -123,6 +125,26 @@ class Owner:
         self.outbox: list[Task] = []
 
 
+KEY_BYTES_MAX: Final = 64
+"""Bound of concurrency and unique keys, in UTF-8."""
+
+
+class More(NamedTuple):
+    """What few tasks have: what they must not run beside, and what there must be only one of."""
+
+    key: str = ""
+    """Concurrency key, '' for none: of one key at most ..."""
+    at_once: int = 1
+    """... so many are under way at once."""
+    unique: str = ""
+    """Unique key, '' for none."""
+    unique_for_s: float | None = None
+    """How long after its submit the task has the unique key for itself, None for until it has ended."""
+
+
+NO_MORE: Final = More()
+
+
 class Task:
     """One task, from submit to the end of its result's TTL. Times are seconds of the master's clock."""
 
@@ -138,6 +160,7 @@ class Task:
         "id",
         "leased_at",
         "lost",
+        "more",
         "owner",
         "since",
         "state",
@@ -166,6 +189,7 @@ class Task:
         """From when on it must not be begun any more, None for never."""
         self.leased_at = 0.0
         self.holder: Holder | None = None
+        self.more = NO_MORE
         self.causes: list[str] | None = None
         """Why each failed or lost attempt ended, oldest first; the last few are kept."""
 

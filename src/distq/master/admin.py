@@ -16,6 +16,7 @@ from distq.core.head import unpack_dead
 from distq.core.task import Task, deliveries_of, key_of, text_of
 from distq.master.backups import BackupBegin, BackupRead
 from distq.master.cancels import cancel_of
+from distq.master.policies import ACTIONS, Govern
 from distq.master.requests import Asked, Request
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -143,6 +144,7 @@ class Admin:
             "dead_purge": lambda line, asked: DeadLetters(line, moves.DROP, asked),
             "dead_retry": lambda line, asked: DeadLetters(line, moves.REQUEUE, asked),
             "dead_show": DeadShow,
+            **{action: partial(_govern, action) for action in ACTIONS},
         }
 
     def request(self, line: Line, args: tuple[Any, ...]) -> Request:
@@ -153,6 +155,10 @@ class Admin:
         if action is None or not isinstance(asked, dict):
             raise BadCall(f"admin(what, asked) takes a dict, and there is {', '.join(self.actions)}.")
         return action(line, asked)
+
+
+def _govern(action: str, line: Line, asked: Filters) -> Request:
+    return Govern(line, action, asked)
 
 
 def row(task: Task) -> dict[str, Any]:

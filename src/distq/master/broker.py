@@ -282,6 +282,8 @@ class Broker:
         """Give ready tasks to those who wait."""
         ledger = self.ledger
         for queue in list(ledger.ready_queues):
+            if queue.policy.limits and not queue.allowance(now):
+                continue
             served: list[Take] = []
             leased = []
             for take in self._waiting.of(queue):
@@ -291,7 +293,7 @@ class Broker:
                 if tasks:
                     served.append(take)
                     leased.append(tasks)
-                if not queue.counts[READY]:
+                if not queue.counts[READY] or (queue.policy.limits and not queue.allowance(now)):
                     break
             for take, tasks in zip(served, leased, strict=True):
                 self.forget(take)

@@ -101,8 +101,24 @@ def read_cancel(line: Line, workers: Workers, args: tuple[Any, ...]) -> Cancel:
     return Cancel(line, workers, keys, BY_CLIENT, running=running)
 
 
-def cancel_of(broker: Broker, workers: Workers, line: Line, asked: Mapping[str, Any]) -> Cancel:
-    """The request of `admin("cancel", asked)`: ids, or a queue and a name, and running; raises BadCall."""
+class Count(Asked):
+    """How many of these tasks wait, and which run: what `Cancel` would find."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, line: Line, keys: list[int]) -> None:
+        super().__init__(line)
+        self.keys = keys
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = [task for key in self.keys if (task := broker.ledger.tasks.get(key)) and task.state in LIVE_STATES]
+        running = [text_of(task.id) for task in tasks if task.state == LEASED]
+        told = {"done": len(tasks) - len(running), "running": running, "over": len(self.keys) - len(tasks)}
+        self.line.reply(returned(told))
+
+
+def cancel_of(broker: Broker, workers: Workers, line: Line, asked: Mapping[str, Any]) -> Asked:
+    """The request of `admin("cancel", asked)`: ids, or a queue and a name, running, dry_run; raises BadCall."""
     ids = asked.get("ids")
     if ids is not None:
         try:
@@ -114,6 +130,8 @@ def cancel_of(broker: Broker, workers: Workers, line: Line, asked: Mapping[str, 
         if queue is None and name is None:
             raise BadCall("cancel takes ids, or a queue, a name, or both.")
         keys = [task.id for task in broker.ledger.tasks.values() if _is_of(task, queue, name)]
+    if asked.get("dry_run"):
+        return Count(line, keys)
     cause = asked.get("cause")
     text = cause[:200] if isinstance(cause, str) else "by an operator"
     return Cancel(line, workers, keys[::-1], text, running=bool(asked.get("running")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -25,6 +26,10 @@ IDLE_S: Final = 3600.0
 
 SESSION: Final = struct.Struct("!QQ")
 """A session's row: its highest submit and the key of that one's first task; then the session's own key."""
+WITH_TAKEN: Final = 1 << 63
+"""Set in the highest submit where unique keys had been taken: the row's body says which."""
+Taken = tuple[int, int, bool]
+"""Index of a task that was not submitted, key of the one that has its unique key, whether that one is the answer."""
 
 Row = tuple[int, int, bytes | None, list[str] | None]
 """Key, state, outcome (pickled result or error), causes."""
@@ -86,13 +91,17 @@ class Clients:
         session.seen_at = self._broker.clock.now()
         return session
 
-    def restore(self, rows: Mapping[int, bytes]) -> None:
-        """Know again, after a restart, which submits were taken: sent again they are answered as they were."""
+    def restore(self, rows: Mapping[int, bytes], bodies: Mapping[int, bytes]) -> None:
+        """Know again, after a restart, which submits were taken: sent again they are answered as they were.
+
+        `bodies` has those of `incomplete(rows)`.
+        """
         for row_key, stored in rows.items():
             high, first = SESSION.unpack_from(stored)
             session = self._add(stored[SESSION.size :].decode(), row_key)
-            session.high, session.stored = high, True
-            session.answers[high] = (True, first)
+            session.high, session.stored = high & ~WITH_TAKEN, True
+            answer = (True, first, json.loads(bodies[row_key])) if high & WITH_TAKEN else (True, first)
+            session.answers[session.high] = answer
 
     def _add(self, key: str, row_key: int) -> ClientSession:
         session = self.sessions[key] = ClientSession(key, row_key)
@@ -110,10 +119,11 @@ class Clients:
                     continue
                 if not owner.ended:
                     owner.rows += [_row(task, task.body) for task in owner.outbox]
+            for owner in heard:
                 for task in owner.outbox:
-                    task.body = None  # the row has it, and the store
+                    task.body = None  # the rows have it, and the store
                 owner.outbox.clear()
-                if owner.request is not None:
+                if isinstance(owner, ClientSession) and owner.request is not None:
                     owner.request.push(self._broker)
 
     def line_closed(self, line: Line) -> None:
@@ -195,8 +205,13 @@ class Results(Asked):
         self.line.reply(returned((self.session.sent_number, self.session.sent)))
 
 
+def incomplete(rows: Mapping[int, bytes]) -> list[int]:
+    """Keys of those sessions' rows whose bodies must be read as well."""
+    return [key for key, stored in rows.items() if SESSION.unpack_from(stored)[0] & WITH_TAKEN]
+
+
 class Watch(Asked):
-    """`watch(keys)`: a client that waits for these tasks asks a restarted master about them.
+    """`watch(keys)`: a client wants to hear how these tasks end, which another one may have submitted.
 
     The reply is a row for each that has ended, or is not known (GONE); the others are pushed when they end.
     """
@@ -217,7 +232,7 @@ class Watch(Asked):
             if task is None:
                 rows.append((key, GONE, None, None))
             elif task.state in LIVE_STATES:
-                task.owner = self.session
+                broker.ledger.follow(task, self.session)
             else:
                 ended.append(task)
 

@@ -24,6 +24,7 @@ from distq.core.task import PLAIN, Task, deliveries_of, text_of
 from distq.logs import get_logger
 from distq.master.alarm import LoopAlarm
 from distq.master.broker import Broker
+from distq.master.clients import incomplete
 from distq.master.clock import SystemClock
 from distq.master.desk import MasterDesk
 from distq.master.requests import Lose
@@ -113,22 +114,13 @@ class Master:
 
     async def _compose(self) -> None:
         settings, store, clock = self.settings, self.store, self.clock
-        rules = Rules(
-            capacity=settings.capacity,
-            tasks_max=settings.tasks_max,
-            payload_bytes_max=settings.payload_bytes_max,
-            max_deliveries=settings.max_deliveries,
-            retries=settings.retries,
-            result_ttl_s=settings.result_ttl_s,
-            time_limit_s=settings.time_limit_s,
-            backoff=Backoff(settings.retry_base_s, settings.retry_max_s),
-        )
+        rules = _rules(settings)
         names = Names(rules)
         loader = Loader(names)
         async for heads in store.follow(str(settings.bind)):
             loader.feed(heads)
         ledger = Ledger(rules, random.random, store.epoch << 40 | 1, names)
-        absent = restore(ledger, loader.tasks(), clock.now())
+        absent = restore(ledger, loader, clock.now())
         self.broker = broker = Broker(ledger, store, clock, self._note)
         broker.vigil = Vigil(time.perf_counter)
         broker.alarm = LoopAlarm(asyncio.get_running_loop(), clock, broker.wake)
@@ -152,7 +144,9 @@ class Master:
             self._turned_away,
             settings.plain_lease_s,
         )
-        desk.clients.restore(loader.rows)
+        unread = incomplete(loader.sessions)
+        bodies = zip(unread, await store.read(unread), strict=True)
+        desk.clients.restore(loader.sessions, {key: body for key, body in bodies if body is not None})
         if absent.held:
             broker.ask_at(clock.now() + settings.reclaim_s, Lose(absent, "restart", "", running=0))
         if ledger.tasks:
@@ -237,6 +231,20 @@ class Master:
         now = loop.time()
         self.view.loop_lag.observe(max(now - expected, 0.0))
         self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        capacity=settings.capacity,
+        tasks_max=settings.tasks_max,
+        queues=settings.queue_limits or {},
+        payload_bytes_max=settings.payload_bytes_max,
+        max_deliveries=settings.max_deliveries,
+        retries=settings.retries,
+        result_ttl_s=settings.result_ttl_s,
+        time_limit_s=settings.time_limit_s,
+        backoff=Backoff(settings.retry_base_s, settings.retry_max_s),
+    )
 
 
 def _bound_collections() -> None:

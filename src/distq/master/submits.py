@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from distq.core.errors import DistqError, PayloadTooLarge, QueueFull
+from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
 from distq.core.names import ENVELOPES_MAX
 from distq.core.ports import KEEP
 from distq.core.queue import RESULT
-from distq.core.task import PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope
-from distq.master.clients import SESSION, ClientSession
+from distq.core.task import KEY_BYTES_MAX, NO_MORE, PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope, More
+from distq.master.clients import SESSION, WITH_TAKEN, ClientSession, Taken
 from distq.master.requests import WAIT_MAX_S, Asked, is_duration
+from distq.tasks.options import CONFLICTS, REJECT, REPLACE, RETURN
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
+    from distq.core.ledger import Ledger
     from distq.core.names import Names
     from distq.core.ports import Refused
     from distq.core.queue import Queue
+    from distq.core.task import Task
     from distq.master.broker import Broker
     from distq.net.serve import Line
 
@@ -29,18 +33,30 @@ TRIES_MAX: Final = 10_000
 
 When = tuple["float | None", "float | None", "float | None"]
 """Delay, the moment (seconds since 1970) before which a task is not begun, and after how long it expires; seconds."""
-Run = tuple[Envelope, int, "When | None"]
+AT_ONCE_MAX: Final = 1_000_000
+
+
+class Run(NamedTuple):
+    """So many tasks that are alike but for their arguments."""
+
+    envelope: Envelope
+    size: int
+    when: When | None
+    more: More
+    conflict: str
 
 
 class Submit(Asked):
     """`submit(number, envelopes, runs, bodies, wait_s)`: so many tasks of each envelope, all or none.
 
-    A run is (envelope, how many) or (envelope, how many, (delay_s, eta, expires_s)), None for what is not asked.
+    A run is (envelope, how many[, when[, more]]): `when` is (delay_s, eta, expires_s), `more` (concurrency key, how
+    many at once, unique key, for how many seconds, what to do if another has it), None for what is not asked.
 
-    The reply is `(True, key of the first)`, the others follow it without gaps, or `(False, code, sentence)`.
+    The reply is `(True, key of the first)`, the others follow it without gaps, or `(False, code, sentence)`. Where
+    unique keys were taken already a third part says so: rows of (index, key of who has it, whether that is an answer).
     """
 
-    __slots__ = ("before", "bodies", "first", "number", "runs", "session")
+    __slots__ = ("before", "bodies", "first", "number", "runs", "session", "taken")
 
     def __init__(
         self,
@@ -57,6 +73,7 @@ class Submit(Asked):
         self.bodies = bodies
         self.first: int | None = None
         self.before = 0
+        self.taken: list[Taken] = []
 
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return len(self.bodies), sum(map(len, self.bodies))
@@ -64,6 +81,11 @@ class Submit(Asked):
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
         if self.number <= self.session.high:
             return True
+        ledger = broker.ledger
+        try:
+            others = [self._other(ledger, run, now) for run in self.runs]
+        except Undecided:
+            return False
         full = self._too_full()
         if full is not None:
             queue, needed = full
@@ -73,34 +95,55 @@ class Submit(Asked):
                 raise QueueFull(f"the queue {queue.name!r} is full: it holds {queue.capacity} tasks.")
             broker.park_for_room(self, queue, needed)
             return False
-        broker.ledger.check_room(self.runs[0][0], len(self.bodies))
-        limit = broker.ledger.rules.payload_bytes_max
+        ledger.check_room(self.runs[0].envelope, len(self.bodies))
+        limit = ledger.rules.payload_bytes_max
         largest = max(map(len, self.bodies), default=0)
         if largest > limit:
             raise PayloadTooLarge(f"a payload of {largest} bytes; the limit is {limit}.")
         done = 0
-        for envelope, count, when in self.runs:
-            bodies = self.bodies[done : done + count]
-            if when is None:
-                key = broker.ledger.submit(envelope, bodies, self.session, now)
-            else:
-                due_at, expires_at = moments(when, now)
-                key = broker.ledger.submit(envelope, bodies, self.session, now, due_at=due_at, expires_at=expires_at)
+        self.taken = []
+        for run, other in zip(self.runs, others, strict=True):
+            key = self._submit(ledger, run, other, done, now)
             self.first = key if self.first is None else self.first
-            done += count
+            done += run.size
+        self._note(broker)
+        return True
+
+    def _other(self, ledger: Ledger, run: Run, now: float) -> Task | None:
+        """Who has the unique key that a run wants; raises Undecided."""
+        unique = run.more.unique
+        return ledger.who_has(run.envelope.queue, unique, now) if unique else None
+
+    def _submit(self, ledger: Ledger, run: Run, other: Task | None, done: int, now: float) -> int:
+        """Note the tasks of one run; returns the first one's key."""
+        envelope, size, when, more, conflict = run
+        if other is not None:
+            if conflict != REPLACE:
+                self.taken.append((done, other.id, conflict == RETURN))
+                envelope.tally.count(envelope.tally.rejected, "unique")
+                return ledger.skip_key()
+            ledger.cancel(other.id, "replaced by a newer submit")
+        bodies = self.bodies[done : done + size]
+        due_at, expires_at = (0.0, None) if when is None else moments(when, now)
+        if due_at or expires_at is not None or more is not NO_MORE:
+            return ledger.submit(envelope, bodies, self.session, now, due_at=due_at, expires_at=expires_at, more=more)
+        return ledger.submit(envelope, bodies, self.session, now)
+
+    def _note(self, broker: Broker) -> None:
+        """Have the store keep that this submit was taken, and what it was answered."""
         session = self.session
         self.before, session.high = session.high, self.number
-        row = SESSION.pack(self.number, self.first or 0) + session.key.encode()
-        broker.keep_row(session.row_key, (row, KEEP if session.stored else b""))
-        return True
+        told = json.dumps(self.taken).encode() if self.taken else b""
+        row = SESSION.pack(self.number | (WITH_TAKEN if told else 0), self.first or 0) + session.key.encode()
+        broker.keep_row(session.row_key, (row, told if told or not session.stored else KEEP))
 
     def _too_full(self) -> tuple[Queue, int] | None:
         """The first queue that has not room for all, and for how many it would need it."""
         if len(self.runs) == 1:
-            ((envelope, count, _),) = self.runs
+            envelope, count = self.runs[0][:2]
             return (envelope.queue, count) if envelope.queue.room < count else None
         needed: dict[Queue, int] = {}
-        for envelope, count, _ in self.runs:
+        for envelope, count, *_ in self.runs:
             needed[envelope.queue] = needed.get(envelope.queue, 0) + count
         return next(((queue, count) for queue, count in needed.items() if queue.room < count), None)
 
@@ -108,7 +151,7 @@ class Submit(Asked):
         answers = self.session.answers
         if self.first is not None:
             self.session.stored = True
-            answers[self.number] = (True, self.first)
+            answers[self.number] = (True, self.first, self.taken) if self.taken else (True, self.first)
             if len(answers) > ANSWERS_KEPT:
                 answers.popitem(last=False)
         known = answers.get(self.number)
@@ -149,12 +192,12 @@ def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[Run], li
     try:
         number, envelopes, runs, bodies, wait_s = args
         table = [_known(names, envelope) for envelope in envelopes]
-        rows = [(table[index], count, _when(*rest)) for index, count, *rest in runs]
+        rows = [_run(names, table[index], *rest) for index, *rest in runs]
         good = (
             type(number) is int
             and rows
-            and all(type(count) is int and count > 0 for _, count, _ in rows)
-            and sum(count for _, count, _ in rows) == len(bodies)
+            and all(type(row.size) is int and row.size > 0 for row in rows)
+            and sum(row.size for row in rows) == len(bodies)
             and all(type(body) is bytes for body in bodies)
             and is_duration(wait_s)
         )
@@ -164,7 +207,28 @@ def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[Run], li
         raise BadCall(
             f"submit(number, envelopes, runs, bodies, wait_s) was called with something else: {exc}."
         ) from exc
+    unique = [(row.envelope.queue, row.more.unique) for row in rows if row.more.unique]
+    if len(set(unique)) < len(unique):
+        raise BadCall("one submit has a unique key twice: who is the first?")
     return number, rows, list(bodies), min(wait_s, WAIT_MAX_S)
+
+
+def _run(names: Names, envelope: Envelope, count: int, when: Any = None, more: Any = None) -> Run:
+    if more is None:
+        return Run(envelope, count, _when(when), NO_MORE, REJECT)
+    key, at_once, unique, unique_for_s, conflict = more
+    for text in (key, unique):
+        if not (text is None or (isinstance(text, str) and 0 < len(text.encode()) <= KEY_BYTES_MAX)):
+            raise ValueError(f"a concurrency or unique key is a text of 1 to {KEY_BYTES_MAX} bytes")
+    if not (at_once is None or (type(at_once) is int and 0 < at_once <= AT_ONCE_MAX)):
+        raise ValueError(f"of a concurrency key 1 to {AT_ONCE_MAX:,} tasks are under way at once")
+    if conflict not in CONFLICTS or not (unique_for_s is None or is_duration(unique_for_s)):
+        raise ValueError(f"a unique key is kept for seconds, and a conflict ends by {', '.join(CONFLICTS)}")
+    if unique and count != 1:
+        raise ValueError("a unique key is of one task")
+    if unique_for_s is not None and unique_for_s > envelope.result_ttl_s:
+        envelope = names.lasting(envelope, min(unique_for_s, WAIT_MAX_S))  # who has the key is known by its result
+    return Run(envelope, count, _when(when), More(key or "", at_once or 1, unique or "", unique_for_s), conflict)
 
 
 def _when(when: Any = None) -> When | None:

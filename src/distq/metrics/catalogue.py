@@ -17,8 +17,15 @@ class Metric(NamedTuple):
 
 
 METRICS: tuple[Metric, ...] = (
-    Metric("distq_queue_tasks", "gauge", ("queue", "state"), "Live tasks: ready, delayed or leased."),
+    Metric(
+        "distq_queue_tasks",
+        "gauge",
+        ("queue", "state"),
+        "Live tasks: ready, delayed, leased, or held by their concurrency key.",
+    ),
     Metric("distq_queue_capacity_tasks", "gauge", ("queue",), "How many tasks the queue takes."),
+    Metric("distq_queue_paused", "gauge", ("queue",), "1 if nothing is given out because somebody has paused it."),
+    Metric("distq_queue_running_max_tasks", "gauge", ("queue",), "How many may run at once; absent without a limit."),
     Metric(
         "distq_queue_oldest_task_enqueued_timestamp_seconds",
         "gauge",
@@ -34,7 +41,7 @@ METRICS: tuple[Metric, ...] = (
         "distq_tasks_rejected_total",
         "counter",
         ("queue", "reason"),
-        "Submits that were refused: full, kept or payload.",
+        "Submits that were refused: full, kept, payload or unique.",
     ),
     Metric(
         "distq_tasks_completed_total",

@@ -82,6 +82,9 @@ def _of_queues(queues: Sequence[Queue]) -> Iterator[Metric]:
         [((queue.name, STATE_NAMES[state]), queue.counts[state]) for queue in queues for state in LIVE_STATES],
     )
     yield gauge("distq_queue_capacity_tasks", [((queue.name,), queue.capacity) for queue in queues])
+    yield gauge("distq_queue_paused", [((queue.name,), int(queue.policy.paused)) for queue in queues])
+    limited = [(queue.name, queue.policy.running) for queue in queues]
+    yield gauge("distq_queue_running_max_tasks", [((name,), most) for name, most in limited if most is not None])
     ages = [(queue.name, queue.oldest_submitted_at()) for queue in queues]
     yield gauge(
         "distq_queue_oldest_task_enqueued_timestamp_seconds",

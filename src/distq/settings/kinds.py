@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from distq.core.policy import BadPolicy, Policy
 from distq.settings.address import parse_address, parse_addresses
 
 OFF = "off"
@@ -167,6 +168,28 @@ def parse_queues(text: str) -> tuple[str, ...]:
     return _parts(text, _NAME, "queue")
 
 
+def parse_queue_limits(text: str) -> Mapping[str, Policy]:
+    """Read `mail:rate=100/m,running=5;bulk:capacity=1000` as a mapping of queue names to policies.
+
+    Raises:
+        ValueError: a part is not `queue:limit=value,...`, or a queue is named twice.
+    """
+    queues: dict[str, Policy] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        queue, _, rest = part.partition(":")
+        limits = dict(limit.strip().split("=", 1) for limit in rest.split(",") if "=" in limit)
+        if not _NAME.fullmatch(queue) or not limits or limits.keys() - {"rate", "running", "capacity"}:
+            raise ValueError(f"{part!r} is not queue:limit=value")
+        if queue in queues:
+            raise ValueError(f"{queue} is named twice")
+        asked = {word: value if word == "rate" else int(value) for word, value in limits.items()}
+        try:
+            queues[queue] = Policy().changed(asked)
+        except BadPolicy as error:
+            raise ValueError(f"{part!r}: {error}") from error
+    return MappingProxyType(queues)
+
+
 def _parts(text: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
     parts = tuple(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
     for part in parts:
@@ -210,6 +233,11 @@ NAME = Kind(
     "1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit",
 )
 PLAIN_QUEUES = Kind("queues", parse_plain_queues, "getter:queue pairs, such as get_jobs:work,get_answers:result")
+QUEUE_LIMITS = Kind(
+    "limits of queues",
+    parse_queue_limits,
+    "queue:limit=value pairs, such as mail:rate=100/m,running=5;bulk:capacity=1000",
+)
 MODULES = Kind("modules", parse_modules, "importable modules separated by commas, such as mytasks,reports.tasks")
 QUEUES = Kind("queues", parse_queues, "names of queues separated by commas, such as default,mail")
 STORE = Kind(

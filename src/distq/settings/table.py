@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from distq.core.policy import Policy
 from distq.settings import kinds
 from distq.settings.address import Address
 from distq.settings.kinds import Kind
@@ -313,6 +314,13 @@ class Settings:
         LIMITS,
         MASTER,
         at_least=1,
+    )
+    queue_limits: Mapping[str, Policy] | None = _row(
+        kinds.QUEUE_LIMITS,
+        None,
+        "Limits of single queues: rate, running (how many at once) and capacity.",
+        LIMITS,
+        MASTER,
     )
     tasks_max: int = _row(
         kinds.COUNT,

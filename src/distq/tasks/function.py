@@ -7,12 +7,13 @@ decorator leaves the function as it is; it only notes these things on it and in 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
 from distq.core.errors import DistqError
-from distq.tasks.options import QUEUE_DEFAULT, Options, checked
+from distq.core.task import KEY_BYTES_MAX
+from distq.tasks.options import QUEUE_DEFAULT, REJECT, REPLACE, Options, checked, whole
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,8 +53,42 @@ class TaskSpec(NamedTuple):
     def when(self) -> tuple[float | None, float | None, float | None] | None:
         """Delay, eta and expiry, as `submit` sends them; None for none of them."""
         _, options = self
-        when = (options.delay, options.eta, options.expires)
+        delay = options.delay if options.debounce is None else options.debounce
+        when = (delay, options.eta, options.expires)
         return None if when == (None, None, None) else when
+
+    @property
+    def keys(self) -> Keys | None:
+        """What makes the keys of each task; None if it has none."""
+        options = self.options
+        if options.concurrency_key is None and options.unique_key is None:
+            return None
+        conflict = REPLACE if options.debounce is not None else options.on_conflict or REJECT
+        return Keys(options.concurrency_key, options.concurrency, options.unique_key, options.unique_for, conflict)
+
+
+More = tuple["str | None", "int | None", "str | None", "float | None", str]
+"""Concurrency key, how many at once, unique key, for how many seconds, what is done if another task has that."""
+
+
+class Keys(NamedTuple):
+    """What makes the keys of a task: texts, or functions of its arguments."""
+
+    concurrency_key: str | Callable[..., str] | None
+    concurrency: int | None
+    unique_key: str | Callable[..., str] | None
+    unique_for: float | None
+    on_conflict: str
+
+    def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> More:
+        """The keys of a task with these arguments, as `submit` sends them; raises TypeError for one that is no text."""
+        made = []
+        for field, key in (("concurrency_key", self.concurrency_key), ("unique_key", self.unique_key)):
+            text = key(*args, **kwargs) if callable(key) else key
+            if text is not None and not (isinstance(text, str) and 0 < len(text.encode()) <= KEY_BYTES_MAX):
+                raise TypeError(f"{field} is {text!r}: it must be a text of 1 to {KEY_BYTES_MAX} bytes")
+            made.append(text)
+        return made[0], self.concurrency, made[1], self.unique_for, self.on_conflict
 
 
 _named: dict[str, Callable[..., Any]] = {}
@@ -73,6 +108,13 @@ def task(
     max_deliveries: int | None = None,
     delay: float | timedelta | None = None,
     expires: float | timedelta | None = None,
+    concurrency_key: str | Callable[..., str] | None = None,
+    concurrency: int | None = None,
+    unique_key: str | Callable[..., str] | None = None,
+    on_conflict: str | None = None,
+    unique_for: float | timedelta | None = None,
+    debounce: float | timedelta | None = None,
+    full: float | str | None = None,
     retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
     no_retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
@@ -83,12 +125,13 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
         function: the function, when used without parentheses.
         name: what it goes by; the default is its import path.
         **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl, delay, expires
-            (each in seconds, or a timedelta), max_deliveries, retry_for, no_retry_for.
+            (each in seconds, or a timedelta), max_deliveries, concurrency_key, concurrency, unique_key, on_conflict,
+            unique_for, debounce, full, retry_for, no_retry_for.
 
     Raises:
         TypeError: there is no such option, or a value is of the wrong kind.
     """
-    given = checked(Options(), options)
+    given = whole(checked(Options(), options))
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         setattr(function, _ATTRIBUTE, (name, given))

@@ -7,6 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 QUEUE_DEFAULT: Final = "default"
+REJECT, RETURN, REPLACE = "reject", "return", "replace"
+CONFLICTS: Final = (REJECT, RETURN, REPLACE)
+BLOCK, RAISE = "block", "raise"
+NEEDED: Final = {
+    "concurrency_key": ("concurrency",),
+    "unique_key": ("on_conflict", "unique_for", "debounce"),
+}
+"""Options that say nothing without another."""
 
 
 class Options(NamedTuple):
@@ -24,6 +32,19 @@ class Options(NamedTuple):
     """Ready only from this moment on, in seconds since 1970 of the master's clock."""
     expires: float | None = None
     """Not begun any more so long after the master has taken it."""
+    concurrency_key: str | Callable[..., str] | None = None
+    """Of one key on one queue at most `concurrency` tasks run at once; a callable makes it of the task's arguments."""
+    concurrency: int | None = None
+    unique_key: str | Callable[..., str] | None = None
+    """Of one key on one queue there is at most one task; a callable makes it of the task's arguments."""
+    on_conflict: str | None = None
+    """What becomes of a task whose unique key another has: reject, return (the other's future), replace the other."""
+    unique_for: float | None = None
+    """The unique key is kept for so long after the submit, not until the task has ended."""
+    debounce: float | None = None
+    """Run once no task of the same unique key was submitted for so long: replaces the waiting one, and delays."""
+    full: float | str | None = None
+    """What `submit` does while the queue is full: raise, block, or block for so many seconds and then raise."""
     retry_for: tuple[type[BaseException], ...] = ()
     """Only these are tried again; empty means all."""
     no_retry_for: tuple[type[BaseException], ...] = ()
@@ -43,6 +64,17 @@ def checked(before: Options, changes: Mapping[str, Any]) -> Options:
         raise TypeError(f"there is no option {unknown[0]!r}; there is {', '.join(CHECKS)}")
     given = {name: CHECKS[name](name, value) for name, value in changes.items() if value is not None}
     return before._replace(**given)
+
+
+def whole(options: Options) -> Options:
+    """The options that a task is submitted with, as they are; raises TypeError where one needs another."""
+    for needed, words in NEEDED.items():
+        for word in words:
+            if getattr(options, word) is not None and getattr(options, needed) is None:
+                raise TypeError(f"{word} needs {needed} too")
+    if options.debounce is not None and (options.delay is not None or options.on_conflict not in (None, REPLACE)):
+        raise TypeError("debounce is a delay, and replaces: it takes neither delay nor on_conflict beside it")
+    return options
 
 
 def _name(field: str, value: Any) -> str:
@@ -79,6 +111,33 @@ def _moment(field: str, value: Any) -> float:
     return float(at)
 
 
+def _key(field: str, value: Any) -> str | Callable[..., str]:
+    if not callable(value) and not (isinstance(value, str) and value):
+        raise TypeError(f"{field} is a text, or a function of the task's arguments that returns one, not {value!r}")
+    key: str | Callable[..., str] = value
+    return key
+
+
+def _at_once(field: str, value: Any) -> int:
+    if isinstance(value, bool) or _whole(field, value) < 1:
+        raise TypeError(f"{field} is a whole number from 1, not {value!r}")
+    return int(value)
+
+
+def _conflict(field: str, value: Any) -> str:
+    if value not in CONFLICTS:
+        raise TypeError(f"{field} is {', '.join(CONFLICTS[:-1])} or {CONFLICTS[-1]}, not {value!r}")
+    return str(value)
+
+
+def _full(field: str, value: Any) -> float | str:
+    if value in (BLOCK, RAISE):
+        return str(value)
+    if isinstance(value, str):
+        raise TypeError(f"{field} is {BLOCK!r}, {RAISE!r} or a number of seconds, not {value!r}")
+    return _seconds(field, value)
+
+
 def _exceptions(field: str, value: Any) -> tuple[type[BaseException], ...]:
     kinds = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
@@ -96,6 +155,13 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "delay": _seconds,
     "eta": _moment,
     "expires": _seconds,
+    "concurrency_key": _key,
+    "concurrency": _at_once,
+    "unique_key": _key,
+    "on_conflict": _conflict,
+    "unique_for": _seconds,
+    "debounce": _seconds,
+    "full": _full,
     "retry_for": _exceptions,
     "no_retry_for": _exceptions,
 }

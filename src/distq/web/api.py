@@ -9,10 +9,10 @@ from typing import Any
 
 from distq._version import __version__
 from distq.core.queue import Queue
-from distq.core.task import DEAD, DELAYED, LEASED, READY, SUCCEEDED
+from distq.core.task import DEAD, DELAYED, HELD, LEASED, READY, SUCCEEDED
 from distq.metrics.view import MasterView, WorkerRow
 
-COUNTED = {"ready": READY, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}
+COUNTED = {"ready": READY, "held": HELD, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}
 
 STORE_WORDS = ("bytes", "wal_bytes", "free_bytes", "free_pages", "commit_s", "refusing", "hangs", "sqlite_version")
 """What is told of the store: nothing that names a file."""
@@ -82,6 +82,10 @@ def _queue(queue: Queue, now: float) -> dict[str, Any]:
         "role": queue.role,
         **{name: queue.counts[state] for name, state in COUNTED.items()},
         "capacity": queue.capacity,
+        "paused": queue.policy.paused,
+        "paused_names": len(queue.policy.paused_names),
+        "running_max": queue.policy.running,
+        "rate": None if queue.policy.rate is None else str(queue.policy.rate),
         "oldest_age_s": None if since is None else round(max(0.0, now - since), 3),
         "mean_run_s": queue.mean_run_s,
     }

@@ -29,9 +29,9 @@ def autoscale(queues: Iterable[Queue], wanted: Iterable[str], target_drain_s: fl
     """
     names = set(wanted)
     chosen = [queue for queue in queues if (queue.name in names if names else queue.role == WORK)]
-    ready = sum(queue.counts[READY] for queue in chosen)
+    ready = sum(map(_ready, chosen))
     running = sum(queue.counts[LEASED] for queue in chosen)
-    work_s = sum(queue.counts[READY] * _mean_run_s(queue) for queue in chosen)
+    work_s = sum(_ready(queue) * _mean_run_s(queue) for queue in chosen)
     return {
         "desired_slots": desired_slots(running, ready, work_s, target_drain_s),
         "running": running,
@@ -40,6 +40,15 @@ def autoscale(queues: Iterable[Queue], wanted: Iterable[str], target_drain_s: fl
         "target_drain_s": target_drain_s,
         "queues": sorted(names) if names else sorted(queue.name for queue in chosen),
     }
+
+
+def _ready(queue: Queue) -> int:
+    """How many tasks more slots could run: none of a paused queue, and no more than may run at once."""
+    policy = queue.policy
+    if policy.paused:
+        return 0
+    room = queue.counts[READY] if policy.running is None else max(policy.running - queue.counts[LEASED], 0)
+    return min(queue.counts[READY], room)
 
 
 def _mean_run_s(queue: Queue) -> float:

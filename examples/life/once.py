@@ -1,0 +1,24 @@
+"""The tasks of run_once.py."""
+
+import time
+
+import distq
+
+
+@distq.task(unique_key=lambda day: f"report of {day}")
+def report(day: str) -> str:
+    """Of each day one at a time."""
+    time.sleep(0.5)
+    return f"report of {day}"
+
+
+@distq.task(unique_key="index", debounce=0.5)
+def index(version: int) -> int:
+    """Once nothing was changed for half a second."""
+    return version
+
+
+@distq.task(unique_key=lambda user: user, unique_for=2)
+def remind(user: str) -> str:
+    """At most every two seconds."""
+    return f"reminded {user}"

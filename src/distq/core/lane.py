@@ -1,0 +1,78 @@
+"""A line of tasks: by priority, then in the order in which they came."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from distq.core.task import PRIORITIES, READY, Task
+
+LEFT_MAX: Final = 1_000
+"""So many tasks that were cancelled, or have expired, may stand in a line before they are cleared away."""
+
+
+class Lane:
+    """A line of tasks that are all in one state: a deque for each priority, and a bit for each that is not empty."""
+
+    __slots__ = ("_left", "_state", "deques", "mask", "name", "paused")
+
+    def __init__(self, name: str, state: int = READY) -> None:
+        self.name = name
+        self._state = state
+        self.paused = False
+        """Whether nothing is to be taken out of it."""
+        self.deques: list[deque[Task]] = [deque() for _ in range(PRIORITIES)]
+        self.mask = 0
+        self._left = 0
+
+    def push(self, task: Task) -> None:
+        """Add at the end of its priority."""
+        priority = task.envelope.priority
+        self.deques[priority].append(task)
+        self.mask |= 1 << priority
+
+    def extend(self, tasks: Sequence[Task]) -> None:
+        """Add tasks of one envelope at the end of their priority."""
+        priority = tasks[0].envelope.priority
+        self.deques[priority].extend(tasks)
+        self.mask |= 1 << priority
+
+    def push_front(self, task: Task) -> None:
+        """Add before all others of its priority: it was first in line once already."""
+        priority = task.envelope.priority
+        self.deques[priority].appendleft(task)
+        self.mask |= 1 << priority
+
+    def head(self) -> Task | None:
+        """The next task, which stays; entries that were cancelled or settled meanwhile are dropped here."""
+        while self.mask:
+            priority = self.mask.bit_length() - 1
+            line = self.deques[priority]
+            while line:
+                task = line[0]
+                if task.state == self._state:
+                    return task
+                line.popleft()
+            self.mask &= ~(1 << priority)
+        return None
+
+    def left(self) -> None:
+        """A task in line belongs there no more; once they are the greater part, they go: this may be nobody's line."""
+        self._left += 1
+        if self._left > LEFT_MAX and 2 * self._left > sum(map(len, self.deques)):
+            self.deques = [deque(task for task in line if task.state == self._state) for line in self.deques]
+            self._left = 0
+
+    def pop(self) -> None:
+        """Take away what `head` just returned."""
+        self.deques[self.mask.bit_length() - 1].popleft()
+
+    def pop_into(self, taken: list[Task], want: int) -> None:
+        """Move what is ready in the foremost priority until `taken` has `want`; stops at a task that was lost."""
+        line = self.deques[self.mask.bit_length() - 1]
+        while line and len(taken) < want:
+            task = line[0]
+            if task.state == READY:
+                if task.lost:
+                    return
+                taken.append(task)
+            line.popleft()

@@ -1,0 +1,166 @@
+"""What an operator lets a queue give out: nothing while it is paused, so many at once, so many in a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from distq.core.errors import DistqError
+
+POLICIES: Final = -(1 << 62)
+"""Keys of stored policies lie below, those of client sessions above."""
+PAUSED_NAMES_MAX: Final = 100
+RATE_COUNT_MAX: Final = 1_000_000
+GROUPS: Final = 64
+"""Tasks that were given out within so small a part of a rate's period are noted as one group."""
+_PERIODS_S: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_RATE: Final = re.compile(r"([1-9]\d{0,6})/(\d{0,4})([smhd])")
+
+
+class BadPolicy(DistqError):
+    """What a queue is to be limited to cannot be."""
+
+    code = "BAD_POLICY"
+    hint = "A rate is written 100/m (or /s, /h, /d, /30s); running and capacity are whole numbers from 1."
+    exit_code = 2
+
+
+class Rate(NamedTuple):
+    """At most `tasks` tasks are given out in any `period_s` seconds."""
+
+    tasks: int
+    period_s: float
+
+    @classmethod
+    def parse(cls, text: str) -> Rate:
+        """Read `100/m`, `5/30s`; raises BadPolicy."""
+        match = _RATE.fullmatch(text)
+        if match is None or int(match[1]) > RATE_COUNT_MAX or match[2] == "0":
+            raise BadPolicy(f"{text!r} is not a rate.")
+        return cls(int(match[1]), int(match[2] or 1) * _PERIODS_S[match[3]])
+
+    def __str__(self) -> str:
+        for unit, seconds in reversed(_PERIODS_S.items()):
+            if self.period_s >= seconds and self.period_s % seconds == 0:
+                times = int(self.period_s / seconds)
+                return f"{self.tasks}/{'' if times == 1 else times}{unit}"
+        raise AssertionError("every rate was read from a text")
+
+
+class Policy(NamedTuple):
+    """One queue's; None leaves a limit as the settings have it."""
+
+    paused: bool = False
+    paused_names: frozenset[str] = frozenset()
+    """Task names of which nothing is given out."""
+    running: int | None = None
+    """How many tasks may be leased at once."""
+    rate: Rate | None = None
+    capacity: int | None = None
+    """How many live tasks and dead letters the queue takes."""
+
+    @property
+    def limits(self) -> bool:
+        """Whether it keeps a queue from giving out all that is ready; paused names do so at their lanes."""
+        return self.paused or self.running is not None or self.rate is not None
+
+    def over(self, base: Policy) -> Policy:
+        """This policy where it says something, else `base`."""
+        return Policy(
+            self.paused or base.paused,
+            self.paused_names | base.paused_names,
+            base.running if self.running is None else self.running,
+            base.rate if self.rate is None else self.rate,
+            base.capacity if self.capacity is None else self.capacity,
+        )
+
+    def changed(self, asked: Mapping[str, Any]) -> Policy:
+        """The policy with other limits (running, rate, capacity) where `asked` has them; raises BadPolicy."""
+        given: dict[str, Any] = {}
+        for word in ("running", "capacity"):
+            number = asked.get(word)
+            if number is not None:
+                if type(number) is not int or not 0 < number < 1 << 40:
+                    raise BadPolicy(f"{word} is {number!r}.")
+                given[word] = number
+        if (rate := asked.get("rate")) is not None:
+            given["rate"] = Rate.parse(rate if isinstance(rate, str) else repr(rate))
+        return self._replace(**given)
+
+    def paused_as(self, *, paused: bool, name: str | None) -> Policy:
+        """The policy with the queue, or only tasks of that name, paused or resumed; raises BadPolicy."""
+        if name is None:
+            return self._replace(paused=paused, paused_names=self.paused_names if paused else frozenset())
+        names = self.paused_names | {name} if paused else self.paused_names - {name}
+        if len(names) > PAUSED_NAMES_MAX:
+            raise BadPolicy(f"{PAUSED_NAMES_MAX} names are paused on one queue already; pause the queue.")
+        return self._replace(paused_names=names)
+
+
+OPEN: Final = Policy()
+"""No limit but those of the settings."""
+
+
+class Window:
+    """When a queue gave out its last tasks, as exactly as a rate needs it: to a 64th of its period, and never early."""
+
+    __slots__ = ("_groups", "_rate", "_spent")
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._groups: deque[list[float]] = deque()
+        """First and last moment of each group, and how many."""
+        self._spent = 0
+
+    def left(self, now: float) -> int:
+        """How many may be given out now."""
+        groups = self._groups
+        while groups and groups[0][1] + self._rate.period_s <= now:
+            self._spent -= int(groups.popleft()[2])
+        return max(self._rate.tasks - self._spent, 0)
+
+    def spend(self, count: int, now: float) -> None:
+        """Note that so many were given out."""
+        self._spent += count
+        if self._groups and now - self._groups[-1][0] <= self._rate.period_s / GROUPS:
+            self._groups[-1][1:] = (now, self._groups[-1][2] + count)
+        else:
+            self._groups.append([now, now, count])
+
+    def opens_at(self) -> float | None:
+        """When the next may be given out, None if some may since `left` was asked."""
+        return self._groups[0][1] + self._rate.period_s if self._spent >= self._rate.tasks and self._groups else None
+
+    def told(self) -> list[list[float]]:
+        """What must be known again."""
+        return [list(group) for group in self._groups]
+
+    def know(self, groups: list[list[float]], now: float) -> None:
+        """Know again what `told` gave; what lies after `now` (a clock that was set back) happened now."""
+        for first, last, count in groups:
+            self._groups.append([min(first, now), min(last, now), count])
+            self._spent += int(count)
+
+
+def pack_policy(queue: str, policy: Policy, window: Window | None) -> bytes:
+    """A queue's row in the store."""
+    told = {
+        "queue": queue,
+        "paused": policy.paused,
+        "names": sorted(policy.paused_names),
+        "running": policy.running,
+        "rate": None if policy.rate is None else str(policy.rate),
+        "capacity": policy.capacity,
+        "spent": [] if window is None else window.told(),
+    }
+    return json.dumps(told, separators=(",", ":")).encode()
+
+
+def unpack_policy(row: bytes) -> tuple[str, Policy, list[list[float]]]:
+    """The queue's name, its policy, and what it has given out in the last period."""
+    told = json.loads(row)
+    policy = Policy(told["paused"], frozenset(told["names"])).changed(told)
+    return told["queue"], policy, told["spent"]

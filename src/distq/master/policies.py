@@ -1,0 +1,81 @@
+"""What an operator does with queues: pauses them or tasks of a name, lets them go on, limits them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.head import NameTooLong, check_names
+from distq.core.policy import OPEN, Policy
+from distq.master.requests import Asked
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.core.ports import Refused
+    from distq.core.queue import Queue
+    from distq.master.broker import Broker
+    from distq.net.serve import Line
+
+ACTIONS: Final = ("pause", "resume", "queue_set", "queue_reset")
+
+
+class Govern(Asked):
+    """`admin(action, {queue, name, running, rate, capacity})`: the reply says how each queue stands then."""
+
+    __slots__ = ("action", "asked", "queues")
+
+    def __init__(self, line: Line, action: str, asked: Mapping[str, Any]) -> None:
+        super().__init__(line)
+        self.action = action
+        self.asked = asked
+        self.queues: list[Queue] = []
+        for word in ("queue", "name"):
+            if not isinstance(asked.get(word), str | None) or asked.get(word) == "":
+                raise BadCall(f"{word} is a name.")
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        ledger, name = broker.ledger, self.asked.get("name")
+        self.queues = self._named(broker)
+        for queue in self.queues:
+            if self.action == "queue_reset":
+                own = OPEN
+            elif self.action == "queue_set":
+                own = queue.own.changed(self.asked)
+            else:
+                own = queue.own.paused_as(paused=self.action == "pause", name=name)
+            ledger.govern(queue, own)
+        return True
+
+    def _named(self, broker: Broker) -> list[Queue]:
+        """The queues that are meant: the named one, or all that know tasks of the name."""
+        names, queue, name = broker.ledger.names, self.asked.get("queue"), self.asked.get("name")
+        if queue is not None:
+            try:
+                check_names(queue, "")
+            except (NameTooLong, UnicodeEncodeError) as exc:
+                raise BadCall(f"{queue!r} cannot be the name of a queue.") from exc
+            return [names.queue(queue)]
+        if name is None or self.action not in ("pause", "resume"):
+            raise BadCall(f"{self.action} takes a queue{', a name, or both' if self.action in ACTIONS[:2] else ''}.")
+        known = [one for one in names.queues.values() if name in one.lanes or name in one.own.paused_names]
+        if not known:
+            raise BadCall(f"no queue has had a task {name!r} yet: name the queue too.")
+        return known
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.line.reply(returned({"queues": [{"queue": queue.name, **told(queue.policy)} for queue in self.queues]}))
+
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
+        self.refuse(exc)
+
+
+def told(policy: Policy) -> dict[str, Any]:
+    """A policy as values that JSON can carry."""
+    return {
+        "paused": policy.paused,
+        "paused_names": sorted(policy.paused_names),
+        "running": policy.running,
+        "rate": None if policy.rate is None else str(policy.rate),
+        "capacity": policy.capacity,
+    }

@@ -1,0 +1,93 @@
+"""What an operator lets a queue give out: rates as texts, and windows that are never too generous."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from distq.core.policy import OPEN, BadPolicy, Policy, Rate, Window, pack_policy, unpack_policy
+
+
+@pytest.mark.parametrize(
+    ("text", "tasks", "period_s"), [("100/m", 100, 60.0), ("5/30s", 5, 30.0), ("1/h", 1, 3600.0), ("9/2d", 9, 172800.0)]
+)
+def test_a_rate_is_read_and_written(text: str, tasks: int, period_s: float) -> None:
+    """So many in a time."""
+    assert Rate.parse(text) == (tasks, period_s)
+    assert str(Rate.parse(text)) == text
+
+
+def test_a_rate_in_other_words_is_the_same() -> None:
+    """It is written with the largest unit."""
+    assert str(Rate.parse("10/60s")) == "10/m"
+
+
+@pytest.mark.parametrize("text", ["", "100", "0/m", "1.5/s", "100/y", "-1/s", "5/0s", "100 / m", "1e3/s"])
+def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
+    """In words."""
+    with pytest.raises(BadPolicy, match="not a rate") as raised:
+        Rate.parse(text)
+    assert "100/m" in raised.value.hint
+
+
+@given(
+    rate=st.builds(Rate, st.integers(1, 20), st.sampled_from([1.0, 60.0])),
+    steps=st.lists(st.tuples(st.floats(0, 90), st.integers(1, 8)), max_size=60),
+    restarts=st.booleans(),
+)
+def test_no_period_sees_more_than_its_rate(rate: Rate, steps: list[tuple[float, int]], *, restarts: bool) -> None:
+    """Whatever is asked for and when, and also when the window was stored and read in between."""
+    window, now, given_out = Window(rate), 1000.0, []
+    for pause_s, want in steps:
+        now += pause_s
+        if restarts:
+            _, _, spent = unpack_policy(pack_policy("q", OPEN, window))
+            window = Window(rate)
+            window.know(spent, now)
+        count = min(window.left(now), want)
+        if count:
+            window.spend(count, now)
+        given_out += [now] * count
+        assert sum(at > now - rate.period_s for at in given_out) <= rate.tasks
+    opens_at = window.opens_at()
+    if opens_at is not None:
+        assert now < opens_at <= now + rate.period_s
+        assert window.left(opens_at) > 0
+
+
+@given(
+    st.builds(
+        Policy,
+        st.booleans(),
+        st.frozensets(st.text(st.characters(codec="utf-8"), min_size=1), max_size=3),
+        st.none() | st.integers(1, 100),
+        st.none() | st.builds(Rate, st.integers(1, 1000), st.sampled_from([1.0, 30.0, 3600.0])),
+        st.none() | st.integers(1, 10**6),
+    )
+)
+def test_a_policy_is_read_as_it_was_stored(policy: Policy) -> None:
+    """With all that it says."""
+    assert unpack_policy(pack_policy("q", policy, None)) == ("q", policy, [])
+
+
+def test_what_an_operator_says_goes_before_the_settings() -> None:
+    """Limit by limit."""
+    base = Policy(running=5, rate=Rate(1, 1.0), capacity=10)
+    assert Policy(running=7).over(base) == base._replace(running=7)
+    assert Policy(paused=True).over(base) == base._replace(paused=True)
+
+
+@pytest.mark.parametrize("asked", [{"running": 0}, {"running": True}, {"capacity": "5"}, {"rate": 5}, {"rate": "5"}])
+def test_a_limit_that_cannot_be_is_refused(asked: dict[str, object]) -> None:
+    """And nothing is changed."""
+    with pytest.raises(BadPolicy):
+        OPEN.changed(asked)
+
+
+def test_a_hundred_names_can_be_paused_on_a_queue() -> None:
+    """More are refused: pause the queue."""
+    policy = OPEN
+    for number in range(100):
+        policy = policy.paused_as(paused=True, name=str(number))
+    with pytest.raises(BadPolicy, match="100 names"):
+        policy.paused_as(paused=True, name="one more")
+    assert policy.paused_as(paused=False, name=None).paused_names == frozenset()
