@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distq.tasks.control import Retry as Retry
     from distq.tasks.control import Snooze as Snooze
     from distq.tasks.current import Current as Current
+    from distq.tasks.current import Progress as Progress
     from distq.tasks.current import current as current
     from distq.tasks.failure import TaskCancelled as TaskCancelled
     from distq.tasks.failure import TaskExpired as TaskExpired
@@ -34,6 +35,7 @@ __all__ = [
     "Discard",
     "DistqError",
     "NotPicklable",
+    "Progress",
     "QueueFull",
     "QueueManager",
     "RefusedSubmit",
@@ -60,6 +62,7 @@ _HOMES = {
     "Discard": "distq.tasks.control",
     "DistqError": "distq.core.errors",
     "NotPicklable": "distq.client.submitter",
+    "Progress": "distq.tasks.current",
     "QueueFull": "distq.core.errors",
     "QueueManager": "distq.managers",
     "RefusedSubmit": "distq.client.submits",

@@ -93,3 +93,20 @@ def test_a_full_queue_and_results_from_anywhere(grid: Cluster) -> None:
     assert "block: taken as soon as there was room, and run: 3\n" in said
     assert "asks for the result of the first: 0\ndistq result: 0\n" in said
     assert "of one that never was: the master does not know the task any more." in said
+
+
+def test_where_a_task_is_and_why_it_does_not_run(grid: Cluster) -> None:
+    """In a sentence each; the stack also of one that lets no other thread run."""
+    said = shown(grid, "watched")
+    assert "progress: 50% page 1\n" in said
+    assert "progress: 100% page 2\n" in said
+    assert "why: No slot is free, of 1 that would run it; in its queue 1 are ready.\n" in said
+    assert "why: Its concurrency key 'one' is busy: 1 task of it is under way, and no more may be.\n" in said
+    assert re.search(r"why: It runs: \S+ was given it [\d.]+ s ago, attempt 1\.\n", said), said
+    assert "why: Tasks 'watched:one_by_one' are paused on its queue." in said
+    assert re.search(r"why: It is delayed until [\d: -]+ UTC, (59|60)\.\d s from now, as it was asked to be\.\n", said)
+    assert "why: Of 1 workers of its queue none knows a task 'nobody:knows'" in said
+    assert re.search(r"why: It waits until .* for attempt 2, after ValueError: no such page\.\n", said), said
+    assert re.search(r"show: \S+  watched:fails on the queue later: dead\n", said), said
+    assert "cause 2        ValueError: no such page\n" in said
+    assert re.search(r"stack: .*\n(.*\n)*.*holds_the_interpreter", said), said

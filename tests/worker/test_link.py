@@ -30,6 +30,7 @@ def link_to(port: int, key: bytes = KEY) -> Link:
         {"role": "worker", "session": "s"},
         lambda: {"busy": 0},
         STOPS.append,
+        WHERES.append,
         get_logger(),
         MONOTONIC,
     )
@@ -37,6 +38,8 @@ def link_to(port: int, key: bytes = KEY) -> Link:
 
 STOPS: list[object] = []
 """What the links of these tests were told to stop."""
+WHERES: list[object] = []
+"""Of what they were asked where it is."""
 
 
 class Hearing:

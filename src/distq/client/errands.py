@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.client.link import Link, Where
 from distq.core.errors import DistqError
+from distq.core.task import text_of
+from distq.tasks.current import Progress
+from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +37,8 @@ class Errands:
             fresh = self.link.connection is None
             try:
                 return self._once(method, args, wait_s)
+            except RemoteRefusal:
+                raise
             except DistqError as error:
                 self.link.drop(error)
                 if fresh:
@@ -57,3 +62,11 @@ class Errands:
         except DistqError:
             return False
         return bool(told["done"] == len(keys))
+
+    def progress(self, key: int) -> Progress | None:
+        """How far a task is, None if it has not said so, or is not known (any more); raises as `ask`."""
+        try:
+            told = self.ask("admin", "show", {"id": text_of(key)})["progress"]
+        except RemoteRefusal:
+            return None
+        return None if told is None else Progress(*told)

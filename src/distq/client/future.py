@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from distq.core.task import BY_CLIENT, DEAD, EXPIRED, SUCCEEDED, text_of
 from distq.core.task import CANCELLED as TASK_CANCELLED
+from distq.tasks.current import Progress
 from distq.tasks.failure import TaskCancelled, TaskError, TaskExpired, TaskLost, exception_of
 from distq.tasks.payload import unpack_result
 
@@ -34,6 +35,10 @@ class Reader(Protocol):
 
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
         """Have the master cancel these tasks; whether it has cancelled all of them."""
+        ...
+
+    def progress(self, key: int) -> Progress | None:
+        """How far a task is."""
         ...
 
 
@@ -138,6 +143,15 @@ class TaskFuture(Future[R]):
             if self.key is not None and reader.cancel([self.key], running=running):
                 self.withdraw()
         return self.cancelled()
+
+    def progress(self) -> Progress | None:
+        """How far the task is, as it has said last in `distq.current().progress(...)`; None if it says nothing.
+
+        Asks the master, which takes a round trip. Raises CannotReach if none is there.
+        """
+        if self._reader is None or self.key is None or self.has_ended:
+            return None
+        return self._reader.progress(self.key)
 
     def withdraw(self) -> None:
         """The task is cancelled: it was claimed and will not be sent, or the master says so. Who waits hears of it."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from distq.client.link import CALL_S, Link
 from distq.core.errors import DistqError
+from distq.tasks.current import Progress
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ class Results:
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
         """Have the master cancel these tasks; whether it has cancelled all of them."""
         return self._errands.cancel(keys, running=running)
+
+    def progress(self, key: int) -> Progress | None:
+        """How far a task is."""
+        return self._errands.progress(key)
 
     def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
         """Read until the future is done, as far as nobody else reads; returns how much of the time is left."""

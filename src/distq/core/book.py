@@ -44,6 +44,8 @@ class Book:
         """Settles of tasks that the ledger does not know (any more)."""
         self.heard: dict[Owner, None] = {}
         """Owners whose outbox has grown since the broker last looked."""
+        self.progress: dict[int, tuple[float, str]] = {}
+        """How far leased tasks are, as they have said last: a fraction and a few words."""
         self.curious: dict[int, list[Owner]] = {}
         """Who wants to hear of a live task's end besides its owner."""
         self.noted: list[tuple[str, Task, str]] = []
@@ -171,6 +173,8 @@ class Book:
         if holder is not None:
             del holder.held[task.id]
             task.holder = None
+            if self.progress:
+                self.progress.pop(task.id, None)
         elif task.state == READY:
             task.envelope.queue.lane(task.envelope.name).left()
         elif task.state == DELAYED:

@@ -166,6 +166,12 @@ class Ledger(Book):
             self._changes[key] = self._after_failure(task, outcome, body or b"", cause, after_s)
         return True
 
+    def note_progress(self, key: int, delivery: int, fraction: float, text: str) -> None:
+        """Remember how far a task says that it is, while the lease is the current one; nobody stores that."""
+        task = self.tasks.get(key)
+        if task is not None and task.state == LEASED and task.delivery == delivery:
+            self.progress[key] = (fraction, text)
+
     def cancel(self, key: int, cause: str = "", *, running: bool = False) -> bool | None:
         """Have a task never be begun (again); with `running`, also one that runs: whatever it answers is late then.
 

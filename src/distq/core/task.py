@@ -57,6 +57,8 @@ class Outcome:
     """The task asks to be run again later: costs no attempt."""
     DISCARDED: Final = 7
     """The task asks to be forgotten: it ends as cancelled."""
+    PROGRESS: Final = 8
+    """No answer yet: how far the task is, as JSON."""
 
 
 class Envelope:
@@ -101,7 +103,7 @@ class Envelope:
         """The envelope's part of a stored head; set once by `head.pack_envelope`."""
 
 
-OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")
+OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure", "release", "failure", "note")
 """What a late settle is counted as, by outcome."""
 
 

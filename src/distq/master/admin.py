@@ -16,6 +16,7 @@ from distq.core.head import unpack_dead
 from distq.core.task import Task, deliveries_of, key_of, text_of
 from distq.master.backups import BackupBegin, BackupRead
 from distq.master.cancels import cancel_of
+from distq.master.looks import Show, Stack
 from distq.master.policies import ACTIONS, Govern
 from distq.master.requests import Asked, Request
 from distq.wire.errors import BadCall
@@ -144,6 +145,8 @@ class Admin:
             "dead_purge": lambda line, asked: DeadLetters(line, moves.DROP, asked),
             "dead_retry": lambda line, asked: DeadLetters(line, moves.REQUEUE, asked),
             "dead_show": DeadShow,
+            "show": lambda line, asked: Show(line, workers, asked),
+            "stack": lambda line, asked: Stack(line, workers, asked),
             **{action: partial(_govern, action) for action in ACTIONS},
         }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.head import NameTooLong, check_names
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from distq.net.serve import Line
 
 WANT_MAX: Final = 10_000
+PROGRESS_BYTES_MAX: Final = 3_000
 ABSENT: Final[tuple[Any, ...]] = (None, None, None, None, None, "", None)
 """What stands for the parts of an answer that were left out: cause and pause may be."""
 NO_TASKS: Final = returned(([], []))
@@ -70,8 +73,12 @@ class Exchange(Take):
 
     def _settle(self, broker: Broker, settled: Settled, now: float) -> bool:
         """Note one answer; False if the request must come back for it."""
-        key, _, outcome, body, *_ = settled
+        key, delivery, outcome, body, *_ = settled
         ledger = broker.ledger
+        if outcome == Outcome.PROGRESS:
+            with suppress(ValueError, TypeError, RecursionError):
+                ledger.note_progress(key, delivery, *_progress(body or b""))
+            return True
         task = ledger.tasks.get(key)
         answers = None
         if task is not None and task.envelope.kind == PLAIN and outcome == Outcome.SUCCESS:
@@ -174,6 +181,16 @@ def _settled(row: tuple[Any, ...]) -> Settled:
         raise TypeError("a settled entry is (key, delivery, outcome, body, run_s[, cause[, after_s]])")
     after_s = None if after_s is None else min(after_s, WAIT_MAX_S)
     return key, delivery, outcome, body, float(run_s), cause[:200], after_s
+
+
+def _progress(told: bytes) -> tuple[float, str]:
+    """What an executor has said of a task's progress; raises ValueError or TypeError for anything else."""
+    if len(told) > PROGRESS_BYTES_MAX:
+        raise ValueError
+    fraction, text = json.loads(told)
+    if not (type(fraction) is float and 0 <= fraction <= 1 and isinstance(text, str)):
+        raise TypeError
+    return fraction, text
 
 
 def _too_large(settled: Settled, limit: int) -> Settled:

@@ -7,7 +7,7 @@ supervisor's socket is closed too do leases end, after a second in which both ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import PLAIN, Holder
@@ -24,6 +24,7 @@ TIMEOUT: Final = "timeout"
 GRACE_S: Final = 1.0
 """How long a closed socket is only a hint."""
 NAME_CHARS_MAX: Final = 100
+STACK_WAITS_MAX: Final = 1_000
 
 
 class Executor(Holder):
@@ -67,6 +68,8 @@ class Session:
         """The heartbeat that waits for something to say to the worker."""
         self.stops: list[tuple[int, int]] = []
         """Tasks, by key and delivery, that it shall stop and was not told of yet."""
+        self.stacks: list[tuple[int, int]] = []
+        """Tasks, as those, of which it shall say where they are."""
         self.pid = 0
         self.python = ""
         self.connected_at = lease_until
@@ -101,6 +104,8 @@ class Workers:
         self.sessions: dict[str, Session] = {}
         self._broker = broker
         self._lease_s = lease_s
+        self._stack_waits: dict[tuple[int, int], list[Callable[[Broker, str], None]]] = {}
+        """Who waits to be told where a task is, by its key and delivery."""
 
     def session(self, key: str) -> Session:
         """The session of that key, made at first use; its leases hold from now."""
@@ -179,6 +184,11 @@ class Workers:
         returned = report.get("returned")
         if isinstance(returned, list | tuple) and returned:
             self._broker.ask(GiveBack(session, returned))
+        stacks = report.get("stacks")
+        for row in stacks if isinstance(stacks, list | tuple) else ():
+            if isinstance(row, list | tuple) and len(row) == 3 and isinstance(row[2], str):
+                for say in self._stack_waits.pop((_count(row[0]), _count(row[1])), ()):
+                    say(self._broker, row[2])
         exited = report.get("exited")
         for ended in exited if isinstance(exited, list | tuple) else ():
             if isinstance(ended, Mapping):
@@ -188,7 +198,7 @@ class Workers:
         """Answer a heartbeat: at once if there is something to say, else within `wait_s`, or with the next one."""
         self.answer_beat(session)
         session.beat = beat = Beat(line, session)
-        if session.stops or wait_s <= 0:
+        if session.stops or session.stacks or wait_s <= 0:
             self.answer_beat(session)
         else:
             beat.until = self._broker.clock.now() + wait_s
@@ -197,6 +207,15 @@ class Workers:
     def stop(self, session: Session, key: int, delivery: int) -> None:
         """Have a worker stop a task that it runs, or has not begun yet."""
         session.stops.append((key, delivery))
+        self.answer_beat(session)
+
+    def ask_for_stack(self, session: Session, key: int, delivery: int, say: Callable[[Broker, str], None]) -> None:
+        """Have a worker say where a task is that it runs; `say` is told, if it answers."""
+        waits = self._stack_waits.setdefault((key, delivery), [])
+        waits.append(say)
+        if len(self._stack_waits) > STACK_WAITS_MAX:  # of workers that have never answered
+            del self._stack_waits[next(iter(self._stack_waits))]
+        session.stacks.append((key, delivery))
         self.answer_beat(session)
 
     def answer_beat(self, session: Session) -> None:
@@ -271,9 +290,11 @@ class Beat(Asked):
         self.session = session
 
     def say(self) -> None:
-        """Reply with the tasks that the worker shall stop."""
-        stops, self.session.stops = self.session.stops, []
-        self.line.reply(returned({"abort": stops}))
+        """Reply with the tasks that the worker shall stop, and of which it shall say where they are."""
+        session = self.session
+        stops, session.stops = session.stops, []
+        stacks, session.stacks = session.stacks, []
+        self.line.reply(returned({"abort": stops, "stacks": stacks} if stacks else {"abort": stops}))
 
     def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.session.beat = None

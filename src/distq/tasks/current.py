@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from distq.core.errors import DistqError
 
@@ -15,7 +17,8 @@ class NotInTask(DistqError):
     hint = "Call it in a function that a worker runs; a function that is called directly is no task."
 
 
-class Current(NamedTuple):
+@dataclass(frozen=True)
+class Current:
     """One run of a task, as its function sees it."""
 
     id: str
@@ -28,6 +31,42 @@ class Current(NamedTuple):
     """How often the task was handed to a worker, this time and those that were lost included."""
     deadline: float | None
     """When its time limit ends, in seconds since 1970, None without one."""
+    tell: Callable[[bytes], None] = field(default=lambda _: None, repr=False, compare=False)
+    """Passes progress on; set by the executor."""
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Say how far the task is: `future.progress()` and `distq show` tell it while this attempt runs.
+
+        It costs next to nothing and waits for nobody: what is said more often than twenty times a second is only
+        sent in part, the newest each time.
+
+        Args:
+            fraction: from 0.0 to 1.0.
+            text: a few words; the first 500 characters are kept.
+
+        Raises:
+            ValueError: the fraction is not one.
+        """
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
+            raise ValueError(f"progress is a number from 0 to 1, not {fraction!r}")
+        self.tell(pack_progress(fraction, str(text)))
+
+
+class Progress(NamedTuple):
+    """How far a task that runs is, as it has said last."""
+
+    fraction: float
+    """From 0.0 to 1.0."""
+    text: str
+
+
+TEXT_CHARS_MAX: Final = 500
+
+
+def pack_progress(fraction: float, text: str) -> bytes:
+    """How far a task is, in JSON: the master shows it and makes nothing of it."""
+    words = text[:TEXT_CHARS_MAX].encode(errors="replace").decode()
+    return json.dumps([float(fraction), words], ensure_ascii=False).encode()
 
 
 teller: Callable[[], Current | None] | None = None

@@ -10,6 +10,8 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final, cast
 
 from distq.core.errors import DistqError
@@ -89,6 +91,8 @@ class Broker:
         self._seen = Place(0, -1)
         self._seen_at = 0.0
         self._quiet_looks = 0
+        self._told: Settled | None = None
+        """What the task that runs has said last of its progress, until the flusher has sent it."""
         current.teller = self.current
 
     @property
@@ -105,7 +109,14 @@ class Broker:
         queue, name, *_ = self._envelopes[envelope]
         left_s = None if limit is None else limit.began_s + limit.limit_s - self._clock()
         deadline = None if left_s is None else time.time() + left_s  # noqa: TID251 - for people, who read clocks
-        return Current(text_of(task_id), name, queue, attempt, deliveries_of(delivery), deadline)
+        told = partial(self._progressed, task_id, delivery)
+        return Current(text_of(task_id), name, queue, attempt, deliveries_of(delivery), deadline, told)
+
+    def _progressed(self, task_id: int, delivery: int, told: bytes) -> None:
+        """A task says how far it is; the flusher sends the newest, twenty times a second at most."""
+        self._told = (task_id, delivery, Outcome.PROGRESS, told, 0.0, "")
+        if self._flusher.asleep:
+            self._flusher.wake()
 
     @property
     def worn(self) -> bool:
@@ -304,9 +315,19 @@ class Broker:
             word.revoke(place.batch)
             self._release(word.unstarted(word.place))
             word.returned(place.batch)
+        if self._told is not None:
+            self._send_progress()
         if self._settled and (self._connection is None or not self._flushed(self._connection)):
             return False
         return not word.is_returned(place.batch)
+
+    def _send_progress(self) -> None:
+        told, self._told = self._told, None
+        connection = self._connection
+        if connection is None:
+            return
+        with suppress(DistqError), self._speaking:
+            connection.call("broker", "exchange", ([told], 0, 0.0), timeout_s=ANSWER_S)
 
     def _refused(self, error: RemoteRefusal, count: int) -> None:
         """The master does not take our answers: first they become failures that say so, then they are dropped.

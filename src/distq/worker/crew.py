@@ -35,6 +35,8 @@ KINDS: Final = {
 """The words of the metrics for how executors end."""
 
 
+STACK_LOOK_S: Final = 0.02
+STACK_LOOKS: Final = 50
 REORDER_S: Final = 0.001
 """After so long every processor sees that a batch is revoked, and we see what began before."""
 
@@ -58,6 +60,9 @@ class Chief(Protocol):
 
     def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
         """These tasks were taken back from an executor that has not begun them."""
+
+    def found(self, delivery: tuple[int, int], stack: str) -> None:
+        """Where the task of that delivery is, '' if it does not run here."""
 
     def unable(self, reason: str) -> bool:
         """An executor cannot work at all, `reason` is a sentence; True if the chief says so itself."""
@@ -144,6 +149,7 @@ class Crew:
                 case Need.REVOKE:
                     self._revoke(slot, child)
                 case Need.STACK:
+                    child.word.forget_stack()
                     child.ask_for_stack()
                 case Need.STOP:
                     self._kill(slot, Verdict(Cause(cause.STOPPED, "its task was told to stop"), child.word.running))
@@ -162,6 +168,27 @@ class Crew:
                     child.ask_to_stop()
                 elif child.word.is_behind(task, delivery):
                     self._revoke(slot, child)
+
+    def where(self, deliveries: Sequence[tuple[int, int]]) -> None:
+        """Find out where these tasks are; the chief is told."""
+        running = {child.word.running: child for child in self._children.values()}
+        for delivery in deliveries:
+            child = running.get(delivery)
+            if child is None:
+                self._chief.found(delivery, "")
+            else:
+                child.word.forget_stack()
+                child.ask_for_stack()
+                asyncio.get_running_loop().call_later(STACK_LOOK_S, self._found, child, delivery, STACK_LOOKS)
+
+    def _found(self, child: Child, delivery: tuple[int, int], looks: int) -> None:
+        """Look whether an executor has left its stack, and whether it is that of the task."""
+        here = child in self._children.values() and child.word.running == delivery
+        stack = child.word.stack if here else ""
+        if here and looks and not stack:
+            asyncio.get_running_loop().call_later(STACK_LOOK_S, self._found, child, delivery, looks - 1)
+        else:
+            self._chief.found(delivery, stack)
 
     def _revoke(self, slot: Slot, child: Child) -> None:
         """Take back what an executor has not begun."""

@@ -45,6 +45,7 @@ class Link:
         introduction: Mapping[str, object],
         report: Callable[[], Mapping[str, object]],
         stop: Callable[[Sequence[tuple[int, int]]], None],
+        where: Callable[[Sequence[tuple[int, int]]], None],
         log: FilteringBoundLogger,
         clock: Clock,
     ) -> None:
@@ -59,6 +60,7 @@ class Link:
         self._introduction = introduction
         self._report = report
         self._stop = stop
+        self._where = where
         self._log = log
         self._clock = clock
         self._let_in = False
@@ -66,6 +68,7 @@ class Link:
         self._logged_at = -ABSENT_LOG_S
         self._exited: list[Mapping[str, object]] = []
         self._returned: list[tuple[int, int]] = []
+        self._stacks: list[tuple[int, int, str]] = []
         self._wake = asyncio.Event()
         self._told = asyncio.Event()
         self._told.set()
@@ -83,6 +86,11 @@ class Link:
         if not self._stock:
             self._returned += deliveries
             self._wake.set()
+
+    def found(self, delivery: tuple[int, int], stack: str) -> None:
+        """Tell the master where a task is."""
+        self._stacks.append((*delivery, stack))
+        self._wake.set()
 
     def wake(self) -> None:
         """Send a heartbeat now."""
@@ -160,23 +168,28 @@ class Link:
         while True:
             self._wake.clear()
             said, back = list(self._exited), list(self._returned)
-            report = {**self._report(), "exited": said, **({"returned": back} if back else {})}
-            patient = not (said or back or unanswered)
+            stacks, self._stacks = self._stacks, []
+            more = {"returned": back, "stacks": stacks}
+            report = {**self._report(), "exited": said, **{word: what for word, what in more.items() if what}}
+            patient = not (said or back or stacks or unanswered)
             sent_at = self._clock()
             channel.ask("broker", "heartbeat", report, heartbeat_s if patient else 0.0)
             unanswered += 1
             if patient and not await channel.wait(self._wake, heartbeat_s + 1.0) and self._wake.is_set():
                 continue
             stops: list[tuple[int, int]] = []
+            wheres: list[tuple[int, int]] = []
             while unanswered:
                 answer = cast("Mapping[str, Any]", await channel.answer(HEARTBEAT_ANSWER_S))
                 stops += answer["abort"]
+                wheres += answer.get("stacks", ())
                 unanswered -= 1
             del self._exited[: len(said)], self._returned[: len(back)]
             if not self._exited:
                 self._told.set()
-            if stops:
+            if stops or wheres:
                 self._stop(stops)
+                self._where(wheres)
             elif patient:  # a master that does not keep heartbeats waiting
                 await channel.wait(self._wake, sent_at + heartbeat_s - self._clock())
 

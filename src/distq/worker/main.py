@@ -48,6 +48,7 @@ async def _serve(settings: Settings) -> int:
         _introduction(settings, name, session),
         supervisor.report,
         supervisor.stop,
+        supervisor.where,
         log,
         MONOTONIC,
     )

@@ -73,6 +73,14 @@ class Supervisor:
         """The master wants these tasks no more."""
         self.crew.stop(deliveries)
 
+    def where(self, deliveries: Sequence[tuple[int, int]]) -> None:
+        """The master wants to know where these tasks are."""
+        self.crew.where(deliveries)
+
+    def found(self, delivery: tuple[int, int], stack: str) -> None:
+        """Where one of them is."""
+        self.link.found(delivery, stack)
+
     def report(self) -> Mapping[str, object]:
         """What a heartbeat says, but for the ends of executors."""
         memory = self.crew.cgroup.memory

@@ -213,6 +213,11 @@ class Word:
         numbers = self._numbers
         return Counts(numbers[_DONE], numbers[_FAILED], numbers[_RELEASED], self._floats[_RUN_S])
 
+    def forget_stack(self) -> None:
+        """Make room for the next one; the executor writes at the same place of the same file."""
+        os.ftruncate(self.fd, WORD_BYTES)
+        os.lseek(self.fd, WORD_BYTES, os.SEEK_SET)
+
     @property
     def stack(self) -> str:
         """The stack that the executor has left, '' if none."""

@@ -1,0 +1,141 @@
+"""What is told of single tasks: all that is known, why one does not run, where one is that does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.task import LEASED, PLAIN, STATE_NAMES, Task, deliveries_of, key_of, text_of
+from distq.core.why import Crowd, why
+from distq.master.requests import Asked
+from distq.master.workers import Executor
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.master.broker import Broker
+    from distq.master.workers import Workers
+    from distq.net.serve import Line
+
+STACK_S: Final = 5.0
+"""How long a worker may take to say where a task is."""
+
+
+class Look(Asked):
+    """A request about one task, by its id."""
+
+    __slots__ = ("key", "workers")
+
+    def __init__(self, line: Line, workers: Workers, asked: Mapping[str, Any]) -> None:
+        super().__init__(line)
+        self.workers = workers
+        text = asked.get("id")
+        try:
+            self.key = key_of(text if isinstance(text, str) else "")
+        except ValueError as exc:
+            raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
+
+    def task(self, broker: Broker) -> Task:
+        """The task; raises BadCall if it is not known."""
+        task = broker.ledger.tasks.get(self.key)
+        if task is None:
+            raise BadCall(f"the master does not know task {text_of(self.key)} (any more).")
+        return task
+
+
+class Show(Look):
+    """`show`: everything that is known of a task but its arguments and its result."""
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        self.task(broker)
+        return True
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+        task = broker.ledger.tasks.get(self.key)
+        if task is None:
+            self.refuse(BadCall(f"task {text_of(self.key)} has just gone."))
+            return
+        self.line.reply(returned(described(broker, task, crowd_of(self.workers, task), now)))
+
+
+class Stack(Look):
+    """`stack`: where a task is that runs, as its worker says."""
+
+    __slots__ = ("delivery",)
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+        task = self.task(broker)
+        holder = task.holder
+        if task.state != LEASED or not isinstance(holder, Executor):
+            because = why(task, crowd_of(self.workers, task), moment, now)
+            raise BadCall(f"task {text_of(self.key)} does not run on a worker. {because}")
+        self.delivery = task.delivery
+        return True
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+        task = broker.ledger.tasks.get(self.key)
+        holder = None if task is None else task.holder
+        if task is None or task.delivery != self.delivery or not isinstance(holder, Executor):
+            self.refuse(BadCall(f"task {text_of(self.key)} has just ended."))
+            return
+        self.until = now + STACK_S
+        broker.park_idle(self)
+        self.workers.ask_for_stack(holder.session, self.key, self.delivery, self._say)
+
+    def _say(self, broker: Broker, stack: str) -> None:
+        if self.parked:
+            broker.forget(self)
+            self.line.reply(returned({"stack": stack}))
+
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.refuse(BadCall(f"the worker of task {text_of(self.key)} has not answered within {STACK_S:g} s."))
+
+
+def crowd_of(workers: Workers, task: Task) -> Crowd:
+    """The workers, as they matter to a task."""
+    sessions = list(workers.sessions.values())
+    queue, envelope = task.envelope.queue, task.envelope
+    serving = [one for one in sessions if one.queues is None or queue in one.queues]
+    if envelope.kind == PLAIN:
+        knowing = [one for one in serving if one.plain]
+    else:
+        knowing = [one for one in serving if one.tasks and envelope.name not in one.unknown]
+    taking = [one for one in knowing if not one.draining]
+    busy = sum(min(one.slots, sum(bool(executor.held) for executor in one.executors.values())) for one in taking)
+    return Crowd(len(sessions), len(serving), len(knowing), len(taking), sum(one.slots for one in taking), busy)
+
+
+def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str, Any]:
+    """A task as values that JSON can carry; times are seconds since 1970."""
+    envelope, more = task.envelope, task.more
+    return {
+        "id": text_of(task.id),
+        "queue": envelope.queue.name,
+        "name": envelope.name,
+        "kind": envelope.kind,
+        "state": STATE_NAMES[task.state],
+        "why": why(task, crowd, moment, now),
+        "priority": envelope.priority,
+        "submitted_at": task.submitted_at,
+        "since": task.since,
+        "leased_at": task.leased_at if task.state == LEASED else None,
+        "due_at": task.due_at or None,
+        "expires_at": task.expires_at,
+        "holder": None if task.holder is None else task.holder.label,
+        "attempt": task.attempt,
+        "retries": envelope.retries,
+        "failures": task.failures,
+        "lost": task.lost,
+        "deliveries": deliveries_of(task.delivery),
+        "time_limit_s": envelope.time_limit_s,
+        "concurrency_key": more.key or None,
+        "unique_key": more.unique or None,
+        "progress": broker.ledger.progress.get(task.id),
+        "causes": list(task.causes or ()),
+    }
+
+
+def moment(at: float) -> str:
+    """A moment for people, in UTC: who reads it may be anywhere."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
