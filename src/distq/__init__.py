@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from distq.core.errors import DistqError as DistqError
     from distq.core.errors import QueueFull as QueueFull
     from distq.core.errors import TaskExists as TaskExists
+    from distq.core.schedule import BadSchedule as BadSchedule
     from distq.managers import QueueManager as QueueManager
     from distq.tasks.control import Discard as Discard
     from distq.tasks.control import Retry as Retry
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from distq.tasks.function import task as task
 
 __all__ = [
+    "BadSchedule",
     "Client",
     "Current",
     "Discard",
@@ -57,6 +59,7 @@ __all__ = [
 
 # Imported when asked for: an executor, which needs none of it, starts faster.
 _HOMES = {
+    "BadSchedule": "distq.core.schedule",
     "Client": "distq.client.client",
     "Current": "distq.tasks.current",
     "Discard": "distq.tasks.control",

@@ -110,3 +110,14 @@ def test_where_a_task_is_and_why_it_does_not_run(grid: Cluster) -> None:
     assert re.search(r"show: \S+  watched:fails on the queue later: dead\n", said), said
     assert "cause 2        ValueError: no such page\n" in said
     assert re.search(r"stack: .*\n(.*\n)*.*holds_the_interpreter", said), said
+
+
+def test_again_and_again(grid: Cluster) -> None:
+    """Every so often, by cron lines, paused, run by hand, listed and removed."""
+    said = shown(grid, "again", executors=2)
+    assert "every half a second, and drifting by none: True\n" in said
+    assert "of the slow one two were never under way at once\n" in said
+    assert "by the clocks of Rome: True\nrefused: '0 25 * * *' is no cron line: Bad hour." in said
+    assert "tick is paused.\nwhile it is paused none comes: True\nrun by hand: True\n" in said
+    assert "listed: report, slow, tick | slow skipped some: True\nby-hand added\n" in said
+    assert "There is no schedule." in said

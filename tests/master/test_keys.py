@@ -54,7 +54,9 @@ async def restarted(bench: Bench) -> Bench:
     store._rows = rows
     again = Bench(store=cast("Store", store), ledger=books)
     again.clock.at = bench.clock.at
-    again.desk.clients.restore(loader.sessions, {key: rows[key][1] for key in incomplete(loader.sessions)})
+    bodies = {key: rows[key][1] for key in (*incomplete(loader.sessions), *loader.schedules)}
+    again.desk.clients.restore(loader.sessions, bodies)
+    again.desk.schedules.restore(loader.schedules, bodies)
     await again.open()
     return again
 

@@ -45,6 +45,8 @@ def busy_master() -> FakeMaster:
     for seconds in (0.002, 0.002, 5000.0):
         tally.run.observe(seconds)
     master = FakeMaster(auth_failures=2, unknown_settles=5, turned_down=6)
+    master.schedules = {"active": 3, "paused": 1}
+    master.schedule_moments = {"submitted": 12, "skipped": 2}
     master.all_queues = [queue]
     master.all_tallies = {("work", "plain"): tally}
     master.all_workers = [worker_row("w1"), worker_row("w2", busy=4, draining=True), worker_row("g", pool="gpu")]
@@ -92,6 +94,8 @@ def test_counts_of_the_ledger_are_samples() -> None:
         ("distq_leases_expired_total", {"queue": "work"}, 1),
         ("distq_task_late_settles_total", {"queue": "work", "outcome": "success"}, 1),
         ("distq_unknown_settles_total", {}, 5),
+        ("distq_schedules", {"state": "paused"}, 1),
+        ("distq_schedule_moments_total", {"outcome": "submitted"}, 12),
         ("distq_auth_failures_total", {}, 2),
         ("distq_connections_turned_down_total", {}, 6),
         ("distq_connections", {"role": "unproved"}, 1),
@@ -133,7 +137,7 @@ def test_every_counter_of_a_tally_is_exposed() -> None:
     """Whatever the ledger counts of a task comes out, word by word: a new counter without a metric fails here."""
     tally, numbers, counted = Tally(), every_number(), set()
     words = {
-        "rejected": ("full", "kept", "payload"),
+        "rejected": ("full", "kept", "payload", "unique"),
         "redeliveries": ("executor", "connection", "lease"),
         "late": OUTCOME_NAMES,
     }
@@ -159,7 +163,7 @@ def test_what_seldom_happens_is_there_at_nought() -> None:
     seldom: list[tuple[str, str, tuple[str, ...]]] = [
         ("distq_task_attempts_total", "outcome", ("success", "failure", "timeout", "lost", "returned", "snoozed")),
         ("distq_tasks_completed_total", "outcome", ("success", "dead", "cancelled", "expired")),
-        ("distq_tasks_rejected_total", "reason", ("full", "kept", "payload")),
+        ("distq_tasks_rejected_total", "reason", ("full", "kept", "payload", "unique")),
         ("distq_task_redeliveries_total", "reason", ("executor", "connection", "lease")),
         ("distq_task_late_settles_total", "outcome", ("success", "failure", "release")),
     ]

@@ -12,6 +12,7 @@ from distq.core.queue import RESULT, Queue
 from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, STATE_NAMES, Holder, Task
 from distq.master.plain import PlainPeer
 from distq.master.requests import Lose, Take
+from distq.master.schedules import Due
 from distq.master.workers import Executor
 
 
@@ -21,6 +22,7 @@ def check(master: Master) -> None:
     keys_are_right(master)
     leases_are_right(master)
     if master.broker.idle:
+        schedules_are_right(master)
         nobody_waits_in_vain(master)
 
 
@@ -53,6 +55,14 @@ def keys_are_right(master: Master) -> None:
         if name:
             assert under_way[queue, name] <= TURNS[name], f"{name}: {under_way[queue, name]} are under way"
             assert (queue, name) not in held or under_way[queue, name] == TURNS[name], f"{name} is held in vain"
+
+
+def schedules_are_right(master: Master) -> None:
+    """What a schedule has submitted last is known, unless its time is over; its next moment is under way."""
+    schedules = master.desk.schedules
+    asked = {id(request.schedule) for _, _, request in master.broker._moments._heap if isinstance(request, Due)}
+    for schedule in schedules.known.values():
+        assert schedule.progress.paused or id(schedule) in asked, f"{schedule.spec.name} will never come again"
 
 
 def leases_are_right(master: Master) -> None:

@@ -150,8 +150,9 @@ class Master:
         greeting = {"epoch": epoch, "lease_s": LEASE_S, "durable": self.durable}
         self.desk = MasterDesk(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
         self._alarm = float("inf")
-        unread = incomplete(loader.sessions)
-        self.desk.clients.restore(loader.sessions, {key: self.store.body(key) for key in unread})
+        bodies = {key: self.store.body(key) for key in (*incomplete(loader.sessions), *loader.schedules)}
+        self.desk.clients.restore(loader.sessions, bodies)
+        self.desk.schedules.restore(loader.schedules, bodies)
         if absent.held:
             self.broker.ask_at(world.at + RECLAIM_S, Lose(absent, "restart", "", running=0))
         self._lead()

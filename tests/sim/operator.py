@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tests.sim.actors import HELLO, QUEUES, expect
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
 from distq.core.task import key_of
 from distq.wire.errors import RemoteRefusal
+
+SCHEDULES: Final = ("tick", "tock")
 
 
 class Operator:
@@ -34,6 +38,29 @@ class Operator:
             yield Sleep(dice.random() * 20)
             yield Call("broker", "admin", ("resume", {"queue": queue, "name": name}))
 
+    def _schedule(self) -> Script:
+        """Sometimes make a schedule, or do something with one."""
+        dice = self.world.dice
+        name = dice.choice(SCHEDULES)
+        if dice.random() < 0.1:
+            self.governed.add("q")
+            timing = dice.choice(({"every": 0.5}, {"every": 7.0}, {"cron": "* * * * *", "timezone": "Europe/Rome"}))
+            more = {"overlap": dice.random() < 0.2, "catch_up": dice.choice(("one", "all", "none"))}
+            asked = {"name": name, "body": b"ok scheduled", "envelope": ("q", "f"), **timing, **more}
+            yield Call("broker", "admin", ("schedule_put", asked))
+        elif dice.random() < 0.1:
+            action = dice.choice(("pause", "resume", "run", "remove"))
+            yield from self._unless_unknown(f"schedule_{action}", name)
+
+    def _unless_unknown(self, action: str, name: str) -> Script:
+        """Do something with a schedule that may not be there, or whose task may not have ended."""
+        try:
+            yield Call("broker", "admin", (action, {"name": name}))
+        except RemoteRefusal as error:
+            known = ("there is no schedule", "has not ended yet", "QUEUE_FULL", "has room for")
+            if not any(words in str(error) for words in known):
+                expect(error)
+
     def _look_after(self, actor: Actor) -> Script:
         dice = self.world.dice
         while True:
@@ -45,11 +72,14 @@ class Operator:
                     yield Connect()
                     yield Call("broker", "hello", ({**HELLO, "role": "cli"},))
                 if self.world.calm:
+                    for name in SCHEDULES:
+                        yield from self._unless_unknown("schedule_remove", name)
                     for queue in list(self.governed):
                         yield Call("broker", "admin", ("queue_reset", {"queue": queue}))
                         self.governed.discard(queue)
                     continue
                 yield from self._govern()
+                yield from self._schedule()
                 found = yield Call("broker", "admin", ("dead_list", {"queue": dice.choice((*QUEUES, "work"))}))
                 dead = [row["id"] for row in found["tasks"] if dice.random() < 0.5]
                 purges = dice.random() < 0.3 and all(row["kind"] != "plain" for row in found["tasks"])

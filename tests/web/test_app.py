@@ -105,6 +105,7 @@ def test_the_overview_is_totals(client: Client) -> None:
         "ready": True,
         "reason": None,
         "queues": 2,
+        "schedules": 0,
         "tasks": {"ready": 120, "held": 0, "delayed": 0, "leased": 2, "dead": 1, "results": 0},
         "submitted": 130,
         "completed": {"success": 7, "dead": 0, "cancelled": 0, "expired": 0},

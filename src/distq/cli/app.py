@@ -29,6 +29,7 @@ COMMANDS = {
     "resume": "distq.cli.queues:resume",
     "purge": "distq.cli.queues:purge",
     "queue": "distq.cli.queues",
+    "schedule": "distq.cli.schedule",
     "dead": "distq.cli.dead",
     "store": "distq.cli.store",
     "health": "distq.cli.health",

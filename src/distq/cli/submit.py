@@ -39,7 +39,7 @@ def command(
     if timeout is not None and not wait:
         raise click.UsageError("--timeout is how long --wait waits; give both.")
     timeout_s = None if timeout is None else seconds(timeout, "--timeout")
-    args = [_argument(text) for text in texts]
+    args = [argument(text) for text in texts]
     from distq.cli.environment import settings_of_command
     from distq.client.client import Client
     from distq.settings import Role
@@ -59,7 +59,8 @@ def command(
             client.abandon()
 
 
-def _argument(text: str) -> Any:
+def argument(text: str) -> Any:
+    """An argument given as JSON; raises BadParameter for what is none."""
     try:
         return json.loads(text)
     except ValueError:

@@ -64,7 +64,7 @@ class Client(Submitter):
             **options: fields of `distq.tasks.options.Options`: queue, priority, retries, time_limit, result_ttl,
                 max_deliveries, delay, expires (seconds, or a timedelta), eta (a datetime with a time zone: the
                 moment by the master's clock before which it is not begun), concurrency_key, concurrency, unique_key,
-                on_conflict, unique_for, debounce, full.
+                on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up.
 
         Raises:
             TypeError: there is no such option, or a value is of the wrong kind.
@@ -88,6 +88,9 @@ class Client(Submitter):
         `future` raises.
         """
         return self.future(task_id).result(timeout)
+
+    def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
+        return self._session.administer(action, asked)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything submitted so far was accepted or refused; False if `timeout` seconds are over first."""
@@ -121,6 +124,9 @@ class WithOptions(Submitter):
         full: Full = None,
     ) -> TaskFuture[Any]:
         return self._client._send(envelope, body, when, more, full)  # noqa: SLF001 - one noun, seen in two ways
+
+    def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
+        return self._client._administer(action, asked)  # noqa: SLF001 - as above
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do nothing: the client goes on, and is shut down itself."""

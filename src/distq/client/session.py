@@ -23,16 +23,24 @@ from distq.client.results import RESULTS_WAIT_S, Results
 from distq.client.submits import WATCHED_MAX, Submits
 from distq.client.submitter import Full
 from distq.core.errors import PayloadTooLarge
+from distq.core.schedule import BadSchedule
 from distq.net.dial import CannotReach, Connection
 from distq.settings import Settings
 from distq.tasks.failure import TaskLost
 from distq.tasks.function import More
 from distq.tasks.options import BLOCK, RAISE
+from distq.wire.errors import RemoteRefusal
 
 ENDED_S: Final = 1.0
 """How long `shutdown` waits for the threads, which have nothing left to do."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
+
+
+class ScheduleRefused(BadSchedule):
+    """The master does not take a schedule, and has said why."""
+
+    hint = ""
 
 
 class Session:
@@ -100,6 +108,17 @@ class Session:
         if outbox.closed:
             submits.fail_unsent()
         return future
+
+    def administer(self, action: str, asked: Mapping[str, Any]) -> Any:
+        """What the master answers to an operator's request; raises what it says is wrong."""
+        if self._closing or not self._submits.link.up:
+            self._wait_for_master()
+        try:
+            return self.errands.ask("admin", action, dict(asked))
+        except RemoteRefusal as error:
+            if action.startswith("schedule_"):
+                raise ScheduleRefused(str(error)) from None
+            raise
 
     def follow(self, key: int) -> TaskFuture[Any]:
         """The future of a task that is at the master already; blocks and raises as `Client.future` says."""

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from distq.client.future import TaskFuture, cancel_all
 from distq.client.outbox import Envelope, When
@@ -25,6 +25,14 @@ Full = float | str | None
 """What a submit to a full queue does, as `Options.full` has it."""
 Known = tuple[Envelope, "When | None", "Keys | None", Full]
 """What a function is submitted with."""
+
+
+class Scheduled(NamedTuple):
+    """A schedule that the master keeps."""
+
+    name: str
+    next_at: float | None
+    """When it submits a task next, in seconds since 1970; None while it is paused."""
 
 
 class NotPicklable(DistqError, TypeError):
@@ -94,6 +102,54 @@ class Submitter(Executor):
         spec = TaskSpec(name, options if queue is None else options._replace(queue=queue))
         more = None if spec.keys is None else spec.keys.of(args, kwargs or {})
         return self._send(spec.envelope, body, spec.when, more, spec.options.full)
+
+    def schedule(self, name: str, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
+        """Have the master submit `fn(*args, **kwargs)` again and again, as the options `every` or `cron` say.
+
+        The master keeps it under that name, whatever becomes of this program. The same again changes nothing, another
+        one of that name takes its place. One task is under way at a time, unless `overlap` is True.
+
+        Raises:
+            BadSchedule: the options do not say when, or not in a way that can be.
+            NotATask, NotPicklable: as `submit`.
+            CannotReach: no master is there.
+        """
+        spec = spec_of(fn)
+        options = whole(checked(spec.options, self._options))
+        try:
+            body = pack_call((args, kwargs), PROTOCOL)
+        except Exception as error:  # noqa: BLE001 - as in submit
+            _refuse_arguments(fn, error)
+        return self._keep(name, spec._replace(options=options), body, args, kwargs)
+
+    def schedule_named(
+        self, name: str, task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Scheduled:
+        """As `schedule`, of the task of that name, with arguments in JSON; nothing is imported here."""
+        try:
+            body = pack_json(args, kwargs or {})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise NotPicklable(f"The arguments of {task} have no form in JSON: {error}.") from error
+        return self._keep(name, TaskSpec(task, whole(checked(Options(), self._options))), body, args, kwargs or {})
+
+    def _keep(
+        self, name: str, spec: TaskSpec, body: bytes, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Scheduled:
+        options, keys = spec.options, spec.keys
+        asked = {
+            "name": name,
+            "body": body,
+            "envelope": spec.envelope,
+            "when": spec.when,
+            "more": None if keys is None else keys.of(args, kwargs),
+            **{word: getattr(options, word) for word in ("every", "cron", "timezone", "overlap", "catch_up")},
+        }
+        (told,) = self._administer("schedule_put", asked)["schedules"]
+        return Scheduled(told["name"], told["next_at"])
+
+    def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
+        """What the master answers to an operator's request."""
+        raise NotImplementedError
 
     def map(
         self,

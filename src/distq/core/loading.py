@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from distq.core import head, moves
 from distq.core.policy import POLICIES
+from distq.core.schedule import SCHEDULES
 from distq.core.task import (
     DEAD,
     DELAYED,
@@ -38,7 +39,9 @@ class Loader:
         self.sessions: dict[int, bytes] = {}
         """Rows of client sessions, and ..."""
         self.policies: dict[int, bytes] = {}
-        """... of what operators have changed of queues, by their keys, which are negative."""
+        """... of what operators have changed of queues, and ..."""
+        self.schedules: dict[int, bytes] = {}
+        """... of schedules, by their keys, which are negative."""
         self._names = names
         self._heads: dict[int, bytes] = {}
         self._envelopes: dict[bytes, Envelope] = {}
@@ -46,11 +49,16 @@ class Loader:
     def feed(self, heads: Heads) -> None:
         """Take a run of heads; None drops a key."""
         for key, stored in heads:
-            known = self._heads if key >= 0 else self.sessions if key > POLICIES else self.policies
+            known = self._heads if key >= 0 else self._rows_of(key)
             if stored is None:
                 known.pop(key, None)
             else:
                 known[key] = stored
+
+    def _rows_of(self, key: int) -> dict[int, bytes]:
+        if key > SCHEDULES:
+            return self.sessions
+        return self.schedules if key > POLICIES else self.policies
 
     def tasks(self) -> Iterator[Task]:
         """The tasks in submit order; raises ValueError for a head of another version."""

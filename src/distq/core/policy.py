@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from distq.core.errors import DistqError
 
 POLICIES: Final = -(1 << 62)
-"""Keys of stored policies lie below, those of client sessions above."""
+"""Keys of stored policies lie below, those of schedules and client sessions above."""
 PAUSED_NAMES_MAX: Final = 100
 RATE_COUNT_MAX: Final = 1_000_000
 GROUPS: Final = 64

@@ -103,7 +103,7 @@ class Envelope:
         """The envelope's part of a stored head; set once by `head.pack_envelope`."""
 
 
-OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure", "release", "failure", "note")
+OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")
 """What a late settle is counted as, by outcome."""
 
 

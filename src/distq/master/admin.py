@@ -17,8 +17,11 @@ from distq.core.task import Task, deliveries_of, key_of, text_of
 from distq.master.backups import BackupBegin, BackupRead
 from distq.master.cancels import cancel_of
 from distq.master.looks import Show, Stack
-from distq.master.policies import ACTIONS, Govern
+from distq.master.policies import ACTIONS as GOVERNING
+from distq.master.policies import Govern
 from distq.master.requests import Asked, Request
+from distq.master.schedules import ACTIONS as SCHEDULING
+from distq.master.schedules import Act, Schedules
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -136,7 +139,7 @@ class DeadLetters(Asked):
 class Admin:
     """What `admin(what, asked)` offers."""
 
-    def __init__(self, broker: Broker, workers: Workers) -> None:
+    def __init__(self, broker: Broker, workers: Workers, schedules: Schedules) -> None:
         self.actions: Mapping[str, Callable[[Line, Filters], Request]] = {
             "backup_begin": lambda line, _: BackupBegin(line),
             "backup_read": BackupRead,
@@ -147,7 +150,8 @@ class Admin:
             "dead_show": DeadShow,
             "show": lambda line, asked: Show(line, workers, asked),
             "stack": lambda line, asked: Stack(line, workers, asked),
-            **{action: partial(_govern, action) for action in ACTIONS},
+            **{action: partial(_govern, action) for action in GOVERNING},
+            **{action: partial(_schedule, schedules, action) for action in SCHEDULING},
         }
 
     def request(self, line: Line, args: tuple[Any, ...]) -> Request:
@@ -162,6 +166,10 @@ class Admin:
 
 def _govern(action: str, line: Line, asked: Filters) -> Request:
     return Govern(line, action, asked)
+
+
+def _schedule(schedules: Schedules, action: str, line: Line, asked: Filters) -> Request:
+    return Act(line, schedules, action, asked)
 
 
 def row(task: Task) -> dict[str, Any]:

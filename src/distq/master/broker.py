@@ -206,7 +206,7 @@ class Broker:
         ledger = self.ledger
         if self._due_at <= now:
             ledger.sweep(now)
-        refused = await self._commit(now) if ledger.changed else None
+        refused = await self._commit(now) if ledger.changed or self._rows else None
         if refused is not None:
             decided, refused = await self._commit_ends(decided, refused, now)
         # Results and tasks first: somebody waits for them, while who has submitted does not wait for the answer.

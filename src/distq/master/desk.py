@@ -19,6 +19,7 @@ from distq.master.clients import Clients, ClientSession, Results, Watch, read_wa
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
 from distq.master.plain import METHODS, PlainPeer, PlainQueues
 from distq.master.requests import WAIT_MAX_S, is_duration
+from distq.master.schedules import Schedules
 from distq.master.submits import Submit, read_submit
 from distq.master.workers import Executor, Session, Workers
 from distq.wire.inert import Token
@@ -83,7 +84,8 @@ class MasterDesk:
             names.queue(name, RESULT if name == "result" else WORK)
         self._queues: dict[str, Queue] = {name: names.queue(name) for name in self._getters.values()}
         self._results = ResultQueues({})
-        admin = Admin(broker, workers)
+        self.schedules = Schedules(broker)
+        admin = Admin(broker, workers, self.schedules)
         self._broker_calls: dict[str, Callable[[Line, Call], None]] = {
             "admin": lambda line, call: broker.ask(admin.request(line, call.args)),
             "cancel": lambda line, call: broker.ask(read_cancel(line, workers, call.args)),

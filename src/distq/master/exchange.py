@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.head import NameTooLong, check_names
 from distq.core.queue import Queue
-from distq.core.task import OUTCOME_NAMES, PLAIN, Envelope, Outcome, Task
+from distq.core.task import PLAIN, Envelope, Outcome, Task
 from distq.master.requests import REFUSED_PAUSE_S, WAIT_MAX_S, Take, is_duration
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -172,7 +172,7 @@ def _settled(row: tuple[Any, ...]) -> Settled:
         type(key) is int
         and type(delivery) is int
         and type(outcome) is int
-        and 0 <= outcome < len(OUTCOME_NAMES)
+        and 0 <= outcome <= Outcome.PROGRESS
         and isinstance(cause, str)
         and (body is None or type(body) is bytes)
         and is_duration(run_s)

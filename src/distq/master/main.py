@@ -144,9 +144,11 @@ class Master:
             self._turned_away,
             settings.plain_lease_s,
         )
-        unread = incomplete(loader.sessions)
-        bodies = zip(unread, await store.read(unread), strict=True)
-        desk.clients.restore(loader.sessions, {key: body for key, body in bodies if body is not None})
+        unread = [*incomplete(loader.sessions), *loader.schedules]
+        read = zip(unread, await store.read(unread), strict=True)
+        bodies = {key: body for key, body in read if body is not None}
+        desk.clients.restore(loader.sessions, bodies)
+        desk.schedules.restore(loader.schedules, bodies)
         if absent.held:
             broker.ask_at(clock.now() + settings.reclaim_s, Lose(absent, "restart", "", running=0))
         if ledger.tasks:
@@ -159,6 +161,7 @@ class Master:
             workers,
             self.server,
             self.watch,
+            desk.schedules,
             instance=instance,
             store=settings.store,
             target_drain_s=settings.target_drain_s,

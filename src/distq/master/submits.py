@@ -213,6 +213,11 @@ def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[Run], li
     return number, rows, list(bodies), min(wait_s, WAIT_MAX_S)
 
 
+def read_run(names: Names, envelope: tuple[Any, ...], when: Any, more: Any) -> Run:
+    """One task as a client says it; raises TypeError, ValueError, NameTooLong or TooManyNames."""
+    return _run(names, _known(names, envelope), 1, when, more)
+
+
 def _run(names: Names, envelope: Envelope, count: int, when: Any = None, more: Any = None) -> Run:
     if more is None:
         return Run(envelope, count, _when(when), NO_MORE, REJECT)

@@ -15,6 +15,7 @@ from distq.metrics.view import WorkerRow
 if TYPE_CHECKING:
     from distq.core.queue import Queue
     from distq.master.broker import Broker
+    from distq.master.schedules import Schedules
     from distq.master.store_watch import StoreWatch
     from distq.net.serve import Server
 
@@ -28,6 +29,7 @@ class View:
         workers: Workers,
         server: Server,
         watch: StoreWatch,
+        schedules: Schedules,
         *,
         instance: str,
         store: str,
@@ -37,6 +39,7 @@ class View:
         self._workers = workers
         self._server = server
         self._watch = watch
+        self._schedules = schedules
         self.instance = instance
         self.store = store
         self.target_drain_s = target_drain_s
@@ -89,6 +92,16 @@ class View:
     def store_refusals(self) -> int:
         """How many commits the store has refused."""
         return self._broker.refusals
+
+    @property
+    def schedules(self) -> Mapping[str, int]:
+        """How many schedules it keeps, by state."""
+        return self._schedules.states
+
+    @property
+    def schedule_moments(self) -> Mapping[str, int]:
+        """What became of the moments of schedules that have come."""
+        return self._schedules.moments
 
     def queues(self) -> Iterable[Queue]:
         """All queues."""

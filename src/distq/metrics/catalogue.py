@@ -77,6 +77,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("distq_workers", "gauge", ("pool", "state"), "Connected workers: active or draining."),
     Metric("distq_worker_slots", "gauge", ("pool", "state"), "Slots of connected workers: busy or free."),
     Metric("distq_connections", "gauge", ("role",), "Open connections; of role unproved until the key is proved."),
+    Metric("distq_schedules", "gauge", ("state",), "Schedules that the master keeps: active or paused."),
+    Metric(
+        "distq_schedule_moments_total",
+        "counter",
+        ("outcome",),
+        "Moments of schedules that have come: a task was submitted, or it was skipped.",
+    ),
     Metric("distq_auth_failures_total", "counter", (), "Peers that did not have the key."),
     Metric("distq_connections_turned_down_total", "counter", (), "Connections closed at once: there were too many."),
     Metric("distq_event_loop_lag_seconds", "histogram", (), "How late the master's event loop was, sampled."),

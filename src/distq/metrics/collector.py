@@ -22,7 +22,7 @@ TASK_SERIES_MAX = 200
 OTHER = "other"
 """The task label of all names beyond the limit."""
 
-REASONS_OF_REJECTION = ("full", "kept", "payload")
+REASONS_OF_REJECTION = ("full", "kept", "payload", "unique")
 REASONS_OF_REDELIVERY = ("executor", "connection", "lease")
 OUTCOMES_OF_LATE_SETTLES = tuple(dict.fromkeys(OUTCOME_NAMES))
 
@@ -60,6 +60,8 @@ class MasterCollector(Collector):
         yield counter("distq_unknown_settles_total", [((), view.unknown_settles)])
         yield counter("distq_auth_failures_total", [((), view.auth_failures)])
         yield counter("distq_connections_turned_down_total", [((), view.turned_down)])
+        yield gauge("distq_schedules", [((state,), count) for state, count in view.schedules.items()])
+        yield counter("distq_schedule_moments_total", [((word,), n) for word, n in view.schedule_moments.items()])
         yield gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
         yield histogram("distq_event_loop_lag_seconds", [((), [view.loop_lag])])
         yield from _of_store(view)

@@ -79,6 +79,14 @@ class MasterView(Protocol):
     def store_refusals(self) -> int:
         """How many commits the store has refused."""
 
+    @property
+    def schedules(self) -> Mapping[str, int]:
+        """How many schedules it keeps, by state: active, paused."""
+
+    @property
+    def schedule_moments(self) -> Mapping[str, int]:
+        """How many moments of schedules have come, by what became of them: submitted, skipped."""
+
     def now(self) -> float:
         """The present moment of its clock."""
 

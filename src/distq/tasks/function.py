@@ -115,6 +115,11 @@ def task(
     unique_for: float | timedelta | None = None,
     debounce: float | timedelta | None = None,
     full: float | str | None = None,
+    every: float | timedelta | None = None,
+    cron: str | None = None,
+    timezone: str | None = None,
+    overlap: bool | None = None,
+    catch_up: str | None = None,
     retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
     no_retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
@@ -126,7 +131,7 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
         name: what it goes by; the default is its import path.
         **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl, delay, expires
             (each in seconds, or a timedelta), max_deliveries, concurrency_key, concurrency, unique_key, on_conflict,
-            unique_for, debounce, full, retry_for, no_retry_for.
+            unique_for, debounce, full, every, cron, timezone, overlap, catch_up, retry_for, no_retry_for.
 
     Raises:
         TypeError: there is no such option, or a value is of the wrong kind.

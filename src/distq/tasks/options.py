@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from distq.core.schedule import CATCH_UPS
+
 QUEUE_DEFAULT: Final = "default"
 REJECT, RETURN, REPLACE = "reject", "return", "replace"
 CONFLICTS: Final = (REJECT, RETURN, REPLACE)
@@ -13,6 +15,7 @@ BLOCK, RAISE = "block", "raise"
 NEEDED: Final = {
     "concurrency_key": ("concurrency",),
     "unique_key": ("on_conflict", "unique_for", "debounce"),
+    "cron": ("timezone",),
 }
 """Options that say nothing without another."""
 
@@ -45,6 +48,16 @@ class Options(NamedTuple):
     """Run once no task of the same unique key was submitted for so long: replaces the waiting one, and delays."""
     full: float | str | None = None
     """What `submit` does while the queue is full: raise, block, or block for so many seconds and then raise."""
+    every: float | None = None
+    """`schedule` submits a task so often, ..."""
+    cron: str | None = None
+    """... or whenever this cron line of five fields says so, by the clocks of ..."""
+    timezone: str | None = None
+    """... this time zone; UTC if none is named."""
+    overlap: bool | None = None
+    """Whether a schedule submits a task although the one before has not ended."""
+    catch_up: str | None = None
+    """What becomes of a schedule's moments that were missed: one task for all of them (the default), all, none."""
     retry_for: tuple[type[BaseException], ...] = ()
     """Only these are tried again; empty means all."""
     no_retry_for: tuple[type[BaseException], ...] = ()
@@ -130,6 +143,18 @@ def _conflict(field: str, value: Any) -> str:
     return str(value)
 
 
+def _flag(field: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{field} is True or False, not {value!r}")
+    return value
+
+
+def _catch_up(field: str, value: Any) -> str:
+    if value not in CATCH_UPS:
+        raise TypeError(f"{field} is {', '.join(CATCH_UPS[:-1])} or {CATCH_UPS[-1]}, not {value!r}")
+    return str(value)
+
+
 def _full(field: str, value: Any) -> float | str:
     if value in (BLOCK, RAISE):
         return str(value)
@@ -162,6 +187,11 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "unique_for": _seconds,
     "debounce": _seconds,
     "full": _full,
+    "every": _seconds,
+    "cron": _name,
+    "timezone": _name,
+    "overlap": _flag,
+    "catch_up": _catch_up,
     "retry_for": _exceptions,
     "no_retry_for": _exceptions,
 }

@@ -35,6 +35,7 @@ def overview(view: MasterView) -> dict[str, Any]:
         "ready": reason is None,
         "reason": reason,
         "queues": len(queues),
+        "schedules": sum(view.schedules.values()),
         "tasks": {name: sum(queue.counts[state] for queue in queues) for name, state in COUNTED.items()},
         "submitted": sum(tally.submitted for tally in tallies),
         "completed": dict(completed),

@@ -1,0 +1,27 @@
+"""The tasks of run_again.py."""
+
+import time
+from pathlib import Path
+
+import distq
+
+
+@distq.task(every=0.5)
+def tick(path: str) -> None:
+    """Add a line to a file."""
+    with Path(path).open("a") as file:
+        file.write(f"{time.time()}\n")
+
+
+@distq.task(every=0.3)
+def slow(folder: str) -> None:
+    """Take longer than it is until the next one: never is there a second."""
+    (Path(folder) / "running").mkdir()
+    time.sleep(0.7)
+    (Path(folder) / "running").rmdir()
+    (Path(folder) / f"done {time.monotonic_ns()}").touch()
+
+
+@distq.task
+def report(_name: str) -> None:
+    """Nothing that would have to be waited for until tomorrow."""

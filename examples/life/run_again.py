@@ -1,0 +1,71 @@
+"""Again and again: every so often, by cron lines, and what an operator does with it. Needs a worker of `again`.
+
+With two executors.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import again
+
+import distq
+
+
+def operator(*words: str) -> str:
+    """What an operator's command says."""
+    return subprocess.check_output([sys.executable, "-m", "distq", *words], text=True).strip()
+
+
+def wait_for(folder: Path, pattern: str, count: int) -> None:
+    """Until there are so many files."""
+    while len(list(folder.glob(pattern))) < count:
+        time.sleep(0.02)
+
+
+def main() -> int:
+    """Show them."""
+    with distq.Client() as client, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ticks = folder / "ticks"
+        ticks.touch()
+        client.schedule("tick", again.tick, str(ticks))
+        client.schedule("slow", again.slow, str(folder))
+        while len(ticks.read_text().splitlines()) < 5:
+            time.sleep(0.02)
+        moments = [float(line) for line in ticks.read_text().splitlines()]
+        spread = max(abs((at - moments[0]) / 0.5 - number) for number, at in enumerate(moments))
+        print("every half a second, and drifting by none:", spread < 0.8)
+        wait_for(folder, "done *", 2)
+        print("of the slow one two were never under way at once")
+
+        rome = client.options(cron="0 7 * * mon-fri", timezone="Europe/Rome").schedule("report", again.report, "daily")
+        print("the next report comes by the clocks of Rome:", rome.next_at is not None)
+        try:
+            client.options(cron="0 25 * * *").schedule("never", again.report, "x")
+        except distq.BadSchedule as error:
+            print(f"refused: {error}")
+
+        print(operator("schedule", "pause", "tick"))
+        time.sleep(0.6)  # what was submitted before the pause is run by then
+        before = len(ticks.read_text().splitlines())
+        time.sleep(1.2)
+        print("while it is paused none comes:", len(ticks.read_text().splitlines()) == before)
+        client.result(operator("schedule", "run", "tick"), timeout=30)
+        print("run by hand:", len(ticks.read_text().splitlines()) == before + 1)
+        listed = {one["name"]: one for one in json.loads(operator("schedule", "list", "--json"))}
+        print("listed:", ", ".join(sorted(listed)), "| slow skipped some:", listed["slow"]["skipped"] > 0)
+        print(
+            operator("schedule", "add", "by-hand", "again:report", '"hourly"', "--every", "1h").split(":")[0], "added"
+        )
+        for schedule in ("tick", "slow", "report", "by-hand"):
+            operator("schedule", "remove", schedule)
+        print(operator("schedule", "list"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""`distq schedule`: tasks that the master submits again and again."""
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from distq.cli.ask import admin, seconds
+from distq.cli.text import duration, printable
+
+
+@click.group("schedule")
+def command() -> None:
+    """Tasks that the master submits again and again: list, pause, run, add, remove."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.pass_context
+def list_(context: click.Context, as_json: bool) -> None:
+    """Show all schedules, the next one first."""
+    schedules = admin(context, "schedule_list", {})["schedules"]
+    if as_json:
+        import json
+
+        click.echo(json.dumps(schedules, indent=2))
+        return
+    if not schedules:
+        click.echo("There is no schedule. `client.schedule(...)` or `distq schedule add` makes one.")
+        return
+    from distq.cli.tables import print_table
+
+    schedules.sort(key=lambda one: (one["next_at"] is None, one["next_at"], one["name"]))
+    print_table(
+        ["schedule", "task", "queue", "when", "next", "last", "runs", "skipped"],
+        [
+            [
+                printable(one["name"]),
+                printable(one["task"]),
+                printable(one["queue"]),
+                _when(one),
+                "paused" if one["paused"] else _moment(one["next_at"]),
+                "-" if one["last_at"] is None else _moment(one["last_at"]) + (" (runs)" if one["under_way"] else ""),
+                f"{one['runs']:,}",
+                f"{one['skipped']:,}",
+            ]
+            for one in schedules
+        ],
+        numbers=["runs", "skipped"],
+    )
+
+
+@command.command("add", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("task", metavar="MODULE:FUNCTION")
+@click.argument("texts", metavar="[JSON ...]", nargs=-1)
+@click.option("--every", metavar="DURATION", help="So often, as in 30s or 1h.")
+@click.option("--cron", metavar="LINE", help="As a cron line of five fields says, as in '*/5 * * * *'.")
+@click.option("--timezone", metavar="ZONE", help="With --cron: by the clocks of this zone, as in Europe/Rome; UTC.")
+@click.option("--queue", metavar="NAME", default="default", show_default=True, help="The queue that it goes to.")
+@click.option("--overlap", is_flag=True, help="Submit although the task before has not ended.")
+@click.option("--catch-up", type=click.Choice(["one", "all", "none"]), help="What is done about missed moments.")
+@click.pass_context
+def add(
+    context: click.Context,
+    name: str,
+    task: str,
+    texts: tuple[str, ...],
+    every: str | None,
+    cron: str | None,
+    timezone: str | None,
+    queue: str,
+    overlap: bool,
+    catch_up: str | None,
+) -> None:
+    """Have a task submitted again and again, under a name; another one of that name is replaced."""
+    from distq.cli.environment import settings_of_command
+    from distq.cli.submit import argument
+    from distq.client.client import Client
+    from distq.settings import Role
+
+    options: dict[str, Any] = {"cron": cron, "timezone": timezone, "overlap": overlap, "catch_up": catch_up}
+    if every is not None:
+        options["every"] = seconds(every, "--every")
+    try:
+        with Client(settings=settings_of_command(context, Role.CLIENT)) as client:
+            made = client.options(queue=queue, **options).schedule_named(name, task, [argument(text) for text in texts])
+    except TypeError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(f"{printable(made.name)}: next at {_moment(made.next_at or 0.0)}.")
+
+
+def _act(action: str, sentence: str, doc: str) -> click.Command:
+    @click.argument("name")
+    @click.pass_context
+    def act(context: click.Context, name: str) -> None:
+        told = admin(context, f"schedule_{action}", {"name": name})["schedules"]
+        last = told[0]["last_id"] if told else ""
+        click.echo(sentence.format(name=printable(name), last=last))
+
+    return click.command(action, help=doc)(act)
+
+
+for made in (
+    _act("pause", "{name} is paused.", "Submit nothing more, until it is resumed; what runs runs on."),
+    _act("resume", "{name} goes on.", "Go on with the next moment; those meanwhile are not made up for."),
+    _act("run", "{last}", "Submit its task now too, and print its id."),
+    _act("remove", "{name} is removed.", "Forget a schedule; what it has submitted runs on."),
+):
+    command.add_command(made)
+
+
+def _when(schedule: dict[str, Any]) -> str:
+    if schedule["cron"] is None:
+        return f"every {duration(schedule['every_s'])}"
+    return f"{printable(schedule['cron'])} {printable(schedule['timezone'])}"
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
