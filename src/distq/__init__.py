@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from distq.tasks.failure import TaskStopped as TaskStopped
     from distq.tasks.failure import TimeLimitExceeded as TimeLimitExceeded
     from distq.tasks.function import task as task
+    from distq.tasks.lifespan import Lifespan as Lifespan
+    from distq.tasks.lifespan import LifespanUnusable as LifespanUnusable
+    from distq.tasks.lifespan import injected as injected
+    from distq.tasks.lifespan import lifespan as lifespan
 
 __all__ = [
     "BadSchedule",
@@ -36,6 +40,8 @@ __all__ = [
     "Current",
     "Discard",
     "DistqError",
+    "Lifespan",
+    "LifespanUnusable",
     "NotPicklable",
     "Progress",
     "QueueFull",
@@ -54,6 +60,8 @@ __all__ = [
     "TimeLimitExceeded",
     "__version__",
     "current",
+    "injected",
+    "lifespan",
     "task",
 ]
 
@@ -64,6 +72,8 @@ _HOMES = {
     "Current": "distq.tasks.current",
     "Discard": "distq.tasks.control",
     "DistqError": "distq.core.errors",
+    "Lifespan": "distq.tasks.lifespan",
+    "LifespanUnusable": "distq.tasks.lifespan",
     "NotPicklable": "distq.client.submitter",
     "Progress": "distq.tasks.current",
     "QueueFull": "distq.core.errors",
@@ -81,6 +91,8 @@ _HOMES = {
     "TaskStopped": "distq.tasks.failure",
     "TimeLimitExceeded": "distq.tasks.failure",
     "current": "distq.tasks.current",
+    "injected": "distq.tasks.lifespan",
+    "lifespan": "distq.tasks.lifespan",
     "task": "distq.tasks.function",
 }
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from tests.core.build import ledger
 
 from distq.core import head
-from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
+from distq.core.head import LABELS_BYTES_MAX, NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
 from distq.core.task import NO_MORE, PLAIN, STATE_NAMES, TASK, More
 
 HEAD_BYTES_MAX = 270
@@ -24,6 +24,9 @@ text = st.text(st.characters(codec="utf-8"), max_size=16)
     options=st.tuples(st.integers(0, 9), st.integers(0, 65535), st.integers(1, 2**32 - 1), seconds),
     time_limit_s=st.none() | st.floats(0.001, 1e9),
     expires_at=st.none() | seconds,
+    requires=st.frozensets(
+        st.text(st.characters(codec="utf-8", exclude_characters=","), min_size=1, max_size=9), max_size=4
+    ),
     more=st.just(NO_MORE)
     | st.builds(More, text, st.integers(1, 1_000_000), text, st.none() | st.floats(1e-3, 1e9, allow_subnormal=False)),
 )
@@ -35,6 +38,7 @@ def test_a_head_says_again_what_was_packed(
     options: tuple[int, int, int, float],
     time_limit_s: float | None,
     expires_at: float | None,
+    requires: frozenset[str],
     more: More,
 ) -> None:
     """Every field comes back, names of any characters (NUL too) and times to the last bit."""
@@ -49,10 +53,12 @@ def test_a_head_says_again_what_was_packed(
         max_deliveries=max_deliveries,
         result_ttl_s=ttl_s,
         time_limit_s=time_limit_s,
+        requires=requires,
     )
     packed = head.pack(envelope, state, delivery, *numbers, expires_at, more)
-    assert len(packed) <= HEAD_BYTES_MAX + (0 if more is NO_MORE else KEYS_BYTES_MAX)
-    expected = (state, delivery, *numbers, expires_at, more, kind, queue, name, *options, time_limit_s)
+    keys, labels = 0 if more is NO_MORE else KEYS_BYTES_MAX, LABELS_BYTES_MAX if requires else 0
+    assert len(packed) <= HEAD_BYTES_MAX + keys + labels
+    expected = (state, delivery, *numbers, expires_at, more, kind, queue, name, *options, time_limit_s, requires)
     assert head.unpack(packed) == head.Head(*expected)
 
 

@@ -197,6 +197,12 @@ def test_dead_letters_are_seen_tried_again_and_let_go(grid: Cluster) -> None:
         assert text in shown
     assert command(grid, "dead", "show", poison["id"]).stdout.count("killed by SIGKILL") == 3
     assert "poison" in command(grid, "dead", "list", "--name", poison["name"]).stdout
+    by_error = command(grid, "dead", "list", "--error", "ZeroDivisionError", "--since", "1h").stdout
+    assert divide["id"] in by_error
+    assert poison["id"] not in by_error
+    counted = command(grid, "dead", "purge", "--error", "lost", "--dry-run").stdout
+    assert counted.endswith(f"{poison['name']}  lost\n1 dead letters in all; nothing was done.\n")
+    assert "neither so long ago" in command(grid, "dead", "list", "--until", "soon").stderr
     assert command(grid, "dead", "retry", divide["id"]).stdout == "1 will be tried again.\n"
     eventually(lambda: divide["id"] in command(grid, "dead", "list").stdout, "its second death")
     refused = command(grid, "dead", "retry", "1-1")

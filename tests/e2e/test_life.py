@@ -11,13 +11,13 @@ from tests.e2e.cluster import KEY, Cluster
 LIFE = Path(__file__).resolve().parents[2] / "examples" / "life"
 
 
-def shown(grid: Cluster, name: str, executors: int = 1) -> str:
+def shown(grid: Cluster, name: str, executors: int = 1, **environ: str) -> str:
     """What an example prints, with a master and a worker with so many executors."""
     grid.master()
-    grid.run("worker", name, "--concurrency", str(executors), PYTHONPATH=str(LIFE))
+    grid.run("worker", name, "--concurrency", str(executors), PYTHONPATH=str(LIFE), **environ)
     ran = subprocess.run(
         [sys.executable, str(LIFE / f"run_{name}.py")],
-        env={**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY},
+        env={**os.environ, **environ, "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY},
         capture_output=True,
         text=True,
         timeout=60,
@@ -121,3 +121,14 @@ def test_again_and_again(grid: Cluster) -> None:
     assert "tick is paused.\nwhile it is paused none comes: True\nrun by hand: True\n" in said
     assert "listed: report, slow, tick | slow skipped some: True\nby-hand added\n" in said
     assert "There is no schedule." in said
+
+
+def test_executors_that_are_prepared(grid: Cluster, tmp_path: Path) -> None:
+    """A lifespan hook, recycling by memory, devices, labels, coroutine functions."""
+    notes = tmp_path / "notes"
+    notes.touch()
+    worker = {"DISTQ_MAX_RSS": "150MB", "DISTQ_DEVICES": "0,1", "DISTQ_LABELS": "gpu"}
+    said = shown(grid, "prepared", executors=2, PREPARED_NOTES=str(notes), **worker)
+    assert "predicted: [2, 2, 2, 2, 2, 2, 2, 2, 2]\nset up, once an executor: True\n" in said
+    assert "a coroutine function: fetched a page\ndevices: 0 1\nrequires a label: trained\n" in said
+    assert "the executor that had too much memory is gone: True\n" in said

@@ -159,6 +159,16 @@ def test_a_module_that_cannot_be_imported_is_exit_2_and_one_sentence(grid: Clust
     assert "The module tests.e2e.no_such_module cannot be imported: ModuleNotFoundError" in said
 
 
+def test_a_lifespan_hook_that_fails_is_exit_2_and_one_sentence(grid: Cluster, tmp_path: Path) -> None:
+    """At the start of its worker, as a module that cannot be imported."""
+    source = "import distq\n@distq.lifespan\ndef model():\n    raise OSError('no such model')\n    yield\n"
+    (tmp_path / "unprepared.py").write_text(source)
+    worker = grid.run("worker", "unprepared", PYTHONPATH=str(tmp_path))
+    assert worker.ends() == 2
+    (said,) = [line for line in worker.text.splitlines() if line.startswith("distq: ")]
+    assert "The lifespan hook unprepared:model has failed: OSError: no such model." in said
+
+
 def test_modules_are_imported_by_executors_alone(grid: Cluster, tmp_path: Path) -> None:
     """Nothing that user code does keeps the supervisor from its heartbeats."""
     (tmp_path / "notes_itself.py").write_text(

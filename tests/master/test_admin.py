@@ -4,6 +4,7 @@ import pickle
 from typing import Any
 
 from tests.master.bench import RULES, Bench, FakeLine, done, failed, on_bench
+from tests.master.test_keys import restarted
 
 from distq.core.task import text_of
 from distq.core.window import hold
@@ -185,3 +186,78 @@ async def test_a_dead_letter_may_be_purged_while_it_is_looked_at(bench: Bench) -
     await bench.settle_down()
     assert "no more" in str(looking.heard())
     assert going.heard()["done"] == 1
+
+
+async def bury_as(bench: Bench, cause: str, outcome: int = 3) -> str:
+    """Have one task fail for good with that cause; its id."""
+    _, key = await bench.submit(bench.client(f"{cause} {bench.clock.at}"), 1, [b"x"])
+    bench.worker()
+    line = bench.executor()
+    (row,) = await bench.exchange(line)
+    await bench.exchange(line, [failed(row, outcome, cause)], want=0)
+    if outcome != 3:
+        await bench.advance(2)
+        (row,) = await bench.exchange(line)
+        await bench.exchange(line, [failed(row, outcome, cause)], want=0)
+    await bench.gone(line)
+    return text_of(key)
+
+
+@on_bench()
+async def test_dead_letters_are_chosen_by_their_error_and_by_when_they_died(bench: Bench) -> None:
+    """Also after a restart, when only their bodies have the errors."""
+    value = await bury_as(bench, "ValueError: no")
+    await bench.advance(100)
+    key = await bury_as(bench, "KeyError: 'x'")
+    limit = await bury_as(bench, "exceeded time limit 5 s", outcome=5)
+    bare = await bury_as(bench, "ValueError")
+    later = bench.clock.at - 50
+
+    async def ids(bench: Bench, **asked: Any) -> list[str]:
+        return [row["id"] for row in reversed((await ask(bench, "dead_list", **asked))["tasks"])]
+
+    for master in (bench, await restarted(bench)):
+        assert await ids(master, error="ValueError") == [value, bare]
+        assert await ids(master, error="builtins:ValueError") == [value, bare]
+        assert await ids(master, error="my.errors.KeyError") == [key]
+        assert await ids(master, error="timeout") == [limit]
+        assert await ids(master, error="lost") == []
+        assert await ids(master, since=later) == [key, limit, bare]
+        assert await ids(master, until=later, error="KeyError") == []
+        assert await ids(master, until=later) == [value]
+
+
+@on_bench()
+async def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> None:
+    """Then the same is done with those that were counted."""
+    for cause in ("ValueError: a", "ValueError: b", "KeyError: c"):
+        await bury_as(bench, cause)
+    again = await restarted(bench)
+    told = await ask(again, "dead_retry", error="ValueError", dry_run=True)
+    assert told == {"done": 2, "unknown": [], "counts": [("q", "f", "ValueError", 2)]}
+    assert again.counts("q") == {"dead": 3}
+    assert (await ask(await restarted(again), "dead_purge", dry_run=True))["counts"][0] == ("q", "f", "ValueError", 2)
+    assert (await ask(again, "dead_retry", error="ValueError"))["done"] == 2
+    assert again.counts("q") == {"dead": 1, "ready": 2}
+    assert (await ask(again, "dead_purge", error="KeyError"))["done"] == 1
+
+
+@on_bench()
+async def test_what_was_lost_again_and_again_is_chosen_as_lost(bench: Bench) -> None:
+    """Whatever its last cause says."""
+    _, key = await bench.submit(bench.client(), 1, [b"x"])
+    for number in range(RULES.max_deliveries):
+        bench.worker(f"w{number}")
+        line = bench.executor(1, f"w{number}")
+        await bench.exchange(line)
+        ended = {"exited": [{"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": (key, number + 1)}]}
+        await bench.ask(bench.worker(f"w{number}"), "broker", "heartbeat", ended)
+    assert (await ask(bench, "dead_list", error="lost"))["total"] == 1
+    assert (await ask(bench, "dead_list", error="killed by SIGKILL"))["total"] == 0
+
+
+@on_bench()
+async def test_a_choice_that_cannot_be_is_refused(bench: Bench) -> None:
+    """In words."""
+    for asked in ({"error": 7}, {"since": "yesterday"}, {"until": True}, {"since": float("nan")}, {"queue": 1}):
+        assert isinstance(await ask(bench, "dead_list", **asked), RemoteRefusal)

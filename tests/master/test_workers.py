@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
 from tests.master.bench import LEASE_S, WAITING, Bench, done, on_bench
+from tests.master.test_keys import restarted
 
+from distq.core.task import text_of
 from distq.wire.errors import RemoteRefusal
 
 
@@ -297,3 +300,35 @@ async def test_a_poison_task_is_dead_with_its_causes(bench: Bench) -> None:
     assert bench.counts("q") == {"dead": 1}
     _, ((_, state, _, causes),) = await bench.ask(client, "broker", "results", 0, 0)
     assert (state, causes) == (4, ["exit code 1", "exit code 2", "exit code 3"])
+
+
+@on_bench()
+async def test_a_task_that_requires_labels_goes_to_who_has_them(bench: Bench) -> None:
+    """Others are given what stands behind it; over a restart it still requires them."""
+    envelopes = [("q", "f", None, None, None, None, None, ("gpu", "eu")), ("q", "f")]
+    await bench.ask(bench.client(), "broker", "submit", 1, envelopes, [(0, 1), (1, 1)], [b"a", b"b"], 0.0)
+    bench.worker("plain")
+    bench.worker("half", labels=["gpu"])
+    assert [row[4] for row in await bench.exchange(bench.executor(1, "half"), want=5)] == [b"b"]
+    assert await bench.exchange(bench.executor(1, "plain")) == []
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    told = await bench.ask(guest, "broker", "admin", "show", {"id": text_of(1 << 40 | 1)})
+    assert told["why"] == "Of 2 workers that know it none has what it requires: eu, gpu (DISTQ_LABELS)."
+    again = await restarted(bench)
+    again.worker("whole", labels=["eu", "gpu", "fast"])
+    assert [row[4] for row in await again.exchange(again.executor(1, "whole"), want=5)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("requires", [("a,b",), ("",), (7,), tuple(map(str, range(17))), ("x" * 201,)])
+def test_labels_that_cannot_be_are_refused(requires: tuple[Any, ...]) -> None:
+    """In words."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One submit."""
+        envelope = ("q", "f", None, None, None, None, None, requires)
+        answer = await bench.ask(bench.client(), "broker", "submit", 1, [envelope], [(0, 1)], [b"a"], 0.0)
+        assert isinstance(answer, RemoteRefusal)
+
+    scene()

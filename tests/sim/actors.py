@@ -101,7 +101,7 @@ class Client:
     def _send(self, actor: Actor, bodies: list[bytes]) -> Script:
         dice = self.world.dice
         half = dice.randrange(len(bodies) + 1)
-        envelopes = [(dice.choice(QUEUES), dice.choice(NAMES), dice.choice((None, 9))) for _ in "ab"]
+        envelopes = [self._envelope() for _ in "ab"]
         whens = [self._when() for _ in "ab"]
         mores = [self._more(half), self._more(len(bodies) - half)]
         counts = ((0, half), (1, len(bodies) - half))
@@ -140,6 +140,11 @@ class Client:
             else:
                 assert answer[1] in ("QUEUE_FULL", "STORE_REFUSED"), answer
             return
+
+    def _envelope(self) -> tuple[Any, ...]:
+        dice = self.world.dice
+        known = (dice.choice(QUEUES), dice.choice(NAMES), dice.choice((None, 9)))
+        return (*known, None, None, None, None, ("gpu",)) if dice.random() < 0.1 else known
 
     def _more(self, count: int) -> tuple[Any, ...] | None:
         """Mostly nothing; else a key that others have too."""
@@ -238,6 +243,7 @@ class Worker:
         self.queues = None if universal else dice.choice((None, None, ["q"], ["q", "r", "work"]))
         self.names = NAMES if universal else dice.choice((NAMES, NAMES, ("f",)))
         self.plain = universal or dice.random() < 0.7
+        self.labels = ["gpu"] if universal or dice.random() < 0.5 else []
         self.exited: list[dict[str, Any]] = []
         self.executors: dict[int, Executor] = {}
         self._numbers = 0
@@ -290,6 +296,7 @@ class Worker:
 
     def _supervise(self, actor: Actor) -> Script:
         info = {**HELLO, "role": "worker", "session": self.name, "queues": self.queues, "plain": self.plain}
+        info["labels"] = self.labels
         while True:
             try:
                 yield Connect()

@@ -8,6 +8,7 @@ from tests.sim.actors import TURNS
 from tests.sim.master import Master
 
 from distq.core.head import unpack_dead
+from distq.core.lane import Lane
 from distq.core.queue import RESULT, Queue
 from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, STATE_NAMES, Holder, Task
 from distq.master.plain import PlainPeer
@@ -116,8 +117,13 @@ def nobody_waits_in_vain(master: Master) -> None:
 
 def wanted(take: Take, queue: Queue) -> Task | None:
     """A ready task of the queue that the take would be given."""
-    heads = (lane.head() for lane in queue.lanes.values() if not lane.paused and take.wanted(lane.name))
+    heads = (lane.head() for lane in queue.lanes.values() if may_take(take, lane))
     return next((task for task in heads if task is not None), None)
+
+
+def may_take(take: Take, lane: Lane) -> bool:
+    """Whether what stands in a lane would be given to who waits."""
+    return not lane.paused and lane.requires <= take.holder.labels and take.wanted(lane.name)
 
 
 def nothing_is_left(master: Master) -> None:

@@ -142,6 +142,7 @@ def orders(**fields: object) -> Orders:
         "modules": ("module",),
         "accept": "pickle",
         "max_tasks": None,
+        "max_rss_bytes": None,
         "supervisor_pid": 1,
         "frame_bytes_max": 1 << 20,
         "payload_bytes_max": 1 << 16,

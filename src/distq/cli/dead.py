@@ -10,6 +10,7 @@ import click
 from distq.cli.ask import ACTION_S, admin
 from distq.cli.text import printable, printable_lines
 from distq.core.errors import DistqError
+from distq.settings.kinds import DURATION
 
 Asked = dict[str, Any]
 
@@ -29,6 +30,9 @@ def command() -> None:
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that choose dead letters."""
     for option in (
+        click.option("--until", metavar="WHEN", help="Those that died before: 2h (ago), or 2026-01-31T09:00."),
+        click.option("--since", metavar="WHEN", help="Those that died since: 2h (ago), or 2026-01-31T09:00."),
+        click.option("--error", metavar="CLASS", help="Those whose last error was of this class; or lost, or timeout."),
         click.option("--name", metavar="NAME", help="Those of this task name."),
         click.option("--queue", metavar="QUEUE", help="Those of this queue."),
     ):
@@ -41,9 +45,9 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="So many at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")
 @click.pass_context
-def list_(context: click.Context, queue: str | None, name: str | None, limit: int, as_json: bool) -> None:
+def list_(context: click.Context, /, limit: int, as_json: bool, **chosen: str | None) -> None:
     """List dead letters, the newest first."""
-    found = admin(context, "dead_list", {"queue": queue, "name": name, "limit": limit})
+    found = admin(context, "dead_list", {**_choice(chosen), "limit": limit})
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -111,40 +115,79 @@ def show(context: click.Context, ident: str, as_json: bool) -> None:
 
 @command.command("retry")
 @click.argument("ids", metavar="[ID ...]", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All, or all of --queue and --name.")
+@click.option("--all", "every", is_flag=True, help="All, or all that the other options choose.")
 @filters
+@click.option("--dry-run", is_flag=True, help="Only say how many that would be.")
 @click.pass_context
-def retry(context: click.Context, ids: tuple[str, ...], every: bool, queue: str | None, name: str | None) -> None:
+def retry(context: click.Context, /, ids: tuple[str, ...], every: bool, dry_run: bool, **chosen: str | None) -> None:
     """Have dead letters tried again, with all their attempts."""
-    asked = _chosen(ids, every, queue, name)
+    asked = _chosen(ids, every, chosen)
+    if dry_run:
+        _count(context, "dead_retry", asked)
+        return
     done = _act(context, "dead_retry", asked)
     click.echo(f"{done:,} will be tried again.")
 
 
 @command.command("purge")
 @click.argument("ids", metavar="[ID ...]", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All, or all of --queue and --name.")
+@click.option("--all", "every", is_flag=True, help="All, or all that the other options choose.")
 @filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only say how many that would be.")
 @click.pass_context
 def purge(
-    context: click.Context, ids: tuple[str, ...], every: bool, queue: str | None, name: str | None, yes: bool
+    context: click.Context, /, ids: tuple[str, ...], every: bool, yes: bool, dry_run: bool, **chosen: str | None
 ) -> None:
     """Let dead letters go for good."""
-    asked = _chosen(ids, every, queue, name)
+    asked = _chosen(ids, every, chosen)
+    if dry_run:
+        _count(context, "dead_purge", asked)
+        return
     if not yes:
-        count = len(set(ids)) if ids else admin(context, "dead_list", {**asked, "limit": 1})["total"]
+        count = len(set(ids)) if ids else admin(context, "dead_list", {**asked, "limit": 1}, ACTION_S)["total"]
         click.confirm(f"Let {count:,} dead letters go for good?", abort=True)
     click.echo(f"{_act(context, 'dead_purge', asked):,} are gone.")
 
 
-def _chosen(ids: tuple[str, ...], every: bool, queue: str | None, name: str | None) -> Asked:
-    chosen = queue is not None or name is not None
-    if ids and (every or chosen):
-        raise click.UsageError("Name dead letters by their ids, or choose them by --all, --queue, --name; not both.")
-    if not ids and not every and not chosen:
-        raise click.UsageError("Name dead letters by their ids, or choose them by --all, --queue, --name.")
-    return {"ids": list(ids)} if ids else {"queue": queue, "name": name}
+def _choice(chosen: dict[str, str | None]) -> Asked:
+    """What the options that choose dead letters say, with moments as seconds since 1970."""
+    moments = {word: None if (text := chosen[word]) is None else _when(text, word) for word in ("since", "until")}
+    return {**chosen, **moments}
+
+
+def _when(text: str, option: str) -> float:
+    """A moment: so long ago, or a date and time, without a zone by the clocks here."""
+    try:
+        return datetime.now().timestamp() - float(str(DURATION.parse(text)))  # noqa: DTZ005 - only its number is used
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is neither so long ago (2h, 30m, 1d) nor a date and time (2026-01-31T09:00).",
+            param_hint=f"--{option}",
+        ) from None
+
+
+def _chosen(ids: tuple[str, ...], every: bool, chosen: dict[str, str | None]) -> Asked:
+    options = "--all, --queue, --name, --error, --since, --until"
+    if ids and (every or any(chosen.values())):
+        raise click.UsageError(f"Name dead letters by their ids, or choose them by {options}; not both.")
+    if not ids and not every and not any(chosen.values()):
+        raise click.UsageError(f"Name dead letters by their ids, or choose them by {options}.")
+    return {"ids": list(ids)} if ids else _choice(chosen)
+
+
+def _count(context: click.Context, what: str, asked: Asked) -> None:
+    """Say how many dead letters are chosen, and of what kinds they are."""
+    if "ids" in asked:
+        raise click.UsageError("--dry-run is for dead letters that are chosen, not for those that are named.")
+    told = admin(context, what, {**asked, "dry_run": True}, ACTION_S)
+    for queue, name, error, count in told["counts"]:
+        click.echo(f"{count:>10,}  {printable(queue)}  {printable(name)}  {printable(error) or '-'}")
+    click.echo(f"{told['done']:,} dead letters in all; nothing was done.")
 
 
 def _act(context: click.Context, what: str, asked: Asked) -> int:

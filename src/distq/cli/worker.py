@@ -13,6 +13,8 @@ from distq.settings import Role
 @click.option("--queues", metavar="NAMES", help="The queues to serve, separated by commas; all by default.")
 @click.option("--pool", metavar="NAME", help="The pool that this worker belongs to.")
 @click.option("--max-tasks", metavar="N", help="Replace an executor by a fresh one after so many tasks.")
+@click.option("--max-rss", metavar="SIZE", help="Replace an executor that has more memory after a task, as in 500MB.")
+@click.option("--labels", metavar="NAMES", help="What this worker has that some tasks require, as in gpu,eu.")
 @click.pass_context
 def command(context: click.Context, /, modules: tuple[str, ...], **given: str | None) -> int:
     """Connect to the master at DISTQ_ADDRESS and run tasks, until SIGTERM or Ctrl-C.

@@ -15,7 +15,7 @@ BATCH_BYTES_MAX: Final = 8 << 20
 UNACCEPTED_MAX: Final = 10_000
 """So many tasks may wait for the master's word before `submit` blocks."""
 
-Envelope = tuple[str, str, int | None, int | None, float | None, float | None, int | None]
+Envelope = tuple[Any, ...]
 """Queue, name and options of a task, as `TaskSpec.envelope` has them."""
 
 

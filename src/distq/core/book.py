@@ -85,7 +85,7 @@ class Book:
     def put_back(self, taken: Iterable[Task]) -> None:
         """Put tasks first in line again, the last one foremost."""
         for task in taken:
-            task.envelope.queue.lane(task.envelope.name).push_front(task)
+            task.envelope.queue.lane(task.envelope).push_front(task)
 
     def line_up(self, task: Task, now: float) -> None:
         """A ready task goes to the end of its line; one with a concurrency key as soon as its key lets it."""
@@ -94,7 +94,7 @@ class Book:
             self._admit(task.envelope.queue.turns.enter(task), now)
         else:
             queue = task.envelope.queue
-            queue.lane(task.envelope.name).push(task)
+            queue.lane(task.envelope).push(task)
             self.ready_queues[queue] = None
 
     def _admit(self, held: Iterable[Task], now: float) -> None:
@@ -102,7 +102,7 @@ class Book:
             moves.move(task, moves.ADMIT)
             task.since = max(task.since, now)
             queue = task.envelope.queue
-            queue.lane(task.envelope.name).push(task)
+            queue.lane(task.envelope).push(task)
             self.ready_queues[queue] = None
 
     # -- each change -----------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class Book:
             if not tasks:
                 continue
             if submitted.is_plain:
-                queue.lane(envelope.name).extend(tasks)
+                queue.lane(envelope).extend(tasks)
                 self.ready_queues[queue] = None
             else:
                 for task in tasks:
@@ -176,7 +176,7 @@ class Book:
             if self.progress:
                 self.progress.pop(task.id, None)
         elif task.state == READY:
-            task.envelope.queue.lane(task.envelope.name).left()
+            task.envelope.queue.lane(task.envelope).left()
         elif task.state == DELAYED:
             self.delayed.left()
         elif task.state == HELD:

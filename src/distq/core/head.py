@@ -1,6 +1,6 @@
 """A task's head as the store keeps it: what the ledger must know again after a restart, in at most 270 bytes.
 
-Those with keys of their own have up to 200 more.
+Those with keys of their own, or that require labels, have up to 200 more for each of these.
 
 A head of version 2 has more than one of version 1, and is only written for a task that needs it.
 """
@@ -12,10 +12,10 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from distq.core.errors import DistqError
-from distq.core.task import NO_MORE, More
+from distq.core.task import NO_MORE, NOTHING, More
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from distq.core.task import Envelope
 
@@ -23,6 +23,9 @@ VERSION: Final = 1
 WITH_MORE: Final = 2
 _FIXED: Final = struct.Struct("!BBIHHddd")
 _ENVELOPE: Final = struct.Struct("!BHIddBB")
+_REQUIRING: Final = 0x80
+"""Set in the priority of an envelope that requires labels: they follow, behind their length."""
+_LABELS_JOIN: Final = ","
 _EXPIRES: Final = struct.Struct("!d")
 _EXPIRING, _KEYED = 1, 2
 """Which more there is, a bit each, in one byte: when it expires; its keys, as JSON behind their length."""
@@ -34,6 +37,8 @@ NAME_BYTES_MAX: Final = 64
 """Bound of a queue's name, in UTF-8 ..."""
 TASK_NAME_BYTES_MAX: Final = 128
 """... and of a task's, so that a head stays within 270 bytes."""
+LABELS_BYTES_MAX: Final = 200
+"""Bound of all labels that a task requires."""
 
 
 class NameTooLong(DistqError):
@@ -63,10 +68,13 @@ class Head(NamedTuple):
     max_deliveries: int
     result_ttl_s: float
     time_limit_s: float | None
+    requires: frozenset[str] = NOTHING
 
 
-def check_names(queue_name: str, name: str) -> None:
-    """Raises NameTooLong for a queue's or a task's name that no head has room for."""
+def check_names(queue_name: str, name: str, requires: Iterable[str] = ()) -> None:
+    """Raises NameTooLong for names of a queue, a task or labels that no head has room for."""
+    if len(_LABELS_JOIN.join(requires).encode()) > LABELS_BYTES_MAX:
+        raise NameTooLong(f"the labels that {name!r} requires are too long")
     if len(queue_name.encode()) > NAME_BYTES_MAX or len(name.encode()) > TASK_NAME_BYTES_MAX:
         raise NameTooLong(f"the name {name!r} or its queue's {queue_name!r} is too long")
 
@@ -76,8 +84,9 @@ def pack_envelope(envelope: Envelope) -> bytes:
     check_names(envelope.queue.name, envelope.name)
     queue, name, kind = (text.encode() for text in (envelope.queue.name, envelope.name, envelope.kind))
     limit_s = 0.0 if envelope.time_limit_s is None else envelope.time_limit_s
+    labels = _LABELS_JOIN.join(sorted(envelope.requires)).encode()
     numbers = _ENVELOPE.pack(
-        envelope.priority,
+        envelope.priority | (_REQUIRING if labels else 0),
         envelope.retries,
         envelope.max_deliveries,
         envelope.result_ttl_s,
@@ -85,7 +94,7 @@ def pack_envelope(envelope: Envelope) -> bytes:
         len(kind),
         len(queue),
     )
-    return numbers + kind + queue + name
+    return numbers + (bytes((len(labels),)) + labels if labels else b"") + kind + queue + name
 
 
 def pack(
@@ -150,7 +159,12 @@ def unpack(head: bytes) -> Head:
     """Read a head again; raises ValueError for one of a version that this distq does not know."""
     (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, more, envelope = split(head)
     priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = _ENVELOPE.unpack_from(envelope)
-    queue_at = _ENVELOPE.size + kind_bytes
+    at, requires = _ENVELOPE.size, NOTHING
+    if priority & _REQUIRING:
+        priority ^= _REQUIRING
+        at += 1 + envelope[at]
+        requires = frozenset(envelope[_ENVELOPE.size + 1 : at].decode().split(_LABELS_JOIN))
+    queue_at = at + kind_bytes
     kind, queue, name = (
         envelope[queue_at - kind_bytes : queue_at],
         envelope[queue_at : queue_at + queue_bytes],
@@ -174,6 +188,7 @@ def unpack(head: bytes) -> Head:
         max_deliveries,
         ttl_s,
         limit_s or None,
+        requires,
     )
 
 

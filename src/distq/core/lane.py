@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from distq.core.task import PRIORITIES, READY, Task
+from distq.core.task import NOTHING, PRIORITIES, READY, Task
 
 LEFT_MAX: Final = 1_000
 """So many tasks that were cancelled, or have expired, may stand in a line before they are cleared away."""
@@ -13,10 +13,12 @@ LEFT_MAX: Final = 1_000
 class Lane:
     """A line of tasks that are all in one state: a deque for each priority, and a bit for each that is not empty."""
 
-    __slots__ = ("_left", "_state", "deques", "mask", "name", "paused")
+    __slots__ = ("_left", "_state", "deques", "mask", "name", "paused", "requires")
 
-    def __init__(self, name: str, state: int = READY) -> None:
+    def __init__(self, name: str, state: int = READY, requires: frozenset[str] = NOTHING) -> None:
         self.name = name
+        self.requires = requires
+        """Labels that whoever takes out of it must have."""
         self._state = state
         self.paused = False
         """Whether nothing is to be taken out of it."""

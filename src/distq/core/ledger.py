@@ -324,7 +324,7 @@ class Ledger(Book):
         for queue in queues:
             if queue not in self.ready_queues:
                 continue
-            taken = self._take(queue, wanted, want - len(leased), now)
+            taken = self._take(queue, holder, wanted, want - len(leased), now)
             if (leased or busy) and taken and taken[0].lost:
                 self.put_back(taken)
                 continue
@@ -339,10 +339,10 @@ class Ledger(Book):
                     break
         return leased
 
-    def _take(self, queue: Queue, wanted: Callable[[str], bool], want: int, now: float) -> list[Task]:
+    def _take(self, queue: Queue, holder: Holder, wanted: Callable[[str], bool], want: int, now: float) -> list[Task]:
         if queue.policy.limits:
             want = min(want, queue.allowance(now))
-        return queue.take(wanted, want) if want > 0 else []
+        return queue.take(wanted, want, holder.labels) if want > 0 else []
 
     def _spend(self, queue: Queue, window: Window, count: int, now: float) -> None:
         """Note at a queue with a rate that it has given out so many; the next commit stores that."""

@@ -90,6 +90,7 @@ class Loader:
             time_limit_s=known.time_limit_s,
             result_ttl_s=known.result_ttl_s,
             max_deliveries=known.max_deliveries,
+            requires=known.requires,
         )
 
 

@@ -12,7 +12,7 @@ from distq.core.policy import OPEN, Policy
 from distq.core.queue import Queue
 from distq.core.retry import Backoff
 from distq.core.tally import Tally
-from distq.core.task import PRIORITY_DEFAULT, Envelope
+from distq.core.task import NOTHING, PRIORITY_DEFAULT, Envelope
 
 QUEUES_MAX: Final = 10_000
 ENVELOPES_MAX: Final = 100_000
@@ -69,14 +69,15 @@ class Names:
         time_limit_s: float | None = None,
         result_ttl_s: float | None = None,
         max_deliveries: int | None = None,
+        requires: frozenset[str] = NOTHING,
     ) -> Envelope:
         """The shared envelope with these options, None meaning the rules' default; raises NameTooLong, TooManyNames."""
-        key = (queue_name, name, kind, priority, retries, time_limit_s, result_ttl_s, max_deliveries)
+        key = (queue_name, name, kind, priority, retries, time_limit_s, result_ttl_s, max_deliveries, requires)
         envelope = self._envelopes.get(key)
         if envelope is None:
             if len(self._envelopes) >= ENVELOPES_MAX:
                 raise TooManyNames(f"there are {ENVELOPES_MAX:,} kinds of tasks already, and {name!r} is a new one.")
-            head.check_names(queue_name, name)  # first: a refused name leaves no queue and no counters behind
+            head.check_names(queue_name, name, requires)  # first: a refused name leaves no queue and no counters behind
             rules = self._rules
             envelope = Envelope(
                 self.queue(queue_name),
@@ -88,6 +89,7 @@ class Names:
                 max_deliveries=rules.max_deliveries if max_deliveries is None else max_deliveries,
                 result_ttl_s=rules.result_ttl_s if result_ttl_s is None else result_ttl_s,
                 time_limit_s=rules.time_limit_s if time_limit_s is None else time_limit_s,
+                requires=requires,
             )
             envelope.packed = head.pack_envelope(envelope)
             self._envelopes[key] = envelope
@@ -104,6 +106,7 @@ class Names:
             time_limit_s=envelope.time_limit_s,
             result_ttl_s=result_ttl_s,
             max_deliveries=envelope.max_deliveries,
+            requires=envelope.requires,
         )
 
     def tally(self, queue_name: str, name: str) -> Tally:

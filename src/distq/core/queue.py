@@ -6,7 +6,7 @@ from typing import Final
 
 from distq.core.lane import Lane
 from distq.core.policy import OPEN, Policy, Window
-from distq.core.task import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES, Task
+from distq.core.task import DEAD, DELAYED, HELD, LEASED, NOTHING, READY, STATE_NAMES, Envelope, Task
 from distq.core.turns import Turns
 
 WORK: Final = "work"
@@ -54,7 +54,8 @@ class Queue:
         self.unique: dict[str, Task] = {}
         """Who has each unique key, or had it last."""
         self.counts = [0] * len(STATE_NAMES)
-        self.lanes: dict[str, Lane] = {}
+        self.lanes: dict[tuple[str, frozenset[str]], Lane] = {}
+        """By the task's name and what it requires."""
         self.reserved = 0
         """Tasks decided in the present cycle and not yet applied."""
         self.mean_run_s: float | None = None
@@ -73,8 +74,8 @@ class Queue:
             self.window = None if policy.rate is None else Window(policy.rate)
         self.policy = policy
         self.capacity = policy.capacity or 0
-        for name, lane in self.lanes.items():
-            lane.paused = name in policy.paused_names
+        for lane in self.lanes.values():
+            lane.paused = lane.name in policy.paused_names
 
     def allowance(self, now: float) -> int:
         """How many tasks it may give out at once now; one by one where so many may run, or they would wait in line."""
@@ -114,20 +115,26 @@ class Queue:
         if self.unique.get(task.more.unique) is task:
             del self.unique[task.more.unique]
 
-    def lane(self, name: str) -> Lane:
-        """The lane of `name`, made at first use."""
-        lane = self.lanes.get(name)
+    def lane(self, envelope: Envelope) -> Lane:
+        """The lane of an envelope's tasks, made at first use."""
+        key = envelope.name, envelope.requires
+        lane = self.lanes.get(key)
         if lane is None:
-            lane = self.lanes[name] = Lane(name)
-            lane.paused = name in self.policy.paused_names
+            lane = self.lanes[key] = Lane(envelope.name, READY, envelope.requires)
+            lane.paused = envelope.name in self.policy.paused_names
         return lane
 
-    def take(self, wanted: Callable[[str], bool], want: int) -> list[Task]:
-        """Take up to `want` ready tasks whose name is `wanted`, by priority, then by age.
+    def take(self, wanted: Callable[[str], bool], want: int, labels: frozenset[str] = NOTHING) -> list[Task]:
+        """Take up to `want` ready tasks whose name is `wanted` and that require no other labels.
 
-        A task that was lost once comes alone: whoever dies next, only one task can have been the reason.
+        By priority, then by age. A task that was lost once comes alone: whoever dies next, only one task can have been
+        the reason.
         """
-        lanes = [lane for lane in self.lanes.values() if lane.mask and not lane.paused and wanted(lane.name)]
+        lanes = [
+            lane
+            for lane in self.lanes.values()
+            if lane.mask and not lane.paused and lane.requires <= labels and wanted(lane.name)
+        ]
         taken: list[Task] = []
         while lanes and len(taken) < want:
             best: Task | None = None

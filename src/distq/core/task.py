@@ -61,6 +61,10 @@ class Outcome:
     """No answer yet: how far the task is, as JSON."""
 
 
+NOTHING: Final[frozenset[str]] = frozenset()
+LABELS_MAX: Final = 16
+
+
 class Envelope:
     """What tasks of one kind share: where they go, what they are called, how they are tried."""
 
@@ -71,6 +75,7 @@ class Envelope:
         "packed",
         "priority",
         "queue",
+        "requires",
         "result_ttl_s",
         "retries",
         "tally",
@@ -89,6 +94,7 @@ class Envelope:
         max_deliveries: int,
         result_ttl_s: float,
         time_limit_s: float | None,
+        requires: frozenset[str] = NOTHING,
     ) -> None:
         self.queue = queue
         self.name = name
@@ -99,6 +105,8 @@ class Envelope:
         self.max_deliveries = max_deliveries
         self.result_ttl_s = result_ttl_s
         self.time_limit_s = time_limit_s
+        self.requires = requires
+        """Labels that a worker must have to run it."""
         self.packed = b""
         """The envelope's part of a stored head; set once by `head.pack_envelope`."""
 
@@ -116,6 +124,11 @@ class Holder:
         self.label = label
         self.worker = worker
         self.held: dict[int, Task] = {}
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """What it has that tasks may require."""
+        return NOTHING
 
 
 class Owner:

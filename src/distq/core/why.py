@@ -18,6 +18,8 @@ class Crowd(NamedTuple):
     """Workers that serve its queue, ..."""
     knowing: int
     """... that run tasks of its kind and have not handed its name back, ..."""
+    able: int
+    """... that have the labels which it requires, ..."""
     taking: int
     """... and that take tasks, which a worker that drains does not."""
     slots: int
@@ -74,20 +76,25 @@ def _queue(task: Task, moment: Callable[[float], str], now: float) -> str:
 def _workers(task: Task, crowd: Crowd) -> str:
     """What there are no workers for."""
     envelope = task.envelope
-    queue = envelope.queue.name
-    if not crowd.workers:
-        return "No worker is connected. `distq worker` starts one."
-    if not crowd.serving:
-        return f"Of {crowd.workers:,} workers none serves the queue {queue!r} (DISTQ_QUEUES)."
-    if not crowd.knowing:
-        what = "plain items" if envelope.kind == PLAIN else f"a task {envelope.name!r}"
-        return f"Of {crowd.serving:,} workers of its queue none knows {what} (DISTQ_TASKS, DISTQ_PLAIN_HANDLER)."
-    if not crowd.taking:
-        return "Every worker that would run it is draining."
-    ready = envelope.queue.counts[READY]
-    if crowd.busy >= crowd.slots:
-        return f"No slot is free, of {crowd.slots:,} that would run it; in its queue {ready:,} are ready."
-    return f"It is given out at this moment: {crowd.slots - crowd.busy:,} of {crowd.slots:,} slots are free."
+    queue, ready = envelope.queue.name, envelope.queue.counts[READY]
+    what = "plain items" if envelope.kind == PLAIN else f"a task {envelope.name!r}"
+    labels = ", ".join(sorted(envelope.requires))
+    reasons = (
+        (crowd.workers, "No worker is connected. `distq worker` starts one."),
+        (crowd.serving, f"Of {crowd.workers:,} workers none serves the queue {queue!r} (DISTQ_QUEUES)."),
+        (
+            crowd.knowing,
+            f"Of {crowd.serving:,} workers of its queue none knows {what} (DISTQ_TASKS, DISTQ_PLAIN_HANDLER).",
+        ),
+        (crowd.able, f"Of {crowd.knowing:,} workers that know it none has what it requires: {labels} (DISTQ_LABELS)."),
+        (crowd.taking, "Every worker that would run it is draining."),
+        (
+            crowd.busy < crowd.slots,
+            f"No slot is free, of {crowd.slots:,} that would run it; in its queue {ready:,} are ready.",
+        ),
+    )
+    given = f"It is given out at this moment: {crowd.slots - crowd.busy:,} of {crowd.slots:,} slots are free."
+    return next((sentence for there_is_one, sentence in reasons if not there_is_one), given)
 
 
 def _ago(seconds: float) -> str:

@@ -6,7 +6,7 @@ neither makes one enormous commit nor keeps others waiting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +16,7 @@ from distq.core.head import unpack_dead
 from distq.core.task import Task, deliveries_of, key_of, text_of
 from distq.master.backups import BackupBegin, BackupRead
 from distq.master.cancels import cancel_of
+from distq.master.dead_choice import Chooser, learn, read_choice
 from distq.master.looks import Show, Stack
 from distq.master.policies import ACTIONS as GOVERNING
 from distq.master.policies import Govern
@@ -41,23 +42,25 @@ Filters = Mapping[str, Any]
 
 
 class DeadList(Asked):
-    """`dead_list`: the newest dead letters of a queue and name, and how many there are."""
+    """`dead_list`: the newest dead letters that are chosen, and how many there are."""
 
-    __slots__ = ("filters", "limit")
+    __slots__ = ("chooser", "limit")
 
-    def __init__(self, line: Line, filters: Filters) -> None:
+    def __init__(self, line: Line, asked: Filters) -> None:
         super().__init__(line)
-        self.filters = filters
-        self.limit = _whole(filters.get("limit", 100), LISTED_MAX)
+        self.chooser = Chooser(read_choice(asked))
+        self.limit = _whole(asked.get("limit", 100), LISTED_MAX)
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        return self.chooser.knows_enough(broker)
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        dead = broker.ledger.dead
-        total = sum(1 for _ in _matching(dead, self.filters))
-        newest = list(islice(_matching(dead, self.filters, newest_first=True), self.limit))
+        total = sum(1 for _ in self.chooser.chosen(broker))
+        newest = list(islice(self.chooser.chosen(broker, newest_first=True), self.limit))
         unknown = [task for task in newest if task.causes is None]
         for first in range(0, len(unknown), READ_AT_ONCE):
             chunk = unknown[first : first + READ_AT_ONCE]
-            broker.read([task.id for task in chunk], partial(_learn, chunk))
+            broker.read([task.id for task in chunk], partial(learn, chunk))
         broker.read((), lambda _: self.line.reply(returned({"total": total, "tasks": [row(task) for task in newest]})))
 
 
@@ -82,7 +85,7 @@ class DeadShow(Asked):
             if task is None or bodies[0] is None:
                 self.refuse(BadCall(f"{text_of(self.key)} is a dead letter no more."))
                 return
-            _learn([task], bodies)
+            learn([task], bodies)
             payload, error, _ = unpack_dead(bodies[0])
             self.line.reply(returned({**row(task), "payload": payload, "error": error}))
 
@@ -90,14 +93,15 @@ class DeadShow(Asked):
 
 
 class DeadLetters(Asked):
-    """`dead_retry` and `dead_purge`: of the named ones, or of all of a queue and name."""
+    """`dead_retry` and `dead_purge`: of the named ones, or of all that are chosen; `dry_run` only counts."""
 
-    __slots__ = ("asked", "done", "event", "keys", "noted", "unknown")
+    __slots__ = ("asked", "chooser", "done", "event", "keys", "noted", "unknown")
 
     def __init__(self, line: Line, event: int, asked: Filters) -> None:
         super().__init__(line)
         self.event = event
         self.asked = asked
+        self.chooser = Chooser(read_choice(asked), tells_errors=bool(asked.get("dry_run")))
         ids = asked.get("ids")
         self.keys: list[int] | None = None if ids is None else _keys(ids)
         """Those that are left, the next one last; None: not looked for yet."""
@@ -108,15 +112,19 @@ class DeadLetters(Asked):
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         ledger = broker.ledger
+        if not self.chooser.knows_enough(broker):
+            return False
+        if self.asked.get("dry_run"):
+            return True
         if self.keys is None:
-            self.keys = [task.id for task in _matching(ledger.dead, self.asked)]
+            self.keys = [task.id for task in self.chooser.chosen(broker)]
             self.keys.reverse()
         chunk = [task for key in self.keys[-AT_ONCE:] if (task := ledger.dead.get(key)) is not None]
         if self.event == moves.REQUEUE and not _bodies_are_there(broker, chunk):
             return False
         self.noted = []
         if self.event == moves.REQUEUE:
-            _learn(chunk, [task.body for task in chunk])
+            learn(chunk, [task.body for task in chunk])
         for key in reversed(self.keys[-AT_ONCE:]):
             if ledger.settle_dead(key, self.event):
                 self.noted.append(key)
@@ -126,6 +134,10 @@ class DeadLetters(Asked):
         return True
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        if self.asked.get("dry_run"):
+            counts = self.chooser.counted(broker)
+            self.line.reply(returned({"done": sum(row[-1] for row in counts), "unknown": [], "counts": counts}))
+            return
         self.done += len(self.noted)
         if self.keys and self.line.open:
             broker.ask(self)
@@ -187,20 +199,6 @@ def row(task: Task) -> dict[str, Any]:
         "died_at": task.since,
         "causes": list(task.causes or ()),
     }
-
-
-def _matching(dead: dict[int, Task], filters: Filters, *, newest_first: bool = False) -> Iterator[Task]:
-    queue, name = filters.get("queue"), filters.get("name")
-    for task in reversed(dead.values()) if newest_first else dead.values():
-        if (queue is None or task.envelope.queue.name == queue) and (name is None or task.envelope.name == name):
-            yield task
-
-
-def _learn(tasks: list[Task], bodies: list[bytes | None]) -> None:
-    """Know the causes of dead letters again, which only their bodies have after a restart."""
-    for task, body in zip(tasks, bodies, strict=True):
-        if body is not None:
-            task.causes = unpack_dead(body).causes
 
 
 def _bodies_are_there(broker: Broker, tasks: list[Task]) -> bool:

@@ -101,9 +101,12 @@ def crowd_of(workers: Workers, task: Task) -> Crowd:
         knowing = [one for one in serving if one.plain]
     else:
         knowing = [one for one in serving if one.tasks and envelope.name not in one.unknown]
-    taking = [one for one in knowing if not one.draining]
+    able = [one for one in knowing if envelope.requires <= one.labels]
+    taking = [one for one in able if not one.draining]
     busy = sum(min(one.slots, sum(bool(executor.held) for executor in one.executors.values())) for one in taking)
-    return Crowd(len(sessions), len(serving), len(knowing), len(taking), sum(one.slots for one in taking), busy)
+    return Crowd(
+        len(sessions), len(serving), len(knowing), len(able), len(taking), sum(one.slots for one in taking), busy
+    )
 
 
 def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str, Any]:
@@ -129,6 +132,7 @@ def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str,
         "lost": task.lost,
         "deliveries": deliveries_of(task.delivery),
         "time_limit_s": envelope.time_limit_s,
+        "requires": sorted(envelope.requires),
         "concurrency_key": more.key or None,
         "unique_key": more.unique or None,
         "progress": broker.ledger.progress.get(task.id),

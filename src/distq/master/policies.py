@@ -58,7 +58,11 @@ class Govern(Asked):
             return [names.queue(queue)]
         if name is None or self.action not in ("pause", "resume"):
             raise BadCall(f"{self.action} takes a queue{', a name, or both' if self.action in ACTIONS[:2] else ''}.")
-        known = [one for one in names.queues.values() if name in one.lanes or name in one.own.paused_names]
+        known = [
+            one
+            for one in names.queues.values()
+            if any(lane == name for lane, _ in one.lanes) or name in one.own.paused_names
+        ]
         if not known:
             raise BadCall(f"no queue has had a task {name!r} yet: name the queue too.")
         return known

@@ -9,7 +9,7 @@ from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
 from distq.core.names import ENVELOPES_MAX
 from distq.core.ports import KEEP
 from distq.core.queue import RESULT
-from distq.core.task import KEY_BYTES_MAX, NO_MORE, PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope, More
+from distq.core.task import KEY_BYTES_MAX, LABELS_MAX, NO_MORE, PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope, More
 from distq.master.clients import SESSION, WITH_TAKEN, ClientSession, Taken
 from distq.master.requests import WAIT_MAX_S, Asked, is_duration
 from distq.tasks.options import CONFLICTS, REJECT, REPLACE, RETURN
@@ -267,6 +267,7 @@ def _envelope(
     time_limit_s: float | None = None,
     result_ttl_s: float | None = None,
     max_deliveries: int | None = None,
+    requires: tuple[str, ...] | None = None,
 ) -> Envelope:
     if not (isinstance(queue, str) and isinstance(name, str) and queue and name):
         raise TypeError("a queue's and a task's name are texts")
@@ -281,6 +282,9 @@ def _envelope(
         raise ValueError(f"retries are 0 to {TRIES_MAX}")
     if max_deliveries is not None and not 1 <= max_deliveries <= TRIES_MAX:
         raise ValueError(f"max_deliveries is 1 to {TRIES_MAX}")
+    labels = tuple(requires or ())
+    if not (len(labels) <= LABELS_MAX and all(isinstance(one, str) and one and "," not in one for one in labels)):
+        raise ValueError(f"requires are at most {LABELS_MAX} labels, texts without commas")
     known = names.queues.get(queue)
     if known is not None and known.role == RESULT:
         raise ValueError(f"{queue!r} is a queue of results: no worker takes tasks from it")
@@ -293,4 +297,5 @@ def _envelope(
         time_limit_s=time_limit_s,
         result_ttl_s=result_ttl_s,
         max_deliveries=max_deliveries,
+        requires=frozenset(labels),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.task import PLAIN, Holder
+from distq.core.task import LABELS_MAX, NOTHING, PLAIN, Holder
 from distq.master.endings import GiveBack, Overrun
 from distq.master.requests import Asked, Lose, Request, Take
 from distq.wire.messages import returned
@@ -42,6 +42,11 @@ class Executor(Holder):
         self.ended = False
         """Whether the supervisor has said that its process has ended."""
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """Those of its worker."""
+        return self.session.labels
+
 
 class Session:
     """One worker, from its first `hello` to the end of its leases."""
@@ -61,6 +66,8 @@ class Session:
         """The queues that it serves, None for all."""
         self.plain = False
         self.tasks = False
+        self.labels: frozenset[str] = NOTHING
+        """What it has that tasks may require."""
         self.unknown: set[str] = set()
         """Names of tasks that it has handed back for want of such a function."""
         self.draining = False
@@ -95,6 +102,8 @@ class Session:
         self.plain = bool(info.get("plain"))
         self.tasks = bool(info.get("tasks"))
         self.queues = queues
+        labels = info.get("labels")
+        self.labels = frozenset(_text(one) for one in (labels if isinstance(labels, list | tuple) else ())[:LABELS_MAX])
 
 
 class Workers:

@@ -35,6 +35,7 @@ WORDS_OF_FLAGS = {
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
 _HANDLER = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]{0,127}")
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _GETTER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -190,6 +191,28 @@ def parse_queue_limits(text: str) -> Mapping[str, Policy]:
     return MappingProxyType(queues)
 
 
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Read labels of a worker, separated by commas.
+
+    Raises:
+        ValueError: a part cannot be one.
+    """
+    return _parts(text, _NAME, "label")
+
+
+def parse_devices(text: str) -> tuple[str, ...]:
+    """Read numbers or names of devices, separated by commas; one may come several times.
+
+    Raises:
+        ValueError: a part can be neither.
+    """
+    devices = tuple(part.strip() for part in text.split(","))
+    for device in devices:
+        if not _DEVICE.fullmatch(device):
+            raise ValueError(f"{device!r} is no device")
+    return devices
+
+
 def _parts(text: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
     parts = tuple(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
     for part in parts:
@@ -239,6 +262,10 @@ QUEUE_LIMITS = Kind(
     "queue:limit=value pairs, such as mail:rate=100/m,running=5;bulk:capacity=1000",
 )
 MODULES = Kind("modules", parse_modules, "importable modules separated by commas, such as mytasks,reports.tasks")
+LABELS = Kind("labels", parse_labels, "names separated by commas, such as gpu,eu")
+DEVICES = Kind(
+    "devices", parse_devices, "numbers or names of devices separated by commas, such as 0,1 or GPU-8f6a,GPU-11c2"
+)
 QUEUES = Kind("queues", parse_queues, "names of queues separated by commas, such as default,mail")
 STORE = Kind(
     "store", parse_store, "memory: or sqlite:///path, such as sqlite:///queue.db or sqlite:////var/lib/queue.db"

@@ -231,6 +231,29 @@ class Settings:
         WORKER,
         at_least=1,
     )
+    max_rss_bytes: int | None = _row(
+        kinds.BYTES.or_word(kinds.OFF),
+        kinds.OFF,
+        "With how much resident memory an executor is replaced by a fresh one, after the task that it runs.",
+        WORKERS,
+        WORKER,
+        name="DISTQ_MAX_RSS",
+        at_least=1,
+    )
+    devices: tuple[str, ...] | None = _row(
+        kinds.DEVICES,
+        None,
+        "Devices of which each executor gets one, in turn, as its CUDA_VISIBLE_DEVICES.",
+        WORKERS,
+        WORKER,
+    )
+    labels: tuple[str, ...] | None = _row(
+        kinds.LABELS,
+        None,
+        "What a worker has that some tasks require, separated by commas; tasks that require nothing it runs too.",
+        WORKERS,
+        WORKER,
+    )
     pool: str = _row(
         kinds.NAME,
         "default",

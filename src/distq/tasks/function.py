@@ -36,10 +36,10 @@ class TaskSpec(NamedTuple):
     options: Options
 
     @property
-    def envelope(self) -> tuple[str, str, int | None, int | None, float | None, float | None, int | None]:
+    def envelope(self) -> tuple[Any, ...]:
         """What of it the master reads, as `submit` sends it."""
         options = self.options
-        return (
+        known = (
             options.queue,
             self.name,
             options.priority,
@@ -48,6 +48,7 @@ class TaskSpec(NamedTuple):
             options.result_ttl,
             options.max_deliveries,
         )
+        return known if options.requires is None else (*known, options.requires)
 
     @property
     def when(self) -> tuple[float | None, float | None, float | None] | None:
@@ -108,6 +109,7 @@ def task(
     max_deliveries: int | None = None,
     delay: float | timedelta | None = None,
     expires: float | timedelta | None = None,
+    requires: str | Sequence[str] | None = None,
     concurrency_key: str | Callable[..., str] | None = None,
     concurrency: int | None = None,
     unique_key: str | Callable[..., str] | None = None,
@@ -130,8 +132,8 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
         function: the function, when used without parentheses.
         name: what it goes by; the default is its import path.
         **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl, delay, expires
-            (each in seconds, or a timedelta), max_deliveries, concurrency_key, concurrency, unique_key, on_conflict,
-            unique_for, debounce, full, every, cron, timezone, overlap, catch_up, retry_for, no_retry_for.
+            (each in seconds, or a timedelta), max_deliveries, requires, concurrency_key, concurrency, unique_key,
+            on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up, retry_for, no_retry_for.
 
     Raises:
         TypeError: there is no such option, or a value is of the wrong kind.

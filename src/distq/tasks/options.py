@@ -35,6 +35,8 @@ class Options(NamedTuple):
     """Ready only from this moment on, in seconds since 1970 of the master's clock."""
     expires: float | None = None
     """Not begun any more so long after the master has taken it."""
+    requires: tuple[str, ...] | None = None
+    """Labels that a worker must have to run it."""
     concurrency_key: str | Callable[..., str] | None = None
     """Of one key on one queue at most `concurrency` tasks run at once; a callable makes it of the task's arguments."""
     concurrency: int | None = None
@@ -124,6 +126,13 @@ def _moment(field: str, value: Any) -> float:
     return float(at)
 
 
+def _labels(field: str, value: Any) -> tuple[str, ...]:
+    labels = (value,) if isinstance(value, str) else tuple(value)
+    if not labels or not all(isinstance(one, str) and one and "," not in one for one in labels):
+        raise TypeError(f"{field} is a label or several, as in ('gpu', 'eu'), not {value!r}")
+    return tuple(sorted(labels))
+
+
 def _key(field: str, value: Any) -> str | Callable[..., str]:
     if not callable(value) and not (isinstance(value, str) and value):
         raise TypeError(f"{field} is a text, or a function of the task's arguments that returns one, not {value!r}")
@@ -180,6 +189,7 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "delay": _seconds,
     "eta": _moment,
     "expires": _seconds,
+    "requires": _labels,
     "concurrency_key": _key,
     "concurrency": _at_once,
     "unique_key": _key,

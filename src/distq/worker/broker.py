@@ -25,11 +25,12 @@ from distq.worker.flusher import LOOK_S, Flusher
 from distq.worker.functions import Functions
 from distq.worker.handler import Ran, failure
 from distq.worker.interrupts import Interrupts
+from distq.worker.memory import resident_bytes
 from distq.worker.orders import Orders
 from distq.worker.pace import Pace
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
-from distq.worker.word import BEGUN, OVER, Place, Word
+from distq.worker.word import BEGUN, OVER, Ending, Place, Word
 
 WAIT_S: Final = 10.0
 """How long the master may keep an exchange for which there is no task."""
@@ -75,6 +76,8 @@ class Broker:
         self._clock = clock
         self._verbose = orders.verbose
         self._left = orders.max_tasks or math.inf
+        self._rss_bytes_max = orders.max_rss_bytes
+        self._swollen = False
         self._pace = Pace()
         self._settled: list[Settled] = []
         self._settled_bytes = 0
@@ -120,8 +123,13 @@ class Broker:
 
     @property
     def worn(self) -> bool:
-        """Whether it has run as many tasks as an executor may."""
-        return self._left <= 0
+        """Whether it has run as many tasks, or has as much memory, as an executor may."""
+        return self._left <= 0 or self._swollen
+
+    @property
+    def ending(self) -> Ending:
+        """Which of the two."""
+        return Ending.MEMORY if self._swollen else Ending.TASKS
 
     @property
     def holds(self) -> list[tuple[int, int]]:
@@ -205,6 +213,8 @@ class Broker:
             self._release([(row[0], row[1]) for row in self._run_all(rows, connection)])
         finally:
             word.rests()
+        if self._rss_bytes_max is not None:
+            self._swollen = resident_bytes("self") > self._rss_bytes_max
 
     def _run_all(self, rows: Sequence[Leased], connection: Connection) -> Sequence[Leased]:
         """Run a batch until it is done or takes too long; returns what must be handed back."""

@@ -1,7 +1,6 @@
 """The executors of one worker: started, listened to, buried, counted."""
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
@@ -16,12 +15,12 @@ from distq.worker.cause import Cause
 from distq.worker.child import Child
 from distq.worker.clock import Clock
 from distq.worker.guard import Guard, guarded
-from distq.worker.memory import Cgroup
+from distq.worker.memory import Cgroup, resident_bytes
 from distq.worker.orders import Orders
 from distq.worker.plan import Action, Ask, Kill, Slot, Spawn
 from distq.worker.reports import Failed, Joined, Parted, Ready, Report, Succeeded, Trouble, Unable
 from distq.worker.watch import Need, Watch
-from distq.worker.word import Counts
+from distq.worker.word import Counts, Ending
 
 NOT_STARTED: Final = "an executor could not be started"
 KINDS: Final = {
@@ -76,6 +75,7 @@ class Crew:
         orders: Orders,
         size: int,
         environ: Mapping[str, str],
+        devices: Sequence[str],
         chief: Chief,
         log: FilteringBoundLogger,
         clock: Clock,
@@ -87,6 +87,8 @@ class Crew:
         self.cgroup = cgroup
         self._orders = orders
         self._environ = environ
+        self._devices = devices
+        """What executors get of the machine's devices, one each, in turn."""
         self._chief = chief
         self._log = log
         self._clock = clock
@@ -232,7 +234,7 @@ class Crew:
     def _spawn(self, slot: Slot) -> None:
         self._numbers += 1
         try:
-            child = Child.spawn(self._orders._replace(number=self._numbers), self._environ)
+            child = Child.spawn(self._orders._replace(number=self._numbers), self._environ_of(slot))
         except OSError as error:
             slot.emptied(self._clock())
             self._complain(f"{NOT_STARTED}: {error.strerror}")
@@ -242,6 +244,11 @@ class Crew:
         loop = asyncio.get_running_loop()
         loop.add_reader(child.pidfd, self._ended, slot)
         loop.add_reader(child.report_fd, self._hear, slot)
+
+    def _environ_of(self, slot: Slot) -> Mapping[str, str]:
+        if not self._devices:
+            return self._environ
+        return {**self._environ, "CUDA_VISIBLE_DEVICES": self._devices[slot.index % len(self._devices)]}
 
     def _ended(self, slot: Slot) -> None:
         child = self._children[slot]
@@ -254,10 +261,11 @@ class Crew:
         loop.remove_reader(child.pidfd)
         loop.remove_reader(child.report_fd)
         del self._children[slot], self._watches[slot]
-        recycled = status == 0 and child.word.ending
+        ending = child.word.ending
+        recycled = status == 0 and ending is not None
         running, counts = child.end()
         self._counts = self._counts.plus(counts)
-        verdict = self._verdicts.pop(slot, None) or Verdict(self._decode(status, recycled=recycled), running)
+        verdict = self._verdicts.pop(slot, None) or Verdict(self._decode(status, ending if recycled else None), running)
         if slot.asked and slot.killed:
             verdict = Verdict(Cause(cause.EXIT, "killed at the end of the drain"), None)
         elif not (slot.asked or slot.killed):
@@ -267,9 +275,11 @@ class Crew:
         self._chief.ended(child.number, *verdict)
         self._chief.changed()
 
-    def _decode(self, status: int, *, recycled: bool) -> Cause:
-        if recycled:
+    def _decode(self, status: int, ending: Ending | None) -> Cause:
+        if ending is Ending.TASKS:
             return Cause(cause.RECYCLE, f"replaced after {self._orders.max_tasks} tasks")
+        if ending is Ending.MEMORY:
+            return Cause(cause.RECYCLE, f"replaced with more than {self._orders.max_rss_bytes:,} bytes of memory")
         return cause.decode(status, out_of_memory=self._killed_for_memory())
 
     def _log_end(self, child: Child, slot: Slot, verdict: Verdict, peak_bytes: int) -> None:
@@ -333,12 +343,3 @@ class Crew:
 def environment_of_executors(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of executors: the key is not in it, so that it is not in that of what tasks start."""
     return {name: text for name, text in environ.items() if name != "DISTQ_AUTHKEY"}
-
-
-def resident_bytes(pid: int | str) -> int:
-    """The memory that a process (or "self") uses; one that has just ended uses none."""
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123 - a tenth of Path's cost
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0

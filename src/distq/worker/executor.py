@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from distq.tasks.lifespan import tear_down_all
 from distq.worker.bonds import die_with_parent
 from distq.worker.clock import MONOTONIC
-from distq.worker.functions import Functions, import_modules
+from distq.worker.functions import Functions, import_modules, set_up
 from distq.worker.handler import HandlerUnusable, load_handler
 from distq.worker.interrupts import Interrupts
 from distq.worker.orders import read_orders
@@ -39,6 +40,7 @@ def main(args: Sequence[str]) -> int:
     try:
         import_modules(orders.modules)
         handler = load_handler(orders.handler) if orders.handler else None
+        set_up()
     except HandlerUnusable as error:
         reporter.send(Unable(str(error)))
         return error.exit_code
@@ -46,7 +48,9 @@ def main(args: Sequence[str]) -> int:
     interrupts = Interrupts(word, MONOTONIC)
     interrupts.listen()
     reporter.send(Ready())
-    return Runner(orders, handler, functions, interrupts, word, reporter, quit_, orders_fd, MONOTONIC).run()
+    code = Runner(orders, handler, functions, interrupts, word, reporter, quit_, orders_fd, MONOTONIC).run()
+    tear_down_all(lambda why: reporter.send(Trouble(why)))
+    return code
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ handed back for workers that can: during a deploy two versions of the code are a
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from distq.core.task import PLAIN, Outcome
 from distq.tasks.control import Retry
 from distq.tasks.failure import TimeLimitExceeded, cause_of, pack_failure
 from distq.tasks.function import NotATask, named, options_of
+from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
 from distq.tasks.payload import is_json, run_payload
 from distq.worker.handler import Handler, HandlerUnusable, Ran, asked_for, describe, result_too_large, run_handler
 
@@ -46,6 +48,25 @@ def import_modules(names: Iterable[str]) -> None:
             importlib.import_module(name)
         except BaseException as error:  # whatever a module does at import, a sentence names it
             raise ModuleUnusable(f"The module {name} cannot be imported: {describe(error)}.") from error
+
+
+def set_up() -> None:
+    """Set up what the modules' lifespan hooks have for their tasks.
+
+    Raises:
+        HookUnusable: one of them failed; in a sentence.
+    """
+    try:
+        set_up_all()
+    except LifespanUnusable as error:
+        raise HookUnusable(str(error)) from error
+
+
+class HookUnusable(HandlerUnusable):
+    """A lifespan hook of a module failed."""
+
+    code = LifespanUnusable.code
+    hint = LifespanUnusable.hint
 
 
 class Functions:
@@ -90,14 +111,18 @@ class Functions:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever a module does at import, we hand back
                 return self._unknown(name, describe(error))
-        return self._running(function)
+        try:
+            injected = {word: hook.value() for word, hook in injections_of(function).items()}
+        except LifespanUnusable as error:
+            return self._unknown(name, str(error).rstrip("."))
+        return self._running(function, injected)
 
     def _unknown(self, name: str, why: str) -> Run:
         self._lacks(f"This worker cannot run {name} and hands it back: {why}.")
         return lambda _payload: Ran(Outcome.UNKNOWN, b"", why)
 
-    def _running(self, function: Callable[..., Any]) -> Run:
-        call = _blocking(function)
+    def _running(self, function: Callable[..., Any], injected: Mapping[str, Any]) -> Run:
+        call = _blocking(partial(function, **injected) if injected else function)
         limit, json_only = self._result_bytes_max, self._json_only
 
         def run(payload: bytes) -> bytes | Ran:

@@ -39,7 +39,7 @@ async def _serve(settings: Settings) -> int:
     supervisor = Supervisor(settings.drain_s, log, MONOTONIC)
     orders = _orders(settings, name, session)
     environ = environment_of_executors(os.environ)
-    crew = Crew(orders, settings.concurrency, environ, supervisor, log, MONOTONIC, Cgroup())
+    crew = Crew(orders, settings.concurrency, environ, settings.devices or (), supervisor, log, MONOTONIC, Cgroup())
     link = Link(
         settings.address,
         settings.authkeys[0],
@@ -94,6 +94,7 @@ def _orders(settings: Settings, name: str, session: str) -> Orders:
         modules=settings.tasks or (),
         accept=settings.accept,
         max_tasks=settings.max_tasks,
+        max_rss_bytes=settings.max_rss_bytes,
         supervisor_pid=os.getpid(),
         frame_bytes_max=settings.frame_bytes_max,
         payload_bytes_max=settings.payload_bytes_max,
@@ -122,4 +123,5 @@ def _introduction(settings: Settings, name: str, session: str) -> dict[str, obje
         "queues": list(settings.queues) if settings.queues else None,
         "plain": settings.plain_handler is not None,
         "tasks": runs_tasks(settings),
+        "labels": list(settings.labels or ()),
     }

@@ -30,6 +30,8 @@ class Orders(NamedTuple):
     accept: str
     max_tasks: int | None
     """After how many tasks the executor ends."""
+    max_rss_bytes: int | None
+    """With how much resident memory it ends."""
     supervisor_pid: int
     frame_bytes_max: int
     payload_bytes_max: int

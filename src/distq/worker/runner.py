@@ -69,7 +69,7 @@ class Runner:
         finally:
             self._broker.close()
         if self._broker.worn:
-            self._word.ends()
+            self._word.ends(self._broker.ending)
         return os.EX_OK
 
     def _serve(self) -> None:

@@ -14,6 +14,7 @@ import mmap
 import os
 from array import array
 from collections.abc import Sequence
+from enum import Enum
 from typing import Final, NamedTuple
 
 _BATCH, _SIZE, _STARTED, _REVOKED, _RETURNED, _DONE, _FAILED, _RELEASED, _ENDING, _STOP, _STOP_DELIVERY = range(11)
@@ -48,6 +49,15 @@ class Counts(NamedTuple):
             self.released + other.released,
             self.run_s + other.run_s,
         )
+
+
+class Ending(Enum):
+    """Why an executor ends by itself."""
+
+    TASKS = 1
+    """It has run as many tasks as it may."""
+    MEMORY = 2
+    """It has more memory than it may."""
 
 
 class Place(NamedTuple):
@@ -137,9 +147,9 @@ class Word:
         """Count tasks that are handed back unstarted."""
         self._numbers[_RELEASED] += count
 
-    def ends(self) -> None:
-        """Note that the executor ends by itself, because it has run as many tasks as it may."""
-        self._numbers[_ENDING] = 1
+    def ends(self, why: Ending) -> None:
+        """Note that the executor ends by itself, as it should."""
+        self._numbers[_ENDING] = why.value
 
     # -- written by who takes back, and read -----------------------------------------------------
 
@@ -203,9 +213,10 @@ class Word:
         return Limit(limit_s, self._floats[_BEGAN_S]) if limit_s else None
 
     @property
-    def ending(self) -> bool:
-        """Whether the executor ends by itself, as it should."""
-        return bool(self._numbers[_ENDING])
+    def ending(self) -> Ending | None:
+        """Why the executor ends by itself, None if it does not."""
+        why = self._numbers[_ENDING]
+        return Ending(why) if why else None
 
     @property
     def counts(self) -> Counts:

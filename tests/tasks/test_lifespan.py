@@ -1,0 +1,116 @@
+"""What an executor sets up once for all its tasks, and tears down at its end."""
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+import distq
+from distq.tasks import lifespan as module
+from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all, tear_down_all
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> Iterator[None]:
+    """No hook of another test is there, and none is left."""
+    module.hooks.clear()
+    yield
+    tear_down_all(lambda _: None)
+    module.hooks.clear()
+
+
+def noting(said: list[str], name: str) -> distq.Lifespan[str]:
+    """A hook that notes what it does."""
+
+    def hook() -> Generator[str, None, None]:
+        said.append(f"{name} up")
+        yield name
+        said.append(f"{name} down")
+
+    return distq.lifespan(hook)
+
+
+def test_it_is_set_up_once_and_torn_down_in_the_order_that_it_came_up_backwards() -> None:
+    """And its value is there in between."""
+    said: list[str] = []
+    first, second = noting(said, "first"), noting(said, "second")
+    set_up_all()
+    assert (first.value(), second.value(), first.value()) == ("first", "second", "first")
+    tear_down_all(said.append)
+    assert said == ["first up", "second up", "second down", "first down"]
+
+
+def test_a_parameter_is_found_by_its_default() -> None:
+    """Others are left alone."""
+    hook = noting([], "model")
+
+    def predict(text: str, model: str = distq.injected(hook), *, top: int = 3) -> tuple[str, str, int]:
+        return text, model, top
+
+    assert injections_of(predict) == {"model": hook}
+    assert injections_of(len) == {}
+
+
+def test_who_calls_a_task_without_its_model_is_told_so() -> None:
+    """At the first thing that is wanted of it."""
+    hook = noting([], "model")
+
+    def predict(model: Any = distq.injected(hook)) -> Any:
+        return model.guess()
+
+    with pytest.raises(RuntimeError, match="is set up in executors only"):
+        predict()
+
+
+def test_what_fails_says_which_hook_and_why() -> None:
+    """At set-up and at the end; a hook that yields nothing, or twice, too."""
+
+    @distq.lifespan
+    def bad() -> Generator[None, None, None]:
+        raise OSError("no such model")
+        yield
+
+    with pytest.raises(LifespanUnusable, match=r"bad has failed: OSError: no such model\."):
+        set_up_all()
+    module.hooks.clear()
+
+    @distq.lifespan
+    def empty() -> Generator[None, None, None]:
+        yield from ()
+
+    with pytest.raises(LifespanUnusable, match="has yielded nothing"):
+        empty.value()
+
+    @distq.lifespan
+    def twice() -> Generator[int, None, None]:
+        yield 1
+        yield 2
+
+    @distq.lifespan
+    def stuck() -> Generator[int, None, None]:
+        yield 1
+        raise ValueError("stuck")
+
+    said: list[str] = []
+    twice.value()
+    stuck.value()
+    tear_down_all(said.append)
+    assert [sentence.partition(">.")[2] for sentence in said] == [
+        "stuck could not end: ValueError: stuck.",
+        "twice yields more than once.",
+    ]
+
+
+@pytest.mark.parametrize("function", [len, lambda: None, 7])
+def test_what_is_no_generator_function_cannot_be_a_hook(function: Any) -> None:
+    """Nor one with parameters."""
+    with pytest.raises(TypeError, match="no generator function"):
+        distq.lifespan(function)
+
+    def asks(path: str) -> Generator[str, None, None]:
+        yield path
+
+    with pytest.raises(TypeError, match="no generator function"):
+        distq.lifespan(asks)  # type: ignore[arg-type] # that is what is refused
+    with pytest.raises(TypeError, match=r"not made by @distq\.lifespan"):
+        distq.injected(function)
