@@ -3,7 +3,8 @@
 from distq.settings.address import Address, parse_address, parse_addresses
 from distq.settings.errors import SettingsError
 from distq.settings.load import Loaded, load
-from distq.settings.table import ROWS, Role, Row, Settings
+from distq.settings.row import Role, Row
+from distq.settings.table import ROWS, Settings
 
 __all__ = [
     "ROWS",

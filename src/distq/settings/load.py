@@ -15,7 +15,8 @@ from distq.settings.authkey import (
 )
 from distq.settings.cpus import available_cpus
 from distq.settings.errors import SettingsError
-from distq.settings.table import ROWS, Role, Row, Settings
+from distq.settings.row import Role, Row
+from distq.settings.table import ROWS, Settings
 
 PREFIX = "DISTQ_"
 
