@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distq.core.schedule import BadSchedule as BadSchedule
     from distq.managers import QueueManager as QueueManager
     from distq.tasks.control import Discard as Discard
+    from distq.tasks.control import Interrupted as Interrupted
     from distq.tasks.control import Retry as Retry
     from distq.tasks.control import Snooze as Snooze
     from distq.tasks.current import Current as Current
@@ -40,6 +41,7 @@ __all__ = [
     "Current",
     "Discard",
     "DistqError",
+    "Interrupted",
     "Lifespan",
     "LifespanUnusable",
     "NotPicklable",
@@ -72,6 +74,7 @@ _HOMES = {
     "Current": "distq.tasks.current",
     "Discard": "distq.tasks.control",
     "DistqError": "distq.core.errors",
+    "Interrupted": "distq.tasks.control",
     "Lifespan": "distq.tasks.lifespan",
     "LifespanUnusable": "distq.tasks.lifespan",
     "NotPicklable": "distq.client.submitter",

@@ -14,10 +14,11 @@ LIFE = Path(__file__).resolve().parents[2] / "examples" / "life"
 def shown(grid: Cluster, name: str, executors: int = 1, **environ: str) -> str:
     """What an example prints, with a master and a worker with so many executors."""
     grid.master()
-    grid.run("worker", name, "--concurrency", str(executors), PYTHONPATH=str(LIFE), **environ)
+    worker = grid.run("worker", name, "--concurrency", str(executors), PYTHONPATH=str(LIFE), **environ)
+    here = {"DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY, "FIRST_WORKER": str(worker.popen.pid)}
     ran = subprocess.run(
         [sys.executable, str(LIFE / f"run_{name}.py")],
-        env={**os.environ, **environ, "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY},
+        env={**os.environ, **environ, **here},
         capture_output=True,
         text=True,
         timeout=60,
@@ -132,3 +133,11 @@ def test_executors_that_are_prepared(grid: Cluster, tmp_path: Path) -> None:
     assert "predicted: [2, 2, 2, 2, 2, 2, 2, 2, 2]\nset up, once an executor: True\n" in said
     assert "a coroutine function: fetched a page\ndevices: 0 1\nrequires a label: trained\n" in said
     assert "the executor that had too much memory is gone: True\n" in said
+
+
+def test_tasks_that_tell_as_they_go(grid: Cluster) -> None:
+    """Streams, from anywhere and over a failure; a task that is drained away goes on where it was."""
+    said = shown(grid, "flowing")
+    assert "parts: 5 4 3 2 1 | they came one by one: True\nresult: lift-off\n" in said
+    assert "again, from anywhere: 5 4 3 2 1\nafter a failure: 0 1 2 3\n" in said
+    assert "it went on elsewhere: True, attempt 1, nothing twice: True\n" in said

@@ -186,7 +186,7 @@ async def test_what_is_no_exchange_is_refused_in_words(bench: Bench) -> None:
     wrong_rows = [
         ("1", *good[1:]),
         (1, 1.5, *good[2:]),
-        (1, 1, 9, *good[3:]),
+        (1, 1, 11, *good[3:]),
         (1, 1, -1, *good[3:]),
         (1, 1, 0, "text", 0.1, ""),
         *((1, 1, 0, b"", run_s, "") for run_s in (math.nan, math.inf, -1.0, 10**400, "1")),

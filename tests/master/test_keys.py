@@ -54,9 +54,10 @@ async def restarted(bench: Bench) -> Bench:
     store._rows = rows
     again = Bench(store=cast("Store", store), ledger=books)
     again.clock.at = bench.clock.at
-    bodies = {key: rows[key][1] for key in (*incomplete(loader.sessions), *loader.schedules)}
+    bodies = {key: rows[key][1] for key in (*incomplete(loader.sessions), *loader.unread)}
     again.desk.clients.restore(loader.sessions, bodies)
     again.desk.schedules.restore(loader.schedules, bodies)
+    assert books.extras.know(loader.extras, bodies, books.tasks) == []
     await again.open()
     return again
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from tests.sim.master import TTL_S
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
+from distq.core.extras import NUMBER
 from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE, SUCCEEDED
 from distq.wire.errors import RemoteRefusal
 
@@ -342,7 +343,8 @@ class Executor:
     def _exchange(self, want: int, wait_s: float) -> Script:
         answer = yield Call("broker", "exchange", (self._settled, want, wait_s), 30.0)
         self._settled = []
-        envelopes, rows = answer
+        envelopes, rows, *cursors = answer
+        assert not cursors or all(cursor.startswith(b"%d " % key) for key, cursor in cursors[0].items())
         assert len(rows) <= want
         if rows:
             self._envelopes, self._pending = envelopes, list(rows)
@@ -360,10 +362,21 @@ class Executor:
                 self.worker.world.later(0.0, lambda: self.worker.lose(self, "killed by SIGKILL"))
                 yield Sleep(1e9)
             self.running = None
-            self._settled.append(answer)
+            self._settled += [*self._notes(row), answer]
             if self._pending and dice.random() < 0.1:
                 yield from self._exchange(0, 0.0)
         self._release()
+
+    def _notes(self, row: Any) -> list[Any]:
+        """What a task has told of itself while it ran: parts of a stream, a cursor."""
+        dice = self.worker.world.dice
+        if self._envelopes[row[3]][2] == "plain" or dice.random() < 0.8:
+            return []
+        key, delivery = row[:2]
+        parts = [
+            (key, delivery, 10, NUMBER.pack(n) + b"%d of %d" % (n, key), 0.0, "") for n in range(dice.randrange(4))
+        ]
+        return [*parts, (key, delivery, 9, b"%d %d" % (key, delivery), 0.0, "")]
 
     def _release(self) -> None:
         self._settled += [(row[0], row[1], 2, None, 0.0, "") for row in self._pending]

@@ -7,9 +7,11 @@ from collections import Counter
 from tests.sim.actors import TURNS
 from tests.sim.master import Master
 
+from distq.core.extras import CURSORS, PARTS
 from distq.core.head import unpack_dead
 from distq.core.lane import Lane
 from distq.core.queue import RESULT, Queue
+from distq.core.schedule import SCHEDULES
 from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, STATE_NAMES, Holder, Task
 from distq.master.plain import PlainPeer
 from distq.master.requests import Lose, Take
@@ -24,6 +26,7 @@ def check(master: Master) -> None:
     leases_are_right(master)
     if master.broker.idle:
         schedules_are_right(master)
+        extras_are_right(master)
         nobody_waits_in_vain(master)
 
 
@@ -64,6 +67,16 @@ def schedules_are_right(master: Master) -> None:
     asked = {id(request.schedule) for _, _, request in master.broker._moments._heap if isinstance(request, Due)}
     for schedule in schedules.known.values():
         assert schedule.progress.paused or id(schedule) in asked, f"{schedule.spec.name} will never come again"
+
+
+def extras_are_right(master: Master) -> None:
+    """Cursors are of tasks that may run again, parts of tasks that are known; the store has these and no others."""
+    tasks, extras = master.ledger.tasks, master.ledger.extras
+    assert all(tasks[key].state in (*LIVE_STATES, DEAD) for key in extras.cursors)
+    assert extras.streams.keys() <= tasks.keys()
+    known = {CURSORS - key for key in extras.cursors}
+    known.update(row for parts in extras.streams.values() for row in parts.values())
+    assert {key for key in master.store.keys if SCHEDULES < key <= PARTS} == known
 
 
 def leases_are_right(master: Master) -> None:

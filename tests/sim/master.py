@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from typing import Any, Final, cast
 
 from tests.sim.world import Wire, World
@@ -79,6 +79,11 @@ class SlowStore(MemoryStore):
             await Pause()
         return await super().read(keys)
 
+    @property
+    def keys(self) -> Iterable[int]:
+        """All keys that are stored."""
+        return self._rows.keys()
+
     def body(self, key: int) -> bytes:
         """What is stored of a task, at once."""
         return self._rows[key][1]
@@ -150,9 +155,11 @@ class Master:
         greeting = {"epoch": epoch, "lease_s": LEASE_S, "durable": self.durable}
         self.desk = MasterDesk(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
         self._alarm = float("inf")
-        bodies = {key: self.store.body(key) for key in (*incomplete(loader.sessions), *loader.schedules)}
+        bodies = {key: self.store.body(key) for key in (*incomplete(loader.sessions), *loader.unread)}
         self.desk.clients.restore(loader.sessions, bodies)
         self.desk.schedules.restore(loader.schedules, bodies)
+        for key in self.ledger.extras.know(loader.extras, bodies, self.ledger.tasks):
+            self.broker.keep_row(key, None)
         if absent.held:
             self.broker.ask_at(world.at + RECLAIM_S, Lose(absent, "restart", "", running=0))
         self._lead()

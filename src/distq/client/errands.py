@@ -22,6 +22,7 @@ class Errands:
     """Connects when something is asked for the first time. For any thread."""
 
     def __init__(self, where: Where) -> None:
+        self._where = where
         self.link = Link(where, lambda _greeting, _connection: None)
         self._lock = threading.Lock()
 
@@ -44,6 +45,10 @@ class Errands:
                 if fresh:
                     raise
                 return self._once(method, args, wait_s)
+
+    def another(self) -> Errands:
+        """One with a connection of its own, for who waits long."""
+        return Errands(self._where)
 
     def close(self) -> None:
         """End the connection; who waits for an answer gets an error."""

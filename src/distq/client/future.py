@@ -8,7 +8,7 @@ for them, and a thousand results are set under one lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -39,6 +39,10 @@ class Reader(Protocol):
 
     def progress(self, key: int) -> Progress | None:
         """How far a task is."""
+        ...
+
+    def stream(self, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
+        """The parts of a task's stream."""
         ...
 
 
@@ -152,6 +156,20 @@ class TaskFuture(Future[R]):
         if self._reader is None or self.key is None or self.has_ended:
             return None
         return self._reader.progress(self.key)
+
+    def stream(self, timeout: float | None = None) -> Iterator[Any]:
+        """The parts that the task, a generator function, has yielded and will yield; they are kept as its result is.
+
+        An attempt after a failure begins anew: of a number that was there already, its part is taken for the same.
+
+        Args:
+            timeout: how many seconds to wait for each part.
+
+        Raises what `result` raises, once the parts that came before are through; TimeoutError; CannotReach.
+        """
+        if self._reader is None:
+            return
+        yield from self._reader.stream(self, timeout)
 
     def withdraw(self) -> None:
         """The task is cancelled: it was claimed and will not be sent, or the master says so. Who waits hears of it."""

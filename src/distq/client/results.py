@@ -13,12 +13,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from distq.client.link import CALL_S, Link
+from distq.client.streams import parts_of
 from distq.core.errors import DistqError
 from distq.tasks.current import Progress
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from distq.client.awaited import Awaited, Row
     from distq.client.errands import Errands
@@ -79,6 +80,10 @@ class Results:
     def progress(self, key: int) -> Progress | None:
         """How far a task is."""
         return self._errands.progress(key)
+
+    def stream(self, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
+        """The parts of a task's stream."""
+        return parts_of(self._errands.another(), future, timeout_s)
 
     def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
         """Read until the future is done, as far as nobody else reads; returns how much of the time is left."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from distq.core import moves
 from distq.core.changes import causes_after, count_attempt
 from distq.core.deadlines import Deadlines
+from distq.core.extras import Extras
 from distq.core.kept import Kept
 from distq.core.leases import Leases
 from distq.core.task import DEAD, DELAYED, HELD, LIVE_STATES, PLAIN, READY, SUCCEEDED, Owner, Task
@@ -46,6 +47,8 @@ class Book:
         """Owners whose outbox has grown since the broker last looked."""
         self.progress: dict[int, tuple[float, str]] = {}
         """How far leased tasks are, as they have said last: a fraction and a few words."""
+        self.extras = Extras()
+        """Cursors and parts of streams."""
         self.curious: dict[int, list[Owner]] = {}
         """Who wants to hear of a live task's end besides its owner."""
         self.noted: list[tuple[str, Task, str]] = []
@@ -62,10 +65,15 @@ class Book:
 
     def happen(self, new: Iterable[Submitted], changes: Iterable[Change], now: float) -> None:
         """Take new tasks in, and let decided changes happen."""
+        extras = self.extras
+        if extras.changed:
+            extras.apply()
         self._take_in(new, now)
         returned: list[Task] = []
         for change in changes:
             event = change.event
+            if extras.in_use:
+                extras.ended(change.task.id, event)
             if event == moves.SUCCEED:
                 self._succeed(change, now)
             elif event == moves.DROP:

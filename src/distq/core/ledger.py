@@ -17,6 +17,7 @@ from distq.core import head, moves
 from distq.core.book import Book
 from distq.core.changes import Change, Row, Submitted, rows_of
 from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
+from distq.core.extras import part_number
 from distq.core.names import Names, Rules
 from distq.core.policy import POLICIES, Policy, Window, pack_policy, unpack_policy
 from distq.core.task import LEASED, NO_MORE, OUTCOME_NAMES, READY, Envelope, Holder, More, Outcome, Owner, Task
@@ -172,6 +173,20 @@ class Ledger(Book):
         if task is not None and task.state == LEASED and task.delivery == delivery:
             self.progress[key] = (fraction, text)
 
+    def note(self, key: int, delivery: int, outcome: int, told: bytes) -> bool:
+        """Take in what a task tells of itself while it runs: a cursor, or a part of its stream.
+
+        False: it streams more than it may.
+        """
+        task = self.tasks.get(key)
+        if task is None or task.state != LEASED or task.delivery != delivery:
+            return True
+        if outcome == Outcome.CHECKPOINT:
+            self.extras.save(key, told)
+            return True
+        number, body = part_number(told)
+        return self.extras.add(key, number, body)
+
     def cancel(self, key: int, cause: str = "", *, running: bool = False) -> bool | None:
         """Have a task never be begun (again); with `running`, also one that runs: whatever it answers is late then.
 
@@ -250,6 +265,9 @@ class Ledger(Book):
                 queue.window.left(now)
         for task in self.kept.over(now, most):
             self._changes[task.id] = Change(moves.DROP, task)  # nothing else can happen to it
+            most -= self.extras.weight(task.id)
+            if most <= 0:
+                break
 
     def next_deadline(self) -> float | None:
         """When `sweep` next has something to do, None if nothing is waiting for a moment."""
@@ -263,11 +281,12 @@ class Ledger(Book):
     @property
     def changed(self) -> bool:
         """Whether anything was decided since the last `apply` or `forget`."""
-        return bool(self._new or self._changes or self._to_store or self._governed)
+        return bool(self._new or self._changes or self._to_store or self._governed or self.extras.changed)
 
     def batch(self, now: float) -> dict[int, Row]:
         """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
         rows = rows_of(self._new, self._to_store, self._changes, now)
+        rows.update(self.extras.rows(self._changes))
         for queue in self._spent:
             assert queue.policy_key is not None
             rows[queue.policy_key] = pack_policy(queue.name, queue.own, queue.window), b""
@@ -291,6 +310,7 @@ class Ledger(Book):
         self._changes.clear()
         self._claimed.clear()
         self._governed.clear()
+        self.extras.forget()
 
     def apply(self, now: float) -> None:
         """Let the decided changes happen."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from distq.core import head, moves
+from distq.core.extras import CURSORS, PARTS
 from distq.core.policy import POLICIES
 from distq.core.schedule import SCHEDULES
 from distq.core.task import (
@@ -40,6 +41,8 @@ class Loader:
         """Rows of client sessions, and ..."""
         self.policies: dict[int, bytes] = {}
         """... of what operators have changed of queues, and ..."""
+        self.extras: dict[int, bytes] = {}
+        """... of cursors and parts of streams, ..."""
         self.schedules: dict[int, bytes] = {}
         """... of schedules, by their keys, which are negative."""
         self._names = names
@@ -56,9 +59,16 @@ class Loader:
                 known[key] = stored
 
     def _rows_of(self, key: int) -> dict[int, bytes]:
-        if key > SCHEDULES:
+        if key > PARTS:
             return self.sessions
+        if key > SCHEDULES:
+            return self.extras
         return self.schedules if key > POLICIES else self.policies
+
+    @property
+    def unread(self) -> list[int]:
+        """Keys of rows whose bodies must be known too: cursors and schedules."""
+        return [*(key for key in self.extras if key <= CURSORS), *self.schedules]
 
     def tasks(self) -> Iterator[Task]:
         """The tasks in submit order; raises ValueError for a head of another version."""

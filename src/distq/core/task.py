@@ -59,6 +59,10 @@ class Outcome:
     """The task asks to be forgotten: it ends as cancelled."""
     PROGRESS: Final = 8
     """No answer yet: how far the task is, as JSON."""
+    CHECKPOINT: Final = 9
+    """No answer yet: where the next attempt shall go on."""
+    PART: Final = 10
+    """No answer yet: a part of what the task streams, behind its number."""
 
 
 NOTHING: Final[frozenset[str]] = frozenset()

@@ -20,6 +20,7 @@ from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchan
 from distq.master.plain import METHODS, PlainPeer, PlainQueues
 from distq.master.requests import WAIT_MAX_S, is_duration
 from distq.master.schedules import Schedules
+from distq.master.streams import Streams, read_stream
 from distq.master.submits import Submit, read_submit
 from distq.master.workers import Executor, Session, Workers
 from distq.wire.inert import Token
@@ -32,7 +33,18 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = 1
 BROKER: Final = "broker"
-BROKER_METHODS: Final = ("admin", "cancel", "exchange", "heartbeat", "hello", "results", "stats", "submit", "watch")
+BROKER_METHODS: Final = (
+    "admin",
+    "cancel",
+    "exchange",
+    "heartbeat",
+    "hello",
+    "results",
+    "stats",
+    "stream",
+    "submit",
+    "watch",
+)
 GETTERS: Final = {
     "get_work_queue": "work",
     "get_task_queue": "work",
@@ -78,7 +90,8 @@ class MasterDesk:
         self._getters = {**GETTERS, **plain_queues}
         self._plain = PlainQueues(broker, plain_lease_s)
         self.clients = Clients(broker, broker.store.epoch)
-        broker.push = self.clients.push
+        self.streams = Streams(broker)
+        broker.push = self._push
         names = broker.ledger.names
         for name in self._getters.values():
             names.queue(name, RESULT if name == "result" else WORK)
@@ -94,6 +107,7 @@ class MasterDesk:
             "hello": self._hello,
             "results": self._send_results,
             "stats": self._tell,
+            "stream": lambda line, call: broker.ask(read_stream(line, self.streams, call.args)),
             "submit": self._submit,
             "watch": self._watch,
         }
@@ -106,6 +120,10 @@ class MasterDesk:
             "incref": _nothing,
             "number_of_objects": lambda line, _: line.reply(returned(len(self._queues) + 1)),
         }
+
+    def _push(self) -> None:
+        self.clients.push()
+        self.streams.push()
 
     # -- what the server asks ------------------------------------------------------------------
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.extras import PARTS_MAX
 from distq.core.head import NameTooLong, check_names
 from distq.core.queue import Queue
 from distq.core.task import PLAIN, Envelope, Outcome, Task
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 WANT_MAX: Final = 10_000
 PROGRESS_BYTES_MAX: Final = 3_000
+TOO_MANY: Final = f"it streams more than {PARTS_MAX:,} parts"
+TOO_MANY_PARTS: Final = pickle.dumps(("TooManyParts", TOO_MANY, ""), 4)
 ABSENT: Final[tuple[Any, ...]] = (None, None, None, None, None, "", None)
 """What stands for the parts of an answer that were left out: cause and pause may be."""
 NO_TASKS: Final = returned(([], []))
@@ -45,7 +49,7 @@ class Exchange(Take):
         self.wait_s = wait_s
         self.results = results
         self.only_ends = True
-        """Not once it has put the value of a plain item on its result queue."""
+        """Not once it has brought more: the value of a plain item, a part of a stream, a cursor."""
         self.noted = 0
         """How many of `settled` the ledger has noted, and ..."""
         self.refusals = 0
@@ -73,11 +77,17 @@ class Exchange(Take):
 
     def _settle(self, broker: Broker, settled: Settled, now: float) -> bool:
         """Note one answer; False if the request must come back for it."""
-        key, delivery, outcome, body, *_ = settled
+        key, delivery, outcome, body, run_s, *_ = settled
         ledger = broker.ledger
         if outcome == Outcome.PROGRESS:
             with suppress(ValueError, TypeError, RecursionError):
                 ledger.note_progress(key, delivery, *_progress(body or b""))
+            return True
+        if outcome in (Outcome.CHECKPOINT, Outcome.PART):
+            self.only_ends = False
+            with suppress(ValueError):
+                if not ledger.note(key, delivery, outcome, body or b""):
+                    return ledger.settle(key, delivery, Outcome.FATAL, TOO_MANY_PARTS, run_s, TOO_MANY)
             return True
         task = ledger.tasks.get(key)
         answers = None
@@ -125,7 +135,7 @@ class Exchange(Take):
         self.line.reply(NO_TASKS)
 
     def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
-        self.line.reply(leased(tasks))
+        self.line.reply(leased(tasks, broker.ledger.extras.cursors))
 
 
 class ResultQueues:
@@ -139,15 +149,19 @@ class ResultQueues:
         return broker.ledger.names.envelope(self.names.get(work, "result"), PLAIN, PLAIN)
 
 
-def leased(tasks: list[Task]) -> bytes:
-    """The reply that hands tasks over: their envelopes once each, then (key, delivery, attempt, envelope, body)."""
+def leased(tasks: list[Task], cursors: Mapping[int, bytes]) -> bytes:
+    """The reply that hands tasks over: their envelopes once each, then (key, delivery, attempt, envelope, body).
+
+    Where attempts before them have left cursors, these come third, by key.
+    """
     envelopes: dict[Envelope, int] = {}
     rows = [
         (task.id, task.delivery, task.attempt, envelopes.setdefault(task.envelope, len(envelopes)), task.body)
         for task in tasks
     ]
     table = [(one.queue.name, one.name, one.kind, one.time_limit_s) for one in envelopes]
-    return returned((table, rows))
+    left = {task.id: cursors[task.id] for task in tasks if task.id in cursors} if cursors else {}
+    return returned((table, rows, left) if left else (table, rows))
 
 
 def read_exchange(args: tuple[Any, ...]) -> tuple[list[Settled], int, float]:
@@ -172,7 +186,7 @@ def _settled(row: tuple[Any, ...]) -> Settled:
         type(key) is int
         and type(delivery) is int
         and type(outcome) is int
-        and 0 <= outcome <= Outcome.PROGRESS
+        and 0 <= outcome <= Outcome.PART
         and isinstance(cause, str)
         and (body is None or type(body) is bytes)
         and is_duration(run_s)

@@ -144,11 +144,13 @@ class Master:
             self._turned_away,
             settings.plain_lease_s,
         )
-        unread = [*incomplete(loader.sessions), *loader.schedules]
+        unread = [*incomplete(loader.sessions), *loader.unread]
         read = zip(unread, await store.read(unread), strict=True)
         bodies = {key: body for key, body in read if body is not None}
         desk.clients.restore(loader.sessions, bodies)
         desk.schedules.restore(loader.schedules, bodies)
+        for key in ledger.extras.know(loader.extras, bodies, ledger.tasks):
+            broker.keep_row(key, None)
         if absent.held:
             broker.ask_at(clock.now() + settings.reclaim_s, Lose(absent, "restart", "", running=0))
         if ledger.tasks:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from itertools import groupby
 
-from distq.settings.table import ROWS, Row
+from distq.settings.row import Row
+from distq.settings.table import ROWS
 
 INTRODUCTION = """\
 # Settings

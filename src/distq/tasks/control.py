@@ -52,6 +52,13 @@ class Discard(_Asked):
         self.why = why
 
 
+class Interrupted(BaseException):
+    """Raised by `distq.current().checkpoint(...)` where the task shall go on elsewhere.
+
+    It is no Exception, so that no `except Exception` keeps it.
+    """
+
+
 def pause_s(after: float | timedelta) -> float:
     """A pause in seconds; raises TypeError or ValueError for what is none."""
     seconds = after.total_seconds() if isinstance(after, timedelta) else after

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
+from distq.core.task import Outcome
+from distq.tasks.control import Interrupted
 
 
 class NotInTask(DistqError):
@@ -31,8 +34,12 @@ class Current:
     """How often the task was handed to a worker, this time and those that were lost included."""
     deadline: float | None
     """When its time limit ends, in seconds since 1970, None without one."""
-    tell: Callable[[bytes], None] = field(default=lambda _: None, repr=False, compare=False)
-    """Passes progress on; set by the executor."""
+    cursor: Any = None
+    """What an attempt before this one has left by `checkpoint`; None at first."""
+    tell: Callable[[int, bytes], None] = field(default=lambda _, __: None, repr=False, compare=False)
+    """Passes on what the task says while it runs, by outcome; set by the executor."""
+    is_to_end: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    """Whether the executor is to end; set by it."""
 
     def progress(self, fraction: float, text: str = "") -> None:
         """Say how far the task is: `future.progress()` and `distq show` tell it while this attempt runs.
@@ -49,7 +56,28 @@ class Current:
         """
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
             raise ValueError(f"progress is a number from 0 to 1, not {fraction!r}")
-        self.tell(pack_progress(fraction, str(text)))
+        self.tell(Outcome.PROGRESS, pack_progress(fraction, str(text)))
+
+    def checkpoint(self, cursor: Any) -> None:
+        """Save how far the task has come: an attempt after this one finds it in `cursor`, and goes on there.
+
+        Where the executor is to end (a deploy, a node that is drained) this does not return: the task is handed back,
+        at the cost of no attempt, and goes on elsewhere. It costs next to nothing and waits for nobody: of what is
+        saved more often than twenty times a second the newest is kept each time, and always the last.
+
+        Args:
+            cursor: anything that can be pickled, of at most 64 kB.
+
+        Raises:
+            ValueError: the cursor is too large.
+            Interrupted: the executor is to end. Let it pass.
+        """
+        pickled = pickle.dumps(cursor, 5)
+        if len(pickled) > CURSOR_BYTES_MAX:
+            raise ValueError(f"a cursor has at most {CURSOR_BYTES_MAX:,} bytes, not {len(pickled):,}")
+        self.tell(Outcome.CHECKPOINT, pickled)
+        if self.is_to_end():
+            raise Interrupted("the executor is to end, and the task goes on elsewhere.")
 
 
 class Progress(NamedTuple):
@@ -61,6 +89,7 @@ class Progress(NamedTuple):
 
 
 TEXT_CHARS_MAX: Final = 500
+CURSOR_BYTES_MAX: Final = 64_000
 
 
 def pack_progress(fraction: float, text: str) -> bytes:

@@ -45,6 +45,13 @@ def run_payload(function: Callable[..., Any], payload: bytes) -> bytes:
     return json.dumps(function(*call["args"], **call["kwargs"])).encode()
 
 
+def packer_of(payload: bytes) -> Callable[[Any], bytes]:
+    """What makes bytes of a result of that payload's task: in the same form."""
+    if payload[0] == _PICKLE:
+        return lambda value: pickle.dumps(value, PROTOCOL)
+    return lambda value: json.dumps(value).encode()
+
+
 def unpack_result(body: bytes) -> Any:
     """The value in a result's bytes."""
     return json.loads(body) if is_json(body) else pickle.loads(body)

@@ -7,12 +7,13 @@ without one: the main thread appends, and only who holds the connection takes aw
 
 import math
 import os
+import pickle
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from distq.core.errors import DistqError
 from distq.core.task import Outcome, deliveries_of, text_of
@@ -94,8 +95,10 @@ class Broker:
         self._seen = Place(0, -1)
         self._seen_at = 0.0
         self._quiet_looks = 0
-        self._told: Settled | None = None
-        """What the task that runs has said last of its progress, until the flusher has sent it."""
+        self._told: dict[int, Settled] = {}
+        """What the task that runs has said last of its progress and its cursor, by outcome, until that is sent."""
+        self._cursors: Mapping[int, bytes] = {}
+        """What attempts before have left, by task."""
         current.teller = self.current
 
     @property
@@ -112,14 +115,37 @@ class Broker:
         queue, name, *_ = self._envelopes[envelope]
         left_s = None if limit is None else limit.began_s + limit.limit_s - self._clock()
         deadline = None if left_s is None else time.time() + left_s  # noqa: TID251 - for people, who read clocks
-        told = partial(self._progressed, task_id, delivery)
-        return Current(text_of(task_id), name, queue, attempt, deliveries_of(delivery), deadline, told)
+        pickled = self._cursors.get(task_id)
+        return Current(
+            text_of(task_id),
+            name,
+            queue,
+            attempt,
+            deliveries_of(delivery),
+            deadline,
+            None if pickled is None else pickle.loads(pickled),
+            partial(self._says, task_id, delivery),
+            lambda: self._quit.asked,
+        )
 
-    def _progressed(self, task_id: int, delivery: int, told: bytes) -> None:
-        """A task says how far it is; the flusher sends the newest, twenty times a second at most."""
-        self._told = (task_id, delivery, Outcome.PROGRESS, told, 0.0, "")
+    def _says(self, task_id: int, delivery: int, outcome: int, told: bytes) -> None:
+        """A task says something while it runs; the flusher sends it: of progress and cursors the newest."""
+        said: Settled = (task_id, delivery, outcome, told, 0.0, "")
+        if outcome == Outcome.PART:
+            self._settled.append(said)
+            self._settled_bytes += len(told)
+        else:
+            self._told[outcome] = said
         if self._flusher.asleep:
             self._flusher.wake()
+        if self._settled_bytes >= FLUSH_BYTES:
+            self._await_flush()
+
+    def _await_flush(self) -> None:
+        """Who streams faster than the master takes it waits; the flusher sends: no alarm interrupts it in a frame."""
+        until = self._clock() + ANSWER_S
+        while self._settled_bytes >= FLUSH_BYTES and self._clock() < until and not self._quit.asked:
+            time.sleep(LOOK_S)
 
     @property
     def worn(self) -> bool:
@@ -192,8 +218,9 @@ class Broker:
         self._refusals = self._likely_settled = 0
         del self._settled[:count]
         self._settled_bytes = 0
-        envelopes, leased = cast("tuple[Sequence[Envelope], Sequence[Leased]]", reply)
+        envelopes, leased, *left = cast("tuple[Any, ...]", reply)
         if leased:
+            self._cursors = left[0] if left else {}
             self._envelopes, self._rows = envelopes, leased
             self._pace.leased(len(leased))
 
@@ -239,6 +266,8 @@ class Broker:
                     if limit_s is None
                     else self._interrupts.run(runs[envelope], payload, limit_s)
                 )
+                if self._told:
+                    self._take_told()
                 if quit_.forked:
                     os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
                 before, now = now, clock()
@@ -325,19 +354,16 @@ class Broker:
             word.revoke(place.batch)
             self._release(word.unstarted(word.place))
             word.returned(place.batch)
-        if self._told is not None:
-            self._send_progress()
+        self._take_told()
         if self._settled and (self._connection is None or not self._flushed(self._connection)):
             return False
         return not word.is_returned(place.batch)
 
-    def _send_progress(self) -> None:
-        told, self._told = self._told, None
-        connection = self._connection
-        if connection is None:
-            return
-        with suppress(DistqError), self._speaking:
-            connection.call("broker", "exchange", ([told], 0, 0.0), timeout_s=ANSWER_S)
+    def _take_told(self) -> None:
+        """Have what was said last sent with the next answers."""
+        while self._told:
+            with suppress(KeyError):  # the other thread may take it at the same time
+                self._settled.append(self._told.popitem()[1])
 
     def _refused(self, error: RemoteRefusal, count: int) -> None:
         """The master does not take our answers: first they become failures that say so, then they are dropped.

@@ -6,16 +6,19 @@ handed back for workers that can: during a deploy two versions of the code are a
 
 import importlib
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from distq.core.extras import NUMBER
 from distq.core.task import PLAIN, Outcome
 from distq.tasks.control import Retry
+from distq.tasks.current import current
 from distq.tasks.failure import TimeLimitExceeded, cause_of, pack_failure
 from distq.tasks.function import NotATask, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
-from distq.tasks.payload import is_json, run_payload
+from distq.tasks.payload import is_json, packer_of, run_payload
 from distq.worker.handler import Handler, HandlerUnusable, Ran, asked_for, describe, result_too_large, run_handler
 
 Run = Callable[[bytes], bytes | Ran]
@@ -29,6 +32,13 @@ class ModuleUnusable(HandlerUnusable):
 
     code = "MODULE_UNUSABLE"
     hint = "Name importable modules; the current folder is on the path."
+
+
+class PartTooLarge(NotATask):
+    """A part of a stream is larger than a result may be."""
+
+    code = "PART_TOO_LARGE"
+    hint = "Yield smaller parts, or references to them, or raise DISTQ_PAYLOAD_BYTES_MAX."
 
 
 class PayloadRefused(NotATask):
@@ -123,6 +133,17 @@ class Functions:
 
     def _running(self, function: Callable[..., Any], injected: Mapping[str, Any]) -> Run:
         call = _blocking(partial(function, **injected) if injected else function)
+        if not inspect.isgeneratorfunction(function):
+            return self._calling(function, call)
+        limit = self._result_bytes_max
+
+        def run(payload: bytes) -> bytes | Ran:
+            return self._calling(function, streaming(call, packer_of(payload), limit))(payload)
+
+        return run
+
+    def _calling(self, function: Callable[..., Any], call: Callable[..., Any]) -> Run:
+        """How to run a function: by that call, with its options."""
         limit, json_only = self._result_bytes_max, self._json_only
 
         def run(payload: bytes) -> bytes | Ran:
@@ -135,6 +156,24 @@ class Functions:
             return body if len(body) <= limit else result_too_large(len(body), limit)
 
         return run
+
+
+def streaming(call: Callable[..., Any], pack: Callable[[Any], bytes], part_bytes_max: int) -> Callable[..., Any]:
+    """A generator function as one that returns: each part goes to the master as it comes."""
+
+    def stream(*args: Any, **kwargs: Any) -> Any:
+        tell, running = current().tell, call(*args, **kwargs)
+        for number in itertools.count():
+            try:
+                part = pack(next(running))
+            except StopIteration as stop:
+                return stop.value
+            if len(part) + NUMBER.size > part_bytes_max:
+                raise PartTooLarge(f"part {number} has {len(part):,} bytes, and {part_bytes_max:,} are allowed.")
+            tell(Outcome.PART, NUMBER.pack(number) + part)
+        raise AssertionError("numbers do not end")
+
+    return stream
 
 
 def failed(function: Callable[..., Any], error: BaseException) -> Ran:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from distq.core.errors import DistqError
 from distq.core.task import Outcome
-from distq.tasks.control import Discard, Retry, Snooze
+from distq.tasks.control import Discard, Interrupted, Retry, Snooze
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded
 
 TEXT_BYTES_MAX: Final = 4_000
@@ -97,8 +97,8 @@ def asked_for(error: BaseException) -> Ran | None:
     if isinstance(error, Discard):
         text = _text_of(error)
         return Ran(Outcome.DISCARDED, b"", f"discarded: {text}" if text else "discarded")
-    if isinstance(error, TaskStopped):
-        return Ran(Outcome.RELEASED, b"")  # the master has done with it
+    if isinstance(error, TaskStopped | Interrupted):
+        return Ran(Outcome.RELEASED, b"")  # the master has done with it, or gives it to another
     return None
 
 

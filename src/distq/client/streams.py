@@ -1,0 +1,67 @@
+"""The parts of a task's stream, asked for one after the other on a connection of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.errors import DistqError
+from distq.tasks.failure import TaskLost
+from distq.tasks.payload import unpack_result
+from distq.wire.errors import RemoteRefusal
+
+if TYPE_CHECKING:
+    from distq.client.errands import Errands
+    from distq.client.future import TaskFuture
+
+WAIT_S: Final = 20.0
+"""How long one call waits at the master."""
+AWAY_S: Final = 30.0
+"""How long a master may be away before that is the consumer's concern."""
+PAUSE_S: Final = 0.2
+
+_now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
+
+
+def parts_of(errands: Errands, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
+    """The parts as they come; then the future's exception, if it has one."""
+    number = 0
+    try:
+        while future.key is None and not future.has_ended:
+            time.sleep(PAUSE_S / 10)  # until its acceptance was heard
+        over = future.key is None
+        while not over:
+            parts, over = _next_parts(errands, future, number, timeout_s)
+            for part in parts:
+                if part is None:
+                    raise TaskLost(f"part {number} of task {future.task_id} is not kept any more.")
+                yield unpack_result(part)
+                number += 1
+        future.result()
+    finally:
+        errands.close()
+
+
+def _next_parts(
+    errands: Errands, future: TaskFuture[Any], number: int, timeout_s: float | None
+) -> tuple[list[bytes | None], bool]:
+    """The next parts, at least one unless there are no more; and whether there are no more."""
+    began = reached = _now()
+    while True:
+        left_s = WAIT_S if timeout_s is None else max(timeout_s - (_now() - began), 0.0)
+        wait_s = min(left_s, WAIT_S)
+        try:
+            parts, over = errands.ask("stream", future.key, number, wait_s, wait_s=wait_s)
+            reached = _now()
+        except RemoteRefusal as error:
+            raise TaskLost(str(error)) from None
+        except DistqError:
+            if _now() - reached > AWAY_S:
+                raise
+            time.sleep(PAUSE_S)
+            continue
+        if parts or over:
+            return parts, over
+        if timeout_s is not None and _now() - began >= timeout_s:
+            raise TimeoutError(f"task {future.task_id} has yielded nothing for {timeout_s:g} s")

@@ -1,0 +1,99 @@
+"""Streams: the parts of a task's result, for whoever asks, as they come and until its result goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.task import LIVE_STATES, text_of
+from distq.master.requests import WAIT_MAX_S, Asked, is_duration
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.master.broker import Broker
+    from distq.net.serve import Line
+
+PARTS_AT_ONCE: Final = 100
+"""So many parts one reply carries at most."""
+
+
+class Streams:
+    """Who waits for parts."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.waiting: dict[int, dict[Parts, None]] = {}
+        """By task."""
+
+    def unwatch(self, key: int) -> None:
+        """Nobody waits for that task any more."""
+        self._broker.ledger.extras.watched.discard(key)
+
+    def push(self) -> None:
+        """Have those asked again whose streams have grown, or ended."""
+        extras = self._broker.ledger.extras
+        if extras.grown:
+            grown, extras.grown = extras.grown, {}
+            for key in grown:
+                for request in list(self.waiting.get(key, ())):
+                    request.leave()
+                    self._broker.forget(request)
+                    self._broker.ask(request)
+
+
+class Parts(Asked):
+    """`stream(key, from, wait_s)`: parts from that number on, or a wait until there is one.
+
+    The reply is (parts, whether no more will come).
+    """
+
+    __slots__ = ("first", "key", "streams", "wait_s")
+
+    def __init__(self, line: Line, streams: Streams, key: int, first: int, wait_s: float) -> None:
+        super().__init__(line)
+        self.streams = streams
+        self.key = key
+        self.first = first
+        self.wait_s = wait_s
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+        task = broker.ledger.tasks.get(self.key)
+        if task is None:
+            self.refuse(BadCall(f"the master does not know task {text_of(self.key)} (any more)."))
+            return
+        known = broker.ledger.extras.streams.get(self.key, {})
+        rows: list[int] = []
+        while len(rows) < PARTS_AT_ONCE and (row := known.get(self.first + len(rows))) is not None:
+            rows.append(row)
+        ended = task.state not in LIVE_STATES and self.first + len(rows) not in known
+        if rows or ended:
+            broker.read(rows, lambda bodies: self.line.reply(returned((bodies, ended))))
+            return
+        if self.until is None:
+            self.until = now + self.wait_s
+        if self.until <= now or not self.line.open:
+            self.line.reply(returned(([], False)))
+            return
+        broker.ledger.extras.watched.add(self.key)
+        self.streams.waiting.setdefault(self.key, {})[self] = None
+        broker.park_idle(self)
+
+    def leave(self) -> None:
+        """It waits no more."""
+        waiting = self.streams.waiting
+        waiting[self.key].pop(self, None)
+        if not waiting[self.key]:
+            del waiting[self.key]
+            self.streams.unwatch(self.key)
+
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.leave()
+        self.line.reply(returned(([], False)))
+
+
+def read_stream(line: Line, streams: Streams, args: tuple[Any, ...]) -> Parts:
+    """The request of `stream(key, from, wait_s)`; raises BadCall."""
+    key, first, wait_s = args if len(args) == 3 else (None, None, None)
+    if type(key) is not int or type(first) is not int or first < 0 or not is_duration(wait_s):
+        raise BadCall("stream(key, from, wait_s) takes a task's key, a number from 0, and seconds.")
+    return Parts(line, streams, key, first, min(float(wait_s), WAIT_MAX_S))  # type: ignore[arg-type] # a duration
