@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from tests.net.fake_master import HANG_UP, Asked, fake_master
 from tests.worker.at_work import NOTHING, SOON_S, at_work, leased
 
+import distq
 from distq.core.task import Outcome
 from distq.wire.errors import RemoteRefusal
 from distq.worker.reports import Failed, Joined, Parted, Trouble
@@ -22,6 +24,8 @@ class Scripted:
 
     def __init__(self, script: Script) -> None:
         self.hellos: list[dict[str, Any]] = []
+        self.greeting: dict[str, Any] = {}
+        """What it says of itself besides."""
         self.settled: Settled = []
         self.wants: list[int] = []
         self.idle = threading.Event()
@@ -35,7 +39,7 @@ class Scripted:
         _, method, args = asked
         if method == "hello":
             self.hellos.append(args[0])
-            return {"protocol": 1}
+            return {"protocol": 1, **self.greeting}
         settled, want, wait_s = args
         count, self._count = self._count, self._count + 1
         answer = self._script(count, settled, want)
@@ -229,3 +233,28 @@ def test_the_word_names_the_running_task() -> None:
         assert executor.word.counts.done == 1
         master.end()
     assert seen == [(77, 1)]
+
+
+@pytest.mark.parametrize("takes_notes", [True, False])
+def test_what_a_task_says_while_it_runs_goes_to_masters_that_take_it(takes_notes: bool) -> None:
+    """One of a version before would refuse the answers that come with it."""
+    heard = threading.Event()
+
+    def script(count: int, settled: Settled, _want: int) -> object:
+        if any(row[2] == Outcome.PROGRESS for row in settled):
+            heard.set()
+        return leased(2) if count == 0 else NOTHING
+
+    def telling(item: object) -> object:
+        distq.current().progress(0.5, "half")
+        return item if heard.wait(SOON_S if takes_notes else 0.3) is takes_notes else -1
+
+    master = Scripted(script)
+    master.greeting = {"notes": takes_notes}
+    with fake_master(master) as served, at_work(served.address, telling) as executor:
+        assert master.idle.wait(SOON_S)
+        executor.ask()
+        assert executor.ended()
+        master.end()
+    assert outcomes([row for row in master.settled if row[2] == Outcome.SUCCESS]) == [(1, 0, 2)]
+    assert heard.is_set() is takes_notes

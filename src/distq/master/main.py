@@ -134,6 +134,7 @@ class Master:
             "heartbeat_s": settings.heartbeat_s,
             "max_deliveries": settings.max_deliveries,
             "durable": settings.store != MEMORY,
+            "notes": True,
         }
         desk = MasterDesk(
             broker,

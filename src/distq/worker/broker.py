@@ -54,6 +54,13 @@ Envelope = tuple[str, str, str, float | None]
 Leased = tuple[int, int, int, int, bytes]
 
 
+class MasterTooOld(DistqError):
+    """The master is of a version that does not know what the task needs."""
+
+    code = "MASTER_TOO_OLD"
+    hint = "Upgrade the master before the workers."
+
+
 class Broker:
     """What one executor holds and owes, and its exchanges."""
 
@@ -95,6 +102,8 @@ class Broker:
         self._seen = Place(0, -1)
         self._seen_at = 0.0
         self._quiet_looks = 0
+        self.takes_notes = False
+        """Whether the master takes what tasks say while they run: one of a version before would refuse all answers."""
         self._told: dict[int, Settled] = {}
         """What the task that runs has said last of its progress and its cursor, by outcome, until that is sent."""
         self._cursors: Mapping[int, bytes] = {}
@@ -130,6 +139,10 @@ class Broker:
 
     def _says(self, task_id: int, delivery: int, outcome: int, told: bytes) -> None:
         """A task says something while it runs; the flusher sends it: of progress and cursors the newest."""
+        if not self.takes_notes:
+            if outcome == Outcome.PART:
+                raise MasterTooOld("the master takes no parts of streams.")
+            return
         said: Settled = (task_id, delivery, outcome, told, 0.0, "")
         if outcome == Outcome.PART:
             self._settled.append(said)

@@ -107,11 +107,12 @@ class Runner:
             "holds": self._broker.holds,
         }
         try:
-            connection.call("broker", "hello", (info,), timeout_s=HELLO_S)
+            greeting = connection.call("broker", "hello", (info,), timeout_s=HELLO_S)
         except RemoteRefusal as error:
             if speaks_only_stock(error):
                 return True
             raise
+        self._broker.takes_notes = isinstance(greeting, dict) and bool(greeting.get("notes"))
         return False
 
     def _supervisor_gone(self, pause_s: float) -> bool:
