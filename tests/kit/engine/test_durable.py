@@ -36,7 +36,7 @@ def test_p1_restart_kill_and_down_in_mid_load_lose_nothing(tmp_path: Path) -> No
                 trouble(project)
                 assert not all(future.done() for future in futures), "it was to happen in mid-load"
             assert [future.result(120) for future in futures] == ["rested"] * TASKS
-        assert counts(project) == {"ready": 0, "delayed": 0, "leased": 0, "dead": 0, "results": TASKS}
+        assert counts(project) == {"ready": 0, "held": 0, "delayed": 0, "leased": 0, "dead": 0, "results": TASKS}
 
 
 def wait_until_done(futures: Sequence[Future[Any]], count: int) -> None:
