@@ -11,7 +11,7 @@ from tests.master.test_keys import restarted
 from distq.core.names import Rules
 from distq.core.schedule import Timing
 from distq.core.task import key_of
-from distq.master.schedules import due_at, next_moment
+from distq.master.schedules import Due, due_at, next_moment
 from distq.wire.errors import RemoteRefusal
 
 ROME = ZoneInfo("Europe/Rome")
@@ -187,6 +187,54 @@ async def test_a_scheduled_task_fails_and_is_tried_again_as_any_other(bench: Ben
     (row,) = await bench.exchange(line)
     await bench.exchange(line, [failed(row)], want=0)
     assert (await one(bench))["under_way"]
+
+
+@on_bench()
+async def test_a_schedule_of_a_task_with_labels_and_keys_is_the_same_after_a_restart(bench: Bench) -> None:
+    """Asked for once more, it goes on as it was."""
+    asked: dict[str, Any] = {
+        "envelope": ("q", "f", None, None, None, None, None, ("gpu",)),
+        "when": (None, None, 60.0),
+        "more": ("joe", 2, None, None, "reject"),
+    }
+    await put(bench, **asked)
+    await bench.advance(5)
+    again = await restarted(bench)
+    assert (await put(again, **asked))["schedules"][0]["next_at"] == START + 10
+    await again.advance(5)
+    (task,) = again.ledger.tasks.values()
+    assert (task.envelope.requires, task.more.key) == (frozenset({"gpu"}), "joe")
+
+
+@on_bench(rules=Rules(capacity=1))
+async def test_a_moment_that_waits_for_room_is_asked_for_once_however_often_the_store_refuses(bench: Bench) -> None:
+    """The master's list of moments does not grow."""
+    client = bench.client()
+    await bench.submit(client, 1, [b"a"])
+    await put(bench)
+    await bench.advance(10)
+    for number in range(2, 8):
+        bench.store.refuse_next = 1
+        bench.clock.at += 1
+        bench.call(client, "broker", "submit", number, [("r", "f")], [(0, 1)], [b"b"], 0.0)
+        await bench.cycle()
+    due = [request for _, _, request in bench.broker._moments._heap if isinstance(request, Due)]
+    assert len(due) == 1
+
+
+@pytest.mark.parametrize("name", [["tick"], {"a": 1}, 7, None])
+@pytest.mark.parametrize("action", ["put", "pause", "run", "remove", "list"])
+def test_a_name_that_is_no_text_is_refused_and_the_master_goes_on(action: str, name: Any) -> None:
+    """Whoever has the key may send anything."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One request."""
+        asked = {"body": b"x", "envelope": ("q", "f"), "every": 10.0} if action == "put" else {}
+        assert isinstance(await admin(bench, action, name=name, **asked), RemoteRefusal)
+        assert (await put(bench))["schedules"]
+
+    scene()
 
 
 @pytest.mark.parametrize(

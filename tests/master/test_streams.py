@@ -138,6 +138,52 @@ async def test_an_attempt_is_given_what_the_one_before_has_left(bench: Bench) ->
     assert reply[2] == {KEY: b"3"}
 
 
+@on_bench(rules=RULES._replace(payload_bytes_max=10 << 20))
+async def test_a_reply_with_parts_fits_a_frame(bench: Bench) -> None:
+    """Large ones come one by one."""
+    line, row = await begun(bench)
+    for number in range(3):
+        await bench.exchange(line, [part(row, number, bytes(5 << 20))], want=0)
+    for number in range(3):
+        bodies, over = await parts(bench, number)
+        assert ([len(body) for body in bodies], over) == ([5 << 20], False)
+
+
+@pytest.mark.parametrize(("note", "what"), [(part, "part"), (cursor, "cursor")])
+def test_what_a_task_says_that_no_answer_may_carry_is_the_end_of_it(note: Any, what: str) -> None:
+    """It is not cut, and not taken for something else."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """A part, or a cursor, above the limit."""
+        line, row = await begun(bench)
+        said = (part(row, 0, bytes(1001)), cursor(row, bytes(1001)))[note is cursor]
+        await bench.exchange(line, [said], want=0)
+        assert bench.counts("q") == {"dead": 1}
+        assert f"its {what} has 10" in bench.noted[-1][2]
+        assert not bench.ledger.extras.in_use
+
+    scene()
+
+
+@on_bench(rules=RULES._replace(capacity=100))
+async def test_dead_letters_with_many_parts_go_a_few_in_each_cycle(bench: Bench) -> None:
+    """No commit is larger than a store takes."""
+    bench.worker()
+    await bench.submit(bench.client(), 1, [b"a"] * 3)
+    line = bench.executor()
+    rows = await bench.exchange(line, want=3)
+    for row in rows:
+        await bench.exchange(line, [part(row, number, b"") for number in range(6000)], want=0)
+    await bench.exchange(line, [failed(row, outcome=3) for row in rows], want=0)
+    bench.store.batches.clear()
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    assert (await bench.ask(guest, "broker", "admin", "dead_purge", {}))["done"] == 3
+    assert [len(batch) for batch in bench.store.batches if batch] == [6001, 6001, 6001]
+    assert extra_rows(bench) == []
+
+
 @pytest.mark.parametrize("end", ["done", "cancel"])
 def test_a_cursor_goes_with_the_end_of_its_task(end: str) -> None:
     """From memory and from the store."""

@@ -75,7 +75,7 @@ def extras_are_right(master: Master) -> None:
     assert all(tasks[key].state in (*LIVE_STATES, DEAD) for key in extras.cursors)
     assert extras.streams.keys() <= tasks.keys()
     known = {CURSORS - key for key in extras.cursors}
-    known.update(row for parts in extras.streams.values() for row in parts.values())
+    known.update(kept.row for parts in extras.streams.values() for kept in parts.values())
     assert {key for key in master.store.keys if SCHEDULES < key <= PARTS} == known
 
 

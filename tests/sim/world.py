@@ -63,13 +63,13 @@ class World:
         self.dice = random.Random(seed)
         self.at = 1_000_000.0
         self.calm = False
-        self.purged: set[int] = set()
+        """Whether nothing breaks at present."""
         self.cancelled: set[int] = set()
         """Tasks that their clients wanted to cancel."""
+        self.purged: set[int] = set()
         """Dead letters that an operator has let go, ..."""
         self.requeued: set[int] = set()
         """... and those that it had tried again: they end once more."""
-        """Whether nothing breaks at present."""
         self.desk: Desk | None = None
         """The master that takes connections now."""
         self.wires: dict[Wire, None] = {}

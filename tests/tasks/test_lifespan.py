@@ -75,6 +75,22 @@ def test_what_fails_says_which_hook_and_why() -> None:
     module.hooks.clear()
 
     @distq.lifespan
+    def leaves() -> Generator[None, None, None]:
+        raise SystemExit(3)
+        yield
+
+    with pytest.raises(LifespanUnusable, match="leaves has failed: SystemExit: 3"):
+        leaves.value()
+
+    @distq.lifespan
+    def slow() -> Generator[None, None, None]:
+        raise distq.TimeLimitExceeded("exceeded time limit 1 s")
+        yield
+
+    with pytest.raises(distq.TimeLimitExceeded):
+        slow.value()
+
+    @distq.lifespan
     def empty() -> Generator[None, None, None]:
         yield from ()
 

@@ -73,6 +73,19 @@ class Awaited:
         if self._futures.setdefault(key, future) is not future:
             self._twins.setdefault(key, []).append(future)
 
+    def abandon(self, future: TaskFuture[Any]) -> None:
+        """Await that future no more; others of its task are awaited on."""
+        key = future.key
+        assert key is not None
+        with self._lock:
+            twins = self._twins.pop(key, [])
+            if self._futures.get(key) is future:
+                del self._futures[key]
+            else:
+                twins.remove(future)
+            for twin in twins:
+                self._adopt(twin, key)
+
     def hear(self, rows: Iterable[Row]) -> None:
         """Settle the futures of tasks that have ended. Rows may come twice."""
         known: list[Ended] = []

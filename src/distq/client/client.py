@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from distq.client.future import TaskFuture, renew_lock
-from distq.client.outbox import Envelope, When
+from distq.client.outbox import Manner
 from distq.client.session import Session
-from distq.client.submitter import Full, Submitter
+from distq.client.submitter import Submitter
 from distq.core.task import key_of
 from distq.settings import Role, Settings, load
-from distq.tasks.function import More
 from distq.tasks.options import Options, checked
 
 
@@ -115,15 +114,8 @@ class WithOptions(Submitter):
         super().__init__(options)
         self._client = client
 
-    def _send(
-        self,
-        envelope: Envelope,
-        body: bytes,
-        when: When | None = None,
-        more: More | None = None,
-        full: Full = None,
-    ) -> TaskFuture[Any]:
-        return self._client._send(envelope, body, when, more, full)  # noqa: SLF001 - one noun, seen in two ways
+    def _send(self, manner: Manner, body: bytes) -> TaskFuture[Any]:
+        return self._client._send(manner, body)  # noqa: SLF001 - one noun, seen in two ways
 
     def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
         return self._client._administer(action, asked)  # noqa: SLF001 - as above

@@ -23,20 +23,29 @@ When = tuple["float | None", "float | None", "float | None"]
 """Delay, eta and expiry, as `TaskSpec.when` has them."""
 
 
+class Manner(NamedTuple):
+    """How a task is submitted; what is submitted alike travels together."""
+
+    envelope: Envelope
+    when: When | None = None
+    more: More | None = None
+    full: float | str | None = None
+    """What is done while the queue is full, as `Options.full` has it."""
+
+
 class Sending(NamedTuple):
     """One task on its way to the master."""
 
-    envelope: Envelope
+    manner: Manner
     body: bytes
     future: TaskFuture[Any]
-    when: When | None = None
-    more: More | None = None
 
     def run(self, index: int, count: int) -> tuple[Any, ...]:
         """So many tasks like this one, as `submit` sends them; `index` is that of their envelope."""
-        if self.more is not None:
-            return index, count, self.when, self.more
-        return (index, count) if self.when is None else (index, count, self.when)
+        _, when, more, _ = self.manner
+        if more is not None:
+            return index, count, when, more
+        return (index, count) if when is None else (index, count, when)
 
 
 class Outbox:

@@ -18,16 +18,14 @@ from distq.client.awaited import Awaited
 from distq.client.errands import Errands
 from distq.client.future import TaskFuture
 from distq.client.link import Link, Where, is_passing
-from distq.client.outbox import Envelope, Outbox, Sending, When
+from distq.client.outbox import Manner, Outbox, Sending
 from distq.client.results import RESULTS_WAIT_S, Results
 from distq.client.submits import WATCHED_MAX, Submits
-from distq.client.submitter import Full
 from distq.core.errors import PayloadTooLarge
 from distq.core.schedule import BadSchedule
 from distq.net.dial import CannotReach, Connection
 from distq.settings import Settings
 from distq.tasks.failure import TaskLost
-from distq.tasks.function import More
 from distq.tasks.options import BLOCK, RAISE
 from distq.wire.errors import RemoteRefusal
 
@@ -81,14 +79,7 @@ class Session:
 
     # -- what the client calls -----------------------------------------------------------------
 
-    def send(
-        self,
-        envelope: Envelope,
-        body: bytes,
-        when: When | None = None,
-        more: More | None = None,
-        full: Full = None,
-    ) -> TaskFuture[Any]:
+    def send(self, manner: Manner, body: bytes) -> TaskFuture[Any]:
         """Have a task sent; blocks and raises as `Client.submit` says."""
         if len(body) > self._payload_bytes_max:
             raise PayloadTooLarge(
@@ -98,10 +89,10 @@ class Session:
         if self._closing or not submits.link.up or outbox.full:
             self._wait_for_master()
         future: TaskFuture[Any] = TaskFuture(self._results)
-        sending = Sending(envelope, body, future, when, more)
-        if full is not None:
+        sending = Sending(manner, body, future)
+        if manner.full is not None:
             self._start()
-            submits.send_now(sending, 0.0 if full == RAISE else math.inf if full == BLOCK else float(full))
+            submits.send_now(sending, _patience_s(manner.full))
             return future
         if outbox.waiting or not submits.send_at_once(sending):
             outbox.put(sending)
@@ -131,7 +122,7 @@ class Session:
         try:
             self._submits.watch([key])
         except BaseException:
-            self._awaited.fail([key], _unheard)
+            self._awaited.abandon(future)
             raise
         return future
 
@@ -279,6 +270,11 @@ class Session:
         if not self.flush(self._settings.connect_wait_s):
             logging.getLogger("distq").warning("The program ends, and no master has accepted its last tasks.")
         self.close()
+
+
+def _patience_s(full: float | str) -> float:
+    """How long a submit to a full queue waits."""
+    return 0.0 if full == RAISE else math.inf if full == BLOCK else float(full)
 
 
 def _lost(future: TaskFuture[Any]) -> TaskLost:

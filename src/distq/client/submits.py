@@ -113,7 +113,7 @@ class Submits:
             if connection is None or self._outbox or not self._outbox.take_directly(sending):
                 return False
             self._number += 1
-            args = (self._number, [sending.envelope], [sending.run(0, 1)], [sending.body], self._wait_s)
+            args = (self._number, [sending.manner.envelope], [sending.run(0, 1)], [sending.body], self._wait_s)
             self._asked = Asked(connection, [sending], args)
             if self._asleep:
                 self._outbox.rouse()
@@ -334,7 +334,7 @@ def _packed(batch: Sequence[Sending]) -> tuple[list[Envelope], list[tuple[Any, .
     """A batch as `submit` sends it: envelopes once each, runs of (envelope, how many[, when]), bodies."""
     envelopes: dict[Envelope, int] = {}
     runs: list[tuple[Any, ...]] = []
-    for (envelope, *_), group in itertools.groupby(batch, key=attrgetter("envelope", "when", "more")):
+    for manner, group in itertools.groupby(batch, key=attrgetter("manner")):
         alike = list(group)
-        runs.append(alike[0].run(envelopes.setdefault(envelope, len(envelopes)), len(alike)))
+        runs.append(alike[0].run(envelopes.setdefault(manner.envelope, len(envelopes)), len(alike)))
     return list(envelopes), runs, [sending.body for sending in batch]

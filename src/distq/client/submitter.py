@@ -9,22 +9,16 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from distq.client.future import TaskFuture, cancel_all
-from distq.client.outbox import Envelope, When
+from distq.client.outbox import Manner
 from distq.core.errors import DistqError
-from distq.tasks.function import Keys, More, TaskSpec, path_of, spec_of
-from distq.tasks.options import Options, checked, whole
+from distq.tasks.function import Keys, TaskSpec, path_of, spec_of
+from distq.tasks.options import Options, checked, coherent
 from distq.tasks.payload import PROTOCOL, pack_call, pack_chunk, pack_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
-
-
-Full = float | str | None
-"""What a submit to a full queue does, as `Options.full` has it."""
-Known = tuple[Envelope, "When | None", "Keys | None", Full]
-"""What a function is submitted with."""
 
 
 class Scheduled(NamedTuple):
@@ -48,16 +42,9 @@ class Submitter(Executor):
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
-        self._specs: dict[Callable[..., Any], Known] = {}
+        self._specs: dict[Callable[..., Any], tuple[Manner, Keys | None]] = {}
 
-    def _send(
-        self,
-        envelope: Envelope,
-        body: bytes,
-        when: When | None = None,
-        more: More | None = None,
-        full: Full = None,
-    ) -> TaskFuture[Any]:
+    def _send(self, manner: Manner, body: bytes) -> TaskFuture[Any]:
         """Have a task sent."""
         raise NotImplementedError
 
@@ -75,16 +62,14 @@ class Submitter(Executor):
             AuthenticationFailed: the master has another key.
         """
         try:
-            envelope, when, keys, full = self._specs[fn]
+            manner, keys = self._specs[fn]
         except (KeyError, TypeError):  # not submitted yet, or not hashable, which no function is
-            envelope, when, keys, full = self._known(fn)
+            manner, keys = self._known(fn)
         try:
             body = pack_call((args, kwargs), PROTOCOL)
         except Exception as error:  # noqa: BLE001 - whatever the arguments' classes do when they are pickled
             _refuse_arguments(fn, error)
-        if keys is None and full is None:
-            return self._send(envelope, body, when)
-        return self._send(envelope, body, when, None if keys is None else keys.of(args, kwargs), full)
+        return self._send(manner if keys is None else manner._replace(more=keys.of(args, kwargs)), body)
 
     def submit_named(
         self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, queue: str | None = None
@@ -98,10 +83,10 @@ class Submitter(Executor):
             body = pack_json(args, kwargs or {})
         except (TypeError, ValueError, RecursionError) as error:
             raise NotPicklable(f"The arguments of {name} have no form in JSON: {error}.") from error
-        options = whole(checked(Options(), self._options))
+        options = coherent(checked(Options(), self._options))
         spec = TaskSpec(name, options if queue is None else options._replace(queue=queue))
         more = None if spec.keys is None else spec.keys.of(args, kwargs or {})
-        return self._send(spec.envelope, body, spec.when, more, spec.options.full)
+        return self._send(Manner(spec.envelope, spec.when, more, spec.options.full), body)
 
     def schedule(self, name: str, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
         """Have the master submit `fn(*args, **kwargs)` again and again, as the options `every` or `cron` say.
@@ -115,7 +100,7 @@ class Submitter(Executor):
             CannotReach: no master is there.
         """
         spec = spec_of(fn)
-        options = whole(checked(spec.options, self._options))
+        options = coherent(checked(spec.options, self._options))
         try:
             body = pack_call((args, kwargs), PROTOCOL)
         except Exception as error:  # noqa: BLE001 - as in submit
@@ -130,7 +115,7 @@ class Submitter(Executor):
             body = pack_json(args, kwargs or {})
         except (TypeError, ValueError, RecursionError) as error:
             raise NotPicklable(f"The arguments of {task} have no form in JSON: {error}.") from error
-        return self._keep(name, TaskSpec(task, whole(checked(Options(), self._options))), body, args, kwargs or {})
+        return self._keep(name, TaskSpec(task, coherent(checked(Options(), self._options))), body, args, kwargs or {})
 
     def _keep(
         self, name: str, spec: TaskSpec, body: bytes, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -172,7 +157,7 @@ class Submitter(Executor):
         if chunksize == 1:
             singles: list[TaskFuture[Any]] = [self.submit(fn, *row) for row in rows]
             return (result for result in _in_order(singles, deadline))
-        envelope, when, keys, full = self._known(fn)
+        manner, keys = self._known(fn)
         if keys is not None:
             raise TypeError("a chunk of calls is one task: with concurrency or unique keys, map with chunksize=1")
         chunks: list[TaskFuture[Any]] = []
@@ -181,14 +166,14 @@ class Submitter(Executor):
                 body = pack_chunk(chunk)
             except Exception as error:  # noqa: BLE001 - as in submit
                 _refuse_arguments(fn, error)
-            chunks.append(self._send(envelope, body, when, None, full))
+            chunks.append(self._send(manner, body))
         return itertools.chain.from_iterable(_in_order(chunks, deadline))
 
-    def _known(self, fn: Callable[..., Any]) -> Known:
+    def _known(self, fn: Callable[..., Any]) -> tuple[Manner, Keys | None]:
         spec = spec_of(fn)
         if self._options:
-            spec = spec._replace(options=whole(checked(spec.options, self._options)))
-        known = self._specs[fn] = spec.envelope, spec.when, spec.keys, spec.options.full
+            spec = spec._replace(options=coherent(checked(spec.options, self._options)))
+        known = self._specs[fn] = Manner(spec.envelope, spec.when, None, spec.options.full), spec.keys
         return known
 
 

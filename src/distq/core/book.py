@@ -70,9 +70,10 @@ class Book:
             extras.apply()
         self._take_in(new, now)
         returned: list[Task] = []
+        has_extras = extras.in_use
         for change in changes:
             event = change.event
-            if extras.in_use:
+            if has_extras:
                 extras.ended(change.task.id, event)
             if event == moves.SUCCEED:
                 self._succeed(change, now)

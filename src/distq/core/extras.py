@@ -21,10 +21,17 @@ PARTS: Final = -(1 << 59)
 """... and those of parts below this, in the order in which they came; sessions lie above."""
 PARTS_MAX: Final = 10_000
 """So many parts one task may stream."""
-_PART: Final = struct.Struct("!QI")
-"""Head of a part: its task's key, and its number from 0."""
+_PART: Final = struct.Struct("!QII")
+"""Head of a part: its task's key, its number from 0, how many bytes it has."""
 ENDS: Final = (moves.SUCCEED, moves.CANCEL, moves.EXPIRE, moves.DROP)
 """What ends a task for good: nothing of it is resumed after that. A dead letter may be tried again."""
+
+
+class Kept(NamedTuple):
+    """Where the store has a part, and how many bytes it has."""
+
+    row: int
+    size_bytes: int
 
 
 class Part(NamedTuple):
@@ -42,8 +49,8 @@ class Extras:
     def __init__(self) -> None:
         self.cursors: dict[int, bytes] = {}
         """By task."""
-        self.streams: dict[int, dict[int, int]] = {}
-        """By task: the key of each part's row, by its number."""
+        self.streams: dict[int, dict[int, Kept]] = {}
+        """By task: its parts, by their numbers."""
         self.grown: dict[int, None] = {}
         """Tasks whose streams have grown, or ended, since somebody looked."""
         self.watched: set[int] = set()
@@ -71,10 +78,10 @@ class Extras:
                 if task in here:
                     self.cursors[task] = bodies[key]
             else:
-                task, number = _PART.unpack(head)
+                task, number, size_bytes = _PART.unpack(head)
                 self._next_part = min(self._next_part, key - 1)
                 if task in here:
-                    self.streams.setdefault(task, {})[number] = key
+                    self.streams.setdefault(task, {})[number] = Kept(key, size_bytes)
             if task not in here:
                 stray.append(key)
         return stray
@@ -102,21 +109,21 @@ class Extras:
         """What the store must keep of what was decided, and let go of with these changes."""
         rows: dict[int, Row] = {CURSORS - task: (b"", cursor) for task, cursor in self._new_cursors.items()}
         for part in self._new_parts.values():
-            rows[part.row] = (_PART.pack(part.task, part.number), part.body)
+            rows[part.row] = (_PART.pack(part.task, part.number, len(part.body)), part.body)
         if self.cursors or self.streams or rows:
             for task, change in changes.items():
                 if change.event in ENDS and (task in self.cursors or task in self._new_cursors):
                     rows[CURSORS - task] = None
                 if change.event == moves.DROP:
-                    for row in self.streams.get(task, {}).values():
-                        rows[row] = None
+                    for kept in self.streams.get(task, {}).values():
+                        rows[kept.row] = None
         return rows
 
     def apply(self) -> None:
         """Let it happen; the ends of tasks come after that."""
         self.cursors.update(self._new_cursors)
         for part in self._new_parts.values():
-            self.streams.setdefault(part.task, {})[part.number] = part.row
+            self.streams.setdefault(part.task, {})[part.number] = Kept(part.row, len(part.body))
             if part.task in self.watched:
                 self.grown[part.task] = None
         self.forget()

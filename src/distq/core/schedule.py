@@ -68,12 +68,10 @@ def pack_schedule(spec: Spec, progress: Progress) -> bytes:
 
 def unpack_schedule(row: bytes) -> tuple[Spec, Progress]:
     """The schedule of a row."""
-    (name, timing, envelope, when, more), progress = json.loads(row)
-    spec = Spec(
-        name,
-        Timing(*timing),
-        tuple(envelope),
-        None if when is None else tuple(when),
-        None if more is None else tuple(more),
-    )
-    return spec, Progress(*progress)
+    (name, timing, envelope, when, more), progress = _tuples(json.loads(row))
+    return Spec(name, Timing(*timing), envelope, when, more), Progress(*progress)
+
+
+def _tuples(told: Any) -> Any:
+    """Lists as the tuples that they were: envelopes are compared, and looked up."""
+    return tuple(map(_tuples, told)) if isinstance(told, list) else told

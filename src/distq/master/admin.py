@@ -27,6 +27,7 @@ from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
+    from distq.core.ledger import Ledger
     from distq.core.ports import Refused
     from distq.master.broker import Broker
     from distq.master.workers import Workers
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 1_000
 """Dead letters of one cycle."""
+ROWS_AT_ONCE: Final = 10_000
+"""Rows of one cycle: a dead letter that has streamed has some for its parts."""
 LISTED_MAX: Final = 10_000
 READ_AT_ONCE: Final = 16
 """So many bodies of dead letters are in memory at once when only their causes are wanted."""
@@ -119,19 +122,31 @@ class DeadLetters(Asked):
         if self.keys is None:
             self.keys = [task.id for task in self.chooser.chosen(broker)]
             self.keys.reverse()
-        chunk = [task for key in self.keys[-AT_ONCE:] if (task := ledger.dead.get(key)) is not None]
+        most = self._fitting(ledger)
+        chunk = [task for key in self.keys[-most:] if (task := ledger.dead.get(key)) is not None]
         if self.event == moves.REQUEUE and not _bodies_are_there(broker, chunk):
             return False
         self.noted = []
         if self.event == moves.REQUEUE:
             learn(chunk, [task.body for task in chunk])
-        for key in reversed(self.keys[-AT_ONCE:]):
+        for key in reversed(self.keys[-most:]):
             if ledger.settle_dead(key, self.event):
                 self.noted.append(key)
             elif self.asked.get("ids") is not None:
                 self.unknown.append(text_of(key))
-        del self.keys[-AT_ONCE:]
+        del self.keys[-most:]
         return True
+
+    def _fitting(self, ledger: Ledger) -> int:
+        """How many of the keys that are left go into one cycle, with the parts of their streams."""
+        assert self.keys is not None
+        count = room = 0
+        for key in reversed(self.keys[-AT_ONCE:]):
+            room += 1 + (ledger.extras.weight(key) if self.event == moves.DROP else 0)
+            if count and room > ROWS_AT_ONCE:
+                break
+            count += 1
+        return max(count, 1)
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
         if self.asked.get("dry_run"):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 WANT_MAX: Final = 10_000
 PROGRESS_BYTES_MAX: Final = 3_000
+WHAT_IS_LARGE: Final = {Outcome.SUCCESS: "return value", Outcome.PART: "part", Outcome.CHECKPOINT: "cursor"}
+"""What no answer may carry if it is too large; an error is replaced by one that says so."""
 TOO_MANY: Final = f"it streams more than {PARTS_MAX:,} parts"
 TOO_MANY_PARTS: Final = pickle.dumps(("TooManyParts", TOO_MANY, ""), 4)
 ABSENT: Final[tuple[Any, ...]] = (None, None, None, None, None, "", None)
@@ -210,9 +212,9 @@ def _progress(told: bytes) -> tuple[float, str]:
 def _too_large(settled: Settled, limit: int) -> Settled:
     """What takes the place of an answer that is larger than any body may be."""
     key, delivery, outcome, body, run_s, *_ = settled
-    what = "return value" if outcome == Outcome.SUCCESS else "error"
+    what = WHAT_IS_LARGE.get(outcome, "error")
     text = f"its {what} has {len(body or b'')} bytes; the limit is {limit}"
-    outcome = Outcome.FATAL if outcome == Outcome.SUCCESS else outcome
+    outcome = Outcome.FATAL if outcome in WHAT_IS_LARGE else outcome
     return key, delivery, outcome, pickle.dumps(("PayloadTooLarge", text, ""), 4), run_s, text, None
 
 

@@ -146,21 +146,24 @@ class Due(Request):
             self.schedules.arm(self.schedule)
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
-        if self.after is not None:
+        if self.after is not None:  # else it has asked for another time itself, or has nothing to do
             self.schedules.deciding.discard(self.schedule.spec.name)
-        broker.ask_at(now + REFUSED_PAUSE_S, self)
+            broker.ask_at(now + REFUSED_PAUSE_S, self)
 
 
 class Act(Asked):
     """`schedule_put`, `schedule_list`, `schedule_pause`, `schedule_resume`, `schedule_run`, `schedule_remove`."""
 
-    __slots__ = ("action", "after", "asked", "new", "schedules")
+    __slots__ = ("action", "after", "asked", "name", "new", "schedules")
 
     def __init__(self, line: Line, schedules: Schedules, action: str, asked: Mapping[str, Any]) -> None:
         super().__init__(line)
         self.schedules = schedules
         self.action = action
         self.asked = asked
+        self.name = asked.get("name", "")
+        if not isinstance(self.name, str):
+            raise BadSchedule(f"its name is a text, not {self.name!r}.")
         self.new: Schedule | None = None
         """What takes the place of the one of its name, if anything does."""
         self.after: Progress | None = None
@@ -169,14 +172,13 @@ class Act(Asked):
         self.new = self.after = None
         if self.action == "schedule_list":
             return True
-        name = self.asked.get("name")
-        if name in self.schedules.deciding:
+        if self.name in self.schedules.deciding:
             return False
         if self.action == "schedule_put":
             self._put(broker, now)
         else:
             self._change(broker, self._named(), now)
-        self.schedules.deciding.add(str(name))
+        self.schedules.deciding.add(self.name)
         return True
 
     def _change(self, broker: Broker, schedule: Schedule, now: float) -> None:
@@ -197,10 +199,9 @@ class Act(Asked):
         broker.keep_row(schedule.key, (pack_schedule(schedule.spec, self.after), schedule.body))
 
     def _named(self) -> Schedule:
-        name = self.asked.get("name")
-        schedule = self.schedules.known.get(name) if isinstance(name, str) else None
+        schedule = self.schedules.known.get(self.name)
         if schedule is None:
-            raise BadSchedule(f"there is no schedule {name!r}.")
+            raise BadSchedule(f"there is no schedule {self.name!r}.")
         return schedule
 
     def _put(self, broker: Broker, now: float) -> None:
@@ -217,26 +218,25 @@ class Act(Asked):
         broker.keep_row(key, (pack_schedule(spec, self.after), body))
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
-        known = self.schedules.known
-        name = self.asked.get("name")
+        known, name = self.schedules.known, self.name
         if self.action != "schedule_list":
-            self.schedules.deciding.discard(str(name))
+            self.schedules.deciding.discard(name)
         if self.new is not None:
-            known[self.new.spec.name] = self.new
+            known[name] = self.new
             self.schedules.arm(self.new)
-        elif self.action == "schedule_remove" and isinstance(name, str):
+        elif self.action == "schedule_remove":
             known.pop(name, None)
-        elif self.after is not None and isinstance(name, str):
+        elif self.after is not None:
             known[name].progress = self.after
             self.schedules.arm(known[name])
-        told = known.values() if self.action == "schedule_list" else filter(None, (known.get(str(name)),))
+        told = known.values() if self.action == "schedule_list" else filter(None, (known.get(name),))
         self.line.reply(returned({"schedules": [described(broker, one) for one in told]}))
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: D102
         if self.action == "schedule_list":
             self.answer(broker, now)
         else:
-            self.schedules.deciding.discard(str(self.asked.get("name")))
+            self.schedules.deciding.discard(self.name)
             self.refuse(exc)
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from distq.net.serve import Line
 
 PARTS_AT_ONCE: Final = 100
-"""So many parts one reply carries at most."""
+PARTS_BYTES_MAX: Final = 8 << 20
+"""So many parts one reply carries at most, and so many bytes, but for a single part that has more: it fits a frame."""
 
 
 class Streams:
@@ -63,8 +64,12 @@ class Parts(Asked):
             return
         known = broker.ledger.extras.streams.get(self.key, {})
         rows: list[int] = []
-        while len(rows) < PARTS_AT_ONCE and (row := known.get(self.first + len(rows))) is not None:
-            rows.append(row)
+        room_bytes = PARTS_BYTES_MAX
+        while len(rows) < PARTS_AT_ONCE and (kept := known.get(self.first + len(rows))) is not None:
+            room_bytes -= kept.size_bytes
+            if rows and room_bytes < 0:
+                break
+            rows.append(kept.row)
         ended = task.state not in LIVE_STATES and self.first + len(rows) not in known
         if rows or ended:
             broker.read(rows, lambda bodies: self.line.reply(returned((bodies, ended))))

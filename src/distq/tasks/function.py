@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
 from distq.core.errors import DistqError
 from distq.core.task import KEY_BYTES_MAX
-from distq.tasks.options import QUEUE_DEFAULT, REJECT, REPLACE, Options, checked, whole
+from distq.tasks.options import QUEUE_DEFAULT, REJECT, REPLACE, Options, checked, coherent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -138,7 +138,7 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
     Raises:
         TypeError: there is no such option, or a value is of the wrong kind.
     """
-    given = whole(checked(Options(), options))
+    given = coherent(checked(Options(), options))
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         setattr(function, _ATTRIBUTE, (name, given))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Final, Generic, TypeVar
 
 from distq.core.errors import DistqError
+from distq.tasks.failure import TaskStopped, TimeLimitExceeded
 
 T = TypeVar("T")
 
@@ -28,7 +29,6 @@ class Lifespan(Generic[T]):
         self.is_up = False
         self._running: Generator[T, None, None] | None = None
         self._value: T | None = None
-        hooks.append(self)
 
     def value(self) -> T:
         """What it has yielded here; sets it up first, where that has not been done yet.
@@ -42,7 +42,9 @@ class Lifespan(Generic[T]):
                 self._value = next(running)
             except StopIteration:
                 raise LifespanUnusable(f"The lifespan hook {self.name} has yielded nothing.") from None
-            except Exception as error:
+            except (TimeLimitExceeded, TaskStopped):
+                raise  # set up on the way of the first task that needs it: that one's time is over
+            except BaseException as error:  # whatever a hook does, a sentence names it
                 raise LifespanUnusable(
                     f"The lifespan hook {self.name} has failed: {type(error).__name__}: {error}."
                 ) from error
@@ -108,7 +110,9 @@ def lifespan(function: Callable[[], Generator[T, None, None]]) -> Lifespan[T]:
     """
     if not inspect.isgeneratorfunction(function) or inspect.signature(function).parameters:
         raise TypeError(f"{function!r} is no generator function without parameters")
-    return Lifespan(function)
+    hook = Lifespan(function)
+    hooks.append(hook)
+    return hook
 
 
 def injected(hook: Lifespan[T]) -> T:

@@ -81,7 +81,7 @@ def checked(before: Options, changes: Mapping[str, Any]) -> Options:
     return before._replace(**given)
 
 
-def whole(options: Options) -> Options:
+def coherent(options: Options) -> Options:
     """The options that a task is submitted with, as they are; raises TypeError where one needs another."""
     for needed, words in NEEDED.items():
         for word in words:

@@ -72,7 +72,8 @@ class Child:
 
     def ask_for_stack(self) -> None:
         """Have it leave in its word where it is, also while C code runs."""
-        signal.pidfd_send_signal(self.pidfd, signal.SIGUSR1)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGUSR1)
 
     def ask_to_stop(self) -> None:
         """Have it raise TaskStopped in the task that its word names, if that one still runs."""
