@@ -14,7 +14,7 @@ from distq.core.deadlines import Deadlines
 from distq.core.extras import Extras
 from distq.core.kept import Kept
 from distq.core.leases import Leases
-from distq.core.task import DEAD, DELAYED, HELD, LIVE_STATES, PLAIN, READY, SUCCEEDED, Owner, Task
+from distq.core.task import DEAD, DELAYED, HELD, LIVE_STATES, NO_MORE, PLAIN, READY, SUCCEEDED, Owner, Task
 from distq.core.turns import UNDER_WAY
 from distq.core.window import WINDOW_BYTES, hold
 
@@ -162,7 +162,7 @@ class Book:
         before = task.state
         self._leave(task)
         moves.move(task, moves.SUCCEED)
-        if task.more.key:
+        if task.more is not NO_MORE:
             self._free(task, before, now)
         tally = envelope.tally
         tally.attempts["success"] += 1
@@ -193,7 +193,7 @@ class Book:
 
     def _free(self, task: Task, before: int, now: float) -> None:
         """Let others of a concurrency key in, if the task was under way and is not any more."""
-        if before in UNDER_WAY and task.state not in UNDER_WAY:
+        if task.more.key and before in UNDER_WAY and task.state not in UNDER_WAY:
             self._admit(task.envelope.queue.turns.free(task), now)
 
     def _end(self, task: Task, now: float) -> None:
@@ -201,18 +201,18 @@ class Book:
         task.since = now
         if task.expires_at is not None and task.expires_at > now:
             self.expiring.left()
-        more = task.more
-        if more.unique and more.unique_for_s is None:
+        if task.more is not NO_MORE and task.more.unique_for_s is None:
             task.envelope.queue.give_up(task)
-        owners = self.curious.pop(task.id, []) if self.curious else []
-        if task.owner is not None:
-            owners.append(task.owner)
+        owner = task.owner
+        if owner is not None:
             task.owner = None
-        for owner in owners:
             owner.outbox.append(task)
             self.heard[owner] = None
-        if not owners:
-            task.body = None  # nobody waits for it: whoever asks for it is given it from the store
+            for other in self.curious.pop(task.id, ()) if self.curious else ():
+                other.outbox.append(task)
+                self.heard[other] = None
+        else:  # nobody waits for it: whoever asks for it is given it from the store
+            task.body = None
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
             self._drop(task)  # its result, if it has one, is an item of its own on the result queue
         elif task.state != DEAD:
@@ -225,7 +225,7 @@ class Book:
         if self.dead.pop(task.id, None) is not None:
             hold(self, task, None)
         self.kept.drop(task)
-        if task.more.unique:
+        if task.more is not NO_MORE:
             task.envelope.queue.give_up(task)
 
     def _turn(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
@@ -238,7 +238,7 @@ class Book:
         before = task.state
         moves.move(task, event)
         task.since = now
-        if task.more.key:
+        if task.more is not NO_MORE:
             self._free(task, before, now)
         if change.cause:
             task.causes = causes_after(change)
