@@ -14,23 +14,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distq.core import head, moves
-from distq.core.book import Book
 from distq.core.changes import Change, Row, Submitted, rows_of
 from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
 from distq.core.extras import part_number
+from distq.core.lender import Lender
 from distq.core.names import Names, Rules
-from distq.core.policy import POLICIES, Policy, Window, pack_policy, unpack_policy
 from distq.core.task import LEASED, NO_MORE, OUTCOME_NAMES, READY, Envelope, Holder, More, Outcome, Owner, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from distq.core.queue import Queue
     from distq.core.retry import Jitter
 
 
-class Ledger(Book):
-    """The book, and who decides what becomes of its tasks."""
+class Ledger(Lender):
+    """The book, who gives its tasks out, and who decides what becomes of them."""
 
     def __init__(self, rules: Rules, jitter: Jitter, first_key: int, names: Names | None = None) -> None:
         super().__init__(Names(rules) if names is None else names)
@@ -47,13 +46,6 @@ class Ledger(Book):
         """Held tasks whose leases the next commit stores."""
         self._claimed: set[tuple[Queue, str]] = set()
         """Unique keys of tasks submitted in the present cycle."""
-        self._governed: dict[Queue, Policy] = {}
-        """Policies that the present cycle has decided."""
-        self._last_policy = POLICIES
-        self._spent: dict[Queue, None] = {}
-        """Queues with a rate that have given out something since the last commit, and ..."""
-        self.limited: dict[Queue, None] = {}
-        """... all queues with a rate that ever have."""
 
     # -- decide --------------------------------------------------------------------------------
 
@@ -110,24 +102,6 @@ class Ledger(Book):
         if (queue, unique) in self._claimed or (task is not None and task.id in self._changes):
             raise Undecided
         return task
-
-    def govern(self, queue: Queue, own: Policy) -> None:
-        """Let an operator's changes of a queue's policy take effect with this cycle."""
-        if queue.policy_key is None:
-            self._last_policy -= 1
-            queue.policy_key = self._last_policy
-        self._governed[queue] = own
-
-    def know_policy(self, key: int, row: bytes, now: float) -> None:
-        """Know again what an operator has changed of a queue, and what the queue has given out lately."""
-        name, own, spent = unpack_policy(row)
-        queue = self.names.queue(name)
-        queue.policy_key = key
-        self._last_policy = min(self._last_policy, key)
-        queue.govern(own)
-        if queue.window is not None:
-            queue.window.know(spent, now)
-            self.limited[queue] = None
 
     def settle(
         self,
@@ -236,6 +210,17 @@ class Ledger(Book):
                 self._changes[key] = Change(moves.LOSE, task, cause=cause, reason=reason)
         return complete
 
+    def reclaim(self, holder: Holder, key: int, delivery: int) -> bool:
+        """Let a reconnected executor go on with a lease that it still holds; False if that lease has ended."""
+        task = self.tasks.get(key)
+        if task is None or key in self._changes or task.state != LEASED or task.delivery != delivery:
+            return False
+        if task.holder is not None:
+            del task.holder.held[key]
+        task.holder = holder
+        holder.held[key] = task
+        return True
+
     def settle_dead(self, key: int, event: int) -> bool:
         """Have a dead letter tried again as if it had never failed (REQUEUE; its body must be there), or go (DROP).
 
@@ -281,18 +266,13 @@ class Ledger(Book):
     @property
     def changed(self) -> bool:
         """Whether anything was decided since the last `apply` or `forget`."""
-        return bool(self._new or self._changes or self._to_store or self._governed or self.extras.changed)
+        return bool(self._new or self._changes or self._to_store or self.governed or self.extras.changed)
 
     def batch(self, now: float) -> dict[int, Row]:
         """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
         rows = rows_of(self._new, self._to_store, self._changes, now)
         rows.update(self.extras.rows(self._changes))
-        for queue in self._spent:
-            assert queue.policy_key is not None
-            rows[queue.policy_key] = pack_policy(queue.name, queue.own, queue.window), b""
-        for queue, own in self._governed.items():
-            assert queue.policy_key is not None
-            rows[queue.policy_key] = pack_policy(queue.name, own, queue.window), b""
+        rows.update(self.policy_rows())
         return rows
 
     def forget(self) -> None:
@@ -309,7 +289,7 @@ class Ledger(Book):
         self._new_count = 0
         self._changes.clear()
         self._claimed.clear()
-        self._governed.clear()
+        self.governed.clear()
         self.extras.forget()
 
     def apply(self, now: float) -> None:
@@ -318,82 +298,5 @@ class Ledger(Book):
         changes, self._changes = self._changes, {}
         self._to_store.clear()
         self._claimed.clear()
-        self._spent.clear()
-        for queue, own in self._governed.items():
-            queue.govern(own)
-            if queue.window is not None:
-                self.limited[queue] = None
-            else:
-                self.limited.pop(queue, None)
-        self._governed.clear()
+        self.apply_policies()
         self.happen(new, changes.values(), now)
-
-    # -- lease ---------------------------------------------------------------------------------
-
-    def lease(
-        self, holder: Holder, queues: Iterable[Queue], wanted: Callable[[str], bool], want: int, now: float
-    ) -> list[Task]:
-        """Give `holder` up to `want` ready tasks of these queues whose names are `wanted`.
-
-        A task that was lost goes only to a holder that holds nothing else, which then gets nothing beside it.
-        """
-        leased: list[Task] = []
-        busy = bool(holder.held)
-        if busy and any(task.lost for task in holder.held.values()):
-            return leased
-        for queue in queues:
-            if queue not in self.ready_queues:
-                continue
-            taken = self._take(queue, holder, wanted, want - len(leased), now)
-            if (leased or busy) and taken and taken[0].lost:
-                self.put_back(taken)
-                continue
-            leased += taken
-            if not queue.counts[READY] - len(taken):
-                del self.ready_queues[queue]
-            elif taken:
-                self.ready_queues[queue] = self.ready_queues.pop(queue)
-            if taken:
-                self._hand_over(queue, taken, holder, now)
-                if len(leased) >= want or taken[0].lost:
-                    break
-        return leased
-
-    def _take(self, queue: Queue, holder: Holder, wanted: Callable[[str], bool], want: int, now: float) -> list[Task]:
-        if queue.policy.limits:
-            want = min(want, queue.allowance(now))
-        return queue.take(wanted, want, holder.labels) if want > 0 else []
-
-    def _spend(self, queue: Queue, window: Window, count: int, now: float) -> None:
-        """Note at a queue with a rate that it has given out so many; the next commit stores that."""
-        window.spend(count, now)
-        self.limited[queue] = None
-        if queue.policy_key is None:
-            self.govern(queue, queue.own)
-        else:
-            self._spent[queue] = None
-
-    def _hand_over(self, queue: Queue, taken: list[Task], holder: Holder, now: float) -> None:
-        if queue.window is not None:
-            self._spend(queue, queue.window, len(taken), now)
-        held = holder.held
-        for task in taken:
-            moves.move(task, moves.LEASE)
-            task.delivery += 1
-            task.holder = holder
-            task.leased_at = now
-            held[task.id] = task
-            task.envelope.tally.wait.observe(now - task.since)
-            task.since = now
-        self.leases.add(now, taken)
-
-    def reclaim(self, holder: Holder, key: int, delivery: int) -> bool:
-        """Let a reconnected executor go on with a lease that it still holds; False if that lease has ended."""
-        task = self.tasks.get(key)
-        if task is None or key in self._changes or task.state != LEASED or task.delivery != delivery:
-            return False
-        if task.holder is not None:
-            del task.holder.held[key]
-        task.holder = holder
-        holder.held[key] = task
-        return True
