@@ -1,0 +1,133 @@
+"""The lender: ready tasks are given out to those who ask, as far as the policies of their queues allow.
+
+What is lent is never stored: who holds what is found out again by asking the workers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distq.core import moves
+from distq.core.book import Book
+from distq.core.policy import POLICIES, Policy, Window, pack_policy, unpack_policy
+from distq.core.task import READY, Holder, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from distq.core.changes import Row
+    from distq.core.names import Names
+    from distq.core.queue import Queue
+
+
+class Lender(Book):
+    """The book, and who gives out what is ready in it."""
+
+    def __init__(self, names: Names) -> None:
+        super().__init__(names)
+        self.governed: dict[Queue, Policy] = {}
+        """Policies that the present cycle has decided."""
+        self._last_policy = POLICIES
+        self._spent: dict[Queue, None] = {}
+        """Queues with a rate that have given out something since the last commit, and ..."""
+        self.limited: dict[Queue, None] = {}
+        """... all queues with a rate that ever have."""
+
+    # -- policies ------------------------------------------------------------------------------
+
+    def govern(self, queue: Queue, own: Policy) -> None:
+        """Let an operator's changes of a queue's policy take effect with this cycle."""
+        if queue.policy_key is None:
+            self._last_policy -= 1
+            queue.policy_key = self._last_policy
+        self.governed[queue] = own
+
+    def know_policy(self, key: int, row: bytes, now: float) -> None:
+        """Know again what an operator has changed of a queue, and what the queue has given out lately."""
+        name, own, spent = unpack_policy(row)
+        queue = self.names.queue(name)
+        queue.policy_key = key
+        self._last_policy = min(self._last_policy, key)
+        queue.govern(own)
+        if queue.window is not None:
+            queue.window.know(spent, now)
+            self.limited[queue] = None
+
+    def policy_rows(self) -> Mapping[int, Row]:
+        """What the store must keep of decided policies, and of what queues with a rate have given out."""
+        changed = {**{queue: queue.own for queue in self._spent}, **self.governed}
+        rows: dict[int, Row] = {}
+        for queue, own in changed.items():
+            assert queue.policy_key is not None
+            rows[queue.policy_key] = pack_policy(queue.name, own, queue.window), b""
+        return rows
+
+    def apply_policies(self) -> None:
+        """Let decided policies take effect."""
+        self._spent.clear()
+        for queue, own in self.governed.items():
+            queue.govern(own)
+            if queue.window is not None:
+                self.limited[queue] = None
+            else:
+                self.limited.pop(queue, None)
+        self.governed.clear()
+
+    # -- lease ---------------------------------------------------------------------------------
+
+    def lease(
+        self, holder: Holder, queues: Iterable[Queue], wanted: Callable[[str], bool], want: int, now: float
+    ) -> list[Task]:
+        """Give `holder` up to `want` ready tasks of these queues whose names are `wanted`.
+
+        A task that was lost goes only to a holder that holds nothing else, which then gets nothing beside it.
+        """
+        leased: list[Task] = []
+        busy = bool(holder.held)
+        if busy and any(task.lost for task in holder.held.values()):
+            return leased
+        for queue in queues:
+            if queue not in self.ready_queues:
+                continue
+            taken = self._take(queue, holder, wanted, want - len(leased), now)
+            if (leased or busy) and taken and taken[0].lost:
+                self.put_back(taken)
+                continue
+            leased += taken
+            if not queue.counts[READY] - len(taken):
+                del self.ready_queues[queue]
+            elif taken:
+                self.ready_queues[queue] = self.ready_queues.pop(queue)
+            if taken:
+                self._hand_over(queue, taken, holder, now)
+                if len(leased) >= want or taken[0].lost:
+                    break
+        return leased
+
+    def _take(self, queue: Queue, holder: Holder, wanted: Callable[[str], bool], want: int, now: float) -> list[Task]:
+        if queue.policy.limits:
+            want = min(want, queue.allowance(now))
+        return queue.take(wanted, want, holder.labels) if want > 0 else []
+
+    def _spend(self, queue: Queue, window: Window, count: int, now: float) -> None:
+        """Note at a queue with a rate that it has given out so many; the next commit stores that."""
+        window.spend(count, now)
+        self.limited[queue] = None
+        if queue.policy_key is None:
+            self.govern(queue, queue.own)
+        else:
+            self._spent[queue] = None
+
+    def _hand_over(self, queue: Queue, taken: list[Task], holder: Holder, now: float) -> None:
+        if queue.window is not None:
+            self._spend(queue, queue.window, len(taken), now)
+        held = holder.held
+        for task in taken:
+            moves.move(task, moves.LEASE)
+            task.delivery += 1
+            task.holder = holder
+            task.leased_at = now
+            held[task.id] = task
+            task.envelope.tally.wait.observe(now - task.since)
+            task.since = now
+        self.leases.add(now, taken)
