@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from distq.core.errors import TaskExists as TaskExists
     from distq.core.schedule import BadSchedule as BadSchedule
     from distq.managers import QueueManager as QueueManager
+    from distq.tasks.call import Call as Call
+    from distq.tasks.call import call as call
     from distq.tasks.control import Discard as Discard
     from distq.tasks.control import Interrupted as Interrupted
     from distq.tasks.control import Retry as Retry
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadSchedule",
+    "Call",
     "Client",
     "Current",
     "Discard",
@@ -61,6 +64,7 @@ __all__ = [
     "TaskStopped",
     "TimeLimitExceeded",
     "__version__",
+    "call",
     "current",
     "injected",
     "lifespan",
@@ -70,6 +74,7 @@ __all__ = [
 # Imported when asked for: an executor, which needs none of it, starts faster.
 _HOMES = {
     "BadSchedule": "distq.core.schedule",
+    "Call": "distq.tasks.call",
     "Client": "distq.client.client",
     "Current": "distq.tasks.current",
     "Discard": "distq.tasks.control",
@@ -93,6 +98,7 @@ _HOMES = {
     "TaskLost": "distq.tasks.failure",
     "TaskStopped": "distq.tasks.failure",
     "TimeLimitExceeded": "distq.tasks.failure",
+    "call": "distq.tasks.call",
     "current": "distq.tasks.current",
     "injected": "distq.tasks.lifespan",
     "lifespan": "distq.tasks.lifespan",

@@ -141,3 +141,17 @@ def test_tasks_that_tell_as_they_go(grid: Cluster) -> None:
     assert "parts: 5 4 3 2 1 | they came one by one: True\nresult: lift-off\n" in said
     assert "again, from anywhere: 5 4 3 2 1\nafter a failure: 0 1 2 3\n" in said
     assert "it went on elsewhere: True, attempt 1, nothing twice: True\n" in said
+
+
+def test_chains_and_groups(grid: Cluster) -> None:
+    """Counted by the master, over queues; a part that fails, and is tried again, with what comes after it."""
+    said = shown(grid, "together", executors=2)
+    assert "a chain: 8 words\n" in said
+    assert f"a group, over two queues: {sum(number * number for number in range(1000))}\n" in said
+    assert "gathered: [0, 1, 4, 9, 16]\na stage of several: page 0: ...\n" in said
+    assert re.search(r"why: It comes after other tasks, of which (2 have|one has) not ended\.\n", said), said
+    assert "its sum, asked for by another client: 3\n" in said
+    assert re.search(r"a part failed: TaskBefore: [0-9a-f]+-[0-9a-f]+ has failed: FileNotFoundError: .*\n", said), said
+    assert "reported all the same: no, yes\n" in said
+    assert re.search(r"or cancelled: the task was cancelled: TaskBefore: \S+ has failed: .*\n", said), said
+    assert "tried again: page 1, page 2: seven plain words and no more\n" in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import queue as standard
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 from tests.sim.master import TTL_S
@@ -97,7 +97,7 @@ class Client:
                 continue
             self.number += 1
             bodies = [dice.choice(TASK_KINDS) + b" %d" % dice.getrandbits(30) for _ in range(dice.choice((1, 1, 3, 8)))]
-            yield from self._send(actor, bodies)
+            yield from (self._send_together if dice.random() < 0.1 else self._send)(actor, bodies)
 
     def _send(self, actor: Actor, bodies: list[bytes]) -> Script:
         dice = self.world.dice
@@ -107,40 +107,77 @@ class Client:
         mores = [self._more(half), self._more(len(bodies) - half)]
         counts = ((0, half), (1, len(bodies) - half))
         runs = [(index, count, whens[index], mores[index]) for index, count in counts if count]
-        wait_s = dice.choice((0.0, 0.5, 20.0))
         sent_at = self.world.at
+        answer = yield from self._sent(actor, envelopes, runs, bodies)
+        if answer is None:
+            return
+        first = answer[1]
+        taken = {first + index: (other, same) for index, other, same in (answer[2] if answer[2:] else ())}
+        for key, body in enumerate(bodies, first):
+            if key in taken:
+                assert any(more and more[2] for more in mores)
+                continue
+            self._accept(key, body, sent_at, whens[0 if key - first < half else 1])
+        yield from self._taken(actor, [key for key in range(first, first + len(bodies)) if key not in taken])
+
+    def _send_together(self, actor: Actor, bodies: list[bytes]) -> Script:
+        """A chain, a group, or anything between: of those that come before others this client is told nothing."""
+        dice = self.world.dice
+        runs: list[tuple[Any, ...]] = []
+        before: set[int] = set()
+        whens = [self._when() for _ in bodies]
+        for index, when in enumerate(whens):
+            key, at_once, *rest = self._more(2) or (None, None, None, None, "reject")
+            after: tuple[Any, ...] = ()
+            if index and dice.random() < 0.7:
+                first = dice.randrange(index)
+                size = dice.randrange(index - first + 1)
+                before.update(range(first, first + size))
+                after = ((first, size, dice.choice(("fail", "fail", "cancel", "run")), False),)
+            runs.append((0, 1, when, (key, at_once, *rest, *after)))
+        sent_at = self.world.at
+        answer = yield from self._sent(actor, [self._envelope()], runs, bodies)
+        if answer is None:
+            return
+        told = [index for index in range(len(bodies)) if index not in before]
+        for index in told:
+            self._accept(answer[1] + index, bodies[index], sent_at, whens[index])
+        yield from self._taken(actor, [answer[1] + index for index in told])
+
+    def _sent(
+        self, actor: Actor, envelopes: Sequence[Any], runs: Sequence[Any], bodies: list[bytes]
+    ) -> Generator[Any, Any, Any]:
+        """Submit until there is an answer; returns it, None where it is that nothing was taken."""
+        wait_s = self.world.dice.choice((0.0, 0.5, 20.0))
         while True:
             try:
                 if actor.wire is None or not actor.wire.whole:
                     yield from self._hello()
                 answer = yield Call("broker", "submit", (self.number, envelopes, runs, bodies, wait_s))
             except Lost:
-                yield Sleep(dice.random())
+                yield Sleep(self.world.dice.random())
                 continue
             except RemoteRefusal as exc:
                 assert "unique key twice" in str(exc), exc  # noqa: PT017 - an actor, not a test
-                return
-            if answer[0]:
-                first = answer[1]
-                taken = {first + index: (other, same) for index, other, same in (answer[2] if answer[2:] else ())}
-                for key, body in enumerate(bodies, first):
-                    if key in taken:
-                        assert any(more and more[2] for more in mores)
-                        continue
-                    assert key not in self.accepted, "a key is given once"
-                    self.accepted[key] = body
-                    self.sent_at[key] = sent_at
-                    when = whens[0 if key - first < half else 1]
-                    if when is not None and when[2] is not None:
-                        self.may_expire.add(key)
-                if first >> 40 != self.epoch:
-                    yield from self._settle_stale(actor, first, len(bodies))
-                if dice.random() < 0.1:
-                    mine = [key for key in range(first, first + len(bodies)) if key not in taken]
-                    yield from self._cancel([key for key in mine if dice.random() < 0.5])
-            else:
-                assert answer[1] in ("QUEUE_FULL", "STORE_REFUSED"), answer
-            return
+                return None
+            assert answer[0] or answer[1] in ("QUEUE_FULL", "STORE_REFUSED"), answer
+            return answer if answer[0] else None
+
+    def _accept(self, key: int, body: bytes, sent_at: float, when: tuple[Any, ...] | None) -> None:
+        """The master has taken a task."""
+        assert key not in self.accepted, "a key is given once"
+        self.accepted[key] = body
+        self.sent_at[key] = sent_at
+        if when is not None and when[2] is not None:
+            self.may_expire.add(key)
+
+    def _taken(self, actor: Actor, keys: list[int]) -> Script:
+        """Whose answer it was, and whether one still wants them."""
+        dice = self.world.dice
+        if keys and keys[0] >> 40 != self.epoch:
+            yield from self._settle_stale(actor, keys)
+        if dice.random() < 0.1:
+            yield from self._cancel([key for key in keys if dice.random() < 0.5])
 
     def _envelope(self) -> tuple[Any, ...]:
         dice = self.world.dice
@@ -176,13 +213,13 @@ class Client:
         eta = self.world.at + 2 if dice.random() < 0.2 else None
         return dice.choice((None, 0.1, 5.0)), eta, dice.choice((None, 0.01, 3.0))
 
-    def _settle_stale(self, actor: Actor, first: int, count: int) -> Script:
+    def _settle_stale(self, actor: Actor, keys: list[int]) -> Script:
         """The answer came from a master that has been restarted meanwhile: ask the present one, until it answers."""
-        while any(key in self.pending for key in range(first, first + count)):
+        while any(key in self.pending for key in keys):
             try:
                 if actor.wire is None or not actor.wire.whole:
                     yield from self._hello()
-                yield from self._ask_about([key for key in range(first, first + count) if key in self.pending])
+                yield from self._ask_about([key for key in keys if key in self.pending])
                 break
             except Lost:
                 yield Sleep(self.world.dice.random())
@@ -225,9 +262,9 @@ class Client:
         elif state == EXPIRED:
             assert sent is None or key in self.may_expire
         elif state == CANCELLED:
-            replaced = causes is None or causes[-1] == REPLACED
-            assert sent is None or sent.startswith(b"discard") or key in self.world.cancelled or replaced
-            assert causes is None or causes[-1] in ("discarded", "by its client", REPLACED)
+            by_others = causes is None or causes[-1] == REPLACED or causes[-1].startswith("TaskBefore: ")
+            assert sent is None or sent.startswith(b"discard") or key in self.world.cancelled or by_others
+            assert by_others or (causes and causes[-1] in ("discarded", "by its client"))
         else:
             assert state == DEAD
             assert causes, "whoever is dead was killed by something"
@@ -324,6 +361,7 @@ class Executor:
         self._settled: list[Any] = []
         self._pending: list[Any] = []
         self._envelopes: Sequence[Any] = ()
+        self._befores: dict[int, tuple[int, bool]] = {}
 
     def _run(self, actor: Actor) -> Script:
         dice = self.worker.world.dice
@@ -343,9 +381,10 @@ class Executor:
     def _exchange(self, want: int, wait_s: float) -> Script:
         answer = yield Call("broker", "exchange", (self._settled, want, wait_s), 30.0)
         self._settled = []
-        envelopes, rows, *cursors = answer
-        assert not cursors or all(cursor.startswith(b"%d " % key) for key, cursor in cursors[0].items())
+        envelopes, rows, *more = answer
+        assert not more or all(cursor.startswith(b"%d " % key) for key, cursor in more[0].items())
         assert len(rows) <= want
+        self._befores = more[1] if more[1:] else {}
         if rows:
             self._envelopes, self._pending = envelopes, list(rows)
 
@@ -356,6 +395,8 @@ class Executor:
                 break
             row = self._pending.pop(0)
             self.running = (row[0], row[1])
+            if row[0] in self._befores:
+                yield from self._ask_before(row[0], row[1], self._befores[row[0]][0])
             yield Sleep(dice.random() * (0.01 if dice.random() < 0.99 else 40.0))
             answer = self._outcome(row)
             if answer is None:
@@ -366,6 +407,18 @@ class Executor:
             if self._pending and dice.random() < 0.1:
                 yield from self._exchange(0, 0.0)
         self._release()
+
+    def _ask_before(self, key: int, delivery: int, size: int) -> Script:
+        """How those have ended that come before a task."""
+        ends: list[Any] = []
+        try:
+            while len(ends) < size:
+                ends += yield Call("broker", "before", (key, delivery, len(ends)))
+        except RemoteRefusal as exc:
+            assert "is not leased by that delivery" in str(exc), exc  # noqa: PT017 - an actor, not a test
+            return
+        assert len(ends) == size
+        assert all(body.startswith(b"result of ") for good, body, _ in ends if good)
 
     def _notes(self, row: Any) -> list[Any]:
         """What a task has told of itself while it ran: parts of a stream, a cursor."""

@@ -12,7 +12,7 @@ from distq.core.head import unpack_dead
 from distq.core.lane import Lane
 from distq.core.queue import RESULT, Queue
 from distq.core.schedule import SCHEDULES
-from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, STATE_NAMES, Holder, Task
+from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, RUN, STATE_NAMES, SUCCEEDED, Holder, Task
 from distq.master.plain import PlainPeer
 from distq.master.requests import Lose, Take
 from distq.master.schedules import Due
@@ -23,6 +23,7 @@ def check(master: Master) -> None:
     """Every invariant that a master's memory can show."""
     counts_are_right(master)
     keys_are_right(master)
+    order_is_right(master)
     leases_are_right(master)
     if master.broker.idle:
         schedules_are_right(master)
@@ -53,12 +54,26 @@ def keys_are_right(master: Master) -> None:
         key = task.envelope.queue.name, task.more.key
         if task.state in (READY, LEASED):
             under_way[key] += 1
-        elif task.state == HELD:
+        elif task.state == HELD and not master.ledger.together.holds(task):
             held.add(key)
     for queue, name in under_way.keys() | held:
         if name:
             assert under_way[queue, name] <= TURNS[name], f"{name}: {under_way[queue, name]} are under way"
             assert (queue, name) not in held or under_way[queue, name] == TURNS[name], f"{name} is held in vain"
+
+
+def order_is_right(master: Master) -> None:
+    """What comes after others is held while one of them lives, runs if all went well, and finds their results."""
+    tasks, together = master.ledger.tasks, master.ledger.together
+    for task in {id(one): one for followers in together.followers.values() for one in followers}.values():
+        after = task.more.after
+        assert after is not None
+        live = sum(tasks[key].state in LIVE_STATES for key in after.keys if key in tasks)
+        assert together.pending.get(task.id, live) == live
+        if after.policy != RUN and task.state in (READY, LEASED):
+            assert all(tasks[key].state == SUCCEEDED for key in after.keys), f"{task.id:x} is under way too early"
+        assert task.state in (*LIVE_STATES, DEAD)
+    assert all(tasks[key].state == HELD for key in (*together.pending, *together.doomed))
 
 
 def schedules_are_right(master: Master) -> None:

@@ -1,6 +1,7 @@
 """`distq show`, `why` and `stack`: one task, by its id."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -32,14 +33,22 @@ def show(context: click.Context, task_id: str, as_json: bool) -> None:
     for word in NUMBERS:
         if task[word] is not None:
             click.echo(f"  {word.removesuffix('_s').replace('_', ' '):<14} {task[word]:g}")
-    for word in ("holder", "concurrency_key", "unique_key"):
-        if task[word]:
-            click.echo(f"  {word.split('_')[0]:<14} {printable(task[word])}")
-    if task["progress"]:
-        fraction, text = task["progress"]
-        click.echo(f"  {'progress':<14} {fraction:.0%} {printable(text)}".rstrip())
+    for word, text in _told(task).items():
+        click.echo(f"  {word:<14} {printable(text)}".rstrip())
     for number, cause in enumerate(task["causes"], 1):
         click.echo(f"  {f'cause {number}':<14} {printable(cause)}")
+
+
+def _told(task: Mapping[str, Any]) -> dict[str, str]:
+    """What is told in words, if there is something to tell."""
+    told = {word.split("_")[0]: task[word] for word in ("holder", "concurrency_key", "unique_key") if task[word]}
+    if task["after"]:
+        first, size = task["after"]
+        told["after"] = f"{size:,} {'task' if size == 1 else 'tasks'}, from {first} on"
+    if task["progress"]:
+        fraction, text = task["progress"]
+        told["progress"] = f"{fraction:.0%} {text}"
+    return told
 
 
 @click.command("why")

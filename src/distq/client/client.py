@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distq.client.future import TaskFuture, renew_lock
 from distq.client.outbox import Manner
 from distq.client.session import Session
 from distq.client.submitter import Submitter
+from distq.client.together import Planned
 from distq.core.task import key_of
 from distq.settings import Role, Settings, load
 from distq.tasks.options import Options, checked
@@ -51,6 +52,7 @@ class Client(Submitter):
         """Begin a session."""
         self._session = Session(self._settings)
         self._send = self._session.send  # type: ignore[method-assign] # one call less for each task
+        self._send_together = self._session.send_together  # type: ignore[method-assign] # as above
 
     # -- what a program calls ------------------------------------------------------------------
 
@@ -63,7 +65,8 @@ class Client(Submitter):
             **options: fields of `distq.tasks.options.Options`: queue, priority, retries, time_limit, result_ttl,
                 max_deliveries, delay, expires (seconds, or a timedelta), eta (a datetime with a time zone: the
                 moment by the master's clock before which it is not begun), requires, concurrency_key, concurrency,
-                unique_key, on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up.
+                unique_key, on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up,
+                on_failure.
 
         Raises:
             TypeError: there is no such option, or a value is of the wrong kind.
@@ -116,6 +119,9 @@ class WithOptions(Submitter):
 
     def _send(self, manner: Manner, body: bytes) -> TaskFuture[Any]:
         return self._client._send(manner, body)  # noqa: SLF001 - one noun, seen in two ways
+
+    def _send_together(self, tasks: Sequence[Planned]) -> TaskFuture[Any]:
+        return self._client._send_together(tasks)  # noqa: SLF001 - as above
 
     def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
         return self._client._administer(action, asked)  # noqa: SLF001 - as above

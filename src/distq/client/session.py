@@ -81,10 +81,7 @@ class Session:
 
     def send(self, manner: Manner, body: bytes) -> TaskFuture[Any]:
         """Have a task sent; blocks and raises as `Client.submit` says."""
-        if len(body) > self._payload_bytes_max:
-            raise PayloadTooLarge(
-                f"the arguments have {len(body):,} bytes, and {self._payload_bytes_max:,} are allowed."
-            )
+        self._check_size(body)
         outbox, submits = self._outbox, self._submits
         if self._closing or not submits.link.up or outbox.full:
             self._wait_for_master()
@@ -92,13 +89,32 @@ class Session:
         sending = Sending(manner, body, future)
         if manner.full is not None:
             self._start()
-            submits.send_now(sending, _patience_s(manner.full))
+            submits.send_now([sending], _patience_s(manner.full))
             return future
         if outbox.waiting or not submits.send_at_once(sending):
             outbox.put(sending)
         if outbox.closed:
             submits.fail_unsent()
         return future
+
+    def send_together(self, tasks: Sequence[tuple[Manner, bytes]]) -> TaskFuture[Any]:
+        """Have several tasks sent in one submit; blocks and raises as `Submitter.chain` says."""
+        for _, body in tasks:
+            self._check_size(body)
+        if self._closing or not self._submits.link.up or self._outbox.full:
+            self._wait_for_master()
+        self._start()
+        future: TaskFuture[Any] = TaskFuture(self._results)
+        full = tasks[-1][0].full
+        patience_s = self._settings.connect_wait_s if full is None else _patience_s(full)
+        self._submits.send_now([Sending(manner, body, future) for manner, body in tasks], patience_s)
+        return future
+
+    def _check_size(self, body: bytes) -> None:
+        if len(body) > self._payload_bytes_max:
+            raise PayloadTooLarge(
+                f"the arguments have {len(body):,} bytes, and {self._payload_bytes_max:,} are allowed."
+            )
 
     def administer(self, action: str, asked: Mapping[str, Any]) -> Any:
         """What the master answers to an operator's request; raises what it says is wrong."""

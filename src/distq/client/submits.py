@@ -122,10 +122,11 @@ class Submits:
             self._speaking.release()
         return True
 
-    def send_now(self, sending: Sending, wait_s: float) -> None:
-        """Send a task and wait until it was accepted; for so long while its queue is full.
+    def send_now(self, batch: Sequence[Sending], wait_s: float) -> None:
+        """Send tasks, all or none, and wait until they were accepted; for so long while a queue of theirs is full.
 
-        Raises QueueFull if it is still full then, and what else the master refuses it for.
+        Only the last one's end is awaited. Raises QueueFull if it is still full then, and what else the master refuses
+        them for.
         """
         deadline = _now() + wait_s
         while not self.link.closed:
@@ -133,13 +134,14 @@ class Submits:
             with self._speaking:  # not for the whole time: others of this client submit to queues that have room
                 self._finish_asked()
                 self._number += 1
-                args = (self._number, *_packed([sending]), slice_s)
+                args = (self._number, *_packed(batch), slice_s)
                 answer = self._insisted(
                     lambda connection: connection.call("broker", "submit", args, timeout_s=slice_s + CALL_S)  # noqa: B023
                 )
                 if answer[0]:
-                    self._outbox.take_directly(sending)
-                    self._taken([sending], answer)
+                    _, first, *taken = answer
+                    self._outbox.take_directly(batch[-1])
+                    self._taken(batch[-1:], (True, first + len(batch) - 1, *taken))
                     return
             if answer[1] != QueueFull.code or _now() >= deadline:
                 raise _refusal(answer)

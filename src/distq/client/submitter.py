@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from distq.client.future import TaskFuture, cancel_all
 from distq.client.outbox import Manner
+from distq.client.together import Planned, planned
 from distq.core.errors import DistqError
+from distq.tasks.call import Call
 from distq.tasks.function import Keys, TaskSpec, path_of, spec_of
 from distq.tasks.options import Options, checked, coherent
 from distq.tasks.payload import PROTOCOL, pack_call, pack_chunk, pack_json
@@ -135,6 +137,56 @@ class Submitter(Executor):
     def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
         """What the master answers to an operator's request."""
         raise NotImplementedError
+
+    def chain(self, *stages: Call | Iterable[Call]) -> TaskFuture[Any]:
+        """Have stages run one after another, each with the result of the one before it as its first argument.
+
+            client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))
+
+        A stage of several calls, a list, runs them side by side; the stage after it gets the list of their results, in
+        order. All of it is submitted at once, all or none, and counted by the master: it goes on whatever becomes of
+        this program. A stage begins when all before it have ended; what happens if one of these fails is said by the
+        option `on_failure`. Results are handed over whole: of large ones pass a path or a name.
+
+        Returns the future of the last stage; of a last stage of several that of the list of their results.
+
+        Raises:
+            TypeError: a stage is neither a call nor several, or has a unique key.
+            TooManyCalls, PayloadTooLarge: these are more than 10,000 calls, or 32 MiB of arguments.
+            QueueFull, CannotReach, NotATask, NotPicklable: as `submit`.
+        """
+        return self._send_together(planned(stages, self._prepared))
+
+    def group(self, calls: Iterable[Call], then: Call) -> TaskFuture[Any]:
+        """Have calls run side by side, and `then` once all have ended, with the list of their results.
+
+        As `chain(list(calls), then)`, which says the rest.
+        """
+        return self.chain(list(calls), then)
+
+    def gather(self, *calls: Call) -> TaskFuture[list[Any]]:
+        """Have calls run side by side; the future's result is the list of theirs, in order.
+
+        As `chain(list(calls))`: it is a task of its own, whose result anybody can ask for by its id.
+        """
+        return self.chain(list(calls))
+
+    def _send_together(self, tasks: Sequence[Planned]) -> TaskFuture[Any]:
+        """Have several tasks sent in one submit; returns the future of the last."""
+        raise NotImplementedError
+
+    def _prepared(self, call: Call) -> tuple[Options, Manner, bytes]:
+        """The options of a call, how it is submitted, and its payload."""
+        fn, args, kwargs, given = call
+        spec = spec_of(fn)
+        options = coherent(checked(spec.options, {**self._options, **given}))
+        spec = spec._replace(options=options)
+        try:
+            body = pack_call((args, dict(kwargs)), PROTOCOL)
+        except Exception as error:  # noqa: BLE001 - as in submit
+            _refuse_arguments(fn, error)
+        more = None if spec.keys is None else spec.keys.of(args, kwargs)
+        return options, Manner(spec.envelope, spec.when, more, options.full), body
 
     def map(
         self,

@@ -15,6 +15,7 @@ from distq.core.extras import Extras
 from distq.core.kept import Kept
 from distq.core.leases import Leases
 from distq.core.task import DEAD, DELAYED, HELD, LIVE_STATES, NO_MORE, PLAIN, READY, SUCCEEDED, Owner, Task
+from distq.core.together import Together
 from distq.core.turns import UNDER_WAY
 from distq.core.window import WINDOW_BYTES, hold
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from distq.core.changes import Change, Submitted
     from distq.core.names import Names
     from distq.core.queue import Queue
+    from distq.core.task import After
 
 MEAN_WEIGHT = 0.05
 """Weight of the newest run in a queue's moving average."""
@@ -49,6 +51,8 @@ class Book:
         """How far leased tasks are, as they have said last: a fraction and a few words."""
         self.extras = Extras()
         """Cursors and parts of streams."""
+        self.together = Together()
+        """Who comes after whom."""
         self.curious: dict[int, list[Owner]] = {}
         """Who wants to hear of a live task's end besides its owner."""
         self.noted: list[tuple[str, Task, str]] = []
@@ -70,6 +74,7 @@ class Book:
             extras.apply()
         self._take_in(new, now)
         returned: list[Task] = []
+        last: list[Change] = []
         has_extras = extras.in_use
         for change in changes:
             event = change.event
@@ -79,8 +84,12 @@ class Book:
                 self._succeed(change, now)
             elif event == moves.DROP:
                 self._drop(change.task)
+            elif event == moves.REQUEUE and change.task.more.after is not None:
+                last.append(change)  # when those before it, of the same cycle, are live again
             else:
                 self._turn(change, event, now, returned)
+        for change in sorted(last, key=lambda one: one.task.id):  # what comes first has the lower key
+            self._turn(change, change.event, now, returned)
         returned.sort(key=attrgetter("id"), reverse=True)  # so that those given back together stay in submit order
         self.put_back(returned)
 
@@ -97,7 +106,14 @@ class Book:
             task.envelope.queue.lane(task.envelope).push_front(task)
 
     def line_up(self, task: Task, now: float) -> None:
-        """A ready task goes to the end of its line; one with a concurrency key as soon as its key lets it."""
+        """A ready task goes to the end of its line: once all before it have ended, and its key lets it."""
+        after = task.more.after
+        if after is not None and self.together.waits(task, after, self.tasks):
+            moves.move(task, moves.HOLD)
+        else:
+            self._in_turn(task, now)
+
+    def _in_turn(self, task: Task, now: float) -> None:
         if task.more.key:
             moves.move(task, moves.HOLD)
             self._admit(task.envelope.queue.turns.enter(task), now)
@@ -146,6 +162,8 @@ class Book:
         task.more = more = submitted.more
         if more.unique:
             task.envelope.queue.unique[more.unique] = task
+        if more.after is not None:
+            self.together.know(task, more.after)
         if submitted.expires_at is not None:
             task.expires_at = submitted.expires_at
             self.expiring.add(submitted.expires_at, task)
@@ -189,7 +207,10 @@ class Book:
         elif task.state == DELAYED:
             self.delayed.left()
         elif task.state == HELD:
-            task.envelope.queue.turns.left(task)
+            if task.more.after is not None and self.together.holds(task):
+                self.together.left(task)
+            else:
+                task.envelope.queue.turns.left(task)
 
     def _free(self, task: Task, before: int, now: float) -> None:
         """Let others of a concurrency key in, if the task was under way and is not any more."""
@@ -215,8 +236,23 @@ class Book:
             task.body = None
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
             self._drop(task)  # its result, if it has one, is an item of its own on the result queue
-        elif task.state != DEAD:
+        elif task.state != DEAD and task.id not in self.together.followers:
             self.kept.add(task)
+        if self.together.followers:
+            self._end_together(task, now)
+
+    def _end_together(self, task: Task, now: float) -> None:
+        """Let go on what has waited for the end of a task, and let go of what the task has waited for."""
+        for follower in self.together.ended(task):
+            moves.move(follower, moves.ADMIT)
+            follower.since = now
+            self._in_turn(follower, now)
+        if task.more.after is not None and task.state != DEAD:
+            self._let_go(task, task.more.after)
+
+    def _let_go(self, task: Task, after: After) -> None:
+        for before in self.together.forget(task, after, self.tasks):
+            self.kept.add(before)
 
     def _drop(self, task: Task) -> None:
         moves.move(task, moves.DROP)
@@ -224,6 +260,8 @@ class Book:
         del self.tasks[task.id]
         if self.dead.pop(task.id, None) is not None:
             hold(self, task, None)
+            if task.more.after is not None:
+                self._let_go(task, task.more.after)
         self.kept.drop(task)
         if task.more is not NO_MORE:
             task.envelope.queue.give_up(task)
@@ -278,6 +316,7 @@ class Book:
             del self.dead[task.id]
             envelope.tally.requeued += 1
             hold(self, task, change.body)  # and its causes stay: they tell why it was dead before
+            self.together.again(task, self.tasks)
             task.failures = task.lost = 0
             task.expires_at = None
             if task.more.unique:

@@ -9,6 +9,7 @@ from distq.core import head, moves
 from distq.core.leases import STORED_AFTER_S
 from distq.core.ports import KEEP, Keep
 from distq.core.task import DELAYED, LEASED, NO_MORE, PLAIN, READY, Envelope, More, Task
+from distq.core.together import BEFORE
 
 FAILURES: Final = ("failure", "timeout")
 """Reasons that come from the task's own run; all others are about who ran it."""
@@ -73,7 +74,7 @@ def row_of_change(change: Change, now: float) -> Row:
     if event == moves.DROP or (event == moves.SUCCEED and task.envelope.kind == PLAIN):
         return None
     failed = reason in FAILURES
-    lost = bool(reason) and not failed
+    lost = bool(reason) and not failed and reason != BEFORE
     before = (0, 0) if event == moves.REQUEUE else (task.failures, task.lost)
     packed = head.pack(
         task.envelope,
@@ -114,7 +115,7 @@ def count_attempt(change: Change) -> None:
     if reason in FAILURES:
         task.failures += 1
         tally.attempts[reason] += 1
-    else:
+    elif reason != BEFORE:
         task.lost += 1
         tally.attempts["lost"] += 1
         tally.count(tally.redeliveries, reason)

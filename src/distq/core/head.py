@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
-from distq.core.task import NO_MORE, NOTHING, More
+from distq.core.task import NO_MORE, NOTHING, After, More
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -151,8 +151,13 @@ def split(head: bytes) -> Parts:
     if bits & _KEYED:
         (length,) = _KEYS.unpack_from(head, at)
         at += _KEYS.size + length
-        more = More(*json.loads(head[at - length : at]))
+        more = _more(*json.loads(head[at - length : at]))
     return Parts(tuple(numbers), expires_at, more, head[at:])
+
+
+def _more(key: str, at_once: int, unique: str, unique_for_s: float | None, after: Sequence[Any] | None = None) -> More:
+    """What few tasks have, as it was written: by a distq that knew of no order among tasks, without the last."""
+    return More(key, at_once, unique, unique_for_s, None if after is None else After(*after))
 
 
 def unpack(head: bytes) -> Head:

@@ -11,6 +11,8 @@ There is no I/O here and no clock: `now` is seconds of the master's clock, which
 
 from __future__ import annotations
 
+import math
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from distq.core import head, moves
@@ -20,6 +22,7 @@ from distq.core.extras import part_number
 from distq.core.lender import Lender
 from distq.core.names import Names, Rules
 from distq.core.task import LEASED, NO_MORE, OUTCOME_NAMES, READY, Envelope, Holder, More, Outcome, Owner, Task
+from distq.core.together import BEFORE, ends_dead, error_before, why_doomed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -244,10 +247,25 @@ class Ledger(Lender):
                     self._changes[task.id] = Change(event, task)
             for at, task in held_up:
                 deadlines.add(at, task)
+        self._sweep_doomed(most)
         self._to_store += self.leases.due(now)
         for queue in self.limited:
             if queue.window is not None:
                 queue.window.left(now)
+        self._sweep_kept(now, most)
+
+    def _sweep_doomed(self, most: int) -> None:
+        """End those before which a task has failed."""
+        for task in islice(self.together.doomed.values(), most):
+            if task.id not in self._changes:
+                cause = why_doomed(task, self.tasks)
+                self._changes[task.id] = (
+                    self._bury(task, error_before(cause), cause, BEFORE)
+                    if ends_dead(task)
+                    else Change(moves.CANCEL, task, cause=cause)
+                )
+
+    def _sweep_kept(self, now: float, most: int) -> None:
         for task in self.kept.over(now, most):
             self._changes[task.id] = Change(moves.DROP, task)  # nothing else can happen to it
             most -= self.extras.weight(task.id)
@@ -256,6 +274,8 @@ class Ledger(Lender):
 
     def next_deadline(self) -> float | None:
         """When `sweep` next has something to do, None if nothing is waiting for a moment."""
+        if self.together.doomed:
+            return -math.inf
         moments = [self.delayed.next_at(), self.expiring.next_at(), self.kept.next_at(), self.leases.next_at()]
         if self.limited:
             moments += [queue.window.opens_at() for queue in self.limited if queue.window and queue.counts[READY]]

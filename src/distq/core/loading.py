@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from distq.core.ledger import Ledger
     from distq.core.names import Names
     from distq.core.ports import Heads
+    from distq.core.together import Together
 
 
 class Loader:
@@ -121,20 +122,25 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
         if task.since > now:
             _happened_now(task, now)
         if task.more is not NO_MORE:
-            _know_keys(task)
+            _know_keys(task, ledger.together)
         if task.state in LIVE_STATES:
             _goes_on(ledger, task, absent)
         else:
             ended.append(task)
     for task in ledger.tasks.values():
-        if task.state == READY:  # now that it is known which of its key are leased
+        if task.state == READY:  # now that it is known which of its key are leased, and which before it live
             ledger.line_up(task, now)
+    _keep(ledger, ended)
+    return absent
+
+
+def _keep(ledger: Ledger, ended: list[Task]) -> None:
+    """What has ended is kept, in the order in which it did."""
     for task in sorted(ended, key=_since):
         if task.state == DEAD:
             ledger.dead[task.id] = task
-        else:
+        elif task.id not in ledger.together.followers:
             ledger.kept.add(task)
-    return absent
 
 
 def _goes_on(ledger: Ledger, task: Task, absent: Holder) -> None:
@@ -157,9 +163,11 @@ def _happened_now(task: Task, now: float) -> None:
     task.submitted_at = min(task.submitted_at, now)
 
 
-def _know_keys(task: Task) -> None:
+def _know_keys(task: Task, together: Together) -> None:
     """A task with keys of its own is there again."""
     queue, more = task.envelope.queue, task.more
+    if more.after is not None and task.state in (*LIVE_STATES, DEAD):
+        together.know(task, more.after)
     if more.unique and (task.state in LIVE_STATES or more.unique_for_s is not None):
         queue.unique[more.unique] = task
     if more.key and task.state == LEASED:

@@ -11,7 +11,8 @@ the task is not settled; a late failure or release never reaches this table: the
            delay│└──due── DELAYED ◀─┘ snooze          cancel: from any live state
                 └───────────▲                         expire: from READY, HELD and DELAYED
 
-READY ──hold──▶ HELD ──admit──▶ READY: a task waits for others of its concurrency key.
+READY ──hold──▶ HELD ──admit──▶ READY: a task waits for others of its concurrency key, or for those before it;
+if one of these fails, HELD ──bury──▶ DEAD.
 """
 
 from typing import Final
@@ -77,6 +78,7 @@ MOVES: Final[dict[tuple[int, int], int]] = {
     (HELD, EXPIRE): EXPIRED,
     (LEASED, RETRY): DELAYED,
     (LEASED, BURY): DEAD,
+    (HELD, BURY): DEAD,
     (LEASED, GIVE_BACK): READY,
     (LEASED, LOSE): READY,
     (DELAYED, DUE): READY,

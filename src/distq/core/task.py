@@ -22,7 +22,8 @@ CANCELLED: Final = 5
 EXPIRED: Final = 6
 GONE: Final = 7
 HELD: Final = 8
-"""Ready but for its concurrency key, of which as many are under way as may be; stored as ready."""
+"""Ready but for its concurrency key, of which as many are under way as may be, or for tasks before it that have not
+ended; stored as ready."""
 STATE_NAMES: Final = ("ready", "delayed", "leased", "succeeded", "dead", "cancelled", "expired", "gone", "held")
 LIVE_STATES: Final = (READY, DELAYED, LEASED, HELD)
 
@@ -148,8 +149,28 @@ KEY_BYTES_MAX: Final = 64
 """Bound of concurrency and unique keys, in UTF-8."""
 
 
+FAIL, CANCEL, RUN = "fail", "cancel", "run"
+FAILURE_POLICIES: Final = (FAIL, CANCEL, RUN)
+"""What becomes of a task when one before it fails: it is a dead letter too, is cancelled, or runs all the same."""
+
+
+class After(NamedTuple):
+    """Which tasks come before one: so many keys in a row, and what becomes of it if one of them fails."""
+
+    first: int
+    size: int
+    policy: str = FAIL
+    single: bool = False
+    """Whether its first argument is the one result, not a list of results."""
+
+    @property
+    def keys(self) -> range:
+        """The keys of the tasks before it."""
+        return range(self.first, self.first + self.size)
+
+
 class More(NamedTuple):
-    """What few tasks have: what they must not run beside, and what there must be only one of."""
+    """What few tasks have: what they must not run beside, what there must be only one of, what they come after."""
 
     key: str = ""
     """Concurrency key, '' for none: of one key at most ..."""
@@ -159,6 +180,7 @@ class More(NamedTuple):
     """Unique key, '' for none."""
     unique_for_s: float | None = None
     """How long after its submit the task has the unique key for itself, None for until it has ended."""
+    after: After | None = None
 
 
 NO_MORE: Final = More()

@@ -28,13 +28,18 @@ class Crowd(NamedTuple):
     """... how many of those are busy."""
 
 
-def why(task: Task, crowd: Crowd, moment: Callable[[float], str], now: float) -> str:
-    """Why the task does not run now, or what else it does; `moment` writes a moment for people."""
+def why(task: Task, crowd: Crowd, moment: Callable[[float], str], now: float, pending: int = 0) -> str:
+    """Why the task does not run now, or what else it does.
+
+    `moment` writes a moment for people; it waits for the ends of so many others as are `pending`.
+    """
     if task.state == LEASED:
         who = "an executor from before the master's restart" if task.holder is None else task.holder.label
         return f"It runs: {who} was given it {_ago(now - task.leased_at)}, attempt {task.attempt}."
     if task.state == DELAYED:
         return _delayed(task, moment, now)
+    if task.state == HELD and pending:
+        return f"It comes after other tasks, of which {_these(pending)} not ended."
     if task.state == HELD:
         most = task.more.at_once
         return (
@@ -95,6 +100,10 @@ def _workers(task: Task, crowd: Crowd) -> str:
     )
     given = f"It is given out at this moment: {crowd.slots - crowd.busy:,} of {crowd.slots:,} slots are free."
     return next((sentence for there_is_one, sentence in reasons if not there_is_one), given)
+
+
+def _these(count: int) -> str:
+    return "one has" if count == 1 else f"{count:,} have"
 
 
 def _ago(seconds: float) -> str:

@@ -22,6 +22,7 @@ from distq.master.requests import WAIT_MAX_S, is_duration
 from distq.master.schedules import Schedules
 from distq.master.streams import Streams, read_stream
 from distq.master.submits import Submit, read_submit
+from distq.master.together import read_before
 from distq.master.workers import Executor, Session, Workers
 from distq.wire.inert import Token
 from distq.wire.messages import refused, returned
@@ -35,6 +36,7 @@ PROTOCOL: Final = 1
 BROKER: Final = "broker"
 BROKER_METHODS: Final = (
     "admin",
+    "before",
     "cancel",
     "exchange",
     "heartbeat",
@@ -101,6 +103,7 @@ class MasterDesk:
         admin = Admin(broker, workers, self.schedules)
         self._broker_calls: dict[str, Callable[[Line, Call], None]] = {
             "admin": lambda line, call: broker.ask(admin.request(line, call.args)),
+            "before": self._tell_before,
             "cancel": lambda line, call: broker.ask(read_cancel(line, workers, call.args)),
             "exchange": self._exchange,
             "heartbeat": self._heartbeat,
@@ -249,6 +252,12 @@ class MasterDesk:
         request = Exchange(line, executor, settled, want, wait_s, self._results)
         executor.request = request
         self._broker.ask(request)
+
+    def _tell_before(self, line: Line, call: Call) -> None:
+        if not isinstance(line.state, Executor):
+            line.reply(refused("before() is for executors: call hello() with role executor first."))
+            return
+        self._broker.ask(read_before(line, call.args))
 
     def _submit(self, line: Line, call: Call) -> None:
         session = line.state

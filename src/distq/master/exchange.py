@@ -13,6 +13,7 @@ from distq.core.head import NameTooLong, check_names
 from distq.core.queue import Queue
 from distq.core.task import PLAIN, Envelope, Outcome, Task
 from distq.master.requests import REFUSED_PAUSE_S, WAIT_MAX_S, Take, is_duration
+from distq.master.together import befores
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -137,7 +138,8 @@ class Exchange(Take):
         self.line.reply(NO_TASKS)
 
     def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
-        self.line.reply(leased(tasks, broker.ledger.extras.cursors))
+        ledger = broker.ledger
+        self.line.reply(leased(tasks, ledger.extras.cursors, befores(tasks, ledger.together)))
 
 
 class ResultQueues:
@@ -151,10 +153,11 @@ class ResultQueues:
         return broker.ledger.names.envelope(self.names.get(work, "result"), PLAIN, PLAIN)
 
 
-def leased(tasks: list[Task], cursors: Mapping[int, bytes]) -> bytes:
+def leased(tasks: list[Task], cursors: Mapping[int, bytes], before: Mapping[int, tuple[int, bool]]) -> bytes:
     """The reply that hands tasks over: their envelopes once each, then (key, delivery, attempt, envelope, body).
 
-    Where attempts before them have left cursors, these come third, by key.
+    Where attempts before them have left cursors, these come third, by key; fourth, where tasks come after others, of
+    how many they need the results, and whether the one result is no list: the executor asks for these by `before`.
     """
     envelopes: dict[Envelope, int] = {}
     rows = [
@@ -163,6 +166,8 @@ def leased(tasks: list[Task], cursors: Mapping[int, bytes]) -> bytes:
     ]
     table = [(one.queue.name, one.name, one.kind, one.time_limit_s) for one in envelopes]
     left = {task.id: cursors[task.id] for task in tasks if task.id in cursors} if cursors else {}
+    if before:
+        return returned((table, rows, left, before))
     return returned((table, rows, left) if left else (table, rows))
 
 

@@ -68,7 +68,8 @@ class Stack(Look):
         task = self.task(broker)
         holder = task.holder
         if task.state != LEASED or not isinstance(holder, Executor):
-            because = why(task, crowd_of(self.workers, task), moment, now)
+            pending = broker.ledger.together.pending.get(self.key, 0)
+            because = why(task, crowd_of(self.workers, task), moment, now, pending)
             raise BadCall(f"task {text_of(self.key)} does not run on a worker. {because}")
         self.delivery = task.delivery
         return True
@@ -118,7 +119,7 @@ def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str,
         "name": envelope.name,
         "kind": envelope.kind,
         "state": STATE_NAMES[task.state],
-        "why": why(task, crowd, moment, now),
+        "why": why(task, crowd, moment, now, broker.ledger.together.pending.get(task.id, 0)),
         "priority": envelope.priority,
         "submitted_at": task.submitted_at,
         "since": task.since,
@@ -135,6 +136,7 @@ def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str,
         "requires": sorted(envelope.requires),
         "concurrency_key": more.key or None,
         "unique_key": more.unique or None,
+        "after": None if more.after is None else [text_of(more.after.first), more.after.size],
         "progress": broker.ledger.progress.get(task.id),
         "causes": list(task.causes or ()),
     }

@@ -9,7 +9,18 @@ from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
 from distq.core.names import ENVELOPES_MAX
 from distq.core.ports import KEEP
 from distq.core.queue import RESULT
-from distq.core.task import KEY_BYTES_MAX, LABELS_MAX, NO_MORE, PRIORITIES, PRIORITY_DEFAULT, TASK, Envelope, More
+from distq.core.task import (
+    FAILURE_POLICIES,
+    KEY_BYTES_MAX,
+    LABELS_MAX,
+    NO_MORE,
+    PRIORITIES,
+    PRIORITY_DEFAULT,
+    TASK,
+    After,
+    Envelope,
+    More,
+)
 from distq.master.clients import SESSION, WITH_TAKEN, ClientSession, Taken
 from distq.master.requests import WAIT_MAX_S, Asked, is_duration
 from distq.tasks.options import CONFLICTS, REJECT, REPLACE, RETURN
@@ -50,7 +61,9 @@ class Submit(Asked):
     """`submit(number, envelopes, runs, bodies, wait_s)`: so many tasks of each envelope, all or none.
 
     A run is (envelope, how many[, when[, more]]): `when` is (delay_s, eta, expires_s), `more` (concurrency key, how
-    many at once, unique key, for how many seconds, what to do if another has it), None for what is not asked.
+    many at once, unique key, for how many seconds, what to do if another has it[, after]), None for what is not asked.
+    `after` is (index of the first task of this submit that comes before, how many do, what is done if one of them
+    fails, whether the one result is no list). Of tasks that come before others nobody but these is told the end.
 
     The reply is `(True, key of the first)`, the others follow it without gaps, or `(False, code, sentence)`. Where
     unique keys were taken already a third part says so: rows of (index, key of who has it, whether that is an answer).
@@ -101,9 +114,11 @@ class Submit(Asked):
         if largest > limit:
             raise PayloadTooLarge(f"a payload of {largest} bytes; the limit is {limit}.")
         done = 0
+        before = {index for run in self.runs if run.more.after is not None for index in run.more.after.keys}
         self.taken = []
         for run, other in zip(self.runs, others, strict=True):
-            key = self._submit(ledger, run, other, done, now)
+            owner = None if done in before else self.session
+            key = self._submit(ledger, run, other, done, owner, now)
             self.first = key if self.first is None else self.first
             done += run.size
         self._note(broker)
@@ -114,7 +129,9 @@ class Submit(Asked):
         unique = run.more.unique
         return ledger.who_has(run.envelope.queue, unique, now) if unique else None
 
-    def _submit(self, ledger: Ledger, run: Run, other: Task | None, done: int, now: float) -> int:
+    def _submit(
+        self, ledger: Ledger, run: Run, other: Task | None, done: int, owner: ClientSession | None, now: float
+    ) -> int:
         """Note the tasks of one run; returns the first one's key."""
         envelope, size, when, more, conflict = run
         if other is not None:
@@ -125,9 +142,11 @@ class Submit(Asked):
             ledger.cancel(other.id, "replaced by a newer submit")
         bodies = self.bodies[done : done + size]
         due_at, expires_at = (0.0, None) if when is None else moments(when, now)
+        if more.after is not None:
+            more = more._replace(after=more.after._replace(first=more.after.first + (self.first or 0)))
         if due_at or expires_at is not None or more is not NO_MORE:
-            return ledger.submit(envelope, bodies, self.session, now, due_at=due_at, expires_at=expires_at, more=more)
-        return ledger.submit(envelope, bodies, self.session, now)
+            return ledger.submit(envelope, bodies, owner, now, due_at=due_at, expires_at=expires_at, more=more)
+        return ledger.submit(envelope, bodies, owner, now)
 
     def _note(self, broker: Broker) -> None:
         """Have the store keep that this submit was taken, and what it was answered."""
@@ -207,21 +226,38 @@ def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[Run], li
         raise BadCall(
             f"submit(number, envelopes, runs, bodies, wait_s) was called with something else: {exc}."
         ) from exc
+    _check_order(rows)
     unique = [(row.envelope.queue, row.more.unique) for row in rows if row.more.unique]
     if len(set(unique)) < len(unique):
         raise BadCall("one submit has a unique key twice: who is the first?")
     return number, rows, list(bodies), min(wait_s, WAIT_MAX_S)
 
 
+def _check_order(runs: list[Run]) -> None:
+    """Whether what comes before a task is there; raises BadCall."""
+    begins = 0
+    ordered = any(run.more.after is not None for run in runs)
+    for run in runs:
+        after = run.more.after
+        if after is not None and not 0 <= after.first <= after.first + after.size <= begins:
+            raise BadCall("what comes before a task is submitted before it, in the same call.")
+        if ordered and run.more.unique:
+            raise BadCall("a task that comes before or after others has no unique key: it must be there.")
+        begins += run.size
+
+
 def read_run(names: Names, envelope: tuple[Any, ...], when: Any, more: Any) -> Run:
-    """One task as a client says it; raises TypeError, ValueError, NameTooLong or TooManyNames."""
-    return _run(names, _known(names, envelope), 1, when, more)
+    """One task by itself, as a client says it; raises TypeError, ValueError, NameTooLong or TooManyNames."""
+    run = _run(names, _known(names, envelope), 1, when, more)
+    if run.more.after is not None:
+        raise ValueError("a task that is submitted by itself comes after no others")
+    return run
 
 
 def _run(names: Names, envelope: Envelope, count: int, when: Any = None, more: Any = None) -> Run:
     if more is None:
         return Run(envelope, count, _when(when), NO_MORE, REJECT)
-    key, at_once, unique, unique_for_s, conflict = more
+    key, at_once, unique, unique_for_s, conflict, *rest = more
     for text in (key, unique):
         if not (text is None or (isinstance(text, str) and 0 < len(text.encode()) <= KEY_BYTES_MAX)):
             raise ValueError(f"a concurrency or unique key is a text of 1 to {KEY_BYTES_MAX} bytes")
@@ -233,7 +269,17 @@ def _run(names: Names, envelope: Envelope, count: int, when: Any = None, more: A
         raise ValueError("a unique key is of one task")
     if unique_for_s is not None and unique_for_s > envelope.result_ttl_s:
         envelope = names.lasting(envelope, min(unique_for_s, WAIT_MAX_S))  # who has the key is known by its result
-    return Run(envelope, count, _when(when), More(key or "", at_once or 1, unique or "", unique_for_s), conflict)
+    after = _after(*rest[0]) if rest and rest[0] is not None else None
+    known = More(key or "", at_once or 1, unique or "", unique_for_s, after)
+    return Run(envelope, count, _when(when), NO_MORE if known == NO_MORE else known, conflict)
+
+
+def _after(first: int, size: int, policy: str, single: bool) -> After:
+    if type(first) is not int or type(size) is not int or size < 0 or type(single) is not bool:
+        raise TypeError("what comes before a task is an index and a number of tasks")
+    if policy not in FAILURE_POLICIES or (single and size != 1):
+        raise ValueError(f"a failure before a task has it {', '.join(FAILURE_POLICIES)}; one alone is no list")
+    return After(first, size, policy, single)
 
 
 def _when(when: Any = None) -> When | None:

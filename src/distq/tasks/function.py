@@ -68,8 +68,15 @@ class TaskSpec(NamedTuple):
         return Keys(options.concurrency_key, options.concurrency, options.unique_key, options.unique_for, conflict)
 
 
-More = tuple["str | None", "int | None", "str | None", "float | None", str]
-"""Concurrency key, how many at once, unique key, for how many seconds, what is done if another task has that."""
+After = tuple[int, int, str, bool]
+"""Index of the first task of the same submit that comes before, how many do, what is done if one of them fails, and
+whether the one result is no list."""
+More = (
+    tuple["str | None", "int | None", "str | None", "float | None", str]
+    | tuple["str | None", "int | None", "str | None", "float | None", str, After]
+)
+"""Concurrency key, how many at once, unique key, for how many seconds, what is done if another task has that; what it
+comes after."""
 
 
 class Keys(NamedTuple):
@@ -122,6 +129,7 @@ def task(
     timezone: str | None = None,
     overlap: bool | None = None,
     catch_up: str | None = None,
+    on_failure: str | None = None,
     retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
     no_retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
@@ -133,7 +141,8 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
         name: what it goes by; the default is its import path.
         **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl, delay, expires
             (each in seconds, or a timedelta), max_deliveries, requires, concurrency_key, concurrency, unique_key,
-            on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up, retry_for, no_retry_for.
+            on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up, on_failure, retry_for,
+            no_retry_for.
 
     Raises:
         TypeError: there is no such option, or a value is of the wrong kind.

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from distq.core.schedule import CATCH_UPS
+from distq.core.task import FAILURE_POLICIES
 
 QUEUE_DEFAULT: Final = "default"
 REJECT, RETURN, REPLACE = "reject", "return", "replace"
@@ -60,6 +61,9 @@ class Options(NamedTuple):
     """Whether a schedule submits a task although the one before has not ended."""
     catch_up: str | None = None
     """What becomes of a schedule's moments that were missed: one task for all of them (the default), all, none."""
+    on_failure: str | None = None
+    """What becomes of a task in a chain or after a group if one before it fails: it fails too and is a dead letter
+    (the default), it is cancelled, or it is run with the exception in the place of the result."""
     retry_for: tuple[type[BaseException], ...] = ()
     """Only these are tried again; empty means all."""
     no_retry_for: tuple[type[BaseException], ...] = ()
@@ -172,6 +176,12 @@ def _full(field: str, value: Any) -> float | str:
     return _seconds(field, value)
 
 
+def _on_failure(field: str, value: Any) -> str:
+    if value not in FAILURE_POLICIES:
+        raise TypeError(f"{field} is {', '.join(FAILURE_POLICIES[:-1])} or {FAILURE_POLICIES[-1]}, not {value!r}")
+    return str(value)
+
+
 def _exceptions(field: str, value: Any) -> tuple[type[BaseException], ...]:
     kinds = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
@@ -202,6 +212,7 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "timezone": _name,
     "overlap": _flag,
     "catch_up": _catch_up,
+    "on_failure": _on_failure,
     "retry_for": _exceptions,
     "no_retry_for": _exceptions,
 }

@@ -1,7 +1,8 @@
 """A task's arguments and results as bytes.
 
 The arguments of one call are the pickle of `(args, kwargs)`; those of a chunk of calls (from `map`) the pickle of
-`(rows,)`, where each row is one call's args. JSON is the safe form for clients that are not trusted: the
+`(rows,)`, where each row is one call's args; those of a call that comes after others the pickle of `(ends, single,
+payload)`, made where it runs. JSON is the safe form for clients that are not trusted: the
 object `{"args": [...], "kwargs": {...}}`; its result is JSON too. A pickle (protocol 2 and up) begins with
 0x80, which no JSON text does.
 """
@@ -11,8 +12,13 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from distq.tasks.failure import exception_of
+
 PROTOCOL: Final = 5
 _PICKLE: Final = 0x80
+
+End = tuple[bool, "bytes | None", list[str]]
+"""How a task has ended: whether it has succeeded; its result or its error; its causes."""
 
 pack_call = pickle.dumps
 """`pack_call((args, kwargs), PROTOCOL)`: named, so that the client's hot path pays no wrapper."""
@@ -39,10 +45,34 @@ def run_payload(function: Callable[..., Any], payload: bytes) -> bytes:
         call = pickle.loads(payload)
         if len(call) == 1:
             return pickle.dumps([function(*row) for row in call[0]], PROTOCOL)
-        args, kwargs = call
+        args, kwargs = call if len(call) == 2 else _with_ends(*call)
         return pickle.dumps(function(*args, **kwargs), PROTOCOL)
     call = json.loads(payload)
     return json.dumps(function(*call["args"], **call["kwargs"])).encode()
+
+
+def after_others(payload: bytes, ends: Sequence[End], *, single: bool) -> bytes:
+    """The payload of a call whose first argument is the result (`single`) or the list of results of those before it.
+
+    In the place of a result that is missing stands the exception.
+    """
+    if is_json(payload) and all(good and is_json(body or b"") for good, body, _ in ends):
+        call = json.loads(payload)
+        results = [json.loads(body or b"") for _, body, _ in ends]
+        call["args"].insert(0, results[0] if single else results)
+        return json.dumps(call).encode()
+    return pickle.dumps((list(ends), single, payload), PROTOCOL)
+
+
+def _with_ends(ends: Sequence[End], single: bool, payload: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """The arguments of a call that comes after others."""
+    results = [unpack_result(body or b"") if good else exception_of(body, causes) for good, body, causes in ends]
+    if is_json(payload):
+        call = json.loads(payload)
+        args, kwargs = call["args"], call["kwargs"]
+    else:
+        args, kwargs = pickle.loads(payload)
+    return (results[0] if single else results, *args), kwargs
 
 
 def packer_of(payload: bytes) -> Callable[[Any], bytes]:

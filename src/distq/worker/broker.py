@@ -31,6 +31,8 @@ from distq.worker.orders import Orders
 from distq.worker.pace import Pace
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
+from distq.worker.rows import Envelope, Leased, Settled
+from distq.worker.together import completed
 from distq.worker.word import BEGUN, OVER, Ending, Place, Word
 
 WAIT_S: Final = 10.0
@@ -47,11 +49,6 @@ RELEASE_S: Final = 0.15
 """A batch that takes three times as long as it was meant to is handed back: others may be free."""
 QUIET_LOOKS: Final = 20
 """After so many looks without a batch the flusher sleeps until it is woken."""
-
-Settled = tuple[int, int, int, bytes | None, float, str] | tuple[int, int, int, bytes | None, float, str, float]
-"""Task, delivery, outcome, body, seconds that it ran, a failure's short text, and the pause before its next run."""
-Envelope = tuple[str, str, str, float | None]
-Leased = tuple[int, int, int, int, bytes]
 
 
 class MasterTooOld(DistqError):
@@ -108,6 +105,8 @@ class Broker:
         """What the task that runs has said last of its progress and its cursor, by outcome, until that is sent."""
         self._cursors: Mapping[int, bytes] = {}
         """What attempts before have left, by task."""
+        self._befores: Mapping[int, tuple[int, bool]] = {}
+        """Of how many tasks one needs the results, by task."""
         current.teller = self.current
 
     @property
@@ -234,6 +233,7 @@ class Broker:
         envelopes, leased, *left = cast("tuple[Any, ...]", reply)
         if leased:
             self._cursors = left[0] if left else {}
+            self._befores = left[1] if len(left) > 1 else {}
             self._envelopes, self._rows = envelopes, leased
             self._pace.leased(len(leased))
 
@@ -242,6 +242,9 @@ class Broker:
     def _work(self, connection: Connection) -> None:
         """Run what was leased; what takes too long is answered for, or handed back, on the way."""
         rows, self._rows = self._rows, ()
+        if self._befores:
+            with self._speaking:
+                rows = completed(connection, rows, self._befores)
         if not rows:
             return
         word = self._word

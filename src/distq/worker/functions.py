@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from distq.core.extras import NUMBER
 from distq.core.task import PLAIN, Outcome
+from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
 from distq.tasks.control import Retry
 from distq.tasks.current import current
 from distq.tasks.failure import TimeLimitExceeded, cause_of, pack_failure

@@ -1,0 +1,60 @@
+"""Chains, groups with a callback, and what becomes of them when a part fails. Needs a worker of `together`."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import together
+
+import distq
+
+
+def distq_says(*words: str) -> str:
+    """What a command prints."""
+    ran = subprocess.run([sys.executable, "-m", "distq", *words], capture_output=True, text=True, check=False)
+    return (ran.stdout + ran.stderr).strip()
+
+
+def failing(client: distq.Client) -> None:
+    """A part fails."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "page"
+        texts = [distq.call(together.needs, str(path)), distq.call(together.fetch, "page 2")]
+        future = client.group(texts, then=distq.call(together.joined))
+        print("a part failed:", future.exception(30))
+        print("reported all the same:", client.group(texts, then=distq.call(together.report)).result(30))
+        cancelled = client.group(texts, then=distq.call(together.joined).options(on_failure="cancel"))
+        print("or cancelled:", cancelled.exception(30))
+        path.write_text("page 1,")
+        print(distq_says("dead", "retry", "--all"))
+        print("tried again:", client.result(future.task_id, 30))
+
+
+def main() -> int:
+    """Show them."""
+    with distq.Client() as client:
+        words = client.chain(
+            distq.call(together.fetch, "page 1"),
+            distq.call(together.parse),
+            distq.call(together.count, what="words"),
+        )
+        print("a chain:", words.result(30))
+
+        squares = [distq.call(together.square, number) for number in range(1000)]
+        print("a group, over two queues:", client.group(squares, then=distq.call(together.total)).result(30))
+        print("gathered:", client.gather(*squares[:5]).result(30))
+        pages = [distq.call(together.fetch, f"page {number}") for number in range(3)]
+        print("a stage of several:", client.chain(pages, distq.call(together.joined)).result(30)[:7], "...")
+
+        waiting = client.group([distq.call(together.slow, 1), distq.call(together.slow, 2)], distq.call(together.total))
+        print("why:", distq_says("why", str(waiting.task_id)))
+
+    with distq.Client() as other:  # the one that has submitted it is gone
+        print("its sum, asked for by another client:", other.result(str(waiting.task_id), 30))
+        failing(other)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Tasks that come after others: how these have ended, for the executor that runs one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.head import unpack_dead
+from distq.core.task import DEAD, LEASED, SUCCEEDED, Task, text_of
+from distq.master.requests import Asked
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.core.together import Together
+    from distq.master.broker import Broker
+    from distq.net.serve import Line
+
+ENDS_AT_ONCE: Final = 1_000
+ENDS_BYTES_MAX: Final = 8 << 20
+"""So many results one reply carries at most, and once there are so many bytes no more: one alone fits a frame."""
+
+End = tuple[bool, "bytes | None", list[str]]
+"""Whether the task has succeeded; its result or its error; its causes."""
+
+
+class Ends(Asked):
+    """`before(key, delivery, from)`: how the tasks before a leased one have ended, from that one on, as rows of `End`.
+
+    There are as many as the lease says; each reply has at least one of them.
+    """
+
+    __slots__ = ("delivery", "first", "key")
+
+    def __init__(self, line: Line, key: int, delivery: int, first: int) -> None:
+        super().__init__(line)
+        self.key = key
+        self.delivery = delivery
+        self.first = first
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = broker.ledger.tasks
+        task = tasks.get(self.key)
+        after = None if task is None else task.more.after
+        if task is None or after is None or task.state != LEASED or task.delivery != self.delivery:
+            self.refuse(BadCall(f"task {text_of(self.key)} is not leased by that delivery, or comes after none."))
+            return
+        before = [tasks.get(key) for key in after.keys[self.first : self.first + ENDS_AT_ONCE]]
+        known = [one.id for one in before if one is not None]
+
+        def reply(bodies: list[bytes | None]) -> None:
+            found = dict(zip(known, bodies, strict=True))
+            ends: list[End] = []
+            size_bytes = 0
+            for one in before:
+                end = _end(one, None if one is None else found[one.id])
+                size_bytes += len(end[1] or b"")
+                if ends and size_bytes > ENDS_BYTES_MAX:
+                    break
+                ends.append(end)
+            self.line.reply(returned(ends))
+
+        broker.read(known, reply)
+
+
+def _end(task: Task | None, body: bytes | None) -> End:
+    if task is None:
+        return False, None, ["it is gone"]
+    if task.state == SUCCEEDED:
+        return True, body, []
+    if task.state == DEAD and body is not None:
+        dead = unpack_dead(body)
+        return False, dead.error, list(dead.causes)
+    return False, None, list(task.causes or ())
+
+
+def read_before(line: Line, args: tuple[Any, ...]) -> Ends:
+    """The request of `before(key, delivery, from)`; raises BadCall."""
+    if len(args) != 3 or not all(type(number) is int and number >= 0 for number in args):
+        raise BadCall("before(key, delivery, from) takes three whole numbers.")
+    return Ends(line, *args)
+
+
+def befores(tasks: list[Task], together: Together) -> dict[int, tuple[int, bool]]:
+    """Of leased tasks that come after others: after how many, and whether that one's result is no list."""
+    if not together.followers:
+        return {}
+    return {task.id: (after.size, after.single) for task in tasks if (after := task.more.after) is not None}

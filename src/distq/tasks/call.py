@@ -1,0 +1,49 @@
+"""A call that is not submitted yet: what chains and groups are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+
+from distq.tasks.function import task
+from distq.tasks.options import Options, checked
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+GATHERED: Final = "distq.gathered"
+
+
+class Call(NamedTuple):
+    """A function, its arguments, and options that go before those of its decorator and of the client."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = {}
+    given: Mapping[str, Any] = {}
+
+    def options(self, **options: Any) -> Call:
+        """The same call with other options, as `client.options` takes them.
+
+        Raises:
+            TypeError: there is no such option, or a value is of the wrong kind.
+        """
+        checked(Options(), options)
+        return self._replace(given={**self.given, **options})
+
+
+def call(fn: Callable[P, R], /, *args: Any, **kwargs: Any) -> Call:
+    """`fn(*args, **kwargs)`, to be run as a part of a chain or a group.
+
+        client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))
+
+    Where it comes after others, their result, or the list of their results, is its first argument, before `args`.
+    """
+    return Call(fn, args, kwargs)
+
+
+@task(name=GATHERED)
+def gathered(results: list[T]) -> list[T]:
+    """What a group without a callback of its own comes to: its results, in order."""
+    return results

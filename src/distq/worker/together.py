@@ -1,0 +1,46 @@
+"""Tasks that come after others: their results are fetched before they run, as a part of their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from distq.tasks.payload import after_others
+from distq.wire.errors import RemoteRefusal
+
+if TYPE_CHECKING:
+    from distq.net.dial import Connection
+    from distq.worker.rows import Leased
+
+ANSWER_S: Final = 20.0
+"""How long the master may take to tell a part of the results."""
+
+
+def completed(
+    connection: Connection, rows: Sequence[Leased], befores: Mapping[int, tuple[int, bool]]
+) -> Sequence[Leased]:
+    """Leased tasks with the results of those before them; without those whose leases have ended meanwhile.
+
+    Raises ConnectionLost: then the master has them back.
+    """
+    complete: list[Leased] = []
+    for row in rows:
+        task, delivery, attempt, envelope, payload = row
+        if task in befores:
+            size, single = befores[task]
+            try:
+                ends = _ends(connection, task, delivery, size)
+            except RemoteRefusal:
+                continue  # it was taken from us, and goes to another
+            complete.append((task, delivery, attempt, envelope, after_others(payload, ends, single=single)))
+        else:
+            complete.append(row)
+    return complete
+
+
+def _ends(connection: Connection, task: int, delivery: int, size: int) -> list[Any]:
+    ends: list[Any] = []
+    while len(ends) < size:
+        reply = connection.call("broker", "before", (task, delivery, len(ends)), timeout_s=ANSWER_S)
+        ends += cast("list[Any]", reply)
+    return ends

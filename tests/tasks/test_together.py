@@ -1,0 +1,65 @@
+"""Results on their way into the call that comes after them: in the safe form as long as all of it is."""
+
+import json
+import pickle
+
+import pytest
+
+from distq.tasks.failure import TaskFailed, pack_failure
+from distq.tasks.payload import after_others, is_json, pack_json, run_payload, unpack_result
+
+End = tuple[bool, bytes | None, list[str]]
+
+
+def returned(value: object) -> End:
+    """A task that has returned this."""
+    return True, pickle.dumps(value, 5), []
+
+
+def said(*args: object, **kwargs: object) -> str:
+    """What it was called with."""
+    return repr((args, kwargs))
+
+
+def called(payload: bytes) -> object:
+    """What the call is called with."""
+    return unpack_result(run_payload(said, payload))
+
+
+def call(*args: object, **kwargs: object) -> bytes:
+    """A pickled call."""
+    return pickle.dumps((args, kwargs), 5)
+
+
+def test_results_are_the_first_argument_as_a_list_or_the_one_alone() -> None:
+    """Before those that the call has of its own."""
+    assert called(after_others(call("a", b=1), [returned(1), returned(2)], single=False)) == "(([1, 2], 'a'), {'b': 1})"
+    assert called(after_others(call(), [returned(1)], single=True)) == "((1,), {})"
+    assert called(after_others(call(), [], single=False)) == "(([],), {})"
+
+
+def test_an_exception_stands_in_the_place_of_a_result() -> None:
+    """The task's own, where it can be rebuilt; what is known, where there is none."""
+    ends: list[End] = [(False, pack_failure(ValueError("no")), ["ValueError: no"]), (False, None, ["by its client"])]
+
+    def kinds(results: list[BaseException]) -> list[tuple[str, str]]:
+        return [(type(one).__name__, str(one)) for one in results]
+
+    seen = unpack_result(run_payload(kinds, after_others(call(), ends, single=False)))
+    assert seen == [("ValueError", "no"), (TaskFailed.__name__, "lost: by its client")]
+
+
+def test_what_is_json_throughout_stays_json() -> None:
+    """So that a worker that takes nothing else can run it."""
+    ends: list[End] = [(True, b"[1]", []), (True, b'"x"', [])]
+    payload = after_others(pack_json(["a"], {"b": 1}), ends, single=False)
+    assert json.loads(payload) == {"args": [[[1], "x"], "a"], "kwargs": {"b": 1}}
+    assert is_json(after_others(pack_json([], {}), ends[:1], single=True))
+
+
+@pytest.mark.parametrize("end", [returned(3), (False, pack_failure(KeyError("k")), [])])
+def test_a_json_call_after_something_else_is_not_in_the_safe_form(end: End) -> None:
+    """It is run all the same where pickles are."""
+    payload = after_others(pack_json(["a"], {}), [end], single=True)
+    assert not is_json(payload)
+    assert str(called(payload)).endswith(" 'a'), {})") or "KeyError" in str(called(payload))
