@@ -1,8 +1,12 @@
 """Items that are held: a test sees who runs one, and says when it may end."""
 
+import math
+import time
 from pathlib import Path
 
 from tests.e2e.cluster import eventually
+
+import distq
 
 
 def running(folder: Path, count: int = 1) -> list[int]:
@@ -19,3 +23,14 @@ def holders(folder: Path) -> list[int]:
 def go(folder: Path) -> None:
     """Let everything that is held end."""
     (folder / "go").touch()
+
+
+def store_the_leases(client: distq.Client) -> None:
+    """Leases older than a second ride in the next commit: commit until one surely has."""
+    until = time.perf_counter() + 1.5
+
+    def late() -> bool:
+        client.submit(math.sqrt, 1)
+        return client.flush(20) and time.perf_counter() > until
+
+    eventually(late, "a commit after more than a second")

@@ -1,14 +1,13 @@
 """A master with a file: what it has accepted outlives it."""
 
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from tests.e2e import tasks
-from tests.e2e.cluster import Cluster, eventually
-from tests.e2e.holding import go, holders, running
+from tests.e2e.cluster import Cluster
+from tests.e2e.holding import go, holders, running, store_the_leases
 
 import distq
 from distq.cli.demo_cluster import free_port
@@ -16,22 +15,11 @@ from distq.cli.demo_cluster import free_port
 TASKS = 3_000
 
 
-def _store_the_lease(client: distq.Client) -> None:
-    """Leases older than a second ride in the next commit: commit until one surely has."""
-    until = time.perf_counter() + 1.5
-
-    def late() -> bool:
-        client.submit(tasks.square, 1)
-        return client.flush(20) and time.perf_counter() > until
-
-    eventually(late, "a commit after more than a second")
-
-
 def _held_for_long(client: distq.Client, held: Path) -> distq.TaskFuture[str]:
     """A task that runs, and whose lease is stored."""
     future = client.submit(tasks.hold, str(held), "done")
     running(held)
-    _store_the_lease(client)
+    store_the_leases(client)
     return future
 
 

@@ -155,3 +155,14 @@ def test_chains_and_groups(grid: Cluster) -> None:
     assert "reported all the same: no, yes\n" in said
     assert re.search(r"or cancelled: the task was cancelled: TaskBefore: \S+ has failed: .*\n", said), said
     assert "tried again: page 1, page 2: seven plain words and no more\n" in said
+
+
+def test_many_at_once_in_one_executor(grid: Cluster) -> None:
+    """Threads and coroutines, each with its limit and its name."""
+    said = shown(grid, "beside", DISTQ_EXECUTOR="thread", DISTQ_EXECUTOR_TASKS="50")
+    for what in ("fifty threads that wait for half a second", "fifty coroutines"):
+        found = re.search(rf"{what}: ([\d.]+) s\n", said)
+        assert found is not None, said
+        assert 0.5 <= float(found[1]) < 5
+    assert "each knows who it is: True\n" in said
+    assert "a limit ends one alone: exceeded time limit 0.5 s\nthe one beside it: True\n" in said

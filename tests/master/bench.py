@@ -77,6 +77,11 @@ class FakeLine:
         self.calls = 0
         self.replies: list[bytes] = []
 
+    @property
+    def has_called_again(self) -> bool:
+        """Whether a call waits behind the present one."""
+        return self.calls - len(self.replies) > 1
+
     def reply(self, body: bytes) -> None:
         """Keep the answer."""
         self.replies.append(body)

@@ -2,11 +2,13 @@
 
 import math
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.master.bench import RULES, WAITING, Bench, done, failed, on_bench, released
 
+from distq.master.exchange import NO_TASKS
+from distq.net.serve import Line
 from distq.wire.errors import RemoteRefusal
 
 
@@ -239,3 +241,32 @@ async def test_the_executor_that_was_busy_last_is_served_first(bench: Bench) -> 
     assert await bench.exchange(second, [done(row)], want=1, wait_s=50) is WAITING
     await bench.submit(client, 2, [b"b", b"c"])
     assert [row[4] for row in (*bench.rows(second), *bench.rows(first))] == [b"b", b"c"]
+
+
+@on_bench()
+async def test_an_executor_that_calls_again_is_kept_waiting_no_longer(bench: Bench) -> None:
+    """One that runs several tasks settles the first that has ended while it waits for more."""
+    bench.worker()
+    executor = bench.executor()
+    await bench.submit(bench.client(), 1, [b"1"])
+    (row,) = await bench.exchange(executor)
+    bench.call(executor, "broker", "exchange", [], 1, 60.0)
+    await bench.settle_down()
+    assert executor.heard() is WAITING
+    executor.calls += 1
+    bench.desk.hurried(cast("Line", executor))
+    assert executor.replies[-1] == NO_TASKS
+    executor.calls -= 1
+    await bench.exchange(executor, [done(row)])
+    assert bench.counts("q") == {"succeeded": 1}
+
+
+@on_bench()
+async def test_an_executor_that_has_called_again_already_is_not_kept_waiting(bench: Bench) -> None:
+    """Its next call may have come before the first was looked at."""
+    bench.worker()
+    executor = bench.executor()
+    bench.call(executor, "broker", "exchange", [], 1, 60.0)
+    executor.calls += 1
+    await bench.settle_down()
+    assert executor.replies[-1] == NO_TASKS

@@ -137,6 +137,11 @@ class Wire:
         """The same, with the length before it."""
         self.reply(b"".join(parts)[4:])
 
+    @property
+    def has_called_again(self) -> bool:
+        """Whether a call waits behind the present one."""
+        return bool(self._calls)
+
     def there(self) -> bool:
         """Whether the machine has not heard of the other end's close."""
         return self.open and not self.closed

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from tests.net.fake_master import KEY
 from tests.worker.test_parts import orders
 
+from distq.core.task import THREAD
+from distq.worker.board import Board
+from distq.worker.broker import Broker
 from distq.worker.clock import MONOTONIC
 from distq.worker.functions import Functions
 from distq.worker.handler import Handler
@@ -16,6 +19,8 @@ from distq.worker.interrupts import Interrupts
 from distq.worker.quit import Quit
 from distq.worker.reports import Listener, Report, Reporter
 from distq.worker.runner import Runner
+from distq.worker.several import Several
+from distq.worker.stock import Stock
 from distq.worker.word import Word
 
 SOON_S = 10.0
@@ -27,21 +32,21 @@ class AtWork:
 
     def __init__(self, address: tuple[str, int], handler: Handler, **given: object) -> None:
         self.quit = Quit()
-        self.word = Word.create()
+        self.page = Board.create() if given.get("executor") == THREAD else Word.create()
         self._report_read, self._report_write = os.pipe()
         self._lifeline_read, self._lifeline_write = os.pipe()
         given_orders = orders(addresses=(address,), authkey=KEY, **given)
-        self._runner = Runner(
-            given_orders,
-            handler,
-            Functions(handler, given_orders.accept, given_orders.payload_bytes_max, print),
-            Interrupts(self.word, MONOTONIC),
-            self.word,
-            Reporter(self._report_write),
-            self.quit,
-            self._lifeline_read,
-            MONOTONIC,
-        )
+        functions = Functions(handler, given_orders.accept, given_orders.payload_bytes_max, print)
+        reporter, lifeline, page, stock = Reporter(self._report_write), self._lifeline_read, self.page, None
+        if isinstance(page, Word):
+            interrupts = Interrupts(page, MONOTONIC)
+            broker: Broker | Several = Broker(
+                given_orders, functions, interrupts, page, reporter, self.quit, lifeline, MONOTONIC
+            )
+            stock = Stock(handler, page, reporter, self.quit, MONOTONIC, verbose=given_orders.verbose)
+        else:
+            broker = Several(given_orders, functions, page, reporter, self.quit, lifeline, MONOTONIC)
+        self._runner = Runner(given_orders, broker, stock, page, reporter, self.quit, lifeline)
         self._thread = threading.Thread(target=self._runner.run)
         self._thread.start()
 
@@ -68,7 +73,7 @@ class AtWork:
         for fd in (self._report_read, self._report_write, self._lifeline_read, self._lifeline_write):
             if fd >= 0:
                 os.close(fd)
-        self.word.close()
+        self.page.close()
         self.quit.close()
 
 

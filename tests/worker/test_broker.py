@@ -142,7 +142,7 @@ def test_whoever_is_told_to_end_finishes_its_task_and_hands_the_others_back() ->
         executor.ask()
         told.set()
         assert executor.ended()
-        assert executor.word.counts.released == 2
+        assert executor.page.counts.released == 2
     assert outcomes(master.settled) == [(1, 0, "a"), (2, 2, None), (3, 2, None)]
 
 
@@ -222,15 +222,15 @@ def test_the_word_names_the_running_task() -> None:
     executors: list[Any] = []
 
     def handler(item: Any) -> object:
-        seen.append(executors[0].word.running)
+        seen.append(executors[0].page.running)
         return item
 
     master = Scripted(lambda n, _settled, _want: NOTHING if n else leased("a", first=77))
     with fake_master(master) as served, at_work(served.address, handler) as executor:
         executors.append(executor)
         assert master.idle.wait(SOON_S)
-        assert executor.word.running is None
-        assert executor.word.counts.done == 1
+        assert executor.page.running is None
+        assert executor.page.counts.done == 1
         master.end()
     assert seen == [(77, 1)]
 

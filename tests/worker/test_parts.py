@@ -13,8 +13,9 @@ from distq.worker.backoff import Reconnect
 from distq.worker.memory import Cgroup, Memory
 from distq.worker.orders import Orders, read_orders, write_orders
 from distq.worker.pace import WANT_MAX, Pace
+from distq.worker.page import Counts
 from distq.worker.reports import Failed, Listener, Ready, Reporter
-from distq.worker.word import BEGUN, Counts, Word
+from distq.worker.word import BEGUN, Word
 
 
 def paced(*runs_s: float) -> Pace:
@@ -139,6 +140,8 @@ def orders(**fields: object) -> Orders:
         "session": "s",
         "number": 1,
         "handler": "module:function",
+        "executor": "process",
+        "seats": 1,
         "modules": ("module",),
         "accept": "pickle",
         "max_tasks": None,

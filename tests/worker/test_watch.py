@@ -5,10 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from distq.worker.board import Board
 from distq.worker.guard import PAUSE_S, Guard, guarded
 from distq.worker.memory import Memory
-from distq.worker.watch import HARD_S, LONG_S, STACK_S, Need, Watch
-from distq.worker.word import BEGUN, DOUBTFUL, OVER, WORD_BYTES, Place, Word
+from distq.worker.page import PAGE_BYTES
+from distq.worker.watch import HARD_S, LONG_S, STACK_S, BoardWatch, Need, Watch
+from distq.worker.word import BEGUN, DOUBTFUL, OVER, Place, Word
 
 MIB = 1 << 20
 
@@ -25,26 +27,26 @@ def word() -> Iterator[Word]:
 
 def test_what_waits_behind_a_long_task_is_taken_back_once(word: Word) -> None:
     """Not before it is long, and not again when that is done."""
-    watch = Watch()
-    assert watch.look(word, 0.0) is Need.NOTHING
-    assert watch.look(word, LONG_S - 0.1) is Need.NOTHING
-    assert watch.look(word, LONG_S) is Need.REVOKE
+    watch = Watch(word)
+    assert watch.look(0.0) is Need.NOTHING
+    assert watch.look(LONG_S - 0.1) is Need.NOTHING
+    assert watch.look(LONG_S) is Need.REVOKE
     word.revoke(1)
     assert word.unstarted(word.place) == [(12, 2), (13, 3)]
     word.returned(1)
-    assert watch.look(word, LONG_S + 1) is Need.NOTHING
+    assert watch.look(LONG_S + 1) is Need.NOTHING
     assert word.begins(1) == OVER
 
 
 def test_short_tasks_are_left_alone(word: Word) -> None:
     """Each is another one when it is looked at."""
-    watch = Watch()
+    watch = Watch(word)
     for index in range(3):
         assert word.begins(index) == BEGUN
-        assert watch.look(word, float(index)) is Need.NOTHING
-    assert watch.look(word, 9.0) is Need.NOTHING  # nobody waits behind the last one
+        assert watch.look(float(index)) is Need.NOTHING
+    assert watch.look(9.0) is Need.NOTHING  # nobody waits behind the last one
     word.rests()
-    assert watch.look(word, 99.0) is Need.NOTHING
+    assert watch.look(99.0) is Need.NOTHING
 
 
 def test_a_new_batch_is_not_revoked_with_the_old_one(word: Word) -> None:
@@ -86,25 +88,25 @@ def test_a_task_that_begins_in_the_moment_of_the_revocation_is_doubtful(word: Wo
 def test_a_task_beyond_its_limit_is_asked_for_its_stack_and_killed(word: Word) -> None:
     """As soon as the stack is there, or when it does not come."""
     word.limits(5.0, 100.0)
-    watch = Watch()
+    watch = Watch(word)
     due = 105.0 + HARD_S
-    assert watch.look(word, 100.0) is Need.NOTHING
-    assert watch.look(word, due) is Need.STACK
-    assert watch.look(word, due + 0.1) is Need.NOTHING
-    os.pwrite(word.fd, b"File x.py, line 3", WORD_BYTES)
-    assert watch.look(word, due + 0.2) is Need.KILL
-    os.ftruncate(word.fd, WORD_BYTES)
-    assert watch.look(word, due + STACK_S) is Need.KILL
+    assert watch.look(100.0) is Need.NOTHING
+    assert watch.look(due) is Need.STACK
+    assert watch.look(due + 0.1) is Need.NOTHING
+    os.pwrite(word.fd, b"File x.py, line 3", PAGE_BYTES)
+    assert watch.look(due + 0.2) is Need.KILL
+    os.ftruncate(word.fd, PAGE_BYTES)
+    assert watch.look(due + STACK_S) is Need.KILL
 
 
 def test_a_task_that_has_ended_is_not_killed_for_it(word: Word) -> None:
     """The limit goes with the task."""
     word.limits(5.0, 100.0)
-    watch = Watch()
-    assert watch.look(word, 105.0 + HARD_S) is Need.STACK
+    watch = Watch(word)
+    assert watch.look(105.0 + HARD_S) is Need.STACK
     word.limits(0.0, 0.0)
     word.begins(2)
-    assert watch.look(word, 105.0 + HARD_S + STACK_S) is Need.NOTHING
+    assert watch.look(105.0 + HARD_S + STACK_S) is Need.NOTHING
 
 
 def test_the_guard_ends_the_largest_and_waits_for_the_memory() -> None:
@@ -129,13 +131,13 @@ def test_the_guards_cause_is_in_words() -> None:
 
 def test_a_task_that_goes_on_after_it_was_told_to_stop_is_ended(word: Word) -> None:
     """Not before it had a moment; and not the next one in its place."""
-    watch = Watch()
-    watch.stop(word, 10.0)
-    assert watch.look(word, 10.0 + HARD_S - 0.1) is not Need.STOP
-    assert watch.look(word, 10.0 + HARD_S) is Need.STOP
-    watch.stop(word, 20.0)
+    watch = Watch(word)
+    watch.stop((11, 1), 10.0)
+    assert watch.look(10.0 + HARD_S - 0.1) is not Need.STOP
+    assert watch.look(10.0 + HARD_S) is Need.STOP
+    watch.stop((11, 1), 20.0)
     word.begins(1)
-    assert watch.look(word, 20.0 + HARD_S) is not Need.STOP
+    assert watch.look(20.0 + HARD_S) is not Need.STOP
 
 
 def test_only_the_task_that_was_named_is_to_stop(word: Word) -> None:
@@ -150,3 +152,55 @@ def test_only_the_task_that_was_named_is_to_stop(word: Word) -> None:
     assert not word.stopping
     word.rests()
     assert not word.stopping
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    """A board with two tasks, of which the second has a limit of a second."""
+    made = Board.create()
+    made.sits(0, 11, 1, 0.0, 0.0)
+    made.sits(3, 12, 2, 1.0, 0.0)
+    yield made
+    made.close()
+
+
+def test_a_board_says_who_sits_and_one_alone_can_be_blamed(board: Board) -> None:
+    """Of several nobody knows which it was."""
+    assert board.all_running == [(11, 1), (12, 2)]
+    assert board.running is None
+    board.rises(3)
+    assert board.running == (11, 1)
+
+
+def test_the_task_that_is_to_stop_is_named_and_no_other(board: Board) -> None:
+    """Not the next one on its seat either."""
+    board.stop(12, 2)
+    assert board.shall_stop(3, 2)
+    assert not board.shall_stop(0, 1)
+    board.rises(3)
+    board.sits(3, 13, 2, 0.0, 0.0)
+    assert not board.shall_stop(3, 2)
+
+
+def test_a_board_with_one_beyond_its_limit_is_asked_for_its_stack_and_then_killed(board: Board) -> None:
+    """And that one is to blame."""
+    watch = BoardWatch(board)
+    assert watch.look(1 + HARD_S - 0.1) is Need.NOTHING
+    assert watch.look(1 + HARD_S) is Need.STACK
+    assert watch.look(1 + HARD_S + STACK_S / 2) is Need.NOTHING
+    assert watch.look(1 + HARD_S + STACK_S) is Need.KILL
+    assert (watch.blamed, watch.limit_s) == ((12, 2), 1.0)
+    board.rises(3)
+    assert watch.look(1 + HARD_S + STACK_S) is Need.NOTHING
+
+
+def test_a_board_with_one_that_does_not_stop_is_killed(board: Board) -> None:
+    """Unless it has ended meanwhile."""
+    watch = BoardWatch(board)
+    watch.stop((11, 1), 0.0)
+    watch.stop((99, 9), 0.0)
+    assert watch.look(HARD_S - 0.1) is Need.NOTHING
+    assert watch.look(HARD_S) is Need.STOP
+    assert watch.blamed == (11, 1)
+    board.rises(0)
+    assert watch.look(HARD_S) is Need.NOTHING

@@ -10,6 +10,8 @@ from distq.settings import Role
 @click.argument("modules", metavar="[MODULE ...]", nargs=-1)
 @click.option("--plain-handler", metavar="MODULE:FUNCTION", help="Run plain items with this function.")
 @click.option("--concurrency", metavar="N", help="How many executors to run; auto is one for each CPU.")
+@click.option("--executor", metavar="KIND", help="What each runs: process one task, thread several at once.")
+@click.option("--executor-tasks", metavar="N", help="How many tasks an executor of the kind thread runs at once.")
 @click.option("--queues", metavar="NAMES", help="The queues to serve, separated by commas; all by default.")
 @click.option("--pool", metavar="NAME", help="The pool that this worker belongs to.")
 @click.option("--max-tasks", metavar="N", help="Replace an executor by a fresh one after so many tasks.")

@@ -68,6 +68,9 @@ class Outcome:
 
 NOTHING: Final[frozenset[str]] = frozenset()
 LABELS_MAX: Final = 16
+PROCESS, THREAD = "process", "thread"
+EXECUTORS: Final = (PROCESS, THREAD)
+"""Kinds of executors: one task at a time; several, each in a thread, or on one loop if it is a coroutine function."""
 
 
 class Envelope:
@@ -118,6 +121,11 @@ class Envelope:
 
 OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")
 """What a late settle is counted as, by outcome."""
+
+
+def executor_label(kind: str) -> str:
+    """The label that a worker has whose executors are of this kind."""
+    return f"executor:{kind}"
 
 
 class Holder:

@@ -159,9 +159,11 @@ class MasterDesk:
             self._workers.line_closed(line)
 
     def hurried(self, line: Line) -> None:
-        """A worker has more to say: its heartbeat need not wait any longer."""
+        """A worker or an executor has more to say: its heartbeat, its exchange need not wait any longer."""
         if isinstance(line.state, Session):
             self._workers.answer_beat(line.state)
+        elif isinstance(line.state, Executor):
+            self._workers.answer_now(line.state)
 
     def turned_away(self, line: Line, reason: str) -> None:
         """A peer did not prove the key."""

@@ -38,7 +38,7 @@ Settled = tuple[int, int, int, bytes | None, float, str, "float | None"]
 
 
 class Exchange(Take):
-    """Settle these, then lease up to so many or wait until there is one."""
+    """Settle these, then lease up to so many or wait until there is one, or until the executor calls again."""
 
     __slots__ = ("executor", "noted", "only_ends", "refusals", "results", "settled", "wait_s")
     may_come_back = True
@@ -129,7 +129,8 @@ class Exchange(Take):
             return
         if self.until is None:
             self.until = now + self.wait_s
-        if self.want and self.until > now and not (settled and broker.draining):
+        patient = not self.line.has_called_again and not (settled and broker.draining)
+        if self.want and self.until > now and patient:
             broker.park(self, queues)
         else:
             self.line.reply(NO_TASKS)

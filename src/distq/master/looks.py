@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core.task import LEASED, PLAIN, STATE_NAMES, Task, deliveries_of, key_of, text_of
 from distq.core.why import Crowd, why
 from distq.master.requests import Asked
-from distq.master.workers import Executor
+from distq.master.workers import Executor, Session
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -104,10 +104,15 @@ def crowd_of(workers: Workers, task: Task) -> Crowd:
         knowing = [one for one in serving if one.tasks and envelope.name not in one.unknown]
     able = [one for one in knowing if envelope.requires <= one.labels]
     taking = [one for one in able if not one.draining]
-    busy = sum(min(one.slots, sum(bool(executor.held) for executor in one.executors.values())) for one in taking)
-    return Crowd(
-        len(sessions), len(serving), len(knowing), len(able), len(taking), sum(one.slots for one in taking), busy
-    )
+    slots, busy = sum(one.slots for one in taking), sum(map(_busy, taking))
+    return Crowd(len(sessions), len(serving), len(knowing), len(able), len(taking), slots, busy)
+
+
+def _busy(session: Session) -> int:
+    """How many of a worker's slots are busy: an executor of one task at a time may hold others that wait for it."""
+    executors = session.executors.values()
+    at_once = max(session.slots // max(len(executors), 1), 1)
+    return min(session.slots, sum(min(len(executor.held), at_once) for executor in executors))
 
 
 def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str, Any]:

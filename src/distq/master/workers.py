@@ -187,7 +187,7 @@ class Workers:
         if report.get("draining") and not session.draining:
             session.draining = True
             for executor in session.executors.values():
-                self._answer_now(executor)
+                self.answer_now(executor)
         session.memory_bytes = _count(report.get("memory_bytes")) or None
         session.memory_limit_bytes = _count(report.get("memory_limit_bytes")) or None
         returned = report.get("returned")
@@ -247,14 +247,14 @@ class Workers:
             stack = ended.get("stack")
             self._broker.ask(Overrun(executor, cause, key, stack if isinstance(stack, str) else ""))
         else:
-            self._broker.ask(Lose(executor, "executor", cause, key))
+            self._broker.ask(Lose(executor, "executor", cause, None if _count(ended.get("suspects")) else key))
 
     def _unserve(self, executor: Executor) -> None:
         """Lease nothing more to an executor, although its socket may be open: a child of its task can keep it so."""
         executor.line = None
-        self._answer_now(executor)
+        self.answer_now(executor)
 
-    def _answer_now(self, executor: Executor) -> None:
+    def answer_now(self, executor: Executor) -> None:
         """Whatever it waits for will not come."""
         request = executor.request
         if isinstance(request, Take) and request.parked:

@@ -132,6 +132,11 @@ class Connection:
         """Return what the call of the last `ask` returned, or raise as `call` does."""
         return decode_reply(self._receive(None if timeout_s is None else _clock() + timeout_s))
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether a part of an answer has been read: it does not make the socket readable any more."""
+        return self._framer.partial
+
     def look_about(self, awake_s: float) -> bool:
         """Wait for an answer's first bytes without sleeping, but give way at every turn; False after so long.
 

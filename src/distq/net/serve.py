@@ -221,6 +221,11 @@ class Line(asyncio.Protocol):
         if self._todo:
             self._loop.call_soon(self._next)
 
+    @property
+    def has_called_again(self) -> bool:
+        """Whether the peer has called again, without waiting for the answer to its present call."""
+        return bool(self._todo)
+
     def there(self) -> bool:
         """Whether the peer has not closed its end, asked of the socket: the loop may not have heard of it yet."""
         if not self.open or self._transport.is_closing():

@@ -111,6 +111,8 @@ def _parse(row: Row, given: Text) -> Any:
     if row.at_least is not None and isinstance(value, int | float) and value < row.at_least:
         unit = {kinds.BYTES.name: " bytes", kinds.DURATION.name: " s"}.get(row.kind.name.split(" or ")[0], "")
         raise SettingsError(f"{row.name} is {given.text}; it must be at least {row.at_least:g}{unit}.")
+    if row.at_most is not None and isinstance(value, int | float) and value > row.at_most:
+        raise SettingsError(f"{row.name} is {given.text}; it must be at most {row.at_most:g}.")
     return value
 
 

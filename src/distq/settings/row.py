@@ -33,6 +33,7 @@ class Row:
     group: str
     used_by: frozenset[Role]
     at_least: float | None = None
+    at_most: float | None = None
     default_of_worker: str | None = None
 
     @property

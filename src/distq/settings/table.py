@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from distq.core.policy import Policy
+from distq.core.task import EXECUTORS, PROCESS
 from distq.settings import kinds
 from distq.settings.address import Address
 from distq.settings.row import ALL, CLIENT, DIALLING, MASTER, WORKER, Row
@@ -169,6 +170,23 @@ class Settings:
         WORKERS,
         WORKER,
         at_least=1,
+    )
+    executor: str = _row(
+        kinds.choice(*EXECUTORS),
+        PROCESS,
+        "What an executor runs: process one task at a time; thread several, each in a thread, or on one event loop if "
+        "it is a coroutine function.",
+        WORKERS,
+        WORKER,
+    )
+    executor_tasks: int = _row(
+        kinds.COUNT,
+        "10",
+        "How many tasks an executor of the kind thread runs at once.",
+        WORKERS,
+        WORKER,
+        at_least=1,
+        at_most=400,
     )
     max_tasks: int | None = _row(
         kinds.COUNT.or_word(kinds.OFF),

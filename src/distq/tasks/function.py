@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
 from distq.core.errors import DistqError
-from distq.core.task import KEY_BYTES_MAX
+from distq.core.task import KEY_BYTES_MAX, executor_label
 from distq.tasks.options import QUEUE_DEFAULT, REJECT, REPLACE, Options, checked, coherent
 
 P = ParamSpec("P")
@@ -48,7 +48,10 @@ class TaskSpec(NamedTuple):
             options.result_ttl,
             options.max_deliveries,
         )
-        return known if options.requires is None else (*known, options.requires)
+        requires = options.requires or ()
+        if options.executor is not None:
+            requires = (*requires, executor_label(options.executor))
+        return (*known, requires) if requires else known
 
     @property
     def when(self) -> tuple[float | None, float | None, float | None] | None:
@@ -117,6 +120,7 @@ def task(
     delay: float | timedelta | None = None,
     expires: float | timedelta | None = None,
     requires: str | Sequence[str] | None = None,
+    executor: str | None = None,
     concurrency_key: str | Callable[..., str] | None = None,
     concurrency: int | None = None,
     unique_key: str | Callable[..., str] | None = None,
@@ -140,9 +144,9 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
         function: the function, when used without parentheses.
         name: what it goes by; the default is its import path.
         **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl, delay, expires
-            (each in seconds, or a timedelta), max_deliveries, requires, concurrency_key, concurrency, unique_key,
-            on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up, on_failure, retry_for,
-            no_retry_for.
+            (each in seconds, or a timedelta), max_deliveries, requires, executor, concurrency_key, concurrency,
+            unique_key, on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up, on_failure,
+            retry_for, no_retry_for.
 
     Raises:
         TypeError: there is no such option, or a value is of the wrong kind.

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from distq.core.schedule import CATCH_UPS
-from distq.core.task import FAILURE_POLICIES
+from distq.core.task import EXECUTORS, FAILURE_POLICIES
 
 QUEUE_DEFAULT: Final = "default"
 REJECT, RETURN, REPLACE = "reject", "return", "replace"
@@ -38,6 +38,8 @@ class Options(NamedTuple):
     """Not begun any more so long after the master has taken it."""
     requires: tuple[str, ...] | None = None
     """Labels that a worker must have to run it."""
+    executor: str | None = None
+    """What kind of executor runs it, process or thread; any if none is named."""
     concurrency_key: str | Callable[..., str] | None = None
     """Of one key on one queue at most `concurrency` tasks run at once; a callable makes it of the task's arguments."""
     concurrency: int | None = None
@@ -137,6 +139,12 @@ def _labels(field: str, value: Any) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
+def _executor(field: str, value: Any) -> str:
+    if value not in EXECUTORS:
+        raise TypeError(f"{field} is {' or '.join(EXECUTORS)}, not {value!r}")
+    return str(value)
+
+
 def _key(field: str, value: Any) -> str | Callable[..., str]:
     if not callable(value) and not (isinstance(value, str) and value):
         raise TypeError(f"{field} is a text, or a function of the task's arguments that returns one, not {value!r}")
@@ -200,6 +208,7 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "eta": _moment,
     "expires": _seconds,
     "requires": _labels,
+    "executor": _executor,
     "concurrency_key": _key,
     "concurrency": _at_once,
     "unique_key": _key,

@@ -9,7 +9,7 @@ object `{"args": [...], "kwargs": {...}}`; its result is JSON too. A pickle (pro
 
 import json
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from distq.tasks.failure import exception_of
@@ -49,6 +49,18 @@ def run_payload(function: Callable[..., Any], payload: bytes) -> bytes:
         return pickle.dumps(function(*args, **kwargs), PROTOCOL)
     call = json.loads(payload)
     return json.dumps(function(*call["args"], **call["kwargs"])).encode()
+
+
+async def await_payload(function: Callable[..., Awaitable[Any]], payload: bytes) -> bytes:
+    """As `run_payload`, of a coroutine function, on the loop that runs."""
+    if payload[0] == _PICKLE:
+        call = pickle.loads(payload)
+        if len(call) == 1:
+            return pickle.dumps([await function(*row) for row in call[0]], PROTOCOL)
+        args, kwargs = call if len(call) == 2 else _with_ends(*call)
+        return pickle.dumps(await function(*args, **kwargs), PROTOCOL)
+    call = json.loads(payload)
+    return json.dumps(await function(*call["args"], **call["kwargs"])).encode()
 
 
 def after_others(payload: bytes, ends: Sequence[End], *, single: bool) -> bytes:

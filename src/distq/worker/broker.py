@@ -10,7 +10,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
@@ -24,16 +24,17 @@ from distq.wire.errors import RemoteRefusal
 from distq.worker.clock import Clock
 from distq.worker.flusher import LOOK_S, Flusher
 from distq.worker.functions import Functions
-from distq.worker.handler import Ran, failure
+from distq.worker.handler import Ran
 from distq.worker.interrupts import Interrupts
 from distq.worker.memory import resident_bytes
 from distq.worker.orders import Orders
 from distq.worker.pace import Pace
+from distq.worker.page import Ending
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
-from distq.worker.rows import Envelope, Leased, Settled
+from distq.worker.rows import Envelope, Leased, Settled, answer_to, as_failures, counted, released
 from distq.worker.together import completed
-from distq.worker.word import BEGUN, OVER, Ending, Place, Word
+from distq.worker.word import BEGUN, OVER, Place, Word
 
 WAIT_S: Final = 10.0
 """How long the master may keep an exchange for which there is no task."""
@@ -325,32 +326,21 @@ class Broker:
 
     def _otherwise(self, row: Leased, ran: Ran, run_s: float) -> None:
         """Note every outcome but a task's plain success."""
-        task_id, delivery, attempt, envelope, _ = row
-        outcome, body, text, after_s = ran
-        if outcome == Outcome.UNKNOWN:
-            self._settled.append((task_id, delivery, outcome, None, 0.0, text))
-            self._word.releases(1)
-            return
-        answer = (task_id, delivery, outcome, body, run_s, text)
-        self._settled.append(answer if after_s is None else (*answer, after_s))
-        self._settled_bytes += len(body)
-        self._left -= 1
-        if outcome in (Outcome.SNOOZED, Outcome.RELEASED):
-            self._word.releases(1)
-        elif outcome in (Outcome.SUCCESS, Outcome.DISCARDED):
-            self._word.ran(1, 0, run_s)
-            if self._verbose:
-                self._succeeded(row, run_s)
-        else:
-            self._word.ran(0, 1, run_s)
-            self._reporter.send(Failed(text_of(task_id), self._envelopes[envelope][1], attempt, text))
+        task_id, _, attempt, envelope, _ = row
+        self._settled.append(answer_to(row, ran, run_s))
+        self._settled_bytes += len(ran.body)
+        self._left -= ran.outcome != Outcome.UNKNOWN
+        if counted(self._word, ran.outcome, run_s):
+            self._reporter.send(Failed(text_of(task_id), self._envelopes[envelope][1], attempt, ran.text))
+        elif self._verbose and ran.outcome in (Outcome.SUCCESS, Outcome.DISCARDED):
+            self._succeeded(row, run_s)
 
     def _succeeded(self, row: Leased, run_s: float) -> None:
         self._reporter.send(Succeeded(text_of(row[0]), self._envelopes[row[3]][1], row[2], run_s))
 
-    def _release(self, deliveries: Iterable[tuple[int, int]]) -> None:
+    def _release(self, deliveries: Sequence[tuple[int, int]]) -> None:
         """Hand tasks back unstarted with the next answers."""
-        back = [(task_id, delivery, Outcome.RELEASED, None, 0.0, "") for task_id, delivery in deliveries]
+        back = released(deliveries)
         self._word.releases(len(back))
         self._settled += back
 
@@ -391,8 +381,4 @@ class Broker:
             self._reporter.send(Trouble(f"The master refused the answers to {count} tasks: {error}"))
             del self._settled[:count]
             return
-        refused = failure(DistqError(f"the master refused the result: {error}"))
-        self._settled[:count] = [
-            (*row[:2], refused.outcome, refused.body, row[4], refused.text) if row[2] == Outcome.SUCCESS else row
-            for row in self._settled[:count]
-        ]
+        self._settled[:count] = as_failures(self._settled[:count], error)

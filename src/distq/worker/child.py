@@ -10,9 +10,13 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
+from distq.core.task import PROCESS
+from distq.worker.board import Board
 from distq.worker.orders import Orders, write_orders
+from distq.worker.page import Counts
 from distq.worker.reports import Listener, Report
-from distq.worker.word import Counts, Word
+from distq.worker.watch import BoardWatch, Watch
+from distq.worker.word import Word
 
 REPORT_BYTES = 65_536
 
@@ -20,30 +24,31 @@ REPORT_BYTES = 65_536
 class Child:
     """A running executor."""
 
-    __slots__ = ("_listener", "_orders_fd", "number", "pid", "pidfd", "report_fd", "word")
+    __slots__ = ("_listener", "_orders_fd", "number", "page", "pid", "pidfd", "report_fd", "watch")
 
-    def __init__(self, number: int, pid: int, orders_fd: int, report_fd: int, word: Word) -> None:
+    def __init__(self, number: int, pid: int, orders_fd: int, report_fd: int, page: Word | Board) -> None:
         self.number = number
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self.report_fd = report_fd
-        self.word = word
+        self.page = page
+        self.watch = Watch(page) if isinstance(page, Word) else BoardWatch(page)
         self._orders_fd = orders_fd
         self._listener = Listener()
 
     @classmethod
     def spawn(cls, orders: Orders, environ: Mapping[str, str]) -> "Child":
         """Start an executor and hand it its orders; raises OSError when there is no room for one."""
-        word = Word.create()
+        page = Word.create() if orders.executor == PROCESS else Board.create()
         orders_read, orders_write = os.pipe()
         report_read, report_write = os.pipe()
-        inherited = (orders_read, report_write, word.fd)
+        inherited = (orders_read, report_write, page.fd)
         try:
             pid = _exec(inherited, environ)
         except OSError:
             os.close(orders_write)
             os.close(report_read)
-            word.close()
+            page.close()
             raise
         finally:
             os.close(orders_read)
@@ -51,7 +56,7 @@ class Child:
         os.set_blocking(report_read, False)
         with suppress(BrokenPipeError):  # it is dead already; its pidfd will tell
             write_orders(orders_write, orders)
-        return cls(orders.number, pid, orders_write, report_read, word)
+        return cls(orders.number, pid, orders_write, report_read, page)
 
     def hear(self) -> list[Report] | None:
         """What the executor has reported since the last time; None when it can report no more."""
@@ -71,12 +76,12 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
     def ask_for_stack(self) -> None:
-        """Have it leave in its word where it is, also while C code runs."""
+        """Have it leave in its page where it is, also while C code runs."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGUSR1)
 
     def ask_to_stop(self) -> None:
-        """Have it raise TaskStopped in the task that its word names, if that one still runs."""
+        """Have it raise TaskStopped in the task that its page names, if that one still runs."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGUSR2)
 
@@ -94,13 +99,13 @@ class Child:
         _, status, usage = os.wait4(self.pid, 0)
         return status, usage.ru_maxrss * 1024
 
-    def end(self) -> tuple[tuple[int, int] | None, Counts]:
+    def end(self) -> tuple[list[tuple[int, int]], Counts]:
         """Give all descriptors back; returns what the executor ran last, and its counts."""
-        left = self.word.running, self.word.counts
+        left = self.page.all_running, self.page.counts
         os.close(self.pidfd)
         os.close(self.report_fd)
         os.close(self._orders_fd)
-        self.word.close()
+        self.page.close()
         return left
 
 

@@ -17,10 +17,11 @@ from distq.worker.clock import Clock
 from distq.worker.guard import Guard, guarded
 from distq.worker.memory import Cgroup, resident_bytes
 from distq.worker.orders import Orders
+from distq.worker.page import Counts, Ending
 from distq.worker.plan import Action, Ask, Kill, Slot, Spawn
 from distq.worker.reports import Failed, Joined, Parted, Ready, Report, Succeeded, Trouble, Unable
-from distq.worker.watch import Need, Watch
-from distq.worker.word import Counts, Ending
+from distq.worker.watch import Need
+from distq.worker.word import Word
 
 NOT_STARTED: Final = "an executor could not be started"
 KINDS: Final = {
@@ -45,6 +46,8 @@ class Verdict(NamedTuple):
 
     end: Cause
     running: tuple[int, int] | None
+    suspects: int = 0
+    """If nobody knows which task is to blame: how many may be."""
     stack: str = ""
 
 
@@ -54,8 +57,11 @@ class Chief(Protocol):
     def changed(self) -> None:
         """A slot has changed: plan again."""
 
-    def ended(self, number: int, end: Cause, running: tuple[int, int] | None, stack: str) -> None:
-        """An executor has ended; `running` is the task to be blamed for it, if any, and `stack` where it was."""
+    def ended(self, number: int, end: Cause, running: tuple[int, int] | None, suspects: int, stack: str) -> None:
+        """An executor has ended; `running` is the task to be blamed for it, if any, and `stack` where it was.
+
+        Where nobody knows which task is to blame, each of so many `suspects` may be.
+        """
 
     def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
         """These tasks were taken back from an executor that has not begun them."""
@@ -93,7 +99,6 @@ class Crew:
         self._log = log
         self._clock = clock
         self._children: dict[Slot, Child] = {}
-        self._watches: dict[Slot, Watch] = {}
         self._verdicts: dict[Slot, Verdict] = {}
         self._guard = Guard()
         self._counts = Counts()
@@ -103,8 +108,13 @@ class Crew:
 
     @property
     def busy(self) -> int:
-        """How many executors run a task now."""
-        return sum(child.word.running is not None for child in self._children.values())
+        """How many tasks run now."""
+        return sum(len(child.page.all_running) for child in self._children.values())
+
+    @property
+    def seats(self) -> int:
+        """How many tasks run at once, if there are as many."""
+        return len(self.slots) * self._orders.seats
 
     @property
     def up(self) -> int:
@@ -116,7 +126,7 @@ class Crew:
         """What all executors have done so far, the dead ones included."""
         total = self._counts
         for child in self._children.values():
-            total = total.plus(child.word.counts)
+            total = total.plus(child.page.counts)
         return total
 
     @property
@@ -145,58 +155,59 @@ class Crew:
         """See to it that no task waits behind a long one, and that none runs beyond its limit."""
         now = self._clock()
         for slot, child in list(self._children.items()):
-            match self._watches[slot].look(child.word, now):
+            match child.watch.look(now):
                 case Need.NOTHING:
                     pass
                 case Need.REVOKE:
-                    self._revoke(slot, child)
+                    if isinstance(child.page, Word):
+                        self._revoke(slot, child, child.page)
                 case Need.STACK:
-                    child.word.forget_stack()
+                    child.page.forget_stack()
                     child.ask_for_stack()
                 case Need.STOP:
-                    self._kill(slot, Verdict(Cause(cause.STOPPED, "its task was told to stop"), child.word.running))
+                    self._kill(slot, Verdict(Cause(cause.STOPPED, "its task was told to stop"), child.watch.blamed))
                 case Need.KILL:
-                    limit = child.word.limit
-                    text = overrun_text(limit.limit_s if limit else 0.0)
-                    self._kill(slot, Verdict(Cause(cause.TIMEOUT, text), child.word.running, child.word.stack))
+                    end = Cause(cause.TIMEOUT, overrun_text(child.watch.limit_s))
+                    self._kill(slot, Verdict(end, child.watch.blamed, stack=child.page.stack))
 
     def stop(self, deliveries: Sequence[tuple[int, int]]) -> None:
         """Have these tasks stop, and not begin."""
         for slot, child in self._children.items():
+            running = child.page.all_running
             for task, delivery in deliveries:
-                if child.word.running == (task, delivery):
-                    child.word.stop(task, delivery)
-                    self._watches[slot].stop(child.word, self._clock())
+                if (task, delivery) in running:
+                    child.page.stop(task, delivery)
+                    child.watch.stop((task, delivery), self._clock())
                     child.ask_to_stop()
-                elif child.word.is_behind(task, delivery):
-                    self._revoke(slot, child)
+                elif isinstance(child.page, Word) and child.page.is_behind(task, delivery):
+                    self._revoke(slot, child, child.page)
 
     def where(self, deliveries: Sequence[tuple[int, int]]) -> None:
         """Find out where these tasks are; the chief is told."""
-        running = {child.word.running: child for child in self._children.values()}
+        running = {one: child for child in self._children.values() for one in child.page.all_running}
         for delivery in deliveries:
             child = running.get(delivery)
             if child is None:
                 self._chief.found(delivery, "")
             else:
-                child.word.forget_stack()
+                child.page.forget_stack()
                 child.ask_for_stack()
                 asyncio.get_running_loop().call_later(STACK_LOOK_S, self._found, child, delivery, STACK_LOOKS)
 
     def _found(self, child: Child, delivery: tuple[int, int], looks: int) -> None:
         """Look whether an executor has left its stack, and whether it is that of the task."""
-        here = child in self._children.values() and child.word.running == delivery
-        stack = child.word.stack if here else ""
+        here = child in self._children.values() and delivery in child.page.all_running
+        stack = child.page.stack if here else ""
         if here and looks and not stack:
             asyncio.get_running_loop().call_later(STACK_LOOK_S, self._found, child, delivery, looks - 1)
         else:
             self._chief.found(delivery, stack)
 
-    def _revoke(self, slot: Slot, child: Child) -> None:
+    def _revoke(self, slot: Slot, child: Child, word: Word) -> None:
         """Take back what an executor has not begun."""
-        batch = child.word.place.batch
-        child.word.revoke(batch)
-        asyncio.get_running_loop().call_later(REORDER_S, self._take_back, slot, child, batch)
+        batch = word.place.batch
+        word.revoke(batch)
+        asyncio.get_running_loop().call_later(REORDER_S, self._take_back, slot, child, word, batch)
 
     def guard(self) -> None:
         """End the largest executor if memory is about to run out."""
@@ -207,19 +218,19 @@ class Crew:
         victim = self._guard.victim(memory, self.cgroup.cached_bytes, sizes, self._clock())
         for slot, child in self._children.items():
             if child.pid == victim:
-                self._kill(slot, Verdict(guarded(memory.limit_bytes), child.word.running))
+                self._kill(slot, _verdict(guarded(memory.limit_bytes), child.page.all_running))
 
     def _kill(self, slot: Slot, verdict: Verdict) -> None:
         self._verdicts[slot] = verdict
         self._children[slot].kill()
 
-    def _take_back(self, slot: Slot, child: Child, batch: int) -> None:
+    def _take_back(self, slot: Slot, child: Child, word: Word, batch: int) -> None:
         if self._children.get(slot) is not child:
             return  # it has died meanwhile, and all that it held goes back
-        place = child.word.place
+        place = word.place
         if place.batch == batch:
-            deliveries = child.word.unstarted(place)
-            child.word.returned(batch)
+            deliveries = word.unstarted(place)
+            word.returned(batch)
             if deliveries:
                 self._chief.returned(deliveries)
 
@@ -240,7 +251,7 @@ class Crew:
             self._complain(f"{NOT_STARTED}: {error.strerror}")
             return
         slot.filled(child.pid)
-        self._children[slot], self._watches[slot] = child, Watch()
+        self._children[slot] = child
         loop = asyncio.get_running_loop()
         loop.add_reader(child.pidfd, self._ended, slot)
         loop.add_reader(child.report_fd, self._hear, slot)
@@ -260,12 +271,14 @@ class Crew:
         loop = asyncio.get_running_loop()
         loop.remove_reader(child.pidfd)
         loop.remove_reader(child.report_fd)
-        del self._children[slot], self._watches[slot]
-        ending = child.word.ending
+        del self._children[slot]
+        ending = child.page.ending
         recycled = status == 0 and ending is not None
         running, counts = child.end()
         self._counts = self._counts.plus(counts)
-        verdict = self._verdicts.pop(slot, None) or Verdict(self._decode(status, ending if recycled else None), running)
+        verdict = self._verdicts.pop(slot, None) or _verdict(
+            self._decode(status, ending if recycled else None), running
+        )
         if slot.asked and slot.killed:
             verdict = Verdict(Cause(cause.EXIT, "killed at the end of the drain"), None)
         elif not (slot.asked or slot.killed):
@@ -338,6 +351,11 @@ class Crew:
         if reason != self._said:
             self._said = reason
             self._log.error("executor_unable", reason=reason)
+
+
+def _verdict(end: Cause, running: Sequence[tuple[int, int]]) -> Verdict:
+    """Why an executor has ended while these tasks ran."""
+    return Verdict(end, running[0]) if len(running) == 1 else Verdict(end, None, len(running))
 
 
 def environment_of_executors(environ: Mapping[str, str]) -> dict[str, str]:

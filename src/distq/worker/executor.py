@@ -1,17 +1,23 @@
-"""The executor: a process that asks for tasks, runs them one at a time, and answers for them.
+"""The executor: a process that asks for tasks, runs them, one at a time or several, and answers for them.
 
-    python -m distq.worker.executor ORDERS_FD REPORT_FD WORD_FD
+    python -m distq.worker.executor ORDERS_FD REPORT_FD PAGE_FD
 
 It is started by its supervisor alone. It imports the user's code, the standard library, and the few parts of
 distq that it needs: its start is on the way of every task whose executor has died.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from distq.core.task import PROCESS
 from distq.tasks.lifespan import tear_down_all
+from distq.worker.board import Board
 from distq.worker.bonds import die_with_parent
+from distq.worker.broker import Broker
 from distq.worker.clock import MONOTONIC
 from distq.worker.functions import Functions, import_modules, set_up
 from distq.worker.handler import HandlerUnusable, load_handler
@@ -20,13 +26,17 @@ from distq.worker.orders import read_orders
 from distq.worker.quit import Quit
 from distq.worker.reports import Ready, Reporter, Trouble, Unable
 from distq.worker.runner import Runner
+from distq.worker.stock import Stock
 from distq.worker.word import Word
+
+if TYPE_CHECKING:
+    from distq.worker.several import Several
 
 
 def main(args: Sequence[str]) -> int:
     """Obey the orders on the first descriptor; returns the exit code."""
-    orders_fd, report_fd, word_fd = map(int, args)
-    for fd in (orders_fd, report_fd, word_fd):
+    orders_fd, report_fd, page_fd = map(int, args)
+    for fd in (orders_fd, report_fd, page_fd):
         os.set_inheritable(fd, False)  # what a task starts must keep none of them open
     quit_ = Quit()
     quit_.listen()
@@ -36,7 +46,7 @@ def main(args: Sequence[str]) -> int:
         return os.EX_OK
     die_with_parent(orders.supervisor_pid)
     reporter = Reporter(report_fd)
-    word = Word(word_fd)
+    page = Word(page_fd) if orders.executor == PROCESS else Board(page_fd)
     try:
         import_modules(orders.modules)
         handler = load_handler(orders.handler) if orders.handler else None
@@ -45,10 +55,19 @@ def main(args: Sequence[str]) -> int:
         reporter.send(Unable(str(error)))
         return error.exit_code
     functions = Functions(handler, orders.accept, orders.payload_bytes_max, lambda why: reporter.send(Trouble(why)))
-    interrupts = Interrupts(word, MONOTONIC)
-    interrupts.listen()
+    stock = None
+    if isinstance(page, Word):
+        interrupts = Interrupts(page, MONOTONIC)
+        interrupts.listen()
+        broker: Broker | Several = Broker(orders, functions, interrupts, page, reporter, quit_, orders_fd, MONOTONIC)
+        stock = Stock(handler, page, reporter, quit_, MONOTONIC, verbose=orders.verbose)
+    else:
+        from distq.worker.several import Several  # noqa: PLC0415 - with asyncio, which most executors do not need
+
+        broker = several = Several(orders, functions, page, reporter, quit_, orders_fd, MONOTONIC)
+        several.listen()
     reporter.send(Ready())
-    code = Runner(orders, handler, functions, interrupts, word, reporter, quit_, orders_fd, MONOTONIC).run()
+    code = Runner(orders, broker, stock, page, reporter, quit_, orders_fd).run()
     tear_down_all(lambda why: reporter.send(Trouble(why)))
     return code
 

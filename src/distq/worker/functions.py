@@ -7,23 +7,27 @@ handed back for workers that can: during a deploy two versions of the code are a
 import importlib
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
 from distq.core.extras import NUMBER
-from distq.core.task import PLAIN, Outcome
+from distq.core.task import PLAIN, TASK, Outcome
 from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
 from distq.tasks.control import Retry
 from distq.tasks.current import current
 from distq.tasks.failure import TimeLimitExceeded, cause_of, pack_failure
 from distq.tasks.function import NotATask, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
-from distq.tasks.payload import is_json, packer_of, run_payload
+from distq.tasks.payload import await_payload, is_json, packer_of, run_payload
 from distq.worker.handler import Handler, HandlerUnusable, Ran, asked_for, describe, result_too_large, run_handler
 
 Run = Callable[[bytes], bytes | Ran]
 """Runs a payload: the result's bytes, or another outcome. It raises nothing but TimeLimitExceeded."""
+
+CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[Any, Any, bytes | Ran]]
+"""The same on a loop; also given what tells why it was cancelled, if it was."""
 
 JSON: Final = "json"
 
@@ -91,6 +95,8 @@ class Functions:
         self._result_bytes_max = result_bytes_max
         self._lacks = lacks
         self._runs: dict[tuple[str, str], Run] = {}
+        self._coroutines: dict[tuple[str, str], CoroutineRun] = {}
+        self._finding = threading.Lock()
 
     def run_of(self, kind: str, name: str) -> Run:
         """How to run tasks of that kind and name; imports happen when the first one runs, as a part of it."""
@@ -98,12 +104,23 @@ class Functions:
 
     def _first_run(self, kind: str, name: str) -> Run:
         def run(payload: bytes) -> bytes | Ran:
-            found = self._runs.get((kind, name))
-            if found is None:
-                found = self._runs[kind, name] = self._plain() if kind == PLAIN else self._task(name)
-            return found(payload)
+            return self.found(kind, name)(payload)
 
         return run
+
+    def found(self, kind: str, name: str) -> Run:
+        """As `run_of`, found now; threads may come at once."""
+        found = self._runs.get((kind, name))
+        if found is None:
+            with self._finding:
+                found = self._runs.get((kind, name))
+                if found is None:
+                    found = self._runs[kind, name] = self._plain() if kind == PLAIN else self._task(name)
+        return found
+
+    def coroutine_of(self, kind: str, name: str) -> CoroutineRun | None:
+        """How to run tasks of that name on a loop; None if they are no coroutine functions, or were not `found` yet."""
+        return self._coroutines.get((kind, name))
 
     def _plain(self) -> Run:
         handler, limit = self._handler, self._result_bytes_max
@@ -126,7 +143,25 @@ class Functions:
             injected = {word: hook.value() for word, hook in injections_of(function).items()}
         except LifespanUnusable as error:
             return self._unknown(name, str(error).rstrip("."))
+        if inspect.iscoroutinefunction(function):
+            self._coroutines[TASK, name] = self._awaiting(function, partial(function, **injected))
         return self._running(function, injected)
+
+    def _awaiting(self, function: Callable[..., Any], call: Callable[..., Any]) -> CoroutineRun:
+        """How to run a coroutine function on a loop."""
+        limit, json_only = self._result_bytes_max, self._json_only
+
+        async def run(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | Ran:
+            try:
+                if json_only:
+                    _check_form(payload)
+                body = await await_payload(call, payload)
+            except BaseException as error:  # noqa: BLE001 - as in `_calling`; being cancelled is an end like any other
+                reason = why_cancelled() if type(error).__name__ == "CancelledError" else None
+                return failed(function, error if reason is None else reason.with_traceback(error.__traceback__))
+            return body if len(body) <= limit else result_too_large(len(body), limit)
+
+        return run
 
     def _unknown(self, name: str, why: str) -> Run:
         self._lacks(f"This worker cannot run {name} and hands it back: {why}.")
@@ -149,14 +184,19 @@ class Functions:
 
         def run(payload: bytes) -> bytes | Ran:
             try:
-                if json_only and not is_json(payload):
-                    raise PayloadRefused("its arguments are pickled, and this worker takes JSON only")  # noqa: TRY301
+                if json_only:
+                    _check_form(payload)
                 body = run_payload(call, payload)
             except BaseException as error:  # noqa: BLE001 - also sys.exit() in a task is a failure of that task only
                 return failed(function, error)
             return body if len(body) <= limit else result_too_large(len(body), limit)
 
         return run
+
+
+def _check_form(payload: bytes) -> None:
+    if not is_json(payload):
+        raise PayloadRefused("its arguments are pickled, and this worker takes JSON only")
 
 
 def streaming(call: Callable[..., Any], pack: Callable[[Any], bytes], part_bytes_max: int) -> Callable[..., Any]:

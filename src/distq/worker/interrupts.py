@@ -15,7 +15,8 @@ from distq.tasks.payload import run_payload
 from distq.worker.clock import Clock
 from distq.worker.functions import Run, failed_by_limit
 from distq.worker.handler import Ran, run_handler
-from distq.worker.word import WORD_BYTES, Word
+from distq.worker.page import PAGE_BYTES
+from distq.worker.word import Word
 
 STACK_SIGNAL: Final = signal.SIGUSR1
 """Asks an executor for its stack, also while C code runs."""
@@ -39,7 +40,7 @@ class Interrupts:
         """Take over the signals that limits need."""
         signal.signal(signal.SIGALRM, self._rings)
         signal.signal(STOP_SIGNAL, self._stops)
-        os.lseek(self._word.fd, WORD_BYTES, os.SEEK_SET)
+        os.lseek(self._word.fd, PAGE_BYTES, os.SEEK_SET)
         faulthandler.register(STACK_SIGNAL, file=self._word.fd, all_threads=False)
 
     def run(self, run: Run, payload: bytes, limit_s: float) -> bytes | Ran:

@@ -8,6 +8,7 @@ import socket
 from typing import Final
 
 from distq._version import __version__
+from distq.core.task import PROCESS, executor_label
 from distq.logs import get_logger
 from distq.settings import Settings
 from distq.worker.backoff import Reconnect
@@ -55,7 +56,7 @@ async def _serve(settings: Settings) -> int:
     log.info(
         "worker_started",
         worker=name,
-        slots=settings.concurrency,
+        slots=crew.seats,
         modules=list(settings.tasks or ()),
         handler=settings.plain_handler,
         pid=os.getpid(),
@@ -91,6 +92,8 @@ def _orders(settings: Settings, name: str, session: str) -> Orders:
         session=session,
         number=0,
         handler=settings.plain_handler or "",
+        executor=settings.executor,
+        seats=seats_of(settings),
         modules=settings.tasks or (),
         accept=settings.accept,
         max_tasks=settings.max_tasks,
@@ -101,6 +104,11 @@ def _orders(settings: Settings, name: str, session: str) -> Orders:
         reconnect_max_s=settings.reconnect_max_s,
         verbose=settings.log_level == "debug",
     )
+
+
+def seats_of(settings: Settings) -> int:
+    """How many tasks each executor of a worker with these settings runs at once."""
+    return 1 if settings.executor == PROCESS else settings.executor_tasks
 
 
 def runs_tasks(settings: Settings) -> bool:
@@ -119,9 +127,9 @@ def _introduction(settings: Settings, name: str, session: str) -> dict[str, obje
         "pool": settings.pool,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "slots": settings.concurrency,
+        "slots": settings.concurrency * seats_of(settings),
         "queues": list(settings.queues) if settings.queues else None,
         "plain": settings.plain_handler is not None,
         "tasks": runs_tasks(settings),
-        "labels": list(settings.labels or ()),
+        "labels": [*(settings.labels or ()), executor_label(settings.executor)],
     }

@@ -25,6 +25,10 @@ class Orders(NamedTuple):
     """Which executor of its worker this is; no two ever have the same, so nobody is blamed for another."""
     handler: str
     """The plain handler, as `module:function`; '' for none."""
+    executor: str
+    """What kind of executor it is, of `distq.core.task.EXECUTORS`, and ..."""
+    seats: int
+    """... how many tasks it runs at once."""
     modules: tuple[str, ...]
     """What to import before the first task."""
     accept: str

@@ -1,8 +1,48 @@
 """What travels in an exchange, as an executor sees it."""
 
+from collections.abc import Sequence
+
+from distq.core.errors import DistqError
+from distq.core.task import Outcome
+from distq.worker.handler import Ran, failure
+from distq.worker.page import Page
+
 Settled = tuple[int, int, int, bytes | None, float, str] | tuple[int, int, int, bytes | None, float, str, float]
 """Task, delivery, outcome, body, seconds that it ran, a failure's short text, and the pause before its next run."""
 Envelope = tuple[str, str, str, float | None]
 """Queue, name and kind of tasks, and their time limit in seconds."""
 Leased = tuple[int, int, int, int, bytes]
 """Task, delivery, attempt, index of its envelope, payload."""
+
+
+def answer_to(row: Leased, ran: Ran, run_s: float) -> Settled:
+    """The answer to a leased task that has ended like this."""
+    outcome, body, text, after_s = ran
+    if outcome == Outcome.UNKNOWN:
+        return row[0], row[1], outcome, None, 0.0, text
+    answer = (row[0], row[1], outcome, body, run_s, text)
+    return answer if after_s is None else (*answer, after_s)
+
+
+def counted(page: Page, outcome: int, run_s: float) -> bool:
+    """Count a task that has ended; whether it has failed."""
+    if outcome in (Outcome.UNKNOWN, Outcome.SNOOZED, Outcome.RELEASED):
+        page.releases(1)
+        return False
+    succeeded = outcome in (Outcome.SUCCESS, Outcome.DISCARDED)
+    page.ran(int(succeeded), int(not succeeded), run_s)
+    return not succeeded
+
+
+def released(deliveries: Sequence[tuple[int, int]]) -> list[Settled]:
+    """The answers that hand tasks back unstarted."""
+    return [(task, delivery, Outcome.RELEASED, None, 0.0, "") for task, delivery in deliveries]
+
+
+def as_failures(settled: Sequence[Settled], error: Exception) -> list[Settled]:
+    """Answers that the master has refused: results become failures that say so."""
+    refused = failure(DistqError(f"the master refused the result: {error}"))
+    return [
+        (*row[:2], refused.outcome, refused.body, row[4], refused.text) if row[2] == Outcome.SUCCESS else row
+        for row in settled
+    ]

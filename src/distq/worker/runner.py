@@ -4,9 +4,12 @@ A task that runs is never disturbed by the network: the connection is looked at 
 meanwhile is kept, named in the next `hello` as still held, and settled first.
 """
 
+from __future__ import annotations
+
 import os
 import platform
 import select
+from typing import TYPE_CHECKING
 
 from distq._version import __version__
 from distq.core.errors import DistqError
@@ -14,15 +17,15 @@ from distq.net.dial import Connection, dial
 from distq.wire.errors import RemoteRefusal
 from distq.worker.backoff import Reconnect
 from distq.worker.broker import Broker
-from distq.worker.clock import Clock
-from distq.worker.functions import Functions
-from distq.worker.handler import Handler
-from distq.worker.interrupts import Interrupts
+from distq.worker.handler import HandlerUnusable
 from distq.worker.orders import Orders
+from distq.worker.page import Page
 from distq.worker.quit import Quit
 from distq.worker.reports import Joined, Parted, Reporter
 from distq.worker.stock import Stock, speaks_only_stock
-from distq.worker.word import Word
+
+if TYPE_CHECKING:
+    from distq.worker.several import Several
 
 DIAL_S = 5.0
 HELLO_S = 10.0
@@ -35,14 +38,12 @@ class Runner:
     def __init__(
         self,
         orders: Orders,
-        handler: Handler | None,
-        functions: Functions,
-        interrupts: Interrupts,
-        word: Word,
+        broker: Broker | Several,
+        stock: Stock | None,
+        page: Page,
         reporter: Reporter,
         quit_: Quit,
         lifeline_fd: int,
-        clock: Clock,
     ) -> None:
         self._orders = orders
         self._reporter = reporter
@@ -50,15 +51,16 @@ class Runner:
         self._lifeline_fd = lifeline_fd
         self._reconnect = Reconnect(orders.reconnect_max_s)
         self._connection: Connection | None = None
-        self._word = word
-        self._broker = Broker(orders, functions, interrupts, word, reporter, quit_, lifeline_fd, clock)
-        self._stock = Stock(handler, word, reporter, quit_, self._dial, clock, verbose=orders.verbose)
+        self._page = page
+        self._broker = broker
+        self._stock = stock
+        """What it does at a standard-library server; None if it can do nothing there."""
 
     def run(self) -> int:
         """Serve until told to end, until worn, or until the supervisor is gone; returns the exit code."""
         os.register_at_fork(after_in_child=self._forked)
         try:
-            while not (self._quit.asked or self._broker.worn) or self._broker.owes or self._stock.owes:
+            while not (self._quit.asked or self._broker.worn) or self._owes:
                 try:
                     self._serve()
                 except DistqError as error:
@@ -69,8 +71,12 @@ class Runner:
         finally:
             self._broker.close()
         if self._broker.worn:
-            self._word.ends(self._broker.ending)
+            self._page.ends(self._broker.ending)
         return os.EX_OK
+
+    @property
+    def _owes(self) -> bool:
+        return self._broker.owes or (self._stock is not None and self._stock.owes)
 
     def _serve(self) -> None:
         self._connection = connection = self._dial()
@@ -79,7 +85,9 @@ class Runner:
             self._reporter.send(Joined(stock))
             self._reconnect.worked()
             if stock:
-                self._stock.serve()
+                if self._stock is None:
+                    raise HandlerUnusable("A standard-library server's items are run one at a time.")
+                self._stock.serve(self._dial)
             else:
                 self._broker.serve(connection)
         finally:

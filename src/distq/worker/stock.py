@@ -46,7 +46,6 @@ class Stock:
         word: Word,
         reporter: Reporter,
         quit_: Quit,
-        dial: Callable[[], Connection],
         clock: Clock,
         *,
         verbose: bool,
@@ -55,7 +54,6 @@ class Stock:
         self._word = word
         self._reporter = reporter
         self._quit = quit_
-        self._dial = dial
         self._clock = clock
         self._verbose = verbose
         self._unsent: deque[object] = deque()
@@ -66,8 +64,8 @@ class Stock:
         """Whether a result waits for the server to come back."""
         return bool(self._unsent)
 
-    def serve(self) -> None:
-        """Take, run and put until told to end.
+    def serve(self, dial: Callable[[], Connection]) -> None:
+        """Take, run and put until told to end, over connections that `dial` makes.
 
         Raises:
             RemoteRefusal: the server offers no such queues.
@@ -76,22 +74,22 @@ class Stock:
         """
         if self._handler is None:
             raise HandlerUnusable("The server is the standard library's and has plain items only.")
-        work, result = self._create(WORK_GETTERS), self._create(RESULT_GETTERS)
-        with closing(self._dial()) as connection:
+        work, result = self._create(dial, WORK_GETTERS), self._create(dial, RESULT_GETTERS)
+        with closing(dial()) as connection:
             connection.call(None, "accept_connection", ("distq",), timeout_s=ANSWER_S)
             self._put(connection, result)
             while not self._quit.asked:
                 self._take(connection, work)
                 self._put(connection, result)
         for ident in (work, result):
-            with closing(self._dial()) as connection:
+            with closing(dial()) as connection:
                 connection.call(None, "decref", (ident,), timeout_s=ANSWER_S)
 
-    def _create(self, getters: tuple[str, ...]) -> str:
+    def _create(self, dial: Callable[[], Connection], getters: tuple[str, ...]) -> str:
         """The ident of the first object that one of these names gets; the server serves one such call a connection."""
         reason = ""
         for getter in getters:
-            with closing(self._dial()) as connection:
+            with closing(dial()) as connection:
                 try:
                     made = connection.call(None, "create", (getter,), timeout_s=ANSWER_S)
                 except RemoteRefusal as error:

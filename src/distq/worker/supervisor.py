@@ -54,10 +54,11 @@ class Supervisor:
         self._was_up = self._was_up or self.crew.up > 0
         self._changes.set()
 
-    def ended(self, number: int, end: Cause, running: tuple[int, int] | None, stack: str) -> None:
+    def ended(self, number: int, end: Cause, running: tuple[int, int] | None, suspects: int, stack: str) -> None:
         """An executor has ended."""
         told: dict[str, object] = {"index": number, "cause": end.text, "kind": end.kind, "running": running}
-        self.link.exited({**told, "stack": stack} if stack else told)
+        more = {"stack": stack, "suspects": suspects}
+        self.link.exited({**told, **{word: what for word, what in more.items() if what}})
 
     def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
         """Tasks that wait behind a long one go back to the master at once."""
@@ -87,7 +88,7 @@ class Supervisor:
         ours = self.crew.resident_bytes if memory.limit_bytes is None else None
         return {
             "busy": self.crew.busy,
-            "slots": len(self.crew.slots),
+            "slots": self.crew.seats,
             "memory_bytes": memory.used_bytes if ours is None else ours,
             "memory_limit_bytes": memory.limit_bytes,
             "draining": self.draining,

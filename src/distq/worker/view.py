@@ -18,12 +18,12 @@ class View:
 
     @property
     def slots(self) -> int:
-        """How many executors it runs."""
-        return len(self._crew.slots)
+        """How many tasks it runs at once."""
+        return self._crew.seats
 
     @property
     def busy(self) -> int:
-        """How many of them run a task now."""
+        """How many it runs now."""
         return self._crew.busy
 
     @property

@@ -1,8 +1,11 @@
 """What a supervisor sees of an executor from look to look, and what is to be done about it: decided purely."""
 
+from __future__ import annotations
+
 from enum import Enum, auto
 from typing import Final
 
+from distq.worker.board import Board
 from distq.worker.word import Place, Word
 
 LOOK_S: Final = 0.125
@@ -28,32 +31,40 @@ class Need(Enum):
 
 
 class Watch:
-    """The looks at one executor."""
+    """The looks at an executor that runs one task at a time."""
 
-    __slots__ = ("_asked_at", "_seen", "_since", "_stop_at")
+    __slots__ = ("_asked_at", "_seen", "_since", "_stop_at", "_word", "blamed", "limit_s")
 
-    def __init__(self) -> None:
+    def __init__(self, word: Word) -> None:
+        self._word = word
+        self.blamed: tuple[int, int] | None = None
+        """The task, and its delivery, for which the executor is to be killed, and ..."""
+        self.limit_s = 0.0
+        """... its time limit in seconds, if it is because of that."""
         self._seen = Place(0, -1)
         self._since = 0.0
         self._asked_at: float | None = None
         self._stop_at: float | None = None
 
-    def stop(self, word: Word, now: float) -> None:
+    def stop(self, _delivery: tuple[int, int], now: float) -> None:
         """The task that runs was told to stop: it has a moment to do so."""
-        self._seen, self._since, self._asked_at = word.place, now, None
+        self._seen, self._since, self._asked_at = self._word.place, now, None
         self._stop_at = now + HARD_S
 
-    def look(self, word: Word, now: float) -> Need:
+    def look(self, now: float) -> Need:
         """What it needs now."""
+        word = self._word
         place = word.place
         if place != self._seen:
             self._seen, self._since, self._asked_at, self._stop_at = place, now, None, None
+        self.blamed = word.running
         if self._stop_at is not None and now >= self._stop_at:
             return Need.STOP
         if place.started < 0:
             return Need.NOTHING
         limit = word.limit
         if limit is not None and now >= limit.began_s + limit.limit_s + HARD_S:
+            self.limit_s = limit.limit_s
             if self._asked_at is None:
                 self._asked_at = now
                 return Need.STACK
@@ -61,3 +72,39 @@ class Watch:
         if now - self._since >= LONG_S and not word.is_returned(place.batch) and word.unstarted(place):
             return Need.REVOKE
         return Need.NOTHING
+
+
+class BoardWatch:
+    """The looks at an executor that runs several tasks at once: one that must be killed takes the others with it."""
+
+    __slots__ = ("_asked_at", "_board", "_stops", "blamed", "limit_s")
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self.blamed: tuple[int, int] | None = None
+        self.limit_s = 0.0
+        self._asked_at: float | None = None
+        self._stops: dict[tuple[int, int], float] = {}
+
+    def stop(self, delivery: tuple[int, int], now: float) -> None:
+        """A task was told to stop: it has a moment to do so."""
+        self._stops.setdefault(delivery, now + HARD_S)
+
+    def look(self, now: float) -> Need:
+        """What it needs now."""
+        seated = list(self._board.seated())
+        running = {one.delivery for one in seated}
+        self._stops = {delivery: at for delivery, at in self._stops.items() if delivery in running}
+        for delivery, at in self._stops.items():
+            if now >= at:
+                self.blamed = delivery
+                return Need.STOP
+        over = next((one for one in seated if one.limit_s and now >= one.began_s + one.limit_s + HARD_S), None)
+        if over is None:
+            self._asked_at = None
+            return Need.NOTHING
+        self.blamed, self.limit_s = over.delivery, over.limit_s
+        if self._asked_at is None:
+            self._asked_at = now
+            return Need.STACK
+        return Need.KILL if self._board.stack or now >= self._asked_at + STACK_S else Need.NOTHING

@@ -1,29 +1,23 @@
-"""The shared word of one executor: what it holds and runs, written by it and read by the supervisor.
+"""The shared word of an executor that runs one task at a time: what it holds and runs, and its time limit.
 
-It is anonymous memory, so the supervisor can still read it when the executor is dead, and reading costs the
-executor nothing. Each field is one aligned 64-bit number: nobody ever sees half of one. Behind the numbers come
-the leased batch (tasks and their deliveries) and, beyond what is mapped, the stack that the executor leaves there
-when it is asked for it.
-
-Two may take back what an executor has leased and not begun: its supervisor, and its own thread. Each sets
-`revoked` and then reads what has begun; the executor writes what it begins and then looks at `revoked`. So a task
-is begun, or handed back, or (when both happen at once) handed back twice, and never forgotten.
+A page with the leased batch on it: tasks and their deliveries. Two may take back what an executor has leased and not
+begun: its supervisor, and its own thread. Each sets `revoked` and then reads what has begun; the executor writes what
+it begins and then looks at `revoked`. So a task is begun, or handed back, or (when both happen at once) handed back
+twice, and never forgotten.
 """
 
-import mmap
-import os
 from array import array
 from collections.abc import Sequence
-from enum import Enum
 from typing import Final, NamedTuple
 
-_BATCH, _SIZE, _STARTED, _REVOKED, _RETURNED, _DONE, _FAILED, _RELEASED, _ENDING, _STOP, _STOP_DELIVERY = range(11)
-_RUN_S, _LIMIT_S, _BEGAN_S = range(16, 19)
+from distq.worker.page import NUMBERS, OWN, Page
+
+_BATCH, _SIZE, _BEGUN, _REVOKED, _RETURNED, _STOP, _STOP_DELIVERY = range(OWN, OWN + 7)
+"""In `_BEGUN` is the index of the task that runs, from 1; 0 between tasks."""
+_LIMIT_S, _BEGAN_S = range(24, 26)
 _TABLE: Final = 32
-TABLE_ROWS: Final = 1_000
+TABLE_ROWS: Final = (NUMBERS - _TABLE) // 2
 """How many tasks of a batch the word can name."""
-WORD_BYTES: Final = (_TABLE + 2 * TABLE_ROWS) * 8
-STACK_BYTES_MAX: Final = 60_000
 
 BEGUN: Final = 0
 """The task may run."""
@@ -31,33 +25,6 @@ OVER: Final = 1
 """It and all behind it were handed back by whoever revoked the batch."""
 DOUBTFUL: Final = 2
 """The batch was revoked in this very moment: the task must be handed back, the ones behind it have been."""
-
-
-class Counts(NamedTuple):
-    """What an executor has done since it started."""
-
-    done: int = 0
-    failed: int = 0
-    released: int = 0
-    run_s: float = 0.0
-
-    def plus(self, other: "Counts") -> "Counts":
-        """The sum of both."""
-        return Counts(
-            self.done + other.done,
-            self.failed + other.failed,
-            self.released + other.released,
-            self.run_s + other.run_s,
-        )
-
-
-class Ending(Enum):
-    """Why an executor ends by itself."""
-
-    TASKS = 1
-    """It has run as many tasks as it may."""
-    MEMORY = 2
-    """It has more memory than it may."""
 
 
 class Place(NamedTuple):
@@ -74,34 +41,14 @@ class Limit(NamedTuple):
     began_s: float
 
 
-class Word:
-    """One executor's page of numbers."""
+class Word(Page):
+    """The page of an executor that runs one task at a time."""
 
-    __slots__ = ("_batch", "_floats", "_memory", "_numbers", "fd")
+    __slots__ = ("_batch",)
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._memory = mmap.mmap(fd, WORD_BYTES)
-        view = memoryview(self._memory)
-        self._numbers = view.cast("q")
-        self._floats = view.cast("d")
+        super().__init__(fd)
         self._batch = 0
-
-    @classmethod
-    def create(cls) -> "Word":
-        """A new word, all zero."""
-        fd = os.memfd_create("distq-word")
-        os.ftruncate(fd, WORD_BYTES)
-        word = cls(fd)
-        word.rests()
-        return word
-
-    def close(self) -> None:
-        """Give the memory and the descriptor back."""
-        self._numbers.release()
-        self._floats.release()
-        self._memory.close()
-        os.close(self.fd)
 
     # -- written by the executor -----------------------------------------------------------------
 
@@ -122,34 +69,20 @@ class Word:
         batch = self._batch
         if numbers[_REVOKED] == batch:
             return OVER
-        numbers[_STARTED] = index
+        numbers[_BEGUN] = index + 1
         if numbers[_REVOKED] == batch:
-            numbers[_STARTED] = -1
+            numbers[_BEGUN] = 0
             return DOUBTFUL
         return BEGUN
 
     def rests(self) -> None:
         """Note that no task runs."""
-        self._numbers[_STARTED] = -1
+        self._numbers[_BEGUN] = 0
 
     def limits(self, limit_s: float, began_s: float) -> None:
         """Note the time limit of what is begun next, 0 for none any more."""
         self._floats[_BEGAN_S] = began_s
         self._floats[_LIMIT_S] = limit_s
-
-    def ran(self, done: int, failed: int, run_s: float) -> None:
-        """Count tasks that have ended, which took `run_s` seconds together."""
-        self._numbers[_DONE] += done
-        self._numbers[_FAILED] += failed
-        self._floats[_RUN_S] += run_s
-
-    def releases(self, count: int) -> None:
-        """Count tasks that are handed back unstarted."""
-        self._numbers[_RELEASED] += count
-
-    def ends(self, why: Ending) -> None:
-        """Note that the executor ends by itself, as it should."""
-        self._numbers[_ENDING] = why.value
 
     # -- written by who takes back, and read -----------------------------------------------------
 
@@ -183,7 +116,7 @@ class Word:
     @property
     def place(self) -> Place:
         """Where the executor is now."""
-        return Place(self._numbers[_BATCH], self._numbers[_STARTED])
+        return Place(self._numbers[_BATCH], self._numbers[_BEGUN] - 1)
 
     def unstarted(self, place: Place) -> list[tuple[int, int]]:
         """The tasks behind that place and their deliveries; none if it rests, or is elsewhere by now."""
@@ -200,36 +133,20 @@ class Word:
     def running(self) -> tuple[int, int] | None:
         """The task that runs now, or ran when the executor died, and its delivery."""
         numbers = self._numbers
-        index = numbers[_STARTED]
+        index = numbers[_BEGUN] - 1
         if not 0 <= index < numbers[_SIZE]:
             return None
         at = _TABLE + 2 * index
         return numbers[at], numbers[at + 1]
 
     @property
+    def all_running(self) -> list[tuple[int, int]]:
+        """What runs: one task and its delivery, or nothing."""
+        running = self.running
+        return [] if running is None else [running]
+
+    @property
     def limit(self) -> Limit | None:
         """The time limit of the task that runs, if it has one."""
         limit_s = self._floats[_LIMIT_S]
         return Limit(limit_s, self._floats[_BEGAN_S]) if limit_s else None
-
-    @property
-    def ending(self) -> Ending | None:
-        """Why the executor ends by itself, None if it does not."""
-        why = self._numbers[_ENDING]
-        return Ending(why) if why else None
-
-    @property
-    def counts(self) -> Counts:
-        """What the executor has done so far."""
-        numbers = self._numbers
-        return Counts(numbers[_DONE], numbers[_FAILED], numbers[_RELEASED], self._floats[_RUN_S])
-
-    def forget_stack(self) -> None:
-        """Make room for the next one; the executor writes at the same place of the same file."""
-        os.ftruncate(self.fd, WORD_BYTES)
-        os.lseek(self.fd, WORD_BYTES, os.SEEK_SET)
-
-    @property
-    def stack(self) -> str:
-        """The stack that the executor has left, '' if none."""
-        return os.pread(self.fd, STACK_BYTES_MAX, WORD_BYTES).decode(errors="replace")

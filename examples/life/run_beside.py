@@ -1,0 +1,29 @@
+"""Many tasks at once in one executor. Needs a worker of `beside` with `--executor thread --executor-tasks 50`."""
+
+import sys
+import time
+
+import beside
+
+import distq
+
+
+def main() -> int:
+    """Show them."""
+    with distq.Client() as client:
+        client.submit(beside.waits, 0.01).result(30)
+        began = time.monotonic()
+        list(client.map(beside.waits, [0.5] * 50))
+        print(f"fifty threads that wait for half a second: {time.monotonic() - began:.1f} s")
+        began = time.monotonic()
+        futures = [client.submit(beside.asks, 0.5) for _ in range(50)]
+        print("each knows who it is:", all(future.result(30) == future.task_id for future in futures))
+        print(f"fifty coroutines: {time.monotonic() - began:.1f} s")
+        other = client.submit(beside.asks, 1.0)
+        print("a limit ends one alone:", client.submit(beside.asks_for_too_long).exception(30))
+        print("the one beside it:", other.result(30) == other.task_id)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

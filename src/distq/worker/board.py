@@ -1,0 +1,76 @@
+"""The shared board of an executor that runs several tasks at once: each seat's task, since when, and its time limit."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from distq.worker.page import NUMBERS, OWN, Page
+
+_TASK, _DELIVERY, _LIMIT_S, _BEGAN_S, _STOP = range(5)
+"""What a seat's row has; the task is 0 while nobody sits there."""
+_ROW: Final = 5
+SEATS_MAX: Final = (NUMBERS - OWN) // _ROW
+
+
+class Seated(NamedTuple):
+    """One task that runs."""
+
+    delivery: tuple[int, int]
+    """The task, and its delivery."""
+    limit_s: float
+    """Its time limit in seconds, 0 for none."""
+    began_s: float
+    """When it began, by the machine's monotonic clock."""
+
+
+class Board(Page):
+    """The page of an executor that runs several tasks at once."""
+
+    __slots__ = ()
+
+    # -- written by the executor -----------------------------------------------------------------
+
+    def sits(self, seat: int, task: int, delivery: int, limit_s: float, began_s: float) -> None:
+        """Note that a task runs on this seat."""
+        at = OWN + seat * _ROW
+        numbers, floats = self._numbers, self._floats
+        numbers[at + _STOP] = 0
+        numbers[at + _DELIVERY] = delivery
+        floats[at + _LIMIT_S], floats[at + _BEGAN_S] = limit_s, began_s
+        numbers[at + _TASK] = task  # last: who sees the task sees the rest of it
+
+    def rises(self, seat: int) -> None:
+        """Note that the seat is free."""
+        self._numbers[OWN + seat * _ROW + _TASK] = 0
+
+    def shall_stop(self, seat: int, delivery: int) -> bool:
+        """Whether the task of that delivery, on this seat, shall be stopped."""
+        return self._numbers[OWN + seat * _ROW + _STOP] == delivery
+
+    # -- by the supervisor -----------------------------------------------------------------------
+
+    def seated(self) -> Iterator[Seated]:
+        """The tasks that run now, or ran when the executor died."""
+        numbers, floats = self._numbers, self._floats
+        for at in range(OWN, OWN + SEATS_MAX * _ROW, _ROW):
+            if task := numbers[at + _TASK]:
+                seated = Seated((task, numbers[at + _DELIVERY]), floats[at + _LIMIT_S], floats[at + _BEGAN_S])
+                if numbers[at + _TASK] == task:
+                    yield seated
+
+    @property
+    def all_running(self) -> list[tuple[int, int]]:
+        """The tasks that run, and their deliveries."""
+        return [seated.delivery for seated in self.seated()]
+
+    @property
+    def running(self) -> tuple[int, int] | None:
+        """The one that runs; None also if there are several: nobody knows which of them did what."""
+        running = self.all_running
+        return running[0] if len(running) == 1 else None
+
+    def stop(self, task: int, delivery: int) -> None:
+        """Name a task that shall be stopped."""
+        numbers = self._numbers
+        for at in range(OWN, OWN + SEATS_MAX * _ROW, _ROW):
+            if numbers[at + _TASK] == task:
+                numbers[at + _STOP] = delivery

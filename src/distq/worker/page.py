@@ -1,0 +1,114 @@
+"""The shared page of one executor: what it has done and why it ends, written by it and read by the supervisor.
+
+It is anonymous memory, so the supervisor can still read it when the executor is dead, and reading costs the
+executor nothing. Each field is one aligned 64-bit number: nobody ever sees half of one. Behind the numbers of every
+page come those of its kind (`word.Word`, `board.Board`) and, beyond what is mapped, the stack that the executor leaves
+there when it is asked for it.
+"""
+
+import mmap
+import os
+from enum import Enum
+from typing import Final, NamedTuple, Self
+
+_DONE, _FAILED, _RELEASED, _ENDING = range(4)
+_RUN_S: Final = 4
+OWN: Final = 8
+"""From here on the numbers are those of the page's kind."""
+NUMBERS: Final = 2_032
+PAGE_BYTES: Final = NUMBERS * 8
+STACK_BYTES_MAX: Final = 60_000
+
+
+class Counts(NamedTuple):
+    """What an executor has done since it started."""
+
+    done: int = 0
+    failed: int = 0
+    released: int = 0
+    run_s: float = 0.0
+
+    def plus(self, other: "Counts") -> "Counts":
+        """The sum of both."""
+        return Counts(
+            self.done + other.done,
+            self.failed + other.failed,
+            self.released + other.released,
+            self.run_s + other.run_s,
+        )
+
+
+class Ending(Enum):
+    """Why an executor ends by itself."""
+
+    TASKS = 1
+    """It has run as many tasks as it may."""
+    MEMORY = 2
+    """It has more memory than it may."""
+
+
+class Page:
+    """One executor's page of numbers."""
+
+    __slots__ = ("_floats", "_memory", "_numbers", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._memory = mmap.mmap(fd, PAGE_BYTES)
+        view = memoryview(self._memory)
+        self._numbers = view.cast("q")
+        self._floats = view.cast("d")
+
+    @classmethod
+    def create(cls) -> Self:
+        """A new page, all zero."""
+        fd = os.memfd_create("distq-page")
+        os.ftruncate(fd, PAGE_BYTES)
+        return cls(fd)
+
+    def close(self) -> None:
+        """Give the memory and the descriptor back."""
+        self._numbers.release()
+        self._floats.release()
+        self._memory.close()
+        os.close(self.fd)
+
+    # -- written by the executor -----------------------------------------------------------------
+
+    def ran(self, done: int, failed: int, run_s: float) -> None:
+        """Count tasks that have ended, which took `run_s` seconds together."""
+        self._numbers[_DONE] += done
+        self._numbers[_FAILED] += failed
+        self._floats[_RUN_S] += run_s
+
+    def releases(self, count: int) -> None:
+        """Count tasks that are handed back unstarted."""
+        self._numbers[_RELEASED] += count
+
+    def ends(self, why: Ending) -> None:
+        """Note that the executor ends by itself, as it should."""
+        self._numbers[_ENDING] = why.value
+
+    # -- read by the supervisor ------------------------------------------------------------------
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why the executor ends by itself, None if it does not."""
+        why = self._numbers[_ENDING]
+        return Ending(why) if why else None
+
+    @property
+    def counts(self) -> Counts:
+        """What the executor has done so far."""
+        numbers = self._numbers
+        return Counts(numbers[_DONE], numbers[_FAILED], numbers[_RELEASED], self._floats[_RUN_S])
+
+    def forget_stack(self) -> None:
+        """Make room for the next one; the executor writes at the same place of the same file."""
+        os.ftruncate(self.fd, PAGE_BYTES)
+        os.lseek(self.fd, PAGE_BYTES, os.SEEK_SET)
+
+    @property
+    def stack(self) -> str:
+        """The stack that the executor has left, '' if none."""
+        return os.pread(self.fd, STACK_BYTES_MAX, PAGE_BYTES).decode(errors="replace")

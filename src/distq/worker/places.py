@@ -1,0 +1,150 @@
+"""Where several tasks run at once in one executor: in threads, and, if they are coroutine functions, on a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from distq.tasks.failure import TaskStopped, TimeLimitExceeded, pack_overrun, unpack_failure
+from distq.worker.functions import CoroutineRun, Functions, failed_by_limit
+from distq.worker.handler import Ran, asked_for
+from distq.worker.seat import Seat, present
+
+if TYPE_CHECKING:
+    from distq.worker.quit import Quit
+
+Ended = Callable[[Seat, "bytes | Ran"], None]
+"""Told how a task has ended, from whichever thread it ran in."""
+
+
+class Places:
+    """Threads, as many as are needed, and one loop, as soon as one is."""
+
+    def __init__(self, functions: Functions, quit_: Quit, ended: Ended) -> None:
+        self._functions = functions
+        self._quit = quit_
+        self._ended = ended
+        self._seats: SimpleQueue[Seat] = SimpleQueue()
+        self._threads = 0
+        self._idle = 0
+        self._idle_lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_lock = threading.Lock()
+        self._tasks: set[asyncio.Task[bytes | Ran]] = set()
+
+    def start(self, seat: Seat) -> None:
+        """Run a task."""
+        run = self._functions.coroutine_of(*_name_of(seat))
+        if run is not None:
+            self._start_on_loop(seat, run)
+            return
+        with self._idle_lock:
+            is_one_free = self._idle > 0
+            self._idle -= is_one_free
+        if not is_one_free:
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"seat-{self._threads}", daemon=True).start()
+        self._seats.put(seat)
+
+    def stacks(self) -> str:
+        """Where the coroutines are that run on the loop, as text, the innermost call first."""
+        return "".join(f"\nTask {task.get_name()}:\n{_stack_of(task.get_coro())}" for task in list(self._tasks))
+
+    # -- threads -----------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            seat = self._seats.get()
+            token = present.set(seat)
+            ran = self._run(seat)
+            present.reset(token)
+            if self._quit.forked:
+                os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
+            if ran is not None:
+                self._ended(seat, _with_reason(seat, ran))
+            with self._idle_lock:
+                self._idle += 1
+
+    def _run(self, seat: Seat) -> bytes | Ran | None:
+        """Run a task; None if it was handed to the loop. An interruption may come anywhere here, and nowhere else."""
+        try:
+            if not seat.takes_thread():
+                return _never_begun(seat)
+            run = self._functions.found(*_name_of(seat))
+            coroutine = self._functions.coroutine_of(*_name_of(seat))
+            if coroutine is not None:  # the first of its name: from now on that is known
+                seat.leaves_thread()
+                self._start_on_loop(seat, coroutine)
+                return None
+            try:
+                return run(seat.row[4])
+            finally:
+                seat.closes()
+        except (TimeLimitExceeded, TaskStopped) as error:  # raised while it was looked for, or when it had just ended
+            seat.closes()
+            return _interrupted(error)
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def _start_on_loop(self, seat: Seat, run: CoroutineRun) -> None:
+        with self._loop_lock:
+            loop = self._loop
+            if loop is None:
+                loop = self._loop = asyncio.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="loop", daemon=True).start()
+        loop.call_soon_threadsafe(self._create, loop, seat, run)
+
+    def _create(self, loop: asyncio.AbstractEventLoop, seat: Seat, run: CoroutineRun) -> None:
+        context = contextvars.copy_context()
+        context.run(present.set, seat)
+        coroutine = run(seat.row[4], lambda: seat.reason)
+        task: asyncio.Task[bytes | Ran] = loop.create_task(coroutine, context=context, name=_name_of(seat)[1])
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._finish(seat, task))
+        if not seat.takes_loop(lambda: loop.call_soon_threadsafe(task.cancel)):
+            task.cancel()
+
+    def _finish(self, seat: Seat, task: asyncio.Task[bytes | Ran]) -> None:
+        self._tasks.discard(task)
+        seat.closes()
+        self._ended(seat, _never_begun(seat) if task.cancelled() else task.result())
+
+
+def _name_of(seat: Seat) -> tuple[str, str]:
+    return seat.envelope[2], seat.envelope[1]
+
+
+def _interrupted(error: BaseException) -> Ran:
+    if isinstance(error, TimeLimitExceeded):
+        return failed_by_limit(error)
+    asked = asked_for(error)
+    assert asked is not None
+    return asked
+
+
+def _never_begun(seat: Seat) -> Ran:
+    assert seat.reason is not None
+    return _interrupted(seat.reason)
+
+
+def _with_reason(seat: Seat, ran: bytes | Ran) -> bytes | Ran:
+    """An exception that is raised in another thread comes without its text: that is put in again."""
+    if not isinstance(seat.reason, TimeLimitExceeded) or isinstance(ran, bytes) or ran.text:
+        return ran
+    text = str(seat.reason)
+    return ran._replace(body=pack_overrun(text, unpack_failure(ran.body).remote_traceback), text=text)
+
+
+def _stack_of(coroutine: object) -> str:
+    """Where a coroutine waits, down to what it waits for."""
+    lines: list[str] = []
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        code = frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}\n')
+        coroutine = getattr(coroutine, "cr_await", None)
+    return "".join(reversed(lines))

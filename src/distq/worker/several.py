@@ -1,0 +1,377 @@
+"""An executor that runs several tasks at once: its exchanges are made while they run.
+
+The main thread alone speaks with the master. It asks for as many tasks as there are free seats, and the master may keep
+it waiting; when a task ends meanwhile, it asks again at once, upon which the master answers what it has kept waiting.
+So nothing is ever held that has not begun, and no result waits for another task.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import math
+import os
+import pickle
+import select
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from distq.core.task import Outcome, deliveries_of, text_of
+from distq.net.dial import Connection
+from distq.tasks import current
+from distq.tasks.current import Current
+from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
+from distq.wire.errors import RemoteRefusal
+from distq.worker.board import Board
+from distq.worker.broker import ANSWER_S, FLUSH_BYTES, WAIT_S, MasterTooOld
+from distq.worker.clock import Clock
+from distq.worker.functions import Functions
+from distq.worker.handler import Ran
+from distq.worker.interrupts import STACK_SIGNAL, STOP_SIGNAL
+from distq.worker.memory import resident_bytes
+from distq.worker.orders import Orders
+from distq.worker.page import PAGE_BYTES, Ending
+from distq.worker.places import Places
+from distq.worker.quit import Quit
+from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
+from distq.worker.rows import Envelope, Leased, Settled, answer_to, as_failures, counted, released
+from distq.worker.seat import Seat, present
+from distq.worker.together import completed
+
+TELL_S: Final = 0.05
+"""What a task says while it runs does not wait longer than this."""
+ROOM_S: Final = 0.01
+"""How often who streams faster than the master takes it looks for room."""
+
+
+class Several:
+    """What one executor holds and owes, and its exchanges."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        functions: Functions,
+        board: Board,
+        reporter: Reporter,
+        quit_: Quit,
+        lifeline_fd: int,
+        clock: Clock,
+    ) -> None:
+        self.takes_notes = False
+        """Whether the master takes what tasks say while they run."""
+        self._board = board
+        self._reporter = reporter
+        self._quit = quit_
+        self._lifeline_fd = lifeline_fd
+        self._clock = clock
+        self._verbose = orders.verbose
+        self._left = orders.max_tasks or math.inf
+        self._rss_bytes_max = orders.max_rss_bytes
+        self._swollen = False
+        self._places = Places(functions, quit_, self._ended)
+        self._free = list(reversed(range(orders.seats)))
+        self._running: dict[int, Seat] = {}
+        """By seat."""
+        self._incomplete: list[tuple[Leased, Envelope, bytes | None]] = []
+        """Leased tasks that need the results of others, and ..."""
+        self._befores: dict[int, tuple[int, bool]] = {}
+        """... of how many."""
+        self._lock = threading.Lock()
+        """Guards what those threads touch that run tasks: the answers, and the counts."""
+        self._settled: list[Settled] = []
+        self._settled_bytes = 0
+        self._done: deque[int] = deque()
+        """Seats whose tasks have ended, for the main thread to take back."""
+        self._sent: deque[tuple[int, int]] = deque()
+        """Exchanges without an answer: how many answers each has carried, and how many tasks it wants."""
+        self._asked_at = 0.0
+        self._told_at = 0.0
+        self._refusals = 0
+        self._stop_asked = False
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        current.teller = self.current
+
+    def listen(self) -> None:
+        """Take over the signals by which the supervisor stops a task, and asks where one is."""
+        signal.signal(STOP_SIGNAL, self._stop_signalled)
+        signal.signal(STACK_SIGNAL, self._stack_signalled)
+        os.lseek(self._board.fd, PAGE_BYTES, os.SEEK_SET)
+        faulthandler.register(STACK_SIGNAL, file=self._board.fd, all_threads=True, chain=True)
+
+    # -- what the runner asks ----------------------------------------------------------------------
+
+    @property
+    def owes(self) -> bool:
+        """Whether something runs, or is to be settled."""
+        return bool(self._settled or self._running or self._incomplete)
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has run as many tasks, or has as much memory, as an executor may."""
+        return self._left <= 0 or self._swollen
+
+    @property
+    def ending(self) -> Ending:
+        """Which of the two."""
+        return Ending.MEMORY if self._swollen else Ending.TASKS
+
+    @property
+    def holds(self) -> list[tuple[int, int]]:
+        """The deliveries for which this executor still has an answer, or will have."""
+        with self._lock:
+            settled = [(row[0], row[1]) for row in self._settled]
+        rows = [row for row, *_ in self._incomplete]
+        return [*settled, *(seat.delivery for seat in self._running.values()), *((row[0], row[1]) for row in rows)]
+
+    def parted(self) -> None:
+        """The connection is gone: what was asked is asked again."""
+        self._sent.clear()
+
+    def close(self) -> None:
+        """Give nothing back: threads end with the process."""
+
+    def current(self) -> Current | None:
+        """What `distq.current()` tells the task that runs here."""
+        seat = present.get()
+        if seat is None:
+            return None
+        task_id, delivery, attempt, *_ = seat.row
+        queue, name, _, limit_s = seat.envelope
+        left_s = None if limit_s is None else seat.began_s + limit_s - self._clock()
+        return Current(
+            text_of(task_id),
+            name,
+            queue,
+            attempt,
+            deliveries_of(delivery),
+            None if left_s is None else time.time() + left_s,  # noqa: TID251 - for people, who read clocks
+            None if seat.cursor is None else pickle.loads(seat.cursor),
+            lambda outcome, told: self._says(seat, outcome, told),
+            lambda: self._quit.asked,
+        )
+
+    def serve(self, connection: Connection) -> None:
+        """Exchange, and have tasks run, until told to end, or worn; then everything is settled."""
+        while True:
+            self._take_back()
+            ending = self._quit.asked or self.worn
+            if ending and not (self.owes or self._sent):
+                return
+            if self._incomplete and ending:
+                self._hand_back([row for row, *_ in self._incomplete])
+                self._incomplete.clear()
+            if self._incomplete and not self._sent:
+                self._complete(connection)
+            if self._must_ask(ending=ending):
+                self._ask(connection, ending=ending)
+            readable = self._wait(connection, ending=ending)
+            while self._sent and (readable or connection.is_answering):
+                self._answer(connection)
+                readable = False
+            self._interrupt()
+
+    # -- exchanges ---------------------------------------------------------------------------------
+
+    def _must_ask(self, *, ending: bool) -> bool:
+        """Whether there is something to say, or to ask for, that is not under way already."""
+        unsent = len(self._settled) > sum(count for count, _ in self._sent) or self._has_told()
+        if not self._sent:
+            return unsent or bool(self._free and not ending)
+        if len(self._sent) > 1:
+            return False
+        return unsent or ((ending or bool(self._incomplete)) and self._sent[0][1] > 0)
+
+    def _has_told(self) -> bool:
+        """Whether tasks have said something that is due."""
+        return self._clock() >= self._told_at + TELL_S and any(seat.told for seat in self._running.values())
+
+    def _ask(self, connection: Connection, *, ending: bool) -> None:
+        self._take_told()
+        wanted = sum(want for _, want in self._sent) + len(self._incomplete)
+        want = 0 if ending or self._incomplete else int(min(len(self._free), self._left - len(self._running))) - wanted
+        with self._lock:
+            rows = self._settled[sum(count for count, _ in self._sent) :]
+            self._settled_bytes = 0
+        self._asked_at = self._clock()
+        want = max(want, 0)
+        connection.ask("broker", "exchange", (rows, want, WAIT_S if want else 0.0), timeout_s=ANSWER_S)
+        self._sent.append((len(rows), want))
+
+    def _answer(self, connection: Connection) -> None:
+        count, _ = self._sent[0]
+        try:
+            reply = connection.answer(timeout_s=ANSWER_S)
+        except RemoteRefusal as error:
+            self._refused(error, count)
+            raise
+        self._sent.popleft()
+        self._refusals = 0
+        with self._lock:
+            del self._settled[:count]
+        envelopes, leased, *left = cast("tuple[Any, ...]", reply)
+        if leased and (self._quit.asked or self.worn):
+            self._hand_back(leased)
+            return
+        cursors = left[0] if left else {}
+        befores = left[1] if len(left) > 1 else {}
+        for row in leased:
+            envelope, cursor = envelopes[row[3]], cursors.get(row[0])
+            if row[0] in befores:
+                self._incomplete.append((row, envelope, cursor))
+                self._befores[row[0]] = befores[row[0]]
+            else:
+                self._start(row, envelope, cursor)
+
+    def _hand_back(self, rows: Sequence[Leased]) -> None:
+        """Tasks came that are not to begin here any more."""
+        with self._lock:
+            self._settled += released([(row[0], row[1]) for row in rows])
+            self._board.releases(len(rows))
+
+    def _complete(self, connection: Connection) -> None:
+        """Fetch the results that tasks need, and begin these."""
+        incomplete, self._incomplete = self._incomplete, []
+        for at, (row, envelope, cursor) in enumerate(incomplete):
+            try:
+                complete = completed(connection, [row], self._befores)
+            except BaseException:
+                self._incomplete = incomplete[at:]
+                raise
+            del self._befores[row[0]]
+            for whole in complete:
+                self._start(whole, envelope, cursor)
+
+    def _refused(self, error: RemoteRefusal, count: int) -> None:
+        """The master does not take our answers: first they become failures that say so, then they are dropped."""
+        self._refusals += 1
+        with self._lock:
+            if self._refusals > 1:
+                self._reporter.send(Trouble(f"The master refused the answers to {count} tasks: {error}"))
+                del self._settled[:count]
+            else:
+                self._settled[:count] = as_failures(self._settled[:count], error)
+
+    def _wait(self, connection: Connection, *, ending: bool) -> bool:
+        """Wait until something happens; whether it is an answer."""
+        poll = select.poll()
+        for source in (self._wake_read, self._lifeline_fd, *(() if ending else (self._quit.fileno(),))):
+            poll.register(source, select.POLLIN)
+        ours = connection.fileno()
+        poll.register(ours, select.POLLIN)
+        now = self._clock()
+        until = min((seat.began_s + seat.limit_s for seat in self._limited()), default=math.inf)
+        if any(seat.told for seat in self._running.values()):
+            until = min(until, self._told_at + TELL_S)
+        if self._sent:
+            until = min(until, self._asked_at + WAIT_S + ANSWER_S)
+        timeout_ms = None if until == math.inf else max(until - now, 0.0) * 1000 + 1
+        found = {fd for fd, _ in poll.poll(0 if connection.is_answering and self._sent else timeout_ms)}
+        if self._wake_read in found:
+            os.read(self._wake_read, 4096)
+        overdue = bool(self._sent) and self._clock() >= self._asked_at + WAIT_S + ANSWER_S
+        if self._lifeline_fd in found or overdue or (ours in found and not self._sent):
+            # The supervisor is gone, or the master: to read from either's end says which, or that it took too long.
+            connection.answer(timeout_s=0.0)
+        return ours in found
+
+    def _limited(self) -> list[Seat]:
+        """What has a time limit, and was not interrupted yet."""
+        return [seat for seat in self._running.values() if seat.limit_s and seat.reason is None]
+
+    # -- tasks -------------------------------------------------------------------------------------
+
+    def _start(self, row: Leased, envelope: Envelope, cursor: bytes | None) -> None:
+        seat = Seat(self._free.pop(), row, envelope, self._clock(), cursor)
+        self._running[seat.number] = seat
+        self._board.sits(seat.number, *seat.delivery, seat.limit_s, seat.began_s)
+        self._places.start(seat)
+
+    def _ended(self, seat: Seat, ran: bytes | Ran) -> None:
+        """A task has ended; said by the thread in which it ran."""
+        run_s = self._clock() - seat.began_s
+        ended = Ran(Outcome.SUCCESS, ran) if isinstance(ran, bytes) else ran
+        with self._lock:
+            self._settled += seat.told.values()
+            seat.told = {}
+            self._settled.append(answer_to(seat.row, ended, run_s))
+            self._settled_bytes += len(ended.body)
+            self._board.rises(seat.number)
+            failed = counted(self._board, ended.outcome, run_s)
+            self._left -= ended.outcome != Outcome.UNKNOWN
+        task, name, attempt = text_of(seat.row[0]), seat.envelope[1], seat.row[2]
+        if failed:
+            self._reporter.send(Failed(task, name, attempt, ended.text))
+        elif self._verbose and ended.outcome == Outcome.SUCCESS:
+            self._reporter.send(Succeeded(task, name, attempt, run_s))
+        self._done.append(seat.number)
+        self._wake()
+
+    def _take_back(self) -> None:
+        """Seats are free again."""
+        if not self._done:
+            return
+        while self._done:
+            number = self._done.popleft()
+            del self._running[number]
+            self._free.append(number)
+        if self._rss_bytes_max is not None:
+            self._swollen = resident_bytes("self") > self._rss_bytes_max
+
+    def _says(self, seat: Seat, outcome: int, told: bytes) -> None:
+        """A task says something while it runs: of progress and cursors the newest is sent."""
+        if not self.takes_notes:
+            if outcome == Outcome.PART:
+                raise MasterTooOld("the master takes no parts of streams.")
+            return
+        said: Settled = (*seat.delivery, outcome, told, 0.0, "")
+        with self._lock:
+            if outcome == Outcome.PART:
+                self._settled.append(said)
+                self._settled_bytes += len(told)
+            else:
+                seat.told[outcome] = said
+        self._wake()
+        until = self._clock() + ANSWER_S
+        while self._settled_bytes >= FLUSH_BYTES and self._clock() < until and not self._quit.asked:
+            time.sleep(ROOM_S)  # who streams faster than the master takes it waits
+
+    def _take_told(self) -> None:
+        self._told_at = self._clock()
+        with self._lock:
+            for seat in self._running.values():
+                if seat.told:
+                    self._settled += seat.told.values()
+                    seat.told = {}
+
+    def _interrupt(self) -> None:
+        """Stop what shall stop, and what has run for as long as it may."""
+        now = self._clock()
+        for seat in self._limited():
+            if now >= seat.began_s + seat.limit_s:
+                seat.interrupt(TimeLimitExceeded(overrun_text(seat.limit_s)))
+        if self._stop_asked:
+            self._stop_asked = False
+            for seat in self._running.values():
+                if self._board.shall_stop(seat.number, seat.delivery[1]):
+                    seat.interrupt(TaskStopped("the task was cancelled while it ran."))
+
+    def _stop_signalled(self, _number: int, _frame: object) -> None:
+        self._stop_asked = True
+        self._wake()
+
+    def _stack_signalled(self, _number: int, _frame: object) -> None:
+        """The threads' stacks are in the page already; coroutines that wait are in none of these."""
+        stacks = self._places.stacks()
+        if stacks:
+            os.write(self._board.fd, stacks.encode(errors="replace"))
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            pass  # it is awake
