@@ -29,6 +29,12 @@ def report(folder: str) -> int:
     return _together(folder, "report", 0.05)
 
 
+@distq.task(queue="films", cost=2)
+def encode(folder: str) -> int:
+    """Work that takes two of a worker's slots."""
+    return _together(folder, "film", 0.05)
+
+
 @distq.task(queue="mail")
 def send(number: int) -> tuple[int, float]:
     """Which it was, and when it was sent."""

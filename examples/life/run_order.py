@@ -1,4 +1,7 @@
-"""Whose turn it is: concurrency keys, limits of a queue, a pause. Needs a worker of `order` with four executors."""
+"""Whose turn it is: concurrency keys, limits of a queue, heavy tasks, a pause.
+
+Needs a worker of `order` with four executors.
+"""
 
 import subprocess
 import sys
@@ -16,7 +19,7 @@ def operator(*words: str) -> str:
 
 
 def main() -> int:
-    """Show all three."""
+    """Show them."""
     with distq.Client() as client, tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
         loud = [client.submit(order.import_of, "loud", folder) for _ in range(40)]
@@ -29,6 +32,9 @@ def main() -> int:
         print(operator("queue", "set", "reports", "--running", "2"))
         reports = [client.submit(order.report, folder) for _ in range(12)]
         print("reports that ran at once, at most:", max(future.result(60) for future in reports))
+
+        films = [client.submit(order.encode, folder) for _ in range(8)]
+        print("films of two slots each that ran at once, of four slots:", max(one.result(60) for one in films))
 
         print(operator("queue", "set", "mail", "--rate", "5/s"))
         mails = [client.submit(order.send, number) for number in range(12)]

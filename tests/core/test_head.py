@@ -7,7 +7,7 @@ from tests.core.build import ledger
 
 from distq.core import head
 from distq.core.head import LABELS_BYTES_MAX, NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
-from distq.core.task import NO_MORE, PLAIN, STATE_NAMES, TASK, More
+from distq.core.task import COST_MAX, FAILURE_POLICIES, NO_MORE, PLAIN, STATE_NAMES, TASK, After, More
 
 HEAD_BYTES_MAX = 270
 KEYS_BYTES_MAX = 200
@@ -28,7 +28,18 @@ text = st.text(st.characters(codec="utf-8"), max_size=16)
         st.text(st.characters(codec="utf-8", exclude_characters=","), min_size=1, max_size=9), max_size=4
     ),
     more=st.just(NO_MORE)
-    | st.builds(More, text, st.integers(1, 1_000_000), text, st.none() | st.floats(1e-3, 1e9, allow_subnormal=False)),
+    | st.builds(
+        More,
+        text,
+        st.integers(1, 1_000_000),
+        text,
+        st.none() | st.floats(1e-3, 1e9, allow_subnormal=False),
+        st.none()
+        | st.builds(
+            After, st.integers(0, 2**62), st.integers(0, 10_000), st.sampled_from(FAILURE_POLICIES), st.booleans()
+        ),
+    ),
+    cost=st.integers(1, COST_MAX),
 )
 def test_a_head_says_again_what_was_packed(
     numbers: tuple[int, int, float, float, float],
@@ -40,6 +51,7 @@ def test_a_head_says_again_what_was_packed(
     expires_at: float | None,
     requires: frozenset[str],
     more: More,
+    cost: int,
 ) -> None:
     """Every field comes back, names of any characters (NUL too) and times to the last bit."""
     queue, name, kind = names
@@ -54,11 +66,12 @@ def test_a_head_says_again_what_was_packed(
         result_ttl_s=ttl_s,
         time_limit_s=time_limit_s,
         requires=requires,
+        cost=cost,
     )
     packed = head.pack(envelope, state, delivery, *numbers, expires_at, more)
     keys, labels = 0 if more is NO_MORE else KEYS_BYTES_MAX, LABELS_BYTES_MAX if requires else 0
     assert len(packed) <= HEAD_BYTES_MAX + keys + labels
-    expected = (state, delivery, *numbers, expires_at, more, kind, queue, name, *options, time_limit_s, requires)
+    expected = (state, delivery, *numbers, expires_at, more, kind, queue, name, *options, time_limit_s, requires, cost)
     assert head.unpack(packed) == head.Head(*expected)
 
 

@@ -70,6 +70,7 @@ def test_whose_turn_it_is(grid: Cluster) -> None:
     assert "of the loud one ran at once, at most: 1\n" in said
     assert "reports: gives out tasks, at most 2 at once, takes 10,000,000.\n" in said
     assert "reports that ran at once, at most: 2\n" in said
+    assert "films of two slots each that ran at once, of four slots: 2\n" in said
     assert "mails in any second, at most: 5\n" in said
     assert "nothing is given out\n" in said
 

@@ -29,6 +29,8 @@ ENDS: Final = {
 }
 TURNS: Final = {"loud": 1, "quiet": 1, "two": 2}
 """Concurrency keys, and how many may be under way of each."""
+SLOTS: Final = 3
+"""Of a worker; some have fewer executors."""
 REPLACED: Final = "replaced by a newer submit"
 HELLO: Final = {"protocol": [1, 1], "version": "sim"}
 
@@ -182,7 +184,9 @@ class Client:
     def _envelope(self) -> tuple[Any, ...]:
         dice = self.world.dice
         known = (dice.choice(QUEUES), dice.choice(NAMES), dice.choice((None, 9)))
-        return (*known, None, None, None, None, ("gpu",)) if dice.random() < 0.1 else known
+        if dice.random() < 0.1:
+            return (*known, None, None, None, None, ("gpu",))
+        return (*known, None, None, None, None, None, dice.choice((2, 3))) if dice.random() < 0.1 else known
 
     def _more(self, count: int) -> tuple[Any, ...] | None:
         """Mostly nothing; else a key that others have too."""
@@ -286,7 +290,7 @@ class Worker:
         self.executors: dict[int, Executor] = {}
         self._numbers = 0
         self.supervisor = Actor(world, f"{name} supervises", self._supervise)
-        for _ in range(dice.choice((1, 2, 3))):
+        for _ in range(dice.randint(1, SLOTS)):
             self.spawn()
 
     def spawn(self) -> None:
@@ -338,10 +342,10 @@ class Worker:
         while True:
             try:
                 yield Connect()
-                yield Call("broker", "hello", ({**info, "tasks": True, "slots": 2},))
+                yield Call("broker", "hello", ({**info, "tasks": True, "slots": SLOTS},))
                 while True:
                     said = list(self.exited)
-                    answer = yield Call("broker", "heartbeat", ({"exited": said, "busy": 1, "slots": 2},), 10.0)
+                    answer = yield Call("broker", "heartbeat", ({"exited": said, "busy": 1, "slots": SLOTS},), 10.0)
                     for stopped in answer["abort"]:
                         self._stop(stopped)
                     del self.exited[: len(said)]

@@ -25,6 +25,7 @@ def check(master: Master) -> None:
     keys_are_right(master)
     order_is_right(master)
     leases_are_right(master)
+    slots_are_right(master)
     if master.broker.idle:
         schedules_are_right(master)
         extras_are_right(master)
@@ -138,9 +139,22 @@ def nobody_waits_in_vain(master: Master) -> None:
         if queue.window is not None or not queue.allowance(0.0):
             continue
         for take in master.broker._waiting.of(queue):
-            if not take.holder.held and take.there():
+            if not take.holder.held and take.there() and has_room(take, queue):
                 found = wanted(take, queue)
                 assert found is None, f"{found.id:x} waits, and so does {take.holder.label}"
+
+
+def has_room(take: Take, queue: Queue) -> bool:
+    """Whether its worker has free slots for whatever it may be given: what is behind a heavy task waits for that."""
+    costs = [lane.cost for lane in queue.lanes.values() if may_take(take, lane) and lane.head() is not None]
+    return max(costs, default=1) <= take.holder.room()
+
+
+def slots_are_right(master: Master) -> None:
+    """What is heavy is given where there is room for it, beside what runs there."""
+    for session in master.workers.sessions.values():
+        heavy = [task for one in session.executors.values() for task in one.held.values() if task.envelope.cost > 1]
+        assert not heavy or session.taken <= max(session.slots, len(session.executors)), session.key
 
 
 def wanted(take: Take, queue: Queue) -> Task | None:
@@ -151,7 +165,8 @@ def wanted(take: Take, queue: Queue) -> Task | None:
 
 def may_take(take: Take, lane: Lane) -> bool:
     """Whether what stands in a lane would be given to who waits."""
-    return not lane.paused and lane.requires <= take.holder.labels and take.wanted(lane.name)
+    fits = lane.requires <= take.holder.labels and lane.cost <= take.holder.slots
+    return fits and not lane.paused and take.wanted(lane.name)
 
 
 def nothing_is_left(master: Master) -> None:

@@ -12,7 +12,7 @@ from distq.cli.text import printable, printable_lines
 
 STACK_ANSWER_S = 10.0
 TIMES = ("submitted_at", "since", "leased_at", "due_at", "expires_at")
-NUMBERS = ("priority", "attempt", "retries", "failures", "lost", "deliveries", "time_limit_s")
+NUMBERS = ("priority", "cost", "attempt", "retries", "failures", "lost", "deliveries", "time_limit_s")
 
 
 @click.command("show")

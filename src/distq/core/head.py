@@ -25,6 +25,9 @@ _FIXED: Final = struct.Struct("!BBIHHddd")
 _ENVELOPE: Final = struct.Struct("!BHIddBB")
 _REQUIRING: Final = 0x80
 """Set in the priority of an envelope that requires labels: they follow, behind their length."""
+_COSTLY: Final = 0x40
+"""Set there too if it takes more than one slot: how many follows the labels."""
+_COST: Final = struct.Struct("!H")
 _LABELS_JOIN: Final = ","
 _EXPIRES: Final = struct.Struct("!d")
 _EXPIRING, _KEYED = 1, 2
@@ -69,6 +72,7 @@ class Head(NamedTuple):
     result_ttl_s: float
     time_limit_s: float | None
     requires: frozenset[str] = NOTHING
+    cost: int = 1
 
 
 def check_names(queue_name: str, name: str, requires: Iterable[str] = ()) -> None:
@@ -86,7 +90,7 @@ def pack_envelope(envelope: Envelope) -> bytes:
     limit_s = 0.0 if envelope.time_limit_s is None else envelope.time_limit_s
     labels = _LABELS_JOIN.join(sorted(envelope.requires)).encode()
     numbers = _ENVELOPE.pack(
-        envelope.priority | (_REQUIRING if labels else 0),
+        envelope.priority | (_REQUIRING if labels else 0) | (_COSTLY if envelope.cost > 1 else 0),
         envelope.retries,
         envelope.max_deliveries,
         envelope.result_ttl_s,
@@ -94,7 +98,10 @@ def pack_envelope(envelope: Envelope) -> bytes:
         len(kind),
         len(queue),
     )
-    return numbers + (bytes((len(labels),)) + labels if labels else b"") + kind + queue + name
+    more = bytes((len(labels),)) + labels if labels else b""
+    if envelope.cost > 1:
+        more += _COST.pack(envelope.cost)
+    return numbers + more + kind + queue + name
 
 
 def pack(
@@ -164,11 +171,15 @@ def unpack(head: bytes) -> Head:
     """Read a head again; raises ValueError for one of a version that this distq does not know."""
     (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, more, envelope = split(head)
     priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = _ENVELOPE.unpack_from(envelope)
-    at, requires = _ENVELOPE.size, NOTHING
+    at, requires, cost = _ENVELOPE.size, NOTHING, 1
     if priority & _REQUIRING:
         priority ^= _REQUIRING
         at += 1 + envelope[at]
         requires = frozenset(envelope[_ENVELOPE.size + 1 : at].decode().split(_LABELS_JOIN))
+    if priority & _COSTLY:
+        priority ^= _COSTLY
+        (cost,) = _COST.unpack_from(envelope, at)
+        at += _COST.size
     queue_at = at + kind_bytes
     kind, queue, name = (
         envelope[queue_at - kind_bytes : queue_at],
@@ -194,6 +205,7 @@ def unpack(head: bytes) -> Head:
         ttl_s,
         limit_s or None,
         requires,
+        cost,
     )
 
 

@@ -13,12 +13,14 @@ LEFT_MAX: Final = 1_000
 class Lane:
     """A line of tasks that are all in one state: a deque for each priority, and a bit for each that is not empty."""
 
-    __slots__ = ("_left", "_state", "deques", "mask", "name", "paused", "requires")
+    __slots__ = ("_left", "_state", "cost", "deques", "mask", "name", "paused", "requires")
 
-    def __init__(self, name: str, state: int = READY, requires: frozenset[str] = NOTHING) -> None:
+    def __init__(self, name: str, state: int = READY, requires: frozenset[str] = NOTHING, cost: int = 1) -> None:
         self.name = name
         self.requires = requires
         """Labels that whoever takes out of it must have."""
+        self.cost = cost
+        """How many slots each of its tasks takes."""
         self._state = state
         self.paused = False
         """Whether nothing is to be taken out of it."""

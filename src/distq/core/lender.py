@@ -107,7 +107,15 @@ class Lender(Book):
     def _take(self, queue: Queue, holder: Holder, wanted: Callable[[str], bool], want: int, now: float) -> list[Task]:
         if queue.policy.limits:
             want = min(want, queue.allowance(now))
-        return queue.take(wanted, want, holder.labels) if want > 0 else []
+        if want <= 0:
+            return []
+        if not self.names.costly:
+            return queue.take(wanted, want, holder.labels)
+        room = holder.room()
+        if room <= 0:
+            return []
+        want = want if holder.seats == 1 else min(want, room)
+        return queue.take(wanted, want, holder.labels, holder.slots, room)
 
     def _spend(self, queue: Queue, window: Window, count: int, now: float) -> None:
         """Note at a queue with a rate that it has given out so many; the next commit stores that."""

@@ -102,6 +102,7 @@ class Loader:
             result_ttl_s=known.result_ttl_s,
             max_deliveries=known.max_deliveries,
             requires=known.requires,
+            cost=known.cost,
         )
 
 

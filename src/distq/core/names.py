@@ -45,6 +45,8 @@ class Names:
         """Envelopes by the words in which clients have asked for them."""
         self._rules = rules
         self._envelopes: dict[tuple[object, ...], Envelope] = {}
+        self.costly = False
+        """Whether there has been a task that takes several slots: only then anybody counts them."""
 
     def queue(self, name: str, role: str | None = None) -> Queue:
         """The queue `name`, made at first use; raises TooManyNames."""
@@ -70,9 +72,10 @@ class Names:
         result_ttl_s: float | None = None,
         max_deliveries: int | None = None,
         requires: frozenset[str] = NOTHING,
+        cost: int = 1,
     ) -> Envelope:
         """The shared envelope with these options, None meaning the rules' default; raises NameTooLong, TooManyNames."""
-        key = (queue_name, name, kind, priority, retries, time_limit_s, result_ttl_s, max_deliveries, requires)
+        key = (queue_name, name, kind, priority, retries, time_limit_s, result_ttl_s, max_deliveries, requires, cost)
         envelope = self._envelopes.get(key)
         if envelope is None:
             if len(self._envelopes) >= ENVELOPES_MAX:
@@ -90,7 +93,9 @@ class Names:
                 result_ttl_s=rules.result_ttl_s if result_ttl_s is None else result_ttl_s,
                 time_limit_s=rules.time_limit_s if time_limit_s is None else time_limit_s,
                 requires=requires,
+                cost=cost,
             )
+            self.costly = self.costly or cost > 1
             envelope.packed = head.pack_envelope(envelope)
             self._envelopes[key] = envelope
         return envelope
@@ -107,6 +112,7 @@ class Names:
             result_ttl_s=result_ttl_s,
             max_deliveries=envelope.max_deliveries,
             requires=envelope.requires,
+            cost=envelope.cost,
         )
 
     def tally(self, queue_name: str, name: str) -> Tally:

@@ -54,8 +54,8 @@ class Queue:
         self.unique: dict[str, Task] = {}
         """Who has each unique key, or had it last."""
         self.counts = [0] * len(STATE_NAMES)
-        self.lanes: dict[tuple[str, frozenset[str]], Lane] = {}
-        """By the task's name and what it requires."""
+        self.lanes: dict[tuple[str, frozenset[str], int], Lane] = {}
+        """By the task's name, what it requires, and how many slots it takes."""
         self.reserved = 0
         """Tasks decided in the present cycle and not yet applied."""
         self.mean_run_s: float | None = None
@@ -117,23 +117,25 @@ class Queue:
 
     def lane(self, envelope: Envelope) -> Lane:
         """The lane of an envelope's tasks, made at first use."""
-        key = envelope.name, envelope.requires
+        key = envelope.name, envelope.requires, envelope.cost
         lane = self.lanes.get(key)
         if lane is None:
-            lane = self.lanes[key] = Lane(envelope.name, READY, envelope.requires)
+            lane = self.lanes[key] = Lane(envelope.name, READY, envelope.requires, envelope.cost)
             lane.paused = envelope.name in self.policy.paused_names
         return lane
 
-    def take(self, wanted: Callable[[str], bool], want: int, labels: frozenset[str] = NOTHING) -> list[Task]:
-        """Take up to `want` ready tasks whose name is `wanted` and that require no other labels.
+    def take(
+        self, wanted: Callable[[str], bool], want: int, labels: frozenset[str] = NOTHING, slots: int = 1, room: int = 1
+    ) -> list[Task]:
+        """Take up to `want` ready tasks whose name is `wanted` and that require no other labels and no more `slots`.
 
         By priority, then by age. A task that was lost once comes alone: whoever dies next, only one task can have been
-        the reason.
+        the reason. One that takes several slots comes alone too, and what is behind it waits until there is `room`.
         """
         lanes = [
             lane
             for lane in self.lanes.values()
-            if lane.mask and not lane.paused and lane.requires <= labels and wanted(lane.name)
+            if lane.mask and not lane.paused and lane.requires <= labels and lane.cost <= slots and wanted(lane.name)
         ]
         taken: list[Task] = []
         while lanes and len(taken) < want:
@@ -143,11 +145,11 @@ class Queue:
                 task = lane.head()
                 if task is not None and (best is None or _goes_before(task, best)):
                     best, best_lane = task, lane
-            if best is None or (taken and best.lost):
+            if best is None or (taken and (best.lost or best_lane.cost > 1)) or best_lane.cost > room:
                 break
             best_lane.pop()
             taken.append(best)
-            if best.lost:
+            if best.lost or best_lane.cost > 1:
                 break
             if len(lanes) == 1:
                 best_lane.pop_into(taken, want)

@@ -68,6 +68,7 @@ class Outcome:
 
 NOTHING: Final[frozenset[str]] = frozenset()
 LABELS_MAX: Final = 16
+COST_MAX: Final = 1_000
 PROCESS, THREAD = "process", "thread"
 EXECUTORS: Final = (PROCESS, THREAD)
 """Kinds of executors: one task at a time; several, each in a thread, or on one loop if it is a coroutine function."""
@@ -77,6 +78,7 @@ class Envelope:
     """What tasks of one kind share: where they go, what they are called, how they are tried."""
 
     __slots__ = (
+        "cost",
         "kind",
         "max_deliveries",
         "name",
@@ -103,6 +105,7 @@ class Envelope:
         result_ttl_s: float,
         time_limit_s: float | None,
         requires: frozenset[str] = NOTHING,
+        cost: int = 1,
     ) -> None:
         self.queue = queue
         self.name = name
@@ -115,6 +118,8 @@ class Envelope:
         self.time_limit_s = time_limit_s
         self.requires = requires
         """Labels that a worker must have to run it."""
+        self.cost = cost
+        """How many of a worker's slots it takes."""
         self.packed = b""
         """The envelope's part of a stored head; set once by `head.pack_envelope`."""
 
@@ -131,17 +136,28 @@ def executor_label(kind: str) -> str:
 class Holder:
     """Who may hold leases: one executor of a worker, or one connection of a standard-library program."""
 
-    __slots__ = ("held", "label", "worker")
+    __slots__ = ("held", "label", "seats", "worker")
 
     def __init__(self, label: str, worker: object | None = None) -> None:
         self.label = label
         self.worker = worker
         self.held: dict[int, Task] = {}
+        self.seats = 1
+        """How many tasks it runs at once; what it holds beyond that waits for it."""
 
     @property
     def labels(self) -> frozenset[str]:
         """What it has that tasks may require."""
         return NOTHING
+
+    @property
+    def slots(self) -> int:
+        """How many slots there are where it is, for a heavy task to take."""
+        return 1
+
+    def room(self) -> int:
+        """How many of these slots are free for it to take."""
+        return 1
 
 
 class Owner:

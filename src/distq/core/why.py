@@ -20,12 +20,16 @@ class Crowd(NamedTuple):
     """... that run tasks of its kind and have not handed its name back, ..."""
     able: int
     """... that have the labels which it requires, ..."""
+    large: int
+    """... and as many slots as it takes, ..."""
     taking: int
     """... and that take tasks, which a worker that drains does not."""
     slots: int
     """Slots of the last, and ..."""
     busy: int
     """... how many of those are busy."""
+    free: int
+    """The most that are free at one of them."""
 
 
 def why(task: Task, crowd: Crowd, moment: Callable[[float], str], now: float, pending: int = 0) -> str:
@@ -92,10 +96,15 @@ def _workers(task: Task, crowd: Crowd) -> str:
             f"Of {crowd.serving:,} workers of its queue none knows {what} (DISTQ_TASKS, DISTQ_PLAIN_HANDLER).",
         ),
         (crowd.able, f"Of {crowd.knowing:,} workers that know it none has what it requires: {labels} (DISTQ_LABELS)."),
+        (crowd.large, f"It takes {envelope.cost:,} slots, and no worker that would run it has so many."),
         (crowd.taking, "Every worker that would run it is draining."),
         (
             crowd.busy < crowd.slots,
             f"No slot is free, of {crowd.slots:,} that would run it; in its queue {ready:,} are ready.",
+        ),
+        (
+            envelope.cost == 1 or crowd.free >= envelope.cost,
+            f"It takes {envelope.cost:,} slots, and no worker has so many free; none is filled until one has.",
         ),
     )
     given = f"It is given out at this moment: {crowd.slots - crowd.busy:,} of {crowd.slots:,} slots are free."

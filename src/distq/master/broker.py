@@ -211,13 +211,14 @@ class Broker:
             decided, refused = await self._commit_ends(decided, refused, now)
         # Results and tasks first: somebody waits for them, while who has submitted does not wait for the answer.
         self.push()
-        if not self.draining:
-            self._serve(now)
+        self._serve(now)
         for request in decided:
             if refused is None:
                 request.answer(self, now)
             else:
                 request.put_back(self, refused, now)
+        if ledger.names.costly:
+            self._serve(now)  # what stood behind a heavy task that one of those has taken
         if self._bodiless or self._reads:
             await self._fetch(now)
         self._let_in(now)
@@ -281,6 +282,8 @@ class Broker:
     def _serve(self, now: float) -> None:
         """Give ready tasks to those who wait."""
         ledger = self.ledger
+        if self.draining:
+            return
         for queue in list(ledger.ready_queues):
             if queue.policy.limits and not queue.allowance(now):
                 continue

@@ -23,7 +23,7 @@ from distq.master.schedules import Schedules
 from distq.master.streams import Streams, read_stream
 from distq.master.submits import Submit, read_submit
 from distq.master.together import read_before
-from distq.master.workers import Executor, Session, Workers
+from distq.master.workers import Executor, Session, Workers, count_of
 from distq.wire.inert import Token
 from distq.wire.messages import refused, returned
 
@@ -242,7 +242,9 @@ class MasterDesk:
             said = info.get("holds")
             holds = [(pair[0], pair[1]) for pair in (said if isinstance(said, list | tuple) else ()) if _is_pair(pair)]
             index = info.get("index")
-            line.state = self._workers.executor(session, index if isinstance(index, int) else 0, line, holds)
+            executor = self._workers.executor(session, index if isinstance(index, int) else 0, line, holds)
+            executor.seats = max(count_of(info.get("seats")), 1)
+            line.state = executor
 
     def _exchange(self, line: Line, call: Call) -> None:
         executor = line.state

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core.task import LEASED, PLAIN, STATE_NAMES, Task, deliveries_of, key_of, text_of
 from distq.core.why import Crowd, why
 from distq.master.requests import Asked
-from distq.master.workers import Executor, Session
+from distq.master.workers import Executor
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -103,16 +103,12 @@ def crowd_of(workers: Workers, task: Task) -> Crowd:
     else:
         knowing = [one for one in serving if one.tasks and envelope.name not in one.unknown]
     able = [one for one in knowing if envelope.requires <= one.labels]
-    taking = [one for one in able if not one.draining]
-    slots, busy = sum(one.slots for one in taking), sum(map(_busy, taking))
-    return Crowd(len(sessions), len(serving), len(knowing), len(able), len(taking), slots, busy)
-
-
-def _busy(session: Session) -> int:
-    """How many of a worker's slots are busy: an executor of one task at a time may hold others that wait for it."""
-    executors = session.executors.values()
-    at_once = max(session.slots // max(len(executors), 1), 1)
-    return min(session.slots, sum(min(len(executor.held), at_once) for executor in executors))
+    large = [one for one in able if one.slots >= envelope.cost]
+    taking = [one for one in large if not one.draining]
+    free = [max(one.slots - one.taken, 0) for one in taking]
+    slots = sum(one.slots for one in taking)
+    numbers = (len(sessions), len(serving), len(knowing), len(able), len(large), len(taking))
+    return Crowd(*numbers, slots, slots - sum(free), max(free, default=0))
 
 
 def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str, Any]:
@@ -139,6 +135,7 @@ def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str,
         "deliveries": deliveries_of(task.delivery),
         "time_limit_s": envelope.time_limit_s,
         "requires": sorted(envelope.requires),
+        "cost": envelope.cost,
         "concurrency_key": more.key or None,
         "unique_key": more.unique or None,
         "after": None if more.after is None else [text_of(more.after.first), more.after.size],

@@ -61,7 +61,7 @@ class Govern(Asked):
         known = [
             one
             for one in names.queues.values()
-            if any(lane == name for lane, _ in one.lanes) or name in one.own.paused_names
+            if any(lane == name for lane, *_ in one.lanes) or name in one.own.paused_names
         ]
         if not known:
             raise BadCall(f"no queue has had a task {name!r} yet: name the queue too.")

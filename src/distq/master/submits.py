@@ -10,6 +10,7 @@ from distq.core.names import ENVELOPES_MAX
 from distq.core.ports import KEEP
 from distq.core.queue import RESULT
 from distq.core.task import (
+    COST_MAX,
     FAILURE_POLICIES,
     KEY_BYTES_MAX,
     LABELS_MAX,
@@ -314,6 +315,7 @@ def _envelope(
     result_ttl_s: float | None = None,
     max_deliveries: int | None = None,
     requires: tuple[str, ...] | None = None,
+    cost: int | None = None,
 ) -> Envelope:
     if not (isinstance(queue, str) and isinstance(name, str) and queue and name):
         raise TypeError("a queue's and a task's name are texts")
@@ -331,6 +333,9 @@ def _envelope(
     labels = tuple(requires or ())
     if not (len(labels) <= LABELS_MAX and all(isinstance(one, str) and one and "," not in one for one in labels)):
         raise ValueError(f"requires are at most {LABELS_MAX} labels, texts without commas")
+    cost = 1 if cost is None else cost
+    if type(cost) is not int or not 1 <= cost <= COST_MAX:
+        raise ValueError(f"cost is 1 to {COST_MAX:,} slots")
     known = names.queues.get(queue)
     if known is not None and known.role == RESULT:
         raise ValueError(f"{queue!r} is a queue of results: no worker takes tasks from it")
@@ -344,4 +349,5 @@ def _envelope(
         result_ttl_s=result_ttl_s,
         max_deliveries=max_deliveries,
         requires=frozenset(labels),
+        cost=cost,
     )

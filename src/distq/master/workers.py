@@ -28,7 +28,7 @@ STACK_WAITS_MAX: Final = 1_000
 
 
 class Executor(Holder):
-    """One slot of a worker, with its own connection."""
+    """One process of a worker that runs tasks, with its own connection."""
 
     __slots__ = ("ended", "index", "line", "request", "session")
 
@@ -46,6 +46,21 @@ class Executor(Holder):
     def labels(self) -> frozenset[str]:
         """Those of its worker."""
         return self.session.labels
+
+    @property
+    def slots(self) -> int:
+        """Those of its worker."""
+        return self.session.slots
+
+    @property
+    def taken(self) -> int:
+        """How many of its worker's slots are taken by what it holds."""
+        costs = (task.envelope.cost for task in self.held.values())
+        return max(costs, default=0) if self.seats == 1 else sum(costs)
+
+    def room(self) -> int:
+        """How many of its worker's slots are free for it to take."""
+        return self.session.slots - self.session.taken
 
 
 class Session:
@@ -84,6 +99,11 @@ class Session:
         self.memory_bytes: int | None = None
         self.memory_limit_bytes: int | None = None
 
+    @property
+    def taken(self) -> int:
+        """How many of its slots are taken."""
+        return sum(executor.taken for executor in self.executors.values())
+
     def wanted(self, name: str) -> bool:
         """Whether it runs tasks of this name, and takes any now."""
         if self.draining:
@@ -97,8 +117,8 @@ class Session:
         self.host = _text(info.get("host"))
         self.version = _text(info.get("version"))
         self.python = _text(info.get("python"))
-        self.pid = _count(info.get("pid"))
-        self.slots = _count(info.get("slots"))
+        self.pid = count_of(info.get("pid"))
+        self.slots = count_of(info.get("slots"))
         self.plain = bool(info.get("plain"))
         self.tasks = bool(info.get("tasks"))
         self.queues = queues
@@ -182,21 +202,21 @@ class Workers:
         """A heartbeat renews the leases and says how executors have ended."""
         session.seen_at = self._broker.clock.now()
         session.lease_until = session.seen_at + self._lease_s
-        session.busy = _count(report.get("busy"))
-        session.slots = _count(report.get("slots")) or session.slots
+        session.busy = count_of(report.get("busy"))
+        session.slots = count_of(report.get("slots")) or session.slots
         if report.get("draining") and not session.draining:
             session.draining = True
             for executor in session.executors.values():
                 self.answer_now(executor)
-        session.memory_bytes = _count(report.get("memory_bytes")) or None
-        session.memory_limit_bytes = _count(report.get("memory_limit_bytes")) or None
+        session.memory_bytes = count_of(report.get("memory_bytes")) or None
+        session.memory_limit_bytes = count_of(report.get("memory_limit_bytes")) or None
         returned = report.get("returned")
         if isinstance(returned, list | tuple) and returned:
             self._broker.ask(GiveBack(session, returned))
         stacks = report.get("stacks")
         for row in stacks if isinstance(stacks, list | tuple) else ():
             if isinstance(row, list | tuple) and len(row) == 3 and isinstance(row[2], str):
-                for say in self._stack_waits.pop((_count(row[0]), _count(row[1])), ()):
+                for say in self._stack_waits.pop((count_of(row[0]), count_of(row[1])), ()):
                     say(self._broker, row[2])
         exited = report.get("exited")
         for ended in exited if isinstance(exited, list | tuple) else ():
@@ -235,19 +255,19 @@ class Workers:
             beat.say()
 
     def _exited(self, session: Session, ended: Mapping[str, Any]) -> None:
-        executor = session.executors.pop(_count(ended.get("index")), None)
+        executor = session.executors.pop(count_of(ended.get("index")), None)
         if executor is None:
             return
         executor.ended = True
         self._unserve(executor)
         running = ended.get("running")
-        key = _count(running[0]) if isinstance(running, tuple | list) and running else 0
+        key = count_of(running[0]) if isinstance(running, tuple | list) and running else 0
         cause = _text(ended.get("cause")) or "its executor ended"
         if key and ended.get("kind") == TIMEOUT:
             stack = ended.get("stack")
             self._broker.ask(Overrun(executor, cause, key, stack if isinstance(stack, str) else ""))
         else:
-            self._broker.ask(Lose(executor, "executor", cause, None if _count(ended.get("suspects")) else key))
+            self._broker.ask(Lose(executor, "executor", cause, None if count_of(ended.get("suspects")) else key))
 
     def _unserve(self, executor: Executor) -> None:
         """Lease nothing more to an executor, although its socket may be open: a child of its task can keep it so."""
@@ -360,5 +380,6 @@ def _text(value: object) -> str:
     return value[:NAME_CHARS_MAX].encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
-def _count(value: object) -> int:
+def count_of(value: object) -> int:
+    """A number that a peer has said; 0 for anything else."""
     return value if isinstance(value, int) and value >= 0 else 0

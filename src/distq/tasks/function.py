@@ -51,6 +51,8 @@ class TaskSpec(NamedTuple):
         requires = options.requires or ()
         if options.executor is not None:
             requires = (*requires, executor_label(options.executor))
+        if options.cost is not None:
+            return (*known, requires, options.cost)
         return (*known, requires) if requires else known
 
     @property
@@ -120,6 +122,7 @@ def task(
     delay: float | timedelta | None = None,
     expires: float | timedelta | None = None,
     requires: str | Sequence[str] | None = None,
+    cost: int | None = None,
     executor: str | None = None,
     concurrency_key: str | Callable[..., str] | None = None,
     concurrency: int | None = None,
@@ -144,9 +147,9 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
         function: the function, when used without parentheses.
         name: what it goes by; the default is its import path.
         **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl, delay, expires
-            (each in seconds, or a timedelta), max_deliveries, requires, executor, concurrency_key, concurrency,
-            unique_key, on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up, on_failure,
-            retry_for, no_retry_for.
+            (each in seconds, or a timedelta), max_deliveries, requires, cost, executor, concurrency_key,
+            concurrency, unique_key, on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up,
+            on_failure, retry_for, no_retry_for.
 
     Raises:
         TypeError: there is no such option, or a value is of the wrong kind.

@@ -38,6 +38,8 @@ class Options(NamedTuple):
     """Not begun any more so long after the master has taken it."""
     requires: tuple[str, ...] | None = None
     """Labels that a worker must have to run it."""
+    cost: int | None = None
+    """How many of a worker's slots it takes; one if nothing is said."""
     executor: str | None = None
     """What kind of executor runs it, process or thread; any if none is named."""
     concurrency_key: str | Callable[..., str] | None = None
@@ -152,7 +154,7 @@ def _key(field: str, value: Any) -> str | Callable[..., str]:
     return key
 
 
-def _at_once(field: str, value: Any) -> int:
+def _at_least_one(field: str, value: Any) -> int:
     if isinstance(value, bool) or _whole(field, value) < 1:
         raise TypeError(f"{field} is a whole number from 1, not {value!r}")
     return int(value)
@@ -208,9 +210,10 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "eta": _moment,
     "expires": _seconds,
     "requires": _labels,
+    "cost": _at_least_one,
     "executor": _executor,
     "concurrency_key": _key,
-    "concurrency": _at_once,
+    "concurrency": _at_least_one,
     "unique_key": _key,
     "on_conflict": _conflict,
     "unique_for": _seconds,

@@ -112,6 +112,7 @@ class Runner:
             "name": orders.worker,
             "session": orders.session,
             "index": orders.number,
+            "seats": orders.seats,
             "holds": self._broker.holds,
         }
         try:

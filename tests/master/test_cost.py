@@ -1,0 +1,96 @@
+"""Heavy tasks: so many slots of one worker each, and no starving behind light ones."""
+
+from typing import Any
+
+from tests.master.bench import Bench, done, on_bench
+
+from distq.wire.errors import RemoteRefusal
+
+
+def heavy(name: str, cost: object) -> tuple[Any, ...]:
+    """An envelope of tasks that take so many slots."""
+    return "q", name, None, None, None, None, None, None, cost
+
+
+async def submit(bench: Bench, line: Any, number: int, *envelopes: tuple[Any, ...]) -> Any:
+    """One task of each envelope, in this order."""
+    runs = [(index, 1) for index in range(len(envelopes))]
+    bodies = [b"%d" % index for index in range(len(envelopes))]
+    return await bench.ask(line, "broker", "submit", number, envelopes, runs, bodies, 0.0)
+
+
+async def why(bench: Bench, key: int) -> str:
+    """Why a task does not run."""
+    line = bench.line()
+    bench.hello(line, "cli", "x")
+    shown = await bench.ask(line, "broker", "admin", "show", {"id": f"{key >> 40:x}-{key & 0xFFFFFFFFFF:x}"})
+    return str(shown["why"])
+
+
+@on_bench()
+async def test_a_heavy_task_leaves_fewer_slots_for_others(bench: Bench) -> None:
+    """Of four slots it takes three: one other runs beside it, the next when it has ended."""
+    client, _ = bench.client(), bench.worker(slots=4)
+    one, two, three = (bench.executor(index) for index in (1, 2, 3))
+    await submit(bench, client, 1, heavy("h", 3), ("q", "f"), ("q", "g"))
+    (row,) = await bench.exchange(one, want=5)
+    assert row[4] == b"0"
+    (light,) = await bench.exchange(two, want=1)
+    assert await bench.exchange(three, want=5) == []
+    (other,) = await bench.exchange(one, [done(row)], want=5)
+    assert {light[4], other[4]} == {b"1", b"2"}
+
+
+@on_bench()
+async def test_what_is_behind_a_heavy_task_waits_until_there_is_room(bench: Bench) -> None:
+    """Or there never would be; a task of a higher priority does not."""
+    client, _ = bench.client(), bench.worker(slots=2)
+    one, two = (bench.executor(index) for index in (1, 2))
+    await submit(bench, client, 1, ("q", "f"))
+    (light,) = await bench.exchange(one)
+    _, first = await submit(bench, client, 2, heavy("h", 2), ("q", "f"))
+    assert await bench.exchange(two, want=5) == []
+    assert await why(bench, first) == "It takes 2 slots, and no worker has so many free; none is filled until one has."
+    await submit(bench, client, 3, ("q", "g", 9))
+    (urgent,) = await bench.exchange(two, want=1)
+    await bench.exchange(one, [done(light)], want=0)
+    assert await bench.exchange(one, want=5) == []
+    (row,) = await bench.exchange(two, [done(urgent)], want=5)
+    assert row[0] == first
+
+
+@on_bench()
+async def test_a_task_that_is_too_heavy_for_a_worker_holds_up_nobody_there(bench: Bench) -> None:
+    """It waits for a larger one, and says so."""
+    client, _, executor = bench.client(), bench.worker(slots=2), bench.executor()
+    _, first = await submit(bench, client, 1, heavy("h", 3), ("q", "f"))
+    (row,) = await bench.exchange(executor, want=5)
+    assert row[4] == b"1"
+    assert await why(bench, first) == "It takes 3 slots, and no worker that would run it has so many."
+    bench.worker("large", slots=3)
+    (row,) = await bench.exchange(bench.executor(1, "large"), want=5)
+    assert row[0] == first
+
+
+@on_bench()
+async def test_an_executor_of_several_is_given_no_more_than_its_slots(bench: Bench) -> None:
+    """Once slots are counted, each of its tasks takes one."""
+    client, _ = bench.client(), bench.worker(slots=3)
+    executor = bench.line("executor")
+    bench.hello(executor, "executor", "w", index=1, seats=3, holds=[])
+    await submit(bench, client, 1, heavy("h", 2), *[("q", "f")] * 3)
+    (row,) = await bench.exchange(executor, want=3)
+    assert row[4] == b"0"
+    assert len(await bench.exchange(executor, want=3)) == 1
+    assert await bench.exchange(executor, want=3) == []
+    assert len(await bench.exchange(executor, [done(row)], want=3)) == 2
+
+
+@on_bench()
+async def test_a_cost_that_is_none_is_refused(bench: Bench) -> None:
+    """In a sentence."""
+    client = bench.client()
+    for number, cost in enumerate((0, -1, 1.5, "2", 10_000, True), 1):
+        heard = await submit(bench, client, number, heavy("h", cost))
+        assert isinstance(heard, RemoteRefusal), cost
+        assert "cost is 1 to 1,000 slots" in str(heard)
