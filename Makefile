@@ -12,7 +12,7 @@ DOCKERFILES = $(shell find images examples -name '*Dockerfile*' 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml
 
-.PHONY: help demo test sim chaos bench lint format lock build interpreters clean
+.PHONY: help demo test sim chaos mixed bench lint format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -33,11 +33,15 @@ sim: $(DEV) ## the whole master in virtual time, everything breaking: SEED=7 STE
 chaos: $(DEV) ## real processes and a file, everything killed, frozen and cut: SEED=7 TASKS=100000
 	@$(BIN)/python -m tests.chaos.run $(or $(SEED),$$(date +%s)) $(or $(TASKS),100000)
 
+mixed: $(DEV) ## every kind of task at once under the same, its limits kept at every instant: SEED=7 SECONDS=600
+	@$(BIN)/python -m tests.chaos.mixed $(or $(SEED),$$(date +%s)) $(or $(SECONDS),600)
+
 bench: $(DEV) ## distq and the bare recipe, measured side by side in one run
 	@$(BIN)/python -m benchmarks.plain
 	@$(BIN)/python -m benchmarks.tasks_per_second
 	@$(BIN)/python -m benchmarks.durable
 	@$(BIN)/python -m benchmarks.many_tasks
+	@$(BIN)/python -m benchmarks.whole_life
 
 lint: $(DEV) ## style, types, import floors, Dockerfiles, YAML and shell
 	@$(BIN)/ruff check .

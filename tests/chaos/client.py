@@ -7,6 +7,7 @@ to it, what stands there is what a user would have seen.
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.tasks import leave_a_trace
@@ -20,12 +21,35 @@ LONG_RUN_S = 1.5
 LONG_SHARE = 0.002
 
 
+class Notes:
+    """What a client has seen, written down before it goes on."""
+
+    def __init__(self, folder: Path, first: int) -> None:
+        self._accepted = _opened(folder / f"accepted-{first}")
+        self._results = _opened(folder / f"results-{first}")
+
+    def accepted(self, lines: str) -> None:
+        """A master has accepted these tasks."""
+        os.write(self._accepted, f"{lines}\n".encode())
+
+    def result(self, number: int, result: Callable[[], object]) -> None:
+        """How a task has ended for its client."""
+        try:
+            text = f"{result()}"
+        except Exception as error:  # noqa: BLE001 - whatever a user would have seen
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+        os.write(self._results, f"{number} {text}\n".encode())
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
 def main() -> None:
     """Submit so many tasks, numbered from `first`, and collect their results."""
     folder, address, first, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     dice = random.Random(first)
-    accepted = os.open(folder / f"accepted-{first}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    results = os.open(folder / f"results-{first}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    notes = Notes(folder, first)
     futures = []
     with distq.Client(address, KEY) as client:
         for start in range(first, first + count, CHUNK):
@@ -34,15 +58,11 @@ def main() -> None:
                 run_s = LONG_RUN_S if dice.random() < LONG_SHARE else dice.random() * RUN_S_MAX
                 chunk.append((number, client.submit(leave_a_trace, number, run_s)))
             if client.flush(120):
-                lines = [f"{number} {future.task_id}\n" for number, future in chunk if future.task_id is not None]
-                os.write(accepted, "".join(lines).encode())
+                lines = [f"{number} {future.task_id}" for number, future in chunk if future.task_id is not None]
+                notes.accepted("\n".join(lines))
             futures += chunk
         for number, future in futures:
-            try:
-                text = f"{number} {future.result(300)}\n"
-            except Exception as error:  # noqa: BLE001 - whatever a user would have seen
-                text = f"{number} {type(error).__name__}: {error}\n".replace("\n", " ").strip() + "\n"
-            os.write(results, text.encode())
+            notes.result(number, lambda future=future: future.result(300))  # type: ignore[misc] # called at once
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ from distq.wire.errors import RemoteRefusal
 OF_A_CLIENT: Final = 1_000
 """Tasks that one client submits."""
 CLIENTS: Final = 2
-WORKERS: Final = 2
 BETWEEN_FAULTS_S: Final = 0.15
 FREEZE_S_MAX: Final = 3.0
 REST_S: Final = 180.0
@@ -59,6 +58,11 @@ class Run(NamedTuple):
 class Chaos:
     """One seed's run."""
 
+    modules = ("tests.chaos.tasks",)
+    client = "tests.chaos.client"
+    workers_settings: tuple[dict[str, str], ...] = ({}, {})
+    """What each worker has besides what all have."""
+
     def __init__(self, grid: Cluster, folder: Path, seed: int, tasks: int) -> None:
         self.grid = grid
         self.folder = folder
@@ -75,7 +79,7 @@ class Chaos:
             stdin=subprocess.PIPE,
         )
         self.master = self._master()
-        self.workers = [self._worker() for _ in range(WORKERS)]
+        self.workers = [self._worker(**settings) for settings in self.workers_settings]
 
     # -- processes -----------------------------------------------------------------------------
 
@@ -83,12 +87,13 @@ class Chaos:
         address = f"127.0.0.1:{self.grid.port}"
         return self.grid.run("master", **self.settings, DISTQ_ADDRESS=address)
 
-    def _worker(self) -> Process:
-        settings = {**self.settings, "DISTQ_ADDRESS": f"127.0.0.1:{self.proxy_port}", FOLDER: str(self.folder)}
-        return self.grid.run("worker", "tests.chaos.tasks", "--concurrency", "2", **settings)
+    def _worker(self, **more: str) -> Process:
+        address = f"127.0.0.1:{self.proxy_port}"
+        settings = {**self.settings, "DISTQ_ADDRESS": address, FOLDER: str(self.folder), **more}
+        return self.grid.run("worker", *self.modules, "--concurrency", "2", **settings)
 
     def _client(self) -> None:
-        command = [sys.executable, "-m", "tests.chaos.client", str(self.folder), f"127.0.0.1:{self.proxy_port}"]
+        command = [sys.executable, "-m", self.client, str(self.folder), f"127.0.0.1:{self.proxy_port}"]
         count = min(OF_A_CLIENT, self.tasks - self.submitted)
         with (self.folder / "clients.log").open("ab") as log:
             client = subprocess.Popen([*command, str(self.submitted), str(count)], cwd=ROOT, stderr=log)
@@ -166,7 +171,8 @@ class Chaos:
         worker = worker or self.dice.choice(self.workers)
         worker.signal(number)
         worker.ends()
-        self.workers[self.workers.index(worker)] = self._worker()
+        at = self.workers.index(worker)
+        self.workers[at] = self._worker(**self.workers_settings[at])
 
     def _freeze(self, pids: list[int]) -> None:
         for pid in pids:
@@ -192,6 +198,9 @@ class Chaos:
             (2, self.kill_a_client),
         )
         (fault,) = self.dice.choices([fault for _, fault in kinds], [weight for weight, _ in kinds])
+        self._break(fault)
+
+    def _break(self, fault: Callable[[], None]) -> None:
         self.faults.append((time.time(), fault.__name__))  # noqa: TID251 - compared with the traces
         fault()
 
@@ -216,7 +225,7 @@ class Chaos:
     def _live(self) -> int | None:
         with suppress(Exception):
             tasks = self._ask("stats", "overview")["tasks"]
-            return int(tasks["ready"] + tasks["delayed"] + tasks["leased"])
+            return int(tasks["ready"] + tasks["delayed"] + tasks["held"] + tasks["leased"])
         return None
 
     def _ask(self, method: str, *args: object, role: str = "cli") -> Any:
@@ -229,6 +238,12 @@ class Chaos:
             raise AssertionError(str(error)) from error
         finally:
             connection.close()
+
+    def end(self) -> None:
+        """End the processes that are not the cluster's."""
+        for process in (*self.clients, self.proxy):
+            with process:  # waits for it, and closes its pipes
+                process.kill()
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -307,9 +322,7 @@ def chaos(seed: int, tasks: int, folder: Path) -> str:
             world.run()
             return world.check()
         finally:
-            for process in (*world.clients, world.proxy):
-                with process:  # waits for it, and closes its pipes
-                    process.kill()
+            world.end()
 
 
 def main() -> None:

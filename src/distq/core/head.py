@@ -33,6 +33,8 @@ _EXPIRES: Final = struct.Struct("!d")
 _EXPIRING, _KEYED = 1, 2
 """Which more there is, a bit each, in one byte: when it expires; its keys, as JSON behind their length."""
 _KEYS: Final = struct.Struct("!H")
+_text: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Made once: `json.dumps` would make it anew for each task."""
 _LENGTH: Final = struct.Struct("!Q")
 _WITH_CAUSES: Final = 1 << 63
 """Set in the first length of a dead letter's body that has causes."""
@@ -124,7 +126,7 @@ def pack(
     if expires_at is not None:
         bits, parts = _EXPIRING, _EXPIRES.pack(expires_at)
     if more is not NO_MORE:
-        keys = json.dumps(more, ensure_ascii=False, separators=(",", ":")).encode()
+        keys = _text(more).encode()
         bits, parts = bits | _KEYED, parts + _KEYS.pack(len(keys)) + keys
     return fixed + bytes((bits,)) + parts + envelope.packed
 

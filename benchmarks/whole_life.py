@@ -1,0 +1,154 @@
+"""What a task's whole life costs the ledger: delayed, unique, of one of many keys, in a group; beside few and many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from benchmarks.measure import show
+from distq.core.ledger import Ledger
+from distq.core.names import Rules
+from distq.core.task import TASK, After, Envelope, Holder, More, Outcome
+
+SIZES = (10_000, 100_000, 1_000_000)
+PROBES = 50
+BATCH = 1_000
+KEYS = 10_000
+GROUP = 10
+LATER = 1e6
+"""A moment that does not come while it is measured."""
+
+
+class Bench:
+    """A ledger with so many tasks of one kind."""
+
+    def __init__(self, size: int) -> None:
+        self.ledger = Ledger(
+            Rules(capacity=10 * size, tasks_max=20 * size, result_ttl_s=10 * LATER), lambda: 0.5, 1 << 40
+        )
+        self.envelope: Envelope = self.ledger.names.envelope("default", "f", TASK)
+        self.queue = self.ledger.names.queue("default")
+        self.holder = Holder("bench")
+        self.now = 1.0
+        self.number = 0
+
+    def commit(self) -> None:
+        """What a cycle does besides deciding."""
+        self.ledger.sweep(self.now)
+        self.ledger.batch(self.now)
+        self.ledger.apply(self.now)
+
+    def run(self, want: int) -> None:
+        """Lease so many and have them succeed."""
+        for task in self.ledger.lease(self.holder, (self.queue,), lambda _: True, want, self.now):
+            self.ledger.settle(task.id, task.delivery, Outcome.SUCCESS, b"r", 0.001)
+        self.commit()
+
+
+def delayed(bench: Bench, size: int) -> Callable[[], None]:
+    """As many wait for their moments; a batch is submitted for another, comes and is run."""
+    for start in range(0, size, BATCH):
+        bench.ledger.submit(bench.envelope, [b"x"] * BATCH, None, bench.now, due_at=LATER + start % 7919)
+        bench.commit()
+
+    def probe() -> None:
+        bench.ledger.submit(bench.envelope, [b"x"] * BATCH, None, bench.now, due_at=bench.now + 1.0)
+        bench.commit()
+        bench.now += 1.0
+        bench.commit()
+        bench.run(BATCH)
+
+    return probe
+
+
+def unique(bench: Bench, size: int) -> Callable[[], None]:
+    """As many have each a unique key, for a time; a batch with others is submitted and run."""
+
+    def submit(count: int, due_at: float) -> None:
+        for _ in range(count):
+            bench.number += 1
+            name = f"key {bench.number}"
+            assert bench.ledger.who_has(bench.queue, name, bench.now) is None
+            more = More(unique=name)
+            bench.ledger.submit(bench.envelope, [b"x"], None, bench.now, due_at=due_at, more=more)
+        bench.commit()
+
+    for _ in range(0, size, BATCH):
+        submit(BATCH, LATER)
+
+    def probe() -> None:
+        submit(BATCH, 0.0)
+        bench.run(BATCH)
+
+    return probe
+
+
+def keyed(bench: Bench, size: int) -> Callable[[], None]:
+    """As many wait behind ten thousand concurrency keys, of each of which one may run; a batch is added, one is run."""
+
+    def submit() -> None:
+        for _ in range(BATCH):
+            bench.number += 1
+            more = More(key=f"key {bench.number % KEYS}")
+            bench.ledger.submit(bench.envelope, [b"x"], None, bench.now, more=more)
+        bench.commit()
+
+    for _ in range(0, size, BATCH):
+        submit()
+
+    def probe() -> None:
+        submit()
+        bench.run(BATCH)
+
+    return probe
+
+
+def grouped(bench: Bench, size: int) -> Callable[[], None]:
+    """As many stand in groups of ten, each with a callback; a batch is submitted, and run with its callbacks."""
+
+    def submit(due_at: float) -> None:
+        for _ in range(BATCH // (GROUP + 1)):
+            first = bench.ledger.submit(bench.envelope, [b"x"] * GROUP, None, bench.now, due_at=due_at)
+            bench.ledger.submit(bench.envelope, [b"x"], None, bench.now, more=More(after=After(first, GROUP)))
+        bench.commit()
+
+    for _ in range(0, size, BATCH):
+        submit(LATER)
+
+    def probe() -> None:
+        submit(0.0)
+        bench.run(BATCH)
+        bench.run(BATCH)
+
+    return probe
+
+
+def cost(kind: Callable[[Bench, int], Callable[[], None]], size: int) -> float:
+    """Seconds that a task of that kind takes beside so many others: from its submit to its end."""
+    probe = kind(Bench(size), size)
+    took = []
+    for _ in range(PROBES):
+        began = time.perf_counter()
+        probe()
+        took.append(time.perf_counter() - began)
+    return sorted(took)[PROBES // 2] / BATCH
+
+
+def main() -> None:
+    """Measure and print."""
+    kinds = {
+        "delayed": delayed,
+        "with a unique key": unique,
+        f"of {KEYS:,} concurrency keys": keyed,
+        f"in groups of {GROUP} with a callback": grouped,
+    }
+    rows = []
+    for name, kind in kinds.items():
+        few, more, many = (f"{cost(kind, size) * 1e6:.2f} µs" for size in SIZES)
+        rows.append((name, few, more, many))
+    few, more, many = (f"beside {size:,}" for size in SIZES)
+    show("What a task costs the ledger from its submit to its end", rows, ("", few, more, many))
+
+
+if __name__ == "__main__":
+    main()

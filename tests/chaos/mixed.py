@@ -1,0 +1,244 @@
+"""The mixed chaos: `python -m tests.chaos.mixed SEED SECONDS`, or `make mixed`.
+
+Every kind of life that a task can have, under the faults of `tests.chaos.run`, by turns with a calmer time in which
+only workers and executors die: then no limit may be exceeded at any instant. Who runs what at once is read from the
+traces that the tasks themselves have left. In the wild time a limit may be exceeded: limits hold for leases, and who is
+cut off, or whose master has just died, may still run what another has been given.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.chaos.mixed_tasks import traced
+from tests.chaos.run import CLIENTS, Chaos
+from tests.e2e.cluster import KEY, Cluster, Process, cluster, eventually
+
+import distq
+from distq.core.errors import DistqError
+from distq.core.task import CANCELLED, DEAD, EXPIRED, STATE_NAMES, SUCCEEDED, key_of
+
+OF_A_CLIENT: Final = 60
+"""Tasks that one client submits."""
+PHASE_S: Final = 30.0
+"""How long the calmer and the wild time last, by turns."""
+SETTLING_S: Final = 10.0
+"""After the change to the calmer time, what the wild one has led to may still go on for so long."""
+BETWEEN_FAULTS_S: Final = 0.7
+SCHEDULES: Final = "scheduled:1"
+ENDS: Final = {
+    "expiring": (SUCCEEDED, EXPIRED),
+    "replaced": (SUCCEEDED, CANCELLED),
+    "discarded": (CANCELLED,),
+    "dies": (DEAD,),
+    "stopped": (SUCCEEDED, CANCELLED),
+}
+"""How tasks of a kind may end, if not by success alone."""
+HEARD: Final = {
+    "expiring": ("ok", "TaskExpired"),
+    "replaced": ("ok", "TaskCancelled"),
+    "discarded": ("TaskCancelled",),
+    "dies": ("ValueError",),
+    "stopped": ("ok", "CancelledError", "TaskCancelled"),
+}
+"""What their clients hear, by its first word."""
+
+
+class Span(NamedTuple):
+    """A task of a group ran from one moment to the other."""
+
+    began_at: float
+    ended_at: float
+    number: int
+
+
+class Mixed(Chaos):
+    """One seed's run."""
+
+    modules = ("tests.chaos.mixed_tasks",)
+    client = "tests.chaos.mixed_client"
+    workers_settings = ({}, {}, {"DISTQ_EXECUTOR": "thread", "DISTQ_EXECUTOR_TASKS": "8"})
+
+    def __init__(self, grid: Cluster, folder: Path, seed: int, seconds: float) -> None:
+        self.seconds = seconds
+        self.phases: list[tuple[float, float]] = []
+        """When the calmer times were, without the beginning of each."""
+        super().__init__(grid, folder, seed, sys.maxsize)
+
+    def _master(self) -> Process:
+        self.settings["DISTQ_QUEUE_LIMITS"] = "narrow: running=2"
+        return super()._master()
+
+    def break_gently(self) -> None:
+        """One fault of the calmer time."""
+        kinds: tuple[Callable[[], None], ...] = (
+            self.kill_a_worker,
+            self.kill_all_of_a_worker,
+            self.kill_an_executor,
+            self.end_a_worker,
+            self.pause_a_queue,
+        )
+        self._break(self.dice.choice(kinds))
+
+    def pause_a_queue(self) -> None:
+        """An operator: nothing is given out for a while."""
+        self._administer("pause")
+        time.sleep(self.dice.random())  # what the fault is
+        self._administer("resume")
+
+    def _administer(self, action: str) -> None:
+        self._insist("admin", action, {"queue": "narrow"})
+
+    def _insist(self, *asked: object) -> None:
+        """Ask until a master is there."""
+
+        def answered() -> bool:
+            with suppress(DistqError):
+                self._ask(*asked)  # type: ignore[arg-type] # a method's name, and what it takes
+                return True
+            return False
+
+        eventually(answered, f"an answer to {asked}")
+
+    # -- the run -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Break things, by turns gently and wildly, for so long; then let everything end."""
+        with distq.Client(f"127.0.0.1:{self.grid.port}", KEY) as client:
+            options = client.options(every=0.5, priority=7)
+            options.schedule("scheduled", traced, 0, 0.05, SCHEDULES)
+        end = time.monotonic() + self.seconds  # noqa: TID251 - real processes live in real time
+        while (left_s := end - time.monotonic()) > 0:  # noqa: TID251 - as above
+            self._phase(min(PHASE_S, left_s), self.break_gently)
+            self.phases.append((time.time() - PHASE_S + SETTLING_S, time.time()))  # noqa: TID251 - as the traces
+            left_s = end - time.monotonic()  # noqa: TID251 - as above
+            self._phase(min(PHASE_S, left_s), self.break_something)
+            self._heal()
+        self.tasks = self.submitted
+        self._insist("admin", "schedule_pause", {"name": "scheduled"})
+        super().run()
+
+    def _phase(self, seconds: float, break_: Callable[[], None]) -> None:
+        until = time.monotonic() + seconds  # noqa: TID251 - as above
+        while time.monotonic() < until:  # noqa: TID251 - as above
+            self.clients = [client for client in self.clients if client.poll() is None]
+            while len(self.clients) < CLIENTS:
+                self.tasks = self.submitted + OF_A_CLIENT
+                self._client()
+            break_()
+            time.sleep(self.dice.random() * 2 * BETWEEN_FAULTS_S)  # the schedule of the faults
+
+    def _heal(self) -> None:
+        """The calmer time begins: the network is whole, and a master is there."""
+        self._order("delay 0")
+        self._order("flow")
+        self._insist("stats", "overview")
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def check(self) -> str:
+        """Judge what is left; returns the report. Raises AssertionError."""
+        kinds: dict[int, str] = {}
+        keys: dict[int, int] = {}
+        for path in self.folder.glob("accepted-*"):
+            for line in path.read_text().splitlines():
+                number, ident, kind = line.split()
+                kinds[int(number)] = kind
+                keys[key_of(ident)] = int(number)
+        ends = self._check_ends(keys, kinds)
+        heard = self._check_heard(kinds)
+        spans = self._spans()
+        limits, explained = self._check_limits(spans)
+        faults = Counter(kind for _, kind in self.faults)
+        return (
+            f"{len(keys):,} accepted of {self.submitted:,}, of {len(set(kinds.values()))} kinds: {dict(ends)}; "
+            f"{heard:,} results heard.\n{limits} limits kept by {sum(map(len, spans.values())):,} runs at every "
+            f"instant of {sum(end - begin for begin, end in self.phases):.0f} calmer seconds; {explained} times "
+            f"exceeded in the others.\n{len(self.faults)} faults: {dict(faults.most_common())}"
+        )
+
+    def _check_ends(self, keys: dict[int, int], kinds: dict[int, str]) -> Counter[str]:
+        """Every accepted task has an end that its kind may have."""
+        ends: Counter[str] = Counter()
+        unknown = set(keys)
+        for key, state, _, causes in self._ask("watch", list(keys), role="client"):
+            number = keys[key]
+            unknown.discard(key)
+            assert state in ENDS.get(kinds[number], (SUCCEEDED,)), (kinds[number], number, STATE_NAMES[state], causes)
+            ends[STATE_NAMES[state]] += 1
+        assert not unknown, f"{len(unknown)} accepted tasks have no terminal state"
+        return ends
+
+    def _check_heard(self, kinds: dict[int, str]) -> int:
+        """Who lived heard what was to be heard."""
+        heard = 0
+        for path in self.folder.glob("results-*"):
+            for line in path.read_text().splitlines():
+                number, _, text = line.partition(" ")
+                kind = kinds.get(int(number))
+                if kind is not None:
+                    heard += 1
+                    assert text.split(":")[0] in HEARD.get(kind, ("ok",)), (kind, line)
+        return heard
+
+    def _spans(self) -> dict[str, list[Span]]:
+        """Who of each group ran when; of a run that has come to no end nobody knows how long it was."""
+        spans: defaultdict[str, list[Span]] = defaultdict(list)
+        for path in self.folder.glob("runs-*"):
+            began_at = math.nan
+            for line in path.read_text().splitlines():
+                word, number, at, *group = line.split()
+                if word == "begin":
+                    began_at = float(at)
+                elif group:
+                    spans[group[0]].append(Span(began_at, float(at), int(number)))
+        return spans
+
+    def _check_limits(self, spans: dict[str, list[Span]]) -> tuple[int, int]:
+        """Never more of a group at once than may be, in the calmer times; how many groups, how often more in others."""
+        explained = 0
+        for group, found in spans.items():
+            most = int(group.partition(":")[2])
+            moments = sorted([(one.began_at, 1) for one in found] + [(one.ended_at, -1) for one in found])
+            running = 0
+            for at, step in moments:
+                running += step
+                if running > most:
+                    calm = [begin for begin, end in self.phases if begin <= at <= end]
+                    assert not calm, f"{running} of {group} ran at {at}, in the calmer time since {calm[0]}"
+                    explained += 1
+        assert {f"{group}" for group in spans} >= {SCHEDULES, "narrow:2"}
+        return len(spans), explained
+
+
+def mixed(seed: int, seconds: float, folder: Path) -> str:
+    """Run one seed; returns the report, raises AssertionError."""
+    traces = folder / "traces"
+    traces.mkdir(parents=True)
+    with cluster(folder) as grid:
+        world = Mixed(grid, traces, seed, seconds)
+        try:
+            world.run()
+            return world.check()
+        finally:
+            world.end()
+
+
+def main() -> None:
+    """Run the seed for the number of seconds of the command line."""
+    seed, seconds = int(sys.argv[1]), float(sys.argv[2])
+    folder = Path(tempfile.mkdtemp(prefix="distq-mixed-"))
+    print(f"seed {seed}, {seconds:.0f} s, traces and logs in {folder}")
+    print(mixed(seed, seconds, folder / "run"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""A client of the mixed chaos: `python -m tests.chaos.mixed_client FOLDER ADDRESS FIRST COUNT`.
+
+As `tests.chaos.client`, with every kind of task; a line says of which kind each is.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from tests.chaos import mixed_tasks as tasks
+from tests.chaos.client import Notes
+from tests.e2e.cluster import KEY
+
+import distq
+
+RUN_S_MAX: Final = 0.1
+KEYS: Final = {f"key{number}": 1 + number % 2 for number in range(6)}
+"""Concurrency keys, and how many may run at once of each."""
+GROUP: Final = 8
+UNIQUE: Final = 20
+
+Future = distq.TaskFuture[Any]
+
+
+class Submits:
+    """One client's tasks."""
+
+    def __init__(self, client: distq.Client, dice: random.Random) -> None:
+        self.client = client
+        self.dice = dice
+        self.kinds: dict[str, Callable[[int, float], Future]] = {
+            "plain": lambda number, run_s: client.submit(tasks.traced, number, run_s),
+            "urgent": lambda number, run_s: client.options(priority=9).submit(tasks.traced, number, run_s),
+            "keyed": self._keyed,
+            "narrow": lambda number, run_s: client.options(queue="narrow").submit(
+                tasks.traced, number, run_s, "narrow:2"
+            ),
+            "heavy": lambda number, run_s: client.options(cost=2).submit(tasks.traced, number, run_s),
+            "delayed": lambda number, run_s: client.options(delay=0.01 + run_s * 10).submit(
+                tasks.traced, number, run_s
+            ),
+            "expiring": lambda number, run_s: client.options(expires=0.5).submit(tasks.traced, number, run_s),
+            "unique": self._unique,
+            "replaced": self._replaced,
+            "awaited": lambda number, run_s: client.submit(tasks.awaited, number, run_s),
+            "retried": lambda number, run_s: client.submit(tasks.retried, number, run_s),
+            "snoozed": lambda number, run_s: client.submit(
+                tasks.snoozed,
+                number,
+                run_s,
+                time.time() + 0.3,  # noqa: TID251 - a moment for the task
+            ),
+            "discarded": lambda number, run_s: client.submit(tasks.discarded, number, run_s),
+            "dies": lambda number, run_s: client.submit(tasks.dies, number, run_s),
+            "streamed": lambda number, run_s: client.submit(tasks.streamed, number, run_s),
+            "resumed": lambda number, run_s: client.submit(tasks.resumed, number, run_s * 5),
+            "group": self._group,
+            "chain": self._chain,
+            "judged": self._judged,
+            "stopped": lambda number, run_s: client.submit(tasks.traced, number, run_s * 20),
+        }
+
+    def _keyed(self, number: int, run_s: float) -> Future:
+        key, most = self.dice.choice(list(KEYS.items()))
+        options = self.client.options(concurrency_key=key, concurrency=most)
+        return options.submit(tasks.traced, number, run_s, f"{key}:{most}")
+
+    def _unique(self, number: int, run_s: float) -> Future:
+        key = f"u{self.dice.randrange(UNIQUE)}"
+        return self.client.options(unique_key=key, on_conflict="return").submit(tasks.traced, number, run_s, f"{key}:1")
+
+    def _replaced(self, number: int, run_s: float) -> Future:
+        key = f"r{self.dice.randrange(UNIQUE)}"
+        options = self.client.options(unique_key=key, on_conflict="replace", delay=0.2)
+        return options.submit(tasks.traced, number, run_s)
+
+    def _group(self, number: int, run_s: float) -> Future:
+        calls = [distq.call(tasks.squared, number, run_s / GROUP, base) for base in range(GROUP)]
+        return self.client.group(calls, then=distq.call(tasks.summed, number, GROUP))
+
+    def _chain(self, number: int, run_s: float) -> Future:
+        middle = distq.call(tasks.carried, run_s / 2).options(queue="narrow")
+        return self.client.chain(distq.call(tasks.begun, number), middle, middle, distq.call(tasks.arrived, number))
+
+    def _judged(self, number: int, _: float) -> Future:
+        calls = [distq.call(tasks.falls, base) for base in range(GROUP)]
+        return self.client.group(calls, then=distq.call(tasks.judged, number))
+
+
+def main() -> None:
+    """Submit so many tasks, numbered from `first`, and collect their results."""
+    folder, address, first, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    dice = random.Random(first)
+    notes = Notes(folder, first)
+    futures: list[tuple[int, str, Future]] = []
+    with distq.Client(address, KEY) as client:
+        submits = Submits(client, dice)
+        for number in range(first, first + count):
+            kind = dice.choice(list(submits.kinds))
+            try:
+                future = submits.kinds[kind](number, dice.random() * RUN_S_MAX)
+            except distq.DistqError:  # no master was there for too long
+                continue
+            futures.append((number, kind, future))
+            if client.flush(120) and future.task_id is not None:
+                notes.accepted(f"{number} {future.task_id} {kind}")
+        for _, kind, future in futures:
+            if kind == "stopped" and dice.random() < 0.5:
+                future.abort()
+        for number, _, future in futures:
+            notes.result(number, lambda future=future: future.result(300))  # type: ignore[misc] # called at once
+
+
+if __name__ == "__main__":
+    main()

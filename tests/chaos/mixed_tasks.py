@@ -1,0 +1,138 @@
+"""The tasks of the mixed chaos: each kind of life that a task can have, and each returns "ok" if its own went right."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import distq
+from distq.tasks.failure import TaskError
+
+FOLDER = "CHAOS_FOLDER"
+STEPS = 20
+STEP_S = 0.01
+PARTS = 5
+
+
+def _trace(word: str, number: int, group: str) -> None:
+    path = f"{os.environ[FOLDER]}/runs-{os.getpid()}-{number}"
+    line = b"%s %d %.6f %s\n" % (word.encode(), number, time.time(), group.encode())  # noqa: TID251 - as the faults'
+    with Path(path).open("ab", buffering=0) as trace:
+        trace.write(line)
+
+
+def traced(number: int, run_s: float, group: str = "") -> str:
+    """Leave a trace at the beginning and at the end, in which a checker finds who of a group ran at once."""
+    _trace("begin", number, group)
+    time.sleep(run_s)  # a task takes time
+    _trace("end", number, group)
+    return "ok"
+
+
+@distq.task(executor="thread")
+async def awaited(number: int, run_s: float) -> str:
+    """The same as a coroutine, beside others."""
+    _trace("begin", number, "")
+    await asyncio.sleep(run_s)  # a task takes time
+    _trace("end", number, "")
+    return "ok"
+
+
+def retried(number: int, run_s: float) -> str:
+    """Be tried again once."""
+    traced(number, run_s)
+    if distq.current().attempt == 1:
+        raise distq.Retry(after=0.1)
+    return "ok"
+
+
+def snoozed(number: int, run_s: float, until: float) -> str:
+    """Be run again until the time has come."""
+    traced(number, run_s)
+    if time.time() < until:  # noqa: TID251 - a moment that the client has said
+        raise distq.Snooze(0.1)
+    return "ok"
+
+
+def discarded(number: int, run_s: float) -> str:
+    """Be forgotten."""
+    traced(number, run_s)
+    raise distq.Discard("as it was asked to be")
+
+
+@distq.task(retries=0)
+def dies(number: int, run_s: float) -> str:
+    """Fail for good."""
+    traced(number, run_s)
+    raise ValueError("as it was asked to")
+
+
+def streamed(number: int, run_s: float) -> Generator[int, None, str]:
+    """Tell parts as it goes."""
+    for part in range(PARTS):
+        traced(number, run_s / PARTS)
+        yield number + part
+    return "ok"
+
+
+@distq.task(max_deliveries=500)
+def resumed(number: int, run_s: float) -> str:
+    """Go on where the attempt before has come to; the cursor only grows."""
+    run = distq.current()
+    begun = run.cursor or 0
+    for step in range(begun, STEPS):
+        traced(number, run_s / STEPS)
+        run.progress(step / STEPS, "on the way")
+        run.checkpoint(step + 1)
+    return "ok"
+
+
+def squared(number: int, run_s: float, base: int) -> int:
+    """A member of a group."""
+    traced(number, run_s)
+    return base * base
+
+
+def summed(squares: list[int], number: int, last: int) -> str:
+    """What a group comes to."""
+    traced(number, 0.0)
+    assert squares == [base * base for base in range(last)], squares
+    return "ok"
+
+
+def begun(number: int) -> list[int]:
+    """The first stage of a chain."""
+    traced(number, 0.0)
+    return [number]
+
+
+def carried(numbers: list[int], run_s: float) -> list[int]:
+    """A stage in the middle."""
+    time.sleep(run_s)  # a task takes time
+    return [*numbers, numbers[-1] + 1]
+
+
+def arrived(numbers: list[int], number: int) -> str:
+    """The last stage."""
+    assert numbers == [number, number + 1, number + 2], numbers
+    return "ok"
+
+
+@distq.task(retries=0)
+def falls(base: int) -> int:
+    """A member of which every third fails."""
+    if base % 3 == 0:
+        raise ValueError("as it was asked to")
+    return base
+
+
+@distq.task(on_failure="run")
+def judged(results: list[object], number: int) -> str:
+    """See failures in the place of results."""
+    traced(number, 0.0)
+    for base, one in enumerate(results):
+        assert isinstance(one, ValueError | TaskError) if base % 3 == 0 else one == base, results
+    return "ok"
