@@ -169,7 +169,7 @@ class Mixed(Chaos):
         """Every accepted task has an end that its kind may have."""
         ends: Counter[str] = Counter()
         unknown = set(keys)
-        for key, state, _, causes in self._ask("watch", list(keys), role="client"):
+        for key, state, _, causes in self._ends(list(keys)):
             number = keys[key]
             unknown.discard(key)
             assert state in ENDS.get(kinds[number], (SUCCEEDED,)), (kinds[number], number, STATE_NAMES[state], causes)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +36,8 @@ OF_A_CLIENT: Final = 1_000
 CLIENTS: Final = 2
 BETWEEN_FAULTS_S: Final = 0.15
 FREEZE_S_MAX: Final = 3.0
+AT_ONCE: Final = 5_000
+"""About so many tasks a master is asked in one call."""
 REST_S: Final = 180.0
 """How long after the last fault everything may take to end."""
 SETTINGS: Final = {
@@ -250,11 +252,8 @@ class Chaos:
     def check(self) -> str:
         """Judge what is left; returns the report. Raises AssertionError."""
         accepted = {int(number): ident for path in self.folder.glob("accepted-*") for number, ident in _pairs(path)}
-        states: dict[int, int] = {}
         keys = {key_of(ident): number for number, ident in accepted.items()}
-        for start in range(0, len(keys), 5_000):
-            rows = self._ask("watch", list(keys)[start : start + 5_000], role="client")
-            states.update({keys[key]: state for key, state, _, _ in rows})
+        states = {keys[key]: state for key, state, _, _ in self._ends(list(keys))}
         runs = self._runs()
         unknown = sorted(accepted.keys() - states.keys())
         assert not unknown, f"{len(unknown)} accepted tasks have no terminal state: {unknown[:10]}"
@@ -274,6 +273,11 @@ class Chaos:
             f"behind a fault.\n{kinds['kill_the_master']} master kills, {kills} worker kills, {len(self.faults)} "
             f"faults in all: {dict(kinds.most_common())}"
         )
+
+    def _ends(self, keys: list[int]) -> Iterator[Any]:
+        """How tasks have ended, as rows of `watch`."""
+        for start in range(0, len(keys), AT_ONCE):
+            yield from self._ask("watch", keys[start : start + AT_ONCE], role="client")
 
     def _runs(self) -> defaultdict[int, list[Run]]:
         runs: defaultdict[int, list[Run]] = defaultdict(list)

@@ -216,6 +216,16 @@ def test_the_dashboards_are_composes() -> None:
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
+def test_the_alerts_are_composes() -> None:
+    """The operator is given the very rules that Compose's Prometheus reads; Prometheus' own braces are left alone."""
+    assert not any(kind == "PrometheusRule" for kind, _ in render())
+    rule = render({"prometheusRule": {"enabled": True, "labels": {"release": "stack"}}})[
+        "PrometheusRule", "distq-alerts"
+    ]
+    assert rule["spec"] == yaml.safe_load((CHART / "files" / "rules" / "distq.yaml").read_text(encoding="utf-8"))
+    assert rule["metadata"]["labels"]["release"] == "stack"
+
+
 @pytest.mark.parametrize(
     ("mistake", "sentence"),
     [
