@@ -7,15 +7,17 @@ the chart because a chart cannot read outside of itself; Compose mounts them fro
 
 import itertools
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from deploy.grafana.panels import FLOW, MASTER, PER_TASK, RELIABILITY, SERVICE_LEVEL, WORKERS, Panel, Query
+from deploy.grafana.panels import FLOW, LIMITS, MASTER, PER_TASK, RELIABILITY, SERVICE_LEVEL, WORKERS, Panel, Query
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
+    DashboardLinkType,
     DataSourceRef,
     Threshold,
     ThresholdsMode,
@@ -87,22 +89,74 @@ def choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
     return builder.multi(True).include_all(True).all_value(".*")
 
 
-def overview() -> dashboard.Dashboard:
-    """The first dashboard to look at: is anything late, does anything fail, are there enough workers?"""
-    board = dashboard.Dashboard("distq").uid("distq-overview").tags(["distq"]).editable()
-    board.description("Queues, tasks, workers and the master of distq.")
+class Board(NamedTuple):
+    """One dashboard, before it is built: rows of lines, below a row of numbers if it has one."""
+
+    name: str
+    title: str
+    description: str
+    variables: Sequence[str]
+    rows: Mapping[str, Sequence[Panel]]
+    numbers: tuple[str, Sequence[Panel]] | None = None
+
+
+VARIABLES = {
+    "namespace": ("Namespace", "label_values(distq_build_info, namespace)"),
+    "queue": ("Queue", "label_values(distq_queue_capacity_tasks, queue)"),
+    "task": ("Task", 'label_values(distq_tasks_submitted_total{queue=~"$queue"}, task)'),
+    "pool": ("Pool", "label_values(distq_workers, pool)"),
+}
+
+BOARDS = (
+    Board(
+        "overview",
+        "distq",
+        "The first to look at: is anything late, does anything fail, are there enough workers?",
+        ("namespace", "queue", "pool"),
+        {"Flow": FLOW, "Reliability": RELIABILITY, "Limits": LIMITS},
+        ("Service level", SERVICE_LEVEL),
+    ),
+    Board(
+        "tasks",
+        "distq: tasks",
+        "Each task by its name: how often it runs, how long it takes, how it fails.",
+        ("namespace", "queue", "task"),
+        {"Per task": PER_TASK},
+    ),
+    Board(
+        "workers",
+        "distq: workers",
+        "Pools, their slots, and how executors end.",
+        ("namespace", "pool"),
+        {"Workers": WORKERS},
+    ),
+    Board(
+        "master",
+        "distq: master",
+        "The master's own health, and that of its store.",
+        ("namespace",),
+        {"Master": MASTER},
+    ),
+)
+
+
+def built(form: Board) -> dashboard.Dashboard:
+    """One dashboard as Grafana reads it; the others are behind links, with the same choices and the same time."""
+    board = dashboard.Dashboard(form.title).uid(f"distq-{form.name}").tags(["distq"]).editable()
+    board.description(form.description)
     board.time("now-30m", "now").refresh("10s").timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR)
+    others = dashboard.DashboardLink("distq").type(DashboardLinkType.DASHBOARDS).tags(["distq"])
+    board.link(others.include_vars(True).keep_time(True).as_dropdown(False))
     board.with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
-    board.with_variable(choice("namespace", "Namespace", "label_values(distq_build_info, namespace)"))
-    board.with_variable(choice("queue", "Queue", "label_values(distq_queue_capacity_tasks, queue)"))
-    board.with_variable(choice("task", "Task", 'label_values(distq_tasks_submitted_total{queue=~"$queue"}, task)'))
-    board.with_variable(choice("pool", "Pool", "label_values(distq_workers, pool)"))
+    for name in form.variables:
+        board.with_variable(choice(name, *VARIABLES[name]))
     ids = itertools.count(1)
-    board.with_row(dashboard.Row("Service level").id(next(ids)))
-    for panel in SERVICE_LEVEL:
-        board.with_panel(number_panel(panel, WIDTH // len(SERVICE_LEVEL)).id(next(ids)))
-    rows = {"Flow": FLOW, "Per task": PER_TASK, "Reliability": RELIABILITY, "Workers": WORKERS, "Master": MASTER}
-    for title, panels in rows.items():
+    if form.numbers is not None:
+        title, panels = form.numbers
+        board.with_row(dashboard.Row(title).id(next(ids)))
+        for panel in panels:
+            board.with_panel(number_panel(panel, WIDTH // len(panels)).id(next(ids)))
+    for title, panels in form.rows.items():
         board.with_row(dashboard.Row(title).id(next(ids)))
         for panel in panels:
             board.with_panel(course_panel(panel, WIDTH // ACROSS).id(next(ids)))
@@ -111,7 +165,10 @@ def overview() -> dashboard.Dashboard:
 
 def rendered() -> dict[str, str]:
     """Every dashboard's file by its name."""
-    return {"overview.json": json.dumps(overview().build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"}
+    return {
+        f"{form.name}.json": json.dumps(built(form).build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+        for form in BOARDS
+    }
 
 
 def main() -> None:

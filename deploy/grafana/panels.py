@@ -1,4 +1,4 @@
-"""What the overview shows: every panel's expressions, and the words that explain them. Built in `dashboards`."""
+"""What the dashboards show: every panel's expressions, and the words that explain them. Built in `dashboards`."""
 # ruff: noqa: INP001 - beside a program, not in a package
 
 from collections.abc import Sequence
@@ -35,6 +35,11 @@ class Panel(NamedTuple):
     critical: float | None = None
     stacked: bool = False
     most: float | None = None
+
+
+def process(expr: str, component: str) -> str:
+    """Of a metric that every process has, the series of masters or of workers."""
+    return f'{expr} and on (namespace, instance) distq_build_info{{component="{component}"}}'
 
 
 def quantiles(metric: str) -> list[Query]:
@@ -119,6 +124,62 @@ FLOW = [
     ),
 ]
 
+LIMITS = [
+    Panel(
+        "Capacity used",
+        "Live tasks and dead letters, of what the queue takes. Full, it refuses submits.",
+        "percentunit",
+        [
+            Query(
+                f"(sum by (queue) (distq_queue_tasks{{{OF_QUEUE}}})"
+                f" + sum by (queue) (distq_dead_letter_tasks{{{OF_QUEUE}}}))"
+                f" / sum by (queue) (distq_queue_capacity_tasks{{{OF_QUEUE}}})",
+                "{{queue}}",
+            )
+        ],
+        warn=0.7,
+        critical=0.9,
+        most=1,
+    ),
+    Panel(
+        "Running, and how many may",
+        "Leased tasks by queue, beside the limits that somebody has set.",
+        "short",
+        [
+            Query(f'sum by (queue) (distq_queue_tasks{{{OF_QUEUE}, state="leased"}})', "{{queue}}"),
+            Query(f"sum by (queue) (distq_queue_running_max_tasks{{{OF_QUEUE}}})", "{{queue}} at most"),
+        ],
+    ),
+    Panel(
+        "Paused queues",
+        "1 while nothing of a queue is given out because somebody has paused it.",
+        "short",
+        [Query(f"max by (queue) (distq_queue_paused{{{OF_QUEUE}}})", "{{queue}}")],
+        warn=1,
+    ),
+    Panel(
+        "Rejected submits by reason",
+        "Full: the queue's capacity. Kept: too many tasks and results. Payload: too large. Unique: the key was taken.",
+        "ops",
+        [Query(f"sum by (reason) (rate(distq_tasks_rejected_total{{{OF_QUEUE}}}{RANGE}))", "{{reason}}")],
+        stacked=True,
+    ),
+    Panel(
+        "Results stored",
+        "Results that can be fetched, until their time is over.",
+        "short",
+        [Query(f"sum by (queue) (distq_results_stored{{{OF_QUEUE}}})", "{{queue}}")],
+        stacked=True,
+    ),
+    Panel(
+        "Ends by outcome",
+        "Tasks that came to their end: success, dead, cancelled or expired.",
+        "ops",
+        [Query(f"sum by (outcome) (rate(distq_tasks_completed_total{{{OF_QUEUE}}}{RANGE}))", "{{outcome}}")],
+        stacked=True,
+    ),
+]
+
 PER_TASK = [
     Panel(
         "Rate by task",
@@ -184,13 +245,6 @@ RELIABILITY = [
         [Query(f"sum by (queue) (rate(distq_leases_expired_total{{{OF_QUEUE}}}{RANGE}))", "{{queue}}")],
     ),
     Panel(
-        "Executor exits by cause",
-        "Executors that ended: out of memory, by a signal, a time limit, a crash, or recycled as asked.",
-        "ops",
-        [Query(f"sum by (cause) (rate(distq_worker_executor_exits_total{{{OF_POOL}}}{RANGE}))", "{{cause}}")],
-        stacked=True,
-    ),
-    Panel(
         "Late answers by outcome",
         "Answers to leases that had ended: the task outlived them. A success counts all the same.",
         "ops",
@@ -227,9 +281,60 @@ WORKERS = [
         warn=0.9,
         most=1,
     ),
+    Panel(
+        "Executor exits by cause",
+        "Executors that ended: out of memory, by a signal, a time limit, a crash, or recycled as asked.",
+        "ops",
+        [Query(f"sum by (cause) (rate(distq_worker_executor_exits_total{{{OF_POOL}}}{RANGE}))", "{{cause}}")],
+        stacked=True,
+    ),
+    Panel(
+        "Answers of workers",
+        "Tasks that workers have answered: success, failure, or handed back.",
+        "ops",
+        [Query(f"sum by (pool, outcome) (rate(distq_worker_tasks_total{{{OF_POOL}}}{RANGE}))", "{{pool}} {{outcome}}")],
+        stacked=True,
+    ),
+    Panel(
+        "Connected to a master",
+        "Workers that say so themselves; fewer than there are: see their logs.",
+        "short",
+        [Query(f"sum by (pool) (distq_worker_connected{{{OF_POOL}}})", "{{pool}}")],
+    ),
+    Panel(
+        "Supervisors' processor time",
+        "Cores that the supervisors use, without their executors: much more than a hundredth is unusual.",
+        "short",
+        [Query(process(f"rate(process_cpu_seconds_total{{{OF_MASTER}}}{RANGE})", "worker"), "{{instance}}")],
+    ),
+    Panel(
+        "Supervisors' memory",
+        "Resident memory of the supervisors, without their executors.",
+        "bytes",
+        [Query(process(f"process_resident_memory_bytes{{{OF_MASTER}}}", "worker"), "{{instance}}")],
+    ),
+    Panel(
+        "Versions",
+        "What is at work. Two for long: finish the rolling change.",
+        "short",
+        [Query(f"count by (component, version) (distq_build_info{{{OF_MASTER}}})", "{{component}} {{version}}")],
+    ),
 ]
 
 MASTER = [
+    Panel(
+        "Processor time",
+        "Cores that the master uses; it can use one.",
+        "short",
+        [Query(process(f"rate(process_cpu_seconds_total{{{OF_MASTER}}}{RANGE})", "master"), "{{instance}}")],
+        warn=0.8,
+    ),
+    Panel(
+        "Memory",
+        "Resident memory of the master: about 300 bytes for each task, and 64 MiB of payloads at most.",
+        "bytes",
+        [Query(process(f"process_resident_memory_bytes{{{OF_MASTER}}}", "master"), "{{instance}}")],
+    ),
     Panel(
         "Event loop lag, p99",
         "How late the master's event loop is. Above a tenth of a second it has too much to do.",
@@ -291,5 +396,25 @@ MASTER = [
         "ops",
         [Query(f"sum(rate(distq_store_refusals_total{{{OF_MASTER}}}{RANGE}))", "refused")],
         critical=0.001,
+    ),
+    Panel(
+        "Schedules",
+        "Schedules that the master keeps.",
+        "short",
+        [Query(f"sum by (state) (distq_schedules{{{OF_MASTER}}})", "{{state}}")],
+        stacked=True,
+    ),
+    Panel(
+        "Moments of schedules",
+        "A task was submitted, or the moment was skipped because the task before had not ended.",
+        "ops",
+        [Query(f"sum by (outcome) (rate(distq_schedule_moments_total{{{OF_MASTER}}}{RANGE}))", "{{outcome}}")],
+    ),
+    Panel(
+        "Connections turned down",
+        "Closed at once, because there were too many.",
+        "ops",
+        [Query(f"sum(rate(distq_connections_turned_down_total{{{OF_MASTER}}}{RANGE}))", "turned down")],
+        warn=0.001,
     ),
 ]

@@ -1,4 +1,4 @@
-"""`distq demo`: what it shows, and that it leaves nothing behind, whenever and however it is ended."""
+"""`distq demo` and the load of Compose's profile `demo`: what they show, and that they end whenever they shall."""
 
 import random
 import re
@@ -10,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.e2e.cluster import eventually, lives
+from tests.e2e.cluster import Cluster, eventually, lives
+
+from distq.cli.demo_load import Load
 
 SEED = 20_261
 
@@ -63,3 +65,31 @@ def test_a_demo_ended_at_any_moment_leaves_no_process(number: signal.Signals, nt
     assert running.returncode in {-number, 128 + number, 0}, said
     assert "Traceback" not in said
     eventually(lambda: not any(map(lives, seen)), f"the end of {seen} after {after_s:.2f} s")
+
+
+def test_the_demos_load_runs_until_it_is_told_to_end(grid: Cluster) -> None:
+    """Every kind of task of it is one that workers know; what it leaves behind runs on."""
+    grid.master()
+    grid.run("worker", "--concurrency", "2").logs("executor_joined")
+    load = grid.run("distq.cli.demo_load", launcher=("-m",))
+    eventually(lambda: "submitted so far:" in load.text, "its first line", lambda: load.text)
+    load.signal(signal.SIGTERM)
+    assert load.ends() == 0, load.text
+    assert "Traceback" not in load.text
+
+
+def test_every_task_of_the_demos_load_ends_as_it_shall(grid: Cluster) -> None:
+    """Failures, a time limit and a killed executor among them."""
+    grid.master()
+    grid.run("worker", "--concurrency", "2").logs("executor_joined")
+    with grid.client() as client:
+        load = Load(client, random.Random(1))
+        ends = {kind: submit() for kind, (_, submit) in load.kinds.items()}
+        assert ends.pop("changed my mind") in (True, False)
+        assert {kind: type(ends[kind].exception(30)).__name__ for kind in ("fails", "hangs", "crashes")} == {
+            "fails": "ValueError",
+            "hangs": "TimeLimitExceeded",
+            "crashes": "TaskFailed",
+        }
+        assert ends["group"].result(30) > 0
+        client.abandon()

@@ -94,7 +94,7 @@ def test_only_distqs_containers_mount_the_key() -> None:
     mounts = {
         name: [line for line in service.get("volumes", []) if "AUTHKEY" in line] for name, service in SERVICES.items()
     }
-    assert {name for name, lines in mounts.items() if lines} == {"master", "worker", "client"}
+    assert {name for name, lines in mounts.items() if lines} == {"master", "worker", "client", "demo"}
     assert all(lines[0].endswith(":ro") for name, lines in mounts.items() if lines and name != "master")
 
 

@@ -21,7 +21,7 @@ METRICS: tuple[Metric, ...] = (
         "distq_queue_tasks",
         "gauge",
         ("queue", "state"),
-        "Live tasks: ready, delayed, leased, or held by their concurrency key.",
+        "Live tasks: ready, delayed, leased, or held by their concurrency key or by tasks before them.",
     ),
     Metric("distq_queue_capacity_tasks", "gauge", ("queue",), "How many tasks the queue takes."),
     Metric("distq_queue_paused", "gauge", ("queue",), "1 if nothing is given out because somebody has paused it."),
@@ -95,7 +95,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("distq_store_ready", "gauge", (), "1 while the store takes new tasks."),
     Metric("distq_build_info", "gauge", ("version", "python", "component"), "Always 1; what runs here.", "both"),
     Metric("distq_worker_connected", "gauge", ("pool",), "1 while this worker is connected to a master.", "worker"),
-    Metric("distq_worker_executors", "gauge", ("pool", "state"), "This worker's executors: busy or free.", "worker"),
+    Metric(
+        "distq_worker_executors",
+        "gauge",
+        ("pool", "state"),
+        "What this worker can run at once: busy or free.",
+        "worker",
+    ),
     Metric(
         "distq_worker_tasks_total",
         "counter",

@@ -44,7 +44,9 @@ class Stack:
 
     def down(self) -> None:
         """Removes everything, volumes too."""
-        self.compose("--profile", "client", "down", "--volumes", "--timeout", "20", "--remove-orphans")
+        self.compose(
+            "--profile", "client", "--profile", "demo", "down", "--volumes", "--timeout", "20", "--remove-orphans"
+        )
 
     def containers(self, service: str) -> list[str]:
         """The ids of a service's containers, stopped ones too."""

@@ -1,0 +1,129 @@
+"""A realistic load that goes on until it is told to end: `python -m distq.cli.demo_load`, Compose's profile `demo`.
+
+Short and long tasks on three queues, failures and retries, one that kills its executor, time limits, delays, groups,
+schedules, a burst now and then: so that every panel of the dashboards moves.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+import click
+
+import distq
+from distq.cli import demo_tasks as tasks
+from distq.core.errors import DistqError
+
+PAUSE_S: Final = 0.08
+"""Between two submits, on the mean."""
+BURST_EVERY_S: Final = 45.0
+BURST: Final = 400
+"""So many tasks come at once now and then, and wait."""
+LARGE: Final = 100
+LARGE_BYTES: Final = 200_000
+"""As many large payloads are a slow commit."""
+MAIL: Final[dict[str, Any]] = {"queue": "mail", "priority": 8}
+REPORTS: Final[dict[str, Any]] = {"queue": "reports", "priority": 2}
+SAY_EVERY_S: Final = 10.0
+GROUP: Final = 8
+FORGOTTEN: Final = 200
+"""So many futures are looked at before they are let go of."""
+
+
+class Load:
+    """One client's load."""
+
+    def __init__(self, client: distq.Client, dice: random.Random) -> None:
+        self.client = client
+        self.dice = dice
+        self.submitted: Counter[str] = Counter()
+        self.futures: list[distq.TaskFuture[Any]] = []
+        mail, reports = client.options(**MAIL), client.options(**REPORTS)
+        self.kinds: dict[str, tuple[int, Callable[[], Any]]] = {
+            "fetch": (60, lambda: client.submit(tasks.fetch, self.seconds(0.1))),
+            "mail": (40, lambda: mail.submit(tasks.send, self.seconds(0.02))),
+            "report": (5, lambda: reports.submit(tasks.render, self.seconds(1.0))),
+            "later": (5, lambda: client.options(**MAIL, delay=0.1 + dice.random() * 30).submit(tasks.send, 0.02)),
+            "in time": (3, lambda: client.options(**REPORTS, expires=2).submit(tasks.render, self.seconds(0.5))),
+            "once": (5, lambda: client.options(unique_key="sync").submit(tasks.fetch, 1.0)),
+            "of a tenant": (10, self.of_a_tenant),
+            "group": (1, self.group),
+            "changed my mind": (2, lambda: client.options(delay=20).submit(tasks.fetch, 0.1).cancel()),
+            "hangs": (1, lambda: client.submit(tasks.hangs)),
+            "fails": (1, lambda: client.submit(tasks.fails)),
+            "crashes": (1, lambda: client.options(max_deliveries=2).submit(tasks.crashes)),
+        }
+
+    def seconds(self, median: float) -> float:
+        """How long a task takes: mostly about so long, and sometimes much longer."""
+        return min(self.dice.lognormvariate(0.0, 1.0) * median, 20.0)
+
+    def of_a_tenant(self) -> distq.TaskFuture[Any]:
+        """One of a tenant's tasks, of which two run at once."""
+        tenant = f"tenant {self.dice.randrange(5)}"
+        return self.client.options(concurrency_key=tenant, concurrency=2).submit(tasks.fetch, self.seconds(0.1))
+
+    def group(self) -> distq.TaskFuture[Any]:
+        """Several, and one after them."""
+        calls = [distq.call(tasks.fetch, self.seconds(0.1)) for _ in range(GROUP)]
+        return self.client.group(calls, then=distq.call(tasks.summed).options(queue="reports"))
+
+    def burst(self) -> None:
+        """More than workers take at once, and more than a disk takes in a moment."""
+        for _ in range(BURST):
+            self.client.submit(tasks.fetch, self.seconds(0.05))
+        for _ in range(LARGE):
+            self.client.options(queue="mail").submit(tasks.send, 0.001, b"x" * LARGE_BYTES)
+        self.submitted["in a burst"] += BURST + LARGE
+
+    def step(self) -> None:
+        """Submit one task of some kind."""
+        weights = [weight for weight, _ in self.kinds.values()]
+        (kind,) = self.dice.choices(list(self.kinds), weights)
+        _, submit = self.kinds[kind]
+        self.futures.append(submit())
+        self.submitted[kind] += 1
+        del self.futures[:-FORGOTTEN]
+
+
+def run(client: distq.Client) -> NoReturn:
+    """Go on until SIGTERM or Ctrl-C."""
+    load = Load(client, random.Random())  # noqa: S311 - a load, no secret
+    client.options(every=5, queue="mail").schedule("demo", tasks.send, 0.05)
+    burst_at = said_at = _now() + SAY_EVERY_S
+    while True:
+        load.step()
+        if _now() >= burst_at:
+            load.burst()
+            burst_at = _now() + BURST_EVERY_S
+        if _now() >= said_at:
+            said_at = _now() + SAY_EVERY_S
+            told = ", ".join(f"{count:,} {kind}" for kind, count in load.submitted.most_common())
+            click.echo(f"submitted so far: {told}")
+        time.sleep(load.dice.expovariate(1 / PAUSE_S))
+
+
+def main() -> None:
+    """Load the master that the environment names."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with distq.Client() as client:
+            try:
+                run(client)
+            except KeyboardInterrupt:
+                client.abandon()
+    except DistqError as error:
+        click.echo(f"distq: {error} {error.hint}".rstrip(), err=True)
+        sys.exit(error.exit_code)
+
+
+_now = time.monotonic  # noqa: TID251 - the edge: a load in real time
+
+if __name__ == "__main__":
+    main()
