@@ -3,10 +3,16 @@
 import json
 import math
 import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
 
 import pytest
+from deploy.prometheus.alerts import ALERTS
 from tests.kit.engine.stack import ALL_BUT_GRAFANA, Stack, stack
-from tests.kit.shell import CHART, eventually
+from tests.kit.shell import CHART, eventually, run
 
 import distq
 from distq.cli.demo_tasks import square
@@ -28,6 +34,24 @@ FAULTS = {
     'sum(distq_tasks_completed_total{task="math:sqrt",outcome="dead"})': 1,
 }
 """What the two tasks below are counted as, with the shipped defaults: three retries, five deliveries."""
+
+TINY: Final = 5
+"""Capacity of a queue that is filled."""
+SPEAKING: Final = (
+    "DistqNoWorkersForNonEmptyQueue",
+    "DistqQueueNearCapacity",
+    "DistqSubmitsRejected",
+    "DistqFailureRatioHigh",
+    "DistqRedeliveriesHigh",
+    "DistqDeadLettersGrowing",
+    "DistqWorkerFlapping",
+    "DistqAuthFailures",
+    "DistqQueuePaused",
+    "DistqLeaseExpiriesHigh",
+    "DistqWorkersSaturated",
+    "DistqMasterDown",
+)
+"""Alerts whose faults can be made here; those of the others take hours, a full disk, or another version."""
 
 
 def expressions() -> dict[str, str]:
@@ -54,24 +78,99 @@ def go_wrong(client: distq.Client) -> None:
     client.submit(os._exit, 3)
 
 
-def test_every_expression_of_every_panel_returns_data(images: None) -> None:
-    """While the demo's job runs and two tasks go wrong, the real Prometheus has a number, not NaN, for each."""
+def silent(project: Stack, missing: dict[str, str]) -> list[str]:
+    """Which of these expressions have no number yet; those that have are taken out."""
+    for name, expr in list(missing.items()):
+        if any(value != "NaN" for value in values(project, expr)):
+            del missing[name]
+    return list(missing)
+
+
+def test_tasks_that_go_wrong_are_counted_as_what_they_are(images: None) -> None:
+    """With the shipped defaults, to the last one."""
     with stack() as project:
         project.up(*ALL_BUT_GRAFANA)
         with project.client() as client:
             go_wrong(client)
-            missing = expressions()
-            assert len(missing) > 30
-
-            def silent() -> list[str]:
-                project.client_on_the_host(100)
-                list(client.map(square, range(20)))
-                for name, expr in list(missing.items()):
-                    if any(value != "NaN" for value in values(project, expr)):
-                        del missing[name]
-                return list(missing)
-
-            eventually(silent, lambda names: not names, within_s=90)
             client.abandon()
         wanted = {expr: [str(count)] for expr, count in FAULTS.items()}
-        eventually(lambda: {expr: values(project, expr) for expr in FAULTS}, wanted.__eq__, within_s=60)
+        eventually(lambda: {expr: values(project, expr) for expr in FAULTS}, wanted.__eq__, within_s=90)
+
+
+def test_every_expression_of_every_panel_returns_data(images: None) -> None:
+    """Under the demo's load the real Prometheus has a number, not NaN, for each."""
+    with stack() as project:
+        project.up(*ALL_BUT_GRAFANA)
+        project.compose("--profile", "demo", "up", "--detach", "demo")
+        project.exec("master", "distq", "queue", "set", "default", "--running", "1000")
+        missing = expressions()
+        assert len(missing) > 50
+        eventually(lambda: silent(project, missing), lambda names: not names, within_s=120)
+
+
+def refuse(client: distq.Client) -> None:
+    """Fill a small queue, whose tasks nobody can run, and have more refused."""
+    tiny = client.options(queue="tiny", requires="nobody", full="raise")
+    with suppress(distq.QueueFull):
+        for _ in range(TINY + 1):
+            tiny.submit(square, 1)
+
+
+def knock(project: Stack) -> None:
+    """Connect with another key."""
+    with suppress(distq.DistqError):
+        distq.Client(project.address("master", 9000), "another key than the one that is right").submit(square, 1)
+
+
+def disturb(project: Stack, client: distq.Client) -> None:
+    """Once more what must happen several times before an alert speaks."""
+    refuse(client)
+    knock(project)
+    client.submit(math.sqrt, -1.0)
+    for _ in range(4):
+        client.options(max_deliveries=1).submit(os._exit, 3)
+    client.options(retries=0).submit(math.sqrt, -1.0)
+
+
+def test_the_faults_that_alerts_are_about_make_them_speak(images: None, tmp_path: Path) -> None:
+    """Each rule is loaded and healthy; for these the fault is made, and the real Prometheus answers with series."""
+    short = {"DISTQ_LEASE_S": "3s", "DISTQ_HEARTBEAT_S": "1s"}
+    path = tmp_path / "short.yaml"
+    path.write_text(json.dumps({"services": {"master": {"environment": short}}}))
+    with stack(["compose.yaml", path]) as project:
+        project.up(*ALL_BUT_GRAFANA)
+        groups = project.prometheus("rules")["groups"]
+        rules = {rule["name"]: rule for group in groups for rule in group["rules"]}
+        assert rules.keys() == {alert.name for alert in ALERTS}
+        eventually(
+            lambda: {rule["health"] for group in project.prometheus("rules")["groups"] for rule in group["rules"]},
+            {"ok"}.__eq__,
+            within_s=60,
+        )
+        project.exec("master", "distq", "queue", "set", "tiny", "--capacity", str(TINY))
+        project.exec("master", "distq", "pause", "--queue", "paused")
+        missing = {name: rules[name]["query"] for name in SPEAKING}
+
+        def all_but(names: Sequence[str], then: Callable[[], None] = lambda: None) -> None:
+            """Wait until none but these is silent; do that before each look."""
+
+            def look() -> list[str]:
+                then()
+                return silent(project, missing)
+
+            eventually(look, lambda found: set(found) <= set(names), within_s=120, every_s=2)
+
+        with project.client() as client:
+            all_but(SPEAKING[-3:], lambda: disturb(project, client))
+            for _ in range(40):
+                client.submit(time.sleep, 300)
+            eventually(lambda: values(project, 'sum(distq_worker_slots{state="free"})'), ["0"].__eq__, within_s=60)
+            (frozen, *_) = project.containers("worker")
+            run("docker", "pause", frozen)
+            try:
+                all_but(SPEAKING[-1:])
+            finally:
+                run("docker", "unpause", frozen)
+            client.abandon()
+        project.compose("stop", "--timeout", "1", "master")
+        all_but(())
