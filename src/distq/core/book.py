@@ -236,13 +236,18 @@ class Book:
             task.body = None
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
             self._drop(task)  # its result, if it has one, is an item of its own on the result queue
-        elif task.state != DEAD and task.id not in self.together.followers:
-            self.kept.add(task)
-        if self.together.followers:
+        elif self.together.followers:
             self._end_together(task, now)
+        elif task.state != DEAD:
+            self.kept.add(task)
 
     def _end_together(self, task: Task, now: float) -> None:
-        """Let go on what has waited for the end of a task, and let go of what the task has waited for."""
+        """Let go on what has waited for the end of a task, and let go of what the task has waited for.
+
+        The task's own result is kept for as long as somebody after it may need it, or else for its time.
+        """
+        if task.state != DEAD and task.id not in self.together.followers:
+            self.kept.add(task)
         for follower in self.together.ended(task):
             moves.move(follower, moves.ADMIT)
             follower.since = now

@@ -43,9 +43,10 @@ def run_payload(function: Callable[..., Any], payload: bytes) -> bytes:
     """Call `function` as the payload says and return its result's bytes; raises what the function raises."""
     if payload[0] == _PICKLE:
         call = pickle.loads(payload)
-        if len(call) == 1:
+        parts = len(call)
+        if parts == 1:
             return pickle.dumps([function(*row) for row in call[0]], PROTOCOL)
-        args, kwargs = call if len(call) == 2 else _with_ends(*call)
+        args, kwargs = call if parts == 2 else _with_ends(*call)
         return pickle.dumps(function(*args, **kwargs), PROTOCOL)
     call = json.loads(payload)
     return json.dumps(function(*call["args"], **call["kwargs"])).encode()
