@@ -2,7 +2,8 @@
 
 The main thread alone speaks with the master. It asks for as many tasks as there are free seats, and the master may keep
 it waiting; when a task ends meanwhile, it asks again at once, upon which the master answers what it has kept waiting.
-So nothing is ever held that has not begun, and no result waits for another task.
+So nothing is ever held that has not begun, and no result waits for another task. A thread of its own interrupts tasks:
+their limits hold while the master is away, too.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from distq.core.task import Outcome, deliveries_of, text_of
-from distq.net.dial import Connection
+from distq.net.dial import Connection, ConnectionLost
 from distq.tasks import current
 from distq.tasks.current import Current
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
 from distq.wire.errors import RemoteRefusal
+from distq.worker.bell import Bell
 from distq.worker.board import Board
 from distq.worker.broker import ANSWER_S, FLUSH_BYTES, WAIT_S, MasterTooOld
 from distq.worker.clock import Clock
@@ -90,10 +92,9 @@ class Several:
         self._asked_at = 0.0
         self._told_at = 0.0
         self._refusals = 0
-        self._stop_asked = False
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._wakes = Bell()
+        self._interrupts = Bell()
+        threading.Thread(target=self._interrupt, name="interrupts", daemon=True).start()
         current.teller = self.current
 
     def listen(self) -> None:
@@ -173,7 +174,6 @@ class Several:
             while self._sent and (readable or connection.is_answering):
                 self._answer(connection)
                 readable = False
-            self._interrupt()
 
     # -- exchanges ---------------------------------------------------------------------------------
 
@@ -181,10 +181,17 @@ class Several:
         """Whether there is something to say, or to ask for, that is not under way already."""
         unsent = len(self._settled) > sum(count for count, _ in self._sent) or self._has_told()
         if not self._sent:
-            return unsent or bool(self._free and not ending)
+            return unsent or self._wanted(ending=ending) > 0
         if len(self._sent) > 1:
             return False
         return unsent or ((ending or bool(self._incomplete)) and self._sent[0][1] > 0)
+
+    def _wanted(self, *, ending: bool) -> int:
+        """How many tasks to ask for: as many as there are seats for, and no others are asked for."""
+        if ending or self._incomplete:
+            return 0
+        places = min(len(self._free), self._left - len(self._running))
+        return max(int(places) - sum(want for _, want in self._sent), 0)
 
     def _has_told(self) -> bool:
         """Whether tasks have said something that is due."""
@@ -192,13 +199,11 @@ class Several:
 
     def _ask(self, connection: Connection, *, ending: bool) -> None:
         self._take_told()
-        wanted = sum(want for _, want in self._sent) + len(self._incomplete)
-        want = 0 if ending or self._incomplete else int(min(len(self._free), self._left - len(self._running))) - wanted
+        want = self._wanted(ending=ending)
         with self._lock:
             rows = self._settled[sum(count for count, _ in self._sent) :]
             self._settled_bytes = 0
         self._asked_at = self._clock()
-        want = max(want, 0)
         connection.ask("broker", "exchange", (rows, want, WAIT_S if want else 0.0), timeout_s=ANSWER_S)
         self._sent.append((len(rows), want))
 
@@ -259,29 +264,28 @@ class Several:
     def _wait(self, connection: Connection, *, ending: bool) -> bool:
         """Wait until something happens; whether it is an answer."""
         poll = select.poll()
-        for source in (self._wake_read, self._lifeline_fd, *(() if ending else (self._quit.fileno(),))):
+        for source in (self._wakes.fileno(), self._lifeline_fd, *(() if ending else (self._quit.fileno(),))):
             poll.register(source, select.POLLIN)
         ours = connection.fileno()
         poll.register(ours, select.POLLIN)
         now = self._clock()
-        until = min((seat.began_s + seat.limit_s for seat in self._limited()), default=math.inf)
+        until = math.inf
         if any(seat.told for seat in self._running.values()):
             until = min(until, self._told_at + TELL_S)
         if self._sent:
             until = min(until, self._asked_at + WAIT_S + ANSWER_S)
         timeout_ms = None if until == math.inf else max(until - now, 0.0) * 1000 + 1
         found = {fd for fd, _ in poll.poll(0 if connection.is_answering and self._sent else timeout_ms)}
-        if self._wake_read in found:
-            os.read(self._wake_read, 4096)
-        overdue = bool(self._sent) and self._clock() >= self._asked_at + WAIT_S + ANSWER_S
-        if self._lifeline_fd in found or overdue or (ours in found and not self._sent):
-            # The supervisor is gone, or the master: to read from either's end says which, or that it took too long.
-            connection.answer(timeout_s=0.0)
-        return ours in found
-
-    def _limited(self) -> list[Seat]:
-        """What has a time limit, and was not interrupted yet."""
-        return [seat for seat in self._running.values() if seat.limit_s and seat.reason is None]
+        self._wakes.hush()
+        if self._lifeline_fd in found:
+            raise ConnectionLost("The supervisor is gone.")
+        if ours in found:
+            if not self._sent:
+                connection.answer(timeout_s=0.0)  # nothing is to come but the connection's end: it says how
+            return True
+        if self._sent and self._clock() >= self._asked_at + WAIT_S + ANSWER_S:
+            raise ConnectionLost("The master has not answered in time.")
+        return False
 
     # -- tasks -------------------------------------------------------------------------------------
 
@@ -290,6 +294,8 @@ class Several:
         self._running[seat.number] = seat
         self._board.sits(seat.number, *seat.delivery, seat.limit_s, seat.began_s)
         self._places.start(seat)
+        if seat.limit_s:
+            self._interrupts.ring()
 
     def _ended(self, seat: Seat, ran: bytes | Ran) -> None:
         """A task has ended; said by the thread in which it ran."""
@@ -309,7 +315,7 @@ class Several:
         elif self._verbose and ended.outcome == Outcome.SUCCESS:
             self._reporter.send(Succeeded(task, name, attempt, run_s))
         self._done.append(seat.number)
-        self._wake()
+        self._wakes.ring()
 
     def _take_back(self) -> None:
         """Seats are free again."""
@@ -335,7 +341,7 @@ class Several:
                 self._settled_bytes += len(told)
             else:
                 seat.told[outcome] = said
-        self._wake()
+        self._wakes.ring()
         until = self._clock() + ANSWER_S
         while self._settled_bytes >= FLUSH_BYTES and self._clock() < until and not self._quit.asked:
             time.sleep(ROOM_S)  # who streams faster than the master takes it waits
@@ -349,29 +355,26 @@ class Several:
                     seat.told = {}
 
     def _interrupt(self) -> None:
-        """Stop what shall stop, and what has run for as long as it may."""
-        now = self._clock()
-        for seat in self._limited():
-            if now >= seat.began_s + seat.limit_s:
-                seat.interrupt(TimeLimitExceeded(overrun_text(seat.limit_s)))
-        if self._stop_asked:
-            self._stop_asked = False
-            for seat in self._running.values():
+        """Stop what shall stop, and what has run for as long as it may; in a thread of its own."""
+        while True:
+            now = self._clock()
+            until = math.inf
+            for seat in list(self._running.values()):
+                if seat.reason is not None:
+                    continue
                 if self._board.shall_stop(seat.number, seat.delivery[1]):
                     seat.interrupt(TaskStopped("the task was cancelled while it ran."))
+                elif seat.limit_s and now >= seat.began_s + seat.limit_s:
+                    seat.interrupt(TimeLimitExceeded(overrun_text(seat.limit_s)))
+                elif seat.limit_s:
+                    until = min(until, seat.began_s + seat.limit_s)
+            self._interrupts.wait(None if until == math.inf else max(until - self._clock(), 0.0))
 
     def _stop_signalled(self, _number: int, _frame: object) -> None:
-        self._stop_asked = True
-        self._wake()
+        self._interrupts.ring()
 
     def _stack_signalled(self, _number: int, _frame: object) -> None:
         """The threads' stacks are in the page already; coroutines that wait are in none of these."""
         stacks = self._places.stacks()
         if stacks:
             os.write(self._board.fd, stacks.encode(errors="replace"))
-
-    def _wake(self) -> None:
-        try:
-            os.write(self._wake_write, b"\0")
-        except BlockingIOError:
-            pass  # it is awake
