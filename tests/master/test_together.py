@@ -89,6 +89,25 @@ async def test_many_results_come_in_parts(bench: Bench) -> None:
     assert counts == [ENDS_AT_ONCE, ENDS_AT_ONCE, 1]
 
 
+@on_bench(rules=RULES._replace(payload_bytes_max=3 << 20))
+async def test_large_results_come_a_few_at_a_time(bench: Bench) -> None:
+    """As many as fit a reply are read at once; one by one after a restart, when nobody knows their sizes."""
+    client, executor = peers(bench)
+    await submit(bench, client, 1, (5, None), (1, after(0, 5)))
+    rows = await bench.exchange(executor, want=5)
+    large = b"x" * (3 << 20)
+    (callback,) = await bench.exchange(executor, [done(row, large) for row in rows], want=1)
+    sizes = bench.ledger.together.sizes
+    assert sizes == {row[0]: 3 << 20 for row in rows}
+    ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 0)
+    assert [body for _, body, _ in ends] == [large, large]
+    sizes.clear()
+    ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 0)
+    assert len(ends) == 1
+    await bench.exchange(executor, [done(callback, b"r")], want=0)
+    assert bench.ledger.together.sizes == {}
+
+
 @on_bench()
 async def test_a_failure_is_told_to_the_client_of_the_last_task(bench: Bench) -> None:
     """By what has failed, over as many stages as there are."""
