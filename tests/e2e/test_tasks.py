@@ -178,3 +178,21 @@ def test_modules_are_imported_by_executors_alone(grid: Cluster, tmp_path: Path) 
     eventually(lambda: len(list(tmp_path.glob("*.pid"))) == 2, "two imports")
     assert {int(file.stem) for file in tmp_path.glob("*.pid")} == set(worker.children())
     go(tmp_path)
+
+
+def test_a_backlog_of_large_payloads_and_results_is_worked_off(grid: Cluster) -> None:
+    """Together they would be more than any frame may be; a client that comes later has all of the results, too."""
+    grid.master()
+    large = 3_000_000
+    with grid.client() as client:
+        backlog = [client.submit(len, bytes(large)) for _ in range(60)]
+        results = [client.submit(bytes, large) for _ in range(10)]
+        try:
+            assert client.flush(60)
+            grid.tasks()
+            assert [future.result(30) for future in backlog] == [large] * 60
+            with grid.client() as other:
+                found = [other.future(str(future.task_id)) for future in results]
+                assert [len(future.result(30)) for future in found] == [large] * 10
+        finally:
+            client.abandon()

@@ -12,7 +12,7 @@ from tests.sim.master import TTL_S
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
 from distq.core.extras import NUMBER
-from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE, SUCCEEDED
+from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE, LATER, SUCCEEDED
 from distq.wire.errors import RemoteRefusal
 
 QUEUES: Final = ("q", "r")
@@ -84,10 +84,13 @@ class Client:
         if not self.durable:
             for key in keys:
                 self.heard.setdefault(key, "lost with the master")
-        elif keys:
-            rows = yield Call("broker", "watch", (list(keys),))
+            return
+        left = list(keys)
+        while left:
+            rows = yield Call("broker", "watch", (left,))
+            left = [key for key, state, *_ in rows if state == LATER]
             for row in rows:
-                if row[0] in self.pending:
+                if row[0] in self.pending and row[1] != LATER:
                     self._hear(*row)
 
     def _submit(self, actor: Actor) -> Script:

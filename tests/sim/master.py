@@ -73,11 +73,13 @@ class SlowStore(MemoryStore):
             if self._world.chance(0.0005):
                 raise Unknown("the disk failed to sync, and all is there.")
 
-    async def read(self, keys: Sequence[int]) -> list[bytes | None]:
-        """The bodies, after a while."""
+    async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
+        """The bodies, after a while; sometimes not all of them fit."""
         if self._durable and self._world.dice.random() < 0.3:
             await Pause()
-        return await super().read(keys)
+        if bytes_max is not None and self._world.chance(0.1):
+            bytes_max = self._world.dice.randrange(100)
+        return await super().read(keys, bytes_max)
 
     @property
     def keys(self) -> Iterable[int]:

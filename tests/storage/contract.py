@@ -77,6 +77,21 @@ class StoreContract(ABC):
 
     # -- commit and read -----------------------------------------------------------------------
 
+    def test_a_read_stops_where_no_more_fits(self) -> None:
+        """But has one body at least, however large; what is not there takes no room."""
+
+        async def scene(opener: Opener) -> None:
+            store = await opener()
+            await store.commit(dict.fromkeys(KEYS, (b"head", b"x" * 100)))
+            one, two, three = b"x" * 100, [b"x" * 100] * 2, [b"x" * 100] * 3
+            assert await store.read(KEYS[:4], 99) == [one]
+            assert await store.read(KEYS[:4], 200) == two
+            assert await store.read([12345, *KEYS[:4]], 299) == [None, *two]
+            assert await store.read(KEYS[:3], 300) == three
+            assert await store.read([], 1) == []
+
+        self.play(scene)
+
     def test_a_read_sees_every_commit_before_it(self) -> None:
         """Bodies come in the order of the keys asked for, None for what is not there; an empty body is a body."""
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from distq.client.future import TaskFuture, settle_all
+from distq.core.task import LATER
 
 if TYPE_CHECKING:
     from distq.client.outbox import Outbox, Sending
+
+WATCHED_MAX: Final = 5_000
+"""So many tasks a master is asked about in one call."""
 
 Row = tuple[int, int, bytes | None, list[str] | None]
 """Key, state, outcome, causes: how the master tells of a task's end."""
@@ -108,6 +112,15 @@ class Awaited:
                         self._adopt(future, future.key)
             raise
         self._settled()
+
+    def ask_about(self, keys: Sequence[int], watch: Callable[[list[int]], Iterable[Row]]) -> None:
+        """Hear how tasks have ended that are at the master already; `watch` asks it about so many."""
+        left = list(keys)
+        while left:
+            asked, left = left[:WATCHED_MAX], left[WATCHED_MAX:]
+            rows = list(watch(asked))
+            self.hear(row for row in rows if row[1] != LATER)
+            left += [key for key, state, *_ in rows if state == LATER]
 
     def keys_of_others(self, epoch: int) -> list[int]:
         """The keys that another master than that of this epoch has given."""

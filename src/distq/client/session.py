@@ -20,7 +20,7 @@ from distq.client.future import TaskFuture
 from distq.client.link import Link, Where, is_passing
 from distq.client.outbox import Manner, Outbox, Sending
 from distq.client.results import RESULTS_WAIT_S, Results
-from distq.client.submits import WATCHED_MAX, Submits
+from distq.client.submits import Submits
 from distq.core.errors import PayloadTooLarge
 from distq.core.schedule import BadSchedule
 from distq.net.dial import CannotReach, Connection
@@ -239,9 +239,11 @@ class Session:
         keys = self._awaited.keys_of_others(greeting["epoch"])
         self._greeted(greeting, connection)
         if self._durable:
-            for at in range(0, len(keys), WATCHED_MAX):
-                rows = connection.call("broker", "watch", (keys[at : at + WATCHED_MAX],), timeout_s=RESULTS_WAIT_S)
-                self._awaited.hear(rows)  # type: ignore[arg-type] # as the master says it
+
+            def watch(some: list[int]) -> Any:
+                return connection.call("broker", "watch", (some,), timeout_s=RESULTS_WAIT_S)
+
+            self._awaited.ask_about(keys, watch)
 
     def _forget_others(self) -> None:
         if self._epoch is not None:

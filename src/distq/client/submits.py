@@ -30,8 +30,6 @@ HEAR_S: Final = 1.0
 """How long who has a result in hand waits for the thread here, if that one reads the answer."""
 CATCH_UP_S: Final = 0.25
 """How long who cancels what was sent just now waits for the word that it was taken."""
-WATCHED_MAX: Final = 5_000
-"""So many tasks a master is asked about in one call."""
 SLICE_S: Final = 1.0
 """So long who waits for room keeps the connection for himself."""
 LOOK_S: Final = 0.005
@@ -154,8 +152,7 @@ class Submits:
 
     def ask_about(self, keys: Sequence[int]) -> None:
         """The same, for who holds the connection."""
-        for at in range(0, len(keys), WATCHED_MAX):
-            self._awaited.hear(self.link.call("watch", (list(keys[at : at + WATCHED_MAX]),)))
+        self._awaited.ask_about(keys, lambda some: self.link.call("watch", (some,)))
 
     def hear_asked(self) -> None:
         """Read the answer to what was sent at once, unless it was read already or cannot be had soon."""

@@ -233,8 +233,6 @@ class Book:
                 other.outbox.append(task)
                 self.heard[other] = None
         else:  # nobody waits for it: whoever asks for it is given it from the store
-            if task.id in self.together.followers:
-                self.together.sizes[task.id] = len(task.body or b"")
             task.body = None
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
             self._drop(task)  # its result, if it has one, is an item of its own on the result queue

@@ -13,7 +13,7 @@ from distq.core.policy import POLICIES, Policy, Window, pack_policy, unpack_poli
 from distq.core.task import READY, Holder, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from distq.core.changes import Row
     from distq.core.names import Names
@@ -103,6 +103,14 @@ class Lender(Book):
                 if len(leased) >= want or taken[0].lost:
                     break
         return leased
+
+    def take_back(self, tasks: Sequence[Task]) -> None:
+        """Undo the lease of tasks that were not handed over: they are first in line again."""
+        for task in tasks:
+            self._leave(task)
+            moves.move(task, moves.GIVE_BACK)
+            self.ready_queues[task.envelope.queue] = None
+        self.put_back(reversed(tasks))
 
     def _take(self, queue: Queue, holder: Holder, wanted: Callable[[str], bool], want: int, now: float) -> list[Task]:
         if queue.policy.limits:

@@ -80,8 +80,12 @@ class Store(Protocol):
         """
         ...
 
-    async def read(self, keys: Sequence[int]) -> list[bytes | None]:
-        """The bodies of `keys`, None for each that is not there."""
+    async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
+        """The bodies of `keys`, None for each that is not there.
+
+        With `bytes_max` only those of the first keys that have no more bytes than that together, but one at least: who
+        wants the others asks again.
+        """
         ...
 
     async def copy(self) -> Path:

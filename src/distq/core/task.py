@@ -25,6 +25,8 @@ HELD: Final = 8
 """Ready but for its concurrency key, of which as many are under way as may be, or for tasks before it that have not
 ended; stored as ready."""
 STATE_NAMES: Final = ("ready", "delayed", "leased", "succeeded", "dead", "cancelled", "expired", "gone", "held")
+LATER: Final = -1
+"""In the place of a state, to a client that has asked about many tasks: this one's end did not fit, ask again."""
 LIVE_STATES: Final = (READY, DELAYED, LEASED, HELD)
 
 PLAIN: Final = "plain"

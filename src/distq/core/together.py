@@ -38,8 +38,6 @@ class Together:
     def __init__(self) -> None:
         self.followers: dict[int, list[Task]] = {}
         """By task: who comes after it and has not ended for good. Until then its result stays."""
-        self.sizes: dict[int, int] = {}
-        """By task that somebody comes after: how many bytes its result has, as far as that is known."""
         self.pending: dict[int, int] = {}
         """By task that is held: after how many tasks it comes that have not ended."""
         self.doomed: dict[int, Task] = {}
@@ -100,7 +98,6 @@ class Together:
                 followers.remove(task)
                 if not followers:
                     del self.followers[key]
-                    self.sizes.pop(key, None)
                     if (before := tasks.get(key)) is not None and before.state in _FOR_GOOD:
                         yield before
 

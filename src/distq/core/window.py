@@ -1,10 +1,12 @@
-"""The window: which payloads stay in memory, and how many bytes of them."""
+"""The window: which payloads stay in memory, and how many bytes of them; how many go together."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from distq.core.book import Book
     from distq.core.task import Task
 
@@ -19,3 +21,14 @@ def hold(book: Book, task: Task, body: bytes | None) -> None:
     if body is not None:
         book.window_bytes -= len(body)
     task.body = body
+
+
+def how_many_fit(sizes: Iterable[int], bytes_max: int) -> int:
+    """How many of these sizes, from the first on, are together at most so many bytes; one at least, if there is one."""
+    count = total = 0
+    for size in sizes:
+        total += size
+        if count and total > bytes_max:
+            break
+        count += 1
+    return count

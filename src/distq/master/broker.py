@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from distq.core.changes import Row
 from distq.core.deadlines import Deadlines
 from distq.core.errors import DistqError
-from distq.core.ports import Clock, Refused, Store, StoreError
+from distq.core.ports import Clock, Refused, Store
 from distq.core.queue import WORK, Queue
-from distq.core.task import DEAD, LEASED, LIVE_STATES, READY, Task, text_of
-from distq.core.window import hold
+from distq.core.task import DEAD, LEASED, LIVE_STATES, READY, Task
+from distq.master.payloads import fitting_payloads, read_fitting, read_payloads
 from distq.master.requests import REFUSED_PAUSE_S, Request, Take, fitting
 from distq.master.waiting import Waiting
 
@@ -74,7 +74,7 @@ class Broker:
         """Whether `wake` was called since the last cycle."""
         self._bodiless: list[tuple[Take | None, list[Task]]] = []
         """Leased tasks whose payload is still to be read, and who waits for them."""
-        self._reads: list[tuple[Sequence[int], Callable[[list[bytes | None]], None]]] = []
+        self._reads: list[tuple[Sequence[int], Callable[[list[bytes | None]], None], int | None]] = []
         self._rows: dict[int, Row] = {}
         """Rows that are no tasks, for the next commit."""
         self._stopped = False
@@ -242,7 +242,7 @@ class Broker:
         ledger = self.ledger
         if ledger.unread:
             unread, ledger.unread = ledger.unread, []
-            await self._read_payloads(unread)
+            await read_payloads(ledger, self.store, unread)
         batch = ledger.batch(now)
         batch.update(self._rows)
         self._rows.clear()
@@ -319,11 +319,20 @@ class Broker:
         if any(task.body is None for task in tasks):
             self._bodiless.append((take, tasks))
         else:
-            take.give(self, tasks, now)
+            self._give(take, tasks, fitting_payloads(tasks), now)
 
-    def read(self, keys: Sequence[int], then: Callable[[list[bytes | None]], None]) -> None:
-        """Have the present or the next cycle read bodies from the store, and hand them to `then`."""
-        self._reads.append((keys, then))
+    def _give(self, take: Take, tasks: list[Task], fit: int, now: float) -> None:
+        """Hand over the first of these tasks, whose payloads fit one reply; the others are ready again."""
+        if fit < len(tasks):
+            self.ledger.take_back(tasks[fit:])
+            self.wake()
+        take.give(self, tasks[:fit], now)
+
+    def read(
+        self, keys: Sequence[int], then: Callable[[list[bytes | None]], None], bytes_max: int | None = None
+    ) -> None:
+        """Have the present or the next cycle read bodies from the store, as `Store.read`, and hand them to `then`."""
+        self._reads.append((keys, then, bytes_max))
         self.wake()
 
     def keep_row(self, key: int, row: Row) -> None:
@@ -339,21 +348,14 @@ class Broker:
         """Read the payloads that only the store has, and hand over what waits for them."""
         gathered, self._bodiless = self._bodiless, []
         # What was only to be looked at may have ended meanwhile, and then there is nothing to read.
-        await self._read_payloads(task for _, tasks in gathered for task in tasks if task.state in _WITH_PAYLOAD)
+        looked_at = [task for take, tasks in gathered if take is None for task in tasks]
+        await read_payloads(self.ledger, self.store, (one for one in looked_at if one.state in _WITH_PAYLOAD))
         for take, tasks in gathered:
             if take is not None:
-                take.give(self, tasks, now)
+                self._give(take, tasks, await read_fitting(self.ledger, self.store, tasks), now)
         reads, self._reads = self._reads, []
-        for keys, then in reads:
-            then(await self.store.read(keys))
-
-    async def _read_payloads(self, tasks: Iterable[Task]) -> None:
-        """Have the payloads of these tasks in memory."""
-        missing = [task for task in tasks if task.body is None]
-        for task, body in zip(missing, await self.store.read([task.id for task in missing]), strict=True):
-            if body is None:
-                raise StoreError(f"The store has no payload of task {text_of(task.id)}, which it should have.")
-            hold(self.ledger, task, body)
+        for keys, then, bytes_max in reads:
+            then(await self.store.read(keys, bytes_max))
 
     def _let_in(self, now: float) -> None:
         """Bring back who waited for room where there is some, and who waited for an end that has come."""

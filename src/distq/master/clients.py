@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.head import unpack_dead
-from distq.core.task import DEAD, GONE, LIVE_STATES, Owner, Task
+from distq.core.task import DEAD, GONE, LATER, LIVE_STATES, Owner, Task
 from distq.master.requests import Asked, Request
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -213,7 +213,8 @@ def incomplete(rows: Mapping[int, bytes]) -> list[int]:
 class Watch(Asked):
     """`watch(keys)`: a client wants to hear how these tasks end, which another one may have submitted.
 
-    The reply is a row for each that has ended, or is not known (GONE); the others are pushed when they end.
+    The reply is a row for each that has ended, or is not known (GONE), or whose end does not fit the reply (LATER); the
+    others are pushed when they end.
     """
 
     __slots__ = ("keys", "session")
@@ -237,10 +238,11 @@ class Watch(Asked):
                 ended.append(task)
 
         def reply(bodies: list[bytes | None]) -> None:
-            rows.extend(_stored_row(task, body) for task, body in zip(ended, bodies, strict=True))
+            rows.extend(_stored_row(task, body) for task, body in zip(ended, bodies, strict=False))
+            rows.extend((task.id, LATER, None, None) for task in ended[len(bodies) :])
             self.line.reply(returned(rows))
 
-        broker.read([task.id for task in ended], reply)
+        broker.read([task.id for task in ended], reply, ROWS_BYTES_MAX)
 
 
 def read_watch(args: tuple[Any, ...]) -> list[int]:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 ENDS_AT_ONCE: Final = 1_000
 ENDS_BYTES_MAX: Final = 8 << 20
 """So many results one reply carries at most, and so many bytes, but for one alone, which fits a frame."""
-UNKNOWN_BYTES: Final = ENDS_BYTES_MAX + 1
-"""A result of which nobody knows the size comes alone: after a restart, or a dead letter's."""
 
 End = tuple[bool, "bytes | None", list[str]]
 """Whether the task has succeeded; its result or its error; its causes."""
@@ -46,25 +44,13 @@ class Ends(Asked):
         if task is None or after is None or task.state != LEASED or task.delivery != self.delivery:
             self.refuse(BadCall(f"task {text_of(self.key)} is not leased by that delivery, or comes after none."))
             return
-        keys = self._fitting(after.keys[self.first : self.first + ENDS_AT_ONCE], broker.ledger.together)
+        keys = after.keys[self.first : self.first + ENDS_AT_ONCE]
         before = [tasks.get(key) for key in keys]
-        known = [one.id for one in before if one is not None]
 
         def reply(bodies: list[bytes | None]) -> None:
-            found = dict(zip(known, bodies, strict=True))
-            self.line.reply(returned([_end(one, None if one is None else found[one.id]) for one in before]))
+            self.line.reply(returned([_end(one, body) for one, body in zip(before, bodies, strict=False)]))
 
-        broker.read(known, reply)
-
-    @staticmethod
-    def _fitting(keys: range, together: Together) -> range:
-        """The first of these keys whose results fit one reply: they are all read at once."""
-        size_bytes = 0
-        for count, key in enumerate(keys):
-            size_bytes += together.sizes.get(key, UNKNOWN_BYTES)
-            if count and size_bytes > ENDS_BYTES_MAX:
-                return keys[:count]
-        return keys
+        broker.read(keys, reply, ENDS_BYTES_MAX)
 
 
 def _end(task: Task | None, body: bytes | None) -> End:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from distq.core.ports import Batch, Heads, Keep, Limits, Refused
+from distq.core.window import how_many_fit
 
 EPOCH_MAX: Final = (1 << 23) - 1
 """Keys are `epoch << 40 | n` in 64 signed bits."""
@@ -68,9 +69,10 @@ class MemoryStore:
         if batch_bytes > limits.batch_bytes_max:
             raise Refused(f"a batch of {batch_bytes} bytes; the limit is {limits.batch_bytes_max}")
 
-    async def read(self, keys: Sequence[int]) -> list[bytes | None]:
-        """The bodies of `keys`."""
-        return [row[1] if (row := self._rows.get(key)) is not None else None for key in keys]
+    async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
+        """The bodies of `keys`, or of as many of the first as fit."""
+        bodies = [row[1] if (row := self._rows.get(key)) is not None else None for key in keys]
+        return bodies if bytes_max is None else bodies[: how_many_fit((len(body or b"") for body in bodies), bytes_max)]
 
     async def copy(self) -> Path:
         """Raises Refused: there is no file to copy."""

@@ -14,7 +14,7 @@ from distq.storage.link import BUSY, FULL, TOOBIG, Link, LinkError, SqliteLink
 from distq.storage.reserve import MIB, Reserve, Room
 from distq.storage.troubles import StoreUnusable, check_place, explain, not_ours, too_new
 from distq.storage.wal import Wal
-from distq.storage.writes import Writes, counts, reads
+from distq.storage.writes import Writes, counts, reads, sizes
 
 HEADS_RUN: Final = 10_000
 COPY: Final = "-copy-"
@@ -238,6 +238,13 @@ class QueueFile:
         """The bodies of those of `keys` that are there."""
         found: dict[int, bytes] = {}
         for sql, values in reads(keys):
+            found.update(self._look(sql, values))
+        return found
+
+    def sizes(self, keys: Sequence[int]) -> dict[int, int]:
+        """How many bytes the bodies of those of `keys` have that are there; they themselves are not read for that."""
+        found: dict[int, int] = {}
+        for sql, values in sizes(keys):
             found.update(self._look(sql, values))
         return found
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from distq.core.ports import Batch, Heads, Limits, Refused, StoreError, Unknown
+from distq.core.window import how_many_fit
 from distq.storage.link import SqliteLink
 from distq.storage.queue_file import KEY_MAX, KEY_MIN, Connect, QueueFile, Upkeep
 from distq.storage.reserve import MIB, Room
@@ -97,8 +98,11 @@ class SqliteStore:
             raise
         self._tidy_later()
 
-    async def read(self, keys: Sequence[int]) -> list[bytes | None]:
-        """The bodies of `keys`. Raises StoreError if the file cannot be read."""
+    async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
+        """The bodies of `keys`, or of as many of the first as fit. Raises StoreError if the file cannot be read."""
+        if bytes_max is not None and len(keys) > 1:
+            sizes = await self._run(self._file.sizes, keys)
+            keys = keys[: how_many_fit((sizes.get(key, 0) for key in keys), bytes_max)]
         found = await self._run(self._file.read, keys)
         return [found.get(key) for key in keys]
 

@@ -80,6 +80,11 @@ def reads(keys: Sequence[int]) -> Iterator[Statement]:
     return chunks("SELECT key, body FROM bodies WHERE key IN (", "?", ")", keys)
 
 
+def sizes(keys: Sequence[int]) -> Iterator[Statement]:
+    """The same with how many bytes the body has, which is told without reading it."""
+    return chunks("SELECT key, length(body) FROM bodies WHERE key IN (", "?", ")", keys)
+
+
 def chunks(start: str, row: str, end: str, values: Sequence[object], width: int = 1) -> Iterator[Statement]:
     """Cut `values`, `width` of them a row, into statements of at most ROWS_MAX rows."""
     done, rows = 0, len(values) // width

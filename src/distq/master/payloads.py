@@ -1,0 +1,42 @@
+"""Payloads on their way from the store into memory, and how many of them go to one executor together."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Final
+
+from distq.core.ports import Store, StoreError
+from distq.core.task import Task, text_of
+from distq.core.window import hold, how_many_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from distq.core.ledger import Ledger
+
+GIVEN_BYTES_MAX: Final = 8 << 20
+"""So many bytes go together to one executor: little enough to fit a frame, unless one payload alone has more."""
+
+
+def fitting_payloads(tasks: Iterable[Task]) -> int:
+    """How many of these tasks, whose payloads are in memory, go together."""
+    return how_many_fit((len(task.body or b"") for task in tasks), GIVEN_BYTES_MAX)
+
+
+async def read_fitting(ledger: Ledger, store: Store, tasks: list[Task]) -> int:
+    """Have the payloads of as many of these tasks in memory as go together; how many these are."""
+    await read_payloads(ledger, store, tasks, GIVEN_BYTES_MAX)
+    return fitting_payloads(itertools.takewhile(lambda task: task.body is not None, tasks))
+
+
+async def read_payloads(ledger: Ledger, store: Store, tasks: Iterable[Task], bytes_max: int | None = None) -> None:
+    """Have the payloads of these tasks in memory, or of as many of the first as have so many bytes.
+
+    Raises StoreError if one is not there.
+    """
+    missing = [task for task in tasks if task.body is None]
+    bodies = await store.read([task.id for task in missing], bytes_max)
+    for task, body in zip(missing, bodies, strict=bytes_max is None):
+        if body is None:
+            raise StoreError(f"The store has no payload of task {text_of(task.id)}, which it should have.")
+        hold(ledger, task, body)
