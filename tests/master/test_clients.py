@@ -62,6 +62,7 @@ async def test_a_full_queue_refuses_or_waits_as_the_caller_chose(bench: Bench) -
     line = bench.client()
     await bench.submit(line, 1, [b"a"] * 4)
     assert (await bench.submit(line, 2, [b"b"] * 3))[:2] == (False, "QUEUE_FULL")
+    assert bench.tally("q", "f").rejected == {"full": 1}
     assert bench.counts("q") == {"ready": 4}
     assert await bench.submit(line, 2, [b"b"] * 3, 5.0) is WAITING
     assert await run_all(bench) == 4
@@ -79,6 +80,7 @@ async def test_a_wait_for_room_ends_with_its_time(bench: Bench) -> None:
     await bench.advance(5)
     assert bench.broker.cycles < cycles + 10
     assert line.heard()[:2] == (False, "QUEUE_FULL")
+    assert bench.tally("q", "f").rejected == {"full": 1}
     assert await run_all(bench) == 5
     assert (await bench.submit(line, 2, [b"b"] * 2))[0] is True
 
@@ -88,6 +90,7 @@ async def test_more_than_a_queue_can_ever_hold_is_refused_at_once(bench: Bench) 
     """Whole: two envelopes of one queue count together."""
     line = bench.client()
     assert (await bench.submit(line, 1, [b"a"] * 7, 60.0))[:2] == (False, "QUEUE_FULL")
+    assert bench.tally("q", "f").rejected == {"full": 1}
     args = (1, [("q", "f"), ("q", "g")], [(0, 4), (1, 4)], [b"a"] * 8, 60.0)
     assert (await bench.ask(line, "broker", "submit", *args))[:2] == (False, "QUEUE_FULL")
     assert bench.counts("q") == {}

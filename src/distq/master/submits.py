@@ -104,8 +104,10 @@ class Submit(Asked):
         if full is not None:
             queue, needed = full
             if needed > queue.capacity:
+                self._count_full(queue)
                 raise QueueFull(f"{needed} tasks at once never fit the queue {queue.name!r}, of {queue.capacity}.")
             if self.until is None or self.until <= now:
+                self._count_full(queue)
                 raise QueueFull(f"the queue {queue.name!r} is full: it holds {queue.capacity} tasks.")
             broker.park_for_room(self, queue, needed)
             return False
@@ -124,6 +126,11 @@ class Submit(Asked):
             done += run.size
         self._note(broker)
         return True
+
+    def _count_full(self, queue: Queue) -> None:
+        """It is refused because that queue is full."""
+        envelope = next(run.envelope for run in self.runs if run.envelope.queue is queue)
+        envelope.tally.count(envelope.tally.rejected, "full")
 
     def _other(self, ledger: Ledger, run: Run, now: float) -> Task | None:
         """Who has the unique key that a run wants; raises Undecided."""
@@ -184,6 +191,8 @@ class Submit(Asked):
         if self.number <= self.session.high:
             self.answer(broker, now)  # the same submit, sent again over another connection, was taken meanwhile
         else:
+            if (full := self._too_full()) is not None:
+                self._count_full(full[0])
             self.refuse(QueueFull("the queue stayed full for as long as the client was ready to wait."))
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: D102

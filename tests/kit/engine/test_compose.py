@@ -83,7 +83,7 @@ def test_the_key_is_nowhere_but_in_its_file(running: Stack) -> None:
 def test_only_distqs_containers_mount_the_key(running: Stack) -> None:
     """Prometheus has its configuration and its data."""
     mounts = inspect(running.containers("prometheus")[0])["Mounts"]
-    assert {mount["Destination"] for mount in mounts} == {"/etc/prometheus", "/prometheus"}
+    assert {mount["Destination"] for mount in mounts} == {"/etc/prometheus", "/etc/rules", "/prometheus"}
 
 
 def test_containers_run_as_nobody_without_a_capability(running: Stack) -> None:

@@ -92,6 +92,7 @@ def test_tasks_that_go_wrong_are_counted_as_what_they_are(images: None) -> None:
         project.up(*ALL_BUT_GRAFANA)
         with project.client() as client:
             go_wrong(client)
+            assert client.flush(30)
             client.abandon()
         wanted = {expr: [str(count)] for expr, count in FAULTS.items()}
         eventually(lambda: {expr: values(project, expr) for expr in FAULTS}, wanted.__eq__, within_s=90)
@@ -160,7 +161,8 @@ def test_the_faults_that_alerts_are_about_make_them_speak(images: None, tmp_path
 
             eventually(look, lambda found: set(found) <= set(names), within_s=120, every_s=2)
 
-        with project.client() as client:
+        client = project.client()
+        try:
             all_but(SPEAKING[-3:], lambda: disturb(project, client))
             for _ in range(40):
                 client.submit(time.sleep, 300)
@@ -171,6 +173,7 @@ def test_the_faults_that_alerts_are_about_make_them_speak(images: None, tmp_path
                 all_but(SPEAKING[-1:])
             finally:
                 run("docker", "unpause", frozen)
-            client.abandon()
+        finally:
+            client.abandon()  # what nobody can run never ends
         project.compose("stop", "--timeout", "1", "master")
         all_but(())
