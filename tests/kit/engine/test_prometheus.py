@@ -137,7 +137,9 @@ def test_the_faults_that_alerts_are_about_make_them_speak(images: None, tmp_path
     """Each rule is loaded and healthy; for these the fault is made, and the real Prometheus answers with series."""
     short = {"DISTQ_LEASE_S": "3s", "DISTQ_HEARTBEAT_S": "1s"}
     path = tmp_path / "short.yaml"
-    path.write_text(json.dumps({"services": {"master": {"environment": short}}}))
+    slots = {"DISTQ_CONCURRENCY": "4"}
+    services = {"master": {"environment": short}, "worker": {"environment": slots}}
+    path.write_text(json.dumps({"services": services}))
     with stack(["compose.yaml", path]) as project:
         project.up(*ALL_BUT_GRAFANA)
         groups = project.prometheus("rules")["groups"]
