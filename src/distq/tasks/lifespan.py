@@ -103,7 +103,8 @@ def lifespan(function: Callable[[], Generator[T, None, None]]) -> Lifespan[T]:
         def predict(text: str, model=distq.injected(model)) -> str: ...
 
     Before its first task an executor runs the part before the `yield`; the part behind it when it ends, unless it is
-    killed. If it raises, the executor runs nothing, says so, and is started again after a pause.
+    killed. If it raises, the executor runs nothing, says so, and is started again after a pause. Where an executor runs
+    several tasks at once they share what it yields.
 
     Raises:
         TypeError: that is no generator function without parameters.
