@@ -59,7 +59,7 @@ def main() -> int:
         busy = client.submit(watched.holds_the_interpreter, str(folder / "busy"))
         while not (folder / "busy").exists():
             time.sleep(0.02)
-        print("stack:", operator("stack", busy.task_id))
+        print("stack:", operator("stack", client_accepts(client, busy)))
         busy.abort()
     return 0
 
