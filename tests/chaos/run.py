@@ -316,12 +316,12 @@ def _kill(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def chaos(seed: int, tasks: int, folder: Path) -> str:
-    """Run one seed; returns the report, raises AssertionError."""
+def chaos(make: Callable[[Cluster, Path], Chaos], folder: Path) -> str:
+    """Run one world, made with a cluster and a folder for traces; returns the report, raises AssertionError."""
     traces = folder / "traces"
     traces.mkdir(parents=True)
     with cluster(folder) as grid:
-        world = Chaos(grid, traces, seed, tasks)
+        world = make(grid, traces)
         try:
             world.run()
             return world.check()
@@ -335,7 +335,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="distq-chaos-"))
     began = time.monotonic()  # noqa: TID251 - how long it took
     print(f"seed {seed}, {tasks:,} tasks, traces and logs in {folder}")
-    print(chaos(seed, tasks, folder / "run"))
+    print(chaos(lambda grid, traces: Chaos(grid, traces, seed, tasks), folder / "run"))
     print(f"{time.monotonic() - began:.0f} s")  # noqa: TID251 - as above
 
 

@@ -49,6 +49,10 @@ class Scripted:
         """Whether it is there for who says hello."""
         self._script = script
         self.count = 0
+        self.back = threading.Event()
+        """Set when it has said hello a second time, and ..."""
+        self.heard = threading.Event()
+        """... when something was settled."""
 
     def __call__(self, asked: Asked) -> object:
         """Answer a call."""
@@ -57,6 +61,8 @@ class Scripted:
             if not self.greets():
                 return HANG_UP
             self.holds.append(args[0]["holds"])
+            if len(self.holds) > 1:
+                self.back.set()
             return {"protocol": 1}
         settled, want, _ = args
         count, self.count = self.count, self.count + 1
@@ -64,6 +70,8 @@ class Scripted:
         answer = self._script(count, settled, want)
         if answer is not HANG_UP and not isinstance(answer, Exception):
             self.settled += settled
+            if settled:
+                self.heard.set()
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -118,10 +126,7 @@ def test_what_runs_is_named_to_the_master_that_comes_back() -> None:
     ):
         for _ in range(2):
             assert begun.acquire(timeout=SOON_S)
-        until = time.monotonic() + SOON_S  # noqa: TID251 - a test in real time
-        while len(master.holds) < 2:
-            assert time.monotonic() < until  # noqa: TID251 - as above
-            time.sleep(0.01)  # until it has come back
+        assert master.back.wait(SOON_S)
         go["b"].set()
         go["a"].set()
         executor.ask()
@@ -142,10 +147,7 @@ def test_a_time_limit_holds_while_the_master_is_away() -> None:
         at_work(served.address, print, executor=THREAD, seats=SEATS, reconnect_max_s=0.01) as executor,
     ):
         assert interrupted.wait(SOON_S)
-        until = time.monotonic() + SOON_S  # noqa: TID251 - a test in real time
-        while not master.settled:
-            assert time.monotonic() < until  # noqa: TID251 - as above
-            time.sleep(0.01)  # until it has come back and settled
+        assert master.heard.wait(SOON_S)
         executor.ask()
         assert executor.ended()
     (row,) = master.settled
@@ -156,10 +158,13 @@ def test_a_time_limit_holds_while_the_master_is_away() -> None:
 def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> None:
     """And is dropped, with a line for the log, if that is refused too."""
     refusals: list[int] = []
+    twice = threading.Event()
 
     def script(_count: int, settled: Settled, _want: int) -> object:
         if settled and len(refusals) < 2:
             refusals.append(settled[0][2])
+            if len(refusals) == 2:
+                twice.set()
             return RemoteRefusal("no")
         return patient(NOTHING if refusals else leased("a"))
 
@@ -168,10 +173,7 @@ def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> No
         fake_master(master) as served,
         at_work(served.address, lambda item: item, executor=THREAD, seats=1, reconnect_max_s=0.01) as executor,
     ):
-        until = time.monotonic() + SOON_S  # noqa: TID251 - a test in real time
-        while len(refusals) < 2:
-            assert time.monotonic() < until  # noqa: TID251 - as above
-            time.sleep(0.01)  # until it has been refused twice
+        assert twice.wait(SOON_S)
         executor.ask()
         assert executor.ended()
         reports: list[object] = [*executor.reports()]
@@ -181,12 +183,12 @@ def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> No
 
 def test_what_comes_while_it_is_to_end_is_handed_back() -> None:
     """It was asked for before."""
-    asked = threading.Event()
+    asked, told = threading.Event(), threading.Event()
 
     def script(count: int, _settled: Settled, _want: int) -> object:
         if count == 0:
             asked.set()
-            time.sleep(0.1)  # it is told to end meanwhile
+            assert told.wait(SOON_S)
             return leased("a")
         return NOTHING
 
@@ -197,5 +199,6 @@ def test_what_comes_while_it_is_to_end_is_handed_back() -> None:
     ):
         assert asked.wait(SOON_S)
         executor.ask()
+        told.set()
         assert executor.ended()
     assert [(row[0], row[2]) for row in master.settled] == [(1, Outcome.RELEASED)]

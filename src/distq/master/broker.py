@@ -19,7 +19,8 @@ from distq.core.errors import DistqError
 from distq.core.ports import Clock, Refused, Store
 from distq.core.queue import WORK, Queue
 from distq.core.task import DEAD, LEASED, LIVE_STATES, READY, Task
-from distq.master.payloads import fitting_payloads, read_fitting, read_payloads
+from distq.core.window import how_many_fit
+from distq.master.payloads import GIVEN_BYTES_MAX, Then, read_fitting, read_payloads
 from distq.master.requests import REFUSED_PAUSE_S, Request, Take, fitting
 from distq.master.waiting import Waiting
 
@@ -74,7 +75,7 @@ class Broker:
         """Whether `wake` was called since the last cycle."""
         self._bodiless: list[tuple[Take | None, list[Task]]] = []
         """Leased tasks whose payload is still to be read, and who waits for them."""
-        self._reads: list[tuple[Sequence[int], Callable[[list[bytes | None]], None], int | None]] = []
+        self._reads: list[tuple[Sequence[int], Then, int | None]] = []
         self._rows: dict[int, Row] = {}
         """Rows that are no tasks, for the next commit."""
         self._stopped = False
@@ -316,10 +317,11 @@ class Broker:
         return bool(tasks)
 
     def _hand_over(self, take: Take, tasks: list[Task], now: float) -> None:
-        if any(task.body is None for task in tasks):
+        sizes = [-1 if task.body is None else len(task.body) for task in tasks]
+        if min(sizes) < 0:
             self._bodiless.append((take, tasks))
         else:
-            self._give(take, tasks, fitting_payloads(tasks), now)
+            self._give(take, tasks, how_many_fit(sizes, GIVEN_BYTES_MAX), now)
 
     def _give(self, take: Take, tasks: list[Task], fit: int, now: float) -> None:
         """Hand over the first of these tasks, whose payloads fit one reply; the others are ready again."""
@@ -328,9 +330,7 @@ class Broker:
             self.wake()
         take.give(self, tasks[:fit], now)
 
-    def read(
-        self, keys: Sequence[int], then: Callable[[list[bytes | None]], None], bytes_max: int | None = None
-    ) -> None:
+    def read(self, keys: Sequence[int], then: Then, bytes_max: int | None = None) -> None:
         """Have the present or the next cycle read bodies from the store, as `Store.read`, and hand them to `then`."""
         self._reads.append((keys, then, bytes_max))
         self.wake()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from distq.core.ports import Store, StoreError
@@ -14,19 +15,17 @@ if TYPE_CHECKING:
 
     from distq.core.ledger import Ledger
 
+Then = Callable[[list["bytes | None"]], None]
+"""Takes the bodies that were read."""
 GIVEN_BYTES_MAX: Final = 8 << 20
 """So many bytes go together to one executor: little enough to fit a frame, unless one payload alone has more."""
-
-
-def fitting_payloads(tasks: Iterable[Task]) -> int:
-    """How many of these tasks, whose payloads are in memory, go together."""
-    return how_many_fit((len(task.body or b"") for task in tasks), GIVEN_BYTES_MAX)
 
 
 async def read_fitting(ledger: Ledger, store: Store, tasks: list[Task]) -> int:
     """Have the payloads of as many of these tasks in memory as go together; how many these are."""
     await read_payloads(ledger, store, tasks, GIVEN_BYTES_MAX)
-    return fitting_payloads(itertools.takewhile(lambda task: task.body is not None, tasks))
+    there = itertools.takewhile(lambda task: task.body is not None, tasks)
+    return how_many_fit([len(task.body or b"") for task in there], GIVEN_BYTES_MAX)
 
 
 async def read_payloads(ledger: Ledger, store: Store, tasks: Iterable[Task], bytes_max: int | None = None) -> None:

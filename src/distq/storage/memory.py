@@ -72,7 +72,7 @@ class MemoryStore:
     async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
         """The bodies of `keys`, or of as many of the first as fit."""
         bodies = [row[1] if (row := self._rows.get(key)) is not None else None for key in keys]
-        return bodies if bytes_max is None else bodies[: how_many_fit((len(body or b"") for body in bodies), bytes_max)]
+        return bodies if bytes_max is None else bodies[: how_many_fit([len(body or b"") for body in bodies], bytes_max)]
 
     async def copy(self) -> Path:
         """Raises Refused: there is no file to copy."""

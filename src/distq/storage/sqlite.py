@@ -102,7 +102,7 @@ class SqliteStore:
         """The bodies of `keys`, or of as many of the first as fit. Raises StoreError if the file cannot be read."""
         if bytes_max is not None and len(keys) > 1:
             sizes = await self._run(self._file.sizes, keys)
-            keys = keys[: how_many_fit((sizes.get(key, 0) for key in keys), bytes_max)]
+            keys = keys[: how_many_fit([sizes.get(key, 0) for key in keys], bytes_max)]
         found = await self._run(self._file.read, keys)
         return [found.get(key) for key in keys]
 
