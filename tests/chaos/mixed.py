@@ -117,8 +117,9 @@ class Mixed(Chaos):
             options.schedule("scheduled", traced, 0, 0.05, SCHEDULES)
         end = time.monotonic() + self.seconds  # noqa: TID251 - real processes live in real time
         while (left_s := end - time.monotonic()) > 0:  # noqa: TID251 - as above
+            settled_at = time.time() + SETTLING_S  # noqa: TID251 - as the traces
             self._phase(min(PHASE_S, left_s), self.break_gently)
-            self.phases.append((time.time() - PHASE_S + SETTLING_S, time.time()))  # noqa: TID251 - as the traces
+            self.phases.append((settled_at, time.time()))  # noqa: TID251 - as above
             left_s = end - time.monotonic()  # noqa: TID251 - as above
             self._phase(min(PHASE_S, left_s), self.break_something)
             self._heal()
