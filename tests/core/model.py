@@ -1,5 +1,7 @@
 """The law again, naively: dicts and scans, written apart from the ledger, so that the two can disagree."""
 
+import math
+import pickle
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ class Options:
     retries: int
     max_deliveries: int
     ttl_s: float
+    cost: int = 1
 
 
 @dataclass
@@ -53,7 +56,15 @@ class ModelTask:
     at_once: int = 1
     """... so many may be leased at once."""
     unique: str = ""
+    after: Sequence[int] = ()
+    """The tasks that it comes after, and ..."""
+    policy: str = ""
+    """... what becomes of it if one of them fails."""
+    let_in: bool = True
+    """Whether these have ended, since it was last in line."""
     ended_at: float = 0.0
+    needed_at: float | None = None
+    """When one that comes after it was last known to need its result."""
     disturbed: bool = False
     causes: list[str] = field(default_factory=list)
 
@@ -82,9 +93,15 @@ class Limits:
 class Model:
     """All tasks that were ever accepted, what is decided, and what has been counted."""
 
-    def __init__(self, capacity: int, jitter: float) -> None:
+    def __init__(self, capacity: int, jitter: float, slots: Sequence[int], crews: Sequence[Collection[int]]) -> None:
         self.capacity = capacity
         self.jitter = jitter
+        self.slots = slots
+        """How many slots the worker of each holder has, and ..."""
+        self.crews = crews
+        """... which holders are of the same worker."""
+        self.slots_count = False
+        """Whether there ever were tasks that take more than one."""
         self.tasks: dict[int, ModelTask] = {}
         self.new: dict[int, ModelTask] = {}
         self.gone: dict[int, str] = {}
@@ -124,6 +141,7 @@ class Model:
         due_at: float = 0.0,
         expires_at: float | None = None,
         keys: tuple[str, int, str] = ("", 1, ""),
+        after: tuple[Sequence[int], str] = ((), ""),
     ) -> None:
         """Accept tasks under the keys that follow `first`."""
         turn, at_once, unique = keys
@@ -132,7 +150,9 @@ class Model:
             assert key not in self.gone, "a key was given twice"
             task = self.new[key] = ModelTask(key, options, body, owner, now, due_at=due_at, expires_at=expires_at)
             task.turn, task.at_once, task.unique = turn, at_once, unique
-            task.disturbed = bool(turn)
+            task.after, task.policy = after
+            task.let_in = not task.policy
+            task.disturbed = bool(turn or task.policy)
 
     def settle(
         self, key: int, delivery: int, outcome: int, body: bytes, cause: str, after_s: float | None = None
@@ -189,8 +209,11 @@ class Model:
         self.pending[key] = Pending(event)
         return True
 
-    def sweep(self, now: float) -> None:
-        """Decide about everything that is due."""
+    def sweep(self, now: float, dropped: Collection[int]) -> None:
+        """Decide about everything that is due.
+
+        Tasks in `dropped` go, as the ledger says: of one whose result others have needed it may be late.
+        """
         for key, task in self.tasks.items():
             if key in self.pending:
                 continue
@@ -198,15 +221,22 @@ class Model:
                 self.pending[key] = Pending("expire")
             elif task.state == "delayed" and task.due_at <= now:
                 self.pending[key] = Pending("due")
-            elif task.state in KEPT and task.ended_at + task.options.ttl_s <= now:
-                self.pending[key] = Pending("drop")
+            elif task.state in KEPT and not self.needed(task) and task.ended_at + task.options.ttl_s <= now:
+                if key in dropped or self._kept_until(task) <= now:
+                    self.pending[key] = Pending("drop")
+            elif self.doomed(task):
+                cause = self.why_doomed(task)
+                error = pickle.dumps(("TaskBefore", cause.removeprefix("TaskBefore: "), ""), 4)
+                self.pending[key] = Pending("doom" if task.policy == "fail" else "cancel", error, cause)
 
     def next_deadlines(self) -> list[float]:
         """Every moment at which a sweep would find something."""
         delayed = [task.due_at for task in self.tasks.values() if task.state == "delayed"]
-        ended = [task.ended_at + task.options.ttl_s for task in self.tasks.values() if task.state in KEPT]
+        kept = [task for task in self.tasks.values() if task.state in KEPT and not self.needed(task)]
+        ended = [self._kept_until(task) for task in kept]
         waiting = [task.expires_at for task in self.tasks.values() if task.state in ("ready", "delayed")]
-        return delayed + ended + [at for at in waiting if at is not None]
+        doomed = [-math.inf for task in self.tasks.values() if self.doomed(task)]
+        return delayed + ended + [at for at in waiting if at is not None] + doomed
 
     def openings(self, held_back: Collection[int], now: float) -> list[float]:
         """When queues with a rate, that have given out all that they may, give out the next that is ready."""
@@ -233,14 +263,20 @@ class Model:
                 self.given[queue] = []
             self.limits[queue] = limits
         self.limiting.clear()
+        for task in self.tasks.values():
+            if self.needed(task):
+                task.needed_at = now
         for task in self.new.values():
             self.tasks[task.key] = task
             self.count(task, "submitted")
             if task.due_at > now:
                 task.state, task.disturbed = "delayed", True
         self.new.clear()
-        for key, pending in self.pending.items():
-            self._happen(self.tasks[key], pending, now)
+        self._let_in()
+        last = [key for key, pending in self.pending.items() if pending.event == "requeue" and self.tasks[key].policy]
+        for key in [*(key for key in self.pending if key not in last), *sorted(last)]:
+            self._happen(self.tasks[key], self.pending[key], now)
+            self._let_in()
         self.pending.clear()
 
     def _happen(self, task: ModelTask, pending: Pending, now: float) -> None:
@@ -256,7 +292,10 @@ class Model:
             self.count(task, "requeued")
             task.body = (task.body or b"")[8 : 8 + int.from_bytes((task.body or b"")[:8], "big")]
             task.state, task.failures, task.lost, task.owner = "ready", 0, 0, None
-            task.expires_at = None
+            task.expires_at, task.let_in = None, not task.policy
+        elif pending.event == "doom":
+            task.causes = [*task.causes, pending.cause][-CAUSES_KEPT:]
+            self._bury(task, pending.body or b"", now)
         elif pending.event in ("fail", "bury"):
             self._fail(task, pending, now)
         elif pending.event == "lose":
@@ -271,6 +310,8 @@ class Model:
         else:
             if pending.event == "return":
                 self.count(task, "attempts returned")
+            else:
+                task.let_in = not task.policy
             task.state = "ready"
 
     def _fail(self, task: ModelTask, pending: Pending, now: float) -> None:
@@ -311,6 +352,45 @@ class Model:
         if state == "succeeded" and task.options.kind == "plain":
             self.gone[task.key] = state
             del self.tasks[task.key]
+
+    # -- together ------------------------------------------------------------------------------
+
+    def _before(self, task: ModelTask) -> list[str]:
+        """How the tasks stand that it comes after."""
+        return [self.tasks[key].state if key in self.tasks else "gone" for key in task.after]
+
+    def _let_in(self) -> None:
+        """Who comes after others may run once all of these have ended, and if they have failed, only if asked to."""
+        for task in self.tasks.values():
+            if task.state == "ready" and not task.let_in:
+                states = self._before(task)
+                live = any(state in LIVE for state in states)
+                task.let_in = not live and (task.policy == "run" or all(state == "succeeded" for state in states))
+
+    def doomed(self, task: ModelTask) -> bool:
+        """Whether it will never run, because one that it comes after has failed."""
+        if task.state != "ready" or task.let_in or task.policy == "run" or task.key in self.pending:
+            return False
+        return any(state not in (*LIVE, "succeeded") for state in self._before(task))
+
+    def why_doomed(self, task: ModelTask) -> str:
+        """The first of those that have failed, and why."""
+        words = {"dead": "has failed", "cancelled": "was cancelled", "expired": "has expired", "gone": "is gone"}
+        key, state = next(
+            (key, state)
+            for key, state in zip(task.after, self._before(task), strict=True)
+            if state not in (*LIVE, "succeeded")
+        )
+        causes = self.tasks[key].causes if key in self.tasks else []
+        return f"TaskBefore: {key >> 40:x}-{key % 2**40:x} {words[state]}" + (f": {causes[-1]}" if causes else "")
+
+    def needed(self, task: ModelTask) -> bool:
+        """Whether one that comes after it may still need its result."""
+        return any(task.key in other.after and other.state in (*LIVE, "dead") for other in self.tasks.values())
+
+    def _kept_until(self, task: ModelTask) -> float:
+        """When it is dropped at the latest."""
+        return max(task.ended_at, task.needed_at or 0.0) + task.options.ttl_s
 
     # -- keys ----------------------------------------------------------------------------------
 
@@ -366,24 +446,38 @@ class Model:
             while left and self.tasks[left[0]].options.queue == queue:
                 task = self.tasks[left.pop(0)]
                 assert self.may_give(queue, task.options.name, now), "its queue may not give out so much"
-                self._judge(task, self._ready(queue, wanted, held_back))
+                self._judge(task, self._ready(queue, wanted, held_back, self.slots[holder]))
                 self.given.setdefault(queue, []).append(now)
         assert not left, "the queues were not served in the order that was asked for"
         for key in got:
             task = self.tasks[key]
             task.state, task.holder, task.delivery, task.disturbed = "leased", holder, task.delivery + 1, True
             self.leases[task.options.queue, task.options.name] += 1
+        assert self._room(holder) >= 0, "more slots are taken than there are"
         for queue in queues:
-            ready = self._ready(queue, wanted, held_back)
+            ready = self._ready(queue, wanted, held_back, self.slots[holder])
             ready = [t for t in ready if self.may_give(queue, t.options.name, now, slack_s=SLACK * self._period(queue))]
-            enough = len(got) == want or (got and self.limits.get(queue, Limits()).running < 1_000)
-            self._judge_rest(ready, bool(enough), [*held, *(self.tasks[key] for key in got)])
+            heavy = any(self.tasks[key].options.cost > 1 for key in got)
+            enough = len(got) == want or heavy or (got and self.limits.get(queue, Limits()).running < 1_000)
+            room = 1 if got else self._room(holder)
+            full = self.slots_count and not self._room(holder)
+            full = full or any(task.options.cost > room for task in ready)
+            self._judge_rest(ready, bool(enough) or full, [*held, *(self.tasks[key] for key in got)])
+
+    def _room(self, holder: int) -> int:
+        """How many slots of a holder's worker are free: what waits for one that runs takes none."""
+        (crew,) = (crew for crew in self.crews if holder in crew)
+        held = [[t.options.cost for t in self.tasks.values() if t.holder == one] for one in crew]
+        return self.slots[holder] - sum(max(costs, default=0) for costs in held)
 
     def _period(self, queue: str) -> float:
         return self.limits.get(queue, Limits()).rate[1]
 
-    def _ready(self, queue: str, wanted: Callable[[str], bool], held_back: Collection[int]) -> list[ModelTask]:
-        tasks = [t for t in self.tasks.values() if t.state == "ready" and t.key not in held_back]
+    def _ready(
+        self, queue: str, wanted: Callable[[str], bool], held_back: Collection[int], slots: float = math.inf
+    ) -> list[ModelTask]:
+        tasks = [t for t in self.tasks.values() if t.state == "ready" and t.key not in held_back and t.let_in]
+        tasks = [t for t in tasks if t.options.cost <= slots]
         return [t for t in tasks if t.options.queue == queue and wanted(t.options.name)]
 
     def _judge(self, task: ModelTask, ready: list[ModelTask]) -> None:

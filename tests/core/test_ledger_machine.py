@@ -19,7 +19,20 @@ from distq.core.policy import Policy, Rate, unpack_policy
 from distq.core.ports import Keep
 from distq.core.retry import Backoff
 from distq.core.tally import Tally
-from distq.core.task import HELD, LEASED, LIVE_STATES, NO_MORE, READY, STATE_NAMES, Envelope, Holder, More, Owner
+from distq.core.task import (
+    FAILURE_POLICIES,
+    HELD,
+    LEASED,
+    LIVE_STATES,
+    NO_MORE,
+    READY,
+    STATE_NAMES,
+    After,
+    Envelope,
+    Holder,
+    More,
+    Owner,
+)
 from distq.core.window import hold
 
 CAPACITY = 9
@@ -27,6 +40,10 @@ PAYLOAD_BYTES_MAX = 4
 QUEUES = ("a", "b")
 NAMES = ("f", "g")
 HOLDERS = (0, 1, 2)
+CREWS = ((0, 1), (2,))
+"""Which holders are executors of the same worker, and ..."""
+SLOTS = (2, 2, 1)
+"""... how many slots that has."""
 TURNS = {"one": 1, "two": 2}
 """Concurrency keys, and how many may be under way of each."""
 
@@ -38,7 +55,9 @@ OPTIONS = (
     Options("a", "g", "plain", 0, retries=1, max_deliveries=3, ttl_s=2.0),
     Options("b", "f", "task", 5, retries=1, max_deliveries=2, ttl_s=8.0),
     Options("b", "g", "plain", 5, retries=0, max_deliveries=2, ttl_s=2.0),
+    Options("a", "f", "task", 5, retries=1, max_deliveries=2, ttl_s=2.0, cost=2),
 )
+IN_GROUPS = Options("b", "f", "task", 9, retries=0, max_deliveries=2, ttl_s=2.0)
 options = st.sampled_from(OPTIONS)
 causes = st.sampled_from(["killed by SIGKILL", "exit code 1"])
 outcomes = st.integers(0, 7)
@@ -61,13 +80,37 @@ payloads = st.lists(st.sampled_from([b"", b"a", b"bcd", b"efgh"]), min_size=1, m
 Decision = Callable[[], bool]
 
 
+class OneOfCrew(Holder):
+    """An executor, beside others of its worker."""
+
+    __slots__ = ("crew", "own_slots")
+
+    def __init__(self, number: int, crew: list[Holder]) -> None:
+        super().__init__(str(number))
+        self.crew = crew
+        self.own_slots = SLOTS[number]
+        crew.append(self)
+
+    @property
+    def slots(self) -> int:
+        """How many slots its worker has."""
+        return self.own_slots
+
+    def room(self) -> int:
+        """How many of them are free: what one holds is run one after another."""
+        return self.own_slots - sum(max((t.envelope.cost for t in one.held.values()), default=0) for one in self.crew)
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """Asks ledger and model the same things and compares them after every step."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self.holders = [Holder(str(number)) for number in HOLDERS]
+        self.holders: list[Holder] = []
+        for crew in CREWS:
+            mates: list[Holder] = []
+            self.holders += [OneOfCrew(number, mates) for number in crew]
         self.owners = [Owner(), Owner()]
         self.again: list[Decision] = []
         """Decisions that were refused, because a task changes once a cycle."""
@@ -79,21 +122,27 @@ class LedgerMachine(RuleBasedStateMachine):
         self.recent: list[tuple[int, int]] = []
         """Leases that were given, newest last: what late answers are made of."""
 
-    @initialize(jitter=st.sampled_from([0.0, 0.5, 0.75]), busy=st.integers(0, 3))
-    def begin(self, jitter: float, busy: int) -> None:
+    @initialize(
+        jitter=st.sampled_from([0.0, 0.5, 0.75]), busy=st.integers(0, 3), policy=st.sampled_from(FAILURE_POLICIES)
+    )
+    def begin(self, jitter: float, busy: int, policy: str) -> None:
         """A ledger that is empty, or has some tasks of every kind, most of them leased."""
         rules = Rules(CAPACITY, PAYLOAD_BYTES_MAX, backoff=Backoff(BASE_S, MAX_S))
         self.ledger = Ledger(rules, lambda: jitter, 1 << 40)
-        self.model = Model(CAPACITY, jitter)
+        self.model = Model(CAPACITY, jitter, SLOTS, CREWS)
         for name in QUEUES:
             self.ledger.names.queue(name)
         for options in OPTIONS if busy else ():
             self.submit(options, [b"a"], 0)
+        if busy:
+            self.submit(IN_GROUPS, [b"a", b"a"], 0)
+            self.submit(IN_GROUPS, [b"a"], 0, after=After(max(self.model.new) - 1, 2, policy))
         for holder in range(busy):
             self.lease(holder, NAMES, QUEUES, 2)
 
     def envelope(self, options: Options) -> Envelope:
         """The ledger's envelope of the model's options."""
+        self.model.slots_count |= options.cost > 1
         return self.ledger.names.envelope(
             options.queue,
             options.name,
@@ -102,6 +151,7 @@ class LedgerMachine(RuleBasedStateMachine):
             retries=options.retries,
             max_deliveries=options.max_deliveries,
             result_ttl_s=options.ttl_s,
+            cost=options.cost,
         )
 
     def decide(self, decision: Decision) -> None:
@@ -128,10 +178,11 @@ class LedgerMachine(RuleBasedStateMachine):
         expires_s: float | None = None,
         turn: str = "",
         unique: str = "",
+        after: After | None = None,
     ) -> None:
         """A batch is taken whole or refused whole."""
         at_once = TURNS.get(turn, 1)
-        more = More(turn, at_once, unique) if turn or unique else NO_MORE
+        more = More(turn, at_once, unique, after=after) if turn or unique or after else NO_MORE
         due_at = self.now + delay_s if delay_s else 0.0
         expires_at = None if expires_s is None else self.now + expires_s
         asked = self.owners[owner] if owner is not None else None
@@ -149,7 +200,29 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert len(bodies) <= room
             assert all(len(body) <= PAYLOAD_BYTES_MAX for body in bodies)
-            self.model.submit(first, options, bodies, owner, self.now, due_at, expires_at, (turn, at_once, unique))
+            before = ((), "") if after is None else (after.keys, after.policy)
+            keys = (turn, at_once, unique)
+            self.model.submit(first, options, bodies, owner, self.now, due_at, expires_at, keys, before)
+
+    @rule(
+        data=st.data(),
+        options=st.sampled_from([one for one in OPTIONS if one.kind == "task"]),
+        policy=st.sampled_from(FAILURE_POLICIES),
+        size=st.integers(0, 3),
+        turn=st.sampled_from(["", "", *TURNS]),
+        delay_s=st.sampled_from([0.0, 0.0, 0.75]),
+    )
+    def submit_after(
+        self, data: st.DataObject, options: Options, policy: str, size: int, turn: str, delay_s: float
+    ) -> None:
+        """A task that comes after others of the same cycle, in whatever queues these are."""
+        new = [key for key, task in self.model.new.items() if task.options.kind == "task" and not task.unique]
+        if not new:
+            self.submit(data.draw(st.sampled_from(OPTIONS[:4])), [b"a", b"b"], None)
+            new = [key for key, task in self.model.new.items() if task.options.kind == "task" and not task.unique]
+        first = data.draw(st.sampled_from(new or [1]))
+        size = next(number for number in range(size, -1, -1) if set(range(first, first + number)) <= set(new))
+        self.submit(options, [b"a"], 0, delay_s, turn=turn, after=After(first, size, policy))
 
     @rule(options=options, unique=st.sampled_from("xy"), replace=st.booleans(), turn=st.sampled_from(["", *TURNS]))
     def submit_once(self, options: Options, unique: str, replace: bool, turn: str) -> None:
@@ -260,7 +333,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def sweep(self) -> None:
         """What is due is noted."""
         self.ledger.sweep(self.now)
-        self.model.sweep(self.now)
+        self.model.sweep(self.now, [key for key, change in self.ledger._changes.items() if change.event == DROP])
 
     # -- commit and apply ----------------------------------------------------------------------
 
@@ -393,9 +466,19 @@ class LedgerMachine(RuleBasedStateMachine):
         for turn, at_once in TURNS.items():
             for queue in self.ledger.names.queues.values():
                 those = [t for t in self.ledger.tasks.values() if (t.envelope.queue, t.more.key) == (queue, turn)]
+                those = [t for t in those if self.model.tasks[t.id].let_in or t.state not in (READY, HELD)]
                 under_way = sum(task.state in (READY, LEASED) for task in those)
                 assert under_way <= at_once
                 assert under_way == at_once or not any(task.state == HELD for task in those)
+
+    @invariant()
+    def who_comes_after_others_is_held_until_they_have_ended(self) -> None:
+        """And for no other reason, but its concurrency key."""
+        for task in self.ledger.tasks.values():
+            if task.state == HELD and not task.more.key:
+                assert not self.model.tasks[task.id].let_in
+            if task.state in (READY, LEASED):
+                assert self.model.tasks[task.id].let_in
 
     @invariant()
     def counts_equal_a_recount(self) -> None:

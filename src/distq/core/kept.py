@@ -15,7 +15,11 @@ class Kept:
         self._lines: dict[float, deque[Task]] = {}
 
     def add(self, task: Task) -> None:
-        """Keep a task that has just ended (`since`) for its envelope's TTL."""
+        """Keep a task that has ended (`since`) for its envelope's TTL.
+
+        One that is added later than it has ended, because others have needed its result, goes with those that end
+        now: up to a TTL too late, and never too early.
+        """
         ttl_s = task.envelope.result_ttl_s
         line = self._lines.get(ttl_s)
         if line is None:
