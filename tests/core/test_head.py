@@ -1,5 +1,7 @@
 """Heads: what is packed is read again, within its bound."""
 
+import json
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -38,6 +40,7 @@ text = st.text(st.characters(codec="utf-8"), max_size=16)
         | st.builds(
             After, st.integers(0, 2**62), st.integers(0, 10_000), st.sampled_from(FAILURE_POLICIES), st.booleans()
         ),
+        st.lists(st.tuples(text, text), max_size=3).map(tuple),
     ),
     cost=st.integers(1, COST_MAX),
 )
@@ -70,7 +73,8 @@ def test_a_head_says_again_what_was_packed(
     )
     packed = head.pack(envelope, state, delivery, *numbers, expires_at, more)
     keys, labels = 0 if more is NO_MORE else KEYS_BYTES_MAX, LABELS_BYTES_MAX if requires else 0
-    assert len(packed) <= HEAD_BYTES_MAX + keys + labels
+    headers = len(json.dumps(more.headers, ensure_ascii=False).encode())
+    assert len(packed) <= HEAD_BYTES_MAX + keys + labels + headers
     expected = (state, delivery, *numbers, expires_at, more, kind, queue, name, *options, time_limit_s, requires, cost)
     assert head.unpack(packed) == head.Head(*expected)
 

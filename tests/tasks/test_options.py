@@ -35,6 +35,8 @@ def test_what_is_not_given_stays_as_it_was() -> None:
         ("retries", -1, "whole number"),
         ("queue", "", "is a name"),
         ("retry_for", "ValueError", "exception classes"),
+        ("headers", {"tenant": 7}, "texts by their names"),
+        ("headers", {"tenant": "x" * 1_024}, "1,024 bytes together"),
         ("dealy", 5, "there is no option 'dealy'; there is queue, priority"),
     ],
 )

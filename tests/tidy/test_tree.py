@@ -93,7 +93,8 @@ def test_the_package_imports_only_what_it_depends_on() -> None:
     """What happens to be installed with something else may be gone on the next Python."""
     project = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
     wanted = {re.split(r"[<>=]", requirement)[0].replace("-", "_") for requirement in project["dependencies"]}
-    known = wanted - {"python_dotenv"} | {"dotenv", "distq"} | sys.stdlib_module_names
+    extras = set(project["optional-dependencies"])  # each is called what it lets a program import
+    known = wanted - {"python_dotenv"} | {"dotenv", "distq"} | extras | sys.stdlib_module_names
     strangers = {str(path): imported(path) - known for path in python_files("src")}
     assert {path: names for path, names in strangers.items() if names} == {}
 

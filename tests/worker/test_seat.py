@@ -18,6 +18,7 @@ from distq.worker.functions import Functions
 from distq.worker.handler import Ran
 from distq.worker.places import Places
 from distq.worker.quit import Quit
+from distq.worker.rows import Handed
 from distq.worker.seat import Seat
 
 SOON_S = 10.0
@@ -50,7 +51,7 @@ class Bench:
         """Run a task."""
         self._numbers += 1
         row = (self._numbers, 1, 1, 0, pack_json([seconds], {}))
-        seat = Seat(self._numbers, row, ("q", f"seated:{name}", "task", 1.0), 0.0, None)
+        seat = Seat(self._numbers, row, Handed([("q", f"seated:{name}", "task", 1.0)], [row]), 0.0)
         self.places.start(seat)
         return seat
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from distq.client.future import TaskFuture, claim
-from distq.tasks.function import More
+from distq.core.task import Headers
+from distq.tasks.function import More, with_headers
 
 BATCH_TASKS_MAX: Final = 1_000
 BATCH_BYTES_MAX: Final = 8 << 20
@@ -31,6 +32,10 @@ class Manner(NamedTuple):
     more: More | None = None
     full: float | str | None = None
     """What is done while the queue is full, as `Options.full` has it."""
+
+    def carrying(self, headers: Headers) -> Manner:
+        """The same with further headers."""
+        return self._replace(more=with_headers(self.more, headers)) if headers else self
 
 
 class Sending(NamedTuple):

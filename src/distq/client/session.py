@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 import weakref
@@ -27,6 +28,7 @@ from distq.net.dial import CannotReach, Connection
 from distq.settings import Settings
 from distq.tasks.failure import TaskLost
 from distq.tasks.options import BLOCK, RAISE
+from distq.tasks.tracing import API, outgoing
 from distq.wire.errors import RemoteRefusal
 
 ENDED_S: Final = 1.0
@@ -85,6 +87,8 @@ class Session:
         outbox, submits = self._outbox, self._submits
         if self._closing or not submits.link.up or outbox.full:
             self._wait_for_master()
+        if API in sys.modules:  # the call alone would cost each task of those that do not trace
+            manner = manner.carrying(outgoing(*manner.envelope[:2]))
         future: TaskFuture[Any] = TaskFuture(self._results)
         sending = Sending(manner, body, future)
         if manner.full is not None:
@@ -107,7 +111,8 @@ class Session:
         future: TaskFuture[Any] = TaskFuture(self._results)
         full = tasks[-1][0].full
         patience_s = self._settings.connect_wait_s if full is None else _patience_s(full)
-        self._submits.send_now([Sending(manner, body, future) for manner, body in tasks], patience_s)
+        headers = outgoing(*tasks[-1][0].envelope[:2])  # one span for all: it is one submit
+        self._submits.send_now([Sending(manner.carrying(headers), body, future) for manner, body in tasks], patience_s)
         return future
 
     def _check_size(self, body: bytes) -> None:

@@ -87,7 +87,7 @@ class Submitter(Executor):
             raise NotPicklable(f"The arguments of {name} have no form in JSON: {error}.") from error
         options = coherent(checked(Options(), self._options))
         spec = TaskSpec(name, options if queue is None else options._replace(queue=queue))
-        more = None if spec.keys is None else spec.keys.of(args, kwargs or {})
+        more = spec.more if spec.keys is None else spec.keys.of(args, kwargs or {})
         return self._send(Manner(spec.envelope, spec.when, more, spec.options.full), body)
 
     def schedule(self, name: str, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
@@ -128,7 +128,7 @@ class Submitter(Executor):
             "body": body,
             "envelope": spec.envelope,
             "when": spec.when,
-            "more": None if keys is None else keys.of(args, kwargs),
+            "more": spec.more if keys is None else keys.of(args, kwargs),
             **{word: getattr(options, word) for word in ("every", "cron", "timezone", "overlap", "catch_up")},
         }
         (told,) = self._administer("schedule_put", asked)["schedules"]
@@ -185,7 +185,7 @@ class Submitter(Executor):
             body = pack_call((args, dict(kwargs)), PROTOCOL)
         except Exception as error:  # noqa: BLE001 - as in submit
             _refuse_arguments(fn, error)
-        more = None if spec.keys is None else spec.keys.of(args, kwargs)
+        more = spec.more if spec.keys is None else spec.keys.of(args, kwargs)
         return options, Manner(spec.envelope, spec.when, more, options.full), body
 
     def map(
@@ -225,7 +225,7 @@ class Submitter(Executor):
         spec = spec_of(fn)
         if self._options:
             spec = spec._replace(options=coherent(checked(spec.options, self._options)))
-        known = self._specs[fn] = Manner(spec.envelope, spec.when, None, spec.options.full), spec.keys
+        known = self._specs[fn] = Manner(spec.envelope, spec.when, spec.more, spec.options.full), spec.keys
         return known
 
 

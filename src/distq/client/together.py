@@ -9,6 +9,7 @@ from distq.client.outbox import Manner
 from distq.core.errors import DistqError, PayloadTooLarge
 from distq.core.task import FAIL
 from distq.tasks.call import Call, gathered
+from distq.tasks.function import with_headers
 from distq.tasks.options import REJECT, Options
 
 CALLS_MAX: Final = 10_000
@@ -65,7 +66,8 @@ def _planned(call: Call, before: tuple[int, int, bool] | None, prepare: Prepare)
     key, at_once, *_ = manner.more or (None, None)
     first, size, single = before
     after = first, size, options.on_failure or FAIL, single
-    return manner._replace(more=(key, at_once, None, None, REJECT, after)), body
+    more = key, at_once, None, None, REJECT, after
+    return manner._replace(more=with_headers(more, options.headers or ())), body
 
 
 def _calls_of(stage: Stage) -> Sequence[Call]:

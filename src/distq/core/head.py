@@ -1,6 +1,7 @@
 """A task's head as the store keeps it: what the ledger must know again after a restart, in at most 270 bytes.
 
-Those with keys of their own, or that require labels, have up to 200 more for each of these.
+Those with keys of their own, or that require labels, have up to 200 more for each of these, those with headers up to
+2,400.
 
 A head of version 2 has more than one of version 1, and is only written for a task that needs it.
 """
@@ -164,9 +165,17 @@ def split(head: bytes) -> Parts:
     return Parts(tuple(numbers), expires_at, more, head[at:])
 
 
-def _more(key: str, at_once: int, unique: str, unique_for_s: float | None, after: Sequence[Any] | None = None) -> More:
-    """What few tasks have, as it was written: by a distq that knew of no order among tasks, without the last."""
-    return More(key, at_once, unique, unique_for_s, None if after is None else After(*after))
+def _more(
+    key: str,
+    at_once: int,
+    unique: str,
+    unique_for_s: float | None,
+    after: Sequence[Any] | None = None,
+    headers: Sequence[tuple[str, str]] = (),
+) -> More:
+    """What few tasks have, as it was written: by a distq that knew of no order among tasks, or headers, without it."""
+    known = tuple((name, text) for name, text in headers)
+    return More(key, at_once, unique, unique_for_s, None if after is None else After(*after), known)
 
 
 def unpack(head: bytes) -> Head:

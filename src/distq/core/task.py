@@ -195,6 +195,13 @@ class After(NamedTuple):
         return range(self.first, self.first + self.size)
 
 
+Headers = tuple[tuple[str, str], ...]
+"""What travels with a task for others than the master to read, by name: the trace that it is part of, a tenant."""
+HEADERS_MAX: Final = 16
+HEADERS_BYTES_MAX: Final = 1_024
+"""Bound of all names and texts of a task's headers, in UTF-8."""
+
+
 class More(NamedTuple):
     """What few tasks have: what they must not run beside, what there must be only one of, what they come after."""
 
@@ -207,6 +214,7 @@ class More(NamedTuple):
     unique_for_s: float | None = None
     """How long after its submit the task has the unique key for itself, None for until it has ended."""
     after: After | None = None
+    headers: Headers = ()
 
 
 NO_MORE: Final = More()
@@ -269,6 +277,15 @@ class Task:
 def deliveries_of(delivery: int) -> int:
     """How many deliveries there were, this one included; exact up to 65,535 of them, over restarts too."""
     return delivery % DELIVERIES_SKIPPED
+
+
+def trace_id_of(headers: Headers) -> str:
+    """The id of the trace that a task is part of, '' for none.
+
+    The second part of `traceparent`: https://www.w3.org/TR/trace-context/#traceparent-header
+    """
+    parts = next((text.split("-") for name, text in headers if name == "traceparent"), ())
+    return parts[1] if len(parts) >= 4 else ""
 
 
 def text_of(key: int) -> str:

@@ -55,6 +55,11 @@ def get_logger() -> structlog.typing.FilteringBoundLogger:
     return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger())
 
 
+def of_trace(log: structlog.typing.FilteringBoundLogger, trace_id: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger whose events carry the trace that they are about, '' for none."""
+    return log.bind(trace_id=trace_id) if trace_id else log
+
+
 def configure(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
     """Send events of at least `level` to `stream` (standard error), as text (`console`) or lines of `json`.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core.extras import PARTS_MAX
 from distq.core.head import NameTooLong, check_names
 from distq.core.queue import Queue
-from distq.core.task import PLAIN, Envelope, Outcome, Task
+from distq.core.task import NO_MORE, PLAIN, Envelope, Headers, Outcome, Task
 from distq.master.requests import REFUSED_PAUSE_S, WAIT_MAX_S, Take, is_duration
 from distq.master.together import befores
 from distq.wire.errors import BadCall
@@ -140,7 +140,8 @@ class Exchange(Take):
 
     def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
         ledger = broker.ledger
-        self.line.reply(leased(tasks, ledger.extras.cursors, befores(tasks, ledger.together)))
+        headers = {task.id: task.more.headers for task in tasks if task.more is not NO_MORE and task.more.headers}
+        self.line.reply(leased(tasks, ledger.extras.cursors, befores(tasks, ledger.together), headers))
 
 
 class ResultQueues:
@@ -154,11 +155,17 @@ class ResultQueues:
         return broker.ledger.names.envelope(self.names.get(work, "result"), PLAIN, PLAIN)
 
 
-def leased(tasks: list[Task], cursors: Mapping[int, bytes], before: Mapping[int, tuple[int, bool]]) -> bytes:
+def leased(
+    tasks: list[Task],
+    cursors: Mapping[int, bytes],
+    before: Mapping[int, tuple[int, bool]],
+    headers: Mapping[int, Headers],
+) -> bytes:
     """The reply that hands tasks over: their envelopes once each, then (key, delivery, attempt, envelope, body).
 
     Where attempts before them have left cursors, these come third, by key; fourth, where tasks come after others, of
-    how many they need the results, and whether the one result is no list: the executor asks for these by `before`.
+    how many they need the results, and whether the one result is no list: the executor asks for these by `before`;
+    fifth the headers of those that have some.
     """
     envelopes: dict[Envelope, int] = {}
     rows = [
@@ -167,8 +174,8 @@ def leased(tasks: list[Task], cursors: Mapping[int, bytes], before: Mapping[int,
     ]
     table = [(one.queue.name, one.name, one.kind, one.time_limit_s) for one in envelopes]
     left = {task.id: cursors[task.id] for task in tasks if task.id in cursors} if cursors else {}
-    if before:
-        return returned((table, rows, left, before))
+    if before or headers:
+        return returned((table, rows, left, before, headers) if headers else (table, rows, left, before))
     return returned((table, rows, left) if left else (table, rows))
 
 

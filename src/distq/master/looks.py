@@ -139,6 +139,7 @@ def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str,
         "concurrency_key": more.key or None,
         "unique_key": more.unique or None,
         "after": None if more.after is None else [text_of(more.after.first), more.after.size],
+        "headers": dict(more.headers),
         "progress": broker.ledger.progress.get(task.id),
         "causes": list(task.causes or ()),
     }

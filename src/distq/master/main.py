@@ -20,8 +20,8 @@ from distq.core.loading import Loader, restore
 from distq.core.names import Names, Rules
 from distq.core.ports import Store, StoreError
 from distq.core.retry import Backoff
-from distq.core.task import PLAIN, Task, deliveries_of, text_of
-from distq.logs import get_logger
+from distq.core.task import PLAIN, Task, deliveries_of, text_of, trace_id_of
+from distq.logs import get_logger, of_trace
 from distq.master.alarm import LoopAlarm
 from distq.master.broker import Broker
 from distq.master.clients import incomplete
@@ -221,7 +221,7 @@ class Master:
 
     def _note(self, event: str, task: Task, cause: str) -> None:
         envelope = task.envelope
-        self.log.warning(
+        of_trace(self.log, trace_id_of(task.more.headers)).warning(
             event,
             task=text_of(task.id),
             name=envelope.name if envelope.kind != PLAIN else PLAIN,

@@ -12,6 +12,8 @@ from distq.core.queue import RESULT
 from distq.core.task import (
     COST_MAX,
     FAILURE_POLICIES,
+    HEADERS_BYTES_MAX,
+    HEADERS_MAX,
     KEY_BYTES_MAX,
     LABELS_MAX,
     NO_MORE,
@@ -20,6 +22,7 @@ from distq.core.task import (
     TASK,
     After,
     Envelope,
+    Headers,
     More,
 )
 from distq.master.clients import SESSION, WITH_TAKEN, ClientSession, Taken
@@ -280,7 +283,8 @@ def _run(names: Names, envelope: Envelope, count: int, when: Any = None, more: A
     if unique_for_s is not None and unique_for_s > envelope.result_ttl_s:
         envelope = names.lasting(envelope, min(unique_for_s, WAIT_MAX_S))  # who has the key is known by its result
     after = _after(*rest[0]) if rest and rest[0] is not None else None
-    known = More(key or "", at_once or 1, unique or "", unique_for_s, after)
+    headers = _headers(*rest[1]) if len(rest) > 1 else ()
+    known = More(key or "", at_once or 1, unique or "", unique_for_s, after, headers)
     return Run(envelope, count, _when(when), NO_MORE if known == NO_MORE else known, conflict)
 
 
@@ -290,6 +294,15 @@ def _after(first: int, size: int, policy: str, single: bool) -> After:
     if policy not in FAILURE_POLICIES or (single and size != 1):
         raise ValueError(f"a failure before a task has it {', '.join(FAILURE_POLICIES)}; one alone is no list")
     return After(first, size, policy, single)
+
+
+def _headers(*headers: tuple[str, str]) -> Headers:
+    if not all(isinstance(text, str) and name for name, text in headers):
+        raise TypeError("headers are names and texts")
+    size_bytes = sum(len(name.encode()) + len(text.encode()) for name, text in headers)
+    if len(headers) > HEADERS_MAX or size_bytes > HEADERS_BYTES_MAX:
+        raise ValueError(f"a task has at most {HEADERS_MAX} headers of {HEADERS_BYTES_MAX:,} bytes together")
+    return tuple((name, text) for name, text in headers)
 
 
 def _when(when: Any = None) -> When | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +36,8 @@ class Current:
     """When its time limit ends, in seconds since 1970, None without one."""
     cursor: Any = None
     """What an attempt before this one has left by `checkpoint`; None at first."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What travels with the task, by name: what the option `headers` has put there, `traceparent` of its trace."""
     tell: Callable[[int, bytes], None] = field(default=lambda _, __: None, repr=False, compare=False)
     """Passes on what the task says while it runs, by outcome; set by the executor."""
     is_to_end: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
 from distq.core.errors import DistqError
-from distq.core.task import KEY_BYTES_MAX, executor_label
+from distq.core.task import KEY_BYTES_MAX, Headers, executor_label
 from distq.tasks.options import QUEUE_DEFAULT, REJECT, REPLACE, Options, checked, coherent
 
 P = ParamSpec("P")
@@ -70,7 +70,19 @@ class TaskSpec(NamedTuple):
         if options.concurrency_key is None and options.unique_key is None:
             return None
         conflict = REPLACE if options.debounce is not None else options.on_conflict or REJECT
-        return Keys(options.concurrency_key, options.concurrency, options.unique_key, options.unique_for, conflict)
+        return Keys(
+            options.concurrency_key,
+            options.concurrency,
+            options.unique_key,
+            options.unique_for,
+            conflict,
+            options.headers or (),
+        )
+
+    @property
+    def more(self) -> More | None:
+        """What `submit` sends of its headers, if it has no keys."""
+        return with_headers(None, self.options.headers or ())
 
 
 After = tuple[int, int, str, bool]
@@ -79,9 +91,19 @@ whether the one result is no list."""
 More = (
     tuple["str | None", "int | None", "str | None", "float | None", str]
     | tuple["str | None", "int | None", "str | None", "float | None", str, After]
+    | tuple["str | None", "int | None", "str | None", "float | None", str, "After | None", Headers]
 )
 """Concurrency key, how many at once, unique key, for how many seconds, what is done if another task has that; what it
-comes after."""
+comes after; its headers."""
+
+
+def with_headers(more: More | None, headers: Headers) -> More | None:
+    """The same with further headers, which go before those of the same name."""
+    if not headers:
+        return more
+    key, at_once, unique, unique_for_s, conflict, *rest = more or (None, None, None, None, REJECT)
+    after, known = (*rest, None, ())[:2] if len(rest) != 1 else (rest[0], ())
+    return key, at_once, unique, unique_for_s, conflict, after, tuple({**dict(known), **dict(headers)}.items())
 
 
 class Keys(NamedTuple):
@@ -92,16 +114,18 @@ class Keys(NamedTuple):
     unique_key: str | Callable[..., str] | None
     unique_for: float | None
     on_conflict: str
+    headers: Headers = ()
 
     def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> More:
         """The keys of a task with these arguments, as `submit` sends them; raises TypeError for one that is no text."""
-        made = []
+        made: list[str | None] = []
         for field, key in (("concurrency_key", self.concurrency_key), ("unique_key", self.unique_key)):
             text = key(*args, **kwargs) if callable(key) else key
             if text is not None and not (isinstance(text, str) and 0 < len(text.encode()) <= KEY_BYTES_MAX):
                 raise TypeError(f"{field} is {text!r}: it must be a text of 1 to {KEY_BYTES_MAX} bytes")
             made.append(text)
-        return made[0], self.concurrency, made[1], self.unique_for, self.on_conflict
+        more = made[0], self.concurrency, made[1], self.unique_for, self.on_conflict
+        return with_headers(more, self.headers) or more
 
 
 _named: dict[str, Callable[..., Any]] = {}
@@ -136,6 +160,7 @@ def task(
     timezone: str | None = None,
     overlap: bool | None = None,
     catch_up: str | None = None,
+    headers: Mapping[str, str] | None = None,
     on_failure: str | None = None,
     retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
     no_retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
@@ -149,7 +174,7 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
         **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl, delay, expires
             (each in seconds, or a timedelta), max_deliveries, requires, cost, executor, concurrency_key,
             concurrency, unique_key, on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up,
-            on_failure, retry_for, no_retry_for.
+            headers, on_failure, retry_for, no_retry_for.
 
     Raises:
         TypeError: there is no such option, or a value is of the wrong kind.

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from distq.core.schedule import CATCH_UPS
-from distq.core.task import EXECUTORS, FAILURE_POLICIES
+from distq.core.task import EXECUTORS, FAILURE_POLICIES, HEADERS_BYTES_MAX, HEADERS_MAX, Headers
 
 QUEUE_DEFAULT: Final = "default"
 REJECT, RETURN, REPLACE = "reject", "return", "replace"
@@ -65,6 +65,8 @@ class Options(NamedTuple):
     """Whether a schedule submits a task although the one before has not ended."""
     catch_up: str | None = None
     """What becomes of a schedule's moments that were missed: one task for all of them (the default), all, none."""
+    headers: Headers | None = None
+    """What travels with a task, by name: `current().headers` has it where the task runs, `distq show` tells it."""
     on_failure: str | None = None
     """What becomes of a task in a chain or after a group if one before it fails: it fails too and is a dead letter
     (the default), it is cancelled, or it is run with the exception in the place of the result."""
@@ -186,6 +188,16 @@ def _full(field: str, value: Any) -> float | str:
     return _seconds(field, value)
 
 
+def _headers(field: str, value: Any) -> Headers:
+    headers = tuple(dict(value).items())
+    if not all(isinstance(name, str) and name and isinstance(text, str) for name, text in headers):
+        raise TypeError(f"{field} are texts by their names, as in {{'tenant': 'acme'}}, not {value!r}")
+    size_bytes = sum(len(name.encode()) + len(text.encode()) for name, text in headers)
+    if len(headers) > HEADERS_MAX or size_bytes > HEADERS_BYTES_MAX:
+        raise TypeError(f"{field} are at most {HEADERS_MAX}, of {HEADERS_BYTES_MAX:,} bytes together")
+    return headers
+
+
 def _on_failure(field: str, value: Any) -> str:
     if value not in FAILURE_POLICIES:
         raise TypeError(f"{field} is {', '.join(FAILURE_POLICIES[:-1])} or {FAILURE_POLICIES[-1]}, not {value!r}")
@@ -224,6 +236,7 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "timezone": _name,
     "overlap": _flag,
     "catch_up": _catch_up,
+    "headers": _headers,
     "on_failure": _on_failure,
     "retry_for": _exceptions,
     "no_retry_for": _exceptions,

@@ -10,20 +10,20 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from distq.core.errors import DistqError
-from distq.core.task import Outcome, deliveries_of, text_of
+from distq.core.task import Outcome, deliveries_of, text_of, trace_id_of
 from distq.net.dial import Connection
 from distq.tasks import current
 from distq.tasks.current import Current
 from distq.wire.errors import RemoteRefusal
 from distq.worker.clock import Clock
 from distq.worker.flusher import LOOK_S, Flusher
-from distq.worker.functions import Functions
+from distq.worker.functions import Functions, Run
 from distq.worker.handler import Ran
 from distq.worker.interrupts import Interrupts
 from distq.worker.memory import resident_bytes
@@ -32,8 +32,9 @@ from distq.worker.pace import Pace
 from distq.worker.page import Ending
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
-from distq.worker.rows import Envelope, Leased, Settled, answer_to, as_failures, counted, released
+from distq.worker.rows import Handed, Leased, Settled, answer_to, as_failures, counted, handed, released
 from distq.worker.together import completed
+from distq.worker.traced import attempt_of, traced
 from distq.worker.word import BEGUN, OVER, Place, Word
 
 WAIT_S: Final = 10.0
@@ -90,7 +91,8 @@ class Broker:
         self._rows: Sequence[Leased] = ()
         self._batch: Sequence[Leased] = ()
         """What `current` looks into: the rows that run now, or ran last."""
-        self._envelopes: Sequence[Envelope] = ()
+        self._handed = Handed()
+        """What the last exchange that brought tasks has brought with them."""
         self._refusals = 0
         self._asked_at = math.inf
         self._likely_settled = 0
@@ -104,10 +106,6 @@ class Broker:
         """Whether the master takes what tasks say while they run: one of a version before would refuse all answers."""
         self._told: dict[int, Settled] = {}
         """What the task that runs has said last of its progress and its cursor, by outcome, until that is sent."""
-        self._cursors: Mapping[int, bytes] = {}
-        """What attempts before have left, by task."""
-        self._befores: Mapping[int, tuple[int, bool]] = {}
-        """Of how many tasks one needs the results, by task."""
         current.teller = self.current
 
     @property
@@ -121,10 +119,10 @@ class Broker:
         if not 0 <= at < len(self._batch):
             return None
         task_id, delivery, attempt, envelope, _ = self._batch[at]
-        queue, name, *_ = self._envelopes[envelope]
+        queue, name, *_ = self._handed.envelopes[envelope]
         left_s = None if limit is None else limit.began_s + limit.limit_s - self._clock()
         deadline = None if left_s is None else time.time() + left_s  # noqa: TID251 - for people, who read clocks
-        pickled = self._cursors.get(task_id)
+        pickled = self._handed.cursors.get(task_id)
         return Current(
             text_of(task_id),
             name,
@@ -133,6 +131,7 @@ class Broker:
             deliveries_of(delivery),
             deadline,
             None if pickled is None else pickle.loads(pickled),
+            dict(self._handed.headers.get(task_id, ())),
             partial(self._says, task_id, delivery),
             lambda: self._quit.asked,
         )
@@ -231,21 +230,19 @@ class Broker:
         self._refusals = self._likely_settled = 0
         del self._settled[:count]
         self._settled_bytes = 0
-        envelopes, leased, *left = cast("tuple[Any, ...]", reply)
-        if leased:
-            self._cursors = left[0] if left else {}
-            self._befores = left[1] if len(left) > 1 else {}
-            self._envelopes, self._rows = envelopes, leased
-            self._pace.leased(len(leased))
+        brought = handed(reply)
+        if brought.rows:
+            self._handed, self._rows = brought, brought.rows
+            self._pace.leased(len(brought.rows))
 
     # -- running ---------------------------------------------------------------------------------
 
     def _work(self, connection: Connection) -> None:
         """Run what was leased; what takes too long is answered for, or handed back, on the way."""
         rows, self._rows = self._rows, ()
-        if self._befores:
+        if self._handed.befores:
             with self._speaking:
-                rows = completed(connection, rows, self._befores)
+                rows = completed(connection, rows, self._handed.befores)
         if not rows:
             return
         word = self._word
@@ -264,8 +261,9 @@ class Broker:
         """Run a batch until it is done or takes too long; returns what must be handed back."""
         word, clock, quit_ = self._word, self._clock, self._quit
         pace_ran, settled = self._pace.ran, self._settled
-        runs = [self._functions.run_of(kind, name) for _, name, kind, _ in self._envelopes]
-        limits = [limit_s for *_, limit_s in self._envelopes]
+        envelopes, headers = self._handed.envelopes, self._handed.headers
+        runs = [self._functions.run_of(kind, name) for _, name, kind, _ in envelopes]
+        limits = [limit_s for *_, limit_s in envelopes]
         verbose = self._verbose
         done, done_s = 0, 0.0
         began = flushed = now = clock()
@@ -278,11 +276,8 @@ class Broker:
                     return self._not_begun(rows, index, begun)
                 task_id, delivery, _, envelope, payload = row
                 limit_s = limits[envelope]
-                ran = (
-                    runs[envelope](payload)
-                    if limit_s is None
-                    else self._interrupts.run(runs[envelope], payload, limit_s)
-                )
+                run = self._traced(runs[envelope], row) if headers else runs[envelope]
+                ran = run(payload) if limit_s is None else self._interrupts.run(run, payload, limit_s)
                 if self._told:
                     self._take_told()
                 if quit_.forked:
@@ -309,6 +304,10 @@ class Broker:
             word.ran(done, 0, done_s)
             self._left -= done
 
+    def _traced(self, run: Run, row: Leased) -> Run:
+        headers = self._handed.headers.get(row[0])
+        return traced(run, attempt_of(row, self._handed.envelopes[row[3]], headers)) if headers else run
+
     def _not_begun(self, rows: Sequence[Leased], index: int, begun: int) -> Sequence[Leased]:
         """What of a revoked batch must still be handed back; twice does no harm."""
         if not self._word.is_returned(self._word.place.batch):
@@ -331,12 +330,15 @@ class Broker:
         self._settled_bytes += len(ran.body)
         self._left -= ran.outcome != Outcome.UNKNOWN
         if counted(self._word, ran.outcome, run_s):
-            self._reporter.send(Failed(text_of(task_id), self._envelopes[envelope][1], attempt, ran.text))
+            name = self._handed.envelopes[envelope][1]
+            trace_id = trace_id_of(self._handed.headers.get(task_id, ()))
+            self._reporter.send(Failed(text_of(task_id), name, attempt, ran.text, trace_id))
         elif self._verbose and ran.outcome in (Outcome.SUCCESS, Outcome.DISCARDED):
             self._succeeded(row, run_s)
 
     def _succeeded(self, row: Leased, run_s: float) -> None:
-        self._reporter.send(Succeeded(text_of(row[0]), self._envelopes[row[3]][1], row[2], run_s))
+        name, trace_id = self._handed.envelopes[row[3]][1], trace_id_of(self._handed.headers.get(row[0], ()))
+        self._reporter.send(Succeeded(text_of(row[0]), name, row[2], run_s, trace_id))
 
     def _release(self, deliveries: Sequence[tuple[int, int]]) -> None:
         """Hand tasks back unstarted with the next answers."""

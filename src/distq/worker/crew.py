@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from distq.core.errors import DistqError
 from distq.core.task import text_of
+from distq.logs import of_trace
 from distq.tasks.failure import overrun_text
 from distq.worker import cause
 from distq.worker.cause import Cause
@@ -339,9 +340,11 @@ class Crew:
                 log.debug("executor_joined", pid=child.pid, stock=stock)
             case Parted(reason):
                 log.debug("executor_parted", pid=child.pid, reason=reason)
-            case Failed(task, name, attempt, why):
+            case Failed(task, name, attempt, why, trace_id):
+                log = of_trace(log, trace_id)
                 log.warning("task_failed", task=task, name=name, attempt=attempt, cause=why)
-            case Succeeded(task, name, attempt, run_s):
+            case Succeeded(task, name, attempt, run_s, trace_id):
+                log = of_trace(log, trace_id)
                 log.debug("task_succeeded", task=task, name=name, attempt=attempt, run_s=round(run_s, 6))
             case Trouble(reason):
                 log.warning("executor_troubled", pid=child.pid, reason=reason)

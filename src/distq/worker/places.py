@@ -14,6 +14,7 @@ from distq.tasks.failure import TaskStopped, TimeLimitExceeded, pack_overrun, un
 from distq.worker.functions import CoroutineRun, Functions, failed_by_limit
 from distq.worker.handler import Ran, asked_for
 from distq.worker.seat import Seat, present
+from distq.worker.traced import traced, traced_on_loop
 
 if TYPE_CHECKING:
     from distq.worker.quit import Quit
@@ -82,7 +83,7 @@ class Places:
                 self._start_on_loop(seat, coroutine)
                 return None
             try:
-                return run(seat.row[4])
+                return (traced(run, seat.attempt) if seat.headers else run)(seat.row[4])
             finally:
                 seat.closes()
         except (TimeLimitExceeded, TaskStopped) as error:  # raised while it was looked for, or when it had just ended
@@ -102,7 +103,7 @@ class Places:
     def _create(self, loop: asyncio.AbstractEventLoop, seat: Seat, run: CoroutineRun) -> None:
         context = contextvars.copy_context()
         context.run(present.set, seat)
-        coroutine = run(seat.row[4], lambda: seat.reason)
+        coroutine = (traced_on_loop(run, seat.attempt) if seat.headers else run)(seat.row[4], lambda: seat.reason)
         task: asyncio.Task[bytes | Ran] = loop.create_task(coroutine, context=context, name=_name_of(seat)[1])
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._finish(seat, task))

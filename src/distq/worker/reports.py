@@ -46,6 +46,7 @@ class Failed(NamedTuple):
     name: str
     attempt: int
     cause: str
+    trace_id: str = ""
 
 
 class Succeeded(NamedTuple):
@@ -55,6 +56,7 @@ class Succeeded(NamedTuple):
     name: str
     attempt: int
     run_s: float
+    trace_id: str = ""
 
 
 class Trouble(NamedTuple):

@@ -1,9 +1,11 @@
 """What travels in an exchange, as an executor sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, cast
 
 from distq.core.errors import DistqError
-from distq.core.task import Outcome
+from distq.core.task import Headers, Outcome
 from distq.worker.handler import Ran, failure
 from distq.worker.page import Page
 
@@ -13,6 +15,25 @@ Envelope = tuple[str, str, str, float | None]
 """Queue, name and kind of tasks, and their time limit in seconds."""
 Leased = tuple[int, int, int, int, bytes]
 """Task, delivery, attempt, index of its envelope, payload."""
+EMPTY: Final[Mapping[int, Any]] = MappingProxyType({})
+
+
+class Handed(NamedTuple):
+    """What an exchange has brought, as the master's `leased` packs it."""
+
+    envelopes: Sequence[Envelope] = ()
+    rows: Sequence[Leased] = ()
+    cursors: Mapping[int, bytes] = EMPTY
+    """What attempts before have left, by task."""
+    befores: Mapping[int, tuple[int, bool]] = EMPTY
+    """Of how many tasks one needs the results, by task."""
+    headers: Mapping[int, Headers] = EMPTY
+    """By task."""
+
+
+def handed(reply: object) -> Handed:
+    """The answer to an exchange; of a later master's what is understood here."""
+    return Handed(*cast("tuple[Any, ...]", reply)[: len(Handed._fields)])
 
 
 def answer_to(row: Leased, ran: Ran, run_s: float) -> Settled:

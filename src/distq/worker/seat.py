@@ -9,8 +9,12 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from distq.worker.traced import attempt_of
+
 if TYPE_CHECKING:
-    from distq.worker.rows import Envelope, Leased, Settled
+    from distq.core.task import Headers
+    from distq.tasks.tracing import Attempt
+    from distq.worker.rows import Envelope, Handed, Leased, Settled
 
 
 class Seat:
@@ -24,19 +28,21 @@ class Seat:
         "began_s",
         "cursor",
         "envelope",
+        "headers",
         "number",
         "reason",
         "row",
         "told",
     )
 
-    def __init__(self, number: int, row: Leased, envelope: Envelope, began_s: float, cursor: bytes | None) -> None:
+    def __init__(self, number: int, row: Leased, handed: Handed, began_s: float) -> None:
         self.number = number
         self.row = row
-        self.envelope = envelope
+        self.envelope: Envelope = handed.envelopes[row[3]]
         self.began_s = began_s
-        self.cursor = cursor
+        self.cursor: bytes | None = handed.cursors.get(row[0])
         """What an attempt before has left."""
+        self.headers: Headers = handed.headers.get(row[0], ())
         self.told: dict[int, Settled] = {}
         """What it has said last of its progress and its cursor, by outcome, until that is sent."""
         self.reason: BaseException | None = None
@@ -51,6 +57,11 @@ class Seat:
     def limit_s(self) -> float:
         """Its time limit in seconds, 0 for none."""
         return self.envelope[3] or 0.0
+
+    @property
+    def attempt(self) -> Attempt:
+        """What a trace tells of this run."""
+        return attempt_of(self.row, self.envelope, self.headers)
 
     @property
     def delivery(self) -> tuple[int, int]:

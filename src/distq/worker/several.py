@@ -18,9 +18,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Final
 
-from distq.core.task import Outcome, deliveries_of, text_of
+from distq.core.task import Outcome, deliveries_of, text_of, trace_id_of
 from distq.net.dial import Connection, ConnectionLost
 from distq.tasks import current
 from distq.tasks.current import Current
@@ -39,7 +39,7 @@ from distq.worker.page import PAGE_BYTES, Ending
 from distq.worker.places import Places
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
-from distq.worker.rows import Envelope, Leased, Settled, answer_to, as_failures, counted, released
+from distq.worker.rows import Handed, Leased, Settled, answer_to, as_failures, counted, handed, released
 from distq.worker.seat import Seat, present
 from distq.worker.together import completed
 
@@ -77,10 +77,8 @@ class Several:
         self._free = list(reversed(range(orders.seats)))
         self._running: dict[int, Seat] = {}
         """By seat."""
-        self._incomplete: list[tuple[Leased, Envelope, bytes | None]] = []
-        """Leased tasks that need the results of others, and ..."""
-        self._befores: dict[int, tuple[int, bool]] = {}
-        """... of how many."""
+        self._incomplete: list[tuple[Leased, Handed]] = []
+        """Leased tasks that need the results of others."""
         self._lock = threading.Lock()
         """Guards what those threads touch that run tasks: the answers, and the counts."""
         self._settled: list[Settled] = []
@@ -152,6 +150,7 @@ class Several:
             deliveries_of(delivery),
             None if left_s is None else time.time() + left_s,  # noqa: TID251 - for people, who read clocks
             None if seat.cursor is None else pickle.loads(seat.cursor),
+            dict(seat.headers),
             lambda outcome, told: self._says(seat, outcome, told),
             lambda: self._quit.asked,
         )
@@ -218,19 +217,15 @@ class Several:
         self._refusals = 0
         with self._lock:
             del self._settled[:count]
-        envelopes, leased, *left = cast("tuple[Any, ...]", reply)
-        if leased and (self._quit.asked or self.worn):
-            self._hand_back(leased)
+        brought = handed(reply)
+        if brought.rows and (self._quit.asked or self.worn):
+            self._hand_back(brought.rows)
             return
-        cursors = left[0] if left else {}
-        befores = left[1] if len(left) > 1 else {}
-        for row in leased:
-            envelope, cursor = envelopes[row[3]], cursors.get(row[0])
-            if row[0] in befores:
-                self._incomplete.append((row, envelope, cursor))
-                self._befores[row[0]] = befores[row[0]]
+        for row in brought.rows:
+            if row[0] in brought.befores:
+                self._incomplete.append((row, brought))
             else:
-                self._start(row, envelope, cursor)
+                self._start(row, brought)
 
     def _hand_back(self, rows: Sequence[Leased]) -> None:
         """Tasks came that are not to begin here any more."""
@@ -241,15 +236,14 @@ class Several:
     def _complete(self, connection: Connection) -> None:
         """Fetch the results that tasks need, and begin these."""
         incomplete, self._incomplete = self._incomplete, []
-        for at, (row, envelope, cursor) in enumerate(incomplete):
+        for at, (row, brought) in enumerate(incomplete):
             try:
-                complete = completed(connection, [row], self._befores)
+                complete = completed(connection, [row], brought.befores)
             except BaseException:
                 self._incomplete = incomplete[at:]
                 raise
-            del self._befores[row[0]]
             for whole in complete:
-                self._start(whole, envelope, cursor)
+                self._start(whole, brought)
 
     def _refused(self, error: RemoteRefusal, count: int) -> None:
         """The master does not take our answers: first they become failures that say so, then they are dropped."""
@@ -289,8 +283,8 @@ class Several:
 
     # -- tasks -------------------------------------------------------------------------------------
 
-    def _start(self, row: Leased, envelope: Envelope, cursor: bytes | None) -> None:
-        seat = Seat(self._free.pop(), row, envelope, self._clock(), cursor)
+    def _start(self, row: Leased, brought: Handed) -> None:
+        seat = Seat(self._free.pop(), row, brought, self._clock())
         self._running[seat.number] = seat
         self._board.sits(seat.number, *seat.delivery, seat.limit_s, seat.began_s)
         self._places.start(seat)
@@ -309,11 +303,11 @@ class Several:
             self._board.rises(seat.number)
             failed = counted(self._board, ended.outcome, run_s)
             self._left -= ended.outcome != Outcome.UNKNOWN
-        task, name, attempt = text_of(seat.row[0]), seat.envelope[1], seat.row[2]
+        task, name, attempt, trace_id = text_of(seat.row[0]), seat.envelope[1], seat.row[2], trace_id_of(seat.headers)
         if failed:
-            self._reporter.send(Failed(task, name, attempt, ended.text))
+            self._reporter.send(Failed(task, name, attempt, ended.text, trace_id))
         elif self._verbose and ended.outcome == Outcome.SUCCESS:
-            self._reporter.send(Succeeded(task, name, attempt, run_s))
+            self._reporter.send(Succeeded(task, name, attempt, run_s, trace_id))
         self._done.append(seat.number)
         self._wakes.ring()
 

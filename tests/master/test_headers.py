@@ -1,0 +1,64 @@
+"""Headers: what travels with a task for others than the master to read."""
+
+from typing import Any
+
+import pytest
+from tests.master.bench import Bench, failed, on_bench
+
+from distq.core.task import HEADERS_BYTES_MAX, HEADERS_MAX
+from distq.wire.errors import RemoteRefusal
+
+TRACE = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+
+
+def more(*headers: Any) -> tuple[Any, ...]:
+    """What a submit says of a task that has headers alone."""
+    return None, None, None, None, "reject", None, headers
+
+
+async def submit(bench: Bench, line: Any, number: int, *mores: Any) -> Any:
+    """One task for each."""
+    runs = [(0, 1, None, one) if one else (0, 1) for one in mores]
+    return await bench.ask(line, "broker", "submit", number, [("q", "f")], runs, [b"x"] * len(runs), 0.0)
+
+
+@on_bench()
+async def test_headers_come_with_every_attempt_and_are_shown(bench: Bench) -> None:
+    """Of those that have some, and of no others."""
+    client, _ = bench.client(), bench.worker()
+    executor = bench.executor()
+    _, first = await submit(bench, client, 1, more(TRACE, ("tenant", "acme")), None)
+    for _ in range(2):
+        reply = await bench.ask(executor, "broker", "exchange", [], 5, 0.0)
+        rows = reply[1]
+        assert [row[0] for row in rows][:1] == [first]
+        assert dict(reply[4]) == {first: (TRACE, ("tenant", "acme"))}
+        await bench.exchange(executor, [failed(row) for row in rows], want=0)
+        await bench.advance(2.0)
+    line = bench.line()
+    bench.hello(line, "cli", "x")
+    shown = await bench.ask(line, "broker", "admin", "show", {"id": f"1-{first & 0xFF:x}"})
+    assert shown["headers"] == {TRACE[0]: TRACE[1], "tenant": "acme"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ([("x", 1)], "names and texts"),
+        ([("", "x")], "names and texts"),
+        ([("x",)], "submit"),
+        ([7], "submit"),
+        ([("x", "é" * (HEADERS_BYTES_MAX // 2))], "1,024 bytes"),
+        ([(f"h{number}", "x") for number in range(HEADERS_MAX + 1)], "at most 16 headers"),
+    ],
+)
+def test_headers_that_are_none_are_refused(headers: list[Any], why: str) -> None:
+    """In a sentence."""
+
+    @on_bench()
+    async def refused(bench: Bench) -> None:
+        heard = await submit(bench, bench.client(), 1, more(*headers))
+        assert isinstance(heard, RemoteRefusal)
+        assert why in str(heard)
+
+    refused()
