@@ -42,6 +42,7 @@ bench: $(DEV) ## distq and the bare recipe, measured side by side in one run
 	@$(BIN)/python -m benchmarks.durable
 	@$(BIN)/python -m benchmarks.many_tasks
 	@$(BIN)/python -m benchmarks.whole_life
+	@$(BIN)/python -m benchmarks.scrape
 
 lint: $(DEV) ## style, types, import floors, Dockerfiles, YAML and shell
 	@$(BIN)/ruff check .

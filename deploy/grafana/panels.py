@@ -242,7 +242,7 @@ RELIABILITY = [
         "Leases expired",
         "Leases that ended because nobody renewed them: a worker was frozen, cut off, or lost with its machine.",
         "ops",
-        [Query(f"sum by (queue) (rate(distq_leases_expired_total{{{OF_QUEUE}}}{RANGE}))", "{{queue}}")],
+        [Query(f"sum by (pool) (rate(distq_leases_expired_total{{{OF_POOL}}}{RANGE}))", "{{pool}}")],
     ),
     Panel(
         "Late answers by outcome",

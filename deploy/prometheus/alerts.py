@@ -122,10 +122,10 @@ ALERTS = (
     ),
     Alert(
         "DistqLeaseExpiriesHigh",
-        f"sum {QUEUE} (increase(distq_leases_expired_total[15m])) > 3",
+        f"sum {POOL} (increase(distq_leases_expired_total[15m])) > 3",
         "0m",
         "warning",
-        "Leases of the queue {{ $labels.queue }} ended because their workers fell silent.",
+        "Leases of the pool {{ $labels.pool }} ended because its workers fell silent.",
         "a worker is frozen, or cut off",
     ),
     Alert(

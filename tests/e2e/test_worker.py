@@ -327,4 +327,4 @@ def test_a_workers_probes_tell_alive_from_ready(grid: Cluster) -> None:
     manager = grid.manager()
     manager.get_work_queue().put(2)
     assert results_of(manager, 1) == [4]
-    assert 'distq_worker_tasks_total{outcome="success",pool="default"} 1.0' in status(grid.http_port, "/metrics")[1]
+    assert 'distq_worker_tasks_total{pool="default",outcome="success"} 1\n' in status(grid.http_port, "/metrics")[1]

@@ -122,7 +122,7 @@ CASES: Final[dict[str, Case]] = {
     ),
     "DistqDeadLettersGrowing": Case(completed(1, "dead"), 2, completed(1, "cancelled")),
     "DistqLeaseExpiriesHigh": Case(
-        rising("distq_leases_expired_total", 1, queue="q"), 15, rising("distq_leases_expired_total", 0.1, queue="q")
+        rising("distq_leases_expired_total", 1, pool="p"), 15, rising("distq_leases_expired_total", 0.1, pool="p")
     ),
     "DistqWorkersSaturated": Case({**ready(3), **slots(10, 0)}, 16, {**ready(3), **slots(9, 1)}),
     "DistqExecutorOutOfMemory": Case(exits(1, "oom"), 2, exits(1, "recycle")),

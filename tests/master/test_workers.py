@@ -100,6 +100,7 @@ async def test_a_silent_worker_loses_all_its_leases(bench: Bench) -> None:
     await bench.advance(0.2)
     assert bench.counts("q") == {"ready": 2}
     assert bench.tally("q", "f").redeliveries == {"lease": 2}
+    assert bench.broker.ledger.leases.expired == {"default": 2}
     assert "hello() with role worker again" in str(await bench.ask(supervisor, "broker", "heartbeat", {}))
     assert await bench.exchange(line, [done(rows[0])], want=0) == []
     assert bench.counts("q") == {"ready": 1, "succeeded": 1}

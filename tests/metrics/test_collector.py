@@ -9,22 +9,16 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from distq.core.names import Names, Rules
 from distq.core.queue import Queue
-from distq.core.tally import BUCKETS_S, Histogram, Tally
-from distq.core.task import DEAD, LEASED, OUTCOME_NAMES, READY, SUCCEEDED
+from distq.core.tally import BUCKETS_S, COUNTED_MAX, OTHER, Histogram, Tally
+from distq.core.task import DEAD, LEASED, OUTCOME_NAMES, READY, SUCCEEDED, TASK
 from distq.metrics.catalogue import METRICS
-from distq.metrics.collector import (
-    CONTENT_TYPE,
-    OTHER,
-    TASK_SERIES_MAX,
-    bounded,
-    exposition,
-    master_registry,
-)
 from distq.metrics.docs import reference
+from distq.metrics.page import CONTENT_TYPE, master_page, worker_page
 from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
 from distq.metrics.view import MasterView, WorkerView
-from distq.metrics.worker import CAUSES, worker_registry
+from distq.metrics.worker import CAUSES
 from distq.worker.crew import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +40,7 @@ def busy_master() -> FakeMaster:
         tally.run.observe(seconds)
     master = FakeMaster(auth_failures=2, unknown_settles=5, turned_down=6)
     master.schedules = {"active": 3, "paused": 1}
+    master.leases_expired = {"gpu": 4}
     master.schedule_moments = {"submitted": 12, "skipped": 2}
     master.all_queues = [queue]
     master.all_tallies = {("work", "plain"): tally}
@@ -57,7 +52,7 @@ def busy_master() -> FakeMaster:
 
 def scrape(view: MasterView) -> dict[str, Metric]:
     """What prometheus-client's own parser reads of a master, by metric name."""
-    text = exposition(master_registry(view)).decode()
+    text = master_page(view)().decode()
     return {family.name: family for family in text_string_to_metric_families(text)}
 
 
@@ -91,7 +86,8 @@ def test_counts_of_the_ledger_are_samples() -> None:
         ("distq_tasks_rejected_total", {"queue": "work", "reason": "payload"}, 0),
         ("distq_task_retries_total", {"queue": "work"}, 3),
         ("distq_task_redeliveries_total", {"queue": "work", "reason": "executor"}, 0),
-        ("distq_leases_expired_total", {"queue": "work"}, 1),
+        ("distq_leases_expired_total", {"pool": "gpu"}, 4),
+        ("distq_leases_expired_total", {"pool": "default"}, 0),
         ("distq_task_late_settles_total", {"queue": "work", "outcome": "success"}, 1),
         ("distq_unknown_settles_total", {}, 5),
         ("distq_schedules", {"state": "paused"}, 1),
@@ -171,7 +167,6 @@ def test_what_seldom_happens_is_there_at_nought() -> None:
         samples = families[name.removesuffix("_total")].samples
         assert {(sample.labels[label], sample.value) for sample in samples} == {(word, 0) for word in words}
     assert value(families, "distq_task_retries_total", queue="work") == 0
-    assert value(families, "distq_leases_expired_total", queue="work") == 0
 
 
 def test_a_workers_causes_are_those_that_its_supervisor_finds() -> None:
@@ -199,7 +194,7 @@ def test_the_oldest_task_is_a_timestamp_only_while_there_is_one() -> None:
 
 def test_everything_exposed_is_in_the_catalogue_and_the_other_way_round() -> None:
     """Names, kinds, labels and help agree; a master has what it should, and so has a worker."""
-    texts = {"master": exposition(master_registry(busy_master())), "worker": exposition(worker_registry(FakeWorker()))}
+    texts = {"master": master_page(busy_master())(), "worker": worker_page(FakeWorker())()}
     for place, text in texts.items():
         families = {
             family.name + ("_total" if family.type == "counter" else ""): family
@@ -217,7 +212,7 @@ def test_everything_exposed_is_in_the_catalogue_and_the_other_way_round() -> Non
 def test_a_worker_tells_of_its_executors() -> None:
     """Every cause is there from the start, so that the first exit is seen by rate()."""
     worker: WorkerView = FakeWorker(pool="gpu", exits={"oom": 2}, tasks={"success": 9})
-    text = exposition(worker_registry(worker)).decode()
+    text = worker_page(worker)().decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert value(families, "distq_worker_executor_exits_total", pool="gpu", cause="oom") == 2
     assert value(families, "distq_worker_executor_exits_total", pool="gpu", cause="signal") == 0
@@ -227,24 +222,44 @@ def test_a_worker_tells_of_its_executors() -> None:
     assert "process_resident_memory_bytes" in families
 
 
-def test_task_names_beyond_the_limit_count_as_other() -> None:
-    """A client that makes up names cannot fill Prometheus, and nothing goes uncounted."""
-    master = FakeMaster()
-    for number in range(TASK_SERIES_MAX + 50):
-        tally = Tally()
-        tally.submitted = 1
-        master.all_tallies["work", f"task-{number}"] = tally
+NAMES = 10_000
+WORKERS = 500
+
+
+def test_ten_thousand_task_names_and_five_hundred_workers_are_a_bounded_number_of_series() -> None:
+    """A client that makes up names cannot fill Prometheus, and nothing goes uncounted; workers have no series."""
+    names = Names(Rules())
+    for number in range(NAMES):
+        names.envelope(f"queue-{number % 10}", f"task-{number}", TASK).tally.submitted += 1
+    master = FakeMaster(all_tallies=names.tallies, all_queues=list(names.queues.values()))
+    master.all_workers = [worker_row(f"worker-{number}", pool=f"p{number % 3}") for number in range(WORKERS)]
     families = scrape(master)
     samples = families["distq_tasks_submitted"].samples
-    assert len(samples) == TASK_SERIES_MAX + 1
-    assert sum(sample.value for sample in samples) == TASK_SERIES_MAX + 50
-    assert value(families, "distq_tasks_submitted_total", queue="work", task=OTHER) == 50
+    assert len(samples) == COUNTED_MAX + 10
+    assert sum(sample.value for sample in samples) == NAMES
+    assert value(families, "distq_tasks_submitted_total", queue="queue-3", task=OTHER) == (NAMES - COUNTED_MAX) / 10
+    assert sum(len(family.samples) for family in families.values()) < 80 * (COUNTED_MAX + 10)
+    labels = {text for family in families.values() for sample in family.samples for text in sample.labels.values()}
+    assert not [text for text in labels if text.startswith("worker-")]
 
 
 def test_a_task_that_is_really_called_other_is_counted_with_the_others() -> None:
     """Two series never have the same labels."""
-    tallies = {("work", OTHER): Tally(), ("work", "x"): Tally()}
-    assert {labels: len(group) for labels, group in bounded(tallies, most=1).items()} == {("work", OTHER): 2}
+    names = Names(Rules())
+    tallies = [names.envelope("work", name, TASK).tally for name in (OTHER, *map(str, range(COUNTED_MAX)), "late")]
+    assert tallies[0] is tallies[-1]
+    assert len(names.tallies) == COUNTED_MAX
+
+
+def test_a_page_is_what_prometheus_clients_own_text_says() -> None:
+    """Escapes, buckets and numbers are read again as they were; a percent sign is no format."""
+    tally, text = Tally(), 'a "b"\\\n%d {c} 100%'
+    tally.submitted = 2**60
+    tally.run.observe(0.1)
+    families = scrape(FakeMaster(all_tallies={("q", text): tally}))
+    assert value(families, "distq_tasks_submitted_total", queue="q", task=text) == 2**60
+    assert value(families, "distq_task_run_seconds_sum", queue="q", task=text) == 0.1
+    assert value(families, "distq_task_run_seconds_bucket", queue="q", task=text, le="0.1") == 1
 
 
 def test_no_name_can_break_a_scrape() -> None:
@@ -268,7 +283,7 @@ def test_the_content_type_is_exact() -> None:
 @pytest.mark.promtool
 def test_promtool_finds_nothing_to_say() -> None:
     """Names, units and help follow the conventions."""
-    for text in (exposition(master_registry(busy_master())), exposition(worker_registry(FakeWorker()))):
+    for text in (master_page(busy_master())(), worker_page(FakeWorker())()):
         done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
         assert (done.returncode, done.stderr.decode(), done.stdout.decode()) == (0, "", "")
 

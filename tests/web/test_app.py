@@ -12,7 +12,7 @@ from distq import __version__
 from distq.core.queue import Queue
 from distq.core.tally import Tally
 from distq.core.task import DEAD, LEASED, READY
-from distq.metrics.collector import CONTENT_TYPE
+from distq.metrics.page import CONTENT_TYPE
 from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
 from distq.web import api
 from distq.web.app import create_app, create_worker_app
@@ -69,7 +69,7 @@ def test_metrics_have_their_exact_type(client: Client) -> None:
     """Character by character: Prometheus 3 is strict."""
     answer = client.get("/metrics")
     assert answer.headers["content-type"] == CONTENT_TYPE
-    assert 'distq_queue_tasks{queue="work",state="ready"} 120.0' in answer.text
+    assert 'distq_queue_tasks{queue="work",state="ready"} 120\n' in answer.text
 
 
 def test_probes_say_a_word(client: Client, master: FakeMaster) -> None:

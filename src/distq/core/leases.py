@@ -4,7 +4,7 @@ A task of milliseconds never costs a write for its lease, and a task of hours su
 without running twice: its executor names it when it comes back.
 """
 
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 from distq.core.task import LEASED, Task
@@ -15,9 +15,11 @@ STORED_AFTER_S: Final = 1.0
 class Leases:
     """Leases by the moment at which they were given; those that have ended meanwhile are dropped when they come up."""
 
-    __slots__ = ("_given",)
+    __slots__ = ("_given", "expired")
 
     def __init__(self) -> None:
+        self.expired: Counter[str] = Counter()
+        """How many have ended because nobody renewed them, by pool."""
         self._given: deque[tuple[float, list[Task]]] = deque()
 
     def add(self, at: float, tasks: list[Task]) -> None:

@@ -11,7 +11,7 @@ from distq.core.errors import TooManyNames
 from distq.core.policy import OPEN, Policy
 from distq.core.queue import Queue
 from distq.core.retry import Backoff
-from distq.core.tally import Tally
+from distq.core.tally import COUNTED_MAX, OTHER, Tally
 from distq.core.task import NOTHING, PRIORITY_DEFAULT, Envelope
 
 QUEUES_MAX: Final = 10_000
@@ -40,7 +40,7 @@ class Names:
     def __init__(self, rules: Rules) -> None:
         self.queues: dict[str, Queue] = {}
         self.tallies: dict[tuple[str, str], Tally] = {}
-        """By queue and task name."""
+        """By queue and task name, in the order in which they came up."""
         self.said: dict[tuple[object, ...], Envelope] = {}
         """Envelopes by the words in which clients have asked for them."""
         self._rules = rules
@@ -116,8 +116,11 @@ class Names:
         )
 
     def tally(self, queue_name: str, name: str) -> Tally:
-        """The counters of one task name on one queue."""
+        """The counters of one task name on one queue; names that come late share those of OTHER."""
         tally = self.tallies.get((queue_name, name))
+        if tally is None and len(self.tallies) >= COUNTED_MAX:
+            name = OTHER
+            tally = self.tallies.get((queue_name, name))
         if tally is None:
             tally = self.tallies[queue_name, name] = Tally()
         return tally

@@ -12,6 +12,12 @@ BUCKETS_S: Final = (
 """Upper bounds in seconds, log-spaced from a millisecond to an hour."""
 
 
+COUNTED_MAX: Final = 200
+"""So many pairs of queue and task name are counted by themselves: each is about 70 series of the metrics."""
+OTHER: Final = "other"
+"""What the names beyond that are counted as, by queue: a client that makes up names fills nothing."""
+
+
 class Histogram:
     """Counts of seconds by bucket (not cumulative; the last is above every bound) and their sum."""
 

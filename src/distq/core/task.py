@@ -153,6 +153,11 @@ class Holder:
         return NOTHING
 
     @property
+    def pool(self) -> str:
+        """What it is one of."""
+        return PLAIN
+
+    @property
     def slots(self) -> int:
         """How many slots there are where it is, for a heavy task to take."""
         return 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from distq.core.errors import DistqError, QueueFull
 from distq.core.queue import RESULT, WORK, Queue
 from distq.core.task import PLAIN, Holder, Outcome, Task
-from distq.master.requests import REFUSED_PAUSE_S, Asked, Lose, Request, Take, seconds
+from distq.master.requests import LEASE, REFUSED_PAUSE_S, Asked, Lose, Request, Take, seconds
 from distq.wire.messages import raised, refused, returned
 from distq.wire.splice import item, packed_item
 
@@ -212,7 +212,7 @@ class LeaseEnd(Request):
         else:
             peer.watched = False
             peer.lapsed = (task.id, task.delivery, task.leased_at)
-            broker.ask(Lose(peer, "lease", "its connection took too long to answer"))
+            broker.ask(Lose(peer, LEASE, "its connection took too long to answer"))
 
 
 class Done(Asked):

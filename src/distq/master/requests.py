@@ -101,10 +101,14 @@ class Take(Asked):
         raise NotImplementedError
 
 
+LEASE: Final = "lease"
+"""Reason of an end: nobody has renewed the lease in time."""
+
+
 class Lose(Request):
     """The leases of a holder end: nobody waits for the answer, but it must happen."""
 
-    __slots__ = ("cause", "holder", "reason", "running")
+    __slots__ = ("cause", "holder", "leases", "reason", "running")
     only_ends = True
 
     def __init__(self, holder: Holder, reason: str, cause: str, running: int | None = None) -> None:
@@ -113,12 +117,18 @@ class Lose(Request):
         self.reason = reason
         self.cause = cause
         self.running = running
+        self.leases = 0
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        self.leases = max(self.leases, len(self.holder.held))  # it may come more than once
         return broker.ledger.lose(self.holder, self.reason, self.cause, self.running)
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
         broker.ask_at(now + REFUSED_PAUSE_S, self)
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        if self.reason == LEASE:
+            broker.ledger.leases.expired[self.holder.pool] += self.leases
 
 
 def fitting(requests: Sequence[Request], limits: Limits) -> int:

@@ -94,6 +94,11 @@ class View:
         return self._broker.refusals
 
     @property
+    def leases_expired(self) -> Mapping[str, int]:
+        """How many leases have ended because nobody renewed them, by pool."""
+        return self._broker.ledger.leases.expired
+
+    @property
     def schedules(self) -> Mapping[str, int]:
         """How many schedules it keeps, by state."""
         return self._schedules.states

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import LABELS_MAX, NOTHING, PLAIN, Holder
 from distq.master.endings import GiveBack, Overrun
-from distq.master.requests import Asked, Lose, Request, Take
+from distq.master.requests import LEASE, Asked, Lose, Request, Take
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class Executor(Holder):
     def labels(self) -> frozenset[str]:
         """Those of its worker."""
         return self.session.labels
+
+    @property
+    def pool(self) -> str:
+        """That of its worker."""
+        return self.session.pool
 
     @property
     def slots(self) -> int:
@@ -347,7 +352,7 @@ class LeaseEnd(Request):
         if session.lease_until > now:
             broker.ask_at(session.lease_until, self)
             return
-        workers.part(session, "lease", "its worker fell silent")
+        workers.part(session, LEASE, "its worker fell silent")
 
 
 class Absence(Request):

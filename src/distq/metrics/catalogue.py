@@ -63,7 +63,7 @@ METRICS: tuple[Metric, ...] = (
         ("queue", "reason"),
         "Deliveries that ended without a word from the task: executor, connection or lease.",
     ),
-    Metric("distq_leases_expired_total", "counter", ("queue",), "Leases that ended because nobody renewed them."),
+    Metric("distq_leases_expired_total", "counter", ("pool",), "Leases that ended because nobody renewed them."),
     Metric(
         "distq_task_late_settles_total",
         "counter",

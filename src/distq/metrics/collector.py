@@ -1,12 +1,7 @@
-"""The master's collector: reads the ledger's plain counters when Prometheus asks."""
+"""The master's metrics: its ledger's plain counters, read when Prometheus asks."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.registry import Collector
 
 from distq.core.queue import Queue
 from distq.core.tally import Tally
@@ -14,71 +9,32 @@ from distq.core.task import DEAD, LIVE_STATES, OUTCOME_NAMES, STATE_NAMES, SUCCE
 from distq.metrics.families import build_info, counter, gauge, histogram
 from distq.metrics.view import MasterView
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-"""The text format's exact name; Prometheus 3 refuses a scrape without one."""
-
-TASK_SERIES_MAX = 200
-"""How many pairs of queue and task name have series of their own; each costs about 70."""
-OTHER = "other"
-"""The task label of all names beyond the limit."""
-
 REASONS_OF_REJECTION = ("full", "kept", "payload", "unique")
 REASONS_OF_REDELIVERY = ("executor", "connection", "lease")
 OUTCOMES_OF_LATE_SETTLES = tuple(dict.fromkeys(OUTCOME_NAMES))
 
-Tallies = Mapping[tuple[str, str], Sequence[Tally]]
+Tallies = Mapping[tuple[str, str], Tally]
 
 
-def exposition(registry: CollectorRegistry) -> bytes:
-    """What a scrape is answered, in the format that `CONTENT_TYPE` names."""
-    return generate_latest(registry)
+def master_metrics(view: MasterView) -> Iterator[str]:
+    """All metrics of the catalogue's master side."""
+    yield build_info("master")
+    yield from _of_queues(list(view.queues()))
+    tallies = view.tallies()
+    yield from _of_tasks(tallies)
+    yield from _by_queue(tallies)
+    yield from _of_workers(view)
+    yield counter("distq_unknown_settles_total", [((), view.unknown_settles)])
+    yield counter("distq_auth_failures_total", [((), view.auth_failures)])
+    yield counter("distq_connections_turned_down_total", [((), view.turned_down)])
+    yield gauge("distq_schedules", [((state,), count) for state, count in view.schedules.items()])
+    yield counter("distq_schedule_moments_total", [((word,), n) for word, n in view.schedule_moments.items()])
+    yield gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
+    yield histogram("distq_event_loop_lag_seconds", [((), view.loop_lag)])
+    yield from _of_store(view)
 
 
-def master_registry(view: MasterView) -> CollectorRegistry:
-    """A registry with everything that a master exposes."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(MasterCollector(view))
-    ProcessCollector(registry=registry)
-    return registry
-
-
-class MasterCollector(Collector):
-    """Turns a master's counters into metrics."""
-
-    def __init__(self, view: MasterView) -> None:
-        self._view = view
-
-    def collect(self) -> Iterator[Metric]:
-        """All metrics of the catalogue's master side."""
-        view = self._view
-        yield build_info("master")
-        yield from _of_queues(list(view.queues()))
-        tallies = view.tallies()
-        yield from _of_tasks(bounded(tallies))
-        yield from _by_queue(tallies)
-        yield from _of_workers(view)
-        yield counter("distq_unknown_settles_total", [((), view.unknown_settles)])
-        yield counter("distq_auth_failures_total", [((), view.auth_failures)])
-        yield counter("distq_connections_turned_down_total", [((), view.turned_down)])
-        yield gauge("distq_schedules", [((state,), count) for state, count in view.schedules.items()])
-        yield counter("distq_schedule_moments_total", [((word,), n) for word, n in view.schedule_moments.items()])
-        yield gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
-        yield histogram("distq_event_loop_lag_seconds", [((), [view.loop_lag])])
-        yield from _of_store(view)
-
-
-def bounded(tallies: Mapping[tuple[str, str], Tally], most: int = TASK_SERIES_MAX) -> Tallies:
-    """The tallies by (queue, task label): the first `most` names as they are, later ones as `other`.
-
-    First come, first named: a series, once there, stays.
-    """
-    grouped: dict[tuple[str, str], list[Tally]] = {}
-    for number, ((queue, name), tally) in enumerate(tallies.items()):
-        grouped.setdefault((queue, name if number < most else OTHER), []).append(tally)
-    return grouped
-
-
-def _of_queues(queues: Sequence[Queue]) -> Iterator[Metric]:
+def _of_queues(queues: Sequence[Queue]) -> Iterator[str]:
     yield gauge(
         "distq_queue_tasks",
         [((queue.name, STATE_NAMES[state]), queue.counts[state]) for queue in queues for state in LIVE_STATES],
@@ -96,41 +52,37 @@ def _of_queues(queues: Sequence[Queue]) -> Iterator[Metric]:
     yield gauge("distq_results_stored", [((queue.name,), queue.counts[SUCCEEDED]) for queue in queues])
 
 
-def _of_tasks(tallies: Tallies) -> Iterator[Metric]:
-    yield counter(
-        "distq_tasks_submitted_total",
-        [(labels, sum(tally.submitted for tally in group)) for labels, group in tallies.items()],
-    )
-    yield counter("distq_tasks_completed_total", _words(tallies, "completed"))
-    yield counter("distq_task_attempts_total", _words(tallies, "attempts"))
-    yield histogram("distq_task_wait_seconds", [(to, [tally.wait for tally in of]) for to, of in tallies.items()])
-    yield histogram("distq_task_run_seconds", [(to, [tally.run for tally in of]) for to, of in tallies.items()])
-    yield histogram("distq_task_total_seconds", [(to, [tally.total for tally in of]) for to, of in tallies.items()])
+def _of_tasks(tallies: Tallies) -> Iterator[str]:
+    yield counter("distq_tasks_submitted_total", [(labels, tally.submitted) for labels, tally in tallies.items()])
+    yield counter("distq_tasks_completed_total", _words((labels, tally.completed) for labels, tally in tallies.items()))
+    yield counter("distq_task_attempts_total", _words((labels, tally.attempts) for labels, tally in tallies.items()))
+    yield histogram("distq_task_wait_seconds", [(labels, tally.wait) for labels, tally in tallies.items()])
+    yield histogram("distq_task_run_seconds", [(labels, tally.run) for labels, tally in tallies.items()])
+    yield histogram("distq_task_total_seconds", [(labels, tally.total) for labels, tally in tallies.items()])
 
 
-def _words(tallies: Tallies, table: str) -> Iterator[tuple[tuple[str, ...], float]]:
-    for labels, group in tallies.items():
-        for word, count in _added(getattr(tally, table) for tally in group).items():
+def _words(tables: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> Iterator[tuple[tuple[str, ...], float]]:
+    for labels, words in tables:
+        for word, count in words.items():
             yield (*labels, word), count
 
 
-def _by_queue(tallies: Mapping[tuple[str, str], Tally]) -> Iterator[Metric]:
+def _by_queue(tallies: Tallies) -> Iterator[str]:
     groups: dict[str, list[Tally]] = {}
     for (queue, _), tally in tallies.items():
         groups.setdefault(queue, []).append(tally)
     rejected = {queue: _added((t.rejected for t in of), REASONS_OF_REJECTION) for queue, of in groups.items()}
     again = {queue: _added((t.redeliveries for t in of), REASONS_OF_REDELIVERY) for queue, of in groups.items()}
     late = {queue: _added((t.late for t in of), OUTCOMES_OF_LATE_SETTLES) for queue, of in groups.items()}
-    yield counter("distq_tasks_rejected_total", _flat(rejected))
+    yield counter("distq_tasks_rejected_total", _words(_each(rejected)))
     yield counter("distq_task_retries_total", [((queue,), sum(t.retries for t in of)) for queue, of in groups.items()])
     requeued = [((queue,), sum(t.requeued for t in of)) for queue, of in groups.items()]
     yield counter("distq_dead_letters_requeued_total", requeued)
-    yield counter("distq_task_redeliveries_total", _flat(again))
-    yield counter("distq_leases_expired_total", [((queue,), words["lease"]) for queue, words in again.items()])
-    yield counter("distq_task_late_settles_total", _flat(late))
+    yield counter("distq_task_redeliveries_total", _words(_each(again)))
+    yield counter("distq_task_late_settles_total", _words(_each(late)))
 
 
-def _of_workers(view: MasterView) -> Iterator[Metric]:
+def _of_workers(view: MasterView) -> Iterator[str]:
     workers: Counter[tuple[str, ...]] = Counter()
     slots: Counter[tuple[str, ...]] = Counter()
     for row in view.workers():
@@ -140,11 +92,13 @@ def _of_workers(view: MasterView) -> Iterator[Metric]:
         slots[row.pool, "free"] += max(0, row.slots - row.busy)
     yield gauge("distq_workers", workers.items())
     yield gauge("distq_worker_slots", slots.items())
+    expired = {**dict.fromkeys((pool for pool, _ in workers), 0), **view.leases_expired}
+    yield counter("distq_leases_expired_total", [((pool,), count) for pool, count in expired.items()])
 
 
-def _of_store(view: MasterView) -> Iterator[Metric]:
+def _of_store(view: MasterView) -> Iterator[str]:
     health = view.store_health
-    yield histogram("distq_store_commit_seconds", [((), [view.store_commits])])
+    yield histogram("distq_store_commit_seconds", [((), view.store_commits)])
     yield counter("distq_store_refusals_total", [((), view.store_refusals)])
     yield gauge("distq_store_ready", [((), not any(health.get(word) for word in ("refusing", "hangs", "broken")))])
     told = {
@@ -174,7 +128,5 @@ def _added(tables: Iterable[Mapping[str, int]], words: Sequence[str] = ()) -> di
     return total
 
 
-def _flat(tables: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[tuple[str, ...], float]]:
-    for queue, words in tables.items():
-        for word, count in words.items():
-            yield (queue, word), count
+def _each(tables: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[tuple[str, ...], Mapping[str, int]]]:
+    return (((queue,), words) for queue, words in tables.items())

@@ -24,6 +24,7 @@ class FakeMaster:
     store_health: dict[str, object] = field(default_factory=dict)
     store_commits: Histogram = field(default_factory=Histogram)
     store_refusals: int = 0
+    leases_expired: dict[str, int] = field(default_factory=dict)
     schedules: dict[str, int] = field(default_factory=dict)
     schedule_moments: dict[str, int] = field(default_factory=dict)
     time: float = 1060.0

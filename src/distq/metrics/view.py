@@ -80,6 +80,10 @@ class MasterView(Protocol):
         """How many commits the store has refused."""
 
     @property
+    def leases_expired(self) -> Mapping[str, int]:
+        """How many leases have ended because nobody renewed them, by pool; programs of the standard library: plain."""
+
+    @property
     def schedules(self) -> Mapping[str, int]:
         """How many schedules it keeps, by state: active, paused."""
 
@@ -97,7 +101,7 @@ class MasterView(Protocol):
         """All queues."""
 
     def tallies(self) -> Mapping[tuple[str, str], Tally]:
-        """The counters by (queue, task name), in the order in which the names came up."""
+        """The counters by (queue, task name), in the order in which the names came up; late ones are `other`."""
 
     def workers(self) -> Iterable[WorkerRow]:
         """The workers that are connected."""

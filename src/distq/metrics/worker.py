@@ -1,10 +1,6 @@
-"""The worker's collector: what a supervisor counts of its executors. No task name, no worker name."""
+"""A worker's metrics: what its supervisor counts of its executors. No task name, no worker name."""
 
 from collections.abc import Iterator
-
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 
 from distq.metrics.families import build_info, counter, gauge
 from distq.metrics.view import WorkerView
@@ -13,30 +9,16 @@ CAUSES = ("oom", "signal", "recycle", "timeout", "stopped", "crash")
 OUTCOMES = ("success", "failure", "released")
 
 
-def worker_registry(view: WorkerView) -> CollectorRegistry:
-    """A registry with everything that a worker exposes."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(WorkerCollector(view))
-    ProcessCollector(registry=registry)
-    return registry
-
-
-class WorkerCollector(Collector):
-    """Turns a supervisor's counters into metrics."""
-
-    def __init__(self, view: WorkerView) -> None:
-        self._view = view
-
-    def collect(self) -> Iterator[Metric]:
-        """All metrics of the catalogue's worker side."""
-        view, pool = self._view, self._view.pool
-        yield build_info("worker")
-        yield gauge("distq_worker_connected", [((pool,), view.connected)])
-        yield gauge(
-            "distq_worker_executors",
-            [((pool, "busy"), view.busy), ((pool, "free"), max(0, view.slots - view.busy))],
-        )
-        tasks = {**dict.fromkeys(OUTCOMES, 0), **view.tasks}
-        yield counter("distq_worker_tasks_total", [((pool, word), count) for word, count in tasks.items()])
-        exits = {**dict.fromkeys(CAUSES, 0), **view.exits}
-        yield counter("distq_worker_executor_exits_total", [((pool, cause), count) for cause, count in exits.items()])
+def worker_metrics(view: WorkerView) -> Iterator[str]:
+    """All metrics of the catalogue's worker side."""
+    pool = view.pool
+    yield build_info("worker")
+    yield gauge("distq_worker_connected", [((pool,), view.connected)])
+    yield gauge(
+        "distq_worker_executors",
+        [((pool, "busy"), view.busy), ((pool, "free"), max(0, view.slots - view.busy))],
+    )
+    tasks = {**dict.fromkeys(OUTCOMES, 0), **view.tasks}
+    yield counter("distq_worker_tasks_total", [((pool, word), count) for word, count in tasks.items()])
+    exits = {**dict.fromkeys(CAUSES, 0), **view.exits}
+    yield counter("distq_worker_executor_exits_total", [((pool, cause), count) for cause, count in exits.items()])

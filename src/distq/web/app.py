@@ -4,16 +4,14 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from distq.metrics.collector import CONTENT_TYPE, exposition, master_registry
+from distq.metrics.page import CONTENT_TYPE, Page, master_page, worker_page
 from distq.metrics.view import MasterView, WorkerView
-from distq.metrics.worker import worker_registry
 from distq.web import api
 from distq.web.autoscale import autoscale
 
@@ -33,7 +31,7 @@ def create_app(view: MasterView) -> Starlette:
 
     return _app(
         {
-            "/metrics": _metrics(master_registry(view)),
+            "/metrics": _metrics(master_page(view)),
             "/livez": _alive,
             "/readyz": _ready(view.not_ready, lambda: _commit_time(view)),
             "/api/v1/overview": _reading(api.overview, view),
@@ -52,7 +50,7 @@ def create_worker_app(view: WorkerView) -> Starlette:
             return "This worker is draining."
         return None if view.connected else "This worker is not connected to a master."
 
-    return _app({"/metrics": _metrics(worker_registry(view)), "/livez": _alive, "/readyz": _ready(not_ready)})
+    return _app({"/metrics": _metrics(worker_page(view)), "/livez": _alive, "/readyz": _ready(not_ready)})
 
 
 def _app(answers: Mapping[str, Answer]) -> Starlette:
@@ -69,9 +67,9 @@ def _app(answers: Mapping[str, Answer]) -> Starlette:
     return Starlette(routes=routes, exception_handlers={HTTPException: failed})
 
 
-def _metrics(registry: CollectorRegistry) -> Answer:
+def _metrics(page: Page) -> Answer:
     async def answer(_request: Request) -> Response:
-        return Response(exposition(registry), headers={"Content-Type": CONTENT_TYPE, **FRESH})
+        return Response(page(), headers={"Content-Type": CONTENT_TYPE, **FRESH})
 
     return answer
 
