@@ -12,7 +12,7 @@ DOCKERFILES = $(shell find images examples -name '*Dockerfile*' 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml
 
-.PHONY: help demo test sim chaos mixed bench lint format lock build interpreters clean
+.PHONY: help demo test sim chaos mixed bench lint lint-compose format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -52,6 +52,9 @@ lint: $(DEV) ## style, types, import floors, Dockerfiles, YAML and shell
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/shellcheck $(SCRIPTS)
 	@for file in $(DOCKERFILES); do echo "hadolint $$file"; $(BIN)/hadolint --config .hadolint.yaml "$$file" || exit 1; done
+
+lint-compose: ## dclint on the Compose files; needs npx
+	@npx --yes dclint@3.1.0 --max-warnings 0 compose.yaml $(wildcard examples/own-tasks/*.yaml)
 
 format: $(DEV) ## rewrite the Python files in the project's style
 	@$(BIN)/ruff check --fix .

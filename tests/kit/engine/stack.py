@@ -4,13 +4,14 @@ import http.client
 import itertools
 import json
 import os
+import subprocess
 import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.kit.shell import ROOT, TASKS, CommandFailed, run
 
@@ -26,16 +27,31 @@ _numbers = itertools.count(1)
 class Stack:
     """A running Compose project."""
 
-    def __init__(self, files: Sequence[str | Path] = ("compose.yaml",), **env: str) -> None:
+    def __init__(self, files: Sequence[str | Path] = ("compose.yaml",), folder: Path = ROOT, **env: str) -> None:
         self.name = f"distq-test-{os.getpid()}-{next(_numbers)}"
-        self._options = ["--project-name", self.name, "--project-directory", str(ROOT)]
+        self._options = ["--project-name", self.name, "--project-directory", str(folder)]
         for path in files:
-            self._options += ["--file", str(ROOT / path)]
+            self._options += ["--file", str(folder / path)]
         self._env = {**ANY_PORTS, **env}
+
+    def use(self, path: Path) -> Self:
+        """Go on with a further file."""
+        self._options += ["--file", str(path)]
+        return self
 
     def compose(self, *arguments: str, timeout_s: float = 300) -> str:
         """What `docker compose` prints about this project."""
         return run("docker", "compose", *self._options, *arguments, timeout_s=timeout_s, **self._env)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """`docker compose watch`, for as long as it takes."""
+        command = ["docker", "compose", *self._options, "watch", "--no-up"]
+        with subprocess.Popen(command, env={**os.environ, **self._env}, stdout=subprocess.DEVNULL) as watch:
+            try:
+                yield
+            finally:
+                watch.terminate()
 
     def up(self, *services: str, scale: int | None = None) -> None:
         """Starts services and waits until they are healthy."""

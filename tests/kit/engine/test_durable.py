@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit.engine.stack import Stack, stack, with_test_tasks
-from tests.kit.shell import eventually, run
+from tests.kit.engine.stack import ALL_BUT_GRAFANA, Stack, inspect, stack, with_test_tasks
+from tests.kit.shell import WORKER_IMAGE, eventually, run
 
 from distq.cli.demo_cluster import free_port
 
@@ -20,7 +20,9 @@ pytestmark = [
 ]
 
 TASKS = 300
+MORE_TASKS = 1_500
 NAP_S = 0.1
+NEWER = "distq-test-newer-worker:1"
 SERVICES = ("master", "worker")
 
 
@@ -37,6 +39,47 @@ def test_p1_restart_kill_and_down_in_mid_load_lose_nothing(tmp_path: Path) -> No
                 assert not all(future.done() for future in futures), "it was to happen in mid-load"
             assert [future.result(120) for future in futures] == ["rested"] * TASKS
         assert counts(project) == {"ready": 0, "held": 0, "delayed": 0, "leased": 0, "dead": 0, "results": TASKS}
+
+
+def test_p1_workers_come_go_die_and_change_in_mid_load_and_nothing_is_lost(tmp_path: Path) -> None:
+    """`--scale` up and down, `kill -9` of every other container, another image of the worker: each task ends once."""
+    files = with_test_tasks(tmp_path, DISTQ_TASKS="tasks.test")
+    newer = tmp_path / "newer.yaml"
+    newer.write_text(json.dumps({"services": {"worker": {"image": NEWER}}}))
+    run("docker", "build", "--quiet", "--tag", NEWER, "-", given=f"FROM {WORKER_IMAGE}\nLABEL newer=yes\n")
+    try:
+        with stack(files, MASTER_PORT=str(free_port())) as project:
+            project.up(*ALL_BUT_GRAFANA, scale=2)
+            with project.client() as client:
+                futures = [client.submit_named("nap", [NAP_S]) for _ in range(MORE_TASKS)]
+                assert client.flush(60)
+
+                def scale_up() -> None:
+                    project.up(*ALL_BUT_GRAFANA, scale=5)
+
+                def scale_down() -> None:
+                    project.up(*ALL_BUT_GRAFANA, scale=1)
+
+                def kill_all_but_the_master() -> None:
+                    victims = [one for name in ("worker", "prometheus") for one in project.containers(name)]
+                    run("docker", "kill", "--signal", "KILL", *victims)
+                    project.up(*ALL_BUT_GRAFANA, scale=2)
+
+                def change_the_image() -> None:
+                    project.use(newer).up(*ALL_BUT_GRAFANA, scale=2)
+                    images = {inspect(container)["Config"]["Image"] for container in project.containers("worker")}
+                    assert images == {NEWER}
+
+                for trouble in (scale_up, scale_down, kill_all_but_the_master, change_the_image):
+                    done = sum(future.done() for future in futures)
+                    wait_until_done(futures, done + 20)
+                    trouble()
+                    assert not all(future.done() for future in futures), "it was to happen in mid-load"
+                assert [future.result(180) for future in futures] == ["rested"] * MORE_TASKS
+            everything = {"ready": 0, "held": 0, "delayed": 0, "leased": 0, "dead": 0, "results": MORE_TASKS}
+            assert counts(project) == everything
+    finally:
+        run("docker", "rmi", "--force", NEWER)
 
 
 def wait_until_done(futures: Sequence[Future[Any]], count: int) -> None:

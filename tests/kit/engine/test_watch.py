@@ -1,0 +1,55 @@
+"""`docker compose watch`: code that changes runs a moment later."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.kit.engine.stack import inspect, stack
+from tests.kit.shell import ROOT, eventually, run
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("images"),
+]
+
+WITHIN_S = 120
+MASTER, WORKER = "distq-test-watched-master:1", "distq-test-watched-worker:1"
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    """What git knows, elsewhere."""
+    for name in run("git", "ls-files", "-z").split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def test_a_change_of_distqs_code_is_in_a_new_image_at_once(tmp_path: Path) -> None:
+    """The worker is built and replaced; what it runs then is the new code."""
+    folder = copy_of_the_project(tmp_path / "project")
+    # Names of its own for what it builds; of what it cannot fetch where there is no registry it starts nothing.
+    services = {"master": {"image": MASTER}, "worker": {"image": WORKER}, "grafana": {"profiles": ["elsewhere"]}}
+    (folder / "names.yaml").write_text(json.dumps({"services": services}))
+    tasks = folder / "src" / "distq" / "cli" / "demo_tasks.py"
+    try:
+        with stack(("compose.yaml", "names.yaml"), folder=folder) as project:
+            project.compose("build")
+            project.up("master", "worker", scale=1)
+            before = inspect(project.containers("worker")[0])["Image"]
+            with project.watching():
+                # It says nothing when it has begun to watch: the change is made again until it is seen.
+                def changed() -> bool:
+                    tasks.write_text(tasks.read_text() + "\n\nNEW = 7\n")
+                    found = [inspect(container) for container in project.containers("worker")]
+                    return any(one["Image"] != before and one["State"]["Running"] for one in found)
+
+                eventually(changed, bool, WITHIN_S, every_s=3)
+            said = project.exec("worker", "python", "-c", "import distq.cli.demo_tasks as tasks; print(tasks.NEW)")
+            assert said.strip() == "7"
+    finally:
+        subprocess.run(["docker", "rmi", "--force", MASTER, WORKER], check=False, capture_output=True)
