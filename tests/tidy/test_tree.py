@@ -24,6 +24,7 @@ FOLDERS = {
     "tools",
 }
 PAPERS = {
+    ".dclintrc.yaml",
     ".dockerignore",
     ".editorconfig",
     ".env.example",
@@ -36,6 +37,7 @@ PAPERS = {
     "Makefile",
     "README.md",
     "compose.yaml",
+    "docker-bake.hcl",
     "pyproject.toml",
     "requirements-dev.lock",
     "requirements.lock",

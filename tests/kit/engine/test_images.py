@@ -1,12 +1,14 @@
 """The images as they are built: what is in them, what is not, and how they end."""
 
 import json
+import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from tests.kit.engine.conftest import OWN_IMAGE
-from tests.kit.engine.stack import inspect
-from tests.kit.shell import MASTER_IMAGE, ROOT, VERSION, WORKER_IMAGE, fails, run
+from tests.kit.engine.stack import inspect, stack
+from tests.kit.shell import MASTER_IMAGE, ROOT, VERSION, WORKER_IMAGE, eventually, fails, run
 
 pytestmark = [
     pytest.mark.engine,
@@ -131,3 +133,30 @@ def test_hadolint_is_content() -> None:
     """Also with the Dockerfile that users copy."""
     for path in ("images/Dockerfile", "examples/own-tasks/Dockerfile"):
         run("hadolint", "--config", ".hadolint.yaml", ROOT / path)
+
+
+READY_S = 1.0
+"""From the start of a container's process to its readiness."""
+
+
+def test_a_container_is_ready_within_a_second_of_its_start(images: None) -> None:
+    """As the engine and its own log tell: a master that listens, a worker that is connected; the best of three."""
+    with stack() as project:
+        project.up("master", "worker", scale=1)
+        for service, ready in (("master", "http_listened"), ("worker", "master_connected")):
+            taken_s = []
+            for _ in range(3):
+                project.compose("restart", service)
+                (container,) = project.containers(service)
+                started = datetime.fromisoformat(inspect(container)["State"]["StartedAt"])
+                events = eventually(lambda: since(container, started, ready), bool, within_s=30)  # noqa: B023
+                taken_s.append((events[0] - started).total_seconds())
+            assert min(taken_s) < READY_S, (service, taken_s)
+
+
+def since(container: str, at: datetime, event: str) -> list[datetime]:
+    """When a container has logged an event after a moment."""
+    lines = subprocess.run(["docker", "logs", container], capture_output=True, check=True, text=True).stderr
+    told = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
+    moments = [datetime.fromisoformat(line["timestamp"]) for line in told if line["event"] == event]
+    return [moment for moment in moments if moment > at]

@@ -1,0 +1,49 @@
+# Both images at once:
+#
+#   docker buildx bake                                          for this machine, as `docker compose build` makes them
+#   REGISTRY=registry.example/distq/ docker buildx bake release --push
+#                                                               for amd64 and arm64, with SBOM and provenance
+#
+# The second needs a builder that can do it (`docker buildx create --use`) and a registry to push to. A base image of
+# your own: BASE, BUILD_BASE. A package index of your own, also behind a private CA: docs/how-to/private-registries.md.
+variable "VERSION" {
+  default = "0.1.0"
+}
+
+variable "REGISTRY" {
+  default = ""
+}
+
+variable "BASE" {
+  default = "python:3.13-slim-trixie"
+}
+
+variable "BUILD_BASE" {
+  default = BASE
+}
+
+group "default" {
+  targets = ["master", "worker"]
+}
+
+group "release" {
+  targets = ["release-master", "release-worker"]
+}
+
+target "image" {
+  name       = part
+  matrix     = { part = ["master", "worker"] }
+  context    = "."
+  dockerfile = "images/Dockerfile"
+  target     = part
+  args       = { BASE = BASE, BUILD_BASE = BUILD_BASE, VERSION = VERSION }
+  tags       = ["${REGISTRY}distq-${part}:${VERSION}"]
+}
+
+target "release" {
+  name      = "release-${part}"
+  matrix    = { part = ["master", "worker"] }
+  inherits  = [part]
+  platforms = ["linux/amd64", "linux/arm64"]
+  attest    = ["type=sbom", "type=provenance,mode=max"]
+}
