@@ -23,6 +23,8 @@ each_panel = pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for pa
 each_board = pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
 OF_PROCESSES = ("process_cpu_seconds_total", "process_resident_memory_bytes")
 """What prometheus-client tells of each process, by the instance that was scraped."""
+UNITS = {"short", "s", "ops", "percentunit", "bytes", "none"}
+"""Those of Grafana's that are used here: https://github.com/grafana/grafana/blob/main/packages/grafana-data/src/valueFormats/categories.ts"""
 SUFFIXES_OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 
 
@@ -34,10 +36,14 @@ def test_the_files_are_what_the_program_writes() -> None:
 
 @each_panel
 def test_a_panel_explains_itself(panel: dict[str, Any]) -> None:
-    """It has a title, a sentence, a unit, a source, and a name for every series."""
+    """It has a title, a sentence, a unit, a source, thresholds, and a name for every series."""
     assert panel["title"]
     assert panel["description"].endswith(".")
-    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    values = [step["value"] for step in steps[1:]]
+    assert (steps[0]["value"], steps[0]["color"]) == (None, "green")
+    assert values == sorted(values)
     assert panel["datasource"]["uid"] == "${datasource}"
     assert all(target["legendFormat"] for target in panel["targets"])
 

@@ -112,7 +112,17 @@ def certified(folder: Path) -> tuple[Path, Path, Path]:
     new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
     run(*new, "-x509", "-subj", "/CN=authority", "-keyout", paths["ca.key"], "-out", paths["ca.pem"])
     run(*new, "-subj", "/CN=localhost", "-keyout", paths["server.key"], "-out", paths["server.csr"])
-    signed: list[str | Path] = ["openssl", "x509", "-req", "-in", paths["server.csr"], "-CA", paths["ca.pem"], "-CAkey", paths["ca.key"]]
+    signed: list[str | Path] = [
+        "openssl",
+        "x509",
+        "-req",
+        "-in",
+        paths["server.csr"],
+        "-CA",
+        paths["ca.pem"],
+        "-CAkey",
+        paths["ca.key"],
+    ]
     run(*signed, "-CAcreateserial", "-extfile", paths["names"], "-out", paths["server.pem"])
     return paths["ca.pem"], paths["server.pem"], paths["server.key"]
 
