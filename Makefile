@@ -12,7 +12,7 @@ DOCKERFILES = $(shell find images examples -name '*Dockerfile*' 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml
 
-.PHONY: help demo test sim chaos mixed bench lint lint-compose format lock build interpreters clean
+.PHONY: help demo test sim chaos mixed bench lint lint-compose pictures format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -55,6 +55,10 @@ lint: $(DEV) ## style, types, import floors, Dockerfiles, YAML and shell
 
 lint-compose: ## dclint on the Compose files; needs npx
 	@npx --yes dclint@3.1.0 --max-warnings 0 compose.yaml $(wildcard examples/own-tasks/*.yaml)
+
+pictures: $(DEV) ## draw the dashboards from a real Prometheus and a terminal, for README: MINUTES=15
+	@$(BIN)/uv run --quiet --no-project --python $(BIN)/python --with matplotlib==3.11.2 --with rich \
+		python -m tools.pictures $(or $(PROMETHEUS),http://127.0.0.1:9090) $(or $(MINUTES),15)
 
 format: $(DEV) ## rewrite the Python files in the project's style
 	@$(BIN)/ruff check --fix .

@@ -1,0 +1,47 @@
+"""The reference of logs has every event that the code logs, with its fields, and no other."""
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from tests.tidy.tree import ROOT, python_files, text
+
+LEVELS: Final = ("debug", "info", "warning", "error", "log")
+NOTED: Final = ("task_lost", "task_buried")
+"""What the ledger notes, and the master logs."""
+ROW: Final = re.compile(r"^\| (`[a-z_`, ]+`) \| (\w+) \| (\w+) \| ([a-z_`, ]+) \| .+\. \|$", re.MULTILINE)
+EVENT: Final = re.compile(r"[a-z]+(_[a-z]+)+")
+
+
+def words_of(node: ast.expr) -> tuple[str, ...]:
+    """The events that an expression may be."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return (node.value,)
+    if isinstance(node, ast.IfExp):
+        return (*words_of(node.body), *words_of(node.orelse))
+    return NOTED if isinstance(node, ast.Name) and node.id == "event" else ()
+
+
+def logged() -> Iterator[tuple[str, set[str]]]:
+    """Every event in the code, and its fields."""
+    for path in python_files("src"):
+        for node in ast.walk(ast.parse(text(path))):
+            if isinstance(node, ast.Call) and node.args:
+                of_logger = isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS
+                if of_logger or (isinstance(node.func, ast.Name) and node.func.id == "log"):
+                    events = [word for arg in node.args[:2] for word in words_of(arg) if EVENT.fullmatch(word)]
+                    for event in events:
+                        yield event, {keyword.arg for keyword in node.keywords if keyword.arg}
+
+
+def test_every_event_is_in_the_reference_with_its_fields() -> None:
+    """And the reference has no other; a trace's id is bound, not named where it is logged."""
+    written: dict[str, set[str]] = {}
+    for events, _, _, fields in ROW.findall((ROOT / "docs" / "reference" / "logs.md").read_text(encoding="utf-8")):
+        for event in re.findall(r"\w+", events):
+            written[event] = set(re.findall(r"\w+", fields)) - {"trace_id"}
+    found: dict[str, set[str]] = {}
+    for event, fields in logged():
+        found.setdefault(event, set()).update(fields)
+    assert found == written
