@@ -24,8 +24,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* The image of a component: (dict "root" $ "image" .Values.master.image) */}}
 {{- define "distq.image" -}}
 {{- $tag := .image.tag | default .root.Values.image.tag | default .root.Chart.AppVersion -}}
-{{- $repository := list .root.Values.image.registry .image.repository | compact | join "/" -}}
-{{- printf "%s:%s" $repository $tag -}}
+{{- $registry := .root.Values.image.registry | default (.root.Values.global | default dict).imageRegistry -}}
+{{- $repository := list $registry .image.repository | compact | join "/" -}}
+{{- if .image.digest }}{{ printf "%s@%s" $repository .image.digest }}{{ else }}{{ printf "%s:%s" $repository $tag }}{{ end -}}
+{{- end -}}
+
+{{/* A pool with what it has from the defaults, as YAML: (dict "root" $ "pool" $values) */}}
+{{- define "distq.pool" -}}
+{{- mergeOverwrite (deepCopy .root.Values.workerDefaults) (.pool | default dict) | toYaml -}}
+{{- end -}}
+
+{{/* The labels by which the pods of a component are chosen: (dict "root" $ "component" "worker" "pool" $name) */}}
+{{- define "distq.podSelector" -}}
+{{ include "distq.selector" .root }}
+app.kubernetes.io/component: {{ .component }}
+{{- with .pool }}
+distq/pool: {{ . }}
+{{- end }}
 {{- end -}}
 
 {{/* Where workers and clients in this namespace find the master. */}}
@@ -76,7 +91,21 @@ imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
+{{/* Where pods go: (dict "values" $pool "selector" …) */}}
 {{- define "distq.scheduling" -}}
+{{- if kindIs "bool" .values.hostUsers }}
+hostUsers: {{ .values.hostUsers }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ merge (deepCopy .) (dict "labelSelector" (dict "matchLabels" (fromYaml $.selector))) | toYaml | nindent 4 | trim }}
+  {{- end }}
+{{- end }}
+{{- with .values }}
 {{- with .nodeSelector }}
 nodeSelector: {{ toYaml . | nindent 2 }}
 {{- end }}
@@ -86,6 +115,7 @@ tolerations: {{ toYaml . | nindent 2 }}
 {{- with .affinity }}
 affinity: {{ toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "distq.containerSecurity" -}}
@@ -93,6 +123,22 @@ securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/*
+Containers before ours, and beside it: a native sidecar is one that goes on. Without a securityContext of their own they
+have ours, which Pod Security `restricted` wants of every container.
+*/}}
+{{- define "distq.initContainers" -}}
+{{- $security := include "distq.containerSecurity" . | fromYaml -}}
+{{- $sidecars := list -}}
+{{- range .sidecars }}{{ $sidecars = append $sidecars (merge (deepCopy .) (dict "restartPolicy" "Always")) }}{{ end -}}
+{{- with concat .initContainers $sidecars }}
+initContainers:
+  {{- range . }}
+  - {{ mergeOverwrite (deepCopy $security) (deepCopy .) | toYaml | nindent 4 | trim }}
+  {{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "distq.volumeMounts" -}}
@@ -111,17 +157,17 @@ securityContext:
 {{- end -}}
 
 {{/* Liveness asks the process alone; readiness of a worker asks for its master too. */}}
+{{- define "distq.ourProbes" -}}
+startup: {httpGet: {path: /livez, port: http}, periodSeconds: 1, failureThreshold: 60}
+liveness: {httpGet: {path: /livez, port: http}, periodSeconds: 10, timeoutSeconds: 5}
+readiness: {httpGet: {path: /readyz, port: http}, periodSeconds: 5, timeoutSeconds: 3}
+{{- end -}}
+
 {{- define "distq.probes" -}}
-startupProbe:
-  httpGet: {path: /livez, port: http}
-  periodSeconds: 1
-  failureThreshold: 60
-livenessProbe:
-  httpGet: {path: /livez, port: http}
-  periodSeconds: 10
-  timeoutSeconds: 5
-readinessProbe:
-  httpGet: {path: /readyz, port: http}
-  periodSeconds: 5
-  timeoutSeconds: 3
+{{- range $name, $probe := mergeOverwrite (include "distq.ourProbes" . | fromYaml) (deepCopy .probes) }}
+{{ $name }}Probe: {{ toYaml $probe | nindent 2 }}
+{{- end }}
+{{- with .resizePolicy }}
+resizePolicy: {{ toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}

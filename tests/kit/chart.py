@@ -1,4 +1,4 @@
-"""Rendering the chart: values in, objects out."""
+"""Rendering the chart: values in, objects out. `python -m tests.kit.chart` writes the golden manifests anew."""
 
 from collections import UserDict
 from pathlib import Path
@@ -8,6 +8,11 @@ import yaml
 from tests.kit.shell import CHART, run
 
 Object = dict[str, Any]
+
+
+GOLDEN = Path(__file__).with_name("golden")
+CI = CHART / "ci"
+NEWEST = "1.37"
 
 
 class Rendered(UserDict[tuple[str, str], Object]):
@@ -30,11 +35,25 @@ def render(values: Object | Path | None = None, release: str = "distq") -> Rende
     """What `helm template` makes of the chart with these values."""
     path = "-" if isinstance(values, dict) else values
     given = yaml.safe_dump(values) if isinstance(values, dict) else None
-    said = run("helm", "template", release, CHART, *(["--values", path] if path else []), given=given)
+    chosen = ["--kube-version", NEWEST, *(["--values", path] if path else [])]
+    said = run("helm", "template", release, CHART, *chosen, given=given)
     objects = [item for item in yaml.safe_load_all(said) if item]
     rendered = Rendered({(item["kind"], item["metadata"]["name"]): item for item in objects})
     assert len(rendered) == len(objects), "two objects of one kind have the same name"
     return rendered
+
+
+def golden(values: Path) -> str:
+    """The manifests of one scenario, as they are kept: sorted, so that only what changes differs."""
+    said = run("helm", "template", "distq", CHART, "--kube-version", NEWEST, "--values", values)
+    objects = [item for item in yaml.safe_load_all(said) if item and not is_whole_file(item)]
+    objects.sort(key=lambda item: (item["kind"], item["metadata"]["name"]))
+    return yaml.safe_dump_all(objects, sort_keys=True, width=120)
+
+
+def is_whole_file(item: Object) -> bool:
+    """Whether an object is a committed file with a name around it; tests of their own compare these."""
+    return bool(item["kind"] == "PrometheusRule" or item["metadata"]["name"].endswith("-dashboards"))
 
 
 def env_of(container: Object) -> dict[str, Any]:
@@ -48,3 +67,14 @@ def worker(rendered: Rendered, pool: str = "default", release: str = "distq") ->
     """The container of a pool's workers."""
     container: Object = rendered["Deployment", f"{release}-worker-{pool}"]["spec"]["template"]["spec"]["containers"][0]
     return container
+
+
+def main() -> None:
+    """Write every scenario's manifests."""
+    for values in sorted(CI.glob("*-values.yaml")):
+        name = values.name.replace("-values", "")
+        (GOLDEN / name).write_text(golden(values), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

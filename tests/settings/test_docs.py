@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distq.settings import ROWS, Role, load
-from distq.settings.docs import env_example, reference
+from distq.settings.docs import chart_names, env_example, reference
 
 ROOT = Path(__file__).parents[2]
 
@@ -12,6 +12,7 @@ def test_generated_files_are_up_to_date() -> None:
     """`python -m distq.settings` would change nothing."""
     assert (ROOT / ".env.example").read_text() == env_example()
     assert (ROOT / "docs/reference/settings.md").read_text() == reference()
+    assert (ROOT / "helm/files/settings.txt").read_text() == chart_names()
 
 
 def test_every_row_is_a_sentence_and_its_default_can_be_read() -> None:

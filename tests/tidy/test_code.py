@@ -79,5 +79,5 @@ def test_no_file_names_the_machine_it_was_written_on() -> None:
 def test_nothing_is_left_unfinished() -> None:
     """What is left to do stands in an issue, where somebody sees it."""
     marks = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" + "XX", "HA" + "CK"]) + r")\b")
-    unfinished = [str(path) for path in files() if path.suffix != ".lock" and marks.search(text(path))]
+    unfinished = [str(path) for path in files() if path.suffix not in {".lock", ".png"} and marks.search(text(path))]
     assert unfinished == []

@@ -3,8 +3,8 @@ The queues that some pool with workers serves, each followed by a comma; `*,` fo
 */}}
 {{- define "distq.served" -}}
 {{- range $name, $values := .Values.workerPools -}}
-{{- $pool := mergeOverwrite (deepCopy $.Values.workerDefaults) ($values | default dict) -}}
-{{- if $pool.replicas }}{{ range $pool.queues | default (list "*") }}{{ . }},{{ end }}{{ end -}}
+{{- $pool := include "distq.pool" (dict "root" $ "pool" $values) | fromYaml -}}
+{{- if or $pool.replicas $pool.hpa.enabled $pool.keda.enabled }}{{ range $pool.queues | default (list "*") }}{{ . }},{{ end }}{{ end -}}
 {{- end -}}
 {{- end -}}
 
@@ -17,6 +17,7 @@ metadata:
   labels:
     {{- include "distq.labels" .root | nindent 4 }}
     app.kubernetes.io/component: test
+    distq/client: "true"
   annotations:
     helm.sh/hook: test
     helm.sh/hook-delete-policy: before-hook-creation

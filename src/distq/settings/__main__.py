@@ -1,13 +1,14 @@
-"""`python -m distq.settings` writes `.env.example` and the settings reference into the current folder."""
+"""`python -m distq.settings` writes `.env.example`, the settings reference and the chart's list of them."""
 
 from pathlib import Path
 
-from distq.settings.docs import env_example, reference
+from distq.settings.docs import chart_names, env_example, reference
 
 
 def main() -> None:
-    """Write both files; run it at the root of the repository."""
+    """Write the files; run it at the root of the repository."""
     Path(".env.example").write_text(env_example(), encoding="utf-8")
+    Path("helm/files/settings.txt").write_text(chart_names(), encoding="utf-8")
     page = Path("docs/reference/settings.md")
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(reference(), encoding="utf-8")

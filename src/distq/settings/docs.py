@@ -38,6 +38,11 @@ def env_example() -> str:
     return "\n".join(lines) + "\n"
 
 
+def chart_names() -> str:
+    """The names of all settings, a line each: what the chart lets pods be given under names of ours."""
+    return "".join(f"{row.name}\n" for row in ROWS)
+
+
 def reference() -> str:
     """The text of the settings reference, in Markdown."""
     return "\n".join([INTRODUCTION, *_tables(), *_kinds()]) + "\n"
