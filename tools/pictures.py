@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -78,7 +79,7 @@ def written(value: float, unit: str) -> str:
         if value < 1:
             return f"{value * 1000:.3g} ms" if value else "0 s"
         return f"{value:.3g} s" if value < 120 else f"{value / 60:.3g} min"
-    return f"{value:,.4g}" + (" /s" if unit == "ops" else "")
+    return (f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}") + (" /s" if unit == "ops" else "")
 
 
 def named(legend: str, labels: Mapping[str, str]) -> str:
@@ -200,7 +201,8 @@ def terminal(commands: Sequence[Sequence[str]]) -> str:
         console.print(Text(f"$ {' '.join(command)}", style="bold green"))
         console.print(Text.from_ansi(said))
         console.print()
-    return console.export_svg(title="distq")
+    picture = console.export_svg(title="distq")
+    return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)  # fonts of another site's
 
 
 def main(url: str, minutes: str) -> None:

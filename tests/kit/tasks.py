@@ -16,6 +16,15 @@ def nap(seconds: float) -> str:
     return "rested"
 
 
+@distq.task(name="spin")
+def spin(seconds: float) -> int:
+    """Uses a processor for so long."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+    return 1
+
+
 @distq.task(name="fill", max_deliveries=1)
 def fill(size_bytes: int) -> int:
     """Uses so much memory."""

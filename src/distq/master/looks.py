@@ -10,7 +10,7 @@ from distq.core.task import LEASED, PLAIN, STATE_NAMES, Task, deliveries_of, key
 from distq.core.why import Crowd, why
 from distq.master.requests import Asked
 from distq.master.workers import Executor
-from distq.wire.errors import BadCall
+from distq.wire.errors import BadCall, NoSuchTask
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ class Look(Asked):
             raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
 
     def task(self, broker: Broker) -> Task:
-        """The task; raises BadCall if it is not known."""
+        """The task; raises NoSuchTask if it is not known."""
         task = broker.ledger.tasks.get(self.key)
         if task is None:
-            raise BadCall(f"the master does not know task {text_of(self.key)} (any more).")
+            raise NoSuchTask(f"the master does not know task {text_of(self.key)} (any more).")
         return task
 
 

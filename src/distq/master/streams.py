@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import LIVE_STATES, text_of
 from distq.master.requests import WAIT_MAX_S, Asked, is_duration
-from distq.wire.errors import BadCall
+from distq.wire.errors import BadCall, NoSuchTask
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Parts(Asked):
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
         task = broker.ledger.tasks.get(self.key)
         if task is None:
-            self.refuse(BadCall(f"the master does not know task {text_of(self.key)} (any more)."))
+            self.refuse(NoSuchTask(f"the master does not know task {text_of(self.key)} (any more)."))
             return
         known = broker.ledger.extras.streams.get(self.key, {})
         rows: list[int] = []

@@ -35,10 +35,17 @@ class AuthenticationFailed(WireError):
 
 
 class BadCall(WireError):
-    """A frame is not a call; the connection stays usable."""
+    """A frame is not a call, or the call has no such arguments; the connection stays usable. The sentence says it."""
 
     code = "BAD_CALL"
-    hint = "Send (ident, method, args, kwds), as multiprocessing.managers does."
+    hint = ""
+
+
+class NoSuchTask(WireError):
+    """Somebody asks about a task that is not there."""
+
+    code = "NO_SUCH_TASK"
+    hint = "It may have ended longer ago than its result is kept (DISTQ_RESULT_TTL)."
 
 
 class BadReply(WireError):
@@ -56,4 +63,4 @@ class RemoteRefusal(WireError):
     """The other end refused a call and said why; `str()` is its sentence."""
 
     code = "REFUSED"
-    hint = "Do what the sentence says."
+    hint = ""

@@ -5,12 +5,12 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import yaml
-from tests.kit.shell import CHART, TASKS, run
+from tests.kit.shell import CHART, TASKS, WORKER_IMAGE, run
 
 READY_WITHIN = "60s"
 POD_SECURITY = "pod-security.kubernetes.io/enforce=restricted"
@@ -43,11 +43,16 @@ with distq.Client() as client:
 """
 
 
+CLIENT_LABEL = {"distq/client": "true"}
+
+
 class Release:
     """A namespace, and the release called `distq` in it."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
+        self.secret = "distq-authkey"
+        """The Secret that has the key, for pods of the test's own."""
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         """What `kubectl` prints in this namespace."""
@@ -107,6 +112,13 @@ class Release:
         words += ["python3", "-c", NAPS, str(count), str(nap_s)]
         return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
+    def submit_naps_apart(self, count: int, nap_s: float) -> "subprocess.Popen[str]":
+        """The same in a pod of its own, which lives through all that is done to master and workers."""
+        name = self.pod(["python3", "-c", NAPS, str(count), str(nap_s)], CLIENT_LABEL, {})
+        self.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout", "60s")
+        words = ["kubectl", "--namespace", self.namespace, "logs", "--follow", name]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
     def busy_slots(self) -> dict[str, float]:
         """How many tasks run in each pod of the workers."""
         return {pod: self.metric(pod, BUSY) for pod in self.names("pods", "app.kubernetes.io/component=worker")}
@@ -115,6 +127,58 @@ class Release:
         """The sum of a pod's series whose lines begin like this."""
         lines = self.kubectl("exec", pod, "--", "python3", "-c", LOOK_AT_METRICS).splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
+
+    def look(self, path: str) -> str:
+        """What the master answers to a request, asked in its container."""
+        look = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001{path}').read().decode())"
+        return self.kubectl("exec", "statefulset/distq-master", "--", "python3", "-c", look)
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks there are by state."""
+        found: dict[str, int] = json.loads(self.look("/api/v1/overview"))["tasks"]
+        return found
+
+    def total(self, beginning: str) -> float:
+        """The sum of the master's series whose lines begin like this."""
+        lines = self.look("/metrics").splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
+
+    def replicas(self, pool: str = "default") -> int:
+        """How many pods a pool shall have."""
+        return int(self.get("deployment", f"distq-worker-{pool}")["spec"]["replicas"])
+
+    def pod(self, command: list[str], labels: Mapping[str, str], env: Mapping[str, str]) -> str:
+        """The name of a new pod of the worker's image, without any right; it knows where the master is, and the key."""
+        name = f"pod-{secrets.token_hex(3)}"
+        key = {"secretKeyRef": {"name": self.secret, "key": "authkey"}}
+        known = {"DISTQ_ADDRESS": "distq-master:9000", "DISTQ_AUTHKEY": key, **env}
+        container = {
+            "name": "pod",
+            "image": WORKER_IMAGE,
+            "command": command,
+            "env": [
+                {"name": key, **({"value": text} if isinstance(text, str) else {"valueFrom": text})}
+                for key, text in known.items()
+            ],
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+        profile = {"type": "RuntimeDefault"}
+        spec = {
+            "restartPolicy": "Never",
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": profile},
+            "containers": [container],
+        }
+        metadata = {"name": name, "labels": {"app.kubernetes.io/component": "test", **labels}}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        self.kubectl("apply", "--filename", "-", given=json.dumps(pod))
+        return name
+
+    def runs(self, program: str, labels: Mapping[str, str] = CLIENT_LABEL, **env: str) -> str:
+        """What a program prints that runs in a pod of its own."""
+        name = self.pod(["python3", "-c", program], labels, env)
+        ended = "--for=jsonpath={.status.phase}=Succeeded"
+        self.kubectl("wait", ended, f"pod/{name}", "--timeout", "60s")
+        return self.kubectl("logs", name)
 
     def last_words(self) -> str:
         """The ends of the logs of all pods."""
@@ -128,8 +192,8 @@ class Release:
                 "tasks": ["tasks.test"],
                 "plainHandler": "tasks.test:nap",
                 "drainSeconds": 20,  # longer than any nap here, and no longer than one cares to wait for
-                "volumes": [{"name": "tasks", "configMap": {"name": "tasks"}}],
-                "volumeMounts": [{"name": "tasks", "mountPath": "/app/tasks"}],
+                "volumes": [{"name": "test-tasks", "configMap": {"name": "tasks"}}],
+                "volumeMounts": [{"name": "test-tasks", "mountPath": "/app/tasks"}],
             }
         }
 

@@ -1,0 +1,230 @@
+"""What operators do to a running release: scale, drain, upgrade, rotate, cut off; each task ends once."""
+
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from tests.kit.cluster.release import Release, namespace
+from tests.kit.shell import VERSION, eventually, run
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.xdist_group("cluster"),
+    pytest.mark.timeout(600),
+]
+
+NAP_S = 0.5
+NEXT = f"{VERSION}-next"
+"""A tag under which the same images are there once more: `docker tag`, and load them too."""
+REACH = """
+import os, socket, urllib.request
+
+def reached(port):
+    try:
+        socket.create_connection(("distq-master", port), timeout=5).close()
+    except OSError as error:
+        return type(error).__name__
+    return "reached"
+
+print(reached(9000), reached(9001))
+"""
+SPIN = """
+import distq
+
+with distq.Client() as client:
+    futures = [client.submit_named("spin", [5]) for _ in range(30)]
+    print(sum(future.result() for future in futures))
+"""
+FILL = """
+import distq
+
+with distq.Client() as client:
+    error = client.options(queue="small").submit_named("fill", [400_000_000]).exception(60)
+    print(type(error).__name__, error)
+"""
+KNOCK = """
+import distq
+
+try:
+    distq.Client().submit_named("nap", [0]).result(10)
+except distq.DistqError as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.fixture(name="release", scope="module")
+def install() -> Iterator[Release]:
+    """A release whose workers run the tests' own tasks."""
+    with namespace() as release:
+        values = release.mount_test_tasks()
+        values["master"] = {"storage": {"keep": False}}
+        release.install(values)
+        yield release
+
+
+def values_of(release: Release) -> dict[str, Any]:
+    """What the release was given."""
+    found: dict[str, Any] = yaml.safe_load(release.helm("get", "values", "distq", "--output", "yaml"))
+    return found
+
+
+def loaded(release: Release, count: int) -> "subprocess.Popen[str]":
+    """A client that has submitted so many naps and waits for all of them; some run."""
+    client = release.submit_naps_apart(count, NAP_S)
+    eventually(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=60)
+    return client
+
+
+def all_ended_once(release: Release, client: "subprocess.Popen[str]", count: int) -> None:
+    """Every task has its one result, none is left, and none is dead."""
+    assert client.communicate(timeout=300)[0].split() == [str(count), "results"]
+    counts = release.counts()
+    assert (counts["ready"], counts["leased"], counts["dead"]) == (0, 0, 0)
+
+
+def killed(release: Release) -> float:
+    """How many deliveries have ended without a word from their task."""
+    return release.total("distq_task_redeliveries_total")
+
+
+def test_scaling_under_load_kills_no_task(release: Release) -> None:
+    """`kubectl scale` up and down: pods that go drain first."""
+    before = killed(release)
+    client = loaded(release, 120)
+    for replicas in (4, 1, 2):
+        release.kubectl("scale", "deployment/distq-worker-default", f"--replicas={replicas}")
+        release.kubectl("rollout", "status", "deployment/distq-worker-default", "--timeout", "120s")
+    all_ended_once(release, client, 120)
+    assert killed(release) == before
+
+
+def test_an_upgrade_to_another_image_and_back_under_load_loses_nothing(release: Release) -> None:
+    """`helm upgrade` with a new tag, then `helm rollback`: master and workers are replaced, twice."""
+    values = values_of(release)
+    client = loaded(release, 200)
+    release.upgrade({**values, "image": {"tag": NEXT}})
+    images = release.kubectl("get", "pods", "--output", "jsonpath={.items[*].spec.containers[0].image}").split()
+    assert f"distq-master:{NEXT}" in images
+    assert f"distq-worker:{NEXT}" in images
+    release.helm("rollback", "distq", "--wait", "--timeout", "180s")
+    assert client.poll() is None, "it was to happen in mid-load"
+    all_ended_once(release, client, 200)
+
+
+def test_a_drained_node_evicts_one_pod_of_a_pool_at_a_time(release: Release) -> None:
+    """`kubectl drain`: the second worker stays while the first one's replacement has no place; nothing is lost."""
+    (node,) = release.kubectl("get", "nodes", "--output", "name").split()[:1]
+    client = loaded(release, 120)
+    before = set(release.names("pods", "app.kubernetes.io/component=worker"))
+
+    def gone() -> set[str]:
+        return before - set(release.names("pods", "app.kubernetes.io/component=worker"))
+
+    drain = ["kubectl", "drain", node, "--pod-selector", "app.kubernetes.io/component=worker", "--timeout", "40s"]
+    try:
+        with subprocess.Popen(
+            [*drain, "--ignore-daemonsets"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as went:
+            eventually(gone, lambda found: len(found) == 1, within_s=40)
+            assert went.wait(60) != 0
+        assert len(gone()) == 1
+    finally:
+        run("kubectl", "uncordon", node)
+    release.kubectl("rollout", "status", "deployment/distq-worker-default", "--timeout", "120s")
+    all_ended_once(release, client, 120)
+
+
+def test_a_pod_without_the_label_cannot_reach_the_master(release: Release) -> None:
+    """With it, it can; metrics are for all, and workers go on."""
+    assert release.runs(REACH, {}).split() == ["TimeoutError", "reached"]
+    assert release.runs(REACH).split() == ["reached", "reached"]
+    assert release.total("distq_workers") == 2
+
+
+def test_a_wrong_key_is_seen_in_logs_and_metrics(release: Release) -> None:
+    """And by whoever has it."""
+    before = release.total("distq_auth_failures_total")
+    assert release.runs(KNOCK, DISTQ_AUTHKEY=secrets.token_hex(16)).strip() == "AuthenticationFailed"
+    assert release.total("distq_auth_failures_total") > before
+    logged = [json.loads(line) for line in release.kubectl("logs", "distq-master-0").splitlines() if line[:1] == "{"]
+    assert [line for line in logged if line["event"] == "peer_turned_away"]
+
+
+def test_a_task_over_memory_is_a_dead_letter_that_says_so(release: Release) -> None:
+    """The container's limit is real; the supervisor survives its executor."""
+    values = values_of(release)
+    limits = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "192Mi"}}
+    small = {**values["workerDefaults"], "replicas": 1, "queues": ["small"], "resources": limits}
+    release.upgrade({**values, "workerPools": {"small": small}})
+    said = release.runs(FILL)
+    assert "out of memory" in said
+    dead = release.kubectl("exec", "statefulset/distq-master", "--", "distq", "dead", "list", "--queue", "small")
+    assert "out of memory" in dead
+    release.kubectl("exec", "statefulset/distq-master", "--", "distq", "dead", "purge", "--queue", "small", "--yes")
+
+
+def test_a_slot_count_polled_as_keda_does_scales_a_pool_from_nothing_and_back(release: Release) -> None:
+    """`/api/v1/autoscale`: from zero to four pods while there is something to do, back to zero, and no task killed."""
+    before, slots, seen = killed(release), 2, []
+
+    def polled() -> int:
+        found: int = json.loads(release.look("/api/v1/autoscale?queues=default"))["desired_slots"]
+        wanted = min(4, -(-found // slots))
+        if wanted != release.replicas():
+            release.kubectl("scale", "deployment/distq-worker-default", f"--replicas={wanted}")
+        seen.append(wanted)
+        return wanted
+
+    release.kubectl("scale", "deployment/distq-worker-default", "--replicas=0")
+    client = release.submit_naps_apart(160, NAP_S)
+    eventually(polled, lambda wanted: wanted == 4, within_s=60, every_s=1)
+    eventually(polled, lambda wanted: wanted == 0, within_s=240, every_s=1)
+    all_ended_once(release, client, 160)
+    assert killed(release) == before
+    assert max(seen) == 4
+    release.kubectl("scale", "deployment/distq-worker-default", "--replicas=2")
+    release.kubectl("rollout", "status", "deployment/distq-worker-default", "--timeout", "120s")
+
+
+def test_the_key_is_rotated_without_a_moment_without_it() -> None:
+    """Both keys are valid while pods are replaced one after another: old, old and new, new and old, new."""
+    with namespace() as release:
+        old, new = secrets.token_hex(16), secrets.token_hex(16)
+        release.secret = "own"
+        release.kubectl("create", "secret", "generic", "own", f"--from-literal=authkey={old}")
+        values = release.mount_test_tasks()
+        values |= {"authkey": {"existingSecret": "own"}, "master": {"storage": {"keep": False}}}
+        release.install(values)
+        client = loaded(release, 400)
+        for keys in (f"{old},{new}", f"{new},{old}"):
+            text = {"stringData": {"authkey": keys}}
+            release.kubectl("patch", "secret", "own", "--patch", json.dumps(text))
+            release.upgrade(values)
+        all_ended_once(release, client, 400)
+        release.kubectl("patch", "secret", "own", "--patch", json.dumps({"stringData": {"authkey": new}}))
+        release.upgrade(values)
+        assert release.kubectl("exec", "statefulset/distq-master", "--", "distq", "key", "show").strip() == new
+        assert release.total("distq_workers") == 2
+
+
+def test_cpu_scales_a_pool_up_and_down() -> None:
+    """A HorizontalPodAutoscaler of the chart: what counts needs pods, and when it is over they go."""
+    with namespace() as release:
+        values = release.mount_test_tasks()
+        values["master"] = {"storage": {"keep": False}}
+        behavior = {"scaleDown": {"stabilizationWindowSeconds": 15}, "scaleUp": {"stabilizationWindowSeconds": 0}}
+        values["workerDefaults"] |= {
+            "concurrency": 1,
+            "hpa": {"enabled": True, "minReplicas": 1, "maxReplicas": 3, "cpuPercent": 50, "behavior": behavior},
+        }
+        release.install(values)
+        words = ["kubectl", "--namespace", release.namespace, "exec", "statefulset/distq-master", "--"]
+        with subprocess.Popen([*words, "python3", "-c", SPIN], stdout=subprocess.PIPE, text=True) as client:
+            eventually(release.replicas, lambda found: found >= 2, within_s=120)
+            assert client.communicate(timeout=200)[0].strip() == "30"
+        eventually(release.replicas, lambda found: found == 1, within_s=200)
+        assert killed(release) == 0
