@@ -12,7 +12,7 @@ DOCKERFILES = $(shell find images examples -name '*Dockerfile*' 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml
 
-.PHONY: help demo test sim chaos mixed bench lint lint-compose pictures format lock build interpreters clean
+.PHONY: help demo test sim chaos mixed bench lint lint-compose lint-workflows pictures format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -55,6 +55,10 @@ lint: $(DEV) ## style, types, import floors, Dockerfiles, YAML and shell
 
 lint-compose: ## dclint on the Compose files; needs npx
 	@npx --yes dclint@3.1.0 --max-warnings 0 compose.yaml $(wildcard examples/own-tasks/*.yaml)
+
+lint-workflows: $(DEV) ## zizmor and actionlint on the release workflow; needs Go
+	@$(BIN)/zizmor --offline --quiet .github/workflows
+	@PATH="$(CURDIR)/$(BIN):$$PATH" go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.7 .github/workflows/*.yml
 
 pictures: $(DEV) ## draw the dashboards from a real Prometheus and a terminal, for README: MINUTES=15
 	@$(BIN)/uv run --quiet --no-project --python $(BIN)/python --with matplotlib==3.11.2 --with rich \

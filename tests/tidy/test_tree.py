@@ -13,6 +13,7 @@ from distq import __version__
 
 FOLDERS = {
     ".ci",
+    ".github",
     "benchmarks",
     "deploy",
     "docs",
