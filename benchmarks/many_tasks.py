@@ -1,10 +1,12 @@
-"""A master with very many tasks: memory for each, what a submit and a lease cost, and how soon it is back."""
+"""A master with very many tasks, and workers: what each costs in memory and on disk, and how soon it is back."""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.measure import show, time_text
 from benchmarks.processes import AUTHKEY, Running, master, process, wait_until_listening
@@ -15,6 +17,7 @@ from distq.net.dial import Connection, dial
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 QUEUED = 1_000_000
+WORKERS = 1_000
 BATCH = 1_000
 PROBES = 200
 BODY = b"x" * 40
@@ -62,8 +65,34 @@ def client_of(running: Running) -> Connection:
     return connection
 
 
-def queued(folder: Path) -> tuple[float, float, int]:
-    """Bytes a queued task, seconds until a restarted master listens with all of them, and their number."""
+def connected() -> float:
+    """Bytes of the master for each worker that is connected, with one executor."""
+    with master() as running, contextlib.ExitStack() as stack:
+        before = rss_bytes(running.pid)
+        for number in range(WORKERS):
+            for role, more in (("worker", {"slots": 1}), ("executor", {"index": 1, "holds": []})):
+                connection = dial([running.address], AUTHKEY.encode(), timeout_s=20)
+                stack.callback(connection.close)
+                info = {"role": role, "protocol": (1, 1), "version": "bench", "session": f"w{number}", **more}
+                connection.call("broker", "hello", (info,), timeout_s=20)
+        return (rss_bytes(running.pid) - before) / WORKERS
+
+
+class Queued(NamedTuple):
+    """What a million waiting tasks cost."""
+
+    memory_bytes: float
+    """Each, in memory, ..."""
+    disk_bytes: float
+    """... and on disk."""
+    ready_s: float
+    """Until a restarted master listens with all of them."""
+    ready: int
+    """How many it has then."""
+
+
+def queued(folder: Path) -> Queued:
+    """Have a million tasks wait, and restart."""
     store = f"sqlite:///{folder / 'queue.db'}"
     with master(DISTQ_STORE=store) as running:
         pid = running.pid
@@ -74,6 +103,7 @@ def queued(folder: Path) -> tuple[float, float, int]:
             connection.call("broker", "submit", (number, [ENVELOPE], [(0, BATCH)], [BODY] * BATCH, 0.0), timeout_s=60)
         a_task = (rss_bytes(pid) - before) / QUEUED
         connection.close()
+    on_disk = sum(path.stat().st_size for path in folder.glob("queue.db*") if "reserve" not in path.name) / QUEUED
     environ = {
         "DISTQ_AUTHKEY": AUTHKEY,
         "DISTQ_BIND": f"{running.address[0]}:{running.address[1]}",
@@ -88,7 +118,7 @@ def queued(folder: Path) -> tuple[float, float, int]:
         overview = connection.call("broker", "stats", ("overview",), timeout_s=20)
         assert isinstance(overview, dict)
         connection.close()
-    return a_task, ready_s, overview["tasks"]["ready"]
+    return Queued(a_task, on_disk, ready_s, overview["tasks"]["ready"])
 
 
 def main() -> None:
@@ -99,11 +129,13 @@ def main() -> None:
         rows.append((f"{size:,} tasks in line", f"{submit_s * 1e6:.2f} µs", f"{lease_s * 1e6:.2f} µs", ""))
     show("What a task costs the ledger", rows, ("", "submit", "lease", ""))
     with tempfile.TemporaryDirectory(prefix="distq-bench-", dir=Path.cwd()) as name:
-        a_task, ready_s, ready = queued(Path(name))
-    assert ready == QUEUED + 1, ready
+        found = queued(Path(name))
+    assert found.ready == QUEUED + 1, found
     rows = [
-        ("memory a queued task", "300 B", f"{a_task:.0f} B", ""),
-        (f"a restarted master listens, with {QUEUED:,} tasks", "5 s", time_text(ready_s), ""),
+        ("memory a queued task", "300 B", f"{found.memory_bytes:.0f} B", ""),
+        ("disk a queued task", "400 B", f"{found.disk_bytes:.0f} B", ""),
+        (f"a restarted master listens, with {QUEUED:,} tasks", "5 s", time_text(found.ready_s), ""),
+        ("memory a worker with an executor", "", f"{connected() / 1000:.1f} kB", ""),
     ]
     show("A million tasks on disk", rows, ("", "asked", "distq", ""))
 
