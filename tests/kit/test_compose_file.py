@@ -127,10 +127,14 @@ def test_one_version_is_written_everywhere() -> None:
         "src/distq/_version.py": '__version__ = "{}"',
         "images/Dockerfile": "ARG VERSION={}",
         "helm/Chart.yaml": "appVersion: {}",
+        "docker-bake.hcl": '  default = "{}"',
         "examples/own-tasks/Dockerfile": "FROM distq-worker:{}",
     }
     for path, line in places.items():
         assert line.format(VERSION) in (ROOT / path).read_text(encoding="utf-8").splitlines(), path
+    annotations = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["annotations"]
+    images = {image["image"] for image in yaml.safe_load(annotations["artifacthub.io/images"])}
+    assert images == {f"distq-master:{VERSION}", f"distq-worker:{VERSION}"}
     ours = {service["image"] for service in SERVICES.values() if service["image"].startswith("distq-")}
     assert ours == {f"distq-master:{VERSION}", f"distq-worker:{VERSION}"}
     assert CHART.is_dir()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 from distq._version import __version__
 from distq.core.task import HEADERS_BYTES_MAX, HEADERS_MAX, Headers, Outcome, trace_id_of
+from distq.tasks.failure import TimeLimitExceeded
 
 API: Final = "opentelemetry.trace"
 """What a process has imported that traces."""
@@ -43,6 +44,13 @@ def outgoing(queue: str, name: str) -> Headers:
     """
     if API not in sys.modules:
         return ()
+    try:
+        return _create(queue, name)
+    except Exception:  # noqa: BLE001 - whatever is wrong with a program's traces, its tasks go on
+        return ()
+
+
+def _create(queue: str, name: str) -> Headers:
     from opentelemetry import propagate, trace  # noqa: PLC0415 - see above
 
     carrier: dict[str, str] = {}
@@ -59,11 +67,30 @@ def outgoing(queue: str, name: str) -> Headers:
 def run_of(attempt: Attempt) -> Iterator[Tell]:
     """One run of a task that has headers: a span below that of its submit, and a trace id on the log lines it writes.
 
-    The function that this gives is told how the run has ended.
+    The function that this gives is told how the run has ended. Whatever is wrong with traces here, the task runs.
     """
+    with ExitStack() as stack:
+        tell: Tell = _say_nothing
+        try:
+            tell = stack.enter_context(_span_of(attempt))
+        except TimeLimitExceeded:
+            raise
+        except Exception:  # noqa: BLE001, S110 - as in `outgoing`
+            pass
+        yield tell
+        with suppress(Exception):
+            stack.close()
+
+
+def _say_nothing(_outcome: int, _text: str) -> None:
+    pass
+
+
+@contextmanager
+def _span_of(attempt: Attempt) -> Iterator[Tell]:
     with _logging(attempt):
         if API not in sys.modules:
-            yield lambda _outcome, _text: None
+            yield _say_nothing
             return
         from opentelemetry import context, propagate, trace  # noqa: PLC0415 - see above
 

@@ -1,0 +1,60 @@
+"""What is wrong with a program's traces is not wrong with its tasks; what is right, tests/e2e/test_traces.py shows."""
+
+import sys
+
+import pytest
+
+from distq.core.task import Outcome, trace_id_of
+from distq.tasks.failure import TimeLimitExceeded
+from distq.tasks.tracing import API, Attempt, outgoing, run_of
+
+TRACE = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+ATTEMPT = Attempt("1-2a", "f", "q", 1, 1, (TRACE,))
+
+
+def test_who_does_not_trace_adds_nothing() -> None:
+    """And imports nothing for it."""
+    assert API not in sys.modules
+    assert outgoing("q", "f") == ()
+    with run_of(ATTEMPT) as tell:
+        tell(Outcome.SUCCESS, "")
+    assert API not in sys.modules
+
+
+@pytest.fixture(name="broken")
+def break_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenTelemetry is imported, and nothing of it works."""
+    for name in ("opentelemetry", API):
+        monkeypatch.setitem(sys.modules, name, type(sys)(name))
+
+
+@pytest.mark.usefixtures("broken")
+def test_traces_that_do_not_work_stop_no_submit_and_no_run() -> None:
+    """The task is what was asked for."""
+    assert outgoing("q", "f") == ()
+    ran = []
+    with run_of(ATTEMPT) as tell:
+        ran.append(1)
+        tell(Outcome.FAILURE, "no")
+    assert ran == [1]
+
+
+@pytest.mark.usefixtures("broken")
+def test_what_a_task_raises_comes_through() -> None:
+    """A time limit as well."""
+    with pytest.raises(TimeLimitExceeded), run_of(ATTEMPT):
+        raise TimeLimitExceeded("exceeded")
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ((), ""),
+        ((TRACE,), "0af7651916cd43dd8448eb211c80319c"),
+        ((("tenant", "a"), TRACE), "0af7651916cd43dd8448eb211c80319c"),
+        ((("traceparent", "nonsense"),), ""),
+    ],
+)
+def test_the_trace_is_the_second_part_of_traceparent(headers: tuple[tuple[str, str], ...], found: str) -> None:
+    """Anything else is none."""
+    assert trace_id_of(headers) == found
