@@ -26,15 +26,14 @@ from distq.worker.flusher import LOOK_S, Flusher
 from distq.worker.functions import Functions, Run
 from distq.worker.handler import Ran
 from distq.worker.interrupts import Interrupts
-from distq.worker.memory import resident_bytes
 from distq.worker.orders import Orders
 from distq.worker.pace import Pace
-from distq.worker.page import Ending
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
 from distq.worker.rows import Handed, Leased, Settled, answer_to, as_failures, counted, handed, released
 from distq.worker.together import completed
 from distq.worker.traced import attempt_of, traced
+from distq.worker.wear import Wear
 from distq.worker.word import BEGUN, OVER, Place, Word
 
 WAIT_S: Final = 10.0
@@ -82,9 +81,7 @@ class Broker:
         self._lifeline_fd = lifeline_fd
         self._clock = clock
         self._verbose = orders.verbose
-        self._left = orders.max_tasks or math.inf
-        self._rss_bytes_max = orders.max_rss_bytes
-        self._swollen = False
+        self.wear = Wear(orders)
         self._pace = Pace()
         self._settled: list[Settled] = []
         self._settled_bytes = 0
@@ -160,16 +157,6 @@ class Broker:
             time.sleep(LOOK_S)
 
     @property
-    def worn(self) -> bool:
-        """Whether it has run as many tasks, or has as much memory, as an executor may."""
-        return self._left <= 0 or self._swollen
-
-    @property
-    def ending(self) -> Ending:
-        """Which of the two."""
-        return Ending.MEMORY if self._swollen else Ending.TASKS
-
-    @property
     def holds(self) -> list[tuple[int, int]]:
         """The deliveries for which this executor still has an answer."""
         return [(task_id, delivery) for task_id, delivery, *_ in self._settled]
@@ -195,11 +182,11 @@ class Broker:
     def _exchange(self, connection: Connection) -> bool:
         """Settle and lease; False when this executor is to end and owes nothing."""
         with self._speaking:
-            if self._quit.asked or self.worn:
+            if self._quit.asked or self.wear.out:
                 self._settle(connection)
                 return False
             self._asked_at = self._clock()
-            want, count = int(min(self._pace.want, self._left)), len(self._settled)
+            want, count = int(min(self._pace.want, self.wear.tasks_left)), len(self._settled)
             connection.ask("broker", "exchange", (self._settled, want, WAIT_S), timeout_s=ANSWER_S)
             in_time = connection.wait((self._quit, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
             if not in_time and self._quit.asked and not self._answers_soon(connection):
@@ -254,8 +241,7 @@ class Broker:
             self._release([(row[0], row[1]) for row in self._run_all(rows, connection)])
         finally:
             word.rests()
-        if self._rss_bytes_max is not None:
-            self._swollen = resident_bytes("self") > self._rss_bytes_max
+        self.wear.weigh()
 
     def _run_all(self, rows: Sequence[Leased], connection: Connection) -> Sequence[Leased]:
         """Run a batch until it is done or takes too long; returns what must be handed back."""
@@ -302,7 +288,7 @@ class Broker:
             return ()
         finally:
             word.ran(done, 0, done_s)
-            self._left -= done
+            self.wear.tasks_left -= done
 
     def _traced(self, run: Run, row: Leased) -> Run:
         headers = self._handed.headers.get(row[0])
@@ -328,7 +314,7 @@ class Broker:
         task_id, _, attempt, envelope, _ = row
         self._settled.append(answer_to(row, ran, run_s))
         self._settled_bytes += len(ran.body)
-        self._left -= ran.outcome != Outcome.UNKNOWN
+        self.wear.tasks_left -= ran.outcome != Outcome.UNKNOWN
         if counted(self._word, ran.outcome, run_s):
             name = self._handed.envelopes[envelope][1]
             trace_id = trace_id_of(self._handed.headers.get(task_id, ()))

@@ -60,7 +60,7 @@ class Runner:
         """Serve until told to end, until worn, or until the supervisor is gone; returns the exit code."""
         os.register_at_fork(after_in_child=self._forked)
         try:
-            while not (self._quit.asked or self._broker.worn) or self._owes:
+            while not (self._quit.asked or self._broker.wear.out) or self._owes:
                 try:
                     self._serve()
                 except DistqError as error:
@@ -70,8 +70,8 @@ class Runner:
                         break
         finally:
             self._broker.close()
-        if self._broker.worn:
-            self._page.ends(self._broker.ending)
+        if self._broker.wear.out:
+            self._page.ends(self._broker.wear.ending)
         return os.EX_OK
 
     @property

@@ -33,15 +33,15 @@ from distq.worker.clock import Clock
 from distq.worker.functions import Functions
 from distq.worker.handler import Ran
 from distq.worker.interrupts import STACK_SIGNAL, STOP_SIGNAL
-from distq.worker.memory import resident_bytes
 from distq.worker.orders import Orders
-from distq.worker.page import PAGE_BYTES, Ending
+from distq.worker.page import PAGE_BYTES
 from distq.worker.places import Places
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
 from distq.worker.rows import Handed, Leased, Settled, answer_to, as_failures, counted, handed, released
 from distq.worker.seat import Seat, present
 from distq.worker.together import completed
+from distq.worker.wear import Wear
 
 TELL_S: Final = 0.05
 """What a task says while it runs does not wait longer than this."""
@@ -70,9 +70,7 @@ class Several:
         self._lifeline_fd = lifeline_fd
         self._clock = clock
         self._verbose = orders.verbose
-        self._left = orders.max_tasks or math.inf
-        self._rss_bytes_max = orders.max_rss_bytes
-        self._swollen = False
+        self.wear = Wear(orders)
         self._places = Places(functions, quit_, self._ended)
         self._free = list(reversed(range(orders.seats)))
         self._running: dict[int, Seat] = {}
@@ -108,16 +106,6 @@ class Several:
     def owes(self) -> bool:
         """Whether something runs, or is to be settled."""
         return bool(self._settled or self._running or self._incomplete)
-
-    @property
-    def worn(self) -> bool:
-        """Whether it has run as many tasks, or has as much memory, as an executor may."""
-        return self._left <= 0 or self._swollen
-
-    @property
-    def ending(self) -> Ending:
-        """Which of the two."""
-        return Ending.MEMORY if self._swollen else Ending.TASKS
 
     @property
     def holds(self) -> list[tuple[int, int]]:
@@ -159,7 +147,7 @@ class Several:
         """Exchange, and have tasks run, until told to end, or worn; then everything is settled."""
         while True:
             self._take_back()
-            ending = self._quit.asked or self.worn
+            ending = self._quit.asked or self.wear.out
             if ending and not (self.owes or self._sent):
                 return
             if self._incomplete and ending:
@@ -189,7 +177,7 @@ class Several:
         """How many tasks to ask for: as many as there are seats for, and no others are asked for."""
         if ending or self._incomplete:
             return 0
-        places = min(len(self._free), self._left - len(self._running))
+        places = min(len(self._free), self.wear.tasks_left - len(self._running))
         return max(int(places) - sum(want for _, want in self._sent), 0)
 
     def _has_told(self) -> bool:
@@ -218,7 +206,7 @@ class Several:
         with self._lock:
             del self._settled[:count]
         brought = handed(reply)
-        if brought.rows and (self._quit.asked or self.worn):
+        if brought.rows and (self._quit.asked or self.wear.out):
             self._hand_back(brought.rows)
             return
         for row in brought.rows:
@@ -302,7 +290,7 @@ class Several:
             self._settled_bytes += len(ended.body)
             self._board.rises(seat.number)
             failed = counted(self._board, ended.outcome, run_s)
-            self._left -= ended.outcome != Outcome.UNKNOWN
+            self.wear.tasks_left -= ended.outcome != Outcome.UNKNOWN
         task, name, attempt, trace_id = text_of(seat.row[0]), seat.envelope[1], seat.row[2], trace_id_of(seat.headers)
         if failed:
             self._reporter.send(Failed(task, name, attempt, ended.text, trace_id))
@@ -319,8 +307,7 @@ class Several:
             number = self._done.popleft()
             del self._running[number]
             self._free.append(number)
-        if self._rss_bytes_max is not None:
-            self._swollen = resident_bytes("self") > self._rss_bytes_max
+        self.wear.weigh()
 
     def _says(self, seat: Seat, outcome: int, told: bytes) -> None:
         """A task says something while it runs: of progress and cursors the newest is sent."""
