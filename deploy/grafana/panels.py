@@ -222,7 +222,11 @@ RELIABILITY = [
         "Retries",
         "Attempts that failed and are tried again, after a pause that doubles each time.",
         "ops",
-        [Query(f"sum by (queue) (rate(distq_task_retries_total{{{OF_QUEUE}}}{RANGE}))", "{{queue}}")],
+        [
+            Query(
+                f"sum by (queue, reason) (rate(distq_task_retries_total{{{OF_QUEUE}}}{RANGE}))", "{{queue}} {{reason}}"
+            )
+        ],
     ),
     Panel(
         "Redeliveries by reason",

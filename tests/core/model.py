@@ -321,7 +321,7 @@ class Model:
         if task.failures > task.options.retries or pending.event == "bury":
             self._bury(task, pending.body or b"", now)
         else:
-            self.count(task, "retries")
+            self.count(task, "retries " + pending.reason)
             task.state = "delayed"
             backoff_s = min(MAX_S, BASE_S * 2 ** (task.failures - 1) * (0.75 + self.jitter / 2))
             task.due_at = now + (backoff_s if pending.after_s is None else pending.after_s)

@@ -552,9 +552,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def flat(tally: Tally) -> dict[str, int]:
     """A tally's counters in the model's words."""
-    numbers = {"submitted": tally.submitted, "retries": tally.retries, "requeued": tally.requeued}
+    numbers = {"submitted": tally.submitted, "requeued": tally.requeued}
     for word, table in (
         ("attempts", tally.attempts),
+        ("retries", tally.retries),
         ("completed", tally.completed),
         ("redeliveries", tally.redeliveries),
         ("late", tally.late),

@@ -302,7 +302,7 @@ class Book:
             self._end(task, now)
         elif event in (moves.RETRY, moves.SNOOZE):
             if event == moves.RETRY:
-                tally.retries += 1
+                tally.retries[change.reason] += 1
             else:
                 tally.attempts["snoozed"] += 1
             task.due_at = now + change.due_at

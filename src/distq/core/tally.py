@@ -56,7 +56,8 @@ class Tally:
         """Refused submits by reason: full, payload."""
         self.completed = {"success": 0, "dead": 0, "cancelled": 0, "expired": 0}
         self.attempts = {"success": 0, "failure": 0, "timeout": 0, "lost": 0, "returned": 0, "snoozed": 0}
-        self.retries = 0
+        self.retries = {"failure": 0, "timeout": 0}
+        """Failed attempts that are tried again, by how they failed."""
         self.requeued = 0
         """Dead letters that somebody had tried again: each may end once more."""
         self.redeliveries: dict[str, int] = {}

@@ -55,7 +55,12 @@ METRICS: tuple[Metric, ...] = (
         ("queue", "task", "outcome"),
         "Attempts that ended: success, failure, timeout, lost, returned or snoozed.",
     ),
-    Metric("distq_task_retries_total", "counter", ("queue",), "Failed attempts that are tried again."),
+    Metric(
+        "distq_task_retries_total",
+        "counter",
+        ("queue", "reason"),
+        "Failed attempts that are tried again: failure or timeout.",
+    ),
     Metric("distq_dead_letters_requeued_total", "counter", ("queue",), "Dead letters that somebody had tried again."),
     Metric(
         "distq_task_redeliveries_total",

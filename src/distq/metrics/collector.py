@@ -75,7 +75,8 @@ def _by_queue(tallies: Tallies) -> Iterator[str]:
     again = {queue: _added((t.redeliveries for t in of), REASONS_OF_REDELIVERY) for queue, of in groups.items()}
     late = {queue: _added((t.late for t in of), OUTCOMES_OF_LATE_SETTLES) for queue, of in groups.items()}
     yield counter("distq_tasks_rejected_total", _words(_each(rejected)))
-    yield counter("distq_task_retries_total", [((queue,), sum(t.retries for t in of)) for queue, of in groups.items()])
+    retries = {queue: _added(t.retries for t in of) for queue, of in groups.items()}
+    yield counter("distq_task_retries_total", _words(_each(retries)))
     requeued = [((queue,), sum(t.requeued for t in of)) for queue, of in groups.items()]
     yield counter("distq_dead_letters_requeued_total", requeued)
     yield counter("distq_task_redeliveries_total", _words(_each(again)))
