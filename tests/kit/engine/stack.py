@@ -4,6 +4,7 @@ import http.client
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.parse
@@ -47,11 +48,13 @@ class Stack:
     def watching(self) -> Iterator[None]:
         """`docker compose watch`, for as long as it takes."""
         command = ["docker", "compose", *self._options, "watch", "--no-up"]
-        with subprocess.Popen(command, env={**os.environ, **self._env}, stdout=subprocess.DEVNULL) as watch:
+        environ = {**os.environ, **self._env}
+        with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, start_new_session=True) as watch:
             try:
                 yield
             finally:
-                watch.terminate()
+                # SIGTERM is sometimes not heard while it builds, and nothing here needs a farewell.
+                os.killpg(watch.pid, signal.SIGKILL)
 
     def up(self, *services: str, scale: int | None = None) -> None:
         """Starts services and waits until they are healthy."""
