@@ -61,7 +61,7 @@ def test_every_cause_is_told_and_counted(images: None, tmp_path: Path) -> None:
             client.abandon()
 
         def exits() -> dict[str, float]:
-            series = 'distq_worker_executor_exits_total{{cause="{}"'
+            series = 'distq_worker_executor_exits_total{{pool="default",cause="{}"'
             return {cause: metric(container, series.format(cause)) for cause in CAUSES}
 
         found = eventually(exits, lambda counts: all(counts.values()), within_s=20)
