@@ -205,6 +205,21 @@ def test_a_dead_letter_that_is_tried_again_saves_what_would_have_died_of_it() ->
     assert bench.states([member, callback]) == [READY, HELD]
 
 
+def test_a_dead_letter_that_is_tried_again_is_waited_for_once_more() -> None:
+    """Also by what would run after a failure: it was one of two that were missing, and is so again."""
+    bench = Bench()
+    one, other, callback = bench.submit(None, None, (0, 2, RUN))
+    bench.lease()
+    bench.settle(one, Outcome.FATAL)
+    retry(bench, one)
+    bench.cycle()
+    bench.settle(other)
+    assert bench.states([one, other, callback]) == [READY, SUCCEEDED, HELD]
+    assert bench.lease() == [one]
+    bench.settle(one)
+    assert bench.states([callback]) == [READY]
+
+
 def checked(bench: Bench, befores: dict[int, After]) -> None:
     """What holds at every moment."""
     books = bench.books
