@@ -102,7 +102,8 @@ def with_headers(more: More | None, headers: Headers) -> More | None:
     if not headers:
         return more
     key, at_once, unique, unique_for_s, conflict, *rest = more or (None, None, None, None, REJECT)
-    after, known = (*rest, None, ())[:2] if len(rest) != 1 else (rest[0], ())
+    after = rest[0] if rest else None
+    known = rest[1] if len(rest) > 1 else ()
     return key, at_once, unique, unique_for_s, conflict, after, tuple({**dict(known), **dict(headers)}.items())
 
 

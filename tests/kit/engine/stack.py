@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from tests.kit.shell import ROOT, TASKS, CommandFailed, run
 
 import distq
@@ -22,6 +23,13 @@ CLIENT = ROOT / "helm" / "files" / "client" / "squares.py"
 ALL_BUT_GRAFANA = ("master", "worker", "prometheus")
 ANY_PORTS = {"MASTER_PORT": "0", "MASTER_HTTP_PORT": "0", "PROMETHEUS_PORT": "0", "GRAFANA_PORT": "0"}
 LOOK_AT_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001/metrics').read().decode())"
+ON_IMAGES = [
+    pytest.mark.engine,
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("images"),
+]
+"""Marks of the modules whose tests run the images of this tree, one after another."""
 _numbers = itertools.count(1)
 
 

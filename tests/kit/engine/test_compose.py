@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit.engine.stack import ALL_BUT_GRAFANA, CLIENT, Stack, inspect, metric, stack, with_test_tasks
+from tests.kit.engine.stack import ALL_BUT_GRAFANA, CLIENT, ON_IMAGES, Stack, inspect, metric, stack, with_test_tasks
 from tests.kit.shell import eventually, fails, run, seconds_of
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.xdist_group("engine"),
-    pytest.mark.timeout(600),
-    pytest.mark.usefixtures("images"),
-]
+pytestmark = ON_IMAGES
 
 SQUARES = {str((number, number * number)) for number in range(10)}
 OWN_SQUARES = [f"square({number}) is {number * number}" for number in range(10)]

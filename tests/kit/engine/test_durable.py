@@ -6,18 +6,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import pytest
-from tests.kit.engine.stack import ALL_BUT_GRAFANA, Stack, inspect, stack, with_test_tasks
+from tests.kit.engine.stack import ALL_BUT_GRAFANA, ON_IMAGES, Stack, inspect, stack, with_test_tasks
 from tests.kit.shell import WORKER_IMAGE, eventually, run
 
 from distq.cli.demo_cluster import free_port
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.xdist_group("engine"),
-    pytest.mark.timeout(600),
-    pytest.mark.usefixtures("images"),
-]
+pytestmark = ON_IMAGES
 
 TASKS = 300
 MORE_TASKS = 1_500

@@ -5,20 +5,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.kit import tasks
-from tests.kit.engine.stack import metric, stack, with_test_tasks
+from tests.kit.engine.stack import ON_IMAGES, metric, stack, with_test_tasks
 from tests.kit.shell import eventually
 
 import distq
 from distq.metrics.worker import CAUSES
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.xdist_group("engine"),
-    pytest.mark.timeout(600),
-    pytest.mark.usefixtures("images"),
-]
+pytestmark = ON_IMAGES
 
 MEMORY = {"mem_limit": "192m", "memswap_limit": "192m"}
 TASKS_OF_AN_EXECUTOR = 20

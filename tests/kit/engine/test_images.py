@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pytest
 from tests.kit.engine.conftest import OWN_IMAGE
-from tests.kit.engine.stack import inspect, stack
+from tests.kit.engine.stack import ON_IMAGES, inspect, stack
 from tests.kit.shell import MASTER_IMAGE, ROOT, VERSION, WORKER_IMAGE, eventually, fails, run
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.xdist_group("engine"),
-    pytest.mark.timeout(600),
-    pytest.mark.usefixtures("images"),
-]
+pytestmark = ON_IMAGES
 
 BASE = "python:3.13-slim-trixie"
 MEGABYTE = 1_000_000

@@ -4,15 +4,10 @@ import sys
 
 import pytest
 from tests.kit.engine.conftest import OWN_IMAGE
-from tests.kit.engine.stack import inspect, stack
+from tests.kit.engine.stack import ON_IMAGES, inspect, stack
 from tests.kit.shell import ROOT, run
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.xdist_group("engine"),
-    pytest.mark.timeout(600),
-    pytest.mark.usefixtures("images"),
-]
+pytestmark = ON_IMAGES
 
 
 @pytest.mark.parametrize("way", ["mounted", "image"])

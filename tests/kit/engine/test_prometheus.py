@@ -9,20 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import pytest
 from deploy.prometheus.alerts import ALERTS
-from tests.kit.engine.stack import ALL_BUT_GRAFANA, Stack, stack
+from tests.kit.engine.stack import ALL_BUT_GRAFANA, ON_IMAGES, Stack, stack
 from tests.kit.shell import CHART, eventually, run
 
 import distq
 from distq.cli.demo_tasks import square
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.xdist_group("engine"),
-    pytest.mark.timeout(600),
-    pytest.mark.usefixtures("images"),
-]
+pytestmark = ON_IMAGES
 
 FAULTS = {
     "sum(distq_dead_letter_tasks)": 2,  # one that failed for good, one that was lost too often

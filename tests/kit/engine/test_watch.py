@@ -5,16 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-from tests.kit.engine.stack import inspect, stack
+from tests.kit.engine.stack import ON_IMAGES, inspect, stack
 from tests.kit.shell import ROOT, eventually, run
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.xdist_group("engine"),
-    pytest.mark.timeout(600),
-    pytest.mark.usefixtures("images"),
-]
+pytestmark = ON_IMAGES
 
 WITHIN_S = 120
 MASTER, WORKER = "distq-test-watched-master:1", "distq-test-watched-worker:1"
