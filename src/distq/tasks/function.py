@@ -101,7 +101,8 @@ def with_headers(more: More | None, headers: Headers) -> More | None:
     """The same with further headers, which go before those of the same name."""
     if not headers:
         return more
-    key, at_once, unique, unique_for_s, conflict, *rest = more or (None, None, None, None, REJECT)
+    parts: tuple[Any, ...] = more or (None, None, None, None, REJECT)
+    key, at_once, unique, unique_for_s, conflict, *rest = parts
     after = rest[0] if rest else None
     known = rest[1] if len(rest) > 1 else ()
     return key, at_once, unique, unique_for_s, conflict, after, tuple({**dict(known), **dict(headers)}.items())
