@@ -1,9 +1,8 @@
 """The mixed chaos: `python -m tests.chaos.mixed SEED SECONDS`, or `make mixed`.
 
 Every kind of life that a task can have, under the faults of `tests.chaos.run`, by turns with a calmer time in which
-only workers and executors die: then no limit may be exceeded at any instant. Who runs what at once is read from the
-traces that the tasks themselves have left. In the wild time a limit may be exceeded: limits hold for leases, and who is
-cut off, or whose master has just died, may still run what another has been given.
+only workers and executors die and a queue is paused. No limit may be exceeded at any instant: who runs what at once is
+read from the traces that the tasks themselves have left.
 """
 
 from __future__ import annotations
@@ -30,8 +29,6 @@ OF_A_CLIENT: Final = 60
 """Tasks that one client submits."""
 PHASE_S: Final = 30.0
 """How long the calmer and the wild time last, by turns."""
-SETTLING_S: Final = 10.0
-"""After the change to the calmer time, what the wild one has led to may still go on for so long."""
 BETWEEN_FAULTS_S: Final = 0.7
 SCHEDULES: Final = "scheduled:1"
 ENDS: Final = {
@@ -69,8 +66,6 @@ class Mixed(Chaos):
 
     def __init__(self, grid: Cluster, folder: Path, seed: int, seconds: float) -> None:
         self.seconds = seconds
-        self.phases: list[tuple[float, float]] = []
-        """When the calmer times were, without the beginning of each."""
         super().__init__(grid, folder, seed, sys.maxsize)
 
     def _master(self) -> Process:
@@ -117,9 +112,7 @@ class Mixed(Chaos):
             options.schedule("scheduled", traced, 0, 0.05, SCHEDULES)
         end = time.monotonic() + self.seconds  # noqa: TID251 - real processes live in real time
         while (left_s := end - time.monotonic()) > 0:  # noqa: TID251 - as above
-            settled_at = time.time() + SETTLING_S  # noqa: TID251 - as the traces
             self._phase(min(PHASE_S, left_s), self.break_gently)
-            self.phases.append((settled_at, time.time()))  # noqa: TID251 - as above
             left_s = end - time.monotonic()  # noqa: TID251 - as above
             self._phase(min(PHASE_S, left_s), self.break_something)
             self._heal()
@@ -157,13 +150,12 @@ class Mixed(Chaos):
         ends = self._check_ends(keys, kinds)
         heard = self._check_heard(kinds)
         spans = self._spans()
-        limits, exceeded = self._check_limits(spans)
+        self._check_limits(spans)
         faults = Counter(kind for _, kind in self.faults)
         return (
             f"{len(keys):,} accepted of {self.submitted:,}, of {len(set(kinds.values()))} kinds: {dict(ends)}; "
-            f"{heard:,} results heard.\n{limits} limits kept by {sum(map(len, spans.values())):,} runs at every "
-            f"instant of {sum(end - begin for begin, end in self.phases):.0f} calmer seconds; {exceeded} times "
-            f"exceeded in the others.\n{len(self.faults)} faults: {dict(faults.most_common())}"
+            f"{heard:,} results heard.\n{len(spans)} limits kept at every instant, by "
+            f"{sum(map(len, spans.values())):,} runs.\n{len(self.faults)} faults: {dict(faults.most_common())}"
         )
 
     def _check_ends(self, keys: dict[int, int], kinds: dict[int, str]) -> Counter[str]:
@@ -203,21 +195,22 @@ class Mixed(Chaos):
                     spans[group[0]].append(Span(began_at, float(at), int(number)))
         return spans
 
-    def _check_limits(self, spans: dict[str, list[Span]]) -> tuple[int, int]:
-        """Never more of a group at once than may be, in the calmer times; how many groups, how often more in others."""
-        exceeded = 0
+    def _faults_before(self, at: float) -> list[str]:
+        return [f"{at - since:.1f} s {kind}" for since, kind in self.faults if at - 10.0 <= since <= at]
+
+    def _check_limits(self, spans: dict[str, list[Span]]) -> None:
+        """Never more of a group at once than may be; of a unique key one task, which may be delivered twice."""
         for group, found in spans.items():
             most = int(group.partition(":")[2])
-            moments = sorted([(one.began_at, 1) for one in found] + [(one.ended_at, -1) for one in found])
-            running = 0
-            for at, step in moments:
-                running += step
-                if running > most:
-                    calm = [begin for begin, end in self.phases if begin <= at <= end]
-                    assert not calm, f"{running} of {group} ran at {at}, in the calmer time since {calm[0]}"
-                    exceeded += 1
+            begins = [(one.began_at, 1, one.number) for one in found]
+            ends = [(one.ended_at, -1, one.number) for one in found]
+            running: Counter[int] = Counter()
+            for at, step, number in sorted(begins + ends):
+                running[number] += step
+                running = +running  # without those of which none runs
+                count = len(running) if group.startswith("u") else running.total()
+                assert count <= most, f"{count} of {group} ran at {at}; before that: {self._faults_before(at)}"
         assert spans.keys() >= {SCHEDULES, "narrow:2"}
-        return len(spans), exceeded
 
 
 def main() -> None:

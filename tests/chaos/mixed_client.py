@@ -62,7 +62,9 @@ class Submits:
             "group": self._group,
             "chain": self._chain,
             "judged": self._judged,
-            "stopped": lambda number, run_s: client.submit(tasks.traced, number, run_s * 20),
+            "stopped": lambda number, run_s: client.options(concurrency_key="stopped", concurrency=3).submit(
+                tasks.traced, number, run_s * 20, "stopped:3"
+            ),
         }
 
     def _keyed(self, number: int, run_s: float) -> Future:

@@ -78,6 +78,8 @@ class Pending:
     cause: str = ""
     reason: str = ""
     after_s: float | None = None
+    runs_on: bool = False
+    """Whether who has the lease goes on for a while."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,10 @@ class Model:
         """Limits that are decided."""
         self.given: dict[str, list[float]] = {}
         """By queue, when a task was leased, since its present rate holds."""
+        self.lingering: dict[tuple[int, int], tuple[ModelTask, int]] = {}
+        """Tasks that have ended and may still run, by key and delivery: only so many may run at once, and by whom."""
+        self.over: set[tuple[int, int]] = set()
+        """Those that do not run on, as of the next commit."""
         self.unknown = 0
         self.noted: list[tuple[str, int]] = []
 
@@ -159,17 +165,19 @@ class Model:
     ) -> bool:
         """Decide about the answer to a lease; False if the task already changes."""
         task = self.tasks.get(key)
+        self.over |= {(key, delivery)} & self.lingering.keys()
         if task is None:
             self.unknown += 1
             return True
         if key in self.pending:
             return False
-        if task.state != "leased" or task.delivery != delivery:
+        late = task.state != "leased" or task.delivery != delivery
+        if late:
             self.count(task, "late " + OUTCOMES[outcome])
             if outcome != 0 or task.state in ENDED:
                 return True
         if outcome == 0:
-            self.pending[key] = Pending("succeed", body)
+            self.pending[key] = Pending("succeed", body, runs_on=late)
         elif outcome in (2, 4):
             self.pending[key] = Pending("return")
         elif outcome == 6:
@@ -188,11 +196,12 @@ class Model:
             return False
         if key in self.pending:
             return None
-        self.pending[key] = Pending("cancel", cause=cause)
+        self.pending[key] = Pending("cancel", cause=cause, runs_on=True)
         return True
 
     def lose(self, holder: int, reason: str, cause: str, running: int | None) -> bool:
         """Decide about everything a dead holder held."""
+        self.over |= {run for run, (_, runner) in self.lingering.items() if runner == holder}
         held = [key for key, task in self.tasks.items() if task.holder == holder]
         conflicts = [key for key in held if key in self.pending]
         for key in held:
@@ -278,8 +287,14 @@ class Model:
             self._happen(self.tasks[key], self.pending[key], now)
             self._let_in()
         self.pending.clear()
+        for run in self.over:
+            del self.lingering[run]
+        self.over.clear()
 
     def _happen(self, task: ModelTask, pending: Pending, now: float) -> None:
+        limited = task.turn or self.limits.get(task.options.queue, Limits()).running < 1_000
+        if pending.runs_on and limited and task.holder is not None:
+            self.lingering[task.key, task.delivery] = task, task.holder
         task.holder = None
         if pending.event == "succeed":
             task.body = pending.body
@@ -395,9 +410,11 @@ class Model:
     # -- keys ----------------------------------------------------------------------------------
 
     def under_way(self, task: ModelTask) -> list[ModelTask]:
-        """The leased tasks of a task's concurrency key."""
+        """The tasks of a task's concurrency key that may run: leased ones, and those that have ended while they ran."""
         same = (task.options.queue, task.turn)
-        return [t for t in self.tasks.values() if (t.options.queue, t.turn) == same and t.state in ("leased", "taken")]
+        leased = [t for t in self.tasks.values() if t.state in ("leased", "taken")]
+        lingering = [t for t, _ in self.lingering.values()]
+        return [t for t in (*leased, *lingering) if (t.options.queue, t.turn) == same]
 
     def who_has(self, queue: str, unique: str) -> int | str | None:
         """The live task with that unique key, None if it is free, "undecided" if that is being decided."""
@@ -414,6 +431,7 @@ class Model:
         """Whether a queue may give out one more task of that name, or might in so short a time before."""
         limits = self.limits.get(queue, Limits())
         running = sum(t.state in ("leased", "taken") for t in self.tasks.values() if t.options.queue == queue)
+        running += sum(t.options.queue == queue for t, _ in self.lingering.values())
         most, period_s = limits.rate
         lately = sum(at > now - period_s - slack_s for at in self.given.get(queue, []))
         return not limits.paused and name not in limits.names and running < limits.running and lately < most

@@ -344,6 +344,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def cycle(self) -> None:
         """Commit and apply what was decided, then ask again what was refused."""
+        self.ledger.store_leases()
         batch = dict(self.ledger.batch(self.now))
         for key in [key for key in batch if key < 0]:
             row = batch.pop(key)
@@ -351,7 +352,8 @@ class LedgerMachine(RuleBasedStateMachine):
             name, policy, spent = unpack_policy(row[0])
             self.policies[name] = policy, spent
         stored = [key for key in batch if key not in self.model.pending and key in self.ledger.tasks]
-        assert all(self.ledger.tasks[key].leased_at + STORED_AFTER_S <= self.now for key in stored)
+        held = [self.ledger.tasks[key] for key in stored]
+        assert all(task.fenced or task.leased_at + STORED_AFTER_S <= self.now for task in held)
         assert len(batch) - len(stored) <= len(self.model.pending) + len(self.model.new)
         self.ledger.apply(self.now)
         self.model.apply(self.now)
@@ -468,6 +470,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 those = [t for t in self.ledger.tasks.values() if (t.envelope.queue, t.more.key) == (queue, turn)]
                 those = [t for t in those if self.model.tasks[t.id].let_in or t.state not in (READY, HELD)]
                 under_way = sum(task.state in (READY, LEASED) for task in those)
+                lingering = [*(task for task, _ in self.ledger.lingering.running.values()), *self.ledger.lingering.over]
+                under_way += sum((t.envelope.queue, t.more.key) == (queue, turn) for t in lingering)
                 assert under_way <= at_once
                 assert under_way == at_once or not any(task.state == HELD for task in those)
 

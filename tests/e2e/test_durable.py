@@ -79,6 +79,25 @@ def test_p2_a_long_task_is_not_run_again_for_a_restarted_master(
     assert again.events("task_lost") == []
 
 
+def test_p2_a_task_that_runs_on_for_long_is_not_run_again_for_a_restarted_master(
+    grid: Cluster, store: dict[str, str], held: Path
+) -> None:
+    """Its executor comes back when it has ended; until then its supervisor says who runs what."""
+    settings = {**store, "DISTQ_RECLAIM_S": "1s"}
+    master = grid.master(**settings)
+    grid.tasks(2)
+    with grid.client() as client:
+        future = _held_for_long(client, held)
+        master.signal(signal.SIGKILL)
+        master.ends()
+        again = grid.master(**settings)
+        client.options(delay=3.0).submit(tasks.square, 2).result(20)  # by now it would have gone to others
+        go(held)
+        assert future.result(30) == "done"
+    assert len(holders(held)) == 1
+    assert again.events("task_lost") == []
+
+
 def test_p9_a_master_killed_in_the_middle_of_its_drain_loses_nothing(
     grid: Cluster, store: dict[str, str], held: Path
 ) -> None:

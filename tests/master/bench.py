@@ -231,13 +231,14 @@ class Bench:
 
     async def cycle(self) -> None:
         """Run one cycle."""
+        self.broker._roused = False
         await self.broker.cycle()
 
     async def settle_down(self) -> None:
         """Run cycles until nobody asks for one more."""
         for _ in range(50):
             await self.cycle()
-            if not self.broker._inbox:
+            if not self.broker._inbox and not self.broker._roused:
                 return
         raise AssertionError("the broker goes round and round")
 

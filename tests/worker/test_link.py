@@ -14,7 +14,7 @@ from distq.net.address import Address
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.backoff import Reconnect
 from distq.worker.clock import MONOTONIC
-from distq.worker.link import Link, TurnedAway
+from distq.worker.link import LEASE_MARGIN_S, Link, TurnedAway
 
 SOON_S = 10.0
 DEATH = {"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": (5, 1)}
@@ -28,9 +28,11 @@ def link_to(port: int, key: bytes = KEY) -> Link:
         1 << 20,
         Reconnect(0.01),
         {"role": "worker", "session": "s"},
+        lambda: [(1, 5, 1)],
         lambda: {"busy": 0},
         STOPS.append,
         WHERES.append,
+        lambda since_s, until_s: RENEWED.append((since_s, until_s)),
         get_logger(),
         MONOTONIC,
     )
@@ -40,6 +42,8 @@ STOPS: list[object] = []
 """What the links of these tests were told to stop."""
 WHERES: list[object] = []
 """Of what they were asked where it is."""
+RENEWED: list[tuple[float, float]] = []
+"""Since when and until when their leases hold, as they have said."""
 
 
 class Hearing:
@@ -60,7 +64,7 @@ class Hearing:
         if method == "hello":
             self.greeted += 1
             self.deaf.clear()
-            return {"heartbeat_s": self._heartbeat_s}
+            return {"heartbeat_s": self._heartbeat_s, "lease_s": 3 * self._heartbeat_s}
         if self.deaf.is_set():
             return HANG_UP
         self.heard.put(args[0])
@@ -112,6 +116,44 @@ def test_heartbeats_come_as_often_as_the_master_wants() -> None:
             assert await hearing.hears() == {"busy": 0, "exited": []}
 
     talk(hearing, test)
+
+
+def test_each_answer_renews_the_lease_from_when_the_question_was_sent() -> None:
+    """Since the greeting without a break; a quarter of a second early, for what has to end by then."""
+    hearing = Hearing(heartbeat_s=0.05)
+    RENEWED.clear()
+    began = MONOTONIC()
+
+    async def test(_link: Link, _master: FakeMaster) -> None:
+        for _ in range(4):
+            await hearing.hears()
+
+    talk(hearing, test)
+    ended = MONOTONIC()
+    (first_since, first_until), *later = RENEWED
+    assert began <= first_since <= ended
+    assert first_until == first_since + 0.15 - LEASE_MARGIN_S
+    assert {since for since, _ in later} == {first_since}
+    untils = [first_until, *(until for _, until in later)]
+    assert len(untils) >= 4
+    assert untils == sorted(untils)
+    assert untils[-1] <= ended + 0.15 - LEASE_MARGIN_S
+
+
+def test_a_new_conversation_vouches_for_nothing_that_was_asked_before() -> None:
+    """The master may have given it to others meanwhile; what runs is named in the greeting."""
+    hearing = Hearing(heartbeat_s=0.05)
+    RENEWED.clear()
+
+    async def test(_link: Link, _master: FakeMaster) -> None:
+        await hearing.hears()
+        hearing.deaf.set()
+        while hearing.greeted < 2:
+            await asyncio.sleep(0.001)  # noqa: ASYNC110 - until it has come back, which a thread notes
+        await hearing.hears()
+
+    talk(hearing, test)
+    assert len({since for since, _ in RENEWED}) >= 2
 
 
 def test_a_death_that_was_not_heard_is_told_again() -> None:

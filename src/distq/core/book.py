@@ -14,6 +14,7 @@ from distq.core.deadlines import Deadlines
 from distq.core.extras import Extras
 from distq.core.kept import Kept
 from distq.core.leases import Leases
+from distq.core.lingering import Lingering
 from distq.core.task import DEAD, DELAYED, HELD, LIVE_STATES, NO_MORE, PLAIN, READY, SUCCEEDED, Owner, Task
 from distq.core.together import Together
 from distq.core.turns import UNDER_WAY
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from distq.core.changes import Change, Submitted
     from distq.core.names import Names
     from distq.core.queue import Queue
-    from distq.core.task import After
+    from distq.core.task import After, Holder
 
 MEAN_WEIGHT = 0.05
 """Weight of the newest run in a queue's moving average."""
@@ -66,6 +67,7 @@ class Book:
         self.kept = Kept()
         """Settled tasks whose results are kept."""
         self.leases = Leases()
+        self.lingering = Lingering()
 
     def happen(self, new: Iterable[Submitted], changes: Iterable[Change], now: float) -> None:
         """Take new tasks in, and let decided changes happen."""
@@ -177,11 +179,11 @@ class Book:
     def _succeed(self, change: Change, now: float) -> None:
         task = change.task
         envelope = task.envelope
-        before = task.state
+        before, holder = task.state, task.holder
         self._leave(task)
         moves.move(task, moves.SUCCEED)
-        if task.more is not NO_MORE:
-            self._free(task, before, now)
+        if change.runs_on or task.more is not NO_MORE:
+            self._give_up_place(change, before, holder, now)
         tally = envelope.tally
         tally.attempts["success"] += 1
         tally.completed["success"] += 1
@@ -212,10 +214,22 @@ class Book:
             else:
                 task.envelope.queue.turns.left(task)
 
-    def _free(self, task: Task, before: int, now: float) -> None:
-        """Let others of a concurrency key in, if the task was under way and is not any more."""
-        if task.more.key and before in UNDER_WAY and task.state not in UNDER_WAY:
+    def _give_up_place(self, change: Change, before: int, holder: Holder | None, now: float) -> None:
+        """Let others of a concurrency key in, if the task was under way and is not any more, nor runs on."""
+        task = change.task
+        if change.runs_on and holder is not None and task.fenced:
+            self.lingering.add(task, holder)
+        elif task.more.key and before in UNDER_WAY and task.state not in UNDER_WAY:
             self._admit(task.envelope.queue.turns.free(task), now)
+
+    def free_places(self, now: float) -> None:
+        """What has lingered runs no more: others may come in."""
+        over, self.lingering.over = self.lingering.over, []
+        for task in over:
+            queue = task.envelope.queue
+            queue.lingering -= 1
+            if task.more.key:
+                self._admit(queue.turns.free(task), now)
 
     def _end(self, task: Task, now: float) -> None:
         """A task has come to its one terminal state: tell its owner, and keep what must be kept."""
@@ -276,13 +290,14 @@ class Book:
         task = change.task
         envelope = task.envelope
         tally = envelope.tally
+        holder = task.holder
         if event != moves.DUE:  # which has taken it out already
             self._leave(task)
         before = task.state
         moves.move(task, event)
         task.since = now
-        if task.more is not NO_MORE:
-            self._free(task, before, now)
+        if change.runs_on or task.more is not NO_MORE:
+            self._give_up_place(change, before, holder, now)
         if change.cause:
             task.causes = causes_after(change)
         if event in (moves.RETRY, moves.LOSE, moves.BURY):

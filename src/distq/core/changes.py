@@ -32,6 +32,8 @@ class Change(NamedTuple):
     due_at: float = 0.0
     cause: str = ""
     reason: str = ""
+    runs_on: bool = False
+    """Whether whoever has the lease runs the task on for a while, although it ends."""
 
 
 class Submitted(NamedTuple):
@@ -70,7 +72,7 @@ def row_of_lease(task: Task) -> Row:
 
 def row_of_change(change: Change, now: float) -> Row:
     """The row of a task as it will be after the change is applied at `now`."""
-    event, task, body, _, delay_s, _, reason = change
+    event, task, body, _, delay_s, _, reason, _ = change
     if event == moves.DROP or (event == moves.SUCCEED and task.envelope.kind == PLAIN):
         return None
     failed = reason in FAILURES
@@ -99,7 +101,8 @@ def rows_of(
     """What a store must keep: new tasks, leases that are old enough, and changes, as they will be when applied."""
     rows = rows_of_new(new, now)
     for task in held:
-        if task.state == LEASED and task.leased_at + STORED_AFTER_S <= now and task.id not in changes:
+        old_enough = task.leased_at + STORED_AFTER_S <= now or task.fenced
+        if task.state == LEASED and old_enough and task.id not in changes:
             rows[task.id] = row_of_lease(task)
     for key, change in changes.items():
         # Who holds a task, and whether its moment has come, is found out again.

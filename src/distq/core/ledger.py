@@ -122,6 +122,8 @@ class Ledger(Lender):
         A late success counts if the task is not settled yet; a late failure or release changes nothing.
         """
         task = self.tasks.get(key)
+        if self.lingering.running:
+            self.lingering.answered(key, delivery)
         if task is None:
             self.unknown_settles += 1
             return True
@@ -133,7 +135,7 @@ class Ledger(Lender):
             if outcome != Outcome.SUCCESS or moves.NEXT[moves.SUCCEED][task.state] < 0:
                 return True
         if outcome == Outcome.SUCCESS:
-            self._changes[key] = Change(moves.SUCCEED, task, body, run_s)
+            self._changes[key] = Change(moves.SUCCEED, task, body, run_s, runs_on=not current)
         elif outcome in (Outcome.RELEASED, Outcome.UNKNOWN):
             self._changes[key] = Change(moves.GIVE_BACK, task)
         elif outcome == Outcome.SNOOZED:
@@ -175,7 +177,7 @@ class Ledger(Lender):
             return False
         if key in self._changes:
             return None
-        self._changes[key] = Change(moves.CANCEL, task, cause=cause)
+        self._changes[key] = Change(moves.CANCEL, task, cause=cause, runs_on=task.state == LEASED)
         return True
 
     def succeeds(self, key: int) -> bool:
@@ -202,6 +204,7 @@ class Ledger(Lender):
         tasks already change in this cycle, so the same must be asked again in the next one.
         """
         complete = True
+        self.lingering.ended(holder)
         for key, task in holder.held.items():
             if key in self._changes:
                 complete = False
@@ -212,6 +215,28 @@ class Ledger(Lender):
             else:
                 self._changes[key] = Change(moves.LOSE, task, cause=cause, reason=reason)
         return complete
+
+    def part(self, holder: Holder) -> Holder:
+        """Nobody hears of a holder any more: returns who holds those of its tasks now that end with their lease.
+
+        They may still run, and no others may run instead until then; they can be reclaimed meanwhile.
+        """
+        apart = Holder(holder.label, holder.worker)
+        for task in [task for task in holder.held.values() if task.fenced]:
+            del holder.held[task.id]
+            task.holder = apart
+            apart.held[task.id] = task
+        self.lingering.pass_on(holder, apart)
+        return apart
+
+    def holds(self, holder: Holder) -> bool:
+        """Whether a holder has leases, or may run what has ended."""
+        return bool(holder.held or self.lingering.runs_of(holder))
+
+    def store_leases(self) -> None:
+        """Have the present cycle's commit store the leases that were given since the last one and must be stored."""
+        self._to_store += self.unstored
+        self.unstored.clear()
 
     def reclaim(self, holder: Holder, key: int, delivery: int) -> bool:
         """Let a reconnected executor go on with a lease that it still holds; False if that lease has ended."""
@@ -286,7 +311,8 @@ class Ledger(Lender):
     @property
     def changed(self) -> bool:
         """Whether anything was decided since the last `apply` or `forget`."""
-        return bool(self._new or self._changes or self._to_store or self.governed or self.extras.changed)
+        ours = self._new or self._changes or self._to_store
+        return bool(ours or self.governed or self.extras.changed or self.lingering.over)
 
     def batch(self, now: float) -> dict[int, Row]:
         """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
@@ -320,3 +346,5 @@ class Ledger(Lender):
         self._claimed.clear()
         self.apply_policies()
         self.happen(new, changes.values(), now)
+        if self.lingering.over:
+            self.free_places(now)

@@ -27,6 +27,10 @@ class Lender(Book):
         super().__init__(names)
         self.governed: dict[Queue, Policy] = {}
         """Policies that the present cycle has decided."""
+        self.fences = False
+        """Whether a queue that has given something out has tasks that end with their leases."""
+        self.unstored: list[Task] = []
+        """Fenced tasks that were leased since the last commit: it stores that, before they are handed over."""
         self._last_policy = POLICIES
         self._spent: dict[Queue, None] = {}
         """Queues with a rate that have given out something since the last commit, and ..."""
@@ -146,4 +150,8 @@ class Lender(Book):
             held[task.id] = task
             task.envelope.tally.wait.observe(now - task.since)
             task.since = now
+        if queue.fences:
+            self.fences = True
+            self.unstored += [task for task in taken if task.fenced]
+            taken = [task for task in taken if not task.fenced]  # whose leases are stored later
         self.leases.add(now, taken)

@@ -24,6 +24,7 @@ class Queue:
         "done",
         "gets",
         "lanes",
+        "lingering",
         "mean_run_s",
         "name",
         "own",
@@ -56,6 +57,8 @@ class Queue:
         self.counts = [0] * len(STATE_NAMES)
         self.lanes: dict[tuple[str, frozenset[str], int], Lane] = {}
         """By the task's name, what it requires, and how many slots it takes."""
+        self.lingering = 0
+        """Tasks that have ended and may still run, of those whose number is limited (`Lingering`)."""
         self.reserved = 0
         """Tasks decided in the present cycle and not yet applied."""
         self.mean_run_s: float | None = None
@@ -82,10 +85,20 @@ class Queue:
         policy = self.policy
         if policy.paused:
             return 0
-        if policy.running is not None and self.counts[LEASED] >= policy.running:
+        if policy.running is not None and self.running >= policy.running:
             return 0
         most = sys.maxsize if policy.running is None else 1
         return most if self.window is None else min(most, self.window.left(now))
+
+    @property
+    def fences(self) -> bool:
+        """Whether some of its tasks may have to end with their leases (`Task.fenced`)."""
+        return bool(self.turns) or self.policy.running is not None
+
+    @property
+    def running(self) -> int:
+        """Tasks that may run now."""
+        return self.counts[LEASED] + self.lingering
 
     @property
     def live(self) -> int:

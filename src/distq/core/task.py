@@ -278,6 +278,16 @@ class Task:
         """The attempt that runs now or would run next, from 1."""
         return self.failures + self.lost + 1
 
+    @property
+    def fenced(self) -> bool:
+        """Whether it must end with its lease, since so many may run at once: of its key, or of its queue.
+
+        Its lease is stored before it is handed over, its worker stops it when it can renew the lease no more, and it
+        goes to another no sooner than the lease has ended, or its executor has. Plain items know of no leases.
+        """
+        envelope = self.envelope
+        return (bool(self.more.key) or envelope.queue.policy.running is not None) and envelope.kind != PLAIN
+
 
 def deliveries_of(delivery: int) -> int:
     """How many deliveries there were, this one included; exact up to 65,535 of them, over restarts too."""

@@ -74,7 +74,7 @@ def _queue(task: Task, moment: Callable[[float], str], now: float) -> str:
     if name in policy.paused_names:
         again = f"`distq resume --queue {queue.name} --name {name}`"
         return f"Tasks {name!r} are paused on its queue. {again} lets them go on."
-    if policy.running is not None and queue.counts[LEASED] >= policy.running:
+    if policy.running is not None and queue.running >= policy.running:
         return f"Of its queue {queue.name!r} at most {policy.running:,} tasks run at once, and so many do."
     if queue.window is not None and not queue.window.left(now):
         opens_at = queue.window.opens_at() or now

@@ -18,9 +18,9 @@ from distq.core.deadlines import Deadlines
 from distq.core.errors import DistqError
 from distq.core.ports import Clock, Refused, Store
 from distq.core.queue import WORK, Queue
-from distq.core.task import DEAD, LEASED, LIVE_STATES, READY, Task
-from distq.core.window import how_many_fit
-from distq.master.payloads import GIVEN_BYTES_MAX, Then, read_fitting, read_payloads
+from distq.core.task import LEASED, READY, Task
+from distq.master.handover import Handover
+from distq.master.payloads import Then, read_payloads
 from distq.master.requests import REFUSED_PAUSE_S, Request, Take, fitting
 from distq.master.waiting import Waiting
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from distq.master.vigil import Vigil
 
 
-_WITH_PAYLOAD: Final = (*LIVE_STATES, DEAD)
 FORGOTTEN_MAX: Final = 1_000
 """So many waits that have ended may stand among the deadlines before they are cleared away."""
 
@@ -72,10 +71,8 @@ class Broker:
         """Before that moment neither of those nor anything in the ledger is due."""
         self._sleeper: asyncio.Future[None] | None = None
         self._roused = False
-        """Whether `wake` was called since the last cycle."""
-        self._bodiless: list[tuple[Take | None, list[Task]]] = []
-        """Leased tasks whose payload is still to be read, and who waits for them."""
-        self._reads: list[tuple[Sequence[int], Then, int | None]] = []
+        """Whether `wake` was called since the last cycle began."""
+        self._handover = Handover(self)
         self._rows: dict[int, Row] = {}
         """Rows that are no tasks, for the next commit."""
         self._stopped = False
@@ -171,16 +168,16 @@ class Broker:
     async def run(self) -> None:
         """Run cycles until `stop`. Raises what the store raises, except Refused."""
         while not self._stopped:
-            if not self._inbox:
-                await self._rest()
-            else:
+            if self._inbox:
                 await asyncio.sleep(0)  # what the sockets have brought meanwhile shares the next commit
+            elif not self._roused:
+                await self._rest()
+            self._roused = False
             await self.cycle()
 
     async def _rest(self) -> None:
         """Wait for something to do."""
         vigil = self.vigil
-        self._roused = False
         if vigil is not None:
             await vigil.keep(self._is_roused)
         if not self._roused:
@@ -207,9 +204,11 @@ class Broker:
         ledger = self.ledger
         if self._due_at <= now:
             ledger.sweep(now)
+        ledger.store_leases()
         refused = await self._commit(now) if ledger.changed or self._rows else None
         if refused is not None:
             decided, refused = await self._commit_ends(decided, refused, now)
+        await self._handover.committed(refused, now)
         # Results and tasks first: somebody waits for them, while who has submitted does not wait for the answer.
         self.push()
         self._serve(now)
@@ -220,8 +219,8 @@ class Broker:
                 request.put_back(self, refused, now)
         if ledger.names.costly:
             self._serve(now)  # what stood behind a heavy task that one of those has taken
-        if self._bodiless or self._reads:
-            await self._fetch(now)
+        if self._handover.has_reads:
+            await self._handover.fetched(now)
         self._let_in(now)
         self._expire(now)
         self._arm_next(now + REFUSED_PAUSE_S if refused is not None else 0.0)
@@ -301,7 +300,7 @@ class Broker:
                     break
             for take, tasks in zip(served, leased, strict=True):
                 self.forget(take)
-                self._hand_over(take, tasks, now)
+                self._handover.give(take, tasks, now)
 
     def lease(self, take: Take, queues: tuple[Queue, ...] | None, now: float) -> bool:
         """Give a take what is ready at once; False if there is nothing for it."""
@@ -313,27 +312,12 @@ class Broker:
         served = [queue for queue in ready if queue.role == WORK] if queues is None else queues
         tasks = self.ledger.lease(take.holder, served, take.wanted, take.want, now)
         if tasks:
-            self._hand_over(take, tasks, now)
+            self._handover.give(take, tasks, now)
         return bool(tasks)
-
-    def _hand_over(self, take: Take, tasks: list[Task], now: float) -> None:
-        sizes = [-1 if task.body is None else len(task.body) for task in tasks]
-        if min(sizes) < 0:
-            self._bodiless.append((take, tasks))
-        else:
-            self._give(take, tasks, how_many_fit(sizes, GIVEN_BYTES_MAX), now)
-
-    def _give(self, take: Take, tasks: list[Task], fit: int, now: float) -> None:
-        """Hand over the first of these tasks, whose payloads fit one reply; the others are ready again."""
-        if fit < len(tasks):
-            self.ledger.take_back(tasks[fit:])
-            self.wake()
-        take.give(self, tasks[:fit], now)
 
     def read(self, keys: Sequence[int], then: Then, bytes_max: int | None = None) -> None:
         """Have the present or the next cycle read bodies from the store, as `Store.read`, and hand them to `then`."""
-        self._reads.append((keys, then, bytes_max))
-        self.wake()
+        self._handover.read(keys, then, bytes_max)
 
     def keep_row(self, key: int, row: Row) -> None:
         """Have the next commit keep a row that is no task (its key is negative)."""
@@ -341,21 +325,7 @@ class Broker:
 
     def fetch(self, task: Task) -> None:
         """Have the present or the next cycle read a task's payload."""
-        self._bodiless.append((None, [task]))
-        self.wake()
-
-    async def _fetch(self, now: float) -> None:
-        """Read the payloads that only the store has, and hand over what waits for them."""
-        gathered, self._bodiless = self._bodiless, []
-        # What was only to be looked at may have ended meanwhile, and then there is nothing to read.
-        looked_at = [task for take, tasks in gathered if take is None for task in tasks]
-        await read_payloads(self.ledger, self.store, (one for one in looked_at if one.state in _WITH_PAYLOAD))
-        for take, tasks in gathered:
-            if take is not None:
-                self._give(take, tasks, await read_fitting(self.ledger, self.store, tasks), now)
-        reads, self._reads = self._reads, []
-        for keys, then, bytes_max in reads:
-            then(await self.store.read(keys, bytes_max))
+        self._handover.fetch(task)
 
     def _let_in(self, now: float) -> None:
         """Bring back who waited for room where there is some, and who waited for an end that has come."""

@@ -237,10 +237,9 @@ class MasterDesk:
             session.introduce(info, queues_of(self._broker, info.get("queues")))
             session.line = line
             line.state = session
-            self._workers.introduced(session)
+            self._workers.introduced(session, _numbers(info.get("holds"), 3))
         else:
-            said = info.get("holds")
-            holds = [(pair[0], pair[1]) for pair in (said if isinstance(said, list | tuple) else ()) if _is_pair(pair)]
+            holds = _numbers(info.get("holds"), 2)
             index = info.get("index")
             executor = self._workers.executor(session, index if isinstance(index, int) else 0, line, holds)
             executor.seats = max(count_of(info.get("seats")), 1)
@@ -318,5 +317,8 @@ def _range(protocol: object) -> tuple[int, int]:
     return 0, 0
 
 
-def _is_pair(pair: object) -> bool:
-    return isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(one, int) for one in pair)
+def _numbers(said: object, count: int) -> list[Any]:
+    """Those of a peer's entries that are so many numbers."""
+    rows = said if isinstance(said, list | tuple) else ()
+    right = (row for row in rows if isinstance(row, list | tuple) and len(row) == count)
+    return [tuple(row) for row in right if all(isinstance(one, int) for one in row)]

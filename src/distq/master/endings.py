@@ -32,6 +32,17 @@ class Overrun(Lose):
         return super().decide(broker, now)  # False while that is being applied: then it comes again for the rest
 
 
+def end_unless_reclaimed(broker: Broker, absent: Holder, reclaim_s: float, lease_s: float) -> None:
+    """After a restart: what was held before goes to others when its executors have had time to come back.
+
+    Their workers were heard of by the master before, until a moment ago perhaps: what is fenced runs nowhere else
+    until their leases have ended.
+    """
+    for holder, wait_s in ((broker.ledger.part(absent), max(lease_s, reclaim_s)), (absent, reclaim_s)):
+        if holder.held:
+            broker.ask_at(broker.clock.now() + wait_s, Lose(holder, "restart", "", running=0))
+
+
 class GiveBack(Request):
     """Tasks that an executor has not begun and shall not begin, as its supervisor says."""
 

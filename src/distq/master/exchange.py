@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -141,7 +141,8 @@ class Exchange(Take):
     def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
         ledger = broker.ledger
         headers = {task.id: task.more.headers for task in tasks if task.more is not NO_MORE and task.more.headers}
-        self.line.reply(leased(tasks, ledger.extras.cursors, befores(tasks, ledger.together), headers))
+        fenced = [task.id for task in tasks if task.fenced] if ledger.fences else []
+        self.line.reply(leased(tasks, ledger.extras.cursors, befores(tasks, ledger.together), headers, fenced))
 
 
 class ResultQueues:
@@ -160,12 +161,13 @@ def leased(
     cursors: Mapping[int, bytes],
     before: Mapping[int, tuple[int, bool]],
     headers: Mapping[int, Headers],
+    fenced: Sequence[int] = (),
 ) -> bytes:
     """The reply that hands tasks over: their envelopes once each, then (key, delivery, attempt, envelope, body).
 
     Where attempts before them have left cursors, these come third, by key; fourth, where tasks come after others, of
     how many they need the results, and whether the one result is no list: the executor asks for these by `before`;
-    fifth the headers of those that have some.
+    fifth the headers of those that have some; sixth the keys of those that must end with their lease.
     """
     envelopes: dict[Envelope, int] = {}
     rows = [
@@ -174,9 +176,11 @@ def leased(
     ]
     table = [(one.queue.name, one.name, one.kind, one.time_limit_s) for one in envelopes]
     left = {task.id: cursors[task.id] for task in tasks if task.id in cursors} if cursors else {}
-    if before or headers:
-        return returned((table, rows, left, before, headers) if headers else (table, rows, left, before))
-    return returned((table, rows, left) if left else (table, rows))
+    parts = (table, rows, left, before, headers, fenced)
+    count = len(parts)
+    while count > 2 and not parts[count - 1]:
+        count -= 1
+    return returned(parts[:count])
 
 
 def read_exchange(args: tuple[Any, ...]) -> tuple[list[Settled], int, float]:

@@ -27,7 +27,7 @@ from distq.master.broker import Broker
 from distq.master.clients import incomplete
 from distq.master.clock import SystemClock
 from distq.master.desk import MasterDesk
-from distq.master.requests import Lose
+from distq.master.endings import end_unless_reclaimed
 from distq.master.store_watch import StoreWatch
 from distq.master.view import View
 from distq.master.vigil import Vigil
@@ -152,10 +152,9 @@ class Master:
         desk.schedules.restore(loader.schedules, bodies)
         for key in ledger.extras.know(loader.extras, bodies, ledger.tasks):
             broker.keep_row(key, None)
-        if absent.held:
-            broker.ask_at(clock.now() + settings.reclaim_s, Lose(absent, "restart", "", running=0))
         if ledger.tasks:
             self.log.info("tasks_loaded", tasks=len(ledger.tasks), held=len(absent.held))
+        end_unless_reclaimed(broker, absent, settings.reclaim_s, settings.lease_s)
         self.server = Server(desk, settings.authkeys, settings, lambda: secrets.token_bytes(NONCE_BYTES))
         self.watch = StoreWatch(store, self.log)
         broker.committed = self.watch.committed

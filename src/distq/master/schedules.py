@@ -42,6 +42,8 @@ MISSED_MAX: Final = 1_000
 LATE_S: Final = 5.0
 """A moment is missed if the master comes to it so much later, for who wants nothing that was missed."""
 AGAIN_S: Final = 1.0
+OWN_KEY: Final = "schedule "
+"""Before its name: the concurrency key of a schedule's task that has none."""
 """How soon a moment is tried again that must not be skipped: its queue is full, or the task before still runs."""
 
 
@@ -248,9 +250,12 @@ def submit(broker: Broker, schedule: Schedule, now: float) -> int:
     run = schedule.run
     broker.ledger.check_room(run.envelope, 1)
     due_at, expires_at = (0.0, None) if run.when is None else moments(run.when, now)
-    return broker.ledger.submit(
-        run.envelope, (schedule.body,), None, now, due_at=due_at, expires_at=expires_at, more=run.more
-    )
+    more = run.more
+    if not (schedule.spec.timing.overlap or more.key):
+        # The task before has ended; this one is not to be beside itself either, if it is given out again.
+        more = more._replace(key=f"{OWN_KEY}{schedule.spec.name}")
+    bodies = (schedule.body,)
+    return broker.ledger.submit(run.envelope, bodies, None, now, due_at=due_at, expires_at=expires_at, more=more)
 
 
 def next_moment(timing: Timing, after: float) -> float:

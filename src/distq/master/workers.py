@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import LABELS_MAX, NOTHING, PLAIN, Holder
+from distq.master.absences import GRACE_S, Absence, LeaseEnd
 from distq.master.endings import GiveBack, Overrun
 from distq.master.requests import LEASE, Asked, Lose, Request, Take
 from distq.wire.messages import returned
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from distq.net.serve import Line
 
 TIMEOUT: Final = "timeout"
-GRACE_S: Final = 1.0
-"""How long a closed socket is only a hint."""
 NAME_CHARS_MAX: Final = 100
 STACK_WAITS_MAX: Final = 1_000
 
@@ -173,13 +172,17 @@ class Workers:
                 task.holder = stale
         if stale.held:
             self._broker.ask(Lose(stale, "connection", "its connection was lost", running=0))
+        self._broker.ledger.lingering.ended(executor, held.items())
         for key, delivery in held.items():
-            if self._broker.ledger.reclaim(executor, key, delivery):
-                task = executor.held[key]
-                if task.body is None:
-                    self._broker.fetch(task)  # it may have to be buried with it
+            self._reclaim(executor, key, delivery)
         executor.line = line
         return executor
+
+    def _reclaim(self, executor: Executor, key: int, delivery: int) -> None:
+        if self._broker.ledger.reclaim(executor, key, delivery):
+            task = executor.held[key]
+            if task.body is None:
+                self._broker.fetch(task)  # it may have to be buried with it
 
     def current(self, executor: Executor, line: Line) -> Executor:
         """The executor itself, or its successor if its session was ended for silence while it lived on.
@@ -195,8 +198,16 @@ class Workers:
             return executor
         return self.executor(session, executor.index, line, ())
 
-    def introduced(self, session: Session) -> None:
-        """What a worker serves is known now: its executors that came first wait for that."""
+    def introduced(self, session: Session, holds: Iterable[tuple[int, int, int]]) -> None:
+        """What a worker serves is known now, and what its executors hold, by index, key and delivery.
+
+        Executors that came first wait for that. One that runs something comes when it has: so long we know of it.
+        """
+        for index, key, delivery in holds:
+            executor = session.executors.setdefault(index, Executor(session, index))
+            self._reclaim(executor, key, delivery)
+            if executor.line is None and not executor.held:
+                del session.executors[index]
         for executor in session.executors.values():
             request = executor.request
             if request is not None and request.parked:
@@ -309,9 +320,16 @@ class Workers:
         self.answer_beat(session)
         for executor in session.executors.values():
             self._unserve(executor)
-            if executor.held:
-                self._broker.ask(Lose(executor, reason, cause))
+            self.lose(executor, reason, cause)
         session.executors.clear()
+
+    def lose(self, executor: Executor, reason: str, cause: str) -> None:
+        """Nobody hears of an executor any more: its leases end, but the fenced ones last as long as was said."""
+        ledger, until = self._broker.ledger, executor.session.lease_until
+        if reason != LEASE and ledger.holds(fenced := ledger.part(executor)):
+            self._broker.ask_at(until, Lose(fenced, reason, cause))
+        if ledger.holds(executor):
+            self._broker.ask(Lose(executor, reason, cause))
 
 
 class Beat(Asked):
@@ -333,51 +351,6 @@ class Beat(Asked):
     def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.session.beat = None
         self.say()
-
-
-class LeaseEnd(Request):
-    """Due when a worker's leases would end, if no heartbeat had come."""
-
-    __slots__ = ("session", "workers")
-
-    def __init__(self, workers: Workers, session: Session) -> None:
-        super().__init__()
-        self.workers = workers
-        self.session = session
-
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
-        session, workers = self.session, self.workers
-        if workers.sessions.get(session.key) is not session:
-            return
-        if session.lease_until > now:
-            broker.ask_at(session.lease_until, self)
-            return
-        workers.part(session, LEASE, "its worker fell silent")
-
-
-class Absence(Request):
-    """Due a second after a socket has closed."""
-
-    __slots__ = ("executor", "session", "workers")
-
-    def __init__(self, workers: Workers, session: Session, executor: Executor | None) -> None:
-        super().__init__()
-        self.workers = workers
-        self.session = session
-        self.executor = executor
-
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        session, executor = self.session, self.executor
-        if self.workers.sessions.get(session.key) is not session or session.line is not None:
-            # The supervisor is there: it says so if the executor has ended. If not, the executor runs on and
-            # comes back; its task must not run twice for a broken connection.
-            return
-        if executor is not None and executor.line is None and session.executors.get(executor.index) is executor:
-            del session.executors[executor.index]
-            if executor.held:
-                broker.ask(Lose(executor, "connection", "its connection was lost"))
-        if not any(one.line is not None for one in session.executors.values()):
-            self.workers.part(session, "connection", "its connection was lost")
 
 
 def _text(value: object) -> str:

@@ -47,7 +47,7 @@ def _ready(queue: Queue) -> int:
     policy = queue.policy
     if policy.paused:
         return 0
-    room = queue.counts[READY] if policy.running is None else max(policy.running - queue.counts[LEASED], 0)
+    room = queue.counts[READY] if policy.running is None else max(policy.running - queue.running, 0)
     return min(queue.counts[READY], room)
 
 

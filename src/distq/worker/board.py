@@ -5,9 +5,9 @@ from typing import Final, NamedTuple
 
 from distq.worker.page import NUMBERS, OWN, Page
 
-_TASK, _DELIVERY, _LIMIT_S, _BEGAN_S, _STOP = range(5)
+_TASK, _DELIVERY, _LIMIT_S, _BEGAN_S, _STOP, _FENCED = range(6)
 """What a seat's row has; the task is 0 while nobody sits there."""
-_ROW: Final = 5
+_ROW: Final = 6
 SEATS_MAX: Final = (NUMBERS - OWN) // _ROW
 
 
@@ -29,11 +29,14 @@ class Board(Page):
 
     # -- written by the executor -----------------------------------------------------------------
 
-    def sits(self, seat: int, task: int, delivery: int, limit_s: float, began_s: float) -> None:
-        """Note that a task runs on this seat."""
+    def sits(
+        self, seat: int, task: int, delivery: int, limit_s: float, began_s: float, *, fenced: bool = False
+    ) -> None:
+        """Note that a task runs on this seat, and whether it must end with its lease."""
         at = OWN + seat * _ROW
         numbers, floats = self._numbers, self._floats
         numbers[at + _STOP] = 0
+        numbers[at + _FENCED] = fenced
         numbers[at + _DELIVERY] = delivery
         floats[at + _LIMIT_S], floats[at + _BEGAN_S] = limit_s, began_s
         numbers[at + _TASK] = task  # last: who sees the task sees the rest of it
@@ -58,9 +61,20 @@ class Board(Page):
                     yield seated
 
     @property
+    def fenced(self) -> bool:
+        """Whether something runs that must end with its lease."""
+        numbers = self._numbers
+        return any(numbers[at + _TASK] and numbers[at + _FENCED] for at in range(OWN, OWN + SEATS_MAX * _ROW, _ROW))
+
+    @property
     def all_running(self) -> list[tuple[int, int]]:
         """The tasks that run, and their deliveries."""
         return [seated.delivery for seated in self.seated()]
+
+    @property
+    def held(self) -> list[tuple[int, int]]:
+        """What is to be answered, as far as it has begun: what has not, the executor names itself at once."""
+        return self.all_running
 
     @property
     def running(self) -> tuple[int, int] | None:

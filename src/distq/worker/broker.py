@@ -48,6 +48,8 @@ FLUSH_S: Final = 0.05
 FLUSH_BYTES: Final = 4 << 20
 RELEASE_S: Final = 0.15
 """A batch that takes three times as long as it was meant to is handed back: others may be free."""
+LEASE_WAIT_S: Final = 0.25
+"""A fenced task whose lease is not known to hold goes back after so long."""
 QUIET_LOOKS: Final = 20
 """After so many looks without a batch the flusher sleeps until it is woken."""
 
@@ -92,6 +94,8 @@ class Broker:
         """What the last exchange that brought tasks has brought with them."""
         self._refusals = 0
         self._asked_at = math.inf
+        self._leased_at = 0.0
+        """When the batch that came last was asked for."""
         self._likely_settled = 0
         self._connection: Connection | None = None
         self._speaking = threading.Lock()
@@ -219,7 +223,7 @@ class Broker:
         self._settled_bytes = 0
         brought = handed(reply)
         if brought.rows:
-            self._handed, self._rows = brought, brought.rows
+            self._handed, self._rows, self._leased_at = brought, brought.rows, self._asked_at
             self._pace.leased(len(brought.rows))
 
     # -- running ---------------------------------------------------------------------------------
@@ -248,6 +252,7 @@ class Broker:
         word, clock, quit_ = self._word, self._clock, self._quit
         pace_ran, settled = self._pace.ran, self._settled
         envelopes, headers = self._handed.envelopes, self._handed.headers
+        fenced = frozenset(self._handed.fenced)
         runs = [self._functions.run_of(kind, name) for _, name, kind, _ in envelopes]
         limits = [limit_s for *_, limit_s in envelopes]
         verbose = self._verbose
@@ -255,7 +260,8 @@ class Broker:
         began = flushed = now = clock()
         try:
             for index, row in enumerate(rows):
-                if quit_.asked or now - began >= RELEASE_S:
+                held = bool(fenced) and row[0] in fenced
+                if quit_.asked or now - began >= RELEASE_S or (held and not self._has_lease()):
                     return self._not_begun(rows, index, OVER)
                 begun = word.begins(index)
                 if begun != BEGUN:
@@ -263,7 +269,8 @@ class Broker:
                 task_id, delivery, _, envelope, payload = row
                 limit_s = limits[envelope]
                 run = self._traced(runs[envelope], row) if headers else runs[envelope]
-                ran = run(payload) if limit_s is None else self._interrupts.run(run, payload, limit_s)
+                simple = limit_s is None and not held
+                ran = run(payload) if simple else self._interrupts.run(run, payload, limit_s, fenced=held)
                 if self._told:
                     self._take_told()
                 if quit_.forked:
@@ -289,6 +296,15 @@ class Broker:
         finally:
             word.ran(done, 0, done_s)
             self.wear.tasks_left -= done
+
+    def _has_lease(self) -> bool:
+        """Whether the batch is known to be ours: if it is not yet, we wait a moment for that to be heard."""
+        word, until = self._word, self._clock() + LEASE_WAIT_S
+        while (now := self._clock()) >= word.lease_until_s:
+            if now >= until or self._quit.asked:
+                return False
+            time.sleep(LOOK_S)
+        return self._leased_at >= word.lease_since_s
 
     def _traced(self, run: Run, row: Leased) -> Run:
         headers = self._handed.headers.get(row[0])

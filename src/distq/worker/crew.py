@@ -38,6 +38,7 @@ KINDS: Final = {
 
 STACK_LOOK_S: Final = 0.02
 STACK_LOOKS: Final = 50
+LEASE_OVER: Final = Cause(cause.STOPPED, "its lease was over: the master was not reached in time")
 REORDER_S: Final = 0.001
 """After so long every processor sees that a batch is revoked, and we see what began before."""
 
@@ -106,6 +107,8 @@ class Crew:
         self._numbers = 0
         self._oom_kills = self.cgroup.out_of_memory_kills
         self._said = ""
+        self._lease_since_s = self._lease_until_s = 0.0
+        """What the executors have leased since then is given to nobody else until then."""
 
     @property
     def busy(self) -> int:
@@ -152,9 +155,30 @@ class Crew:
                 slot.killed = True
                 self._children[slot].kill()
 
+    @property
+    def held(self) -> list[tuple[int, int, int]]:
+        """What the executors hold: whose number, task and delivery."""
+        return [(child.number, *delivery) for child in self._children.values() for delivery in child.page.held]
+
+    def renew(self, since_s: float, until_s: float) -> None:
+        """The master has heard of us: what the executors have leased since then is theirs until then."""
+        self._fence(self._clock())  # once a lease is over nothing renews it
+        self._lease_since_s, self._lease_until_s = since_s, max(self._lease_until_s, until_s)
+        for child in self._children.values():
+            child.page.renew(since_s, self._lease_until_s)
+
+    def _fence(self, now: float) -> None:
+        """When the lease is over, end those that run what must end with it, and have not ended themselves."""
+        if now < self._lease_until_s:
+            return
+        for slot, child in self._children.items():
+            if child.page.fenced and slot not in self._verdicts:
+                self._kill(slot, _verdict(LEASE_OVER, child.page.all_running))
+
     def look(self) -> None:
-        """See to it that no task waits behind a long one, and that none runs beyond its limit."""
+        """See to it that no task waits behind a long one, and that none runs beyond its limit, or its lease."""
         now = self._clock()
+        self._fence(now)
         for slot, child in list(self._children.items()):
             match child.watch.look(now):
                 case Need.NOTHING:
@@ -253,6 +277,7 @@ class Crew:
             return
         slot.filled(child.pid)
         self._children[slot] = child
+        child.page.renew(self._lease_since_s, self._lease_until_s)
         loop = asyncio.get_running_loop()
         loop.add_reader(child.pidfd, self._ended, slot)
         loop.add_reader(child.report_fd, self._hear, slot)
@@ -275,11 +300,10 @@ class Crew:
         del self._children[slot]
         ending = child.page.ending
         recycled = status == 0 and ending is not None
+        told = ending if recycled or ending is Ending.LEASE else None
         running, counts = child.end()
         self._counts = self._counts.plus(counts)
-        verdict = self._verdicts.pop(slot, None) or _verdict(
-            self._decode(status, ending if recycled else None), running
-        )
+        verdict = self._verdicts.pop(slot, None) or _verdict(self._decode(status, told), running)
         if slot.asked and slot.killed:
             verdict = Verdict(Cause(cause.EXIT, "killed at the end of the drain"), None)
         elif not (slot.asked or slot.killed):
@@ -294,6 +318,8 @@ class Crew:
             return Cause(cause.RECYCLE, f"replaced after {self._orders.max_tasks} tasks")
         if ending is Ending.MEMORY:
             return Cause(cause.RECYCLE, f"replaced with more than {self._orders.max_rss_bytes:,} bytes of memory")
+        if ending is Ending.LEASE:
+            return LEASE_OVER
         return cause.decode(status, out_of_memory=self._killed_for_memory())
 
     def _log_end(self, child: Child, slot: Slot, verdict: Verdict, peak_bytes: int) -> None:

@@ -5,6 +5,7 @@ has read limit and beginning in the shared word; first the executor leaves its s
 """
 
 import faulthandler
+import math
 import os
 import signal
 from types import FrameType
@@ -15,7 +16,7 @@ from distq.tasks.payload import run_payload
 from distq.worker.clock import Clock
 from distq.worker.functions import Run, failed_by_limit
 from distq.worker.handler import Ran, run_handler
-from distq.worker.page import PAGE_BYTES
+from distq.worker.page import PAGE_BYTES, Ending, Page
 from distq.worker.word import Word
 
 STACK_SIGNAL: Final = signal.SIGUSR1
@@ -24,6 +25,7 @@ STACK_SIGNAL: Final = signal.SIGUSR1
 
 STOP_SIGNAL: Final = signal.SIGUSR2
 """Tells an executor that the task which its word names shall stop."""
+SOON_S: Final = 0.001
 USER_CODE: Final = (run_payload.__code__, run_handler.__code__)
 
 
@@ -34,7 +36,10 @@ class Interrupts:
         self._word = word
         self._clock = clock
         self._armed = False
-        self._limit_s = 0.0
+        self._limit_s = math.inf
+        self._over_at = math.inf
+        """When the time limit is over."""
+        self._fenced = False
 
     def listen(self) -> None:
         """Take over the signals that limits need."""
@@ -43,32 +48,58 @@ class Interrupts:
         os.lseek(self._word.fd, PAGE_BYTES, os.SEEK_SET)
         faulthandler.register(STACK_SIGNAL, file=self._word.fd, all_threads=False)
 
-    def run(self, run: Run, payload: bytes, limit_s: float) -> bytes | Ran:
-        """Run a payload for at most so long."""
-        self._limit_s = limit_s
-        self._word.limits(limit_s, self._clock())
+    def run(self, run: Run, payload: bytes, limit_s: float | None, *, fenced: bool) -> bytes | Ran:
+        """Run a payload for at most so long, and, if it is fenced, no longer than its lease is renewed."""
+        began_s = self._clock()
+        self._fenced = fenced
+        if fenced:
+            self._word.fence(fenced=True)
+        if limit_s is not None:
+            self._limit_s, self._over_at = limit_s, began_s + limit_s
+            self._word.limits(limit_s, began_s)
         try:
             self._armed = True
-            signal.setitimer(signal.ITIMER_REAL, limit_s)
+            self._set(began_s)
             ran = run(payload)
             self._armed = False
         except TimeLimitExceeded as error:
             # It rang in the moment in which the task had ended, and before it was told.
             ran = failed_by_limit(error)
         finally:
-            self._armed = False
+            self._armed = self._fenced = False
             signal.setitimer(signal.ITIMER_REAL, 0)
+            self._over_at = math.inf
             self._word.limits(0.0, 0.0)
+            if fenced:
+                self._word.fence(fenced=False)
         return ran
+
+    def _set(self, now: float) -> None:
+        """Have the alarm ring when there may be something to do."""
+        at = min(self._over_at, self._word.lease_until_s) if self._fenced else self._over_at
+        signal.setitimer(signal.ITIMER_REAL, max(at - now, SOON_S))
 
     def _stops(self, _number: int, frame: FrameType | None) -> None:
         if self._word.stopping and _in_user_code(frame):
             raise TaskStopped("the task was cancelled while it ran.")
 
     def _rings(self, _number: int, _frame: FrameType | None) -> None:
-        if self._armed:
+        if not self._armed:
+            return
+        now = self._clock()
+        if self._fenced and now >= self._word.lease_until_s:
+            # Also the first thing that happens after we were stopped for longer: nothing of the task runs any more.
+            end_for_lease(self._word)
+        if now >= self._over_at:
             self._armed = False
             raise TimeLimitExceeded(overrun_text(self._limit_s))
+        self._set(now)
+
+
+def end_for_lease(page: Page) -> None:
+    """End this executor, and what its tasks have started, now: another may be given what it runs."""
+    page.ends(Ending.LEASE)
+    os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def _in_user_code(frame: FrameType | None) -> bool:

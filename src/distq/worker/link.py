@@ -21,6 +21,8 @@ from distq.worker.stock import speaks_only_stock
 
 HELLO_S: Final = 10.0
 HEARTBEAT_ANSWER_S: Final = 10.0
+LEASE_MARGIN_S: Final = 0.25
+"""A lease is taken to end so much earlier than it does: what has to end by then needs a moment for that."""
 ABSENT_LOG_S: Final = 30.0
 """How often it is said again that the master is away."""
 
@@ -43,9 +45,11 @@ class Link:
         frame_bytes_max: int,
         reconnect: Reconnect,
         introduction: Mapping[str, object],
+        holds: Callable[[], Sequence[tuple[int, int, int]]],
         report: Callable[[], Mapping[str, object]],
         stop: Callable[[Sequence[tuple[int, int]]], None],
         where: Callable[[Sequence[tuple[int, int]]], None],
+        renew: Callable[[float, float], None],
         log: FilteringBoundLogger,
         clock: Clock,
     ) -> None:
@@ -58,9 +62,11 @@ class Link:
         self._frame_bytes_max = frame_bytes_max
         self._reconnect = reconnect
         self._introduction = introduction
+        self._holds = holds
         self._report = report
         self._stop = stop
         self._where = where
+        self._renew = renew
         self._log = log
         self._clock = clock
         self._let_in = False
@@ -129,12 +135,13 @@ class Link:
     async def _converse(self) -> None:
         channel = await open_channel(self._addresses, self._authkey, self._frame_bytes_max)
         try:
+            said_at = self._clock()
             greeting = await self._hello(channel)
             if greeting is None:
                 await self._stay_at_stock()
             else:
                 self._is_connected(channel, stock=False)
-                await self._beat(channel, float(greeting["heartbeat_s"]))
+                await self._beat(channel, said_at, float(greeting["lease_s"]), float(greeting["heartbeat_s"]))
         finally:
             channel.close()
 
@@ -152,27 +159,31 @@ class Link:
     async def _hello(self, channel: Channel) -> Mapping[str, Any] | None:
         """What the master answers; None for a stock server, which knows no such call."""
         try:
-            reply = await channel.call("broker", "hello", dict(self._introduction), timeout_s=HELLO_S)
+            info = {**self._introduction, "holds": self._holds()}
+            reply = await channel.call("broker", "hello", info, timeout_s=HELLO_S)
         except RemoteRefusal as error:
             if speaks_only_stock(error):
                 return None
             raise
         return cast("Mapping[str, Any]", reply)
 
-    async def _beat(self, channel: Channel, heartbeat_s: float) -> None:
+    async def _beat(self, channel: Channel, greeted_at: float, lease_s: float, heartbeat_s: float) -> None:
         """Send heartbeats. The master answers each when the next one is due, and earlier if there is something to do.
 
-        What cannot wait so long is said with another heartbeat, upon which it answers both.
+        What cannot wait so long is said with another heartbeat, upon which it answers both. One in each
+        `heartbeat_s` is answered at once, so that we know until when the lease lasts.
         """
         unanswered = 0
+        heard_at = greeted_at
+        self._renew(greeted_at, heard_at + lease_s - LEASE_MARGIN_S)
         while True:
             self._wake.clear()
             said, back = list(self._exited), list(self._returned)
             stacks, self._stacks = self._stacks, []
             more = {"returned": back, "stacks": stacks}
             report = {**self._report(), "exited": said, **{word: what for word, what in more.items() if what}}
-            patient = not (said or back or stacks or unanswered)
             sent_at = self._clock()
+            patient = not (said or back or stacks or unanswered) and sent_at < heard_at + heartbeat_s
             channel.ask("broker", "heartbeat", report, heartbeat_s if patient else 0.0)
             unanswered += 1
             if patient and not await channel.wait(self._wake, heartbeat_s + 1.0) and self._wake.is_set():
@@ -184,6 +195,8 @@ class Link:
                 stops += answer["abort"]
                 wheres += answer.get("stacks", ())
                 unanswered -= 1
+            heard_at = sent_at
+            self._renew(greeted_at, heard_at + lease_s - LEASE_MARGIN_S)
             del self._exited[: len(said)], self._returned[: len(back)]
             if not self._exited:
                 self._told.set()

@@ -47,9 +47,11 @@ async def _serve(settings: Settings) -> int:
         settings.frame_bytes_max,
         Reconnect(settings.reconnect_max_s),
         _introduction(settings, name, session),
+        supervisor.holds,
         supervisor.report,
         supervisor.stop,
         supervisor.where,
+        supervisor.renew,
         log,
         MONOTONIC,
     )

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final, NamedTuple, Self
 
 _DONE, _FAILED, _RELEASED, _ENDING = range(4)
-_RUN_S: Final = 4
+_RUN_S, _LEASE_SINCE_S, _LEASE_UNTIL_S = range(4, 7)
 OWN: Final = 8
 """From here on the numbers are those of the page's kind."""
 NUMBERS: Final = 2_032
@@ -45,6 +45,8 @@ class Ending(Enum):
     """It has run as many tasks as it may."""
     MEMORY = 2
     """It has more memory than it may."""
+    LEASE = 3
+    """Its lease was over, and what it ran had to end with that."""
 
 
 class Page:
@@ -88,6 +90,26 @@ class Page:
     def ends(self, why: Ending) -> None:
         """Note that the executor ends by itself, as it should."""
         self._numbers[_ENDING] = why.value
+
+    # -- written by the supervisor ---------------------------------------------------------------
+
+    def renew(self, since_s: float, until_s: float) -> None:
+        """Note until when, by the machine's monotonic clock, no other worker is given what this one holds.
+
+        That is known of what was asked for after `since_s`: what was before may have been given to others meanwhile.
+        """
+        self._floats[_LEASE_SINCE_S] = since_s
+        self._floats[_LEASE_UNTIL_S] = until_s
+
+    @property
+    def lease_since_s(self) -> float:
+        """Since when that is so, and ..."""
+        return self._floats[_LEASE_SINCE_S]
+
+    @property
+    def lease_until_s(self) -> float:
+        """... until when."""
+        return self._floats[_LEASE_UNTIL_S]
 
     # -- read by the supervisor ------------------------------------------------------------------
 

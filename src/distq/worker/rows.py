@@ -29,6 +29,8 @@ class Handed(NamedTuple):
     """Of how many tasks one needs the results, by task."""
     headers: Mapping[int, Headers] = EMPTY
     """By task."""
+    fenced: Sequence[int] = ()
+    """Tasks that must end with their lease."""
 
 
 def handed(reply: object) -> Handed:

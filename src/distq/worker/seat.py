@@ -28,6 +28,7 @@ class Seat:
         "began_s",
         "cursor",
         "envelope",
+        "fenced",
         "headers",
         "number",
         "reason",
@@ -43,6 +44,8 @@ class Seat:
         self.cursor: bytes | None = handed.cursors.get(row[0])
         """What an attempt before has left."""
         self.headers: Headers = handed.headers.get(row[0], ())
+        self.fenced = row[0] in handed.fenced
+        """Whether it must end with its lease."""
         self.told: dict[int, Settled] = {}
         """What it has said last of its progress and its cursor, by outcome, until that is sent."""
         self.reason: BaseException | None = None

@@ -28,11 +28,11 @@ from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
 from distq.wire.errors import RemoteRefusal
 from distq.worker.bell import Bell
 from distq.worker.board import Board
-from distq.worker.broker import ANSWER_S, FLUSH_BYTES, WAIT_S, MasterTooOld
+from distq.worker.broker import ANSWER_S, FLUSH_BYTES, LEASE_WAIT_S, WAIT_S, MasterTooOld
 from distq.worker.clock import Clock
 from distq.worker.functions import Functions
 from distq.worker.handler import Ran
-from distq.worker.interrupts import STACK_SIGNAL, STOP_SIGNAL
+from distq.worker.interrupts import STACK_SIGNAL, STOP_SIGNAL, end_for_lease
 from distq.worker.orders import Orders
 from distq.worker.page import PAGE_BYTES
 from distq.worker.places import Places
@@ -75,18 +75,20 @@ class Several:
         self._free = list(reversed(range(orders.seats)))
         self._running: dict[int, Seat] = {}
         """By seat."""
-        self._incomplete: list[tuple[Leased, Handed]] = []
-        """Leased tasks that need the results of others."""
+        self._incomplete: list[tuple[Leased, Handed, float]] = []
+        """Leased tasks that need the results of others, and when they were asked for."""
         self._lock = threading.Lock()
         """Guards what those threads touch that run tasks: the answers, and the counts."""
         self._settled: list[Settled] = []
         self._settled_bytes = 0
         self._done: deque[int] = deque()
         """Seats whose tasks have ended, for the main thread to take back."""
-        self._sent: deque[tuple[int, int]] = deque()
-        """Exchanges without an answer: how many answers each has carried, and how many tasks it wants."""
+        self._sent: deque[tuple[int, int, float]] = deque()
+        """Exchanges without an answer: how many answers each has carried, how many tasks it wants, and since when."""
         self._asked_at = 0.0
         self._told_at = 0.0
+        self._lapsed_at = -math.inf
+        """When a task came whose lease is not known to hold: for a moment no more are asked for."""
         self._refusals = 0
         self._wakes = Bell()
         self._interrupts = Bell()
@@ -166,7 +168,7 @@ class Several:
 
     def _must_ask(self, *, ending: bool) -> bool:
         """Whether there is something to say, or to ask for, that is not under way already."""
-        unsent = len(self._settled) > sum(count for count, _ in self._sent) or self._has_told()
+        unsent = len(self._settled) > sum(count for count, *_ in self._sent) or self._has_told()
         if not self._sent:
             return unsent or self._wanted(ending=ending) > 0
         if len(self._sent) > 1:
@@ -175,10 +177,10 @@ class Several:
 
     def _wanted(self, *, ending: bool) -> int:
         """How many tasks to ask for: as many as there are seats for, and no others are asked for."""
-        if ending or self._incomplete:
+        if ending or self._incomplete or self._clock() < self._lapsed_at + LEASE_WAIT_S:
             return 0
         places = min(len(self._free), self.wear.tasks_left - len(self._running))
-        return max(int(places) - sum(want for _, want in self._sent), 0)
+        return max(int(places) - sum(want for _, want, _ in self._sent), 0)
 
     def _has_told(self) -> bool:
         """Whether tasks have said something that is due."""
@@ -188,14 +190,14 @@ class Several:
         self._take_told()
         want = self._wanted(ending=ending)
         with self._lock:
-            rows = self._settled[sum(count for count, _ in self._sent) :]
+            rows = self._settled[sum(count for count, *_ in self._sent) :]
             self._settled_bytes = 0
         self._asked_at = self._clock()
         connection.ask("broker", "exchange", (rows, want, WAIT_S if want else 0.0), timeout_s=ANSWER_S)
-        self._sent.append((len(rows), want))
+        self._sent.append((len(rows), want, self._asked_at))
 
     def _answer(self, connection: Connection) -> None:
-        count, _ = self._sent[0]
+        count, _, asked_at = self._sent[0]
         try:
             reply = connection.answer(timeout_s=ANSWER_S)
         except RemoteRefusal as error:
@@ -211,9 +213,9 @@ class Several:
             return
         for row in brought.rows:
             if row[0] in brought.befores:
-                self._incomplete.append((row, brought))
+                self._incomplete.append((row, brought, asked_at))
             else:
-                self._start(row, brought)
+                self._start(row, brought, asked_at)
 
     def _hand_back(self, rows: Sequence[Leased]) -> None:
         """Tasks came that are not to begin here any more."""
@@ -224,14 +226,14 @@ class Several:
     def _complete(self, connection: Connection) -> None:
         """Fetch the results that tasks need, and begin these."""
         incomplete, self._incomplete = self._incomplete, []
-        for at, (row, brought) in enumerate(incomplete):
+        for at, (row, brought, asked_at) in enumerate(incomplete):
             try:
                 complete = completed(connection, [row], brought.befores)
             except BaseException:
                 self._incomplete = incomplete[at:]
                 raise
             for whole in complete:
-                self._start(whole, brought)
+                self._start(whole, brought, asked_at)
 
     def _refused(self, error: RemoteRefusal, count: int) -> None:
         """The master does not take our answers: first they become failures that say so, then they are dropped."""
@@ -256,6 +258,8 @@ class Several:
             until = min(until, self._told_at + TELL_S)
         if self._sent:
             until = min(until, self._asked_at + WAIT_S + ANSWER_S)
+        if now < self._lapsed_at + LEASE_WAIT_S:
+            until = min(until, self._lapsed_at + LEASE_WAIT_S)
         timeout_ms = None if until == math.inf else max(until - now, 0.0) * 1000 + 1
         found = {fd for fd, _ in poll.poll(0 if connection.is_answering and self._sent else timeout_ms)}
         self._wakes.hush()
@@ -271,12 +275,17 @@ class Several:
 
     # -- tasks -------------------------------------------------------------------------------------
 
-    def _start(self, row: Leased, brought: Handed) -> None:
-        seat = Seat(self._free.pop(), row, brought, self._clock())
+    def _start(self, row: Leased, brought: Handed, asked_at: float) -> None:
+        now = self._clock()
+        seat = Seat(self._free.pop(), row, brought, now)
         self._running[seat.number] = seat
-        self._board.sits(seat.number, *seat.delivery, seat.limit_s, seat.began_s)
+        self._board.sits(seat.number, *seat.delivery, seat.limit_s, seat.began_s, fenced=seat.fenced)
+        if seat.fenced and not (self._board.lease_since_s <= asked_at and now < self._board.lease_until_s):
+            self._lapsed_at = now
+            self._ended(seat, Ran(Outcome.RELEASED, b""))
+            return
         self._places.start(seat)
-        if seat.limit_s:
+        if seat.limit_s or seat.fenced:
             self._interrupts.ring()
 
     def _ended(self, seat: Seat, ran: bytes | Ran) -> None:
@@ -341,6 +350,10 @@ class Several:
             now = self._clock()
             until = math.inf
             for seat in list(self._running.values()):
+                if seat.fenced:
+                    if now >= self._board.lease_until_s:
+                        end_for_lease(self._board)
+                    until = min(until, self._board.lease_until_s)
                 if seat.reason is not None:
                     continue
                 if self._board.shall_stop(seat.number, seat.delivery[1]):

@@ -82,6 +82,14 @@ class Supervisor:
         """Where one of them is."""
         self.link.found(delivery, stack)
 
+    def holds(self) -> Sequence[tuple[int, int, int]]:
+        """What a `hello` says that the executors hold: by number, task and delivery."""
+        return self.crew.held
+
+    def renew(self, since_s: float, until_s: float) -> None:
+        """What the executors have leased since then is given to nobody else until then."""
+        self.crew.renew(since_s, until_s)
+
     def report(self) -> Mapping[str, object]:
         """What a heartbeat says, but for the ends of executors."""
         memory = self.crew.cgroup.memory

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from distq.worker.page import NUMBERS, OWN, Page
 
-_BATCH, _SIZE, _BEGUN, _REVOKED, _RETURNED, _STOP, _STOP_DELIVERY = range(OWN, OWN + 7)
+_BATCH, _SIZE, _BEGUN, _REVOKED, _RETURNED, _STOP, _STOP_DELIVERY, _FENCED = range(OWN, OWN + 8)
 """In `_BEGUN` is the index of the task that runs, from 1; 0 between tasks."""
 _LIMIT_S, _BEGAN_S = range(24, 26)
 _TABLE: Final = 32
@@ -84,6 +84,15 @@ class Word(Page):
         self._floats[_BEGAN_S] = began_s
         self._floats[_LIMIT_S] = limit_s
 
+    def fence(self, *, fenced: bool) -> None:
+        """Note that what is begun next must end with its lease, or that this is so no more."""
+        self._numbers[_FENCED] = fenced
+
+    @property
+    def fenced(self) -> bool:
+        """Whether something runs that must end with its lease."""
+        return bool(self._numbers[_FENCED])
+
     # -- written by who takes back, and read -----------------------------------------------------
 
     def revoke(self, batch: int) -> None:
@@ -144,6 +153,13 @@ class Word(Page):
         """What runs: one task and its delivery, or nothing."""
         running = self.running
         return [] if running is None else [running]
+
+    @property
+    def held(self) -> list[tuple[int, int]]:
+        """The tasks of the newest batch and their deliveries: each is to be answered, or has been."""
+        numbers = self._numbers
+        flat = numbers[_TABLE : _TABLE + 2 * numbers[_SIZE]].tolist()
+        return list(zip(flat[::2], flat[1::2], strict=True))
 
     @property
     def limit(self) -> Limit | None:

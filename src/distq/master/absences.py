@@ -1,0 +1,61 @@
+"""Workers of whom nothing is heard: what is due when a lease would end, and a second after a socket has closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from distq.master.requests import LEASE, Request
+
+if TYPE_CHECKING:
+    from distq.master.broker import Broker
+    from distq.master.workers import Executor, Session, Workers
+
+GRACE_S: Final = 1.0
+"""How long a closed socket is only a hint."""
+
+
+class LeaseEnd(Request):
+    """Due when a worker's leases would end, if no heartbeat had come."""
+
+    __slots__ = ("session", "workers")
+
+    def __init__(self, workers: Workers, session: Session) -> None:
+        super().__init__()
+        self.workers = workers
+        self.session = session
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+        session, workers = self.session, self.workers
+        if workers.sessions.get(session.key) is not session:
+            return
+        if session.lease_until + GRACE_S < now:
+            # We have slept ourselves (stopped, or starved): what it has said meanwhile is still to be read.
+            session.lease_until = now + GRACE_S
+        if session.lease_until > now:
+            broker.ask_at(session.lease_until, self)
+            return
+        workers.part(session, LEASE, "its worker fell silent")
+
+
+class Absence(Request):
+    """Due a second after a socket has closed."""
+
+    __slots__ = ("executor", "session", "workers")
+
+    def __init__(self, workers: Workers, session: Session, executor: Executor | None) -> None:
+        super().__init__()
+        self.workers = workers
+        self.session = session
+        self.executor = executor
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        session, executor = self.session, self.executor
+        if self.workers.sessions.get(session.key) is not session or session.line is not None:
+            # The supervisor is there: it says so if the executor has ended. If not, the executor runs on and
+            # comes back; its task must not run twice for a broken connection.
+            return
+        if executor is not None and executor.line is None and session.executors.get(executor.index) is executor:
+            del session.executors[executor.index]
+            self.workers.lose(executor, "connection", "its connection was lost")
+        if not any(one.line is not None for one in session.executors.values()):
+            self.workers.part(session, "connection", "its connection was lost")

@@ -1,0 +1,205 @@
+"""Tasks of which only so many may run at once: leases that are stored first, and outlast a closed connection."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.master.bench import LEASE_S, START, WAITING, Bench, FakeLine, done, on_bench, released
+from tests.master.test_keys import restarted, submit, turn
+from tests.master.test_policies import admin
+from tests.master.test_workers import end
+
+from distq.core.task import LEASED
+from distq.master.absences import GRACE_S
+from distq.master.endings import end_unless_reclaimed
+
+
+async def given(bench: Bench, count: int = 1) -> tuple[FakeLine, FakeLine, list[Any]]:
+    """A supervisor and its executor, which holds the first of so many tasks of one key."""
+    supervisor, line = bench.worker(), bench.executor()
+    await submit(bench, bench.client(), 1, *[turn("joe")] * count)
+    return supervisor, line, await bench.exchange(line, want=10)
+
+
+@on_bench()
+async def test_its_lease_is_stored_before_it_is_handed_over(bench: Bench) -> None:
+    """Then a restarted master knows that it runs."""
+    _, line, (row,) = await given(bench)
+    assert bench.ledger.tasks[row[0]].holder is line.state
+    again = await restarted(bench)
+    assert again.counts("q") == {"leased": 1}
+    assert again.ledger.tasks[row[0]].delivery == row[1]
+
+
+@on_bench()
+async def test_it_is_handed_over_though_nobody_says_anything_more(bench: Bench) -> None:
+    """The cycle that leases it wakes the next one, which stores that."""
+    running = asyncio.create_task(bench.broker.run())
+    bench.worker()
+    line, client = bench.executor(), bench.client()
+    bench.call(line, "broker", "exchange", [], 1, 60.0)
+    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
+    for _ in range(1000):
+        await asyncio.sleep(0)  # a turn of the loop, in which the broker runs
+    assert [row[4] for row in bench.rows(line)] == [b"a"]
+    bench.broker.stop()
+    await running
+
+
+@on_bench()
+async def test_the_reply_says_which_must_end_with_their_lease(bench: Bench) -> None:
+    """Sixth, where there are any."""
+    bench.worker()
+    line = bench.executor()
+    await submit(bench, bench.client(), 1, turn("joe"), None)
+    answer = await bench.ask(line, "broker", "exchange", [], 10, 0.0)
+    keyed, free = (row[0] for row in answer[1])
+    assert answer[2:] == ({}, {}, {}, [keyed])
+    answer = await bench.ask(line, "broker", "exchange", [released((free, answer[1][1][1]))], 10, 0.0)
+    assert [row[0] for row in answer[1]] == [free]
+    assert answer[2:] == ()
+
+
+@on_bench()
+async def test_a_queue_with_a_limit_has_such_tasks_without_keys(bench: Bench) -> None:
+    """As long as it has one."""
+    bench.worker()
+    line = bench.executor()
+    await admin(bench, "limit", queue="q", running=1)
+    await admin(bench, "queue_set", queue="q", running=1)
+    await submit(bench, bench.client(), 1, None)
+    answer = await bench.ask(line, "broker", "exchange", [], 10, 0.0)
+    assert answer[5] == [answer[1][0][0]]
+
+
+@on_bench()
+async def test_while_its_lease_cannot_be_stored_nobody_has_it(bench: Bench) -> None:
+    """Who asked is told that there is nothing, and asks again."""
+    bench.worker()
+    line = bench.executor()
+    assert await bench.exchange(line, wait_s=60.0) is WAITING
+    client = bench.client()
+    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
+    await bench.cycle()
+    bench.store.refuse_next = 1
+    await bench.settle_down()
+    assert bench.rows(line) == []
+    assert bench.counts("q") == {"ready": 1}
+    assert len(await bench.exchange(line)) == 1
+
+
+@on_bench()
+async def test_one_that_was_cancelled_before_it_was_handed_over_is_not(bench: Bench) -> None:
+    """Its executor hears of nothing."""
+    bench.worker()
+    line = bench.executor()
+    assert await bench.exchange(line, wait_s=60.0) is WAITING
+    client = bench.client()
+    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
+    await bench.cycle()
+    (key,) = bench.ledger.tasks
+    assert bench.ledger.tasks[key].state == LEASED
+    await bench.ask(client, "broker", "cancel", [key], True)
+    assert bench.rows(line) == []
+    assert bench.counts("q") == {"cancelled": 1}
+
+
+@on_bench()
+async def test_closed_sockets_do_not_end_its_lease(bench: Bench) -> None:
+    """Its worker may run it on behind a broken network; what has no key goes to others after a second."""
+    supervisor, line = bench.worker(), bench.executor()
+    await submit(bench, bench.client(), 1, turn("joe"), turn("joe"), None)
+    rows = await bench.exchange(line, want=10)
+    assert len(rows) == 2
+    for peer in (line, supervisor):
+        await bench.gone(peer)
+    await bench.advance(GRACE_S + 0.1)
+    assert bench.counts("q") == {"leased": 1, "ready": 1, "held": 1}
+    await bench.advance(LEASE_S)
+    assert bench.counts("q") == {"ready": 2, "held": 1}
+    assert bench.tally("q", "f").redeliveries == {"connection": 2}
+
+
+@on_bench()
+async def test_who_comes_back_in_time_goes_on_with_it(bench: Bench) -> None:
+    """And settles it, though its session had been given up."""
+    supervisor, line, (row,) = await given(bench)
+    await bench.gone(line)
+    await bench.gone(supervisor)
+    await bench.advance(GRACE_S + 0.1)
+    assert bench.workers.sessions == {}
+    bench.worker()
+    back = bench.executor(holds=[(row[0], row[1])])
+    await bench.exchange(back, [done(row)], want=0)
+    await bench.advance(LEASE_S)
+    assert bench.counts("q") == {"succeeded": 1}
+    assert bench.tally("q", "f").redeliveries == {}
+
+
+@on_bench()
+async def test_an_executor_that_has_ended_lets_the_next_in_at_once(bench: Bench) -> None:
+    """Its supervisor says so, and it knows."""
+    supervisor, _, (row,) = await given(bench, 2)
+    await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
+    assert bench.counts("q") == {"ready": 1, "held": 1}
+
+
+@on_bench()
+async def test_a_master_that_has_slept_hears_first_what_was_said_meanwhile(bench: Bench) -> None:
+    """It was stopped for longer than a lease: that its workers were not heard is not their fault."""
+    supervisor, line, (row,) = await given(bench)
+    bench.clock.at += 2 * LEASE_S
+    await bench.settle_down()
+    assert bench.counts("q") == {"leased": 1}
+    await bench.ask(supervisor, "broker", "heartbeat", {})
+    await bench.advance(LEASE_S - 1)
+    assert bench.counts("q") == {"leased": 1}
+    await bench.exchange(line, [done(row)], want=0)
+    assert bench.counts("q") == {"succeeded": 1}
+
+
+@on_bench()
+async def test_a_master_that_has_slept_gives_up_who_says_nothing_afterwards(bench: Bench) -> None:
+    """A second later."""
+    await given(bench)
+    bench.clock.at += 2 * LEASE_S
+    await bench.settle_down()
+    await bench.advance(GRACE_S + 0.1)
+    assert bench.counts("q") == {"ready": 1}
+
+
+@pytest.mark.parametrize("who", ["supervisor", "executor", "nobody"])
+def test_after_a_restart_it_waits_for_its_lease_or_whoever_names_it(who: str) -> None:
+    """A supervisor names what its executors run, for these come back when they have run it."""
+
+    @on_bench()
+    async def scene(first: Bench) -> None:
+        """The law, and then another master."""
+        _, _, (row,) = await given(first, 2)
+        bench = await restarted(first)
+        (absent,) = {task.holder for task in bench.ledger.tasks.values() if task.holder}
+        end_unless_reclaimed(bench.broker, absent, 1.0, LEASE_S)
+        line = bench.line()
+        bench.hello(line, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])] if who == "supervisor" else [])
+        if who == "executor":
+            bench.executor(holds=[tuple(row[:2])])
+        for _ in range(4):
+            await bench.ask(line, "broker", "heartbeat", {})
+            assert bench.counts("q") == {"leased": 1, "held": 1}
+            await bench.advance(LEASE_S / 4 - 0.1)
+        await bench.advance(1.0)
+        await bench.ask(line, "broker", "heartbeat", {})
+        assert bench.counts("q") == ({"ready": 1, "held": 1} if who == "nobody" else {"leased": 1, "held": 1})
+        assert bench.clock.at > START + LEASE_S
+
+    scene()
+
+
+@on_bench()
+async def test_what_a_supervisor_names_and_nobody_has_leased_is_no_news(bench: Bench) -> None:
+    """Its page still has what was settled long ago."""
+    _, line, (row,) = await given(bench)
+    await bench.exchange(line, [done(row)], want=0)
+    bench.hello(bench.line(), "worker", "w", slots=2, tasks=True, holds=[(7, *row[:2]), (1, 5), "x", (1, 2, "y")])
+    assert bench.counts("q") == {"succeeded": 1}
+    assert list(bench.workers.sessions["w"].executors) == [1]
