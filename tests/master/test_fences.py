@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.master.bench import LEASE_S, START, WAITING, Bench, FakeLine, done, on_bench, released
+from tests.master.bench import LEASE_S, START, WAITING, Bench, FakeLine, done, failed, on_bench, released
 from tests.master.test_keys import restarted, submit, turn
 from tests.master.test_policies import admin
 from tests.master.test_workers import end
@@ -203,3 +203,95 @@ async def test_what_a_supervisor_names_and_nobody_has_leased_is_no_news(bench: B
     bench.hello(bench.line(), "worker", "w", slots=2, tasks=True, holds=[(7, *row[:2]), (1, 5), "x", (1, 2, "y")])
     assert bench.counts("q") == {"succeeded": 1}
     assert list(bench.workers.sessions["w"].executors) == [1]
+
+
+# -- what has ended, and runs on -------------------------------------------------------------------
+
+
+async def aborted(bench: Bench) -> tuple[FakeLine, FakeLine, list[Any]]:
+    """As `given` with two tasks; the first one was cancelled while it ran."""
+    supervisor, line, (row,) = await given(bench, 2)
+    assert (await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True))["done"] == 1
+    assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    return supervisor, line, row
+
+
+@on_bench()
+async def test_a_task_that_was_cancelled_keeps_its_place_until_it_has_stopped(bench: Bench) -> None:
+    """It may take two seconds to do so, and the next one of its key must not be beside it."""
+    _, line, row = await aborted(bench)
+    await bench.exchange(line, [failed(row)], want=0)
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+    assert len(await bench.exchange(line)) == 1
+
+
+@on_bench()
+async def test_its_place_is_free_when_its_executor_has_ended(bench: Bench) -> None:
+    """It had to be killed."""
+    supervisor, _, row = await aborted(bench)
+    await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_its_place_is_free_when_its_executor_comes_back_without_it(bench: Bench) -> None:
+    """Whatever became of the answer."""
+    await aborted(bench)
+    bench.executor()
+    await bench.settle_down()
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_its_place_is_free_when_the_lease_is_over(bench: Bench) -> None:
+    """Nobody hears of its worker any more."""
+    supervisor, line, _ = await aborted(bench)
+    await bench.gone(line)
+    await bench.gone(supervisor)
+    await bench.advance(LEASE_S - 1)
+    assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    await bench.advance(1.1)
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_its_place_in_a_queue_with_a_limit_is_kept_too(bench: Bench) -> None:
+    """So many run, not so many are leased."""
+    bench.worker()
+    first, second = bench.executor(1), bench.executor(2)
+    await admin(bench, "queue_set", queue="q", running=1)
+    await submit(bench, bench.client(), 1, None, None)
+    (row,) = await bench.exchange(first)
+    await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True)
+    assert await bench.exchange(second, wait_s=60.0) is WAITING
+    assert bench.queue("q").running == 1
+    await bench.exchange(first, [released(row)], want=0)
+    assert len(bench.rows(second)) == 1
+    assert bench.queue("q").lingering == 0
+
+
+@on_bench()
+async def test_a_late_success_lets_nobody_in_beside_the_second_run(bench: Bench) -> None:
+    """It counts, and the second run goes on until it has answered."""
+    _, line, (row,) = await given(bench, 2)
+    await bench.advance(LEASE_S + 1)
+    bench.worker("heir")
+    heir = bench.executor(1, "heir")
+    (again,) = await bench.exchange(heir)
+    assert again[0] == row[0]
+    await bench.exchange(line, [done(row)], want=0)
+    assert bench.counts("q") == {"succeeded": 1, "held": 1}
+    await bench.exchange(heir, [done(again)], want=0)
+    assert bench.counts("q") == {"succeeded": 1, "ready": 1}
+
+
+@on_bench()
+async def test_a_refused_commit_frees_no_place(bench: Bench) -> None:
+    """The answer comes again, and then it does."""
+    _, line, row = await aborted(bench)
+    bench.store.refuse_next = 1
+    bench.call(bench.client("third"), "broker", "submit", 1, [("q", "g")], [(0, 1)], [b"x"], 0.0)
+    await bench.exchange(line, [failed(row)], want=0)
+    await bench.advance(2)
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+    assert bench.ledger.lingering.running == {}

@@ -148,8 +148,8 @@ def test_a_new_conversation_vouches_for_nothing_that_was_asked_before() -> None:
     async def test(_link: Link, _master: FakeMaster) -> None:
         await hearing.hears()
         hearing.deaf.set()
-        while hearing.greeted < 2:
-            await asyncio.sleep(0.001)  # noqa: ASYNC110 - until it has come back, which a thread notes
+        while hearing.greeted < 2:  # noqa: ASYNC110 - a thread notes that it has come back
+            await asyncio.sleep(0.001)
         await hearing.hears()
 
     talk(hearing, test)
