@@ -1,4 +1,7 @@
-"""Writes helm/README.md from the comments of helm/values.yaml: `python -m tools.chart`; a test finds any drift."""
+"""Writes README.md and values.schema.json of the chart from the comments of its values.yaml: `python -m tools.chart`.
+
+A test finds any drift.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
+from tools.chart_schema import Schema, Told, schema_of
+
 HELM: Final = Path(__file__).resolve().parents[1] / "helm"
+SCHEMA: Final = "@schema "
 KEY: Final = re.compile(r"^( *)(\w+):(?: (.+))?$")
 INTRODUCTION: Final = """\
 # distq's chart
@@ -34,6 +40,8 @@ class Value(NamedTuple):
     path: str
     default: Any
     sentence: str
+    schema: str
+    """What stands behind `@schema`, '' if nothing does."""
 
 
 def values(text: str) -> Iterator[Value]:
@@ -53,15 +61,17 @@ def values(text: str) -> Iterator[Value]:
             default: Any = tree
             for name in path:
                 default = default[name]
-            yield Value(".".join(path), default if found[3] else None, _sentence(comment))
+            yield Value(".".join(path), default if found[3] else None, *_told(comment))
             comment = []
         elif not line.strip():
             comment = []
 
 
-def _sentence(comment: list[str]) -> str:
-    """A comment as one paragraph; what is indented in it is an example, for those who read the file."""
-    return " ".join(line for line in comment if not line.startswith("  "))
+def _told(comment: list[str]) -> Told:
+    """A comment as one paragraph, and its schema; what is indented in it is an example, for those who read the file."""
+    said = [line.removeprefix(SCHEMA) for line in comment if line.startswith(SCHEMA)]
+    told = [line for line in comment if not line.startswith((SCHEMA, "  "))]
+    return Told(" ".join(told), *said)
 
 
 def is_section(value: Value, text: str) -> bool:
@@ -88,10 +98,23 @@ def readme(text: str) -> str:
     return re.sub(r"(\|\n)(## )", r"\1\n\2", page)
 
 
-def main() -> None:
-    """Write the page."""
+def schema(text: str) -> Schema:
+    """The schema of that values file."""
+    told = {value.path: Told(value.sentence, value.schema) for value in values(text)}
+    return schema_of(yaml.safe_load(text), told)
+
+
+def files() -> dict[Path, str]:
+    """What is made of the values file, by where it stands."""
     text = (HELM / "values.yaml").read_text(encoding="utf-8")
-    (HELM / "README.md").write_text(readme(text), encoding="utf-8")
+    written = json.dumps(schema(text), indent=2, ensure_ascii=False) + "\n"
+    return {HELM / "README.md": readme(text), HELM / "values.schema.json": written}
+
+
+def main() -> None:
+    """Write both."""
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -273,24 +272,3 @@ def test_the_alerts_are_composes() -> None:
 def test_a_slip_of_the_pen_is_an_error(mistake: str, sentence: str) -> None:
     """The schema knows every value; what it does not know is refused by name."""
     assert sentence in fails("helm", "template", "distq", CHART, "--set", mistake)
-
-
-def test_the_schema_knows_every_value_that_there_is() -> None:
-    """values.yaml and values.schema.json name the same values, down to the leaves."""
-    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
-
-    def walk(value: Any, node: dict[str, Any], path: str) -> None:
-        node = schema["definitions"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
-        if value and isinstance(value, dict) and "properties" in node:
-            assert path == "values.global" or node["additionalProperties"] is False, path
-            known = {
-                name
-                for name, inner in node["properties"].items()
-                if not inner.get("description", "").startswith("Not a")
-            }
-            assert known - {"limits", "claims"} == set(value) | ({"requests"} & known), path
-            for key, inner in value.items():
-                walk(inner, node["properties"][key], f"{path}.{key}")
-
-    walk(values, schema, "values")
