@@ -19,7 +19,7 @@ def test_what_is_made_of_the_values_is_what_the_program_writes(path: Path, text:
 
 def test_a_value_whose_type_nobody_has_said_is_an_error() -> None:
     """An empty default tells nothing."""
-    with pytest.raises(Untyped, match="a.b is empty: say `@schema` above it"):
+    with pytest.raises(Untyped, match=r"a\.b is empty: say `@schema` above it"):
         chart.schema("a:\n  # A list of something.\n  b: []\n")
     with pytest.raises(Untyped, match="c is null"):
         chart.schema("# Whatever.\nc: null\n")
