@@ -12,7 +12,7 @@ DOCKERFILES = $(shell find images examples -name '*Dockerfile*' 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml
 
-.PHONY: help demo test sim chaos mixed bench lint lint-compose lint-workflows pictures format lock build interpreters clean
+.PHONY: help demo test sim chaos mixed bench lint lint-compose lint-workflows helm4 pictures format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -55,6 +55,10 @@ lint: $(DEV) ## style, types, import floors, Dockerfiles, YAML and shell
 
 lint-compose: ## dclint on the Compose files; needs npx
 	@npx --yes dclint@3.1.0 --max-warnings 0 compose.yaml $(wildcard examples/own-tasks/*.yaml)
+
+helm4: $(DEV) ## Helm 4 beside Helm 3, for the tests with both; needs Go, and minutes the first time
+	@test -x $(BIN)/helm4 || { GOBIN="$(CURDIR)/$(BIN)/go" go install helm.sh/helm/v4/cmd/helm@v4.3.1 && \
+		mv $(BIN)/go/helm $(BIN)/helm4 && rmdir $(BIN)/go; }
 
 lint-workflows: $(DEV) ## zizmor and actionlint on the release workflow; needs Go
 	@$(BIN)/zizmor --offline --quiet .github/workflows

@@ -72,6 +72,12 @@ def missing_cluster() -> str | None:
 
 
 @functools.cache
+def missing_helm4() -> str | None:
+    """Why there are no tests with Helm 4 here; None if they can run."""
+    return None if Path(sys.executable).with_name("helm4").exists() else "Helm 4 is not there: `make helm4` brings it"
+
+
+@functools.cache
 def missing_promtool() -> str | None:
     """Why there are no tests with promtool here; None if they can run."""
     return None if shutil.which("promtool") else "promtool is not on the PATH"
@@ -99,6 +105,7 @@ def missing_ptrace() -> str | None:
 NEEDS: dict[str, Callable[[], str | None]] = {
     "engine": missing_engine,
     "cluster": missing_cluster,
+    "helm4": missing_helm4,
     "promtool": missing_promtool,
     "ptrace": missing_ptrace,
     "root": missing_root,

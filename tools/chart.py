@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import yaml
-
 from tools.chart_schema import Schema, Told, schema_of
 
 HELM: Final = Path(__file__).resolve().parents[1] / "helm"

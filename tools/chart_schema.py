@@ -14,6 +14,8 @@ POOL_NAME: Final = "^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$"
 ANSWERED_IN_WORDS: Final = ("replicaCount", "workers", "resources", "env", "autoscaling", "master.replicas")
 """Values of other charts, or of none: `_checks.tpl` says what to use, so the schema must let them through."""
 
+OUR_MOUNTS: Final = ("/etc/distq", "/tmp")  # noqa: S108 - places in containers
+
 
 def _object(properties: Mapping[str, Schema], **more: Any) -> Schema:
     return {"type": "object", "additionalProperties": False, "properties": dict(properties), **more}
@@ -54,7 +56,7 @@ TYPES: Final[Mapping[str, Schema]] = {
             }
         },
     },
-    "masterVolumeMounts": _mounts("/etc/distq", "/tmp", "/var/lib/distq"),
+    "masterVolumeMounts": _mounts(*OUR_MOUNTS, "/var/lib/distq"),
     "masterVolumes": _volumes("authkey", "tmp", "data"),
     "names": _list_of(_object({"name": {"type": "string"}}, required=["name"])),
     "object": {"type": "object"},
@@ -69,7 +71,7 @@ TYPES: Final[Mapping[str, Schema]] = {
     "resources": _object({**_named(("requests", "limits")), "claims": {"type": "array"}}),
     "share": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+%$"}]},
     "texts": {"type": "object", "additionalProperties": {"type": "string"}},
-    "workerVolumeMounts": _mounts("/etc/distq", "/tmp"),
+    "workerVolumeMounts": _mounts(*OUR_MOUNTS),
     "workerVolumes": _volumes("authkey", "tmp", "tasks"),
 }
 

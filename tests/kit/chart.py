@@ -43,9 +43,9 @@ def render(values: Object | Path | None = None, release: str = "distq") -> Rende
     return rendered
 
 
-def golden(values: Path) -> str:
+def golden(values: Path, helm: str = "helm") -> str:
     """The manifests of one scenario, as they are kept: sorted, so that only what changes differs."""
-    said = run("helm", "template", "distq", CHART, "--kube-version", NEWEST, "--values", values)
+    said = run(helm, "template", "distq", CHART, "--kube-version", NEWEST, "--values", values)
     objects = [item for item in yaml.safe_load_all(said) if item and not is_whole_file(item)]
     objects.sort(key=lambda item: (item["kind"], item["metadata"]["name"]))
     return yaml.safe_dump_all(objects, sort_keys=True, width=120)
