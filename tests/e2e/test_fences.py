@@ -11,6 +11,7 @@ from tests.e2e.cluster import Cluster, Process, eventually, lives
 from tests.e2e.holding import go, holders, running
 
 import distq
+from distq.master.absences import WHOLE_WORKER_LOST
 
 LEASES = {"DISTQ_LEASE_S": "2s", "DISTQ_HEARTBEAT_S": "0.5s", "DISTQ_RECLAIM_S": "1s"}
 
@@ -92,7 +93,7 @@ def test_a_worker_that_was_cut_off_holds_its_key_until_its_lease_is_over(grid: C
         worker(grid, "process")
         running(held, 2)
         (lost,) = master.logs("task_lost")
-        assert lost["cause"] == "its connection was lost"
+        assert lost["cause"] == WHOLE_WORKER_LOST
         go(held)
         assert future.result(20) == "one"
 

@@ -7,6 +7,7 @@ from tests.master.bench import LEASE_S, WAITING, Bench, done, on_bench
 from tests.master.test_keys import restarted
 
 from distq.core.task import text_of
+from distq.master.absences import WHOLE_WORKER_LOST
 from distq.wire.errors import RemoteRefusal
 
 
@@ -171,7 +172,7 @@ async def test_closed_sockets_have_a_second(bench: Bench) -> None:
     await bench.advance(0.2)
     assert bench.counts("q") == {"ready": 1}
     assert bench.tally("q", "f").redeliveries == {"connection": 1}
-    assert bench.ledger.tasks[row[0]].causes == ["its connection was lost"]
+    assert bench.ledger.tasks[row[0]].causes == [WHOLE_WORKER_LOST]
 
 
 @on_bench()

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 GRACE_S: Final = 1.0
 """How long a closed socket is only a hint."""
+WHOLE_WORKER_LOST: Final = "its whole worker was lost: killed, out of memory, or cut off"
+"""Nobody is left to say which."""
 
 
 class LeaseEnd(Request):
@@ -56,6 +58,6 @@ class Absence(Request):
             return
         if executor is not None and executor.line is None and session.executors.get(executor.index) is executor:
             del session.executors[executor.index]
-            self.workers.lose(executor, "connection", "its connection was lost")
+            self.workers.lose(executor, "connection", WHOLE_WORKER_LOST)
         if not any(one.line is not None for one in session.executors.values()):
-            self.workers.part(session, "connection", "its connection was lost")
+            self.workers.part(session, "connection", WHOLE_WORKER_LOST)

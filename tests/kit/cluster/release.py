@@ -53,6 +53,8 @@ class Release:
         self.namespace = namespace
         self.secret = "distq-authkey"
         """The Secret that has the key, for pods of the test's own."""
+        self.binary = "helm"
+        """Which Helm."""
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         """What `kubectl` prints in this namespace."""
@@ -62,7 +64,7 @@ class Release:
         """What a `helm` command prints in this namespace."""
         given = None if values is None else yaml.safe_dump(values)
         more = [] if values is None else ["--values", "-"]
-        return run("helm", command, *arguments, "--namespace", self.namespace, *more, given=given)
+        return run(self.binary, command, *arguments, "--namespace", self.namespace, *more, given=given)
 
     def install(self, values: dict[str, Any] | None = None, name: str = "distq") -> str:
         """Installs the chart and waits until everything is ready; returns its NOTES."""

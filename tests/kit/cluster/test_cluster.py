@@ -1,11 +1,12 @@
 """`helm install distq ./helm` on a real cluster: its pods, its key, its promises.
 
 Runs against the `kubectl` context of whoever starts it, in namespaces of its own. The images of this version must be
-there: on kind, `kind load docker-image distq-master:0.1.0 distq-worker:0.1.0`. Two volumes of the default class are
-claimed.
+there: on kind, `kind load docker-image distq-master:0.1.0 distq-worker:0.1.0`. Three volumes of the default class are
+claimed, and one of a class of the test's own.
 """
 
 import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -198,4 +199,69 @@ def test_a_release_with_a_key_of_ones_own_is_ready_in_less_than_a_minute() -> No
         assert {"(2, 4)", "square(2) is 4"} <= set(said.splitlines())
         assert release.names("secrets", "app.kubernetes.io/name=distq") == []
         release.helm("uninstall", "reports", "--wait")
+        assert release.names("persistentvolumeclaims") == []
+
+
+EXPANDABLE = """
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: NAME}
+provisioner: kubernetes.io/no-provisioner
+allowVolumeExpansion: true
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: NAME}
+spec:
+  storageClassName: NAME
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  hostPath: {path: /tmp/NAME}
+"""
+
+
+@contextmanager
+def expandable_class() -> Iterator[str]:
+    """A class whose claims may be raised, with one volume: nobody enlarges it, which is the class's own work."""
+    name = f"distq-test-{secrets.token_hex(3)}"
+    objects = EXPANDABLE.replace("NAME", name)
+    run("kubectl", "apply", "--filename", "-", given=objects)
+    try:
+        yield name
+    finally:
+        run("kubectl", "delete", "--filename", "-", "--wait=false", given=objects)
+
+
+def test_the_volume_is_resized_by_a_value() -> None:
+    """`helm upgrade --set master.storage.size=2Gi`: the claim is an object of its own, so it asks for more."""
+    with expandable_class() as name, namespace() as release:
+        values = {"master": {"storage": {"className": name, "size": "1Gi", "keep": False}}}
+        nobody = {"workerDefaults": {"replicas": 0}}
+        release.helm("install", "distq", str(CHART), values={**values, **nobody})
+        bound = "--for=jsonpath={.status.phase}=Bound"
+        release.kubectl("wait", bound, "persistentvolumeclaim/distq-master", "--timeout", "60s")
+        size = "master.storage.size=2Gi"
+        release.helm("upgrade", "distq", str(CHART), "--reuse-values", "--set", size)
+        claim = release.get("persistentvolumeclaim", "distq-master")
+        assert claim["spec"]["resources"]["requests"] == {"storage": "2Gi"}
+        assert claim["status"]["phase"] == "Bound"
+        release.helm("uninstall", "distq")
+
+
+@pytest.mark.helm4
+def test_helm_4_installs_tests_upgrades_and_goes_back() -> None:
+    """Its default is server-side apply: no field of ours is set twice, or fought over."""
+    with namespace() as release:
+        release.binary = "helm4"
+        values = {"master": {"storage": {"keep": False}}, "workerDefaults": {"replicas": 1}}
+        release.install(values)
+        assert "square(2) is 4" in release.helm("test", "distq", "--logs")
+        before = release.pods()
+        release.upgrade(values)
+        assert release.pods() == before
+        release.upgrade({**values, "workerPools": {"default": {"concurrency": 1}}})
+        assert release.pods() != before
+        release.helm("rollback", "distq", "2", "--wait", "--timeout", "120s")
+        assert "square(2) is 4" in release.helm("test", "distq", "--logs")
+        release.helm("uninstall", "distq", "--wait")
         assert release.names("persistentvolumeclaims") == []

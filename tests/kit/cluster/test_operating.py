@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.kit.cluster.release import Release, namespace
+from tests.kit.cluster.release import CLIENT_LABEL, Release, namespace
 from tests.kit.shell import VERSION, eventually, run
 
 pytestmark = [
@@ -51,6 +51,13 @@ import distq
 
 with distq.Client() as client:
     error = client.options(queue="small").submit_named("fill", [400_000_000]).exception(60)
+    print(type(error).__name__, error)
+"""
+LOST = """
+import distq
+
+with distq.Client() as client:
+    error = client.options(queue="lost", max_deliveries=2).submit_named("nap", [600]).exception(240)
     print(type(error).__name__, error)
 """
 KNOCK = """
@@ -173,6 +180,21 @@ def test_a_task_over_memory_is_a_dead_letter_that_says_so(release: Release) -> N
     assert "out of memory" in dead
     release.kubectl("exec", "statefulset/distq-master", "--", "distq", "dead", "purge", "--queue", "small", "--yes")
     release.upgrade(values)
+
+
+def test_a_task_whose_pod_dies_whole_is_a_dead_letter_that_says_so(release: Release) -> None:
+    """Executor and supervisor at once, as where memory is short on cgroup v2: nobody is left to say why."""
+    client = release.pod(["python3", "-c", LOST], CLIENT_LABEL, {})
+    for _ in range(2):
+        busy = eventually(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=60)
+        victim = next(pod for pod, count in busy.items() if count)
+        release.kubectl("delete", victim, "--grace-period=0", "--force")
+    release.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{client}", "--timeout", "60s")
+    said = release.kubectl("logs", client)
+    assert "its whole worker was lost: killed, out of memory, or cut off" in said
+    distq = ("exec", "statefulset/distq-master", "--", "distq", "dead")
+    assert "its whole worker was lost" in release.kubectl(*distq, "list", "--queue", "lost")
+    release.kubectl(*distq, "purge", "--queue", "lost", "--yes")
 
 
 def test_a_slot_count_polled_as_keda_does_scales_a_pool_from_nothing_and_back(release: Release) -> None:
