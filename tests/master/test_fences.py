@@ -255,6 +255,26 @@ async def test_its_place_is_free_when_the_lease_is_over(bench: Bench) -> None:
 
 
 @on_bench()
+async def test_one_that_was_cancelled_behind_its_workers_back_is_stopped_when_that_comes(bench: Bench) -> None:
+    """Its supervisor names it, and is told; until it has stopped nobody takes its place."""
+    supervisor, line, (row,) = await given(bench, 2)
+    await bench.gone(line)
+    await bench.gone(supervisor)
+    await bench.advance(GRACE_S + 0.1)
+    await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True)
+    back = bench.line()
+    bench.hello(back, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])])
+    told = []
+    for _ in range(5):
+        told.append(await bench.ask(back, "broker", "heartbeat", {}))
+        await bench.advance(LEASE_S / 3)
+        assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    assert told == [{"abort": [(row[0], row[1])]}, *[{"abort": []}] * 4]
+    await bench.ask(back, "broker", "heartbeat", end(1, row[:2]))
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
 async def test_its_place_in_a_queue_with_a_limit_is_kept_too(bench: Bench) -> None:
     """So many run, not so many are leased."""
     bench.worker()

@@ -38,10 +38,15 @@ class Lingering:
         if (found := self.running.pop((key, delivery), None)) is not None:
             task, holder = found
             self.over.append(task)
-            runs = self._holders[holder]
-            runs.discard((key, delivery))
-            if not runs:
-                del self._holders[holder]
+            self._forget((key, delivery), holder)
+
+    def goes_on(self, key: int, delivery: int, holder: Holder) -> None:
+        """Whoever runs that is another holder for us now: it has come back."""
+        if (found := self.running.get((key, delivery))) is not None:
+            task, before = found
+            self._forget((key, delivery), before)
+            self.running[key, delivery] = task, holder
+            self._holders.setdefault(holder, set()).add((key, delivery))
 
     def ended(self, holder: Holder, but: Container[tuple[int, int]] = ()) -> None:
         """A holder runs nothing any more, but for these keys and deliveries."""
@@ -55,6 +60,12 @@ class Lingering:
             self.running[run] = self.running[run][0], other
         if (runs := self._holders.pop(holder, None)) is not None:
             self._holders[other] = runs
+
+    def _forget(self, run: tuple[int, int], holder: Holder) -> None:
+        runs = self._holders[holder]
+        runs.discard(run)
+        if not runs:
+            del self._holders[holder]
 
     def runs_of(self, holder: Holder) -> list[tuple[int, int]]:
         """What this holder runs of them, by key and delivery."""

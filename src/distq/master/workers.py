@@ -179,10 +179,15 @@ class Workers:
         return executor
 
     def _reclaim(self, executor: Executor, key: int, delivery: int) -> None:
-        if self._broker.ledger.reclaim(executor, key, delivery):
+        ledger = self._broker.ledger
+        if ledger.reclaim(executor, key, delivery):
             task = executor.held[key]
             if task.body is None:
                 self._broker.fetch(task)  # it may have to be buried with it
+        elif (known := ledger.tasks.get(key)) is not None and known.fenced:
+            # It was cancelled while nobody could say so: if it runs, it shall stop, and keeps its place until then.
+            ledger.lingering.goes_on(key, delivery, executor)
+            executor.session.stops.append((key, delivery))
 
     def current(self, executor: Executor, line: Line) -> Executor:
         """The executor itself, or its successor if its session was ended for silence while it lived on.
@@ -206,7 +211,7 @@ class Workers:
         for index, key, delivery in holds:
             executor = session.executors.setdefault(index, Executor(session, index))
             self._reclaim(executor, key, delivery)
-            if executor.line is None and not executor.held:
+            if executor.line is None and not self._broker.ledger.holds(executor):
                 del session.executors[index]
         for executor in session.executors.values():
             request = executor.request
