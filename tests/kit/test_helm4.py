@@ -29,7 +29,7 @@ def test_it_makes_the_same_objects(values: Path) -> None:
     [
         ("master.storage.size=lots", "does not match pattern"),
         ("nobody=knows", "additional properties 'nobody' not allowed"),
-        ("master.replicas=2", "one master leads"),
+        ("master.replicas=2", "two masters on one volume"),
     ],
 )
 def test_it_refuses_the_same_mistakes(mistake: str, sentence: str) -> None:

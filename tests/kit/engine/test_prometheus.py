@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.prometheus.alerts import ALERTS
+from tests.kit.chart import render
 from tests.kit.engine.stack import ALL_BUT_GRAFANA, ON_IMAGES, Stack, stack
 from tests.kit.shell import CHART, eventually, run
 
@@ -101,6 +102,26 @@ def test_every_expression_of_every_panel_returns_data(images: None) -> None:
         missing = expressions()
         assert len(missing) > 50
         eventually(lambda: silent(project, missing), lambda names: not names, within_s=120)
+
+
+def test_keda_is_told_by_a_prometheus_how_many_tasks_wait_and_run(images: None) -> None:
+    """The chart's query, in a project without namespaces."""
+    keda = {"enabled": True, "trigger": "prometheus", "prometheusAddress": "http://prometheus:9090"}
+    rendered = render({"workerPools": {"default": {"queues": ["mail", "letters"], "keda": keda}}})
+    (trigger,) = rendered["ScaledObject", "distq-worker-default"]["spec"]["triggers"]
+    query = trigger["metadata"]["query"]
+    assert 'namespace="default", ' in query
+    with stack() as project:
+        project.up(*ALL_BUT_GRAFANA)
+        project.exec("master", "distq", "pause", "--queue", "mail")
+        with project.client() as client:
+            for _ in range(7):
+                client.options(queue="mail").submit(square, 2)
+            client.options(queue="letters").submit(time.sleep, 60)
+            assert client.flush(30)
+            client.abandon()
+        here = query.replace('namespace="default", ', "")
+        eventually(lambda: values(project, here), ["8"].__eq__, within_s=60)
 
 
 def refuse(client: distq.Client) -> None:
