@@ -270,7 +270,8 @@ class Broker:
                 limit_s = limits[envelope]
                 run = self._traced(runs[envelope], row) if headers else runs[envelope]
                 simple = limit_s is None and not held
-                ran = run(payload) if simple else self._interrupts.run(run, payload, limit_s, fenced=held)
+                leased_at = self._leased_at if held else None
+                ran = run(payload) if simple else self._interrupts.run(run, payload, limit_s, leased_at)
                 if self._told:
                     self._take_told()
                 if quit_.forked:
@@ -299,12 +300,10 @@ class Broker:
 
     def _has_lease(self) -> bool:
         """Whether the batch is known to be ours: if it is not yet, we wait a moment for that to be heard."""
-        word, until = self._word, self._clock() + LEASE_WAIT_S
-        while (now := self._clock()) >= word.lease_until_s:
-            if now >= until or self._quit.asked:
-                return False
+        until = self._clock() + LEASE_WAIT_S
+        while (now := self._clock()) >= self._word.lease_until_s and now < until and not self._quit.asked:
             time.sleep(LOOK_S)
-        return self._leased_at >= word.lease_since_s
+        return self._word.has_lease(self._leased_at, now)
 
     def _traced(self, run: Run, row: Leased) -> Run:
         headers = self._handed.headers.get(row[0])

@@ -11,6 +11,7 @@ import signal
 from types import FrameType
 from typing import Final
 
+from distq.core.task import Outcome
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
 from distq.tasks.payload import run_payload
 from distq.worker.clock import Clock
@@ -48,10 +49,13 @@ class Interrupts:
         os.lseek(self._word.fd, PAGE_BYTES, os.SEEK_SET)
         faulthandler.register(STACK_SIGNAL, file=self._word.fd, all_threads=False)
 
-    def run(self, run: Run, payload: bytes, limit_s: float | None, *, fenced: bool) -> bytes | Ran:
-        """Run a payload for at most so long, and, if it is fenced, no longer than its lease is renewed."""
+    def run(self, run: Run, payload: bytes, limit_s: float | None, leased_at: float | None = None) -> bytes | Ran:
+        """Run a payload for at most so long.
+
+        If it must end with its lease, `leased_at` says when it was asked for; it is handed back if the lease is over.
+        """
         began_s = self._clock()
-        self._fenced = fenced
+        self._fenced = fenced = leased_at is not None
         if fenced:
             self._word.fence(fenced=True)
         if limit_s is not None:
@@ -60,7 +64,9 @@ class Interrupts:
         try:
             self._armed = True
             self._set(began_s)
-            ran = run(payload)
+            # Looked at when alarm and supervisor know of it: whatever happens from now on, one of them ends it.
+            begins = leased_at is None or self._word.has_lease(leased_at, self._clock())
+            ran = run(payload) if begins else Ran(Outcome.RELEASED, b"")
             self._armed = False
         except TimeLimitExceeded as error:
             # It rang in the moment in which the task had ended, and before it was told.

@@ -102,14 +102,13 @@ class Page:
         self._floats[_LEASE_UNTIL_S] = until_s
 
     @property
-    def lease_since_s(self) -> float:
-        """Since when that is so, and ..."""
-        return self._floats[_LEASE_SINCE_S]
-
-    @property
     def lease_until_s(self) -> float:
-        """... until when."""
+        """Until when that is so."""
         return self._floats[_LEASE_UNTIL_S]
+
+    def has_lease(self, asked_at: float, now: float) -> bool:
+        """Whether what was asked for then is known to be held by nobody else now."""
+        return self._floats[_LEASE_SINCE_S] <= asked_at and now < self._floats[_LEASE_UNTIL_S]
 
     # -- read by the supervisor ------------------------------------------------------------------
 

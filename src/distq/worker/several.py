@@ -280,7 +280,7 @@ class Several:
         seat = Seat(self._free.pop(), row, brought, now)
         self._running[seat.number] = seat
         self._board.sits(seat.number, *seat.delivery, seat.limit_s, seat.began_s, fenced=seat.fenced)
-        if seat.fenced and not (self._board.lease_since_s <= asked_at and now < self._board.lease_until_s):
+        if seat.fenced and not self._board.has_lease(asked_at, now):  # looked at when the board says that it is
             self._lapsed_at = now
             self._ended(seat, Ran(Outcome.RELEASED, b""))
             return
