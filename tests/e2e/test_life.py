@@ -112,7 +112,7 @@ def test_where_a_task_is_and_why_it_does_not_run(grid: Cluster) -> None:
     assert "why: Of 1 workers of its queue none knows a task 'nobody:knows'" in said
     assert re.search(r"why: It waits until .* for attempt 2, after ValueError: no such page\.\n", said), said
     assert re.search(r"show: \S+  watched:fails on the queue later: dead\n", said), said
-    assert "cause 2        ValueError: no such page\n" in said
+    assert re.search(r"^  cause 2        \d{4}-\d\d-\d\d [\d:.]{12}  ValueError: no such page$", said, re.MULTILINE)
     assert re.search(r"stack: .*\n(.*\n)*.*holds_the_interpreter", said), said
 
 

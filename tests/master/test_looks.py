@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.master.bench import START, WAITING, Bench, failed, on_bench
+from tests.master.test_keys import restarted
 
 from distq.core.task import text_of
 from distq.wire.errors import RemoteRefusal
@@ -81,6 +82,10 @@ async def test_of_what_waits_or_has_ended_it_is_told_until_when_and_how(bench: B
     told = await show(bench)
     assert told["why"].startswith("It has ended: dead 0.0 s ago: ValueError: no. `distq dead retry`")
     assert (told["failures"], told["causes"], told["submitted_at"]) == (2, ["ValueError: no"] * 2, START)
+    assert told["caused_at"] == [START, START + 2]
+    again = await restarted(bench)
+    told = await show(again)
+    assert (told["causes"], told["caused_at"]) == (["ValueError: no"] * 2, [None, None])
 
 
 @on_bench()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -35,8 +36,9 @@ def show(context: click.Context, task_id: str, as_json: bool) -> None:
             click.echo(f"  {word.removesuffix('_s').replace('_', ' '):<14} {task[word]:g}")
     for word, text in _told(task).items():
         click.echo(f"  {word:<14} {printable(text)}".rstrip())
-    for number, cause in enumerate(task["causes"], 1):
-        click.echo(f"  {f'cause {number}':<14} {printable(cause)}")
+    times = task.get("caused_at", ())  # a master of a version before tells none
+    for number, (cause, at) in enumerate(zip_longest(task["causes"], times), 1):
+        click.echo(f"  {f'cause {number}':<14} {'' if at is None else f'{_moment(at)}  '}{printable(cause)}")
 
 
 def _told(task: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from distq.core import moves
-from distq.core.changes import causes_after, count_attempt
+from distq.core.changes import CAUSES_KEPT, causes_after, count_attempt
 from distq.core.deadlines import Deadlines
 from distq.core.extras import Extras
 from distq.core.kept import Kept
@@ -50,6 +50,8 @@ class Book:
         """Owners whose outbox has grown since the broker last looked."""
         self.progress: dict[int, tuple[float, str]] = {}
         """How far leased tasks are, as they have said last: a fraction and a few words."""
+        self.caused_at: dict[int, list[float]] = {}
+        """When the newest of each task's causes came about; a restarted master has forgotten it."""
         self.extras = Extras()
         """Cursors and parts of streams."""
         self.together = Together()
@@ -277,6 +279,7 @@ class Book:
         moves.move(task, moves.DROP)
         task.envelope.queue.counts[task.state] = 0  # nobody counts what is gone
         del self.tasks[task.id]
+        self.caused_at.pop(task.id, None)
         if self.dead.pop(task.id, None) is not None:
             hold(self, task, None)
             if task.more.after is not None:
@@ -300,6 +303,7 @@ class Book:
             self._give_up_place(change, before, holder, now)
         if change.cause:
             task.causes = causes_after(change)
+            self.caused_at[task.id] = [*self.caused_at.get(task.id, ()), now][-CAUSES_KEPT:]
         if event in (moves.RETRY, moves.LOSE, moves.BURY):
             count_attempt(change)
             if event == moves.LOSE:

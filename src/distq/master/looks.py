@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.task import LEASED, PLAIN, STATE_NAMES, Task, deliveries_of, key_of, text_of
+from distq.core.task import DEAD, LEASED, PLAIN, STATE_NAMES, Task, deliveries_of, key_of, text_of
 from distq.core.why import Crowd, why
+from distq.master.dead_choice import learn
 from distq.master.requests import Asked
 from distq.master.workers import Executor
 from distq.wire.errors import BadCall, NoSuchTask
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distq.master.broker import Broker
     from distq.master.workers import Workers
     from distq.net.serve import Line
@@ -56,7 +59,13 @@ class Show(Look):
         if task is None:
             self.refuse(BadCall(f"task {text_of(self.key)} has just gone."))
             return
-        self.line.reply(returned(described(broker, task, crowd_of(self.workers, task), now)))
+
+        def reply(bodies: list[bytes | None]) -> None:
+            learn(unknown, bodies)
+            self.line.reply(returned(described(broker, task, crowd_of(self.workers, task), now)))
+
+        unknown = [task] if task.state == DEAD and task.causes is None else []
+        broker.read([one.id for one in unknown], reply)
 
 
 class Stack(Look):
@@ -142,7 +151,14 @@ def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str,
         "headers": dict(more.headers),
         "progress": broker.ledger.progress.get(task.id),
         "causes": list(task.causes or ()),
+        "caused_at": _times(task.causes or (), broker.ledger.caused_at.get(task.id, [])),
     }
+
+
+def _times(causes: Sequence[str], known: list[float]) -> list[float | None]:
+    """When each cause came about; None for those of before a restart."""
+    unknown: list[float | None] = [None] * (len(causes) - len(known))
+    return [*unknown, *known]
 
 
 def moment(at: float) -> str:
