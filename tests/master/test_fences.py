@@ -196,6 +196,20 @@ def test_after_a_restart_it_waits_for_its_lease_or_whoever_names_it(who: str) ->
 
 
 @on_bench()
+async def test_after_a_restart_an_executor_that_ended_meanwhile_holds_up_nobody(first: Bench) -> None:
+    """It is no use to wait for it: its supervisor says how it ended, as soon as it comes."""
+    _, _, (row,) = await given(first, 2)
+    bench = await restarted(first)
+    supervisor = bench.worker()
+    assert bench.counts("q") == {"leased": 1, "held": 1}
+    await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2], "its lease was over"))
+    assert bench.counts("q") == {"ready": 1, "held": 1}
+    assert bench.ledger.tasks[row[0]].causes == ["its lease was over"]
+    await bench.ask(supervisor, "broker", "heartbeat", end(2, (row[0], row[1] + 7)))
+    assert bench.counts("q") == {"ready": 1, "held": 1}
+
+
+@on_bench()
 async def test_what_a_supervisor_names_and_nobody_has_leased_is_no_news(bench: Bench) -> None:
     """Its page still has what was settled long ago."""
     _, line, (row,) = await given(bench)

@@ -276,13 +276,14 @@ class Workers:
             beat.say()
 
     def _exited(self, session: Session, ended: Mapping[str, Any]) -> None:
-        executor = session.executors.pop(count_of(ended.get("index")), None)
-        if executor is None:
-            return
+        index, running = count_of(ended.get("index")), ended.get("running")
+        key, delivery = map(count_of, running) if isinstance(running, tuple | list) and len(running) == 2 else (0, 0)
+        executor = session.executors.pop(index, None)
+        if executor is None:  # of before a restart, or of a session that was given up: what it ran is lost with it
+            executor = Executor(session, index)
+            self._reclaim(executor, key, delivery)
         executor.ended = True
         self._unserve(executor)
-        running = ended.get("running")
-        key = count_of(running[0]) if isinstance(running, tuple | list) and running else 0
         cause = _text(ended.get("cause")) or "its executor ended"
         if key and ended.get("kind") == TIMEOUT:
             stack = ended.get("stack")
