@@ -10,7 +10,7 @@ from tests.master.test_policies import admin
 from tests.master.test_workers import end
 
 from distq.core.task import LEASED
-from distq.master.absences import GRACE_S
+from distq.master.absences import GRACE_S, LAST_LOOK_S
 from distq.master.endings import end_unless_reclaimed
 
 
@@ -19,6 +19,16 @@ async def given(bench: Bench, count: int = 1) -> tuple[FakeLine, FakeLine, list[
     supervisor, line = bench.worker(), bench.executor()
     await submit(bench, bench.client(), 1, *[turn("joe")] * count)
     return supervisor, line, await bench.exchange(line, want=10)
+
+
+async def leased_and_unstored(bench: Bench) -> tuple[FakeLine, FakeLine]:
+    """An executor that was given a task in the cycle before, and the task's client."""
+    bench.worker()
+    line, client = bench.executor(), bench.client()
+    assert await bench.exchange(line, wait_s=60.0) is WAITING
+    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
+    await bench.cycle()
+    return line, client
 
 
 @on_bench()
@@ -65,7 +75,6 @@ async def test_a_queue_with_a_limit_has_such_tasks_without_keys(bench: Bench) ->
     """As long as it has one."""
     bench.worker()
     line = bench.executor()
-    await admin(bench, "limit", queue="q", running=1)
     await admin(bench, "queue_set", queue="q", running=1)
     await submit(bench, bench.client(), 1, None)
     answer = await bench.ask(line, "broker", "exchange", [], 10, 0.0)
@@ -75,12 +84,7 @@ async def test_a_queue_with_a_limit_has_such_tasks_without_keys(bench: Bench) ->
 @on_bench()
 async def test_while_its_lease_cannot_be_stored_nobody_has_it(bench: Bench) -> None:
     """Who asked is told that there is nothing, and asks again."""
-    bench.worker()
-    line = bench.executor()
-    assert await bench.exchange(line, wait_s=60.0) is WAITING
-    client = bench.client()
-    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
-    await bench.cycle()
+    line, _ = await leased_and_unstored(bench)
     bench.store.refuse_next = 1
     await bench.settle_down()
     assert bench.rows(line) == []
@@ -91,12 +95,7 @@ async def test_while_its_lease_cannot_be_stored_nobody_has_it(bench: Bench) -> N
 @on_bench()
 async def test_one_that_was_cancelled_before_it_was_handed_over_is_not(bench: Bench) -> None:
     """Its executor hears of nothing."""
-    bench.worker()
-    line = bench.executor()
-    assert await bench.exchange(line, wait_s=60.0) is WAITING
-    client = bench.client()
-    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
-    await bench.cycle()
+    line, client = await leased_and_unstored(bench)
     (key,) = bench.ledger.tasks
     assert bench.ledger.tasks[key].state == LEASED
     await bench.ask(client, "broker", "cancel", [key], True)
@@ -144,27 +143,33 @@ async def test_an_executor_that_has_ended_lets_the_next_in_at_once(bench: Bench)
     assert bench.counts("q") == {"ready": 1, "held": 1}
 
 
-@on_bench()
-async def test_a_master_that_has_slept_hears_first_what_was_said_meanwhile(bench: Bench) -> None:
-    """It was stopped for longer than a lease: that its workers were not heard is not their fault."""
-    supervisor, line, (row,) = await given(bench)
-    bench.clock.at += 2 * LEASE_S
-    await bench.settle_down()
-    assert bench.counts("q") == {"leased": 1}
-    await bench.ask(supervisor, "broker", "heartbeat", {})
-    await bench.advance(LEASE_S - 1)
-    assert bench.counts("q") == {"leased": 1}
-    await bench.exchange(line, [done(row)], want=0)
-    assert bench.counts("q") == {"succeeded": 1}
+@pytest.mark.parametrize("late_s", [0.2, LEASE_S])
+def test_a_master_that_has_slept_hears_first_what_was_said_meanwhile(late_s: float) -> None:
+    """It was stopped beyond the end of a lease: that its workers were not heard is not their fault."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """It is late, by however much."""
+        supervisor, line, (row,) = await given(bench)
+        bench.clock.at += LEASE_S + late_s
+        await bench.settle_down()
+        assert bench.counts("q") == {"leased": 1}
+        await bench.ask(supervisor, "broker", "heartbeat", {})
+        await bench.advance(LEASE_S - 1)
+        assert bench.counts("q") == {"leased": 1}
+        await bench.exchange(line, [done(row)], want=0)
+        assert bench.counts("q") == {"succeeded": 1}
+
+    scene()
 
 
 @on_bench()
 async def test_a_master_that_has_slept_gives_up_who_says_nothing_afterwards(bench: Bench) -> None:
-    """A second later."""
+    """A moment later."""
     await given(bench)
     bench.clock.at += 2 * LEASE_S
     await bench.settle_down()
-    await bench.advance(GRACE_S + 0.1)
+    await bench.advance(2 * LAST_LOOK_S)
     assert bench.counts("q") == {"ready": 1}
 
 

@@ -12,31 +12,38 @@ if TYPE_CHECKING:
 
 GRACE_S: Final = 1.0
 """How long a closed socket is only a hint."""
+LAST_LOOK_S: Final = 0.05
+"""A lease is ended so long after its end was noticed: what was said meanwhile is read first."""
 WHOLE_WORKER_LOST: Final = "its whole worker was lost: killed, out of memory, or cut off"
 """Nobody is left to say which."""
 
 
 class LeaseEnd(Request):
-    """Due when a worker's leases would end, if no heartbeat had come."""
+    """Due when a worker's leases would end, if no heartbeat had come, and once more a moment later.
 
-    __slots__ = ("session", "workers")
+    If we were stopped ourselves, or starved, what it has said meanwhile is still to be read.
+    """
+
+    __slots__ = ("noticed", "session", "workers")
 
     def __init__(self, workers: Workers, session: Session) -> None:
         super().__init__()
         self.workers = workers
         self.session = session
+        self.noticed = 0.0
+        """The end that was noticed."""
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
         session, workers = self.session, self.workers
         if workers.sessions.get(session.key) is not session:
             return
-        if session.lease_until + GRACE_S < now:
-            # We have slept ourselves (stopped, or starved): what it has said meanwhile is still to be read.
-            session.lease_until = now + GRACE_S
         if session.lease_until > now:
             broker.ask_at(session.lease_until, self)
-            return
-        workers.part(session, LEASE, "its worker fell silent")
+        elif session.lease_until != self.noticed:
+            self.noticed = session.lease_until
+            broker.ask_at(now + LAST_LOOK_S, self)
+        else:
+            workers.part(session, LEASE, "its worker fell silent")
 
 
 class Absence(Request):

@@ -260,8 +260,8 @@ class Broker:
         began = flushed = now = clock()
         try:
             for index, row in enumerate(rows):
-                held = bool(fenced) and row[0] in fenced
-                if quit_.asked or now - began >= RELEASE_S or (held and not self._has_lease()):
+                is_fenced = bool(fenced) and row[0] in fenced
+                if quit_.asked or now - began >= RELEASE_S or (is_fenced and not self._has_lease()):
                     return self._not_begun(rows, index, OVER)
                 begun = word.begins(index)
                 if begun != BEGUN:
@@ -269,8 +269,8 @@ class Broker:
                 task_id, delivery, _, envelope, payload = row
                 limit_s = limits[envelope]
                 run = self._traced(runs[envelope], row) if headers else runs[envelope]
-                simple = limit_s is None and not held
-                leased_at = self._leased_at if held else None
+                simple = limit_s is None and not is_fenced
+                leased_at = self._leased_at if is_fenced else None
                 ran = run(payload) if simple else self._interrupts.run(run, payload, limit_s, leased_at)
                 if self._told:
                     self._take_told()
