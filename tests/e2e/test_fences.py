@@ -56,7 +56,7 @@ def test_a_frozen_worker_does_not_go_on_beside_another(grid: Cluster, held: Path
         freeze([first.popen.pid, executor], signal.SIGSTOP)
         worker(grid, kind)
         (heir,) = [pid for pid in running(held, 2) if pid != executor]
-        freeze([first.popen.pid, executor], signal.SIGCONT)
+        freeze([executor, first.popen.pid], signal.SIGCONT)  # the supervisor last: it would kill and bury it
         (died,) = first.logs("executor_died")
         assert died["cause"] == "its lease was over: the master was not reached in time"
         assert lives(heir)
