@@ -208,10 +208,20 @@ class TaskFuture(Future[R]):
         """Return what the task raised, None if it returned; raises TimeoutError as `result`."""
         error = super().exception(timeout)
         if error is None and self._body is not None:
-            # `asyncio.wrap_future` believes that a future without an exception has a result.
+            # `asyncio.wrap_future` up to Python 3.14 believes that a future without an exception has a result.
             self._open(self._body)
             error = self._exception
         return error
+
+    def _get_snapshot(self) -> tuple[bool, bool, R | None, BaseException | None]:
+        """Done, cancelled, result, exception: what asyncio reads from Python 3.15 on, instead of calling `result`."""
+        state = self._state
+        if state == FINISHED:
+            if self._body is not None:
+                self._open(self._body)
+            return True, False, self._result, self._exception
+        is_cancelled = state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+        return is_cancelled, is_cancelled, None, None
 
     def _open(self, body: bytes) -> None:
         """Unpickle the result; two threads may do it at once."""

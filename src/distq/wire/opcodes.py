@@ -104,8 +104,7 @@ def disarm(frame: bytes) -> bytes:
         if run is not None and run.end() == end:
             return frame
     edits: list[tuple[int, int, bytes]] = []
-    frames: list[tuple[int, int, bytes]] = []
-    position = opcodes = 0
+    position = opcodes = frames = 0
     while position < end:
         run = _harmless_run(frame, position, end)
         if run is not None:
@@ -115,14 +114,17 @@ def disarm(frame: bytes) -> bytes:
         if position < end and (run is None or run.end() - run.start() < _RUN):
             size, replacement = _special(frame, position, end)
             if replacement is not None:
-                (frames if frame[position] == _FRAME else edits).append((position, size, replacement))
+                edits.append((position, size, replacement))
+                frames += frame[position] == _FRAME
             position += size
             opcodes += _SPECIAL_OPCODES
         if opcodes > OPCODES_MAX:
             raise BadCall(
                 f"This call has more than {OPCODES_MAX:,} parts. Send several smaller ones, or put(item) alone."
             )
-    return _framed(_rewrite(frame, sorted(edits + frames)) if edits else frame)
+    if frames == len(edits) == 1 and _is_framed(frame):
+        return frame
+    return _in_one_frame(frame, edits)
 
 
 def _special(frame: bytes, position: int, end: int) -> tuple[int, bytes | None]:
@@ -161,17 +163,6 @@ def _check_index(index: int, position: int) -> None:
         raise BadCall("This is not a call: the pickle remembers more than it holds.")
 
 
-def _rewrite(frame: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
-    view = memoryview(frame)
-    pieces: list[bytes | memoryview] = []
-    kept = 0
-    for position, size, replacement in edits:
-        pieces += (view[kept:position], replacement)
-        kept = position + size
-    pieces.append(view[kept:])
-    return b"".join(pieces)
-
-
 def _is_framed(pickled: bytes) -> bool:
     """Whether it is PROTO and one FRAME around all the rest."""
     return (
@@ -182,8 +173,17 @@ def _is_framed(pickled: bytes) -> bool:
     )
 
 
-def _framed(pickled: bytes) -> bytes:
-    """Return the pickle in one FRAME: outside of frames the unpickler reads opcode by opcode, ten times slower."""
-    if _is_framed(pickled):
-        return pickled
-    return b"\x95" + _UINT64.pack(len(pickled)) + pickled
+def _in_one_frame(pickled: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
+    """Return the edited pickle in one FRAME; its own are among the edits.
+
+    Outside of frames the unpickler reads opcode by opcode, ten times slower; and a FRAME within another is refused.
+    """
+    view = memoryview(pickled)
+    pieces: list[bytes | memoryview] = [b""]
+    kept = 0
+    for position, size, replacement in edits:
+        pieces += (view[kept:position], replacement)
+        kept = position + size
+    pieces.append(view[kept:])
+    pieces[0] = b"\x95" + _UINT64.pack(sum(map(len, pieces)))
+    return b"".join(pieces)

@@ -4,7 +4,8 @@ A pickle is a program for a stack machine, and a call's frame without its last o
 the stack. So a pickle can be written around it that makes *its reader* take the argument out of the call:
 `getitem(getitem(call, 2), 0)`. The opcodes before the frame memoise nothing, because the frame counts its
 memo from zero; they are outside of any FRAME, because frames may not be nested; and they set no protocol,
-because below 3 it decides how names are read.
+because below 3 it decides how names are read. The first opcode behind the frame is one byte, as the STOP was whose
+place it takes: a FRAME counts that byte, and no opcode may lie across a FRAME's end.
 """
 
 from distq.wire.errors import BadCall
@@ -12,8 +13,9 @@ from distq.wire.framing import Buffer, header
 from distq.wire.inert import Call
 
 _GETITEM_TWICE = b"coperator\ngetitem\ncoperator\ngetitem\n"
-_ARGS = b"K\x02\x86R"
-_KWDS = b"K\x03\x86R"
+_IN_PLACE_OF_STOP = b"\x94"  # MEMOIZE: it changes nothing that is read afterwards
+_ARGS = _IN_PLACE_OF_STOP + b"K\x02\x86R"
+_KWDS = _IN_PLACE_OF_STOP + b"K\x03\x86R"
 _FIRST_ARGUMENT = _ARGS + b"K\x00\x86R."
 
 _RETURN = b"\x8c\x07#RETURN"

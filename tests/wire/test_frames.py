@@ -1,0 +1,145 @@
+"""Nothing that is read or sent here has a FRAME within another one, or an opcode across a FRAME's end."""
+
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.wire import kinds, programs
+from tests.wire.frames import check_frames
+
+from distq.wire.inert import read_call
+from distq.wire.messages import encode_call, raised, refused, returned
+from distq.wire.opcodes import disarm
+from distq.wire.splice import item, packed_item, returned_item
+
+PROTOCOLS = (2, 3, 4, 5)
+FRAMED_FROM_BYTES = 64 * 1024
+"""Above this the standard library's pickler ends a FRAME, and writes long bytes and texts outside of one."""
+
+loads_in_python: Any = pickle._loads  # type: ignore[attr-defined]
+
+sizes = st.integers(-40, 40).map(lambda more: FRAMED_FROM_BYTES + more) | st.sampled_from([0, 1, 300, 200_000])
+payloads = sizes.flatmap(
+    lambda size: st.sampled_from(
+        [
+            b"x" * size,
+            "x" * size,
+            "é" * (size // 2),
+            bytearray(size),
+            list(range(size // 3)),
+            [b"x" * 300] * (size // 300),
+        ]
+    )
+)
+nested = st.recursive(
+    payloads | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+shapes: list[Callable[[Any], tuple[str, tuple[Any, ...], dict[str, Any]]]] = [
+    lambda payload: ("put", (payload,), {}),
+    lambda payload: ("put", (payload, True, 5), {}),
+    lambda payload: ("put", (), {"block": False, "item": payload}),
+    lambda payload: ("put_nowait", (payload,), {}),
+    lambda payload: ("submit", (1, [("a", 1)], [(0, 1)], [payload, payload], 0.5), {}),
+]
+
+
+@given(payload=nested, protocol=st.sampled_from(PROTOCOLS), shape=st.sampled_from(shapes))
+def test_what_the_unpickler_reads_has_no_frame_within_a_frame(payload: Any, protocol: int, shape: Any) -> None:
+    """A call of any size and protocol is read, and what the unpickler is given for it is one FRAME."""
+    method, args, kwds = shape(payload)
+    frame = pickle.dumps(("work", method, args, kwds), protocol)
+    check_frames(frame)
+    assert check_frames(disarm(frame)) == 1
+    call = read_call(frame)
+    assert (call.ident, call.method, len(call.args), set(call.kwds)) == ("work", method, len(args), set(kwds))
+
+
+@given(payload=nested, protocol=st.sampled_from(PROTOCOLS), shape=st.sampled_from(shapes[:4]))
+def test_an_item_that_passes_through_has_no_frame_within_a_frame(payload: Any, protocol: int, shape: Any) -> None:
+    """Stored and sent, it keeps the frames of its program, and both unpicklers read it."""
+    method, args, kwds = shape(payload)
+    body = item(read_call(pickle.dumps(("work", method, args, kwds), protocol)))
+    reply = b"".join(packed_item(body))[4:]
+    assert reply == returned_item(body)
+    assert check_frames(body) == check_frames(reply)
+    assert pickle.loads(body) == loads_in_python(body) == payload
+    assert pickle.loads(reply) == loads_in_python(reply) == ("#RETURN", payload)
+
+
+@given(payload=nested)
+def test_calls_and_replies_have_no_frame_within_a_frame(payload: Any) -> None:
+    """All that `messages` writes, whatever is in it."""
+    text = f"{payload}"
+    for written in (
+        encode_call("broker", "submit", (1, [payload], 0.5), {"more": payload}),
+        returned(payload),
+        returned_item(pickle.dumps(payload, 5)),
+        refused(text),
+        raised(ValueError(text)),
+        raised(OverflowError(text)),
+    ):
+        check_frames(written)
+
+
+def framed(pickled: bytes) -> bytes:
+    """Return a pickle in one FRAME more."""
+    return pickle.FRAME + struct.pack("<Q", len(pickled)) + pickled
+
+
+@pytest.mark.parametrize("size", [1, FRAMED_FROM_BYTES - 60, FRAMED_FROM_BYTES + 60, 1_000_000])
+def test_a_call_with_a_frame_within_a_frame_is_read_all_the_same(size: int) -> None:
+    """No pickler of the standard library writes one; FRAMEs say nothing about the call, so it is not refused."""
+    pickled = pickle.dumps(("work", "get", ("x" * size, {"a": 1}), {}), 5)
+    for frame in (framed(pickled), framed(framed(pickled)), pickled[:2] + framed(pickled[2:])):
+        assert check_frames(disarm(frame)) == 1
+        assert read_call(frame)[:4] == ("work", "get", ("x" * size, {"a": 1}), {})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        framed(pickle.dumps([1, 2], 4)),
+        pickle.FRAME + struct.pack("<Q", 1) + b"K\x01.",
+        pickle.FRAME + struct.pack("<Q", 9) + b"N.",
+    ],
+    ids=["a frame within a frame", "an opcode across the end", "cut short"],
+)
+def test_the_check_of_frames_can_fail(wrong: bytes) -> None:
+    """Each of its three rules is seen when it is broken."""
+    with pytest.raises(AssertionError, match="FRAME"):
+        check_frames(wrong)
+
+
+READS_ALL = """
+import pickle, sys
+for reads in (pickle.loads, pickle._loads):
+    with open(sys.argv[1], "rb") as stream:
+        for size in map(int, sys.argv[2:]):
+            kind, value = reads(stream.read(size))
+            assert kind == "#RETURN" and len(value) > 0, kind
+print("read")
+"""
+
+
+def test_every_python_reads_what_is_sent(interpreter: str, tmp_path: Path) -> None:
+    """Items and results, below and above the size from which a pickler writes several FRAMEs, by both unpicklers."""
+    replies = []
+    for thing in ("large bytes", "large list", "unicode", "primitives"):
+        payload = kinds.KINDS[thing]
+        for protocol in (2, 4):
+            body = item(read_call(pickle.dumps(("work", "put", (payload, True), {}), protocol)))
+            replies += [returned_item(body), returned(payload), returned_item(pickle.dumps(payload, protocol))]
+    (tmp_path / "replies").write_bytes(b"".join(replies))
+    arguments = (str(tmp_path / "replies"), *(str(len(reply)) for reply in replies))
+    assert programs.run(interpreter, READS_ALL, *arguments) == "read"
