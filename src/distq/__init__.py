@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from distq.tasks.current import Current as Current
     from distq.tasks.current import Progress as Progress
     from distq.tasks.current import current as current
+    from distq.tasks.failure import ResultNotSent as ResultNotSent
     from distq.tasks.failure import TaskCancelled as TaskCancelled
     from distq.tasks.failure import TaskExpired as TaskExpired
     from distq.tasks.failure import TaskFailed as TaskFailed
@@ -52,6 +53,7 @@ __all__ = [
     "QueueFull",
     "QueueManager",
     "RefusedSubmit",
+    "ResultNotSent",
     "ResultUnreadable",
     "Retry",
     "Snooze",
@@ -87,6 +89,7 @@ _HOMES = {
     "QueueFull": "distq.core.errors",
     "QueueManager": "distq.managers",
     "RefusedSubmit": "distq.client.submits",
+    "ResultNotSent": "distq.tasks.failure",
     "ResultUnreadable": "distq.client.future",
     "Retry": "distq.tasks.control",
     "Snooze": "distq.tasks.control",

@@ -21,9 +21,14 @@ def said(*args: object, **kwargs: object) -> str:
     return repr((args, kwargs))
 
 
+def unfinished(value: object, _pack: object) -> object:
+    """What is returned is the result."""
+    return value
+
+
 def called(payload: bytes) -> object:
     """What the call is called with."""
-    return unpack_result(run_payload(said, payload))
+    return unpack_result(run_payload(said, payload, unfinished))
 
 
 def call(*args: object, **kwargs: object) -> bytes:
@@ -45,7 +50,7 @@ def test_an_exception_stands_in_the_place_of_a_result() -> None:
     def kinds(results: list[BaseException]) -> list[tuple[str, str]]:
         return [(type(one).__name__, str(one)) for one in results]
 
-    seen = unpack_result(run_payload(kinds, after_others(call(), ends, single=False)))
+    seen = unpack_result(run_payload(kinds, after_others(call(), ends, single=False), unfinished))
     assert seen == [("ValueError", "no"), (TaskFailed.__name__, "lost: by its client")]
 
 

@@ -1,16 +1,20 @@
 """From the name in an envelope to a function that runs, and what becomes of its runs."""
 
 import asyncio
+import functools
 import pickle
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import distq
+from distq.core.extras import NUMBER
 from distq.core.task import PLAIN, TASK, Outcome
-from distq.tasks.failure import TimeLimitExceeded, unpack_failure
+from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, exception_of, unpack_failure
 from distq.tasks.function import task
 from distq.tasks.payload import pack_json
 from distq.worker.functions import Functions, ModuleUnusable, import_modules
@@ -96,6 +100,8 @@ def test_plain_items_need_a_plain_handler() -> None:
         ({}, TimeLimitExceeded("exceeded time limit 1 s"), Outcome.TIMEOUT),
         ({"no_retry_for": TimeLimitExceeded}, TimeLimitExceeded("exceeded time limit 1 s"), Outcome.FATAL),
         ({}, SystemExit(3), Outcome.FAILURE),
+        ({}, asyncio.CancelledError("upstream"), Outcome.FAILURE),
+        ({}, GeneratorExit(), Outcome.FAILURE),
     ],
 )
 def test_an_exception_is_an_outcome_by_the_functions_options(
@@ -108,11 +114,137 @@ def test_an_exception_is_an_outcome_by_the_functions_options(
     assert unpack_failure(end.body).kind.endswith(type(error).__qualname__)
 
 
-def test_a_result_that_is_too_large_is_a_failure() -> None:
-    """Its size is named."""
+def test_a_result_that_is_too_large_is_final() -> None:
+    """The work is done: to do it again would mend nothing. Its size is named."""
     end = ran(functions(bytes_max=100), "builtins:bytes", payload(1000))
-    assert end.outcome == Outcome.FAILURE
+    assert end.outcome == Outcome.FATAL
+    assert "The task had run, but its result has" in end.text
     assert "bytes, and 100 are allowed" in end.text
+
+
+class Unwilling:
+    """Raises when it is pickled."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        """Refuse."""
+        raise self.error
+
+
+def unsendable(how: str) -> object:
+    """Return what cannot be sent."""
+    values = {"lock": threading.Lock, "exits": lambda: Unwilling(SystemExit(3)), "late": _late}
+    return values[how]()
+
+
+def _late() -> object:
+    return Unwilling(TimeLimitExceeded("exceeded time limit 1 s"))
+
+
+async def unsendable_later(how: str) -> object:
+    """The same, of a coroutine function."""
+    return unsendable(how)
+
+
+def parts(value: object) -> Any:
+    """A stream whose second part is this."""
+    try:
+        yield 1
+        yield value
+    finally:
+        closed.append(True)
+
+
+closed: list[bool] = []
+
+
+@pytest.mark.parametrize("name", ["unsendable", "unsendable_later"])
+@pytest.mark.parametrize("how", ["lock", "exits", "late"])
+def test_what_fails_after_the_function_returned_is_final_and_says_that_it_had_run(name: str, how: str) -> None:
+    """Its effects are there: no retry takes them back."""
+    end = ran(functions(), f"{__name__}:{name}", payload(how))
+    assert end.outcome == Outcome.FATAL
+    assert "ResultNotSent: The task had run, but its result cannot be sent: " in end.text
+    error = exception_of(end.body, None)
+    assert isinstance(error, ResultNotSent)
+    assert str(error).startswith("The task had run, but its result cannot be sent: ")
+
+
+def test_a_result_that_json_cannot_hold_is_final() -> None:
+    """The client has asked for JSON, and a date has no form in it."""
+    end = ran(functions(), "datetime:date.today", pack_json([], {}))
+    assert (end.outcome, "not JSON serializable" in end.text) == (Outcome.FATAL, True)
+
+
+@pytest.mark.parametrize(("value", "text"), [(threading.Lock(), "cannot pickle"), (b"x" * 200, "bytes, and 100")])
+def test_a_part_that_cannot_be_sent_is_final_and_closes_the_generator(
+    value: object, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its `finally` runs where it stands, and the stream is not begun again."""
+    told, pickled = _streams(monkeypatch), payload("it")
+    task(name="a stream of the functions' test")(lambda _: parts(value))
+    closed.clear()
+    end = ran(functions(bytes_max=100), "a stream of the functions' test", pickled)
+    assert (end.outcome, text in end.text, closed, len(told)) == (Outcome.FATAL, True, [True], 1)
+
+
+def _streams(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What a task that runs here tells its master."""
+    told: list[bytes] = []
+    running = SimpleNamespace(tell=lambda _outcome, body: told.append(pickle.loads(body[NUMBER.size :])))
+    monkeypatch.setattr("distq.worker.returned.current", lambda: running)
+    return told
+
+
+def _plainly(function: Any) -> Any:
+    @functools.wraps(function)
+    def inner(*args: Any) -> Any:
+        return function(*args)
+
+    return inner
+
+
+async def _tokens(n: int) -> Any:
+    for i in range(n):
+        await asyncio.sleep(0)
+        yield i
+
+
+def _numbers(n: int) -> Any:
+    yield from range(n)
+    return "end"
+
+
+class Later:
+    """An awaitable that is no coroutine, and pickles."""
+
+    def __await__(self) -> Any:
+        """Wait."""
+        yield from asyncio.sleep(0).__await__()
+        return 7
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "returned", "streamed"),
+    [
+        (_plainly(doubled), (4,), 8, []),
+        (_tokens, (3,), None, [0, 1, 2]),
+        (_plainly(_tokens), (2,), None, [0, 1]),
+        (_numbers, (2,), "end", [0, 1]),
+        (_plainly(_numbers), (2,), "end", [0, 1]),
+        (Later, (), 7, []),
+    ],
+)
+def test_what_a_function_returns_is_looked_at_not_what_the_function_is(
+    function: Any, args: tuple[Any, ...], returned: object, streamed: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain decorator around a coroutine function or a generator changes nothing; async generators stream."""
+    told = _streams(monkeypatch)
+    task(name="returns")(function)
+    assert result(functions(), "returns", payload(*args)) == returned
+    assert told == streamed
 
 
 def test_a_worker_of_json_runs_registered_tasks_with_json_alone() -> None:

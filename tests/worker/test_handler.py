@@ -97,11 +97,11 @@ def test_an_item_that_cannot_be_imported_here_is_a_failure() -> None:
     assert "no_such_module" in ran.text
 
 
-def test_a_result_that_cannot_be_pickled_or_is_too_large_is_a_failure() -> None:
+def test_a_result_that_cannot_be_pickled_or_is_too_large_is_final() -> None:
     """What the master would refuse is not sent to it."""
-    assert run_handler(lambda _: lambda: None, pickle.dumps(1), MIB).outcome == Outcome.FAILURE
+    assert run_handler(lambda _: lambda: None, pickle.dumps(1), MIB).outcome == Outcome.FATAL
     ran = run_handler(lambda _: b"x" * 2 * MIB, pickle.dumps(1), MIB)
-    assert ran.outcome == Outcome.FAILURE
+    assert ran.outcome == Outcome.FATAL
     assert "DISTQ_PAYLOAD_BYTES_MAX" in ran.text
 
 

@@ -11,6 +11,8 @@ from distq.core.errors import DistqError
 TEXT_CHARS_MAX: Final = 2_000
 TRACEBACK_CHARS_MAX: Final = 60_000
 PICKLED_BYTES_MAX: Final = 64_000
+CANCELLED: Final = ("concurrent.futures._base", "CancelledError")
+"""What `result()` raises of a future that was cancelled."""
 
 
 class TaskError(DistqError):
@@ -35,6 +37,21 @@ class TaskFailed(TaskError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by its three parts."""
         return TaskFailed, (self.kind, self.text, self.remote_traceback)
+
+
+class ResultNotSent(TaskError):
+    """The task had run to its end, but its result could not be sent; it is not run again."""
+
+    code = "RESULT_NOT_SENT"
+    hint = "What the task did is done. Return plain values, or a reference (a path, a key) to what is large."
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The task had run, but its result {why}.")
+        self.why = why
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by what it was made with."""
+        return ResultNotSent, (self.why,)
 
 
 class TaskLost(TaskError):
@@ -132,12 +149,24 @@ def exception_of(body: bytes | None, causes: list[str] | None) -> BaseException:
         try:
             loaded = pickle.loads(failure.pickled)
             error = loaded if isinstance(loaded, BaseException) else None
-        except Exception:  # noqa: BLE001 - its class is not to be had here: TaskFailed says all that is known
+        except KeyboardInterrupt:  # of this program: a person wants to end it
+            raise
+        except BaseException:  # noqa: BLE001 - its class is not to be had here: TaskFailed says all that is known
             error = None
-    if error is None:
+    if error is None or ends_programs(error):
         error = TaskFailed(failure.kind, failure.text, failure.remote_traceback)
     error.__cause__ = RemoteTraceback(failure.remote_traceback) if failure.remote_traceback else None
     return error
+
+
+def ends_programs(error: BaseException) -> bool:
+    """Whether an exception would end, cancel or exhaust a program that raises it again: it was meant for the task."""
+    if isinstance(error, BaseExceptionGroup):
+        return not isinstance(error, Exception) or any(map(ends_programs, error.exceptions))
+    if not isinstance(error, Exception) or isinstance(error, StopIteration | StopAsyncIteration):
+        return True
+    # By its name: an executor starts faster that does not import concurrent.futures.
+    return any((one.__module__, one.__name__) == CANCELLED for one in type(error).__mro__)
 
 
 def cause_of(error: BaseException) -> str:
@@ -148,6 +177,8 @@ def cause_of(error: BaseException) -> str:
 
 
 def _pickled(error: BaseException) -> bytes | None:
+    if ends_programs(error):
+        return None
     try:
         pickled = pickle.dumps(error, 5)
         # Many exceptions pickle and then cannot be rebuilt (a constructor with other arguments): look now.

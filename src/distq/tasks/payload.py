@@ -9,10 +9,11 @@ object `{"args": [...], "kwargs": {...}}`; its result is JSON too. A pickle (pro
 
 import json
 import pickle
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from distq.tasks.failure import exception_of
+from distq.tasks.control import Interrupted
+from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of, exception_of
 
 PROTOCOL: Final = 5
 _PICKLE: Final = 0x80
@@ -39,29 +40,57 @@ def is_json(payload: bytes) -> bool:
     return payload[:1] != b"\x80"
 
 
-def run_payload(function: Callable[..., Any], payload: bytes) -> bytes:
-    """Call `function` as the payload says and return its result's bytes; raises what the function raises."""
+Pack = Callable[[Any], bytes]
+Finish = Callable[[Any, Pack], Any]
+"""Makes the task's result of what its function returned: streams a generator, awaits an awaitable."""
+FINISHED: Final = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set})
+"""Types of returned values that are results as they are."""
+
+
+def run_payload(function: Callable[..., Any], payload: bytes, finish: Finish) -> bytes:
+    """Call `function` as the payload says and return its result's bytes.
+
+    Raises what the function raises, and ResultNotSent for a result that has no bytes.
+    """
     if payload[0] == _PICKLE:
-        call = pickle.loads(payload)
+        pack, call = _pickled, pickle.loads(payload)
         parts = len(call)
         if parts == 1:
-            return pickle.dumps([function(*row) for row in call[0]], PROTOCOL)
-        args, kwargs = call if parts == 2 else _with_ends(*call)
-        return pickle.dumps(function(*args, **kwargs), PROTOCOL)
-    call = json.loads(payload)
-    return json.dumps(function(*call["args"], **call["kwargs"])).encode()
+            result: Any = [one if type(one := function(*row)) in FINISHED else finish(one, pack) for row in call[0]]
+        else:
+            args, kwargs = call if parts == 2 else _with_ends(*call)
+            result = function(*args, **kwargs)
+            if type(result) not in FINISHED:
+                result = finish(result, pack)
+    else:
+        pack, call = _as_json, json.loads(payload)
+        result = finish(function(*call["args"], **call["kwargs"]), pack)
+    try:
+        return pack(result)
+    except (Interrupted, TaskStopped):
+        raise
+    except BaseException as error:  # whatever the result's class does when it is pickled
+        raise ResultNotSent(f"cannot be sent: {cause_of(error)}") from error
 
 
-async def await_payload(function: Callable[..., Awaitable[Any]], payload: bytes) -> bytes:
-    """As `run_payload`, of a coroutine function, on the loop that runs."""
+async def await_payload(
+    function: Callable[..., Any], payload: bytes, finish: Callable[[Any, Pack], Coroutine[Any, Any, Any]]
+) -> bytes:
+    """As `run_payload`, of a function whose calls are awaited, on the loop that runs."""
     if payload[0] == _PICKLE:
-        call = pickle.loads(payload)
+        pack, call = _pickled, pickle.loads(payload)
         if len(call) == 1:
-            return pickle.dumps([await function(*row) for row in call[0]], PROTOCOL)
-        args, kwargs = call if len(call) == 2 else _with_ends(*call)
-        return pickle.dumps(await function(*args, **kwargs), PROTOCOL)
-    call = json.loads(payload)
-    return json.dumps(await function(*call["args"], **call["kwargs"])).encode()
+            result: Any = [await finish(function(*row), pack) for row in call[0]]
+        else:
+            args, kwargs = call if len(call) == 2 else _with_ends(*call)
+            result = await finish(function(*args, **kwargs), pack)
+    else:
+        pack, call = _as_json, json.loads(payload)
+        result = await finish(function(*call["args"], **call["kwargs"]), pack)
+    try:
+        return pack(result)
+    except BaseException as error:  # as in `run_payload`
+        raise ResultNotSent(f"cannot be sent: {cause_of(error)}") from error
 
 
 def after_others(payload: bytes, ends: Sequence[End], *, single: bool) -> bytes:
@@ -88,11 +117,12 @@ def _with_ends(ends: Sequence[End], single: bool, payload: bytes) -> tuple[Seque
     return (results[0] if single else results, *args), kwargs
 
 
-def packer_of(payload: bytes) -> Callable[[Any], bytes]:
-    """What makes bytes of a result of that payload's task: in the same form."""
-    if payload[0] == _PICKLE:
-        return lambda value: pickle.dumps(value, PROTOCOL)
-    return lambda value: json.dumps(value).encode()
+def _pickled(value: Any) -> bytes:
+    return pickle.dumps(value, PROTOCOL)
+
+
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value).encode()
 
 
 def unpack_result(body: bytes) -> Any:

@@ -6,22 +6,20 @@ handed back for workers that can: during a deploy two versions of the code are a
 
 import importlib
 import inspect
-import itertools
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final
 
-from distq.core.extras import NUMBER
 from distq.core.task import PLAIN, TASK, Outcome
 from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
 from distq.tasks.control import Retry
-from distq.tasks.current import current
-from distq.tasks.failure import TimeLimitExceeded, cause_of, pack_failure
+from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, cause_of, pack_failure
 from distq.tasks.function import NotATask, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
-from distq.tasks.payload import await_payload, is_json, packer_of, run_payload
+from distq.tasks.payload import await_payload, is_json, run_payload
 from distq.worker.handler import Handler, HandlerUnusable, Ran, asked_for, describe, result_too_large, run_handler
+from distq.worker.returned import Await, finishing, finishing_on_loop, in_a_loop_of_its_own
 
 Run = Callable[[bytes], bytes | Ran]
 """Runs a payload: the result's bytes, or another outcome. It raises nothing but TimeLimitExceeded."""
@@ -37,13 +35,6 @@ class ModuleUnusable(HandlerUnusable):
 
     code = "MODULE_UNUSABLE"
     hint = "Name importable modules; the current folder is on the path."
-
-
-class PartTooLarge(NotATask):
-    """A part of a stream is larger than a result may be."""
-
-    code = "PART_TOO_LARGE"
-    hint = "Yield smaller parts, or references to them, or raise DISTQ_PAYLOAD_BYTES_MAX."
 
 
 class PayloadRefused(NotATask):
@@ -94,9 +85,15 @@ class Functions:
         self._json_only = accept == JSON
         self._result_bytes_max = result_bytes_max
         self._lacks = lacks
+        self._finish = finishing(result_bytes_max, in_a_loop_of_its_own)
+        self._finish_on_loop = finishing_on_loop(result_bytes_max)
         self._runs: dict[tuple[str, str], Run] = {}
         self._coroutines: dict[tuple[str, str], CoroutineRun] = {}
         self._finding = threading.Lock()
+
+    def awaits_by(self, await_: Await) -> None:
+        """How awaitables that a function has returned are awaited, if not each on a loop of its own."""
+        self._finish = finishing(self._result_bytes_max, await_)
 
     def run_of(self, kind: str, name: str) -> Run:
         """How to run tasks of that kind and name; imports happen when the first one runs, as a part of it."""
@@ -119,7 +116,7 @@ class Functions:
         return found
 
     def coroutine_of(self, kind: str, name: str) -> CoroutineRun | None:
-        """How to run tasks of that name on a loop; None if they are no coroutine functions, or were not `found` yet."""
+        """How to run tasks of that name on a loop; None if their function is called in a thread, or not `found` yet."""
         return self._coroutines.get((kind, name))
 
     def _plain(self) -> Run:
@@ -143,9 +140,10 @@ class Functions:
             injected = {word: hook.value() for word, hook in injections_of(function).items()}
         except LifespanUnusable as error:
             return self._unknown(name, str(error).rstrip("."))
-        if inspect.iscoroutinefunction(function):
-            self._coroutines[TASK, name] = self._awaiting(function, partial(function, **injected))
-        return self._running(function, injected)
+        call = partial(function, **injected) if injected else function
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            self._coroutines[TASK, name] = self._awaiting(function, call)
+        return self._calling(function, call)
 
     def _awaiting(self, function: Callable[..., Any], call: Callable[..., Any]) -> CoroutineRun:
         """How to run a coroutine function on a loop."""
@@ -155,7 +153,7 @@ class Functions:
             try:
                 if json_only:
                     _check_form(payload)
-                body = await await_payload(call, payload)
+                body = await await_payload(call, payload, self._finish_on_loop)
             except BaseException as error:  # noqa: BLE001 - as in `_calling`; being cancelled is an end like any other
                 reason = why_cancelled() if type(error).__name__ == "CancelledError" else None
                 return failed(function, error if reason is None else reason.with_traceback(error.__traceback__))
@@ -167,26 +165,15 @@ class Functions:
         self._lacks(f"This worker cannot run {name} and hands it back: {why}.")
         return lambda _payload: Ran(Outcome.UNKNOWN, b"", why)
 
-    def _running(self, function: Callable[..., Any], injected: Mapping[str, Any]) -> Run:
-        call = _blocking(partial(function, **injected) if injected else function)
-        if not inspect.isgeneratorfunction(function):
-            return self._calling(function, call)
-        limit = self._result_bytes_max
-
-        def run(payload: bytes) -> bytes | Ran:
-            return self._calling(function, streaming(call, packer_of(payload), limit))(payload)
-
-        return run
-
     def _calling(self, function: Callable[..., Any], call: Callable[..., Any]) -> Run:
         """How to run a function: by that call, with its options."""
-        limit, json_only = self._result_bytes_max, self._json_only
+        limit, json_only, finish = self._result_bytes_max, self._json_only, self._finish
 
         def run(payload: bytes) -> bytes | Ran:
             try:
                 if json_only:
                     _check_form(payload)
-                body = run_payload(call, payload)
+                body = run_payload(call, payload, finish)
             except BaseException as error:  # noqa: BLE001 - also sys.exit() in a task is a failure of that task only
                 return failed(function, error)
             return body if len(body) <= limit else result_too_large(len(body), limit)
@@ -199,24 +186,6 @@ def _check_form(payload: bytes) -> None:
         raise PayloadRefused("its arguments are pickled, and this worker takes JSON only")
 
 
-def streaming(call: Callable[..., Any], pack: Callable[[Any], bytes], part_bytes_max: int) -> Callable[..., Any]:
-    """A generator function as one that returns: each part goes to the master as it comes."""
-
-    def stream(*args: Any, **kwargs: Any) -> Any:
-        tell, running = current().tell, call(*args, **kwargs)
-        for number in itertools.count():
-            try:
-                part = pack(next(running))
-            except StopIteration as stop:
-                return stop.value
-            if len(part) + NUMBER.size > part_bytes_max:
-                raise PartTooLarge(f"part {number} has {len(part):,} bytes, and {part_bytes_max:,} are allowed.")
-            tell(Outcome.PART, NUMBER.pack(number) + part)
-        raise AssertionError("numbers do not end")
-
-    return stream
-
-
 def failed(function: Callable[..., Any], error: BaseException) -> Ran:
     """The outcome of a task that raised, by its function's options."""
     if (asked := asked_for(error)) is not None:
@@ -227,7 +196,7 @@ def failed(function: Callable[..., Any], error: BaseException) -> Ran:
         outcome, text = Outcome.TIMEOUT, str(error)
     else:
         outcome, text = Outcome.FAILURE, cause_of(error)
-    if isinstance(error, PayloadRefused) or not options_of(function).retries_after(error):
+    if isinstance(error, PayloadRefused | ResultNotSent) or not options_of(function).retries_after(error):
         outcome = Outcome.FATAL
     return Ran(outcome, pack_failure(error), text)
 
@@ -247,16 +216,3 @@ def _imported(name: str) -> Callable[..., Any]:
     if not callable(found):
         raise NotATask(f"it is not a function but {type(found).__name__}")
     return found
-
-
-def _blocking(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself; a coroutine function is run to its end in a loop of its own."""
-    if not inspect.iscoroutinefunction(function):
-        return function
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        import asyncio  # noqa: PLC0415 - executors whose tasks need none start faster
-
-        return asyncio.run(function(*args, **kwargs))
-
-    return call

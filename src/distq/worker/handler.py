@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from distq.core.errors import DistqError
 from distq.core.task import Outcome
 from distq.tasks.control import Discard, Interrupted, Retry, Snooze
-from distq.tasks.failure import TaskStopped, TimeLimitExceeded
+from distq.tasks.failure import ResultNotSent, TaskStopped, TimeLimitExceeded
 
 TEXT_BYTES_MAX: Final = 4_000
 TRACEBACK_BYTES_MAX: Final = 32_000
@@ -58,9 +58,15 @@ def load_handler(name: str) -> Handler:
 def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> Ran:
     """Unpickle an item, call the handler with it, and pickle what it returns; nothing is raised."""
     try:
-        body = pickle.dumps(handler(pickle.loads(payload)), RESULT_PROTOCOL)
+        result = handler(pickle.loads(payload))
     except BaseException as error:  # noqa: BLE001 - also sys.exit() in a handler is a failure of its task only
         return failure(error)
+    try:
+        body = pickle.dumps(result, RESULT_PROTOCOL)
+    except BaseException as error:  # noqa: BLE001 - whatever the result's class does when it is pickled
+        if (asked := asked_for(error)) is not None:
+            return asked
+        return failure(ResultNotSent(f"cannot be sent: {describe(error)}"))._replace(outcome=Outcome.FATAL)
     if len(body) > result_bytes_max:
         return result_too_large(len(body), result_bytes_max)
     return Ran(Outcome.SUCCESS, body)
@@ -68,12 +74,13 @@ def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> Ran:
 
 def result_too_large(size_bytes: int, bytes_max: int) -> Ran:
     """The outcome of a run whose result no answer may carry."""
-    return _failed(
+    ran = _failed(
         "PayloadTooLarge",
-        f"The result has {size_bytes:,} bytes, and {bytes_max:,} are allowed; "
+        f"The task had run, but its result has {size_bytes:,} bytes, and {bytes_max:,} are allowed; "
         "return a reference to it, or raise DISTQ_PAYLOAD_BYTES_MAX",
         "",
     )
+    return ran._replace(outcome=Outcome.FATAL)
 
 
 def failure(error: BaseException) -> Ran:

@@ -6,9 +6,10 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, pack_overrun, unpack_failure
 from distq.worker.functions import CoroutineRun, Functions, failed_by_limit
@@ -36,7 +37,8 @@ class Places:
         self._idle_lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_lock = threading.Lock()
-        self._tasks: set[asyncio.Task[bytes | Ran]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        functions.awaits_by(self._await)
 
     def start(self, seat: Seat) -> None:
         """Run a task."""
@@ -92,12 +94,38 @@ class Places:
 
     # -- the loop ----------------------------------------------------------------------------------
 
-    def _start_on_loop(self, seat: Seat, run: CoroutineRun) -> None:
+    def _started_loop(self) -> asyncio.AbstractEventLoop:
         with self._loop_lock:
             loop = self._loop
             if loop is None:
                 loop = self._loop = asyncio.new_event_loop()
-                threading.Thread(target=loop.run_forever, name="loop", daemon=True).start()
+                threading.Thread(target=_run_for_good, args=(loop,), name="loop", daemon=True).start()
+        return loop
+
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Await what a function has returned in a thread: on the loop, where it can be interrupted while it waits."""
+        seat, context, loop = present.get(), contextvars.copy_context(), self._started_loop()
+        assert seat is not None
+        ended: SimpleQueue[asyncio.Task[Any]] = SimpleQueue()
+
+        def create() -> None:
+            task: asyncio.Task[Any] = loop.create_task(coroutine, context=context, name=_name_of(seat)[1])
+            self._tasks.add(task)
+            task.add_done_callback(ended.put)
+            if not seat.takes_loop(lambda: loop.call_soon_threadsafe(task.cancel)):
+                task.cancel()
+
+        seat.leaves_thread()
+        loop.call_soon_threadsafe(create)
+        task = ended.get()
+        self._tasks.discard(task)
+        if not seat.takes_thread() and task.cancelled():
+            assert seat.reason is not None
+            raise seat.reason
+        return task.result()
+
+    def _start_on_loop(self, seat: Seat, run: CoroutineRun) -> None:
+        loop = self._started_loop()
         loop.call_soon_threadsafe(self._create, loop, seat, run)
 
     def _create(self, loop: asyncio.AbstractEventLoop, seat: Seat, run: CoroutineRun) -> None:
@@ -114,6 +142,13 @@ class Places:
         self._tasks.discard(task)
         seat.closes()
         self._ended(seat, _never_begun(seat) if task.cancelled() else task.result())
+
+
+def _run_for_good(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop that tasks share: what one of them raises to end its program, or `loop.stop()`, ends it for none."""
+    while True:
+        with suppress(BaseException):  # whose task it was raised in has it as its end
+            loop.run_forever()
 
 
 def _name_of(seat: Seat) -> tuple[str, str]:

@@ -74,7 +74,7 @@ class Seat:
     def takes_thread(self) -> bool:
         """Its code runs in the present thread from now on; False if it is not to begin any more."""
         with self._lock:
-            self._thread = threading.get_ident()
+            self._thread, self._cancel = threading.get_ident(), None
             return self.reason is None
 
     def leaves_thread(self) -> None:

@@ -1,0 +1,47 @@
+"""What a future raises on behalf of its task."""
+
+import asyncio
+import concurrent.futures
+
+import pytest
+
+from distq.tasks.failure import TaskFailed, exception_of, pack_failure
+
+
+class Leaves(SystemExit):
+    """A task's own kind of end."""
+
+
+class Exhausted(StopIteration):
+    """The same, of an iteration."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemExit("3"),
+        Leaves("3"),
+        KeyboardInterrupt("3"),
+        GeneratorExit("3"),
+        StopIteration("3"),
+        Exhausted("3"),
+        StopAsyncIteration("3"),
+        asyncio.CancelledError("3"),
+        concurrent.futures.CancelledError("3"),
+        BaseExceptionGroup("3", [KeyboardInterrupt()]),
+        ExceptionGroup("3", [ValueError(), ExceptionGroup("inner", [StopIteration()])]),
+    ],
+)
+def test_what_would_end_the_program_that_waits_arrives_as_task_failed(error: BaseException) -> None:
+    """It was meant for the task; its kind and its text are told."""
+    arrived = exception_of(pack_failure(error), None)
+    assert isinstance(arrived, TaskFailed)
+    assert arrived.kind.endswith(f":{type(error).__qualname__}")
+    assert "3" in arrived.text
+
+
+def test_other_exceptions_arrive_as_themselves() -> None:
+    """Also groups of them."""
+    for error in (ValueError("no"), TimeoutError("late"), ExceptionGroup("several", [ValueError("no")])):
+        arrived = exception_of(pack_failure(error), None)
+        assert (type(arrived), str(arrived)) == (type(error), str(error))
