@@ -102,7 +102,7 @@ async def test_a_client_that_asks_about_large_results_is_told_which_to_ask_again
     client = bench.client("gone")
     _, first = await bench.submit(client, 1, [b"x"] * 4)
     rows = await bench.exchange(executor, want=4)
-    large = b"r" * (3 << 20)
+    large = b"r" * (3 << 18)
     await bench.exchange(executor, [(row[0], row[1], 0, large, 0.1, "") for row in rows], want=0)
     other = bench.client("other")
     told = await bench.ask(other, "broker", "watch", list(range(first, first + 4)))

@@ -8,9 +8,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.head import unpack_dead
-from distq.core.task import DEAD, GONE, LATER, LIVE_STATES, Owner, Task
+from distq.core.task import GONE, LATER, LIVE_STATES, Owner, Task
 from distq.master.requests import Asked, Request
+from distq.master.undelivered import ROWS_BYTES_MAX, ROWS_MAX, Backlog, Bodies, Row, read_row, stored_row
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from distq.master.broker import Broker
     from distq.net.serve import Line
 
-ROWS_MAX: Final = 5_000
-ROWS_BYTES_MAX: Final = 8 << 20
-"""How much one reply with results carries: enough to be cheap, little enough to fit a frame."""
 IDLE_S: Final = 3600.0
 """How long a client that is away may come back to its session."""
 
@@ -31,28 +28,24 @@ WITH_TAKEN: Final = 1 << 63
 Taken = tuple[int, int, bool]
 """Index of a task that was not submitted, key of the one that has its unique key, whether that one is the answer."""
 
-Row = tuple[int, int, bytes | None, list[str] | None]
-"""Key, state, outcome (pickled result or error), causes."""
-
 
 class ClientSession(Owner):
     """One client, over all its connections."""
 
     __slots__ = (
         "answers",
+        "backlog",
         "ended",
         "high",
         "key",
         "request",
         "row_key",
-        "rows",
         "seen_at",
-        "sent",
         "sent_number",
         "stored",
     )
 
-    def __init__(self, key: str, row_key: int) -> None:
+    def __init__(self, key: str, row_key: int, bodies: Bodies) -> None:
         super().__init__()
         self.key = key
         self.row_key = row_key
@@ -62,16 +55,13 @@ class ClientSession(Owner):
         self.high = 0
         """The highest submit number that was taken."""
         self.answers: OrderedDict[int, object] = OrderedDict()
-        self.rows: list[Row] = []
-        """What has ended, as it ended: a task changes once more when the time of its result is over."""
-        self.sent: list[Row] = []
-        """What the newest reply carried, until the client says that it has it."""
+        self.backlog = Backlog(bodies)
         self.sent_number = 0
         self.request: Results | None = None
         self.seen_at = 0.0
         """When it last said hello, submitted or asked for results."""
         self.ended = False
-        """Whether it was away for so long that nobody will ask for its results."""
+        """Whether it has said good-bye, or was away for longer than IDLE_S: its results are not pushed any more."""
 
 
 class Clients:
@@ -79,6 +69,8 @@ class Clients:
 
     def __init__(self, broker: Broker, epoch: int) -> None:
         self.sessions: dict[str, ClientSession] = {}
+        self.bodies = Bodies()
+        """What of their undelivered results is in memory."""
         self._broker = broker
         self._next_row = -(epoch << 40) - 1
 
@@ -104,7 +96,7 @@ class Clients:
             session.answers[session.high] = answer
 
     def _add(self, key: str, row_key: int) -> ClientSession:
-        session = self.sessions[key] = ClientSession(key, row_key)
+        session = self.sessions[key] = ClientSession(key, row_key, self.bodies)
         session.seen_at = self._broker.clock.now()
         self._broker.ask_at(session.seen_at + IDLE_S, Idleness(self, session))
         return session
@@ -118,13 +110,34 @@ class Clients:
                 if not isinstance(owner, ClientSession):
                     continue
                 if not owner.ended:
-                    owner.rows += [_row(task, task.body) for task in owner.outbox]
+                    owner.backlog.add(owner.outbox)
             for owner in heard:
                 for task in owner.outbox:
                     task.body = None  # the rows have it, and the store
                 owner.outbox.clear()
                 if isinstance(owner, ClientSession) and owner.request is not None:
                     owner.request.push(self._broker)
+
+    def current(self, line: Line) -> ClientSession | None:
+        """The session of a client's connection; one that had ended while the connection stayed begins anew."""
+        session = line.state
+        if not isinstance(session, ClientSession):
+            return None
+        if session.ended:
+            session = line.state = self.session(session.key)
+        session.seen_at = self._broker.clock.now()
+        return session
+
+    def end(self, session: ClientSession) -> None:
+        """The client will ask for nothing more: what is kept for it goes, and its tasks go on."""
+        if self.sessions.get(session.key) is session:
+            del self.sessions[session.key]
+        session.ended = True
+        session.backlog.clear()
+        session.answers.clear()
+        if session.high:
+            self._broker.keep_row(session.row_key, None)
+            session.stored = False
 
     def line_closed(self, line: Line) -> None:
         """A client's connection has ended; its session lives on for a while."""
@@ -146,27 +159,45 @@ class Idleness(Request):
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
         session = self.session
+        if session.ended:
+            return
         if session.seen_at + IDLE_S > now or session.request is not None:
             broker.ask_at(now + IDLE_S, self)
         else:
-            self.clients.sessions.pop(session.key, None)
-            session.ended = True
-            session.rows.clear()
-            if session.high:
-                broker.keep_row(session.row_key, None)
-                session.stored = False
+            self.clients.end(session)
+
+
+class Goodbye(Asked):
+    """`goodbye()`: the client has ended, and asks for none of its results any more; its tasks are run all the same."""
+
+    __slots__ = ("clients", "session")
+
+    def __init__(self, line: Line, clients: Clients, session: ClientSession) -> None:
+        super().__init__(line)
+        self.clients = clients
+        self.session = session
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+        request = self.session.request
+        if request is not None:
+            broker.forget(request)
+            request.expire(broker, now)
+        self.clients.end(self.session)
+        self.line.reply(returned(None))
 
 
 class Results(Asked):
     """`results(number, wait_s)`: what has ended since the reply with that number, or a wait until something has."""
 
-    __slots__ = ("number", "session", "wait_s")
+    __slots__ = ("number", "reading", "session", "wait_s")
 
     def __init__(self, line: Line, session: ClientSession, number: int, wait_s: float) -> None:
         super().__init__(line)
         self.session = session
         self.number = number
         self.wait_s = wait_s
+        self.reading = False
+        """Whether the store reads what it is to be answered."""
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
         session = self.session
@@ -177,32 +208,52 @@ class Results(Asked):
             broker.forget(before)
             before.line.reply(returned((before.number, [])))
         session.request = self
-        if session.sent and self.number < session.sent_number:
-            self._reply()  # the reply before was lost on the way
-            return
-        session.sent = []
-        if session.rows:
+        backlog = session.backlog
+        if backlog.sent and self.number < session.sent_number:
+            backlog.send_again()
+            session.sent_number -= 1
+        else:
+            backlog.confirm()
+        if backlog.rows:
             self.push(broker)
         elif self.wait_s > 0:
             self.until = now + self.wait_s
             broker.park_idle(self)
         else:
-            self._reply()
+            self._reply([])
 
     def push(self, broker: Broker) -> None:
         """Reply with what has ended."""
-        session = self.session
+        if self.reading:
+            return
         broker.forget(self)
-        session.sent = _take(session.rows)
-        session.sent_number += 1
-        self._reply()
+        backlog = self.session.backlog
+        rows = backlog.next_in_memory()
+        if rows:
+            self._send(rows, read=False)
+            return
+        self.reading = True
+        stored = backlog.next_in_store()
+
+        def read(bodies: list[bytes | None]) -> None:
+            self.reading = False
+            if self.session.request is self:  # the client has not called again on another connection
+                tasks = broker.ledger.tasks
+                self._send([read_row(tasks, row, body) for row, body in zip(stored, bodies, strict=False)], read=True)
+
+        broker.read([key for key, *_ in stored], read, ROWS_BYTES_MAX)
 
     def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
-        self._reply()
+        self._reply([])
 
-    def _reply(self) -> None:
+    def _send(self, rows: list[Row], *, read: bool) -> None:
+        self.session.backlog.send(rows, read=read)
+        self.session.sent_number += 1
+        self._reply(rows)
+
+    def _reply(self, rows: list[Row]) -> None:
         self.session.request = None
-        self.line.reply(returned((self.session.sent_number, self.session.sent)))
+        self.line.reply(returned((self.session.sent_number, rows)))
 
 
 def incomplete(rows: Mapping[int, bytes]) -> list[int]:
@@ -238,7 +289,7 @@ class Watch(Asked):
                 ended.append(task)
 
         def reply(bodies: list[bytes | None]) -> None:
-            rows.extend(_stored_row(task, body) for task, body in zip(ended, bodies, strict=False))
+            rows.extend(stored_row(task, body) for task, body in zip(ended, bodies, strict=False))
             rows.extend((task.id, LATER, None, None) for task in ended[len(bodies) :])
             self.line.reply(returned(rows))
 
@@ -251,28 +302,3 @@ def read_watch(args: tuple[Any, ...]) -> list[int]:
     if not isinstance(keys, list) or len(keys) > ROWS_MAX or not all(type(key) is int for key in keys):
         raise BadCall(f"watch(keys) takes a list of at most {ROWS_MAX} task keys.")
     return keys
-
-
-def _row(task: Task, body: bytes | None) -> Row:
-    return task.id, task.state, body, task.causes
-
-
-def _stored_row(task: Task, body: bytes | None) -> Row:
-    """As `_row`, with the body that the store has."""
-    if task.state == DEAD and body is not None:
-        dead = unpack_dead(body)
-        return task.id, task.state, dead.error, dead.causes or None
-    return _row(task, body)
-
-
-def _take(rows: list[Row]) -> list[Row]:
-    """Take from the front what fits one reply."""
-    count = size = 0
-    for _, _, body, _ in rows:
-        size += len(body or b"")
-        if count and (count >= ROWS_MAX or size > ROWS_BYTES_MAX):
-            break
-        count += 1
-    taken = rows[:count]
-    del rows[:count]
-    return taken

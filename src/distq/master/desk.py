@@ -15,7 +15,7 @@ from distq.core.queue import RESULT, WORK, Queue
 from distq.master.admin import Admin
 from distq.master.backups import Copy
 from distq.master.cancels import read_cancel
-from distq.master.clients import Clients, ClientSession, Results, Watch, read_watch
+from distq.master.clients import Clients, ClientSession, Goodbye, Results, Watch, read_watch
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
 from distq.master.plain import METHODS, PlainPeer, PlainQueues
 from distq.master.requests import WAIT_MAX_S, is_duration
@@ -39,6 +39,7 @@ BROKER_METHODS: Final = (
     "before",
     "cancel",
     "exchange",
+    "goodbye",
     "heartbeat",
     "hello",
     "results",
@@ -106,6 +107,7 @@ class MasterDesk:
             "before": self._tell_before,
             "cancel": lambda line, call: broker.ask(read_cancel(line, workers, call.args)),
             "exchange": self._exchange,
+            "goodbye": self._goodbye,
             "heartbeat": self._heartbeat,
             "hello": self._hello,
             "results": self._send_results,
@@ -226,7 +228,7 @@ class MasterDesk:
         else:
             line.reply(refused(f"hello() of an unknown role {role!r}; there is worker, executor, client, cli."))
             return
-        line.reply(returned({**self._greeting, "protocol": PROTOCOL, "now": self._broker.clock.now()}))
+        line.reply(returned({**self._greeting, "protocol": PROTOCOL, "now": self._broker.clock.now(), "goodbye": True}))
 
     def _admit(self, line: Line, role: str, key: str, info: Mapping[str, Any]) -> None:
         if role == "client":
@@ -263,32 +265,36 @@ class MasterDesk:
         self._broker.ask(read_before(line, call.args))
 
     def _submit(self, line: Line, call: Call) -> None:
-        session = line.state
-        if not isinstance(session, ClientSession):
+        session = self.clients.current(line)
+        if session is None:
             line.reply(refused("submit() is for clients: call hello() with role client first."))
             return
         number, runs, bodies, wait_s = read_submit(self._broker.ledger.names, call.args)
         request = Submit(line, session, number, runs, bodies)
-        session.seen_at = self._broker.clock.now()
         request.until = session.seen_at + wait_s
         self._broker.ask(request)
 
     def _send_results(self, line: Line, call: Call) -> None:
-        session = line.state
+        session = self.clients.current(line)
         good = len(call.args) == 2 and type(call.args[0]) is int and is_duration(call.args[1])
-        if not isinstance(session, ClientSession) or not good:
+        if session is None or not good:
             line.reply(refused("results(number, wait_s) is for clients: call hello() with role client first."))
             return
         number, wait_s = call.args
-        session.seen_at = self._broker.clock.now()
         self._broker.ask(Results(line, session, number, min(wait_s, WAIT_MAX_S)))
 
     def _watch(self, line: Line, call: Call) -> None:
-        session = line.state
-        if not isinstance(session, ClientSession):
+        session = self.clients.current(line)
+        if session is None:
             line.reply(refused("watch() is for clients: call hello() with role client first."))
             return
         self._broker.ask(Watch(line, session, read_watch(call.args)))
+
+    def _goodbye(self, line: Line, _: Call) -> None:
+        if isinstance(line.state, ClientSession):
+            self._broker.ask(Goodbye(line, self.clients, line.state))
+        else:
+            line.reply(refused("goodbye() is for clients: call hello() with role client first."))
 
     def _heartbeat(self, line: Line, call: Call) -> None:
         session = line.state
