@@ -12,6 +12,7 @@ from tests.worker.at_work import NOTHING, SOON_S, at_work, leased
 
 import distq
 from distq.core.task import Outcome
+from distq.tasks.failure import exception_of
 from distq.wire.errors import RemoteRefusal
 from distq.worker.reports import Failed, Joined, Parted, Trouble
 
@@ -62,6 +63,11 @@ class Scripted:
 def outcomes(settled: Settled) -> list[tuple[int, int, object]]:
     """Task, outcome and unpickled value of what was settled."""
     return [(task, outcome, body and pickle.loads(body)) for task, _, outcome, body, *_ in settled]
+
+
+def exception_text(body: bytes | None) -> str:
+    """What a failure says."""
+    return str(exception_of(body, None))
 
 
 def square(item: Any) -> object:
@@ -203,8 +209,9 @@ def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> No
     refusal = RemoteRefusal("a result of 9 bytes is too large here")
     master, _ = run(lambda n, _settled, _want: [leased(3), refusal, NOTHING][n], reconnect_max_s=0.01)
     (settled,) = master.settled
-    assert settled[2] == Outcome.FAILURE
-    assert "too large here" in settled[5]
+    assert settled[2] == Outcome.FATAL
+    assert "The task had run, but its result was refused" in settled[5]
+    assert "too large here" in exception_text(settled[3])
 
 
 def test_answers_that_are_refused_twice_are_dropped_and_reported() -> None:

@@ -177,7 +177,7 @@ def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> No
         executor.ask()
         assert executor.ended()
         reports: list[object] = [*executor.reports()]
-    assert refusals == [Outcome.SUCCESS, Outcome.FAILURE]
+    assert refusals == [Outcome.SUCCESS, Outcome.FATAL]
     assert any(isinstance(report, Trouble) for report in reports)
 
 

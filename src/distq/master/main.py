@@ -135,6 +135,7 @@ class Master:
             "max_deliveries": settings.max_deliveries,
             "durable": settings.store != MEMORY,
             "notes": True,
+            "frame_bytes_max": settings.frame_bytes_max,
         }
         desk = MasterDesk(
             broker,

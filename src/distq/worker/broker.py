@@ -21,6 +21,7 @@ from distq.net.dial import Connection
 from distq.tasks import current
 from distq.tasks.current import Current
 from distq.wire.errors import RemoteRefusal
+from distq.worker.answers import Answers
 from distq.worker.clock import Clock
 from distq.worker.flusher import LOOK_S, Flusher
 from distq.worker.functions import Functions, Run
@@ -29,8 +30,8 @@ from distq.worker.interrupts import Interrupts
 from distq.worker.orders import Orders
 from distq.worker.pace import Pace
 from distq.worker.quit import Quit
-from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
-from distq.worker.rows import Handed, Leased, Settled, answer_to, as_failures, counted, handed, released
+from distq.worker.reports import Failed, Reporter, Succeeded
+from distq.worker.rows import Handed, Leased, Settled, answer_to, counted, handed, released
 from distq.worker.together import completed
 from distq.worker.traced import attempt_of, traced
 from distq.worker.wear import Wear
@@ -45,7 +46,6 @@ SETTLED_S: Final = 0.25
 for tasks then. Were it not so, the lease would end and the task run again; nothing is lost."""
 FLUSH_S: Final = 0.05
 """Results of a batch do not wait longer than this for the batch to end."""
-FLUSH_BYTES: Final = 4 << 20
 RELEASE_S: Final = 0.15
 """A batch that takes three times as long as it was meant to is handed back: others may be free."""
 LEASE_WAIT_S: Final = 0.25
@@ -92,8 +92,10 @@ class Broker:
         """What `current` looks into: the rows that run now, or ran last."""
         self._handed = Handed()
         """What the last exchange that brought tasks has brought with them."""
-        self._refusals = 0
+        self.answers = Answers(reporter, orders.frame_bytes_max)
         self._asked_at = math.inf
+        self._asked_count = 0
+        """How many answers the exchange carries that was asked last."""
         self._leased_at = 0.0
         """When the batch that came last was asked for."""
         self._likely_settled = 0
@@ -151,13 +153,13 @@ class Broker:
             self._told[outcome] = said
         if self._flusher.asleep:
             self._flusher.wake()
-        if self._settled_bytes >= FLUSH_BYTES:
+        if self._settled_bytes >= self.answers.flush_bytes:
             self._await_flush()
 
     def _await_flush(self) -> None:
         """Who streams faster than the master takes it waits; the flusher sends: no alarm interrupts it in a frame."""
         until = self._clock() + ANSWER_S
-        while self._settled_bytes >= FLUSH_BYTES and self._clock() < until and not self._quit.asked:
+        while self._settled_bytes >= self.answers.flush_bytes and self._clock() < until and not self._quit.asked:
             time.sleep(LOOK_S)
 
     @property
@@ -174,7 +176,7 @@ class Broker:
     def parted(self) -> None:
         """The connection is gone: what had been asked may have been heard."""
         if self._clock() - self._asked_at >= SETTLED_S:
-            self._likely_settled = len(self._settled)
+            self._likely_settled = self._asked_count
         self._asked_at = math.inf
 
     def close(self) -> None:
@@ -189,9 +191,13 @@ class Broker:
             if self._quit.asked or self.wear.out:
                 self._settle(connection)
                 return False
-            self._asked_at = self._clock()
-            want, count = int(min(self._pace.want, self.wear.tasks_left)), len(self._settled)
-            connection.ask("broker", "exchange", (self._settled, want, WAIT_S), timeout_s=ANSWER_S)
+            count = self.answers.fit(self._settled)
+            while count < len(self._settled):
+                self._send(connection, count)
+                count = self.answers.fit(self._settled)
+            self._asked_at, self._asked_count = self._clock(), count
+            want = int(min(self._pace.want, self.wear.tasks_left))
+            connection.ask("broker", "exchange", (self._settled[:count], want, WAIT_S), timeout_s=ANSWER_S)
             in_time = connection.wait((self._quit, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
             if not in_time and self._quit.asked and not self._answers_soon(connection):
                 self._settled.clear()
@@ -205,22 +211,30 @@ class Broker:
         return bool(self._settled) and left_s > 0 and connection.wait((self._lifeline_fd,), timeout_s=left_s)
 
     def _settle(self, connection: Connection) -> None:
-        """Send what is done; whoever calls it holds the connection."""
-        count = len(self._settled)
-        if count:
-            self._asked_at = self._clock()
-            connection.ask("broker", "exchange", (self._settled[:count], 0, 0.0), timeout_s=ANSWER_S)
-            self._answer(connection, count, ANSWER_S)
+        """Send what is done; its caller holds the connection."""
+        left = len(self._settled)
+        while left > 0:
+            count = min(self.answers.fit(self._settled), left)
+            self._send(connection, count)
+            left -= count
+
+    def _send(self, connection: Connection, count: int) -> None:
+        """Send the first answers, and hear that they have arrived."""
+        self._asked_at, self._asked_count = self._clock(), count
+        connection.ask("broker", "exchange", (self._settled[:count], 0, 0.0), timeout_s=ANSWER_S)
+        self._answer(connection, count, ANSWER_S)
 
     def _answer(self, connection: Connection, count: int, timeout_s: float) -> None:
         try:
             reply = connection.answer(timeout_s=timeout_s)
         except RemoteRefusal as error:
-            self._refused(error, count)
+            self.answers.refused(self._settled, count, error)
             raise
-        self._refusals = self._likely_settled = 0
+        self.answers.arrived()
+        self._likely_settled = 0
         del self._settled[:count]
-        self._settled_bytes = 0
+        if not self._settled:
+            self._settled_bytes = 0
         brought = handed(reply)
         if brought.rows:
             self._handed, self._rows, self._leased_at = brought, brought.rows, self._asked_at
@@ -250,7 +264,7 @@ class Broker:
     def _run_all(self, rows: Sequence[Leased], connection: Connection) -> Sequence[Leased]:
         """Run a batch until it is done or takes too long; returns what must be handed back."""
         word, clock, quit_ = self._word, self._clock, self._quit
-        pace_ran, settled = self._pace.ran, self._settled
+        pace_ran, settled, flush_bytes = self._pace.ran, self._settled, self.answers.flush_bytes
         envelopes, headers = self._handed.envelopes, self._handed.headers
         fenced = frozenset(self._handed.fenced)
         runs = [self._functions.run_of(kind, name) for _, name, kind, _ in envelopes]
@@ -288,7 +302,7 @@ class Broker:
                         self._succeeded(row, run_s)
                 else:
                     self._otherwise(row, cast("Ran", ran), run_s)
-                if now - flushed >= FLUSH_S or self._settled_bytes >= FLUSH_BYTES:
+                if now - flushed >= FLUSH_S or self._settled_bytes >= flush_bytes:
                     word.rests()
                     if index + 1 < len(rows) and not self._flushed(connection):
                         return self._not_begun(rows, index + 1, OVER)
@@ -373,15 +387,3 @@ class Broker:
         while self._told:
             with suppress(KeyError):  # the other thread may take it at the same time
                 self._settled.append(self._told.popitem()[1])
-
-    def _refused(self, error: RemoteRefusal, count: int) -> None:
-        """The master does not take our answers: first they become failures that say so, then they are dropped.
-
-        Otherwise one result that it can never take would be sent for ever, and all others with it.
-        """
-        self._refusals += 1
-        if self._refusals > 1:
-            self._reporter.send(Trouble(f"The master refused the answers to {count} tasks: {error}"))
-            del self._settled[:count]
-            return
-        self._settled[:count] = as_failures(self._settled[:count], error)

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
-from distq.core.errors import DistqError
 from distq.core.task import Headers, Outcome
-from distq.worker.handler import Ran, failure
+from distq.worker.handler import Ran
 from distq.worker.page import Page
 
 Settled = tuple[int, int, int, bytes | None, float, str] | tuple[int, int, int, bytes | None, float, str, float]
@@ -60,12 +59,3 @@ def counted(page: Page, outcome: int, run_s: float) -> bool:
 def released(deliveries: Sequence[tuple[int, int]]) -> list[Settled]:
     """The answers that hand tasks back unstarted."""
     return [(task, delivery, Outcome.RELEASED, None, 0.0, "") for task, delivery in deliveries]
-
-
-def as_failures(settled: Sequence[Settled], error: Exception) -> list[Settled]:
-    """Answers that the master has refused: results become failures that say so."""
-    refused = failure(DistqError(f"the master refused the result: {error}"))
-    return [
-        (*row[:2], refused.outcome, refused.body, row[4], refused.text) if row[2] == Outcome.SUCCESS else row
-        for row in settled
-    ]

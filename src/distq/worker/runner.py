@@ -122,6 +122,7 @@ class Runner:
                 return True
             raise
         self._broker.takes_notes = isinstance(greeting, dict) and bool(greeting.get("notes"))
+        self._broker.answers.greeted(greeting)
         return False
 
     def _supervisor_gone(self, pause_s: float) -> bool:

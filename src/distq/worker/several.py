@@ -26,9 +26,10 @@ from distq.tasks import current
 from distq.tasks.current import Current
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
 from distq.wire.errors import RemoteRefusal
+from distq.worker.answers import Answers
 from distq.worker.bell import Bell
 from distq.worker.board import Board
-from distq.worker.broker import ANSWER_S, FLUSH_BYTES, LEASE_WAIT_S, WAIT_S, MasterTooOld
+from distq.worker.broker import ANSWER_S, LEASE_WAIT_S, WAIT_S, MasterTooOld
 from distq.worker.clock import Clock
 from distq.worker.functions import Functions
 from distq.worker.handler import Ran
@@ -37,8 +38,8 @@ from distq.worker.orders import Orders
 from distq.worker.page import PAGE_BYTES
 from distq.worker.places import Places
 from distq.worker.quit import Quit
-from distq.worker.reports import Failed, Reporter, Succeeded, Trouble
-from distq.worker.rows import Handed, Leased, Settled, answer_to, as_failures, counted, handed, released
+from distq.worker.reports import Failed, Reporter, Succeeded
+from distq.worker.rows import Handed, Leased, Settled, answer_to, counted, handed, released
 from distq.worker.seat import Seat, present
 from distq.worker.together import completed
 from distq.worker.wear import Wear
@@ -89,7 +90,7 @@ class Several:
         self._told_at = 0.0
         self._lapsed_at = -math.inf
         """When a task came whose lease is not known to hold: for a moment no more are asked for."""
-        self._refusals = 0
+        self.answers = Answers(reporter, orders.frame_bytes_max)
         self._wakes = Bell()
         self._interrupts = Bell()
         threading.Thread(target=self._interrupt, name="interrupts", daemon=True).start()
@@ -190,8 +191,12 @@ class Several:
         self._take_told()
         want = self._wanted(ending=ending)
         with self._lock:
-            rows = self._settled[sum(count for count, *_ in self._sent) :]
-            self._settled_bytes = 0
+            begin = sum(count for count, *_ in self._sent)
+            end = begin + self.answers.fit(self._settled, begin)
+            rows, later = self._settled[begin:end], self._settled[end:]
+            self._settled_bytes = sum(len(row[3] or b"") for row in later)
+        if later:
+            want = 0  # the master answers at once, and hears the others then
         self._asked_at = self._clock()
         connection.ask("broker", "exchange", (rows, want, WAIT_S if want else 0.0), timeout_s=ANSWER_S)
         self._sent.append((len(rows), want, self._asked_at))
@@ -201,10 +206,11 @@ class Several:
         try:
             reply = connection.answer(timeout_s=ANSWER_S)
         except RemoteRefusal as error:
-            self._refused(error, count)
+            with self._lock:
+                self.answers.refused(self._settled, count, error)
             raise
         self._sent.popleft()
-        self._refusals = 0
+        self.answers.arrived()
         with self._lock:
             del self._settled[:count]
         brought = handed(reply)
@@ -234,16 +240,6 @@ class Several:
                 raise
             for whole in complete:
                 self._start(whole, brought, asked_at)
-
-    def _refused(self, error: RemoteRefusal, count: int) -> None:
-        """The master does not take our answers: first they become failures that say so, then they are dropped."""
-        self._refusals += 1
-        with self._lock:
-            if self._refusals > 1:
-                self._reporter.send(Trouble(f"The master refused the answers to {count} tasks: {error}"))
-                del self._settled[:count]
-            else:
-                self._settled[:count] = as_failures(self._settled[:count], error)
 
     def _wait(self, connection: Connection, *, ending: bool) -> bool:
         """Wait until something happens; whether it is an answer."""
@@ -333,7 +329,7 @@ class Several:
                 seat.told[outcome] = said
         self._wakes.ring()
         until = self._clock() + ANSWER_S
-        while self._settled_bytes >= FLUSH_BYTES and self._clock() < until and not self._quit.asked:
+        while self._settled_bytes >= self.answers.flush_bytes and self._clock() < until and not self._quit.asked:
             time.sleep(ROOM_S)  # who streams faster than the master takes it waits
 
     def _take_told(self) -> None:
