@@ -67,9 +67,15 @@ TYPES: Final[Mapping[str, Schema]] = {
         "patternProperties": {POOL_NAME: {"anyOf": [{"$ref": "#/definitions/pool"}, {"type": "null"}]}},
     },
     "probes": _object(_named(("startup", "liveness", "readiness"))),
-    "quantity": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?([kMGTPE]i?)?$"},
+    "quantity": {
+        "anyOf": [
+            {"type": "integer", "minimum": 1},
+            {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(k|Ki|[MGTPE]i?|[eE]\+?[0-9]+)?$"},
+        ]
+    },
+    "quantityOrNone": {"anyOf": [{"const": ""}, {"$ref": "#/definitions/quantity"}]},
     "resources": _object({**_named(("requests", "limits")), "claims": {"type": "array"}}),
-    "share": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+%$"}]},
+    "share": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}]},
     "texts": {"type": "object", "additionalProperties": {"type": "string"}},
     "workerVolumeMounts": _mounts(*OUR_MOUNTS),
     "workerVolumes": _volumes("authkey", "tmp", "tasks"),

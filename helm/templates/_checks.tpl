@@ -12,6 +12,7 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- include "distq.checks.settings" (dict "root" $ "where" (printf "%s.env" $at) "env" $pool.env) -}}
 {{- include "distq.checks.pool" (dict "root" $ "at" $at "pool" $pool) -}}
 {{- if $pool.keda.enabled -}}
+{{- include "distq.checks.kedaReaches" (dict "root" $ "at" $at "pool" $pool) -}}
 {{- range $queue := $pool.queues | default (list "*") -}}
 {{- range $other, $theirs := $scaled -}}
 {{- if or (eq $queue "*") (has $queue $theirs) (has "*" $theirs) -}}
@@ -55,22 +56,23 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $capacity := int64 (dig "DISTQ_CAPACITY" 0 .Values.master.env | toString) -}}
+{{- $capacity := dig "DISTQ_CAPACITY" 0 .Values.master.env | toString | replace "_" "" | float64 -}}
 {{- if and $capacity (not $claim) -}}
 {{- /* A small task takes about 400 bytes, and a fifth of the volume stays free: docs/how-to/sizing.md. */ -}}
-{{- $room := mulf (divf (include "distq.bytes" .Values.master.storage.size) 400) 0.8 -}}
-{{- if gt (float64 $capacity) $room -}}
-{{- fail (printf "master.env.DISTQ_CAPACITY is %d tasks, and a volume of %s has room for about %.0f small ones. Raise master.storage.size, or lower the capacity." $capacity .Values.master.storage.size $room) -}}
+{{- $room := mulf (divf (include "distq.bytes" .Values.master.storage.size | float64) 400) 0.8 -}}
+{{- if gt $capacity $room -}}
+{{- fail (printf "master.env.DISTQ_CAPACITY is %.0f tasks, and a volume of %v has room for about %.0f small ones. Raise master.storage.size, or lower the capacity." $capacity .Values.master.storage.size $room) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* A quantity in bytes. */}}
+{{/* A quantity in bytes: a number, or text as Kubernetes writes it, with a unit or an exponent. */}}
 {{- define "distq.bytes" -}}
-{{- $unit := regexFind "[kMGTPE]i?$" . -}}
-{{- $powers := dict "k" 1 "M" 2 "G" 3 "T" 4 "P" 5 "E" 6 -}}
+{{- $text := toString . -}}
+{{- $unit := regexFind "[kKMGTPE]i?$" $text -}}
+{{- $powers := dict "k" 1 "K" 1 "M" 2 "G" 3 "T" 4 "P" 5 "E" 6 -}}
 {{- $base := hasSuffix "i" $unit | ternary 1024.0 1000.0 -}}
-{{- $bytes := trimSuffix $unit . | float64 -}}
+{{- $bytes := trimSuffix $unit $text | float64 -}}
 {{- range until (get $powers (trimSuffix "i" $unit) | default 0 | int) }}{{ $bytes = mulf $bytes $base }}{{ end -}}
 {{- printf "%.0f" $bytes -}}
 {{- end -}}
@@ -88,6 +90,27 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- end -}}
 {{- end -}}
 
+{{/* KEDA that the network keeps from the master would leave a pool as it is, and say so in its own log alone. */}}
+{{- define "distq.checks.kedaReaches" -}}
+{{- $policy := .root.Values.networkPolicy -}}
+{{- $name := "kubernetes.io/metadata.name" -}}
+{{- $namespace := $policy.kedaNamespace | default "keda" -}}
+{{- $reached := or (not $policy.enabled) (not $policy.metricsFrom) (ne .pool.keda.trigger "metrics-api") -}}
+{{- range $policy.metricsFrom -}}
+{{- if hasKey . "namespaceSelector" -}}
+{{- $labels := dig "namespaceSelector" "matchLabels" dict . | default dict -}}
+{{- $expressions := dig "namespaceSelector" "matchExpressions" list . | default list -}}
+{{- if or (and (not .namespaceSelector) (not .podSelector)) (and (eq (get $labels $name | toString) $namespace) (eq (len $labels) 1) (not $expressions)) }}{{ $reached = true }}{{ end -}}
+{{- range $expressions -}}
+{{- if and (eq .key $name) (eq .operator "In") (has $namespace .values) (not $labels) (eq (len $expressions) 1) }}{{ $reached = true }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not $reached -}}
+{{- fail (printf "%s.keda asks the master on its metrics' port, and networkPolicy.metricsFrom does not name KEDA's namespace, %s. Add `{namespaceSelector: {matchLabels: {%s: %s}}}` to it; where KEDA is elsewhere, set networkPolicy.kedaNamespace too." .at $namespace $name $namespace) -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "distq.checks.pool" -}}
 {{- $at := .at -}}
 {{- with .pool -}}
@@ -96,7 +119,7 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- end -}}
 {{- range $name := list "hpa" "keda" -}}
 {{- $scaler := get $.pool $name -}}
-{{- if and $scaler.enabled (gt (int $scaler.minReplicas) (int $scaler.maxReplicas)) -}}
+{{- if and $scaler.enabled (gt (float64 $scaler.minReplicas) (float64 $scaler.maxReplicas)) -}}
 {{- fail (printf "%s.%s.minReplicas is above its maxReplicas." $at $name) -}}
 {{- end -}}
 {{- end -}}
@@ -109,8 +132,8 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- if and .keda.enabled (not .concurrency) -}}
 {{- fail (printf "%s is scaled by KEDA, which must know how many slots a pod has: set %s.concurrency." $at $at) -}}
 {{- end -}}
-{{- if eq (toString .podDisruptionBudget.maxUnavailable) "0" -}}
-{{- fail (printf "%s.podDisruptionBudget.maxUnavailable of 0 lets no node be drained: 1 at least, or podDisruptionBudget.enabled false." $at) -}}
+{{- if and .podDisruptionBudget.enabled (regexMatch "^0*%?$" (toString .podDisruptionBudget.maxUnavailable)) -}}
+{{- fail (printf "%s.podDisruptionBudget.maxUnavailable of 0 or 0%% lets no node be drained: 1 at least, or podDisruptionBudget.enabled false." $at) -}}
 {{- end -}}
 {{- $from := list .tasksFrom.configMap .tasksFrom.claim .tasksFrom.image | compact -}}
 {{- if gt (len $from) 1 -}}

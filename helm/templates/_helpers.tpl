@@ -1,24 +1,32 @@
-{{/* The first part of every object's name; short enough for a pool's name and a pod's hash behind it. */}}
+{{/*
+The first part of every object's name; short enough for a pool's name and a pod's hash behind it. Helm takes releases
+called `my.release` and `123`; a Service may have no dot in its name and begins with a letter.
+*/}}
 {{- define "distq.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 30 | trimSuffix "-" -}}
-{{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 30 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" (.Release.Name | trunc 24 | trimSuffix "-") .Chart.Name -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $name := .Values.fullnameOverride -}}
+{{- if not $name -}}
+{{- $name = contains .Chart.Name $release | ternary $release (printf "%s-%s" ($release | trunc 24 | trimAll "-") .Chart.Name) -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z]" $name) }}{{ $name = printf "%s-%s" .Chart.Name (trimSuffix (printf "-%s" .Chart.Name) $name) }}{{ end -}}
+{{- $name | trunc 30 | trimAll "-" -}}
+{{- end -}}
+
+{{/* A whole number as text: those of values files are floating point, and a million would be written 1e+06. */}}
+{{- define "distq.whole" -}}
+{{ printf "%.0f" (float64 .) }}
 {{- end -}}
 
 {{- define "distq.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "distq.labels" -}}
 {{ include "distq.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 
 {{/* The image of a component: (dict "root" $ "image" .Values.master.image) */}}
@@ -39,7 +47,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ include "distq.selector" .root }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .pool }}
-distq/pool: {{ . }}
+distq/pool: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
@@ -50,7 +58,7 @@ distq/pool: {{ . }}
 
 {{/* The pod's grace period. The margin is for what follows the drain: handing back and saying goodbye. */}}
 {{- define "distq.grace" -}}
-{{ add (int .drainSeconds) 15 }}
+{{ add (int64 (include "distq.whole" .drainSeconds)) 15 }}
 {{- end -}}
 
 {{/*
@@ -62,13 +70,13 @@ null removes. Numbers of values files are floating point: whole ones are written
 {{- range $name, $value := .theirs }}{{ $_ := set $env $name $value }}{{ end -}}
 {{- range $name, $value := $env }}
 {{- if kindIs "map" $value }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   {{- toYaml $value | nindent 2 }}
 {{- else if and (kindIs "float64" $value) (eq (floor $value) $value) }}
-- name: {{ $name }}
-  value: {{ printf "%.0f" $value | quote }}
+- name: {{ $name | quote }}
+  value: {{ include "distq.whole" $value | quote }}
 {{- else if not (kindIs "invalid" $value) }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   value: {{ $value | toString | quote }}
 {{- end }}
 {{- end }}
@@ -97,7 +105,7 @@ imagePullSecrets: {{ toYaml . | nindent 2 }}
 hostUsers: {{ .values.hostUsers }}
 {{- end }}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .values.topologySpreadConstraints }}
 topologySpreadConstraints:
@@ -146,14 +154,15 @@ initContainers:
 - {name: tmp, mountPath: /tmp}
 {{- end -}}
 
+{{/* Volumes of every pod: (dict "root" $ "tmpSize" …). A pod that writes more to /tmp than that is evicted. */}}
 {{- define "distq.volumes" -}}
 - name: authkey
   secret:
-    secretName: {{ include "distq.authkeySecret" . }}
+    secretName: {{ include "distq.authkeySecret" .root | quote }}
     defaultMode: 0440
-    items: [{key: {{ .Values.authkey.key | quote }}, path: authkey}]
+    items: [{key: {{ .root.Values.authkey.key | quote }}, path: authkey}]
 - name: tmp
-  emptyDir: {sizeLimit: 64Mi}
+  emptyDir: {{ if .tmpSize }}{sizeLimit: {{ .tmpSize | quote }}}{{ else }}{}{{ end }}
 {{- end -}}
 
 {{/* Liveness asks the process alone; readiness of a worker asks for its master too. */}}
@@ -170,4 +179,33 @@ readiness: {httpGet: {path: /readyz, port: http}, periodSeconds: 5, timeoutSecon
 {{- with .resizePolicy }}
 resizePolicy: {{ toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* Not empty where the egress of this release's pods must be allowed: it was asked for, or the namespace denies it. */}}
+{{- define "distq.egress" -}}
+{{- $asked := (.Values.networkPolicy.egress | default dict).enabled -}}
+{{- if kindIs "bool" $asked -}}
+{{- if $asked }}asked{{ end -}}
+{{- else -}}
+{{- range (lookup "networking.k8s.io/v1" "NetworkPolicy" .Release.Namespace "" | default dict).items -}}
+{{- if and (empty .spec.podSelector) (has "Egress" .spec.policyTypes) }}denied{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The number of pods that a pool keeps when an autoscaler is switched on, where it is running already; empty otherwise. Left
+out of the manifest, it would be one until the autoscaler decides. From then on it is what the cluster has at each upgrade,
+for it may not leave the manifest again. (dict "root" $ "name" … "pool" $pool)
+*/}}
+{{- define "distq.replicasKept" -}}
+{{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace .name | default dict -}}
+{{- if $live -}}
+{{- $scaler := list "autoscaling/v2" "HorizontalPodAutoscaler" -}}
+{{- if .pool.keda.enabled }}{{ $scaler = list "keda.sh/v1alpha1" "ScaledObject" }}{{ end -}}
+{{- $kept := dig "metadata" "annotations" "distq/replicas-kept" "" $live -}}
+{{- if or $kept (not (lookup (first $scaler) (last $scaler) .root.Release.Namespace .name)) -}}
+{{- include "distq.whole" (dig "spec" "replicas" 1 $live) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}

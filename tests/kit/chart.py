@@ -1,5 +1,7 @@
 """Rendering the chart: values in, objects out. `python -m tests.kit.chart` writes the golden manifests anew."""
 
+import json
+import re
 from collections import UserDict
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,16 @@ Object = dict[str, Any]
 GOLDEN = Path(__file__).with_name("golden")
 CI = CHART / "ci"
 NEWEST = "1.37"
+
+
+class KubernetesLoader(yaml.SafeLoader):
+    """Takes for numbers and truth values all that Helm and Kubernetes take for such, also where PyYAML sees a text."""
+
+
+KubernetesLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+KubernetesLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("[yYnN]$"), list("yYnN"))
 
 
 class Rendered(UserDict[tuple[str, str], Object]):
@@ -34,10 +46,10 @@ class Rendered(UserDict[tuple[str, str], Object]):
 def render(values: Object | Path | None = None, release: str = "distq") -> Rendered:
     """What `helm template` makes of the chart with these values."""
     path = "-" if isinstance(values, dict) else values
-    given = yaml.safe_dump(values) if isinstance(values, dict) else None
+    given = json.dumps(values) if isinstance(values, dict) else None  # which leaves no text without quotes
     chosen = ["--kube-version", NEWEST, *(["--values", path] if path else [])]
     said = run("helm", "template", release, CHART, *chosen, given=given)
-    objects = [item for item in yaml.safe_load_all(said) if item]
+    objects = [item for item in yaml.load_all(said, KubernetesLoader) if item]
     rendered = Rendered({(item["kind"], item["metadata"]["name"]): item for item in objects})
     assert len(rendered) == len(objects), "two objects of one kind have the same name"
     return rendered

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from starlette.types import ASGIApp
+from tests.core.build import envelope, ledger
 
 from distq import __version__
 from distq.core.queue import Queue
 from distq.core.tally import Tally
-from distq.core.task import DEAD, LEASED, READY
+from distq.core.task import DEAD, LEASED, READY, Task
 from distq.metrics.page import CONTENT_TYPE
 from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
 from distq.web import api
@@ -29,6 +30,8 @@ def master() -> FakeMaster:
     master = FakeMaster()
     work, other = Queue("work", 1000), Queue("\ud800other", 10)
     work.counts[READY], work.counts[LEASED], work.counts[DEAD], work.mean_run_s = 120, 2, 1, 1.0
+    books = ledger()
+    work.lane(envelope(books)).extend([Task(key, envelope(books), b"x", None, 0.0) for key in range(120)])
     tally = Tally()
     tally.submitted, tally.completed["success"] = 130, 7
     master.all_queues = [work, other]
@@ -133,7 +136,7 @@ def test_queues_have_counts_by_state(client: Client) -> None:
         "paused_names": 0,
         "running_max": None,
         "rate": None,
-        "oldest_age_s": None,
+        "oldest_age_s": 1060.0,
         "mean_run_s": 1.0,
     }
     assert second["name"] == "\ud800other"

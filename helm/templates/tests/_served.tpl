@@ -38,5 +38,5 @@ spec:
       resources:
         requests: {cpu: 50m, memory: 64Mi}
       volumeMounts: {{ include "distq.volumeMounts" .root | nindent 8 }}
-  volumes: {{ include "distq.volumes" .root | nindent 4 }}
+  volumes: {{ include "distq.volumes" (dict "root" .root "tmpSize" "64Mi") | nindent 4 }}
 {{- end -}}

@@ -28,6 +28,10 @@ class Lane:
         self.mask = 0
         self._left = 0
 
+    def __len__(self) -> int:
+        """How many tasks stand in it."""
+        return max(sum(map(len, self.deques)) - self._left, 0)
+
     def push(self, task: Task) -> None:
         """Add at the end of its priority."""
         priority = task.envelope.priority
@@ -56,6 +60,7 @@ class Lane:
                 if task.state == self._state:
                     return task
                 line.popleft()
+                self._left -= 1
             self.mask &= ~(1 << priority)
         return None
 
@@ -79,4 +84,6 @@ class Lane:
                 if task.lost:
                     return
                 taken.append(task)
+            else:
+                self._left -= 1
             line.popleft()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -121,6 +122,13 @@ class Window:
         while groups and groups[0][1] + self._rate.period_s <= now:
             self._spent -= int(groups.popleft()[2])
         return max(self._rate.tasks - self._spent, 0)
+
+    def within(self, now: float, seconds: float) -> int:
+        """How many may be given out in the next `seconds`, now included."""
+        periods, rest_s = divmod(seconds, self._rate.period_s)
+        left = self.left(now)
+        ending = sum(int(count) for _, last, count in self._groups if last + self._rate.period_s <= now + rest_s)
+        return min(int(periods) * self._rate.tasks + left + ending, sys.maxsize)
 
     def spend(self, count: int, now: float) -> None:
         """Note that so many were given out."""

@@ -90,6 +90,14 @@ class Queue:
         most = sys.maxsize if policy.running is None else 1
         return most if self.window is None else min(most, self.window.left(now))
 
+    def startable(self, now: float, within_s: float) -> int:
+        """How many tasks its policy lets begin in the next `within_s` seconds, if none of those that run ends."""
+        policy = self.policy
+        if policy.paused:
+            return 0
+        room = sys.maxsize if policy.running is None else max(policy.running - self.running, 0)
+        return room if self.window is None else min(room, self.window.within(now, within_s))
+
     @property
     def fences(self) -> bool:
         """Whether some of its tasks may have to end with their leases (`Task.fenced`)."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from distq.core.tally import Histogram, Tally
 from distq.master.clients import ClientSession
 from distq.master.desk import Guest
+from distq.master.placement import ConnectedWorkers
 from distq.master.workers import Executor, Session, Workers
 from distq.metrics.view import WorkerRow
 
@@ -115,6 +116,10 @@ class View:
     def tallies(self) -> Mapping[tuple[str, str], Tally]:
         """The counters by (queue, task name)."""
         return self._broker.ledger.names.tallies
+
+    def placement(self) -> ConnectedWorkers:
+        """The connected workers, as they matter to ready tasks at present."""
+        return ConnectedWorkers(self._workers, costly=self._broker.ledger.names.costly, now=self.now())
 
     def workers(self) -> Iterable[WorkerRow]:
         """The workers that are connected."""

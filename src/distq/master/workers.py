@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 TIMEOUT: Final = "timeout"
 NAME_CHARS_MAX: Final = 100
 STACK_WAITS_MAX: Final = 1_000
+HANDED_BACK_MAX: Final = 1_000
+"""Maximum names kept of tasks that workers did not know; older names are forgotten first."""
 
 
 class Executor(Holder):
@@ -135,6 +137,8 @@ class Workers:
 
     def __init__(self, broker: Broker, lease_s: float) -> None:
         self.sessions: dict[str, Session] = {}
+        self.handed_back: dict[str, None] = {}
+        """Names of tasks that workers which have gone did not know, oldest first."""
         self._broker = broker
         self._lease_s = lease_s
         self._stack_waits: dict[tuple[int, int], list[Callable[[Broker, str], None]]] = {}
@@ -323,6 +327,9 @@ class Workers:
     def part(self, session: Session, reason: str, cause: str) -> None:
         """End a session and its leases."""
         self.sessions.pop(session.key, None)
+        self.handed_back.update(dict.fromkeys(session.unknown))
+        while len(self.handed_back) > HANDED_BACK_MAX:
+            del self.handed_back[next(iter(self.handed_back))]
         self.answer_beat(session)
         for executor in session.executors.values():
             self._unserve(executor)

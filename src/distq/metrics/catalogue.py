@@ -24,6 +24,12 @@ METRICS: tuple[Metric, ...] = (
         "Live tasks: ready, delayed, leased, or held by their concurrency key or by tasks before them.",
     ),
     Metric("distq_queue_capacity_tasks", "gauge", ("queue",), "How many tasks the queue takes."),
+    Metric(
+        "distq_queue_desired_slots",
+        "gauge",
+        ("queue",),
+        "Slots that the queue wants, as /api/v1/autoscale says: those that are busy, and more for what is ready.",
+    ),
     Metric("distq_queue_paused", "gauge", ("queue",), "1 if nothing is given out because somebody has paused it."),
     Metric("distq_queue_running_max_tasks", "gauge", ("queue",), "How many may run at once; absent without a limit."),
     Metric(

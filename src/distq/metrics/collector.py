@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from distq.core.queue import Queue
+from distq.core.demand import demand
+from distq.core.queue import WORK, Queue
 from distq.core.tally import Tally
 from distq.core.task import DEAD, LIVE_STATES, OUTCOME_NAMES, STATE_NAMES, SUCCEEDED
 from distq.metrics.families import build_info, counter, gauge, histogram
@@ -20,6 +21,7 @@ def master_metrics(view: MasterView) -> Iterator[str]:
     """All metrics of the catalogue's master side."""
     yield build_info("master")
     yield from _of_queues(list(view.queues()))
+    yield gauge("distq_queue_desired_slots", _desired_slots(view))
     tallies = view.tallies()
     yield from _of_tasks(tallies)
     yield from _by_queue(tallies)
@@ -50,6 +52,14 @@ def _of_queues(queues: Sequence[Queue]) -> Iterator[str]:
     )
     yield gauge("distq_dead_letter_tasks", [((queue.name,), queue.counts[DEAD]) for queue in queues])
     yield gauge("distq_results_stored", [((queue.name,), queue.counts[SUCCEEDED]) for queue in queues])
+
+
+def _desired_slots(view: MasterView) -> Iterator[tuple[tuple[str, ...], float]]:
+    """The number of `/api/v1/autoscale`, for each queue that workers serve by itself."""
+    now, within_s, placement = view.now(), view.target_drain_s, view.placement()
+    for queue in view.queues():
+        if queue.role == WORK:
+            yield (queue.name,), demand(queue, placement, now, within_s).desired_slots(within_s)
 
 
 def _of_tasks(tallies: Tallies) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from distq.core.demand import AnyWorker, Placement
 from distq.core.queue import Queue
 from distq.core.tally import Histogram, Tally
 from distq.metrics.view import WorkerRow
@@ -49,6 +50,10 @@ class FakeMaster:
     def tallies(self) -> Mapping[tuple[str, str], Tally]:
         """The tallies it was given."""
         return self.all_tallies
+
+    def placement(self) -> Placement:
+        """As of a master without workers."""
+        return AnyWorker()
 
     def workers(self) -> Iterable[WorkerRow]:
         """The workers it was given."""

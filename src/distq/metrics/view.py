@@ -6,6 +6,7 @@ Whoever implements these hands out what it counts anyway; nothing is counted for
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from distq.core.demand import Placement
 from distq.core.queue import Queue
 from distq.core.tally import Histogram, Tally
 
@@ -102,6 +103,9 @@ class MasterView(Protocol):
 
     def tallies(self) -> Mapping[tuple[str, str], Tally]:
         """The counters by (queue, task name), in the order in which the names came up; late ones are `other`."""
+
+    def placement(self) -> Placement:
+        """The connected workers, as they matter to ready tasks at present."""
 
     def workers(self) -> Iterable[WorkerRow]:
         """The workers that are connected."""

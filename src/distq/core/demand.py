@@ -1,0 +1,106 @@
+"""How many slots a queue wants: what runs on it, and what of it could run if there were slots. A pure function.
+
+What a limit, a pause, a concurrency key or a delay holds back wants no slot: it would not run faster with more of them.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from distq.core.task import LEASED, READY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from distq.core.lane import Lane
+    from distq.core.queue import Queue
+
+RUN_S_UNKNOWN: Final = 1.0
+"""How long a run is taken to last while nothing is known: none has ended or is under way, and no limit is declared."""
+
+
+class Placement(Protocol):
+    """The connected workers, as far as they matter to tasks that are ready."""
+
+    def extra_slots(self, queue: Queue) -> int:
+        """How many more slots than one each the running tasks of a queue take."""
+
+    def longest_run_s(self, queue: Queue) -> float:
+        """How long the longest present run of a queue has lasted, 0 if there is none."""
+
+    def most(self, queue: Queue, lane: Lane) -> int:
+        """How many tasks of a lane count: all that could run on a worker that is connected, or may be soon."""
+
+
+class AnyWorker:
+    """The placement of a master that has no workers: whatever is ready could run on one that comes."""
+
+    def extra_slots(self, queue: Queue) -> int:  # noqa: ARG002, D102 - as Placement
+        return 0
+
+    def longest_run_s(self, queue: Queue) -> float:  # noqa: ARG002, D102
+        return 0.0
+
+    def most(self, queue: Queue, lane: Lane) -> int:  # noqa: ARG002, D102
+        return sys.maxsize
+
+
+class Demand(NamedTuple):
+    """What one queue, or several together, want of workers."""
+
+    running: int = 0
+    """Slots that running tasks take."""
+    ready: int = 0
+    """Ready tasks that could run within the time, if there were slots."""
+    slots: int = 0
+    """Slots that these would take if all ran at once."""
+    work_s: float = 0.0
+    """How long these would take one slot."""
+
+    def desired_slots(self, target_drain_s: float) -> int:
+        """The slots that run what runs, and have what is ready done in `target_drain_s` seconds.
+
+        Never below what is running, never stuck at zero while a task could run, never more than all tasks take.
+        """
+        if self.slots == 0:
+            return self.running
+        return self.running + min(self.slots, max(1, math.ceil(self.work_s / target_drain_s)))
+
+
+def total(demands: Iterable[Demand]) -> Demand:
+    """What several queues want together."""
+    columns = list(zip(*demands, strict=True)) or [(), (), (), ()]
+    running, ready, slots, work_s = map(sum, columns)
+    return Demand(running, ready, slots, float(work_s))
+
+
+def demand(queue: Queue, placement: Placement, now: float, within_s: float) -> Demand:
+    """What a queue wants, of tasks that could begin in the next `within_s` seconds."""
+    running = queue.counts[LEASED]
+    if running:
+        running += placement.extra_slots(queue)
+    startable = min(queue.counts[READY], queue.startable(now, within_s))
+    if startable <= 0:
+        return Demand(running)
+    ready, slots, work_s = 0, 0, 0.0
+    for lane in queue.lanes.values():
+        if lane.mask and not lane.paused and (count := min(len(lane), placement.most(queue, lane))) > 0:
+            ready += count
+            slots += count * lane.cost
+            work_s += count * lane.cost * _run_s(queue, lane, placement)
+    if ready > startable:
+        slots = math.ceil(slots * startable / ready)
+        work_s *= startable / ready
+        ready = startable
+    return Demand(running, ready, slots, work_s)
+
+
+def _run_s(queue: Queue, lane: Lane, placement: Placement) -> float:
+    """How long a run lasts: the mean of those that ended, or else the best that is known."""
+    if queue.mean_run_s is not None:
+        return queue.mean_run_s
+    task = lane.head()
+    declared_s = None if task is None else task.envelope.time_limit_s
+    return max(declared_s or RUN_S_UNKNOWN, placement.longest_run_s(queue))

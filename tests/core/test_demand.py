@@ -1,0 +1,181 @@
+"""How many slots a queue wants: never below what runs, never stuck at zero, enough to be done in time, and no more."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.core.build import leased, ledger, submitted
+
+from distq.core.demand import AnyWorker, Demand, demand, total
+from distq.core.ledger import Ledger
+from distq.core.policy import Policy, Rate, Window
+from distq.core.queue import Queue
+from distq.core.task import TASK, Holder, More
+
+DRAIN_S = 60.0
+counts = st.integers(0, 10**6)
+
+
+@pytest.mark.parametrize(
+    ("running", "ready", "run_s", "slots"),
+    [
+        (0, 0, 1.0, 0),
+        (3, 0, 1.0, 3),
+        (0, 1, 0.001, 1),
+        (0, 600, 1.0, 10),
+        (0, 601, 1.0, 11),
+        (2, 600, 1.0, 12),
+        (0, 5, 3600.0, 5),
+        (4, 2, 3600.0, 6),
+        (1, 10, 0.0, 2),
+    ],
+)
+def test_slots_that_are_wanted(running: int, ready: int, run_s: float, slots: int) -> None:
+    """One minute to drain: 600 tasks of a second want ten slots; long tasks want one each."""
+    assert Demand(running, ready, ready, ready * run_s).desired_slots(DRAIN_S) == slots
+
+
+@given(counts, counts, st.floats(0, 10**6), st.floats(0.1, 10**6), st.integers(0, 1000))
+def test_the_number_is_bounded_and_grows(running: int, ready: int, mean: float, drain: float, more: int) -> None:
+    """Between what runs and one slot for each task; more work never wants fewer slots."""
+    slots = Demand(running, ready, ready, ready * mean).desired_slots(drain)
+    assert running <= slots <= running + ready
+    assert slots > running or ready == 0
+    later = ready + more
+    assert Demand(running, later, later, later * mean).desired_slots(drain) >= slots
+
+
+def queue_of(books: Ledger) -> Queue:
+    """The queue of `submitted`."""
+    return books.names.queue("q")
+
+
+def wanted(books: Ledger, now: float = 0.0, placement: AnyWorker | None = None) -> Demand:
+    """What it wants."""
+    return demand(queue_of(books), placement or AnyWorker(), now, DRAIN_S)
+
+
+def test_what_runs_and_what_is_ready_count() -> None:
+    """A second each while nothing is known."""
+    books = ledger()
+    submitted(books, 6)
+    leased(books, Holder("w"), 2)
+    assert wanted(books) == Demand(2, 4, 4, 4.0)
+
+
+def test_what_was_cancelled_in_line_does_not_count() -> None:
+    """Also where it was looked at meanwhile, and where it stands among others."""
+    books = ledger()
+    keys = submitted(books, 5)
+    for key in (keys[0], keys[1], keys[3]):
+        assert books.cancel(key)
+    books.apply(0.0)
+    assert wanted(books).ready == 2
+    assert queue_of(books).oldest_submitted_at() == 0.0
+    assert wanted(books).ready == 2
+    assert len(leased(books, Holder("w"), 9)) == 2
+    assert wanted(books) == Demand(2)
+
+
+def test_names_that_are_paused_do_not_count() -> None:
+    """Nor does a queue that is."""
+    books = ledger()
+    submitted(books, 4)
+    submitted(books, 3, name="g")
+    queue_of(books).govern(Policy(paused_names=frozenset({"f"})))
+    assert wanted(books).ready == 3
+    queue_of(books).govern(Policy(paused=True))
+    assert wanted(books) == Demand()
+
+
+def test_of_a_queue_with_a_limit_those_count_that_may_run_at_once() -> None:
+    """Beyond what runs already."""
+    books = ledger()
+    submitted(books, 9)
+    leased(books, Holder("w"), 2)
+    queue_of(books).govern(Policy(running=3))
+    assert wanted(books)[:3] == (2, 1, 1)
+    queue_of(books).govern(Policy(running=2))
+    assert wanted(books) == Demand(2)
+
+
+def test_of_a_queue_with_a_rate_those_count_that_may_begin_in_time() -> None:
+    """One a minute and a minute to drain: now, and again when the minute is over."""
+    books = ledger()
+    submitted(books, 1000)
+    queue_of(books).govern(Policy(rate=Rate.parse("1/m")))
+    assert wanted(books).desired_slots(DRAIN_S) <= 2
+    queue_of(books).govern(Policy(rate=Rate.parse("1/d")))
+    assert wanted(books).ready == 1
+    leased(books, Holder("w"))
+    assert wanted(books) == Demand(1)
+    assert wanted(books, now=86_390.0).ready == 1
+
+
+@given(
+    rate=st.builds(Rate, st.integers(1, 50), st.floats(1, 100)),
+    steps=st.lists(st.tuples(st.floats(0, 60), st.integers(0, 60)), max_size=8),
+    within_s=st.floats(0, 300),
+)
+def test_a_rate_lets_no_more_begin_than_its_window_says(
+    rate: Rate, steps: list[tuple[float, int]], within_s: float
+) -> None:
+    """At least what may be given out now, at most a full allowance for each period that is touched."""
+    window, now = Window(rate), 0.0
+    for passed_s, want in steps:
+        now += passed_s
+        if count := min(want, window.left(now)):
+            window.spend(count, now)
+    found = window.within(now, within_s)
+    assert window.left(now) <= found <= rate.tasks * (math.floor(within_s / rate.period_s) + 1)
+
+
+def test_a_task_of_several_slots_wants_them() -> None:
+    """Its work is that of all of them."""
+    books = ledger()
+    heavy = books.names.envelope("q", "f", TASK, cost=4)
+    books.submit(heavy, [b"x"] * 3, None, 0.0)
+    books.apply(0.0)
+    assert wanted(books) == Demand(0, 3, 12, 12.0)
+
+
+def test_while_no_run_has_ended_the_declared_limit_is_how_long_one_lasts() -> None:
+    """A pool of long tasks is there after one look, not one pod a look; a mean that is known wins."""
+    books = ledger()
+    long = books.names.envelope("q", "f", TASK, time_limit_s=3600.0)
+    books.submit(long, [b"x"] * 5, None, 0.0)
+    books.apply(0.0)
+    assert wanted(books).desired_slots(DRAIN_S) == 5
+    queue_of(books).mean_run_s = 0.5
+    assert wanted(books).desired_slots(DRAIN_S) == 1
+
+
+def test_while_no_run_has_ended_a_run_lasts_as_long_as_the_longest_does_already() -> None:
+    """Without a declared limit, after one minute to drain each task has its slot."""
+
+    class Running(AnyWorker):
+        def longest_run_s(self, queue: Queue) -> float:
+            return 61.0
+
+    books = ledger()
+    submitted(books, 6)
+    leased(books, Holder("w"))
+    assert wanted(books).desired_slots(DRAIN_S) == 2
+    assert wanted(books, placement=Running()).desired_slots(DRAIN_S) == 6
+
+
+def test_tasks_that_are_held_or_delayed_do_not_count() -> None:
+    """A concurrency key lets one of them in; the others would not run faster."""
+    books = ledger()
+    envelope = books.names.envelope("q", "f", TASK)
+    books.submit(envelope, [b"x"] * 7, None, 0.0, more=More(key="customer"))
+    books.submit(envelope, [b"x"] * 7, None, 0.0, due_at=100.0)
+    books.apply(0.0)
+    assert wanted(books).ready == 1
+
+
+def test_queues_count_together() -> None:
+    """Rounded up once."""
+    assert total([Demand(1, 60, 60, 120.0), Demand(0, 120, 120, 120.0)]).desired_slots(DRAIN_S) == 1 + 4
+    assert total([]) == Demand()
