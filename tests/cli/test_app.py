@@ -1,5 +1,6 @@
 """The frame: errors are sentences with exit codes, commands are loaded when asked for, Ctrl-C is 130."""
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from distq import __version__
 from distq.cli import main
 from distq.cli.app import COMMANDS, explained, run
 from distq.cli.demo_cluster import free_port
+from distq.cli.last_words import say_why
 from distq.core.errors import DistqError, QueueFull
 from distq.core.ports import Refused
 from distq.net.dial import CannotReach, dial
@@ -129,9 +131,39 @@ def test_an_error_is_a_sentence_and_an_exit_code(error: Exception, text: str, ex
 
 def test_a_defect_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     """The traceback is for the report."""
-    text, exit_code = explained(ZeroDivisionError("division by zero"))
+    error = ZeroDivisionError("division by zero")
+    text, exit_code = explained(error)
     assert (text.startswith("This is a defect"), exit_code) == (True, 1)
-    assert "ZeroDivisionError" in capsys.readouterr().err
+    say_why(["status"], text, exit_code, error)
+    assert re.search(r"(?s)ZeroDivisionError: .*\ndistq: This is a defect", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("args", "form", "reason"),
+    [
+        (["master"], "json", "There is no key"),
+        (["worker", "--bogus"], "", "No such option"),
+        (["--env-file", "form", "master"], "", "There is no key"),
+    ],
+)
+def test_the_last_words_of_a_service_are_json_where_its_log_is(
+    args: list[str], form: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why it could not start is read by what reads its log; a short command says it in plain text."""
+    (tmp_path / "form").write_text("DISTQ_LOG_FORMAT=json\n")
+    monkeypatch.setenv("DISTQ_LOG_FORMAT", form)
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("DISTQ_AUTHKEY")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "distq", *args], check=False, env=environ, capture_output=True, text=True
+    )
+    (line,) = ended.stderr.splitlines()
+    event = json.loads(line)
+    assert (event["event"], event["level"], event["code"]) == ("command_failed", "error", 2)
+    assert event["reason"].startswith(reason)
+    plain = subprocess.run(
+        [sys.executable, "-m", "distq", "status"], check=False, env=environ, capture_output=True, text=True
+    )
+    assert plain.stderr.startswith("distq: There is no key")
 
 
 def test_dotenv_is_read_from_the_folder_or_from_where_it_is_named(

@@ -8,6 +8,7 @@ from typing import Final
 from tests.tidy.tree import ROOT, python_files, text
 
 LEVELS: Final = ("debug", "info", "warning", "error", "log")
+FUNCTIONS: Final = ("log", "log_record", "log_output")
 NOTED: Final = ("task_lost", "task_buried")
 """What the ledger notes, and the master logs."""
 ROW: Final = re.compile(r"^\| (`[a-z_`, ]+`) \| (\w+) \| (\w+) \| ([a-z_`, ]+) \| .+\. \|$", re.MULTILINE)
@@ -29,7 +30,7 @@ def logged() -> Iterator[tuple[str, set[str]]]:
         for node in ast.walk(ast.parse(text(path))):
             if isinstance(node, ast.Call) and node.args:
                 of_logger = isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS
-                if of_logger or (isinstance(node.func, ast.Name) and node.func.id == "log"):
+                if of_logger or (isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS):
                     events = [word for arg in node.args[:2] for word in words_of(arg) if EVENT.fullmatch(word)]
                     for event in events:
                         yield event, {keyword.arg for keyword in node.keywords if keyword.arg}

@@ -11,6 +11,7 @@ import click
 
 from distq._version import __version__
 from distq.cli import INTERRUPTED
+from distq.cli.last_words import say_why
 from distq.core.errors import DistqError
 
 COMMANDS = {
@@ -82,7 +83,7 @@ def run(args: Sequence[str]) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: whatever it is, it is explained
         text, exit_code = explained(error)
-        click.echo(f"distq: {text}", err=True)
+        say_why(args, text, exit_code, None if isinstance(error, DistqError | click.ClickException) else error)
         return exit_code
     return result if isinstance(result, int) else 0
 
@@ -96,9 +97,6 @@ def explained(error: Exception) -> tuple[str, int]:
         return f"{_sentence(error.format_message())} See `{where} --help`.", USAGE
     if isinstance(error, click.ClickException):
         return _sentence(error.format_message()), error.exit_code
-    import traceback
-
-    traceback.print_exception(error)
     return "This is a defect of distq. Please report it with the lines above.", UNFORESEEN
 
 

@@ -43,9 +43,10 @@ def settings_of_service(
 ) -> Settings:
     """The settings of a master or worker, whose logs are set up by them and hold the warnings."""
     loaded = read_settings(context, role, options=options)
-    from distq.logs import configure, get_logger
+    from distq.logs import configure, get_logger, log_unhandled
 
     configure(loaded.settings.log_level, loaded.settings.log_format)
+    log_unhandled()
     for warning in loaded.warnings:
         get_logger().warning("settings_doubted", reason=warning)
     return loaded.settings

@@ -1,5 +1,5 @@
 """Structured logs: past-tense events with fields, on standard error."""
 
-from distq.logs.setup import configure, get_logger, of_trace
+from distq.logs.setup import LEVELS, configure, get_logger, log_output, log_record, log_unhandled, of_trace
 
-__all__ = ["configure", "get_logger", "of_trace"]
+__all__ = ["LEVELS", "configure", "get_logger", "log_output", "log_record", "log_unhandled", "of_trace"]

@@ -6,12 +6,15 @@ An event is named in the past tense ("task_lost") and carries fields; there are 
 import logging
 import os
 import sys
-from collections.abc import MutableMapping
+import threading
+from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO, cast
 
 import structlog
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_STANDARD_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+_all_levels = structlog.make_filtering_bound_logger(logging.NOTSET)
 
 
 class Stream:
@@ -39,20 +42,44 @@ class ToStructlog(logging.Handler):
     """Passes what libraries log (asyncio, uvicorn) on as an event of its own kind."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log the record as `library_logged`."""
-        log = get_logger()
-        log.log(
-            record.levelno,
-            "library_logged",
-            library=record.name,
-            message=record.getMessage(),
-            exc_info=record.exc_info,
-        )
+        """Log the record as `library_logged`; nothing is raised at the library."""
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - arguments that do not fit, or whose __str__ raises
+            message = f"{record.msg!r} with {record.args!r} (it cannot be formatted: {type(error).__name__})"
+        try:
+            log_record(
+                "library_logged",
+                record.levelno,
+                record.levelname,
+                library=record.name,
+                message=message,
+                exc_info=record.exc_info,
+            )
+        except Exception:  # noqa: BLE001 - the standard library's own way to say that
+            self.handleError(record)
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:
     """A logger; keep it, and `bind` what all its events have in common."""
     return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger())
+
+
+def log_record(event: str, level: int, level_name: str, **fields: object) -> None:
+    """Log an event at a level of Python's logging, which may be one that a library has made for itself."""
+    known = max((one for one in _STANDARD_LEVELS if one <= level), default=logging.DEBUG)
+    if level != known:
+        fields["level_name"] = level_name
+    get_logger().log(known, event, **_given(fields))
+
+
+def log_output(event: str, **fields: object) -> None:
+    """Log what a task has written, whatever the least level is: it is no event of ours to be left out."""
+    structlog.wrap_logger(None, wrapper_class=_all_levels).info(event, **_given(fields))
+
+
+def _given(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: what for name, what in fields.items() if what is not None}
 
 
 def of_trace(log: structlog.typing.FilteringBoundLogger, trace_id: str) -> structlog.typing.FilteringBoundLogger:
@@ -84,15 +111,44 @@ def configure(level: str = "info", log_format: str = "auto", stream: TextIO | No
     logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
 
 
+def log_unhandled() -> None:
+    """Have the interpreter's own words (warnings, errors in threads and finalizers) become events, too."""
+    logging.captureWarnings(capture=True)
+    sys.unraisablehook = _log_unraisable
+    threading.excepthook = _log_ended_thread
+
+
+def _log_unraisable(told: "sys.UnraisableHookArgs", /) -> None:
+    where = told.err_msg or "Exception ignored in"
+    get_logger().error("error_ignored", where=f"{where}: {told.object!r}", exc_info=told.exc_value)
+
+
+def _log_ended_thread(told: threading.ExceptHookArgs, /) -> None:
+    if told.exc_type is not SystemExit:
+        name = told.thread.name if told.thread else None
+        get_logger().error("error_ignored", where=f"Thread {name}", exc_info=told.exc_value)
+
+
 def _text(colors: bool) -> list[Any]:
     return [
-        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=24)
+        _as_written,
+        structlog.dev.ConsoleRenderer(
+            colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
+        ),
     ]
 
 
 def _json() -> list[Any]:
     # Bytes and exceptions in fields become their repr: a log call never fails for what it is given.
     return [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer(default=repr)]
+
+
+def _as_written(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """On a terminal, what a task prints or logs stands where other lines have their event."""
+    text = {"task_printed": "text", "task_logged": "message"}.get(event["event"])
+    if text is not None:
+        event["event"] = event.pop(text)
+    return event
 
 
 def _in_order(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def load(
     """
     layers = [("environment", environ)]
     if dotenv is not None:
-        layers.append((str(dotenv), read_dotenv(Path(dotenv))))
+        layers.append((str(dotenv), read_dotenv(dotenv)))
     texts = {row.name: _find(row, layers, role) for row in ROWS}
     values = {row.field: _parse(row, texts[row.name]) for row in ROWS if not row.is_secret}
     _fill_in(values)
@@ -71,7 +71,7 @@ def load(
     return Loaded(settings, tuple(warnings), texts)
 
 
-def read_dotenv(path: Path) -> Mapping[str, str]:
+def read_dotenv(path: str | Path) -> Mapping[str, str]:
     """The variables of a `.env` file; values are taken as they are, `$` means nothing.
 
     Raises:
@@ -80,7 +80,7 @@ def read_dotenv(path: Path) -> Mapping[str, str]:
     from dotenv import dotenv_values  # noqa: PLC0415 - costs 10 ms, and most environments have no such file
 
     try:
-        with path.open(encoding="utf-8") as file:
+        with Path(path).open(encoding="utf-8") as file:
             found = dotenv_values(stream=file, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

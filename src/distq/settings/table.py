@@ -120,6 +120,13 @@ class Settings:
         LOGS,
         ALL,
     )
+    capture_output: bool = _row(
+        kinds.FLAG,
+        "1",
+        "Whether prints and Python's logging of tasks become log lines with the task's id.",
+        LOGS,
+        WORKER,
+    )
     plain_handler: str | None = _row(
         kinds.HANDLER,
         None,

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
-from distq.core.task import PROCESS
+from distq.core.task import PROCESS, text_of
 from distq.worker.board import Board
 from distq.worker.orders import Orders, write_orders
+from distq.worker.output import Output, OutputPipes
 from distq.worker.page import Counts
 from distq.worker.reports import Listener, Report
 from distq.worker.watch import BoardWatch, Watch
@@ -24,15 +25,19 @@ REPORT_BYTES = 65_536
 class Child:
     """A running executor."""
 
-    __slots__ = ("_listener", "_orders_fd", "number", "page", "pid", "pidfd", "report_fd", "watch")
+    __slots__ = ("_listener", "_orders_fd", "number", "output", "page", "pid", "pidfd", "report_fd", "watch")
 
-    def __init__(self, number: int, pid: int, orders_fd: int, report_fd: int, page: Word | Board) -> None:
+    def __init__(
+        self, number: int, pid: int, orders_fd: int, report_fd: int, page: Word | Board, output: Output | None
+    ) -> None:
         self.number = number
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self.report_fd = report_fd
         self.page = page
         self.watch = Watch(page) if isinstance(page, Word) else BoardWatch(page)
+        self.output = output
+        """What it and its tasks write; None where they write to the supervisor's own streams."""
         self._orders_fd = orders_fd
         self._listener = Listener()
 
@@ -42,21 +47,36 @@ class Child:
         page = Word.create() if orders.executor == PROCESS else Board.create()
         orders_read, orders_write = os.pipe()
         report_read, report_write = os.pipe()
-        inherited = (orders_read, report_write, page.fd)
+        output = pipes = None
         try:
-            pid = _exec(inherited, environ)
+            if orders.captures:
+                output = Output()
+                pipes = output.create_pipes()
+            pid = _exec((orders_read, report_write, page.fd), pipes, environ)
         except OSError:
             os.close(orders_write)
             os.close(report_read)
             page.close()
+            if output is not None:
+                output.close()
             raise
         finally:
             os.close(orders_read)
             os.close(report_write)
+            if pipes is not None:
+                pipes.close()
         os.set_blocking(report_read, False)
         with suppress(BrokenPipeError):  # it is dead already; its pidfd will tell
             write_orders(orders_write, orders)
-        return cls(orders.number, pid, orders_write, report_read, page)
+        child = cls(orders.number, pid, orders_write, report_read, page, output)
+        if output is not None:
+            output.listen(pid, child.task_running)
+        return child
+
+    def task_running(self) -> str:
+        """The id of the task that alone has run here since the last look, '' if that is not known."""
+        only = self.watch.only_task if isinstance(self.watch, Watch) else None
+        return "" if only is None else text_of(only[0])
 
     def hear(self) -> list[Report] | None:
         """What the executor has reported since the last time; None when it can report no more."""
@@ -94,6 +114,9 @@ class Child:
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
             return None
+        if self.output is not None:
+            running = self.page.running
+            self.output.executor_ended(text_of(running[0]) if running else "")
         if ended.si_code != os.CLD_EXITED or ended.si_status != os.EX_OK:
             self.kill()
         _, status, usage = os.wait4(self.pid, 0)
@@ -109,13 +132,17 @@ class Child:
         return left
 
 
-def _exec(inherited: tuple[int, ...], environ: Mapping[str, str]) -> int:
+def _exec(inherited: tuple[int, ...], pipes: OutputPipes | None, environ: Mapping[str, str]) -> int:
+    if pipes is not None:
+        inherited += (pipes.messages_fd,)
     arguments = [sys.executable, "-m", "distq.worker.executor", *map(str, inherited)]
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     ]
     # A descriptor duplicated onto itself is inherited; all others are closed by exec.
     actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in inherited]
+    if pipes is not None:
+        actions += [(os.POSIX_SPAWN_DUP2, pipes.raw_fd, fd) for fd in (1, 2)]
     return os.posix_spawn(
         sys.executable,
         arguments,

@@ -18,6 +18,7 @@ from distq.worker.clock import Clock
 from distq.worker.guard import Guard, guarded
 from distq.worker.memory import Cgroup, resident_bytes
 from distq.worker.orders import Orders
+from distq.worker.output import Outputs
 from distq.worker.page import Counts, Ending
 from distq.worker.plan import Action, Ask, Kill, Slot, Spawn
 from distq.worker.reports import Failed, Joined, Parted, Ready, Report, Succeeded, Trouble, Unable
@@ -107,6 +108,7 @@ class Crew:
         self._numbers = 0
         self._oom_kills = self.cgroup.out_of_memory_kills
         self._said = ""
+        self.outputs = Outputs()
         self._lease_since_s = self._lease_until_s = 0.0
         """What the executors have leased since then is given to nobody else until then."""
 
@@ -276,6 +278,7 @@ class Crew:
             self._complain(f"{NOT_STARTED}: {error.strerror}")
             return
         slot.filled(child.pid)
+        self.outputs.add(child.output)
         self._children[slot] = child
         child.page.renew(self._lease_since_s, self._lease_until_s)
         loop = asyncio.get_running_loop()

@@ -1,6 +1,6 @@
 """The executor: a process that asks for tasks, runs them, one at a time or several, and answers for them.
 
-    python -m distq.worker.executor ORDERS_FD REPORT_FD PAGE_FD
+    python -m distq.worker.executor ORDERS_FD REPORT_FD PAGE_FD [OUTPUT_FD]
 
 It is started by its supervisor alone. It imports the user's code, the standard library, and the few parts of
 distq that it needs: its start is on the way of every task whose executor has died.
@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from distq.core.task import PROCESS
+from distq.core.task import PROCESS, text_of
 from distq.tasks.lifespan import tear_down_all
 from distq.worker.board import Board
 from distq.worker.bonds import die_with_parent
 from distq.worker.broker import Broker
+from distq.worker.capture import capture, write_through
 from distq.worker.clock import MONOTONIC
 from distq.worker.functions import Functions, import_modules, set_up
 from distq.worker.handler import HandlerUnusable, load_handler
 from distq.worker.interrupts import Interrupts
 from distq.worker.orders import read_orders
+from distq.worker.output_messages import Speaker
 from distq.worker.quit import Quit
 from distq.worker.reports import Ready, Reporter, Trouble, Unable
 from distq.worker.runner import Runner
+from distq.worker.seat import present
 from distq.worker.stock import Stock
 from distq.worker.word import Word
 
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
 
 def main(args: Sequence[str]) -> int:
     """Obey the orders on the first descriptor; returns the exit code."""
-    orders_fd, report_fd, page_fd = map(int, args)
-    for fd in (orders_fd, report_fd, page_fd):
+    orders_fd, report_fd, page_fd, *output_fds = map(int, args)
+    for fd in (orders_fd, report_fd, page_fd, *output_fds):
         os.set_inheritable(fd, False)  # what a task starts must keep none of them open
     quit_ = Quit()
     quit_.listen()
@@ -47,6 +50,10 @@ def main(args: Sequence[str]) -> int:
     die_with_parent(orders.supervisor_pid)
     reporter = Reporter(report_fd)
     page = Word(page_fd) if orders.executor == PROCESS else Board(page_fd)
+    if output_fds:
+        capture(Speaker(output_fds[0]), task_of(page), orders.log_level)
+    else:
+        write_through()
     try:
         import_modules(orders.modules)
         handler = load_handler(orders.handler) if orders.handler else None
@@ -70,6 +77,13 @@ def main(args: Sequence[str]) -> int:
     code = Runner(orders, broker, stock, page, reporter, quit_, orders_fd).run()
     tear_down_all(lambda why: reporter.send(Trouble(why)))
     return code
+
+
+def task_of(page: Word | Board) -> Callable[[], str]:
+    """Gives the id of the task whose code runs here, '' if none does."""
+    if isinstance(page, Word):
+        return lambda: "" if (running := page.running) is None else text_of(running[0])
+    return lambda: "" if (seat := present.get()) is None else text_of(seat.row[0])
 
 
 if __name__ == "__main__":

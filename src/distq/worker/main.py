@@ -9,7 +9,7 @@ from typing import Final
 
 from distq._version import __version__
 from distq.core.task import PROCESS, executor_label
-from distq.logs import get_logger
+from distq.logs import LEVELS, get_logger
 from distq.settings import Settings
 from distq.worker.backoff import Reconnect
 from distq.worker.clock import MONOTONIC
@@ -105,6 +105,8 @@ def _orders(settings: Settings, name: str, session: str) -> Orders:
         payload_bytes_max=settings.payload_bytes_max,
         reconnect_max_s=settings.reconnect_max_s,
         verbose=settings.log_level == "debug",
+        log_level=LEVELS[settings.log_level],
+        captures=settings.capture_output,
     )
 
 

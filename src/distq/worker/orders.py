@@ -42,6 +42,10 @@ class Orders(NamedTuple):
     reconnect_max_s: float
     verbose: bool
     """Whether tasks that succeed are reported too."""
+    log_level: int = 20
+    """The least level of Python's logging that tasks log at."""
+    captures: bool = True
+    """Whether prints and logging of tasks go to the supervisor."""
 
 
 def write_orders(fd: int, orders: Orders) -> None:

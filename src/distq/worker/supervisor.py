@@ -127,6 +127,7 @@ class Supervisor:
             for other in others:
                 other.cancel()
             await asyncio.gather(talking, *others, return_exceptions=True)
+            self.crew.outputs.finish()
         if self._error is not None:
             raise self._error
         return os.EX_OK

@@ -51,6 +51,14 @@ class Watch:
         self._seen, self._since, self._asked_at = self._word.place, now, None
         self._stop_at = now + HARD_S
 
+    @property
+    def only_task(self) -> tuple[int, int] | None:
+        """The task, and its delivery, that has run alone since the last look; None if that is not known."""
+        word, seen = self._word, self._seen
+        place = word.place
+        has_ended = place == Place(seen.batch, -1) and seen.started == len(word.held) - 1
+        return self.blamed if place == seen or has_ended else None
+
     def look(self, now: float) -> Need:
         """What it needs now."""
         word = self._word

@@ -1,0 +1,58 @@
+"""Why a command has ended, said in the form of its log: a master or worker whose log is JSON says that in JSON too."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+SERVICES: Final = ("master", "worker")
+_ENV_FILE: Final = "--env-file"
+
+
+def say_why(args: Sequence[str], reason: str, exit_code: int, unforeseen: Exception | None) -> None:
+    """Say on standard error why a command has ended; an unforeseen error comes with its traceback."""
+    service, env_file = _read(args)
+    if service in SERVICES and _logs_json(env_file):
+        from distq.logs import configure, get_logger
+
+        configure("info", "json")
+        get_logger().error("command_failed", command=service, reason=reason, code=exit_code, exc_info=unforeseen)
+        return
+    if unforeseen is not None:
+        import traceback
+
+        traceback.print_exception(unforeseen)
+    click.echo(f"distq: {reason}", err=True)
+
+
+def _read(args: Sequence[str]) -> tuple[str, str]:
+    """The command among arguments, and the settings file, '' for none; what is wrong with them is said elsewhere."""
+    env_file = ""
+    rest = iter(args)
+    for arg in rest:
+        if arg == _ENV_FILE:
+            env_file = next(rest, "")
+        elif arg.startswith(f"{_ENV_FILE}="):
+            env_file = arg.partition("=")[2]
+        elif not arg.startswith("-"):
+            return arg, env_file
+    return "", env_file
+
+
+def _logs_json(env_file: str) -> bool:
+    """Whether a service with these settings logs JSON, as far as they can be read."""
+    from distq.settings import SettingsError
+    from distq.settings.load import read_dotenv
+
+    form = os.environ.get("DISTQ_LOG_FORMAT", "").strip()
+    path = env_file or ".env"
+    if not form and os.path.isfile(path):  # noqa: PTH113 - as the client looks for it
+        try:
+            form = read_dotenv(path).get("DISTQ_LOG_FORMAT", "")
+        except SettingsError:
+            pass
+    if form.lower() in ("json", "console"):
+        return form.lower() == "json"
+    return not (sys.stderr and sys.stderr.isatty())
