@@ -93,4 +93,4 @@ async def test_a_cost_that_is_none_is_refused(bench: Bench) -> None:
     for number, cost in enumerate((0, -1, 1.5, "2", 10_000, True), 1):
         heard = await submit(bench, client, number, heavy("h", cost))
         assert isinstance(heard, RemoteRefusal), cost
-        assert "cost is 1 to 1,000 slots" in str(heard)
+        assert "cost is a whole number from 1 to 1,000" in str(heard)

@@ -1,6 +1,6 @@
 """Schedules: each moment once, over restarts and refused commits, by the clocks of a time zone."""
 
-from datetime import datetime
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,9 +9,10 @@ from tests.master.bench import RULES, START, Bench, done, failed, on_bench
 from tests.master.test_keys import restarted
 
 from distq.core.names import Rules
-from distq.core.schedule import Timing
+from distq.core.schedule import BadSchedule, Timing, pack_schedule
 from distq.core.task import key_of
-from distq.master.schedules import Due, due_at, next_moment
+from distq.master.due import due_at, next_moment
+from distq.master.schedules import Due
 from distq.wire.errors import RemoteRefusal
 
 ROME = ZoneInfo("Europe/Rome")
@@ -148,7 +149,7 @@ async def test_a_schedule_can_be_paused_resumed_run_and_removed(bench: Bench) ->
     await admin(bench, "pause", name="tick")
     await bench.advance(25)
     assert bench.counts("q") == {}
-    assert (await restarted(bench)).desk.schedules.states == {"active": 0, "paused": 1}
+    assert (await restarted(bench)).desk.schedules.states == {"active": 0, "paused": 1, "faulty": 0}
     assert (await admin(bench, "resume", name="tick"))["schedules"][0]["next_at"] == START + 30
     told = await admin(bench, "run", name="tick")
     assert bench.counts("q") == {"ready": 1}
@@ -248,6 +249,12 @@ def test_a_name_that_is_no_text_is_refused_and_the_master_goes_on(action: str, n
         {"every": None, "cron": "61 * * * *"},
         {"every": None, "cron": "0 0 30 2 *"},
         {"every": None, "cron": 5},
+        {"every": None, "cron": "0 5 1 * * 0"},
+        {"every": None, "cron": "9" * 5_000 + " * * * *"},
+        {"every": 10**5_000},
+        {"name": "\ud800"},
+        {"when": (None, 1e15, None)},
+        {"when": (None, None, 10**400)},
         {"every": None, "cron": "* * * * *", "timezone": "Mars/Olympus"},
         {"every": None, "cron": "* * * * *", "timezone": "../etc/passwd"},
         {"catch_up": "perhaps"},
@@ -312,3 +319,112 @@ def test_years_of_missed_moments_are_counted_to_a_thousand() -> None:
     due = due_at(cron("* * * * *"), START, START + 10 * 365 * 86400.0)
     assert due.missed == 1000
     assert due.next_at > START + 10 * 365 * 86400.0
+
+
+@pytest.fixture
+def zones(monkeypatch: pytest.MonkeyPatch) -> dict[str, tzinfo]:
+    """Zones of the master's machine that a test may take away, or give other rules."""
+    there: dict[str, tzinfo] = {"Test/City": timezone(timedelta(hours=-8))}
+
+    def zone_of(name: object) -> tzinfo:
+        if name not in there:
+            raise BadSchedule(f"there is no time zone {name!r} on the master's machine.")
+        return there[str(name)]
+
+    for module in ("due", "schedule_calls"):
+        monkeypatch.setattr(f"distq.master.{module}.zone_of", zone_of)
+    return there
+
+
+def test_a_schedule_whose_zone_is_gone_is_faulty_and_says_so_and_can_be_removed(zones: dict[str, tzinfo]) -> None:
+    """The master starts, serves all else, and goes on with it once the zone is there again."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """A restart on a machine with fewer zones, and one on a machine that has it."""
+        await put(bench, every=None, cron="* * * * *", timezone="Test/City")
+        await put(bench, "sound")
+        known = zones.pop("Test/City")
+        again = await restarted(bench)
+        await again.advance(120)
+        told = await one(again)
+        assert (told["runs"], told["next_at"]) == (0, None)
+        assert "no time zone 'Test/City'" in told["fault"]
+        assert (await one(again, "sound"))["runs"] == 1
+        assert again.desk.schedules.states == {"active": 1, "paused": 0, "faulty": 1}
+        assert "no time zone" in str(await admin(again, "resume", name="tick"))
+        zones["Test/City"] = known
+        sound = await restarted(again)
+        await sound.advance(0)
+        assert (await one(sound))["runs"] == 1
+        del zones["Test/City"]
+        last = await restarted(sound)
+        await admin(last, "remove", name="tick")
+        assert set(last.desk.schedules.known) == {"sound"}
+
+    scene()
+
+
+def test_a_zone_that_goes_while_the_master_runs_makes_a_fault_and_not_an_end(zones: dict[str, tzinfo]) -> None:
+    """It is tried again every hour."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """An update of the machine's zones that lacks one, and a second one that does not."""
+        again = await restarted(bench)
+        await put(again, every=None, cron="0 * * * *", timezone="Test/City", overlap=True)
+        known = zones.pop("Test/City")
+        await again.advance(2 * 3600)
+        assert "no time zone" in (await one(again))["fault"]
+        zones["Test/City"] = known
+        await again.advance(2 * 3600)
+        told = await one(again)
+        assert (told["fault"], told["under_way"]) == ("", True)
+
+    scene()
+
+
+def test_the_rules_of_a_zone_that_have_changed_hold_after_a_restart_every_hour_and_when_it_is_put_again(
+    zones: dict[str, tzinfo],
+) -> None:
+    """A moment that was worked out by the rules of before is not believed."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """The clocks of a city are set by an hour, three times."""
+        asked = {"every": None, "cron": "0 9 1 * *", "timezone": "Test/City"}
+        told = (await put(bench, **asked))["schedules"][0]
+        assert told["next_at"] / 3600 % 24 == 17
+        zones["Test/City"] = timezone(timedelta(hours=-7))
+        assert (await put(bench, **asked))["schedules"][0]["next_at"] / 3600 % 24 == 16
+        zones["Test/City"] = timezone(timedelta(hours=-6))
+        again = await restarted(bench)
+        assert (await one(again))["next_at"] / 3600 % 24 == 15
+        zones["Test/City"] = timezone(timedelta(hours=-5))
+        await again.advance(3700)
+        assert (await one(again))["next_at"] / 3600 % 24 == 14
+
+    scene()
+
+
+@on_bench()
+async def test_a_row_that_cannot_be_read_is_a_faulty_schedule_that_can_be_removed(bench: Bench) -> None:
+    """Of a later distq, say; and so is one whose task is out of range today."""
+    await put(bench, "later")
+    await put(bench, "wide")
+    rows = {one.spec.name: one for one in bench.desk.schedules.known.values()}
+    wide = rows["wide"].spec._replace(envelope=("q", "f", 5, 3, 1e12))
+    bench.desk.schedules.known.clear()
+    bench.desk.schedules.restore(
+        {rows["later"].key: b"{}", rows["wide"].key: pack_schedule(wide, rows["wide"].progress)}, {}
+    )
+    told = {row["name"]: row["fault"] for row in (await admin(bench, "list"))["schedules"]}
+    (unread,) = told.keys() - {"wide"}
+    assert "cannot be read" in told[unread]
+    assert "time_limit is a duration above 0 s" in told["wide"]
+    assert "time_limit" in str(await admin(bench, "run", name="wide"))
+    for name in told:
+        await admin(bench, "remove", name=name)
+    assert bench.desk.schedules.known == {}
+    await bench.advance(100)
+    assert bench.counts("q") == {}

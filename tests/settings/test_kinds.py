@@ -13,6 +13,7 @@ from distq.settings.address import Address, parse_address, parse_addresses
     [
         *(("500ms", 0.5), ("30", 30.0), ("30s", 30.0), ("5m", 300.0), ("1h", 3600.0)),
         *(("1d", 86400.0), ("1.5s", 1.5), ("0", 0.0), ("10 s", 10.0)),
+        *(("1h30m", 5400.0), ("1d12h", 129600.0), ("1.5h30s", 5430.0), ("1s500ms", 1.5)),
     ],
 )
 def test_durations_are_read_in_seconds(text: str, seconds: float) -> None:
@@ -35,7 +36,10 @@ def test_sizes_are_read_in_bytes(text: str, size: int) -> None:
 @pytest.mark.parametrize(
     ("parse", "texts"),
     [
-        (kinds.parse_duration_s, ["", "-1", "1w", "s", "1e3", "inf", "nan", "1h30m", "٣", "5 minutes", "1S"]),
+        (
+            kinds.parse_duration_s,
+            ["", "-1", "1w", "s", "1e3", "inf", "nan", "30m1h", "1h30", "1h 30m", "1m1m", "٣", "5 minutes", "1S"],
+        ),
         (kinds.parse_bytes, ["", "-1", "16mib", "16M", "1.0001KiB", "MiB", "0x10", "1TB"]),
         (kinds.parse_count, ["", "-1", "1.5", "ten", "²", "1" * 19]),
         (kinds.parse_flag, ["", "maybe", "2"]),

@@ -1,6 +1,8 @@
 """A task's options: what is taken, and what is refused where it is given."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ def test_durations_are_seconds_or_a_timedelta_and_a_moment_has_a_time_zone() -> 
     """They travel as numbers."""
     options = checked(Options(), {"delay": timedelta(minutes=1), "expires": 2.5, "time_limit": timedelta(seconds=3)})
     assert (options.delay, options.expires, options.time_limit) == (60.0, 2.5, 3.0)
-    assert checked(Options(), {"eta": datetime(2030, 1, 1, tzinfo=UTC)}).eta == 1893456000.0
+    assert checked(Options(), {"eta": datetime(2024, 1, 1, tzinfo=UTC)}).eta == 1704067200.0
 
 
 def test_what_is_not_given_stays_as_it_was() -> None:
@@ -23,29 +25,90 @@ def test_what_is_not_given_stays_as_it_was() -> None:
     assert checked(before, {"retries": None, "priority": 9}) == before._replace(priority=9)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "sentence"),
-    [
-        ("eta", datetime(2030, 1, 1), "with a time zone"),  # noqa: DTZ001 - the mistake
-        ("eta", "tomorrow", "with a time zone"),
-        ("delay", 0, "above 0"),
-        ("delay", "5s", "number of seconds"),
-        ("expires", timedelta(0), "above 0"),
-        ("priority", 10, "0 to 9"),
-        ("retries", -1, "whole number"),
-        ("queue", "", "is a name"),
-        ("retry_for", "ValueError", "exception classes"),
-        ("headers", {"tenant": 7}, "texts by their names"),
-        ("headers", {"tenant": "x" * 1_024}, "1,024 bytes together"),
-        ("dealy", 5, "there is no option 'dealy'; there is queue, priority"),
-    ],
-)
-def test_a_wrong_option_is_refused_with_what_it_should_be(name: str, value: Any, sentence: str) -> None:
-    """At the decorator and at `client.options`."""
-    with pytest.raises(TypeError, match=sentence):
+WRONG: list[tuple[str, Any, type[Exception], str]] = [
+    ("eta", datetime(2030, 1, 1), TypeError, "add a time zone"),  # noqa: DTZ001 - the mistake
+    ("eta", "tomorrow", TypeError, "with a time zone"),
+    ("eta", True, TypeError, "with a time zone"),
+    ("eta", datetime.max.replace(tzinfo=UTC), ValueError, "at most 366 days ahead"),
+    ("eta", float("nan"), ValueError, "at most 366 days ahead"),
+    ("eta", float("inf"), ValueError, "at most 366 days ahead"),
+    ("eta", 10**400, ValueError, "a whole number of about 401 digits"),
+    ("eta", 1.7e12, ValueError, "if these are milliseconds, divide them by 1,000"),
+    ("delay", "soon", ValueError, "as in 30s or 1h30m; not 'soon'"),
+    ("delay", None.__class__, TypeError, "is a duration"),
+    ("delay", float("-inf"), ValueError, "from 0 s to 366 days"),
+    ("delay", timedelta.max, ValueError, "from 0 s to 366 days"),
+    ("delay", 1j, TypeError, "is a duration"),
+    ("expires", timedelta(0), ValueError, "above 0 s"),
+    ("expires", Decimal("sNaN"), ValueError, "above 0 s"),
+    ("time_limit", 1e10, ValueError, "leave it out for no limit"),
+    ("time_limit", True, TypeError, "is a duration"),
+    ("time_limit", 10**5_000, ValueError, "about 5,00[01] digits"),
+    ("result_ttl", -1, ValueError, "from 0 s"),
+    ("every", "10ms", ValueError, "from 0.1 s"),
+    ("full", -1, ValueError, "'block', 'raise' or a duration"),
+    ("full", "rise", ValueError, "'block', 'raise' or a duration"),
+    ("priority", 10, ValueError, "from 0 to 9"),
+    ("priority", 5.0, TypeError, "from 0 to 9"),
+    ("retries", -1, ValueError, "from 0 to 10,000"),
+    ("retries", True, TypeError, "whole number"),
+    ("max_deliveries", 0, ValueError, "from 1 to 10,000"),
+    ("cost", 1_001, ValueError, "from 1 to 1,000"),
+    ("concurrency", 10**7, ValueError, "from 1 to 1,000,000"),
+    ("queue", "", ValueError, "text of 1 to 64 bytes"),
+    ("queue", 7, TypeError, "text of 1 to 64 bytes"),
+    ("queue", "\ud800", ValueError, "half of a surrogate pair"),
+    ("unique_key", "k" * 65, ValueError, "or it is a function of the task's arguments"),
+    ("cron", "* " * 300, ValueError, "1 to 512 bytes"),
+    ("retry_for", "ValueError", TypeError, "exception classes"),
+    ("headers", {"tenant": 7}, TypeError, "texts by their names"),
+    ("headers", {"tenant": "x" * 1_024}, TypeError, "1,024 bytes together"),
+    ("dealy", 5, TypeError, "there is no option 'dealy'; there is queue, priority"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "kind", "sentence"), WRONG, ids=[f"{row[0]}-{row[3]}" for row in WRONG])
+def test_a_wrong_option_is_refused_with_what_it_should_be(
+    name: str, value: Any, kind: type[Exception], sentence: str
+) -> None:
+    """At the decorator and at `client.options`: a wrong type by TypeError, a value out of range by ValueError."""
+    with pytest.raises(kind, match=sentence):
         task(**{name: value})
-    with pytest.raises(TypeError, match=sentence):
+    with pytest.raises(kind, match=sentence):
         checked(Options(), {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        *(("delay", value, 0.0) for value in (0, -0.3, timedelta(0), timedelta.min, "0", Fraction(0))),
+        *(("delay", value, 1.5) for value in (1.5, "1500ms", timedelta(seconds=1.5), Decimal("1.5"), Fraction(3, 2))),
+        ("eta", 0, 0.0),
+        ("eta", -1e12, -1e12),
+        ("eta", datetime.min.replace(tzinfo=UTC), -62135596800.0),
+        ("time_limit", "1h30m", 5400.0),
+        ("result_ttl", 0, 0.0),
+        ("full", 0, 0.0),
+        ("full", "2s", 2.0),
+        ("every", "100ms", 0.1),
+        ("retries", 10_000, 10_000),
+    ],
+    ids=repr,
+)
+def test_the_edges_of_a_range_belong_to_it(name: str, value: Any, taken: float) -> None:
+    """An instant that has just passed is no mistake: the task runs at once. What travels is a plain number."""
+    found = getattr(checked(Options(), {name: value}), name)
+    assert (found, type(found)) == (taken, type(taken))
+
+
+class FromAnotherLibrary(int):
+    """A number of a library of arrays, as far as options see it."""
+
+
+def test_numbers_of_other_libraries_travel_as_plain_numbers() -> None:
+    """The master reads no classes."""
+    assert type(checked(Options(), {"retries": FromAnotherLibrary(3)}).retries) is int
+    assert type(checked(Options(), {"time_limit": FromAnotherLibrary(3)}).time_limit) is float
 
 
 def test_a_task_without_times_says_nothing_of_them() -> None:
@@ -66,9 +129,9 @@ def test_a_task_without_times_says_nothing_of_them() -> None:
 @pytest.mark.parametrize("pause", [-1, float("nan"), float("inf")])
 def test_a_pause_is_never_negative_or_endless(pause: float) -> None:
     """It is refused where the task asks for it, so that the task fails with its line."""
-    with pytest.raises(ValueError, match="a pause is 0 s or longer"):
+    with pytest.raises(ValueError, match="a pause is a duration from 0 s"):
         distq.Snooze(pause)
-    with pytest.raises(ValueError, match="a pause is 0 s or longer"):
+    with pytest.raises(ValueError, match="a pause is a duration from 0 s"):
         distq.Retry(after=pause)
 
 
@@ -76,8 +139,9 @@ def test_a_pause_may_be_a_timedelta_and_is_nothing_else() -> None:
     """Seconds."""
     assert distq.Retry(after=timedelta(minutes=1)).after_s == 60.0
     assert distq.Retry().after_s is None
-    with pytest.raises(TypeError, match="number of seconds or a timedelta"):
-        distq.Snooze("soon")  # type: ignore[arg-type] # the mistake
+    assert distq.Snooze("1m30s").after_s == 90.0
+    with pytest.raises(ValueError, match="seconds, a timedelta, or a text as in 30s"):
+        distq.Snooze("soon")
 
 
 def test_outside_a_task_there_is_no_current_one() -> None:

@@ -39,7 +39,7 @@ def list_(context: click.Context, as_json: bool) -> None:
                 printable(one["task"]),
                 printable(one["queue"]),
                 _when(one),
-                "paused" if one["paused"] else _moment(one["next_at"]),
+                _next(one),
                 "-" if one["last_at"] is None else _moment(one["last_at"]) + (" (runs)" if one["under_way"] else ""),
                 f"{one['runs']:,}",
                 f"{one['skipped']:,}",
@@ -48,6 +48,9 @@ def list_(context: click.Context, as_json: bool) -> None:
         ],
         numbers=["runs", "skipped"],
     )
+    for one in schedules:
+        if one.get("fault"):
+            click.echo(f"{printable(one['name'])} submits nothing: {printable(one['fault'])}")
 
 
 @command.command("add", context_settings={"ignore_unknown_options": True})
@@ -85,7 +88,7 @@ def add(
     try:
         with Client(settings=settings_of_command(context, Role.CLIENT)) as client:
             made = client.options(queue=queue, **options).schedule_named(name, task, [argument(text) for text in texts])
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(f"{printable(made.name)}: next at {_moment(made.next_at or 0.0)}.")
 
@@ -108,6 +111,12 @@ for made in (
     _act("remove", "{name} is removed.", "Forget a schedule; what it has submitted runs on."),
 ):
     command.add_command(made)
+
+
+def _next(schedule: dict[str, Any]) -> str:
+    if schedule.get("fault"):
+        return "faulty"
+    return "paused" if schedule["paused"] else _moment(schedule["next_at"])
 
 
 def _when(schedule: dict[str, Any]) -> str:

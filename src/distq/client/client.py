@@ -63,13 +63,14 @@ class Client(Submitter):
 
         Args:
             **options: fields of `distq.tasks.options.Options`: queue, priority, retries, time_limit, result_ttl,
-                max_deliveries, delay, expires (seconds, or a timedelta), eta (a datetime with a time zone: the
-                moment by the master's clock before which it is not begun), requires, cost, executor, concurrency_key,
-                concurrency, unique_key, on_conflict, unique_for, debounce, full, every, cron, timezone, overlap,
-                catch_up, on_failure.
+                max_deliveries, delay, expires (seconds, a timedelta, or a text such as 30s), eta (a datetime with a
+                time zone: the moment by the master's clock before which it is not begun), requires, cost, executor,
+                concurrency_key, concurrency, unique_key, on_conflict, unique_for, debounce, full, every, cron,
+                timezone, overlap, catch_up, on_failure.
 
         Raises:
             TypeError: there is no such option, or a value is of the wrong kind.
+            ValueError: a value is out of range.
         """
         checked(Options(), options)
         return WithOptions(self, options)

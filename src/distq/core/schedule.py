@@ -11,7 +11,10 @@ SCHEDULES: Final = -(1 << 61)
 """Keys of stored schedules lie below, down to those of policies."""
 SCHEDULES_MAX: Final = 10_000
 NAME_BYTES_MAX: Final = 128
-EVERY_MIN_S: Final = 0.1
+CRON_BYTES_MAX: Final = 512
+"""Limit of a cron line: five fields, of which each may list every value that it has."""
+ZONE_BYTES_MAX: Final = 128
+"""Limit of a time zone's name; the longest one known has 32 bytes."""
 ONE, ALL, NONE = "one", "all", "none"
 CATCH_UPS: Final = (ONE, ALL, NONE)
 """What is done about moments that were missed while no master ran: one task for all of them, one for each, none."""
@@ -21,7 +24,10 @@ class BadSchedule(DistqError):
     """A schedule cannot be as it was asked for."""
 
     code = "BAD_SCHEDULE"
-    hint = "Give every= (seconds) or cron= (five fields, as in '*/5 * * * *'), and with cron a timezone='Europe/Rome'."
+    hint = (
+        "Give every= (seconds, or a text as in '30s'), or cron= (five fields, as in '*/5 * * * *') and with it "
+        "timezone= (as in 'Europe/Rome')."
+    )
     exit_code = 2
 
 
@@ -61,15 +67,34 @@ class Progress(NamedTuple):
     paused: bool = False
 
 
-def pack_schedule(spec: Spec, progress: Progress) -> bytes:
+class Origin(NamedTuple):
+    """Which code has declared a schedule, at the decorator of its task; none of one that a client or a command made."""
+
+    modules: tuple[str, ...]
+    """The modules that the worker was started with."""
+    started_at: float
+    """When that worker was started: what a worker says that was started earlier does not count."""
+
+
+class Stored(NamedTuple):
+    """What the row of a schedule tells."""
+
+    spec: Spec
+    progress: Progress
+    origin: Origin | None = None
+
+
+def pack_schedule(spec: Spec, progress: Progress, origin: Origin | None = None) -> bytes:
     """A schedule's row in the store; its task's payload is the row's body."""
-    return json.dumps([spec, progress], separators=(",", ":")).encode()
+    row = [spec, progress] if origin is None else [spec, progress, origin]
+    return json.dumps(row, separators=(",", ":")).encode()
 
 
-def unpack_schedule(row: bytes) -> tuple[Spec, Progress]:
+def unpack_schedule(row: bytes) -> Stored:
     """The schedule of a row."""
-    (name, timing, envelope, when, more), progress = _tuples(json.loads(row))
-    return Spec(name, Timing(*timing), envelope, when, more), Progress(*progress)
+    (name, timing, envelope, when, more), progress, *origin = _tuples(json.loads(row))
+    spec = Spec(name, Timing(*timing), envelope, when, more)
+    return Stored(spec, Progress(*progress), Origin(*origin[0]) if origin else None)
 
 
 def _tuples(told: Any) -> Any:

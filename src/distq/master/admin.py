@@ -21,8 +21,9 @@ from distq.master.looks import Show, Stack
 from distq.master.policies import ACTIONS as GOVERNING
 from distq.master.policies import Govern
 from distq.master.requests import Asked, Request
-from distq.master.schedules import ACTIONS as SCHEDULING
-from distq.master.schedules import Act, Schedules
+from distq.master.schedule_calls import ACTIONS as SCHEDULING
+from distq.master.schedule_calls import Act
+from distq.master.schedules import Schedules
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 

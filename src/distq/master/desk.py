@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
+from distq.core.ranges import count_of, is_duration, shown, text
 from distq.master.admin import Admin
 from distq.master.backups import Copy
 from distq.master.cancels import read_cancel
 from distq.master.clients import Clients, ClientSession, Goodbye, Results, Watch, read_watch
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
 from distq.master.plain import METHODS, PlainPeer, PlainQueues
-from distq.master.requests import WAIT_MAX_S, is_duration
+from distq.master.requests import WAIT_MAX_S
 from distq.master.schedules import Schedules
 from distq.master.streams import Streams, read_stream
 from distq.master.submits import Submit, read_submit
 from distq.master.together import read_before
-from distq.master.workers import Executor, Session, Workers, count_of
+from distq.master.workers import Executor, Session, Workers
 from distq.wire.inert import Token
 from distq.wire.messages import refused, returned
 
@@ -56,6 +57,8 @@ GETTERS: Final = {
 }
 """The getters' names that recipes use, and the plain queue that each means."""
 NOTHING: Final = returned(None)
+SESSION_BYTES_MAX: Final = 200
+"""Limit of the text by which a peer's session is known; distq's own peers send 32 bytes at most."""
 HEARTBEAT_WAIT_MAX_S: Final = 60.0
 """A worker that is kept waiting for longer would not be heard of."""
 
@@ -212,21 +215,23 @@ class MasterDesk:
         if not low <= PROTOCOL <= high:
             line.reply(
                 refused(
-                    f"This master ({__version__}) speaks protocol {PROTOCOL}, you ({info.get('version')}) speak "
-                    f"{low} to {high}. Upgrade the older of the two."
+                    f"This master ({__version__}) speaks protocol {PROTOCOL}, you ({shown(info.get('version'))}) speak "
+                    f"{shown(low)} to {shown(high)}. Upgrade the older of the two."
                 )
             )
             return
         role, key = info.get("role"), info.get("session")
         if role in ("worker", "executor", "client"):
-            if not isinstance(key, str) or not key:
-                line.reply(refused(f"hello() of a {role} needs its session, a text."))
+            try:
+                key = text("session", key, SESSION_BYTES_MAX)
+            except (TypeError, ValueError) as exc:
+                line.reply(refused(f"hello() of a {role} needs its session: {exc}."))
                 return
             self._admit(line, role, key, info)
         elif role == "cli":
             line.state = Guest(role)
         else:
-            line.reply(refused(f"hello() of an unknown role {role!r}; there is worker, executor, client, cli."))
+            line.reply(refused(f"hello() of an unknown role {shown(role)}; there is worker, executor, client, cli."))
             return
         line.reply(returned({**self._greeting, "protocol": PROTOCOL, "now": self._broker.clock.now(), "goodbye": True}))
 
@@ -242,8 +247,7 @@ class MasterDesk:
             self._workers.introduced(session, _numbers(info.get("holds"), 3))
         else:
             holds = _numbers(info.get("holds"), 2)
-            index = info.get("index")
-            executor = self._workers.executor(session, index if isinstance(index, int) else 0, line, holds)
+            executor = self._workers.executor(session, count_of(info.get("index")), line, holds)
             executor.seats = max(count_of(info.get("seats")), 1)
             line.state = executor
 
@@ -269,7 +273,7 @@ class MasterDesk:
         if session is None:
             line.reply(refused("submit() is for clients: call hello() with role client first."))
             return
-        number, runs, bodies, wait_s = read_submit(self._broker.ledger.names, call.args)
+        number, runs, bodies, wait_s = read_submit(self._broker.ledger.names, call.args, session.seen_at)
         request = Submit(line, session, number, runs, bodies)
         request.until = session.seen_at + wait_s
         self._broker.ask(request)
@@ -310,7 +314,7 @@ class MasterDesk:
         try:
             line.reply(returned(self._stats(str(what))))
         except KeyError:
-            line.reply(refused(f"There are no stats {what!r}; there is overview, queues, workers."))
+            line.reply(refused(f"There are no stats {shown(what)}; there is overview, queues, workers."))
 
 
 def _nothing(line: Line, _: Call) -> None:

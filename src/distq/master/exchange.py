@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core.extras import PARTS_MAX
 from distq.core.head import NameTooLong, check_names
 from distq.core.queue import Queue
+from distq.core.ranges import is_duration
 from distq.core.task import NO_MORE, PLAIN, Envelope, Headers, Outcome, Task
-from distq.master.requests import REFUSED_PAUSE_S, WAIT_MAX_S, Take, is_duration
+from distq.master.requests import REFUSED_PAUSE_S, WAIT_MAX_S, Take
 from distq.master.together import befores
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -213,7 +214,7 @@ def _settled(row: tuple[Any, ...]) -> Settled:
     if not good or not (after_s is None or is_duration(after_s)):
         raise TypeError("a settled entry is (key, delivery, outcome, body, run_s[, cause[, after_s]])")
     after_s = None if after_s is None else min(after_s, WAIT_MAX_S)
-    return key, delivery, outcome, body, float(run_s), cause[:200], after_s
+    return key, delivery, outcome, body, float(min(run_s, WAIT_MAX_S)), cause[:200], after_s
 
 
 def _progress(told: bytes) -> tuple[float, str]:

@@ -162,5 +162,8 @@ def _times(causes: Sequence[str], known: list[float]) -> list[float | None]:
 
 
 def moment(at: float) -> str:
-    """A moment for people, in UTC: who reads it may be anywhere."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """An instant for people, in UTC: its reader may be anywhere. One that no calendar has is told as a number."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):  # taken by a distq of before instants had a range
+        return f"{at:.6g} s after 1970"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from distq.core.ranges import DURATION_MAX_S
 from distq.wire.messages import refused
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 REFUSED_PAUSE_S: Final = 1.0
 """What must happen and the store refused is tried again after so long."""
-WAIT_MAX_S: Final = 366 * 86400.0
+WAIT_MAX_S: Final = DURATION_MAX_S
+"""The longest wait that a peer can ask for."""
 
 
 class Request:
@@ -33,6 +34,8 @@ class Request:
     only_ends: bool = False
     """Whether it only ends what there is, and can be decided a second time in one cycle: a store that has no room for
     more takes that, so it is not refused together with what brings more."""
+    follows_wall_clock: ClassVar[bool] = False
+    """Whether the instant at which it is due is one of the calendar; others are ends of durations."""
 
     def __init__(self) -> None:
         self.until: float | None = None
@@ -153,8 +156,3 @@ def seconds(value: Any) -> float:
     if not value >= 0:  # NaN too: no deadline can be compared with it
         raise ValueError("'timeout' must be a non-negative number")
     return float(min(value, WAIT_MAX_S))
-
-
-def is_duration(value: object) -> bool:
-    """Whether a peer's value is a number of seconds that can be added up: not negative, finite."""
-    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator] # it is a number

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.ranges import is_duration
 from distq.core.task import LIVE_STATES, text_of
-from distq.master.requests import WAIT_MAX_S, Asked, is_duration
+from distq.master.requests import WAIT_MAX_S, Asked
 from distq.wire.errors import BadCall, NoSuchTask
 from distq.wire.messages import returned
 

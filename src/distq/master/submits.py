@@ -9,15 +9,14 @@ from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
 from distq.core.names import ENVELOPES_MAX
 from distq.core.ports import KEEP
 from distq.core.queue import RESULT
+from distq.core.ranges import instant, is_duration, seconds, shown, text, whole
 from distq.core.task import (
-    COST_MAX,
     FAILURE_POLICIES,
     HEADERS_BYTES_MAX,
     HEADERS_MAX,
     KEY_BYTES_MAX,
     LABELS_MAX,
     NO_MORE,
-    PRIORITIES,
     PRIORITY_DEFAULT,
     TASK,
     After,
@@ -26,7 +25,7 @@ from distq.core.task import (
     More,
 )
 from distq.master.clients import SESSION, WITH_TAKEN, ClientSession, Taken
-from distq.master.requests import WAIT_MAX_S, Asked, is_duration
+from distq.master.requests import WAIT_MAX_S, Asked
 from distq.tasks.options import CONFLICTS, REJECT, REPLACE, RETURN
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -42,13 +41,11 @@ if TYPE_CHECKING:
 
 ANSWERS_KEPT: Final = 64
 """How many of its last submits a client may send again; it has fewer under way."""
-TRIES_MAX: Final = 10_000
-"""Bound of `retries` and `max_deliveries`; a head counts them in 16 bits."""
-
+NUMBER_MAX: Final = (1 << 62) - 1
+"""The largest number of a submit: a session's row has 62 bits for it."""
 
 When = tuple["float | None", "float | None", "float | None"]
 """Delay, the moment (seconds since 1970) before which a task is not begun, and after how long it expires; seconds."""
-AT_ONCE_MAX: Final = 1_000_000
 
 
 class Run(NamedTuple):
@@ -219,14 +216,15 @@ def moments(when: When, now: float) -> tuple[float, float | None]:
     return (due_at if due_at > now else 0.0), (None if expires_s is None else now + expires_s)
 
 
-def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[Run], list[bytes], float]:
+def read_submit(names: Names, args: tuple[Any, ...], now: float) -> tuple[int, list[Run], list[bytes], float]:
     """The arguments of a submit, each checked; raises BadCall, or NameTooLong."""
     try:
         number, envelopes, runs, bodies, wait_s = args
         table = [_known(names, envelope) for envelope in envelopes]
-        rows = [_run(names, table[index], *rest) for index, *rest in runs]
+        rows = [_run(names, now, table[index], *rest) for index, *rest in runs]
         good = (
             type(number) is int
+            and 0 < number <= NUMBER_MAX
             and rows
             and all(type(row.size) is int and row.size > 0 for row in rows)
             and sum(row.size for row in rows) == len(bodies)
@@ -235,7 +233,7 @@ def read_submit(names: Names, args: tuple[Any, ...]) -> tuple[int, list[Run], li
         )
         if not good:
             raise TypeError("the numbers do not fit")  # noqa: TRY301
-    except (TypeError, ValueError, IndexError) as exc:
+    except (TypeError, ValueError, IndexError, OverflowError) as exc:
         raise BadCall(
             f"submit(number, envelopes, runs, bodies, wait_s) was called with something else: {exc}."
         ) from exc
@@ -259,33 +257,32 @@ def _check_order(runs: list[Run]) -> None:
         begins += run.size
 
 
-def read_run(names: Names, envelope: tuple[Any, ...], when: Any, more: Any) -> Run:
+def read_run(names: Names, envelope: tuple[Any, ...], when: Any, more: Any, now: float) -> Run:
     """One task by itself, as a client says it; raises TypeError, ValueError, NameTooLong or TooManyNames."""
-    run = _run(names, _known(names, envelope), 1, when, more)
+    run = _run(names, now, _known(names, envelope), 1, when, more)
     if run.more.after is not None:
         raise ValueError("a task that is submitted by itself comes after no others")
     return run
 
 
-def _run(names: Names, envelope: Envelope, count: int, when: Any = None, more: Any = None) -> Run:
+def _run(names: Names, now: float, envelope: Envelope, count: int, when: Any = None, more: Any = None) -> Run:
     if more is None:
-        return Run(envelope, count, _when(when), NO_MORE, REJECT)
+        return Run(envelope, count, _when(when, now), NO_MORE, REJECT)
     key, at_once, unique, unique_for_s, conflict, *rest = more
-    for text in (key, unique):
-        if not (text is None or (isinstance(text, str) and 0 < len(text.encode()) <= KEY_BYTES_MAX)):
-            raise ValueError(f"a concurrency or unique key is a text of 1 to {KEY_BYTES_MAX} bytes")
-    if not (at_once is None or (type(at_once) is int and 0 < at_once <= AT_ONCE_MAX)):
-        raise ValueError(f"of a concurrency key 1 to {AT_ONCE_MAX:,} tasks are under way at once")
-    if conflict not in CONFLICTS or not (unique_for_s is None or is_duration(unique_for_s)):
-        raise ValueError(f"a unique key is kept for seconds, and a conflict ends by {', '.join(CONFLICTS)}")
+    key = None if key is None else text("concurrency_key", key, KEY_BYTES_MAX)
+    unique = None if unique is None else text("unique_key", unique, KEY_BYTES_MAX)
+    at_once = None if at_once is None else whole("concurrency", at_once)
+    unique_for_s = None if unique_for_s is None else seconds("unique_for", unique_for_s, said=True)
+    if conflict not in CONFLICTS:
+        raise ValueError(f"on_conflict is {', '.join(CONFLICTS)}, not {shown(conflict)}")
     if unique and count != 1:
         raise ValueError("a unique key is of one task")
     if unique_for_s is not None and unique_for_s > envelope.result_ttl_s:
-        envelope = names.lasting(envelope, min(unique_for_s, WAIT_MAX_S))  # who has the key is known by its result
+        envelope = names.lasting(envelope, unique_for_s)  # who has the key is known by its result
     after = _after(*rest[0]) if rest and rest[0] is not None else None
     headers = _headers(*rest[1]) if len(rest) > 1 else ()
     known = More(key or "", at_once or 1, unique or "", unique_for_s, after, headers)
-    return Run(envelope, count, _when(when), NO_MORE if known == NO_MORE else known, conflict)
+    return Run(envelope, count, _when(when, now), NO_MORE if known == NO_MORE else known, conflict)
 
 
 def _after(first: int, size: int, policy: str, single: bool) -> After:
@@ -305,15 +302,15 @@ def _headers(*headers: tuple[str, str]) -> Headers:
     return tuple((name, text) for name, text in headers)
 
 
-def _when(when: Any = None) -> When | None:
+def _when(when: Any, now: float) -> When | None:
     if when is None:
         return None
-    delay_s, eta, expires_s = when
-    if not all(number is None or is_duration(number) for number in (delay_s, eta, expires_s)):
-        raise TypeError("delay, eta and expires are seconds")
-    if max(delay_s or 0.0, expires_s or 0.0) > WAIT_MAX_S:
-        raise ValueError(f"delay and expires are at most {WAIT_MAX_S:,.0f} s")
-    return delay_s, eta, expires_s
+    delay, eta, expires = when
+    return (
+        None if delay is None else seconds("delay", delay, said=True),
+        None if eta is None else instant("eta", eta, now),
+        None if expires is None else seconds("expires", expires, said=True),
+    )
 
 
 def _known(names: Names, spoken: Any) -> Envelope:
@@ -341,23 +338,15 @@ def _envelope(
 ) -> Envelope:
     if not (isinstance(queue, str) and isinstance(name, str) and queue and name):
         raise TypeError("a queue's and a task's name are texts")
-    if not all(number is None or type(number) is int for number in (priority, retries, max_deliveries)):
-        raise TypeError("priority, retries and max_deliveries are whole numbers")
-    if not all(number is None or is_duration(number) for number in (time_limit_s, result_ttl_s)):
-        raise TypeError("time_limit_s and result_ttl_s are seconds")
-    priority = PRIORITY_DEFAULT if priority is None else priority
-    if not 0 <= priority < PRIORITIES:
-        raise ValueError(f"a priority is 0 to {PRIORITIES - 1}")
-    if retries is not None and not 0 <= retries <= TRIES_MAX:
-        raise ValueError(f"retries are 0 to {TRIES_MAX}")
-    if max_deliveries is not None and not 1 <= max_deliveries <= TRIES_MAX:
-        raise ValueError(f"max_deliveries is 1 to {TRIES_MAX}")
+    priority = PRIORITY_DEFAULT if priority is None else whole("priority", priority)
+    retries = None if retries is None else whole("retries", retries)
+    max_deliveries = None if max_deliveries is None else whole("max_deliveries", max_deliveries)
+    time_limit_s = None if time_limit_s is None else seconds("time_limit", time_limit_s, said=True)
+    result_ttl_s = None if result_ttl_s is None else seconds("result_ttl", result_ttl_s, said=True)
     labels = tuple(requires or ())
     if not (len(labels) <= LABELS_MAX and all(isinstance(one, str) and one and "," not in one for one in labels)):
         raise ValueError(f"requires are at most {LABELS_MAX} labels, texts without commas")
-    cost = 1 if cost is None else cost
-    if type(cost) is not int or not 1 <= cost <= COST_MAX:
-        raise ValueError(f"cost is 1 to {COST_MAX:,} slots")
+    cost = 1 if cost is None else whole("cost", cost)
     known = names.queues.get(queue)
     if known is not None and known.role == RESULT:
         raise ValueError(f"{queue!r} is a queue of results: no worker takes tasks from it")

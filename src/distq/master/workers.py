@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.ranges import KEY_MAX, count_of
 from distq.core.task import LABELS_MAX, NOTHING, PLAIN, Holder
 from distq.master.absences import GRACE_S, Absence, LeaseEnd
 from distq.master.endings import GiveBack, Overrun
@@ -241,7 +242,7 @@ class Workers:
         stacks = report.get("stacks")
         for row in stacks if isinstance(stacks, list | tuple) else ():
             if isinstance(row, list | tuple) and len(row) == 3 and isinstance(row[2], str):
-                for say in self._stack_waits.pop((count_of(row[0]), count_of(row[1])), ()):
+                for say in self._stack_waits.pop((count_of(row[0], KEY_MAX), count_of(row[1])), ()):
                     say(self._broker, row[2])
         exited = report.get("exited")
         for ended in exited if isinstance(exited, list | tuple) else ():
@@ -281,7 +282,8 @@ class Workers:
 
     def _exited(self, session: Session, ended: Mapping[str, Any]) -> None:
         index, running = count_of(ended.get("index")), ended.get("running")
-        key, delivery = map(count_of, running) if isinstance(running, tuple | list) and len(running) == 2 else (0, 0)
+        told = running if isinstance(running, tuple | list) and len(running) == 2 else (0, 0)
+        key, delivery = count_of(told[0], KEY_MAX), count_of(told[1])
         executor = session.executors.pop(index, None)
         if executor is None:  # of before a restart, or of a session that was given up: what it ran is lost with it
             executor = Executor(session, index)
@@ -369,8 +371,3 @@ class Beat(Asked):
 def _text(value: object) -> str:
     """A short text that every log and every page can carry: no halves of surrogate pairs."""
     return value[:NAME_CHARS_MAX].encode(errors="replace").decode() if isinstance(value, str) else ""
-
-
-def count_of(value: object) -> int:
-    """A number that a peer has said; 0 for anything else."""
-    return value if isinstance(value, int) and value >= 0 else 0

@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from distq.core.policy import BadPolicy, Policy
+from distq.core.ranges import duration_of, number_of, unit_of
 from distq.settings.address import parse_address, parse_addresses
 
 OFF = "off"
 AUTO = "auto"
 
-SECONDS_PER_UNIT = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES_PER_UNIT = {
     "": 1,
     "B": 1,
@@ -32,7 +32,7 @@ WORDS_OF_FLAGS = {
     **dict.fromkeys(("0", "false", "no", "off"), False),
 }
 
-_QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
 _HANDLER = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]{0,127}")
@@ -57,12 +57,12 @@ class Kind(NamedTuple):
 
 
 def parse_duration_s(text: str) -> float:
-    """Read a duration in seconds: `500ms`, `30`, `30s`, `5m`, `1h`, `1d`.
+    """Read a duration in seconds: `500ms`, `30`, `30s`, `5m`, `1h`, `1d`, `1h30m`.
 
     Raises:
         ValueError: it is no such thing.
     """
-    return float(_quantity(text, SECONDS_PER_UNIT))
+    return float(duration_of(text))
 
 
 def parse_bytes(text: str) -> int:
@@ -71,21 +71,13 @@ def parse_bytes(text: str) -> int:
     Raises:
         ValueError: it is no such thing, or not a whole number of bytes.
     """
-    size = _quantity(text, BYTES_PER_UNIT)
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError
+    size = number_of(match[1]) * unit_of(match[2], BYTES_PER_UNIT)
     if size != int(size):
         raise ValueError("it is not a whole number of bytes")
     return int(size)
-
-
-def _quantity(text: str, units: Mapping[str, float]) -> float:
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        raise ValueError
-    number, unit = match.groups()
-    if unit not in units:
-        raise ValueError(f"there is no unit {unit}")
-    value = float(number) if "." in number else int(number)
-    return value * units[unit]
 
 
 def parse_count(text: str) -> int:
@@ -243,7 +235,9 @@ def choice(*words: str) -> Kind:
     return Kind(" or ".join(f"`{word}`" for word in words), parse, ", ".join(words[:-1]) + f" or {words[-1]}")
 
 
-DURATION = Kind("duration", parse_duration_s, "seconds or a number with ms, s, m, h or d, such as 30, 500ms or 5m")
+DURATION = Kind(
+    "duration", parse_duration_s, "seconds or a number with ms, s, m, h or d, such as 30, 500ms, 5m or 1h30m"
+)
 BYTES = Kind("size", parse_bytes, "bytes or a number with kB, MB, GB, KiB, MiB or GiB, such as 16MiB")
 COUNT = Kind("count", parse_count, "a whole number, such as 1000")
 FLAG = Kind("flag", parse_flag, "1, true, yes or on; 0, false, no or off")

@@ -28,6 +28,7 @@ class Call(NamedTuple):
 
         Raises:
             TypeError: there is no such option, or a value is of the wrong kind.
+            ValueError: a value is out of range.
         """
         checked(Options(), options)
         return self._replace(given={**self.given, **options})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from distq.core.ranges import seconds
+
 
 class _Asked(Exception):
     """Pickles by what it was made with, and reads as why."""
@@ -20,11 +22,11 @@ class Retry(_Asked):
     When no attempt is left, the task ends as a dead letter, as after any failure.
 
     Args:
-        after: seconds, or a timedelta, until the next attempt; without it the usual growing pause.
+        after: seconds, a timedelta, or a text as in `30s`, until the next attempt; without it the usual growing pause.
         why: for the task's history.
     """
 
-    def __init__(self, after: float | timedelta | None = None, why: str = "") -> None:
+    def __init__(self, after: float | str | timedelta | None = None, why: str = "") -> None:
         super().__init__(after, why)
         self.why = why
         self.after_s = None if after is None else pause_s(after)
@@ -34,11 +36,11 @@ class Snooze(_Asked):
     """Run the task again later, as if it had not begun: it costs no attempt, however often.
 
     Args:
-        after: seconds, or a timedelta, until it is ready again.
+        after: seconds, a timedelta, or a text as in `30s`, until it is ready again.
         why: for logs.
     """
 
-    def __init__(self, after: float | timedelta, why: str = "") -> None:
+    def __init__(self, after: float | str | timedelta, why: str = "") -> None:
         super().__init__(after, why)
         self.why = why
         self.after_s = pause_s(after)
@@ -59,11 +61,6 @@ class Interrupted(BaseException):
     """
 
 
-def pause_s(after: float | timedelta) -> float:
+def pause_s(after: float | str | timedelta) -> float:
     """A pause in seconds; raises TypeError or ValueError for what is none."""
-    seconds = after.total_seconds() if isinstance(after, timedelta) else after
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(f"a pause is a number of seconds or a timedelta, not {after!r}")
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"a pause is 0 s or longer, not {after!r}")
-    return float(seconds)
+    return seconds("a pause", after)

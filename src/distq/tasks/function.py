@@ -142,11 +142,11 @@ def task(
     queue: str = QUEUE_DEFAULT,
     priority: int | None = None,
     retries: int | None = None,
-    time_limit: float | None = None,
-    result_ttl: float | None = None,
+    time_limit: float | str | timedelta | None = None,
+    result_ttl: float | str | timedelta | None = None,
     max_deliveries: int | None = None,
-    delay: float | timedelta | None = None,
-    expires: float | timedelta | None = None,
+    delay: float | str | timedelta | None = None,
+    expires: float | str | timedelta | None = None,
     requires: str | Sequence[str] | None = None,
     cost: int | None = None,
     executor: str | None = None,
@@ -154,10 +154,10 @@ def task(
     concurrency: int | None = None,
     unique_key: str | Callable[..., str] | None = None,
     on_conflict: str | None = None,
-    unique_for: float | timedelta | None = None,
-    debounce: float | timedelta | None = None,
-    full: float | str | None = None,
-    every: float | timedelta | None = None,
+    unique_for: float | str | timedelta | None = None,
+    debounce: float | str | timedelta | None = None,
+    full: float | str | timedelta | None = None,
+    every: float | str | timedelta | None = None,
     cron: str | None = None,
     timezone: str | None = None,
     overlap: bool | None = None,
@@ -174,12 +174,13 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
         function: the function, when used without parentheses.
         name: what it goes by; the default is its import path.
         **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl, delay, expires
-            (each in seconds, or a timedelta), max_deliveries, requires, cost, executor, concurrency_key,
-            concurrency, unique_key, on_conflict, unique_for, debounce, full, every, cron, timezone, overlap, catch_up,
-            headers, on_failure, retry_for, no_retry_for.
+            (each in seconds, as a timedelta, or as a text such as 30s or 1h30m), max_deliveries, requires, cost,
+            executor, concurrency_key, concurrency, unique_key, on_conflict, unique_for, debounce, full, every, cron,
+            timezone, overlap, catch_up, headers, on_failure, retry_for, no_retry_for.
 
     Raises:
         TypeError: there is no such option, or a value is of the wrong kind.
+        ValueError: a value is out of range.
     """
     given = coherent(checked(Options(), options))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from distq.core.schedule import CATCH_UPS
-from distq.core.task import EXECUTORS, FAILURE_POLICIES, HEADERS_BYTES_MAX, HEADERS_MAX, Headers
+from distq.core.head import NAME_BYTES_MAX
+from distq.core.ranges import instant, seconds, text, whole
+from distq.core.schedule import CATCH_UPS, CRON_BYTES_MAX, ZONE_BYTES_MAX
+from distq.core.task import EXECUTORS, FAILURE_POLICIES, HEADERS_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, Headers
+
+_now = time.time  # noqa: TID251 - the edge: an instant is refused where it is given
 
 QUEUE_DEFAULT: Final = "default"
 REJECT, RETURN, REPLACE = "reject", "return", "replace"
@@ -19,6 +23,8 @@ NEEDED: Final = {
     "cron": ("timezone",),
 }
 """Options that say nothing without another."""
+NAMES: Final = {"queue": NAME_BYTES_MAX, "cron": CRON_BYTES_MAX, "timezone": ZONE_BYTES_MAX}
+"""The options that are texts, each with its limit in bytes."""
 
 
 class Options(NamedTuple):
@@ -83,7 +89,7 @@ class Options(NamedTuple):
 
 
 def checked(before: Options, changes: Mapping[str, Any]) -> Options:
-    """The options with these changes; raises TypeError for a name or a value that is none."""
+    """The options with these changes; raises TypeError or ValueError for a name or a value that is none."""
     unknown = sorted(changes.keys() - CHECKS.keys())
     if unknown:
         raise TypeError(f"there is no option {unknown[0]!r}; there is {', '.join(CHECKS)}")
@@ -103,37 +109,11 @@ def coherent(options: Options) -> Options:
 
 
 def _name(field: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{field} is a name, not {value!r}")
-    return value
-
-
-def _whole(field: str, value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise TypeError(f"{field} is a whole number from 0, not {value!r}")
-    return value
-
-
-def _priority(field: str, value: Any) -> int:
-    if _whole(field, value) > 9:
-        raise TypeError(f"{field} is 0 to 9, 9 first, not {value!r}")
-    return int(value)
-
-
-def _seconds(field: str, value: Any) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-        raise TypeError(f"{field} is a number of seconds above 0, or a timedelta, not {value!r}")
-    return seconds
+    return text(field, value, NAMES[field])
 
 
 def _moment(field: str, value: Any) -> float:
-    if isinstance(value, datetime) and value.tzinfo is None:
-        raise TypeError(f"{field} is a datetime with a time zone, not {value!r}: add one, as in datetime.now(UTC)")
-    at = value.timestamp() if isinstance(value, datetime) else value
-    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 < at < float("inf"):
-        raise TypeError(f"{field} is a datetime with a time zone, or seconds since 1970, not {value!r}")
-    return float(at)
+    return instant(field, value, _now())
 
 
 def _labels(field: str, value: Any) -> tuple[str, ...]:
@@ -150,16 +130,13 @@ def _executor(field: str, value: Any) -> str:
 
 
 def _key(field: str, value: Any) -> str | Callable[..., str]:
-    if not callable(value) and not (isinstance(value, str) and value):
-        raise TypeError(f"{field} is a text, or a function of the task's arguments that returns one, not {value!r}")
-    key: str | Callable[..., str] = value
-    return key
-
-
-def _at_least_one(field: str, value: Any) -> int:
-    if isinstance(value, bool) or _whole(field, value) < 1:
-        raise TypeError(f"{field} is a whole number from 1, not {value!r}")
-    return int(value)
+    if callable(value):
+        key: Callable[..., str] = value
+        return key
+    try:
+        return text(field, value, KEY_BYTES_MAX)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}; or it is a function of the task's arguments that returns such a text") from error
 
 
 def _conflict(field: str, value: Any) -> str:
@@ -183,9 +160,10 @@ def _catch_up(field: str, value: Any) -> str:
 def _full(field: str, value: Any) -> float | str:
     if value in (BLOCK, RAISE):
         return str(value)
-    if isinstance(value, str):
-        raise TypeError(f"{field} is {BLOCK!r}, {RAISE!r} or a number of seconds, not {value!r}")
-    return _seconds(field, value)
+    try:
+        return seconds(field, value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{field} is {BLOCK!r}, {RAISE!r} or a duration; {error}") from error
 
 
 def _headers(field: str, value: Any) -> Headers:
@@ -213,25 +191,25 @@ def _exceptions(field: str, value: Any) -> tuple[type[BaseException], ...]:
 
 CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "queue": _name,
-    "priority": _priority,
-    "retries": _whole,
-    "time_limit": _seconds,
-    "result_ttl": _seconds,
-    "max_deliveries": _whole,
-    "delay": _seconds,
+    "priority": whole,
+    "retries": whole,
+    "time_limit": seconds,
+    "result_ttl": seconds,
+    "max_deliveries": whole,
+    "delay": seconds,
     "eta": _moment,
-    "expires": _seconds,
+    "expires": seconds,
     "requires": _labels,
-    "cost": _at_least_one,
+    "cost": whole,
     "executor": _executor,
     "concurrency_key": _key,
-    "concurrency": _at_least_one,
+    "concurrency": whole,
     "unique_key": _key,
     "on_conflict": _conflict,
-    "unique_for": _seconds,
-    "debounce": _seconds,
+    "unique_for": seconds,
+    "debounce": seconds,
     "full": _full,
-    "every": _seconds,
+    "every": seconds,
     "cron": _name,
     "timezone": _name,
     "overlap": _flag,
@@ -241,4 +219,4 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "retry_for": _exceptions,
     "no_retry_for": _exceptions,
 }
-"""What makes of a given value, never None, the option's; raises TypeError."""
+"""What makes of a given value, never None, the option's; raises TypeError or ValueError."""

@@ -1,0 +1,214 @@
+"""The range of each number, duration, date and text that a program, a peer or a schedule may give, and its refusal.
+
+The decorator, the client and the master check by these functions, so that a value is refused everywhere in the same
+words. A value of a wrong type raises TypeError, one out of range ValueError. What is returned is a plain `int`,
+`float` or `str`: numbers of NumPy, `Decimal` and `Fraction` are taken where Python has an exact reading of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from numbers import Integral, Number
+from typing import Final, NamedTuple
+
+from distq.core.task import COST_MAX, PRIORITIES
+
+DAY_S: Final = 86_400.0
+DURATION_MAX_S: Final = 366 * DAY_S
+"""The longest duration that any option takes: it fits every timer of the operating system and every calendar."""
+SECONDS_MAX: Final = 1e12
+"""The largest number of seconds that a peer may say at all; it is then cut to what the call takes."""
+COUNT_MAX: Final = (1 << 53) - 1
+"""The largest count that a peer reports of itself: a double, which metrics and JSON use, holds it exactly."""
+KEY_MAX: Final = (1 << 63) - 1
+"""The largest key of a task: a store keeps keys as signed numbers of 64 bits."""
+SHOWN_CHARS_MAX: Final = 60
+"""The most characters of a refused value that an error message repeats."""
+MILLISECONDS_FROM: Final = 1e11
+"""From this number on, the year 5138 in seconds, an instant is taken to be in milliseconds."""
+
+SECONDS_PER_UNIT: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}
+_PART: Final = r"\d{1,15}(?:\.\d{1,9})?"
+_DURATION: Final = re.compile(rf"({_PART}) ?([A-Za-z]*)", re.ASCII)
+_DURATION_PARTS: Final = re.compile(rf"(?:{_PART}(?:ms|[smhd])){{2,5}}", re.ASCII)
+_DURATION_PART: Final = re.compile(rf"({_PART})(ms|[smhd])", re.ASCII)
+_UNITS_IN_ORDER: Final = ("d", "h", "m", "s", "ms")
+
+
+class Count(NamedTuple):
+    """A whole number from `least` to `most`."""
+
+    least: int
+    most: int
+
+
+class Span(NamedTuple):
+    """A duration in seconds, from `least_s` to `most_s`."""
+
+    least_s: float = 0.0
+    most_s: float = DURATION_MAX_S
+    positive: bool = False
+    """Whether 0 itself is left out."""
+    past_is_zero: bool = False
+    """Whether a negative duration means 0: it was computed up to an instant that has just passed."""
+    hint: str = ""
+
+
+COUNTS: Final = {
+    "priority": Count(0, PRIORITIES - 1),
+    "retries": Count(0, 10_000),
+    "max_deliveries": Count(1, 10_000),
+    "cost": Count(1, COST_MAX),
+    "concurrency": Count(1, 1_000_000),
+}
+"""Each whole number that an option takes. A stored head counts attempts in 16 bits."""
+
+SPANS: Final = {
+    "time_limit": Span(positive=True, hint="leave it out for no limit"),
+    "result_ttl": Span(),
+    "delay": Span(past_is_zero=True),
+    "expires": Span(positive=True, hint="leave it out for a task that never expires"),
+    "unique_for": Span(positive=True),
+    "debounce": Span(positive=True),
+    "every": Span(least_s=0.1),
+    "full": Span(),
+    "a pause": Span(hint="discard or fail a task that shall not run again"),
+}
+"""Each duration that an option, `distq.Retry` or `distq.Snooze` takes."""
+
+
+def shown(value: object) -> str:
+    """A value as an error message repeats it: short, and readable whatever the value is."""
+    if isinstance(value, int) and abs(value) > 10**SHOWN_CHARS_MAX:
+        return f"a whole number of about {int(value.bit_length() * math.log10(2)) + 1:,} digits"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - the value is a stranger's, and its class may do anything
+        return f"a {type(value).__name__}"
+    return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}…"
+
+
+def whole(field: str, value: object) -> int:
+    """The whole number that an option takes; raises TypeError or ValueError."""
+    least, most = COUNTS[field]
+    sentence = f"{field} is a whole number from {least:,} to {most:,}, not {shown(value)}"
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(sentence)
+    number = int(value)
+    if not least <= number <= most:
+        raise ValueError(sentence)
+    return number
+
+
+def seconds(field: str, value: object, *, said: bool = False) -> float:
+    """The duration that an option takes, in seconds; raises TypeError or ValueError.
+
+    With `said` it is what a peer says: a number that another distq has checked already.
+    """
+    span = SPANS[field]
+    if said and not is_duration(value):
+        raise TypeError(_span_sentence(field, span, value))
+    given = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(given, bool) or not isinstance(given, Number | str):
+        raise TypeError(_span_sentence(field, span, value))
+    try:
+        number = duration_of(given) if isinstance(given, str) else float(given)  # type: ignore[arg-type]
+    except TypeError as error:  # a complex number
+        raise TypeError(_span_sentence(field, span, value)) from error
+    except (ValueError, OverflowError) as error:
+        raise ValueError(_span_sentence(field, span, value)) from error
+    if span.past_is_zero and -math.inf < number < 0:
+        return 0.0
+    if not span.least_s <= number <= span.most_s or (span.positive and number == 0):
+        raise ValueError(_span_sentence(field, span, value))
+    return number
+
+
+def _span_sentence(field: str, span: Span, value: object) -> str:
+    days = f"{span.most_s / DAY_S:g} days"
+    bounds = f"above 0 s and at most {days}" if span.positive else f"from {span.least_s:g} s to {days}"
+    hint = f" ({span.hint})" if span.hint else ""
+    forms = "seconds, a timedelta, or a text as in 30s or 1h30m"
+    return f"{field} is a duration {bounds}: {forms}; not {shown(value)}{hint}"
+
+
+def instant(field: str, value: object, now: float) -> float:
+    """The instant that an option takes, in seconds since 1970; raises TypeError or ValueError.
+
+    An instant of the past is fine: what waits for it waits no longer.
+    """
+    latest = f"at most {DURATION_MAX_S / DAY_S:g} days ahead"
+    sentence = f"{field} is a datetime with a time zone, or seconds since 1970, {latest}; not {shown(value)}"
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise TypeError(f"{sentence}: add a time zone, as in datetime.now(UTC)")
+    if isinstance(value, bool) or not isinstance(value, Number | datetime):
+        raise TypeError(sentence)
+    try:
+        at = value.timestamp() if isinstance(value, datetime) else float(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TypeError(sentence) from error
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(sentence) from error
+    if not isinstance(value, datetime) and MILLISECONDS_FROM <= at < math.inf:
+        raise ValueError(f"{sentence}: if these are milliseconds, divide them by 1,000")
+    if not -math.inf < at <= now + DURATION_MAX_S:
+        raise ValueError(sentence)
+    return at
+
+
+def text(field: str, value: object, bytes_max: int) -> str:
+    """A text of 1 to `bytes_max` bytes in UTF-8; raises TypeError or ValueError."""
+    sentence = f"{field} is a text of 1 to {bytes_max:,} bytes in UTF-8, not {shown(value)}"
+    if not isinstance(value, str):
+        raise TypeError(sentence)
+    try:
+        size_bytes = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{sentence}: it has half of a surrogate pair") from error
+    if not 0 < size_bytes <= bytes_max:
+        raise ValueError(sentence)
+    return str(value)
+
+
+def count_of(value: object, most: int = COUNT_MAX) -> int:
+    """A count that a peer reports of itself, at most `most`; 0 for anything that is no count."""
+    return min(value, most) if type(value) is int and value >= 0 else 0
+
+
+def is_duration(value: object) -> bool:
+    """Whether a peer's value is a number of seconds that is not negative, nor larger than any calendar."""
+    return type(value) in (int, float) and 0 <= value <= SECONDS_MAX  # type: ignore[operator] # it is a number
+
+
+def duration_of(text: str) -> float:
+    """Read a duration in seconds: `500ms`, `30`, `30s`, `5m`, `1h`, `1d`, `1h30m`.
+
+    Raises:
+        ValueError: it is no such thing; the message, which may be empty, says what is wrong.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is not None:
+        return number_of(match[1]) * unit_of(match[2], SECONDS_PER_UNIT)
+    if not _DURATION_PARTS.fullmatch(text):
+        raise ValueError
+    parts = _DURATION_PART.findall(text)
+    places = [_UNITS_IN_ORDER.index(unit) for _, unit in parts]
+    if any(before >= after for before, after in itertools.pairwise(places)):
+        raise ValueError("its units go from the largest to the smallest, each once")
+    return sum(number_of(number) * SECONDS_PER_UNIT[unit] for number, unit in parts)
+
+
+def number_of(digits: str) -> float:
+    """The number of a text of digits, with or without a fraction."""
+    return float(digits) if "." in digits else int(digits)
+
+
+def unit_of(unit: str, units: Mapping[str, float]) -> float:
+    """What a unit stands for; raises ValueError for one that there is not."""
+    if unit not in units:
+        raise ValueError(f"there is no unit {unit}")
+    return units[unit]

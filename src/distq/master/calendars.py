@@ -1,0 +1,128 @@
+"""When a cron line comes next, by the clocks of a time zone.
+
+A line has five fields. `CronSim` says which wall-clock times match it; which instants these are is worked out here:
+
+- A line whose minute and hour both name values (`30 2 * * *`) comes once a day. In an hour that clocks show twice it
+  comes the first time; if clocks jump over its time, it comes when they have jumped.
+- A line whose minute or hour begins with `*` (`*/10 * * * *`) comes whenever a clock shows such a time: in both passes
+  of an hour that clocks show twice, and not at times that clocks jump over.
+
+UTC needs no data of zones. Any other zone is read from the machine's data, or else from the package `tzdata`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from distq.core.ranges import shown, text
+from distq.core.schedule import CRON_BYTES_MAX, ZONE_BYTES_MAX, BadSchedule
+
+FIELDS: Final = 5
+_SECOND: Final = timedelta(seconds=1)
+_NAMES_OF_UTC: Final = ("UTC", "Etc/UTC", "GMT", "Etc/GMT")
+
+
+def zone_of(name: object) -> tzinfo:
+    """The time zone of that name, by the rules that the machine has now; raises BadSchedule."""
+    if name in _NAMES_OF_UTC:
+        return UTC
+    try:
+        return ZoneInfo(text("timezone", name, ZONE_BYTES_MAX))
+    except Exception as exc:  # a name of any kind, data of any kind: what is raised depends on both
+        raise BadSchedule(f"there is no time zone {shown(name)} on the master's machine.") from exc
+
+
+def forget_zones() -> None:
+    """Have zones read again when they are next used: their rules may have been updated."""
+    ZoneInfo.clear_cache()
+
+
+def check_line(line: object) -> str:
+    """A cron line that has an instant; raises BadSchedule."""
+    try:
+        known = text("cron", line, CRON_BYTES_MAX)
+    except (TypeError, ValueError) as exc:
+        raise BadSchedule(f"{exc}.") from exc
+    count = len(known.split())
+    if count != FIELDS:
+        raise BadSchedule(
+            f"a cron line has {FIELDS} fields (minute, hour, day of month, month, day of week), "
+            f"and {shown(line)} has {count}."
+        )
+    next_instant(known, UTC, datetime(2000, 1, 1, tzinfo=UTC).timestamp())
+    return known
+
+
+def next_instant(line: str, zone: tzinfo, after: float) -> float:
+    """The first instant after this one at which a line comes, in seconds since 1970; raises BadSchedule."""
+    try:
+        return _next_instant(line, zone, datetime.fromtimestamp(after, zone))
+    except StopIteration as exc:
+        raise BadSchedule(f"{shown(line)} is no cron line: no day is such a day.") from exc
+    except Exception as exc:  # the parser's own error, or one of a line that it was not written for
+        raise BadSchedule(f"{shown(line)} is no cron line: {str(exc) or type(exc).__name__}.") from exc
+
+
+def shows_twice(zone: tzinfo, at: float) -> bool:
+    """Whether clocks show the time of this instant twice."""
+    return _is_twice(datetime.fromtimestamp(at, zone).replace(tzinfo=None, fold=0), zone)
+
+
+def _next_instant(line: str, zone: tzinfo, after: datetime) -> float:
+    wall = after.replace(tzinfo=None, fold=0, microsecond=0)
+    often = any(field.startswith("*") for field in line.split()[:2])
+    found = _first(line, zone, wall, after, often=often)
+    if often and after.fold == 0 and _is_twice(wall, zone):
+        # Before the clocks go back: what they show after that can come earlier than what is left before.
+        back = _change(_utc(wall, zone, 0), _utc(wall, zone, 1), zone)
+        shown_then = back.astimezone(zone).replace(tzinfo=None, fold=0)
+        second = next(CronSim(line, shown_then - _SECOND))
+        found = min(found, _utc(second, zone, 1).timestamp())
+    return found
+
+
+def _first(line: str, zone: tzinfo, wall: datetime, after: datetime, *, often: bool) -> float:
+    """The first instant after `after` of the wall-clock times after `wall`."""
+    # A fixed line that is asked for within the second pass is due in that pass: the first one is over.
+    passes = (0, 1) if often or after.fold else (0,)
+    after_utc = after.astimezone(UTC)
+    for shown_at in CronSim(line, wall):
+        if _is_shown(shown_at, zone):
+            instants = [_utc(shown_at, zone, fold) for fold in passes]
+        elif often:
+            continue
+        else:
+            instants = [_change(_utc(shown_at, zone, 1), _utc(shown_at, zone, 0), zone)]
+        later = [instant for instant in instants if instant > after_utc]
+        if later:
+            return min(later).timestamp()
+    raise StopIteration
+
+
+def _utc(wall: datetime, zone: tzinfo, fold: int) -> datetime:
+    return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+
+
+def _is_shown(wall: datetime, zone: tzinfo) -> bool:
+    """Whether clocks ever show this time, or jump over it."""
+    return _utc(wall, zone, 0).astimezone(zone).replace(tzinfo=None, fold=0) == wall
+
+
+def _is_twice(wall: datetime, zone: tzinfo) -> bool:
+    return _utc(wall, zone, 0) < _utc(wall, zone, 1)
+
+
+def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
+    """The second at which a zone's clocks change, which is after `before` and not after `after`."""
+    offset = before.astimezone(zone).utcoffset()
+    while after - before > _SECOND:
+        middle = before + timedelta(seconds=(after - before) // _SECOND // 2)
+        if middle.astimezone(zone).utcoffset() == offset:
+            before = middle
+        else:
+            after = middle
+    return after

@@ -1,0 +1,196 @@
+"""What operators and programs ask about schedules, and how what they say of one is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.ranges import seconds, shown, text
+from distq.core.schedule import (
+    CATCH_UPS,
+    NAME_BYTES_MAX,
+    SCHEDULES_MAX,
+    BadSchedule,
+    Progress,
+    Spec,
+    Timing,
+)
+from distq.core.task import text_of
+from distq.master.calendars import check_line, zone_of
+from distq.master.due import next_after, next_moment, planned
+from distq.master.requests import Asked
+from distq.master.schedules import Schedule, lives, submit
+from distq.master.submits import Run, read_run
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distq.core.ports import Refused
+    from distq.master.broker import Broker
+    from distq.master.schedules import Schedules
+    from distq.net.serve import Line
+
+
+class Act(Asked):
+    """`schedule_put`, `schedule_list`, `schedule_pause`, `schedule_resume`, `schedule_run`, `schedule_remove`."""
+
+    __slots__ = ("action", "after", "asked", "name", "new", "schedules")
+
+    def __init__(self, line: Line, schedules: Schedules, action: str, asked: Mapping[str, Any]) -> None:
+        super().__init__(line)
+        self.schedules = schedules
+        self.action = action
+        self.asked = asked
+        self.name = asked.get("name", "")
+        if not isinstance(self.name, str):
+            raise BadSchedule(f"its name is a text, not {shown(self.name)}.")
+        self.new: Schedule | None = None
+        """What takes the place of the one of its name, if anything does."""
+        self.after: Progress | None = None
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+        self.new = self.after = None
+        if self.action == "schedule_list":
+            return True
+        if self.name in self.schedules.deciding:
+            return False
+        if self.action == "schedule_put":
+            self._put(broker, now)
+        else:
+            self._change(broker, self._named(), now)
+        self.schedules.deciding.add(self.name)
+        return True
+
+    def _change(self, broker: Broker, schedule: Schedule, now: float) -> None:
+        progress = schedule.progress
+        if self.action == "schedule_remove":
+            broker.keep_row(schedule.key, None)
+            return
+        if self.action == "schedule_run":
+            if not schedule.spec.timing.overlap and lives(broker, progress.last_key):
+                assert progress.last_key is not None
+                raise BadSchedule(f"its task {text_of(progress.last_key)} has not ended yet.")
+            key = submit(broker, schedule, now)
+            self.after = progress._replace(last_at=now, last_key=key, runs=progress.runs + 1)
+        else:
+            paused = self.action == "schedule_pause"
+            next_at = progress.next_at if paused else next_after(schedule.spec.timing, progress.next_at, now)
+            self.after = progress._replace(paused=paused, next_at=next_at)
+        broker.keep_row(schedule.key, schedule.row(self.after))
+
+    def _named(self) -> Schedule:
+        schedule = self.schedules.known.get(self.name)
+        if schedule is None:
+            raise BadSchedule(f"there is no schedule {shown(self.name)}.")
+        return schedule
+
+    def _put(self, broker: Broker, now: float) -> None:
+        spec, body, run = read_schedule(broker, self.asked, now)
+        known = self.schedules.known.get(spec.name)
+        if known is not None and known.run is not None and (known.spec, known.body) == (spec, body):
+            self._plan_again(broker, known, now)
+            return  # the same again: it goes on as it was
+        if known is None and len(self.schedules.known) >= SCHEDULES_MAX:
+            raise BadSchedule(f"there are {SCHEDULES_MAX:,} schedules already.")
+        key = self.schedules.new_key() if known is None else known.key
+        first = next_moment(spec.timing, now)
+        self.after = Progress(first) if known is None else known.progress._replace(next_at=first)
+        self.new = Schedule(key, spec, self.after, body, run)
+        broker.keep_row(key, self.new.row(self.after))
+
+    def _plan_again(self, broker: Broker, known: Schedule, now: float) -> None:
+        """Let a schedule that is put once more come by the rules of its zone that hold now."""
+        if known.progress.paused:
+            return
+        next_at = planned(known.spec.timing, known.progress.next_at, now)
+        if known.fault or next_at != known.progress.next_at:
+            self.after = known.progress._replace(next_at=next_at)
+            broker.keep_row(known.key, known.row(self.after))
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        known, name = self.schedules.known, self.name
+        if self.action != "schedule_list":
+            self.schedules.deciding.discard(name)
+        if self.new is not None:
+            known[name] = self.new
+            self.schedules.arm(self.new)
+        elif self.action == "schedule_remove":
+            known.pop(name, None)
+        elif self.after is not None:
+            changed = known[name]
+            changed.progress = self.after
+            if changed.run is not None and self.action in ("schedule_put", "schedule_resume"):
+                changed.fault = ""
+            self.schedules.arm(changed)
+        told = known.values() if self.action == "schedule_list" else filter(None, (known.get(name),))
+        self.line.reply(returned({"schedules": [described(broker, one) for one in told]}))
+
+    def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: D102
+        if self.action == "schedule_list":
+            self.answer(broker, now)
+        else:
+            self.schedules.deciding.discard(self.name)
+            self.refuse(exc)
+
+
+ACTIONS: Final = tuple(f"schedule_{word}" for word in ("list", "pause", "put", "remove", "resume", "run"))
+
+
+def read_schedule(broker: Broker, asked: Mapping[str, Any], now: float) -> tuple[Spec, bytes, Run]:
+    """What somebody wants to be a schedule, each part checked; raises BadSchedule or BadCall."""
+    body = asked.get("body")
+    try:
+        name = text("a schedule's name", asked.get("name"), NAME_BYTES_MAX)
+    except (TypeError, ValueError) as exc:
+        raise BadSchedule(f"{exc}.") from exc
+    if type(body) is not bytes or len(body) > broker.ledger.rules.payload_bytes_max:
+        raise BadSchedule(f"its arguments have at most {broker.ledger.rules.payload_bytes_max:,} bytes.")
+    timing = _timing(asked)
+    try:
+        envelope = tuple(asked.get("envelope") or ())
+        run = read_run(broker.ledger.names, envelope, asked.get("when"), asked.get("more"), now)
+    except (TypeError, ValueError, AttributeError, OverflowError) as exc:
+        raise BadCall(f"a schedule's task is as in submit: {exc}.") from exc
+    if run.more.unique:
+        raise BadSchedule("of a schedule one task is under way at a time by itself: it takes no unique key.")
+    more = None if asked.get("more") is None else tuple(asked["more"])
+    return Spec(name, timing, envelope, run.when, more), body, run
+
+
+def _timing(asked: Mapping[str, Any]) -> Timing:
+    every, cron, zone = asked.get("every"), asked.get("cron"), asked.get("timezone") or "UTC"
+    catch_up = asked.get("catch_up") or CATCH_UPS[0]
+    if (every is None) == (cron is None):
+        raise BadSchedule("it comes every so often, or as a cron line says: one of the two.")
+    if catch_up not in CATCH_UPS:
+        raise BadSchedule(f"catch_up is {', '.join(CATCH_UPS)}, not {shown(catch_up)}.")
+    overlap = bool(asked.get("overlap"))
+    if cron is not None:
+        zone_of(zone)
+        return Timing(None, check_line(cron), zone, overlap, catch_up)
+    try:
+        return Timing(seconds("every", every), None, "UTC", overlap, catch_up)
+    except (TypeError, ValueError) as exc:
+        raise BadSchedule(f"{exc}.") from exc
+
+
+def described(broker: Broker, schedule: Schedule) -> dict[str, Any]:
+    """A schedule as values that JSON can carry; times are seconds since 1970."""
+    spec, progress, origin = schedule.spec, schedule.progress, schedule.origin
+    envelope = spec.envelope
+    return {
+        "name": spec.name,
+        "task": envelope[1] if len(envelope) > 1 else "",
+        "queue": envelope[0] if envelope else "",
+        **spec.timing._asdict(),
+        "paused": progress.paused,
+        "fault": schedule.fault,
+        "declared_by": [] if origin is None else list(origin.modules),
+        "next_at": None if progress.paused or schedule.fault else progress.next_at,
+        "last_at": progress.last_at,
+        "last_id": None if progress.last_key is None else text_of(progress.last_key),
+        "under_way": lives(broker, progress.last_key),
+        "runs": progress.runs,
+        "skipped": progress.skipped,
+    }
