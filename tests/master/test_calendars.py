@@ -45,7 +45,7 @@ def looked_up(minute: str, hour: str, zone: tzinfo, after: datetime, end: dateti
     seen: set[datetime] = set()
     last = None
     for at, wall in minutes(zone, after - timedelta(days=2), end):
-        jumped = []
+        jumped: list[datetime] = []
         if last is not None and wall > last + MINUTE:
             jumped = [last + MINUTE * n for n in range(1, (wall - last) // MINUTE)]
         comes = (wall.hour, wall.minute) in wanted

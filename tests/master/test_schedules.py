@@ -392,7 +392,7 @@ def test_the_rules_of_a_zone_that_have_changed_hold_after_a_restart_every_hour_a
     @on_bench()
     async def scene(bench: Bench) -> None:
         """The clocks of a city are set by an hour, three times."""
-        asked = {"every": None, "cron": "0 9 1 * *", "timezone": "Test/City"}
+        asked: dict[str, Any] = {"every": None, "cron": "0 9 1 * *", "timezone": "Test/City"}
         told = (await put(bench, **asked))["schedules"][0]
         assert told["next_at"] / 3600 % 24 == 17
         zones["Test/City"] = timezone(timedelta(hours=-7))
