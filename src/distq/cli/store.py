@@ -16,6 +16,7 @@ from distq.cli.text import printable
 from distq.core.errors import DistqError
 from distq.core.ports import StoreError
 from distq.settings import Role
+from distq.storage.private import open_new
 
 COPY_S: Final = 3600.0
 """How long the master may take to make the copy of a very large file."""
@@ -71,7 +72,7 @@ def _save(path: Path, fetch: Callable[[Callable[[bytes], object]], None]) -> Non
     """Write a file that is there whole and synced, or not at all."""
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("xb") as file:
+        with open_new(part) as file:
             fetch(file.write)
             _sync(file)
         part.rename(path)

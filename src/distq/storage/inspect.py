@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from distq.core.head import unpack
 from distq.core.ports import StoreError
 from distq.core.task import STATE_NAMES
-from distq.storage import schema
+from distq.storage import private, schema
 from distq.storage.link import BUSY, CORRUPT, LinkError, SqliteLink
 from distq.storage.queue_file import KEY_MAX, KEY_MIN, size_of
 from distq.storage.troubles import check_place, explain, not_ours, too_new
@@ -99,6 +99,7 @@ def salvage(path: Path, to: Path) -> Salvaged:
     finally:
         link.close()
     whole = heads.keys() & bodies.keys()
+    private.create(to)
     new = SqliteLink(to)
     try:
         schema.prepare(new, empty=True)

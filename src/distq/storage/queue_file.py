@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from distq.core.ports import Refused, StoreError, Unknown
-from distq.storage import schema
+from distq.storage import private, schema
 from distq.storage.link import BUSY, FULL, TOOBIG, Link, LinkError, SqliteLink
 from distq.storage.reserve import MIB, Reserve, Room
 from distq.storage.troubles import StoreUnusable, check_place, explain, not_ours, too_new
@@ -75,6 +75,8 @@ class QueueFile:
         if self._link is not None:
             return True
         check_place(self.path)
+        private.create(self.path)
+        private.tighten(self.path)
         try:
             link = self._connect(self.path)
         except LinkError as exc:
@@ -257,6 +259,7 @@ class QueueFile:
                 f"A copy of {self.path} needs {wanted_bytes / MIB:.0f} MiB of room beside it, and there is less: make "
                 "room on its volume."
             )
+        private.create(to)
         try:
             self._look("VACUUM INTO ?", (str(to),))
             with to.open("rb") as copied:

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from distq.storage.private import open_new
+
 MIB: Final = 1 << 20
 
 
@@ -44,7 +46,7 @@ class Reserve:
         size = self.room.reserve_bytes
         try:
             if self.free_bytes() >= size + self.room.free_bytes_min:
-                with self.path.open("wb") as file:
+                with open_new(self.path, replace=True) as file:
                     os.posix_fallocate(file.fileno(), 0, max(size, 1))
                 self.held = True
         except OSError:
