@@ -13,7 +13,7 @@ from distq import __version__
 from distq.core.queue import Queue
 from distq.core.tally import Tally
 from distq.core.task import DEAD, LEASED, READY, Task
-from distq.metrics.page import CONTENT_TYPE
+from distq.metrics.accept import NEWER, USUAL
 from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
 from distq.web import api
 from distq.web.app import create_app, create_worker_app
@@ -47,19 +47,19 @@ class Client:
 
     app: ASGIApp
 
-    def request(self, method: str, path: str) -> httpx.Response:
+    def request(self, method: str, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
         """One request."""
 
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(self.app)
             async with httpx.AsyncClient(transport=transport, base_url="http://distq") as client:
-                return await client.request(method, path)
+                return await client.request(method, path, headers=headers)
 
         return asyncio.run(ask())
 
-    def get(self, path: str) -> httpx.Response:
+    def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
         """One GET."""
-        return self.request("GET", path)
+        return self.request("GET", path, headers)
 
 
 @pytest.fixture
@@ -69,9 +69,11 @@ def client(master: FakeMaster) -> Client:
 
 
 def test_metrics_have_their_exact_type(client: Client) -> None:
-    """Character by character: Prometheus 3 is strict."""
+    """Character by character: Prometheus 3 is strict, and other scrapers read the version that they asked for."""
     answer = client.get("/metrics")
-    assert answer.headers["content-type"] == CONTENT_TYPE
+    assert answer.headers["content-type"] == USUAL
+    newer = client.get("/metrics", headers={"Accept": "text/plain;version=1.0.0"})
+    assert (newer.headers["content-type"], newer.headers["vary"]) == (NEWER, "Accept")
     assert 'distq_queue_tasks{queue="work",state="ready"} 120\n' in answer.text
 
 

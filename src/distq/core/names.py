@@ -11,7 +11,7 @@ from distq.core.errors import TooManyNames
 from distq.core.policy import OPEN, Policy
 from distq.core.queue import Queue
 from distq.core.retry import Backoff
-from distq.core.tally import COUNTED_MAX, OTHER, Tally
+from distq.core.tally import COUNTED_MAX, OTHER, OTHERS_MAX, Tally
 from distq.core.task import NOTHING, PRIORITY_DEFAULT, Envelope
 
 QUEUES_MAX: Final = 10_000
@@ -116,10 +116,12 @@ class Names:
         )
 
     def tally(self, queue_name: str, name: str) -> Tally:
-        """The counters of one task name on one queue; names that come late share those of OTHER."""
+        """The counters of one task name on one queue; pairs beyond the bounds share those of OTHER."""
         tally = self.tallies.get((queue_name, name))
         if tally is None and len(self.tallies) >= COUNTED_MAX:
             name = OTHER
+            if len(self.tallies) >= COUNTED_MAX + OTHERS_MAX and (queue_name, name) not in self.tallies:
+                queue_name = OTHER
             tally = self.tallies.get((queue_name, name))
         if tally is None:
             tally = self.tallies[queue_name, name] = Tally()

@@ -13,9 +13,11 @@ BUCKETS_S: Final = (
 
 
 COUNTED_MAX: Final = 200
-"""So many pairs of queue and task name are counted by themselves: each is about 70 series of the metrics."""
+"""Maximum pairs of queue and task name that are counted by themselves: each is about 70 series of the metrics."""
+OTHERS_MAX: Final = 100
+"""Maximum queues whose later names are counted together, as OTHER of their queue; beyond it all are OTHER of OTHER."""
 OTHER: Final = "other"
-"""What the names beyond that are counted as, by queue: a client that makes up names fills nothing."""
+"""What the names beyond the bounds are counted as: a client that makes up names or queues fills nothing."""
 
 
 class Histogram:

@@ -18,40 +18,41 @@ Tallies = Mapping[tuple[str, str], Tally]
 
 
 def master_metrics(view: MasterView) -> Iterator[str]:
-    """All metrics of the catalogue's master side."""
-    yield build_info("master")
+    """All metrics of the catalogue's master side, in slices; the values of one family are of one moment."""
+    yield from build_info("master")
     yield from _of_queues(list(view.queues()))
-    yield gauge("distq_queue_desired_slots", _desired_slots(view))
+    yield from gauge("distq_queue_desired_slots", _desired_slots(view))
     tallies = view.tallies()
     yield from _of_tasks(tallies)
     yield from _by_queue(tallies)
     yield from _of_workers(view)
-    yield counter("distq_unknown_settles_total", [((), view.unknown_settles)])
-    yield counter("distq_auth_failures_total", [((), view.auth_failures)])
-    yield counter("distq_connections_turned_down_total", [((), view.turned_down)])
-    yield gauge("distq_schedules", [((state,), count) for state, count in view.schedules.items()])
-    yield counter("distq_schedule_moments_total", [((word,), n) for word, n in view.schedule_moments.items()])
-    yield gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
-    yield histogram("distq_event_loop_lag_seconds", [((), view.loop_lag)])
+    yield from counter("distq_unknown_settles_total", [((), view.unknown_settles)])
+    yield from counter("distq_auth_failures_total", [((), view.auth_failures)])
+    yield from counter("distq_connections_turned_down_total", [((), view.turned_down)])
+    yield from gauge("distq_schedules", [((state,), count) for state, count in view.schedules.items()])
+    yield from counter("distq_schedule_moments_total", [((word,), n) for word, n in view.schedule_moments.items()])
+    yield from gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
+    yield from histogram("distq_event_loop_lag_seconds", [((), view.loop_lag)])
     yield from _of_store(view)
 
 
 def _of_queues(queues: Sequence[Queue]) -> Iterator[str]:
-    yield gauge(
+    counted = [(queue.name, tuple(queue.counts)) for queue in queues]
+    yield from gauge(
         "distq_queue_tasks",
-        [((queue.name, STATE_NAMES[state]), queue.counts[state]) for queue in queues for state in LIVE_STATES],
+        (((name, STATE_NAMES[state]), counts[state]) for name, counts in counted for state in LIVE_STATES),
     )
-    yield gauge("distq_queue_capacity_tasks", [((queue.name,), queue.capacity) for queue in queues])
-    yield gauge("distq_queue_paused", [((queue.name,), int(queue.policy.paused)) for queue in queues])
-    limited = [(queue.name, queue.policy.running) for queue in queues]
-    yield gauge("distq_queue_running_max_tasks", [((name,), most) for name, most in limited if most is not None])
-    ages = [(queue.name, queue.oldest_submitted_at()) for queue in queues]
-    yield gauge(
+    yield from gauge("distq_queue_capacity_tasks", (((queue.name,), queue.capacity) for queue in queues))
+    yield from gauge("distq_queue_paused", (((queue.name,), int(queue.policy.paused)) for queue in queues))
+    limited = ((queue.name, queue.policy.running) for queue in queues)
+    yield from gauge("distq_queue_running_max_tasks", (((name,), most) for name, most in limited if most is not None))
+    ages = ((queue.name, queue.oldest_submitted_at()) for queue in queues)
+    yield from gauge(
         "distq_queue_oldest_task_enqueued_timestamp_seconds",
-        [((name,), since) for name, since in ages if since is not None],
+        (((name,), since) for name, since in ages if since is not None),
     )
-    yield gauge("distq_dead_letter_tasks", [((queue.name,), queue.counts[DEAD]) for queue in queues])
-    yield gauge("distq_results_stored", [((queue.name,), queue.counts[SUCCEEDED]) for queue in queues])
+    yield from gauge("distq_dead_letter_tasks", (((queue.name,), queue.counts[DEAD]) for queue in queues))
+    yield from gauge("distq_results_stored", (((queue.name,), queue.counts[SUCCEEDED]) for queue in queues))
 
 
 def _desired_slots(view: MasterView) -> Iterator[tuple[tuple[str, ...], float]]:
@@ -63,18 +64,16 @@ def _desired_slots(view: MasterView) -> Iterator[tuple[tuple[str, ...], float]]:
 
 
 def _of_tasks(tallies: Tallies) -> Iterator[str]:
-    yield counter("distq_tasks_submitted_total", [(labels, tally.submitted) for labels, tally in tallies.items()])
-    yield counter("distq_tasks_completed_total", _words((labels, tally.completed) for labels, tally in tallies.items()))
-    yield counter("distq_task_attempts_total", _words((labels, tally.attempts) for labels, tally in tallies.items()))
-    yield histogram("distq_task_wait_seconds", [(labels, tally.wait) for labels, tally in tallies.items()])
-    yield histogram("distq_task_run_seconds", [(labels, tally.run) for labels, tally in tallies.items()])
-    yield histogram("distq_task_total_seconds", [(labels, tally.total) for labels, tally in tallies.items()])
+    yield from counter("distq_tasks_submitted_total", [(labels, tally.submitted) for labels, tally in tallies.items()])
+    for name, table in (("distq_tasks_completed_total", "completed"), ("distq_task_attempts_total", "attempts")):
+        yield from counter(name, _words((labels, getattr(tally, table)) for labels, tally in tallies.items()))
+    yield from histogram("distq_task_wait_seconds", [(labels, tally.wait) for labels, tally in tallies.items()])
+    yield from histogram("distq_task_run_seconds", [(labels, tally.run) for labels, tally in tallies.items()])
+    yield from histogram("distq_task_total_seconds", [(labels, tally.total) for labels, tally in tallies.items()])
 
 
-def _words(tables: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> Iterator[tuple[tuple[str, ...], float]]:
-    for labels, words in tables:
-        for word, count in words.items():
-            yield (*labels, word), count
+def _words(tables: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> list[tuple[tuple[str, ...], float]]:
+    return [((*labels, word), count) for labels, words in tables for word, count in words.items()]
 
 
 def _by_queue(tallies: Tallies) -> Iterator[str]:
@@ -84,13 +83,13 @@ def _by_queue(tallies: Tallies) -> Iterator[str]:
     rejected = {queue: _added((t.rejected for t in of), REASONS_OF_REJECTION) for queue, of in groups.items()}
     again = {queue: _added((t.redeliveries for t in of), REASONS_OF_REDELIVERY) for queue, of in groups.items()}
     late = {queue: _added((t.late for t in of), OUTCOMES_OF_LATE_SETTLES) for queue, of in groups.items()}
-    yield counter("distq_tasks_rejected_total", _words(_each(rejected)))
+    yield from counter("distq_tasks_rejected_total", _words(_each(rejected)))
     retries = {queue: _added(t.retries for t in of) for queue, of in groups.items()}
-    yield counter("distq_task_retries_total", _words(_each(retries)))
+    yield from counter("distq_task_retries_total", _words(_each(retries)))
     requeued = [((queue,), sum(t.requeued for t in of)) for queue, of in groups.items()]
-    yield counter("distq_dead_letters_requeued_total", requeued)
-    yield counter("distq_task_redeliveries_total", _words(_each(again)))
-    yield counter("distq_task_late_settles_total", _words(_each(late)))
+    yield from counter("distq_dead_letters_requeued_total", requeued)
+    yield from counter("distq_task_redeliveries_total", _words(_each(again)))
+    yield from counter("distq_task_late_settles_total", _words(_each(late)))
 
 
 def _of_workers(view: MasterView) -> Iterator[str]:
@@ -101,24 +100,24 @@ def _of_workers(view: MasterView) -> Iterator[str]:
         workers[row.pool, "active"] += not row.draining
         slots[row.pool, "busy"] += row.busy
         slots[row.pool, "free"] += max(0, row.slots - row.busy)
-    yield gauge("distq_workers", workers.items())
-    yield gauge("distq_worker_slots", slots.items())
+    yield from gauge("distq_workers", workers.items())
+    yield from gauge("distq_worker_slots", slots.items())
     expired = {**dict.fromkeys((pool for pool, _ in workers), 0), **view.leases_expired}
-    yield counter("distq_leases_expired_total", [((pool,), count) for pool, count in expired.items()])
+    yield from counter("distq_leases_expired_total", [((pool,), count) for pool, count in expired.items()])
 
 
 def _of_store(view: MasterView) -> Iterator[str]:
     health = view.store_health
-    yield histogram("distq_store_commit_seconds", [((), view.store_commits)])
-    yield counter("distq_store_refusals_total", [((), view.store_refusals)])
-    yield gauge("distq_store_ready", [((), not any(health.get(word) for word in ("refusing", "hangs", "broken")))])
+    yield from histogram("distq_store_commit_seconds", [((), view.store_commits)])
+    yield from counter("distq_store_refusals_total", [((), view.store_refusals)])
+    yield from gauge("distq_store_ready", [((), not any(health.get(word) for word in ("refusing", "hangs", "broken")))])
     told = {
         "distq_store_bytes": _sum_of(health, "bytes", "wal_bytes"),
         "distq_store_volume_free_bytes": _sum_of(health, "free_bytes"),
         "distq_store_free_pages": _sum_of(health, "free_pages"),
     }
     for name, value in told.items():
-        yield gauge(name, [] if value is None else [((), value)])
+        yield from gauge(name, [] if value is None else [((), value)])
 
 
 def _sum_of(health: Mapping[str, object], *words: str) -> float | None:

@@ -13,8 +13,9 @@ INTRODUCTION = """\
 Masters and workers serve `/metrics` at DISTQ_HTTP_ADDRESS, in Prometheus' text format. Besides what is listed
 here there are prometheus-client's own `process_…` metrics (CPU, memory, file descriptors).
 
-Times are seconds, points in time are Unix timestamps. Plain items count as the task `plain`. The first 200 task
-names have series of their own, later ones count as `other`. No series carries the name of a worker."""
+Times are seconds, points in time are Unix timestamps. Plain items count as the task `plain`. The first 200 pairs
+of queue and task name have series of their own; later names count as the task `other` of their queue, and beyond 100
+such queues as the task `other` of the queue `other`. No series carries the name of a worker."""
 
 
 def reference() -> str:

@@ -1,14 +1,15 @@
 """The metrics of the catalogue as text, in Prometheus' format, version 0.0.4; no label value can break a scrape.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/ - a busy master has 20,000 lines, and a scrape is answered
-between two of its cycles. prometheus-client makes an object of each line, which takes 12 us; here the 21 lines of a
-histogram are one formatting of a text that is kept.
+between its cycles: a family comes in slices of at most SLICE_SERIES lines, and whoever writes the page lets others run
+between two of them. prometheus-client makes an object of each line, which takes 12 us; here the 21 lines of a histogram
+are one formatting of a text that is kept.
 """
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Final
 
 from prometheus_client.utils import floatToGoString
@@ -22,42 +23,58 @@ Labels = tuple[str, ...]
 LABELS_KEPT: Final = 50_000
 HISTOGRAMS_KEPT: Final = 4_000
 """So many texts are kept, of 100 and of 2,300 bytes: more than one scrape has."""
+SLICE_SERIES: Final = 1_000
+"""Maximum lines of one slice: a few milliseconds of formatting."""
 _number: Final[Callable[[float], str]] = floatToGoString
 _BOUNDS: Final = [*map(_number, BUCKETS_S), "+Inf"]
+_LINES_OF_A_HISTOGRAM: Final = len(_BOUNDS) + 2
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def gauge(name: str, values: Iterable[tuple[Labels, float]]) -> str:
-    """A gauge of the catalogue with its values by label values."""
+def gauge(name: str, values: Iterable[tuple[Labels, float]]) -> Iterator[str]:
+    """A gauge of the catalogue with its values by label values, in slices.
+
+    `values` is read between others' work: what belongs together in it was read before, at once.
+    """
     return _family(name, "gauge", values)
 
 
-def counter(name: str, values: Iterable[tuple[Labels, float]]) -> str:
-    """A counter of the catalogue with its values by label values."""
+def counter(name: str, values: Iterable[tuple[Labels, float]]) -> Iterator[str]:
+    """A counter of the catalogue with its values by label values, in slices as those of a gauge."""
     return _family(name, "counter", values)
 
 
-def histogram(name: str, values: Iterable[tuple[Labels, Histogram]]) -> str:
-    """A histogram of the catalogue with its values by label values."""
-    lines = [_head(name, "histogram")]
-    for labels, counted in values:
-        counts = tuple(accumulate(counted.counts))
-        lines.append(_histogram_text(name, labels) % (*counts, counts[-1], _number(counted.sum_s)))
-    return "".join(lines)
+def histogram(name: str, values: Iterable[tuple[Labels, Histogram]]) -> Iterator[str]:
+    """A histogram of the catalogue with its values by label values, all as they are now, in slices."""
+    read = iter([(labels, tuple(accumulate(one.counts)), one.sum_s) for labels, one in values])
+    text = _head(name, "histogram")
+    while piece := list(islice(read, SLICE_SERIES // _LINES_OF_A_HISTOGRAM)):
+        lines = [
+            _histogram_text(name, labels) % (*counts, counts[-1], _number(sum_s)) for labels, counts, sum_s in piece
+        ]
+        yield text + "".join(lines)
+        text = ""
+    if text:
+        yield text
 
 
-def build_info(component: str) -> str:
+def build_info(component: str) -> Iterator[str]:
     """What runs here: distq's version, Python's, and whether it is a master or a worker."""
     return gauge("distq_build_info", [((__version__, platform.python_version(), component), 1)])
 
 
-def _family(name: str, kind: str, values: Iterable[tuple[Labels, float]]) -> str:
+def _family(name: str, kind: str, values: Iterable[tuple[Labels, float]]) -> Iterator[str]:
     known = BY_NAME[name].labels
-    lines = [
-        f"{name}{_labels(known, labels)} {value if type(value) is int else _number(value)}\n"
-        for labels, value in values
-    ]
-    return _head(name, kind) + "".join(lines)
+    text, rest = _head(name, kind), iter(values)
+    while True:
+        lines = [
+            f"{name}{_labels(known, labels)} {value if type(value) is int else _number(value)}\n"
+            for labels, value in islice(rest, SLICE_SERIES)
+        ]
+        if not (lines or text):
+            return
+        yield text + "".join(lines)
+        text = ""
 
 
 def _head(name: str, kind: str) -> str:

@@ -1,31 +1,66 @@
 """The pages that Prometheus scrapes: our own metrics, and what prometheus-client tells of any process."""
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import generate_latest
 
 from distq.metrics.collector import master_metrics
 from distq.metrics.view import MasterView, WorkerView
 from distq.metrics.worker import worker_metrics
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-"""The text format's exact name; Prometheus 3 refuses a scrape without one."""
-
-Page = Callable[[], bytes]
+Page = Callable[[], Awaitable[bytes]]
+Slices = Callable[[], Iterator[str]]
+"""A page in slices, each a few milliseconds of work."""
 
 
 def master_page(view: MasterView) -> Page:
     """What a scrape of a master is answered."""
-    return _page(lambda: master_metrics(view))
+    return rendered(master_slices(view))
 
 
 def worker_page(view: WorkerView) -> Page:
     """What a scrape of a worker is answered."""
-    return _page(lambda: worker_metrics(view))
+    return rendered(worker_slices(view))
 
 
-def _page(families: Callable[[], Iterable[str]]) -> Page:
+def master_slices(view: MasterView) -> Slices:
+    """The master's page."""
+    return _with_process(lambda: master_metrics(view))
+
+
+def worker_slices(view: WorkerView) -> Slices:
+    """The worker's page."""
+    return _with_process(lambda: worker_metrics(view))
+
+
+def _with_process(families: Callable[[], Iterable[str]]) -> Slices:
     process = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=process)
-    return lambda: "".join(families()).encode() + generate_latest(process)
+
+    def slices() -> Iterator[str]:
+        yield from families()
+        yield generate_latest(process).decode()
+
+    return slices
+
+
+def rendered(slices: Slices) -> Page:
+    """A page that is written slice by slice, with everything else between them; who asks meanwhile shares it."""
+    writing: asyncio.Task[bytes] | None = None
+
+    async def write() -> bytes:
+        pieces = []
+        for piece in slices():
+            pieces.append(piece.encode())
+            await asyncio.sleep(0)
+        return b"".join(pieces)
+
+    async def page() -> bytes:
+        nonlocal writing
+        if writing is None or writing.done():
+            writing = asyncio.create_task(write())
+        return await asyncio.shield(writing)  # a scraper that has gone takes nothing from the others
+
+    return page

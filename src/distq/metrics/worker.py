@@ -12,13 +12,13 @@ OUTCOMES = ("success", "failure", "released")
 def worker_metrics(view: WorkerView) -> Iterator[str]:
     """All metrics of the catalogue's worker side."""
     pool = view.pool
-    yield build_info("worker")
-    yield gauge("distq_worker_connected", [((pool,), view.connected)])
-    yield gauge(
+    yield from build_info("worker")
+    yield from gauge("distq_worker_connected", [((pool,), view.connected)])
+    yield from gauge(
         "distq_worker_executors",
         [((pool, "busy"), view.busy), ((pool, "free"), max(0, view.slots - view.busy))],
     )
     tasks = {**dict.fromkeys(OUTCOMES, 0), **view.tasks}
-    yield counter("distq_worker_tasks_total", [((pool, word), count) for word, count in tasks.items()])
+    yield from counter("distq_worker_tasks_total", [((pool, word), count) for word, count in tasks.items()])
     exits = {**dict.fromkeys(CAUSES, 0), **view.exits}
-    yield counter("distq_worker_executor_exits_total", [((pool, cause), count) for cause, count in exits.items()])
+    yield from counter("distq_worker_executor_exits_total", [((pool, cause), count) for cause, count in exits.items()])

@@ -3,14 +3,18 @@
 HTTP asks for no key, so it gets counts only; `workers` with names is for those who have proved the key.
 """
 
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from distq._version import __version__
 from distq.core.queue import Queue
-from distq.core.task import DEAD, DELAYED, HELD, LEASED, READY, SUCCEEDED
+from distq.core.task import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES, SUCCEEDED
 from distq.metrics.view import MasterView, WorkerRow
+
+QUEUES_PER_SLICE = 200
+"""Maximum queues that are written at once, a few milliseconds of work."""
 
 COUNTED = {"ready": READY, "held": HELD, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}
 
@@ -22,6 +26,7 @@ def overview(view: MasterView) -> dict[str, Any]:
     """The master in a few numbers."""
     queues, workers, reason = list(view.queues()), list(view.workers()), view.not_ready()
     tallies = view.tallies().values()
+    counts = [sum(column) for column in zip(*(queue.counts for queue in queues), strict=True)] or [0] * len(STATE_NAMES)
     completed: Counter[str] = Counter()
     for tally in tallies:
         completed.update(tally.completed)
@@ -36,7 +41,7 @@ def overview(view: MasterView) -> dict[str, Any]:
         "reason": reason,
         "queues": len(queues),
         "schedules": sum(view.schedules.values()),
-        "tasks": {name: sum(queue.counts[state] for queue in queues) for name, state in COUNTED.items()},
+        "tasks": {name: counts[state] for name, state in COUNTED.items()},
         "submitted": sum(tally.submitted for tally in tallies),
         "completed": dict(completed),
         "workers": len(workers),
@@ -44,6 +49,21 @@ def overview(view: MasterView) -> dict[str, Any]:
         "connections": sum(view.connections().values()),
         "auth_failures": view.auth_failures,
     }
+
+
+def text(value: object) -> str:
+    """A value as JSON. ASCII escapes everything that UTF-8 cannot say; peers' queue names may hold such."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def queues_slices(view: MasterView) -> Iterator[str]:
+    """The text of what `queues` says, in slices: there may be 10,000."""
+    now, known = view.now(), sorted(view.queues(), key=lambda queue: queue.name)
+    yield '{"queues":['
+    for at in range(0, len(known), QUEUES_PER_SLICE):
+        rows = [text(_queue(queue, now)) for queue in known[at : at + QUEUES_PER_SLICE]]
+        yield ("," if at else "") + ",".join(rows)
+    yield "]}\n"
 
 
 def queues(view: MasterView) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The HTTP applications of a master and of a worker: a few paths that are read, and nothing that is written."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -10,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from distq.metrics.page import CONTENT_TYPE, Page, master_page, worker_page
+from distq.metrics.accept import content_type
+from distq.metrics.page import Page, master_page, rendered, worker_page
 from distq.metrics.view import MasterView, WorkerView
 from distq.web import api
 from distq.web.autoscale import autoscale
@@ -35,7 +35,7 @@ def create_app(view: MasterView) -> Starlette:
             "/livez": _alive,
             "/readyz": _ready(view.not_ready, lambda: _commit_time(view)),
             "/api/v1/overview": _reading(api.overview, view),
-            "/api/v1/queues": _reading(api.queues, view),
+            "/api/v1/queues": _written(rendered(lambda: api.queues_slices(view))),
             "/api/v1/workers": _reading(api.workers, view),
             "/api/v1/autoscale": scaling,
         }
@@ -68,8 +68,9 @@ def _app(answers: Mapping[str, Answer]) -> Starlette:
 
 
 def _metrics(page: Page) -> Answer:
-    async def answer(_request: Request) -> Response:
-        return Response(page(), headers={"Content-Type": CONTENT_TYPE, **FRESH})
+    async def answer(request: Request) -> Response:
+        said = content_type(request.headers.getlist("accept"))
+        return Response(await page(), headers={"Content-Type": said, "Vary": "Accept", **FRESH})
 
     return answer
 
@@ -103,7 +104,12 @@ def _reading(read: Callable[[MasterView], dict[str, Any]], view: MasterView) -> 
     return answer
 
 
+def _written(page: Page) -> Answer:
+    async def answer(_request: Request) -> Response:
+        return Response(await page(), 200, FRESH, "application/json")
+
+    return answer
+
+
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    # ASCII escapes everything that UTF-8 cannot say; peers' queue names may hold such.
-    body = json.dumps(value, separators=(",", ":")) + "\n"
-    return Response(body, status, {**FRESH, **(headers or {})}, "application/json")
+    return Response(api.text(value) + "\n", status, {**FRESH, **(headers or {})}, "application/json")
