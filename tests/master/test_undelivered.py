@@ -58,6 +58,24 @@ async def test_p7_results_that_a_sleeping_client_does_not_fetch_are_left_to_the_
 
 
 @on_bench(rules=LARGE)
+async def test_replies_are_as_small_as_the_masters_frames_want_them(bench: Bench) -> None:
+    """Bodies and rows, from memory and from the store; one body alone may be larger."""
+    bench.broker.reply_bytes_max = 25_000
+    client = bench.client()
+    keys = await run(bench, client, 1, 12)
+    number, sizes = 0, []
+    while True:
+        number, rows = await bench.ask(client, "broker", "results", number, 0.0)
+        if not rows:
+            break
+        sizes.append(len(rows))
+    assert sizes == [2] * 6
+    bench.broker.reply_bytes_max = 1_000
+    keys = await run(bench, client, 2, 4)
+    assert [key for key, *_ in await fetch(bench, client)] == keys
+
+
+@on_bench(rules=LARGE)
 async def test_p7_errors_that_a_sleeping_client_does_not_fetch_are_left_to_the_store(bench: Bench) -> None:
     """A dead letter's error is read out of it, also when the letter was tried again meanwhile: then it is unknown."""
     client = bench.client()

@@ -20,7 +20,7 @@ from distq.core.ports import Clock, Refused, Store
 from distq.core.queue import WORK, Queue
 from distq.core.task import LEASED, READY, Task
 from distq.master.handover import Handover
-from distq.master.payloads import Then, read_payloads
+from distq.master.payloads import REPLY_BYTES_MAX, Then, read_payloads
 from distq.master.requests import REFUSED_PAUSE_S, Request, Take, fitting
 from distq.master.waiting import Waiting
 
@@ -54,6 +54,8 @@ class Broker:
         """How it waits for the next request, if it does not sleep at once; set by who has a processor to spend."""
         self.committed: Callable[[float], None] = lambda _: None
         """Told how many seconds each commit took."""
+        self.reply_bytes_max = REPLY_BYTES_MAX
+        """Bodies of one reply have at most so many bytes, but for one alone; fewer where frames are small."""
         self.cycles = 0
         self.refusals = 0
         """Commits that the store refused."""
@@ -317,7 +319,7 @@ class Broker:
 
     def read(self, keys: Sequence[int], then: Then, bytes_max: int | None = None) -> None:
         """Have the present or the next cycle read bodies from the store, as `Store.read`, and hand them to `then`."""
-        self._handover.read(keys, then, bytes_max)
+        self._handover.read(keys, then, None if bytes_max is None else min(bytes_max, self.reply_bytes_max))
 
     def keep_row(self, key: int, row: Row) -> None:
         """Have the next commit keep a row that is no task (its key is negative)."""

@@ -228,12 +228,12 @@ class Results(Asked):
             return
         broker.forget(self)
         backlog = self.session.backlog
-        rows = backlog.next_in_memory()
+        rows = backlog.next_in_memory(broker.reply_bytes_max)
         if rows:
             self._send(rows, read=False)
             return
         self.reading = True
-        stored = backlog.next_in_store()
+        stored = backlog.next_in_store(broker.reply_bytes_max)
 
         def read(bodies: list[bytes | None]) -> None:
             self.reading = False

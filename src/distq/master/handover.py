@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from distq.core.task import DEAD, LEASED, LIVE_STATES
 from distq.core.window import how_many_fit
-from distq.master.payloads import GIVEN_BYTES_MAX, Then, read_fitting, read_payloads
+from distq.master.payloads import Then, read_fitting, read_payloads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,9 @@ class Handover:
         await read_payloads(ledger, store, (one for one in looked_at if one.state in _WITH_PAYLOAD))
         for take, tasks in gathered:
             if take is not None:
-                self._hand_over(take, tasks, await read_fitting(ledger, store, tasks), now)
+                self._hand_over(
+                    take, tasks, await read_fitting(ledger, store, tasks, self._broker.reply_bytes_max), now
+                )
         reads, self._reads = self._reads, []
         for keys, then, bytes_max in reads:
             then(await store.read(keys, bytes_max))
@@ -95,7 +97,7 @@ class Handover:
         if min(sizes) < 0:
             self._bodiless.append((take, tasks))
         else:
-            self._hand_over(take, tasks, how_many_fit(sizes, GIVEN_BYTES_MAX), now)
+            self._hand_over(take, tasks, how_many_fit(sizes, self._broker.reply_bytes_max), now)
 
     def _hand_over(self, take: Take, tasks: list[Task], fit: int, now: float) -> None:
         """Hand over the first of these tasks, whose payloads fit one reply; the others are ready again."""

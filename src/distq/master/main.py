@@ -28,6 +28,7 @@ from distq.master.clients import incomplete
 from distq.master.clock import SystemClock
 from distq.master.desk import MasterDesk
 from distq.master.endings import end_unless_reclaimed
+from distq.master.payloads import REPLY_BYTES_MAX
 from distq.master.store_watch import StoreWatch
 from distq.master.view import View
 from distq.master.vigil import Vigil
@@ -122,6 +123,7 @@ class Master:
         ledger = Ledger(rules, random.random, store.epoch << 40 | 1, names)
         absent = restore(ledger, loader, clock.now())
         self.broker = broker = Broker(ledger, store, clock, self._note)
+        broker.reply_bytes_max = min(REPLY_BYTES_MAX, settings.frame_bytes_max // 2)
         broker.vigil = Vigil(time.perf_counter)
         broker.alarm = LoopAlarm(asyncio.get_running_loop(), clock, broker.wake)
         workers = Workers(broker, settings.lease_s)

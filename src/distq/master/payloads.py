@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 Then = Callable[[list["bytes | None"]], None]
 """Takes the bodies that were read."""
-GIVEN_BYTES_MAX: Final = 8 << 20
-"""So many bytes go together to one executor: little enough to fit a frame, unless one payload alone has more."""
+REPLY_BYTES_MAX: Final = 8 << 20
+"""Bodies of one reply have at most so many bytes together, but for one alone: it must fit a frame, and costs time."""
 
 
-async def read_fitting(ledger: Ledger, store: Store, tasks: list[Task]) -> int:
+async def read_fitting(ledger: Ledger, store: Store, tasks: list[Task], bytes_max: int) -> int:
     """Have the payloads of as many of these tasks in memory as go together; how many these are."""
-    await read_payloads(ledger, store, tasks, GIVEN_BYTES_MAX)
+    await read_payloads(ledger, store, tasks, bytes_max)
     there = itertools.takewhile(lambda task: task.body is not None, tasks)
-    return how_many_fit([len(task.body or b"") for task in there], GIVEN_BYTES_MAX)
+    return how_many_fit([len(task.body or b"") for task in there], bytes_max)
 
 
 async def read_payloads(ledger: Ledger, store: Store, tasks: Iterable[Task], bytes_max: int | None = None) -> None:

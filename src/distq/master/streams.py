@@ -65,7 +65,7 @@ class Parts(Asked):
             return
         known = broker.ledger.extras.streams.get(self.key, {})
         rows: list[int] = []
-        room_bytes = PARTS_BYTES_MAX
+        room_bytes = min(PARTS_BYTES_MAX, broker.reply_bytes_max)
         while len(rows) < PARTS_AT_ONCE and (kept := known.get(self.first + len(rows))) is not None:
             room_bytes -= kept.size_bytes
             if rows and room_bytes < 0:

@@ -21,6 +21,8 @@ ROWS_KEPT_MAX: Final = 1_000_000
 ROWS_MAX: Final = 5_000
 ROWS_BYTES_MAX: Final = 2 << 20
 """Maximum rows and bytes of one reply with results; a client that does not read its socket holds up that much."""
+ROW_BYTES: Final = 256
+"""About so many bytes of a reply are a row's without its body; a few with long causes have more."""
 IN_STORE: Final = bytes(bytearray(b"in the store"))
 """Stands in a row for the body that only the store has; compared by identity."""
 
@@ -84,23 +86,24 @@ class Backlog:
     def _left(self, rows: list[Row]) -> None:
         self._bodies.grown(self, -sum(_size(row) for row in rows))
 
-    def next_in_memory(self) -> list[Row]:
-        """The first rows that fit a reply and need nothing of the store."""
+    def next_in_memory(self, bytes_max: int) -> list[Row]:
+        """The first rows that fit a reply of that size and need nothing of the store."""
         count = size = 0
+        rows_max, bytes_max = _rows_of(bytes_max), min(bytes_max, ROWS_BYTES_MAX)
         for row in self.rows:
             if row[2] is IN_STORE:
                 break
             size += _size(row)
-            if count and (count >= ROWS_MAX or size > ROWS_BYTES_MAX):
+            if count and (count >= rows_max or size > bytes_max):
                 break
             count += 1
         return self.rows[:count]
 
-    def next_in_store(self) -> list[Row]:
-        """The first rows, as far as only the store has their bodies."""
-        count = 0
+    def next_in_store(self, bytes_max: int) -> list[Row]:
+        """The first rows, as far as only the store has their bodies, whose heads fit a reply of that size."""
+        count, rows_max = 0, _rows_of(bytes_max)
         for row in self.rows:
-            if row[2] is not IN_STORE or count >= ROWS_MAX:
+            if row[2] is not IN_STORE or count >= rows_max:
                 break
             count += 1
         return self.rows[:count]
@@ -159,6 +162,10 @@ def read_row(tasks: Mapping[int, Task], row: Row, body: bytes | None) -> Row:
     if task is not None and task.state == state:
         return stored_row(task, body)
     return (key, GONE if state == SUCCEEDED else state, None, causes)
+
+
+def _rows_of(bytes_max: int) -> int:
+    return max(min(ROWS_MAX, bytes_max // ROW_BYTES), 1)
 
 
 def _size(row: Row) -> int:
