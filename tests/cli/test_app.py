@@ -36,6 +36,12 @@ HEAVY = (
 )
 
 
+UNREADABLE = (
+    f"distq: The settings file none cannot be read by user {os.getuid()}: No such file or directory. "
+    "Name a file that this user may read.\n"
+)
+
+
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No `.env` but the test's own."""
@@ -75,7 +81,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["key", "show"], None),
         (
             ["--env-file", "none", "settings"],
-            "distq: The settings file none cannot be read: No such file or directory.\n",
+            UNREADABLE,
         ),
     ],
 )

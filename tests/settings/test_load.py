@@ -128,12 +128,12 @@ def test_a_key_file_is_read(tmp_path: Path) -> None:
 def test_a_key_file_that_is_of_no_use_is_a_sentence(tmp_path: Path) -> None:
     """Missing, empty, a folder, not text: each says so."""
     (tmp_path / "empty").touch()
-    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "binary").write_bytes(b"k\n\xe9")
     for name, part in {
         "missing": "there is no such file",
         "empty": "holds no key",
         "": "cannot be read by user",
-        "binary": "not UTF-8 text",
+        "binary": "not UTF-8 text: see its line 2",
     }.items():
         with pytest.raises(SettingsError, match=part):
             load({"DISTQ_AUTHKEY_FILE": str(tmp_path / name)}, Role.MASTER)
@@ -192,11 +192,69 @@ def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path) -> None:
 
 def test_a_dotenv_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
     """A file that was named must be there, and be text."""
-    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+    with pytest.raises(SettingsError, match=r"cannot be read by user .* No such file"):
         load({}, Role.MASTER, dotenv=tmp_path / ".env")
     (tmp_path / ".env").write_bytes(b"\xff")
     with pytest.raises(SettingsError, match="not UTF-8"):
         load({}, Role.MASTER, dotenv=tmp_path / ".env")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("DISTQ_LEASE_S='50s", "begins with 'DISTQ_LEASE_S', cannot be read"),
+        ('DISTQ_LEASE_S="50s', "begins with 'DISTQ_LEASE_S', cannot be read"),
+        ("DISTQ_LEASE_S: 50s", "begins with 'DISTQ_LEASE_S', cannot be read"),
+        ("DISTQ_LEASE_S:50s", "cannot be read"),
+        ("export DISTQ_LEASE_S", "cannot be read"),
+        ("DISTQ LEASE_S=50s", "cannot be read"),
+        ("DISTQ_LEASE_S='50's", "cannot be read"),
+        ("=50s", "cannot be read"),
+        ("a-key-that-stands-alone and more", "2 of .* cannot be read"),
+        ('OTHER="one\nDISTQ_LEASE_S=50s\nLAST="', "opens a quote that a later line closes"),
+        ("DISTQ_POOL=caf\udce9", "not UTF-8 text: see its line 2"),
+        ("DISTQ_POOL=\0", "NUL character in its line 2"),
+    ],
+)
+def test_a_line_of_the_dotenv_file_that_cannot_be_read_is_an_error(tmp_path: Path, line: str, said: str) -> None:
+    """It is never left out, with a default in its place; a value is not shown, for it may be a key."""
+    path = tmp_path / ".env"
+    path.write_bytes(f"# first\n{line}\nDISTQ_RETRIES=7\n".encode(errors="surrogateescape"))
+    with pytest.raises(SettingsError, match=said) as caught:
+        load({"DISTQ_AUTHKEY": KEY}, Role.CLIENT, dotenv=path)
+    assert str(path) in str(caught.value)
+    assert "50s" not in str(caught.value).replace("DISTQ_LEASE_S:50s", "")
+    assert "stands" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_files_of_all_editors_are_read_alike(tmp_path: Path, mark: bytes, end: bytes) -> None:
+    """A byte order mark is passed over and any line end will do, in `.env` and in a key file."""
+    (tmp_path / ".env").write_bytes(
+        mark + end.join([b"export DISTQ_POOL=a", b"", b"DISTQ_LEASE_S = '50s' # long", b""])
+    )
+    (tmp_path / "key").write_bytes(mark + KEY.encode() + end)
+    loaded = load({"DISTQ_AUTHKEY_FILE": str(tmp_path / "key")}, Role.CLIENT, dotenv=tmp_path / ".env")
+    assert (loaded.settings.pool, loaded.settings.lease_s, loaded.warnings) == ("a", 50.0, ())
+    assert loaded.settings.authkeys == (KEY.encode(),)
+    for name in (".env", "key"):
+        (tmp_path / name).write_bytes("DISTQ_POOL=a".encode("utf-16"))
+        with pytest.raises(SettingsError, match="is UTF-16 text"):
+            load({"DISTQ_AUTHKEY_FILE": str(tmp_path / "key")}, Role.CLIENT, dotenv=tmp_path / ".env")
+        (tmp_path / name).write_text("")
+
+
+def test_a_setting_that_stands_twice_in_the_dotenv_file_is_a_warning(tmp_path: Path) -> None:
+    """The last one counts; the same value twice is no news, and an empty value is none."""
+    path = tmp_path / ".env"
+    path.write_text("DISTQ_POOL=a\nDISTQ_RETRIES=7\nDISTQ_RETRIES=7\nDISTQ_POOL=b\nDISTQ_LEASE_S=\ndistq_bind=:1\n")
+    loaded = load({"DISTQ_AUTHKEY": KEY}, Role.CLIENT, dotenv=path)
+    assert (loaded.settings.pool, loaded.texts["DISTQ_LEASE_S"].source) == ("b", "default")
+    assert loaded.warnings == (
+        f"DISTQ_POOL is set twice in {path}, in lines 1 and 4; the last one counts.",
+        "distq_bind is not a setting; did you mean DISTQ_BIND?",
+    )
 
 
 def test_an_unknown_variable_is_a_warning_with_the_nearest_name() -> None:

@@ -44,13 +44,13 @@ def _read(args: Sequence[str]) -> tuple[str, str]:
 def _logs_json(env_file: str) -> bool:
     """Whether a service with these settings logs JSON, as far as they can be read."""
     from distq.settings import SettingsError
-    from distq.settings.load import read_dotenv
+    from distq.settings.dotenv_file import read_dotenv
 
     form = os.environ.get("DISTQ_LOG_FORMAT", "").strip()
     path = env_file or ".env"
     if not form and os.path.isfile(path):  # noqa: PTH113 - as the client looks for it
         try:
-            form = read_dotenv(path).get("DISTQ_LOG_FORMAT", "")
+            form = read_dotenv(path, "DISTQ_").variables.get("DISTQ_LOG_FORMAT", "")
         except SettingsError:
             pass
     if form.lower() in ("json", "console"):

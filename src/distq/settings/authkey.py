@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from distq.settings.errors import SettingsError
+from distq.settings.text_file import read_text_file
 
 KEY_BYTES = 32
 KEY_LENGTH_MIN = 16
@@ -35,23 +36,25 @@ def read_authkey_file(path: str) -> tuple[bytes, ...]:
     Raises:
         SettingsError: the file is missing, cannot be read, or holds no key.
     """
-    try:
-        keys = parse_authkeys(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not _is_there(path):
         raise SettingsError(
             f"DISTQ_AUTHKEY_FILE is {path}, and there is no such file. "
             f"Make it with `distq key new > {path}`, or set DISTQ_AUTHKEY_CREATE=1 for the master to make it."
-        ) from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"DISTQ_AUTHKEY_FILE is {path}, which is not UTF-8 text.") from None
-    except OSError as error:
-        raise SettingsError(
-            f"DISTQ_AUTHKEY_FILE is {path}, which cannot be read by user {os.getuid()}: {error.strerror}. "
-            "Give this user the right to read it, or set DISTQ_AUTHKEY instead."
-        ) from None
+        )
+    keys = parse_authkeys(read_text_file(path, f"The file {path} of DISTQ_AUTHKEY_FILE"))
     if not keys:
         raise SettingsError(f"DISTQ_AUTHKEY_FILE is {path}, which holds no key. {HOW_TO_MAKE_ONE}.")
     return keys
+
+
+def _is_there(path: str) -> bool:
+    try:
+        Path(path).stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass  # what is wrong with it is said by who reads it
+    return True
 
 
 def create_authkey_file(path: str) -> bool:

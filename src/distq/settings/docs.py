@@ -15,7 +15,9 @@ Every setting is a variable of the environment. A file called `.env` in the curr
 (another by `distq --env-file PATH`); the environment wins over it, and its values are taken as they are. An
 empty value is the same as none. `distq settings` shows what each setting is and where it came from.
 
-A value that cannot be read ends the command with exit code 2 and a sentence. A variable that begins with
+A value that cannot be read ends the command with exit code 2 and a sentence, and so does a line of `.env` that
+cannot be read: a quote too few, a colon for `=`, another encoding than UTF-8. A setting that stands there twice with
+two values is a warning. A variable that begins with
 `DISTQ_` and is not a setting is a warning with the nearest name; variables that Kubernetes adds for a Service
 (`DISTQ_…_SERVICE_…`, `DISTQ_…_PORT…`) are passed over.
 

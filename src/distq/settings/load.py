@@ -14,6 +14,7 @@ from distq.settings.authkey import (
     read_authkey_file,
 )
 from distq.settings.cpus import available_cpus
+from distq.settings.dotenv_file import read_dotenv
 from distq.settings.errors import SettingsError
 from distq.settings.row import Role, Row
 from distq.settings.table import ROWS, Settings
@@ -57,35 +58,21 @@ def load(
         SettingsError: the first thing that is wrong, as a sentence.
     """
     layers = [("environment", environ)]
+    warnings: list[str] = []
     if dotenv is not None:
-        layers.append((str(dotenv), read_dotenv(dotenv)))
+        found = read_dotenv(dotenv, PREFIX)
+        layers.append((str(dotenv), found.variables))
+        warnings += found.warnings
     texts = {row.name: _find(row, layers, role) for row in ROWS}
     values = {row.field: _parse(row, texts[row.name]) for row in ROWS if not row.is_secret}
     _fill_in(values)
-    warnings = [unknown for _, layer in layers for unknown in _unknown(layer)]
+    warnings += [unknown for _, layer in layers for unknown in _unknown(layer)]
     values["authkeys"] = _authkeys(values, texts, role) if needs_authkey else ()
     settings = Settings(**values)
     _cross_check(settings)
     if needs_authkey and role is Role.MASTER:
         warnings += _check_key_length(settings)
     return Loaded(settings, tuple(warnings), texts)
-
-
-def read_dotenv(path: str | Path) -> Mapping[str, str]:
-    """The variables of a `.env` file; values are taken as they are, `$` means nothing.
-
-    Raises:
-        SettingsError: the file is missing or cannot be read.
-    """
-    from dotenv import dotenv_values  # noqa: PLC0415 - costs 10 ms, and most environments have no such file
-
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            found = dotenv_values(stream=file, interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingsError(f"The settings file {path} cannot be read: {reason}.") from None
-    return {name: text for name, text in found.items() if text is not None}
 
 
 def _find(row: Row, layers: list[tuple[str, Mapping[str, str]]], role: Role) -> Text:
@@ -129,14 +116,14 @@ def _unknown(layer: Mapping[str, str]) -> list[str]:
     return [
         _unknown_sentence(name, known)
         for name in sorted(layer)
-        if name.startswith(PREFIX) and name not in known and not _KUBERNETES.fullmatch(name)
+        if name.upper().startswith(PREFIX) and name not in known and not _KUBERNETES.fullmatch(name)
     ]
 
 
 def _unknown_sentence(name: str, known: set[str]) -> str:
     import difflib  # noqa: PLC0415 - only who mistypes pays for it
 
-    near = difflib.get_close_matches(name, sorted(known - _NOT_SETTINGS), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.upper(), sorted(known - _NOT_SETTINGS), n=1, cutoff=0.6)
     end = f"did you mean {near[0]}?" if near else "`distq settings` lists those there are."
     return f"{name} is not a setting; {end}"
 

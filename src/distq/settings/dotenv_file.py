@@ -1,0 +1,68 @@
+"""Reading `.env`: every line is a variable, a comment, blank, or an error that names it."""
+
+import io
+import re
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from distq.settings.errors import SettingsError
+from distq.settings.text_file import read_text_file
+
+_LINE_CHARS_MAX: Final = 40
+"""Characters of a name that an error shows."""
+
+
+class Dotenv(NamedTuple):
+    """The variables of a `.env` file, and what to warn of, in whole sentences."""
+
+    variables: dict[str, str]
+    warnings: list[str]
+
+
+def read_dotenv(path: str | Path, prefix: str) -> Dotenv:
+    """Read a `.env` file; values are taken as they are, `$` means nothing.
+
+    Args:
+        path: where it is.
+        prefix: begins the names that are ours; of other names without a value nothing is said.
+
+    Raises:
+        SettingsError: the file or a line of it cannot be read; nothing is left out in silence.
+    """
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - costs 10 ms, and most environments have no such file
+
+    text = read_text_file(path, f"The settings file {path}")
+    variables: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    warnings: list[str] = []
+    for found in parse_stream(io.StringIO(text)):
+        line = found.original.line
+        if found.error:
+            raise _unreadable(path, line, found.original.string)
+        name, value = found.key, found.value
+        if name is None:
+            continue
+        if value is None:
+            if name.upper().startswith(prefix):
+                raise _unreadable(path, line, found.original.string)
+            continue
+        if any(one.strip().startswith((prefix, f"export {prefix}")) for one in value.split("\n")[1:]):
+            raise SettingsError(
+                f"Line {line} of {path} opens a quote that a later line closes, and a setting is in between. "
+                "Close the quote in its own line."
+            )
+        if name.startswith(prefix) and variables.get(name, value) != value:
+            warnings.append(f"{name} is set twice in {path}, in lines {lines[name]} and {line}; the last one counts.")
+        variables[name], lines[name] = value, line
+    return Dotenv(variables, warnings)
+
+
+def _unreadable(path: str | Path, line: int, text: str) -> SettingsError:
+    """An error about a line, of which only the name is shown: the value may be a key."""
+    name = re.match(r"\s*((?:export\s+)?[\w.-]+)\s*[=:]", text)
+    shown = name[1][:_LINE_CHARS_MAX] if name else ""
+    begins = f", which begins with {shown!r}," if shown else ""
+    return SettingsError(
+        f"Line {line} of {path}{begins} cannot be read. It takes NAME=value, with quotes in pairs if there are any; "
+        "a comment begins with #."
+    )
