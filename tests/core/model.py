@@ -199,7 +199,7 @@ class Model:
         self.pending[key] = Pending("cancel", cause=cause, runs_on=True)
         return True
 
-    def lose(self, holder: int, reason: str, cause: str, running: int | None) -> bool:
+    def lose(self, holder: int, reason: str, cause: str, running: int | None, begun: Collection[int] = ()) -> bool:
         """Decide about everything a dead holder held."""
         self.over |= {run for run, (_, runner) in self.lingering.items() if runner == holder}
         held = [key for key, task in self.tasks.items() if task.holder == holder]
@@ -207,7 +207,8 @@ class Model:
         for key in held:
             if key not in conflicts:
                 guilty = running is None or running == key
-                self.pending[key] = Pending("lose", cause=cause, reason=reason) if guilty else Pending("return")
+                event = "lose" if guilty else "suspect" if key in begun else "return"
+                self.pending[key] = Pending(event, cause=cause, reason=reason)
         return not conflicts
 
     def settle_dead(self, key: int, event: str) -> bool:
@@ -313,7 +314,7 @@ class Model:
             self._bury(task, pending.body or b"", now)
         elif pending.event in ("fail", "bury"):
             self._fail(task, pending, now)
-        elif pending.event == "lose":
+        elif pending.event in ("lose", "suspect"):
             self._lose(task, pending, now)
         elif pending.event == "snooze":
             self.count(task, "attempts snoozed")
@@ -346,7 +347,7 @@ class Model:
         task.causes = [*task.causes, pending.cause][-CAUSES_KEPT:]
         self.count(task, "attempts lost")
         self.count(task, "redeliveries " + pending.reason)
-        if task.lost >= task.options.max_deliveries:
+        if task.lost >= task.options.max_deliveries and (pending.event == "lose" or task.lost > 1):
             self._bury(task, b"", now)
         else:
             self.noted.append(("task_lost", task.key))

@@ -1,7 +1,7 @@
 """The ledger, case by case: what each answer to a lease makes of a task, and what a refused commit leaves."""
 
 import pytest
-from tests.core.build import envelope, leased, ledger, submitted
+from tests.core.build import RULES, envelope, leased, ledger, submitted
 
 from distq.core import head
 from distq.core.changes import CAUSES_KEPT
@@ -294,3 +294,26 @@ def test_the_mean_run_time_follows_the_newest_runs_slowly() -> None:
         books.settle(key, 1, Outcome.SUCCESS, b"r", run_s)
         books.apply(0.0)
     assert books.names.queue("q").mean_run_s == pytest.approx(1.1)
+
+
+def test_a_task_that_can_be_to_blame_is_counted_and_runs_alone_next_time() -> None:
+    """It had ended in an executor that died before its answer was out, and another one had ended after it."""
+    books, holder, other = ledger(), Holder("first"), Holder("second")
+    first, last, untouched = submitted(books, 3)
+    leased(books, holder, want=3)
+    assert books.lose(holder, "executor", "exit code 1", running=last, begun={first, 99})
+    books.apply(0.0)
+    assert [books.tasks[key].lost for key in (first, last, untouched)] == [1, 1, 0]
+    assert leased(books, other, want=3) == [first]
+
+
+def test_a_task_that_can_be_to_blame_is_given_up_only_if_it_was_lost_before() -> None:
+    """One that may be delivered once, and was innocent, is run to its end all the same."""
+    books = ledger(RULES._replace(max_deliveries=1))
+    (key,) = submitted(books)
+    for loss, state in enumerate((READY, DEAD)):
+        holder = Holder("an executor")
+        assert leased(books, holder) == [key]
+        assert books.lose(holder, "executor", f"exit code {loss}", running=0, begun={key})
+        books.apply(0.0)
+        assert {**books.tasks, **books.dead}[key].state == state

@@ -294,13 +294,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(number=st.sampled_from(HOLDERS), cause=causes, reason=st.sampled_from(["executor", "lease"]), data=st.data())
     def lose(self, number: int, cause: str, reason: str, data: st.DataObject) -> None:
-        """A holder dies, and perhaps somebody knows what it was running."""
+        """A holder dies, and perhaps its supervisor knows what it was running, and what had ended unsettled."""
         held = list(self.holders[number].held)
         running = data.draw(st.sampled_from([None, *held, 17]))
+        begun = data.draw(st.sets(st.sampled_from([*held, 18])))
 
         def decision() -> bool:
-            expected = self.model.lose(number, reason, cause, running)
-            assert self.ledger.lose(self.holders[number], reason, cause, running) is expected
+            expected = self.model.lose(number, reason, cause, running, begun)
+            assert self.ledger.lose(self.holders[number], reason, cause, running, begun) is expected
             return expected
 
         self.decide(decision)

@@ -115,11 +115,18 @@ async def test_parts_that_a_store_refuses_come_again(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_task_that_streams_without_end_is_a_dead_letter(bench: Bench) -> None:
-    """Nothing is unbounded."""
-    line, row = await begun(bench)
-    await bench.exchange(line, [part(row, PARTS_MAX - 1), part(row, PARTS_MAX)], want=0)
+    """Nothing is unbounded; and its worker is told at once to stop it, also where the store refuses that at first."""
+    supervisor = bench.worker()
+    await bench.submit(bench.client(), 1, [b"a"])
+    line = bench.executor()
+    (row,) = await bench.exchange(line)
+    bench.call(supervisor, "broker", "heartbeat", {}, 60.0)
+    bench.store.refuse_next = 1
+    bench.call(line, "broker", "exchange", [part(row, PARTS_MAX - 1), *[part(row, PARTS_MAX)] * 2], 0, 0.0)
+    await bench.advance(3)
     assert bench.counts("q") == {"dead": 1}
     assert bench.noted[-1][2] == "it streams more than 10,000 parts"
+    assert supervisor.heard() == {"abort": [row[:2]]}
 
 
 @on_bench()

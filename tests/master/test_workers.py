@@ -334,3 +334,27 @@ def test_labels_that_cannot_be_are_refused(requires: tuple[Any, ...]) -> None:
         assert isinstance(answer, RemoteRefusal)
 
     scene()
+
+
+@on_bench()
+async def test_what_had_ended_unsettled_in_an_executor_that_died_is_counted_too(bench: Bench) -> None:
+    """Its supervisor names the last one, and those before it; what had not begun goes back free."""
+    supervisor, _, rows = await leased(bench, 3)
+    told = end(1, rows[1][:2])
+    told["exited"][0]["begun"] = [rows[0][:2], "x", [1]]
+    await bench.ask(supervisor, "broker", "heartbeat", told)
+    assert [bench.ledger.tasks[row[0]].lost for row in rows] == [1, 1, 0]
+
+
+@on_bench()
+async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_ever(bench: Bench) -> None:
+    """It had begun nothing: all that it was leased is counted, and then leased alone."""
+    supervisor, _, (row,) = await leased(bench)
+    for index in range(1, 7):
+        told = end(index)
+        told["exited"][0]["unexplained"] = True
+        await bench.ask(supervisor, "broker", "heartbeat", told)
+        if bench.counts("q") == {"dead": 1}:
+            break
+        await bench.exchange(bench.executor(index + 1))
+    assert index == bench.ledger.dead[row[0]].envelope.max_deliveries

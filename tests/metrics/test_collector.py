@@ -20,7 +20,7 @@ from distq.metrics.page import master_slices, worker_slices
 from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
 from distq.metrics.view import MasterView, WorkerView
 from distq.metrics.worker import CAUSES
-from distq.worker.crew import KINDS
+from distq.worker.exits import KINDS
 
 ROOT = Path(__file__).parents[2]
 

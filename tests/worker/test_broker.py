@@ -4,6 +4,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from tests.net.fake_master import HANG_UP, Asked, fake_master
 from tests.worker.at_work import NOTHING, SOON_S, at_work, leased
 
 import distq
-from distq.core.task import Outcome
+from distq.core.task import PROCESS, THREAD, Outcome
 from distq.tasks.failure import exception_of
 from distq.wire.errors import RemoteRefusal
+from distq.worker.page import Blame
 from distq.worker.reports import Failed, Joined, Parted, Trouble
+from distq.worker.word import Word
 
 Settled = list[tuple[int, int, int, Any, float, str]]
 Script = Callable[[int, Settled, int], object]
@@ -265,3 +268,111 @@ def test_what_a_task_says_while_it_runs_goes_to_masters_that_take_it(takes_notes
         master.end()
     assert outcomes([row for row in master.settled if row[2] == Outcome.SUCCESS]) == [(1, 0, 2)]
     assert heard.is_set() is takes_notes
+
+
+def settling(count: int, lease: Callable[[int], object], handler: Callable[[Any], object], executor: str) -> Scripted:
+    """Let an executor of any kind settle so many tasks, one lease after the other."""
+    settled = threading.Event()
+    known: set[int] = set()
+    given = 0
+
+    def script(_count: int, rows: Settled, want: int) -> object:
+        nonlocal given
+        known.update(row[0] for row in rows)
+        if len(known) == count:
+            settled.set()
+        if not want or given == count or given > len(known):
+            return ([], [])
+        given += 1
+        return lease(given - 1)
+
+    master = Scripted(script)
+    with fake_master(master) as served, at_work(served.address, handler, executor=executor, seats=1):
+        assert settled.wait(SOON_S)
+    return master
+
+
+class Nameless(type):
+    """A class that ends whoever asks for its name."""
+
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        """No name."""
+        raise SystemExit(9)
+
+
+class Odd(Exception, metaclass=Nameless):
+    """Of this exception nothing can be told."""
+
+
+class Unspeakable(Exception):
+    """Nor of this one."""
+
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise KeyboardInterrupt
+
+
+def raises(item: Any) -> object:
+    """Raise one of these, or return."""
+    if item in (Odd, Unspeakable):
+        raise item
+    return item
+
+
+@pytest.mark.parametrize("executor", [PROCESS, THREAD])
+def test_whatever_comes_out_of_a_task_is_its_failure_and_the_next_one_runs(executor: str) -> None:
+    """Neither the executor nor one of its seats ends by it."""
+    items = [Odd, Unspeakable, "fine"]
+    master = settling(3, lambda n: leased(items[n], first=n + 1), raises, executor=executor)
+    assert [(row[0], row[2]) for row in master.settled] == [(1, Outcome.FAILURE), (2, Outcome.FAILURE), (3, 0)]
+    assert "SystemExit" in master.settled[0][5]
+    assert master.settled[1][5].startswith("Unspeakable")
+
+
+tenant: ContextVar[str] = ContextVar("tenant", default="none")
+
+
+def sets_tenant(item: Any) -> object:
+    """Return what was there, and leave something."""
+    before = tenant.get()
+    tenant.set(item)
+    return before
+
+
+@pytest.mark.parametrize("limit_s", [None, 1e10])
+@pytest.mark.parametrize("executor", [PROCESS, THREAD])
+def test_a_context_variable_ends_with_its_task(executor: str, limit_s: float | None) -> None:
+    """Whether a timer is set for it or not; and no timer takes ten billion seconds."""
+    envelopes = [("work", "plain", "plain", limit_s)]
+    master = settling(2, lambda n: (envelopes, leased("a", first=n + 1)[1]), sets_tenant, executor=executor)
+    assert outcomes(master.settled) == [(1, 0, "none"), (2, 0, "none")]
+
+
+def test_a_task_stays_to_blame_until_its_answer_is_out() -> None:
+    """The page says so for as long as the master has not answered."""
+    seen: list[Blame] = []
+
+    def script(count: int, _settled: Settled, _want: int) -> object:
+        seen.append(page[0].blame)
+        return NOTHING if count else leased("a")
+
+    page: list[Word] = []
+    master = Scripted(script)
+    with fake_master(master) as served, at_work(served.address, square_of_text) as executor:
+        assert isinstance(executor.page, Word)
+        page.append(executor.page)
+        assert master.idle.wait(SOON_S)
+        while executor.page.blame.running:
+            time.sleep(0.001)  # its thread hears the answer
+        master.end()
+    assert [list(blame.running) for blame in seen[:2]] == [[], [(1, 1)]]
+
+
+def square_of_text(item: Any) -> object:
+    """Return twice the text."""
+    return item + item

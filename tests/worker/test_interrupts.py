@@ -20,11 +20,12 @@ SPINS = """
 import os, sys, time
 from distq.worker.clock import MONOTONIC
 from distq.worker.interrupts import Interrupts
+from distq.worker.process_state import ProcessState
 from distq.worker.word import Word
 
 word = Word(int(sys.argv[1]))
 interrupts = Interrupts(word, MONOTONIC)
-interrupts.listen()
+interrupts.listen(ProcessState())
 
 def run(payload):
     print("runs", flush=True)

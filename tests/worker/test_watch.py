@@ -8,8 +8,8 @@ import pytest
 from distq.worker.board import Board
 from distq.worker.guard import PAUSE_S, Guard, guarded
 from distq.worker.memory import Memory
-from distq.worker.page import PAGE_BYTES
-from distq.worker.watch import HARD_S, LONG_S, STACK_S, BoardWatch, Need, Watch
+from distq.worker.page import PAGE_BYTES, Blame
+from distq.worker.watch import HARD_S, LEAVE_S, LONG_S, STACK_S, BoardWatch, Leaving, Need, Watch
 from distq.worker.word import BEGUN, DOUBTFUL, OVER, Place, Word
 
 MIB = 1 << 20
@@ -204,3 +204,47 @@ def test_a_board_with_one_that_does_not_stop_is_killed(board: Board) -> None:
     assert watch.blamed == (11, 1)
     board.rises(0)
     assert watch.look(HARD_S) is Need.NOTHING
+
+
+def test_an_executor_that_has_settled_everything_has_a_while_to_end(word: Word) -> None:
+    """Then it is asked where it is, and ended, with or without an answer."""
+    leaving = Leaving()
+    assert leaving.look(word, 0.0) is None
+    word.leaves()
+    assert leaving.look(word, 1.0) is Need.NOTHING
+    assert leaving.look(word, 0.9 + LEAVE_S) is Need.NOTHING
+    assert leaving.look(word, 1.0 + LEAVE_S) is Need.STACK
+    assert leaving.look(word, 1.1 + LEAVE_S) is Need.NOTHING
+    assert leaving.look(word, 1.0 + LEAVE_S + STACK_S) is Need.END
+    os.pwrite(word.fd, b"File", PAGE_BYTES)
+    assert leaving.look(word, 1.2 + LEAVE_S) is Need.END
+
+
+def test_the_last_task_is_to_blame_until_its_answer_is_settled(word: Word) -> None:
+    """Also when it has ended; those before it can be as well."""
+    assert word.blame == Blame([(11, 1)], [])
+    word.rests()
+    assert word.running is None
+    assert word.blame == Blame([(11, 1)], [])
+    assert word.begins(1) == BEGUN
+    assert word.blame == Blame([(12, 2)], [(11, 1)])
+    word.rests()
+    word.settled()
+    assert not any(word.blame)
+    assert word.begins(2) == BEGUN
+    assert word.blame.running == [(13, 3)]
+
+
+def test_on_a_board_too() -> None:
+    """What runs is first to blame; where nothing does, what has ended and is not settled."""
+    board = Board.create()
+    board.sits(0, 11, 1, 0.0, 0.0)
+    board.unsettled([(12, 1), (13, 2)])
+    assert board.blame == Blame([(11, 1)], [(12, 1), (13, 2)])
+    board.rises(0)
+    assert board.blame.running == [(12, 1), (13, 2)]
+    board.unsettled([(n, 1) for n in range(1, 500)])
+    assert board.blame.running[-1] == (499, 1)
+    board.unsettled([])
+    assert not any(board.blame)
+    board.close()

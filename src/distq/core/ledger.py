@@ -25,7 +25,7 @@ from distq.core.task import LEASED, NO_MORE, OUTCOME_NAMES, READY, Envelope, Hol
 from distq.core.together import BEFORE, ends_dead, error_before, why_doomed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from distq.core.queue import Queue
     from distq.core.retry import Jitter
@@ -196,21 +196,30 @@ class Ledger(Lender):
             self.unread.append(task)
         return Change(moves.BURY, task, error, cause=cause, reason=reason)
 
-    def lose(self, holder: Holder, reason: str, cause: str, running: int | None = None) -> bool:
+    def lose(
+        self,
+        holder: Holder,
+        reason: str,
+        cause: str,
+        running: int | None = None,
+        begun: Container[int] = (),
+    ) -> bool:
         """End all leases of `holder`, which died or fell silent.
 
         With `running` (a key) that task alone was being run and is counted as lost; without, each may have
-        been. `reason` is a word for the metrics, `cause` a phrase for the task's history. False: some of the
-        tasks already change in this cycle, so the same must be asked again in the next one.
+        been. Those of `begun` can be to blame as well, and are counted too; but one that was never lost before is
+        not given up for that: it runs alone next time, which shows whether it is. `reason` is a word for the
+        metrics, `cause` a phrase for the task's history. False: some of the tasks already change in this cycle, so
+        the same must be asked again in the next one.
         """
         complete = True
         self.lingering.ended(holder)
         for key, task in holder.held.items():
             if key in self._changes:
                 complete = False
-            elif running is not None and key != running:
+            elif running is not None and key != running and key not in begun:
                 self._changes[key] = Change(moves.GIVE_BACK, task)
-            elif task.lost + 1 >= task.envelope.max_deliveries:
+            elif task.lost + 1 >= task.envelope.max_deliveries and (running in (None, key) or task.lost):
                 self._changes[key] = self._bury(task, b"", cause, reason)
             else:
                 self._changes[key] = Change(moves.LOSE, task, cause=cause, reason=reason)

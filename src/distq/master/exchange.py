@@ -41,7 +41,7 @@ Settled = tuple[int, int, int, bytes | None, float, str, "float | None"]
 class Exchange(Take):
     """Settle these, then lease up to so many or wait until there is one, or until the executor calls again."""
 
-    __slots__ = ("executor", "noted", "only_ends", "refusals", "results", "settled", "wait_s")
+    __slots__ = ("executor", "noted", "only_ends", "refusals", "results", "settled", "stops", "wait_s")
     may_come_back = True
 
     def __init__(
@@ -52,6 +52,8 @@ class Exchange(Take):
         self.settled = settled
         self.wait_s = wait_s
         self.results = results
+        self.stops: list[tuple[int, int]] = []
+        """What the present cycle ends although it runs: its executor shall stop it."""
         self.only_ends = True
         """Not once it has brought more: the value of a plain item, a part of a stream, a cursor."""
         self.noted = 0
@@ -91,7 +93,9 @@ class Exchange(Take):
             self.only_ends = False
             with suppress(ValueError):
                 if not ledger.note(key, delivery, outcome, body or b""):
-                    return ledger.settle(key, delivery, Outcome.FATAL, TOO_MANY_PARTS, run_s, TOO_MANY)
+                    if not ledger.settle(key, delivery, Outcome.FATAL, TOO_MANY_PARTS, run_s, TOO_MANY):
+                        return False
+                    self.stops.append((key, delivery))
             return True
         task = ledger.tasks.get(key)
         answers = None
@@ -111,6 +115,7 @@ class Exchange(Take):
         return True
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        self.stops.clear()
         if self.settled:
             broker.ask_at(now + REFUSED_PAUSE_S, self)  # the tasks were run: that must not be lost
         else:
@@ -118,6 +123,9 @@ class Exchange(Take):
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
         settled, self.settled, self.noted = bool(self.settled), [], 0
+        stops, self.stops = self.stops, []
+        for key, delivery in stops:
+            self.executor.session.stop(broker, key, delivery)
         if not self.line.open:
             return
         if self.executor.line is not self.line:

@@ -8,7 +8,7 @@ from distq.core.ranges import DURATION_MAX_S
 from distq.wire.messages import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from distq.core.errors import DistqError
     from distq.core.ports import Limits, Refused
@@ -111,20 +111,23 @@ LEASE: Final = "lease"
 class Lose(Request):
     """The leases of a holder end: nobody waits for the answer, but it must happen."""
 
-    __slots__ = ("cause", "holder", "leases", "reason", "running")
+    __slots__ = ("begun", "cause", "holder", "leases", "reason", "running")
     only_ends = True
 
-    def __init__(self, holder: Holder, reason: str, cause: str, running: int | None = None) -> None:
+    def __init__(
+        self, holder: Holder, reason: str, cause: str, running: int | None = None, begun: Container[int] = ()
+    ) -> None:
         super().__init__()
         self.holder = holder
         self.reason = reason
         self.cause = cause
         self.running = running
+        self.begun = begun
         self.leases = 0
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         self.leases = max(self.leases, len(self.holder.held))  # it may come more than once
-        return broker.ledger.lose(self.holder, self.reason, self.cause, self.running)
+        return broker.ledger.lose(self.holder, self.reason, self.cause, self.running, self.begun)
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
         broker.ask_at(now + REFUSED_PAUSE_S, self)

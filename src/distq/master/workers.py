@@ -7,7 +7,7 @@ supervisor's socket is closed too do leases end, after a second in which both ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.ranges import KEY_MAX, count_of
@@ -105,6 +105,18 @@ class Session:
         self.seen_at = lease_until
         self.memory_bytes: int | None = None
         self.memory_limit_bytes: int | None = None
+
+    def stop(self, broker: Broker, key: int, delivery: int) -> None:
+        """Have the worker stop a task that it runs, or has not begun yet."""
+        self.stops.append((key, delivery))
+        self.answer_beat(broker)
+
+    def answer_beat(self, broker: Broker) -> None:
+        """Let no heartbeat wait any longer."""
+        beat, self.beat = self.beat, None
+        if beat is not None:
+            broker.forget(beat)
+            beat.say()
 
     @property
     def taken(self) -> int:
@@ -261,8 +273,7 @@ class Workers:
 
     def stop(self, session: Session, key: int, delivery: int) -> None:
         """Have a worker stop a task that it runs, or has not begun yet."""
-        session.stops.append((key, delivery))
-        self.answer_beat(session)
+        session.stop(self._broker, key, delivery)
 
     def ask_for_stack(self, session: Session, key: int, delivery: int, say: Callable[[Broker, str], None]) -> None:
         """Have a worker say where a task is that it runs; `say` is told, if it answers."""
@@ -275,27 +286,28 @@ class Workers:
 
     def answer_beat(self, session: Session) -> None:
         """Let no heartbeat wait any longer."""
-        beat, session.beat = session.beat, None
-        if beat is not None:
-            self._broker.forget(beat)
-            beat.say()
+        session.answer_beat(self._broker)
 
     def _exited(self, session: Session, ended: Mapping[str, Any]) -> None:
         index, running = count_of(ended.get("index")), ended.get("running")
-        told = running if isinstance(running, tuple | list) and len(running) == 2 else (0, 0)
-        key, delivery = count_of(told[0], KEY_MAX), count_of(told[1])
+        key, delivery = next(_pairs([running]), (0, 0))
+        begun = dict(_pairs(ended.get("begun")))
         executor = session.executors.pop(index, None)
         if executor is None:  # of before a restart, or of a session that was given up: what it ran is lost with it
             executor = Executor(session, index)
-            self._reclaim(executor, key, delivery)
+            for one in ((key, delivery), *begun.items()):
+                self._reclaim(executor, *one)
         executor.ended = True
         self._unserve(executor)
         cause = _text(ended.get("cause")) or "its executor ended"
         if key and ended.get("kind") == TIMEOUT:
             stack = ended.get("stack")
             self._broker.ask(Overrun(executor, cause, key, stack if isinstance(stack, str) else ""))
-        else:
-            self._broker.ask(Lose(executor, "executor", cause, None if count_of(ended.get("suspects")) else key))
+            return
+        # One that died by itself before it had begun anything may have died of what it was given.
+        suspects = dict(executor.held) if ended.get("unexplained") else begun
+        several = count_of(ended.get("suspects"))
+        self._broker.ask(Lose(executor, "executor", cause, None if several else key, suspects))
 
     def _unserve(self, executor: Executor) -> None:
         """Lease nothing more to an executor, although its socket may be open: a child of its task can keep it so."""
@@ -366,6 +378,13 @@ class Beat(Asked):
     def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.session.beat = None
         self.say()
+
+
+def _pairs(said: object) -> Iterator[tuple[int, int]]:
+    """The tasks, each with its delivery, that a worker names; whatever else stands there is left out."""
+    for pair in said if isinstance(said, list | tuple) else ():
+        if isinstance(pair, list | tuple) and len(pair) == 2:
+            yield count_of(pair[0], KEY_MAX), count_of(pair[1])
 
 
 def _text(value: object) -> str:

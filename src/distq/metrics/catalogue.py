@@ -124,7 +124,7 @@ METRICS: tuple[Metric, ...] = (
         "distq_worker_executor_exits_total",
         "counter",
         ("pool", "cause"),
-        "Executors that ended: oom, signal, recycle, timeout, stopped or crash.",
+        "Executors that ended: oom, signal, recycle, timeout, stopped, hung or crash.",
         "worker",
     ),
 )

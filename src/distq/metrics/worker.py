@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from distq.metrics.families import build_info, counter, gauge
 from distq.metrics.view import WorkerView
 
-CAUSES = ("oom", "signal", "recycle", "timeout", "stopped", "crash")
+CAUSES = ("oom", "signal", "recycle", "timeout", "stopped", "hung", "crash")
 OUTCOMES = ("success", "failure", "released")
 
 

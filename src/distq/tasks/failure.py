@@ -184,7 +184,7 @@ def _pickled(error: BaseException) -> bytes | None:
         # Many exceptions pickle and then cannot be rebuilt (a constructor with other arguments): look now.
         if len(pickled) <= PICKLED_BYTES_MAX and isinstance(pickle.loads(pickled), BaseException):
             return pickled
-    except Exception:  # noqa: BLE001 - the user's class, the user's __reduce__
+    except BaseException:  # noqa: BLE001 - the user's class, the user's __reduce__, which may also call sys.exit()
         return None
     return None
 
@@ -192,12 +192,12 @@ def _pickled(error: BaseException) -> bytes | None:
 def _lines_of(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - an exception whose own __str__ raises
+    except BaseException:  # noqa: BLE001 - an exception whose own __str__ raises
         return "".join(traceback.format_tb(error.__traceback__))
 
 
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - its __str__ is the user's code
+    except BaseException:  # noqa: BLE001 - its __str__ is the user's code
         return "(its text cannot be had)"

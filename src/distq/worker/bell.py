@@ -3,6 +3,8 @@
 import os
 import select
 
+from distq.worker.process_state import timer_s
+
 
 class Bell:
     """A pipe of which nobody reads what is in it; a lock would be one too many in a signal handler."""
@@ -23,7 +25,7 @@ class Bell:
         try:
             os.write(self._write_fd, b"\0")
         except BlockingIOError:
-            pass  # it was rung so often that it cannot be missed
+            pass  # it holds thousands of rings that were not heard yet
 
     def hush(self) -> None:
         """Forget that it was rung."""
@@ -33,6 +35,6 @@ class Bell:
             pass  # it was not
 
     def wait(self, timeout_s: float | None) -> None:
-        """Wait until it is rung, or until the time is over; for ever if it is None."""
-        self._poll.poll(None if timeout_s is None else timeout_s * 1000 + 1)
+        """Wait until it is rung, or until the time is over, at most a day of it; for ever if it is None."""
+        self._poll.poll(None if timeout_s is None else timer_s(timeout_s) * 1000 + 1)
         self.hush()

@@ -1,14 +1,18 @@
 """The shared board of an executor that runs several tasks at once: each seat's task, since when, and its time limit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from distq.worker.page import NUMBERS, OWN, Page
+from distq.worker.page import NUMBERS, OWN, Blame, Page
 
 _TASK, _DELIVERY, _LIMIT_S, _BEGAN_S, _STOP, _FENCED = range(6)
 """What a seat's row has; the task is 0 while nobody sits there."""
 _ROW: Final = 6
-SEATS_MAX: Final = (NUMBERS - OWN) // _ROW
+UNSETTLED_MAX: Final = 400
+"""Tasks that have ended and are not settled: the page has room for this many; older ones are not blamed for a death."""
+_UNSETTLED: Final = NUMBERS - 1 - 2 * UNSETTLED_MAX
+"""Where their count is; behind it they are themselves."""
+SEATS_MAX: Final = (_UNSETTLED - OWN) // _ROW
 
 
 class Seated(NamedTuple):
@@ -45,6 +49,14 @@ class Board(Page):
         """Note that the seat is free."""
         self._numbers[OWN + seat * _ROW + _TASK] = 0
 
+    def unsettled(self, deliveries: Sequence[tuple[int, int]]) -> None:
+        """Note which tasks have ended and are not settled yet."""
+        numbers, newest = self._numbers, deliveries[-UNSETTLED_MAX:]
+        numbers[_UNSETTLED] = 0
+        for at, (task, delivery) in enumerate(newest):
+            numbers[_UNSETTLED + 1 + 2 * at], numbers[_UNSETTLED + 2 + 2 * at] = task, delivery
+        numbers[_UNSETTLED] = len(newest)
+
     def shall_stop(self, seat: int, delivery: int) -> bool:
         """Whether the task of that delivery, on this seat, shall be stopped."""
         return self._numbers[OWN + seat * _ROW + _STOP] == delivery
@@ -70,6 +82,14 @@ class Board(Page):
     def all_running(self) -> list[tuple[int, int]]:
         """The tasks that run, and their deliveries."""
         return [seated.delivery for seated in self.seated()]
+
+    @property
+    def blame(self) -> Blame:
+        """By which tasks the executor may have died."""
+        numbers, running = self._numbers, self.all_running
+        flat = numbers[_UNSETTLED + 1 : _UNSETTLED + 1 + 2 * numbers[_UNSETTLED]].tolist()
+        unsettled = list(zip(flat[::2], flat[1::2], strict=True))
+        return Blame(running, unsettled) if running else Blame(unsettled)
 
     @property
     def held(self) -> list[tuple[int, int]]:

@@ -7,7 +7,6 @@ without one: the main thread appends, and only who holds the connection takes aw
 
 import math
 import os
-import pickle
 import threading
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from functools import partial
 from typing import Final, cast
 
 from distq.core.errors import DistqError
-from distq.core.task import Outcome, deliveries_of, text_of, trace_id_of
+from distq.core.task import Outcome, text_of, trace_id_of
 from distq.net.dial import Connection
 from distq.tasks import current
 from distq.tasks.current import Current
@@ -32,6 +31,7 @@ from distq.worker.pace import Pace
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded
 from distq.worker.rows import Handed, Leased, Settled, answer_to, counted, handed, released
+from distq.worker.running_task import current_of
 from distq.worker.together import completed
 from distq.worker.traced import attempt_of, traced
 from distq.worker.wear import Wear
@@ -105,6 +105,8 @@ class Broker:
         self._seen = Place(0, -1)
         self._seen_at = 0.0
         self._quiet_looks = 0
+        self._is_working = False
+        """Whether a batch is under way, begun or not."""
         self.takes_notes = False
         """Whether the master takes what tasks say while they run: one of a version before would refuse all answers."""
         self._told: dict[int, Settled] = {}
@@ -121,23 +123,12 @@ class Broker:
         at, limit = self._word.place.started, self._word.limit
         if not 0 <= at < len(self._batch):
             return None
-        task_id, delivery, attempt, envelope, _ = self._batch[at]
-        queue, name, *_ = self._handed.envelopes[envelope]
+        row = self._batch[at]
+        task_id, delivery, _, envelope, _ = row
         left_s = None if limit is None else limit.began_s + limit.limit_s - self._clock()
-        deadline = None if left_s is None else time.time() + left_s  # noqa: TID251 - for people, who read clocks
-        pickled = self._handed.cursors.get(task_id)
-        return Current(
-            text_of(task_id),
-            name,
-            queue,
-            attempt,
-            deliveries_of(delivery),
-            deadline,
-            None if pickled is None else pickle.loads(pickled),
-            dict(self._handed.headers.get(task_id, ())),
-            partial(self._says, task_id, delivery),
-            lambda: self._quit.asked,
-        )
+        brought, says = self._handed, partial(self._says, task_id, delivery)
+        cursor, headers = brought.cursors.get(task_id), brought.headers.get(task_id, ())
+        return current_of(row, brought.envelopes[envelope], left_s, cursor, headers, says, self._quit)
 
     def _says(self, task_id: int, delivery: int, outcome: int, told: bytes) -> None:
         """A task says something while it runs; the flusher sends it: of progress and cursors the newest."""
@@ -190,6 +181,7 @@ class Broker:
         with self._speaking:
             if self._quit.asked or self.wear.out:
                 self._settle(connection)
+                self._blames_none()
                 return False
             count = self.answers.fit(self._settled)
             while count < len(self._settled):
@@ -201,9 +193,16 @@ class Broker:
             in_time = connection.wait((self._quit, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
             if not in_time and self._quit.asked and not self._answers_soon(connection):
                 self._settled.clear()
+                self._word.settled()
                 return False  # whatever is on its way to us goes back when the supervisor reports our end
             self._answer(connection, count, ANSWER_S if in_time or self._quit.asked else 0.0)
+            self._blames_none()
             return True
+
+    def _blames_none(self) -> None:
+        """If all answers are out, no task is to blame any more for what happens to this executor; main thread only."""
+        if not self._settled:
+            self._word.settled()
 
     def _answers_soon(self, connection: Connection) -> bool:
         """Whether there is something to wait for, and it comes before what we sent can be taken as settled."""
@@ -251,25 +250,28 @@ class Broker:
         if not rows:
             return
         word = self._word
+        self._interrupts.state.put_back()
         self._batch = rows
         word.leases([number for row in rows for number in row[:2]])
+        self._is_working = True  # before the flusher is looked at, which looks at this before it sleeps
         if self._flusher.asleep:
             self._flusher.wake()
         try:
             self._release([(row[0], row[1]) for row in self._run_all(rows, connection)])
         finally:
+            self._is_working = False
             word.rests()
         self.wear.weigh()
 
     def _run_all(self, rows: Sequence[Leased], connection: Connection) -> Sequence[Leased]:
         """Run a batch until it is done or takes too long; returns what must be handed back."""
         word, clock, quit_ = self._word, self._clock, self._quit
-        pace_ran, settled, flush_bytes = self._pace.ran, self._settled, self.answers.flush_bytes
-        envelopes, headers = self._handed.envelopes, self._handed.headers
+        pace_ran, task_ended, settled = self._pace.ran, self._interrupts.state.task_ended, self._settled
+        envelopes, headers, verbose = self._handed.envelopes, self._handed.headers, self._verbose
+        flush_bytes, run_it = self.answers.flush_bytes, self._interrupts.run
         fenced = frozenset(self._handed.fenced)
         runs = [self._functions.run_of(kind, name) for _, name, kind, _ in envelopes]
         limits = [limit_s for *_, limit_s in envelopes]
-        verbose = self._verbose
         done, done_s = 0, 0.0
         began = flushed = now = clock()
         try:
@@ -281,18 +283,16 @@ class Broker:
                 if begun != BEGUN:
                     return self._not_begun(rows, index, begun)
                 task_id, delivery, _, envelope, payload = row
-                limit_s = limits[envelope]
                 run = self._traced(runs[envelope], row) if headers else runs[envelope]
-                simple = limit_s is None and not is_fenced
-                leased_at = self._leased_at if is_fenced else None
-                ran = run(payload) if simple else self._interrupts.run(run, payload, limit_s, leased_at)
-                if self._told:
-                    self._take_told()
+                ran = run_it(run, payload, limits[envelope], self._leased_at if is_fenced else None)
                 if quit_.forked:
                     os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
+                if self._told:
+                    self._take_told()
                 before, now = now, clock()
                 run_s = now - before
                 pace_ran(run_s)
+                task_ended(run_s)
                 if type(ran) is bytes:
                     settled.append((task_id, delivery, 0, ran, run_s, ""))
                     self._settled_bytes += len(ran)
@@ -306,6 +306,7 @@ class Broker:
                     word.rests()
                     if index + 1 < len(rows) and not self._flushed(connection):
                         return self._not_begun(rows, index + 1, OVER)
+                    self._blames_none()
                     now = flushed = clock()
             return ()
         finally:
@@ -367,7 +368,7 @@ class Broker:
         place = word.place
         if place.started < 0:
             self._quiet_looks += 1
-            return self._quiet_looks < QUIET_LOOKS
+            return self._is_working or self._quiet_looks < QUIET_LOOKS
         self._quiet_looks = 0
         now = self._clock()
         if place != self._seen:

@@ -10,6 +10,7 @@ OUT_OF_MEMORY: Final = "oom"
 TIMEOUT: Final = "timeout"
 RECYCLE: Final = "recycle"
 STOPPED: Final = "stopped"
+HUNG: Final = "hung"
 
 
 class Cause(NamedTuple):

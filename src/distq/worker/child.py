@@ -14,9 +14,9 @@ from distq.core.task import PROCESS, text_of
 from distq.worker.board import Board
 from distq.worker.orders import Orders, write_orders
 from distq.worker.output import Output, OutputPipes
-from distq.worker.page import Counts
+from distq.worker.page import Blame, Counts
 from distq.worker.reports import Listener, Report
-from distq.worker.watch import BoardWatch, Watch
+from distq.worker.watch import BoardWatch, Leaving, Need, Watch
 from distq.worker.word import Word
 
 REPORT_BYTES = 65_536
@@ -25,7 +25,18 @@ REPORT_BYTES = 65_536
 class Child:
     """A running executor."""
 
-    __slots__ = ("_listener", "_orders_fd", "number", "output", "page", "pid", "pidfd", "report_fd", "watch")
+    __slots__ = (
+        "_leaving",
+        "_listener",
+        "_orders_fd",
+        "number",
+        "output",
+        "page",
+        "pid",
+        "pidfd",
+        "report_fd",
+        "watch",
+    )
 
     def __init__(
         self, number: int, pid: int, orders_fd: int, report_fd: int, page: Word | Board, output: Output | None
@@ -39,6 +50,7 @@ class Child:
         self.output = output
         """What it and its tasks write; None where they write to the supervisor's own streams."""
         self._orders_fd = orders_fd
+        self._leaving = Leaving()
         self._listener = Listener()
 
     @classmethod
@@ -86,8 +98,14 @@ class Child:
             return []
         return self._listener.feed(data) if data else None
 
+    def look(self, now: float) -> Need:
+        """What it needs now."""
+        leaving = self._leaving.look(self.page, now)
+        return self.watch.look(now) if leaving is None else leaving
+
     def ask(self) -> None:
         """Tell the executor, and nothing that it has started, to end."""
+        self.page.ask()
         signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
 
     def kill(self) -> None:
@@ -122,9 +140,9 @@ class Child:
         _, status, usage = os.wait4(self.pid, 0)
         return status, usage.ru_maxrss * 1024
 
-    def end(self) -> tuple[list[tuple[int, int]], Counts]:
-        """Give all descriptors back; returns what the executor ran last, and its counts."""
-        left = self.page.all_running, self.page.counts
+    def end(self) -> tuple[Blame, Counts]:
+        """Give all descriptors back; returns by which tasks the executor may have died, and its counts."""
+        left = self.page.blame, self.page.counts
         os.close(self.pidfd)
         os.close(self.report_fd)
         os.close(self._orders_fd)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -15,6 +15,17 @@ from distq.worker import cause
 from distq.worker.cause import Cause
 from distq.worker.child import Child
 from distq.worker.clock import Clock
+from distq.worker.exits import (
+    DRAIN_OVER,
+    KINDS,
+    LEASE_OVER,
+    NOT_STARTED,
+    TOLD_TO_STOP,
+    Chief,
+    Verdict,
+    verdict_by,
+    verdict_on,
+)
 from distq.worker.guard import Guard, guarded
 from distq.worker.memory import Cgroup, resident_bytes
 from distq.worker.orders import Orders
@@ -22,58 +33,13 @@ from distq.worker.output import Outputs
 from distq.worker.page import Counts, Ending
 from distq.worker.plan import Action, Ask, Kill, Slot, Spawn
 from distq.worker.reports import Failed, Joined, Parted, Ready, Report, Succeeded, Trouble, Unable
-from distq.worker.watch import Need
+from distq.worker.watch import LEAVE_S, Need
 from distq.worker.word import Word
-
-NOT_STARTED: Final = "an executor could not be started"
-KINDS: Final = {
-    cause.OUT_OF_MEMORY: "oom",
-    cause.SIGNAL: "signal",
-    cause.EXIT: "crash",
-    cause.TIMEOUT: "timeout",
-    cause.RECYCLE: "recycle",
-    cause.STOPPED: "stopped",
-}
-"""The words of the metrics for how executors end."""
-
 
 STACK_LOOK_S: Final = 0.02
 STACK_LOOKS: Final = 50
-LEASE_OVER: Final = Cause(cause.STOPPED, "its lease was over: the master was not reached in time")
 REORDER_S: Final = 0.001
 """After so long every processor sees that a batch is revoked, and we see what began before."""
-
-
-class Verdict(NamedTuple):
-    """Why the supervisor has killed an executor, the task that is to blame, and where that was."""
-
-    end: Cause
-    running: tuple[int, int] | None
-    suspects: int = 0
-    """If nobody knows which task is to blame: how many may be."""
-    stack: str = ""
-
-
-class Chief(Protocol):
-    """Who is told what happens to the executors."""
-
-    def changed(self) -> None:
-        """A slot has changed: plan again."""
-
-    def ended(self, number: int, end: Cause, running: tuple[int, int] | None, suspects: int, stack: str) -> None:
-        """An executor has ended; `running` is the task to be blamed for it, if any, and `stack` where it was.
-
-        Where nobody knows which task is to blame, each of so many `suspects` may be.
-        """
-
-    def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
-        """These tasks were taken back from an executor that has not begun them."""
-
-    def found(self, delivery: tuple[int, int], stack: str) -> None:
-        """Where the task of that delivery is, '' if it does not run here."""
-
-    def unable(self, reason: str) -> bool:
-        """An executor cannot work at all, `reason` is a sentence; True if the chief says so itself."""
 
 
 class Crew:
@@ -175,14 +141,14 @@ class Crew:
             return
         for slot, child in self._children.items():
             if child.page.fenced and slot not in self._verdicts:
-                self._kill(slot, _verdict(LEASE_OVER, child.page.all_running))
+                self._kill(slot, verdict_on(LEASE_OVER, child.page.all_running))
 
     def look(self) -> None:
         """See to it that no task waits behind a long one, and that none runs beyond its limit, or its lease."""
         now = self._clock()
         self._fence(now)
         for slot, child in list(self._children.items()):
-            match child.watch.look(now):
+            match child.look(now):
                 case Need.NOTHING:
                     pass
                 case Need.REVOKE:
@@ -192,10 +158,19 @@ class Crew:
                     child.page.forget_stack()
                     child.ask_for_stack()
                 case Need.STOP:
-                    self._kill(slot, Verdict(Cause(cause.STOPPED, "its task was told to stop"), child.watch.blamed))
+                    self._kill(slot, Verdict(TOLD_TO_STOP, child.watch.blamed))
                 case Need.KILL:
                     end = Cause(cause.TIMEOUT, overrun_text(child.watch.limit_s))
                     self._kill(slot, Verdict(end, child.watch.blamed, stack=child.page.stack))
+                case Need.END:
+                    self._end_hung(slot, child)
+
+    def _end_hung(self, slot: Slot, child: Child) -> None:
+        """End an executor that has done its work and does not end: its slot is needed."""
+        if slot in self._verdicts:
+            return
+        self._log.warning("executor_end_hung", pid=child.pid, after_s=LEAVE_S, stack=child.page.stack)
+        self._kill(slot, Verdict(Cause(cause.HUNG, f"it had not ended {LEAVE_S:g} s after its last task"), None))
 
     def stop(self, deliveries: Sequence[tuple[int, int]]) -> None:
         """Have these tasks stop, and not begin."""
@@ -245,7 +220,7 @@ class Crew:
         victim = self._guard.victim(memory, self.cgroup.cached_bytes, sizes, self._clock())
         for slot, child in self._children.items():
             if child.pid == victim:
-                self._kill(slot, _verdict(guarded(memory.limit_bytes), child.page.all_running))
+                self._kill(slot, verdict_by(guarded(memory.limit_bytes), child.page.blame))
 
     def _kill(self, slot: Slot, verdict: Verdict) -> None:
         self._verdicts[slot] = verdict
@@ -304,16 +279,18 @@ class Crew:
         ending = child.page.ending
         recycled = status == 0 and ending is not None
         told = ending if recycled or ending is Ending.LEASE else None
-        running, counts = child.end()
+        blame, counts = child.end()
         self._counts = self._counts.plus(counts)
-        verdict = self._verdicts.pop(slot, None) or _verdict(self._decode(status, told), running)
+        verdict = self._verdicts.pop(slot, None) or verdict_by(self._decode(status, told), blame)
+        if recycled or (slot.asked and status == 0):
+            verdict = verdict._replace(running=None, suspects=0, begun=(), unexplained=False)
         if slot.asked and slot.killed:
-            verdict = Verdict(Cause(cause.EXIT, "killed at the end of the drain"), None)
+            verdict = Verdict(DRAIN_OVER, None)
         elif not (slot.asked or slot.killed):
             self.exits[KINDS[verdict.end.kind]] += 1
             self._log_end(child, slot, verdict, peak_bytes)
-        slot.emptied(self._clock(), well=recycled)
-        self._chief.ended(child.number, *verdict)
+        slot.emptied(self._clock(), well=recycled or verdict.end.kind == cause.HUNG)
+        self._chief.ended(child.number, verdict)
         self._chief.changed()
 
     def _decode(self, status: int, ending: Ending | None) -> Cause:
@@ -383,13 +360,3 @@ class Crew:
         if reason != self._said:
             self._said = reason
             self._log.error("executor_unable", reason=reason)
-
-
-def _verdict(end: Cause, running: Sequence[tuple[int, int]]) -> Verdict:
-    """Why an executor has ended while these tasks ran."""
-    return Verdict(end, running[0]) if len(running) == 1 else Verdict(end, None, len(running))
-
-
-def environment_of_executors(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of executors: the key is not in it, so that it is not in that of what tasks start."""
-    return {name: text for name, text in environ.items() if name != "DISTQ_AUTHKEY"}

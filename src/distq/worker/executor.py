@@ -25,6 +25,7 @@ from distq.worker.handler import HandlerUnusable, load_handler
 from distq.worker.interrupts import Interrupts
 from distq.worker.orders import read_orders
 from distq.worker.output_messages import Speaker
+from distq.worker.process_state import ProcessState
 from distq.worker.quit import Quit
 from distq.worker.reports import Ready, Reporter, Trouble, Unable
 from distq.worker.runner import Runner
@@ -41,8 +42,8 @@ def main(args: Sequence[str]) -> int:
     orders_fd, report_fd, page_fd, *output_fds = map(int, args)
     for fd in (orders_fd, report_fd, page_fd, *output_fds):
         os.set_inheritable(fd, False)  # what a task starts must keep none of them open
-    quit_ = Quit()
-    quit_.listen()
+    quit_, state = Quit(), ProcessState()
+    quit_.listen(state)
     try:
         orders = read_orders(orders_fd)
     except EOFError:
@@ -60,21 +61,26 @@ def main(args: Sequence[str]) -> int:
         set_up()
     except HandlerUnusable as error:
         reporter.send(Unable(str(error)))
+        page.leaves()  # a thread that a module has started may keep it from ending
         return error.exit_code
     functions = Functions(handler, orders.accept, orders.payload_bytes_max, lambda why: reporter.send(Trouble(why)))
     stock = None
     if isinstance(page, Word):
         interrupts = Interrupts(page, MONOTONIC)
-        interrupts.listen()
+        interrupts.listen(state)
         broker: Broker | Several = Broker(orders, functions, interrupts, page, reporter, quit_, orders_fd, MONOTONIC)
         stock = Stock(handler, page, reporter, quit_, MONOTONIC, verbose=orders.verbose)
     else:
         from distq.worker.several import Several  # noqa: PLC0415 - with asyncio, which most executors do not need
 
         broker = several = Several(orders, functions, page, reporter, quit_, orders_fd, MONOTONIC)
-        several.listen()
+        several.listen(state)
+    state.starts(lambda: quit_.ask() if page.is_asked and not quit_.asked else None)
     reporter.send(Ready())
-    code = Runner(orders, broker, stock, page, reporter, quit_, orders_fd).run()
+    try:
+        code = Runner(orders, broker, stock, page, reporter, quit_, orders_fd).run()
+    finally:
+        state.leaves_stacks(page.fd, all_threads=True)  # of whatever keeps it from ending
     tear_down_all(lambda why: reporter.send(Trouble(why)))
     return code
 

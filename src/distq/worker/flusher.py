@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 LOOK_S: Final = 0.05
+END_S: Final = 1.0
+"""How long the thread may take to end: it can be in an exchange with a master that does not answer."""
 
 
 class Flusher:
@@ -35,16 +37,18 @@ class Flusher:
         self._ended = True
         self._waking.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(END_S)
 
     def _run(self) -> None:
         while not self._ended:
             time.sleep(LOOK_S)
             if self._look():
                 continue
+            # Both are looked at again once the event is cleared: what was set before is not waited for.
             self._waking.clear()
             self.asleep = True
-            # Looked once more: a batch that began before it saw us asleep has not woken us.
+            if self._ended:
+                return
             if self._look():
                 self.asleep = False
                 continue

@@ -89,7 +89,7 @@ def failure(error: BaseException) -> Ran:
         return asked
     try:
         lines = "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - an exception whose own __str__ raises
+    except BaseException:  # noqa: BLE001 - an exception whose own __str__ raises, be it SystemExit
         lines = "".join(traceback.format_tb(error.__traceback__))
     ran = _failed(type(error).__name__, _text_of(error), lines)
     if isinstance(error, TimeLimitExceeded):
@@ -124,7 +124,7 @@ def describe(error: BaseException) -> str:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - its __str__ is the user's code
+    except BaseException:  # noqa: BLE001 - its __str__ is the user's code
         return "(its text cannot be had)"
 
 

@@ -4,10 +4,10 @@ A task that swallows it, or is in C code that does not return, is killed a littl
 has read limit and beginning in the shared word; first the executor leaves its stack there.
 """
 
-import faulthandler
 import math
 import os
 import signal
+from contextvars import copy_context
 from types import FrameType
 from typing import Final
 
@@ -18,14 +18,10 @@ from distq.worker.clock import Clock
 from distq.worker.functions import Run, failed_by_limit
 from distq.worker.handler import Ran, run_handler
 from distq.worker.page import PAGE_BYTES, Ending, Page
+from distq.worker.process_state import STOP_SIGNAL, ProcessState, timer_s
+from distq.worker.rows import escaped
 from distq.worker.word import Word
 
-STACK_SIGNAL: Final = signal.SIGUSR1
-"""Asks an executor for its stack, also while C code runs."""
-
-
-STOP_SIGNAL: Final = signal.SIGUSR2
-"""Tells an executor that the task which its word names shall stop."""
 SOON_S: Final = 0.001
 USER_CODE: Final = (run_payload.__code__, run_handler.__code__)
 
@@ -41,19 +37,30 @@ class Interrupts:
         self._over_at = math.inf
         """When the time limit is over."""
         self._fenced = False
+        self.state = ProcessState()
+        """What is put back after each task."""
 
-    def listen(self) -> None:
+    def listen(self, state: ProcessState) -> None:
         """Take over the signals that limits need."""
-        signal.signal(signal.SIGALRM, self._rings)
-        signal.signal(STOP_SIGNAL, self._stops)
+        self.state = state
+        state.own(signal.SIGALRM, self._rings)
+        state.own(STOP_SIGNAL, self._stops)
         os.lseek(self._word.fd, PAGE_BYTES, os.SEEK_SET)
-        faulthandler.register(STACK_SIGNAL, file=self._word.fd, all_threads=False)
+        state.leaves_stacks(self._word.fd, all_threads=False)
 
     def run(self, run: Run, payload: bytes, limit_s: float | None, leased_at: float | None = None) -> bytes | Ran:
-        """Run a payload for at most so long.
+        """Run a payload in a context of its own, for at most `limit_s`; whatever comes out of it is an answer.
 
         If it must end with its lease, `leased_at` says when it was asked for; it is handed back if the lease is over.
         """
+        try:
+            if limit_s is None and leased_at is None:
+                return copy_context().run(run, payload)
+            return self._limited(run, payload, limit_s, leased_at)
+        except BaseException as error:  # noqa: BLE001 - out of our own code, or of the task's classes
+            return escaped(error)
+
+    def _limited(self, run: Run, payload: bytes, limit_s: float | None, leased_at: float | None) -> bytes | Ran:
         began_s = self._clock()
         self._fenced = fenced = leased_at is not None
         if fenced:
@@ -66,7 +73,7 @@ class Interrupts:
             self._set(began_s)
             # Looked at when alarm and supervisor know of it: whatever happens from now on, one of them ends it.
             begins = leased_at is None or self._word.has_lease(leased_at, self._clock())
-            ran = run(payload) if begins else Ran(Outcome.RELEASED, b"")
+            ran = copy_context().run(run, payload) if begins else Ran(Outcome.RELEASED, b"")
             self._armed = False
         except TimeLimitExceeded as error:
             # It rang in the moment in which the task had ended, and before it was told.
@@ -83,7 +90,7 @@ class Interrupts:
     def _set(self, now: float) -> None:
         """Have the alarm ring when there may be something to do."""
         at = min(self._over_at, self._word.lease_until_s) if self._fenced else self._over_at
-        signal.setitimer(signal.ITIMER_REAL, max(at - now, SOON_S))
+        signal.setitimer(signal.ITIMER_REAL, max(timer_s(at - now), SOON_S))
 
     def _stops(self, _number: int, frame: FrameType | None) -> None:
         if self._word.stopping and _in_user_code(frame):

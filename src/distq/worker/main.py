@@ -13,7 +13,8 @@ from distq.logs import LEVELS, get_logger
 from distq.settings import Settings
 from distq.worker.backoff import Reconnect
 from distq.worker.clock import MONOTONIC
-from distq.worker.crew import Crew, environment_of_executors
+from distq.worker.crew import Crew
+from distq.worker.exits import environment_of_executors
 from distq.worker.link import Link
 from distq.worker.memory import Cgroup
 from distq.worker.orders import Orders

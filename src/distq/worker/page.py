@@ -8,14 +8,16 @@ there when it is asked for it.
 
 import mmap
 import os
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final, NamedTuple, Self
 
 _DONE, _FAILED, _RELEASED, _ENDING = range(4)
 _RUN_S, _LEASE_SINCE_S, _LEASE_UNTIL_S = range(4, 7)
-OWN: Final = 8
+_ASKED, _LEAVES = range(7, 9)
+OWN: Final = 12
 """From here on the numbers are those of the page's kind."""
-NUMBERS: Final = 2_032
+NUMBERS: Final = 4_080
 PAGE_BYTES: Final = NUMBERS * 8
 STACK_BYTES_MAX: Final = 60_000
 
@@ -36,6 +38,15 @@ class Counts(NamedTuple):
             self.released + other.released,
             self.run_s + other.run_s,
         )
+
+
+class Blame(NamedTuple):
+    """Tasks by which an executor may have died, each with its delivery."""
+
+    running: Sequence[tuple[int, int]] = ()
+    """What ran; if nothing did, what had ended last and was not settled: all of it may be to blame."""
+    begun: Sequence[tuple[int, int]] = ()
+    """What had ended besides, and was not settled: less likely to blame, but it can be."""
 
 
 class Ending(Enum):
@@ -91,7 +102,20 @@ class Page:
         """Note that the executor ends by itself, as it should."""
         self._numbers[_ENDING] = why.value
 
+    def leaves(self) -> None:
+        """Note that the executor has settled everything and ends: what is left to do must not take long."""
+        self._numbers[_LEAVES] = 1
+
     # -- written by the supervisor ---------------------------------------------------------------
+
+    def ask(self) -> None:
+        """Note that the executor shall end: a task's own handler may have taken the signal that says so."""
+        self._numbers[_ASKED] = 1
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it shall end."""
+        return bool(self._numbers[_ASKED])
 
     def renew(self, since_s: float, until_s: float) -> None:
         """Note until when, by the machine's monotonic clock, no other worker is given what this one holds.
@@ -117,6 +141,11 @@ class Page:
         """Why the executor ends by itself, None if it does not."""
         why = self._numbers[_ENDING]
         return Ending(why) if why else None
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the executor has nothing more to do than to end."""
+        return bool(self._numbers[_LEAVES])
 
     @property
     def counts(self) -> Counts:

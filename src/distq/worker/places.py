@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, pack_overrun, unpack_failure
 from distq.worker.functions import CoroutineRun, Functions, failed_by_limit
 from distq.worker.handler import Ran, asked_for
+from distq.worker.process_state import clear_mask_of_thread
+from distq.worker.rows import escaped
 from distq.worker.seat import Seat, present
 from distq.worker.traced import traced, traced_on_loop
 
@@ -62,19 +64,32 @@ class Places:
 
     def _work(self) -> None:
         while True:
-            seat = self._seats.get()
-            token = present.set(seat)
-            ran = self._run(seat)
-            present.reset(token)
+            with suppress(BaseException):  # one that a task's code has raised in this thread, after its task had ended
+                self._work_once()
+
+    def _work_once(self) -> None:
+        seat = self._seats.get()
+        answered = False
+        try:
+            ran = contextvars.copy_context().run(self._run, seat)
             if self._quit.forked:
                 os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
-            if ran is not None:
-                self._ended(seat, _with_reason(seat, ran))
+            ended = None if ran is None else _with_reason(seat, ran)
+            answered = True
+            if ended is not None:
+                self._ended(seat, ended)
+        except BaseException as error:  # noqa: BLE001 - whatever comes out is an answer: the seat must not be lost
+            seat.closes()
+            if not answered:
+                self._ended(seat, escaped(error))
+        finally:
             with self._idle_lock:
                 self._idle += 1
+            clear_mask_of_thread()
 
     def _run(self, seat: Seat) -> bytes | Ran | None:
         """Run a task; None if it was handed to the loop. An interruption may come anywhere here, and nowhere else."""
+        present.set(seat)
         try:
             if not seat.takes_thread():
                 return _never_begun(seat)
@@ -141,7 +156,11 @@ class Places:
     def _finish(self, seat: Seat, task: asyncio.Task[bytes | Ran]) -> None:
         self._tasks.discard(task)
         seat.closes()
-        self._ended(seat, _never_begun(seat) if task.cancelled() else task.result())
+        try:
+            ran = _never_begun(seat) if task.cancelled() else task.result()
+        except BaseException as error:  # noqa: BLE001 - as in a thread
+            ran = escaped(error)
+        self._ended(seat, ran)
 
 
 def _run_for_good(loop: asyncio.AbstractEventLoop) -> None:
@@ -164,8 +183,9 @@ def _interrupted(error: BaseException) -> Ran:
 
 
 def _never_begun(seat: Seat) -> Ran:
-    assert seat.reason is not None
-    return _interrupted(seat.reason)
+    """The outcome of a task that was interrupted before its first step; another task on the loop may have done that."""
+    reason = seat.reason
+    return escaped(asyncio.CancelledError()) if reason is None else _interrupted(reason)
 
 
 def _with_reason(seat: Seat, ran: bytes | Ran) -> bytes | Ran:

@@ -2,6 +2,9 @@
 
 import os
 import signal
+from contextlib import suppress
+
+from distq.worker.process_state import ProcessState
 
 
 class Quit:
@@ -18,20 +21,19 @@ class Quit:
         """A descriptor that is readable from the moment of the request on."""
         return self._read_fd
 
-    def listen(self) -> None:
+    def listen(self, state: ProcessState) -> None:
         """Take over SIGTERM; Ctrl-C is for the supervisor alone, which passes it on as SIGTERM."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda _number, _frame: self.ask())
+        # Not ignored, which the programs that a task starts would inherit: they must hear it.
+        state.own(signal.SIGINT, lambda _number, _frame: None)
+        state.own(signal.SIGTERM, lambda _number, _frame: self.ask())
         # A process that the task forks must end by SIGTERM like any other, and not tell us that it did.
         os.register_at_fork(after_in_child=self._deafen)
 
     def ask(self) -> None:
         """Make the request; safe in a signal handler."""
         self.asked = True
-        try:
+        with suppress(OSError):  # it is full, or a task has closed it: the flag is set
             os.write(self._write_fd, b"\0")
-        except BlockingIOError:
-            pass
 
     def close(self) -> None:
         """Give the descriptors back."""

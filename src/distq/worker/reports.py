@@ -8,6 +8,7 @@ done) is in the shared word instead.
 import os
 import pickle
 import select
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from distq.core.errors import DistqError
@@ -80,10 +81,8 @@ class Reporter:
         fields = tuple(_cut(field) for field in report)
         frame = pack(pickle.dumps((type(report).__name__, fields)))
         assert len(frame) <= select.PIPE_BUF
-        try:
+        with suppress(OSError):  # also where a task has closed the pipe: that must not end what goes on beside it
             os.write(self._fd, frame)
-        except (BlockingIOError, BrokenPipeError):
-            pass
 
 
 class Listener:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
+from distq.core.errors import DistqError
 from distq.core.task import Headers, Outcome
-from distq.worker.handler import Ran
+from distq.worker.handler import Ran, failure
 from distq.worker.page import Page
 
 Settled = tuple[int, int, int, bytes | None, float, str] | tuple[int, int, int, bytes | None, float, str, float]
@@ -44,6 +45,15 @@ def answer_to(row: Leased, ran: Ran, run_s: float) -> Settled:
         return row[0], row[1], outcome, None, 0.0, text
     answer = (row[0], row[1], outcome, body, run_s, text)
     return answer if after_s is None else (*answer, after_s)
+
+
+def escaped(error: BaseException) -> Ran:
+    """The outcome of a task out of which something has come that distq has not foreseen.
+
+    Of the exception nothing is called but its type's name: its own methods may be what raised.
+    """
+    name = type(error).__name__
+    return failure(DistqError(f"{name} came out of the task where its outcome was taken down; the task had begun."))
 
 
 def counted(page: Page, outcome: int, run_s: float) -> bool:

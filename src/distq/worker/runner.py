@@ -69,9 +69,10 @@ class Runner:
                     if self._supervisor_gone(self._reconnect.pause_s()):
                         break
         finally:
+            if self._broker.wear.out:
+                self._page.ends(self._broker.wear.ending)
+            self._page.leaves()
             self._broker.close()
-        if self._broker.wear.out:
-            self._page.ends(self._broker.wear.ending)
         return os.EX_OK
 
     @property

@@ -8,19 +8,17 @@ their limits hold while the master is away, too.
 
 from __future__ import annotations
 
-import faulthandler
 import math
 import os
-import pickle
 import select
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
-from distq.core.task import Outcome, deliveries_of, text_of, trace_id_of
+from distq.core.task import Outcome, text_of, trace_id_of
 from distq.net.dial import Connection, ConnectionLost
 from distq.tasks import current
 from distq.tasks.current import Current
@@ -33,17 +31,21 @@ from distq.worker.broker import ANSWER_S, LEASE_WAIT_S, WAIT_S, MasterTooOld
 from distq.worker.clock import Clock
 from distq.worker.functions import Functions
 from distq.worker.handler import Ran
-from distq.worker.interrupts import STACK_SIGNAL, STOP_SIGNAL, end_for_lease
+from distq.worker.interrupts import end_for_lease
 from distq.worker.orders import Orders
 from distq.worker.page import PAGE_BYTES
 from distq.worker.places import Places
+from distq.worker.process_state import STACK_SIGNAL, STOP_SIGNAL, ProcessState
 from distq.worker.quit import Quit
 from distq.worker.reports import Failed, Reporter, Succeeded
 from distq.worker.rows import Handed, Leased, Settled, answer_to, counted, handed, released
+from distq.worker.running_task import current_of
 from distq.worker.seat import Seat, present
 from distq.worker.together import completed
 from distq.worker.wear import Wear
 
+NOT_ENDED: Final = frozenset((Outcome.PROGRESS, Outcome.CHECKPOINT, Outcome.PART, Outcome.RELEASED))
+"""Answers that are no end of a run."""
 TELL_S: Final = 0.05
 """What a task says while it runs does not wait longer than this."""
 ROOM_S: Final = 0.01
@@ -70,6 +72,7 @@ class Several:
         self._quit = quit_
         self._lifeline_fd = lifeline_fd
         self._clock = clock
+        self._state = ProcessState()
         self._verbose = orders.verbose
         self.wear = Wear(orders)
         self._places = Places(functions, quit_, self._ended)
@@ -96,12 +99,13 @@ class Several:
         threading.Thread(target=self._interrupt, name="interrupts", daemon=True).start()
         current.teller = self.current
 
-    def listen(self) -> None:
+    def listen(self, state: ProcessState) -> None:
         """Take over the signals by which the supervisor stops a task, and asks where one is."""
-        signal.signal(STOP_SIGNAL, self._stop_signalled)
-        signal.signal(STACK_SIGNAL, self._stack_signalled)
+        self._state = state
+        state.own(STOP_SIGNAL, self._stop_signalled)
+        state.own(STACK_SIGNAL, self._stack_signalled)
         os.lseek(self._board.fd, PAGE_BYTES, os.SEEK_SET)
-        faulthandler.register(STACK_SIGNAL, file=self._board.fd, all_threads=True, chain=True)
+        state.leaves_stacks(self._board.fd, all_threads=True)
 
     # -- what the runner asks ----------------------------------------------------------------------
 
@@ -130,21 +134,10 @@ class Several:
         seat = present.get()
         if seat is None:
             return None
-        task_id, delivery, attempt, *_ = seat.row
-        queue, name, _, limit_s = seat.envelope
+        limit_s = seat.envelope[3]
         left_s = None if limit_s is None else seat.began_s + limit_s - self._clock()
-        return Current(
-            text_of(task_id),
-            name,
-            queue,
-            attempt,
-            deliveries_of(delivery),
-            None if left_s is None else time.time() + left_s,  # noqa: TID251 - for people, who read clocks
-            None if seat.cursor is None else pickle.loads(seat.cursor),
-            dict(seat.headers),
-            lambda outcome, told: self._says(seat, outcome, told),
-            lambda: self._quit.asked,
-        )
+        says = partial(self._says, seat)
+        return current_of(seat.row, seat.envelope, left_s, seat.cursor, seat.headers, says, self._quit)
 
     def serve(self, connection: Connection) -> None:
         """Exchange, and have tasks run, until told to end, or worn; then everything is settled."""
@@ -213,6 +206,7 @@ class Several:
         self.answers.arrived()
         with self._lock:
             del self._settled[:count]
+            self._note_unsettled()
         brought = handed(reply)
         if brought.rows and (self._quit.asked or self.wear.out):
             self._hand_back(brought.rows)
@@ -293,6 +287,7 @@ class Several:
             seat.told = {}
             self._settled.append(answer_to(seat.row, ended, run_s))
             self._settled_bytes += len(ended.body)
+            self._note_unsettled()
             self._board.rises(seat.number)
             failed = counted(self._board, ended.outcome, run_s)
             self.wear.tasks_left -= ended.outcome != Outcome.UNKNOWN
@@ -304,6 +299,10 @@ class Several:
         self._done.append(seat.number)
         self._wakes.ring()
 
+    def _note_unsettled(self) -> None:
+        """What has ended and is not settled stays to blame for what happens to this executor; under the lock."""
+        self._board.unsettled([(row[0], row[1]) for row in self._settled if row[2] not in NOT_ENDED])
+
     def _take_back(self) -> None:
         """Seats are free again."""
         if not self._done:
@@ -312,6 +311,7 @@ class Several:
             number = self._done.popleft()
             del self._running[number]
             self._free.append(number)
+        self._state.put_back()
         self.wear.weigh()
 
     def _says(self, seat: Seat, outcome: int, told: bytes) -> None:

@@ -13,9 +13,9 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from distq.worker.cause import Cause
 from distq.worker.clock import Clock
 from distq.worker.crew import Crew
+from distq.worker.exits import Verdict
 from distq.worker.handler import HandlerUnusable
 from distq.worker.link import Link
 from distq.worker.plan import Phase, plan
@@ -54,11 +54,9 @@ class Supervisor:
         self._was_up = self._was_up or self.crew.up > 0
         self._changes.set()
 
-    def ended(self, number: int, end: Cause, running: tuple[int, int] | None, suspects: int, stack: str) -> None:
+    def ended(self, number: int, verdict: Verdict) -> None:
         """An executor has ended."""
-        told: dict[str, object] = {"index": number, "cause": end.text, "kind": end.kind, "running": running}
-        more = {"stack": stack, "suspects": suspects}
-        self.link.exited({**told, **{word: what for word, what in more.items() if what}})
+        self.link.exited({"index": number, **verdict.told})
 
     def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
         """Tasks that wait behind a long one go back to the master at once."""

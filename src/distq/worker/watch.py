@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import Final
 
 from distq.worker.board import Board
+from distq.worker.page import Page
 from distq.worker.word import Place, Word
 
 LOOK_S: Final = 0.125
@@ -17,6 +18,10 @@ STACK_S: Final = 1.0
 """How long the executor may take to leave its stack."""
 
 
+LEAVE_S: Final = 10.0
+"""How long an executor that has settled everything may take to end: tear-downs, exit hooks, threads of libraries."""
+
+
 class Need(Enum):
     """What an executor needs."""
 
@@ -25,9 +30,34 @@ class Need(Enum):
     """Take back what it has not begun."""
     STACK = auto()
     """Ask it for its stack: its task is to be killed."""
+    END = auto()
+    """End it: it has done its work, and something that its tasks have left keeps it from ending."""
     KILL = auto()
     STOP = auto()
     """End it: its task was told to stop, and has not."""
+
+
+class Leaving:
+    """The looks at the end of an executor: from when on it leaves, and when it was asked for its stack."""
+
+    __slots__ = ("_asked_at", "_since")
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._asked_at: float | None = None
+
+    def look(self, page: Page, now: float) -> Need | None:
+        """What it needs now; None if it is not leaving."""
+        if not page.is_leaving:
+            return None
+        if self._since is None:
+            self._since = now
+        if now < self._since + LEAVE_S:
+            return Need.NOTHING
+        if self._asked_at is None:
+            self._asked_at = now
+            return Need.STACK
+        return Need.END if page.stack or now >= self._asked_at + STACK_S else Need.NOTHING
 
 
 class Watch:

@@ -10,10 +10,11 @@ from array import array
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from distq.worker.page import NUMBERS, OWN, Page
+from distq.worker.page import NUMBERS, OWN, Blame, Page
 
-_BATCH, _SIZE, _BEGUN, _REVOKED, _RETURNED, _STOP, _STOP_DELIVERY, _FENCED = range(OWN, OWN + 8)
-"""In `_BEGUN` is the index of the task that runs, from 1; 0 between tasks."""
+_BATCH, _SIZE, _BEGUN, _REVOKED, _RETURNED, _STOP, _STOP_DELIVERY, _FENCED, _UNSETTLED = range(OWN, OWN + 9)
+"""In `_BEGUN` is the index of the task that runs, from 1; 0 between tasks. In `_UNSETTLED` that of the last one that
+has ended, 0 once its answer is settled: until then it is to blame if the executor dies."""
 _LIMIT_S, _BEGAN_S = range(24, 26)
 _TABLE: Final = 32
 TABLE_ROWS: Final = (NUMBERS - _TABLE) // 2
@@ -57,7 +58,7 @@ class Word(Page):
         numbers = self._numbers
         count = min(len(deliveries), 2 * TABLE_ROWS)
         # The size first and last: a reader who sees the batch's number sees its tasks.
-        numbers[_SIZE] = 0
+        numbers[_SIZE] = numbers[_UNSETTLED] = 0
         self._batch = self._batch + 1
         numbers[_TABLE : _TABLE + count] = memoryview(array("q", deliveries[:count]))
         numbers[_BATCH] = self._batch
@@ -76,8 +77,15 @@ class Word(Page):
         return BEGUN
 
     def rests(self) -> None:
-        """Note that no task runs."""
-        self._numbers[_BEGUN] = 0
+        """Note that no task runs; the last one stays to blame until it is settled."""
+        numbers = self._numbers
+        if begun := numbers[_BEGUN]:
+            numbers[_UNSETTLED] = begun
+            numbers[_BEGUN] = 0
+
+    def settled(self) -> None:
+        """Note that all answers have reached the master."""
+        self._numbers[_UNSETTLED] = 0
 
     def limits(self, limit_s: float, began_s: float) -> None:
         """Note the time limit of what is begun next, 0 for none any more."""
@@ -153,6 +161,14 @@ class Word(Page):
         """What runs: one task and its delivery, or nothing."""
         running = self.running
         return [] if running is None else [running]
+
+    @property
+    def blame(self) -> Blame:
+        """By which tasks the executor may have died."""
+        numbers = self._numbers
+        last = min(max(numbers[_BEGUN], numbers[_UNSETTLED]), numbers[_SIZE])
+        begun = self.held[:last]
+        return Blame(begun[-1:], begun[:-1])
 
     @property
     def held(self) -> list[tuple[int, int]]:

@@ -1,0 +1,43 @@
+"""What `distq.current()` tells a task that runs in an executor."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from typing import TYPE_CHECKING
+
+from distq.core.task import deliveries_of, text_of
+from distq.tasks.current import Current
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distq.core.task import Headers
+    from distq.worker.quit import Quit
+    from distq.worker.rows import Envelope, Leased
+
+
+def current_of(
+    row: Leased,
+    envelope: Envelope,
+    left_s: float | None,
+    cursor: bytes | None,
+    headers: Headers,
+    says: Callable[[int, bytes], None],
+    quit_: Quit,
+) -> Current:
+    """What is told to the task of that row, which has `left_s` of its time limit left; `says` takes what it says."""
+    task_id, delivery, attempt, *_ = row
+    queue, name, *_ = envelope
+    return Current(
+        text_of(task_id),
+        name,
+        queue,
+        attempt,
+        deliveries_of(delivery),
+        None if left_s is None else time.time() + left_s,  # noqa: TID251 - for people, who read clocks
+        None if cursor is None else pickle.loads(cursor),
+        dict(headers),
+        says,
+        lambda: quit_.asked,
+    )
