@@ -1,6 +1,6 @@
 """Draws the dashboards from a real Prometheus, and a terminal: `make pictures` while the demo load runs.
 
-    docker compose --profile demo up --detach master worker prometheus demo      # and wait a while
+    docker compose up --detach master worker prometheus demo      # and wait a while
     make pictures MINUTES=15
 
 Grafana draws them better, but not every machine can fetch its image. What is drawn is what it would ask: every panel's

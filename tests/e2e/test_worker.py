@@ -328,3 +328,17 @@ def test_a_workers_probes_tell_alive_from_ready(grid: Cluster) -> None:
     manager.get_work_queue().put(2)
     assert results_of(manager, 1) == [4]
     assert 'distq_worker_tasks_total{pool="default",outcome="success"} 1\n' in status(grid.http_port, "/metrics")[1]
+
+
+def test_a_worker_beside_a_master_with_the_same_http_address_works_without_one(grid: Cluster) -> None:
+    """One `.env` for both names one address: the worker says that it is taken, and its tasks run."""
+    shared = {"DISTQ_HTTP_ADDRESS": f"127.0.0.1:{grid.http_port}"}
+    grid.master(**shared)
+    worker = grid.worker("square", 1, **shared)
+    worker.logs("http_not_served")
+    assert "This worker runs without it." in worker.text
+    worker.executors()
+    manager = grid.manager()
+    manager.get_work_queue().put(3)
+    assert results_of(manager, 1) == [9]
+    assert 'distq_queue_tasks{queue="work"' in status(grid.http_port, "/metrics")[1], "the master's own"

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from tests.kit.shell import CHART, ROOT, VERSION, compose
 
+from distq.settings.dotenv_file import read_dotenv
+
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 each_service = pytest.mark.parametrize("name", SERVICES)
@@ -45,9 +47,13 @@ def test_every_image_is_pinned(name: str) -> None:
 
 @each_service
 def test_a_service_waits_until_what_it_needs_is_healthy(name: str) -> None:
-    """Order by health, not by hope; the demo's client alone is content with workers that have started."""
-    for needed, how in SERVICES[name].get("depends_on", {}).items():
-        assert how["condition"] == ("service_started" if (name, needed) == ("client", "worker") else "service_healthy")
+    """Order by health, not by hope."""
+    assert {how["condition"] for how in SERVICES[name].get("depends_on", {}).values()} <= {"service_healthy"}
+
+
+def test_nothing_depends_on_the_workers() -> None:
+    """Compose brings what a started service depends on to its declared number: it would stop workers of `--scale`."""
+    assert not [name for name, service in SERVICES.items() if "worker" in service.get("depends_on", {})]
 
 
 @pytest.mark.parametrize("name", ["master", "worker"])
@@ -79,7 +85,7 @@ def test_what_workers_run_comes_from_dotenv(tmp_path: Path) -> None:
 
 def test_there_are_two_workers_by_default() -> None:
     """One worker would not show that work is shared."""
-    assert SERVICES["worker"]["deploy"]["replicas"] == 2
+    assert SERVICES["worker"]["deploy"]["replicas"] == "${WORKER_REPLICAS:-2}"
 
 
 def test_only_the_master_makes_a_key_and_only_here() -> None:
@@ -146,3 +152,56 @@ def test_compose_has_nothing_to_complain_of(extra: str | None) -> None:
     """`docker compose config -q` is silent, with the examples' files too."""
     files = ["-f", "compose.yaml", *(["-f", f"examples/own-tasks/{extra}.yaml"] if extra else [])]
     assert compose(*files, "config", "--quiet") == ""
+
+
+@pytest.mark.engine
+def test_a_hosts_settings_do_not_move_composes_master(tmp_path: Path) -> None:
+    """Where a master on the host listens and keeps its data: Compose's has its own ports, and its volume."""
+    given = {
+        "DISTQ_STORE": "sqlite:///distq.db",
+        "DISTQ_BIND": "127.0.0.1:7000",
+        "DISTQ_ADDRESS": "127.0.0.1:7000",
+        "DISTQ_HTTP_ADDRESS": "127.0.0.1:7001",
+    }
+    for own, store in [("", "sqlite:////var/lib/distq/queue.db"), ("MASTER_STORE=memory:\n", "memory:")]:
+        found = read_by_compose(tmp_path, own + "".join(f"{name}={text}\n" for name, text in given.items()))
+        assert found["DISTQ_STORE"] == store
+        assert (found["DISTQ_BIND"], found["DISTQ_ADDRESS"]) == ("0.0.0.0:9000", "master:9000")
+        assert found["DISTQ_HTTP_ADDRESS"] == "0.0.0.0:9001"
+
+
+def read_by_compose(folder: Path, dotenv: str) -> dict[str, str]:
+    """The environment of Compose's master with such a `.env`."""
+    (folder / ".env").write_text(dotenv, encoding="utf-8")
+    shutil.copy(ROOT / "compose.yaml", folder)
+    said = json.loads(compose("--project-directory", str(folder), "config", "--format", "json"))
+    # What is printed can be read as a Compose file again, in which $ is written $$.
+    return {name: text.replace("$$", "$") for name, text in said["services"]["master"]["environment"].items()}
+
+
+AWKWARD = [
+    "plain",
+    "a$b",
+    "a$HOME",
+    "${HOME}",
+    "a$$b",
+    "a#b",
+    "a #b",
+    ' "x" ',
+    "a=b",
+    "key: v",
+    "grün",
+    "a\tb",
+    "$(pwd)",
+]
+
+
+@pytest.mark.engine
+def test_single_quotes_mean_the_same_on_a_host_and_in_compose(tmp_path: Path) -> None:
+    """As .env.example and the reference say."""
+    lines = "".join(f"DISTQ_LABELS_{number}='{text}'\n" for number, text in enumerate(AWKWARD))
+    there = read_by_compose(tmp_path, lines)
+    here = read_dotenv(tmp_path / ".env", "DISTQ_").variables
+    wanted = {f"DISTQ_LABELS_{number}": text for number, text in enumerate(AWKWARD)}
+    assert {name: there[name] for name in wanted} == wanted
+    assert here == wanted

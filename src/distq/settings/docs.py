@@ -12,8 +12,16 @@ INTRODUCTION = """\
 <!-- Written by `python -m distq.settings` from src/distq/settings/table.py. -->
 
 Every setting is a variable of the environment. A file called `.env` in the current folder is read too
-(another by `distq --env-file PATH`); the environment wins over it, and its values are taken as they are. An
-empty value is the same as none. `distq settings` shows what each setting is and where it came from.
+(another by `distq --env-file PATH`); the environment wins over it. An empty value is the same as none.
+`distq settings` shows what each setting is and where it came from.
+
+One `.env` serves programs on a host and Compose. Values with a `$`, a `#`, a quote or a space at an end stand in
+single quotes, and then both read the same; such a value may have no single quote and no backslash. Without quotes
+Compose puts a variable in the place of `$NAME`, and distq does not. Four settings of a host are not Compose's:
+where master and workers are (`DISTQ_ADDRESS`, `DISTQ_BIND`, `DISTQ_HTTP_ADDRESS`) and where the data is
+(`DISTQ_STORE`; for Compose's master that is `MASTER_STORE`). A worker that finds `DISTQ_HTTP_ADDRESS` taken, as
+beside a master with the same file, warns and serves no HTTP. In the chart's `env` values go through Kubernetes,
+which replaces `$(NAME)` and makes one `$` of `$$`.
 
 A value that cannot be read ends the command with exit code 2 and a sentence, and so does a line of `.env` that
 cannot be read: a quote too few, a colon for `=`, another encoding than UTF-8. A setting that stands there twice with
@@ -30,7 +38,10 @@ def env_example() -> str:
     lines = [
         "# Settings of distq, as variables of the environment or in a file called .env.",
         "# The environment wins over the file; an empty value is none.",
-        "# Values are taken as they are: no quoting of $.",
+        "# A value with a $, a #, a quote or a space at an end stands in single quotes, as in DISTQ_AUTHKEY='a$b':",
+        "# then distq on a host and Compose read the same. Without quotes Compose puts a variable in the place of",
+        "# $NAME, and distq does not. No single quote and no backslash can stand in such a value.",
+        "# Compose's master and workers take all of this file but where they listen and where the data is kept.",
         "# Written by `python -m distq.settings` from the table in src/distq/settings/table.py.",
     ]
     for group, rows in groupby(ROWS, key=lambda row: row.group):

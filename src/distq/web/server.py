@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 
@@ -24,6 +25,10 @@ class CannotServe(DistqError):
     code = "CANNOT_SERVE"
     hint = "Stop what listens there, or choose another with DISTQ_HTTP_ADDRESS, or set it to off."
     exit_code = 2
+
+
+class AddressTaken(CannotServe):
+    """Another program listens at the HTTP address already."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -62,7 +67,8 @@ class HttpServer:
         Connections that come at once wait in the backlog until the first answer.
 
         Raises:
-            CannotServe: the address is taken, or is not this machine's.
+            AddressTaken: another program listens there.
+        CannotServe: the address is not this machine's.
         """
         listener = await _listen(address)
         self._serving = asyncio.create_task(self._server.serve([listener]), name="distq-http")
@@ -91,5 +97,6 @@ async def _listen(address: Address) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        raise CannotServe(f"HTTP cannot be served at {address}: {error.strerror or error}.") from error
+        kind = AddressTaken if error.errno == errno.EADDRINUSE else CannotServe
+        raise kind(f"HTTP cannot be served at {address}: {error.strerror or error}.") from error
     return listener

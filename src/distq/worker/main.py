@@ -23,6 +23,7 @@ from distq.worker.supervisor import Supervisor
 from distq.worker.view import View
 
 SESSION_BYTES: Final = 8
+HTTP_TAKEN: Final = "This worker runs without it. Give it another DISTQ_HTTP_ADDRESS in its environment, or off."
 
 
 def run(settings: Settings) -> int:
@@ -76,11 +77,16 @@ async def _with_http(settings: Settings, supervisor: Supervisor, crew: Crew, lin
         return await supervisor.run(crew, link)
     # A worker without an HTTP side, which is most of them on one machine, does not import one.
     from distq.web.app import create_worker_app  # noqa: PLC0415
-    from distq.web.server import HttpServer  # noqa: PLC0415
+    from distq.web.server import AddressTaken, HttpServer  # noqa: PLC0415
 
     server = HttpServer(create_worker_app(View(supervisor, crew, link, settings.pool)))
-    bound = await server.start(settings.http_address)
-    get_logger().info("http_listened", address=str(bound))
+    try:
+        bound = await server.start(settings.http_address)
+    except AddressTaken as taken:
+        # Beside a master on one machine, with one `.env` for both, this is the master's address: tasks come first.
+        get_logger().warning("http_not_served", address=str(settings.http_address), why=f"{taken} {HTTP_TAKEN}")
+    else:
+        get_logger().info("http_listened", address=str(bound))
     try:
         return await supervisor.run(crew, link)
     finally:
