@@ -12,7 +12,10 @@ DOCKERFILES = $(shell find images examples -name '*Dockerfile*' 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml
 
-.PHONY: help demo test sim chaos mixed bench lint lint-compose lint-workflows helm4 pictures format lock build interpreters clean
+# Pythons of other versions, and the environments on them.
+UNPACKED = .venv/pythons
+
+.PHONY: help demo test test-on pythons sim chaos mixed bench lint lint-compose lint-workflows helm4 pictures format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -23,6 +26,15 @@ demo: $(RUNTIME) ## the recipe's job on a master and two workers, here and now
 
 test: $(DEV) ## every test that this machine can run; the skipped ones say why
 	@$(PYTEST) $(ARGS)
+
+test-on: $(DEV) ## the tests on another Python: MINOR=15 (of Debian unstable) or PYTHON=..., ARGS="tests/wire -k ..."
+	@python=$$(if [ -n "$(MINOR)" ]; then tools/python.sh $(MINOR) $(UNPACKED)/3.$(MINOR); else command -v $(PYTHON); fi) && \
+		on=$(UNPACKED)/on-$$("$$python" -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))') && \
+		PATH="$(CURDIR)/$(BIN):$$PATH" "$$python" tools/environment.py dev "$$on" && \
+		"$$on/bin/python" -m pytest -n auto --dist loadgroup $(ARGS)
+
+pythons: $(DEV) ## unpack the Pythons that this machine lacks, for `make interpreters`: MINORS="13 14 15"
+	@for minor in $(or $(MINORS),13 14 15); do tools/python.sh $$minor $(UNPACKED)/3.$$minor || exit 1; done
 
 interpreters: $(DEV) ## the standard-library tests on every Python found, 3.8 and newer
 	@$(PYTEST) --interpreters $(ARGS)

@@ -14,6 +14,8 @@ import pytest
 STRICT = pytest.StashKey[bool]()
 OLDEST_PLAIN = (3, 8)
 ROOT = Path(__file__).resolve().parent.parent
+UNPACKED = ROOT / ".venv" / "pythons"
+"""Where `make pythons` and `make test-on` put the Pythons that this machine lacks."""
 
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=50, print_blob=True)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=200, print_blob=True)
@@ -125,10 +127,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @functools.cache
 def interpreters() -> dict[str, str]:
-    """The path of one Python for each minor version from 3.8 on: this one, the PATH's and pyenv's."""
+    """The path of one Python for each minor version from 3.8 on: this one, of `make pythons`, of pyenv, of the PATH."""
     found = {"{}.{}".format(*sys.version_info[:2]): sys.executable}
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates = [str(path) for path in sorted(pyenv.glob("3.*/bin/python3"), reverse=True)]
+    candidates = [str(path) for path in sorted(UNPACKED.glob("3.*/root/usr/bin/python3.*[0-9]"))]
+    candidates += [str(path) for path in sorted(pyenv.glob("3.*/bin/python3"), reverse=True)]
     candidates += [f"python3.{minor}" for minor in range(8, 20)]
     for candidate in candidates:
         if candidate.removeprefix("python") in found:

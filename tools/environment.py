@@ -1,4 +1,4 @@
-"""Makes `.venv` and installs what a lock file names: `python3 tools/environment.py runtime|dev`.
+"""Makes `.venv` and installs what a lock file names: `python3 tools/environment.py runtime|dev [FOLDER]`.
 
 Runs on a bare interpreter and finds an installer wherever one is to be had: uv, the interpreter's own
 `ensurepip` (which Debian packages apart), another pip, pip's wheel from the package index that pip is
@@ -21,7 +21,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+VENV = ROOT / (sys.argv[2] if __name__ == "__main__" and len(sys.argv) > 2 else ".venv")
 PYTHON = VENV / "bin" / "python"
 LOCKS = {"runtime": ROOT / "requirements.lock", "dev": ROOT / "requirements-dev.lock"}
 OLDEST = (3, 11)
@@ -156,7 +156,7 @@ def main() -> None:
     if not works(PYTHON, "-c", "import sys; sys.exit(sys.prefix == sys.base_prefix)"):
         run(sys.executable, "-m", "venv", "--clear", "--without-pip", VENV)
     install = installer()
-    print(f"Installing {lock.name} into {VENV.name} with {Path(install[0]).name} ...", file=sys.stderr)
+    print(f"Installing {lock.name} into {VENV.relative_to(ROOT)} with {Path(install[0]).name} ...", file=sys.stderr)
     run(*install, "--require-hashes", "-r", lock)
     run(*install, "--no-deps", "--editable", ".")
 
