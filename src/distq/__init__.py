@@ -7,9 +7,9 @@ from distq._version import __version__
 
 if TYPE_CHECKING:
     from distq.client.client import Client as Client
-    from distq.client.future import ResultUnreadable as ResultUnreadable
     from distq.client.future import TaskFuture as TaskFuture
-    from distq.client.submits import RefusedSubmit as RefusedSubmit
+    from distq.client.outcome import ResultUnreadable as ResultUnreadable
+    from distq.client.refusals import RefusedSubmit as RefusedSubmit
     from distq.client.submitter import NotPicklable as NotPicklable
     from distq.core.errors import DistqError as DistqError
     from distq.core.errors import QueueFull as QueueFull
@@ -88,9 +88,9 @@ _HOMES = {
     "Progress": "distq.tasks.current",
     "QueueFull": "distq.core.errors",
     "QueueManager": "distq.managers",
-    "RefusedSubmit": "distq.client.submits",
+    "RefusedSubmit": "distq.client.refusals",
     "ResultNotSent": "distq.tasks.failure",
-    "ResultUnreadable": "distq.client.future",
+    "ResultUnreadable": "distq.client.outcome",
     "Retry": "distq.tasks.control",
     "Snooze": "distq.tasks.control",
     "TaskCancelled": "distq.tasks.failure",

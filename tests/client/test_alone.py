@@ -135,7 +135,7 @@ def test_ctrl_c_while_waiting_costs_nothing_but_the_wait() -> None:
     with started(books) as client:
 
         def interrupt() -> None:
-            eventually(client._session._results._role.locked, "somebody who reads")
+            eventually(lambda: client._session._results._role.taken, "somebody who reads")
             signal.pthread_kill(main, signal.SIGINT)
 
         for key in range(2, 8):

@@ -123,7 +123,7 @@ def test_futures_can_be_awaited_in_every_way() -> None:
         waiting.start()
         books.end(keys[1], SUCCEEDED, pickle.dumps(2))
         waiting.join()
-        assert futures[1] in told
+        eventually(lambda: futures[1] in told, "the callback, in its own thread")
         assert any(getattr(one, "done", None) == {futures[1]} for one in told if not isinstance(one, TaskFuture))
 
         async def gather() -> list[int]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal
 
 from distq.client.future import TaskFuture, renew_lock
 from distq.client.outbox import Manner
 from distq.client.session import Session
-from distq.client.submitter import Submitter
+from distq.client.submitter import Submitter, bare
 from distq.client.together import Planned
+from distq.core.errors import DistqError
 from distq.core.task import key_of
 from distq.settings import Role, Settings, load
 from distq.tasks.options import Options, checked
@@ -45,12 +47,18 @@ class Client(Submitter):
     ) -> None:
         self._settings = _settings(address, authkey) if settings is None else settings
         super().__init__({})
+        self._finalizer: weakref.finalize[Any, Any] | None = None
         self._begin()
         _clients.add(self)
 
     def _begin(self) -> None:
         """Begin a session."""
-        self._session = Session(self._settings)
+        self._session = session = Session(self._settings)
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        # Threads and connections end with the last reference to the client, and to its futures that have no outcome.
+        self._finalizer = weakref.finalize(self, session.let_go)
+        self._finalizer.atexit = False
         self._send = self._session.send  # type: ignore[method-assign] # one call less for each task
         self._send_together = self._session.send_together  # type: ignore[method-assign] # as above
 
@@ -82,7 +90,11 @@ class Client(Submitter):
             ValueError: that is not how a task id is written.
             CannotReach: no master is there.
         """
-        return self._session.follow(key_of(task_id))
+        key = key_of(task_id)
+        try:
+            return self._session.follow(key)
+        except DistqError as error:
+            raise bare(error) from error.__cause__
 
     def result(self, task_id: str, timeout: float | None = None) -> Any:
         """The result of a task that anybody has submitted, waited for at most `timeout` seconds.
@@ -96,8 +108,27 @@ class Client(Submitter):
         return self._session.administer(action, asked)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until everything submitted so far was accepted or refused; False if `timeout` seconds are over first."""
+        """Wait until everything submitted so far was accepted; False if not all of it was.
+
+        That is: if `timeout` seconds are over first, or if submits were refused since the last flush and no code has
+        looked at their futures. A line of the logger `distq` says why the last of them was.
+        """
         return self._session.flush(timeout)
+
+    @property
+    def refused(self) -> int:
+        """How many submits were refused, or could not be sent."""
+        return self._session.refusals.count
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        """Shut down, as `shutdown()`; after an exception wait until all was accepted, and for no result."""
+        if kind is None:
+            self.shutdown()
+        else:
+            self._session.leave()
+        return False
 
     def abandon(self) -> None:
         """Close at once; what is accepted runs on, and nobody waits for its results."""
@@ -106,7 +137,7 @@ class Client(Submitter):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more submits; with `wait`, return when every future has its outcome.
 
-        Without it results go on to arrive while the program runs. `cancel_futures` cancels what is not sent yet.
+        Without it results go on to arrive while the program runs. `cancel_futures` cancels what has not begun.
         """
         self._session.shutdown(wait=wait, cancel=cancel_futures)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.client.link import Link, Where
+from distq.client.locks import Turn
 from distq.core.errors import DistqError
 from distq.core.task import text_of
 from distq.tasks.current import Progress
@@ -24,7 +24,7 @@ class Errands:
     def __init__(self, where: Where) -> None:
         self._where = where
         self.link = Link(where, lambda _greeting, _connection: None)
-        self._lock = threading.Lock()
+        self._turn = Turn()
 
     def ask(self, method: str, *args: object, wait_s: float = 0.0) -> Any:
         """Call the broker, once more if the connection was lost since the last time.
@@ -34,7 +34,13 @@ class Errands:
             CannotReach, ConnectionLost: no master is there.
             AuthenticationFailed: the master has another key.
         """
-        with self._lock:
+        if self._turn.mine:  # a signal handler has interrupted another call in this thread
+            other = self.another()
+            try:
+                return other.ask(method, *args, wait_s=wait_s)
+            finally:
+                other.close()
+        with self._turn:
             fresh = self.link.connection is None
             try:
                 return self._once(method, args, wait_s)
@@ -53,8 +59,11 @@ class Errands:
     def close(self) -> None:
         """End the connection; who waits for an answer gets an error."""
         self.link.close()
-        with self._lock:
-            self.link.release()
+        if self._turn.take(0):
+            try:
+                self.link.release()
+            finally:
+                self._turn.give()
 
     def _once(self, method: str, args: tuple[object, ...], wait_s: float) -> Any:
         connection = self.link.connected()

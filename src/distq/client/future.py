@@ -7,57 +7,39 @@ for them, and a thousand results are set under one lock.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from distq.core.task import BY_CLIENT, DEAD, EXPIRED, SUCCEEDED, text_of
+from distq.client.locks import is_owned
+from distq.client.outcome import Sealed, opened
+from distq.core.errors import DistqError
+from distq.core.task import BY_CLIENT, SUCCEEDED, text_of
 from distq.core.task import CANCELLED as TASK_CANCELLED
 from distq.tasks.current import Progress
-from distq.tasks.failure import TaskCancelled, TaskError, TaskExpired, TaskLost, exception_of
-from distq.tasks.payload import unpack_result
+
+if TYPE_CHECKING:
+    from distq.client.reader import Reader
+    from distq.client.refusals import Unseen
 
 R = TypeVar("R")
-
-
-class Reader(Protocol):
-    """Reads results from the master, and asks it to cancel tasks."""
-
-    def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
-        """Read until the future is done, as far as nobody else does; returns how much of the time is left."""
-        ...
-
-    def catch_up(self) -> None:
-        """Hear, if it can be heard soon, whether the master has accepted what is on its way."""
-        ...
-
-    def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
-        """Have the master cancel these tasks; whether it has cancelled all of them."""
-        ...
-
-    def progress(self, key: int) -> Progress | None:
-        """How far a task is."""
-        ...
-
-    def stream(self, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
-        """The parts of a task's stream."""
-        ...
-
 
 CANCELLED_AT_ONCE = 10_000
 """As many keys as a master takes in one call."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 """Guards the coming into being of every future's condition against its result being set meanwhile."""
 
 
-class ResultUnreadable(TaskError):
-    """The task succeeded, and its result cannot be unpickled in this program."""
+class FutureOfParent(DistqError, RuntimeError):
+    """The future was made before a fork: the parent process hears how its task ends, this one does not."""
 
-    code = "RESULT_UNREADABLE"
-    hint = "See that the result's class can be imported here, in the version that the worker has."
+    code = "FUTURE_OF_PARENT"
+    hint = "Submit again here, or ask for it by its id with client.future(id)."
+    exit_code = 2
 
 
 class TaskFuture(Future[R]):
@@ -67,14 +49,20 @@ class TaskFuture(Future[R]):
     """Whether the task is on its way to the master, or was cancelled before that: either, never both."""
     key: int | None = None
     """The task's key, None until the master has accepted it."""
-    _body: bytes | None = None
+    unseen: Unseen | None = None
+    """Of a submit that was refused: whether any code has looked at that."""
+    _body: bytes | Sealed | None = None
+    """The outcome until it is asked for: a result that is not unpickled, or an end without one."""
+    _runs: bool = False
+    """Whether the task ran when the master was asked last."""
     _own_condition: threading.Condition | None = None
     _own_waiters: list[Any] | None = None
     _own_callbacks: list[Callable[[Future[R]], object]] | None = None
 
-    def __init__(self, reader: Reader | None = None) -> None:
+    def __init__(self, reader: Reader | None = None, name: str = "") -> None:
         self._reader = reader
         """Who can wait for the task's end in the thread that asks for its result."""
+        self._name = name
         # Not Future.__init__: it makes what this class makes when it is needed.
         self._state = PENDING
         self._result: R | None = None
@@ -84,6 +72,8 @@ class TaskFuture(Future[R]):
 
         @property
         def _condition(self) -> threading.Condition:
+            # Whatever waits for a future, or looks at its state, asks for this first.
+            self._heed_fork()
             condition = self._own_condition
             if condition is None:
                 with _lock:
@@ -108,6 +98,40 @@ class TaskFuture(Future[R]):
                 self._own_callbacks = []
             return self._own_callbacks
 
+    def _heed_fork(self) -> None:
+        """In a forked child: what has no outcome gets none here, and a thread of the parent may hold the condition."""
+        if self._reader is None or not self._reader.disowned:
+            return
+        self._reader = None
+        self._own_condition = self._own_waiters = self._own_callbacks = None
+        if not self.has_ended:
+            known = "" if self.key is None else f" of task {text_of(self.key)}"
+            self._exception = FutureOfParent(f"The future{known} was made before a fork, by process {os.getppid()}.")
+            self._state = FINISHED
+
+    def __repr__(self) -> str:
+        """Name, id and state, as far as they are known here."""
+        words = [type(self).__name__, self._name, self.task_id or "", self._stage()]
+        return f"<{' '.join(word for word in words if word)}>"
+
+    def _stage(self) -> str:
+        if self._reader is not None and self._reader.disowned:
+            return "of the parent process"
+        if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
+            return "cancelled"
+        if self._state != FINISHED:
+            return ("running" if self._runs else "accepted") if self.key is not None else "not accepted yet"
+        if self._body is not None:
+            return "finished" if isinstance(self._body, bytes) else "finished without a result"
+        if self._exception is not None:
+            return f"finished raised {type(self._exception).__name__}"
+        return f"finished returned {type(self._result).__name__}"
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether other code than the owner of the future waits for its end."""
+        return bool(self._own_callbacks or self._own_waiters)
+
     @property
     def has_ended(self) -> bool:
         """As `done()`, without the lock that is only made for those who wait."""
@@ -117,6 +141,15 @@ class TaskFuture(Future[R]):
     def task_id(self) -> str | None:
         """The task's id, None until the master has accepted it."""
         return None if self.key is None else text_of(self.key)
+
+    def running(self) -> bool:
+        """Whether the task runs at this time.
+
+        Asks the master, at most every tenth of a second, about all of the client's tasks at once.
+        """
+        reader = self._reader
+        self._runs = reader is not None and self.key is not None and not self.has_ended and reader.runs(self.key)
+        return self._runs
 
     def cancel(self) -> bool:
         """Cancel the task unless it runs or has ended; whether it is cancelled. It is never begun (again) then.
@@ -137,6 +170,7 @@ class TaskFuture(Future[R]):
         claim([self])
 
     def _cancel(self, *, running: bool) -> bool:
+        self._heed_fork()
         if self._state == PENDING and claim([self]):
             self.withdraw()
             return True
@@ -167,16 +201,39 @@ class TaskFuture(Future[R]):
 
         Raises what `result` raises, once the parts that came before are through; TimeoutError; CannotReach.
         """
-        if self._reader is None:
-            return
-        yield from self._reader.stream(self, timeout)
+        self._heed_fork()
+        if self._reader is not None:
+            yield from self._reader.stream(self, timeout)
+        elif self._exception is not None:
+            raise self._exception
 
     def withdraw(self) -> None:
         """The task is cancelled: it was claimed and will not be sent, or the master says so. Who waits hears of it."""
-        if super().cancel():
-            with self._condition:
-                if self._state == CANCELLED:
-                    self.set_running_or_notify_cancel()
+        if self._withdrawn():
+            self._call_back()
+
+    def _withdrawn(self) -> bool:
+        with self._condition:
+            if self.has_ended:
+                return False
+            self._state = CANCELLED_AND_NOTIFIED
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
+            self._condition.notify_all()
+        return True
+
+    def _call_back(self) -> None:
+        """Call the callbacks in this thread."""
+        if self._own_callbacks:
+            self._invoke_callbacks()  # type: ignore[attr-defined] # the base class's own
+
+    def _call_back_elsewhere(self) -> None:
+        """Have the callbacks called in a thread that nothing else waits for: they may wait for other results."""
+        if self._own_callbacks:
+            if self._reader is None:
+                self._call_back()
+            else:
+                self._reader.call_back(self._call_back)
 
     def result(self, timeout: float | None = None) -> R:
         """Return what the task returned, or raise what it raised.
@@ -188,86 +245,98 @@ class TaskFuture(Future[R]):
             ResultUnreadable: it succeeded, and its result cannot be unpickled here.
         """
         if self._state != FINISHED:
-            if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
-                raise CancelledError
-            if self._reader is not None:
+            if self._reader is not None and not self.has_ended:
                 timeout = self._reader.lead(self, timeout)
-            if self._state != FINISHED:
-                super().result(timeout)
+            self._wait(timeout)
         if self._body is not None:
             self._open(self._body)
         if self._exception is not None:
+            self._look()
             # As in the standard library: the traceback must not keep this frame, and with it the future, alive.
             try:
-                raise self._exception
+                raise self._exception.with_traceback(None)
             finally:
                 del self
         return self._result  # type: ignore[return-value] # finished without an exception: it is an R
 
+    def _wait(self, timeout: float | None) -> None:
+        """Wait until it has its outcome; raises CancelledError, TimeoutError."""
+        condition = self._condition
+        with condition:
+            if not self.has_ended:
+                condition.wait(timeout)
+        if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
+            raise CancelledError
+        if self._state != FINISHED:
+            raise TimeoutError
+
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the task raised, None if it returned; raises TimeoutError as `result`."""
-        error = super().exception(timeout)
-        if error is None and self._body is not None:
+        self._wait(timeout)
+        if self._body is not None:
             # `asyncio.wrap_future` up to Python 3.14 believes that a future without an exception has a result.
             self._open(self._body)
-            error = self._exception
-        return error
+        if self._exception is not None:
+            self._look()
+        return self._exception
 
     def _get_snapshot(self) -> tuple[bool, bool, R | None, BaseException | None]:
         """Done, cancelled, result, exception: what asyncio reads from Python 3.15 on, instead of calling `result`."""
+        self._heed_fork()
         state = self._state
         if state == FINISHED:
             if self._body is not None:
                 self._open(self._body)
+            if self._exception is not None:
+                self._look()
             return True, False, self._result, self._exception
         is_cancelled = state in (CANCELLED, CANCELLED_AND_NOTIFIED)
         return is_cancelled, is_cancelled, None, None
 
-    def _open(self, body: bytes) -> None:
-        """Unpickle the result; two threads may do it at once."""
-        try:
-            self._result = unpack_result(body)
-        except Exception as error:  # noqa: BLE001 - whatever the result's class does when it is made
-            unreadable = ResultUnreadable(
-                f"The result of task {self.task_id} cannot be read here: {type(error).__name__}: {error}."
-            )
-            unreadable.__cause__ = error
-            self._exception = unreadable
+    def _look(self) -> None:
+        """A program has been told the error."""
+        unseen, self.unseen = self.unseen, None
+        if unseen is not None:
+            unseen.seen()
+
+    def _open(self, body: bytes | Sealed) -> None:
+        """Unpickle the outcome; two threads may do it at once."""
+        self._result, self._exception = opened(body, self.task_id)
         self._body = None
 
     def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
         """Set the outcome that the master tells."""
         if state == TASK_CANCELLED and causes and causes[-1] == BY_CLIENT:
-            self.withdraw()
-            return
-        if state == SUCCEEDED:
-            self._body = body
-            error = None
+            if self._withdrawn():
+                self._call_back_elsewhere()
+        elif state == SUCCEEDED:
+            self._finish(body, None)
         else:
-            error = _error_of(state, body, causes)
-        self._finish(error)
+            self._finish((state, body, causes), None)
 
     def fail(self, error: BaseException) -> None:
         """Set an outcome that the client found: the task is lost, or was refused."""
-        self._finish(error)
+        self._finish(None, error)
 
-    def _finish(self, error: BaseException | None) -> None:
+    def _finish(self, body: bytes | Sealed | None, error: BaseException | None) -> None:
         with _lock:
+            if self.has_ended:
+                return  # cancelled by us, and the master says the same now; or told twice
             condition = self._own_condition
             if condition is None:
-                self._exception = error
+                self._body, self._exception = body, error
                 self._state = FINISHED
         if condition is not None:
             with condition:
                 if self.has_ended:
-                    return  # cancelled by us; the master says the same now
-                self._exception = error
+                    return
+                self._body, self._exception = body, error
                 self._state = FINISHED
+                failed = not isinstance(body, bytes)
                 for waiter in self._waiters:
-                    (waiter.add_exception if error is not None else waiter.add_result)(self)
+                    (waiter.add_exception if failed else waiter.add_result)(self)
                 condition.notify_all()
-        if self._own_callbacks:
-            self._invoke_callbacks()  # type: ignore[attr-defined] # the base class's own
+        self._call_back_elsewhere()
 
 
 def claim(futures: Iterable[TaskFuture[R]]) -> list[TaskFuture[R]]:
@@ -283,6 +352,8 @@ def claim(futures: Iterable[TaskFuture[R]]) -> list[TaskFuture[R]]:
 
 def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
     """Cancel all of them that do not run, in as few calls as possible; those that wait for them hear of it."""
+    for future in futures:
+        future._heed_fork()  # noqa: SLF001 - one module, one noun
     for future in claim(future for future in futures if not future.has_ended):
         future.withdraw()
     for reader in {future._reader for future in futures if future.key is None and not future.has_ended}:  # noqa: SLF001
@@ -300,7 +371,12 @@ def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
 def renew_lock() -> None:
     """After a fork: another thread of the parent may have held it."""
     global _lock  # noqa: PLW0603 - the only one that there is
-    _lock = threading.Lock()
+    _lock = threading.RLock()
+
+
+def is_in_hand() -> bool:
+    """Whether this very thread is in the middle of setting outcomes."""
+    return is_owned(_lock)
 
 
 def settle_all(rows: Iterable[tuple[TaskFuture[Any], int, bytes | None, list[str] | None]]) -> None:
@@ -309,6 +385,8 @@ def settle_all(rows: Iterable[tuple[TaskFuture[Any], int, bytes | None, list[str
     with _lock:
         for row in rows:
             future, state, body, _ = row
+            if future.has_ended:
+                continue
             if state == SUCCEEDED and future._own_condition is None:  # noqa: SLF001 - one module, one noun
                 future._body = body  # noqa: SLF001
                 future._state = FINISHED  # noqa: SLF001
@@ -316,13 +394,3 @@ def settle_all(rows: Iterable[tuple[TaskFuture[Any], int, bytes | None, list[str
                 awaited.append(row)
     for future, state, body, causes in awaited:
         future.settle(state, body, causes)
-
-
-def _error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseException:
-    if state == DEAD:
-        return exception_of(body, causes)
-    if state == TASK_CANCELLED:
-        return TaskCancelled(f"the task was cancelled: {causes[-1]}." if causes else "the task was cancelled.")
-    if state == EXPIRED:
-        return TaskExpired("the task expired before it could run.")
-    return TaskLost("the master does not know the task any more.")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import random
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from distq._version import __version__
@@ -18,6 +21,13 @@ DIAL_S: Final = 5.0
 CALL_S: Final = 60.0
 """How long the master may take to answer a call that does not wait on purpose."""
 PAUSE_FIRST_S: Final = 0.05
+GOODBYE_S: Final = 1.0
+SILENT_S: Final = 2.0
+"""After how many seconds without a master the program is told that it waits for one."""
+
+log = logging.getLogger("distq")
+
+_now = time.monotonic  # noqa: TID251 - the edge: how long a master has been away
 
 
 class Where(NamedTuple):
@@ -39,12 +49,55 @@ class NotAdmitted(DistqError):
     exit_code = 3
 
 
+class Absence:
+    """How long no master has answered, and whether the program was told."""
+
+    def __init__(self, addresses: Sequence[tuple[str, int]], wait_s: float) -> None:
+        self._text = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
+        self._wait_s = wait_s
+        self._since: float | None = None
+        self._said = False
+
+    def note(self, error: DistqError | None) -> None:
+        """No master has answered yet; say so if that has lasted for two seconds."""
+        since = self._since
+        if since is None:
+            self._since = _now()
+        elif not self._said and _now() - since >= SILENT_S:
+            self._said = True
+            log.warning(
+                "No master has answered at %s for %.0f s%s. Trying again; a submit waits for up to %g s "
+                "(DISTQ_CONNECT_WAIT_S).",
+                self._text,
+                _now() - since,
+                "" if error is None else f": {error}".rstrip("."),
+                self._wait_s,
+            )
+
+    def over(self) -> None:
+        """A master has answered."""
+        self._since, said, self._said = None, self._said, False
+        if said:
+            log.warning("A master has answered at %s.", self._text)
+
+    def error(self) -> CannotReach:
+        """What a submit raises if no attempt has failed yet."""
+        return CannotReach(f"No master has answered at {self._text} within {self._wait_s:g} s.")
+
+
 class Link:
     """One of a client's connections. For one thread at a time; others may look at it, wait for it, and close it."""
 
-    def __init__(self, where: Where, greeted: Callable[[Mapping[str, Any], Connection], None]) -> None:
+    def __init__(
+        self,
+        where: Where,
+        greeted: Callable[[Mapping[str, Any], Connection], None],
+        absence: Absence | None = None,
+    ) -> None:
         self._where = where
         self._greeted = greeted
+        self._absence = absence
+        self._takes_goodbye = False
         self._connection: Connection | None = None
         self._closed = threading.Event()
         self._tried = threading.Condition()
@@ -62,11 +115,14 @@ class Link:
         """Whether `close` was called."""
         return self._closed.is_set()
 
-    def close(self) -> None:
-        """End the connection; a wait for a reconnection ends at once."""
+    def close(self, *, gently: bool = False) -> None:
+        """End the connection; a wait for a reconnection ends at once.
+
+        `gently` leaves it to the thread that uses it, which is about to end and may say goodbye.
+        """
         self._closed.set()
         connection = self._connection
-        if connection is not None:
+        if connection is not None and not gently:
             connection.abort()
         with self._tried:
             self._tried.notify_all()
@@ -75,6 +131,12 @@ class Link:
         """Close the connection: its thread has ended, or a fork has copied it from the parent, where it goes on."""
         if self._connection is not None:
             self._connection.close()
+
+    def say_goodbye(self) -> None:
+        """Tell the master that this session asks for no more results, if it takes that; its answer is not awaited."""
+        if self._connection is not None and self._takes_goodbye:
+            with suppress(DistqError):
+                self._connection.ask("broker", "goodbye", timeout_s=GOODBYE_S)
 
     def pause(self, pause_s: float) -> None:
         """Wait, unless `close` is called."""
@@ -99,7 +161,7 @@ class Link:
 
     @property
     def connection(self) -> Connection | None:
-        """The connection, for who asks and answers on it apart; None while there is none."""
+        """The connection, for a thread that asks and answers on it apart; None while there is none."""
         return self._connection
 
     def reach(self) -> None:
@@ -116,6 +178,8 @@ class Link:
                 if not is_passing(error):
                     raise
                 self.drop(error)
+                if self._absence is not None:
+                    self._absence.note(error)
             self.pause(pause_s * (0.5 + random.random()))  # noqa: S311 - jitter
             pause_s = min(pause_s * 2, self._where.reconnect_max_s)
         self.drop(CannotReach("the client was closed."))
@@ -131,6 +195,8 @@ class Link:
                 self._note(error)
                 raise
             self._note(None)
+            if self._absence is not None:
+                self._absence.over()
             if self.closed:
                 raise CannotReach("the client was closed.")
         return self._connection
@@ -149,6 +215,7 @@ class Link:
         try:
             greeting = connection.call("broker", "hello", (info,), timeout_s=DIAL_S)
             assert isinstance(greeting, dict)
+            self._takes_goodbye = bool(greeting.get("goodbye"))
             self._greeted(greeting, connection)
         except RemoteRefusal as error:
             connection.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from distq.client.future import TaskFuture, claim
+from distq.client.locks import Wakeup
 from distq.core.task import Headers
 from distq.tasks.function import More, with_headers
 
@@ -15,6 +18,11 @@ BATCH_TASKS_MAX: Final = 1_000
 BATCH_BYTES_MAX: Final = 8 << 20
 UNACCEPTED_MAX: Final = 10_000
 """So many tasks may wait for the master's word before `submit` blocks."""
+
+LOOK_S: Final = 0.5
+"""How often a flush looks for itself: a caller interrupted by Ctrl-C may have ended the last submit unnoticed."""
+
+_now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 Envelope = tuple[Any, ...]
 """Queue, name and options of a task, as `TaskSpec.envelope` has them."""
@@ -59,32 +67,27 @@ class Outbox:
     def __init__(self) -> None:
         self.waiting: deque[Sending] = deque()
         """What nobody has begun to send; for others to look at only."""
-        self._under_way = 0
-        self._filled = threading.Event()
+        self._taken = 0
+        """How many were taken out by the thread that sends, and not answered yet."""
+        self.under_way: Mapping[int, int] = {}
+        """Submits that were begun and not answered, those of callers among them: the state machine's own."""
+        self._filled = Wakeup()
         self._changed = threading.Condition()
         self.closed = False
         """Whether `close` was called: what is put now is not sent any more."""
 
     def __bool__(self) -> bool:
-        return bool(self.waiting or self._under_way)
+        return bool(self.waiting or self._taken or self.under_way)
 
     @property
     def full(self) -> bool:
         """Whether the next task must wait."""
-        return len(self.waiting) + self._under_way >= UNACCEPTED_MAX
+        return len(self.waiting) + (self._taken or len(self.under_way)) >= UNACCEPTED_MAX
 
     def put(self, sending: Sending) -> None:
         """Add a task."""
         self.waiting.append(sending)
-        if not self._filled.is_set():
-            self._filled.set()
-
-    def take_directly(self, sending: Sending) -> bool:
-        """Let a caller that has the only task send it; False if it was cancelled just now."""
-        if not claim((sending.future,)):
-            return False
-        self._under_way += 1
-        return True
+        self._filled.set()
 
     def rouse(self) -> None:
         """Have `wait_for_tasks` return, even if there is none."""
@@ -97,7 +100,6 @@ class Outbox:
         """
         if not self.waiting and not self.closed:
             self._filled.wait(timeout_s)
-        self._filled.clear()
         return bool(self.waiting) or not self.closed
 
     def take_batch(self) -> list[Sending]:
@@ -107,11 +109,11 @@ class Outbox:
             taken: list[Sending] = []
             size = 0
             while self.waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
-                self._under_way += 1  # first, so that it is never in neither place
+                self._taken += 1  # first, so that it is never in neither place
                 try:
                     sending = self.waiting.popleft()
                 except IndexError:  # taken out by `take_all` just now
-                    self._under_way -= 1
+                    self._taken -= 1
                     break
                 taken.append(sending)
                 size += len(sending.body)
@@ -121,8 +123,12 @@ class Outbox:
         return batch
 
     def sent(self, count: int) -> None:
-        """So many of those taken were answered."""
-        self._under_way -= count
+        """`count` of those taken were answered."""
+        self._taken -= count
+        self.answered()
+
+    def answered(self) -> None:
+        """Submits were answered: there may be room, or nothing left."""
         with self._changed:
             self._changed.notify_all()
 
@@ -143,8 +149,14 @@ class Outbox:
 
     def wait_until_empty(self, timeout_s: float | None) -> bool:
         """Wait until everything was answered; for ever if `timeout_s` is None."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self, None if timeout_s is None else max(timeout_s, 0.0))
+        deadline = None if timeout_s is None else _now() + timeout_s
+        while self:
+            left_s = LOOK_S if deadline is None else min(deadline - _now(), LOOK_S)
+            if left_s <= 0:
+                return False
+            with self._changed:
+                self._changed.wait_for(lambda: not self, left_s)
+        return True
 
     def close(self) -> None:
         """Have `wait_for_tasks` return False once it is empty."""

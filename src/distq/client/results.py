@@ -12,18 +12,23 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from distq.client.future import is_in_hand
 from distq.client.link import CALL_S, Link
+from distq.client.locks import CalledInside, Turn
+from distq.client.running import Running
 from distq.client.streams import parts_of
 from distq.core.errors import DistqError
 from distq.tasks.current import Progress
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from distq.client.awaited import Awaited, Row
+    from distq.client.awaited import Awaited
+    from distq.client.callbacks import Callbacks
     from distq.client.errands import Errands
     from distq.client.future import TaskFuture
+    from distq.client.pending import Row
     from distq.client.submits import Submits
     from distq.net.dial import Connection
 
@@ -45,15 +50,23 @@ _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 class Results:
     """One client's results."""
 
-    def __init__(self, link: Link, awaited: Awaited, submits: Submits, errands: Errands) -> None:
+    def __init__(self, link: Link, awaited: Awaited, submits: Submits, errands: Errands, callbacks: Callbacks) -> None:
         self.link = link
         self._errands = errands
+        self._callbacks = callbacks
+        self._running = Running(errands, awaited)
         self.expected = threading.Event()
         """Set when there are results to wait for."""
         self._awaited = awaited
         self._submits = submits
-        self._role = threading.Lock()
-        """Held by who reads."""
+        self.disowned = False
+        """Whether a fork has copied this from the parent process, which alone reads."""
+        self._role = Turn()
+        """Had by the thread that reads."""
+        self._at_rest = False
+        """Whether the caller that reads only waits: a signal handler in its thread may read in its place."""
+        self._interruptions = 0
+        """How often one has."""
         self._asked_on: Connection | None = None
         """Where a call for results is under way."""
         self._number = 0
@@ -69,6 +82,11 @@ class Results:
 
     # -- by a caller ---------------------------------------------------------------------------
 
+    @property
+    def in_hand(self) -> bool:
+        """Whether this very thread reads."""
+        return self._role.mine
+
     def catch_up(self) -> None:
         """Hear, if it can be heard soon, whether the master has accepted what is on its way."""
         self._submits.catch_up()
@@ -81,24 +99,57 @@ class Results:
         """How far a task is."""
         return self._errands.progress(key)
 
+    def runs(self, key: int) -> bool:
+        """Whether a task runs; False also where no master answers."""
+        return self.link.up and self._running.has(key)
+
+    def call_back(self, callbacks: Callable[[], None]) -> None:
+        """Have a future's callbacks called by a thread of their own."""
+        self._callbacks.call(callbacks)
+
     def stream(self, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
         """The parts of a task's stream."""
         return parts_of(self._errands.another(), future, timeout_s)
 
     def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
-        """Read until the future is done, as far as nobody else reads; returns how much of the time is left."""
+        """Read until the future is done, as far as no other thread reads; returns how much of the time is left.
+
+        Raises CalledInside if the end cannot be heard before the call that was interrupted for this one goes on.
+        """
+        if self.disowned:
+            return timeout_s
+        if self._submits.in_hand or self._awaited.in_hand() or is_in_hand():
+            raise CalledInside("result() interrupted another call of the same client in this thread.")
         deadline = None if timeout_s is None else _now() + timeout_s
-        if not self._role.acquire(blocking=False):
+        if self._role.mine:
+            self._read_in_place(future, deadline)
+        elif not self._role.take(0):
             self._passed_by = True
         else:
             try:
                 self._led += 1
                 self._read_for(future, deadline)
             finally:
-                self._role.release()
+                self._role.give()
                 if self._passed_by or not future.has_ended:
                     self._back.set()
         return None if deadline is None else max(deadline - _now(), 0.0)
+
+    def _read_in_place(self, future: TaskFuture[Any], deadline: float | None) -> None:
+        """Read in a signal handler that has interrupted the caller that reads, in the same thread."""
+        if not self._at_rest:
+            raise CalledInside("result() interrupted the reading of another result in this thread.")
+        self._at_rest = False
+        self._interruptions += 1
+        try:
+            while not future.has_ended and not self.link.closed:
+                self._read_for(future, deadline)
+                if future.has_ended or (deadline is not None and _now() >= deadline):
+                    return
+                if self.link.connection is None or self.link.connection.fileno() < 0:
+                    raise CalledInside("The connection broke, and is made anew once the signal handler has returned.")
+        finally:
+            self._at_rest = True
 
     def _read_for(self, future: TaskFuture[Any], deadline: float | None) -> None:
         while not future.has_ended and (connection := self.link.connection) is not None:
@@ -109,18 +160,26 @@ class Results:
                     return
             try:
                 self._ask(connection)
-                began = _now()
-                came = self._brisk and connection.look_about(min(wait_s, AWAKE_S))
-                if came or connection.wait((), timeout_s=wait_s):
-                    self._brisk = _now() - began < AWAKE_S
+                if self._waited(connection, wait_s):
                     self._hear_answer(connection)
-                else:
-                    self._brisk = False
             except (DistqError, RemoteRefusal):
                 return  # the thread meets it again, and knows what to do
             except BaseException:
                 connection.close()  # interrupted in the middle of a frame, maybe; what was not heard comes again
                 raise
+
+    def _waited(self, connection: Connection, wait_s: float) -> bool:
+        """Wait for an answer; False if none came, or a signal handler has read it."""
+        interruptions = self._interruptions
+        began = _now()
+        self._at_rest = True
+        try:
+            came = self._brisk and connection.look_about(min(wait_s, AWAKE_S))
+            came = came or connection.wait((), timeout_s=wait_s)
+        finally:
+            self._at_rest = False
+        self._brisk = came and _now() - began < AWAKE_S
+        return came and interruptions == self._interruptions
 
     # -- the thread ----------------------------------------------------------------------------
 
@@ -133,7 +192,7 @@ class Results:
             try:
                 with self._role:
                     link.insist(self._round)
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody shall wait for ever
+            except Exception as error:  # noqa: BLE001 - whatever it is, no caller shall wait for ever
                 if link.closed:
                     return
                 self._awaited.fail(None, lambda _, error=error: error)  # type: ignore[misc] # bound now

@@ -1,8 +1,7 @@
-"""A client's session with the master: what is on its way there, what is awaited, and who is told of what."""
+"""A client's session with the master: what is on its way there, and what is awaited."""
 
 from __future__ import annotations
 
-import atexit
 import logging
 import math
 import os
@@ -11,15 +10,18 @@ import socket
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from distq.client import exits
 from distq.client.awaited import Awaited
+from distq.client.callbacks import Callbacks
 from distq.client.errands import Errands
-from distq.client.future import TaskFuture
-from distq.client.link import Link, Where, is_passing
+from distq.client.future import TaskFuture, cancel_all
+from distq.client.link import Absence, Link, Where, is_passing
+from distq.client.locks import CalledInside
 from distq.client.outbox import Manner, Outbox, Sending
+from distq.client.refusals import Refusals
 from distq.client.results import RESULTS_WAIT_S, Results
 from distq.client.submits import Submits
 from distq.core.errors import PayloadTooLarge
@@ -33,6 +35,8 @@ from distq.wire.errors import RemoteRefusal
 
 ENDED_S: Final = 1.0
 """How long `shutdown` waits for the threads, which have nothing left to do."""
+CALLBACKS_S: Final = 10.0
+"""How long it waits for callbacks: one that waits for something else shall not keep the program for ever."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
@@ -49,13 +53,18 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._payload_bytes_max = settings.payload_bytes_max
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._epoch: int | None = None
         """Which master's keys are known to be of use, and ..."""
         self._durable = True
         """... whether those of the masters before it are."""
         self._closing = False
+        self._closed = False
+        self._guarded = False
+        """Whether a submit is to look first: the client is closing, or its process ends."""
+        self._let_go = False
+        """Whether the program has no reference to the client any more."""
         self._threads: list[threading.Thread] = []
         where = Where(
             addresses=tuple((one.host, one.port) for one in settings.address),
@@ -65,19 +74,25 @@ class Session:
             frame_bytes_max=settings.frame_bytes_max,
             reconnect_max_s=settings.reconnect_max_s,
         )
+        self.refusals = Refusals()
+        self._callbacks = Callbacks()
+        self._absence = Absence(where.addresses, settings.connect_wait_s)
         self._outbox = Outbox()
         self._awaited = Awaited(self._outbox, self._settled)
         self._submits = Submits(
-            Link(where, self._greeted),
+            Link(where, self._greeted, self._absence),
             self._outbox,
             self._awaited,
             settings.connect_wait_s,
             self._accepted,
             self._settled,
+            self._rest,
+            self.refusals,
         )
         self.errands = Errands(where._replace(role="cli"))  # no session of its own: it awaits nothing
-        self._results = Results(Link(where, self._resumed), self._awaited, self._submits, self.errands)
-        _sessions.add(self)
+        results = Link(where, self._resumed, self._absence)
+        self._results = Results(results, self._awaited, self._submits, self.errands, self._callbacks)
+        exits.enter(self)
 
     # -- what the client calls -----------------------------------------------------------------
 
@@ -85,11 +100,11 @@ class Session:
         """Have a task sent; blocks and raises as `Client.submit` says."""
         self._check_size(body)
         outbox, submits = self._outbox, self._submits
-        if self._closing or not submits.link.up or outbox.full:
+        if self._guarded or not submits.link.up or outbox.full:
             self._wait_for_master()
         if API in sys.modules:  # the call alone would cost each task of those that do not trace
             manner = manner.carrying(outgoing(*manner.envelope[:2]))
-        future: TaskFuture[Any] = TaskFuture(self._results)
+        future: TaskFuture[Any] = TaskFuture(self._results, manner.envelope[1])
         sending = Sending(manner, body, future)
         if manner.full is not None:
             self._start()
@@ -97,18 +112,25 @@ class Session:
             return future
         if outbox.waiting or not submits.send_at_once(sending):
             outbox.put(sending)
-        if outbox.closed:
-            submits.fail_unsent()
+        if self._guarded:
+            self._send_last()
         return future
+
+    def _send_last(self) -> None:
+        """The client was closed meanwhile, or the process ends: then there may be no later flush than this one."""
+        if self._outbox.closed:
+            self._submits.fail_unsent()
+        else:
+            self.flush(self._settings.connect_wait_s)
 
     def send_together(self, tasks: Sequence[tuple[Manner, bytes]]) -> TaskFuture[Any]:
         """Have several tasks sent in one submit; blocks and raises as `Submitter.chain` says."""
         for _, body in tasks:
             self._check_size(body)
-        if self._closing or not self._submits.link.up or self._outbox.full:
+        if self._guarded or not self._submits.link.up or self._outbox.full:
             self._wait_for_master()
         self._start()
-        future: TaskFuture[Any] = TaskFuture(self._results)
+        future: TaskFuture[Any] = TaskFuture(self._results, tasks[-1][0].envelope[1])
         full = tasks[-1][0].full
         patience_s = self._settings.connect_wait_s if full is None else _patience_s(full)
         headers = outgoing(*tasks[-1][0].envelope[:2])  # one span for all: it is one submit
@@ -148,26 +170,47 @@ class Session:
         return future
 
     def flush(self, timeout_s: float | None) -> bool:
-        """Wait until every task was accepted or refused; False if the time is over first."""
+        """As `Client.flush`."""
+        if self._submits.in_hand:
+            raise CalledInside("flush() interrupted a submit of the same client in this thread.")
         self._submits.rouse()
-        return self._outbox.wait_until_empty(timeout_s)
+        return self._outbox.wait_until_empty(timeout_s) and self.refusals.flushed()
 
     def shutdown(self, *, wait: bool, cancel: bool) -> None:
         """As `Client.shutdown`."""
+        if wait and (self._submits.in_hand or self._results.in_hand):
+            raise CalledInside("shutdown() interrupted another call of the same client in this thread.")
         with self._lock:
-            self._closing = True
+            self._closing = self._guarded = True
         if cancel:
             for sending in self._outbox.take_all():
                 sending.future.withdraw()
+            cancel_all(self._awaited.futures())
         if wait:
             self._submits.rouse()
             with self._idle:
                 self._idle.wait_for(self._is_idle)
         self._close_if_idle()
         if wait:
-            for thread in self._threads:
-                if thread is not threading.current_thread():
-                    thread.join(ENDED_S)
+            self.join()
+
+    def join(self) -> None:
+        """Wait for the threads, which have nothing left to do but callbacks."""
+        self._callbacks.wait(CALLBACKS_S)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(ENDED_S)
+
+    def leave(self) -> None:
+        """An exception has ended the block of the client: what was submitted is accepted, and no result is awaited."""
+        self.flush_last()
+        self.close()
+        self.join()
+
+    def let_go(self) -> None:
+        """The program has no reference to the client any more. Called by a finalizer, hence in any thread."""
+        self._let_go = True
+        self._submits.rouse()
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -203,22 +246,22 @@ class Session:
                 if outbox.wait_for_room(0.1):
                     return
                 continue
+            self._absence.note(link.failure)
             failure = link.failure
             if failure is not None and link.tries > seen and not is_passing(failure):
                 raise failure
             if _now() >= deadline:
-                raise failure or CannotReach(f"no master has answered within {wait_s:g} s.")
+                raise failure or self._absence.error()
             link.wait_for_try(link.tries, min(deadline - _now(), 0.1))
 
     def _accepted(self, first: int, count: int) -> None:
-        """A master has taken so many tasks, under keys from `first` on."""
+        """A master has taken `count` tasks, under keys from `first` on."""
         if not self._results.expected.is_set():
             self._results.expected.set()
         if self._outbox.closed:
             self.close()
         elif first >> 40 != self._epoch:
             self._ask_again(range(first, first + count))
-        self._settled()
 
     def _ask_again(self, keys: Sequence[int]) -> None:
         """The answer to a submit is of a master that has been restarted meanwhile."""
@@ -229,6 +272,14 @@ class Session:
 
     def _settled(self) -> None:
         if self._closing:
+            self._close_if_idle()
+        elif self._let_go:
+            self._submits.rouse()
+
+    def _rest(self) -> None:
+        """The thread that submits has nothing to send: a client that the program has let go of may be at its end."""
+        if self._let_go and not self._outbox:
+            self._awaited.let_go(self._submits.rouse)
             self._close_if_idle()
 
     def _greeted(self, greeting: Mapping[str, Any], _connection: Connection) -> None:
@@ -267,32 +318,42 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """End it now, whatever is still on its way; futures that nobody will settle fail."""
-        self._closing = True
+        """End it now, whatever is still on its way; futures that have no outcome yet fail."""
+        with self._lock:
+            self._closing = self._guarded = True
+            if self._closed:
+                return
+            self._closed = True
+        exits.leave(self)
+        busy = bool(self._outbox) or self._submits.busy
         self._outbox.close()
-        self._submits.link.close()
+        self._submits.link.close(gently=not busy)
         self._results.link.close()
         self.errands.close()
         self._submits.wanted.set()
         self._results.expected.set()
-        _sessions.discard(self)
         if self._outbox:
             self._submits.fail_unsent()
         if self._awaited:
             self._awaited.fail(None, _unheard)
+        self._callbacks.close()
+        self.refusals.say()
 
     def disown(self) -> None:
-        """Let go of what a fork has copied: it is the parent's."""
+        """Leave to the parent process what a fork has copied."""
+        self._results.disowned = True
         self._submits.link.release()
         self._results.link.release()
         self.errands.link.release()
-        _sessions.discard(self)
+        exits.leave(self)
 
-    def end(self) -> None:
-        """The interpreter ends: what was submitted shall be accepted."""
-        if not self.flush(self._settings.connect_wait_s):
+    def flush_last(self) -> None:
+        """The process or the program's block ends: what was submitted shall be accepted, from now on at once."""
+        self._guarded = True
+        self._submits.rouse()
+        if not self._outbox.wait_until_empty(self._settings.connect_wait_s):
             logging.getLogger("distq").warning("The program ends, and no master has accepted its last tasks.")
-        self.close()
+        self.refusals.say()
 
 
 def _patience_s(full: float | str) -> float:
@@ -313,13 +374,3 @@ def _run(loop: Callable[[], None], link: Link) -> None:
         loop()
     finally:
         link.release()
-
-
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-"""Those whose threads still run, and some more."""
-
-
-@atexit.register
-def _flush_all() -> None:
-    for session in list(_sessions):
-        session.end()

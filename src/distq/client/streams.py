@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.client.outcome import opened
 from distq.core.errors import DistqError
 from distq.tasks.failure import TaskLost
-from distq.tasks.payload import unpack_result
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -36,11 +36,18 @@ def parts_of(errands: Errands, future: TaskFuture[Any], timeout_s: float | None)
             for part in parts:
                 if part is None:
                     raise TaskLost(f"part {number} of task {future.task_id} is not kept any more.")
-                yield unpack_result(part)
+                yield _value_of(part, future)
                 number += 1
         future.result()
     finally:
         errands.close()
+
+
+def _value_of(part: bytes, future: TaskFuture[Any]) -> Any:
+    value, error = opened(part, future.task_id)
+    if error is not None:
+        raise error
+    return value
 
 
 def _next_parts(

@@ -15,15 +15,18 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from distq.client.future import claim
 from distq.client.link import CALL_S, Link, is_passing
+from distq.client.locks import Turn
 from distq.client.outbox import Envelope, Outbox, Sending
-from distq.core.errors import DistqError, QueueFull, TaskExists
-from distq.core.task import text_of
+from distq.client.refusals import RefusedUnique, refusal_of
+from distq.core.errors import DistqError, QueueFull
 from distq.net.dial import CannotReach
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
     from distq.client.awaited import Awaited
+    from distq.client.refusals import Refusals
     from distq.net.dial import Connection
 
 HEAR_S: Final = 1.0
@@ -40,33 +43,10 @@ AT_ONCE_BYTES_MAX: Final = 64 * 1024
 _now = time.monotonic  # noqa: TID251 - the edge: how long a submit has waited for room
 
 
-class RefusedSubmit(DistqError):
-    """The master did not take the task; `code` says why."""
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code  # type: ignore[misc] # one word of the master's, not of this class
-
-
-class RefusedFull(RefusedSubmit, QueueFull):
-    """The queue is full."""
-
-    hint = ""
-
-
-class RefusedUnique(RefusedSubmit, TaskExists):
-    """Another task has the unique key: `task_id`, which goes on."""
-
-    hint = ""
-
-    def __init__(self, other: int) -> None:
-        self.task_id = text_of(other)
-        super().__init__(TaskExists.code, f"task {self.task_id} has the unique key. {TaskExists.hint}")
-
-
 class Asked(NamedTuple):
-    """A submit that its caller has sent, and whose answer nobody has read."""
+    """A submit that its caller has sent, and whose answer was not read yet."""
 
+    number: int
     connection: Connection
     batch: list[Sending]
     args: tuple[object, ...]
@@ -83,6 +63,8 @@ class Submits:
         wait_s: float,
         accepted: Callable[[int, int], None],
         settled: Callable[[], None],
+        rest: Callable[[], None],
+        refusals: Refusals,
     ) -> None:
         self.link = link
         self.wanted = threading.Event()
@@ -92,9 +74,11 @@ class Submits:
         self._wait_s = wait_s
         self._accepted = accepted
         self._settled = settled
+        self._rest = rest
+        self._refusals = refusals
         self._number = 0
-        self._speaking = threading.Lock()
-        """Held by who uses the connection."""
+        self._speaking = Turn()
+        """Had by the thread that uses the connection."""
         self._asked: Asked | None = None
         self._looked_at = 0
         self._asleep = True
@@ -102,48 +86,82 @@ class Submits:
 
     # -- by the caller -------------------------------------------------------------------------
 
+    @property
+    def busy(self) -> bool:
+        """Whether a thread uses the connection."""
+        return self._speaking.taken
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether this very thread is in the middle of a submit."""
+        return self._speaking.mine
+
     def send_at_once(self, sending: Sending) -> bool:
         """Send the only task there is; False if it must go through the outbox."""
-        if len(sending.body) > AT_ONCE_BYTES_MAX or not self._speaking.acquire(blocking=False):
+        if len(sending.body) > AT_ONCE_BYTES_MAX or not self._speaking.take(0):
             return False
         try:
             connection = self.link.connection
-            if connection is None or self._outbox or not self._outbox.take_directly(sending):
+            if connection is None or self._outbox or not claim((sending.future,)):
                 return False
             self._number += 1
-            args = (self._number, [sending.manner.envelope], [sending.run(0, 1)], [sending.body], self._wait_s)
-            self._asked = Asked(connection, [sending], args)
-            if self._asleep:
-                self._outbox.rouse()
-            _or_close(connection, lambda: connection.ask("broker", "submit", args, timeout_s=CALL_S))
+            number = self._number
+            args = (number, [sending.manner.envelope], [sending.run(0, 1)], [sending.body], self._wait_s)
+            asked = Asked(number, connection, [sending], args)
+
+            def ask() -> None:
+                self._asked = asked
+                self._awaited.begin(number, 1)
+                if self._asleep:
+                    self._outbox.rouse()
+                connection.ask("broker", "submit", args, timeout_s=CALL_S)
+
+            _or_close(connection, ask)
         finally:
-            self._speaking.release()
+            self._speaking.give()
         return True
 
     def send_now(self, batch: Sequence[Sending], wait_s: float) -> None:
-        """Send tasks, all or none, and wait until they were accepted; for so long while a queue of theirs is full.
+        """Send tasks, all or none, and wait until they were accepted; up to `wait_s` while a queue of theirs is full.
 
         Only the last one's end is awaited. Raises QueueFull if it is still full then, and what else the master refuses
         them for.
         """
         deadline = _now() + wait_s
+        claim([batch[-1].future])
         while not self.link.closed:
             slice_s = min(max(deadline - _now(), 0.0), SLICE_S)
             with self._speaking:  # not for the whole time: others of this client submit to queues that have room
                 self._finish_asked()
-                self._number += 1
-                args = (self._number, *_packed(batch), slice_s)
-                answer = self._insisted(
-                    lambda connection: connection.call("broker", "submit", args, timeout_s=slice_s + CALL_S)  # noqa: B023
-                )
-                if answer[0]:
-                    _, first, *taken = answer
-                    self._outbox.take_directly(batch[-1])
-                    self._taken(batch[-1:], (True, first + len(batch) - 1, *taken))
-                    return
+                answer = self._sent_now(batch, slice_s)
+            if answer[0]:
+                return
             if answer[1] != QueueFull.code or _now() >= deadline:
-                raise _refusal(answer)
+                raise refusal_of(answer)
         raise CannotReach("the client was closed before the task was accepted.")
+
+    def _sent_now(self, batch: Sequence[Sending], slice_s: float) -> Any:
+        """Submit once; returns the answer. An end that is heard before it is kept, as this submit is begun first."""
+        self._number += 1
+        number = self._number
+        args = (number, *_packed(batch), slice_s)
+        self._awaited.begin(number, 1)
+        try:
+            answer = self._insisted(
+                lambda connection: connection.call("broker", "submit", args, timeout_s=slice_s + CALL_S)
+            )
+            if answer[0]:
+                _, first, *taken = answer
+                self._taken(number, batch[-1:], (True, first + len(batch) - 1, *taken))
+        except BaseException:
+            # Interrupted (Ctrl-C), maybe in the middle of a frame: the connection is of no use any more.
+            if (connection := self.link.connection) is not None:
+                connection.close()
+            raise
+        finally:
+            self._awaited.refuse(number)  # unless it was accepted
+            self._settled()
+        return answer
 
     def watch(self, keys: Sequence[int]) -> None:
         """Have the ends of tasks told that are at the master already."""
@@ -151,28 +169,31 @@ class Submits:
             self.ask_about(keys)
 
     def ask_about(self, keys: Sequence[int]) -> None:
-        """The same, for who holds the connection."""
+        """The same, for the thread that has the turn."""
         self._awaited.ask_about(keys, lambda some: self.link.call("watch", (some,)))
 
     def hear_asked(self) -> None:
         """Read the answer to what was sent at once, unless it was read already or cannot be had soon."""
-        if self._asked is None or not self._speaking.acquire(timeout=HEAR_S):
+        if self._asked is None or self._speaking.mine or not self._speaking.take(HEAR_S):
             return
         try:
             asked = self._asked
             if asked is None:
                 return
             connection = asked.connection
-            answer = _or_close(connection, lambda: connection.answer(timeout_s=CALL_S))
-            if answer is not None:
-                self._answered(asked.batch, answer, self._wait_s)
+
+            def hear() -> bool:
+                self._answered(asked, _answer_of(lambda: connection.answer(timeout_s=CALL_S)))
+                return True
+
+            if _or_close(connection, hear):
                 self._asked = None
         finally:
-            self._speaking.release()
+            self._speaking.give()
 
     def catch_up(self) -> None:
-        """Wait a moment for the master's word about everything that is on its way; the thread reads it."""
-        if self._outbox:
+        """Wait up to a quarter of a second for the master's word about what is on its way; the thread reads it."""
+        if self._outbox and not self._speaking.mine:
             self.rouse()
             self._outbox.wait_until_empty(CATCH_UP_S)
 
@@ -191,19 +212,15 @@ class Submits:
         """Send what is in the outbox, until closed."""
         link, outbox = self.link, self._outbox
         while not link.closed:
-            batch: Sequence[Sending] = ()
             try:
                 with self._speaking:
                     link.reach()
                     self._finish_asked()
-                    batch = outbox.take_batch()
-                    if batch:
-                        self._deliver(batch, self._wait_s)
-                if not batch and not self._wait():
+                    sent = self._send_batch()
+                if not sent and not self._wait():
                     break
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody shall wait for ever
+            except Exception as error:  # noqa: BLE001 - whatever it is, no caller shall wait for ever
                 with self._speaking:
-                    self.refuse(batch, error)
                     self._refuse_asked(error)
                 if link.closed:
                     return
@@ -213,9 +230,11 @@ class Submits:
             self.wanted.clear()
         outbox.close()
         self._refuse_asked(CannotReach("the client was closed before the task was accepted."))
+        link.say_goodbye()
 
     def _wait(self) -> bool:
-        """Wait for a task, or for a moment if somebody has sent at once since the last time; False once closed."""
+        """Wait for a task, or for a few ms if a caller has sent at once since the last time; False once closed."""
+        self._rest()
         idle = self._asked is None and self._number == self._looked_at
         self._looked_at = self._number
         self._asleep = idle
@@ -229,86 +248,115 @@ class Submits:
             return
 
         def answer(connection: Connection) -> object:
+            self._awaited.begin(asked.number, 1)  # its caller may have been interrupted before that
             if connection is asked.connection:
                 return connection.answer(timeout_s=self._wait_s + CALL_S)
             return connection.call("broker", "submit", asked.args, timeout_s=self._wait_s + CALL_S)
 
-        self._answered(asked.batch, self._insisted(answer), self._wait_s)
+        if not self._awaited.is_over(asked.number):  # else its caller was interrupted after it had read the answer
+            self._answered(asked, self._insisted(answer))
         self._asked = None
 
+    def _answered(self, asked: Asked, answer: Any) -> None:
+        """The answer to what was sent at once was read."""
+        if answer[0]:
+            self._taken(asked.number, asked.batch, answer)
+        else:
+            self._refuse(asked.batch, refusal_of(answer))
+            self._awaited.refuse(asked.number)
+            self._settled()
+
+    def _send_batch(self) -> bool:
+        """Send the next tasks of the outbox; False if there are none."""
+        batch = self._outbox.take_batch()
+        if not batch:
+            return False
+        try:
+            self._deliver(batch, self._wait_s)
+        except Exception as error:
+            self._refuse([sending for sending in batch if sending.future.key is None], error)
+            raise
+        finally:
+            self._outbox.sent(len(batch))
+            self._settled()
+        return True
+
     def _deliver(self, batch: Sequence[Sending], wait_s: float) -> None:
-        """Submit a batch."""
+        """Submit a batch. What is refused together is submitted by halves: only what must be refused is."""
         begun = _now()
         self._number += 1
-        args = (self._number, *_packed(batch), wait_s)
-
-        def ask(connection: Connection) -> object:
-            return connection.call("broker", "submit", args, timeout_s=wait_s + CALL_S)
-
-        answer = self._insisted(ask)
-        if _now() - begun >= wait_s / 2:
-            wait_s = 0.0  # it has waited for room already
-        self._answered(batch, answer, wait_s)
-
-    def _insisted(self, ask: Callable[[Connection], object]) -> Any:
+        number = self._number
+        args = (number, *_packed(batch), wait_s)
+        self._awaited.begin(number, len(batch))
         try:
-            return self.link.insist(ask)
-        except RemoteRefusal as error:
-            return False, error.code, str(error)
-
-    def _answered(self, batch: Sequence[Sending], answer: Any, wait_s: float) -> None:
-        """What is refused together is submitted by halves: only what must be refused is."""
-        if answer[0]:
-            self._taken(batch, answer)
-            return
-        refusal = _refusal(answer)
+            answer = self._insisted(
+                lambda connection: connection.call("broker", "submit", args, timeout_s=wait_s + CALL_S)
+            )
+            if answer[0]:
+                self._taken(number, batch, answer)
+                return
+        finally:
+            self._awaited.refuse(number)  # unless it was accepted
+        refusal = refusal_of(answer)
         if len(batch) == 1:
-            self.refuse(batch, refusal)
+            self._refuse(batch, refusal)
             return
+        if refusal.code != QueueFull.code:
+            wait_s = self._wait_s
+        elif _now() - begun >= wait_s / 2:
+            wait_s = 0.0  # it has waited for room already
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
             try:
-                self._deliver(half, wait_s if refusal.code == QueueFull.code else self._wait_s)
+                self._deliver(half, wait_s)
             except DistqError as error:
-                self.refuse(half, error)
+                self._refuse(half, error)
 
-    def _taken(self, batch: Sequence[Sending], answer: Any) -> None:
+    def _insisted(self, ask: Callable[[Connection], object]) -> Any:
+        return _answer_of(lambda: self.link.insist(ask))
+
+    def _taken(self, number: int, batch: Sequence[Sending], answer: Any) -> None:
         first: int = answer[1]
         taken = answer[2] if len(answer) > 2 else ()
         others = {index: other if is_answer else None for index, other, is_answer in taken}
-        self._awaited.accept(batch, first, others)
+        self._awaited.take(number, batch, first, others)
         self._accepted(first, len(batch))
         for index, other, is_answer in taken:
             if not is_answer:
-                batch[index].future.fail(RefusedUnique(other))
+                self._refuse([batch[index]], RefusedUnique(other))
         if keys := [other for other in others.values() if other is not None]:
             self.ask_about(keys)
+        self._awaited.accept(number)  # last: a caller that was interrupted before this does all of it again
+        self._settled()
 
     # -- what is not taken ---------------------------------------------------------------------
 
-    def refuse(self, batch: Sequence[Sending], error: Exception) -> None:
-        """Fail what of a batch nobody has answered."""
-        unanswered = [sending.future for sending in batch if sending.future.key is None and not sending.future.done()]
-        self._outbox.sent(len(unanswered))
-        for future in unanswered:
-            future.fail(error)
-        self._settled()
+    def _refuse(self, batch: Sequence[Sending], error: Exception) -> None:
+        """Fail those of a batch that have no answer."""
+        for sending in batch:
+            if not sending.future.has_ended:
+                self._refusals.note(sending.future, error)
+                sending.future.fail(error)
 
     def _refuse_asked(self, error: Exception) -> None:
         asked, self._asked = self._asked, None
         if asked is not None:
-            self.refuse(asked.batch, error)
+            self._refuse(asked.batch, error)
+            self._awaited.refuse(asked.number)
+            self._settled()
 
     def fail_unsent(self, error: Exception | None = None) -> None:
         """Fail everything that was not sent."""
-        for sending in self._outbox.take_all():
-            sending.future.fail(error or CannotReach("the client was closed before the task was sent."))
+        self._refuse(self._outbox.take_all(), error or CannotReach("the client was closed before the task was sent."))
         self._settled()
 
 
-def _refusal(answer: Any) -> RefusedSubmit:
-    _, code, sentence = answer
-    return (RefusedFull if code == QueueFull.code else RefusedSubmit)(code, sentence)
+def _answer_of(ask: Callable[[], Any]) -> Any:
+    """The answer to a submit; what the master refuses to read is an answer too."""
+    try:
+        return ask()
+    except RemoteRefusal as error:
+        return False, error.code, str(error)
 
 
 def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
@@ -318,8 +366,6 @@ def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
     """
     try:
         return use()
-    except RemoteRefusal as error:
-        return False, error.code, str(error)
     except DistqError as error:
         if not is_passing(error):
             raise

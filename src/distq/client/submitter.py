@@ -71,7 +71,10 @@ class Submitter(Executor):
             body = pack_call((args, kwargs), PROTOCOL)
         except Exception as error:  # noqa: BLE001 - whatever the arguments' classes do when they are pickled
             _refuse_arguments(fn, error)
-        return self._send(manner if keys is None else manner._replace(more=keys.of(args, kwargs)), body)
+        try:
+            return self._send(manner if keys is None else manner._replace(more=keys.of(args, kwargs)), body)
+        except DistqError as error:
+            raise bare(error) from error.__cause__
 
     def submit_named(
         self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, queue: str | None = None
@@ -88,7 +91,10 @@ class Submitter(Executor):
         options = coherent(checked(Options(), self._options))
         spec = TaskSpec(name, options if queue is None else options._replace(queue=queue))
         more = spec.more if spec.keys is None else spec.keys.of(args, kwargs or {})
-        return self._send(Manner(spec.envelope, spec.when, more, spec.options.full), body)
+        try:
+            return self._send(Manner(spec.envelope, spec.when, more, spec.options.full), body)
+        except DistqError as error:
+            raise bare(error) from error.__cause__
 
     def schedule(self, name: str, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
         """Have the master submit `fn(*args, **kwargs)` again and again, as the options `every` or `cron` say.
@@ -131,7 +137,10 @@ class Submitter(Executor):
             "more": spec.more if keys is None else keys.of(args, kwargs),
             **{word: getattr(options, word) for word in ("every", "cron", "timezone", "overlap", "catch_up")},
         }
-        (told,) = self._administer("schedule_put", asked)["schedules"]
+        try:
+            (told,) = self._administer("schedule_put", asked)["schedules"]
+        except DistqError as error:
+            raise bare(error) from error.__cause__
         return Scheduled(told["name"], told["next_at"])
 
     def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
@@ -155,7 +164,11 @@ class Submitter(Executor):
             TooManyCalls, PayloadTooLarge: these are more than 10,000 calls, or 32 MiB of arguments.
             QueueFull, CannotReach, NotATask, NotPicklable: as `submit`.
         """
-        return self._send_together(planned(stages, self._prepared))
+        tasks = planned(stages, self._prepared)
+        try:
+            return self._send_together(tasks)
+        except DistqError as error:
+            raise bare(error) from error.__cause__
 
     def group(self, calls: Iterable[Call], then: Call) -> TaskFuture[Any]:
         """Have calls run side by side, and `then` once all have ended, with the list of their results.
@@ -208,7 +221,7 @@ class Submitter(Executor):
         rows = zip(*iterables, strict=False)
         if chunksize == 1:
             singles: list[TaskFuture[Any]] = [self.submit(fn, *row) for row in rows]
-            return (result for result in _in_order(singles, deadline))
+            return _in_order(singles, deadline)
         manner, keys = self._known(fn)
         if keys is not None:
             raise TypeError("a chunk of calls is one task: with concurrency or unique keys, map with chunksize=1")
@@ -219,7 +232,7 @@ class Submitter(Executor):
             except Exception as error:  # noqa: BLE001 - as in submit
                 _refuse_arguments(fn, error)
             chunks.append(self._send(manner, body))
-        return itertools.chain.from_iterable(_in_order(chunks, deadline))
+        return _one_by_one(_in_order(chunks, deadline))
 
     def _known(self, fn: Callable[..., Any]) -> tuple[Manner, Keys | None]:
         spec = spec_of(fn)
@@ -227,6 +240,13 @@ class Submitter(Executor):
             spec = spec._replace(options=coherent(checked(spec.options, self._options)))
         known = self._specs[fn] = Manner(spec.envelope, spec.when, spec.more, spec.options.full), spec.keys
         return known
+
+
+def bare(error: DistqError) -> DistqError:
+    """The same error without the frames in which it arose, of which a program's author can make nothing."""
+    if error.hint and not getattr(error, "__notes__", None):
+        error.add_note(error.hint)
+    return error.with_traceback(None)
 
 
 def _refuse_arguments(fn: Callable[..., Any], error: Exception) -> NoReturn:
@@ -237,8 +257,15 @@ def _in_order(futures: list[TaskFuture[Any]], deadline: float | None) -> Iterato
     futures.reverse()
     try:
         while futures:
-            # Popped first, so that a result that was read can be freed.
-            future = futures.pop()
-            yield future.result(None if deadline is None else max(deadline - _now(), 0.0))
+            # Popped, and held by no name while it is yielded, so that a result that was read can be freed.
+            yield futures.pop().result(None if deadline is None else max(deadline - _now(), 0.0))
     finally:
         cancel_all(futures)
+
+
+def _one_by_one(chunks: Iterator[list[Any]]) -> Iterator[Any]:
+    """The results of chunks of calls, none of them held once it is yielded."""
+    for chunk in chunks:
+        chunk.reverse()
+        while chunk:
+            yield chunk.pop()

@@ -296,9 +296,9 @@ class Watch(Asked):
         broker.read([task.id for task in ended], reply, ROWS_BYTES_MAX)
 
 
-def read_watch(args: tuple[Any, ...]) -> list[int]:
-    """The argument of a watch, checked; raises BadCall."""
+def read_watch(args: tuple[Any, ...], method: str = "watch") -> list[int]:
+    """The argument of a call about a client's tasks, checked; raises BadCall."""
     keys = args[0] if len(args) == 1 else None
     if not isinstance(keys, list) or len(keys) > ROWS_MAX or not all(type(key) is int for key in keys):
-        raise BadCall(f"watch(keys) takes a list of at most {ROWS_MAX} task keys.")
+        raise BadCall(f"{method}(keys) takes a list of at most {ROWS_MAX} task keys.")
     return keys

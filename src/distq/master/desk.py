@@ -13,6 +13,7 @@ from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
 from distq.core.ranges import count_of, is_duration, shown, text
+from distq.core.task import LEASED
 from distq.master.admin import Admin
 from distq.master.backups import Copy
 from distq.master.cancels import read_cancel
@@ -44,6 +45,7 @@ BROKER_METHODS: Final = (
     "heartbeat",
     "hello",
     "results",
+    "running",
     "stats",
     "stream",
     "submit",
@@ -114,6 +116,7 @@ class MasterDesk:
             "heartbeat": self._heartbeat,
             "hello": self._hello,
             "results": self._send_results,
+            "running": self._tell_running,
             "stats": self._tell,
             "stream": lambda line, call: broker.ask(read_stream(line, self.streams, call.args)),
             "submit": self._submit,
@@ -299,6 +302,11 @@ class MasterDesk:
             self._broker.ask(Goodbye(line, self.clients, line.state))
         else:
             line.reply(refused("goodbye() is for clients: call hello() with role client first."))
+
+    def _tell_running(self, line: Line, call: Call) -> None:
+        keys = read_watch(call.args, "running")
+        tasks = self._broker.ledger.tasks
+        line.reply(returned([key for key in keys if (task := tasks.get(key)) is not None and task.state == LEASED]))
 
     def _heartbeat(self, line: Line, call: Call) -> None:
         session = line.state

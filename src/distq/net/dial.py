@@ -199,7 +199,10 @@ class Connection:
                 if not self._readable and not self._poll.poll(_left_ms(deadline)):
                     raise self._lost("no answer came in time")
                 self._readable = False
-                data = connected.recv(RECEIVE_BYTES_MORE if framer.partial else RECEIVE_BYTES)
+                try:
+                    data = connected.recv(RECEIVE_BYTES_MORE if framer.partial else RECEIVE_BYTES)
+                except BlockingIOError:  # read meanwhile by a signal handler in this thread
+                    continue
                 if not data:
                     raise self._lost("the other end closed it")
                 if (whole := framer.whole(data)) is not None:
@@ -284,5 +287,8 @@ def _dial_one(address: Address, authkey: bytes, timeout_s: float, frame_bytes_ma
         raise AuthenticationFailed(f"The master at {_text(address)} does not let us in: {error}") from None
     except (ConnectionLost, WireError) as error:
         connection.close()
-        raise CannotReach(f"The master at {_text(address)} cannot be reached: {error}") from None
+        raise CannotReach(
+            f"The master at {_text(address)} cannot be reached: what listens there does not greet as a master does "
+            f"(is it the HTTP port?): {error}"
+        ) from None
     return connection

@@ -1,0 +1,68 @@
+"""The thread that calls the callbacks of futures: they may wait, submit and raise, and hold up no results."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger("distq")
+
+
+class Callbacks:
+    """Calls one after another, in a thread that begins with the first of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._idle = threading.Event()
+        self._idle.set()
+
+    def call(self, callback: Callable[[], None]) -> None:
+        """Have it called soon; at once where no thread can be had any more."""
+        with self._lock:
+            if not self._closed and self._started():
+                self._idle.clear()
+                self._waiting.put(callback)
+                return
+        call_safely(callback)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until all were called, unless one of them asks for this."""
+        if threading.current_thread() is not self._thread:
+            self._idle.wait(timeout_s)
+
+    def close(self) -> None:
+        """Let the thread end once it has called all."""
+        with self._lock:
+            self._closed = True
+            self._waiting.put(None)
+
+    def _started(self) -> bool:
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="distq-callbacks", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends
+                return False
+            self._thread = thread
+        return True
+
+    def _run(self) -> None:
+        while (callback := self._waiting.get()) is not None:
+            call_safely(callback)
+            del callback  # and with it the future
+            with self._lock:
+                if self._waiting.empty():
+                    self._idle.set()
+
+
+def call_safely(callback: Callable[[], None]) -> None:
+    """Call it; whatever it raises ends neither the thread nor the program."""
+    try:
+        callback()
+    except BaseException:
+        log.exception("A done-callback has raised.")

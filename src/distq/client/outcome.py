@@ -1,0 +1,50 @@
+"""A task's outcome, from the master's words to what its future returns or raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distq.core.task import CANCELLED, DEAD, EXPIRED
+from distq.tasks.failure import TaskCancelled, TaskError, TaskExpired, TaskLost, exception_of
+from distq.tasks.payload import unpack_result
+
+Sealed = tuple[int, "bytes | None", "list[str] | None"]
+"""State, outcome and causes of a task that did not succeed, as the master reports them."""
+
+
+class ResultUnreadable(TaskError):
+    """The task succeeded, and its result cannot be unpickled in this program."""
+
+    code = "RESULT_UNREADABLE"
+    hint = "See that the result's class can be imported here, in the version that the worker has."
+
+
+def opened(body: bytes | Sealed, task_id: str | None) -> tuple[Any, BaseException | None]:
+    """What the task returned, and what is raised instead.
+
+    What ends a program (SystemExit) is this outcome's error and no more when it comes out of a pickle. Ctrl-C is passed
+    on, and the outcome can be asked for again.
+    """
+    try:
+        if isinstance(body, bytes):
+            return unpack_result(body), None
+        return None, _error_of(*body)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever the result's class does when it is made
+        what = "result" if isinstance(body, bytes) else "exception"
+        unreadable = ResultUnreadable(
+            f"The {what} of task {task_id} cannot be read here: {type(error).__name__}: {error}."
+        )
+        unreadable.__cause__ = error
+        return None, unreadable
+
+
+def _error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseException:
+    if state == DEAD:
+        return exception_of(body, causes)
+    if state == CANCELLED:
+        return TaskCancelled(f"the task was cancelled: {causes[-1]}." if causes else "the task was cancelled.")
+    if state == EXPIRED:
+        return TaskExpired("the task expired before it could run.")
+    return TaskLost("the master does not know the task any more.")

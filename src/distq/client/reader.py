@@ -1,0 +1,47 @@
+"""What a future asks of the client that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from distq.client.future import TaskFuture
+    from distq.tasks.current import Progress
+
+
+class Reader(Protocol):
+    """Reads results from the master, and asks it to cancel tasks."""
+
+    def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
+        """Read until the future is done, as far as nobody else does; returns how much of the time is left."""
+        ...
+
+    def catch_up(self) -> None:
+        """Hear, if it can be heard soon, whether the master has accepted what is on its way."""
+        ...
+
+    def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
+        """Have the master cancel these tasks; whether it has cancelled all of them."""
+        ...
+
+    def progress(self, key: int) -> Progress | None:
+        """How far a task is."""
+        ...
+
+    def runs(self, key: int) -> bool:
+        """Whether a task runs, as far as is known soon."""
+        ...
+
+    def stream(self, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
+        """The parts of a task's stream."""
+        ...
+
+    def call_back(self, callbacks: Callable[[], None]) -> None:
+        """Have a future's callbacks called by a thread that is free to wait."""
+        ...
+
+    @property
+    def disowned(self) -> bool:
+        """Whether a fork has copied it from the parent process, which alone hears how the tasks end."""
+        ...

@@ -1,0 +1,130 @@
+"""Submits that were refused, and whether any code has looked at that."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.errors import DistqError, QueueFull, TaskExists
+from distq.core.task import text_of
+
+if TYPE_CHECKING:
+    from distq.client.future import TaskFuture
+
+LOG_EVERY_S: Final = 10.0
+"""At most one line in this time says that refused submits were dropped."""
+
+log = logging.getLogger("distq")
+
+_now = time.monotonic  # noqa: TID251 - the edge: how often a line is logged
+
+
+class RefusedSubmit(DistqError):
+    """The master did not take the task; `code` says why."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code  # type: ignore[misc] # one word of the master's, not of this class
+
+
+class RefusedFull(RefusedSubmit, QueueFull):
+    """The queue is full."""
+
+    hint = ""
+
+
+class RefusedUnique(RefusedSubmit, TaskExists):
+    """Another task has the unique key: `task_id`, which goes on."""
+
+    hint = ""
+
+    def __init__(self, other: int) -> None:
+        self.task_id = text_of(other)
+        super().__init__(TaskExists.code, f"task {self.task_id} has the unique key. {TaskExists.hint}")
+
+
+class Unseen:
+    """Stands with the future of a refused submit until a program looks at it."""
+
+    __slots__ = ("_refusals",)
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals: Refusals | None = refusals
+
+    def seen(self) -> None:
+        """The program has been told."""
+        refusals, self._refusals = self._refusals, None
+        if refusals is not None:
+            refusals.seen()
+
+    def __del__(self) -> None:
+        if self._refusals is not None:
+            self._refusals.dropped()
+
+
+class Refusals:
+    """One client's refused submits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a finalizer may run in the thread that holds it
+        self.count = 0
+        """Submits that were refused, or could not be sent."""
+        self._unseen = 0
+        """Those of them whose error no code has been told."""
+        self._dropped = 0
+        """Those whose futures are gone."""
+        self._said = 0
+        """Those that a line in the log has told of."""
+        self._flushed = 0
+        self._said_at = -LOG_EVERY_S
+        self._last = ""
+
+    def note(self, future: TaskFuture[Any], error: BaseException) -> None:
+        """A submit was refused; its future fails with that error next."""
+        with self._lock:
+            self.count += 1
+            self._last = str(error)
+            if not future.has_callbacks:
+                self._unseen += 1
+                future.unseen = Unseen(self)
+
+    def seen(self) -> None:
+        """A program was told of one that it had not been told of."""
+        with self._lock:
+            self._unseen -= 1
+
+    def dropped(self) -> None:
+        """The last reference to a future is gone, and its error was never asked for."""
+        with self._lock:
+            self._dropped += 1
+            if _now() - self._said_at >= LOG_EVERY_S:
+                self._say(self._dropped)
+
+    def flushed(self) -> bool:
+        """Whether no submit was refused unseen since the last time."""
+        with self._lock:
+            clean = self._unseen <= self._flushed
+            self._flushed = self._unseen
+            return clean
+
+    def say(self) -> None:
+        """The client ends: say what no code has looked at, and no line has said yet."""
+        with self._lock:
+            self._say(self._unseen)
+
+    def _say(self, unseen: int) -> None:
+        count = unseen - self._said
+        if count > 0:
+            self._said = unseen
+            self._said_at = _now()
+            log.warning(
+                "%d submits were refused, and no code has looked at their futures. The last: %s", count, self._last
+            )
+
+
+def refusal_of(answer: Any) -> RefusedSubmit:
+    """The error that says why the master did not take a submit."""
+    _, code, sentence = answer
+    return (RefusedFull if code == QueueFull.code else RefusedSubmit)(code, sentence)
