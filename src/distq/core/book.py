@@ -60,6 +60,8 @@ class Book:
         """Who wants to hear of a live task's end besides its owner."""
         self.noted: list[tuple[str, Task, str]] = []
         """What an operator wants to read: (event in the past tense, task, cause), until the broker clears it."""
+        self.faults: list[Exception] = []
+        """What went wrong with single changes that are stored, until the broker clears it."""
         self.window_bytes = WINDOW_BYTES
         """How many more bytes of payloads stay in memory; beyond it the store alone has them."""
         self.delayed: Deadlines[Task] = Deadlines(lambda at, task: task.state == DELAYED and task.due_at == at)
@@ -82,16 +84,19 @@ class Book:
         has_extras = extras.in_use
         for change in changes:
             event = change.event
-            if has_extras:
-                extras.ended(change.task.id, event)
-            if event == moves.SUCCEED:
-                self._succeed(change, now)
-            elif event == moves.DROP:
-                self._drop(change.task)
-            elif event == moves.REQUEUE and change.task.more.after is not None:
-                last.append(change)  # when those before it, of the same cycle, are live again
-            else:
-                self._turn(change, event, now, returned)
+            try:
+                if has_extras:
+                    extras.ended(change.task.id, event)
+                if event == moves.SUCCEED:
+                    self._succeed(change, now)
+                elif event == moves.DROP:
+                    self._drop(change.task)
+                elif event == moves.REQUEUE and change.task.more.after is not None:
+                    last.append(change)  # when those before it, of the same cycle, are live again
+                else:
+                    self._turn(change, event, now, returned)
+            except Exception as exc:  # noqa: BLE001 - it is stored: all others must happen here too
+                self.faults.append(exc)
         for change in sorted(last, key=lambda one: one.task.id):  # what comes first has the lower key
             self._turn(change, change.event, now, returned)
         returned.sort(key=attrgetter("id"), reverse=True)  # so that those given back together stay in submit order

@@ -103,6 +103,18 @@ class Extras:
         self._next_part -= 1
         return True
 
+    @property
+    def decided(self) -> tuple[int, int]:
+        """How many cursors and parts the present cycle has decided."""
+        return len(self._new_cursors), len(self._new_parts)
+
+    def undo(self, cursors: int, parts: int) -> None:
+        """Drop what was decided after there were so many."""
+        while len(self._new_cursors) > cursors:
+            self._new_cursors.popitem()
+        while len(self._new_parts) > parts:
+            self._new_parts.popitem()
+
     # -- commit and apply ----------------------------------------------------------------------
 
     def rows(self, changes: Mapping[int, Change]) -> dict[int, Row]:

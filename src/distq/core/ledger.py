@@ -21,6 +21,7 @@ from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
 from distq.core.extras import part_number
 from distq.core.lender import Lender
 from distq.core.names import Names, Rules
+from distq.core.savepoint import NOTHING_DECIDED, Savepoint
 from distq.core.task import LEASED, NO_MORE, OUTCOME_NAMES, READY, Envelope, Holder, More, Outcome, Owner, Task
 from distq.core.together import BEFORE, ends_dead, error_before, why_doomed
 
@@ -330,22 +331,38 @@ class Ledger(Lender):
         rows.update(self.policy_rows())
         return rows
 
-    def forget(self) -> None:
-        """Drop what was decided: the store refused it, so nothing happened."""
-        for submitted in self._new:
-            submitted.envelope.queue.reserved -= len(submitted.tasks)
-        for event, task, *_ in self._changes.values():
+    def savepoint(self) -> Savepoint:
+        """What was decided so far in this cycle."""
+        governed = dict(self.governed) if self.governed else None
+        return Savepoint(len(self._new), len(self._changes), len(self.unread), *self.extras.decided, governed)
+
+    def undo(self, before: Savepoint) -> None:
+        """Drop what was decided since: who asked for it has failed half-way."""
+        while len(self._new) > before.new:
+            envelope, tasks, *_, more = self._new.pop()
+            envelope.queue.reserved -= len(tasks)
+            self._new_count -= len(tasks)
+            self._claimed.discard((envelope.queue, more.unique))
+        while len(self._changes) > before.changes:
+            _, (event, task, *_) = self._changes.popitem()
             if event == moves.DUE:
                 self.delayed.add(task.due_at, task)
             elif event == moves.EXPIRE:
                 assert task.expires_at is not None
                 self.expiring.add(task.expires_at, task)
-        self._new.clear()
-        self._new_count = 0
-        self._changes.clear()
-        self._claimed.clear()
+        del self.unread[before.unread :]
+        self.extras.undo(before.cursors, before.parts)
         self.governed.clear()
-        self.extras.forget()
+        self.governed.update(before.governed or {})
+
+    def check_rows(self, since: Savepoint, now: float) -> None:
+        """Pack what was decided since; raises what a part that cannot be stored raises."""
+        changes = dict(islice(self._changes.items(), since.changes, None))
+        rows_of(self._new[since.new :], (), changes, now)
+
+    def forget(self) -> None:
+        """Drop what was decided: the store refused it, so nothing happened."""
+        self.undo(NOTHING_DECIDED)
 
     def apply(self, now: float) -> None:
         """Let the decided changes happen."""

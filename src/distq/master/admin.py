@@ -56,7 +56,7 @@ class DeadList(Asked):
         self.limit = _whole(asked.get("limit", 100), LISTED_MAX)
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        return self.chooser.knows_enough(broker)
+        return self.chooser.knows_enough(broker, self)
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
         total = sum(1 for _ in self.chooser.chosen(broker))
@@ -64,8 +64,10 @@ class DeadList(Asked):
         unknown = [task for task in newest if task.causes is None]
         for first in range(0, len(unknown), READ_AT_ONCE):
             chunk = unknown[first : first + READ_AT_ONCE]
-            broker.read([task.id for task in chunk], partial(learn, chunk))
-        broker.read((), lambda _: self.line.reply(returned({"total": total, "tasks": [row(task) for task in newest]})))
+            broker.read(self, [task.id for task in chunk], partial(learn, chunk))
+        broker.read(
+            self, (), lambda _: self.line.reply(returned({"total": total, "tasks": [row(task) for task in newest]}))
+        )
 
 
 class DeadShow(Asked):
@@ -93,13 +95,13 @@ class DeadShow(Asked):
             payload, error, _ = unpack_dead(bodies[0])
             self.line.reply(returned({**row(task), "payload": payload, "error": error}))
 
-        broker.read([self.key], reply)
+        broker.read(self, [self.key], reply)
 
 
 class DeadLetters(Asked):
     """`dead_retry` and `dead_purge`: of the named ones, or of all that are chosen; `dry_run` only counts."""
 
-    __slots__ = ("asked", "chooser", "done", "event", "keys", "noted", "unknown")
+    __slots__ = ("asked", "chooser", "done", "event", "keys", "noted", "taken", "unknown")
 
     def __init__(self, line: Line, event: int, asked: Filters) -> None:
         super().__init__(line)
@@ -111,12 +113,14 @@ class DeadLetters(Asked):
         """Those that are left, the next one last; None: not looked for yet."""
         self.done = 0
         self.noted: list[int] = []
-        """What the present cycle has decided."""
+        """What the present cycle has decided, and ..."""
+        self.taken: list[int] = []
+        """... the keys that it has looked at for that."""
         self.unknown: list[str] = []
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         ledger = broker.ledger
-        if not self.chooser.knows_enough(broker):
+        if not self.chooser.knows_enough(broker, self):
             return False
         if self.asked.get("dry_run"):
             return True
@@ -127,7 +131,7 @@ class DeadLetters(Asked):
         chunk = [task for key in self.keys[-most:] if (task := ledger.dead.get(key)) is not None]
         if self.event == moves.REQUEUE and not _bodies_are_there(broker, chunk):
             return False
-        self.noted = []
+        self.noted, self.taken = [], []
         if self.event == moves.REQUEUE:
             learn(chunk, [task.body for task in chunk])
         for key in reversed(self.keys[-most:]):
@@ -135,8 +139,14 @@ class DeadLetters(Asked):
                 self.noted.append(key)
             elif self.asked.get("ids") is not None:
                 self.unknown.append(text_of(key))
+        self.taken = self.keys[-most:]
         del self.keys[-most:]
         return True
+
+    def undo(self) -> None:  # noqa: D102 - as Request
+        if self.keys is not None:
+            self.keys += self.taken
+        self.taken = []
 
     def _fitting(self, ledger: Ledger) -> int:
         """How many of the keys that are left go into one cycle, with the parts of their streams."""

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from distq.core.changes import Row
 from distq.core.deadlines import Deadlines
-from distq.core.errors import DistqError
 from distq.core.ports import Clock, Refused, Store
 from distq.core.queue import WORK, Queue
 from distq.core.task import LEASED, READY, Task
+from distq.master.decisions import Decisions
+from distq.master.guard import Guard
 from distq.master.handover import Handover
 from distq.master.payloads import REPLY_BYTES_MAX, Then, read_payloads
 from distq.master.requests import REFUSED_PAUSE_S, Request, Take, fitting
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 FORGOTTEN_MAX: Final = 1_000
 """So many waits that have ended may stand among the deadlines before they are cleared away."""
+
 
 Note = Callable[[str, Task, str], None]
 """Told what the ledger noted: an event in the past tense, the task, the cause."""
@@ -75,8 +77,9 @@ class Broker:
         self._roused = False
         """Whether `wake` was called since the last cycle began."""
         self._handover = Handover(self)
-        self._rows: dict[int, Row] = {}
-        """Rows that are no tasks, for the next commit."""
+        self._decisions = Decisions(self)
+        self.guard = Guard(self)
+        """What becomes of errors of our own."""
         self._stopped = False
         self._quiet = asyncio.Event()
 
@@ -86,6 +89,10 @@ class Broker:
         """Have the next cycle handle a request."""
         self._inbox.append(request)
         self.wake()
+
+    def ask_again(self, request: Request) -> None:
+        """Have the next cycle decide the rest of a request; it comes when there is one anyway."""
+        self._inbox.append(request)
 
     def ask_at(self, at: float, request: Request) -> None:
         """Have the cycle handle a request at that moment (seconds of the broker's clock)."""
@@ -108,8 +115,7 @@ class Broker:
         now = self.clock.now()
         for take in self._waiting.all():
             if take.may_come_back:
-                self.forget(take)
-                take.expire(self, now)
+                self.expire(take, now)
         self.wake()
         await self._quiet.wait()
 
@@ -202,52 +208,43 @@ class Broker:
         fit = fitting(gathered, self.store.limits)
         if fit < len(gathered):
             self._inbox, gathered = gathered[fit:], gathered[:fit]
-        decided = [request for request in gathered if self._decide(request, now)]
+        decided = [request for request in gathered if self._decisions.decide(request, now)]
         ledger = self.ledger
-        if self._due_at <= now:
-            ledger.sweep(now)
+        swept = self._decisions.sweep(now) if self._due_at <= now else True
         ledger.store_leases()
-        refused = await self._commit(now) if ledger.changed or self._rows else None
+        if ledger.changed or self._decisions.rows:
+            batch, decided = self._decisions.batch(decided, now)
+            refused = await self._commit(batch, now)
+        else:
+            refused = None
         if refused is not None:
             decided, refused = await self._commit_ends(decided, refused, now)
         await self._handover.committed(refused, now)
         # Results and tasks first: somebody waits for them, while who has submitted does not wait for the answer.
-        self.push()
+        try:
+            self.push()
+        except Exception as exc:  # noqa: BLE001 - see guard
+            self.guard.note("push", exc)
         self._serve(now)
         for request in decided:
-            if refused is None:
-                request.answer(self, now)
-            else:
-                request.put_back(self, refused, now)
+            self._answer(request, refused, now)
         if ledger.names.costly:
             self._serve(now)  # what stood behind a heavy task that one of those has taken
         if self._handover.has_reads:
             await self._handover.fetched(now)
         self._let_in(now)
         self._expire(now)
-        self._arm_next(now + REFUSED_PAUSE_S if refused is not None else 0.0)
+        self._arm_next(now + REFUSED_PAUSE_S if refused is not None or not swept else 0.0)
         if self.draining and not self.leased:
             self._quiet.set()
 
-    def _decide(self, request: Request, now: float) -> bool:
-        try:
-            if request.decide(self, now):
-                return True
-        except DistqError as exc:
-            request.refuse(exc)
-            return False
-        if not request.parked:
-            self._inbox.append(request)
-        return False
-
-    async def _commit(self, now: float) -> Refused | None:
+    async def _commit(self, batch: dict[int, Row], now: float) -> Refused | None:
         ledger = self.ledger
         if ledger.unread:
             unread, ledger.unread = ledger.unread, []
             await read_payloads(ledger, self.store, unread)
-        batch = ledger.batch(now)
-        batch.update(self._rows)
-        self._rows.clear()
+            batch = self._decisions.packed(now)
+        self._decisions.clear()
         began = self.clock.now()
         try:
             await self.store.commit(batch)
@@ -258,11 +255,35 @@ class Broker:
         finally:
             self.committed(self.clock.now() - began)
         ledger.apply(now)
+        if ledger.faults:
+            faults, ledger.faults = ledger.faults, []
+            for fault in faults:
+                self.guard.note("apply", fault)
         if ledger.noted:
             noted, ledger.noted = ledger.noted, []
             for event, task, cause in noted:
-                self.note(event, task, cause)
+                try:
+                    self.note(event, task, cause)
+                except Exception as exc:  # noqa: BLE001 - see guard
+                    self.guard.note("note", exc)
         return None
+
+    def _answer(self, request: Request, refused: Refused | None, now: float) -> None:
+        try:
+            if refused is None:
+                request.answer(self, now)
+            else:
+                request.put_back(self, refused, now)
+        except Exception as exc:  # noqa: BLE001 - see guard
+            self.guard.failed(request, exc, "answer", now)
+
+    def expire(self, request: Request, now: float) -> None:
+        """A request has waited for long enough."""
+        self.forget(request)
+        try:
+            request.expire(self, now)
+        except Exception as exc:  # noqa: BLE001 - see guard
+            self.guard.failed(request, exc, "answer", now)
 
     async def _commit_ends(
         self, decided: list[Request], refused: Refused, now: float
@@ -276,10 +297,13 @@ class Broker:
             return decided, refused
         for request in decided:
             if not request.only_ends:
-                request.put_back(self, refused, now)
-        decided = [request for request in ends if self._decide(request, now)]
-        self.ledger.sweep(now)
-        return decided, await self._commit(now) if self.ledger.changed else None
+                self._answer(request, refused, now)
+        decided = [request for request in ends if self._decisions.decide(request, now)]
+        self._decisions.sweep(now)
+        if not self.ledger.changed:
+            return decided, None
+        batch, decided = self._decisions.batch(decided, now)
+        return decided, await self._commit(batch, now)
 
     def _serve(self, now: float) -> None:
         """Give ready tasks to those who wait."""
@@ -289,20 +313,25 @@ class Broker:
         for queue in list(ledger.ready_queues):
             if queue.policy.limits and not queue.allowance(now):
                 continue
-            served: list[Take] = []
-            leased = []
-            for take in self._waiting.of(queue):
-                if not take.there():
-                    continue
-                tasks = ledger.lease(take.holder, (queue,), take.wanted, take.want, now)
-                if tasks:
-                    served.append(take)
-                    leased.append(tasks)
-                if not queue.counts[READY] or (queue.policy.limits and not queue.allowance(now)):
-                    break
-            for take, tasks in zip(served, leased, strict=True):
+            served: list[tuple[Take, list[Task]]] = []
+            try:
+                self._lease_to_waiting(queue, served, now)
+            except Exception as exc:  # noqa: BLE001 - see guard
+                self.guard.note("serve", exc)
+            for take, tasks in served:
                 self.forget(take)
                 self._handover.give(take, tasks, now)
+
+    def _lease_to_waiting(self, queue: Queue, served: list[tuple[Take, list[Task]]], now: float) -> None:
+        """Lease a queue's ready tasks to those who wait for them, in their order."""
+        for take in self._waiting.of(queue):
+            if not take.there():
+                continue
+            tasks = self.ledger.lease(take.holder, (queue,), take.wanted, take.want, now)
+            if tasks:
+                served.append((take, tasks))
+            if not queue.counts[READY] or (queue.policy.limits and not queue.allowance(now)):
+                break
 
     def lease(self, take: Take, queues: tuple[Queue, ...] | None, now: float) -> bool:
         """Give a take what is ready at once; False if there is nothing for it."""
@@ -317,13 +346,14 @@ class Broker:
             self._handover.give(take, tasks, now)
         return bool(tasks)
 
-    def read(self, keys: Sequence[int], then: Then, bytes_max: int | None = None) -> None:
-        """Have the present or the next cycle read bodies from the store, as `Store.read`, and hand them to `then`."""
-        self._handover.read(keys, then, None if bytes_max is None else min(bytes_max, self.reply_bytes_max))
+    def read(self, request: Request, keys: Sequence[int], then: Then, bytes_max: int | None = None) -> None:
+        """Have the present or the next cycle read bodies from the store for a request, and hand them to `then`."""
+        bytes_max = None if bytes_max is None else min(bytes_max, self.reply_bytes_max)
+        self._handover.read(request, keys, then, bytes_max)
 
     def keep_row(self, key: int, row: Row) -> None:
         """Have the next commit keep a row that is no task (its key is negative)."""
-        self._rows[key] = row
+        self._decisions.keep(key, row)
 
     def fetch(self, task: Task) -> None:
         """Have the present or the next cycle read a task's payload."""
@@ -344,13 +374,12 @@ class Broker:
             if joins and not queue.live:
                 for request in list(joins):
                     self.forget(request)
-                    request.answer(self, now)
+                    self._answer(request, None, now)
 
     def _expire(self, now: float) -> None:
         for _, request in self._patience.due(now):
             if request.parked and request.until is not None and request.until <= now:
-                self.forget(request)
-                request.expire(self, now)
+                self.expire(request, now)
 
     # -- time ----------------------------------------------------------------------------------
 

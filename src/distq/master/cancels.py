@@ -35,7 +35,7 @@ class Cancel(Asked):
     not known.
     """
 
-    __slots__ = ("cause", "done", "keys", "noted", "over", "running", "stops", "workers")
+    __slots__ = ("before", "cause", "done", "keys", "left", "noted", "over", "running", "stops", "workers")
 
     def __init__(self, line: Line, workers: Workers, keys: list[int], cause: str, *, running: bool) -> None:
         super().__init__(line)
@@ -50,6 +50,10 @@ class Cancel(Asked):
         """... who has to be told that a task of his shall stop: executor, key, delivery."""
         self.done = 0
         self.over: list[int] = []
+        self.before: tuple[list[int], int] = [], 0
+        """The keys that the present cycle looks at, and how many were over before that."""
+        self.left = 0
+        """How many of these come again."""
 
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return min(len(self.keys), AT_ONCE), 0
@@ -58,6 +62,8 @@ class Cancel(Asked):
         ledger = broker.ledger
         again: list[int] = []
         self.noted, self.stops = 0, []
+        self.before = self.keys[-AT_ONCE:], len(self.over)
+        self.left = len(self.before[0])
         for key in reversed(self.keys[-AT_ONCE:]):
             decided = ledger.cancel(key, self.cause, running=self.running)
             if decided is None:
@@ -70,7 +76,14 @@ class Cancel(Asked):
                 if task.state == LEASED and isinstance(task.holder, Executor):
                     self.stops.append((task.holder, key, task.delivery))
         self.keys[-AT_ONCE:] = again[::-1]
+        self.left = len(again)
         return True
+
+    def undo(self) -> None:  # noqa: D102 - as Request
+        keys, over = self.before
+        self.keys[len(self.keys) - self.left :] = keys
+        del self.over[over:]
+        self.left = len(keys)
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
         self.done += self.noted

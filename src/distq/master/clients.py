@@ -241,7 +241,7 @@ class Results(Asked):
                 tasks = broker.ledger.tasks
                 self._send([read_row(tasks, row, body) for row, body in zip(stored, bodies, strict=False)], read=True)
 
-        broker.read([key for key, *_ in stored], read, ROWS_BYTES_MAX)
+        broker.read(self, [key for key, *_ in stored], read, ROWS_BYTES_MAX)
 
     def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
         self._reply([])
@@ -293,7 +293,7 @@ class Watch(Asked):
             rows.extend((task.id, LATER, None, None) for task in ended[len(bodies) :])
             self.line.reply(returned(rows))
 
-        broker.read([task.id for task in ended], reply, ROWS_BYTES_MAX)
+        broker.read(self, [task.id for task in ended], reply, ROWS_BYTES_MAX)
 
 
 def read_watch(args: tuple[Any, ...], method: str = "watch") -> list[int]:

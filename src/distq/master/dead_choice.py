@@ -14,6 +14,7 @@ from distq.wire.errors import BadCall
 if TYPE_CHECKING:
     from distq.core.task import Task
     from distq.master.broker import Broker
+    from distq.master.requests import Request
 
 LEARNED_AT_ONCE: Final = 100
 """So many dead letters' bodies are read in a cycle for the sake of their causes."""
@@ -82,7 +83,7 @@ class Chooser:
         self._tells_errors = tells_errors
         self._unknown: list[Task] | None = None
 
-    def knows_enough(self, broker: Broker) -> bool:
+    def knows_enough(self, broker: Broker, request: Request) -> bool:
         """Whether `chosen` can be asked; if not, a part of what is missing is being read: ask again."""
         if self.choice.error is None and not self._tells_errors:
             return True
@@ -93,7 +94,7 @@ class Chooser:
             return True
         chunk = self._unknown[-LEARNED_AT_ONCE:]
         del self._unknown[-LEARNED_AT_ONCE:]
-        broker.read([task.id for task in chunk], partial(learn, chunk))
+        broker.read(request, [task.id for task in chunk], partial(learn, chunk))
         return False
 
     def chosen(self, broker: Broker, *, newest_first: bool = False) -> Iterator[Task]:

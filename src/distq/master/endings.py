@@ -46,16 +46,17 @@ def end_unless_reclaimed(broker: Broker, absent: Holder, reclaim_s: float, lease
 class GiveBack(Request):
     """Tasks that an executor has not begun and shall not begin, as its supervisor says."""
 
-    __slots__ = ("deliveries", "session")
+    __slots__ = ("before", "deliveries", "session")
 
     def __init__(self, session: object, deliveries: Iterable[object]) -> None:
         super().__init__()
         self.session = session
         pairs = (pair for pair in deliveries if isinstance(pair, list | tuple) and len(pair) == 2)
         self.deliveries = [(key, delivery) for key, delivery in pairs if type(key) is type(delivery) is int]
+        self.before = self.deliveries
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        ledger = broker.ledger
+        ledger, self.before = broker.ledger, self.deliveries
         left = []
         for key, delivery in self.deliveries:
             task = ledger.tasks.get(key)
@@ -65,3 +66,6 @@ class GiveBack(Request):
                 left.append((key, delivery))
         self.deliveries = left
         return not left
+
+    def undo(self) -> None:  # noqa: D102
+        self.deliveries = self.before

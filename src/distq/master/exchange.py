@@ -114,6 +114,9 @@ class Exchange(Take):
             ledger.submit(answers, (body,), None, now)
         return True
 
+    def undo(self) -> None:  # noqa: D102 - as Request
+        self.noted = 0
+
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.stops.clear()
         if self.settled:

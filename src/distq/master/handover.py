@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distq.core.ports import Refused
     from distq.core.task import Task
     from distq.master.broker import Broker
-    from distq.master.requests import Take
+    from distq.master.requests import Request, Take
 
 _WITH_PAYLOAD: Final = (*LIVE_STATES, DEAD)
 
@@ -32,7 +32,7 @@ class Handover:
         """Leased tasks whose leases the next commit stores, and who waits for them."""
         self._bodiless: list[tuple[Take | None, list[Task]]] = []
         """Leased tasks whose payloads are still to be read, and who waits for them."""
-        self._reads: list[tuple[Sequence[int], Then, int | None]] = []
+        self._reads: list[tuple[Request, Sequence[int], Then, int | None]] = []
 
     def give(self, take: Take, tasks: list[Task], now: float) -> None:
         """Hand tasks over that were leased now, at once or when nothing stands in the way."""
@@ -47,9 +47,9 @@ class Handover:
         self._bodiless.append((None, [task]))
         self._broker.wake()
 
-    def read(self, keys: Sequence[int], then: Then, bytes_max: int | None) -> None:
-        """Have the present or the next cycle read bodies from the store, as `Store.read`, and hand them to `then`."""
-        self._reads.append((keys, then, bytes_max))
+    def read(self, request: Request, keys: Sequence[int], then: Then, bytes_max: int | None) -> None:
+        """Have the present or the next cycle read bodies from the store for a request, and hand them to `then`."""
+        self._reads.append((request, keys, then, bytes_max))
         self._broker.wake()
 
     async def committed(self, refused: Refused | None, now: float) -> None:
@@ -67,7 +67,7 @@ class Handover:
             if held:
                 self._give_stored(take, held, now)
             else:
-                take.expire(self._broker, now)
+                self._broker.expire(take, now)
         if self._bodiless:
             await self.fetched(now)
 
@@ -84,8 +84,12 @@ class Handover:
                     take, tasks, await read_fitting(ledger, store, tasks, self._broker.reply_bytes_max), now
                 )
         reads, self._reads = self._reads, []
-        for keys, then, bytes_max in reads:
-            then(await store.read(keys, bytes_max))
+        for request, keys, then, bytes_max in reads:
+            bodies = await store.read(keys, bytes_max)
+            try:
+                then(bodies)
+            except Exception as exc:  # noqa: BLE001 - see guard
+                self._broker.guard.failed(request, exc, "read", now)
 
     @property
     def has_reads(self) -> bool:
@@ -104,4 +108,9 @@ class Handover:
         if fit < len(tasks):
             self._broker.ledger.take_back(tasks[fit:])
             self._broker.wake()
-        take.give(self._broker, tasks[:fit], now)
+        given = tasks[:fit]
+        try:
+            take.give(self._broker, given, now)
+        except Exception as exc:  # noqa: BLE001 - see guard
+            self._broker.ledger.take_back([one for one in given if one.holder is take.holder])
+            self._broker.guard.failed(take, exc, "serve", now)

@@ -65,7 +65,7 @@ class Show(Look):
             self.line.reply(returned(described(broker, task, crowd_of(self.workers, task), now)))
 
         unknown = [task] if task.state == DEAD and task.causes is None else []
-        broker.read([one.id for one in unknown], reply)
+        broker.read(self, [one.id for one in unknown], reply)
 
 
 class Stack(Look):

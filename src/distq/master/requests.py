@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 REFUSED_PAUSE_S: Final = 1.0
 """What must happen and the store refused is tried again after so long."""
+FAULT_PAUSE_S: Final = 10.0
+"""Pause before a request of no peer is tried again that an error of the master's own has ended."""
 WAIT_MAX_S: Final = DURATION_MAX_S
 """The longest wait that a peer can ask for."""
 
@@ -61,6 +63,16 @@ class Request:
     def refuse(self, exc: DistqError) -> None:
         """Reply that it cannot be done; nothing was changed."""
 
+    def undo(self) -> None:
+        """What `decide` has noted outside the ledger is taken back: it failed, or is to be decided once more."""
+
+    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: ARG002 - nobody waits for its answer
+        """An error of the master's own has ended it; what no peer has asked for must happen, so it comes again."""
+        broker.ask_at(now + FAULT_PAUSE_S, self)
+
+    def give_up(self) -> None:
+        """Not even its refusal can be told."""
+
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002 - most have changed nothing
         """The store refused the commit: nothing that `decide` noted has happened."""
         self.answer(broker, now)
@@ -77,6 +89,13 @@ class Asked(Request):
 
     def refuse(self, exc: DistqError) -> None:  # noqa: D102 - as Request
         self.line.reply(refused(f"{exc} {exc.hint}".rstrip()))
+
+    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
+        if self.line.waits:
+            self.refuse(exc)
+
+    def give_up(self) -> None:  # noqa: D102
+        self.line.abort()
 
 
 class Take(Asked):

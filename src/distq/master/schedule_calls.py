@@ -26,6 +26,7 @@ from distq.wire.messages import returned
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from distq.core.errors import DistqError
     from distq.core.ports import Refused
     from distq.master.broker import Broker
     from distq.master.schedules import Schedules
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 class Act(Asked):
     """`schedule_put`, `schedule_list`, `schedule_pause`, `schedule_resume`, `schedule_run`, `schedule_remove`."""
 
-    __slots__ = ("action", "after", "asked", "name", "new", "schedules")
+    __slots__ = ("action", "after", "asked", "decides", "name", "new", "schedules")
 
     def __init__(self, line: Line, schedules: Schedules, action: str, asked: Mapping[str, Any]) -> None:
         super().__init__(line)
@@ -48,9 +49,12 @@ class Act(Asked):
         self.new: Schedule | None = None
         """What takes the place of the one of its name, if anything does."""
         self.after: Progress | None = None
+        self.decides = False
+        """Whether it is among those that the present cycle decides."""
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
         self.new = self.after = None
+        self.decides = False
         if self.action == "schedule_list":
             return True
         if self.name in self.schedules.deciding:
@@ -60,7 +64,17 @@ class Act(Asked):
         else:
             self._change(broker, self._named(), now)
         self.schedules.deciding.add(self.name)
+        self.decides = True
         return True
+
+    def undo(self) -> None:  # noqa: D102
+        if self.decides:
+            self.schedules.deciding.discard(self.name)
+            self.decides = False
+
+    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: D102
+        self.undo()
+        super().fail(broker, exc, now)
 
     def _change(self, broker: Broker, schedule: Schedule, now: float) -> None:
         progress = schedule.progress

@@ -235,6 +235,14 @@ class Due(Request):
             self.schedules.moments["skipped"] += self.after.skipped - before.skipped
             self.schedules.arm(self.schedule)
 
+    def undo(self) -> None:  # noqa: D102
+        if self.after is not None:
+            self.schedules.deciding.discard(self.schedule.spec.name)
+
+    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
+        self.undo()
+        self.schedules.fail(self.schedule, str(exc))
+
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
         if self.after is not None:  # else it has asked for another time itself, or has nothing to do
             self.schedules.deciding.discard(self.schedule.spec.name)

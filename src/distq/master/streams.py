@@ -73,7 +73,7 @@ class Parts(Asked):
             rows.append(kept.row)
         ended = task.state not in LIVE_STATES and self.first + len(rows) not in known
         if rows or ended:
-            broker.read(rows, lambda bodies: self.line.reply(returned((bodies, ended))))
+            broker.read(self, rows, lambda bodies: self.line.reply(returned((bodies, ended))))
             return
         if self.until is None:
             self.until = now + self.wait_s

@@ -159,10 +159,10 @@ class Submit(Asked):
     def _note(self, broker: Broker) -> None:
         """Have the store keep that this submit was taken, and what it was answered."""
         session = self.session
-        self.before, session.high = session.high, self.number
         told = json.dumps(self.taken).encode() if self.taken else b""
         row = SESSION.pack(self.number | (WITH_TAKEN if told else 0), self.first or 0) + session.key.encode()
         broker.keep_row(session.row_key, (row, told if told or not session.stored else KEEP))
+        self.before, session.high = session.high, self.number
 
     def _too_full(self) -> tuple[Queue, int] | None:
         """The first queue that has not room for all, and for how many it would need it."""
@@ -194,6 +194,11 @@ class Submit(Asked):
             if (full := self._too_full()) is not None:
                 self._count_full(full[0])
             self.refuse(QueueFull("the queue stayed full for as long as the client was ready to wait."))
+
+    def undo(self) -> None:  # noqa: D102
+        if self.session.high == self.number and self.first is not None:
+            self.session.high = self.before
+        self.first = None
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: D102
         if self.first is not None:

@@ -50,7 +50,7 @@ class Ends(Asked):
         def reply(bodies: list[bytes | None]) -> None:
             self.line.reply(returned([_end(one, body) for one, body in zip(before, bodies, strict=False)]))
 
-        broker.read(keys, reply, ENDS_BYTES_MAX)
+        broker.read(self, keys, reply, ENDS_BYTES_MAX)
 
 
 def _end(task: Task | None, body: bytes | None) -> End:

@@ -222,6 +222,11 @@ class Line(asyncio.Protocol):
             self._loop.call_soon(self._next)
 
     @property
+    def waits(self) -> bool:
+        """Whether the peer's present call is not answered yet."""
+        return self._busy
+
+    @property
     def has_called_again(self) -> bool:
         """Whether the peer has called again, without waiting for the answer to its present call."""
         return bool(self._todo)
