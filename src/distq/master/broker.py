@@ -255,17 +255,15 @@ class Broker:
         finally:
             self.committed(self.clock.now() - began)
         ledger.apply(now)
-        if ledger.faults:
-            faults, ledger.faults = ledger.faults, []
-            for fault in faults:
-                self.guard.note("apply", fault)
-        if ledger.noted:
-            noted, ledger.noted = ledger.noted, []
-            for event, task, cause in noted:
-                try:
-                    self.note(event, task, cause)
-                except Exception as exc:  # noqa: BLE001 - see guard
-                    self.guard.note("note", exc)
+        faults, ledger.faults = ledger.faults, []
+        for fault in faults:
+            self.guard.note("apply", fault)
+        noted, ledger.noted = ledger.noted, []
+        for event, task, cause in noted:
+            try:
+                self.note(event, task, cause)
+            except Exception as exc:  # noqa: BLE001 - see guard
+                self.guard.note("note", exc)
         return None
 
     def _answer(self, request: Request, refused: Refused | None, now: float) -> None:
