@@ -204,6 +204,37 @@ def test_what_a_worker_could_not_import_is_refused_with_the_fix() -> None:
         assert "top level of a module" in caught.value.hint
 
 
+def test_arguments_that_do_not_fit_are_refused_at_the_submit() -> None:
+    """As a TypeError, as calling the function would be; in chains with the result that comes first, in `map` by row."""
+    client = distq.Client("127.0.0.1:1", KEY)
+    for submit in (
+        lambda: client.submit(double),  # type: ignore[call-arg]
+        lambda: client.submit(double, 1, 2),  # type: ignore[call-arg]
+        lambda: client.submit(double, 1, retries=3),  # type: ignore[call-arg]
+        lambda: client.map(double, [1], [2]),
+        lambda: client.map(double, [1], [2], chunksize=2),
+        lambda: client.chain(distq.call(double)),
+        lambda: client.chain(distq.call(double, 1), distq.call(double, 2)),
+        lambda: client.options(every=1).schedule("nightly", double),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(TypeError, match=r"double\(\): "):
+            submit()
+
+
+def test_an_argument_of_a_class_of_the_program_is_refused_at_the_submit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's `__main__` is another program; the word alone in a text does no harm."""
+    monkeypatch.setattr(Thing, "__module__", "__main__")
+    monkeypatch.setattr("__main__.Thing", Thing, raising=False)
+    client = distq.Client("127.0.0.1:1", KEY)
+    for submit in (
+        lambda: client.submit(anything, {"deep": [Thing()]}),
+        lambda: client.map(anything, [Thing()], chunksize=2),
+    ):
+        with pytest.raises(distq.NotPicklable, match="needs Thing, which is defined in the program itself") as caught:
+            submit()
+        assert "Move the class to a module" in caught.value.hint
+
+
 def test_arguments_that_cannot_travel_are_refused() -> None:
     """With the function's name and pickle's reason; those of `map` too."""
     client = distq.Client("127.0.0.1:1", KEY)

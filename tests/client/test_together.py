@@ -2,6 +2,7 @@
 
 import math
 import operator
+import pickle
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from distq.client.outbox import Manner
 from distq.client.submitter import NotPicklable, Submitter
 from distq.client.together import CALLS_MAX, Planned, TooManyCalls
 from distq.core.errors import PayloadTooLarge
-from distq.tasks.call import GATHERED
+from distq.tasks.call import GATHERED, NOTHING, nothing
 
 
 class Planner(Submitter):
@@ -52,10 +53,20 @@ def test_a_last_stage_of_several_is_gathered_on_the_queue_of_its_last_call() -> 
     """Also if there is none, and then on the client's."""
     tasks = planned([call(1), call(2, queue="far")])
     assert (names(tasks)[-1], tasks[-1][0].envelope[0], afters(tasks)[-1]) == (GATHERED, "far", (0, 2, "fail", False))
-    nothing: Any = Planner({"queue": "mail"}).gather()
-    assert [(manner.envelope[:2], manner.more[5]) for manner, _ in nothing] == [
-        (("mail", GATHERED), (0, 0, "fail", False))
-    ]
+    none: Any = Planner({"queue": "mail"}).gather()
+    assert [(manner.envelope[:2], pickle.loads(body)) for manner, body in none] == [(("mail", GATHERED), (([],), {}))]
+
+
+def test_a_stage_of_no_calls_comes_to_an_empty_list() -> None:
+    """Which the next one gets; after another stage it waits for that."""
+    (alone,) = planned([], call(1))
+    assert (pickle.loads(alone[1])[0], afters([alone])) == (([], 1), [None])
+    assert [pickle.loads(body)[0] for _, body in planned([], [], [call(1), call(2)])][:2] == [([], 1), ([], 2)]
+    tasks = planned(call(1, queue="far"), [], call(2))
+    assert names(tasks) == ["math:hypot", NOTHING, "math:hypot"]
+    assert (tasks[1][0].envelope[0], afters(tasks)) == ("far", [None, (0, 1, "fail", True), (1, 1, "fail", True)])
+    assert names(planned(call(1), [])) == ["math:hypot", NOTHING]
+    assert nothing(5) == []
 
 
 def test_a_calls_options_go_before_the_clients() -> None:

@@ -242,8 +242,8 @@ def test_what_a_function_returns_is_looked_at_not_what_the_function_is(
 ) -> None:
     """A plain decorator around a coroutine function or a generator changes nothing; async generators stream."""
     told = _streams(monkeypatch)
-    task(name="returns")(function)
-    assert result(functions(), "returns", payload(*args)) == returned
+    task(name=f"returns {function!r}")(function)
+    assert result(functions(), f"returns {function!r}", payload(*args)) == returned
     assert told == streamed
 
 

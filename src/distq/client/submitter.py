@@ -12,8 +12,10 @@ from distq.client.future import TaskFuture, cancel_all
 from distq.client.outbox import Manner
 from distq.client.together import Planned, planned
 from distq.core.errors import DistqError
+from distq.tasks.arguments import MAIN_BYTES, Fit, fit_of, main_class_in
 from distq.tasks.call import Call
-from distq.tasks.function import Keys, TaskSpec, path_of, spec_of
+from distq.tasks.function import Keys, TaskSpec, spec_of
+from distq.tasks.identity import path_of
 from distq.tasks.options import Options, checked, coherent
 from distq.tasks.payload import PROTOCOL, pack_call, pack_chunk, pack_json
 
@@ -39,12 +41,19 @@ class NotPicklable(DistqError, TypeError):
     exit_code = 2
 
 
+class ClassOfMain(NotPicklable):
+    """An argument is of a class that the program itself defines."""
+
+    code = "CLASS_OF_MAIN"
+    hint = "Move the class to a module that workers can import too, or pass plain values."
+
+
 class Submitter(Executor):
     """Submits functions, with options that go before those of their decorators."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
-        self._specs: dict[Callable[..., Any], tuple[Manner, Keys | None]] = {}
+        self._specs: dict[Callable[..., Any], tuple[Manner, Keys | None, Fit]] = {}
 
     def _send(self, manner: Manner, body: bytes) -> TaskFuture[Any]:
         """Have a task sent."""
@@ -57,20 +66,20 @@ class Submitter(Executor):
 
         Raises:
             NotATask: a worker could not import the function.
-            NotPicklable: the arguments cannot be pickled.
+            TypeError: the arguments do not fit the function.
+            NotPicklable: the arguments cannot be pickled, or are of a class of `__main__`.
             PayloadTooLarge: the arguments have more bytes than DISTQ_PAYLOAD_BYTES_MAX.
             CannotReach: no master is there.
             QueueFull: the queue was full, and the option `full` says that this is raised here.
             AuthenticationFailed: the master has another key.
         """
         try:
-            manner, keys = self._specs[fn]
+            manner, keys, fit = self._specs[fn]
         except (KeyError, TypeError):  # not submitted yet, or not hashable, which no function is
-            manner, keys = self._known(fn)
-        try:
-            body = pack_call((args, kwargs), PROTOCOL)
-        except Exception as error:  # noqa: BLE001 - whatever the arguments' classes do when they are pickled
-            _refuse_arguments(fn, error)
+            manner, keys, fit = self._known(fn)
+        if kwargs or not fit.least <= len(args) <= fit.most:
+            fit.check(args, kwargs)
+        body = _packed(fn, args, kwargs)
         try:
             return self._send(manner if keys is None else manner._replace(more=keys.of(args, kwargs)), body)
         except DistqError as error:
@@ -109,10 +118,8 @@ class Submitter(Executor):
         """
         spec = spec_of(fn)
         options = coherent(checked(spec.options, self._options))
-        try:
-            body = pack_call((args, kwargs), PROTOCOL)
-        except Exception as error:  # noqa: BLE001 - as in submit
-            _refuse_arguments(fn, error)
+        fit_of(fn).check(args, kwargs)
+        body = _packed(fn, args, kwargs)
         return self._keep(name, spec._replace(options=options), body, args, kwargs)
 
     def schedule_named(
@@ -188,16 +195,14 @@ class Submitter(Executor):
         """Have several tasks sent in one submit; returns the future of the last."""
         raise NotImplementedError
 
-    def _prepared(self, call: Call) -> tuple[Options, Manner, bytes]:
-        """The options of a call, how it is submitted, and its payload."""
+    def _prepared(self, call: Call, *, follows: bool) -> tuple[Options, Manner, bytes]:
+        """The options of a call, how it is submitted, and its payload; whether a result comes before its arguments."""
         fn, args, kwargs, given = call
         spec = spec_of(fn)
+        fit_of(fn).check((None, *args) if follows else args, kwargs)
         options = coherent(checked(spec.options, {**self._options, **given}))
         spec = spec._replace(options=options)
-        try:
-            body = pack_call((args, dict(kwargs)), PROTOCOL)
-        except Exception as error:  # noqa: BLE001 - as in submit
-            _refuse_arguments(fn, error)
+        body = _packed(fn, args, dict(kwargs))
         more = spec.more if spec.keys is None else spec.keys.of(args, kwargs)
         return options, Manner(spec.envelope, spec.when, more, options.full), body
 
@@ -222,23 +227,28 @@ class Submitter(Executor):
         if chunksize == 1:
             singles: list[TaskFuture[Any]] = [self.submit(fn, *row) for row in rows]
             return _in_order(singles, deadline)
-        manner, keys = self._known(fn)
+        manner, keys, fit = self._known(fn)
         if keys is not None:
             raise TypeError("a chunk of calls is one task: with concurrency or unique keys, map with chunksize=1")
         chunks: list[TaskFuture[Any]] = []
         while chunk := list(itertools.islice(rows, chunksize)):
+            for row in chunk:
+                if not fit.least <= len(row) <= fit.most:
+                    fit.check(row, {})
             try:
                 body = pack_chunk(chunk)
             except Exception as error:  # noqa: BLE001 - as in submit
                 _refuse_arguments(fn, error)
+            _check_classes(fn, body, chunk)
             chunks.append(self._send(manner, body))
         return _one_by_one(_in_order(chunks, deadline))
 
-    def _known(self, fn: Callable[..., Any]) -> tuple[Manner, Keys | None]:
+    def _known(self, fn: Callable[..., Any]) -> tuple[Manner, Keys | None, Fit]:
         spec = spec_of(fn)
         if self._options:
             spec = spec._replace(options=coherent(checked(spec.options, self._options)))
-        known = self._specs[fn] = Manner(spec.envelope, spec.when, spec.more, spec.options.full), spec.keys
+        manner = Manner(spec.envelope, spec.when, spec.more, spec.options.full)
+        known = self._specs[fn] = manner, spec.keys, fit_of(fn)
         return known
 
 
@@ -247,6 +257,26 @@ def bare(error: DistqError) -> DistqError:
     if error.hint and not getattr(error, "__notes__", None):
         error.add_note(error.hint)
     return error.with_traceback(None)
+
+
+def _packed(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """The payload of a call; raises NotPicklable."""
+    try:
+        body = pack_call((args, kwargs), PROTOCOL)
+    except Exception as error:  # noqa: BLE001 - whatever the arguments' classes do when they are pickled
+        _refuse_arguments(fn, error)
+    if MAIN_BYTES in body:
+        _check_classes(fn, body, (args, kwargs))
+    return body
+
+
+def _check_classes(fn: Callable[..., Any], body: bytes, arguments: object) -> None:
+    name = main_class_in(arguments) if MAIN_BYTES in body else None
+    if name is not None:
+        raise ClassOfMain(
+            f"An argument of {path_of(fn)} needs {name}, which is defined in the program itself (__main__): workers "
+            "cannot import it."
+        )
 
 
 def _refuse_arguments(fn: Callable[..., Any], error: Exception) -> NoReturn:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
 
 from distq.client.outbox import Manner
 from distq.core.errors import DistqError, PayloadTooLarge
 from distq.core.task import FAIL
-from distq.tasks.call import Call, gathered
+from distq.tasks.call import Call, gathered, nothing
 from distq.tasks.function import with_headers
 from distq.tasks.options import REJECT, Options
 
@@ -16,10 +16,17 @@ CALLS_MAX: Final = 10_000
 BYTES_MAX: Final = 32 << 20
 """So many calls, and so many bytes of their arguments, one submit carries."""
 
+NOTHING: Final = (0, 0, False)
+"""Stands for the tasks of a first stage without calls."""
 Stage = Call | Iterable[Call]
 Planned = tuple[Manner, bytes]
-Prepare = Callable[[Call], tuple[Options, Manner, bytes]]
-"""Makes of a call its options, how it is submitted, and its payload."""
+
+
+class Prepare(Protocol):
+    """Makes of a call its options, how it is submitted, and its payload."""
+
+    def __call__(self, call: Call, *, follows: bool) -> tuple[Options, Manner, bytes]:
+        """`follows` says whether the results of others come before its arguments."""
 
 
 class TooManyCalls(DistqError, ValueError):
@@ -41,6 +48,9 @@ def planned(stages: Iterable[Stage], prepare: Prepare) -> list[Planned]:
     before: tuple[int, int, bool] | None = None
     for stage in stages:
         calls = _calls_of(stage)
+        if not calls:
+            before = _after_none(tasks, before, prepare)
+            continue
         tasks_before = len(tasks)
         tasks += [_planned(call, before, prepare) for call in calls]
         before = tasks_before, len(calls), isinstance(stage, Call)
@@ -57,8 +67,18 @@ def planned(stages: Iterable[Stage], prepare: Prepare) -> list[Planned]:
     return tasks
 
 
+def _after_none(tasks: list[Planned], before: tuple[int, int, bool] | None, prepare: Prepare) -> tuple[int, int, bool]:
+    """A stage of no calls, whose list of results is empty: what comes next waits for what came before all the same."""
+    if before is None or before == NOTHING:
+        return NOTHING
+    tasks.append(_planned(Call(nothing, given={"queue": tasks[-1][0].envelope[0]}), before, prepare))
+    return len(tasks) - 1, 1, True
+
+
 def _planned(call: Call, before: tuple[int, int, bool] | None, prepare: Prepare) -> Planned:
-    options, manner, body = prepare(call)
+    if before == NOTHING:
+        call, before = call._replace(args=([], *call.args)), None
+    options, manner, body = prepare(call, follows=before is not None)
     if options.unique_key is not None:
         raise TypeError(f"{call.function!r} has a unique key, which no task in a chain or a group may have")
     if before is None:

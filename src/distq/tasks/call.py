@@ -13,6 +13,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 GATHERED: Final = "distq.gathered"
+NOTHING: Final = "distq.nothing"
 
 
 class Call(NamedTuple):
@@ -48,3 +49,9 @@ def call(fn: Callable[P, R], /, *args: Any, **kwargs: Any) -> Call:
 def gathered(results: list[T]) -> list[T]:
     """What a group without a callback of its own comes to: its results, in order."""
     return results
+
+
+@task(name=NOTHING)
+def nothing(_before: object) -> list[Any]:
+    """What a stage of no calls comes to, after another stage."""
+    return []

@@ -6,13 +6,13 @@ decorator leaves the function as it is; it only notes these things on it and in 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
 from distq.core.errors import DistqError
 from distq.core.task import KEY_BYTES_MAX, Headers, executor_label
+from distq.tasks.identity import MAIN, called_as, is_bound, is_same, object_at, path_of, place_of, replaces
 from distq.tasks.options import QUEUE_DEFAULT, REJECT, REPLACE, Options, checked, coherent
 
 P = ParamSpec("P")
@@ -26,6 +26,14 @@ class NotATask(DistqError):
 
     code = "NOT_A_TASK"
     hint = "Move it to the top level of a module that workers can import, and submit it from there."
+    exit_code = 2
+
+
+class TwoTasks(DistqError, TypeError):
+    """Two functions were given the same name as tasks."""
+
+    code = "TWO_TASKS"
+    hint = "Give one of them another name: a worker finds a task by its name alone."
     exit_code = 2
 
 
@@ -185,43 +193,91 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
     given = coherent(checked(Options(), options))
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        setattr(function, _ATTRIBUTE, (name, given))
-        _named[name or path_of(function)] = function
+        inner: Callable[..., Any] = function.__func__ if isinstance(function, classmethod | staticmethod) else function
+        _register(name or path_of(inner), inner)
+        setattr(inner, _ATTRIBUTE, (name, given))
         return function
 
     return decorate if function is None else decorate(function)
 
 
-def path_of(function: Callable[..., Any]) -> str:
-    """A function's import path, `module:qualname`."""
-    return f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', None)}"
+def _register(name: str, function: Callable[..., Any]) -> None:
+    other = _named.get(name)
+    if other is not None and not replaces(function, other):
+        raise TwoTasks(f"The name {name!r} is given to two tasks: {place_of(other)} and {place_of(function)}.")
+    _named[name] = function
 
 
 def spec_of(function: Callable[..., Any]) -> TaskSpec:
     """The name and options that a function is submitted with.
 
     Raises:
-        NotATask: a worker could not import it: a lambda, an inner function, one of `__main__`, a bound method.
+        NotATask: a worker could not import it (a lambda, an inner function, one of `__main__`, a method of an object),
+            or would find something else by its name.
     """
     given, options = getattr(function, _ATTRIBUTE, (None, Options()))
     path = path_of(function)
-    module, _, qualname = path.partition(":")
-    if given is not None:
-        return TaskSpec(given, options)
-    if not callable(function) or qualname == "None" or inspect.ismethod(function):
+    if not callable(function):
         raise NotATask(f"{function!r} is not a function that a worker can import.")
+    if is_bound(function):
+        raise NotATask(
+            f"{function!r} is bound to an object, which does not travel with it: a worker cannot import it. "
+            "Submit a function that takes the object, or what it is made from, as an argument."
+        )
+    if given is not None:
+        registered = _named.get(given)
+        if registered is not None and not is_same(called_as(registered), function):
+            raise NotATask(
+                f"{_described(function)} is not what the name {given!r} leads to: that is {_described(registered)}."
+            )
+        return TaskSpec(given, options)
+    _check_path(function, path)
+    return TaskSpec(path, options)
+
+
+def _check_path(function: Callable[..., Any], path: str) -> None:
+    """Raise NotATask if a worker that imports `path` would not have that function."""
+    module, _, qualname = path.partition(":")
+    if module == "None" or qualname.rpartition(".")[2] == "None":
+        raise NotATask(
+            f"{function!r} is not a function that a worker can import: it has no name in a module. "
+            "Of a partial submit the function, with all its arguments."
+        )
     if "<lambda>" in qualname:
         raise NotATask(f"a lambda ({path}) has no name by which a worker could import it.")
     if "<locals>" in qualname:
         raise NotATask(f"{path} is defined inside another function, so a worker cannot import it.")
-    if module == "__main__":
+    if module == MAIN:
         raise NotATask(f"{qualname} is defined in the program itself (__main__), which workers cannot import.")
-    return TaskSpec(path, options)
+    found = object_at(path)
+    if found is None:
+        raise NotATask(f"{_described(function)} cannot be imported: there is no {path}.")
+    if not is_same(found, function):
+        raise NotATask(
+            f"{_described(function)} is not what workers import by its name, {path}: that is {_described(found)}. "
+            "If its module was loaded again, or a decorator replaced it, take it from there anew."
+        )
+
+
+def _described(function: Any) -> str:
+    return f"{function!r} of {place_of(function)}" if hasattr(function, "__code__") else repr(function)
 
 
 def named(name: str) -> Callable[..., Any] | None:
     """The function that was decorated with (or goes by) this name in a module imported so far."""
     return _named.get(name)
+
+
+def called_by_name(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a worker calls for the task of that name, which `function` was registered with.
+
+    An import path is what a person imports there, with the decorators above `@distq.task`; so is another name, as long
+    as they lead back to the function.
+    """
+    if name == path_of(function):
+        found = object_at(name)
+        return found if callable(found) else function
+    return called_as(function)
 
 
 def options_of(function: Callable[..., Any]) -> Options:

@@ -15,7 +15,7 @@ from distq.core.task import PLAIN, TASK, Outcome
 from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
 from distq.tasks.control import Retry
 from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, cause_of, pack_failure
-from distq.tasks.function import NotATask, named, options_of
+from distq.tasks.function import NotATask, called_by_name, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
 from distq.tasks.payload import await_payload, is_json, run_payload
 from distq.worker.handler import Handler, HandlerUnusable, Ran, asked_for, describe, result_too_large, run_handler
@@ -140,8 +140,9 @@ class Functions:
             injected = {word: hook.value() for word, hook in injections_of(function).items()}
         except LifespanUnusable as error:
             return self._unknown(name, str(error).rstrip("."))
-        call = partial(function, **injected) if injected else function
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        called = called_by_name(name, function)
+        call = partial(called, **injected) if injected else called
+        if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
             self._coroutines[TASK, name] = self._awaiting(function, call)
         return self._calling(function, call)
 

@@ -1,0 +1,104 @@
+"""Arguments that do not fit, and those that no worker can read, are found out where they are given."""
+
+import functools
+import inspect
+import math
+from typing import Any
+
+import pytest
+
+from distq.tasks.arguments import ANY, fit_of, main_class_in
+
+
+def add(a: int, b: int, *, c: int = 0) -> int:
+    """Two, or three by name."""
+    return a + b + c
+
+
+def needs_name(a: int, *, b: int) -> int:
+    """One, and one by name."""
+    return a + b
+
+
+def spread(a: int, *rest: int, **named: int) -> int:
+    """One at least."""
+    return a
+
+
+def optional(a: int, b: int = 2, /) -> int:
+    """One or two."""
+    return a + b
+
+
+@functools.wraps(add)
+def with_first(*args: Any) -> int:
+    """A wrapper that takes other arguments than what it wraps."""
+    return add(0, *args)
+
+
+CALLS: list[tuple[tuple[int, ...], dict[str, int]]] = [
+    ((), {}),
+    ((1,), {}),
+    ((1, 2), {}),
+    ((1, 2, 3), {}),
+    ((1,), {"b": 2}),
+    ((1, 2), {"b": 2}),
+    ((1, 2), {"c": 2}),
+    ((1,), {"c": 2}),
+    ((), {"a": 1, "b": 2}),
+    ((1, 2), {"d": 2}),
+]
+
+
+@pytest.mark.parametrize("function", [add, needs_name, spread, optional, with_first, math.sqrt, int, print])
+def test_what_fits_is_what_the_call_would_take(function: Any) -> None:
+    """Asked quickly by number, and slowly by the signature, the answer is Python's."""
+    fit = fit_of(function)
+    for args, kwargs in CALLS:
+        quickly = not kwargs and fit.least <= len(args) <= fit.most
+        try:
+            fit.check(args, kwargs)
+            taken = True
+        except TypeError:
+            taken = False
+        assert not quickly or taken
+        if fit.signature is not None:
+            try:
+                inspect.signature(function, follow_wrapped=False).bind(*args, **kwargs)
+            except TypeError:
+                assert not taken
+            else:
+                assert taken
+
+
+def test_what_is_not_known_for_certain_fits() -> None:
+    """A class may take anything, and a signature may be written by hand."""
+
+    def lies() -> None: ...
+
+    lies.__signature__ = inspect.signature(add)  # type: ignore[attr-defined]
+    assert fit_of(int) is ANY
+    assert fit_of(lies) is ANY
+    assert fit_of(with_first).most == math.inf
+
+
+def test_an_option_that_is_given_as_an_argument_is_pointed_out() -> None:
+    """With the line that was meant."""
+    with pytest.raises(TypeError, match=r"add\(\): got an unexpected .*client\.options\(retries=3\)\.submit\(\.\.\.\)"):
+        fit_of(add).check((1, 2), {"retries": 3})
+    with pytest.raises(TypeError, match=r"add\(\): missing a required argument: 'b'$"):
+        fit_of(add).check((1,), {})
+
+
+class Order:
+    """Stands for a class of the program itself."""
+
+
+@pytest.mark.parametrize("nest", [lambda x: x, lambda x: [{"deep": (1, x)}], lambda x: {x: 1}, type])
+def test_a_class_of_main_is_found_wherever_it_is(nest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In containers, as a key, as the class itself; a text that has the word in it is none."""
+    assert main_class_in(nest(Order())) is None
+    monkeypatch.setattr(Order, "__module__", "__main__")
+    monkeypatch.setattr("__main__.Order", Order, raising=False)
+    assert main_class_in(nest(Order())) == "Order"
+    assert main_class_in(["__main__", b"__main__"]) is None
