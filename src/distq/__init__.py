@@ -1,10 +1,9 @@
 """distq: the distributed task queue that is deployed, not assembled."""
 
-import importlib
-from typing import TYPE_CHECKING
-
 from distq._version import __version__
 
+# As in `typing`, whose import takes longer than all that a service does before it hears SIGTERM.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from distq.client.client import Client as Client
     from distq.client.future import TaskFuture as TaskFuture
@@ -111,5 +110,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     if name in _HOMES:
+        import importlib  # noqa: PLC0415 - a service hears SIGTERM sooner
+
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

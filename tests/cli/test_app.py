@@ -13,6 +13,7 @@ import click
 import pytest
 from tests.e2e.cluster import eventually
 
+import distq
 from distq import __version__
 from distq.cli import main
 from distq.cli.app import COMMANDS, explained, run
@@ -267,3 +268,43 @@ def test_a_reader_that_leaves_is_not_complained_of() -> None:
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("program", [["-m", "distq"], ["-P", "-c", "import distq.cli as cli; exit(cli.main())"]])
+@pytest.mark.parametrize("name", ["queue", "logging"])
+def test_a_file_in_the_way_of_the_standard_library_is_named(tmp_path: Path, name: str, program: list[str]) -> None:
+    """In the current folder it does no harm; in PYTHONPATH it comes first for every Python program."""
+    (tmp_path / f"{name}.py").write_text("def task(): pass\n")
+    command = [sys.executable, *program, "key", "new"]
+    assert len(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout) == 44
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path), "DISTQ_AUTHKEY": "k" * 43}
+    done = subprocess.run([*command[:-2], "worker"], env=environ, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"{tmp_path}/{name}.py stands in the way" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["worker"], 0),
+        (["--env-file", "worker", "master"], 0),
+        (["--env-file", "worker", "status"], -signal.SIGTERM),
+        (["pause", "worker"], -signal.SIGTERM),
+        ([], -signal.SIGTERM),
+    ],
+)
+def test_a_service_that_hears_sigterm_before_it_has_begun_ends_well(args: list[str], code: int) -> None:
+    """Also where nothing else would end it, as process 1; other commands end by the signal as any program does."""
+    program = (
+        "import os, signal, sys; from distq.cli.early import hear_sigterm; hear_sigterm(sys.argv[1:]);"
+        "os.kill(os.getpid(), signal.SIGTERM); os._exit(5)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, *args], check=False).returncode == code
+
+
+def test_nothing_slow_is_imported_before_a_service_hears_sigterm() -> None:
+    """What a C extension, or the interpreter's own start, does not bring."""
+    folder = str(Path(distq.__file__).parents[1])
+    program = f"import sys; sys.path.append({folder!r}); import distq.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
+    assert {"typing", "signal", "enum", "re", "click"} & set(done.stdout.split()) == set()

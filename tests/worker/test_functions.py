@@ -17,8 +17,9 @@ from distq.core.task import PLAIN, TASK, Outcome
 from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, exception_of, unpack_failure
 from distq.tasks.function import task
 from distq.tasks.payload import pack_json
-from distq.worker.functions import Functions, ModuleUnusable, import_modules
+from distq.worker.functions import Functions
 from distq.worker.handler import Ran
+from distq.worker.modules import ModuleUnusable, import_modules
 
 
 def payload(*args: Any, **kwargs: Any) -> bytes:

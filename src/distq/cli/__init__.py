@@ -3,17 +3,29 @@
 import os
 import sys
 
+from distq.cli.early import hear_sigterm, shadowed
+
 INTERRUPTED = 130
+USAGE = 2
 STANDARD_DESCRIPTORS = 3
 
 
 def main() -> int:
     """Run the command that the process was given, and return its exit code."""
+    hear_sigterm(sys.argv[1:])
     try:
         _open_standard_streams()
         from distq.cli.app import run
 
         return run(sys.argv[1:])
+    except (ImportError, AttributeError):
+        if file := shadowed():
+            sys.stderr.write(
+                f"distq: {file} stands in the way of the standard library's module of that name. "
+                "Rename it, or take its folder out of PYTHONPATH.\n"
+            )
+            return USAGE
+        raise
     except KeyboardInterrupt:  # before the command line took over, or after it
         return INTERRUPTED
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import click
 
 from distq._version import __version__
-from distq.cli import INTERRUPTED
+from distq.cli import INTERRUPTED, USAGE
+from distq.cli.early import shadowed
 from distq.cli.last_words import say_why
 from distq.core.errors import DistqError
 
@@ -39,7 +40,6 @@ COMMANDS = {
 }
 
 UNFORESEEN = 1
-USAGE = 2
 
 
 class Commands(click.Group):
@@ -81,7 +81,9 @@ def run(args: Sequence[str]) -> int:
         result = app.main(list(args), prog_name="distq", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last line of defence: whatever it is, it is explained
+    except Exception as error:
+        if isinstance(error, ImportError | AttributeError) and shadowed():
+            raise  # explaining it takes modules that cannot be imported either
         text, exit_code = explained(error)
         say_why(args, text, exit_code, None if isinstance(error, DistqError | click.ClickException) else error)
         return exit_code

@@ -3,17 +3,15 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 import click
 
-SERVICES: Final = ("master", "worker")
-_ENV_FILE: Final = "--env-file"
+from distq.cli.early import SERVICES, command_of
 
 
 def say_why(args: Sequence[str], reason: str, exit_code: int, unforeseen: Exception | None) -> None:
     """Say on standard error why a command has ended; an unforeseen error comes with its traceback."""
-    service, env_file = _read(args)
+    service, env_file = command_of(list(args))
     if service in SERVICES and _logs_json(env_file):
         from distq.logs import configure, get_logger
 
@@ -25,20 +23,6 @@ def say_why(args: Sequence[str], reason: str, exit_code: int, unforeseen: Except
 
         traceback.print_exception(unforeseen)
     click.echo(f"distq: {reason}", err=True)
-
-
-def _read(args: Sequence[str]) -> tuple[str, str]:
-    """The command among arguments, and the settings file, '' for none; what is wrong with them is said elsewhere."""
-    env_file = ""
-    rest = iter(args)
-    for arg in rest:
-        if arg == _ENV_FILE:
-            env_file = next(rest, "")
-        elif arg.startswith(f"{_ENV_FILE}="):
-            env_file = arg.partition("=")[2]
-        elif not arg.startswith("-"):
-            return arg, env_file
-    return "", env_file
 
 
 def _logs_json(env_file: str) -> bool:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
+import distq
 from distq.core.task import PROCESS, text_of
 from distq.worker.board import Board
 from distq.worker.orders import Orders, write_orders
@@ -20,6 +21,12 @@ from distq.worker.watch import BoardWatch, Leaving, Need, Watch
 from distq.worker.word import Word
 
 REPORT_BYTES = 65_536
+START = """import sys
+sys.path.append(sys.argv.pop(1))
+from distq.worker.executor import main
+sys.exit(main(sys.argv[1:]))"""
+"""What an executor's interpreter runs: it finds distq where its supervisor has found it."""
+FOUND_IN = distq.__path__[0].rpartition(os.sep)[0]
 
 
 class Child:
@@ -153,7 +160,8 @@ class Child:
 def _exec(inherited: tuple[int, ...], pipes: OutputPipes | None, environ: Mapping[str, str]) -> int:
     if pipes is not None:
         inherited += (pipes.messages_fd,)
-    arguments = [sys.executable, "-m", "distq.worker.executor", *map(str, inherited)]
+    # Without the current folder, which would come before the standard library: the executor puts it behind that.
+    arguments = [sys.executable, "-P", "-c", START, FOUND_IN, *map(str, inherited)]
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     ]

@@ -9,7 +9,6 @@ distq that it needs: its start is on the way of every task whose executor has di
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,10 @@ from distq.worker.bonds import die_with_parent
 from distq.worker.broker import Broker
 from distq.worker.capture import capture, write_through
 from distq.worker.clock import MONOTONIC
-from distq.worker.functions import Functions, import_modules, set_up
+from distq.worker.functions import Functions, set_up
 from distq.worker.handler import HandlerUnusable, load_handler
 from distq.worker.interrupts import Interrupts
+from distq.worker.modules import add_current_folder, check_not_shadowed, import_modules
 from distq.worker.orders import read_orders
 from distq.worker.output_messages import Speaker
 from distq.worker.process_state import ProcessState
@@ -55,12 +55,14 @@ def main(args: Sequence[str]) -> int:
         capture(Speaker(output_fds[0]), task_of(page), orders.log_level)
     else:
         write_through()
+    add_current_folder()
     try:
         import_modules(orders.modules)
+        check_not_shadowed(orders.handler.partition(":")[0])
         handler = load_handler(orders.handler) if orders.handler else None
         set_up()
     except HandlerUnusable as error:
-        reporter.send(Unable(str(error)))
+        reporter.send(Unable(f"{error} {error.hint}"))
         page.leaves()  # a thread that a module has started may keep it from ending
         return error.exit_code
     functions = Functions(handler, orders.accept, orders.payload_bytes_max, lambda why: reporter.send(Trouble(why)))
@@ -90,7 +92,3 @@ def task_of(page: Word | Board) -> Callable[[], str]:
     if isinstance(page, Word):
         return lambda: "" if (running := page.running) is None else text_of(running[0])
     return lambda: "" if (seat := present.get()) is None else text_of(seat.row[0])
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,7 @@ handed back for workers that can: during a deploy two versions of the code are a
 import importlib
 import inspect
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from distq.tasks.function import NotATask, called_by_name, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
 from distq.tasks.payload import await_payload, is_json, run_payload
 from distq.worker.handler import Handler, HandlerUnusable, Ran, asked_for, describe, result_too_large, run_handler
+from distq.worker.modules import check_not_shadowed
 from distq.worker.returned import Await, finishing, finishing_on_loop, in_a_loop_of_its_own
 
 Run = Callable[[bytes], bytes | Ran]
@@ -30,30 +31,10 @@ CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[A
 JSON: Final = "json"
 
 
-class ModuleUnusable(HandlerUnusable):
-    """A module of tasks cannot be imported."""
-
-    code = "MODULE_UNUSABLE"
-    hint = "Name importable modules; the current folder is on the path."
-
-
 class PayloadRefused(NotATask):
     """This worker takes arguments in JSON only."""
 
     code = "PAYLOAD_REFUSED"
-
-
-def import_modules(names: Iterable[str]) -> None:
-    """Import the modules of tasks.
-
-    Raises:
-        ModuleUnusable: one cannot be imported; in a sentence.
-    """
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except BaseException as error:  # whatever a module does at import, a sentence names it
-            raise ModuleUnusable(f"The module {name} cannot be imported: {describe(error)}.") from error
 
 
 def set_up() -> None:
@@ -211,6 +192,7 @@ def _imported(name: str) -> Callable[..., Any]:
     module, _, path = name.partition(":")
     if not path:
         raise NotATask("none of its modules has registered it")
+    check_not_shadowed(module)
     found: object = importlib.import_module(module)
     for part in path.split("."):
         found = getattr(found, part)

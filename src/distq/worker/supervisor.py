@@ -13,10 +13,10 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from distq.core.errors import DistqError
 from distq.worker.clock import Clock
 from distq.worker.crew import Crew
 from distq.worker.exits import Verdict
-from distq.worker.handler import HandlerUnusable
 from distq.worker.link import Link
 from distq.worker.plan import Phase, plan
 from distq.worker.watch import LOOK_S
@@ -25,6 +25,23 @@ SUMMARY_S: Final = 10.0
 FAREWELL_S: Final = 2.0
 """How long the master may take to hear how the last executors ended."""
 INIT: Final = 1
+STARTS_MAX: Final = 8
+"""Executors of one slot that end before the first of this worker has come up; then it gives up."""
+
+
+class ExecutorsUnusable(DistqError):
+    """The executors of this worker cannot work."""
+
+    code = "EXECUTORS_UNUSABLE"
+    exit_code = 2
+
+
+class NoExecutorStarts(DistqError):
+    """Every executor of this worker has ended before it could take a task."""
+
+    code = "NO_EXECUTOR_STARTS"
+    hint = "See what they have written above; look for a module that ends its process, or crashes, when it is imported."
+    exit_code = 1
 
 
 class Supervisor:
@@ -41,6 +58,7 @@ class Supervisor:
         self._changes = asyncio.Event()
         self._error: BaseException | None = None
         self._was_up = False
+        self._last_end = "it could not be started"
 
     @property
     def draining(self) -> bool:
@@ -56,6 +74,7 @@ class Supervisor:
 
     def ended(self, number: int, verdict: Verdict) -> None:
         """An executor has ended."""
+        self._last_end = verdict.end.text
         self.link.exited({"index": number, **verdict.told})
 
     def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
@@ -65,7 +84,7 @@ class Supervisor:
     def unable(self, reason: str) -> bool:
         """An executor cannot work; at the very start that is a mistake of whoever started the worker."""
         if not self._was_up:
-            self._fail(HandlerUnusable(reason))
+            self._fail(ExecutorsUnusable(reason))
         return not self._was_up
 
     def stop(self, deliveries: Sequence[tuple[int, int]]) -> None:
@@ -139,9 +158,21 @@ class Supervisor:
                 self.crew.obey(action)
             if self.draining and not self.crew.pids:
                 return
+            self._give_up_without_executors()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if wake_at is None else max(wake_at - self._clock(), 0.0)):
                     await self._changes.wait()
+
+    def _give_up_without_executors(self) -> None:
+        """End a worker of which no executor has ever come up, rather than start them without end."""
+        deaths = max(slot.deaths_at_once for slot in self.crew.slots)
+        if not self._was_up and deaths >= STARTS_MAX:
+            self._fail(
+                NoExecutorStarts(
+                    f"{deaths} executors, one after the other, have ended before they could take a task, the last one "
+                    f"with: {self._last_end}."
+                )
+            )
 
     def _signalled(self, name: str) -> None:
         now = self._clock()
