@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,8 +18,9 @@ from tests.e2e.cluster import eventually
 import distq
 from distq import __version__
 from distq.cli import main
-from distq.cli.app import COMMANDS, explained, run
+from distq.cli.app import COMMANDS, app, explained, run
 from distq.cli.demo_cluster import free_port
+from distq.cli.examples import EXAMPLES
 from distq.cli.last_words import say_why
 from distq.core.errors import DistqError, QueueFull
 from distq.core.ports import Refused
@@ -64,6 +67,56 @@ def test_help_lists_every_command_in_a_line_each(capsys: pytest.CaptureFixture[s
     assert "Exit codes" in said
 
 
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_help_is_never_cut_off(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command has its whole sentence, however narrow the terminal is."""
+    monkeypatch.setenv("COLUMNS", columns)
+    for args in (["--help"], *([name, "--help"] for name in ("queue", "schedule", "dead", "store", "key"))):
+        assert run(args) == 0
+        listed = capsys.readouterr().out.split("Commands:")[1]
+        assert not re.search(r"\.\.\.$", listed, re.MULTILINE)
+
+
+def commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    """Every command below one, by its words."""
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            below = click.Context(found, info_name=name, parent=context)
+            yield below.command_path.split(" ", 1)[1], found
+            yield from commands(found, below)
+
+
+def test_every_command_has_examples_that_the_command_line_reads() -> None:
+    """And there is no example of a command that is not there; none of them is run."""
+    found = dict(commands(app, click.Context(app, info_name="distq")))
+    assert found.keys() == EXAMPLES.keys()
+    for words, lines in EXAMPLES.items():
+        assert lines
+        assert all(line.removeprefix("--env-file prod.env ").startswith(words.split()[0]) for line in lines)
+        assert f"  distq {lines[0]}" in (found[words].epilog or "")
+        for line in lines:
+            args = shlex.split(line.partition(" > ")[0])
+            command: click.Command = app
+            context: click.Context | None = None
+            while isinstance(command, click.Group):
+                context = command.make_context("distq", args, parent=context)
+                args = [*context._protected_args, *context.args]
+                _, after, args = command.resolve_command(context, args)
+                assert after is not None
+                command = after
+            command.make_context(line, list(args), parent=context)
+
+
+def test_a_group_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """And nothing about itself as if it were an error."""
+    assert run(["key"]) == 2
+    assert capsys.readouterr().err.startswith("Usage: distq key")
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Its module can be loaded, and says more than its name."""
@@ -75,6 +128,11 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     ("args", "said"),
     [
         (["bogus"], "distq: No such command 'bogus'. See `distq --help`.\n"),
+        (["statsu"], "distq: No such command 'statsu'. Did you mean `distq status`? See `distq --help`.\n"),
+        (
+            ["queue", "sett"],
+            "distq: No such command 'sett'. Did you mean `distq queue set`? See `distq queue --help`.\n",
+        ),
         (["status", "--bogus"], "distq: No such option '--bogus'. See `distq status --help`.\n"),
         (["worker"], None),
         (["master"], None),

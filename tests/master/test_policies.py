@@ -161,3 +161,38 @@ def test_what_cannot_be_done_is_refused_in_words(action: str, asked: dict[str, A
         assert not any(queue.own.limits for queue in bench.ledger.names.queues.values())
 
     scene()
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "queue_set", "queue_reset", "cancel"])
+def test_a_queue_that_must_exist_is_not_made(action: str) -> None:
+    """A name that was mistyped is refused, with the one that was probably meant."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One mistyped name."""
+        await bench.submit(bench.client(), 1, [b"a"])
+        refusal = await admin(bench, action, queue="qq", running=1 if action == "queue_set" else False, must_exist=True)
+        assert isinstance(refusal, RemoteRefusal)
+        assert "there is no queue 'qq'" in str(refusal)
+        assert "did you mean 'q'?" in str(refusal)
+        assert "qq" not in bench.ledger.names.queues
+        assert not isinstance(await admin(bench, "pause", queue="q", must_exist=True), RemoteRefusal)
+
+    scene()
+
+
+@on_bench()
+async def test_a_queue_that_was_made_by_an_operator_goes_when_that_is_undone(bench: Bench) -> None:
+    """From the store too, so that no restart brings it back; one that has had a task stays."""
+    for queue in ("made", "used"):
+        await admin(bench, "pause", queue=queue)
+        assert bench.ledger.names.queues[queue].own.paused
+    runs = ([("used", "f")], [(0, 1)], [b"f"], 0.0)
+    await bench.ask(bench.client(), "broker", "submit", 1, *runs)
+    for queue in ("made", "used"):
+        await admin(bench, "resume", queue=queue)
+    assert "made" not in bench.ledger.names.queues
+    assert not bench.ledger.names.queues["used"].own.paused
+    again = await restarted(bench)
+    assert "made" not in again.ledger.names.queues
+    assert "used" in again.ledger.names.queues

@@ -1,6 +1,10 @@
 """What is generated from the table is in the repository as it would be written today."""
 
+import ast
+import re
 from pathlib import Path
+
+from tests.tidy.tree import python_files, text
 
 from distq.settings import ROWS, Role, load
 from distq.settings.docs import chart_names, env_example, reference
@@ -30,3 +34,17 @@ def test_groups_are_written_once() -> None:
     """Rows of one group stand together."""
     groups = [line for line in reference().splitlines() if line.startswith("## ")]
     assert len(groups) == len(set(groups))
+
+
+def test_every_setting_that_the_code_names_is_there() -> None:
+    """In errors and hints, a setting has the name by which it can be set."""
+    names = {row.name for row in ROWS} | {f"{row.name}_FILE" for row in ROWS if row.is_secret} | {"DISTQ_CI"}
+    unknown = {
+        f"{path}: {name}"
+        for path in python_files("src")
+        for node in ast.walk(ast.parse(text(path)))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for name in re.findall(r"\bDISTQ_[A-Z_]*[A-Z]\b", node.value)
+        if name not in names
+    }
+    assert unknown == set()

@@ -12,6 +12,7 @@ import click
 from distq._version import __version__
 from distq.cli import INTERRUPTED, USAGE
 from distq.cli.early import shadowed
+from distq.cli.groups import Group
 from distq.cli.last_words import say_why
 from distq.core.errors import DistqError
 
@@ -42,14 +43,14 @@ COMMANDS = {
 UNFORESEEN = 1
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group whose commands are imported when they are named."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         """The names of all commands, in the order of the table."""
         return list(COMMANDS)
 
-    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+    def find(self, _context: click.Context, name: str) -> click.Command | None:
         """The command with this name, None if there is none."""
         if name not in COMMANDS:
             return None
@@ -81,6 +82,9 @@ def run(args: Sequence[str]) -> int:
         result = app.main(list(args), prog_name="distq", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
     except Exception as error:
         if isinstance(error, ImportError | AttributeError) and shadowed():
             raise  # explaining it takes modules that cannot be imported either

@@ -30,7 +30,7 @@ def command(
     if chosen and not yes:
         whose = " ".join(filter(None, (queue and f"of the queue {queue}", name and f"called {name}")))
         click.confirm(f"Cancel all tasks {printable(whose)}{'' if running else ' that wait'}?", abort=True)
-    asked = {"ids": list(ids)} if ids else {"queue": queue, "name": name}
+    asked = {"ids": list(ids)} if ids else {"queue": queue, "name": name, "must_exist": True}
     told = admin(context, "cancel", {**asked, "running": running}, ACTION_S)
     click.echo(f"{told['done']:,} cancelled.")
     left = told["running"]

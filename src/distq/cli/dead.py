@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from distq.cli.ask import ACTION_S, admin
+from distq.cli.groups import group
 from distq.cli.text import printable, printable_lines
 from distq.core.errors import DistqError
 from distq.settings.kinds import DURATION
@@ -22,7 +23,7 @@ class NotDead(DistqError):
     hint = "`distq dead list` shows those that are."
 
 
-@click.group("dead", context_settings={"help_option_names": ["-h", "--help"]})
+@group("dead")
 def command() -> None:
     """Tasks that failed for good: see why, have them tried again, or let them go."""
 

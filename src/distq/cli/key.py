@@ -3,10 +3,11 @@
 import click
 
 from distq.cli.environment import settings_of_command
+from distq.cli.groups import group
 from distq.settings import Role
 
 
-@click.group("key")
+@group("key")
 def command() -> None:
     """Make an authkey, or show the one in use."""
 

@@ -5,23 +5,27 @@ from typing import Any
 import click
 
 from distq.cli.ask import ACTION_S, admin
+from distq.cli.groups import group
 from distq.cli.text import printable
+from distq.core.policy import BadPolicy, Rate
 
 of_queue = click.option("--queue", metavar="QUEUE", help="Of this queue.")
+create = click.option("--create", is_flag=True, help="Make the queue if there is none of this name yet.")
 of_name = click.option("--name", metavar="NAME", help="Only tasks of this name.")
 
 
 @click.command("pause")
 @of_queue
 @of_name
+@create
 @click.pass_context
-def pause(context: click.Context, queue: str | None, name: str | None) -> None:
+def pause(context: click.Context, queue: str | None, name: str | None, create: bool) -> None:
     """Have nothing given out any more, of a queue or only of tasks of a name; what runs runs on.
 
     Submits are taken as before. It holds over restarts of the master, until `distq resume`. With --name alone
     every queue that has had tasks of that name is paused for them.
     """
-    _govern(context, "pause", queue=queue, name=name)
+    _govern(context, "pause", queue=queue, name=name, must_exist=not create)
 
 
 @click.command("resume")
@@ -30,7 +34,7 @@ def pause(context: click.Context, queue: str | None, name: str | None) -> None:
 @click.pass_context
 def resume(context: click.Context, queue: str | None, name: str | None) -> None:
     """Have what was paused given out again; with --queue alone, also names that were paused on it."""
-    _govern(context, "resume", queue=queue, name=name)
+    _govern(context, "resume", queue=queue, name=name, must_exist=True)
 
 
 @click.command("purge")
@@ -41,7 +45,8 @@ def resume(context: click.Context, queue: str | None, name: str | None) -> None:
 def purge(context: click.Context, queue: str | None, name: str | None, yes: bool) -> None:
     """Cancel all that waits, of a queue or of tasks of a name; what runs runs on, dead letters stay."""
     _need_one(queue, name)
-    asked = {"queue": queue, "name": name, "running": False, "cause": "purged by an operator"}
+    cause = "purged by an operator"
+    asked = {"queue": queue, "name": name, "running": False, "cause": cause, "must_exist": True}
     count = admin(context, "cancel", {**asked, "dry_run": True}, ACTION_S)["done"]
     if not yes and count:
         click.confirm(f"Cancel {count:,} waiting tasks?", abort=True)
@@ -49,7 +54,15 @@ def purge(context: click.Context, queue: str | None, name: str | None, yes: bool
     click.echo(f"{done:,} cancelled.")
 
 
-@click.group("queue")
+def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    """See here already that a rate is one: the exit code of usage is 2."""
+    try:
+        return None if text is None else str(Rate.parse(text))
+    except BadPolicy as error:
+        raise click.BadParameter(f"{error} {error.hint}") from None
+
+
+@group("queue")
 def command() -> None:
     """Limit what a queue gives out, and how much it takes."""
 
@@ -57,15 +70,23 @@ def command() -> None:
 @command.command("set")
 @click.argument("queue")
 @click.option("--running", metavar="N", type=click.IntRange(1), help="At most so many tasks run at once.")
-@click.option("--rate", metavar="RATE", help="At most so many are given out in a time: 100/m, 5/s, 1000/h, 10/30s.")
+@click.option(
+    "--rate",
+    metavar="RATE",
+    callback=_rate,
+    help="At most N tasks are given out in a time: 100/m, 5/s, 10/30s.",
+)
 @click.option("--capacity", metavar="N", type=click.IntRange(1), help="It takes so many tasks; more are refused.")
+@create
 @click.pass_context
-def set_(context: click.Context, queue: str, running: int | None, rate: str | None, capacity: int | None) -> None:
+def set_(
+    context: click.Context, queue: str, running: int | None, rate: str | None, capacity: int | None, create: bool
+) -> None:
     """Set limits of a queue; those that are not named stay. They hold over restarts and go before the settings."""
     limits = {"running": running, "rate": rate, "capacity": capacity}
     if not any(limits.values()):
         raise click.UsageError("Give --running, --rate, --capacity, or several of them.")
-    _govern(context, "queue_set", queue=queue, **limits)
+    _govern(context, "queue_set", queue=queue, must_exist=not create, **limits)
 
 
 @command.command("reset")
@@ -73,7 +94,7 @@ def set_(context: click.Context, queue: str, running: int | None, rate: str | No
 @click.pass_context
 def reset(context: click.Context, queue: str) -> None:
     """Forget all that was set of a queue or paused on it: the settings alone hold again."""
-    _govern(context, "queue_reset", queue=queue)
+    _govern(context, "queue_reset", queue=queue, must_exist=True)
 
 
 def _need_one(queue: str | None, name: str | None) -> None:

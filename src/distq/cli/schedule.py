@@ -6,10 +6,11 @@ from typing import Any
 import click
 
 from distq.cli.ask import admin, seconds
+from distq.cli.groups import group
 from distq.cli.text import duration, printable
 
 
-@click.group("schedule")
+@group("schedule")
 def command() -> None:
     """Tasks that the master submits again and again: list, pause, run, add, remove."""
 

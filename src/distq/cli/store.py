@@ -12,11 +12,11 @@ import click
 
 from distq.cli.ask import PATIENCE_S, master
 from distq.cli.environment import read_settings, settings_of_command
+from distq.cli.groups import group
 from distq.cli.text import printable
 from distq.core.errors import DistqError
 from distq.core.ports import StoreError
 from distq.settings import Role
-from distq.storage.private import open_new
 
 COPY_S: Final = 3600.0
 """How long the master may take to make the copy of a very large file."""
@@ -32,7 +32,7 @@ class Damaged(DistqError):
     exit_code = 4
 
 
-@click.group("store", context_settings={"help_option_names": ["-h", "--help"]})
+@group("store")
 def command() -> None:
     """The file with every task: back it up, look into it, check it, save what is left of it."""
 
@@ -70,6 +70,8 @@ def backup(context: click.Context, to: str) -> None:
 
 def _save(path: Path, fetch: Callable[[Callable[[bytes], object]], None]) -> None:
     """Write a file that is there whole and synced, or not at all."""
+    from distq.storage.private import open_new
+
     part = path.with_name(path.name + ".part")
     try:
         with open_new(part) as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distq.core.task import CANCELLED, DEAD, EXPIRED
-from distq.tasks.failure import TaskCancelled, TaskError, TaskExpired, TaskLost, exception_of
+from distq.tasks.failure import TaskCancelled, TaskError, TaskExpired, TaskUnknown, exception_of
 from distq.tasks.payload import unpack_result
 
 Sealed = tuple[int, "bytes | None", "list[str] | None"]
@@ -47,4 +47,4 @@ def _error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseE
         return TaskCancelled(f"the task was cancelled: {causes[-1]}." if causes else "the task was cancelled.")
     if state == EXPIRED:
         return TaskExpired("the task expired before it could run.")
-    return TaskLost("the master does not know the task any more.")
+    return TaskUnknown("the master does not know the task any more.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.client.outcome import opened
 from distq.core.errors import DistqError
-from distq.tasks.failure import TaskLost
+from distq.tasks.failure import TaskPartsGone, TaskUnknown
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def parts_of(errands: Errands, future: TaskFuture[Any], timeout_s: float | None)
             parts, over = _next_parts(errands, future, number, timeout_s)
             for part in parts:
                 if part is None:
-                    raise TaskLost(f"part {number} of task {future.task_id} is not kept any more.")
+                    raise TaskPartsGone(f"part {number} of task {future.task_id} is not kept any more.")
                 yield _value_of(part, future)
                 number += 1
         future.result()
@@ -62,7 +62,7 @@ def _next_parts(
             parts, over = errands.ask("stream", future.key, number, wait_s, wait_s=wait_s)
             reached = _now()
         except RemoteRefusal as error:
-            raise TaskLost(str(error)) from None
+            raise TaskUnknown(str(error)) from None
         except DistqError:
             if _now() - reached > AWAY_S:
                 raise

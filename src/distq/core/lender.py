@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from distq.core import moves
 from distq.core.book import Book
-from distq.core.policy import POLICIES, Policy, Window, pack_policy, unpack_policy
+from distq.core.policy import OPEN, POLICIES, Policy, Window, pack_policy, unpack_policy
 from distq.core.task import READY, Holder, Task
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Lender(Book):
     def know_policy(self, key: int, row: bytes, now: float) -> None:
         """Know again what an operator has changed of a queue, and what the queue has given out lately."""
         name, own, spent = unpack_policy(row)
-        queue = self.names.queue(name)
+        queue = self.names.queue(name, lasts=False)
         queue.policy_key = key
         self._last_policy = min(self._last_policy, key)
         queue.govern(own)
@@ -63,7 +63,8 @@ class Lender(Book):
         rows: dict[int, Row] = {}
         for queue, own in changed.items():
             assert queue.policy_key is not None
-            rows[queue.policy_key] = pack_policy(queue.name, own, queue.window), b""
+            goes = own == OPEN and not queue.lasts
+            rows[queue.policy_key] = None if goes else (pack_policy(queue.name, own, queue.window), b"")
         return rows
 
     def apply_policies(self) -> None:

@@ -48,17 +48,27 @@ class Names:
         self.costly = False
         """Whether there has been a task that takes several slots: only then anybody counts them."""
 
-    def queue(self, name: str, role: str | None = None) -> Queue:
-        """The queue `name`, made at first use; raises TooManyNames."""
+    def queue(self, name: str, role: str | None = None, *, lasts: bool = True) -> Queue:
+        """The queue `name`, made at first use; raises TooManyNames.
+
+        One that was made with `lasts=False`, for what an operator has set of it, goes once that is undone, unless
+        something else has asked for it meanwhile.
+        """
         queue = self.queues.get(name)
         if queue is None:
             if len(self.queues) >= QUEUES_MAX:
                 raise TooManyNames(f"there are {QUEUES_MAX:,} queues already, and {name!r} would be one more.")
             base = self._rules.queues.get(name, OPEN)
             queue = self.queues[name] = Queue(name, self._rules.capacity, base=base)
+        queue.lasts = queue.lasts or lasts
         if role is not None:
             queue.role = role
         return queue
+
+    def let_go(self, queue: Queue) -> None:
+        """Forget a queue of which nothing is set any more, and which nothing else has asked for."""
+        if not queue.lasts and queue.own == OPEN and self.queues.get(queue.name) is queue:
+            del self.queues[queue.name]
 
     def envelope(
         self,

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
+from distq.core.ranges import shown
 
 POLICIES: Final = -(1 << 62)
 """Keys of stored policies lie below, those of schedules and client sessions above."""
 PAUSED_NAMES_MAX: Final = 100
+COUNT_MAX: Final = 1 << 40
+"""Limit of running and of capacity."""
 RATE_COUNT_MAX: Final = 1_000_000
 GROUPS: Final = 64
 """Tasks that were given out within so small a part of a rate's period are noted as one group."""
@@ -25,8 +28,13 @@ class BadPolicy(DistqError):
     """What a queue is to be limited to cannot be."""
 
     code = "BAD_POLICY"
-    hint = "A rate is written 100/m (or /s, /h, /d, /30s); running and capacity are whole numbers from 1."
     exit_code = 2
+
+
+class BadRate(BadPolicy):
+    """A rate cannot be read."""
+
+    hint = "A rate is written 100/m (or /s, /h, /d, /30s)."
 
 
 class Rate(NamedTuple):
@@ -37,10 +45,10 @@ class Rate(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Rate:
-        """Read `100/m`, `5/30s`; raises BadPolicy."""
+        """Read `100/m`, `5/30s`; raises BadRate."""
         match = _RATE.fullmatch(text)
         if match is None or int(match[1]) > RATE_COUNT_MAX or match[2] == "0":
-            raise BadPolicy(f"{text!r} is not a rate.")
+            raise BadRate(f"{text!r} is not a rate.")
         return cls(int(match[1]), int(match[2] or 1) * _PERIODS_S[match[3]])
 
     def __str__(self) -> str:
@@ -84,8 +92,8 @@ class Policy(NamedTuple):
         for word in ("running", "capacity"):
             number = asked.get(word)
             if number is not None:
-                if type(number) is not int or not 0 < number < 1 << 40:
-                    raise BadPolicy(f"{word} is {number!r}.")
+                if type(number) is not int or not 0 < number <= COUNT_MAX:
+                    raise BadPolicy(f"{word} is a whole number from 1 to {COUNT_MAX:,}, not {shown(number)}.")
                 given[word] = number
         if (rate := asked.get("rate")) is not None:
             given["rate"] = Rate.parse(rate if isinstance(rate, str) else repr(rate))

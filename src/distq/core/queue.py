@@ -24,6 +24,7 @@ class Queue:
         "done",
         "gets",
         "lanes",
+        "lasts",
         "lingering",
         "mean_run_s",
         "name",
@@ -42,6 +43,8 @@ class Queue:
         self.role = role
         self.base = base.over(Policy(capacity=capacity))
         """Its policy as the settings have it, ..."""
+        self.lasts = False
+        """Whether more than what an operator has set keeps it: tasks, workers, plain items."""
         self.own = OPEN
         """... what an operator has changed of it, ..."""
         self.policy = OPEN

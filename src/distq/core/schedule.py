@@ -24,11 +24,16 @@ class BadSchedule(DistqError):
     """A schedule cannot be as it was asked for."""
 
     code = "BAD_SCHEDULE"
+    exit_code = 2
+
+
+class BadTiming(BadSchedule):
+    """What says when a schedule's tasks are submitted cannot be read."""
+
     hint = (
         "Give every= (seconds, or a text as in '30s'), or cron= (five fields, as in '*/5 * * * *') and with it "
         "timezone= (as in 'Europe/Rome')."
     )
-    exit_code = 2
 
 
 class Timing(NamedTuple):

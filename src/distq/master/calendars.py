@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from distq.core.ranges import shown, text
-from distq.core.schedule import CRON_BYTES_MAX, ZONE_BYTES_MAX, BadSchedule
+from distq.core.schedule import CRON_BYTES_MAX, ZONE_BYTES_MAX, BadTiming
 
 FIELDS: Final = 5
 _SECOND: Final = timedelta(seconds=1)
@@ -27,13 +27,13 @@ _NAMES_OF_UTC: Final = ("UTC", "Etc/UTC", "GMT", "Etc/GMT")
 
 
 def zone_of(name: object) -> tzinfo:
-    """The time zone of that name, by the rules that the machine has now; raises BadSchedule."""
+    """The time zone of that name, by the rules that the machine has now; raises BadTiming."""
     if name in _NAMES_OF_UTC:
         return UTC
     try:
         return ZoneInfo(text("timezone", name, ZONE_BYTES_MAX))
     except Exception as exc:  # a name of any kind, data of any kind: what is raised depends on both
-        raise BadSchedule(f"there is no time zone {shown(name)} on the master's machine.") from exc
+        raise BadTiming(f"there is no time zone {shown(name)} on the master's machine.") from exc
 
 
 def forget_zones() -> None:
@@ -42,14 +42,14 @@ def forget_zones() -> None:
 
 
 def check_line(line: object) -> str:
-    """A cron line that has an instant; raises BadSchedule."""
+    """A cron line that has an instant; raises BadTiming."""
     try:
         known = text("cron", line, CRON_BYTES_MAX)
     except (TypeError, ValueError) as exc:
-        raise BadSchedule(f"{exc}.") from exc
+        raise BadTiming(f"{exc}.") from exc
     count = len(known.split())
     if count != FIELDS:
-        raise BadSchedule(
+        raise BadTiming(
             f"a cron line has {FIELDS} fields (minute, hour, day of month, month, day of week), "
             f"and {shown(line)} has {count}."
         )
@@ -58,13 +58,13 @@ def check_line(line: object) -> str:
 
 
 def next_instant(line: str, zone: tzinfo, after: float) -> float:
-    """The first instant after this one at which a line comes, in seconds since 1970; raises BadSchedule."""
+    """The first instant after this one at which a line comes, in seconds since 1970; raises BadTiming."""
     try:
         return _next_instant(line, zone, datetime.fromtimestamp(after, zone))
     except StopIteration as exc:
-        raise BadSchedule(f"{shown(line)} is no cron line: no day is such a day.") from exc
+        raise BadTiming(f"{shown(line)} is no cron line: no day is such a day.") from exc
     except Exception as exc:  # the parser's own error, or one of a line that it was not written for
-        raise BadSchedule(f"{shown(line)} is no cron line: {str(exc) or type(exc).__name__}.") from exc
+        raise BadTiming(f"{shown(line)} is no cron line: {str(exc) or type(exc).__name__}.") from exc
 
 
 def shows_twice(zone: tzinfo, at: float) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import BY_CLIENT, LEASED, LIVE_STATES, key_of, text_of
+from distq.master.policies import no_queue
 from distq.master.requests import Asked
 from distq.master.workers import Executor
 from distq.wire.errors import BadCall
@@ -142,6 +143,8 @@ def cancel_of(broker: Broker, workers: Workers, line: Line, asked: Mapping[str, 
         queue, name = asked.get("queue"), asked.get("name")
         if queue is None and name is None:
             raise BadCall("cancel takes ids, or a queue, a name, or both.")
+        if asked.get("must_exist") and isinstance(queue, str) and queue not in broker.ledger.names.queues:
+            raise BadCall(no_queue(broker.ledger.names, queue))
         keys = [task.id for task in broker.ledger.tasks.values() if _is_of(task, queue, name)]
     if asked.get("dry_run"):
         return Count(line, keys)

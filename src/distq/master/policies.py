@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
+    from distq.core.names import Names
     from distq.core.ports import Refused
     from distq.core.queue import Queue
     from distq.master.broker import Broker
@@ -51,11 +53,9 @@ class Govern(Asked):
         """The queues that are meant: the named one, or all that know tasks of the name."""
         names, queue, name = broker.ledger.names, self.asked.get("queue"), self.asked.get("name")
         if queue is not None:
-            try:
-                check_names(queue, "")
-            except (NameTooLong, UnicodeEncodeError) as exc:
-                raise BadCall(f"{queue!r} cannot be the name of a queue.") from exc
-            return [names.queue(queue)]
+            if queue not in names.queues:
+                self._may_create(names, queue)
+            return [names.queue(queue, lasts=False)]
         if name is None or self.action not in ("pause", "resume"):
             raise BadCall(f"{self.action} takes a queue{', a name, or both' if self.action in ACTIONS[:2] else ''}.")
         known = [
@@ -67,11 +67,30 @@ class Govern(Asked):
             raise BadCall(f"no queue has had a task {name!r} yet: name the queue too.")
         return known
 
+    def _may_create(self, names: Names, queue: str) -> None:
+        """Raise BadCall unless a queue of this name can be made, and shall be."""
+        try:
+            check_names(queue, "")
+        except (NameTooLong, UnicodeEncodeError) as exc:
+            raise BadCall(f"{queue!r} cannot be the name of a queue.") from exc
+        if self.asked.get("must_exist"):
+            more = "" if self.action in ("resume", "queue_reset") else "; --create makes it"
+            raise BadCall(no_queue(names, queue, more))
+
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        for queue in self.queues:
+            broker.ledger.names.let_go(queue)
         self.line.reply(returned({"queues": [{"queue": queue.name, **told(queue.policy)} for queue in self.queues]}))
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
+
+
+def no_queue(names: Names, queue: str, more: str = "") -> str:
+    """Says that there is no such queue, and which one is probably meant."""
+    near = difflib.get_close_matches(queue, list(names.queues), n=1, cutoff=0.6) if len(names.queues) < 1_000 else []
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"there is no queue {queue!r}{more}{meant or '.'}"
 
 
 def told(policy: Policy) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from distq.core.schedule import (
     NAME_BYTES_MAX,
     SCHEDULES_MAX,
     BadSchedule,
+    BadTiming,
     Progress,
     Spec,
     Timing,
@@ -96,7 +97,7 @@ class Act(Asked):
     def _named(self) -> Schedule:
         schedule = self.schedules.known.get(self.name)
         if schedule is None:
-            raise BadSchedule(f"there is no schedule {shown(self.name)}.")
+            raise BadSchedule(f"there is no schedule {shown(self.name)}; `distq schedule list` shows those there are.")
         return schedule
 
     def _put(self, broker: Broker, now: float) -> None:
@@ -176,9 +177,9 @@ def _timing(asked: Mapping[str, Any]) -> Timing:
     every, cron, zone = asked.get("every"), asked.get("cron"), asked.get("timezone") or "UTC"
     catch_up = asked.get("catch_up") or CATCH_UPS[0]
     if (every is None) == (cron is None):
-        raise BadSchedule("it comes every so often, or as a cron line says: one of the two.")
+        raise BadTiming("it comes every so often, or as a cron line says: one of the two.")
     if catch_up not in CATCH_UPS:
-        raise BadSchedule(f"catch_up is {', '.join(CATCH_UPS)}, not {shown(catch_up)}.")
+        raise BadTiming(f"catch_up is {', '.join(CATCH_UPS)}, not {shown(catch_up)}.")
     overlap = bool(asked.get("overlap"))
     if cron is not None:
         zone_of(zone)
@@ -186,7 +187,7 @@ def _timing(asked: Mapping[str, Any]) -> Timing:
     try:
         return Timing(seconds("every", every), None, "UTC", overlap, catch_up)
     except (TypeError, ValueError) as exc:
-        raise BadSchedule(f"{exc}.") from exc
+        raise BadTiming(f"{exc}.") from exc
 
 
 def described(broker: Broker, schedule: Schedule) -> dict[str, Any]:

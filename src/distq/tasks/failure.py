@@ -61,6 +61,20 @@ class TaskLost(TaskError):
     hint = "Use a durable store (DISTQ_STORE) to keep tasks over restarts, or submit it again."
 
 
+class TaskUnknown(TaskLost):
+    """The master does not know a task of this id, so nothing can be said of its outcome."""
+
+    code = "TASK_UNKNOWN"
+    hint = "It may have ended longer ago than its result is kept (DISTQ_RESULT_TTL_S), or be another master's."
+
+
+class TaskPartsGone(TaskLost):
+    """What a task has streamed is not kept any more."""
+
+    code = "TASK_PARTS_GONE"
+    hint = "Read a stream while its task runs, or soon after: parts are kept as its result is (DISTQ_RESULT_TTL_S)."
+
+
 class TaskCancelled(TaskError):
     """The task was cancelled before it ended."""
 

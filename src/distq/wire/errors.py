@@ -14,7 +14,7 @@ class FrameTooLarge(WireError):
     """A peer announced a frame that is longer than this connection accepts."""
 
     code = "FRAME_TOO_LARGE"
-    hint = "Send less in one call, or raise DISTQ_FRAME_BYTES_MAX on the master."
+    hint = "Send less in one call, or raise DISTQ_FRAME_BYTES_MAX where it was refused."
 
     def __init__(self, frame_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"A frame of {frame_bytes:,} bytes was announced; {limit_bytes:,} are accepted here.")
@@ -45,7 +45,7 @@ class NoSuchTask(WireError):
     """Somebody asks about a task that is not there."""
 
     code = "NO_SUCH_TASK"
-    hint = "It may have ended longer ago than its result is kept (DISTQ_RESULT_TTL)."
+    hint = "It may have ended longer ago than its result is kept (DISTQ_RESULT_TTL_S), or be another master's."
 
 
 class BadReply(WireError):
