@@ -42,6 +42,15 @@ class Deadlines(Generic[Thing]):
             heapq.heapify(self._heap)
             self._left = 0
 
+    def things(self) -> list[Thing]:
+        """All that has a deadline here, in no order."""
+        return [thing for _, _, thing in self._heap]
+
+    def shift(self, by_s: float, concerns: Callable[[Thing], bool]) -> None:
+        """Move the deadlines of some things: the clock was set, and what has to last a certain time still does."""
+        self._heap = [(at + by_s if concerns(thing) else at, count, thing) for at, count, thing in self._heap]
+        heapq.heapify(self._heap)
+
     def next_at(self) -> float | None:
         """When the next thing is due, None if nothing is."""
         return self._heap[0][0] if self._heap else None

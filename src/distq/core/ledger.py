@@ -6,7 +6,7 @@ next. *Commit*: the broker has the store keep `batch()`. *Apply*: the changes ha
 as if nobody had asked. `lease` comes after that and is never stored: who holds what is found out again by
 asking the workers.
 
-There is no I/O here and no clock: `now` is seconds of the master's clock, which never steps back.
+There is no I/O here and no clock: `now` is seconds of the master's clock, which steps when the machine's is set.
 """
 
 from __future__ import annotations
@@ -306,6 +306,13 @@ class Ledger(Lender):
             most -= self.extras.weight(task.id)
             if most <= 0:
                 break
+
+    def shift(self, by_s: float) -> None:
+        """The clock was set: rates of queues, and leases that are to be stored, count durations and not dates."""
+        self._to_store += self.leases.due(math.inf)
+        for queue in self.limited:
+            if queue.window is not None:
+                queue.window.shift(by_s)
 
     def next_deadline(self) -> float | None:
         """When `sweep` next has something to do, None if nothing is waiting for a moment."""

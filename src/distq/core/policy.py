@@ -150,6 +150,12 @@ class Window:
         """When the next may be given out, None if some may since `left` was asked."""
         return self._groups[0][1] + self._rate.period_s if self._spent >= self._rate.tasks and self._groups else None
 
+    def shift(self, by_s: float) -> None:
+        """The clock was set: what was given out lately was given out as long ago as before."""
+        for group in self._groups:
+            group[0] += by_s
+            group[1] += by_s
+
     def told(self) -> list[list[float]]:
         """What must be known again."""
         return [list(group) for group in self._groups]

@@ -33,7 +33,13 @@ class LeaseEnd(Request):
         self.noticed = 0.0
         """The end that was noticed."""
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+    def shift(self, by_s: float) -> None:  # noqa: D102 - as Request
+        session = self.session
+        session.lease_until += by_s
+        session.seen_at += by_s
+        session.connected_at += by_s
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
         session, workers = self.session, self.workers
         if workers.sessions.get(session.key) is not session:
             return

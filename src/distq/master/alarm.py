@@ -32,6 +32,12 @@ class LoopAlarm:
         self._at = at
         self._timer = self._loop.call_later(max(at - self._clock.now(), DELAY_MIN_S), self._ring)
 
+    def reset(self) -> None:
+        """Forget what it is set to: the clock by which that was worked out was set."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _ring(self) -> None:
         self._timer = None
         self._wake()

@@ -17,7 +17,7 @@ from distq.core.changes import Row
 from distq.core.deadlines import Deadlines
 from distq.core.ports import Clock, Refused, Store
 from distq.core.queue import WORK, Queue
-from distq.core.task import LEASED, READY, Task
+from distq.core.task import LEASED, Task
 from distq.master.decisions import Decisions
 from distq.master.guard import Guard
 from distq.master.handover import Handover
@@ -79,7 +79,8 @@ class Broker:
         self._handover = Handover(self)
         self._decisions = Decisions(self)
         self.guard = Guard(self)
-        """What becomes of errors of our own."""
+        self.follow_clock: Callable[[], None] = lambda: None
+        """Follows the machine's clock before a cycle reads the time; set by the composition root (`clock.Follower`)."""
         self._stopped = False
         self._quiet = asyncio.Event()
 
@@ -187,7 +188,7 @@ class Broker:
         """Wait for something to do."""
         vigil = self.vigil
         if vigil is not None:
-            await vigil.keep(self._is_roused)
+            await vigil.keep(lambda: self._roused)
         if not self._roused:
             self._sleeper = asyncio.get_running_loop().create_future()
             await self._sleeper
@@ -195,11 +196,9 @@ class Broker:
         if vigil is not None:
             vigil.over()
 
-    def _is_roused(self) -> bool:
-        return self._roused
-
     async def cycle(self) -> None:
         """Gather, decide, commit, apply, reply: once."""
+        self.follow_clock()
         now = self.clock.now()
         self.cycles += 1
         gathered, self._inbox = self._inbox, []
@@ -313,23 +312,12 @@ class Broker:
                 continue
             served: list[tuple[Take, list[Task]]] = []
             try:
-                self._lease_to_waiting(queue, served, now)
+                self._waiting.lease(ledger, queue, served, now)
             except Exception as exc:  # noqa: BLE001 - see guard
                 self.guard.note("serve", exc)
             for take, tasks in served:
                 self.forget(take)
                 self._handover.give(take, tasks, now)
-
-    def _lease_to_waiting(self, queue: Queue, served: list[tuple[Take, list[Task]]], now: float) -> None:
-        """Lease a queue's ready tasks to those who wait for them, in their order."""
-        for take in self._waiting.of(queue):
-            if not take.there():
-                continue
-            tasks = self.ledger.lease(take.holder, (queue,), take.wanted, take.want, now)
-            if tasks:
-                served.append((take, tasks))
-            if not queue.counts[READY] or (queue.policy.limits and not queue.allowance(now)):
-                break
 
     def lease(self, take: Take, queues: tuple[Queue, ...] | None, now: float) -> bool:
         """Give a take what is ready at once; False if there is nothing for it."""
@@ -380,6 +368,17 @@ class Broker:
                 self.expire(request, now)
 
     # -- time ----------------------------------------------------------------------------------
+
+    def shift(self, by_s: float) -> None:
+        """The clock was set by so much: durations end when they would have, dates come by the clock as it is now."""
+        moments, waiting = self._moments, {*self._inbox, *self._impatient}
+        for request in waiting | {one for one in moments.things() if not one.follows_wall_clock}:
+            request.shift(by_s)
+        moments.shift(by_s, lambda request: not request.follows_wall_clock)
+        self._patience.shift(by_s, lambda _: True)
+        self.ledger.shift(by_s)
+        self._due_at = -math.inf
+        self.wake()
 
     def _arm_next(self, not_before: float) -> None:
         at = self.ledger.next_deadline()

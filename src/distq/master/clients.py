@@ -157,7 +157,10 @@ class Idleness(Request):
         self.clients = clients
         self.session = session
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+    def shift(self, by_s: float) -> None:  # noqa: D102 - as Request
+        self.session.seen_at += by_s
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
         session = self.session
         if session.ended:
             return

@@ -25,7 +25,7 @@ from distq.logs import get_logger, of_trace
 from distq.master.alarm import LoopAlarm
 from distq.master.broker import Broker
 from distq.master.clients import incomplete
-from distq.master.clock import SystemClock
+from distq.master.clock import Follower, SystemClock
 from distq.master.desk import MasterDesk
 from distq.master.endings import end_unless_reclaimed
 from distq.master.payloads import REPLY_BYTES_MAX
@@ -125,7 +125,7 @@ class Master:
         self.broker = broker = Broker(ledger, store, clock, self._note)
         broker.reply_bytes_max = min(REPLY_BYTES_MAX, settings.frame_bytes_max // 2)
         broker.vigil = Vigil(time.perf_counter)
-        broker.alarm = LoopAlarm(asyncio.get_running_loop(), clock, broker.wake)
+        broker.alarm = alarm = LoopAlarm(asyncio.get_running_loop(), clock, broker.wake)
         workers = Workers(broker, settings.lease_s)
         instance = secrets.token_hex(8)
         greeting: Mapping[str, object] = {
@@ -155,6 +155,8 @@ class Master:
         desk.schedules.restore(loader.schedules, bodies)
         for key in ledger.extras.know(loader.extras, bodies, ledger.tasks):
             broker.keep_row(key, None)
+        self.follower = Follower(clock, broker, alarm, desk.schedules)
+        broker.follow_clock = self.follower.follow
         if ledger.tasks:
             self.log.info("tasks_loaded", tasks=len(ledger.tasks), held=len(absent.held))
         end_unless_reclaimed(broker, absent, settings.reclaim_s, settings.lease_s)
@@ -238,6 +240,7 @@ class Master:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self.view.loop_lag.observe(max(now - expected, 0.0))
+        self.follower.look()
         self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
 
 

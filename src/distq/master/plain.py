@@ -202,7 +202,10 @@ class LeaseEnd(Request):
         super().__init__()
         self.peer = peer
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+    def shift(self, by_s: float) -> None:  # noqa: D102 - as Request
+        self.peer.lease_until += by_s
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
         peer = self.peer
         task = peer.item
         if task is None:

@@ -63,6 +63,11 @@ class Request:
     def refuse(self, exc: DistqError) -> None:
         """Reply that it cannot be done; nothing was changed."""
 
+    def shift(self, by_s: float) -> None:
+        """The clock was set: the end of a wait, or of another duration that this knows, moves with it."""
+        if self.until is not None:
+            self.until += by_s
+
     def undo(self) -> None:
         """What `decide` has noted outside the ledger is taken back: it failed, or is to be decided once more."""
 

@@ -96,7 +96,11 @@ class Schedules:
             self.known[schedule.spec.name] = schedule
         now = self._broker.clock.now()
         self.plan(self.known, now, anew=True)
-        self._broker.ask_at(now + PLAN_AGAIN_S, Planning(self))
+        self._broker.ask_at(now + PLAN_AGAIN_S, Planning(self, again=True))
+
+    def plan_all(self) -> None:
+        """Have all schedules planned anew: the clock was set."""
+        self._broker.ask(Planning(self, again=False))
 
     def _restored(self, key: int, row: bytes, body: bytes) -> Schedule:
         try:
@@ -164,11 +168,13 @@ class Schedules:
 class Planning(Request):
     """Due when all schedules are to be planned anew, some in each cycle."""
 
-    __slots__ = ("names", "schedules")
+    __slots__ = ("again", "names", "schedules")
 
-    def __init__(self, schedules: Schedules) -> None:
+    def __init__(self, schedules: Schedules, *, again: bool) -> None:
         super().__init__()
         self.schedules = schedules
+        self.again = again
+        """Whether it is due every hour, or once."""
         self.names: list[str] = []
         """Those that are still to be planned in this turn."""
 
@@ -178,7 +184,10 @@ class Planning(Request):
             self.names = list(self.schedules.known)
         some, self.names = self.names[:PLANNED_MAX], self.names[PLANNED_MAX:]
         self.schedules.plan(some, now)
-        broker.ask_at(now if self.names else now + PLAN_AGAIN_S, self)
+        if self.names:
+            broker.ask(self)
+        elif self.again:
+            broker.ask_at(now + PLAN_AGAIN_S, self)
 
 
 class Due(Request):

@@ -7,8 +7,11 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from distq.core.queue import WORK, Queue
+from distq.core.task import READY
 
 if TYPE_CHECKING:
+    from distq.core.ledger import Ledger
+    from distq.core.task import Task
     from distq.master.requests import Take
 
 Parked = dict["Take", None]
@@ -65,3 +68,14 @@ class Waiting:
                 reversed(executors.get(None, {})),
             )
         return chain(programs.get(queue, ()), reversed(executors.get(queue, {})))
+
+    def lease(self, ledger: Ledger, queue: Queue, served: list[tuple[Take, list[Task]]], now: float) -> None:
+        """Lease a queue's ready tasks to those who wait for them, in their order; `served` grows by who got which."""
+        for take in self.of(queue):
+            if not take.there():
+                continue
+            tasks = ledger.lease(take.holder, (queue,), take.wanted, take.want, now)
+            if tasks:
+                served.append((take, tasks))
+            if not queue.counts[READY] or (queue.policy.limits and not queue.allowance(now)):
+                break
