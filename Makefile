@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Pythons of other versions, and the environments on them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on pythons sim chaos mixed bench lint lint-compose lint-workflows helm4 pictures format lock build interpreters clean
+.PHONY: help demo test test-on pythons sim chaos mixed bench lint lint-compose lint-workflows helm4 grafana pictures format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -71,6 +71,13 @@ lint-compose: ## dclint on the Compose files; needs npx
 helm4: $(DEV) ## Helm 4 beside Helm 3, for the tests with both; needs Go, and minutes the first time
 	@test -x $(BIN)/helm4 || { GOBIN="$(CURDIR)/$(BIN)/go" go install helm.sh/helm/v4/cmd/helm@v4.3.1 && \
 		mv $(BIN)/go/helm $(BIN)/helm4 && rmdir $(BIN)/go; }
+
+grafana: $(DEV) ## Grafana's own libraries of 11, 12 and 13, for the tests of the dashboards; needs npm
+	@mkdir -p .venv/grafana
+	@cmp -s tests/kit/grafana/package-lock.json .venv/grafana/node_modules/.lock || { \
+		cp tests/kit/grafana/package.json tests/kit/grafana/package-lock.json .venv/grafana/ && \
+		npm ci --prefix .venv/grafana --legacy-peer-deps --ignore-scripts --no-audit --no-fund && \
+		cp tests/kit/grafana/package-lock.json .venv/grafana/node_modules/.lock; }
 
 lint-workflows: $(DEV) ## zizmor and actionlint on the release workflow; needs Go
 	@$(BIN)/zizmor --offline --quiet .github/workflows

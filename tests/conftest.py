@@ -74,6 +74,12 @@ def missing_cluster() -> str | None:
 
 
 @functools.cache
+def missing_grafana() -> str | None:
+    """Why Grafana's libraries are missing, None when they are there."""
+    there = Path(sys.executable).parents[1] / "grafana" / "node_modules" / "data-13"
+    return None if there.exists() else "Grafana's libraries are not there: `make grafana` brings them"
+
+
 def missing_helm4() -> str | None:
     """Why there are no tests with Helm 4 here; None if they can run."""
     return None if Path(sys.executable).with_name("helm4").exists() else "Helm 4 is not there: `make helm4` brings it"
@@ -107,6 +113,7 @@ def missing_ptrace() -> str | None:
 NEEDS: dict[str, Callable[[], str | None]] = {
     "engine": missing_engine,
     "cluster": missing_cluster,
+    "grafana": missing_grafana,
     "helm4": missing_helm4,
     "promtool": missing_promtool,
     "ptrace": missing_ptrace,

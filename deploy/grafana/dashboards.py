@@ -165,10 +165,17 @@ def built(form: Board) -> dashboard.Dashboard:
 
 def rendered() -> dict[str, str]:
     """Every dashboard's file by its name."""
-    return {
-        f"{form.name}.json": json.dumps(built(form).build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
-        for form in BOARDS
-    }
+    return {f"{form.name}.json": json.dumps(plain(form), indent=2, sort_keys=True) + "\n" for form in BOARDS}
+
+
+def plain(form: Board) -> dict[str, Any]:
+    """A board as values of JSON, without fields that the builder adds and Grafana's schema does not have."""
+    board: dict[str, Any] = json.loads(json.dumps(built(form).build(), cls=JSONEncoder))
+    del board["style"]
+    for variable in board["templating"]["list"]:
+        for name in ("auto", "auto_count", "auto_min", "id"):
+            del variable[name]
+    return board
 
 
 def main() -> None:

@@ -142,12 +142,13 @@ LIMITS = [
         most=1,
     ),
     Panel(
-        "Running, and how many may",
-        "Leased tasks by queue, beside the limits that somebody has set.",
+        "Running, how many may, and slots wanted",
+        "Leased tasks by queue, beside the limits that are set, and the slots that an autoscaler is asked for.",
         "short",
         [
             Query(f'sum by (queue) (distq_queue_tasks{{{OF_QUEUE}, state="leased"}})', "{{queue}}"),
             Query(f"sum by (queue) (distq_queue_running_max_tasks{{{OF_QUEUE}}})", "{{queue}} at most"),
+            Query(f"sum by (queue) (distq_queue_desired_slots{{{OF_QUEUE}}})", "{{queue}} wanted"),
         ],
     ),
     Panel(

@@ -3,15 +3,18 @@
 import json
 import math
 import os
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import pytest
 from deploy.prometheus.alerts import ALERTS
 from tests.kit.chart import render
 from tests.kit.engine.stack import ALL_BUT_GRAFANA, ON_IMAGES, Stack, stack
+from tests.kit.grafana import shown
 from tests.kit.shell import CHART, eventually, run
 
 import distq
@@ -49,6 +52,18 @@ SPEAKING: Final = (
 """Alerts whose faults can be made here; those of the others take hours, a full disk, or another version."""
 
 
+NUMBER: Final = r"-?\d+(\.\d+)?"
+SHOWN: Final = {
+    "percentunit": f"{NUMBER}%",
+    "s": f"{NUMBER} (ns|µs|ms|s|mins?|hours?|days?|weeks?|years?)",
+    "bytes": f"{NUMBER} ([KMGT]i)?B",
+    "ops": f"{NUMBER}[KMB]? ops/s",
+    "short": f"{NUMBER}( K| Mil| Bil)?",
+    "none": NUMBER,
+}
+"""What people see of a value, by its panel's unit."""
+
+
 def expressions() -> dict[str, str]:
     """Every expression of every panel, with all variables at `All`."""
     found = {}
@@ -60,6 +75,16 @@ def expressions() -> dict[str, str]:
                     expr = expr.replace(f"${variable}", ".*")
                 found[f"{panel['title']} {target['refId']}"] = expr
     return found
+
+
+def units() -> dict[str, dict[str, str]]:
+    """The field configuration of each of these expressions."""
+    return {
+        f"{panel['title']} {target['refId']}": panel["fieldConfig"]["defaults"]
+        for path in (CHART / "files" / "dashboards").glob("*.json")
+        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]
+        for target in panel.get("targets", [])
+    }
 
 
 def values(project: Stack, expr: str) -> list[str]:
@@ -93,19 +118,40 @@ def test_tasks_that_go_wrong_are_counted_as_what_they_are(images: None) -> None:
         eventually(lambda: {expr: values(project, expr) for expr in FAULTS}, wanted.__eq__, within_s=90)
 
 
-def test_every_expression_of_every_panel_returns_data(images: None) -> None:
-    """Under the demo's load the real Prometheus has a number, not NaN, for each."""
+@pytest.fixture(name="demo", scope="module")
+def run_demo(images: None) -> Iterator[Stack]:
+    """A project under the demo's load, of which Prometheus has a number for every expression."""
     with stack() as project:
-        project.up(*ALL_BUT_GRAFANA)
-        project.compose("--profile", "demo", "up", "--detach", "demo")
+        project.up(*ALL_BUT_GRAFANA, "demo")
         project.exec("master", "distq", "queue", "set", "default", "--running", "1000")
         missing = expressions()
         assert len(missing) > 50
         eventually(lambda: silent(project, missing), lambda names: not names, within_s=120)
+        yield project
 
 
-def test_keda_is_told_by_a_prometheus_how_many_tasks_wait_and_run(images: None) -> None:
-    """The chart's query, in a project without namespaces."""
+def test_every_expression_of_every_panel_returns_data(demo: Stack) -> None:
+    """Under the demo's load the real Prometheus has a number, not NaN, for each."""
+    for name, expr in expressions().items():
+        assert values(demo, expr), name
+
+
+@pytest.mark.grafana
+def test_grafana_shows_what_prometheus_has_in_the_units_of_the_panels(demo: Stack) -> None:
+    """Each Grafana makes a number and the panel's unit of it, and all three the same."""
+    configs, exprs = units(), expressions()
+    asked = [
+        (configs[name], float(value)) for name, expr in exprs.items() for value in values(demo, expr) if value != "NaN"
+    ]
+    assert len(asked) >= len(exprs)
+    texts = shown(asked)
+    assert texts["11"] == texts["12"] == texts["13"]
+    for (config, value), text in zip(asked, texts["13"], strict=True):
+        assert re.fullmatch(SHOWN[config["unit"]], text), (config["unit"], value, text)
+
+
+def test_keda_is_told_by_a_prometheus_how_many_slots_are_wanted(images: None) -> None:
+    """The chart's query, in a project without namespaces: what runs, and nothing that is paused."""
     keda = {"enabled": True, "trigger": "prometheus", "prometheusAddress": "http://prometheus:9090"}
     rendered = render({"workerPools": {"default": {"queues": ["mail", "letters"], "keda": keda}}})
     (trigger,) = rendered["ScaledObject", "distq-worker-default"]["spec"]["triggers"]
@@ -121,7 +167,7 @@ def test_keda_is_told_by_a_prometheus_how_many_tasks_wait_and_run(images: None) 
             assert client.flush(30)
             client.abandon()
         here = query.replace('namespace="default", ', "")
-        eventually(lambda: values(project, here), ["8"].__eq__, within_s=60)
+        eventually(lambda: values(project, here), ["1"].__eq__, within_s=60)
 
 
 def refuse(client: distq.Client) -> None:
