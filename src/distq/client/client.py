@@ -15,7 +15,8 @@ from distq.client.submitter import Submitter, bare
 from distq.client.together import Planned
 from distq.core.errors import DistqError
 from distq.core.task import key_of
-from distq.settings import Role, Settings, load
+from distq.settings import Address, Role, Settings, load
+from distq.tasks import access
 from distq.tasks.options import Options, checked
 
 
@@ -30,8 +31,8 @@ class Client(Submitter):
     before the fork are the parent's.
 
     Args:
-        address: `host:port`, or several separated by commas; the default is DISTQ_ADDRESS.
-        authkey: the key; the default is DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE.
+        address: `host:port`, or several separated by commas; the default is DISTQ_ADDRESS, in a task its worker's.
+        authkey: the key; the default is DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE, in a task its worker's.
         settings: all settings, read already; without them the environment and `.env` are read.
 
     Raises:
@@ -177,10 +178,24 @@ os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _settings(address: str | None, authkey: str | bytes | None) -> Settings:
-    given = {}
+    given = _of_worker()
     if address is not None:
         given["DISTQ_ADDRESS"] = address
     if authkey is not None:
         given["DISTQ_AUTHKEY"] = authkey if isinstance(authkey, str) else authkey.decode()
     dotenv = ".env" if os.path.isfile(".env") else None  # noqa: PTH113 - pathlib costs a client's start 4 ms
     return load({**os.environ, **given}, Role.CLIENT, dotenv=dotenv).settings
+
+
+def _of_worker() -> dict[str, str]:
+    """In a task: where the worker's master is, and its key, which the environment of a task does not have."""
+    there = access.access
+    if there is None:
+        return {}
+    return {
+        "DISTQ_ADDRESS": ",".join(str(Address(*one)) for one in there.addresses),
+        "DISTQ_AUTHKEY": there.authkey.decode(),
+        "DISTQ_FRAME_BYTES_MAX": str(there.frame_bytes_max),
+        "DISTQ_PAYLOAD_BYTES_MAX": str(there.payload_bytes_max),
+        "DISTQ_RECONNECT_MAX_S": str(there.reconnect_max_s),
+    }

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from distq.core.task import PROCESS, text_of
+from distq.tasks import access
+from distq.tasks.access import MasterAccess
 from distq.tasks.lifespan import tear_down_all
 from distq.worker.board import Board
 from distq.worker.bonds import die_with_parent
@@ -49,6 +51,9 @@ def main(args: Sequence[str]) -> int:
     except EOFError:
         return os.EX_OK
     die_with_parent(orders.supervisor_pid)
+    access.access = MasterAccess(
+        orders.addresses, orders.authkey, orders.frame_bytes_max, orders.payload_bytes_max, orders.reconnect_max_s
+    )
     reporter = Reporter(report_fd)
     page = Word(page_fd) if orders.executor == PROCESS else Board(page_fd)
     if output_fds:

@@ -1,0 +1,50 @@
+"""Tasks that submit tasks."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import distq
+
+client_of_process = functools.cache(distq.Client)
+"""One client for all tasks of an executor."""
+
+
+@distq.task
+def adds(one: int, other: int) -> int:
+    """The inner task."""
+    return one + other
+
+
+@distq.task(retries=0)
+def submits(number: int) -> tuple[str | None, str]:
+    """Submit a task; its id, and the address of the client's settings."""
+    client = client_of_process()
+    future = client.submit(adds, number, 1)
+    assert client.flush(10)
+    return future.task_id, str(client._settings.address[0])
+
+
+@distq.task(retries=0)
+def waits(number: int) -> int:
+    """Submit a task and wait for it."""
+    with distq.Client() as client:
+        return client.submit(adds, number, 1).result(15)
+
+
+@distq.task(retries=0)
+def looks_around() -> tuple[str, str]:
+    """What a program that a task starts can see: its environment and arguments, and its open files."""
+    client_of_process().submit(adds, 1, 1)
+    program = "import os; print(sorted(os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd')[:-1]))"
+    ours = [Path(f"/proc/{os.getpid()}/{name}").read_bytes().decode() for name in ("environ", "cmdline")]
+    theirs = subprocess.run(
+        [sys.executable, "-c", f"import os; print(dict(os.environ)); {program}"],
+        check=True,
+        capture_output=True,
+        text=True,
+        close_fds=False,
+    )
+    return "\n".join([*ours, theirs.stdout.splitlines()[0]]), theirs.stdout.splitlines()[1]
