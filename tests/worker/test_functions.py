@@ -17,7 +17,7 @@ from distq.core.task import PLAIN, TASK, Outcome
 from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, exception_of, unpack_failure
 from distq.tasks.function import task
 from distq.tasks.payload import pack_json
-from distq.worker.functions import Functions
+from distq.worker.functions import AGAIN_S, Functions
 from distq.worker.handler import Ran
 from distq.worker.modules import ModuleUnusable, import_modules
 
@@ -84,6 +84,25 @@ def test_what_is_not_here_is_handed_back_and_reported_once(name: str) -> None:
     assert [ran(found, name, payload()).outcome for _ in range(2)] == [Outcome.UNKNOWN] * 2
     assert len(said) == 1
     assert said[0].startswith(f"This worker cannot run {name} and hands it back: ")
+
+
+def test_a_name_that_led_to_no_function_is_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a moment: its module could not be imported, perhaps after some functions were registered; or is new."""
+    monkeypatch.syspath_prepend(tmp_path)
+    now, said = [0.0], list[str]()
+    found = Functions(None, "pickle", 1 << 20, said.append, lambda: now[0])
+    module = tmp_path / "late_module.py"
+    for text in (None, "import distq\n@distq.task\ndef f(): return 1\nraise OSError('no database')\n"):
+        if text is not None:
+            module.write_text(text)
+        now[0] += AGAIN_S
+        assert [ran(found, "late_module:f", payload()).outcome for _ in range(2)] == [Outcome.UNKNOWN] * 2
+    assert ["No module named" in said[0], "no database" in said[1], len(said)] == [True, True, 2]
+    module.write_text("import distq\n@distq.task\ndef f(): return 22\n")
+    assert ran(found, "late_module:f", payload()).outcome == Outcome.UNKNOWN
+    now[0] += AGAIN_S
+    assert result(found, "late_module:f", payload()) == 22
+    sys.modules.pop("late_module")
 
 
 def test_plain_items_need_a_plain_handler() -> None:

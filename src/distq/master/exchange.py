@@ -15,6 +15,7 @@ from distq.core.ranges import is_duration
 from distq.core.task import NO_MORE, PLAIN, Envelope, Headers, Outcome, Task
 from distq.master.requests import REFUSED_PAUSE_S, WAIT_MAX_S, Take
 from distq.master.together import befores
+from distq.master.unknown_names import try_again_later
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -106,7 +107,7 @@ class Exchange(Take):
                 broker.park_for_room(self, answers.queue)
                 return False
         if outcome == Outcome.UNKNOWN and task is not None:
-            self.executor.session.unknown.add(task.envelope.name)
+            try_again_later(broker, self.executor.session.unknown, task.envelope.name, now)
         if not ledger.settle(*settled):
             return False
         if answers is not None and body is not None and ledger.succeeds(key):

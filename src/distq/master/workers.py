@@ -15,6 +15,7 @@ from distq.core.task import LABELS_MAX, NOTHING, PLAIN, Holder
 from distq.master.absences import GRACE_S, Absence, LeaseEnd
 from distq.master.endings import GiveBack, Overrun
 from distq.master.requests import LEASE, Asked, Lose, Request, Take
+from distq.master.unknown_names import UnknownNames
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ class Session:
         self.tasks = False
         self.labels: frozenset[str] = NOTHING
         """What it has that tasks may require."""
-        self.unknown: set[str] = set()
-        """Names of tasks that it has handed back for want of such a function."""
+        self.unknown = UnknownNames()
+        """Names of tasks that it has handed back for want of such a function, until they are tried again."""
         self.draining = False
         self.beat: Beat | None = None
         """The heartbeat that waits for something to say to the worker."""
@@ -344,6 +345,7 @@ class Workers:
         self.handed_back.update(dict.fromkeys(session.unknown))
         while len(self.handed_back) > HANDED_BACK_MAX:
             del self.handed_back[next(iter(self.handed_back))]
+        session.unknown.end()
         self.answer_beat(session)
         for executor in session.executors.values():
             self._unserve(executor)

@@ -6,6 +6,7 @@ handed back for workers that can: during a deploy two versions of the code are a
 
 import importlib
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -18,6 +19,7 @@ from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, cause_of, pack
 from distq.tasks.function import NotATask, called_by_name, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
 from distq.tasks.payload import await_payload, is_json, run_payload
+from distq.worker.clock import MONOTONIC, Clock
 from distq.worker.handler import Handler, HandlerUnusable, Ran, asked_for, describe, result_too_large, run_handler
 from distq.worker.modules import check_not_shadowed
 from distq.worker.returned import Await, finishing, finishing_on_loop, in_a_loop_of_its_own
@@ -29,6 +31,10 @@ CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[A
 """The same on a loop; also given what tells why it was cancelled, if it was."""
 
 JSON: Final = "json"
+AGAIN_S: Final = 1.0
+"""Pause before a name that led to no function is looked for again; the master decides when it is offered again."""
+UNKNOWN_MAX: Final = 10_000
+"""Names of which is remembered why they lead to no function."""
 
 
 class PayloadRefused(NotATask):
@@ -60,12 +66,20 @@ class Functions:
     """All that one executor can run."""
 
     def __init__(
-        self, handler: Handler | None, accept: str, result_bytes_max: int, lacks: Callable[[str], None]
+        self,
+        handler: Handler | None,
+        accept: str,
+        result_bytes_max: int,
+        lacks: Callable[[str], None],
+        clock: Clock = MONOTONIC,
     ) -> None:
         self._handler = handler
         self._json_only = accept == JSON
         self._result_bytes_max = result_bytes_max
         self._lacks = lacks
+        self._clock = clock
+        self._why_unknown: dict[str, str] = {}
+        """What was said last of names that lead to no function."""
         self._finish = finishing(result_bytes_max, in_a_loop_of_its_own)
         self._finish_on_loop = finishing_on_loop(result_bytes_max)
         self._runs: dict[tuple[str, str], Run] = {}
@@ -103,11 +117,13 @@ class Functions:
     def _plain(self) -> Run:
         handler, limit = self._handler, self._result_bytes_max
         if handler is None:
-            return self._unknown(PLAIN, "it has no plain handler")
+            return self._unknown(PLAIN, "it has no plain handler", PLAIN)
         return lambda payload: run_handler(handler, payload, limit)
 
     def _task(self, name: str) -> Run:
         function = named(name)
+        if function is not None and function.__module__ not in sys.modules:
+            function = None  # its module has failed to be imported after it had registered this one
         if function is None and self._json_only:
             return self._unknown(name, "none of its modules has registered it")
         if function is None:
@@ -143,9 +159,22 @@ class Functions:
 
         return run
 
-    def _unknown(self, name: str, why: str) -> Run:
-        self._lacks(f"This worker cannot run {name} and hands it back: {why}.")
-        return lambda _payload: Ran(Outcome.UNKNOWN, b"", why)
+    def _unknown(self, name: str, why: str, kind: str = TASK) -> Run:
+        if self._why_unknown.get(name) != why:
+            if len(self._why_unknown) >= UNKNOWN_MAX:
+                self._why_unknown.clear()
+            self._why_unknown[name] = why
+            self._lacks(f"This worker cannot run {name} and hands it back: {why}.")
+        again_at = self._clock() + AGAIN_S
+
+        def run(payload: bytes) -> bytes | Ran:
+            if self._clock() < again_at:
+                return Ran(Outcome.UNKNOWN, b"", why)
+            self._runs.pop((kind, name), None)
+            importlib.invalidate_caches()  # it may have been installed meanwhile
+            return self.found(kind, name)(payload)
+
+        return run
 
     def _calling(self, function: Callable[..., Any], call: Callable[..., Any]) -> Run:
         """How to run a function: by that call, with its options."""
