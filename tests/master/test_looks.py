@@ -45,9 +45,10 @@ async def test_the_reason_is_the_first_thing_that_is_in_the_way(bench: Bench) ->
     await bench.ask(draining, "broker", "heartbeat", {"draining": True})
     assert await why(bench) == "Every worker that would run it is draining."
     bench.worker("w", slots=1)
+    assert "of 1 that would run it, 1 of them without an executor at this moment" in await why(bench)
+    line = bench.executor()
     assert "1 of 1 slots are free" in await why(bench)
     await bench.submit(bench.client("d"), 1, [b"b"])
-    line = bench.executor()
     (row,) = await bench.exchange(line)
     assert await why(bench) == "It runs: w/1 was given it 0.0 s ago, attempt 1."
     second = text_of(row[0] + 1)

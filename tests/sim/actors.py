@@ -18,7 +18,10 @@ from distq.wire.errors import RemoteRefusal
 QUEUES: Final = ("q", "r")
 NAMES: Final = ("f", "g")
 KINDS: Final = (*[b"ok"] * 24, b"flaky", b"flaky", b"bad", b"poison")
-TASK_KINDS: Final = (*KINDS, b"snooze", b"snooze", b"discard")
+DEADLY: Final = (b"poison", b"late", b"eats")
+"""Tasks that kill their executor: while they run; when they have returned and their answer is not out; and as soon as
+it is given them, with others."""
+TASK_KINDS: Final = (*KINDS, b"snooze", b"snooze", b"discard", b"late", b"eats")
 """What tasks do; plain items know no other ends than a result."""
 ENDS: Final = {
     SUCCEEDED: "succeeded",
@@ -265,7 +268,7 @@ class Client:
         if state == SUCCEEDED:
             assert body is not None
             assert sent is None or body == result_of(sent)
-            assert not body.startswith(result_of(b"poison")), "nobody ran this to its end"
+            assert not body.startswith(tuple(map(result_of, DEADLY))), "its answer was never out"
         elif state == EXPIRED:
             assert sent is None or key in self.may_expire
         elif state == CANCELLED:
@@ -308,10 +311,11 @@ class Worker:
         if self.executors.pop(executor.index, None) is None:
             return  # its worker has died meanwhile
         dice = self.world.dice
-        running = executor.running
+        begun, running = executor.blame[:-1], executor.blame[-1] if executor.blame else None
         # A child of the task may keep the socket open for long after.
         executor.actor.kill(heard_s=dice.choice((0.0, 0.0, 0.5, 50.0)), arrives=dice.random() < 0.5)
-        self.exited.append({"index": executor.index, "cause": cause, "kind": "signal", "running": running})
+        told = {"begun": begun, "unexplained": running is None}
+        self.exited.append({"index": executor.index, "cause": cause, "kind": "signal", "running": running, **told})
         self.world.later(dice.choice((0.0, 0.0, 0.3)), self.supervisor.wake)
         self.world.later(dice.random(), self._replace)
 
@@ -374,6 +378,8 @@ class Executor:
         self.index = index
         self.running: tuple[int, int] | None = None
         self.actor = Actor(worker.world, f"{worker.name}/{index}", self._run)
+        self._begun: list[tuple[int, int]] = []
+        """Of the present batch, what has ended or runs, if it is not settled."""
         self._settled: list[Any] = []
         self._pending: list[Any] = []
         self._envelopes: Sequence[Any] = ()
@@ -386,6 +392,11 @@ class Executor:
         """All that it has to answer for, as its page has it."""
         running = [] if self.running is None else [self.running]
         return [*running, *((row[0], row[1]) for row in (*self._pending, *self._settled))]
+
+    @property
+    def blame(self) -> list[tuple[int, int]]:
+        """By which tasks it may have died, the likeliest last, as its page has it."""
+        return self._begun
 
     @property
     def answered(self) -> set[int]:
@@ -426,7 +437,7 @@ class Executor:
     def _exchange(self, want: int, wait_s: float) -> Script:
         asked_at = self.worker.world.at
         answer = yield Call("broker", "exchange", (self._settled, want, wait_s), 30.0)
-        self._settled = []
+        self._settled, self._begun = [], []
         envelopes, rows, *more = answer
         assert not more or all(cursor.startswith(b"%d " % key) for key, cursor in more[0].items())
         assert len(rows) <= want
@@ -434,6 +445,13 @@ class Executor:
         self._fenced = more[3] if more[3:] else ()
         if rows:
             self._envelopes, self._pending, self._leased_at = envelopes, list(rows), asked_at
+            if any(row[4].startswith(b"eats") for row in rows if envelopes[row[3]][2] != "plain"):
+                yield from self._die()
+
+    def _die(self) -> Script:
+        """Be killed by what it has been given."""
+        self.worker.world.later(0.0, lambda: self.worker.lose(self, "killed by SIGKILL"))
+        yield Sleep(1e9)
 
     def _work(self) -> Script:
         dice = self.worker.world.dice
@@ -448,6 +466,7 @@ class Executor:
                 yield Sleep(0.25)
                 continue
             self.running = (row[0], row[1])
+            self._begun.append(self.running)
             if self.runs_fenced:
                 self._end_with_lease(self.running)
             if row[0] in self._befores:
@@ -456,10 +475,11 @@ class Executor:
             yield Sleep(dice.random() * (40.0 if long else 0.01))
             answer = self._outcome(row)
             if answer is None:
-                self.worker.world.later(0.0, lambda: self.worker.lose(self, "killed by SIGKILL"))
-                yield Sleep(1e9)
+                yield from self._die()
             self.running = None
             self._settled += [*self._notes(row), answer]
+            if row[4].startswith(b"late"):
+                yield from self._die()
             if self._pending and dice.random() < 0.1:
                 yield from self._exchange(0, 0.0)
         self._release()

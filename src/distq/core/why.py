@@ -30,6 +30,8 @@ class Crowd(NamedTuple):
     """... how many of those are busy."""
     free: int
     """The most that are free at one of them."""
+    absent: int = 0
+    """Slots without an executor: it is being replaced, or has not come up."""
 
 
 def why(task: Task, crowd: Crowd, moment: Callable[[float], str], now: float, pending: int = 0) -> str:
@@ -87,6 +89,7 @@ def _workers(task: Task, crowd: Crowd) -> str:
     envelope = task.envelope
     queue, ready = envelope.queue.name, envelope.queue.counts[READY]
     what = "plain items" if envelope.kind == PLAIN else f"a task {envelope.name!r}"
+    absent = f", {crowd.absent:,} of them without an executor at this moment" if crowd.absent else ""
     labels = ", ".join(sorted(envelope.requires))
     reasons = (
         (crowd.workers, "No worker is connected. `distq worker` starts one."),
@@ -100,7 +103,7 @@ def _workers(task: Task, crowd: Crowd) -> str:
         (crowd.taking, "Every worker that would run it is draining."),
         (
             crowd.busy < crowd.slots,
-            f"No slot is free, of {crowd.slots:,} that would run it; in its queue {ready:,} are ready.",
+            f"No slot is free, of {crowd.slots:,} that would run it{absent}; in its queue {ready:,} are ready.",
         ),
         (
             envelope.cost == 1 or crowd.free >= envelope.cost,

@@ -114,10 +114,11 @@ def crowd_of(workers: Workers, task: Task) -> Crowd:
     able = [one for one in knowing if envelope.requires <= one.labels]
     large = [one for one in able if one.slots >= envelope.cost]
     taking = [one for one in large if not one.draining]
-    free = [max(one.slots - one.taken, 0) for one in taking]
+    absent = [max(one.slots - one.open_slots, 0) for one in taking]
+    free = [max(one.slots - one.taken - gone, 0) for one, gone in zip(taking, absent, strict=True)]
     slots = sum(one.slots for one in taking)
     numbers = (len(sessions), len(serving), len(knowing), len(able), len(large), len(taking))
-    return Crowd(*numbers, slots, slots - sum(free), max(free, default=0))
+    return Crowd(*numbers, slots, slots - sum(free), max(free, default=0), sum(absent))
 
 
 def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str, Any]:

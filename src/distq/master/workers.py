@@ -124,6 +124,11 @@ class Session:
         """How many of its slots are taken."""
         return sum(executor.taken for executor in self.executors.values())
 
+    @property
+    def open_slots(self) -> int:
+        """How many of its slots have an executor that is there: not one that ends, or has not come up."""
+        return sum(executor.seats for executor in self.executors.values() if executor.line or executor.held)
+
     def wanted(self, name: str) -> bool:
         """Whether it runs tasks of this name, and takes any now."""
         if self.draining:
