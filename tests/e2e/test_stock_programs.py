@@ -32,6 +32,32 @@ if sys.argv[3] == "hold":
 result.put(item)
 """
 
+# Keeps no proxy of a queue, so that it has no connection while it works; by itself and in a thread.
+KEEPS_NONE = """
+import queue, sys, threading, time
+from multiprocessing.managers import BaseManager
+class Manager(BaseManager): pass
+Manager.register("get_work_queue")
+Manager.register("get_result_queue")
+manager = Manager(("127.0.0.1", int(sys.argv[1])), sys.argv[2].encode())
+manager.connect()
+def square():
+    while True:
+        try:
+            n = manager.get_work_queue().get(timeout=2)
+        except queue.Empty:
+            return
+        time.sleep(0.02)
+        manager.get_result_queue().put(n * n)
+threads = [threading.Thread(target=square) for _ in range(int(sys.argv[3]))]
+for thread in threads:
+    thread.start()
+square()
+for thread in threads:
+    thread.join()
+print("done")
+"""
+
 # A class that the master does not have, sent and fetched.
 CLASSES = """
 import dataclasses, decimal, enum, sys
@@ -114,6 +140,23 @@ def test_the_examples_run_unchanged(grid: Cluster, interpreter: str) -> None:
         done = subprocess.run(server, env=environ, capture_output=True, text=True, timeout=30, check=True)
         assert done.stdout.count("result: ") == 10
         assert worker.communicate(timeout=30)[0] == "the work queue is empty\n"
+
+
+def test_programs_that_keep_no_proxies_run_every_item_once(grid: Cluster, interpreter: str) -> None:
+    """Two processes of one host side by side, one of them with three threads; the master says once what it found."""
+    master = grid.master()
+    work, result = grid.manager().get_work_queue(), grid.manager().get_result_queue()
+    for n in range(40):
+        work.put(n)
+    running = [programs.start(interpreter, KEEPS_NONE, str(grid.port), KEY, threads) for threads in ("0", "2")]
+    for program in running:
+        with program:
+            assert program.communicate(timeout=60)[0] == "done\n"
+    squares = [result.get(timeout=5) for _ in range(result.qsize())]
+    assert sorted(squares) == [n * n for n in range(40)]
+    assert work.qsize() == 0
+    (event,) = master.events("plain_proxies_dropped")
+    assert "DISTQ_PLAIN_LEASE_S" in event["hint"]
 
 
 def test_a_program_killed_while_it_waits_takes_nothing(grid: Cluster) -> None:

@@ -1,10 +1,16 @@
 """The desk: every call is answered in words, and what BaseManager does for anybody is not done."""
 
+import os
+import threading
 from multiprocessing.managers import Token
 
 from tests.master.bench import Bench, on_bench
 
 from distq.wire.errors import RemoteRefusal
+from distq.wire.messages import word_of
+
+CALLER = f"{os.getpid():x}.{hash('distq'):x}.{threading.get_ident():x}"
+"""What the master's reply makes of the process and the thread that read it."""
 
 
 @on_bench()
@@ -14,9 +20,10 @@ async def test_the_managers_own_calls_are_served(bench: Bench) -> None:
     for method in ("dummy", "incref", "decref", "accept_connection"):
         assert await bench.ask(line, None, method, "work") is None
     for getter, ident in (("get_work_queue", "work"), ("get_task_queue", "work"), ("get_done_queue", "result")):
-        assert (await bench.ask(line, None, "create", getter))[0] == ident
+        assert word_of((await bench.ask(line, None, "create", getter))[0]) == (ident, CALLER)
     assert (await bench.ask(line, None, "create", "get_broker"))[0] == "broker"
-    assert "put" in await bench.ask(line, None, "get_methods", Token("get_work_queue", ("h", 1), "work"))
+    for word in ("work", f"work@{CALLER}"):
+        assert "put" in await bench.ask(line, None, "get_methods", Token("get_work_queue", ("h", 1), word))
     assert "submit" in await bench.ask(line, None, "get_methods", Token("get_broker", ("h", 1), "broker"))
     assert await bench.ask(line, None, "number_of_objects") == 3
 

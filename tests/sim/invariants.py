@@ -14,7 +14,7 @@ from distq.core.lane import Lane
 from distq.core.queue import RESULT, Queue
 from distq.core.schedule import SCHEDULES
 from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, RUN, STATE_NAMES, SUCCEEDED, Holder, Task
-from distq.master.plain import PlainPeer
+from distq.master.plain_peer import PlainPeer
 from distq.master.requests import Lose, Take
 from distq.master.schedules import Due
 from distq.master.workers import Executor

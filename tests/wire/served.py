@@ -10,7 +10,7 @@ from distq.wire import splice
 from distq.wire.errors import BadCall
 from distq.wire.framing import pack
 from distq.wire.inert import Call
-from distq.wire.messages import raised, refused, returned
+from distq.wire.messages import created, raised, refused, returned, word_of
 from distq.wire.session import Authenticated, Closed, Refused, Send, Session
 
 METHODS = ("put", "put_nowait", "get", "get_nowait", "qsize", "empty", "full")
@@ -33,7 +33,7 @@ class Served:
         if call.ident is None:
             return pack(self._manage(call))
         try:
-            return self._use(self.queues[call.ident], call)
+            return self._use(self.queues[word_of(call.ident)[0]], call)
         except queue.Empty as exc:
             return pack(raised(exc))
         except BadCall as exc:
@@ -42,8 +42,8 @@ class Served:
     def _manage(self, call: Call) -> bytes:
         match call.method:
             case "create":
-                return returned((IDENTS[call.args[0]], METHODS))
-            case "get_methods" if call.args[0].ident in self.queues:
+                return created(IDENTS[call.args[0]], METHODS)
+            case "get_methods" if word_of(call.args[0].ident)[0] in self.queues:
                 return returned(METHODS)
             case "accept_connection" | "dummy" | "incref" | "decref":
                 return returned(None)

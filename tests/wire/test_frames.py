@@ -13,7 +13,7 @@ from tests.wire import kinds, programs
 from tests.wire.frames import check_frames
 
 from distq.wire.inert import read_call
-from distq.wire.messages import encode_call, raised, refused, returned
+from distq.wire.messages import created, encode_call, raised, refused, returned
 from distq.wire.opcodes import disarm
 from distq.wire.splice import item, packed_item, returned_item
 
@@ -85,6 +85,7 @@ def test_calls_and_replies_have_no_frame_within_a_frame(payload: Any) -> None:
         encode_call("broker", "submit", (1, [payload], 0.5), {"more": payload}),
         returned(payload),
         returned_item(pickle.dumps(payload, 5)),
+        created("work", ("get", text)),
         refused(text),
         raised(ValueError(text)),
         raised(OverflowError(text)),

@@ -19,7 +19,8 @@ from distq.master.backups import Copy
 from distq.master.cancels import read_cancel
 from distq.master.clients import Clients, ClientSession, Goodbye, Results, Watch, read_watch
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
-from distq.master.plain import METHODS, PlainPeer, PlainQueues
+from distq.master.plain import METHODS, PlainQueues
+from distq.master.plain_peer import PlainPeer
 from distq.master.requests import WAIT_MAX_S
 from distq.master.schedules import Schedules
 from distq.master.streams import Streams, read_stream
@@ -27,7 +28,7 @@ from distq.master.submits import Submit, read_submit
 from distq.master.together import read_before
 from distq.master.workers import Executor, Session, Workers
 from distq.wire.inert import Token
-from distq.wire.messages import refused, returned
+from distq.wire.messages import created, refused, returned, word_of
 
 if TYPE_CHECKING:
     from distq.master.broker import Broker
@@ -89,6 +90,7 @@ class MasterDesk:
         plain_queues: Mapping[str, str],
         turned_away: Callable[[Line, str], None],
         plain_lease_s: float | None = None,
+        keeps_no_proxies: Callable[[str], None] = lambda _peer: None,
     ) -> None:
         self._broker = broker
         self._workers = workers
@@ -96,7 +98,7 @@ class MasterDesk:
         self._greeting = greeting
         self._turned_away = turned_away
         self._getters = {**GETTERS, **plain_queues}
-        self._plain = PlainQueues(broker, plain_lease_s)
+        self._plain = PlainQueues(broker, plain_lease_s, keeps_no_proxies)
         self.clients = Clients(broker, broker.store.epoch)
         self.streams = Streams(broker)
         broker.push = self._push
@@ -125,10 +127,10 @@ class MasterDesk:
         self._server_calls: dict[str, Callable[[Line, Call], None]] = {
             "accept_connection": _nothing,
             "create": self._create,
-            "decref": _nothing,
+            "decref": lambda line, call: self._count_proxy(line, call, self._plain.programs.ended),
             "dummy": _nothing,
             "get_methods": self._get_methods,
-            "incref": _nothing,
+            "incref": lambda line, call: self._count_proxy(line, call, self._plain.programs.begun),
             "number_of_objects": lambda line, _: line.reply(returned(len(self._queues) + 1)),
         }
 
@@ -146,8 +148,8 @@ class MasterDesk:
                 self._offered(self._broker_calls, line, call)
             elif ident is None:
                 self._offered(self._server_calls, line, call)
-            elif (queue := self._queues.get(ident)) is not None:
-                self._plain.called(line, queue, call)
+            elif (queue := self._queues.get((halves := word_of(ident))[0])) is not None:
+                self._plain.called(line, queue, call, halves[1])
             else:
                 line.reply(refused(f"There is no object {ident!r} here; there is {self._objects()}."))
         except DistqError as exc:
@@ -194,7 +196,7 @@ class MasterDesk:
         if getter == "get_broker":
             line.reply(returned((BROKER, BROKER_METHODS)))
         elif isinstance(getter, str) and getter in self._getters:
-            line.reply(returned((self._getters[getter], METHODS)))
+            line.reply(created(self._getters[getter], METHODS))
         else:
             known = ", ".join(sorted(self._getters))
             line.reply(refused(f"There is no {getter!r} here; there is {known}. More are named in DISTQ_PLAIN_QUEUES."))
@@ -203,6 +205,12 @@ class MasterDesk:
         token = call.args[0] if call.args else None
         ident = token.ident if isinstance(token, Token) else token
         line.reply(returned(set(BROKER_METHODS if ident == BROKER else METHODS)))
+
+    def _count_proxy(self, line: Line, call: Call, count: Callable[[str], None]) -> None:
+        ident = call.args[0] if call.args else None
+        if isinstance(ident, str) and (caller := word_of(ident)[1]):
+            count(caller)
+        line.reply(NOTHING)
 
     # -- the broker object ---------------------------------------------------------------------
 

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 LAG_SAMPLE_S: Final = 1.0
 NONCE_BYTES: Final = 20
 STORE_PATIENCE_S: Final = 2.0
+KEEP_PROXIES: Final = (
+    "Keep what manager.get_work_queue() returns in a variable: without it the item of a program that is killed goes to "
+    "another only after an hour, or DISTQ_PLAIN_LEASE_S."
+)
 """After so long it is said that the store is still being opened."""
 COLLECTOR_THRESHOLDS: Final = (10_000, 20, 1_000_000)
 """Allocations before a young collection, young ones before a middle one, middle ones before a full one: never."""
@@ -60,6 +64,7 @@ class Master:
         self.log = get_logger()
         self.ended = asyncio.Event()
         self._signals = 0
+        self._has_warned_of_proxies = False
         self._lag: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
@@ -128,25 +133,15 @@ class Master:
         broker.alarm = alarm = LoopAlarm(asyncio.get_running_loop(), clock, broker.wake)
         workers = Workers(broker, settings.lease_s)
         instance = secrets.token_hex(8)
-        greeting: Mapping[str, object] = {
-            "version": __version__,
-            "epoch": store.epoch,
-            "instance": instance,
-            "lease_s": settings.lease_s,
-            "heartbeat_s": settings.heartbeat_s,
-            "max_deliveries": settings.max_deliveries,
-            "durable": settings.store != MEMORY,
-            "notes": True,
-            "frame_bytes_max": settings.frame_bytes_max,
-        }
         desk = MasterDesk(
             broker,
             workers,
             self._stats,
-            greeting,
+            self._greeting(instance),
             settings.plain_queues,
             self._turned_away,
             settings.plain_lease_s,
+            self._keeps_no_proxies,
         )
         unread = [*incomplete(loader.sessions), *loader.unread]
         read = zip(unread, await store.read(unread), strict=True)
@@ -173,6 +168,21 @@ class Master:
             store=settings.store,
             target_drain_s=settings.target_drain_s,
         )
+
+    def _greeting(self, instance: str) -> Mapping[str, object]:
+        """What every peer hears in answer to `hello`."""
+        settings = self.settings
+        return {
+            "version": __version__,
+            "epoch": self.store.epoch,
+            "instance": instance,
+            "lease_s": settings.lease_s,
+            "heartbeat_s": settings.heartbeat_s,
+            "max_deliveries": settings.max_deliveries,
+            "durable": settings.store != MEMORY,
+            "notes": True,
+            "frame_bytes_max": settings.frame_bytes_max,
+        }
 
     async def _serve_http(self) -> Any:
         address = self.settings.http_address
@@ -222,6 +232,11 @@ class Master:
 
     def _turned_away(self, line: Line, reason: str) -> None:
         self.log.warning("peer_turned_away", peer=line.peer, reason=reason)
+
+    def _keeps_no_proxies(self, peer: str) -> None:
+        if not self._has_warned_of_proxies:
+            self._has_warned_of_proxies = True
+            self.log.warning("plain_proxies_dropped", peer=peer, hint=KEEP_PROXIES)
 
     def _note(self, event: str, task: Task, cause: str) -> None:
         envelope = task.envelope

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from distq.core.errors import DistqError, QueueFull
 from distq.core.queue import RESULT, WORK, Queue
-from distq.core.task import PLAIN, Holder, Outcome, Task
-from distq.master.requests import LEASE, REFUSED_PAUSE_S, Asked, Lose, Request, Take, seconds
+from distq.core.task import PLAIN, Outcome, Task
+from distq.master.plain_peer import PlainPeer, settled
+from distq.master.programs import Programs
+from distq.master.requests import REFUSED_PAUSE_S, Asked, Lose, Request, Take, seconds
 from distq.wire.messages import raised, refused, returned
 from distq.wire.splice import item, packed_item
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from distq.net.serve import Line
     from distq.wire.inert import Call
 
+TAKING: Final = frozenset({"get", "get_nowait"})
 METHODS: Final = (
     "empty",
     "full",
@@ -36,41 +39,6 @@ METHODS: Final = (
     "qsize",
     "task_done",
 )
-
-
-class PlainPeer(Holder):
-    """A connection that uses plain queues: it holds at most one item of a work queue."""
-
-    __slots__ = ("lapsed", "lease_until", "request", "watched")
-
-    def __init__(self, line: Line) -> None:
-        super().__init__(line.peer)
-        self.request: Request | None = None
-        """The call that is being answered, which may be parked."""
-        self.lease_until = 0.0
-        self.watched = False
-        """Whether a `LeaseEnd` is on its way."""
-        self.lapsed: tuple[int, int, float] | None = None
-        """Key, delivery and begin of the lease that ended because it took too long to answer."""
-
-    @property
-    def item(self) -> Task | None:
-        """The item that it has taken and not settled."""
-        return next(iter(self.held.values()), None)
-
-
-def _settled(broker: Broker, peer: PlainPeer, now: float) -> bool:
-    """Settle the item that the peer holds or was too slow with; False if that must wait for the next cycle."""
-    task = peer.item
-    if task is not None:
-        return broker.ledger.settle(task.id, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
-    if peer.lapsed is None:
-        return True
-    key, delivery, leased_at = peer.lapsed
-    if not broker.ledger.settle(key, delivery, Outcome.SUCCESS, None, now - leased_at):
-        return False
-    peer.lapsed = None
-    return True
 
 
 class Put(Asked):
@@ -94,7 +62,7 @@ class Put(Asked):
         ledger = broker.ledger
         taken = self.queue.room > 0 and len(self.body) <= ledger.rules.payload_bytes_max
         # A result that is not taken settles nothing: its item would be gone without one.
-        if taken and self.queue.role == RESULT and not _settled(broker, self.peer, now):
+        if taken and self.queue.role == RESULT and not settled(broker, self.peer, now):
             return False
         envelope = ledger.names.envelope(self.queue.name, PLAIN, PLAIN)
         if self.queue.role == WORK:
@@ -137,7 +105,7 @@ class Get(Take):
         return name == PLAIN
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
-        return self.queue.role == RESULT or _settled(broker, self.peer, now)
+        return self.queue.role == RESULT or settled(broker, self.peer, now)
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
         if not self.line.open:
@@ -158,12 +126,8 @@ class Get(Take):
         if self.queue.role == RESULT:
             broker.ask(Settle(task))
         elif self.lease_s is not None:
-            peer = self.peer
-            peer.lapsed = None
-            peer.lease_until = now + self.lease_s
-            if not peer.watched:
-                peer.watched = True
-                broker.ask_at(peer.lease_until, LeaseEnd(peer))
+            self.peer.lapsed = None
+            self.peer.lend_until(broker, now + self.lease_s)
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: D102
         if self.queue.role == WORK and self.peer.item is not None:
@@ -193,31 +157,6 @@ class Settle(Request):
         broker.ask_at(now + REFUSED_PAUSE_S, self)
 
 
-class LeaseEnd(Request):
-    """Due when a connection may have held an item for too long (DISTQ_PLAIN_LEASE_S)."""
-
-    __slots__ = ("peer",)
-
-    def __init__(self, peer: PlainPeer) -> None:
-        super().__init__()
-        self.peer = peer
-
-    def shift(self, by_s: float) -> None:  # noqa: D102 - as Request
-        self.peer.lease_until += by_s
-
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
-        peer = self.peer
-        task = peer.item
-        if task is None:
-            peer.watched = False
-        elif peer.lease_until > now:
-            broker.ask_at(peer.lease_until, self)
-        else:
-            peer.watched = False
-            peer.lapsed = (task.id, task.delivery, task.leased_at)
-            broker.ask(Lose(peer, LEASE, "its connection took too long to answer"))
-
-
 class Done(Asked):
     """`task_done()`: settles what the connection holds; `queue.Queue` refuses more of them than gets.
 
@@ -234,7 +173,7 @@ class Done(Asked):
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
         queue = self.queue
-        return queue.role == RESULT or queue.done >= queue.gets or _settled(broker, self.peer, now)
+        return queue.role == RESULT or queue.done >= queue.gets or settled(broker, self.peer, now)
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: D102
         if self.queue.role == WORK and self.peer.item is not None:
@@ -275,9 +214,10 @@ TOO_OFTEN: Final = raised(ValueError("task_done() called too many times"))
 class PlainQueues:
     """Answers the calls of `queue.Queue` proxies."""
 
-    def __init__(self, broker: Broker, lease_s: float | None) -> None:
+    def __init__(self, broker: Broker, lease_s: float | None, keeps_none: Callable[[str], None]) -> None:
         self._broker = broker
         self._lease_s = lease_s
+        self.programs = Programs(broker, lease_s, keeps_none)
         self._answers: dict[str, Callable[[Line, PlainPeer, Queue, Call], None]] = {
             "put": self._put,
             "put_nowait": self._put,
@@ -293,8 +233,8 @@ class PlainQueues:
             "__str__": lambda line, _peer, queue, _call: line.reply(returned(f"<distq queue {queue.name!r}>")),
         }
 
-    def called(self, line: Line, queue: Queue, call: Call) -> None:
-        """Answer one call on `queue`, now or when it can be."""
+    def called(self, line: Line, queue: Queue, call: Call, caller: str = "") -> None:
+        """Answer one call on `queue` by a proxy of `caller`, now or when it can be."""
         answer = self._answers.get(call.method)
         if answer is None:
             line.reply(refused(f"{call.method}() is not offered on a queue; there is {', '.join(METHODS)}."))
@@ -304,17 +244,18 @@ class PlainQueues:
             if peer is not None:
                 line.reply(refused("This connection has said hello(); queues are used on connections of their own."))
                 return
-            peer = line.state = PlainPeer(line)
+            peer = line.state = self.programs.peer(line, caller)
+        self.programs.called(peer, caller, takes=queue.role == WORK and call.method in TAKING)
         try:
             answer(line, peer, queue, call)
         except (TypeError, ValueError) as exc:  # a wrong argument, as the caller's own queue would tell it
             line.reply(raised(exc))
 
     def gone(self, peer: PlainPeer) -> None:
-        """The connection has ended: what it waits for is forgotten, what it holds goes back."""
+        """The connection has ended: its request is forgotten, its item goes back, unless its program works on that."""
         if peer.request is not None:
             self._broker.forget(peer.request)
-        if peer.held:
+        if peer.held and not self.programs.detach(peer):
             self._broker.ask(Lose(peer, "connection", "its connection was lost"))
 
     def _ask(self, peer: PlainPeer, request: Request) -> None:

@@ -35,6 +35,42 @@ def returned(value: object) -> bytes:
     return pickle.dumps(("#RETURN", value), REPLY_PROTOCOL)
 
 
+def created(word: str, methods: tuple[str, ...]) -> bytes:
+    """Return the body of a reply to `create`: the methods, and an ident that names the caller's process and thread too.
+
+    The caller's unpickler puts them in, as hexadecimal numbers: `word@process.hash.thread`. The hash of a text differs
+    from process to process, so that processes of one number on several hosts are told apart.
+    """
+    return b"".join(
+        (_CREATED, _short_text(f"{word}@%x.%x.%x"), _CALLER, memoryview(pickle.dumps(methods, 4))[:-1], b"\x86\x86.")
+    )
+
+
+def word_of(ident: str) -> tuple[str, str]:
+    """The object that an ident means, and the caller's process and thread, '' in an ident without them."""
+    word, _, caller = ident.partition("@")
+    return word, caller
+
+
+def _short_text(text: str) -> bytes:
+    return b"\x8c%c%s" % (len(text.encode()), text.encode())
+
+
+def _global(module: str, name: str) -> bytes:
+    return _short_text(module) + _short_text(name) + b"\x93"
+
+
+_CREATED = b"\x80\x04" + _short_text("#RETURN") + _global("operator", "mod")
+_CALLER = b"".join(  # mod(text, (getpid(), hash("distq"), get_ident()))
+    (
+        _global("os", "getpid") + b")R",
+        _global("builtins", "hash") + _short_text("distq") + b"\x85R",
+        _global("threading", "get_ident") + b")R",
+        b"\x87\x86R",
+    )
+)
+
+
 def raised(exc: BaseException) -> bytes:
     """Return the body of a reply that raises this exception at the caller.
 
