@@ -6,7 +6,9 @@ from distq._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from distq.client.client import Client as Client
+    from distq.client.future import FutureOfParent as FutureOfParent
     from distq.client.future import TaskFuture as TaskFuture
+    from distq.client.locks import CalledInside as CalledInside
     from distq.client.outcome import ResultUnreadable as ResultUnreadable
     from distq.client.refusals import RefusedSubmit as RefusedSubmit
     from distq.client.submitter import NotPicklable as NotPicklable
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from distq.core.errors import TaskExists as TaskExists
     from distq.core.schedule import BadSchedule as BadSchedule
     from distq.managers import QueueManager as QueueManager
+    from distq.net.dial import CannotReach as CannotReach
     from distq.tasks.call import Call as Call
     from distq.tasks.call import call as call
     from distq.tasks.control import Discard as Discard
@@ -40,10 +43,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BadSchedule",
     "Call",
+    "CalledInside",
+    "CannotReach",
     "Client",
     "Current",
     "Discard",
     "DistqError",
+    "FutureOfParent",
     "Interrupted",
     "Lifespan",
     "LifespanUnusable",
@@ -76,10 +82,13 @@ __all__ = [
 _HOMES = {
     "BadSchedule": "distq.core.schedule",
     "Call": "distq.tasks.call",
+    "CalledInside": "distq.client.locks",
+    "CannotReach": "distq.net.dial",
     "Client": "distq.client.client",
     "Current": "distq.tasks.current",
     "Discard": "distq.tasks.control",
     "DistqError": "distq.core.errors",
+    "FutureOfParent": "distq.client.future",
     "Interrupted": "distq.tasks.control",
     "Lifespan": "distq.tasks.lifespan",
     "LifespanUnusable": "distq.tasks.lifespan",

@@ -33,3 +33,18 @@ class Lonely(Exception):
 def bodies(*values: Any) -> list[bytes]:
     """The payloads of calls with one argument."""
     return [pickle.dumps(((value,), {}), 5) for value in values]
+
+
+class Exits:
+    """Raises when it is unpickled, as a guard or `sys.exit` in a module does."""
+
+    def __init__(self, kind: type[BaseException]) -> None:
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Raise when it is made anew."""
+        return _raise, (self.kind,)
+
+
+def _raise(kind: type[BaseException]) -> None:
+    raise kind

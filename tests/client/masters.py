@@ -49,6 +49,13 @@ class Books:
         self.gate = threading.Event()
         """No submit is answered before it is set."""
         self.gate.set()
+        self.cancel_gate = threading.Event()
+        """No cancel is answered before it is set."""
+        self.cancel_gate.set()
+        self.running: set[int] = set()
+        """Tasks that run, of those that a client asks about."""
+        self.goodbyes = 0
+        self.asked_running = 0
         self.hang_up: dict[str, int] = {}
         """How often a call of this name is done and its answer is not sent."""
         self.results_refused = 0
@@ -81,13 +88,14 @@ class Books:
     def stop(self) -> None:
         """Let nobody wait any more."""
         self.gate.set()
+        self.cancel_gate.set()
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
     def _hello(self, info: Mapping[str, Any]) -> object:
         assert info["role"] in ("client", "cli")
-        return {"epoch": self.epoch, "durable": self.durable, **self.greeting}
+        return {"epoch": self.epoch, "durable": self.durable, "goodbye": True, **self.greeting}
 
     def _submit(self, number: int, envelopes: list[Any], runs: Any, bodies: list[bytes], wait_s: float) -> object:
         self.submits.append((number, envelopes, runs, bodies, wait_s))
@@ -110,6 +118,7 @@ class Books:
 
     def _cancel(self, keys: list[int], running: bool) -> object:
         self.cancels.append((keys, running))
+        assert self.cancel_gate.wait(SOON_S)
         return {"done": len(keys), "running": [], "over": 0}
 
     def _results(self, number: int, wait_s: float) -> object:
@@ -123,6 +132,13 @@ class Books:
             self._sent, self._rows = self._rows, []
             self._number += bool(self._sent)
             return self._number, self._sent
+
+    def _running(self, keys: list[int]) -> object:
+        self.asked_running += 1
+        return [key for key in keys if key in self.running]
+
+    def _goodbye(self) -> None:
+        self.goodbyes += 1
 
     def _watch(self, keys: list[int]) -> object:
         return [(key, 7, None, None) for key in keys if key not in self.known]

@@ -19,9 +19,15 @@ _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 """Those whose threads run, and some more."""
 
 
-def enter(session: Session) -> None:
-    """Have a session's tasks accepted before the process ends."""
+class _Process:
+    ends = False
+    """Whether this process ends: its main thread is through."""
+
+
+def enter(session: Session) -> bool:
+    """Have a session's tasks accepted before the process ends; whether each submit is to wait for that by itself."""
     _sessions.add(session)
+    return _Process.ends
 
 
 def leave(session: Session) -> None:
@@ -30,18 +36,26 @@ def leave(session: Session) -> None:
 
 
 def _flush_all() -> None:
+    _Process.ends = True
     for session in list(_sessions):
         session.flush_last()
 
 
 def _end_all() -> None:
+    _flush_all()
     for session in list(_sessions):
-        session.flush_last()
         session.close()
         session.join()
 
 
-_register: Any = getattr(threading, "_register_atexit", None)
-if _register is not None:
-    _register(_flush_all)
-atexit.register(_end_all)
+def _register() -> None:
+    register: Any = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        try:
+            register(_flush_all)
+        except RuntimeError:  # imported by a thread that goes on after the main thread
+            _Process.ends = True
+    atexit.register(_end_all)
+
+
+_register()

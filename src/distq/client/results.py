@@ -139,17 +139,17 @@ class Results:
         """Read in a signal handler that has interrupted the caller that reads, in the same thread."""
         if not self._at_rest:
             raise CalledInside("result() interrupted the reading of another result in this thread.")
+        connection = self.link.connection
         self._at_rest = False
         self._interruptions += 1
         try:
-            while not future.has_ended and not self.link.closed:
-                self._read_for(future, deadline)
-                if future.has_ended or (deadline is not None and _now() >= deadline):
-                    return
-                if self.link.connection is None or self.link.connection.fileno() < 0:
-                    raise CalledInside("The connection broke, and is made anew once the signal handler has returned.")
+            if connection is not None and connection.fileno() >= 0:
+                with connection.interrupted():
+                    self._read_for(future, deadline)
         finally:
             self._at_rest = True
+        if not future.has_ended and (deadline is None or _now() < deadline):
+            raise CalledInside("The connection broke, and is made anew once the signal handler has returned.")
 
     def _read_for(self, future: TaskFuture[Any], deadline: float | None) -> None:
         while not future.has_ended and (connection := self.link.connection) is not None:

@@ -92,7 +92,7 @@ class Session:
         self.errands = Errands(where._replace(role="cli"))  # no session of its own: it awaits nothing
         results = Link(where, self._resumed, self._absence)
         self._results = Results(results, self._awaited, self._submits, self.errands, self._callbacks)
-        exits.enter(self)
+        self._guarded = exits.enter(self)
 
     # -- what the client calls -----------------------------------------------------------------
 

@@ -11,8 +11,8 @@ import os
 import select
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 from distq.core.errors import DistqError
@@ -162,6 +162,19 @@ class Connection:
         else:
             self._readable = bool(self._poll.poll(timeout_s * 1000))
         return self._readable
+
+    @contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """Use the connection in a signal handler, while the thread that it has interrupted waits in `wait`.
+
+        That wait goes on afterwards: it cannot be entered a second time.
+        """
+        polled, self._poll = self._poll, select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        try:
+            yield
+        finally:
+            self._poll = polled
 
     def authenticate(self, authkey: bytes, frame_bytes_max: int, deadline: float | None) -> None:
         """Prove the key and have it proved; called once, by `dial`."""

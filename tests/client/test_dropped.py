@@ -1,0 +1,198 @@
+"""Clients that a program lets go of, refused submits that it does not look at, what it asks of its futures."""
+
+import gc
+import logging
+import pickle
+import threading
+import weakref
+from typing import Any
+
+import pytest
+from tests.client.functions import double
+from tests.client.masters import KEY, SOON_S, Books, client_of, eventually, never, serving
+
+import distq
+from distq.core.task import SUCCEEDED
+
+EPOCH = 1 << 40
+REFUSED = (False, "QUEUE_FULL", "no room.")
+
+
+def ours() -> int:
+    """How many threads clients have."""
+    return sum(thread.name.startswith("distq-") for thread in threading.enumerate())
+
+
+def let_go(client: distq.Client) -> "weakref.ref[Any]":
+    """What a request does that ends without shutting its client down."""
+    session = weakref.ref(client._session)
+    del client
+    return session
+
+
+def test_a_dropped_client_lives_for_as_long_as_a_future_or_a_callback_needs_it() -> None:
+    """Futures whose ends nobody can ask for any more do not count."""
+    books = Books(never)
+    with serving(books) as master:
+        client = distq.Client(f"127.0.0.1:{master.address[1]}", KEY)
+        kept = client.submit(double, 1)
+        client.submit(double, 2)
+        called = threading.Event()
+        client.submit(double, 3).add_done_callback(lambda _: called.set())
+        session = let_go(client)
+        del client
+        eventually(lambda: len(books.known) == 3, "the tasks")
+        books.end(EPOCH | 3, SUCCEEDED, b"3")
+        assert called.wait(SOON_S)
+        assert not kept.done()
+        assert not books.goodbyes
+        books.end(EPOCH | 1, SUCCEEDED, b"1")
+        assert kept.result(SOON_S) == 1
+        eventually(lambda: books.goodbyes == 1, "the goodbye")
+        eventually(lambda: ours() == 0, "the end of the threads")
+        del kept
+        eventually(lambda: (gc.collect(), session() is None)[1], "the end of the session")
+
+
+def test_a_dropped_client_ends_when_its_last_future_is_dropped() -> None:
+    """Though its task runs for hours."""
+    books = Books(never)
+    with serving(books) as master:
+        client = distq.Client(f"127.0.0.1:{master.address[1]}", KEY)
+        future = client.submit(double, 1)
+        client.flush(SOON_S)
+        del client
+        gc.collect()
+        assert not books.goodbyes
+        assert ours() == 2
+        del future
+        eventually(lambda: (gc.collect(), ours() == 0)[1], "the end of the threads")
+        eventually(lambda: books.goodbyes == 1, "the goodbye")
+
+
+def test_a_dropped_client_has_its_submits_accepted_first() -> None:
+    """Fire and forget."""
+    books = Books(never)
+    with serving(books) as master:
+        client = distq.Client(f"127.0.0.1:{master.address[1]}", KEY)
+        for n in range(500):
+            client.submit(double, n)
+        del client
+        eventually(lambda: len(books.bodies) == 500, "the submits")
+        eventually(lambda: (gc.collect(), ours() == 0)[1], "the end of the threads")
+
+
+# -- refused submits -------------------------------------------------------------------------------
+
+
+def test_refused_submits_that_no_code_looks_at_are_said_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """One line for many; `flush` says it too, once."""
+    books = Books(never)
+    books.refuse = lambda _envelopes, _bodies: REFUSED
+    with serving(books) as master, client_of(master) as client, caplog.at_level(logging.WARNING):
+        for n in range(40):
+            client.submit(double, n)
+        assert not client.flush(SOON_S)
+        assert client.refused == 40
+        assert client.flush(SOON_S)
+        client.shutdown()
+    said = [record.getMessage() for record in caplog.records if "submits were refused" in record.getMessage()]
+    assert 1 <= len(said) <= 2
+    assert sum(int(line.split()[0]) for line in said) == 40
+    assert all("no room." in line for line in said)
+
+
+@pytest.mark.parametrize("way", ["result", "exception", "callback before", "wait before"])
+def test_refused_submits_that_a_program_looks_at_are_not_said(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It has been told."""
+    books = Books(never)
+    books.refuse = lambda _envelopes, _bodies: REFUSED
+    with serving(books) as master, client_of(master) as client, caplog.at_level(logging.WARNING):
+        books.gate.clear()
+        future = client.submit(double, 1)
+        called = threading.Event()
+        if way == "callback before":
+            future.add_done_callback(lambda _: called.set())
+        waiting = threading.Thread(target=lambda: future.exception(SOON_S))
+        if way == "wait before":
+            waiting.start()
+        books.gate.set()
+        if way == "result":
+            with pytest.raises(distq.RefusedSubmit):
+                future.result(SOON_S)
+        elif way == "exception":
+            assert isinstance(future.exception(SOON_S), distq.RefusedSubmit)
+        elif way == "wait before":
+            waiting.join(SOON_S)
+        else:
+            assert called.wait(SOON_S)
+        assert client.flush(SOON_S)
+        client.shutdown()
+    assert "submits were refused" not in caplog.text
+    assert client.refused == 1
+
+
+# -- what a program asks of its futures ------------------------------------------------------------
+
+
+def test_running_and_repr_say_what_is_known() -> None:
+    """For five thousand futures by one call; without a master, too."""
+    books = Books(never)
+    with serving(books) as master, client_of(master) as client:
+        books.gate.clear()
+        futures = [client.submit(double, n) for n in range(3000)]
+        assert "not accepted yet" in repr(futures[0])
+        assert not futures[0].running()
+        books.gate.set()
+        assert client.flush(SOON_S)
+        futures[0].cancelled()
+        assert repr(futures[0]) == f"<TaskFuture tests.client.functions:double {futures[0].task_id} accepted>"
+        key = futures[7].key
+        assert key is not None
+        books.running = {key}
+        assert [future.running() for future in futures].count(True) == 1
+        assert futures[7].running()
+        assert books.asked_running < 20
+        assert "running" in repr(futures[7])
+        books.end(key, SUCCEEDED, b"14")
+        eventually(futures[7].done, "its end")
+        assert not futures[7].running()
+        assert repr(futures[7]).endswith(" finished>")
+        assert futures[7].result() == 14
+        assert repr(futures[7]).endswith(" finished returned int>")
+        futures[8].cancel()
+        assert repr(futures[8]).endswith(" cancelled>")
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_map_keeps_no_result_that_it_has_yielded(chunksize: int) -> None:
+    """It is the loop's."""
+
+    def frozen(call: Any) -> Any:
+        value = [frozenset([row[0]]) for row in call[0]] if len(call) == 1 else frozenset([call[0][0]])
+        return SUCCEEDED, pickle.dumps(value), None
+
+    with serving(Books(frozen)) as master, client_of(master) as client:
+        alive = []
+        for one in client.map(double, range(6), timeout=SOON_S, chunksize=chunksize):
+            seen = weakref.ref(one)
+            del one
+            alive.append(seen() is not None)
+    assert alive == [False] * 6
+
+
+def test_a_program_without_a_master_is_told_after_two_seconds_and_sees_its_own_line(
+    unused: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the address, and what to look at."""
+    monkeypatch.setenv("DISTQ_CONNECT_WAIT_S", "2500ms")
+    client = distq.Client(f"127.0.0.1:{unused}", KEY)
+    with caplog.at_level(logging.WARNING), pytest.raises(distq.CannotReach) as caught:
+        client.submit(double, 1)
+    client.abandon()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1
+    assert f"No master has answered at 127.0.0.1:{unused} for 2 s" in said[0]
+    assert "a submit waits for up to 2.5 s (DISTQ_CONNECT_WAIT_S)" in said[0]
+    assert [entry.name for entry in caught.traceback if "/distq/" in str(entry.path)] == ["submit"]
+    assert "DISTQ_ADDRESS" in caught.value.__notes__[0]

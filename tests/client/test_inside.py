@@ -1,0 +1,275 @@
+"""Calls inside calls: done-callbacks, signal handlers and finalizers that use the client which they interrupt."""
+
+import logging
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from tests.client.functions import Brittle, Exits, anything, double
+from tests.client.masters import SOON_S, Books, client_of, eventually, serving
+
+import distq
+from distq.core.task import BY_CLIENT, CANCELLED, DEAD, SUCCEEDED
+from distq.tasks.failure import pack_failure
+
+EPOCH = 1 << 40
+QUICK_S = 0.05
+NEVER: Any = "never"
+
+
+def quick(call: Any) -> Any:
+    """Numbers are doubled, other tasks run on."""
+    value = call[0][0]
+    return None if value == NEVER else (SUCCEEDED, pickle.dumps(2 * value), None)
+
+
+@contextmanager
+def started() -> Iterator[tuple[Books, distq.Client]]:
+    """A client that is connected on both sides."""
+    books = Books(quick)
+    with serving(books) as master, client_of(master) as client:
+        assert client.submit(double, 1).result(SOON_S) == 2
+        yield books, client
+
+
+# -- callbacks -------------------------------------------------------------------------------------
+
+CALLBACKS: dict[str, Callable[[distq.Client, Any], Any]] = {
+    "waits for another": lambda client, _: client.submit(double, 4).result(SOON_S),
+    "waits for several": lambda client, _: list(client.map(double, [1, 2], timeout=SOON_S)),
+    "submits where a queue may be full": lambda client, _: (
+        client.options(full="block").submit(double, 4).result(SOON_S)
+    ),
+    "cancels itself": lambda _, future: future.cancel(),
+    "cancels another": lambda client, _: client.submit(double, NEVER).cancel(),
+    "flushes": lambda client, _: client.flush(SOON_S),
+    "shuts down": lambda client, _: client.shutdown(),
+    "shuts down without waiting": lambda client, _: client.shutdown(wait=False, cancel_futures=True),
+    "abandons": lambda client, _: client.abandon(),
+}
+
+
+@pytest.mark.parametrize("word", CALLBACKS)
+@pytest.mark.parametrize("read_by", ["a caller", "the thread"])
+def test_a_callback_may_do_what_a_program_may(word: str, read_by: str) -> None:
+    """Whichever thread reads the result that it is called for; and it holds up no others."""
+    called = threading.Event()
+    with started() as (books, client):
+        future = client.submit(double, NEVER)
+        assert client.flush(SOON_S)
+        done: list[Any] = []
+
+        def callback(one: Any) -> None:
+            done.append(CALLBACKS[word](client, one))
+            called.set()
+
+        future.add_done_callback(callback)
+        books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
+        if read_by == "a caller":
+            assert future.result(SOON_S) == 3
+        assert called.wait(SOON_S)
+        assert future.result(SOON_S) == 3
+        assert len(done) == 1
+
+
+def test_a_callback_that_waits_for_the_program_holds_up_no_results() -> None:
+    """Others are heard, by callers and by the thread."""
+    gate = threading.Event()
+    with started() as (books, client):
+        future = client.submit(double, NEVER)
+        future.add_done_callback(lambda _: gate.wait(SOON_S))
+        client.flush(SOON_S)
+        books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
+        assert future.result(SOON_S) == 3
+        other = client.submit(double, 4)
+        eventually(other.done, "another result, read by the thread")
+        assert client.submit(double, 5).result(SOON_S) == 10
+        gate.set()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("wrong")])
+def test_what_a_callback_raises_is_logged_and_ends_nothing(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the client's threads nor the program."""
+
+    def callback(_: object) -> None:
+        raise error
+
+    with started() as (books, client):
+        future = client.submit(double, NEVER)
+        future.add_done_callback(callback)
+        client.flush(SOON_S)
+        with caplog.at_level(logging.ERROR):
+            books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
+            assert future.result(SOON_S) == 3
+            eventually(lambda: caplog.records, "a line in the log")
+        called = threading.Event()
+        client.submit(double, 1).add_done_callback(lambda _: called.set())
+        assert called.wait(SOON_S)
+
+
+def test_cancel_in_the_callback_of_a_cancel() -> None:
+    """By the client, and as the master says it."""
+    with started() as (books, client):
+        futures = [client.submit(double, NEVER) for _ in range(4)]
+        for one, other in pairwise(futures):
+            one.add_done_callback(lambda _, other=other: other.cancel())  # type: ignore[misc] # bound now
+        client.flush(SOON_S)
+        books.end(EPOCH | 2, CANCELLED, None, [BY_CLIENT])
+        for future in futures:
+            with pytest.raises(CancelledError):
+                future.result(SOON_S)
+
+
+# -- signal handlers -------------------------------------------------------------------------------
+
+
+@contextmanager
+def interrupting(handler: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Call it in a signal handler of this thread in a moment; yields what it has returned or raised."""
+    said: list[Any] = []
+
+    def handle(_number: int, _frame: object) -> None:
+        try:
+            said.append(handler())
+        except Exception as error:  # noqa: BLE001 - whatever it raises is what is looked at
+            said.append(error)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, QUICK_S)
+    try:
+        yield said
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+HANDLERS: dict[str, tuple[Callable[[distq.Client], Any], Any]] = {
+    "waits": (lambda client: client.submit(double, 3).result(SOON_S), 6),
+    "waits in vain": (lambda client: client.submit(double, NEVER).result(QUICK_S), TimeoutError),
+    "waits for a full queue": (lambda client: client.options(full="raise").submit(double, 3).result(SOON_S), 6),
+    "waits twice": (lambda client: [client.submit(double, n).result(SOON_S) for n in (1, 2)], [2, 4]),
+    "cancels": (lambda client: client.submit(double, NEVER).cancel(), True),
+    "flushes": (lambda client: (client.submit(double, 1), client.flush(SOON_S))[1], True),
+    "shuts down": (lambda client: client.shutdown(), distq.CalledInside),
+}
+
+
+@pytest.mark.parametrize("word", HANDLERS)
+def test_a_signal_handler_may_use_the_client_while_its_thread_waits_for_a_result(word: str) -> None:
+    """Or is told at once that it cannot; what was waited for comes all the same."""
+    handler, expected = HANDLERS[word]
+    with started() as (books, client):
+        future = client.submit(double, NEVER)
+        client.flush(SOON_S)
+        with interrupting(lambda: handler(client)) as said:
+            with pytest.raises(TimeoutError):
+                future.result(0.5)
+            eventually(lambda: said, "the handler")
+        if isinstance(expected, type):
+            assert isinstance(said[0], expected)
+        else:
+            assert said == [expected]
+        books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
+        assert future.result(SOON_S) == 3
+
+
+def test_a_signal_handler_within_a_submit_is_told_at_once() -> None:
+    """The thread is the one that hears whether its task was accepted."""
+    with started() as (books, client):
+        books.gate.clear()
+
+        def handler() -> Any:
+            try:
+                return client.submit(double, 3).result(SOON_S)
+            finally:
+                books.gate.set()
+
+        with interrupting(handler) as said:
+            assert client.options(full="block").submit(double, 2).result(SOON_S) == 4
+        assert isinstance(said[0], distq.CalledInside)
+        assert "signal handler" in said[0].hint
+
+
+def test_cancel_in_a_signal_handler_within_a_cancel() -> None:
+    """It has a connection of its own."""
+    with started() as (books, client):
+        one, other = client.submit(double, NEVER), client.submit(double, NEVER)
+        client.flush(SOON_S)
+        books.cancel_gate.clear()
+
+        def handler() -> Any:
+            books.cancel_gate.set()
+            return other.cancel()
+
+        with interrupting(handler) as said:
+            assert one.cancel()
+        assert said == [True]
+
+
+def test_futures_waited_for_under_a_storm_of_signals() -> None:
+    """At whatever instant each comes: every result arrives, and every handler ends."""
+    ended: list[Any] = []
+    with started() as (_, client):
+
+        def handle(_number: int, _frame: object) -> None:
+            try:
+                ended.append(client.submit(double, 5).result(SOON_S) == 10)
+            except distq.CalledInside:
+                ended.append(None)
+
+        before = signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0013)
+        try:
+            for n in range(400):
+                assert client.submit(double, n).result(SOON_S) == 2 * n
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert client.flush(SOON_S)
+    assert ended.count(True) > 0
+    assert False not in ended
+
+
+# -- outcomes that are more than values ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [Exits(SystemExit), Exits(GeneratorExit), Brittle()])
+def test_what_raises_while_a_result_is_unpickled_is_an_error_of_that_future(value: Any) -> None:
+    """The program goes on, and the client."""
+    with serving(Books(lambda _: (SUCCEEDED, pickle.dumps(value), None))) as master, client_of(master) as client:
+        future = client.submit(anything, 1)
+        for _ in range(2):
+            with pytest.raises(distq.ResultUnreadable, match="cannot be read here"):
+                future.result(SOON_S)
+
+
+def test_ctrl_c_while_a_result_is_unpickled_is_passed_on() -> None:
+    """And the result can be asked for again: it was the program that was interrupted."""
+    body = pickle.dumps(Exits(KeyboardInterrupt))
+    with serving(Books(lambda _: (SUCCEEDED, body, None))) as master, client_of(master) as client:
+        future = client.submit(anything, 1)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                future.result(SOON_S)
+
+
+def test_exceptions_are_unpickled_by_the_program_that_asks_for_them() -> None:
+    """Not by the thread that reads everybody's results, which one of them would end."""
+    failure = pack_failure(ValueError("wrong"))
+    outcomes = [(DEAD, failure, ["it failed"]), (SUCCEEDED, pickle.dumps(1), None)]
+    with serving(Books(lambda call: outcomes[call[0][0]])) as master, client_of(master) as client:
+        failed, good = client.submit(double, 0), client.submit(double, 1)
+        eventually(lambda: failed.done() and good.done(), "both ends")
+        assert repr(failed).endswith("finished without a result>")
+        assert good.result() == 1
+        with pytest.raises(ValueError, match="wrong"):
+            failed.result()
+        assert repr(failed).endswith("finished raised ValueError>")

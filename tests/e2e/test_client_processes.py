@@ -1,0 +1,209 @@
+"""Forks, children, and the ends of processes: what was submitted is accepted, and no future waits for ever."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from tests.e2e.cluster import KEY, Cluster, eventually
+
+PROGRAM_S = 60.0
+
+
+def start(grid: Cluster, folder: Path, program: str) -> "subprocess.Popen[str]":
+    """Start a program with a client."""
+    path = folder / "program.py"
+    path.write_text(textwrap.dedent(program))
+    env = {
+        **os.environ,
+        "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}",
+        "DISTQ_AUTHKEY": KEY,
+        "PYTHONWARNINGS": "ignore",  # of forks of programs with threads, which is what is tried here
+    }
+    return subprocess.Popen(
+        [sys.executable, str(path)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
+    )
+
+
+def said(program: "subprocess.Popen[str]") -> str:
+    """What a program has printed, once it has ended well."""
+    try:
+        out, err = program.communicate(timeout=PROGRAM_S)
+    finally:
+        program.kill()
+    assert program.returncode == 0, err
+    return out
+
+
+def accepted(grid: Cluster) -> int:
+    """How many tasks the master has taken."""
+    return int(grid.says("status", "--json")["overview"]["submitted"])
+
+
+ASKED = {
+    "result": "future.result()",
+    "exception": "raise future.exception()",
+    "wait": "concurrent.futures.wait([future]); future.result()",
+    "as_completed": "[one] = concurrent.futures.as_completed([future]); one.result()",
+    "callback": "called = []; future.add_done_callback(called.append); called[0].result()",
+    "asyncio": "asyncio.run(awaited(future))",
+    "stream": "list(future.stream())",
+    "done": "assert future.done(); future.result()",
+    "cancel": "assert not future.cancel(); assert not future.running(); future.result()",
+    "progress": "assert future.progress() is None; future.result()",
+    "gave a callback before": "watched.result()",
+}
+
+
+def test_a_future_of_before_a_fork_raises_in_the_child_at_once(grid: Cluster, tmp_path: Path) -> None:
+    """In every way in which it can be asked; the parent hears its result."""
+    program = f"""
+import asyncio, concurrent.futures, os, distq
+client = distq.Client()
+futures = {{code: client.submit(abs, -3) for code in {list(ASKED.values())}}}
+watched = futures["watched.result()"]
+parent = os.getpid()
+watched.add_done_callback(lambda _: print("called by", os.getpid() == parent, flush=True))
+assert client.flush(20)
+late = client.submit(abs, -3)
+
+async def awaited(future):
+    return await asyncio.wrap_future(future)
+
+if (child := os.fork()) == 0:
+    for code, future in (*futures.items(), ("future.result()", late)):
+        assert "of the parent" in repr(future), repr(future)
+        try:
+            exec(code)
+        except distq.FutureOfParent as error:
+            assert str(parent) in str(error)
+        else:
+            print(code, "raises nothing", flush=True)
+    print("child", flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+open("asked", "w").close()
+print("parent", {{future.result(20) for future in futures.values()}}, late.result(20), flush=True)
+client.shutdown()
+"""
+    grid.master()
+    running = start(grid, tmp_path, program)
+    eventually(lambda: (tmp_path / "asked").exists() or running.poll() is not None, "what the child was asked")
+    grid.tasks()
+    assert sorted(said(running).splitlines()) == ["called by True", "child", "parent {3} 3"]
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_child_that_ends_normally_has_its_submits_accepted(grid: Cluster, tmp_path: Path, method: str) -> None:
+    """Also one that uses its parent's client, and one whose thread goes on after its main function."""
+    program = f"""
+import multiprocessing, threading, time, distq
+
+def alone():
+    client = distq.Client()
+    for n in range(150): client.submit(abs, n)
+
+def threaded():
+    def later():
+        client = distq.Client()
+        client.submit(abs, 0)
+        threading.main_thread().join()
+        for n in range(5): client.submit(abs, n)
+    threading.Thread(target=later).start()
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    shared = distq.Client()
+    shared.submit(abs, 1)
+
+    def inherited():
+        for n in range(150): shared.submit(abs, n)
+
+    targets = [alone, threaded] + ([inherited] if {method!r} == "fork" else [])
+    children = [context.Process(target=target) for target in targets]
+    for child in children: child.start()
+    for child in children: child.join()
+    print([child.exitcode for child in children])
+"""
+    grid.master()
+    ended = [0, 0, 0] if method == "fork" else [0, 0]
+    assert said(start(grid, tmp_path, program)).strip() == str(ended)
+    assert accepted(grid) == 1 + 150 * (len(ended) - 1) + 6
+
+
+def test_a_fork_in_a_program_whose_threads_submit_leaves_both_working(grid: Cluster, tmp_path: Path) -> None:
+    """Whatever lock a thread of the parent held at that instant."""
+    program = """
+import os, threading, distq
+client = distq.Client()
+assert client.submit(abs, -1).result(20) is not None
+stop = threading.Event()
+def busy():
+    while not stop.is_set(): client.submit(abs, -2).result(20)
+threads = [threading.Thread(target=busy) for _ in range(3)]
+for thread in threads: thread.start()
+for n in range(20):
+    if (child := os.fork()) == 0:
+        good = client.submit(abs, -3).result(20) is not None
+        client.flush(20)
+        os._exit(0 if good else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+for thread in threads: thread.join()
+client.shutdown()
+print("whole")
+"""
+    grid.master()
+    grid.tasks()
+    assert said(start(grid, tmp_path, program)).strip() == "whole"
+
+
+def test_a_program_ends_while_threads_of_it_wait(grid: Cluster, tmp_path: Path) -> None:
+    """A daemon thread in `result()`, a thread that calls `sys.exit`, an exception in the client's block."""
+    program = """
+import sys, threading, distq
+client = distq.Client()
+waits = client.submit(abs, -1)
+client.flush(20)
+threading.Thread(target=waits.result, daemon=True).start()
+threading.Thread(target=lambda: (client.submit(abs, -2), sys.exit(3))).start()
+try:
+    with distq.Client() as other:
+        other.submit(abs, -3).result(0.05)
+except TimeoutError:
+    print("after the block", flush=True)
+"""
+    grid.master()
+    assert said(start(grid, tmp_path, program)).strip() == "after the block"
+    assert accepted(grid) == 3
+
+
+def test_a_client_for_each_request_costs_nothing_afterwards(grid: Cluster, tmp_path: Path) -> None:
+    """A thousand of them: threads, connections and memory end with the last reference, the master's connections too."""
+    program = """
+import gc, os, pathlib, threading, time, distq
+
+def request(n):
+    assert distq.Client().submit(abs, -n).result(20) == n
+
+def cost():
+    until = time.monotonic() + 10
+    while threading.active_count() > 1 and time.monotonic() < until: gc.collect(); time.sleep(0.05)
+    memory = int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4
+    return threading.active_count(), len(os.listdir("/proc/self/fd")), memory
+
+for n in range(100): request(n)
+before = cost()
+for n in range(900): request(n)
+after = cost()
+assert before[:2] == after[:2] and after[0] == 1, (before, after)
+assert after[2] - before[2] < 8 * 1024, (before, after)
+print("flat")
+"""
+    master = grid.master()
+    grid.tasks(2)
+    files = Path(f"/proc/{master.popen.pid}/fd")
+    assert said(start(grid, tmp_path, program)).strip() == "flat"
+    eventually(lambda: len(list(files.iterdir())) < 40, "the end of the connections at the master")
