@@ -144,6 +144,15 @@ CASES: Final[dict[str, Case]] = {
     "DistqMasterOverloaded": Case(
         late("distq_event_loop_lag_seconds", 10, 90, "0.1"), 12, late("distq_event_loop_lag_seconds", 0, 100, "0.1")
     ),
+    "DistqInternalErrors": Case(
+        rising("distq_internal_errors_total", 1, place="decide"),
+        5,
+        rising("distq_internal_errors_total", 0, place="decide"),
+    ),
+    "DistqScheduleFaulty": Case(
+        gauge("distq_schedules", 1, state="faulty"), 7, gauge("distq_schedules", 1, state="paused")
+    ),
+    "DistqClockStepped": Case(rising("distq_clock_steps_total", 1), 5, rising("distq_clock_steps_total", 0)),
     "DistqAuthFailures": Case(rising("distq_auth_failures_total", 1), 10, rising("distq_auth_failures_total", 0.2)),
     "DistqQueuePaused": Case(gauge("distq_queue_paused", 1, queue="q"), 61, gauge("distq_queue_paused", 0, queue="q")),
 }

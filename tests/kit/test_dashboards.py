@@ -120,6 +120,9 @@ NOT_SHOWN = {
     "distq_dead_letters_requeued_total": "an operator's own doing",
     "distq_unknown_settles_total": "for whoever looks for a defect",
     "distq_store_ready": "an alert says it",
+    "distq_internal_errors_total": "an alert says it, and where; the log has the rest",
+    "distq_clock_steps_total": "an alert says it",
+    "distq_clock_stepped_seconds": "the log says it of each step",
     "distq_worker_executors": "the master's distq_worker_slots says the same of all of them",
     "distq_task_total_seconds": "wait and run are its parts",
 }

@@ -40,7 +40,9 @@ def busy_master() -> FakeMaster:
     for seconds in (0.002, 0.002, 5000.0):
         tally.run.observe(seconds)
     master = FakeMaster(auth_failures=2, unknown_settles=5, turned_down=6)
-    master.schedules = {"active": 3, "paused": 1}
+    master.schedules = {"active": 3, "paused": 1, "faulty": 2}
+    master.internal_errors = {"decide": 0, "answer": 7}
+    master.clock_steps, master.clock_stepped_s = 2, -3600.5
     master.leases_expired = {"gpu": 4}
     master.schedule_moments = {"submitted": 12, "skipped": 2}
     master.all_queues = [queue]
@@ -92,7 +94,12 @@ def test_counts_of_the_ledger_are_samples() -> None:
         ("distq_task_late_settles_total", {"queue": "work", "outcome": "success"}, 1),
         ("distq_unknown_settles_total", {}, 5),
         ("distq_schedules", {"state": "paused"}, 1),
+        ("distq_schedules", {"state": "faulty"}, 2),
         ("distq_schedule_moments_total", {"outcome": "submitted"}, 12),
+        ("distq_internal_errors_total", {"place": "decide"}, 0),
+        ("distq_internal_errors_total", {"place": "answer"}, 7),
+        ("distq_clock_steps_total", {}, 2),
+        ("distq_clock_stepped_seconds", {}, -3600.5),
         ("distq_auth_failures_total", {}, 2),
         ("distq_connections_turned_down_total", {}, 6),
         ("distq_connections", {"role": "unproved"}, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import format_exception
 from typing import TYPE_CHECKING, Final
 
 from distq.core.errors import DistqError
@@ -48,8 +49,9 @@ class Guard:
         if len(self._logged) >= KINDS_MAX:
             self._logged.clear()
         self._logged[kind] = now, 0
+        told = "".join(format_exception(exc))
         name = None if request is None else type(request).__name__
-        get_logger().error("internal_error", place=place, request=name, repeated=since, exc_info=exc)
+        get_logger().error("internal_error", place=place, request=name, repeated=since, traceback=told)
 
     def failed(self, request: Request, exc: Exception, place: str, now: float) -> None:
         """A request has failed: its peer is told so; one that has no peer comes again."""

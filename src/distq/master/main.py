@@ -164,6 +164,7 @@ class Master:
             self.server,
             self.watch,
             desk.schedules,
+            clock,
             instance=instance,
             store=settings.store,
             target_drain_s=settings.target_drain_s,

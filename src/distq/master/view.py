@@ -16,6 +16,7 @@ from distq.metrics.view import WorkerRow
 if TYPE_CHECKING:
     from distq.core.queue import Queue
     from distq.master.broker import Broker
+    from distq.master.clock import SystemClock
     from distq.master.schedules import Schedules
     from distq.master.store_watch import StoreWatch
     from distq.net.serve import Server
@@ -31,6 +32,7 @@ class View:
         server: Server,
         watch: StoreWatch,
         schedules: Schedules,
+        clock: SystemClock,
         *,
         instance: str,
         store: str,
@@ -41,11 +43,17 @@ class View:
         self._server = server
         self._watch = watch
         self._schedules = schedules
+        self._clock = clock
         self.instance = instance
         self.store = store
         self.target_drain_s = target_drain_s
-        self.started_at = broker.clock.now()
+        self._started_at = broker.clock.now() - clock.stepped_s
         self.loop_lag = Histogram()
+
+    @property
+    def started_at(self) -> float:
+        """When it started, by its clock as it is set now."""
+        return self._started_at + self._clock.stepped_s
 
     @property
     def epoch(self) -> int:
@@ -98,6 +106,21 @@ class View:
     def leases_expired(self) -> Mapping[str, int]:
         """How many leases have ended because nobody renewed them, by pool."""
         return self._broker.ledger.leases.expired
+
+    @property
+    def internal_errors(self) -> Mapping[str, int]:
+        """How many errors of distq itself have come up in the cycle, by place."""
+        return self._broker.guard.counts
+
+    @property
+    def clock_steps(self) -> int:
+        """How often its clock was set."""
+        return self._clock.steps
+
+    @property
+    def clock_stepped_s(self) -> float:
+        """By how many seconds in all."""
+        return self._clock.stepped_s
 
     @property
     def schedules(self) -> Mapping[str, int]:

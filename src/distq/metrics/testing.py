@@ -28,6 +28,9 @@ class FakeMaster:
     leases_expired: dict[str, int] = field(default_factory=dict)
     schedules: dict[str, int] = field(default_factory=dict)
     schedule_moments: dict[str, int] = field(default_factory=dict)
+    internal_errors: dict[str, int] = field(default_factory=dict)
+    clock_steps: int = 0
+    clock_stepped_s: float = 0.0
     time: float = 1060.0
     reason: str | None = None
     all_queues: list[Queue] = field(default_factory=list)

@@ -86,11 +86,23 @@ class MasterView(Protocol):
 
     @property
     def schedules(self) -> Mapping[str, int]:
-        """How many schedules it keeps, by state: active, paused."""
+        """How many schedules it keeps, by state: active, paused, faulty."""
 
     @property
     def schedule_moments(self) -> Mapping[str, int]:
         """How many moments of schedules have come, by what became of them: submitted, skipped."""
+
+    @property
+    def internal_errors(self) -> Mapping[str, int]:
+        """How many errors of distq itself have come up in the master's cycle, by place."""
+
+    @property
+    def clock_steps(self) -> int:
+        """How often the master's clock was set, as its machine's was."""
+
+    @property
+    def clock_stepped_s(self) -> float:
+        """By how many seconds in all."""
 
     def now(self) -> float:
         """The present moment of its clock."""
