@@ -14,6 +14,7 @@ from distq.cli import INTERRUPTED, USAGE
 from distq.cli.early import shadowed
 from distq.cli.groups import Group
 from distq.cli.last_words import say_why
+from distq.cli.paths import in_words
 from distq.core.errors import DistqError
 
 COMMANDS = {
@@ -88,8 +89,9 @@ def run(args: Sequence[str]) -> int:
     except Exception as error:
         if isinstance(error, ImportError | AttributeError) and shadowed():
             raise  # explaining it takes modules that cannot be imported either
-        text, exit_code = explained(error)
-        say_why(args, text, exit_code, None if isinstance(error, DistqError | click.ClickException) else error)
+        told = in_words(error)
+        text, exit_code = explained(told)
+        say_why(args, text, exit_code, None if isinstance(told, DistqError | click.ClickException) else error)
         return exit_code
     return result if isinstance(result, int) else 0
 

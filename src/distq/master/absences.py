@@ -14,8 +14,8 @@ GRACE_S: Final = 1.0
 """How long a closed socket is only a hint."""
 LAST_LOOK_S: Final = 0.05
 """A lease is ended so long after its end was noticed: what was said meanwhile is read first."""
-WHOLE_WORKER_LOST: Final = "its whole worker was lost: killed, out of memory, or cut off"
-"""Nobody is left to say which."""
+WHOLE_WORKER_LOST: Final = "its whole worker was lost: killed, out of memory, evicted, or cut off"
+"""No process of the worker is left to say which. Kubernetes evicts a pod that fills its /tmp a second after SIGTERM."""
 
 
 class LeaseEnd(Request):

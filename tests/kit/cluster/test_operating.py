@@ -191,7 +191,7 @@ def test_a_task_whose_pod_dies_whole_is_a_dead_letter_that_says_so(release: Rele
         release.kubectl("delete", victim, "--grace-period=0", "--force")
     release.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{client}", "--timeout", "60s")
     said = release.kubectl("logs", client)
-    assert "its whole worker was lost: killed, out of memory, or cut off" in said
+    assert "its whole worker was lost: killed, out of memory, evicted, or cut off" in said
     distq = ("exec", "statefulset/distq-master", "--", "distq", "dead")
     assert "its whole worker was lost" in release.kubectl(*distq, "list", "--queue", "lost")
     release.kubectl(*distq, "purge", "--queue", "lost", "--yes")

@@ -1,0 +1,43 @@
+"""A path that the system refuses this process: the machine's matter, told in words, wherever a command came upon it."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from distq.cli import USAGE
+from distq.core.errors import DistqError
+
+OF_THE_MACHINE: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS, errno.EIO, errno.ESTALE}
+)
+"""Errors about a path that no program can foresee: permissions, broken links, broken volumes."""
+
+
+class PathRefused(DistqError):
+    """A file or folder cannot be used."""
+
+    code = "PATH_REFUSED"
+    hint = (
+        "This user must be able to read the file and to enter each folder above it. On Kubernetes the chart's fsGroup "
+        "gives most volumes to the user of distq's images, 65532; on NFS and host paths, do it there."
+    )
+    exit_code = USAGE
+
+
+def in_words(error: Exception) -> Exception:
+    """The error, or a PathRefused in its place where it is about a path that the system refuses."""
+    if not isinstance(error, OSError) or error.errno not in OF_THE_MACHINE or error.filename is None:
+        return error
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
+    return PathRefused(f"{path}{_where(path)} cannot be used by user {os.getuid()}: {error.strerror}.")
+
+
+def _where(path: str) -> str:
+    """The current folder, where a path depends on it."""
+    if Path(path).is_absolute():
+        return ""
+    try:
+        return f" in the current folder, {Path.cwd()},"
+    except OSError:
+        return " in the current folder"
