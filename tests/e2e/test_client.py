@@ -264,6 +264,30 @@ def test_up_begins_its_workers_anew_when_a_file_changes(grid: Cluster, tmp_path:
     assert process.ends() == 0, process.text
 
 
+@pytest.mark.parametrize("mistake", ["def price(:\n", "import not_there\n", "raise SystemExit(3)\n", None])
+def test_a_mistake_that_is_saved_ends_no_cluster_that_reloads(
+    grid: Cluster, tmp_path: Path, mistake: str | None
+) -> None:
+    """What is wrong is said, what waits goes on waiting, and the next save is tried; editors replace files whole."""
+    process = up(grid, tmp_path, "--reload")
+    with grid.client() as client:
+        assert client.submit_named("shop:price").result(20) == 1
+        path = tmp_path / "shop.py"
+        (tmp_path / ".#shop.py").symlink_to("an editor's lock that leads nowhere")
+        if mistake is None:
+            path.unlink()
+        else:
+            path.write_text(mistake)
+        eventually(lambda: "it starts again when a file has changed" in process.text, "its end", lambda: process.text)
+        assert "cannot be imported" in process.text
+        waiting = client.submit_named("shop:price")
+        (tmp_path / "mended").write_text("def price():\n    return 1000\n")
+        (tmp_path / "mended").rename(path)
+        assert waiting.result(20) == 1000
+    process.signal(signal.SIGTERM)
+    assert process.ends() == 0, process.text
+
+
 def test_up_ends_with_whoever_ends_first(grid: Cluster, tmp_path: Path) -> None:
     """As when the port is taken; the rest ends too, and a sentence says which it was."""
     grid.master()

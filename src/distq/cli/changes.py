@@ -6,6 +6,7 @@ every file system; only `distq up --reload` does it.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 PASSED_OVER = frozenset({"__pycache__", "node_modules"})
@@ -39,9 +40,10 @@ def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
                         folders.append(entry.path)
                 elif entry.name == "pyvenv.cfg":
                     return
-                elif entry.name.endswith(".py"):
-                    about = entry.stat()
-                    yield entry.path, (about.st_mtime_ns, about.st_size)
+                elif entry.name.endswith(".py") and not entry.name.startswith("."):
+                    with suppress(OSError):  # it went away meanwhile, or is a link that leads nowhere
+                        about = entry.stat()
+                        yield entry.path, (about.st_mtime_ns, about.st_size)
     except OSError:
         return  # it went away meanwhile, or is not ours to read
     for path in folders:

@@ -43,7 +43,12 @@ class _Stop(Exception):
 @click.option("--workers", type=click.IntRange(1, 100), default=1, show_default=True, help="How many workers.")
 @click.option("--concurrency", metavar="N", help="How many executors each has; auto is one for each CPU.")
 @click.option("--plain-handler", metavar="MODULE:FUNCTION", help="Run plain items with this function.")
-@click.option("--reload", "reload_", is_flag=True, help="Restart the workers when a .py file below here changes.")
+@click.option(
+    "--reload",
+    "reload_",
+    is_flag=True,
+    help="Restart the workers when a .py file below here changes; mistakes in it end nothing.",
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -116,16 +121,28 @@ class _Cluster:
             self._family.start(name, self._arguments, DISTQ_HTTP_ADDRESS="off")
 
     def watch(self, sources: Sources | None) -> None:
-        """Go on until a signal comes; raises EndedEarly when one of them ends before."""
+        """Go on until a signal comes; raises EndedEarly when one of them ends before, with `sources` the master."""
         looks = 0
         while True:
-            self._check()
+            if sources is None:
+                self._check()
+            else:
+                self._let_workers_go()
             looks += 1
             if sources is not None and looks % CHANGES_EVERY == 0 and (changed := sources.changed()):
                 click.echo(f"{os.path.relpath(changed[0])} has changed: the workers begin anew.")
-                self._family.end(self._names, self._end_s)
+                self._family.end([name for name in self._names if name in self._family.members], self._end_s)
                 self._start_workers()
             time.sleep(LOOK_S)
+
+    def _let_workers_go(self) -> None:
+        """Workers that cannot start wait for the next change: what was saved is half done, and the tasks stay."""
+        while (ended := self._family.ended()) is not None:
+            name, code = ended
+            if name == MASTER:
+                self._check()
+            self._family.end([name], self._end_s)
+            click.echo(f"The {name} has ended with exit code {code}; it starts again when a file has changed.")
 
     def stop(self) -> None:
         """End the workers, which hand back or finish what they hold, then the master."""
