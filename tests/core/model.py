@@ -419,7 +419,8 @@ class Model:
 
     def who_has(self, queue: str, unique: str) -> int | str | None:
         """The live task with that unique key, None if it is free, "undecided" if that is being decided."""
-        if any((t.options.queue, t.unique) == (queue, unique) for t in self.new.values()):
+        again = [self.tasks[key] for key, pending in self.pending.items() if pending.event == "requeue"]
+        if any((t.options.queue, t.unique) == (queue, unique) for t in [*self.new.values(), *again]):
             return "undecided"
         those = [t for t in self.tasks.values() if (t.options.queue, t.unique) == (queue, unique) and t.state in LIVE]
         if not those:

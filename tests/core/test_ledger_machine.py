@@ -312,6 +312,17 @@ class LedgerMachine(RuleBasedStateMachine):
         """Somebody has a dead letter tried again, or lets it go."""
         key = data.draw(st.sampled_from([*self.ledger.dead]))
         hold(self.ledger, self.ledger.dead[key], self.kept[key][1])  # as the broker reads it
+        task = self.ledger.dead[key]
+        if event == "requeue" and task.more.unique:
+            other = self.model.who_has(task.envelope.queue.name, task.more.unique)
+            if other == "undecided":
+                with pytest.raises(Undecided):
+                    self.ledger.other_of(key, self.now)
+                return
+            found = self.ledger.other_of(key, self.now)
+            assert other == (None if found is None else found.id)
+            if other is not None:
+                return
         expected = self.model.settle_dead(key, event)
         assert self.ledger.settle_dead(key, {"requeue": REQUEUE, "drop": DROP}[event]) is expected
 

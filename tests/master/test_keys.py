@@ -10,7 +10,7 @@ from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore
 from distq.core.names import Names
 from distq.core.ports import Store
-from distq.core.task import BY_CLIENT, CANCELLED, SUCCEEDED
+from distq.core.task import BY_CLIENT, CANCELLED, SUCCEEDED, Outcome, text_of
 from distq.master.clients import incomplete
 from distq.wire.errors import RemoteRefusal
 
@@ -211,6 +211,30 @@ async def test_a_task_that_waits_is_replaced_and_one_that_runs_is_not_stopped(be
     assert bench.counts("q") == {"cancelled": 1, "leased": 1, "ready": 1}
     await bench.exchange(line, [done(row)], want=0)
     assert (await submit(bench, client, 4, once("a")))[2][0][1] == (1 << 40) + 3, "the old one has let go of nothing"
+
+
+@on_bench()
+async def test_a_dead_letter_is_not_tried_again_while_another_task_has_its_unique_key(bench: Bench) -> None:
+    """The operator hears of which; of two dead letters of one key one is tried again; a submit finds the key taken."""
+    bench.worker()
+    client = bench.client()
+    dead: list[int] = []
+    for number in (1, 2):
+        _, key = await submit(bench, client, number, once("report"))
+        (row, *_), line = await lease(bench, 1)
+        await bench.exchange(line, [failed(row, Outcome.FATAL)], want=0)
+        dead.append(key)
+    _, running = await submit(bench, client, 3, once("report"))
+    admin = bench.line("cli")
+    bench.hello(admin, "cli", "")
+    ids = [text_of(key) for key in dead]
+    answer = await bench.ask(admin, "broker", "admin", "dead_retry", {"ids": ids})
+    assert answer == {"done": 0, "unknown": [], "taken": [(one, text_of(running)) for one in ids]}
+    (row, *_), line = await lease(bench, 1)
+    await bench.exchange(line, [done(row)], want=0)
+    answer = await bench.ask(admin, "broker", "admin", "dead_retry", {})
+    assert answer == {"done": 1, "unknown": [], "taken": [(ids[1], ids[0])]}
+    assert (await submit(bench, client, 4, once("report")))[2][0][1] == dead[0]
 
 
 @on_bench()

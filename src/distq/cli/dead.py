@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -21,6 +21,17 @@ class NotDead(DistqError):
 
     code = "NOT_DEAD"
     hint = "`distq dead list` shows those that are."
+
+
+class KeyTaken(DistqError):
+    """Other tasks have the unique keys of some dead letters."""
+
+    code = "KEY_TAKEN"
+    hint = "Try them again when those have ended, or purge them if those do the same."
+
+
+TAKEN_SHOWN: Final = 10
+"""Dead letters that an error names; the others are counted."""
 
 
 @group("dead")
@@ -196,6 +207,12 @@ def _act(context: click.Context, what: str, asked: Asked) -> int:
     if answer["unknown"]:
         those = ", ".join(map(printable, answer["unknown"]))
         raise NotDead(f"{answer['done']} done; these are no dead letters: {those}.")
+    if taken := answer.get("taken"):
+        those = ", ".join(f"{mine} (by {other})" for mine, other in taken[:TAKEN_SHOWN])
+        more = f", and {len(taken) - TAKEN_SHOWN:,} more" if len(taken) > TAKEN_SHOWN else ""
+        raise KeyTaken(
+            f"{answer['done']:,} will be tried again; of these another task has the unique key: {those}{more}."
+        )
     return int(answer["done"])
 
 

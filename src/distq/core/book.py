@@ -349,7 +349,7 @@ class Book:
             task.failures = task.lost = 0
             task.expires_at = None
             if task.more.unique:
-                envelope.queue.unique.setdefault(task.more.unique, task)
+                envelope.queue.unique[task.more.unique] = task
         if event in (moves.DUE, moves.REQUEUE):
             self.line_up(task, now)
         else:

@@ -107,6 +107,14 @@ class Ledger(Lender):
             raise Undecided
         return task
 
+    def other_of(self, key: int, now: float) -> Task | None:
+        """The task that has a dead letter's unique key instead of it; raises Undecided as `who_has`."""
+        task = self.dead.get(key)
+        if task is None or not task.more.unique:
+            return None
+        other = self.who_has(task.envelope.queue, task.more.unique, now)
+        return None if other is task else other
+
     def settle(
         self,
         key: int,
@@ -260,13 +268,16 @@ class Ledger(Lender):
         return True
 
     def settle_dead(self, key: int, event: int) -> bool:
-        """Have a dead letter tried again as if it had never failed (REQUEUE; its body must be there), or go (DROP).
+        """Have a dead letter tried again as if it had never failed (REQUEUE), or go (DROP).
 
-        False: it is not dead, or changes in this cycle already.
+        To be tried again its body must be there, and its unique key free (`other_of`). False: it is not dead, or
+        changes in this cycle already.
         """
         task = self.dead.get(key)
         if task is None or key in self._changes:
             return False
+        if event == moves.REQUEUE and task.more.unique:
+            self._claimed.add((task.envelope.queue, task.more.unique))
         arguments = head.unpack_dead(task.body or b"").arguments if event == moves.REQUEUE else None
         self._changes[key] = Change(event, task, arguments)
         return True
@@ -352,6 +363,8 @@ class Ledger(Lender):
             self._claimed.discard((envelope.queue, more.unique))
         while len(self._changes) > before.changes:
             _, (event, task, *_) = self._changes.popitem()
+            if event == moves.REQUEUE:
+                self._claimed.discard((task.envelope.queue, task.more.unique))
             if event == moves.DUE:
                 self.delayed.add(task.due_at, task)
             elif event == moves.EXPIRE:

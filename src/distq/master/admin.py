@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core import moves
+from distq.core.errors import Undecided
 from distq.core.head import unpack_dead
 from distq.core.task import Task, deliveries_of, key_of, text_of
 from distq.master.backups import BackupBegin, BackupRead
@@ -101,7 +102,7 @@ class DeadShow(Asked):
 class DeadLetters(Asked):
     """`dead_retry` and `dead_purge`: of the named ones, or of all that are chosen; `dry_run` only counts."""
 
-    __slots__ = ("asked", "chooser", "done", "event", "keys", "noted", "taken", "unknown")
+    __slots__ = ("asked", "chooser", "done", "event", "keys", "lacking", "noted", "others", "taken", "told", "unknown")
 
     def __init__(self, line: Line, event: int, asked: Filters) -> None:
         super().__init__(line)
@@ -115,10 +116,16 @@ class DeadLetters(Asked):
         self.noted: list[int] = []
         """What the present cycle has decided, and ..."""
         self.taken: list[int] = []
-        """... the keys that it has looked at for that."""
+        """... the keys that it has looked at for that; ..."""
+        self.lacking: list[str] = []
+        """... of these the ones that are no dead letters, ..."""
+        self.others: list[tuple[str, str]] = []
+        """... and those whose unique key another task has, with that one."""
         self.unknown: list[str] = []
+        self.told: list[tuple[str, str]] = []
+        """Both of all cycles."""
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
         ledger = broker.ledger
         if not self.chooser.knows_enough(broker, self):
             return False
@@ -131,17 +138,25 @@ class DeadLetters(Asked):
         chunk = [task for key in self.keys[-most:] if (task := ledger.dead.get(key)) is not None]
         if self.event == moves.REQUEUE and not _bodies_are_there(broker, chunk):
             return False
-        self.noted, self.taken = [], []
+        self.noted, self.taken, self.lacking, self.others = [], [], [], []
         if self.event == moves.REQUEUE:
             learn(chunk, [task.body for task in chunk])
-        for key in reversed(self.keys[-most:]):
-            if ledger.settle_dead(key, self.event):
-                self.noted.append(key)
-            elif self.asked.get("ids") is not None:
-                self.unknown.append(text_of(key))
-        self.taken = self.keys[-most:]
-        del self.keys[-most:]
+        for _ in range(min(most, len(self.keys))):
+            try:
+                other = ledger.other_of(self.keys[-1], now) if self.event == moves.REQUEUE else None
+            except Undecided:  # another dead letter of this cycle, or a submit, takes its unique key
+                break
+            self._settle(ledger, self.keys[-1], other)
+            self.taken.insert(0, self.keys.pop())
         return True
+
+    def _settle(self, ledger: Ledger, key: int, other: Task | None) -> None:
+        if other is not None:
+            self.others.append((text_of(key), text_of(other.id)))
+        elif ledger.settle_dead(key, self.event):
+            self.noted.append(key)
+        elif self.asked.get("ids") is not None:
+            self.lacking.append(text_of(key))
 
     def undo(self) -> None:  # noqa: D102 - as Request
         if self.keys is not None:
@@ -165,10 +180,13 @@ class DeadLetters(Asked):
             self.line.reply(returned({"done": sum(row[-1] for row in counts), "unknown": [], "counts": counts}))
             return
         self.done += len(self.noted)
+        self.unknown += self.lacking
+        self.told += self.others
         if self.keys and self.line.open:
             broker.ask(self)
         else:
-            self.line.reply(returned({"done": self.done, "unknown": self.unknown}))
+            taken = {"taken": self.told} if self.told else {}
+            self.line.reply(returned({"done": self.done, "unknown": self.unknown, **taken}))
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
