@@ -11,10 +11,10 @@ from starlette.types import ASGIApp
 
 from distq.core.errors import DistqError
 from distq.net.address import Address
+from distq.web.guard import CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_S, Guard
 
 BACKLOG = 128
-CONNECTIONS_MAX = 256
-"""Probes and scrapers are few; whoever opens more is answered 503."""
+KEEP_ALIVE_S = int(HEAD_S)
 STOP_S = 2
 """How long answers that are under way may take when the server stops."""
 
@@ -46,16 +46,18 @@ class HttpServer:
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=Guard().protocol(),  # type: ignore[arg-type] # uvicorn names classes, and calls what it is given
             ws="none",
             lifespan="off",
             interface="asgi3",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # what is wrong with strangers' requests is no line in the log
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=CONNECTIONS_MAX,
+            limit_concurrency=CONNECTIONS_MAX + 2,
+            h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_S,
         )
         self._server = _Uvicorn(config)

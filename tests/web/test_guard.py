@@ -1,0 +1,158 @@
+"""Strangers at the HTTP port do not keep probes from being answered: real sockets against the real server."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+import pytest
+import uvloop
+
+from distq.metrics.testing import FakeMaster
+from distq.net.address import Address
+from distq.web import guard
+from distq.web.app import create_app
+from distq.web.server import HttpServer
+
+HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+Scene = Callable[[Address], Awaitable[None]]
+
+
+def play(scene: Scene) -> None:
+    """Serve while the scene is played."""
+
+    async def serve() -> None:
+        server = HttpServer(create_app(FakeMaster()))
+        address = await server.start(Address("127.0.0.1", 0))
+        await ask(address)  # until now connections have waited in the backlog
+        try:
+            await asyncio.wait_for(scene(address), 30)
+        finally:
+            await server.stop()
+
+    uvloop.run(serve())
+
+
+async def ask(address: Address, more: bytes = b"") -> bytes:
+    """A probe's answer, the first line; empty if the connection was closed."""
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    with contextlib.suppress(ConnectionError):
+        writer.write(HEAD + more + b"Connection: close\r\n\r\n")
+        line = (await reader.read()).partition(b"\r\n")[0]
+        writer.close()
+        return line
+    return b""
+
+
+async def closed(reader: asyncio.StreamReader) -> bytes:
+    """What came until the other end closed."""
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+def test_idle_connections_make_room_for_probes() -> None:
+    """Twice as many as may be: some say nothing, some begin a request, and each probe is answered at once."""
+
+    async def scene(address: Address) -> None:
+        idle = []
+        for number in range(2 * guard.CONNECTIONS_MAX):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            if number % 2:
+                writer.write(HEAD)
+            idle.append((reader, writer))
+            if number % 64 == 63:
+                assert await ask(address) == b"HTTP/1.1 200 OK"
+        for reader, _ in idle[: guard.CONNECTIONS_MAX]:
+            assert await closed(reader) == b""
+        for _, writer in idle:
+            writer.close()
+
+    play(scene)
+
+
+def test_a_head_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that comes byte by byte, and a connection that says nothing after an answer."""
+    monkeypatch.setattr(guard, "HEAD_S", 0.3)
+
+    async def drip(address: Address) -> None:
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        end = asyncio.create_task(closed(reader))
+        while not end.done():
+            writer.write(b"X")
+            await asyncio.wait((end,), timeout=0.02)
+        assert await end == b""
+        writer.close()
+
+    async def silent(address: Address) -> None:
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(HEAD + b"\r\n")
+        assert (await closed(reader)).startswith(b"HTTP/1.1 200 OK")
+        writer.close()
+
+    async def scene(address: Address) -> None:
+        await asyncio.gather(drip(address), silent(address))
+
+    play(scene)
+
+
+def test_an_answer_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a body that nobody has asked for does not keep a connection either."""
+    monkeypatch.setattr(guard, "HEAD_S", 0.3)
+
+    async def scene(address: Address) -> None:
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(HEAD + b"Content-Length: 1000000\r\n\r\n")
+        end = asyncio.create_task(closed(reader))
+        while not end.done():
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"X")
+            await asyncio.wait((end,), timeout=0.02)
+        writer.close()
+
+    play(scene)
+
+
+def test_garbage_huge_heads_and_pipelines_are_answered_in_their_turn(caplog: pytest.LogCaptureFixture) -> None:
+    """With a refusal or an answer each, without a line in the log, and probes go on."""
+
+    async def scene(address: Address) -> None:
+        for sent, first in (
+            (b"\x00\xff garbage\r\n\r\n" * 100, b"HTTP/1.1 400"),
+            (HEAD + b"A: " + b"x" * (1 << 20) + b"\r\n\r\n", b"HTTP/1.1 400"),
+            ((HEAD + b"\r\n") * 5 + b"\x00 garbage\r\n\r\n", b"HTTP/1.1 200"),
+        ):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            with contextlib.suppress(ConnectionError):
+                writer.write(sent)
+                assert (await closed(reader)).startswith((first, b"") if len(sent) > 1 << 19 else first)
+            writer.close()
+            assert await ask(address) == b"HTTP/1.1 200 OK"
+
+    with caplog.at_level(logging.WARNING):
+        play(scene)
+    assert [record for record in caplog.records if "uvicorn" in record.name] == []
+
+
+def test_the_address_with_the_most_idle_connections_makes_room() -> None:
+    """A probe that has just connected from elsewhere stays."""
+
+    class Transport:
+        def __init__(self) -> None:
+            self.aborted = False
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    class Connection:
+        def __init__(self, host: str) -> None:
+            self.host, self.transport = host, Transport()
+
+    guarded = guard.Guard()
+    probe = Connection("10.0.0.1")
+    strangers = [Connection("10.0.0.2") for _ in range(guard.CONNECTIONS_MAX)]
+    for one in (probe, *strangers):
+        guarded.idle(one)  # type: ignore[arg-type] # all of a connection that it looks at
+        guarded.opened(one)  # type: ignore[arg-type]
+    assert [one.transport.aborted for one in (probe, *strangers)] == [False, True, *[False] * (len(strangers) - 1)]
