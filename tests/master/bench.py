@@ -135,13 +135,13 @@ class Bench:
         self.store = cast("FailingStore", store or FailingStore())
         self.ledger = ledger or Ledger(rules, lambda: 0.5, 1 << 40 | 1)
         self.noted: list[tuple[str, int, str]] = []
+        self._alarm: float | None = None
         self.broker = Broker(self.ledger, store or cast("Store", self.store), self.clock, self._note)
         self.broker.alarm = self._ring_at
         self.workers = Workers(self.broker, LEASE_S)
         self.desk = MasterDesk(
             self.broker, self.workers, {"overview": {"ready": True}}.__getitem__, GREETING, {}, _ignore, plain_lease_s
         )
-        self._alarm: float | None = None
         self._lines = 0
 
     def _note(self, event: str, task: Task, cause: str) -> None:

@@ -5,6 +5,7 @@ from tests.master.bench import RULES, Bench, done, on_bench
 
 from distq.core import names
 from distq.core.task import LATER, SUCCEEDED
+from distq.master.housekeeping import NAMES_KEPT_S
 from distq.wire.errors import RemoteRefusal
 
 TTL_S = 10.0
@@ -40,23 +41,70 @@ async def test_p7_the_value_of_a_plain_item_takes_its_items_place(bench: Bench) 
     assert await bench.ask(plain, "result", "get") == 1
 
 
-@pytest.mark.parametrize("bound", ["QUEUES_MAX", "ENVELOPES_MAX"])
-def test_p7_names_are_bounded(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever puts a task's number into its name is told; names that are known go on."""
+def test_p7_queues_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that puts a task's number into a queue's name is told; known queues go on, and an empty one goes."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
         client = bench.client()
+        known = bench.ledger.names
         assert (await bench.submit(client, 1, [b"a"]))[0] is True
-        monkeypatch.setattr(names, bound, len(bench.ledger.names.queues) if bound == "QUEUES_MAX" else 1)
+        monkeypatch.setattr(names, "QUEUES_MAX", len(known.queues))
         refused = await bench.submit(client, 2, [b"a"], queue="one more")
         assert isinstance(refused, RemoteRefusal)
         assert "arguments" in str(refused)
         assert (await bench.submit(client, 3, [b"a"]))[0] is True
         assert bench.counts("q") == {"ready": 2}
-        assert "one more" not in bench.ledger.names.queues
+        assert "one more" not in known.queues
+        cli = bench.line()
+        bench.hello(cli, "cli", "x")
+        await bench.ask(cli, "broker", "admin", "cancel", {"queue": "q"})
+        assert bench.counts("q") == {"cancelled": 2}
+        await bench.advance(RULES.result_ttl_s + 1)
+        assert (await bench.submit(client, 4, [b"a"], queue="one more"))[0] is True
+        assert "q" not in known.queues
 
     scene()
+
+
+@on_bench(rules=RULES._replace(result_ttl_s=1.0, capacity=1000))
+async def test_p7_kinds_of_tasks_go_with_their_last_task(bench: Bench) -> None:
+    """A time limit until midnight is another one with each submit: nothing of it stays, and nothing new is refused."""
+    client, known = bench.client(), bench.ledger.names
+    for number in range(1, 300):
+        assert (await bench.submit(client, number, [b"a"], 0.0, None, None, 1000.0 + number, queue=f"q{number % 7}"))[0]
+    assert len(known._envelopes) == 299
+    assert len(known.tallies) == 7
+    bench.worker()
+    line = bench.executor()
+    while rows := await bench.exchange(line, want=1000):
+        await bench.exchange(line, [done(row) for row in rows], want=0)
+    await bench.advance(2.0)
+    assert not bench.ledger.tasks
+    await bench.advance(2 * NAMES_KEPT_S)
+    assert len(known._envelopes) == 0
+    assert set(known.queues) == {"work", "result"}
+    assert known.tallies == {}
+    assert (known.gone.submitted, known.gone.completed["success"]) == (299, 299)
+    assert (await bench.submit(client, 300, [b"a"]))[0] is True
+
+
+@on_bench(rules=RULES._replace(result_ttl_s=1.0))
+async def test_a_queue_that_a_worker_serves_stays_the_same(bench: Bench) -> None:
+    """Though nothing was in it for long: its worker must hear of what comes, and its limits and its rate stay known."""
+    client = bench.client()
+    bench.worker(queues=["q"])
+    line = bench.executor()
+    bench.call(line, "broker", "exchange", [], 1, 10 * NAMES_KEPT_S)
+    cli = bench.line()
+    bench.hello(cli, "cli", "x")
+    await bench.ask(cli, "broker", "admin", "queue_set", {"queue": "limited", "running": 2})
+    for _ in range(5):
+        bench.workers.sessions["w"].lease_until = bench.clock.at + 2 * NAMES_KEPT_S
+        await bench.advance(NAMES_KEPT_S)
+    assert {"q", "limited"} <= set(bench.ledger.names.queues)
+    await bench.submit(client, 1, [b"a"])
+    assert [row[4] for row in bench.rows(line)] == [b"a"]
 
 
 @on_bench(rules=RULES._replace(payload_bytes_max=5 << 20))

@@ -139,6 +139,7 @@ class Master:
     """One master, from its start to its restart."""
 
     def __init__(self, world: World, epoch: int, disk: Disk | None, died: Callable[[], None]) -> None:
+        self._alarm = float("inf")
         self.world = world
         self.epoch = epoch
         self.started_at = world.at
@@ -159,7 +160,6 @@ class Master:
         self.workers = Workers(self.broker, LEASE_S)
         greeting = {"epoch": epoch, "lease_s": LEASE_S, "durable": self.durable}
         self.desk = MasterDesk(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
-        self._alarm = float("inf")
         bodies = {key: self.store.body(key) for key in (*incomplete(loader.sessions), *loader.unread)}
         self.desk.clients.restore(loader.sessions, bodies)
         self.desk.schedules.restore(loader.schedules, bodies)

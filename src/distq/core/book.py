@@ -112,7 +112,7 @@ class Book:
     def put_back(self, taken: Iterable[Task]) -> None:
         """Put tasks first in line again, the last one foremost."""
         for task in taken:
-            task.envelope.queue.lane(task.envelope).push_front(task)
+            task.envelope.queue.line_up_first(task)
 
     def line_up(self, task: Task, now: float) -> None:
         """A ready task goes to the end of its line: once all before it have ended, and its key lets it."""
@@ -128,7 +128,7 @@ class Book:
             self._admit(task.envelope.queue.turns.enter(task), now)
         else:
             queue = task.envelope.queue
-            queue.lane(task.envelope).push(task)
+            queue.line_up(task)
             self.ready_queues[queue] = None
 
     def _admit(self, held: Iterable[Task], now: float) -> None:
@@ -136,7 +136,7 @@ class Book:
             moves.move(task, moves.ADMIT)
             task.since = max(task.since, now)
             queue = task.envelope.queue
-            queue.lane(task.envelope).push(task)
+            queue.line_up(task)
             self.ready_queues[queue] = None
 
     # -- each change -----------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class Book:
             if not tasks:
                 continue
             if submitted.is_plain:
-                queue.lane(envelope).extend(tasks)
+                queue.line_up_all(envelope, tasks)
                 self.ready_queues[queue] = None
             else:
                 for task in tasks:

@@ -28,10 +28,10 @@ class TasksFull(DistqError):
 
 
 class TooManyNames(DistqError):
-    """There are too many queues, or too many combinations of queue, task name and options."""
+    """There are too many queues."""
 
     code = "TOO_MANY_NAMES"
-    hint = "Names and options are for kinds of tasks: put what differs from task to task into the arguments."
+    hint = "Queues are for kinds of tasks: put what differs from task to task into the arguments; unused queues go."
 
 
 class PayloadTooLarge(DistqError):

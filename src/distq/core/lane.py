@@ -6,6 +6,9 @@ from typing import Final
 
 from distq.core.task import NOTHING, PRIORITIES, READY, Task
 
+Offer = tuple[int, int, int, "Lane"]
+"""What a lane offers: its first task's priority, negated, and key; a number that no two offers have; the lane."""
+
 LEFT_MAX: Final = 1_000
 """So many tasks that were cancelled, or have expired, may stand in a line before they are cleared away."""
 
@@ -13,7 +16,7 @@ LEFT_MAX: Final = 1_000
 class Lane:
     """A line of tasks that are all in one state: a deque for each priority, and a bit for each that is not empty."""
 
-    __slots__ = ("_left", "_state", "cost", "deques", "mask", "name", "paused", "requires")
+    __slots__ = ("_left", "_state", "aside", "asked", "cost", "deques", "mask", "name", "offer", "paused", "requires")
 
     def __init__(self, name: str, state: int = READY, requires: frozenset[str] = NOTHING, cost: int = 1) -> None:
         self.name = name
@@ -27,6 +30,12 @@ class Lane:
         self.deques: list[deque[Task]] = [deque() for _ in range(PRIORITIES)]
         self.mask = 0
         self._left = 0
+        self.offer: Offer | None = None
+        """Its entry among its queue's offers, None while it has none."""
+        self.aside = False
+        """Whether no worker that is connected may take out of it."""
+        self.asked = -1
+        """The generation of workers in which it was last asked whether one may."""
 
     def __len__(self) -> int:
         """How many tasks stand in it."""
@@ -75,13 +84,20 @@ class Lane:
         """Take away what `head` just returned."""
         self.deques[self.mask.bit_length() - 1].popleft()
 
-    def pop_into(self, taken: list[Task], want: int) -> None:
-        """Move what is ready in the foremost priority until `taken` has `want`; stops at a task that was lost."""
-        line = self.deques[self.mask.bit_length() - 1]
+    def pop_into(self, taken: list[Task], want: int, other: Offer | None) -> None:
+        """Move what is ready in the foremost priority until `taken` has `want`.
+
+        Stops at a task that was lost, and where another lane's offer goes first.
+        """
+        priority = self.mask.bit_length() - 1
+        if other is not None and -priority > other[0]:
+            return
+        until = other[1] if other is not None and -priority == other[0] else None
+        line = self.deques[priority]
         while line and len(taken) < want:
             task = line[0]
             if task.state == READY:
-                if task.lost:
+                if task.lost or (until is not None and task.id > until):
                     return
                 taken.append(task)
             else:

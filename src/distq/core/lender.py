@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from distq.core import moves
 from distq.core.book import Book
 from distq.core.policy import OPEN, POLICIES, Policy, Window, pack_policy, unpack_policy
-from distq.core.task import READY, Holder, Task
+from distq.core.task import Holder, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from distq.core.changes import Row
     from distq.core.names import Names
@@ -76,7 +76,27 @@ class Lender(Book):
                 self.limited[queue] = None
             else:
                 self.limited.pop(queue, None)
+            if queue.offers:
+                self.ready_queues[queue] = None
         self.governed.clear()
+
+    def turn_over(self, now: float) -> list[int]:
+        """Let go of names that were not used since the last time; returns the keys of rows that are not needed."""
+        for queue in [queue for queue in self.limited if queue.unused(now)]:
+            del self.limited[queue]
+        self.offering()
+        return self.names.turn_over(now)
+
+    def readmit(self, names: Collection[str] | None = None) -> None:
+        """A worker has come that may take what was set aside: all, or tasks of these names."""
+        takers = self.names.takers
+        if names is None:
+            takers.generation += 1
+        for queue in list(takers.aside):
+            if queue.readmit(names):
+                self.ready_queues[queue] = None
+            if not queue.aside:
+                del takers.aside[queue]
 
     # -- lease ---------------------------------------------------------------------------------
 
@@ -99,7 +119,7 @@ class Lender(Book):
                 self.put_back(taken)
                 continue
             leased += taken
-            if not queue.counts[READY] - len(taken):
+            if not queue.offers:  # what is paused or set aside comes back by itself
                 del self.ready_queues[queue]
             elif taken:
                 self.ready_queues[queue] = self.ready_queues.pop(queue)
@@ -108,6 +128,12 @@ class Lender(Book):
                 if len(leased) >= want or taken[0].lost:
                     break
         return leased
+
+    def offering(self) -> list[Queue]:
+        """The queues that have something on offer."""
+        for queue in [queue for queue in self.ready_queues if not queue.offers]:
+            del self.ready_queues[queue]
+        return list(self.ready_queues)
 
     def take_back(self, tasks: Sequence[Task]) -> None:
         """Undo the lease of tasks that were not handed over: they are first in line again."""

@@ -1,22 +1,28 @@
-"""What has a name: queues, envelopes and counters, each made at its first use and shared from then on."""
+"""What has a name: queues, envelopes and counters, each made at its first use and shared as long as it is used."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from distq.core import head
 from distq.core.errors import TooManyNames
 from distq.core.policy import OPEN, Policy
 from distq.core.queue import Queue
 from distq.core.retry import Backoff
+from distq.core.takers import Takers
 from distq.core.tally import COUNTED_MAX, OTHER, OTHERS_MAX, Tally
 from distq.core.task import NOTHING, PRIORITY_DEFAULT, Envelope
 
 QUEUES_MAX: Final = 10_000
-ENVELOPES_MAX: Final = 100_000
-"""Each costs memory for as long as the master lives."""
+"""Maximum queues at one time; each has series of its own in the metrics."""
+SPOKEN_MAX: Final = 10_000
+"""Maximum envelopes that are kept for the words in which clients asked for them lately, though they have no tasks."""
+TIDIED_AT_ONCE: Final = 100
+"""How many queues are looked at for one to be dropped when there are QUEUES_MAX: a refusal costs little."""
 
 
 class Rules(NamedTuple):
@@ -34,41 +40,116 @@ class Rules(NamedTuple):
     """What single queues are limited to, by name."""
 
 
+class Spoken:
+    """Envelopes by the words in which clients have asked for them, as far as they did so lately."""
+
+    def __init__(self) -> None:
+        self._young: dict[tuple[object, ...], Envelope] = {}
+        self._old: dict[tuple[object, ...], Envelope] = {}
+
+    def get(self, words: tuple[object, ...]) -> Envelope | None:
+        """The envelope that was meant by these words the last time."""
+        envelope = self._young.get(words)
+        if envelope is None and self._old and (envelope := self._old.get(words)) is not None:
+            self.keep(words, envelope)
+        return envelope
+
+    def keep(self, words: tuple[object, ...], envelope: Envelope) -> None:
+        """Remember what these words mean."""
+        if len(self._young) >= SPOKEN_MAX // 2:
+            self.turn_over()
+        self._young[words] = envelope
+
+    def turn_over(self) -> None:
+        """Forget what was not asked for since the last time."""
+        self._old, self._young = self._young, {}
+
+
 class Names:
-    """The registry of one master's queues, envelopes and tallies."""
+    """The registry of one master's queues, envelopes and tallies.
+
+    What nothing refers to any more goes: an envelope with its last task, unless it was asked for lately; then, when
+    `turn_over` comes, the queues and counters that have no envelope.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self.queues: dict[str, Queue] = {}
         self.tallies: dict[tuple[str, str], Tally] = {}
         """By queue and task name, in the order in which they came up."""
-        self.said: dict[tuple[object, ...], Envelope] = {}
-        """Envelopes by the words in which clients have asked for them."""
+        self.said = Spoken()
+        self.takers = Takers()
+        self.gone = Tally()
+        """What was counted by tallies that have gone: how many were submitted and completed."""
         self._rules = rules
-        self._envelopes: dict[tuple[object, ...], Envelope] = {}
+        self._known: WeakValueDictionary[str, Queue] = WeakValueDictionary()
+        """All queues that anything refers to: a worker may still serve one that is in `queues` no more."""
+        self._envelopes: WeakValueDictionary[tuple[object, ...], Envelope] = WeakValueDictionary()
         self.costly = False
         """Whether there has been a task that takes several slots: only then anybody counts them."""
 
     def queue(self, name: str, role: str | None = None, *, lasts: bool = True) -> Queue:
-        """The queue `name`, made at first use; raises TooManyNames.
+        """The queue `name`, made at first use; with a role it stays for ever. Raises TooManyNames.
 
         One that was made with `lasts=False`, for what an operator has set of it, goes once that is undone, unless
         something else has asked for it meanwhile.
         """
         queue = self.queues.get(name)
         if queue is None:
-            if len(self.queues) >= QUEUES_MAX:
-                raise TooManyNames(f"there are {QUEUES_MAX:,} queues already, and {name!r} would be one more.")
-            base = self._rules.queues.get(name, OPEN)
-            queue = self.queues[name] = Queue(name, self._rules.capacity, base=base)
+            if len(self.queues) >= QUEUES_MAX and not self._drop_unused():
+                raise TooManyNames(
+                    f"there are {QUEUES_MAX:,} queues with tasks, limits or workers, and {name!r} would be one more."
+                )
+            queue = self._known.get(name)
+            if queue is None:
+                base = self._rules.queues.get(name, OPEN)
+                queue = self._known[name] = Queue(name, self._rules.capacity, base=base, takers=self.takers)
+            self.queues[name] = queue
         queue.lasts = queue.lasts or lasts
         if role is not None:
-            queue.role = role
+            queue.role, queue.permanent = role, True
         return queue
 
     def let_go(self, queue: Queue) -> None:
         """Forget a queue of which nothing is set any more, and which nothing else has asked for."""
         if not queue.lasts and queue.own == OPEN and self.queues.get(queue.name) is queue:
             del self.queues[queue.name]
+
+    def _drop_unused(self) -> bool:
+        """Make room for one more queue, if one of the next few is not used."""
+        self.said = Spoken()
+        for name in list(islice(self.queues, TIDIED_AT_ONCE)):
+            queue = self.queues.pop(name)
+            # What a rate has given out must be known until its period is over: the next `turn_over` sees to that.
+            if queue.window is not None or queue.policy_key is not None or not queue.unused(0.0):
+                self.queues[name] = queue
+        return len(self.queues) < QUEUES_MAX
+
+    def turn_over(self, now: float) -> list[int]:
+        """Let go of what was not used since the last time; returns the stored policies' keys that are not needed."""
+        self.said.turn_over()
+        keys = self._drop_queues(now)
+        for name, queue in self._known.items():
+            if name not in self.queues:
+                self.queues[name] = queue  # a worker serves it, or a request waits at it
+        for labels in [labels for labels, tally in self.tallies.items() if not tally.envelopes]:
+            tally = self.tallies.pop(labels)
+            self.gone.submitted += tally.submitted
+            for word, number in tally.completed.items():
+                self.gone.completed[word] += number
+        return keys
+
+    def _drop_queues(self, now: float) -> list[int]:
+        keys = []
+        for name, queue in list(self.queues.items()):
+            if queue.lanes:
+                queue.tidy()
+            if queue.unused(now):
+                self.takers.aside.pop(queue, None)
+                if queue.policy_key is not None:
+                    keys.append(queue.policy_key)
+                    queue.policy_key = None
+                del self.queues[name]
+        return keys
 
     def envelope(
         self,
@@ -88,8 +169,6 @@ class Names:
         key = (queue_name, name, kind, priority, retries, time_limit_s, result_ttl_s, max_deliveries, requires, cost)
         envelope = self._envelopes.get(key)
         if envelope is None:
-            if len(self._envelopes) >= ENVELOPES_MAX:
-                raise TooManyNames(f"there are {ENVELOPES_MAX:,} kinds of tasks already, and {name!r} is a new one.")
             head.check_names(queue_name, name, requires)  # first: a refused name leaves no queue and no counters behind
             rules = self._rules
             envelope = Envelope(

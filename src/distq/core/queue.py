@@ -1,11 +1,14 @@
 """One queue: its ready tasks in order, how many it has of each state, and what it is allowed to give out."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush
+from itertools import count, islice
 from typing import Final
 
-from distq.core.lane import Lane
+from distq.core.lane import Lane, Offer
 from distq.core.policy import OPEN, Policy, Window
+from distq.core.takers import Takers
 from distq.core.task import DEAD, DELAYED, HELD, LEASED, NOTHING, READY, STATE_NAMES, Envelope, Task
 from distq.core.turns import Turns
 
@@ -14,21 +17,36 @@ RESULT: Final = "result"
 """Role of a plain queue whose `get` settles at once; taken from a work queue an item is leased."""
 
 
+LANES_KEPT: Final = 1_000
+"""Maximum empty lanes of a queue; beyond it they go when their last task does."""
+LANES_LOOKED_AT: Final = 1_000
+"""Maximum lanes of a queue that are looked at for its oldest task, the lanes made first foremost."""
+STALE_OFFERS: Final = 64
+"""Maximum offers beyond one a lane; more are old ones that a better one has replaced, and are cleared away."""
+
+
 class Queue:
     """A named queue. `capacity` bounds its live tasks; `counts` is by state."""
 
     __slots__ = (
+        "__weakref__",
+        "_numbers",
+        "_takers",
+        "aside",
         "base",
         "capacity",
         "counts",
         "done",
+        "envelopes",
         "gets",
         "lanes",
         "lasts",
         "lingering",
         "mean_run_s",
         "name",
+        "offers",
         "own",
+        "permanent",
         "policy",
         "policy_key",
         "reserved",
@@ -38,9 +56,15 @@ class Queue:
         "window",
     )
 
-    def __init__(self, name: str, capacity: int, role: str = WORK, base: Policy = OPEN) -> None:
+    def __init__(
+        self, name: str, capacity: int, role: str = WORK, base: Policy = OPEN, takers: Takers | None = None
+    ) -> None:
         self.name = name
         self.role = role
+        self.permanent = False
+        """Whether it stays although nothing is in it: programs of the standard library ask for it by its getter."""
+        self.envelopes = 0
+        """Envelopes of it, of tasks that are there or came lately."""
         self.base = base.over(Policy(capacity=capacity))
         """Its policy as the settings have it, ..."""
         self.lasts = False
@@ -60,6 +84,12 @@ class Queue:
         self.counts = [0] * len(STATE_NAMES)
         self.lanes: dict[tuple[str, frozenset[str], int], Lane] = {}
         """By the task's name, what it requires, and how many slots it takes."""
+        self.offers: list[Offer] = []
+        """A heap of what its lanes offer: one valid entry for each that has a task and is not paused or set aside."""
+        self.aside: dict[str, list[Lane]] = {}
+        """Lanes that no connected worker may take out of, by name: nobody looks at them until one comes that may."""
+        self._takers = Takers() if takers is None else takers
+        self._numbers = count()
         self.lingering = 0
         """Tasks that have ended and may still run, of those whose number is limited (`Lingering`)."""
         self.reserved = 0
@@ -81,7 +111,9 @@ class Queue:
         self.policy = policy
         self.capacity = policy.capacity or 0
         for lane in self.lanes.values():
-            lane.paused = lane.name in policy.paused_names
+            paused, lane.paused = lane.paused, lane.name in policy.paused_names
+            if paused and not lane.paused:
+                self._offer(lane)
 
     def allowance(self, now: float) -> int:
         """How many tasks it may give out at once now; one by one where so many may run, or they would wait in line."""
@@ -100,6 +132,13 @@ class Queue:
             return 0
         room = sys.maxsize if policy.running is None else max(policy.running - self.running, 0)
         return room if self.window is None else min(room, self.window.within(now, within_s))
+
+    def unused(self, now: float) -> bool:
+        """Whether nothing is known of it that a new queue of its name would not know."""
+        rate, window = self.policy.rate, self.window
+        spent = rate is not None and window is not None and window.left(now) < rate.tasks
+        used = self.envelopes or self.permanent or self.reserved or self.lingering or self.turns or spent
+        return not used and self.own == OPEN
 
     @property
     def fences(self) -> bool:
@@ -148,6 +187,48 @@ class Queue:
             lane.paused = envelope.name in self.policy.paused_names
         return lane
 
+    def line_up(self, task: Task) -> None:
+        """A ready task goes to the end of its line."""
+        lane = self.lane(task.envelope)
+        lane.push(task)
+        self._offer(lane)
+
+    def line_up_all(self, envelope: Envelope, tasks: Sequence[Task]) -> None:
+        """Ready tasks of one envelope go to the end of their line."""
+        lane = self.lane(envelope)
+        lane.extend(tasks)
+        self._offer(lane)
+
+    def line_up_first(self, task: Task) -> None:
+        """A task is first in line again."""
+        lane = self.lane(task.envelope)
+        lane.push_front(task)
+        self._offer(lane)
+
+    def _offer(self, lane: Lane) -> None:
+        """Have a lane's first task among the offers."""
+        if lane.aside or lane.paused:
+            return
+        task = lane.head()
+        if task is None:
+            self._emptied(lane)
+            return
+        at, old = -task.envelope.priority, lane.offer
+        if old is None or (at, task.id) < old[:2]:
+            lane.offer = offer = (at, task.id, next(self._numbers), lane)
+            heappush(self.offers, offer)
+            if len(self.offers) > 2 * len(self.lanes) + STALE_OFFERS:
+                self._clear_offers()
+
+    def _clear_offers(self) -> None:
+        self.offers[:] = [offer for offer in self.offers if offer[3].offer is offer]
+        heapify(self.offers)
+
+    def _emptied(self, lane: Lane) -> None:
+        lane.offer = None
+        if len(self.lanes) > LANES_KEPT:
+            self.lanes.pop((lane.name, lane.requires, lane.cost), None)
+
     def take(
         self, wanted: Callable[[str], bool], want: int, labels: frozenset[str] = NOTHING, slots: int = 1, room: int = 1
     ) -> list[Task]:
@@ -156,36 +237,88 @@ class Queue:
         By priority, then by age. A task that was lost once comes alone: whoever dies next, only one task can have been
         the reason. One that takes several slots comes alone too, and what is behind it waits until there is `room`.
         """
-        lanes = [
-            lane
-            for lane in self.lanes.values()
-            if lane.mask and not lane.paused and lane.requires <= labels and lane.cost <= slots and wanted(lane.name)
-        ]
         taken: list[Task] = []
-        while lanes and len(taken) < want:
-            best: Task | None = None
-            best_lane = lanes[0]
-            for lane in lanes:
-                task = lane.head()
-                if task is not None and (best is None or _goes_before(task, best)):
-                    best, best_lane = task, lane
-            if best is None or (taken and (best.lost or best_lane.cost > 1)) or best_lane.cost > room:
+        passed: list[Offer] = []
+        offers = self.offers
+        while offers and len(taken) < want:
+            offer = offers[0]
+            lane = offer[3]
+            task = self._offered(offer)
+            if task is None:
+                continue
+            if not (lane.requires <= labels and lane.cost <= slots and wanted(lane.name)):
+                heappop(offers)
+                if not self._set_aside(lane):
+                    passed.append(offer)
+                continue
+            if (taken and (task.lost or lane.cost > 1)) or lane.cost > room:
                 break
-            best_lane.pop()
-            taken.append(best)
-            if best.lost or best_lane.cost > 1:
+            heappop(offers)
+            lane.pop()
+            taken.append(task)
+            alone = task.lost or lane.cost > 1
+            if not alone:
+                lane.pop_into(taken, want, offers[0] if offers else None)
+            lane.offer = None
+            self._offer(lane)
+            if alone:
                 break
-            if len(lanes) == 1:
-                best_lane.pop_into(taken, want)
+        for offer in passed:
+            heappush(offers, offer)
         return taken
+
+    def _offered(self, offer: Offer) -> Task | None:
+        """The task of the first offer, None if it was no true offer any more and is gone, or is put right."""
+        lane = offer[3]
+        task = None if lane.paused else lane.head()
+        if lane.offer is offer and task is not None and offer[1] == task.id and offer[0] == -task.envelope.priority:
+            return task
+        heappop(self.offers)
+        if lane.offer is offer:
+            lane.offer = None
+            self._offer(lane)
+        return None
+
+    def _set_aside(self, lane: Lane) -> bool:
+        """Set a lane aside if no connected worker may take out of it; asked once for each generation of workers."""
+        takers = self._takers
+        if lane.asked == takers.generation:
+            return False
+        lane.asked = takers.generation
+        if takers.may_take(self, lane):
+            return False
+        lane.aside, lane.offer = True, None
+        self.aside.setdefault(lane.name, []).append(lane)
+        takers.aside[self] = None
+        return True
+
+    def handed_back(self, envelope: Envelope) -> None:
+        """A worker does not know the name: it is asked again whether another one does."""
+        self.lane(envelope).asked = -1
+
+    def readmit(self, names: Iterable[str] | None = None) -> bool:
+        """Offer what was set aside again, all or of these names; whether there was something."""
+        lanes: list[Lane] = []
+        for name in list(self.aside) if names is None else names:
+            lanes += self.aside.pop(name, ())
+        for lane in lanes:
+            lane.aside, lane.asked = False, -1
+            self._offer(lane)
+        return bool(lanes)
+
+    def tidy(self) -> None:
+        """Let go of lanes that have no task any more."""
+        for name, lanes in list(self.aside.items()):
+            self.aside[name] = [lane for lane in lanes if lane.head() is not None]
+            if not self.aside[name]:
+                del self.aside[name]
+        for lane in [lane for lane in self.lanes.values() if lane.head() is None]:
+            lane.offer = None
+            del self.lanes[lane.name, lane.requires, lane.cost]
+        self._clear_offers()
 
     def oldest_submitted_at(self) -> float | None:
         """When the task that is first in line was submitted, None if none is ready."""
-        heads = [task.submitted_at for lane in self.lanes.values() if (task := lane.head()) is not None]
+        lanes = islice(self.lanes.values(), LANES_LOOKED_AT)
+        heads = [task.submitted_at for lane in lanes if (task := lane.head()) is not None]
         return min(heads, default=None)
-
-
-def _goes_before(task: Task, other: Task) -> bool:
-    if task.envelope.priority != other.envelope.priority:
-        return task.envelope.priority > other.envelope.priority
-    return task.id < other.id

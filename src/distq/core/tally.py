@@ -42,6 +42,7 @@ class Tally:
     __slots__ = (
         "attempts",
         "completed",
+        "envelopes",
         "late",
         "redeliveries",
         "rejected",
@@ -54,6 +55,8 @@ class Tally:
     )
 
     def __init__(self) -> None:
+        self.envelopes = 0
+        """Envelopes that are counted here; without any it is not needed."""
         self.submitted = 0
         self.rejected: dict[str, int] = {}
         """Refused submits by reason: full, payload."""

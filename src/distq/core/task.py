@@ -80,6 +80,7 @@ class Envelope:
     """What tasks of one kind share: where they go, what they are called, how they are tried."""
 
     __slots__ = (
+        "__weakref__",
         "cost",
         "kind",
         "max_deliveries",
@@ -124,6 +125,13 @@ class Envelope:
         """How many of a worker's slots it takes."""
         self.packed = b""
         """The envelope's part of a stored head; set once by `head.pack_envelope`."""
+        queue.envelopes += 1
+        tally.envelopes += 1
+
+    def __del__(self) -> None:
+        """Its last task is gone and nobody has asked for it lately: its queue and its counters may go too."""
+        self.queue.envelopes -= 1
+        self.tally.envelopes -= 1
 
 
 OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")

@@ -307,7 +307,7 @@ class Broker:
         ledger = self.ledger
         if self.draining:
             return
-        for queue in list(ledger.ready_queues):
+        for queue in ledger.offering():
             if queue.policy.limits and not queue.allowance(now):
                 continue
             served: list[tuple[Take, list[Task]]] = []
@@ -347,7 +347,7 @@ class Broker:
 
     def _let_in(self, now: float) -> None:
         """Bring back who waited for room where there is some, and who waited for an end that has come."""
-        for queue, blocked in self._blocked.items():
+        for queue, blocked in list(self._blocked.items()):
             room = queue.room
             while blocked:
                 request, needed = next(iter(blocked.items()))
@@ -357,10 +357,12 @@ class Broker:
                 self.forget(request)
                 self._inbox.append(request)
         for queue, joins in self._joins.items():
-            if joins and not queue.live:
-                for request in list(joins):
-                    self.forget(request)
-                    self._answer(request, None, now)
+            for request in () if queue.live else list(joins):
+                self.forget(request)
+                self._answer(request, None, now)
+        for places in (self._blocked, self._joins):
+            for queue in [queue for queue, requests in places.items() if not requests]:
+                del places[queue]
 
     def _expire(self, now: float) -> None:
         for _, request in self._patience.due(now):

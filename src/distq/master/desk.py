@@ -19,6 +19,7 @@ from distq.master.backups import Copy
 from distq.master.cancels import read_cancel
 from distq.master.clients import Clients, ClientSession, Goodbye, Results, Watch, read_watch
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
+from distq.master.housekeeping import NAMES_KEPT_S, TurnOver
 from distq.master.plain import METHODS, PlainQueues
 from distq.master.plain_peer import PlainPeer
 from distq.master.requests import WAIT_MAX_S
@@ -102,6 +103,7 @@ class MasterDesk:
         self.clients = Clients(broker, broker.store.epoch)
         self.streams = Streams(broker)
         broker.push = self._push
+        broker.ask_at(broker.clock.now() + NAMES_KEPT_S / 2, TurnOver())
         names = broker.ledger.names
         for name in self._getters.values():
             names.queue(name, RESULT if name == "result" else WORK)

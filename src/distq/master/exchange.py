@@ -108,6 +108,7 @@ class Exchange(Take):
                 return False
         if outcome == Outcome.UNKNOWN and task is not None:
             try_again_later(broker, self.executor.session.unknown, task.envelope.name, now)
+            task.envelope.queue.handed_back(task.envelope)
         if not ledger.settle(*settled):
             return False
         if answers is not None and body is not None and ledger.succeeds(key):

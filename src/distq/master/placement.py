@@ -10,9 +10,11 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from distq.core.queue import WORK
 from distq.core.task import PLAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
     from distq.core.lane import Lane
@@ -98,3 +100,14 @@ class ConnectedWorkers:
                     queue = task.envelope.queue
                     longest[queue] = max(longest.get(queue, 0.0), self._now - task.leased_at)
         return longest
+
+
+def may_take(sessions: Iterable[Session], queue: Queue, lane: Lane) -> bool:
+    """Whether some worker may take out of a lane: plain items go to programs of the standard library too."""
+    return lane.name == PLAIN or any(
+        (queue in session.queues if session.queues is not None else queue.role == WORK)
+        and lane.requires <= session.labels
+        and lane.cost <= session.slots
+        and session.wanted(lane.name)
+        for session in sessions
+    )

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
-from distq.core.names import ENVELOPES_MAX
 from distq.core.ports import KEEP
 from distq.core.queue import RESULT
 from distq.core.ranges import instant, is_duration, seconds, shown, text, whole
@@ -323,9 +322,8 @@ def _known(names: Names, spoken: Any) -> Envelope:
     said = tuple(spoken)
     envelope = names.said.get(said)
     if envelope is None:
-        if len(names.said) >= ENVELOPES_MAX:
-            names.said.clear()  # the same envelope can be asked for in several ways
-        envelope = names.said[said] = _envelope(names, *said)
+        envelope = _envelope(names, *said)
+        names.said.keep(said, envelope)
     return envelope
 
 

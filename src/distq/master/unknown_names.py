@@ -50,13 +50,18 @@ class UnknownNames(set[str]):
         self.clear()
         self._due.clear()
 
-    def try_again(self, now: float) -> bool:
-        """Forget names whose pause is over; whether others still wait."""
-        for _ in range(AT_ONCE):
-            if not self._due or self._due[0][0] > now:
-                break
-            self.discard(heapq.heappop(self._due)[1])
+    @property
+    def wait(self) -> bool:
+        """Whether some wait to be tried again."""
         return bool(self._due)
+
+    def try_again(self, now: float) -> list[str]:
+        """Forget names whose pause is over; which those are."""
+        names: list[str] = []
+        while len(names) < AT_ONCE and self._due and self._due[0][0] <= now:
+            names.append(heapq.heappop(self._due)[1])
+            self.discard(names[-1])
+        return names
 
 
 class TryAgain(Request):
@@ -69,7 +74,8 @@ class TryAgain(Request):
         self.names = names
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
-        if self.names.try_again(now):
+        broker.ledger.readmit(self.names.try_again(now))
+        if self.names.wait:
             broker.ask_at(now + LOOK_S, self)
 
 

@@ -144,6 +144,11 @@ class View:
         """The connected workers, as they matter to ready tasks at present."""
         return ConnectedWorkers(self._workers, costly=self._broker.ledger.names.costly, now=self.now())
 
+    @property
+    def gone(self) -> Tally:
+        """What was counted of names that have gone."""
+        return self._broker.ledger.names.gone
+
     def workers(self) -> Iterable[WorkerRow]:
         """The workers that are connected."""
         return [_row(session) for session in self._workers.sessions.values()]

@@ -7,7 +7,6 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from distq.core.queue import WORK, Queue
-from distq.core.task import READY
 
 if TYPE_CHECKING:
     from distq.core.ledger import Ledger
@@ -77,5 +76,5 @@ class Waiting:
             tasks = ledger.lease(take.holder, (queue,), take.wanted, take.want, now)
             if tasks:
                 served.append((take, tasks))
-            if not queue.counts[READY] or (queue.policy.limits and not queue.allowance(now)):
+            if not queue.offers or (queue.policy.limits and not queue.allowance(now)):
                 break

@@ -14,6 +14,7 @@ from distq.core.ranges import KEY_MAX, count_of
 from distq.core.task import LABELS_MAX, NOTHING, PLAIN, Holder
 from distq.master.absences import GRACE_S, Absence, LeaseEnd
 from distq.master.endings import GiveBack, Overrun
+from distq.master.placement import may_take
 from distq.master.requests import LEASE, Asked, Lose, Request, Take
 from distq.master.unknown_names import UnknownNames
 from distq.wire.messages import returned
@@ -160,6 +161,7 @@ class Workers:
         """Names of tasks that workers which have gone did not know, oldest first."""
         self._broker = broker
         self._lease_s = lease_s
+        broker.ledger.names.takers.may_take = lambda queue, lane: may_take(self.sessions.values(), queue, lane)
         self._stack_waits: dict[tuple[int, int], list[Callable[[Broker, str], None]]] = {}
         """Who waits to be told where a task is, by its key and delivery."""
 
@@ -236,6 +238,7 @@ class Workers:
             self._reclaim(executor, key, delivery)
             if executor.line is None and not self._broker.ledger.holds(executor):
                 del session.executors[index]
+        self._broker.ledger.readmit()
         for executor in session.executors.values():
             request = executor.request
             if request is not None and request.parked:
@@ -247,7 +250,9 @@ class Workers:
         session.seen_at = self._broker.clock.now()
         session.lease_until = session.seen_at + self._lease_s
         session.busy = count_of(report.get("busy"))
-        session.slots = count_of(report.get("slots")) or session.slots
+        slots, session.slots = session.slots, count_of(report.get("slots")) or session.slots
+        if session.slots > slots:
+            self._broker.ledger.readmit()
         if report.get("draining") and not session.draining:
             session.draining = True
             for executor in session.executors.values():

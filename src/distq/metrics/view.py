@@ -119,6 +119,10 @@ class MasterView(Protocol):
     def placement(self) -> Placement:
         """The connected workers, as they matter to ready tasks at present."""
 
+    @property
+    def gone(self) -> Tally:
+        """What was counted of names that have gone since: submitted and completed."""
+
     def workers(self) -> Iterable[WorkerRow]:
         """The workers that are connected."""
 

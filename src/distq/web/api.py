@@ -25,7 +25,7 @@ STORE_WORDS = ("bytes", "wal_bytes", "free_bytes", "free_pages", "commit_s", "re
 def overview(view: MasterView) -> dict[str, Any]:
     """The master in a few numbers."""
     queues, workers, reason = list(view.queues()), list(view.workers()), view.not_ready()
-    tallies = view.tallies().values()
+    tallies = [*view.tallies().values(), view.gone]
     counts = [sum(column) for column in zip(*(queue.counts for queue in queues), strict=True)] or [0] * len(STATE_NAMES)
     completed: Counter[str] = Counter()
     for tally in tallies:
