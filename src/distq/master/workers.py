@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core.ranges import KEY_MAX, count_of
 from distq.core.task import LABELS_MAX, NOTHING, PLAIN, Holder
 from distq.master.absences import GRACE_S, Absence, LeaseEnd
+from distq.master.beat import Beat
 from distq.master.endings import GiveBack, Overrun
 from distq.master.placement import may_take
-from distq.master.requests import LEASE, Asked, Lose, Request, Take
+from distq.master.requests import LEASE, Lose, Request, Take
 from distq.master.unknown_names import UnknownNames
-from distq.wire.messages import returned
 
 if TYPE_CHECKING:
     from distq.core.queue import Queue
@@ -369,27 +369,6 @@ class Workers:
             self._broker.ask_at(until, Lose(fenced, reason, cause))
         if ledger.holds(executor):
             self._broker.ask(Lose(executor, reason, cause))
-
-
-class Beat(Asked):
-    """A heartbeat that is not answered yet."""
-
-    __slots__ = ("session",)
-
-    def __init__(self, line: Line, session: Session) -> None:
-        super().__init__(line)
-        self.session = session
-
-    def say(self) -> None:
-        """Reply with the tasks that the worker shall stop, and of which it shall say where they are."""
-        session = self.session
-        stops, session.stops = session.stops, []
-        stacks, session.stacks = session.stacks, []
-        self.line.reply(returned({"abort": stops, "stacks": stacks} if stacks else {"abort": stops}))
-
-    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        self.session.beat = None
-        self.say()
 
 
 def _pairs(said: object) -> Iterator[tuple[int, int]]:
