@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.managers import BaseProxy
@@ -171,6 +172,13 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         yield made
     finally:
         made.end()
+
+
+def fork() -> int:
+    """Fork this process, which has threads: Python 3.12 and newer warn, and as an error that would leave a child."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def eventually(fact: Any, what: str, said: Any = lambda: "") -> None:

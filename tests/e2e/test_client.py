@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.e2e import tasks
-from tests.e2e.cluster import KEY, Cluster, Process, eventually, lives
+from tests.e2e.cluster import KEY, Cluster, Process, eventually, fork, lives
 from tests.tidy.tree import ROOT
 
 import distq
@@ -77,7 +77,7 @@ def test_a_client_that_was_forked_has_a_session_of_its_own(grid: Cluster) -> Non
     grid.tasks()
     with grid.client() as client:
         assert client.submit(tasks.square, 2).result(20) == 4
-        child = os.fork()
+        child = fork()
         if not child:
             code = 1
             try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import Empty
 
 import pytest
-from tests.e2e.cluster import KEY, Cluster, eventually, lives
+from tests.e2e.cluster import KEY, Cluster, eventually, fork, lives
 from tests.tidy.tree import ROOT
 
 import distq
@@ -124,7 +124,7 @@ def test_a_program_that_serves_takes_its_master_with_it(number: signal.Signals, 
 def test_a_forked_child_does_not_end_the_master() -> None:
     """It has a copy of the manager, and not the right."""
     with Manager(authkey=LONG_KEY) as manager:
-        child = os.fork()
+        child = fork()
         if child == 0:
             manager.shutdown()
             os._exit(0)

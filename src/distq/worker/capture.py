@@ -91,6 +91,12 @@ class ToSupervisor(logging.Handler):
         """Do without: a message is written whole, and a task that is interrupted while it logs leaves no lock."""
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Pass a record on that no filter keeps; the base class takes the lock, from Python 3.13 on without a look."""
+        if is_wanted := bool(self.filter(record)):
+            self.emit(record)
+        return is_wanted
+
     def emit(self, record: logging.LogRecord) -> None:
         """Pass a record on; nothing is raised at the task."""
         try:
