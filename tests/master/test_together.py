@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.master.bench import RULES, WAITING, Bench, failed, on_bench
 
-from distq.core.task import DEAD, SUCCEEDED
+from distq.core.task import CANCELLED, DEAD, SUCCEEDED
 from distq.master.together import ENDS_AT_ONCE
 from distq.wire.errors import RemoteRefusal
 
@@ -71,6 +71,11 @@ async def test_what_failed_before_a_task_that_runs_all_the_same_is_told_with_its
     (callback,) = await bench.exchange(executor, [failed(one, outcome=3)], want=1)
     ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 0)
     assert [(good, causes) for good, _, causes in ends] == [(False, [ends[0][2][0]]), (False, ["by its client"])]
+    executor = bench.line("executor")
+    holds = [(callback[0], callback[1])]
+    bench.hello(executor, "executor", "w", index=1, holds=holds, states=True)
+    ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 0)
+    assert [(good, state) for good, _, _, state in ends] == [(False, DEAD), (False, CANCELLED)]
     assert callback[0] == first + 2
 
 

@@ -5,10 +5,9 @@ import pickle
 
 import pytest
 
+from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE
 from distq.tasks.failure import TaskFailed, pack_failure
-from distq.tasks.payload import after_others, is_json, pack_json, run_payload, unpack_result
-
-End = tuple[bool, bytes | None, list[str]]
+from distq.tasks.payload import End, after_others, is_json, pack_json, run_payload, unpack_result
 
 
 def returned(value: object) -> End:
@@ -41,6 +40,30 @@ def test_results_are_the_first_argument_as_a_list_or_the_one_alone() -> None:
     assert called(after_others(call("a", b=1), [returned(1), returned(2)], single=False)) == "(([1, 2], 'a'), {'b': 1})"
     assert called(after_others(call(), [returned(1)], single=True)) == "((1,), {})"
     assert called(after_others(call(), [], single=False)) == "(([],), {})"
+
+
+def test_each_kind_of_end_is_the_exception_that_the_tasks_own_future_raises() -> None:
+    """A master of a version before does not tell the kind."""
+
+    def kinds(results: list[BaseException]) -> list[tuple[str, str]]:
+        return [(type(one).__name__, str(one)) for one in results]
+
+    ends: list[End] = [
+        (False, None, [], EXPIRED),
+        (False, None, ["by its client"], CANCELLED),
+        (False, None, ["lost: killed by SIGKILL"], DEAD),
+        (False, pack_failure(ValueError("no")), ["ValueError: no"], DEAD),
+        (False, None, ["it is gone"], GONE),
+        (False, None, ["it expired"]),
+    ]
+    assert unpack_result(run_payload(kinds, after_others(call(), ends, single=False), unfinished)) == [
+        ("TaskExpired", "the task expired before it could run."),
+        ("TaskCancelled", "the task was cancelled: by its client."),
+        ("TaskFailed", "lost: lost: killed by SIGKILL"),
+        ("ValueError", "no"),
+        ("TaskUnknown", "the master does not know the task any more."),
+        ("TaskFailed", "lost: it expired"),
+    ]
 
 
 def test_an_exception_stands_in_the_place_of_a_result() -> None:

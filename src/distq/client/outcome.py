@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distq.core.task import CANCELLED, DEAD, EXPIRED
-from distq.tasks.failure import TaskCancelled, TaskError, TaskExpired, TaskUnknown, exception_of
+from distq.tasks.failure import TaskError, error_of
 from distq.tasks.payload import unpack_result
 
 Sealed = tuple[int, "bytes | None", "list[str] | None"]
@@ -28,7 +27,7 @@ def opened(body: bytes | Sealed, task_id: str | None) -> tuple[Any, BaseExceptio
     try:
         if isinstance(body, bytes):
             return unpack_result(body), None
-        return None, _error_of(*body)
+        return None, error_of(*body)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever the result's class does when it is made
@@ -38,13 +37,3 @@ def opened(body: bytes | Sealed, task_id: str | None) -> tuple[Any, BaseExceptio
         )
         unreadable.__cause__ = error
         return None, unreadable
-
-
-def _error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseException:
-    if state == DEAD:
-        return exception_of(body, causes)
-    if state == CANCELLED:
-        return TaskCancelled(f"the task was cancelled: {causes[-1]}." if causes else "the task was cancelled.")
-    if state == EXPIRED:
-        return TaskExpired("the task expired before it could run.")
-    return TaskUnknown("the master does not know the task any more.")

@@ -261,6 +261,7 @@ class MasterDesk:
         else:
             holds = _numbers(info.get("holds"), 2)
             executor = self._workers.executor(session, count_of(info.get("index")), line, holds)
+            executor.reads_states = info.get("states") is True
             executor.seats = max(count_of(info.get("seats")), 1)
             line.state = executor
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.head import unpack_dead
-from distq.core.task import DEAD, LEASED, SUCCEEDED, Task, text_of
+from distq.core.task import DEAD, GONE, LEASED, SUCCEEDED, Task, text_of
 from distq.master.requests import Asked
+from distq.master.workers import Executor
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -19,8 +20,8 @@ ENDS_AT_ONCE: Final = 1_000
 ENDS_BYTES_MAX: Final = 8 << 20
 """So many results one reply carries at most, and so many bytes, but for one alone, which fits a frame."""
 
-End = tuple[bool, "bytes | None", list[str]]
-"""Whether the task has succeeded; its result or its error; its causes."""
+End = tuple[bool, "bytes | None", list[str]] | tuple[bool, "bytes | None", list[str], int]
+"""Whether the task has succeeded; its result or its error; its causes; its state, for executors that read it."""
 
 
 class Ends(Asked):
@@ -48,20 +49,23 @@ class Ends(Asked):
         before = [tasks.get(key) for key in keys]
 
         def reply(bodies: list[bytes | None]) -> None:
-            self.line.reply(returned([_end(one, body) for one, body in zip(before, bodies, strict=False)]))
+            ends = [_end(one, body) for one, body in zip(before, bodies, strict=False)]
+            holder = task.holder
+            whole = isinstance(holder, Executor) and holder.reads_states
+            self.line.reply(returned(ends if whole else [end[:3] for end in ends]))
 
         broker.read(self, keys, reply, ENDS_BYTES_MAX)
 
 
-def _end(task: Task | None, body: bytes | None) -> End:
+def _end(task: Task | None, body: bytes | None) -> tuple[bool, bytes | None, list[str], int]:
     if task is None:
-        return False, None, ["it is gone"]
+        return False, None, ["it is gone"], GONE
     if task.state == SUCCEEDED:
-        return True, body, []
+        return True, body, [], SUCCEEDED
     if task.state == DEAD and body is not None:
         dead = unpack_dead(body)
-        return False, dead.error, list(dead.causes)
-    return False, None, list(task.causes or ())
+        return False, dead.error, list(dead.causes), DEAD
+    return False, None, list(task.causes or ()), task.state
 
 
 def read_before(line: Line, args: tuple[Any, ...]) -> Ends:

@@ -34,7 +34,7 @@ HANDED_BACK_MAX: Final = 1_000
 class Executor(Holder):
     """One process of a worker that runs tasks, with its own connection."""
 
-    __slots__ = ("ended", "index", "line", "request", "session")
+    __slots__ = ("ended", "index", "line", "reads_states", "request", "session")
 
     def __init__(self, session: Session, index: int) -> None:
         super().__init__(f"{session.name}/{index}", session)
@@ -45,6 +45,8 @@ class Executor(Holder):
         """Its exchange that is being answered, which may be parked."""
         self.ended = False
         """Whether the supervisor has said that its process has ended."""
+        self.reads_states = False
+        """Whether it can be told in which state each task before one has ended."""
 
     @property
     def labels(self) -> frozenset[str]:
@@ -226,7 +228,9 @@ class Workers:
         session = self.session(session.key)
         if executor.index in session.executors:
             return executor
-        return self.executor(session, executor.index, line, ())
+        successor = self.executor(session, executor.index, line, ())
+        successor.seats, successor.reads_states = executor.seats, executor.reads_states
+        return successor
 
     def introduced(self, session: Session, holds: Iterable[tuple[int, int, int]]) -> None:
         """What a worker serves is known now, and what its executors hold, by index, key and delivery.

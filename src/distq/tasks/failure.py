@@ -7,11 +7,12 @@ import traceback
 from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
+from distq.core.task import CANCELLED, DEAD, EXPIRED
 
 TEXT_CHARS_MAX: Final = 2_000
 TRACEBACK_CHARS_MAX: Final = 60_000
 PICKLED_BYTES_MAX: Final = 64_000
-CANCELLED: Final = ("concurrent.futures._base", "CancelledError")
+CANCELLED_ERROR: Final = ("concurrent.futures._base", "CancelledError")
 """What `result()` raises of a future that was cancelled."""
 
 
@@ -173,6 +174,17 @@ def exception_of(body: bytes | None, causes: list[str] | None) -> BaseException:
     return error
 
 
+def error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseException:
+    """What stands for the result of a task that has ended in that state, which is not success."""
+    if state == DEAD:
+        return exception_of(body, causes)
+    if state == CANCELLED:
+        return TaskCancelled(f"the task was cancelled: {causes[-1]}." if causes else "the task was cancelled.")
+    if state == EXPIRED:
+        return TaskExpired("the task expired before it could run.")
+    return TaskUnknown("the master does not know the task any more.")
+
+
 def ends_programs(error: BaseException) -> bool:
     """Whether an exception would end, cancel or exhaust a program that raises it again: it was meant for the task."""
     if isinstance(error, BaseExceptionGroup):
@@ -180,7 +192,7 @@ def ends_programs(error: BaseException) -> bool:
     if not isinstance(error, Exception) or isinstance(error, StopIteration | StopAsyncIteration):
         return True
     # By its name: an executor starts faster that does not import concurrent.futures.
-    return any((one.__module__, one.__name__) == CANCELLED for one in type(error).__mro__)
+    return any((one.__module__, one.__name__) == CANCELLED_ERROR for one in type(error).__mro__)
 
 
 def cause_of(error: BaseException) -> str:

@@ -12,14 +12,16 @@ import pickle
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from distq.core.task import DEAD
 from distq.tasks.control import Interrupted
-from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of, exception_of
+from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of, error_of
 
 PROTOCOL: Final = 5
 _PICKLE: Final = 0x80
 
-End = tuple[bool, "bytes | None", list[str]]
-"""How a task has ended: whether it has succeeded; its result or its error; its causes."""
+End = tuple[bool, "bytes | None", list[str]] | tuple[bool, "bytes | None", list[str], int]
+"""How a task has ended: whether it has succeeded; its result or its error; its causes; its state, which a master of a
+version before does not tell."""
 
 pack_call = pickle.dumps
 """`pack_call((args, kwargs), PROTOCOL)`: named, so that the client's hot path pays no wrapper."""
@@ -98,9 +100,9 @@ def after_others(payload: bytes, ends: Sequence[End], *, single: bool) -> bytes:
 
     In the place of a result that is missing stands the exception.
     """
-    if is_json(payload) and all(good and is_json(body or b"") for good, body, _ in ends):
+    if is_json(payload) and all(end[0] and is_json(end[1] or b"") for end in ends):
         call = json.loads(payload)
-        results = [json.loads(body or b"") for _, body, _ in ends]
+        results = [json.loads(end[1] or b"") for end in ends]
         call["args"].insert(0, results[0] if single else results)
         return json.dumps(call).encode()
     return pickle.dumps((list(ends), single, payload), PROTOCOL)
@@ -108,13 +110,17 @@ def after_others(payload: bytes, ends: Sequence[End], *, single: bool) -> bytes:
 
 def _with_ends(ends: Sequence[End], single: bool, payload: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """The arguments of a call that comes after others."""
-    results = [unpack_result(body or b"") if good else exception_of(body, causes) for good, body, causes in ends]
+    results = [_result_of(*end) for end in ends]
     if is_json(payload):
         call = json.loads(payload)
         args, kwargs = call["args"], call["kwargs"]
     else:
         args, kwargs = pickle.loads(payload)
     return (results[0] if single else results, *args), kwargs
+
+
+def _result_of(good: bool, body: bytes | None, causes: list[str], state: int = DEAD) -> Any:
+    return unpack_result(body or b"") if good else error_of(state, body, causes)
 
 
 def _pickled(value: Any) -> bytes:

@@ -115,6 +115,7 @@ class Runner:
             "index": orders.number,
             "seats": orders.seats,
             "holds": self._broker.holds,
+            "states": True,
         }
         try:
             greeting = connection.call("broker", "hello", (info,), timeout_s=HELLO_S)
