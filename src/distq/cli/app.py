@@ -24,6 +24,7 @@ COMMANDS = {
     "demo": "distq.cli.demo",
     "submit": "distq.cli.submit",
     "result": "distq.cli.result",
+    "list": "distq.cli.list",
     "show": "distq.cli.looks:show",
     "why": "distq.cli.looks:why",
     "stack": "distq.cli.looks:stack",

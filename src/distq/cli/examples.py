@@ -12,6 +12,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "demo": ("demo",),
         "submit": ("submit shop.tasks:add 1 2 --wait", """submit shop.tasks:send '"joe"' --queue mail"""),
         "result": ("result 1-2a", "result 1-2a --timeout 30s --json"),
+        "list": ("list", "list --queue mail --state running --older 10m", "list --state ended --json"),
         "show": ("show 1-2a",),
         "why": ("why 1-2a",),
         "stack": ("stack 1-2a",),

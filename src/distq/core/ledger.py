@@ -41,7 +41,8 @@ class Ledger(Lender):
         self.unread: list[Task] = []
         """Tasks to be buried whose payloads only the store has: the broker reads them before it commits."""
         self._jitter = jitter
-        self._next_key = first_key
+        self.next_key = first_key
+        """The key of the next task; keys only grow."""
         self._new: list[Submitted] = []
         self._new_count = 0
         self._changes: dict[int, Change] = {}
@@ -85,8 +86,8 @@ class Ledger(Lender):
         if max(map(len, bodies), default=0) > limit:
             envelope.tally.count(envelope.tally.rejected, "payload")
             raise PayloadTooLarge(f"a payload of {max(map(len, bodies))} bytes; the limit is {limit}")
-        first = self._next_key
-        self._next_key += len(bodies)
+        first = self.next_key
+        self.next_key += len(bodies)
         new = [Task(key, envelope, body, owner, now) for key, body in enumerate(bodies, first)]
         self._new.append(Submitted(envelope, new, now, due_at, expires_at, more))
         if more.unique:
@@ -97,8 +98,8 @@ class Ledger(Lender):
 
     def skip_key(self) -> int:
         """A key that nobody gets."""
-        self._next_key += 1
-        return self._next_key - 1
+        self.next_key += 1
+        return self.next_key - 1
 
     def who_has(self, queue: Queue, unique: str, now: float) -> Task | None:
         """The task that has a unique key, None if it is free; raises Undecided if the present cycle decides that."""

@@ -25,6 +25,7 @@ from distq.master.requests import Asked, Request
 from distq.master.schedule_calls import ACTIONS as SCHEDULING
 from distq.master.schedule_calls import Act
 from distq.master.schedules import Schedules
+from distq.master.task_list import TaskList
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -204,6 +205,7 @@ class Admin:
             "dead_purge": lambda line, asked: DeadLetters(line, moves.DROP, asked),
             "dead_retry": lambda line, asked: DeadLetters(line, moves.REQUEUE, asked),
             "dead_show": DeadShow,
+            "list": partial(TaskList, broker),
             "show": lambda line, asked: Show(line, workers, asked),
             "stack": lambda line, asked: Stack(line, workers, asked),
             **{action: partial(_govern, action) for action in GOVERNING},
