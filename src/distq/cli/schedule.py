@@ -33,10 +33,11 @@ def list_(context: click.Context, as_json: bool) -> None:
 
     schedules.sort(key=lambda one: (one["next_at"] is None, one["next_at"], one["name"]))
     print_table(
-        ["schedule", "task", "queue", "when", "next", "last", "runs", "skipped"],
+        ["schedule", "by", "task", "queue", "when", "next", "last", "runs", "skipped"],
         [
             [
                 printable(one["name"]),
+                one.get("origin", "client"),
                 printable(one["task"]),
                 printable(one["queue"]),
                 _when(one),

@@ -18,6 +18,7 @@ from distq.core.task import Task, deliveries_of, key_of, text_of
 from distq.master.backups import BackupBegin, BackupRead
 from distq.master.cancels import cancel_of
 from distq.master.dead_choice import Chooser, learn, read_choice
+from distq.master.declared import Declare
 from distq.master.looks import Show, Stack
 from distq.master.policies import ACTIONS as GOVERNING
 from distq.master.policies import Govern
@@ -206,6 +207,7 @@ class Admin:
             "dead_retry": lambda line, asked: DeadLetters(line, moves.REQUEUE, asked),
             "dead_show": DeadShow,
             "list": partial(TaskList, broker),
+            "schedule_declare": lambda line, asked: Declare(line, schedules, asked),
             "show": lambda line, asked: Show(line, workers, asked),
             "stack": lambda line, asked: Stack(line, workers, asked),
             **{action: partial(_govern, action) for action in GOVERNING},

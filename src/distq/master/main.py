@@ -182,6 +182,7 @@ class Master:
             "max_deliveries": settings.max_deliveries,
             "durable": settings.store != MEMORY,
             "notes": True,
+            "declares": True,
             "frame_bytes_max": settings.frame_bytes_max,
         }
 

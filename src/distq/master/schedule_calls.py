@@ -19,7 +19,7 @@ from distq.core.task import text_of
 from distq.master.calendars import check_line, zone_of
 from distq.master.due import next_after, next_moment, planned
 from distq.master.requests import Asked
-from distq.master.schedules import Schedule, lives, submit
+from distq.master.schedules import Schedule, lives, submit, twin_of
 from distq.master.submits import Run, read_run
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Act(Asked):
     """`schedule_put`, `schedule_list`, `schedule_pause`, `schedule_resume`, `schedule_run`, `schedule_remove`."""
 
-    __slots__ = ("action", "after", "asked", "decides", "name", "new", "schedules")
+    __slots__ = ("action", "after", "asked", "decides", "name", "new", "schedules", "twin")
 
     def __init__(self, line: Line, schedules: Schedules, action: str, asked: Mapping[str, Any]) -> None:
         super().__init__(line)
@@ -50,6 +50,8 @@ class Act(Asked):
         self.new: Schedule | None = None
         """What takes the place of the one of its name, if anything does."""
         self.after: Progress | None = None
+        self.twin: Schedule | None = None
+        """What code has declared and this takes the place of, under another name."""
         self.decides = False
         """Whether it is among those that the present cycle decides."""
 
@@ -61,7 +63,8 @@ class Act(Asked):
         if self.name in self.schedules.deciding:
             return False
         if self.action == "schedule_put":
-            self._put(broker, now)
+            if not self._put(broker, now):
+                return False
         else:
             self._change(broker, self._named(), now)
         self.schedules.deciding.add(self.name)
@@ -100,12 +103,16 @@ class Act(Asked):
             raise BadSchedule(f"there is no schedule {shown(self.name)}; `distq schedule list` shows those there are.")
         return schedule
 
-    def _put(self, broker: Broker, now: float) -> None:
+    def _put(self, broker: Broker, now: float) -> bool:
+        """Note a schedule; False puts that off to the next cycle."""
         spec, body, run = read_schedule(broker, self.asked, now)
+        self.twin = twin_of(self.schedules.known.values(), spec, declared=True)
+        if self.twin is not None and self.twin.spec.name in self.schedules.deciding:
+            return False
         known = self.schedules.known.get(spec.name)
         if known is not None and known.run is not None and (known.spec, known.body) == (spec, body):
             self._plan_again(broker, known, now)
-            return  # the same again: it goes on as it was
+            return True  # the same again: it goes on as it was
         if known is None and len(self.schedules.known) >= SCHEDULES_MAX:
             raise BadSchedule(f"there are {SCHEDULES_MAX:,} schedules already.")
         key = self.schedules.new_key() if known is None else known.key
@@ -113,6 +120,9 @@ class Act(Asked):
         self.after = Progress(first) if known is None else known.progress._replace(next_at=first)
         self.new = Schedule(key, spec, self.after, body, run)
         broker.keep_row(key, self.new.row(self.after))
+        if self.twin is not None:
+            broker.keep_row(self.twin.key, None)
+        return True
 
     def _plan_again(self, broker: Broker, known: Schedule, now: float) -> None:
         """Let a schedule that is put once more come by the rules of its zone that hold now."""
@@ -130,6 +140,8 @@ class Act(Asked):
         if self.new is not None:
             known[name] = self.new
             self.schedules.arm(self.new)
+            if self.twin is not None:
+                known.pop(self.twin.spec.name, None)
         elif self.action == "schedule_remove":
             known.pop(name, None)
         elif self.after is not None:
@@ -201,6 +213,7 @@ def described(broker: Broker, schedule: Schedule) -> dict[str, Any]:
         **spec.timing._asdict(),
         "paused": progress.paused,
         "fault": schedule.fault,
+        "origin": "client" if origin is None else "code",
         "declared_by": [] if origin is None else list(origin.modules),
         "next_at": None if progress.paused or schedule.fault else progress.next_at,
         "last_at": progress.last_at,

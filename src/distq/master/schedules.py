@@ -277,3 +277,21 @@ def lives(broker: Broker, key: int | None) -> bool:
     """Whether a task of a schedule has not ended."""
     task = None if key is None else broker.ledger.tasks.get(key)
     return task is not None and task.state in LIVE_STATES
+
+
+def twin_of(schedules: Iterable[Schedule], spec: Spec, *, declared: bool) -> Schedule | None:
+    """A schedule that code has declared, or else that a client has made, of the same task at the same instants.
+
+    A task that declares when it comes, and is scheduled by a client as well, comes once.
+    """
+    return next(
+        (
+            one
+            for one in schedules
+            if (one.origin is not None) is declared
+            and one.spec.timing == spec.timing
+            and one.spec.envelope[:2] == spec.envelope[:2]
+            and one.spec.name != spec.name
+        ),
+        None,
+    )

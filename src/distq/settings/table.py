@@ -170,6 +170,14 @@ class Settings:
         WORKERS,
         WORKER,
     )
+    schedules: str = _row(
+        kinds.choice("keep", "remove", "off"),
+        "keep",
+        "Schedules that tasks declare (`every`, `cron`): keep registers them and leaves those that code has dropped, "
+        "remove takes these away, off registers none.",
+        WORKERS,
+        WORKER,
+    )
     concurrency: int = _row(
         kinds.COUNT.or_word(kinds.AUTO),
         kinds.AUTO,

@@ -268,6 +268,11 @@ def named(name: str) -> Callable[..., Any] | None:
     return _named.get(name)
 
 
+def all_named() -> list[tuple[str, Callable[..., Any]]]:
+    """All functions that were decorated in the modules imported so far, by their names."""
+    return list(_named.items())
+
+
 def called_by_name(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """What a worker calls for the task of that name, which `function` was registered with.
 

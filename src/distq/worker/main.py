@@ -112,6 +112,8 @@ def _orders(settings: Settings, name: str, session: str) -> Orders:
         payload_bytes_max=settings.payload_bytes_max,
         reconnect_max_s=settings.reconnect_max_s,
         verbose=settings.log_level == "debug",
+        schedules=settings.schedules,
+        started_at=MONOTONIC(),
         log_level=LEVELS[settings.log_level],
         captures=settings.capture_output,
     )

@@ -42,6 +42,10 @@ class Orders(NamedTuple):
     reconnect_max_s: float
     verbose: bool
     """Whether tasks that succeed are reported too."""
+    schedules: str = "keep"
+    """What becomes of schedules that the modules declare (DISTQ_SCHEDULES)."""
+    started_at: float = 0.0
+    """When the worker was started, by the machine's monotonic clock."""
     log_level: int = 20
     """The least level of Python's logging that tasks log at."""
     captures: bool = True

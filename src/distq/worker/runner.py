@@ -17,11 +17,13 @@ from distq.net.dial import Connection, dial
 from distq.wire.errors import RemoteRefusal
 from distq.worker.backoff import Reconnect
 from distq.worker.broker import Broker
+from distq.worker.clock import MONOTONIC
+from distq.worker.declared import declare
 from distq.worker.handler import HandlerUnusable
 from distq.worker.orders import Orders
 from distq.worker.page import Page
 from distq.worker.quit import Quit
-from distq.worker.reports import Joined, Parted, Reporter
+from distq.worker.reports import Joined, Parted, Reporter, Trouble
 from distq.worker.stock import Stock, speaks_only_stock
 
 if TYPE_CHECKING:
@@ -125,6 +127,9 @@ class Runner:
             raise
         self._broker.takes_notes = isinstance(greeting, dict) and bool(greeting.get("notes"))
         self._broker.answers.greeted(greeting)
+        if isinstance(greeting, dict) and greeting.get("declares"):
+            age_s = max(MONOTONIC() - orders.started_at, 0.0)
+            declare(connection, orders, age_s, lambda why: self._reporter.send(Trouble(why)))
         return False
 
     def _supervisor_gone(self, pause_s: float) -> bool:
