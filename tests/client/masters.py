@@ -11,7 +11,7 @@ from tests.net.fake_master import HANG_UP, Asked, FakeMaster, fake_master
 
 from distq import Client
 from distq.core.task import SUCCEEDED
-from distq.tasks.payload import PROTOCOL
+from distq.tasks.codec import PROTOCOL
 from distq.wire.errors import RemoteRefusal
 
 SOON_S = 10.0

@@ -14,10 +14,11 @@ from distq.client.together import Planned, planned
 from distq.core.errors import DistqError
 from distq.tasks.arguments import MAIN_BYTES, Fit, fit_of, main_class_in
 from distq.tasks.call import Call
+from distq.tasks.codec import PROTOCOL
 from distq.tasks.function import Keys, TaskSpec, spec_of
 from distq.tasks.identity import path_of
 from distq.tasks.options import Options, checked, coherent
-from distq.tasks.payload import PROTOCOL, pack_call, pack_chunk, pack_json
+from distq.tasks.payload import pack_call, pack_chunk, pack_json
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,6 +11,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, NamedTuple
 
 from distq.tasks.identity import MAIN, path_of
+from distq.tasks.lifespan import Injected
 from distq.tasks.options import CHECKS
 
 MAIN_BYTES: Final = MAIN.encode()
@@ -24,11 +25,15 @@ class Fit(NamedTuple):
     signature: inspect.Signature | None
     """None if it is not known: then everything fits."""
     name: str
+    injected: frozenset[str] = frozenset()
+    """Parameters that only a worker gives."""
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise the TypeError that the call would raise."""
         if self.signature is None:
             return
+        if given := sorted(self.injected & kwargs.keys()):
+            raise TypeError(f"{self.name}(): {', '.join(given)} is given by its worker (distq.injected): leave it out.")
         try:
             self.signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -49,6 +54,9 @@ def fit_of(function: Callable[..., Any]) -> Fit:
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):  # of many functions in C there is none
         return ANY
+    given = {name: one for name, one in signature.parameters.items() if not isinstance(one.default, Injected)}
+    injected = signature.parameters.keys() - given.keys()
+    signature = signature.replace(parameters=list(given.values()))
     least: int = 0
     most: float = 0
     for one in signature.parameters.values():
@@ -61,7 +69,7 @@ def fit_of(function: Callable[..., Any]) -> Fit:
         elif one.kind is not inspect.Parameter.VAR_KEYWORD:
             least += required
             most += 1
-    return Fit(least, most, signature, path_of(function).partition(":")[2])
+    return Fit(least, most, signature, path_of(function).partition(":")[2], frozenset(injected))
 
 
 def _hint(kwargs: Mapping[str, Any], signature: inspect.Signature) -> str:

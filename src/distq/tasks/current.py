@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
 from distq.core.task import Outcome
+from distq.tasks.codec import PICKLE
 from distq.tasks.control import Interrupted
 
 
@@ -42,6 +42,8 @@ class Current:
     """Passes on what the task says while it runs, by outcome; set by the executor."""
     is_to_end: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
     """Whether the executor is to end; set by it."""
+    dump: Callable[[Any], bytes] = field(default=PICKLE.dump, repr=False, compare=False)
+    """Makes bytes of a cursor; set by the executor."""
 
     def progress(self, fraction: float, text: str = "") -> None:
         """Say how far the task is: `future.progress()` and `distq show` tell it while this attempt runs.
@@ -68,13 +70,14 @@ class Current:
         saved more often than twenty times a second the newest is kept each time, and always the last.
 
         Args:
-            cursor: anything that can be pickled, of at most 64 kB.
+            cursor: anything that can be pickled, of at most 64 kB; in a worker that takes JSON only, what JSON can say.
 
         Raises:
             ValueError: the cursor is too large.
+            TypeError: the worker takes JSON only, and the cursor is none.
             Interrupted: the executor is to end. Let it pass.
         """
-        pickled = pickle.dumps(cursor, 5)
+        pickled = self.dump(cursor)
         if len(pickled) > CURSOR_BYTES_MAX:
             raise ValueError(f"a cursor has at most {CURSOR_BYTES_MAX:,} bytes, not {len(pickled):,}")
         self.tell(Outcome.CHECKPOINT, pickled)

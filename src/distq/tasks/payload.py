@@ -13,10 +13,10 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from distq.core.task import DEAD
+from distq.tasks.codec import PICKLE, PROTOCOL, is_json
 from distq.tasks.control import Interrupted
 from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of, error_of
 
-PROTOCOL: Final = 5
 _PICKLE: Final = 0x80
 
 End = tuple[bool, "bytes | None", list[str]] | tuple[bool, "bytes | None", list[str], int]
@@ -35,11 +35,6 @@ def pack_chunk(rows: Sequence[Iterable[Any]]) -> bytes:
 def pack_json(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """The payload of one call in JSON; raises TypeError for what JSON has no form for."""
     return json.dumps({"args": list(args), "kwargs": dict(kwargs)}, separators=(",", ":")).encode()
-
-
-def is_json(payload: bytes) -> bool:
-    """Whether a payload or result is in the safe form."""
-    return payload[:1] != b"\x80"
 
 
 Pack = Callable[[Any], bytes]
@@ -133,4 +128,4 @@ def _as_json(value: Any) -> bytes:
 
 def unpack_result(body: bytes) -> Any:
     """The value in a result's bytes."""
-    return json.loads(body) if is_json(body) else pickle.loads(body)
+    return PICKLE.load(body, "it is")

@@ -126,9 +126,9 @@ class Broker:
         row = self._batch[at]
         task_id, delivery, _, envelope, _ = row
         left_s = None if limit is None else limit.began_s + limit.limit_s - self._clock()
-        brought, says = self._handed, partial(self._says, task_id, delivery)
+        brought, says, codec = self._handed, partial(self._says, task_id, delivery), self._functions.codec
         cursor, headers = brought.cursors.get(task_id), brought.headers.get(task_id, ())
-        return current_of(row, brought.envelopes[envelope], left_s, cursor, headers, says, self._quit)
+        return current_of(row, brought.envelopes[envelope], left_s, cursor, headers, says, self._quit, codec)
 
     def _says(self, task_id: int, delivery: int, outcome: int, told: bytes) -> None:
         """A task says something while it runs; the flusher sends it: of progress and cursors the newest."""

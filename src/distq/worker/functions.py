@@ -8,17 +8,17 @@ import importlib
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Coroutine
-from functools import partial
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from distq.core.task import PLAIN, TASK, Outcome
 from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
+from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.control import Retry
 from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, cause_of, pack_failure
 from distq.tasks.function import NotATask, called_by_name, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
-from distq.tasks.payload import await_payload, is_json, run_payload
+from distq.tasks.payload import await_payload, run_payload
 from distq.worker.clock import MONOTONIC, Clock
 from distq.worker.handler import Handler, HandlerUnusable, Ran, asked_for, describe, result_too_large, run_handler
 from distq.worker.modules import check_not_shadowed
@@ -31,16 +31,11 @@ CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[A
 """The same on a loop; also given what tells why it was cancelled, if it was."""
 
 JSON: Final = "json"
+ARGUMENTS_ARE: Final = "its arguments, or results of tasks before it, are"
 AGAIN_S: Final = 1.0
 """Pause before a name that led to no function is looked for again; the master decides when it is offered again."""
 UNKNOWN_MAX: Final = 10_000
 """Names of which is remembered why they lead to no function."""
-
-
-class PayloadRefused(NotATask):
-    """This worker takes arguments in JSON only."""
-
-    code = "PAYLOAD_REFUSED"
 
 
 def set_up() -> None:
@@ -74,7 +69,8 @@ class Functions:
         clock: Clock = MONOTONIC,
     ) -> None:
         self._handler = handler
-        self._json_only = accept == JSON
+        self.codec = Codec(json_only=accept == JSON)
+        """What bytes it makes values of."""
         self._result_bytes_max = result_bytes_max
         self._lacks = lacks
         self._clock = clock
@@ -118,13 +114,15 @@ class Functions:
         handler, limit = self._handler, self._result_bytes_max
         if handler is None:
             return self._unknown(PLAIN, "it has no plain handler", PLAIN)
+        if self.codec.json_only:
+            return self._unknown(PLAIN, "plain items are pickled, and this worker takes JSON only", PLAIN)
         return lambda payload: run_handler(handler, payload, limit)
 
     def _task(self, name: str) -> Run:
         function = named(name)
         if function is not None and function.__module__ not in sys.modules:
             function = None  # its module has failed to be imported after it had registered this one
-        if function is None and self._json_only:
+        if function is None and self.codec.json_only:
             return self._unknown(name, "none of its modules has registered it")
         if function is None:
             try:
@@ -138,19 +136,18 @@ class Functions:
         except LifespanUnusable as error:
             return self._unknown(name, str(error).rstrip("."))
         called = called_by_name(name, function)
-        call = partial(called, **injected) if injected else called
+        call = _with_injected(name, called, injected) if injected else called
         if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
             self._coroutines[TASK, name] = self._awaiting(function, call)
         return self._calling(function, call)
 
     def _awaiting(self, function: Callable[..., Any], call: Callable[..., Any]) -> CoroutineRun:
         """How to run a coroutine function on a loop."""
-        limit, json_only = self._result_bytes_max, self._json_only
+        limit, codec = self._result_bytes_max, self.codec
 
         async def run(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | Ran:
             try:
-                if json_only:
-                    _check_form(payload)
+                codec.check(payload, ARGUMENTS_ARE)
                 body = await await_payload(call, payload, self._finish_on_loop)
             except BaseException as error:  # noqa: BLE001 - as in `_calling`; being cancelled is an end like any other
                 reason = why_cancelled() if type(error).__name__ == "CancelledError" else None
@@ -178,12 +175,11 @@ class Functions:
 
     def _calling(self, function: Callable[..., Any], call: Callable[..., Any]) -> Run:
         """How to run a function: by that call, with its options."""
-        limit, json_only, finish = self._result_bytes_max, self._json_only, self._finish
+        limit, codec, finish = self._result_bytes_max, self.codec, self._finish
 
         def run(payload: bytes) -> bytes | Ran:
             try:
-                if json_only:
-                    _check_form(payload)
+                codec.check(payload, ARGUMENTS_ARE)
                 body = run_payload(call, payload, finish)
             except BaseException as error:  # noqa: BLE001 - also sys.exit() in a task is a failure of that task only
                 return failed(function, error)
@@ -192,9 +188,15 @@ class Functions:
         return run
 
 
-def _check_form(payload: bytes) -> None:
-    if not is_json(payload):
-        raise PayloadRefused("its arguments are pickled, and this worker takes JSON only")
+def _with_injected(name: str, called: Callable[..., Any], injected: Mapping[str, Any]) -> Callable[..., Any]:
+    """The call of a function with what this worker gives it, which a submitter cannot replace."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if given := injected.keys() & kwargs.keys():
+            raise PayloadRefused(f"{name} was given {', '.join(sorted(given))}, which only its worker gives")
+        return called(*args, **injected, **kwargs)
+
+    return call
 
 
 def failed(function: Callable[..., Any], error: BaseException) -> Ran:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distq.core.task import Headers
+    from distq.tasks.codec import Codec
     from distq.worker.quit import Quit
     from distq.worker.rows import Envelope, Leased
 
@@ -25,8 +25,12 @@ def current_of(
     headers: Headers,
     says: Callable[[int, bytes], None],
     quit_: Quit,
+    codec: Codec,
 ) -> Current:
-    """What is told to the task of that row, which has `left_s` of its time limit left; `says` takes what it says."""
+    """What is told to the task of that row, which has `left_s` of its time limit left; `says` takes what it says.
+
+    Raises PayloadRefused for a cursor that this worker does not read.
+    """
     task_id, delivery, attempt, *_ = row
     queue, name, *_ = envelope
     return Current(
@@ -36,8 +40,9 @@ def current_of(
         attempt,
         deliveries_of(delivery),
         None if left_s is None else time.time() + left_s,  # noqa: TID251 - for people, who read clocks
-        None if cursor is None else pickle.loads(cursor),
+        None if cursor is None else codec.load(cursor, "its cursor is"),
         dict(headers),
         says,
         lambda: quit_.asked,
+        codec.dump,
     )

@@ -75,6 +75,7 @@ class Several:
         self._state = ProcessState()
         self._verbose = orders.verbose
         self.wear = Wear(orders)
+        self._codec = functions.codec
         self._places = Places(functions, quit_, self._ended)
         self._free = list(reversed(range(orders.seats)))
         self._running: dict[int, Seat] = {}
@@ -137,7 +138,7 @@ class Several:
         limit_s = seat.envelope[3]
         left_s = None if limit_s is None else seat.began_s + limit_s - self._clock()
         says = partial(self._says, seat)
-        return current_of(seat.row, seat.envelope, left_s, seat.cursor, seat.headers, says, self._quit)
+        return current_of(seat.row, seat.envelope, left_s, seat.cursor, seat.headers, says, self._quit, self._codec)
 
     def serve(self, connection: Connection) -> None:
         """Exchange, and have tasks run, until told to end, or worn; then everything is settled."""

@@ -1,0 +1,47 @@
+"""Which bytes a worker makes values of: the one place that decides it for all that comes from others.
+
+A pickle is a program of whoever wrote it. A worker of DISTQ_ACCEPT=json reads none: no arguments, no results of tasks
+before, no cursor that an attempt before has left.
+"""
+
+import json
+import pickle
+from typing import Any, Final, NamedTuple
+
+from distq.tasks.function import NotATask
+
+PROTOCOL: Final = 5
+
+
+class PayloadRefused(NotATask):
+    """This worker takes JSON only."""
+
+    code = "PAYLOAD_REFUSED"
+
+
+def is_json(body: bytes) -> bool:
+    """Whether bytes are in the safe form: a pickle (protocol 2 and up) begins with 0x80, which no JSON text does."""
+    return body[:1] != b"\x80"
+
+
+class Codec(NamedTuple):
+    """What one worker reads and writes."""
+
+    json_only: bool = False
+
+    def check(self, body: bytes, what: str) -> None:
+        """Raise PayloadRefused for a pickle, if none is read here; `what` says what it is, as "its arguments are"."""
+        if self.json_only and not is_json(body):
+            raise PayloadRefused(f"{what} pickled, and this worker takes JSON only")
+
+    def load(self, body: bytes, what: str) -> Any:
+        """The value in these bytes; raises PayloadRefused as `check`."""
+        self.check(body, what)
+        return json.loads(body) if is_json(body) else pickle.loads(body)
+
+    def dump(self, value: Any) -> bytes:
+        """The bytes of a value, in a form that this worker reads again; raises TypeError or ValueError."""
+        return json.dumps(value).encode() if self.json_only else pickle.dumps(value, PROTOCOL)
+
+
+PICKLE: Final = Codec()

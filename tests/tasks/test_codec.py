@@ -1,0 +1,153 @@
+"""P8: a worker that takes JSON only makes nothing of a pickle, wherever a peer has planted it."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+import distq
+from distq.core.task import Outcome
+from distq.tasks.codec import Codec, PayloadRefused
+from distq.tasks.failure import unpack_failure
+from distq.tasks.payload import after_others, pack_json
+from distq.worker.functions import JSON, Functions
+from distq.worker.handler import Ran
+from distq.worker.rows import Envelope, Leased
+from distq.worker.running_task import current_of
+
+if TYPE_CHECKING:
+    from distq.worker.quit import Quit
+
+LIMIT = 1 << 20
+
+
+class Planted:
+    """Leaves a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+@pytest.fixture
+def flag(tmp_path: Path) -> Path:
+    """Is there once a planted pickle was read."""
+    return tmp_path / "flag"
+
+
+@distq.lifespan
+def _role() -> Any:
+    yield {"role": "reader"}
+
+
+@distq.task
+def _act(x: object, who: Any = distq.injected(_role)) -> str:
+    return f"{x} as {who['role']}"
+
+
+@distq.task
+async def _act_later(x: object, who: Any = distq.injected(_role)) -> str:
+    return f"{x} as {who['role']}"
+
+
+def functions(accept: str = JSON) -> Functions:
+    """An executor's functions."""
+    return Functions(None, accept, LIMIT, lambda _: None)
+
+
+def run(payload: bytes, accept: str = JSON, task: Any = _act) -> bytes | Ran:
+    """Run a task here."""
+    return functions(accept).run_of("task", task.distq_name if hasattr(task, "distq_name") else NAME[task])(payload)
+
+
+NAME = {_act: f"{__name__}:_act", _act_later: f"{__name__}:_act_later"}
+
+
+def refused(ran: bytes | Ran) -> str:
+    """The words of a refusal that is not tried again."""
+    assert isinstance(ran, Ran)
+    assert ran.outcome == Outcome.FATAL
+    return unpack_failure(ran.body).text
+
+
+def test_pickled_arguments_and_results_of_tasks_before_are_refused(flag: Path) -> None:
+    """By themselves, among the results, or in an error of a task before."""
+    planted = pickle.dumps(Planted(flag))
+    payloads = [
+        pickle.dumps(((Planted(flag),), {})),
+        after_others(pack_json([], {}), [(True, planted, [])], single=True),
+        after_others(pack_json([], {}), [(True, b"1", []), (True, planted, [])], single=False),
+        after_others(pack_json([], {}), [(False, pickle.dumps(("k", "t", "", planted)), [])], single=True),
+    ]
+    for payload in payloads:
+        assert "takes JSON only" in refused(run(payload))
+    assert not flag.exists()
+    assert run(pack_json([1], {})) == b'"1 as reader"'
+
+
+def test_a_planted_cursor_is_refused_and_one_of_json_is_read(flag: Path) -> None:
+    """What such a worker saves it reads again."""
+    row: Leased = (1 << 40 | 1, 1, 1, 0, b"")
+    envelope: Envelope = ("q", "f", "task", None)
+    told: list[bytes] = []
+
+    def current(cursor: bytes | None, codec: Codec) -> Any:
+        return current_of(
+            row, envelope, None, cursor, (), lambda _, said: told.append(said), cast("Quit", Never()), codec
+        )
+
+    with pytest.raises(PayloadRefused, match="its cursor is pickled"):
+        current(pickle.dumps(Planted(flag)), Codec(json_only=True))
+    assert not flag.exists()
+    for codec in (Codec(json_only=True), Codec()):
+        current(None, codec).checkpoint({"at": 3})
+        assert current(told[-1], codec).cursor == {"at": 3}
+    assert json.loads(told[0]) == {"at": 3}
+    with pytest.raises(TypeError):
+        current(None, Codec(json_only=True)).checkpoint(object())
+
+
+class Never:
+    """Is not asked to end."""
+
+    asked = False
+
+
+def test_plain_items_are_handed_back_by_a_worker_that_takes_json_only(flag: Path) -> None:
+    """They are pickles."""
+    some = Functions(lambda item: item, JSON, LIMIT, lambda _: None)
+    ran = some.run_of("plain", "plain")(pickle.dumps(Planted(flag)))
+    assert isinstance(ran, Ran)
+    assert ran.outcome == Outcome.UNKNOWN
+    assert not flag.exists()
+
+
+@pytest.mark.parametrize("accept", [JSON, "pickle"])
+@pytest.mark.parametrize("task", [_act, _act_later])
+def test_what_a_worker_gives_cannot_be_given_by_a_submitter(accept: str, task: Any) -> None:
+    """By its name it is refused; by its place it is one argument too many."""
+    role = {"role": "ADMIN"}
+    assert "which only its worker gives" in refused(run(pack_json([1], {"who": role}), accept, task))
+    ran = run(pack_json([1, role], {}), accept, task)
+    assert isinstance(ran, Ran)
+    assert b"ADMIN as" not in ran.body
+    if accept == "pickle":
+        assert "which only its worker gives" in refused(run(pickle.dumps(((1,), {"who": role})), accept, task))
+
+
+def test_a_client_is_told_so_at_the_submit() -> None:
+    """Before anything is sent."""
+    from distq.tasks.arguments import fit_of  # noqa: PLC0415 - the one test that needs it
+
+    fit = fit_of(_act)
+    with pytest.raises(TypeError, match=r"who is given by its worker \(distq.injected\)"):
+        fit.check((1,), {"who": {}})
+    with pytest.raises(TypeError, match="too many positional"):
+        fit.check((1, {}), {})
+    assert (fit.least, fit.most) == (1, 1)
+    fit.check((1,), {})
