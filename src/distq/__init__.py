@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from distq.client.client import Client as Client
     from distq.client.future import FutureOfParent as FutureOfParent
     from distq.client.future import TaskFuture as TaskFuture
+    from distq.client.inside_task import NoSlotLeft as NoSlotLeft
     from distq.client.locks import CalledInside as CalledInside
     from distq.client.outcome import ResultUnreadable as ResultUnreadable
     from distq.client.refusals import RefusedSubmit as RefusedSubmit
@@ -53,6 +54,7 @@ __all__ = [
     "Interrupted",
     "Lifespan",
     "LifespanUnusable",
+    "NoSlotLeft",
     "NotPicklable",
     "Progress",
     "QueueFull",
@@ -98,6 +100,7 @@ _HOMES = {
     "QueueManager": "distq.managers",
     "RefusedSubmit": "distq.client.refusals",
     "ResultNotSent": "distq.tasks.failure",
+    "NoSlotLeft": "distq.client.inside_task",
     "ResultUnreadable": "distq.client.outcome",
     "Retry": "distq.tasks.control",
     "Snooze": "distq.tasks.control",

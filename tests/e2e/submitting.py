@@ -4,6 +4,7 @@ import functools
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import distq
@@ -32,6 +33,13 @@ def waits(number: int) -> int:
     """Submit a task and wait for it."""
     with distq.Client() as client:
         return client.submit(adds, number, 1).result(15)
+
+
+@distq.task
+def holds(folder: str) -> None:
+    """Keep a slot until the folder has a file `go`."""
+    while not (Path(folder) / "go").exists():
+        time.sleep(0.01)  # a file wakes nothing
 
 
 @distq.task(retries=0)

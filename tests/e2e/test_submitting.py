@@ -1,8 +1,12 @@
 """A task submits tasks: a client made in it finds the worker's master and key, and nothing else does."""
 
+from pathlib import Path
+
 import pytest
 from tests.e2e import submitting
 from tests.e2e.cluster import KEY, Cluster, Process
+
+import distq
 
 KINDS = ("process", "thread")
 
@@ -32,6 +36,38 @@ def test_a_task_waits_for_a_task(grid: Cluster, kind: str) -> None:
     worker(grid, kind)
     with grid.client() as client:
         assert client.submit(submitting.waits, 1).result(20) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_that_wait_on_all_slots_do_not_wait_for_ever(grid: Cluster, kind: str) -> None:
+    """One of them fails with the reason; its slot serves what the others wait for."""
+    grid.master()
+    more = () if kind == "process" else ("--executor-tasks", "2")
+    slots = 2 if kind == "process" else 1
+    arguments = ("worker", "tests.e2e.submitting", "--concurrency", str(slots), "--executor", kind, *more)
+    grid.run(*arguments)
+    with grid.client() as client:
+        futures = [client.submit(submitting.waits, number) for number in (1, 2)]
+        errors = [future.exception(40) for future in futures]
+        (refused,) = [error for error in errors if error is not None]
+        assert isinstance(refused, distq.NoSlotLeft)
+        assert "all 2 slots on which it could run are taken by tasks that wait for tasks" in str(refused)
+        (fine,) = [future for future, error in zip(futures, errors, strict=True) if error is None]
+        assert fine.result(1) == futures.index(fine) + 2
+
+
+def test_a_task_that_waits_for_a_slot_that_will_be_free_is_not_refused(grid: Cluster, held: Path) -> None:
+    """Another task has it, which waits for nothing that the master gives out."""
+    grid.master()
+    worker(grid)
+    with grid.client() as client:
+        blocker = client.submit(submitting.holds, str(held))
+        future = client.submit(submitting.waits, 1)
+        assert not future.done()
+        with pytest.raises(TimeoutError):
+            future.result(5)  # twice what it takes to be refused
+        (held / "go").touch()
+        assert (future.result(20), blocker.result(20)) == (2, None)
 
 
 def test_what_a_task_starts_does_not_get_the_key(grid: Cluster) -> None:

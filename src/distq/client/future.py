@@ -14,11 +14,13 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from distq.client.inside_task import lead
 from distq.client.locks import is_owned
 from distq.client.outcome import Sealed, opened
 from distq.core.errors import DistqError
 from distq.core.task import BY_CLIENT, SUCCEEDED, text_of
 from distq.core.task import CANCELLED as TASK_CANCELLED
+from distq.tasks import access
 from distq.tasks.current import Progress
 
 if TYPE_CHECKING:
@@ -246,7 +248,7 @@ class TaskFuture(Future[R]):
         """
         if self._state != FINISHED:
             if self._reader is not None and not self.has_ended:
-                timeout = self._reader.lead(self, timeout)
+                timeout = lead(self, self._reader, timeout)
             self._wait(timeout)
         if self._body is not None:
             self._open(self._body)
@@ -272,6 +274,8 @@ class TaskFuture(Future[R]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the task raised, None if it returned; raises TimeoutError as `result`."""
+        if access.access is not None and self._reader is not None:
+            timeout = lead(self, self._reader, timeout)
         self._wait(timeout)
         if self._body is not None:
             # `asyncio.wrap_future` up to Python 3.14 believes that a future without an exception has a result.

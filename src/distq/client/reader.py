@@ -37,6 +37,10 @@ class Reader(Protocol):
         """The parts of a task's stream."""
         ...
 
+    def deadlock(self, task: str, key: int) -> str:
+        """Why a task that waits for another one does so for ever; '' if it does not, or that is not known."""
+        ...
+
     def call_back(self, callbacks: Callable[[], None]) -> None:
         """Have a future's callbacks called by a thread that is free to wait."""
         ...

@@ -18,6 +18,7 @@ from distq.client.locks import CalledInside, Turn
 from distq.client.running import Running
 from distq.client.streams import parts_of
 from distq.core.errors import DistqError
+from distq.core.task import text_of
 from distq.tasks.current import Progress
 from distq.wire.errors import RemoteRefusal
 
@@ -102,6 +103,14 @@ class Results:
     def runs(self, key: int) -> bool:
         """Whether a task runs; False also where no master answers."""
         return self.link.up and self._running.has(key)
+
+    def deadlock(self, task: str, key: int) -> str:
+        """Why a task that waits for another one does so for ever; '' if it does not, or that is not known."""
+        try:
+            told = self._errands.ask("admin", "wait", {"task": task, "other": text_of(key)})
+        except DistqError:  # no master at present, or one of a version before
+            return ""
+        return str(told["why"])
 
     def call_back(self, callbacks: Callable[[], None]) -> None:
         """Have a future's callbacks called by a thread of their own."""

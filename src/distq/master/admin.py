@@ -27,6 +27,7 @@ from distq.master.schedule_calls import ACTIONS as SCHEDULING
 from distq.master.schedule_calls import Act
 from distq.master.schedules import Schedules
 from distq.master.task_list import TaskList
+from distq.master.waits import Waits
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -210,6 +211,7 @@ class Admin:
             "schedule_declare": lambda line, asked: Declare(line, schedules, asked),
             "show": lambda line, asked: Show(line, workers, asked),
             "stack": lambda line, asked: Stack(line, workers, asked),
+            "wait": Waits(workers).request,
             **{action: partial(_govern, action) for action in GOVERNING},
             **{action: partial(_schedule, schedules, action) for action in SCHEDULING},
         }

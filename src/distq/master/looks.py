@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distq.master.broker import Broker
-    from distq.master.workers import Workers
+    from distq.master.workers import Session, Workers
     from distq.net.serve import Line
 
 STACK_S: Final = 5.0
@@ -102,8 +102,8 @@ class Stack(Look):
         self.refuse(BadCall(f"the worker of task {text_of(self.key)} has not answered within {STACK_S:g} s."))
 
 
-def crowd_of(workers: Workers, task: Task) -> Crowd:
-    """The workers, as they matter to a task."""
+def narrowed(workers: Workers, task: Task) -> tuple[list[Session], ...]:
+    """The workers; those of them that serve its queue, know it, are able, are large enough, and take tasks."""
     sessions = list(workers.sessions.values())
     queue, envelope = task.envelope.queue, task.envelope
     serving = [one for one in sessions if one.queues is None or queue in one.queues]
@@ -113,7 +113,12 @@ def crowd_of(workers: Workers, task: Task) -> Crowd:
         knowing = [one for one in serving if one.tasks and envelope.name not in one.unknown]
     able = [one for one in knowing if envelope.requires <= one.labels]
     large = [one for one in able if one.slots >= envelope.cost]
-    taking = [one for one in large if not one.draining]
+    return sessions, serving, knowing, able, large, [one for one in large if not one.draining]
+
+
+def crowd_of(workers: Workers, task: Task) -> Crowd:
+    """The workers, as they matter to a task."""
+    sessions, serving, knowing, able, large, taking = narrowed(workers, task)
     absent = [max(one.slots - one.open_slots, 0) for one in taking]
     free = [max(one.slots - one.taken - gone, 0) for one, gone in zip(taking, absent, strict=True)]
     slots = sum(one.slots for one in taking)

@@ -6,6 +6,7 @@ task starts do not have it; processes that a task forks do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -21,3 +22,5 @@ class MasterAccess(NamedTuple):
 
 access: MasterAccess | None = None
 """Set by the executor; None anywhere else."""
+task_running: Callable[[], str] = str
+"""Gives the id of the task whose code runs here, '' if none does; set by the executor."""

@@ -56,8 +56,9 @@ def main(args: Sequence[str]) -> int:
     )
     reporter = Reporter(report_fd)
     page = Word(page_fd) if orders.executor == PROCESS else Board(page_fd)
+    access.task_running = task_of(page)
     if output_fds:
-        capture(Speaker(output_fds[0]), task_of(page), orders.log_level)
+        capture(Speaker(output_fds[0]), access.task_running, orders.log_level)
     else:
         write_through()
     add_current_folder()
