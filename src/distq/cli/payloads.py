@@ -67,6 +67,16 @@ class _Shown:
         return repr(self.value)
 
 
+class Described:
+    """Stands for what is not read, in words."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def __repr__(self) -> str:
+        return f"<{self.words}>"
+
+
 class _Reader(pickle.Unpickler):
     """An unpickler that imports and calls nothing."""
 

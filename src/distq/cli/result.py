@@ -11,10 +11,12 @@ UNKNOWN = 1
 @click.argument("task_id", metavar="ID")
 @click.option("--timeout", metavar="DURATION", help="Wait for its end for so long at most; for ever by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.option("--unpickle", is_flag=True, help="Run what the result's pickle says here: it is its worker's program.")
 @click.pass_context
-def command(context: click.Context, task_id: str, timeout: str | None, as_json: bool) -> int:
+def command(context: click.Context, task_id: str, timeout: str | None, as_json: bool, unpickle: bool) -> int:
     """Print a task's result as JSON, waiting for its end.
 
+    What is no plain value is shown by the name of its class: nothing of its code is run here without --unpickle.
     The exit code is 1 if the task failed, has not ended in time, or is not known (any more).
     """
     timeout_s = None if timeout is None else seconds(timeout, "--timeout")
@@ -29,6 +31,6 @@ def command(context: click.Context, task_id: str, timeout: str | None, as_json: 
         except ValueError as error:
             raise click.BadParameter(f"{task_id!r} is no task id, which is written as in 1a-2f.") from error
         try:
-            return tell(future, timeout_s, as_json)
+            return tell(future, timeout_s, as_json, unpickle=unpickle)
         finally:
             client.abandon()

@@ -68,36 +68,83 @@ def argument(text: str) -> Any:
         raise click.BadParameter(f"{text!r} is not JSON. {hint}".rstrip(), param_hint="JSON") from None
 
 
-def tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool) -> int:
-    """Print how the task ended; returns the exit code."""
+def tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool, *, unpickle: bool = False) -> int:
+    """Print how the task ended; returns the exit code. Only with `unpickle` is code of who made the result run."""
     from concurrent.futures import CancelledError
 
+    from distq.client.outcome import unopened
     from distq.core.errors import DistqError
 
     try:
-        error = future.exception(timeout_s)
+        error = future.exception(timeout_s) if unpickle else None
+        outcome = None if unpickle else unopened(future, timeout_s)
     except TimeoutError:
         click.echo(f"distq: Task {future.task_id} has not ended within {timeout_s:g} s; it goes on.", err=True)
         return FAILED
-    except CancelledError as cancelled:
-        error = cancelled
-    if error is None:
-        result = future.result()
-        told = {"task": future.task_id, "state": "succeeded", "result": result} if as_json else result
-        try:
-            click.echo(json.dumps(told))
-        except (TypeError, ValueError):  # a result of a class that JSON has no form for
-            click.echo(json.dumps({**told, "result": repr(result)}) if as_json else printable(repr(result)))
-        return 0
+    except (CancelledError, DistqError) as found:
+        outcome, error = None, found
+    if isinstance(outcome, tuple):
+        return _tell_failure(future, *_failure(future.task_id, outcome), as_json=as_json)
+    if error is not None:
+        return _tell_failure(future, *_described(error), as_json=as_json)
+    _tell_result(future, future.result() if outcome is None else _shown(outcome), as_json)
+    return 0
+
+
+def _shown(body: bytes) -> Any:
+    """A result without running anything of it: plain values as they are, all else by its name."""
+    from distq.cli.payloads import Described, read
+    from distq.tasks.codec import is_json
+    from distq.wire.errors import BadCall
+
+    if is_json(body):
+        return json.loads(body)
+    try:
+        return read(body)
+    except (BadCall, RecursionError, MemoryError):
+        return Described(f"a pickle of {len(body):,} bytes; --unpickle reads it")
+
+
+def _tell_result(future: "TaskFuture[Any]", result: Any, as_json: bool) -> None:
+    told = {"task": future.task_id, "state": "succeeded", "result": result}
+    try:
+        click.echo(json.dumps(told if as_json else result))
+    except (TypeError, ValueError, RecursionError):  # a result of a class that JSON has no form for
+        click.echo(json.dumps({**told, "result": repr(result)}) if as_json else printable(repr(result)))
+
+
+Failed = tuple[str, str, str, str]
+"""Type, text and traceback of an error, and what to do."""
+
+
+def _failure(task_id: str | None, outcome: tuple[int, bytes | None, list[str] | None]) -> Failed:
+    """How a task has failed, of which nothing is unpickled."""
+    from distq.cli.payloads import failure_of
+    from distq.client.outcome import opened
+    from distq.core.task import DEAD
+
+    state, body, causes = outcome
+    if state == DEAD and body:
+        return (*failure_of(body), "")
+    error = opened((state, None, causes), task_id)[1]  # an end of ours, without a pickle
+    assert error is not None
+    return _described(error)
+
+
+def _described(error: BaseException) -> Failed:
+    from distq.core.errors import DistqError
+
     kind = getattr(error, "kind", None) or f"{type(error).__module__}:{type(error).__qualname__}"
     text = getattr(error, "text", None) or str(error)
-    lines = str(error.__cause__ or "").strip()
+    return kind, text, str(error.__cause__ or "").strip(), error.hint if isinstance(error, DistqError) else ""
+
+
+def _tell_failure(future: "TaskFuture[Any]", kind: str, text: str, lines: str, hint: str, *, as_json: bool) -> int:
     if as_json:
-        said = {"state": "failed", "error": kind, "error_text": text, "traceback": lines}
+        said = {"state": "failed", "error": kind, "error_text": text, "traceback": lines.strip()}
         click.echo(json.dumps({"task": future.task_id, **said}))
         return FAILED
     if lines:
-        click.echo(printable_lines(lines) + "\n", err=True)
-    hint = f" {error.hint}" if isinstance(error, DistqError) else ""
-    click.echo(f"distq: Task {future.task_id} failed: {kind}: {printable(text)}{hint}".rstrip(), err=True)
+        click.echo(printable_lines(lines.strip()) + "\n", err=True)
+    click.echo(f"distq: Task {future.task_id} failed: {kind}: {printable(text)} {hint}".rstrip(), err=True)
     return FAILED

@@ -1,0 +1,74 @@
+"""Nothing of a result or an error runs on the machine of the operator who asks for it, unless that is said."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distq.cli.submit import FAILED, tell
+from distq.client.future import TaskFuture
+from distq.core.task import DEAD, EXPIRED, SUCCEEDED
+
+
+class Planted:
+    """Leaves a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+def ended(state: int, body: bytes | None, causes: list[str] | None = None) -> TaskFuture[Any]:
+    """A task's future that has heard its end."""
+    future: TaskFuture[Any] = TaskFuture()
+    future.settle(state, body, causes)
+    return future
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_plain_values_are_printed_as_json(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a pickle as from JSON."""
+    value = {"a": [1, 2.5, None, True, "text"]}
+    for body in (pickle.dumps(value), json.dumps(value).encode()):
+        assert tell(ended(SUCCEEDED, body), 1.0, as_json) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert (said["result"] if as_json else said) == value
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_result_of_a_class_is_shown_and_not_made(
+    as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alone, or inside of what is plain; with --unpickle it is made."""
+    flag = tmp_path / "flag"
+    for value in (Planted(flag), {"deep": [Planted(flag)]}):
+        assert tell(ended(SUCCEEDED, pickle.dumps(value)), 1.0, as_json) == 0
+        assert "io.open" in capsys.readouterr().out
+    assert not flag.exists()
+    assert tell(ended(SUCCEEDED, b"\x80\x05 no pickle"), 1.0, as_json) == 0
+    assert "--unpickle reads it" in capsys.readouterr().out
+    assert tell(ended(SUCCEEDED, pickle.dumps(flag)), 1.0, as_json, unpickle=True) == 0
+    assert "PosixPath" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_error_is_told_without_making_its_exception(
+    as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its type, text and traceback are texts."""
+    flag = tmp_path / "flag"
+    planted = pickle.dumps(("shop:Sold", "it is sold", "Traceback: here", pickle.dumps(Planted(flag))))
+    for body in (planted, pickle.dumps((Planted(flag), "it is sold", "", None))):
+        assert tell(ended(DEAD, body, ["why"]), 1.0, as_json) == FAILED
+        told = capsys.readouterr()
+        assert "it is sold" in told.out + told.err
+    assert not flag.exists()
+    for state, words in ((DEAD, "oom"), (EXPIRED, "expired")):
+        assert tell(ended(state, None, ["oom"]), 1.0, as_json) == FAILED
+        told = capsys.readouterr()
+        assert words in told.out + told.err
