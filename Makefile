@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Pythons of other versions, and the environments on them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on pythons sim chaos mixed bench lint lint-compose lint-workflows helm4 grafana pictures format lock build interpreters clean
+.PHONY: help demo test test-on pythons sim chaos mixed bench lint lint-compose lint-workflows helm4 grafana keda pictures format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -78,6 +78,9 @@ grafana: $(DEV) ## Grafana's own libraries of 11, 12 and 13, for the tests of th
 		cp tests/kit/grafana/package.json tests/kit/grafana/package-lock.json .venv/grafana/ && \
 		npm ci --prefix .venv/grafana --legacy-peer-deps --ignore-scripts --no-audit --no-fund && \
 		cp tests/kit/grafana/package-lock.json .venv/grafana/node_modules/.lock; }
+
+keda: ## a real KEDA as images, for the cluster's tests; needs Go and an engine, and half an hour the first time
+	@bash tools/keda.sh $(or $(KEDA_HOME),.venv/keda)
 
 lint-workflows: $(DEV) ## zizmor and actionlint on the release workflow; needs Go
 	@$(BIN)/zizmor --offline --quiet .github/workflows

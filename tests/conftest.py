@@ -80,6 +80,12 @@ def missing_grafana() -> str | None:
     return None if there.exists() else "Grafana's libraries are not there: `make grafana` brings them"
 
 
+def missing_keda() -> str | None:
+    """Why KEDA's programs are missing, None when they are there."""
+    home = Path(os.environ.get("KEDA_HOME", Path(sys.executable).parents[1] / "keda"))
+    return None if (home / "bin" / "keda-operator").exists() else "KEDA is not there: `make keda` builds it, for long"
+
+
 def missing_helm4() -> str | None:
     """Why there are no tests with Helm 4 here; None if they can run."""
     return None if Path(sys.executable).with_name("helm4").exists() else "Helm 4 is not there: `make helm4` brings it"
@@ -115,6 +121,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "cluster": missing_cluster,
     "grafana": missing_grafana,
     "helm4": missing_helm4,
+    "keda": missing_keda,
     "promtool": missing_promtool,
     "ptrace": missing_ptrace,
     "root": missing_root,

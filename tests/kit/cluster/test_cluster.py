@@ -17,7 +17,7 @@ import pytest
 import yaml
 from tests.kit.chart import NEWEST
 from tests.kit.cluster.release import Release, namespace
-from tests.kit.shell import CHART, eventually, run, seconds_of
+from tests.kit.shell import CHART, CommandFailed, eventually, run, seconds_of
 
 pytestmark = [
     pytest.mark.cluster,
@@ -248,6 +248,9 @@ def test_the_volume_is_resized_by_a_value() -> None:
         release.helm("uninstall", "distq")
 
 
+TAKE_BACK = "workerPools.default.replicas=3"
+
+
 @pytest.mark.helm4
 def test_helm_4_installs_tests_upgrades_and_goes_back() -> None:
     """Its default is server-side apply: no field of ours is set twice, or fought over."""
@@ -263,5 +266,12 @@ def test_helm_4_installs_tests_upgrades_and_goes_back() -> None:
         assert release.pods() != before
         release.helm("rollback", "distq", "2", "--wait", "--timeout", "120s")
         assert "square(2) is 4" in release.helm("test", "distq", "--logs")
+        release.kubectl("scale", "deployment/distq-worker-default", "--replicas=2")
+        with pytest.raises(CommandFailed, match="conflict"):
+            release.upgrade({**values, "workerPools": {"default": {"replicas": 3}}})
+        release.helm(
+            "upgrade", "distq", str(CHART), "--reuse-values", "--set", TAKE_BACK, "--force-conflicts", "--wait"
+        )
+        assert release.replicas() == 3
         release.helm("uninstall", "distq", "--wait")
         assert release.names("persistentvolumeclaims") == []

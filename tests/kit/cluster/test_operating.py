@@ -254,3 +254,34 @@ def test_cpu_scales_a_pool_up_and_down(release: Release) -> None:
         assert client.communicate(timeout=200)[0].strip() == "30"
     eventually(release.replicas, lambda found: found == 1, within_s=200)
     assert killed(release) == before
+
+
+DENY_ALL = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "deny-all"},
+    "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+}
+
+
+def test_in_a_namespace_that_denies_all_traffic_a_release_works_with_no_values() -> None:
+    """Helm sees the policy, and the chart opens the way of its own pods to the master and to DNS."""
+    with namespace() as release:
+        release.kubectl("apply", "--filename", "-", given=json.dumps(DENY_ALL))
+        release.install({"master": {"storage": {"keep": False}}})
+        assert "networkpolicy.networking.k8s.io/distq-egress" in release.names("networkpolicies")
+        assert "square(2) is 4" in release.helm("test", "distq", "--logs")
+
+
+def test_switching_an_autoscaler_on_keeps_the_pods_that_run() -> None:
+    """Three fixed pods, then an HPA: none goes, and none at the upgrade after that."""
+    with namespace() as release:
+        values: dict[str, Any] = {"master": {"storage": {"keep": False}}, "workerDefaults": {"replicas": 3}}
+        release.install(values)
+        before = set(release.names("pods", "app.kubernetes.io/component=worker"))
+        hpa = {"enabled": True, "minReplicas": 3, "maxReplicas": 5}
+        for period in (10, 20):
+            scaled = {"default": {"hpa": hpa}}
+            release.upgrade({**values, "workerPools": scaled, "serviceMonitor": {"interval": f"{period}s"}})
+            assert release.replicas() == 3
+            assert set(release.names("pods", "app.kubernetes.io/component=worker")) == before

@@ -1,0 +1,70 @@
+"""A real KEDA in the cluster: the programs of tools/keda.sh, with the definitions and rights of KEDA's own module."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from tests.kit.shell import ROOT, eventually, run
+
+FOLDER: Final = Path(os.environ.get("KEDA_HOME", ROOT / ".venv" / "keda"))
+NAMESPACE: Final = "keda"
+SCRIPT: Final = (ROOT / "tools" / "keda.sh").read_text(encoding="utf-8")
+VERSION: Final = re.search(r"^VERSION=(.+)$", SCRIPT, re.MULTILINE)
+
+
+def images() -> dict[str, str]:
+    """The images of the two Deployments."""
+    assert VERSION is not None
+    return {
+        "keda-operator": f"keda-operator:{VERSION[1]}",
+        "keda-metrics-apiserver": f"keda-adapter:{VERSION[1]}",
+    }
+
+
+def manifests() -> list[dict[str, Any]]:
+    """What KEDA's own module says is needed: namespace, account, rights, definitions, programs and their Services."""
+    config = FOLDER / "src" / "config"
+    paths = [
+        config / "general" / "namespace.yaml",
+        *sorted((config / "crd" / "bases").glob("*.yaml")),
+        config / "service_account" / "service_account.yaml",
+        *(path for part in ("rbac", "metrics-server", "manager") for path in sorted((config / part).glob("*.yaml"))),
+    ]
+    items = [item for path in paths for item in yaml.safe_load_all(path.read_text(encoding="utf-8")) if item]
+    found = [item for item in items if item["kind"] != "Kustomization"]
+    for item in found:
+        if item["kind"] == "Deployment":
+            prepare(item)
+        elif item["kind"] == "APIService":
+            item["spec"]["insecureSkipTLSVerify"] = True  # until the operator has made its certificates
+    return found
+
+
+def prepare(deployment: dict[str, Any]) -> None:
+    """Let a Deployment run the program that was built here."""
+    name = deployment["metadata"]["name"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    program = images()[name].partition(":")[0]
+    container.update(image=images()[name], imagePullPolicy="Never", command=[f"/{program}"])
+    for probe in ("livenessProbe", "readinessProbe"):
+        container[probe]["initialDelaySeconds"] = 1
+
+
+@contextmanager
+def keda() -> Iterator[None]:
+    """KEDA, ready to be asked; it is gone afterwards, with its definitions."""
+    given = yaml.safe_dump_all(manifests())
+    run("kubectl", "apply", "--server-side", "--force-conflicts", "--filename", "-", given=given)
+    try:
+        for name in images():
+            rollout = ("rollout", "status", f"deployment/{name}", "--timeout", "180s")
+            run("kubectl", "--namespace", NAMESPACE, *rollout)
+        asked = ("get", "--raw", "/apis/external.metrics.k8s.io/v1beta1")
+        eventually(lambda: run("kubectl", *asked), bool, within_s=60)
+        yield
+    finally:
+        run("kubectl", "delete", "--ignore-not-found", "--wait=false", "--filename", "-", given=given)

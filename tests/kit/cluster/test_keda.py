@@ -1,0 +1,109 @@
+"""A real KEDA scales pools from nothing and back, by both triggers: each task ends once, and no busy pod goes."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.kit.cluster.keda import keda
+from tests.kit.cluster.release import CLIENT_LABEL, Release, namespace
+from tests.kit.shell import eventually
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.keda,
+    pytest.mark.xdist_group("cluster"),
+    pytest.mark.timeout(600),
+]
+
+TASKS = 120
+NAP_S = 0.5
+FAST = {"enabled": True, "maxReplicas": 4, "pollingSeconds": 2, "cooldownSeconds": 5}
+# Answers a query as Prometheus does, with the sum of the one metric that the chart's query asks for first: what the
+# cluster's tests want to know is what KEDA makes of the chart's trigger, not what Prometheus makes of the query, which
+# tests/kit/engine/test_prometheus.py asks of a real one.
+PROMETHEUS = r"""
+import http.server, json, re, sys, time, urllib.parse, urllib.request
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)["query"][0]
+        metric = re.match(r"sum\((\w+)\{", query)[1]
+        queue = re.search(r'queue=~"(\w+)"', query)[1]
+        lines = urllib.request.urlopen("http://distq-master:9001/metrics").read().decode().splitlines()
+        wanted = [line for line in lines if line.startswith(metric + "{") and f'queue="{queue}"' in line]
+        value = [time.time(), str(sum(float(line.split()[-1]) for line in wanted))]
+        result = [{"metric": {}, "value": value}] if wanted else []
+        body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+http.server.ThreadingHTTPServer(("", 9090), Answer).serve_forever()
+"""
+
+
+@pytest.fixture(name="release", scope="module")
+def install() -> Iterator[Release]:
+    """A release in a cluster with KEDA, whose workers run the tests' own tasks and are none at first."""
+    with keda(), namespace() as release:
+        yield release
+
+
+def install_scaled(release: Release, asked: dict[str, Any]) -> None:
+    """The release, with a pool that KEDA scales as is asked."""
+    values = release.mount_test_tasks()
+    values["master"] = {"storage": {"keep": False}}
+    values["workerPools"] = {"default": {"queues": ["default"], "keda": {**FAST, **asked}}}
+    release.install(values)
+
+
+def goes_up_and_down(release: Release) -> None:
+    """From zero pods to four while there is something to do, and back to zero; each task has its one result."""
+    eventually(release.replicas, lambda found: found == 0, within_s=90)
+    client = release.submit_naps_apart(TASKS, NAP_S)
+    eventually(release.replicas, lambda found: found == 4, within_s=90)
+    assert client.communicate(timeout=180)[0].split() == [str(TASKS), "results"]
+    eventually(release.replicas, lambda found: found == 0, within_s=120)
+    counts = release.counts()
+    assert (counts["ready"], counts["leased"], counts["dead"]) == (0, 0, 0)
+    assert release.total('distq_tasks_completed_total{queue="default",task="nap",outcome="success"}') == TASKS
+    assert release.total("distq_task_redeliveries_total") == 0
+
+
+def test_by_the_masters_own_number_a_pool_goes_from_nothing_to_four_and_back(release: Release) -> None:
+    """`trigger: metrics-api`: KEDA asks `/api/v1/autoscale`."""
+    install_scaled(release, {})
+    goes_up_and_down(release)
+    release.helm("uninstall", "distq", "--wait")
+
+
+def test_by_a_prometheus_too(release: Release) -> None:
+    """`trigger: prometheus`: KEDA sends the chart's query, and is answered with `distq_queue_desired_slots`."""
+    name = release.pod(["python3", "-c", PROMETHEUS], {**CLIENT_LABEL, "app": "prometheus"}, {})
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "prometheus"},
+        "spec": {"selector": {"app": "prometheus"}, "ports": [{"port": 9090}]},
+    }
+    release.kubectl("apply", "--filename", "-", given=json.dumps(service))
+    install_scaled(
+        release, {"trigger": "prometheus", "prometheusAddress": f"http://prometheus.{release.namespace}:9090"}
+    )
+    release.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout", "60s")
+    goes_up_and_down(release)
+
+
+def test_switching_keda_on_keeps_the_pods_that_run(release: Release) -> None:
+    """From three fixed pods to an autoscaler: none goes before it has looked."""
+    release.helm("uninstall", "distq", "--wait", "--ignore-not-found")
+    values = {"master": {"storage": {"keep": False}}, "workerDefaults": {"replicas": 3}}
+    release.install(values)
+    before = set(release.names("pods", "app.kubernetes.io/component=worker"))
+    scaled = {**values, "workerPools": {"default": {"keda": {**FAST, "minReplicas": 3, "cooldownSeconds": 300}}}}
+    for _ in range(2):  # the second upgrade finds the autoscaler there
+        release.upgrade(scaled)
+        assert release.replicas() == 3
+        assert set(release.names("pods", "app.kubernetes.io/component=worker")) == before
