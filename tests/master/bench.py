@@ -270,14 +270,15 @@ def _ignore(line: object, reason: str) -> None:
     pass
 
 
-def on_bench(**settings: Any) -> Callable[[Scene], Callable[[], None]]:
-    """Make a test of a scene: it is played on a bench that leads."""
+def on_bench(*, faulty: bool = False, **settings: Any) -> Callable[[Scene], Callable[[], None]]:
+    """Make a test of a scene: it is played on a bench that leads, without an error of ours unless it is `faulty`."""
 
     def decorate(scene: Scene) -> Callable[[], None]:
         async def play() -> None:
             bench = Bench(**settings)
             await bench.open()
             await scene(bench)
+            assert faulty or not any(bench.broker.guard.counts.values()), bench.broker.guard.counts
 
         def test() -> None:
             asyncio.run(play())

@@ -94,7 +94,7 @@ def test_a_submit_that_fails_half_way_is_refused_and_leaves_nothing(
 ) -> None:
     """Sent once more it is taken, as the first; another client's, of the same cycle, is taken too."""
 
-    @on_bench(rules=Rules(capacity=20))
+    @on_bench(faulty=True, rules=Rules(capacity=20))
     async def scene(bench: Bench) -> None:
         """Two runs of one submit, and a submit of somebody else."""
         one, other = bench.client("one"), bench.client("other")
@@ -124,7 +124,7 @@ def test_no_method_of_a_request_ends_the_master(
 ) -> None:
     """Each peer that waits is answered or let go, and others are served."""
 
-    @on_bench(rules=Rules(retries=0))
+    @on_bench(faulty=True, rules=Rules(retries=0))
     async def scene(bench: Bench) -> None:
         """A request of each kind, with one method that always fails, and then others without."""
         with monkeypatch.context() as patch:
@@ -179,7 +179,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
 def test_what_must_happen_is_tried_again(kind: type, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No peer waits for the end of a lease, and it must not be forgotten."""
 
-    @on_bench()
+    @on_bench(faulty=True)
     async def scene(bench: Bench) -> None:
         """A worker dies with a task, and the client that submitted it goes for good."""
         client, worker = bench.client(), bench.worker()
@@ -207,7 +207,7 @@ def test_what_must_happen_is_tried_again(kind: type, method: str, monkeypatch: p
 def test_a_moment_of_a_schedule_that_fails_pauses_that_schedule_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its reason, and others go on."""
 
-    @on_bench()
+    @on_bench(faulty=True)
     async def scene(bench: Bench) -> None:
         """Two schedules of one moment, and one failure."""
         for name in ("one", "two"):
@@ -235,7 +235,7 @@ def test_what_cannot_be_packed_is_refused_alone(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(head, "pack", packed)
 
-    @on_bench(rules=Rules(capacity=20))
+    @on_bench(faulty=True, rules=Rules(capacity=20))
     async def scene(bench: Bench) -> None:
         """Three clients, of whom one submits twice, and an executor that settles."""
         bench.worker()
@@ -262,7 +262,7 @@ def test_a_change_that_is_stored_and_fails_in_memory_keeps_no_other_from_happeni
 ) -> None:
     """What the store has is read again at the next start."""
 
-    @on_bench()
+    @on_bench(faulty=True)
     async def scene(bench: Bench) -> None:
         """Three tasks are settled together."""
         bench.worker()
@@ -282,7 +282,7 @@ def test_a_change_that_is_stored_and_fails_in_memory_keeps_no_other_from_happeni
 def test_what_no_request_has_asked_for_fails_without_an_end(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it works again, what was left behind is made up for."""
 
-    @on_bench(rules=Rules(retries=0))
+    @on_bench(faulty=True, rules=Rules(retries=0))
     async def scene(bench: Bench) -> None:
         """A delayed task is due, run and dead, while a part of the master fails."""
         client = bench.client()
@@ -318,7 +318,7 @@ def test_what_no_request_has_asked_for_fails_without_an_end(place: str, monkeypa
     scene()
 
 
-@on_bench()
+@on_bench(faulty=True)
 async def test_the_same_error_is_counted_each_time_and_logged_once_a_minute(bench: Bench) -> None:
     """A peer may repeat its call a thousand times a second."""
     guard = bench.broker.guard

@@ -220,7 +220,7 @@ class Client:
         dice = self.world.dice
         if dice.random() < 0.8:
             return None
-        eta = self.world.at + 2 if dice.random() < 0.2 else None
+        eta = self.world.at + self.world.wall_s + 2 if dice.random() < 0.2 else None
         return dice.choice((None, 0.1, 5.0)), eta, dice.choice((None, 0.01, 3.0))
 
     def _settle_stale(self, actor: Actor, keys: list[int]) -> Script:
@@ -261,7 +261,7 @@ class Client:
         sent = self.accepted.get(key)
         if state == GONE:
             assert self.durable
-            early = self.world.at - self.sent_at[key] < TTL_S
+            early = self.world.at - self.sent_at[key] < TTL_S and self.world.set_at < self.sent_at[key]
             assert not early or key in self.world.purged, "it is gone before its time"
             self.heard[key] = ENDS[state]
             return

@@ -22,6 +22,7 @@ from distq.master.workers import Executor
 
 def check(master: Master, workers: Sequence[Worker]) -> None:
     """Every invariant that a master's memory can show, and what its workers really do."""
+    assert not any(master.broker.guard.counts.values()), master.broker.guard.counts
     counts_are_right(master)
     keys_are_right(master)
     runs_are_right(master, workers)

@@ -142,14 +142,15 @@ class Master:
         self._alarm = float("inf")
         self.world = world
         self.epoch = epoch
-        self.started_at = world.at
+        world.followed_s = world.wall_s
+        self.started_at = world.now()
         self.durable = disk is not None
         self.store = SlowStore(world, epoch, disk)
         names = Names(RULES)
         loader = Loader(names)
         loader.feed([(key, head) for key, (head, _) in (disk or {}).items()])
         self.ledger = Ledger(RULES, world.dice.random, epoch << 40 | 1, names)
-        absent = restore(self.ledger, loader, world.at)
+        absent = restore(self.ledger, loader, world.now())
         self.loaded = Counter({name: queue.live for name, queue in names.queues.items()})
         """Live tasks that it has found, by queue."""
         self.buried: dict[int, list[str]] = {}
@@ -166,7 +167,16 @@ class Master:
         for key in self.ledger.extras.know(loader.extras, bodies, self.ledger.tasks):
             self.broker.keep_row(key, None)
         end_unless_reclaimed(self.broker, absent, RECLAIM_S, LEASE_S)
+        self.broker.follow_clock = self._follow_clock
         self._lead()
+
+    def _follow_clock(self) -> None:
+        by_s = self.world.wall_s - self.world.followed_s
+        if by_s:
+            self.world.followed_s = self.world.wall_s
+            self._alarm = float("inf")
+            self.broker.shift(by_s)
+            self.desk.schedules.plan_all()
 
     def _lead(self) -> None:
         async def follow() -> None:
@@ -201,7 +211,7 @@ class Master:
     def _ring_at(self, at: float) -> None:
         if at < self._alarm:
             self._alarm = at
-            self.world.later(max(at - self.world.at, 0.001), lambda: self._ring(at))
+            self.world.later(max(at - self.world.now(), 0.001), lambda: self._ring(at))
 
     def _ring(self, at: float) -> None:
         if at == self._alarm:

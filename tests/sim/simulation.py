@@ -14,6 +14,7 @@ from typing import Final
 
 from tests.sim import invariants
 from tests.sim.actors import Client, Plain, Worker
+from tests.sim.hostile import Hostile
 from tests.sim.master import Disk, Master
 from tests.sim.operator import Operator
 from tests.sim.world import Actor, World
@@ -50,6 +51,7 @@ class Simulation:
         self.clients = [Client(self.world, self._name("client")) for _ in range(2)]
         self.workers = [Worker(self.world, self._name("worker")) for _ in range(2)]
         self.operator = Operator(self.world)
+        self.hostile = Hostile(self.world)
         self.programs: list[tuple[str, Actor]] = []
         for role in ("producer", "worker", "worker", "collector"):
             self._start(role)
@@ -87,6 +89,7 @@ class Simulation:
             (10, self.kill_a_program),
             (3, self.kill_a_client),
             (6, self.let_time_pass),
+            (3, self.set_the_clock),
             (10 if self.durable else 1, self.restart_the_master),
         )
         (fault,) = self.world.dice.choices([fault for _, fault in faults], [weight for weight, _ in faults])
@@ -147,6 +150,11 @@ class Simulation:
     def let_time_pass(self) -> None:
         """Everybody is late."""
         self.world.at += self.world.dice.random() * 40
+
+    def set_the_clock(self) -> None:
+        """Of the master's machine: by a little, or by more than anything here lasts."""
+        self.world.set_the_clock(self.world.dice.choice((0.7, -0.7, 25.0, -25.0, 70.0)))
+        self.master.broker.wake()
 
     def restart_the_master(self) -> None:
         """What it had in memory is lost with it; a new epoch begins."""

@@ -13,6 +13,8 @@ def test_whatever_breaks_every_accepted_task_comes_to_one_end(seed: int) -> None
     assert simulation.ends["succeeded"] > 60
     assert simulation.ends["plain"] > 50
     assert set(simulation.faults) >= {"cut_a_connection", "kill_an_executor", "kill_a_program", "freeze_a_worker"}
+    assert simulation.faults["set_the_clock"] > 3
+    assert simulation.hostile.answered > 100
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])

@@ -62,6 +62,13 @@ class World:
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
         self.at = 1_000_000.0
+        """Seconds that have passed: what no clock shows, and by which everything happens."""
+        self.wall_s = 0.0
+        """How far the machine's clock was set, and ..."""
+        self.followed_s = 0.0
+        """... how far the master has followed it."""
+        self.set_at = 0.0
+        """When it was set last."""
         self.calm = False
         """Whether nothing breaks at present."""
         self.cancelled: set[int] = set()
@@ -78,8 +85,13 @@ class World:
         self._count = 0
 
     def now(self) -> float:
-        """The present moment."""
-        return self.at
+        """The present moment by the master's clock."""
+        return self.at + self.followed_s
+
+    def set_the_clock(self, by_s: float) -> None:
+        """Set the machine's clock forwards, or back."""
+        self.wall_s += by_s
+        self.set_at = self.at
 
     def later(self, seconds: float, event: Callable[[], None]) -> None:
         """Have something happen in so many seconds."""
@@ -136,6 +148,11 @@ class Wire:
     def reply_parts(self, parts: Sequence[bytes | memoryview]) -> None:
         """The same, with the length before it."""
         self.reply(b"".join(parts)[4:])
+
+    @property
+    def waits(self) -> bool:
+        """Whether the present call is not answered yet."""
+        return self._busy
 
     @property
     def has_called_again(self) -> bool:
