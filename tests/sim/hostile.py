@@ -12,7 +12,7 @@ from typing import Any, Final
 from tests.sim.actors import HELLO
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
-ABSURD: Final = (
+ABSURD: Final[tuple[Any, ...]] = (
     -1,
     10**400,
     -(10**400),
@@ -52,6 +52,7 @@ class Hostile:
     def __init__(self, world: World) -> None:
         self.world = world
         self.answered = 0
+        """Calls that it was answered, whatever the answer."""
         self.actor = Actor(world, "hostile", self._annoy)
 
     def _any(self) -> Any:
@@ -119,7 +120,7 @@ class Hostile:
                 yield Connect()
                 yield from self._told(Call("broker", "hello", (info,)))
                 yield from self._told(Call("broker", "hello", ({**info, "protocol": [self._any(), self._any()]},)))
-                for _ in range(3):
+                for _again in range(3):
                     yield from self._told(self._call(role))
             except Lost:
                 continue
