@@ -54,6 +54,8 @@ class Books:
         self.cancel_gate.set()
         self.running: set[int] = set()
         """Tasks that run, of those that a client asks about."""
+        self.stuck = ""
+        """Why the first task waits that a client asks about."""
         self.goodbyes = 0
         self.asked_running = 0
         self.hang_up: dict[str, int] = {}
@@ -136,6 +138,9 @@ class Books:
     def _running(self, keys: list[int]) -> object:
         self.asked_running += 1
         return [key for key in keys if key in self.running]
+
+    def _stuck(self, keys: list[int]) -> object:
+        return {key: self.stuck for key in keys[:1] if self.stuck}
 
     def _goodbye(self) -> None:
         self.goodbyes += 1

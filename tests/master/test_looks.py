@@ -69,6 +69,23 @@ async def test_the_reason_is_the_first_thing_that_is_in_the_way(bench: Bench) ->
 
 
 @on_bench()
+async def test_a_client_is_told_why_tasks_wait_that_no_worker_would_run(bench: Bench) -> None:
+    """One of each kind is named; a task that only waits for its turn, or runs, is not."""
+    client = bench.client()
+    _, first = await bench.submit(client, 1, [b"a", b"b"])
+    asked = [first, first + 1, 5]
+    assert await bench.ask(client, "broker", "stuck", asked) == {
+        first: "No worker is connected. `distq worker` starts one."
+    }
+    bench.worker("other", queues=["r"])
+    (reason,) = (await bench.ask(client, "broker", "stuck", asked)).values()
+    assert "Of 1 workers none serves the queue 'q'" in reason
+    bench.worker()
+    assert await bench.ask(client, "broker", "stuck", asked) == {}
+    assert isinstance(await bench.ask(client, "broker", "stuck", "x"), RemoteRefusal)
+
+
+@on_bench()
 async def test_of_what_waits_or_has_ended_it_is_told_until_when_and_how(bench: Bench) -> None:
     """With the cause of the last attempt."""
     bench.worker()

@@ -39,6 +39,8 @@ def command(
     if timeout is not None and not wait:
         raise click.UsageError("--timeout is how long --wait waits; give both.")
     timeout_s = None if timeout is None else seconds(timeout, "--timeout")
+    if not name.strip() or name != name.strip():
+        raise click.BadParameter(f"{name!r} is no name of a task.", param_hint="MODULE:FUNCTION")
     args = [argument(text) for text in texts]
     from distq.cli.environment import settings_of_command
     from distq.client.client import Client
@@ -49,6 +51,7 @@ def command(
         client.flush()
         if future.task_id is None:
             future.result(0)  # raises why it was refused
+        _note_colon(name)
         try:
             if wait:
                 click.echo(future.task_id, err=True)
@@ -57,6 +60,17 @@ def command(
             return 0
         finally:
             client.abandon()
+
+
+def _note_colon(name: str) -> None:
+    """A name with a dot may have been given to a task, and is more often a path in which the colon was forgotten."""
+    module, _, function = name.rpartition(".")
+    if module and ":" not in name:
+        click.echo(
+            f"distq: {printable(name)} was submitted as a name that @distq.task(name=...) has given. The path of a "
+            f"function has a colon: {printable(module)}:{printable(function)}",
+            err=True,
+        )
 
 
 def argument(text: str) -> Any:

@@ -132,6 +132,11 @@ class Awaited:
             above = (one for one in self._pending.futures if one > key)
             return [key, *itertools.islice(above, count - 1)]
 
+    def oldest(self, count: int) -> list[int]:
+        """Keys of at most `count` awaited tasks, those first that are awaited longest."""
+        with self._lock:
+            return [*itertools.islice(self._pending.futures, count)]
+
     def futures(self) -> list[TaskFuture[Any]]:
         """The futures of all awaited tasks, one for each."""
         with self._lock:

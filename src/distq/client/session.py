@@ -23,6 +23,7 @@ from distq.client.locks import CalledInside
 from distq.client.outbox import Manner, Outbox, Sending
 from distq.client.refusals import Refusals
 from distq.client.results import RESULTS_WAIT_S, Results
+from distq.client.stuck import Stuck
 from distq.client.submits import Submits
 from distq.core.errors import PayloadTooLarge
 from distq.core.schedule import BadSchedule
@@ -79,6 +80,7 @@ class Session:
         self._absence = Absence(where.addresses, settings.connect_wait_s)
         self._outbox = Outbox()
         self._awaited = Awaited(self._outbox, self._settled)
+        self.errands = Errands(where._replace(role="cli"))  # no session of its own: it awaits nothing
         self._submits = Submits(
             Link(where, self._greeted, self._absence),
             self._outbox,
@@ -88,8 +90,8 @@ class Session:
             self._settled,
             self._rest,
             self.refusals,
+            Stuck(self._awaited, self.errands),
         )
-        self.errands = Errands(where._replace(role="cli"))  # no session of its own: it awaits nothing
         results = Link(where, self._resumed, self._absence)
         self._results = Results(results, self._awaited, self._submits, self.errands, self._callbacks)
         self._guarded = exits.enter(self)

@@ -27,6 +27,7 @@ from distq.wire.errors import RemoteRefusal
 if TYPE_CHECKING:
     from distq.client.awaited import Awaited
     from distq.client.refusals import Refusals
+    from distq.client.stuck import Stuck
     from distq.net.dial import Connection
 
 HEAR_S: Final = 1.0
@@ -65,6 +66,7 @@ class Submits:
         settled: Callable[[], None],
         rest: Callable[[], None],
         refusals: Refusals,
+        stuck: Stuck,
     ) -> None:
         self.link = link
         self.wanted = threading.Event()
@@ -76,6 +78,7 @@ class Submits:
         self._settled = settled
         self._rest = rest
         self._refusals = refusals
+        self._stuck = stuck
         self._number = 0
         self._speaking = Turn()
         """Had by the thread that uses the connection."""
@@ -238,8 +241,9 @@ class Submits:
         idle = self._asked is None and self._number == self._looked_at
         self._looked_at = self._number
         self._asleep = idle
+        self._stuck.look()
         # Looked at again: who sends at once notes that first, and then asks whether anybody sleeps.
-        return self._outbox.wait_for_tasks(None if idle and self._asked is None else LOOK_S)
+        return self._outbox.wait_for_tasks(self._stuck.pause_s() if idle and self._asked is None else LOOK_S)
 
     def _finish_asked(self) -> None:
         """Read the answer to what was sent at once; sends it again where the connection is lost."""

@@ -94,6 +94,8 @@ class Submitter(Executor):
         The name is one that `@distq.task` gave or an import path, `module:function`; it is not imported here. Raises
         as `submit` does.
         """
+        if not isinstance(name, str) or not name.strip():
+            raise TypeError(f"a task's name is a text, as in 'module:function', not {name!r}")
         try:
             body = pack_json(args, kwargs or {})
         except (TypeError, ValueError, RecursionError) as error:

@@ -59,6 +59,11 @@ def why(task: Task, crowd: Crowd, moment: Callable[[float], str], now: float, pe
     return f"It has ended: {STATE_NAMES[task.state]} {_ago(now - task.since)}{cause}.{again}"
 
 
+def lacking(task: Task, crowd: Crowd) -> str:
+    """Why no worker that is connected would ever run a ready task; '' if one would."""
+    return _workers(task, crowd) if task.state == READY and not crowd.large else ""
+
+
 def _delayed(task: Task, moment: Callable[[float], str], now: float) -> str:
     until = f"until {moment(task.due_at)}, {_seconds(max(task.due_at - now, 0.0))} from now"
     if task.failures:
@@ -96,7 +101,10 @@ def _workers(task: Task, crowd: Crowd) -> str:
         (crowd.serving, f"Of {crowd.workers:,} workers none serves the queue {queue!r} (DISTQ_QUEUES)."),
         (
             crowd.knowing,
-            f"Of {crowd.serving:,} workers of its queue none knows {what} (DISTQ_TASKS, DISTQ_PLAIN_HANDLER).",
+            (
+                f"Of {crowd.serving:,} workers of its queue none knows {what} (DISTQ_TASKS, DISTQ_PLAIN_HANDLER)."
+                f"{_with_colon(envelope.name)}"
+            ),
         ),
         (crowd.able, f"Of {crowd.knowing:,} workers that know it none has what it requires: {labels} (DISTQ_LABELS)."),
         (crowd.large, f"It takes {envelope.cost:,} slots, and no worker that would run it has so many."),
@@ -112,6 +120,13 @@ def _workers(task: Task, crowd: Crowd) -> str:
     )
     given = f"It is given out at this moment: {crowd.slots - crowd.busy:,} of {crowd.slots:,} slots are free."
     return next((sentence for there_is_one, sentence in reasons if not there_is_one), given)
+
+
+def _with_colon(name: str) -> str:
+    module, _, function = name.rpartition(".")
+    if not module or ":" in name:
+        return ""
+    return f" The path of a function has a colon before its name: '{module}:{function}'."
 
 
 def _these(count: int) -> str:

@@ -20,6 +20,7 @@ from distq.master.cancels import read_cancel
 from distq.master.clients import Clients, ClientSession, Goodbye, Results, Watch, read_watch
 from distq.master.exchange import Exchange, ResultQueues, queues_of, read_exchange
 from distq.master.housekeeping import NAMES_KEPT_S, TurnOver
+from distq.master.looks import stuck
 from distq.master.plain import METHODS, PlainQueues
 from distq.master.plain_peer import PlainPeer
 from distq.master.requests import WAIT_MAX_S
@@ -50,6 +51,7 @@ BROKER_METHODS: Final = (
     "running",
     "stats",
     "stream",
+    "stuck",
     "submit",
     "watch",
 )
@@ -121,6 +123,7 @@ class MasterDesk:
             "hello": self._hello,
             "results": self._send_results,
             "running": self._tell_running,
+            "stuck": self._tell_stuck,
             "stats": self._tell,
             "stream": lambda line, call: broker.ask(read_stream(line, self.streams, call.args)),
             "submit": self._submit,
@@ -318,6 +321,9 @@ class MasterDesk:
         keys = read_watch(call.args, "running")
         tasks = self._broker.ledger.tasks
         line.reply(returned([key for key in keys if (task := tasks.get(key)) is not None and task.state == LEASED]))
+
+    def _tell_stuck(self, line: Line, call: Call) -> None:
+        line.reply(returned(stuck(self._broker, self._workers, read_watch(call.args, "stuck"))))
 
     def _heartbeat(self, line: Line, call: Call) -> None:
         session = line.state

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import DEAD, LEASED, PLAIN, STATE_NAMES, Task, deliveries_of, key_of, text_of
-from distq.core.why import Crowd, why
+from distq.core.why import Crowd, lacking, why
 from distq.master.dead_choice import learn
 from distq.master.requests import Asked
 from distq.master.workers import Executor
@@ -17,10 +18,14 @@ from distq.wire.messages import returned
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distq.core.task import Envelope
     from distq.master.broker import Broker
     from distq.master.workers import Session, Workers
     from distq.net.serve import Line
 
+STUCK_LOOKED_AT: Final = 100
+STUCK_KINDS: Final = 10
+"""Tasks, and kinds of tasks, that one answer to a client is about: each kind costs a walk over the workers."""
 STACK_S: Final = 5.0
 """How long a worker may take to say where a task is."""
 
@@ -124,6 +129,20 @@ def crowd_of(workers: Workers, task: Task) -> Crowd:
     slots = sum(one.slots for one in taking)
     numbers = (len(sessions), len(serving), len(knowing), len(able), len(large), len(taking))
     return Crowd(*numbers, slots, slots - sum(free), max(free, default=0), sum(absent))
+
+
+def stuck(broker: Broker, workers: Workers, keys: Iterable[int]) -> dict[int, str]:
+    """Why tasks wait that no connected worker would run: for one task of each kind, among the first of `keys`."""
+    reasons: dict[int, str] = {}
+    kinds: set[Envelope] = set()
+    for key in islice(keys, STUCK_LOOKED_AT):
+        task = broker.ledger.tasks.get(key)
+        if task is None or task.envelope in kinds or len(kinds) >= STUCK_KINDS:
+            continue
+        kinds.add(task.envelope)
+        if reason := lacking(task, crowd_of(workers, task)):
+            reasons[key] = reason
+    return reasons
 
 
 def described(broker: Broker, task: Task, crowd: Crowd, now: float) -> dict[str, Any]:

@@ -74,7 +74,10 @@ class TryAgain(Request):
         self.names = names
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
-        broker.ledger.readmit(self.names.try_again(now))
+        names = self.names.try_again(now)
+        broker.ledger.readmit(names)
+        if names:
+            broker.wake()  # workers that wait are served before this is answered: another cycle offers them those
         if self.names.wait:
             broker.ask_at(now + LOOK_S, self)
 
