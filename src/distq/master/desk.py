@@ -181,7 +181,7 @@ class MasterDesk:
             self._workers.answer_now(line.state)
 
     def turned_away(self, line: Line, reason: str) -> None:
-        """A peer did not prove the key."""
+        """A peer did not prove the key, or there was no room for it."""
         self._turned_away(line, reason)
 
     # -- BaseManager's own calls ---------------------------------------------------------------

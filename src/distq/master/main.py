@@ -29,21 +29,24 @@ from distq.master.clock import Follower, SystemClock
 from distq.master.desk import MasterDesk
 from distq.master.endings import end_unless_reclaimed
 from distq.master.payloads import REPLY_BYTES_MAX
+from distq.master.rejections import Rejections
 from distq.master.store_watch import StoreWatch
 from distq.master.view import View
 from distq.master.vigil import Vigil
 from distq.master.workers import Workers
+from distq.net.descriptors import TooFewDescriptors, room_for_connections
 from distq.net.serve import Server
 from distq.storage import MEMORY, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from distq.net.serve import Line
     from distq.settings import Settings
 
 LAG_SAMPLE_S: Final = 1.0
 NONCE_BYTES: Final = 20
+CONNECTIONS_EXPECTED: Final = 200
+"""With room for fewer connections it is said at the start: a worker takes one for each executor and one more."""
 STORE_PATIENCE_S: Final = 2.0
 KEEP_PROXIES: Final = (
     "Keep what manager.get_work_queue() returns in a variable: without it the item of a program that is killed goes to "
@@ -65,12 +68,16 @@ class Master:
         self.ended = asyncio.Event()
         self._signals = 0
         self._has_warned_of_proxies = False
+        self._rejections = Rejections(self.log)
         self._lag: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
         """Serve until a signal, then drain; return the exit code. Raises DistqError for what a person can mend."""
         settings = self.settings
         loop = asyncio.get_running_loop()
+        room = room_for_connections()  # before anything else: it is said in a sentence
+        if room < CONNECTIONS_EXPECTED:
+            self.log.warning("few_descriptors", connections_max=room, hint=TooFewDescriptors.hint)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
         if not await self._opened():
@@ -139,7 +146,7 @@ class Master:
             self._stats,
             self._greeting(instance),
             settings.plain_queues,
-            self._turned_away,
+            self._rejections.note,
             settings.plain_lease_s,
             self._keeps_no_proxies,
         )
@@ -231,9 +238,6 @@ class Master:
         from distq.web.api import STATS  # noqa: PLC0415 - as in _serve_http
 
         return STATS[what](self.view)
-
-    def _turned_away(self, line: Line, reason: str) -> None:
-        self.log.warning("peer_turned_away", peer=line.peer, reason=reason)
 
     def _keeps_no_proxies(self, peer: str) -> None:
         if not self._has_warned_of_proxies:

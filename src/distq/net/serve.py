@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import Final, Protocol, cast
 
 from distq.core.errors import DistqError
 from distq.net.address import Address
+from distq.net.descriptors import room_for_connections
 from distq.wire.framing import Buffer, pack
 from distq.wire.inert import Call
 from distq.wire.session import Authenticated, Closed, Refused, Send, Session
@@ -23,10 +23,6 @@ from distq.wire.session import Authenticated, Closed, Refused, Send, Session
 BACKLOG: Final = 4096
 CALLS_AHEAD_MAX: Final = 8
 """Calls of one peer that are read before the earlier ones are answered; then reading pauses."""
-DESCRIPTORS_ENOUGH: Final = 1 << 20
-"""Asked for where the machine sets no limit."""
-SPARE_DESCRIPTORS: Final = 64
-"""Kept for the store, the logs and HTTP, so that a flood of connections cannot take them."""
 CATCH_UP_S: Final = 0.01
 KEEPALIVE_S: Final = 15
 SILENT_PEER_MS: Final = 60_000
@@ -57,7 +53,7 @@ class Desk(Protocol):
         ...
 
     def turned_away(self, line: Line, reason: str) -> None:
-        """A peer did not prove the key."""
+        """A peer did not prove the key, or there was no room for it."""
         ...
 
 
@@ -88,7 +84,7 @@ class Server:
         self.authentication_failures = 0
         self.turned_down = 0
         """Connections closed at once because there were too many."""
-        self.lines_max = min(_descriptors() - SPARE_DESCRIPTORS, limits.connections_max or 1 << 30)
+        self.lines_max = min(room_for_connections(), limits.connections_max or 1 << 30)
         self.strangers_max = min(limits.unauthenticated_max, max(self.lines_max // 2, 1))
         """Never all places: a crowd at the door shall not keep out who has the key."""
         self._server: asyncio.Server | None = None
@@ -150,6 +146,7 @@ class Line(asyncio.Protocol):
         self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
         if len(server.lines) >= server.lines_max:
             server.turned_down += 1
+            server.desk.turned_away(self, f"there are {server.lines_max} connections already, and no room for more")
             self._transport.abort()
             return
         self.open = True
@@ -316,12 +313,3 @@ def _tune(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
-
-
-def _descriptors() -> int:
-    """Raise the limit of open descriptors as far as it goes, and return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else DESCRIPTORS_ENOUGH
-    if soft not in (wanted, resource.RLIM_INFINITY):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted

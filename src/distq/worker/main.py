@@ -10,6 +10,7 @@ from typing import Final
 from distq._version import __version__
 from distq.core.task import PROCESS, executor_label
 from distq.logs import LEVELS, get_logger
+from distq.net.descriptors import make_room_for
 from distq.settings import Settings
 from distq.worker.backoff import Reconnect
 from distq.worker.clock import MONOTONIC
@@ -39,6 +40,7 @@ async def _serve(settings: Settings) -> int:
     name = f"{socket.gethostname()}-{os.getpid()}"
     session = secrets.token_hex(SESSION_BYTES)
     log = get_logger()
+    make_room_for(settings.concurrency)
     supervisor = Supervisor(settings.drain_s, log, MONOTONIC)
     orders = _orders(settings, name, session)
     environ = environment_of_executors(os.environ)
