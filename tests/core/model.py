@@ -199,15 +199,24 @@ class Model:
         self.pending[key] = Pending("cancel", cause=cause, runs_on=True)
         return True
 
-    def lose(self, holder: int, reason: str, cause: str, running: int | None, begun: Collection[int] = ()) -> bool:
+    def lose(
+        self,
+        holder: int,
+        reason: str,
+        cause: str,
+        running: int | None,
+        begun: Collection[int],
+        *,
+        unexplained: bool,
+    ) -> bool:
         """Decide about everything a dead holder held."""
         self.over |= {run for run, (_, runner) in self.lingering.items() if runner == holder}
         held = [key for key, task in self.tasks.items() if task.holder == holder]
         conflicts = [key for key in held if key in self.pending]
         for key in held:
             if key not in conflicts:
-                guilty = running is None or running == key
-                event = "lose" if guilty else "suspect" if key in begun else "return"
+                guilty = running is None or running == key or key in begun
+                event = "lose" if guilty else "suspect" if unexplained else "return"
                 self.pending[key] = Pending(event, cause=cause, reason=reason)
         return not conflicts
 

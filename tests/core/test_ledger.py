@@ -307,13 +307,24 @@ def test_a_task_that_can_be_to_blame_is_counted_and_runs_alone_next_time() -> No
     assert leased(books, other, want=3) == [first]
 
 
-def test_a_task_that_can_be_to_blame_is_given_up_only_if_it_was_lost_before() -> None:
-    """One that may be delivered once, and was innocent, is run to its end all the same."""
+def test_what_an_executor_was_given_that_died_unexplained_is_given_up_only_if_it_was_lost_before() -> None:
+    """It had not begun: one that may be delivered once, and is innocent, is run to its end all the same."""
     books = ledger(RULES._replace(max_deliveries=1))
     (key,) = submitted(books)
     for loss, state in enumerate((READY, DEAD)):
         holder = Holder("an executor")
         assert leased(books, holder) == [key]
-        assert books.lose(holder, "executor", f"exit code {loss}", running=0, begun={key})
+        assert books.lose(holder, "executor", f"exit code {loss}", running=0, unexplained=True)
         books.apply(0.0)
         assert {**books.tasks, **books.dead}[key].state == state
+
+
+def test_a_task_that_may_run_once_is_not_run_again_because_its_answer_was_lost() -> None:
+    """It had begun, and ended, in an executor that died before the answer was out."""
+    books, holder = ledger(RULES._replace(max_deliveries=1)), Holder("an executor")
+    key, last = submitted(books, 2)
+    leased(books, holder, want=2)
+    assert books.lose(holder, "executor", "exit code 1", running=last, begun={key})
+    books.apply(0.0)
+    assert {task.state for task in books.dead.values()} == {DEAD}
+    assert len(books.dead) == 2

@@ -298,10 +298,12 @@ class LedgerMachine(RuleBasedStateMachine):
         held = list(self.holders[number].held)
         running = data.draw(st.sampled_from([None, *held, 17]))
         begun = data.draw(st.sets(st.sampled_from([*held, 18])))
+        odd = data.draw(st.booleans())
 
         def decision() -> bool:
-            expected = self.model.lose(number, reason, cause, running, begun)
-            assert self.ledger.lose(self.holders[number], reason, cause, running, begun) is expected
+            expected = self.model.lose(number, reason, cause, running, begun, unexplained=odd)
+            holder = self.holders[number]
+            assert self.ledger.lose(holder, reason, cause, running, begun, unexplained=odd) is expected
             return expected
 
         self.decide(decision)

@@ -396,7 +396,7 @@ class Executor:
     @property
     def blame(self) -> list[tuple[int, int]]:
         """By which tasks it may have died, the likeliest last, as its page has it."""
-        return self._begun
+        return self._begun if self.running is None else [self.running]
 
     @property
     def answered(self) -> set[int]:

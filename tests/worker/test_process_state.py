@@ -97,15 +97,20 @@ def test_a_wakeup_descriptor_is_forgotten(watched: Watched) -> None:
         assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_stacks_are_left_also_after_a_task_took_their_signal(watched: Watched) -> None:
-    """The supervisor asks for them when a task is to be killed."""
+@pytest.mark.parametrize("own", [False, True])
+def test_stacks_are_left_also_after_a_task_took_their_signal(watched: Watched, *, own: bool) -> None:
+    """The supervisor asks for them when a task is to be killed; a handler of our own is called besides."""
     read_fd, write_fd = os.pipe()
+    if own:
+        watched.state.own(signal.SIGUSR1, lambda number, _frame: watched.heard.append(number))
     watched.state.leaves_stacks(write_fd, all_threads=False)
     watched.state.starts(lambda: None)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    watched.state.task_ended(SHORT_S)
-    signal.raise_signal(signal.SIGUSR1)
-    assert b"test_stacks_are_left" in os.read(read_fd, 65_536)
+    for _ in range(2):
+        signal.raise_signal(signal.SIGUSR1)
+        assert b"test_stacks_are_left" in os.read(read_fd, 65_536)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        watched.state.task_ended(SHORT_S)
+    assert watched.heard == [signal.SIGUSR1] * 2 * own
     faulthandler.unregister(signal.SIGUSR1)
     os.close(read_fd)
     os.close(write_fd)

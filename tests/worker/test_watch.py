@@ -221,14 +221,15 @@ def test_an_executor_that_has_settled_everything_has_a_while_to_end(word: Word) 
 
 
 def test_the_last_task_is_to_blame_until_its_answer_is_settled(word: Word) -> None:
-    """Also when it has ended; those before it can be as well."""
-    assert word.blame == Blame([(11, 1)], [])
+    """Also when it has ended, unless another runs; those before it can be as well."""
+    assert word.blame == Blame([(11, 1)])
     word.rests()
     assert word.running is None
     assert word.blame == Blame([(11, 1)], [])
     assert word.begins(1) == BEGUN
-    assert word.blame == Blame([(12, 2)], [(11, 1)])
+    assert word.blame == Blame([(12, 2)])
     word.rests()
+    assert word.blame == Blame([(12, 2)], [(11, 1)])
     word.settled()
     assert not any(word.blame)
     assert word.begins(2) == BEGUN
@@ -240,7 +241,7 @@ def test_on_a_board_too() -> None:
     board = Board.create()
     board.sits(0, 11, 1, 0.0, 0.0)
     board.unsettled([(12, 1), (13, 2)])
-    assert board.blame == Blame([(11, 1)], [(12, 1), (13, 2)])
+    assert board.blame == Blame([(11, 1)])
     board.rises(0)
     assert board.blame.running == [(12, 1), (13, 2)]
     board.unsettled([(n, 1) for n in range(1, 500)])

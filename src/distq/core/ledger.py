@@ -213,23 +213,27 @@ class Ledger(Lender):
         cause: str,
         running: int | None = None,
         begun: Container[int] = (),
+        *,
+        unexplained: bool = False,
     ) -> bool:
         """End all leases of `holder`, which died or fell silent.
 
-        With `running` (a key) that task alone was being run and is counted as lost; without, each may have
-        been. Those of `begun` can be to blame as well, and are counted too; but one that was never lost before is
-        not given up for that: it runs alone next time, which shows whether it is. `reason` is a word for the
-        metrics, `cause` a phrase for the task's history. False: some of the tasks already change in this cycle, so
-        the same must be asked again in the next one.
+        With `running` (a key) that task alone was being run and is counted as lost; without, each may have been. Those
+        of `begun` had ended, and their answers are lost with it: they are counted as well. If it died `unexplained`,
+        with nothing begun, what it was given can be to blame: that is counted, and runs alone next time, but nothing
+        is given up for that the first time. `reason` is a word for the metrics, `cause` a phrase for the task's
+        history. False: some of the tasks already change in this cycle, so the same must be asked again in the next.
         """
         complete = True
         self.lingering.ended(holder)
         for key, task in holder.held.items():
             if key in self._changes:
                 complete = False
-            elif running is not None and key != running and key not in begun:
+                continue
+            had_begun = running in (None, key) or key in begun
+            if not (had_begun or unexplained):
                 self._changes[key] = Change(moves.GIVE_BACK, task)
-            elif task.lost + 1 >= task.envelope.max_deliveries and (running in (None, key) or task.lost):
+            elif task.lost + 1 >= task.envelope.max_deliveries and (had_begun or task.lost):
                 self._changes[key] = self._bury(task, b"", cause, reason)
             else:
                 self._changes[key] = Change(moves.LOSE, task, cause=cause, reason=reason)

@@ -135,11 +135,18 @@ LEASE: Final = "lease"
 class Lose(Request):
     """The leases of a holder end: nobody waits for the answer, but it must happen."""
 
-    __slots__ = ("begun", "cause", "holder", "leases", "reason", "running")
+    __slots__ = ("begun", "cause", "holder", "leases", "reason", "running", "unexplained")
     only_ends = True
 
     def __init__(
-        self, holder: Holder, reason: str, cause: str, running: int | None = None, begun: Container[int] = ()
+        self,
+        holder: Holder,
+        reason: str,
+        cause: str,
+        running: int | None = None,
+        begun: Container[int] = (),
+        *,
+        unexplained: bool = False,
     ) -> None:
         super().__init__()
         self.holder = holder
@@ -147,11 +154,14 @@ class Lose(Request):
         self.cause = cause
         self.running = running
         self.begun = begun
+        self.unexplained = unexplained
         self.leases = 0
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         self.leases = max(self.leases, len(self.holder.held))  # it may come more than once
-        return broker.ledger.lose(self.holder, self.reason, self.cause, self.running, self.begun)
+        return broker.ledger.lose(
+            self.holder, self.reason, self.cause, self.running, self.begun, unexplained=self.unexplained
+        )
 
     def put_back(self, broker: Broker, exc: Refused, now: float) -> None:  # noqa: ARG002, D102
         broker.ask_at(now + REFUSED_PAUSE_S, self)

@@ -319,10 +319,9 @@ class Workers:
             stack = ended.get("stack")
             self._broker.ask(Overrun(executor, cause, key, stack if isinstance(stack, str) else ""))
             return
-        # One that died by itself before it had begun anything may have died of what it was given.
-        suspects = dict(executor.held) if ended.get("unexplained") else begun
-        several = count_of(ended.get("suspects"))
-        self._broker.ask(Lose(executor, "executor", cause, None if several else key, suspects))
+        lost = None if count_of(ended.get("suspects")) else key
+        unexplained = bool(ended.get("unexplained"))
+        self._broker.ask(Lose(executor, "executor", cause, lost, begun, unexplained=unexplained))
 
     def _unserve(self, executor: Executor) -> None:
         """Lease nothing more to an executor, although its socket may be open: a child of its task can keep it so."""

@@ -89,7 +89,7 @@ class Board(Page):
         numbers, running = self._numbers, self.all_running
         flat = numbers[_UNSETTLED + 1 : _UNSETTLED + 1 + 2 * numbers[_UNSETTLED]].tolist()
         unsettled = list(zip(flat[::2], flat[1::2], strict=True))
-        return Blame(running, unsettled) if running else Blame(unsettled)
+        return Blame(running or unsettled)
 
     @property
     def held(self) -> list[tuple[int, int]]:

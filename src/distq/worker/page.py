@@ -44,9 +44,9 @@ class Blame(NamedTuple):
     """Tasks by which an executor may have died, each with its delivery."""
 
     running: Sequence[tuple[int, int]] = ()
-    """What ran; if nothing did, what had ended last and was not settled: all of it may be to blame."""
+    """What ran; if nothing did, what had ended last and was not settled: each of these can be to blame."""
     begun: Sequence[tuple[int, int]] = ()
-    """What had ended besides, and was not settled: less likely to blame, but it can be."""
+    """If nothing ran: what had ended before, and was not settled either."""
 
 
 class Ending(Enum):

@@ -78,6 +78,8 @@ class ProcessState:
         self._again = again
         for number, handler in self._own.items():
             set_handler(number, handler)
+        if self._stack_fd >= 0:
+            self._register_stacks()
         self._wakeup_fd = set_wakeup_fd(-1)
         set_wakeup_fd(self._wakeup_fd)
         self._usual = tuple(map(getsignal, _WATCHED))

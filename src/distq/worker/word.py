@@ -166,9 +166,10 @@ class Word(Page):
     def blame(self) -> Blame:
         """By which tasks the executor may have died."""
         numbers = self._numbers
-        last = min(max(numbers[_BEGUN], numbers[_UNSETTLED]), numbers[_SIZE])
-        begun = self.held[:last]
-        return Blame(begun[-1:], begun[:-1])
+        if running := self.all_running:
+            return Blame(running)
+        ended = self.held[: numbers[_UNSETTLED]]
+        return Blame(ended[-1:], ended[:-1])
 
     @property
     def held(self) -> list[tuple[int, int]]:
