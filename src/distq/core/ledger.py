@@ -220,9 +220,8 @@ class Ledger(Lender):
 
         With `running` (a key) that task alone was being run and is counted as lost; without, each may have been. Those
         of `begun` had ended, and their answers are lost with it: they are counted as well. If it died `unexplained`,
-        with nothing begun, what it was given can be to blame: that is counted, and runs alone next time, but nothing
-        is given up for that the first time. `reason` is a word for the metrics, `cause` a phrase for the task's
-        history. False: some of the tasks already change in this cycle, so the same must be asked again in the next.
+        with nothing begun, what it was given can be to blame: that is counted, but not given up the first time.
+        `reason` is a word for the metrics, `cause` a phrase for the task's history. False: ask again in the next cycle.
         """
         complete = True
         self.lingering.ended(holder)
