@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Pythons of other versions, and the environments on them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on pythons sim chaos mixed bench lint lint-compose lint-workflows helm4 grafana keda pictures format lock build interpreters clean
+.PHONY: help demo test test-on pythons sim chaos mixed soak bench lint lint-compose lint-workflows helm4 grafana keda pictures format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -47,6 +47,9 @@ chaos: $(DEV) ## real processes and a file, everything killed, frozen and cut: S
 
 mixed: $(DEV) ## every kind of task at once under the same, its limits kept at every instant: SEED=7 SECONDS=600
 	@$(BIN)/python -m tests.chaos.mixed $(or $(SEED),$$(date +%s)) $(or $(SECONDS),600)
+
+soak: $(DEV) ## mixed load for minutes, every future settled, memory, descriptors and threads flat: SEED=7 MINUTES=20
+	@$(BIN)/python -m tests.soak.run $(or $(SEED),$$(date +%s)) $(or $(MINUTES),20)
 
 bench: $(DEV) ## distq and the bare recipe, measured side by side in one run
 	@$(BIN)/python -m benchmarks.plain

@@ -149,6 +149,8 @@ class Mixed(Chaos):
                 keys[key_of(ident)] = int(number)
         ends = self._check_ends(keys, kinds)
         heard = self._check_heard(kinds)
+        log = (self.folder / "clients.log").read_text()
+        assert "has no outcome" not in log, log
         spans = self._spans()
         self._check_limits(spans)
         faults = Counter(kind for _, kind in self.faults)

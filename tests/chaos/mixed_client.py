@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ KEYS: Final = {f"key{number}": 1 + number % 2 for number in range(6)}
 """Concurrency keys, and how many may run at once of each."""
 GROUP: Final = 8
 UNIQUE: Final = 20
+COMPUTING_SHARE: Final = 0.5
+"""Clients beside a thread that computes."""
 
 Future = distq.TaskFuture[Any]
 
@@ -62,6 +65,11 @@ class Submits:
             "group": self._group,
             "chain": self._chain,
             "judged": self._judged,
+            "gathered": self._gathered,
+            "insisted": lambda number, run_s: client.options(full="block").submit(tasks.traced, number, run_s),
+            "patient": lambda number, run_s: client.options(full=30.0, queue="narrow").submit(
+                tasks.traced, number, run_s, "narrow:2"
+            ),
             "stopped": lambda number, run_s: client.options(concurrency_key="stopped", concurrency=3).submit(
                 tasks.traced, number, run_s * 20, "stopped:3"
             ),
@@ -93,6 +101,21 @@ class Submits:
         calls = [distq.call(tasks.falls, base) for base in range(GROUP)]
         return self.client.group(calls, then=distq.call(tasks.judged, number))
 
+    def _gathered(self, number: int, run_s: float) -> Future:
+        return self.client.gather(*[distq.call(tasks.squared, number, run_s / GROUP, base) for base in range(GROUP)])
+
+
+def told(future: Future) -> object:
+    """The result, in one word where it is a list."""
+    result = future.result(300)
+    return "ok" if result == [base * base for base in range(GROUP)] else result
+
+
+def compute() -> None:
+    """Keep the interpreter: whatever another thread of this program does comes at another instant then."""
+    while True:
+        sum(range(1000))
+
 
 def main() -> None:
     """Submit so many tasks, numbered from `first`, and collect their results."""
@@ -100,6 +123,8 @@ def main() -> None:
     dice = random.Random(first)
     notes = Notes(folder, first)
     futures: list[tuple[int, str, Future]] = []
+    if dice.random() < COMPUTING_SHARE:
+        threading.Thread(target=compute, daemon=True).start()
     with distq.Client(address, KEY) as client:
         submits = Submits(client, dice)
         for number in range(first, first + count):
@@ -115,7 +140,8 @@ def main() -> None:
             if kind == "stopped" and dice.random() < 0.5:
                 future.abort()
         for number, _, future in futures:
-            notes.result(number, lambda future=future: future.result(300))  # type: ignore[misc] # called at once
+            notes.result(number, lambda future=future: told(future))  # type: ignore[misc] # called at once
+        assert all(future.done() for *_, future in futures), "a future has no outcome"
 
 
 if __name__ == "__main__":

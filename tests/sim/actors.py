@@ -6,11 +6,13 @@ import pickle
 import queue as standard
 from collections import Counter
 from collections.abc import Generator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from tests.sim.master import LEASE_S, TTL_S
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
+from distq.client.pending import Pending, Row
 from distq.core.extras import NUMBER
 from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE, LATER, SUCCEEDED
 from distq.wire.errors import RemoteRefusal
@@ -49,8 +51,19 @@ def expect(error: Lost | RemoteRefusal) -> None:
         raise AssertionError(str(error))
 
 
+class Awaited:
+    """A future, as far as the client's state machine knows it."""
+
+    def __init__(self) -> None:
+        self.key: int | None = None
+        self.has_ended = False
+
+
 class Client:
-    """One client session: submits on one connection, collects on another."""
+    """One client session: submits on one connection, collects on another.
+
+    Which ends reach its futures is decided by the state machine of distq's own client.
+    """
 
     def __init__(self, world: World, session: str) -> None:
         self.world = world
@@ -65,6 +78,7 @@ class Client:
         self.heard: dict[int, str] = {}
         """... what became of them."""
         self.number = 0
+        self.state: Pending[Awaited] = Pending()
         self.actors = [
             Actor(world, f"{session} submits", self._submit),
             Actor(world, f"{session} collects", self._collect),
@@ -72,8 +86,8 @@ class Client:
 
     @property
     def pending(self) -> set[int]:
-        """Accepted tasks of which nothing was heard."""
-        return self.accepted.keys() - self.heard.keys()
+        """Accepted tasks whose futures have no outcome."""
+        return set(self.state.futures)
 
     def _hello(self) -> Script:
         yield Connect()
@@ -87,6 +101,8 @@ class Client:
         if not self.durable:
             for key in keys:
                 self.heard.setdefault(key, "lost with the master")
+            for future in self.state.lose(keys):
+                future.has_ended = True
             return
         left = list(keys)
         while left:
@@ -120,13 +136,13 @@ class Client:
         if answer is None:
             return
         first = answer[1]
-        taken = {first + index: (other, same) for index, other, same in (answer[2] if answer[2:] else ())}
-        for key, body in enumerate(bodies, first):
-            if key in taken:
-                assert any(more and more[2] for more in mores)
-                continue
-            self._accept(key, body, sent_at, whens[0 if key - first < half else 1])
-        yield from self._taken(actor, [key for key in range(first, first + len(bodies)) if key not in taken])
+        taken = {index for index, *_ in (answer[2] if answer[2:] else ())}
+        assert not taken or any(more and more[2] for more in mores)
+        keys = [first + index for index in range(len(bodies)) if index not in taken]
+        for key in keys:
+            self._accept(key, bodies[key - first], sent_at, whens[0 if key - first < half else 1])
+        self._await(first, len(bodies), taken)
+        yield from self._taken(actor, keys)
 
     def _send_together(self, actor: Actor, bodies: list[bytes]) -> Script:
         """A chain, a group, or anything between: of those that come before others this client is told nothing."""
@@ -150,6 +166,7 @@ class Client:
         told = [index for index in range(len(bodies)) if index not in before]
         for index in told:
             self._accept(answer[1] + index, bodies[index], sent_at, whens[index])
+        self._await(answer[1], len(bodies), before)
         yield from self._taken(actor, [answer[1] + index for index in told])
 
     def _sent(
@@ -157,6 +174,7 @@ class Client:
     ) -> Generator[Any, Any, Any]:
         """Submit until there is an answer; returns it, None where it is that nothing was taken."""
         wait_s = self.world.dice.choice((0.0, 0.5, 20.0))
+        self.state.begin(self.number, len(bodies))
         while True:
             try:
                 if actor.wire is None or not actor.wire.whole:
@@ -167,9 +185,25 @@ class Client:
                 continue
             except RemoteRefusal as exc:
                 assert "unique key twice" in str(exc), exc  # noqa: PT017 - an actor, not a test
+                self.state.refuse(self.number)
                 return None
-            assert answer[0] or answer[1] in ("QUEUE_FULL", "STORE_REFUSED"), answer
-            return answer if answer[0] else None
+            if answer[0]:
+                return answer
+            assert answer[1] in ("QUEUE_FULL", "STORE_REFUSED"), answer
+            self.state.refuse(self.number)
+            return None
+
+    def _await(self, first: int, count: int, without: AbstractSet[int]) -> None:
+        """The answer was read: await these tasks but some, and settle those whose ends came before it."""
+        futures = [Awaited() for _ in range(count)]
+        self._settle(self.state.take(self.number, futures, first, dict.fromkeys(without)))
+        self.state.accept(self.number)
+
+    def _settle(self, ended: list[tuple[Awaited, Row]]) -> None:
+        for future, _ in ended:
+            assert not future.has_ended, "a future is settled once"
+            future.has_ended = True
+        self.state.end(ended)
 
     def _accept(self, key: int, body: bytes, sent_at: float, when: tuple[Any, ...] | None) -> None:
         """The master has taken a task."""
@@ -250,6 +284,7 @@ class Client:
                 self._hear(*row)
 
     def _hear(self, key: int, state: int, body: bytes | None, causes: list[str] | None) -> None:
+        self._settle(self.state.hear([(key, state, body, causes)]))
         if self.heard.get(key) == ENDS[GONE]:
             del self.heard[key]  # what was on its way all the time has come after all
         if key in self.heard:
