@@ -72,6 +72,9 @@ def print_status(status: dict[str, Any]) -> None:
         [_worker_row(worker) for worker in workers["workers"]],
         numbers=["slots", "busy", "memory", "pid", "seen"],
     )
+    for worker in workers["workers"]:
+        if worker.get("unknown_names"):
+            click.echo(_unknown(worker))
 
 
 def _limits(queue: dict[str, Any]) -> str:
@@ -84,6 +87,14 @@ def _limits(queue: dict[str, Any]) -> str:
         queue["rate"] or "",
     )
     return ", ".join(filter(None, words)) or "-"
+
+
+def _unknown(worker: dict[str, Any]) -> str:
+    """The names of tasks that a worker has handed back, for want of such a function."""
+    names = ", ".join(printable(name) for name in worker["unknown_first"])
+    more = worker["unknown_names"] - len(worker["unknown_first"])
+    others = f" and {more:,} more" if more else ""
+    return f"{printable(worker['name'])} knows no task {names}{others}; its log says why. They are tried again."
 
 
 def _worker_row(worker: dict[str, Any]) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from distq.core.tally import Histogram, Tally
 from distq.master.clients import ClientSession
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from distq.master.schedules import Schedules
     from distq.master.store_watch import StoreWatch
     from distq.net.serve import Server
+
+UNKNOWN_SHOWN: Final = 5
+"""Names that a worker does not know, of those that its row has."""
 
 
 class View:
@@ -190,4 +194,6 @@ def _row(session: Session) -> WorkerRow:
         seen_at=session.seen_at,
         memory_bytes=session.memory_bytes,
         memory_limit_bytes=session.memory_limit_bytes,
+        unknown_names=len(session.unknown),
+        unknown_first=tuple(islice(session.unknown, UNKNOWN_SHOWN)),
     )

@@ -27,6 +27,10 @@ class WorkerRow(NamedTuple):
     seen_at: float
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
+    unknown_names: int = 0
+    """Names of tasks that it has handed back for want of such a function, and that are to be tried again."""
+    unknown_first: tuple[str, ...] = ()
+    """A few of them."""
 
 
 class MasterView(Protocol):

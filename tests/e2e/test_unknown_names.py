@@ -1,0 +1,29 @@
+"""A name that leads to no function is said where a person looks: in the worker's log, in status, and to the client."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from tests.e2e.cluster import Cluster, eventually
+
+NAME = "late_tasks:add"
+
+
+def test_a_name_that_leads_to_no_function_is_said_everywhere_and_found_in_the_end(
+    grid: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The module appears while the worker runs; the task that has waited for it runs then, with no restart."""
+    grid.master()
+    worker = grid.run("worker", PYTHONPATH=str(tmp_path))
+    with grid.client() as client, caplog.at_level(logging.WARNING, "distq"):
+        future = client.submit_named(NAME, [1, 2])
+        (trouble,) = worker.logs("executor_troubled")
+        assert trouble["level"] == "warning"
+        assert f"This worker cannot run {NAME} and hands it back" in trouble["reason"]
+        eventually(lambda: any("waits." in one.getMessage() for one in caplog.records), "the client warns")
+        assert f"none knows a task '{NAME}'" in caplog.text
+        status = grid.run("status")
+        assert status.ends() == 0
+        assert f"knows no task {NAME}; its log says why. They are tried again." in status.text
+        (tmp_path / "late_tasks.py").write_text("def add(a, b): return a + b\n")
+        assert future.result(20) == 3
