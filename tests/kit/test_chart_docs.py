@@ -1,10 +1,11 @@
 """The chart's README and schema: written from the comments of values.yaml, each value with a sentence or more."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from tests.kit.shell import CHART
+from tests.kit.shell import CHART, ROOT
 from tools import chart
 from tools.chart_schema import Untyped
 
@@ -37,3 +38,32 @@ def test_every_value_has_a_sentence() -> None:
     found = list(chart.values(TEXT))
     assert len(found) > 100
     assert [value.path for value in found if not value.sentence.endswith((".", ")", "`", ":", '"}'))] == []
+
+
+def commands_of_docs(beginning: str) -> dict[str, list[str]]:
+    """The commands in code blocks of all documents that begin like this, by document; continued lines are one."""
+    found = {}
+    for path in [
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted((ROOT / "examples").rglob("*.md")),
+    ]:
+        lines = path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+        commands = [line.strip(" $`") for line in lines]
+        found[path.name] = [line for line in commands if line.startswith(beginning)]
+    return found
+
+
+def test_no_upgrade_in_the_docs_sets_values_back_to_their_defaults() -> None:
+    """`helm upgrade` forgets what was installed, unless it is told to keep it or given the file again."""
+    upgrades = [line for lines in commands_of_docs("helm upgrade").values() for line in lines]
+    assert len(upgrades) >= 4
+    assert [line for line in upgrades if "reuse-values" not in line and "--values" not in line] == []
+
+
+def test_a_command_that_asks_is_given_a_terminal_or_an_answer() -> None:
+    """Through `kubectl exec` there is none unless it is asked for."""
+    runs = [line for lines in commands_of_docs("kubectl exec").values() for line in lines]
+    asking = [line for line in runs if re.search(r"distq (dead )?purge|distq cancel|-- before", line)]
+    assert [line for line in asking if "-it" not in line and "--yes" not in line] == []
+    assert "`kubectl exec -it deploy/" in (ROOT / "docs/how-to/runbook.md").read_text(encoding="utf-8")
