@@ -358,3 +358,17 @@ async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_eve
             break
         await bench.exchange(bench.executor(index + 1))
     assert index == bench.ledger.dead[row[0]].envelope.max_deliveries
+
+
+@on_bench()
+async def test_a_task_that_was_cancelled_while_its_worker_was_away_is_stopped_when_it_is_back(bench: Bench) -> None:
+    """It would run on, for nothing, and keep its slot."""
+    supervisor, line, (row,) = await leased(bench)
+    await bench.gone(line)
+    await bench.gone(supervisor)
+    await bench.advance(LEASE_S + 2)
+    assert bench.counts("q") == {"ready": 1}
+    await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], False)
+    supervisor = bench.line()
+    bench.hello(supervisor, "worker", "w", tasks=True, slots=1, holds=[(1, *row[:2])])
+    assert await bench.ask(supervisor, "broker", "heartbeat", {}) == {"abort": [row[:2]]}

@@ -4,14 +4,16 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+import pytest
 from tests.net.fake_master import HANG_UP, Asked, fake_master
 from tests.worker.at_work import NOTHING, SOON_S, at_work
 
 from distq.core.task import THREAD, Outcome
 from distq.wire.errors import RemoteRefusal
 from distq.worker.reports import Trouble
+from distq.worker.together import ArgumentsUnmade, completed
 
 SEATS = 5
 LIMIT_S = 0.3
@@ -202,3 +204,18 @@ def test_what_comes_while_it_is_to_end_is_handed_back() -> None:
         told.set()
         assert executor.ended()
     assert [(row[0], row[2]) for row in master.settled] == [(1, Outcome.RELEASED)]
+
+
+def test_arguments_that_cannot_be_put_together_fail_their_task_and_not_its_executor() -> None:
+    """A client has sent JSON that is no call, for a task that comes after others."""
+
+    class Ends:
+        """A master that knows how those before it have ended."""
+
+        def call(self, *_: object, **__: object) -> object:
+            """All of them, in one part."""
+            return [(True, b"1", [])]
+
+    ((*_, payload),) = completed(cast("Any", Ends()), [(1, 1, 1, 0, b'{"no": "call"}')], {1: (1, True)})
+    with pytest.raises(ArgumentsUnmade, match="KeyError: 'args'"):
+        pickle.loads(payload)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.ranges import KEY_MAX, count_of
-from distq.core.task import LABELS_MAX, NOTHING, PLAIN, Holder
+from distq.core.task import CANCELLED, DEAD, EXPIRED, LABELS_MAX, NOTHING, PLAIN, Holder
 from distq.master.absences import GRACE_S, Absence, LeaseEnd
 from distq.master.beat import Beat
 from distq.master.endings import GiveBack, Overrun
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from distq.net.serve import Line
 
 TIMEOUT: Final = "timeout"
+GIVEN_UP: Final = (CANCELLED, DEAD, EXPIRED)
+"""States of tasks that no worker needs to run any more."""
 NAME_CHARS_MAX: Final = 100
 STACK_WAITS_MAX: Final = 1_000
 HANDED_BACK_MAX: Final = 1_000
@@ -211,9 +213,10 @@ class Workers:
             task = executor.held[key]
             if task.body is None:
                 self._broker.fetch(task)  # it may have to be buried with it
-        elif (known := ledger.tasks.get(key)) is not None and known.fenced:
-            # It was cancelled while nobody could say so: if it runs, it shall stop, and keeps its place until then.
-            ledger.lingering.goes_on(key, delivery, executor)
+        elif (known := ledger.tasks.get(key)) is not None and (known.fenced or known.state in GIVEN_UP):
+            # It was ended while its worker was away: if it runs, it shall stop, and keeps its place until then.
+            if known.fenced:
+                ledger.lingering.goes_on(key, delivery, executor)
             executor.session.stops.append((key, delivery))
 
     def current(self, executor: Executor, line: Line) -> Executor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from distq.core.errors import DistqError
 from distq.tasks.payload import after_others
 from distq.wire.errors import RemoteRefusal
 
@@ -14,6 +16,26 @@ if TYPE_CHECKING:
 
 ANSWER_S: Final = 20.0
 """How long the master may take to tell a part of the results."""
+
+
+class ArgumentsUnmade(DistqError):
+    """The arguments of a task cannot be put together with the results of those before it."""
+
+    code = "ARGUMENTS_UNMADE"
+
+
+class _Unmade:
+    """A payload that raises when it is read, where the task runs: the task fails, not its executor."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _raise, (self.why,)
+
+
+def _raise(why: str) -> None:
+    raise ArgumentsUnmade(f"The task's arguments cannot be put together with the results before it: {why}.")
 
 
 def completed(
@@ -32,7 +54,11 @@ def completed(
                 ends = _ends(connection, task, delivery, size)
             except RemoteRefusal:
                 continue  # it was taken from us, and goes to another
-            complete.append((task, delivery, attempt, envelope, after_others(payload, ends, single=single)))
+            try:
+                payload = after_others(payload, ends, single=single)
+            except Exception as error:  # noqa: BLE001 - no arguments that a client has made: the task fails by that
+                payload = pickle.dumps(_Unmade(f"{type(error).__name__}: {error}"))
+            complete.append((task, delivery, attempt, envelope, payload))
         else:
             complete.append(row)
     return complete
