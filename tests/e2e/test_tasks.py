@@ -155,7 +155,7 @@ def test_a_module_that_cannot_be_imported_is_exit_2_and_one_sentence(grid: Clust
     """Also without a master."""
     worker = grid.run("worker", "tests.e2e.no_such_module")
     assert worker.ends() == 2
-    (said,) = [line for line in worker.text.splitlines() if line.startswith("distq: ")]
+    said = worker.logs("command_failed", code=2)[0]["reason"]
     assert "The module tests.e2e.no_such_module cannot be imported: ModuleNotFoundError" in said
 
 
@@ -165,7 +165,7 @@ def test_a_lifespan_hook_that_fails_is_exit_2_and_one_sentence(grid: Cluster, tm
     (tmp_path / "unprepared.py").write_text(source)
     worker = grid.run("worker", "unprepared", PYTHONPATH=str(tmp_path))
     assert worker.ends() == 2
-    (said,) = [line for line in worker.text.splitlines() if line.startswith("distq: ")]
+    said = worker.logs("command_failed", code=2)[0]["reason"]
     assert "The lifespan hook unprepared:model has failed: OSError: no such model." in said
 
 

@@ -233,7 +233,7 @@ def test_a_handler_that_cannot_be_imported_is_exit_2_and_one_sentence(grid: Clus
     """Also without a master: the module and the reason are named."""
     worker = grid.worker("no_such_function", 2)
     assert worker.ends() == 2
-    (said,) = [line for line in worker.text.splitlines() if line.startswith("distq: ")]
+    said = worker.logs("command_failed", code=2)[0]["reason"]
     assert "tests.e2e.handlers:no_such_function cannot be imported: AttributeError" in said
 
 
