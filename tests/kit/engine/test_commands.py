@@ -77,7 +77,8 @@ def test_the_commands_that_end_it_leave_nothing(project: Stack) -> None:
     """Not the demo's container either, which belongs to a profile."""
     commands = [words for line, words in head_commands().items() if line.split()[2:3] in (["stop"], ["down"])]
     assert [words[2] for words in commands] == ["stop", "down"]
-    project.up("master", "worker", "demo")
+    project.up("master", "worker")
+    project.compose("up", "--detach", "demo")
     stop, down = commands
     project.compose(*stop)
     assert project.compose("ps", "--quiet").split() == []

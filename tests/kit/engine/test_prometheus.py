@@ -122,8 +122,9 @@ def test_tasks_that_go_wrong_are_counted_as_what_they_are(images: None) -> None:
 def run_demo(images: None) -> Iterator[Stack]:
     """A project under the demo's load, of which Prometheus has a number for every expression."""
     with stack() as project:
-        project.up(*ALL_BUT_GRAFANA, "demo")
-        project.exec("master", "distq", "queue", "set", "default", "--running", "1000")
+        project.up(*ALL_BUT_GRAFANA)
+        project.compose("up", "--detach", "demo")
+        project.exec("master", "distq", "queue", "set", "default", "--running", "1000", "--create")
         missing = expressions()
         assert len(missing) > 50
         eventually(lambda: silent(project, missing), lambda names: not names, within_s=120)
@@ -159,7 +160,7 @@ def test_keda_is_told_by_a_prometheus_how_many_slots_are_wanted(images: None) ->
     assert 'namespace="default", ' in query
     with stack() as project:
         project.up(*ALL_BUT_GRAFANA)
-        project.exec("master", "distq", "pause", "--queue", "mail")
+        project.exec("master", "distq", "pause", "--queue", "mail", "--create")
         with project.client() as client:
             for _ in range(7):
                 client.options(queue="mail").submit(square, 2)
@@ -211,8 +212,8 @@ def test_the_faults_that_alerts_are_about_make_them_speak(images: None, tmp_path
             {"ok"}.__eq__,
             within_s=60,
         )
-        project.exec("master", "distq", "queue", "set", "tiny", "--capacity", str(TINY))
-        project.exec("master", "distq", "pause", "--queue", "paused")
+        project.exec("master", "distq", "queue", "set", "tiny", "--capacity", str(TINY), "--create")
+        project.exec("master", "distq", "pause", "--queue", "paused", "--create")
         missing = {name: rules[name]["query"] for name in SPEAKING}
 
         def all_but(names: Sequence[str], then: Callable[[], None] = lambda: None) -> None:
