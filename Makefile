@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # Pythons of other versions, and the environments on them.
 UNPACKED = .venv/pythons
 
-.PHONY: help demo test test-on pythons sim chaos mixed soak bench lint lint-compose lint-workflows helm4 grafana keda pictures format lock build interpreters clean
+.PHONY: help demo test test-on free-threaded pythons sim chaos mixed soak bench lint lint-compose lint-workflows helm4 grafana keda pictures format lock build interpreters clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -32,6 +32,10 @@ test-on: $(DEV) ## the tests on another Python: MINOR=15 (of Debian unstable) or
 		on=$(UNPACKED)/on-$$("$$python" -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))') && \
 		PATH="$(CURDIR)/$(BIN):$$PATH" "$$python" tools/environment.py dev "$$on" && \
 		"$$on/bin/python" -m pytest -n auto --dist loadgroup $(ARGS)
+
+free-threaded: $(DEV) ## the tests of thread executors without a GIL: PYTHON=/path/to/python3.13t
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTHON) tools/environment.py runtime $(UNPACKED)/free-threaded
+	@$(BIN)/pytest --free-threaded $(CURDIR)/$(UNPACKED)/free-threaded/bin/python tests/e2e/test_free_threaded.py $(ARGS)
 
 pythons: $(DEV) ## unpack the Pythons that this machine lacks, for `make interpreters`: MINORS="13 14 15"
 	@for minor in $(or $(MINORS),13 14 15); do tools/python.sh $$minor $(UNPACKED)/3.$$minor || exit 1; done

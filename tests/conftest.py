@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run only the tests with an `interpreter` argument, once on every Python found",
     )
+    parser.addoption("--free-threaded", metavar="PYTHON", help="a Python without a GIL that has distq, for its tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:

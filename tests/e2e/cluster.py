@@ -33,7 +33,7 @@ class Process:
         self.log = log
         with log.open("wb") as stream:
             self.popen = subprocess.Popen(
-                [sys.executable, *launcher, *arguments],
+                [*launcher, *arguments],
                 env=environ,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -97,6 +97,8 @@ class Cluster:
     """A master's address and key, and the processes that use them."""
 
     def __init__(self, folder: Path) -> None:
+        self.python = sys.executable
+        """What its processes run on."""
         self.port = free_port()
         self.http_port = free_port()
         self.processes: list[Process] = []
@@ -115,9 +117,8 @@ class Cluster:
             "DISTQ_RECONNECT_MAX_S": "0.2",
             **settings,
         }
-        process = Process(
-            launcher, list(arguments), environ, self._folder / f"{len(self.processes)}-{arguments[0]}.log"
-        )
+        log = self._folder / f"{len(self.processes)}-{arguments[0]}.log"
+        process = Process((self.python, *launcher), list(arguments), environ, log)
         self.processes.append(process)
         return process
 

@@ -36,7 +36,8 @@ def ready(grid: Cluster) -> tuple[int, str]:
         with urllib.request.urlopen(f"http://127.0.0.1:{grid.http_port}/readyz", timeout=10) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+        with error:
+            return error.code, error.read().decode()
 
 
 def test_p7_a_full_disk_refuses_submits_settles_the_rest_and_is_over_by_itself(
