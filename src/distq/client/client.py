@@ -28,7 +28,8 @@ class Client(Submitter):
             print(future.result(timeout=5))
 
     It may be used by many threads. After a fork it works in the child too, with a session of its own; futures from
-    before the fork are the parent's.
+    before the fork are the parent's, and raise FutureOfParent. Its threads and connections end with the last reference
+    to it and to its futures that have no outcome.
 
     Args:
         address: `host:port`, or several separated by commas; the default is DISTQ_ADDRESS, in a task its worker's.

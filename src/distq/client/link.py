@@ -23,7 +23,7 @@ CALL_S: Final = 60.0
 PAUSE_FIRST_S: Final = 0.05
 GOODBYE_S: Final = 1.0
 SILENT_S: Final = 2.0
-"""After how many seconds without a master the program is told that it waits for one."""
+"""After how many seconds without a master a warning says that the program waits for one."""
 
 log = logging.getLogger("distq")
 

@@ -14,7 +14,7 @@ class Reader(Protocol):
     """Reads results from the master, and asks it to cancel tasks."""
 
     def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
-        """Read until the future is done, as far as nobody else does; returns how much of the time is left."""
+        """Read until the future is done, as far as no other thread does; returns how much of the time is left."""
         ...
 
     def catch_up(self) -> None:
