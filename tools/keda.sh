@@ -4,6 +4,7 @@
 # (3,700 packages); what is there is not built again. Needs Go 1.26 and a container engine.
 set -euo pipefail
 VERSION=2.21.0
+base=$(sed -n 's/^ARG BASE=//p' "$(dirname "$0")/../images/Dockerfile") # at hand wherever distq's images were built
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 source=$folder/src
 
@@ -17,6 +18,6 @@ for program in adapter operator; do
     if ! [ -x "$folder/bin/keda-$program" ]; then
         (cd "$source" && CGO_ENABLED=0 nice go build -trimpath -ldflags '-s -w' -o "$folder/bin/keda-$program" "./cmd/$program")
     fi
-    printf 'FROM scratch\nCOPY keda-%s /\nUSER 65532:65532\nENTRYPOINT ["/keda-%s"]\n' "$program" "$program" |
+    printf 'FROM %s\nCOPY keda-%s /\nUSER 65532:65532\nENTRYPOINT ["/keda-%s"]\n' "$base" "$program" "$program" |
         docker build --quiet --tag "keda-$program:$VERSION" --file - "$folder/bin"
 done
