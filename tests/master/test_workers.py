@@ -6,6 +6,7 @@ import pytest
 from tests.master.bench import LEASE_S, WAITING, Bench, done, on_bench
 from tests.master.test_keys import restarted
 
+from distq.core.ranges import COUNT_MAX
 from distq.core.task import text_of
 from distq.master.absences import WHOLE_WORKER_LOST
 from distq.wire.errors import RemoteRefusal
@@ -372,3 +373,33 @@ async def test_a_task_that_was_cancelled_while_its_worker_was_away_is_stopped_wh
     supervisor = bench.line()
     bench.hello(supervisor, "worker", "w", tasks=True, slots=1, holds=[(1, *row[:2])])
     assert await bench.ask(supervisor, "broker", "heartbeat", {}) == {"abort": [row[:2]]}
+
+
+@on_bench()
+async def test_what_a_worker_says_of_itself_is_cut_to_what_pages_can_show(bench: Bench) -> None:
+    """Numbers of any size and kind, in hello and in heartbeats; the page of metrics and the API go on."""
+    words = ("slots", "busy", "pid", "memory_bytes", "memory_limit_bytes", "seats", "index")
+    absurd_values: tuple[Any, ...] = (
+        10**5_000,
+        -(10**5_000),
+        float("nan"),
+        float("inf"),
+        "9",
+        None,
+        True,
+        b"1",
+        [1],
+        {},
+    )
+    for number, absurd in enumerate(absurd_values):
+        line = bench.worker(f"w{number}", slots=absurd, pid=absurd)
+        bench.call(line, "broker", "heartbeat", dict.fromkeys(words, absurd), absurd)
+        await bench.settle_down()
+    for session in bench.workers.sessions.values():
+        for said in (session.slots, session.busy, session.pid, session.memory_bytes or 0):
+            assert type(said) is int
+            assert 0 <= said <= COUNT_MAX
+            assert len(f"{said} {float(said)}") < 60
+    refused = bench.hello(bench.line(), "client", "\ud800")
+    assert "half of a surrogate pair" in str(refused)
+    assert "1 to 200 bytes" in str(bench.hello(bench.line(), "executor", "x" * 201))

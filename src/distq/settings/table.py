@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from distq.core.policy import Policy
+from distq.core.ranges import COUNTS, DURATION_MAX_S
 from distq.core.task import EXECUTORS, PROCESS
 from distq.settings import kinds
 from distq.settings.address import Address
@@ -271,6 +272,7 @@ class Settings:
         DELIVERY,
         MASTER,
         at_least=1,
+        at_most=COUNTS["max_deliveries"].most,
     )
     retries: int = _row(
         kinds.COUNT,
@@ -278,6 +280,7 @@ class Settings:
         "How often a task that fails is tried again.",
         DELIVERY,
         MASTER,
+        at_most=COUNTS["retries"].most,
     )
     retry_base_s: float = _row(
         kinds.DURATION,
@@ -301,6 +304,7 @@ class Settings:
         MASTER,
         name="DISTQ_TIME_LIMIT",
         at_least=0.001,
+        at_most=DURATION_MAX_S,
     )
     result_ttl_s: float = _row(
         kinds.DURATION,
@@ -309,6 +313,7 @@ class Settings:
         DELIVERY,
         MASTER,
         at_least=1.0,
+        at_most=DURATION_MAX_S,
     )
     capacity: int = _row(
         kinds.COUNT,
