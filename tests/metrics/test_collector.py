@@ -145,7 +145,7 @@ def test_every_counter_of_a_tally_is_exposed() -> None:
         "redeliveries": ("executor", "connection", "lease"),
         "late": OUTCOME_NAMES,
     }
-    for slot in Tally.__slots__:
+    for slot in set(Tally.__slots__) - {"envelopes"}:  # by which a tally knows that it is still needed
         kept = getattr(tally, slot)
         if isinstance(kept, Histogram):
             kept.sum_s = next(numbers)
