@@ -16,7 +16,7 @@ def operator(*words: str) -> str:
 
 def main() -> int:
     """Show what a submit to a full queue does, as asked; then fetch a result elsewhere."""
-    print(operator("queue", "set", "small", "--capacity", "3"))
+    print(operator("queue", "set", "small", "--capacity", "3", "--create"))
     print(operator("pause", "--queue", "small"))
     with distq.Client() as client:
         futures = [client.submit(bounded.slow, number) for number in range(3)]

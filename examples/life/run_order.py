@@ -29,14 +29,14 @@ def main() -> int:
         print(f"a quiet tenant had its result after {waited:.1f} s, while {left > 20} that a loud one had a backlog")
         print("of the loud one ran at once, at most:", max(future.result(60) for future in loud))
 
-        print(operator("queue", "set", "reports", "--running", "2"))
+        print(operator("queue", "set", "reports", "--running", "2", "--create"))
         reports = [client.submit(order.report, folder) for _ in range(12)]
         print("reports that ran at once, at most:", max(future.result(60) for future in reports))
 
         films = [client.submit(order.encode, folder) for _ in range(8)]
         print("films of two slots each that ran at once, of four slots:", max(one.result(60) for one in films))
 
-        print(operator("queue", "set", "mail", "--rate", "5/s"))
+        print(operator("queue", "set", "mail", "--rate", "5/s", "--create"))
         mails = [client.submit(order.send, number) for number in range(12)]
         sent = [future.result(60)[1] for future in mails]
         print("mails in any second, at most:", max(sum(at <= one < at + 1 for one in sent) for at in sent))
