@@ -121,6 +121,15 @@ ALERTS = (
         "a task fails for good",
     ),
     Alert(
+        "DistqDeadLettersNearTheirLimit",
+        "sum by (namespace) (distq_dead_letter_tasks)"
+        " / on (namespace) sum by (namespace) (distq_dead_letters_max_tasks) > 0.9",
+        "5m",
+        "warning",
+        "{{ $value | humanizePercentage }} of the dead letters that are kept are there; beyond it the oldest go.",
+        "dead letters are soon dropped",
+    ),
+    Alert(
         "DistqLeaseExpiriesHigh",
         f"sum {POOL} (increase(distq_leases_expired_total[15m])) > 3",
         "0m",

@@ -121,6 +121,11 @@ CASES: Final[dict[str, Case]] = {
         {**attempts(100), **rising("distq_task_redeliveries_total", 1, queue="q", reason="executor")},
     ),
     "DistqDeadLettersGrowing": Case(completed(1, "dead"), 2, completed(1, "cancelled")),
+    "DistqDeadLettersNearTheirLimit": Case(
+        {**gauge("distq_dead_letter_tasks", 91, queue="q"), **gauge("distq_dead_letters_max_tasks", 100)},
+        7,
+        {**gauge("distq_dead_letter_tasks", 89, queue="q"), **gauge("distq_dead_letters_max_tasks", 100)},
+    ),
     "DistqLeaseExpiriesHigh": Case(
         rising("distq_leases_expired_total", 1, pool="p"), 15, rising("distq_leases_expired_total", 0.1, pool="p")
     ),

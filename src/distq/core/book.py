@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from distq.core import moves
 from distq.core.changes import CAUSES_KEPT, causes_after, count_attempt
+from distq.core.dead_letters import OVER
 from distq.core.deadlines import Deadlines
 from distq.core.extras import Extras
 from distq.core.kept import Kept
@@ -44,6 +45,8 @@ class Book:
         """The dead letters among them, the longest dead first."""
         self.ready_queues: dict[Queue, None] = {}
         """Queues that may have ready tasks, the one served longest ago first."""
+        self.dead_dropped = 0
+        """Dead letters that went because they were older or more than are kept."""
         self.unknown_settles = 0
         """Settles of tasks that the ledger does not know (any more)."""
         self.heard: dict[Owner, None] = {}
@@ -90,6 +93,9 @@ class Book:
                 if event == moves.SUCCEED:
                     self._succeed(change, now)
                 elif event == moves.DROP:
+                    if change.reason == OVER:
+                        change.task.envelope.tally.dropped += 1
+                        self.dead_dropped += 1
                     self._drop(change.task)
                 elif event == moves.REQUEUE and change.task.more.after is not None:
                     last.append(change)  # when those before it, of the same cycle, are live again

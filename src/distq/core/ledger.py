@@ -15,7 +15,7 @@ import math
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from distq.core import head, moves
+from distq.core import dead_letters, head, moves
 from distq.core.changes import Change, Row, Submitted, rows_of
 from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
 from distq.core.extras import part_number
@@ -316,10 +316,11 @@ class Ledger(Lender):
                 )
 
     def _sweep_kept(self, now: float, most: int) -> None:
+        for task in dead_letters.over(self.dead, self.rules, now, most):
+            self._changes.setdefault(task.id, Change(moves.DROP, task, reason=dead_letters.OVER))
         for task in self.kept.over(now, most):
             self._changes[task.id] = Change(moves.DROP, task)  # nothing else can happen to it
-            most -= self.extras.weight(task.id)
-            if most <= 0:
+            if (most := most - self.extras.weight(task.id)) <= 0:
                 break
 
     def shift(self, by_s: float) -> None:
@@ -333,12 +334,9 @@ class Ledger(Lender):
         """When `sweep` next has something to do, None if nothing is waiting for a moment."""
         if self.together.doomed:
             return -math.inf
-        moments = [self.delayed.next_at(), self.expiring.next_at(), self.kept.next_at(), self.leases.next_at()]
-        if self.limited:
-            moments += [queue.window.opens_at() for queue in self.limited if queue.window and queue.counts[READY]]
-        return min((at for at in moments if at is not None), default=None)
-
-    # -- commit and apply ----------------------------------------------------------------------
+        ends = [self.delayed.next_at(), self.expiring.next_at(), self.kept.next_at(), self.leases.next_at()]
+        ends += [queue.window.opens_at() for queue in self.limited if queue.window and queue.counts[READY]]
+        return min((at for at in (dead_letters.next_at(self.dead, self.rules), *ends) if at is not None), default=None)
 
     @property
     def changed(self) -> bool:

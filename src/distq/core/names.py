@@ -36,6 +36,8 @@ class Rules(NamedTuple):
     time_limit_s: float | None = None
     backoff: Backoff = Backoff()
     tasks_max: int = 20_000_000
+    dead_letter_ttl_s: float | None = None
+    dead_letters_max: int | None = None
     queues: Mapping[str, Policy] = MappingProxyType({})
     """What single queues are limited to, by name."""
 

@@ -42,6 +42,7 @@ class Tally:
     __slots__ = (
         "attempts",
         "completed",
+        "dropped",
         "envelopes",
         "late",
         "redeliveries",
@@ -64,6 +65,8 @@ class Tally:
         self.attempts = {"success": 0, "failure": 0, "timeout": 0, "lost": 0, "returned": 0, "snoozed": 0}
         self.retries = {"failure": 0, "timeout": 0}
         """Failed attempts that are tried again, by how they failed."""
+        self.dropped = 0
+        """Dead letters that went because they were older or more than are kept."""
         self.requeued = 0
         """Dead letters that somebody had tried again: each may end once more."""
         self.redeliveries: dict[str, int] = {}

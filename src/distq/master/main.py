@@ -68,6 +68,8 @@ class Master:
         self.ended = asyncio.Event()
         self._signals = 0
         self._has_warned_of_proxies = False
+        self._dropped = 0
+        """Dead letters that were dropped, as far as the log says so."""
         self._rejections = Rejections(self.log)
         self._lag: asyncio.TimerHandle | None = None
 
@@ -261,6 +263,11 @@ class Master:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self.view.loop_lag.observe(max(now - expected, 0.0))
+        if (dropped := self.broker.ledger.dead_dropped) > self._dropped:
+            rules = self.broker.ledger.rules
+            limits = {"ttl_s": rules.dead_letter_ttl_s, "most": rules.dead_letters_max}
+            self.log.warning("dead_letters_dropped", count=dropped - self._dropped, **limits)
+            self._dropped = dropped
         self.follower.look()
         self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
 
@@ -269,6 +276,8 @@ def _rules(settings: Settings) -> Rules:
     return Rules(
         capacity=settings.capacity,
         tasks_max=settings.tasks_max,
+        dead_letter_ttl_s=settings.dead_letter_ttl_s,
+        dead_letters_max=settings.dead_letters_max,
         queues=settings.queue_limits or {},
         payload_bytes_max=settings.payload_bytes_max,
         max_deliveries=settings.max_deliveries,

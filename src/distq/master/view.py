@@ -149,6 +149,11 @@ class View:
         return ConnectedWorkers(self._workers, costly=self._broker.ledger.names.costly, now=self.now())
 
     @property
+    def dead_letters_max(self) -> int | None:
+        """What DISTQ_DEAD_LETTERS_MAX says."""
+        return self._broker.ledger.rules.dead_letters_max
+
+    @property
     def gone(self) -> Tally:
         """What was counted of names that have gone."""
         return self._broker.ledger.names.gone

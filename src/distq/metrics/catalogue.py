@@ -67,6 +67,18 @@ METRICS: tuple[Metric, ...] = (
         ("queue", "reason"),
         "Failed attempts that are tried again: failure or timeout.",
     ),
+    Metric(
+        "distq_dead_letters_max_tasks",
+        "gauge",
+        (),
+        "How many dead letters are kept (DISTQ_DEAD_LETTERS_MAX), the oldest go; absent without a limit.",
+    ),
+    Metric(
+        "distq_dead_letters_dropped_total",
+        "counter",
+        ("queue",),
+        "Dead letters that went because they were older or more than are kept.",
+    ),
     Metric("distq_dead_letters_requeued_total", "counter", ("queue",), "Dead letters that somebody had tried again."),
     Metric(
         "distq_task_redeliveries_total",

@@ -26,6 +26,8 @@ def master_metrics(view: MasterView) -> Iterator[str]:
     yield from _of_tasks(tallies)
     yield from _by_queue(tallies)
     yield from _of_workers(view)
+    most = view.dead_letters_max
+    yield from gauge("distq_dead_letters_max_tasks", [] if most is None else [((), most)])
     yield from counter("distq_unknown_settles_total", [((), view.unknown_settles)])
     yield from counter("distq_internal_errors_total", [((place,), n) for place, n in view.internal_errors.items()])
     yield from counter("distq_clock_steps_total", [((), view.clock_steps)])
@@ -91,6 +93,8 @@ def _by_queue(tallies: Tallies) -> Iterator[str]:
     yield from counter("distq_task_retries_total", _words(_each(retries)))
     requeued = [((queue,), sum(t.requeued for t in of)) for queue, of in groups.items()]
     yield from counter("distq_dead_letters_requeued_total", requeued)
+    dropped = [((queue,), sum(t.dropped for t in of)) for queue, of in groups.items()]
+    yield from counter("distq_dead_letters_dropped_total", dropped)
     yield from counter("distq_task_redeliveries_total", _words(_each(again)))
     yield from counter("distq_task_late_settles_total", _words(_each(late)))
 

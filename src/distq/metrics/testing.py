@@ -35,6 +35,7 @@ class FakeMaster:
     reason: str | None = None
     all_queues: list[Queue] = field(default_factory=list)
     all_tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    dead_letters_max: int | None = None
     gone: Tally = field(default_factory=Tally)
     all_workers: list[WorkerRow] = field(default_factory=list)
     all_connections: dict[str, int] = field(default_factory=dict)

@@ -124,6 +124,10 @@ class MasterView(Protocol):
         """The connected workers, as they matter to ready tasks at present."""
 
     @property
+    def dead_letters_max(self) -> int | None:
+        """How many dead letters are kept, None without a limit."""
+
+    @property
     def gone(self) -> Tally:
         """What was counted of names that have gone since: submitted and completed."""
 

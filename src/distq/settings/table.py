@@ -35,18 +35,10 @@ class Settings:
     """
 
     address: tuple[Address, ...] = _row(
-        kinds.ADDRESSES,
-        "127.0.0.1:9000",
-        "Where to connect; several addresses are tried in turn.",
-        NETWORK,
-        ALL,
+        kinds.ADDRESSES, "127.0.0.1:9000", "Where to connect; several addresses are tried in turn.", NETWORK, ALL
     )
     bind: Address = _row(
-        kinds.ADDRESS,
-        None,
-        "Where the master listens; the first of DISTQ_ADDRESS when not set.",
-        NETWORK,
-        MASTER,
+        kinds.ADDRESS, None, "Where the master listens; the first of DISTQ_ADDRESS when not set.", NETWORK, MASTER
     )
     http_address: Address | None = _row(
         kinds.ADDRESS.or_word(kinds.OFF),
@@ -80,11 +72,7 @@ class Settings:
         name="DISTQ_AUTHKEY",
     )
     authkey_file: str | None = _row(
-        kinds.PATH,
-        None,
-        "A file that holds the key; DISTQ_AUTHKEY wins over it.",
-        KEYS,
-        ALL,
+        kinds.PATH, None, "A file that holds the key; DISTQ_AUTHKEY wins over it.", KEYS, ALL
     )
     authkey_create: bool = _row(
         kinds.FLAG,
@@ -108,11 +96,7 @@ class Settings:
         MASTER,
     )
     log_level: str = _row(
-        kinds.choice("debug", "info", "warning", "error"),
-        "info",
-        "The least level that is logged.",
-        LOGS,
-        ALL,
+        kinds.choice("debug", "info", "warning", "error"), "info", "The least level that is logged.", LOGS, ALL
     )
     log_format: str = _row(
         kinds.choice("auto", "console", "json"),
@@ -236,11 +220,7 @@ class Settings:
         WORKER,
     )
     pool: str = _row(
-        kinds.NAME,
-        "default",
-        "The pool that a worker belongs to: workers of one kind share a name.",
-        WORKERS,
-        WORKER,
+        kinds.NAME, "default", "The pool that a worker belongs to: workers of one kind share a name.", WORKERS, WORKER
     )
     drain_s: float = _row(
         kinds.DURATION,
@@ -289,13 +269,7 @@ class Settings:
         DELIVERY,
         MASTER,
     )
-    retry_max_s: float = _row(
-        kinds.DURATION,
-        "10m",
-        "The longest pause before a retry.",
-        DELIVERY,
-        MASTER,
-    )
+    retry_max_s: float = _row(kinds.DURATION, "10m", "The longest pause before a retry.", DELIVERY, MASTER)
     time_limit_s: float | None = _row(
         kinds.DURATION.or_word(kinds.OFF),
         kinds.OFF,
@@ -315,10 +289,21 @@ class Settings:
         at_least=1.0,
         at_most=DURATION_MAX_S,
     )
+    dead_letter_ttl_s: float | None = _row(
+        kinds.DURATION.or_word(kinds.OFF), kinds.OFF, "How long a dead letter is kept.", DELIVERY, MASTER, at_least=1
+    )
     capacity: int = _row(
         kinds.COUNT,
         "10000000",
         "How many tasks one queue holds; more are refused.",
+        LIMITS,
+        MASTER,
+        at_least=1,
+    )
+    dead_letters_max: int | None = _row(
+        kinds.COUNT.or_word(kinds.OFF),
+        kinds.OFF,
+        "How many dead letters are kept: the newest.",
         LIMITS,
         MASTER,
         at_least=1,

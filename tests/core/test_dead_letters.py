@@ -1,0 +1,78 @@
+"""Dead letters are kept for ever, or for as long as, and as many as, the rules say: the oldest go first."""
+
+from typing import Any
+
+from tests.master.bench import RULES, Bench, on_bench
+
+from distq.core.task import text_of
+
+
+async def bury(bench: Bench, number: int, count: int) -> list[int]:
+    """Have so many tasks fail for good; returns their keys."""
+    _, first = await bench.submit(bench.client(), number, [b"a"] * count)
+    bench.worker()
+    line = bench.executor()
+    for row in await bench.exchange(line, want=count):
+        await bench.exchange(line, [(row[0], row[1], 3, b"", 0.1, "why")], want=0)
+    return list(range(first, first + count))
+
+
+def dead(bench: Bench) -> list[int]:
+    """The keys of the dead letters, oldest first."""
+    return list(bench.ledger.dead)
+
+
+@on_bench(rules=RULES._replace(capacity=100))
+async def test_without_limits_dead_letters_stay(bench: Bench) -> None:
+    """However long, and nothing wakes the master for them."""
+    keys = await bury(bench, 1, 5)
+    await bench.advance(10 * 86400.0)
+    assert dead(bench) == keys
+    assert bench.ledger.dead_dropped == 0
+
+
+@on_bench(rules=RULES._replace(capacity=100, dead_letter_ttl_s=100.0))
+async def test_dead_letters_go_at_their_age(bench: Bench) -> None:
+    """From the store too; what is tried again meanwhile does not."""
+    old = await bury(bench, 1, 3)
+    await bench.advance(60.0)
+    new = await bury(bench, 2, 2)
+    cli = bench.line()
+    bench.hello(cli, "cli", "x")
+    await bench.ask(cli, "broker", "admin", "dead_retry", {"ids": [text_of(old[0])]})
+    await bench.advance(41.0)
+    assert dead(bench) == new
+    assert not {old[1], old[2]} & bench.store._rows.keys()
+    assert bench.counts("q") == {"ready": 1, "dead": 2}
+    tally: Any = bench.tally("q", "f")
+    assert (tally.dropped, bench.ledger.dead_dropped) == (2, 2)
+    await bench.advance(60.0)
+    assert dead(bench) == []
+
+
+@on_bench(rules=RULES._replace(capacity=100, dead_letters_max=3))
+async def test_of_too_many_dead_letters_the_oldest_go(bench: Bench) -> None:
+    """At once, over all queues; the newest stay for ever."""
+    first = await bury(bench, 1, 3)
+    assert dead(bench) == first
+    second = await bury(bench, 2, 2)
+    await bench.advance(0.0)
+    assert dead(bench) == [first[2], *second]
+    await bench.advance(86400.0)
+    assert dead(bench) == [first[2], *second]
+    assert bench.ledger.dead_dropped == 2
+
+
+@on_bench(rules=RULES._replace(capacity=100, dead_letter_ttl_s=100.0))
+async def test_a_refused_commit_drops_no_dead_letter(bench: Bench) -> None:
+    """It is dropped once the store takes that."""
+    keys = await bury(bench, 1, 2)
+    await bench.advance(99.0)
+    bench.store.refuse_next = 100
+    await bench.advance(1.5)
+    assert bench.store.refuse_next < 100
+    bench.store.refuse_next = 0
+    assert dead(bench) == keys
+    await bench.advance(5.0)
+    assert dead(bench) == []
+    assert bench.ledger.dead_dropped == 2
