@@ -1,6 +1,7 @@
 """The images as they are built: what is in them, what is not, and how they end."""
 
 import json
+import signal
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ pytestmark = ON_IMAGES
 BASE = "python:3.13-slim-trixie"
 MEGABYTE = 1_000_000
 OVER_THE_BASE_MAX = 15 * MEGABYTE
+STARTS = 8
 LOOK = """
 import json, os, stat
 found = {"world_writable": [], "setuid": [], "scripts": [], "foreign": []}
@@ -64,7 +66,7 @@ def test_an_image_says_how_it_wants_to_be_run(image: str) -> None:
     """A numeric user, exec-form entry point, a health check without a shell, SIGTERM."""
     config = inspect(image)["Config"]
     assert config["User"] == "65532:65532"
-    assert config["Entrypoint"] == ["distq"]
+    assert config["Entrypoint"] == ["dumb-init", "--single-child", "--", "distq"]
     assert config["Cmd"] == (["master"] if image == MASTER_IMAGE else ["worker"])
     assert config["Healthcheck"]["Test"] == ["CMD", "distq", "health"]
     assert config["StopSignal"] == "SIGTERM"
@@ -82,6 +84,20 @@ def test_an_image_says_what_it_is(image: str) -> None:
     assert labels["org.opencontainers.image.title"] == image.partition(":")[0]
     assert labels["org.opencontainers.image.version"] == VERSION
     assert labels["org.opencontainers.image.licenses"] == "MIT"
+
+
+@both
+def test_a_container_that_has_just_started_ends_by_sigterm(image: str) -> None:
+    """Also while its interpreter starts, when it has no handler yet: without one, process 1 gets no signal."""
+    command = ["docker", "run", "--detach", "--network", "none", "--env", "DISTQ_AUTHKEY=a-key-of-a-test", image]
+    for _ in range(STARTS):
+        container = run(*command).strip()
+        try:
+            run("docker", "kill", "--signal", "TERM", container)
+            ended_by = int(run("docker", "wait", container, timeout_s=20))
+        finally:
+            run("docker", "rm", "--force", container)
+        assert ended_by in {0, 128 + signal.SIGTERM}
 
 
 @every
