@@ -1,6 +1,7 @@
 """The edge at which commands read the environment."""
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,9 +26,17 @@ def read_settings(
     """
     given = {name: text for name, text in (options or {}).items() if text is not None}
     dotenv = context.find_root().obj
-    if dotenv is None and Path(DOTENV).is_file():
+    if dotenv is None and _is_file(DOTENV):
         dotenv = DOTENV
     return load({**os.environ, **given}, role, dotenv=dotenv, needs_authkey=needs_authkey)
+
+
+def _is_file(path: str) -> bool:
+    """Raises OSError where this user may not look, which `Path.is_file` calls absent from Python 3.14 on."""
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def settings_of_command(context: click.Context, role: Role, *, needs_authkey: bool = True) -> Settings:

@@ -36,7 +36,7 @@ def read_authkey_file(path: str) -> tuple[bytes, ...]:
     Raises:
         SettingsError: the file is missing, cannot be read, or holds no key.
     """
-    if not _is_there(path):
+    if not is_there(path):
         raise SettingsError(
             f"DISTQ_AUTHKEY_FILE is {path}, and there is no such file. "
             f"Make it with `distq key new > {path}`, or set DISTQ_AUTHKEY_CREATE=1 for the master to make it."
@@ -47,13 +47,14 @@ def read_authkey_file(path: str) -> tuple[bytes, ...]:
     return keys
 
 
-def _is_there(path: str) -> bool:
+def is_there(path: str) -> bool:
+    """Whether a file has that name, or may have it: what keeps this user from looking is said by who reads it."""
     try:
         Path(path).stat()
     except FileNotFoundError:
         return False
     except OSError:
-        pass  # what is wrong with it is said by who reads it
+        pass
     return True
 
 

@@ -10,6 +10,7 @@ from distq.settings.authkey import (
     HOW_TO_MAKE_ONE,
     KEY_LENGTH_MIN,
     create_authkey_file,
+    is_there,
     parse_authkeys,
     read_authkey_file,
 )
@@ -137,7 +138,7 @@ def _authkeys(values: Mapping[str, Any], texts: Mapping[str, Text], role: Role) 
     path = values["authkey_file"]
     if path is None or given is not None:
         raise SettingsError(f"There is no key: DISTQ_AUTHKEY is not set. {HOW_TO_MAKE_ONE}.")
-    if role is Role.MASTER and values["authkey_create"] and not Path(path).exists():
+    if role is Role.MASTER and values["authkey_create"] and not is_there(path):
         create_authkey_file(path)
     return read_authkey_file(path)
 

@@ -3,6 +3,7 @@
 Only where no master has it open: a second connection to a live file is what SQLite's WAL-reset bug needs.
 """
 
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from distq.core.task import STATE_NAMES
 from distq.storage import private, schema
 from distq.storage.link import BUSY, CORRUPT, LinkError, SqliteLink
 from distq.storage.queue_file import KEY_MAX, KEY_MIN, size_of
-from distq.storage.troubles import check_place, explain, not_ours, too_new
+from distq.storage.troubles import check_place, explain, mode_of, not_ours, too_new
 
 RUN: Final = 1_000
 PROBLEMS_MAX: Final = 20
@@ -85,7 +86,7 @@ def salvage(path: Path, to: Path) -> Salvaged:
     Raises:
         StoreError: the new file is there already, or nothing can be read at all; in a sentence.
     """
-    if to.exists():
+    if mode_of(to):
         raise StoreError(f"{to} is there already: name a file that is not.")
     check_place(to)
     link = _opened(path)
@@ -125,7 +126,7 @@ def salvage(path: Path, to: Path) -> Salvaged:
 def _opened(path: Path) -> SqliteLink:
     """The file, locked for us alone."""
     check_place(path)
-    if not path.is_file():
+    if not stat.S_ISREG(mode_of(path)):
         raise StoreError(f"There is no {path}.")
     if not size_of(path):
         raise StoreError(f"{path} is empty.")

@@ -1,6 +1,7 @@
 """What SQLite's errors mean for the one who has to mend them, in sentences that name the file."""
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -16,20 +17,34 @@ class StoreUnusable(StoreError):
     code = "STORE_UNUSABLE"
 
 
+def mode_of(path: Path) -> int:
+    """The mode of what is there, 0 where nothing is.
+
+    Pathlib's own questions call absent what this user may not look at, from Python 3.14 on.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
 def check_place(path: Path) -> None:
     """Raise StoreUnusable for what can be seen without opening the file.
 
     The file itself is never opened here: closing any descriptor of it would end the locks of this process.
     """
     folder = path.parent
-    if not folder.is_dir():
+    if not stat.S_ISDIR(mode_of(folder)):
         raise StoreUnusable(f"The folder {folder} of the store {path.name} does not exist: create it or mount it.")
-    if path.is_dir():
+    if stat.S_ISDIR(mode_of(path)):
         raise StoreUnusable(f"{path} is a folder; the store must be a file, such as {path / 'queue.db'}.")
     wal = path.with_name(path.name + "-wal")
     for there in (path, wal, folder):
         try:
-            if there.exists() and not writable(there):
+            if mode_of(there) and not writable(there):
                 raise StoreUnusable(
                     f"{there} cannot be written by this user: change its owner or mode, or mount it read-write."
                 )
