@@ -1,5 +1,6 @@
 """Client sessions: submits count once, results reach who submitted."""
 
+import gc
 import math
 import pickle
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from tests.master.bench import RULES, WAITING, Bench, done, on_bench
 
-from distq.master.clients import IDLE_S
+from distq.master.clients import IDLE_S, LOOKED_AT_MAX, ClientSession
 from distq.master.submits import ANSWERS_KEPT
 from distq.wire.errors import RemoteRefusal
 
@@ -235,6 +236,49 @@ async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
     await run_all(bench)
     assert owner.outbox == []
     assert bench.counts("q") == {"succeeded": 1}
+
+
+@on_bench()
+async def test_p7_clients_that_have_said_goodbye_are_not_kept(bench: Bench) -> None:
+    """One client for each request, thousands in an hour: each leaves neither its session nor a moment."""
+
+    async def come_and_go(number: int) -> None:
+        line = bench.client(f"once {number}")
+        await bench.submit(line, 1, [b"a"])
+        await run_all(bench)
+        assert await bench.ask(line, "broker", "goodbye") is None
+        await bench.gone(line)
+
+    for number in range(50):
+        await come_and_go(number)
+    moments = len(bench.broker._moments)
+    gc.collect()
+    left = [one.key for one in gc.get_objects() if type(one) is ClientSession and one.key.startswith("once ")]
+    assert not left
+    assert moments < 10
+
+
+@on_bench()
+async def test_clients_that_stay_away_are_forgotten_each_at_its_time(bench: Bench) -> None:
+    """However many there are, those that were seen again later than others."""
+    lines = [bench.client(f"c{number}") for number in range(2 * LOOKED_AT_MAX + 1)]
+    await bench.submit(lines[0], 1, [b"a"])
+    await bench.advance(IDLE_S / 2)
+    late = bench.client("late")
+    await bench.ask(lines[1], "broker", "results", 0, 0.0)
+    await bench.advance(IDLE_S / 2 + 1)
+    assert set(bench.desk.clients.sessions) == {"late", "c1"}
+    await bench.ask(late, "broker", "results", 0, 0.0)
+    await bench.advance(IDLE_S)
+    assert set(bench.desk.clients.sessions) == {"late"}
+    await bench.advance(2 * IDLE_S)
+    assert bench.desk.clients.sessions == {}
+    again = bench.client("again")
+    await bench.advance(IDLE_S / 2)
+    assert set(bench.desk.clients.sessions) == {"again"}
+    await bench.gone(again)
+    await bench.advance(IDLE_S)
+    assert bench.desk.clients.sessions == {}
 
 
 @on_bench()

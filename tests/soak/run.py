@@ -42,6 +42,7 @@ ALLOWED_SHARE: Final = {"rss_kib": 0.03, "descriptors": 0.0, "threads": 0.0}
 """And as a share of its mean: a large process breathes more than a small one."""
 SETTINGS: Final = {
     "DISTQ_RESULT_TTL_S": "15s",
+    "DISTQ_DEAD_LETTER_TTL_S": "15s",
     "DISTQ_RECONNECT_MAX_S": "0.2",
     "DISTQ_LOG_LEVEL": "warning",
     "DISTQ_MAX_DELIVERIES": "50",

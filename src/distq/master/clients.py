@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 IDLE_S: Final = 3600.0
 """How long a client that is away may come back to its session."""
+LOOKED_AT_MAX: Final = 200
+"""Maximum sessions that one cycle looks at for their idleness."""
 
 SESSION: Final = struct.Struct("!QQ")
 """A session's row: its highest submit and the key of that one's first task; then the session's own key."""
@@ -38,6 +40,7 @@ class ClientSession(Owner):
         "ended",
         "high",
         "key",
+        "looked_at",
         "request",
         "row_key",
         "seen_at",
@@ -60,6 +63,8 @@ class ClientSession(Owner):
         self.request: Results | None = None
         self.seen_at = 0.0
         """When it last said hello, submitted or asked for results."""
+        self.looked_at = 0.0
+        """When it was last looked at for its idleness, or began."""
         self.ended = False
         """Whether it has said good-bye, or was away for longer than IDLE_S: its results are not pushed any more."""
 
@@ -69,10 +74,13 @@ class Clients:
 
     def __init__(self, broker: Broker, epoch: int) -> None:
         self.sessions: dict[str, ClientSession] = {}
+        """By key, in the order in which they are to be looked at for their idleness."""
         self.bodies = Bodies()
         """What of their undelivered results is in memory."""
         self._broker = broker
         self._next_row = -(epoch << 40) - 1
+        self._idleness: Idleness | None = None
+        """Due when the first of the sessions is to be looked at; None while there are none."""
 
     def session(self, key: str) -> ClientSession:
         """The session of that key, made at first use."""
@@ -97,9 +105,31 @@ class Clients:
 
     def _add(self, key: str, row_key: int) -> ClientSession:
         session = self.sessions[key] = ClientSession(key, row_key, self.bodies)
-        session.seen_at = self._broker.clock.now()
-        self._broker.ask_at(session.seen_at + IDLE_S, Idleness(self, session))
+        session.seen_at = session.looked_at = self._broker.clock.now()
+        if self._idleness is None:
+            self._idleness = Idleness(self)
+            self._broker.ask_at(session.seen_at + IDLE_S, self._idleness)
         return session
+
+    def look(self, now: float) -> float | None:
+        """End the sessions that have been idle for too long; returns when to look again, None if there are none.
+
+        All wait equally long, so the order of their beginnings and looks is that of their moments, and a session that
+        ends leaves nothing behind that waits for a moment of its own.
+        """
+        for _ in range(LOOKED_AT_MAX):
+            session = next(iter(self.sessions.values()), None)
+            if session is None:
+                self._idleness = None
+                return None
+            if session.looked_at + IDLE_S > now:
+                return session.looked_at + IDLE_S
+            if session.seen_at + IDLE_S > now or session.request is not None:
+                session.looked_at = now
+                self.sessions[session.key] = self.sessions.pop(session.key)
+            else:
+                self.end(session)
+        return now
 
     def push(self) -> None:
         """Send what has ended to those who wait for it."""
@@ -148,26 +178,23 @@ class Clients:
 
 
 class Idleness(Request):
-    """Due when a client session may have been idle for too long."""
+    """Due when client sessions may have been idle for too long."""
 
-    __slots__ = ("clients", "session")
+    __slots__ = ("clients",)
 
-    def __init__(self, clients: Clients, session: ClientSession) -> None:
+    def __init__(self, clients: Clients) -> None:
         super().__init__()
         self.clients = clients
-        self.session = session
 
     def shift(self, by_s: float) -> None:  # noqa: D102 - as Request
-        self.session.seen_at += by_s
+        for session in self.clients.sessions.values():
+            session.seen_at += by_s
+            session.looked_at += by_s
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
-        session = self.session
-        if session.ended:
-            return
-        if session.seen_at + IDLE_S > now or session.request is not None:
-            broker.ask_at(now + IDLE_S, self)
-        else:
-            self.clients.end(session)
+        at = self.clients.look(now)
+        if at is not None:
+            broker.ask_at(at, self)
 
 
 class Goodbye(Asked):
