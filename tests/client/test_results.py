@@ -156,7 +156,7 @@ def test_a_result_is_told_once_however_many_wait_for_it() -> None:
     for thread in threads:
         thread.start()
     for at in range(0, 300, 30):
-        rows: list[Any] = [(futures[n], SUCCEEDED, pickle.dumps(n), None) for n in range(at, at + 30)]
+        rows: list[Any] = [(futures[n], (n, SUCCEEDED, pickle.dumps(n), None)) for n in range(at, at + 30)]
         settle_all(rows)
     for thread in threads:
         thread.join(SOON_S)

@@ -98,7 +98,7 @@ def tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool, *, u
     except (CancelledError, DistqError) as found:
         outcome, error = None, found
     if isinstance(outcome, tuple):
-        return _tell_failure(future, *_failure(future.task_id, outcome), as_json=as_json)
+        return _tell_failure(future, *_failure(future.key, outcome), as_json=as_json)
     if error is not None:
         return _tell_failure(future, *_described(error), as_json=as_json)
     _tell_result(future, future.result() if outcome is None else _shown(outcome), as_json)
@@ -131,7 +131,7 @@ Failed = tuple[str, str, str, str]
 """Type, text and traceback of an error, and what to do."""
 
 
-def _failure(task_id: str | None, outcome: tuple[int, bytes | None, list[str] | None]) -> Failed:
+def _failure(key: int | None, outcome: tuple[int, bytes | None, list[str] | None]) -> Failed:
     """How a task has failed, of which nothing is unpickled."""
     from distq.cli.payloads import failure_of
     from distq.client.outcome import opened
@@ -140,7 +140,7 @@ def _failure(task_id: str | None, outcome: tuple[int, bytes | None, list[str] | 
     state, body, causes = outcome
     if state == DEAD and body:
         return (*failure_of(body), "")
-    error = opened((state, None, causes), task_id)[1]  # an end of ours, without a pickle
+    error = opened((state, None, causes), key)[1]  # an end of ours, without a pickle
     assert error is not None
     return _described(error)
 

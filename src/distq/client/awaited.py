@@ -108,7 +108,7 @@ class Awaited:
 
     def _settle(self, ended: list[tuple[TaskFuture[Any], Row]]) -> None:
         if ended:
-            settle_all([(future, state, body, causes) for future, (_, state, body, causes) in ended])
+            settle_all(ended)
             with self._lock:
                 self._pending.end(ended)
 

@@ -24,11 +24,13 @@ from distq.tasks import access
 from distq.tasks.current import Progress
 
 if TYPE_CHECKING:
+    from distq.client.pending import Row
     from distq.client.reader import Reader
     from distq.client.refusals import Unseen
 
 R = TypeVar("R")
 
+_ENDED = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
 CANCELLED_AT_ONCE = 10_000
 """As many keys as a master takes in one call."""
 
@@ -137,7 +139,7 @@ class TaskFuture(Future[R]):
     @property
     def has_ended(self) -> bool:
         """As `done()`, without the lock that is only made for those who wait."""
-        return self._state in (FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED)
+        return self._state in _ENDED
 
     @property
     def task_id(self) -> str | None:
@@ -305,7 +307,7 @@ class TaskFuture(Future[R]):
 
     def _open(self, body: bytes | Sealed) -> None:
         """Unpickle the outcome; two threads may do it at once."""
-        self._result, self._exception = opened(body, self.task_id)
+        self._result, self._exception = opened(body, self.key)
         self._body = None
 
     def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
@@ -383,18 +385,16 @@ def is_in_hand() -> bool:
     return is_owned(_lock)
 
 
-def settle_all(rows: Iterable[tuple[TaskFuture[Any], int, bytes | None, list[str] | None]]) -> None:
-    """Set many outcomes; those that nobody waits for yet are set under one lock."""
-    awaited = []
+def settle_all(ended: Iterable[tuple[TaskFuture[Any], Row]]) -> None:
+    """Set many outcomes; results for which no thread waits yet are set under one lock."""
+    others = []
     with _lock:
-        for row in rows:
-            future, state, body, _ = row
-            if future.has_ended:
-                continue
-            if state == SUCCEEDED and future._own_condition is None:  # noqa: SLF001 - one module, one noun
-                future._body = body  # noqa: SLF001
+        for future, row in ended:
+            is_open = future._own_condition is None and future._state == PENDING  # noqa: SLF001 - one module, one noun
+            if is_open and row[1] == SUCCEEDED:
+                future._body = row[2]  # noqa: SLF001
                 future._state = FINISHED  # noqa: SLF001
             else:
-                awaited.append(row)
-    for future, state, body, causes in awaited:
+                others.append((future, row))
+    for future, (_, state, body, causes) in others:
         future.settle(state, body, causes)

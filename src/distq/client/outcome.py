@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distq.core.task import text_of
 from distq.tasks.failure import TaskError, error_of
 from distq.tasks.payload import unpack_result
 
@@ -21,8 +22,8 @@ class ResultUnreadable(TaskError):
     hint = "See that the result's class can be imported here, in the version that the worker has."
 
 
-def opened(body: bytes | Sealed, task_id: str | None) -> tuple[Any, BaseException | None]:
-    """What the task returned, and what is raised instead.
+def opened(body: bytes | Sealed, key: int | None) -> tuple[Any, BaseException | None]:
+    """What the task of that key returned, and what is raised instead.
 
     What ends a program (SystemExit) is this outcome's error and no more when it comes out of a pickle. Ctrl-C is passed
     on, and the outcome can be asked for again.
@@ -35,9 +36,8 @@ def opened(body: bytes | Sealed, task_id: str | None) -> tuple[Any, BaseExceptio
         raise
     except BaseException as error:  # noqa: BLE001 - whatever the result's class does when it is made
         what = "result" if isinstance(body, bytes) else "exception"
-        unreadable = ResultUnreadable(
-            f"The {what} of task {task_id} cannot be read here: {type(error).__name__}: {error}."
-        )
+        of = "" if key is None else f" of task {text_of(key)}"
+        unreadable = ResultUnreadable(f"The {what}{of} cannot be read here: {type(error).__name__}: {error}.")
         unreadable.__cause__ = error
         return None, unreadable
 

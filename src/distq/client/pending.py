@@ -112,21 +112,24 @@ class Pending(Generic[F]):
         submit stays under way until `accept`, so that a caller that is interrupted between the two can do both again.
         """
         self._check(number, Move.ACCEPT)
-        for index, future in enumerate(futures):
-            key = taken.get(index, first + index)
-            if key is None:
-                future.key = first + index
+        for key, future in enumerate(futures, first):
+            if taken and key - first in taken:
+                self._taken_over(future, key, taken[key - first])
             elif not future.has_ended:
-                if index in taken:
-                    self.adopt(future, key)
-                else:
-                    future.key = key
-                    self.futures[key] = future
+                future.key = key
+                self.futures[key] = future
         # Only now: an end that is heard from here on finds its future.
         if not self.early:
             return []
         rows = [row for key in range(first, first + len(futures)) if (row := self.early.get(key)) is not None]
         return self.hear(rows)
+
+    def _taken_over(self, future: F, key: int, other: int | None) -> None:
+        """Another task has the unique key of the one under `key`."""
+        if other is None:
+            future.key = key
+        elif not future.has_ended:
+            self.adopt(future, other)
 
     def accept(self, number: int) -> None:
         """A submit's tasks are taken, and those settled whose end was known already."""
@@ -157,24 +160,23 @@ class Pending(Generic[F]):
         ended: list[tuple[F, Row]] = []
         futures, duplicates = self.futures, self.duplicates
         for row in rows:
-            key = row[0]
-            future = futures.get(key)
             if row[1] == LATER:
                 continue
+            future = futures.get(row[0])
             if future is not None:
                 ended.append((future, row))
                 if duplicates:
-                    ended += [(other, row) for other in duplicates.get(key, ())]
+                    ended += [(other, row) for other in duplicates.get(row[0], ())]
             elif self.under_way:
-                self.early[key] = row
+                self.early[row[0]] = row
         return ended
 
     def end(self, ended: Iterable[tuple[F, Row]]) -> None:
         """These futures are settled: they are awaited no more."""
         futures, duplicates = self.futures, self.duplicates
-        for future, (key, *_) in ended:
-            if not duplicates and futures.get(key) is future:
-                del futures[key]
+        for future, row in ended:
+            if not duplicates and futures.get(row[0]) is future:
+                del futures[row[0]]
             else:
                 self.abandon(future)
 

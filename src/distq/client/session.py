@@ -100,7 +100,8 @@ class Session:
 
     def send(self, manner: Manner, body: bytes) -> TaskFuture[Any]:
         """Have a task sent; blocks and raises as `Client.submit` says."""
-        self._check_size(body)
+        if len(body) > self._payload_bytes_max:
+            self._check_size(body)
         outbox, submits = self._outbox, self._submits
         if self._guarded or not submits.link.up or outbox.full:
             self._wait_for_master()

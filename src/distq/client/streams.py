@@ -44,7 +44,7 @@ def parts_of(errands: Errands, future: TaskFuture[Any], timeout_s: float | None)
 
 
 def _value_of(part: bytes, future: TaskFuture[Any]) -> Any:
-    value, error = opened(part, future.task_id)
+    value, error = opened(part, future.key)
     if error is not None:
         raise error
     return value

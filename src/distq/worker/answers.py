@@ -61,6 +61,10 @@ class Answers:
         """
         limit_bytes = self._frame_bytes_max - CALL_BYTES
         room_bytes = min(limit_bytes, FLUSH_BYTES)
+        if begin == 0:  # nearly always all go; that is found out at a third of the cost
+            sizes = [ROW_BYTES + len(row[3] or b"") + CHAR_BYTES_MAX * len(row[5]) for row in settled]
+            if len(sizes) <= self._most and sum(sizes) <= room_bytes:
+                return len(sizes)
         count = size_bytes = 0
         for index in range(begin, len(settled)):
             row_bytes = _bytes_of(settled[index])

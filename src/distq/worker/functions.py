@@ -175,11 +175,12 @@ class Functions:
 
     def _calling(self, function: Callable[..., Any], call: Callable[..., Any]) -> Run:
         """How to run a function: by that call, with its options."""
-        limit, codec, finish = self._result_bytes_max, self.codec, self._finish
+        limit, codec, finish, json_only = self._result_bytes_max, self.codec, self._finish, self.codec.json_only
 
         def run(payload: bytes) -> bytes | Ran:
             try:
-                codec.check(payload, ARGUMENTS_ARE)
+                if json_only:
+                    codec.check(payload, ARGUMENTS_ARE)
                 body = run_payload(call, payload, finish)
             except BaseException as error:  # noqa: BLE001 - also sys.exit() in a task is a failure of that task only
                 return failed(function, error)
