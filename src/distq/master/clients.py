@@ -73,7 +73,7 @@ class Clients:
     """All client sessions."""
 
     def __init__(self, broker: Broker, epoch: int) -> None:
-        self.sessions: dict[str, ClientSession] = {}
+        self.sessions: OrderedDict[str, ClientSession] = OrderedDict()
         """By key, in the order in which they are to be looked at for their idleness."""
         self.bodies = Bodies()
         """What of their undelivered results is in memory."""
@@ -126,7 +126,7 @@ class Clients:
                 return session.looked_at + IDLE_S
             if session.seen_at + IDLE_S > now or session.request is not None:
                 session.looked_at = now
-                self.sessions[session.key] = self.sessions.pop(session.key)
+                self.sessions.move_to_end(session.key)
             else:
                 self.end(session)
         return now
