@@ -462,7 +462,8 @@ class LedgerMachine(RuleBasedStateMachine):
             assert task.body == expected.body or task.state not in LIVE_STATES
             assert (task.causes or []) == expected.causes
             assert task.failures <= expected.options.retries + 1
-            assert task.lost <= expected.options.max_deliveries
+            # A first death with nothing begun is counted, and does not end a task even where one delivery is all.
+            assert task.lost <= max(expected.options.max_deliveries, 2)
             if expected.state == "delayed":
                 assert task.due_at == expected.due_at
 

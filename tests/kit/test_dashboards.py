@@ -118,6 +118,8 @@ def test_a_variable_narrows_every_panel_whose_metrics_have_its_label(variable: s
 
 NOT_SHOWN = {
     "distq_dead_letters_requeued_total": "an operator's own doing",
+    "distq_dead_letters_max_tasks": "an alert compares with it",
+    "distq_dead_letters_dropped_total": "the log says it, by a setting of the operator's own",
     "distq_unknown_settles_total": "for whoever looks for a defect",
     "distq_store_ready": "an alert says it",
     "distq_internal_errors_total": "an alert says it, and where; the log has the rest",

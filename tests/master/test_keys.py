@@ -214,6 +214,23 @@ async def test_a_task_that_waits_is_replaced_and_one_that_runs_is_not_stopped(be
 
 
 @on_bench()
+async def test_a_task_that_runs_longer_than_the_one_that_replaced_it_has_its_key_again(bench: Bench) -> None:
+    """Also in the next master: while a task of the key runs, the key is not free."""
+    bench.worker()
+    client = bench.client()
+    await submit(bench, client, 1, once("a"))
+    (row,), line = await lease(bench, 1)
+    _, newer = await submit(bench, client, 2, once("a", "replace"))
+    for place in (bench, await restarted(bench)):
+        await place.ask(place.client("other"), "broker", "cancel", [newer], False)
+        _, _, ((_, has_it, _),) = await submit(place, place.client(), 3, once("a"))
+        assert has_it == row[0]
+    await bench.exchange(line, [done(row)], want=0)
+    assert len(await submit(bench, client, 4, once("a"))) == 2
+    assert bench.queue("q").replaced == {}
+
+
+@on_bench()
 async def test_a_dead_letter_is_not_tried_again_while_another_task_has_its_unique_key(bench: Bench) -> None:
     """The operator hears of which; of two dead letters of one key one is tried again; a submit finds the key taken."""
     bench.worker()

@@ -176,7 +176,7 @@ class Book:
         """A new task that does not just go to the end of its line, or not for ever."""
         task.more = more = submitted.more
         if more.unique:
-            task.envelope.queue.unique[more.unique] = task
+            task.envelope.queue.take_unique(task)
         if more.after is not None:
             self.together.know(task, more.after)
         if submitted.expires_at is not None:
@@ -355,7 +355,7 @@ class Book:
             task.failures = task.lost = 0
             task.expires_at = None
             if task.more.unique:
-                envelope.queue.unique[task.more.unique] = task
+                envelope.queue.take_unique(task)
         if event in (moves.DUE, moves.REQUEUE):
             self.line_up(task, now)
         else:

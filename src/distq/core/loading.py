@@ -170,7 +170,7 @@ def _know_keys(task: Task, together: Together) -> None:
     if more.after is not None and task.state in (*LIVE_STATES, DEAD):
         together.know(task, more.after)
     if more.unique and (task.state in LIVE_STATES or more.unique_for_s is not None):
-        queue.unique[more.unique] = task
+        queue.take_unique(task)
     if more.key and task.state == LEASED:
         queue.turns.is_under_way(task)
 

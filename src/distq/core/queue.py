@@ -9,7 +9,7 @@ from typing import Final
 from distq.core.lane import Lane, Offer
 from distq.core.policy import OPEN, Policy, Window
 from distq.core.takers import Takers
-from distq.core.task import DEAD, DELAYED, HELD, LEASED, NOTHING, READY, STATE_NAMES, Envelope, Task
+from distq.core.task import DEAD, DELAYED, HELD, LEASED, LIVE_STATES, NOTHING, READY, STATE_NAMES, Envelope, Task
 from distq.core.turns import Turns
 
 WORK: Final = "work"
@@ -49,6 +49,7 @@ class Queue:
         "permanent",
         "policy",
         "policy_key",
+        "replaced",
         "reserved",
         "role",
         "turns",
@@ -81,6 +82,8 @@ class Queue:
         """Its concurrency keys."""
         self.unique: dict[str, Task] = {}
         """Who has each unique key, or had it last."""
+        self.replaced: dict[str, list[Task]] = {}
+        """By unique key, the tasks that ran when another one replaced them: one that outlives it has the key again."""
         self.counts = [0] * len(STATE_NAMES)
         self.lanes: dict[tuple[str, frozenset[str], int], Lane] = {}
         """By the task's name, what it requires, and how many slots it takes."""
@@ -173,10 +176,26 @@ class Queue:
             return task  # it lets go of it at its end
         return task if now < task.submitted_at + for_s else None
 
+    def take_unique(self, task: Task) -> None:
+        """A task has its unique key from now on, also where the one that had it runs on."""
+        key = task.more.unique
+        other = self.unique.get(key)
+        if other is not None and other is not task and other.state in LIVE_STATES:
+            self.replaced.setdefault(key, []).append(other)
+        self.unique[key] = task
+
     def give_up(self, task: Task) -> None:
         """A task has its unique key no more."""
-        if self.unique.get(task.more.unique) is task:
-            del self.unique[task.more.unique]
+        key = task.more.unique
+        replaced = self.replaced.get(key, [])
+        if self.unique.get(key) is task:
+            del self.unique[key]
+            if replaced:
+                self.unique[key] = replaced.pop()
+        elif task in replaced:
+            replaced.remove(task)
+        if not replaced:
+            self.replaced.pop(key, None)
 
     def lane(self, envelope: Envelope) -> Lane:
         """The lane of an envelope's tasks, made at first use."""

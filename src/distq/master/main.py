@@ -265,8 +265,8 @@ class Master:
         self.view.loop_lag.observe(max(now - expected, 0.0))
         if (dropped := self.broker.ledger.dead_dropped) > self._dropped:
             rules = self.broker.ledger.rules
-            limits = {"ttl_s": rules.dead_letter_ttl_s, "most": rules.dead_letters_max}
-            self.log.warning("dead_letters_dropped", count=dropped - self._dropped, **limits)
+            ttl_s, most = rules.dead_letter_ttl_s, rules.dead_letters_max
+            self.log.warning("dead_letters_dropped", count=dropped - self._dropped, ttl_s=ttl_s, most=most)
             self._dropped = dropped
         self.follower.look()
         self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
