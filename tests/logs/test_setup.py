@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator
 
@@ -107,3 +108,18 @@ def test_a_stream_that_is_gone_stops_nobody() -> None:
     configure("info", "json", stream)
     stream.close()
     get_logger().info("worker_connected")
+
+
+def test_a_json_line_is_json_whatever_a_field_is() -> None:
+    """NaN and Infinity are Python's own; and there are numbers that it does not write out."""
+    stream = io.StringIO()
+    configure(stream=stream)
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    structlog.get_logger().info(
+        "odd", a=math.nan, b={"c": -math.inf}, d=10**5_000, e={(1, 2): 3}, f=deep, g=1.5, h=[b"x"], i="\ud800"
+    )
+    (line,) = stream.getvalue().splitlines()
+    told = json.loads(line, parse_constant=pytest.fail)
+    assert [told[name] for name in "adgi"] == ["nan", "a whole number of about 5,001 digits", 1.5, "\ud800"]

@@ -1,6 +1,9 @@
 """What executors write, on its way: any text in any pieces becomes the lines that a terminal would show."""
 
+import io
 import json
+import logging
+import math
 import os
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distq.worker.capture import ToSupervisor, stream_of
 from distq.worker.output_messages import TEXT_CHARS_MAX, Lines, Logged, Message, MessageReader, Printed, Speaker
 
 texts = st.text(st.sampled_from("ab \r\n\u00e9"), max_size=60)
@@ -93,3 +97,41 @@ def test_what_is_no_message_is_passed_over(pipe: tuple[int, Speaker]) -> None:
     speaker.say(Printed("1-5", "stdout", "here"))
     assert list(reader.feed(os.read(read_fd, 100_000))) == [Printed("1-5", "stdout", "here")]
     assert len(reader._unfinished) <= 65
+
+
+def heard(read_fd: int) -> list[Message]:
+    """What has come through the pipe."""
+    return list(MessageReader().feed(os.read(read_fd, 1 << 16)))
+
+
+def test_numbers_that_json_does_not_have_are_texts_in_a_record(pipe: tuple[int, Speaker]) -> None:
+    """The record arrives, whatever a library has put there."""
+    read_fd, speaker = pipe
+    odd = {"loss": math.nan, "best": -math.inf, "big": 10**5_000, "n": 7, "f": 0.5}
+    record = logging.makeLogRecord({"msg": "m", "levelno": logging.INFO, **odd})
+    ToSupervisor(speaker, lambda: "1-2").emit(record)
+    (told,) = heard(read_fd)
+    assert isinstance(told, Logged)
+    assert told.extra == {
+        "loss": "nan",
+        "best": "-inf",
+        "big": "a whole number of about 5,001 digits",
+        "n": 7,
+        "f": 0.5,
+    }
+
+
+def test_what_a_task_does_to_its_standard_output_is_not_felt_by_the_next(pipe: tuple[int, Speaker]) -> None:
+    """Closed, taken apart, wrapped anew, in another encoding: the next one prints as before."""
+    read_fd, speaker = pipe
+    stream = stream_of(speaker, "stdout", 1, lambda: "1-2")
+    with stream:
+        stream.write("a")
+    stream.close()
+    io.TextIOWrapper(stream.buffer, encoding="utf-8").close()
+    io.TextIOWrapper(stream.detach(), encoding="utf-8").close()
+    stream.buffer.close()
+    stream.reconfigure(encoding="ascii", errors="strict", newline="\r\n", write_through=False)
+    stream.write("\u20ac\ud800\n")
+    assert not stream.closed
+    assert [told.text for told in heard(read_fd) if isinstance(told, Printed)] == ["a", "\u20ac\\ud800\n"]

@@ -3,6 +3,7 @@
 An event is named in the past tense ("task_lost") and carries fields; there are no prose messages.
 """
 
+import json
 import logging
 import os
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO, cast
 
 import structlog
+
+from distq.core.ranges import shown
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _STANDARD_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
@@ -140,7 +143,23 @@ def _text(colors: bool) -> list[Any]:
 
 def _json() -> list[Any]:
     # Bytes and exceptions in fields become their repr: a log call never fails for what it is given.
-    return [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer(default=repr)]
+    return [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer(_line)]
+
+
+def _line(event: dict[str, Any], **_given: object) -> str:
+    """An event as JSON: without NaN and Infinity, which Python writes by default and other readers refuse."""
+    try:
+        return json.dumps(event, default=repr, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps({str(name): _field(value) for name, value in event.items()}, allow_nan=False)
+
+
+def _field(value: Any) -> Any:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        return shown(value)
+    return value
 
 
 def _as_written(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -10,14 +10,16 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
-from typing import IO, Final, TextIO
+from typing import IO, Any, Final
 
+from distq.core.ranges import shown
 from distq.worker.output_messages import TEXT_CHARS_MAX, Logged, Printed, Speaker
 
 TaskOf = Callable[[], str]
 """Gives the id of the task whose code runs here, '' if none does or it is not known."""
 _STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _EXTRAS_MAX: Final = 20
+_NUMBER_MAX: Final = 1e300
 
 
 def capture(speaker: Speaker, task_of: TaskOf, level: int) -> None:
@@ -28,8 +30,8 @@ def capture(speaker: Speaker, task_of: TaskOf, level: int) -> None:
     """
     write_through()
     faulthandler.enable()  # a fault in C code then says where it was; to descriptor 2, before that stream is replaced
-    sys.stdout = _stream(speaker, "stdout", 1, task_of)
-    sys.stderr = _stream(speaker, "stderr", 2, task_of)
+    sys.stdout = stream_of(speaker, "stdout", 1, task_of)
+    sys.stderr = stream_of(speaker, "stderr", 2, task_of)
     above_the_root = logging.Logger("distq.capture")  # noqa: LOG001 - no logger by this name is to be found
     above_the_root.addHandler(ToSupervisor(speaker, task_of))
     logging.root.parent = above_the_root
@@ -44,10 +46,29 @@ def write_through() -> None:
             own.reconfigure(write_through=True, errors="backslashreplace")
 
 
-def _stream(speaker: Speaker, name: str, fd: int, task_of: TaskOf) -> TextIO:
+def stream_of(speaker: Speaker, name: str, fd: int, task_of: TaskOf) -> "PrintedText":
+    """A standard stream whose texts go to the supervisor."""
     raw = PrintedBytes(speaker, name, fd, task_of)
     buffer: IO[bytes] = raw  # type: ignore[assignment] # as PYTHONUNBUFFERED does it: there is no buffer
-    return io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
+    return PrintedText(buffer, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
+
+
+class PrintedText(io.TextIOWrapper):
+    """A standard stream of every task that runs here: what one of them does to it is not felt by the next.
+
+    Programs close theirs (`with sys.stdout:`), take it apart (`io.TextIOWrapper(sys.stdout.buffer)`, which closes what
+    it was given when it goes) or have it speak another encoding, and then print no more.
+    """
+
+    def close(self) -> None:
+        """Do not: others print here."""
+
+    def detach(self) -> Any:
+        """The stream of bytes below, which goes on being that of this one too."""
+        return self.buffer
+
+    def reconfigure(self, **_given: object) -> None:
+        """Stay as it is: every text can be written, and nothing is held back."""
 
 
 class PrintedBytes(io.RawIOBase):
@@ -65,6 +86,9 @@ class PrintedBytes(io.RawIOBase):
     def writable(self) -> bool:
         """It is."""
         return True
+
+    def close(self) -> None:
+        """Do not: others print here."""
 
     def fileno(self) -> int:
         """The descriptor that a program started with this stream writes to."""
@@ -142,14 +166,19 @@ def _lines_of(exc_info: object) -> str:
 def _plain(extra: dict[str, object]) -> dict[str, object]:
     """The same with everything that JSON has no form for as text, each of bounded length."""
     return {
-        str(name): what if isinstance(what, bool | int | float | None) else _text_of(what)
+        str(name): what if what is None or isinstance(what, bool) or _has_digits(what) else _text_of(what)
         for name, what in extra.items()
     }
 
 
+def _has_digits(what: object) -> bool:
+    """Whether it is a number that JSON can write: not infinite or nan, nor too long for Python to write it out."""
+    return isinstance(what, int | float) and -_NUMBER_MAX < what < _NUMBER_MAX
+
+
 def _text_of(what: object) -> str:
     try:
-        return (what if isinstance(what, str) else repr(what))[:1_000]
+        return (what if isinstance(what, str) else shown(what) if isinstance(what, int) else repr(what))[:1_000]
     except Exception:  # noqa: BLE001 - the user's __repr__
         return f"a {type(what).__name__}"
 
