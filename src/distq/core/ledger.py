@@ -353,6 +353,8 @@ class Ledger(Lender):
 
     def savepoint(self) -> Savepoint:
         """What was decided so far in this cycle."""
+        if not (self._new or self._changes or self.unread or self.governed or self.extras.changed):
+            return NOTHING_DECIDED  # as before the only request of a cycle, which nothing shall make slow
         governed = dict(self.governed) if self.governed else None
         return Savepoint(len(self._new), len(self._changes), len(self.unread), *self.extras.decided, governed)
 

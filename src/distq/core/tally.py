@@ -31,7 +31,8 @@ class Histogram:
 
     def observe(self, seconds: float) -> None:
         """Count one duration; one that the clock was set back in is none."""
-        seconds = max(seconds, 0.0)
+        if seconds < 0.0:  # noqa: PLR1730 - three times a task; max() takes as long as all the rest
+            seconds = 0.0
         self.counts[bisect_left(BUCKETS_S, seconds)] += 1
         self.sum_s += seconds
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 FORGOTTEN_MAX: Final = 1_000
 """So many waits that have ended may stand among the deadlines before they are cleared away."""
 
-
 Note = Callable[[str, Task, str], None]
 """Told what the ledger noted: an event in the past tense, the task, the cause."""
 
@@ -211,11 +210,10 @@ class Broker:
         ledger = self.ledger
         swept = self._decisions.sweep(now) if self._due_at <= now else True
         ledger.store_leases()
+        refused = None
         if ledger.changed or self._decisions.rows:
             batch, decided = self._decisions.batch(decided, now)
             refused = await self._commit(batch, now)
-        else:
-            refused = None
         if refused is not None:
             decided, refused = await self._commit_ends(decided, refused, now)
         await self._handover.committed(refused, now)
@@ -347,6 +345,8 @@ class Broker:
 
     def _let_in(self, now: float) -> None:
         """Bring back who waited for room where there is some, and who waited for an end that has come."""
+        if not (self._blocked or self._joins):
+            return
         for queue, blocked in list(self._blocked.items()):
             room = queue.room
             while blocked:

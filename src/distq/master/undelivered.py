@@ -52,7 +52,7 @@ class Backlog:
             over = len(self.rows) - ROWS_KEPT_MAX // 2  # half: each time costs a walk over all
             self._left(self.rows[:over])
             del self.rows[:over]
-        self._bodies.grown(self, sum(len(row[2]) for row in rows if row[2] is not None))
+        self._bodies.grown(self, _bytes_of(rows))
 
     def send(self, rows: list[Row], *, read: bool) -> None:
         """The first of `rows` were replied: they stay until the client confirms them.
@@ -84,16 +84,17 @@ class Backlog:
         self._bodies.grown(self, -self.bytes)
 
     def _left(self, rows: list[Row]) -> None:
-        self._bodies.grown(self, -sum(_size(row) for row in rows))
+        self._bodies.grown(self, -_bytes_of(rows))
 
     def next_in_memory(self, bytes_max: int) -> list[Row]:
         """The first rows that fit a reply of that size and need nothing of the store."""
         count = size = 0
         rows_max, bytes_max = _rows_of(bytes_max), min(bytes_max, ROWS_BYTES_MAX)
-        for row in self.rows:
-            if row[2] is IN_STORE:
+        for _, _, body, _ in self.rows:
+            if body is IN_STORE:
                 break
-            size += _size(row)
+            if body is not None:
+                size += len(body)
             if count and (count >= rows_max or size > bytes_max):
                 break
             count += 1
@@ -168,9 +169,9 @@ def _rows_of(bytes_max: int) -> int:
     return max(min(ROWS_MAX, bytes_max // ROW_BYTES), 1)
 
 
-def _size(row: Row) -> int:
-    body = row[2]
-    return 0 if body is None or body is IN_STORE else len(body)
+def _bytes_of(rows: Iterable[Row]) -> int:
+    """Bytes of the bodies that are in memory."""
+    return sum([len(body) for _, _, body, _ in rows if body is not None and body is not IN_STORE])
 
 
 def _without_body(row: Row) -> Row:
