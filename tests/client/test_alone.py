@@ -146,6 +146,38 @@ def test_ctrl_c_while_waiting_costs_nothing_but_the_wait() -> None:
             assert future.result(SOON_S) == key
 
 
+def test_a_future_by_its_id_leaves_the_answer_to_the_submit_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its call goes over the connection on which that answer is still to come, and must not take it for its own."""
+    monkeypatch.setattr("distq.client.submits.LOOK_S", SOON_S)  # the thread does not read it first
+    with started(Books()) as client:
+        for n in range(2, 12):
+            sent = client.submit(double, n)
+            unknown = client.future("1-fffff")
+            with pytest.raises(distq.TaskLost):
+                unknown.result(SOON_S)
+            assert sent.result(SOON_S) == 2 * n
+
+
+def test_ctrl_c_in_a_call_leaves_its_answer_to_no_other_call() -> None:
+    """The next call asks anew: the answer that nobody waited for is not its own."""
+    books = Books(never)
+    main = threading.main_thread().ident
+    assert main is not None
+    with started(books) as client:
+        future = client.submit(double, 1)
+        assert not future.running()
+        books.cancel_gate.clear()
+
+        def interrupt() -> None:
+            eventually(lambda: books.cancels, "the call at the master")
+            signal.pthread_kill(main, signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt), soon(interrupt):
+            future.cancel()
+        books.cancel_gate.set()
+        assert client._session.errands.ask("running", [1]) == []
+
+
 def test_a_client_that_is_closed_lets_go_of_who_waits() -> None:
     """At once, though the caller reads itself."""
     with started(Books(never)) as client:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -134,8 +135,7 @@ class Submits:
         claim([batch[-1].future])
         while not self.link.closed:
             slice_s = min(max(deadline - _now(), 0.0), SLICE_S)
-            with self._speaking:  # not for the whole time: others of this client submit to queues that have room
-                self._finish_asked()
+            with self._by_caller():  # not for the whole time: others of this client submit to queues that have room
                 answer = self._sent_now(batch, slice_s)
             if answer[0]:
                 return
@@ -156,19 +156,27 @@ class Submits:
             if answer[0]:
                 _, first, *taken = answer
                 self._taken(number, batch[-1:], (True, first + len(batch) - 1, *taken))
-        except BaseException:
-            # Interrupted (Ctrl-C), maybe in the middle of a frame: the connection is of no use any more.
-            if (connection := self.link.connection) is not None:
-                connection.close()
-            raise
         finally:
             self._awaited.refuse(number)  # unless it was accepted
             self._settled()
         return answer
 
+    @contextmanager
+    def _by_caller(self) -> Iterator[None]:
+        """The turn, for a call of the caller's own. The answer that is owed is the next on the wire, and read first."""
+        with self._speaking:
+            try:
+                self._finish_asked()
+                yield
+            except BaseException:
+                # Interrupted (Ctrl-C), maybe in the middle of a frame: the connection is of no use any more.
+                if (connection := self.link.connection) is not None:
+                    connection.close()
+                raise
+
     def watch(self, keys: Sequence[int]) -> None:
         """Have the ends of tasks told that are at the master already."""
-        with self._speaking:
+        with self._by_caller():
             self.ask_about(keys)
 
     def ask_about(self, keys: Sequence[int]) -> None:

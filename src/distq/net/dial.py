@@ -107,10 +107,20 @@ class Connection:
         Raises:
             RemoteRefusal: the other end refused the call, in words; the connection stays usable.
             ConnectionLost: it is broken or did not answer in time, and is closed now.
+
+        It is closed too by what interrupts the call, as Ctrl-C does.
         """
         deadline = None if timeout_s is None else _clock() + timeout_s
-        self._send(encode_call(ident, method, args, kwds), deadline)
-        return decode_reply(self._receive(deadline))
+        packed = encode_call(ident, method, args, kwds)
+        try:
+            self._send(packed, deadline)
+            reply = self._receive(deadline)
+        except DistqError:
+            raise
+        except BaseException:
+            self.close()  # interrupted (Ctrl-C): the next call would take the answer to this one for its own
+            raise
+        return decode_reply(reply)
 
     def ask(
         self,
