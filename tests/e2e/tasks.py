@@ -126,3 +126,15 @@ def fork_and_die(folder: str) -> str:
 def raises(text: str) -> None:
     """Fails whenever it is tried."""
     raise ValueError(text)
+
+
+@distq.task(retries=0)
+def gives_itself_back(stopped: bool) -> None:
+    """Raise what only distq raises, of itself."""
+    raise (distq.TaskStopped if stopped else distq.Interrupted)("of itself")
+
+
+@distq.task(retries=0)
+async def gives_itself_back_on_a_loop(stopped: bool) -> None:
+    """The same, in a coroutine."""
+    raise (distq.TaskStopped if stopped else distq.Interrupted)("of itself")

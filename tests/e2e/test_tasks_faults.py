@@ -194,6 +194,18 @@ sys.exit(run(sys.argv[2:]))
 """
 
 
+@pytest.mark.parametrize("kind", ["process", "thread"])
+def test_a_task_that_says_of_itself_that_it_was_interrupted_has_failed(grid: Cluster, kind: str) -> None:
+    """Given back without count, it would run again for ever."""
+    grid.master()
+    grid.tasks(1, "--executor", kind)
+    with grid.client() as client:
+        for task in (tasks.gives_itself_back, tasks.gives_itself_back_on_a_loop):
+            for stopped in (False, True):
+                with pytest.raises((distq.TaskFailed, distq.TaskStopped), match="of itself"):
+                    client.submit(task, stopped).result(20)
+
+
 def test_the_largest_executor_is_killed_before_the_kernel_kills_everybody(
     grid: Cluster, held: Path, tmp_path: Path
 ) -> None:

@@ -97,8 +97,9 @@ def test_a_planted_cursor_is_refused_and_one_of_json_is_read(flag: Path) -> None
     told: list[bytes] = []
 
     def current(cursor: bytes | None, codec: Codec) -> Any:
+        never = cast("Quit", Never())
         return current_of(
-            row, envelope, None, cursor, (), lambda _, said: told.append(said), cast("Quit", Never()), codec
+            row, envelope, None, cursor, (), lambda _, said: told.append(said), never, codec, lambda: False
         )
 
     with pytest.raises(PayloadRefused, match="its cursor is pickled"):

@@ -44,6 +44,8 @@ class Current:
     """Whether the executor is to end; set by it."""
     dump: Callable[[Any], bytes] = field(default=PICKLE.dump, repr=False, compare=False)
     """Makes bytes of a cursor; set by the executor."""
+    is_stopped: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    """Whether the task was cancelled while it runs; set by the executor."""
 
     def progress(self, fraction: float, text: str = "") -> None:
         """Say how far the task is: `future.progress()` and `distq show` tell it while this attempt runs.

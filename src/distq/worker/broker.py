@@ -128,7 +128,11 @@ class Broker:
         left_s = None if limit is None else limit.began_s + limit.limit_s - self._clock()
         brought, says, codec = self._handed, partial(self._says, task_id, delivery), self._functions.codec
         cursor, headers = brought.cursors.get(task_id), brought.headers.get(task_id, ())
-        return current_of(row, brought.envelopes[envelope], left_s, cursor, headers, says, self._quit, codec)
+        quit_, is_stopped = self._quit, self._is_stopped
+        return current_of(row, brought.envelopes[envelope], left_s, cursor, headers, says, quit_, codec, is_stopped)
+
+    def _is_stopped(self) -> bool:
+        return self._word.stopping
 
     def _says(self, task_id: int, delivery: int, outcome: int, told: bytes) -> None:
         """A task says something while it runs; the flusher sends it: of progress and cursors the newest."""

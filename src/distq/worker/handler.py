@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from distq.core.errors import DistqError
 from distq.core.task import Outcome
+from distq.tasks import current
 from distq.tasks.control import Discard, Interrupted, Retry, Snooze
 from distq.tasks.failure import ResultNotSent, TaskStopped, TimeLimitExceeded
 
@@ -104,9 +105,15 @@ def asked_for(error: BaseException) -> Ran | None:
     if isinstance(error, Discard):
         text = _text_of(error)
         return Ran(Outcome.DISCARDED, b"", f"discarded: {text}" if text else "discarded")
-    if isinstance(error, TaskStopped | Interrupted):
+    if isinstance(error, TaskStopped | Interrupted) and _is_interrupted():
         return Ran(Outcome.RELEASED, b"")  # the master has done with it, or gives it to another
     return None
+
+
+def _is_interrupted() -> bool:
+    """Whether the task that runs is to stop. One that says so of itself would be given back without count, for ever."""
+    running = None if current.teller is None else current.teller()
+    return running is None or running.is_to_end() or running.is_stopped()
 
 
 def _failed(kind: str, text: str, lines: str) -> Ran:

@@ -11,9 +11,10 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from distq.core.task import Outcome
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, pack_overrun, unpack_failure
 from distq.worker.functions import CoroutineRun, Functions, failed_by_limit
-from distq.worker.handler import Ran, asked_for
+from distq.worker.handler import Ran
 from distq.worker.process_state import clear_mask_of_thread
 from distq.worker.rows import escaped
 from distq.worker.seat import Seat, present
@@ -177,9 +178,7 @@ def _name_of(seat: Seat) -> tuple[str, str]:
 def _interrupted(error: BaseException) -> Ran:
     if isinstance(error, TimeLimitExceeded):
         return failed_by_limit(error)
-    asked = asked_for(error)
-    assert asked is not None
-    return asked
+    return Ran(Outcome.RELEASED, b"")  # stopped: the master has done with it
 
 
 def _never_begun(seat: Seat) -> Ran:

@@ -26,6 +26,7 @@ def current_of(
     says: Callable[[int, bytes], None],
     quit_: Quit,
     codec: Codec,
+    is_stopped: Callable[[], bool],
 ) -> Current:
     """What is told to the task of that row, which has `left_s` of its time limit left; `says` takes what it says.
 
@@ -45,4 +46,5 @@ def current_of(
         says,
         lambda: quit_.asked,
         codec.dump,
+        is_stopped,
     )

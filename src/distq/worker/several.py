@@ -138,7 +138,12 @@ class Several:
         limit_s = seat.envelope[3]
         left_s = None if limit_s is None else seat.began_s + limit_s - self._clock()
         says = partial(self._says, seat)
-        return current_of(seat.row, seat.envelope, left_s, seat.cursor, seat.headers, says, self._quit, self._codec)
+        quit_, codec = self._quit, self._codec
+
+        def is_stopped() -> bool:
+            return seat.reason is not None
+
+        return current_of(seat.row, seat.envelope, left_s, seat.cursor, seat.headers, says, quit_, codec, is_stopped)
 
     def serve(self, connection: Connection) -> None:
         """Exchange, and have tasks run, until told to end, or worn; then everything is settled."""
