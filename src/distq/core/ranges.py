@@ -95,6 +95,8 @@ def shown(value: object) -> str:
 def whole(field: str, value: object) -> int:
     """The whole number that an option takes; raises TypeError or ValueError."""
     least, most = COUNTS[field]
+    if type(value) is int and least <= value <= most:
+        return value  # before the sentence: making it takes ten times as long, on the way of each keyed task
     sentence = f"{field} is a whole number from {least:,} to {most:,}, not {shown(value)}"
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(sentence)
@@ -141,6 +143,8 @@ def instant(field: str, value: object, now: float) -> float:
 
     An instant of the past is fine: what waits for it waits no longer.
     """
+    if type(value) is float and -math.inf < value < MILLISECONDS_FROM and value <= now + DURATION_MAX_S:
+        return value  # before the sentence, as in `whole`
     latest = f"at most {DURATION_MAX_S / DAY_S:g} days ahead"
     sentence = f"{field} is a datetime with a time zone, or seconds since 1970, {latest}; not {shown(value)}"
     if isinstance(value, datetime) and value.tzinfo is None:
@@ -162,6 +166,8 @@ def instant(field: str, value: object, now: float) -> float:
 
 def text(field: str, value: object, bytes_max: int) -> str:
     """A text of 1 to `bytes_max` bytes in UTF-8; raises TypeError or ValueError."""
+    if type(value) is str and value.isascii() and 0 < len(value) <= bytes_max:
+        return value  # before the sentence, as in `whole`
     sentence = f"{field} is a text of 1 to {bytes_max:,} bytes in UTF-8, not {shown(value)}"
     if not isinstance(value, str):
         raise TypeError(sentence)
