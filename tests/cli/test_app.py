@@ -366,3 +366,23 @@ def test_nothing_slow_is_imported_before_a_service_hears_sigterm() -> None:
     program = f"import sys; sys.path.append({folder!r}); import distq.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
     assert {"typing", "signal", "enum", "re", "click"} & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("said", ["queue.db is damaged.", "data/q is a folder.", "retry_for takes classes."])
+def test_a_sentence_leaves_a_name_at_its_beginning_as_it_is(said: str) -> None:
+    """A file that is shown with another letter is not there."""
+    assert explained(DistqError(said))[0] == said
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["submit", "a:b", "--queue", ""], ["submit", "a:\udcff"], ["submit", "a:b", "--queue", "q" * 99]],
+    ids=["empty", "surrogate", "long"],
+)
+def test_names_out_of_range_are_usage_errors(
+    args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a master is looked for."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
+    assert run(args) == 2
+    assert "is a text" in capsys.readouterr().err

@@ -262,6 +262,22 @@ def test_a_task_goes_by_a_name_with_arguments_in_json() -> None:
         assert books.submits[0][1][0][:2] == ("mail", "no.such:thing")
 
 
+@pytest.mark.parametrize("odd", ["", "\ud800", "n" * 200, 5])
+def test_names_out_of_range_are_refused_by_the_client(odd: str) -> None:
+    """In words, before anything is sent: the name of a task and its queue, and a task id."""
+    client = distq.Client("127.0.0.1:1", KEY)
+    for call in (
+        lambda: client.submit_named(odd),
+        lambda: client.options(every=1).schedule_named("beat", odd),
+        lambda: client.submit_named("a:b", queue=odd),
+        lambda: distq.task(name=odd or "\ud800")(anything),
+    ):
+        with pytest.raises((TypeError, ValueError), match="is a text"):
+            call()
+    with pytest.raises(ValueError, match="a task id is two hexadecimal numbers"):
+        client.future(odd)
+
+
 def test_what_is_not_sent_yet_can_be_cancelled() -> None:
     """Who waits for it hears of it; what is under way cannot be cancelled."""
     books = Books(never)

@@ -30,5 +30,13 @@ def test_any_other_text_is_refused(text: str) -> None:
 
 def test_a_number_that_would_spill_into_the_epoch_is_refused() -> None:
     """`1-10000000000` is not another spelling of `2-0`."""
-    with pytest.raises(ValueError, match="not how a task id is written"):
+    with pytest.raises(ValueError, match="a task id is two hexadecimal numbers, as in 1a-2f, not "):
         key_of("1-10000000000")
+
+
+@pytest.mark.parametrize("text", ["zz", "\ud800", 5, None, "1" * 10_000, "\u0661-1"])
+def test_what_is_no_task_id_is_refused_in_words(text: str) -> None:
+    """Whatever it is, also what is no text; and the refusal is short."""
+    with pytest.raises(ValueError, match="a task id is two hexadecimal numbers") as refused:
+        key_of(text)
+    assert len(str(refused.value)) < 150

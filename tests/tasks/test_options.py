@@ -63,6 +63,10 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("retry_for", "ValueError", TypeError, "exception classes"),
     ("headers", {"tenant": 7}, TypeError, "texts by their names"),
     ("headers", {"tenant": "x" * 1_024}, TypeError, "1,024 bytes together"),
+    ("headers", {"tenant": "\ud800"}, ValueError, "half of a surrogate pair"),
+    ("headers", {"\ud800": ""}, ValueError, "half of a surrogate pair"),
+    ("requires", "\ud800", ValueError, "half of a surrogate pair"),
+    ("requires", ["gpu", "x" * 201], ValueError, "1 to 200 bytes"),
     ("dealy", 5, TypeError, "there is no option 'dealy'; there is queue, priority"),
 ]
 

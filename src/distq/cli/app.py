@@ -117,4 +117,6 @@ def sentences(error: DistqError) -> str:
 
 def _sentence(text: str) -> str:
     text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    if text.partition(" ")[0].rstrip(",:").isalpha():  # a file's name, a setting's or a command's stays as it is
+        text = text[:1].upper() + text[1:]
+    return text + ("" if text.endswith((".", "!", "?")) else ".")

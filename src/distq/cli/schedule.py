@@ -80,7 +80,7 @@ def add(
 ) -> None:
     """Have a task submitted again and again, under a name; another one of that name is replaced."""
     from distq.cli.environment import settings_of_command
-    from distq.cli.submit import argument
+    from distq.cli.submit import argument, note_colon
     from distq.client.client import Client
     from distq.settings import Role
 
@@ -92,6 +92,7 @@ def add(
             made = client.options(queue=queue, **options).schedule_named(name, task, [argument(text) for text in texts])
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
+    note_colon(task)
     click.echo(f"{printable(made.name)}: next at {_moment(made.next_at or 0.0)}.")
 
 

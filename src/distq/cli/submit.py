@@ -47,11 +47,14 @@ def command(
     from distq.settings import Role
 
     with Client(settings=settings_of_command(context, Role.CLIENT)) as client:
-        future = client.submit_named(name, args, queue=queue)
+        try:
+            future = client.submit_named(name, args, queue=queue)
+        except (TypeError, ValueError) as error:
+            raise click.UsageError(str(error)) from error
         client.flush()
         if future.task_id is None:
             future.result(0)  # raises why it was refused
-        _note_colon(name)
+        note_colon(name)
         try:
             if wait:
                 click.echo(future.task_id, err=True)
@@ -62,7 +65,7 @@ def command(
             client.abandon()
 
 
-def _note_colon(name: str) -> None:
+def note_colon(name: str) -> None:
     """A name with a dot may have been given to a task, and is more often a path in which the colon was forgotten."""
     module, _, function = name.rpartition(".")
     if module and ":" not in name:

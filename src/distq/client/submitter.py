@@ -17,7 +17,7 @@ from distq.tasks.call import Call
 from distq.tasks.codec import PROTOCOL
 from distq.tasks.function import Keys, TaskSpec, spec_of
 from distq.tasks.identity import path_of
-from distq.tasks.options import Options, checked, coherent
+from distq.tasks.options import Options, checked, coherent, task_name
 from distq.tasks.payload import pack_call, pack_chunk, pack_json
 
 P = ParamSpec("P")
@@ -99,14 +99,8 @@ class Submitter(Executor):
         The name is one that `@distq.task` gave or an import path, `module:function`; it is not imported here. Raises
         as `submit` does.
         """
-        if not isinstance(name, str) or not name.strip():
-            raise TypeError(f"a task's name is a text, as in 'module:function', not {name!r}")
-        try:
-            body = pack_json(args, kwargs or {})
-        except (TypeError, ValueError, RecursionError) as error:
-            raise NotPicklable(f"The arguments of {name} have no form in JSON: {error}.") from error
-        options = coherent(checked(Options(), self._options))
-        spec = TaskSpec(name, options if queue is None else options._replace(queue=queue))
+        options = coherent(checked(Options(), self._options if queue is None else {**self._options, "queue": queue}))
+        spec, body = _named(name, options, args, kwargs or {})
         more = spec.more if spec.keys is None else spec.keys.of(args, kwargs or {})
         try:
             return self._send(Manner(spec.envelope, spec.when, more, spec.options.full), body)
@@ -134,11 +128,8 @@ class Submitter(Executor):
         self, name: str, task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Scheduled:
         """As `schedule`, of the task of that name, with arguments in JSON; nothing is imported here."""
-        try:
-            body = pack_json(args, kwargs or {})
-        except (TypeError, ValueError, RecursionError) as error:
-            raise NotPicklable(f"The arguments of {task} have no form in JSON: {error}.") from error
-        return self._keep(name, TaskSpec(task, coherent(checked(Options(), self._options))), body, args, kwargs or {})
+        spec, body = _named(task, coherent(checked(Options(), self._options)), args, kwargs or {})
+        return self._keep(name, spec, body, args, kwargs or {})
 
     def _keep(
         self, name: str, spec: TaskSpec, body: bytes, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -289,6 +280,15 @@ def _check_classes(fn: Callable[..., Any], body: bytes, arguments: object) -> No
 
 def _refuse_arguments(fn: Callable[..., Any], error: Exception) -> NoReturn:
     raise NotPicklable(f"The arguments of {path_of(fn)} cannot be pickled: {error}.") from error
+
+
+def _named(name: object, options: Options, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[TaskSpec, bytes]:
+    """What a task that is known by its name alone is submitted with, and its arguments in JSON."""
+    spec = TaskSpec(task_name(name), options)
+    try:
+        return spec, pack_json(args, kwargs)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotPicklable(f"The arguments of {name} have no form in JSON: {error}.") from error
 
 
 def _in_order(futures: list[TaskFuture[Any]], deadline: float | None) -> Iterator[Any]:

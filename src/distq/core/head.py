@@ -13,6 +13,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
+from distq.core.ranges import shown
 from distq.core.task import NO_MORE, NOTHING, After, More
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ class Head(NamedTuple):
 def check_names(queue_name: str, name: str, requires: Iterable[str] = ()) -> None:
     """Raises NameTooLong for names of a queue, a task or labels that no head has room for."""
     if len(_LABELS_JOIN.join(requires).encode()) > LABELS_BYTES_MAX:
-        raise NameTooLong(f"the labels that {name!r} requires are too long")
+        raise NameTooLong(f"the labels that {shown(name)} requires are too long")
     if len(queue_name.encode()) > NAME_BYTES_MAX or len(name.encode()) > TASK_NAME_BYTES_MAX:
-        raise NameTooLong(f"the name {name!r} or its queue's {queue_name!r} is too long")
+        raise NameTooLong(f"the name {shown(name)} or its queue's {shown(queue_name)} is too long")
 
 
 def pack_envelope(envelope: Envelope) -> bytes:

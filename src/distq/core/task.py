@@ -7,6 +7,7 @@ and compares in Python code, several times slower.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -311,6 +312,9 @@ def trace_id_of(headers: Headers) -> str:
     return parts[1] if len(parts) >= 4 else ""
 
 
+_ID: Final = re.compile("([0-9a-f]{1,12})-([0-9a-f]{1,10})")
+
+
 def text_of(key: int) -> str:
     """A task's id as people see it: epoch and number, in hexadecimal."""
     return f"{key >> 40:x}-{key & 0xFFFFFFFFFF:x}"
@@ -318,8 +322,8 @@ def text_of(key: int) -> str:
 
 def key_of(text: str) -> int:
     """The key of a task id's text; raises ValueError for anything else."""
-    epoch, _, number = text.partition("-")
-    key = int(epoch, 16) << 40 | int(number, 16)
-    if text_of(key) != text:
-        raise ValueError(f"{text!r} is not how a task id is written")
+    match = _ID.fullmatch(text) if isinstance(text, str) else None
+    key = int(match[1], 16) << 40 | int(match[2], 16) if match else 0
+    if match is None or text_of(key) != text:
+        raise ValueError(f"a task id is two hexadecimal numbers, as in 1a-2f, not {text!r:.60}")
     return key

@@ -40,16 +40,19 @@ def check_place(path: Path) -> None:
     if not stat.S_ISDIR(mode_of(folder)):
         raise StoreUnusable(f"The folder {folder} of the store {path.name} does not exist: create it or mount it.")
     if stat.S_ISDIR(mode_of(path)):
-        raise StoreUnusable(f"{path} is a folder; the store must be a file, such as {path / 'queue.db'}.")
+        raise StoreUnusable(f"The store {path} is a folder; it must be a file, such as {path / 'queue.db'}.")
     wal = path.with_name(path.name + "-wal")
     for there in (path, wal, folder):
         try:
             if mode_of(there) and not writable(there):
                 raise StoreUnusable(
-                    f"{there} cannot be written by this user: change its owner or mode, or mount it read-write."
+                    f"The {'folder' if there == folder else 'file'} {there} cannot be written by this user: "
+                    "change its owner or mode, or mount it read-write."
                 )
         except PermissionError:
-            raise StoreUnusable(f"{there} cannot be looked at by this user: change its owner or mode.") from None
+            raise StoreUnusable(
+                f"The file or folder {there} cannot be looked at by this user: change its owner or mode."
+            ) from None
 
 
 def writable(path: Path) -> bool:
@@ -59,22 +62,22 @@ def writable(path: Path) -> bool:
 
 def not_ours(path: Path) -> StoreUnusable:
     """It is a database of something else."""
-    return StoreUnusable(f"{path} is a database of another program: name another file in DISTQ_STORE.")
+    return StoreUnusable(f"The file {path} is a database of another program: name another file in DISTQ_STORE.")
 
 
 def too_new(path: Path, version: int, ours: int) -> StoreUnusable:
     """It was written by a later release."""
     return StoreUnusable(
-        f"{path} was written by a newer distq (its tables are version {version}, this one knows up to {ours}): "
-        "run that release, or restore the backup made before the upgrade."
+        f"The file {path} was written by a newer distq (its tables are version {version}, this one knows up to "
+        f"{ours}): run that release, or restore the backup made before the upgrade."
     )
 
 
 MEANINGS: Final[Mapping[int, str]] = {
-    link.NOTADB: "{} is not a database: name another file in DISTQ_STORE, or move this one away.",
-    link.CORRUPT: "{} is damaged: restore a backup, or move it away to begin empty.",
-    link.READONLY: "{} is read-only: change its owner or mode, or mount its volume read-write.",
-    link.CANTOPEN: "{} cannot be opened: check its folder and the permissions.",
+    link.NOTADB: "The file {} is not a database: name another file in DISTQ_STORE, or move this one away.",
+    link.CORRUPT: "The file {} is damaged: restore a backup, or move it away to begin empty.",
+    link.READONLY: "The file {} is read-only: change its owner or mode, or mount its volume read-write.",
+    link.CANTOPEN: "The file {} cannot be opened: check its folder and the permissions.",
     link.FULL: "The volume of {} is full: make room on it.",
     link.IOERR: "The disk of {} failed to read, write or sync: check it, then start the master again.",
     link.TOOBIG: "A row is too large for {}: pass a reference instead of the data.",

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 from distq.core.errors import DistqError
 from distq.core.task import KEY_BYTES_MAX, Headers, executor_label
 from distq.tasks.identity import MAIN, called_as, is_bound, is_same, object_at, path_of, place_of, replaces
-from distq.tasks.options import QUEUE_DEFAULT, REJECT, REPLACE, Options, checked, coherent
+from distq.tasks.options import QUEUE_DEFAULT, REJECT, REPLACE, Options, checked, coherent, task_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -194,7 +194,7 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         inner: Callable[..., Any] = function.__func__ if isinstance(function, classmethod | staticmethod) else function
-        _register(name or path_of(inner), inner)
+        _register(task_name(name) if name else path_of(inner), inner)
         setattr(inner, _ATTRIBUTE, (name, given))
         return function
 

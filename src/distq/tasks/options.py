@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from distq.core.head import NAME_BYTES_MAX
-from distq.core.ranges import instant, seconds, text, whole
+from distq.core.head import LABELS_BYTES_MAX, NAME_BYTES_MAX, TASK_NAME_BYTES_MAX
+from distq.core.ranges import instant, seconds, shown, text, whole
 from distq.core.schedule import CATCH_UPS, CRON_BYTES_MAX, ZONE_BYTES_MAX
 from distq.core.task import EXECUTORS, FAILURE_POLICIES, HEADERS_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, Headers
 
@@ -108,6 +108,13 @@ def coherent(options: Options) -> Options:
     return options
 
 
+def task_name(name: Any) -> str:
+    """The name of a task as it is given in the place of a function; raises TypeError or ValueError."""
+    if isinstance(name, str) and not name.strip():
+        raise ValueError(f"a task's name is a text, as in 'module:function', not {shown(name)}")
+    return text("a task's name", name, TASK_NAME_BYTES_MAX)
+
+
 def _name(field: str, value: Any) -> str:
     return text(field, value, NAMES[field])
 
@@ -119,8 +126,8 @@ def _moment(field: str, value: Any) -> float:
 def _labels(field: str, value: Any) -> tuple[str, ...]:
     labels = (value,) if isinstance(value, str) else tuple(value)
     if not labels or not all(isinstance(one, str) and one and "," not in one for one in labels):
-        raise TypeError(f"{field} is a label or several, as in ('gpu', 'eu'), not {value!r}")
-    return tuple(sorted(labels))
+        raise TypeError(f"{field} is a label or several, as in ('gpu', 'eu'), not {shown(value)}")
+    return tuple(sorted(text(field, one, LABELS_BYTES_MAX) for one in labels))
 
 
 def _executor(field: str, value: Any) -> str:
@@ -168,9 +175,13 @@ def _full(field: str, value: Any) -> float | str:
 
 def _headers(field: str, value: Any) -> Headers:
     headers = tuple(dict(value).items())
+    sentence = f"{field} are texts by their names, as in {{'tenant': 'acme'}}, not {shown(value)}"
     if not all(isinstance(name, str) and name and isinstance(text, str) for name, text in headers):
-        raise TypeError(f"{field} are texts by their names, as in {{'tenant': 'acme'}}, not {value!r}")
-    size_bytes = sum(len(name.encode()) + len(text.encode()) for name, text in headers)
+        raise TypeError(sentence)
+    try:
+        size_bytes = sum(len(name.encode()) + len(text.encode()) for name, text in headers)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{sentence}: it has half of a surrogate pair") from error
     if len(headers) > HEADERS_MAX or size_bytes > HEADERS_BYTES_MAX:
         raise TypeError(f"{field} are at most {HEADERS_MAX}, of {HEADERS_BYTES_MAX:,} bytes together")
     return headers
