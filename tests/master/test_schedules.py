@@ -8,6 +8,7 @@ import pytest
 from tests.master.bench import RULES, START, Bench, done, failed, on_bench
 from tests.master.test_keys import restarted
 
+from distq.core.deadlines import CLEARED_MIN
 from distq.core.names import Rules
 from distq.core.schedule import BadSchedule, Timing, pack_schedule
 from distq.core.task import key_of
@@ -221,6 +222,24 @@ async def test_a_moment_that_waits_for_room_is_asked_for_once_however_often_the_
         await bench.cycle()
     due = [request for _, _, request in bench.broker._moments._heap if isinstance(request, Due)]
     assert len(due) == 1
+
+
+@on_bench()
+async def test_p7_schedules_that_were_put_anew_or_removed_leave_no_moments(bench: Bench) -> None:
+    """One of New Year that each deployment puts again, for a year; and what comes next still comes, once."""
+    yearly = {"every": None, "cron": "0 0 1 1 *"}
+    for number in range(1_000):
+        await put(bench, "new year", **yearly, body=b"%d" % number)
+        await put(bench, "once", **yearly)
+        await admin(bench, "remove", name="once")
+        assert len(bench.broker._moments) <= 2 * CLEARED_MIN
+    await put(bench)
+    due = [request.schedule.spec.name for request in bench.broker._moments.things() if isinstance(request, Due)]
+    assert {"new year", "tick"} <= set(due)
+    told = await one(bench, "new year")
+    bench.clock.at = told["next_at"] - 1
+    await bench.advance(2)
+    assert (await one(bench, "new year"))["runs"] == 1
 
 
 @pytest.mark.parametrize("name", [["tick"], {"a": 1}, 7, None])

@@ -8,6 +8,8 @@ Thing = TypeVar("Thing")
 
 LEFT_MAX: Final = 1_000
 """So many entries that no longer hold may wait for their moment before they are cleared away."""
+CLEARED_MIN: Final = 100
+"""The fewest entries that are looked through for those that no longer hold."""
 
 
 class Deadlines(Generic[Thing]):
@@ -17,30 +19,43 @@ class Deadlines(Generic[Thing]):
         holds: whether what was to be due at a moment still is; all is without it.
     """
 
-    __slots__ = ("_count", "_heap", "_holds", "_left")
+    __slots__ = ("_clear_at", "_count", "_heap", "_holds", "_left")
 
     def __init__(self, holds: Callable[[float, Thing], bool] | None = None) -> None:
         self._heap: list[tuple[float, int, Thing]] = []
         self._count = 0
         self._holds = holds
         self._left = 0
+        self._clear_at = CLEARED_MIN
+        """How many entries there are when those are cleared away that no longer hold."""
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, at: float, thing: Thing) -> None:
-        """Have `thing` come up at `at` (seconds of the master's clock)."""
+    def add(self, at: float, thing: Thing, *, clear: bool = False) -> None:
+        """Have `thing` come up at `at` (seconds of the master's clock).
+
+        `clear` lets go first of what no longer holds, once in a while: for owners who do not call `left`.
+        """
+        if clear and len(self._heap) >= self._clear_at:
+            self._clear()
         self._count += 1
         heapq.heappush(self._heap, (at, self._count, thing))
 
     def left(self) -> None:
         """One entry holds no more; once they are the greater part, they go."""
         self._left += 1
-        if self._holds is not None and self._left > max(len(self._heap) // 2, LEFT_MAX):
-            holds = self._holds
+        if self._left > max(len(self._heap) // 2, LEFT_MAX):
+            self._clear()
+
+    def _clear(self) -> None:
+        """Drop what holds no more; next when there are twice as many entries as are left, so that it costs little."""
+        holds = self._holds
+        if holds is not None:
             self._heap = [entry for entry in self._heap if holds(entry[0], entry[2])]
             heapq.heapify(self._heap)
             self._left = 0
+        self._clear_at = max(2 * len(self._heap), CLEARED_MIN)
 
     def things(self) -> list[Thing]:
         """All that has a deadline here, in no order."""

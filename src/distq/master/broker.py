@@ -69,7 +69,7 @@ class Broker:
         self._impatient: dict[Request, None] = {}
         """Who waits until a moment."""
         self._patience: Deadlines[Request] = Deadlines()
-        self._moments: Deadlines[Request] = Deadlines()
+        self._moments: Deadlines[Request] = Deadlines(lambda _, request: request.holds)
         self._due_at = 0.0
         """Before that moment neither of those nor anything in the ledger is due."""
         self._sleeper: asyncio.Future[None] | None = None
@@ -96,7 +96,7 @@ class Broker:
 
     def ask_at(self, at: float, request: Request) -> None:
         """Have the cycle handle a request at that moment (seconds of the broker's clock)."""
-        self._moments.add(at, request)
+        self._moments.add(at, request, clear=True)
         self._due_at = min(self._due_at, at)
         self.alarm(at)
 

@@ -46,6 +46,11 @@ class Request:
         self.place: dict[Request, int] | None = None
         """Where the broker keeps it while it waits, if not among those who wait for tasks."""
 
+    @property
+    def holds(self) -> bool:
+        """Whether it has still something to do when it is due."""
+        return True
+
     def weight(self) -> tuple[int, int]:
         """How many changes it brings to a commit, and how many bytes, about."""
         return 1, 0

@@ -204,11 +204,16 @@ class Due(Request):
         """As it stood when this was asked for: if it stands otherwise now, another one is under way."""
         self.after: Progress | None = None
 
+    @property
+    def holds(self) -> bool:  # noqa: D102 - as Request
+        schedule = self.schedule
+        return self.schedules.known.get(schedule.spec.name) is schedule and schedule.progress is self.progress
+
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
         schedule, before = self.schedule, self.progress
         name, timing = schedule.spec.name, schedule.spec.timing
         self.after = None
-        if self.schedules.known.get(name) is not schedule or schedule.progress is not before:
+        if not self.holds:
             return True
         if name in self.schedules.deciding:
             return False
