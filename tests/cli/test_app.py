@@ -386,3 +386,13 @@ def test_names_out_of_range_are_usage_errors(
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
     assert run(args) == 2
     assert "is a text" in capsys.readouterr().err
+
+
+def test_a_master_with_next_to_no_descriptors_is_a_sentence() -> None:
+    """Also where there are too few for an event loop."""
+    environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 16, "DISTQ_STORE": "memory:", "DISTQ_BIND": "127.0.0.1:0"}
+    command = ["sh", "-c", 'ulimit -n 10; exec "$@"', "sh", sys.executable, "-m", "distq", "master"]
+    done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert "may open 10 files" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -214,6 +214,9 @@ def test_a_dotenv_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None
         ('OTHER="one\nDISTQ_LEASE_S=50s\nLAST="', "opens a quote that a later line closes"),
         ("DISTQ_POOL=caf\udce9", "not UTF-8 text: see its line 2"),
         ("DISTQ_POOL=\0", "NUL character in its line 2"),
+        ("\u200bDISTQ_POOL=a", r"before DISTQ_POOL that belong to no name, and may not be visible: '\\u200b'"),
+        ("\u2060distq_pool=a", "before distq_pool that belong to no name"),
+        ("-DISTQ_POOL=a", "before DISTQ_POOL that belong to no name"),
     ],
 )
 def test_a_line_of_the_dotenv_file_that_cannot_be_read_is_an_error(tmp_path: Path, line: str, said: str) -> None:
@@ -255,6 +258,25 @@ def test_a_setting_that_stands_twice_in_the_dotenv_file_is_a_warning(tmp_path: P
         f"DISTQ_POOL is set twice in {path}, in lines 1 and 4; the last one counts.",
         "distq_bind is not a setting; did you mean DISTQ_BIND?",
     )
+
+
+def test_quotes_of_a_word_processor_are_a_warning(tmp_path: Path) -> None:
+    """They belong to the value, which is seldom meant; a value is not shown, for it may be a key."""
+    path = tmp_path / ".env"
+    path.write_text(f"DISTQ_AUTHKEY=\u201c{KEY}\u201d\nOTHER=\u2018a\u2019\nDISTQ_POOL='a'\n", encoding="utf-8")
+    loaded = load({}, Role.CLIENT, dotenv=path)
+    assert loaded.settings.authkeys == (f"\u201c{KEY}\u201d".encode(),)
+    (warning,) = loaded.warnings
+    assert f"The value of DISTQ_AUTHKEY in line 1 of {path} begins with \u201c" in warning
+    assert KEY not in warning
+
+
+def test_a_key_under_another_name_is_told_where_there_is_none(tmp_path: Path) -> None:
+    """The command ends before it comes to its warnings."""
+    (tmp_path / ".env").write_text(f"distq_authkey={KEY}\n")
+    with pytest.raises(SettingsError, match="distq_authkey is not a setting; did you mean DISTQ_AUTHKEY") as caught:
+        load({"DISTQ_ZZZ": "1"}, Role.CLIENT, dotenv=tmp_path / ".env")
+    assert "DISTQ_ZZZ" not in str(caught.value)
 
 
 def test_an_unknown_variable_is_a_warning_with_the_nearest_name() -> None:

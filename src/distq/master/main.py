@@ -77,7 +77,7 @@ class Master:
         """Serve until a signal, then drain; return the exit code. Raises DistqError for what a person can mend."""
         settings = self.settings
         loop = asyncio.get_running_loop()
-        room = room_for_connections()  # before anything else: it is said in a sentence
+        room = room_for_connections()
         if room < CONNECTIONS_EXPECTED:
             self.log.warning("few_descriptors", connections_max=room, hint=TooFewDescriptors.hint)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -304,6 +304,7 @@ def run(settings: Settings) -> int:
     async def serve() -> int:
         return await Master(settings).run()
 
+    room_for_connections()  # before there is an event loop, which takes some itself: it is said in a sentence
     _bound_collections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve())

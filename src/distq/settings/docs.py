@@ -24,8 +24,9 @@ beside a master with the same file, warns and serves no HTTP. In the chart's `en
 which replaces `$(NAME)` and makes one `$` of `$$`.
 
 A value that cannot be read ends the command with exit code 2 and a sentence, and so does a line of `.env` that
-cannot be read: a quote too few, a colon for `=`, another encoding than UTF-8. A setting that stands there twice with
-two values is a warning. A variable that begins with
+cannot be read: a quote too few, a colon for `=`, another encoding than UTF-8, an invisible character before the name.
+A setting that stands there twice with two values is a warning, and so is a value that begins with a quote of a word
+processor, which belongs to the value. A variable that begins with
 `DISTQ_` and is not a setting is a warning with the nearest name; variables that Kubernetes adds for a Service
 (`DISTQ_…_SERVICE_…`, `DISTQ_…_PORT…`) are passed over.
 

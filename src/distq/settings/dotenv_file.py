@@ -8,6 +8,9 @@ from typing import Final, NamedTuple
 from distq.settings.errors import SettingsError
 from distq.settings.text_file import read_text_file
 
+_AROUND: Final = re.compile(r"^\W+|\W+$")
+_TYPOGRAPHIC: Final = "\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
+"""Quotes that word processors put in the place of the straight ones."""
 _LINE_CHARS_MAX: Final = 40
 """Characters of a name that an error shows."""
 
@@ -42,6 +45,12 @@ def read_dotenv(path: str | Path, prefix: str) -> Dotenv:
         name, value = found.key, found.value
         if name is None:
             continue
+        bare = _AROUND.sub("", name)
+        if bare.upper().startswith(prefix) and not name.upper().startswith(prefix):
+            raise SettingsError(
+                f"Line {line} of {path} has characters before {bare[:_LINE_CHARS_MAX]} that belong to no name, and may "
+                f"not be visible: {ascii(name.partition(bare)[0])[:_LINE_CHARS_MAX]}. Take them away."
+            )
         if value is None:
             if name.upper().startswith(prefix):
                 raise _unreadable(path, line, found.original.string)
@@ -53,6 +62,11 @@ def read_dotenv(path: str | Path, prefix: str) -> Dotenv:
             )
         if name.startswith(prefix) and variables.get(name, value) != value:
             warnings.append(f"{name} is set twice in {path}, in lines {lines[name]} and {line}; the last one counts.")
+        if name.startswith(prefix) and value[:1] in _TYPOGRAPHIC and value:
+            warnings.append(
+                f"The value of {name} in line {line} of {path} begins with {value[0]}, which belongs to the value. "
+                """Quotes that do not are ' and "."""
+            )
         variables[name], lines[name] = value, line
     return Dotenv(variables, warnings)
 

@@ -67,8 +67,12 @@ def load(
     texts = {row.name: _find(row, layers, role) for row in ROWS}
     values = {row.field: _parse(row, texts[row.name]) for row in ROWS if not row.is_secret}
     _fill_in(values)
-    warnings += [unknown for _, layer in layers for unknown in _unknown(layer)]
-    values["authkeys"] = _authkeys(values, texts, role) if needs_authkey else ()
+    unknown = [sentence for _, layer in layers for sentence in _unknown(layer)]
+    warnings += unknown
+    try:
+        values["authkeys"] = _authkeys(values, texts, role) if needs_authkey else ()
+    except SettingsError as error:
+        raise SettingsError(" ".join([str(error), *(one for one in unknown if "DISTQ_AUTHKEY" in one)])) from error
     settings = Settings(**values)
     _cross_check(settings)
     if needs_authkey and role is Role.MASTER:
