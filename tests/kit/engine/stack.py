@@ -79,6 +79,11 @@ class Stack:
         """The ids of a service's containers, stopped ones too."""
         return self.compose("ps", "--all", "--quiet", service).split()
 
+    def volumes(self) -> list[str]:
+        """The names of the project's volumes."""
+        labelled = f"label=com.docker.compose.project={self.name}"
+        return run("docker", "volume", "ls", "--quiet", "--filter", labelled).split()
+
     def address(self, service: str, port: int) -> str:
         """Where a port is published on this machine."""
         return self.compose("port", service, str(port)).strip()
