@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -66,6 +67,12 @@ def state_of(path: Path) -> str:
         return path.read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+@distq.task(name="linger")
+def linger() -> None:
+    """Leaves a thread that does not end, as some libraries do: its executor cannot end by itself."""
+    threading.Thread(target=threading.Event().wait).start()
 
 
 @distq.task(name="deaf")

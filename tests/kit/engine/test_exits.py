@@ -30,7 +30,7 @@ def go_wrong(client: distq.Client) -> list[str]:
 
 
 def test_every_cause_is_told_and_counted(images: None, tmp_path: Path) -> None:
-    """Out of memory, a time limit and an order to stop that only a kill can keep, exit code, signal, recycling."""
+    """Memory, a time limit and an order to stop that only a kill can keep, code, signal, recycling, a thread."""
     recycling = {"DISTQ_MAX_TASKS": str(TASKS_OF_AN_EXECUTOR), "DISTQ_CONCURRENCY": "2"}
     with stack(with_test_tasks(tmp_path, MEMORY, DISTQ_TASKS="tasks.test", **recycling)) as project:
         project.up("master", "worker", scale=1)
@@ -49,6 +49,7 @@ def test_every_cause_is_told_and_counted(images: None, tmp_path: Path) -> None:
                 within_s=20,
             )
             assert deaf.abort()
+            client.submit(tasks.linger).result(timeout=30)
             rested = client.map(tasks.nap, [0.0] * TASKS_OF_AN_EXECUTOR * 3, timeout=30)
             assert len(list(rested)) == TASKS_OF_AN_EXECUTOR * 3
         finally:
@@ -58,5 +59,5 @@ def test_every_cause_is_told_and_counted(images: None, tmp_path: Path) -> None:
             series = 'distq_worker_executor_exits_total{{pool="default",cause="{}"'
             return {cause: metric(container, series.format(cause)) for cause in CAUSES}
 
-        found = eventually(exits, lambda counts: all(counts.values()), within_s=20)
+        found = eventually(exits, lambda counts: all(counts.values()), within_s=40)
         assert {**found, "recycle": 1} == dict.fromkeys(CAUSES, 1)
