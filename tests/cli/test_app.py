@@ -396,3 +396,10 @@ def test_a_master_with_next_to_no_descriptors_is_a_sentence() -> None:
     assert done.returncode == 2, done.stderr
     assert "may open 10 files" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_backup_needs_the_name_of_a_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one, as of a variable of a script that is not set, is no folder that is there already."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
+    assert run(["store", "backup", ""]) == 2
+    assert "FILE is empty" in capsys.readouterr().err

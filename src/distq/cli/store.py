@@ -46,6 +46,8 @@ def backup(context: click.Context, to: str) -> None:
     The copy is of one moment, and whole. To restore it, stop the master and put the copy in the place of its file.
     """
     settings = settings_of_command(context, Role.CLIENT)
+    if not to:
+        raise click.UsageError("FILE is empty: name a file that is not there yet, or - for standard output.")
     if to != STANDARD_OUTPUT and Path(to).exists():
         raise click.UsageError(f"{to} is there already: name a file that is not.")
     with master(settings, "store") as connection:
