@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
-from distq.cli.submit import FAILED, tell
+from distq.cli.submit import FAILED, argument, tell
 from distq.client.future import TaskFuture
 from distq.core.task import DEAD, EXPIRED, SUCCEEDED
 
@@ -38,6 +39,22 @@ def test_plain_values_are_printed_as_json(as_json: bool, capsys: pytest.CaptureF
         assert tell(ended(SUCCEEDED, body), 1.0, as_json) == 0
         said = json.loads(capsys.readouterr().out)
         assert (said["result"] if as_json else said) == value
+
+
+@pytest.mark.parametrize("body", [b'{"a": ' + b"[" * 100_000, b"[" + b"9" * 5_000 + b"]"])
+def test_json_that_python_does_not_read_is_told_by_its_size(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nested too deeply, a number of too many digits: another program has written it, and it is no error of ours."""
+    assert tell(ended(SUCCEEDED, body), 1.0, as_json=False) == 0
+    said = capsys.readouterr().out
+    assert f"{len(body):,} bytes of JSON" in said or said.startswith("[999")
+
+
+@pytest.mark.parametrize(("text", "words"), [("[" * 100_000, "nested too deeply"), ("[" + "9" * 5_000, "is not JSON")])
+def test_an_argument_that_is_no_json_is_refused_in_a_short_sentence(text: str, words: str) -> None:
+    """What was given is repeated as far as it fits a line."""
+    with pytest.raises(click.BadParameter, match=words) as refused:
+        argument(text)
+    assert len(str(refused.value)) < 150
 
 
 @pytest.mark.parametrize("as_json", [False, True])

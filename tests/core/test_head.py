@@ -8,8 +8,8 @@ from hypothesis import given
 from tests.core.build import ledger
 
 from distq.core import head
-from distq.core.head import LABELS_BYTES_MAX, NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
-from distq.core.task import COST_MAX, FAILURE_POLICIES, NO_MORE, PLAIN, STATE_NAMES, TASK, After, More
+from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
+from distq.core.task import COST_MAX, FAILURE_POLICIES, LABELS_BYTES_MAX, NO_MORE, PLAIN, STATE_NAMES, TASK, After, More
 
 HEAD_BYTES_MAX = 270
 KEYS_BYTES_MAX = 200

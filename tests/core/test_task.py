@@ -24,7 +24,7 @@ def test_the_text_is_epoch_and_number() -> None:
 )
 def test_any_other_text_is_refused(text: str) -> None:
     """One task has one text; what is not quite one is nobody's."""
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="a task id is two hexadecimal numbers, as in 1a-2f, not '"):
         key_of(text)
 
 

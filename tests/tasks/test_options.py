@@ -62,11 +62,16 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("cron", "* " * 300, ValueError, "1 to 512 bytes"),
     ("retry_for", "ValueError", TypeError, "exception classes"),
     ("headers", {"tenant": 7}, TypeError, "texts by their names"),
-    ("headers", {"tenant": "x" * 1_024}, TypeError, "1,024 bytes together"),
+    ("headers", {"tenant": "x" * 1_024}, ValueError, "1,024 bytes in UTF-8 together"),
     ("headers", {"tenant": "\ud800"}, ValueError, "half of a surrogate pair"),
     ("headers", {"\ud800": ""}, ValueError, "half of a surrogate pair"),
+    ("headers", 7, TypeError, "texts by their names.*not 7"),
     ("requires", "\ud800", ValueError, "half of a surrogate pair"),
-    ("requires", ["gpu", "x" * 201], ValueError, "1 to 200 bytes"),
+    ("requires", ["gpu", "x" * 201], ValueError, "of 200 bytes in UTF-8 together"),
+    ("requires", [str(number) for number in range(17)], ValueError, "at most 16 texts without commas"),
+    ("requires", {"gpu": 1}, TypeError, "label or several"),
+    ("requires", 7, TypeError, "label or several.*not 7"),
+    ("requires", "gpu,eu", TypeError, "texts without commas"),
     ("dealy", 5, TypeError, "there is no option 'dealy'; there is queue, priority"),
 ]
 

@@ -78,11 +78,15 @@ def note_colon(name: str) -> None:
 
 def argument(text: str) -> Any:
     """An argument given as JSON; raises BadParameter for what is none."""
+    from distq.core.ranges import shown
+
     try:
         return json.loads(text)
+    except RecursionError:
+        raise click.BadParameter(f"{shown(text)} is nested too deeply.", param_hint="JSON") from None
     except ValueError:
-        hint = f"""A text is written '"{text}"'.""" if text.isprintable() and '"' not in text else ""
-        raise click.BadParameter(f"{text!r} is not JSON. {hint}".rstrip(), param_hint="JSON") from None
+        hint = f"""A text is written '"{text}"'.""" if text.isprintable() and '"' not in text and len(text) < 60 else ""
+        raise click.BadParameter(f"{shown(text)} is not JSON. {hint}".rstrip(), param_hint="JSON") from None
 
 
 def tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool, *, unpickle: bool = False) -> int:
@@ -115,7 +119,10 @@ def _shown(body: bytes) -> Any:
     from distq.wire.errors import BadCall
 
     if is_json(body):
-        return json.loads(body)
+        try:
+            return json.loads(body)
+        except (RecursionError, ValueError):  # a number of 5,000 digits, for one
+            return Described(f"{len(body):,} bytes of JSON, which this Python does not read")
     try:
         return read(body)
     except (BadCall, RecursionError, MemoryError):

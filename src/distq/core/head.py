@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
 from distq.core.ranges import shown
-from distq.core.task import NO_MORE, NOTHING, After, More
+from distq.core.task import LABELS_BYTES_MAX, NO_MORE, NOTHING, After, More
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,8 +44,6 @@ NAME_BYTES_MAX: Final = 64
 """Bound of a queue's name, in UTF-8 ..."""
 TASK_NAME_BYTES_MAX: Final = 128
 """... and of a task's, so that a head stays within 270 bytes."""
-LABELS_BYTES_MAX: Final = 200
-"""Bound of all labels that a task requires."""
 
 
 class NameTooLong(DistqError):

@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from numbers import Integral, Number
 from typing import Final, NamedTuple
 
-from distq.core.task import COST_MAX, PRIORITIES
+from distq.core.task import COST_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, LABELS_BYTES_MAX, LABELS_MAX, PRIORITIES, Headers
 
 DAY_S: Final = 86_400.0
 DURATION_MAX_S: Final = 366 * DAY_S
@@ -171,13 +171,49 @@ def text(field: str, value: object, bytes_max: int) -> str:
     sentence = f"{field} is a text of 1 to {bytes_max:,} bytes in UTF-8, not {shown(value)}"
     if not isinstance(value, str):
         raise TypeError(sentence)
-    try:
-        size_bytes = len(value.encode())
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{sentence}: it has half of a surrogate pair") from error
-    if not 0 < size_bytes <= bytes_max:
+    if not 0 < _size_bytes(value, sentence) <= bytes_max:
         raise ValueError(sentence)
     return str(value)
+
+
+def labels(field: str, value: object) -> tuple[str, ...]:
+    """Labels that a worker must have, from one text or several, each once; raises TypeError or ValueError."""
+    sentence = (
+        f"{field} is a label or several, as in ('gpu', 'eu'): at most {LABELS_MAX} texts without commas, of "
+        f"{LABELS_BYTES_MAX} bytes in UTF-8 together; not {shown(value)}"
+    )
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise TypeError(sentence)
+    found = {value} if isinstance(value, str) else set(value)
+    if not found or not all(isinstance(one, str) and one and "," not in one for one in found):
+        raise TypeError(sentence)
+    if len(found) > LABELS_MAX or _size_bytes(",".join(found), sentence) > LABELS_BYTES_MAX:
+        raise ValueError(sentence)
+    return tuple(sorted(found))
+
+
+def headers(field: str, value: object) -> Headers:
+    """What travels with a task, texts by their names, from a mapping or from pairs; raises TypeError or ValueError."""
+    sentence = (
+        f"{field} are texts by their names, as in {{'tenant': 'acme'}}: at most {HEADERS_MAX}, of "
+        f"{HEADERS_BYTES_MAX:,} bytes in UTF-8 together; not {shown(value)}"
+    )
+    try:
+        found = tuple(dict(value).items())  # type: ignore[call-overload] # refused in words, whatever it is
+    except (TypeError, ValueError):
+        raise TypeError(sentence) from None
+    if not all(isinstance(name, str) and name and isinstance(said, str) for name, said in found):
+        raise TypeError(sentence)
+    if len(found) > HEADERS_MAX or _size_bytes("".join(itertools.chain(*found)), sentence) > HEADERS_BYTES_MAX:
+        raise ValueError(sentence)
+    return found
+
+
+def _size_bytes(value: str, sentence: str) -> int:
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{sentence}: it has half of a surrogate pair") from error
 
 
 def count_of(value: object, most: int = COUNT_MAX) -> int:

@@ -71,6 +71,8 @@ class Outcome:
 
 NOTHING: Final[frozenset[str]] = frozenset()
 LABELS_MAX: Final = 16
+LABELS_BYTES_MAX: Final = 200
+"""Bound of all labels that a task requires, in UTF-8."""
 COST_MAX: Final = 1_000
 PROCESS, THREAD = "process", "thread"
 EXECUTORS: Final = (PROCESS, THREAD)

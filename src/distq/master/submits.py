@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
 from distq.core.ports import KEEP
 from distq.core.queue import RESULT
-from distq.core.ranges import instant, is_duration, seconds, shown, text, whole
+from distq.core.ranges import headers, instant, is_duration, labels, seconds, shown, text, whole
 from distq.core.task import (
     FAILURE_POLICIES,
-    HEADERS_BYTES_MAX,
-    HEADERS_MAX,
     KEY_BYTES_MAX,
-    LABELS_MAX,
     NO_MORE,
     PRIORITY_DEFAULT,
     TASK,
     After,
     Envelope,
-    Headers,
     More,
 )
 from distq.master.clients import SESSION, WITH_TAKEN, ClientSession, Taken
@@ -284,8 +280,8 @@ def _run(names: Names, now: float, envelope: Envelope, count: int, when: Any = N
     if unique_for_s is not None and unique_for_s > envelope.result_ttl_s:
         envelope = names.lasting(envelope, unique_for_s)  # who has the key is known by its result
     after = _after(*rest[0]) if rest and rest[0] is not None else None
-    headers = _headers(*rest[1]) if len(rest) > 1 else ()
-    known = More(key or "", at_once or 1, unique or "", unique_for_s, after, headers)
+    travels = headers("headers", rest[1]) if len(rest) > 1 else ()
+    known = More(key or "", at_once or 1, unique or "", unique_for_s, after, travels)
     return Run(envelope, count, _when(when, now), NO_MORE if known == NO_MORE else known, conflict)
 
 
@@ -295,15 +291,6 @@ def _after(first: int, size: int, policy: str, single: bool) -> After:
     if policy not in FAILURE_POLICIES or (single and size != 1):
         raise ValueError(f"a failure before a task has it {', '.join(FAILURE_POLICIES)}; one alone is no list")
     return After(first, size, policy, single)
-
-
-def _headers(*headers: tuple[str, str]) -> Headers:
-    if not all(isinstance(text, str) and name for name, text in headers):
-        raise TypeError("headers are names and texts")
-    size_bytes = sum(len(name.encode()) + len(text.encode()) for name, text in headers)
-    if len(headers) > HEADERS_MAX or size_bytes > HEADERS_BYTES_MAX:
-        raise ValueError(f"a task has at most {HEADERS_MAX} headers of {HEADERS_BYTES_MAX:,} bytes together")
-    return tuple((name, text) for name, text in headers)
 
 
 def _when(when: Any, now: float) -> When | None:
@@ -346,9 +333,7 @@ def _envelope(
     max_deliveries = None if max_deliveries is None else whole("max_deliveries", max_deliveries)
     time_limit_s = None if time_limit_s is None else seconds("time_limit", time_limit_s, said=True)
     result_ttl_s = None if result_ttl_s is None else seconds("result_ttl", result_ttl_s, said=True)
-    labels = tuple(requires or ())
-    if not (len(labels) <= LABELS_MAX and all(isinstance(one, str) and one and "," not in one for one in labels)):
-        raise ValueError(f"requires are at most {LABELS_MAX} labels, texts without commas")
+    required = labels("requires", requires) if requires else ()
     cost = 1 if cost is None else whole("cost", cost)
     known = names.queues.get(queue)
     if known is not None and known.role == RESULT:
@@ -362,6 +347,6 @@ def _envelope(
         time_limit_s=time_limit_s,
         result_ttl_s=result_ttl_s,
         max_deliveries=max_deliveries,
-        requires=frozenset(labels),
+        requires=frozenset(required),
         cost=cost,
     )

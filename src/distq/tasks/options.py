@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from distq.core.head import LABELS_BYTES_MAX, NAME_BYTES_MAX, TASK_NAME_BYTES_MAX
-from distq.core.ranges import instant, seconds, shown, text, whole
+from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX
+from distq.core.ranges import headers, instant, labels, seconds, shown, text, whole
 from distq.core.schedule import CATCH_UPS, CRON_BYTES_MAX, ZONE_BYTES_MAX
-from distq.core.task import EXECUTORS, FAILURE_POLICIES, HEADERS_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, Headers
+from distq.core.task import EXECUTORS, FAILURE_POLICIES, KEY_BYTES_MAX, Headers
 
 _now = time.time  # noqa: TID251 - the edge: an instant is refused where it is given
 
@@ -123,13 +123,6 @@ def _moment(field: str, value: Any) -> float:
     return instant(field, value, _now())
 
 
-def _labels(field: str, value: Any) -> tuple[str, ...]:
-    labels = (value,) if isinstance(value, str) else tuple(value)
-    if not labels or not all(isinstance(one, str) and one and "," not in one for one in labels):
-        raise TypeError(f"{field} is a label or several, as in ('gpu', 'eu'), not {shown(value)}")
-    return tuple(sorted(text(field, one, LABELS_BYTES_MAX) for one in labels))
-
-
 def _executor(field: str, value: Any) -> str:
     if value not in EXECUTORS:
         raise TypeError(f"{field} is {' or '.join(EXECUTORS)}, not {value!r}")
@@ -173,20 +166,6 @@ def _full(field: str, value: Any) -> float | str:
         raise type(error)(f"{field} is {BLOCK!r}, {RAISE!r} or a duration; {error}") from error
 
 
-def _headers(field: str, value: Any) -> Headers:
-    headers = tuple(dict(value).items())
-    sentence = f"{field} are texts by their names, as in {{'tenant': 'acme'}}, not {shown(value)}"
-    if not all(isinstance(name, str) and name and isinstance(text, str) for name, text in headers):
-        raise TypeError(sentence)
-    try:
-        size_bytes = sum(len(name.encode()) + len(text.encode()) for name, text in headers)
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{sentence}: it has half of a surrogate pair") from error
-    if len(headers) > HEADERS_MAX or size_bytes > HEADERS_BYTES_MAX:
-        raise TypeError(f"{field} are at most {HEADERS_MAX}, of {HEADERS_BYTES_MAX:,} bytes together")
-    return headers
-
-
 def _on_failure(field: str, value: Any) -> str:
     if value not in FAILURE_POLICIES:
         raise TypeError(f"{field} is {', '.join(FAILURE_POLICIES[:-1])} or {FAILURE_POLICIES[-1]}, not {value!r}")
@@ -210,7 +189,7 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "delay": seconds,
     "eta": _moment,
     "expires": seconds,
-    "requires": _labels,
+    "requires": labels,
     "cost": whole,
     "executor": _executor,
     "concurrency_key": _key,
@@ -225,7 +204,7 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "timezone": _name,
     "overlap": _flag,
     "catch_up": _catch_up,
-    "headers": _headers,
+    "headers": headers,
     "on_failure": _on_failure,
     "retry_for": _exceptions,
     "no_retry_for": _exceptions,
