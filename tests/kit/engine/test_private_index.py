@@ -100,7 +100,7 @@ def wheels(folder: Path) -> Path:
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
     download += ["--python-version", "3.13", "--implementation", "cp", "--dest", str(folder)]
     download += [option for platform in PLATFORMS for option in ("--platform", platform)]
-    run(*download, "--no-deps", "--require-hashes", "-r", "requirements.lock")
+    run(*download, "--no-deps", "--require-hashes", "-r", "requirements.lock", "-r", "images/init.lock")
     run(*download, *TOOLS)
     return folder
 
