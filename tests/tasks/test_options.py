@@ -66,12 +66,14 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("headers", {"tenant": "\ud800"}, ValueError, "half of a surrogate pair"),
     ("headers", {"\ud800": ""}, ValueError, "half of a surrogate pair"),
     ("headers", 7, TypeError, "texts by their names.*not 7"),
-    ("requires", "\ud800", ValueError, "half of a surrogate pair"),
-    ("requires", ["gpu", "x" * 201], ValueError, "of 200 bytes in UTF-8 together"),
-    ("requires", [str(number) for number in range(17)], ValueError, "at most 16 texts without commas"),
+    ("requires", "\ud800", ValueError, "as DISTQ_LABELS takes it"),
+    ("requires", "big gpu", ValueError, "as DISTQ_LABELS takes it.*not 'big gpu'"),
+    ("requires", ["gpu\n"], ValueError, "as DISTQ_LABELS takes it"),
+    ("requires", ["gpu", "x" * 201], ValueError, "of 200 bytes together"),
+    ("requires", [str(number) for number in range(17)], ValueError, "at most 16, of 200 bytes"),
     ("requires", {"gpu": 1}, TypeError, "label or several"),
     ("requires", 7, TypeError, "label or several.*not 7"),
-    ("requires", "gpu,eu", TypeError, "texts without commas"),
+    ("requires", "gpu,eu", ValueError, "as DISTQ_LABELS takes it"),
     ("dealy", 5, TypeError, "there is no option 'dealy'; there is queue, priority"),
 ]
 

@@ -31,6 +31,8 @@ SHOWN_CHARS_MAX: Final = 60
 MILLISECONDS_FROM: Final = 1e11
 """From this number on, the year 5138 in seconds, an instant is taken to be in milliseconds."""
 
+NAME_SHAPE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
+"""A queue or a label in a worker's settings: what Kubernetes takes as a label too, at most 63 characters."""
 SECONDS_PER_UNIT: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}
 _PART: Final = r"\d{1,15}(?:\.\d{1,9})?"
 _DURATION: Final = re.compile(rf"({_PART}) ?([A-Za-z]*)", re.ASCII)
@@ -179,14 +181,16 @@ def text(field: str, value: object, bytes_max: int) -> str:
 def labels(field: str, value: object) -> tuple[str, ...]:
     """Labels that a worker must have, from one text or several, each once; raises TypeError or ValueError."""
     sentence = (
-        f"{field} is a label or several, as in ('gpu', 'eu'): at most {LABELS_MAX} texts without commas, of "
-        f"{LABELS_BYTES_MAX} bytes in UTF-8 together; not {shown(value)}"
+        f"{field} is a label or several, as in ('gpu', 'eu'): at most {LABELS_MAX}, of {LABELS_BYTES_MAX} bytes "
+        f"together, each as DISTQ_LABELS takes it (letters, digits, - _ . between, up to 63); not {shown(value)}"
     )
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         raise TypeError(sentence)
     found = {value} if isinstance(value, str) else set(value)
-    if not found or not all(isinstance(one, str) and one and "," not in one for one in found):
+    if not found or not all(isinstance(one, str) for one in found):
         raise TypeError(sentence)
+    if not all(map(NAME_SHAPE.fullmatch, found)):
+        raise ValueError(sentence)  # no worker can have it
     if len(found) > LABELS_MAX or _size_bytes(",".join(found), sentence) > LABELS_BYTES_MAX:
         raise ValueError(sentence)
     return tuple(sorted(found))

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from distq.core.policy import BadPolicy, Policy
-from distq.core.ranges import duration_of, number_of, unit_of
+from distq.core.ranges import NAME_SHAPE, duration_of, number_of, unit_of
 from distq.settings.address import parse_address, parse_addresses
 
 OFF = "off"
@@ -34,7 +34,6 @@ WORDS_OF_FLAGS = {
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
 _HANDLER = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]{0,127}")
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _GETTER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -121,7 +120,7 @@ def parse_name(text: str) -> str:
     Raises:
         ValueError: it cannot.
     """
-    if not _NAME.fullmatch(text):
+    if not NAME_SHAPE.fullmatch(text):
         raise ValueError
     return text
 
@@ -135,7 +134,7 @@ def parse_plain_queues(text: str) -> Mapping[str, str]:
     queues: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         getter, _, queue = (word.strip() for word in part.partition(":"))
-        if not (_GETTER.fullmatch(getter) and _NAME.fullmatch(queue)):
+        if not (_GETTER.fullmatch(getter) and NAME_SHAPE.fullmatch(queue)):
             raise ValueError(f"{part!r} is not getter:queue")
         if getter in queues:
             raise ValueError(f"{getter} is named twice")
@@ -158,7 +157,7 @@ def parse_queues(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: a part cannot name a queue.
     """
-    return _parts(text, _NAME, "queue")
+    return _parts(text, NAME_SHAPE, "queue")
 
 
 def parse_queue_limits(text: str) -> Mapping[str, Policy]:
@@ -171,7 +170,7 @@ def parse_queue_limits(text: str) -> Mapping[str, Policy]:
     for part in filter(None, (part.strip() for part in text.split(";"))):
         queue, _, rest = part.partition(":")
         limits = dict(limit.strip().split("=", 1) for limit in rest.split(",") if "=" in limit)
-        if not _NAME.fullmatch(queue) or not limits or limits.keys() - {"rate", "running", "capacity"}:
+        if not NAME_SHAPE.fullmatch(queue) or not limits or limits.keys() - {"rate", "running", "capacity"}:
             raise ValueError(f"{part!r} is not queue:limit=value")
         if queue in queues:
             raise ValueError(f"{queue} is named twice")
@@ -189,7 +188,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: a part cannot be one.
     """
-    return _parts(text, _NAME, "label")
+    return _parts(text, NAME_SHAPE, "label")
 
 
 def parse_devices(text: str) -> tuple[str, ...]:
