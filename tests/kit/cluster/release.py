@@ -188,7 +188,9 @@ class Release:
 
     def mount_test_tasks(self) -> dict[str, Any]:
         """The values with which workers run the tests' own tasks, `nap` for plain items too, from a ConfigMap."""
-        self.kubectl("create", "configmap", "tasks", f"--from-file=test.py={TASKS}")
+        written = ["--dry-run=client", "--output=json"]
+        tasks = self.kubectl("create", "configmap", "tasks", f"--from-file=test.py={TASKS}", *written)
+        self.kubectl("apply", "--filename", "-", given=tasks)  # also where a test before has done so
         return {
             "workerDefaults": {
                 "tasks": ["tasks.test"],
