@@ -15,7 +15,16 @@ from datetime import datetime, timedelta
 from numbers import Integral, Number
 from typing import Final, NamedTuple
 
-from distq.core.task import COST_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, LABELS_BYTES_MAX, LABELS_MAX, PRIORITIES, Headers
+from distq.core.task import (
+    COST_MAX,
+    HEADERS_BYTES_MAX,
+    HEADERS_MAX,
+    LABELS_BYTES_MAX,
+    LABELS_MAX,
+    PRIORITIES,
+    Headers,
+    executor_label,
+)
 
 DAY_S: Final = 86_400.0
 DURATION_MAX_S: Final = 366 * DAY_S
@@ -33,6 +42,8 @@ MILLISECONDS_FROM: Final = 1e11
 
 NAME_SHAPE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 """A queue or a label in a worker's settings: what Kubernetes takes as a label too, at most 63 characters."""
+_LABEL: Final = re.compile(rf"(?:{executor_label('')})?{NAME_SHAPE.pattern}", re.ASCII)
+"""A label that a worker has by its settings, or by the kind of its executors."""
 SECONDS_PER_UNIT: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}
 _PART: Final = r"\d{1,15}(?:\.\d{1,9})?"
 _DURATION: Final = re.compile(rf"({_PART}) ?([A-Za-z]*)", re.ASCII)
@@ -189,7 +200,7 @@ def labels(field: str, value: object) -> tuple[str, ...]:
     found = {value} if isinstance(value, str) else set(value)
     if not found or not all(isinstance(one, str) for one in found):
         raise TypeError(sentence)
-    if not all(map(NAME_SHAPE.fullmatch, found)):
+    if not all(map(_LABEL.fullmatch, found)):
         raise ValueError(sentence)  # no worker can have it
     if len(found) > LABELS_MAX or _size_bytes(",".join(found), sentence) > LABELS_BYTES_MAX:
         raise ValueError(sentence)
