@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,7 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Takes distq's settings out of the environment, so that no test depends on a developer's shell."""
+    """Takes distq's settings out of the environment, so that no test depends on a developer's shell.
+
+    Nor on how that shell started it: in the background of a script SIGINT is ignored, and tests send it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     workerinput: dict[str, bool] = getattr(config, "workerinput", {})
     config.stash[STRICT] = workerinput.get("strict", os.environ.get("DISTQ_CI") == "1")
     for name in [name for name in os.environ if name.startswith("DISTQ_")]:

@@ -202,6 +202,11 @@ class Release:
         }
 
 
+def last_line(client: "subprocess.Popen[str]", timeout_s: float) -> str:
+    """The last line that a client in the cluster prints; its warnings come before."""
+    return client.communicate(timeout=timeout_s)[0].splitlines()[-1]
+
+
 @contextmanager
 def namespace() -> Iterator[Release]:
     """A new namespace, which is gone afterwards with all that is in it."""

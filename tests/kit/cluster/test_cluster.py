@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import pytest
 import yaml
 from tests.kit.chart import NEWEST
-from tests.kit.cluster.release import Release, namespace
+from tests.kit.cluster.release import Release, last_line, namespace
 from tests.kit.shell import CHART, CommandFailed, eventually, run, seconds_of
 
 pytestmark = [
@@ -164,7 +164,7 @@ def test_p1_deleting_the_master_in_mid_load_loses_nothing(release: Release, how:
         now = [] if how == "gently" else ["--grace-period", "0", "--force"]
         release.kubectl("delete", "pod", "distq-master-0", *now)
         assert submitting.poll() is None, "it was to happen in mid-load"
-        assert submitting.communicate(timeout=180)[0].split() == [str(MANY_NAPS), "results"]
+        assert last_line(submitting, timeout_s=180).split() == [str(MANY_NAPS), "results"]
     release.kubectl("rollout", "status", "statefulset/distq-master", "--timeout", "90s")
 
 

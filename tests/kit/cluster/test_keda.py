@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.kit.cluster.keda import keda
-from tests.kit.cluster.release import CLIENT_LABEL, Release, namespace
+from tests.kit.cluster.release import CLIENT_LABEL, Release, last_line, namespace
 from tests.kit.shell import eventually
 
 pytestmark = [
@@ -64,7 +64,7 @@ def goes_up_and_down(release: Release) -> None:
     eventually(release.replicas, lambda found: found == 0, within_s=90)
     client = release.submit_naps_apart(TASKS, NAP_S)
     eventually(release.replicas, lambda found: found == 4, within_s=90)
-    assert client.communicate(timeout=180)[0].split() == [str(TASKS), "results"]
+    assert last_line(client, timeout_s=180).split() == [str(TASKS), "results"]
     eventually(release.replicas, lambda found: found == 0, within_s=120)
     counts = release.counts()
     assert (counts["ready"], counts["leased"], counts["dead"]) == (0, 0, 0)

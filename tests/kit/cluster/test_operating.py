@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.kit.cluster.release import CLIENT_LABEL, Release, namespace
+from tests.kit.cluster.release import CLIENT_LABEL, Release, last_line, namespace
 from tests.kit.shell import VERSION, eventually, run
 
 pytestmark = [
@@ -95,7 +95,7 @@ def loaded(release: Release, count: int) -> "subprocess.Popen[str]":
 
 def all_ended_once(release: Release, client: "subprocess.Popen[str]", count: int) -> None:
     """Every task has its one result, none is left, and none is dead."""
-    assert client.communicate(timeout=300)[0].split() == [str(count), "results"]
+    assert last_line(client, timeout_s=300).split() == [str(count), "results"]
     counts = release.counts()
     assert (counts["ready"], counts["leased"], counts["dead"]) == (0, 0, 0)
 
