@@ -15,6 +15,7 @@ from tests.client.functions import Brittle, Exits, anything, double
 from tests.client.masters import SOON_S, Books, client_of, eventually, serving
 
 import distq
+from distq.client.callbacks import Callbacks
 from distq.core.task import BY_CLIENT, CANCELLED, DEAD, SUCCEEDED
 from distq.tasks.failure import pack_failure
 
@@ -116,6 +117,18 @@ def test_what_a_callback_raises_is_logged_and_ends_nothing(
         called = threading.Event()
         client.submit(double, 1).add_done_callback(lambda _: called.set())
         assert called.wait(SOON_S)
+
+
+def test_ctrl_c_in_a_callback_that_runs_in_the_main_thread_is_passed_on() -> None:
+    """After the end of the callbacks' thread they run in place, and Ctrl-C is for the program."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    callbacks = Callbacks()
+    callbacks.close()
+    with pytest.raises(KeyboardInterrupt):
+        callbacks.call(interrupted)
 
 
 def test_cancel_in_the_callback_of_a_cancel() -> None:

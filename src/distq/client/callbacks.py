@@ -61,8 +61,13 @@ class Callbacks:
 
 
 def call_safely(callback: Callable[[], None]) -> None:
-    """Call it; whatever it raises ends neither the thread nor the program."""
+    """Call it; what it raises is logged, and ends neither the thread nor the program.
+
+    Ctrl-C alone is passed on where the callback runs in the main thread: it is for the program.
+    """
     try:
         callback()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
         log.exception("A done-callback has raised.")

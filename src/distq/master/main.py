@@ -48,11 +48,12 @@ NONCE_BYTES: Final = 20
 CONNECTIONS_EXPECTED: Final = 200
 """With room for fewer connections it is said at the start: a worker takes one for each executor and one more."""
 STORE_PATIENCE_S: Final = 2.0
+"""Seconds after which the log says that the store is still being opened."""
 KEEP_PROXIES: Final = (
     "Keep what manager.get_work_queue() returns in a variable: without it the item of a program that is killed goes to "
     "another only after an hour, or DISTQ_PLAIN_LEASE_S."
 )
-"""After so long it is said that the store is still being opened."""
+"""The hint of the log line about a program that keeps none of its queues' proxies."""
 COLLECTOR_THRESHOLDS: Final = (10_000, 20, 1_000_000)
 """Allocations before a young collection, young ones before a middle one, middle ones before a full one: never."""
 
