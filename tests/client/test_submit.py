@@ -221,6 +221,55 @@ def test_arguments_that_do_not_fit_are_refused_at_the_submit() -> None:
             submit()
 
 
+@pytest.mark.parametrize(
+    ("options", "submits", "hint"),
+    [
+        ({"every": 1}, "submit submit_named map chain", "call `schedule`"),
+        ({"cron": "* * * * *", "timezone": "UTC"}, "submit submit_named map chain", "call `schedule`"),
+        ({"overlap": False}, "submit submit_named map chain", "call `schedule`"),
+        ({"catch_up": "all"}, "submit submit_named map chain", "call `schedule`"),
+        ({"on_failure": "run"}, "submit submit_named map schedule schedule_named", "call `chain`"),
+        ({"full": "raise"}, "schedule schedule_named", "leave it out"),
+    ],
+)
+def test_an_option_that_the_call_would_ignore_is_refused(options: dict[str, Any], submits: str, hint: str) -> None:
+    """Before anything is sent, with the option's name and what to do instead."""
+    client = distq.Client("127.0.0.1:1", KEY).options(**options)
+    calls: dict[str, Callable[[], object]] = {
+        "submit": lambda: client.submit(double, 1),
+        "submit_named": lambda: client.submit_named("a:b", [1], queue="mail"),
+        "map": lambda: client.map(double, [1, 2], chunksize=2),
+        "chain": lambda: client.chain(distq.call(double, 1)),
+        "schedule": lambda: client.schedule("beat", double, 1),
+        "schedule_named": lambda: client.schedule_named("beat", "a:b", [1]),
+    }
+    seen_as = {"submit_named": "submit", "map": "submit", "schedule_named": "schedule"}
+    for name in submits.split():
+        option = next(iter(options))
+        with pytest.raises(TypeError, match=f"{option} has no effect on `{seen_as.get(name, name)}`") as caught:
+            calls[name]()
+        assert hint in str(caught.value)
+
+
+def test_an_option_of_one_call_that_its_chain_would_ignore_is_refused() -> None:
+    """A chain is one submit: what is done while a queue is full is said by its last call, or by the client."""
+    client = distq.Client("127.0.0.1:1", KEY)
+    hasty, plain = distq.call(double, 1).options(full="raise"), distq.call(double)
+    for stages in ([hasty, plain], [[hasty]], [[hasty], plain], [hasty, []]):
+        with pytest.raises(TypeError, match="full has no effect on one call of a chain"):
+            client.chain(*stages)
+    with pytest.raises(TypeError, match="every has no effect on `chain`"):
+        client.chain(distq.call(double, 1).options(every=5))
+
+
+@pytest.mark.parametrize("word", ["retry_for", "no_retry_for"])
+def test_an_option_that_does_not_travel_is_refused_by_a_client(word: str) -> None:
+    """The worker reads it in its own copy of the code: with a task it would be lost."""
+    for options in (distq.Client("127.0.0.1:1", KEY).options, distq.call(double, 1).options):
+        with pytest.raises(TypeError, match=f"{word} does not travel with a task.*decorator"):
+            options(**{word: ValueError})
+
+
 def test_an_argument_of_a_class_of_the_program_is_refused_at_the_submit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker's `__main__` is another program; the word alone in a text does no harm."""
     monkeypatch.setattr(Thing, "__module__", "__main__")

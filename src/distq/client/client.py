@@ -17,7 +17,7 @@ from distq.core.errors import DistqError
 from distq.core.task import key_of
 from distq.settings import Address, Role, Settings, load
 from distq.tasks import access
-from distq.tasks.options import Options, checked
+from distq.tasks.options import checked_to_send
 
 
 class Client(Submitter):
@@ -76,13 +76,14 @@ class Client(Submitter):
                 max_deliveries, delay, expires (seconds, a timedelta, or a text such as 30s), eta (a datetime with a
                 time zone: the moment by the master's clock before which it is not begun), requires, cost, executor,
                 concurrency_key, concurrency, unique_key, on_conflict, unique_for, debounce, full, every, cron,
-                timezone, overlap, catch_up, on_failure.
+                timezone, overlap, catch_up, headers, on_failure.
 
         Raises:
-            TypeError: there is no such option, or a value is of the wrong kind.
+            TypeError: there is no such option, it is one of decorators alone (retry_for, no_retry_for), or a value is
+                of the wrong kind. Calls of what this returns raise it too, for an option that would have no effect.
             ValueError: a value is out of range.
         """
-        checked(Options(), options)
+        checked_to_send(options)
         return WithOptions(self, options)
 
     def future(self, task_id: str) -> TaskFuture[Any]:

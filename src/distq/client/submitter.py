@@ -17,7 +17,7 @@ from distq.tasks.call import Call
 from distq.tasks.codec import PROTOCOL
 from distq.tasks.function import Keys, TaskSpec, spec_of
 from distq.tasks.identity import path_of
-from distq.tasks.options import Options, checked, coherent, task_name
+from distq.tasks.options import CHAIN, SCHEDULE, SUBMIT, Options, checked, coherent, task_name, used
 from distq.tasks.payload import pack_call, pack_chunk, pack_json
 
 P = ParamSpec("P")
@@ -99,7 +99,8 @@ class Submitter(Executor):
         The name is one that `@distq.task` gave or an import path, `module:function`; it is not imported here. Raises
         as `submit` does.
         """
-        options = coherent(checked(Options(), self._options if queue is None else {**self._options, "queue": queue}))
+        given = self._options if queue is None else {**self._options, "queue": queue}
+        options = coherent(checked(Options(), used(given, SUBMIT)))
         spec, body = _named(name, options, args, kwargs or {})
         more = spec.more if spec.keys is None else spec.keys.of(args, kwargs or {})
         try:
@@ -119,7 +120,7 @@ class Submitter(Executor):
             CannotReach: no master is there.
         """
         spec = spec_of(fn)
-        options = coherent(checked(spec.options, self._options))
+        options = coherent(checked(spec.options, used(self._options, SCHEDULE)))
         fit_of(fn).check(args, kwargs)
         body = _packed(fn, args, kwargs)
         return self._keep(name, spec._replace(options=options), body, args, kwargs)
@@ -128,7 +129,7 @@ class Submitter(Executor):
         self, name: str, task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Scheduled:
         """As `schedule`, of the task of that name, with arguments in JSON; nothing is imported here."""
-        spec, body = _named(task, coherent(checked(Options(), self._options)), args, kwargs or {})
+        spec, body = _named(task, coherent(checked(Options(), used(self._options, SCHEDULE))), args, kwargs or {})
         return self._keep(name, spec, body, args, kwargs or {})
 
     def _keep(
@@ -199,7 +200,7 @@ class Submitter(Executor):
         fn, args, kwargs, given = call
         spec = spec_of(fn)
         fit_of(fn).check((None, *args) if follows else args, kwargs)
-        options = coherent(checked(spec.options, {**self._options, **given}))
+        options = coherent(checked(spec.options, used({**self._options, **given}, CHAIN)))
         spec = spec._replace(options=options)
         body = _packed(fn, args, dict(kwargs))
         more = spec.more if spec.keys is None else spec.keys.of(args, kwargs)
@@ -245,7 +246,7 @@ class Submitter(Executor):
     def _known(self, fn: Callable[..., Any]) -> tuple[Manner, Keys | None, Fit]:
         spec = spec_of(fn)
         if self._options:
-            spec = spec._replace(options=coherent(checked(spec.options, self._options)))
+            spec = spec._replace(options=coherent(checked(spec.options, used(self._options, SUBMIT))))
         manner = Manner(spec.envelope, spec.when, spec.more, spec.options.full)
         known = self._specs[fn] = manner, spec.keys, fit_of(fn)
         return known

@@ -46,8 +46,11 @@ def planned(stages: Iterable[Stage], prepare: Prepare) -> list[Planned]:
     """
     tasks: list[Planned] = []
     before: tuple[int, int, bool] | None = None
+    stage_before: Sequence[Call] = ()
     for stage in stages:
         calls = _calls_of(stage)
+        _check_full(stage_before)
+        stage_before = calls
         if not calls:
             before = _after_none(tasks, before, prepare)
             continue
@@ -57,6 +60,7 @@ def planned(stages: Iterable[Stage], prepare: Prepare) -> list[Planned]:
     if before is None:
         raise TypeError("there is nothing to run: a chain has at least one stage")
     if not before[-1]:
+        _check_full(stage_before)
         queue = {"queue": tasks[-1][0].envelope[0]} if tasks else {}
         tasks.append(_planned(Call(gathered, given=queue), before, prepare))
     if len(tasks) > CALLS_MAX:
@@ -65,6 +69,14 @@ def planned(stages: Iterable[Stage], prepare: Prepare) -> list[Planned]:
     if size_bytes > BYTES_MAX:
         raise PayloadTooLarge(f"the arguments of all calls have {size_bytes:,} bytes; {BYTES_MAX:,} fit one submit.")
     return tasks
+
+
+def _check_full(calls: Iterable[Call]) -> None:
+    if any(call.given.get("full") is not None for call in calls):
+        raise TypeError(
+            "full has no effect on one call of a chain, which is submitted as a whole. "
+            "Give it to the last call, or to the client: client.options(full=...)."
+        )
 
 
 def _after_none(tasks: list[Planned], before: tuple[int, int, bool] | None, prepare: Prepare) -> tuple[int, int, bool]:

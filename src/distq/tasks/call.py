@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from distq.tasks.function import task
-from distq.tasks.options import Options, checked
+from distq.tasks.options import checked_to_send
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +31,7 @@ class Call(NamedTuple):
             TypeError: there is no such option, or a value is of the wrong kind.
             ValueError: a value is out of range.
         """
-        checked(Options(), options)
+        checked_to_send(options)
         return self._replace(given={**self.given, **options})
 
 

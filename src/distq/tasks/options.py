@@ -23,6 +23,18 @@ NEEDED: Final = {
     "cron": ("timezone",),
 }
 """Options that say nothing without another."""
+SUBMIT, SCHEDULE, CHAIN = "submit", "schedule", "chain"
+USES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    **dict.fromkeys(
+        ("every", "cron", "timezone", "overlap", "catch_up"),
+        ((SCHEDULE,), "It is an option of a schedule: call `schedule`, or leave it out."),
+    ),
+    "full": ((SUBMIT, CHAIN), "The master submits the tasks of a schedule: leave it out."),
+    "on_failure": ((CHAIN,), "It is an option of a task that comes after another one: call `chain`, or leave it out."),
+}
+"""Which calls of a client use an option that not all of them use, and what to do instead."""
+OF_CODE: Final = ("retry_for", "no_retry_for")
+"""The options that the worker reads in its own copy of the code; they do not travel with a task."""
 NAMES: Final = {"queue": NAME_BYTES_MAX, "cron": CRON_BYTES_MAX, "timezone": ZONE_BYTES_MAX}
 """The options that are texts, each with its limit in bytes."""
 
@@ -95,6 +107,25 @@ def checked(before: Options, changes: Mapping[str, Any]) -> Options:
         raise TypeError(f"there is no option {unknown[0]!r}; there is {', '.join(CHECKS)}")
     given = {name: CHECKS[name](name, value) for name, value in changes.items() if value is not None}
     return before._replace(**given)
+
+
+def checked_to_send(options: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError if a client cannot send one of these options with a task."""
+    for word in OF_CODE:
+        if options.get(word) is not None:
+            raise TypeError(
+                f"{word} does not travel with a task: the worker reads it in the code. "
+                f"Give it to the decorator, @distq.task({word}=...)."
+            )
+    checked(Options(), options)
+
+
+def used(options: Mapping[str, Any], call: str) -> Mapping[str, Any]:
+    """The options of a client as they are; raises TypeError if this call of it would ignore one of them."""
+    for word, (calls, hint) in USES.items():
+        if call not in calls and options.get(word) is not None:
+            raise TypeError(f"{word} has no effect on `{call}`. {hint}")
+    return options
 
 
 def coherent(options: Options) -> Options:
