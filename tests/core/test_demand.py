@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.build import leased, ledger, submitted
 
-from distq.core.demand import AnyWorker, Demand, demand, total
+from distq.core.demand import LANES_PER_STEP, AnyWorker, Demand, demands, total
+from distq.core.lane import Lane
 from distq.core.ledger import Ledger
 from distq.core.policy import Policy, Rate, Window
 from distq.core.queue import Queue
@@ -53,7 +54,8 @@ def queue_of(books: Ledger) -> Queue:
 
 def wanted(books: Ledger, now: float = 0.0, placement: AnyWorker | None = None) -> Demand:
     """What it wants."""
-    return demand(queue_of(books), placement or AnyWorker(), now, DRAIN_S)
+    (found,) = filter(None, demands([queue_of(books)], placement or AnyWorker(), now, DRAIN_S))
+    return found[1]
 
 
 def test_what_runs_and_what_is_ready_count() -> None:
@@ -173,6 +175,34 @@ def test_tasks_that_are_held_or_delayed_do_not_count() -> None:
     books.submit(envelope, [b"x"] * 7, None, 0.0, due_at=100.0)
     books.apply(0.0)
     assert wanted(books).ready == 1
+
+
+def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
+    """A queue has 20,000 task names, and another 3,000 queues have one each: others' work comes between two steps."""
+
+    class Counting(AnyWorker):
+        looked_at = 0
+
+        def most(self, queue: Queue, lane: Lane) -> int:
+            self.looked_at += 1
+            return super().most(queue, lane)
+
+    books = ledger()
+    for number in range(20_000):
+        submitted(books, 1, name=f"job-{number}")
+    for number in range(3_000):
+        books.submit(books.names.envelope(f"q-{number}", "f", TASK), [b"x"], None, 0.0)
+    books.apply(0.0)
+    placement, before, found = Counting(), 0, []
+    for step in demands(books.names.queues.values(), placement, 0.0, DRAIN_S):
+        if step is None:
+            assert placement.looked_at - before < 2 * LANES_PER_STEP
+            before = placement.looked_at
+        else:
+            found.append(step)
+    assert placement.looked_at - before < 2 * LANES_PER_STEP
+    assert found[0] == (queue_of(books), Demand(0, 20_000, 20_000, 20_000.0))
+    assert total(wants for _, wants in found).ready == 23_000
 
 
 def test_queues_count_together() -> None:

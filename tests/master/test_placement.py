@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.master.bench import Bench, on_bench
 
-from distq.core.demand import Demand, demand
+from distq.core.demand import Demand, demands
 from distq.master.placement import ConnectedWorkers
 
 
@@ -12,7 +12,8 @@ def wanted(bench: Bench, queue: str = "q") -> Demand:
     """What a queue wants now."""
     now = bench.clock.now()
     placement = ConnectedWorkers(bench.workers, costly=bench.ledger.names.costly, now=now)
-    return demand(bench.queue(queue), placement, now, 60.0)
+    (found,) = filter(None, demands([bench.queue(queue)], placement, now, 60.0))
+    return found[1]
 
 
 def tasks(bench: Bench, name: str, count: int, queue: str = "q", **options: Any) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from tests.core.build import ledger, submitted
 
+from distq.core.lane import Lane
 from distq.core.names import Names, Rules
-from distq.core.queue import Queue
+from distq.core.queue import LANES_LOOKED_AT, Queue
 from distq.core.tally import BUCKETS_S, COUNTED_MAX, OTHER, OTHERS_MAX, Histogram, Tally
-from distq.core.task import DEAD, LEASED, OUTCOME_NAMES, READY, SUCCEEDED, TASK
+from distq.core.task import DEAD, LEASED, OUTCOME_NAMES, READY, SUCCEEDED, TASK, Task
 from distq.metrics.catalogue import METRICS
 from distq.metrics.docs import reference
 from distq.metrics.families import SLICE_SERIES
@@ -20,6 +22,8 @@ from distq.metrics.page import master_slices, worker_slices
 from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
 from distq.metrics.view import MasterView, WorkerView
 from distq.metrics.worker import CAUSES
+from distq.web.api import queues_slices
+from distq.web.autoscale import autoscale
 from distq.worker.exits import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -279,6 +283,29 @@ def test_no_slice_of_a_page_is_long() -> None:
     lines = [piece.count("\n") for piece in master_slices(master)()]
     assert max(lines) <= SLICE_SERIES + 2
     assert sum(lines) > 80_000
+
+
+def test_no_slice_of_a_page_looks_at_many_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 20,000 names in one queue, and of 40 in each of 500 queues: those that are ready are looked at in parts."""
+    looked_at, head = [0], Lane.head
+
+    def counted(lane: Lane) -> Task | None:
+        looked_at[0] += 1
+        return head(lane)
+
+    books = ledger()
+    for number in range(20_000):
+        submitted(books, 1, name=f"job-{number}")
+        books.submit(books.names.envelope(f"q-{number // 40}", f"job-{number}", TASK), [b"x"], None, 0.0)
+    books.apply(0.0)
+    master = FakeMaster(all_queues=list(books.names.queues.values()))
+    monkeypatch.setattr(Lane, "head", counted)
+    for slices in (master_slices(master), lambda: queues_slices(master), lambda: autoscale(master, [])):
+        before, whole = looked_at[0], looked_at[0]
+        for _ in slices():
+            assert looked_at[0] - before <= 2 * LANES_LOOKED_AT
+            before = looked_at[0]
+        assert looked_at[0] - whole >= 20_000
 
 
 def test_the_values_of_one_family_are_of_one_moment() -> None:

@@ -1,5 +1,8 @@
 """What an autoscaler is answered: the slots that some queues want together."""
 
+import json
+from typing import Any
+
 from tests.core.build import envelope, ledger
 
 from distq.core.ledger import Ledger
@@ -16,12 +19,18 @@ def master(books: Ledger, **ready: int) -> FakeMaster:
     return FakeMaster(all_queues=list(books.names.queues.values()))
 
 
+def answered(view: FakeMaster, wanted: list[str]) -> dict[str, Any]:
+    """What is answered, read as JSON."""
+    answer: dict[str, Any] = json.loads("".join(autoscale(view, wanted)))
+    return answer
+
+
 def test_named_queues_count_together() -> None:
     """Each with its own mean; one that does not exist yet has nothing to do."""
     books = ledger()
     view = master(books, a=60, b=120, c=500)
     books.names.queue("a").mean_run_s = 2.0
-    assert autoscale(view, ["a", "b", "none"]) == {
+    assert answered(view, ["a", "b", "none"]) == {
         "desired_slots": 4,
         "running": 0,
         "ready": 180,
@@ -36,5 +45,5 @@ def test_without_names_all_work_queues_count() -> None:
     books = ledger()
     view = master(books, work=60, result=500)
     books.names.queue("result").role = RESULT
-    answer = autoscale(view, [])
+    answer = answered(view, [])
     assert (answer["desired_slots"], answer["queues"]) == (1, ["work"])

@@ -1,6 +1,7 @@
-"""How many slots a queue wants: what runs on it, and what of it could run if there were slots. A pure function.
+"""How many slots a queue wants: what runs on it, and what of it could run if there were slots. Nothing is changed.
 
 What a limit, a pause, a concurrency key or a delay holds back wants no slot: it would not run faster with more of them.
+A queue may have 20,000 lanes, one for each task name: they are counted in steps, and other work may run between two.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from distq.core.task import LEASED, READY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from distq.core.lane import Lane
     from distq.core.queue import Queue
 
 RUN_S_UNKNOWN: Final = 1.0
 """How long a run is taken to last while nothing is known: none has ended or is under way, and no limit is declared."""
+
+LANES_PER_STEP: Final = 500
+"""Maximum lanes of one step of `demands`, about half a millisecond of work."""
 
 
 class Placement(Protocol):
@@ -76,25 +80,48 @@ def total(demands: Iterable[Demand]) -> Demand:
     return Demand(running, ready, slots, float(work_s))
 
 
-def demand(queue: Queue, placement: Placement, now: float, within_s: float) -> Demand:
-    """What a queue wants, of tasks that could begin in the next `within_s` seconds."""
-    running = queue.counts[LEASED]
-    if running:
-        running += placement.extra_slots(queue)
-    startable = min(queue.counts[READY], queue.startable(now, within_s))
-    if startable <= 0:
-        return Demand(running)
-    ready, slots, work_s = 0, 0, 0.0
-    for lane in queue.lanes.values():
+def demands(
+    queues: Iterable[Queue], placement: Placement, now: float, within_s: float
+) -> Iterator[tuple[Queue, Demand] | None]:
+    """What each queue wants, of tasks that could begin in the next `within_s` seconds.
+
+    Gives None after at most two times LANES_PER_STEP lanes and queues: a caller who has other work lets it run then.
+    """
+    looked_at = 0
+    for queue in queues:
+        running = queue.counts[LEASED]
+        if running:
+            running += placement.extra_slots(queue)
+        wants, startable = Demand(running), min(queue.counts[READY], queue.startable(now, within_s))
+        lanes = list(queue.lanes.values()) if startable > 0 else []
+        for at in range(0, len(lanes), LANES_PER_STEP):
+            step = lanes[at : at + LANES_PER_STEP]
+            wants = _and_lanes(wants, queue, step, placement)
+            looked_at += len(step)
+            if looked_at >= LANES_PER_STEP:
+                yield None
+                looked_at = 0
+        yield queue, _at_most(wants, startable)
+        looked_at += 1
+
+
+def _and_lanes(wants: Demand, queue: Queue, lanes: Sequence[Lane], placement: Placement) -> Demand:
+    """What a queue wants, with what some more of its lanes want."""
+    running, ready, slots, work_s = wants
+    for lane in lanes:
         if lane.mask and not lane.paused and (count := min(len(lane), placement.most(queue, lane))) > 0:
             ready += count
             slots += count * lane.cost
             work_s += count * lane.cost * _run_s(queue, lane, placement)
-    if ready > startable:
-        slots = math.ceil(slots * startable / ready)
-        work_s *= startable / ready
-        ready = startable
     return Demand(running, ready, slots, work_s)
+
+
+def _at_most(wants: Demand, startable: int) -> Demand:
+    """What a queue wants of which no more than `startable` ready tasks may begin."""
+    running, ready, slots, work_s = wants
+    if ready <= startable:
+        return wants
+    return Demand(running, startable, math.ceil(slots * startable / ready), work_s * startable / ready)
 
 
 def _run_s(queue: Queue, lane: Lane, placement: Placement) -> float:

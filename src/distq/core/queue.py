@@ -1,7 +1,7 @@
 """One queue: its ready tasks in order, how many it has of each state, and what it is allowed to give out."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count, islice
 from typing import Final
@@ -21,6 +21,8 @@ LANES_KEPT: Final = 1_000
 """Maximum empty lanes of a queue; beyond it they go when their last task does."""
 LANES_LOOKED_AT: Final = 1_000
 """Maximum lanes of a queue that are looked at for its oldest task, the lanes made first foremost."""
+QUEUES_PER_PART: Final = 200
+"""Maximum queues that a page about all queues describes at once, a few milliseconds of work."""
 STALE_OFFERS: Final = 64
 """Maximum offers beyond one a lane; more are old ones that a better one has replaced, and are cleared away."""
 
@@ -338,6 +340,19 @@ class Queue:
 
     def oldest_submitted_at(self) -> float | None:
         """When the task that is first in line was submitted, None if none is ready."""
+        if not self.counts[READY]:
+            return None
         lanes = islice(self.lanes.values(), LANES_LOOKED_AT)
         heads = [task.submitted_at for lane in lanes if (task := lane.head()) is not None]
         return min(heads, default=None)
+
+
+def parts(queues: Sequence[Queue]) -> Iterator[Sequence[Queue]]:
+    """All queues in parts of up to QUEUES_PER_PART, with fewer than LANES_LOOKED_AT lanes beside those of one queue."""
+    start = lanes = 0
+    for at, queue in enumerate(queues):
+        if at - start == QUEUES_PER_PART or lanes >= LANES_LOOKED_AT:
+            yield queues[start:at]
+            start, lanes = at, 0
+        lanes += len(queue.lanes)
+    yield queues[start:]

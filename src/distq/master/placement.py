@@ -1,7 +1,6 @@
 """The connected workers as `distq.core.demand.Placement` asks of them: a snapshot, made for one answer or one scrape.
 
-Its cost is that of a walk over the executors, and over the names that workers do not know; it looks at no task that
-waits.
+Its cost is that of a walk over the executors; it looks at no task that waits.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from distq.core.task import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from collections.abc import Set as AbstractSet
 
     from distq.core.lane import Lane
     from distq.core.queue import Queue
@@ -30,8 +28,7 @@ class _Serving(NamedTuple):
     """The workers that serve one queue and are not draining."""
 
     sessions: list[Session]
-    unknown: AbstractSet[str]
-    """Names that each of them has handed back."""
+    """The one that has handed back the fewest names first."""
     fits: dict[tuple[frozenset[str], int], bool]
     """Whether one of them has these labels and that many slots, as far as it was asked."""
 
@@ -59,7 +56,7 @@ class ConnectedWorkers:
             return PROBE if lane.name in self._workers.handed_back else sys.maxsize
         if lane.name == PLAIN:
             return sys.maxsize if any(one.plain for one in serving.sessions) else PROBE
-        if lane.name in serving.unknown:
+        if all(lane.name in one.unknown for one in serving.sessions):
             return 0
         key = lane.requires, lane.cost
         if key not in serving.fits:
@@ -74,9 +71,8 @@ class ConnectedWorkers:
         found = self._serving.get(key)
         if found is None:
             sessions = [one for one in self._sessions if one.queues is None or queue in one.queues]
-            names = sorted((one.unknown for one in sessions), key=len)
-            unknown = names[0].intersection(*names[1:]) if names else frozenset[str]()
-            found = self._serving[key] = _Serving(sessions, unknown, {})
+            sessions.sort(key=lambda one: len(one.unknown))
+            found = self._serving[key] = _Serving(sessions, {})
         return found
 
     @cached_property

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from distq.core.demand import demand
-from distq.core.queue import WORK, Queue
+from distq.core.demand import demands
+from distq.core.queue import WORK, Queue, parts
 from distq.core.tally import Tally
 from distq.core.task import DEAD, LIVE_STATES, OUTCOME_NAMES, STATE_NAMES, SUCCEEDED
 from distq.metrics.families import build_info, counter, gauge, histogram
@@ -18,10 +18,13 @@ Tallies = Mapping[tuple[str, str], Tally]
 
 
 def master_metrics(view: MasterView) -> Iterator[str]:
-    """All metrics of the catalogue's master side, in slices; the values of one family are of one moment."""
+    """All metrics of the catalogue's master side, in slices.
+
+    The values of one family are of one moment, but for the two that look at the lanes of queues.
+    """
     yield from build_info("master")
     yield from _of_queues(list(view.queues()))
-    yield from gauge("distq_queue_desired_slots", _desired_slots(view))
+    yield from _desired_slots(view)
     tallies = view.tallies()
     yield from _of_tasks(tallies)
     yield from _by_queue(tallies)
@@ -51,21 +54,31 @@ def _of_queues(queues: Sequence[Queue]) -> Iterator[str]:
     yield from gauge("distq_queue_paused", (((queue.name,), int(queue.policy.paused)) for queue in queues))
     limited = ((queue.name, queue.policy.running) for queue in queues)
     yield from gauge("distq_queue_running_max_tasks", (((name,), most) for name, most in limited if most is not None))
-    ages = ((queue.name, queue.oldest_submitted_at()) for queue in queues)
-    yield from gauge(
-        "distq_queue_oldest_task_enqueued_timestamp_seconds",
-        (((name,), since) for name, since in ages if since is not None),
-    )
+    yield from _oldest(queues)
     yield from gauge("distq_dead_letter_tasks", (((queue.name,), queue.counts[DEAD]) for queue in queues))
     yield from gauge("distq_results_stored", (((queue.name,), queue.counts[SUCCEEDED]) for queue in queues))
 
 
-def _desired_slots(view: MasterView) -> Iterator[tuple[tuple[str, ...], float]]:
+def _oldest(queues: Sequence[Queue]) -> Iterator[str]:
+    values: list[tuple[tuple[str, ...], float]] = []
+    for part in parts(queues):
+        oldest = ((queue.name, queue.oldest_submitted_at()) for queue in part)
+        values += [((name,), at) for name, at in oldest if at is not None]
+        yield ""  # nothing to write yet, and others may run
+    yield from gauge("distq_queue_oldest_task_enqueued_timestamp_seconds", values)
+
+
+def _desired_slots(view: MasterView) -> Iterator[str]:
     """The number of `/api/v1/autoscale`, for each queue that workers serve by itself."""
-    now, within_s, placement = view.now(), view.target_drain_s, view.placement()
-    for queue in view.queues():
-        if queue.role == WORK:
-            yield (queue.name,), demand(queue, placement, now, within_s).desired_slots(within_s)
+    work, within_s = [queue for queue in view.queues() if queue.role == WORK], view.target_drain_s
+    values: list[tuple[tuple[str, ...], float]] = []
+    for step in demands(work, view.placement(), view.now(), within_s):
+        if step is None:
+            yield ""  # as above
+        else:
+            queue, wants = step
+            values.append(((queue.name,), wants.desired_slots(within_s)))
+    yield from gauge("distq_queue_desired_slots", values)
 
 
 def _of_tasks(tallies: Tallies) -> Iterator[str]:

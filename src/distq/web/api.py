@@ -9,12 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from distq._version import __version__
-from distq.core.queue import Queue
+from distq.core.queue import Queue, parts
 from distq.core.task import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES, SUCCEEDED
 from distq.metrics.view import MasterView, WorkerRow
-
-QUEUES_PER_SLICE = 200
-"""Maximum queues that are written at once, a few milliseconds of work."""
 
 COUNTED = {"ready": READY, "held": HELD, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}
 
@@ -60,9 +57,8 @@ def queues_slices(view: MasterView) -> Iterator[str]:
     """The text of what `queues` says, in slices: there may be 10,000."""
     now, known = view.now(), sorted(view.queues(), key=lambda queue: queue.name)
     yield '{"queues":['
-    for at in range(0, len(known), QUEUES_PER_SLICE):
-        rows = [text(_queue(queue, now)) for queue in known[at : at + QUEUES_PER_SLICE]]
-        yield ("," if at else "") + ",".join(rows)
+    for at, part in enumerate(parts(known)):
+        yield ("," if at else "") + ",".join(text(_queue(queue, now)) for queue in part)
     yield "]}\n"
 
 

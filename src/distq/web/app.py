@@ -27,7 +27,7 @@ def create_app(view: MasterView) -> Starlette:
     async def scaling(request: Request) -> Response:
         wanted = [name for text in request.query_params.getlist("queues") for name in text.split(",")]
         names = [name.strip() for name in wanted if name.strip()]
-        return _json(autoscale(view, names))
+        return await _written(rendered(lambda: autoscale(view, names)))(request)
 
     return _app(
         {
