@@ -123,6 +123,14 @@ def missing_ptrace() -> str | None:
     return None if said == "tracing" else f"system calls cannot be traced: {said}"
 
 
+@functools.cache
+def missing_pythons() -> str | None:
+    """Why CPython 3.15 could not be unpacked here; None where it is."""
+    command: list[str | Path] = [ROOT / "tools" / "python.sh", "15", UNPACKED / "3.15"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"CPython 3.15 could not be unpacked: {done.stderr.strip()}" if done.returncode else None
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "engine": missing_engine,
     "cluster": missing_cluster,
@@ -131,6 +139,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "keda": missing_keda,
     "promtool": missing_promtool,
     "ptrace": missing_ptrace,
+    "pythons": missing_pythons,
     "root": missing_root,
 }
 

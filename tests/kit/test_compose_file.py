@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.kit.shell import CHART, ROOT, VERSION, compose
+from tests.kit.shell import BASE_IMAGE, CHART, ROOT, VERSION, compose
 
 from distq.settings.dotenv_file import read_dotenv
 
@@ -144,6 +144,31 @@ def test_one_version_is_written_everywhere() -> None:
     ours = {service["image"] for service in SERVICES.values() if service["image"].startswith("distq-")}
     assert ours == {f"distq-master:{VERSION}", f"distq-worker:{VERSION}"}
     assert CHART.is_dir()
+
+
+def test_one_default_base_is_written_everywhere() -> None:
+    """Dockerfile and docker-bake.hcl name it, the page on Pythons explains it; Compose leaves it to the Dockerfile."""
+    places = {
+        "images/Dockerfile": f"ARG BASE={BASE_IMAGE}\n",
+        "docker-bake.hcl": f'variable "BASE" {{\n  default = "{BASE_IMAGE}"\n',
+        "docs/reference/pythons.md": f"`{BASE_IMAGE}`",
+    }
+    for path, text in places.items():
+        assert text in (ROOT / path).read_text(encoding="utf-8"), path
+    for part in ("master", "worker"):
+        assert SERVICES[part]["build"]["args"] == ["BASE", "BUILD_BASE"]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("value", [None, "registry.example/python:3.15"])
+def test_a_base_of_ones_own_comes_from_dotenv(tmp_path: Path, value: str | None) -> None:
+    """BASE in `.env` is the build argument of master and worker; without it, there is none."""
+    given = {"BASE": value} if value else {}
+    (tmp_path / ".env").write_text("".join(f"{name}={text}\n" for name, text in given.items()), encoding="utf-8")
+    shutil.copy(ROOT / "compose.yaml", tmp_path)
+    config = json.loads(compose("--project-directory", str(tmp_path), "config", "--format", "json"))["services"]
+    for part in ("master", "worker"):
+        assert config[part]["build"].get("args", {}) == given
 
 
 @pytest.mark.engine

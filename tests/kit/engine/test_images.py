@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from tests.kit.engine.conftest import OWN_IMAGE
 from tests.kit.engine.stack import ON_IMAGES, inspect, stack
-from tests.kit.shell import MASTER_IMAGE, ROOT, VERSION, WORKER_IMAGE, eventually, fails, run
+from tests.kit.shell import BASE_IMAGE, MASTER_IMAGE, ROOT, VERSION, WORKER_IMAGE, eventually, fails, run
 
 pytestmark = ON_IMAGES
 
-BASE = "python:3.13-slim-trixie"
 MEGABYTE = 1_000_000
 OVER_THE_BASE_MAX = 15 * MEGABYTE
 STARTS = 8
@@ -39,7 +38,7 @@ print(json.dumps(found))
 """
 
 SHELLLESS = f"""
-FROM {BASE} AS full
+FROM {BASE_IMAGE} AS full
 RUN rm -f /bin/sh /bin/bash /bin/dash
 FROM scratch
 COPY --from=full / /
@@ -52,7 +51,7 @@ every = pytest.mark.parametrize("image", [MASTER_IMAGE, WORKER_IMAGE, OWN_IMAGE]
 @both
 def test_an_image_is_hardly_larger_than_its_base(image: str) -> None:
     """At most 15 MB: one environment, stripped, without what nothing runs."""
-    assert inspect(image)["Size"] - inspect(BASE)["Size"] <= OVER_THE_BASE_MAX
+    assert inspect(image)["Size"] - inspect(BASE_IMAGE)["Size"] <= OVER_THE_BASE_MAX
 
 
 def test_both_images_share_their_layers() -> None:
@@ -120,7 +119,7 @@ def test_the_base_can_be_chosen_and_needs_no_shell() -> None:
     base, image = "distq-test-shellless:1", "distq-test-on-shellless:1"
     run("docker", "build", "--quiet", "--tag", base, "-", given=SHELLLESS)
     try:
-        arguments = ["--build-arg", f"BASE={base}", "--build-arg", f"BUILD_BASE={BASE}", "--target", "worker"]
+        arguments = ["--build-arg", f"BASE={base}", "--build-arg", f"BUILD_BASE={BASE_IMAGE}", "--target", "worker"]
         run("docker", "build", "--quiet", "--tag", image, *arguments, "--file", "images/Dockerfile", ".")
         assert run("docker", "run", "--rm", image, "--version").strip() == f"distq {VERSION}"
         assert "not found" in fails("docker", "run", "--rm", "--entrypoint", "sh", image, "-c", "true")

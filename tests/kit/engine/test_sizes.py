@@ -1,10 +1,14 @@
-"""Payloads of every size go through the images that are shipped, on the Python that is in them."""
+"""Payloads of every size go through the images that are shipped, on the default base and on the newest Python."""
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.kit.engine.stack import ON_IMAGES, stack
+from tests.kit.engine.stack import ON_IMAGES, Stack, stack
+from tests.kit.shell import BASE_IMAGE, ROOT, run
 
 from distq import QueueManager
 from distq.cli import demo_tasks
@@ -15,29 +19,87 @@ MEGABYTE = 1_000_000
 SIZES = (60_000, 70_000, MEGABYTE, 20 * MEGABYTE)
 """Below and above the size from which a pickle has several frames, and two that are large."""
 
+MINOR = 15
+BASE = f"distq-test-python:3.{MINOR}"
+IMAGES = {part: f"distq-test-{part}-on-3.{MINOR}:1" for part in ("master", "worker")}
 
-@pytest.fixture
-def larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Compose file that lets payloads of 20 MB in, as the client here does: the default ends at 16 MiB."""
-    monkeypatch.setenv("DISTQ_PAYLOAD_BYTES_MAX", "32MiB")
-    settings = {"environment": {"DISTQ_PAYLOAD_BYTES_MAX": "32MiB"}}
-    path = tmp_path / "larger.yaml"
-    path.write_text(json.dumps({"services": {"master": settings, "worker": settings}}))
+DOCKERFILE = f"""
+FROM {BASE_IMAGE}
+COPY usr/lib /usr/lib
+COPY usr/bin/python3.{MINOR}.elf /usr/bin/python3.{MINOR}
+RUN ln -sf /usr/bin/python3.{MINOR} /usr/local/bin/python3 && ln -sf python3 /usr/local/bin/python
+"""
+"""The default base with another interpreter at the same path, and with the C library that this one needs."""
+
+LOOK = """
+import pickle, sys
+frame = lambda text: b"\\x95" + len(text).to_bytes(8, "little") + text
+nested = b"\\x80\\x04" + frame(frame(b"K\\x07") + b".")
+try:
+    read = pickle.loads(nested)
+except pickle.UnpicklingError:
+    read = "refused"
+print("%d.%d" % sys.version_info[:2], read)
+"""
+"""Prints the version of the interpreter, and what it makes of a pickle whose frame has another one in it."""
+
+
+def limits_of_32_mebibytes(folder: Path, images: Mapping[str, str] | None = None) -> Path:
+    """A Compose file that lets payloads of 20 MB in, where the default ends at 16 MiB; with other images' names."""
+    settings: dict[str, Any] = {"environment": {"DISTQ_PAYLOAD_BYTES_MAX": "32MiB"}}
+    services = {part: {**settings, **({"image": images[part]} if images else {})} for part in ("master", "worker")}
+    path = folder / "larger.yaml"
+    path.write_text(json.dumps({"services": services}))
     return path
 
 
-def test_tasks_and_plain_items_of_a_megabyte_and_of_twenty(images: None, larger: Path) -> None:
+@pytest.fixture(autouse=True)
+def _larger_payloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client here has the limit of the containers."""
+    monkeypatch.setenv("DISTQ_PAYLOAD_BYTES_MAX", "32MiB")
+
+
+def assert_that_sizes_go_through(project: Stack) -> None:
     """Submitted by distq's client, and put and taken by a program of the standard library's kind."""
-    with stack(["compose.yaml", larger]) as project:
-        project.up("master", "worker", scale=1)
-        with project.client() as client:
-            for size in SIZES:
-                assert client.submit(demo_tasks.send, 0.0, bytes(size)).result(60) == size
-        host, port = project.address("master", 9000).split(":")
-        QueueManager.register("get_result_queue")
-        manager = QueueManager((host, int(port)), project.authkey().encode())
-        manager.connect()
-        results = manager.get_result_queue()
+    with project.client() as client:
         for size in SIZES:
-            results.put(bytes(size))
-            assert results.get(timeout=30) == bytes(size)
+            assert client.submit(demo_tasks.send, 0.0, bytes(size)).result(60) == size
+    host, port = project.address("master", 9000).split(":")
+    QueueManager.register("get_result_queue")
+    manager = QueueManager((host, int(port)), project.authkey().encode())
+    manager.connect()
+    results = manager.get_result_queue()
+    for size in SIZES:
+        results.put(bytes(size))
+        assert results.get(timeout=30) == bytes(size)
+
+
+def test_tasks_and_plain_items_of_a_megabyte_and_of_twenty(tmp_path: Path) -> None:
+    """The images on their default base take a task of each size and an item of each size."""
+    with stack(["compose.yaml", limits_of_32_mebibytes(tmp_path)]) as project:
+        project.up("master", "worker", scale=1)
+        assert_that_sizes_go_through(project)
+
+
+@contextmanager
+def base_with_the_newest_python() -> Iterator[str]:
+    """The tag of a base image with CPython 3.15, made here: it needs no registry that has one."""
+    command = Path(run("tools/python.sh", str(MINOR), str(ROOT / ".venv" / "pythons" / f"3.{MINOR}")).strip())
+    run("docker", "build", "--quiet", "--tag", BASE, "--file", "-", command.parents[2], given=DOCKERFILE)
+    try:
+        yield BASE
+    finally:
+        run("docker", "rmi", "--force", BASE, *IMAGES.values())
+
+
+@pytest.mark.pythons
+def test_the_same_sizes_on_a_base_whose_python_refuses_nested_frames(tmp_path: Path) -> None:
+    """BASE is another Python for Compose too: master and worker are built on CPython 3.15 and run on it."""
+    with base_with_the_newest_python() as base:
+        files = ["compose.yaml", limits_of_32_mebibytes(tmp_path, IMAGES)]
+        with stack(files, BASE=base, BUILD_BASE=base) as project:
+            project.compose("build", "master", "worker")
+            project.up("master", "worker", scale=1)
+            for service in IMAGES:
+                assert project.exec(service, "python", "-c", LOOK).split() == [f"3.{MINOR}", "refused"]
+            assert_that_sizes_go_through(project)
