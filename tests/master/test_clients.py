@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.master.bench import RULES, WAITING, Bench, done, on_bench
 
+from distq.master import clients
 from distq.master.clients import IDLE_S, LOOKED_AT_MAX, ClientSession
 from distq.master.submits import ANSWERS_KEPT
 from distq.wire.errors import RemoteRefusal
@@ -279,6 +280,55 @@ async def test_clients_that_stay_away_are_forgotten_each_at_its_time(bench: Benc
     await bench.gone(again)
     await bench.advance(IDLE_S)
     assert bench.desk.clients.sessions == {}
+
+
+@pytest.fixture
+def ten_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many are remembered as a test can fill."""
+    monkeypatch.setattr(clients, "SESSIONS_MAX", 10)
+
+
+@pytest.mark.usefixtures("ten_sessions")
+@on_bench()
+async def test_p7_clients_that_were_killed_are_kept_up_to_a_number(bench: Bench) -> None:
+    """Those that are connected keep their sessions; of the others the one that came first ends, and its row goes."""
+    here = [bench.client(f"here {number}") for number in range(4)]
+    for number in range(50):
+        killed = bench.client(f"killed {number}")
+        await bench.submit(killed, 1, [b"a"])
+        await run_all(bench)
+        await bench.gone(killed)
+    sessions = bench.desk.clients.sessions
+    assert set(sessions) == {*(f"here {n}" for n in range(4)), *(f"killed {n}" for n in range(44, 50))}
+    await bench.submit(here[0], 1, [b"a"])
+    rows = {key for key in bench.store._rows if key < 0}
+    assert rows == {session.row_key for session in sessions.values() if session.high}
+    assert len(rows) == 7
+    for line in here:
+        await bench.gone(line)
+    bench.client("last")
+    await bench.settle_down()
+    assert len(sessions) == 10
+    assert "last" in sessions
+
+
+@on_bench()
+async def test_p7_a_task_that_waits_for_long_is_followed_by_clients_that_are_there(bench: Bench) -> None:
+    """Each request of a web page asks with a client of its own, for days: those that have ended are forgotten."""
+    (_, key) = await bench.submit(bench.client(), 1, [b"a"])
+    for number in range(20):
+        line = bench.client(f"page {number}")
+        assert await bench.ask(line, "broker", "watch", [key]) == []
+        assert await bench.ask(line, "broker", "goodbye") is None
+        await bench.gone(line)
+    (followers,) = bench.ledger.curious.values()
+    assert len(followers) == 1
+    last = bench.client("last")
+    assert await bench.ask(last, "broker", "watch", [key]) == []
+    assert await bench.ask(last, "broker", "results", 0, 5.0) is WAITING
+    await run_all(bench)
+    assert last.heard()[1][0][0] == key
+    assert bench.ledger.curious == {}
 
 
 @on_bench()

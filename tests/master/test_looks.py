@@ -153,6 +153,11 @@ async def test_a_worker_that_does_not_say_where_a_task_is_is_not_waited_for(benc
     await bench.ask(guest, "broker", "admin", "stack", {"id": FIRST})
     await bench.advance(5)
     assert "has not answered within 5 s" in str(guest.heard())
+    for _ in range(3):
+        await bench.ask(guest, "broker", "admin", "stack", {"id": FIRST})
+        await bench.advance(5)
+    (session,) = bench.workers.sessions.values()
+    assert (bench.workers._stack_waits, len(session.stacks)) == ({}, 1), "what was asked in vain is not kept"
 
 
 @pytest.mark.parametrize("what", ["show", "stack"])

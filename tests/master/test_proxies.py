@@ -3,8 +3,10 @@
 import queue as standard
 from typing import Any
 
+import pytest
 from tests.master.bench import WAITING, Bench, FakeLine, on_bench
 
+from distq.master import programs as master_programs
 from distq.master.programs import CALLER_CHARS_MAX, FIRST_HELD_S, HELD_S, PROGRAMS_MAX
 
 
@@ -203,6 +205,39 @@ async def test_programs_are_remembered_within_bounds(bench: Bench) -> None:
     await first.dropped()
     await bench.gone(line)
     assert bench.counts("work") == {"ready": 1}
+
+
+@pytest.fixture
+def ten_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many are remembered as a test can fill."""
+    monkeypatch.setattr(master_programs, "THREADS_MAX", 10)
+
+
+@pytest.mark.usefixtures("ten_threads")
+@on_bench()
+async def test_threads_of_programs_are_remembered_within_bounds(bench: Bench) -> None:
+    """A server makes a thread for each of its requests, and is killed with their proxies, or loses their ends."""
+    known = bench.desk._plain.programs
+    for number in range(100):
+        known.begun(f"busy.a.{number}")
+        known.begun(f"idle{number // 10}.a.1")
+    assert sum(len(one.threads) for one in known._programs.values()) == known._thread_count == 10
+    busy = known._programs["busy.a"]
+    assert busy.live == sum(thread.live for thread in busy.threads.values())
+    for number in range(100):
+        for _ in range(200):
+            known.ended(f"busy.a.{number}")
+            known.ended(f"idle{number // 10}.a.1")
+    assert known._thread_count == 0
+    first = await proxy(bench, "work", "late.a.1")
+    await bench.ask(bench.line(), "work", "put", "a")
+    line = bench.line()
+    assert await first.call(line, "get") == "a"
+    for number in range(10):
+        known.begun(f"more{number}.a.1")
+    await first.dropped()
+    await bench.gone(line)
+    assert bench.counts("work") == {"ready": 1}, "of one that was forgotten the end of a connection is its end"
 
 
 @on_bench()

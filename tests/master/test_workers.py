@@ -6,7 +6,9 @@ import pytest
 from tests.master.bench import LEASE_S, WAITING, Bench, done, on_bench
 from tests.master.test_keys import restarted
 
+from distq.core.leases import POOLS_COUNTED_MAX
 from distq.core.ranges import COUNT_MAX
+from distq.core.tally import OTHER
 from distq.core.task import text_of
 from distq.master.absences import WHOLE_WORKER_LOST
 from distq.wire.errors import RemoteRefusal
@@ -109,6 +111,20 @@ async def test_a_silent_worker_loses_all_its_leases(bench: Bench) -> None:
     bench.worker("other")
     (again,) = await bench.exchange(heir, want=2)
     assert (again[0], again[2]) == (rows[1][0], 2)
+
+
+@on_bench()
+async def test_p7_pools_that_workers_make_up_are_counted_together(bench: Bench) -> None:
+    """A pool with a pod's name in it would be another series each time: the first hundred pools have their own."""
+    for number in range(POOLS_COUNTED_MAX + 20):
+        await bench.submit(bench.client(), number + 1, [b"a"])
+        bench.worker(f"w{number}", pool=f"pool-{number}")
+        assert await bench.exchange(bench.executor(1, f"w{number}"))
+        await bench.advance(LEASE_S + 0.2)
+        assert bench.counts("q")["ready"] == 1
+        await bench.ask(bench.client(), "broker", "cancel", list(bench.ledger.tasks), False)
+    expired = bench.ledger.leases.expired
+    assert (len(expired), expired["pool-0"], expired[OTHER]) == (POOLS_COUNTED_MAX + 1, 1, 20)
 
 
 @on_bench()

@@ -17,6 +17,7 @@ from distq.core.task import PLAIN, TASK, Outcome
 from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, exception_of, unpack_failure
 from distq.tasks.function import task
 from distq.tasks.payload import pack_json
+from distq.worker import functions as worker_functions
 from distq.worker.functions import AGAIN_S, Functions
 from distq.worker.handler import Ran
 from distq.worker.modules import ModuleUnusable, import_modules
@@ -103,6 +104,18 @@ def test_a_name_that_led_to_no_function_is_looked_for_again(tmp_path: Path, monk
     now[0] += AGAIN_S
     assert result(found, "late_module:f", payload()) == 22
     sys.modules.pop("late_module")
+
+
+def test_names_that_clients_make_up_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that lead nowhere, and ever other names of one function: an executor that is never recycled stays small."""
+    monkeypatch.setattr(worker_functions, "RUNS_MAX", 10)
+    found = functions()
+    for number in range(50):
+        assert ran(found, f"nowhere-{number}", payload()).outcome == Outcome.UNKNOWN
+        assert result(found, f"{__name__}:doubled", payload(2)) == 4
+        assert len(found._runs) <= 10
+        assert set(found._coroutines) <= set(found._runs)
+    assert found.coroutine_of(TASK, f"{__name__}:doubled") is not None
 
 
 def test_plain_items_need_a_plain_handler() -> None:

@@ -110,10 +110,11 @@ class Book:
 
     def follow(self, task: Task, owner: Owner) -> None:
         """Have somebody hear of a live task's end."""
-        if task.owner is None:
+        if task.owner is None or task.owner.ended:
             task.owner = owner
-        elif task.owner is not owner and owner not in (others := self.curious.setdefault(task.id, [])):
-            others.append(owner)
+        elif task.owner is not owner:
+            others = [one for one in self.curious.get(task.id, ()) if not (one.ended or one is owner)]
+            self.curious[task.id] = [*others, owner]
 
     def put_back(self, taken: Iterable[Task]) -> None:
         """Put tasks first in line again, the last one foremost."""

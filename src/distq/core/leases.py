@@ -7,9 +7,12 @@ without running twice: its executor names it when it comes back.
 from collections import Counter, deque
 from typing import Final
 
+from distq.core.tally import OTHER
 from distq.core.task import LEASED, Task
 
 STORED_AFTER_S: Final = 1.0
+POOLS_COUNTED_MAX: Final = 100
+"""Maximum pools whose expired leases are counted by themselves; beyond it those of further pools count as OTHER."""
 
 
 class Leases:
@@ -19,12 +22,17 @@ class Leases:
 
     def __init__(self) -> None:
         self.expired: Counter[str] = Counter()
-        """How many have ended because nobody renewed them, by pool."""
+        """How many have ended because no heartbeat renewed them, by pool."""
         self._given: deque[tuple[float, list[Task]]] = deque()
 
     def add(self, at: float, tasks: list[Task]) -> None:
         """Note tasks that were leased together at `at`."""
         self._given.append((at, tasks))
+
+    def count_expired(self, pool: str, count: int) -> None:
+        """Leases of a worker of that pool have ended because no heartbeat renewed them."""
+        known = pool in self.expired or len(self.expired) < POOLS_COUNTED_MAX
+        self.expired[pool if known else OTHER] += count
 
     def due(self, now: float) -> list[Task]:
         """Take out the tasks that are still held under leases older than a second."""

@@ -181,10 +181,12 @@ class Holder:
 class Owner:
     """Who wants to hear of a task's end: one client session."""
 
-    __slots__ = ("outbox",)
+    __slots__ = ("ended", "outbox")
 
     def __init__(self) -> None:
         self.outbox: list[Task] = []
+        self.ended = False
+        """Whether it wants to hear of nothing any more: it has said good-bye, or was away for too long."""
 
 
 KEY_BYTES_MAX: Final = 64

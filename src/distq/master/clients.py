@@ -6,6 +6,7 @@ import json
 import struct
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import GONE, LATER, LIVE_STATES, Owner, Task
@@ -22,6 +23,8 @@ IDLE_S: Final = 3600.0
 """How long a client that is away may come back to its session."""
 LOOKED_AT_MAX: Final = 200
 """Maximum sessions that one cycle looks at for their idleness."""
+SESSIONS_MAX: Final = 100_000
+"""Maximum sessions, of a kilobyte each; beyond it that of a client without a connection ends before IDLE_S is over."""
 
 SESSION: Final = struct.Struct("!QQ")
 """A session's row: its highest submit and the key of that one's first task; then the session's own key."""
@@ -37,7 +40,7 @@ class ClientSession(Owner):
     __slots__ = (
         "answers",
         "backlog",
-        "ended",
+        "connections",
         "high",
         "key",
         "looked_at",
@@ -65,8 +68,8 @@ class ClientSession(Owner):
         """When it last said hello, submitted or asked for results."""
         self.looked_at = 0.0
         """When it was last looked at for its idleness, or began."""
-        self.ended = False
-        """Whether it has said good-bye, or was away for longer than IDLE_S: its results are not pushed any more."""
+        self.connections = 0
+        """Its open connections."""
 
 
 class Clients:
@@ -91,6 +94,11 @@ class Clients:
         session.seen_at = self._broker.clock.now()
         return session
 
+    def connect(self, line: Line, key: str) -> None:
+        """A connection is that of the client of that key."""
+        line.state = session = self.session(key)
+        session.connections += 1
+
     def restore(self, rows: Mapping[int, bytes], bodies: Mapping[int, bytes]) -> None:
         """Know again, after a restart, which submits were taken: sent again they are answered as they were.
 
@@ -104,12 +112,23 @@ class Clients:
             session.answers[session.high] = answer
 
     def _add(self, key: str, row_key: int) -> ClientSession:
+        if len(self.sessions) >= SESSIONS_MAX:
+            self._broker.ask(MakeRoom(self))
         session = self.sessions[key] = ClientSession(key, row_key, self.bodies)
         session.seen_at = session.looked_at = self._broker.clock.now()
         if self._idleness is None:
             self._idleness = Idleness(self)
             self._broker.ask_at(session.seen_at + IDLE_S, self._idleness)
         return session
+
+    def make_room(self, now: float) -> None:
+        """End the session of the first of the next few that has no connection."""
+        for session in [*islice(self.sessions.values(), LOOKED_AT_MAX)]:
+            if not session.connections:
+                self.end(session)
+                return
+            session.looked_at = now
+            self.sessions.move_to_end(session.key)
 
     def look(self, now: float) -> float | None:
         """End the sessions that have been idle for too long; returns when to look again, None if there are none.
@@ -154,7 +173,8 @@ class Clients:
         if not isinstance(session, ClientSession):
             return None
         if session.ended:
-            session = line.state = self.session(session.key)
+            self.connect(line, session.key)
+            return self.current(line)
         session.seen_at = self._broker.clock.now()
         return session
 
@@ -172,7 +192,10 @@ class Clients:
     def line_closed(self, line: Line) -> None:
         """A client's connection has ended; its session lives on for a while."""
         session = line.state
-        if isinstance(session, ClientSession) and session.request is not None and session.request.line is line:
+        if not isinstance(session, ClientSession):
+            return
+        session.connections -= 1
+        if session.request is not None and session.request.line is line:
             self._broker.forget(session.request)
             session.request = None
 
@@ -195,6 +218,19 @@ class Idleness(Request):
         at = self.clients.look(now)
         if at is not None:
             broker.ask_at(at, self)
+
+
+class MakeRoom(Request):
+    """Due when there is one session more than SESSIONS_MAX."""
+
+    __slots__ = ("clients",)
+
+    def __init__(self, clients: Clients) -> None:
+        super().__init__()
+        self.clients = clients
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        self.clients.make_room(now)
 
 
 class Goodbye(Asked):

@@ -253,7 +253,7 @@ class MasterDesk:
 
     def _admit(self, line: Line, role: str, key: str, info: Mapping[str, Any]) -> None:
         if role == "client":
-            line.state = self.clients.session(key)
+            self.clients.connect(line, key)
             return
         session = self._workers.session(key)
         if role == "worker":

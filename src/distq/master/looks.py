@@ -104,6 +104,7 @@ class Stack(Look):
             self.line.reply(returned({"stack": stack}))
 
     def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.workers.give_up_stack(self.key, self.delivery, self._say)
         self.refuse(BadCall(f"the worker of task {text_of(self.key)} has not answered within {STACK_S:g} s."))
 
 

@@ -28,6 +28,8 @@ CALLER_CHARS_MAX: Final = 60
 """Length of a process and a thread in an ident; longer ones were not made by `create`, and are not remembered."""
 PROGRAMS_MAX: Final = 10_000
 """Programs remembered; of one that is forgotten the end of a connection is taken for the program's end."""
+THREADS_MAX: Final = 10_000
+"""Maximum threads remembered, of all programs; those of the program heard of longest ago are forgotten first."""
 
 
 class Program:
@@ -70,6 +72,8 @@ class Programs:
         self._keeps_none = keeps_none
         """Is given the address of a program that keeps no proxies."""
         self._programs: dict[str, Program] = {}
+        self._thread_count = 0
+        """Threads of all programs that are remembered."""
 
     # -- proxies -------------------------------------------------------------------------------
 
@@ -82,13 +86,14 @@ class Programs:
         if program is None:
             program = Program()
             while len(self._programs) >= PROGRAMS_MAX:
-                del self._programs[next(iter(self._programs))]
+                self._thread_count -= len(self._programs.pop(next(iter(self._programs))).threads)
         elif program.live <= 0:
             program.came_back = True
         self._programs[key] = program  # the last one to be forgotten
         thread = program.threads.get(caller)
         if thread is None:
-            thread = program.threads[caller] = ProgramThread(caller, program)
+            thread = ProgramThread(caller, program)
+            self._remember(thread)
         thread.is_new = True
         thread.live += 2
         program.live += 2
@@ -103,6 +108,7 @@ class Programs:
         thread.program.live -= 1
         if thread.live <= 0 and thread.peer is None:
             del thread.program.threads[caller]
+            self._thread_count -= 1
         self._is_alive(thread.program)
 
     def called(self, peer: PlainPeer, caller: str, *, takes: bool) -> None:
@@ -133,10 +139,12 @@ class Programs:
         if thread is None or not peer.took_by_new_proxy or thread.live > 0 or thread.peer is not None:
             return False
         program = thread.program
+        if self._programs.get(_process(thread.caller)) is not program:
+            return False
         peer.line = None
         peer.detached_at = self._broker.clock.now()
         thread.peer = peer
-        program.threads[thread.caller] = thread
+        self._remember(thread)
         # With a proxy left it was killed, or another of its threads makes a proxy just now and is heard of soon.
         self._hold(peer, DOUBTED_S if program.live > 0 else _held_s(program))
         self._keeps_none(peer.label)
@@ -150,6 +158,22 @@ class Programs:
     def _hold(self, peer: PlainPeer, held_s: float) -> None:
         if peer.held:
             peer.lend_until(self._broker, peer.detached_at + min(held_s, self._lease_s))
+
+    def _remember(self, thread: ProgramThread) -> None:
+        """Remember a thread of a program that is remembered."""
+        threads = thread.program.threads
+        if thread.caller not in threads:
+            if self._thread_count >= THREADS_MAX:
+                self._forget_one()
+            self._thread_count += 1
+        threads[thread.caller] = thread
+
+    def _forget_one(self) -> None:
+        """Forget a thread of the program that was heard of longest ago."""
+        while not (program := self._programs[oldest := next(iter(self._programs))]).threads:
+            del self._programs[oldest]
+        program.live -= program.threads.pop(next(iter(program.threads))).live
+        self._thread_count -= 1
 
     def _thread(self, caller: str) -> ProgramThread | None:
         program = self._programs.get(_process(caller))

@@ -173,7 +173,7 @@ class Lose(Request):
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
         if self.reason == LEASE:
-            broker.ledger.leases.expired[self.holder.pool] += self.leases
+            broker.ledger.leases.count_expired(self.holder.pool, self.leases)
 
 
 def fitting(requests: Sequence[Request], limits: Limits) -> int:

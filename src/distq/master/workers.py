@@ -28,7 +28,6 @@ TIMEOUT: Final = "timeout"
 GIVEN_UP: Final = (CANCELLED, DEAD, EXPIRED)
 """States of tasks that no worker needs to run any more."""
 NAME_CHARS_MAX: Final = 100
-STACK_WAITS_MAX: Final = 1_000
 HANDED_BACK_MAX: Final = 1_000
 """Maximum names kept of tasks that workers did not know; older names are forgotten first."""
 
@@ -295,12 +294,18 @@ class Workers:
 
     def ask_for_stack(self, session: Session, key: int, delivery: int, say: Callable[[Broker, str], None]) -> None:
         """Have a worker say where a task is that it runs; `say` is told, if it answers."""
-        waits = self._stack_waits.setdefault((key, delivery), [])
-        waits.append(say)
-        if len(self._stack_waits) > STACK_WAITS_MAX:  # of workers that have never answered
-            del self._stack_waits[next(iter(self._stack_waits))]
-        session.stacks.append((key, delivery))
+        self._stack_waits.setdefault((key, delivery), []).append(say)
+        if (key, delivery) not in session.stacks:
+            session.stacks.append((key, delivery))
         self.answer_beat(session)
+
+    def give_up_stack(self, key: int, delivery: int, say: Callable[[Broker, str], None]) -> None:
+        """The worker has not answered in time: `say` waits for it no more."""
+        waits = self._stack_waits.get((key, delivery), [])
+        if say in waits:
+            waits.remove(say)
+        if not waits:
+            self._stack_waits.pop((key, delivery), None)
 
     def answer_beat(self, session: Session) -> None:
         """Let no heartbeat wait any longer."""

@@ -35,7 +35,9 @@ ARGUMENTS_ARE: Final = "its arguments, or results of tasks before it, are"
 AGAIN_S: Final = 1.0
 """Pause before a name that led to no function is looked for again; the master decides when it is offered again."""
 UNKNOWN_MAX: Final = 10_000
-"""Names of which is remembered why they lead to no function."""
+"""Maximum names of which is remembered why they lead to no function."""
+RUNS_MAX: Final = 10_000
+"""Maximum names of which is remembered what runs them; clients choose names, and may make up any number of them."""
 
 
 def set_up() -> None:
@@ -103,8 +105,16 @@ class Functions:
             with self._finding:
                 found = self._runs.get((kind, name))
                 if found is None:
-                    found = self._runs[kind, name] = self._plain() if kind == PLAIN else self._task(name)
+                    found = self._plain() if kind == PLAIN else self._task(name)
+                    self._remember(kind, name, found)
         return found
+
+    def _remember(self, kind: str, name: str, run: Run) -> None:
+        while len(self._runs) >= RUNS_MAX:
+            oldest = next(iter(self._runs))
+            del self._runs[oldest]
+            self._coroutines.pop(oldest, None)
+        self._runs[kind, name] = run
 
     def coroutine_of(self, kind: str, name: str) -> CoroutineRun | None:
         """How to run tasks of that name on a loop; None if their function is called in a thread, or not `found` yet."""
