@@ -346,21 +346,44 @@ def test_a_file_in_the_way_of_the_standard_library_is_named(tmp_path: Path, name
     [
         (["worker"], 0),
         (["--env-file", "worker", "master"], 0),
-        (["--env-file", "worker", "status"], -signal.SIGTERM),
-        (["pause", "worker"], -signal.SIGTERM),
-        ([], -signal.SIGTERM),
+        (["--env-file", "worker", "status"], None),
+        (["pause", "worker"], None),
+        ([], None),
     ],
 )
-def test_a_service_that_hears_sigterm_before_it_has_begun_ends_well(args: list[str], code: int) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_service_that_hears_a_signal_before_it_has_begun_ends_well(
+    args: list[str], code: int | None, number: signal.Signals
+) -> None:
     """Also where nothing else would end it, as process 1; other commands end by the signal as any program does."""
-    program = (
-        "import os, signal, sys; from distq.cli.early import hear_sigterm; hear_sigterm(sys.argv[1:]);"
-        "os.kill(os.getpid(), signal.SIGTERM); os._exit(5)"
-    )
-    assert subprocess.run([sys.executable, "-c", program, *args], check=False).returncode == code
+    program = f"os.kill(os.getpid(), {int(number)}); os._exit(5)"
+    assert heard_early(program, args).returncode == (-number if code is None else code)
 
 
-def test_nothing_slow_is_imported_before_a_service_hears_sigterm() -> None:
+def heard_early(program: str, args: list[str]) -> "subprocess.CompletedProcess[str]":
+    """A process that hears signals as the command line with these arguments does at its start, and runs a program."""
+    begin = "import os, signal, sys; from distq.cli.early import hear_signals; hear_signals(sys.argv[1:]);"
+    command = [sys.executable, "-c", begin + program, *args]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("args", [["worker"], ["status"]])
+def test_ctrl_c_before_a_command_has_begun_ends_with_130_and_without_a_traceback(args: list[str]) -> None:
+    """Also within an import, which says where it was interrupted."""
+    done = heard_early("os.kill(os.getpid(), signal.SIGINT); os._exit(5)", args)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_the_caller_has_ignored_stays_ignored(number: signal.Signals) -> None:
+    """A shell has a command in the background of a script ignore Ctrl-C, and `nohup` the end of the terminal."""
+    program = f"os.kill(os.getpid(), {int(number)}); os._exit(5)"
+    begin = f"import os, signal, sys; signal.signal({int(number)}, signal.SIG_IGN);"
+    begin += "from distq.cli.early import hear_ctrl_c, hear_signals; hear_signals(['worker']); hear_ctrl_c();"
+    assert subprocess.run([sys.executable, "-c", begin + program], check=False).returncode == 5
+
+
+def test_nothing_slow_is_imported_before_a_service_hears_signals() -> None:
     """What a C extension, or the interpreter's own start, does not bring."""
     folder = str(Path(distq.__file__).parents[1])
     program = f"import sys; sys.path.append({folder!r}); import distq.cli; print(*sys.modules)"

@@ -124,16 +124,20 @@ def test_what_a_killed_executor_has_started_ends_with_it(grid: Cluster, held: Pa
     eventually(lambda: not lives(child), "the end of the child")
 
 
-def test_a_term_lets_the_running_task_end_and_takes_no_other(grid: Cluster, held: Path) -> None:
-    """Exit 0; its result has arrived, the next item is still there."""
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGHUP, signal.SIGHUP)])
+def test_a_signal_lets_the_running_task_end_and_takes_no_other(
+    grid: Cluster, held: Path, numbers: tuple[signal.Signals, ...]
+) -> None:
+    """Exit 0; its result has arrived, the next item is still there. A terminal that closes sends its signal twice."""
     grid.master()
     worker = grid.worker("hold")
     manager = grid.manager()
     manager.get_work_queue().put((str(held), "first"))
     running(held)
     manager.get_work_queue().put((str(held), "second"))
-    worker.signal(signal.SIGTERM)
-    worker.logs("drain_began")
+    for number in numbers:
+        worker.signal(number)
+        worker.logs("drain_began")
     go(held)
     assert worker.ends() == 0
     assert results_of(manager, 1) == ["first"]

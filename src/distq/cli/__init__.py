@@ -3,20 +3,20 @@
 import os
 import sys
 
-from distq.cli.early import hear_sigterm, shadowed
+from distq.cli.early import INTERRUPTED, hear_ctrl_c, hear_signals, shadowed
 
-INTERRUPTED = 130
 USAGE = 2
 STANDARD_DESCRIPTORS = 3
 
 
 def main() -> int:
     """Run the command that the process was given, and return its exit code."""
-    hear_sigterm(sys.argv[1:])
+    hear_signals(sys.argv[1:])
     try:
         _open_standard_streams()
         from distq.cli.app import run
 
+        hear_ctrl_c()
         return run(sys.argv[1:])
     except (ImportError, AttributeError):
         if file := shadowed():

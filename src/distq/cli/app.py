@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import click
 
 from distq._version import __version__
-from distq.cli import INTERRUPTED, USAGE
-from distq.cli.early import shadowed
+from distq.cli import USAGE
+from distq.cli.early import INTERRUPTED, shadowed
 from distq.cli.groups import Group
 from distq.cli.last_words import say_why
 from distq.cli.paths import in_words

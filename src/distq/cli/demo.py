@@ -11,6 +11,7 @@ import click
 
 from distq.cli.demo_cluster import Cluster, DemoFailed
 from distq.cli.demo_screen import Screen, screen
+from distq.net.stop_signals import stop_signals
 
 if TYPE_CHECKING:
     from queue import Queue
@@ -24,13 +25,15 @@ RESULT_S: Final = 0.5
 """How long one wait for a result is, before the processes are looked at again."""
 WAITS_MAX: Final = 20
 HANDLER: Final = "distq.cli.demo_tasks:square"
-TERMINATED: Final = 128 + signal.SIGTERM
+KILLED: Final = 128
+"""What shells add to the number of the signal by which a program has ended."""
 
 
 @click.command("demo")
 def command() -> int:
     """Start a master and two workers, square ten random numbers, read the metrics back, stop everything."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in set(stop_signals()) - {signal.SIGINT}:
+        signal.signal(number, _terminate)
     cluster = Cluster()
     try:
         _start(cluster)
@@ -42,8 +45,8 @@ def command() -> int:
     return 0
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(TERMINATED)
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    sys.exit(KILLED + number)
 
 
 def _say(line: str) -> None:

@@ -16,13 +16,13 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from distq.core.errors import DistqError
+from distq.net.stop_signals import STOP_SIGNALS
 from distq.settings import Address
 from distq.worker.bonds import die_with_parent
 
 HOST: Final = "127.0.0.1"
 BELOW_EPHEMERAL: Final = range(20_000, 32_000)
 """Ports that no system gives to those who ask for any."""
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 WAIT_S: Final = 15.0
 LOOK_S: Final = 0.02
 STOP_S: Final = 5.0
@@ -56,7 +56,7 @@ class Cluster:
             **settings,
         }
         # No signal is heard between the start of a process and the note that it must be stopped.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             process = subprocess.Popen(  # noqa: S603 - this Python, and arguments of the demo's own
                 [sys.executable, "-m", "distq", *arguments],
@@ -93,7 +93,7 @@ class Cluster:
 
     def stop(self) -> Mapping[str, int]:
         """End all processes, the last started first; returns their exit codes by name."""
-        for number in SIGNALS:
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # this ends soon in any case, and must not end halfway
         workers = [process for name, process in self._running if name != "master"]
         masters = [process for name, process in self._running if name == "master"]
@@ -117,7 +117,7 @@ def free_port() -> int:
 def _bind(parent_pid: int) -> Callable[[], None]:
     def between_fork_and_exec() -> None:
         die_with_parent(parent_pid)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     return between_fork_and_exec
 

@@ -1,6 +1,7 @@
-"""What a service does before anything else is imported: hear SIGTERM.
+"""What the command line does before anything else is imported: hear the signals that end it.
 
-As process 1 of a container it would not end by a SIGTERM for which it has no handler: the kernel drops the signal. One
+Ctrl-C ends any command quietly. A service hears SIGTERM and, unless it was started to ignore it (nohup), SIGHUP: as
+process 1 of a container it would not end by a SIGTERM for which it has no handler: the kernel drops the signal. One
 comes right after the start when an autoscaler changes its mind, or a deployment is rolled back. Until master or worker
 take the signal over, nothing has begun that would have to be finished: the process ends at once, and well.
 """
@@ -12,12 +13,28 @@ import sys
 
 SERVICES = ("master", "worker")
 ENV_FILE = "--env-file"
+INTERRUPTED = 130
 
 
-def hear_sigterm(args: list[str]) -> None:
-    """End by SIGTERM, if these arguments start a service."""
-    if command_of(args)[0] in SERVICES:
-        _signal.signal(_signal.SIGTERM, lambda _number, _frame: os._exit(os.EX_OK))
+def hear_signals(args: list[str]) -> None:
+    """End by Ctrl-C without a traceback; if these arguments start a service, end well by SIGTERM and SIGHUP."""
+    if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
+        _signal.signal(_signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED))
+    if command_of(args)[0] not in SERVICES:
+        return
+    _signal.signal(_signal.SIGTERM, _end_well)
+    if _signal.getsignal(_signal.SIGHUP) is not _signal.SIG_IGN:
+        _signal.signal(_signal.SIGHUP, _end_well)
+
+
+def _end_well(_number: int, _frame: object) -> None:
+    os._exit(os.EX_OK)
+
+
+def hear_ctrl_c() -> None:
+    """From here on Ctrl-C is an exception, as Python has it: the command line turns it into an exit code."""
+    if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
 def command_of(args: list[str]) -> tuple[str, str]:

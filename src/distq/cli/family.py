@@ -6,14 +6,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import IO, Final
 
 import click
 
+from distq.net.stop_signals import STOP_SIGNALS
 from distq.worker.bonds import die_with_parent
 
 COLOURS: Final = ("cyan", "green", "yellow", "magenta", "blue")
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Member:
@@ -41,7 +42,9 @@ class Member:
     def _pass_on(self) -> None:
         with self._said:
             for line in self._said:
-                click.echo(self._prefix + line.decode(errors="replace").rstrip("\n"))
+                # The terminal may have closed; the process still writes, and ends in good order.
+                with suppress(OSError):
+                    click.echo(self._prefix + line.decode(errors="replace").rstrip("\n"))
 
 
 class Family:
@@ -57,7 +60,7 @@ class Family:
         """Run a distq command as `name`."""
         environ = {"DISTQ_LOG_FORMAT": "console", **os.environ, **self._settings, **settings}
         # No signal is heard between the start of a process and the note that it must be stopped.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             process = subprocess.Popen(  # noqa: S603 - this Python, and arguments of the user's own
                 [sys.executable, "-m", "distq", *arguments],
@@ -95,6 +98,6 @@ class Family:
 def _bind(parent_pid: int) -> Callable[[], None]:
     def between_fork_and_exec() -> None:
         die_with_parent(parent_pid)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     return between_fork_and_exec

@@ -9,7 +9,7 @@ from distq.settings import Role
 @click.command("master")
 @click.pass_context
 def command(context: click.Context) -> int:
-    """Open one port and hold the queues, until SIGTERM or Ctrl-C."""
+    """Open one port and hold the queues, until SIGTERM, SIGHUP or Ctrl-C."""
     settings = settings_of_service(context, Role.MASTER)
     from distq.master.main import run
 

@@ -16,6 +16,7 @@ from distq.cli.changes import Sources
 from distq.cli.environment import read_settings
 from distq.cli.family import Family
 from distq.core.errors import DistqError
+from distq.net.stop_signals import stop_signals
 from distq.settings import Address, Role
 
 LOOK_S: Final = 0.1
@@ -74,7 +75,7 @@ def command(
     arguments = ["worker", *modules]
     for option, text in (("--concurrency", concurrency), ("--plain-handler", plain_handler)):
         arguments += [option, text] if text is not None else []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, _stop)
     before = ["--env-file", context.find_root().obj] if context.find_root().obj else []
     family = Family(environ, max(map(len, (*names, MASTER))))
@@ -87,7 +88,7 @@ def command(
     except _Stop:
         pass
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             signal.signal(number, signal.SIG_IGN)  # it ends soon in any case, and must not end halfway
         cluster.stop()
     return 0

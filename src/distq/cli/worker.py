@@ -19,7 +19,7 @@ from distq.settings import Role
 @click.option("--labels", metavar="NAMES", help="What this worker has that some tasks require, as in gpu,eu.")
 @click.pass_context
 def command(context: click.Context, /, modules: tuple[str, ...], **given: str | None) -> int:
-    """Connect to the master at DISTQ_ADDRESS and run tasks, until SIGTERM or Ctrl-C.
+    """Connect to the master at DISTQ_ADDRESS and run tasks, until SIGTERM, SIGHUP or Ctrl-C.
 
     The executors import the MODULEs when they start; each task that these register is run, and each function
     that is submitted by its import path.

@@ -36,6 +36,7 @@ from distq.master.vigil import Vigil
 from distq.master.workers import Workers
 from distq.net.descriptors import TooFewDescriptors, room_for_connections
 from distq.net.serve import Server
+from distq.net.stop_signals import stop_signals
 from distq.storage import MEMORY, open_store
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class Master:
         room = room_for_connections()
         if room < CONNECTIONS_EXPECTED:
             self.log.warning("few_descriptors", connections_max=room, hint=TooFewDescriptors.hint)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
+        for number in stop_signals():
+            loop.add_signal_handler(number, self._signalled, number)
         if not await self._opened():
             return 0
         server, broker = self.server, self.broker
@@ -232,9 +233,11 @@ class Master:
         self.log.error("store_failed", reason=str(exc), hint=exc.hint)
         return StoreError.exit_code
 
-    def _signalled(self, name: str) -> None:
+    def _signalled(self, number: signal.Signals) -> None:
+        if number == signal.SIGHUP and self._signals:
+            return  # a terminal that closes may send it twice, which hurries nothing
         self._signals += 1
-        self.log.info("signal_received", signal=name, drain_s=0 if self._signals > 1 else self.settings.drain_s)
+        self.log.info("signal_received", signal=number.name, drain_s=0 if self._signals > 1 else self.settings.drain_s)
         self.ended.set()
 
     def _stats(self, what: str) -> object:
@@ -300,7 +303,7 @@ def _bound_collections() -> None:
 
 
 def run(settings: Settings) -> int:
-    """Run a master until SIGTERM or SIGINT; return its exit code. Raises DistqError before it listens."""
+    """Run a master until SIGTERM, SIGINT or SIGHUP; return its exit code. Raises DistqError before it listens."""
 
     async def serve() -> int:
         return await Master(settings).run()

@@ -28,7 +28,7 @@ HTTP_TAKEN: Final = "This worker runs without it. Give it another DISTQ_HTTP_ADD
 
 
 def run(settings: Settings) -> int:
-    """Run a worker until SIGTERM or SIGINT; returns its exit code.
+    """Run a worker until SIGTERM, SIGINT or SIGHUP; returns its exit code.
 
     Raises:
         DistqError: it cannot work: its handler cannot be imported, its key is another one, its port is taken.

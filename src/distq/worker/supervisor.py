@@ -14,6 +14,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from distq.core.errors import DistqError
+from distq.net.stop_signals import stop_signals
 from distq.worker.clock import Clock
 from distq.worker.crew import Crew
 from distq.worker.exits import Verdict
@@ -129,8 +130,8 @@ class Supervisor:
         """
         self.crew, self.link = crew, link
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
+        for number in stop_signals():
+            loop.add_signal_handler(number, self._signalled, number)
         if os.getpid() == INIT:
             loop.add_signal_handler(signal.SIGCHLD, self._bury_orphans)
         talking = loop.create_task(link.run(), name="link")
@@ -174,13 +175,13 @@ class Supervisor:
                 )
             )
 
-    def _signalled(self, name: str) -> None:
+    def _signalled(self, number: signal.Signals) -> None:
         now = self._clock()
         if self.phase is Phase.SERVING:
             self.phase, self._kill_at = Phase.DRAINING, now + self._drain_s
-            self._log.info("drain_began", signal=name, drain_s=self._drain_s, busy=self.crew.busy)
+            self._log.info("drain_began", signal=number.name, drain_s=self._drain_s, busy=self.crew.busy)
             self.link.wake()
-        else:
+        elif number != signal.SIGHUP:  # a terminal that closes may send it twice, which hurries nothing
             self._kill_at = now
         self._changes.set()
 
