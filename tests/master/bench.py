@@ -12,7 +12,7 @@ from distq.core.names import Rules
 from distq.core.ports import Batch, Refused, Store
 from distq.core.queue import Queue
 from distq.core.retry import Backoff
-from distq.core.task import STATE_NAMES, Task
+from distq.core.task import STATE_NAMES, Holder, Task
 from distq.master.broker import Broker
 from distq.master.desk import MasterDesk
 from distq.master.workers import Workers
@@ -142,6 +142,8 @@ class Bench:
         self.desk = MasterDesk(
             self.broker, self.workers, {"overview": {"ready": True}}.__getitem__, GREETING, {}, _ignore, plain_lease_s
         )
+        self.absent = Holder("an executor from before the restart")
+        """Holds what ran when another master had ended, and this one took its store over."""
         self._lines = 0
 
     def _note(self, event: str, task: Task, cause: str) -> None:

@@ -182,8 +182,7 @@ def test_after_a_restart_it_waits_for_its_lease_or_whoever_names_it(who: str) ->
         """The law, and then another master."""
         _, _, (row,) = await given(first, 2)
         bench = await restarted(first)
-        (absent,) = {task.holder for task in bench.ledger.tasks.values() if task.holder}
-        end_unless_reclaimed(bench.broker, absent, 1.0, LEASE_S)
+        end_unless_reclaimed(bench.broker, bench.absent, 1.0, LEASE_S)
         line = bench.line()
         bench.hello(line, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])] if who == "supervisor" else [])
         if who == "executor":
@@ -291,6 +290,109 @@ async def test_one_that_was_cancelled_behind_its_workers_back_is_stopped_when_th
     assert told == [{"abort": [(row[0], row[1])]}, *[{"abort": []}] * 4]
     await bench.ask(back, "broker", "heartbeat", end(1, row[:2]))
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+async def aborted_and_restarted(first: Bench) -> tuple[Bench, list[Any]]:
+    """As `aborted`; then the master is killed, and started again."""
+    _, _, row = await aborted(first)
+    bench = await restarted(first)
+    end_unless_reclaimed(bench.broker, bench.absent, 1.0, LEASE_S)
+    assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    return bench, row
+
+
+@on_bench()
+async def test_after_a_restart_a_cancelled_task_that_may_run_on_keeps_its_place(first: Bench) -> None:
+    """Its worker does not come back, so the place is free when the lease must be over."""
+    bench, _ = await aborted_and_restarted(first)
+    await bench.advance(LEASE_S - 0.1)
+    assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    await bench.advance(0.2)
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_after_a_restart_the_worker_of_a_cancelled_task_is_told_again_to_stop_it(first: Bench) -> None:
+    """The answer with which the killed master said so may be lost. The place is free when the executor has ended."""
+    bench, row = await aborted_and_restarted(first)
+    back = bench.line()
+    bench.hello(back, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])])
+    heard = []
+    for _ in range(5):
+        heard.append(await bench.ask(back, "broker", "heartbeat", {}))
+        await bench.advance(LEASE_S / 3)
+        assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    assert heard == [{"abort": [(row[0], row[1])]}, *[{"abort": []}] * 4]
+    await bench.ask(back, "broker", "heartbeat", end(1, row[:2]))
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_after_a_restart_the_answer_of_a_cancelled_task_frees_its_place(first: Bench) -> None:
+    """Its executor comes back with it."""
+    bench, row = await aborted_and_restarted(first)
+    await bench.exchange(bench.executor(holds=[tuple(row[:2])]), [failed(row)], want=0)
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_a_cancelled_task_that_had_stopped_before_a_restart_holds_up_no_other(first: Bench) -> None:
+    """That it has stopped is stored with the commit that frees its place; a second restart finds the same."""
+    _, line, row = await aborted(first)
+    await first.exchange(line, [failed(row)], want=0)
+    bench = await restarted(await restarted(first))
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+    assert not bench.ledger.holds(bench.absent)
+
+
+@on_bench()
+async def test_a_second_restart_keeps_the_place_of_a_cancelled_task_too(first: Bench) -> None:
+    """The first restart changes nothing of what is stored."""
+    bench = await restarted((await aborted_and_restarted(first))[0])
+    assert bench.counts("q") == {"cancelled": 1, "held": 1}
+
+
+@on_bench()
+async def test_after_a_restart_a_cancelled_task_keeps_its_place_in_a_queue_with_a_limit(first: Bench) -> None:
+    """The limit counts tasks that run, and a restarted master counts the same ones."""
+    first.worker()
+    await admin(first, "queue_set", queue="q", running=1)
+    await submit(first, first.client(), 1, None, None)
+    (row,) = await first.exchange(first.executor())
+    await first.ask(first.client("other"), "broker", "cancel", [row[0]], True)
+    bench = await restarted(first)
+    bench.worker("heir")
+    heir = bench.executor(1, "heir")
+    assert await bench.exchange(heir, wait_s=60.0) is WAITING
+    assert bench.queue("q").running == 1
+    await bench.exchange(bench.executor(holds=[tuple(row[:2])]), [failed(row)], want=0)
+    assert len(bench.rows(heir)) == 1
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_task_whose_result_is_not_kept_is_known_until_it_has_stopped(*, restarts: bool) -> None:
+    """Without it a restarted master would know nothing of the run, and a worker that comes back could not be told."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """It is cancelled while it runs, and its result's time is over before it has stopped."""
+        bench.worker()
+        line = bench.executor()
+        runs, bodies = [(0, 1, None, turn("joe"))] * 2, [b"a", b"b"]
+        envelope = ("q", "f", None, None, None, 1.0)
+        await bench.ask(bench.client(), "broker", "submit", 1, [envelope], runs, bodies, 0.0)
+        (row,) = await bench.exchange(line)
+        await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True)
+        if restarts:
+            bench = await restarted(bench)
+            line = bench.executor(holds=[tuple(row[:2])])
+        await bench.advance(3.0)
+        assert bench.counts("q") == {"cancelled": 1, "held": 1}
+        await bench.exchange(line, [failed(row)], want=0)
+        await bench.advance(2.0)
+        assert bench.counts("q") == {"ready": 1}
+
+    scene()
 
 
 @on_bench()

@@ -49,11 +49,12 @@ async def restarted(bench: Bench) -> Bench:
     loader = Loader(names)
     loader.feed([(key, head) for key, (head, _) in rows.items()])
     books = Ledger(RULES, lambda: 0.5, 2 << 40 | 1, names)
-    restore(books, loader, bench.clock.at)
+    absent = restore(books, loader, bench.clock.at)
     store = FailingStore(epoch=2)
     store._rows = rows
     again = Bench(store=cast("Store", store), ledger=books)
     again.clock.at = bench.clock.at
+    again.absent = absent
     bodies = {key: rows[key][1] for key in (*incomplete(loader.sessions), *loader.unread)}
     again.desk.clients.restore(loader.sessions, bodies)
     again.desk.schedules.restore(loader.schedules, bodies)

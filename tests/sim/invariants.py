@@ -78,8 +78,7 @@ def runs_are_right(master: Master, workers: Sequence[Worker]) -> None:
         for executor in worker.executors.values():
             if executor.runs_fenced and executor.running is not None:
                 task = master.ledger.tasks.get(executor.running[0])
-                # Of what had ended before a restart nobody knows that it lingers.
-                if task is not None and task.more.key and (task.state in LIVE_STATES or task.since > master.started_at):
+                if task is not None and task.more.key:
                     running[task.envelope.queue.name, task.more.key] += 1
     for (_, name), count in running.items():
         assert count <= TURNS.get(name, 1), f"{count} of {name} run at once"

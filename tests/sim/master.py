@@ -143,7 +143,6 @@ class Master:
         self.world = world
         self.epoch = epoch
         world.followed_s = world.wall_s
-        self.started_at = world.now()
         self.durable = disk is not None
         self.store = SlowStore(world, epoch, disk)
         names = Names(RULES)

@@ -244,6 +244,8 @@ class Book:
             queue.lingering -= 1
             if task.more.key:
                 self._admit(queue.turns.free(task), now)
+            if task.id not in self.together.followers:
+                self.kept.add(task)
 
     def _end(self, task: Task, now: float) -> None:
         """A task has come to its one terminal state: tell its owner, and keep what must be kept."""
@@ -267,6 +269,12 @@ class Book:
         elif self.together.followers:
             self._end_together(task, now)
         elif task.state != DEAD:
+            self._keep(task)
+
+    def _keep(self, task: Task) -> None:
+        """Keep a task that has ended for its result's time, which begins when no executor runs the task any more."""
+        lingering = self.lingering
+        if not (lingering.running or lingering.over) or not lingering.is_running(task):
             self.kept.add(task)
 
     def _end_together(self, task: Task, now: float) -> None:
@@ -275,7 +283,7 @@ class Book:
         The task's own result is kept for as long as somebody after it may need it, or else for its time.
         """
         if task.state != DEAD and task.id not in self.together.followers:
-            self.kept.add(task)
+            self._keep(task)
         for follower in self.together.ended(task):
             moves.move(follower, moves.ADMIT)
             follower.since = now
@@ -285,7 +293,7 @@ class Book:
 
     def _let_go(self, task: Task, after: After) -> None:
         for before in self.together.forget(task, after, self.tasks):
-            self.kept.add(before)
+            self._keep(before)
 
     def _drop(self, task: Task) -> None:
         moves.move(task, moves.DROP)

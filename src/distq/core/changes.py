@@ -35,6 +35,11 @@ class Change(NamedTuple):
     runs_on: bool = False
     """Whether whoever has the lease runs the task on for a while, although it ends."""
 
+    @property
+    def keeps_place(self) -> bool:
+        """Whether the task, though it has ended, keeps its place until its executor has stopped."""
+        return self.runs_on and self.task.holder is not None and self.task.fenced
+
 
 class Submitted(NamedTuple):
     """Tasks that were taken together in the present cycle: their heads are alike."""
@@ -66,7 +71,7 @@ def rows_of_new(new: Iterable[Submitted], now: float) -> dict[int, Row]:
 def row_of_lease(task: Task) -> Row:
     """The row of a task that is held for long enough to be found again."""
     counters = (task.delivery, task.failures, task.lost)
-    times = (task.submitted_at, task.since, 0.0)
+    times = (task.submitted_at, task.since, head.RUNS_ON)
     return head.pack(task.envelope, LEASED, *counters, *times, task.expires_at, task.more), KEEP
 
 
@@ -86,7 +91,7 @@ def row_of_change(change: Change, now: float) -> Row:
         before[1] + lost,
         task.submitted_at,
         now,
-        now + delay_s,
+        head.RUNS_ON if change.keeps_place else now + delay_s,
         None if event == moves.REQUEUE else task.expires_at,
         task.more,
     )
@@ -95,11 +100,27 @@ def row_of_change(change: Change, now: float) -> Row:
     return packed, KEEP if body is None else body
 
 
+def row_of_stopped(task: Task) -> Row:
+    """The row of a task that had ended, and that its executor runs no longer."""
+    counters = (task.delivery, task.failures, task.lost)
+    times = (task.submitted_at, task.since, task.since)
+    return head.pack(task.envelope, task.state, *counters, *times, task.expires_at, task.more), KEEP
+
+
 def rows_of(
-    new: Iterable[Submitted], held: Iterable[Task], changes: Mapping[int, Change], now: float
+    new: Iterable[Submitted],
+    held: Iterable[Task],
+    changes: Mapping[int, Change],
+    now: float,
+    stopped: Iterable[Task] = (),
 ) -> dict[int, Row]:
-    """What a store must keep: new tasks, leases that are old enough, and changes, as they will be when applied."""
+    """What a store must keep: new tasks, leases that are old enough, and changes, as they will be when applied.
+
+    Of tasks that had ended before, and have stopped now, a restarted master knows by their rows that they have.
+    """
     rows = rows_of_new(new, now)
+    for task in stopped:
+        rows[task.id] = row_of_stopped(task)
     for task in held:
         old_enough = task.leased_at + STORED_AFTER_S <= now or task.fenced
         if task.state == LEASED and old_enough and task.id not in changes:

@@ -37,6 +37,8 @@ _EXPIRING, _KEYED = 1, 2
 _KEYS: Final = struct.Struct("!H")
 _text: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 """Made once: `json.dumps` would make it anew for each task."""
+RUNS_ON: Final = 0.0
+"""Stored `due_at` of a task that an executor runs: also of one that has ended, and keeps its place until it stops."""
 _LENGTH: Final = struct.Struct("!Q")
 _WITH_CAUSES: Final = 1 << 63
 """Set in the first length of a dead letter's body that has causes."""

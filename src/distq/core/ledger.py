@@ -346,7 +346,7 @@ class Ledger(Lender):
 
     def batch(self, now: float) -> dict[int, Row]:
         """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
-        rows = rows_of(self._new, self._to_store, self._changes, now)
+        rows = rows_of(self._new, self._to_store, self._changes, now, self.lingering.over)
         rows.update(self.extras.rows(self._changes))
         rows.update(self.policy_rows())
         return rows

@@ -1,7 +1,8 @@
 """Fenced tasks that have ended while they ran: cancelled, or settled by a run before.
 
 Whoever runs one has been told, or will hear when it answers. Until then the task keeps its place, of its concurrency
-key and of its queue: what really runs is what is limited. Nobody stores that: a restarted master has forgotten it.
+key and of its queue: what really runs is what is limited. The row of such a task says so (`head.RUNS_ON`), for a
+restarted master; the commit that frees the place says in the row that the task has stopped.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ class Lingering:
         self.running[run] = task, holder
         self._holders.setdefault(holder, set()).add(run)
         task.envelope.queue.lingering += 1
+
+    def is_running(self, task: Task) -> bool:
+        """Whether an executor runs a task on that has ended, as far as the last commit says."""
+        return (task.id, task.delivery) in self.running or task in self.over
 
     def answered(self, key: int, delivery: int) -> None:
         """Whoever ran that has answered for it."""

@@ -1,8 +1,9 @@
 """From a store's heads to the ledger's tasks: what a restarted master knows again.
 
 Tasks whose lease was stored wait, as leased, for their executors to come back; all others that were live are
-ready or delayed as they stood. Deliveries that were given and not stored cannot be known, so the numbers go on
-far above them: an answer to one of those never looks like an answer to a new one.
+ready or delayed as they stood. Tasks that had ended while an executor ran them keep their places until it is known
+that it has stopped. Deliveries that were given and not stored cannot be known, so the numbers go on far above them:
+an answer to one of those never looks like an answer to a new one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from distq.core.extras import CURSORS, PARTS
 from distq.core.policy import POLICIES
 from distq.core.schedule import SCHEDULES
 from distq.core.task import (
+    CANCELLED,
     DEAD,
     DELAYED,
     DELIVERIES_SKIPPED,
@@ -22,6 +24,7 @@ from distq.core.task import (
     LIVE_STATES,
     NO_MORE,
     READY,
+    SUCCEEDED,
     Envelope,
     Holder,
     Task,
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from distq.core.ledger import Ledger
     from distq.core.names import Names
     from distq.core.ports import Heads
-    from distq.core.together import Together
 
 
 class Loader:
@@ -84,7 +86,7 @@ class Loader:
             envelope = self._envelopes[packed] = self._envelope(stored)
         state, delivery, failures, lost, submitted_at, since, due_at = numbers
         task = Task(key, envelope, None, None, submitted_at)
-        task.delivery = delivery if state == LEASED else delivery + DELIVERIES_SKIPPED
+        task.delivery = delivery if state == LEASED or _runs_on(state, due_at) else delivery + DELIVERIES_SKIPPED
         task.failures, task.lost = failures, lost
         task.since, task.due_at, task.expires_at, task.more = since, due_at, expires_at, more
         moves.restore(task, state)
@@ -112,7 +114,8 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
     Where the machine's clock was set back meanwhile, what was stored after `now` is taken to have happened now:
     pauses and kept results last as long as they were meant to, not longer by the step.
 
-    Returns who holds those whose leases were stored, until their executors come back and `reclaim` them.
+    Returns who holds those whose leases were stored, until their executors come back and `reclaim` them; and those that
+    have ended and may run on.
     """
     absent = Holder("an executor from before the restart")
     ended = []
@@ -120,10 +123,12 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
         ledger.know_policy(key, row, now)
     for task in loader.tasks():
         ledger.tasks[task.id] = task
+        if _runs_on(task.state, task.due_at) and task.fenced:
+            ledger.lingering.add(task, absent)
         if task.since > now:
             _happened_now(task, now)
         if task.more is not NO_MORE:
-            _know_keys(task, ledger.together)
+            _know_keys(ledger, task)
         if task.state in LIVE_STATES:
             _goes_on(ledger, task, absent)
         else:
@@ -140,7 +145,7 @@ def _keep(ledger: Ledger, ended: list[Task]) -> None:
     for task in sorted(ended, key=_since):
         if task.state == DEAD:
             ledger.dead[task.id] = task
-        elif task.id not in ledger.together.followers:
+        elif task.id not in ledger.together.followers and not ledger.lingering.is_running(task):
             ledger.kept.add(task)
 
 
@@ -155,23 +160,29 @@ def _goes_on(ledger: Ledger, task: Task, absent: Holder) -> None:
         absent.held[task.id] = task
 
 
+def _runs_on(state: int, due_at: float) -> bool:
+    """Whether a task had ended while an executor ran it, and that executor is not known to have stopped."""
+    return state in (SUCCEEDED, CANCELLED) and due_at == head.RUNS_ON
+
+
 def _happened_now(task: Task, now: float) -> None:
     """The clock was set back behind what had happened to the task last."""
-    task.due_at -= task.since - now
+    if task.due_at:
+        task.due_at -= task.since - now
     if task.expires_at is not None:
         task.expires_at -= task.since - now
     task.since = now
     task.submitted_at = min(task.submitted_at, now)
 
 
-def _know_keys(task: Task, together: Together) -> None:
+def _know_keys(ledger: Ledger, task: Task) -> None:
     """A task with keys of its own is there again."""
     queue, more = task.envelope.queue, task.more
     if more.after is not None and task.state in (*LIVE_STATES, DEAD):
-        together.know(task, more.after)
+        ledger.together.know(task, more.after)
     if more.unique and (task.state in LIVE_STATES or more.unique_for_s is not None):
         queue.take_unique(task)
-    if more.key and task.state == LEASED:
+    if more.key and (task.state == LEASED or ledger.lingering.is_running(task)):
         queue.turns.is_under_way(task)
 
 

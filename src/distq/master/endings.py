@@ -35,11 +35,11 @@ class Overrun(Lose):
 def end_unless_reclaimed(broker: Broker, absent: Holder, reclaim_s: float, lease_s: float) -> None:
     """After a restart: what was held before goes to others when its executors have had time to come back.
 
-    Their workers were heard of by the master before, until a moment ago perhaps: what is fenced runs nowhere else
-    until their leases have ended.
+    Their workers were heard of by the master before, until a moment ago perhaps: what is fenced runs nowhere else, and
+    what has ended and may run on keeps its place, until their leases have ended.
     """
     for holder, wait_s in ((broker.ledger.part(absent), max(lease_s, reclaim_s)), (absent, reclaim_s)):
-        if holder.held:
+        if broker.ledger.holds(holder):
             broker.ask_at(broker.clock.now() + wait_s, Lose(holder, "restart", "", running=0))
 
 
