@@ -1,7 +1,8 @@
-"""Writes Grafana's dashboards: `python -m deploy.grafana.dashboards`, into helm/files/dashboards.
+"""Writes the dashboards of Grafana to helm/files/dashboards: `python -m deploy.grafana.dashboards`.
 
-They are written here once, as code, and the files are committed; a test fails when the two differ. The files lie in
-the chart because a chart cannot read outside of itself; Compose mounts them from there.
+The dashboards are defined here as code. The generated files are committed, and a test fails when they differ from the
+output of this program. They are part of the chart because Helm reads no file outside the chart; Compose mounts them
+from there.
 """
 # ruff: noqa: INP001 - a program, not a package
 
@@ -31,17 +32,17 @@ FOLDER = Path(__file__).resolve().parents[2] / "helm" / "files" / "dashboards"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH = 24
 ACROSS = 3
-"""How many panels of lines stand side by side."""
+"""Number of graph panels in one row of the screen."""
 
 
 def target(query: Query, number: int) -> prometheus.Dataquery:
-    """A query as Grafana asks it."""
+    """Return the query as a target of a Grafana panel."""
     ref = "ABCDEFGH"[number]
     return prometheus.Dataquery().expr(query.expr).legend_format(query.legend).range().ref_id(ref).datasource(SOURCE)
 
 
 def thresholds(panel: Panel) -> dashboard.ThresholdsConfig:
-    """Green, and from `warn` on amber, from `critical` on red."""
+    """Return the colours of the panel's values: green, orange from `warn` on, red from `critical` on."""
     steps = [Threshold(value=None, color="green")]
     steps += [Threshold(value=panel.warn, color="orange")] if panel.warn is not None else []
     steps += [Threshold(value=panel.critical, color="red")] if panel.critical is not None else []
@@ -49,7 +50,7 @@ def thresholds(panel: Panel) -> dashboard.ThresholdsConfig:
 
 
 def fill(builder: Any, panel: Panel, width: int, height: int) -> None:
-    """Gives a builder of any kind what all panels have."""
+    """Set what every kind of panel has: texts, unit, thresholds, size and queries."""
     builder.title(panel.title).description(panel.description).datasource(SOURCE).unit(panel.unit).min(0)
     builder.thresholds(thresholds(panel)).span(width).height(height)
     for number, query in enumerate(panel.queries):
@@ -59,7 +60,7 @@ def fill(builder: Any, panel: Panel, width: int, height: int) -> None:
 
 
 def number_panel(panel: Panel, width: int) -> stat.Panel:
-    """A panel that is one number with its recent course."""
+    """Return a panel that shows one number with a small graph behind it."""
     reduced = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
     builder = stat.Panel().graph_mode(shapes.BigValueGraphMode.AREA).reduce_options(reduced)
     fill(builder, panel, width, 4)
@@ -67,7 +68,7 @@ def number_panel(panel: Panel, width: int) -> stat.Panel:
 
 
 def course_panel(panel: Panel, width: int) -> timeseries.Panel:
-    """A panel of lines over time."""
+    """Return a panel with a graph over time."""
     legend = common.VizLegendOptions().show_legend(True).placement(shapes.LegendPlacement.BOTTOM)
     legend.display_mode(shapes.LegendDisplayMode.TABLE).calcs(["lastNotNull", "max"])
     tooltip = common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING)
@@ -79,9 +80,9 @@ def course_panel(panel: Panel, width: int) -> timeseries.Panel:
 
 
 def choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
-    """A variable whose values Prometheus knows; several may be chosen, and all are at first.
+    """Return a variable whose values come from Prometheus; the user may select several, and `All` is the default.
 
-    All is `.*`, which fits series without that label as well: there is no namespace outside of Kubernetes.
+    `All` is the pattern `.*`, which also matches series without the label: outside Kubernetes there is no namespace.
     """
     everything = VariableOption(selected=True, text="All", value="$__all")
     builder = dashboard.QueryVariable(name).label(label).datasource(SOURCE).query(query).current(everything)
@@ -90,7 +91,7 @@ def choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
 
 
 class Board(NamedTuple):
-    """One dashboard, before it is built: rows of lines, below a row of numbers if it has one."""
+    """One dashboard before it is built: an optional row of numbers, then rows of graphs."""
 
     name: str
     title: str
@@ -111,7 +112,7 @@ BOARDS = (
     Board(
         "overview",
         "distq",
-        "The first to look at: is anything late, does anything fail, are there enough workers?",
+        "Start here: is a queue late, does a task fail, are there enough workers?",
         ("namespace", "queue", "pool"),
         {"Flow": FLOW, "Reliability": RELIABILITY, "Limits": LIMITS},
         ("Service level", SERVICE_LEVEL),
@@ -119,21 +120,21 @@ BOARDS = (
     Board(
         "tasks",
         "distq: tasks",
-        "Each task by its name: how often it runs, how long it takes, how it fails.",
+        "Rate, wait, run time and errors of each task, by name.",
         ("namespace", "queue", "task"),
         {"Per task": PER_TASK},
     ),
     Board(
         "workers",
         "distq: workers",
-        "Pools, their slots, and how executors end.",
+        "Workers of each pool, their slots, and exits of executors.",
         ("namespace", "pool"),
         {"Workers": WORKERS},
     ),
     Board(
         "master",
         "distq: master",
-        "The master's own health, and that of its store.",
+        "Health of the master and of its store.",
         ("namespace",),
         {"Master": MASTER},
     ),
@@ -141,7 +142,7 @@ BOARDS = (
 
 
 def built(form: Board) -> dashboard.Dashboard:
-    """One dashboard as Grafana reads it; the others are behind links, with the same choices and the same time."""
+    """Return one dashboard for Grafana; it links to the others and passes on the variables and the time range."""
     board = dashboard.Dashboard(form.title).uid(f"distq-{form.name}").tags(["distq"]).editable()
     board.description(form.description)
     board.time("now-30m", "now").refresh("10s").timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR)
@@ -164,12 +165,12 @@ def built(form: Board) -> dashboard.Dashboard:
 
 
 def rendered() -> dict[str, str]:
-    """Every dashboard's file by its name."""
+    """Return the content of every dashboard's file, by file name."""
     return {f"{form.name}.json": json.dumps(plain(form), indent=2, sort_keys=True) + "\n" for form in BOARDS}
 
 
 def plain(form: Board) -> dict[str, Any]:
-    """A board as values of JSON, without fields that the builder adds and Grafana's schema does not have."""
+    """Return a dashboard as JSON values, without the builder's fields that Grafana's schema does not know."""
     board: dict[str, Any] = json.loads(json.dumps(built(form).build(), cls=JSONEncoder))
     del board["style"]
     for variable in board["templating"]["list"]:
@@ -179,7 +180,7 @@ def plain(form: Board) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Writes all files."""
+    """Write all files."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, text in rendered().items():
         (FOLDER / name).write_text(text, encoding="utf-8")

@@ -1,5 +1,5 @@
-"""What the dashboards show: every panel's expressions, and the words that explain them. Built in `dashboards`."""
-# ruff: noqa: INP001 - beside a program, not in a package
+"""The panels of the dashboards: title, description and expressions of each. `dashboards` builds them for Grafana."""
+# ruff: noqa: INP001 - part of a program, not of a package
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,14 +18,14 @@ SUCCEEDED = f'sum(rate(distq_tasks_completed_total{{{OF_QUEUE}, outcome="success
 
 
 class Query(NamedTuple):
-    """One expression, and how its series are called in the legend."""
+    """One PromQL expression and the legend of its series."""
 
     expr: str
     legend: str
 
 
 class Panel(NamedTuple):
-    """One panel, before it is built; warn and critical are thresholds in the panel's unit."""
+    """One panel before it is built; `warn`, `critical` and the axis maximum `most` are in the panel's unit."""
 
     title: str
     description: str
@@ -38,18 +38,18 @@ class Panel(NamedTuple):
 
 
 def process(expr: str, component: str) -> str:
-    """Of a metric that every process has, the series of masters or of workers."""
+    """Return the series of one component, of a metric that masters and workers both expose."""
     return f'{expr} and on (namespace, instance) distq_build_info{{component="{component}"}}'
 
 
 def quantiles(metric: str) -> list[Query]:
-    """A histogram's p50, p95 and p99."""
+    """Return queries for the p50, p95 and p99 of a histogram."""
     rate = f"sum by (le) (rate({metric}_bucket{{{OF_QUEUE}}}{RANGE}))"
     return [Query(f"histogram_quantile({q}, {rate})", f"p{float(q) * 100:g}") for q in QUANTILES]
 
 
 def quantile_by_task(q: str, metric: str) -> Query:
-    """One quantile of a histogram for each task."""
+    """Return a query for one quantile of a histogram, by task."""
     rate = f"sum by (le, task) (rate({metric}_bucket{{{OF_TASK}}}{RANGE}))"
     return Query(f"histogram_quantile({q}, {rate})", "{{task}}")
 
@@ -57,14 +57,14 @@ def quantile_by_task(q: str, metric: str) -> Query:
 SERVICE_LEVEL = [
     Panel(
         "Success ratio",
-        "Of the tasks that ended, how many succeeded. The others are dead letters, cancelled or expired.",
+        "Share of completed tasks that succeeded. The others became dead letters, were cancelled, or expired.",
         "percentunit",
         [Query(f"{SUCCEEDED} / {COMPLETED}", "success")],
         most=1,
     ),
     Panel(
         "Wait, p95",
-        "From ready to leased: 95 % of tasks waited less than this for a free slot.",
+        "Time from ready to leased in all chosen queues: 95% of tasks waited at most this long for a free slot.",
         "s",
         [quantiles("distq_task_wait_seconds")[1]],
         warn=60,
@@ -72,7 +72,7 @@ SERVICE_LEVEL = [
     ),
     Panel(
         "Oldest ready task",
-        "How long the task at the head of its queue has been there. Grows when nobody takes from a queue.",
+        "Age of the oldest ready task. It grows while no worker takes tasks from its queue.",
         "s",
         [Query(f"max(time() - distq_queue_oldest_task_enqueued_timestamp_seconds{{{OF_QUEUE}}}) or vector(0)", "age")],
         warn=60,
@@ -80,7 +80,7 @@ SERVICE_LEVEL = [
     ),
     Panel(
         "Time to drain",
-        "When the ready tasks will be done, if tasks come and go as now. Very large: more come than go.",
+        "Ready tasks divided by (completion rate - submit rate). Very large: tasks arrive faster than they complete.",
         "s",
         [
             Query(
@@ -96,28 +96,35 @@ SERVICE_LEVEL = [
 FLOW = [
     Panel(
         "Tasks by state",
-        "Ready: waiting for a slot. Delayed: waiting for their time. Leased: with a worker.",
+        "Ready: waits for a slot. Delayed: waits for its time. Held: waits for a concurrency key or a dependency. "
+        "Leased: on a worker.",
         "short",
         [Query(f"sum by (state) (distq_queue_tasks{{{OF_QUEUE}}})", "{{state}}")],
         stacked=True,
     ),
     Panel(
-        "In and out",
-        "Tasks submitted and tasks that ended, in any way. In above out for long: add workers.",
+        "Submitted and completed",
+        "Tasks accepted, and tasks completed with any outcome. If submitted stays above completed, add workers.",
         "ops",
         [Query(SUBMITTED, "submitted"), Query(COMPLETED, "completed")],
     ),
     Panel(
         "Ready tasks by queue",
-        "Which queue is behind.",
+        "Tasks that wait for a slot, by queue: shows which queue is behind.",
         "short",
         [Query(f'sum by (queue) (distq_queue_tasks{{{OF_QUEUE}, state="ready"}})', "{{queue}}")],
     ),
-    Panel("Wait", "From ready to leased.", "s", quantiles("distq_task_wait_seconds")),
-    Panel("Run", "How long the attempt ran that succeeded.", "s", quantiles("distq_task_run_seconds")),
+    Panel("Wait", "Time from ready to leased: median, p95 and p99.", "s", quantiles("distq_task_wait_seconds")),
+    Panel(
+        "Run",
+        "Run time of successful attempts: median, p95 and p99.",
+        "s",
+        quantiles("distq_task_run_seconds"),
+    ),
     Panel(
         "Attempts by outcome",
-        "How runs ended. Lost: whoever ran it died or fell silent. Returned: handed back, at no cost to the task.",
+        "Attempts that ended. Lost: the executor or worker died, or the lease expired. Returned: the worker gave the "
+        "task back. Snoozed: the task asked to run later.",
         "ops",
         [Query(f"sum by (outcome) (rate(distq_task_attempts_total{{{OF_QUEUE}}}{RANGE}))", "{{outcome}}")],
         stacked=True,
@@ -127,7 +134,7 @@ FLOW = [
 LIMITS = [
     Panel(
         "Capacity used",
-        "Live tasks and dead letters, of what the queue takes. Full, it refuses submits.",
+        "Live tasks and dead letters as a share of the queue's capacity. A full queue rejects submits.",
         "percentunit",
         [
             Query(
@@ -142,39 +149,41 @@ LIMITS = [
         most=1,
     ),
     Panel(
-        "Running, how many may, and slots wanted",
-        "Leased tasks by queue, beside the limits that are set, and the slots that an autoscaler is asked for.",
+        "Running, concurrency limit, and slots wanted",
+        "Leased tasks by queue, the queue's concurrency limit if it has one, and the slots that the queue needs, as "
+        "autoscalers see it.",
         "short",
         [
             Query(f'sum by (queue) (distq_queue_tasks{{{OF_QUEUE}, state="leased"}})', "{{queue}}"),
-            Query(f"sum by (queue) (distq_queue_running_max_tasks{{{OF_QUEUE}}})", "{{queue}} at most"),
+            Query(f"sum by (queue) (distq_queue_running_max_tasks{{{OF_QUEUE}}})", "{{queue}} limit"),
             Query(f"sum by (queue) (distq_queue_desired_slots{{{OF_QUEUE}}})", "{{queue}} wanted"),
         ],
     ),
     Panel(
         "Paused queues",
-        "1 while nothing of a queue is given out because somebody has paused it.",
+        "1 while the queue is paused (`distq pause`): the master leases none of its tasks.",
         "short",
         [Query(f"max by (queue) (distq_queue_paused{{{OF_QUEUE}}})", "{{queue}}")],
         warn=1,
     ),
     Panel(
         "Rejected submits by reason",
-        "Full: the queue's capacity. Kept: too many tasks and results. Payload: too large. Unique: the key was taken.",
+        "Submits that the master rejected; a batch counts once. Full: the queue is at its capacity. Kept: "
+        "DISTQ_TASKS_MAX is reached. Payload: too large. Unique: another task has the unique key.",
         "ops",
         [Query(f"sum by (reason) (rate(distq_tasks_rejected_total{{{OF_QUEUE}}}{RANGE}))", "{{reason}}")],
         stacked=True,
     ),
     Panel(
         "Results stored",
-        "Results that can be fetched, until their time is over.",
+        "Results that clients can still fetch, until their result TTL ends.",
         "short",
         [Query(f"sum by (queue) (distq_results_stored{{{OF_QUEUE}}})", "{{queue}}")],
         stacked=True,
     ),
     Panel(
-        "Ends by outcome",
-        "Tasks that came to their end: success, dead, cancelled or expired.",
+        "Completed tasks by outcome",
+        "Each task counts once per completion: success, dead (became a dead letter), cancelled or expired.",
         "ops",
         [Query(f"sum by (outcome) (rate(distq_tasks_completed_total{{{OF_QUEUE}}}{RANGE}))", "{{outcome}}")],
         stacked=True,
@@ -183,15 +192,15 @@ LIMITS = [
 
 PER_TASK = [
     Panel(
-        "Rate by task",
-        "Tasks that ended, in any way.",
+        "Completed by task",
+        "Tasks completed with any outcome: success, dead, cancelled or expired.",
         "ops",
         [Query(f"sum by (task) (rate(distq_tasks_completed_total{{{OF_TASK}}}{RANGE}))", "{{task}}")],
         stacked=True,
     ),
     Panel(
         "Errors by task and outcome",
-        "Attempts that failed, took longer than their time limit, or were lost with whoever ran them.",
+        "Attempts that failed, exceeded their time limit, or were lost with their executor or worker.",
         "ops",
         [
             Query(
@@ -203,14 +212,14 @@ PER_TASK = [
     ),
     Panel(
         "Wait by task, p95",
-        "From ready to leased: which tasks wait for a free slot.",
+        "Time from ready to leased: 95% of the runs of a task waited at most this long.",
         "s",
         [quantile_by_task("0.95", "distq_task_wait_seconds")],
     ),
     *(
         Panel(
             f"Run by task, p{float(q) * 100:g}",
-            f"{float(q) * 100:g} % of the attempts that succeeded ran less than this.",
+            f"{float(q) * 100:g}% of the successful attempts of a task ran at most this long.",
             "s",
             [quantile_by_task(q, "distq_task_run_seconds")],
         )
@@ -221,7 +230,7 @@ PER_TASK = [
 RELIABILITY = [
     Panel(
         "Retries",
-        "Attempts that failed and are tried again, after a pause that doubles each time.",
+        "Failed attempts that will be retried, by queue and reason. The delay doubles with each attempt.",
         "ops",
         [
             Query(
@@ -231,27 +240,27 @@ RELIABILITY = [
     ),
     Panel(
         "Redeliveries by reason",
-        "Deliveries that ended without a word from the task: its executor died, its connection broke, its lease ended.",
+        "Deliveries that ended without an answer: the executor died, the connection broke, or the lease expired.",
         "ops",
         [Query(f"sum by (reason) (rate(distq_task_redeliveries_total{{{OF_QUEUE}}}{RANGE}))", "{{reason}}")],
         stacked=True,
     ),
     Panel(
         "Dead letters",
-        "Tasks that will not be tried again, kept with their cause: `distq dead list` shows them.",
+        "Tasks that will not be retried, stored with their cause: `distq dead list` shows them.",
         "short",
         [Query(f"sum by (queue) (distq_dead_letter_tasks{{{OF_QUEUE}}})", "{{queue}}")],
         warn=1,
     ),
     Panel(
         "Leases expired",
-        "Leases that ended because nobody renewed them: a worker was frozen, cut off, or lost with its machine.",
+        "Leases that expired because their worker did not renew them: it was frozen, disconnected or powered off.",
         "ops",
         [Query(f"sum by (pool) (rate(distq_leases_expired_total{{{OF_POOL}}}{RANGE}))", "{{pool}}")],
     ),
     Panel(
-        "Late answers by outcome",
-        "Answers to leases that had ended: the task outlived them. A success counts all the same.",
+        "Late settles by outcome",
+        "Answers that arrived after their lease had ended. A late success still completes its task.",
         "ops",
         [Query(f"sum by (outcome) (rate(distq_task_late_settles_total{{{OF_QUEUE}}}{RANGE}))", "{{outcome}}")],
     ),
@@ -260,21 +269,21 @@ RELIABILITY = [
 WORKERS = [
     Panel(
         "Workers",
-        "Connected workers; one that drains takes no more tasks.",
+        "Workers that the master sees as connected, by pool. A draining worker takes no more tasks.",
         "short",
         [Query(f"sum by (pool, state) (distq_workers{{{OF_POOL}}})", "{{pool}} {{state}}")],
         stacked=True,
     ),
     Panel(
         "Slots",
-        "How many tasks can run at the same time, and how many do.",
+        "Slots of connected workers: busy slots run a task, free slots wait for one.",
         "short",
         [Query(f"sum by (state) (distq_worker_slots{{{OF_POOL}}})", "{{state}}")],
         stacked=True,
     ),
     Panel(
         "Saturation",
-        "Busy slots of all slots. At 100 % tasks wait.",
+        "Busy slots as a share of all slots of the pool. At 100% tasks wait.",
         "percentunit",
         [
             Query(
@@ -288,39 +297,39 @@ WORKERS = [
     ),
     Panel(
         "Executor exits by cause",
-        "Executors that ended: out of memory, by a signal, a time limit, a crash, or recycled as asked.",
+        "Executors that ended, by cause: oom, signal, recycle, timeout, stopped, hung or crash.",
         "ops",
         [Query(f"sum by (cause) (rate(distq_worker_executor_exits_total{{{OF_POOL}}}{RANGE}))", "{{cause}}")],
         stacked=True,
     ),
     Panel(
-        "Answers of workers",
-        "Tasks that workers have answered: success, failure, or handed back.",
+        "Settled by workers",
+        "Answers that workers sent, as the workers count them: success, failure, or released (given back unstarted).",
         "ops",
         [Query(f"sum by (pool, outcome) (rate(distq_worker_tasks_total{{{OF_POOL}}}{RANGE}))", "{{pool}} {{outcome}}")],
         stacked=True,
     ),
     Panel(
         "Connected to a master",
-        "Workers that say so themselves; fewer than there are: see their logs.",
+        "Workers that report a connection to a master. If fewer than the pool has, look at the workers' logs.",
         "short",
         [Query(f"sum by (pool) (distq_worker_connected{{{OF_POOL}}})", "{{pool}}")],
     ),
     Panel(
-        "Supervisors' processor time",
-        "Cores that the supervisors use, without their executors: much more than a hundredth is unusual.",
+        "CPU of supervisors",
+        "CPU cores used by the workers' supervisor processes, without executors. Much more than 0.01 is unusual.",
         "short",
         [Query(process(f"rate(process_cpu_seconds_total{{{OF_MASTER}}}{RANGE})", "worker"), "{{instance}}")],
     ),
     Panel(
-        "Supervisors' memory",
-        "Resident memory of the supervisors, without their executors.",
+        "Memory of supervisors",
+        "Resident memory of the workers' supervisor processes, without executors.",
         "bytes",
         [Query(process(f"process_resident_memory_bytes{{{OF_MASTER}}}", "worker"), "{{instance}}")],
     ),
     Panel(
         "Versions",
-        "What is at work. Two for long: finish the rolling change.",
+        "Running processes by component and version. Two versions for longer than a rollout: finish the rollout.",
         "short",
         [Query(f"count by (component, version) (distq_build_info{{{OF_MASTER}}})", "{{component}} {{version}}")],
     ),
@@ -328,21 +337,21 @@ WORKERS = [
 
 MASTER = [
     Panel(
-        "Processor time",
-        "Cores that the master uses; it can use one.",
+        "CPU",
+        "CPU cores used by the master. Its event loop uses at most about one.",
         "short",
         [Query(process(f"rate(process_cpu_seconds_total{{{OF_MASTER}}}{RANGE})", "master"), "{{instance}}")],
         warn=0.8,
     ),
     Panel(
         "Memory",
-        "Resident memory of the master: about 300 bytes for each task, and 64 MiB of payloads at most.",
+        "Resident memory of the master: about 300 bytes for each task, and at most 64 MiB of cached payloads.",
         "bytes",
         [Query(process(f"process_resident_memory_bytes{{{OF_MASTER}}}", "master"), "{{instance}}")],
     ),
     Panel(
         "Event loop lag, p99",
-        "How late the master's event loop is. Above a tenth of a second it has too much to do.",
+        "Delay of the master's event loop. Above 0.1 s the master is overloaded.",
         "s",
         [
             Query(
@@ -355,20 +364,20 @@ MASTER = [
     ),
     Panel(
         "Connections",
-        "Open connections by who holds them; unproved ones have not shown the key yet.",
+        "Open connections by role of the peer. `unproved` peers have not completed authentication.",
         "short",
         [Query(f"sum by (role) (distq_connections{{{OF_MASTER}}})", "{{role}}")],
         stacked=True,
     ),
     Panel(
         "Authentication failures",
-        "Peers that did not have the key.",
+        "Connections that did not prove a valid authkey.",
         "ops",
         [Query(f"sum(rate(distq_auth_failures_total{{{OF_MASTER}}}{RANGE}))", "failures")],
     ),
     Panel(
         "Commit time",
-        "How long the store takes for one commit, sync and all: whoever submits or settles waits for it.",
+        "Time for one commit, including the sync to disk. Submits and results wait for it.",
         "s",
         [
             Query(
@@ -382,7 +391,7 @@ MASTER = [
     ),
     Panel(
         "Store",
-        "Size of the store's file with its log, and the room that is left on its volume.",
+        "Size of the store's file with its write-ahead log, and free space on its volume.",
         "bytes",
         [
             Query(f"distq_store_bytes{{{OF_MASTER}}}", "file and log"),
@@ -391,35 +400,36 @@ MASTER = [
     ),
     Panel(
         "Free pages",
-        "Pages of the store's file that hold nothing any more; they are given back when it is idle.",
+        "Unused pages of the store's file. The master returns them to the file system when the store is idle.",
         "short",
         [Query(f"distq_store_free_pages{{{OF_MASTER}}}", "free pages")],
     ),
     Panel(
         "Refused commits",
-        "Commits that the store refused because it had no room: submits fail, all else goes on.",
+        "Commits that the store refused because its volume was full. Submits fail; all other requests are served.",
         "ops",
         [Query(f"sum(rate(distq_store_refusals_total{{{OF_MASTER}}}{RANGE}))", "refused")],
         critical=0.001,
     ),
     Panel(
         "Schedules",
-        "Schedules that the master keeps.",
+        "Schedules by state. A faulty schedule submits nothing: `distq schedule list` shows the reason.",
         "short",
         [Query(f"sum by (state) (distq_schedules{{{OF_MASTER}}})", "{{state}}")],
         stacked=True,
     ),
     Panel(
-        "Moments of schedules",
-        "A task was submitted, or the moment was skipped because the task before had not ended.",
+        "Scheduled runs",
+        "Scheduled runs that came due. Submitted: the master submitted a task. Skipped: it did not, because the master "
+        "was away at that time or the previous task had not ended.",
         "ops",
         [Query(f"sum by (outcome) (rate(distq_schedule_moments_total{{{OF_MASTER}}}{RANGE}))", "{{outcome}}")],
     ),
     Panel(
-        "Connections turned down",
-        "Closed at once, because there were too many.",
+        "Rejected connections",
+        "Connections that the master closed at once because its connection limit was reached.",
         "ops",
-        [Query(f"sum(rate(distq_connections_turned_down_total{{{OF_MASTER}}}{RANGE}))", "turned down")],
+        [Query(f"sum(rate(distq_connections_turned_down_total{{{OF_MASTER}}}{RANGE}))", "rejected")],
         warn=0.001,
     ),
 ]

@@ -1,11 +1,11 @@
-"""Writes Prometheus' alerting rules: `python -m deploy.prometheus.alerts`, into helm/files/rules.
+"""Writes the alerting rules of Prometheus to helm/files/rules: `python -m deploy.prometheus.alerts`.
 
-They are written here once, as code, and the file is committed; a test fails when the two differ. The file lies in the
-chart because a chart cannot read outside of itself; Compose mounts it from there. Each alert has a section in
-docs/how-to/runbook.md, of its name in small letters: what to look at, and what to do.
+The rules are defined here as code. The generated file is committed, and a test fails when it differs from the output of
+this program. The file is part of the chart because Helm reads no file outside the chart; Compose mounts it from there.
+Each alert has a section in docs/how-to/runbook.md, whose anchor is the alert's name in lower case.
 
-Expressions hold on Prometheus 2 and 3: none depends on whether a range includes its left end. They sum by namespace,
-which series have on Kubernetes alone; elsewhere that label is empty, and everything is one.
+The expressions give the same result on Prometheus 2 and 3: none depends on whether a range includes its left end. They
+group by namespace. Only series from Kubernetes have that label; elsewhere it is empty, and all series form one group.
 """
 # ruff: noqa: INP001 - a program, not a package
 
@@ -23,7 +23,7 @@ READY = f'sum {QUEUE} (distq_queue_tasks{{state="ready"}})'
 
 
 class Alert(NamedTuple):
-    """One alert; `fault` is what makes it speak."""
+    """One alert; `fault` is the situation in which it fires, as the tests name it."""
 
     name: str
     expr: str
@@ -39,7 +39,7 @@ ALERTS = (
         'absent(distq_build_info{component="master"}) or max by (namespace) (distq_worker_connected) == 0',
         "2m",
         "critical",
-        "No master answers: nothing is given out, and submits wait.",
+        "No master is reachable: no task is leased, and submits wait.",
         "the master is stopped",
     ),
     Alert(
@@ -49,7 +49,7 @@ ALERTS = (
         f" unless (sum {QUEUE} (distq_queue_paused) > 0)",
         "5m",
         "critical",
-        "Tasks of the queue {{ $labels.queue }} are ready, and nobody runs any.",
+        "Tasks of the queue {{ $labels.queue }} are ready, and no worker runs any of them.",
         "no worker serves a queue",
     ),
     Alert(
@@ -57,8 +57,8 @@ ALERTS = (
         f"time() - min {QUEUE} (distq_queue_oldest_task_enqueued_timestamp_seconds) > 600",
         "5m",
         "warning",
-        "The first task of the queue {{ $labels.queue }} is ready for {{ $value | humanizeDuration }}.",
-        "workers are too few or too slow",
+        "The oldest ready task of the queue {{ $labels.queue }} has waited for {{ $value | humanizeDuration }}.",
+        "the workers are too few or too slow",
     ),
     Alert(
         "DistqQueueGrowing",
@@ -66,16 +66,16 @@ ALERTS = (
         f" > 1.1 * sum {QUEUE} (rate(distq_tasks_completed_total[15m])))",
         "15m",
         "warning",
-        "More comes into the queue {{ $labels.queue }} than is done: {{ $value }} are ready.",
-        "more is submitted than done",
+        "The queue {{ $labels.queue }} receives more tasks than its workers complete: {{ $value }} tasks are ready.",
+        "clients submit more tasks than workers complete",
     ),
     Alert(
         "DistqTimeToDrainTooLong",
         f"({READY} > 0) / sum {QUEUE} (rate(distq_tasks_completed_total[15m])) > 3600",
         "15m",
         "warning",
-        "What is ready in the queue {{ $labels.queue }} takes {{ $value | humanizeDuration }} at the present pace.",
-        "a backlog that workers need over an hour for",
+        "At the present rate the ready tasks of the queue {{ $labels.queue }} take {{ $value | humanizeDuration }}.",
+        "the workers need over an hour for the backlog",
     ),
     Alert(
         "DistqQueueNearCapacity",
@@ -83,7 +83,7 @@ ALERTS = (
         f" / sum {QUEUE} (distq_queue_capacity_tasks) > 0.9",
         "5m",
         "critical",
-        "The queue {{ $labels.queue }} is {{ $value | humanizePercentage }} full; full, it refuses submits.",
+        "The queue {{ $labels.queue }} is {{ $value | humanizePercentage }} full; a full queue rejects submits.",
         "a small capacity is used up",
     ),
     Alert(
@@ -91,7 +91,7 @@ ALERTS = (
         'sum by (namespace, queue, reason) (increase(distq_tasks_rejected_total{reason=~"full|kept"}[10m])) > 0',
         "0m",
         "critical",
-        "Submits to the queue {{ $labels.queue }} were refused: {{ $labels.reason }}.",
+        "The master rejected submits to the queue {{ $labels.queue }}; reason: {{ $labels.reason }}.",
         "a queue is full",
     ),
     Alert(
@@ -100,7 +100,7 @@ ALERTS = (
         " / (sum by (namespace, queue, task) (rate(distq_task_attempts_total[10m])) > 0) > 0.1",
         "5m",
         "warning",
-        "{{ $value | humanizePercentage }} of the attempts at {{ $labels.task }} fail.",
+        "{{ $value | humanizePercentage }} of the attempts of the task {{ $labels.task }} fail.",
         "a task fails",
     ),
     Alert(
@@ -109,7 +109,7 @@ ALERTS = (
         f" / (sum {QUEUE} (rate(distq_task_attempts_total[15m])) > 0) > 0.05",
         "15m",
         "warning",
-        "{{ $value | humanizePercentage }} of the deliveries of the queue {{ $labels.queue }} are lost.",
+        "{{ $value | humanizePercentage }} of the deliveries from the queue {{ $labels.queue }} are lost.",
         "executors or workers die",
     ),
     Alert(
@@ -117,8 +117,8 @@ ALERTS = (
         'sum by (namespace, queue, task) (increase(distq_tasks_completed_total{outcome="dead"}[15m])) > 0',
         "0m",
         "warning",
-        "{{ $value | humanize }} tasks {{ $labels.task }} have failed for good within a quarter of an hour.",
-        "a task fails for good",
+        "{{ $value | humanize }} tasks {{ $labels.task }} became dead letters in the last 15 minutes.",
+        "a task becomes a dead letter",
     ),
     Alert(
         "DistqDeadLettersNearTheirLimit",
@@ -126,16 +126,16 @@ ALERTS = (
         " / on (namespace) sum by (namespace) (distq_dead_letters_max_tasks) > 0.9",
         "5m",
         "warning",
-        "{{ $value | humanizePercentage }} of the dead letters that are kept are there; beyond it the oldest go.",
-        "dead letters are soon dropped",
+        "Dead letters are at {{ $value | humanizePercentage }} of their limit; at the limit the oldest are deleted.",
+        "dead letters are close to their limit",
     ),
     Alert(
         "DistqLeaseExpiriesHigh",
         f"sum {POOL} (increase(distq_leases_expired_total[15m])) > 3",
         "0m",
         "warning",
-        "Leases of the pool {{ $labels.pool }} ended because its workers fell silent.",
-        "a worker is frozen, or cut off",
+        "Leases of the pool {{ $labels.pool }} expired because its workers sent no heartbeats.",
+        "a worker is frozen or disconnected",
     ),
     Alert(
         "DistqWorkersSaturated",
@@ -143,16 +143,16 @@ ALERTS = (
         ' and on (namespace) (sum by (namespace) (distq_queue_tasks{state="ready"}) > 0)',
         "15m",
         "warning",
-        "The slots of the pool {{ $labels.pool }} are all busy, and tasks wait.",
-        "tasks come faster than slots are free",
+        "All slots of the pool {{ $labels.pool }} are busy, and tasks wait.",
+        "tasks arrive faster than slots become free",
     ),
     Alert(
         "DistqExecutorOutOfMemory",
         f'sum {POOL} (increase(distq_worker_executor_exits_total{{cause="oom"}}[15m])) > 0',
         "0m",
         "warning",
-        "Executors of the pool {{ $labels.pool }} were ended for want of memory.",
-        "a task takes too much memory",
+        "Executors of the pool {{ $labels.pool }} were killed because they ran out of memory.",
+        "a task uses too much memory",
     ),
     Alert(
         "DistqWorkerFlapping",
@@ -160,15 +160,15 @@ ALERTS = (
         f' or sum {POOL} (increase(distq_worker_executor_exits_total{{cause=~"crash|signal"}}[15m])) > 10',
         "0m",
         "warning",
-        "Workers of the pool {{ $labels.pool }} come and go, or their executors die again and again.",
-        "executors die again and again",
+        "Workers of the pool {{ $labels.pool }} reconnect, or their executors crash, again and again.",
+        "executors crash again and again",
     ),
     Alert(
         "DistqVersionSkew",
         "count by (namespace) (count by (namespace, version) (distq_build_info)) > 1",
         "1h",
         "info",
-        "Several versions of distq have been at work for an hour.",
+        "Several versions of distq have been running for an hour.",
         "a worker of another version is connected",
     ),
     Alert(
@@ -177,7 +177,7 @@ ALERTS = (
         " or distq_store_volume_free_bytes < 256 * 1024 * 1024",
         "15m",
         "critical",
-        "The volume of the store is full within four hours, or has less than 256 MiB left.",
+        "The volume of the store will be full within four hours, or has less than 256 MiB free.",
         "the volume fills up",
     ),
     Alert(
@@ -185,7 +185,7 @@ ALERTS = (
         "histogram_quantile(0.99, sum by (namespace, le) (rate(distq_store_commit_seconds_bucket[5m]))) > 0.5",
         "5m",
         "warning",
-        "One commit of a hundred takes {{ $value | humanizeDuration }}: whoever submits or settles waits for it.",
+        "The slowest 1% of commits take over {{ $value | humanizeDuration }}; submits and results wait for them.",
         "the disk is slow",
     ),
     Alert(
@@ -193,7 +193,7 @@ ALERTS = (
         "max by (namespace) (distq_store_ready) == 0",
         "1m",
         "critical",
-        "The store takes no new tasks: it has no room, or is too slow.",
+        "The store accepts no new tasks: its volume is full or too slow.",
         "the volume is full",
     ),
     Alert(
@@ -201,23 +201,23 @@ ALERTS = (
         "histogram_quantile(0.99, sum by (namespace, le) (rate(distq_event_loop_lag_seconds_bucket[5m]))) > 0.25",
         "10m",
         "warning",
-        "The master's event loop is late by {{ $value | humanizeDuration }}: it has more to do than one core can.",
-        "the master has no processor time",
+        "The master's event loop lags by {{ $value | humanizeDuration }}: the master needs more than one CPU core.",
+        "the master gets too little CPU time",
     ),
     Alert(
         "DistqInternalErrors",
         "sum by (namespace, place) (increase(distq_internal_errors_total[15m])) > 0",
         "0m",
         "warning",
-        "The master failed at a request by an error of its own (at: {{ $labels.place }}); everything else goes on.",
-        "a request comes upon an error of distq",
+        "The master failed a request because of its own defect (place: {{ $labels.place }}); it serves all others.",
+        "a request runs into a defect of the master",
     ),
     Alert(
         "DistqScheduleFaulty",
         'sum by (namespace) (distq_schedules{state="faulty"}) > 0',
         "5m",
         "warning",
-        "{{ $value }} schedules submit nothing, because when they come next cannot be worked out.",
+        "{{ $value }} schedules submit nothing, because the master cannot compute their next run.",
         "a schedule's time zone is missing",
     ),
     Alert(
@@ -225,16 +225,16 @@ ALERTS = (
         "sum by (namespace) (increase(distq_clock_steps_total[15m])) > 0",
         "0m",
         "warning",
-        "The clock of the master's machine was set while the master ran, or the machine was asleep.",
-        "the machine's clock is set",
+        "The clock of the master's machine was changed while the master ran, or the machine was suspended.",
+        "the machine's clock is changed",
     ),
     Alert(
         "DistqAuthFailures",
         "sum by (namespace) (increase(distq_auth_failures_total[10m])) > 5",
         "0m",
         "warning",
-        "Somebody connects again and again without the key.",
-        "a peer has a wrong key",
+        "Connections without the right authkey keep arriving.",
+        "a peer has a wrong authkey",
     ),
     Alert(
         "DistqQueuePaused",
@@ -242,18 +242,18 @@ ALERTS = (
         "1h",
         "info",
         "The queue {{ $labels.queue }} has been paused for an hour.",
-        "somebody has paused a queue",
+        "a queue is paused",
     ),
 )
 
 
 def section(alert: Alert) -> str:
-    """The anchor of an alert's section in the runbook."""
+    """Return the anchor of the alert's section in the runbook."""
     return alert.name.lower()
 
 
 def rule(alert: Alert) -> dict[str, Any]:
-    """An alert as Prometheus reads it."""
+    """Return the alert as a rule of Prometheus."""
     return {
         "alert": alert.name,
         "expr": alert.expr,
@@ -264,14 +264,14 @@ def rule(alert: Alert) -> dict[str, Any]:
 
 
 def rendered() -> str:
-    """The file of rules."""
+    """Return the text of the rule file."""
     groups = {"groups": [{"name": "distq", "rules": [rule(alert) for alert in ALERTS]}]}
-    head = "# Written by `python -m deploy.prometheus.alerts`: change that.\n"
+    head = "# Generated by `python -m deploy.prometheus.alerts`: edit that program.\n"
     return head + yaml.safe_dump(groups, sort_keys=False, width=1_000)
 
 
 def main() -> None:
-    """Write the file."""
+    """Write the rule file."""
     FILE.parent.mkdir(parents=True, exist_ok=True)
     FILE.write_text(rendered(), encoding="utf-8")
 

@@ -155,3 +155,10 @@ def test_the_datasource_that_compose_provisions_is_the_default_one() -> None:
     path = ROOT / "deploy" / "grafana" / "provisioning" / "datasources" / "prometheus.yaml"
     source = yaml.safe_load(path.read_text(encoding="utf-8"))["datasources"][0]
     assert (source["type"], source["isDefault"], source["uid"]) == ("prometheus", True, "prometheus")
+
+
+def test_each_panel_has_a_title_and_a_description_of_its_own() -> None:
+    """Two panels that count different things never share their words."""
+    for field in ("title", "description"):
+        texts = [panel[field] for panel in PANELS]
+        assert [text for text in texts if texts.count(text) > 1] == []
