@@ -411,6 +411,30 @@ def test_names_out_of_range_are_usage_errors(
     assert "is a text" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["list", "--limit", "9" * 5_000],
+        ["list", "--limit", "9_" * 2_000 + "9"],
+        ["list", "--limit=" + "9" * 4_000],
+        ["list", "--state", "x y\n" * 1_000],
+        ["list", "--older", "x" * 5_000],
+        ["status", "--wait", "9" * 5_000],
+        ["result", "é" * 5_000],
+        ["nonsense" * 500],
+        ["--env-file", "e" * 5_000, "status"],
+        ["dead", "list", "--since", "q" * 5_000],
+    ],
+)
+def test_an_error_repeats_the_beginning_of_a_long_argument_alone(
+    args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence after it is what helps, and is on the same screen."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
+    assert run(args) == 2
+    assert 20 < len(capsys.readouterr().err) < 700
+
+
 def test_a_master_with_next_to_no_descriptors_is_a_sentence() -> None:
     """Also where there are too few for an event loop."""
     environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 16, "DISTQ_STORE": "memory:", "DISTQ_BIND": "127.0.0.1:0"}

@@ -139,6 +139,47 @@ def test_a_key_file_that_is_of_no_use_is_a_sentence(tmp_path: Path) -> None:
             load({"DISTQ_AUTHKEY_FILE": str(tmp_path / name)}, Role.MASTER)
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (f"DISTQ_AUTHKEY={KEY}\n", "the name of a setting"),
+        (f"export DISTQ_AUTHKEY={KEY}\n", "the name of a setting"),
+        (f"authkey: {KEY}\n", "the name of a setting"),
+        (f'"{KEY}"\n', "quotes"),
+        (f"'{KEY}'\n", "quotes"),
+        (f"“{KEY}”\n", "quotes"),
+        (f"# made in May\n{KEY}\n", "a comment as key 1 of 2"),
+        (f"{KEY}\n# the old one\n", "a comment as key 2 of 2"),
+        (f"{KEY}\u200b\n", "cannot be seen"),
+        (f"{KEY[:9]}\t{KEY}\n", "cannot be seen"),
+    ],
+)
+@pytest.mark.parametrize("role", [Role.MASTER, Role.WORKER, Role.CLIENT])
+def test_what_stands_around_a_key_is_an_error_that_does_not_repeat_the_key(
+    role: Role, text: str, part: str, tmp_path: Path
+) -> None:
+    """In a file as in the environment, where some programs keep the quotes of their files; each says where it was."""
+    path = tmp_path / "key"
+    path.write_text(text, encoding="utf-8")
+    for environ, where in (
+        ({"DISTQ_AUTHKEY_FILE": str(path)}, f"The file {path} of DISTQ_AUTHKEY_FILE holds "),
+        ({"DISTQ_AUTHKEY": text}, "DISTQ_AUTHKEY holds "),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            load(environ, role)
+        assert str(caught.value).startswith(where)
+        assert part in str(caught.value)
+        assert KEY not in str(caught.value)
+
+
+def test_a_key_of_any_printable_characters_is_taken(tmp_path: Path) -> None:
+    """Base64 with its signs at the end, passphrases, spaces around it, the line end of Windows."""
+    path = tmp_path / "key"
+    for key in ("c2VjcmV0IGtleSBvZiAxNg==", "correct horse battery: staple", "a=b" * 9, "key=" + "=" * 12):
+        path.write_bytes(f"  {key} \r\n".encode())
+        assert load({"DISTQ_AUTHKEY_FILE": str(path)}, Role.WORKER).settings.authkeys == (key.encode(),)
+
+
 def test_the_master_makes_the_key_file_once(tmp_path: Path) -> None:
     """The second start reads what the first one made; only the owner may read it."""
     path = tmp_path / "key"
@@ -261,11 +302,12 @@ def test_a_setting_that_stands_twice_in_the_dotenv_file_is_a_warning(tmp_path: P
 
 
 def test_quotes_of_a_word_processor_are_a_warning(tmp_path: Path) -> None:
-    """They belong to the value, which is seldom meant; a value is not shown, for it may be a key."""
+    """They belong to the value, which is seldom meant; a value is not shown, for it may be a key. A key is refused."""
     path = tmp_path / ".env"
     path.write_text(f"DISTQ_AUTHKEY=\u201c{KEY}\u201d\nOTHER=\u2018a\u2019\nDISTQ_POOL='a'\n", encoding="utf-8")
-    loaded = load({}, Role.CLIENT, dotenv=path)
-    assert loaded.settings.authkeys == (f"\u201c{KEY}\u201d".encode(),)
+    with pytest.raises(SettingsError, match="DISTQ_AUTHKEY holds quotes"):
+        load({}, Role.CLIENT, dotenv=path)
+    loaded = load({}, Role.CLIENT, dotenv=path, needs_authkey=False)
     (warning,) = loaded.warnings
     assert f"The value of DISTQ_AUTHKEY in line 1 of {path} begins with \u201c" in warning
     assert KEY not in warning

@@ -5,6 +5,7 @@ which a container runs every few seconds, imports neither the logs nor the metri
 """
 
 import importlib
+import re
 from collections.abc import Sequence
 
 import click
@@ -43,6 +44,10 @@ COMMANDS = {
 }
 
 UNFORESEEN = 1
+ARGUMENT_CHARS_MAX = 200
+"""Characters of one argument that an error repeats: a path still fits, and the sentence about it is seen."""
+_LONG_NUMBER = re.compile(r"(\d{60})\d{60,}")
+"""A number that was read is not written as it was given: 1_000 has other characters then."""
 
 
 class Commands(Group):
@@ -92,6 +97,7 @@ def run(args: Sequence[str]) -> int:
             raise  # explaining it takes modules that cannot be imported either
         told = in_words(error)
         text, exit_code = explained(told)
+        text = without_long_arguments(text, args)
         say_why(args, text, exit_code, None if isinstance(told, DistqError | click.ClickException) else error)
         return exit_code
     return result if isinstance(result, int) else 0
@@ -107,6 +113,16 @@ def explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, click.ClickException):
         return _sentence(error.format_message()), error.exit_code
     return "This is a defect of distq. Please report it with the lines above.", UNFORESEEN
+
+
+def without_long_arguments(text: str, args: Sequence[str]) -> str:
+    """An error's text in which a long argument is repeated by its beginning alone, however a command repeats it."""
+    for arg in args:
+        for value in (arg, arg.partition("=")[2]):
+            if len(value) > ARGUMENT_CHARS_MAX:
+                beginning = f"{value[:ARGUMENT_CHARS_MAX]}… ({len(value):,} characters)"
+                text = text.replace(repr(value)[1:-1], beginning).replace(value, beginning)
+    return _LONG_NUMBER.sub(lambda found: f"{found[1]}…", text)
 
 
 def sentences(error: DistqError) -> str:

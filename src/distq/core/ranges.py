@@ -102,6 +102,11 @@ def shown(value: object) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001 - the value is a stranger's, and its class may do anything
         return f"a {type(value).__name__}"
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """The beginning of a text, as an error message repeats it."""
     return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}…"
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from distq.core.policy import BadPolicy, Policy
-from distq.core.ranges import NAME_SHAPE, duration_of, number_of, unit_of
+from distq.core.ranges import NAME_SHAPE, cut, duration_of, number_of, shown, unit_of
 from distq.settings.address import parse_address, parse_addresses
 
 OFF = "off"
@@ -135,9 +135,9 @@ def parse_plain_queues(text: str) -> Mapping[str, str]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         getter, _, queue = (word.strip() for word in part.partition(":"))
         if not (_GETTER.fullmatch(getter) and NAME_SHAPE.fullmatch(queue)):
-            raise ValueError(f"{part!r} is not getter:queue")
+            raise ValueError(f"{shown(part)} is not getter:queue")
         if getter in queues:
-            raise ValueError(f"{getter} is named twice")
+            raise ValueError(f"{cut(getter)} is named twice")
         queues[getter] = queue
     return MappingProxyType(queues)
 
@@ -171,14 +171,14 @@ def parse_queue_limits(text: str) -> Mapping[str, Policy]:
         queue, _, rest = part.partition(":")
         limits = dict(limit.strip().split("=", 1) for limit in rest.split(",") if "=" in limit)
         if not NAME_SHAPE.fullmatch(queue) or not limits or limits.keys() - {"rate", "running", "capacity"}:
-            raise ValueError(f"{part!r} is not queue:limit=value")
+            raise ValueError(f"{shown(part)} is not queue:limit=value")
         if queue in queues:
             raise ValueError(f"{queue} is named twice")
         asked = {word: value if word == "rate" else int(value) for word, value in limits.items()}
         try:
             queues[queue] = Policy().changed(asked)
         except BadPolicy as error:
-            raise ValueError(f"{part!r}: {error}") from error
+            raise ValueError(f"{shown(part)}: {error}") from error
     return MappingProxyType(queues)
 
 
@@ -200,7 +200,7 @@ def parse_devices(text: str) -> tuple[str, ...]:
     devices = tuple(part.strip() for part in text.split(","))
     for device in devices:
         if not _DEVICE.fullmatch(device):
-            raise ValueError(f"{device!r} is no device")
+            raise ValueError(f"{shown(device)} is no device")
     return devices
 
 
@@ -208,7 +208,7 @@ def _parts(text: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
     parts = tuple(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
     for part in parts:
         if not pattern.fullmatch(part):
-            raise ValueError(f"{part!r} cannot be the name of a {what}")
+            raise ValueError(f"{shown(part)} cannot be the name of a {what}")
     return parts
 
 

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distq.core.ranges import cut, shown
 from distq.settings import kinds
 from distq.settings.authkey import (
     HOW_TO_MAKE_ONE,
     KEY_LENGTH_MIN,
+    check_authkeys,
     create_authkey_file,
     is_there,
     parse_authkeys,
@@ -98,13 +100,13 @@ def _parse(row: Row, given: Text) -> Any:
     except ValueError as error:
         why = f": {error}" if str(error) else ""
         raise SettingsError(
-            f"{row.name} is {given.text!r}, which cannot be read{why}. It takes {row.kind.accepts}."
+            f"{row.name} is {shown(given.text)}, which cannot be read{why}. It takes {row.kind.accepts}."
         ) from None
     if row.at_least is not None and isinstance(value, int | float) and value < row.at_least:
         unit = {kinds.BYTES.name: " bytes", kinds.DURATION.name: " s"}.get(row.kind.name.split(" or ")[0], "")
-        raise SettingsError(f"{row.name} is {given.text}; it must be at least {row.at_least:g}{unit}.")
+        raise SettingsError(f"{row.name} is {cut(given.text)}; it must be at least {row.at_least:g}{unit}.")
     if row.at_most is not None and isinstance(value, int | float) and value > row.at_most:
-        raise SettingsError(f"{row.name} is {given.text}; it must be at most {row.at_most:g}.")
+        raise SettingsError(f"{row.name} is {cut(given.text)}; it must be at most {row.at_most:g}.")
     return value
 
 
@@ -138,6 +140,7 @@ def _authkeys(values: Mapping[str, Any], texts: Mapping[str, Text], role: Role) 
     if given is not None:
         keys = parse_authkeys(given)
         if keys:
+            check_authkeys(keys, "DISTQ_AUTHKEY")
             return keys
     path = values["authkey_file"]
     if path is None or given is not None:

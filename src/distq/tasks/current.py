@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
+from distq.core.ranges import shown
 from distq.core.task import Outcome
 from distq.tasks.codec import PICKLE
 from distq.tasks.control import Interrupted
@@ -61,7 +62,7 @@ class Current:
             ValueError: the fraction is not one.
         """
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
-            raise ValueError(f"progress is a number from 0 to 1, not {fraction!r}")
+            raise ValueError(f"progress is a number from 0 to 1, not {shown(fraction)}")
         self.tell(Outcome.PROGRESS, pack_progress(fraction, str(text)))
 
     def checkpoint(self, cursor: Any) -> None:

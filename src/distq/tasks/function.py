@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
 from distq.core.errors import DistqError
+from distq.core.ranges import shown
 from distq.core.task import KEY_BYTES_MAX, Headers, executor_label
 from distq.tasks.identity import MAIN, called_as, is_bound, is_same, object_at, path_of, place_of, replaces
 from distq.tasks.options import QUEUE_DEFAULT, REJECT, REPLACE, Options, checked, coherent, task_name
@@ -132,7 +133,7 @@ class Keys(NamedTuple):
         for field, key in (("concurrency_key", self.concurrency_key), ("unique_key", self.unique_key)):
             text = key(*args, **kwargs) if callable(key) else key
             if text is not None and not (isinstance(text, str) and 0 < len(text.encode()) <= KEY_BYTES_MAX):
-                raise TypeError(f"{field} is {text!r}: it must be a text of 1 to {KEY_BYTES_MAX} bytes")
+                raise TypeError(f"{field} is {shown(text)}: it must be a text of 1 to {KEY_BYTES_MAX} bytes")
             made.append(text)
         more = made[0], self.concurrency, made[1], self.unique_for, self.on_conflict
         return with_headers(more, self.headers) or more

@@ -104,7 +104,7 @@ def checked(before: Options, changes: Mapping[str, Any]) -> Options:
     """The options with these changes; raises TypeError or ValueError for a name or a value that is none."""
     unknown = sorted(changes.keys() - CHECKS.keys())
     if unknown:
-        raise TypeError(f"there is no option {unknown[0]!r}; there is {', '.join(CHECKS)}")
+        raise TypeError(f"there is no option {shown(unknown[0])}; there is {', '.join(CHECKS)}")
     given = {name: CHECKS[name](name, value) for name, value in changes.items() if value is not None}
     return before._replace(**given)
 
@@ -156,7 +156,7 @@ def _moment(field: str, value: Any) -> float:
 
 def _executor(field: str, value: Any) -> str:
     if value not in EXECUTORS:
-        raise TypeError(f"{field} is {' or '.join(EXECUTORS)}, not {value!r}")
+        raise TypeError(f"{field} is {' or '.join(EXECUTORS)}, not {shown(value)}")
     return str(value)
 
 
@@ -172,19 +172,19 @@ def _key(field: str, value: Any) -> str | Callable[..., str]:
 
 def _conflict(field: str, value: Any) -> str:
     if value not in CONFLICTS:
-        raise TypeError(f"{field} is {', '.join(CONFLICTS[:-1])} or {CONFLICTS[-1]}, not {value!r}")
+        raise TypeError(f"{field} is {', '.join(CONFLICTS[:-1])} or {CONFLICTS[-1]}, not {shown(value)}")
     return str(value)
 
 
 def _flag(field: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{field} is True or False, not {value!r}")
+        raise TypeError(f"{field} is True or False, not {shown(value)}")
     return value
 
 
 def _catch_up(field: str, value: Any) -> str:
     if value not in CATCH_UPS:
-        raise TypeError(f"{field} is {', '.join(CATCH_UPS[:-1])} or {CATCH_UPS[-1]}, not {value!r}")
+        raise TypeError(f"{field} is {', '.join(CATCH_UPS[:-1])} or {CATCH_UPS[-1]}, not {shown(value)}")
     return str(value)
 
 
@@ -199,14 +199,14 @@ def _full(field: str, value: Any) -> float | str:
 
 def _on_failure(field: str, value: Any) -> str:
     if value not in FAILURE_POLICIES:
-        raise TypeError(f"{field} is {', '.join(FAILURE_POLICIES[:-1])} or {FAILURE_POLICIES[-1]}, not {value!r}")
+        raise TypeError(f"{field} is {', '.join(FAILURE_POLICIES[:-1])} or {FAILURE_POLICIES[-1]}, not {shown(value)}")
     return str(value)
 
 
 def _exceptions(field: str, value: Any) -> tuple[type[BaseException], ...]:
     kinds = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
-        raise TypeError(f"{field} takes exception classes, not {kinds!r}")
+        raise TypeError(f"{field} takes exception classes, not {shown(kinds)}")
     return kinds
 
 
