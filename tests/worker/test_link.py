@@ -14,7 +14,7 @@ from distq.net.address import Address
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.backoff import Reconnect
 from distq.worker.clock import MONOTONIC
-from distq.worker.link import LEASE_MARGIN_S, Link, TurnedAway
+from distq.worker.link import EXITED_MAX, LEASE_MARGIN_S, Link, TurnedAway
 
 SOON_S = 10.0
 DEATH = {"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": (5, 1)}
@@ -168,6 +168,20 @@ def test_a_death_that_was_not_heard_is_told_again() -> None:
         assert hearing.greeted == 2
 
     talk(hearing, test)
+
+
+def test_ends_of_idle_executors_are_kept_up_to_a_number_while_the_master_is_away() -> None:
+    """Executors that cannot start end all night long; an end that blames a task is told however many there are."""
+
+    async def run() -> None:
+        link = link_to(1)
+        for number in range(3 * EXITED_MAX):
+            link.exited({**DEATH, "index": number, "running": None})
+        link.exited(DEATH)
+        assert len(link._exited) == EXITED_MAX + 1
+        assert link._exited[-1] == DEATH
+
+    asyncio.run(run())
 
 
 def test_a_broken_connection_is_noticed_while_nothing_is_said() -> None:

@@ -23,6 +23,8 @@ HELLO_S: Final = 10.0
 HEARTBEAT_ANSWER_S: Final = 10.0
 LEASE_MARGIN_S: Final = 0.25
 """A lease is taken to end so much earlier than it does: what has to end by then needs a moment for that."""
+EXITED_MAX: Final = 1_000
+"""Maximum ends of executors that wait to be told, while the master is away; beyond it those that ran nothing go."""
 ABSENT_LOG_S: Final = 30.0
 """How often it is said again that the master is away."""
 
@@ -83,6 +85,9 @@ class Link:
         """Tell the master at once, or as soon as it is there, how an executor has ended."""
         if self._stock:
             return  # nobody there would understand
+        ran_something = end.get("running") or end.get("begun")
+        if len(self._exited) >= EXITED_MAX and not ran_something:
+            return
         self._exited.append(end)
         self._told.clear()
         self._wake.set()
