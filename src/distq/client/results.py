@@ -102,7 +102,7 @@ class Results:
 
     def runs(self, key: int) -> bool:
         """Whether a task runs; False also where no master answers."""
-        return self.link.up and self._running.has(key)
+        return self.link.failure is None and self._running.has(key)
 
     def deadlock(self, task: str, key: int) -> str:
         """Why a task that waits for another one does so for ever; '' if it does not, or that is not known."""
