@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
 from tests.master.bench import LEASE_S, WAITING, Bench, done, on_bench
 
 from distq.core.task import CANCELLED, text_of
+from distq.master import cancels, task_list
 from distq.wire.errors import RemoteRefusal
 
 
@@ -89,6 +91,42 @@ async def test_an_operator_cancels_by_id_queue_and_name(bench: Bench) -> None:
     assert await admin(bench, "cancel", queue="q") == {"done": 4500, "running": [], "over": 0}
     assert await admin(bench, "cancel", ids=[text_of(other)] * 2) == {"done": 1, "running": [], "over": 0}
     assert await admin(bench, "cancel", ids=[text_of(other), "1-1"]) == {"done": 0, "running": [], "over": 2}
+
+
+def test_a_cancel_of_a_queue_looks_at_a_slice_in_each_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million tasks keep no other request waiting; a dry run counts as much in as many cycles."""
+    monkeypatch.setattr(cancels, "SLICE", 7)
+    monkeypatch.setattr(task_list, "SLICE", 7)
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """Of two queues, one is cancelled."""
+        client = bench.client()
+        for name in "pq":
+            bench.ledger.names.queue(name).capacity = 20
+        for number in range(1, 11):
+            await bench.submit(client, number, [b"x"] * 4, queue="pq"[number % 2])
+        for dry_run in (True, False):
+            before = bench.broker.cycles
+            told = await admin(bench, "cancel", queue="q", dry_run=dry_run)
+            assert told == {"done": 20, "running": [], "over": 0}
+            assert bench.broker.cycles - before >= 40 // 7 + (20 // 7 if dry_run else 0)
+        assert bench.counts("q") == {"cancelled": 20}
+        assert bench.counts("p") == {"ready": 20}
+
+    scene()
+
+
+@on_bench()
+async def test_a_task_that_comes_after_the_request_is_not_cancelled(bench: Bench) -> None:
+    """The search ends, however fast others submit."""
+    client = bench.client()
+    _, first = await bench.submit(client, 1, [b"x"])
+    operator = bench.line()
+    bench.call(operator, "broker", "admin", "cancel", {"queue": "q"})
+    _, late = await bench.submit(client, 2, [b"late"])
+    assert operator.heard() == {"done": 1, "running": [], "over": 0}
+    assert [bench.ledger.tasks[key].state == CANCELLED for key in (first, late)] == [True, False]
 
 
 @on_bench()

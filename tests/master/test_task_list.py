@@ -71,27 +71,30 @@ def test_pages_have_every_task_once_while_others_come_and_go(size: int, monkeypa
     scene()
 
 
-@on_bench()
-async def test_keys_are_read_on_while_tasks_go_and_come(bench: Bench) -> None:
-    """None of those that stay is passed over or comes twice, whatever goes before the position."""
-    client = bench.client()
-    for number in range(1, 6):
-        await bench.submit(client, number, [b"x"] * 6, queue=f"q{number}")
-    tasks = bench.ledger.tasks
-    keys, read = task_list.Keys(bench.ledger, -1), []
-    before = task_list.PIECE
-    task_list.PIECE = 7  # type: ignore[misc]
-    try:
+@pytest.mark.parametrize(("piece", "first"), [(7, 6), (20, 30)])
+def test_keys_are_read_on_while_tasks_go_and_come(piece: int, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of those that stay is passed over or comes twice, whatever goes before the position; also very many."""
+    monkeypatch.setattr(task_list, "PIECE", piece)
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """Thirty tasks, of which every second goes when it is among the first ones."""
+        client = bench.client()
+        for number in range(1, 6):
+            await bench.submit(client, number, [b"x"] * 6, queue=f"q{number}")
+        tasks = bench.ledger.tasks
+        keys, read = task_list.Keys(bench.ledger, -1), []
         stay = list(tasks)[1::2]
         while not keys.is_over:
-            read += keys.piece()
-            for key in [one for one in list(tasks)[:6] if one not in stay]:
+            found = keys.slice()
+            read += found
+            for key in [one for one in list(tasks)[:first] if found and one not in stay]:
                 del tasks[key]
-    finally:
-        task_list.PIECE = before  # type: ignore[misc]
-    assert len(stay) == 15
-    assert [key for key in read if key in stay] == stay
-    assert len(read) == len(set(read))
+        assert len(stay) == 15
+        assert [key for key in read if key in stay] == stay
+        assert len(read) == len(set(read))
+
+    scene()
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core.task import BY_CLIENT, LEASED, LIVE_STATES, key_of, text_of
 from distq.master.policies import no_queue
 from distq.master.requests import Asked
+from distq.master.task_list import SLICE, Keys, text_in
 from distq.master.workers import Executor
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from distq.core.ports import Refused
     from distq.core.task import Task
@@ -116,41 +117,84 @@ def read_cancel(line: Line, workers: Workers, args: tuple[Any, ...]) -> Cancel:
 
 
 class Count(Asked):
-    """How many of these tasks wait, and which run: what `Cancel` would find."""
+    """How many of these tasks wait, and which run: what `Cancel` would find; in slices, as that."""
 
-    __slots__ = ("keys",)
+    __slots__ = ("count", "keys", "live", "running")
 
     def __init__(self, line: Line, keys: list[int]) -> None:
         super().__init__(line)
         self.keys = keys
+        """Those that are left, the next one last."""
+        self.count = len(keys)
+        self.live = 0
+        self.running: list[str] = []
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        tasks = [task for key in self.keys if (task := broker.ledger.tasks.get(key)) and task.state in LIVE_STATES]
-        running = [text_of(task.id) for task in tasks if task.state == LEASED]
-        told = {"done": len(tasks) - len(running), "running": running, "over": len(self.keys) - len(tasks)}
-        self.line.reply(returned(told))
+        tasks = broker.ledger.tasks
+        for key in self.keys[-SLICE:]:
+            task = tasks.get(key)
+            if task is not None and task.state in LIVE_STATES:
+                self.live += 1
+                if task.state == LEASED:
+                    self.running.append(text_of(key))
+        del self.keys[-SLICE:]
+        if self.keys and self.line.open:
+            broker.ask(self)
+            return
+        done = self.live - len(self.running)
+        self.line.reply(returned({"done": done, "running": self.running, "over": self.count - self.live}))
+
+
+class Search(Asked):
+    """The tasks of a queue, a name, or both that have not ended, found in slices, for a request about their keys."""
+
+    __slots__ = ("end_key", "found", "keys", "name", "queue", "then")
+
+    def __init__(
+        self, line: Line, broker: Broker, queue: str | None, name: str | None, then: Callable[[list[int]], Asked]
+    ) -> None:
+        super().__init__(line)
+        self.queue = queue
+        self.name = name
+        self.then = then
+        self.keys = Keys(broker.ledger, -1)
+        self.end_key = broker.ledger.next_key
+        """Tasks from this key on have come later than the request."""
+        self.found: list[int] = []
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = broker.ledger.tasks
+        for key in self.keys.slice():
+            task = tasks.get(key)
+            if key < self.end_key and task is not None and _is_of(task, self.queue, self.name):
+                self.found.append(key)
+        if self.line.open:
+            broker.ask(self.then(self.found[::-1]) if self.keys.is_over else self)
 
 
 def cancel_of(broker: Broker, workers: Workers, line: Line, asked: Mapping[str, Any]) -> Asked:
     """The request of `admin("cancel", asked)`: ids, or a queue and a name, running, dry_run; raises BadCall."""
+    cause = asked.get("cause")
+    text = cause[:200] if isinstance(cause, str) else "by an operator"
+
+    def request(keys: list[int]) -> Asked:
+        if asked.get("dry_run"):
+            return Count(line, keys)
+        return Cancel(line, workers, keys, text, running=bool(asked.get("running")))
+
     ids = asked.get("ids")
     if ids is not None:
         try:
             keys = [key_of(text) for text in dict.fromkeys(ids)]
         except (ValueError, AttributeError, TypeError) as exc:
             raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
-    else:
-        queue, name = asked.get("queue"), asked.get("name")
-        if queue is None and name is None:
-            raise BadCall("cancel takes ids, or a queue, a name, or both.")
-        if asked.get("must_exist") and isinstance(queue, str) and queue not in broker.ledger.names.queues:
-            raise BadCall(no_queue(broker.ledger.names, queue))
-        keys = [task.id for task in broker.ledger.tasks.values() if _is_of(task, queue, name)]
-    if asked.get("dry_run"):
-        return Count(line, keys)
-    cause = asked.get("cause")
-    text = cause[:200] if isinstance(cause, str) else "by an operator"
-    return Cancel(line, workers, keys[::-1], text, running=bool(asked.get("running")))
+        return request(keys[::-1])
+    queue, name = text_in(asked, "queue"), text_in(asked, "name")
+    if queue is None and name is None:
+        raise BadCall("cancel takes ids, or a queue, a name, or both.")
+    if asked.get("must_exist") and queue is not None and queue not in broker.ledger.names.queues:
+        raise BadCall(no_queue(broker.ledger.names, queue))
+    return Search(line, broker, queue, name, request)
 
 
 def _is_of(task: Task, queue: str | None, name: str | None) -> bool:

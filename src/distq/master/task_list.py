@@ -48,9 +48,18 @@ class Keys:
         self._at = 0
         self._size = len(ledger.tasks)
         self._next_key = ledger.next_key
+        self._piece: Iterator[int] = iter(())
+        self.is_over = False
+        """Whether the end was reached."""
 
-    def piece(self) -> list[int]:
-        """The next keys in their order; there may be none although there are more: see `is_over`."""
+    def slice(self) -> list[int]:
+        """The next keys in their order, as many as one cycle looks at; there may be none before the end."""
+        keys = list(islice(self._piece, SLICE))
+        if len(keys) < SLICE:
+            self._piece = iter(self._copied())
+        return keys
+
+    def _copied(self) -> list[int]:
         ledger = self._ledger
         size, next_key = len(ledger.tasks), ledger.next_key
         gone = self._size + (next_key - self._next_key) - size
@@ -58,25 +67,21 @@ class Keys:
         self._at = max(self._at - max(gone, 0), 0)
         copied = list(islice(ledger.tasks, self._at, self._at + PIECE))
         self._at += len(copied)
+        self.is_over = not copied
         new = copied[bisect_right(copied, self._last) :]
         if new:
             self._last = new[-1]
         return new
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the end was reached."""
-        return self._at >= len(self._ledger.tasks)
-
 
 class TaskList(Asked):
     """`list`: by queue, name, states and age; at most `limit` rows, and the id after which the next ones come."""
 
-    __slots__ = ("after", "before_at", "keys", "limit", "name", "piece", "queue", "rows", "states")
+    __slots__ = ("after", "before_at", "keys", "limit", "name", "queue", "rows", "states")
 
     def __init__(self, broker: Broker, line: Line, asked: Mapping[str, Any]) -> None:
         super().__init__(line)
-        self.queue, self.name = _text(asked, "queue"), _text(asked, "name")
+        self.queue, self.name = text_in(asked, "queue"), text_in(asked, "name")
         self.states = _states(asked.get("states"))
         self.limit = asked.get("limit", 100)
         self.before_at = asked.get("before_at")
@@ -91,25 +96,20 @@ class TaskList(Asked):
         except (ValueError, AttributeError, TypeError) as exc:
             raise BadCall("after is a task id: two hexadecimal numbers, as in 1a-2f.") from exc
         self.keys = Keys(broker.ledger, after)
-        self.piece: Iterator[int] = iter(())
         self.rows: list[dict[str, Any]] = []
 
     def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = broker.ledger.tasks
-        looked = 0
-        for key in islice(self.piece, SLICE):
-            looked += 1
+        for key in self.keys.slice():
             task = tasks.get(key)
             if task is not None and self._is_meant(task):
                 if len(self.rows) == self.limit:
                     self._reply(self.rows[-1]["id"])
                     return
                 self.rows.append(row_of(task))
-        if looked < SLICE:
-            if self.keys.is_over:
-                self._reply(None)
-                return
-            self.piece = iter(self.keys.piece())
+        if self.keys.is_over:
+            self._reply(None)
+            return
         if self.line.open:
             broker.ask(self)
 
@@ -140,7 +140,8 @@ def row_of(task: Task) -> dict[str, Any]:
     }
 
 
-def _text(asked: Mapping[str, Any], word: str) -> str | None:
+def text_in(asked: Mapping[str, Any], word: str) -> str | None:
+    """A text in an operator's request, None if it is not there; raises BadCall."""
     text = asked.get(word)
     if not isinstance(text, str | None):
         raise BadCall(f"{word} is a text.")
