@@ -1,4 +1,4 @@
-"""The JSON schema of the chart's values: of their defaults, and of what `@schema` says above them."""
+"""Builds the JSON schema of the chart's values from their defaults and from the `@schema` lines above them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import yaml
 Schema = dict[str, Any]
 
 POOL_NAME: Final = "^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$"
-"""Short enough for the names of a release and of what belongs to a pool to stay under 63 characters."""
+"""Pattern of a pool's name: short enough for names of objects, which contain it, to stay below 63 characters."""
 ANSWERED_IN_WORDS: Final = ("replicaCount", "workers", "resources", "env", "autoscaling", "master.replicas")
-"""Values of other charts, or of none: `_checks.tpl` says what to use, so the schema must let them through."""
+"""Values of other charts, and of no chart. The schema allows them because `_checks.tpl` says what to use instead."""
 
-OUR_MOUNTS: Final = ("/etc/distq", "/tmp")  # noqa: S108 - places in containers
+OUR_MOUNTS: Final = ("/etc/distq", "/tmp")  # noqa: S108 - paths in containers
 
 
 def _object(properties: Mapping[str, Schema], **more: Any) -> Schema:
@@ -26,13 +26,13 @@ def _list_of(items: Schema) -> Schema:
 
 
 def _volumes(*ours: str) -> Schema:
-    """Volumes whose names are not the chart's own."""
+    """Return the schema of volumes whose names the chart does not use itself."""
     name = {"not": {"enum": list(ours)}}
     return _list_of({"type": "object", "required": ["name"], "properties": {"name": name}})
 
 
 def _mounts(*ours: str) -> Schema:
-    """Mounts at none of the chart's own places."""
+    """Return the schema of mounts whose paths the chart does not use itself."""
     path = {"not": {"enum": list(ours)}}
     return _list_of({"type": "object", "required": ["name", "mountPath"], "properties": {"mountPath": path}})
 
@@ -83,49 +83,49 @@ TYPES: Final[Mapping[str, Schema]] = {
 
 
 class Untyped(ValueError):
-    """A default does not tell a value's type, and nobody has said it."""
+    """A value's default does not show its type, and no `@schema` line states it."""
 
 
-class Told(NamedTuple):
-    """What the comment above a value says of it."""
+class Comment(NamedTuple):
+    """The comment above a value."""
 
     sentence: str
     schema: str = ""
-    """What stands behind `@schema`."""
+    """The text after `@schema`; empty if there is none."""
 
 
-def schema_of(tree: Mapping[str, Any], told: Mapping[str, Told]) -> Schema:
-    """The schema of all values; `told` by path. Raises Untyped."""
-    sections = {name: _schema(name, default, told) for name, default in tree.items()}
+def schema_of(tree: Mapping[str, Any], comments: Mapping[str, Comment]) -> Schema:
+    """Return the schema of all values, with their comments by path. Raises Untyped."""
+    sections = {name: _schema(name, default, comments) for name, default in tree.items()}
     definitions: dict[str, Schema] = dict(TYPES)
     definitions["pool"] = sections["workerDefaults"]
     sections["workerDefaults"] = {"$ref": "#/definitions/pool"}
     for path in ANSWERED_IN_WORDS:
         section, _, name = path.rpartition(".")
         place = sections[section]["properties"] if section else sections
-        place[name] = {"description": "Not a value: the chart says what to use."}
+        place[name] = {"description": "Not a value of this chart: the error says what to use instead."}
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of distq's chart"}
     return {**head, **_object(sections), "definitions": {name: definitions[name] for name in sorted(definitions)}}
 
 
-def _schema(path: str, default: Any, told: Mapping[str, Told]) -> Schema:
-    sentence, said = told[path]
+def _schema(path: str, default: Any, comments: Mapping[str, Comment]) -> Schema:
+    sentence, written = comments[path]
     about = {"description": sentence} if sentence else {}
-    if said in TYPES:
-        # What stands beside a reference says nothing in draft 7, so the sentence stands outside of it.
-        return {**about, "allOf": [{"$ref": f"#/definitions/{said}"}]}
-    given = yaml.safe_load(said) if said else {}
+    if written in TYPES:
+        # Draft 7 ignores keywords beside `$ref`, so the description must be outside of it.
+        return {**about, "allOf": [{"$ref": f"#/definitions/{written}"}]}
+    given = yaml.safe_load(written) if written else {}
     if isinstance(default, dict) and default:
-        parts = {name: _schema(f"{path}.{name}", value, told) for name, value in default.items()}
+        parts = {name: _schema(f"{path}.{name}", value, comments) for name, value in default.items()}
         return {**about, **_object(parts), **given}
     if default is None and "type" not in given:
-        raise Untyped(f"{path} is null: say `@schema` above it.")
+        raise Untyped(f"{path} is null: state its type by `@schema` above it.")
     if default in ({}, []) and not given:
-        raise Untyped(f"{path} is empty: say `@schema` above it.")
+        raise Untyped(f"{path} is empty: state its type by `@schema` above it.")
     return {**about, **({} if default is None or "enum" in given else _type(default)), **given}
 
 
 def _type(default: Any) -> Schema:
-    """What a default tells of a value's type."""
+    """Return the type that a default shows."""
     kinds = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
     return {"type": kinds[type(default)]}

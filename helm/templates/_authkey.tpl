@@ -3,8 +3,8 @@
 {{- end -}}
 
 {{/*
-The generated key, in base64: the one of the last release, or a new one, drawn once for the whole rendering. Drawn
-again for the checksum below it would be another key, and the first upgrade would restart every pod.
+The generated key, in base64: the key of the previous release, or a new random one. One rendering generates it only once: a
+second one for the checksum below would be another key, and the first upgrade would restart every pod.
 */}}
 {{- define "distq.authkey" -}}
 {{- if not (hasKey .Release "distqAuthkey") -}}
@@ -15,7 +15,10 @@ again for the checksum below it would be another key, and the first upgrade woul
 {{- .Release.distqAuthkey -}}
 {{- end -}}
 
-{{/* Changes when the key does, so that an upgrade after a rotation restarts the pods. Tells nothing of a key of yours. */}}
+{{/*
+A checksum that changes with the key, so that an upgrade after a key change restarts the pods. Of an existing Secret it
+reveals only the resource version.
+*/}}
 {{- define "distq.authkeyChecksum" -}}
 {{- if .Values.authkey.existingSecret -}}
 {{- $secret := lookup "v1" "Secret" .Release.Namespace .Values.authkey.existingSecret | default dict -}}

@@ -1,5 +1,6 @@
 {{/*
-Values that are each right and do not go together: an error says what to do. Rendered first, by checks.yaml.
+Checks of combinations of values that are each valid but contradict each other. Each error says what to do. checks.yaml
+renders them first.
 */}}
 {{- define "distq.checks" -}}
 {{- include "distq.checks.gone" . -}}
@@ -16,7 +17,7 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- range $queue := $pool.queues | default (list "*") -}}
 {{- range $other, $theirs := $scaled -}}
 {{- if or (eq $queue "*") (has $queue $theirs) (has "*" $theirs) -}}
-{{- fail (printf "workerPools.%s and workerPools.%s are both scaled by KEDA for the queue %s: its tasks would be counted twice. Give each pool queues of its own, by `queues`." $other $name (ternary (first $theirs) $queue (eq $queue "*"))) -}}
+{{- fail (printf "workerPools.%s and workerPools.%s are both scaled by KEDA for the queue %s: its tasks would be counted twice. Set `queues` so that no two pools share one." $other $name (ternary (first $theirs) $queue (eq $queue "*"))) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -25,7 +26,7 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- end -}}
 {{- end -}}
 
-{{/* Values that people know from elsewhere, or that were once here: where to go. */}}
+{{/* Values of other charts and of earlier versions: the error names the value to use. */}}
 {{- define "distq.checks.gone" -}}
 {{- range $name, $instead := dict
   "replicaCount" "workerDefaults.replicas (of every pool) or workerPools.NAME.replicas"
@@ -39,7 +40,7 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- end -}}
 {{- end -}}
 {{- if hasKey .Values.master "replicas" -}}
-{{- fail "master.replicas is not a value: two masters on one volume would be two writers of one file. It is the workers that scale, by workerDefaults.replicas." -}}
+{{- fail "master.replicas is not a value: two masters on one volume would be two writers of one file. Scale the workers instead, by workerDefaults.replicas." -}}
 {{- end -}}
 {{- end -}}
 
@@ -50,7 +51,7 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- if ne .metadata.name (printf "%s-master" (include "distq.fullname" $)) -}}
 {{- range .spec.template.spec.volumes -}}
 {{- if eq (dig "persistentVolumeClaim" "claimName" "" .) $claim -}}
-{{- fail (printf "The claim %s has another master already. Two masters on one volume would be two writers of one file: give this one a claim of its own." $claim) -}}
+{{- fail (printf "Another master already uses the claim %s. Two masters on one volume would be two writers of one file: set master.storage.existingClaim to another claim." $claim) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -58,15 +59,15 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- end -}}
 {{- $capacity := dig "DISTQ_CAPACITY" 0 .Values.master.env | toString | replace "_" "" | float64 -}}
 {{- if and $capacity (not $claim) -}}
-{{- /* A small task takes about 400 bytes, and a fifth of the volume stays free: docs/how-to/sizing.md. */ -}}
+{{- /* A small task takes about 400 bytes, and 20% of the volume stays free: docs/how-to/sizing.md. */ -}}
 {{- $room := mulf (divf (include "distq.bytes" .Values.master.storage.size | float64) 400) 0.8 -}}
 {{- if gt $capacity $room -}}
-{{- fail (printf "master.env.DISTQ_CAPACITY is %.0f tasks, and a volume of %v has room for about %.0f small ones. Raise master.storage.size, or lower the capacity." $capacity .Values.master.storage.size $room) -}}
+{{- fail (printf "master.env.DISTQ_CAPACITY is %.0f tasks, but a volume of %v has space for about %.0f small tasks. Raise master.storage.size, or lower the capacity." $capacity .Values.master.storage.size $room) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* A quantity in bytes: a number, or text as Kubernetes writes it, with a unit or an exponent. */}}
+{{/* A Kubernetes quantity in bytes: a number, or a text with a unit or an exponent. */}}
 {{- define "distq.bytes" -}}
 {{- $text := toString . -}}
 {{- $unit := regexFind "[kKMGTPE]i?$" $text -}}
@@ -77,20 +78,20 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- printf "%.0f" $bytes -}}
 {{- end -}}
 
-{{/* Variables with our prefix are settings: one that is none is a slip of the pen. (dict "root" $ "where" … "env" …) */}}
+{{/* A variable with the prefix DISTQ_ that is not a setting is a typing error. (dict "root" $ "where" … "env" …) */}}
 {{- define "distq.checks.settings" -}}
 {{- $known := .root.Files.Get "files/settings.txt" | splitList "\n" -}}
 {{- range $name, $_ := .env -}}
 {{- if and (hasPrefix "DISTQ_" $name) (not (has $name $known)) -}}
-{{- fail (printf "%s.%s is no setting of distq. docs/reference/settings.md has them all." $.where $name) -}}
+{{- fail (printf "%s.%s is no setting of distq. docs/reference/settings.md lists all settings." $.where $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if hasKey (.env | default dict) "DISTQ_DRAIN_S" -}}
-{{- fail (printf "%s.DISTQ_DRAIN_S would be longer or shorter than the pod's grace period knows. Set drainSeconds beside it: both follow from that." .where) -}}
+{{- fail (printf "%s.DISTQ_DRAIN_S would not change the pod's grace period. Set drainSeconds instead: it sets both." .where) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* KEDA that the network keeps from the master would leave a pool as it is, and say so in its own log alone. */}}
+{{/* If a NetworkPolicy keeps KEDA from the master, the pool no longer scales, and only KEDA's log says so. */}}
 {{- define "distq.checks.kedaReaches" -}}
 {{- $policy := .root.Values.networkPolicy -}}
 {{- $name := "kubernetes.io/metadata.name" -}}
@@ -107,7 +108,7 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- end -}}
 {{- end -}}
 {{- if not $reached -}}
-{{- fail (printf "%s.keda asks the master on its metrics' port, and networkPolicy.metricsFrom does not name KEDA's namespace, %s. Add `{namespaceSelector: {matchLabels: {%s: %s}}}` to it; where KEDA is elsewhere, set networkPolicy.kedaNamespace too." .at $namespace $name $namespace) -}}
+{{- fail (printf "%s.keda asks the master on its metrics port, but networkPolicy.metricsFrom does not include KEDA's namespace, %s. Add `{namespaceSelector: {matchLabels: {%s: %s}}}` to it; if KEDA is in another namespace, set networkPolicy.kedaNamespace too." .at $namespace $name $namespace) -}}
 {{- end -}}
 {{- end -}}
 
@@ -115,32 +116,32 @@ Values that are each right and do not go together: an error says what to do. Ren
 {{- $at := .at -}}
 {{- with .pool -}}
 {{- if and .hpa.enabled .keda.enabled -}}
-{{- fail (printf "%s has both hpa and keda enabled: two autoscalers would pull at one Deployment. Enable one of them." $at) -}}
+{{- fail (printf "%s has both hpa and keda enabled: two autoscalers would change one Deployment. Enable one of them." $at) -}}
 {{- end -}}
 {{- range $name := list "hpa" "keda" -}}
 {{- $scaler := get $.pool $name -}}
 {{- if and $scaler.enabled (gt (float64 $scaler.minReplicas) (float64 $scaler.maxReplicas)) -}}
-{{- fail (printf "%s.%s.minReplicas is above its maxReplicas." $at $name) -}}
+{{- fail (printf "%s.%s.minReplicas is above its maxReplicas. Lower the one or raise the other." $at $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .hpa.enabled (not (dig "requests" "cpu" "" .resources)) -}}
-{{- fail (printf "%s.hpa scales by the share of the requested CPU: set %s.resources.requests.cpu." $at $at) -}}
+{{- fail (printf "%s.hpa scales by usage relative to the requested CPU: set %s.resources.requests.cpu." $at $at) -}}
 {{- end -}}
 {{- if and .keda.enabled (eq .keda.trigger "prometheus") (not .keda.prometheusAddress) -}}
-{{- fail (printf "%s.keda.trigger is prometheus: set %s.keda.prometheusAddress, or ask the master itself by metrics-api." $at $at) -}}
+{{- fail (printf "%s.keda.trigger is prometheus: set %s.keda.prometheusAddress, or use the trigger metrics-api, which asks the master." $at $at) -}}
 {{- end -}}
 {{- if and .keda.enabled (not .concurrency) -}}
-{{- fail (printf "%s is scaled by KEDA, which must know how many slots a pod has: set %s.concurrency." $at $at) -}}
+{{- fail (printf "%s is scaled by KEDA, which needs the number of slots of a pod: set %s.concurrency." $at $at) -}}
 {{- end -}}
 {{- if and .podDisruptionBudget.enabled (regexMatch "^0*%?$" (toString .podDisruptionBudget.maxUnavailable)) -}}
-{{- fail (printf "%s.podDisruptionBudget.maxUnavailable of 0 or 0%% lets no node be drained: 1 at least, or podDisruptionBudget.enabled false." $at) -}}
+{{- fail (printf "%s.podDisruptionBudget.maxUnavailable is 0 or 0%%, which blocks every node drain. Set it to at least 1, or set podDisruptionBudget.enabled to false." $at) -}}
 {{- end -}}
 {{- $from := list .tasksFrom.configMap .tasksFrom.claim .tasksFrom.image | compact -}}
 {{- if gt (len $from) 1 -}}
-{{- fail (printf "%s.tasksFrom names %d places: tasks come from one of configMap, claim and image." $at (len $from)) -}}
+{{- fail (printf "%s.tasksFrom names %d sources, but tasks come from one. Set only one of configMap, claim and image." $at (len $from)) -}}
 {{- end -}}
 {{- if and .tasksFrom.image (semverCompare "<1.35.0-0" $.root.Capabilities.KubeVersion.Version) -}}
-{{- fail (printf "%s.tasksFrom.image needs Kubernetes 1.35, and this is %s. Make an image `FROM` distq-worker, or use configMap or claim." $at $.root.Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "%s.tasksFrom.image needs Kubernetes 1.35, and this is %s. Build an image `FROM` distq-worker, or use configMap or claim." $at $.root.Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

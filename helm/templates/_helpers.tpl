@@ -1,6 +1,6 @@
 {{/*
-The first part of every object's name; short enough for a pool's name and a pod's hash behind it. Helm takes releases
-called `my.release` and `123`; a Service may have no dot in its name and begins with a letter.
+The first part of every object's name. It is short enough to be followed by a pool's name and a pod's hash. Helm allows
+release names such as `my.release` and `123`, but a Service's name has no dot and begins with a letter.
 */}}
 {{- define "distq.fullname" -}}
 {{- $release := .Release.Name | replace "." "-" -}}
@@ -12,7 +12,7 @@ called `my.release` and `123`; a Service may have no dot in its name and begins 
 {{- $name | trunc 30 | trimAll "-" -}}
 {{- end -}}
 
-{{/* A whole number as text: those of values files are floating point, and a million would be written 1e+06. */}}
+{{/* An integer as text. Helm reads numbers of values files as floating point, and would print a million as 1e+06. */}}
 {{- define "distq.whole" -}}
 {{ printf "%.0f" (float64 .) }}
 {{- end -}}
@@ -37,12 +37,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- if .image.digest }}{{ printf "%s@%s" $repository .image.digest }}{{ else }}{{ printf "%s:%s" $repository $tag }}{{ end -}}
 {{- end -}}
 
-{{/* A pool with what it has from the defaults, as YAML: (dict "root" $ "pool" $values) */}}
+{{/* The values of a pool, merged over workerDefaults, as YAML: (dict "root" $ "pool" $values) */}}
 {{- define "distq.pool" -}}
 {{- mergeOverwrite (deepCopy .root.Values.workerDefaults) (.pool | default dict) | toYaml -}}
 {{- end -}}
 
-{{/* The labels by which the pods of a component are chosen: (dict "root" $ "component" "worker" "pool" $name) */}}
+{{/* The labels that select the pods of a component: (dict "root" $ "component" "worker" "pool" $name) */}}
 {{- define "distq.podSelector" -}}
 {{ include "distq.selector" .root }}
 app.kubernetes.io/component: {{ .component }}
@@ -51,19 +51,19 @@ distq/pool: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* Where workers and clients in this namespace find the master. */}}
+{{/* The master's address for workers and clients in this namespace. */}}
 {{- define "distq.address" -}}
 {{ include "distq.fullname" . }}-master:9000
 {{- end -}}
 
-{{/* The pod's grace period. The margin is for what follows the drain: handing back and saying goodbye. */}}
+{{/* The pod's grace period: the drain, and 15 seconds for giving tasks back and closing the connection. */}}
 {{- define "distq.grace" -}}
 {{ add (int64 (include "distq.whole" .drainSeconds)) 15 }}
 {{- end -}}
 
 {{/*
-Environment, by name: (dict "ours" (dict …) "theirs" .Values.master.env). Theirs win, so no name is there twice;
-null removes. Numbers of values files are floating point: whole ones are written as such.
+Environment variables, by name: (dict "ours" (dict …) "theirs" .Values.master.env). The user's take precedence over the
+chart's, so no name appears twice; null removes a variable. Integers are written without a decimal point.
 */}}
 {{- define "distq.env" -}}
 {{- $env := deepCopy .ours -}}
@@ -82,10 +82,10 @@ null removes. Numbers of values files are floating point: whole ones are written
 {{- end }}
 {{- end -}}
 
-{{/* What every pod has; its containers, volumes and grace follow. */}}
+{{/* The part of the pod spec that all pods share, without containers, volumes and grace period. */}}
 {{- define "distq.pod" -}}
 automountServiceAccountToken: false
-# The Service distq-master would put variables that begin with DISTQ_ into every pod.
+# Otherwise the Service distq-master adds variables with the prefix DISTQ_ to every pod.
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -99,7 +99,7 @@ imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Where pods go: (dict "values" $pool "selector" …) */}}
+{{/* Scheduling of the pods: (dict "values" $pool "selector" …) */}}
 {{- define "distq.scheduling" -}}
 {{- if kindIs "bool" .values.hostUsers }}
 hostUsers: {{ .values.hostUsers }}
@@ -134,8 +134,8 @@ securityContext:
 {{- end -}}
 
 {{/*
-Containers before ours, and beside it: a native sidecar is one that goes on. Without a securityContext of their own they
-have ours, which Pod Security `restricted` wants of every container.
+The user's init containers and native sidecars (init containers with restartPolicy Always). Without a securityContext of
+their own they get the chart's, because Pod Security `restricted` requires one of every container.
 */}}
 {{- define "distq.initContainers" -}}
 {{- $security := include "distq.containerSecurity" . | fromYaml -}}
@@ -154,7 +154,7 @@ initContainers:
 - {name: tmp, mountPath: /tmp}
 {{- end -}}
 
-{{/* Volumes of every pod: (dict "root" $ "tmpSize" …). A pod that writes more to /tmp than that is evicted. */}}
+{{/* Volumes of every pod: (dict "root" $ "tmpSize" …). Kubernetes evicts a pod that writes more than tmpSize to /tmp. */}}
 {{- define "distq.volumes" -}}
 - name: authkey
   secret:
@@ -165,7 +165,7 @@ initContainers:
   emptyDir: {{ if .tmpSize }}{sizeLimit: {{ .tmpSize | quote }}}{{ else }}{}{{ end }}
 {{- end -}}
 
-{{/* Liveness asks the process alone; readiness of a worker asks for its master too. */}}
+{{/* Liveness depends on the process only; a worker's readiness also depends on its connection to the master. */}}
 {{- define "distq.ourProbes" -}}
 startup: {httpGet: {path: /livez, port: http}, periodSeconds: 1, failureThreshold: 60}
 liveness: {httpGet: {path: /livez, port: http}, periodSeconds: 10, timeoutSeconds: 5}
@@ -181,7 +181,7 @@ resizePolicy: {{ toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Not empty where the egress of this release's pods must be allowed: it was asked for, or the namespace denies it. */}}
+{{/* Not empty if the chart must allow egress of its pods: a value asks for it, or a policy of the namespace denies egress. */}}
 {{- define "distq.egress" -}}
 {{- $asked := (.Values.networkPolicy.egress | default dict).enabled -}}
 {{- if kindIs "bool" $asked -}}
@@ -194,9 +194,9 @@ resizePolicy: {{ toYaml . | nindent 2 }}
 {{- end -}}
 
 {{/*
-The number of pods that a pool keeps when an autoscaler is switched on, where it is running already; empty otherwise. Left
-out of the manifest, it would be one until the autoscaler decides. From then on it is what the cluster has at each upgrade,
-for it may not leave the manifest again. (dict "root" $ "name" … "pool" $pool)
+The number of pods that a running pool keeps when an autoscaler is enabled; empty otherwise. Without it, the Deployment
+would have one pod until the autoscaler acts. Later upgrades write the number that the cluster then has, because the field
+must stay in the manifest. (dict "root" $ "name" … "pool" $pool)
 */}}
 {{- define "distq.replicasKept" -}}
 {{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace .name | default dict -}}

@@ -1,4 +1,4 @@
-"""The chart's README and schema: written from the comments of values.yaml, each value with a sentence or more."""
+"""The chart's README and schema: generated from the comments of values.yaml, each value with a description."""
 
 import json
 import re
@@ -18,9 +18,9 @@ def test_what_is_made_of_the_values_is_what_the_program_writes(path: Path, text:
     assert path.read_text(encoding="utf-8") == text
 
 
-def test_a_value_whose_type_nobody_has_said_is_an_error() -> None:
-    """An empty default tells nothing."""
-    with pytest.raises(Untyped, match=r"a\.b is empty: say `@schema` above it"):
+def test_a_value_without_a_type_is_an_error() -> None:
+    """An empty default shows no type."""
+    with pytest.raises(Untyped, match=r"a\.b is empty: state its type by `@schema` above it"):
         chart.schema("a:\n  # A list of something.\n  b: []\n")
     with pytest.raises(Untyped, match="c is null"):
         chart.schema("# Whatever.\nc: null\n")

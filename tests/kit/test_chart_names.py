@@ -137,7 +137,7 @@ def test_a_queues_name_stands_for_itself_in_queries_and_urls() -> None:
 def test_a_capacity_in_a_values_file_is_checked_as_one_on_the_command_line(capacity: object, size: object) -> None:
     """Numbers of a million and more come from a file as 1e+08."""
     said = refused({"master": {"env": {"DISTQ_CAPACITY": capacity}, "storage": {"size": size}}})
-    assert "small ones. Raise master.storage.size, or lower the capacity" in said
+    assert "small tasks. Raise master.storage.size, or lower the capacity" in said
     assert str(capacity).replace("_", "").removesuffix(".0") + " tasks" in said
 
 
@@ -181,7 +181,7 @@ def test_large_numbers_of_a_file_are_written_as_whole_numbers() -> None:
 def test_a_budget_of_nothing_is_refused_however_it_is_written(value: object) -> None:
     """It would let no node be drained."""
     said = refused({"workerDefaults": {"podDisruptionBudget": {"maxUnavailable": value}}})
-    assert "of 0 or 0% lets no node be drained" in said
+    assert "is 0 or 0%, which blocks every node drain" in said
     off = {"podDisruptionBudget": {"enabled": False, "maxUnavailable": value}}
     assert render({"workerDefaults": off})
 
@@ -222,7 +222,7 @@ def test_keda_that_the_policy_shuts_out_is_an_error_in_words(peer: Object) -> No
     policy: Object = {"metricsFrom": [peer]}
     values: Object = {"networkPolicy": policy, "workerPools": {"default": {"keda": {"enabled": True}}}}
     said = refused(values)
-    assert "networkPolicy.metricsFrom does not name KEDA's namespace, keda. Add `{namespaceSelector:" in said
+    assert "networkPolicy.metricsFrom does not include KEDA's namespace, keda. Add `{namespaceSelector:" in said
     policy["enabled"] = False  # a policy that is not there shuts out none
     assert render(values)
 

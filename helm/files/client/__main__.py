@@ -1,4 +1,4 @@
-"""Both ways to the workers: the recipe's, then that of distq's own client; `python3 helm/files/client [HOW MANY]`."""
+"""Runs both example clients: standard library first, then distq.Client. `python3 helm/files/client [COUNT]`."""
 # ruff: noqa: INP001 - a folder of programs, not a package
 
 import futures

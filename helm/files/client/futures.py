@@ -1,7 +1,7 @@
-"""distq's own client: submits tasks and prints their results, in the order in which they were submitted.
+"""A client with distq.Client: submits tasks and prints their results in the order of the submits.
 
-Needs distq, and in the environment DISTQ_ADDRESS (127.0.0.1:9000 if not set) and DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE.
-`python3 futures.py [HOW MANY [QUEUE]]`
+It needs distq, and the environment variables DISTQ_ADDRESS (127.0.0.1:9000 if not set) and DISTQ_AUTHKEY or
+DISTQ_AUTHKEY_FILE. `python3 futures.py [COUNT [QUEUE]]`
 """
 # ruff: noqa: INP001, T201 - a program, which prints
 
@@ -14,7 +14,7 @@ RESULT_WAIT_S = 60
 
 
 def main() -> None:
-    """Submits the numbers, then waits for the square of each."""
+    """Submit the numbers, then wait for the square of each."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     queue = sys.argv[2] if len(sys.argv) > 2 else "default"
     square = distq.task(queue=queue)(demo_tasks.square)
@@ -26,7 +26,7 @@ def main() -> None:
                 print(f"square({number}) is {result}", flush=True)
         except TimeoutError:
             client.abandon()
-            sys.exit(f"No result came in {RESULT_WAIT_S} s: does a worker serve the queue {queue}?")
+            sys.exit(f"No result arrived in {RESULT_WAIT_S} s. Check that a worker serves the queue {queue}.")
 
 
 if __name__ == "__main__":

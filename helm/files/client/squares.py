@@ -1,7 +1,7 @@
-"""The recipe's client: puts numbers on the work queue and prints what comes back.
+"""A client with the standard library only: puts numbers on the work queue and prints the results.
 
-Needs nothing but Python's standard library, 3.8 or newer, and two variables of the environment: DISTQ_ADDRESS
-(127.0.0.1:9000 if not set) and DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE. `python3 squares.py [HOW MANY]`
+It needs Python 3.8 or newer and two environment variables: DISTQ_ADDRESS (127.0.0.1:9000 if not set) and DISTQ_AUTHKEY
+or DISTQ_AUTHKEY_FILE. `python3 squares.py [COUNT]`
 """
 # ruff: noqa: INP001, T201 - a program, which prints
 
@@ -15,7 +15,7 @@ RESULT_WAIT_S = 60
 
 
 class Master(BaseManager):
-    """What a program knows of the master: two queues."""
+    """The master, as a standard-library program sees it: two queues."""
 
 
 Master.register("get_work_queue")
@@ -23,7 +23,7 @@ Master.register("get_result_queue")
 
 
 def authkey() -> bytes:
-    """The first key of the environment, or of the file that it names."""
+    """Return the first key in DISTQ_AUTHKEY, or in the file that DISTQ_AUTHKEY_FILE names."""
     text = os.environ.get("DISTQ_AUTHKEY")
     if not text:
         text = Path(os.environ["DISTQ_AUTHKEY_FILE"]).read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ def authkey() -> bytes:
 
 
 def main() -> None:
-    """Puts the numbers, then takes as many results."""
+    """Put the numbers, then get one result for each."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     host, _, port = os.environ.get("DISTQ_ADDRESS", "127.0.0.1:9000").rpartition(":")
     master = Master(address=(host, int(port)), authkey=authkey())
@@ -43,7 +43,7 @@ def main() -> None:
         try:
             print(results.get(timeout=RESULT_WAIT_S), flush=True)
         except queue.Empty:
-            sys.exit(f"No result came in {RESULT_WAIT_S} s: is a worker running?")
+            sys.exit(f"No result arrived in {RESULT_WAIT_S} s. Check that a worker is running.")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 {{/*
-The queues that some pool with workers serves, each followed by a comma; `*,` for a pool that serves all of them.
+The queues that pools with workers serve, each followed by a comma; `*,` stands for a pool that serves all queues.
 */}}
 {{- define "distq.served" -}}
 {{- range $name, $values := .Values.workerPools -}}
@@ -8,7 +8,7 @@ The queues that some pool with workers serves, each followed by a comma; `*,` fo
 {{- end -}}
 {{- end -}}
 
-{{/* The program of a test: (dict "root" $ "name" … "program" … "arguments" (list …)) */}}
+{{/* The pod of a test: (dict "root" $ "name" … "program" … "arguments" (list …)) */}}
 {{- define "distq.test" -}}
 apiVersion: v1
 kind: Pod
