@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import queue as standard
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tests.sim.master import LEASE_S, TTL_S
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
+from distq.client.future import FutureOfParent, TaskFuture, settle_all
 from distq.client.pending import Pending, Row
+from distq.client.reader import Reader
 from distq.core.extras import NUMBER
 from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE, LATER, SUCCEEDED
 from distq.wire.errors import RemoteRefusal
@@ -51,18 +54,26 @@ def expect(error: Lost | RemoteRefusal) -> None:
         raise AssertionError(str(error))
 
 
-class Awaited:
-    """A future, as far as the client's state machine knows it."""
+class Process:
+    """What the futures of one process ask of their client."""
 
-    def __init__(self) -> None:
-        self.key: int | None = None
-        self.has_ended = False
+    def __init__(self, *, disowned: bool = False) -> None:
+        self.disowned = disowned
+        """Whether a fork has copied it from the parent process."""
+
+    def lead(self, _future: object, timeout_s: float | None) -> float | None:
+        """Another thread reads."""
+        return timeout_s
+
+    def future(self) -> TaskFuture[Any]:
+        """A future of a submit that is about to be sent."""
+        return TaskFuture(cast("Reader", self))
 
 
 class Client:
     """One client session: submits on one connection, collects on another.
 
-    Which ends reach its futures is decided by the state machine of distq's own client.
+    Which ends reach its futures is decided by the state machine of distq's own client, and the futures are its own too.
     """
 
     def __init__(self, world: World, session: str) -> None:
@@ -78,11 +89,54 @@ class Client:
         self.heard: dict[int, str] = {}
         """... what became of them."""
         self.number = 0
-        self.state: Pending[Awaited] = Pending()
+        self.state: Pending[TaskFuture[Any]] = Pending()
+        self.process = Process()
+        self.sending: list[TaskFuture[Any]] = []
+        """Futures of the newest submit."""
+        self.settled: deque[TaskFuture[Any]] = deque(maxlen=5)
+        """Futures that were settled last."""
+        self.inherited: list[tuple[TaskFuture[Any], bool]] = []
+        """Futures that a fork has copied from the parent process, and whether they had ended before that."""
+        self.adopted: set[int] = set()
+        """Tasks of the parent process that this one has asked for by their ids."""
+        self.submits_left: int | None = None
+        """After how many more submits it ends as a program does, None for never."""
+        self.over = False
+        """Whether it has ended so."""
         self.actors = [
             Actor(world, f"{session} submits", self._submit),
             Actor(world, f"{session} collects", self._collect),
         ]
+
+    def fork(self, session: str) -> Client:
+        """A child process: it has copies of the futures, which are its parent's, and a session of its own."""
+        child = Client(self.world, session)
+        child.submits_left = self.world.dice.choice((0, 1, 3, None))
+        copied = Process(disowned=True)
+        known = self.state
+        others = [future for futures in known.duplicates.values() for future in futures]
+        for future in dict.fromkeys((*known.futures.values(), *others, *self.sending, *self.settled)):
+            child.inherited.append((copy.copy(future), future.has_ended))
+            child.inherited[-1][0]._reader = cast("Reader", copied)
+        for key in known.futures.keys() & self.accepted.keys():
+            if self.world.dice.random() < 0.3:
+                child.adopted.add(key)
+                child.accepted[key], child.sent_at[key] = self.accepted[key], self.sent_at[key]
+                child.state.adopt(child.process.future(), key)
+        child.may_expire = self.may_expire & child.adopted
+        return child
+
+    def look_at_inherited(self) -> None:
+        """What had ended before the fork is known; any other future of the parent raises, and is never settled here."""
+        for future, had_ended in self.inherited:
+            assert future.done()
+            if not had_ended:
+                assert isinstance(future.exception(0), FutureOfParent)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it waits for ends, or is about to end."""
+        return not self.over and (bool(self.pending) or self.submits_left == 0)
 
     @property
     def pending(self) -> set[int]:
@@ -102,8 +156,12 @@ class Client:
             for key in keys:
                 self.heard.setdefault(key, "lost with the master")
             for future in self.state.lose(keys):
-                future.has_ended = True
+                future.fail(LookupError("it was lost with the master"))
             return
+        yield from self._watch(keys)
+
+    def _watch(self, keys: Sequence[int]) -> Script:
+        """How have these tasks ended, or how do they end?"""
         left = list(keys)
         while left:
             rows = yield Call("broker", "watch", (left,))
@@ -114,14 +172,42 @@ class Client:
 
     def _submit(self, actor: Actor) -> Script:
         dice = self.world.dice
-        while True:
+        self.look_at_inherited()
+        yield from self._ask_for_adopted(actor)
+        while self.submits_left != 0:
             yield Sleep(dice.random() * (0.02 if dice.random() < 0.97 else 5.0))
             if self.world.calm or len(self.pending) > 30:
                 yield Sleep(0.5)
                 continue
             self.number += 1
+            self.submits_left = None if self.submits_left is None else self.submits_left - 1
             bodies = [dice.choice(TASK_KINDS) + b" %d" % dice.getrandbits(30) for _ in range(dice.choice((1, 1, 3, 8)))]
             yield from (self._send_together if dice.random() < 0.1 else self._send)(actor, bodies)
+        yield from self._say_goodbye(actor)
+
+    def _ask_for_adopted(self, actor: Actor) -> Script:
+        """By their ids, as a forked program does that wants to know how tasks of its parent end."""
+        if self.adopted:
+            yield Sleep(self.world.dice.choice((0.0, 0.01, 3.0)))
+        while asked := sorted(self.adopted & self.pending):
+            try:
+                if actor.wire is None or not actor.wire.whole:
+                    yield from self._hello()
+                yield from self._watch([key for key in asked if key >> 40 == self.epoch])
+                break
+            except Lost:
+                yield Sleep(self.world.dice.random())
+
+    def _say_goodbye(self, actor: Actor) -> Script:
+        """The program ends: all that it has submitted is accepted, and it asks for nothing more."""
+        self.look_at_inherited()
+        self.over = True
+        try:
+            if actor.wire is not None and actor.wire.whole:
+                yield Call("broker", "goodbye")
+        except Lost:
+            pass
+        self.actors[1].kill(heard_s=0.0, arrives=True)
 
     def _send(self, actor: Actor, bodies: list[bytes]) -> Script:
         dice = self.world.dice
@@ -141,7 +227,7 @@ class Client:
         keys = [first + index for index in range(len(bodies)) if index not in taken]
         for key in keys:
             self._accept(key, bodies[key - first], sent_at, whens[0 if key - first < half else 1])
-        self._await(first, len(bodies), taken)
+        self._await(first, taken)
         yield from self._taken(actor, keys)
 
     def _send_together(self, actor: Actor, bodies: list[bytes]) -> Script:
@@ -166,7 +252,7 @@ class Client:
         told = [index for index in range(len(bodies)) if index not in before]
         for index in told:
             self._accept(answer[1] + index, bodies[index], sent_at, whens[index])
-        self._await(answer[1], len(bodies), before)
+        self._await(answer[1], before)
         yield from self._taken(actor, [answer[1] + index for index in told])
 
     def _sent(
@@ -174,6 +260,7 @@ class Client:
     ) -> Generator[Any, Any, Any]:
         """Submit until there is an answer; returns it, None where it is that nothing was taken."""
         wait_s = self.world.dice.choice((0.0, 0.5, 20.0))
+        self.sending = [self.process.future() for _ in bodies]
         self.state.begin(self.number, len(bodies))
         while True:
             try:
@@ -193,16 +280,18 @@ class Client:
             self.state.refuse(self.number)
             return None
 
-    def _await(self, first: int, count: int, without: AbstractSet[int]) -> None:
+    def _await(self, first: int, without: AbstractSet[int]) -> None:
         """The answer was read: await these tasks but some, and settle those whose ends came before it."""
-        futures = [Awaited() for _ in range(count)]
-        self._settle(self.state.take(self.number, futures, first, dict.fromkeys(without)))
+        self._settle(self.state.take(self.number, self.sending, first, dict.fromkeys(without)))
         self.state.accept(self.number)
 
-    def _settle(self, ended: list[tuple[Awaited, Row]]) -> None:
-        for future, _ in ended:
-            assert not future.has_ended, "a future is settled once"
-            future.has_ended = True
+    def _settle(self, ended: list[tuple[TaskFuture[Any], Row]]) -> None:
+        futures = [future for future, _ in ended]
+        assert not any(future.has_ended for future in futures), "a future is settled once"
+        assert len(set(futures)) == len(futures)
+        settle_all(ended)
+        assert all(future.has_ended for future in futures)
+        self.settled.extend(futures)
         self.state.end(ended)
 
     def _accept(self, key: int, body: bytes, sent_at: float, when: tuple[Any, ...] | None) -> None:
@@ -289,13 +378,14 @@ class Client:
             del self.heard[key]  # what was on its way all the time has come after all
         if key in self.heard:
             # Both connections may have asked a restarted master about it: then it is told twice, and the same.
-            assert self.durable, f"{key:x} has ended twice: {self.heard[key]}, {state}"
+            known = self.durable or key in self.adopted  # whose answer and whose push may both have come
+            assert known, f"{key:x} has ended twice: {self.heard[key]}, {state}"
             same = self.heard[key] == ENDS[state] or key in self.world.requeued
             assert same, f"{key:x} has ended in two ways: {self.heard[key]}, {state}"
             return
         sent = self.accepted.get(key)
         if state == GONE:
-            assert self.durable
+            assert self.durable or key in self.adopted
             early = self.world.at - self.sent_at[key] < TTL_S and self.world.set_at < self.sent_at[key]
             assert not early or key in self.world.purged, "it is gone before its time"
             self.heard[key] = ENDS[state]

@@ -15,7 +15,7 @@ from typing import Final
 from tests.sim import invariants
 from tests.sim.actors import Client, Plain, Worker
 from tests.sim.hostile import Hostile
-from tests.sim.master import Disk, Master
+from tests.sim.master import TTL_S, Disk, Master
 from tests.sim.operator import Operator
 from tests.sim.world import Actor, World
 
@@ -26,6 +26,8 @@ ROUND_STEPS: Final = 2_500
 CALM_STEPS_MAX: Final = 150_000
 ON_ITS_WAY_S: Final = 5.0
 """What the master has answered is with its caller by then."""
+CLIENTS_MAX: Final = 4
+"""Clients that live at one time; beyond it the oldest of them ends as a program does."""
 TROUBLE: Final = 0.02
 """How often something breaks, by step."""
 
@@ -88,6 +90,7 @@ class Simulation:
             (3, self.silence_a_supervisor),
             (10, self.kill_a_program),
             (3, self.kill_a_client),
+            (6, self.fork_a_client),
             (6, self.let_time_pass),
             (3, self.set_the_clock),
             (10 if self.durable else 1, self.restart_the_master),
@@ -142,10 +145,22 @@ class Simulation:
     def kill_a_client(self) -> None:
         """Its session never comes back; its tasks run all the same."""
         heard_s, arrives = self._end()
-        client = self.clients.pop(self.world.dice.randrange(len(self.clients)))
+        client = self.world.dice.choice(self._living_clients)
+        self.clients.remove(client)
         for actor in client.actors:
             actor.kill(heard_s=heard_s, arrives=arrives)
         self.clients.append(Client(self.world, self._name("client")))
+
+    def fork_a_client(self) -> None:
+        """At any point: also with a submit under way, which is the parent's. The child ends soon, or goes on."""
+        living = self._living_clients
+        self.clients.append(self.world.dice.choice(living).fork(self._name("child")))
+        if len(living) >= CLIENTS_MAX:
+            living[0].submits_left = 0
+
+    @property
+    def _living_clients(self) -> list[Client]:
+        return [client for client in self.clients if not client.over]
 
     def let_time_pass(self) -> None:
         """Everybody is late."""
@@ -191,10 +206,16 @@ class Simulation:
             self._step()
         invariants.nothing_is_left(self.master)
         self._check_plain_items()
-        for client in self.clients:
+        for client in list(self.clients):
+            if client.over:
+                self._check_what_was_left_behind(client)
+                self.clients.remove(client)
             self.ends.update(client.heard.values())
             client.accepted.clear()
             client.heard.clear()
+            client.adopted.clear()
+        while len(self.clients) < 2:
+            self.clients.append(Client(self.world, self._name("client")))
         self.workers.remove(helper)
         helper.kill(heard_s=0.0, arrives=True)
         if self.disk is not None:
@@ -204,12 +225,22 @@ class Simulation:
 
     def _at_rest(self) -> bool:
         live = sum(queue.live for queue in self.master.ledger.names.queues.values())
-        return not live and self.master.broker.idle and not any(client.pending for client in self.clients)
+        return not live and self.master.broker.idle and not any(client.is_busy for client in self.clients)
 
     def _what_is_left(self) -> str:
-        pending = {client.session: sorted(map(hex, client.pending)) for client in self.clients if client.pending}
+        pending = {client.session: sorted(map(hex, client.pending)) for client in self.clients if client.is_busy}
         live = {name: queue.counts for name, queue in self.master.ledger.names.queues.items() if queue.live}
         return f"it does not come to rest: clients wait for {pending}, queues hold {live}"
+
+    def _check_what_was_left_behind(self, client: Client) -> None:
+        """A client has ended: each task that it was told is accepted has come to its end all the same."""
+        for key in client.accepted.keys() - client.adopted - client.heard.keys():
+            if key >> 40 != self._epoch and not self.durable:
+                continue
+            task, sent_at = self.master.ledger.tasks.get(key), client.sent_at[key]
+            over = self.world.at - sent_at >= TTL_S or self.world.set_at >= sent_at
+            assert task is not None or over or key in self.world.purged, f"{key:x} of {client.session} was lost"
+            self.ends["without its client"] += 1
 
     def _check_plain_items(self) -> None:
         """Each item that was put has a result, is a dead letter, or was lost on the way to a collector that died."""

@@ -3,7 +3,7 @@
 import pytest
 from tests.sim.simulation import Durable, Simulation, run
 
-STEPS = 20_000
+STEPS = 25_000
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
@@ -14,7 +14,9 @@ def test_whatever_breaks_every_accepted_task_comes_to_one_end(seed: int) -> None
     assert simulation.ends["plain"] > 50
     assert set(simulation.faults) >= {"cut_a_connection", "kill_an_executor", "kill_a_program", "freeze_a_worker"}
     assert simulation.faults["set_the_clock"] > 3
-    assert simulation.hostile.answered > 100
+    assert simulation.faults["fork_a_client"] > 5
+    assert simulation.ends["without its client"] > 10
+    assert simulation.hostile.answered > 50
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
@@ -24,6 +26,8 @@ def test_with_a_disk_every_accepted_task_comes_to_one_end_whenever_a_master_dies
     assert simulation.ends["succeeded"] > 60
     assert simulation.ends["plain"] > 50
     assert simulation.faults["restart_the_master"] > 10
+    assert simulation.faults["fork_a_client"] > 5
+    assert simulation.ends["without its client"] > 10
     assert "lost with the master" not in simulation.ends
 
 
