@@ -9,6 +9,7 @@ import click
 
 from distq.cli.ask import ACTION_S, admin
 from distq.cli.groups import group
+from distq.cli.task_table import Column, print_tasks
 from distq.cli.text import printable, printable_lines
 from distq.core.errors import DistqError
 from distq.settings.kinds import DURATION
@@ -60,32 +61,15 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 def list_(context: click.Context, /, limit: int, as_json: bool, **chosen: str | None) -> None:
     """List dead letters, the newest first."""
     found = admin(context, "dead_list", {**_choice(chosen), "limit": limit})
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    if not found["tasks"]:
-        click.echo("There are no dead letters.")
-        return
-    from distq.cli.tables import print_table
-
-    print_table(
-        ["task", "queue", "name", "died", "failures", "lost", "cause"],
-        [
-            [
-                printable(row["id"]),
-                printable(row["queue"]),
-                printable(row["name"]),
-                _moment(row["died_at"]),
-                str(row["failures"]),
-                str(row["lost"]),
-                printable(row["causes"][-1] if row["causes"] else "-"),
-            ]
-            for row in found["tasks"]
-        ],
-        numbers=["failures", "lost"],
-    )
+    columns: dict[str, Column] = {
+        "died": lambda row: _moment(row["died_at"]),
+        "failures": lambda row: str(row["failures"]),
+        "lost": lambda row: str(row["lost"]),
+        "cause": lambda row: printable(row["causes"][-1] if row["causes"] else "-"),
+    }
+    print_tasks(found, columns, as_json=as_json, none="There are no dead letters.", numbers=["failures", "lost"])
     more = found["total"] - len(found["tasks"])
-    if more:
+    if more and not as_json:
         click.echo(f"and {more:,} more")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from distq.cli.ask import ACTION_S, admin, seconds
+from distq.cli.task_table import Column, print_tasks
 from distq.cli.text import duration, printable
 
 STATES = (
@@ -43,32 +44,13 @@ def command(context: click.Context, /, states: tuple[str, ...], older: str | Non
     now = time.time()  # noqa: TID251 - ages are for people, who read clocks
     before_at = None if older is None else now - seconds(older, "--older")
     found = admin(context, "list", {**asked, "states": list(states), "before_at": before_at}, ACTION_S)
-    if as_json:
-        import json
-
-        click.echo(json.dumps(found, indent=2))
-        return
-    if not found["tasks"]:
-        click.echo("There is no such task.")
-        return
-    from distq.cli.tables import print_table
-
-    print_table(
-        ["task", "queue", "name", "state", "for", "age", "attempt", "holder"],
-        [
-            [
-                printable(row["id"]),
-                printable(row["queue"]),
-                printable(row["name"]),
-                row["state"],
-                duration(max(now - row["since"], 0.0)),
-                duration(max(now - row["submitted_at"], 0.0)),
-                str(row["attempt"]),
-                printable(row["holder"] or "-"),
-            ]
-            for row in found["tasks"]
-        ],
-        numbers=["for", "age", "attempt"],
-    )
-    if found["next"]:
+    columns: dict[str, Column] = {
+        "state": lambda row: row["state"],
+        "for": lambda row: duration(max(now - row["since"], 0.0)),
+        "age": lambda row: duration(max(now - row["submitted_at"], 0.0)),
+        "attempt": lambda row: str(row["attempt"]),
+        "holder": lambda row: printable(row["holder"] or "-"),
+    }
+    print_tasks(found, columns, as_json=as_json, none="There is no such task.", numbers=["for", "age", "attempt"])
+    if found["next"] and not as_json:
         click.echo(f"There are more: --after {found['next']} goes on.")

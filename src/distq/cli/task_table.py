@@ -1,0 +1,31 @@
+"""Lists of tasks, as `distq list` and `distq dead list` print them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from distq.cli.text import printable
+
+Column = Callable[[dict[str, Any]], str]
+"""What a column shows of a task's row."""
+
+
+def print_tasks(
+    found: dict[str, Any], columns: Mapping[str, Column], *, as_json: bool, none: str, numbers: Sequence[str]
+) -> None:
+    """Print the tasks that a master has answered: as JSON, or each by its id, queue, name and these columns."""
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    if not found["tasks"]:
+        click.echo(none)
+        return
+    from distq.cli.tables import print_table
+
+    rows = [
+        [*(printable(row[word]) for word in ("id", "queue", "name")), *(cell(row) for cell in columns.values())]
+        for row in found["tasks"]
+    ]
+    print_table(["task", "queue", "name", *columns], rows, numbers=numbers)
