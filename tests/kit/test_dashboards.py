@@ -125,6 +125,8 @@ NOT_SHOWN = {
     "distq_internal_errors_total": "an alert says it, and where; the log has the rest",
     "distq_clock_steps_total": "an alert says it",
     "distq_clock_stepped_seconds": "the log says it of each step",
+    "distq_undelivered_results_bytes": "the master bounds it: for a search in its memory",
+    "distq_client_sessions": "as above; distq_connections has those that are connected",
     "distq_worker_executors": "the master's distq_worker_slots says the same of all of them",
     "distq_task_total_seconds": "wait and run are its parts",
 }

@@ -47,6 +47,7 @@ def busy_master() -> FakeMaster:
     master.schedules = {"active": 3, "paused": 1, "faulty": 2}
     master.internal_errors = {"decide": 0, "answer": 7}
     master.clock_steps, master.clock_stepped_s = 2, -3600.5
+    master.undelivered_bytes, master.client_sessions = 9_000, 8
     master.leases_expired = {"gpu": 4}
     master.schedule_moments = {"submitted": 12, "skipped": 2}
     master.all_queues = [queue]
@@ -103,6 +104,8 @@ def test_counts_of_the_ledger_are_samples() -> None:
         ("distq_internal_errors_total", {"place": "decide"}, 0),
         ("distq_internal_errors_total", {"place": "answer"}, 7),
         ("distq_clock_steps_total", {}, 2),
+        ("distq_undelivered_results_bytes", {}, 9_000),
+        ("distq_client_sessions", {}, 8),
         ("distq_clock_stepped_seconds", {}, -3600.5),
         ("distq_auth_failures_total", {}, 2),
         ("distq_connections_turned_down_total", {}, 6),

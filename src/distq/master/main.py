@@ -172,6 +172,7 @@ class Master:
         self.view = View(
             broker,
             workers,
+            desk.clients,
             self.server,
             self.watch,
             desk.schedules,

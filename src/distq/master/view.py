@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from distq.core.tally import Histogram, Tally
-from distq.master.clients import ClientSession
+from distq.master.clients import Clients, ClientSession
 from distq.master.desk import Guest
 from distq.master.placement import ConnectedWorkers
 from distq.master.workers import Executor, Session, Workers
@@ -33,6 +33,7 @@ class View:
         self,
         broker: Broker,
         workers: Workers,
+        clients: Clients,
         server: Server,
         watch: StoreWatch,
         schedules: Schedules,
@@ -44,6 +45,7 @@ class View:
     ) -> None:
         self._broker = broker
         self._workers = workers
+        self._clients = clients
         self._server = server
         self._watch = watch
         self._schedules = schedules
@@ -115,6 +117,16 @@ class View:
     def internal_errors(self) -> Mapping[str, int]:
         """How many errors of distq itself have come up in the cycle, by place."""
         return self._broker.guard.counts
+
+    @property
+    def undelivered_bytes(self) -> int:
+        """Bytes of results and errors in memory that clients have not fetched."""
+        return self._clients.bodies.bytes
+
+    @property
+    def client_sessions(self) -> int:
+        """How many clients it knows."""
+        return len(self._clients.sessions)
 
     @property
     def clock_steps(self) -> int:

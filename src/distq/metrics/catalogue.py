@@ -42,6 +42,18 @@ METRICS: tuple[Metric, ...] = (
         "distq_dead_letter_tasks", "gauge", ("queue",), "Tasks that will not be tried again, kept with their cause."
     ),
     Metric("distq_results_stored", "gauge", ("queue",), "Results that can be fetched."),
+    Metric(
+        "distq_undelivered_results_bytes",
+        "gauge",
+        (),
+        "Bytes of results and errors in memory that clients have not fetched; from 64 MiB on the store alone has them.",
+    ),
+    Metric(
+        "distq_client_sessions",
+        "gauge",
+        (),
+        "Clients that the master knows: they are connected, or have been away for less than an hour.",
+    ),
     Metric("distq_tasks_submitted_total", "counter", ("queue", "task"), "Tasks that were accepted."),
     Metric(
         "distq_tasks_rejected_total",

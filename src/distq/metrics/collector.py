@@ -25,6 +25,8 @@ def master_metrics(view: MasterView) -> Iterator[str]:
     yield from build_info("master")
     yield from _of_queues(list(view.queues()))
     yield from _desired_slots(view)
+    yield from gauge("distq_undelivered_results_bytes", [((), view.undelivered_bytes)])
+    yield from gauge("distq_client_sessions", [((), view.client_sessions)])
     tallies = view.tallies()
     yield from _of_tasks(tallies)
     yield from _by_queue(tallies)

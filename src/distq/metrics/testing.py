@@ -29,6 +29,8 @@ class FakeMaster:
     schedules: dict[str, int] = field(default_factory=dict)
     schedule_moments: dict[str, int] = field(default_factory=dict)
     internal_errors: dict[str, int] = field(default_factory=dict)
+    undelivered_bytes: int = 0
+    client_sessions: int = 0
     clock_steps: int = 0
     clock_stepped_s: float = 0.0
     time: float = 1060.0

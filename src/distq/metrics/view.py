@@ -101,6 +101,14 @@ class MasterView(Protocol):
         """How many errors of distq itself have come up in the master's cycle, by place."""
 
     @property
+    def undelivered_bytes(self) -> int:
+        """Bytes of results and errors in memory that clients have not fetched."""
+
+    @property
+    def client_sessions(self) -> int:
+        """How many clients it knows."""
+
+    @property
     def clock_steps(self) -> int:
         """How often the master's clock was set, as its machine's was."""
 
