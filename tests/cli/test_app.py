@@ -435,6 +435,15 @@ def test_an_error_repeats_the_beginning_of_a_long_argument_alone(
     assert 20 < len(capsys.readouterr().err) < 700
 
 
+def test_a_rate_that_is_none_is_told_in_two_sentences(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong, and how it is written."""
+    monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
+    assert run(["queue", "set", "mail", "--rate", "0/s"]) == 2
+    assert "'0/s' is not a rate. A rate is written 100/m" in capsys.readouterr().err
+
+
 def test_a_master_with_next_to_no_descriptors_is_a_sentence() -> None:
     """Also where there are too few for an event loop."""
     environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 16, "DISTQ_STORE": "memory:", "DISTQ_BIND": "127.0.0.1:0"}

@@ -59,7 +59,7 @@ def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -
     try:
         return None if text is None else str(Rate.parse(text))
     except BadPolicy as error:
-        raise click.BadParameter(f"{error} {error.hint}") from None
+        raise click.BadParameter(f"{str(error).rstrip('.')}. {error.hint}") from None
 
 
 @group("queue")

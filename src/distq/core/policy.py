@@ -48,7 +48,7 @@ class Rate(NamedTuple):
         """Read `100/m`, `5/30s`; raises BadRate."""
         match = _RATE.fullmatch(text)
         if match is None or int(match[1]) > RATE_COUNT_MAX or match[2] == "0":
-            raise BadRate(f"{text!r} is not a rate")
+            raise BadRate(f"{shown(text)} is not a rate")
         return cls(int(match[1]), int(match[2] or 1) * _PERIODS_S[match[3]])
 
     def __str__(self) -> str:
