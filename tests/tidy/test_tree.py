@@ -43,6 +43,8 @@ PAPERS = {
     "requirements-dev.lock",
     "requirements.lock",
 }
+BUILT_IN_MARKERS = {"parametrize", "skipif", "timeout", "usefixtures", "xdist_group", "xfail"}
+"""Markers of pytest and its plugins."""
 PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 
 
@@ -100,6 +102,13 @@ def test_the_package_imports_only_what_it_depends_on() -> None:
     known = wanted - {"python_dotenv"} | {"dotenv", "distq"} | extras | sys.stdlib_module_names
     strangers = {str(path): imported(path) - known for path in python_files("src")}
     assert {path: names for path, names in strangers.items() if names} == {}
+
+
+def test_every_marker_has_tests() -> None:
+    """A marker whose tests are gone would let its part of `.ci/run` pass with nothing to run."""
+    told = tomllib.loads(text(ROOT / "pyproject.toml"))["tool"]["pytest"]["ini_options"]["markers"]
+    suite = "".join(text(path) for path in python_files("tests") if path.parts[1] != "tidy")
+    assert {line.partition(":")[0] for line in told} == {*re.findall(r"pytest\.mark\.(\w+)", suite)} - BUILT_IN_MARKERS
 
 
 def test_every_target_of_make_says_what_it_does() -> None:
