@@ -138,3 +138,8 @@ def gives_itself_back(stopped: bool) -> None:
 async def gives_itself_back_on_a_loop(stopped: bool) -> None:
     """The same, in a coroutine."""
     raise (distq.TaskStopped if stopped else distq.Interrupted)("of itself")
+
+
+def blob(n: int) -> bytes:
+    """A result of a mebibyte."""
+    return b"%d " % n + bytes(1 << 20)

@@ -1,0 +1,205 @@
+"""What ordinary programs leave in the master: results that wait for a client that sleeps, has ended or was killed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.e2e.cluster import KEY, Cluster, eventually
+from tests.tidy.tree import ROOT
+
+from distq.master.undelivered import BODIES_BYTES_MAX
+
+RESULTS: Final = 72
+"""Results of a mebibyte: more than the master keeps in memory for all clients."""
+PROGRAM_S: Final = 60.0
+
+BEGINS: Final = """
+import os, signal, sys, time, distq
+from tests.e2e.tasks import blob
+
+def wait():
+    print("waits", flush=True)
+    sys.stdin.readline()
+
+def whole(results):
+    for n, result in enumerate(results): assert result == b"%d " % n + bytes(1 << 20), n
+    print("whole", flush=True)
+
+client = distq.Client()
+"""
+FORGETS: Final = """
+for n in range(72): client.submit(blob, n)
+"""
+IS_KILLED: Final = """
+futures = [client.submit(blob, n) for n in range(72)]
+assert client.flush(20)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+SLEEPS: Final = """
+futures = [client.submit(blob, n) for n in range(72)]
+assert client.flush(20)
+wait()
+whole(future.result(20) for future in futures)
+"""
+KEEPS: Final = """
+futures = [client.submit(blob, n) for n in range(72)]
+results = [future.result(20) for future in futures]
+wait()
+whole(results)
+"""
+MAPS: Final = """
+results = client.map(blob, range(72))
+first = next(results)
+wait()
+whole([first, *results])
+"""
+FORKS: Final = """
+import warnings
+warnings.simplefilter("ignore")
+children = []
+for child in range(4):
+    if not (pid := os.fork()):
+        for n in range(18): client.submit(blob, n)
+        if child < 2:
+            client.flush(20)
+            os._exit(0)
+        sys.exit()
+    children.append(pid)
+assert not any(os.waitpid(pid, 0)[1] for pid in children)
+assert client.submit(blob, 0).result(20)
+wait()
+"""
+
+
+class Figures:
+    """What a master says of itself."""
+
+    def __init__(self, port: int) -> None:
+        self._page = f"http://127.0.0.1:{port}/metrics"
+
+    def read(self) -> dict[str, float]:
+        """Each series whose value is a number; fails where undelivered results take more than their bound."""
+        with urllib.request.urlopen(self._page, timeout=20) as answer:
+            lines = answer.read().decode().splitlines()
+        values = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[:1] != "#"}
+        assert values["distq_undelivered_results_bytes"] <= BODIES_BYTES_MAX
+        return values
+
+    def have(self, **expected: float) -> None:
+        """Wait until they are as expected."""
+        seen: dict[str, float] = {}
+
+        def as_expected() -> bool:
+            values = self.read()
+            seen.update((name, values[f"distq_{name}"]) for name in expected)
+            return seen == expected
+
+        eventually(as_expected, f"{expected}", lambda: f"{seen}")
+
+    def all_done(self, count: int) -> None:
+        """Wait until so many tasks have succeeded."""
+        word = re.compile(r'distq_tasks_completed_total\{.*blob.*outcome="success"\}')
+        eventually(
+            lambda: sum(value for name, value in self.read().items() if word.match(name)) == count, f"{count} results"
+        )
+
+
+@pytest.fixture
+def figures(grid: Cluster, tmp_path: Path) -> Figures:
+    """Those of a master with a store on disk, which is there with a worker."""
+    http = f"127.0.0.1:{grid.http_port}"
+    grid.master(DISTQ_HTTP_ADDRESS=http, DISTQ_STORE=f"sqlite:///{tmp_path / 'queue.db'}").logs("http_listened")
+    grid.tasks(2)
+    return Figures(grid.http_port)
+
+
+@contextmanager
+def program(grid: Cluster, text: str) -> Iterator["subprocess.Popen[str]"]:
+    """A program of a user, killed at the end if it still runs."""
+    env = {
+        **os.environ,
+        "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}",
+        "DISTQ_AUTHKEY": KEY,
+        "PYTHONPATH": str(ROOT),
+    }
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", BEGINS + textwrap.dedent(text)]
+    with subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, text=True) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def says(running: "subprocess.Popen[str]", line: str) -> None:
+    """Wait for a line of it."""
+    assert running.stdout is not None
+    assert running.stdout.readline().strip() == line
+
+
+def goes_on(running: "subprocess.Popen[str]") -> str:
+    """What it says once it goes on, to its end."""
+    out, _ = running.communicate("\n", timeout=PROGRAM_S)
+    assert running.returncode == 0
+    return out.strip()
+
+
+def test_a_program_that_ended_leaves_nothing(grid: Cluster, figures: Figures) -> None:
+    """Fire and forget: it says good-bye, and its tasks run all the same."""
+    with program(grid, FORGETS) as running:
+        assert running.wait(PROGRAM_S) == 0
+    figures.all_done(RESULTS)
+    figures.have(undelivered_results_bytes=0, client_sessions=0)
+
+
+def test_a_program_that_was_killed_leaves_its_session_and_bounded_results(grid: Cluster, figures: Figures) -> None:
+    """It may come back within the hour, for all that the master knows."""
+    with program(grid, IS_KILLED) as running:
+        assert running.wait(PROGRAM_S) == -signal.SIGKILL
+    figures.all_done(RESULTS)
+    figures.have(client_sessions=1)
+
+
+@pytest.mark.parametrize("text", [SLEEPS, KEEPS, MAPS], ids=["sleeps", "keeps the results", "maps and looks at one"])
+def test_a_program_that_does_something_else_finds_all_results(grid: Cluster, figures: Figures, text: str) -> None:
+    """However many were left to the store meanwhile."""
+    with program(grid, text) as running:
+        says(running, "waits")
+        figures.all_done(RESULTS)
+        assert figures.read()["distq_client_sessions"] == 1
+        if text is KEEPS:
+            figures.have(undelivered_results_bytes=0)
+        assert goes_on(running) == "whole"
+    figures.have(undelivered_results_bytes=0, client_sessions=0)
+
+
+def test_a_program_that_is_stopped_finds_all_results(grid: Cluster, figures: Figures) -> None:
+    """SIGSTOP: its machine sleeps, or a debugger has it."""
+    with program(grid, SLEEPS) as running:
+        says(running, "waits")
+        running.send_signal(signal.SIGSTOP)
+        try:
+            figures.all_done(RESULTS)
+        finally:
+            running.send_signal(signal.SIGCONT)
+        assert goes_on(running) == "whole"
+    figures.have(undelivered_results_bytes=0, client_sessions=0)
+
+
+def test_forked_children_leave_no_more_than_their_sessions(grid: Cluster, figures: Figures) -> None:
+    """Those that end as a program does leave nothing; of those that just exit the master does not know the end."""
+    with program(grid, FORKS) as running:
+        says(running, "waits")
+        figures.all_done(RESULTS + 1)
+        figures.have(client_sessions=3)
+        assert goes_on(running) == ""
+    figures.have(client_sessions=2)
