@@ -1,0 +1,50 @@
+"""The links of the pages: each relative link leads to a file of the project, and to a heading if it names one."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.tidy.tree import ROOT, files, text
+
+PAGES: Final = [path for path in files() if path.suffix == ".md"]
+LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
+HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
+CODE: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def anchor(heading: str) -> str:
+    """Return the anchor that GitHub makes of a heading."""
+    shown = re.sub(r"\]\([^)]*\)|[`\[]", "", heading)
+    return re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings."""
+    return {anchor(heading) for heading in HEADING.findall(CODE.sub("", text(page)))}
+
+
+def broken(page: Path) -> Iterator[str]:
+    """Yield the relative links of a page that lead nowhere."""
+    for link in LINK.findall(CODE.sub("", text(page))):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        name, _, heading = link.partition("#")
+        target = Path(os.path.normpath(page.parent / name)) if name else page
+        if not (ROOT / target).exists() or (heading and heading not in anchors(target)):
+            yield link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    """A renamed page or heading takes its links along."""
+    assert list(broken(page)) == []
+
+
+def test_every_page_of_the_docs_is_in_the_table_of_contents() -> None:
+    """docs/README.md links every page, and the folder of the decisions."""
+    linked = {os.path.normpath(Path("docs") / link) for link in LINK.findall(text(Path("docs/README.md")))}
+    pages = {str(page) for page in PAGES if page.parts[0] == "docs" and page != Path("docs/README.md")}
+    assert {page for page in pages if page not in linked and str(Path(page).parent) not in linked} == set()
