@@ -1,4 +1,4 @@
-"""Generates the state diagram of tasks in docs/explanation/delivery.md from core/moves.py: `python -m tools.diagram`."""
+"""Writes the diagram of task states into docs/explanation/delivery.md from core/moves.py: `python -m tools.diagram`."""
 
 from pathlib import Path
 
