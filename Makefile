@@ -7,7 +7,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 # Tests run in parallel; those of one `xdist_group` stay in one process.
 PYTEST := $(BIN)/pytest -n auto --dist loadgroup
-SCRIPTS = .ci/run $(shell find deploy examples helm images tests tools -name '*.sh' 2>/dev/null)
+SCRIPTS = .ci/run $(shell find deploy examples findings helm images tests tools -name '*.sh' -o -name '*.bash' 2>/dev/null)
 DOCKERFILES = $(shell find images examples -name '*Dockerfile*' 2>/dev/null)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml

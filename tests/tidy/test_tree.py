@@ -18,6 +18,7 @@ FOLDERS = {
     "deploy",
     "docs",
     "examples",
+    "findings",
     "helm",
     "images",
     "src",
