@@ -120,6 +120,17 @@ def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_ru
     assert again.tasks[first.id].state == SUCCEEDED
 
 
+@pytest.mark.parametrize("now", [1000.0, 3.0])
+def test_a_task_that_runs_on_over_a_restart_has_run_since_it_was_leased(now: float) -> None:
+    """What its queue wants of slots, and what operators are shown, counts from there, not from the year 1970."""
+    books, kept, holder = filled()
+    books.lease(holder, (books.names.queue("q"),), lambda _: True, 1, 5.0)
+    kept.cycle(books, 10.0)
+    _, absent = kept.reopened(now)
+    (task,) = absent.held.values()
+    assert task.leased_at == min(5.0, now)
+
+
 def test_what_nobody_claims_goes_back_for_nothing() -> None:
     """The executor may be gone, but nobody saw it die of this task."""
     books, kept, holder = filled()

@@ -156,6 +156,7 @@ def _goes_on(ledger: Ledger, task: Task, absent: Holder) -> None:
     if task.state == DELAYED:
         ledger.delayed.add(task.due_at, task)
     elif task.state == LEASED:
+        task.leased_at = task.since
         task.holder = absent
         absent.held[task.id] = task
 
