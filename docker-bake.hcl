@@ -1,10 +1,10 @@
-# Both images at once:
+# Builds both images:
 #
-#   docker buildx bake                                          for this machine, as `docker compose build` makes them
+#   docker buildx bake                                          for this machine, like `docker compose build`
 #   REGISTRY=registry.example/distq/ docker buildx bake release --push
 #                                                               for amd64 and arm64, with SBOM and provenance
 #
-# The second needs a builder that can do it (`docker buildx create --use`) and a registry to push to. A base image of
+# The second needs a builder for several platforms (`docker buildx create --use`) and a registry. A base image of
 # your own: BASE, BUILD_BASE. A package index of your own, also behind a private CA: docs/how-to/private-registries.md.
 variable "VERSION" {
   default = "0.1.0"

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Sourced by the steps of images/Dockerfile that fetch packages: from an index of your own, if build secrets name one.
-# A secret is a file that is there during one step, and in no layer. docs/how-to/private-registries.md
+# The steps of images/Dockerfile that download packages source this file. It selects your own index if build secrets
+# name one. A secret is a file that exists during one step and is in no layer: docs/how-to/private-registries.md
 if [ -s /run/secrets/index_url ]; then
     UV_DEFAULT_INDEX=$(cat /run/secrets/index_url)
     PIP_INDEX_URL=$UV_DEFAULT_INDEX
