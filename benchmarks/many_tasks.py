@@ -11,7 +11,7 @@ from typing import NamedTuple
 from benchmarks.measure import show, time_text
 from benchmarks.processes import AUTHKEY, Running, master, process, wait_until_listening
 from distq.core.ledger import Ledger
-from distq.core.names import Rules
+from distq.core.registry import Defaults
 from distq.core.task import TASK, Holder
 from distq.net.dial import Connection, dial
 
@@ -26,9 +26,9 @@ ENVELOPE = ("default", "benchmarks.tasks:square", None, None, None, None, None)
 
 def costs(size: int) -> tuple[float, float]:
     """Seconds for a submit and for a lease of a batch with so many tasks in line, a task."""
-    ledger = Ledger(Rules(capacity=2 * size + BATCH * PROBES), lambda: 0.5, 1 << 40)
-    envelope = ledger.names.envelope("default", "f", TASK)
-    queue = ledger.names.queue("default")
+    ledger = Ledger(Defaults(capacity=2 * size + BATCH * PROBES), lambda: 0.5, 1 << 40)
+    envelope = ledger.registry.envelope("default", "f", TASK)
+    queue = ledger.registry.queue("default")
 
     def submit() -> None:
         ledger.submit(envelope, [BODY] * BATCH, None, 1.0)

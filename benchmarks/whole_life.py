@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from benchmarks.measure import show
 from distq.core.ledger import Ledger
-from distq.core.names import Rules
-from distq.core.task import TASK, After, Envelope, Holder, More, Outcome
+from distq.core.registry import Defaults
+from distq.core.task import TASK, DependsOn, Envelope, Holder, Outcome, TaskConstraints
 
 SIZES = (10_000, 100_000, 1_000_000)
 PROBES = 50
@@ -24,10 +24,10 @@ class Bench:
 
     def __init__(self, size: int) -> None:
         self.ledger = Ledger(
-            Rules(capacity=10 * size, tasks_max=20 * size, result_ttl_s=10 * LATER), lambda: 0.5, 1 << 40
+            Defaults(capacity=10 * size, tasks_max=20 * size, result_ttl_s=10 * LATER), lambda: 0.5, 1 << 40
         )
-        self.envelope: Envelope = self.ledger.names.envelope("default", "f", TASK)
-        self.queue = self.ledger.names.queue("default")
+        self.envelope: Envelope = self.ledger.registry.envelope("default", "f", TASK)
+        self.queue = self.ledger.registry.queue("default")
         self.holder = Holder("bench")
         self.now = 1.0
         self.number = 0
@@ -41,7 +41,7 @@ class Bench:
     def run(self, want: int) -> None:
         """Lease so many and have them succeed."""
         for task in self.ledger.lease(self.holder, (self.queue,), lambda _: True, want, self.now):
-            self.ledger.settle(task.id, task.delivery, Outcome.SUCCESS, b"r", 0.001)
+            self.ledger.after_s(task.task_key, task.delivery, Outcome.SUCCESS, b"r", 0.001)
         self.commit()
 
 
@@ -68,9 +68,9 @@ def unique(bench: Bench, size: int) -> Callable[[], None]:
         for _ in range(count):
             bench.number += 1
             name = f"key {bench.number}"
-            assert bench.ledger.who_has(bench.queue, name, bench.now) is None
-            more = More(unique=name)
-            bench.ledger.submit(bench.envelope, [b"x"], None, bench.now, due_at=due_at, more=more)
+            assert bench.ledger.holder_of_unique(bench.queue, name, bench.now) is None
+            constraints = TaskConstraints(unique_key=name)
+            bench.ledger.submit(bench.envelope, [b"x"], None, bench.now, due_at=due_at, constraints=constraints)
         bench.commit()
 
     for _ in range(0, size, BATCH):
@@ -89,8 +89,8 @@ def keyed(bench: Bench, size: int) -> Callable[[], None]:
     def submit() -> None:
         for _ in range(BATCH):
             bench.number += 1
-            more = More(key=f"key {bench.number % KEYS}")
-            bench.ledger.submit(bench.envelope, [b"x"], None, bench.now, more=more)
+            constraints = TaskConstraints(concurrency_key=f"key {bench.number % KEYS}")
+            bench.ledger.submit(bench.envelope, [b"x"], None, bench.now, constraints=constraints)
         bench.commit()
 
     for _ in range(0, size, BATCH):
@@ -109,7 +109,9 @@ def grouped(bench: Bench, size: int) -> Callable[[], None]:
     def submit(due_at: float) -> None:
         for _ in range(BATCH // (GROUP + 1)):
             first = bench.ledger.submit(bench.envelope, [b"x"] * GROUP, None, bench.now, due_at=due_at)
-            bench.ledger.submit(bench.envelope, [b"x"], None, bench.now, more=More(after=After(first, GROUP)))
+            bench.ledger.submit(
+                bench.envelope, [b"x"], None, bench.now, constraints=TaskConstraints(depends_on=DependsOn(first, GROUP))
+            )
         bench.commit()
 
     for _ in range(0, size, BATCH):
@@ -144,10 +146,10 @@ def main() -> None:
     }
     rows = []
     for name, kind in kinds.items():
-        few, more, many = (f"{cost(kind, size) * 1e6:.2f} µs" for size in SIZES)
-        rows.append((name, few, more, many))
-    few, more, many = (f"beside {size:,}" for size in SIZES)
-    show("What a task costs the ledger from its submit to its end", rows, ("", few, more, many))
+        few, constraints, many = (f"{cost(kind, size) * 1e6:.2f} µs" for size in SIZES)
+        rows.append((name, few, constraints, many))
+    few, constraints, many = (f"beside {size:,}" for size in SIZES)
+    show("What a task costs the ledger from its submit to its end", rows, ("", few, constraints, many))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from tests.e2e.cluster import KEY, Cluster, Process, eventually
 
 import distq
 from distq.core.errors import DistqError
-from distq.core.task import CANCELLED, DEAD, EXPIRED, STATE_NAMES, SUCCEEDED, key_of
+from distq.core.task import CANCELLED, DEAD, EXPIRED, STATE_NAMES, SUCCEEDED, task_key_of
 
 OF_A_CLIENT: Final = 60
 """Tasks that one client submits."""
@@ -146,7 +146,7 @@ class Mixed(Chaos):
             for line in path.read_text().splitlines():
                 number, ident, kind = line.split()
                 kinds[int(number)] = kind
-                keys[key_of(ident)] = int(number)
+                keys[task_key_of(ident)] = int(number)
         ends = self._check_ends(keys, kinds)
         heard = self._check_heard(kinds)
         log = (self.folder / "clients.log").read_text()

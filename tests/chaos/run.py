@@ -27,7 +27,7 @@ from tests.e2e.cluster import KEY, Cluster, Process, cluster
 from tests.tidy.tree import ROOT
 
 from distq.cli.demo_cluster import free_port
-from distq.core.task import DEAD, STATE_NAMES, SUCCEEDED, key_of
+from distq.core.task import DEAD, STATE_NAMES, SUCCEEDED, task_key_of
 from distq.net.dial import dial
 from distq.wire.errors import RemoteRefusal
 
@@ -252,7 +252,7 @@ class Chaos:
     def check(self) -> str:
         """Judge what is left; returns the report. Raises AssertionError."""
         accepted = {int(number): ident for path in self.folder.glob("accepted-*") for number, ident in _pairs(path)}
-        keys = {key_of(ident): number for number, ident in accepted.items()}
+        keys = {task_key_of(ident): number for number, ident in accepted.items()}
         states = {keys[key]: state for key, state, _, _ in self._ends(list(keys))}
         runs = self._runs()
         unknown = sorted(accepted.keys() - states.keys())

@@ -23,7 +23,7 @@ from distq.cli.demo_cluster import free_port
 from distq.cli.examples import EXAMPLES
 from distq.cli.last_words import say_why
 from distq.core.errors import DistqError, QueueFull
-from distq.core.ports import Refused
+from distq.core.ports import CommitRefused
 from distq.net.dial import CannotReach, dial
 from distq.settings import Address, SettingsError
 
@@ -183,7 +183,7 @@ class Terse(DistqError):
     [
         (SettingsError("It is wrong."), "It is wrong.", 2),
         (CannotReach("nobody is there"), f"Nobody is there. {CannotReach.hint}", 3),
-        (Refused("The disk is full."), "The disk is full.", 4),
+        (CommitRefused("The disk is full."), "The disk is full.", 4),
         (QueueFull("The queue is full."), f"The queue is full. {QueueFull.hint}", 1),
         (Terse(), "The docstring is the sentence. Do this instead.", 7),
         (click.ClickException("no"), "No.", 1),

@@ -148,7 +148,7 @@ def test_ctrl_c_while_waiting_costs_nothing_but_the_wait() -> None:
 
 def test_a_future_by_its_id_leaves_the_answer_to_the_submit_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its call goes over the connection on which that answer is still to come, and must not take it for its own."""
-    monkeypatch.setattr("distq.client.submits.LOOK_S", SOON_S)  # the thread does not read it first
+    monkeypatch.setattr("distq.client.submit_sender.LOOK_S", SOON_S)  # the thread does not read it first
     with started(Books()) as client:
         for n in range(2, 12):
             sent = client.submit(double, n)

@@ -12,7 +12,7 @@ from tests.client.functions import double
 from tests.client.masters import KEY, SOON_S, Books, client_of, eventually, never, serving
 
 import distq
-from distq.client.running import FRESH_S
+from distq.client.running_tasks import FRESH_S
 from distq.core.task import SUCCEEDED
 
 EPOCH = 1 << 40
@@ -139,7 +139,7 @@ def test_refused_submits_that_a_program_looks_at_are_not_said(way: str, caplog: 
 def test_running_and_repr_say_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """For five thousand futures by one call, whose answer is good for a tenth of a second."""
     at = [0.0]
-    monkeypatch.setattr("distq.client.running._now", lambda: at[0])
+    monkeypatch.setattr("distq.client.running_tasks._now", lambda: at[0])
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
         books.gate.clear()

@@ -2,13 +2,13 @@
 
 from distq.core import moves
 from distq.core.ledger import Ledger
-from distq.core.names import Rules
 from distq.core.queue import Queue
+from distq.core.registry import Defaults
 from distq.core.retry import Backoff
 from distq.core.task import DEAD, DELAYED, HELD, LEASED, SUCCEEDED, TASK, Envelope, Holder, Task
 
 FIRST_KEY = 1 << 40
-RULES = Rules(backoff=Backoff(1.0, 8.0))
+RULES = Defaults(backoff=Backoff(1.0, 8.0))
 PATHS: dict[int, tuple[int, ...]] = {
     0: (),
     DELAYED: (moves.LEASE, moves.RETRY),
@@ -23,14 +23,14 @@ PATHS: dict[int, tuple[int, ...]] = {
 """The events that take a new task to each state."""
 
 
-def ledger(rules: Rules = RULES) -> Ledger:
+def ledger(rules: Defaults = RULES) -> Ledger:
     """An empty ledger whose jitter is always in the middle."""
     return Ledger(rules, lambda: 0.5, FIRST_KEY)
 
 
 def envelope(books: Ledger, queue: str = "q", name: str = "f", kind: str = TASK, priority: int = 5) -> Envelope:
     """An envelope of the ledger with the rules' defaults."""
-    return books.names.envelope(queue, name, kind, priority=priority)
+    return books.registry.envelope(queue, name, kind, priority=priority)
 
 
 def submitted(books: Ledger, count: int = 1, now: float = 0.0, *, kind: str = TASK, name: str = "f") -> list[int]:
@@ -42,8 +42,8 @@ def submitted(books: Ledger, count: int = 1, now: float = 0.0, *, kind: str = TA
 
 def leased(books: Ledger, holder: Holder, want: int = 1, now: float = 0.0) -> list[int]:
     """Keys of the tasks that `holder` gets from queue "q", whatever their names."""
-    queue = books.names.queue("q")
-    return [task.id for task in books.lease(holder, (queue,), lambda name: True, want, now)]
+    queue = books.registry.queue("q")
+    return [task.task_key for task in books.lease(holder, (queue,), lambda name: True, want, now)]
 
 
 def task_in(state: int) -> Task:
@@ -59,4 +59,4 @@ def task_in(state: int) -> Task:
 
 def order(queue: Queue, want: int = 100) -> list[int]:
     """The keys that the queue gives out, in order."""
-    return [task.id for task in queue.take(lambda name: True, want)]
+    return [task.task_key for task in queue.take(lambda name: True, want)]

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.master.bench import RULES, Bench, on_bench
 
-from distq.core.task import text_of
+from distq.core.task import id_text
 
 
 async def bury(bench: Bench, number: int, count: int) -> list[int]:
@@ -39,7 +39,7 @@ async def test_dead_letters_go_at_their_age(bench: Bench) -> None:
     new = await bury(bench, 2, 2)
     cli = bench.line()
     bench.hello(cli, "cli", "x")
-    await bench.ask(cli, "broker", "admin", "dead_retry", {"ids": [text_of(old[0])]})
+    await bench.ask(cli, "broker", "admin", "dead_retry", {"ids": [id_text(old[0])]})
     await bench.advance(41.0)
     assert dead(bench) == new
     assert not {old[1], old[2]} & bench.store._rows.keys()

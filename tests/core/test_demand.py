@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from tests.core.build import leased, ledger, submitted
 
 from distq.core.demand import LANES_PER_STEP, AnyWorker, Demand, demands, total
-from distq.core.lane import Lane
 from distq.core.ledger import Ledger
-from distq.core.policy import Policy, Rate, Window
+from distq.core.policy import Policy, Rate, RateWindow
 from distq.core.queue import Queue
-from distq.core.task import TASK, Holder, More
+from distq.core.ready_list import PriorityList
+from distq.core.task import TASK, Holder, TaskConstraints
 
 DRAIN_S = 60.0
 counts = st.integers(0, 10**6)
@@ -38,18 +38,18 @@ def test_slots_that_are_wanted(running: int, ready: int, run_s: float, slots: in
 
 
 @given(counts, counts, st.floats(0, 10**6), st.floats(0.1, 10**6), st.integers(0, 1000))
-def test_the_number_is_bounded_and_grows(running: int, ready: int, mean: float, drain: float, more: int) -> None:
+def test_the_number_is_bounded_and_grows(running: int, ready: int, mean: float, drain: float, constraints: int) -> None:
     """Between what runs and one slot for each task; more work never wants fewer slots."""
     slots = Demand(running, ready, ready, ready * mean).desired_slots(drain)
     assert running <= slots <= running + ready
     assert slots > running or ready == 0
-    later = ready + more
+    later = ready + constraints
     assert Demand(running, later, later, later * mean).desired_slots(drain) >= slots
 
 
 def queue_of(books: Ledger) -> Queue:
     """The queue of `submitted`."""
-    return books.names.queue("q")
+    return books.registry.queue("q")
 
 
 def wanted(books: Ledger, now: float = 0.0, placement: AnyWorker | None = None) -> Demand:
@@ -85,9 +85,9 @@ def test_names_that_are_paused_do_not_count() -> None:
     books = ledger()
     submitted(books, 4)
     submitted(books, 3, name="g")
-    queue_of(books).govern(Policy(paused_names=frozenset({"f"})))
+    queue_of(books).set_policy(Policy(paused_names=frozenset({"f"})))
     assert wanted(books).ready == 3
-    queue_of(books).govern(Policy(paused=True))
+    queue_of(books).set_policy(Policy(paused=True))
     assert wanted(books) == Demand()
 
 
@@ -96,9 +96,9 @@ def test_of_a_queue_with_a_limit_those_count_that_may_run_at_once() -> None:
     books = ledger()
     submitted(books, 9)
     leased(books, Holder("w"), 2)
-    queue_of(books).govern(Policy(running=3))
+    queue_of(books).set_policy(Policy(running=3))
     assert wanted(books)[:3] == (2, 1, 1)
-    queue_of(books).govern(Policy(running=2))
+    queue_of(books).set_policy(Policy(running=2))
     assert wanted(books) == Demand(2)
 
 
@@ -106,9 +106,9 @@ def test_of_a_queue_with_a_rate_those_count_that_may_begin_in_time() -> None:
     """One a minute and a minute to drain: now, and again when the minute is over."""
     books = ledger()
     submitted(books, 1000)
-    queue_of(books).govern(Policy(rate=Rate.parse("1/m")))
+    queue_of(books).set_policy(Policy(rate=Rate.parse("1/m")))
     assert wanted(books).desired_slots(DRAIN_S) <= 2
-    queue_of(books).govern(Policy(rate=Rate.parse("1/d")))
+    queue_of(books).set_policy(Policy(rate=Rate.parse("1/d")))
     assert wanted(books).ready == 1
     leased(books, Holder("w"))
     assert wanted(books) == Demand(1)
@@ -124,19 +124,19 @@ def test_a_rate_lets_no_more_begin_than_its_window_says(
     rate: Rate, steps: list[tuple[float, int]], within_s: float
 ) -> None:
     """At least what may be given out now, at most a full allowance for each period that is touched."""
-    window, now = Window(rate), 0.0
+    window, now = RateWindow(rate), 0.0
     for passed_s, want in steps:
         now += passed_s
-        if count := min(want, window.left(now)):
+        if count := min(want, window.allowance(now)):
             window.spend(count, now)
     found = window.within(now, within_s)
-    assert window.left(now) <= found <= rate.tasks * (math.floor(within_s / rate.period_s) + 1)
+    assert window.allowance(now) <= found <= rate.tasks * (math.floor(within_s / rate.period_s) + 1)
 
 
 def test_a_task_of_several_slots_wants_them() -> None:
     """Its work is that of all of them."""
     books = ledger()
-    heavy = books.names.envelope("q", "f", TASK, cost=4)
+    heavy = books.registry.envelope("q", "f", TASK, cost=4)
     books.submit(heavy, [b"x"] * 3, None, 0.0)
     books.apply(0.0)
     assert wanted(books) == Demand(0, 3, 12, 12.0)
@@ -145,7 +145,7 @@ def test_a_task_of_several_slots_wants_them() -> None:
 def test_while_no_run_has_ended_the_declared_limit_is_how_long_one_lasts() -> None:
     """A pool of long tasks is there after one look, not one pod a look; a mean that is known wins."""
     books = ledger()
-    long = books.names.envelope("q", "f", TASK, time_limit_s=3600.0)
+    long = books.registry.envelope("q", "f", TASK, time_limit_s=3600.0)
     books.submit(long, [b"x"] * 5, None, 0.0)
     books.apply(0.0)
     assert wanted(books).desired_slots(DRAIN_S) == 5
@@ -170,8 +170,8 @@ def test_while_no_run_has_ended_a_run_lasts_as_long_as_the_longest_does_already(
 def test_tasks_that_are_held_or_delayed_do_not_count() -> None:
     """A concurrency key lets one of them in; the others would not run faster."""
     books = ledger()
-    envelope = books.names.envelope("q", "f", TASK)
-    books.submit(envelope, [b"x"] * 7, None, 0.0, more=More(key="customer"))
+    envelope = books.registry.envelope("q", "f", TASK)
+    books.submit(envelope, [b"x"] * 7, None, 0.0, constraints=TaskConstraints(concurrency_key="customer"))
     books.submit(envelope, [b"x"] * 7, None, 0.0, due_at=100.0)
     books.apply(0.0)
     assert wanted(books).ready == 1
@@ -183,7 +183,7 @@ def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
     class Counting(AnyWorker):
         looked_at = 0
 
-        def most(self, queue: Queue, lane: Lane) -> int:
+        def most(self, queue: Queue, lane: PriorityList) -> int:
             self.looked_at += 1
             return super().most(queue, lane)
 
@@ -191,10 +191,10 @@ def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
     for number in range(20_000):
         submitted(books, 1, name=f"job-{number}")
     for number in range(3_000):
-        books.submit(books.names.envelope(f"q-{number}", "f", TASK), [b"x"], None, 0.0)
+        books.submit(books.registry.envelope(f"q-{number}", "f", TASK), [b"x"], None, 0.0)
     books.apply(0.0)
     placement, before, found = Counting(), 0, []
-    for step in demands(books.names.queues.values(), placement, 0.0, DRAIN_S):
+    for step in demands(books.registry.queues.values(), placement, 0.0, DRAIN_S):
         if step is None:
             assert placement.looked_at - before < 2 * LANES_PER_STEP
             before = placement.looked_at

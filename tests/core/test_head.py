@@ -9,7 +9,17 @@ from tests.core.build import ledger
 
 from distq.core import head
 from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
-from distq.core.task import COST_MAX, FAILURE_POLICIES, LABELS_BYTES_MAX, NO_MORE, PLAIN, STATE_NAMES, TASK, After, More
+from distq.core.task import (
+    COST_MAX,
+    FAILURE_POLICIES,
+    LABELS_BYTES_MAX,
+    NO_CONSTRAINTS,
+    PLAIN,
+    STATE_NAMES,
+    TASK,
+    DependsOn,
+    TaskConstraints,
+)
 
 HEAD_BYTES_MAX = 270
 KEYS_BYTES_MAX = 200
@@ -29,16 +39,16 @@ text = st.text(st.characters(codec="utf-8"), max_size=16)
     requires=st.frozensets(
         st.text(st.characters(codec="utf-8", exclude_characters=","), min_size=1, max_size=9), max_size=4
     ),
-    more=st.just(NO_MORE)
+    constraints=st.just(NO_CONSTRAINTS)
     | st.builds(
-        More,
+        TaskConstraints,
         text,
         st.integers(1, 1_000_000),
         text,
         st.none() | st.floats(1e-3, 1e9, allow_subnormal=False),
         st.none()
         | st.builds(
-            After, st.integers(0, 2**62), st.integers(0, 10_000), st.sampled_from(FAILURE_POLICIES), st.booleans()
+            DependsOn, st.integers(0, 2**62), st.integers(0, 10_000), st.sampled_from(FAILURE_POLICIES), st.booleans()
         ),
         st.lists(st.tuples(text, text), max_size=3).map(tuple),
     ),
@@ -53,13 +63,13 @@ def test_a_head_says_again_what_was_packed(
     time_limit_s: float | None,
     expires_at: float | None,
     requires: frozenset[str],
-    more: More,
+    constraints: TaskConstraints,
     cost: int,
 ) -> None:
     """Every field comes back, names of any characters (NUL too) and times to the last bit."""
     queue, name, kind = names
     priority, retries, max_deliveries, ttl_s = options
-    envelope = ledger().names.envelope(
+    envelope = ledger().registry.envelope(
         queue,
         name,
         kind,
@@ -71,17 +81,30 @@ def test_a_head_says_again_what_was_packed(
         requires=requires,
         cost=cost,
     )
-    packed = head.pack(envelope, state, delivery, *numbers, expires_at, more)
-    keys, labels = 0 if more is NO_MORE else KEYS_BYTES_MAX, LABELS_BYTES_MAX if requires else 0
-    headers = len(json.dumps(more.headers, ensure_ascii=False).encode())
+    packed = head.pack(envelope, state, delivery, *numbers, expires_at, constraints)
+    keys, labels = 0 if constraints is NO_CONSTRAINTS else KEYS_BYTES_MAX, LABELS_BYTES_MAX if requires else 0
+    headers = len(json.dumps(constraints.headers, ensure_ascii=False).encode())
     assert len(packed) <= HEAD_BYTES_MAX + keys + labels + headers
-    expected = (state, delivery, *numbers, expires_at, more, kind, queue, name, *options, time_limit_s, requires, cost)
+    expected = (
+        state,
+        delivery,
+        *numbers,
+        expires_at,
+        constraints,
+        kind,
+        queue,
+        name,
+        *options,
+        time_limit_s,
+        requires,
+        cost,
+    )
     assert head.unpack(packed) == head.Head(*expected)
 
 
 def test_the_longest_names_fit_into_a_head() -> None:
     """The bounds of the names keep a head within 270 bytes, and they count bytes, not characters."""
-    envelope = ledger().names.envelope("é" * (NAME_BYTES_MAX // 2), "n" * TASK_NAME_BYTES_MAX, PLAIN)
+    envelope = ledger().registry.envelope("é" * (NAME_BYTES_MAX // 2), "n" * TASK_NAME_BYTES_MAX, PLAIN)
     assert len(head.pack(envelope, 0, 0, 0, 0, 0.0, 0.0, 0.0, 1.0)) <= HEAD_BYTES_MAX
 
 
@@ -90,15 +113,15 @@ def test_the_longest_names_fit_into_a_head() -> None:
 )
 def test_a_name_that_is_too_long_is_refused_and_leaves_nothing_behind(queue: str, name: str) -> None:
     """No queue and no counters are made for a name that was refused."""
-    names = ledger().names
+    names = ledger().registry
     with pytest.raises(NameTooLong, match="too long"):
         names.envelope(queue, name, TASK)
-    assert (names.queues, names.tallies) == ({}, {})
+    assert (names.queues, names.counters) == ({}, {})
 
 
 def test_a_head_of_another_version_is_refused() -> None:
     """A newer distq's head is not guessed at."""
-    packed = head.pack(ledger().names.envelope("q", "f", TASK), 0, 0, 0, 0, 0.0, 0.0, 0.0)
+    packed = head.pack(ledger().registry.envelope("q", "f", TASK), 0, 0, 0, 0, 0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="version 3, this distq reads 1 and 2"):
         head.unpack(b"\3" + packed[1:])
 

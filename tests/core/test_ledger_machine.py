@@ -10,30 +10,30 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.core.model import BASE_S, MAX_S, Limits, Model, Options
 
 from distq.core import head
+from distq.core.counters import TaskCounters
 from distq.core.errors import PayloadTooLarge, QueueFull, Undecided
-from distq.core.leases import STORED_AFTER_S
+from distq.core.lease_journal import STORED_AFTER_S
 from distq.core.ledger import Ledger
 from distq.core.moves import DROP, REQUEUE
-from distq.core.names import Rules
+from distq.core.payload_cache import hold
 from distq.core.policy import Policy, Rate, unpack_policy
 from distq.core.ports import Keep
+from distq.core.registry import Defaults
 from distq.core.retry import Backoff
-from distq.core.tally import Tally
 from distq.core.task import (
     FAILURE_POLICIES,
     HELD,
     LEASED,
     LIVE_STATES,
-    NO_MORE,
+    NO_CONSTRAINTS,
     READY,
     STATE_NAMES,
-    After,
+    DependsOn,
     Envelope,
     Holder,
-    More,
     Owner,
+    TaskConstraints,
 )
-from distq.core.window import hold
 
 CAPACITY = 9
 PAYLOAD_BYTES_MAX = 4
@@ -127,23 +127,23 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def begin(self, jitter: float, busy: int, policy: str) -> None:
         """A ledger that is empty, or has some tasks of every kind, most of them leased."""
-        rules = Rules(CAPACITY, PAYLOAD_BYTES_MAX, backoff=Backoff(BASE_S, MAX_S))
+        rules = Defaults(CAPACITY, PAYLOAD_BYTES_MAX, backoff=Backoff(BASE_S, MAX_S))
         self.ledger = Ledger(rules, lambda: jitter, 1 << 40)
         self.model = Model(CAPACITY, jitter, SLOTS, CREWS)
         for name in QUEUES:
-            self.ledger.names.queue(name)
+            self.ledger.registry.queue(name)
         for options in OPTIONS if busy else ():
             self.submit(options, [b"a"], 0)
         if busy:
             self.submit(IN_GROUPS, [b"a", b"a"], 0)
-            self.submit(IN_GROUPS, [b"a"], 0, after=After(max(self.model.new) - 1, 2, policy))
+            self.submit(IN_GROUPS, [b"a"], 0, after=DependsOn(max(self.model.new) - 1, 2, policy))
         for holder in range(busy):
             self.lease(holder, NAMES, QUEUES, 2)
 
     def envelope(self, options: Options) -> Envelope:
         """The ledger's envelope of the model's options."""
         self.model.slots_count |= options.cost > 1
-        return self.ledger.names.envelope(
+        return self.ledger.registry.envelope(
             options.queue,
             options.name,
             options.kind,
@@ -178,18 +178,26 @@ class LedgerMachine(RuleBasedStateMachine):
         expires_s: float | None = None,
         turn: str = "",
         unique: str = "",
-        after: After | None = None,
+        after: DependsOn | None = None,
     ) -> None:
         """A batch is taken whole or refused whole."""
         at_once = TURNS.get(turn, 1)
-        more = More(turn, at_once, unique, after=after) if turn or unique or after else NO_MORE
+        constraints = (
+            TaskConstraints(turn, at_once, unique, depends_on=after) if turn or unique or after else NO_CONSTRAINTS
+        )
         due_at = self.now + delay_s if delay_s else 0.0
         expires_at = None if expires_s is None else self.now + expires_s
         asked = self.owners[owner] if owner is not None else None
         room = self.model.room(options.queue)
         try:
             first = self.ledger.submit(
-                self.envelope(options), bodies, asked, self.now, due_at=due_at, expires_at=expires_at, more=more
+                self.envelope(options),
+                bodies,
+                asked,
+                self.now,
+                due_at=due_at,
+                expires_at=expires_at,
+                constraints=constraints,
             )
         except QueueFull:
             self.rejected["full"] += 1
@@ -222,21 +230,23 @@ class LedgerMachine(RuleBasedStateMachine):
             new = [key for key, task in self.model.new.items() if task.options.kind == "task" and not task.unique]
         first = data.draw(st.sampled_from(new or [1]))
         size = next(number for number in range(size, -1, -1) if set(range(first, first + number)) <= set(new))
-        self.submit(options, [b"a"], 0, delay_s, turn=turn, after=After(first, size, policy))
+        self.submit(options, [b"a"], 0, delay_s, turn=turn, after=DependsOn(first, size, policy))
 
     @rule(options=options, unique=st.sampled_from("xy"), replace=st.booleans(), turn=st.sampled_from(["", *TURNS]))
     def submit_once(self, options: Options, unique: str, replace: bool, turn: str) -> None:
         """A task with a unique key is taken if no live one has it, or takes the place of one that waits."""
-        queue = self.ledger.names.queue(options.queue)
+        queue = self.ledger.registry.queue(options.queue)
         expected = self.model.who_has(options.queue, unique)
         if expected == "undecided":
             with pytest.raises(Undecided):
-                self.ledger.who_has(queue, unique, self.now)
+                self.ledger.holder_of_unique(queue, unique, self.now)
             return
-        other = self.ledger.who_has(queue, unique, self.now)
-        assert (None if other is None else other.id) == expected
+        other = self.ledger.holder_of_unique(queue, unique, self.now)
+        assert (None if other is None else other.task_key) == expected
         if other is not None and replace:
-            assert self.ledger.cancel(other.id, "replaced") is self.model.cancel(other.id, "replaced", running=False)
+            assert self.ledger.cancel(other.task_key, "replaced") is self.model.cancel(
+                other.task_key, "replaced", running=False
+            )
         if other is None or replace:
             self.submit(options, [b"a"], None, turn=turn, unique=unique)
 
@@ -249,7 +259,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
         def decision() -> bool:
             expected = self.model.settle(key, delivery, outcome, body, cause, pause)
-            assert self.ledger.settle(key, delivery, outcome, body, run_s, cause, pause) is expected
+            assert self.ledger.after_s(key, delivery, outcome, body, run_s, cause, pause) is expected
             pending = self.model.pending.get(key)
             assert self.ledger.succeeds(key) is (pending is not None and pending.event == "succeed")
             return expected
@@ -262,11 +272,11 @@ class LedgerMachine(RuleBasedStateMachine):
         """An answer to a lease that is held: what usually happens."""
         held = [task for holder in self.holders for task in holder.held.values()]
         task = data.draw(st.sampled_from(held))
-        key, delivery = task.id, task.delivery
+        key, delivery = task.task_key, task.delivery
 
         def decision() -> bool:
             expected = self.model.settle(key, delivery, outcome, b"r", cause, pause)
-            assert self.ledger.settle(key, delivery, outcome, b"r", 0.5, cause, pause) is expected
+            assert self.ledger.after_s(key, delivery, outcome, b"r", 0.5, cause, pause) is expected
             return expected
 
         self.decide(decision)
@@ -282,7 +292,7 @@ class LedgerMachine(RuleBasedStateMachine):
         wrong = task.delivery + off
         assert self.model.settle(key, wrong, outcome, b"", "")
         assert key not in self.model.pending
-        assert self.ledger.settle(key, wrong, outcome, b"", 0.0, "")
+        assert self.ledger.after_s(key, wrong, outcome, b"", 0.0, "")
 
     @precondition(lambda self: self.ledger.tasks)
     @rule(data=st.data(), running=st.booleans(), cause=st.sampled_from(["", "cancelled by a client"]))
@@ -315,14 +325,14 @@ class LedgerMachine(RuleBasedStateMachine):
         key = data.draw(st.sampled_from([*self.ledger.dead]))
         hold(self.ledger, self.ledger.dead[key], self.kept[key][1])  # as the broker reads it
         task = self.ledger.dead[key]
-        if event == "requeue" and task.more.unique:
-            other = self.model.who_has(task.envelope.queue.name, task.more.unique)
+        if event == "requeue" and task.constraints.unique_key:
+            other = self.model.who_has(task.envelope.queue.name, task.constraints.unique_key)
             if other == "undecided":
                 with pytest.raises(Undecided):
-                    self.ledger.other_of(key, self.now)
+                    self.ledger.unique_rival(key, self.now)
                 return
-            found = self.ledger.other_of(key, self.now)
-            assert other == (None if found is None else found.id)
+            found = self.ledger.unique_rival(key, self.now)
+            assert other == (None if found is None else found.task_key)
             if other is not None:
                 return
         expected = self.model.settle_dead(key, event)
@@ -340,7 +350,7 @@ class LedgerMachine(RuleBasedStateMachine):
         rate = None if limits.rate == Limits().rate else Rate(*limits.rate)
         running = None if limits.running == Limits().running else limits.running
         policy = Policy(limits.paused, frozenset(limits.names), running, rate)
-        self.ledger.govern(self.ledger.names.queue(queue), policy)
+        self.ledger.set_policy(self.ledger.registry.queue(queue), policy)
         self.model.limiting[queue] = limits
 
     @rule()
@@ -367,7 +377,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.policies[name] = policy, spent
         stored = [key for key in batch if key not in self.model.pending and key in self.ledger.tasks]
         held = [self.ledger.tasks[key] for key in stored]
-        assert all(task.fenced or task.leased_at + STORED_AFTER_S <= self.now for task in held)
+        assert all(task.lease_bound or task.leased_at + STORED_AFTER_S <= self.now for task in held)
         assert len(batch) - len(stored) <= len(self.model.pending) + len(self.model.new)
         self.ledger.apply(self.now)
         self.model.apply(self.now)
@@ -388,13 +398,13 @@ class LedgerMachine(RuleBasedStateMachine):
         """A head that was just written says what the ledger says."""
         task, read = self.ledger.tasks[key], head.unpack(self.kept[key][0])
         assert read.state == (READY if task.state == HELD else task.state)
-        assert read.more == task.more
+        assert read.constraints == task.constraints
         assert (read.delivery, read.failures, read.lost) == (task.delivery, task.failures, task.lost)
         assert (read.submitted_at, read.expires_at) == (task.submitted_at, task.expires_at)
         if STATE_NAMES[task.state] == "delayed":
-            assert (read.due_at, read.since) == (task.due_at, task.since)
+            assert (read.due_at, read.state_since_at) == (task.due_at, task.state_since_at)
         if task.state not in LIVE_STATES:
-            assert read.since == task.since
+            assert read.state_since_at == task.state_since_at
 
     @rule()
     def refuse(self) -> None:
@@ -433,12 +443,12 @@ class LedgerMachine(RuleBasedStateMachine):
         """A holder takes what it wants; the model judges whether that was allowed."""
         while self.ledger.changed:
             self.cycle()  # leases come after the commit
-        asked = [self.ledger.names.queue(name) for name in queues]
+        asked = [self.ledger.registry.queue(name) for name in queues]
         leased = self.ledger.lease(self.holders[number], asked, names.__contains__, want, self.now)
-        held = [task.id for task in self.ledger.tasks.values() if task.state == HELD]
-        self.model.leased(number, queues, names.__contains__, want, [task.id for task in leased], held, self.now)
-        self.recent += [(task.id, task.delivery) for task in leased]
-        assert all(task.leased_at == task.since == self.now for task in leased)
+        held = [task.task_key for task in self.ledger.tasks.values() if task.state == HELD]
+        self.model.leased(number, queues, names.__contains__, want, [task.task_key for task in leased], held, self.now)
+        self.recent += [(task.task_key, task.delivery) for task in leased]
+        assert all(task.leased_at == task.state_since_at == self.now for task in leased)
 
     @precondition(lambda self: self.recent)
     @rule(data=st.data(), number=st.sampled_from(HOLDERS), off=st.sampled_from([0, 0, 0, 1, -1]))
@@ -475,18 +485,25 @@ class LedgerMachine(RuleBasedStateMachine):
         assert set(held) == {task for task in self.ledger.tasks.values() if task.state == LEASED}
         for number, holder in enumerate(self.holders):
             for key, task in holder.held.items():
-                assert (task.id, task.holder, self.model.tasks[key].holder) == (key, holder, number)
+                assert (task.task_key, task.holder, self.model.tasks[key].holder) == (key, holder, number)
 
     @invariant()
     def a_task_is_held_only_while_its_key_is_busy(self) -> None:
         """Of each concurrency key as many are under way as may be, and no more, before one is held."""
         for turn, at_once in TURNS.items():
-            for queue in self.ledger.names.queues.values():
-                those = [t for t in self.ledger.tasks.values() if (t.envelope.queue, t.more.key) == (queue, turn)]
-                those = [t for t in those if self.model.tasks[t.id].let_in or t.state not in (READY, HELD)]
+            for queue in self.ledger.registry.queues.values():
+                those = [
+                    t
+                    for t in self.ledger.tasks.values()
+                    if (t.envelope.queue, t.constraints.concurrency_key) == (queue, turn)
+                ]
+                those = [t for t in those if self.model.tasks[t.task_key].let_in or t.state not in (READY, HELD)]
                 under_way = sum(task.state in (READY, LEASED) for task in those)
-                lingering = [*(task for task, _ in self.ledger.lingering.running.values()), *self.ledger.lingering.over]
-                under_way += sum((t.envelope.queue, t.more.key) == (queue, turn) for t in lingering)
+                lingering = [
+                    *(task for task, _ in self.ledger.orphaned_runs.running.values()),
+                    *self.ledger.orphaned_runs.ended_tasks,
+                ]
+                under_way += sum((t.envelope.queue, t.constraints.concurrency_key) == (queue, turn) for t in lingering)
                 assert under_way <= at_once
                 assert under_way == at_once or not any(task.state == HELD for task in those)
 
@@ -494,15 +511,15 @@ class LedgerMachine(RuleBasedStateMachine):
     def who_comes_after_others_is_held_until_they_have_ended(self) -> None:
         """And for no other reason, but its concurrency key."""
         for task in self.ledger.tasks.values():
-            if task.state == HELD and not task.more.key:
-                assert not self.model.tasks[task.id].let_in
+            if task.state == HELD and not task.constraints.concurrency_key:
+                assert not self.model.tasks[task.task_key].let_in
             if task.state in (READY, LEASED):
-                assert self.model.tasks[task.id].let_in
+                assert self.model.tasks[task.task_key].let_in
 
     @invariant()
     def counts_equal_a_recount(self) -> None:
         """Counts by state, live tasks and room are what counting each task would give."""
-        for queue in self.ledger.names.queues.values():
+        for queue in self.ledger.registry.queues.values():
             states = Counter(task.state for task in self.ledger.tasks.values() if task.envelope.queue is queue)
             assert queue.counts == [states[state] for state in range(len(STATE_NAMES))]
             assert queue.live == sum(states[state] for state in LIVE_STATES)
@@ -515,17 +532,19 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def every_end_is_told_once(self) -> None:
         """An owner hears of each of its tasks' ends, once; so does the operator of bad ones."""
-        assert sorted((event, task.id) for event, task, _ in self.ledger.noted) == sorted(self.model.noted)
+        assert sorted((event, task.task_key) for event, task, _ in self.ledger.operator_events) == sorted(
+            self.model.noted
+        )
         for number, owner in enumerate(self.owners):
-            assert sorted(task.id for task in owner.outbox) == sorted(self.model.heard.get(number, []))
-            assert (owner in self.ledger.heard) is bool(owner.outbox)
+            assert sorted(task.task_key for task in owner.outbox) == sorted(self.model.heard.get(number, []))
+            assert (owner in self.ledger.owners_to_notify) is bool(owner.outbox)
 
     @invariant()
     def tallies_are_right(self) -> None:
         """What is counted as it goes is what the model counted."""
         counted: Counter[tuple[str, str, str]] = Counter()
         rejected: Counter[str] = Counter()
-        for (queue, name), tally in self.ledger.names.tallies.items():
+        for (queue, name), tally in self.ledger.registry.counters.items():
             for what, number in flat(tally).items():
                 counted[queue, name, what] += number
             rejected.update(tally.rejected)
@@ -556,7 +575,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_store_holds_what_operators_have_said(self) -> None:
         """A queue's policy is kept with the cycle in which it takes effect."""
         for name, limits in self.model.limits.items():
-            queue = self.ledger.names.queue(name)
+            queue = self.ledger.registry.queue(name)
             assert queue.own == queue.policy._replace(capacity=None) == self.policies[name][0]
             assert (queue.own.paused, set(queue.own.paused_names)) == (limits.paused, set(limits.names))
 
@@ -564,12 +583,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_next_deadline_is_never_too_late(self) -> None:
         """The ledger wants to be swept when something is due, at the latest."""
         expected, at = self.model.next_deadlines(), self.ledger.next_deadline()
-        expected += self.model.openings([t.id for t in self.ledger.tasks.values() if t.state == HELD], self.now)
+        expected += self.model.openings([t.task_key for t in self.ledger.tasks.values() if t.state == HELD], self.now)
         undecided = [due for due in expected if not self.model.pending]
         assert not undecided or (at is not None and at <= min(undecided))
 
 
-def flat(tally: Tally) -> dict[str, int]:
+def flat(tally: TaskCounters) -> dict[str, int]:
     """A tally's counters in the model's words."""
     numbers = {"submitted": tally.submitted, "requeued": tally.requeued}
     for word, table in (

@@ -4,8 +4,8 @@ import pytest
 
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore
-from distq.core.names import Rules
 from distq.core.ports import Keep
+from distq.core.registry import Defaults
 from distq.core.retry import Backoff
 from distq.core.task import (
     DEAD,
@@ -18,10 +18,10 @@ from distq.core.task import (
     TASK,
     Holder,
     Outcome,
-    deliveries_of,
+    delivery_count,
 )
 
-RULES = Rules(retries=1, backoff=Backoff(10.0, 60.0), result_ttl_s=100.0)
+RULES = Defaults(retries=1, backoff=Backoff(10.0, 60.0), result_ttl_s=100.0)
 
 
 class Kept:
@@ -47,7 +47,7 @@ class Kept:
     def reopened(self, now: float = 1000.0) -> tuple[Ledger, Holder]:
         """A new master's ledger on the same rows, when its clock says `now`."""
         books = Ledger(RULES, lambda: 0.5, 2 << 40 | 1)
-        loader = Loader(books.names)
+        loader = Loader(books.registry)
         loader.feed(list(self.heads.items()))
         return books, restore(books, loader, now)
 
@@ -55,8 +55,8 @@ class Kept:
 def filled() -> tuple[Ledger, Kept, Holder]:
     """Five tasks of one envelope, and a plain item, accepted at 0."""
     books, kept = Ledger(RULES, lambda: 0.5, 1 << 40 | 1), Kept()
-    books.submit(books.names.envelope("q", "f", TASK, priority=7), [b"0", b"1", b"2", b"3", b"4"], None, 0.0)
-    books.submit(books.names.envelope("work", PLAIN, PLAIN), [b"item"], None, 0.0)
+    books.submit(books.registry.envelope("q", "f", TASK, priority=7), [b"0", b"1", b"2", b"3", b"4"], None, 0.0)
+    books.submit(books.registry.envelope("work", PLAIN, PLAIN), [b"item"], None, 0.0)
     kept.cycle(books, 0.0)
     return books, kept, Holder("one")
 
@@ -71,32 +71,32 @@ def test_p1_what_was_accepted_is_ready_again_in_the_order_of_its_submits() -> No
     _, kept, _ = filled()
     books, _ = kept.reopened()
     assert states(books) == [READY] * 6
-    queue = books.names.queue("q")
+    queue = books.registry.queue("q")
     taken = books.lease(Holder("x"), (queue,), lambda _: True, 9, 1.0)
-    assert [task.id & 0xFF for task in taken] == [1, 2, 3, 4, 5]
+    assert [task.task_key & 0xFF for task in taken] == [1, 2, 3, 4, 5]
     assert {(task.envelope.name, task.envelope.kind, task.envelope.priority, task.body) for task in taken} == {
         ("f", TASK, 7, None)
     }
-    assert (queue.counts[LEASED], books.names.queue("work").counts[READY]) == (5, 1)
+    assert (queue.counts[LEASED], books.registry.queue("work").counts[READY]) == (5, 1)
 
 
 def test_p4_a_delivery_that_was_never_stored_is_never_given_again() -> None:
     """Else the answer to the one from before the restart would settle the one after it."""
     books, kept, holder = filled()
-    (before,) = books.lease(holder, (books.names.queue("q"),), lambda _: True, 1, 0.0)
+    (before,) = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
     again, _ = kept.reopened()
-    (after,) = again.lease(holder, (again.names.queue("q"),), lambda _: True, 1, 1.0)
-    assert (before.id, before.delivery, after.delivery) == (after.id, 1, DELIVERIES_SKIPPED + 1)
+    (after,) = again.lease(holder, (again.registry.queue("q"),), lambda _: True, 1, 1.0)
+    assert (before.task_key, before.delivery, after.delivery) == (after.task_key, 1, DELIVERIES_SKIPPED + 1)
 
 
 def test_deliveries_are_counted_exactly_over_any_number_of_restarts() -> None:
     """What people are shown; the numbers on the wire go on far above what may have been given and forgotten."""
     books, kept, holder = filled()
     for count in range(1, 4):
-        leased = books.lease(holder, (books.names.queue("q"),), lambda _: True, 5, 100.0 * count)
-        assert [deliveries_of(task.delivery) for task in leased] == [count] * 5
+        leased = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 5, 100.0 * count)
+        assert [delivery_count(task.delivery) for task in leased] == [count] * 5
         for task in leased:
-            books.settle(task.id, task.delivery, Outcome.SNOOZED, None, 0.1, "", 0.0)
+            books.after_s(task.task_key, task.delivery, Outcome.SNOOZED, None, 0.1, "", 0.0)
         kept.cycle(books, 100.0 * count)
         books, holder = kept.reopened()
         kept.cycle(books, 100.0 * count + 1)
@@ -105,26 +105,26 @@ def test_deliveries_are_counted_exactly_over_any_number_of_restarts() -> None:
 def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_runs_it() -> None:
     """Its lease was stored with a later commit that nobody waited for."""
     books, kept, holder = filled()
-    first, second = books.lease(holder, (books.names.queue("q"),), lambda _: True, 2, 0.0)
+    first, second = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 0.0)
     assert books.next_deadline() == 1.0
-    books.settle(second.id, second.delivery, Outcome.RELEASED, None, 0.0)
+    books.after_s(second.task_key, second.delivery, Outcome.RELEASED, None, 0.0)
     kept.cycle(books, 1.0)
     again, absent = kept.reopened()
-    assert (states(again), list(absent.held)) == ([LEASED, *[READY] * 5], [first.id])
+    assert (states(again), list(absent.held)) == ([LEASED, *[READY] * 5], [first.task_key])
     back = Holder("back")
-    assert not again.reclaim(back, first.id, first.delivery + 1)
-    assert again.reclaim(back, first.id, first.delivery)
-    assert (absent.held, list(back.held)) == ({}, [first.id])
-    assert again.settle(first.id, first.delivery, Outcome.SUCCESS, b"r", 5.0)
+    assert not again.reclaim(back, first.task_key, first.delivery + 1)
+    assert again.reclaim(back, first.task_key, first.delivery)
+    assert (absent.held, list(back.held)) == ({}, [first.task_key])
+    assert again.after_s(first.task_key, first.delivery, Outcome.SUCCESS, b"r", 5.0)
     kept.cycle(again, 6.0)
-    assert again.tasks[first.id].state == SUCCEEDED
+    assert again.tasks[first.task_key].state == SUCCEEDED
 
 
 @pytest.mark.parametrize("now", [1000.0, 3.0])
 def test_a_task_that_runs_on_over_a_restart_has_run_since_it_was_leased(now: float) -> None:
     """What its queue wants of slots, and what operators are shown, counts from there, not from the year 1970."""
     books, kept, holder = filled()
-    books.lease(holder, (books.names.queue("q"),), lambda _: True, 1, 5.0)
+    books.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 5.0)
     kept.cycle(books, 10.0)
     _, absent = kept.reopened(now)
     (task,) = absent.held.values()
@@ -134,7 +134,7 @@ def test_a_task_that_runs_on_over_a_restart_has_run_since_it_was_leased(now: flo
 def test_what_nobody_claims_goes_back_for_nothing() -> None:
     """The executor may be gone, but nobody saw it die of this task."""
     books, kept, holder = filled()
-    books.lease(holder, (books.names.queue("q"),), lambda _: True, 1, 0.0)
+    books.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
     kept.cycle(books, 1.0)
     again, absent = kept.reopened()
     assert again.lose(absent, "restart", "", running=0)
@@ -146,11 +146,11 @@ def test_what_nobody_claims_goes_back_for_nothing() -> None:
 def test_failures_and_their_counters_are_exact(outcome: int, state: int) -> None:
     """A retry waits for its moment, a dead letter keeps its arguments and its error."""
     books, kept, holder = filled()
-    (task,) = books.lease(holder, (books.names.queue("q"),), lambda _: True, 1, 0.0)
-    books.settle(task.id, task.delivery, outcome, b"error", 0.1, "ValueError: no")
+    (task,) = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
+    books.after_s(task.task_key, task.delivery, outcome, b"error", 0.1, "ValueError: no")
     kept.cycle(books, 2.0)
     again, _ = kept.reopened()
-    found = again.tasks[task.id]
+    found = again.tasks[task.task_key]
     assert (found.state, found.failures, found.lost) == (state, 1, 0)
     if state == DELAYED:
         assert again.next_deadline() == task.due_at
@@ -162,22 +162,22 @@ def test_failures_and_their_counters_are_exact(outcome: int, state: int) -> None
 def test_p3_results_go_when_their_time_is_over_and_not_before() -> None:
     """Counted from the end of the task, whatever happened to the master."""
     books, kept, holder = filled()
-    first, second = books.lease(holder, (books.names.queue("q"),), lambda _: True, 2, 0.0)
+    first, second = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 0.0)
     for at, task in ((3.0, second), (4.0, first)):
-        books.settle(task.id, task.delivery, Outcome.SUCCESS, b"r", 0.1)
+        books.after_s(task.task_key, task.delivery, Outcome.SUCCESS, b"r", 0.1)
         kept.cycle(books, at)
     again, _ = kept.reopened()
     assert again.next_deadline() == 103.0
     kept.cycle(again, 103.0)
-    assert sorted(kept.heads) == [key for key in sorted(again.tasks) if key != second.id]
-    assert first.id in again.tasks
+    assert sorted(kept.heads) == [key for key in sorted(again.tasks) if key != second.task_key]
+    assert first.task_key in again.tasks
 
 
 def test_later_runs_of_heads_replace_earlier_ones() -> None:
     """As a follower sees them: a drop drops, and what is under negative keys is no task."""
     _, kept, _ = filled()
     books = Ledger(RULES, lambda: 0.5, 1)
-    loader = Loader(books.names)
+    loader = Loader(books.registry)
     loader.feed([*kept.heads.items(), (-1, b"session")])
     loader.feed([(min(kept.heads), None), (-2, b"other"), (-2, None)])
     assert len(list(loader.tasks())) == 5
@@ -186,7 +186,7 @@ def test_later_runs_of_heads_replace_earlier_ones() -> None:
 
 def test_a_head_of_another_version_is_refused() -> None:
     """Its numbers would be read as something else."""
-    loader = Loader(Ledger(RULES, lambda: 0.5, 1).names)
+    loader = Loader(Ledger(RULES, lambda: 0.5, 1).registry)
     loader.feed([(1, b"\xff" * 60)])
     with pytest.raises(ValueError, match="version 255"):
         list(loader.tasks())
@@ -196,9 +196,9 @@ def test_a_clock_that_was_set_back_two_hours_makes_nobody_wait_two_hours_longer(
     """A pause has its own length left, and a result its own time, from the moment of the restart on."""
     books, kept, holder = filled()
     first = next(iter(books.tasks))
-    books.lease(holder, (books.names.queue("q"),), lambda _: True, 2, 7200.0)
-    books.settle(first, 1, Outcome.FAILURE, b"e", 0.1, "ValueError: no")
-    books.settle(first + 1, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 7200.0)
+    books.after_s(first, 1, Outcome.FAILURE, b"e", 0.1, "ValueError: no")
+    books.after_s(first + 1, 1, Outcome.SUCCESS, b"r", 0.1)
     kept.cycle(books, 7200.0)
     pause_s = books.tasks[first].due_at - 7200.0
     books, _ = kept.reopened(now=1.0)

@@ -4,11 +4,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from distq.core.counters import BUCKETS_S, Histogram, TaskCounters
 from distq.core.deadlines import Deadlines
-from distq.core.names import Names, Rules
 from distq.core.queue import RESULT, WORK
+from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
-from distq.core.tally import BUCKETS_S, Histogram, Tally
 from distq.core.task import TASK
 
 
@@ -56,7 +56,7 @@ def test_a_histogram_counts_each_duration_in_the_bucket_whose_bound_it_does_not_
 
 def test_an_open_table_counts_by_word() -> None:
     """A word is there from its first count on."""
-    tally = Tally()
+    tally = TaskCounters()
     tally.count(tally.late, "failure")
     tally.count(tally.late, "failure")
     assert tally.late == {"failure": 2}
@@ -64,19 +64,19 @@ def test_an_open_table_counts_by_word() -> None:
 
 def test_a_name_is_made_once_and_shared() -> None:
     """Tasks with the same options share one envelope, tasks of one name and queue one tally."""
-    names = Names(Rules(capacity=7))
+    names = Registry(Defaults(capacity=7))
     envelope = names.envelope("q", "f", TASK)
     assert names.envelope("q", "f", TASK) is envelope
     other = names.envelope("q", "f", TASK, priority=9)
     assert other is not envelope
-    assert other.tally is envelope.tally is names.tally("q", "f")
+    assert other.counters is envelope.counters is names.counters_of("q", "f")
     assert other.queue is names.queue("q")
     assert names.queue("q").capacity == 7
 
 
 def test_options_that_are_not_given_are_the_rules_and_zero_is_given() -> None:
     """`None` asks for the default; 0 retries are 0 retries."""
-    names = Names(Rules(retries=3, max_deliveries=5, result_ttl_s=60.0, time_limit_s=9.0))
+    names = Registry(Defaults(retries=3, max_deliveries=5, result_ttl_s=60.0, time_limit_s=9.0))
     default = names.envelope("q", "f", TASK)
     assert (default.retries, default.max_deliveries, default.result_ttl_s, default.time_limit_s) == (3, 5, 60.0, 9.0)
     own = names.envelope("q", "f", TASK, retries=0, max_deliveries=1, result_ttl_s=0.0, time_limit_s=1.0)
@@ -85,7 +85,7 @@ def test_options_that_are_not_given_are_the_rules_and_zero_is_given() -> None:
 
 def test_a_queue_keeps_its_role_until_it_is_given_another() -> None:
     """A queue is a work queue unless somebody says otherwise."""
-    names = Names(Rules())
+    names = Registry(Defaults())
     assert names.queue("q").role == WORK
     assert names.queue("q", RESULT).role == RESULT
     assert names.queue("q").role == RESULT

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from distq.core.policy import OPEN, BadPolicy, Policy, Rate, Window, pack_policy, unpack_policy
+from distq.core.policy import OPEN, BadPolicy, Policy, Rate, RateWindow, pack_policy, unpack_policy
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
 )
 def test_no_period_sees_more_than_its_rate(rate: Rate, steps: list[tuple[float, int]], *, restarts: bool) -> None:
     """Whatever is asked for and when, and also when the window was stored and read in between."""
-    window, now, given_out = Window(rate), 1000.0, []
+    window, now, given_out = RateWindow(rate), 1000.0, []
     for pause_s, want in steps:
         now += pause_s
         if restarts:
             _, _, spent = unpack_policy(pack_policy("q", OPEN, window))
-            window = Window(rate)
-            window.know(spent, now)
-        count = min(window.left(now), want)
+            window = RateWindow(rate)
+            window.restore(spent, now)
+        count = min(window.allowance(now), want)
         if count:
             window.spend(count, now)
         given_out += [now] * count
@@ -51,7 +51,7 @@ def test_no_period_sees_more_than_its_rate(rate: Rate, steps: list[tuple[float, 
     opens_at = window.opens_at()
     if opens_at is not None:
         assert now < opens_at <= now + rate.period_s
-        assert window.left(opens_at) > 0
+        assert window.allowance(opens_at) > 0
 
 
 @given(
@@ -72,8 +72,8 @@ def test_a_policy_is_read_as_it_was_stored(policy: Policy) -> None:
 def test_what_an_operator_says_goes_before_the_settings() -> None:
     """Limit by limit."""
     base = Policy(running=5, rate=Rate(1, 1.0), capacity=10)
-    assert Policy(running=7).over(base) == base._replace(running=7)
-    assert Policy(paused=True).over(base) == base._replace(paused=True)
+    assert Policy(running=7).overridden_by(base) == base._replace(running=7)
+    assert Policy(paused=True).overridden_by(base) == base._replace(paused=True)
 
 
 @pytest.mark.parametrize("asked", [{"running": 0}, {"running": True}, {"capacity": "5"}, {"rate": 5}, {"rate": "5"}])

@@ -22,8 +22,8 @@ def test_tasks_come_by_priority_and_then_in_submit_order_across_names(
         key = books.submit(envelope(books, name=name, priority=priority), [b""], None, 0.0)
         expected.append((-priority, key, name))
     books.apply(0.0)
-    taken = books.names.queue("q").take(wanted.__contains__, want)
-    assert [task.id for task in taken] == [key for _, key, name in sorted(expected) if name in wanted][:want]
+    taken = books.registry.queue("q").take(wanted.__contains__, want)
+    assert [task.task_key for task in taken] == [key for _, key, name in sorted(expected) if name in wanted][:want]
 
 
 def test_what_was_settled_while_it_waited_is_not_given_out() -> None:
@@ -31,21 +31,21 @@ def test_what_was_settled_while_it_waited_is_not_given_out() -> None:
     books = ledger()
     keys = submitted(books, 5)
     for key in (keys[0], keys[2], keys[4]):
-        books.settle(key, 9, 0, b"r", 0.1)
+        books.after_s(key, 9, 0, b"r", 0.1)
     books.apply(0.0)
-    assert order(books.names.queue("q")) == [keys[1], keys[3]]
-    assert order(books.names.queue("q")) == []
+    assert order(books.registry.queue("q")) == [keys[1], keys[3]]
+    assert order(books.registry.queue("q")) == []
 
 
 def test_a_lane_whose_tasks_are_all_settled_is_empty() -> None:
     """The oldest task is looked for behind those that no longer wait, in vain here."""
     books = ledger()
     (key,) = submitted(books)
-    assert books.names.queue("q").oldest_submitted_at() == 0.0
-    books.settle(key, 1, 0, b"r", 0.1)
+    assert books.registry.queue("q").oldest_submitted_at() == 0.0
+    books.after_s(key, 1, 0, b"r", 0.1)
     books.apply(0.0)
-    assert books.names.queue("q").oldest_submitted_at() is None
-    assert order(books.names.queue("q")) == []
+    assert books.registry.queue("q").oldest_submitted_at() is None
+    assert order(books.registry.queue("q")) == []
 
 
 def test_those_given_back_together_are_first_in_line_and_in_submit_order() -> None:
@@ -72,7 +72,7 @@ def test_p5_a_task_that_was_lost_is_leased_alone() -> None:
     assert leased(books, free, 4) == []
     books.submit(envelope(books, "other"), [b""], None, 1.0)
     books.apply(1.0)
-    assert books.lease(busy, (books.names.queue("other"),), lambda name: True, 1, 1.0)
+    assert books.lease(busy, (books.registry.queue("other"),), lambda name: True, 1, 1.0)
     assert leased(books, busy, 4) == []
     assert leased(books, other, 4) == keys[1:2]
     assert leased(books, Holder("last"), 4) == keys[2:]
@@ -103,10 +103,10 @@ def test_a_batch_stops_before_a_task_that_was_lost_and_goes_on_with_another_queu
     elsewhere = books.submit(envelope(books, "other"), [b""], None, 0.0)
     first = books.submit(envelope(books, "first"), [b""], None, 0.0)
     books.apply(0.0)
-    queues = [books.names.queue(name) for name in ("first", "q", "other")]
+    queues = [books.registry.queue(name) for name in ("first", "q", "other")]
     got = books.lease(holder, queues, lambda name: True, 9, 0.0)
-    assert [task.id for task in got] == [first, urgent, elsewhere]
-    assert order(books.names.queue("q")) == lost
+    assert [task.task_key for task in got] == [first, urgent, elsewhere]
+    assert order(books.registry.queue("q")) == lost
 
 
 def test_a_queue_that_was_served_goes_behind_the_others() -> None:

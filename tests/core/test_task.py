@@ -4,19 +4,19 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from distq.core.task import key_of, text_of
+from distq.core.task import id_text, task_key_of
 
 
 @given(epoch=st.integers(1, 2**23 - 1), number=st.integers(0, 2**40 - 1))
 def test_a_key_is_the_key_of_its_text(epoch: int, number: int) -> None:
     """What people see of a task leads back to it."""
     key = epoch << 40 | number
-    assert key_of(text_of(key)) == key
+    assert task_key_of(id_text(key)) == key
 
 
 def test_the_text_is_epoch_and_number() -> None:
     """Short, and of the same alphabet everywhere."""
-    assert text_of(3 << 40 | 255) == "3-ff"
+    assert id_text(3 << 40 | 255) == "3-ff"
 
 
 @pytest.mark.parametrize(
@@ -25,18 +25,18 @@ def test_the_text_is_epoch_and_number() -> None:
 def test_any_other_text_is_refused(text: str) -> None:
     """One task has one text; what is not quite one is nobody's."""
     with pytest.raises(ValueError, match="a task id is two hexadecimal numbers, as in 1a-2f, not '"):
-        key_of(text)
+        task_key_of(text)
 
 
 def test_a_number_that_would_spill_into_the_epoch_is_refused() -> None:
     """`1-10000000000` is not another spelling of `2-0`."""
     with pytest.raises(ValueError, match="a task id is two hexadecimal numbers, as in 1a-2f, not "):
-        key_of("1-10000000000")
+        task_key_of("1-10000000000")
 
 
 @pytest.mark.parametrize("text", ["zz", "\ud800", 5, None, "1" * 10_000, "\u0661-1"])
 def test_what_is_no_task_id_is_refused_in_words(text: str) -> None:
     """Whatever it is, also what is no text; and the refusal is short."""
     with pytest.raises(ValueError, match="a task id is two hexadecimal numbers") as refused:
-        key_of(text)
+        task_key_of(text)
     assert len(str(refused.value)) < 150

@@ -13,7 +13,7 @@ from tests.e2e.cluster import Cluster, Process, eventually, lives
 from tests.e2e.holding import go, holders, running
 
 import distq
-from distq.master.absences import WHOLE_WORKER_LOST
+from distq.master.sessions.timeouts import WHOLE_WORKER_LOST
 
 LEASES = {"DISTQ_LEASE_S": "2s", "DISTQ_HEARTBEAT_S": "0.5s", "DISTQ_RECLAIM_S": "1s"}
 

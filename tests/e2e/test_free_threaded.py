@@ -14,7 +14,7 @@ IN_PARALLEL = 0.8
 """Part of the looks at which both threads must be ready to compute; with a GIL one of the two waits for it."""
 IMPORTS = """
 import sys
-import distq.cli, distq.master.main, distq.worker.executor, distq.worker.supervisor, uvloop
+import distq.cli, distq.master.main, distq.worker.executor.main, distq.worker.supervisor.supervisor, uvloop
 print(sys._is_gil_enabled())
 """
 

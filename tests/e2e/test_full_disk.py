@@ -75,18 +75,18 @@ def test_p7_a_full_disk_refuses_submits_settles_the_rest_and_is_over_by_itself(
 
 FAILING_SYNC = """
 import sys
-from distq.storage import link
+from distq.storage import sqlite_connection
 
-run, commits = link.SqliteLink.run, 0
+run, commits = sqlite_connection.SqliteConnection.run, 0
 
 def failing(self, sql, values=()):
     global commits
     commits += sql == "COMMIT"
     if sql == "COMMIT" and commits > 40:
-        raise link.LinkError(1034, "disk I/O error")  # SQLITE_IOERR_FSYNC
+        raise sqlite_connection.SqliteError(1034, "disk I/O error")  # SQLITE_IOERR_FSYNC
     return run(self, sql, values)
 
-link.SqliteLink.run = failing
+sqlite_connection.SqliteConnection.run = failing
 from distq.cli.app import run as distq
 sys.exit(distq(["master"]))
 """

@@ -187,7 +187,8 @@ def test_a_poison_task(grid: Cluster) -> None:
 IN_A_GROUP = """
 import pathlib, sys
 from distq.cli.app import run
-from distq.worker import main, memory
+from distq.worker.supervisor import memory
+from distq.worker import main
 root = pathlib.Path(sys.argv[1])
 main.Cgroup = lambda: memory.Cgroup(root, root)
 sys.exit(run(sys.argv[2:]))

@@ -282,7 +282,7 @@ def test_executors_import_nothing_that_they_do_not_need(grid: Cluster) -> None:
 AS_INIT = """
 import ctypes, os, sys
 from distq.cli.app import run
-from distq.worker import supervisor
+from distq.worker.supervisor import supervisor
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 supervisor.INIT = os.getpid()
 sys.exit(run(sys.argv[1:]))

@@ -8,15 +8,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, cast
 
 from distq.core.ledger import Ledger
-from distq.core.names import Rules
-from distq.core.ports import Batch, Refused, Store
+from distq.core.ports import Batch, CommitRefused, Store
 from distq.core.queue import Queue
+from distq.core.registry import Defaults
 from distq.core.retry import Backoff
 from distq.core.task import STATE_NAMES, Holder, Task
-from distq.master.broker import Broker
-from distq.master.desk import MasterDesk
-from distq.master.workers import Workers
-from distq.net.serve import Line
+from distq.master.calls.dispatch import Dispatcher
+from distq.master.cycle.broker import Broker
+from distq.master.sessions.workers import Workers
+from distq.net.serve import ServerConnection
 from distq.storage.memory import MemoryStore
 from distq.wire.errors import BadCall
 from distq.wire.inert import read_call
@@ -24,7 +24,7 @@ from distq.wire.messages import decode_reply, encode_call
 
 START: Final = 1_000_000.0
 LEASE_S: Final = 30.0
-RULES: Final = Rules(capacity=6, payload_bytes_max=1000, max_deliveries=3, retries=1, backoff=Backoff(1.0, 8.0))
+RULES: Final = Defaults(capacity=6, payload_bytes_max=1000, max_deliveries=3, retries=1, backoff=Backoff(1.0, 8.0))
 GREETING: Final = {"version": "test", "epoch": 1, "instance": "bench", "lease_s": LEASE_S}
 
 Scene = Callable[["Bench"], Coroutine[Any, Any, None]]
@@ -57,9 +57,9 @@ class FailingStore(MemoryStore):
         """Refuse, or keep."""
         if self.refuse_next:
             self.refuse_next -= 1
-            raise Refused("the disk is full.")
+            raise CommitRefused("the disk is full.")
         if self.full and any(key not in self._rows and key > 0 for key in batch):
-            raise Refused("the disk is nearly full.")
+            raise CommitRefused("the disk is nearly full.")
         self.batches.append(dict(batch))
         await super().commit(batch)
 
@@ -93,7 +93,7 @@ class FakeLine:
         assert int.from_bytes(whole[:4], "big") == len(whole) - 4
         self.reply(whole[4:])
 
-    def there(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether the other end has not gone."""
         return self.open and self.alive
 
@@ -125,7 +125,7 @@ class Bench:
 
     def __init__(
         self,
-        rules: Rules = RULES,
+        rules: Defaults = RULES,
         *,
         plain_lease_s: float | None = None,
         store: Store | None = None,
@@ -137,9 +137,9 @@ class Bench:
         self.noted: list[tuple[str, int, str]] = []
         self._alarm: float | None = None
         self.broker = Broker(self.ledger, store or cast("Store", self.store), self.clock, self._note)
-        self.broker.alarm = self._ring_at
+        self.broker.timer = self._ring_at
         self.workers = Workers(self.broker, LEASE_S)
-        self.desk = MasterDesk(
+        self.desk = Dispatcher(
             self.broker, self.workers, {"overview": {"ready": True}}.__getitem__, GREETING, {}, _ignore, plain_lease_s
         )
         self.absent = Holder("an executor from before the restart")
@@ -147,7 +147,7 @@ class Bench:
         self._lines = 0
 
     def _note(self, event: str, task: Task, cause: str) -> None:
-        self.noted.append((event, task.id, cause))
+        self.noted.append((event, task.task_key, cause))
 
     def _ring_at(self, at: float) -> None:
         if self._alarm is None or at < self._alarm:
@@ -172,7 +172,7 @@ class Bench:
             call = read_call(encode_call(ident, method, args, kwds))
         except BadCall as exc:
             raise AssertionError(method) from exc
-        self.desk.called(cast("Line", line), call)
+        self.desk.called(cast("ServerConnection", line), call)
 
     async def ask(self, line: FakeLine, ident: str | None, method: str, *args: Any, **kwds: Any) -> Any:
         """One call, and what is heard of it after the cycles that it needs."""
@@ -183,7 +183,7 @@ class Bench:
     async def gone(self, line: FakeLine) -> None:
         """The connection has ended, and everybody knows."""
         line.open = line.alive = False
-        self.desk.gone(cast("Line", line))
+        self.desk.connection_closed(cast("ServerConnection", line))
         await self.settle_down()
 
     def hello(self, line: FakeLine, role: str, session: str, **more: Any) -> Any:
@@ -233,14 +233,14 @@ class Bench:
 
     async def cycle(self) -> None:
         """Run one cycle."""
-        self.broker._roused = False
+        self.broker._is_woken = False
         await self.broker.cycle()
 
     async def settle_down(self) -> None:
         """Run cycles until nobody asks for one more."""
         for _ in range(50):
             await self.cycle()
-            if not self.broker._inbox and not self.broker._roused:
+            if not self.broker._inbox and not self.broker._is_woken:
                 return
         raise AssertionError("the broker goes round and round")
 
@@ -257,7 +257,7 @@ class Bench:
 
     def queue(self, name: str) -> Queue:
         """A queue of the ledger."""
-        return self.ledger.names.queue(name)
+        return self.ledger.registry.queue(name)
 
     def counts(self, name: str) -> dict[str, int]:
         """How many tasks a queue has in each state, without zeros."""
@@ -265,7 +265,7 @@ class Bench:
 
     def tally(self, queue: str, name: str) -> Any:
         """The counters of one task name."""
-        return self.ledger.names.tally(queue, name)
+        return self.ledger.registry.counters_of(queue, name)
 
 
 def _ignore(line: object, reason: str) -> None:

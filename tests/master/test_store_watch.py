@@ -40,7 +40,7 @@ class FakeLog:
 def look(watch: StoreWatch, times: int = 1) -> None:
     """Have it look at the store so many times."""
     for _ in range(times):
-        asyncio.run(watch.look())
+        asyncio.run(watch.check())
 
 
 def test_a_store_that_has_no_room_is_told_of_once_and_once_more_when_it_has() -> None:

@@ -10,21 +10,21 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from tests.core.build import ledger, submitted
 
-from distq.core.lane import Lane
-from distq.core.names import Names, Rules
-from distq.core.queue import LANES_LOOKED_AT, Queue
-from distq.core.tally import BUCKETS_S, COUNTED_MAX, OTHER, OTHERS_MAX, Histogram, Tally
+from distq.core.counters import BUCKETS_S, COUNTED_MAX, OTHER, OTHERS_MAX, Histogram, TaskCounters
+from distq.core.queue import LISTS_PER_TIDY, Queue
+from distq.core.ready_list import PriorityList
+from distq.core.registry import Defaults, Registry
 from distq.core.task import DEAD, LEASED, OUTCOME_NAMES, READY, SUCCEEDED, TASK, Task
 from distq.metrics.catalogue import METRICS
 from distq.metrics.docs import reference
 from distq.metrics.families import SLICE_SERIES
 from distq.metrics.page import master_slices, worker_slices
 from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
-from distq.metrics.view import MasterView, WorkerView
+from distq.metrics.view import MasterMetrics, WorkerMetrics
 from distq.metrics.worker import CAUSES
 from distq.web.api import queues_slices
 from distq.web.autoscale import autoscale
-from distq.worker.exits import KINDS
+from distq.worker.supervisor.exits import KINDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ def busy_master() -> FakeMaster:
     """A master with something in each of its counters."""
     queue = Queue("work", capacity=1000)
     queue.counts[READY], queue.counts[LEASED], queue.counts[DEAD], queue.counts[SUCCEEDED] = 3, 2, 1, 7
-    tally = Tally()
+    tally = TaskCounters()
     tally.submitted = 13
     tally.completed["success"] = 7
     tally.attempts["failure"] = 4
@@ -58,7 +58,7 @@ def busy_master() -> FakeMaster:
     return master
 
 
-def scrape(view: MasterView) -> dict[str, Metric]:
+def scrape(view: MasterMetrics) -> dict[str, Metric]:
     """What prometheus-client's own parser reads of a master, by metric name."""
     text = "".join(master_slices(view)())
     return {family.name: family for family in text_string_to_metric_families(text)}
@@ -146,13 +146,13 @@ def every_number() -> Iterator[int]:
 
 def test_every_counter_of_a_tally_is_exposed() -> None:
     """Whatever the ledger counts of a task comes out, word by word: a new counter without a metric fails here."""
-    tally, numbers, counted = Tally(), every_number(), set()
+    tally, numbers, counted = TaskCounters(), every_number(), set()
     words = {
         "rejected": ("full", "kept", "payload", "unique"),
         "redeliveries": ("executor", "connection", "lease"),
         "late": OUTCOME_NAMES,
     }
-    for slot in set(Tally.__slots__) - {"envelopes"}:  # by which a tally knows that it is still needed
+    for slot in set(TaskCounters.__slots__) - {"envelopes"}:  # by which a tally knows that it is still needed
         kept = getattr(tally, slot)
         if isinstance(kept, Histogram):
             kept.sum_s = next(numbers)
@@ -170,7 +170,7 @@ def test_every_counter_of_a_tally_is_exposed() -> None:
 
 def test_what_seldom_happens_is_there_at_nought() -> None:
     """`rate()` sees the first retry, loss, late answer or time limit only of a series that was there before."""
-    families = scrape(FakeMaster(all_tallies={("work", "add"): Tally()}))
+    families = scrape(FakeMaster(all_tallies={("work", "add"): TaskCounters()}))
     seldom: list[tuple[str, str, tuple[str, ...]]] = [
         ("distq_task_attempts_total", "outcome", ("success", "failure", "timeout", "lost", "returned", "snoozed")),
         ("distq_tasks_completed_total", "outcome", ("success", "dead", "cancelled", "expired")),
@@ -226,7 +226,7 @@ def test_everything_exposed_is_in_the_catalogue_and_the_other_way_round() -> Non
 
 def test_a_worker_tells_of_its_executors() -> None:
     """Every cause is there from the start, so that the first exit is seen by rate()."""
-    worker: WorkerView = FakeWorker(pool="gpu", exits={"oom": 2}, tasks={"success": 9})
+    worker: WorkerMetrics = FakeWorker(pool="gpu", exits={"oom": 2}, tasks={"success": 9})
     text = "".join(worker_slices(worker)())
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert value(families, "distq_worker_executor_exits_total", pool="gpu", cause="oom") == 2
@@ -243,10 +243,10 @@ WORKERS = 500
 
 def test_ten_thousand_task_names_and_five_hundred_workers_are_a_bounded_number_of_series() -> None:
     """A client that makes up names cannot fill Prometheus, and nothing goes uncounted; workers have no series."""
-    names = Names(Rules())
+    names = Registry(Defaults())
     for number in range(NAMES):
-        names.envelope(f"queue-{number % 10}", f"task-{number}", TASK).tally.submitted += 1
-    master = FakeMaster(all_tallies=names.tallies, all_queues=list(names.queues.values()))
+        names.envelope(f"queue-{number % 10}", f"task-{number}", TASK).counters.submitted += 1
+    master = FakeMaster(all_tallies=names.counters, all_queues=list(names.queues.values()))
     master.all_workers = [worker_row(f"worker-{number}", pool=f"p{number % 3}") for number in range(WORKERS)]
     families = scrape(master)
     samples = families["distq_tasks_submitted"].samples
@@ -263,10 +263,10 @@ QUEUES = 3_000
 
 def test_three_thousand_queues_of_one_task_are_a_bounded_number_of_series() -> None:
     """A queue for each tenant: pairs of queue and task are bounded, not each label; every queue has its gauges."""
-    names = Names(Rules())
+    names = Registry(Defaults())
     for number in range(QUEUES):
-        names.envelope(f"tenant-{number}", "job", TASK).tally.submitted += 1
-    families = scrape(FakeMaster(all_tallies=names.tallies, all_queues=list(names.queues.values())))
+        names.envelope(f"tenant-{number}", "job", TASK).counters.submitted += 1
+    families = scrape(FakeMaster(all_tallies=names.counters, all_queues=list(names.queues.values())))
     samples = families["distq_tasks_submitted"].samples
     assert len(samples) == COUNTED_MAX + OTHERS_MAX + 1
     assert sum(sample.value for sample in samples) == QUEUES
@@ -279,10 +279,10 @@ def test_three_thousand_queues_of_one_task_are_a_bounded_number_of_series() -> N
 
 def test_no_slice_of_a_page_is_long() -> None:
     """With 10,000 queues too: others' work comes between two slices, so each is bounded, in lines."""
-    names = Names(Rules())
+    names = Registry(Defaults())
     for number in range(10_000):
         names.envelope(f"tenant-{number}", f"job-{number % 20}", TASK)
-    master = FakeMaster(all_tallies=names.tallies, all_queues=list(names.queues.values()))
+    master = FakeMaster(all_tallies=names.counters, all_queues=list(names.queues.values()))
     lines = [piece.count("\n") for piece in master_slices(master)()]
     assert max(lines) <= SLICE_SERIES + 2
     assert sum(lines) > 80_000
@@ -290,41 +290,41 @@ def test_no_slice_of_a_page_is_long() -> None:
 
 def test_no_slice_of_a_page_looks_at_many_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 20,000 names in one queue, and of 40 in each of 500 queues: those that are ready are looked at in parts."""
-    looked_at, head = [0], Lane.head
+    looked_at, head = [0], PriorityList.head
 
-    def counted(lane: Lane) -> Task | None:
+    def counted(lane: PriorityList) -> Task | None:
         looked_at[0] += 1
         return head(lane)
 
     books = ledger()
     for number in range(20_000):
         submitted(books, 1, name=f"job-{number}")
-        books.submit(books.names.envelope(f"q-{number // 40}", f"job-{number}", TASK), [b"x"], None, 0.0)
+        books.submit(books.registry.envelope(f"q-{number // 40}", f"job-{number}", TASK), [b"x"], None, 0.0)
     books.apply(0.0)
-    master = FakeMaster(all_queues=list(books.names.queues.values()))
-    monkeypatch.setattr(Lane, "head", counted)
+    master = FakeMaster(all_queues=list(books.registry.queues.values()))
+    monkeypatch.setattr(PriorityList, "head", counted)
     for slices in (master_slices(master), lambda: queues_slices(master), lambda: autoscale(master, [])):
         before, whole = looked_at[0], looked_at[0]
         for _ in slices():
-            assert looked_at[0] - before <= 2 * LANES_LOOKED_AT
+            assert looked_at[0] - before <= 2 * LISTS_PER_TIDY
             before = looked_at[0]
         assert looked_at[0] - whole >= 20_000
 
 
 def test_the_values_of_one_family_are_of_one_moment() -> None:
     """Whatever happens between two slices: a task is never in two states, and no bucket exceeds the count."""
-    names = Names(Rules())
+    names = Registry(Defaults())
     for number in range(1_000):
         envelope = names.envelope(f"tenant-{number}", "job", TASK)
         envelope.queue.counts[READY] = 1
-        envelope.tally.run.observe(0.1)
+        envelope.counters.run.observe(0.1)
     queues = list(names.queues.values())
     text = []
-    for piece in master_slices(FakeMaster(all_tallies=names.tallies, all_queues=queues))():
+    for piece in master_slices(FakeMaster(all_tallies=names.counters, all_queues=queues))():
         text.append(piece)
         for queue in queues:
             queue.counts[READY], queue.counts[LEASED] = queue.counts[LEASED], queue.counts[READY]
-        for tally in names.tallies.values():
+        for tally in names.counters.values():
             tally.run.observe(0.1)
     families = {family.name: family for family in text_string_to_metric_families("".join(text))}
     assert sum(sample.value for sample in families["distq_queue_tasks"].samples) == len(queues)
@@ -339,15 +339,15 @@ def test_the_values_of_one_family_are_of_one_moment() -> None:
 
 def test_a_task_that_is_really_called_other_is_counted_with_the_others() -> None:
     """Two series never have the same labels."""
-    names = Names(Rules())
-    tallies = [names.envelope("work", name, TASK).tally for name in (OTHER, *map(str, range(COUNTED_MAX)), "late")]
+    names = Registry(Defaults())
+    tallies = [names.envelope("work", name, TASK).counters for name in (OTHER, *map(str, range(COUNTED_MAX)), "late")]
     assert tallies[0] is tallies[-1]
-    assert len(names.tallies) == COUNTED_MAX
+    assert len(names.counters) == COUNTED_MAX
 
 
 def test_a_page_is_what_prometheus_clients_own_text_says() -> None:
     """Escapes, buckets and numbers are read again as they were; a percent sign is no format."""
-    tally, text = Tally(), 'a "b"\\\n%d {c} 100%'
+    tally, text = TaskCounters(), 'a "b"\\\n%d {c} 100%'
     tally.submitted = 2**60
     tally.run.observe(0.1)
     families = scrape(FakeMaster(all_tallies={("q", text): tally}))
@@ -360,7 +360,7 @@ def test_no_name_can_break_a_scrape() -> None:
     """Quotes, line ends and lone surrogates come from peers and may be anything."""
     master = FakeMaster()
     names = ['say "hi"\n{}\\', "\ud800", "größe"]
-    master.all_tallies = {("work", name): Tally() for name in names}
+    master.all_tallies = {("work", name): TaskCounters() for name in names}
     master.all_queues = [Queue("\udfff", 1)]
     labels = {sample.labels["task"] for sample in scrape(master)["distq_tasks_submitted"].samples}
     assert labels == {names[0], "?", names[2]}

@@ -10,9 +10,9 @@ from typing import Any
 
 from distq.wire.errors import RemoteRefusal
 from distq.wire.framing import pack
-from distq.wire.inert import Call
+from distq.wire.inert import InertCall
 from distq.wire.messages import raised, refused, returned
-from distq.wire.session import Authenticated, Closed, Refused, Send, Session
+from distq.wire.session import Authenticated, Closed, PeerRefused, Send, ServerSession
 
 KEY = b"a key of the tests, long enough"
 NONCE = bytes(range(32))
@@ -64,15 +64,15 @@ class FakeMaster:
                 self._threads[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
-        session = Session(self._keys, NONCE, FRAME_BYTES_MAX)
+        session = ServerSession(self._keys, NONCE, FRAME_BYTES_MAX)
         with connection, suppress(ConnectionError):
             connection.sendall(session.start())
             while data := connection.recv(65536):
                 for event in session.receive(data):
                     match event:
-                        case Send(reply) | Refused(reply):
+                        case Send(reply) | PeerRefused(reply):
                             connection.sendall(reply)
-                        case Call():
+                        case InertCall():
                             answer = self._reply(event)
                             if answer is None:
                                 return
@@ -83,7 +83,7 @@ class FakeMaster:
                             self.closed.put(event)
                             return
 
-    def _reply(self, call: Call) -> bytes | None:
+    def _reply(self, call: InertCall) -> bytes | None:
         ident, method, args, _ = pickle.loads(call.frame)
         asked = (ident, method, args)
         if method != "hello":

@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple, Self
 import uvloop
 
 from distq.net.address import Address
-from distq.net.serve import Line, Server
+from distq.net.serve import Server, ServerConnection
 from distq.wire.framing import Framer, pack
 from distq.wire.handshake import ClientHandshake
-from distq.wire.inert import Call
+from distq.wire.inert import InertCall
 from distq.wire.messages import decode_reply, encode_call, returned
 
 KEY: Final = b"a key of the tests"
@@ -33,17 +33,17 @@ class Limits(NamedTuple):
     connections_max: int | None = None
 
 
-class FakeDesk:
+class FakeHandler:
     """Answers `echo` and `big` at once, keeps `hold` until it is told."""
 
     def __init__(self) -> None:
         self.called_with: list[tuple[str, tuple[Any, ...]]] = []
-        self.held: list[Line] = []
-        self.ended: list[Line] = []
+        self.held: list[ServerConnection] = []
+        self.ended: list[ServerConnection] = []
         self.reasons: list[str] = []
         self.hurries = 0
 
-    def called(self, line: Line, call: Call) -> None:
+    def called(self, line: ServerConnection, call: InertCall) -> None:
         """Answer."""
         self.called_with.append((call.method, call.args))
         match call.method:
@@ -56,15 +56,15 @@ class FakeDesk:
             case _:
                 line.reply(returned(None))
 
-    def gone(self, line: Line) -> None:
+    def connection_closed(self, line: ServerConnection) -> None:
         """Note it."""
         self.ended.append(line)
 
-    def hurried(self, line: Line) -> None:
+    def called_again(self, line: ServerConnection) -> None:
         """Note it."""
         self.hurries += 1
 
-    def turned_away(self, line: Line, reason: str) -> None:
+    def rejected(self, line: ServerConnection, reason: str) -> None:
         """Note it."""
         self.reasons.append(reason)
 
@@ -72,7 +72,7 @@ class FakeDesk:
 class Serving:
     """A server that runs."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, desk: FakeDesk, address: Address) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, desk: FakeHandler, address: Address) -> None:
         self.loop = loop
         self.server = server
         self.desk = desk
@@ -178,7 +178,7 @@ def serving(loop_name: str = "uvloop", limits: Limits | None = None) -> Iterator
 
     failures: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: failures.append(context))
-    desk = FakeDesk()
+    desk = FakeHandler()
     server = Server(desk, [KEY], limits or Limits(), lambda: b"s" * 20)
     try:
         served = Serving(loop, server, desk, run(server.start(Address("127.0.0.1", 0))))
@@ -186,9 +186,9 @@ def serving(loop_name: str = "uvloop", limits: Limits | None = None) -> Iterator
         assert failures == []
     finally:
         loop.call_soon_threadsafe(server.close)
-        for line in list(server.lines):
+        for line in list(server.connections):
             loop.call_soon_threadsafe(line.abort)
-        eventually(lambda: not server.lines)
+        eventually(lambda: not server.connections)
         run(asyncio.sleep(0))
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

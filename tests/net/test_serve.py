@@ -36,8 +36,8 @@ def test_who_proves_no_key_in_time_is_put_out(loop: str) -> None:
         assert silent.ends()
         assert half.ends()
         assert inside.ask("echo", 1) == (1,)
-        assert served.server.strangers == {}
-        assert len(served.server.lines) == 1
+        assert served.server.unauthenticated == {}
+        assert len(served.server.connections) == 1
         for peer in (inside, silent, half):
             peer.socket.close()
 
@@ -60,7 +60,7 @@ def test_strangers_never_take_the_places_of_all() -> None:
     """Where there is room for few connections, half of it is for those who have proved the key."""
     with serving(limits=Limits(connections_max=6)) as served:
         strangers = [served.connect() for _ in range(6)]
-        served.eventually(lambda: len(served.server.lines) == 3)
+        served.eventually(lambda: len(served.server.connections) == 3)
         with served.peer() as peer:
             assert peer.ask("echo", 1) == (1,)
         for stranger in strangers:
@@ -73,9 +73,9 @@ def test_connections_beyond_the_limit_are_turned_down() -> None:
         first, second = served.peer(), served.peer()
         with served.connect() as third:
             assert third.ends()
-        assert served.server.turned_down == 1
+        assert served.server.rejected == 1
         first.socket.close()
-        served.eventually(lambda: len(served.server.lines) == 1)
+        served.eventually(lambda: len(served.server.connections) == 1)
         with served.peer() as fourth:
             assert fourth.ask("echo", 4) == (4,)
         second.socket.close()
@@ -211,12 +211,12 @@ def test_an_answer_after_the_end_goes_nowhere(served: Serving) -> None:
     peer.send("hold", 0)
     served.eventually(lambda: len(served.desk.held) == 1)
     line = served.desk.held[0]
-    assert served.within(line.there) is True
+    assert served.within(line.is_connected) is True
     peer.reset()
     served.eventually(lambda: served.desk.ended == [line])
-    assert served.within(line.there) is False
+    assert served.within(line.is_connected) is False
     served.within(lambda: line.reply(returned(1)))
-    assert served.server.lines == set()
+    assert served.server.connections == set()
 
 
 def test_the_socket_knows_of_an_end_before_the_loop_does(served: Serving) -> None:
@@ -228,9 +228,9 @@ def test_the_socket_knows_of_an_end_before_the_loop_does(served: Serving) -> Non
         def close_and_ask() -> bool:
             peer.socket.close()
             until = time.perf_counter() + 1
-            while served.desk.held[0].there() and time.perf_counter() < until:
+            while served.desk.held[0].is_connected() and time.perf_counter() < until:
                 pass
-            return served.desk.ended == [] and not served.desk.held[0].there()
+            return served.desk.ended == [] and not served.desk.held[0].is_connected()
 
         assert served.within(close_and_ask)
 
@@ -239,7 +239,7 @@ def test_two_hundred_idle_strangers_disturb_nobody(served: Serving) -> None:
     """They cost a socket each, no thread, and no time of those who are served."""
     with served.peer() as inside:
         strangers = [served.connect() for _ in range(200)]
-        served.eventually(lambda: len(served.server.strangers) == 200)
+        served.eventually(lambda: len(served.server.unauthenticated) == 200)
         took_s = []
         for number in range(200):
             began = time.perf_counter()
@@ -248,7 +248,7 @@ def test_two_hundred_idle_strangers_disturb_nobody(served: Serving) -> None:
         assert statistics.median(took_s) < 0.01
         for peer in strangers:
             peer.socket.close()
-        served.eventually(lambda: not served.server.strangers)
+        served.eventually(lambda: not served.server.unauthenticated)
 
 
 @pytest.mark.parametrize("size", [17_000, 32_000, 64_000])

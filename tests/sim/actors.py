@@ -14,9 +14,9 @@ from tests.sim.master import LEASE_S, TTL_S
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
 from distq.client.future import FutureOfParent, TaskFuture, settle_all
-from distq.client.pending import Pending, Row
 from distq.client.reader import Reader
-from distq.core.extras import NUMBER
+from distq.client.state_machine import ClientState, Row
+from distq.core.stored_parts import NUMBER
 from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE, LATER, SUCCEEDED
 from distq.wire.errors import RemoteRefusal
 
@@ -89,7 +89,7 @@ class Client:
         self.heard: dict[int, str] = {}
         """... what became of them."""
         self.number = 0
-        self.state: Pending[TaskFuture[Any]] = Pending()
+        self.state: ClientState[TaskFuture[Any]] = ClientState()
         self.process = Process()
         self.sending: list[TaskFuture[Any]] = []
         """Futures of the newest submit."""

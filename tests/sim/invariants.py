@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from tests.sim.actors import TURNS, Worker
 from tests.sim.master import Master
 
-from distq.core.extras import CURSORS, PARTS
 from distq.core.head import unpack_dead
-from distq.core.lane import Lane
 from distq.core.queue import RESULT, Queue
+from distq.core.ready_list import PriorityList
 from distq.core.schedule import SCHEDULES
+from distq.core.stored_parts import CURSORS, PARTS
 from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, RUN, STATE_NAMES, SUCCEEDED, Holder, Task
-from distq.master.plain_peer import PlainPeer
-from distq.master.requests import Lose, Take
-from distq.master.schedules import Due
-from distq.master.workers import Executor
+from distq.master.admin.schedules import RunSchedule
+from distq.master.calls.plain_peer import PlainPeer
+from distq.master.cycle.requests import LeaseRequest, LoseLeases
+from distq.master.sessions.workers import ExecutorHolder
 
 
 def check(master: Master, workers: Sequence[Worker]) -> None:
@@ -40,9 +40,9 @@ def counts_are_right(master: Master) -> None:
     ledger = master.ledger
     states: Counter[tuple[Queue, int]] = Counter((task.envelope.queue, task.state) for task in ledger.tasks.values())
     ends: Counter[str] = Counter()
-    for (queue_name, _), tally in ledger.names.tallies.items():
+    for (queue_name, _), tally in ledger.registry.counters.items():
         ends[queue_name] += tally.submitted + tally.requeued - sum(tally.completed.values())
-    for name, queue in ledger.names.queues.items():
+    for name, queue in ledger.registry.queues.items():
         assert queue.counts == [states[queue, state] for state in range(len(STATE_NAMES))], f"{name}: {queue.counts}"
         taken = ends[name] + master.loaded[name]
         assert taken == queue.live, f"{name}: {taken} taken and not ended, {queue.live} live"
@@ -55,15 +55,15 @@ def keys_are_right(master: Master) -> None:
     under_way: Counter[tuple[str, str]] = Counter()
     held: set[tuple[str, str]] = set()
     for task in master.ledger.tasks.values():
-        key = task.envelope.queue.name, task.more.key
+        key = task.envelope.queue.name, task.constraints.concurrency_key
         if task.state in (READY, LEASED):
             under_way[key] += 1
-        elif task.state == HELD and not master.ledger.together.holds(task):
+        elif task.state == HELD and not master.ledger.dependencies.holds(task):
             held.add(key)
-    for task, _ in master.ledger.lingering.running.values():
-        under_way[task.envelope.queue.name, task.more.key] += 1
-    for task in master.ledger.lingering.over:
-        under_way[task.envelope.queue.name, task.more.key] += 1
+    for task, _ in master.ledger.orphaned_runs.running.values():
+        under_way[task.envelope.queue.name, task.constraints.concurrency_key] += 1
+    for task in master.ledger.orphaned_runs.ended_tasks:
+        under_way[task.envelope.queue.name, task.constraints.concurrency_key] += 1
     for queue, name in under_way.keys() | held:
         if name:
             most = TURNS.get(name, 1)  # a schedule has a key of its own
@@ -78,22 +78,22 @@ def runs_are_right(master: Master, workers: Sequence[Worker]) -> None:
         for executor in worker.executors.values():
             if executor.runs_fenced and executor.running is not None:
                 task = master.ledger.tasks.get(executor.running[0])
-                if task is not None and task.more.key:
-                    running[task.envelope.queue.name, task.more.key] += 1
+                if task is not None and task.constraints.concurrency_key:
+                    running[task.envelope.queue.name, task.constraints.concurrency_key] += 1
     for (_, name), count in running.items():
         assert count <= TURNS.get(name, 1), f"{count} of {name} run at once"
 
 
 def order_is_right(master: Master) -> None:
     """What comes after others is held while one of them lives, runs if all went well, and finds their results."""
-    tasks, together = master.ledger.tasks, master.ledger.together
+    tasks, together = master.ledger.tasks, master.ledger.dependencies
     for task in {id(one): one for followers in together.followers.values() for one in followers}.values():
-        after = task.more.after
+        after = task.constraints.depends_on
         assert after is not None
         live = sum(tasks[key].state in LIVE_STATES for key in after.keys if key in tasks)
-        assert together.pending.get(task.id, live) == live
+        assert together.pending.get(task.task_key, live) == live
         if after.policy != RUN and task.state in (READY, LEASED):
-            assert all(tasks[key].state == SUCCEEDED for key in after.keys), f"{task.id:x} is under way too early"
+            assert all(tasks[key].state == SUCCEEDED for key in after.keys), f"{task.task_key:x} is under way too early"
         assert task.state in (*LIVE_STATES, DEAD)
     assert all(tasks[key].state == HELD for key in (*together.pending, *together.doomed))
 
@@ -101,7 +101,9 @@ def order_is_right(master: Master) -> None:
 def schedules_are_right(master: Master) -> None:
     """What a schedule has submitted last is known, unless its time is over; its next moment is under way."""
     schedules = master.desk.schedules
-    asked = {id(request.schedule) for _, _, request in master.broker._moments._heap if isinstance(request, Due)}
+    asked = {
+        id(request.schedule) for _, _, request in master.broker._instants._heap if isinstance(request, RunSchedule)
+    }
     for schedule in schedules.known.values():
         assert schedule.progress.paused or id(schedule) in asked, f"{schedule.spec.name} will never come again"
 
@@ -137,7 +139,7 @@ def leases_are_right(master: Master) -> None:
     holders = {task.holder for task in master.ledger.tasks.values() if task.holder is not None}
     assert leased == sum(len(holder.held) for holder in holders)
     if master.broker.idle:
-        ending = {request.holder for _, _, request in master.broker._moments._heap if isinstance(request, Lose)}
+        ending = {request.holder for _, _, request in master.broker._instants._heap if isinstance(request, LoseLeases)}
         for holder in holders - ending:
             assert answers(master, holder), f"nobody will ever answer for what {holder.label} holds: {holder.held}"
 
@@ -148,7 +150,7 @@ def answers(master: Master, holder: Holder) -> bool:
         works = [task for task in holder.held.values() if task.envelope.queue.role != RESULT]
         assert len(works) <= 1, "a plain connection holds one item"
         return True
-    assert isinstance(holder, Executor)
+    assert isinstance(holder, ExecutorHolder)
     session = holder.session
     known = master.workers.sessions.get(session.key) is session and session.executors.get(holder.index) is holder
     return known and not holder.ended
@@ -156,18 +158,18 @@ def answers(master: Master, holder: Holder) -> bool:
 
 def nobody_waits_in_vain(master: Master) -> None:
     """P6: no task waits while somebody who is free and would run it waits for one."""
-    for queue in master.ledger.names.queues.values():  # not only where tasks are on offer: none is set aside wrongly
-        if queue.window is not None or not queue.allowance(0.0):
+    for queue in master.ledger.registry.queues.values():  # not only where tasks are on offer: none is set aside wrongly
+        if queue.rate_window is not None or not queue.allowance(0.0):
             continue
-        for take in master.broker._waiting.of(queue):
+        for take in master.broker._long_polls.of(queue):
             if not take.holder.held and take.there() and has_room(take, queue):
                 found = wanted(take, queue)
-                assert found is None, f"{found.id:x} waits, and so does {take.holder.label}"
+                assert found is None, f"{found.task_key:x} waits, and so does {take.holder.label}"
 
 
-def has_room(take: Take, queue: Queue) -> bool:
+def has_room(take: LeaseRequest, queue: Queue) -> bool:
     """Whether its worker has free slots for whatever it may be given: what is behind a heavy task waits for that."""
-    costs = [lane.cost for lane in queue.lanes.values() if may_take(take, lane) and lane.head() is not None]
+    costs = [lane.cost for lane in queue.ready_lists.values() if may_take(take, lane) and lane.head() is not None]
     return max(costs, default=1) <= take.holder.room()
 
 
@@ -188,13 +190,13 @@ def slots_are_right(master: Master, workers: Sequence[Worker]) -> None:
         assert heaviest <= 1 or taken <= max(session.slots, len(session.executors)), session.key
 
 
-def wanted(take: Take, queue: Queue) -> Task | None:
+def wanted(take: LeaseRequest, queue: Queue) -> Task | None:
     """A ready task of the queue that the take would be given."""
-    heads = (lane.head() for lane in queue.lanes.values() if may_take(take, lane))
+    heads = (lane.head() for lane in queue.ready_lists.values() if may_take(take, lane))
     return next((task for task in heads if task is not None), None)
 
 
-def may_take(take: Take, lane: Lane) -> bool:
+def may_take(take: LeaseRequest, lane: PriorityList) -> bool:
     """Whether what stands in a lane would be given to who waits."""
     fits = lane.requires <= take.holder.labels and lane.cost <= take.holder.slots
     return fits and not lane.paused and take.wanted(lane.name)
@@ -203,8 +205,8 @@ def may_take(take: Take, lane: Lane) -> bool:
 def nothing_is_left(master: Master) -> None:
     """After a calm: no live task, nobody waits for room or for an end."""
     ledger = master.ledger
-    live = {name: queue.counts for name, queue in ledger.names.queues.items() if queue.live}
+    live = {name: queue.counts for name, queue in ledger.registry.queues.items() if queue.live}
     assert live == {}, live
     assert not any(task.state in LIVE_STATES for task in ledger.tasks.values())
     assert not any(master.broker._blocked.values())
-    assert not any(master.broker._joins.values())
+    assert not any(master.broker._join_waits.values())

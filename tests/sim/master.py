@@ -10,24 +10,24 @@ from tests.sim.world import Wire, World
 
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore
-from distq.core.names import Names, Rules
-from distq.core.ports import Batch, Refused, Store, Unknown
+from distq.core.ports import Batch, CommitRefused, CommitUnknown, Store
+from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
 from distq.core.task import Task
-from distq.master.broker import Broker
-from distq.master.clients import incomplete
-from distq.master.desk import MasterDesk
-from distq.master.endings import end_unless_reclaimed
-from distq.master.workers import Workers
-from distq.net.serve import Line
+from distq.master.calls.dispatch import Dispatcher
+from distq.master.cycle.broker import Broker
+from distq.master.sessions.clients import incomplete
+from distq.master.sessions.executor_ends import end_unless_reclaimed
+from distq.master.sessions.workers import Workers
+from distq.net.serve import ServerConnection
 from distq.storage.memory import MemoryStore
-from distq.wire.inert import Call
+from distq.wire.inert import InertCall
 
 LEASE_S: Final = 30.0
 TTL_S: Final = 20.0
 RECLAIM_S: Final = 5.0
 PLAIN_LEASE_S: Final = 40.0
-RULES: Final = Rules(
+RULES: Final = Defaults(
     capacity=25, payload_bytes_max=2000, max_deliveries=3, retries=1, result_ttl_s=TTL_S, backoff=Backoff(0.5, 2.0)
 )
 
@@ -61,17 +61,17 @@ class SlowStore(MemoryStore):
         if self._world.dice.random() < 0.3:
             await Pause()  # whoever dies here has stored nothing
         if self._durable and self._world.chance(0.0005):
-            raise Unknown("the disk failed to sync.")
+            raise CommitUnknown("the disk failed to sync.")
         if self._world.chance(0.003):
-            raise Refused("the disk is full.")
+            raise CommitRefused("the disk is full.")
         if self._world.chance(0.01) and any(key > 0 and key not in self._rows for key in batch):
-            raise Refused("the disk is full.")
+            raise CommitRefused("the disk is full.")
         await super().commit(batch)
         if self._durable:
             if self._world.dice.random() < 0.1:
                 await Pause()  # whoever dies here has stored it all, and told nobody
             if self._world.chance(0.0005):
-                raise Unknown("the disk failed to sync, and all is there.")
+                raise CommitUnknown("the disk failed to sync, and all is there.")
 
     async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
         """The bodies, after a while; sometimes not all of them fit."""
@@ -103,7 +103,7 @@ class SimBroker(Broker):
 
     def wake(self) -> None:
         """Have a cycle run soon."""
-        self._roused = True
+        self._is_woken = True
         if not self.roused:
             self.roused = True
             self.world.later(self.world.dice.random() * 0.0002, self.go_on)
@@ -114,16 +114,16 @@ class SimBroker(Broker):
         if self.ended:
             return
         if self.running is None:
-            self._roused = False
+            self._is_woken = False
             self.running = self.cycle()
         try:
             self.running.send(None)
-        except Unknown:
+        except CommitUnknown:
             self.ended = True
             self.world.later(0.0, self.died)
         except StopIteration:
             self.running = None
-            if self._inbox or self._roused:
+            if self._inbox or self._is_woken:
                 self.wake()
         else:
             self.roused = True
@@ -132,7 +132,7 @@ class SimBroker(Broker):
     @property
     def idle(self) -> bool:
         """Whether everything that was asked has been handled."""
-        return self.running is None and not self._inbox and not self._roused
+        return self.running is None and not self._inbox and not self._is_woken
 
 
 class Master:
@@ -145,7 +145,7 @@ class Master:
         world.followed_s = world.wall_s
         self.durable = disk is not None
         self.store = SlowStore(world, epoch, disk)
-        names = Names(RULES)
+        names = Registry(RULES)
         loader = Loader(names)
         loader.feed([(key, head) for key, (head, _) in (disk or {}).items()])
         self.ledger = Ledger(RULES, world.dice.random, epoch << 40 | 1, names)
@@ -156,14 +156,14 @@ class Master:
         self.broker = SimBroker(self.ledger, cast("Store", self.store), world, self._note)
         self.broker.world = world
         self.broker.died = died
-        self.broker.alarm = self._ring_at
+        self.broker.timer = self._ring_at
         self.workers = Workers(self.broker, LEASE_S)
         greeting = {"epoch": epoch, "lease_s": LEASE_S, "durable": self.durable}
-        self.desk = MasterDesk(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
+        self.desk = Dispatcher(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
         bodies = {key: self.store.body(key) for key in (*incomplete(loader.sessions), *loader.unread)}
         self.desk.clients.restore(loader.sessions, bodies)
         self.desk.schedules.restore(loader.schedules, bodies)
-        for key in self.ledger.extras.know(loader.extras, bodies, self.ledger.tasks):
+        for key in self.ledger.extras.restore(loader.extras, bodies, self.ledger.tasks):
             self.broker.keep_row(key, None)
         end_unless_reclaimed(self.broker, absent, RECLAIM_S, LEASE_S)
         self.broker.follow_clock = self._follow_clock
@@ -193,19 +193,19 @@ class Master:
         if self.broker.running is not None:
             self.broker.running.close()
 
-    def called(self, line: Wire, call: Call) -> None:
+    def called(self, line: Wire, call: InertCall) -> None:
         """A call has arrived."""
         if not self.broker.ended:
-            self.desk.called(cast("Line", line), call)
+            self.desk.called(cast("ServerConnection", line), call)
 
     def gone(self, line: Wire) -> None:
         """A connection's end is heard."""
         if not self.broker.ended:
-            self.desk.gone(cast("Line", line))
+            self.desk.connection_closed(cast("ServerConnection", line))
 
     def _note(self, event: str, task: Task, cause: str) -> None:
         if event == "task_buried":
-            self.buried[task.id] = list(task.causes or ())
+            self.buried[task.task_key] = list(task.causes or ())
 
     def _ring_at(self, at: float) -> None:
         if at < self._alarm:

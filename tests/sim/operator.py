@@ -7,7 +7,7 @@ from typing import Final
 from tests.sim.actors import HELLO, QUEUES, expect
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
-from distq.core.task import key_of
+from distq.core.task import task_key_of
 from distq.wire.errors import RemoteRefusal
 
 SCHEDULES: Final = ("tick", "tock")
@@ -83,7 +83,7 @@ class Operator:
                 found = yield Call("broker", "admin", ("dead_list", {"queue": dice.choice((*QUEUES, "work"))}))
                 dead = [row["id"] for row in found["tasks"] if dice.random() < 0.5]
                 purges = dice.random() < 0.3 and all(row["kind"] != "plain" for row in found["tasks"])
-                (self.world.purged if purges else self.world.requeued).update(map(key_of, dead))
+                (self.world.purged if purges else self.world.requeued).update(map(task_key_of, dead))
                 yield Call("broker", "admin", ("dead_purge" if purges else "dead_retry", {"ids": dead}))
             except Lost:
                 yield Sleep(dice.random())

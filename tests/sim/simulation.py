@@ -224,12 +224,12 @@ class Simulation:
         self.world.calm = False
 
     def _at_rest(self) -> bool:
-        live = sum(queue.live for queue in self.master.ledger.names.queues.values())
+        live = sum(queue.live for queue in self.master.ledger.registry.queues.values())
         return not live and self.master.broker.idle and not any(client.is_busy for client in self.clients)
 
     def _what_is_left(self) -> str:
         pending = {client.session: sorted(map(hex, client.pending)) for client in self.clients if client.is_busy}
-        live = {name: queue.counts for name, queue in self.master.ledger.names.queues.items() if queue.live}
+        live = {name: queue.counts for name, queue in self.master.ledger.registry.queues.items() if queue.live}
         return f"it does not come to rest: clients wait for {pending}, queues hold {live}"
 
     def _check_what_was_left_behind(self, client: Client) -> None:
@@ -247,7 +247,7 @@ class Simulation:
         dead = set()
         for task in self.master.ledger.tasks.values():
             if task.state == DEAD and task.envelope.queue.name == "work" and task.envelope.kind == "plain":
-                dead.add(pickle.loads(unpack_dead(self.master.store.body(task.id)).arguments)[1])
+                dead.add(pickle.loads(unpack_dead(self.master.store.body(task.task_key)).arguments)[1])
         missing = self.plain.put.keys() - self.plain.taken.keys() - dead
         assert len(missing) <= self.plain.collecting, f"items {sorted(missing)} are gone"
         assert all(self.plain.put[number].startswith((b"bad", b"poison")) is False for number in missing)

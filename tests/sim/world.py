@@ -1,6 +1,6 @@
 """Virtual time, wires that can be cut, and actors that call over them: what every simulated process lives in.
 
-An actor is a generator. It yields what it waits for (`Connect`, `Call`, `Sleep`) and is resumed with the outcome,
+An actor is a generator. It yields what it waits for (`Connect`, `InertCall`, `Sleep`) and is resumed with the outcome,
 or with `Lost` where its connection has broken. Everything that happens is one event of one heap, so that a seed
 replays a whole run.
 """
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from distq.wire.inert import Call as MasterCall
+from distq.wire.inert import InertCall as MasterCall
 from distq.wire.inert import read_call
 from distq.wire.messages import decode_reply, encode_call
 
@@ -159,7 +159,7 @@ class Wire:
         """Whether a call waits behind the present one."""
         return bool(self._calls)
 
-    def there(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether the machine has not heard of the other end's close."""
         return self.open and not self.closed
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import pytest
 
-from distq.core.ports import KEEP, Batch, Fenced, Limits, Refused, Store, StoreError
+from distq.core.ports import KEEP, Batch, CommitRefused, Fenced, Store, StoreError, StoreLimits
 
-SMALL = Limits(body_bytes_max=100, batch_bytes_max=600, batch_changes_max=10)
+SMALL = StoreLimits(body_bytes_max=100, batch_bytes_max=600, batch_changes_max=10)
 """A batch's bytes are those of its heads and bodies."""
 KEY_MAX = (1 << 63) - 1
 KEYS = (1 << 40, (1 << 40) + 1, (5 << 40) + 7, KEY_MAX, -1, -KEY_MAX)
@@ -55,7 +55,7 @@ class StoreContract(ABC):
         """Opens stores, each followed until it leads unless asked otherwise, and closes them all in the end."""
         async with AsyncExitStack() as stack:
 
-            async def opener(*, lead: bool = True, limits: Limits | None = None) -> Store:
+            async def opener(*, lead: bool = True, limits: StoreLimits | None = None) -> Store:
                 store = await self.make("place")
                 stack.push_async_callback(store.close)
                 if limits is not None:
@@ -174,7 +174,7 @@ class StoreContract(ABC):
         async def scene(opener: Opener) -> None:
             store = await opener(limits=SMALL)
             await store.commit({1: (b"h", b"one"), 2: (b"h", b"two")})
-            with pytest.raises(Refused):
+            with pytest.raises(CommitRefused):
                 await store.commit({1: None, 2: (b"changed", b"changed"), 3: (b"new", b"new"), **bad})
             assert await store.read([1, 2, 3, 9]) == [b"one", b"two", None, None]
             await store.commit({3: (b"h", b"three")})

@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from distq.storage.link import LinkError
+from distq.storage.sqlite_connection import SqliteError
 
 VFS = "power"
 SECTOR = 512
@@ -180,9 +180,9 @@ class PowerVFS(apsw.VFS):
         return name
 
 
-def refusal(exc: apsw.Error) -> LinkError:
+def refusal(exc: apsw.Error) -> SqliteError:
     """The error as the store knows it; apsw's types do not tell of the code."""
-    return LinkError(getattr(exc, "extendedresult", 1), str(exc))
+    return SqliteError(getattr(exc, "extendedresult", 1), str(exc))
 
 
 class ApswLink:

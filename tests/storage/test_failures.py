@@ -7,11 +7,11 @@ import pytest
 from tests.storage.contract import contents, follow
 from tests.storage.loop import on_loop
 
-from distq.core.ports import KEEP, Refused, StoreError, Unknown
-from distq.storage.link import LinkError, SqliteLink
+from distq.core.ports import KEEP, CommitRefused, CommitUnknown, StoreError
 from distq.storage.queue_file import Connect
 from distq.storage.reserve import Room
 from distq.storage.sqlite import SqliteStore
+from distq.storage.sqlite_connection import SqliteConnection, SqliteError
 
 ROOM = Room(free_bytes_min=0, reserve_bytes=4096)
 IOERR_FSYNC = 1034
@@ -23,7 +23,7 @@ BEFORE = {1: b"one", 2: b"two", 3: None}
 AFTER = {1: b"one", 2: None, 3: b"three"}
 
 
-class FaultyLink(SqliteLink):
+class FaultyLink(SqliteConnection):
     """Fails in one statement, once it was armed: before it is run, or after."""
 
     countdown = 0
@@ -35,10 +35,10 @@ class FaultyLink(SqliteLink):
         self.countdown -= 1
         fails = self.countdown == 0 and not sql.startswith("ROLLBACK")
         if fails and not self.late:
-            raise LinkError(self.code, "injected")
+            raise SqliteError(self.code, "injected")
         rows = super().run(sql, values)  # type: ignore[arg-type] # as it came
         if fails:
-            raise LinkError(self.code, "injected")
+            raise SqliteError(self.code, "injected")
         return rows
 
     def abandon(self) -> None:
@@ -71,14 +71,14 @@ async def test_p1_an_error_of_the_disk_ends_the_store_wherever_it_comes(tmp_path
         link.code, link.late, link.countdown = IOERR_FSYNC, late, at
         try:
             await store.commit(BATCH)
-        except Unknown as exc:
+        except CommitUnknown as exc:
             assert f"The disk of {path} failed" in str(exc)  # noqa: PT017 - it may also pass
         else:
             await store.close()
             assert at > 6
             return
         assert str(path) in await store.lost()
-        with pytest.raises(Unknown):
+        with pytest.raises(CommitUnknown):
             await store.commit({})
         with pytest.raises(StoreError):
             await follow(store)
@@ -98,7 +98,7 @@ async def test_no_room_is_a_refusal_and_nothing_is_stored(tmp_path: Path, code: 
         link.code, link.countdown = code, at
         try:
             await store.commit(BATCH)
-        except Refused:
+        except CommitRefused:
             assert code == TOOBIG
             assert await contents(store, (1, 2, 3)) == BEFORE
         else:

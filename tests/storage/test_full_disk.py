@@ -10,7 +10,7 @@ from tests.storage.contract import contents, follow
 from tests.storage.loop import on_loop
 from tests.volume import small_volume
 
-from distq.core.ports import KEEP, Refused, StoreError
+from distq.core.ports import KEEP, CommitRefused, StoreError
 from distq.storage.reserve import MIB, Room
 from distq.storage.sqlite import SqliteStore
 
@@ -56,7 +56,7 @@ def remount_read_only(volume: Path) -> None:
 async def test_p7_new_keys_are_refused_while_there_is_still_room_and_settling_goes_on(volume: Path) -> None:
     """Until the volume's end: puts of new keys are refused with a sentence, all else is stored, then all goes on."""
     store, _ = await opened(volume)
-    with pytest.raises(Refused, match=r"queue\.db has [\d.]+ MiB left, and 2 MiB are kept .*make room"):
+    with pytest.raises(CommitRefused, match=r"queue\.db has [\d.]+ MiB left, and 2 MiB are kept .*make room"):
         await commit_for_ever(store)
     stored = len(await store.read(range(1000))) - (await store.read(range(1000))).count(None)
     assert stored > 20
@@ -67,7 +67,7 @@ async def test_p7_new_keys_are_refused_while_there_is_still_room_and_settling_go
     for key in range(10):
         await store.commit({key: (b"amended", KEEP)})
     await store.commit(dict.fromkeys(range(10, stored)))
-    with pytest.raises(Refused):
+    with pytest.raises(CommitRefused):
         await store.commit({-1: (b"h", b"new")})
     assert not (await store.health())["broken"]
     other.unlink()
@@ -100,7 +100,7 @@ async def test_a_volume_that_ends_in_the_middle_of_a_batch_stores_none_of_it(vol
     """Without any of the early refusals: SQLite's own error is a refusal, and nothing else is hurt."""
     store, _ = await opened(volume, Room(free_bytes_min=-(1 << 30), reserve_bytes=4096))
     await store.commit({1: (b"h", b"one")})
-    with pytest.raises(Refused, match="is full: make room"):
+    with pytest.raises(CommitRefused, match="is full: make room"):
         await store.commit(dict.fromkeys(range(2, 200), (b"h", b"b" * 100000)))
     assert await contents(store, (1, 2, 199)) == {1: b"one", 2: None, 199: None}
     await store.commit({1: None, 2: (b"h", b"two")})

@@ -21,7 +21,7 @@ PAGE_BYTES = 4096
 
 async def filled(path: Path, *, close: bool = True) -> SqliteStore:
     """A store with so many tasks, every fifth of them dead."""
-    envelope = ledger().names.envelope("q", "f", TASK)
+    envelope = ledger().registry.envelope("q", "f", TASK)
     store = SqliteStore(path, room=ROOM)
     await follow(store)
     states = {key: DEAD if key % 5 == 0 else READY for key in range(1, TASKS + 1)}

@@ -8,10 +8,10 @@ import pytest
 from tests.storage.power import ApswLink, CarelessLink, Disk, PowerCut, PowerVFS
 
 from distq.core.ports import KEEP, Batch
-from distq.storage.link import Link
 from distq.storage.queue_file import KEY_MIN, QueueFile, Upkeep
 from distq.storage.reserve import Room
 from distq.storage.sqlite import LIMITS
+from distq.storage.sqlite_connection import ConnectionPort
 from distq.storage.writes import gather
 
 SEEDS = 300
@@ -29,7 +29,7 @@ def make_vfs() -> Iterator[PowerVFS]:
 class Life:
     """The queue file from one power cut to the next, and what its owner was told."""
 
-    def __init__(self, folder: Path, chance: random.Random, connect: Callable[[Path], Link]) -> None:
+    def __init__(self, folder: Path, chance: random.Random, connect: Callable[[Path], ConnectionPort]) -> None:
         self.chance = chance
         self.path = folder / "queue.db"
         self.connect = connect
@@ -102,7 +102,7 @@ def live(vfs: PowerVFS, life: Life, commits: int) -> bool:
     return False
 
 
-def cut_and_look(vfs: PowerVFS, folder: Path, seed: int, connect: Callable[[Path], Link]) -> int:
+def cut_and_look(vfs: PowerVFS, folder: Path, seed: int, connect: Callable[[Path], ConnectionPort]) -> int:
     """Three lives that end at seeded moments, and a look at what is left; how many ended by a power cut."""
     chance = random.Random(seed)
     life = Life(folder, chance, connect)

@@ -15,10 +15,10 @@ from tests.storage.loop import on_loop
 from distq.cli.app import sentences
 from distq.core.ports import KEEP, Store, StoreError
 from distq.storage import schema
-from distq.storage.link import Link, SqliteLink
 from distq.storage.queue_file import HEADS_RUN, Upkeep
 from distq.storage.reserve import Room
 from distq.storage.sqlite import SqliteStore
+from distq.storage.sqlite_connection import ConnectionPort, SqliteConnection
 
 ROOM = Room(free_bytes_min=0, reserve_bytes=4096)
 
@@ -47,10 +47,10 @@ class Looks:
     def __init__(self) -> None:
         self._begun = threading.Semaphore(0)
 
-    def __call__(self, path: Path) -> Link:
+    def __call__(self, path: Path) -> ConnectionPort:
         """Connect."""
         self._begun.release()
-        return SqliteLink(path)
+        return SqliteConnection(path)
 
     async def one_has_failed(self) -> None:
         """Wait until a look that begins from now on has ended: another one has begun after it."""

@@ -11,7 +11,7 @@ from tests.storage.loop import on_loop
 from distq.core.head import unpack_dead
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore
-from distq.core.names import Names, Rules
+from distq.core.registry import Defaults, Registry
 from distq.core.task import DEAD, DELAYED, LEASED, PLAIN, READY, SUCCEEDED
 from distq.storage import schema
 from distq.storage.reserve import Room
@@ -42,9 +42,9 @@ def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Pat
     @on_loop
     async def scene() -> None:
         store = SqliteStore(file, room=ROOM)
-        loader = Loader(Names(Rules()))
+        loader = Loader(Registry(Defaults()))
         loader.feed(list((await follow(store)).items()))
-        books = Ledger(Rules(), lambda: 0.5, store.epoch << 40 | 1)
+        books = Ledger(Defaults(), lambda: 0.5, store.epoch << 40 | 1)
         held = restore(books, loader, 1000.0).held
         tasks = list(books.tasks.values())
         assert [task.state for task in tasks] == [READY, LEASED, DELAYED, SUCCEEDED, DEAD, READY]
@@ -54,7 +54,7 @@ def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Pat
         assert envelope.time_limit_s == 30.0
         assert tasks[5].envelope.kind == PLAIN
         assert (tasks[2].failures, tasks[2].due_at) == (1, 112.0)
-        bodies = await store.read([task.id for task in tasks])
+        bodies = await store.read([task.task_key for task in tasks])
         assert bodies[:4] + bodies[5:] == [b"ready", b"leased", b"delayed", b"result", b"item"]
         dead = unpack_dead(bodies[4] or b"")
         assert (dead.arguments, dead.error, list(dead.causes)) == (b"dead", b"error", [])

@@ -7,21 +7,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distq.storage import schema
-from distq.storage.link import SqliteLink
+from distq.storage.sqlite_connection import SqliteConnection
 from distq.storage.wal import HEADER, Wal
 
 FRAME_BYTES = 4096 + 24
 
 
-def prepared(path: Path) -> SqliteLink:
+def prepared(path: Path) -> SqliteConnection:
     """A queue file without a log to fold."""
-    link = SqliteLink(path)
+    link = SqliteConnection(path)
     schema.prepare(link, empty=True)
     link.run("PRAGMA wal_checkpoint(TRUNCATE)")
     return link
 
 
-def put(link: SqliteLink, key: int, byte_count: int) -> None:
+def put(link: SqliteConnection, key: int, byte_count: int) -> None:
     """One commit."""
     link.run("INSERT OR REPLACE INTO bodies VALUES (?, ?)", (key, bytes(byte_count)))
 

@@ -13,13 +13,13 @@ from distq.core.task import Outcome
 from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.failure import unpack_failure
 from distq.tasks.payload import after_others, pack_json
-from distq.worker.functions import JSON, Functions
-from distq.worker.handler import Ran
-from distq.worker.rows import Envelope, Leased
-from distq.worker.running_task import current_of
+from distq.worker.executor.current_task import current_of
+from distq.worker.executor.functions import JSON, Functions
+from distq.worker.executor.handler import Ran
+from distq.worker.executor.rows import Envelope, Leased
 
 if TYPE_CHECKING:
-    from distq.worker.quit import Quit
+    from distq.worker.executor.shutdown import ShutdownFlag
 
 LIMIT = 1 << 20
 
@@ -97,7 +97,7 @@ def test_a_planted_cursor_is_refused_and_one_of_json_is_read(flag: Path) -> None
     told: list[bytes] = []
 
     def current(cursor: bytes | None, codec: Codec) -> Any:
-        never = cast("Quit", Never())
+        never = cast("ShutdownFlag", Never())
         return current_of(
             row, envelope, None, cursor, (), lambda _, said: told.append(said), never, codec, lambda: False
         )

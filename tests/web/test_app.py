@@ -10,8 +10,8 @@ from starlette.types import ASGIApp
 from tests.core.build import envelope, ledger
 
 from distq import __version__
+from distq.core.counters import TaskCounters
 from distq.core.queue import Queue
-from distq.core.tally import Tally
 from distq.core.task import DEAD, LEASED, READY, Task
 from distq.metrics.accept import NEWER, USUAL
 from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
@@ -31,8 +31,8 @@ def master() -> FakeMaster:
     work, other = Queue("work", 1000), Queue("\ud800other", 10)
     work.counts[READY], work.counts[LEASED], work.counts[DEAD], work.mean_run_s = 120, 2, 1, 1.0
     books = ledger()
-    work.lane(envelope(books)).extend([Task(key, envelope(books), b"x", None, 0.0) for key in range(120)])
-    tally = Tally()
+    work.ready_list(envelope(books)).extend([Task(key, envelope(books), b"x", None, 0.0) for key in range(120)])
+    tally = TaskCounters()
     tally.submitted, tally.completed["success"] = 130, 7
     master.all_queues = [work, other]
     master.all_tallies = {("work", "plain"): tally}

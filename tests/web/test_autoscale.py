@@ -16,7 +16,7 @@ def master(books: Ledger, **ready: int) -> FakeMaster:
     for name, count in ready.items():
         books.submit(envelope(books, queue=name), [b"x"] * count, None, 0.0)
     books.apply(0.0)
-    return FakeMaster(all_queues=list(books.names.queues.values()))
+    return FakeMaster(all_queues=list(books.registry.queues.values()))
 
 
 def answered(view: FakeMaster, wanted: list[str]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def test_named_queues_count_together() -> None:
     """Each with its own mean; one that does not exist yet has nothing to do."""
     books = ledger()
     view = master(books, a=60, b=120, c=500)
-    books.names.queue("a").mean_run_s = 2.0
+    books.registry.queue("a").mean_run_s = 2.0
     assert answered(view, ["a", "b", "none"]) == {
         "desired_slots": 4,
         "running": 0,
@@ -44,6 +44,6 @@ def test_without_names_all_work_queues_count() -> None:
     """Results that wait to be fetched want no slot."""
     books = ledger()
     view = master(books, work=60, result=500)
-    books.names.queue("result").role = RESULT
+    books.registry.queue("result").role = RESULT
     answer = answered(view, [])
     assert (answer["desired_slots"], answer["queues"]) == (1, ["work"])

@@ -149,7 +149,7 @@ def test_the_address_with_the_most_idle_connections_makes_room() -> None:
         def __init__(self, host: str) -> None:
             self.host, self.transport = host, Transport()
 
-    guarded = guard.Guard()
+    guarded = guard.ConnectionGuard()
     probe = Connection("10.0.0.1")
     strangers = [Connection("10.0.0.2") for _ in range(guard.CONNECTIONS_MAX)]
     for one in (probe, *strangers):

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from distq.wire import splice
 from distq.wire.errors import BadCall
 from distq.wire.framing import pack
-from distq.wire.inert import Call
+from distq.wire.inert import InertCall
 from distq.wire.messages import created, raised, refused, returned, word_of
-from distq.wire.session import Authenticated, Closed, Refused, Send, Session
+from distq.wire.session import Authenticated, Closed, PeerRefused, Send, ServerSession
 
 METHODS = ("put", "put_nowait", "get", "get_nowait", "qsize", "empty", "full")
 IDENTS = {"get_work_queue": "work", "get_result_queue": "result"}
@@ -28,7 +28,7 @@ class Served:
         self.closed: list[Closed] = []
         self.authenticated = 0
 
-    def answer(self, call: Call) -> bytes:
+    def answer(self, call: InertCall) -> bytes:
         """Return the packed answer to one call, as the master would make it."""
         if call.ident is None:
             return pack(self._manage(call))
@@ -39,7 +39,7 @@ class Served:
         except BadCall as exc:
             return pack(refused(str(exc)))
 
-    def _manage(self, call: Call) -> bytes:
+    def _manage(self, call: InertCall) -> bytes:
         match call.method:
             case "create":
                 return created(IDENTS[call.args[0]], METHODS)
@@ -50,7 +50,7 @@ class Served:
             case _:
                 return refused(f"{call.method} is not served here.")
 
-    def _use(self, kept: "queue.Queue[bytes]", call: Call) -> bytes:
+    def _use(self, kept: "queue.Queue[bytes]", call: InertCall) -> bytes:
         match call.method:
             case "put" | "put_nowait":
                 kept.put(splice.item(call))
@@ -66,7 +66,7 @@ class Served:
 
     def serve(self, connection: socket.socket) -> None:
         """Pump one connection's bytes through a session until it ends."""
-        session = Session(self.keys, NONCE, FRAME_BYTES_MAX)
+        session = ServerSession(self.keys, NONCE, FRAME_BYTES_MAX)
         # A peer that went away in the middle is what a peer may do.
         with connection, suppress(ConnectionError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -74,9 +74,9 @@ class Served:
             while data := connection.recv(65536):
                 for event in session.receive(data):
                     match event:
-                        case Send(reply) | Refused(reply):
+                        case Send(reply) | PeerRefused(reply):
                             connection.sendall(reply)
-                        case Call():
+                        case InertCall():
                             connection.sendall(self.answer(event))
                         case Authenticated():
                             self.authenticated += 1

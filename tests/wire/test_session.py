@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from distq.wire.framing import pack
 from distq.wire.handshake import CHALLENGE, FAILURE, WELCOME
-from distq.wire.inert import Call, read_call
+from distq.wire.inert import InertCall, read_call
 from distq.wire.messages import encode_call
-from distq.wire.session import Authenticated, Closed, Event, Refused, Send, Session
+from distq.wire.session import Authenticated, Closed, Event, PeerRefused, Send, ServerSession
 
 KEY, NONCE, OTHER = b"the key", bytes(range(40)), bytes(range(100, 140))
 FRAME_BYTES_MAX = 1000
@@ -40,10 +40,10 @@ BAD = pickle.dumps("hello")
 
 # What a peer says, and the kinds of the events that follow.
 CONVERSATIONS: dict[str, tuple[list[bytes], list[type[Event]]]] = {
-    "new peer": ([*NEW, PUT, GET], [Send, Send, Authenticated, Call, Call]),
-    "old peer": ([*OLD, GET, PUT], [Send, Send, Authenticated, Call, Call]),
-    "bad calls": ([*NEW, BAD, b"", GET], [Send, Send, Authenticated, Refused, Refused, Call]),
-    "frame too large": ([*NEW, GET, b"x" * 1001, GET], [Send, Send, Authenticated, Call, Refused, Call]),
+    "new peer": ([*NEW, PUT, GET], [Send, Send, Authenticated, InertCall, InertCall]),
+    "old peer": ([*OLD, GET, PUT], [Send, Send, Authenticated, InertCall, InertCall]),
+    "bad calls": ([*NEW, BAD, b"", GET], [Send, Send, Authenticated, PeerRefused, PeerRefused, InertCall]),
+    "frame too large": ([*NEW, GET, b"x" * 1001, GET], [Send, Send, Authenticated, InertCall, PeerRefused, InertCall]),
     "wrong key": ([bytes(16), *NEW], [Send, Closed]),
     "no challenge": ([NEW[0], b"hello", GET], [Send, Closed]),
     "our proof is refused": ([*NEW[:2], FAILURE, GET], [Send, Send, Closed]),
@@ -53,9 +53,9 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[type[Event]]]] = {
 }
 
 
-def session() -> Session:
+def session() -> ServerSession:
     """A session that has sent its challenge."""
-    fresh = Session([b"old", KEY], NONCE, FRAME_BYTES_MAX)
+    fresh = ServerSession([b"old", KEY], NONCE, FRAME_BYTES_MAX)
     assert fresh.start() == pack(CHALLENGE + OUR_CHALLENGE)
     return fresh
 
@@ -126,7 +126,7 @@ def test_a_call_that_is_none_is_refused_and_the_next_is_heard() -> None:
     listening = session()
     listening.receive(b"".join(map(pack, NEW)))
     refusal, call = listening.receive(pack(BAD) + pack(GET))
-    assert isinstance(refusal, Refused)
+    assert isinstance(refusal, PeerRefused)
     kind, sentence = pickle.loads(refusal.reply[4:])
     assert kind == "#TRACEBACK"
     assert sentence.startswith("This is not a call")
@@ -139,7 +139,7 @@ def test_a_frame_above_the_limit_is_refused_with_both_numbers_and_passed_over() 
     listening.receive(b"".join(map(pack, NEW)))
     large = pack(b"x" * 1001)
     [refusal] = listening.receive(large[:4])
-    assert isinstance(refusal, Refused)
+    assert isinstance(refusal, PeerRefused)
     kind, sentence = pickle.loads(refusal.reply[4:])
     assert kind == "#TRACEBACK"
     assert "1,001" in sentence

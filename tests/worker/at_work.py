@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.net.fake_master import KEY
-from tests.worker.test_parts import orders
+from tests.worker.executor.test_parts import orders
 
 from distq.core.task import THREAD
-from distq.worker.board import Board
-from distq.worker.broker import Broker
-from distq.worker.clock import MONOTONIC
-from distq.worker.functions import Functions
-from distq.worker.handler import Handler
-from distq.worker.interrupts import Interrupts
-from distq.worker.quit import Quit
-from distq.worker.reports import Listener, Report, Reporter
-from distq.worker.runner import Runner
-from distq.worker.several import Several
-from distq.worker.stock import Stock
-from distq.worker.word import Word
+from distq.worker.executor.batch_loop import BatchLoop
+from distq.worker.executor.concurrent_loop import ConcurrentLoop
+from distq.worker.executor.functions import Functions
+from distq.worker.executor.handler import Handler
+from distq.worker.executor.interrupts import Interrupts
+from distq.worker.executor.runner import Runner
+from distq.worker.executor.shutdown import ShutdownFlag
+from distq.worker.executor.stdlib_server import StdlibServerLoop
+from distq.worker.shared.batch_page import BatchPage
+from distq.worker.shared.clock import MONOTONIC
+from distq.worker.shared.reports import Listener, Report, Reporter
+from distq.worker.shared.slots_page import SlotsPage
 
 SOON_S = 10.0
 ENVELOPES = [("work", "plain", "plain", None)]
@@ -31,21 +31,21 @@ class AtWork:
     """A running executor, what it reports, and the means to end it."""
 
     def __init__(self, address: tuple[str, int], handler: Handler, **given: object) -> None:
-        self.quit = Quit()
-        self.page = Board.create() if given.get("executor") == THREAD else Word.create()
+        self.quit = ShutdownFlag()
+        self.page = SlotsPage.create() if given.get("executor") == THREAD else BatchPage.create()
         self._report_read, self._report_write = os.pipe()
         self._lifeline_read, self._lifeline_write = os.pipe()
         given_orders = orders(addresses=(address,), authkey=KEY, **given)
         functions = Functions(handler, given_orders.accept, given_orders.payload_bytes_max, print)
         reporter, lifeline, page, stock = Reporter(self._report_write), self._lifeline_read, self.page, None
-        if isinstance(page, Word):
+        if isinstance(page, BatchPage):
             interrupts = Interrupts(page, MONOTONIC)
-            broker: Broker | Several = Broker(
+            broker: BatchLoop | ConcurrentLoop = BatchLoop(
                 given_orders, functions, interrupts, page, reporter, self.quit, lifeline, MONOTONIC
             )
-            stock = Stock(handler, page, reporter, self.quit, MONOTONIC, verbose=given_orders.verbose)
+            stock = StdlibServerLoop(handler, page, reporter, self.quit, MONOTONIC, verbose=given_orders.verbose)
         else:
-            broker = Several(given_orders, functions, page, reporter, self.quit, lifeline, MONOTONIC)
+            broker = ConcurrentLoop(given_orders, functions, page, reporter, self.quit, lifeline, MONOTONIC)
         self._runner = Runner(given_orders, broker, stock, page, reporter, self.quit, lifeline)
         self._thread = threading.Thread(target=self._runner.run)
         self._thread.start()

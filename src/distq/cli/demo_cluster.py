@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from distq.core.errors import DistqError
 from distq.net.stop_signals import STOP_SIGNALS
 from distq.settings import Address
-from distq.worker.bonds import die_with_parent
+from distq.worker.executor.parent_death import die_with_parent
 
 HOST: Final = "127.0.0.1"
 BELOW_EPHEMERAL: Final = range(20_000, 32_000)

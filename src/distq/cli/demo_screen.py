@@ -23,7 +23,7 @@ class Screen(Protocol):
 def screen(tasks: int) -> Iterator[Screen]:
     """The screen for this standard output and so many tasks."""
     if not sys.stdout.isatty():
-        yield Lines(tasks)
+        yield PlainLines(tasks)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -32,7 +32,7 @@ def screen(tasks: int) -> Iterator[Screen]:
         yield Bar(progress, tasks)
 
 
-class Lines:
+class PlainLines:
     """Plain lines, for files and pipes."""
 
     def __init__(self, tasks: int) -> None:

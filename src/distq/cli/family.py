@@ -12,7 +12,7 @@ from typing import IO, Final
 import click
 
 from distq.net.stop_signals import STOP_SIGNALS
-from distq.worker.bonds import die_with_parent
+from distq.worker.executor.parent_death import die_with_parent
 
 COLOURS: Final = ("cyan", "green", "yellow", "magenta", "blue")
 

@@ -79,7 +79,7 @@ def command(
         signal.signal(number, _stop)
     before = ["--env-file", context.find_root().obj] if context.find_root().obj else []
     family = Family(environ, max(map(len, (*names, MASTER))))
-    cluster = _Cluster(family, names, [*before, *arguments], given.drain_s + EXTRA_S)
+    cluster = _UpCluster(family, names, [*before, *arguments], given.drain_s + EXTRA_S)
     try:
         cluster.start([*before, "master"], given.address)
         click.echo(f"export DISTQ_ADDRESS={environ['DISTQ_ADDRESS']}")
@@ -94,7 +94,7 @@ def command(
     return 0
 
 
-class _Cluster:
+class _UpCluster:
     """A master and workers of one module list."""
 
     def __init__(self, family: Family, names: Sequence[str], arguments: Sequence[str], end_s: float) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
+from distq.client.chains import Planned
 from distq.client.future import TaskFuture, renew_lock
-from distq.client.outbox import Manner
-from distq.client.session import Session
+from distq.client.outbox import SubmitOptions
+from distq.client.session import ClientSession
 from distq.client.submitter import Submitter, bare
-from distq.client.together import Planned
 from distq.core.errors import DistqError
-from distq.core.task import key_of
+from distq.core.task import task_key_of
 from distq.settings import Address, Role, Settings, load
 from distq.tasks import access
 from distq.tasks.options import checked_to_send
@@ -55,7 +55,7 @@ class Client(Submitter):
 
     def _begin(self) -> None:
         """Begin a session."""
-        self._session = session = Session(self._settings)
+        self._session = session = ClientSession(self._settings)
         if self._finalizer is not None:
             self._finalizer.detach()
         # Threads and connections end with the last reference to the client, and to its futures that have no outcome.
@@ -93,7 +93,7 @@ class Client(Submitter):
             ValueError: that is not how a task id is written.
             CannotReach: no master is there.
         """
-        key = key_of(task_id)
+        key = task_key_of(task_id)
         try:
             return self._session.follow(key)
         except DistqError as error:
@@ -152,7 +152,7 @@ class WithOptions(Submitter):
         super().__init__(options)
         self._client = client
 
-    def _send(self, manner: Manner, body: bytes) -> TaskFuture[Any]:
+    def _send(self, manner: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         return self._client._send(manner, body)  # noqa: SLF001 - one noun, seen in two ways
 
     def _send_together(self, tasks: Sequence[Planned]) -> TaskFuture[Any]:

@@ -18,20 +18,20 @@ from distq.client.inside_task import lead
 from distq.client.locks import is_owned
 from distq.client.outcome import Sealed, opened
 from distq.core.errors import DistqError
-from distq.core.task import BY_CLIENT, SUCCEEDED, text_of
+from distq.core.task import BY_CLIENT, SUCCEEDED, id_text
 from distq.core.task import CANCELLED as TASK_CANCELLED
 from distq.tasks import access
 from distq.tasks.current import Progress
 
 if TYPE_CHECKING:
-    from distq.client.pending import Row
     from distq.client.reader import Reader
     from distq.client.refusals import Unseen
+    from distq.client.state_machine import Row
 
 R = TypeVar("R")
 
 _ENDED = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
-CANCELLED_AT_ONCE = 10_000
+CANCELLED_PER_CALL = 10_000
 """As many keys as a master takes in one call."""
 
 _lock = threading.RLock()
@@ -109,7 +109,7 @@ class TaskFuture(Future[R]):
         self._reader = None
         self._own_condition = self._own_waiters = self._own_callbacks = None
         if not self.has_ended:
-            known = "" if self.key is None else f" of task {text_of(self.key)}"
+            known = "" if self.key is None else f" of task {id_text(self.key)}"
             self._exception = FutureOfParent(f"The future{known} was made before a fork, by process {os.getppid()}.")
             self._state = FINISHED
 
@@ -144,7 +144,7 @@ class TaskFuture(Future[R]):
     @property
     def task_id(self) -> str | None:
         """The task's id, None until the master has accepted it."""
-        return None if self.key is None else text_of(self.key)
+        return None if self.key is None else id_text(self.key)
 
     def running(self) -> bool:
         """Whether the task runs at this time.
@@ -370,8 +370,8 @@ def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
         if not future.has_ended and future.key is not None and future._reader is not None:  # noqa: SLF001 - one noun
             accepted.setdefault(future._reader, []).append(future.key)  # noqa: SLF001
     for reader, keys in accepted.items():
-        for at in range(0, len(keys), CANCELLED_AT_ONCE):
-            reader.cancel(keys[at : at + CANCELLED_AT_ONCE], running=False)
+        for at in range(0, len(keys), CANCELLED_PER_CALL):
+            reader.cancel(keys[at : at + CANCELLED_PER_CALL], running=False)
 
 
 def renew_lock() -> None:

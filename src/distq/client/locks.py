@@ -27,7 +27,7 @@ def is_owned(lock: Any) -> bool:
     return bool(lock._is_owned())  # noqa: SLF001 - what threading.Condition asks of it, too
 
 
-class Turn:
+class OwnedLock:
     """A lock for one thread at a time, which refuses in words to make a thread wait for itself."""
 
     __slots__ = ("_lock", "taken")

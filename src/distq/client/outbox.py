@@ -32,32 +32,32 @@ When = tuple["float | None", "float | None", "float | None"]
 """Delay, eta and expiry, as `TaskSpec.when` has them."""
 
 
-class Manner(NamedTuple):
+class SubmitOptions(NamedTuple):
     """How a task is submitted; what is submitted alike travels together."""
 
     envelope: Envelope
     when: When | None = None
-    more: More | None = None
+    constraints: More | None = None
     full: float | str | None = None
     """What is done while the queue is full, as `Options.full` has it."""
 
-    def carrying(self, headers: Headers) -> Manner:
+    def carrying(self, headers: Headers) -> SubmitOptions:
         """The same with further headers."""
-        return self._replace(more=with_headers(self.more, headers)) if headers else self
+        return self._replace(constraints=with_headers(self.constraints, headers)) if headers else self
 
 
-class Sending(NamedTuple):
+class PendingSubmit(NamedTuple):
     """One task on its way to the master."""
 
-    manner: Manner
+    options: SubmitOptions
     body: bytes
     future: TaskFuture[Any]
 
     def run(self, index: int, count: int) -> tuple[Any, ...]:
         """So many tasks like this one, as `submit` sends them; `index` is that of their envelope."""
-        _, when, more, _ = self.manner
-        if more is not None:
-            return index, count, when, more
+        _, when, constraints, _ = self.options
+        if constraints is not None:
+            return index, count, when, constraints
         return (index, count) if when is None else (index, count, when)
 
 
@@ -65,7 +65,7 @@ class Outbox:
     """Tasks in the order of their submits, with room for so many."""
 
     def __init__(self) -> None:
-        self.waiting: deque[Sending] = deque()
+        self.waiting: deque[PendingSubmit] = deque()
         """What nobody has begun to send; for others to look at only."""
         self._taken = 0
         """How many were taken out by the thread that sends, and not answered yet."""
@@ -84,7 +84,7 @@ class Outbox:
         """Whether the next task must wait."""
         return len(self.waiting) + (self._taken or len(self.under_way)) >= UNACCEPTED_MAX
 
-    def put(self, sending: Sending) -> None:
+    def put(self, sending: PendingSubmit) -> None:
         """Add a task."""
         self.waiting.append(sending)
         self._filled.set()
@@ -102,11 +102,11 @@ class Outbox:
             self._filled.wait(timeout_s)
         return bool(self.waiting) or not self.closed
 
-    def take_batch(self) -> list[Sending]:
+    def take_batch(self) -> list[PendingSubmit]:
         """Take as many tasks as go into one submit."""
-        batch: list[Sending] = []
+        batch: list[PendingSubmit] = []
         while not batch and self.waiting:
-            taken: list[Sending] = []
+            taken: list[PendingSubmit] = []
             size = 0
             while self.waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
                 self._taken += 1  # first, so that it is never in neither place
@@ -132,7 +132,7 @@ class Outbox:
         with self._changed:
             self._changed.notify_all()
 
-    def take_all(self) -> list[Sending]:
+    def take_all(self) -> list[PendingSubmit]:
         """Take out everything that was not sent."""
         taken = []
         while self.waiting:
@@ -164,7 +164,7 @@ class Outbox:
         self._filled.set()
 
 
-def _claimed(taken: list[Sending]) -> list[Sending]:
+def _claimed(taken: list[PendingSubmit]) -> list[PendingSubmit]:
     """Those that were not cancelled while they waited."""
     claimed = claim([sending.future for sending in taken])
     if len(claimed) == len(taken):

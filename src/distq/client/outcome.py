@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distq.core.task import text_of
+from distq.core.task import id_text
 from distq.tasks.failure import TaskError, error_of
 from distq.tasks.payload import unpack_result
 
@@ -36,7 +36,7 @@ def opened(body: bytes | Sealed, key: int | None) -> tuple[Any, BaseException | 
         raise
     except BaseException as error:  # noqa: BLE001 - whatever the result's class does when it is made
         what = "result" if isinstance(body, bytes) else "exception"
-        of = "" if key is None else f" of task {text_of(key)}"
+        of = "" if key is None else f" of task {id_text(key)}"
         unreadable = ResultUnreadable(f"The {what}{of} cannot be read here: {type(error).__name__}: {error}.")
         unreadable.__cause__ = error
         return None, unreadable

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.errors import DistqError, QueueFull, TaskExists
-from distq.core.task import text_of
+from distq.core.task import id_text
 
 if TYPE_CHECKING:
     from distq.client.future import TaskFuture
@@ -41,7 +41,7 @@ class RefusedUnique(RefusedSubmit, TaskExists):
     hint = ""
 
     def __init__(self, other: int) -> None:
-        self.task_id = text_of(other)
+        self.task_id = id_text(other)
         super().__init__(TaskExists.code, f"task {self.task_id} has the unique key. {TaskExists.hint}")
 
 

@@ -14,17 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from distq.client import exits
-from distq.client.awaited import Awaited
 from distq.client.callbacks import Callbacks
-from distq.client.errands import Errands
+from distq.client.control_connection import ControlConnection
 from distq.client.future import TaskFuture, cancel_all
-from distq.client.link import Absence, Link, Where, is_passing
 from distq.client.locks import CalledInside
-from distq.client.outbox import Manner, Outbox, Sending
+from distq.client.master_connection import ConnectionConfig, MasterConnection, Outage, is_passing
+from distq.client.outbox import Outbox, PendingSubmit, SubmitOptions
+from distq.client.pending_futures import PendingFutures
 from distq.client.refusals import Refusals
-from distq.client.results import RESULTS_WAIT_S, Results
-from distq.client.stuck import Stuck
-from distq.client.submits import Submits
+from distq.client.result_receiver import RESULTS_WAIT_S, ResultReceiver
+from distq.client.stuck_tasks import StuckTasks
+from distq.client.submit_sender import SubmitSender
 from distq.core.errors import PayloadTooLarge
 from distq.core.schedule import BadSchedule
 from distq.net.dial import CannotReach, Connection
@@ -48,7 +48,7 @@ class ScheduleRefused(BadSchedule):
     hint = ""
 
 
-class Session:
+class ClientSession:
     """What a client has with its master, for many threads; its own two begin with the first task."""
 
     def __init__(self, settings: Settings) -> None:
@@ -67,7 +67,7 @@ class Session:
         self._let_go = False
         """Whether the program has no reference to the client any more."""
         self._threads: list[threading.Thread] = []
-        where = Where(
+        where = ConnectionConfig(
             addresses=tuple((one.host, one.port) for one in settings.address),
             authkey=settings.authkeys[0],
             session=secrets.token_hex(16),
@@ -77,12 +77,12 @@ class Session:
         )
         self.refusals = Refusals()
         self._callbacks = Callbacks()
-        self._absence = Absence(where.addresses, settings.connect_wait_s)
+        self._absence = Outage(where.addresses, settings.connect_wait_s)
         self._outbox = Outbox()
-        self._awaited = Awaited(self._outbox, self._settled)
-        self.errands = Errands(where._replace(role="cli"))  # no session of its own: it awaits nothing
-        self._submits = Submits(
-            Link(where, self._greeted, self._absence),
+        self._awaited = PendingFutures(self._outbox, self._settled)
+        self.errands = ControlConnection(where._replace(role="cli"))  # no session of its own: it awaits nothing
+        self._submits = SubmitSender(
+            MasterConnection(where, self._greeted, self._absence),
             self._outbox,
             self._awaited,
             settings.connect_wait_s,
@@ -90,15 +90,15 @@ class Session:
             self._settled,
             self._rest,
             self.refusals,
-            Stuck(self._awaited, self.errands),
+            StuckTasks(self._awaited, self.errands),
         )
-        results = Link(where, self._resumed, self._absence)
-        self._results = Results(results, self._awaited, self._submits, self.errands, self._callbacks)
+        results = MasterConnection(where, self._resumed, self._absence)
+        self._results = ResultReceiver(results, self._awaited, self._submits, self.errands, self._callbacks)
         self._guarded = exits.enter(self)
 
     # -- what the client calls -----------------------------------------------------------------
 
-    def send(self, manner: Manner, body: bytes) -> TaskFuture[Any]:
+    def send(self, manner: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         """Have a task sent; blocks and raises as `Client.submit` says."""
         if len(body) > self._payload_bytes_max:
             self._check_size(body)
@@ -108,12 +108,12 @@ class Session:
         if API in sys.modules:  # the call alone would cost each task of those that do not trace
             manner = manner.carrying(outgoing(*manner.envelope[:2]))
         future: TaskFuture[Any] = TaskFuture(self._results, manner.envelope[1])
-        sending = Sending(manner, body, future)
+        sending = PendingSubmit(manner, body, future)
         if manner.full is not None:
             self._start()
             submits.send_now([sending], _patience_s(manner.full))
             return future
-        if outbox.waiting or not submits.send_at_once(sending):
+        if outbox.waiting or not submits.send_immediately(sending):
             outbox.put(sending)
         if self._guarded:
             self._send_last()
@@ -126,7 +126,7 @@ class Session:
         else:
             self.flush(self._settings.connect_wait_s)
 
-    def send_together(self, tasks: Sequence[tuple[Manner, bytes]]) -> TaskFuture[Any]:
+    def send_together(self, tasks: Sequence[tuple[SubmitOptions, bytes]]) -> TaskFuture[Any]:
         """Have several tasks sent in one submit; blocks and raises as `Submitter.chain` says."""
         for _, body in tasks:
             self._check_size(body)
@@ -137,7 +137,9 @@ class Session:
         full = tasks[-1][0].full
         patience_s = self._settings.connect_wait_s if full is None else _patience_s(full)
         headers = outgoing(*tasks[-1][0].envelope[:2])  # one span for all: it is one submit
-        self._submits.send_now([Sending(manner.carrying(headers), body, future) for manner, body in tasks], patience_s)
+        self._submits.send_now(
+            [PendingSubmit(manner.carrying(headers), body, future) for manner, body in tasks], patience_s
+        )
         return future
 
     def _check_size(self, body: bytes) -> None:
@@ -372,7 +374,7 @@ def _unheard(_: TaskFuture[Any]) -> CannotReach:
     return CannotReach("the client was closed before the task's result had come.")
 
 
-def _run(loop: Callable[[], None], link: Link) -> None:
+def _run(loop: Callable[[], None], link: MasterConnection) -> None:
     try:
         loop()
     finally:

@@ -12,7 +12,7 @@ from distq.tasks.failure import TaskPartsGone, TaskUnknown
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
-    from distq.client.errands import Errands
+    from distq.client.control_connection import ControlConnection
     from distq.client.future import TaskFuture
 
 WAIT_S: Final = 20.0
@@ -24,7 +24,7 @@ PAUSE_S: Final = 0.2
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
-def parts_of(errands: Errands, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
+def parts_of(errands: ControlConnection, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
     """The parts as they come; then the future's exception, if it has one."""
     number = 0
     try:
@@ -51,7 +51,7 @@ def _value_of(part: bytes, future: TaskFuture[Any]) -> Any:
 
 
 def _next_parts(
-    errands: Errands, future: TaskFuture[Any], number: int, timeout_s: float | None
+    errands: ControlConnection, future: TaskFuture[Any], number: int, timeout_s: float | None
 ) -> tuple[list[bytes | None], bool]:
     """The next parts, at least one unless there are no more; and whether there are no more."""
     began = reached = _now()

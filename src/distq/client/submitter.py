@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
 
+from distq.client.chains import Planned, planned
 from distq.client.future import TaskFuture, cancel_all
-from distq.client.outbox import Manner
-from distq.client.together import Planned, planned
+from distq.client.outbox import SubmitOptions
 from distq.core.errors import DistqError
 from distq.tasks.arguments import MAIN_BYTES, Fit, fit_of, main_class_in
 from distq.tasks.call import Call
@@ -54,9 +54,9 @@ class Submitter(Executor):
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
-        self._specs: dict[Callable[..., Any], tuple[Manner, Keys | None, Fit]] = {}
+        self._specs: dict[Callable[..., Any], tuple[SubmitOptions, Keys | None, Fit]] = {}
 
-    def _send(self, manner: Manner, body: bytes) -> TaskFuture[Any]:
+    def _send(self, manner: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         """Have a task sent."""
         raise NotImplementedError
 
@@ -87,7 +87,7 @@ class Submitter(Executor):
         if body.find(MAIN_BYTES) >= 0:  # half the time of `in`
             _check_classes(fn, body, (args, kwargs))
         try:
-            return self._send(manner if keys is None else manner._replace(more=keys.of(args, kwargs)), body)
+            return self._send(manner if keys is None else manner._replace(constraints=keys.of(args, kwargs)), body)
         except DistqError as error:
             raise bare(error) from error.__cause__
 
@@ -102,9 +102,9 @@ class Submitter(Executor):
         given = self._options if queue is None else {**self._options, "queue": queue}
         options = coherent(checked(Options(), used(given, SUBMIT)))
         spec, body = _named(name, options, args, kwargs or {})
-        more = spec.more if spec.keys is None else spec.keys.of(args, kwargs or {})
+        constraints = spec.more if spec.keys is None else spec.keys.of(args, kwargs or {})
         try:
-            return self._send(Manner(spec.envelope, spec.when, more, spec.options.full), body)
+            return self._send(SubmitOptions(spec.envelope, spec.when, constraints, spec.options.full), body)
         except DistqError as error:
             raise bare(error) from error.__cause__
 
@@ -195,7 +195,7 @@ class Submitter(Executor):
         """Have several tasks sent in one submit; returns the future of the last."""
         raise NotImplementedError
 
-    def _prepared(self, call: Call, *, follows: bool) -> tuple[Options, Manner, bytes]:
+    def _prepared(self, call: Call, *, follows: bool) -> tuple[Options, SubmitOptions, bytes]:
         """The options of a call, how it is submitted, and its payload; whether a result comes before its arguments."""
         fn, args, kwargs, given = call
         spec = spec_of(fn)
@@ -203,8 +203,8 @@ class Submitter(Executor):
         options = coherent(checked(spec.options, used({**self._options, **given}, CHAIN)))
         spec = spec._replace(options=options)
         body = _packed(fn, args, dict(kwargs))
-        more = spec.more if spec.keys is None else spec.keys.of(args, kwargs)
-        return options, Manner(spec.envelope, spec.when, more, options.full), body
+        constraints = spec.more if spec.keys is None else spec.keys.of(args, kwargs)
+        return options, SubmitOptions(spec.envelope, spec.when, constraints, options.full), body
 
     def map(
         self,
@@ -243,11 +243,11 @@ class Submitter(Executor):
             chunks.append(self._send(manner, body))
         return _one_by_one(_in_order(chunks, deadline))
 
-    def _known(self, fn: Callable[..., Any]) -> tuple[Manner, Keys | None, Fit]:
+    def _known(self, fn: Callable[..., Any]) -> tuple[SubmitOptions, Keys | None, Fit]:
         spec = spec_of(fn)
         if self._options:
             spec = spec._replace(options=coherent(checked(spec.options, used(self._options, SUBMIT))))
-        manner = Manner(spec.envelope, spec.when, spec.more, spec.options.full)
+        manner = SubmitOptions(spec.envelope, spec.when, spec.more, spec.options.full)
         known = self._specs[fn] = manner, spec.keys, fit_of(fn)
         return known
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from distq.core import head, moves
-from distq.core.leases import STORED_AFTER_S
+from distq.core.dependencies import UPSTREAM
+from distq.core.lease_journal import STORED_AFTER_S
 from distq.core.ports import KEEP, Keep
-from distq.core.task import DELAYED, LEASED, NO_MORE, PLAIN, READY, Envelope, More, Task
-from distq.core.together import BEFORE
+from distq.core.task import DELAYED, LEASED, NO_CONSTRAINTS, PLAIN, READY, Envelope, Task, TaskConstraints
 
 FAILURES: Final = ("failure", "timeout")
 """Reasons that come from the task's own run; all others are about who ran it."""
@@ -29,7 +29,7 @@ class Change(NamedTuple):
     body: bytes | None = None
     """What the task's body becomes; of one that is buried: the error of its last attempt."""
     run_s: float = 0.0
-    due_at: float = 0.0
+    delay_s: float = 0.0
     cause: str = ""
     reason: str = ""
     runs_on: bool = False
@@ -38,7 +38,7 @@ class Change(NamedTuple):
     @property
     def keeps_place(self) -> bool:
         """Whether the task, though it has ended, keeps its place until its executor has stopped."""
-        return self.runs_on and self.task.holder is not None and self.task.fenced
+        return self.runs_on and self.task.holder is not None and self.task.lease_bound
 
 
 class Submitted(NamedTuple):
@@ -46,33 +46,33 @@ class Submitted(NamedTuple):
 
     envelope: Envelope
     tasks: list[Task]
-    at: float
+    submitted_at: float
     due_at: float
     expires_at: float | None
-    more: More = NO_MORE
+    constraints: TaskConstraints = NO_CONSTRAINTS
 
     @property
     def is_plain(self) -> bool:
         """Whether they go to the end of their line at once, and stay there until somebody takes them."""
-        return self.more is NO_MORE and self.expires_at is None and not self.due_at
+        return self.constraints is NO_CONSTRAINTS and self.expires_at is None and not self.due_at
 
 
 def rows_of_new(new: Iterable[Submitted], now: float) -> dict[int, Row]:
     """The rows of tasks that were submitted just now."""
     rows: dict[int, Row] = {}
-    for envelope, tasks, at, due_at, expires_at, more in new:
+    for envelope, tasks, at, due_at, expires_at, constraints in new:
         state, ready_at = (DELAYED, due_at) if due_at > now else (READY, at)
-        packed = head.pack(envelope, state, 0, 0, 0, at, at, ready_at, expires_at, more)
+        packed = head.pack(envelope, state, 0, 0, 0, at, at, ready_at, expires_at, constraints)
         for task in tasks:
-            rows[task.id] = (packed, task.body or b"")
+            rows[task.task_key] = (packed, task.body or b"")
     return rows
 
 
 def row_of_lease(task: Task) -> Row:
     """The row of a task that is held for long enough to be found again."""
     counters = (task.delivery, task.failures, task.lost)
-    times = (task.submitted_at, task.since, head.RUNS_ON)
-    return head.pack(task.envelope, LEASED, *counters, *times, task.expires_at, task.more), KEEP
+    times = (task.submitted_at, task.state_since_at, head.RUNS_ON)
+    return head.pack(task.envelope, LEASED, *counters, *times, task.expires_at, task.constraints), KEEP
 
 
 def row_of_change(change: Change, now: float) -> Row:
@@ -81,7 +81,7 @@ def row_of_change(change: Change, now: float) -> Row:
     if event == moves.DROP or (event == moves.SUCCEED and task.envelope.kind == PLAIN):
         return None
     failed = reason in FAILURES
-    lost = bool(reason) and not failed and reason != BEFORE
+    lost = bool(reason) and not failed and reason != UPSTREAM
     before = (0, 0) if event == moves.REQUEUE else (task.failures, task.lost)
     packed = head.pack(
         task.envelope,
@@ -93,7 +93,7 @@ def row_of_change(change: Change, now: float) -> Row:
         now,
         head.RUNS_ON if change.keeps_place else now + delay_s,
         None if event == moves.REQUEUE else task.expires_at,
-        task.more,
+        task.constraints,
     )
     if event == moves.BURY:
         body = head.pack_dead(task.body or b"", body or b"", causes_after(change))
@@ -103,8 +103,8 @@ def row_of_change(change: Change, now: float) -> Row:
 def row_of_stopped(task: Task) -> Row:
     """The row of a task that had ended, and that its executor runs no longer."""
     counters = (task.delivery, task.failures, task.lost)
-    times = (task.submitted_at, task.since, task.since)
-    return head.pack(task.envelope, task.state, *counters, *times, task.expires_at, task.more), KEEP
+    times = (task.submitted_at, task.state_since_at, task.state_since_at)
+    return head.pack(task.envelope, task.state, *counters, *times, task.expires_at, task.constraints), KEEP
 
 
 def rows_of(
@@ -120,11 +120,11 @@ def rows_of(
     """
     rows = rows_of_new(new, now)
     for task in stopped:
-        rows[task.id] = row_of_stopped(task)
+        rows[task.task_key] = row_of_stopped(task)
     for task in held:
-        old_enough = task.leased_at + STORED_AFTER_S <= now or task.fenced
-        if task.state == LEASED and old_enough and task.id not in changes:
-            rows[task.id] = row_of_lease(task)
+        old_enough = task.leased_at + STORED_AFTER_S <= now or task.lease_bound
+        if task.state == LEASED and old_enough and task.task_key not in changes:
+            rows[task.task_key] = row_of_lease(task)
     for key, change in changes.items():
         # Who holds a task, and whether its moment has come, is found out again.
         if change.event not in (moves.GIVE_BACK, moves.DUE):
@@ -135,11 +135,11 @@ def rows_of(
 def count_attempt(change: Change) -> None:
     """Count the attempt that has ended with this change, at the task and in the tally."""
     task, reason = change.task, change.reason
-    tally = task.envelope.tally
+    tally = task.envelope.counters
     if reason in FAILURES:
         task.failures += 1
         tally.attempts[reason] += 1
-    elif reason != BEFORE:
+    elif reason != UPSTREAM:
         task.lost += 1
         tally.attempts["lost"] += 1
         tally.count(tally.redeliveries, reason)

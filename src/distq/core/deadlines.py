@@ -6,7 +6,7 @@ from typing import Final, Generic, TypeVar
 
 Thing = TypeVar("Thing")
 
-LEFT_MAX: Final = 1_000
+STALE_MAX: Final = 1_000
 """So many entries that no longer hold may wait for their moment before they are cleared away."""
 CLEARED_MIN: Final = 100
 """The fewest entries that are looked through for those that no longer hold."""
@@ -42,10 +42,10 @@ class Deadlines(Generic[Thing]):
         self._count += 1
         heapq.heappush(self._heap, (at, self._count, thing))
 
-    def left(self) -> None:
+    def discard_one(self) -> None:
         """One entry holds no more; once they are the greater part, they go."""
         self._left += 1
-        if self._left > max(len(self._heap) // 2, LEFT_MAX):
+        if self._left > max(len(self._heap) // 2, STALE_MAX):
             self._clear()
 
     def _clear(self) -> None:

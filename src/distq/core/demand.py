@@ -15,8 +15,8 @@ from distq.core.task import LEASED, READY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from distq.core.lane import Lane
     from distq.core.queue import Queue
+    from distq.core.ready_list import PriorityList
 
 RUN_S_UNKNOWN: Final = 1.0
 """How long a run is taken to last while nothing is known: none has ended or is under way, and no limit is declared."""
@@ -34,7 +34,7 @@ class Placement(Protocol):
     def longest_run_s(self, queue: Queue) -> float:
         """How long the longest present run of a queue has lasted, 0 if there is none."""
 
-    def most(self, queue: Queue, lane: Lane) -> int:
+    def most(self, queue: Queue, lane: PriorityList) -> int:
         """How many tasks of a lane count: all that could run on a worker that is connected, or may be soon."""
 
 
@@ -47,7 +47,7 @@ class AnyWorker:
     def longest_run_s(self, queue: Queue) -> float:  # noqa: ARG002, D102
         return 0.0
 
-    def most(self, queue: Queue, lane: Lane) -> int:  # noqa: ARG002, D102
+    def most(self, queue: Queue, lane: PriorityList) -> int:  # noqa: ARG002, D102
         return sys.maxsize
 
 
@@ -93,7 +93,7 @@ def demands(
         if running:
             running += placement.extra_slots(queue)
         wants, startable = Demand(running), min(queue.counts[READY], queue.startable(now, within_s))
-        lanes = list(queue.lanes.values()) if startable > 0 else []
+        lanes = list(queue.ready_lists.values()) if startable > 0 else []
         for at in range(0, len(lanes), LANES_PER_STEP):
             step = lanes[at : at + LANES_PER_STEP]
             wants = _and_lanes(wants, queue, step, placement)
@@ -105,7 +105,7 @@ def demands(
         looked_at += 1
 
 
-def _and_lanes(wants: Demand, queue: Queue, lanes: Sequence[Lane], placement: Placement) -> Demand:
+def _and_lanes(wants: Demand, queue: Queue, lanes: Sequence[PriorityList], placement: Placement) -> Demand:
     """What a queue wants, with what some more of its lanes want."""
     running, ready, slots, work_s = wants
     for lane in lanes:
@@ -124,7 +124,7 @@ def _at_most(wants: Demand, startable: int) -> Demand:
     return Demand(running, startable, math.ceil(slots * startable / ready), work_s * startable / ready)
 
 
-def _run_s(queue: Queue, lane: Lane, placement: Placement) -> float:
+def _run_s(queue: Queue, lane: PriorityList, placement: Placement) -> float:
     """How long a run lasts: the mean of those that ended, or else the best that is known."""
     if queue.mean_run_s is not None:
         return queue.mean_run_s

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
 from distq.core.ranges import shown
-from distq.core.task import LABELS_BYTES_MAX, NO_MORE, NOTHING, After, More
+from distq.core.task import LABELS_BYTES_MAX, NO_CONSTRAINTS, NO_LABELS, DependsOn, TaskConstraints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distq.core.task import Envelope
 
 VERSION: Final = 1
-WITH_MORE: Final = 2
+WITH_CONSTRAINTS: Final = 2
 _FIXED: Final = struct.Struct("!BBIHHddd")
 _ENVELOPE: Final = struct.Struct("!BHIddBB")
 _REQUIRING: Final = 0x80
@@ -63,10 +63,10 @@ class Head(NamedTuple):
     failures: int
     lost: int
     submitted_at: float
-    since: float
+    state_since_at: float
     due_at: float
     expires_at: float | None
-    more: More
+    constraints: TaskConstraints
     kind: str
     queue: str
     name: str
@@ -75,7 +75,7 @@ class Head(NamedTuple):
     max_deliveries: int
     result_ttl_s: float
     time_limit_s: float | None
-    requires: frozenset[str] = NOTHING
+    requires: frozenset[str] = NO_LABELS
     cost: int = 1
 
 
@@ -102,10 +102,10 @@ def pack_envelope(envelope: Envelope) -> bytes:
         len(kind),
         len(queue),
     )
-    more = bytes((len(labels),)) + labels if labels else b""
+    constraints = bytes((len(labels),)) + labels if labels else b""
     if envelope.cost > 1:
-        more += _COST.pack(envelope.cost)
-    return numbers + more + kind + queue + name
+        constraints += _COST.pack(envelope.cost)
+    return numbers + constraints + kind + queue + name
 
 
 def pack(
@@ -118,17 +118,17 @@ def pack(
     since: float,
     due_at: float,
     expires_at: float | None = None,
-    more: More = NO_MORE,
+    constraints: TaskConstraints = NO_CONSTRAINTS,
 ) -> bytes:
     """One head; `envelope.packed` must be set."""
-    if expires_at is None and more is NO_MORE:
+    if expires_at is None and constraints is NO_CONSTRAINTS:
         return _FIXED.pack(VERSION, state, delivery, failures, lost, submitted_at, since, due_at) + envelope.packed
-    fixed = _FIXED.pack(WITH_MORE, state, delivery, failures, lost, submitted_at, since, due_at)
+    fixed = _FIXED.pack(WITH_CONSTRAINTS, state, delivery, failures, lost, submitted_at, since, due_at)
     bits, parts = 0, b""
     if expires_at is not None:
         bits, parts = _EXPIRING, _EXPIRES.pack(expires_at)
-    if more is not NO_MORE:
-        keys = _text(more).encode()
+    if constraints is not NO_CONSTRAINTS:
+        keys = _text(constraints).encode()
         bits, parts = bits | _KEYED, parts + _KEYS.pack(len(keys)) + keys
     return fixed + bytes((bits,)) + parts + envelope.packed
 
@@ -136,54 +136,54 @@ def pack(
 Numbers = tuple[int, int, int, int, float, float, float]
 
 
-class Parts(NamedTuple):
+class StoredEnvelope(NamedTuple):
     """A head taken apart: state, delivery, failures, lost, submitted_at, since, due_at; the rest."""
 
     numbers: Numbers
     expires_at: float | None
-    more: More
+    constraints: TaskConstraints
     envelope: bytes
 
 
-def split(head: bytes) -> Parts:
+def split(head: bytes) -> StoredEnvelope:
     """Take a head apart; raises ValueError for one of a version that this distq does not know."""
     version, *numbers = _FIXED.unpack_from(head)
     at = _FIXED.size
     if version == VERSION:
-        return Parts(tuple(numbers), None, NO_MORE, head[at:])
-    bits = head[at] if version == WITH_MORE else -1
+        return StoredEnvelope(tuple(numbers), None, NO_CONSTRAINTS, head[at:])
+    bits = head[at] if version == WITH_CONSTRAINTS else -1
     if not 0 < bits <= _EXPIRING | _KEYED:
-        raise ValueError(f"a task head of version {version}, this distq reads {VERSION} and {WITH_MORE}")
+        raise ValueError(f"a task head of version {version}, this distq reads {VERSION} and {WITH_CONSTRAINTS}")
     at += 1
-    expires_at, more = None, NO_MORE
+    expires_at, constraints = None, NO_CONSTRAINTS
     if bits & _EXPIRING:
         (expires_at,) = _EXPIRES.unpack_from(head, at)
         at += _EXPIRES.size
     if bits & _KEYED:
         (length,) = _KEYS.unpack_from(head, at)
         at += _KEYS.size + length
-        more = _more(*json.loads(head[at - length : at]))
-    return Parts(tuple(numbers), expires_at, more, head[at:])
+        constraints = _constraints(*json.loads(head[at - length : at]))
+    return StoredEnvelope(tuple(numbers), expires_at, constraints, head[at:])
 
 
-def _more(
+def _constraints(
     key: str,
     at_once: int,
     unique: str,
     unique_for_s: float | None,
     after: Sequence[Any] | None = None,
     headers: Sequence[tuple[str, str]] = (),
-) -> More:
+) -> TaskConstraints:
     """What few tasks have, as it was written: by a distq that knew of no order among tasks, or headers, without it."""
     known = tuple((name, text) for name, text in headers)
-    return More(key, at_once, unique, unique_for_s, None if after is None else After(*after), known)
+    return TaskConstraints(key, at_once, unique, unique_for_s, None if after is None else DependsOn(*after), known)
 
 
 def unpack(head: bytes) -> Head:
     """Read a head again; raises ValueError for one of a version that this distq does not know."""
-    (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, more, envelope = split(head)
+    (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, constraints, envelope = split(head)
     priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = _ENVELOPE.unpack_from(envelope)
-    at, requires, cost = _ENVELOPE.size, NOTHING, 1
+    at, requires, cost = _ENVELOPE.size, NO_LABELS, 1
     if priority & _REQUIRING:
         priority ^= _REQUIRING
         at += 1 + envelope[at]
@@ -207,7 +207,7 @@ def unpack(head: bytes) -> Head:
         since,
         due_at,
         expires_at,
-        more,
+        constraints,
         kind.decode(),
         queue.decode(),
         name.decode(),

@@ -17,13 +17,24 @@ from typing import TYPE_CHECKING
 
 from distq.core import dead_letters, head, moves
 from distq.core.changes import Change, Row, Submitted, rows_of
+from distq.core.dependencies import UPSTREAM, becomes_dead_letter, upstream_error, upstream_failure
 from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
-from distq.core.extras import part_number
-from distq.core.lender import Lender
-from distq.core.names import Names, Rules
+from distq.core.leasing import Leasing
+from distq.core.registry import Defaults, Registry
 from distq.core.savepoint import NOTHING_DECIDED, Savepoint
-from distq.core.task import LEASED, NO_MORE, OUTCOME_NAMES, READY, Envelope, Holder, More, Outcome, Owner, Task
-from distq.core.together import BEFORE, ends_dead, error_before, why_doomed
+from distq.core.stored_parts import part_number
+from distq.core.task import (
+    LEASED,
+    NO_CONSTRAINTS,
+    OUTCOME_NAMES,
+    READY,
+    Envelope,
+    Holder,
+    Outcome,
+    Owner,
+    Task,
+    TaskConstraints,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -32,12 +43,12 @@ if TYPE_CHECKING:
     from distq.core.retry import Jitter
 
 
-class Ledger(Lender):
+class Ledger(Leasing):
     """The book, who gives its tasks out, and who decides what becomes of them."""
 
-    def __init__(self, rules: Rules, jitter: Jitter, first_key: int, names: Names | None = None) -> None:
-        super().__init__(Names(rules) if names is None else names)
-        self.rules = rules
+    def __init__(self, rules: Defaults, jitter: Jitter, first_key: int, names: Registry | None = None) -> None:
+        super().__init__(Registry(rules) if names is None else names)
+        self.defaults = rules
         self.unread: list[Task] = []
         """Tasks to be buried whose payloads only the store has: the broker reads them before it commits."""
         self._jitter = jitter
@@ -56,9 +67,9 @@ class Ledger(Lender):
 
     def check_room(self, envelope: Envelope, count: int) -> None:
         """Room for a result is reserved with its task: raises TasksFull if so many more are too many in all."""
-        if len(self.tasks) + self._new_count + count > self.rules.tasks_max:
-            envelope.tally.count(envelope.tally.rejected, "kept")
-            raise TasksFull(f"the master keeps {len(self.tasks):,} tasks and results, of {self.rules.tasks_max:,}.")
+        if len(self.tasks) + self._new_count + count > self.defaults.tasks_max:
+            envelope.counters.count(envelope.counters.rejected, "kept")
+            raise TasksFull(f"the master keeps {len(self.tasks):,} tasks and results, of {self.defaults.tasks_max:,}.")
 
     def submit(
         self,
@@ -69,7 +80,7 @@ class Ledger(Lender):
         *,
         due_at: float = 0.0,
         expires_at: float | None = None,
-        more: More = NO_MORE,
+        constraints: TaskConstraints = NO_CONSTRAINTS,
     ) -> int:
         """Take new tasks, all or none, and return the first one's key; the others follow it without gaps.
 
@@ -80,18 +91,18 @@ class Ledger(Lender):
         """
         queue = envelope.queue
         if queue.room < len(bodies):
-            envelope.tally.count(envelope.tally.rejected, "full")
+            envelope.counters.count(envelope.counters.rejected, "full")
             raise QueueFull(f"the queue {queue.name!r} has room for {max(queue.room, 0)} of {len(bodies)} tasks")
-        limit = self.rules.payload_bytes_max
+        limit = self.defaults.payload_bytes_max
         if max(map(len, bodies), default=0) > limit:
-            envelope.tally.count(envelope.tally.rejected, "payload")
+            envelope.counters.count(envelope.counters.rejected, "payload")
             raise PayloadTooLarge(f"a payload of {max(map(len, bodies))} bytes; the limit is {limit}")
         first = self.next_key
         self.next_key += len(bodies)
         new = [Task(key, envelope, body, owner, now) for key, body in enumerate(bodies, first)]
-        self._new.append(Submitted(envelope, new, now, due_at, expires_at, more))
-        if more.unique:
-            self._claimed.add((queue, more.unique))
+        self._new.append(Submitted(envelope, new, now, due_at, expires_at, constraints))
+        if constraints.unique_key:
+            self._claimed.add((queue, constraints.unique_key))
         self._new_count += len(new)
         queue.reserved += len(bodies)
         return first
@@ -101,22 +112,22 @@ class Ledger(Lender):
         self.next_key += 1
         return self.next_key - 1
 
-    def who_has(self, queue: Queue, unique: str, now: float) -> Task | None:
+    def holder_of_unique(self, queue: Queue, unique: str, now: float) -> Task | None:
         """The task that has a unique key, None if it is free; raises Undecided if the present cycle decides that."""
-        task = queue.who_has(unique, now)
-        if (queue, unique) in self._claimed or (task is not None and task.id in self._changes):
+        task = queue.holder_of_unique(unique, now)
+        if (queue, unique) in self._claimed or (task is not None and task.task_key in self._changes):
             raise Undecided
         return task
 
-    def other_of(self, key: int, now: float) -> Task | None:
+    def unique_rival(self, key: int, now: float) -> Task | None:
         """The task that has a dead letter's unique key instead of it; raises Undecided as `who_has`."""
         task = self.dead.get(key)
-        if task is None or not task.more.unique:
+        if task is None or not task.constraints.unique_key:
             return None
-        other = self.who_has(task.envelope.queue, task.more.unique, now)
+        other = self.holder_of_unique(task.envelope.queue, task.constraints.unique_key, now)
         return None if other is task else other
 
-    def settle(
+    def after_s(
         self,
         key: int,
         delivery: int,
@@ -132,8 +143,8 @@ class Ledger(Lender):
         A late success counts if the task is not settled yet; a late failure or release changes nothing.
         """
         task = self.tasks.get(key)
-        if self.lingering.running:
-            self.lingering.answered(key, delivery)
+        if self.orphaned_runs.running:
+            self.orphaned_runs.answered(key, delivery)
         if task is None:
             self.unknown_settles += 1
             return True
@@ -141,7 +152,7 @@ class Ledger(Lender):
             return False
         current = task.state == LEASED and task.delivery == delivery
         if not current:
-            task.envelope.tally.count(task.envelope.tally.late, OUTCOME_NAMES[outcome])
+            task.envelope.counters.count(task.envelope.counters.late, OUTCOME_NAMES[outcome])
             if outcome != Outcome.SUCCESS or moves.NEXT[moves.SUCCEED][task.state] < 0:
                 return True
         if outcome == Outcome.SUCCESS:
@@ -149,7 +160,7 @@ class Ledger(Lender):
         elif outcome in (Outcome.RELEASED, Outcome.UNKNOWN):
             self._changes[key] = Change(moves.GIVE_BACK, task)
         elif outcome == Outcome.SNOOZED:
-            self._changes[key] = Change(moves.SNOOZE, task, due_at=after_s or 0.0)
+            self._changes[key] = Change(moves.SNOOZE, task, delay_s=after_s or 0.0)
         elif outcome == Outcome.DISCARDED:
             self._changes[key] = Change(moves.CANCEL, task, cause=cause)
         else:
@@ -162,7 +173,7 @@ class Ledger(Lender):
         if task is not None and task.state == LEASED and task.delivery == delivery:
             self.progress[key] = (fraction, text)
 
-    def note(self, key: int, delivery: int, outcome: int, told: bytes) -> bool:
+    def save_part(self, key: int, delivery: int, outcome: int, told: bytes) -> bool:
         """Take in what a task tells of itself while it runs: a cursor, or a part of its stream.
 
         False: it streams more than it may.
@@ -198,8 +209,8 @@ class Ledger(Lender):
         reason = "timeout" if outcome == Outcome.TIMEOUT else "failure"
         if outcome == Outcome.FATAL or task.failures >= task.envelope.retries:
             return self._bury(task, error, cause, reason)
-        delay_s = self.rules.backoff.delay_s(task.failures + 1, self._jitter) if after_s is None else after_s
-        return Change(moves.RETRY, task, due_at=delay_s, cause=cause, reason=reason)
+        delay_s = self.defaults.backoff.delay_s(task.failures + 1, self._jitter) if after_s is None else after_s
+        return Change(moves.RETRY, task, delay_s=delay_s, cause=cause, reason=reason)
 
     def _bury(self, task: Task, error: bytes, cause: str, reason: str) -> Change:
         if task.body is None:
@@ -224,7 +235,7 @@ class Ledger(Lender):
         `reason` is a word for the metrics, `cause` a phrase for the task's history. False: ask again in the next cycle.
         """
         complete = True
-        self.lingering.ended(holder)
+        self.orphaned_runs.holder_ended(holder)
         for key, task in holder.held.items():
             if key in self._changes:
                 complete = False
@@ -238,27 +249,27 @@ class Ledger(Lender):
                 self._changes[key] = Change(moves.LOSE, task, cause=cause, reason=reason)
         return complete
 
-    def part(self, holder: Holder) -> Holder:
+    def detach_holder(self, holder: Holder) -> Holder:
         """Nobody hears of a holder any more: returns who holds those of its tasks now that end with their lease.
 
         They may still run, and no others may run instead until then; they can be reclaimed meanwhile.
         """
         apart = Holder(holder.label, holder.worker)
-        for task in [task for task in holder.held.values() if task.fenced]:
-            del holder.held[task.id]
+        for task in [task for task in holder.held.values() if task.lease_bound]:
+            del holder.held[task.task_key]
             task.holder = apart
-            apart.held[task.id] = task
-        self.lingering.pass_on(holder, apart)
+            apart.held[task.task_key] = task
+        self.orphaned_runs.pass_on(holder, apart)
         return apart
 
     def holds(self, holder: Holder) -> bool:
         """Whether a holder has leases, or may run what has ended."""
-        return bool(holder.held or self.lingering.runs_of(holder))
+        return bool(holder.held or self.orphaned_runs.runs_of(holder))
 
     def store_leases(self) -> None:
         """Have the present cycle's commit store the leases that were given since the last one and must be stored."""
-        self._to_store += self.unstored
-        self.unstored.clear()
+        self._to_store += self.unstored_leases
+        self.unstored_leases.clear()
 
     def reclaim(self, holder: Holder, key: int, delivery: int) -> bool:
         """Let a reconnected executor go on with a lease that it still holds; False if that lease has ended."""
@@ -280,8 +291,8 @@ class Ledger(Lender):
         task = self.dead.get(key)
         if task is None or key in self._changes:
             return False
-        if event == moves.REQUEUE and task.more.unique:
-            self._claimed.add((task.envelope.queue, task.more.unique))
+        if event == moves.REQUEUE and task.constraints.unique_key:
+            self._claimed.add((task.envelope.queue, task.constraints.unique_key))
         arguments = head.unpack_dead(task.body or b"").arguments if event == moves.REQUEUE else None
         self._changes[key] = Change(event, task, arguments)
         return True
@@ -291,84 +302,86 @@ class Ledger(Lender):
         for deadlines, event in ((self.expiring, moves.EXPIRE), (self.delayed, moves.DUE)):
             held_up: list[tuple[float, Task]] = []
             for at, task in deadlines.due(now):
-                if task.id in self._changes:
+                if task.task_key in self._changes:
                     held_up.append((at, task))
                 elif event == moves.DUE or task.state != LEASED:  # what runs may end; if it comes back, it expires
-                    self._changes[task.id] = Change(event, task)
+                    self._changes[task.task_key] = Change(event, task)
             for at, task in held_up:
                 deadlines.add(at, task)
         self._sweep_doomed(most)
-        self._to_store += self.leases.due(now)
+        self._to_store += self.lease_journal.due(now)
         for queue in self.limited:
-            if queue.window is not None:
-                queue.window.left(now)
+            if queue.rate_window is not None:
+                queue.rate_window.allowance(now)
         self._sweep_kept(now, most)
 
     def _sweep_doomed(self, most: int) -> None:
         """End those before which a task has failed."""
-        for task in islice(self.together.doomed.values(), most):
-            if task.id not in self._changes:
-                cause = why_doomed(task, self.tasks)
-                self._changes[task.id] = (
-                    self._bury(task, error_before(cause), cause, BEFORE)
-                    if ends_dead(task)
+        for task in islice(self.dependencies.doomed.values(), most):
+            if task.task_key not in self._changes:
+                cause = upstream_failure(task, self.tasks)
+                self._changes[task.task_key] = (
+                    self._bury(task, upstream_error(cause), cause, UPSTREAM)
+                    if becomes_dead_letter(task)
                     else Change(moves.CANCEL, task, cause=cause)
                 )
 
     def _sweep_kept(self, now: float, most: int) -> None:
-        for task in dead_letters.over(self.dead, self.rules, now, most):
-            self._changes.setdefault(task.id, Change(moves.DROP, task, reason=dead_letters.OVER))
-        for task in self.kept.over(now, most):
-            self._changes[task.id] = Change(moves.DROP, task)  # nothing else can happen to it
-            if (most := most - self.extras.weight(task.id)) <= 0:
+        for task in dead_letters.expired(self.dead, self.defaults, now, most):
+            self._changes.setdefault(task.task_key, Change(moves.DROP, task, reason=dead_letters.EXPIRED_REASON))
+        for task in self.retained.expired(now, most):
+            self._changes[task.task_key] = Change(moves.DROP, task)  # nothing else can happen to it
+            if (most := most - self.extras.weight(task.task_key)) <= 0:
                 break
 
-    def shift(self, by_s: float) -> None:
+    def shift_clock(self, by_s: float) -> None:
         """The clock was set: rates of queues, and leases that are to be stored, count durations and not dates."""
-        self._to_store += self.leases.due(math.inf)
+        self._to_store += self.lease_journal.due(math.inf)
         for queue in self.limited:
-            if queue.window is not None:
-                queue.window.shift(by_s)
+            if queue.rate_window is not None:
+                queue.rate_window.shift(by_s)
 
     def next_deadline(self) -> float | None:
         """When `sweep` next has something to do, None if nothing is waiting for a moment."""
-        if self.together.doomed:
+        if self.dependencies.doomed:
             return -math.inf
-        ends = [self.delayed.next_at(), self.expiring.next_at(), self.kept.next_at(), self.leases.next_at()]
-        ends += [queue.window.opens_at() for queue in self.limited if queue.window and queue.counts[READY]]
-        return min((at for at in (dead_letters.next_at(self.dead, self.rules), *ends) if at is not None), default=None)
+        ends = [self.delayed.next_at(), self.expiring.next_at(), self.retained.next_at(), self.lease_journal.next_at()]
+        ends += [queue.rate_window.opens_at() for queue in self.limited if queue.rate_window and queue.counts[READY]]
+        return min(
+            (at for at in (dead_letters.next_at(self.dead, self.defaults), *ends) if at is not None), default=None
+        )
 
     @property
     def changed(self) -> bool:
         """Whether anything was decided since the last `apply` or `forget`."""
         ours = self._new or self._changes or self._to_store
-        return bool(ours or self.governed or self.extras.changed or self.lingering.over)
+        return bool(ours or self.decided_policies or self.extras.changed or self.orphaned_runs.ended_tasks)
 
     def batch(self, now: float) -> dict[int, Row]:
         """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
-        rows = rows_of(self._new, self._to_store, self._changes, now, self.lingering.over)
+        rows = rows_of(self._new, self._to_store, self._changes, now, self.orphaned_runs.ended_tasks)
         rows.update(self.extras.rows(self._changes))
         rows.update(self.policy_rows())
         return rows
 
     def savepoint(self) -> Savepoint:
         """What was decided so far in this cycle."""
-        if not (self._new or self._changes or self.unread or self.governed or self.extras.changed):
+        if not (self._new or self._changes or self.unread or self.decided_policies or self.extras.changed):
             return NOTHING_DECIDED  # as before the only request of a cycle, which nothing shall make slow
-        governed = dict(self.governed) if self.governed else None
+        governed = dict(self.decided_policies) if self.decided_policies else None
         return Savepoint(len(self._new), len(self._changes), len(self.unread), *self.extras.decided, governed)
 
     def undo(self, before: Savepoint) -> None:
         """Drop what was decided since: who asked for it has failed half-way."""
         while len(self._new) > before.new:
-            envelope, tasks, *_, more = self._new.pop()
+            envelope, tasks, *_, constraints = self._new.pop()
             envelope.queue.reserved -= len(tasks)
             self._new_count -= len(tasks)
-            self._claimed.discard((envelope.queue, more.unique))
+            self._claimed.discard((envelope.queue, constraints.unique_key))
         while len(self._changes) > before.changes:
             _, (event, task, *_) = self._changes.popitem()
             if event == moves.REQUEUE:
-                self._claimed.discard((task.envelope.queue, task.more.unique))
+                self._claimed.discard((task.envelope.queue, task.constraints.unique_key))
             if event == moves.DUE:
                 self.delayed.add(task.due_at, task)
             elif event == moves.EXPIRE:
@@ -376,8 +389,8 @@ class Ledger(Lender):
                 self.expiring.add(task.expires_at, task)
         del self.unread[before.unread :]
         self.extras.undo(before.cursors, before.parts)
-        self.governed.clear()
-        self.governed.update(before.governed or {})
+        self.decided_policies.clear()
+        self.decided_policies.update(before.decided_policies or {})
 
     def check_rows(self, since: Savepoint, now: float) -> None:
         """Pack what was decided since; raises what a part that cannot be stored raises."""
@@ -395,6 +408,6 @@ class Ledger(Lender):
         self._to_store.clear()
         self._claimed.clear()
         self.apply_policies()
-        self.happen(new, changes.values(), now)
-        if self.lingering.over:
-            self.free_places(now)
+        self.apply_changes(new, changes.values(), now)
+        if self.orphaned_runs.ended_tasks:
+            self.release_orphaned(now)

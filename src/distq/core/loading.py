@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from distq.core import head, moves
-from distq.core.extras import CURSORS, PARTS
 from distq.core.policy import POLICIES
 from distq.core.schedule import SCHEDULES
+from distq.core.stored_parts import CURSORS, PARTS
 from distq.core.task import (
     CANCELLED,
     DEAD,
@@ -22,7 +22,7 @@ from distq.core.task import (
     DELIVERIES_SKIPPED,
     LEASED,
     LIVE_STATES,
-    NO_MORE,
+    NO_CONSTRAINTS,
     READY,
     SUCCEEDED,
     Envelope,
@@ -32,14 +32,14 @@ from distq.core.task import (
 
 if TYPE_CHECKING:
     from distq.core.ledger import Ledger
-    from distq.core.names import Names
     from distq.core.ports import Heads
+    from distq.core.registry import Registry
 
 
 class Loader:
     """Gathers the runs of heads that `Store.follow` gives; later ones replace earlier ones."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Registry) -> None:
         self.sessions: dict[int, bytes] = {}
         """Rows of client sessions, and ..."""
         self.policies: dict[int, bytes] = {}
@@ -48,7 +48,7 @@ class Loader:
         """... of cursors and parts of streams, ..."""
         self.schedules: dict[int, bytes] = {}
         """... of schedules, by their keys, which are negative."""
-        self._names = names
+        self._registry = names
         self._heads: dict[int, bytes] = {}
         self._envelopes: dict[bytes, Envelope] = {}
 
@@ -80,7 +80,7 @@ class Loader:
             yield self._task(key, heads[key])
 
     def _task(self, key: int, stored: bytes) -> Task:
-        numbers, expires_at, more, packed = head.split(stored)
+        numbers, expires_at, constraints, packed = head.split(stored)
         envelope = self._envelopes.get(packed)
         if envelope is None:
             envelope = self._envelopes[packed] = self._envelope(stored)
@@ -88,13 +88,13 @@ class Loader:
         task = Task(key, envelope, None, None, submitted_at)
         task.delivery = delivery if state == LEASED or _runs_on(state, due_at) else delivery + DELIVERIES_SKIPPED
         task.failures, task.lost = failures, lost
-        task.since, task.due_at, task.expires_at, task.more = since, due_at, expires_at, more
+        task.state_since_at, task.due_at, task.expires_at, task.constraints = since, due_at, expires_at, constraints
         moves.restore(task, state)
         return task
 
     def _envelope(self, stored: bytes) -> Envelope:
         known = head.unpack(stored)
-        return self._names.envelope(
+        return self._registry.envelope(
             known.queue,
             known.name,
             known.kind,
@@ -120,14 +120,14 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
     absent = Holder("an executor from before the restart")
     ended = []
     for key, row in loader.policies.items():
-        ledger.know_policy(key, row, now)
+        ledger.restore_policy(key, row, now)
     for task in loader.tasks():
-        ledger.tasks[task.id] = task
-        if _runs_on(task.state, task.due_at) and task.fenced:
-            ledger.lingering.add(task, absent)
-        if task.since > now:
+        ledger.tasks[task.task_key] = task
+        if _runs_on(task.state, task.due_at) and task.lease_bound:
+            ledger.orphaned_runs.add(task, absent)
+        if task.state_since_at > now:
             _happened_now(task, now)
-        if task.more is not NO_MORE:
+        if task.constraints is not NO_CONSTRAINTS:
             _know_keys(ledger, task)
         if task.state in LIVE_STATES:
             _goes_on(ledger, task, absent)
@@ -135,7 +135,7 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
             ended.append(task)
     for task in ledger.tasks.values():
         if task.state == READY:  # now that it is known which of its key are leased, and which before it live
-            ledger.line_up(task, now)
+            ledger.enqueue(task, now)
     _keep(ledger, ended)
     return absent
 
@@ -144,9 +144,9 @@ def _keep(ledger: Ledger, ended: list[Task]) -> None:
     """What has ended is kept, in the order in which it did."""
     for task in sorted(ended, key=_since):
         if task.state == DEAD:
-            ledger.dead[task.id] = task
-        elif task.id not in ledger.together.followers and not ledger.lingering.is_running(task):
-            ledger.kept.add(task)
+            ledger.dead[task.task_key] = task
+        elif task.task_key not in ledger.dependencies.followers and not ledger.orphaned_runs.is_running(task):
+            ledger.retained.add(task)
 
 
 def _goes_on(ledger: Ledger, task: Task, absent: Holder) -> None:
@@ -156,9 +156,9 @@ def _goes_on(ledger: Ledger, task: Task, absent: Holder) -> None:
     if task.state == DELAYED:
         ledger.delayed.add(task.due_at, task)
     elif task.state == LEASED:
-        task.leased_at = task.since
+        task.leased_at = task.state_since_at
         task.holder = absent
-        absent.held[task.id] = task
+        absent.held[task.task_key] = task
 
 
 def _runs_on(state: int, due_at: float) -> bool:
@@ -169,23 +169,23 @@ def _runs_on(state: int, due_at: float) -> bool:
 def _happened_now(task: Task, now: float) -> None:
     """The clock was set back behind what had happened to the task last."""
     if task.due_at:
-        task.due_at -= task.since - now
+        task.due_at -= task.state_since_at - now
     if task.expires_at is not None:
-        task.expires_at -= task.since - now
-    task.since = now
+        task.expires_at -= task.state_since_at - now
+    task.state_since_at = now
     task.submitted_at = min(task.submitted_at, now)
 
 
 def _know_keys(ledger: Ledger, task: Task) -> None:
     """A task with keys of its own is there again."""
-    queue, more = task.envelope.queue, task.more
-    if more.after is not None and task.state in (*LIVE_STATES, DEAD):
-        ledger.together.know(task, more.after)
-    if more.unique and (task.state in LIVE_STATES or more.unique_for_s is not None):
+    queue, constraints = task.envelope.queue, task.constraints
+    if constraints.depends_on is not None and task.state in (*LIVE_STATES, DEAD):
+        ledger.dependencies.add(task, constraints.depends_on)
+    if constraints.unique_key and (task.state in LIVE_STATES or constraints.unique_for_s is not None):
         queue.take_unique(task)
-    if more.key and (task.state == LEASED or ledger.lingering.is_running(task)):
-        queue.turns.is_under_way(task)
+    if constraints.concurrency_key and (task.state == LEASED or ledger.orphaned_runs.is_running(task)):
+        queue.concurrency_keys.is_in_flight(task)
 
 
 def _since(task: Task) -> float:
-    return task.since
+    return task.state_since_at

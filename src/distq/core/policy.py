@@ -76,7 +76,7 @@ class Policy(NamedTuple):
         """Whether it keeps a queue from giving out all that is ready; paused names do so at their lanes."""
         return self.paused or self.running is not None or self.rate is not None
 
-    def over(self, base: Policy) -> Policy:
+    def overridden_by(self, base: Policy) -> Policy:
         """This policy where it says something, else `base`."""
         return Policy(
             self.paused or base.paused,
@@ -113,7 +113,7 @@ OPEN: Final = Policy()
 """No limit but those of the settings."""
 
 
-class Window:
+class RateWindow:
     """When a queue gave out its last tasks, as exactly as a rate needs it: to a 64th of its period, and never early."""
 
     __slots__ = ("_groups", "_rate", "_spent")
@@ -124,7 +124,7 @@ class Window:
         """First and last moment of each group, and how many."""
         self._spent = 0
 
-    def left(self, now: float) -> int:
+    def allowance(self, now: float) -> int:
         """How many may be given out now."""
         groups = self._groups
         while groups and groups[0][1] + self._rate.period_s <= now:
@@ -134,7 +134,7 @@ class Window:
     def within(self, now: float, seconds: float) -> int:
         """How many may be given out in the next `seconds`, now included."""
         periods, rest_s = divmod(seconds, self._rate.period_s)
-        left = self.left(now)
+        left = self.allowance(now)
         ending = sum(int(count) for _, last, count in self._groups if last + self._rate.period_s <= now + rest_s)
         return min(int(periods) * self._rate.tasks + left + ending, sys.maxsize)
 
@@ -156,18 +156,18 @@ class Window:
             group[0] += by_s
             group[1] += by_s
 
-    def told(self) -> list[list[float]]:
+    def stored(self) -> list[list[float]]:
         """What must be known again."""
         return [list(group) for group in self._groups]
 
-    def know(self, groups: list[list[float]], now: float) -> None:
+    def restore(self, groups: list[list[float]], now: float) -> None:
         """Know again what `told` gave; what lies after `now` (a clock that was set back) happened now."""
         for first, last, count in groups:
             self._groups.append([min(first, now), min(last, now), count])
             self._spent += int(count)
 
 
-def pack_policy(queue: str, policy: Policy, window: Window | None) -> bytes:
+def pack_policy(queue: str, policy: Policy, window: RateWindow | None) -> bytes:
     """A queue's row in the store."""
     told = {
         "queue": queue,
@@ -176,7 +176,7 @@ def pack_policy(queue: str, policy: Policy, window: Window | None) -> bytes:
         "running": policy.running,
         "rate": None if policy.rate is None else str(policy.rate),
         "capacity": policy.capacity,
-        "spent": [] if window is None else window.told(),
+        "spent": [] if window is None else window.stored(),
     }
     return json.dumps(told, separators=(",", ":")).encode()
 

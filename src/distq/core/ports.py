@@ -27,7 +27,7 @@ Batch = Mapping[int, tuple[bytes, "bytes | Keep"] | None]
 """One change a key: (head, body) puts, (head, KEEP) amends, None drops."""
 
 
-class Limits(NamedTuple):
+class StoreLimits(NamedTuple):
     """What one commit may carry; the broker cuts its batches to fit."""
 
     body_bytes_max: int
@@ -42,7 +42,7 @@ class StoreError(DistqError):
     exit_code = 4
 
 
-class Refused(StoreError):
+class CommitRefused(StoreError):
     """Nothing of the batch is stored nor ever will be; the store works on (it is full, or a body is too large)."""
 
     code = "STORE_REFUSED"
@@ -54,7 +54,7 @@ class Fenced(StoreError):
     code = "STORE_FENCED"
 
 
-class Unknown(StoreError):
+class CommitUnknown(StoreError):
     """Stored whole or not at all; only the next `follow()` tells which. Answer nobody, reopen."""
 
     code = "STORE_UNKNOWN"
@@ -63,7 +63,7 @@ class Unknown(StoreError):
 class Store(Protocol):
     """A durable map from a 64-bit key to a head and a body. It knows no law and no clock."""
 
-    limits: Limits
+    limits: StoreLimits
     epoch: int
     """0 until `follow` has ended; grows with every leadership."""
     leader: str

@@ -6,20 +6,20 @@ from heapq import heapify, heappop, heappush
 from itertools import count, islice
 from typing import Final
 
-from distq.core.lane import Lane, Offer
-from distq.core.policy import OPEN, Policy, Window
-from distq.core.takers import Takers
-from distq.core.task import DEAD, DELAYED, HELD, LEASED, LIVE_STATES, NOTHING, READY, STATE_NAMES, Envelope, Task
-from distq.core.turns import Turns
+from distq.core.concurrency_keys import ConcurrencyKeys
+from distq.core.eligibility import Eligibility
+from distq.core.policy import OPEN, Policy, RateWindow
+from distq.core.ready_list import Offer, PriorityList
+from distq.core.task import DEAD, DELAYED, HELD, LEASED, LIVE_STATES, NO_LABELS, READY, STATE_NAMES, Envelope, Task
 
 WORK: Final = "work"
 RESULT: Final = "result"
 """Role of a plain queue whose `get` settles at once; taken from a work queue an item is leased."""
 
 
-LANES_KEPT: Final = 1_000
+EMPTY_LISTS_KEPT: Final = 1_000
 """Maximum empty lanes of a queue; beyond it they go when their last task does."""
-LANES_LOOKED_AT: Final = 1_000
+LISTS_PER_TIDY: Final = 1_000
 """Maximum lanes of a queue that are looked at for its oldest task, the lanes made first foremost."""
 QUEUES_PER_PART: Final = 200
 """Maximum queues that a page about all queues describes at once, a few milliseconds of work."""
@@ -32,35 +32,35 @@ class Queue:
 
     __slots__ = (
         "__weakref__",
+        "_eligibility",
         "_numbers",
-        "_takers",
-        "aside",
         "base",
         "capacity",
+        "concurrency_keys",
         "counts",
         "done",
         "envelopes",
         "gets",
-        "lanes",
-        "lasts",
-        "lingering",
+        "is_lasting",
         "mean_run_s",
         "name",
         "offers",
+        "orphaned_count",
         "own",
         "permanent",
         "policy",
         "policy_key",
+        "rate_window",
+        "ready_lists",
         "replaced",
         "reserved",
         "role",
-        "turns",
+        "set_aside",
         "unique",
-        "window",
     )
 
     def __init__(
-        self, name: str, capacity: int, role: str = WORK, base: Policy = OPEN, takers: Takers | None = None
+        self, name: str, capacity: int, role: str = WORK, base: Policy = OPEN, takers: Eligibility | None = None
     ) -> None:
         self.name = name
         self.role = role
@@ -68,9 +68,9 @@ class Queue:
         """Whether it stays although nothing is in it: programs of the standard library ask for it by its getter."""
         self.envelopes = 0
         """Envelopes of it, of tasks that are there or came lately."""
-        self.base = base.over(Policy(capacity=capacity))
+        self.base = base.overridden_by(Policy(capacity=capacity))
         """Its policy as the settings have it, ..."""
-        self.lasts = False
+        self.is_lasting = False
         """Whether more than what an operator has set keeps it: tasks, workers, plain items."""
         self.own = OPEN
         """... what an operator has changed of it, ..."""
@@ -78,24 +78,24 @@ class Queue:
         """... and both together."""
         self.policy_key: int | None = None
         """Where the store has what an operator has changed, if it has."""
-        self.window: Window | None = None
+        self.rate_window: RateWindow | None = None
         self.capacity = 0
-        self.turns = Turns()
+        self.concurrency_keys = ConcurrencyKeys()
         """Its concurrency keys."""
         self.unique: dict[str, Task] = {}
         """Who has each unique key, or had it last."""
         self.replaced: dict[str, list[Task]] = {}
         """By unique key, the tasks that ran when another one replaced them: one that outlives it has the key again."""
         self.counts = [0] * len(STATE_NAMES)
-        self.lanes: dict[tuple[str, frozenset[str], int], Lane] = {}
+        self.ready_lists: dict[tuple[str, frozenset[str], int], PriorityList] = {}
         """By the task's name, what it requires, and how many slots it takes."""
         self.offers: list[Offer] = []
         """A heap of what its lanes offer: one valid entry for each that has a task and is not paused or set aside."""
-        self.aside: dict[str, list[Lane]] = {}
+        self.set_aside: dict[str, list[PriorityList]] = {}
         """Lanes that no connected worker may take out of, by name: nobody looks at them until one comes that may."""
-        self._takers = Takers() if takers is None else takers
+        self._eligibility = Eligibility() if takers is None else takers
         self._numbers = count()
-        self.lingering = 0
+        self.orphaned_count = 0
         """Tasks that have ended and may still run, of those whose number is limited (`Lingering`)."""
         self.reserved = 0
         """Tasks decided in the present cycle and not yet applied."""
@@ -105,17 +105,17 @@ class Queue:
         """Plain items ever taken, and ..."""
         self.done = 0
         """... how many `task_done` calls answered them, as `queue.Queue` counts."""
-        self.govern(OPEN)
+        self.set_policy(OPEN)
 
-    def govern(self, own: Policy) -> None:
+    def set_policy(self, own: Policy) -> None:
         """Let what an operator has changed take effect."""
         self.own = own
-        policy = own.over(self.base)
+        policy = own.overridden_by(self.base)
         if policy.rate != self.policy.rate:
-            self.window = None if policy.rate is None else Window(policy.rate)
+            self.rate_window = None if policy.rate is None else RateWindow(policy.rate)
         self.policy = policy
         self.capacity = policy.capacity or 0
-        for lane in self.lanes.values():
+        for lane in self.ready_lists.values():
             paused, lane.paused = lane.paused, lane.name in policy.paused_names
             if paused and not lane.paused:
                 self._offer(lane)
@@ -128,7 +128,7 @@ class Queue:
         if policy.running is not None and self.running >= policy.running:
             return 0
         most = sys.maxsize if policy.running is None else 1
-        return most if self.window is None else min(most, self.window.left(now))
+        return most if self.rate_window is None else min(most, self.rate_window.allowance(now))
 
     def startable(self, now: float, within_s: float) -> int:
         """How many tasks its policy lets begin in the next `within_s` seconds, if none of those that run ends."""
@@ -136,24 +136,26 @@ class Queue:
         if policy.paused:
             return 0
         room = sys.maxsize if policy.running is None else max(policy.running - self.running, 0)
-        return room if self.window is None else min(room, self.window.within(now, within_s))
+        return room if self.rate_window is None else min(room, self.rate_window.within(now, within_s))
 
     def unused(self, now: float) -> bool:
         """Whether nothing is known of it that a new queue of its name would not know."""
-        rate, window = self.policy.rate, self.window
-        spent = rate is not None and window is not None and window.left(now) < rate.tasks
-        used = self.envelopes or self.permanent or self.reserved or self.lingering or self.turns or spent
+        rate, window = self.policy.rate, self.rate_window
+        spent = rate is not None and window is not None and window.allowance(now) < rate.tasks
+        used = (
+            self.envelopes or self.permanent or self.reserved or self.orphaned_count or self.concurrency_keys or spent
+        )
         return not used and self.own == OPEN
 
     @property
     def fences(self) -> bool:
         """Whether some of its tasks may have to end with their leases (`Task.fenced`)."""
-        return bool(self.turns) or self.policy.running is not None
+        return bool(self.concurrency_keys) or self.policy.running is not None
 
     @property
     def running(self) -> int:
         """Tasks that may run now."""
-        return self.counts[LEASED] + self.lingering
+        return self.counts[LEASED] + self.orphaned_count
 
     @property
     def live(self) -> int:
@@ -171,24 +173,24 @@ class Queue:
         """How many more tasks it takes; dead letters need room too, or they would grow without bound."""
         return self.capacity - self.live - self.counts[DEAD] - self.reserved
 
-    def who_has(self, unique: str, now: float) -> Task | None:
+    def holder_of_unique(self, unique: str, now: float) -> Task | None:
         """The task that has a unique key, None if it is free."""
         task = self.unique.get(unique)
-        if task is None or (for_s := task.more.unique_for_s) is None:
+        if task is None or (for_s := task.constraints.unique_for_s) is None:
             return task  # it lets go of it at its end
         return task if now < task.submitted_at + for_s else None
 
     def take_unique(self, task: Task) -> None:
         """A task has its unique key from now on, also where the one that had it runs on."""
-        key = task.more.unique
+        key = task.constraints.unique_key
         other = self.unique.get(key)
         if other is not None and other is not task and other.state in LIVE_STATES:
             self.replaced.setdefault(key, []).append(other)
         self.unique[key] = task
 
-    def give_up(self, task: Task) -> None:
+    def release_unique(self, task: Task) -> None:
         """A task has its unique key no more."""
-        key = task.more.unique
+        key = task.constraints.unique_key
         replaced = self.replaced.get(key, [])
         if self.unique.get(key) is task:
             del self.unique[key]
@@ -199,34 +201,34 @@ class Queue:
         if not replaced:
             self.replaced.pop(key, None)
 
-    def lane(self, envelope: Envelope) -> Lane:
+    def ready_list(self, envelope: Envelope) -> PriorityList:
         """The lane of an envelope's tasks, made at first use."""
         key = envelope.name, envelope.requires, envelope.cost
-        lane = self.lanes.get(key)
+        lane = self.ready_lists.get(key)
         if lane is None:
-            lane = self.lanes[key] = Lane(envelope.name, READY, envelope.requires, envelope.cost)
+            lane = self.ready_lists[key] = PriorityList(envelope.name, READY, envelope.requires, envelope.cost)
             lane.paused = envelope.name in self.policy.paused_names
         return lane
 
-    def line_up(self, task: Task) -> None:
+    def enqueue(self, task: Task) -> None:
         """A ready task goes to the end of its line."""
-        lane = self.lane(task.envelope)
+        lane = self.ready_list(task.envelope)
         lane.push(task)
         self._offer(lane)
 
-    def line_up_all(self, envelope: Envelope, tasks: Sequence[Task]) -> None:
+    def enqueue_all(self, envelope: Envelope, tasks: Sequence[Task]) -> None:
         """Ready tasks of one envelope go to the end of their line."""
-        lane = self.lane(envelope)
+        lane = self.ready_list(envelope)
         lane.extend(tasks)
         self._offer(lane)
 
-    def line_up_first(self, task: Task) -> None:
+    def enqueue_first(self, task: Task) -> None:
         """A task is first in line again."""
-        lane = self.lane(task.envelope)
+        lane = self.ready_list(task.envelope)
         lane.push_front(task)
         self._offer(lane)
 
-    def _offer(self, lane: Lane) -> None:
+    def _offer(self, lane: PriorityList) -> None:
         """Have a lane's first task among the offers."""
         if lane.aside or lane.paused:
             return
@@ -235,23 +237,28 @@ class Queue:
             self._emptied(lane)
             return
         at, old = -task.envelope.priority, lane.offer
-        if old is None or (at, task.id) < old[:2]:
-            lane.offer = offer = (at, task.id, next(self._numbers), lane)
+        if old is None or (at, task.task_key) < old[:2]:
+            lane.offer = offer = (at, task.task_key, next(self._numbers), lane)
             heappush(self.offers, offer)
-            if len(self.offers) > 2 * len(self.lanes) + STALE_OFFERS:
+            if len(self.offers) > 2 * len(self.ready_lists) + STALE_OFFERS:
                 self._clear_offers()
 
     def _clear_offers(self) -> None:
         self.offers[:] = [offer for offer in self.offers if offer[3].offer is offer]
         heapify(self.offers)
 
-    def _emptied(self, lane: Lane) -> None:
+    def _emptied(self, lane: PriorityList) -> None:
         lane.offer = None
-        if len(self.lanes) > LANES_KEPT:
-            self.lanes.pop((lane.name, lane.requires, lane.cost), None)
+        if len(self.ready_lists) > EMPTY_LISTS_KEPT:
+            self.ready_lists.pop((lane.name, lane.requires, lane.cost), None)
 
     def take(
-        self, wanted: Callable[[str], bool], want: int, labels: frozenset[str] = NOTHING, slots: int = 1, room: int = 1
+        self,
+        wanted: Callable[[str], bool],
+        want: int,
+        labels: frozenset[str] = NO_LABELS,
+        slots: int = 1,
+        room: int = 1,
     ) -> list[Task]:
         """Take up to `want` ready tasks whose name is `wanted` and that require no other labels and no more `slots`.
 
@@ -292,7 +299,12 @@ class Queue:
         """The task of the first offer, None if it was no true offer any more and is gone, or is put right."""
         lane = offer[3]
         task = None if lane.paused else lane.head()
-        if lane.offer is offer and task is not None and offer[1] == task.id and offer[0] == -task.envelope.priority:
+        if (
+            lane.offer is offer
+            and task is not None
+            and offer[1] == task.task_key
+            and offer[0] == -task.envelope.priority
+        ):
             return task
         heappop(self.offers)
         if lane.offer is offer:
@@ -300,49 +312,49 @@ class Queue:
             self._offer(lane)
         return None
 
-    def _set_aside(self, lane: Lane) -> bool:
+    def _set_aside(self, lane: PriorityList) -> bool:
         """Set a lane aside if no connected worker may take out of it; asked once for each generation of workers."""
-        takers = self._takers
-        if lane.asked == takers.generation:
+        takers = self._eligibility
+        if lane.examined == takers.generation:
             return False
-        lane.asked = takers.generation
+        lane.examined = takers.generation
         if takers.may_take(self, lane):
             return False
         lane.aside, lane.offer = True, None
-        self.aside.setdefault(lane.name, []).append(lane)
-        takers.aside[self] = None
+        self.set_aside.setdefault(lane.name, []).append(lane)
+        takers.set_aside[self] = None
         return True
 
     def handed_back(self, envelope: Envelope) -> None:
         """A worker does not know the name: it is asked again whether another one does."""
-        self.lane(envelope).asked = -1
+        self.ready_list(envelope).examined = -1
 
     def readmit(self, names: Iterable[str] | None = None) -> bool:
         """Offer what was set aside again, all or of these names; whether there was something."""
-        lanes: list[Lane] = []
-        for name in list(self.aside) if names is None else names:
-            lanes += self.aside.pop(name, ())
+        lanes: list[PriorityList] = []
+        for name in list(self.set_aside) if names is None else names:
+            lanes += self.set_aside.pop(name, ())
         for lane in lanes:
-            lane.aside, lane.asked = False, -1
+            lane.aside, lane.examined = False, -1
             self._offer(lane)
         return bool(lanes)
 
     def tidy(self) -> None:
         """Let go of lanes that have no task any more."""
-        for name, lanes in list(self.aside.items()):
-            self.aside[name] = [lane for lane in lanes if lane.head() is not None]
-            if not self.aside[name]:
-                del self.aside[name]
-        for lane in [lane for lane in self.lanes.values() if lane.head() is None]:
+        for name, lanes in list(self.set_aside.items()):
+            self.set_aside[name] = [lane for lane in lanes if lane.head() is not None]
+            if not self.set_aside[name]:
+                del self.set_aside[name]
+        for lane in [lane for lane in self.ready_lists.values() if lane.head() is None]:
             lane.offer = None
-            del self.lanes[lane.name, lane.requires, lane.cost]
+            del self.ready_lists[lane.name, lane.requires, lane.cost]
         self._clear_offers()
 
     def oldest_submitted_at(self) -> float | None:
         """When the task that is first in line was submitted, None if none is ready."""
         if not self.counts[READY]:
             return None
-        lanes = islice(self.lanes.values(), LANES_LOOKED_AT)
+        lanes = islice(self.ready_lists.values(), LISTS_PER_TIDY)
         heads = [task.submitted_at for lane in lanes if (task := lane.head()) is not None]
         return min(heads, default=None)
 
@@ -351,8 +363,8 @@ def parts(queues: Sequence[Queue]) -> Iterator[Sequence[Queue]]:
     """All queues in parts of up to QUEUES_PER_PART, with fewer than LANES_LOOKED_AT lanes beside those of one queue."""
     start = lanes = 0
     for at, queue in enumerate(queues):
-        if at - start == QUEUES_PER_PART or lanes >= LANES_LOOKED_AT:
+        if at - start == QUEUES_PER_PART or lanes >= LISTS_PER_TIDY:
             yield queues[start:at]
             start, lanes = at, 0
-        lanes += len(queue.lanes)
+        lanes += len(queue.ready_lists)
     yield queues[start:]

@@ -52,14 +52,14 @@ _DURATION_PART: Final = re.compile(rf"({_PART})(ms|[smhd])", re.ASCII)
 _UNITS_IN_ORDER: Final = ("d", "h", "m", "s", "ms")
 
 
-class Count(NamedTuple):
+class CountRange(NamedTuple):
     """A whole number from `least` to `most`."""
 
     least: int
     most: int
 
 
-class Span(NamedTuple):
+class SecondsRange(NamedTuple):
     """A duration in seconds, from `least_s` to `most_s`."""
 
     least_s: float = 0.0
@@ -72,24 +72,24 @@ class Span(NamedTuple):
 
 
 COUNTS: Final = {
-    "priority": Count(0, PRIORITIES - 1),
-    "retries": Count(0, 10_000),
-    "max_deliveries": Count(1, 10_000),
-    "cost": Count(1, COST_MAX),
-    "concurrency": Count(1, 1_000_000),
+    "priority": CountRange(0, PRIORITIES - 1),
+    "retries": CountRange(0, 10_000),
+    "max_deliveries": CountRange(1, 10_000),
+    "cost": CountRange(1, COST_MAX),
+    "concurrency": CountRange(1, 1_000_000),
 }
 """Each whole number that an option takes. A stored head counts attempts in 16 bits."""
 
 SPANS: Final = {
-    "time_limit": Span(positive=True, hint="leave it out for no limit"),
-    "result_ttl": Span(),
-    "delay": Span(past_is_zero=True),
-    "expires": Span(positive=True, hint="leave it out for a task that never expires"),
-    "unique_for": Span(positive=True),
-    "debounce": Span(positive=True),
-    "every": Span(least_s=0.1),
-    "full": Span(),
-    "a pause": Span(hint="discard or fail a task that shall not run again"),
+    "time_limit": SecondsRange(positive=True, hint="leave it out for no limit"),
+    "result_ttl": SecondsRange(),
+    "delay": SecondsRange(past_is_zero=True),
+    "expires": SecondsRange(positive=True, hint="leave it out for a task that never expires"),
+    "unique_for": SecondsRange(positive=True),
+    "debounce": SecondsRange(positive=True),
+    "every": SecondsRange(least_s=0.1),
+    "full": SecondsRange(),
+    "a pause": SecondsRange(hint="discard or fail a task that shall not run again"),
 }
 """Each duration that an option, `distq.Retry` or `distq.Snooze` takes."""
 
@@ -148,7 +148,7 @@ def seconds(field: str, value: object, *, said: bool = False) -> float:
     return number
 
 
-def _span_sentence(field: str, span: Span, value: object) -> str:
+def _span_sentence(field: str, span: SecondsRange, value: object) -> str:
     days = f"{span.most_s / DAY_S:g} days"
     bounds = f"above 0 s and at most {days}" if span.positive else f"from {span.least_s:g} s to {days}"
     hint = f" ({span.hint})" if span.hint else ""

@@ -17,7 +17,7 @@ class Savepoint(NamedTuple):
     unread: int
     cursors: int
     parts: int
-    governed: dict[Queue, Policy] | None
+    decided_policies: dict[Queue, Policy] | None
     """Decided policies, which a later request may replace; None for none."""
 
 

@@ -47,7 +47,7 @@ class Timing(NamedTuple):
     catch_up: str
 
 
-class Spec(NamedTuple):
+class ScheduleSpec(NamedTuple):
     """What a schedule submits, and when."""
 
     name: str
@@ -55,10 +55,10 @@ class Spec(NamedTuple):
     envelope: tuple[Any, ...]
     """As a client says it in `submit`."""
     when: tuple[float | None, float | None, float | None] | None
-    more: tuple[Any, ...] | None
+    constraints: tuple[Any, ...] | None
 
 
-class Progress(NamedTuple):
+class ScheduleProgress(NamedTuple):
     """How far a schedule has come; moments are seconds of the master's clock."""
 
     next_at: float
@@ -72,7 +72,7 @@ class Progress(NamedTuple):
     paused: bool = False
 
 
-class Origin(NamedTuple):
+class ScheduleOrigin(NamedTuple):
     """Which code has declared a schedule, at the decorator of its task; none of one that a client or a command made."""
 
     modules: tuple[str, ...]
@@ -81,25 +81,25 @@ class Origin(NamedTuple):
     """When that worker was started: what a worker says that was started earlier does not count."""
 
 
-class Stored(NamedTuple):
+class StoredSchedule(NamedTuple):
     """What the row of a schedule tells."""
 
-    spec: Spec
-    progress: Progress
-    origin: Origin | None = None
+    spec: ScheduleSpec
+    progress: ScheduleProgress
+    origin: ScheduleOrigin | None = None
 
 
-def pack_schedule(spec: Spec, progress: Progress, origin: Origin | None = None) -> bytes:
+def pack_schedule(spec: ScheduleSpec, progress: ScheduleProgress, origin: ScheduleOrigin | None = None) -> bytes:
     """A schedule's row in the store; its task's payload is the row's body."""
     row = [spec, progress] if origin is None else [spec, progress, origin]
     return json.dumps(row, separators=(",", ":")).encode()
 
 
-def unpack_schedule(row: bytes) -> Stored:
+def unpack_schedule(row: bytes) -> StoredSchedule:
     """The schedule of a row."""
-    (name, timing, envelope, when, more), progress, *origin = _tuples(json.loads(row))
-    spec = Spec(name, Timing(*timing), envelope, when, more)
-    return Stored(spec, Progress(*progress), Origin(*origin[0]) if origin else None)
+    (name, timing, envelope, when, constraints), progress, *origin = _tuples(json.loads(row))
+    spec = ScheduleSpec(name, Timing(*timing), envelope, when, constraints)
+    return StoredSchedule(spec, ScheduleProgress(*progress), ScheduleOrigin(*origin[0]) if origin else None)
 
 
 def _tuples(told: Any) -> Any:

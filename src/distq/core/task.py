@@ -11,8 +11,8 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from distq.core.counters import TaskCounters
     from distq.core.queue import Queue
-    from distq.core.tally import Tally
 
 READY: Final = 0
 DELAYED: Final = 1
@@ -69,7 +69,7 @@ class Outcome:
     """No answer yet: a part of what the task streams, behind its number."""
 
 
-NOTHING: Final[frozenset[str]] = frozenset()
+NO_LABELS: Final[frozenset[str]] = frozenset()
 LABELS_MAX: Final = 16
 LABELS_BYTES_MAX: Final = 200
 """Bound of all labels that a task requires, in UTF-8."""
@@ -85,6 +85,7 @@ class Envelope:
     __slots__ = (
         "__weakref__",
         "cost",
+        "counters",
         "kind",
         "max_deliveries",
         "name",
@@ -94,7 +95,6 @@ class Envelope:
         "requires",
         "result_ttl_s",
         "retries",
-        "tally",
         "time_limit_s",
     )
 
@@ -103,20 +103,20 @@ class Envelope:
         queue: Queue,
         name: str,
         kind: str,
-        tally: Tally,
+        tally: TaskCounters,
         *,
         priority: int,
         retries: int,
         max_deliveries: int,
         result_ttl_s: float,
         time_limit_s: float | None,
-        requires: frozenset[str] = NOTHING,
+        requires: frozenset[str] = NO_LABELS,
         cost: int = 1,
     ) -> None:
         self.queue = queue
         self.name = name
         self.kind = kind
-        self.tally = tally
+        self.counters = tally
         self.priority = priority
         self.retries = retries
         self.max_deliveries = max_deliveries
@@ -134,7 +134,7 @@ class Envelope:
     def __del__(self) -> None:
         """Its last task is gone and nobody has asked for it lately: its queue and its counters may go too."""
         self.queue.envelopes -= 1
-        self.tally.envelopes -= 1
+        self.counters.envelopes -= 1
 
 
 OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")
@@ -149,19 +149,19 @@ def executor_label(kind: str) -> str:
 class Holder:
     """Who may hold leases: one executor of a worker, or one connection of a standard-library program."""
 
-    __slots__ = ("held", "label", "seats", "worker")
+    __slots__ = ("executor_slots", "held", "label", "worker")
 
     def __init__(self, label: str, worker: object | None = None) -> None:
         self.label = label
         self.worker = worker
         self.held: dict[int, Task] = {}
-        self.seats = 1
+        self.executor_slots = 1
         """How many tasks it runs at once; what it holds beyond that waits for it."""
 
     @property
     def labels(self) -> frozenset[str]:
         """What it has that tasks may require."""
-        return NOTHING
+        return NO_LABELS
 
     @property
     def pool(self) -> str:
@@ -198,13 +198,13 @@ FAILURE_POLICIES: Final = (FAIL, CANCEL, RUN)
 """What becomes of a task when one before it fails: it is a dead letter too, is cancelled, or runs all the same."""
 
 
-class After(NamedTuple):
+class DependsOn(NamedTuple):
     """Which tasks come before one: so many keys in a row, and what becomes of it if one of them fails."""
 
     first: int
     size: int
     policy: str = FAIL
-    single: bool = False
+    is_single: bool = False
     """Whether its first argument is the one result, not a list of results."""
 
     @property
@@ -220,22 +220,22 @@ HEADERS_BYTES_MAX: Final = 1_024
 """Bound of all names and texts of a task's headers, in UTF-8."""
 
 
-class More(NamedTuple):
+class TaskConstraints(NamedTuple):
     """What few tasks have: what they must not run beside, what there must be only one of, what they come after."""
 
-    key: str = ""
+    concurrency_key: str = ""
     """Concurrency key, '' for none: of one key at most ..."""
-    at_once: int = 1
+    concurrency: int = 1
     """... so many are under way at once."""
-    unique: str = ""
+    unique_key: str = ""
     """Unique key, '' for none."""
     unique_for_s: float | None = None
     """How long after its submit the task has the unique key for itself, None for until it has ended."""
-    after: After | None = None
+    depends_on: DependsOn | None = None
     headers: Headers = ()
 
 
-NO_MORE: Final = More()
+NO_CONSTRAINTS: Final = TaskConstraints()
 
 
 class Task:
@@ -244,24 +244,24 @@ class Task:
     __slots__ = (
         "body",
         "causes",
+        "constraints",
         "delivery",
         "due_at",
         "envelope",
         "expires_at",
         "failures",
         "holder",
-        "id",
         "leased_at",
         "lost",
-        "more",
         "owner",
-        "since",
         "state",
+        "state_since_at",
         "submitted_at",
+        "task_key",
     )
 
     def __init__(self, key: int, envelope: Envelope, body: bytes | None, owner: Owner | None, now: float) -> None:
-        self.id = key
+        self.task_key = key
         self.envelope = envelope
         self.body = body
         """Arguments while live, outcome once settled; None while only the store has it."""
@@ -274,7 +274,7 @@ class Task:
         self.lost = 0
         """Deliveries that ended because whoever ran the task died or fell silent."""
         self.submitted_at = now
-        self.since = now
+        self.state_since_at = now
         """When it entered its present state."""
         self.due_at = 0.0
         """When a delayed task becomes ready."""
@@ -282,7 +282,7 @@ class Task:
         """From when on it must not be begun any more, None for never."""
         self.leased_at = 0.0
         self.holder: Holder | None = None
-        self.more = NO_MORE
+        self.constraints = NO_CONSTRAINTS
         self.causes: list[str] | None = None
         """Why each failed or lost attempt ended, oldest first; the last few are kept."""
 
@@ -292,17 +292,19 @@ class Task:
         return self.failures + self.lost + 1
 
     @property
-    def fenced(self) -> bool:
+    def lease_bound(self) -> bool:
         """Whether it must end with its lease, since so many may run at once: of its key, or of its queue.
 
         Its lease is stored before it is handed over, its worker stops it when it can renew the lease no more, and it
         goes to another no sooner than the lease has ended, or its executor has. Plain items know of no leases.
         """
         envelope = self.envelope
-        return (bool(self.more.key) or envelope.queue.policy.running is not None) and envelope.kind != PLAIN
+        return (
+            bool(self.constraints.concurrency_key) or envelope.queue.policy.running is not None
+        ) and envelope.kind != PLAIN
 
 
-def deliveries_of(delivery: int) -> int:
+def delivery_count(delivery: int) -> int:
     """How many deliveries there were, this one included; exact up to 65,535 of them, over restarts too."""
     return delivery % DELIVERIES_SKIPPED
 
@@ -319,15 +321,15 @@ def trace_id_of(headers: Headers) -> str:
 _ID: Final = re.compile("([0-9a-f]{1,12})-([0-9a-f]{1,10})")
 
 
-def text_of(key: int) -> str:
+def id_text(key: int) -> str:
     """A task's id as people see it: epoch and number, in hexadecimal."""
     return f"{key >> 40:x}-{key & 0xFFFFFFFFFF:x}"
 
 
-def key_of(text: str) -> int:
+def task_key_of(text: str) -> int:
     """The key of a task id's text; raises ValueError for anything else."""
     match = _ID.fullmatch(text) if isinstance(text, str) else None
     key = int(match[1], 16) << 40 | int(match[2], 16) if match else 0
-    if match is None or text_of(key) != text:
+    if match is None or id_text(key) != text:
         raise ValueError(f"a task id is two hexadecimal numbers, as in 1a-2f, not {text!r:.60}")
     return key

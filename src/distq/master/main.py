@@ -17,23 +17,23 @@ from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore
-from distq.core.names import Names, Rules
 from distq.core.ports import Store, StoreError
+from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
-from distq.core.task import PLAIN, Task, deliveries_of, text_of, trace_id_of
+from distq.core.task import PLAIN, Task, delivery_count, id_text, trace_id_of
 from distq.logs import get_logger, of_trace
-from distq.master.alarm import LoopAlarm
-from distq.master.broker import Broker
-from distq.master.clients import incomplete
-from distq.master.clock import Follower, SystemClock
-from distq.master.desk import MasterDesk
-from distq.master.endings import end_unless_reclaimed
-from distq.master.payloads import REPLY_BYTES_MAX
-from distq.master.rejections import Rejections
+from distq.master.calls.dispatch import Dispatcher
+from distq.master.cycle.broker import Broker
+from distq.master.cycle.busy_poll import BusyPoll
+from distq.master.cycle.clock import ClockFollower, SystemClock
+from distq.master.cycle.payload_reads import REPLY_BYTES_MAX
+from distq.master.cycle.timer import LoopTimer
+from distq.master.sessions.clients import incomplete
+from distq.master.sessions.executor_ends import end_unless_reclaimed
+from distq.master.sessions.rejections import RejectionLog
+from distq.master.sessions.workers import Workers
 from distq.master.store_watch import StoreWatch
-from distq.master.view import View
-from distq.master.vigil import Vigil
-from distq.master.workers import Workers
+from distq.master.view import MasterView
 from distq.net.descriptors import TooFewDescriptors, room_for_connections
 from distq.net.serve import Server
 from distq.net.stop_signals import stop_signals
@@ -72,7 +72,7 @@ class Master:
         self._has_warned_of_proxies = False
         self._dropped = 0
         """Dead letters that were dropped, as far as the log says so."""
-        self._rejections = Rejections(self.log)
+        self._rejections = RejectionLog(self.log)
         self._lag: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
@@ -90,7 +90,7 @@ class Master:
         bound = await server.start(settings.bind)
         cycle = asyncio.create_task(broker.run())
         cycle.add_done_callback(lambda _: self.ended.set())
-        watching = asyncio.create_task(self.watch.run())
+        watching = asyncio.create_task(self.store_watch.run())
         self.log.info("master_listened", address=str(bound), store=settings.store, pid=os.getpid(), version=__version__)
         http = await self._serve_http()
         self._sample_lag(loop.time())
@@ -104,7 +104,7 @@ class Master:
         await asyncio.gather(cycle, return_exceptions=True)
         if http is not None:
             await http.stop()
-        forgotten = sum(queue.live for queue in broker.ledger.names.queues.values())
+        forgotten = sum(queue.live for queue in broker.ledger.registry.queues.values())
         await self.store.close()
         self.log.info("master_stopped", tasks_left=forgotten, code=code)
         return code
@@ -132,7 +132,7 @@ class Master:
     async def _compose(self) -> None:
         settings, store, clock = self.settings, self.store, self.clock
         rules = _rules(settings)
-        names = Names(rules)
+        names = Registry(rules)
         loader = Loader(names)
         async for heads in store.follow(str(settings.bind)):
             loader.feed(heads)
@@ -140,11 +140,11 @@ class Master:
         absent = restore(ledger, loader, clock.now())
         self.broker = broker = Broker(ledger, store, clock, self._note)
         broker.reply_bytes_max = min(REPLY_BYTES_MAX, settings.frame_bytes_max // 2)
-        broker.vigil = Vigil(time.perf_counter)
-        broker.alarm = alarm = LoopAlarm(asyncio.get_running_loop(), clock, broker.wake)
+        broker.busy_poll = BusyPoll(time.perf_counter)
+        broker.timer = alarm = LoopTimer(asyncio.get_running_loop(), clock, broker.wake)
         workers = Workers(broker, settings.lease_s)
         instance = secrets.token_hex(8)
-        desk = MasterDesk(
+        desk = Dispatcher(
             broker,
             workers,
             self._stats,
@@ -159,22 +159,22 @@ class Master:
         bodies = {key: body for key, body in read if body is not None}
         desk.clients.restore(loader.sessions, bodies)
         desk.schedules.restore(loader.schedules, bodies)
-        for key in ledger.extras.know(loader.extras, bodies, ledger.tasks):
+        for key in ledger.extras.restore(loader.extras, bodies, ledger.tasks):
             broker.keep_row(key, None)
-        self.follower = Follower(clock, broker, alarm, desk.schedules)
+        self.follower = ClockFollower(clock, broker, alarm, desk.schedules)
         broker.follow_clock = self.follower.follow
         if ledger.tasks:
             self.log.info("tasks_loaded", tasks=len(ledger.tasks), held=len(absent.held))
         end_unless_reclaimed(broker, absent, settings.reclaim_s, settings.lease_s)
         self.server = Server(desk, settings.authkeys, settings, lambda: secrets.token_bytes(NONCE_BYTES))
-        self.watch = StoreWatch(store, self.log)
-        broker.committed = self.watch.committed
-        self.view = View(
+        self.store_watch = StoreWatch(store, self.log)
+        broker.committed = self.store_watch.committed
+        self.view = MasterView(
             broker,
             workers,
             desk.clients,
             self.server,
-            self.watch,
+            self.store_watch,
             desk.schedules,
             clock,
             instance=instance,
@@ -253,12 +253,12 @@ class Master:
 
     def _note(self, event: str, task: Task, cause: str) -> None:
         envelope = task.envelope
-        of_trace(self.log, trace_id_of(task.more.headers)).warning(
+        of_trace(self.log, trace_id_of(task.constraints.headers)).warning(
             event,
-            task=text_of(task.id),
+            task=id_text(task.task_key),
             name=envelope.name if envelope.kind != PLAIN else PLAIN,
             queue=envelope.queue.name,
-            deliveries=deliveries_of(task.delivery),
+            deliveries=delivery_count(task.delivery),
             lost=task.lost,
             failures=task.failures,
             cause=cause,
@@ -269,16 +269,16 @@ class Master:
         now = loop.time()
         self.view.loop_lag.observe(max(now - expected, 0.0))
         if (dropped := self.broker.ledger.dead_dropped) > self._dropped:
-            rules = self.broker.ledger.rules
+            rules = self.broker.ledger.defaults
             ttl_s, most = rules.dead_letter_ttl_s, rules.dead_letters_max
             self.log.warning("dead_letters_dropped", count=dropped - self._dropped, ttl_s=ttl_s, most=most)
             self._dropped = dropped
-        self.follower.look()
+        self.follower.check()
         self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
 
 
-def _rules(settings: Settings) -> Rules:
-    return Rules(
+def _rules(settings: Settings) -> Defaults:
+    return Defaults(
         capacity=settings.capacity,
         tasks_max=settings.tasks_max,
         dead_letter_ttl_s=settings.dead_letter_ttl_s,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.tally import Histogram
+from distq.core.counters import Histogram
 
 if TYPE_CHECKING:
     from distq.core.ports import Store
@@ -48,10 +48,10 @@ class StoreWatch:
     async def run(self) -> None:
         """Look, for ever."""
         while True:
-            await self.look()
+            await self.check()
             await asyncio.sleep(LOOK_S)  # it is looked at now and then, nobody announces a disk that fills
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Ask the store how it is, and tell what has changed."""
         self.health = await self._store.health()
         reason = _reason(self.health)

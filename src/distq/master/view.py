@@ -7,18 +7,18 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from distq.core.tally import Histogram, Tally
-from distq.master.clients import Clients, ClientSession
-from distq.master.desk import Guest
-from distq.master.placement import ConnectedWorkers
-from distq.master.workers import Executor, Session, Workers
+from distq.core.counters import Histogram, TaskCounters
+from distq.master.calls.dispatch import AdminPeer
+from distq.master.sessions.clients import Clients, ClientSession
+from distq.master.sessions.placement import ConnectedWorkers
+from distq.master.sessions.workers import ExecutorHolder, Workers, WorkerSession
 from distq.metrics.view import WorkerRow
 
 if TYPE_CHECKING:
     from distq.core.queue import Queue
-    from distq.master.broker import Broker
-    from distq.master.clock import SystemClock
-    from distq.master.schedules import Schedules
+    from distq.master.admin.schedules import Schedules
+    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.clock import SystemClock
     from distq.master.store_watch import StoreWatch
     from distq.net.serve import Server
 
@@ -26,7 +26,7 @@ UNKNOWN_SHOWN: Final = 5
 """Names that a worker does not know, of those that its row has."""
 
 
-class View:
+class MasterView:
     """A `distq.metrics.view.MasterView` of one master."""
 
     def __init__(
@@ -74,7 +74,7 @@ class View:
     @property
     def turned_down(self) -> int:
         """How many connections were closed at once because there were too many."""
-        return self._server.turned_down
+        return self._server.rejected
 
     @property
     def unknown_settles(self) -> int:
@@ -111,7 +111,7 @@ class View:
     @property
     def leases_expired(self) -> Mapping[str, int]:
         """How many leases have ended because nobody renewed them, by pool."""
-        return self._broker.ledger.leases.expired
+        return self._broker.ledger.lease_journal.expired
 
     @property
     def internal_errors(self) -> Mapping[str, int]:
@@ -146,29 +146,29 @@ class View:
     @property
     def schedule_moments(self) -> Mapping[str, int]:
         """What became of the moments of schedules that have come."""
-        return self._schedules.moments
+        return self._schedules.due_instants
 
     def queues(self) -> Iterable[Queue]:
         """All queues."""
-        return list(self._broker.ledger.names.queues.values())
+        return list(self._broker.ledger.registry.queues.values())
 
-    def tallies(self) -> Mapping[tuple[str, str], Tally]:
+    def tallies(self) -> Mapping[tuple[str, str], TaskCounters]:
         """The counters by (queue, task name)."""
-        return self._broker.ledger.names.tallies
+        return self._broker.ledger.registry.counters
 
     def placement(self) -> ConnectedWorkers:
         """The connected workers, as they matter to ready tasks at present."""
-        return ConnectedWorkers(self._workers, costly=self._broker.ledger.names.costly, now=self.now())
+        return ConnectedWorkers(self._workers, costly=self._broker.ledger.registry.costly, now=self.now())
 
     @property
     def dead_letters_max(self) -> int | None:
         """What DISTQ_DEAD_LETTERS_MAX says."""
-        return self._broker.ledger.rules.dead_letters_max
+        return self._broker.ledger.defaults.dead_letters_max
 
     @property
-    def gone(self) -> Tally:
+    def gone(self) -> TaskCounters:
         """What was counted of names that have gone."""
-        return self._broker.ledger.names.gone
+        return self._broker.ledger.registry.counters_of_gone
 
     def workers(self) -> Iterable[WorkerRow]:
         """The workers that are connected."""
@@ -177,26 +177,26 @@ class View:
     def connections(self) -> Mapping[str, int]:
         """Open connections by role; unproved before the handshake's end."""
         roles = Counter(dict.fromkeys(("worker", "executor", "client", "cli", "plain", "unproved"), 0))
-        for line in self._server.lines:
-            roles["unproved" if line in self._server.strangers else _role(line.state)] += 1
+        for line in self._server.connections:
+            roles["unproved" if line in self._server.unauthenticated else _role(line.state)] += 1
         return roles
 
 
 def _role(state: object) -> str:
     match state:
-        case Session():
+        case WorkerSession():
             return "worker"
-        case Executor():
+        case ExecutorHolder():
             return "executor"
         case ClientSession():
             return "client"
-        case Guest(role=role):
+        case AdminPeer(role=role):
             return role
         case _:
             return "plain"
 
 
-def _row(session: Session) -> WorkerRow:
+def _row(session: WorkerSession) -> WorkerRow:
     return WorkerRow(
         name=session.name,
         pool=session.pool,

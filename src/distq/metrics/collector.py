@@ -3,21 +3,21 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from distq.core.counters import TaskCounters
 from distq.core.demand import demands
 from distq.core.queue import WORK, Queue, parts
-from distq.core.tally import Tally
 from distq.core.task import DEAD, LIVE_STATES, OUTCOME_NAMES, STATE_NAMES, SUCCEEDED
 from distq.metrics.families import build_info, counter, gauge, histogram
-from distq.metrics.view import MasterView
+from distq.metrics.view import MasterMetrics
 
 REASONS_OF_REJECTION = ("full", "kept", "payload", "unique")
 REASONS_OF_REDELIVERY = ("executor", "connection", "lease")
 OUTCOMES_OF_LATE_SETTLES = tuple(dict.fromkeys(OUTCOME_NAMES))
 
-Tallies = Mapping[tuple[str, str], Tally]
+Tallies = Mapping[tuple[str, str], TaskCounters]
 
 
-def master_metrics(view: MasterView) -> Iterator[str]:
+def master_metrics(view: MasterMetrics) -> Iterator[str]:
     """All metrics of the catalogue's master side, in slices.
 
     The values of one family are of one moment, but for the two that look at the lanes of queues.
@@ -70,7 +70,7 @@ def _oldest(queues: Sequence[Queue]) -> Iterator[str]:
     yield from gauge("distq_queue_oldest_task_enqueued_timestamp_seconds", values)
 
 
-def _desired_slots(view: MasterView) -> Iterator[str]:
+def _desired_slots(view: MasterMetrics) -> Iterator[str]:
     """The number of `/api/v1/autoscale`, for each queue that workers serve by itself."""
     work, within_s = [queue for queue in view.queues() if queue.role == WORK], view.target_drain_s
     values: list[tuple[tuple[str, ...], float]] = []
@@ -97,7 +97,7 @@ def _words(tables: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> list[
 
 
 def _by_queue(tallies: Tallies) -> Iterator[str]:
-    groups: dict[str, list[Tally]] = {}
+    groups: dict[str, list[TaskCounters]] = {}
     for (queue, _), tally in tallies.items():
         groups.setdefault(queue, []).append(tally)
     rejected = {queue: _added((t.rejected for t in of), REASONS_OF_REJECTION) for queue, of in groups.items()}
@@ -114,7 +114,7 @@ def _by_queue(tallies: Tallies) -> Iterator[str]:
     yield from counter("distq_task_late_settles_total", _words(_each(late)))
 
 
-def _of_workers(view: MasterView) -> Iterator[str]:
+def _of_workers(view: MasterMetrics) -> Iterator[str]:
     workers: Counter[tuple[str, ...]] = Counter()
     slots: Counter[tuple[str, ...]] = Counter()
     for row in view.workers():
@@ -128,7 +128,7 @@ def _of_workers(view: MasterView) -> Iterator[str]:
     yield from counter("distq_leases_expired_total", [((pool,), count) for pool, count in expired.items()])
 
 
-def _of_store(view: MasterView) -> Iterator[str]:
+def _of_store(view: MasterMetrics) -> Iterator[str]:
     health = view.store_health
     yield from histogram("distq_store_commit_seconds", [((), view.store_commits)])
     yield from counter("distq_store_refusals_total", [((), view.store_refusals)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from distq.core.tally import BUCKETS_S
+from distq.core.counters import BUCKETS_S
 from distq.metrics.catalogue import METRICS, Metric, Place
 
 INTRODUCTION = """\

@@ -15,7 +15,7 @@ from typing import Final
 from prometheus_client.utils import floatToGoString
 
 from distq._version import __version__
-from distq.core.tally import BUCKETS_S, Histogram
+from distq.core.counters import BUCKETS_S, Histogram
 from distq.metrics.catalogue import BY_NAME
 
 Labels = tuple[str, ...]

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
 from distq.metrics.collector import master_metrics
-from distq.metrics.view import MasterView, WorkerView
+from distq.metrics.view import MasterMetrics, WorkerMetrics
 from distq.metrics.worker import worker_metrics
 
 Page = Callable[[], Awaitable[bytes]]
@@ -15,22 +15,22 @@ Slices = Callable[[], Iterator[str]]
 """A page in slices, each a few milliseconds of work."""
 
 
-def master_page(view: MasterView) -> Page:
+def master_page(view: MasterMetrics) -> Page:
     """What a scrape of a master is answered."""
     return rendered(master_slices(view))
 
 
-def worker_page(view: WorkerView) -> Page:
+def worker_page(view: WorkerMetrics) -> Page:
     """What a scrape of a worker is answered."""
     return rendered(worker_slices(view))
 
 
-def master_slices(view: MasterView) -> Slices:
+def master_slices(view: MasterMetrics) -> Slices:
     """The master's page."""
     return _with_process(lambda: master_metrics(view))
 
 
-def worker_slices(view: WorkerView) -> Slices:
+def worker_slices(view: WorkerMetrics) -> Slices:
     """The worker's page."""
     return _with_process(lambda: worker_metrics(view))
 

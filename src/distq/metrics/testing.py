@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from distq.core.counters import Histogram, TaskCounters
 from distq.core.demand import AnyWorker, Placement
 from distq.core.queue import Queue
-from distq.core.tally import Histogram, Tally
 from distq.metrics.view import WorkerRow
 
 
@@ -36,9 +36,9 @@ class FakeMaster:
     time: float = 1060.0
     reason: str | None = None
     all_queues: list[Queue] = field(default_factory=list)
-    all_tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    all_tallies: dict[tuple[str, str], TaskCounters] = field(default_factory=dict)
     dead_letters_max: int | None = None
-    gone: Tally = field(default_factory=Tally)
+    gone: TaskCounters = field(default_factory=TaskCounters)
     all_workers: list[WorkerRow] = field(default_factory=list)
     all_connections: dict[str, int] = field(default_factory=dict)
 
@@ -54,7 +54,7 @@ class FakeMaster:
         """The queues it was given."""
         return self.all_queues
 
-    def tallies(self) -> Mapping[tuple[str, str], Tally]:
+    def tallies(self) -> Mapping[tuple[str, str], TaskCounters]:
         """The tallies it was given."""
         return self.all_tallies
 

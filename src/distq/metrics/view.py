@@ -6,9 +6,9 @@ Whoever implements these hands out what it counts anyway; nothing is counted for
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from distq.core.counters import Histogram, TaskCounters
 from distq.core.demand import Placement
 from distq.core.queue import Queue
-from distq.core.tally import Histogram, Tally
 
 
 class WorkerRow(NamedTuple):
@@ -33,7 +33,7 @@ class WorkerRow(NamedTuple):
     """A few of them."""
 
 
-class MasterView(Protocol):
+class MasterMetrics(Protocol):
     """A master, to be read between two of its cycles."""
 
     @property
@@ -125,7 +125,7 @@ class MasterView(Protocol):
     def queues(self) -> Iterable[Queue]:
         """All queues."""
 
-    def tallies(self) -> Mapping[tuple[str, str], Tally]:
+    def tallies(self) -> Mapping[tuple[str, str], TaskCounters]:
         """The counters by (queue, task name), in the order in which the names came up; late ones are `other`."""
 
     def placement(self) -> Placement:
@@ -136,7 +136,7 @@ class MasterView(Protocol):
         """How many dead letters are kept, None without a limit."""
 
     @property
-    def gone(self) -> Tally:
+    def gone(self) -> TaskCounters:
         """What was counted of names that have gone since: submitted and completed."""
 
     def workers(self) -> Iterable[WorkerRow]:
@@ -146,7 +146,7 @@ class MasterView(Protocol):
         """Open connections by role: worker, executor, client, cli, plain; unproved before the handshake's end."""
 
 
-class WorkerView(Protocol):
+class WorkerMetrics(Protocol):
     """A worker, as its supervisor knows it."""
 
     @property

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from distq.metrics.families import build_info, counter, gauge
-from distq.metrics.view import WorkerView
+from distq.metrics.view import WorkerMetrics
 
 CAUSES = ("oom", "signal", "recycle", "timeout", "stopped", "hung", "crash")
 OUTCOMES = ("success", "failure", "released")
 
 
-def worker_metrics(view: WorkerView) -> Iterator[str]:
+def worker_metrics(view: WorkerMetrics) -> Iterator[str]:
     """All metrics of the catalogue's worker side."""
     pool = view.pool
     yield from build_info("worker")

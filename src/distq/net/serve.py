@@ -17,13 +17,13 @@ from distq.core.errors import DistqError
 from distq.net.address import Address
 from distq.net.descriptors import room_for_connections
 from distq.wire.framing import Buffer, pack
-from distq.wire.inert import Call
-from distq.wire.session import Authenticated, Closed, Refused, Send, Session
+from distq.wire.inert import InertCall
+from distq.wire.session import Authenticated, Closed, PeerRefused, Send, ServerSession
 
 BACKLOG: Final = 4096
 CALLS_AHEAD_MAX: Final = 8
 """Calls of one peer that are read before the earlier ones are answered; then reading pauses."""
-CATCH_UP_S: Final = 0.01
+ABSENT_CALL_S: Final = 0.01
 KEEPALIVE_S: Final = 15
 SILENT_PEER_MS: Final = 60_000
 """A host that acknowledges nothing for so long is gone (`TCP_USER_TIMEOUT`)."""
@@ -37,27 +37,27 @@ class CannotListen(DistqError):
     exit_code = 2
 
 
-class Desk(Protocol):
+class CallHandler(Protocol):
     """Who answers calls; the master's composition root gives one to the server."""
 
-    def called(self, line: Line, call: Call) -> None:
+    def called(self, connection: ServerConnection, call: InertCall) -> None:
         """Answer `call` now or later by exactly one `line.reply`."""
         ...
 
-    def gone(self, line: Line) -> None:
+    def connection_closed(self, connection: ServerConnection) -> None:
         """The connection has ended; a call that was not answered needs no answer any more."""
         ...
 
-    def hurried(self, line: Line) -> None:
+    def called_again(self, connection: ServerConnection) -> None:
         """Another call has come on a line whose present one is not answered yet."""
         ...
 
-    def turned_away(self, line: Line, reason: str) -> None:
+    def rejected(self, connection: ServerConnection, reason: str) -> None:
         """A peer did not prove the key, or there was no room for it."""
         ...
 
 
-class Limits(Protocol):
+class ConnectionLimits(Protocol):
     """The settings that the server reads."""
 
     @property
@@ -73,19 +73,21 @@ class Limits(Protocol):
 class Server:
     """Listens at one address and keeps its lines (connections)."""
 
-    def __init__(self, desk: Desk, keys: Sequence[bytes], limits: Limits, nonce: Callable[[], bytes]) -> None:
-        self.desk = desk
+    def __init__(
+        self, desk: CallHandler, keys: Sequence[bytes], limits: ConnectionLimits, nonce: Callable[[], bytes]
+    ) -> None:
+        self.handler = desk
         self.keys = tuple(keys)
         self.limits = limits
         self.nonce = nonce
-        self.lines: set[Line] = set()
-        self.strangers: dict[Line, None] = {}
+        self.connections: set[ServerConnection] = set()
+        self.unauthenticated: dict[ServerConnection, None] = {}
         """Lines whose key is not proved, the oldest first."""
         self.authentication_failures = 0
-        self.turned_down = 0
+        self.rejected = 0
         """Connections closed at once because there were too many."""
-        self.lines_max = min(room_for_connections(), limits.connections_max or 1 << 30)
-        self.strangers_max = min(limits.unauthenticated_max, max(self.lines_max // 2, 1))
+        self.connections_max = min(room_for_connections(), limits.connections_max or 1 << 30)
+        self.unauthenticated_max = min(limits.unauthenticated_max, max(self.connections_max // 2, 1))
         """Never all places: a crowd at the door shall not keep out who has the key."""
         self._server: asyncio.Server | None = None
 
@@ -94,7 +96,7 @@ class Server:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: Line(self, loop), address.host, address.port, backlog=BACKLOG, reuse_address=True
+                lambda: ServerConnection(self, loop), address.host, address.port, backlog=BACKLOG, reuse_address=True
             )
         except OSError as exc:
             # A taken port comes with a sentence of the loop's own, an unknown name with a number that is no errno.
@@ -110,11 +112,11 @@ class Server:
     def close(self) -> None:
         """Stop listening and end every connection once what was written has left."""
         self.stop_listening()
-        for line in list(self.lines):
-            line.close()
+        for connection in list(self.connections):
+            connection.close()
 
 
-class Line(asyncio.Protocol):
+class ServerConnection(asyncio.Protocol):
     """One accepted connection."""
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -125,8 +127,8 @@ class Line(asyncio.Protocol):
         self.open = False
         self._server = server
         self._loop = loop
-        self._session = Session(server.keys, server.nonce(), server.limits.frame_bytes_max)
-        self._todo: deque[Call | bytes] = deque()
+        self._session = ServerSession(server.keys, server.nonce(), server.limits.frame_bytes_max)
+        self._todo: deque[InertCall | bytes] = deque()
         self._busy = False
         self._reading = True
         self._wrote = False
@@ -144,17 +146,19 @@ class Line(asyncio.Protocol):
         self._socket = socket.socket(fileno=transport.get_extra_info("socket").fileno())
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
-        if len(server.lines) >= server.lines_max:
-            server.turned_down += 1
-            server.desk.turned_away(self, f"there are {server.lines_max} connections already, and no room for more")
+        if len(server.connections) >= server.connections_max:
+            server.rejected += 1
+            server.handler.rejected(
+                self, f"there are {server.connections_max} connections already, and no room for more"
+            )
             self._transport.abort()
             return
         self.open = True
-        server.lines.add(self)
-        server.strangers[self] = None
-        if len(server.strangers) > server.strangers_max:
-            oldest = next(iter(server.strangers))
-            del server.strangers[oldest]  # now: several may come before its end is told
+        server.connections.add(self)
+        server.unauthenticated[self] = None
+        if len(server.unauthenticated) > server.unauthenticated_max:
+            oldest = next(iter(server.unauthenticated))
+            del server.unauthenticated[oldest]  # now: several may come before its end is told
             oldest.abort()
         self._patience = self._loop.call_later(server.limits.handshake_s, self.abort)
         _tune(self._socket)
@@ -164,15 +168,15 @@ class Line(asyncio.Protocol):
         self._wrote = False
         todo = self._todo
         for event in self._session.receive(data):
-            if isinstance(event, Call):
+            if isinstance(event, InertCall):
                 todo.append(event)
-            elif isinstance(event, Refused):
+            elif isinstance(event, PeerRefused):
                 todo.append(event.reply)
             else:
                 self._obey(event)
         if todo:
             if self._busy:
-                self._server.desk.hurried(self)
+                self._server.handler.called_again(self)
             else:
                 self._next()
         if self._transport.is_closing():
@@ -190,9 +194,9 @@ class Line(asyncio.Protocol):
             self._patience.cancel()
         if self.open:
             self.open = False
-            self._server.desk.gone(self)
-        self._server.strangers.pop(self, None)
-        self._server.lines.discard(self)
+            self._server.handler.connection_closed(self)
+        self._server.unauthenticated.pop(self, None)
+        self._server.connections.discard(self)
         self._todo.clear()
         self._socket.detach()  # the descriptor is the transport's to close
 
@@ -228,7 +232,7 @@ class Line(asyncio.Protocol):
         """Whether the peer has called again, without waiting for the answer to its present call."""
         return bool(self._todo)
 
-    def there(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether the peer has not closed its end, asked of the socket: the loop may not have heard of it yet."""
         if not self.open or self._transport.is_closing():
             return False
@@ -275,7 +279,7 @@ class Line(asyncio.Protocol):
         if not self._transport.get_write_buffer_size():
             self._behind = False
         elif self.open:
-            self._loop.call_later(CATCH_UP_S, self._catch_up)
+            self._loop.call_later(ABSENT_CALL_S, self._catch_up)
 
     def _obey(self, event: Send | Authenticated | Closed) -> None:
         server = self._server
@@ -285,11 +289,11 @@ class Line(asyncio.Protocol):
             case Authenticated():
                 if self._patience is not None:
                     self._patience.cancel()
-                server.strangers.pop(self, None)
+                server.unauthenticated.pop(self, None)
             case Closed(reason, authentication_failed):
                 if authentication_failed:
                     server.authentication_failures += 1
-                    server.desk.turned_away(self, reason)
+                    server.handler.rejected(self, reason)
                 self._transport.close()
 
     def _next(self) -> None:
@@ -301,7 +305,7 @@ class Line(asyncio.Protocol):
                 self._write((call,))
             else:
                 self._busy = True
-                self._server.desk.called(self, call)
+                self._server.handler.called(self, call)
         if not self._reading and len(todo) <= CALLS_AHEAD_MAX and self.open and not self._transport.is_closing():
             self._reading = True
             self._transport.resume_reading()

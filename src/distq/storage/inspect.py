@@ -13,9 +13,9 @@ from distq.core.head import unpack
 from distq.core.ports import StoreError
 from distq.core.task import STATE_NAMES
 from distq.storage import private, schema
-from distq.storage.link import BUSY, CORRUPT, LinkError, SqliteLink
+from distq.storage.error_messages import check_place, explain, mode_of, not_ours, too_new
 from distq.storage.queue_file import KEY_MAX, KEY_MIN, size_of
-from distq.storage.troubles import check_place, explain, mode_of, not_ours, too_new
+from distq.storage.sqlite_connection import BUSY, CORRUPT, SqliteConnection, SqliteError
 
 RUN: Final = 1_000
 PROBLEMS_MAX: Final = 20
@@ -74,7 +74,7 @@ def inspect(path: Path, *, thoroughly: bool) -> Report:
         version = schema.version_of(link)
         counted = {queue: dict(states) for queue, states in sorted(tasks.items())}
         return Report(size_of(path), version, int(epoch), counted, problems[:PROBLEMS_MAX], link.version)
-    except LinkError as error:
+    except SqliteError as error:
         raise StoreError(explain(path, error)) from error
     finally:
         link.close()
@@ -95,13 +95,13 @@ def salvage(path: Path, to: Path) -> Salvaged:
         bodies, gave_up_again = _readable(link, "bodies", "body")
         try:
             ((epoch,),) = link.run("SELECT value FROM counters WHERE name = 'epoch'")
-        except LinkError:
+        except SqliteError:
             epoch = max((key >> 40 for key in heads), default=0)
     finally:
         link.close()
     whole = heads.keys() & bodies.keys()
     private.create(to)
-    new = SqliteLink(to)
+    new = SqliteConnection(to)
     try:
         schema.prepare(new, empty=True)
         new.run("BEGIN IMMEDIATE")
@@ -110,7 +110,7 @@ def salvage(path: Path, to: Path) -> Salvaged:
             new.run("INSERT INTO heads VALUES (?, ?)", (key, heads[key]))
             new.run("INSERT INTO bodies VALUES (?, ?)", (key, bodies[key]))
         new.run("COMMIT")
-    except LinkError as error:
+    except SqliteError as error:
         raise StoreError(explain(to, error)) from error
     finally:
         new.close()
@@ -123,7 +123,7 @@ def salvage(path: Path, to: Path) -> Salvaged:
     )
 
 
-def _opened(path: Path) -> SqliteLink:
+def _opened(path: Path) -> SqliteConnection:
     """The file, locked for us alone."""
     check_place(path)
     if not stat.S_ISREG(mode_of(path)):
@@ -131,8 +131,8 @@ def _opened(path: Path) -> SqliteLink:
     if not size_of(path):
         raise StoreError(f"{path} is empty.")
     try:
-        link = SqliteLink(path)
-    except LinkError as error:
+        link = SqliteConnection(path)
+    except SqliteError as error:
         raise StoreError(explain(path, error)) from error
     try:
         for sql in schema.LOCK:
@@ -143,7 +143,7 @@ def _opened(path: Path) -> SqliteLink:
     except schema.NotOurs:
         link.close()
         raise not_ours(path) from None
-    except LinkError as error:
+    except SqliteError as error:
         link.close()
         if error.primary == BUSY:
             raise StoreError(
@@ -156,21 +156,21 @@ def _opened(path: Path) -> SqliteLink:
     return link
 
 
-def _integrity(link: SqliteLink) -> list[str]:
+def _integrity(link: SqliteConnection) -> list[str]:
     try:
         found = [str(row[0]) for row in link.run(f"PRAGMA integrity_check({PROBLEMS_MAX})")]
-    except LinkError as error:
+    except SqliteError as error:
         return [str(error)]
     return [] if found == ["ok"] else [line for text in found for line in text.splitlines()]
 
 
-def _rows(link: SqliteLink, table: str, problems: list[str]) -> Iterator[tuple[int, bytes]]:
+def _rows(link: SqliteConnection, table: str, problems: list[str]) -> Iterator[tuple[int, bytes]]:
     """The tasks' rows of a table; what cannot be read is a problem, and ends it."""
     first = 0
     while first <= KEY_MAX:
         try:
             rows = link.run(f"SELECT * FROM {table} WHERE key >= ? ORDER BY key LIMIT ?", (first, RUN))  # noqa: S608
-        except LinkError as error:
+        except SqliteError as error:
             problems.append(f"{table}: {error}")
             return
         if not rows:
@@ -179,7 +179,7 @@ def _rows(link: SqliteLink, table: str, problems: list[str]) -> Iterator[tuple[i
         first = rows[-1][0] + 1
 
 
-def _readable(link: SqliteLink, table: str, column: str) -> tuple[dict[int, bytes], bool]:
+def _readable(link: SqliteConnection, table: str, column: str) -> tuple[dict[int, bytes], bool]:
     """Every row of a table that can be read, by halving what cannot; and whether some was not looked at."""
     found: dict[int, bytes] = {}
     probes = 0
@@ -189,7 +189,7 @@ def _readable(link: SqliteLink, table: str, column: str) -> tuple[dict[int, byte
         low, high = ranges.pop()
         try:
             rows = link.run(sql, (low, high, RUN))
-        except LinkError as error:
+        except SqliteError as error:
             if error.primary != CORRUPT:
                 raise
             probes += 1

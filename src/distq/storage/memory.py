@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from distq.core.ports import Batch, Heads, Keep, Limits, Refused
-from distq.core.window import how_many_fit
+from distq.core.payload_cache import how_many_fit
+from distq.core.ports import Batch, CommitRefused, Heads, Keep, StoreLimits
 
 EPOCH_MAX: Final = (1 << 23) - 1
 """Keys are `epoch << 40 | n` in 64 signed bits."""
-LIMITS: Final = Limits(body_bytes_max=1 << 30, batch_bytes_max=1 << 31, batch_changes_max=1_000_000)
+LIMITS: Final = StoreLimits(body_bytes_max=1 << 30, batch_bytes_max=1 << 31, batch_changes_max=1_000_000)
 
 
 class MemoryStore:
@@ -39,7 +39,7 @@ class MemoryStore:
     async def commit(self, batch: Batch) -> None:
         """Keep the batch; raises Refused for one over the limits or an amended key that is not there."""
         if not self.epoch or self._closed:
-            raise Refused("nothing is stored before follow() has ended or after close()")
+            raise CommitRefused("nothing is stored before follow() has ended or after close()")
         self._check(batch)
         rows = self._rows
         for key, change in batch.items():
@@ -52,7 +52,7 @@ class MemoryStore:
     def _check(self, batch: Batch) -> None:
         limits = self.limits
         if len(batch) > limits.batch_changes_max:
-            raise Refused(f"a batch of {len(batch)} changes; the limit is {limits.batch_changes_max}")
+            raise CommitRefused(f"a batch of {len(batch)} changes; the limit is {limits.batch_changes_max}")
         batch_bytes = 0
         for key, change in batch.items():
             if change is None:
@@ -61,13 +61,13 @@ class MemoryStore:
             batch_bytes += len(head)
             if isinstance(body, Keep):
                 if key not in self._rows:
-                    raise Refused(f"key {key:x} has no body to keep")
+                    raise CommitRefused(f"key {key:x} has no body to keep")
                 continue
             batch_bytes += len(body)
             if len(body) > limits.body_bytes_max:
-                raise Refused(f"a body of {len(body)} bytes; the limit is {limits.body_bytes_max}")
+                raise CommitRefused(f"a body of {len(body)} bytes; the limit is {limits.body_bytes_max}")
         if batch_bytes > limits.batch_bytes_max:
-            raise Refused(f"a batch of {batch_bytes} bytes; the limit is {limits.batch_bytes_max}")
+            raise CommitRefused(f"a batch of {batch_bytes} bytes; the limit is {limits.batch_bytes_max}")
 
     async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
         """The bodies of `keys`, or of as many of the first as fit."""
@@ -76,7 +76,9 @@ class MemoryStore:
 
     async def copy(self) -> Path:
         """Raises Refused: there is no file to copy."""
-        raise Refused("a store in memory has nothing on disk that could be copied; DISTQ_STORE=sqlite:///path has.")
+        raise CommitRefused(
+            "a store in memory has nothing on disk that could be copied; DISTQ_STORE=sqlite:///path has."
+        )
 
     async def lost(self) -> str:
         """Never returns while it is awaited: leadership of one's own memory cannot be lost."""

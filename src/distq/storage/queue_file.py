@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from distq.core.ports import Refused, StoreError, Unknown
+from distq.core.ports import CommitRefused, CommitUnknown, StoreError
 from distq.storage import private, schema
-from distq.storage.link import BUSY, FULL, TOOBIG, Link, LinkError, SqliteLink
+from distq.storage.error_messages import StoreUnusable, check_place, explain, not_ours, too_new
 from distq.storage.reserve import MIB, Reserve, Room
-from distq.storage.troubles import StoreUnusable, check_place, explain, not_ours, too_new
+from distq.storage.sqlite_connection import BUSY, FULL, TOOBIG, ConnectionPort, SqliteConnection, SqliteError
 from distq.storage.wal import Wal
 from distq.storage.writes import Writes, counts, reads, sizes
 
@@ -28,7 +28,7 @@ COMMIT_BYTES: Final = 16 * 1024
 KEY_MIN: Final = -(1 << 63)
 KEY_MAX: Final = (1 << 63) - 1
 
-Connect = Callable[[Path], Link]
+Connect = Callable[[Path], ConnectionPort]
 T = TypeVar("T")
 
 
@@ -44,7 +44,7 @@ class Upkeep(NamedTuple):
 class QueueFile:
     """One file, one connection for its life."""
 
-    def __init__(self, path: Path, room: Room, upkeep: Upkeep, connect: Connect = SqliteLink) -> None:
+    def __init__(self, path: Path, room: Room, upkeep: Upkeep, connect: Connect = SqliteConnection) -> None:
         self.path = path
         self.broken = ""
         """Why nothing may be committed any more: an error after which nobody knows what is on the disk."""
@@ -60,7 +60,7 @@ class QueueFile:
         """About so much was added to the log since its size was looked at."""
         self._upkeep = upkeep
         self._connect = connect
-        self._link: Link | None = None
+        self._link: ConnectionPort | None = None
 
     # -- opening -------------------------------------------------------------------------------
 
@@ -79,13 +79,13 @@ class QueueFile:
         private.tighten(self.path)
         try:
             link = self._connect(self.path)
-        except LinkError as exc:
+        except SqliteError as exc:
             raise StoreUnusable(explain(self.path, exc)) from exc
         self._link = link
         self.reserve.adopt()
         try:
             self._prepare(link)
-        except LinkError as exc:
+        except SqliteError as exc:
             self._drop()
             if exc.primary == BUSY:
                 return False
@@ -98,7 +98,7 @@ class QueueFile:
             left.unlink(missing_ok=True)  # of a master that was killed while somebody fetched it
         return True
 
-    def _prepare(self, link: Link) -> None:
+    def _prepare(self, link: ConnectionPort) -> None:
         try:
             self._making_room(lambda: schema.prepare(link, empty=not size_of(self.path)), self.reserve.give_up)
         except schema.NotOurs:
@@ -109,7 +109,7 @@ class QueueFile:
     def _drop(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            with contextlib.suppress(LinkError):
+            with contextlib.suppress(SqliteError):
                 link.close()
 
     def heads(self, first: int) -> list[tuple[int, bytes | None]]:
@@ -128,7 +128,7 @@ class QueueFile:
 
         try:
             return self._making_room(begin, self.reserve.give_up)
-        except LinkError as exc:
+        except SqliteError as exc:
             raise StoreUnusable(explain(self.path, exc)) from exc
 
     # -- commit and read -----------------------------------------------------------------------
@@ -136,13 +136,13 @@ class QueueFile:
     def commit(self, writes: Writes) -> None:
         """Store it whole. Raises Refused or Unknown."""
         if self.broken:
-            raise Unknown(self.broken)
+            raise CommitUnknown(self.broken)
         started = time.perf_counter()
 
         def write() -> None:
             self._run("BEGIN IMMEDIATE")
             if writes.amended and self._count(writes.amended) < len(writes.amended):
-                raise Refused("the batch keeps the body of a key that is not there")
+                raise CommitRefused("the batch keeps the body of a key that is not there")
             for sql, values in writes.statements():
                 self._run(sql, values)
             self._run("COMMIT")
@@ -151,7 +151,7 @@ class QueueFile:
             self._refuse_growth(writes)
             if writes.heads or writes.dropped:
                 self._making_room(write, lambda: not self._grows(writes) and self.reserve.give_up())
-        except LinkError as exc:
+        except SqliteError as exc:
             raise self._failed(exc) from exc
         except BaseException:
             self._rollback()
@@ -162,13 +162,13 @@ class QueueFile:
             self._unlooked_bytes = 0
             self.overgrown = self._wal.unfolded_bytes() > self._upkeep.wal_bytes_max
 
-    def _failed(self, exc: LinkError) -> StoreError:
+    def _failed(self, exc: SqliteError) -> StoreError:
         """What the error of a commit means: nothing is stored, or nobody knows."""
         sentence = explain(self.path, exc)
         if exc.primary in {FULL, TOOBIG}:
-            return Refused(sentence)
+            return CommitRefused(sentence)
         self._break(sentence)
-        return Unknown(sentence)
+        return CommitUnknown(sentence)
 
     def _break(self, sentence: str) -> None:
         """Never commit again: a sync that succeeds after one that failed proves nothing."""
@@ -187,7 +187,7 @@ class QueueFile:
             shortage = self._shortage(wanted_bytes)
         if shortage and self._grows(writes):
             self.refusing = shortage
-            raise Refused(shortage)
+            raise CommitRefused(shortage)
         if not shortage:
             self.refusing = ""
 
@@ -218,7 +218,7 @@ class QueueFile:
             wal_bytes = self._wal.size()
             try:
                 return write()
-            except LinkError as exc:
+            except SqliteError as exc:
                 self._rollback()
                 if exc.primary == FULL and self._wal.size() > wal_bytes:
                     # What was written in vain, behind all that counts, may be the very room that is missing.
@@ -231,7 +231,7 @@ class QueueFile:
         """Make room by folding the log into the file and cutting it off, as far as that goes on a full volume."""
         try:
             self._cut_off()
-        except LinkError as exc:
+        except SqliteError as exc:
             if exc.primary != FULL:
                 raise
         return True
@@ -255,7 +255,7 @@ class QueueFile:
         to = self.path.with_name(f"{self.path.name}{COPY}{secrets.token_hex(4)}")
         wanted_bytes = size_of(self.path) + self._wal.unfolded_bytes() + self.reserve.room.free_bytes_min
         if self.reserve.free_bytes() < wanted_bytes:
-            raise Refused(
+            raise CommitRefused(
                 f"A copy of {self.path} needs {wanted_bytes / MIB:.0f} MiB of room beside it, and there is less: make "
                 "room on its volume."
             )
@@ -282,12 +282,12 @@ class QueueFile:
             raise StoreError(self.broken or f"{self.path} is closed")
         try:
             return self._link.run(sql, values)
-        except LinkError as exc:
+        except SqliteError as exc:
             raise StoreError(explain(self.path, exc)) from exc
 
     def _rollback(self) -> None:
         """Undo; after some errors SQLite has done so itself."""
-        with contextlib.suppress(LinkError):
+        with contextlib.suppress(SqliteError):
             self._run("ROLLBACK")
 
     # -- upkeep --------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ class QueueFile:
                 more = False
             if self.overgrown or (idle and self._wal.unfolded_bytes() > self._upkeep.wal_idle_bytes):
                 self._checkpoint()
-        except LinkError as exc:
+        except SqliteError as exc:
             if exc.primary != FULL:
                 self._break(explain(self.path, exc))
             return False
@@ -358,7 +358,7 @@ class QueueFile:
         if self._link is not None:
             told["sqlite_version"] = self._link.version
             if not self.broken:
-                with contextlib.suppress(LinkError):  # the next commit finds out what that means
+                with contextlib.suppress(SqliteError):  # the next commit finds out what that means
                     told["free_pages"], told["pages"] = self.pages()
         return told
 
@@ -366,7 +366,7 @@ class QueueFile:
         """Fold the log into the file and let go of it; after a failure, let go only."""
         if self._link is None or self.broken:
             return
-        with contextlib.suppress(LinkError):  # a full volume: the log stays and is read at the next start
+        with contextlib.suppress(SqliteError):  # a full volume: the log stays and is read at the next start
             self._cut_off()
         self._drop()
 

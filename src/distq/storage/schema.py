@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from distq.storage.link import Link
+from distq.storage.sqlite_connection import ConnectionPort
 
 APPLICATION: Final = 0x64737471
 """`dstq` in the file's header: it is ours."""
@@ -55,7 +55,7 @@ class TooNew(Exception):
     """The file is of a later release; the argument is its version."""
 
 
-def prepare(link: Link, empty: bool) -> None:
+def prepare(link: ConnectionPort, empty: bool) -> None:
     """Take the file's lock, check whose it is before anything is changed, then bring it to this version.
 
     Raises:
@@ -75,7 +75,7 @@ def prepare(link: Link, empty: bool) -> None:
         migrate(link, version)
 
 
-def version_of(link: Link) -> int:
+def version_of(link: ConnectionPort) -> int:
     """The version of the file's tables, 0 for an empty file. Raises NotOurs."""
     ((application,),) = link.run("PRAGMA application_id")
     if application == APPLICATION:
@@ -87,7 +87,7 @@ def version_of(link: Link) -> int:
     return 0
 
 
-def migrate(link: Link, version: int) -> None:
+def migrate(link: ConnectionPort, version: int) -> None:
     """Run the migrations that are missing, all in one transaction."""
     link.run("BEGIN IMMEDIATE")
     for migration in MIGRATIONS[version:]:

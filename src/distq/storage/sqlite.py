@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from distq.core.ports import Batch, Heads, Limits, Refused, StoreError, Unknown
-from distq.core.window import how_many_fit
-from distq.storage.link import SqliteLink
+from distq.core.payload_cache import how_many_fit
+from distq.core.ports import Batch, CommitRefused, CommitUnknown, Heads, StoreError, StoreLimits
 from distq.storage.queue_file import KEY_MAX, KEY_MIN, Connect, QueueFile, Upkeep
 from distq.storage.reserve import MIB, Room
+from distq.storage.sqlite_connection import SqliteConnection
 from distq.storage.thread import StoreThread
 from distq.storage.writes import gather
 
-LIMITS: Final = Limits(body_bytes_max=512 * MIB, batch_bytes_max=1024 * MIB, batch_changes_max=1_000_000)
+LIMITS: Final = StoreLimits(body_bytes_max=512 * MIB, batch_bytes_max=1024 * MIB, batch_changes_max=1_000_000)
 """SQLite itself takes bodies of a thousand million bytes."""
 LOCK_POLL_S: Final = 0.1
 """A master that waits for the file looks this often."""
@@ -34,7 +34,7 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: Path, *, room: Room | None = None, upkeep: Upkeep | None = None, connect: Connect = SqliteLink
+        self, path: Path, *, room: Room | None = None, upkeep: Upkeep | None = None, connect: Connect = SqliteConnection
     ) -> None:
         self.limits = LIMITS
         self.epoch = 0
@@ -89,11 +89,11 @@ class SqliteStore:
     async def commit(self, batch: Batch) -> None:
         """One transaction, synced when this returns. Raises Refused or Unknown."""
         if not self.epoch or self._closed:
-            raise Refused("nothing is stored before follow() has ended or after close()")
+            raise CommitRefused("nothing is stored before follow() has ended or after close()")
         writes = gather(batch, self.limits)
         try:
             await self._run(self._file.commit, writes)
-        except Unknown:
+        except CommitUnknown:
             self._over.set()
             raise
         self._tidy_later()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
-from distq.core.ports import Batch, Keep, Limits, Refused
+from distq.core.ports import Batch, CommitRefused, Keep, StoreLimits
 
 ROWS_MAX: Final = 256
 """Of one statement. Statements have a power of two of rows, so that few kinds stay prepared."""
@@ -41,10 +41,10 @@ class Writes(NamedTuple):
         yield from chunks("DELETE FROM bodies WHERE key IN (", "?", ")", self.dropped)
 
 
-def gather(batch: Batch, limits: Limits) -> Writes:
+def gather(batch: Batch, limits: StoreLimits) -> Writes:
     """The batch as rows. Raises Refused if it is over the limits."""
     if len(batch) > limits.batch_changes_max:
-        raise Refused(f"a batch of {len(batch)} changes; the limit is {limits.batch_changes_max}")
+        raise CommitRefused(f"a batch of {len(batch)} changes; the limit is {limits.batch_changes_max}")
     heads: list[int | bytes] = []
     bodies: list[int | bytes] = []
     amended: list[int] = []
@@ -64,9 +64,9 @@ def gather(batch: Batch, limits: Limits) -> Writes:
         bodies += (key, body)
         byte_count += len(body)
         if len(body) > body_bytes_max:
-            raise Refused(f"a body of {len(body)} bytes; the limit is {body_bytes_max}")
+            raise CommitRefused(f"a body of {len(body)} bytes; the limit is {body_bytes_max}")
     if byte_count > limits.batch_bytes_max:
-        raise Refused(f"a batch of {byte_count} bytes; the limit is {limits.batch_bytes_max}")
+        raise CommitRefused(f"a batch of {byte_count} bytes; the limit is {limits.batch_bytes_max}")
     return Writes(heads, bodies, amended, dropped, byte_count)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from distq._version import __version__
 from distq.core.queue import Queue, parts
 from distq.core.task import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES, SUCCEEDED
-from distq.metrics.view import MasterView, WorkerRow
+from distq.metrics.view import MasterMetrics, WorkerRow
 
 COUNTED = {"ready": READY, "held": HELD, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}
 
@@ -19,7 +19,7 @@ STORE_WORDS = ("bytes", "wal_bytes", "free_bytes", "free_pages", "commit_s", "re
 """What is told of the store: nothing that names a file."""
 
 
-def overview(view: MasterView) -> dict[str, Any]:
+def overview(view: MasterMetrics) -> dict[str, Any]:
     """The master in a few numbers."""
     queues, workers, reason = list(view.queues()), list(view.workers()), view.not_ready()
     tallies = [*view.tallies().values(), view.gone]
@@ -53,7 +53,7 @@ def text(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def queues_slices(view: MasterView) -> Iterator[str]:
+def queues_slices(view: MasterMetrics) -> Iterator[str]:
     """The text of what `queues` says, in slices: there may be 10,000."""
     now, known = view.now(), sorted(view.queues(), key=lambda queue: queue.name)
     yield '{"queues":['
@@ -62,13 +62,13 @@ def queues_slices(view: MasterView) -> Iterator[str]:
     yield "]}\n"
 
 
-def queues(view: MasterView) -> dict[str, Any]:
+def queues(view: MasterMetrics) -> dict[str, Any]:
     """Every queue, by name, with its counts by state."""
     now = view.now()
     return {"queues": [_queue(queue, now) for queue in sorted(view.queues(), key=lambda queue: queue.name)]}
 
 
-def workers(view: MasterView) -> dict[str, Any]:
+def workers(view: MasterMetrics) -> dict[str, Any]:
     """Workers and slots by pool, without anybody's name."""
     pools: dict[str, Counter[str]] = {}
     for row in view.workers():
@@ -77,14 +77,14 @@ def workers(view: MasterView) -> dict[str, Any]:
     return {"pools": [{"pool": name, **pools[name]} for name in sorted(pools)]}
 
 
-def workers_by_name(view: MasterView) -> dict[str, Any]:
+def workers_by_name(view: MasterMetrics) -> dict[str, Any]:
     """What `workers` says, and every worker with its name and host: for callers with the key."""
     now = view.now()
     rows = sorted(view.workers(), key=lambda row: (row.pool, row.name))
     return {**workers(view), "workers": [_worker(row, now) for row in rows]}
 
 
-STATS: Mapping[str, Callable[[MasterView], dict[str, Any]]] = {
+STATS: Mapping[str, Callable[[MasterMetrics], dict[str, Any]]] = {
     "overview": overview,
     "queues": queues,
     "workers": workers_by_name,

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from distq.metrics.accept import content_type
 from distq.metrics.page import Page, master_page, rendered, worker_page
-from distq.metrics.view import MasterView, WorkerView
+from distq.metrics.view import MasterMetrics, WorkerMetrics
 from distq.web import api
 from distq.web.autoscale import autoscale
 
@@ -21,7 +21,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def create_app(view: MasterView) -> Starlette:
+def create_app(view: MasterMetrics) -> Starlette:
     """The master's application."""
 
     async def scaling(request: Request) -> Response:
@@ -42,7 +42,7 @@ def create_app(view: MasterView) -> Starlette:
     )
 
 
-def create_worker_app(view: WorkerView) -> Starlette:
+def create_worker_app(view: WorkerMetrics) -> Starlette:
     """The worker's application: ready while it is connected and takes tasks."""
 
     def not_ready() -> str | None:
@@ -88,7 +88,7 @@ def _ready(not_ready: Callable[[], str | None], more: Callable[[], str] = str) -
     return answer
 
 
-def _commit_time(view: MasterView) -> str:
+def _commit_time(view: MasterMetrics) -> str:
     """A line on the last commit, and on the SQLite that made it; none where the store tells no time."""
     health = view.store_health
     seconds = health.get("commit_s")
@@ -97,7 +97,7 @@ def _commit_time(view: MasterView) -> str:
     return f"The last commit took {seconds * 1000:.1f} ms (SQLite {health.get('sqlite_version', '?')}).\n"
 
 
-def _reading(read: Callable[[MasterView], dict[str, Any]], view: MasterView) -> Answer:
+def _reading(read: Callable[[MasterMetrics], dict[str, Any]], view: MasterMetrics) -> Answer:
     async def answer(_request: Request) -> Response:
         return _json(read(view))
 

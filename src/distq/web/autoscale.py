@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from distq.core.demand import Demand, demands, total
 from distq.core.queue import WORK
-from distq.metrics.view import MasterView
+from distq.metrics.view import MasterMetrics
 from distq.web.api import text
 
 
-def autoscale(view: MasterView, wanted: Iterable[str]) -> Iterator[str]:
+def autoscale(view: MasterMetrics, wanted: Iterable[str]) -> Iterator[str]:
     """The slots that the `wanted` queues want together (all work queues if none is named), and why, as JSON in slices.
 
     A queue that does not exist yet has nothing to do: an autoscaler may ask before the first submit.

@@ -24,7 +24,7 @@ ANSWER_S: Final = 30.0
 HEAD_BYTES_MAX: Final = 16 << 10
 
 
-class Guard:
+class ConnectionGuard:
     """The connections of one port."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Guard:
 class GuardedProtocol(H11Protocol):
     """One HTTP connection with a time limit at any time."""
 
-    def __init__(self, guard: Guard, *args: Any, **kwds: Any) -> None:
+    def __init__(self, guard: ConnectionGuard, *args: Any, **kwds: Any) -> None:
         super().__init__(*args, **kwds)
         self.host = ""
         self._guard = guard

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from distq.core.errors import DistqError
 from distq.net.address import Address
-from distq.web.guard import CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_S, Guard
+from distq.web.guard import CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_S, ConnectionGuard
 
 BACKLOG = 128
 KEEP_ALIVE_S = int(HEAD_S)
@@ -46,7 +46,7 @@ class HttpServer:
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(
             app,
-            http=Guard().protocol(),  # type: ignore[arg-type] # uvicorn names classes, and calls what it is given
+            http=ConnectionGuard().protocol(),  # type: ignore[arg-type] # uvicorn names classes, and calls what it is given
             ws="none",
             lifespan="off",
             interface="asgi3",

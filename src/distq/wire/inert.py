@@ -45,7 +45,7 @@ class Token:
             self.ident = state[2]
 
 
-class Call(NamedTuple):
+class InertCall(NamedTuple):
     """One call of a peer; in it numbers, texts, bytes, lists, tuples and the text keys of dicts are real.
 
     All else is inert, and the one argument of a `put(item)` is always.
@@ -87,7 +87,7 @@ _FAST_BEGINNINGS = (b"\x80\x04\x95", b"\x80\x05\x95")
 _ONE_INERT = (Inert,)
 
 
-def _read_put(frame: bytes) -> Call | None:
+def _read_put(frame: bytes) -> InertCall | None:
     """Recognise `put(item)` by its first and last bytes; None if it is anything else.
 
     The beginning, PROTO FRAME MARK SHORT_BINUNICODE ident MEMOIZE "put" MEMOIZE, leaves no room for anything
@@ -102,10 +102,10 @@ def _read_put(frame: bytes) -> Call | None:
         ident = frame[14:ident_end].decode()
     except UnicodeDecodeError:
         return None
-    return Call(ident, "put", _ONE_INERT, {}, frame)
+    return InertCall(ident, "put", _ONE_INERT, {}, frame)
 
 
-def read_call(frame: bytes) -> Call:
+def read_call(frame: bytes) -> InertCall:
     """Return the call in a frame.
 
     Raises:
@@ -126,7 +126,7 @@ def read_call(frame: bytes) -> Call:
         (ident is None or type(ident) is str) and type(method) is str and type(args) is tuple and type(kwds) is dict
     ):
         _refuse()
-    return Call(ident, method, args, kwds, frame)
+    return InertCall(ident, method, args, kwds, frame)
 
 
 def _refuse() -> NoReturn:

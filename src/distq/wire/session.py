@@ -14,7 +14,7 @@ from typing import NamedTuple
 from distq.wire.errors import AuthenticationFailed, BadCall, FrameTooLarge
 from distq.wire.framing import SHORT_BODY_BYTES_MAX, Framer, pack
 from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ServerHandshake
-from distq.wire.inert import Call, read_call
+from distq.wire.inert import InertCall, read_call
 from distq.wire.messages import refused
 
 
@@ -28,7 +28,7 @@ class Authenticated(NamedTuple):
     """Both ends have proved the key; calls may follow."""
 
 
-class Refused(NamedTuple):
+class PeerRefused(NamedTuple):
     """A frame was not a call, or too large; `reply` is the whole answer to send in its place, length included."""
 
     reply: bytes
@@ -41,10 +41,10 @@ class Closed(NamedTuple):
     authentication_failed: bool
 
 
-Event = Send | Authenticated | Call | Refused | Closed
+Event = Send | Authenticated | InertCall | PeerRefused | Closed
 
 
-class Session:
+class ServerSession:
     """One connection as the master sees it: a handshake, then calls."""
 
     __slots__ = ("_closed", "_frame_bytes_max", "_framer", "_handshake", "authenticated")
@@ -94,7 +94,7 @@ class Session:
             reply = pack(refused(f"{exc} {exc.hint}"))
             if exc.frame_bytes <= SHORT_BODY_BYTES_MAX:
                 self._framer.skip()
-                events.append(Refused(reply))
+                events.append(PeerRefused(reply))
                 return
             events.append(Send(reply))
         self._close(events, str(exc), authentication_failed=False)
@@ -119,8 +119,8 @@ class Session:
         events.append(Closed(reason, authentication_failed))
 
 
-def _read(frame: bytes) -> Call | Refused:
+def _read(frame: bytes) -> InertCall | PeerRefused:
     try:
         return read_call(frame)
     except BadCall as exc:
-        return Refused(pack(refused(str(exc))))
+        return PeerRefused(pack(refused(str(exc))))

@@ -10,7 +10,7 @@ place it takes: a FRAME counts that byte, and no opcode may lie across a FRAME's
 
 from distq.wire.errors import BadCall
 from distq.wire.framing import Buffer, header
-from distq.wire.inert import Call
+from distq.wire.inert import InertCall
 
 _GETITEM_TWICE = b"coperator\ngetitem\ncoperator\ngetitem\n"
 _IN_PLACE_OF_STOP = b"\x94"  # MEMOIZE: it changes nothing that is read afterwards
@@ -22,7 +22,7 @@ _RETURN = b"\x8c\x07#RETURN"
 _RETURN_END = b"\x86."
 
 
-def item(call: Call, index: int = 0, keyword: str = "item") -> bytes:
+def item(call: InertCall, index: int = 0, keyword: str = "item") -> bytes:
     """Return a pickle that evaluates to one argument of a call, made without evaluating it here.
 
     Raises:

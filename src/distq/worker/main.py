@@ -12,16 +12,16 @@ from distq.core.task import PROCESS, executor_label
 from distq.logs import LEVELS, get_logger
 from distq.net.descriptors import make_room_for
 from distq.settings import Settings
-from distq.worker.backoff import Reconnect
-from distq.worker.clock import MONOTONIC
-from distq.worker.crew import Crew
-from distq.worker.exits import environment_of_executors
-from distq.worker.link import Link
-from distq.worker.memory import Cgroup
-from distq.worker.orders import Orders
-from distq.worker.runner import PROTOCOLS
-from distq.worker.supervisor import Supervisor
-from distq.worker.view import View
+from distq.worker.executor.runner import PROTOCOLS
+from distq.worker.shared.backoff import Reconnect
+from distq.worker.shared.clock import MONOTONIC
+from distq.worker.shared.executor_config import ExecutorConfig
+from distq.worker.supervisor.executor_pool import ExecutorPool
+from distq.worker.supervisor.exits import environment_of_executors
+from distq.worker.supervisor.master_session import MasterSession
+from distq.worker.supervisor.memory import Cgroup
+from distq.worker.supervisor.supervisor import Supervisor
+from distq.worker.view import WorkerView
 
 SESSION_BYTES: Final = 8
 HTTP_TAKEN: Final = "This worker runs without it. Give it another DISTQ_HTTP_ADDRESS in its environment, or off."
@@ -44,8 +44,10 @@ async def _serve(settings: Settings) -> int:
     supervisor = Supervisor(settings.drain_s, log, MONOTONIC)
     orders = _orders(settings, name, session)
     environ = environment_of_executors(os.environ)
-    crew = Crew(orders, settings.concurrency, environ, settings.devices or (), supervisor, log, MONOTONIC, Cgroup())
-    link = Link(
+    crew = ExecutorPool(
+        orders, settings.concurrency, environ, settings.devices or (), supervisor, log, MONOTONIC, Cgroup()
+    )
+    link = MasterSession(
         settings.address,
         settings.authkeys[0],
         settings.frame_bytes_max,
@@ -62,7 +64,7 @@ async def _serve(settings: Settings) -> int:
     log.info(
         "worker_started",
         worker=name,
-        slots=crew.seats,
+        slots=crew.executor_slots,
         modules=list(settings.tasks or ()),
         handler=settings.plain_handler,
         pid=os.getpid(),
@@ -74,14 +76,14 @@ async def _serve(settings: Settings) -> int:
     return code
 
 
-async def _with_http(settings: Settings, supervisor: Supervisor, crew: Crew, link: Link) -> int:
+async def _with_http(settings: Settings, supervisor: Supervisor, crew: ExecutorPool, link: MasterSession) -> int:
     if settings.http_address is None:
         return await supervisor.run(crew, link)
     # A worker without an HTTP side, which is most of them on one machine, does not import one.
     from distq.web.app import create_worker_app  # noqa: PLC0415
     from distq.web.server import AddressTaken, HttpServer  # noqa: PLC0415
 
-    server = HttpServer(create_worker_app(View(supervisor, crew, link, settings.pool)))
+    server = HttpServer(create_worker_app(WorkerView(supervisor, crew, link, settings.pool)))
     try:
         bound = await server.start(settings.http_address)
     except AddressTaken as taken:
@@ -95,8 +97,8 @@ async def _with_http(settings: Settings, supervisor: Supervisor, crew: Crew, lin
         await server.stop()
 
 
-def _orders(settings: Settings, name: str, session: str) -> Orders:
-    return Orders(
+def _orders(settings: Settings, name: str, session: str) -> ExecutorConfig:
+    return ExecutorConfig(
         addresses=tuple((address.host, address.port) for address in settings.address),
         authkey=settings.authkeys[0],
         worker=name,
@@ -104,7 +106,7 @@ def _orders(settings: Settings, name: str, session: str) -> Orders:
         number=0,
         handler=settings.plain_handler or "",
         executor=settings.executor,
-        seats=seats_of(settings),
+        executor_slots=seats_of(settings),
         modules=settings.tasks or (),
         accept=settings.accept,
         max_tasks=settings.max_tasks,

@@ -2,45 +2,45 @@
 
 from collections.abc import Mapping
 
-from distq.worker.crew import Crew
-from distq.worker.link import Link
-from distq.worker.supervisor import Supervisor
+from distq.worker.supervisor.executor_pool import ExecutorPool
+from distq.worker.supervisor.master_session import MasterSession
+from distq.worker.supervisor.supervisor import Supervisor
 
 
-class View:
+class WorkerView:
     """What `distq.web` and `distq.metrics` read of a worker."""
 
-    def __init__(self, supervisor: Supervisor, crew: Crew, link: Link, pool: str) -> None:
+    def __init__(self, supervisor: Supervisor, crew: ExecutorPool, link: MasterSession, pool: str) -> None:
         self._supervisor = supervisor
-        self._crew = crew
-        self._link = link
+        self._executors = crew
+        self._master_session = link
         self.pool = pool
 
     @property
     def slots(self) -> int:
         """How many tasks it runs at once."""
-        return self._crew.seats
+        return self._executors.executor_slots
 
     @property
     def busy(self) -> int:
         """How many it runs now."""
-        return self._crew.busy
+        return self._executors.busy
 
     @property
     def exits(self) -> Mapping[str, int]:
         """How many executors ended without being told to, by cause."""
-        return self._crew.exits
+        return self._executors.exits
 
     @property
     def tasks(self) -> Mapping[str, int]:
         """How many tasks it has answered, by outcome."""
-        counts = self._crew.counts
+        counts = self._executors.counts
         return {"success": counts.done, "failure": counts.failed, "released": counts.released}
 
     @property
     def connected(self) -> bool:
         """Whether it is connected to a master and has an executor that can work."""
-        return self._link.connected and self._crew.up > 0
+        return self._master_session.connected and self._executors.up > 0
 
     @property
     def draining(self) -> bool:

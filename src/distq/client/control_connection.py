@@ -1,0 +1,86 @@
+"""What a client asks a master besides submits and results: on a connection of its own, one call at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.client.locks import OwnedLock
+from distq.client.master_connection import ConnectionConfig, MasterConnection
+from distq.core.errors import DistqError
+from distq.core.task import id_text
+from distq.tasks.current import Progress
+from distq.wire.errors import RemoteRefusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONTROL_CALL_S: Final = 10.0
+"""How long the master may take to answer."""
+
+
+class ControlConnection:
+    """Connects when something is asked for the first time. For any thread."""
+
+    def __init__(self, where: ConnectionConfig) -> None:
+        self._where = where
+        self.link = MasterConnection(where, lambda _greeting, _connection: None)
+        self._turn = OwnedLock()
+
+    def ask(self, method: str, *args: object, wait_s: float = 0.0) -> Any:
+        """Call the broker, once more if the connection was lost since the last time.
+
+        Raises:
+            RemoteRefusal: the master refused the call.
+            CannotReach, ConnectionLost: no master is there.
+            AuthenticationFailed: the master has another key.
+        """
+        if self._turn.mine:  # a signal handler has interrupted another call in this thread
+            other = self.another()
+            try:
+                return other.ask(method, *args, wait_s=wait_s)
+            finally:
+                other.close()
+        with self._turn:
+            fresh = self.link.connection is None
+            try:
+                return self._once(method, args, wait_s)
+            except RemoteRefusal:
+                raise
+            except DistqError as error:
+                self.link.drop(error)
+                if fresh:
+                    raise
+                return self._once(method, args, wait_s)
+
+    def another(self) -> ControlConnection:
+        """One with a connection of its own, for who waits long."""
+        return ControlConnection(self._where)
+
+    def close(self) -> None:
+        """End the connection; who waits for an answer gets an error."""
+        self.link.close()
+        if self._turn.take(0):
+            try:
+                self.link.release()
+            finally:
+                self._turn.give()
+
+    def _once(self, method: str, args: tuple[object, ...], wait_s: float) -> Any:
+        connection = self.link.connected()
+        return connection.call("broker", method, args, timeout_s=wait_s + CONTROL_CALL_S)
+
+    def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
+        """Whether all of these tasks are cancelled now; False also if no master answers."""
+        try:
+            told = self.ask("cancel", list(keys), running)
+        except DistqError:
+            return False
+        return bool(told["done"] == len(keys))
+
+    def progress(self, key: int) -> Progress | None:
+        """How far a task is, None if it has not said so, or is not known (any more); raises as `ask`."""
+        try:
+            told = self.ask("admin", "show", {"id": id_text(key)})["progress"]
+        except RemoteRefusal:
+            return None
+        return None if told is None else Progress(*told)

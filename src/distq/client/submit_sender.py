@@ -1,0 +1,397 @@
+"""How a client's tasks reach the master: at once from the thread that submits, or in batches from one of its own.
+
+Submits made in a loop travel in batches without anybody waiting for a clock: while one is under way the next
+gathers. A lone submit is sent by its caller, and its answer is read by whoever comes first: the one that has its
+result in hand, or the thread here, which looks for it a moment later. To wake a thread for each of the two would
+cost more than the master does for the task.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from distq.client.future import claim
+from distq.client.locks import OwnedLock
+from distq.client.master_connection import CALL_S, MasterConnection, is_passing
+from distq.client.outbox import Envelope, Outbox, PendingSubmit
+from distq.client.refusals import RefusedUnique, refusal_of
+from distq.core.errors import DistqError, QueueFull
+from distq.net.dial import CannotReach
+from distq.wire.errors import RemoteRefusal
+
+if TYPE_CHECKING:
+    from distq.client.pending_futures import PendingFutures
+    from distq.client.refusals import Refusals
+    from distq.client.stuck_tasks import StuckTasks
+    from distq.net.dial import Connection
+
+HEAR_S: Final = 1.0
+"""How long who has a result in hand waits for the thread here, if that one reads the answer."""
+CATCH_UP_S: Final = 0.25
+"""How long who cancels what was sent just now waits for the word that it was taken."""
+SLICE_S: Final = 1.0
+"""So long who waits for room keeps the connection for himself."""
+LOOK_S: Final = 0.005
+"""How soon the thread looks for the answer to what was sent at once."""
+DIRECT_BYTES_MAX: Final = 64 * 1024
+"""What fits a socket's buffer: sending it never waits for the master."""
+
+_now = time.monotonic  # noqa: TID251 - the edge: how long a submit has waited for room
+
+
+class SentBatch(NamedTuple):
+    """A submit that its caller has sent, and whose answer was not read yet."""
+
+    number: int
+    connection: Connection
+    batch: list[PendingSubmit]
+    args: tuple[object, ...]
+
+
+class SubmitSender:
+    """One client's submits, each taken once however often it is sent."""
+
+    def __init__(
+        self,
+        link: MasterConnection,
+        outbox: Outbox,
+        awaited: PendingFutures,
+        wait_s: float,
+        accepted: Callable[[int, int], None],
+        settled: Callable[[], None],
+        rest: Callable[[], None],
+        refusals: Refusals,
+        stuck: StuckTasks,
+    ) -> None:
+        self.link = link
+        self.wanted = threading.Event()
+        """Set by a submit that found the door closed (a wrong key): it is to be tried again."""
+        self._outbox = outbox
+        self._awaited = awaited
+        self._wait_s = wait_s
+        self._accepted = accepted
+        self._settled = settled
+        self._rest = rest
+        self._refusals = refusals
+        self._stuck = stuck
+        self._number = 0
+        self._speaking = OwnedLock()
+        """Had by the thread that uses the connection."""
+        self._asked: SentBatch | None = None
+        self._looked_at = 0
+        self._asleep = True
+        """Whether the thread waits without looking."""
+
+    # -- by the caller -------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread uses the connection."""
+        return self._speaking.taken
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether this very thread is in the middle of a submit."""
+        return self._speaking.mine
+
+    def send_immediately(self, sending: PendingSubmit) -> bool:
+        """Send the only task there is; False if it must go through the outbox."""
+        if len(sending.body) > DIRECT_BYTES_MAX or not self._speaking.take(0):
+            return False
+        try:
+            connection = self.link.connection
+            if connection is None or self._outbox or not claim((sending.future,)):
+                return False
+            self._number += 1
+            number = self._number
+            args = (number, [sending.options.envelope], [sending.run(0, 1)], [sending.body], self._wait_s)
+            asked = SentBatch(number, connection, [sending], args)
+
+            def ask() -> None:
+                self._asked = asked
+                self._awaited.begin(number, 1)
+                if self._asleep:
+                    self._outbox.rouse()
+                connection.ask("broker", "submit", args, timeout_s=CALL_S)
+
+            _or_close(connection, ask)
+        finally:
+            self._speaking.give()
+        return True
+
+    def send_now(self, batch: Sequence[PendingSubmit], wait_s: float) -> None:
+        """Send tasks, all or none, and wait until they were accepted; up to `wait_s` while a queue of theirs is full.
+
+        Only the last one's end is awaited. Raises QueueFull if it is still full then, and what else the master refuses
+        them for.
+        """
+        deadline = _now() + wait_s
+        claim([batch[-1].future])
+        while not self.link.closed:
+            slice_s = min(max(deadline - _now(), 0.0), SLICE_S)
+            with self._by_caller():  # not for the whole time: others of this client submit to queues that have room
+                answer = self._sent_now(batch, slice_s)
+            if answer[0]:
+                return
+            if answer[1] != QueueFull.code or _now() >= deadline:
+                raise refusal_of(answer)
+        raise CannotReach("the client was closed before the task was accepted.")
+
+    def _sent_now(self, batch: Sequence[PendingSubmit], slice_s: float) -> Any:
+        """Submit once; returns the answer. An end that is heard before it is kept, as this submit is begun first."""
+        self._number += 1
+        number = self._number
+        args = (number, *_packed(batch), slice_s)
+        self._awaited.begin(number, 1)
+        try:
+            answer = self._insisted(
+                lambda connection: connection.call("broker", "submit", args, timeout_s=slice_s + CALL_S)
+            )
+            if answer[0]:
+                _, first, *taken = answer
+                self._taken(number, batch[-1:], (True, first + len(batch) - 1, *taken))
+        finally:
+            self._awaited.refuse(number)  # unless it was accepted
+            self._settled()
+        return answer
+
+    @contextmanager
+    def _by_caller(self) -> Iterator[None]:
+        """The turn, for a call of the caller's own. The answer that is owed is the next on the wire, and read first."""
+        with self._speaking:
+            try:
+                self._finish_asked()
+                yield
+            except BaseException:
+                # Interrupted (Ctrl-C), maybe in the middle of a frame: the connection is of no use any more.
+                if (connection := self.link.connection) is not None:
+                    connection.close()
+                raise
+
+    def watch(self, keys: Sequence[int]) -> None:
+        """Have the ends of tasks told that are at the master already."""
+        with self._by_caller():
+            self.ask_about(keys)
+
+    def ask_about(self, keys: Sequence[int]) -> None:
+        """The same, for the thread that has the turn."""
+        self._awaited.ask_about(keys, lambda some: self.link.call("watch", (some,)))
+
+    def hear_asked(self) -> None:
+        """Read the answer to what was sent at once, unless it was read already or cannot be had soon."""
+        if self._asked is None or self._speaking.mine or not self._speaking.take(HEAR_S):
+            return
+        try:
+            asked = self._asked
+            if asked is None:
+                return
+            connection = asked.connection
+
+            def hear() -> bool:
+                self._answered(asked, _answer_of(lambda: connection.answer(timeout_s=CALL_S)))
+                return True
+
+            if _or_close(connection, hear):
+                self._asked = None
+        finally:
+            self._speaking.give()
+
+    def catch_up(self) -> None:
+        """Wait up to a quarter of a second for the master's word about what is on its way; the thread reads it."""
+        if self._outbox and not self._speaking.mine:
+            self.rouse()
+            self._outbox.wait_until_empty(CATCH_UP_S)
+
+    @property
+    def owes_answer(self) -> bool:
+        """Whether something was sent at once whose answer nobody has read."""
+        return self._asked is not None
+
+    def rouse(self) -> None:
+        """Have the thread look at once."""
+        self._outbox.rouse()
+
+    # -- the thread ----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Send what is in the outbox, until closed."""
+        link, outbox = self.link, self._outbox
+        while not link.closed:
+            try:
+                with self._speaking:
+                    link.reach()
+                    self._finish_asked()
+                    sent = self._send_batch()
+                if not sent and not self._wait():
+                    break
+            except Exception as error:  # noqa: BLE001 - whatever it is, no caller shall wait for ever
+                with self._speaking:
+                    self._refuse_asked(error)
+                if link.closed:
+                    return
+                if not link.up:  # a wrong key is not tried again and again, but when somebody asks for it
+                    self.fail_unsent(error)
+                    self.wanted.wait()
+            self.wanted.clear()
+        outbox.close()
+        self._refuse_asked(CannotReach("the client was closed before the task was accepted."))
+        link.say_goodbye()
+
+    def _wait(self) -> bool:
+        """Wait for a task, or for a few ms if a caller has sent at once since the last time; False once closed."""
+        self._rest()
+        idle = self._asked is None and self._number == self._looked_at
+        self._looked_at = self._number
+        self._asleep = idle
+        self._stuck.look()
+        # Looked at again: who sends at once notes that first, and then asks whether anybody sleeps.
+        return self._outbox.wait_for_tasks(self._stuck.pause_s() if idle and self._asked is None else LOOK_S)
+
+    def _finish_asked(self) -> None:
+        """Read the answer to what was sent at once; sends it again where the connection is lost."""
+        asked = self._asked
+        if asked is None:
+            return
+
+        def answer(connection: Connection) -> object:
+            self._awaited.begin(asked.number, 1)  # its caller may have been interrupted before that
+            if connection is asked.connection:
+                return connection.answer(timeout_s=self._wait_s + CALL_S)
+            return connection.call("broker", "submit", asked.args, timeout_s=self._wait_s + CALL_S)
+
+        if not self._awaited.is_over(asked.number):  # else its caller was interrupted after it had read the answer
+            self._answered(asked, self._insisted(answer))
+        self._asked = None
+
+    def _answered(self, asked: SentBatch, answer: Any) -> None:
+        """The answer to what was sent at once was read."""
+        if answer[0]:
+            self._taken(asked.number, asked.batch, answer)
+        else:
+            self._refuse(asked.batch, refusal_of(answer))
+            self._awaited.refuse(asked.number)
+            self._settled()
+
+    def _send_batch(self) -> bool:
+        """Send the next tasks of the outbox; False if there are none."""
+        batch = self._outbox.take_batch()
+        if not batch:
+            return False
+        try:
+            self._deliver(batch, self._wait_s)
+        except Exception as error:
+            self._refuse([sending for sending in batch if sending.future.key is None], error)
+            raise
+        finally:
+            self._outbox.sent(len(batch))
+            self._settled()
+        return True
+
+    def _deliver(self, batch: Sequence[PendingSubmit], wait_s: float) -> None:
+        """Submit a batch. What is refused together is submitted by halves: only what must be refused is."""
+        begun = _now()
+        self._number += 1
+        number = self._number
+        args = (number, *_packed(batch), wait_s)
+        self._awaited.begin(number, len(batch))
+        try:
+            answer = self._insisted(
+                lambda connection: connection.call("broker", "submit", args, timeout_s=wait_s + CALL_S)
+            )
+            if answer[0]:
+                self._taken(number, batch, answer)
+                return
+        finally:
+            self._awaited.refuse(number)  # unless it was accepted
+        refusal = refusal_of(answer)
+        if len(batch) == 1:
+            self._refuse(batch, refusal)
+            return
+        if refusal.code != QueueFull.code:
+            wait_s = self._wait_s
+        elif _now() - begun >= wait_s / 2:
+            wait_s = 0.0  # it has waited for room already
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            try:
+                self._deliver(half, wait_s)
+            except DistqError as error:
+                self._refuse(half, error)
+
+    def _insisted(self, ask: Callable[[Connection], object]) -> Any:
+        return _answer_of(lambda: self.link.insist(ask))
+
+    def _taken(self, number: int, batch: Sequence[PendingSubmit], answer: Any) -> None:
+        first: int = answer[1]
+        taken = answer[2] if len(answer) > 2 else ()
+        others = {index: other if is_answer else None for index, other, is_answer in taken}
+        self._awaited.take(number, batch, first, others)
+        self._accepted(first, len(batch))
+        for index, other, is_answer in taken:
+            if not is_answer:
+                self._refuse([batch[index]], RefusedUnique(other))
+        if keys := [other for other in others.values() if other is not None]:
+            self.ask_about(keys)
+        self._awaited.accept(number)  # last: a caller that was interrupted before this does all of it again
+        self._settled()
+
+    # -- what is not taken ---------------------------------------------------------------------
+
+    def _refuse(self, batch: Sequence[PendingSubmit], error: Exception) -> None:
+        """Fail those of a batch that have no answer."""
+        for sending in batch:
+            if not sending.future.has_ended:
+                self._refusals.note(sending.future, error)
+                sending.future.fail(error)
+
+    def _refuse_asked(self, error: Exception) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._refuse(asked.batch, error)
+            self._awaited.refuse(asked.number)
+            self._settled()
+
+    def fail_unsent(self, error: Exception | None = None) -> None:
+        """Fail everything that was not sent."""
+        self._refuse(self._outbox.take_all(), error or CannotReach("the client was closed before the task was sent."))
+        self._settled()
+
+
+def _answer_of(ask: Callable[[], Any]) -> Any:
+    """The answer to a submit; what the master refuses to read is an answer too."""
+    try:
+        return ask()
+    except RemoteRefusal as error:
+        return False, error.code, str(error)
+
+
+def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
+    """Use a connection from a caller's thread; None if it is lost, which the thread here finds and mends.
+
+    A caller may be interrupted (Ctrl-C) in the middle of a frame: then nobody can use the connection any more.
+    """
+    try:
+        return use()
+    except DistqError as error:
+        if not is_passing(error):
+            raise
+        return None
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _packed(batch: Sequence[PendingSubmit]) -> tuple[list[Envelope], list[tuple[Any, ...]], list[bytes]]:
+    """A batch as `submit` sends it: envelopes once each, runs of (envelope, how many[, when]), bodies."""
+    envelopes: dict[Envelope, int] = {}
+    runs: list[tuple[Any, ...]] = []
+    for manner, group in itertools.groupby(batch, key=attrgetter("options")):
+        alike = list(group)
+        runs.append(alike[0].run(envelopes.setdefault(manner.envelope, len(envelopes)), len(alike)))
+    return list(envelopes), runs, [sending.body for sending in batch]

@@ -1,0 +1,142 @@
+"""Why a task does not run: one sentence, from what the ledger knows and what is known of the workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from distq.core.task import DEAD, DELAYED, HELD, LEASED, PLAIN, READY, STATE_NAMES, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class WorkerCapacity(NamedTuple):
+    """The workers that are connected, as far as they matter to one task; each number counts those of the one before."""
+
+    workers: int
+    serving: int
+    """Workers that serve its queue, ..."""
+    knowing: int
+    """... that run tasks of its kind and have not handed its name back, ..."""
+    able: int
+    """... that have the labels which it requires, ..."""
+    large: int
+    """... and as many slots as it takes, ..."""
+    taking: int
+    """... and that take tasks, which a worker that drains does not."""
+    slots: int
+    """Slots of the last, and ..."""
+    busy: int
+    """... how many of those are busy."""
+    free: int
+    """The most that are free at one of them."""
+    absent: int = 0
+    """Slots without an executor: it is being replaced, or has not come up."""
+
+
+def explain(task: Task, crowd: WorkerCapacity, moment: Callable[[float], str], now: float, pending: int = 0) -> str:
+    """Why the task does not run now, or what else it does.
+
+    `moment` writes a moment for people; it waits for the ends of so many others as are `pending`.
+    """
+    if task.state == LEASED:
+        who = "an executor from before the master's restart" if task.holder is None else task.holder.label
+        return f"It runs: {who} was given it {_ago(now - task.leased_at)}, attempt {task.attempt}."
+    if task.state == DELAYED:
+        return _delayed(task, moment, now)
+    if task.state == HELD and pending:
+        return f"It comes after other tasks, of which {_these(pending)} not ended."
+    if task.state == HELD:
+        most = task.constraints.concurrency
+        key = task.constraints.concurrency_key
+        return (
+            f"Its concurrency key {key!r} is busy: {most:,} {'task' if most == 1 else 'tasks'} of it "
+            f"{'is' if most == 1 else 'are'} under way, and no more may be."
+        )
+    if task.state == READY:
+        return _queue(task, moment, now) or _workers(task, crowd)
+    cause = f": {task.causes[-1]}" if task.causes else ""
+    again = " `distq dead retry` has it tried again." if task.state == DEAD else ""
+    return f"It has ended: {STATE_NAMES[task.state]} {_ago(now - task.state_since_at)}{cause}.{again}"
+
+
+def lacking(task: Task, crowd: WorkerCapacity) -> str:
+    """Why no worker that is connected would ever run a ready task; '' if one would."""
+    return _workers(task, crowd) if task.state == READY and not crowd.large else ""
+
+
+def _delayed(task: Task, moment: Callable[[float], str], now: float) -> str:
+    until = f"until {moment(task.due_at)}, {_seconds(max(task.due_at - now, 0.0))} from now"
+    if task.failures:
+        cause = f", after {task.causes[-1]}" if task.causes else ""
+        return f"It waits {until} for attempt {task.attempt}{cause}."
+    return f"It is delayed {until}, as it was asked to be."
+
+
+def _queue(task: Task, moment: Callable[[float], str], now: float) -> str:
+    """What its queue does not let it; '' if it does."""
+    queue, name = task.envelope.queue, task.envelope.name
+    policy = queue.policy
+    if policy.paused:
+        return f"Its queue {queue.name!r} is paused. `distq resume --queue {queue.name}` lets it go on."
+    if name in policy.paused_names:
+        again = f"`distq resume --queue {queue.name} --name {name}`"
+        return f"Tasks {name!r} are paused on its queue. {again} lets them go on."
+    if policy.running is not None and queue.running >= policy.running:
+        return f"Of its queue {queue.name!r} at most {policy.running:,} tasks run at once, and so many do."
+    if queue.rate_window is not None and not queue.rate_window.allowance(now):
+        opens_at = queue.rate_window.opens_at() or now
+        return f"Its queue {queue.name!r} has given out {policy.rate}; the next comes at {moment(opens_at)}."
+    return ""
+
+
+def _workers(task: Task, crowd: WorkerCapacity) -> str:
+    """What there are no workers for."""
+    envelope = task.envelope
+    queue, ready = envelope.queue.name, envelope.queue.counts[READY]
+    what = "plain items" if envelope.kind == PLAIN else f"a task {envelope.name!r}"
+    absent = f", {crowd.absent:,} of them without an executor at this moment" if crowd.absent else ""
+    labels = ", ".join(sorted(envelope.requires))
+    reasons = (
+        (crowd.workers, "No worker is connected. `distq worker` starts one."),
+        (crowd.serving, f"Of {crowd.workers:,} workers none serves the queue {queue!r} (DISTQ_QUEUES)."),
+        (
+            crowd.knowing,
+            (
+                f"Of {crowd.serving:,} workers of its queue none knows {what} (DISTQ_TASKS, DISTQ_PLAIN_HANDLER)."
+                f"{_with_colon(envelope.name)}"
+            ),
+        ),
+        (crowd.able, f"Of {crowd.knowing:,} workers that know it none has what it requires: {labels} (DISTQ_LABELS)."),
+        (crowd.large, f"It takes {envelope.cost:,} slots, and no worker that would run it has so many."),
+        (crowd.taking, "Every worker that would run it is draining."),
+        (
+            crowd.busy < crowd.slots,
+            f"No slot is free, of {crowd.slots:,} that would run it{absent}; in its queue {ready:,} are ready.",
+        ),
+        (
+            envelope.cost == 1 or crowd.free >= envelope.cost,
+            f"It takes {envelope.cost:,} slots, and no worker has so many free; none is filled until one has.",
+        ),
+    )
+    given = f"It is given out at this moment: {crowd.slots - crowd.busy:,} of {crowd.slots:,} slots are free."
+    return next((sentence for there_is_one, sentence in reasons if not there_is_one), given)
+
+
+def _with_colon(name: str) -> str:
+    module, _, function = name.rpartition(".")
+    if not module or ":" in name:
+        return ""
+    return f" The path of a function has a colon before its name: '{module}:{function}'."
+
+
+def _these(count: int) -> str:
+    return "one has" if count == 1 else f"{count:,} have"
+
+
+def _ago(seconds: float) -> str:
+    return f"{_seconds(seconds)} ago"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

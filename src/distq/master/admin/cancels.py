@@ -1,0 +1,213 @@
+"""Cancelling: tasks that shall never be begun (again), and those that run and shall stop.
+
+A task is cancelled for the master as soon as that is stored; whatever its executor still answers is late then. Its
+supervisor is told at once: it raises an exception in the task, and ends the executor if that is of no use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.task import BY_CLIENT, LEASED, LIVE_STATES, id_text, task_key_of
+from distq.master.admin.queue_limits import no_queue
+from distq.master.admin.task_list import SLICE, TaskKeyCursor, text_in
+from distq.master.cycle.requests import CallRequest
+from distq.master.sessions.workers import ExecutorHolder
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from distq.core.ports import CommitRefused
+    from distq.core.task import Task
+    from distq.master.cycle.broker import Broker
+    from distq.master.sessions.workers import Workers
+    from distq.net.serve import ServerConnection
+
+CANCELLED_PER_CYCLE: Final = 1_000
+"""Tasks of one cycle."""
+KEYS_MAX: Final = 10_000
+
+
+class CancelTasks(CallRequest):
+    """Cancel these tasks, a thousand in each cycle, so that a million keep nobody waiting.
+
+    The reply says how many were cancelled, which of those that run were left alone, and how many had ended or are
+    not known.
+    """
+
+    __slots__ = ("before", "cause", "done", "keys", "left", "noted", "over", "running", "stops", "workers")
+
+    def __init__(
+        self, connection: ServerConnection, workers: Workers, keys: list[int], cause: str, *, running: bool
+    ) -> None:
+        super().__init__(connection)
+        self.workers = workers
+        self.keys = keys
+        """Those that are left, the next one last."""
+        self.cause = cause
+        self.running = running
+        self.noted = 0
+        """How many the present cycle has decided, and ..."""
+        self.stops: list[tuple[ExecutorHolder, int, int]] = []
+        """... who has to be told that a task of his shall stop: executor, key, delivery."""
+        self.done = 0
+        self.over: list[int] = []
+        self.before: tuple[list[int], int] = [], 0
+        """The keys that the present cycle looks at, and how many were over before that."""
+        self.left = 0
+        """How many of these come again."""
+
+    def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
+        return min(len(self.keys), CANCELLED_PER_CYCLE), 0
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        ledger = broker.ledger
+        again: list[int] = []
+        self.noted, self.stops = 0, []
+        self.before = self.keys[-CANCELLED_PER_CYCLE:], len(self.over)
+        self.left = len(self.before[0])
+        for key in reversed(self.keys[-CANCELLED_PER_CYCLE:]):
+            decided = ledger.cancel(key, self.cause, running=self.running)
+            if decided is None:
+                again.append(key)
+            elif not decided:
+                self.over.append(key)
+            else:
+                self.noted += 1
+                task = ledger.tasks[key]
+                if task.state == LEASED and isinstance(task.holder, ExecutorHolder):
+                    self.stops.append((task.holder, key, task.delivery))
+        self.keys[-CANCELLED_PER_CYCLE:] = again[::-1]
+        self.left = len(again)
+        return True
+
+    def undo(self) -> None:  # noqa: D102 - as Request
+        keys, over = self.before
+        self.keys[len(self.keys) - self.left :] = keys
+        del self.over[over:]
+        self.left = len(keys)
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.done += self.noted
+        for executor, key, delivery in self.stops:
+            self.workers.stop(executor.session, key, delivery)
+        if self.keys and self.connection.open:
+            broker.ask(self)
+            return
+        tasks = broker.ledger.tasks
+        running = [id_text(key) for key in self.over if (task := tasks.get(key)) and task.state == LEASED]
+        told = {"done": self.done, "running": running, "over": len(self.over) - len(running)}
+        self.connection.reply(returned(told))
+
+    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+        self.refuse(exc)
+
+
+def read_cancel(connection: ServerConnection, workers: Workers, args: tuple[Any, ...]) -> CancelTasks:
+    """The request of `cancel(keys, running)`, as a client calls it; raises BadCall."""
+    keys, running = args if len(args) == 2 else (None, None)
+    if (
+        not isinstance(keys, list)
+        or len(keys) > KEYS_MAX
+        or not all(type(key) is int for key in keys)
+        or not isinstance(running, bool)
+    ):
+        raise BadCall(f"cancel(keys, running) takes a list of at most {KEYS_MAX:,} task keys, and True or False.")
+    return CancelTasks(connection, workers, keys, BY_CLIENT, running=running)
+
+
+class CountTasks(CallRequest):
+    """How many of these tasks wait, and which run: what `CancelTasks` would find; in slices, as that."""
+
+    __slots__ = ("count", "keys", "live", "running")
+
+    def __init__(self, connection: ServerConnection, keys: list[int]) -> None:
+        super().__init__(connection)
+        self.keys = keys
+        """Those that are left, the next one last."""
+        self.count = len(keys)
+        self.live = 0
+        self.running: list[str] = []
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = broker.ledger.tasks
+        for key in self.keys[-SLICE:]:
+            task = tasks.get(key)
+            if task is not None and task.state in LIVE_STATES:
+                self.live += 1
+                if task.state == LEASED:
+                    self.running.append(id_text(key))
+        del self.keys[-SLICE:]
+        if self.keys and self.connection.open:
+            broker.ask(self)
+            return
+        done = self.live - len(self.running)
+        self.connection.reply(returned({"done": done, "running": self.running, "over": self.count - self.live}))
+
+
+class Search(CallRequest):
+    """The tasks of a queue, a name, or both that have not ended, found in slices, for a request about their keys."""
+
+    __slots__ = ("end_key", "found", "keys", "name", "queue", "then")
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        broker: Broker,
+        queue: str | None,
+        name: str | None,
+        then: Callable[[list[int]], CallRequest],
+    ) -> None:
+        super().__init__(connection)
+        self.queue = queue
+        self.name = name
+        self.then = then
+        self.keys = TaskKeyCursor(broker.ledger, -1)
+        self.end_key = broker.ledger.next_key
+        """Tasks from this key on have come later than the request."""
+        self.found: list[int] = []
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = broker.ledger.tasks
+        for key in self.keys.slice():
+            task = tasks.get(key)
+            if key < self.end_key and task is not None and _is_of(task, self.queue, self.name):
+                self.found.append(key)
+        if self.connection.open:
+            broker.ask(self.then(self.found[::-1]) if self.keys.is_over else self)
+
+
+def cancel_of(broker: Broker, workers: Workers, connection: ServerConnection, asked: Mapping[str, Any]) -> CallRequest:
+    """The request of `admin("cancel", asked)`: ids, or a queue and a name, running, dry_run; raises BadCall."""
+    cause = asked.get("cause")
+    text = cause[:200] if isinstance(cause, str) else "by an operator"
+
+    def request(keys: list[int]) -> CallRequest:
+        if asked.get("dry_run"):
+            return CountTasks(connection, keys)
+        return CancelTasks(connection, workers, keys, text, running=bool(asked.get("running")))
+
+    ids = asked.get("ids")
+    if ids is not None:
+        try:
+            keys = [task_key_of(text) for text in dict.fromkeys(ids)]
+        except (ValueError, AttributeError, TypeError) as exc:
+            raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
+        return request(keys[::-1])
+    queue, name = text_in(asked, "queue"), text_in(asked, "name")
+    if queue is None and name is None:
+        raise BadCall("cancel takes ids, or a queue, a name, or both.")
+    if asked.get("must_exist") and queue is not None and queue not in broker.ledger.registry.queues:
+        raise BadCall(no_queue(broker.ledger.registry, queue))
+    return Search(connection, broker, queue, name, request)
+
+
+def _is_of(task: Task, queue: str | None, name: str | None) -> bool:
+    envelope = task.envelope
+    return (
+        task.state in LIVE_STATES
+        and (queue is None or envelope.queue.name == queue)
+        and (name is None or envelope.name == name)
+    )

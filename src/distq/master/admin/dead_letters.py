@@ -1,0 +1,277 @@
+"""What an operator does with dead letters: look, have them tried again, let them go.
+
+Every action goes through the broker's cycle, a thousand dead letters in each, so that a retry of a million
+neither makes one enormous commit nor keeps others waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core import moves
+from distq.core.errors import Undecided
+from distq.core.head import unpack_dead
+from distq.core.task import Task, delivery_count, id_text, task_key_of
+from distq.master.admin.backups import BackupBegin, BackupRead
+from distq.master.admin.cancels import cancel_of
+from distq.master.admin.dead_letter_filter import DeadLetterFilter, learn, read_choice
+from distq.master.admin.declared_schedules import DeclareSchedules
+from distq.master.admin.inspection import ShowStack, ShowTask
+from distq.master.admin.queue_limits import ACTIONS as GOVERNING
+from distq.master.admin.queue_limits import SetQueueLimits
+from distq.master.admin.schedule_calls import ACTIONS as SCHEDULING
+from distq.master.admin.schedule_calls import ScheduleAction
+from distq.master.admin.schedules import Schedules
+from distq.master.admin.task_list import ListTasks
+from distq.master.calls.wait_graph import WaitGraph
+from distq.master.cycle.requests import CallRequest, Request
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.core.ledger import Ledger
+    from distq.core.ports import CommitRefused
+    from distq.master.cycle.broker import Broker
+    from distq.master.sessions.workers import Workers
+    from distq.net.serve import ServerConnection
+
+DECIDED_PER_CYCLE: Final = 1_000
+"""Dead letters of one cycle."""
+ROWS_PER_CYCLE: Final = 10_000
+"""Rows of one cycle: a dead letter that has streamed has some for its parts."""
+LISTED_MAX: Final = 10_000
+READ_PER_CYCLE: Final = 16
+"""So many bodies of dead letters are in memory at once when only their causes are wanted."""
+
+Filters = Mapping[str, Any]
+
+
+class DeadList(CallRequest):
+    """`dead_list`: the newest dead letters that are chosen, and how many there are."""
+
+    __slots__ = ("filter", "limit")
+
+    def __init__(self, connection: ServerConnection, asked: Filters) -> None:
+        super().__init__(connection)
+        self.filter = DeadLetterFilter(read_choice(asked))
+        self.limit = _whole(asked.get("limit", 100), LISTED_MAX)
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        return self.filter.knows_enough(broker, self)
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        total = sum(1 for _ in self.filter.chosen(broker))
+        newest = list(islice(self.filter.chosen(broker, newest_first=True), self.limit))
+        unknown = [task for task in newest if task.causes is None]
+        for first in range(0, len(unknown), READ_PER_CYCLE):
+            chunk = unknown[first : first + READ_PER_CYCLE]
+            broker.read(self, [task.task_key for task in chunk], partial(learn, chunk))
+        broker.read(
+            self,
+            (),
+            lambda _: self.connection.reply(returned({"total": total, "tasks": [row(task) for task in newest]})),
+        )
+
+
+class DeadShow(CallRequest):
+    """`dead_show`: all that is known of one dead letter, its payload and its error as the bytes that they are."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, connection: ServerConnection, asked: Filters) -> None:
+        super().__init__(connection)
+        (self.key,) = _keys([asked.get("id")])
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        if self.key not in broker.ledger.dead:
+            raise BadCall(f"{id_text(self.key)} is not a dead letter.")
+        return True
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        task = broker.ledger.dead.get(self.key)
+
+        def reply(bodies: list[bytes | None]) -> None:
+            if task is None or bodies[0] is None:
+                self.refuse(BadCall(f"{id_text(self.key)} is a dead letter no more."))
+                return
+            learn([task], bodies)
+            payload, error, _ = unpack_dead(bodies[0])
+            self.connection.reply(returned({**row(task), "payload": payload, "error": error}))
+
+        broker.read(self, [self.key], reply)
+
+
+class SettleDeadLetters(CallRequest):
+    """`dead_retry` and `dead_purge`: of the named ones, or of all that are chosen; `dry_run` only counts."""
+
+    __slots__ = ("asked", "done", "event", "filter", "keys", "lacking", "noted", "others", "taken", "told", "unknown")
+
+    def __init__(self, connection: ServerConnection, event: int, asked: Filters) -> None:
+        super().__init__(connection)
+        self.event = event
+        self.asked = asked
+        self.filter = DeadLetterFilter(read_choice(asked), tells_errors=bool(asked.get("dry_run")))
+        ids = asked.get("ids")
+        self.keys: list[int] | None = None if ids is None else _keys(ids)
+        """Those that are left, the next one last; None: not looked for yet."""
+        self.done = 0
+        self.noted: list[int] = []
+        """What the present cycle has decided, and ..."""
+        self.taken: list[int] = []
+        """... the keys that it has looked at for that; ..."""
+        self.lacking: list[str] = []
+        """... of these the ones that are no dead letters, ..."""
+        self.others: list[tuple[str, str]] = []
+        """... and those whose unique key another task has, with that one."""
+        self.unknown: list[str] = []
+        self.told: list[tuple[str, str]] = []
+        """Both of all cycles."""
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+        ledger = broker.ledger
+        if not self.filter.knows_enough(broker, self):
+            return False
+        if self.asked.get("dry_run"):
+            return True
+        if self.keys is None:
+            self.keys = [task.task_key for task in self.filter.chosen(broker)]
+            self.keys.reverse()
+        most = self._fitting(ledger)
+        chunk = [task for key in self.keys[-most:] if (task := ledger.dead.get(key)) is not None]
+        if self.event == moves.REQUEUE and not _bodies_are_there(broker, chunk):
+            return False
+        self.noted, self.taken, self.lacking, self.others = [], [], [], []
+        if self.event == moves.REQUEUE:
+            learn(chunk, [task.body for task in chunk])
+        for _ in range(min(most, len(self.keys))):
+            try:
+                other = ledger.unique_rival(self.keys[-1], now) if self.event == moves.REQUEUE else None
+            except Undecided:  # another dead letter of this cycle, or a submit, takes its unique key
+                break
+            self._settle(ledger, self.keys[-1], other)
+            self.taken.insert(0, self.keys.pop())
+        return True
+
+    def _settle(self, ledger: Ledger, key: int, other: Task | None) -> None:
+        if other is not None:
+            self.others.append((id_text(key), id_text(other.task_key)))
+        elif ledger.settle_dead(key, self.event):
+            self.noted.append(key)
+        elif self.asked.get("ids") is not None:
+            self.lacking.append(id_text(key))
+
+    def undo(self) -> None:  # noqa: D102 - as Request
+        if self.keys is not None:
+            self.keys += self.taken
+        self.taken = []
+
+    def _fitting(self, ledger: Ledger) -> int:
+        """How many of the keys that are left go into one cycle, with the parts of their streams."""
+        assert self.keys is not None
+        count = room = 0
+        for key in reversed(self.keys[-DECIDED_PER_CYCLE:]):
+            room += 1 + (ledger.extras.weight(key) if self.event == moves.DROP else 0)
+            if count and room > ROWS_PER_CYCLE:
+                break
+            count += 1
+        return max(count, 1)
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        if self.asked.get("dry_run"):
+            counts = self.filter.counted(broker)
+            self.connection.reply(returned({"done": sum(row[-1] for row in counts), "unknown": [], "counts": counts}))
+            return
+        self.done += len(self.noted)
+        self.unknown += self.lacking
+        self.told += self.others
+        if self.keys and self.connection.open:
+            broker.ask(self)
+        else:
+            taken = {"taken": self.told} if self.told else {}
+            self.connection.reply(returned({"done": self.done, "unknown": self.unknown, **taken}))
+
+    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+        self.refuse(exc)
+
+
+class AdminCalls:
+    """What `admin(what, asked)` offers."""
+
+    def __init__(self, broker: Broker, workers: Workers, schedules: Schedules) -> None:
+        self.actions: Mapping[str, Callable[[ServerConnection, Filters], Request]] = {
+            "backup_begin": lambda connection, _: BackupBegin(connection),
+            "backup_read": BackupRead,
+            "cancel": lambda connection, asked: cancel_of(broker, workers, connection, asked),
+            "dead_list": DeadList,
+            "dead_purge": lambda connection, asked: SettleDeadLetters(connection, moves.DROP, asked),
+            "dead_retry": lambda connection, asked: SettleDeadLetters(connection, moves.REQUEUE, asked),
+            "dead_show": DeadShow,
+            "list": partial(ListTasks, broker),
+            "schedule_declare": lambda connection, asked: DeclareSchedules(connection, schedules, asked),
+            "show": lambda connection, asked: ShowTask(connection, workers, asked),
+            "stack": lambda connection, asked: ShowStack(connection, workers, asked),
+            "wait": WaitGraph(workers).request,
+            **{action: partial(_govern, action) for action in GOVERNING},
+            **{action: partial(_schedule, schedules, action) for action in SCHEDULING},
+        }
+
+    def request(self, connection: ServerConnection, args: tuple[Any, ...]) -> Request:
+        """The request of a call; raises BadCall for anything that is not offered."""
+        what, asked = (*args, None, None)[:2]
+        action = self.actions.get(what) if isinstance(what, str) else None
+        asked = {} if asked is None else asked
+        if action is None or not isinstance(asked, dict):
+            raise BadCall(f"admin(what, asked) takes a dict, and there is {', '.join(self.actions)}.")
+        return action(connection, asked)
+
+
+def _govern(action: str, connection: ServerConnection, asked: Filters) -> Request:
+    return SetQueueLimits(connection, action, asked)
+
+
+def _schedule(schedules: Schedules, action: str, connection: ServerConnection, asked: Filters) -> Request:
+    return ScheduleAction(connection, schedules, action, asked)
+
+
+def row(task: Task) -> dict[str, Any]:
+    """What is told of a dead letter without its body; times are seconds since 1970."""
+    envelope = task.envelope
+    return {
+        "id": id_text(task.task_key),
+        "queue": envelope.queue.name,
+        "name": envelope.name,
+        "kind": envelope.kind,
+        "failures": task.failures,
+        "lost": task.lost,
+        "deliveries": delivery_count(task.delivery),
+        "submitted_at": task.submitted_at,
+        "died_at": task.state_since_at,
+        "causes": list(task.causes or ()),
+    }
+
+
+def _bodies_are_there(broker: Broker, tasks: list[Task]) -> bool:
+    """Whether the tasks' bodies are in memory; those that are not are on their way then."""
+    missing = [task for task in tasks if task.body is None]
+    for task in missing:
+        broker.fetch(task)
+    return not missing
+
+
+def _keys(ids: object) -> list[int]:
+    if not isinstance(ids, list | tuple):
+        raise BadCall("ids are a list of texts.")
+    try:
+        # Backwards, so that the next one can be taken from the end.
+        return [task_key_of(text) for text in reversed(dict.fromkeys(ids))]
+    except (ValueError, AttributeError, TypeError) as exc:
+        raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
+
+
+def _whole(number: object, most: int) -> int:
+    if type(number) is not int or not 0 < number <= most:
+        raise BadCall(f"limit is 1 to {most:,}.")
+    return number

@@ -1,0 +1,156 @@
+"""Schedules that code declares: `@distq.task(every=...)`, told by each executor that has imported it.
+
+Many workers tell the same, and during a deploy old and new ones tell different things: the worker that was started
+last is right. Which of them tells it is all one, so a schedule exists once, under its task's name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.errors import DistqError
+from distq.core.ranges import is_duration
+from distq.core.schedule import SCHEDULES_MAX, BadSchedule, ScheduleOrigin, ScheduleProgress
+from distq.master.admin.schedule_calls import read_schedule
+from distq.master.admin.schedule_instants import next_instant_after
+from distq.master.admin.schedules import Schedule, twin_of
+from distq.master.cycle.requests import CallRequest
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distq.core.ports import CommitRefused
+    from distq.master.admin.schedules import Schedules
+    from distq.master.cycle.broker import Broker
+    from distq.net.serve import ServerConnection
+
+DECLARED_MAX: Final = 1_000
+"""The most schedules that one worker's code declares."""
+MODULES_MAX: Final = 100
+SAME_WORKER_S: Final = 1.0
+"""Starts of workers that lie less than this apart are taken for one: each executor works it out by itself."""
+
+
+class DeclareSchedules(CallRequest):
+    """`schedule_declare`: `schedules` as in `schedule_put`, the worker's `modules`, its age in `age_s`, `remove`.
+
+    With `remove`, what a worker of the same modules has declared before, and this one does not, is removed. The reply
+    says of each name why it was left as it is, '' if it was not, and which were removed.
+    """
+
+    __slots__ = ("asked", "deciding", "gone", "modules", "new", "rows", "schedules", "told")
+
+    def __init__(self, connection: ServerConnection, schedules: Schedules, asked: Mapping[str, Any]) -> None:
+        super().__init__(connection)
+        rows, modules = asked.get("schedules"), asked.get("modules")
+        good = (
+            isinstance(rows, list | tuple)
+            and len(rows) <= DECLARED_MAX
+            and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows)
+            and isinstance(modules, list | tuple)
+            and len(modules) <= MODULES_MAX
+            and all(isinstance(module, str) for module in modules)
+            and is_duration(asked.get("age_s"))
+        )
+        if not good or rows is None or modules is None:
+            raise BadCall(f"schedule_declare takes schedules (at most {DECLARED_MAX:,}), modules, age_s and remove.")
+        self.schedules = schedules
+        self.asked = asked
+        self.rows: dict[str, Mapping[str, Any]] = {row["name"]: row for row in rows}
+        self.modules = tuple(sorted(modules))
+        self.told: dict[str, str] = {}
+        self.new: list[tuple[Schedule, bool]] = []
+        """What takes the place of the schedule of its name, and whether it comes at another time than that."""
+        self.gone: list[str] = []
+        self.deciding: list[str] = []
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+        self.told, self.new, self.gone = {}, [], []
+        origin = ScheduleOrigin(self.modules, now - self.asked["age_s"])
+        gone = self._dropped(origin) if self.asked.get("remove") else []
+        names = [*self.rows, *(schedule.spec.name for schedule in gone)]
+        if not self.schedules.deciding.isdisjoint(names):
+            return False
+        for name, row in self.rows.items():
+            try:
+                self.told[name] = self._declare(broker, row, origin, now)
+            except DistqError as exc:
+                self.told[name] = str(exc)
+        for schedule in gone:
+            broker.keep_row(schedule.key, None)
+            self.gone.append(schedule.spec.name)
+        self.deciding = names
+        self.schedules.deciding.update(names)
+        return True
+
+    def _dropped(self, origin: ScheduleOrigin) -> list[Schedule]:
+        """What code of the same modules has declared earlier, and does not any more."""
+        return [
+            schedule
+            for schedule in self.schedules.known.values()
+            if schedule.origin is not None
+            and schedule.origin.modules == origin.modules
+            and schedule.origin.started_at + SAME_WORKER_S < origin.started_at
+            and schedule.spec.name not in self.rows
+        ]
+
+    def _declare(self, broker: Broker, row: Mapping[str, Any], origin: ScheduleOrigin, now: float) -> str:
+        """Note one schedule; returns why it stays as it is, '' if it does not."""
+        spec, body, run = read_schedule(broker, row, now)
+        known = self.schedules.known.get(spec.name)
+        if known is None:
+            if (twin := twin_of(self.schedules.known.values(), spec, declared=False)) is not None:
+                return f"the schedule {twin.spec.name!r}, which a client has made, submits the same"
+            if len(self.schedules.known) + len(self.new) >= SCHEDULES_MAX:
+                raise BadSchedule(f"there are {SCHEDULES_MAX:,} schedules already.")
+            schedule = Schedule(
+                self.schedules.new_key(),
+                spec,
+                ScheduleProgress(next_instant_after(spec.timing, now)),
+                body,
+                run,
+                origin,
+            )
+            self._keep(broker, schedule, anew=True)
+            return ""
+        if known.origin is None:
+            return "a client has made a schedule of that name, which goes before what code declares"
+        if known.origin.started_at > origin.started_at + SAME_WORKER_S:
+            return "a worker that was started later declares it"
+        same = (known.spec, known.body) == (spec, body) and known.run is not None and not known.fault
+        if same and known.origin.started_at + SAME_WORKER_S >= origin.started_at:
+            return ""
+        progress = known.progress if same else known.progress._replace(next_at=next_instant_after(spec.timing, now))
+        self._keep(broker, Schedule(known.key, spec, progress, body, run, origin), anew=not same)
+        return ""
+
+    def _keep(self, broker: Broker, schedule: Schedule, *, anew: bool) -> None:
+        broker.keep_row(schedule.key, schedule.row(schedule.progress))
+        self.new.append((schedule, anew))
+
+    def undo(self) -> None:  # noqa: D102
+        self.schedules.deciding.difference_update(self.deciding)
+        self.deciding = []
+
+    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: D102
+        self.undo()
+        super().fail(broker, exc, now)
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.undo()
+        known = self.schedules.known
+        for schedule, anew in self.new:
+            if anew:
+                known[schedule.spec.name] = schedule
+                self.schedules.arm(schedule)
+            else:
+                known[schedule.spec.name].origin = schedule.origin
+        for name in self.gone:
+            known.pop(name, None)
+        self.connection.reply(returned({"declared": self.told, "removed": self.gone}))
+
+    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+        self.undo()
+        self.refuse(exc)

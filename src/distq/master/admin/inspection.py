@@ -1,0 +1,197 @@
+"""What is told of single tasks: all that is known, why one does not run, where one is that does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.explain import WorkerCapacity, explain, lacking
+from distq.core.task import DEAD, LEASED, PLAIN, STATE_NAMES, Task, delivery_count, id_text, task_key_of
+from distq.master.admin.dead_letter_filter import learn
+from distq.master.cycle.requests import CallRequest
+from distq.master.sessions.workers import ExecutorHolder
+from distq.wire.errors import BadCall, NoSuchTask
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distq.core.task import Envelope
+    from distq.master.cycle.broker import Broker
+    from distq.master.sessions.workers import Workers, WorkerSession
+    from distq.net.serve import ServerConnection
+
+STUCK_LOOKED_AT: Final = 100
+STUCK_KINDS: Final = 10
+"""Tasks, and kinds of tasks, that one answer to a client is about: each kind costs a walk over the workers."""
+STACK_S: Final = 5.0
+"""How long a worker may take to say where a task is."""
+
+
+class TaskQuery(CallRequest):
+    """A request about one task, by its id."""
+
+    __slots__ = ("key", "workers")
+
+    def __init__(self, connection: ServerConnection, workers: Workers, asked: Mapping[str, Any]) -> None:
+        super().__init__(connection)
+        self.workers = workers
+        text = asked.get("id")
+        try:
+            self.key = task_key_of(text if isinstance(text, str) else "")
+        except ValueError as exc:
+            raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
+
+    def task(self, broker: Broker) -> Task:
+        """The task; raises NoSuchTask if it is not known."""
+        task = broker.ledger.tasks.get(self.key)
+        if task is None:
+            raise NoSuchTask(f"the master does not know task {id_text(self.key)} (any more).")
+        return task
+
+
+class ShowTask(TaskQuery):
+    """`show`: everything that is known of a task but its arguments and its result."""
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        self.task(broker)
+        return True
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+        task = broker.ledger.tasks.get(self.key)
+        if task is None:
+            self.refuse(BadCall(f"task {id_text(self.key)} has just gone."))
+            return
+
+        def reply(bodies: list[bytes | None]) -> None:
+            learn(unknown, bodies)
+            self.connection.reply(returned(described(broker, task, capacity_for(self.workers, task), now)))
+
+        unknown = [task] if task.state == DEAD and task.causes is None else []
+        broker.read(self, [one.task_key for one in unknown], reply)
+
+
+class ShowStack(TaskQuery):
+    """`stack`: where a task is that runs, as its worker says."""
+
+    __slots__ = ("delivery",)
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+        task = self.task(broker)
+        holder = task.holder
+        if task.state != LEASED or not isinstance(holder, ExecutorHolder):
+            pending = broker.ledger.dependencies.pending.get(self.key, 0)
+            because = explain(task, capacity_for(self.workers, task), instant_text, now, pending)
+            raise BadCall(f"task {id_text(self.key)} does not run on a worker. {because}")
+        self.delivery = task.delivery
+        return True
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+        task = broker.ledger.tasks.get(self.key)
+        holder = None if task is None else task.holder
+        if task is None or task.delivery != self.delivery or not isinstance(holder, ExecutorHolder):
+            self.refuse(BadCall(f"task {id_text(self.key)} has just ended."))
+            return
+        self.until = now + STACK_S
+        broker.park_idle(self)
+        self.workers.ask_for_stack(holder.session, self.key, self.delivery, self._say)
+
+    def _say(self, broker: Broker, stack: str) -> None:
+        if self.parked:
+            broker.forget(self)
+            self.connection.reply(returned({"stack": stack}))
+
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.workers.give_up_stack(self.key, self.delivery, self._say)
+        self.refuse(BadCall(f"the worker of task {id_text(self.key)} has not answered within {STACK_S:g} s."))
+
+
+def narrowed(workers: Workers, task: Task) -> tuple[list[WorkerSession], ...]:
+    """The workers; those of them that serve its queue, know it, are able, are large enough, and take tasks."""
+    sessions = list(workers.sessions.values())
+    queue, envelope = task.envelope.queue, task.envelope
+    serving = [one for one in sessions if one.queues is None or queue in one.queues]
+    if envelope.kind == PLAIN:
+        knowing = [one for one in serving if one.plain]
+    else:
+        knowing = [one for one in serving if one.tasks and envelope.name not in one.unknown]
+    able = [one for one in knowing if envelope.requires <= one.labels]
+    large = [one for one in able if one.slots >= envelope.cost]
+    return sessions, serving, knowing, able, large, [one for one in large if not one.draining]
+
+
+def capacity_for(workers: Workers, task: Task) -> WorkerCapacity:
+    """The workers, as they matter to a task."""
+    sessions, serving, knowing, able, large, taking = narrowed(workers, task)
+    absent = [max(one.slots - one.open_slots, 0) for one in taking]
+    free = [max(one.slots - one.taken - gone, 0) for one, gone in zip(taking, absent, strict=True)]
+    slots = sum(one.slots for one in taking)
+    numbers = (len(sessions), len(serving), len(knowing), len(able), len(large), len(taking))
+    return WorkerCapacity(*numbers, slots, slots - sum(free), max(free, default=0), sum(absent))
+
+
+def stuck(broker: Broker, workers: Workers, keys: Iterable[int]) -> dict[int, str]:
+    """Why tasks wait that no connected worker would run: for one task of each kind, among the first of `keys`."""
+    reasons: dict[int, str] = {}
+    kinds: set[Envelope] = set()
+    for key in islice(keys, STUCK_LOOKED_AT):
+        task = broker.ledger.tasks.get(key)
+        if task is None or task.envelope in kinds or len(kinds) >= STUCK_KINDS:
+            continue
+        kinds.add(task.envelope)
+        if reason := lacking(task, capacity_for(workers, task)):
+            reasons[key] = reason
+    return reasons
+
+
+def described(broker: Broker, task: Task, crowd: WorkerCapacity, now: float) -> dict[str, Any]:
+    """A task as values that JSON can carry; times are seconds since 1970."""
+    envelope, constraints = task.envelope, task.constraints
+    return {
+        "id": id_text(task.task_key),
+        "queue": envelope.queue.name,
+        "name": envelope.name,
+        "kind": envelope.kind,
+        "state": STATE_NAMES[task.state],
+        "why": explain(task, crowd, instant_text, now, broker.ledger.dependencies.pending.get(task.task_key, 0)),
+        "priority": envelope.priority,
+        "submitted_at": task.submitted_at,
+        "since": task.state_since_at,
+        "leased_at": task.leased_at if task.state == LEASED else None,
+        "due_at": task.due_at or None,
+        "expires_at": task.expires_at,
+        "holder": None if task.holder is None else task.holder.label,
+        "attempt": task.attempt,
+        "retries": envelope.retries,
+        "failures": task.failures,
+        "lost": task.lost,
+        "deliveries": delivery_count(task.delivery),
+        "time_limit_s": envelope.time_limit_s,
+        "requires": sorted(envelope.requires),
+        "cost": envelope.cost,
+        "concurrency_key": constraints.concurrency_key or None,
+        "unique_key": constraints.unique_key or None,
+        "after": None
+        if constraints.depends_on is None
+        else [id_text(constraints.depends_on.first), constraints.depends_on.size],
+        "headers": dict(constraints.headers),
+        "progress": broker.ledger.progress.get(task.task_key),
+        "causes": list(task.causes or ()),
+        "caused_at": _times(task.causes or (), broker.ledger.causes_at.get(task.task_key, [])),
+    }
+
+
+def _times(causes: Sequence[str], known: list[float]) -> list[float | None]:
+    """When each cause came about; None for those of before a restart."""
+    unknown: list[float | None] = [None] * (len(causes) - len(known))
+    return [*unknown, *known]
+
+
+def instant_text(at: float) -> str:
+    """An instant for people, in UTC: its reader may be anywhere. One that no calendar has is told as a number."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):  # taken by a distq of before instants had a range
+        return f"{at:.6g} s after 1970"

@@ -1,0 +1,106 @@
+"""What an operator does with queues: pauses them or tasks of a name, lets them go on, limits them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.head import NameTooLong, check_names
+from distq.core.policy import OPEN, Policy
+from distq.master.cycle.requests import CallRequest
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.core.ports import CommitRefused
+    from distq.core.queue import Queue
+    from distq.core.registry import Registry
+    from distq.master.cycle.broker import Broker
+    from distq.net.serve import ServerConnection
+
+ACTIONS: Final = ("pause", "resume", "queue_set", "queue_reset")
+
+
+class SetQueueLimits(CallRequest):
+    """`admin(action, {queue, name, running, rate, capacity})`: the reply says how each queue stands then."""
+
+    __slots__ = ("action", "asked", "queues")
+
+    def __init__(self, connection: ServerConnection, action: str, asked: Mapping[str, Any]) -> None:
+        super().__init__(connection)
+        self.action = action
+        self.asked = asked
+        self.queues: list[Queue] = []
+        for word in ("queue", "name"):
+            if not isinstance(asked.get(word), str | None) or asked.get(word) == "":
+                raise BadCall(f"{word} is a name.")
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        ledger, name = broker.ledger, self.asked.get("name")
+        self.queues = self._named(broker)
+        for queue in self.queues:
+            if self.action == "queue_reset":
+                own = OPEN
+            elif self.action == "queue_set":
+                own = queue.own.changed(self.asked)
+            else:
+                own = queue.own.paused_as(paused=self.action == "pause", name=name)
+            ledger.set_policy(queue, own)
+        return True
+
+    def _named(self, broker: Broker) -> list[Queue]:
+        """The queues that are meant: the named one, or all that know tasks of the name."""
+        names, queue, name = broker.ledger.registry, self.asked.get("queue"), self.asked.get("name")
+        if queue is not None:
+            if queue not in names.queues:
+                self._may_create(names, queue)
+            return [names.queue(queue, lasts=False)]
+        if name is None or self.action not in ("pause", "resume"):
+            raise BadCall(f"{self.action} takes a queue{', a name, or both' if self.action in ACTIONS[:2] else ''}.")
+        known = [
+            one
+            for one in names.queues.values()
+            if any(lane == name for lane, *_ in one.ready_lists) or name in one.own.paused_names
+        ]
+        if not known:
+            raise BadCall(f"no queue has had a task {name!r} yet: name the queue too.")
+        return known
+
+    def _may_create(self, names: Registry, queue: str) -> None:
+        """Raise BadCall unless a queue of this name can be made, and shall be."""
+        try:
+            check_names(queue, "")
+        except (NameTooLong, UnicodeEncodeError) as exc:
+            raise BadCall(f"{queue!r} cannot be the name of a queue.") from exc
+        if self.asked.get("must_exist"):
+            more = "" if self.action in ("resume", "queue_reset") else "; --create makes it"
+            raise BadCall(no_queue(names, queue, more))
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        for queue in self.queues:
+            broker.ledger.registry.release(queue)
+        self.connection.reply(
+            returned({"queues": [{"queue": queue.name, **told(queue.policy)} for queue in self.queues]})
+        )
+
+    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+        self.refuse(exc)
+
+
+def no_queue(names: Registry, queue: str, more: str = "") -> str:
+    """Says that there is no such queue, and which one is probably meant."""
+    near = difflib.get_close_matches(queue, list(names.queues), n=1, cutoff=0.6) if len(names.queues) < 1_000 else []
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"there is no queue {queue!r}{more}{meant or '.'}"
+
+
+def told(policy: Policy) -> dict[str, Any]:
+    """A policy as values that JSON can carry."""
+    return {
+        "paused": policy.paused,
+        "paused_names": sorted(policy.paused_names),
+        "running": policy.running,
+        "rate": None if policy.rate is None else str(policy.rate),
+        "capacity": policy.capacity,
+    }

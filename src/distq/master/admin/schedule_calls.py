@@ -1,0 +1,226 @@
+"""What operators and programs ask about schedules, and how what they say of one is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.ranges import seconds, shown, text
+from distq.core.schedule import (
+    CATCH_UPS,
+    NAME_BYTES_MAX,
+    SCHEDULES_MAX,
+    BadSchedule,
+    BadTiming,
+    ScheduleProgress,
+    ScheduleSpec,
+    Timing,
+)
+from distq.core.task import id_text
+from distq.master.admin.calendars import check_line, zone_of
+from distq.master.admin.schedule_instants import next_after, next_instant_after, planned
+from distq.master.admin.schedules import Schedule, lives, submit, twin_of
+from distq.master.calls.submit import SubmitRun, read_run
+from distq.master.cycle.requests import CallRequest
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distq.core.errors import DistqError
+    from distq.core.ports import CommitRefused
+    from distq.master.admin.schedules import Schedules
+    from distq.master.cycle.broker import Broker
+    from distq.net.serve import ServerConnection
+
+
+class ScheduleAction(CallRequest):
+    """`schedule_put`, `schedule_list`, `schedule_pause`, `schedule_resume`, `schedule_run`, `schedule_remove`."""
+
+    __slots__ = ("action", "after", "asked", "decides", "name", "new", "schedules", "twin")
+
+    def __init__(
+        self, connection: ServerConnection, schedules: Schedules, action: str, asked: Mapping[str, Any]
+    ) -> None:
+        super().__init__(connection)
+        self.schedules = schedules
+        self.action = action
+        self.asked = asked
+        self.name = asked.get("name", "")
+        if not isinstance(self.name, str):
+            raise BadSchedule(f"its name is a text, not {shown(self.name)}.")
+        self.new: Schedule | None = None
+        """What takes the place of the one of its name, if anything does."""
+        self.after: ScheduleProgress | None = None
+        self.twin: Schedule | None = None
+        """What code has declared and this takes the place of, under another name."""
+        self.decides = False
+        """Whether it is among those that the present cycle decides."""
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+        self.new = self.after = None
+        self.decides = False
+        if self.action == "schedule_list":
+            return True
+        if self.name in self.schedules.deciding:
+            return False
+        if self.action == "schedule_put":
+            if not self._put(broker, now):
+                return False
+        else:
+            self._change(broker, self._named(), now)
+        self.schedules.deciding.add(self.name)
+        self.decides = True
+        return True
+
+    def undo(self) -> None:  # noqa: D102
+        if self.decides:
+            self.schedules.deciding.discard(self.name)
+            self.decides = False
+
+    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: D102
+        self.undo()
+        super().fail(broker, exc, now)
+
+    def _change(self, broker: Broker, schedule: Schedule, now: float) -> None:
+        progress = schedule.progress
+        if self.action == "schedule_remove":
+            broker.keep_row(schedule.key, None)
+            return
+        if self.action == "schedule_run":
+            if not schedule.spec.timing.overlap and lives(broker, progress.last_key):
+                assert progress.last_key is not None
+                raise BadSchedule(f"its task {id_text(progress.last_key)} has not ended yet.")
+            key = submit(broker, schedule, now)
+            self.after = progress._replace(last_at=now, last_key=key, runs=progress.runs + 1)
+        else:
+            paused = self.action == "schedule_pause"
+            next_at = progress.next_at if paused else next_after(schedule.spec.timing, progress.next_at, now)
+            self.after = progress._replace(paused=paused, next_at=next_at)
+        broker.keep_row(schedule.key, schedule.row(self.after))
+
+    def _named(self) -> Schedule:
+        schedule = self.schedules.known.get(self.name)
+        if schedule is None:
+            raise BadSchedule(f"there is no schedule {shown(self.name)}; `distq schedule list` shows those there are.")
+        return schedule
+
+    def _put(self, broker: Broker, now: float) -> bool:
+        """Note a schedule; False puts that off to the next cycle."""
+        spec, body, run = read_schedule(broker, self.asked, now)
+        self.twin = twin_of(self.schedules.known.values(), spec, declared=True)
+        if self.twin is not None and self.twin.spec.name in self.schedules.deciding:
+            return False
+        known = self.schedules.known.get(spec.name)
+        if known is not None and known.run is not None and (known.spec, known.body) == (spec, body):
+            self._plan_again(broker, known, now)
+            return True  # the same again: it goes on as it was
+        if known is None and len(self.schedules.known) >= SCHEDULES_MAX:
+            raise BadSchedule(f"there are {SCHEDULES_MAX:,} schedules already.")
+        key = self.schedules.new_key() if known is None else known.key
+        first = next_instant_after(spec.timing, now)
+        self.after = ScheduleProgress(first) if known is None else known.progress._replace(next_at=first)
+        self.new = Schedule(key, spec, self.after, body, run)
+        broker.keep_row(key, self.new.row(self.after))
+        if self.twin is not None:
+            broker.keep_row(self.twin.key, None)
+        return True
+
+    def _plan_again(self, broker: Broker, known: Schedule, now: float) -> None:
+        """Let a schedule that is put once more come by the rules of its zone that hold now."""
+        if known.progress.paused:
+            return
+        next_at = planned(known.spec.timing, known.progress.next_at, now)
+        if known.fault or next_at != known.progress.next_at:
+            self.after = known.progress._replace(next_at=next_at)
+            broker.keep_row(known.key, known.row(self.after))
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        known, name = self.schedules.known, self.name
+        if self.action != "schedule_list":
+            self.schedules.deciding.discard(name)
+        if self.new is not None:
+            known[name] = self.new
+            self.schedules.arm(self.new)
+            if self.twin is not None:
+                known.pop(self.twin.spec.name, None)
+        elif self.action == "schedule_remove":
+            known.pop(name, None)
+        elif self.after is not None:
+            changed = known[name]
+            changed.progress = self.after
+            if changed.run is not None and self.action in ("schedule_put", "schedule_resume"):
+                changed.fault = ""
+            self.schedules.arm(changed)
+        told = known.values() if self.action == "schedule_list" else filter(None, (known.get(name),))
+        self.connection.reply(returned({"schedules": [described(broker, one) for one in told]}))
+
+    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: D102
+        if self.action == "schedule_list":
+            self.answer(broker, now)
+        else:
+            self.schedules.deciding.discard(self.name)
+            self.refuse(exc)
+
+
+ACTIONS: Final = tuple(f"schedule_{word}" for word in ("list", "pause", "put", "remove", "resume", "run"))
+
+
+def read_schedule(broker: Broker, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitRun]:
+    """What somebody wants to be a schedule, each part checked; raises BadSchedule or BadCall."""
+    body = asked.get("body")
+    try:
+        name = text("a schedule's name", asked.get("name"), NAME_BYTES_MAX)
+    except (TypeError, ValueError) as exc:
+        raise BadSchedule(f"{exc}.") from exc
+    if type(body) is not bytes or len(body) > broker.ledger.defaults.payload_bytes_max:
+        raise BadSchedule(f"its arguments have at most {broker.ledger.defaults.payload_bytes_max:,} bytes.")
+    timing = _timing(asked)
+    try:
+        envelope = tuple(asked.get("envelope") or ())
+        run = read_run(broker.ledger.registry, envelope, asked.get("when"), asked.get("more"), now)
+    except (TypeError, ValueError, AttributeError, OverflowError) as exc:
+        raise BadCall(f"a schedule's task is as in submit: {exc}.") from exc
+    if run.constraints.unique_key:
+        raise BadSchedule("of a schedule one task is under way at a time by itself: it takes no unique key.")
+    constraints = None if asked.get("more") is None else tuple(asked["more"])
+    return ScheduleSpec(name, timing, envelope, run.when, constraints), body, run
+
+
+def _timing(asked: Mapping[str, Any]) -> Timing:
+    every, cron, zone = asked.get("every"), asked.get("cron"), asked.get("timezone") or "UTC"
+    catch_up = asked.get("catch_up") or CATCH_UPS[0]
+    if (every is None) == (cron is None):
+        raise BadTiming("it comes every so often, or as a cron line says: one of the two.")
+    if catch_up not in CATCH_UPS:
+        raise BadTiming(f"catch_up is {', '.join(CATCH_UPS)}, not {shown(catch_up)}.")
+    overlap = bool(asked.get("overlap"))
+    if cron is not None:
+        zone_of(zone)
+        return Timing(None, check_line(cron), zone, overlap, catch_up)
+    try:
+        return Timing(seconds("every", every), None, "UTC", overlap, catch_up)
+    except (TypeError, ValueError) as exc:
+        raise BadTiming(f"{exc}.") from exc
+
+
+def described(broker: Broker, schedule: Schedule) -> dict[str, Any]:
+    """A schedule as values that JSON can carry; times are seconds since 1970."""
+    spec, progress, origin = schedule.spec, schedule.progress, schedule.origin
+    envelope = spec.envelope
+    return {
+        "name": spec.name,
+        "task": envelope[1] if len(envelope) > 1 else "",
+        "queue": envelope[0] if envelope else "",
+        **spec.timing._asdict(),
+        "paused": progress.paused,
+        "fault": schedule.fault,
+        "origin": "client" if origin is None else "code",
+        "declared_by": [] if origin is None else list(origin.modules),
+        "next_at": None if progress.paused or schedule.fault else progress.next_at,
+        "last_at": progress.last_at,
+        "last_id": None if progress.last_key is None else id_text(progress.last_key),
+        "under_way": lives(broker, progress.last_key),
+        "runs": progress.runs,
+        "skipped": progress.skipped,
+    }

@@ -1,0 +1,157 @@
+"""`distq list`: the tasks that match, oldest first, found in slices so that millions keep no other request waiting."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.task import LEASED, STATE_NAMES, Task, id_text, task_key_of
+from distq.master.admin.queue_limits import no_queue
+from distq.master.cycle.requests import CallRequest
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distq.core.ledger import Ledger
+    from distq.master.cycle.broker import Broker
+    from distq.net.serve import ServerConnection
+
+SLICE: Final = 2_000
+"""Tasks that one cycle looks at: about a millisecond."""
+PIECE: Final = 50_000
+"""Keys that are copied at a time."""
+LISTED_MAX: Final = 10_000
+WAITING: Final = ("ready", "delayed", "held")
+WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "waiting": WAITING,
+    "running": ("leased",),
+    "ended": ("succeeded", "dead", "cancelled", "expired"),
+    **{name: (name,) for name in STATE_NAMES if name != "gone"},
+}
+"""What an operator calls states, and the states that are meant."""
+
+
+class TaskKeyCursor:
+    """The keys of all tasks in their order, in pieces, over many cycles in which tasks come and go.
+
+    A dict cannot be read on from where one was, but by its position: tasks come at its end, and those that have gone
+    before the position are at most as many as have gone in all.
+    """
+
+    def __init__(self, ledger: Ledger, after: int) -> None:
+        self._ledger = ledger
+        self._last = after
+        self._at = 0
+        self._size = len(ledger.tasks)
+        self._next_key = ledger.next_key
+        self._piece: Iterator[int] = iter(())
+        self.is_over = False
+        """Whether the end was reached."""
+
+    def slice(self) -> list[int]:
+        """The next keys in their order, as many as one cycle looks at; there may be none before the end."""
+        keys = list(islice(self._piece, SLICE))
+        if len(keys) < SLICE:
+            self._piece = iter(self._copied())
+        return keys
+
+    def _copied(self) -> list[int]:
+        ledger = self._ledger
+        size, next_key = len(ledger.tasks), ledger.next_key
+        gone = self._size + (next_key - self._next_key) - size
+        self._size, self._next_key = size, next_key
+        self._at = max(self._at - max(gone, 0), 0)
+        copied = list(islice(ledger.tasks, self._at, self._at + PIECE))
+        self._at += len(copied)
+        self.is_over = not copied
+        new = copied[bisect_right(copied, self._last) :]
+        if new:
+            self._last = new[-1]
+        return new
+
+
+class ListTasks(CallRequest):
+    """`list`: by queue, name, states and age; at most `limit` rows, and the id after which the next ones come."""
+
+    __slots__ = ("after", "before_at", "keys", "limit", "name", "queue", "rows", "states")
+
+    def __init__(self, broker: Broker, connection: ServerConnection, asked: Mapping[str, Any]) -> None:
+        super().__init__(connection)
+        self.queue, self.name = text_in(asked, "queue"), text_in(asked, "name")
+        self.states = _states(asked.get("states"))
+        self.limit = asked.get("limit", 100)
+        self.before_at = asked.get("before_at")
+        if type(self.limit) is not int or not 0 < self.limit <= LISTED_MAX:
+            raise BadCall(f"limit is a whole number from 1 to {LISTED_MAX:,}.")
+        if not isinstance(self.before_at, int | float | None) or isinstance(self.before_at, bool):
+            raise BadCall("before_at is a number of seconds since 1970.")
+        if self.queue is not None and self.queue not in broker.ledger.registry.queues:
+            raise BadCall(no_queue(broker.ledger.registry, self.queue))
+        try:
+            after = task_key_of(asked["after"]) if asked.get("after") is not None else -1
+        except (ValueError, AttributeError, TypeError) as exc:
+            raise BadCall("after is a task id: two hexadecimal numbers, as in 1a-2f.") from exc
+        self.keys = TaskKeyCursor(broker.ledger, after)
+        self.rows: list[dict[str, Any]] = []
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = broker.ledger.tasks
+        for key in self.keys.slice():
+            task = tasks.get(key)
+            if task is not None and self._is_meant(task):
+                if len(self.rows) == self.limit:
+                    self._reply(self.rows[-1]["id"])
+                    return
+                self.rows.append(row_of(task))
+        if self.keys.is_over:
+            self._reply(None)
+            return
+        if self.connection.open:
+            broker.ask(self)
+
+    def _is_meant(self, task: Task) -> bool:
+        envelope = task.envelope
+        return (
+            task.state in self.states
+            and (self.queue is None or envelope.queue.name == self.queue)
+            and (self.name is None or envelope.name == self.name)
+            and (self.before_at is None or task.submitted_at < self.before_at)
+        )
+
+    def _reply(self, following: str | None) -> None:
+        self.connection.reply(returned({"tasks": self.rows, "next": following}))
+
+
+def row_of(task: Task) -> dict[str, Any]:
+    """A task in a list; times are seconds since 1970."""
+    return {
+        "id": id_text(task.task_key),
+        "queue": task.envelope.queue.name,
+        "name": task.envelope.name,
+        "state": STATE_NAMES[task.state],
+        "attempt": task.attempt,
+        "submitted_at": task.submitted_at,
+        "since": task.leased_at if task.state == LEASED else task.state_since_at,
+        "holder": None if task.holder is None else task.holder.label,
+    }
+
+
+def text_in(asked: Mapping[str, Any], word: str) -> str | None:
+    """A text in an operator's request, None if it is not there; raises BadCall."""
+    text = asked.get(word)
+    if not isinstance(text, str | None):
+        raise BadCall(f"{word} is a text.")
+    return text
+
+
+def _states(words: object) -> frozenset[int]:
+    """The states that words mean, those of tasks that have not ended if there is none; raises BadCall."""
+    given = words if isinstance(words, list) and words else ["waiting", "running"]
+    try:
+        return frozenset(STATE_NAMES.index(name) for word in given for name in WORDS[word])
+    except (KeyError, TypeError) as exc:
+        raise BadCall(f"states are among {', '.join(WORDS)}.") from exc

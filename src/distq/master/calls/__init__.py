@@ -1,0 +1,1 @@
+"""What executors, clients and standard-library programs call at the master."""

@@ -1,0 +1,86 @@
+"""Tasks that come after others: how these have ended, for the executor that runs one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.head import unpack_dead
+from distq.core.task import DEAD, GONE, LEASED, SUCCEEDED, Task, id_text
+from distq.master.cycle.requests import CallRequest
+from distq.master.sessions.workers import ExecutorHolder
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.core.dependencies import Dependencies
+    from distq.master.cycle.broker import Broker
+    from distq.net.serve import ServerConnection
+
+ENDS_AT_ONCE: Final = 1_000
+ENDS_BYTES_MAX: Final = 8 << 20
+"""So many results one reply carries at most, and so many bytes, but for one alone, which fits a frame."""
+
+End = tuple[bool, "bytes | None", list[str]] | tuple[bool, "bytes | None", list[str], int]
+"""Whether the task has succeeded; its result or its error; its causes; its state, for executors that read it."""
+
+
+class ReadEnds(CallRequest):
+    """`before(key, delivery, from)`: how the tasks before a leased one have ended, from that one on, as rows of `End`.
+
+    There are as many as the lease says; each reply has at least one of them.
+    """
+
+    __slots__ = ("delivery", "first", "key")
+
+    def __init__(self, connection: ServerConnection, key: int, delivery: int, first: int) -> None:
+        super().__init__(connection)
+        self.key = key
+        self.delivery = delivery
+        self.first = first
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = broker.ledger.tasks
+        task = tasks.get(self.key)
+        after = None if task is None else task.constraints.depends_on
+        if task is None or after is None or task.state != LEASED or task.delivery != self.delivery:
+            self.refuse(BadCall(f"task {id_text(self.key)} is not leased by that delivery, or comes after none."))
+            return
+        keys = after.keys[self.first : self.first + ENDS_AT_ONCE]
+        before = [tasks.get(key) for key in keys]
+
+        def reply(bodies: list[bytes | None]) -> None:
+            ends = [_end(one, body) for one, body in zip(before, bodies, strict=False)]
+            holder = task.holder
+            whole = isinstance(holder, ExecutorHolder) and holder.reads_states
+            self.connection.reply(returned(ends if whole else [end[:3] for end in ends]))
+
+        broker.read(self, keys, reply, ENDS_BYTES_MAX)
+
+
+def _end(task: Task | None, body: bytes | None) -> tuple[bool, bytes | None, list[str], int]:
+    if task is None:
+        return False, None, ["it is gone"], GONE
+    if task.state == SUCCEEDED:
+        return True, body, [], SUCCEEDED
+    if task.state == DEAD and body is not None:
+        dead = unpack_dead(body)
+        return False, dead.error, list(dead.causes), DEAD
+    return False, None, list(task.causes or ()), task.state
+
+
+def read_upstream(connection: ServerConnection, args: tuple[Any, ...]) -> ReadEnds:
+    """The request of `before(key, delivery, from)`; raises BadCall."""
+    if len(args) != 3 or not all(type(number) is int and number >= 0 for number in args):
+        raise BadCall("before(key, delivery, from) takes three whole numbers.")
+    return ReadEnds(connection, *args)
+
+
+def upstream_of(tasks: list[Task], together: Dependencies) -> dict[int, tuple[int, bool]]:
+    """Of leased tasks that come after others: after how many, and whether that one's result is no list."""
+    if not together.followers:
+        return {}
+    return {
+        task.task_key: (after.size, after.is_single)
+        for task in tasks
+        if (after := task.constraints.depends_on) is not None
+    }

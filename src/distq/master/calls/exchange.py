@@ -1,0 +1,275 @@
+"""`exchange`: the only lease and the only settle of executors, in one round trip."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.head import NameTooLong, check_names
+from distq.core.queue import Queue
+from distq.core.ranges import is_duration
+from distq.core.stored_parts import PARTS_MAX
+from distq.core.task import NO_CONSTRAINTS, PLAIN, Envelope, Headers, Outcome, Task
+from distq.master.calls.dependencies import upstream_of
+from distq.master.cycle.requests import REFUSED_PAUSE_S, WAIT_MAX_S, LeaseRequest
+from distq.master.sessions.unknown_names import try_again_later
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.core.ports import CommitRefused
+    from distq.master.cycle.broker import Broker
+    from distq.master.sessions.workers import ExecutorHolder
+    from distq.net.serve import ServerConnection
+
+WANT_MAX: Final = 10_000
+PROGRESS_BYTES_MAX: Final = 3_000
+WHAT_IS_LARGE: Final = {Outcome.SUCCESS: "return value", Outcome.PART: "part", Outcome.CHECKPOINT: "cursor"}
+"""What no answer may carry if it is too large; an error is replaced by one that says so."""
+TOO_MANY: Final = f"it streams more than {PARTS_MAX:,} parts"
+TOO_MANY_PARTS: Final = pickle.dumps(("TooManyParts", TOO_MANY, ""), 4)
+ABSENT: Final[tuple[Any, ...]] = (None, None, None, None, None, "", None)
+"""What stands for the parts of an answer that were left out: cause and pause may be."""
+NO_TASKS: Final = returned(([], []))
+
+Settled = tuple[int, int, int, bytes | None, float, str, "float | None"]
+"""Key, delivery, outcome, body, seconds that it ran, cause of a failure, seconds until it wants to be run again."""
+
+
+class ExchangeCall(LeaseRequest):
+    """Settle these, then lease up to so many or wait until there is one, or until the executor calls again."""
+
+    __slots__ = ("executor", "noted", "only_ends", "refusals", "results", "settled", "stops", "wait_s")
+    may_come_back = True
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        executor: ExecutorHolder,
+        settled: list[Settled],
+        want: int,
+        wait_s: float,
+        results: ResultQueues,
+    ) -> None:
+        super().__init__(connection, executor, want)
+        self.executor = executor
+        self.settled = settled
+        self.wait_s = wait_s
+        self.results = results
+        self.stops: list[tuple[int, int]] = []
+        """What the present cycle ends although it runs: its executor shall stop it."""
+        self.only_ends = True
+        """Not once it has brought more: the value of a plain item, a part of a stream, a cursor."""
+        self.noted = 0
+        """How many of `settled` the ledger has noted, and ..."""
+        self.refusals = 0
+        """... how many commits the store had refused by then: if it has refused no more, they are stored."""
+
+    def wanted(self, name: str) -> bool:  # noqa: D102 - as Take
+        return self.executor.session.wanted(name)
+
+    def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
+        return len(self.settled), sum(len(row[3] or b"") for row in self.settled)
+
+    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+        if self.noted:
+            if self.refusals == broker.refusals:
+                del self.settled[: self.noted]
+            self.noted = 0
+        self.refusals = broker.refusals
+        limit = broker.ledger.defaults.payload_bytes_max
+        for row in self.settled:
+            fits = row[3] is None or len(row[3]) <= limit
+            if not self._settle(broker, row if fits else _too_large(row, limit), now):
+                return False
+            self.noted += 1
+        return True
+
+    def _settle(self, broker: Broker, settled: Settled, now: float) -> bool:
+        """Note one answer; False if the request must come back for it."""
+        key, delivery, outcome, body, run_s, *_ = settled
+        ledger = broker.ledger
+        if outcome == Outcome.PROGRESS:
+            with suppress(ValueError, TypeError, RecursionError):
+                ledger.note_progress(key, delivery, *_progress(body or b""))
+            return True
+        if outcome in (Outcome.CHECKPOINT, Outcome.PART):
+            self.only_ends = False
+            with suppress(ValueError):
+                if not ledger.save_part(key, delivery, outcome, body or b""):
+                    if not ledger.after_s(key, delivery, Outcome.FATAL, TOO_MANY_PARTS, run_s, TOO_MANY):
+                        return False
+                    self.stops.append((key, delivery))
+            return True
+        task = ledger.tasks.get(key)
+        answers = None
+        if task is not None and task.envelope.kind == PLAIN and outcome == Outcome.SUCCESS:
+            answers = self.results.of(broker, task.envelope.queue.name)
+            if answers.queue.room < 1:
+                # The return value would have no place: the executor waits, its lease is renewed meanwhile.
+                broker.park_until_room(self, answers.queue)
+                return False
+        if outcome == Outcome.UNKNOWN and task is not None:
+            try_again_later(broker, self.executor.session.unknown, task.envelope.name, now)
+            task.envelope.queue.handed_back(task.envelope)
+        if not ledger.after_s(*settled):
+            return False
+        if answers is not None and body is not None and ledger.succeeds(key):
+            self.only_ends = False
+            ledger.submit(answers, (body,), None, now)
+        return True
+
+    def undo(self) -> None:  # noqa: D102 - as Request
+        self.noted = 0
+
+    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        self.stops.clear()
+        if self.settled:
+            broker.ask_at(now + REFUSED_PAUSE_S, self)  # the tasks were run: that must not be lost
+        else:
+            self.answer(broker, now)
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+        settled, self.settled, self.noted = bool(self.settled), [], 0
+        stops, self.stops = self.stops, []
+        for key, delivery in stops:
+            self.executor.session.stop(broker, key, delivery)
+        if not self.connection.open:
+            return
+        if self.executor.connection is not self.connection:
+            # Its end was reported, its session was ended, or it has come back on another connection: what is
+            # leased to this one now would have nobody who renews it or says that it is over.
+            self.connection.reply(NO_TASKS)
+            return
+        queues = self.executor.session.queues
+        if self.want and broker.lease(self, queues, now):
+            return
+        if self.until is None:
+            self.until = now + self.wait_s
+        patient = not self.connection.has_called_again and not (settled and broker.draining)
+        if self.want and self.until > now and patient:
+            broker.park(self, queues)
+        else:
+            self.connection.reply(NO_TASKS)
+
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.connection.reply(NO_TASKS)
+
+    def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
+        ledger = broker.ledger
+        headers = {
+            task.task_key: task.constraints.headers
+            for task in tasks
+            if task.constraints is not NO_CONSTRAINTS and task.constraints.headers
+        }
+        fenced = [task.task_key for task in tasks if task.lease_bound] if ledger.fences else []
+        self.connection.reply(
+            leased(tasks, ledger.extras.cursors, upstream_of(tasks, ledger.dependencies), headers, fenced)
+        )
+
+
+class ResultQueues:
+    """Where the return values of plain handlers go, by work queue."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self.names = names
+
+    def of(self, broker: Broker, work: str) -> Envelope:
+        """The envelope of plain items on the result queue of `work`."""
+        return broker.ledger.registry.envelope(self.names.get(work, "result"), PLAIN, PLAIN)
+
+
+def leased(
+    tasks: list[Task],
+    cursors: Mapping[int, bytes],
+    before: Mapping[int, tuple[int, bool]],
+    headers: Mapping[int, Headers],
+    fenced: Sequence[int] = (),
+) -> bytes:
+    """The reply that hands tasks over: their envelopes once each, then (key, delivery, attempt, envelope, body).
+
+    Where attempts before them have left cursors, these come third, by key; fourth, where tasks come after others, of
+    how many they need the results, and whether the one result is no list: the executor asks for these by `before`;
+    fifth the headers of those that have some; sixth the keys of those that must end with their lease.
+    """
+    envelopes: dict[Envelope, int] = {}
+    rows = [
+        (task.task_key, task.delivery, task.attempt, envelopes.setdefault(task.envelope, len(envelopes)), task.body)
+        for task in tasks
+    ]
+    table = [(one.queue.name, one.name, one.kind, one.time_limit_s) for one in envelopes]
+    left = {task.task_key: cursors[task.task_key] for task in tasks if task.task_key in cursors} if cursors else {}
+    parts = (table, rows, left, before, headers, fenced)
+    count = len(parts)
+    while count > 2 and not parts[count - 1]:
+        count -= 1
+    return returned(parts[:count])
+
+
+def read_exchange(args: tuple[Any, ...]) -> tuple[list[Settled], int, float]:
+    """The arguments of an exchange, each checked; raises BadCall."""
+    try:
+        settled, want, wait_s = args
+        rows = [_settled(row) for row in settled]
+        if type(want) is not int or not is_duration(wait_s):
+            raise TypeError("want is a number of tasks, wait_s one of seconds")  # noqa: TRY301 - one sentence for all
+    except (TypeError, ValueError) as exc:
+        raise BadCall(f"exchange(settled, want, wait_s) was called with something else: {exc}.") from exc
+    return rows, min(max(want, 0), WANT_MAX), min(wait_s, WAIT_MAX_S)
+
+
+def _settled(row: tuple[Any, ...]) -> Settled:
+    """One answer, checked; it is on the way of every task."""
+    if len(row) == 6:
+        (key, delivery, outcome, body, run_s, cause), after_s = row, None
+    else:
+        key, delivery, outcome, body, run_s, cause, after_s = (*row, *ABSENT[len(row) :])
+    good = (
+        type(key) is int
+        and type(delivery) is int
+        and type(outcome) is int
+        and 0 <= outcome <= Outcome.PART
+        and isinstance(cause, str)
+        and (body is None or type(body) is bytes)
+        and is_duration(run_s)
+    )
+    if not good or not (after_s is None or is_duration(after_s)):
+        raise TypeError("a settled entry is (key, delivery, outcome, body, run_s[, cause[, after_s]])")
+    after_s = None if after_s is None else min(after_s, WAIT_MAX_S)
+    if run_s > WAIT_MAX_S:  # noqa: PLR1730 - min() would cost each task more than the comparison
+        run_s = WAIT_MAX_S
+    return key, delivery, outcome, body, float(run_s), cause[:200], after_s
+
+
+def _progress(told: bytes) -> tuple[float, str]:
+    """What an executor has said of a task's progress; raises ValueError or TypeError for anything else."""
+    if len(told) > PROGRESS_BYTES_MAX:
+        raise ValueError
+    fraction, text = json.loads(told)
+    if not (type(fraction) is float and 0 <= fraction <= 1 and isinstance(text, str)):
+        raise TypeError
+    return fraction, text
+
+
+def _too_large(settled: Settled, limit: int) -> Settled:
+    """What takes the place of an answer that is larger than any body may be."""
+    key, delivery, outcome, body, run_s, *_ = settled
+    what = WHAT_IS_LARGE.get(outcome, "error")
+    text = f"its {what} has {len(body or b'')} bytes; the limit is {limit}"
+    outcome = Outcome.FATAL if outcome in WHAT_IS_LARGE else outcome
+    return key, delivery, outcome, pickle.dumps(("PayloadTooLarge", text, ""), 4), run_s, text, None
+
+
+def queues_of(broker: Broker, names: object) -> tuple[Queue, ...] | None:
+    """The queues that a worker names, None for all; raises BadCall for what cannot be the name of a queue."""
+    if not isinstance(names, list | tuple) or not names:
+        return None
+    try:
+        for name in names:
+            check_names(name, "")
+    except (AttributeError, TypeError, UnicodeEncodeError, NameTooLong) as exc:
+        raise BadCall(f"a worker's queues are a list of names: {exc}.") from exc
+    return tuple(broker.ledger.registry.queue(name) for name in names)

@@ -1,0 +1,105 @@
+"""Streams: the parts of a task's result, for whoever asks, as they come and until its result goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.ranges import is_duration
+from distq.core.task import LIVE_STATES, id_text
+from distq.master.cycle.requests import WAIT_MAX_S, CallRequest
+from distq.wire.errors import BadCall, NoSuchTask
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.master.cycle.broker import Broker
+    from distq.net.serve import ServerConnection
+
+PARTS_AT_ONCE: Final = 100
+PARTS_BYTES_MAX: Final = 8 << 20
+"""So many parts one reply carries at most, and so many bytes, but for a single part that has more: it fits a frame."""
+
+
+class Streams:
+    """Who waits for parts."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.waiting: dict[int, dict[ReadParts, None]] = {}
+        """By task."""
+
+    def unwatch(self, key: int) -> None:
+        """Nobody waits for that task any more."""
+        self._broker.ledger.extras.watched_streams.discard(key)
+
+    def push(self) -> None:
+        """Have those asked again whose streams have grown, or ended."""
+        extras = self._broker.ledger.extras
+        if extras.grown_streams:
+            grown, extras.grown_streams = extras.grown_streams, {}
+            for key in grown:
+                for request in list(self.waiting.get(key, ())):
+                    request.leave()
+                    self._broker.forget(request)
+                    self._broker.ask(request)
+
+
+class ReadParts(CallRequest):
+    """`stream(key, from, wait_s)`: parts from that number on, or a wait until there is one.
+
+    The reply is (parts, whether no more will come).
+    """
+
+    __slots__ = ("first", "key", "streams", "wait_s")
+
+    def __init__(self, connection: ServerConnection, streams: Streams, key: int, first: int, wait_s: float) -> None:
+        super().__init__(connection)
+        self.streams = streams
+        self.key = key
+        self.first = first
+        self.wait_s = wait_s
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+        task = broker.ledger.tasks.get(self.key)
+        if task is None:
+            self.refuse(NoSuchTask(f"the master does not know task {id_text(self.key)} (any more)."))
+            return
+        known = broker.ledger.extras.streams.get(self.key, {})
+        rows: list[int] = []
+        room_bytes = min(PARTS_BYTES_MAX, broker.reply_bytes_max)
+        while len(rows) < PARTS_AT_ONCE and (kept := known.get(self.first + len(rows))) is not None:
+            room_bytes -= kept.size_bytes
+            if rows and room_bytes < 0:
+                break
+            rows.append(kept.row)
+        ended = task.state not in LIVE_STATES and self.first + len(rows) not in known
+        if rows or ended:
+            broker.read(self, rows, lambda bodies: self.connection.reply(returned((bodies, ended))))
+            return
+        if self.until is None:
+            self.until = now + self.wait_s
+        if self.until <= now or not self.connection.open:
+            self.connection.reply(returned(([], False)))
+            return
+        broker.ledger.extras.watched_streams.add(self.key)
+        self.streams.waiting.setdefault(self.key, {})[self] = None
+        broker.park_idle(self)
+
+    def leave(self) -> None:
+        """It waits no more."""
+        waiting = self.streams.waiting
+        waiting[self.key].pop(self, None)
+        if not waiting[self.key]:
+            del waiting[self.key]
+            self.streams.unwatch(self.key)
+
+    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+        self.leave()
+        self.connection.reply(returned(([], False)))
+
+
+def read_stream(connection: ServerConnection, streams: Streams, args: tuple[Any, ...]) -> ReadParts:
+    """The request of `stream(key, from, wait_s)`; raises BadCall."""
+    key, first, wait_s = args if len(args) == 3 else (None, None, None)
+    if type(key) is not int or type(first) is not int or first < 0 or not is_duration(wait_s):
+        raise BadCall("stream(key, from, wait_s) takes a task's key, a number from 0, and seconds.")
+    return ReadParts(connection, streams, key, first, min(float(wait_s), WAIT_MAX_S))  # type: ignore[arg-type] # a duration

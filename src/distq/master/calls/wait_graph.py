@@ -1,0 +1,80 @@
+"""Tasks that wait for tasks: whether one can never end, since tasks that wait have all slots that the other needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.core.task import LEASED, READY, Task, id_text, task_key_of
+from distq.master.admin.inspection import narrowed
+from distq.master.cycle.requests import CallRequest
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.master.cycle.broker import Broker
+    from distq.master.sessions.workers import Workers
+    from distq.net.serve import ServerConnection
+
+KNOWN_S: Final = 6.0
+"""How long a task is known to wait after it has said so; it says so every two seconds."""
+
+
+class WaitGraph:
+    """Which tasks wait for others."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._until: dict[int, float] = {}
+
+    def request(self, connection: ServerConnection, asked: Mapping[str, Any]) -> CheckWait:
+        """The request of `admin("wait", {task, other})`; raises BadCall."""
+        return CheckWait(self, connection, asked)
+
+    def deadlock(self, outer: Task, inner: Task, now: float) -> str:
+        """Note that one task waits for another, and say why it does so for ever; '' if it does not.
+
+        Only one of those that wait is answered so: when it fails, its slot is free for what the others wait for.
+        """
+        self._until = {key: until for key, until in self._until.items() if until > now}
+        self._until[outer.task_key] = now + KNOWN_S
+        queue = inner.envelope.queue
+        if inner.state != READY or not queue.allowance(now):
+            return ""
+        slots = 0
+        for session in narrowed(self._workers, inner)[-1]:
+            if session.taken < session.slots:
+                return ""
+            slots += session.slots
+            for executor in session.executors.values():
+                if any(key not in self._until for key in executor.held):
+                    return ""
+        if not slots:
+            return ""
+        del self._until[outer.task_key]
+        return (
+            f"Task {id_text(outer.task_key)} waits for task {id_text(inner.task_key)}, which cannot begin: all "
+            f"{slots:,} slots on which it could run are taken by tasks that wait for tasks."
+        )
+
+
+class CheckWait(CallRequest):
+    """A task says that it waits for another; the reply says why it would do so for ever, or ''."""
+
+    __slots__ = ("inner", "outer", "waits")
+
+    def __init__(self, waits: WaitGraph, connection: ServerConnection, asked: Mapping[str, Any]) -> None:
+        super().__init__(connection)
+        self.waits = waits
+        try:
+            self.outer, self.inner = task_key_of(asked["task"]), task_key_of(asked["other"])
+        except (KeyError, ValueError, AttributeError, TypeError) as exc:
+            raise BadCall("wait takes a task and an other, the ids of two tasks.") from exc
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+        tasks = broker.ledger.tasks
+        outer, inner = tasks.get(self.outer), tasks.get(self.inner)
+        why = ""
+        if outer is not None and inner is not None and outer.state == LEASED:
+            why = self.waits.deadlock(outer, inner, now)
+        self.connection.reply(returned({"why": why}))

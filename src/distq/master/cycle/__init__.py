@@ -1,0 +1,1 @@
+"""The cycle of the master: requests are decided, stored and answered, one batch after the other."""

@@ -1,0 +1,1 @@
+"""Who is connected: client and worker sessions, their timeouts and their ends."""

@@ -1,0 +1,109 @@
+"""The connected workers as `distq.core.demand.Placement` asks of them: a snapshot, made for one answer or one scrape.
+
+Its cost is that of a walk over the executors; it looks at no task that waits.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from distq.core.queue import WORK
+from distq.core.task import PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from distq.core.queue import Queue
+    from distq.core.ready_list import PriorityList
+    from distq.master.sessions.workers import Workers, WorkerSession
+
+PROBE: Final = 1
+"""How many tasks count that no connected worker can run, of each kind: enough for a pool at zero to start one worker,
+which then shows whether it can."""
+
+
+class _Serving(NamedTuple):
+    """The workers that serve one queue and are not draining."""
+
+    sessions: list[WorkerSession]
+    """The one that has handed back the fewest names first."""
+    fits: dict[tuple[frozenset[str], int], bool]
+    """Whether one of them has these labels and that many slots, as far as it was asked."""
+
+
+class ConnectedWorkers:
+    """A `Placement` of the workers that are connected."""
+
+    def __init__(self, workers: Workers, *, costly: bool, now: float) -> None:
+        self._workers = workers
+        self._sessions = [one for one in workers.sessions.values() if not one.draining]
+        self._costly = costly
+        self._now = now
+        self._serving: dict[Queue | None, _Serving] = {}
+        self._named = {queue for one in self._sessions for queue in one.queues or ()}
+
+    def extra_slots(self, queue: Queue) -> int:  # noqa: D102 - as Placement
+        return self._extra.get(queue, 0) if self._costly else 0
+
+    def longest_run_s(self, queue: Queue) -> float:  # noqa: D102
+        return self._longest.get(queue, 0.0)
+
+    def most(self, queue: Queue, lane: PriorityList) -> int:  # noqa: D102
+        serving = self._of(queue)
+        if not serving.sessions:
+            return PROBE if lane.name in self._workers.handed_back else sys.maxsize
+        if lane.name == PLAIN:
+            return sys.maxsize if any(one.plain for one in serving.sessions) else PROBE
+        if all(lane.name in one.unknown for one in serving.sessions):
+            return 0
+        key = lane.requires, lane.cost
+        if key not in serving.fits:
+            serving.fits[key] = any(
+                one.tasks and lane.requires <= one.labels and lane.cost <= one.slots for one in serving.sessions
+            )
+        return sys.maxsize if serving.fits[key] else PROBE
+
+    def _of(self, queue: Queue) -> _Serving:
+        # Queues that no worker names are served alike: by the workers that serve all.
+        key = queue if queue in self._named else None
+        found = self._serving.get(key)
+        if found is None:
+            sessions = [one for one in self._sessions if one.queues is None or queue in one.queues]
+            sessions.sort(key=lambda one: len(one.unknown))
+            found = self._serving[key] = _Serving(sessions, {})
+        return found
+
+    @cached_property
+    def _extra(self) -> dict[Queue, int]:
+        extra: dict[Queue, int] = {}
+        for session in self._workers.sessions.values():
+            for executor in session.executors.values():
+                for task in executor.held.values():
+                    queue = task.envelope.queue
+                    extra[queue] = extra.get(queue, 0) + task.envelope.cost - 1
+        return extra
+
+    @cached_property
+    def _longest(self) -> dict[Queue, float]:
+        """By queue, of the tasks that executors were given first: those behind them may not have begun."""
+        longest: dict[Queue, float] = {}
+        for session in self._workers.sessions.values():
+            for executor in session.executors.values():
+                task = next(iter(executor.held.values()), None)
+                if task is not None:
+                    queue = task.envelope.queue
+                    longest[queue] = max(longest.get(queue, 0.0), self._now - task.leased_at)
+        return longest
+
+
+def may_take(sessions: Iterable[WorkerSession], queue: Queue, lane: PriorityList) -> bool:
+    """Whether some worker may take out of a lane: plain items go to programs of the standard library too."""
+    return lane.name == PLAIN or any(
+        (queue in session.queues if session.queues is not None else queue.role == WORK)
+        and lane.requires <= session.labels
+        and lane.cost <= session.slots
+        and session.wanted(lane.name)
+        for session in sessions
+    )

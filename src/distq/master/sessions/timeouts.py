@@ -1,0 +1,76 @@
+"""Workers of whom nothing is heard: what is due when a lease would end, and a second after a socket has closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from distq.master.cycle.requests import LEASE, Request
+
+if TYPE_CHECKING:
+    from distq.master.cycle.broker import Broker
+    from distq.master.sessions.workers import ExecutorHolder, Workers, WorkerSession
+
+DISCONNECT_GRACE_S: Final = 1.0
+"""How long a closed socket is only a hint."""
+LAST_CHECK_S: Final = 0.05
+"""A lease is ended so long after its end was noticed: what was said meanwhile is read first."""
+WHOLE_WORKER_LOST: Final = "its whole worker was lost: killed, out of memory, evicted, or cut off"
+"""No process of the worker is left to say which. Kubernetes evicts a pod that fills its /tmp a second after SIGTERM."""
+
+
+class LeaseTimeout(Request):
+    """Due when a worker's leases would end, if no heartbeat had come, and once more a moment later.
+
+    If we were stopped ourselves, or starved, what it has said meanwhile is still to be read.
+    """
+
+    __slots__ = ("noticed", "session", "workers")
+
+    def __init__(self, workers: Workers, session: WorkerSession) -> None:
+        super().__init__()
+        self.workers = workers
+        self.session = session
+        self.noticed = 0.0
+        """The end that was noticed."""
+
+    def shift(self, by_s: float) -> None:  # noqa: D102 - as Request
+        session = self.session
+        session.lease_until += by_s
+        session.seen_at += by_s
+        session.connected_at += by_s
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+        session, workers = self.session, self.workers
+        if workers.sessions.get(session.key) is not session:
+            return
+        if session.lease_until > now:
+            broker.ask_at(session.lease_until, self)
+        elif session.lease_until != self.noticed:
+            self.noticed = session.lease_until
+            broker.ask_at(now + LAST_CHECK_S, self)
+        else:
+            workers.detach(session, LEASE, "its worker fell silent")
+
+
+class DisconnectTimeout(Request):
+    """Due a second after a socket has closed."""
+
+    __slots__ = ("executor", "session", "workers")
+
+    def __init__(self, workers: Workers, session: WorkerSession, executor: ExecutorHolder | None) -> None:
+        super().__init__()
+        self.workers = workers
+        self.session = session
+        self.executor = executor
+
+    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        session, executor = self.session, self.executor
+        if self.workers.sessions.get(session.key) is not session or session.connection is not None:
+            # The supervisor is there: it says so if the executor has ended. If not, the executor runs on and
+            # comes back; its task must not run twice for a broken connection.
+            return
+        if executor is not None and executor.connection is None and session.executors.get(executor.index) is executor:
+            del session.executors[executor.index]
+            self.workers.lose(executor, "connection", WHOLE_WORKER_LOST)
+        if not any(one.connection is not None for one in session.executors.values()):
+            self.workers.detach(session, "connection", WHOLE_WORKER_LOST)

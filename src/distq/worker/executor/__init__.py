@@ -1,0 +1,1 @@
+"""An executor: a child process that leases tasks, runs them and settles them."""

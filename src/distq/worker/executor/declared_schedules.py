@@ -1,0 +1,88 @@
+"""The schedules that the code of a worker declares at the decorators of its tasks, and how the master hears of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from distq.tasks.function import TaskSpec, all_named, called_by_name, options_of
+from distq.tasks.payload import pack_json
+from distq.wire.errors import RemoteRefusal
+
+if TYPE_CHECKING:
+    from distq.net.dial import Connection
+    from distq.worker.shared.executor_config import ExecutorConfig
+
+REMOVE: Final = "remove"
+OFF: Final = "off"
+ANSWER_S: Final = 10.0
+
+
+def declare(connection: Connection, orders: ExecutorConfig, age_s: float, say: Callable[[str], None]) -> None:
+    """Tell the master what the imported modules declare; what it leaves as it was, and why, is said.
+
+    Raises:
+        ConnectionLost: the master is not there any more.
+    """
+    if orders.schedules == OFF:
+        return
+    rows = declarations(say)
+    if not rows and orders.schedules != REMOVE:
+        return
+    asked = {
+        "schedules": rows,
+        "modules": list(orders.modules),
+        "age_s": age_s,
+        "remove": orders.schedules == REMOVE,
+    }
+    try:
+        told: Any = connection.call("broker", "admin", ("schedule_declare", asked), timeout_s=ANSWER_S)
+    except RemoteRefusal as error:
+        say(f"The master takes no schedules that code declares: {error}")
+        return
+    for name, why in told["declared"].items():
+        if why:
+            say(f"The schedule that the code declares for {name} is not registered: {why.rstrip('.')}.")
+
+
+def declarations(say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """What the modules imported so far declare; what cannot be a schedule is said."""
+    rows: list[dict[str, Any]] = []
+    for name, function in all_named():
+        options = options_of(function)
+        if options.every is None and options.cron is None:
+            continue
+        try:
+            rows.append(_row(name, function))
+        except Exception as error:  # noqa: BLE001 - keys are functions of the user's
+            say(f"{name} cannot be a schedule: {error}.")
+    return rows
+
+
+def _row(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    missing = _arguments_needed(called_by_name(name, function))
+    if missing:
+        raise TypeError(
+            f"it needs the arguments {', '.join(missing)}, and a schedule at the decorator gives none; "
+            "give them defaults, or make it with client.schedule()"
+        )
+    spec = TaskSpec(name, options_of(function))
+    options: Mapping[str, Any] = spec.options._asdict()
+    return {
+        "name": name,
+        "body": pack_json((), {}),
+        "envelope": spec.envelope,
+        "when": spec.when,
+        "more": spec.more if spec.keys is None else spec.keys.of((), {}),
+        **{word: options[word] for word in ("every", "cron", "timezone", "overlap", "catch_up")},
+    }
+
+
+def _arguments_needed(function: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a function in C
+        return []
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [one.name for one in parameters if one.kind in named and one.default is inspect.Parameter.empty]

@@ -1,0 +1,251 @@
+"""What an executor can run: the function behind the kind and name of an envelope, found once each.
+
+A task's name is one that a module has registered, or the import path of a function. What cannot be found is
+handed back for workers that can: during a deploy two versions of the code are at work at once.
+"""
+
+import importlib
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+
+from distq.core.task import PLAIN, TASK, Outcome
+from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
+from distq.tasks.codec import Codec, PayloadRefused
+from distq.tasks.control import Retry
+from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, cause_of, pack_failure
+from distq.tasks.function import NotATask, called_by_name, named, options_of
+from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
+from distq.tasks.payload import await_payload, run_payload
+from distq.worker.executor.handler import (
+    Handler,
+    HandlerUnusable,
+    Ran,
+    asked_for,
+    describe,
+    result_too_large,
+    run_handler,
+)
+from distq.worker.executor.modules import check_not_shadowed
+from distq.worker.executor.returned import Await, finishing, finishing_on_loop, in_a_loop_of_its_own
+from distq.worker.shared.clock import MONOTONIC, Clock
+
+Run = Callable[[bytes], bytes | Ran]
+"""Runs a payload: the result's bytes, or another outcome. It raises nothing but TimeLimitExceeded."""
+
+CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[Any, Any, bytes | Ran]]
+"""The same on a loop; also given what tells why it was cancelled, if it was."""
+
+JSON: Final = "json"
+ARGUMENTS_ARE: Final = "its arguments, or results of tasks before it, are"
+AGAIN_S: Final = 1.0
+"""Pause before a name that led to no function is looked for again; the master decides when it is offered again."""
+UNKNOWN_MAX: Final = 10_000
+"""Maximum names of which is remembered why they lead to no function."""
+RUNS_MAX: Final = 10_000
+"""Maximum names of which is remembered what runs them; clients choose names, and may make up any number of them."""
+
+
+def set_up() -> None:
+    """Set up what the modules' lifespan hooks have for their tasks.
+
+    Raises:
+        HookUnusable: one of them failed; in a sentence.
+    """
+    try:
+        set_up_all()
+    except LifespanUnusable as error:
+        raise HookUnusable(str(error)) from error
+
+
+class HookUnusable(HandlerUnusable):
+    """A lifespan hook of a module failed."""
+
+    code = LifespanUnusable.code
+    hint = LifespanUnusable.hint
+
+
+class Functions:
+    """All that one executor can run."""
+
+    def __init__(
+        self,
+        handler: Handler | None,
+        accept: str,
+        result_bytes_max: int,
+        lacks: Callable[[str], None],
+        clock: Clock = MONOTONIC,
+    ) -> None:
+        self._handler = handler
+        self.codec = Codec(json_only=accept == JSON)
+        """What bytes it makes values of."""
+        self._result_bytes_max = result_bytes_max
+        self._lacks = lacks
+        self._clock = clock
+        self._why_unknown: dict[str, str] = {}
+        """What was said last of names that lead to no function."""
+        self._finish = finishing(result_bytes_max, in_a_loop_of_its_own)
+        self._finish_on_loop = finishing_on_loop(result_bytes_max)
+        self._runs: dict[tuple[str, str], Run] = {}
+        self._coroutines: dict[tuple[str, str], CoroutineRun] = {}
+        self._finding = threading.Lock()
+
+    def awaits_by(self, await_: Await) -> None:
+        """How awaitables that a function has returned are awaited, if not each on a loop of its own."""
+        self._finish = finishing(self._result_bytes_max, await_)
+
+    def run_of(self, kind: str, name: str) -> Run:
+        """How to run tasks of that kind and name; imports happen when the first one runs, as a part of it."""
+        return self._runs.get((kind, name)) or self._first_run(kind, name)
+
+    def _first_run(self, kind: str, name: str) -> Run:
+        def run(payload: bytes) -> bytes | Ran:
+            return self.found(kind, name)(payload)
+
+        return run
+
+    def found(self, kind: str, name: str) -> Run:
+        """As `run_of`, found now; threads may come at once."""
+        found = self._runs.get((kind, name))
+        if found is None:
+            with self._finding:
+                found = self._runs.get((kind, name))
+                if found is None:
+                    found = self._plain() if kind == PLAIN else self._task(name)
+                    self._remember(kind, name, found)
+        return found
+
+    def _remember(self, kind: str, name: str, run: Run) -> None:
+        while len(self._runs) >= RUNS_MAX:
+            oldest = next(iter(self._runs))
+            del self._runs[oldest]
+            self._coroutines.pop(oldest, None)
+        self._runs[kind, name] = run
+
+    def coroutine_of(self, kind: str, name: str) -> CoroutineRun | None:
+        """How to run tasks of that name on a loop; None if their function is called in a thread, or not `found` yet."""
+        return self._coroutines.get((kind, name))
+
+    def _plain(self) -> Run:
+        handler, limit = self._handler, self._result_bytes_max
+        if handler is None:
+            return self._unknown(PLAIN, "it has no plain handler", PLAIN)
+        if self.codec.json_only:
+            return self._unknown(PLAIN, "plain items are pickled, and this worker takes JSON only", PLAIN)
+        return lambda payload: run_handler(handler, payload, limit)
+
+    def _task(self, name: str) -> Run:
+        function = named(name)
+        if function is not None and function.__module__ not in sys.modules:
+            function = None  # its module has failed to be imported after it had registered this one
+        if function is None and self.codec.json_only:
+            return self._unknown(name, "none of its modules has registered it")
+        if function is None:
+            try:
+                function = _imported(name)
+            except TimeLimitExceeded:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a module does at import, we hand back
+                return self._unknown(name, describe(error))
+        try:
+            injected = {word: hook.value() for word, hook in injections_of(function).items()}
+        except LifespanUnusable as error:
+            return self._unknown(name, str(error).rstrip("."))
+        called = called_by_name(name, function)
+        call = _with_injected(name, called, injected) if injected else called
+        if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
+            self._coroutines[TASK, name] = self._awaiting(function, call)
+        return self._calling(function, call)
+
+    def _awaiting(self, function: Callable[..., Any], call: Callable[..., Any]) -> CoroutineRun:
+        """How to run a coroutine function on a loop."""
+        limit, codec = self._result_bytes_max, self.codec
+
+        async def run(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | Ran:
+            try:
+                codec.check(payload, ARGUMENTS_ARE)
+                body = await await_payload(call, payload, self._finish_on_loop)
+            except BaseException as error:  # noqa: BLE001 - as in `_calling`; being cancelled is an end like any other
+                reason = why_cancelled() if type(error).__name__ == "CancelledError" else None
+                return failed(function, error if reason is None else reason.with_traceback(error.__traceback__))
+            return body if len(body) <= limit else result_too_large(len(body), limit)
+
+        return run
+
+    def _unknown(self, name: str, why: str, kind: str = TASK) -> Run:
+        if self._why_unknown.get(name) != why:
+            if len(self._why_unknown) >= UNKNOWN_MAX:
+                self._why_unknown.clear()
+            self._why_unknown[name] = why
+            self._lacks(f"This worker cannot run {name} and hands it back: {why}.")
+        again_at = self._clock() + AGAIN_S
+
+        def run(payload: bytes) -> bytes | Ran:
+            if self._clock() < again_at:
+                return Ran(Outcome.UNKNOWN, b"", why)
+            self._runs.pop((kind, name), None)
+            importlib.invalidate_caches()  # it may have been installed meanwhile
+            return self.found(kind, name)(payload)
+
+        return run
+
+    def _calling(self, function: Callable[..., Any], call: Callable[..., Any]) -> Run:
+        """How to run a function: by that call, with its options."""
+        limit, codec, finish, json_only = self._result_bytes_max, self.codec, self._finish, self.codec.json_only
+
+        def run(payload: bytes) -> bytes | Ran:
+            try:
+                if json_only:
+                    codec.check(payload, ARGUMENTS_ARE)
+                body = run_payload(call, payload, finish)
+            except BaseException as error:  # noqa: BLE001 - also sys.exit() in a task is a failure of that task only
+                return failed(function, error)
+            return body if len(body) <= limit else result_too_large(len(body), limit)
+
+        return run
+
+
+def _with_injected(name: str, called: Callable[..., Any], injected: Mapping[str, Any]) -> Callable[..., Any]:
+    """The call of a function with what this worker gives it, which a submitter cannot replace."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if given := injected.keys() & kwargs.keys():
+            raise PayloadRefused(f"{name} was given {', '.join(sorted(given))}, which only its worker gives")
+        return called(*args, **injected, **kwargs)
+
+    return call
+
+
+def failed(function: Callable[..., Any], error: BaseException) -> Ran:
+    """The outcome of a task that raised, by its function's options."""
+    if (asked := asked_for(error)) is not None:
+        return asked
+    if isinstance(error, Retry):
+        return Ran(Outcome.FAILURE, pack_failure(error), cause_of(error), error.after_s)
+    if isinstance(error, TimeLimitExceeded):
+        outcome, text = Outcome.TIMEOUT, str(error)
+    else:
+        outcome, text = Outcome.FAILURE, cause_of(error)
+    if isinstance(error, PayloadRefused | ResultNotSent) or not options_of(function).retries_after(error):
+        outcome = Outcome.FATAL
+    return Ran(outcome, pack_failure(error), text)
+
+
+def failed_by_limit(error: TimeLimitExceeded) -> Ran:
+    """The outcome of a task whose time was over in the moment in which it ended."""
+    return Ran(Outcome.TIMEOUT, pack_failure(error), str(error))
+
+
+def _imported(name: str) -> Callable[..., Any]:
+    module, _, path = name.partition(":")
+    if not path:
+        raise NotATask("none of its modules has registered it")
+    check_not_shadowed(module)
+    found: object = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    if not callable(found):
+        raise NotATask(f"it is not a function but {type(found).__name__}")
+    return found

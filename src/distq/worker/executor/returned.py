@@ -1,0 +1,113 @@
+"""From what a function returned to the task's result: a generator is streamed, an awaitable is awaited.
+
+What a function returned is looked at, not what the function is: a plain decorator in between changes nothing then.
+"""
+
+import itertools
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from typing import Any
+
+from distq.core.stored_parts import NUMBER
+from distq.core.task import Outcome
+from distq.tasks.control import Interrupted
+from distq.tasks.current import current
+from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of
+from distq.tasks.payload import Finish, Pack
+
+Await = Callable[[Coroutine[Any, Any, Any]], Any]
+"""Runs a coroutine to its end, on a loop that the executor chooses, and returns what it returned."""
+Tell = Callable[[int, bytes], None]
+
+
+def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """How an executor awaits that runs one task at a time."""
+    import asyncio  # noqa: PLC0415 - executors whose tasks need none start faster
+
+    return asyncio.run(coroutine)
+
+
+def finishing(part_bytes_max: int, await_: Await) -> Finish:
+    """How an executor makes results of returned values, where it may block."""
+
+    def finish(returned: Any, pack: Pack) -> Any:
+        kind = type(returned)
+        if issubclass(kind, Generator) and not hasattr(kind, "__await__"):
+            return _streamed(returned, _parts(pack, part_bytes_max))
+        if hasattr(kind, "__await__") or issubclass(kind, AsyncGenerator):
+            return finish(await_(_finished(returned, pack, part_bytes_max)), pack)
+        return returned
+
+    return finish
+
+
+def finishing_on_loop(part_bytes_max: int) -> Callable[[Any, Pack], Coroutine[Any, Any, Any]]:
+    """As `finishing`, on a loop that other tasks share."""
+
+    async def finish(returned: Any, pack: Pack) -> Any:
+        return await _finished(returned, pack, part_bytes_max, shared=True)
+
+    return finish
+
+
+async def _finished(returned: Any, pack: Pack, part_bytes_max: int, *, shared: bool = False) -> Any:
+    while True:
+        kind = type(returned)
+        if hasattr(kind, "__await__"):
+            returned = await returned
+        elif issubclass(kind, AsyncGenerator):
+            return await _streamed_async(returned, _parts(pack, part_bytes_max), shared=shared)
+        else:
+            return returned
+
+
+def _parts(pack: Pack, part_bytes_max: int) -> Callable[[int, Any], bytes]:
+    """What makes the bytes of a part of a stream; it raises ResultNotSent for one that has none, or too many."""
+
+    def packed(number: int, value: Any) -> bytes:
+        try:
+            part = pack(value)
+        except (Interrupted, TaskStopped):
+            raise
+        except BaseException as error:  # whatever the part's class does when it is pickled
+            raise ResultNotSent(f"cannot be sent: part {number}: {cause_of(error)}") from error
+        if len(part) + NUMBER.size > part_bytes_max:
+            raise ResultNotSent(
+                f"cannot be sent: part {number} has {len(part):,} bytes, and {part_bytes_max:,} are allowed: "
+                "yield smaller parts, or raise DISTQ_PAYLOAD_BYTES_MAX"
+            )
+        return NUMBER.pack(number) + part
+
+    return packed
+
+
+def _streamed(running: Generator[Any, Any, Any], packed: Callable[[int, Any], bytes]) -> Any:
+    """Send each part of a generator to the master as it comes; returns what the generator returned."""
+    tell = current().tell
+    try:
+        for number in itertools.count():
+            try:
+                value = next(running)
+            except StopIteration as stop:
+                return stop.value
+            tell(Outcome.PART, packed(number, value))
+    finally:
+        running.close()
+
+
+async def _streamed_async(
+    running: AsyncGenerator[Any, Any], packed: Callable[[int, Any], bytes], *, shared: bool
+) -> None:
+    """As `_streamed`, of an async generator, which returns nothing."""
+    import asyncio  # noqa: PLC0415 - it runs already
+
+    tell, number = current().tell, 0
+    try:
+        async for value in running:
+            part = packed(number, value)
+            if shared:  # it may have to wait for room, and other tasks run on this loop
+                await asyncio.to_thread(tell, Outcome.PART, part)
+            else:
+                tell(Outcome.PART, part)
+            number += 1
+    finally:
+        await running.aclose()

@@ -1,0 +1,46 @@
+"""SIGTERM, as an executor hears it: a flag between tasks, and a descriptor to wait on."""
+
+import os
+import signal
+from contextlib import suppress
+
+from distq.worker.executor.process_state import ProcessState
+
+
+class ShutdownFlag:
+    """Whether this executor was told to end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.forked = False
+        """Whether this is a child that a task has forked: it must not go on as if it were the executor."""
+        self._read_fd, self._write_fd = os.pipe()
+        os.set_blocking(self._write_fd, False)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable from the moment of the request on."""
+        return self._read_fd
+
+    def listen(self, state: ProcessState) -> None:
+        """Take over SIGTERM; Ctrl-C is for the supervisor alone, which passes it on as SIGTERM."""
+        # Not ignored, which the programs that a task starts would inherit: they must hear it.
+        state.own(signal.SIGINT, lambda _number, _frame: None)
+        state.own(signal.SIGTERM, lambda _number, _frame: self.ask())
+        # A process that the task forks must end by SIGTERM like any other, and not tell us that it did.
+        os.register_at_fork(after_in_child=self._deafen)
+
+    def ask(self) -> None:
+        """Make the request; safe in a signal handler."""
+        self.asked = True
+        with suppress(OSError):  # it is full, or a task has closed it: the flag is set
+            os.write(self._write_fd, b"\0")
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+    def _deafen(self) -> None:
+        self.forked = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,158 @@
+"""An executor at a stock `BaseManager` server, which offers nothing but two queues.
+
+There is no lease there: what is taken is gone from the server. So nothing is taken ahead, a `get` never
+waits long (one that is left behind, blocked, would swallow the next item), and a result that could not be
+put is kept and put first after reconnecting.
+"""
+
+import os
+import select
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from queue import Empty, Full
+from typing import Final, cast
+
+from distq.core.errors import DistqError
+from distq.core.task import PLAIN
+from distq.net.dial import Connection
+from distq.wire.errors import BadReply, RemoteRefusal
+from distq.worker.executor.handler import Handler, HandlerUnusable, describe
+from distq.worker.executor.shutdown import ShutdownFlag
+from distq.worker.shared.batch_page import BatchPage
+from distq.worker.shared.clock import Clock
+from distq.worker.shared.reports import Failed, Reporter, Succeeded, Trouble
+
+WORK_GETTERS: Final = ("get_work_queue", "get_task_queue")
+RESULT_GETTERS: Final = ("get_result_queue", "get_done_queue")
+TAKE_S: Final = 0.5
+"""How long one `get` waits, and so the longest that an idle drain takes."""
+ANSWER_S: Final = 20.0
+EMPTY_PAUSE_S: Final = 0.1
+"""The pause after a `get` that raised Empty without waiting, as queues of a program's own may do."""
+
+
+def speaks_only_stock(refusal: RemoteRefusal) -> bool:
+    """Whether a `hello` was refused by the standard library, which answers with a traceback."""
+    return str(refusal).startswith("Traceback")
+
+
+class StdlibServerLoop:
+    """What one executor does at a stock server, one item at a time."""
+
+    def __init__(
+        self,
+        handler: Handler | None,
+        word: BatchPage,
+        reporter: Reporter,
+        quit_: ShutdownFlag,
+        clock: Clock,
+        *,
+        verbose: bool,
+    ) -> None:
+        self._handler = handler
+        self._page = word
+        self._reporter = reporter
+        self._shutdown = quit_
+        self._clock = clock
+        self._verbose = verbose
+        self._unsent: deque[object] = deque()
+        self._taken = 0
+
+    @property
+    def owes(self) -> bool:
+        """Whether a result waits for the server to come back."""
+        return bool(self._unsent)
+
+    def serve(self, dial: Callable[[], Connection]) -> None:
+        """Take, run and put until told to end, over connections that `dial` makes.
+
+        Raises:
+            RemoteRefusal: the server offers no such queues.
+            ConnectionLost: it is gone.
+            HandlerUnusable: it has plain items only, and this worker has no plain handler.
+        """
+        if self._handler is None:
+            raise HandlerUnusable("The server is the standard library's and has plain items only.")
+        work, result = self._create(dial, WORK_GETTERS), self._create(dial, RESULT_GETTERS)
+        with closing(dial()) as connection:
+            connection.call(None, "accept_connection", ("distq",), timeout_s=ANSWER_S)
+            self._put(connection, result)
+            while not self._shutdown.asked:
+                self._take(connection, work)
+                self._put(connection, result)
+        for ident in (work, result):
+            with closing(dial()) as connection:
+                connection.call(None, "decref", (ident,), timeout_s=ANSWER_S)
+
+    def _create(self, dial: Callable[[], Connection], getters: tuple[str, ...]) -> str:
+        """The ident of the first object that one of these names gets; the server serves one such call a connection."""
+        reason = ""
+        for getter in getters:
+            with closing(dial()) as connection:
+                try:
+                    made = connection.call(None, "create", (getter,), timeout_s=ANSWER_S)
+                except RemoteRefusal as error:
+                    reason = _last_line(error)
+                else:
+                    return cast("tuple[str, object]", made)[0]
+        raise RemoteRefusal(f"The server offers no {' or '.join(getters)}: {reason}.")
+
+    def _take(self, connection: Connection, work: str) -> None:
+        asked_at = self._clock()
+        try:
+            item = connection.call(work, "get", (True, TAKE_S), timeout_s=TAKE_S + ANSWER_S)
+        except Empty:
+            if self._clock() - asked_at < TAKE_S / 2:
+                self._pause()
+        except BadReply as error:
+            self._taken += 1
+            self._page.ran(0, 1, 0.0)
+            self._reporter.send(Failed(str(self._taken), PLAIN, 1, str(error)))
+        else:
+            self._run(item)
+
+    def _run(self, item: object) -> None:
+        self._taken += 1
+        self._page.leases((self._taken, 1))
+        self._page.begins(0)
+        began = self._clock()
+        try:
+            assert self._handler is not None
+            self._unsent.append(self._handler(item))
+        except BaseException as error:  # noqa: BLE001 - also sys.exit() in a handler concerns its item only
+            cause = describe(error)
+        else:
+            cause = ""
+        if self._shutdown.forked:
+            os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
+        run_s = self._clock() - began
+        self._page.rests()
+        self._page.ran(int(not cause), int(bool(cause)), run_s)
+        if cause:
+            self._reporter.send(Failed(str(self._taken), PLAIN, 1, cause))
+        elif self._verbose:
+            self._reporter.send(Succeeded(str(self._taken), PLAIN, 1, run_s))
+
+    def _put(self, connection: Connection, result: str) -> None:
+        while self._unsent:
+            try:
+                connection.call(result, "put", (self._unsent[0],), timeout_s=ANSWER_S)
+            except Full:
+                self._pause()
+                continue
+            except DistqError:
+                raise
+            except Exception as error:  # noqa: BLE001 - it cannot be pickled, or is not to that queue's liking
+                self._reporter.send(Trouble(f"A result could not be put: {describe(error)}."))
+            self._unsent.popleft()
+
+    def _pause(self) -> None:
+        poll = select.poll()
+        poll.register(self._shutdown, select.POLLIN)
+        poll.poll(EMPTY_PAUSE_S * 1000)
+
+
+def _last_line(error: RemoteRefusal) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip(" -.") if lines else "it gives no reason"

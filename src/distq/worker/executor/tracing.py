@@ -1,0 +1,49 @@
+"""Runs of tasks that have headers: each is a span of its trace, if the worker's code traces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from distq.core.task import Headers, Outcome, delivery_count, id_text
+from distq.tasks.tracing import Attempt, Tell, run_of
+
+if TYPE_CHECKING:
+    from distq.worker.executor.functions import CoroutineRun, Run
+    from distq.worker.executor.handler import Ran
+    from distq.worker.executor.rows import Envelope, Leased
+
+
+def attempt_of(row: Leased, envelope: Envelope, headers: Headers) -> Attempt:
+    """What is told of a run."""
+    task, delivery, number, *_ = row
+    queue, name, *_ = envelope
+    return Attempt(id_text(task), name, queue, number, delivery_count(delivery), headers)
+
+
+def traced(run: Run, attempt: Attempt) -> Run:
+    """How to run a payload, as a span."""
+
+    def run_traced(payload: bytes) -> bytes | Ran:
+        with run_of(attempt) as tell:
+            return _told(tell, run(payload))
+
+    return run_traced
+
+
+def traced_on_loop(run: CoroutineRun, attempt: Attempt) -> CoroutineRun:
+    """As `traced`, of a coroutine function on a loop."""
+
+    async def run_traced(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | Ran:
+        with run_of(attempt) as tell:
+            return _told(tell, await run(payload, why_cancelled))
+
+    return run_traced
+
+
+def _told(tell: Tell, ran: bytes | Ran) -> bytes | Ran:
+    if isinstance(ran, bytes):
+        tell(Outcome.SUCCESS, "")
+    else:
+        tell(ran.outcome, ran.text)
+    return ran

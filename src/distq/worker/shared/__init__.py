@@ -1,0 +1,1 @@
+"""What supervisor and executor share: memory pages, pipes' messages, configuration."""

@@ -1,0 +1,114 @@
+"""Chains and groups as a client plans them: what comes after what, and what is refused before anything is sent."""
+
+import math
+import operator
+import pickle
+from typing import Any
+
+import pytest
+
+import distq
+from distq.client.chains import CALLS_MAX, Planned, TooManyCalls
+from distq.client.outbox import SubmitOptions
+from distq.client.submitter import NotPicklable, Submitter
+from distq.core.errors import PayloadTooLarge
+from distq.tasks.call import GATHERED, NOTHING, nothing
+
+
+class Planner(Submitter):
+    """A client that sends nothing."""
+
+    def _send_together(self, tasks: Any) -> Any:
+        return tasks
+
+
+def call(*args: object, **options: object) -> distq.Call:
+    """A call of something that everybody can import."""
+    return distq.call(math.hypot, *args).options(**options)
+
+
+def afters(tasks: list[Planned]) -> list[Any]:
+    """What each comes after."""
+    return [
+        None if manner.constraints is None or len(manner.constraints) < 6 else manner.constraints[5]
+        for manner, _ in tasks
+    ]
+
+
+def planned(*stages: Any, **options: Any) -> list[Planned]:
+    """What a client with these options would submit."""
+    tasks: Any = Planner(options).chain(*stages)
+    return list(tasks)
+
+
+def names(tasks: list[Planned]) -> list[str]:
+    """What their functions are called."""
+    return [manner.envelope[1] for manner, _ in tasks]
+
+
+def test_each_stage_comes_after_the_one_before_it() -> None:
+    """One call gets a result, a call after several gets a list."""
+    tasks = planned(call(1), [call(2), call(3)], call(4))
+    assert afters(tasks) == [None, (0, 1, "fail", True), (0, 1, "fail", True), (1, 2, "fail", False)]
+
+
+def test_a_last_stage_of_several_is_gathered_on_the_queue_of_its_last_call() -> None:
+    """Also if there is none, and then on the client's."""
+    tasks = planned([call(1), call(2, queue="far")])
+    assert (names(tasks)[-1], tasks[-1][0].envelope[0], afters(tasks)[-1]) == (GATHERED, "far", (0, 2, "fail", False))
+    none: Any = Planner({"queue": "mail"}).gather()
+    assert [(manner.envelope[:2], pickle.loads(body)) for manner, body in none] == [(("mail", GATHERED), (([],), {}))]
+
+
+def test_a_stage_of_no_calls_comes_to_an_empty_list() -> None:
+    """Which the next one gets; after another stage it waits for that."""
+    (alone,) = planned([], call(1))
+    assert (pickle.loads(alone[1])[0], afters([alone])) == (([], 1), [None])
+    assert [pickle.loads(body)[0] for _, body in planned([], [], [call(1), call(2)])][:2] == [([], 1), ([], 2)]
+    tasks = planned(call(1, queue="far"), [], call(2))
+    assert names(tasks) == ["math:hypot", NOTHING, "math:hypot"]
+    assert (tasks[1][0].envelope[0], afters(tasks)) == ("far", [None, (0, 1, "fail", True), (1, 1, "fail", True)])
+    assert names(planned(call(1), [])) == ["math:hypot", NOTHING]
+    assert nothing(5) == []
+
+
+def test_a_calls_options_go_before_the_clients() -> None:
+    """And both before the decorator's."""
+    tasks = planned(call(1, priority=9), call(2, on_failure="run"), queue="mail", priority=1)
+    assert [manner.envelope[:3] for manner, _ in tasks] == [("mail", "math:hypot", 9), ("mail", "math:hypot", 1)]
+    assert afters(tasks)[1][2] == "run"
+
+
+def test_concurrency_keys_and_delays_go_with_the_order() -> None:
+    """What a task comes after is one more thing about it."""
+    tasks = planned(call(1), call(2, concurrency_key="k", concurrency=3, delay=5))
+    assert tasks[1][0] == SubmitOptions(
+        ("default", "math:hypot", None, None, None, None, None),
+        (5, None, None),
+        ("k", 3, None, None, "reject", (0, 1, "fail", True)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("stages", "error", "why"),
+    [
+        ((), TypeError, "nothing to run"),
+        ((operator.add,), TypeError, "a stage is distq.call"),
+        (([operator.add],), TypeError, "a stage is distq.call"),
+        (("abc",), TypeError, "a stage is distq.call"),
+        ((call(unique_key="x"),), TypeError, "has a unique key"),
+        (([call(1)] * CALLS_MAX,), TooManyCalls, "10,001 calls"),
+        (([call("x" * (1 << 20))] * 33,), PayloadTooLarge, "fit one submit"),
+        ((call(lambda: 1),), NotPicklable, "cannot be pickled"),
+    ],
+)
+def test_what_cannot_be_is_refused_where_it_is_said(stages: Any, error: type[Exception], why: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(error, match=why):
+        planned(*stages)
+
+
+def test_an_option_that_is_none_is_refused_at_the_call() -> None:
+    """Not when the chain is submitted."""
+    with pytest.raises(TypeError, match="on_failure is fail, cancel or run"):
+        call(on_failure="perhaps")

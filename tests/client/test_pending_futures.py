@@ -1,0 +1,23 @@
+"""Futures of accepted tasks: several of one task, and one that is given up."""
+
+from typing import Any
+
+import pytest
+
+from distq.client.future import TaskFuture
+from distq.client.outbox import Outbox
+from distq.client.pending_futures import PendingFutures
+from distq.core.task import SUCCEEDED
+
+
+@pytest.mark.parametrize("given_up", [0, 1, 2])
+def test_a_future_that_is_given_up_leaves_the_others_of_its_task(given_up: int) -> None:
+    """They hear of its end, each of them."""
+    awaited = PendingFutures(Outbox(), lambda: None)
+    futures: list[TaskFuture[Any]] = [TaskFuture() for _ in range(3)]
+    for future in futures:
+        awaited.adopt(future, 7)
+    awaited.abandon(futures[given_up])
+    awaited.hear([(7, SUCCEEDED, b"[1]", None)])
+    assert [future.has_ended for future in futures] == [number != given_up for number in range(3)]
+    assert not awaited

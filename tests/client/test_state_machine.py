@@ -1,0 +1,200 @@
+"""The client's state machine: no end is lost, in whatever order acceptances and ends are heard."""
+
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from distq.client.state_machine import MOVES, ClientState, IllegalClientMove, Move, Row, Stage
+from distq.core.task import LATER, SUCCEEDED
+
+
+class Waiting:
+    """A future as far as the state machine knows it."""
+
+    def __init__(self) -> None:
+        self.key: int | None = None
+        self.heard: list[int] = []
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was settled."""
+        return bool(self.heard)
+
+
+def end_of(key: int) -> Row:
+    """A task has succeeded."""
+    return key, SUCCEEDED, b"%d" % key, None
+
+
+def settle(pending: ClientState[Waiting], ended: list[tuple[Waiting, Row]]) -> None:
+    """As the client does with what it has heard."""
+    for future, row in ended:
+        future.heard.append(row[0])
+    pending.end(ended)
+
+
+def accepted(pending: ClientState[Waiting], number: int, futures: list[Waiting], first: int) -> None:
+    """The answer to a submit was read."""
+    settle(pending, pending.take(number, futures, first, {}))
+    pending.accept(number)
+
+
+def stages(pending: ClientState[Waiting], number: int) -> dict[Move, Any]:
+    """What can be done to a submit."""
+    return {
+        Move.BEGIN: lambda: pending.begin(number, 1),
+        Move.ACCEPT: lambda: pending.accept(number),
+        Move.REFUSE: lambda: pending.refuse(number),
+    }
+
+
+@pytest.mark.parametrize("move", Move)
+@pytest.mark.parametrize("stage", Stage)
+def test_a_move_that_is_not_in_the_table_raises_and_changes_nothing(stage: Stage, move: Move) -> None:
+    """Each stage with each move."""
+    pending: ClientState[Waiting] = ClientState()
+    pending.begin(1, 1)  # another one, which keeps what is heard early
+    pending.hear([end_of(9)])
+    if stage is not Stage.NEW:
+        pending.begin(2, 1)
+    if stage is Stage.OVER:
+        pending.refuse(2)
+    before = dict(pending.under_way), dict(pending.early), dict(pending.futures)
+    act = stages(pending, 2)[move]
+    after = MOVES.get((stage, move))
+    if after is None:
+        with pytest.raises(IllegalClientMove, match=f"submit 2 is {stage.value}: it cannot {move.value}"):
+            act()
+        with pytest.raises(IllegalClientMove):
+            pending.take(3, [Waiting()], 1, {})
+        assert (dict(pending.under_way), dict(pending.early), dict(pending.futures)) == before
+    else:
+        act()
+        assert pending.stage_of(2) is after
+
+
+def test_an_end_that_is_heard_before_its_acceptance_reaches_the_future() -> None:
+    """It is kept for as long as any submit is under way."""
+    pending: ClientState[Waiting] = ClientState()
+    future = Waiting()
+    pending.begin(1, 1)
+    assert pending.hear([end_of(7)]) == []
+    accepted(pending, 1, [future], 7)
+    assert future.heard == [7]
+    assert not pending.futures
+    assert not pending.early
+
+
+def test_an_end_of_no_task_of_ours_is_dropped_once_no_submit_is_under_way() -> None:
+    """Nothing grows."""
+    pending: ClientState[Waiting] = ClientState()
+    pending.hear([end_of(3)])
+    pending.begin(1, 1)
+    pending.hear([end_of(4), (5, LATER, None, None)])
+    pending.refuse(1)
+    assert not pending.early
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Submits of several tasks, a master that ends them at any time, and two connections without an order."""
+
+    fresh = Bundle("fresh")
+    asked = Bundle("asked")
+    answered = Bundle("answered")
+    told = Bundle("told")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: ClientState[Waiting] = ClientState()
+        self.number = 0
+        self.next_key = 1
+        self.futures: dict[int, list[Waiting]] = {}
+        """Every future of a task that was accepted, by key."""
+        self.delivered: set[int] = set()
+        """Tasks whose end the client has read, and will not be sent again."""
+
+    @rule(target=asked, count=st.integers(1, 3))
+    def submit(self, count: int) -> Any:
+        """One submit is under way at a time, or several: a fork of the rule that there is one."""
+        self.number += 1
+        self.pending.begin(self.number, count)
+        return self.number, [Waiting() for _ in range(count)]
+
+    @rule(target=answered, submit=consumes(asked))
+    def decide(self, submit: Any) -> Any:
+        """The master takes it; its answer is on the way, and its tasks may end from now on."""
+        number, futures = submit
+        first, self.next_key = self.next_key, self.next_key + len(futures)
+        return number, futures, first
+
+    @rule(submit=consumes(asked))
+    def refuse(self, submit: Any) -> None:
+        """The master does not take it."""
+        self.pending.refuse(submit[0])
+
+    @rule(answer=answered, data=st.data())
+    def hear(self, answer: Any, data: st.DataObject) -> None:
+        """The end of one of its tasks is read, before or after the answer, perhaps again."""
+        _, futures, first = answer
+        key = first + data.draw(st.integers(0, len(futures) - 1))
+        settle(self.pending, self.pending.hear([end_of(key)]))
+        self.delivered.add(key)
+
+    @rule(answer=consumes(answered), interrupted=st.booleans(), between=st.booleans())
+    def accept(self, answer: Any, interrupted: bool, between: bool) -> None:
+        """The answer is read; a caller may be interrupted after that, and then it is read again."""
+        number, futures, first = answer
+        if interrupted:
+            ended = self.pending.take(number, futures, first, {})
+            if between:
+                settle(self.pending, ended)
+        accepted(self.pending, number, futures, first)
+        for key, future in enumerate(futures, first):
+            self.futures.setdefault(key, []).append(future)
+        self._end_the_rest(first, len(futures))
+
+    def _end_the_rest(self, first: int, count: int) -> None:
+        rest = [key for key in range(first, first + count) if key % 2 and key not in self.delivered]
+        settle(self.pending, self.pending.hear(map(end_of, rest)))
+        self.delivered.update(rest)
+
+    @rule(target=told, key=st.integers(1, 12))
+    def follow(self, key: int) -> Any:
+        """Another future of a task; what has ended is told at once by the master."""
+        if key not in self.futures:
+            return multiple()
+        future = Waiting()
+        self.pending.adopt(future, key)
+        self.futures[key].append(future)
+        if key in self.delivered:
+            settle(self.pending, self.pending.hear([end_of(key)]))
+        return future
+
+    @rule(future=consumes(told))
+    def abandon(self, future: Waiting) -> None:
+        """A future is given up; the others of its task are not."""
+        if not future.has_ended:
+            assert future.key is not None
+            self.pending.abandon(future)
+            self.futures[future.key].remove(future)
+
+    @invariant()
+    def every_end_reached_its_futures(self) -> None:
+        """Once its acceptance was read a task whose end was delivered has settled futures, others wait for theirs."""
+        for key, futures in self.futures.items():
+            if key in self.delivered:
+                assert all(set(future.heard) == {key} for future in futures), key
+                assert key not in self.pending.futures
+            else:
+                assert not any(future.heard for future in futures)
+                assert futures == [] or key in self.pending.futures
+
+    @invariant()
+    def nothing_is_kept_without_a_reason(self) -> None:
+        """What was heard early goes with the last submit that is under way."""
+        assert self.pending.under_way or not self.pending.early
+
+
+TestInterleavings = Interleavings.TestCase

@@ -1,0 +1,113 @@
+"""A client says why its tasks wait, after five seconds and rarely."""
+
+import logging
+from typing import Any, cast
+
+import pytest
+
+from distq.client import stuck_tasks
+from distq.client.control_connection import ControlConnection
+from distq.client.pending_futures import PendingFutures
+from distq.client.stuck_tasks import PAUSE_MAX_S, SAID_MAX, WAITED_S, StuckTasks
+from distq.net.dial import CannotReach
+from distq.wire.errors import RemoteRefusal
+
+WHY = "No worker is connected."
+
+
+class Fakes:
+    """What a client waits for, what its master answers, and the time."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.pending: list[int] = []
+        self.answer: Any = {}
+        self.asked: list[list[int]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.pending)
+
+    def knows(self, key: int) -> bool:
+        """As `PendingFutures`."""
+        return key in self.pending
+
+    def oldest(self, count: int) -> list[int]:
+        """As `PendingFutures`."""
+        return self.pending[:count]
+
+    def ask(self, method: str, keys: list[int]) -> Any:
+        """As `ControlConnection`."""
+        assert method == "stuck"
+        self.asked.append(keys)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def passes(self, ours: StuckTasks, seconds: float) -> None:
+        """Time goes by, and the thread wakes as it was asked to."""
+        end = self.now + seconds
+        while (pause_s := ours.pause_s()) is not None and self.now + pause_s <= end:
+            self.now += pause_s
+            ours.look()
+        self.now = end
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    """The same, for a test."""
+    made = Fakes()
+    monkeypatch.setattr(stuck_tasks, "_now", lambda: made.now)
+    return made
+
+
+def watching(fakes: Fakes) -> StuckTasks:
+    """What is tested."""
+    return StuckTasks(cast("PendingFutures", fakes), cast("ControlConnection", fakes))
+
+
+def test_what_waits_for_five_seconds_is_asked_about_and_each_reason_is_said_once(
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ever more rarely while it waits; what ended in time is never asked about."""
+    ours = watching(fakes)
+    assert ours.pause_s() is None
+    fakes.pending, fakes.answer = [1 << 40 | 1, 1 << 40 | 2], {1 << 40 | 2: WHY}
+    with caplog.at_level(logging.WARNING, "distq"):
+        fakes.passes(ours, WAITED_S - 1)
+        fakes.pending = fakes.pending[1:]
+        assert fakes.asked == []
+        fakes.passes(ours, 1)
+        assert fakes.asked == [[1 << 40 | 2]]
+        fakes.passes(ours, 10 * PAUSE_MAX_S)
+    assert [record.getMessage() for record in caplog.records] == [f"Task 1-2 waits. {WHY}"]
+    assert len(fakes.asked) <= 14
+    fakes.pending = []
+    assert ours.pause_s() is None
+
+
+def test_tasks_that_come_and_go_are_never_asked_about(fakes: Fakes) -> None:
+    """A busy client makes no call more."""
+    ours = watching(fakes)
+    for number in range(100):
+        fakes.pending = [number]
+        fakes.passes(ours, WAITED_S / 2)
+    assert fakes.asked == []
+
+
+@pytest.mark.parametrize(("error", "calls"), [(RemoteRefusal("no such method"), 1), (CannotReach("away"), 4)])
+def test_a_master_of_a_version_before_is_asked_once(fakes: Fakes, error: Exception, calls: int) -> None:
+    """One that is away is asked again."""
+    ours = watching(fakes)
+    fakes.pending, fakes.answer = [1], error
+    fakes.passes(ours, 15 * WAITED_S)
+    assert len(fakes.asked) == calls
+
+
+def test_a_client_says_so_much_and_no_more(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+    """However many kinds of tasks wait."""
+    ours = watching(fakes)
+    fakes.pending, fakes.answer = [1], {key: f"reason {key}" for key in range(2 * SAID_MAX)}
+    with caplog.at_level(logging.WARNING, "distq"):
+        fakes.passes(ours, 2 * WAITED_S)
+    assert len(caplog.records) == SAID_MAX
+    assert ours.pause_s() is None

@@ -1,0 +1,304 @@
+"""Tasks that come after others: when they run, what a failure does to them, what stays until they have ended."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.core.test_loading import RULES, Kept
+
+from distq.core import moves
+from distq.core.head import unpack_dead
+from distq.core.ledger import Ledger
+from distq.core.task import (
+    CANCEL,
+    CANCELLED,
+    DEAD,
+    FAIL,
+    FAILURE_POLICIES,
+    HELD,
+    LEASED,
+    LIVE_STATES,
+    READY,
+    RUN,
+    SUCCEEDED,
+    TASK,
+    DependsOn,
+    Holder,
+    Outcome,
+    Task,
+    TaskConstraints,
+)
+
+Group = list[int]
+
+
+class Bench:
+    """A ledger, what it has stored, and a worker that takes everything."""
+
+    def __init__(self) -> None:
+        self.kept = Kept()
+        self.books = Ledger(RULES, lambda: 0.5, 1 << 40 | 1)
+        self.holder = Holder("one")
+        self.now = 0.0
+
+    def submit(self, *afters: tuple[int, int, str] | None, retries: int = 0) -> Group:
+        """Keys of new tasks, each after those that its triple says: index of the first, how many, on failure."""
+        first = 0
+        for after in afters:
+            envelope = self.books.registry.envelope("q", "f", TASK, retries=retries)
+            constraints = (
+                TaskConstraints()
+                if after is None
+                else TaskConstraints(depends_on=DependsOn(first + after[0], *after[1:]))
+            )
+            arguments: dict[str, Any] = {} if after is None else {"constraints": constraints}
+            key = self.books.submit(envelope, [b"x"], None, self.now, **arguments)
+            first = first or key
+        self.cycle()
+        return list(range(first, first + len(afters)))
+
+    def cycle(self) -> None:
+        """Commit and apply what was decided, and what that leads to."""
+        self.kept.cycle(self.books, self.now)
+        while self.books.dependencies.doomed:
+            self.kept.cycle(self.books, self.now)
+
+    def lease(self) -> list[int]:
+        """Everything that may run."""
+        queue = self.books.registry.queue("q")
+        return [task.task_key for task in self.books.lease(self.holder, (queue,), lambda _: True, 1_000, self.now)]
+
+    def settle(self, key: int, outcome: int = Outcome.SUCCESS) -> None:
+        """A leased task answers."""
+        task = self.task(key)
+        cause = "" if outcome == Outcome.SUCCESS else "ValueError: no"
+        self.books.after_s(key, task.delivery, outcome, b"y", 0.0, cause)
+        self.cycle()
+
+    def task(self, key: int) -> Task:
+        """The task."""
+        return self.books.tasks[key]
+
+    def states(self, keys: Group) -> list[int]:
+        """How they stand."""
+        return [self.task(key).state for key in keys]
+
+    def restart(self) -> None:
+        """Another master, with what this one has stored; the worker comes back with what it holds."""
+        held = [(task.task_key, task.delivery) for task in self.holder.held.values()]
+        self.books, absent = self.kept.reopened(self.now)
+        self.holder = Holder("again")
+        for key, delivery in held:
+            if not self.books.reclaim(self.holder, key, delivery):
+                self.books.unknown_settles += 1
+        self.books.lose(absent, "worker", "the worker did not come back")
+        self.cycle()
+
+
+def test_a_callback_runs_when_all_before_it_have_succeeded_and_not_before() -> None:
+    """Held until then, and nothing else is held up."""
+    bench = Bench()
+    *members, callback = bench.submit(None, None, None, (0, 3, FAIL))
+    assert bench.states([callback]) == [HELD]
+    assert bench.lease() == members
+    for key in members[:-1]:
+        bench.settle(key)
+        assert bench.lease() == []
+    bench.settle(members[-1])
+    assert bench.lease() == [callback]
+
+
+def test_an_empty_group_is_done_at_once() -> None:
+    """There is nothing to wait for."""
+    bench = Bench()
+    (callback,) = bench.submit((0, 0, FAIL))
+    assert bench.lease() == [callback]
+
+
+def test_a_failure_before_it_makes_a_dead_letter_that_is_tried_again_with_it() -> None:
+    """In a chain too: whoever comes after it dies of the same, and all of them are retried together."""
+    bench = Bench()
+    chain = bench.submit(None, (0, 1, FAIL), (1, 1, FAIL))
+    bench.lease()
+    bench.settle(chain[0], Outcome.FATAL)
+    assert bench.states(chain) == [DEAD] * 3
+    dead = unpack_dead(bench.kept.bodies[chain[1]])
+    assert (dead.arguments, dead.causes) == (b"x", [f"TaskBefore: 1-{1:x} has failed: ValueError: no"])
+    assert bench.task(chain[2]).causes == [f"TaskBefore: 1-2 has failed: {dead.causes[0]}"]
+    assert (bench.task(chain[1]).failures, bench.task(chain[1]).lost) == (0, 0)
+    for key in reversed(chain):
+        bench.task(key).body = bench.kept.bodies[key]
+        bench.books.settle_dead(key, moves.REQUEUE)
+    bench.cycle()
+    assert bench.states(chain) == [READY, HELD, HELD]
+    for key in chain:
+        assert bench.lease() == [key]
+        bench.settle(key)
+    assert bench.states(chain) == [SUCCEEDED] * 3
+
+
+def test_it_is_cancelled_or_run_all_the_same_where_that_was_asked() -> None:
+    """The two other policies; cancelled is what comes before them too, if it was cancelled."""
+    bench = Bench()
+    member, cancelled, run = bench.submit(None, (0, 1, CANCEL), (0, 1, RUN))
+    bench.books.cancel(member)
+    bench.cycle()
+    assert bench.states([cancelled, run]) == [CANCELLED, READY]
+    assert bench.task(cancelled).causes == ["TaskBefore: 1-1 was cancelled"]
+
+
+def test_results_stay_until_what_comes_after_them_has_ended() -> None:
+    """However long it takes, over a restart too; and go then."""
+    bench = Bench()
+    member, callback = bench.submit(None, (0, 1, FAIL))
+    bench.lease()
+    bench.settle(member)
+    bench.now = 10 * RULES.result_ttl_s
+    bench.cycle()
+    bench.restart()
+    assert bench.states([member, callback]) == [SUCCEEDED, READY]
+    bench.lease()
+    bench.settle(callback)
+    bench.now *= 2
+    bench.cycle()
+    bench.cycle()
+    assert bench.books.tasks == {}
+
+
+def test_a_dead_letter_before_it_that_was_purged_is_gone_for_what_comes_after() -> None:
+    """Tried again, the callback says so."""
+    bench = Bench()
+    member, callback = bench.submit(None, (0, 1, FAIL))
+    bench.lease()
+    bench.settle(member, Outcome.FATAL)
+    bench.books.settle_dead(member, moves.DROP)
+    bench.cycle()
+    bench.task(callback).body = bench.kept.bodies[callback]
+    bench.books.settle_dead(callback, moves.REQUEUE)
+    bench.cycle()
+    assert (bench.task(callback).causes or [""])[-1] == "TaskBefore: 1-1 is gone"
+
+
+def test_a_store_that_refuses_is_asked_again_for_what_a_failure_leads_to() -> None:
+    """What is doomed stays so."""
+    bench = Bench()
+    member, callback = bench.submit(None, (0, 1, FAIL))
+    bench.books.cancel(member)
+    bench.kept.cycle(bench.books, 0.0)
+    bench.books.sweep(0.0)
+    bench.books.forget()
+    assert bench.states([callback]) == [HELD]
+    assert (bench.books.next_deadline() or 0.0) < 0
+    bench.cycle()
+    assert bench.states([callback]) == [DEAD]
+
+
+def test_a_dead_letter_that_is_tried_again_saves_what_would_have_died_of_it() -> None:
+    """If that has not been decided yet."""
+    bench = Bench()
+    member, callback = bench.submit(None, (0, 1, FAIL))
+    bench.lease()
+    bench.books.after_s(member, bench.task(member).delivery, Outcome.FATAL, b"", 0.0, "no")
+    bench.kept.cycle(bench.books, 0.0)
+    assert bench.books.dependencies.doomed
+    bench.task(member).body = bench.kept.bodies[member]
+    bench.books.settle_dead(member, moves.REQUEUE)
+    bench.books.apply(0.0)
+    bench.cycle()
+    assert bench.states([member, callback]) == [READY, HELD]
+
+
+def test_a_dead_letter_that_is_tried_again_is_waited_for_once_more() -> None:
+    """Also by what would run after a failure: it was one of two that were missing, and is so again."""
+    bench = Bench()
+    one, other, callback = bench.submit(None, None, (0, 2, RUN))
+    bench.lease()
+    bench.settle(one, Outcome.FATAL)
+    retry(bench, one)
+    bench.cycle()
+    bench.settle(other)
+    assert bench.states([one, other, callback]) == [READY, SUCCEEDED, HELD]
+    assert bench.lease() == [one]
+    bench.settle(one)
+    assert bench.states([callback]) == [READY]
+
+
+def checked(bench: Bench, befores: dict[int, DependsOn]) -> None:
+    """What holds at every moment."""
+    books = bench.books
+    for key, after in befores.items():
+        task = books.tasks.get(key)
+        if task is None:
+            continue
+        live = [one for one in after.keys if one in books.tasks and books.tasks[one].state in LIVE_STATES]
+        if task.state == HELD:
+            assert live
+            assert books.dependencies.pending[key] == len(live)
+        if task.state in (LEASED, READY) and after.policy != RUN and not task.delivery:
+            assert all(books.tasks[one].state == SUCCEEDED for one in after.keys)
+        if task.state in LIVE_STATES and after.policy != RUN:
+            assert all(one in books.tasks for one in after.keys)
+
+
+ACTIONS: dict[str, Callable[[Bench, int, int], object]] = {
+    "succeed": lambda bench, key, _: bench.settle(key),
+    "fail": lambda bench, key, _: bench.settle(key, Outcome.FATAL),
+    "release": lambda bench, key, _: bench.settle(key, Outcome.RELEASED),
+    "cancel": lambda bench, key, _: bench.books.cancel(key, running=True),
+    "purge": lambda bench, key, _: bench.books.settle_dead(key, moves.DROP),
+    "restart": lambda bench, _key, _number: bench.restart(),
+    "lease": lambda bench, _key, _number: bench.lease(),
+    "wait": lambda bench, _key, number: setattr(bench, "now", bench.now + number * 60.0),
+}
+
+
+def retry(bench: Bench, key: int) -> None:
+    """Have a dead letter tried again."""
+    if key in bench.books.dead:
+        bench.task(key).body = bench.kept.bodies[key]
+        bench.books.settle_dead(key, moves.REQUEUE)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    shapes=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.sampled_from(FAILURE_POLICIES)), max_size=7),
+    steps=st.lists(st.tuples(st.sampled_from([*ACTIONS, "retry"]), st.integers(0, 8), st.integers(0, 3)), max_size=40),
+)
+def test_whatever_happens_nothing_runs_too_early_and_everything_ends(
+    shapes: list[tuple[int, int, str]], steps: list[tuple[str, int, int]]
+) -> None:
+    """Chains, groups and all between, failures, cancels, retries, restarts: each ends, and nothing is left behind."""
+    bench = Bench()
+    afters: list[tuple[int, int, str] | None] = [None]
+    for index, size, policy in shapes:
+        first = min(index, len(afters))
+        afters.append((first, min(size, len(afters) - first), policy))
+    keys = bench.submit(*afters)
+    befores = {key: DependsOn(keys[0] + one[0], *one[1:]) for key, one in zip(keys, afters, strict=True) if one}
+    checked(bench, befores)
+    for action, index, number in steps:
+        key = keys[index % len(keys)]
+        if action == "retry":
+            retry(bench, key)
+        elif key in bench.books.tasks:
+            ACTIONS[action](bench, key, number)
+        bench.cycle()
+        checked(bench, befores)
+    for key in keys:  # in submit order: what comes before, first
+        retry(bench, key)
+        bench.cycle()
+        while bench.lease() or bench.holder.held:
+            for held in list(bench.holder.held):
+                bench.settle(held)
+            checked(bench, befores)
+    assert not [task for task in bench.books.tasks.values() if task.state in LIVE_STATES]
+    for key in list(bench.books.dead):
+        bench.books.settle_dead(key, moves.DROP)
+    bench.cycle()
+    together = bench.books.dependencies
+    assert (together.followers, together.pending, together.doomed) == ({}, {}, {})
+    bench.now += 2 * RULES.result_ttl_s
+    bench.cycle()
+    bench.cycle()
+    assert bench.books.tasks == {}

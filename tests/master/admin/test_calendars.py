@@ -1,0 +1,164 @@
+"""When a cron line comes next: through every change of clocks, against a computation that looks at each minute."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distq.core.schedule import BadSchedule
+from distq.master.admin.calendars import check_line, next_instant, zone_of
+
+MINUTE = timedelta(minutes=1)
+CHANGES = {
+    "Europe/Rome": (datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)),
+    "America/New_York": (datetime(2026, 3, 8, 7, tzinfo=UTC), datetime(2026, 11, 1, 6, tzinfo=UTC)),
+    "Australia/Lord_Howe": (datetime(2026, 10, 3, 15, 30, tzinfo=UTC), datetime(2026, 4, 4, 15, tzinfo=UTC)),
+    "Asia/Kolkata": (datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)),
+    "Pacific/Apia": (datetime(2011, 12, 30, 10, tzinfo=UTC), datetime(2011, 4, 2, 14, tzinfo=UTC)),
+}
+"""Instants about which the clocks of a zone change, forwards and back; Kolkata's never do."""
+
+
+def values(field: str, most: int) -> set[int]:
+    """The values of a field of one of the forms that the lines below have."""
+    if field.startswith("*"):
+        return set(range(0, most + 1, int(field[2:] or "1") if len(field) > 1 else 1))
+    return {int(one) for one in field.split(",")}
+
+
+def minutes(zone: tzinfo, begin: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Each minute that clocks of a zone show: the instant, and what they show."""
+    at = begin
+    while at < end:
+        yield at, at.astimezone(zone).replace(tzinfo=None, fold=0)
+        at += MINUTE
+
+
+def looked_up(minute: str, hour: str, zone: tzinfo, after: datetime, end: datetime) -> list[datetime]:
+    """The instants of a line, by looking at each minute: wall times that clocks show, or jump over."""
+    often = minute.startswith("*") or hour.startswith("*")
+    wanted = {(h, m) for h in values(hour, 23) for m in values(minute, 59)}
+    found: list[datetime] = []
+    seen: set[datetime] = set()
+    last = None
+    for at, wall in minutes(zone, after - timedelta(days=2), end):
+        jumped: list[datetime] = []
+        if last is not None and wall > last + MINUTE:
+            jumped = [last + MINUTE * n for n in range(1, (wall - last) // MINUTE)]
+        comes = (wall.hour, wall.minute) in wanted
+        if not often:
+            comes = (comes and wall not in seen) or any((one.hour, one.minute) in wanted for one in jumped)
+        seen |= {wall, *jumped}
+        last = wall
+        if comes and at > after:
+            found.append(at)
+    return found
+
+
+FIELDS_OF_MINUTES = st.sampled_from(["*", "*/7", "*/30", "0", "30", "15,45", "59"])
+FIELDS_OF_HOURS = st.sampled_from(["*", "*/2", "0", "1", "2", "3", "1,2", "2,3", "23"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    FIELDS_OF_MINUTES,
+    FIELDS_OF_HOURS,
+    st.sampled_from(sorted(CHANGES)),
+    st.integers(0, 1),
+    st.integers(-1_500, 90),
+)
+def test_a_line_comes_when_a_look_at_each_minute_says_so(
+    minute: str, hour: str, name: str, which: int, before: int
+) -> None:
+    """About every change of clocks, in both directions, from an instant before its first pass."""
+    zone = ZoneInfo(name)
+    after = CHANGES[name][which] + timedelta(minutes=min(before, -120))
+    end = CHANGES[name][which] + timedelta(days=1)
+    wanted = looked_up(minute, hour, zone, after, end)
+    found, at = [], after.timestamp()
+    while (at := next_instant(f"{minute} {hour} * * *", zone, at)) < end.timestamp():
+        found.append(datetime.fromtimestamp(at, UTC))
+    assert found == wanted
+
+
+@settings(max_examples=150, deadline=None)
+@given(FIELDS_OF_MINUTES, FIELDS_OF_HOURS, st.sampled_from(sorted(CHANGES)), st.integers(-10_000, 10_000))
+def test_the_next_instant_is_never_over(minute: str, hour: str, name: str, seconds: int) -> None:
+    """Whatever instant is asked from: what is put in the second pass of an hour does not come at once."""
+    for change in CHANGES[name]:
+        after = (change + timedelta(seconds=seconds)).timestamp()
+        assert next_instant(f"{minute} {hour} * * *", ZoneInfo(name), after) > after
+
+
+def test_at_lord_howe_clocks_go_back_by_half_an_hour_from_two() -> None:
+    """On 5 April 2026 they show 1:30 to 2:00 twice, and 2:00 once."""
+    zone = ZoneInfo("Australia/Lord_Howe")
+    noon = datetime(2026, 4, 4, 12, tzinfo=zone).timestamp()
+    assert next_instant("0 2 * * *", zone, noon) == datetime(2026, 4, 5, 2, tzinfo=zone).timestamp()
+    assert next_instant("30 1 * * *", zone, noon) == datetime(2026, 4, 5, 1, 30, tzinfo=zone, fold=0).timestamp()
+
+
+def test_what_is_asked_for_in_the_second_pass_comes_in_that_pass() -> None:
+    """Its first one was over before."""
+    zone = ZoneInfo("Europe/Rome")
+    now = datetime(2026, 10, 25, 2, 20, tzinfo=zone, fold=1).timestamp()
+    assert next_instant("35 2 * * *", zone, now) == now + 15 * 60
+
+
+@pytest.mark.parametrize("name", ["US/Eastern", "Europe/Kiev", "GB", "Asia/Calcutta", "UTC", "Etc/UTC"])
+def test_names_of_zones_that_are_out_of_use_are_known(name: str) -> None:
+    """Programs have them in their settings; the package of zones has them where the machine does not."""
+    assert zone_of(name).utcoffset(datetime(2026, 1, 1)) is not None  # noqa: DTZ001 - a wall-clock time
+
+
+@pytest.mark.parametrize(
+    "name", ["Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "", "\ud800", 7, "x" * 999]
+)
+def test_what_is_no_zone_is_refused_in_words(name: object) -> None:
+    """Whatever the machine's files make of it."""
+    with pytest.raises(BadSchedule, match="there is no time zone"):
+        zone_of(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("0 5 1 * * 0", "has 5 fields .minute, hour, day of month, month, day of week., and .* has 6"),
+        ("* * * * * *", "has 6"),
+        ("@daily", "has 1"),
+        ("9" * 400 + " * * * *", "is no cron line: Bad minute"),
+        ("9" * 5_000 + " * * * *", "1 to 512 bytes"),
+        ("60 * * * *", "Bad minute"),
+        ("*/0 * * * *", "Bad minute"),
+        ("0 0 31 2 *", "Bad day-of-month"),
+        ("0 0 * * L", "is no cron line"),
+        ("", "1 to 512 bytes"),
+        (None, "is a text"),
+    ],
+)
+def test_what_is_no_cron_line_is_refused_in_words(line: object, sentence: str) -> None:
+    """Five fields are five, and every number has its range."""
+    with pytest.raises(BadSchedule, match=sentence):
+        check_line(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "day"),
+    [
+        ("0 0 13 * 5", 2),  # a 13th or a Friday: 2 January 2026 is one
+        ("0 0 */1 * 5", 2),  # one of the two begins with a star: both must match
+        ("0 0 L * *", 31),
+        ("0 0 LW * *", 30),
+        ("0 0 * * 7", 4),
+        ("0 0 * * MON#2", 12),
+        ("0 0 * * 5L", 30),
+        ("0 0 1/10 2 *", 32),
+    ],
+)
+def test_a_line_is_read_as_the_docs_say(line: str, day: int) -> None:
+    """Counted in days from the end of December 2025."""
+    found = next_instant(check_line(line), UTC, datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())
+    assert found == (datetime(2025, 12, 31, tzinfo=UTC) + timedelta(days=day)).timestamp()

@@ -1,0 +1,151 @@
+"""Cancelling: what waits is never leased, what runs is stopped by its worker, what has ended stays as it is."""
+
+from typing import Any
+
+import pytest
+from tests.master.bench import LEASE_S, WAITING, Bench, done, on_bench
+
+from distq.core.task import CANCELLED, id_text
+from distq.master.admin import cancels, task_list
+from distq.wire.errors import RemoteRefusal
+
+
+async def cancel(bench: Bench, line: Any, *keys: int, running: bool = False) -> Any:
+    """Ask as a client does."""
+    return await bench.ask(line, "broker", "cancel", list(keys), running)
+
+
+async def admin(bench: Bench, what: str, **asked: Any) -> Any:
+    """Ask as an operator does."""
+    return await bench.ask(bench.line(), "broker", "admin", what, asked)
+
+
+@on_bench()
+async def test_a_task_that_waits_is_cancelled_and_never_leased(bench: Bench) -> None:
+    """Its client is told, and the queue has room again."""
+    client = bench.client()
+    _, first = await bench.submit(client, 1, [b"a", b"b"])
+    assert await cancel(bench, client, first) == {"done": 1, "running": [], "over": 0}
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+    bench.worker()
+    assert [row[0] for row in await bench.exchange(bench.executor(), want=5)] == [first + 1]
+    _, rows = await bench.ask(client, "broker", "results", 0, 1.0)
+    assert rows == [(first, CANCELLED, None, ["by its client"])]
+    assert bench.tally("q", "f").completed["cancelled"] == 1
+
+
+@on_bench()
+async def test_a_task_that_runs_is_left_alone_unless_that_is_asked(bench: Bench) -> None:
+    """Then its worker is told at once, on the heartbeat that waits, and whatever it answers is late."""
+    supervisor, line, client = bench.worker(), bench.executor(), bench.client()
+    _, first = await bench.submit(client, 1, [b"a"])
+    (row,) = await bench.exchange(line)
+    assert await cancel(bench, client, first) == {"done": 0, "running": [id_text(first)], "over": 0}
+    bench.call(supervisor, "broker", "heartbeat", {}, 10.0)
+    assert supervisor.waits
+    assert (await cancel(bench, client, first, running=True))["done"] == 1
+    assert supervisor.heard() == {"abort": [(first, row[1])]}
+    await bench.exchange(line, [done(row)], want=0)
+    assert bench.counts("q") == {"cancelled": 1}
+    assert bench.tally("q", "f").late == {"success": 1}
+
+
+@on_bench()
+async def test_a_worker_that_is_not_there_is_told_when_it_comes_back(bench: Bench) -> None:
+    """The order waits for its next heartbeat; and is given once."""
+    supervisor, line, client = bench.worker(), bench.executor(), bench.client()
+    _, first = await bench.submit(client, 1, [b"a"])
+    (row,) = await bench.exchange(line)
+    await bench.gone(supervisor)
+    await cancel(bench, client, first, running=True)
+    again = bench.worker()
+    assert await bench.ask(again, "broker", "heartbeat", {}, 10.0) == {"abort": [(first, row[1])]}
+    assert await bench.ask(again, "broker", "heartbeat", {}, 10.0) is WAITING
+
+
+@on_bench()
+async def test_heartbeats_wait_no_longer_than_asked_or_until_there_is_more_to_say(bench: Bench) -> None:
+    """Each is answered once."""
+    supervisor = bench.worker()
+    assert await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0) is WAITING
+    await bench.advance(10)
+    assert supervisor.heard() == {"abort": []}
+    assert await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0) is WAITING
+    bench.desk.called_again(supervisor)  # type: ignore[arg-type] # a line as the desk sees it
+    assert supervisor.heard() == {"abort": []}
+    assert await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0) is WAITING
+    await bench.advance(LEASE_S + 1)
+    assert supervisor.heard() == {"abort": []}
+    assert "hello() with role worker again" in str(await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0))
+
+
+@on_bench()
+async def test_an_operator_cancels_by_id_queue_and_name(bench: Bench) -> None:
+    """Thousands, in several cycles; dead letters and results are left alone."""
+    bench.broker.ledger.registry.queue("q").capacity = 10_000
+    client = bench.client()
+    for number in range(1, 4):
+        await bench.submit(client, number, [b"x"] * 1500)
+    _, other = await bench.submit(client, 4, [b"y"], queue="other")
+    assert await admin(bench, "cancel", queue="q", name="g") == {"done": 0, "running": [], "over": 0}
+    assert await admin(bench, "cancel", queue="q") == {"done": 4500, "running": [], "over": 0}
+    assert await admin(bench, "cancel", ids=[id_text(other)] * 2) == {"done": 1, "running": [], "over": 0}
+    assert await admin(bench, "cancel", ids=[id_text(other), "1-1"]) == {"done": 0, "running": [], "over": 2}
+
+
+def test_a_cancel_of_a_queue_looks_at_a_slice_in_each_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million tasks keep no other request waiting; a dry run counts as much in as many cycles."""
+    monkeypatch.setattr(cancels, "SLICE", 7)
+    monkeypatch.setattr(task_list, "SLICE", 7)
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """Of two queues, one is cancelled."""
+        client = bench.client()
+        for name in "pq":
+            bench.ledger.registry.queue(name).capacity = 20
+        for number in range(1, 11):
+            await bench.submit(client, number, [b"x"] * 4, queue="pq"[number % 2])
+        for dry_run in (True, False):
+            before = bench.broker.cycles
+            told = await admin(bench, "cancel", queue="q", dry_run=dry_run)
+            assert told == {"done": 20, "running": [], "over": 0}
+            assert bench.broker.cycles - before >= 40 // 7 + (20 // 7 if dry_run else 0)
+        assert bench.counts("q") == {"cancelled": 20}
+        assert bench.counts("p") == {"ready": 20}
+
+    scene()
+
+
+@on_bench()
+async def test_a_task_that_comes_after_the_request_is_not_cancelled(bench: Bench) -> None:
+    """The search ends, however fast others submit."""
+    client = bench.client()
+    _, first = await bench.submit(client, 1, [b"x"])
+    operator = bench.line()
+    bench.call(operator, "broker", "admin", "cancel", {"queue": "q"})
+    _, late = await bench.submit(client, 2, [b"late"])
+    assert operator.heard() == {"done": 1, "running": [], "over": 0}
+    assert [bench.ledger.tasks[key].state == CANCELLED for key in (first, late)] == [True, False]
+
+
+@on_bench()
+async def test_what_the_store_refuses_is_not_cancelled(bench: Bench) -> None:
+    """The caller is told; nobody is stopped."""
+    supervisor, line, client = bench.worker(), bench.executor(), bench.client()
+    _, first = await bench.submit(client, 1, [b"a"])
+    await bench.exchange(line)
+    bench.store.refuse_next = 2
+    assert isinstance(await cancel(bench, client, first, running=True), RemoteRefusal)
+    assert bench.counts("q") == {"leased": 1}
+    assert await bench.ask(supervisor, "broker", "heartbeat", {}) == {"abort": []}
+
+
+@on_bench()
+async def test_what_is_no_cancel_is_refused_in_words(bench: Bench) -> None:
+    """Wrong types, no choice at all, ids that are none."""
+    client = bench.client()
+    for args in ((), ([1],), ("1", False), ([1.5], False), ([1], 1), ([1] * 20_000, False)):
+        assert "cancel(keys, running) takes" in str(await bench.ask(client, "broker", "cancel", *args))
+    assert "takes ids, or a queue" in str(await admin(bench, "cancel"))
+    assert "two hexadecimal numbers" in str(await admin(bench, "cancel", ids=["x"]))

@@ -1,0 +1,117 @@
+"""Schedules that code declares: once, over many workers, restarts and deploys, as the newest worker says."""
+
+from typing import Any
+
+from tests.master.admin.test_schedules import admin, one, put
+from tests.master.bench import RULES, Bench, on_bench
+from tests.master.calls.test_keys import restarted
+
+from distq.wire.errors import RemoteRefusal
+
+
+def row(name: str = "m:tick", **more: Any) -> dict[str, Any]:
+    """What a worker says of one task."""
+    asked = {"name": name, "body": b"{}", "envelope": ("q", name), "every": 10.0} | more
+    return {word: what for word, what in asked.items() if what is not None}
+
+
+async def declare(bench: Bench, *rows: dict[str, Any], age_s: float = 5.0, **more: Any) -> Any:
+    """What the master answers to an executor that tells what its code declares."""
+    asked: dict[str, Any] = {"schedules": list(rows), "modules": ["m"], "age_s": age_s, **more}
+    return await admin(bench, "declare", **asked)
+
+
+@on_bench()
+async def test_many_executors_declare_one_schedule(bench: Bench) -> None:
+    """The instants stay, whoever comes later; nothing is written again; a restarted master knows whose it is."""
+    assert await declare(bench, row()) == {"declared": {"m:tick": ""}, "removed": []}
+    first = (await one(bench, "m:tick"))["next_at"]
+    bench.store.batches.clear()
+    await bench.advance(3)
+    for _ in range(5):
+        assert await declare(bench, row(), age_s=8.2) == {"declared": {"m:tick": ""}, "removed": []}
+    assert bench.store.batches == []
+    await bench.advance(7)
+    assert bench.counts("q") == {"ready": 1}
+    again = await restarted(bench)
+    told = await one(again, "m:tick")
+    assert (told["next_at"], told["runs"], told["origin"], told["declared_by"]) == (first + 10, 1, "code", ["m"])
+
+
+@on_bench()
+async def test_of_several_versions_of_the_code_the_worker_that_was_started_last_is_right(bench: Bench) -> None:
+    """Executors of old workers that are replaced during a deploy change nothing; what is paused stays paused."""
+    await declare(bench, row())
+    await admin(bench, "pause", name="m:tick")
+    await bench.advance(100)
+    assert (await declare(bench, row(every=30.0), age_s=1.0))["declared"] == {"m:tick": ""}
+    told = await declare(bench, row(), age_s=105.0)
+    assert told["declared"] == {"m:tick": "a worker that was started later declares it"}
+    told = await one(bench, "m:tick")
+    assert (told["every_s"], told["paused"]) == (30.0, True)
+    await bench.advance(10)
+    assert (await declare(bench, row(every=30.0), age_s=1.0))["declared"] == {"m:tick": ""}
+    assert (await one(bench, "m:tick"))["declared_by"] == ["m"]
+
+
+@on_bench()
+async def test_what_the_code_has_dropped_is_removed_if_that_is_asked_for(bench: Bench) -> None:
+    """By a newer worker of the same modules, and not by others."""
+    await declare(bench, row(), row("m:tock"))
+    await put(bench, "ours")
+    await bench.advance(100)
+    assert (await declare(bench, row("m:tock"), age_s=1.0))["removed"] == []
+    assert (await declare(bench, modules=["other"], remove=True, age_s=1.0))["removed"] == []
+    assert (await declare(bench, row("m:tock"), age_s=200.0, remove=True))["removed"] == []
+    assert (await declare(bench, row("m:tock"), age_s=1.0, remove=True))["removed"] == ["m:tick"]
+    again = await restarted(bench)
+    assert set(again.desk.schedules.known) == {"m:tock", "ours"}
+
+
+@on_bench()
+async def test_what_a_client_has_scheduled_goes_before_what_code_declares(bench: Bench) -> None:
+    """Under the same name, or under another the same task at the same instants: it never comes twice."""
+    await put(bench, "m:tick", every=60.0)
+    await put(bench, "mine", envelope=("q", "m:tock"))
+    told = (await declare(bench, row(), row("m:tock"), row("m:tack")))["declared"]
+    assert "a client has made a schedule of that name" in told["m:tick"]
+    assert "'mine', which a client has made, submits the same" in told["m:tock"]
+    assert told["m:tack"] == ""
+    await put(bench, "mine too", envelope=("q", "m:tack"))
+    assert set(bench.desk.schedules.known) == {"m:tick", "mine", "mine too"}
+    assert set((await restarted(bench)).desk.schedules.known) == {"m:tick", "mine", "mine too"}
+
+
+@on_bench()
+async def test_one_that_cannot_be_says_why_and_the_others_are_registered(bench: Bench) -> None:
+    """A worker does not end for it."""
+    told = (
+        await declare(
+            bench,
+            row("m:zone", every=None, cron="* * * * *", timezone="Mars/Olympus"),
+            row("m:unique", more=(None, None, "key", None, "reject")),
+            row("m:good"),
+        )
+    )["declared"]
+    assert "no time zone" in told["m:zone"]
+    assert "takes no unique key" in told["m:unique"]
+    assert told["m:good"] == ""
+    wrongs: list[dict[str, Any]] = [
+        {"schedules": 5},
+        {"modules": [1]},
+        {"age_s": -1},
+        {"schedules": [{}]},
+        {"schedules": [{"name": 1}]},
+    ]
+    for wrong in wrongs:
+        assert isinstance(await declare(bench, **wrong), RemoteRefusal)
+
+
+@on_bench(rules=RULES._replace(capacity=50))
+async def test_a_declaration_that_the_store_refuses_leaves_nothing(bench: Bench) -> None:
+    """It comes again with the next executor."""
+    bench.store.refuse_next = 1
+    assert isinstance(await declare(bench, row()), RemoteRefusal)
+    assert bench.desk.schedules.known == {}
+    assert not bench.desk.schedules.deciding
+    assert (await declare(bench, row()))["declared"] == {"m:tick": ""}

@@ -1,0 +1,182 @@
+"""What is told of single tasks: everything, why one does not run, where one is."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.master.bench import START, WAITING, Bench, failed, on_bench
+from tests.master.calls.test_keys import restarted
+
+from distq.core.task import id_text
+from distq.wire.errors import RemoteRefusal
+
+FIRST = id_text(1 << 40 | 1)
+
+
+async def show(bench: Bench, task_id: str = FIRST, what: str = "show") -> Any:
+    """What the master tells an operator of a task."""
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    return await bench.ask(guest, "broker", "admin", what, {"id": task_id})
+
+
+async def why(bench: Bench, task_id: str = FIRST) -> str:
+    """Why it does not run."""
+    return str((await show(bench, task_id))["why"])
+
+
+async def act(bench: Bench, action: str, **asked: Any) -> None:
+    """Something that an operator does."""
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    assert not isinstance(await bench.ask(guest, "broker", "admin", action, asked), RemoteRefusal)
+
+
+@on_bench()
+async def test_the_reason_is_the_first_thing_that_is_in_the_way(bench: Bench) -> None:
+    """From the queue's pause to the last busy slot."""
+    await bench.submit(bench.client(), 1, [b"a"])
+    assert await why(bench) == "No worker is connected. `distq worker` starts one."
+    other = bench.worker("other", queues=["r"])
+    assert "Of 1 workers none serves the queue 'q'" in await why(bench)
+    bench.worker("plain", tasks=False)
+    assert "Of 1 workers of its queue none knows a task 'f'" in await why(bench)
+    draining = bench.worker("draining")
+    await bench.ask(draining, "broker", "heartbeat", {"draining": True})
+    assert await why(bench) == "Every worker that would run it is draining."
+    bench.worker("w", slots=1)
+    assert "of 1 that would run it, 1 of them without an executor at this moment" in await why(bench)
+    line = bench.executor()
+    assert "1 of 1 slots are free" in await why(bench)
+    await bench.submit(bench.client("d"), 1, [b"b"])
+    (row,) = await bench.exchange(line)
+    assert await why(bench) == "It runs: w/1 was given it 0.0 s ago, attempt 1."
+    second = id_text(row[0] + 1)
+    assert await why(bench, second) == "No slot is free, of 1 that would run it; in its queue 1 are ready."
+    await act(bench, "queue_set", queue="q", running=1)
+    assert "at most 1 tasks run at once" in await why(bench, second)
+    await act(bench, "queue_set", queue="q", running=5, rate="1/m")
+    await bench.submit(bench.client("e"), 1, [b"c"])
+    bench.worker("x")
+    await bench.exchange(bench.executor(2, "x"))
+    third = id_text(row[0] + 2)
+    assert "has given out 1/m; the next comes at 1970-01-12 13:47:40 UTC." in await why(bench, third)
+    await act(bench, "pause", queue="q", name="f")
+    assert "Tasks 'f' are paused on its queue." in await why(bench, third)
+    await act(bench, "pause", queue="q")
+    assert "Its queue 'q' is paused." in await why(bench, third)
+    assert other.open
+
+
+@on_bench()
+async def test_a_client_is_told_why_tasks_wait_that_no_worker_would_run(bench: Bench) -> None:
+    """One of each kind is named; a task that only waits for its turn, or runs, is not."""
+    client = bench.client()
+    _, first = await bench.submit(client, 1, [b"a", b"b"])
+    asked = [first, first + 1, 5]
+    assert await bench.ask(client, "broker", "stuck", asked) == {
+        first: "No worker is connected. `distq worker` starts one."
+    }
+    bench.worker("other", queues=["r"])
+    (reason,) = (await bench.ask(client, "broker", "stuck", asked)).values()
+    assert "Of 1 workers none serves the queue 'q'" in reason
+    bench.worker()
+    assert await bench.ask(client, "broker", "stuck", asked) == {}
+    assert isinstance(await bench.ask(client, "broker", "stuck", "x"), RemoteRefusal)
+
+
+@on_bench()
+async def test_of_what_waits_or_has_ended_it_is_told_until_when_and_how(bench: Bench) -> None:
+    """With the cause of the last attempt."""
+    bench.worker()
+    line = bench.executor()
+    await bench.submit(bench.client(), 1, [b"a"])
+    (row,) = await bench.exchange(line)
+    await bench.exchange(line, [failed(row)], want=0)
+    assert "for attempt 2, after ValueError: no." in await why(bench)
+    await bench.advance(2)
+    (row,) = await bench.exchange(line)
+    await bench.exchange(line, [failed(row)], want=0)
+    told = await show(bench)
+    assert told["why"].startswith("It has ended: dead 0.0 s ago: ValueError: no. `distq dead retry`")
+    assert (told["failures"], told["causes"], told["submitted_at"]) == (2, ["ValueError: no"] * 2, START)
+    assert told["caused_at"] == [START, START + 2]
+    again = await restarted(bench)
+    told = await show(again)
+    assert (told["causes"], told["caused_at"]) == (["ValueError: no"] * 2, [None, None])
+
+
+@on_bench()
+async def test_progress_is_told_while_the_attempt_runs(bench: Bench) -> None:
+    """Of the present lease only, and nothing that is no progress."""
+    bench.worker()
+    line = bench.executor()
+    await bench.submit(bench.client(), 1, [b"a"])
+    (row,) = await bench.exchange(line)
+    told = json.dumps([0.4, "page 12"]).encode()
+    await bench.exchange(line, [(row[0], row[1], 8, told, 0.0, "")], want=0)
+    assert (await show(bench))["progress"] == (0.4, "page 12")
+    for wrong in (b"", b"[2.0, 'x']", b'[2.0, "x"]', b'["a", "b"]', b"[" * 2000, b"\xff", b"7"):
+        await bench.exchange(line, [(row[0], row[1], 8, wrong, 0.0, "")], want=0)
+    await bench.exchange(line, [(row[0], row[1] + 1, 8, json.dumps([0.9, ""]).encode(), 0.0, "")], want=0)
+    assert (await show(bench))["progress"] == (0.4, "page 12")
+    await bench.exchange(line, [failed(row)], want=0)
+    assert (await show(bench))["progress"] is None
+    assert bench.ledger.progress == {}
+
+
+@on_bench()
+async def test_a_worker_is_asked_where_a_task_is_and_its_answer_is_told(bench: Bench) -> None:
+    """At once: its heartbeat waits at the master for such a word."""
+    supervisor = bench.worker()
+    await bench.submit(bench.client(), 1, [b"a"])
+    (row,) = await bench.exchange(bench.executor())
+    bench.call(supervisor, "broker", "heartbeat", {}, 10.0)
+    await bench.settle_down()
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    assert await bench.ask(guest, "broker", "admin", "stack", {"id": FIRST}) is WAITING
+    assert supervisor.heard() == {"abort": [], "stacks": [(row[0], row[1])]}
+    report = {"stacks": [(row[0], row[1], "File ..., line 3 in f")]}
+    await bench.ask(supervisor, "broker", "heartbeat", report, 0.0)
+    assert guest.heard() == {"stack": "File ..., line 3 in f"}
+
+
+@on_bench()
+async def test_a_worker_that_does_not_say_where_a_task_is_is_not_waited_for(bench: Bench) -> None:
+    """Five seconds."""
+    bench.worker()
+    await bench.submit(bench.client(), 1, [b"a"])
+    await bench.exchange(bench.executor())
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    await bench.ask(guest, "broker", "admin", "stack", {"id": FIRST})
+    await bench.advance(5)
+    assert "has not answered within 5 s" in str(guest.heard())
+    for _ in range(3):
+        await bench.ask(guest, "broker", "admin", "stack", {"id": FIRST})
+        await bench.advance(5)
+    (session,) = bench.workers.sessions.values()
+    assert (bench.workers._stack_waits, len(session.stacks)) == ({}, 1), "what was asked in vain is not kept"
+
+
+@pytest.mark.parametrize("what", ["show", "stack"])
+@pytest.mark.parametrize("task_id", ["1-ffff", "no id", "", None, 7])
+def test_a_task_that_is_not_known_is_said_so(what: str, task_id: Any) -> None:
+    """And what is no id."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One look."""
+        answer = await show(bench, task_id, what)
+        assert isinstance(answer, RemoteRefusal)
+        assert "1-ffff (any more)" in str(answer) if task_id == "1-ffff" else "hexadecimal" in str(answer)
+
+    scene()
+
+
+@on_bench()
+async def test_what_does_not_run_has_no_stack_and_it_is_said_why(bench: Bench) -> None:
+    """In the words of `why`."""
+    await bench.submit(bench.client(), 1, [b"a"])
+    assert "does not run on a worker. No worker is connected." in str(await show(bench, what="stack"))

@@ -1,0 +1,198 @@
+"""What an operator does with queues: pause, resume, limit; over refused commits and restarts."""
+
+from typing import Any
+
+import pytest
+from tests.master.bench import RULES, WAITING, Bench, FakeLine, done, on_bench, released
+from tests.master.calls.test_keys import restarted
+
+from distq.core.policy import Policy, Rate
+from distq.wire.errors import RemoteRefusal
+
+
+async def admin(bench: Bench, action: str, **asked: Any) -> Any:
+    """What the master answers to an operator."""
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    return await bench.ask(guest, "broker", "admin", action, asked)
+
+
+async def held(bench: Bench, want: int = 10) -> tuple[FakeLine, list[Any]]:
+    """A worker's executor, and what it was given."""
+    bench.worker()
+    line = bench.executor()
+    return line, await bench.exchange(line, want=want)
+
+
+@on_bench()
+async def test_a_paused_queue_gives_out_nothing_and_takes_submits(bench: Bench) -> None:
+    """Who waits for a task is given one when it goes on."""
+    told = await admin(bench, "pause", queue="q")
+    assert told["queues"][0]["paused"]
+    assert (await bench.submit(bench.client(), 1, [b"a"]))[0]
+    bench.worker()
+    line = bench.executor()
+    assert await bench.exchange(line, wait_s=60.0) is WAITING
+    await admin(bench, "resume", queue="q")
+    assert [row[4] for row in bench.rows(line)] == [b"a"]
+
+
+@on_bench()
+async def test_what_runs_while_its_queue_is_paused_ends_as_usual(bench: Bench) -> None:
+    """Its result counts."""
+    await bench.submit(bench.client(), 1, [b"a", b"b"])
+    line, rows = await held(bench, want=1)
+    await admin(bench, "pause", queue="q")
+    assert await bench.exchange(line, [done(rows[0])]) == []
+    assert bench.counts("q") == {"succeeded": 1, "ready": 1}
+
+
+@on_bench()
+async def test_tasks_of_one_name_can_be_paused_and_the_others_go_on(bench: Bench) -> None:
+    """Also those that come later; naming no queue means all that know the name."""
+    client = bench.client()
+    runs = ([("q", "f"), ("q", "g")], [(0, 1), (1, 1)], [b"f", b"g"], 0.0)
+    await bench.ask(client, "broker", "submit", 1, *runs)
+    told = await admin(bench, "pause", name="f")
+    assert [(queue["queue"], queue["paused_names"]) for queue in told["queues"]] == [("q", ["f"])]
+    await bench.ask(client, "broker", "submit", 2, *runs)
+    line, rows = await held(bench)
+    assert [row[4] for row in rows] == [b"g", b"g"]
+    await admin(bench, "resume", name="f")
+    assert [row[4] for row in await bench.exchange(line, [done(row) for row in rows], want=10)] == [b"f", b"f"]
+
+
+@on_bench()
+async def test_p1_a_pause_is_kept_over_a_restart(bench: Bench) -> None:
+    """And so is every limit; a reset forgets them."""
+    await admin(bench, "pause", queue="q")
+    await admin(bench, "queue_set", queue="r", running=2, rate="5/m", capacity=3)
+    await admin(bench, "pause", queue="r", name="f")
+    again = await restarted(bench)
+    assert again.queue("q").policy.paused
+    assert again.queue("r").policy == Policy(False, frozenset({"f"}), 2, Rate(5, 60.0), 3)
+    await admin(again, "queue_reset", queue="r")
+    assert (await restarted(again)).queue("r").policy == Policy(capacity=RULES.capacity)
+
+
+@on_bench()
+async def test_a_pause_that_the_store_refuses_is_none(bench: Bench) -> None:
+    """And whoever asked hears of it."""
+    bench.store.refuse_next = 1
+    assert isinstance(await admin(bench, "pause", queue="q"), RemoteRefusal)
+    await bench.submit(bench.client(), 1, [b"a"])
+    assert len((await held(bench))[1]) == 1
+
+
+@on_bench()
+async def test_no_more_run_at_once_than_the_queue_lets(bench: Bench) -> None:
+    """One by one to each executor, so that they run beside each other."""
+    await admin(bench, "queue_set", queue="q", running=2)
+    await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
+    bench.worker()
+    lines = [bench.executor(index) for index in (1, 2, 3)]
+    given = [await bench.exchange(line, want=10, wait_s=60.0) for line in lines]
+    assert [row[4] for rows in given[:2] for row in rows] == [b"a", b"b"]
+    assert given[2] is WAITING
+    await bench.exchange(lines[0], [released(given[0][0])], want=0)
+    assert [row[4] for row in bench.rows(lines[2])] == [b"a"]
+
+
+@on_bench()
+async def test_a_rate_is_kept_and_whoever_waits_is_served_when_it_allows(bench: Bench) -> None:
+    """Exactly; also over a restart."""
+    await admin(bench, "queue_set", queue="q", rate="2/20s")
+    await bench.submit(bench.client(), 1, [b"a", b"b", b"c", b"d"])
+    line, rows = await held(bench)
+    assert [row[4] for row in rows] == [b"a", b"b"]
+    assert await bench.exchange(line, [done(row) for row in rows], want=10, wait_s=200.0) is WAITING
+    await bench.advance(10)
+    again = await restarted(bench)
+    again_line, none = await held(again)
+    assert none == []
+    assert await again.exchange(again_line, want=1, wait_s=200.0) is WAITING
+    await bench.advance(9)
+    assert bench.rows(line) is WAITING
+    await bench.advance(2)
+    assert [row[4] for row in bench.rows(line)] == [b"c", b"d"]
+    await again.advance(11)
+    assert [row[4] for row in again.rows(again_line)] == [b"c"]
+
+
+@on_bench()
+async def test_capacity_can_be_set_of_one_queue(bench: Bench) -> None:
+    """More is refused there."""
+    await admin(bench, "queue_set", queue="q", capacity=1)
+    assert (await bench.submit(bench.client(), 1, [b"a"]))[0]
+    assert (await bench.submit(bench.client(), 2, [b"a"]))[1] == "QUEUE_FULL"
+    assert (await bench.submit(bench.client(), 3, [b"a"], queue="r"))[0]
+
+
+@on_bench()
+async def test_how_many_would_be_cancelled_is_told_before_it_is_done(bench: Bench) -> None:
+    """And nothing is."""
+    await bench.submit(bench.client(), 1, [b"a", b"b"])
+    line, _ = await held(bench, want=1)
+    told = await admin(bench, "cancel", queue="q", dry_run=True)
+    assert (told["done"], len(told["running"])) == (1, 1)
+    assert bench.counts("q") == {"leased": 1, "ready": 1}
+    assert line.open
+
+
+@pytest.mark.parametrize(
+    ("action", "asked"),
+    [
+        ("pause", {}),
+        ("queue_set", {"name": "f", "running": 1}),
+        ("pause", {"name": "never seen"}),
+        ("pause", {"queue": "q" * 65}),
+        ("pause", {"queue": ""}),
+        ("queue_set", {"queue": "q", "running": 0}),
+        ("queue_set", {"queue": "q", "rate": "often"}),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_words(action: str, asked: dict[str, Any]) -> None:
+    """And no queue comes into being by it."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One bad request."""
+        assert isinstance(await admin(bench, action, **asked), RemoteRefusal)
+        assert not any(queue.own.limits for queue in bench.ledger.registry.queues.values())
+
+    scene()
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "queue_set", "queue_reset", "cancel"])
+def test_a_queue_that_must_exist_is_not_made(action: str) -> None:
+    """A name that was mistyped is refused, with the one that was probably meant."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One mistyped name."""
+        await bench.submit(bench.client(), 1, [b"a"])
+        refusal = await admin(bench, action, queue="qq", running=1 if action == "queue_set" else False, must_exist=True)
+        assert isinstance(refusal, RemoteRefusal)
+        assert "there is no queue 'qq'" in str(refusal)
+        assert "did you mean 'q'?" in str(refusal)
+        assert "qq" not in bench.ledger.registry.queues
+        assert not isinstance(await admin(bench, "pause", queue="q", must_exist=True), RemoteRefusal)
+
+    scene()
+
+
+@on_bench()
+async def test_a_queue_that_was_made_by_an_operator_goes_when_that_is_undone(bench: Bench) -> None:
+    """From the store too, so that no restart brings it back; one that has had a task stays."""
+    for queue in ("made", "used"):
+        await admin(bench, "pause", queue=queue)
+        assert bench.ledger.registry.queues[queue].own.paused
+    runs = ([("used", "f")], [(0, 1)], [b"f"], 0.0)
+    await bench.ask(bench.client(), "broker", "submit", 1, *runs)
+    for queue in ("made", "used"):
+        await admin(bench, "resume", queue=queue)
+    assert "made" not in bench.ledger.registry.queues
+    assert not bench.ledger.registry.queues["used"].own.paused
+    again = await restarted(bench)
+    assert "made" not in again.ledger.registry.queues
+    assert "used" in again.ledger.registry.queues

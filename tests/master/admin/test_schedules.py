@@ -1,0 +1,451 @@
+"""Schedules: each moment once, over restarts and refused commits, by the clocks of a time zone."""
+
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.master.bench import RULES, START, Bench, done, failed, on_bench
+from tests.master.calls.test_keys import restarted
+
+from distq.core.deadlines import CLEARED_MIN
+from distq.core.registry import Defaults
+from distq.core.schedule import BadSchedule, Timing, pack_schedule
+from distq.core.task import task_key_of
+from distq.master.admin.schedule_instants import due_at, next_instant_after
+from distq.master.admin.schedules import RunSchedule
+from distq.wire.errors import RemoteRefusal
+
+ROME = ZoneInfo("Europe/Rome")
+
+
+async def admin(bench: Bench, action: str, **asked: Any) -> Any:
+    """What the master answers to an operator."""
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    return await bench.ask(guest, "broker", "admin", f"schedule_{action}", asked)
+
+
+async def put(bench: Bench, name: str = "tick", **constraints: Any) -> Any:
+    """Make a schedule of a task "f" on the queue "q", every ten seconds if nothing else is said."""
+    asked = {"name": name, "body": b"x", "envelope": ("q", "f"), **({"every": 10.0} | constraints)}
+    return await admin(bench, "put", **{word: what for word, what in asked.items() if what is not None})
+
+
+async def one(bench: Bench, name: str = "tick") -> dict[str, Any]:
+    """What is told of a schedule."""
+    told = await admin(bench, "list")
+    (found,) = (row for row in told["schedules"] if row["name"] == name)
+    return dict(found)
+
+
+async def run_all(bench: Bench) -> int:
+    """A worker runs all that is ready; how many tasks that was."""
+    bench.worker()
+    line = bench.executor()
+    rows = await bench.exchange(line, want=100)
+    await bench.exchange(line, [done(row) for row in rows], want=0)
+    return len(rows)
+
+
+@on_bench()
+async def test_every_ten_seconds_a_task_is_submitted(bench: Bench) -> None:
+    """At its moments, and in between nothing."""
+    assert (await put(bench))["schedules"][0]["next_at"] == START + 10
+    await bench.advance(9.9)
+    assert bench.counts("q") == {}
+    await bench.advance(0.1)
+    assert bench.counts("q") == {"ready": 1}
+    assert await run_all(bench) == 1
+    await bench.advance(10)
+    told = await one(bench)
+    assert (told["runs"], told["next_at"], told["under_way"]) == (2, START + 30, True)
+    assert bench.ledger.tasks[task_key_of(told["last_id"])].envelope.name == "f"
+
+
+@on_bench()
+async def test_one_is_under_way_at_a_time_unless_it_may_overlap(bench: Bench) -> None:
+    """A moment that comes too early is skipped, and counted."""
+    await put(bench, "alone")
+    await put(bench, "together", overlap=True)
+    await bench.advance(30)
+    assert bench.counts("q") == {"ready": 4}
+    assert [(row["runs"], row["skipped"]) for row in (await admin(bench, "list"))["schedules"]] == [(1, 2), (3, 0)]
+
+
+@on_bench()
+async def test_p1_a_schedule_is_kept_over_a_restart_and_no_moment_comes_twice(bench: Bench) -> None:
+    """The task that it submitted last is still the one under way."""
+    await put(bench)
+    await bench.advance(10)
+    again = await restarted(bench)
+    assert again.counts("q") == {"ready": 1}
+    told = await one(again)
+    assert (told["runs"], told["next_at"], told["under_way"]) == (1, START + 20, True)
+    await again.advance(10)
+    assert again.counts("q") == {"ready": 1}
+    assert await run_all(again) == 1
+    await again.advance(10)
+    assert again.counts("q") == {"ready": 1, "succeeded": 1}
+
+
+@pytest.mark.parametrize(("catch_up", "tasks", "skipped"), [("one", 1, 4), ("all", 5, 0), ("none", 0, 5)])
+def test_moments_that_were_missed_are_made_up_for_as_asked(catch_up: str, tasks: int, skipped: int) -> None:
+    """With one task for all, with all, with none."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """A master that was away for a while, from before five moments until long after the last."""
+        await put(bench, catch_up=catch_up, overlap=True)
+        bench.clock.at += 59
+        again = await restarted(bench)
+        await again.advance(0)
+        assert sum(again.counts("q").values()) == tasks
+        told = await one(again)
+        assert (told["runs"], told["skipped"], told["next_at"]) == (tasks, skipped, START + 60)
+
+    scene()
+
+
+@on_bench()
+async def test_all_that_was_missed_is_made_up_for_one_after_the_other(bench: Bench) -> None:
+    """If one may be under way at a time."""
+    await put(bench, catch_up="all")
+    bench.clock.at += 30
+    again = await restarted(bench)
+    for _ in range(3):
+        await again.advance(1)
+        assert again.counts("q")["ready"] == 1
+        assert await run_all(again) == 1
+    assert again.counts("q") == {"succeeded": 3}
+
+
+@on_bench()
+async def test_a_moment_whose_commit_was_refused_comes_again(bench: Bench) -> None:
+    """And its task is there once."""
+    await put(bench)
+    bench.store.refuse_next = 3
+    await bench.advance(14)
+    assert bench.counts("q") == {"ready": 1}
+    assert (await one(bench))["runs"] == 1
+
+
+@on_bench(rules=Defaults(capacity=1))
+async def test_a_moment_for_which_the_queue_has_no_room_is_not_lost(bench: Bench) -> None:
+    """It comes as soon as there is some."""
+    await bench.submit(bench.client(), 1, [b"a"])
+    await put(bench)
+    await bench.advance(15)
+    assert (await one(bench))["runs"] == 0
+    assert await run_all(bench) == 1
+    await bench.advance(1)
+    assert bench.counts("q") == {"succeeded": 1, "ready": 1}
+    assert (await one(bench))["next_at"] == START + 20
+
+
+@on_bench()
+async def test_a_schedule_can_be_paused_resumed_run_and_removed(bench: Bench) -> None:
+    """What was missed in a pause is not made up for; a run by hand counts as under way."""
+    await put(bench)
+    await admin(bench, "pause", name="tick")
+    await bench.advance(25)
+    assert bench.counts("q") == {}
+    assert (await restarted(bench)).desk.schedules.states == {"active": 0, "paused": 1, "faulty": 0}
+    assert (await admin(bench, "resume", name="tick"))["schedules"][0]["next_at"] == START + 30
+    told = await admin(bench, "run", name="tick")
+    assert bench.counts("q") == {"ready": 1}
+    assert "has not ended yet" in str(await admin(bench, "run", name="tick"))
+    await bench.advance(10)
+    assert bench.counts("q") == {"ready": 1}
+    assert (await one(bench))["last_id"] == told["schedules"][0]["last_id"]
+    await admin(bench, "remove", name="tick")
+    await bench.advance(100)
+    assert bench.counts("q") == {"ready": 1}
+    assert "there is no schedule 'tick'" in str(await admin(bench, "pause", name="tick"))
+    assert (await restarted(bench)).desk.schedules.known == {}
+
+
+@on_bench()
+async def test_the_same_again_goes_on_as_it_was_and_another_takes_its_place(bench: Bench) -> None:
+    """A program may say at each start what it wants."""
+    await put(bench)
+    await bench.advance(7)
+    assert (await put(bench))["schedules"][0]["next_at"] == START + 10
+    assert (await put(bench, every=5.0))["schedules"][0]["next_at"] == START + 12
+    await bench.advance(5)
+    assert bench.counts("q") == {"ready": 1}
+    await put(bench, every=6.0)
+    await bench.advance(6)
+    assert bench.counts("q") == {"ready": 1}, "the task of the one before is still under way"
+
+
+@on_bench()
+async def test_a_scheduled_task_fails_and_is_tried_again_as_any_other(bench: Bench) -> None:
+    """And while it waits for that it is under way."""
+    await put(bench)
+    await bench.advance(10)
+    bench.worker()
+    line = bench.executor()
+    (row,) = await bench.exchange(line)
+    await bench.exchange(line, [failed(row)], want=0)
+    assert (await one(bench))["under_way"]
+
+
+@on_bench()
+async def test_a_schedule_of_a_task_with_labels_and_keys_is_the_same_after_a_restart(bench: Bench) -> None:
+    """Asked for once more, it goes on as it was."""
+    asked: dict[str, Any] = {
+        "envelope": ("q", "f", None, None, None, None, None, ("gpu",)),
+        "when": (None, None, 60.0),
+        "more": ("joe", 2, None, None, "reject"),
+    }
+    await put(bench, **asked)
+    await bench.advance(5)
+    again = await restarted(bench)
+    assert (await put(again, **asked))["schedules"][0]["next_at"] == START + 10
+    await again.advance(5)
+    (task,) = again.ledger.tasks.values()
+    assert (task.envelope.requires, task.constraints.concurrency_key) == (frozenset({"gpu"}), "joe")
+
+
+@on_bench(rules=Defaults(capacity=1))
+async def test_a_moment_that_waits_for_room_is_asked_for_once_however_often_the_store_refuses(bench: Bench) -> None:
+    """The master's list of moments does not grow."""
+    client = bench.client()
+    await bench.submit(client, 1, [b"a"])
+    await put(bench)
+    await bench.advance(10)
+    for number in range(2, 8):
+        bench.store.refuse_next = 1
+        bench.clock.at += 1
+        bench.call(client, "broker", "submit", number, [("r", "f")], [(0, 1)], [b"b"], 0.0)
+        await bench.cycle()
+    due = [request for _, _, request in bench.broker._instants._heap if isinstance(request, RunSchedule)]
+    assert len(due) == 1
+
+
+@on_bench()
+async def test_p7_schedules_that_were_put_anew_or_removed_leave_no_moments(bench: Bench) -> None:
+    """One of New Year that each deployment puts again, for a year; and what comes next still comes, once."""
+    yearly = {"every": None, "cron": "0 0 1 1 *"}
+    for number in range(1_000):
+        await put(bench, "new year", **yearly, body=b"%d" % number)
+        await put(bench, "once", **yearly)
+        await admin(bench, "remove", name="once")
+        assert len(bench.broker._instants) <= 2 * CLEARED_MIN
+    await put(bench)
+    due = [
+        request.schedule.spec.name for request in bench.broker._instants.things() if isinstance(request, RunSchedule)
+    ]
+    assert {"new year", "tick"} <= set(due)
+    told = await one(bench, "new year")
+    bench.clock.at = told["next_at"] - 1
+    await bench.advance(2)
+    assert (await one(bench, "new year"))["runs"] == 1
+
+
+@pytest.mark.parametrize("name", [["tick"], {"a": 1}, 7, None])
+@pytest.mark.parametrize("action", ["put", "pause", "run", "remove", "list"])
+def test_a_name_that_is_no_text_is_refused_and_the_master_goes_on(action: str, name: Any) -> None:
+    """Whoever has the key may send anything."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One request."""
+        asked = {"body": b"x", "envelope": ("q", "f"), "every": 10.0} if action == "put" else {}
+        assert isinstance(await admin(bench, action, name=name, **asked), RemoteRefusal)
+        assert (await put(bench))["schedules"]
+
+    scene()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"name": ""},
+        {"name": "n" * 129},
+        {"every": None},
+        {"cron": "* * * * *"},
+        {"every": 0.01},
+        {"every": None, "cron": "61 * * * *"},
+        {"every": None, "cron": "0 0 30 2 *"},
+        {"every": None, "cron": 5},
+        {"every": None, "cron": "0 5 1 * * 0"},
+        {"every": None, "cron": "9" * 5_000 + " * * * *"},
+        {"every": 10**5_000},
+        {"name": "\ud800"},
+        {"when": (None, 1e15, None)},
+        {"when": (None, None, 10**400)},
+        {"every": None, "cron": "* * * * *", "timezone": "Mars/Olympus"},
+        {"every": None, "cron": "* * * * *", "timezone": "../etc/passwd"},
+        {"catch_up": "perhaps"},
+        {"body": "text"},
+        {"body": b"x" * (RULES.payload_bytes_max + 1)},
+        {"envelope": ("q",)},
+        {"envelope": 7},
+        {"more": (None, None, "unique", None, "reject")},
+    ],
+)
+def test_what_cannot_be_a_schedule_is_refused_in_words(asked: dict[str, Any]) -> None:
+    """And none is made."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One that cannot be."""
+        assert isinstance(await put(bench, **asked), RemoteRefusal)
+        assert bench.desk.schedules.known == {}
+
+    scene()
+
+
+def at(*moment: int, fold: int = 0) -> float:
+    """A moment by the clocks of Rome."""
+    return datetime(*moment, tzinfo=ROME, fold=fold).timestamp()  # type: ignore[arg-type, misc] # year to minute
+
+
+def cron(line: str, catch_up: str = "one") -> Timing:
+    """By the clocks of Rome."""
+    return Timing(None, line, "Europe/Rome", False, catch_up)
+
+
+def test_what_falls_into_the_hour_that_is_skipped_comes_right_after_it() -> None:
+    """On 29 March 2026 the clocks go from 2 to 3."""
+    daily = cron("30 2 * * *")
+    assert next_instant_after(daily, at(2026, 3, 28, 12, 0)) == at(2026, 3, 29, 3, 0)
+    assert next_instant_after(daily, at(2026, 3, 29, 3, 0)) == at(2026, 3, 30, 2, 30)
+    half_hourly = cron("*/30 * * * *")
+    assert next_instant_after(half_hourly, at(2026, 3, 29, 1, 30)) == at(2026, 3, 29, 3, 0)
+
+
+def test_what_falls_into_the_hour_that_comes_twice_comes_once_and_what_comes_often_goes_on() -> None:
+    """On 25 October 2026 the clocks go from 3 to 2."""
+    daily = cron("30 2 * * *")
+    first = next_instant_after(daily, at(2026, 10, 24, 12, 0))
+    assert first == at(2026, 10, 25, 2, 30)
+    assert next_instant_after(daily, first) == at(2026, 10, 26, 2, 30)
+    moments, moment = [], at(2026, 10, 25, 1, 50)
+    for _ in range(4):
+        moment = next_instant_after(cron("*/30 * * * *"), moment)
+        moments.append(moment - at(2026, 10, 25, 2, 0))
+    assert moments == [0, 1800, 3600, 5400]
+
+
+def test_an_interval_takes_no_notice_of_clocks() -> None:
+    """A day is 24 hours."""
+    assert next_instant_after(Timing(86400.0, None, "UTC", False, "one"), 5.0) == 86405.0
+
+
+def test_years_of_missed_moments_are_counted_to_a_thousand() -> None:
+    """Nobody waits for a count of all."""
+    due = due_at(cron("* * * * *"), START, START + 10 * 365 * 86400.0)
+    assert due.missed == 1000
+    assert due.next_at > START + 10 * 365 * 86400.0
+
+
+@pytest.fixture
+def zones(monkeypatch: pytest.MonkeyPatch) -> dict[str, tzinfo]:
+    """Zones of the master's machine that a test may take away, or give other rules."""
+    there: dict[str, tzinfo] = {"Test/City": timezone(timedelta(hours=-8))}
+
+    def zone_of(name: object) -> tzinfo:
+        if name not in there:
+            raise BadSchedule(f"there is no time zone {name!r} on the master's machine.")
+        return there[str(name)]
+
+    for module in ("schedule_instants", "schedule_calls"):
+        monkeypatch.setattr(f"distq.master.admin.{module}.zone_of", zone_of)
+    return there
+
+
+def test_a_schedule_whose_zone_is_gone_is_faulty_and_says_so_and_can_be_removed(zones: dict[str, tzinfo]) -> None:
+    """The master starts, serves all else, and goes on with it once the zone is there again."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """A restart on a machine with fewer zones, and one on a machine that has it."""
+        await put(bench, every=None, cron="* * * * *", timezone="Test/City")
+        await put(bench, "sound")
+        known = zones.pop("Test/City")
+        again = await restarted(bench)
+        await again.advance(120)
+        told = await one(again)
+        assert (told["runs"], told["next_at"]) == (0, None)
+        assert "no time zone 'Test/City'" in told["fault"]
+        assert (await one(again, "sound"))["runs"] == 1
+        assert again.desk.schedules.states == {"active": 1, "paused": 0, "faulty": 1}
+        assert "no time zone" in str(await admin(again, "resume", name="tick"))
+        zones["Test/City"] = known
+        sound = await restarted(again)
+        await sound.advance(0)
+        assert (await one(sound))["runs"] == 1
+        del zones["Test/City"]
+        last = await restarted(sound)
+        await admin(last, "remove", name="tick")
+        assert set(last.desk.schedules.known) == {"sound"}
+
+    scene()
+
+
+def test_a_zone_that_goes_while_the_master_runs_makes_a_fault_and_not_an_end(zones: dict[str, tzinfo]) -> None:
+    """It is tried again every hour."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """An update of the machine's zones that lacks one, and a second one that does not."""
+        again = await restarted(bench)
+        await put(again, every=None, cron="0 * * * *", timezone="Test/City", overlap=True)
+        known = zones.pop("Test/City")
+        await again.advance(2 * 3600)
+        assert "no time zone" in (await one(again))["fault"]
+        zones["Test/City"] = known
+        await again.advance(2 * 3600)
+        told = await one(again)
+        assert (told["fault"], told["under_way"]) == ("", True)
+
+    scene()
+
+
+def test_the_rules_of_a_zone_that_have_changed_hold_after_a_restart_every_hour_and_when_it_is_put_again(
+    zones: dict[str, tzinfo],
+) -> None:
+    """A moment that was worked out by the rules of before is not believed."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """The clocks of a city are set by an hour, three times."""
+        asked: dict[str, Any] = {"every": None, "cron": "0 9 1 * *", "timezone": "Test/City"}
+        told = (await put(bench, **asked))["schedules"][0]
+        assert told["next_at"] / 3600 % 24 == 17
+        zones["Test/City"] = timezone(timedelta(hours=-7))
+        assert (await put(bench, **asked))["schedules"][0]["next_at"] / 3600 % 24 == 16
+        zones["Test/City"] = timezone(timedelta(hours=-6))
+        again = await restarted(bench)
+        assert (await one(again))["next_at"] / 3600 % 24 == 15
+        zones["Test/City"] = timezone(timedelta(hours=-5))
+        await again.advance(3700)
+        assert (await one(again))["next_at"] / 3600 % 24 == 14
+
+    scene()
+
+
+@on_bench()
+async def test_a_row_that_cannot_be_read_is_a_faulty_schedule_that_can_be_removed(bench: Bench) -> None:
+    """Of a later distq, say; and so is one whose task is out of range today."""
+    await put(bench, "later")
+    await put(bench, "wide")
+    rows = {one.spec.name: one for one in bench.desk.schedules.known.values()}
+    wide = rows["wide"].spec._replace(envelope=("q", "f", 5, 3, 1e12))
+    bench.desk.schedules.known.clear()
+    bench.desk.schedules.restore(
+        {rows["later"].key: b"{}", rows["wide"].key: pack_schedule(wide, rows["wide"].progress)}, {}
+    )
+    told = {row["name"]: row["fault"] for row in (await admin(bench, "list"))["schedules"]}
+    (unread,) = told.keys() - {"wide"}
+    assert "cannot be read" in told[unread]
+    assert "time_limit is a duration above 0 s" in told["wide"]
+    assert "time_limit" in str(await admin(bench, "run", name="wide"))
+    for name in told:
+        await admin(bench, "remove", name=name)
+    assert bench.desk.schedules.known == {}
+    await bench.advance(100)
+    assert bench.counts("q") == {}

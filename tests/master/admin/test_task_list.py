@@ -1,0 +1,122 @@
+"""The list of tasks: those that match, oldest first, in pages, while others come and go; a slice in each cycle."""
+
+from typing import Any
+
+import pytest
+from tests.master.bench import Bench, done, on_bench
+
+from distq.core.task import task_key_of
+from distq.master.admin import task_list
+from distq.wire.errors import RemoteRefusal
+
+
+async def listed(bench: Bench, **asked: Any) -> Any:
+    """What the master answers to `distq list`."""
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    return await bench.ask(guest, "broker", "admin", "list", asked)
+
+
+def names(found: Any) -> list[tuple[str, str]]:
+    """Each task's name and state."""
+    return [(row["name"], row["state"]) for row in found["tasks"]]
+
+
+@on_bench()
+async def test_tasks_are_listed_by_queue_name_state_and_age(bench: Bench) -> None:
+    """Without a state those that wait and run."""
+    client = bench.client()
+    envelopes = [("q", "f"), ("q", "g"), ("r", "f")]
+    await bench.ask(client, "broker", "submit", 1, envelopes, [(0, 1), (1, 1), (2, 1)], [b"1", b"2", b"3"], 0.0)
+    bench.worker(queues=["q"])
+    line = bench.executor()
+    rows = await bench.exchange(line, want=1)
+    assert names(await listed(bench)) == [("f", "leased"), ("g", "ready"), ("f", "ready")]
+    assert names(await listed(bench, states=["waiting"], name="f")) == [("f", "ready")]
+    found = await listed(bench, queue="q", states=["running"])
+    assert [(row["holder"], row["queue"]) for row in found["tasks"]] == [("w/1", "q")]
+    await bench.exchange(line, [done(rows[0])], want=0)
+    assert names(await listed(bench, states=["ended"])) == [("f", "succeeded")]
+    submitted_at = (await listed(bench))["tasks"][0]["submitted_at"]
+    assert names(await listed(bench, before_at=submitted_at)) == []
+    assert len(names(await listed(bench, before_at=submitted_at + 1))) == 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_pages_have_every_task_once_while_others_come_and_go(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In slices and pieces of any size."""
+    monkeypatch.setattr(task_list, "SLICE", size)
+    monkeypatch.setattr(task_list, "PIECE", 2 * size + 1)
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """Twenty tasks, of which every third goes meanwhile."""
+        client = bench.client()
+        for number in range(1, 6):
+            await bench.submit(client, number, [b"x"] * 4, queue=f"q{number}")
+        first = await listed(bench, limit=3)
+        assert first["next"] == first["tasks"][-1]["id"]
+        for key in list(bench.ledger.tasks)[::3]:
+            await bench.ask(client, "broker", "cancel", [key], False)
+        await bench.submit(client, 6, [b"y"] * 5, queue="last")
+        left = [key for key, task in bench.ledger.tasks.items() if task.state == 0]
+        found: list[int] = []
+        after = first["next"]
+        while after:
+            page = await listed(bench, limit=4, after=after)
+            found += [task_key_of(row["id"]) for row in page["tasks"]]
+            after = page["next"]
+        assert found == [key for key in left if key > task_key_of(first["next"])]
+
+    scene()
+
+
+@pytest.mark.parametrize(("piece", "first"), [(7, 6), (20, 30)])
+def test_keys_are_read_on_while_tasks_go_and_come(piece: int, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of those that stay is passed over or comes twice, whatever goes before the position; also very many."""
+    monkeypatch.setattr(task_list, "PIECE", piece)
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """Thirty tasks, of which every second goes when it is among the first ones."""
+        client = bench.client()
+        for number in range(1, 6):
+            await bench.submit(client, number, [b"x"] * 6, queue=f"q{number}")
+        tasks = bench.ledger.tasks
+        keys, read = task_list.TaskKeyCursor(bench.ledger, -1), []
+        stay = list(tasks)[1::2]
+        while not keys.is_over:
+            found = keys.slice()
+            read += found
+            for key in [one for one in list(tasks)[:first] if found and one not in stay]:
+                del tasks[key]
+        assert len(stay) == 15
+        assert [key for key in read if key in stay] == stay
+        assert len(read) == len(set(read))
+
+    scene()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"limit": 0},
+        {"limit": 10**9},
+        {"limit": True},
+        {"states": ["asleep"]},
+        {"states": [[]]},
+        {"queue": "nothing"},
+        {"queue": 5},
+        {"after": "x"},
+        {"before_at": "now"},
+    ],
+)
+def test_what_cannot_be_listed_is_refused_in_words(asked: dict[str, Any]) -> None:
+    """As of a peer of another version."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One bad request."""
+        assert isinstance(await listed(bench, **asked), RemoteRefusal)
+
+    scene()

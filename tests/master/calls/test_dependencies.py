@@ -1,0 +1,167 @@
+"""Chains and groups on the wire: what a submit may say, what an executor is told, who hears of which end."""
+
+from typing import Any
+
+from tests.master.bench import RULES, WAITING, Bench, failed, on_bench
+
+from distq.core.task import CANCELLED, DEAD, SUCCEEDED
+from distq.master.calls.dependencies import ENDS_AT_ONCE
+from distq.wire.errors import RemoteRefusal
+
+
+def after(first: int, size: int, policy: str = "fail", *, single: bool = False) -> tuple[Any, ...]:
+    """What a task comes after."""
+    return None, None, None, None, "reject", (first, size, policy, single)
+
+
+def done(row: Any, body: bytes) -> tuple[Any, ...]:
+    """The answer to a leased row: success."""
+    return row[0], row[1], 0, body, 0.1, ""
+
+
+def peers(bench: Bench) -> tuple[Any, Any]:
+    """A client, and an executor of a worker that runs everything."""
+    bench.worker()
+    return bench.client(), bench.executor()
+
+
+async def submit(bench: Bench, line: Any, number: int, *runs: tuple[int, Any], queue: str = "q") -> Any:
+    """Submit so many tasks for each of these."""
+    rows = [(0, size, None, more) for size, more in runs]
+    bodies = [b"%d" % index for index in range(sum(size for size, _ in runs))]
+    return await bench.ask(line, "broker", "submit", number, [(queue, "f")], rows, bodies, 0.0)
+
+
+@on_bench()
+async def test_a_callback_is_leased_with_the_number_of_those_before_it(bench: Bench) -> None:
+    """And their results are told to who has leased it, in order."""
+    client, executor = peers(bench)
+    _, first = await submit(bench, client, 1, (3, None), (1, after(0, 3)))
+    rows = await bench.exchange(executor, want=10)
+    assert [row[0] for row in rows] == [first, first + 1, first + 2]
+    answers = [done(row, b"r%d" % index) for index, row in enumerate(rows)]
+    answer = await bench.ask(executor, "broker", "exchange", answers, 10, 0.0)
+    (callback,) = answer[1]
+    assert answer[2:] == ({}, {first + 3: (3, False)})
+    ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 1)
+    assert ends == [(True, b"r1", []), (True, b"r2", [])]
+
+
+@on_bench()
+async def test_a_client_is_told_the_end_of_the_last_task_alone(bench: Bench) -> None:
+    """Results of those before it travel to where they are needed."""
+    client, executor = peers(bench)
+    collector = bench.client()
+    _, first = await submit(bench, client, 1, (1, None), (1, after(0, 1, single=True)))
+    bench.call(collector, "broker", "results", 0, 60.0)
+    await bench.exchange(executor, [done(row, b"r") for row in await bench.exchange(executor)])
+    rows = bench.rows(executor)
+    assert collector.heard() is WAITING
+    await bench.exchange(executor, [done(rows[0], b"last")])
+    assert collector.heard()[1] == [(first + 1, SUCCEEDED, b"last", None)]
+
+
+@on_bench()
+async def test_what_failed_before_a_task_that_runs_all_the_same_is_told_with_its_error(bench: Bench) -> None:
+    """The body of a dead letter is more than its error."""
+    client, executor = peers(bench)
+    _, first = await submit(bench, client, 1, (2, None), (1, after(0, 2, "run")))
+    one, two = await bench.exchange(executor, want=2)
+    await bench.ask(client, "broker", "cancel", [two[0]], True)
+    (callback,) = await bench.exchange(executor, [failed(one, outcome=3)], want=1)
+    ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 0)
+    assert [(good, causes) for good, _, causes in ends] == [(False, [ends[0][2][0]]), (False, ["by its client"])]
+    executor = bench.line("executor")
+    holds = [(callback[0], callback[1])]
+    bench.hello(executor, "executor", "w", index=1, holds=holds, states=True)
+    ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 0)
+    assert [(good, state) for good, _, _, state in ends] == [(False, DEAD), (False, CANCELLED)]
+    assert callback[0] == first + 2
+
+
+@on_bench(rules=RULES._replace(capacity=10_000))
+async def test_many_results_come_in_parts(bench: Bench) -> None:
+    """However many there are, each reply fits a frame."""
+    client, executor = peers(bench)
+    size = 2 * ENDS_AT_ONCE + 1
+    await submit(bench, client, 1, (size, None), (1, after(0, size)))
+    rows = await bench.exchange(executor, want=10_000)
+    (callback,) = await bench.exchange(executor, [done(row, b"r") for row in rows])
+    counts: list[int] = []
+    while sum(counts) < size:
+        ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], sum(counts))
+        counts.append(len(ends))
+    assert counts == [ENDS_AT_ONCE, ENDS_AT_ONCE, 1]
+
+
+@on_bench(rules=RULES._replace(payload_bytes_max=3 << 20))
+async def test_large_results_come_a_few_at_a_time(bench: Bench) -> None:
+    """As many as fit a reply."""
+    client, executor = peers(bench)
+    await submit(bench, client, 1, (5, None), (1, after(0, 5)))
+    rows = await bench.exchange(executor, want=5)
+    large = b"x" * (3 << 20)
+    (callback,) = await bench.exchange(executor, [done(row, large) for row in rows], want=1)
+    ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 0)
+    assert [body for _, body, _ in ends] == [large, large]
+    ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 4)
+    assert len(ends) == 1
+
+
+@on_bench()
+async def test_a_failure_is_told_to_the_client_of_the_last_task(bench: Bench) -> None:
+    """By what has failed, over as many stages as there are."""
+    client, executor = peers(bench)
+    _, first = await submit(bench, client, 1, (1, None), (1, after(0, 1)), (1, after(1, 1)))
+    bench.call(client, "broker", "results", 0, 60.0)
+    (row,) = await bench.exchange(executor)
+    await bench.exchange(executor, [failed(row, outcome=3)])
+    await bench.advance(0.0)
+    ((key, state, body, causes),) = client.heard()[1]
+    assert (key, state) == (first + 2, DEAD)
+    assert causes[0].startswith(f"TaskBefore: 1-2 has failed: TaskBefore: 1-{first & 0xFF:x} has failed: ")
+    assert b"has failed" in body
+
+
+REFUSED: list[tuple[list[tuple[int, Any]], str]] = [
+    ([(1, None), (1, after(0, 2))], "before it, in the same call"),
+    ([(1, after(0, 1))], "before it, in the same call"),
+    ([(2, None), (1, after(-1, 1))], "before it, in the same call"),
+    ([(2, None), (1, after(0, 2, single=True))], "one alone is no list"),
+    ([(1, None), (1, after(0, 1, "perhaps"))], "fail, cancel, run"),
+    ([(1, None), (1, (*after(0, 1)[:5], (0, "1", "fail", False)))], "an index and a number"),
+    ([(1, None), (1, (*after(0, 1)[:5], (0, 1, ["fail"], False)))], "fail, cancel, run"),
+    ([(1, None), (1, (*after(0, 1)[:5], 7))], "submit"),
+    ([(1, (None, None, "x", None, "reject")), (1, after(0, 1))], "has no unique key"),
+]
+
+
+@on_bench()
+async def test_what_cannot_be_is_refused_and_nothing_is_taken(bench: Bench) -> None:
+    """In a sentence."""
+    client = bench.client()
+    for number, (runs, why) in enumerate(REFUSED, 1):
+        heard = await submit(bench, client, number, *runs)
+        assert isinstance(heard, RemoteRefusal), heard
+        assert why in str(heard)
+    assert bench.counts("q") == {}
+
+
+@on_bench()
+async def test_who_has_not_leased_a_task_is_told_nothing_of_those_before_it(bench: Bench) -> None:
+    """Nor is who asks about a task that comes after none, or asks for nonsense."""
+    client, executor = peers(bench)
+    _, first = await submit(bench, client, 1, (2, None))
+    (row,) = await bench.exchange(executor)
+    for args, why in [
+        ((row[0], row[1], 0), "comes after none"),
+        ((first + 1, 1, 0), "not leased by that delivery"),
+        ((first + 9, 1, 0), "not leased by that delivery"),
+        ((row[0], row[1]), "three whole numbers"),
+        ((row[0], row[1], -1), "three whole numbers"),
+    ]:
+        heard = await bench.ask(executor, "broker", "before", *args)
+        assert isinstance(heard, RemoteRefusal), heard
+        assert why in str(heard)
+    heard = await bench.ask(client, "broker", "before", row[0], row[1], 0)
+    assert "before() is for executors" in str(heard)

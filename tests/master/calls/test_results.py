@@ -1,0 +1,192 @@
+"""P7: what clients have not fetched costs the master its keys, and bytes only up to a bound."""
+
+import pickle
+
+import pytest
+from tests.master.bench import RULES, WAITING, Bench, FakeLine, on_bench
+
+from distq.core.task import DEAD, GONE, SUCCEEDED, id_text
+from distq.master.calls import results
+from distq.master.sessions import clients
+from distq.wire.errors import RemoteRefusal
+
+LARGE = RULES._replace(capacity=1000, payload_bytes_max=1 << 20, result_ttl_s=60.0)
+RESULT = pickle.dumps(b"x" * 10_000)
+BOUND = 50_000
+
+
+@pytest.fixture(autouse=True)
+def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "BODIES_BYTES_MAX", BOUND)
+    for module in (clients, results):
+        monkeypatch.setattr(module, "ROWS_BYTES_MAX", 30_000)
+    monkeypatch.setattr(results, "ROWS_KEPT_MAX", 25)
+
+
+async def run(bench: Bench, client: FakeLine, number: int, count: int, outcome: int = 0) -> list[int]:
+    """Submit, and have a worker end these tasks with a large outcome; returns their keys."""
+    _, first = await bench.submit(client, number, [b"a"] * count)
+    bench.worker()
+    line = bench.executor()
+    body = RESULT if outcome == 0 else pickle.dumps(("ValueError", "x" * 10_000, ""))
+    for row in await bench.exchange(line, want=count):
+        await bench.exchange(line, [(row[0], row[1], outcome, body, 0.1, "why")], want=0)
+    return list(range(first, first + count))
+
+
+async def fetch(bench: Bench, client: FakeLine) -> list[tuple[int, int, bytes | None]]:
+    """Read results until there are none."""
+    number = 0
+    heard: list[tuple[int, int, bytes | None]] = []
+    while True:
+        number, rows = await bench.ask(client, "broker", "results", number, 0.0)
+        if not rows:
+            return heard
+        assert sum(len(row[2] or b"") for row in rows) <= 30_000
+        heard += [(key, state, body) for key, state, body, _ in rows]
+
+
+@on_bench(rules=LARGE)
+async def test_p7_results_that_a_sleeping_client_does_not_fetch_are_left_to_the_store(bench: Bench) -> None:
+    """Beyond the bound their bodies are read when the client asks, each once and in order."""
+    client = bench.client()
+    keys = await run(bench, client, 1, 20)
+    assert bench.desk.clients.bodies.bytes <= BOUND
+    assert await fetch(bench, client) == [(key, SUCCEEDED, RESULT) for key in keys]
+    assert bench.desk.clients.bodies.bytes == 0
+    keys = await run(bench, client, 2, 2)
+    assert await fetch(bench, client) == [(key, SUCCEEDED, RESULT) for key in keys]
+
+
+@on_bench(rules=LARGE)
+async def test_replies_are_as_small_as_the_masters_frames_want_them(bench: Bench) -> None:
+    """Bodies and rows, from memory and from the store; one body alone may be larger."""
+    bench.broker.reply_bytes_max = 25_000
+    client = bench.client()
+    keys = await run(bench, client, 1, 12)
+    number, sizes = 0, []
+    while True:
+        number, rows = await bench.ask(client, "broker", "results", number, 0.0)
+        if not rows:
+            break
+        sizes.append(len(rows))
+    assert sizes == [2] * 6
+    bench.broker.reply_bytes_max = 1_000
+    keys = await run(bench, client, 2, 4)
+    assert [key for key, *_ in await fetch(bench, client)] == keys
+
+
+@on_bench(rules=LARGE)
+async def test_p7_errors_that_a_sleeping_client_does_not_fetch_are_left_to_the_store(bench: Bench) -> None:
+    """A dead letter's error is read out of it, also when the letter was tried again meanwhile: then it is unknown."""
+    client = bench.client()
+    keys = await run(bench, client, 1, 8, outcome=3)
+    assert bench.desk.clients.bodies.bytes <= BOUND
+    cli = bench.line()
+    bench.hello(cli, "cli", "x")
+    assert await bench.ask(cli, "broker", "admin", "dead_retry", {"ids": [id_text(keys[0])]})
+    heard = await fetch(bench, client)
+    assert [(key, state) for key, state, _ in heard] == [(key, DEAD) for key in keys]
+    assert all(body is None or b"ValueError" in body for _, _, body in heard)
+    assert heard[-1][2] is not None
+
+
+@on_bench(rules=LARGE)
+async def test_p7_a_result_whose_time_is_over_before_it_is_fetched_is_told_as_gone(bench: Bench) -> None:
+    """Only where the master had no room to keep it."""
+    client = bench.client()
+    keys = await run(bench, client, 1, 8)
+    await bench.advance(61.0)
+    heard = await fetch(bench, client)
+    assert [key for key, *_ in heard] == keys
+    assert {state for _, state, _ in heard} == {SUCCEEDED, GONE}
+
+
+@on_bench(rules=LARGE)
+async def test_p7_who_called_longest_ago_is_left_to_the_store_first(bench: Bench) -> None:
+    """A sleeping client's results do not slow down those of one that asks."""
+    asleep, awake = bench.client("asleep"), bench.client("awake")
+    await run(bench, asleep, 1, 4)
+    await run(bench, awake, 1, 3)
+    sessions = bench.desk.clients.sessions
+    assert sessions["asleep"].backlog.bytes == 0
+    assert sessions["awake"].backlog.bytes == 3 * len(RESULT)
+
+
+@on_bench(rules=LARGE)
+async def test_a_reply_with_read_results_that_was_lost_is_read_again(bench: Bench) -> None:
+    """As one from memory is sent again."""
+    client = bench.client()
+    keys = await run(bench, client, 1, 8)
+    lost = await bench.ask(client, "broker", "results", 0, 0.0)
+    await bench.gone(client)
+    again = bench.client()
+    number, rows = await bench.ask(again, "broker", "results", 0, 0.0)
+    assert (number, [row[:3] for row in rows[: len(lost[1])]]) == (lost[0], [row[:3] for row in lost[1]])
+    assert await fetch_from(bench, again, number, rows) == keys
+
+
+async def fetch_from(bench: Bench, client: FakeLine, number: int, rows: list[tuple[int, ...]]) -> list[int]:
+    """The keys of these rows and of all that follow."""
+    keys: list[int] = []
+    while rows:
+        keys += [row[0] for row in rows]
+        number, rows = await bench.ask(client, "broker", "results", number, 0.0)
+    return keys
+
+
+@on_bench(rules=LARGE)
+async def test_p7_a_client_that_says_goodbye_leaves_nothing(bench: Bench) -> None:
+    """Its tasks go on, its results are there for who asks by key, and its row goes from the store."""
+    client, asks = bench.client(), bench.client()
+    keys = await run(bench, client, 1, 3)
+    (key,) = await run(bench, client, 2, 1)
+    _, first = await bench.submit(client, 3, [b"a"])
+    number, heard = 0, [()]
+    while heard:
+        number, heard = await bench.ask(asks, "broker", "results", number, 0.0)
+    bench.call(asks, "broker", "results", number, 60.0)
+    await bench.settle_down()
+    assert asks.heard() is WAITING
+    assert await bench.ask(client, "broker", "goodbye") is None
+    assert asks.heard() == (number, [])
+    await bench.cycle()
+    assert "c" not in bench.desk.clients.sessions
+    assert bench.desk.clients.bodies.bytes == 0
+    assert not [row for row in bench.store._rows if row < 0]
+    line = bench.executor()
+    (row,) = await bench.exchange(line)
+    assert row[0] == first
+    await bench.exchange(line, [(row[0], row[1], 0, RESULT, 0.1, "")], want=0)
+    other = bench.client("other")
+    told = await bench.ask(other, "broker", "watch", [*keys, key, first])
+    assert {state for _, state, *_ in told} <= {SUCCEEDED, -1}
+
+
+@on_bench(rules=LARGE)
+async def test_a_client_that_comes_back_after_its_goodbye_is_a_new_one(bench: Bench) -> None:
+    """A child of a fork may still use the connection: what it submits reaches it."""
+    client = bench.client()
+    await run(bench, client, 1, 1)
+    assert await bench.ask(client, "broker", "goodbye") is None
+    keys = await run(bench, client, 2, 1)
+    assert [row[0] for row in await fetch(bench, client)] == keys
+
+
+@on_bench()
+async def test_only_clients_say_goodbye(bench: Bench) -> None:
+    """Anybody else is refused in words."""
+    bench.worker()
+    assert isinstance(await bench.ask(bench.executor(), "broker", "goodbye"), RemoteRefusal)
+
+
+@on_bench(rules=LARGE)
+async def test_p7_ends_that_are_never_fetched_are_bounded_for_each_client(bench: Bench) -> None:
+    """A client that submits for ever and never asks keeps the newest."""
+    client = bench.client()
+    newest: list[int] = []
+    for number in range(1, 9):
+        newest = await run(bench, client, number, 5)
+    backlog = bench.desk.clients.sessions["c"].backlog
+    assert 12 <= len(backlog.rows) <= 25
+    assert [row[0] for row in backlog.rows[-5:]] == newest

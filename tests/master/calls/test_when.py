@@ -1,0 +1,152 @@
+"""When tasks run, by the master's clock: later, again later, not any more."""
+
+from typing import Any
+
+import pytest
+from tests.master.bench import START, WAITING, Bench, done, failed, on_bench
+
+from distq.core.loading import Loader, restore
+from distq.core.task import CANCELLED, EXPIRED
+from distq.wire.errors import RemoteRefusal
+
+When = tuple[float | None, float | None, float | None]
+
+
+async def submit(bench: Bench, line: Any, number: int, when: When | None, body: bytes = b"a") -> Any:
+    """Submit one task with these times."""
+    runs = [(0, 1) if when is None else (0, 1, when)]
+    return await bench.ask(line, "broker", "submit", number, [("q", "f")], runs, [body], 0.0)
+
+
+@pytest.mark.parametrize("when", [(10.0, None, None), (None, START + 10, None), (10.0, START + 5, None)])
+def test_a_task_for_later_is_leased_when_its_time_has_come(when: When) -> None:
+    """By whoever waits for it; a delay and an eta both hold."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One delayed task."""
+        bench.worker()
+        line = bench.executor()
+        await submit(bench, bench.client(), 1, when)
+        assert bench.counts("q") == {"delayed": 1}
+        assert await bench.exchange(line, wait_s=60.0) is WAITING
+        await bench.advance(9.9)
+        assert bench.rows(line) is WAITING
+        await bench.advance(0.1)
+        assert [row[4] for row in bench.rows(line)] == [b"a"]
+
+    scene()
+
+
+@on_bench()
+async def test_an_eta_that_is_over_is_now(bench: Bench) -> None:
+    """Nobody waits for yesterday."""
+    await submit(bench, bench.client(), 1, (None, START - 5, None))
+    assert bench.counts("q") == {"ready": 1}
+
+
+@on_bench()
+async def test_p2_a_task_that_nobody_has_begun_in_time_expires_and_its_client_is_told(bench: Bench) -> None:
+    """Ready or delayed; it is never leased then."""
+    client = bench.client()
+    await submit(bench, client, 1, (None, None, 10.0))
+    await submit(bench, client, 2, (60.0, None, 10.0))
+    await bench.advance(10)
+    assert bench.counts("q") == {"expired": 2}
+    bench.worker()
+    assert await bench.exchange(bench.executor()) == []
+    _, rows = await bench.ask(client, "broker", "results", 0, 1.0)
+    assert [row[1] for row in rows] == [EXPIRED, EXPIRED]
+    assert bench.tally("q", "f").completed["expired"] == 2
+
+
+@on_bench()
+async def test_what_was_begun_in_time_may_end_and_if_it_comes_back_it_expires(bench: Bench) -> None:
+    """A success counts; a failure is not tried again after the time is over."""
+    bench.worker()
+    line = bench.executor()
+    client = bench.client()
+    for number in (1, 2):
+        await submit(bench, client, number, (None, None, 10.0))
+    good, bad = await bench.exchange(line, want=2)
+    await bench.advance(11)
+    await bench.exchange(line, [done(good), failed(bad)], want=0)
+    await bench.advance(0)
+    assert bench.counts("q") == {"succeeded": 1, "expired": 1}
+
+
+@on_bench()
+async def test_a_snoozed_task_runs_again_later_and_has_spent_no_attempt(bench: Bench) -> None:
+    """However often."""
+    bench.worker()
+    line = bench.executor()
+    await submit(bench, bench.client(), 1, None)
+    for _ in range(10):
+        (row,) = await bench.exchange(line)
+        assert row[2] == 1
+        await bench.exchange(line, [(*row[:2], 6, None, 0.1, "", 3.0)], want=0)
+        assert bench.counts("q") == {"delayed": 1}
+        await bench.advance(3)
+    assert bench.tally("q", "f").attempts["snoozed"] == 10
+
+
+@on_bench()
+async def test_a_retry_after_a_pause_of_its_own_spends_an_attempt(bench: Bench) -> None:
+    """And is dead when none is left."""
+    bench.worker()
+    line = bench.executor()
+    await submit(bench, bench.client(), 1, None)
+    (row,) = await bench.exchange(line)
+    await bench.exchange(line, [(*failed(row), 20.0)], want=0)
+    await bench.advance(19)
+    assert bench.counts("q") == {"delayed": 1}
+    await bench.advance(1)
+    (row,) = await bench.exchange(line)
+    assert row[2] == 2
+    await bench.exchange(line, [(*failed(row), 20.0)], want=0)
+    assert bench.counts("q") == {"dead": 1}
+
+
+@on_bench()
+async def test_a_discarded_task_ends_as_cancelled_with_its_reason(bench: Bench) -> None:
+    """And is no dead letter."""
+    bench.worker()
+    line, client = bench.executor(), bench.client()
+    await submit(bench, client, 1, None)
+    (row,) = await bench.exchange(line)
+    await bench.exchange(line, [(*row[:2], 7, None, 0.1, "discarded: too old")], want=0)
+    assert bench.counts("q") == {"cancelled": 1}
+    _, rows = await bench.ask(client, "broker", "results", 0, 1.0)
+    assert rows == [(row[0], CANCELLED, None, ["discarded: too old"])]
+
+
+@on_bench()
+async def test_p1_times_are_known_again_after_a_restart(bench: Bench) -> None:
+    """Delays, expiries, and who has expired already."""
+    client = bench.client()
+    for number, when in enumerate([(10.0, None, None), (None, None, 20.0), (None, None, 1.0)], 1):
+        await submit(bench, client, number, when)
+    await bench.advance(2)
+    again = Bench()
+    loader = Loader(again.ledger.registry)
+    loader.feed([(key, head) for key, (head, _) in bench.store._rows.items()])
+    restore(again.ledger, loader, bench.clock.at)
+    again.clock.at = bench.clock.at
+    assert again.counts("q") == {"ready": 1, "delayed": 1, "expired": 1}
+    again.ledger.sweep(START + 19.9)
+    again.ledger.apply(START + 19.9)
+    assert again.counts("q") == {"ready": 2, "expired": 1}
+    again.ledger.sweep(START + 20)
+    again.ledger.apply(START + 20)
+    assert again.counts("q") == {"ready": 1, "expired": 2}
+
+
+@on_bench()
+async def test_times_that_are_none_are_refused_in_words(bench: Bench) -> None:
+    """And nothing is taken."""
+    line = bench.client()
+    for number, when in enumerate([(-1.0, None, None), ("5", None, None), (1.0, None), (None, float("nan"), None)], 1):
+        answer = await submit(bench, line, number, when)  # type: ignore[arg-type] # the mistake
+        assert isinstance(answer, RemoteRefusal), when
+    assert "delay is a duration from 0 s to 366 days" in str(await submit(bench, line, 9, (1e12, None, None)))
+    assert bench.counts("q") == {}

@@ -1,0 +1,349 @@
+"""Errors of our own: the request fails in words, leaves nothing behind, and everything else goes on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.master.bench import Bench, done, on_bench
+
+from distq.core import head
+from distq.core.ledger import Ledger
+from distq.core.registry import Defaults
+from distq.core.savepoint import NOTHING_DECIDED
+from distq.core.state import LedgerState
+from distq.core.task import id_text
+from distq.master.admin.cancels import CancelTasks
+from distq.master.admin.dead_letters import SettleDeadLetters
+from distq.master.admin.inspection import ShowTask
+from distq.master.admin.queue_limits import SetQueueLimits
+from distq.master.admin.schedule_calls import ScheduleAction
+from distq.master.admin.schedules import RunSchedule
+from distq.master.calls import submit
+from distq.master.calls.exchange import ExchangeCall
+from distq.master.calls.submit import SubmitTasks
+from distq.master.cycle.broker import Broker
+from distq.master.cycle.request_guard import LOG_PAUSE_S, PLACES
+from distq.master.cycle.requests import FAULT_PAUSE_S, CallRequest, LoseLeases
+from distq.master.sessions.clients import IdleTimeout, SendResults, WatchTasks
+from distq.master.sessions.executor_ends import ReturnLeases
+from distq.master.sessions.timeouts import DisconnectTimeout
+from distq.wire.errors import RemoteRefusal
+
+
+class Fault(Exception):
+    """What a mistake in our code raises."""
+
+
+def failing(*_: Any, **__: Any) -> Any:
+    """Stands for a method with a mistake."""
+    raise Fault
+
+
+def once(method: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
+    """A method that fails at its first call, before or after it has done its work."""
+    calls = 0
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1 and not after:
+            raise Fault
+        result = method(*args, **kwargs)
+        if calls == 1:
+            raise Fault
+        return result
+
+    return call
+
+
+def nothing_is_left(bench: Bench) -> None:
+    """Between two cycles nothing is half decided."""
+    ledger, broker = bench.ledger, bench.broker
+    assert ledger.savepoint() == NOTHING_DECIDED
+    assert not ledger._claimed
+    assert ledger._new_count == 0
+    assert not broker._decisions.rows
+    assert not bench.desk.schedules.deciding
+    for queue in ledger.registry.queues.values():
+        assert queue.reserved == 0
+
+
+async def admin(bench: Bench, what: str, **asked: Any) -> Any:
+    """What the master answers to an operator."""
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    return await bench.ask(guest, "broker", "admin", what, asked)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("owner", "method"),
+    [
+        (SubmitTasks, "decide"),
+        (SubmitTasks, "_submit"),
+        (SubmitTasks, "_note"),
+        (Ledger, "submit"),
+        (Ledger, "check_room"),
+        (Broker, "keep_row"),
+        (submit, "moments"),
+    ],
+    ids=lambda one: getattr(one, "__name__", one),
+)
+def test_a_submit_that_fails_half_way_is_refused_and_leaves_nothing(
+    owner: Any, method: str, monkeypatch: pytest.MonkeyPatch, *, after: bool
+) -> None:
+    """Sent once more it is taken, as the first; another client's, of the same cycle, is taken too."""
+
+    @on_bench(faulty=True, rules=Defaults(capacity=20))
+    async def scene(bench: Bench) -> None:
+        """Two runs of one submit, and a submit of somebody else."""
+        one, other = bench.client("one"), bench.client("other")
+        args = (1, [("q", "f"), ("r", "f")], [(0, 2), (1, 1, (5.0, None, None))], [b"a", b"b", b"c"], 0.0)
+        monkeypatch.setattr(owner, method, once(getattr(owner, method), after=after))
+        bench.call(one, "broker", "submit", *args)
+        await bench.cycle()
+        heard = one.heard()
+        assert heard[0] is False
+        assert heard[1] == "INTERNAL_ERROR"
+        assert "Nothing of it was done" in heard[2]
+        nothing_is_left(bench)
+        assert bench.ledger.tasks == {}
+        assert (await bench.submit(other, 1, [b"x"]))[0] is True
+        assert (await bench.ask(one, "broker", "submit", *args))[0] is True
+        assert bench.counts("q") == {"ready": 3}
+        assert bench.counts("r") == {"delayed": 1}
+        assert bench.broker.guard.counts["decide"] == 1
+
+    scene()
+
+
+@pytest.mark.parametrize("method", ["decide", "answer", "refuse", "give", "expire", "put_back"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        SubmitTasks,
+        ExchangeCall,
+        SendResults,
+        WatchTasks,
+        ShowTask,
+        ScheduleAction,
+        SetQueueLimits,
+        CancelTasks,
+        SettleDeadLetters,
+    ],
+)
+def test_no_method_of_a_request_ends_the_master(
+    kind: type[CallRequest], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each peer that waits is answered or let go, and others are served."""
+
+    @on_bench(faulty=True, rules=Defaults(retries=0))
+    async def scene(bench: Bench) -> None:
+        """A request of each kind, with one method that always fails, and then others without."""
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, method, failing, raising=False)
+            client = bench.client("faulty")
+            bench.worker("v")
+            worker = bench.executor(7, "v")
+            await bench.submit(client, 1, [b"x"])
+            await bench.exchange(worker, want=1)
+            await bench.exchange(worker, [(1 << 40 | 1, 1, 3, b"", 0.1, "")], want=1, wait_s=5)
+            await bench.ask(bench.client("faulty"), "broker", "results", 0, 1.0)
+            await bench.ask(client, "broker", "watch", [1 << 40 | 1])
+            for what, asked in ASKED:
+                await admin(bench, what, **asked)
+            bench.store.refuse_next = 1
+            await bench.submit(client, 2, [b"x"])
+            await bench.advance(30)
+        bench.store.refuse_next = 0
+        nothing_is_left(bench)
+        assert (await bench.submit(bench.client("sound"), 1, [b"y"], 0.0, queue="sound"))[0] is True
+        bench.worker("w")
+        (row,) = (await bench.exchange(bench.executor(1, "w"), want=10))[-1:]
+        assert row[4] == b"y" or row[4] == b"x"
+        assert "schedules" in await admin(bench, "schedule_list")
+
+    scene()
+
+
+ASKED: list[tuple[str, dict[str, Any]]] = [
+    ("show", {"id": id_text(1 << 40 | 1)}),
+    ("schedule_put", {"name": "s", "body": b"", "envelope": ("q", "f"), "every": 1.0}),
+    ("schedule_pause", {"name": "s"}),
+    ("pause", {"queue": "q"}),
+    ("resume", {"queue": "q"}),
+    ("cancel", {"id": id_text(1 << 40 | 1)}),
+    ("dead_retry", {}),
+    ("dead_purge", {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        (LoseLeases, "decide"),
+        (LoseLeases, "answer"),
+        (ReturnLeases, "decide"),
+        (ReturnLeases, "answer"),
+        (DisconnectTimeout, "answer"),
+        (IdleTimeout, "answer"),
+    ],
+)
+def test_what_must_happen_is_tried_again(kind: type, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No peer waits for the end of a lease, and it must not be forgotten."""
+
+    @on_bench(faulty=True)
+    async def scene(bench: Bench) -> None:
+        """A worker dies with a task, and the client that submitted it goes for good."""
+        client, worker = bench.client(), bench.worker()
+        executor = bench.executor()
+        await bench.submit(client, 1, [b"x"])
+        ((key, delivery, *_),) = await bench.exchange(executor, want=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, method, failing)
+            if kind is ReturnLeases:
+                bench.call(worker, "broker", "heartbeat", {"returned": [(key, delivery)]}, 0.0)
+                await bench.settle_down()
+            else:
+                await bench.gone(executor)
+                await bench.gone(worker)
+            await bench.gone(client)
+            await bench.advance(1.1 if kind is not IdleTimeout else 4_000)
+            assert bench.broker.guard.counts[method] > 0
+        await bench.advance(FAULT_PAUSE_S + 3_700)
+        assert bench.counts("q") == {"ready": 1}
+        assert "c" not in bench.desk.clients.sessions
+
+    scene()
+
+
+def test_a_moment_of_a_schedule_that_fails_pauses_that_schedule_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its reason, and others go on."""
+
+    @on_bench(faulty=True)
+    async def scene(bench: Bench) -> None:
+        """Two schedules of one moment, and one failure."""
+        for name in ("one", "two"):
+            await admin(bench, "schedule_put", name=name, body=b"", envelope=("q", "f"), every=10.0)
+        monkeypatch.setattr(RunSchedule, "decide", once(RunSchedule.decide, after=True))
+        await bench.advance(10)
+        nothing_is_left(bench)
+        told = {row["name"]: row for row in (await admin(bench, "schedule_list"))["schedules"]}
+        assert "the master failed at this request (Fault)" in told["one"]["fault"]
+        assert (told["two"]["fault"], told["two"]["runs"]) == ("", 1)
+        assert bench.counts("q") == {"ready": 1}
+
+    scene()
+
+
+def test_what_cannot_be_packed_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a cycle with several requests only the one whose task cannot be stored fails."""
+    pack = head.pack
+
+    def packed(envelope: Any, *rest: Any) -> bytes:
+        if envelope.name == "bad":
+            raise Fault
+        whole: bytes = pack(envelope, *rest)
+        return whole
+
+    monkeypatch.setattr(head, "pack", packed)
+
+    @on_bench(faulty=True, rules=Defaults(capacity=20))
+    async def scene(bench: Bench) -> None:
+        """Three clients, of whom one submits twice, and an executor that settles."""
+        bench.worker()
+        executor, first = bench.executor(), bench.client("first")
+        await bench.submit(first, 1, [b"x"])
+        (row,) = await bench.exchange(executor, want=1)
+        lines = [bench.client(name) for name in ("a", "b", "c")]
+        bench.call(executor, "broker", "exchange", [done(row)], 0, 0.0)
+        for line, name in zip(lines, ("f", "bad", "f"), strict=True):
+            bench.call(line, "broker", "submit", 1, [("q", name)], [(0, 1)], [b"y"], 0.0)
+        bench.call(first, "broker", "submit", 2, [("q", "f")], [(0, 1)], [b"z"], 0.0)
+        await bench.settle_down()
+        assert [line.heard()[0] for line in (*lines, first)] == [True, False, True, True]
+        assert executor.heard() == ([], [])
+        assert bench.counts("q") == {"ready": 3, "succeeded": 1}
+        nothing_is_left(bench)
+
+    scene()
+
+
+@pytest.mark.parametrize("name", ["_succeed", "_apply_change"])
+def test_a_change_that_is_stored_and_fails_in_memory_keeps_no_other_from_happening(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the store has is read again at the next start."""
+
+    @on_bench(faulty=True)
+    async def scene(bench: Bench) -> None:
+        """Three tasks are settled together."""
+        bench.worker()
+        executor = bench.executor()
+        await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
+        rows = await bench.exchange(executor, want=3)
+        outcome = 0 if name == "_succeed" else 2
+        monkeypatch.setattr(LedgerState, name, once(getattr(LedgerState, name), after=False))
+        await bench.exchange(executor, [(row[0], row[1], outcome, b"", 0.1, "") for row in rows], want=0)
+        assert bench.broker.guard.counts["apply"] == 1
+        assert bench.counts("q") == {"leased": 1, "succeeded" if outcome == 0 else "ready": 2}
+
+    scene()
+
+
+@pytest.mark.parametrize("place", ["sweep", "lease", "read", "push", "note"])
+def test_what_no_request_has_asked_for_fails_without_an_end(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it works again, what was left behind is made up for."""
+
+    @on_bench(faulty=True, rules=Defaults(retries=0))
+    async def scene(bench: Bench) -> None:
+        """A delayed task is due, run and dead, while a part of the master fails."""
+        client = bench.client()
+        bench.worker()
+        executor = bench.executor()
+        with monkeypatch.context() as patch:
+            if place == "sweep":
+                patch.setattr(Ledger, "_sweep_doomed", failing)
+            elif place == "lease":
+                patch.setattr(Ledger, "lease", failing)
+            elif place == "push":
+                bench.broker.push = failing
+            elif place == "note":
+                bench.broker.note = failing
+            await bench.ask(client, "broker", "submit", 1, [("q", "f")], [(0, 1, (5.0, None, None))], [b"x"], 0.0)
+            bench.call(executor, "broker", "exchange", [], 1, 60.0)
+            await bench.settle_down()
+            await bench.advance(10)
+            if place == "note":
+                ((key, delivery, *_),) = bench.rows(executor)
+                await bench.exchange(executor, [(key, delivery, 1, b"", 0.1, "")], want=0)
+        bench.broker.push = bench.desk._push
+        if place == "read":
+            await bench.ask(client, "broker", "watch", [])
+            monkeypatch.setattr(WatchTasks, "answer", lambda self, broker, _: broker.read(self, (), failing))
+            assert isinstance(await bench.ask(client, "broker", "watch", []), RemoteRefusal)
+        await bench.advance(10)
+        nothing_is_left(bench)
+        assert not bench.counts("q").get("delayed")
+        if place != "push":
+            assert sum(bench.broker.guard.counts.values()) > 0
+
+    scene()
+
+
+@on_bench(faulty=True)
+async def test_the_same_error_is_counted_each_time_and_logged_once_a_minute(bench: Bench) -> None:
+    """A peer may repeat its call a thousand times a second."""
+    guard = bench.broker.guard
+    lines: list[int] = []
+    for number in range(100):
+        try:
+            failing()
+        except Fault as exc:
+            guard.note("decide", exc)
+        lines.append(len(guard._logged))
+        if number == 50:
+            bench.clock.at += LOG_PAUSE_S
+    assert guard.counts["decide"] == 100
+    assert set(lines) == {1}
+    assert set(guard.counts) == set(PLACES)

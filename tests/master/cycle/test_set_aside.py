@@ -1,0 +1,100 @@
+"""P10: what no connected worker can take costs those who take other tasks nothing."""
+
+from tests.master.bench import RULES, WAITING, Bench, done, on_bench
+
+from distq.core.registry import Defaults, Registry
+from distq.core.retention import RetainedResults
+from distq.core.task import TASK, Outcome, Task
+
+TASKS = RULES._replace(capacity=100_000)
+
+
+@on_bench(rules=TASKS)
+async def test_p10_what_no_worker_can_take_is_looked_at_once(bench: Bench) -> None:
+    """Unknown names, labels that no worker has, tasks that are too heavy, paused names: none costs an honest task."""
+    client = bench.client()
+    number = 0
+    for index in range(50):
+        for options in ((), (None, None, None, None, None, ("gpu",)), (None, None, None, None, None, None, 50)):
+            number += 1
+            envelope = ("q", f"old:{index}", *options)
+            await bench.ask(client, "broker", "submit", number, [envelope], [(0, 1)], [b"a"], 0.0)
+    cli = bench.line()
+    bench.hello(cli, "cli", "x")
+    await bench.ask(client, "broker", "submit", number + 1, [("q", "paused")], [(0, 1)], [b"a"], 0.0)
+    await bench.ask(cli, "broker", "admin", "pause", {"queue": "q", "name": "paused"})
+    bench.worker()
+    line = bench.executor()
+    while rows := await bench.exchange(line, want=20):
+        await bench.exchange(line, [(row[0], row[1], Outcome.UNKNOWN, None, 0.0, "") for row in rows], want=0)
+    queue = bench.queue("q")
+    await bench.submit(client, number + 2, [b"b"])
+    asked = 0
+
+    def wanted(name: str) -> bool:
+        nonlocal asked
+        asked += 1
+        return name == "f"
+
+    assert [task.body for task in queue.take(wanted, 10)] == [b"b"]
+    assert asked == 1
+    assert len(queue.offers) <= 1
+
+
+@on_bench(rules=TASKS)
+async def test_p10_what_was_set_aside_is_offered_to_the_worker_that_may_take_it(bench: Bench) -> None:
+    """A name to one that has the code, labels and slots to one that has these; in the order in which they came."""
+    client = bench.client()
+    first, labels, none = ("q", "new"), ("q", "f", None, None, None, None, None, ("gpu",)), (None,) * 6
+    for number, envelope in enumerate((first, labels, ("q", "f", *none, 50)), 1):
+        await bench.ask(client, "broker", "submit", number, [envelope], [(0, 1)], [bytes([number])], 0.0)
+    bench.worker("old")
+    line = bench.executor(1, "old")
+    (row,) = await bench.exchange(line, want=5)
+    await bench.exchange(line, [(row[0], row[1], Outcome.UNKNOWN, None, 0.0, "")], want=0)
+    assert await bench.exchange(line, want=5) == []
+    queue = bench.queue("q")
+    assert sum(map(len, queue.set_aside.values())) == 3
+    assert queue not in bench.ledger.ready_queues
+    bench.worker("new", labels=["gpu"], slots=60)
+    other = bench.executor(1, "new")
+    got = []
+    while rows := await bench.exchange(other, want=5):
+        got += [row[4] for row in rows]
+        await bench.exchange(other, [done(row) for row in rows], want=0)
+    assert got == [b"\x01", b"\x02", b"\x03"]
+    assert not queue.set_aside
+
+
+@on_bench(rules=TASKS)
+async def test_p10_a_worker_that_waits_is_given_what_a_new_one_would_have_taken(bench: Bench) -> None:
+    """Set aside while it could not be taken; when its worker gets more slots, it is."""
+    client = bench.client()
+    supervisor = bench.worker(slots=2)
+    line = bench.executor()
+    envelope = ("q", "f", None, None, None, None, None, None, 3)
+    await bench.ask(client, "broker", "submit", 1, [envelope], [(0, 1)], [b"a"], 0.0)
+    assert await bench.exchange(line, wait_s=10.0) is WAITING
+    await bench.ask(supervisor, "broker", "heartbeat", {"slots": 4}, 0.0)
+    assert [row[4] for row in bench.rows(line)] == [b"a"]
+
+
+def test_p10_results_of_many_lifetimes_are_found_as_fast_as_of_one() -> None:
+    """Each in its time, oldest first, though every task has a TTL of its own."""
+    names = Registry(Defaults())
+    kept = RetainedResults()
+    for number in range(1000):
+        task = Task(number, names.envelope("q", "f", TASK, result_ttl_s=1000.0 - number / 7), None, None, 0.0)
+        task.state_since_at = 5.0
+        kept.add(task)
+    assert kept.next_at() == 5.0 + 1000.0 - 999 / 7
+    gone: list[int] = []
+    for now in (800.0, 900.0, 2000.0):
+        while found := list(kept.expired(now, 10)):
+            assert len(found) <= 10
+            for task in found:
+                assert task.state_since_at + task.envelope.result_ttl_s <= now
+                kept.drop(task)
+            gone += [task.task_key for task in found]
+    assert gone == list(range(999, -1, -1))
+    assert kept.next_at() is None

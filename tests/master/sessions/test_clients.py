@@ -1,0 +1,380 @@
+"""Client sessions: submits count once, results reach who submitted."""
+
+import gc
+import math
+import pickle
+from typing import Any
+
+import pytest
+from tests.master.bench import RULES, WAITING, Bench, done, on_bench
+
+from distq.master.calls.submit import ANSWERS_KEPT
+from distq.master.sessions import clients
+from distq.master.sessions.clients import EXAMINED_MAX, IDLE_S, ClientSession
+from distq.wire.errors import RemoteRefusal
+
+
+async def run_all(bench: Bench, session: str = "w") -> int:
+    """Have a worker run everything that is ready; how many that were."""
+    bench.worker(session)
+    line = bench.executor(1, session)
+    rows = await bench.exchange(line, want=100)
+    await bench.exchange(line, [done(row, row[4]) for row in rows], want=0)
+    return len(rows)
+
+
+@on_bench()
+async def test_a_submit_sent_again_is_the_same_submit(bench: Bench) -> None:
+    """P1: over the same or another connection the answer is the first one, and the tasks are there once."""
+    line = bench.client()
+    accepted = await bench.submit(line, 1, [b"a", b"b"])
+    assert accepted[0] is True
+    assert await bench.submit(line, 1, [b"a", b"b"]) == accepted
+    assert await bench.submit(bench.client(), 1, [b"a", b"b"]) == accepted
+    assert bench.counts("q") == {"ready": 2}
+    other = await bench.submit(bench.client("another"), 1, [b"a"])
+    assert other != accepted
+
+
+@on_bench()
+async def test_a_submit_sent_twice_in_one_cycle_is_taken_once(bench: Bench) -> None:
+    """The first connection's call is still in the line when the second's comes."""
+    first, second = bench.client(), bench.client()
+    for line in (first, second):
+        bench.call(line, "broker", "submit", 1, [("q", "f")], [(0, 1)], [b"a"], 0.0)
+    await bench.settle_down()
+    assert first.heard() == second.heard()
+    assert bench.counts("q") == {"ready": 1}
+
+
+@on_bench(rules=RULES._replace(capacity=1000))
+async def test_answers_are_kept_for_the_last_submits(bench: Bench) -> None:
+    """One that is asked for again much later is refused, not taken twice."""
+    line = bench.client()
+    for number in range(1, ANSWERS_KEPT + 2):
+        await bench.submit(line, number, [b"a"])
+    assert (await bench.submit(line, 2, [b"a"]))[0] is True
+    assert (await bench.submit(line, 1, [b"a"]))[:2] == (False, "BAD_CALL")
+    assert bench.counts("q") == {"ready": ANSWERS_KEPT + 1}
+
+
+@on_bench()
+async def test_a_full_queue_refuses_or_waits_as_the_caller_chose(bench: Bench) -> None:
+    """Refused whole: nothing of it was taken; taken whole as soon as all of it has room."""
+    line = bench.client()
+    await bench.submit(line, 1, [b"a"] * 4)
+    assert (await bench.submit(line, 2, [b"b"] * 3))[:2] == (False, "QUEUE_FULL")
+    assert bench.tally("q", "f").rejected == {"full": 1}
+    assert bench.counts("q") == {"ready": 4}
+    assert await bench.submit(line, 2, [b"b"] * 3, 5.0) is WAITING
+    assert await run_all(bench) == 4
+    assert line.heard()[0] is True
+    assert bench.counts("q") == {"ready": 3, "succeeded": 4}
+
+
+@on_bench()
+async def test_a_wait_for_room_ends_with_its_time(bench: Bench) -> None:
+    """Then it is refused, and the same number may be sent again."""
+    line = bench.client()
+    await bench.submit(line, 1, [b"a"] * 5)
+    assert await bench.submit(line, 2, [b"b"] * 2, 5.0) is WAITING
+    cycles = bench.broker.cycles
+    await bench.advance(5)
+    assert bench.broker.cycles < cycles + 10
+    assert line.heard()[:2] == (False, "QUEUE_FULL")
+    assert bench.tally("q", "f").rejected == {"full": 1}
+    assert await run_all(bench) == 5
+    assert (await bench.submit(line, 2, [b"b"] * 2))[0] is True
+
+
+@on_bench()
+async def test_more_than_a_queue_can_ever_hold_is_refused_at_once(bench: Bench) -> None:
+    """Whole: two envelopes of one queue count together."""
+    line = bench.client()
+    assert (await bench.submit(line, 1, [b"a"] * 7, 60.0))[:2] == (False, "QUEUE_FULL")
+    assert bench.tally("q", "f").rejected == {"full": 1}
+    args = (1, [("q", "f"), ("q", "g")], [(0, 4), (1, 4)], [b"a"] * 8, 60.0)
+    assert (await bench.ask(line, "broker", "submit", *args))[:2] == (False, "QUEUE_FULL")
+    assert bench.counts("q") == {}
+
+
+@on_bench()
+async def test_a_submit_that_waits_twice_is_answered_twice_the_same(bench: Bench) -> None:
+    """Its connection broke while it waited for room, and it came again: the second hears what became of the first."""
+    first = bench.client()
+    await bench.submit(first, 1, [b"a"] * 6)
+    assert await bench.submit(first, 2, [b"b"] * 6, 10.0) is WAITING
+    await bench.gone(first)
+    second = bench.client()
+    assert await bench.submit(second, 2, [b"b"] * 6, 20.0) is WAITING
+    assert await run_all(bench) == 6
+    assert bench.counts("q")["ready"] == 6
+    await bench.advance(30)
+    assert second.heard()[0] is True
+    assert await bench.submit(bench.client(), 2, [b"b"] * 6) == second.heard()
+    assert bench.counts("q")["ready"] == 6
+
+
+@on_bench()
+async def test_a_payload_that_is_too_large_is_refused(bench: Bench) -> None:
+    """With its size and the limit; the others of its batch are not taken."""
+    answer = await bench.submit(bench.client(), 1, [b"a", b"x" * 1001])
+    assert answer[:2] == (False, "PAYLOAD_TOO_LARGE")
+    assert "1000" in answer[2]
+    assert bench.counts("q") == {}
+
+
+WRONG: list[tuple[Any, ...]] = [
+    (),
+    ("1", [("q", "f")], [(0, 1)], [b"a"], 0.0),
+    (1, [("q", "f")], [(0, 2)], [b"a"], 0.0),
+    (1, [("q", "f")], [(0, 1.0)], [b"a"], 0.0),
+    (1, [("q", "f")], [(0, 2), (0, -1)], [b"a"], 0.0),
+    (1, [("q", "f")], [(1, 1)], [b"a"], 0.0),
+    (1, [("q", "f")], [], [], 0.0),
+    (1, [("q", "f")], [(0, 1)], ["a"], 0.0),
+    (1, [("q", "f")], [(0, 1)], [b"a"], math.nan),
+    (1, [("q", "f")], [(0, 1)], [b"a"], math.inf),
+    (1, [("", "f")], [(0, 1)], [b"a"], 0.0),
+    (1, [("q", 7)], [(0, 1)], [b"a"], 0.0),
+    (1, [("q" * 100, "f")], [(0, 1)], [b"a"], 0.0),
+    (1, [("\ud800", "f")], [(0, 1)], [b"a"], 0.0),
+    (1, [("result", "f")], [(0, 1)], [b"a"], 0.0),
+    *((1, [("q", "f", priority)], [(0, 1)], [b"a"], 0.0) for priority in (-1, 10, 5.0, "5", True)),
+    *((1, [("q", "f", 5, retries)], [(0, 1)], [b"a"], 0.0) for retries in (-1, 10**9, 1.0)),
+    *((1, [("q", "f", 5, 1, limit)], [(0, 1)], [b"a"], 0.0) for limit in (-1.0, math.nan, math.inf, "1")),
+    *((1, [("q", "f", 5, 1, 1.0, ttl)], [(0, 1)], [b"a"], 0.0) for ttl in (-1.0, math.nan, math.inf)),
+    *((1, [("q", "f", 5, 1, 1.0, 1.0, most)], [(0, 1)], [b"a"], 0.0) for most in (0, -1, 10**9, 1.5)),
+]
+
+
+@pytest.mark.parametrize("args", WRONG, ids=str)
+def test_what_is_no_submit_is_refused_in_words(args: tuple[Any, ...]) -> None:
+    """And leaves nothing behind, least of all a master that has ended."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        line = bench.client()
+        known = set(bench.ledger.registry.queues)
+        assert isinstance(await bench.ask(line, "broker", "submit", *args), RemoteRefusal)
+        assert bench.ledger.tasks == {}
+        assert set(bench.ledger.registry.queues) - known <= {"q"}
+        assert (await bench.submit(line, 1, [b"a"]))[0] is True
+
+    scene()
+
+
+@on_bench()
+async def test_results_are_pushed_to_who_waits_for_them(bench: Bench) -> None:
+    """Only to the session that submitted."""
+    line, other = bench.client(), bench.client("other")
+    accepted = await bench.submit(line, 1, [b"a", b"b"])
+    assert await bench.ask(line, "broker", "results", 0, 20.0) is WAITING
+    assert await bench.ask(other, "broker", "results", 0, 20.0) is WAITING
+    await run_all(bench)
+    number, rows = line.heard()
+    assert number == 1
+    assert [(key, state, pickle.loads(body)) for key, state, body, _ in rows] == [
+        (accepted[1], 3, b"a"),
+        (accepted[1] + 1, 3, b"b"),
+    ]
+    await bench.advance(20)
+    assert other.heard() == (0, [])
+
+
+@on_bench()
+async def test_a_reply_that_was_lost_is_sent_again(bench: Bench) -> None:
+    """Until the client says that it has it: each result is heard once."""
+    line = bench.client()
+    await bench.submit(line, 1, [b"a"])
+    await run_all(bench)
+    lost = await bench.ask(line, "broker", "results", 0, 20.0)
+    await bench.gone(line)
+    line = bench.client()
+    assert await bench.ask(line, "broker", "results", 0, 20.0) == lost
+    assert await bench.ask(line, "broker", "results", 1, 0.0) == (1, [])
+
+
+@on_bench()
+async def test_results_are_pushed_to_the_newest_connection(bench: Bench) -> None:
+    """One that is closed takes nothing, and one that is still open is told that it waits in vain."""
+    old, new = bench.client(), bench.client()
+    await bench.submit(old, 1, [b"a"])
+    assert await bench.ask(old, "broker", "results", 0, 20.0) is WAITING
+    assert await bench.ask(new, "broker", "results", 0, 20.0) is WAITING
+    assert old.heard() == (0, [])
+    bench.call(old, "broker", "results", 0, 20.0)
+    old.open = False
+    await bench.settle_down()
+    await run_all(bench)
+    assert len(new.heard()[1]) == 1
+
+
+@on_bench()
+async def test_a_client_that_is_in_use_keeps_its_session(bench: Bench) -> None:
+    """For days, whatever moment its idleness is looked at."""
+    line = bench.client()
+    for number in range(1, 8):
+        await bench.ask(line, "broker", "results", number - 1, 0.0)
+        await bench.submit(line, number, [b"a"], 0.0, 5, 1, None, 1.0)
+        await run_all(bench, f"w{number}")
+        assert len((await bench.ask(line, "broker", "results", number - 1, 0.0))[1]) == 1
+        await bench.advance(IDLE_S / 2)
+    assert set(bench.desk.clients.sessions) == {"c"}
+
+
+@on_bench()
+async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
+    """Its tasks run all the same, but nobody keeps their results for it beyond their time."""
+    line = bench.client()
+    await bench.submit(line, 1, [b"a"])
+    await bench.gone(line)
+    await bench.advance(2 * IDLE_S)
+    assert bench.desk.clients.sessions == {}
+    (task,) = bench.ledger.tasks.values()
+    owner = task.owner
+    assert owner is not None
+    await run_all(bench)
+    assert owner.outbox == []
+    assert bench.counts("q") == {"succeeded": 1}
+
+
+@on_bench()
+async def test_p7_clients_that_have_said_goodbye_are_not_kept(bench: Bench) -> None:
+    """One client for each request, thousands in an hour: each leaves neither its session nor a moment."""
+
+    async def come_and_go(number: int) -> None:
+        line = bench.client(f"once {number}")
+        await bench.submit(line, 1, [b"a"])
+        await run_all(bench)
+        assert await bench.ask(line, "broker", "goodbye") is None
+        await bench.gone(line)
+
+    for number in range(50):
+        await come_and_go(number)
+    moments = len(bench.broker._instants)
+    gc.collect()
+    left = [one.key for one in gc.get_objects() if type(one) is ClientSession and one.key.startswith("once ")]
+    assert not left
+    assert moments < 10
+
+
+@on_bench()
+async def test_clients_that_stay_away_are_forgotten_each_at_its_time(bench: Bench) -> None:
+    """However many there are, those that were seen again later than others."""
+    lines = [bench.client(f"c{number}") for number in range(2 * EXAMINED_MAX + 1)]
+    await bench.submit(lines[0], 1, [b"a"])
+    await bench.advance(IDLE_S / 2)
+    late = bench.client("late")
+    await bench.ask(lines[1], "broker", "results", 0, 0.0)
+    await bench.advance(IDLE_S / 2 + 1)
+    assert set(bench.desk.clients.sessions) == {"late", "c1"}
+    await bench.ask(late, "broker", "results", 0, 0.0)
+    await bench.advance(IDLE_S)
+    assert set(bench.desk.clients.sessions) == {"late"}
+    await bench.advance(2 * IDLE_S)
+    assert bench.desk.clients.sessions == {}
+    again = bench.client("again")
+    await bench.advance(IDLE_S / 2)
+    assert set(bench.desk.clients.sessions) == {"again"}
+    await bench.gone(again)
+    await bench.advance(IDLE_S)
+    assert bench.desk.clients.sessions == {}
+
+
+@pytest.fixture
+def ten_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many are remembered as a test can fill."""
+    monkeypatch.setattr(clients, "SESSIONS_MAX", 10)
+
+
+@pytest.mark.usefixtures("ten_sessions")
+@on_bench()
+async def test_p7_clients_that_were_killed_are_kept_up_to_a_number(bench: Bench) -> None:
+    """Those that are connected keep their sessions; of the others the one that came first ends, and its row goes."""
+    here = [bench.client(f"here {number}") for number in range(4)]
+    for number in range(50):
+        killed = bench.client(f"killed {number}")
+        await bench.submit(killed, 1, [b"a"])
+        await run_all(bench)
+        await bench.gone(killed)
+    sessions = bench.desk.clients.sessions
+    assert set(sessions) == {*(f"here {n}" for n in range(4)), *(f"killed {n}" for n in range(44, 50))}
+    await bench.submit(here[0], 1, [b"a"])
+    rows = {key for key in bench.store._rows if key < 0}
+    assert rows == {session.row_key for session in sessions.values() if session.high}
+    assert len(rows) == 7
+    for line in here:
+        await bench.gone(line)
+    bench.client("last")
+    await bench.settle_down()
+    assert len(sessions) == 10
+    assert "last" in sessions
+
+
+@on_bench()
+async def test_p7_a_task_that_waits_for_long_is_followed_by_clients_that_are_there(bench: Bench) -> None:
+    """Each request of a web page asks with a client of its own, for days: those that have ended are forgotten."""
+    (_, key) = await bench.submit(bench.client(), 1, [b"a"])
+    for number in range(20):
+        line = bench.client(f"page {number}")
+        assert await bench.ask(line, "broker", "watch", [key]) == []
+        assert await bench.ask(line, "broker", "goodbye") is None
+        await bench.gone(line)
+    (followers,) = bench.ledger.subscribers.values()
+    assert len(followers) == 1
+    last = bench.client("last")
+    assert await bench.ask(last, "broker", "watch", [key]) == []
+    assert await bench.ask(last, "broker", "results", 0, 5.0) is WAITING
+    await run_all(bench)
+    assert last.heard()[1][0][0] == key
+    assert bench.ledger.subscribers == {}
+
+
+@on_bench()
+async def test_a_client_that_was_idle_for_very_long_submits_as_ever(bench: Bench) -> None:
+    """Its connection is the old one, its session and the session's row are gone."""
+    line = bench.client()
+    assert (await bench.submit(line, 1, [b"a"]))[0] is True
+    await bench.advance(3 * IDLE_S)
+    assert bench.desk.clients.sessions == {}
+    assert (await bench.submit(line, 2, [b"b"]))[0] is True
+    assert (await bench.submit(line, 3, [b"c"]))[0] is True
+    assert bench.counts("q") == {"ready": 3}
+
+
+@on_bench()
+async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
+    """Not before (P3): the ledger keeps each for its own TTL."""
+    line = bench.client()
+    await bench.submit(line, 1, [b"a"], 0.0, 5, 1, None, 60.0)
+    await run_all(bench)
+    await bench.advance(59)
+    assert bench.counts("q") == {"succeeded": 1}
+    await bench.advance(1)
+    assert bench.counts("q") == {}
+    assert bench.ledger.tasks == {}
+
+
+@on_bench()
+async def test_who_was_away_beyond_a_results_time_hears_it_as_it_was(bench: Bench) -> None:
+    """Its session was kept, so what it has not heard is not changed by what the store may forget."""
+    line = bench.client()
+    accepted = await bench.submit(line, 1, [b"a"], 0.0, 5, 1, None, 1.0)
+    await bench.gone(line)
+    await run_all(bench)
+    await bench.advance(5)
+    assert bench.counts("q") == {}
+    _, ((key, state, body, _),) = await bench.ask(bench.client(), "broker", "results", 0, 0.0)
+    assert (key, state, pickle.loads(body)) == (accepted[1], 3, b"a")
+
+
+@on_bench()
+async def test_only_clients_submit_and_ask_for_results(bench: Bench) -> None:
+    """Others are refused in words, and so is what is no call for results."""
+    for line in (bench.worker(), bench.line()):
+        assert "role client" in str(await bench.submit(line, 1, [b"a"]))
+        assert "role client" in str(await bench.ask(line, "broker", "results", 0, 0.0))
+    line = bench.client()
+    for args in ((), (0,), ("0", 0.0), (0, math.nan), (0, "1"), (0.5, 1)):
+        assert isinstance(await bench.ask(line, "broker", "results", *args), RemoteRefusal)

@@ -1,0 +1,438 @@
+"""Tasks of which only so many may run at once: leases that are stored first, and outlast a closed connection."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.master.admin.test_queue_limits import admin
+from tests.master.bench import LEASE_S, START, WAITING, Bench, FakeLine, done, failed, on_bench, released
+from tests.master.calls.test_keys import restarted, submit, turn
+from tests.master.sessions.test_workers import end
+
+from distq.core.task import LEASED
+from distq.master.sessions.executor_ends import end_unless_reclaimed
+from distq.master.sessions.timeouts import DISCONNECT_GRACE_S, LAST_CHECK_S
+
+
+async def given(bench: Bench, count: int = 1) -> tuple[FakeLine, FakeLine, list[Any]]:
+    """A supervisor and its executor, which holds the first of so many tasks of one key."""
+    supervisor, line = bench.worker(), bench.executor()
+    await submit(bench, bench.client(), 1, *[turn("joe")] * count)
+    return supervisor, line, await bench.exchange(line, want=10)
+
+
+async def leased_and_unstored(bench: Bench) -> tuple[FakeLine, FakeLine]:
+    """An executor that was given a task in the cycle before, and the task's client."""
+    bench.worker()
+    line, client = bench.executor(), bench.client()
+    assert await bench.exchange(line, wait_s=60.0) is WAITING
+    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
+    await bench.cycle()
+    return line, client
+
+
+@on_bench()
+async def test_its_lease_is_stored_before_it_is_handed_over(bench: Bench) -> None:
+    """Then a restarted master knows that it runs."""
+    _, line, (row,) = await given(bench)
+    assert bench.ledger.tasks[row[0]].holder is line.state
+    again = await restarted(bench)
+    assert again.counts("q") == {"leased": 1}
+    assert again.ledger.tasks[row[0]].delivery == row[1]
+
+
+@on_bench()
+async def test_it_is_handed_over_though_nobody_says_anything_more(bench: Bench) -> None:
+    """The cycle that leases it wakes the next one, which stores that."""
+    running = asyncio.create_task(bench.broker.run())
+    bench.worker()
+    line, client = bench.executor(), bench.client()
+    bench.call(line, "broker", "exchange", [], 1, 60.0)
+    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
+    for _ in range(1000):
+        await asyncio.sleep(0)  # a turn of the loop, in which the broker runs
+    assert [row[4] for row in bench.rows(line)] == [b"a"]
+    bench.broker.stop()
+    await running
+
+
+@on_bench()
+async def test_the_reply_says_which_must_end_with_their_lease(bench: Bench) -> None:
+    """Sixth, where there are any."""
+    bench.worker()
+    line = bench.executor()
+    await submit(bench, bench.client(), 1, turn("joe"), None)
+    answer = await bench.ask(line, "broker", "exchange", [], 10, 0.0)
+    keyed, free = (row[0] for row in answer[1])
+    assert answer[2:] == ({}, {}, {}, [keyed])
+    answer = await bench.ask(line, "broker", "exchange", [released((free, answer[1][1][1]))], 10, 0.0)
+    assert [row[0] for row in answer[1]] == [free]
+    assert answer[2:] == ()
+
+
+@on_bench()
+async def test_a_queue_with_a_limit_has_such_tasks_without_keys(bench: Bench) -> None:
+    """As long as it has one."""
+    bench.worker()
+    line = bench.executor()
+    await admin(bench, "queue_set", queue="q", running=1)
+    await submit(bench, bench.client(), 1, None)
+    answer = await bench.ask(line, "broker", "exchange", [], 10, 0.0)
+    assert answer[5] == [answer[1][0][0]]
+
+
+@on_bench()
+async def test_while_its_lease_cannot_be_stored_nobody_has_it(bench: Bench) -> None:
+    """Who asked is told that there is nothing, and asks again."""
+    line, _ = await leased_and_unstored(bench)
+    bench.store.refuse_next = 1
+    await bench.settle_down()
+    assert bench.rows(line) == []
+    assert bench.counts("q") == {"ready": 1}
+    assert len(await bench.exchange(line)) == 1
+
+
+@on_bench()
+async def test_one_that_was_cancelled_before_it_was_handed_over_is_not(bench: Bench) -> None:
+    """Its executor hears of nothing."""
+    line, client = await leased_and_unstored(bench)
+    (key,) = bench.ledger.tasks
+    assert bench.ledger.tasks[key].state == LEASED
+    await bench.ask(client, "broker", "cancel", [key], True)
+    assert bench.rows(line) == []
+    assert bench.counts("q") == {"cancelled": 1}
+
+
+@on_bench()
+async def test_closed_sockets_do_not_end_its_lease(bench: Bench) -> None:
+    """Its worker may run it on behind a broken network; what has no key goes to others after a second."""
+    supervisor, line = bench.worker(), bench.executor()
+    await submit(bench, bench.client(), 1, turn("joe"), turn("joe"), None)
+    rows = await bench.exchange(line, want=10)
+    assert len(rows) == 2
+    for peer in (line, supervisor):
+        await bench.gone(peer)
+    await bench.advance(DISCONNECT_GRACE_S + 0.1)
+    assert bench.counts("q") == {"leased": 1, "ready": 1, "held": 1}
+    await bench.advance(LEASE_S)
+    assert bench.counts("q") == {"ready": 2, "held": 1}
+    assert bench.tally("q", "f").redeliveries == {"connection": 2}
+
+
+@on_bench()
+async def test_who_comes_back_in_time_goes_on_with_it(bench: Bench) -> None:
+    """And settles it, though its session had been given up."""
+    supervisor, line, (row,) = await given(bench)
+    await bench.gone(line)
+    await bench.gone(supervisor)
+    await bench.advance(DISCONNECT_GRACE_S + 0.1)
+    assert bench.workers.sessions == {}
+    bench.worker()
+    back = bench.executor(holds=[(row[0], row[1])])
+    await bench.exchange(back, [done(row)], want=0)
+    await bench.advance(LEASE_S)
+    assert bench.counts("q") == {"succeeded": 1}
+    assert bench.tally("q", "f").redeliveries == {}
+
+
+@on_bench()
+async def test_an_executor_that_has_ended_lets_the_next_in_at_once(bench: Bench) -> None:
+    """Its supervisor says so, and it knows."""
+    supervisor, _, (row,) = await given(bench, 2)
+    await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
+    assert bench.counts("q") == {"ready": 1, "held": 1}
+
+
+@pytest.mark.parametrize("late_s", [0.2, LEASE_S])
+def test_a_master_that_has_slept_hears_first_what_was_said_meanwhile(late_s: float) -> None:
+    """It was stopped beyond the end of a lease: that its workers were not heard is not their fault."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """It is late, by however much."""
+        supervisor, line, (row,) = await given(bench)
+        bench.clock.at += LEASE_S + late_s
+        await bench.settle_down()
+        assert bench.counts("q") == {"leased": 1}
+        await bench.ask(supervisor, "broker", "heartbeat", {})
+        await bench.advance(LEASE_S - 1)
+        assert bench.counts("q") == {"leased": 1}
+        await bench.exchange(line, [done(row)], want=0)
+        assert bench.counts("q") == {"succeeded": 1}
+
+    scene()
+
+
+@on_bench()
+async def test_a_master_that_has_slept_gives_up_who_says_nothing_afterwards(bench: Bench) -> None:
+    """A moment later."""
+    await given(bench)
+    bench.clock.at += 2 * LEASE_S
+    await bench.settle_down()
+    await bench.advance(2 * LAST_CHECK_S)
+    assert bench.counts("q") == {"ready": 1}
+
+
+@pytest.mark.parametrize("who", ["supervisor", "executor", "nobody"])
+def test_after_a_restart_it_waits_for_its_lease_or_whoever_names_it(who: str) -> None:
+    """A supervisor names what its executors run, for these come back when they have run it."""
+
+    @on_bench()
+    async def scene(first: Bench) -> None:
+        """The law, and then another master."""
+        _, _, (row,) = await given(first, 2)
+        bench = await restarted(first)
+        end_unless_reclaimed(bench.broker, bench.absent, 1.0, LEASE_S)
+        line = bench.line()
+        bench.hello(line, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])] if who == "supervisor" else [])
+        if who == "executor":
+            bench.executor(holds=[tuple(row[:2])])
+        for _ in range(4):
+            await bench.ask(line, "broker", "heartbeat", {})
+            assert bench.counts("q") == {"leased": 1, "held": 1}
+            await bench.advance(LEASE_S / 4 - 0.1)
+        await bench.advance(1.0)
+        await bench.ask(line, "broker", "heartbeat", {})
+        assert bench.counts("q") == ({"ready": 1, "held": 1} if who == "nobody" else {"leased": 1, "held": 1})
+        assert bench.clock.at > START + LEASE_S
+
+    scene()
+
+
+@on_bench()
+async def test_after_a_restart_an_executor_that_ended_meanwhile_holds_up_nobody(first: Bench) -> None:
+    """It is no use to wait for it: its supervisor says how it ended, as soon as it comes."""
+    _, _, (row,) = await given(first, 2)
+    bench = await restarted(first)
+    supervisor = bench.worker()
+    assert bench.counts("q") == {"leased": 1, "held": 1}
+    await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2], "its lease was over"))
+    assert bench.counts("q") == {"ready": 1, "held": 1}
+    assert bench.ledger.tasks[row[0]].causes == ["its lease was over"]
+    await bench.ask(supervisor, "broker", "heartbeat", end(2, (row[0], row[1] + 7)))
+    assert bench.counts("q") == {"ready": 1, "held": 1}
+
+
+@on_bench()
+async def test_what_a_supervisor_names_and_nobody_has_leased_is_no_news(bench: Bench) -> None:
+    """Its page still has what was settled long ago."""
+    _, line, (row,) = await given(bench)
+    await bench.exchange(line, [done(row)], want=0)
+    bench.hello(bench.line(), "worker", "w", slots=2, tasks=True, holds=[(7, *row[:2]), (1, 5), "x", (1, 2, "y")])
+    assert bench.counts("q") == {"succeeded": 1}
+    assert list(bench.workers.sessions["w"].executors) == [1]
+
+
+# -- what has ended, and runs on -------------------------------------------------------------------
+
+
+async def aborted(bench: Bench) -> tuple[FakeLine, FakeLine, list[Any]]:
+    """As `given` with two tasks; the first one was cancelled while it ran."""
+    supervisor, line, (row,) = await given(bench, 2)
+    assert (await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True))["done"] == 1
+    assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    return supervisor, line, row
+
+
+@on_bench()
+async def test_a_task_that_was_cancelled_keeps_its_place_until_it_has_stopped(bench: Bench) -> None:
+    """It may take two seconds to do so, and the next one of its key must not be beside it."""
+    _, line, row = await aborted(bench)
+    await bench.exchange(line, [failed(row)], want=0)
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+    assert len(await bench.exchange(line)) == 1
+
+
+@on_bench()
+async def test_its_place_is_free_when_its_executor_has_ended(bench: Bench) -> None:
+    """It had to be killed."""
+    supervisor, _, row = await aborted(bench)
+    await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_its_place_is_free_when_its_executor_comes_back_without_it(bench: Bench) -> None:
+    """Whatever became of the answer."""
+    await aborted(bench)
+    bench.executor()
+    await bench.settle_down()
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_its_place_is_free_when_the_lease_is_over(bench: Bench) -> None:
+    """Nobody hears of its worker any more."""
+    supervisor, line, _ = await aborted(bench)
+    await bench.gone(line)
+    await bench.gone(supervisor)
+    await bench.advance(LEASE_S - 1)
+    assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    await bench.advance(1.1)
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_one_that_was_cancelled_behind_its_workers_back_is_stopped_when_that_comes(bench: Bench) -> None:
+    """Its supervisor names it, and is told; until it has stopped nobody takes its place."""
+    supervisor, line, (row,) = await given(bench, 2)
+    await bench.gone(line)
+    await bench.gone(supervisor)
+    await bench.advance(DISCONNECT_GRACE_S + 0.1)
+    await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True)
+    back = bench.line()
+    bench.hello(back, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])])
+    told = []
+    for _ in range(5):
+        told.append(await bench.ask(back, "broker", "heartbeat", {}))
+        await bench.advance(LEASE_S / 3)
+        assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    assert told == [{"abort": [(row[0], row[1])]}, *[{"abort": []}] * 4]
+    await bench.ask(back, "broker", "heartbeat", end(1, row[:2]))
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+async def aborted_and_restarted(first: Bench) -> tuple[Bench, list[Any]]:
+    """As `aborted`; then the master is killed, and started again."""
+    _, _, row = await aborted(first)
+    bench = await restarted(first)
+    end_unless_reclaimed(bench.broker, bench.absent, 1.0, LEASE_S)
+    assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    return bench, row
+
+
+@on_bench()
+async def test_after_a_restart_a_cancelled_task_that_may_run_on_keeps_its_place(first: Bench) -> None:
+    """Its worker does not come back, so the place is free when the lease must be over."""
+    bench, _ = await aborted_and_restarted(first)
+    await bench.advance(LEASE_S - 0.1)
+    assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    await bench.advance(0.2)
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_after_a_restart_the_worker_of_a_cancelled_task_is_told_again_to_stop_it(first: Bench) -> None:
+    """The answer with which the killed master said so may be lost. The place is free when the executor has ended."""
+    bench, row = await aborted_and_restarted(first)
+    back = bench.line()
+    bench.hello(back, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])])
+    heard = []
+    for _ in range(5):
+        heard.append(await bench.ask(back, "broker", "heartbeat", {}))
+        await bench.advance(LEASE_S / 3)
+        assert bench.counts("q") == {"cancelled": 1, "held": 1}
+    assert heard == [{"abort": [(row[0], row[1])]}, *[{"abort": []}] * 4]
+    await bench.ask(back, "broker", "heartbeat", end(1, row[:2]))
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_after_a_restart_the_answer_of_a_cancelled_task_frees_its_place(first: Bench) -> None:
+    """Its executor comes back with it."""
+    bench, row = await aborted_and_restarted(first)
+    await bench.exchange(bench.executor(holds=[tuple(row[:2])]), [failed(row)], want=0)
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+
+
+@on_bench()
+async def test_a_cancelled_task_that_had_stopped_before_a_restart_holds_up_no_other(first: Bench) -> None:
+    """That it has stopped is stored with the commit that frees its place; a second restart finds the same."""
+    _, line, row = await aborted(first)
+    await first.exchange(line, [failed(row)], want=0)
+    bench = await restarted(await restarted(first))
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+    assert not bench.ledger.holds(bench.absent)
+
+
+@on_bench()
+async def test_a_second_restart_keeps_the_place_of_a_cancelled_task_too(first: Bench) -> None:
+    """The first restart changes nothing of what is stored."""
+    bench = await restarted((await aborted_and_restarted(first))[0])
+    assert bench.counts("q") == {"cancelled": 1, "held": 1}
+
+
+@on_bench()
+async def test_after_a_restart_a_cancelled_task_keeps_its_place_in_a_queue_with_a_limit(first: Bench) -> None:
+    """The limit counts tasks that run, and a restarted master counts the same ones."""
+    first.worker()
+    await admin(first, "queue_set", queue="q", running=1)
+    await submit(first, first.client(), 1, None, None)
+    (row,) = await first.exchange(first.executor())
+    await first.ask(first.client("other"), "broker", "cancel", [row[0]], True)
+    bench = await restarted(first)
+    bench.worker("heir")
+    heir = bench.executor(1, "heir")
+    assert await bench.exchange(heir, wait_s=60.0) is WAITING
+    assert bench.queue("q").running == 1
+    await bench.exchange(bench.executor(holds=[tuple(row[:2])]), [failed(row)], want=0)
+    assert len(bench.rows(heir)) == 1
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_task_whose_result_is_not_kept_is_known_until_it_has_stopped(*, restarts: bool) -> None:
+    """Without it a restarted master would know nothing of the run, and a worker that comes back could not be told."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """It is cancelled while it runs, and its result's time is over before it has stopped."""
+        bench.worker()
+        line = bench.executor()
+        runs, bodies = [(0, 1, None, turn("joe"))] * 2, [b"a", b"b"]
+        envelope = ("q", "f", None, None, None, 1.0)
+        await bench.ask(bench.client(), "broker", "submit", 1, [envelope], runs, bodies, 0.0)
+        (row,) = await bench.exchange(line)
+        await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True)
+        if restarts:
+            bench = await restarted(bench)
+            line = bench.executor(holds=[tuple(row[:2])])
+        await bench.advance(3.0)
+        assert bench.counts("q") == {"cancelled": 1, "held": 1}
+        await bench.exchange(line, [failed(row)], want=0)
+        await bench.advance(2.0)
+        assert bench.counts("q") == {"ready": 1}
+
+    scene()
+
+
+@on_bench()
+async def test_its_place_in_a_queue_with_a_limit_is_kept_too(bench: Bench) -> None:
+    """So many run, not so many are leased."""
+    bench.worker()
+    first, second = bench.executor(1), bench.executor(2)
+    await admin(bench, "queue_set", queue="q", running=1)
+    await submit(bench, bench.client(), 1, None, None)
+    (row,) = await bench.exchange(first)
+    await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True)
+    assert await bench.exchange(second, wait_s=60.0) is WAITING
+    assert bench.queue("q").running == 1
+    await bench.exchange(first, [released(row)], want=0)
+    assert len(bench.rows(second)) == 1
+    assert bench.queue("q").orphaned_count == 0
+
+
+@on_bench()
+async def test_a_late_success_lets_nobody_in_beside_the_second_run(bench: Bench) -> None:
+    """It counts, and the second run goes on until it has answered."""
+    _, line, (row,) = await given(bench, 2)
+    await bench.advance(LEASE_S + 1)
+    bench.worker("heir")
+    heir = bench.executor(1, "heir")
+    (again,) = await bench.exchange(heir)
+    assert again[0] == row[0]
+    await bench.exchange(line, [done(row)], want=0)
+    assert bench.counts("q") == {"succeeded": 1, "held": 1}
+    await bench.exchange(heir, [done(again)], want=0)
+    assert bench.counts("q") == {"succeeded": 1, "ready": 1}
+
+
+@on_bench()
+async def test_a_refused_commit_frees_no_place(bench: Bench) -> None:
+    """The answer comes again, and then it does."""
+    _, line, row = await aborted(bench)
+    bench.store.refuse_next = 1
+    bench.call(bench.client("third"), "broker", "submit", 1, [("q", "g")], [(0, 1)], [b"x"], 0.0)
+    await bench.exchange(line, [failed(row)], want=0)
+    await bench.advance(2)
+    assert bench.counts("q") == {"cancelled": 1, "ready": 1}
+    assert bench.ledger.orphaned_runs.running == {}

@@ -1,0 +1,112 @@
+"""Races of recovery that others have shipped, each by its name: nothing is lost, and nothing is counted twice."""
+
+import time
+from typing import Any
+
+import pytest
+from tests.master.bench import LEASE_S, WAITING, Bench, FakeLine, done, failed, on_bench
+
+from distq.master.cycle.clock import SystemClock
+
+PAUSE_S = 20.0
+"""Longer than any pause of the rules between two attempts."""
+
+
+@on_bench()
+async def test_a_sweep_at_the_same_instant_as_a_settle(bench: Bench) -> None:
+    """The lease ends in the cycle in which its answer comes: the answer counts, and nobody runs the task again."""
+    bench.worker()
+    line = bench.executor()
+    await bench.submit(bench.client(), 1, [b"a"])
+    (row,) = await bench.exchange(line)
+    bench.clock.at += 2 * LEASE_S
+    bench.call(line, "broker", "exchange", [done(row)], 0, 0.0)
+    await bench.settle_down()
+    assert bench.counts("q") == {"succeeded": 1}
+    assert bench.tally("q", "f").completed["success"] == 1
+
+
+@on_bench()
+async def test_a_settle_right_after_the_sweep(bench: Bench) -> None:
+    """The lease has just ended, and another holds the task: the late success settles it, once."""
+    bench.worker()
+    line = bench.executor()
+    await bench.submit(bench.client(), 1, [b"a"])
+    (row,) = await bench.exchange(line)
+    await bench.advance(2 * LEASE_S)
+    bench.worker("second")
+    (again,) = await bench.exchange(bench.executor(1, "second"))
+    assert again[0] == row[0]
+    await bench.exchange(line, [done(row)], want=0)
+    assert bench.counts("q") == {"succeeded": 1}
+    await bench.exchange(bench.executor(2, "second"), [done(again)], want=0)
+    tally = bench.tally("q", "f")
+    assert (tally.completed["success"], tally.late) == (1, {"success": 2})
+
+
+async def three_that_failed(bench: Bench) -> tuple[FakeLine, list[Any]]:
+    """Three tasks that wait for their next attempt, the executor that had them, and its leases."""
+    bench.worker()
+    line = bench.executor()
+    await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
+    rows = await bench.exchange(line, want=3)
+    await bench.exchange(line, [failed(row) for row in rows], want=0)
+    return line, rows
+
+
+@on_bench()
+async def test_a_sweep_past_entries_that_it_cannot_rescue(bench: Bench) -> None:
+    """One of the tasks that are due is settled in that very cycle: the others are ready in it, not a sweep later."""
+    line, rows = await three_that_failed(bench)
+    assert bench.counts("q") == {"delayed": 3}
+    bench.clock.at += PAUSE_S
+    bench.call(line, "broker", "exchange", [done(rows[0])], 0, 0.0)
+    await bench.cycle()
+    assert bench.counts("q") == {"succeeded": 1, "ready": 2}
+
+
+@on_bench()
+async def test_a_store_error_in_the_middle_of_a_sweep(bench: Bench) -> None:
+    """What was due stays due, and comes with the next commit that the store takes."""
+    await three_that_failed(bench)
+    bench.store.refuse_next = 10**6
+    await bench.ask(bench.line(), "work", "put", 1)
+    await bench.advance(PAUSE_S)
+    assert bench.counts("q") == {"delayed": 3}
+    bench.store.refuse_next = 0
+    await bench.advance(2)
+    assert bench.counts("q") == {"ready": 3}
+
+
+@on_bench()
+async def test_a_poison_payload_in_the_middle_of_a_leased_batch(bench: Bench) -> None:
+    """What ran before it is settled, what had not begun goes back free, it alone is blamed, and runs alone."""
+    supervisor, line = bench.worker(), bench.executor()
+    await bench.submit(bench.client(), 1, [b"a", b"poison", b"c"])
+    rows = await bench.exchange(line, want=3)
+    await bench.exchange(line, [done(rows[0])], want=0)
+    exited = {"index": 1, "cause": "killed by SIGSEGV", "kind": "signal", "running": rows[1][:2]}
+    await bench.ask(supervisor, "broker", "heartbeat", {"exited": [exited]})
+    lost = {row[4]: bench.ledger.tasks[row[0]].lost for row in rows}
+    assert lost == {b"a": 0, b"poison": 1, b"c": 0}
+    assert bench.counts("q") == {"succeeded": 1, "ready": 2}
+    leased = [await bench.exchange(bench.executor(index), want=3) for index in (2, 3)]
+    assert sorted([row[4] for row in batch] for batch in leased) == [[b"c"], [b"poison"]]
+
+
+@on_bench()
+async def test_a_wait_is_over_in_its_time_whatever_the_wall_clock_does(bench: Bench) -> None:
+    """The master's time is its own: it goes on from where it started."""
+    line = bench.line()
+    assert await bench.ask(line, "work", "get", timeout=5) is WAITING
+    await bench.advance(5)
+    assert not line.waits
+
+
+def test_the_wall_clock_stepping_back_two_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked once, at the start: a master that runs sees no step. What a restart does is a test of loading."""
+    clock = SystemClock()
+    before = clock.now()
+    wall = time.time()  # noqa: TID251 - the clock that steps
+    monkeypatch.setattr(time, "time", lambda: wall - 7200.0)
+    assert 0 <= clock.now() - before < 60

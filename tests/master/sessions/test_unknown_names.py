@@ -1,0 +1,55 @@
+"""A name that a worker has handed back is offered to it again, after pauses that grow, a few at a time."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.master.bench import WAITING, Bench, on_bench
+
+from distq.core.task import Outcome
+from distq.master.sessions.unknown_names import AGAIN_MAX_S, AGAIN_S, AT_ONCE, LOOK_S, UnknownNames
+
+
+def test_pauses_double_up_to_a_bound() -> None:
+    """What is gone for good costs next to nothing."""
+    names, now, pauses = UnknownNames(), 0.0, []
+    for _ in range(12):
+        assert names.hand_back("shop:add", now) is True
+        assert names.hand_back("shop:add", now) is False
+        handed_at = now
+        while "shop:add" in names:
+            now += LOOK_S
+            names.try_again(now)
+        pauses.append(now - handed_at)
+    assert pauses[:4] == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S, 8 * AGAIN_S]
+    assert pauses[-1] == AGAIN_MAX_S
+
+
+@given(st.integers(0, 400))
+def test_a_few_names_are_tried_again_at_once(count: int) -> None:
+    """However many there are, all of them in the end; none once the worker has gone."""
+    names = UnknownNames()
+    for at in range(count):
+        names.hand_back(f"old:job{at}", 0.0)
+    left = count
+    while names.try_again(AGAIN_S):
+        assert len(names) == max(left - AT_ONCE, 0)
+        left = len(names)
+    assert not names
+    names.hand_back("one", 0.0)
+    names.end()
+    assert (names.try_again(1e9), names.wait, len(names)) == ([], False, 0)
+
+
+@on_bench()
+async def test_a_worker_that_handed_a_name_back_is_offered_it_again(bench: Bench) -> None:
+    """Although nothing else has happened meanwhile."""
+    client = bench.client()
+    await bench.submit(client, 1, [b"a"])
+    bench.worker()
+    line = bench.executor()
+    (row,) = await bench.exchange(line, want=1)
+    handed_back = (row[0], row[1], Outcome.UNKNOWN, None, 0.0, "no such module")
+    assert await bench.exchange(line, [handed_back], want=1, wait_s=60.0) is WAITING
+    await bench.advance(AGAIN_S / 2)
+    assert bench.rows(line) is WAITING
+    await bench.advance(AGAIN_S)
+    assert [again[0] for again in bench.rows(line)] == [row[0]]

@@ -1,0 +1,421 @@
+"""Worker sessions: hello, heartbeat, the ends of executors, of connections and of leases."""
+
+from typing import Any
+
+import pytest
+from tests.master.bench import LEASE_S, WAITING, Bench, done, on_bench
+from tests.master.calls.test_keys import restarted
+
+from distq.core.counters import OTHER
+from distq.core.lease_journal import POOLS_COUNTED_MAX
+from distq.core.ranges import COUNT_MAX
+from distq.core.task import id_text
+from distq.master.sessions.timeouts import WHOLE_WORKER_LOST
+from distq.wire.errors import RemoteRefusal
+
+
+async def leased(bench: Bench, count: int = 1) -> tuple[Any, Any, list[Any]]:
+    """A supervisor and an executor that holds so many tasks."""
+    supervisor, line = bench.worker(), bench.executor()
+    await bench.submit(bench.client(), 1, [b"%d" % number for number in range(count)])
+    return supervisor, line, await bench.exchange(line, want=count)
+
+
+def end(index: int, running: Any = None, cause: str = "killed by SIGKILL") -> dict[str, Any]:
+    """What a heartbeat says of an executor that has ended."""
+    return {"exited": [{"index": index, "cause": cause, "kind": "signal", "running": running}]}
+
+
+@on_bench()
+async def test_hello_is_answered_with_what_a_worker_must_know(bench: Bench) -> None:
+    """The protocol, the lease, who the master is."""
+    greeting = bench.hello(bench.line(), "worker", "w", pool="gpu", slots=4, host="h", pid=7, plain=True)
+    assert greeting["protocol"] == 1
+    assert greeting["lease_s"] == LEASE_S
+    session = bench.workers.sessions["w"]
+    assert (session.pool, session.slots, session.host, session.pid) == ("gpu", 4, "h", 7)
+
+
+@on_bench()
+async def test_a_protocol_out_of_range_is_refused_in_words(bench: Bench) -> None:
+    """With both versions, and what to do."""
+    line = bench.line()
+    for protocol in ([2, 3], [0, 0], "1", None, [1]):
+        bench.call(line, "broker", "hello", {"role": "worker", "protocol": protocol, "session": "w", "version": "9.9"})
+        assert "9.9" in str(line.heard())
+        assert "Upgrade the older" in str(line.heard())
+    assert bench.workers.sessions == {}
+    bench.call(line, "broker", "hello", {"role": "worker", "protocol": [1, 4], "session": "w"})
+    assert line.heard()["protocol"] == 1
+
+
+@on_bench()
+async def test_what_is_no_hello_is_refused_in_words(bench: Bench) -> None:
+    """No dict, no session, no such role, queues that are none, and a second hello on one connection."""
+    line = bench.line()
+    infos: list[Any] = [
+        None,
+        7,
+        {"protocol": [1, 1], "role": "king", "session": "w"},
+        {"protocol": [1, 1], "role": "worker"},
+        {"protocol": [1, 1], "role": "client", "session": 7},
+        {"protocol": [1, 1], "role": "worker", "session": "w", "queues": ["a", 7]},
+        {"protocol": [1, 1], "role": "worker", "session": "w", "queues": ["\ud800"]},
+        {"protocol": [1, 1], "role": "worker", "session": "w", "queues": ["q" * 100]},
+    ]
+    for info in infos:
+        bench.call(line, "broker", "hello", info)
+        assert isinstance(line.heard(), RemoteRefusal), info
+    assert isinstance(bench.hello(line, "client", "c"), dict)
+    assert "once" in str(bench.hello(line, "worker", "w"))
+    assert "connections of their own" in str(await bench.ask(line, "work", "get_nowait"))
+
+
+@on_bench()
+async def test_names_that_no_page_could_show_are_mended(bench: Bench) -> None:
+    """Half a surrogate pair in a worker's name must not break the metrics."""
+    bench.worker("w", name="a\ud800", pool=7, slots="many")
+    session = bench.workers.sessions["w"]
+    assert (session.name, session.pool, session.slots) == ("a?", "default", 0)
+
+
+@on_bench()
+async def test_heartbeats_renew_every_lease(bench: Bench) -> None:
+    """A task may run for as long as its worker is heard of."""
+    supervisor, line, (row,) = await leased(bench)
+    for _ in range(10):
+        await bench.advance(LEASE_S - 1)
+        answer = await bench.ask(supervisor, "broker", "heartbeat", {"busy": 1, "slots": 2, "memory_bytes": 5})
+        assert answer == {"abort": []}
+    assert bench.workers.sessions["w"].busy == 1
+    await bench.exchange(line, [done(row)], want=0)
+    assert bench.tally("q", "f").redeliveries == {}
+
+
+@on_bench()
+async def test_a_silent_worker_loses_all_its_leases(bench: Bench) -> None:
+    """What it held goes to others; when it is heard again it starts anew."""
+    supervisor, line, rows = await leased(bench, 2)
+    bench.worker("other")
+    heir = bench.executor(1, "other")
+    await bench.advance(LEASE_S - 0.1)
+    await bench.ask(bench.line(), "broker", "hello", {"role": "worker", "protocol": [1, 1], "session": "other"})
+    assert bench.counts("q") == {"leased": 2}
+    await bench.advance(0.2)
+    assert bench.counts("q") == {"ready": 2}
+    assert bench.tally("q", "f").redeliveries == {"lease": 2}
+    assert bench.broker.ledger.lease_journal.expired == {"default": 2}
+    assert "hello() with role worker again" in str(await bench.ask(supervisor, "broker", "heartbeat", {}))
+    assert await bench.exchange(line, [done(rows[0])], want=0) == []
+    assert bench.counts("q") == {"ready": 1, "succeeded": 1}
+    bench.worker("other")
+    (again,) = await bench.exchange(heir, want=2)
+    assert (again[0], again[2]) == (rows[1][0], 2)
+
+
+@on_bench()
+async def test_p7_pools_that_workers_make_up_are_counted_together(bench: Bench) -> None:
+    """A pool with a pod's name in it would be another series each time: the first hundred pools have their own."""
+    for number in range(POOLS_COUNTED_MAX + 20):
+        await bench.submit(bench.client(), number + 1, [b"a"])
+        bench.worker(f"w{number}", pool=f"pool-{number}")
+        assert await bench.exchange(bench.executor(1, f"w{number}"))
+        await bench.advance(LEASE_S + 0.2)
+        assert bench.counts("q")["ready"] == 1
+        await bench.ask(bench.client(), "broker", "cancel", list(bench.ledger.tasks), False)
+    expired = bench.ledger.lease_journal.expired
+    assert (len(expired), expired["pool-0"], expired[OTHER]) == (POOLS_COUNTED_MAX + 1, 1, 20)
+
+
+@on_bench()
+async def test_an_idle_executor_of_a_session_that_has_ended_is_given_nothing(bench: Bench) -> None:
+    """A frozen worker's waiting exchange would swallow a task that nobody would ever give back."""
+    bench.worker()
+    frozen = bench.executor()
+    assert await bench.exchange(frozen, wait_s=1000) is WAITING
+    await bench.advance(LEASE_S + 1)
+    assert bench.rows(frozen) == []
+    await bench.submit(bench.client(), 1, [b"a"])
+    assert bench.counts("q") == {"ready": 1}
+    assert await bench.exchange(frozen, wait_s=1000) is WAITING  # thawed: its supervisor is not heard yet
+    bench.worker()
+    await bench.settle_down()
+    assert len(bench.rows(frozen)) == 1
+
+
+@on_bench()
+async def test_only_the_running_task_is_blamed_for_an_executors_end(bench: Bench) -> None:
+    """The others go back as if they had never been leased."""
+    supervisor, line, rows = await leased(bench, 3)
+    await bench.ask(supervisor, "broker", "heartbeat", end(1, rows[1][:2]))
+    lost = [bench.ledger.tasks[row[0]].lost for row in rows]
+    assert lost == [0, 1, 0]
+    assert bench.ledger.tasks[rows[1][0]].causes == ["killed by SIGKILL"]
+    assert bench.tally("q", "f").redeliveries == {"executor": 1}
+    await bench.gone(line)
+    await bench.advance(2)
+    assert [bench.ledger.tasks[row[0]].lost for row in rows] == [0, 1, 0]
+
+
+@on_bench()
+async def test_an_executor_that_ran_nothing_blames_nothing(bench: Bench) -> None:
+    """Recycling between two tasks costs no delivery."""
+    supervisor, _, rows = await leased(bench, 2)
+    await bench.ask(supervisor, "broker", "heartbeat", end(1))
+    assert [bench.ledger.tasks[row[0]].lost for row in rows] == [0, 0]
+    assert bench.counts("q") == {"ready": 2}
+
+
+@on_bench()
+async def test_a_socket_that_outlives_its_executor_is_given_nothing(bench: Bench) -> None:
+    """A child of the task may keep it open; what the executor still said counts."""
+    supervisor, line, (row,) = await leased(bench)
+    assert await bench.exchange(line, wait_s=100) is WAITING
+    await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
+    assert bench.rows(line) == []
+    assert bench.counts("q") == {"ready": 1}
+    assert await bench.exchange(line, [done(row)], want=5, wait_s=100) == []
+    assert bench.counts("q") == {"succeeded": 1}
+
+
+@on_bench()
+async def test_closed_sockets_have_a_second(bench: Bench) -> None:
+    """A whole worker that is gone may come back for so long; then what it held is counted as lost."""
+    supervisor, line, (row,) = await leased(bench)
+    await bench.gone(line)
+    await bench.gone(supervisor)
+    await bench.advance(0.9)
+    assert bench.counts("q") == {"leased": 1}
+    await bench.advance(0.2)
+    assert bench.counts("q") == {"ready": 1}
+    assert bench.tally("q", "f").redeliveries == {"connection": 1}
+    assert bench.ledger.tasks[row[0]].causes == [WHOLE_WORKER_LOST]
+
+
+@on_bench()
+async def test_p2_a_broken_connection_does_not_run_a_task_twice(bench: Bench) -> None:
+    """While the supervisor is there and does not say that the executor has ended, its task runs on."""
+    supervisor, line, (row,) = await leased(bench)
+    await bench.gone(line)
+    for _ in range(10):
+        await bench.ask(supervisor, "broker", "heartbeat", {})
+        await bench.advance(10)
+    assert bench.counts("q") == {"leased": 1}
+    again = bench.executor(1, holds=[row[:2]])
+    assert await bench.exchange(again, [done(row)], want=0) == []
+    assert bench.counts("q") == {"succeeded": 1}
+    assert bench.tally("q", "f").redeliveries == {}
+
+
+@on_bench()
+async def test_p9_a_draining_worker_hears_at_once_that_nothing_comes(bench: Bench) -> None:
+    """An executor that waits for tasks would otherwise wait out its drain."""
+    supervisor = bench.worker()
+    line = bench.executor()
+    assert await bench.exchange(line, wait_s=100) is WAITING
+    await bench.ask(supervisor, "broker", "heartbeat", {"draining": True})
+    assert bench.rows(line) == []
+
+
+@on_bench()
+async def test_an_executor_that_comes_back_goes_on_with_what_it_holds(bench: Bench) -> None:
+    """And what it does not know of, because the reply was lost, goes back for nothing."""
+    _, line, rows = await leased(bench, 3)
+    await bench.gone(line)
+    again = bench.executor(1, holds=[rows[0][:2], (rows[1][0], 99)])
+    await bench.settle_down()
+    await bench.advance(5)
+    assert bench.counts("q") == {"ready": 2, "leased": 1}
+    assert bench.tally("q", "f").redeliveries == {}
+    assert await bench.exchange(again, [done(rows[0])], want=0) == []
+    assert bench.counts("q") == {"ready": 2, "succeeded": 1}
+
+
+@on_bench()
+async def test_the_connection_that_an_executor_has_given_up_is_served_no_more(bench: Bench) -> None:
+    """We have not heard of its end; a task sent there would be lost for as long as the executor lives."""
+    bench.worker()
+    old = bench.executor()
+    assert await bench.exchange(old, wait_s=100) is WAITING
+    new = bench.executor()
+    assert old.aborted
+    await bench.submit(bench.client(), 1, [b"a"])
+    assert old.waits
+    assert bench.counts("q") == {"ready": 1}
+    assert len(await bench.exchange(new)) == 1
+    await bench.gone(old)
+    await bench.advance(2)
+    assert bench.counts("q") == {"leased": 1}
+
+
+@on_bench()
+async def test_executors_that_come_before_their_supervisor_wait_for_its_word(bench: Bench) -> None:
+    """Before the worker's hello nobody knows which queues and names it serves."""
+    early = bench.executor()
+    assert await bench.exchange(early, wait_s=100) is WAITING
+    client = bench.client()
+    await bench.submit(client, 1, [b"a"], queue="other")
+    await bench.submit(client, 2, [b"b"], queue="mine")
+    assert early.waits
+    bench.worker(queues=["mine"])
+    await bench.settle_down()
+    ((_, _, _, _, body),) = bench.rows(early)
+    assert body == b"b"
+
+
+@on_bench()
+async def test_a_worker_that_dies_whole_loses_its_leases_after_a_second(bench: Bench) -> None:
+    """All its sockets are closed: nobody waits for the end of its lease."""
+    supervisor, line, _ = await leased(bench, 2)
+    await bench.gone(line)
+    await bench.gone(supervisor)
+    await bench.advance(1.1)
+    assert bench.counts("q") == {"ready": 2}
+    assert bench.workers.sessions == {}
+
+
+@on_bench()
+async def test_a_supervisor_that_comes_back_within_the_second_keeps_everything(bench: Bench) -> None:
+    """The old connection's end means nothing then."""
+    supervisor, _, _ = await leased(bench)
+    again = bench.worker()
+    await bench.gone(supervisor)
+    await bench.advance(5)
+    assert bench.counts("q") == {"leased": 1}
+    assert await bench.ask(again, "broker", "heartbeat", {}) == {"abort": []}
+
+
+@on_bench()
+async def test_a_worker_that_drains_is_given_nothing_more(bench: Bench) -> None:
+    """What it has it may finish."""
+    supervisor, line, (row,) = await leased(bench)
+    await bench.ask(supervisor, "broker", "heartbeat", {"draining": True})
+    await bench.submit(bench.client(), 2, [b"b"])
+    assert await bench.exchange(line, [done(row)], wait_s=5) is WAITING
+    assert bench.counts("q") == {"ready": 1, "succeeded": 1}
+
+
+@on_bench()
+async def test_reports_that_make_no_sense_change_nothing(bench: Bench) -> None:
+    """An unknown executor, no list, no dict, wrong types: the heartbeat still renews."""
+    supervisor, _, (row,) = await leased(bench)
+    reports: list[Any] = [7, {"exited": 7}, {"exited": [7, {}]}, end(99), {"exited": [{"index": "x"}]}, {"busy": -1}]
+    for report in reports:
+        assert await bench.ask(supervisor, "broker", "heartbeat", report) == {"abort": []}
+    assert bench.counts("q") == {"leased": 1}
+    await bench.ask(supervisor, "broker", "heartbeat", end(1, ["x"]))
+    assert bench.ledger.tasks[row[0]].lost == 0
+
+
+@on_bench()
+async def test_a_poison_task_is_dead_with_its_causes(bench: Bench) -> None:
+    """P5: after `max_deliveries`, with how each executor ended."""
+    supervisor = bench.worker()
+    client = bench.client()
+    await bench.submit(client, 1, [b"poison"])
+    for index in (1, 2, 3):
+        (row,) = await bench.exchange(bench.executor(index))
+        await bench.ask(supervisor, "broker", "heartbeat", end(index, row[:2], f"exit code {index}"))
+    assert bench.counts("q") == {"dead": 1}
+    _, ((_, state, _, causes),) = await bench.ask(client, "broker", "results", 0, 0)
+    assert (state, causes) == (4, ["exit code 1", "exit code 2", "exit code 3"])
+
+
+@on_bench()
+async def test_a_task_that_requires_labels_goes_to_who_has_them(bench: Bench) -> None:
+    """Others are given what stands behind it; over a restart it still requires them."""
+    envelopes = [("q", "f", None, None, None, None, None, ("gpu", "eu")), ("q", "f")]
+    await bench.ask(bench.client(), "broker", "submit", 1, envelopes, [(0, 1), (1, 1)], [b"a", b"b"], 0.0)
+    bench.worker("plain")
+    bench.worker("half", labels=["gpu"])
+    assert [row[4] for row in await bench.exchange(bench.executor(1, "half"), want=5)] == [b"b"]
+    assert await bench.exchange(bench.executor(1, "plain")) == []
+    guest = bench.line()
+    bench.hello(guest, "cli", "")
+    told = await bench.ask(guest, "broker", "admin", "show", {"id": id_text(1 << 40 | 1)})
+    assert told["why"] == "Of 2 workers that know it none has what it requires: eu, gpu (DISTQ_LABELS)."
+    again = await restarted(bench)
+    again.worker("whole", labels=["eu", "gpu", "fast"])
+    assert [row[4] for row in await again.exchange(again.executor(1, "whole"), want=5)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("requires", [("a,b",), ("",), (7,), tuple(map(str, range(17))), ("x" * 201,)])
+def test_labels_that_cannot_be_are_refused(requires: tuple[Any, ...]) -> None:
+    """In words."""
+
+    @on_bench()
+    async def scene(bench: Bench) -> None:
+        """One submit."""
+        envelope = ("q", "f", None, None, None, None, None, requires)
+        answer = await bench.ask(bench.client(), "broker", "submit", 1, [envelope], [(0, 1)], [b"a"], 0.0)
+        assert isinstance(answer, RemoteRefusal)
+
+    scene()
+
+
+@on_bench()
+async def test_what_had_ended_unsettled_in_an_executor_that_died_is_counted_too(bench: Bench) -> None:
+    """Its supervisor names the last one, and those before it; what had not begun goes back free."""
+    supervisor, _, rows = await leased(bench, 3)
+    told = end(1, rows[1][:2])
+    told["exited"][0]["begun"] = [rows[0][:2], "x", [1]]
+    await bench.ask(supervisor, "broker", "heartbeat", told)
+    assert [bench.ledger.tasks[row[0]].lost for row in rows] == [1, 1, 0]
+
+
+@on_bench()
+async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_ever(bench: Bench) -> None:
+    """It had begun nothing: all that it was leased is counted, and then leased alone."""
+    supervisor, _, (row,) = await leased(bench)
+    for index in range(1, 7):
+        told = end(index)
+        told["exited"][0]["unexplained"] = True
+        await bench.ask(supervisor, "broker", "heartbeat", told)
+        if bench.counts("q") == {"dead": 1}:
+            break
+        await bench.exchange(bench.executor(index + 1))
+    assert index == bench.ledger.dead[row[0]].envelope.max_deliveries
+
+
+@on_bench()
+async def test_a_task_that_was_cancelled_while_its_worker_was_away_is_stopped_when_it_is_back(bench: Bench) -> None:
+    """It would run on, for nothing, and keep its slot."""
+    supervisor, line, (row,) = await leased(bench)
+    await bench.gone(line)
+    await bench.gone(supervisor)
+    await bench.advance(LEASE_S + 2)
+    assert bench.counts("q") == {"ready": 1}
+    await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], False)
+    supervisor = bench.line()
+    bench.hello(supervisor, "worker", "w", tasks=True, slots=1, holds=[(1, *row[:2])])
+    assert await bench.ask(supervisor, "broker", "heartbeat", {}) == {"abort": [row[:2]]}
+
+
+@on_bench()
+async def test_what_a_worker_says_of_itself_is_cut_to_what_pages_can_show(bench: Bench) -> None:
+    """Numbers of any size and kind, in hello and in heartbeats; the page of metrics and the API go on."""
+    words = ("slots", "busy", "pid", "memory_bytes", "memory_limit_bytes", "seats", "index")
+    absurd_values: tuple[Any, ...] = (
+        10**5_000,
+        -(10**5_000),
+        float("nan"),
+        float("inf"),
+        "9",
+        None,
+        True,
+        b"1",
+        [1],
+        {},
+    )
+    for number, absurd in enumerate(absurd_values):
+        line = bench.worker(f"w{number}", slots=absurd, pid=absurd)
+        bench.call(line, "broker", "heartbeat", dict.fromkeys(words, absurd), absurd)
+        await bench.settle_down()
+    for session in bench.workers.sessions.values():
+        for said in (session.slots, session.busy, session.pid, session.memory_bytes or 0):
+            assert type(said) is int
+            assert 0 <= said <= COUNT_MAX
+            assert len(f"{said} {float(said)}") < 60
+    refused = bench.hello(bench.line(), "client", "\ud800")
+    assert "half of a surrogate pair" in str(refused)
+    assert "1 to 200 bytes" in str(bench.hello(bench.line(), "executor", "x" * 201))

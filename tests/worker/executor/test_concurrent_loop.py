@@ -1,0 +1,224 @@
+"""An executor of several tasks at a scripted master: what it asks for, settles and holds while they run."""
+
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from tests.net.fake_master import HANG_UP, Asked, fake_master
+from tests.worker.at_work import NOTHING, SOON_S, at_work
+
+from distq.core.task import THREAD, Outcome
+from distq.wire.errors import RemoteRefusal
+from distq.worker.executor.dependencies import DependencyArgumentsFailed, completed
+from distq.worker.shared.reports import Trouble
+
+SEATS = 5
+LIMIT_S = 0.3
+ENVELOPES = [
+    ("work", "plain", "plain", None),
+    ("work", "tests.worker.executor.test_concurrent_loop:overruns", "task", LIMIT_S),
+]
+Settled = list[tuple[Any, ...]]
+
+interrupted = threading.Event()
+
+
+def overruns() -> None:
+    """Run beyond a limit, and say when that is over."""
+    try:
+        while True:
+            time.sleep(0.01)  # an exception comes between two of these
+    finally:
+        interrupted.set()
+
+
+def leased(*items: object, first: int = 1, envelope: int = 0) -> tuple[Any, ...]:
+    """The answer to an exchange that leases these."""
+    payloads = [pickle.dumps(item) for item in items]
+    return ENVELOPES, [(first + n, 1, 1, envelope, payload) for n, payload in enumerate(payloads)]
+
+
+class Scripted:
+    """The master's side of a test."""
+
+    def __init__(
+        self, script: Callable[[int, Settled, int], object], greets: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.settled: Settled = []
+        self.holds: list[Any] = []
+        self.wants: list[int] = []
+        self.greets: Callable[[], bool] = lambda: True
+        """Whether it is there for who says hello."""
+        self._script = script
+        self.count = 0
+        self.back = threading.Event()
+        """Set when it has said hello a second time, and ..."""
+        self.heard = threading.Event()
+        """... when something was settled."""
+
+    def __call__(self, asked: Asked) -> object:
+        """Answer a call."""
+        _, method, args = asked
+        if method == "hello":
+            if not self.greets():
+                return HANG_UP
+            self.holds.append(args[0]["holds"])
+            if len(self.holds) > 1:
+                self.back.set()
+            return {"protocol": 1}
+        settled, want, _ = args
+        count, self.count = self.count, self.count + 1
+        self.wants.append(want)
+        answer = self._script(count, settled, want)
+        if answer is not HANG_UP and not isinstance(answer, Exception):
+            self.settled += settled
+            if settled:
+                self.heard.set()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def patient(answer: object) -> object:
+    """What a master answers that has kept it waiting for a moment."""
+    if answer is NOTHING:
+        time.sleep(0.02)  # as a real one would, until there is a task
+    return answer
+
+
+def test_it_asks_for_as_many_as_it_may_run_and_then_waits_for_them() -> None:
+    """Three more, of five seats, before it is worn: with three under way it has nothing more to ask."""
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def handler(item: Any) -> object:
+        begun.release()
+        assert go.wait(SOON_S)
+        return item
+
+    master = Scripted(lambda n, _settled, _want: patient(NOTHING if n else leased("a", "b", "c")))
+    with (
+        fake_master(master) as served,
+        at_work(served.address, handler, executor=THREAD, executor_slots=SEATS, max_tasks=3) as executor,
+    ):
+        for _ in range(3):
+            assert begun.acquire(timeout=SOON_S)
+        time.sleep(0.2)  # in which it could ask ten times
+        asked = master.count
+        go.set()
+        assert executor.ended()
+    assert master.wants[0] == 3
+    assert asked <= 2
+    assert master.count <= asked + 4
+    assert sorted((row[0], row[2]) for row in master.settled) == [(1, 0), (2, 0), (3, 0)]
+
+
+def test_what_runs_is_named_to_the_master_that_comes_back() -> None:
+    """And each is settled once it has ended, in whatever order."""
+    begun, go = threading.Semaphore(0), {"a": threading.Event(), "b": threading.Event()}
+
+    def handler(item: Any) -> object:
+        begun.release()
+        assert go[item].wait(SOON_S)
+        return item
+
+    master = Scripted(lambda n, _settled, _want: [leased("a", "b"), HANG_UP][n] if n < 2 else patient(NOTHING))
+    with (
+        fake_master(master) as served,
+        at_work(served.address, handler, executor=THREAD, executor_slots=SEATS, reconnect_max_s=0.01) as executor,
+    ):
+        for _ in range(2):
+            assert begun.acquire(timeout=SOON_S)
+        assert master.back.wait(SOON_S)
+        go["b"].set()
+        go["a"].set()
+        executor.ask()
+        assert executor.ended()
+    assert sorted(master.holds[1]) == [(1, 1), (2, 1)]
+    assert sorted((row[0], row[2]) for row in master.settled) == [(1, 0), (2, 0)]
+
+
+def test_a_time_limit_holds_while_the_master_is_away() -> None:
+    """Nobody has to be there for a task to be interrupted; its end is told as soon as somebody is."""
+    interrupted.clear()
+    master = Scripted(
+        lambda n, _settled, _want: [leased(((), {}), envelope=1), HANG_UP][n] if n < 2 else patient(NOTHING)
+    )
+    master.greets = lambda: not master.holds or interrupted.is_set()
+    with (
+        fake_master(master) as served,
+        at_work(served.address, print, executor=THREAD, executor_slots=SEATS, reconnect_max_s=0.01) as executor,
+    ):
+        assert interrupted.wait(SOON_S)
+        assert master.heard.wait(SOON_S)
+        executor.ask()
+        assert executor.ended()
+    (row,) = master.settled
+    assert row[2] == Outcome.TIMEOUT
+    assert row[5] == f"exceeded time limit {LIMIT_S} s"
+
+
+def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> None:
+    """And is dropped, with a line for the log, if that is refused too."""
+    refusals: list[int] = []
+    twice = threading.Event()
+
+    def script(_count: int, settled: Settled, _want: int) -> object:
+        if settled and len(refusals) < 2:
+            refusals.append(settled[0][2])
+            if len(refusals) == 2:
+                twice.set()
+            return RemoteRefusal("no")
+        return patient(NOTHING if refusals else leased("a"))
+
+    master = Scripted(script)
+    with (
+        fake_master(master) as served,
+        at_work(served.address, lambda item: item, executor=THREAD, executor_slots=1, reconnect_max_s=0.01) as executor,
+    ):
+        assert twice.wait(SOON_S)
+        executor.ask()
+        assert executor.ended()
+        reports: list[object] = [*executor.reports()]
+    assert refusals == [Outcome.SUCCESS, Outcome.FATAL]
+    assert any(isinstance(report, Trouble) for report in reports)
+
+
+def test_what_comes_while_it_is_to_end_is_handed_back() -> None:
+    """It was asked for before."""
+    asked, told = threading.Event(), threading.Event()
+
+    def script(count: int, _settled: Settled, _want: int) -> object:
+        if count == 0:
+            asked.set()
+            assert told.wait(SOON_S)
+            return leased("a")
+        return NOTHING
+
+    master = Scripted(script)
+    with (
+        fake_master(master) as served,
+        at_work(served.address, lambda item: item, executor=THREAD, executor_slots=SEATS) as executor,
+    ):
+        assert asked.wait(SOON_S)
+        executor.ask()
+        told.set()
+        assert executor.ended()
+    assert [(row[0], row[2]) for row in master.settled] == [(1, Outcome.RELEASED)]
+
+
+def test_arguments_that_cannot_be_put_together_fail_their_task_and_not_its_executor() -> None:
+    """A client has sent JSON that is no call, for a task that comes after others."""
+
+    class Ends:
+        """A master that knows how those before it have ended."""
+
+        def call(self, *_: object, **__: object) -> object:
+            """All of them, in one part."""
+            return [(True, b"1", [])]
+
+    ((*_, payload),) = completed(cast("Any", Ends()), [(1, 1, 1, 0, b'{"no": "call"}')], {1: (1, True)})
+    with pytest.raises(DependencyArgumentsFailed, match="KeyError: 'args'"):
+        pickle.loads(payload)

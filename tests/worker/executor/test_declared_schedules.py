@@ -1,0 +1,120 @@
+"""What a worker tells the master of the schedules that its modules declare."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from distq.core.schedule import Timing
+from distq.net.dial import Connection
+from distq.tasks import function
+from distq.tasks.function import task
+from distq.wire.errors import RemoteRefusal
+from distq.worker.executor.declared_schedules import declarations, declare
+from distq.worker.shared.executor_config import ExecutorConfig
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of tasks, and no other task."""
+    made = ModuleType("declared_tasks")
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    monkeypatch.setattr(function, "_named", {})
+    return made
+
+
+def define(module: ModuleType, run: Any, **options: Any) -> None:
+    """Define a task in the module."""
+    run.__module__, run.__qualname__ = module.__name__, run.__name__
+    setattr(module, run.__name__, task(**options)(run))
+
+
+class FakeConnection:
+    """Keeps what is asked."""
+
+    def __init__(self, reply: Any) -> None:
+        self.reply = reply
+        self.asked: list[Any] = []
+
+    def call(self, ident: str, method: str, args: tuple[Any, ...], timeout_s: float) -> Any:
+        """Answer as it was told to."""
+        self.asked.append(args)
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+
+def told(connection: FakeConnection, schedules: str = "keep") -> list[str]:
+    """What is said of a declaration over that connection."""
+    said: list[str] = []
+    orders = SimpleNamespace(modules=("declared_tasks",), schedules=schedules)
+    declare(cast("Connection", connection), cast("ExecutorConfig", orders), 7.0, said.append)
+    return said
+
+
+def test_each_task_that_says_when_it_comes_is_told_with_its_options(module: ModuleType) -> None:
+    """Those that need arguments are said to be none, and others are left out."""
+
+    def tick(much: int = 1) -> int:
+        return much
+
+    def nightly() -> None:
+        """Run at night."""
+
+    def needy(what: str, *, how: str) -> str:
+        return what + how
+
+    def plain() -> None:
+        """Run when it is submitted."""
+
+    define(module, tick, every="2s", queue="clock", catch_up="none")
+    define(module, nightly, name="nightly", cron="0 2 * * *", timezone="Europe/Rome", overlap=True)
+    define(module, needy, every=5)
+    define(module, plain)
+    said: list[str] = []
+    rows = {row["name"]: row for row in declarations(said.append)}
+    assert {name: (row["every"], row["cron"], row["timezone"], row["overlap"]) for name, row in rows.items()} == {
+        "declared_tasks:tick": (2.0, None, None, None),
+        "nightly": (None, "0 2 * * *", "Europe/Rome", True),
+    }
+    assert rows["declared_tasks:tick"]["envelope"][:2] == ("clock", "declared_tasks:tick")
+    assert len(said) == 1
+    assert "needs the arguments what, how" in said[0]
+    assert Timing._fields[0] == "every_s"
+
+
+def test_the_master_is_told_and_what_it_leaves_is_said(module: ModuleType) -> None:
+    """Nothing is asked where nothing is declared, or where the settings say so."""
+    connection = FakeConnection({"declared": {"declared_tasks:tick": "a client has made it."}, "removed": []})
+    assert told(connection) == []
+    assert connection.asked == []
+
+    def tick() -> None:
+        """Tick."""
+
+    define(module, tick, every=1)
+    assert told(connection, "off") == []
+    assert connection.asked == []
+    (said,) = told(connection)
+    assert said.endswith("is not registered: a client has made it.")
+    ((what, asked),) = connection.asked
+    assert (what, asked["modules"], asked["age_s"], asked["remove"]) == (
+        "schedule_declare",
+        ["declared_tasks"],
+        7.0,
+        False,
+    )
+    told(connection, "remove")
+    assert connection.asked[-1][1]["remove"] is True
+
+
+def test_a_master_that_refuses_is_no_end_of_the_worker(module: ModuleType) -> None:
+    """It is said, and tasks are run."""
+
+    def tick() -> None:
+        """Tick."""
+
+    define(module, tick, every=1)
+    (said,) = told(FakeConnection(RemoteRefusal("no such thing")))
+    assert "takes no schedules that code declares: no such thing" in said

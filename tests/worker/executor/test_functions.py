@@ -1,0 +1,329 @@
+"""From the name in an envelope to a function that runs, and what becomes of its runs."""
+
+import asyncio
+import functools
+import pickle
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import distq
+from distq.core.stored_parts import NUMBER
+from distq.core.task import PLAIN, TASK, Outcome
+from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, exception_of, unpack_failure
+from distq.tasks.function import task
+from distq.tasks.payload import pack_json
+from distq.worker.executor import functions as worker_functions
+from distq.worker.executor.functions import AGAIN_S, Functions
+from distq.worker.executor.handler import Ran
+from distq.worker.executor.modules import ModuleUnusable, import_modules
+
+
+def payload(*args: Any, **kwargs: Any) -> bytes:
+    """A call's payload."""
+    return pickle.dumps((args, kwargs), 5)
+
+
+def functions(accept: str = "pickle", *, bytes_max: int = 1 << 20, said: list[str] | None = None) -> Functions:
+    """What an executor without a plain handler can run."""
+    return Functions(None, accept, bytes_max, (said if said is not None else []).append)
+
+
+def ran(found: Functions, name: str, body: bytes, kind: str = TASK) -> Ran:
+    """How a run ended that was no plain success."""
+    end = found.run_of(kind, name)(body)
+    assert isinstance(end, Ran)
+    return end
+
+
+def result(found: Functions, name: str, body: bytes) -> object:
+    """What a run returned."""
+    end = found.run_of(TASK, name)(body)
+    assert isinstance(end, bytes)
+    return pickle.loads(end)
+
+
+async def doubled(n: int) -> int:
+    """A coroutine function."""
+    await asyncio.sleep(0)
+    return 2 * n
+
+
+def raises(error: BaseException) -> None:
+    """Raise it."""
+    raise error
+
+
+def test_a_function_is_found_by_its_import_path() -> None:
+    """Also one inside a class, and a coroutine function; each once."""
+    found = functions()
+    assert result(found, "operator:neg", payload(3)) == -3
+    assert result(found, "builtins:str.upper", payload("a")) == "A"
+    assert result(found, f"{__name__}:doubled", payload(4)) == 8
+    assert found.run_of(TASK, "operator:neg") is found.run_of(TASK, "operator:neg")
+
+
+def test_a_function_is_found_by_its_registered_name() -> None:
+    """Which needs no module in it."""
+
+    @task(name="of the functions' test")
+    def seven() -> int:
+        return 7
+
+    assert result(functions(), "of the functions' test", payload()) == 7
+
+
+@pytest.mark.parametrize("name", ["no_such_module:f", "operator:no_such", "sys:path", "nowhere registered"])
+def test_what_is_not_here_is_handed_back_and_reported_once(name: str) -> None:
+    """It costs no attempt: another worker may know it."""
+    said: list[str] = []
+    found = functions(said=said)
+    assert [ran(found, name, payload()).outcome for _ in range(2)] == [Outcome.UNKNOWN] * 2
+    assert len(said) == 1
+    assert said[0].startswith(f"This worker cannot run {name} and hands it back: ")
+
+
+def test_a_name_that_led_to_no_function_is_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a moment: its module could not be imported, perhaps after some functions were registered; or is new."""
+    monkeypatch.syspath_prepend(tmp_path)
+    now, said = [0.0], list[str]()
+    found = Functions(None, "pickle", 1 << 20, said.append, lambda: now[0])
+    module = tmp_path / "late_module.py"
+    for text in (None, "import distq\n@distq.task\ndef f(): return 1\nraise OSError('no database')\n"):
+        if text is not None:
+            module.write_text(text)
+        now[0] += AGAIN_S
+        assert [ran(found, "late_module:f", payload()).outcome for _ in range(2)] == [Outcome.UNKNOWN] * 2
+    assert ["No module named" in said[0], "no database" in said[1], len(said)] == [True, True, 2]
+    module.write_text("import distq\n@distq.task\ndef f(): return 22\n")
+    assert ran(found, "late_module:f", payload()).outcome == Outcome.UNKNOWN
+    now[0] += AGAIN_S
+    assert result(found, "late_module:f", payload()) == 22
+    sys.modules.pop("late_module")
+
+
+def test_names_that_clients_make_up_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that lead nowhere, and ever other names of one function: an executor that is never recycled stays small."""
+    monkeypatch.setattr(worker_functions, "RUNS_MAX", 10)
+    found = functions()
+    for number in range(50):
+        assert ran(found, f"nowhere-{number}", payload()).outcome == Outcome.UNKNOWN
+        assert result(found, f"{__name__}:doubled", payload(2)) == 4
+        assert len(found._runs) <= 10
+        assert set(found._coroutines) <= set(found._runs)
+    assert found.coroutine_of(TASK, f"{__name__}:doubled") is not None
+
+
+def test_plain_items_need_a_plain_handler() -> None:
+    """A worker of structured tasks hands them back."""
+    assert ran(functions(), PLAIN, pickle.dumps(1), PLAIN).outcome == Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "outcome"),
+    [
+        ({}, ValueError("no"), Outcome.FAILURE),
+        ({"no_retry_for": ValueError}, ValueError("no"), Outcome.FATAL),
+        ({"retry_for": KeyError}, ValueError("no"), Outcome.FATAL),
+        ({"retry_for": KeyError}, KeyError("no"), Outcome.FAILURE),
+        ({}, TimeLimitExceeded("exceeded time limit 1 s"), Outcome.TIMEOUT),
+        ({"no_retry_for": TimeLimitExceeded}, TimeLimitExceeded("exceeded time limit 1 s"), Outcome.FATAL),
+        ({}, SystemExit(3), Outcome.FAILURE),
+        ({}, asyncio.CancelledError("upstream"), Outcome.FAILURE),
+        ({}, GeneratorExit(), Outcome.FAILURE),
+    ],
+)
+def test_an_exception_is_an_outcome_by_the_functions_options(
+    options: dict[str, Any], error: BaseException, outcome: int
+) -> None:
+    """`retry_for` and `no_retry_for` decide whether it is tried again."""
+    task(name="raises", **options)(raises)
+    end = ran(functions(), "raises", payload(error))
+    assert end.outcome == outcome
+    assert unpack_failure(end.body).kind.endswith(type(error).__qualname__)
+
+
+def test_a_result_that_is_too_large_is_final() -> None:
+    """The work is done: to do it again would mend nothing. Its size is named."""
+    end = ran(functions(bytes_max=100), "builtins:bytes", payload(1000))
+    assert end.outcome == Outcome.FATAL
+    assert "The task had run, but its result has" in end.text
+    assert "bytes, and 100 are allowed" in end.text
+
+
+class Unwilling:
+    """Raises when it is pickled."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        """Refuse."""
+        raise self.error
+
+
+def unsendable(how: str) -> object:
+    """Return what cannot be sent."""
+    values = {"lock": threading.Lock, "exits": lambda: Unwilling(SystemExit(3)), "late": _late}
+    return values[how]()
+
+
+def _late() -> object:
+    return Unwilling(TimeLimitExceeded("exceeded time limit 1 s"))
+
+
+async def unsendable_later(how: str) -> object:
+    """The same, of a coroutine function."""
+    return unsendable(how)
+
+
+def parts(value: object) -> Any:
+    """A stream whose second part is this."""
+    try:
+        yield 1
+        yield value
+    finally:
+        closed.append(True)
+
+
+closed: list[bool] = []
+
+
+@pytest.mark.parametrize("name", ["unsendable", "unsendable_later"])
+@pytest.mark.parametrize("how", ["lock", "exits", "late"])
+def test_what_fails_after_the_function_returned_is_final_and_says_that_it_had_run(name: str, how: str) -> None:
+    """Its effects are there: no retry takes them back."""
+    end = ran(functions(), f"{__name__}:{name}", payload(how))
+    assert end.outcome == Outcome.FATAL
+    assert "ResultNotSent: The task had run, but its result cannot be sent: " in end.text
+    error = exception_of(end.body, None)
+    assert isinstance(error, ResultNotSent)
+    assert str(error).startswith("The task had run, but its result cannot be sent: ")
+
+
+def test_a_result_that_json_cannot_hold_is_final() -> None:
+    """The client has asked for JSON, and a date has no form in it."""
+    end = ran(functions(), "datetime:date.today", pack_json([], {}))
+    assert (end.outcome, "not JSON serializable" in end.text) == (Outcome.FATAL, True)
+
+
+@pytest.mark.parametrize(("value", "text"), [(threading.Lock(), "cannot pickle"), (b"x" * 200, "bytes, and 100")])
+def test_a_part_that_cannot_be_sent_is_final_and_closes_the_generator(
+    value: object, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its `finally` runs where it stands, and the stream is not begun again."""
+    told, pickled = _streams(monkeypatch), payload("it")
+    task(name="a stream of the functions' test")(lambda _: parts(value))
+    closed.clear()
+    end = ran(functions(bytes_max=100), "a stream of the functions' test", pickled)
+    assert (end.outcome, text in end.text, closed, len(told)) == (Outcome.FATAL, True, [True], 1)
+
+
+def _streams(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What a task that runs here tells its master."""
+    told: list[bytes] = []
+    running = SimpleNamespace(tell=lambda _outcome, body: told.append(pickle.loads(body[NUMBER.size :])))
+    monkeypatch.setattr("distq.worker.executor.returned.current", lambda: running)
+    return told
+
+
+def _plainly(function: Any) -> Any:
+    @functools.wraps(function)
+    def inner(*args: Any) -> Any:
+        return function(*args)
+
+    return inner
+
+
+async def _tokens(n: int) -> Any:
+    for i in range(n):
+        await asyncio.sleep(0)
+        yield i
+
+
+def _numbers(n: int) -> Any:
+    yield from range(n)
+    return "end"
+
+
+class Later:
+    """An awaitable that is no coroutine, and pickles."""
+
+    def __await__(self) -> Any:
+        """Wait."""
+        yield from asyncio.sleep(0).__await__()
+        return 7
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "returned", "streamed"),
+    [
+        (_plainly(doubled), (4,), 8, []),
+        (_tokens, (3,), None, [0, 1, 2]),
+        (_plainly(_tokens), (2,), None, [0, 1]),
+        (_numbers, (2,), "end", [0, 1]),
+        (_plainly(_numbers), (2,), "end", [0, 1]),
+        (Later, (), 7, []),
+    ],
+)
+def test_what_a_function_returns_is_looked_at_not_what_the_function_is(
+    function: Any, args: tuple[Any, ...], returned: object, streamed: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain decorator around a coroutine function or a generator changes nothing; async generators stream."""
+    told = _streams(monkeypatch)
+    task(name=f"returns {function!r}")(function)
+    assert result(functions(), f"returns {function!r}", payload(*args)) == returned
+    assert told == streamed
+
+
+def test_a_worker_of_json_runs_registered_tasks_with_json_alone() -> None:
+    """Nothing of a pickle is loaded, nothing is imported."""
+
+    @task(name="json's test")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    found = functions("json")
+    assert found.run_of(TASK, "json's test")(pack_json([1], {"b": 2})) == b"3"
+    refused = ran(found, "json's test", payload(1, 2))
+    assert (refused.outcome, "takes JSON only" in refused.text) == (Outcome.FATAL, True)
+    assert ran(found, "os:getpid", pack_json([], {})).outcome == Outcome.UNKNOWN
+
+
+def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sentence, whatever it raises."""
+    (tmp_path / "exits_at_import.py").write_text("raise SystemExit(4)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleUnusable, match=r"The module exits_at_import cannot be imported: SystemExit: 4\."):
+        import_modules(["operator", "exits_at_import"])
+    sys.modules.pop("exits_at_import", None)
+
+
+@pytest.mark.parametrize("kind", [TASK, PLAIN])
+@pytest.mark.parametrize(
+    ("asked", "outcome", "text", "after_s"),
+    [
+        (distq.Snooze(2, "not there"), Outcome.SNOOZED, "Snooze: not there", 2.0),
+        (distq.Discard("too old"), Outcome.DISCARDED, "discarded: too old", None),
+        (distq.Discard(), Outcome.DISCARDED, "discarded", None),
+        (distq.Retry(after=3, why="busy"), Outcome.FAILURE, "Retry: busy", 3.0),
+        (distq.Retry(), Outcome.FAILURE, "Retry", None),
+    ],
+)
+def test_what_a_function_asks_for_is_its_outcome(
+    kind: str, asked: BaseException, outcome: int, text: str, after_s: float | None
+) -> None:
+    """Both of tasks and of plain handlers."""
+    found = Functions(_raise, "pickle", 1 << 20, print)
+    body = pickle.dumps(asked) if kind == PLAIN else payload(asked)
+    end = ran(found, "" if kind == PLAIN else f"{__name__}:raises", body, kind)
+    assert (end.outcome, end.text, end.after_s) == (outcome, text, after_s)
+
+
+def _raise(item: object) -> None:
+    assert isinstance(item, BaseException)
+    raise item

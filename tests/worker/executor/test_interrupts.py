@@ -1,0 +1,100 @@
+"""What ends a task inside its executor: the lease of one that must end with it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from distq.core.task import Outcome
+from distq.worker.executor.handler import Ran
+from distq.worker.executor.interrupts import Interrupts
+from distq.worker.shared.batch_page import BatchPage
+from distq.worker.shared.clock import MONOTONIC
+from distq.worker.shared.page import Ending
+
+FAR_S = 100.0
+SPINS = """
+import os, sys, time
+from distq.worker.shared.clock import MONOTONIC
+from distq.worker.executor.interrupts import Interrupts
+from distq.worker.executor.process_state import ProcessState
+from distq.worker.shared.batch_page import BatchPage
+
+word = BatchPage(int(sys.argv[1]))
+interrupts = Interrupts(word, MONOTONIC)
+interrupts.listen(ProcessState())
+
+def run(payload):
+    print("runs", flush=True)
+    until = MONOTONIC() + 30
+    while MONOTONIC() < until:
+        pass
+    return b"over"
+
+word.renew(0.0, MONOTONIC() + float(sys.argv[2]))
+interrupts.run(run, b"", None, leased_at=1.0)
+"""
+
+
+@pytest.fixture(name="word")
+def make_word() -> Iterator[BatchPage]:
+    """A page, and nobody who is harmed by an alarm."""
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    made = BatchPage.create()
+    yield made
+    made.close()
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_task_whose_lease_holds_is_run_and_seen_to_be_fenced(word: BatchPage) -> None:
+    """Its supervisor reads that from the page, while it runs."""
+    now, seen = MONOTONIC(), []
+    word.renew(now, now + FAR_S)
+
+    def run(payload: bytes) -> bytes:
+        seen.append(word.fenced)
+        return payload
+
+    assert Interrupts(word, MONOTONIC).run(run, b"x", None, leased_at=now) == b"x"
+    assert Interrupts(word, MONOTONIC).run(run, b"x", FAR_S) == b"x"
+    assert seen == [True, False]
+    assert not word.fenced
+
+
+@pytest.mark.parametrize(("since", "until"), [(0.0, -0.001), (0.5, FAR_S)], ids=["over", "of before"])
+def test_a_task_whose_lease_does_not_hold_is_handed_back(word: BatchPage, since: float, until: float) -> None:
+    """Not a line of it runs: the lease is over, or the task was asked for before what is known of it."""
+    now = MONOTONIC()
+    word.renew(now + since, now + until)
+    ran = Interrupts(word, MONOTONIC).run(lambda _: pytest.fail("it ran"), b"", None, leased_at=now)
+    assert ran == Ran(Outcome.RELEASED, b"")
+    assert not word.fenced
+
+
+def spin(word: BatchPage, lease_s: float) -> "subprocess.Popen[bytes]":
+    """A process that runs a task for ever under such a lease."""
+    command = [sys.executable, "-c", SPINS, str(word.fd), str(lease_s)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[word.fd], start_new_session=True)
+
+
+def test_a_task_is_killed_when_its_lease_is_over(word: BatchPage) -> None:
+    """By the alarm of its own process; the page says why."""
+    with spin(word, 0.3) as process:
+        assert process.wait(20) == -signal.SIGKILL
+    assert word.ending is Ending.LEASE
+
+
+def test_a_lease_that_is_renewed_goes_on(word: BatchPage) -> None:
+    """The alarm looks at the page first."""
+    with spin(word, 0.3) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"runs\n"
+        word.renew(0.0, MONOTONIC() + FAR_S)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        word.renew(0.0, MONOTONIC() - 1.0)  # at the next alarm, which is far away: nothing happens before
+        os.kill(process.pid, signal.SIGALRM)
+        assert process.wait(20) == -signal.SIGKILL

@@ -1,0 +1,60 @@
+"""Where the modules of tasks are looked for."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from distq.worker.executor.modules import ModuleShadowed, add_current_folder, check_not_shadowed, import_modules
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a path of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+
+
+def test_the_current_folder_comes_behind_the_standard_library_and_before_packages(tmp_path: Path) -> None:
+    """A file called queue.py is in the way of none, and one called tasks.py is found."""
+    add_current_folder()
+    at = sys.path.index(str(tmp_path))
+    home = str(Path(os.__file__).parent)
+    assert sys.path.index(home) < at
+    assert all("site-packages" not in folder for folder in sys.path[:at])
+
+
+def test_it_is_left_out_where_python_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python itself does."""
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    add_current_folder()
+    assert str(tmp_path) not in sys.path
+
+
+@pytest.mark.parametrize("path", ["queue.py", "logging/__init__.py", "json/decoder.py", "distq/tasks/__init__.py"])
+def test_a_module_of_tasks_that_another_hides_is_refused_with_its_file(tmp_path: Path, path: str) -> None:
+    """Otherwise none of its tasks would be known, and nothing would say why."""
+    add_current_folder()
+    file = tmp_path / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")
+    name = path.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".")
+    with pytest.raises(ModuleShadowed, match=path):
+        import_modules([name])
+
+
+def test_a_folder_called_as_ours_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A checkout of distq is called so, and the modules of the installed one are found."""
+    (tmp_path / "distq" / "src").mkdir(parents=True)
+    add_current_folder()
+    check_not_shadowed("distq.cli.demo_tasks")
+    check_not_shadowed("json.decoder")
+
+
+def test_a_file_that_comes_first_is_taken(tmp_path: Path) -> None:
+    """Its folder is in PYTHONPATH: that is what the name means there."""
+    (tmp_path / "this.py").write_text("")
+    sys.path.insert(0, str(tmp_path))
+    check_not_shadowed("this")

@@ -1,0 +1,222 @@
+"""The worker's small parts: pace, word, cause, reports, orders, backoff, memory."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from distq.core.errors import DistqError
+from distq.wire.framing import pack
+from distq.worker.executor.prefetch import WANT_MAX, PrefetchSize
+from distq.worker.shared.backoff import Reconnect
+from distq.worker.shared.batch_page import BEGUN, BatchPage
+from distq.worker.shared.executor_config import ExecutorConfig, read_config, write_config
+from distq.worker.shared.page import Counts
+from distq.worker.shared.reports import Failed, Listener, Ready, Reporter
+from distq.worker.supervisor import cause
+from distq.worker.supervisor.memory import Cgroup, Memory
+
+
+def paced(*runs_s: float) -> PrefetchSize:
+    """A pace after tasks of these lengths, each leased as wanted."""
+    pace = PrefetchSize()
+    for run_s in runs_s:
+        pace.ran(run_s)
+        pace.leased(pace.want)
+    return pace
+
+
+def test_an_executor_asks_for_one_task_first() -> None:
+    """Nothing is known of how long they take."""
+    assert PrefetchSize().want == 1
+
+
+def test_short_tasks_are_asked_for_in_growing_numbers() -> None:
+    """At most twice as many as before, up to the limit."""
+    assert paced(1e-6, 1e-6, 1e-6).want == 8
+    assert paced(*[1e-6] * 20).want == WANT_MAX
+
+
+def test_as_many_are_asked_for_as_fit_into_the_horizon() -> None:
+    """Tasks of five milliseconds come in tens."""
+    assert paced(*[0.005] * 20).want == 10
+
+
+def test_one_long_task_brings_the_pace_down_at_once_and_it_rises_slowly() -> None:
+    """Among short tasks a long one must not have others wait behind it."""
+    pace = paced(*[1e-6] * 20, 1.0)
+    assert pace.want == 1
+    pace.ran(1e-6)
+    pace.leased(1)
+    assert pace.want == 1
+
+
+def test_fewer_tasks_than_wanted_are_no_reason_to_want_more() -> None:
+    """What the queue did not have would not have been run."""
+    pace = PrefetchSize()
+    pace.ran(1e-6)
+    pace.leased(0)
+    assert pace.want == 1
+
+
+def test_the_word_tells_what_runs_and_what_was_done() -> None:
+    """The other mapping of the same memory sees it at once."""
+    word = BatchPage.create()
+    reader = BatchPage(os.dup(word.fd))
+    assert reader.running is None
+    word.leases([1 << 62, 3, 2, 1])
+    assert word.begins(0) == BEGUN
+    assert reader.running == (1 << 62, 3)
+    assert reader.unstarted(reader.place) == [(2, 1)]
+    assert word.begins(1) == BEGUN
+    assert reader.running == (2, 1)
+    word.rests()
+    word.ran(1, 1, 0.75)
+    word.releases(4)
+    assert reader.running is None
+    assert reader.counts == Counts(done=1, failed=1, released=4, run_s=0.75)
+    assert Counts(1, 2, 3, 4.0).plus(Counts(1, 1, 1, 1.0)) == Counts(2, 3, 4, 5.0)
+    word.close()
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "memory", "kind", "text"),
+    [
+        (3 << 8, False, cause.EXIT, "exit code 3"),
+        (0, False, cause.EXIT, "exit code 0"),
+        (signal.SIGSEGV, False, cause.SIGNAL, "killed by SIGSEGV"),
+        (signal.SIGSEGV | 0x80, False, cause.SIGNAL, "killed by SIGSEGV"),
+        (signal.SIGKILL, False, cause.SIGNAL, "killed by SIGKILL"),
+        (signal.SIGKILL, True, cause.OUT_OF_MEMORY, "out of memory (cgroup)"),
+        (signal.SIGSEGV, True, cause.SIGNAL, "killed by SIGSEGV"),
+        (signal.SIGRTMIN + 1, False, cause.SIGNAL, f"killed by signal {signal.SIGRTMIN + 1}"),
+    ],
+)
+def test_a_wait_status_is_decoded(status: int, memory: bool, kind: str, text: str) -> None:
+    """Signal, exit code, or the kernel's killing for memory."""
+    assert cause.decode(status, out_of_memory=memory) == (kind, text)
+
+
+def test_reports_come_through_a_pipe_whole() -> None:
+    """Also when they arrive in pieces; long texts are cut so that each fits into one atomic write."""
+    read_fd, write_fd = os.pipe()
+    reporter, listener = Reporter(write_fd), Listener()
+    reporter.send(Ready())
+    reporter.send(Failed("1-2", "plain", 1, "\N{SNOWMAN}" * 5_000))
+    data = os.read(read_fd, 65_536)
+    reports = [report for piece in (data[:7], data[7:50], data[50:]) for report in listener.feed(piece)]
+    assert reports[0] == Ready()
+    assert isinstance(reports[1], Failed)
+    assert reports[1].cause.endswith("…")
+    os.close(read_fd)
+    reporter.send(Ready())  # nobody reads any more: that is no error
+    os.close(write_fd)
+
+
+def test_a_report_that_finds_the_pipe_full_is_dropped() -> None:
+    """An executor never waits for its supervisor."""
+    read_fd, write_fd = os.pipe()
+    reporter = Reporter(write_fd)
+    for _ in range(5_000):
+        reporter.send(Failed("1-2", "plain", 1, "x" * 300))
+    os.close(read_fd)
+    os.close(write_fd)
+
+
+def test_what_is_no_report_is_said_to_be_none() -> None:
+    """User code may write to any descriptor; the supervisor survives it."""
+    with pytest.raises(DistqError, match="cannot be read"):
+        Listener().feed(pack(b"not a pickle"))
+
+
+def orders(**fields: object) -> ExecutorConfig:
+    """Orders of a worker that does not exist."""
+    given: dict[str, object] = {
+        "addresses": (("127.0.0.1", 9),),
+        "authkey": b"k" * 20,
+        "worker": "w",
+        "session": "s",
+        "number": 1,
+        "handler": "module:function",
+        "executor": "process",
+        "executor_slots": 1,
+        "modules": ("module",),
+        "accept": "pickle",
+        "max_tasks": None,
+        "max_rss_bytes": None,
+        "supervisor_pid": 1,
+        "frame_bytes_max": 1 << 20,
+        "payload_bytes_max": 1 << 16,
+        "reconnect_max_s": 0.1,
+        "verbose": False,
+    }
+    return ExecutorConfig(**{**given, **fields})  # type: ignore[arg-type] # the fields are right by their names
+
+
+def test_orders_come_through_a_pipe() -> None:
+    """And a supervisor that ends before it has given any is noticed."""
+    read_fd, write_fd = os.pipe()
+    write_config(write_fd, orders(number=7))
+    assert read_config(read_fd) == orders(number=7)
+    os.close(write_fd)
+    with pytest.raises(EOFError):
+        read_config(read_fd)
+    os.close(read_fd)
+
+
+def test_pauses_double_up_to_the_longest_and_begin_anew_when_it_worked() -> None:
+    """A crowd that lost its master does not come back in one instant."""
+    reconnect = Reconnect(1.0, jitter=lambda: 1.0)
+    assert [round(reconnect.pause_s(), 3) for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    reconnect.worked()
+    assert reconnect.pause_s() == pytest.approx(0.1)
+    assert Reconnect(1.0, jitter=lambda: 0.0).pause_s() == pytest.approx(0.05)
+
+
+def write(folder: Path, **files: str) -> None:
+    """Files of a control group; `__` in a name stands for a dot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+def test_memory_of_a_version_2_group_is_read(tmp_path: Path) -> None:
+    """In the group's own folder, as /proc/self/cgroup names it."""
+    write(tmp_path / "proc/self", cgroup="0::/pod/worker\n")
+    write(
+        tmp_path / "fs/pod/worker",
+        memory__current="1000\n",
+        memory__max="max\n",
+        memory__events="low 0\noom 3\noom_kill 2\n",
+    )
+    group = Cgroup(tmp_path / "fs", tmp_path / "proc")
+    assert group.memory == Memory(1000, None)
+    assert group.out_of_memory_kills == 2
+    write(tmp_path / "fs/pod/worker", memory__max="5000\n", memory__stat="anon 9\nactive_file 100\ninactive_file 200\n")
+    assert group.memory == Memory(1000, 5000)
+    assert group.cached_bytes == 300
+
+
+def test_memory_of_a_version_1_group_is_read(tmp_path: Path) -> None:
+    """Inside a container, where only the root of the hierarchy is seen; a huge limit is none."""
+    write(tmp_path / "proc/self", cgroup="5:cpu:/x\n4:memory:/docker/abc\n0::/\n")
+    write(
+        tmp_path / "fs/memory",
+        memory__usage_in_bytes="7\n",
+        memory__limit_in_bytes=f"{(1 << 63) - 4096}\n",
+        memory__stat="inactive_file 1\ntotal_inactive_file 3\ntotal_active_file 2\n",
+        memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+    )
+    group = Cgroup(tmp_path / "fs", tmp_path / "proc")
+    assert group.memory == Memory(7, None)
+    assert group.cached_bytes == 5
+    assert group.out_of_memory_kills == 1
+
+
+def test_a_machine_without_control_groups_says_nothing(tmp_path: Path) -> None:
+    """Nobody says so is not the same as zero."""
+    group = Cgroup(tmp_path, tmp_path)
+    assert group.memory == Memory(None, None)
+    assert group.out_of_memory_kills == 0

@@ -1,0 +1,130 @@
+"""What a task leaves in its process, and what the next one finds there."""
+
+import _signal  # type: ignore[import-not-found]
+import ctypes
+import faulthandler
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from distq.worker.executor.process_state import LONG_S, ProcessState, timer_s
+
+LIBRARYS = signal.Handlers.SIG_DFL
+SHORT_S = 0.0
+
+
+class Watched:
+    """A process state at work, and what it has heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+        self.looks = 0
+        self.state = ProcessState()
+
+    def starts(self) -> None:
+        """Take over two signals, and begin."""
+        for number in (signal.SIGALRM, signal.SIGTERM):
+            self.state.own(number, lambda number, _frame: self.heard.append(number))
+        self.state.starts(self._look)
+
+    def _look(self) -> None:
+        self.looks += 1
+
+
+@pytest.fixture(name="watched")
+def make_watched() -> Iterator[Watched]:
+    """All signals as they were, at the end."""
+    numbers = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
+    before = {number: signal.getsignal(number) for number in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    made = Watched()
+    made.starts()
+    yield made
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR2])
+def test_a_handler_that_a_short_task_has_left_is_put_back(watched: Watched, number: signal.Signals) -> None:
+    """Ours, and those that were there when the executor began."""
+    before = signal.getsignal(number)
+    signal.signal(number, LIBRARYS if before is not LIBRARYS else signal.Handlers.SIG_IGN)
+    watched.state.task_ended(SHORT_S)
+    assert signal.getsignal(number) is before
+
+
+def test_a_short_task_that_leaves_nothing_costs_a_comparison(watched: Watched) -> None:
+    """Nothing is set again."""
+    watched.state.task_ended(SHORT_S)
+    assert watched.looks == 0
+    watched.state.task_ended(LONG_S)
+    assert watched.looks == 1
+
+
+def test_a_handler_that_only_the_kernel_knows_is_put_back_after_a_long_task(watched: Watched) -> None:
+    """A library in C has taken SIGTERM over, past Python."""
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    libc.signal(signal.SIGTERM, 1)  # ignored
+    watched.state.task_ended(LONG_S)
+    signal.raise_signal(signal.SIGTERM)
+    assert watched.heard == [signal.SIGTERM]
+
+
+def test_a_mask_and_an_alarm_end_with_their_task(watched: Watched) -> None:
+    """Otherwise the next one would not be interrupted, or would be for nothing."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    signal.setitimer(signal.ITIMER_REAL, 1000)
+    signal.raise_signal(signal.SIGTERM)
+    assert watched.heard == []
+    watched.state.put_back()
+    assert watched.heard == [signal.SIGTERM]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_wakeup_descriptor_is_forgotten(watched: Watched) -> None:
+    """Its number may be another file's by now."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        signal.set_wakeup_fd(theirs.fileno())
+        watched.state.put_back()
+        assert signal.set_wakeup_fd(-1) == -1
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_stacks_are_left_also_after_a_task_took_their_signal(watched: Watched, *, own: bool) -> None:
+    """The supervisor asks for them when a task is to be killed; a handler of our own is called besides."""
+    read_fd, write_fd = os.pipe()
+    if own:
+        watched.state.own(signal.SIGUSR1, lambda number, _frame: watched.heard.append(number))
+    watched.state.leaves_stacks(write_fd, all_threads=False)
+    watched.state.starts(lambda: None)
+    for _ in range(2):
+        signal.raise_signal(signal.SIGUSR1)
+        assert b"test_stacks_are_left" in os.read(read_fd, 65_536)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        watched.state.task_ended(SHORT_S)
+    assert watched.heard == [signal.SIGUSR1] * 2 * own
+    faulthandler.unregister(signal.SIGUSR1)
+    os.close(read_fd)
+    os.close(write_fd)
+
+
+@pytest.mark.parametrize("left_s", [1e10, float("inf"), float("nan"), 30 * 86_400.0, 1e300])
+@pytest.mark.parametrize("sets", [lambda s: signal.setitimer(signal.ITIMER_VIRTUAL, s), lambda s: int(s * 1000)])
+def test_no_time_is_too_long_for_a_timer(left_s: float, sets: Callable[[float], object]) -> None:
+    """It rings a day later, and is set again."""
+    assert 0 < timer_s(left_s) <= 86_400
+    sets(timer_s(left_s))
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def test_the_public_functions_are_those_that_are_used() -> None:
+    """The private module is the one behind them, on every Python."""
+    assert _signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGTERM)

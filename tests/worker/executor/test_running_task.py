@@ -1,0 +1,128 @@
+"""A task among several in one executor: interrupted at any moment, it has one end, and nobody else is hit."""
+
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from distq.core.task import Outcome
+from distq.tasks.failure import TaskStopped, TimeLimitExceeded
+from distq.tasks.payload import pack_json
+from distq.worker.executor.functions import Functions
+from distq.worker.executor.handler import Ran
+from distq.worker.executor.rows import Handed
+from distq.worker.executor.running_task import RunningTask
+from distq.worker.executor.shutdown import ShutdownFlag
+from distq.worker.executor.task_pool import TaskPool
+
+SOON_S = 10.0
+SOURCE = """
+import asyncio, time
+
+def works(seconds):
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        sum(range(100))
+    return "done"
+
+async def waits(seconds):
+    await asyncio.sleep(seconds)
+    return "done"
+"""
+
+
+class Bench:
+    """Places for tasks, and the ends of these."""
+
+    def __init__(self) -> None:
+        self.quit = ShutdownFlag()
+        self.ends: SimpleQueue[tuple[RunningTask, bytes | Ran]] = SimpleQueue()
+        functions = Functions(None, "pickle", 1 << 20, print)
+        self.places = TaskPool(functions, self.quit, lambda seat, ran: self.ends.put((seat, ran)))
+        self._numbers = 0
+
+    def start(self, name: str, seconds: float) -> RunningTask:
+        """Run a task."""
+        self._numbers += 1
+        row = (self._numbers, 1, 1, 0, pack_json([seconds], {}))
+        seat = RunningTask(self._numbers, row, Handed([("q", f"seated:{name}", "task", 1.0)], [row]), 0.0)
+        self.places.start(seat)
+        return seat
+
+    def end(self) -> tuple[RunningTask, bytes | Ran]:
+        """The next end."""
+        return self.ends.get(timeout=SOON_S)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Places, and a module of tasks."""
+    (tmp_path / "seated.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return Bench()
+
+
+@pytest.mark.parametrize("name", ["works", "waits"])
+def test_a_time_limit_is_told_with_its_text(bench: Bench, name: str) -> None:
+    """Though an exception that comes from another thread has none."""
+    bench.start(name, 0.0)
+    bench.end()
+    seat = bench.start(name, SOON_S)
+    seat.interrupt(TimeLimitExceeded("exceeded time limit 1 s"))
+    ended, ran = bench.end()
+    assert ended is seat
+    assert isinstance(ran, Ran)
+    assert (ran.outcome, ran.text) == (Outcome.TIMEOUT, "exceeded time limit 1 s")
+
+
+@pytest.mark.parametrize("name", ["works", "waits"])
+def test_the_first_reason_counts_and_after_the_end_none(bench: Bench, name: str) -> None:
+    """What is stopped is handed back; the master has done with it."""
+    seat = bench.start(name, SOON_S)
+    seat.interrupt(TaskStopped("stop"))
+    seat.interrupt(TimeLimitExceeded("too late"))
+    _, ran = bench.end()
+    assert isinstance(ran, Ran)
+    assert ran.outcome == Outcome.RELEASED
+    seat.interrupt(TimeLimitExceeded("it has ended"))
+    bench.start(name, 0.0)
+    assert bench.end()[1] == b'"done"'
+
+
+@pytest.fixture
+def _restless() -> Iterator[None]:
+    """Threads take turns so often that one is interrupted everywhere."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_restless")
+@pytest.mark.parametrize("name", ["works", "waits"])
+def test_interrupted_at_any_moment_each_has_one_end_and_the_threads_live_on(bench: Bench, name: str) -> None:
+    """Before it has begun, in its code, when that has just ended, and after that."""
+    dice = random.Random(7)
+    outcomes: Counter[object] = Counter()
+    before = threading.active_count()
+    for _ in range(300):
+        seats = [bench.start(name, dice.random() * 0.001) for _ in range(3)]
+        for seat in dice.sample(seats, 2):
+            time.sleep(dice.random() * 0.001)  # so that it comes at another moment each time
+            seat.interrupt(dice.choice((TimeLimitExceeded, TaskStopped))("now"))
+        ended = [bench.end() for _ in seats]
+        assert {id(seat) for seat, _ in ended} == {id(seat) for seat in seats}
+        for seat, ran in ended:
+            outcomes[ran.outcome if isinstance(ran, Ran) else ran] += 1
+            assert isinstance(ran, bytes) or seat.reason is not None
+    assert bench.ends.empty()
+    assert threading.active_count() <= before + 4
+    assert outcomes[b'"done"'] >= 300
+    assert outcomes[Outcome.TIMEOUT]
+    assert outcomes[Outcome.RELEASED]

@@ -1,0 +1,145 @@
+"""What executors write, on its way: any text in any pieces becomes the lines that a terminal would show."""
+
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distq.worker.executor.capture import ToSupervisor, stream_of
+from distq.worker.shared.output_messages import (
+    TEXT_CHARS_MAX,
+    LineSplitter,
+    Logged,
+    Message,
+    MessageReader,
+    Printed,
+    Speaker,
+)
+
+texts = st.text(st.sampled_from("ab \r\n\u00e9"), max_size=60)
+
+
+def cut(text: str, at: list[int]) -> list[str]:
+    """A text in pieces."""
+    ends = sorted({min(one, len(text)) for one in at} | {0, len(text)})
+    return [text[begin:end] for begin, end in pairwise(ends)]
+
+
+def lines_of(pieces: list[str]) -> list[str]:
+    """The lines that come of pieces, the one that has not ended included."""
+    lines = LineSplitter()
+    found = [line for piece in pieces for line in lines.feed(piece)]
+    return [*found, *filter(None, [lines.end()])]
+
+
+@given(texts, st.lists(st.integers(0, 60)))
+def test_where_a_text_is_cut_makes_no_difference(text: str, at: list[int]) -> None:
+    """Also between a carriage return and its line feed."""
+    expected = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+    assert lines_of(cut(text, at)) == [line for line in expected if line.strip()]
+
+
+def test_a_line_without_an_end_is_cut_off_and_says_so() -> None:
+    """A gigabyte without a line feed takes no gigabyte."""
+    lines = LineSplitter()
+    for _ in range(100):
+        assert not list(lines.feed("x" * 1_000))
+    (line,) = lines.feed("\nnext")
+    assert line == "x" * TEXT_CHARS_MAX + "… (84,000 more characters)"
+    assert lines.end() == "next"
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, Speaker]]:
+    """A pipe's end to read from, and a speaker at the other."""
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(read_fd, False)
+    yield read_fd, Speaker(write_fd)
+    os.close(read_fd)
+    os.close(write_fd)
+
+
+@given(st.lists(st.integers(0, 30_000)))
+def test_messages_arrive_in_whatever_pieces_they_are_read(at: list[int]) -> None:
+    """Small and large, with characters that no encoding has."""
+    sent: list[Message] = [
+        Printed("1-5", "stdout", "\ud800 half"),
+        Logged("", 35, "SUCCESS", "lib", "m" * 9_000, "", {"n": 1, "o": object()}),
+        Printed("", "stderr", "\u00e9" * 3_000),
+    ]
+    read_fd, write_fd = os.pipe()
+    speaker = Speaker(write_fd)
+    for message in sent:
+        speaker.say(message)
+    os.close(write_fd)
+    with os.fdopen(read_fd, "rb") as file:
+        data = file.read()
+    reader, found = MessageReader(), []
+    ends = sorted({min(one, len(data)) for one in at} | {0, len(data)})
+    for begin, end in pairwise(ends):
+        found += list(reader.feed(data[begin:end]))
+    assert found == [json_form(message) for message in sent]
+
+
+def json_form(message: Message) -> Message:
+    """A message as it arrives: what JSON has no form for is its repr."""
+    kind, *fields = json.loads(json.dumps((type(message).__name__, *message), default=repr))
+    return Printed(*fields) if kind == "Printed" else Logged(*fields)
+
+
+def test_what_is_no_message_is_passed_over(pipe: tuple[int, Speaker]) -> None:
+    """A task can find the pipe and write to it: the supervisor goes on."""
+    read_fd, speaker = pipe
+    reader = MessageReader()
+    assert not list(reader.feed(b"\x00\x03\x01" + b"\0" * 8 + b"{]["))
+    assert not list(reader.feed(b"\x00\x0c\x01" + b"\0" * 8 + b'["Nothing",1]'[:12]))
+    for number in range(10_000):  # messages whose end never comes take no memory without end
+        list(reader.feed(b"\x00\x01\x00" + number.to_bytes(8, "big") + b"x"))
+    speaker.say(Printed("1-5", "stdout", "here"))
+    assert list(reader.feed(os.read(read_fd, 100_000))) == [Printed("1-5", "stdout", "here")]
+    assert len(reader._unfinished) <= 65
+
+
+def heard(read_fd: int) -> list[Message]:
+    """What has come through the pipe."""
+    return list(MessageReader().feed(os.read(read_fd, 1 << 16)))
+
+
+def test_numbers_that_json_does_not_have_are_texts_in_a_record(pipe: tuple[int, Speaker]) -> None:
+    """The record arrives, whatever a library has put there."""
+    read_fd, speaker = pipe
+    odd = {"loss": math.nan, "best": -math.inf, "big": 10**5_000, "n": 7, "f": 0.5}
+    record = logging.makeLogRecord({"msg": "m", "levelno": logging.INFO, **odd})
+    ToSupervisor(speaker, lambda: "1-2").emit(record)
+    (told,) = heard(read_fd)
+    assert isinstance(told, Logged)
+    assert told.extra == {
+        "loss": "nan",
+        "best": "-inf",
+        "big": "a whole number of about 5,001 digits",
+        "n": 7,
+        "f": 0.5,
+    }
+
+
+def test_what_a_task_does_to_its_standard_output_is_not_felt_by_the_next(pipe: tuple[int, Speaker]) -> None:
+    """Closed, taken apart, wrapped anew, in another encoding: the next one prints as before."""
+    read_fd, speaker = pipe
+    stream = stream_of(speaker, "stdout", 1, lambda: "1-2")
+    with stream:
+        stream.write("a")
+    stream.close()
+    io.TextIOWrapper(stream.buffer, encoding="utf-8").close()
+    io.TextIOWrapper(stream.detach(), encoding="utf-8").close()
+    stream.buffer.close()
+    stream.reconfigure(encoding="ascii", errors="strict", newline="\r\n", write_through=False)
+    stream.write("\u20ac\ud800\n")
+    assert not stream.closed
+    assert [told.text for told in heard(read_fd) if isinstance(told, Printed)] == ["a", "\u20ac\\ud800\n"]

@@ -1,0 +1,94 @@
+"""The supervisor's plan: what to do about executors, with a list and a number for the time."""
+
+from distq.worker.supervisor.plan import EARLY_DEATH_S, PAUSE_MAX_S, Ask, Kill, Phase, Plan, Slot, Spawn, plan
+
+NEVER = 1e9
+
+
+def slots(count: int, *, up: bool = True) -> list[Slot]:
+    """Slots with executors that have been useful since the beginning, or with none."""
+    made = [Slot(index) for index in range(count)]
+    for slot in made if up else ():
+        slot.filled(1000 + slot.index)
+        slot.ready_at = 0.0
+    return made
+
+
+def test_every_empty_slot_is_filled() -> None:
+    """At the start all of them."""
+    empty = slots(3, up=False)
+    assert plan(empty, Phase.SERVING, NEVER, 0.0) == Plan([Spawn(slot) for slot in empty], None)
+
+
+def test_nothing_is_done_while_all_is_well() -> None:
+    """And nobody asks again until something has happened."""
+    assert plan(slots(3), Phase.SERVING, NEVER, 50.0) == Plan([], None)
+
+
+def test_an_executor_that_dies_after_a_useful_life_is_replaced_at_once() -> None:
+    """Its slot is free, its death is not held against it."""
+    crew = slots(2)
+    crew[1].emptied(100.0)
+    assert plan(crew, Phase.SERVING, NEVER, 100.0).actions == [Spawn(crew[1])]
+    assert crew[1].early_deaths == 0
+
+
+def pauses(deaths: int) -> list[float]:
+    """The pauses after so many deaths at once in a row."""
+    (slot,) = slots(1, up=False)
+    found = []
+    for _ in range(deaths):
+        slot.filled(1)
+        slot.emptied(0.0)
+        found.append(plan([slot], Phase.SERVING, NEVER, 0.0).wake_at or 0.0)
+    return found
+
+
+def test_an_executor_that_keeps_dying_at_once_is_replaced_with_growing_pauses() -> None:
+    """The first two deaths are accidents; there is a longest pause, and an end to giving up."""
+    assert pauses(6) == [0.0, 0.0, 0.25, 0.5, 1.0, 2.0]
+    assert pauses(40)[-1] == PAUSE_MAX_S
+
+
+def test_a_pause_is_waited_for() -> None:
+    """The slot is filled when its time has come, and not before."""
+    (slot,) = slots(1, up=False)
+    slot.spawn_at = 10.0
+    assert plan([slot], Phase.SERVING, NEVER, 9.0) == Plan([], 10.0)
+    assert plan([slot], Phase.SERVING, NEVER, 10.0) == Plan([Spawn(slot)], None)
+
+
+def test_a_useful_life_ends_a_row_of_deaths() -> None:
+    """The next death is an accident again."""
+    (slot,) = slots(1)
+    slot.early_deaths = 7
+    slot.emptied(EARLY_DEATH_S)
+    assert slot.early_deaths == 0
+    slot.filled(1)
+    slot.ready_at = 5.0
+    slot.emptied(5.0 + EARLY_DEATH_S / 2)
+    assert slot.early_deaths == 1
+
+
+def test_draining_asks_each_executor_once_and_waits() -> None:
+    """Nobody is killed before the time is up, and empty slots stay empty."""
+    crew = slots(2)
+    crew.append(Slot(2))
+    assert plan(crew, Phase.DRAINING, 8.0, 0.0) == Plan([Ask(crew[0]), Ask(crew[1])], 8.0)
+    crew[0].asked = crew[1].asked = True
+    assert plan(crew, Phase.DRAINING, 8.0, 1.0) == Plan([], 8.0)
+
+
+def test_when_the_time_is_up_those_who_are_left_are_killed_once() -> None:
+    """The one that has ended needs nothing."""
+    crew = slots(2)
+    crew[0].emptied(1.0)
+    assert plan(crew, Phase.DRAINING, 8.0, 8.0).actions == [Kill(crew[1])]
+    crew[1].killed = True
+    assert plan(crew, Phase.DRAINING, 8.0, 9.0) == Plan([], None)
+
+
+def test_a_worker_that_cannot_work_kills_without_asking() -> None:
+    """There is nothing to save."""
+    crew = slots(1)
+    assert plan(crew, Phase.STOPPING, NEVER, 0.0).actions == [Kill(crew[0])]
