@@ -8,7 +8,7 @@
 # callers had in their locals lives until the future goes. multiprocessing's AsyncResult.get() does the same.
 #
 # Output seen:
-#     Future.result():   frames in the traceback after each call: 3 6 9 12; buffers of the callers still alive: 4 of 4
+#     Future.result(): frames in the traceback after each call: 3 6 9 12; buffers of the callers still alive: 4 of 4
 #     AsyncResult.get(): frames in the traceback after each call: 4 6 8 10; buffers of the callers still alive: 4 of 4
 #     result() of a future that succeeded: buffers of the callers still alive: 0 of 4
 #

@@ -35,7 +35,8 @@ import psycopg
 ROWS = "VALUES ('2026-10-25 00:30:00+00'::timestamptz), ('2026-10-25 01:30:00+00')"
 with psycopg.connect(host=sys.argv[1], user="finder", dbname="postgres") as connection:
     connection.execute("SET TimeZone = 'Europe/Berlin'")
-    apart = connection.execute(f"SELECT extract(epoch FROM max(column1) - min(column1))::int FROM ({ROWS})").fetchone()[0]
+    seconds = "extract(epoch FROM max(column1) - min(column1))::int"
+    apart = connection.execute(f"SELECT {seconds} FROM ({ROWS})").fetchone()[0]
     first, second = (row[0] for row in connection.execute(ROWS))
     connection.execute("SET TimeZone = 'UTC'")
     in_utc = [row[0] for row in connection.execute(ROWS)]

@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, as_completed, wait
 from typing import Any
@@ -13,6 +14,7 @@ from tests.client.masters import SOON_S, Books, client_of, eventually, never, se
 
 import distq
 from distq.client.future import TaskFuture, settle_all
+from distq.client.outcome import unopened
 from distq.core.task import CANCELLED, DEAD, EXPIRED, SUCCEEDED
 from distq.net.dial import CannotReach
 from distq.tasks.failure import pack_failure
@@ -43,6 +45,27 @@ def outcome_of(outcome: Callable[[Any], Any]) -> BaseException:
             future.result(0)
         assert caught.value is error
     return error
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda future: future.result(0),
+        lambda future: list(future.stream(0)),
+        lambda future: unopened(future, 0),
+    ],
+    ids=["result", "stream", "unopened"],
+)
+def test_a_failed_future_does_not_grow_with_every_look(ask: Callable[[TaskFuture[Any]], object]) -> None:
+    """A traceback keeps the local variables of its frames: of earlier callers nothing stays with the future."""
+    future = TaskFuture[Any]()
+    future.fail(ValueError("refused"))
+    frames = []
+    for _ in range(4):
+        with pytest.raises(ValueError, match="refused") as caught:
+            ask(future)
+        frames.append(len(traceback.extract_tb(caught.value.__traceback__)))
+    assert len(set(frames)) == 1
 
 
 def test_an_exception_is_of_its_own_type_with_the_remote_traceback_as_cause() -> None:

@@ -209,7 +209,7 @@ class TaskFuture(Future[R]):
         if self._reader is not None:
             yield from self._reader.stream(self, timeout)
         elif self._exception is not None:
-            raise self._exception
+            raise self._exception.with_traceback(None)
 
     def withdraw(self) -> None:
         """The task is cancelled: it was claimed and will not be sent, or the master says so. Who waits hears of it."""

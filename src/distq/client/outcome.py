@@ -50,5 +50,6 @@ def unopened(future: TaskFuture[Any], timeout_s: float | None) -> bytes | Sealed
     future._wait(timeout_s)  # noqa: SLF001 - the other side of the outcome
     future._look()  # noqa: SLF001
     if future._body is None:  # noqa: SLF001
-        raise future._exception or AssertionError("a result that was not asked for yet is not opened")  # noqa: SLF001
+        error = future._exception or AssertionError("a result that was not asked for yet is not opened")  # noqa: SLF001
+        raise error.with_traceback(None)
     return future._body  # noqa: SLF001
