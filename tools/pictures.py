@@ -1,10 +1,9 @@
-"""Draws the dashboards from a real Prometheus, and a terminal: `make pictures` while the demo load runs.
+"""Draws README's pictures of the dashboards and of a terminal: `make pictures` while the demo load runs.
 
-    docker compose up --detach master worker prometheus demo      # and wait a while
+    docker compose up --detach master worker prometheus demo      # and wait for some minutes
     make pictures MINUTES=15
 
-Grafana draws them better, but not every machine can fetch its image. What is drawn is what it would ask: every panel's
-expressions, with every variable at `All`.
+The program sends every panel's expressions to Prometheus, with every variable at `All`, and draws the answers.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ BOARDS: Final = ROOT / "helm" / "files" / "dashboards"
 PICTURES: Final = ROOT / "docs" / "pictures"
 STEPS: Final = 180
 ACROSS: Final = 24
-"""Units of a dashboard's width."""
+"""Width of a dashboard in units of its grid."""
 UNIT_IN: Final = 0.62, 0.36
-"""Inches of one unit, across and down."""
+"""Width and height of one unit, in inches."""
 INK, DIM, PAPER, CARD, LINE = "#d8d9da", "#8e9297", "#111217", "#181b1f", "#2c3235"
 COLORS: Final = ("#73bf69", "#f2cc0c", "#5794f2", "#ff780a", "#e02f44", "#b877d9", "#8ab8ff", "#37872d", "#fade2a")
 SERIES_MAX: Final = 9
@@ -43,14 +42,14 @@ COMMANDS: Final = (("distq", "status"), ("distq", "dead", "list", "--limit", "6"
 
 
 def asked(expr: str) -> str:
-    """An expression with the variables that Grafana would put in."""
+    """Return an expression with the values that Grafana inserts for variables."""
     for variable in ("namespace", "queue", "task", "pool"):
         expr = expr.replace(f"${variable}", ".*")
     return expr.replace("$__rate_interval", "1m")
 
 
 def series(url: str, expr: str, since: float, until: float) -> list[tuple[Mapping[str, str], list[float], list[float]]]:
-    """What Prometheus has for an expression: labels, times, values."""
+    """Return the series of an expression: labels, times and values of each."""
     query = {"query": asked(expr), "start": since, "end": until, "step": (until - since) / STEPS}
     with urllib.request.urlopen(f"{url}/api/v1/query_range?{urllib.parse.urlencode(query)}", timeout=30) as answer:
         found = json.load(answer)["data"]["result"]
@@ -61,7 +60,7 @@ def series(url: str, expr: str, since: float, until: float) -> list[tuple[Mappin
 
 
 def written(value: float, unit: str) -> str:
-    """A number in a panel's unit."""
+    """Return a number as text in a panel's unit."""
     if math.isnan(value):
         return "no data"
     if unit == "percentunit":
@@ -83,14 +82,14 @@ def written(value: float, unit: str) -> str:
 
 
 def named(legend: str, labels: Mapping[str, str]) -> str:
-    """A series' name as the legend has it."""
+    """Return a series' name in the legend."""
     for label, text in labels.items():
         legend = legend.replace(f"{{{{{label}}}}}", text)
     return legend
 
 
 def drawn_number(axes: Axes, panel: Mapping[str, Any], lines: Sequence[tuple[str, list[float], list[float]]]) -> None:
-    """A panel that is a number, with its course behind it."""
+    """Draw a panel with one number and a graph behind it."""
     defaults = panel["fieldConfig"]["defaults"]
     values = lines[0][2] if lines else [math.nan]
     color = "green"
@@ -115,20 +114,20 @@ def drawn_number(axes: Axes, panel: Mapping[str, Any], lines: Sequence[tuple[str
 
 
 def drawn_course(axes: Axes, panel: Mapping[str, Any], lines: Sequence[tuple[str, list[float], list[float]]]) -> None:
-    """A panel of lines over time."""
+    """Draw a panel with a graph over time."""
     defaults = panel["fieldConfig"]["defaults"]
     stacked = defaults.get("custom", {}).get("stacking", {}).get("mode") == "normal"
     shown = sorted(lines, key=lambda line: -max(line[2], default=0.0))[:SERIES_MAX]
     low = [0.0] * max((len(line[2]) for line in shown), default=0)
     for (name, times, values), color in zip(shown, COLORS, strict=False):
-        moments = [at / 86_400 for at in times]
+        days = [at / 86_400 for at in times]
         label = f"{name}   {written(values[-1], defaults['unit'])}"
         if stacked and len(values) == len(low):
             top = [one + other for one, other in zip(low, values, strict=True)]
-            axes.fill_between(moments, low, top, color=color, alpha=0.45, linewidth=0.8, label=label)
+            axes.fill_between(days, low, top, color=color, alpha=0.45, linewidth=0.8, label=label)
             low = top
         else:
-            axes.plot(moments, values, color=color, linewidth=1.1, label=label)
+            axes.plot(days, values, color=color, linewidth=1.1, label=label)
     axes.set_ylim(0, None if any(any(line[2]) for line in shown) else 1)
     if defaults.get("max") is not None:
         axes.set_ylim(top=defaults["max"] * 1.05)
@@ -153,7 +152,7 @@ def drawn_course(axes: Axes, panel: Mapping[str, Any], lines: Sequence[tuple[str
 
 
 def draw(url: str, board: Mapping[str, Any], since: float, until: float) -> Figure:
-    """One dashboard."""
+    """Draw one dashboard."""
     panels = board["panels"]
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels) + 2
     figure = Figure(figsize=(ACROSS * UNIT_IN[0], height * UNIT_IN[1]), facecolor=PAPER)
@@ -193,7 +192,7 @@ def draw(url: str, board: Mapping[str, Any], since: float, until: float) -> Figu
 
 
 def terminal(commands: Sequence[Sequence[str]]) -> str:
-    """A picture of a terminal in which commands were given, as SVG."""
+    """Return an SVG picture of a terminal that shows commands and their output."""
     console = Console(record=True, width=132, file=sys.stderr, force_terminal=True, color_system="truecolor")
     for command in commands:
         inside = ["docker", "compose", "exec", "--no-TTY", "--env", "COLUMNS=128", "--env", "FORCE_COLOR=1", "master"]
@@ -202,13 +201,13 @@ def terminal(commands: Sequence[Sequence[str]]) -> str:
         console.print(Text.from_ansi(said))
         console.print()
     picture = console.export_svg(title="distq")
-    return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)  # fonts of another site's
+    return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)  # fonts from another site
 
 
 def main(url: str, minutes: str) -> None:
-    """Draw everything into docs/pictures."""
+    """Write all pictures to docs/pictures."""
     rcParams["font.family"] = "DejaVu Sans"
-    until = time.time()  # noqa: TID251 - Prometheus' times are the clock's
+    until = time.time()  # noqa: TID251 - Prometheus uses the wall clock
     since = until - 60 * float(minutes)
     for path in sorted(BOARDS.glob("*.json")):
         figure = draw(url, json.loads(path.read_text(encoding="utf-8")), since, until)
