@@ -41,7 +41,7 @@ class Bench:
     def run(self, want: int) -> None:
         """Lease so many and have them succeed."""
         for task in self.ledger.lease(self.holder, (self.queue,), lambda _: True, want, self.now):
-            self.ledger.after_s(task.task_key, task.delivery, Outcome.SUCCESS, b"r", 0.001)
+            self.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, b"r", 0.001)
         self.commit()
 
 

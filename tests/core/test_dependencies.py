@@ -73,7 +73,7 @@ class Bench:
         """A leased task answers."""
         task = self.task(key)
         cause = "" if outcome == Outcome.SUCCESS else "ValueError: no"
-        self.books.after_s(key, task.delivery, outcome, b"y", 0.0, cause)
+        self.books.settle(key, task.delivery, outcome, b"y", 0.0, cause)
         self.cycle()
 
     def task(self, key: int) -> Task:
@@ -199,7 +199,7 @@ def test_a_dead_letter_that_is_tried_again_saves_what_would_have_died_of_it() ->
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
     bench.lease()
-    bench.books.after_s(member, bench.task(member).delivery, Outcome.FATAL, b"", 0.0, "no")
+    bench.books.settle(member, bench.task(member).delivery, Outcome.FATAL, b"", 0.0, "no")
     bench.kept.cycle(bench.books, 0.0)
     assert bench.books.dependencies.doomed
     bench.task(member).body = bench.kept.bodies[member]

@@ -16,7 +16,7 @@ def delivered_twice(books: Ledger) -> tuple[int, Holder]:
     (key,) = submitted(books)
     holder = Holder("second")
     leased(books, Holder("first"))
-    books.after_s(key, 1, Outcome.RELEASED, None, 0.0)
+    books.settle(key, 1, Outcome.RELEASED, None, 0.0)
     books.apply(1.0)
     assert leased(books, holder) == [key]
     return key, holder
@@ -38,7 +38,7 @@ def test_p2_each_answer_takes_a_leased_task_on(outcome: int, state: int, failure
     books, holder = ledger(), Holder("w")
     (key,) = submitted(books)
     leased(books, holder)
-    assert books.after_s(key, 1, outcome, b"r", 0.1, "ValueError: no")
+    assert books.settle(key, 1, outcome, b"r", 0.1, "ValueError: no")
     assert (books.tasks[key].state, list(holder.held)) == (LEASED, [key])
     books.apply(5.0)
     assert (books.tasks[key].state, books.tasks[key].failures) == (state, failures)
@@ -49,10 +49,10 @@ def test_p4_a_late_success_settles_and_takes_the_running_lease_back() -> None:
     """The work was done: that another has started it again does not matter."""
     books = ledger()
     key, second = delivered_twice(books)
-    assert books.after_s(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    assert books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     books.apply(2.0)
     assert (books.tasks[key].state, second.held) == (SUCCEEDED, {})
-    assert books.after_s(key, 2, Outcome.SUCCESS, b"again", 0.1)
+    assert books.settle(key, 2, Outcome.SUCCESS, b"again", 0.1)
     assert not books.changed
     assert books.registry.counters_of("q", "f").late == {"success": 2}
 
@@ -64,7 +64,7 @@ def test_p4_a_late_failure_or_release_changes_nothing_and_is_counted(outcome: in
     """Its lease has ended; whoever has the task now decides."""
     books = ledger()
     key, second = delivered_twice(books)
-    assert books.after_s(key, 1, outcome, b"e", 0.1)
+    assert books.settle(key, 1, outcome, b"e", 0.1)
     assert not books.changed
     assert (books.tasks[key].state, list(second.held)) == (LEASED, [key])
     assert sum(books.registry.counters_of("q", "f").late.values()) == 1
@@ -75,9 +75,9 @@ def test_p4_a_late_success_overtakes_a_retry_that_waits() -> None:
     books = ledger()
     (key,) = submitted(books)
     leased(books, Holder("w"))
-    books.after_s(key, 1, Outcome.FAILURE, b"e", 0.1)
+    books.settle(key, 1, Outcome.FAILURE, b"e", 0.1)
     books.apply(0.0)
-    books.after_s(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     assert books.succeeds(key)
     books.apply(0.5)
     books.sweep(10.0)
@@ -117,7 +117,7 @@ def test_only_the_last_causes_are_kept() -> None:
         books.sweep(attempt * 1000.0)
         books.apply(attempt * 1000.0)
         leased(books, holder)
-        assert books.after_s(key, attempt + 1, Outcome.FAILURE, b"e", 0.1, f"cause {attempt}")
+        assert books.settle(key, attempt + 1, Outcome.FAILURE, b"e", 0.1, f"cause {attempt}")
         books.apply(attempt * 1000.0)
     assert books.tasks[key].causes == [f"cause {attempt}" for attempt in range(3, CAUSES_KEPT + 3)]
 
@@ -129,7 +129,7 @@ def test_p2_what_fails_more_often_than_it_is_retried_is_dead_with_its_error() ->
     written = None
     for attempt in (1, 2):
         leased(books, holder, now=100.0 * attempt)
-        books.after_s(key, attempt, Outcome.FAILURE, b"error %d" % attempt, 0.1, "ValueError: no")
+        books.settle(key, attempt, Outcome.FAILURE, b"error %d" % attempt, 0.1, "ValueError: no")
         written = books.batch(100.0 * attempt)[key]
         books.apply(100.0 * attempt)
         books.sweep(100.0 * attempt + 2)
@@ -148,7 +148,7 @@ def test_p3_a_result_is_kept_until_its_time_is_over_and_goes_at_the_moment_that_
     books = ledger(Defaults(result_ttl_s=0.2))
     (key,) = submitted(books)
     leased(books, Holder("w"))
-    books.after_s(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     books.apply(settled_at)
     at = books.next_deadline()
     assert at is not None
@@ -166,7 +166,7 @@ def test_a_sweep_drops_a_bounded_number_and_the_rest_next_time() -> None:
     keys = submitted(books, 5)
     leased(books, holder, 5)
     for key in keys:
-        books.after_s(key, 1, Outcome.SUCCESS, b"r", 0.1)
+        books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     books.apply(0.0)
     for left in ([2, 3, 4], [4], []):
         books.sweep(1e6, most=2)
@@ -180,8 +180,8 @@ def test_p2_a_sweep_that_was_refused_by_the_store_is_made_again() -> None:
     books, holder = ledger(), Holder("w")
     delayed, done = submitted(books, 2)
     leased(books, holder, 2)
-    books.after_s(delayed, 1, Outcome.FAILURE, b"e", 0.1)
-    books.after_s(done, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.settle(delayed, 1, Outcome.FAILURE, b"e", 0.1)
+    books.settle(done, 1, Outcome.SUCCESS, b"r", 0.1)
     books.apply(0.0)
     for _ in range(2):
         books.sweep(1e6)
@@ -200,12 +200,12 @@ def test_a_sweep_goes_past_a_task_that_already_changes() -> None:
     first, second = submitted(books, 2)
     leased(books, holder, 2)
     for key in (first, second):
-        books.after_s(key, 1, Outcome.FAILURE, b"e", 0.1)
+        books.settle(key, 1, Outcome.FAILURE, b"e", 0.1)
     books.apply(0.0)
-    books.after_s(first, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.settle(first, 1, Outcome.SUCCESS, b"r", 0.1)
     books.sweep(1e3)
     books.forget()
-    books.after_s(first, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.settle(first, 1, Outcome.SUCCESS, b"r", 0.1)
     books.sweep(1e3)
     books.apply(1e3)
     assert [books.tasks[key].state for key in (first, second)] == [SUCCEEDED, READY]
@@ -218,11 +218,11 @@ def test_one_change_a_task_and_cycle() -> None:
     leased(books, holder)
     assert not books.reclaim(holder, key, 2)
     assert books.lose(holder, "lease", "it fell silent")
-    assert not books.after_s(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    assert not books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     assert not books.lose(holder, "lease", "it fell silent")
     assert not books.reclaim(Holder("again"), key, 1), "its lease is being ended"
     books.apply(1.0)
-    assert books.after_s(key, 1, Outcome.SUCCESS, b"r", 0.1)
+    assert books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     books.apply(1.0)
     assert books.tasks[key].state == SUCCEEDED
 
@@ -230,7 +230,7 @@ def test_one_change_a_task_and_cycle() -> None:
 def test_an_answer_for_an_unknown_task_is_counted_and_changes_nothing() -> None:
     """A task that was dropped, or one of another master."""
     books = ledger()
-    assert books.after_s(1, 1, Outcome.SUCCESS, b"r", 0.1)
+    assert books.settle(1, 1, Outcome.SUCCESS, b"r", 0.1)
     assert (books.unknown_settles, books.changed, books.reclaim(Holder("w"), 1, 1)) == (1, False, False)
 
 
@@ -249,7 +249,7 @@ def test_p7_a_submit_is_taken_whole_or_refused_with_a_sentence() -> None:
     books.apply(0.0)
     assert books.tasks.keys() == {first, first + 1, first + 2}
     leased(books, Holder("w"))
-    books.after_s(first, 1, Outcome.FATAL, b"e", 0.1)
+    books.settle(first, 1, Outcome.FATAL, b"e", 0.1)
     books.apply(0.0)
     with pytest.raises(QueueFull, match="room for 0 of 1"):
         books.submit(kind, [b"8"], None, 0.0)
@@ -277,7 +277,7 @@ def test_p2_an_owner_hears_of_the_end_and_a_plain_task_is_gone_with_it() -> None
     key = books.submit(envelope(books, kind=PLAIN), [b"x"], owner, 0.0)
     books.apply(0.0)
     leased(books, Holder("w"))
-    books.after_s(key, 1, Outcome.SUCCESS, None, 0.1)
+    books.settle(key, 1, Outcome.SUCCESS, None, 0.1)
     assert books.batch(1.0) == {key: None}
     books.apply(1.0)
     assert [task.task_key for task in owner.outbox] == [key]
@@ -291,7 +291,7 @@ def test_the_mean_run_time_follows_the_newest_runs_slowly() -> None:
     for run_s in (1.0, 3.0):
         (key,) = submitted(books)
         leased(books, holder)
-        books.after_s(key, 1, Outcome.SUCCESS, b"r", run_s)
+        books.settle(key, 1, Outcome.SUCCESS, b"r", run_s)
         books.apply(0.0)
     assert books.registry.queue("q").mean_run_s == pytest.approx(1.1)
 

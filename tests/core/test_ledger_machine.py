@@ -259,7 +259,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
         def decision() -> bool:
             expected = self.model.settle(key, delivery, outcome, body, cause, pause)
-            assert self.ledger.after_s(key, delivery, outcome, body, run_s, cause, pause) is expected
+            assert self.ledger.settle(key, delivery, outcome, body, run_s, cause, pause) is expected
             pending = self.model.pending.get(key)
             assert self.ledger.succeeds(key) is (pending is not None and pending.event == "succeed")
             return expected
@@ -276,7 +276,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
         def decision() -> bool:
             expected = self.model.settle(key, delivery, outcome, b"r", cause, pause)
-            assert self.ledger.after_s(key, delivery, outcome, b"r", 0.5, cause, pause) is expected
+            assert self.ledger.settle(key, delivery, outcome, b"r", 0.5, cause, pause) is expected
             return expected
 
         self.decide(decision)
@@ -292,7 +292,7 @@ class LedgerMachine(RuleBasedStateMachine):
         wrong = task.delivery + off
         assert self.model.settle(key, wrong, outcome, b"", "")
         assert key not in self.model.pending
-        assert self.ledger.after_s(key, wrong, outcome, b"", 0.0, "")
+        assert self.ledger.settle(key, wrong, outcome, b"", 0.0, "")
 
     @precondition(lambda self: self.ledger.tasks)
     @rule(data=st.data(), running=st.booleans(), cause=st.sampled_from(["", "cancelled by a client"]))
@@ -357,7 +357,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def sweep(self) -> None:
         """What is due is noted."""
         self.ledger.sweep(self.now)
-        self.model.sweep(self.now, [key for key, change in self.ledger._changes.items() if change.event == DROP])
+        self.model.sweep(self.now, [key for key, change in self.ledger.pending.changes.items() if change.event == DROP])
 
     # -- commit and apply ----------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ def test_deliveries_are_counted_exactly_over_any_number_of_restarts() -> None:
         leased = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 5, 100.0 * count)
         assert [delivery_count(task.delivery) for task in leased] == [count] * 5
         for task in leased:
-            books.after_s(task.task_key, task.delivery, Outcome.SNOOZED, None, 0.1, "", 0.0)
+            books.settle(task.task_key, task.delivery, Outcome.SNOOZED, None, 0.1, "", 0.0)
         kept.cycle(books, 100.0 * count)
         books, holder = kept.reopened()
         kept.cycle(books, 100.0 * count + 1)
@@ -107,7 +107,7 @@ def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_ru
     books, kept, holder = filled()
     first, second = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 0.0)
     assert books.next_deadline() == 1.0
-    books.after_s(second.task_key, second.delivery, Outcome.RELEASED, None, 0.0)
+    books.settle(second.task_key, second.delivery, Outcome.RELEASED, None, 0.0)
     kept.cycle(books, 1.0)
     again, absent = kept.reopened()
     assert (states(again), list(absent.held)) == ([LEASED, *[READY] * 5], [first.task_key])
@@ -115,7 +115,7 @@ def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_ru
     assert not again.reclaim(back, first.task_key, first.delivery + 1)
     assert again.reclaim(back, first.task_key, first.delivery)
     assert (absent.held, list(back.held)) == ({}, [first.task_key])
-    assert again.after_s(first.task_key, first.delivery, Outcome.SUCCESS, b"r", 5.0)
+    assert again.settle(first.task_key, first.delivery, Outcome.SUCCESS, b"r", 5.0)
     kept.cycle(again, 6.0)
     assert again.tasks[first.task_key].state == SUCCEEDED
 
@@ -147,7 +147,7 @@ def test_failures_and_their_counters_are_exact(outcome: int, state: int) -> None
     """A retry waits for its moment, a dead letter keeps its arguments and its error."""
     books, kept, holder = filled()
     (task,) = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
-    books.after_s(task.task_key, task.delivery, outcome, b"error", 0.1, "ValueError: no")
+    books.settle(task.task_key, task.delivery, outcome, b"error", 0.1, "ValueError: no")
     kept.cycle(books, 2.0)
     again, _ = kept.reopened()
     found = again.tasks[task.task_key]
@@ -164,7 +164,7 @@ def test_p3_results_go_when_their_time_is_over_and_not_before() -> None:
     books, kept, holder = filled()
     first, second = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 0.0)
     for at, task in ((3.0, second), (4.0, first)):
-        books.after_s(task.task_key, task.delivery, Outcome.SUCCESS, b"r", 0.1)
+        books.settle(task.task_key, task.delivery, Outcome.SUCCESS, b"r", 0.1)
         kept.cycle(books, at)
     again, _ = kept.reopened()
     assert again.next_deadline() == 103.0
@@ -197,8 +197,8 @@ def test_a_clock_that_was_set_back_two_hours_makes_nobody_wait_two_hours_longer(
     books, kept, holder = filled()
     first = next(iter(books.tasks))
     books.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 7200.0)
-    books.after_s(first, 1, Outcome.FAILURE, b"e", 0.1, "ValueError: no")
-    books.after_s(first + 1, 1, Outcome.SUCCESS, b"r", 0.1)
+    books.settle(first, 1, Outcome.FAILURE, b"e", 0.1, "ValueError: no")
+    books.settle(first + 1, 1, Outcome.SUCCESS, b"r", 0.1)
     kept.cycle(books, 7200.0)
     pause_s = books.tasks[first].due_at - 7200.0
     books, _ = kept.reopened(now=1.0)

@@ -31,7 +31,7 @@ def test_what_was_settled_while_it_waited_is_not_given_out() -> None:
     books = ledger()
     keys = submitted(books, 5)
     for key in (keys[0], keys[2], keys[4]):
-        books.after_s(key, 9, 0, b"r", 0.1)
+        books.settle(key, 9, 0, b"r", 0.1)
     books.apply(0.0)
     assert order(books.registry.queue("q")) == [keys[1], keys[3]]
     assert order(books.registry.queue("q")) == []
@@ -42,7 +42,7 @@ def test_a_lane_whose_tasks_are_all_settled_is_empty() -> None:
     books = ledger()
     (key,) = submitted(books)
     assert books.registry.queue("q").oldest_submitted_at() == 0.0
-    books.after_s(key, 1, 0, b"r", 0.1)
+    books.settle(key, 1, 0, b"r", 0.1)
     books.apply(0.0)
     assert books.registry.queue("q").oldest_submitted_at() is None
     assert order(books.registry.queue("q")) == []

@@ -16,10 +16,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from distq.core import dead_letters, head, moves
-from distq.core.changes import Change, Row, Submitted, rows_of
+from distq.core.changes import Change, Row, Submitted
 from distq.core.dependencies import UPSTREAM, becomes_dead_letter, upstream_error, upstream_failure
 from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
 from distq.core.leasing import Leasing
+from distq.core.pending import PendingChanges
 from distq.core.registry import Defaults, Registry
 from distq.core.savepoint import NOTHING_DECIDED, Savepoint
 from distq.core.stored_parts import part_number
@@ -49,25 +50,17 @@ class Ledger(Leasing):
     def __init__(self, rules: Defaults, jitter: Jitter, first_key: int, names: Registry | None = None) -> None:
         super().__init__(Registry(rules) if names is None else names)
         self.defaults = rules
-        self.unread: list[Task] = []
-        """Tasks to be buried whose payloads only the store has: the broker reads them before it commits."""
+        self.pending = PendingChanges()
+        self._changes = self.pending.changes
         self._jitter = jitter
         self.next_key = first_key
         """The key of the next task; keys only grow."""
-        self._new: list[Submitted] = []
-        self._new_count = 0
-        self._changes: dict[int, Change] = {}
-        """Tasks submitted in the present cycle (`_new`), and what it has decided for those that were there before."""
-        self._to_store: list[Task] = []
-        """Held tasks whose leases the next commit stores."""
-        self._claimed: set[tuple[Queue, str]] = set()
-        """Unique keys of tasks submitted in the present cycle."""
 
     # -- decide --------------------------------------------------------------------------------
 
     def check_room(self, envelope: Envelope, count: int) -> None:
         """Room for a result is reserved with its task: raises TasksFull if so many more are too many in all."""
-        if len(self.tasks) + self._new_count + count > self.defaults.tasks_max:
+        if len(self.tasks) + self.pending.new_count + count > self.defaults.tasks_max:
             envelope.counters.count(envelope.counters.rejected, "kept")
             raise TasksFull(f"the master keeps {len(self.tasks):,} tasks and results, of {self.defaults.tasks_max:,}.")
 
@@ -100,10 +93,10 @@ class Ledger(Leasing):
         first = self.next_key
         self.next_key += len(bodies)
         new = [Task(key, envelope, body, owner, now) for key, body in enumerate(bodies, first)]
-        self._new.append(Submitted(envelope, new, now, due_at, expires_at, constraints))
+        self.pending.submitted.append(Submitted(envelope, new, now, due_at, expires_at, constraints))
         if constraints.unique_key:
-            self._claimed.add((queue, constraints.unique_key))
-        self._new_count += len(new)
+            self.pending.claimed.add((queue, constraints.unique_key))
+        self.pending.new_count += len(new)
         queue.reserved += len(bodies)
         return first
 
@@ -115,7 +108,7 @@ class Ledger(Leasing):
     def holder_of_unique(self, queue: Queue, unique: str, now: float) -> Task | None:
         """The task that has a unique key, None if it is free; raises Undecided if the present cycle decides that."""
         task = queue.holder_of_unique(unique, now)
-        if (queue, unique) in self._claimed or (task is not None and task.task_key in self._changes):
+        if (queue, unique) in self.pending.claimed or (task is not None and task.task_key in self._changes):
             raise Undecided
         return task
 
@@ -127,7 +120,7 @@ class Ledger(Leasing):
         other = self.holder_of_unique(task.envelope.queue, task.constraints.unique_key, now)
         return None if other is task else other
 
-    def after_s(
+    def settle(
         self,
         key: int,
         delivery: int,
@@ -214,7 +207,7 @@ class Ledger(Leasing):
 
     def _bury(self, task: Task, error: bytes, cause: str, reason: str) -> Change:
         if task.body is None:
-            self.unread.append(task)
+            self.pending.unread.append(task)
         return Change(moves.BURY, task, error, cause=cause, reason=reason)
 
     def lose(
@@ -268,7 +261,7 @@ class Ledger(Leasing):
 
     def store_leases(self) -> None:
         """Have the present cycle's commit store the leases that were given since the last one and must be stored."""
-        self._to_store += self.unstored_leases
+        self.pending.leases_to_store += self.unstored_leases
         self.unstored_leases.clear()
 
     def reclaim(self, holder: Holder, key: int, delivery: int) -> bool:
@@ -292,7 +285,7 @@ class Ledger(Leasing):
         if task is None or key in self._changes:
             return False
         if event == moves.REQUEUE and task.constraints.unique_key:
-            self._claimed.add((task.envelope.queue, task.constraints.unique_key))
+            self.pending.claimed.add((task.envelope.queue, task.constraints.unique_key))
         arguments = head.unpack_dead(task.body or b"").arguments if event == moves.REQUEUE else None
         self._changes[key] = Change(event, task, arguments)
         return True
@@ -309,7 +302,7 @@ class Ledger(Leasing):
             for at, task in held_up:
                 deadlines.add(at, task)
         self._sweep_doomed(most)
-        self._to_store += self.lease_journal.due(now)
+        self.pending.leases_to_store += self.lease_journal.due(now)
         for queue in self.limited:
             if queue.rate_window is not None:
                 queue.rate_window.allowance(now)
@@ -336,7 +329,7 @@ class Ledger(Leasing):
 
     def shift_clock(self, by_s: float) -> None:
         """The clock was set: rates of queues, and leases that are to be stored, count durations and not dates."""
-        self._to_store += self.lease_journal.due(math.inf)
+        self.pending.leases_to_store += self.lease_journal.due(math.inf)
         for queue in self.limited:
             if queue.rate_window is not None:
                 queue.rate_window.shift(by_s)
@@ -354,60 +347,46 @@ class Ledger(Leasing):
     @property
     def changed(self) -> bool:
         """Whether anything was decided since the last `apply` or `forget`."""
-        ours = self._new or self._changes or self._to_store
+        pending = self.pending
+        ours = pending.submitted or pending.changes or pending.leases_to_store
         return bool(ours or self.decided_policies or self.extras.changed or self.orphaned_runs.ended_tasks)
 
     def batch(self, now: float) -> dict[int, Row]:
-        """What the store must keep of the decided changes, as heads and bodies will be after `apply(now)`."""
-        rows = rows_of(self._new, self._to_store, self._changes, now, self.orphaned_runs.ended_tasks)
+        """The rows that the store must keep of the decided changes: heads and bodies as `apply(now)` makes them."""
+        rows = self.pending.rows(now, self.orphaned_runs.ended_tasks)
         rows.update(self.extras.rows(self._changes))
         rows.update(self.policy_rows())
         return rows
 
     def savepoint(self) -> Savepoint:
         """What was decided so far in this cycle."""
-        if not (self._new or self._changes or self.unread or self.decided_policies or self.extras.changed):
+        pending = self.pending
+        if not (pending.submitted or pending.changes or pending.unread or self.decided_policies or self.extras.changed):
             return NOTHING_DECIDED  # as before the only request of a cycle, which nothing shall make slow
-        governed = dict(self.decided_policies) if self.decided_policies else None
-        return Savepoint(len(self._new), len(self._changes), len(self.unread), *self.extras.decided, governed)
+        policies = dict(self.decided_policies) if self.decided_policies else None
+        lengths = len(pending.submitted), len(pending.changes), len(pending.unread)
+        return Savepoint(*lengths, *self.extras.decided, policies)
 
     def undo(self, before: Savepoint) -> None:
-        """Drop what was decided since: who asked for it has failed half-way."""
-        while len(self._new) > before.new:
-            envelope, tasks, *_, constraints = self._new.pop()
-            envelope.queue.reserved -= len(tasks)
-            self._new_count -= len(tasks)
-            self._claimed.discard((envelope.queue, constraints.unique_key))
-        while len(self._changes) > before.changes:
-            _, (event, task, *_) = self._changes.popitem()
-            if event == moves.REQUEUE:
-                self._claimed.discard((task.envelope.queue, task.constraints.unique_key))
+        """Drop what was decided since `before`: the request that asked for it has failed half-way."""
+        for event, task, *_ in self.pending.undo(before):
             if event == moves.DUE:
                 self.delayed.add(task.due_at, task)
             elif event == moves.EXPIRE:
                 assert task.expires_at is not None
                 self.expiring.add(task.expires_at, task)
-        del self.unread[before.unread :]
         self.extras.undo(before.cursors, before.parts)
         self.decided_policies.clear()
         self.decided_policies.update(before.decided_policies or {})
-
-    def check_rows(self, since: Savepoint, now: float) -> None:
-        """Pack what was decided since; raises what a part that cannot be stored raises."""
-        changes = dict(islice(self._changes.items(), since.changes, None))
-        rows_of(self._new[since.new :], (), changes, now)
 
     def forget(self) -> None:
         """Drop what was decided: the store refused it, so nothing happened."""
         self.undo(NOTHING_DECIDED)
 
     def apply(self, now: float) -> None:
-        """Let the decided changes happen."""
-        new, self._new, self._new_count = self._new, [], 0
-        changes, self._changes = self._changes, {}
-        self._to_store.clear()
-        self._claimed.clear()
+        """Make the decided changes."""
+        new, changes = self.pending.take()
         self.apply_policies()
-        self.apply_changes(new, changes.values(), now)
+        self.apply_changes(new, changes, now)
         if self.orphaned_runs.ended_tasks:
             self.release_orphaned(now)

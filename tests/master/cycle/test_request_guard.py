@@ -60,8 +60,8 @@ def nothing_is_left(bench: Bench) -> None:
     """Between two cycles nothing is half decided."""
     ledger, broker = bench.ledger, bench.broker
     assert ledger.savepoint() == NOTHING_DECIDED
-    assert not ledger._claimed
-    assert ledger._new_count == 0
+    assert not ledger.pending.claimed
+    assert ledger.pending.new_count == 0
     assert not broker._decisions.rows
     assert not bench.desk.schedules.deciding
     for queue in ledger.registry.queues.values():

@@ -100,7 +100,7 @@ class ExchangeCall(LeaseRequest):
             self.only_ends = False
             with suppress(ValueError):
                 if not ledger.save_part(key, delivery, outcome, body or b""):
-                    if not ledger.after_s(key, delivery, Outcome.FATAL, TOO_MANY_PARTS, run_s, TOO_MANY):
+                    if not ledger.settle(key, delivery, Outcome.FATAL, TOO_MANY_PARTS, run_s, TOO_MANY):
                         return False
                     self.stops.append((key, delivery))
             return True
@@ -115,7 +115,7 @@ class ExchangeCall(LeaseRequest):
         if outcome == Outcome.UNKNOWN and task is not None:
             try_again_later(broker, self.executor.session.unknown, task.envelope.name, now)
             task.envelope.queue.handed_back(task.envelope)
-        if not ledger.after_s(*settled):
+        if not ledger.settle(*settled):
             return False
         if answers is not None and body is not None and ledger.succeeds(key):
             self.only_ends = False

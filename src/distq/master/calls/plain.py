@@ -151,7 +151,7 @@ class SettleItem(Request):
 
     def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
         task = self.task
-        return broker.ledger.after_s(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
+        return broker.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
 
     def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         broker.ask_at(now + REFUSED_PAUSE_S, self)

@@ -77,11 +77,11 @@ def settled(broker: Broker, peer: PlainPeer, now: float) -> bool:
     """Settle the item that the peer holds or was too slow with; False if that must wait for the next cycle."""
     task = peer.item
     if task is not None:
-        return broker.ledger.after_s(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
+        return broker.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
     if peer.lapsed is None:
         return True
     key, delivery, leased_at = peer.lapsed
-    if not broker.ledger.after_s(key, delivery, Outcome.SUCCESS, None, now - leased_at):
+    if not broker.ledger.settle(key, delivery, Outcome.SUCCESS, None, now - leased_at):
         return False
     peer.lapsed = None
     return True

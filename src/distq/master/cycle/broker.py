@@ -237,8 +237,8 @@ class Broker:
 
     async def _commit(self, batch: dict[int, Row], now: float) -> CommitRefused | None:
         ledger = self.ledger
-        if ledger.unread:
-            unread, ledger.unread = ledger.unread, []
+        if ledger.pending.unread:
+            unread, ledger.pending.unread = ledger.pending.unread, []
             await read_payloads(ledger, self.store, unread)
             batch = self._decisions.packed(now)
         self._decisions.clear()

@@ -91,7 +91,7 @@ class Decisions:
             if not self.decide(request, now):
                 continue
             try:
-                self._broker.ledger.check_rows(before[0], now)
+                self._broker.ledger.pending.check_rows(before[0], now)
             except Exception as exc:  # noqa: BLE001 - see guard
                 self._undo(request, *before)
                 self._broker.guard.failed(request, exc, "commit", now)

@@ -28,7 +28,7 @@ class EndOverrun(LoseLeases):
         if task is not None:
             limit_s = task.envelope.time_limit_s or 0.0
             body = pack_overrun(self.cause, self.stack)
-            ledger.after_s(self.key, task.delivery, Outcome.TIMEOUT, body, limit_s, self.cause)
+            ledger.settle(self.key, task.delivery, Outcome.TIMEOUT, body, limit_s, self.cause)
         return super().decide(broker, now)  # False while that is being applied: then it comes again for the rest
 
 
@@ -62,7 +62,7 @@ class ReturnLeases(Request):
             task = ledger.tasks.get(key)
             if task is None or task.holder is None or task.holder.worker is not self.session:
                 continue
-            if not ledger.after_s(key, delivery, Outcome.RELEASED, None, 0.0):
+            if not ledger.settle(key, delivery, Outcome.RELEASED, None, 0.0):
                 left.append((key, delivery))
         self.deliveries = left
         return not left
