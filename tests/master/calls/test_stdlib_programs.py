@@ -240,6 +240,26 @@ async def test_threads_of_programs_are_remembered_within_bounds(bench: Bench) ->
     assert bench.counts("work") == {"ready": 1}, "of one that was forgotten the end of a connection is its end"
 
 
+@pytest.mark.usefixtures("ten_threads")
+@on_bench()
+async def test_a_program_whose_last_thread_holds_an_item_is_remembered_while_others_fill_the_bound(
+    bench: Bench,
+) -> None:
+    """It is the one heard of longest ago, and has no other thread at that instant."""
+    known = bench.desk._plain.programs
+    first = await proxy(bench, "work", "late.a.1")
+    await bench.ask(bench.line(), "work", "put", "a")
+    line = bench.line()
+    assert await first.call(line, "get") == "a"
+    await first.dropped()
+    for number in range(10):
+        known.begun(f"more{number}.a.1")
+    await bench.gone(line)
+    assert bench.counts("work") == {"leased": 1}
+    assert "late.a" in known._programs
+    assert sum(len(one.threads) for one in known._programs.values()) == known._thread_count == 10
+
+
 @on_bench()
 async def test_a_clock_that_is_set_changes_nothing_about_how_long_an_item_is_held(bench: Bench) -> None:
     """The hold is a duration: the clock is corrected by a day, and the item goes back after half a minute."""

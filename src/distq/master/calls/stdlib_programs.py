@@ -166,6 +166,7 @@ class StdlibPrograms:
             if self._thread_count >= THREADS_MAX:
                 self._forget_one()
             self._thread_count += 1
+            self._programs.setdefault(_process(thread.caller), thread.program)  # it may have been forgotten just now
         threads[thread.caller] = thread
 
     def _forget_one(self) -> None:
