@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from distq._version import __version__
 from distq.core.errors import DistqError
+from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import CannotReach, Connection, dial
 from distq.wire.errors import RemoteRefusal
 
@@ -20,7 +20,6 @@ PROTOCOL: Final = (1, 1)
 DIAL_S: Final = 5.0
 CALL_S: Final = 60.0
 """How long the master may take to answer a call that does not wait on purpose."""
-PAUSE_FIRST_S: Final = 0.05
 GOODBYE_S: Final = 1.0
 SILENT_S: Final = 2.0
 """After how many seconds without a master a warning says that the program waits for one."""
@@ -170,7 +169,7 @@ class MasterConnection:
 
     def insist(self, ask: Callable[[Connection], Any]) -> Any:
         """Do it with a connection, again and again until it is done; raises as `call` does."""
-        pause_s = PAUSE_FIRST_S
+        backoff = ReconnectBackoff(self._where.reconnect_max_s)
         while not self.closed:
             try:
                 return ask(self.connected())
@@ -180,8 +179,7 @@ class MasterConnection:
                 self.drop(error)
                 if self._absence is not None:
                     self._absence.note(error)
-            self.pause(pause_s * (0.5 + random.random()))  # noqa: S311 - jitter
-            pause_s = min(pause_s * 2, self._where.reconnect_max_s)
+            self.pause(backoff.pause_s())
         self.drop(CannotReach("the client was closed."))
         raise CannotReach("the client was closed.")
 

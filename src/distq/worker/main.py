@@ -10,12 +10,12 @@ from typing import Final
 from distq._version import __version__
 from distq.core.task import PROCESS, executor_label
 from distq.logs import LEVELS, get_logger
+from distq.net.backoff import ReconnectBackoff
 from distq.net.descriptors import make_room_for
 from distq.settings import Settings
-from distq.worker.executor.runner import PROTOCOLS
-from distq.worker.shared.backoff import Reconnect
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.executor_config import ExecutorConfig
+from distq.worker.shared.hello import PROTOCOLS
 from distq.worker.supervisor.executor_pool import ExecutorPool
 from distq.worker.supervisor.exits import environment_of_executors
 from distq.worker.supervisor.master_session import MasterSession
@@ -51,7 +51,7 @@ async def _serve(settings: Settings) -> int:
         settings.address,
         settings.authkeys[0],
         settings.frame_bytes_max,
-        Reconnect(settings.reconnect_max_s),
+        ReconnectBackoff(settings.reconnect_max_s),
         _introduction(settings, name, session),
         supervisor.holds,
         supervisor.report,

@@ -9,7 +9,6 @@ import pytest
 from distq.core.errors import DistqError
 from distq.wire.framing import pack
 from distq.worker.executor.prefetch import WANT_MAX, PrefetchSize
-from distq.worker.shared.backoff import Reconnect
 from distq.worker.shared.batch_page import BEGUN, BatchPage
 from distq.worker.shared.executor_config import ExecutorConfig, read_config, write_config
 from distq.worker.shared.page import Counts
@@ -164,15 +163,6 @@ def test_orders_come_through_a_pipe() -> None:
     with pytest.raises(EOFError):
         read_config(read_fd)
     os.close(read_fd)
-
-
-def test_pauses_double_up_to_the_longest_and_begin_anew_when_it_worked() -> None:
-    """A crowd that lost its master does not come back in one instant."""
-    reconnect = Reconnect(1.0, jitter=lambda: 1.0)
-    assert [round(reconnect.pause_s(), 3) for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
-    reconnect.worked()
-    assert reconnect.pause_s() == pytest.approx(0.1)
-    assert Reconnect(1.0, jitter=lambda: 0.0).pause_s() == pytest.approx(0.05)
 
 
 def write(folder: Path, **files: str) -> None:

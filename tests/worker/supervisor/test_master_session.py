@@ -11,8 +11,8 @@ from tests.net.fake_master import HANG_UP, KEY, Asked, FakeMaster, fake_master
 
 from distq.logs import get_logger
 from distq.net.address import Address
+from distq.net.backoff import ReconnectBackoff
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
-from distq.worker.shared.backoff import Reconnect
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.supervisor.master_session import EXITED_MAX, LEASE_MARGIN_S, MasterSession, TurnedAway
 
@@ -26,7 +26,7 @@ def link_to(port: int, key: bytes = KEY) -> MasterSession:
         (Address("127.0.0.1", port),),
         key,
         1 << 20,
-        Reconnect(0.01),
+        ReconnectBackoff(0.01),
         {"role": "worker", "session": "s"},
         lambda: [(1, 5, 1)],
         lambda: {"busy": 0},

@@ -37,12 +37,12 @@ from distq.worker.executor.rows import Handed, Leased, Settled, answer_to, count
 from distq.worker.executor.running_task import RunningTask, deliver_interrupts
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.task_pool import TaskPool
+from distq.worker.executor.wakeup import WakeupPipe
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.executor_config import ExecutorConfig
 from distq.worker.shared.page import PAGE_BYTES
 from distq.worker.shared.reports import Failed, Reporter, Succeeded
 from distq.worker.shared.slots_page import SlotsPage
-from distq.worker.shared.wakeup import WakeupPipe
 
 NOT_ENDED: Final = frozenset((Outcome.PROGRESS, Outcome.CHECKPOINT, Outcome.PART, Outcome.RELEASED))
 """Answers that are no end of a run."""

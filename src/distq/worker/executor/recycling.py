@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from distq.worker.shared.page import Ending
-from distq.worker.supervisor.memory import resident_bytes
+from distq.worker.shared.resident_memory import resident_bytes
 
 if TYPE_CHECKING:
     from distq.worker.shared.executor_config import ExecutorConfig

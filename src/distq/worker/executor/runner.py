@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 
 from distq._version import __version__
 from distq.core.errors import DistqError
+from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import Connection, dial
 from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.batch_loop import BatchLoop
 from distq.worker.executor.declared_schedules import declare
 from distq.worker.executor.handler import HandlerUnusable
 from distq.worker.executor.shutdown import ShutdownFlag
-from distq.worker.executor.stdlib_server import StdlibServerLoop, speaks_only_stock
-from distq.worker.shared.backoff import Reconnect
+from distq.worker.executor.stdlib_server import StdlibServerLoop
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.executor_config import ExecutorConfig
+from distq.worker.shared.hello import PROTOCOLS, is_stdlib_server
 from distq.worker.shared.page import ExecutorPage
 from distq.worker.shared.reports import Joined, Parted, Reporter, Trouble
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 DIAL_S = 5.0
 HELLO_S = 10.0
-PROTOCOLS = (1, 1)
 
 
 class Runner:
@@ -51,7 +51,7 @@ class Runner:
         self._reporter = reporter
         self._shutdown = quit_
         self._lifeline_fd = lifeline_fd
-        self._reconnect = Reconnect(orders.reconnect_max_s)
+        self._reconnect = ReconnectBackoff(orders.reconnect_max_s)
         self._connection: Connection | None = None
         self._page = page
         self._broker = broker
@@ -86,7 +86,7 @@ class Runner:
         try:
             stock = self._is_stock(connection)
             self._reporter.send(Joined(stock))
-            self._reconnect.worked()
+            self._reconnect.connected()
             if stock:
                 if self._stdlib_loop is None:
                     raise HandlerUnusable("A standard-library server's items are run one at a time.")
@@ -122,7 +122,7 @@ class Runner:
         try:
             greeting = connection.call("broker", "hello", (info,), timeout_s=HELLO_S)
         except RemoteRefusal as error:
-            if speaks_only_stock(error):
+            if is_stdlib_server(error):
                 return True
             raise
         self._broker.takes_notes = isinstance(greeting, dict) and bool(greeting.get("notes"))

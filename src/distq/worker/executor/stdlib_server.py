@@ -32,11 +32,6 @@ EMPTY_PAUSE_S: Final = 0.1
 """The pause after a `get` that raised Empty without waiting, as queues of a program's own may do."""
 
 
-def speaks_only_stock(refusal: RemoteRefusal) -> bool:
-    """Whether a `hello` was refused by the standard library, which answers with a traceback."""
-    return str(refusal).startswith("Traceback")
-
-
 class StdlibServerLoop:
     """What one executor does at a stock server, one item at a time."""
 

@@ -16,6 +16,7 @@ from distq.worker.shared.clock import Clock
 from distq.worker.shared.executor_config import ExecutorConfig
 from distq.worker.shared.page import Counts, Ending
 from distq.worker.shared.reports import Failed, Joined, Parted, Ready, Report, Succeeded, Trouble, Unable
+from distq.worker.shared.resident_memory import resident_bytes
 from distq.worker.supervisor import cause
 from distq.worker.supervisor.cause import Cause
 from distq.worker.supervisor.executor_process import ExecutorProcess
@@ -30,7 +31,7 @@ from distq.worker.supervisor.exits import (
     exit_reason_by,
     exit_reason_of,
 )
-from distq.worker.supervisor.memory import Cgroup, resident_bytes
+from distq.worker.supervisor.memory import Cgroup
 from distq.worker.supervisor.memory_guard import MemoryGuard, guarded
 from distq.worker.supervisor.output import ExecutorOutputs
 from distq.worker.supervisor.plan import Action, Ask, Kill, Slot, Spawn

@@ -9,8 +9,9 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
-import distq
+from distq import _version
 from distq.core.task import PROCESS, id_text
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.executor_config import ExecutorConfig, write_config
@@ -26,7 +27,8 @@ sys.path.append(sys.argv.pop(1))
 from distq.worker.executor.main import main
 sys.exit(main(sys.argv[1:]))"""
 """What an executor's interpreter runs: it finds distq where its supervisor has found it."""
-FOUND_IN = distq.__path__[0].rpartition(os.sep)[0]
+FOUND_IN = str(Path(_version.__file__).parents[1])
+"""The folder that has the package distq in it."""
 
 
 class ExecutorProcess:

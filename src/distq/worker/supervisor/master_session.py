@@ -13,11 +13,11 @@ from structlog.typing import FilteringBoundLogger
 from distq.core.errors import DistqError
 from distq.net.address import Address
 from distq.net.async_dial import AsyncConnection, open_channel
+from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import ConnectionLost
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
-from distq.worker.executor.stdlib_server import speaks_only_stock
-from distq.worker.shared.backoff import Reconnect
 from distq.worker.shared.clock import Clock
+from distq.worker.shared.hello import is_stdlib_server
 
 HELLO_S: Final = 10.0
 HEARTBEAT_ANSWER_S: Final = 10.0
@@ -45,7 +45,7 @@ class MasterSession:
         addresses: Sequence[Address],
         authkey: bytes,
         frame_bytes_max: int,
-        reconnect: Reconnect,
+        reconnect: ReconnectBackoff,
         introduction: Mapping[str, object],
         holds: Callable[[], Sequence[tuple[int, int, int]]],
         report: Callable[[], Mapping[str, object]],
@@ -167,7 +167,7 @@ class MasterSession:
             info = {**self._introduction, "holds": self._holds()}
             reply = await channel.call("broker", "hello", info, timeout_s=HELLO_S)
         except RemoteRefusal as error:
-            if speaks_only_stock(error):
+            if is_stdlib_server(error):
                 return None
             raise
         return cast("Mapping[str, Any]", reply)
@@ -217,7 +217,7 @@ class MasterSession:
         self.connected = self._let_in = True
         self._stock = stock
         self._logged_at = -ABSENT_LOG_S
-        self._reconnect.worked()
+        self._reconnect.connected()
         if stock:
             self._exited.clear()
             self._told.set()

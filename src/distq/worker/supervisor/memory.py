@@ -1,6 +1,5 @@
 """What the control group says about memory: used, limit, and how often the kernel has killed for it."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -85,12 +84,3 @@ def _text(path: str) -> str:
 def _number(path: str) -> int | None:
     text = _text(path).strip()
     return int(text) if text.isdigit() else None
-
-
-def resident_bytes(pid: int | str) -> int:
-    """The memory that a process (or "self") uses; one that has just ended uses none."""
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123 - a tenth of Path's cost
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
