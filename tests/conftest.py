@@ -125,10 +125,13 @@ def missing_ptrace() -> str | None:
 
 @functools.cache
 def missing_pythons() -> str | None:
-    """Why CPython 3.15 could not be unpacked here; None where it is."""
-    command: list[str | Path] = [ROOT / "tools" / "python.sh", "15", UNPACKED / "3.15"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return f"CPython 3.15 could not be unpacked: {done.stderr.strip()}" if done.returncode else None
+    """Why CPython 3.13 and 3.15 could not be unpacked here; None where they are."""
+    for minor in ("13", "15"):
+        command: list[str | Path] = [ROOT / "tools" / "python.sh", minor, UNPACKED / f"3.{minor}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"CPython 3.{minor} could not be unpacked: {done.stderr.strip()}"
+    return None
 
 
 NEEDS: dict[str, Callable[[], str | None]] = {

@@ -1,4 +1,4 @@
-"""Payloads of every size go through the images that are shipped, on the default base and on the newest Python."""
+"""Payloads of every size go through the images that are shipped, on the default base and on newer Pythons."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,17 +19,16 @@ MEGABYTE = 1_000_000
 SIZES = (60_000, 70_000, MEGABYTE, 20 * MEGABYTE)
 """Below and above the size from which a pickle has several frames, and two that are large."""
 
-MINOR = 15
-BASE = f"distq-test-python:3.{MINOR}"
-IMAGES = {part: f"distq-test-{part}-on-3.{MINOR}:1" for part in ("master", "worker")}
+IMAGES = {part: f"distq-test-{part}-on-another-python:1" for part in ("master", "worker")}
 
-DOCKERFILE = f"""
-FROM {BASE_IMAGE}
+DOCKERFILE = """
+FROM {base}
 COPY usr/lib /usr/lib
-COPY usr/bin/python3.{MINOR}.elf /usr/bin/python3.{MINOR}
-RUN ln -sf /usr/bin/python3.{MINOR} /usr/local/bin/python3 && ln -sf python3 /usr/local/bin/python
+COPY usr/bin/{python}.elf /usr/bin/{python}
+RUN rm -f /usr/lib/{python}/EXTERNALLY-MANAGED \\
+    && ln -sf /usr/bin/{python} /usr/local/bin/python3 && ln -sf python3 /usr/local/bin/python
 """
-"""The default base with another interpreter at the same path, and with the C library that this one needs."""
+"""The default base with another interpreter at the same path, for which pip may install, and the C library of it."""
 
 LOOK = """
 import pickle, sys
@@ -82,24 +81,27 @@ def test_tasks_and_plain_items_of_a_megabyte_and_of_twenty(tmp_path: Path) -> No
 
 
 @contextmanager
-def base_with_the_newest_python() -> Iterator[str]:
-    """The tag of a base image with CPython 3.15, made here: it needs no registry that has one."""
-    command = Path(run("tools/python.sh", str(MINOR), str(ROOT / ".venv" / "pythons" / f"3.{MINOR}")).strip())
-    run("docker", "build", "--quiet", "--tag", BASE, "--file", "-", command.parents[2], given=DOCKERFILE)
+def base_with(version: str) -> Iterator[str]:
+    """The tag of a base image with the newest CPython of a minor version, made here: no registry is asked for one."""
+    _, minor = version.split(".")
+    command = Path(run("tools/python.sh", minor, str(ROOT / ".venv" / "pythons" / version)).strip())
+    base, dockerfile = f"distq-test-python:{version}", DOCKERFILE.format(base=BASE_IMAGE, python=f"python{version}")
+    run("docker", "build", "--quiet", "--tag", base, "--file", "-", command.parents[2], given=dockerfile)
     try:
-        yield BASE
+        yield base
     finally:
-        run("docker", "rmi", "--force", BASE, *IMAGES.values())
+        run("docker", "rmi", "--force", base, *IMAGES.values())
 
 
 @pytest.mark.pythons
-def test_the_same_sizes_on_a_base_whose_python_refuses_nested_frames(tmp_path: Path) -> None:
-    """BASE is another Python for Compose too: master and worker are built on CPython 3.15 and run on it."""
-    with base_with_the_newest_python() as base:
+@pytest.mark.parametrize("version", ["3.13", "3.15"])
+def test_the_same_sizes_on_a_base_whose_python_refuses_nested_frames(tmp_path: Path, version: str) -> None:
+    """Compose builds master and worker on BASE: on the newest 3.13, which the default tag is elsewhere, and on 3.15."""
+    with base_with(version) as base:
         files = ["compose.yaml", limits_of_32_mebibytes(tmp_path, IMAGES)]
         with stack(files, BASE=base, BUILD_BASE=base) as project:
             project.compose("build", "master", "worker")
             project.up("master", "worker", scale=1)
             for service in IMAGES:
-                assert project.exec(service, "python", "-c", LOOK).split() == [f"3.{MINOR}", "refused"]
+                assert project.exec(service, "python", "-c", LOOK).split() == [version, "refused"]
             assert_that_sizes_go_through(project)
