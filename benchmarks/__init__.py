@@ -1,1 +1,1 @@
-"""What distq and the bare recipe do on the same machine, side by side in one run: `make bench`."""
+"""Compares distq with a standard-library server on the same machine, in one run: `make bench`."""

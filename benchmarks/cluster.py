@@ -1,4 +1,4 @@
-"""A whole distq cluster for a benchmark, with shipped defaults and scraped."""
+"""A master, a worker and a client for a benchmark, with default settings and regular scrapes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmarks.processes import AUTHKEY, Running, master, worker
 from distq import Client
 
 SCRAPE_S = 5.0
-"""How often Prometheus would come."""
+"""Seconds between two scrapes, as with Prometheus."""
 
 
 def scrape(running: Running, stop: threading.Event) -> None:
-    """Read /metrics as Prometheus would, until told to stop."""
+    """Read /metrics as Prometheus does, until `stop` is set."""
     assert running.http is not None
     url = f"http://{running.http[0]}:{running.http[1]}/metrics"
     while not stop.wait(SCRAPE_S):
@@ -24,7 +24,7 @@ def scrape(running: Running, stop: threading.Event) -> None:
 
 @contextmanager
 def cluster(**environ: str) -> Iterator[Client]:
-    """A client of a master with a worker, scraped as Prometheus would."""
+    """Yield a client of a master with a worker; a thread scrapes the master."""
     stop = threading.Event()
     with ExitStack() as stack:
         running = stack.enter_context(master(**environ))

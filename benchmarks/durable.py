@@ -1,4 +1,4 @@
-"""The whole way of a task through a store that syncs every commit, and what two syncs alone take on that disk."""
+"""Measures tasks with a store that syncs every commit, and two bare syncs on the same disk for comparison."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TRIPS = 1_000
 WARM_UP = 2_000
 SYNCS = 500
 COMMIT_BYTES = 12 * 1024
-"""About what a commit of one task appends to SQLite's log: three pages."""
+"""Bytes that the commit of one task appends to SQLite's log, about three pages."""
 ALLOWED = 1.5
 ALLOWED_S = 0.0003
 
 
 def two_syncs(folder: Path) -> float:
-    """The median seconds of two small appends to a file, each synced: what a task's two commits must take."""
+    """Return the median seconds of two small appends with a sync each: the minimum for the two commits of a task."""
     with (folder / "syncs").open("wb", buffering=0) as file:
 
         def sync() -> None:
@@ -33,7 +33,7 @@ def two_syncs(folder: Path) -> float:
 
 
 def main() -> None:
-    """Measure, and print what is allowed beside it."""
+    """Measure, and print the figures with their limits."""
     with tempfile.TemporaryDirectory(prefix="distq-bench-", dir=Path.cwd()) as name:
         folder = Path(name)
         before_s = two_syncs(folder)

@@ -1,4 +1,4 @@
-"""A master with very many tasks, and workers: what each costs in memory and on disk, and how soon it is back."""
+"""Measures a master with many tasks and workers: memory and disk space of each, and the time of a restart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENVELOPE = ("default", "benchmarks.tasks:square", None, None, None, None, None)
 
 
 def costs(size: int) -> tuple[float, float]:
-    """Seconds for a submit and for a lease of a batch with so many tasks in line, a task."""
+    """Return the seconds of a submit and of a lease of one task, in batches, while `size` tasks wait."""
     ledger = Ledger(Defaults(capacity=2 * size + BATCH * PROBES), lambda: 0.5, 1 << 40)
     envelope = ledger.registry.envelope("default", "f", TASK)
     queue = ledger.registry.queue("default")
@@ -50,7 +50,7 @@ def costs(size: int) -> tuple[float, float]:
 
 
 def rss_bytes(pid: int) -> int:
-    """What a process has in memory."""
+    """Return the resident memory of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -58,7 +58,7 @@ def rss_bytes(pid: int) -> int:
 
 
 def client_of(running: Running) -> Connection:
-    """A client's connection, by hand: a million futures would only measure the client."""
+    """Return a connection with the client's handshake; a million futures of a real client would measure the client."""
     connection = dial([running.address], AUTHKEY.encode(), timeout_s=20)
     info = {"role": "client", "protocol": (1, 1), "version": "bench", "session": "many"}
     connection.call("broker", "hello", (info,), timeout_s=20)
@@ -66,7 +66,7 @@ def client_of(running: Running) -> Connection:
 
 
 def connected() -> float:
-    """Bytes of the master for each worker that is connected, with one executor."""
+    """Return the memory that the master needs for each connected worker with one executor."""
     with master() as running, contextlib.ExitStack() as stack:
         before = rss_bytes(running.pid)
         for number in range(WORKERS):
@@ -79,20 +79,20 @@ def connected() -> float:
 
 
 class Queued(NamedTuple):
-    """What a million waiting tasks cost."""
+    """The cost of a million waiting tasks."""
 
     memory_bytes: float
-    """Each, in memory, ..."""
+    """Memory of one task."""
     disk_bytes: float
-    """... and on disk."""
+    """Disk space of one task."""
     ready_s: float
-    """Until a restarted master listens with all of them."""
+    """Seconds until a restarted master listens."""
     ready: int
-    """How many it has then."""
+    """Number of ready tasks after the restart."""
 
 
 def queued(folder: Path) -> Queued:
-    """Have a million tasks wait, and restart."""
+    """Submit a million tasks that wait, and restart the master."""
     store = f"sqlite:///{folder / 'queue.db'}"
     with master(DISTQ_STORE=store) as running:
         pid = running.pid
@@ -122,7 +122,7 @@ def queued(folder: Path) -> Queued:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the figures."""
     rows = []
     for size in SIZES:
         submit_s, lease_s = costs(size)

@@ -1,4 +1,4 @@
-"""Figures: how long, how often, and what to print."""
+"""Helpers that measure times and print tables."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """Return the seconds of one call."""
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
 
 
 def median_s(action: Callable[[], object], times: int) -> float:
-    """The median of so many calls."""
+    """Return the median seconds of `times` calls."""
     return statistics.median(seconds(action) for _ in range(times))
 
 
@@ -31,7 +31,7 @@ def show(title: str, rows: Sequence[tuple[str, str, str, str]], heads: tuple[str
 
 
 def time_text(value_s: float) -> str:
-    """Seconds in the unit in which they are read best."""
+    """Return seconds as text in a suitable unit."""
     if value_s >= 1:
         return f"{value_s:.2f} s"
     return f"{value_s * 1e3:.2f} ms" if value_s >= 1e-3 else f"{value_s * 1e6:.0f} µs"

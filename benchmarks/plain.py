@@ -1,4 +1,4 @@
-"""A stock client against a stock server and against distq: the handshake, small puts, large puts."""
+"""Measures a standard-library client with a standard-library server and with distq: handshake, small and large puts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZES = (17_000, 32_000, 64_000)
 
 
 def figures(server: Callable[[], AbstractContextManager[Running]]) -> dict[str, float]:
-    """Seconds by what was measured."""
+    """Return the seconds of each measured call, by name."""
     with server() as running:
         found = {"connect() + both queues": median_s(lambda: connect(running.address), 9)}
         work, _ = connect(running.address)
@@ -26,7 +26,7 @@ def figures(server: Callable[[], AbstractContextManager[Running]]) -> dict[str, 
 
 
 def main() -> None:
-    """Measure both, print them side by side."""
+    """Measure both servers, and print the figures."""
     stock, distq = figures(stock_server), figures(master)
     rows = [
         (name, time_text(stock[name]), time_text(distq[name]), f"{stock[name] / distq[name]:.1f} x") for name in stock

@@ -1,4 +1,4 @@
-"""Real masters, workers and stock servers for the benchmarks, each a process of its own."""
+"""Masters, workers and standard-library servers for the benchmarks, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_S = 20.0
 
 
 class Running(NamedTuple):
-    """A server that listens."""
+    """A running server: its addresses and process id."""
 
     address: tuple[str, int]
     http: tuple[str, int] | None
@@ -28,7 +28,7 @@ class Running(NamedTuple):
 
 
 class Recipe(BaseManager):
-    """The recipe's manager, as every program of the standard library writes it."""
+    """The manager class of a standard-library client."""
 
 
 Recipe.register("get_work_queue")
@@ -36,18 +36,18 @@ Recipe.register("get_result_queue")
 
 
 class RecipeServer(BaseManager):
-    """The recipe's server."""
+    """The manager class of a standard-library server."""
 
 
 def connect(address: tuple[str, int]) -> tuple[Any, Any]:
-    """A work and a result queue by the recipe's own client."""
+    """Connect a standard-library client, and return its work queue and its result queue."""
     manager = Recipe(address=address, authkey=AUTHKEY.encode())
     manager.connect()
     return manager.get_work_queue(), manager.get_result_queue()  # type: ignore[attr-defined] # registered
 
 
 def serve_recipe(port: int) -> None:
-    """Be the recipe's server, for ever."""
+    """Run a standard-library server without end."""
     work: queue.Queue[object] = queue.Queue()
     result: queue.Queue[object] = queue.Queue()
     RecipeServer.register("get_work_queue", callable=lambda: work)
@@ -56,7 +56,7 @@ def serve_recipe(port: int) -> None:
 
 
 def work_recipe(port: int) -> None:
-    """Be one of the recipe's workers, until the master goes."""
+    """Run a standard-library worker until its server ends."""
     work, result = connect(("127.0.0.1", port))
     try:
         while True:
@@ -67,7 +67,7 @@ def work_recipe(port: int) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody has now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -76,7 +76,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def process(*command: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process with these arguments, ended at the end."""
+    """Run a Python process with these arguments, and terminate it at the end."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DISTQ_")}
     child = subprocess.Popen(
         [sys.executable, *command],
@@ -92,18 +92,18 @@ def process(*command: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def wait_until_listening(address: tuple[str, int]) -> None:
-    """Return when somebody listens there; raises TimeoutError."""
+    """Wait until a server listens at the address. Raises TimeoutError."""
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         with contextlib.suppress(OSError), socket.create_connection(address, 1):
             return
         time.sleep(0.02)
-    raise TimeoutError(f"nobody listens at {address}")
+    raise TimeoutError(f"no server listens at {address} after {START_S} s")
 
 
 @contextlib.contextmanager
 def stock_server() -> Iterator[Running]:
-    """The recipe's server, on the standard library."""
+    """Run a standard-library server."""
     port = free_port()
     with process("-c", f"from benchmarks.processes import serve_recipe; serve_recipe({port})") as child:
         wait_until_listening(("127.0.0.1", port))
@@ -112,7 +112,7 @@ def stock_server() -> Iterator[Running]:
 
 @contextlib.contextmanager
 def master(**environ: str) -> Iterator[Running]:
-    """A `distq master` with shipped defaults."""
+    """Run `distq master` with default settings and a store in memory."""
     port, http_port = free_port(), free_port()
     environ = {
         "DISTQ_AUTHKEY": AUTHKEY,
@@ -128,7 +128,7 @@ def master(**environ: str) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def worker(to: Running, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A `distq worker` of two executors."""
+    """Run `distq worker` with two executors."""
     address = f"{to.address[0]}:{to.address[1]}"
     with process(
         "-m", "distq", "worker", "--concurrency", "2", *arguments, DISTQ_ADDRESS=address, DISTQ_AUTHKEY=AUTHKEY
@@ -138,7 +138,7 @@ def worker(to: Running, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextlib.contextmanager
 def recipe_workers(to: Running) -> Iterator[None]:
-    """Two of the recipe's workers."""
+    """Run two standard-library workers."""
     code = f"from benchmarks.processes import work_recipe; work_recipe({to.address[1]})"
     with process("-c", code), process("-c", code):
         yield

@@ -1,4 +1,4 @@
-"""One task at a time, there and back, in a process of its own: prints the median in seconds."""
+"""Measures the round trip of one task at a time, in a process of its own, and prints the median in seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRIPS = 1_000
 
 
 def recipe() -> float:
-    """By the bare recipe."""
+    """Return the median round trip with a standard-library server."""
     with stock_server() as running, recipe_workers(running):
         work, result = connect(running.address)
 
@@ -29,20 +29,20 @@ def recipe() -> float:
 
 
 def distq() -> float:
-    """By distq."""
+    """Return the median round trip with distq."""
     with cluster() as client:
         return median_of(lambda: client.submit(square, 1).result())
 
 
 def median_of(one: Callable[[], object]) -> float:
-    """The median seconds of one, warm."""
+    """Return the median seconds of one call, after a warm-up."""
     for _ in range(WARM_UP):
         one()
     return statistics.median(seconds(one) for _ in range(TRIPS))
 
 
 def apart(which: str) -> float:
-    """The median of a fresh set of processes: where the kernel happens to put them makes a third of it."""
+    """Return the median with new processes: their placement on CPUs changes the figure by up to a third."""
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.round_trip", which], check=True, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""How long a scrape takes of a master with a hundred queues of a hundred task names, at rest and under load."""
+"""Measures a scrape of a master with 100 queues of 100 task names each, idle and under load."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOAD = 5_000
 
 
 def main() -> None:
-    """Measure, and print it."""
+    """Measure, and print the figures."""
     with ExitStack() as stack:
         running = stack.enter_context(master())
         assert running.http is not None
@@ -26,7 +26,7 @@ def main() -> None:
         stack.enter_context(worker(running, "benchmarks.tasks"))
         client = stack.enter_context(Client(f"{running.address[0]}:{running.address[1]}", AUTHKEY))
         for queue in range(QUEUES):
-            options = client.options(queue=f"queue-{queue}", delay=3_600)  # they are counted, and wait for ever
+            options = client.options(queue=f"queue-{queue}", delay=3_600)  # counted, but never run
             for name in range(NAMES):
                 options.submit_named(f"module.of.tasks:name_{name}")
         client.flush()

@@ -2,5 +2,5 @@
 
 
 def square(n: int) -> int:
-    """Do next to nothing: what is measured is the way."""
+    """Do almost nothing: the benchmarks measure the transport."""
     return n * n

@@ -1,4 +1,4 @@
-"""The whole way of a task, client to worker and back, against the bare recipe in the same run."""
+"""Measures tasks from client to worker and back, and a standard-library server in the same run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from benchmarks.tasks import square
 TASKS = 200_000
 RECIPE_TASKS = 10_000
 ROUNDS = 7
-"""Round trips are measured in turn, each time with new processes: where the kernel puts them makes a third of it."""
+"""Rounds of round trips, each with new processes: their placement on CPUs changes a figure by up to a third."""
 CHUNK = 100
 WARM_UP = 2_000
 
 
 def recipe() -> float:
-    """The recipe's tasks a second."""
+    """Return the tasks per second of a standard-library server."""
     with stock_server() as running, recipe_workers(running):
         work, result = connect(running.address)
 
@@ -34,7 +34,7 @@ def recipe() -> float:
 
 
 def distq() -> tuple[float, float]:
-    """Return distq's tasks a second, by submits in a loop and by chunks."""
+    """Return the tasks per second of distq, with submits in a loop and in chunks."""
     with cluster() as client:
 
         def loop(count: int) -> None:
@@ -51,7 +51,7 @@ def distq() -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure both, print them side by side."""
+    """Measure both, and print the figures."""
     recipe_rate = recipe()
     rate, chunked = distq()
     trips = [(apart("recipe"), apart("distq")) for _ in range(ROUNDS)]
@@ -65,7 +65,7 @@ def main() -> None:
             for number, (one_s, other_s) in enumerate(trips, 1)
         ),
     ]
-    show("Two workers, a task that returns n * n", rows, ("", "bare recipe", "distq", "ratio"))
+    show("Two workers, a task that returns n * n", rows, ("", "standard library", "distq", "ratio"))
 
 
 if __name__ == "__main__":

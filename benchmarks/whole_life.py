@@ -1,4 +1,4 @@
-"""What a task's whole life costs the ledger: delayed, unique, of one of many keys, in a group; beside few and many."""
+"""Measures what a task costs the ledger: delayed, with a unique or concurrency key, in a group; beside few and many."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BATCH = 1_000
 KEYS = 10_000
 GROUP = 10
 LATER = 1e6
-"""A moment that does not come while it is measured."""
+"""A time, in seconds, that does not come during the measurement."""
 
 
 class Bench:
-    """A ledger with so many tasks of one kind."""
+    """A ledger that will hold `size` tasks of one kind."""
 
     def __init__(self, size: int) -> None:
         self.ledger = Ledger(
@@ -33,20 +33,20 @@ class Bench:
         self.number = 0
 
     def commit(self) -> None:
-        """What a cycle does besides deciding."""
+        """Do what a cycle does after the decisions."""
         self.ledger.sweep(self.now)
         self.ledger.batch(self.now)
         self.ledger.apply(self.now)
 
     def run(self, want: int) -> None:
-        """Lease so many and have them succeed."""
+        """Lease up to `want` tasks and settle them as successes."""
         for task in self.ledger.lease(self.holder, (self.queue,), lambda _: True, want, self.now):
             self.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, b"r", 0.001)
         self.commit()
 
 
 def delayed(bench: Bench, size: int) -> Callable[[], None]:
-    """As many wait for their moments; a batch is submitted for another, comes and is run."""
+    """Let `size` tasks wait for later times; the probe submits a batch for an earlier time, and runs it."""
     for start in range(0, size, BATCH):
         bench.ledger.submit(bench.envelope, [b"x"] * BATCH, None, bench.now, due_at=LATER + start % 7919)
         bench.commit()
@@ -62,7 +62,7 @@ def delayed(bench: Bench, size: int) -> Callable[[], None]:
 
 
 def unique(bench: Bench, size: int) -> Callable[[], None]:
-    """As many have each a unique key, for a time; a batch with others is submitted and run."""
+    """Let `size` tasks have a unique key each; the probe submits and runs a batch with other keys."""
 
     def submit(count: int, due_at: float) -> None:
         for _ in range(count):
@@ -84,7 +84,7 @@ def unique(bench: Bench, size: int) -> Callable[[], None]:
 
 
 def keyed(bench: Bench, size: int) -> Callable[[], None]:
-    """As many wait behind ten thousand concurrency keys, of each of which one may run; a batch is added, one is run."""
+    """Let `size` tasks wait for 10,000 concurrency keys, one task of each at a time; the probe runs one more batch."""
 
     def submit() -> None:
         for _ in range(BATCH):
@@ -104,7 +104,7 @@ def keyed(bench: Bench, size: int) -> Callable[[], None]:
 
 
 def grouped(bench: Bench, size: int) -> Callable[[], None]:
-    """As many stand in groups of ten, each with a callback; a batch is submitted, and run with its callbacks."""
+    """Let `size` tasks wait in groups of ten with a callback; the probe submits and runs a batch with its callbacks."""
 
     def submit(due_at: float) -> None:
         for _ in range(BATCH // (GROUP + 1)):
@@ -126,7 +126,7 @@ def grouped(bench: Bench, size: int) -> Callable[[], None]:
 
 
 def cost(kind: Callable[[Bench, int], Callable[[], None]], size: int) -> float:
-    """Seconds that a task of that kind takes beside so many others: from its submit to its end."""
+    """Return the seconds of a task of this kind from its submit to its end, beside `size` others."""
     probe = kind(Bench(size), size)
     took = []
     for _ in range(PROBES):
@@ -137,7 +137,7 @@ def cost(kind: Callable[[Bench, int], Callable[[], None]], size: int) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the figures."""
     kinds = {
         "delayed": delayed,
         "with a unique key": unique,
@@ -146,10 +146,10 @@ def main() -> None:
     }
     rows = []
     for name, kind in kinds.items():
-        few, constraints, many = (f"{cost(kind, size) * 1e6:.2f} µs" for size in SIZES)
-        rows.append((name, few, constraints, many))
-    few, constraints, many = (f"beside {size:,}" for size in SIZES)
-    show("What a task costs the ledger from its submit to its end", rows, ("", few, constraints, many))
+        few, some, many = (f"{cost(kind, size) * 1e6:.2f} µs" for size in SIZES)
+        rows.append((name, few, some, many))
+    few, some, many = (f"beside {size:,}" for size in SIZES)
+    show("What a task costs the ledger from its submit to its end", rows, ("", few, some, many))
 
 
 if __name__ == "__main__":

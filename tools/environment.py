@@ -1,8 +1,8 @@
-"""Makes `.venv` and installs what a lock file names: `python3 tools/environment.py runtime|dev [FOLDER]`.
+"""Creates `.venv` and installs the packages of a lock file: `python3 tools/environment.py runtime|dev [FOLDER]`.
 
-Runs on a bare interpreter and finds an installer wherever one is to be had: uv, the interpreter's own
-`ensurepip` (which Debian packages apart), another pip, pip's wheel from the package index that pip is
-configured for, or Debian's wheel through apt's own client, which needs neither root nor an installation.
+The program needs only a Python interpreter. It uses the first available installer: uv, the interpreter's `ensurepip`
+(a separate package on Debian), another pip, pip's wheel from the package index that pip is configured for, or Debian's
+wheel, which apt downloads without root rights and without installing it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LOCKS = {"runtime": ROOT / "requirements.lock", "dev": ROOT / "requirements-dev.
 OLDEST = (3, 11)
 PIP_CONFIGURATIONS = ("/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 NO_INSTALLER = """\
-No way was found to install Python packages: on Debian or Ubuntu run `apt-get install python3-venv`, \
-elsewhere install uv or pip, then repeat the command."""
+No installer for Python packages was found: on Debian or Ubuntu run `apt-get install python3-venv`, \
+on other systems install uv or pip, then repeat the command."""
 
 
 def works(*command: str | Path, cwd: Path | None = None) -> bool:
-    """Runs a command without a word and says whether it exited with 0."""
+    """Run a command without output, and return whether it exited with 0."""
     try:
         done = subprocess.run(command, cwd=cwd, check=False, capture_output=True, stdin=subprocess.DEVNULL)
     except OSError:
@@ -41,14 +41,14 @@ def works(*command: str | Path, cwd: Path | None = None) -> bool:
 
 
 def run(*command: str | Path) -> None:
-    """Runs a command in the project's folder; its failure ends this program with its exit code."""
+    """Run a command in the project's folder; if it fails, this program exits with its exit code."""
     done = subprocess.run(command, cwd=ROOT, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise SystemExit(done.returncode)
 
 
 def run_on_a_newer_python() -> None:
-    """Starts this program again on the first interpreter of the PATH that is new enough."""
+    """Start this program again on the newest interpreter of the PATH that is new enough."""
     for minor in range(OLDEST[1] + 8, OLDEST[1] - 1, -1):
         found = shutil.which(f"python3.{minor}")
         if found and works(found, "-c", "import venv"):
@@ -56,27 +56,27 @@ def run_on_a_newer_python() -> None:
     oldest = ".".join(map(str, OLDEST))
     raise SystemExit(
         f"distq needs Python {oldest} or newer and this is {sys.version.split()[0]}: "
-        "name one by `make PYTHON=/path/to/python3`."
+        "name a newer one with `make PYTHON=/path/to/python3`."
     )
 
 
 def pip_from(wheel: Path) -> bool:
-    """Installs pip into the environment from its own wheel, which can run unpacked."""
+    """Install pip into the environment from its wheel, which can run without being installed."""
     return works(PYTHON, f"{wheel}/pip", "install", "--no-index", wheel)
 
 
 def pip_from_ensurepip() -> bool:
-    """Installs the pip that came with the interpreter."""
+    """Install the pip that the interpreter contains."""
     return works(PYTHON, "-m", "ensurepip")
 
 
 def pip_from_another_pip() -> bool:
-    """Lets the pip of the interpreter that runs this install one into the environment."""
+    """Install pip into the environment with the pip of the running interpreter."""
     return works(sys.executable, "-m", "pip", "--python", PYTHON, "install", "pip")
 
 
 def configured_index() -> str | None:
-    """The package index that pip is told to use, by its variable or its files; None for its default."""
+    """Return the package index in pip's environment variable or files; None if pip uses its default."""
     files = configparser.ConfigParser(interpolation=None)
     named = os.environ.get("PIP_CONFIG_FILE")
     files.read([Path(name).expanduser() for name in (*PIP_CONFIGURATIONS, *([named] if named else []))])
@@ -84,7 +84,7 @@ def configured_index() -> str | None:
 
 
 def newest_wheel(index: str, page: str) -> tuple[str, str] | None:
-    """The address and SHA-256 of the newest release of pip that an index's page offers with a hash."""
+    """Return the address and SHA-256 of the newest release of pip that an index's page lists with a hash."""
     links = re.findall(r'href="([^"#]*/)?(pip-([\d.]+)-py3-none-any\.whl)#sha256=(\w{64})"', page)
     if not links:
         return None
@@ -93,7 +93,7 @@ def newest_wheel(index: str, page: str) -> tuple[str, str] | None:
 
 
 def pip_from_the_index() -> bool:
-    """Fetches pip's wheel from the configured package index and checks its hash."""
+    """Download pip's wheel from the configured package index and check its hash."""
     index = configured_index()
     if not index:
         return False
@@ -117,7 +117,7 @@ def pip_from_the_index() -> bool:
 
 
 def pip_from_debian() -> bool:
-    """Unpacks Debian's wheel of pip, fetched by apt with lists of its own, into a folder that then goes."""
+    """Unpack Debian's wheel of pip into a temporary folder; apt downloads it with separate package lists."""
     if installed := sorted(Path("/usr/share/python-wheels").glob("pip-*.whl")):
         return pip_from(installed[-1])
     with tempfile.TemporaryDirectory() as name:
@@ -137,7 +137,7 @@ WAYS = (pip_from_ensurepip, pip_from_another_pip, pip_from_the_index, pip_from_d
 
 
 def installer() -> tuple[str | Path, ...]:
-    """The command that installs into the environment; ends the program with one sentence if there is none."""
+    """Return the command that installs packages into the environment; exit with a sentence if there is none."""
     uv = shutil.which("uv")
     if uv and works(uv, "--version"):
         if index := configured_index():
@@ -149,7 +149,7 @@ def installer() -> tuple[str | Path, ...]:
 
 
 def main() -> None:
-    """Brings the environment up to the named lock file, with the project itself in editable form."""
+    """Install the packages of the lock file, and the project itself in editable form."""
     if sys.version_info[:2] < OLDEST:
         run_on_a_newer_python()
     lock = LOCKS[sys.argv[1]]
@@ -164,5 +164,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:  # what was begun is begun again by the next `make`
+    except KeyboardInterrupt:  # the next `make` starts again
         sys.exit(130)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds KEDA's operator and metrics server from the Go module proxy into images of their own: keda.sh FOLDER. FOLDER keeps
-# the module's source, with the definitions and rights that the tests apply, and the programs. The first time takes long
-# (3,700 packages); what is there is not built again. Needs Go 1.26 and a container engine.
+# Builds images of KEDA's operator and metrics server from the Go module proxy: keda.sh FOLDER. FOLDER keeps the source of
+# the module, with the definitions and roles that the tests apply, and the compiled programs. The first build takes half
+# an hour (3,700 packages); later runs reuse the programs. It needs Go 1.26 and a container engine.
 set -euo pipefail
 VERSION=2.21.0
-base=$(sed -n 's/^ARG BASE=//p' "$(dirname "$0")/../images/Dockerfile") # at hand wherever distq's images were built
+base=$(sed -n 's/^ARG BASE=//p' "$(dirname "$0")/../images/Dockerfile") # the engine has it, because distq's images are built on it
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 source=$folder/src
 

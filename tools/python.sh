@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Unpacks CPython 3.MINOR of Debian unstable below a folder and prints the path of its command: `tools/python.sh 15 DIR`.
 #
-# For tests on a Python that this machine does not have. The packages come by apt from the Debian mirror that this machine
-# already uses, into lists and a cache of their own: nothing is installed, and what the machine has installed is not read. The
-# interpreter runs by the loader and the C library that are unpacked with it. A second call only prints the path.
+# It is for tests on a Python that this machine does not have. apt downloads the packages from the Debian mirror of this
+# machine, with separate package lists and a separate cache: it installs nothing, and ignores installed packages. The
+# interpreter uses the loader and the C library that are unpacked with it. A second call only prints the path.
 set -euo pipefail
 
 if [ $# -ne 2 ] || ! [[ $1 =~ ^[0-9]+$ ]]; then
@@ -30,7 +30,7 @@ fi
 rm -rf "$root"
 mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial" "$root"
 printf 'deb %s sid main\n' "$mirror" >"$folder/sources.list"
-: >"$folder/status" # no package counts as installed, so that every one that is needed comes along
+: >"$folder/status" # no package counts as installed, so apt downloads all dependencies
 
 apt() {
     apt-get -qq -o "Dir::Etc::SourceList=$folder/sources.list" -o Dir::Etc::SourceParts=- \
@@ -38,7 +38,7 @@ apt() {
         -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=root -o Debug::NoLocking=1 "$@" >&2
 }
 apt update
-# -dev for what comes without a wheel for a new Python and is compiled.
+# -dev is for packages that have no wheel for a new Python and must be compiled.
 apt --yes --download-only --no-install-recommends install "$name" "$name-dev"
 for package in "$folder"/cache/archives/*.deb; do
     dpkg-deb --extract "$package" "$root"
@@ -47,7 +47,7 @@ done
 libraries=$(dirname "$(find "$root" -name libc.so.6 -print -quit)")
 loader=$(find "$libraries" -name 'ld-linux*.so.*' -print -quit)
 mv "$command" "$command.elf"
-# --argv0: Python finds its library, and starts itself again, by the name that it was started by.
+# --argv0: Python uses the name of its command to find its library and to start itself again.
 cat >"$command" <<END
 #!/bin/sh
 exec "$loader" --argv0 "\$0" --library-path "$libraries" "$command.elf" "\$@"

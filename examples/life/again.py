@@ -15,7 +15,7 @@ def tick(path: str) -> None:
 
 @distq.task(every=0.3)
 def slow(folder: str) -> None:
-    """Take longer than it is until the next one: never is there a second."""
+    """Run longer than the interval; the master never lets two of these run at the same time."""
     (Path(folder) / "running").mkdir()
     time.sleep(0.7)
     (Path(folder) / "running").rmdir()
@@ -24,4 +24,4 @@ def slow(folder: str) -> None:
 
 @distq.task
 def report(_name: str) -> None:
-    """Nothing that would have to be waited for until tomorrow."""
+    """Do nothing: its first scheduled run is tomorrow."""

@@ -8,14 +8,14 @@ import distq
 
 @distq.task(executor="thread")
 def waits(seconds: float) -> float:
-    """Wait, as for an answer from elsewhere: in a thread."""
+    """Wait in a thread, like a call to another service."""
     time.sleep(seconds)
     return seconds
 
 
 @distq.task(executor="thread", time_limit=5)
 async def asks(seconds: float) -> str:
-    """The same as a coroutine: on the executor's loop."""
+    """Wait as a coroutine, on the executor's event loop."""
     run = distq.current()
     run.progress(0.5, "asked")
     await asyncio.sleep(seconds)
@@ -24,5 +24,5 @@ async def asks(seconds: float) -> str:
 
 @distq.task(executor="thread", time_limit=0.5, retries=0)
 async def asks_for_too_long() -> None:
-    """Run beyond its limit."""
+    """Exceed the time limit."""
     await asyncio.sleep(60)

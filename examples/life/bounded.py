@@ -7,6 +7,6 @@ import distq
 
 @distq.task(queue="small", result_ttl=60)
 def slow(number: int) -> int:
-    """Take a moment."""
+    """Return a number after 0.2 seconds."""
     time.sleep(0.2)
     return number

@@ -9,7 +9,7 @@ import distq
 
 @distq.task
 def countdown(number: int) -> Generator[int, None, str]:
-    """Yield one number after the other."""
+    """Yield the numbers down to 1."""
     while number:
         yield number
         number -= 1
@@ -19,7 +19,7 @@ def countdown(number: int) -> Generator[int, None, str]:
 
 @distq.task
 def stumbles(path: str) -> Generator[int, None, None]:
-    """Fail after the second part, the first time."""
+    """Fail after the second part in the first attempt."""
     for number in range(4):
         if number == 2 and not Path(path).exists():
             Path(path).touch()
@@ -29,7 +29,7 @@ def stumbles(path: str) -> Generator[int, None, None]:
 
 @distq.task(retries=0, max_deliveries=1)
 def count_to(last: int, path: str) -> tuple[int, int, int]:
-    """Count, for longer than any grace period; returns attempt, delivery and where this one has begun."""
+    """Count for longer than a grace period; return the attempt, the delivery, and the number where this run began."""
     run = distq.current()
     begun = run.cursor or 0
     for number in range(begun, last):

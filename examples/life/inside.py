@@ -7,14 +7,14 @@ import distq
 
 @distq.task(time_limit=60)
 def who() -> str:
-    """What it knows of its own run."""
+    """Return what the task knows about its own run."""
     me = distq.current()
     return f"{me.name} of queue {me.queue}, attempt {me.attempt}, ends by {me.deadline:.0f} at the latest"
 
 
 @distq.task
 def stubborn(times: int) -> int:
-    """Fail until it was tried so often, with a pause of its own choice."""
+    """Fail until the given number of attempts, with a delay of 0.2 seconds before each retry."""
     me = distq.current()
     if me.attempt < times:
         raise distq.Retry(after=0.2, why="not good enough yet")
@@ -23,7 +23,7 @@ def stubborn(times: int) -> int:
 
 @distq.task
 def when_there(path: str) -> int:
-    """Wait for a file without holding an executor; returns which attempt this is."""
+    """Wait for a file without occupying an executor; return the number of the attempt."""
     if not Path(path).exists():
         raise distq.Snooze(0.2, f"{path} is not there yet")
     return distq.current().attempt
@@ -31,7 +31,7 @@ def when_there(path: str) -> int:
 
 @distq.task
 def greet(name: str) -> str:
-    """Greet somebody, if that is still wanted."""
+    """Return a greeting, or cancel the task if there is no name."""
     if not name:
-        raise distq.Discard("nobody to greet")
+        raise distq.Discard("no name to greet")
     return f"hello {name}"

@@ -17,7 +17,7 @@ def _note(words: str) -> None:
 
 @distq.lifespan
 def model() -> Generator[dict[str, int], None, None]:
-    """What takes long to load and is good for all tasks of an executor."""
+    """Load a model once for all tasks of an executor."""
     _note("set up")
     yield {"joe": 1, "ann": 2}
     _note("torn down")
@@ -25,37 +25,37 @@ def model() -> Generator[dict[str, int], None, None]:
 
 @distq.task
 def predict(name: str, model: dict[str, int] = distq.injected(model)) -> int:
-    """Use the model."""
+    """Return the model's value for a name."""
     return model[name]
 
 
 @distq.task
 def process_id() -> int:
-    """Which executor this is."""
+    """Return the process id of the executor."""
     return os.getpid()
 
 
 @distq.task
 def greedy() -> int:
-    """Take a lot of memory and keep it."""
-    process_id.hoard = b"x" * 200_000_000  # type: ignore[attr-defined] # a leak, as in real life
+    """Take 200 MB of memory and keep it."""
+    process_id.hoard = b"x" * 200_000_000  # type: ignore[attr-defined] # a memory leak
     return os.getpid()
 
 
 @distq.task
 def device() -> str | None:
-    """Which device this executor has."""
+    """Return the device of this executor."""
     time.sleep(0.2)
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 @distq.task(requires="gpu")
 def train() -> str:
-    """Run where there is a GPU."""
+    """Run on a worker with the label `gpu`."""
     return "trained"
 
 
 @distq.task
 async def fetch(name: str) -> str:
-    """A coroutine function."""
+    """Run as a coroutine function."""
     return f"fetched {name}"

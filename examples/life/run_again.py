@@ -1,7 +1,4 @@
-"""Again and again: every so often, by cron lines, and what an operator does with it. Needs a worker of `again`.
-
-With two executors.
-"""
+"""Schedules with intervals and cron lines, and commands for operators. Needs a worker of `again` with two executors."""
 
 import json
 import subprocess
@@ -16,18 +13,18 @@ import distq
 
 
 def operator(*words: str) -> str:
-    """What an operator's command says."""
+    """Return the output of an operator's command."""
     return subprocess.check_output([sys.executable, "-m", "distq", *words], text=True).strip()
 
 
 def wait_for(folder: Path, pattern: str, count: int) -> None:
-    """Until there are so many files."""
+    """Wait until the folder contains this number of files."""
     while len(list(folder.glob(pattern))) < count:
         time.sleep(0.02)
 
 
 def main() -> int:
-    """Show them."""
+    """Show schedules."""
     with distq.Client() as client, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ticks = folder / "ticks"
@@ -36,8 +33,8 @@ def main() -> int:
         client.schedule("slow", again.slow, str(folder))
         while len(ticks.read_text().splitlines()) < 5:
             time.sleep(0.02)
-        moments = [float(line) for line in ticks.read_text().splitlines()]
-        spread = max(abs((at - moments[0]) / 0.5 - number) for number, at in enumerate(moments))
+        times = [float(line) for line in ticks.read_text().splitlines()]
+        spread = max(abs((at - times[0]) / 0.5 - number) for number, at in enumerate(times))
         print("every half a second, and drifting by none:", spread < 0.8)
         wait_for(folder, "done *", 2)
         print("of the slow one two were never under way at once")
@@ -50,7 +47,7 @@ def main() -> int:
             print(f"refused: {error}")
 
         print(operator("schedule", "pause", "tick"))
-        time.sleep(0.6)  # what was submitted before the pause is run by then
+        time.sleep(0.6)  # tasks submitted before the pause have run by then
         before = len(ticks.read_text().splitlines())
         time.sleep(1.2)
         print("while it is paused none comes:", len(ticks.read_text().splitlines()) == before)

@@ -1,4 +1,4 @@
-"""Many tasks at once in one executor. Needs a worker of `beside` with `--executor thread --executor-tasks 50`."""
+"""Many tasks at a time in one executor. Needs a worker of `beside` with `--executor thread --executor-tasks 50`."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ import distq
 
 
 def main() -> int:
-    """Show them."""
+    """Show threads and coroutines."""
     with distq.Client() as client:
         client.submit(beside.waits, 0.01).result(30)
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A queue that is full, and results that anybody may fetch. Needs a worker of `bounded` with one executor."""
+"""A full queue, and results by task id. Needs a worker of `bounded` with one executor."""
 
 import subprocess
 import sys
@@ -10,12 +10,12 @@ import distq
 
 
 def operator(*words: str) -> str:
-    """What an operator's command says."""
+    """Return the output of an operator's command."""
     return subprocess.check_output([sys.executable, "-m", "distq", *words], text=True).strip()
 
 
 def main() -> int:
-    """Show what a submit to a full queue does, as asked; then fetch a result elsewhere."""
+    """Show what a submit to a full queue does with each option; then fetch a result in another client."""
     print(operator("queue", "set", "small", "--capacity", "3", "--create"))
     print(operator("pause", "--queue", "small"))
     with distq.Client() as client:

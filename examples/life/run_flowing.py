@@ -1,7 +1,7 @@
-"""Tasks that tell as they go: streams, and one that is interrupted and goes on elsewhere where it was.
+"""Streams, and a task that is interrupted and continues on another worker from its checkpoint.
 
-Needs a worker of `flowing` with one executor; starts another one itself, and ends the first, whose process id is in
-FIRST_WORKER.
+Needs a worker of `flowing` with one executor. The program starts another worker, and stops the first one, whose process
+id is in FIRST_WORKER.
 """
 
 import os
@@ -18,7 +18,7 @@ import distq
 
 
 def main() -> int:
-    """Show them."""
+    """Show streams and a checkpoint."""
     with distq.Client() as client, tempfile.TemporaryDirectory() as name:
         future = client.submit(flowing.countdown, 5)
         seen = [(part, time.monotonic()) for part in future.stream(timeout=30)]

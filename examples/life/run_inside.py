@@ -1,4 +1,4 @@
-"""What a task says of itself while it runs. Needs a worker of `inside`."""
+"""What a task can do about its own run. Needs a worker of `inside`."""
 
 import sys
 import tempfile
@@ -11,7 +11,7 @@ import distq
 
 
 def main() -> int:
-    """Show all four."""
+    """Show `current`, `Retry`, `Snooze` and `Discard`."""
     with distq.Client() as client:
         print(client.submit(inside.who).result(30))
         print(f"Retry: done in attempt {client.submit(inside.stubborn, 3).result(30)}")

@@ -1,4 +1,4 @@
-"""At most once under a name: rejected, the same future, replaced, debounced. Needs a worker of `once`."""
+"""Unique keys: a submit is rejected, returns the same task, replaces it, or is debounced. Needs a worker of `once`."""
 
 import sys
 
@@ -8,7 +8,7 @@ import distq
 
 
 def main() -> int:
-    """Show all four."""
+    """Show unique keys."""
     with distq.Client() as client:
         first = client.submit(once.report, "Monday")
         second = client.submit(once.report, "Monday")

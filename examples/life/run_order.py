@@ -1,4 +1,4 @@
-"""Whose turn it is: concurrency keys, limits of a queue, heavy tasks, a pause.
+"""Concurrency keys, limits of a queue, tasks with a cost, a pause.
 
 Needs a worker of `order` with four executors.
 """
@@ -14,12 +14,12 @@ import distq
 
 
 def operator(*words: str) -> str:
-    """What an operator's command says."""
+    """Return the output of an operator's command."""
     return subprocess.check_output([sys.executable, "-m", "distq", *words], text=True).strip()
 
 
 def main() -> int:
-    """Show them."""
+    """Show the limits."""
     with distq.Client() as client, tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
         loud = [client.submit(order.import_of, "loud", folder) for _ in range(40)]

@@ -1,7 +1,7 @@
-"""Executors that are prepared: set up once, recycled by memory, with a device each, and coroutine functions.
+"""Executors with a set-up, a memory limit, devices and labels; coroutine functions.
 
-Needs a worker of `prepared` with two executors, DISTQ_MAX_RSS=150MB, DISTQ_DEVICES=0,1 and DISTQ_LABELS=gpu, and
-PREPARED_NOTES=a file, here too.
+Needs a worker of `prepared` with two executors, DISTQ_MAX_RSS=150MB, DISTQ_DEVICES=0,1 and DISTQ_LABELS=gpu. Set
+PREPARED_NOTES to the path of a file, for the worker and for this program.
 """
 
 import os
@@ -15,7 +15,7 @@ import distq
 
 
 def main() -> int:
-    """Show them."""
+    """Show what executors can do."""
     notes = Path(os.environ["PREPARED_NOTES"])
     with distq.Client() as client:
         print(

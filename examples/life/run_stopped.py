@@ -1,6 +1,6 @@
-"""Tasks that are not wanted any more: cancelled before they run, stopped while they do. Needs a worker of `stopped`.
+"""Tasks that are cancelled before they run, and stopped while they run.
 
-With one executor, so that the others wait.
+Needs a worker of `stopped` with one executor, so that the other tasks wait.
 """
 
 import subprocess
@@ -16,13 +16,13 @@ import distq
 
 
 def wait_for(path: Path) -> None:
-    """Until the file is there."""
+    """Wait until the file exists."""
     while not path.exists():
         time.sleep(0.02)
 
 
 def main() -> int:
-    """Show the three ways."""
+    """Show `cancel`, `abort`, and a task that ignores the request to stop."""
     with distq.Client() as client, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         busy = client.submit(stopped.busy, str(folder / "busy"), str(folder / "go"))

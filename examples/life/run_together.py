@@ -1,4 +1,4 @@
-"""Chains, groups with a callback, and what becomes of them when a part fails. Needs a worker of `together`."""
+"""Chains, groups with a callback, and what happens when a part fails. Needs a worker of `together`."""
 
 import subprocess
 import sys
@@ -11,13 +11,13 @@ import distq
 
 
 def distq_says(*words: str) -> str:
-    """What a command prints."""
+    """Return the output of a command."""
     ran = subprocess.run([sys.executable, "-m", "distq", *words], capture_output=True, text=True, check=False)
     return (ran.stdout + ran.stderr).strip()
 
 
 def failing(client: distq.Client) -> None:
-    """A part fails."""
+    """Show groups in which a task fails."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "page"
         texts = [distq.call(together.needs, str(path)), distq.call(together.fetch, "page 2")]
@@ -32,7 +32,7 @@ def failing(client: distq.Client) -> None:
 
 
 def main() -> int:
-    """Show them."""
+    """Show chains and groups."""
     with distq.Client() as client:
         words = client.chain(
             distq.call(together.fetch, "page 1"),
@@ -50,7 +50,7 @@ def main() -> int:
         waiting = client.group([distq.call(together.slow, 1), distq.call(together.slow, 2)], distq.call(together.total))
         print("why:", distq_says("why", str(waiting.task_id)))
 
-    with distq.Client() as other:  # the one that has submitted it is gone
+    with distq.Client() as other:  # the submitting client has ended
         print("its sum, asked for by another client:", other.result(str(waiting.task_id), 30))
         failing(other)
     return 0

@@ -1,4 +1,4 @@
-"""Where a task is and why it does not run: progress, why, show, stack. Needs a worker of `watched`, one executor."""
+"""Progress, `distq why`, `show` and `stack`. Needs a worker of `watched` with one executor."""
 
 import subprocess
 import sys
@@ -12,12 +12,12 @@ import distq
 
 
 def operator(*words: str) -> str:
-    """What an operator's command says."""
+    """Return the output of an operator's command."""
     return subprocess.check_output([sys.executable, "-m", "distq", *words], text=True).strip()
 
 
 def main() -> int:
-    """Watch tasks."""
+    """Show the state of tasks."""
     with distq.Client() as client, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         reading = client.submit(watched.pages, name)
@@ -42,7 +42,7 @@ def main() -> int:
         delayed = client.options(delay=60).submit(watched.one_by_one)
         print("why:", operator("why", client_accepts(client, delayed)))
         delayed.cancel()
-        unknown = client.submit_named("nobody:knows")
+        unknown = client.submit_named("unknown:task")
         client_accepts(client, unknown)
         while "none knows" not in (said := operator("why", unknown.task_id)):
             time.sleep(0.05)
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def client_accepts(client: distq.Client, future: distq.TaskFuture[object]) -> str:
-    """A task's id, once the master has accepted it."""
+    """Return a task's id after the master has accepted the task."""
     client.flush()
     assert future.task_id is not None
     return future.task_id

@@ -1,4 +1,4 @@
-"""When tasks run: later, not any more, and what comes first. Needs one worker of `when` with one executor."""
+"""Delay, expiry and priority. Needs a worker of `when` with one executor."""
 
 import sys
 import tempfile
@@ -12,11 +12,11 @@ import distq
 
 
 def main() -> int:
-    """Show all three."""
+    """Show delay, expiry and priority."""
     with distq.Client() as client:
         now = time.monotonic()
-        later = client.options(delay=1.5).submit(when.moment, now)
-        at = client.options(eta=datetime.now(UTC) + timedelta(seconds=1)).submit(when.moment, now)
+        later = client.options(delay=1.5).submit(when.waited, now)
+        at = client.options(eta=datetime.now(UTC) + timedelta(seconds=1)).submit(when.waited, now)
         print(f"a delay of 1.5 s ran after {later.result(30):.1f} s, an eta of 1 s after {at.result(30):.1f} s")
 
         client.submit(when.busy, 1.0)

@@ -8,7 +8,7 @@ import distq
 
 @distq.task
 def busy(begun: str, path: str) -> None:
-    """Hold an executor until the file is there."""
+    """Occupy an executor until the file exists."""
     Path(begun).touch()
     while not Path(path).exists():
         time.sleep(0.05)
@@ -16,13 +16,13 @@ def busy(begun: str, path: str) -> None:
 
 @distq.task
 def write(path: str) -> None:
-    """Leave a trace of having run."""
+    """Create a file, to show that the task ran."""
     Path(path).touch()
 
 
 @distq.task
 def careful(begun: str, cleaned: str) -> None:
-    """Run for ever, and clean up when told to stop."""
+    """Run without end, and clean up when the worker stops the task."""
     try:
         Path(begun).touch()
         while True:
@@ -34,7 +34,7 @@ def careful(begun: str, cleaned: str) -> None:
 
 @distq.task
 def stubborn(begun: str) -> None:
-    """Run for ever, and take no notice of anything."""
+    """Run without end, and ignore every request to stop."""
     while True:
         try:
             Path(begun).touch()

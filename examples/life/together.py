@@ -8,54 +8,54 @@ import distq
 
 @distq.task
 def fetch(name: str) -> str:
-    """A page."""
+    """Return the text of a page."""
     return f"{name}: seven plain words and no more"
 
 
 @distq.task
 def parse(page: str) -> list[str]:
-    """Its words."""
+    """Return the words of a page."""
     return page.split()
 
 
 @distq.task
 def count(words: list[str], what: str) -> str:
-    """How many there are."""
+    """Return the number of words."""
     return f"{len(words)} {what}"
 
 
 @distq.task(queue="numbers")
 def square(number: int) -> int:
-    """A small piece of work."""
+    """Return the square of a number."""
     return number * number
 
 
 @distq.task(queue="sums")
 def total(numbers: list[int]) -> int:
-    """What a group comes to."""
+    """Return the sum of a group's results."""
     return sum(numbers)
 
 
 @distq.task
 def slow(number: int) -> int:
-    """A piece that takes a while."""
+    """Return a number after one second."""
     time.sleep(1)
     return number
 
 
 @distq.task(retries=0)
 def needs(path: str) -> str:
-    """Fail as long as a file is not there."""
+    """Fail until a file exists."""
     return Path(path).read_text()
 
 
 @distq.task(on_failure="run")
 def report(results: list[object]) -> str:
-    """Say of each whether it went well."""
+    """Return for each result whether its task succeeded."""
     return ", ".join("no" if isinstance(one, Exception) else "yes" for one in results)
 
 
 @distq.task
 def joined(texts: list[str]) -> str:
-    """Put them together."""
+    """Join the texts."""
     return " ".join(texts)

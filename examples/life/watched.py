@@ -8,7 +8,7 @@ import distq
 
 @distq.task
 def pages(folder: str) -> str:
-    """Say how far it is, and go on when somebody has seen that."""
+    """Report progress, and continue when the program has seen it."""
     run = distq.current()
     for page in (1, 2):
         run.progress(page / 2, f"page {page}")
@@ -19,14 +19,14 @@ def pages(folder: str) -> str:
 
 @distq.task
 def holds_the_interpreter(path: str) -> int:
-    """Keep every other thread of its process out, for some seconds."""
+    """Hold the interpreter lock for some seconds, so that no other thread of the process runs."""
     Path(path).touch()
     return sum(range(200_000_000))
 
 
 @distq.task(concurrency_key="one")
 def one_by_one() -> None:
-    """Only one of these at a time."""
+    """Run at most one of these tasks at a time."""
 
 
 @distq.task(queue="later", retries=1)

@@ -7,14 +7,14 @@ import distq
 
 
 @distq.task
-def moment(submitted_at: float) -> float:
-    """How many seconds after its submit it runs, by the clock that all processes of a machine share."""
+def waited(submitted_at: float) -> float:
+    """Return how many seconds after its submit the task runs; all processes of a machine share this clock."""
     return time.monotonic() - submitted_at
 
 
 @distq.task(expires=0.5)
 def news(text: str) -> str:
-    """Of no use to anybody half a second later."""
+    """Return a text that is out of date after half a second."""
     return text
 
 
@@ -27,5 +27,5 @@ def note(path: str, word: str) -> None:
 
 @distq.task
 def busy(seconds: float) -> None:
-    """Keep an executor to itself."""
+    """Occupy an executor for some seconds."""
     time.sleep(seconds)

@@ -1,6 +1,6 @@
-"""Submits texts as tasks and prints what the workers make of them; `python3 client.py TEXT...`.
+"""Submits texts as tasks and prints the results; `python3 client.py TEXT...`.
 
-Needs distq, and the key of the master: export DISTQ_AUTHKEY=$(docker compose exec master distq key show)
+It needs distq and the authkey of the master: export DISTQ_AUTHKEY=$(docker compose exec master distq key show)
 """
 
 import asyncio

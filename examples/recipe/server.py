@@ -1,10 +1,10 @@
-"""The recipe's server: it holds two queues, puts tasks on the one and collects results from the other.
+"""A standard-library server: it holds two queues, puts items on one and gets results from the other.
 
     python server.py              holds the queues itself
-    python server.py --connect    uses those of a server that runs already, such as `distq master`
+    python server.py --connect    uses the queues of a running server, such as `distq master`
 
-It needs the standard library only. To have a master of distq's hold the queues instead of this program,
-change the two marked lines to
+It needs only the standard library. To let a distq master in this program hold the queues, change the two marked lines
+to
 
     import distq                                # 1
     class QueueManager(distq.QueueManager):     # 2

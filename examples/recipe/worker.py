@@ -1,7 +1,7 @@
-"""The recipe's worker: it takes tasks, runs them, and puts the results back, until there are no more.
+"""A standard-library worker: it gets items, processes them, and puts the results, until the work queue is empty.
 
-It needs the standard library only, and works with the recipe's server and with `distq master` alike. To use
-distq's own class, change the two marked lines to
+It needs only the standard library, and works with server.py and with `distq master`. To use distq's own class, change
+the two marked lines to
 
     import distq                                # 1
     class QueueManager(distq.QueueManager):     # 2

@@ -45,7 +45,7 @@ def test_what_a_task_says_of_itself_while_it_runs(grid: Cluster) -> None:
     assert re.search(r"inside:who of queue default, attempt 1, ends by \d{10} at the latest\n", said), said
     assert "Retry: done in attempt 3\n" in said
     assert "Snooze: a second later, and still attempt 1\n" in said
-    assert "Discard: the task was cancelled: discarded: nobody to greet.\n" in said
+    assert "Discard: the task was cancelled: discarded: no name to greet.\n" in said
 
 
 def test_what_is_not_wanted_any_more(grid: Cluster) -> None:
@@ -109,7 +109,7 @@ def test_where_a_task_is_and_why_it_does_not_run(grid: Cluster) -> None:
     assert re.search(r"why: It runs: \S+ was given it [\d.]+ s ago, attempt 1\.\n", said), said
     assert "why: Tasks 'watched:one_by_one' are paused on its queue." in said
     assert re.search(r"why: It is delayed until [\d: -]+ UTC, (59|60)\.\d s from now, as it was asked to be\.\n", said)
-    assert "why: Of 1 workers of its queue none knows a task 'nobody:knows'" in said
+    assert "why: Of 1 workers of its queue none knows a task 'unknown:task'" in said
     assert re.search(r"why: It waits until .* for attempt 2, after ValueError: no such page\.\n", said), said
     assert re.search(r"show: \S+  watched:fails on the queue later: dead\n", said), said
     assert re.search(r"^  cause 2        \d{4}-\d\d-\d\d [\d:.]{12}  ValueError: no such page$", said, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Tasks of one's own: functions in a module below /app."""
+"""Your own tasks: functions in a module below /app."""
 
 from collections import Counter
 
@@ -7,11 +7,11 @@ import distq
 
 @distq.task(retries=5, time_limit=60)
 def most_frequent(text: str) -> str:
-    """The most frequent word of a text, the first of several."""
+    """Return the most frequent word of a text; the first one if there are several."""
     return Counter(text.lower().split()).most_common(1)[0][0]
 
 
 @distq.task
 async def count(text: str) -> dict[str, int]:
-    """How often each word comes in a text; a coroutine is as good."""
+    """Return the number of occurrences of each word. A task may be a coroutine function."""
     return dict(Counter(text.lower().split()))

@@ -1,0 +1,82 @@
+"""The words of the project: phrases that hide who acts or what is limited, and private names, stay out of its prose."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.tidy.tree import files, text
+
+ROOTS: Final = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "Makefile",
+    "compose.yaml",
+    "docker-bake.hcl",
+    "docs",
+    "helm",
+    "deploy",
+    "images",
+    "examples",
+    "tools",
+    "benchmarks",
+    ".ci",
+    ".github",
+)
+"""Files and folders of the project's root whose whole text is checked."""
+
+INSTEAD: Final = {
+    "whoever|nobody|somebody|everybody|anybody": "name the actor: the client, the executor, the operator",
+    "so many|so long|so often|so much": "write 'at most N', 'up to N', 'for N seconds', or the quantity itself",
+    "(is|are|was|were) told": "name who sends what: 'the client receives ...', 'the log says ...'",
+    "the law": "the table of state transitions, the rule",
+    "moments?": "write the time, the instant, or for a schedule the scheduled run",
+    "could not be had|by whom": "the product says nothing of how or where it was made",
+    "desks?|lanes?|seats?|crews?|vigils?|twins?|lend(s|er|ers|ing)?|bonds": "use a word of docs/reference/glossary.md",
+    "house|houses|floors|at night": "a metaphor: say what is meant",
+}
+"""What to write in the place of each phrase; words are separated by any white space, case does not matter."""
+
+GENERATED: Final = "src/distq has the text"
+ALLOWED: Final = {
+    ("CONTRIBUTING.md", "so many"): "the rule itself",
+    ("docs/reference/metrics.md", "somebody"): GENERATED,
+    ("docs/reference/metrics.md", "nobody"): GENERATED,
+    ("docs/reference/metrics.md", "moments"): GENERATED,
+    ("docs/reference/settings.md", "whoever"): GENERATED,
+}
+"""Phrases that stay in one file, and the reason for each."""
+
+
+def phrases(path: Path) -> dict[str, str]:
+    """The phrases to avoid that a file contains, in small letters, each with what to write instead."""
+    found: dict[str, str] = {}
+    for pattern, instead in INSTEAD.items():
+        spaced = pattern.replace(" ", r"[\s#/*]+")  # a comment's next line begins with its mark
+        for match in re.finditer(rf"\b(?:{spaced})\b", text(path), re.IGNORECASE):
+            found[" ".join(re.split(r"[\s#/*]+", match[0].lower()))] = instead
+    return found
+
+
+def checked() -> list[Path]:
+    """The files of prose and code below the roots."""
+    binary = {".png", ".svg", ".lock"}
+    return [path for path in files() if (path.parts[0] in ROOTS) and path.suffix not in binary]
+
+
+def test_prose_names_the_actor_and_the_limit() -> None:
+    """No file below the roots contains a phrase to avoid; an exception stands in ALLOWED with its reason."""
+    found = [
+        f"{path}: '{phrase}': {instead}"
+        for path in checked()
+        for phrase, instead in phrases(path).items()
+        if (str(path), phrase) not in ALLOWED
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(("path", "phrase"), ALLOWED)
+def test_an_exception_is_needed(path: str, phrase: str) -> None:
+    """An exception goes when the file no longer contains the phrase."""
+    assert phrase in phrases(Path(path))
