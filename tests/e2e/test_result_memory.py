@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.cluster import KEY, Cluster, eventually
 from tests.tidy.tree import ROOT
 
-from distq.master.calls.results import BODIES_BYTES_MAX
+from distq.master.sessions.result_backlog import BODIES_BYTES_MAX
 
 RESULTS: Final = 72
 """Results of a mebibyte: more than the master keeps in memory for all clients."""

@@ -8,9 +8,10 @@ from typing import Final, Protocol
 from distq.client.outbox import SubmitOptions
 from distq.core.errors import DistqError, PayloadTooLarge
 from distq.core.task import FAIL
+from distq.protocol.submit import REJECT
 from distq.tasks.call import Call, gathered, nothing
 from distq.tasks.function import with_headers
-from distq.tasks.options import REJECT, Options
+from distq.tasks.options import Options
 
 CALLS_MAX: Final = 10_000
 BYTES_MAX: Final = 32 << 20

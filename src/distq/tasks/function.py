@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 from distq.core.errors import DistqError
 from distq.core.ranges import shown
 from distq.core.task import KEY_BYTES_MAX, Headers, executor_label
+from distq.protocol.submit import REJECT, REPLACE
 from distq.tasks.identity import MAIN, called_as, is_bound, is_same, object_at, path_of, place_of, replaces
-from distq.tasks.options import QUEUE_DEFAULT, REJECT, REPLACE, Options, checked, coherent, task_name
+from distq.tasks.options import QUEUE_DEFAULT, Options, checked, coherent, task_name
 
 P = ParamSpec("P")
 R = TypeVar("R")

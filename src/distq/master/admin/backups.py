@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from distq.core.ports import Store
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 PIECE_BYTES: Final = 4 << 20
@@ -49,7 +49,7 @@ class BackupBegin(CallRequest):
 
     __slots__ = ()
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         copy = copy_of(self.connection)
         copy.drop()
         copy.gone = False
@@ -67,7 +67,7 @@ class BackupRead(CallRequest):
         if type(self.at) is not int or self.at < 0:
             raise BadCall("backup_read takes the number of the first byte as `at`.")
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         path = copy_of(self.connection).path
         if path is None:
             self.connection.reply(refused("There is no copy: call backup_begin first."))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from distq.core.ports import CommitRefused
     from distq.core.task import Task
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.master.sessions.workers import Workers
     from distq.net.serve import ServerConnection
 
@@ -62,7 +62,7 @@ class CancelTasks(CallRequest):
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return min(len(self.keys), CANCELLED_PER_CYCLE), 0
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         ledger = broker.ledger
         again: list[int] = []
         self.noted, self.stops = 0, []
@@ -89,7 +89,7 @@ class CancelTasks(CallRequest):
         del self.over[over:]
         self.left = len(keys)
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.done += self.noted
         for executor, key, delivery in self.stops:
             self.workers.stop(executor.session, key, delivery)
@@ -101,7 +101,7 @@ class CancelTasks(CallRequest):
         told = {"done": self.done, "running": running, "over": len(self.over) - len(running)}
         self.connection.reply(returned(told))
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
 
 
@@ -131,7 +131,7 @@ class CountTasks(CallRequest):
         self.live = 0
         self.running: list[str] = []
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = broker.ledger.tasks
         for key in self.keys[-SLICE:]:
             task = tasks.get(key)
@@ -155,7 +155,7 @@ class Search(CallRequest):
     def __init__(
         self,
         connection: ServerConnection,
-        broker: Broker,
+        broker: Cycle,
         queue: str | None,
         name: str | None,
         then: Callable[[list[int]], CallRequest],
@@ -169,7 +169,7 @@ class Search(CallRequest):
         """Tasks from this key on have come later than the request."""
         self.found: list[int] = []
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = broker.ledger.tasks
         for key in self.keys.slice():
             task = tasks.get(key)
@@ -179,7 +179,7 @@ class Search(CallRequest):
             broker.ask(self.then(self.found[::-1]) if self.keys.is_over else self)
 
 
-def cancel_of(broker: Broker, workers: Workers, connection: ServerConnection, asked: Mapping[str, Any]) -> CallRequest:
+def cancel_of(broker: Cycle, workers: Workers, connection: ServerConnection, asked: Mapping[str, Any]) -> CallRequest:
     """The request of `admin("cancel", asked)`: ids, or a queue and a name, running, dry_run; raises BadCall."""
     cause = asked.get("cause")
     text = cause[:200] if isinstance(cause, str) else "by an operator"

@@ -13,8 +13,7 @@ from distq.wire.errors import BadCall
 
 if TYPE_CHECKING:
     from distq.core.task import Task
-    from distq.master.cycle.broker import Broker
-    from distq.master.cycle.requests import Request
+    from distq.master.cycle.requests import Cycle, Request
 
 READ_PER_CYCLE: Final = 100
 """So many dead letters' bodies are read in a cycle for the sake of their causes."""
@@ -83,7 +82,7 @@ class DeadLetterFilter:
         self._tells_errors = tells_errors
         self._unknown: list[Task] | None = None
 
-    def knows_enough(self, broker: Broker, request: Request) -> bool:
+    def knows_enough(self, broker: Cycle, request: Request) -> bool:
         """Whether `chosen` can be asked; if not, a part of what is missing is being read: ask again."""
         if self.choice.error is None and not self._tells_errors:
             return True
@@ -97,14 +96,14 @@ class DeadLetterFilter:
         broker.read(request, [task.task_key for task in chunk], partial(learn, chunk))
         return False
 
-    def chosen(self, broker: Broker, *, newest_first: bool = False) -> Iterator[Task]:
+    def chosen(self, broker: Cycle, *, newest_first: bool = False) -> Iterator[Task]:
         """The dead letters that are meant."""
         dead = broker.ledger.dead
         for task in reversed(dead.values()) if newest_first else dead.values():
             if self.choice.is_meant(task):
                 yield task
 
-    def counted(self, broker: Broker) -> list[tuple[str, str, str, int]]:
+    def counted(self, broker: Cycle) -> list[tuple[str, str, str, int]]:
         """How many there are, by queue, name and error, the most first."""
         counts = Counter((task.envelope.queue.name, task.envelope.name, error_of(task)) for task in self.chosen(broker))
         return [(*key, count) for key, count in counts.most_common()]

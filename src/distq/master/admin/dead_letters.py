@@ -26,7 +26,7 @@ from distq.master.admin.schedule_calls import ACTIONS as SCHEDULING
 from distq.master.admin.schedule_calls import ScheduleAction
 from distq.master.admin.schedules import Schedules
 from distq.master.admin.task_list import ListTasks
-from distq.master.calls.wait_graph import WaitGraph
+from distq.master.admin.wait_graph import WaitGraph
 from distq.master.cycle.requests import CallRequest, Request
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -34,7 +34,7 @@ from distq.wire.messages import returned
 if TYPE_CHECKING:
     from distq.core.ledger import Ledger
     from distq.core.ports import CommitRefused
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.master.sessions.workers import Workers
     from distq.net.serve import ServerConnection
 
@@ -59,10 +59,10 @@ class DeadList(CallRequest):
         self.filter = DeadLetterFilter(read_choice(asked))
         self.limit = _whole(asked.get("limit", 100), LISTED_MAX)
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         return self.filter.knows_enough(broker, self)
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         total = sum(1 for _ in self.filter.chosen(broker))
         newest = list(islice(self.filter.chosen(broker, newest_first=True), self.limit))
         unknown = [task for task in newest if task.causes is None]
@@ -85,12 +85,12 @@ class DeadShow(CallRequest):
         super().__init__(connection)
         (self.key,) = _keys([asked.get("id")])
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         if self.key not in broker.ledger.dead:
             raise BadCall(f"{id_text(self.key)} is not a dead letter.")
         return True
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         task = broker.ledger.dead.get(self.key)
 
         def reply(bodies: list[bytes | None]) -> None:
@@ -130,7 +130,7 @@ class SettleDeadLetters(CallRequest):
         self.told: list[tuple[str, str]] = []
         """Both of all cycles."""
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         ledger = broker.ledger
         if not self.filter.knows_enough(broker, self):
             return False
@@ -179,7 +179,7 @@ class SettleDeadLetters(CallRequest):
             count += 1
         return max(count, 1)
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.asked.get("dry_run"):
             counts = self.filter.counted(broker)
             self.connection.reply(returned({"done": sum(row[-1] for row in counts), "unknown": [], "counts": counts}))
@@ -193,14 +193,14 @@ class SettleDeadLetters(CallRequest):
             taken = {"taken": self.told} if self.told else {}
             self.connection.reply(returned({"done": self.done, "unknown": self.unknown, **taken}))
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
 
 
 class AdminCalls:
     """What `admin(what, asked)` offers."""
 
-    def __init__(self, broker: Broker, workers: Workers, schedules: Schedules) -> None:
+    def __init__(self, broker: Cycle, workers: Workers, schedules: Schedules) -> None:
         self.actions: Mapping[str, Callable[[ServerConnection, Filters], Request]] = {
             "backup_begin": lambda connection, _: BackupBegin(connection),
             "backup_read": BackupRead,
@@ -253,7 +253,7 @@ def row(task: Task) -> dict[str, Any]:
     }
 
 
-def _bodies_are_there(broker: Broker, tasks: list[Task]) -> bool:
+def _bodies_are_there(broker: Cycle, tasks: list[Task]) -> bool:
     """Whether the tasks' bodies are in memory; those that are not are on their way then."""
     missing = [task for task in tasks if task.body is None]
     for task in missing:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from distq.core.ports import CommitRefused
     from distq.master.admin.schedules import Schedules
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 DECLARED_MAX: Final = 1_000
@@ -66,7 +66,7 @@ class DeclareSchedules(CallRequest):
         self.gone: list[str] = []
         self.deciding: list[str] = []
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         self.told, self.new, self.gone = {}, [], []
         origin = ScheduleOrigin(self.modules, now - self.asked["age_s"])
         gone = self._dropped(origin) if self.asked.get("remove") else []
@@ -96,7 +96,7 @@ class DeclareSchedules(CallRequest):
             and schedule.spec.name not in self.rows
         ]
 
-    def _declare(self, broker: Broker, row: Mapping[str, Any], origin: ScheduleOrigin, now: float) -> str:
+    def _declare(self, broker: Cycle, row: Mapping[str, Any], origin: ScheduleOrigin, now: float) -> str:
         """Note one schedule; returns why it stays as it is, '' if it does not."""
         spec, body, run = read_schedule(broker, row, now)
         known = self.schedules.known.get(spec.name)
@@ -126,7 +126,7 @@ class DeclareSchedules(CallRequest):
         self._keep(broker, Schedule(known.key, spec, progress, body, run, origin), anew=not same)
         return ""
 
-    def _keep(self, broker: Broker, schedule: Schedule, *, anew: bool) -> None:
+    def _keep(self, broker: Cycle, schedule: Schedule, *, anew: bool) -> None:
         broker.keep_row(schedule.key, schedule.row(schedule.progress))
         self.new.append((schedule, anew))
 
@@ -134,11 +134,11 @@ class DeclareSchedules(CallRequest):
         self.schedules.deciding.difference_update(self.deciding)
         self.deciding = []
 
-    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: D102
+    def fail(self, broker: Cycle, exc: DistqError, now: float) -> None:  # noqa: D102
         self.undo()
         super().fail(broker, exc, now)
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.undo()
         known = self.schedules.known
         for schedule, anew in self.new:
@@ -151,6 +151,6 @@ class DeclareSchedules(CallRequest):
             known.pop(name, None)
         self.connection.reply(returned({"declared": self.told, "removed": self.gone}))
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.undo()
         self.refuse(exc)

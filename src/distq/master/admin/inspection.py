@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distq.core.task import Envelope
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.master.sessions.workers import Workers, WorkerSession
     from distq.net.serve import ServerConnection
 
@@ -44,7 +44,7 @@ class TaskQuery(CallRequest):
         except ValueError as exc:
             raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
 
-    def task(self, broker: Broker) -> Task:
+    def task(self, broker: Cycle) -> Task:
         """The task; raises NoSuchTask if it is not known."""
         task = broker.ledger.tasks.get(self.key)
         if task is None:
@@ -55,11 +55,11 @@ class TaskQuery(CallRequest):
 class ShowTask(TaskQuery):
     """`show`: everything that is known of a task but its arguments and its result."""
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         self.task(broker)
         return True
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
         task = broker.ledger.tasks.get(self.key)
         if task is None:
             self.refuse(BadCall(f"task {id_text(self.key)} has just gone."))
@@ -78,7 +78,7 @@ class ShowStack(TaskQuery):
 
     __slots__ = ("delivery",)
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         task = self.task(broker)
         holder = task.holder
         if task.state != LEASED or not isinstance(holder, ExecutorHolder):
@@ -88,7 +88,7 @@ class ShowStack(TaskQuery):
         self.delivery = task.delivery
         return True
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
         task = broker.ledger.tasks.get(self.key)
         holder = None if task is None else task.holder
         if task is None or task.delivery != self.delivery or not isinstance(holder, ExecutorHolder):
@@ -98,12 +98,12 @@ class ShowStack(TaskQuery):
         broker.park_idle(self)
         self.workers.ask_for_stack(holder.session, self.key, self.delivery, self._say)
 
-    def _say(self, broker: Broker, stack: str) -> None:
+    def _say(self, broker: Cycle, stack: str) -> None:
         if self.parked:
             broker.forget(self)
             self.connection.reply(returned({"stack": stack}))
 
-    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.workers.give_up_stack(self.key, self.delivery, self._say)
         self.refuse(BadCall(f"the worker of task {id_text(self.key)} has not answered within {STACK_S:g} s."))
 
@@ -132,7 +132,7 @@ def capacity_for(workers: Workers, task: Task) -> WorkerCapacity:
     return WorkerCapacity(*numbers, slots, slots - sum(free), max(free, default=0), sum(absent))
 
 
-def stuck(broker: Broker, workers: Workers, keys: Iterable[int]) -> dict[int, str]:
+def stuck(broker: Cycle, workers: Workers, keys: Iterable[int]) -> dict[int, str]:
     """Why tasks wait that no connected worker would run: for one task of each kind, among the first of `keys`."""
     reasons: dict[int, str] = {}
     kinds: set[Envelope] = set()
@@ -146,7 +146,7 @@ def stuck(broker: Broker, workers: Workers, keys: Iterable[int]) -> dict[int, st
     return reasons
 
 
-def described(broker: Broker, task: Task, crowd: WorkerCapacity, now: float) -> dict[str, Any]:
+def described(broker: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> dict[str, Any]:
     """A task as values that JSON can carry; times are seconds since 1970."""
     envelope, constraints = task.envelope, task.constraints
     return {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from distq.core.ports import CommitRefused
     from distq.core.queue import Queue
     from distq.core.registry import Registry
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 ACTIONS: Final = ("pause", "resume", "queue_set", "queue_reset")
@@ -36,7 +36,7 @@ class SetQueueLimits(CallRequest):
             if not isinstance(asked.get(word), str | None) or asked.get(word) == "":
                 raise BadCall(f"{word} is a name.")
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         ledger, name = broker.ledger, self.asked.get("name")
         self.queues = self._named(broker)
         for queue in self.queues:
@@ -49,7 +49,7 @@ class SetQueueLimits(CallRequest):
             ledger.set_policy(queue, own)
         return True
 
-    def _named(self, broker: Broker) -> list[Queue]:
+    def _named(self, broker: Cycle) -> list[Queue]:
         """The queues that are meant: the named one, or all that know tasks of the name."""
         names, queue, name = broker.ledger.registry, self.asked.get("queue"), self.asked.get("name")
         if queue is not None:
@@ -77,14 +77,14 @@ class SetQueueLimits(CallRequest):
             more = "" if self.action in ("resume", "queue_reset") else "; --create makes it"
             raise BadCall(no_queue(names, queue, more))
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         for queue in self.queues:
             broker.ledger.registry.release(queue)
         self.connection.reply(
             returned({"queues": [{"queue": queue.name, **told(queue.policy)} for queue in self.queues]})
         )
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
 
 

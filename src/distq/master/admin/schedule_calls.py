@@ -19,8 +19,8 @@ from distq.core.task import id_text
 from distq.master.admin.calendars import check_line, zone_of
 from distq.master.admin.schedule_instants import next_after, next_instant_after, planned
 from distq.master.admin.schedules import Schedule, lives, submit, twin_of
-from distq.master.calls.submit import SubmitRun, read_run
 from distq.master.cycle.requests import CallRequest
+from distq.protocol.submit import SubmitRun, read_run
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from distq.core.errors import DistqError
     from distq.core.ports import CommitRefused
     from distq.master.admin.schedules import Schedules
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 
@@ -57,7 +57,7 @@ class ScheduleAction(CallRequest):
         self.decides = False
         """Whether it is among those that the present cycle decides."""
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         self.new = self.after = None
         self.decides = False
         if self.action == "schedule_list":
@@ -78,11 +78,11 @@ class ScheduleAction(CallRequest):
             self.schedules.deciding.discard(self.name)
             self.decides = False
 
-    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: D102
+    def fail(self, broker: Cycle, exc: DistqError, now: float) -> None:  # noqa: D102
         self.undo()
         super().fail(broker, exc, now)
 
-    def _change(self, broker: Broker, schedule: Schedule, now: float) -> None:
+    def _change(self, broker: Cycle, schedule: Schedule, now: float) -> None:
         progress = schedule.progress
         if self.action == "schedule_remove":
             broker.keep_row(schedule.key, None)
@@ -105,7 +105,7 @@ class ScheduleAction(CallRequest):
             raise BadSchedule(f"there is no schedule {shown(self.name)}; `distq schedule list` shows those there are.")
         return schedule
 
-    def _put(self, broker: Broker, now: float) -> bool:
+    def _put(self, broker: Cycle, now: float) -> bool:
         """Note a schedule; False puts that off to the next cycle."""
         spec, body, run = read_schedule(broker, self.asked, now)
         self.twin = twin_of(self.schedules.known.values(), spec, declared=True)
@@ -126,7 +126,7 @@ class ScheduleAction(CallRequest):
             broker.keep_row(self.twin.key, None)
         return True
 
-    def _plan_again(self, broker: Broker, known: Schedule, now: float) -> None:
+    def _plan_again(self, broker: Cycle, known: Schedule, now: float) -> None:
         """Let a schedule that is put once more come by the rules of its zone that hold now."""
         if known.progress.paused:
             return
@@ -135,7 +135,7 @@ class ScheduleAction(CallRequest):
             self.after = known.progress._replace(next_at=next_at)
             broker.keep_row(known.key, known.row(self.after))
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         known, name = self.schedules.known, self.name
         if self.action != "schedule_list":
             self.schedules.deciding.discard(name)
@@ -155,7 +155,7 @@ class ScheduleAction(CallRequest):
         told = known.values() if self.action == "schedule_list" else filter(None, (known.get(name),))
         self.connection.reply(returned({"schedules": [described(broker, one) for one in told]}))
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.action == "schedule_list":
             self.answer(broker, now)
         else:
@@ -166,7 +166,7 @@ class ScheduleAction(CallRequest):
 ACTIONS: Final = tuple(f"schedule_{word}" for word in ("list", "pause", "put", "remove", "resume", "run"))
 
 
-def read_schedule(broker: Broker, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitRun]:
+def read_schedule(broker: Cycle, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitRun]:
     """What somebody wants to be a schedule, each part checked; raises BadSchedule or BadCall."""
     body = asked.get("body")
     try:
@@ -204,7 +204,7 @@ def _timing(asked: Mapping[str, Any]) -> Timing:
         raise BadTiming(f"{exc}.") from exc
 
 
-def described(broker: Broker, schedule: Schedule) -> dict[str, Any]:
+def described(broker: Cycle, schedule: Schedule) -> dict[str, Any]:
     """A schedule as values that JSON can carry; times are seconds since 1970."""
     spec, progress, origin = schedule.spec, schedule.progress, schedule.origin
     envelope = spec.envelope

@@ -26,14 +26,14 @@ from distq.core.task import LIVE_STATES
 from distq.logs import get_logger
 from distq.master.admin.calendars import forget_zones
 from distq.master.admin.schedule_instants import due_at, planned
-from distq.master.calls.submit import SubmitRun, moments, read_run
 from distq.master.cycle.requests import REFUSED_PAUSE_S, Request
+from distq.protocol.submit import SubmitRun, moments, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from distq.core.ports import CommitRefused
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
 
 LATE_S: Final = 5.0
 """An instant is missed if the master comes to it later than this, for a schedule that makes up for none."""
@@ -79,7 +79,7 @@ class Schedule:
 class Schedules:
     """All schedules, by name."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Cycle) -> None:
         self.known: dict[str, Schedule] = {}
         self.due_instants = {"submitted": 0, "skipped": 0}
         """What became of the instants that have come since this master started."""
@@ -178,7 +178,7 @@ class PlanSchedules(Request):
         self.names: list[str] = []
         """Those that are still to be planned in this turn."""
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
         if not self.names:
             forget_zones()
             self.names = list(self.schedules.known)
@@ -209,7 +209,7 @@ class RunSchedule(Request):
         schedule = self.schedule
         return self.schedules.known.get(schedule.spec.name) is schedule and schedule.progress is self.progress
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         schedule, before = self.schedule, self.progress
         name, timing = schedule.spec.name, schedule.spec.timing
         self.after = None
@@ -241,7 +241,7 @@ class RunSchedule(Request):
         self.schedules.deciding.add(name)
         return True
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.after is not None:
             self.schedules.deciding.discard(self.schedule.spec.name)
             before, self.schedule.progress = self.progress, self.after
@@ -253,17 +253,17 @@ class RunSchedule(Request):
         if self.after is not None:
             self.schedules.deciding.discard(self.schedule.spec.name)
 
-    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
+    def fail(self, broker: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
         self.undo()
         self.schedules.fail(self.schedule, str(exc))
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         if self.after is not None:  # else it has asked for another time itself, or has nothing to do
             self.schedules.deciding.discard(self.schedule.spec.name)
             broker.ask_at(now + REFUSED_PAUSE_S, self)
 
 
-def submit(broker: Broker, schedule: Schedule, now: float) -> int:
+def submit(broker: Cycle, schedule: Schedule, now: float) -> int:
     """Note a task of a schedule; returns its key. Raises QueueFull, TasksFull, BadSchedule."""
     run = schedule.run
     if run is None:
@@ -280,7 +280,7 @@ def submit(broker: Broker, schedule: Schedule, now: float) -> int:
     )
 
 
-def lives(broker: Broker, key: int | None) -> bool:
+def lives(broker: Cycle, key: int | None) -> bool:
     """Whether a task of a schedule has not ended."""
     task = None if key is None else broker.ledger.tasks.get(key)
     return task is not None and task.state in LIVE_STATES

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distq.core.ledger import Ledger
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 SLICE: Final = 2_000
@@ -79,7 +79,7 @@ class ListTasks(CallRequest):
 
     __slots__ = ("after", "before_at", "keys", "limit", "name", "queue", "rows", "states")
 
-    def __init__(self, broker: Broker, connection: ServerConnection, asked: Mapping[str, Any]) -> None:
+    def __init__(self, broker: Cycle, connection: ServerConnection, asked: Mapping[str, Any]) -> None:
         super().__init__(connection)
         self.queue, self.name = text_in(asked, "queue"), text_in(asked, "name")
         self.states = _states(asked.get("states"))
@@ -98,7 +98,7 @@ class ListTasks(CallRequest):
         self.keys = TaskKeyCursor(broker.ledger, after)
         self.rows: list[dict[str, Any]] = []
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = broker.ledger.tasks
         for key in self.keys.slice():
             task = tasks.get(key)

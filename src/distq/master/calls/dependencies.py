@@ -13,7 +13,7 @@ from distq.wire.messages import returned
 
 if TYPE_CHECKING:
     from distq.core.dependencies import Dependencies
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 ENDS_AT_ONCE: Final = 1_000
@@ -38,7 +38,7 @@ class ReadEnds(CallRequest):
         self.delivery = delivery
         self.first = first
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = broker.ledger.tasks
         task = tasks.get(self.key)
         after = None if task is None else task.constraints.depends_on

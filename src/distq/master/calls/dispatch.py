@@ -24,16 +24,17 @@ from distq.master.calls.exchange import ExchangeCall, ResultQueues, queues_of, r
 from distq.master.calls.plain import METHODS, PlainQueues
 from distq.master.calls.plain_peer import PlainPeer
 from distq.master.calls.streams import Streams, read_stream
-from distq.master.calls.submit import SubmitTasks, read_submit
+from distq.master.calls.submit import SubmitTasks
 from distq.master.cycle.housekeeping import NAMES_KEPT_S, DiscardUnused
 from distq.master.cycle.requests import WAIT_MAX_S
 from distq.master.sessions.clients import Clients, ClientSession, Goodbye, SendResults, WatchTasks, read_watch
 from distq.master.sessions.workers import ExecutorHolder, Workers, WorkerSession
+from distq.protocol.submit import read_submit
 from distq.wire.inert import Token
 from distq.wire.messages import created, refused, returned, word_of
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
     from distq.wire.inert import InertCall
 
@@ -86,7 +87,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: Cycle,
         workers: Workers,
         stats: Stats,
         greeting: Mapping[str, object],

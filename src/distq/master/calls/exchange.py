@@ -21,7 +21,7 @@ from distq.wire.messages import returned
 
 if TYPE_CHECKING:
     from distq.core.ports import CommitRefused
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.master.sessions.workers import ExecutorHolder
     from distq.net.serve import ServerConnection
 
@@ -74,7 +74,7 @@ class ExchangeCall(LeaseRequest):
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return len(self.settled), sum(len(row[3] or b"") for row in self.settled)
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         if self.noted:
             if self.refusals == broker.refusals:
                 del self.settled[: self.noted]
@@ -88,7 +88,7 @@ class ExchangeCall(LeaseRequest):
             self.noted += 1
         return True
 
-    def _settle(self, broker: Broker, settled: Settled, now: float) -> bool:
+    def _settle(self, broker: Cycle, settled: Settled, now: float) -> bool:
         """Note one answer; False if the request must come back for it."""
         key, delivery, outcome, body, run_s, *_ = settled
         ledger = broker.ledger
@@ -125,14 +125,14 @@ class ExchangeCall(LeaseRequest):
     def undo(self) -> None:  # noqa: D102 - as Request
         self.noted = 0
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.stops.clear()
         if self.settled:
             broker.ask_at(now + REFUSED_PAUSE_S, self)  # the tasks were run: that must not be lost
         else:
             self.answer(broker, now)
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
         settled, self.settled, self.noted = bool(self.settled), [], 0
         stops, self.stops = self.stops, []
         for key, delivery in stops:
@@ -155,10 +155,10 @@ class ExchangeCall(LeaseRequest):
         else:
             self.connection.reply(NO_TASKS)
 
-    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.connection.reply(NO_TASKS)
 
-    def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
+    def give(self, broker: Cycle, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
         ledger = broker.ledger
         headers = {
             task.task_key: task.constraints.headers
@@ -177,7 +177,7 @@ class ResultQueues:
     def __init__(self, names: dict[str, str]) -> None:
         self.names = names
 
-    def of(self, broker: Broker, work: str) -> Envelope:
+    def of(self, broker: Cycle, work: str) -> Envelope:
         """The envelope of plain items on the result queue of `work`."""
         return broker.ledger.registry.envelope(self.names.get(work, "result"), PLAIN, PLAIN)
 
@@ -263,7 +263,7 @@ def _too_large(settled: Settled, limit: int) -> Settled:
     return key, delivery, outcome, pickle.dumps(("PayloadTooLarge", text, ""), 4), run_s, text, None
 
 
-def queues_of(broker: Broker, names: object) -> tuple[Queue, ...] | None:
+def queues_of(broker: Cycle, names: object) -> tuple[Queue, ...] | None:
     """The queues that a worker names, None for all; raises BadCall for what cannot be the name of a queue."""
     if not isinstance(names, list | tuple) or not names:
         return None

@@ -23,7 +23,7 @@ from distq.wire.splice import item, packed_item
 
 if TYPE_CHECKING:
     from distq.core.ports import CommitRefused
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
     from distq.wire.inert import InertCall
 
@@ -55,7 +55,7 @@ class PutItem(CallRequest):
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return 1, len(self.body)
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         if self.queue.room < 1 and (self.until is None or self.until > now):
             broker.park_until_room(self, self.queue)
             return False
@@ -70,10 +70,10 @@ class PutItem(CallRequest):
         ledger.submit(envelope, (self.body,), None, now)
         return True
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.connection.reply(NOTHING)
 
-    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.connection.reply(FULL)
 
     def refuse(self, exc: DistqError) -> None:  # noqa: D102
@@ -82,7 +82,7 @@ class PutItem(CallRequest):
         else:
             super().refuse(exc)
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
 
 
@@ -104,10 +104,10 @@ class GetItem(LeaseRequest):
     def wanted(self, name: str) -> bool:  # noqa: D102 - as Take
         return name == PLAIN
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102
         return self.queue.role == RESULT or settled(broker, self.peer, now)
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
         if not self.connection.open:
             return
         queues = (self.queue,)
@@ -118,7 +118,7 @@ class GetItem(LeaseRequest):
         else:
             broker.park(self, queues)
 
-    def give(self, broker: Broker, tasks: list[Task], now: float) -> None:  # noqa: D102
+    def give(self, broker: Cycle, tasks: list[Task], now: float) -> None:  # noqa: D102
         task = tasks[0]
         self.queue.gets += 1
         assert task.body is not None
@@ -129,13 +129,13 @@ class GetItem(LeaseRequest):
             self.peer.lapsed = None
             self.peer.lend_until(broker, now + self.lease_s)
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.queue.role == WORK and self.peer.item is not None:
             self.refuse(exc)  # what it holds could not be settled
         else:
             self.answer(broker, now)
 
-    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.connection.reply(EMPTY)
 
 
@@ -149,11 +149,11 @@ class SettleItem(Request):
         super().__init__()
         self.task = task
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102
         task = self.task
         return broker.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         broker.ask_at(now + REFUSED_PAUSE_S, self)
 
 
@@ -171,17 +171,17 @@ class ItemDone(CallRequest):
         self.peer = peer
         self.queue = queue
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102
         queue = self.queue
         return queue.role == RESULT or queue.done >= queue.gets or settled(broker, self.peer, now)
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.queue.role == WORK and self.peer.item is not None:
             self.refuse(exc)
         else:
             self.answer(broker, now)
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.queue.done >= self.queue.gets:
             self.connection.reply(TOO_OFTEN)
         else:
@@ -198,7 +198,7 @@ class JoinQueue(CallRequest):
         super().__init__(connection)
         self.queue = queue
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.queue.live:
             broker.park_until_end(self, self.queue)
         else:
@@ -214,7 +214,7 @@ TOO_OFTEN: Final = raised(ValueError("task_done() called too many times"))
 class PlainQueues:
     """Answers the calls of `queue.Queue` proxies."""
 
-    def __init__(self, broker: Broker, lease_s: float | None, keeps_none: Callable[[str], None]) -> None:
+    def __init__(self, broker: Cycle, lease_s: float | None, keeps_none: Callable[[str], None]) -> None:
         self._broker = broker
         self._lease_s = lease_s
         self.programs = StdlibPrograms(broker, lease_s, keeps_none)

@@ -10,7 +10,7 @@ from distq.master.cycle.requests import LEASE, LoseLeases, Request
 
 if TYPE_CHECKING:
     from distq.master.calls.stdlib_programs import ProgramThread
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 TOO_LONG_AWAY: Final = "its program, which keeps no proxies, did not come back in time"
@@ -65,7 +65,7 @@ class PlainPeer(Holder):
         self.lease_until += by_s
         self.watch_at += by_s
 
-    def lend_until(self, broker: Broker, at: float) -> None:
+    def lend_until(self, broker: Cycle, at: float) -> None:
         """Let it hold its item until then."""
         self.lease_until = at
         if at < self.watch_at:
@@ -73,7 +73,7 @@ class PlainPeer(Holder):
             broker.ask_at(at, PlainLeaseTimeout(self, at))
 
 
-def settled(broker: Broker, peer: PlainPeer, now: float) -> bool:
+def settled(broker: Cycle, peer: PlainPeer, now: float) -> bool:
     """Settle the item that the peer holds or was too slow with; False if that must wait for the next cycle."""
     task = peer.item
     if task is not None:
@@ -102,7 +102,7 @@ class PlainLeaseTimeout(Request):
             self.peer.shift(by_s)
         self.at += by_s
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
         peer = self.peer
         if peer.watch_at != self.at:
             return  # another one is due earlier

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from distq.master.calls.plain_peer import PlainPeer
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 DOUBTED_S: Final = 1.0
@@ -66,7 +66,7 @@ class ProgramThread:
 class StdlibPrograms:
     """The programs that have made proxies, and which of their threads hold an item without a connection."""
 
-    def __init__(self, broker: Broker, lease_s: float | None, keeps_none: Callable[[str], None]) -> None:
+    def __init__(self, broker: Cycle, lease_s: float | None, keeps_none: Callable[[str], None]) -> None:
         self._broker = broker
         self._lease_s = math.inf if lease_s is None else lease_s
         self._keeps_none = keeps_none

@@ -11,7 +11,7 @@ from distq.wire.errors import BadCall, NoSuchTask
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 PARTS_AT_ONCE: Final = 100
@@ -22,7 +22,7 @@ PARTS_BYTES_MAX: Final = 8 << 20
 class Streams:
     """Who waits for parts."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Cycle) -> None:
         self._broker = broker
         self.waiting: dict[int, dict[ReadParts, None]] = {}
         """By task."""
@@ -58,7 +58,7 @@ class ReadParts(CallRequest):
         self.first = first
         self.wait_s = wait_s
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
         task = broker.ledger.tasks.get(self.key)
         if task is None:
             self.refuse(NoSuchTask(f"the master does not know task {id_text(self.key)} (any more)."))
@@ -92,7 +92,7 @@ class ReadParts(CallRequest):
             del waiting[self.key]
             self.streams.unwatch(self.key)
 
-    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.leave()
         self.connection.reply(returned(([], False)))
 

@@ -9,7 +9,7 @@ from distq.logs import get_logger
 
 if TYPE_CHECKING:
     from distq.master.admin.schedules import Schedules
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.master.cycle.timer import LoopTimer
 
 STEP_MIN_S: Final = 0.5
@@ -45,7 +45,7 @@ class SystemClock:
 class ClockFollower:
     """Follows the machine's clock: it may be set right after the start, or stand still while the machine sleeps."""
 
-    def __init__(self, clock: SystemClock, broker: Broker, alarm: LoopTimer, schedules: Schedules) -> None:
+    def __init__(self, clock: SystemClock, broker: Cycle, alarm: LoopTimer, schedules: Schedules) -> None:
         self._clock = clock
         self._broker = broker
         self._alarm = alarm

@@ -8,8 +8,7 @@ from distq.core.savepoint import NOTHING_DECIDED, Savepoint
 
 if TYPE_CHECKING:
     from distq.core.changes import Row
-    from distq.master.cycle.broker import Broker
-    from distq.master.cycle.requests import Request
+    from distq.master.cycle.requests import Cycle, Request
 
 
 class AbsentRow:
@@ -22,7 +21,7 @@ ABSENT: Final = AbsentRow()
 class Decisions:
     """The decisions of one broker's cycle: the ledger's, and rows that are no tasks."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Cycle) -> None:
         self.rows: dict[int, Row] = {}
         """Rows that are no tasks, for the next commit."""
         self._before: list[tuple[int, Row | AbsentRow]] = []

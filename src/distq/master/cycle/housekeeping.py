@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from distq.master.cycle.requests import Request
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
 
 NAMES_KEPT_S: Final = 3600.0
 """A name that was not used for so long goes at the latest, and its series with it; for half of it at the earliest."""
@@ -16,7 +16,7 @@ NAMES_KEPT_S: Final = 3600.0
 class DiscardUnused(Request):
     """Due every half of that time."""
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
         for key in broker.ledger.discard_unused(now):
             broker.keep_row(key, None)
         broker.ask_at(now + NAMES_KEPT_S / 2, self)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from distq.core.ports import CommitRefused
     from distq.core.task import Task
-    from distq.master.cycle.broker import Broker
-    from distq.master.cycle.requests import LeaseRequest, Request
+    from distq.master.cycle.requests import Cycle, LeaseRequest, Request
 
 _WITH_PAYLOAD: Final = (*LIVE_STATES, DEAD)
 
@@ -26,7 +25,7 @@ _WITH_PAYLOAD: Final = (*LIVE_STATES, DEAD)
 class LeaseReplies:
     """What is leased and not handed over yet, and what else is to be read from the store."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Cycle) -> None:
         self._broker = broker
         self._unstored: list[tuple[LeaseRequest, list[Task]]] = []
         """Leased tasks whose leases the next commit stores, and who waits for them."""

@@ -9,8 +9,7 @@ from distq.core.errors import DistqError
 from distq.logs import get_logger
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
-    from distq.master.cycle.requests import Request
+    from distq.master.cycle.requests import Cycle, Request
 
 PLACES: Final = ("decide", "commit", "apply", "answer", "read", "serve", "push", "sweep", "note", "refuse")
 """Where in the cycle an error can come up, as the metric names it."""
@@ -30,7 +29,7 @@ class InternalError(DistqError):
 class RequestGuard:
     """Notes the errors of one broker, and fails the requests in which they come up."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Cycle) -> None:
         self.counts = dict.fromkeys(PLACES, 0)
         """Errors since the master started, by place."""
         self._broker = broker

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from distq.core.ranges import DURATION_MAX_S
 from distq.wire.messages import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Callable, Container, Sequence
 
+    from distq.core.changes import Row
     from distq.core.errors import DistqError
-    from distq.core.ports import CommitRefused, StoreLimits
+    from distq.core.ledger import Ledger
+    from distq.core.ports import Clock, CommitRefused, Store, StoreLimits
+    from distq.core.queue import Queue
     from distq.core.task import Holder, Task
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.payload_reads import Then
+    from distq.master.cycle.request_guard import RequestGuard
     from distq.net.serve import ServerConnection
 
 
@@ -23,6 +27,65 @@ FAULT_PAUSE_S: Final = 10.0
 """Pause before a request of no peer is tried again that an error of the master's own has ended."""
 WAIT_MAX_S: Final = DURATION_MAX_S
 """The longest wait that a peer can ask for."""
+
+
+class Cycle(Protocol):
+    """What a request may use of the broker: `distq.master.cycle.broker.Broker` is the one there is."""
+
+    ledger: Ledger
+    clock: Clock
+    store: Store
+    guard: RequestGuard
+    reply_bytes_max: int
+    refusals: int
+    draining: bool
+    push: Callable[[], None]
+    """Sends what has ended to the clients that wait for it."""
+
+    def ask(self, request: Request) -> None:
+        """Have the next cycle handle a request."""
+
+    def ask_again(self, request: Request) -> None:
+        """Have the next cycle decide the rest of a request; it comes when there is one anyway."""
+
+    def ask_at(self, at: float, request: Request) -> None:
+        """Have the cycle handle a request at an instant (seconds of the broker's clock)."""
+
+    def wake(self) -> None:
+        """Run a cycle as soon as the master has read what is readable now."""
+
+    def park(self, take: LeaseRequest, queues: tuple[Queue, ...] | None) -> None:
+        """Let a request wait for tasks of these queues (None: of every work queue) until its `until`."""
+
+    def park_until_room(self, request: Request, queue: Queue, room: int = 1) -> None:
+        """Let a request wait until the queue has room for `room` tasks; it is decided anew then."""
+
+    def park_until_end(self, request: Request, queue: Queue) -> None:
+        """Let a request wait until the queue has no live task."""
+
+    def park_idle(self, request: Request) -> None:
+        """Let a request wait until its `until`, or until the code that keeps it answers it."""
+
+    def forget(self, request: Request) -> None:
+        """End the wait of a request, because its peer has gone or is answered now."""
+
+    def expire(self, request: Request, now: float) -> None:
+        """End the wait of a request because its time is over."""
+
+    def lease(self, take: LeaseRequest, queues: tuple[Queue, ...] | None, now: float) -> bool:
+        """Lease ready tasks to a request immediately; False if there are none for it."""
+
+    def read(self, request: Request, keys: Sequence[int], then: Then, bytes_max: int | None = None) -> None:
+        """Have the present or the next cycle read bodies from the store for a request, and hand them to `then`."""
+
+    def keep_row(self, key: int, row: Row) -> None:
+        """Have the next commit keep a row that is no task (its key is negative)."""
+
+    def fetch(self, task: Task) -> None:
+        """Have the present or the next cycle read a task's payload."""
+
+    def shift(self, by_s: float) -> None:
+        """The clock was set: durations end when they would have ended, dates come by the clock as it is now."""
 
 
 class Request:
@@ -55,14 +118,14 @@ class Request:
         """How many changes it brings to a commit, and how many bytes, about."""
         return 1, 0
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002 - most only answer
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002 - most only answer
         """Have the ledger note what this asks for; False puts the rest off to the next cycle."""
         return True
 
-    def answer(self, broker: Broker, now: float) -> None:
+    def answer(self, broker: Cycle, now: float) -> None:
         """Reply, or park: what was decided is stored and has happened."""
 
-    def expire(self, broker: Broker, now: float) -> None:
+    def expire(self, broker: Cycle, now: float) -> None:
         """Reply that the wait is over."""
 
     def refuse(self, exc: DistqError) -> None:
@@ -76,14 +139,14 @@ class Request:
     def undo(self) -> None:
         """What `decide` has noted outside the ledger is taken back: it failed, or is to be decided once more."""
 
-    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: ARG002 - nobody waits for its answer
+    def fail(self, broker: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002 - nobody waits for its answer
         """An error of the master's own has ended it; what no peer has asked for must happen, so it comes again."""
         broker.ask_at(now + FAULT_PAUSE_S, self)
 
     def give_up(self) -> None:
         """Not even its refusal can be told."""
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002 - most have changed nothing
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002 - most have changed nothing
         """The store refused the commit: nothing that `decide` noted has happened."""
         self.answer(broker, now)
 
@@ -100,7 +163,7 @@ class CallRequest(Request):
     def refuse(self, exc: DistqError) -> None:  # noqa: D102 - as Request
         self.connection.reply(refused(f"{exc} {exc.hint}".rstrip()))
 
-    def fail(self, broker: Broker, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
+    def fail(self, broker: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
         if self.connection.waits:
             self.refuse(exc)
 
@@ -128,7 +191,7 @@ class LeaseRequest(CallRequest):
         """Whether it takes tasks of this name."""
         raise NotImplementedError
 
-    def give(self, broker: Broker, tasks: list[Task], now: float) -> None:
+    def give(self, broker: Cycle, tasks: list[Task], now: float) -> None:
         """Reply with tasks that are leased to `holder` now."""
         raise NotImplementedError
 
@@ -162,16 +225,16 @@ class LoseLeases(Request):
         self.unexplained = unexplained
         self.leases = 0
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         self.leases = max(self.leases, len(self.holder.held))  # it may come more than once
         return broker.ledger.lose(
             self.holder, self.reason, self.cause, self.running, self.begun, unexplained=self.unexplained
         )
 
-    def put_back(self, broker: Broker, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         broker.ask_at(now + REFUSED_PAUSE_S, self)
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.reason == LEASE:
             broker.ledger.lease_journal.count_expired(self.holder.pool, self.leases)
 

@@ -10,13 +10,21 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.task import GONE, LATER, LIVE_STATES, Owner, Task
-from distq.master.calls.results import ROWS_BYTES_MAX, ROWS_MAX, BodyCache, ResultBacklog, Row, read_row, stored_row
 from distq.master.cycle.requests import CallRequest, Request
+from distq.master.sessions.result_backlog import (
+    ROWS_BYTES_MAX,
+    ROWS_MAX,
+    BodyCache,
+    ResultBacklog,
+    Row,
+    read_row,
+    stored_row,
+)
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 IDLE_S: Final = 3600.0
@@ -75,7 +83,7 @@ class ClientSession(Owner):
 class Clients:
     """All client sessions."""
 
-    def __init__(self, broker: Broker, epoch: int) -> None:
+    def __init__(self, broker: Cycle, epoch: int) -> None:
         self.sessions: OrderedDict[str, ClientSession] = OrderedDict()
         """By key, in the order in which they are to be looked at for their idleness."""
         self.bodies = BodyCache()
@@ -214,7 +222,7 @@ class IdleTimeout(Request):
             session.seen_at += by_s
             session.looked_at += by_s
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
         at = self.clients.examine(now)
         if at is not None:
             broker.ask_at(at, self)
@@ -229,7 +237,7 @@ class MakeRoom(Request):
         super().__init__()
         self.clients = clients
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.clients.make_room(now)
 
 
@@ -243,7 +251,7 @@ class Goodbye(CallRequest):
         self.clients = clients
         self.session = session
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
         request = self.session.request
         if request is not None:
             broker.forget(request)
@@ -265,7 +273,7 @@ class SendResults(CallRequest):
         self.reading = False
         """Whether the store reads what it is to be answered."""
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
         session = self.session
         if not self.connection.open:
             return
@@ -288,7 +296,7 @@ class SendResults(CallRequest):
         else:
             self._reply([])
 
-    def push(self, broker: Broker) -> None:
+    def push(self, broker: Cycle) -> None:
         """Reply with what has ended."""
         if self.reading:
             return
@@ -309,7 +317,7 @@ class SendResults(CallRequest):
 
         broker.read(self, [key for key, *_ in stored], read, ROWS_BYTES_MAX)
 
-    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self._reply([])
 
     def _send(self, rows: list[Row], *, read: bool) -> None:
@@ -341,7 +349,7 @@ class WatchTasks(CallRequest):
         self.session = session
         self.keys = keys
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
         tasks = broker.ledger.tasks
         rows: list[Row] = []
         ended: list[Task] = []

@@ -10,7 +10,7 @@ from distq.master.cycle.requests import LoseLeases, Request
 from distq.tasks.failure import pack_overrun
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
 
 
 class EndOverrun(LoseLeases):
@@ -23,7 +23,7 @@ class EndOverrun(LoseLeases):
         self.key = key
         self.stack = stack
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         ledger, task = broker.ledger, self.holder.held.get(self.key)
         if task is not None:
             limit_s = task.envelope.time_limit_s or 0.0
@@ -32,7 +32,7 @@ class EndOverrun(LoseLeases):
         return super().decide(broker, now)  # False while that is being applied: then it comes again for the rest
 
 
-def end_unless_reclaimed(broker: Broker, absent: Holder, reclaim_s: float, lease_s: float) -> None:
+def end_unless_reclaimed(broker: Cycle, absent: Holder, reclaim_s: float, lease_s: float) -> None:
     """After a restart: what was held before goes to others when its executors have had time to come back.
 
     Their workers were heard of by the master before, until a moment ago perhaps: what is fenced runs nowhere else, and
@@ -55,7 +55,7 @@ class ReturnLeases(Request):
         self.deliveries = [(key, delivery) for key, delivery in pairs if type(key) is type(delivery) is int]
         self.before = self.deliveries
 
-    def decide(self, broker: Broker, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         ledger, self.before = broker.ledger, self.deliveries
         left = []
         for key, delivery in self.deliveries:

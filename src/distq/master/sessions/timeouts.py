@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from distq.master.cycle.requests import LEASE, Request
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.master.sessions.workers import ExecutorHolder, Workers, WorkerSession
 
 DISCONNECT_GRACE_S: Final = 1.0
@@ -39,7 +39,7 @@ class LeaseTimeout(Request):
         session.seen_at += by_s
         session.connected_at += by_s
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
         session, workers = self.session, self.workers
         if workers.sessions.get(session.key) is not session:
             return
@@ -63,7 +63,7 @@ class DisconnectTimeout(Request):
         self.session = session
         self.executor = executor
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         session, executor = self.session, self.executor
         if self.workers.sessions.get(session.key) is not session or session.connection is not None:
             # The supervisor is there: it says so if the executor has ended. If not, the executor runs on and

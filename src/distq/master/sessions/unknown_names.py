@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from distq.master.cycle.requests import Request
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
 
 AGAIN_S: Final = 2.0
 """A worker is given a name that it has handed back once more after this pause; the pause doubles each time."""
@@ -73,7 +73,7 @@ class RetryUnknownNames(Request):
         super().__init__()
         self.names = names
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
         names = self.names.try_again(now)
         broker.ledger.readmit(names)
         if names:
@@ -82,7 +82,7 @@ class RetryUnknownNames(Request):
             broker.ask_at(now + LOOK_S, self)
 
 
-def try_again_later(broker: Broker, names: UnknownNames, name: str, now: float) -> None:
+def try_again_later(broker: Cycle, names: UnknownNames, name: str, now: float) -> None:
     """A worker has handed back a task for want of such a function."""
     if names.hand_back(name, now):
         broker.ask_at(now + LOOK_S, RetryUnknownNames(names))

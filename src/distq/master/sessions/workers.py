@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.ranges import KEY_MAX, count_of
 from distq.core.task import CANCELLED, DEAD, EXPIRED, LABELS_MAX, NO_LABELS, PLAIN, Holder
-from distq.master.calls.heartbeat import Heartbeat
 from distq.master.cycle.requests import LEASE, LeaseRequest, LoseLeases, Request
 from distq.master.sessions.executor_ends import EndOverrun, ReturnLeases
+from distq.master.sessions.heartbeat import Heartbeat
 from distq.master.sessions.placement import may_take
 from distq.master.sessions.timeouts import DISCONNECT_GRACE_S, DisconnectTimeout, LeaseTimeout
 from distq.master.sessions.unknown_names import UnknownNames
 
 if TYPE_CHECKING:
     from distq.core.queue import Queue
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 TIMEOUT: Final = "timeout"
@@ -111,12 +111,12 @@ class WorkerSession:
         self.memory_bytes: int | None = None
         self.memory_limit_bytes: int | None = None
 
-    def stop(self, broker: Broker, key: int, delivery: int) -> None:
+    def stop(self, broker: Cycle, key: int, delivery: int) -> None:
         """Have the worker stop a task that it runs, or has not begun yet."""
         self.stops.append((key, delivery))
         self.answer_beat(broker)
 
-    def answer_beat(self, broker: Broker) -> None:
+    def answer_beat(self, broker: Cycle) -> None:
         """Let no heartbeat wait any longer."""
         beat, self.beat = self.beat, None
         if beat is not None:
@@ -160,14 +160,14 @@ class WorkerSession:
 class Workers:
     """All worker sessions."""
 
-    def __init__(self, broker: Broker, lease_s: float) -> None:
+    def __init__(self, broker: Cycle, lease_s: float) -> None:
         self.sessions: dict[str, WorkerSession] = {}
         self.handed_back: dict[str, None] = {}
         """Names of tasks that workers which have gone did not know, oldest first."""
         self._broker = broker
         self._lease_s = lease_s
         broker.ledger.registry.eligibility.may_take = lambda queue, lane: may_take(self.sessions.values(), queue, lane)
-        self._stack_waits: dict[tuple[int, int], list[Callable[[Broker, str], None]]] = {}
+        self._stack_waits: dict[tuple[int, int], list[Callable[[Cycle, str], None]]] = {}
         """Who waits to be told where a task is, by its key and delivery."""
 
     def session(self, key: str) -> WorkerSession:
@@ -296,16 +296,14 @@ class Workers:
         """Have a worker stop a task that it runs, or has not begun yet."""
         session.stop(self._broker, key, delivery)
 
-    def ask_for_stack(
-        self, session: WorkerSession, key: int, delivery: int, say: Callable[[Broker, str], None]
-    ) -> None:
+    def ask_for_stack(self, session: WorkerSession, key: int, delivery: int, say: Callable[[Cycle, str], None]) -> None:
         """Have a worker say where a task is that it runs; `say` is told, if it answers."""
         self._stack_waits.setdefault((key, delivery), []).append(say)
         if (key, delivery) not in session.stacks:
             session.stacks.append((key, delivery))
         self.answer_beat(session)
 
-    def give_up_stack(self, key: int, delivery: int, say: Callable[[Broker, str], None]) -> None:
+    def give_up_stack(self, key: int, delivery: int, say: Callable[[Cycle, str], None]) -> None:
         """The worker has not answered in time: `say` waits for it no more."""
         waits = self._stack_waits.get((key, delivery), [])
         if say in waits:

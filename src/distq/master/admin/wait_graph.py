@@ -12,7 +12,7 @@ from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.master.sessions.workers import Workers
     from distq.net.serve import ServerConnection
 
@@ -71,7 +71,7 @@ class CheckWait(CallRequest):
         except (KeyError, ValueError, AttributeError, TypeError) as exc:
             raise BadCall("wait takes a task and an other, the ids of two tasks.") from exc
 
-    def answer(self, broker: Broker, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
         tasks = broker.ledger.tasks
         outer, inner = tasks.get(self.outer), tasks.get(self.inner)
         why = ""

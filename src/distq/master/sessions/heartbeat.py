@@ -8,7 +8,7 @@ from distq.master.cycle.requests import CallRequest
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
-    from distq.master.cycle.broker import Broker
+    from distq.master.cycle.requests import Cycle
     from distq.master.sessions.workers import WorkerSession
     from distq.net.serve import ServerConnection
 
@@ -29,6 +29,6 @@ class Heartbeat(CallRequest):
         stacks, session.stacks = session.stacks, []
         self.connection.reply(returned({"abort": stops, "stacks": stacks} if stacks else {"abort": stops}))
 
-    def expire(self, broker: Broker, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.session.beat = None
         self.say()

@@ -6,8 +6,7 @@ import pytest
 from tests.master.bench import RULES, WAITING, Bench, FakeLine, on_bench
 
 from distq.core.task import DEAD, GONE, SUCCEEDED, id_text
-from distq.master.calls import results
-from distq.master.sessions import clients
+from distq.master.sessions import clients, result_backlog
 from distq.wire.errors import RemoteRefusal
 
 LARGE = RULES._replace(capacity=1000, payload_bytes_max=1 << 20, result_ttl_s=60.0)
@@ -17,10 +16,10 @@ BOUND = 50_000
 
 @pytest.fixture(autouse=True)
 def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "BODIES_BYTES_MAX", BOUND)
-    for module in (clients, results):
+    monkeypatch.setattr(result_backlog, "BODIES_BYTES_MAX", BOUND)
+    for module in (clients, result_backlog):
         monkeypatch.setattr(module, "ROWS_BYTES_MAX", 30_000)
-    monkeypatch.setattr(results, "ROWS_KEPT_MAX", 25)
+    monkeypatch.setattr(result_backlog, "ROWS_KEPT_MAX", 25)
 
 
 async def run(bench: Bench, client: FakeLine, number: int, count: int, outcome: int = 0) -> list[int]:
