@@ -19,10 +19,12 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from multiprocessing import ProcessError
 from multiprocessing.managers import BaseManager, State  # type: ignore[attr-defined] # not in its stubs
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
 from distq.net.dial import CannotReach, dial
 from distq.wire.errors import AuthenticationFailed
@@ -79,10 +81,10 @@ class EmbeddedMaster:
         """End the master; a second time does nothing."""
         self._finalizer()
 
-    def join(self, timeout: float | None = None) -> None:
+    def join(self, timeout: Timeout = None) -> None:
         """Wait until the master has ended, at most `timeout` seconds."""
         try:
-            self._process.wait(timeout)
+            self._process.wait(timeout_s(timeout))
         except subprocess.TimeoutExpired:
             pass
 
@@ -126,7 +128,7 @@ class QueueManager(BaseManager):
         serializer: str = "pickle",
         ctx: Any = None,
         *,
-        shutdown_timeout: float = 1.0,
+        shutdown_timeout: float | timedelta = 1.0,
     ) -> None:
         if serializer != "pickle":
             raise ValueError(f"distq speaks pickle, not {serializer!r}; leave `serializer` out")
@@ -134,7 +136,7 @@ class QueueManager(BaseManager):
             raise ValueError(f"distq listens on TCP: the address must be (host, port), not {address!r}")
         # The standard library takes plain tuples only, and named ones are what distq's settings give.
         super().__init__((address[0], address[1]) if address else ANY_PORT, authkey, serializer, ctx)
-        self._drain_s = shutdown_timeout
+        self._drain_s = timeout_s(shutdown_timeout) or 0.0
         self._embedded: EmbeddedMaster | None = None
 
     if TYPE_CHECKING:
@@ -204,7 +206,7 @@ class QueueManager(BaseManager):
             self._embedded = None
             self._state.value = State.SHUTDOWN
 
-    def join(self, timeout: float | None = None) -> None:
+    def join(self, timeout: Timeout = None) -> None:
         """Wait until the master that `start()` brought up has ended, at most `timeout` seconds."""
         if self._embedded is not None:
             self._embedded.join(timeout)

@@ -1,6 +1,7 @@
 """asyncio takes a task's future as any other future of `concurrent.futures`, whichever of its methods it reads."""
 
 import asyncio
+import concurrent.futures
 import pickle
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -87,6 +88,29 @@ def test_every_outcome_arrives_by_every_way_of_asyncio(outcome: str, way: Way) -
                 asyncio.run(way(client))
         else:
             assert asyncio.run(way(client)) == expected
+
+
+def test_a_coroutine_that_awaits_a_cancelled_task_is_not_cancelled_itself() -> None:
+    """An operator's cancel is an ordinary exception there, also in a task group; elsewhere it is a CancelledError."""
+
+    async def program(client: Client) -> str:
+        with pytest.raises(distq.TaskCancelled, match="by an operator"):
+            await asyncio.wrap_future(client.submit(anything))
+        current = asyncio.current_task()
+        assert current is not None
+        assert not current.cancelling()
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(wrapped(client))
+        assert caught.group_contains(distq.TaskCancelled)
+        return "goes on"
+
+    with serving(Books(lambda _: (CANCELLED, None, ["by an operator"]))) as master, client_of(master) as client:
+        assert asyncio.run(program(client)) == "goes on"
+        future = client.submit(anything)
+        with pytest.raises(concurrent.futures.CancelledError, match="by an operator"):
+            future.result(SOON_S)
+        assert not future.cancelled()
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)

@@ -22,8 +22,8 @@ class Planner(Submitter):
         return tasks
 
 
-def call(*args: object, **options: object) -> distq.Call:
-    """A call of something that everybody can import."""
+def call(*args: object, **options: Any) -> distq.Call:
+    """A call of a function that every process can import."""
     return distq.call(math.hypot, *args).options(**options)
 
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_is_refused_where_it_is_said(stages: Any, error: type[Exc
         planned(*stages)
 
 
-def test_an_option_that_is_none_is_refused_at_the_call() -> None:
+def test_a_wrong_option_is_refused_at_the_call() -> None:
     """Not when the chain is submitted."""
-    with pytest.raises(TypeError, match="on_failure is fail, cancel or run"):
+    with pytest.raises(ValueError, match="on_failure is fail, cancel or run"):
         call(on_failure="perhaps")

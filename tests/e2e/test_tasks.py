@@ -147,7 +147,7 @@ def test_a_worker_that_takes_json_only_runs_nothing_else(grid: Cluster) -> None:
     """A pickle is a failure that is not tried again; nothing of it is loaded."""
     grid.master()
     grid.tasks(1, DISTQ_ACCEPT="json")
-    with grid.client() as client, pytest.raises(distq.DistqError, match="takes JSON only"):
+    with grid.client() as client, pytest.raises(distq.DistqError, match="accepts only JSON"):
         client.submit(tasks.square, 2).result(20)
 
 

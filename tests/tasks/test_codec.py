@@ -85,7 +85,7 @@ def test_pickled_arguments_and_results_of_tasks_before_are_refused(flag: Path) -
         after_others(pack_json([], {}), [(False, pickle.dumps(("k", "t", "", planted)), [])], single=True),
     ]
     for payload in payloads:
-        assert "takes JSON only" in refused(run(payload))
+        assert "accepts only JSON" in refused(run(payload))
     assert not flag.exists()
     assert run(pack_json([1], {})) == b'"1 as reader"'
 

@@ -5,6 +5,7 @@ import concurrent.futures
 
 import pytest
 
+import distq
 from distq.tasks.failure import TaskFailed, exception_of, pack_failure
 
 
@@ -28,6 +29,7 @@ class Exhausted(StopIteration):
         StopAsyncIteration("3"),
         asyncio.CancelledError("3"),
         concurrent.futures.CancelledError("3"),
+        distq.TaskCancelled("3"),
         BaseExceptionGroup("3", [KeyboardInterrupt()]),
         ExceptionGroup("3", [ValueError(), ExceptionGroup("inner", [StopIteration()])]),
     ],

@@ -6,6 +6,6 @@ from distq.tasks import current
 
 
 @pytest.fixture(autouse=True)
-def _own_teller(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_find_current(monkeypatch: pytest.MonkeyPatch) -> None:
     """An executor that a test has made tells no later test what runs."""
-    monkeypatch.setattr(current, "teller", None)
+    monkeypatch.setattr(current, "find_current", None)

@@ -6,18 +6,19 @@ import os
 import weakref
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from distq.client.chains import Planned
 from distq.client.future import TaskFuture, renew_lock
 from distq.client.outbox import SubmitOptions
 from distq.client.session import ClientSession
 from distq.client.submitter import Submitter, bare
+from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
 from distq.core.task import task_key_of
 from distq.settings import Address, Role, Settings, load
 from distq.tasks import access
-from distq.tasks.options import checked_to_send
+from distq.tasks.options import SubmitKeywords, checked_to_send
 
 
 class Client(Submitter):
@@ -66,21 +67,18 @@ class Client(Submitter):
 
     # -- what a program calls ------------------------------------------------------------------
 
-    def options(self, **options: Any) -> Submitter:
-        """The same client with other options for what is submitted through it; they go before a decorator's.
+    def options(self, **options: Unpack[SubmitKeywords]) -> Submitter:
+        """The same client with other options for the tasks that are submitted through it; they win over a decorator's.
 
             client.options(queue="mail", priority=9, delay=30).submit(send, "joe")
 
         Args:
-            **options: fields of `distq.tasks.options.Options`: queue, priority, retries, time_limit, result_ttl,
-                max_deliveries, delay, expires (seconds, a timedelta, or a text such as 30s), eta (a datetime with a
-                time zone: the moment by the master's clock before which it is not begun), requires, cost, executor,
-                concurrency_key, concurrency, unique_key, on_conflict, unique_for, debounce, full, every, cron,
-                timezone, overlap, catch_up, headers, on_failure.
+            **options: fields of `distq.tasks.options.Options`; docs/reference/api.md lists their units and defaults. A
+                duration is a number of seconds, a timedelta, or a text such as `30s` or `1h30m`.
 
         Raises:
-            TypeError: there is no such option, it is one of decorators alone (retry_for, no_retry_for), or a value is
-                of the wrong kind. Calls of what this returns raise it too, for an option that would have no effect.
+            TypeError: there is no such option, only decorators take it (retry_for, no_retry_for), or a value has a
+                wrong type. The methods of the returned client raise it for an option that has no effect on them.
             ValueError: a value is out of range.
         """
         checked_to_send(options)
@@ -99,7 +97,7 @@ class Client(Submitter):
         except DistqError as error:
             raise bare(error) from error.__cause__
 
-    def result(self, task_id: str, timeout: float | None = None) -> Any:
+    def result(self, task_id: str, timeout: Timeout = None) -> Any:
         """The result of a task that anybody has submitted, waited for at most `timeout` seconds.
 
         Raises what `TaskFuture.result` raises: TaskLost if the master does not know the task (any more); and what
@@ -110,13 +108,13 @@ class Client(Submitter):
     def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
         return self._session.administer(action, asked)
 
-    def flush(self, timeout: float | None = None) -> bool:
+    def flush(self, timeout: Timeout = None) -> bool:
         """Wait until everything submitted so far was accepted; False if not all of it was.
 
         That is: if `timeout` seconds are over first, or if submits were refused since the last flush and no code has
         looked at their futures. A line of the logger `distq` says why the last of them was.
         """
-        return self._session.flush(timeout)
+        return self._session.flush(timeout_s(timeout))
 
     @property
     def refused(self) -> int:

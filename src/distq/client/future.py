@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from distq.client.inside_task import lead
 from distq.client.locks import is_owned
 from distq.client.outcome import Sealed, opened
+from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
 from distq.core.task import BY_CLIENT, SUCCEEDED, id_text
 from distq.core.task import CANCELLED as TASK_CANCELLED
@@ -195,7 +196,7 @@ class TaskFuture(Future[R]):
             return None
         return self._reader.progress(self.key)
 
-    def stream(self, timeout: float | None = None) -> Iterator[Any]:
+    def stream(self, timeout: Timeout = None) -> Iterator[Any]:
         """The parts that the task, a generator function, has yielded and will yield; they are kept as its result is.
 
         An attempt after a failure begins anew: of a number that was there already, its part is taken for the same.
@@ -207,7 +208,7 @@ class TaskFuture(Future[R]):
         """
         self._heed_fork()
         if self._reader is not None:
-            yield from self._reader.stream(self, timeout)
+            yield from self._reader.stream(self, timeout_s(timeout))
         elif self._exception is not None:
             raise self._exception.with_traceback(None)
 
@@ -239,7 +240,7 @@ class TaskFuture(Future[R]):
             else:
                 self._reader.call_back(self._call_back)
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: Timeout = None) -> R:
         """Return what the task returned, or raise what it raised.
 
         Raises:
@@ -249,9 +250,10 @@ class TaskFuture(Future[R]):
             ResultUnreadable: it succeeded, and its result cannot be unpickled here.
         """
         if self._state != FINISHED:
+            left_s = None if timeout is None else timeout_s(timeout)
             if self._reader is not None and not self.has_ended:
-                timeout = lead(self, self._reader, timeout)
-            self._wait(timeout)
+                left_s = lead(self, self._reader, left_s)
+            self._wait(left_s)
         if self._body is not None:
             self._open(self._body)
         if self._exception is not None:
@@ -263,22 +265,23 @@ class TaskFuture(Future[R]):
                 del self
         return self._result  # type: ignore[return-value] # finished without an exception: it is an R
 
-    def _wait(self, timeout: float | None) -> None:
+    def _wait(self, limit_s: float | None) -> None:
         """Wait until it has its outcome; raises CancelledError, TimeoutError."""
         condition = self._condition
         with condition:
             if not self.has_ended:
-                condition.wait(timeout)
+                condition.wait(limit_s)
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
             raise CancelledError
         if self._state != FINISHED:
             raise TimeoutError
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
+    def exception(self, timeout: Timeout = None) -> BaseException | None:
         """Return what the task raised, None if it returned; raises TimeoutError as `result`."""
+        left_s = timeout_s(timeout)
         if access.access is not None and self._reader is not None:
-            timeout = lead(self, self._reader, timeout)
-        self._wait(timeout)
+            left_s = lead(self, self._reader, left_s)
+        self._wait(left_s)
         if self._body is not None:
             # `asyncio.wrap_future` up to Python 3.14 believes that a future without an exception has a result.
             self._open(self._body)

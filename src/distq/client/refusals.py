@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.errors import DistqError, QueueFull, TaskExists
+from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, TaskExists, TasksFull, TooManyNames
 from distq.core.task import id_text
 
 if TYPE_CHECKING:
@@ -30,19 +31,46 @@ class RefusedSubmit(DistqError):
 
 
 class RefusedFull(RefusedSubmit, QueueFull):
-    """The queue is full."""
+    """The master refused the task because its queue is full."""
+
+    hint = ""
+
+
+class RefusedTasksFull(RefusedSubmit, TasksFull):
+    """The master refused the task because it keeps as many tasks and results as it may."""
+
+    hint = ""
+
+
+class RefusedName(RefusedSubmit, TooManyNames):
+    """The master refused the task because it would be one queue or task name too many."""
+
+    hint = ""
+
+
+class RefusedPayload(RefusedSubmit, PayloadTooLarge):
+    """The master refused the task because its arguments are larger than the master accepts."""
 
     hint = ""
 
 
 class RefusedUnique(RefusedSubmit, TaskExists):
-    """Another task has the unique key: `task_id`, which goes on."""
+    """The master refused the task because another task of its queue has the unique key."""
 
     hint = ""
 
-    def __init__(self, other: int) -> None:
-        self.task_id = id_text(other)
+    def __init__(self, other_key: int) -> None:
+        self.task_id = id_text(other_key)
         super().__init__(TaskExists.code, f"task {self.task_id} has the unique key. {TaskExists.hint}")
+
+
+REFUSALS: Final[Mapping[str, type[RefusedSubmit]]] = {
+    QueueFull.code: RefusedFull,
+    TasksFull.code: RefusedTasksFull,
+    TooManyNames.code: RefusedName,
+    PayloadTooLarge.code: RefusedPayload,
+}
+"""The error for each code of a refusal that programs can catch by its class."""
 
 
 class Unseen:
@@ -127,4 +155,4 @@ class Refusals:
 def refusal_of(answer: Any) -> RefusedSubmit:
     """The error that says why the master did not take a submit."""
     _, code, sentence = answer
-    return (RefusedFull if code == QueueFull.code else RefusedSubmit)(code, sentence)
+    return REFUSALS.get(code, RefusedSubmit)(code, sentence)

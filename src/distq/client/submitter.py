@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
 from distq.client.chains import Planned, planned
 from distq.client.future import TaskFuture, cancel_all
 from distq.client.outbox import SubmitOptions
+from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
 from distq.tasks.arguments import MAIN_BYTES, Fit, fit_of, main_class_in
 from distq.tasks.call import Call
@@ -210,7 +211,7 @@ class Submitter(Executor):
         self,
         fn: Callable[..., R],
         *iterables: Iterable[Any],
-        timeout: float | None = None,
+        timeout: Timeout = None,
         chunksize: int = 1,
     ) -> Iterator[R]:
         """As `Executor.map`: submit all at once, yield the results in order.
@@ -222,7 +223,8 @@ class Submitter(Executor):
         """
         if chunksize < 1:
             raise ValueError(f"chunksize is at least 1, not {chunksize}")
-        deadline = None if timeout is None else _now() + timeout
+        limit_s = timeout_s(timeout)
+        deadline = None if limit_s is None else _now() + limit_s
         rows = zip(*iterables, strict=False)
         if chunksize == 1:
             singles: list[TaskFuture[Any]] = [self.submit(fn, *row) for row in rows]

@@ -44,6 +44,9 @@ class PayloadTooLarge(DistqError):
 class TaskExists(DistqError):
     """Another task of the queue has the unique key; nothing was submitted."""
 
+    task_id: str
+    """The id of the task that has the unique key."""
+
     code = "TASK_EXISTS"
     hint = "It goes on. To have its future instead, submit with on_conflict='return'; to replace it, 'replace'."
 

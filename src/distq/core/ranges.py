@@ -203,9 +203,9 @@ def labels(field: str, value: object) -> tuple[str, ...]:
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         raise TypeError(sentence)
     found = {value} if isinstance(value, str) else set(value)
-    if not found or not all(isinstance(one, str) for one in found):
+    if not all(isinstance(one, str) for one in found):
         raise TypeError(sentence)
-    if not all(map(_LABEL.fullmatch, found)):
+    if not found or not all(map(_LABEL.fullmatch, found)):
         raise ValueError(sentence)  # no worker can have it
     if len(found) > LABELS_MAX or _size_bytes(",".join(found), sentence) > LABELS_BYTES_MAX:
         raise ValueError(sentence)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, Unpack
 
 from distq.tasks.function import task
-from distq.tasks.options import checked_to_send
+from distq.tasks.options import SubmitKeywords, checked_to_send
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +24,7 @@ class Call(NamedTuple):
     kwargs: Mapping[str, Any] = {}
     given: Mapping[str, Any] = {}
 
-    def options(self, **options: Any) -> Call:
+    def options(self, **options: Unpack[SubmitKeywords]) -> Call:
         """The same call with other options, as `client.options` takes them.
 
         Raises:

@@ -8,15 +8,15 @@ import json
 import pickle
 from typing import Any, Final, NamedTuple
 
-from distq.tasks.function import NotATask
+from distq.core.errors import DistqError
 
 PROTOCOL: Final = 5
 _PICKLED: Final = b"\x80"
 """How a pickle (protocol 2 and up) begins, and no JSON text."""
 
 
-class PayloadRefused(NotATask):
-    """This worker takes JSON only."""
+class PayloadRefused(DistqError):
+    """A worker with DISTQ_ACCEPT=json was given a pickle, or arguments that only the worker itself may give."""
 
     code = "PAYLOAD_REFUSED"
 
@@ -34,7 +34,7 @@ class Codec(NamedTuple):
     def check(self, body: bytes, what: str) -> None:
         """Raise PayloadRefused for a pickle, if none is read here; `what` says what it is, as "its arguments are"."""
         if self.json_only and not is_json(body):
-            raise PayloadRefused(f"{what} pickled, and this worker takes JSON only")
+            raise PayloadRefused(f"{what} pickled, and this worker accepts only JSON (DISTQ_ACCEPT=json)")
 
     def load(self, body: bytes, what: str = "it is") -> Any:
         """The value in these bytes; raises PayloadRefused as `check`."""

@@ -76,12 +76,6 @@ class TaskPartsGone(TaskLost):
     hint = "Read a stream while its task runs, or soon after: parts are kept as its result is (DISTQ_RESULT_TTL_S)."
 
 
-class TaskCancelled(TaskError):
-    """The task was cancelled before it ended."""
-
-    code = "TASK_CANCELLED"
-
-
 class TaskExpired(TaskError):
     """The task's time was over before it could run."""
 
@@ -179,6 +173,8 @@ def error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseEx
     if state == DEAD:
         return exception_of(body, causes)
     if state == CANCELLED:
+        from distq.tasks.cancelled import TaskCancelled  # noqa: PLC0415 - see there
+
         return TaskCancelled(f"the task was cancelled: {causes[-1]}." if causes else "the task was cancelled.")
     if state == EXPIRED:
         return TaskExpired("the task expired before it could run.")

@@ -7,15 +7,14 @@ decorator leaves the function as it is; it only notes these things on it and in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, Unpack, overload
 
 from distq.core.errors import DistqError
 from distq.core.ranges import shown
 from distq.core.task import KEY_BYTES_MAX, Headers, executor_label
 from distq.protocol.submit import REJECT, REPLACE
 from distq.tasks.identity import MAIN, called_as, is_bound, is_same, object_at, path_of, place_of, replaces
-from distq.tasks.options import QUEUE_DEFAULT, Options, checked, coherent, task_name
+from distq.tasks.options import Options, TaskKeywords, checked, coherent, task_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -129,12 +128,13 @@ class Keys(NamedTuple):
     headers: Headers = ()
 
     def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> More:
-        """The keys of a task with these arguments, as `submit` sends them; raises TypeError for one that is no text."""
+        """The keys of a task with these arguments, as `submit` sends them; raises TypeError or ValueError."""
         made: list[str | None] = []
         for field, key in (("concurrency_key", self.concurrency_key), ("unique_key", self.unique_key)):
             text = key(*args, **kwargs) if callable(key) else key
             if text is not None and not (isinstance(text, str) and 0 < len(text.encode()) <= KEY_BYTES_MAX):
-                raise TypeError(f"{field} is {shown(text)}: it must be a text of 1 to {KEY_BYTES_MAX} bytes")
+                kind = ValueError if isinstance(text, str) else TypeError
+                raise kind(f"{field} is {shown(text)}: it must be a text of 1 to {KEY_BYTES_MAX} bytes")
             made.append(text)
         more = made[0], self.concurrency, made[1], self.unique_for, self.on_conflict
         return with_headers(more, self.headers) or more
@@ -146,51 +146,28 @@ _named: dict[str, Callable[..., Any]] = {}
 @overload
 def task(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
-def task(
-    *,
-    name: str | None = None,
-    queue: str = QUEUE_DEFAULT,
-    priority: int | None = None,
-    retries: int | None = None,
-    time_limit: float | str | timedelta | None = None,
-    result_ttl: float | str | timedelta | None = None,
-    max_deliveries: int | None = None,
-    delay: float | str | timedelta | None = None,
-    expires: float | str | timedelta | None = None,
-    requires: str | Sequence[str] | None = None,
-    cost: int | None = None,
-    executor: str | None = None,
-    concurrency_key: str | Callable[..., str] | None = None,
-    concurrency: int | None = None,
-    unique_key: str | Callable[..., str] | None = None,
-    on_conflict: str | None = None,
-    unique_for: float | str | timedelta | None = None,
-    debounce: float | str | timedelta | None = None,
-    full: float | str | timedelta | None = None,
-    every: float | str | timedelta | None = None,
-    cron: str | None = None,
-    timezone: str | None = None,
-    overlap: bool | None = None,
-    catch_up: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    on_failure: str | None = None,
-    retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
-    no_retry_for: type[BaseException] | tuple[type[BaseException], ...] = (),
-) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def task(*, name: str | None = None, **options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def task(function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
-    """Make a function a task, with a name and options of its own; it stays callable as it was.
+    """Make a function a task, with a name and options of its own; it can be called as before.
+
+        @distq.task(queue="mail", retries=5, time_limit="30s")
+        def send(to: str) -> None: ...
+
+    At `time_limit` the executor raises TimeLimitExceeded in the task, so that it can clean up; the worker kills the
+    executor if the task still runs 2 s later. `retries` counts attempts that failed. `max_deliveries` counts deliveries
+    that were lost because an executor or a worker ended, or a lease expired, while the task ran: the task becomes a
+    dead letter at that number.
 
     Args:
-        function: the function, when used without parentheses.
-        name: what it goes by; the default is its import path.
-        **options: fields of `Options`: queue, priority (0-9, 9 first), retries, time_limit, result_ttl, delay, expires
-            (each in seconds, as a timedelta, or as a text such as 30s or 1h30m), max_deliveries, requires, cost,
-            executor, concurrency_key, concurrency, unique_key, on_conflict, unique_for, debounce, full, every, cron,
-            timezone, overlap, catch_up, headers, on_failure, retry_for, no_retry_for.
+        function: the function, when the decorator is used without parentheses.
+        name: the name of the task; the default is the import path of the function, `module:function`.
+        **options: fields of `distq.tasks.options.Options`; docs/reference/api.md lists them with units and defaults. A
+            duration is a number of seconds, a timedelta, or a text such as `30s` or `1h30m`.
 
     Raises:
-        TypeError: there is no such option, or a value is of the wrong kind.
+        TypeError: there is no such option, a value has a wrong type, or an option needs another one.
         ValueError: a value is out of range.
+        TwoTasks: another function has this name.
     """
     given = coherent(checked(Options(), options))
 

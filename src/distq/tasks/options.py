@@ -1,10 +1,11 @@
-"""The options of a task: how it is queued, when it runs, how it is tried; each checked where it is given."""
+"""The options of a task: how it is queued, when it runs, how often it is tried. Each is checked where it is given."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, TypedDict
 
 from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX
 from distq.core.ranges import headers, instant, labels, seconds, shown, text, whole
@@ -21,7 +22,7 @@ NEEDED: Final = {
     "unique_key": ("on_conflict", "unique_for", "debounce"),
     "cron": ("timezone",),
 }
-"""Options that say nothing without another."""
+"""The options that have no effect without the option by which they are listed."""
 SUBMIT, SCHEDULE, CHAIN = "submit", "schedule", "chain"
 USES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     **dict.fromkeys(
@@ -29,78 +30,135 @@ USES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
         ((SCHEDULE,), "It is an option of a schedule: call `schedule`, or leave it out."),
     ),
     "full": ((SUBMIT, CHAIN), "The master submits the tasks of a schedule: leave it out."),
-    "on_failure": ((CHAIN,), "It is an option of a task that comes after another one: call `chain`, or leave it out."),
+    "on_failure": ((CHAIN,), "It is an option of a task with dependencies: call `chain`, or leave it out."),
 }
-"""Which calls of a client use an option that not all of them use, and what to do instead."""
+"""The calls of a client that use an option, where not all of them do, and what to do instead."""
 OF_CODE: Final = ("retry_for", "no_retry_for")
-"""The options that the worker reads in its own copy of the code; they do not travel with a task."""
+"""The options that a worker reads in its own copy of the code; a client does not send them."""
 NAMES: Final = {"queue": NAME_BYTES_MAX, "cron": CRON_BYTES_MAX, "timezone": ZONE_BYTES_MAX}
-"""The options that are texts, each with its limit in bytes."""
+"""Maximum bytes in UTF-8 of each option that is a text; the master stores them with every task."""
+
+Duration = float | str | timedelta
+"""Seconds, a text such as `30s` or `1h30m`, or a timedelta."""
+Key = str | Callable[..., str]
+Exceptions = type[BaseException] | tuple[type[BaseException], ...]
+
+
+class SubmitKeywords(TypedDict, total=False):
+    """The keywords of `client.options` and `call.options`; None is the same as leaving a keyword out."""
+
+    queue: str | None
+    priority: int | None
+    retries: int | None
+    time_limit: Duration | None
+    result_ttl: Duration | None
+    max_deliveries: int | None
+    delay: Duration | None
+    eta: float | datetime | None
+    expires: Duration | None
+    requires: str | Sequence[str] | None
+    cost: int | None
+    executor: str | None
+    concurrency_key: Key | None
+    concurrency: int | None
+    unique_key: Key | None
+    on_conflict: str | None
+    unique_for: Duration | None
+    debounce: Duration | None
+    full: Duration | None
+    every: Duration | None
+    cron: str | None
+    timezone: str | None
+    overlap: bool | None
+    catch_up: str | None
+    headers: Mapping[str, str] | None
+    on_failure: str | None
+
+
+class TaskKeywords(SubmitKeywords, total=False):
+    """The keywords of `@distq.task`: also those that a worker reads in its own copy of the code."""
+
+    retry_for: Exceptions | None
+    no_retry_for: Exceptions | None
 
 
 class Options(NamedTuple):
-    """How a task is queued and tried; None leaves it to the master's settings. Times are seconds."""
+    """The options of a task as they are sent; None leaves an option to the master."""
 
     queue: str = QUEUE_DEFAULT
+    """The queue that the master puts the task into."""
     priority: int | None = None
+    """From 0 to 9; tasks of a queue with a higher priority are leased first. Default: 5."""
     retries: int | None = None
+    """How often a task that failed is tried again. Default: DISTQ_RETRIES."""
     time_limit: float | None = None
+    """How long an attempt may run. At the limit the executor raises TimeLimitExceeded in the task, so that it can clean
+    up; the worker kills the executor if the task still runs 2 s later. Default: DISTQ_TIME_LIMIT."""
     result_ttl: float | None = None
+    """How long the master keeps the result after the end of the task. Default: DISTQ_RESULT_TTL_S."""
     max_deliveries: int | None = None
+    """The number of lost deliveries at which the task becomes a dead letter. A delivery is lost if its executor or its
+    worker ends, or its lease expires, while the task runs; a failed attempt does not count.
+    Default: DISTQ_MAX_DELIVERIES."""
     delay: float | None = None
-    """Ready only so long after the master has taken it."""
+    """How long after its submit the task becomes ready."""
     eta: float | None = None
-    """Ready only from this moment on, in seconds since 1970 of the master's clock."""
+    """The instant at which the task becomes ready: a datetime with a time zone, or seconds since 1970."""
     expires: float | None = None
-    """Not begun any more so long after the master has taken it."""
+    """How long after its submit the task expires, unless an executor has begun it."""
     requires: tuple[str, ...] | None = None
-    """Labels that a worker must have to run it."""
+    """Labels, all of which a worker must have to run the task."""
     cost: int | None = None
-    """How many of a worker's slots it takes; one if nothing is said."""
+    """How many slots of a worker the task takes. Default: 1."""
     executor: str | None = None
-    """What kind of executor runs it, process or thread; any if none is named."""
+    """The kind of executor that the task needs: `process` or `thread`. Default: any."""
     concurrency_key: str | Callable[..., str] | None = None
-    """Of one key on one queue at most `concurrency` tasks run at once; a callable makes it of the task's arguments."""
+    """A text, or a function of the task's arguments that returns one; at most `concurrency` tasks of a queue with the
+    same key run at the same time."""
     concurrency: int | None = None
+    """How many tasks with the same `concurrency_key` run at the same time. Default: 1."""
     unique_key: str | Callable[..., str] | None = None
-    """Of one key on one queue there is at most one task; a callable makes it of the task's arguments."""
+    """A text, or a function of the task's arguments that returns one; a queue holds at most one task of a key."""
     on_conflict: str | None = None
-    """What becomes of a task whose unique key another has: reject, return (the other's future), replace the other."""
+    """What happens if another task has the unique key: `reject` raises TaskExists, `return` gives the future of the
+    other task, `replace` cancels a task that waits and lets a running one continue. Default: `reject`."""
     unique_for: float | None = None
-    """The unique key is kept for so long after the submit, not until the task has ended."""
+    """How long after the submit the unique key is kept. Default: until the task ends."""
     debounce: float | None = None
-    """Run once no task of the same unique key was submitted for so long: replaces the waiting one, and delays."""
+    """The task runs this long after the last submit with its unique key; each submit replaces the task that waits."""
     full: float | str | None = None
-    """What `submit` does while the queue is full: raise, block, or block for so many seconds and then raise."""
+    """What a submit to a full queue does: `raise` raises QueueFull immediately, `block` waits without limit, a duration
+    waits at most that long. Default: the future raises QueueFull after DISTQ_CONNECT_WAIT_S."""
     every: float | None = None
-    """`schedule` submits a task so often, ..."""
+    """How much time passes between two scheduled runs."""
     cron: str | None = None
-    """... or whenever this cron line of five fields says so, by the clocks of ..."""
+    """The cron line, with five fields, of the scheduled runs."""
     timezone: str | None = None
-    """... this time zone; UTC if none is named."""
+    """The time zone by whose clocks `cron` is read. Default: UTC."""
     overlap: bool | None = None
-    """Whether a schedule submits a task although the one before has not ended."""
+    """Whether a scheduled run starts although the task of the previous one has not ended. Default: False."""
     catch_up: str | None = None
-    """What becomes of a schedule's moments that were missed: one task for all of them (the default), all, none."""
+    """What the master does about scheduled runs that it missed: `one` submits one task for all of them, `all` submits a
+    task for each, `none` submits no task. Default: `one`."""
     headers: Headers | None = None
-    """What travels with a task, by name: `current().headers` has it where the task runs, `distq show` tells it."""
+    """Texts by name that travel with the task; `current().headers` and `distq show` show them."""
     on_failure: str | None = None
-    """What becomes of a task in a chain or after a group if one before it fails: it fails too and is a dead letter
-    (the default), it is cancelled, or it is run with the exception in the place of the result."""
+    """What happens to a task if a dependency of it fails: `fail` makes it a dead letter, `cancel` cancels it, `run`
+    runs it with the exception in the place of the result. Default: `fail`."""
     retry_for: tuple[type[BaseException], ...] = ()
-    """Only these are tried again; empty means all."""
+    """The exceptions after which the task is tried again. Default: all."""
     no_retry_for: tuple[type[BaseException], ...] = ()
-    """These never are."""
+    """The exceptions after which the task is not tried again; they win over `retry_for`."""
 
     def retries_after(self, error: BaseException) -> bool:
-        """Whether an attempt that raised `error` is followed by another, if any is left."""
+        """Whether the options allow another attempt after one that raised `error`."""
         if self.no_retry_for and isinstance(error, self.no_retry_for):
             return False
         return not self.retry_for or isinstance(error, self.retry_for)
 
 
 def checked(before: Options, changes: Mapping[str, Any]) -> Options:
-    """The options with these changes; raises TypeError or ValueError for a name or a value that is none."""
+    """The options with these changes; raises TypeError or ValueError for an unknown name or a wrong value."""
     unknown = sorted(changes.keys() - CHECKS.keys())
     if unknown:
         raise TypeError(f"there is no option {shown(unknown[0])}; there is {', '.join(CHECKS)}")
@@ -120,7 +178,7 @@ def checked_to_send(options: Mapping[str, Any]) -> None:
 
 
 def used(options: Mapping[str, Any], call: str) -> Mapping[str, Any]:
-    """The options of a client as they are; raises TypeError if this call of it would ignore one of them."""
+    """The same options; raises TypeError if this call of the client would ignore one of them."""
     for word, (calls, hint) in USES.items():
         if call not in calls and options.get(word) is not None:
             raise TypeError(f"{word} has no effect on `{call}`. {hint}")
@@ -128,20 +186,20 @@ def used(options: Mapping[str, Any], call: str) -> Mapping[str, Any]:
 
 
 def coherent(options: Options) -> Options:
-    """The options that a task is submitted with, as they are; raises TypeError where one needs another."""
+    """The same options; raises TypeError if one has no effect without another, or two exclude each other."""
     for needed, words in NEEDED.items():
         for word in words:
             if getattr(options, word) is not None and getattr(options, needed) is None:
                 raise TypeError(f"{word} needs {needed} too")
     if options.debounce is not None and (options.delay is not None or options.on_conflict not in (None, REPLACE)):
-        raise TypeError("debounce is a delay, and replaces: it takes neither delay nor on_conflict beside it")
+        raise TypeError("debounce delays and replaces tasks itself: leave out delay and on_conflict")
     return options
 
 
 def task_name(name: Any) -> str:
-    """The name of a task as it is given in the place of a function; raises TypeError or ValueError."""
+    """The name of a task that a program gives in place of a function; raises TypeError or ValueError."""
     if isinstance(name, str) and not name.strip():
-        raise ValueError(f"a task's name is a text, as in 'module:function', not {shown(name)}")
+        raise ValueError(f"a task's name is a text such as 'module:function', not {shown(name)}")
     return text("a task's name", name, TASK_NAME_BYTES_MAX)
 
 
@@ -149,14 +207,8 @@ def _name(field: str, value: Any) -> str:
     return text(field, value, NAMES[field])
 
 
-def _moment(field: str, value: Any) -> float:
+def _instant(field: str, value: Any) -> float:
     return instant(field, value, _now())
-
-
-def _executor(field: str, value: Any) -> str:
-    if value not in EXECUTORS:
-        raise TypeError(f"{field} is {' or '.join(EXECUTORS)}, not {shown(value)}")
-    return str(value)
 
 
 def _key(field: str, value: Any) -> str | Callable[..., str]:
@@ -169,22 +221,24 @@ def _key(field: str, value: Any) -> str | Callable[..., str]:
         raise type(error)(f"{error}; or it is a function of the task's arguments that returns such a text") from error
 
 
-def _conflict(field: str, value: Any) -> str:
-    if value not in CONFLICTS:
-        raise TypeError(f"{field} is {', '.join(CONFLICTS[:-1])} or {CONFLICTS[-1]}, not {shown(value)}")
-    return str(value)
-
-
 def _flag(field: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{field} is True or False, not {shown(value)}")
     return value
 
 
-def _catch_up(field: str, value: Any) -> str:
-    if value not in CATCH_UPS:
-        raise TypeError(f"{field} is {', '.join(CATCH_UPS[:-1])} or {CATCH_UPS[-1]}, not {shown(value)}")
-    return str(value)
+def _choice(*choices: str) -> Callable[[str, Any], str]:
+    """A check for an option that is one of several words."""
+    listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+    def check(field: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"{field} is {listed}, not {shown(value)}")
+        if value not in choices:
+            raise ValueError(f"{field} is {listed}, not {shown(value)}")
+        return str(value)
+
+    return check
 
 
 def _full(field: str, value: Any) -> float | str:
@@ -194,12 +248,6 @@ def _full(field: str, value: Any) -> float | str:
         return seconds(field, value)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{field} is {BLOCK!r}, {RAISE!r} or a duration; {error}") from error
-
-
-def _on_failure(field: str, value: Any) -> str:
-    if value not in FAILURE_POLICIES:
-        raise TypeError(f"{field} is {', '.join(FAILURE_POLICIES[:-1])} or {FAILURE_POLICIES[-1]}, not {shown(value)}")
-    return str(value)
 
 
 def _exceptions(field: str, value: Any) -> tuple[type[BaseException], ...]:
@@ -217,15 +265,15 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "result_ttl": seconds,
     "max_deliveries": whole,
     "delay": seconds,
-    "eta": _moment,
+    "eta": _instant,
     "expires": seconds,
     "requires": labels,
     "cost": whole,
-    "executor": _executor,
+    "executor": _choice(*EXECUTORS),
     "concurrency_key": _key,
     "concurrency": whole,
     "unique_key": _key,
-    "on_conflict": _conflict,
+    "on_conflict": _choice(*CONFLICTS),
     "unique_for": seconds,
     "debounce": seconds,
     "full": _full,
@@ -233,10 +281,10 @@ CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "cron": _name,
     "timezone": _name,
     "overlap": _flag,
-    "catch_up": _catch_up,
+    "catch_up": _choice(*CATCH_UPS),
     "headers": headers,
-    "on_failure": _on_failure,
+    "on_failure": _choice(*FAILURE_POLICIES),
     "retry_for": _exceptions,
     "no_retry_for": _exceptions,
 }
-"""What makes of a given value, never None, the option's; raises TypeError or ValueError."""
+"""The check of each option: turns a given value, never None, into the one to send; raises TypeError or ValueError."""

@@ -226,7 +226,7 @@ def test_a_part_that_cannot_be_sent_is_final_and_closes_the_generator(
 def _streams(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What a task that runs here tells its master."""
     told: list[bytes] = []
-    running = SimpleNamespace(tell=lambda _outcome, body: told.append(pickle.loads(body[NUMBER.size :])))
+    running = SimpleNamespace(_report=lambda _outcome, body: told.append(pickle.loads(body[NUMBER.size :])))
     monkeypatch.setattr("distq.worker.executor.returned.current", lambda: running)
     return told
 
@@ -290,7 +290,7 @@ def test_a_worker_of_json_runs_registered_tasks_with_json_alone() -> None:
     found = functions("json")
     assert found.run_of(TASK, "json's test")(pack_json([1], {"b": 2})) == b"3"
     refused = ran(found, "json's test", payload(1, 2))
-    assert (refused.outcome, "takes JSON only" in refused.text) == (Outcome.FATAL, True)
+    assert (refused.outcome, "accepts only JSON" in refused.text) == (Outcome.FATAL, True)
     assert ran(found, "os:getpid", pack_json([], {})).outcome == Outcome.UNKNOWN
 
 

@@ -111,7 +111,7 @@ class BatchLoop:
         """Whether the master takes what tasks say while they run: one of a version before would refuse all answers."""
         self._told: dict[int, Settled] = {}
         """What the task that runs has said last of its progress and its cursor, by outcome, until that is sent."""
-        current.teller = self.current
+        current.find_current = self.current
 
     @property
     def owes(self) -> bool:

@@ -98,7 +98,7 @@ class ConcurrentLoop:
         self._wakes = WakeupPipe()
         self._interrupts = WakeupPipe()
         threading.Thread(target=self._interrupt, name="interrupts", daemon=True).start()
-        current.teller = self.current
+        current.find_current = self.current
 
     def listen(self, state: ProcessState) -> None:
         """Take over the signals by which the supervisor stops a task, and asks where one is."""

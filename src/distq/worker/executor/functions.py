@@ -133,7 +133,7 @@ class Functions:
         if handler is None:
             return self._unknown(PLAIN, "it has no plain handler", PLAIN)
         if self.codec.json_only:
-            return self._unknown(PLAIN, "plain items are pickled, and this worker takes JSON only", PLAIN)
+            return self._unknown(PLAIN, "plain items are pickled, and this worker accepts only JSON", PLAIN)
         return lambda payload: run_handler(handler, payload, limit)
 
     def _task(self, name: str) -> Run:

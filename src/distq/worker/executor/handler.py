@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from distq.core.errors import DistqError
 from distq.core.task import Outcome
-from distq.tasks import current
 from distq.tasks.control import Discard, Interrupted, Retry, Snooze
+from distq.tasks.current import is_interrupted
 from distq.tasks.failure import ResultNotSent, TaskStopped, TimeLimitExceeded
 
 TEXT_BYTES_MAX: Final = 4_000
@@ -105,15 +105,10 @@ def asked_for(error: BaseException) -> Ran | None:
     if isinstance(error, Discard):
         text = _text_of(error)
         return Ran(Outcome.DISCARDED, b"", f"discarded: {text}" if text else "discarded")
-    if isinstance(error, TaskStopped | Interrupted) and _is_interrupted():
+    if isinstance(error, TaskStopped | Interrupted) and is_interrupted():
+        # A task that raises one of these by itself fails: the master would lease it again without end.
         return Ran(Outcome.RELEASED, b"")  # the master has done with it, or gives it to another
     return None
-
-
-def _is_interrupted() -> bool:
-    """Whether the task that runs is to stop. One that says so of itself would be given back without count, for ever."""
-    running = None if current.teller is None else current.teller()
-    return running is None or running.is_to_end() or running.is_stopped()
 
 
 def _failed(kind: str, text: str, lines: str) -> Ran:

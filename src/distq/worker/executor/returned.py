@@ -10,7 +10,7 @@ from typing import Any
 from distq.core.stored_parts import NUMBER
 from distq.core.task import Outcome
 from distq.tasks.control import Interrupted
-from distq.tasks.current import current
+from distq.tasks.current import current, report_of
 from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of
 from distq.tasks.payload import Finish, Pack
 
@@ -82,7 +82,7 @@ def _parts(pack: Pack, part_bytes_max: int) -> Callable[[int, Any], bytes]:
 
 def _streamed(running: Generator[Any, Any, Any], packed: Callable[[int, Any], bytes]) -> Any:
     """Send each part of a generator to the master as it comes; returns what the generator returned."""
-    tell = current().tell
+    tell = report_of(current())
     try:
         for number in itertools.count():
             try:
@@ -100,7 +100,7 @@ async def _streamed_async(
     """As `_streamed`, of an async generator, which returns nothing."""
     import asyncio  # noqa: PLC0415 - it runs already
 
-    tell, number = current().tell, 0
+    tell, number = report_of(current()), 0
     try:
         async for value in running:
             part = packed(number, value)

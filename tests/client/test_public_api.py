@@ -1,0 +1,86 @@
+"""What a program can import from `distq`: every class that a public call raises, returns or takes."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.tidy.tree import python_files, text
+
+import distq
+
+CLASSES = {
+    node.name: path
+    for path in python_files("src")
+    for node in ast.walk(ast.parse(text(path)))
+    if isinstance(node, ast.ClassDef)
+}
+"""Every class of the package, with the file that defines it."""
+STANDARD = {"Queue", "Any", "Task"}
+"""Names that a class of the package shares with one of the standard library, which public signatures mean."""
+NOT_CONSTRUCTED = {"TaskFuture", "Settings"}
+"""Classes whose instances a program only gets from other calls."""
+PUBLIC_FOLDERS = ("client", "tasks")
+
+
+def public_members() -> Iterator[tuple[str, object]]:
+    """Every public name of `distq`, and every public attribute that a class of ours defines."""
+    for name in sorted(set(distq.__all__) - {"__version__"}):
+        value = getattr(distq, name)
+        yield name, value
+        if inspect.isclass(value):
+            for base in value.__mro__:
+                if base.__module__.startswith("distq."):
+                    yield from (
+                        (f"{name}.{key}", member)
+                        for key, member in vars(base).items()
+                        if not key.startswith("_") or (key == "__init__" and name not in NOT_CONSTRUCTED)
+                    )
+
+
+def words_of_annotations(member: object) -> set[str]:
+    """The identifiers in the annotations of a function, method or property, without those of its module's aliases."""
+    function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+    annotations = getattr(function, "__annotations__", {}) if inspect.isroutine(function) else {}
+    return {word for annotation in annotations.values() for word in re.findall(r"\b[A-Z]\w+", str(annotation))}
+
+
+def words_of_docstring(member: object) -> set[str]:
+    """The identifiers in a docstring that look like classes."""
+    function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+    return set(re.findall(r"\b[A-Z][a-z]\w*[A-Z]\w+", inspect.getdoc(function) or ""))
+
+
+MEMBERS = dict(public_members())
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_class_that_a_public_call_names_can_be_imported_from_distq(member: str) -> None:
+    """In its signature, or in its docstring: what it raises stands there."""
+    named = (words_of_annotations(MEMBERS[member]) | words_of_docstring(MEMBERS[member])) & CLASSES.keys()
+    hidden = {word for word in named - STANDARD - set(distq.__all__) if not word.endswith("Keywords")}
+    assert hidden == set()
+
+
+def test_the_errors_of_client_and_tasks_can_be_caught_by_a_public_class() -> None:
+    """Each is public, or is a kind of a public error other than DistqError."""
+    public = {getattr(distq, name) for name in distq.__all__} - {distq.DistqError}
+    for name, path in CLASSES.items():
+        if Path(path).parts[2] in PUBLIC_FOLDERS:
+            module = ".".join(Path(path).with_suffix("").parts[1:])
+            found = getattr(__import__(module, fromlist=[name]), name)
+            if issubclass(found, distq.DistqError) and name not in INSIDE_A_TASK:
+                assert public & set(found.__mro__), found
+
+
+INSIDE_A_TASK = {"PayloadRefused"}
+"""Errors that only the executor raises: the program gets TaskFailed."""
+
+
+def test_every_public_name_is_there() -> None:
+    """None leads to a module that lacks it, and none is listed in one place only."""
+    for name in distq.__all__:
+        assert getattr(distq, name) is not None
+    assert set(distq.__all__) == {*distq._HOMES, "__version__"}

@@ -1,0 +1,71 @@
+"""Timeouts are seconds or a timedelta wherever a program gives one."""
+
+import math
+from datetime import timedelta
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from tests.client.functions import double
+from tests.client.masters import SOON_S, Books, client_of, never, serving
+
+from distq.client.future import TaskFuture
+from distq.client.timeouts import timeout_s
+
+SOON = timedelta(seconds=SOON_S)
+NOW = timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expected_s"),
+    [
+        (None, None),
+        (3, 3.0),
+        (0.5, 0.5),
+        (Fraction(1, 2), 0.5),
+        (timedelta(minutes=2), 120.0),
+        (timedelta(seconds=-1), -1.0),
+        (math.inf, None),
+        (timedelta.max, None),
+    ],
+)
+def test_a_timeout_is_read_as_seconds(timeout: Any, expected_s: float | None) -> None:
+    """One that is longer than any wait of the system is no limit."""
+    assert timeout_s(timeout) == expected_s
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"), [("5", TypeError), (True, TypeError), (1j, TypeError), (math.nan, ValueError)]
+)
+def test_a_wrong_timeout_is_refused_with_the_value(timeout: Any, error: type[Exception]) -> None:
+    """A wrong type is a TypeError, a number that is not one a ValueError."""
+    with pytest.raises(error, match=f"a timeout is a number of seconds, a timedelta.*not {timeout!r}"):
+        timeout_s(timeout)
+    with pytest.raises(error, match="a timeout is"):
+        TaskFuture[Any]().result(timeout)
+
+
+def test_every_call_that_waits_takes_a_timedelta() -> None:
+    """`result`, `exception`, `map`, `flush` and `client.result`, with time left."""
+    with serving(Books()) as master, client_of(master) as client:
+        future = client.submit(double, 2)
+        assert future.result(SOON) == 4
+        assert future.exception(SOON) is None
+        assert list(client.map(double, [1, 2], timeout=SOON)) == [2, 4]
+        assert client.flush(SOON)
+
+
+def test_every_call_that_waits_ends_with_its_timedelta() -> None:
+    """With no time left, each raises TimeoutError, and `flush` returns False."""
+    books = Books(never)
+    with serving(books) as master, client_of(master) as client:
+        future = client.submit(double, 2)
+        for wait in (future.result, future.exception):
+            with pytest.raises(TimeoutError):
+                wait(NOW)
+        with pytest.raises(TimeoutError):
+            list(client.map(double, [1, 2], timeout=NOW))
+        assert client.flush(SOON)
+        books.gate.clear()
+        client.submit(double, 3)
+        assert not client.flush(timedelta(milliseconds=1))
