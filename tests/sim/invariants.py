@@ -17,7 +17,7 @@ from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, RUN, STATE_N
 from distq.master.admin.schedules import RunSchedule
 from distq.master.calls.plain_peer import PlainPeer
 from distq.master.cycle.requests import LeaseRequest, LoseLeases
-from distq.master.sessions.workers import ExecutorHolder
+from distq.master.sessions.worker_session import ExecutorHolder
 
 
 def check(master: Master, workers: Sequence[Worker]) -> None:

@@ -17,7 +17,7 @@ from distq.core.task import Task
 from distq.master.calls.dispatch import Dispatcher
 from distq.master.cycle.broker import Broker
 from distq.master.sessions.clients import incomplete
-from distq.master.sessions.executor_ends import end_unless_reclaimed
+from distq.master.sessions.recovery import end_unless_reclaimed
 from distq.master.sessions.workers import Workers
 from distq.net.serve import ServerConnection
 from distq.storage.memory import MemoryStore

@@ -29,7 +29,7 @@ from distq.master.cycle.clock import ClockFollower, SystemClock
 from distq.master.cycle.payload_reads import REPLY_BYTES_MAX
 from distq.master.cycle.timer import LoopTimer
 from distq.master.sessions.clients import incomplete
-from distq.master.sessions.executor_ends import end_unless_reclaimed
+from distq.master.sessions.recovery import end_unless_reclaimed
 from distq.master.sessions.rejections import RejectionLog
 from distq.master.sessions.workers import Workers
 from distq.master.store_watch import StoreWatch

@@ -11,7 +11,8 @@ from distq.core.counters import Histogram, TaskCounters
 from distq.master.calls.dispatch import AdminPeer
 from distq.master.sessions.clients import Clients, ClientSession
 from distq.master.sessions.placement import ConnectedWorkers
-from distq.master.sessions.workers import ExecutorHolder, Workers, WorkerSession
+from distq.master.sessions.worker_session import ExecutorHolder, WorkerSession
+from distq.master.sessions.workers import Workers
 from distq.metrics.view import WorkerRow
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from distq.master.cycle.broker import Broker
 from distq.master.cycle.request_guard import LOG_PAUSE_S, PLACES
 from distq.master.cycle.requests import FAULT_PAUSE_S, CallRequest, LoseLeases
 from distq.master.sessions.clients import IdleTimeout, SendResults, WatchTasks
-from distq.master.sessions.executor_ends import ReturnLeases
 from distq.master.sessions.timeouts import DisconnectTimeout
+from distq.master.sessions.workers import ReturnLeases
 from distq.wire.errors import RemoteRefusal
 
 

@@ -12,7 +12,7 @@ from distq.core.task import BY_CLIENT, LEASED, LIVE_STATES, id_text, task_key_of
 from distq.master.admin.queue_limits import no_queue
 from distq.master.admin.task_list import SLICE, TaskKeyCursor, text_in
 from distq.master.cycle.requests import CallRequest
-from distq.master.sessions.workers import ExecutorHolder
+from distq.master.sessions.worker_session import ExecutorHolder
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 

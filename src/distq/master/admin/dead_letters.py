@@ -6,7 +6,7 @@ neither makes one enormous commit nor keeps others waiting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -15,19 +15,8 @@ from distq.core import moves
 from distq.core.errors import Undecided
 from distq.core.head import unpack_dead
 from distq.core.task import Task, delivery_count, id_text, task_key_of
-from distq.master.admin.backups import BackupBegin, BackupRead
-from distq.master.admin.cancels import cancel_of
 from distq.master.admin.dead_letter_filter import DeadLetterFilter, learn, read_choice
-from distq.master.admin.declared_schedules import DeclareSchedules
-from distq.master.admin.inspection import ShowStack, ShowTask
-from distq.master.admin.queue_limits import ACTIONS as GOVERNING
-from distq.master.admin.queue_limits import SetQueueLimits
-from distq.master.admin.schedule_calls import ACTIONS as SCHEDULING
-from distq.master.admin.schedule_calls import ScheduleAction
-from distq.master.admin.schedules import Schedules
-from distq.master.admin.task_list import ListTasks
-from distq.master.admin.wait_graph import WaitGraph
-from distq.master.cycle.requests import CallRequest, Request
+from distq.master.cycle.requests import CallRequest
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -35,7 +24,6 @@ if TYPE_CHECKING:
     from distq.core.ledger import Ledger
     from distq.core.ports import CommitRefused
     from distq.master.cycle.requests import Cycle
-    from distq.master.sessions.workers import Workers
     from distq.net.serve import ServerConnection
 
 DECIDED_PER_CYCLE: Final = 1_000
@@ -195,45 +183,6 @@ class SettleDeadLetters(CallRequest):
 
     def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
-
-
-class AdminCalls:
-    """What `admin(what, asked)` offers."""
-
-    def __init__(self, broker: Cycle, workers: Workers, schedules: Schedules) -> None:
-        self.actions: Mapping[str, Callable[[ServerConnection, Filters], Request]] = {
-            "backup_begin": lambda connection, _: BackupBegin(connection),
-            "backup_read": BackupRead,
-            "cancel": lambda connection, asked: cancel_of(broker, workers, connection, asked),
-            "dead_list": DeadList,
-            "dead_purge": lambda connection, asked: SettleDeadLetters(connection, moves.DROP, asked),
-            "dead_retry": lambda connection, asked: SettleDeadLetters(connection, moves.REQUEUE, asked),
-            "dead_show": DeadShow,
-            "list": partial(ListTasks, broker),
-            "schedule_declare": lambda connection, asked: DeclareSchedules(connection, schedules, asked),
-            "show": lambda connection, asked: ShowTask(connection, workers, asked),
-            "stack": lambda connection, asked: ShowStack(connection, workers, asked),
-            "wait": WaitGraph(workers).request,
-            **{action: partial(_govern, action) for action in GOVERNING},
-            **{action: partial(_schedule, schedules, action) for action in SCHEDULING},
-        }
-
-    def request(self, connection: ServerConnection, args: tuple[Any, ...]) -> Request:
-        """The request of a call; raises BadCall for anything that is not offered."""
-        what, asked = (*args, None, None)[:2]
-        action = self.actions.get(what) if isinstance(what, str) else None
-        asked = {} if asked is None else asked
-        if action is None or not isinstance(asked, dict):
-            raise BadCall(f"admin(what, asked) takes a dict, and there is {', '.join(self.actions)}.")
-        return action(connection, asked)
-
-
-def _govern(action: str, connection: ServerConnection, asked: Filters) -> Request:
-    return SetQueueLimits(connection, action, asked)
-
-
-def _schedule(schedules: Schedules, action: str, connection: ServerConnection, asked: Filters) -> Request:
-    return ScheduleAction(connection, schedules, action, asked)
 
 
 def row(task: Task) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from distq.core.explain import WorkerCapacity, explain, lacking
 from distq.core.task import DEAD, LEASED, PLAIN, STATE_NAMES, Task, delivery_count, id_text, task_key_of
 from distq.master.admin.dead_letter_filter import learn
 from distq.master.cycle.requests import CallRequest
-from distq.master.sessions.workers import ExecutorHolder
+from distq.master.sessions.worker_session import ExecutorHolder
 from distq.wire.errors import BadCall, NoSuchTask
 from distq.wire.messages import returned
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from distq.core.task import Envelope
     from distq.master.cycle.requests import Cycle
-    from distq.master.sessions.workers import Workers, WorkerSession
+    from distq.master.sessions.worker_session import WorkerSession
+    from distq.master.sessions.workers import Workers
     from distq.net.serve import ServerConnection
 
 STUCK_LOOKED_AT: Final = 100

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core.head import unpack_dead
 from distq.core.task import DEAD, GONE, LEASED, SUCCEEDED, Task, id_text
 from distq.master.cycle.requests import CallRequest
-from distq.master.sessions.workers import ExecutorHolder
+from distq.master.sessions.worker_session import ExecutorHolder
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 

@@ -14,9 +14,9 @@ from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
 from distq.core.ranges import count_of, is_duration, shown, text
 from distq.core.task import LEASED
+from distq.master.admin.actions import AdminActions
 from distq.master.admin.backups import BackupCopy
 from distq.master.admin.cancels import read_cancel
-from distq.master.admin.dead_letters import AdminCalls
 from distq.master.admin.inspection import stuck
 from distq.master.admin.schedules import Schedules
 from distq.master.calls.dependencies import read_upstream
@@ -28,7 +28,8 @@ from distq.master.calls.submit import SubmitTasks
 from distq.master.cycle.housekeeping import NAMES_KEPT_S, DiscardUnused
 from distq.master.cycle.requests import WAIT_MAX_S
 from distq.master.sessions.clients import Clients, ClientSession, Goodbye, SendResults, WatchTasks, read_watch
-from distq.master.sessions.workers import ExecutorHolder, Workers, WorkerSession
+from distq.master.sessions.worker_session import ExecutorHolder, WorkerSession
+from distq.master.sessions.workers import Workers
 from distq.protocol.submit import read_submit
 from distq.wire.inert import Token
 from distq.wire.messages import created, refused, returned, word_of
@@ -113,7 +114,7 @@ class Dispatcher:
         self._queues: dict[str, Queue] = {name: names.queue(name) for name in self._getters.values()}
         self._results = ResultQueues({})
         self.schedules = Schedules(broker)
-        admin = AdminCalls(broker, workers, self.schedules)
+        admin = AdminActions(broker, workers, self.schedules)
         self._broker_calls: dict[str, Callable[[ServerConnection, InertCall], None]] = {
             "admin": lambda connection, call: broker.ask(admin.request(connection, call.args)),
             "before": self._tell_before,

@@ -22,7 +22,7 @@ from distq.wire.messages import returned
 if TYPE_CHECKING:
     from distq.core.ports import CommitRefused
     from distq.master.cycle.requests import Cycle
-    from distq.master.sessions.workers import ExecutorHolder
+    from distq.master.sessions.worker_session import ExecutorHolder
     from distq.net.serve import ServerConnection
 
 WANT_MAX: Final = 10_000

@@ -9,15 +9,13 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from distq.core.queue import WORK
 from distq.core.task import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from distq.core.queue import Queue
     from distq.core.ready_list import PriorityList
-    from distq.master.sessions.workers import Workers, WorkerSession
+    from distq.master.sessions.worker_session import WorkerSession
+    from distq.master.sessions.workers import Workers
 
 PROBE: Final = 1
 """How many tasks count that no connected worker can run, of each kind: enough for a pool at zero to start one worker,
@@ -96,14 +94,3 @@ class ConnectedWorkers:
                     queue = task.envelope.queue
                     longest[queue] = max(longest.get(queue, 0.0), self._now - task.leased_at)
         return longest
-
-
-def may_take(sessions: Iterable[WorkerSession], queue: Queue, lane: PriorityList) -> bool:
-    """Whether some worker may take out of a lane: plain items go to programs of the standard library too."""
-    return lane.name == PLAIN or any(
-        (queue in session.queues if session.queues is not None else queue.role == WORK)
-        and lane.requires <= session.labels
-        and lane.cost <= session.slots
-        and session.wanted(lane.name)
-        for session in sessions
-    )

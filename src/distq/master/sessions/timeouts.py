@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from distq.master.cycle.requests import LEASE, Request
 
 if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
-    from distq.master.sessions.workers import ExecutorHolder, Workers, WorkerSession
+    from distq.master.sessions.worker_session import ExecutorHolder, WorkerSession
 
 DISCONNECT_GRACE_S: Final = 1.0
 """How long a closed socket is only a hint."""
@@ -16,6 +16,18 @@ LAST_CHECK_S: Final = 0.05
 """A lease is ended so long after its end was noticed: what was said meanwhile is read first."""
 WHOLE_WORKER_LOST: Final = "its whole worker was lost: killed, out of memory, evicted, or cut off"
 """No process of the worker is left to say which. Kubernetes evicts a pod that fills its /tmp a second after SIGTERM."""
+
+
+class Sessions(Protocol):
+    """What the timeouts use of `distq.master.sessions.workers.Workers`."""
+
+    sessions: dict[str, WorkerSession]
+
+    def detach(self, session: WorkerSession, reason: str, cause: str) -> None:
+        """End a session and its leases."""
+
+    def lose(self, executor: ExecutorHolder, reason: str, cause: str) -> None:
+        """End the leases of an executor."""
 
 
 class LeaseTimeout(Request):
@@ -26,7 +38,7 @@ class LeaseTimeout(Request):
 
     __slots__ = ("noticed", "session", "workers")
 
-    def __init__(self, workers: Workers, session: WorkerSession) -> None:
+    def __init__(self, workers: Sessions, session: WorkerSession) -> None:
         super().__init__()
         self.workers = workers
         self.session = session
@@ -57,7 +69,7 @@ class DisconnectTimeout(Request):
 
     __slots__ = ("executor", "session", "workers")
 
-    def __init__(self, workers: Workers, session: WorkerSession, executor: ExecutorHolder | None) -> None:
+    def __init__(self, workers: Sessions, session: WorkerSession, executor: ExecutorHolder | None) -> None:
         super().__init__()
         self.workers = workers
         self.session = session

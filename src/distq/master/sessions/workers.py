@@ -11,150 +11,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.ranges import KEY_MAX, count_of
-from distq.core.task import CANCELLED, DEAD, EXPIRED, LABELS_MAX, NO_LABELS, PLAIN, Holder
+from distq.core.task import CANCELLED, DEAD, EXPIRED, Holder, Outcome
 from distq.master.cycle.requests import LEASE, LeaseRequest, LoseLeases, Request
-from distq.master.sessions.executor_ends import EndOverrun, ReturnLeases
-from distq.master.sessions.heartbeat import Heartbeat
-from distq.master.sessions.placement import may_take
 from distq.master.sessions.timeouts import DISCONNECT_GRACE_S, DisconnectTimeout, LeaseTimeout
-from distq.master.sessions.unknown_names import UnknownNames
+from distq.master.sessions.worker_session import ExecutorHolder, Heartbeat, WorkerSession, may_take, short_text
+from distq.tasks.failure import pack_overrun
 
 if TYPE_CHECKING:
-    from distq.core.queue import Queue
     from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 TIMEOUT: Final = "timeout"
 GIVEN_UP: Final = (CANCELLED, DEAD, EXPIRED)
 """States of tasks that no worker needs to run any more."""
-NAME_CHARS_MAX: Final = 100
 HANDED_BACK_MAX: Final = 1_000
 """Maximum names kept of tasks that workers did not know; older names are forgotten first."""
-
-
-class ExecutorHolder(Holder):
-    """One process of a worker that runs tasks, with its own connection."""
-
-    __slots__ = ("connection", "ended", "index", "reads_states", "request", "session")
-
-    def __init__(self, session: WorkerSession, index: int) -> None:
-        super().__init__(f"{session.name}/{index}", session)
-        self.session = session
-        self.index = index
-        self.connection: ServerConnection | None = None
-        self.request: Request | None = None
-        """Its exchange that is being answered, which may be parked."""
-        self.ended = False
-        """Whether the supervisor has said that its process has ended."""
-        self.reads_states = False
-        """Whether it can be told in which state each task before one has ended."""
-
-    @property
-    def labels(self) -> frozenset[str]:
-        """Those of its worker."""
-        return self.session.labels
-
-    @property
-    def pool(self) -> str:
-        """That of its worker."""
-        return self.session.pool
-
-    @property
-    def slots(self) -> int:
-        """Those of its worker."""
-        return self.session.slots
-
-    @property
-    def taken(self) -> int:
-        """How many of its worker's slots are taken by what it holds."""
-        costs = (task.envelope.cost for task in self.held.values())
-        return max(costs, default=0) if self.executor_slots == 1 else sum(costs)
-
-    def room(self) -> int:
-        """How many of its worker's slots are free for it to take."""
-        return self.session.slots - self.session.taken
-
-
-class WorkerSession:
-    """One worker, from its first `hello` to the end of its leases."""
-
-    def __init__(self, key: str, lease_until: float) -> None:
-        self.key = key
-        self.lease_until = lease_until
-        self.connection: ServerConnection | None = None
-        self.executors: dict[int, ExecutorHolder] = {}
-        self.name = key
-        self.pool = "default"
-        self.host = ""
-        self.version = ""
-        self.slots = 0
-        self.busy = 0
-        self.queues: tuple[Queue, ...] | None = None
-        """The queues that it serves, None for all."""
-        self.plain = False
-        self.tasks = False
-        self.labels: frozenset[str] = NO_LABELS
-        """What it has that tasks may require."""
-        self.unknown = UnknownNames()
-        """Names of tasks that it has handed back for want of such a function, until they are tried again."""
-        self.draining = False
-        self.beat: Heartbeat | None = None
-        """The heartbeat that waits for something to say to the worker."""
-        self.stops: list[tuple[int, int]] = []
-        """Tasks, by key and delivery, that it shall stop and was not told of yet."""
-        self.stacks: list[tuple[int, int]] = []
-        """Tasks, as those, of which it shall say where they are."""
-        self.pid = 0
-        self.python = ""
-        self.connected_at = lease_until
-        self.seen_at = lease_until
-        self.memory_bytes: int | None = None
-        self.memory_limit_bytes: int | None = None
-
-    def stop(self, broker: Cycle, key: int, delivery: int) -> None:
-        """Have the worker stop a task that it runs, or has not begun yet."""
-        self.stops.append((key, delivery))
-        self.answer_beat(broker)
-
-    def answer_beat(self, broker: Cycle) -> None:
-        """Let no heartbeat wait any longer."""
-        beat, self.beat = self.beat, None
-        if beat is not None:
-            broker.forget(beat)
-            beat.say()
-
-    @property
-    def taken(self) -> int:
-        """How many of its slots are taken."""
-        return sum(executor.taken for executor in self.executors.values())
-
-    @property
-    def open_slots(self) -> int:
-        """How many of its slots have an executor that is there: not one that ends, or has not come up."""
-        return sum(
-            executor.executor_slots for executor in self.executors.values() if executor.connection or executor.held
-        )
-
-    def wanted(self, name: str) -> bool:
-        """Whether it runs tasks of this name, and takes any now."""
-        if self.draining:
-            return False
-        return self.plain if name == PLAIN else self.tasks and name not in self.unknown
-
-    def introduce(self, info: Mapping[str, Any], queues: tuple[Queue, ...] | None) -> None:
-        """Take over what a `hello` says of the worker."""
-        self.name = _text(info.get("name")) or self.key
-        self.pool = _text(info.get("pool")) or "default"
-        self.host = _text(info.get("host"))
-        self.version = _text(info.get("version"))
-        self.python = _text(info.get("python"))
-        self.pid = count_of(info.get("pid"))
-        self.slots = count_of(info.get("slots"))
-        self.plain = bool(info.get("plain"))
-        self.tasks = bool(info.get("tasks"))
-        self.queues = queues
-        labels = info.get("labels")
-        self.labels = frozenset(_text(one) for one in (labels if isinstance(labels, list | tuple) else ())[:LABELS_MAX])
 
 
 class Workers:
@@ -326,7 +197,7 @@ class Workers:
                 self._reclaim(executor, *one)
         executor.ended = True
         self._unserve(executor)
-        cause = _text(ended.get("cause")) or "its executor ended"
+        cause = short_text(ended.get("cause")) or "its executor ended"
         if key and ended.get("kind") == TIMEOUT:
             stack = ended.get("stack")
             self._broker.ask(EndOverrun(executor, cause, key, stack if isinstance(stack, str) else ""))
@@ -393,6 +264,48 @@ def _pairs(said: object) -> Iterator[tuple[int, int]]:
             yield count_of(pair[0], KEY_MAX), count_of(pair[1])
 
 
-def _text(value: object) -> str:
-    """A short text that every log and every page can carry: no halves of surrogate pairs."""
-    return value[:NAME_CHARS_MAX].encode(errors="replace").decode() if isinstance(value, str) else ""
+class EndOverrun(LoseLeases):
+    """An executor was killed because its task ran beyond its time limit: that attempt has failed."""
+
+    __slots__ = ("key", "stack")
+
+    def __init__(self, holder: Holder, cause: str, key: int, stack: str) -> None:
+        super().__init__(holder, "executor", cause, running=0)
+        self.key = key
+        self.stack = stack
+
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
+        ledger, task = broker.ledger, self.holder.held.get(self.key)
+        if task is not None:
+            limit_s = task.envelope.time_limit_s or 0.0
+            body = pack_overrun(self.cause, self.stack)
+            ledger.settle(self.key, task.delivery, Outcome.TIMEOUT, body, limit_s, self.cause)
+        return super().decide(broker, now)  # False while that is being applied: then it comes again for the rest
+
+
+class ReturnLeases(Request):
+    """Tasks that an executor has not begun and shall not begin, as its supervisor says."""
+
+    __slots__ = ("before", "deliveries", "session")
+
+    def __init__(self, session: object, deliveries: Iterable[object]) -> None:
+        super().__init__()
+        self.session = session
+        pairs = (pair for pair in deliveries if isinstance(pair, list | tuple) and len(pair) == 2)
+        self.deliveries = [(key, delivery) for key, delivery in pairs if type(key) is type(delivery) is int]
+        self.before = self.deliveries
+
+    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        ledger, self.before = broker.ledger, self.deliveries
+        left = []
+        for key, delivery in self.deliveries:
+            task = ledger.tasks.get(key)
+            if task is None or task.holder is None or task.holder.worker is not self.session:
+                continue
+            if not ledger.settle(key, delivery, Outcome.RELEASED, None, 0.0):
+                left.append((key, delivery))
+        self.deliveries = left
+        return not left
+
+    def undo(self) -> None:  # noqa: D102
+        self.deliveries = self.before

@@ -1,0 +1,68 @@
+"""The actions of `admin(what, asked)`, by their names: what the command line asks of the master."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from distq.core import moves
+from distq.master.admin.backups import BackupBegin, BackupRead
+from distq.master.admin.cancels import cancel_of
+from distq.master.admin.dead_letters import DeadList, DeadShow, SettleDeadLetters
+from distq.master.admin.declared_schedules import DeclareSchedules
+from distq.master.admin.inspection import ShowStack, ShowTask
+from distq.master.admin.queue_limits import ACTIONS as LIMIT_ACTIONS
+from distq.master.admin.queue_limits import SetQueueLimits
+from distq.master.admin.schedule_calls import ACTIONS as SCHEDULE_ACTIONS
+from distq.master.admin.schedule_calls import ScheduleAction
+from distq.master.admin.task_list import ListTasks
+from distq.master.admin.wait_graph import WaitGraph
+from distq.wire.errors import BadCall
+
+if TYPE_CHECKING:
+    from distq.master.admin.schedules import Schedules
+    from distq.master.cycle.requests import Cycle, Request
+    from distq.master.sessions.workers import Workers
+    from distq.net.serve import ServerConnection
+
+Filters = Mapping[str, Any]
+
+
+class AdminActions:
+    """Makes a request of each admin call."""
+
+    def __init__(self, broker: Cycle, workers: Workers, schedules: Schedules) -> None:
+        self.actions: Mapping[str, Callable[[ServerConnection, Filters], Request]] = {
+            "backup_begin": lambda connection, _: BackupBegin(connection),
+            "backup_read": BackupRead,
+            "cancel": lambda connection, asked: cancel_of(broker, workers, connection, asked),
+            "dead_list": DeadList,
+            "dead_purge": lambda connection, asked: SettleDeadLetters(connection, moves.DROP, asked),
+            "dead_retry": lambda connection, asked: SettleDeadLetters(connection, moves.REQUEUE, asked),
+            "dead_show": DeadShow,
+            "list": partial(ListTasks, broker),
+            "schedule_declare": lambda connection, asked: DeclareSchedules(connection, schedules, asked),
+            "show": lambda connection, asked: ShowTask(connection, workers, asked),
+            "stack": lambda connection, asked: ShowStack(connection, workers, asked),
+            "wait": WaitGraph(workers).request,
+            **{action: partial(_set_limits, action) for action in LIMIT_ACTIONS},
+            **{action: partial(_schedule, schedules, action) for action in SCHEDULE_ACTIONS},
+        }
+
+    def request(self, connection: ServerConnection, args: tuple[Any, ...]) -> Request:
+        """The request of a call; raises BadCall for anything that is not offered."""
+        what, asked = (*args, None, None)[:2]
+        action = self.actions.get(what) if isinstance(what, str) else None
+        asked = {} if asked is None else asked
+        if action is None or not isinstance(asked, dict):
+            raise BadCall(f"admin(what, asked) takes a dict, and there is {', '.join(self.actions)}.")
+        return action(connection, asked)
+
+
+def _set_limits(action: str, connection: ServerConnection, asked: Filters) -> Request:
+    return SetQueueLimits(connection, action, asked)
+
+
+def _schedule(schedules: Schedules, action: str, connection: ServerConnection, asked: Filters) -> Request:
+    return ScheduleAction(connection, schedules, action, asked)
