@@ -19,11 +19,11 @@ import distq
 from distq import __version__
 from distq.cli import main
 from distq.cli.app import COMMANDS, app, explained, run
-from distq.cli.demo_cluster import free_port
 from distq.cli.examples import EXAMPLES
 from distq.cli.last_words import say_why
 from distq.core.errors import DistqError, QueueFull
 from distq.core.ports import CommitRefused
+from distq.demo.cluster import free_port
 from distq.net.dial import CannotReach, dial
 from distq.settings import Address, SettingsError
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.metrics.fakes import FakeMaster, worker_row
 
 from distq.cli.app import run
 from distq.core.queue import Queue
 from distq.core.task import READY
-from distq.metrics.testing import FakeMaster, worker_row
 from distq.settings import ROWS
 from distq.web.api import STATS
 

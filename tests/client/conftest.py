@@ -2,7 +2,7 @@
 
 import pytest
 
-from distq.cli.demo_cluster import free_port
+from distq.demo.cluster import free_port
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.tidy.tree import ROOT
 from tests.wire import programs
 
 from distq import Client, QueueManager
-from distq.cli.demo_cluster import free_port
+from distq.demo.cluster import free_port
 
 SOON_S = 20.0
 LOOK_S = 0.01

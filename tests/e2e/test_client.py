@@ -18,8 +18,8 @@ from tests.e2e.cluster import KEY, Cluster, Process, eventually, fork, lives
 from tests.tidy.tree import ROOT
 
 import distq
-from distq.cli.demo_cluster import free_port
 from distq.client.future import TaskFuture
+from distq.demo.cluster import free_port
 
 
 def command(grid: Cluster, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.cluster import Cluster, eventually, lives
 
-from distq.cli.demo_load import Load
+from distq.demo.load import Load
 
 SEED = 20_261
 
@@ -71,7 +71,7 @@ def test_the_demos_load_runs_until_it_is_told_to_end(grid: Cluster) -> None:
     """Every kind of task of it is one that workers know; what it leaves behind runs on."""
     grid.master()
     grid.run("worker", "--concurrency", "2").logs("executor_joined")
-    load = grid.run("distq.cli.demo_load", launcher=("-m",))
+    load = grid.run("distq.demo.load", launcher=("-m",))
     eventually(lambda: "submitted so far:" in load.text, "its first line", lambda: load.text)
     load.signal(signal.SIGTERM)
     assert load.ends() == 0, load.text

@@ -10,7 +10,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.holding import go, holders, running, store_the_leases
 
 import distq
-from distq.cli.demo_cluster import free_port
+from distq.demo.cluster import free_port
 
 TASKS = 3_000
 

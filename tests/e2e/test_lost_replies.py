@@ -12,7 +12,7 @@ from tests.e2e import tasks
 from tests.e2e.cluster import KEY, Cluster
 
 import distq
-from distq.cli.demo_cluster import free_port
+from distq.demo.cluster import free_port
 from distq.net.dial import dial
 
 EVERY = 10

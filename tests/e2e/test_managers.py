@@ -14,7 +14,7 @@ from tests.e2e.cluster import KEY, Cluster, eventually, fork, lives
 from tests.tidy.tree import ROOT
 
 import distq
-from distq.cli.demo_cluster import free_port
+from distq.demo.cluster import free_port
 
 LONG_KEY = KEY.encode()
 

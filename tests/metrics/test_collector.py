@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from tests.core.build import ledger, submitted
+from tests.metrics.fakes import FakeMaster, FakeWorker, worker_row
 
 from distq.core.counters import BUCKETS_S, COUNTED_MAX, OTHER, OTHERS_MAX, Histogram, TaskCounters
 from distq.core.queue import LISTS_PER_TIDY, Queue
@@ -19,7 +20,6 @@ from distq.metrics.catalogue import METRICS
 from distq.metrics.docs import reference
 from distq.metrics.families import SLICE_SERIES
 from distq.metrics.page import master_slices, worker_slices
-from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
 from distq.metrics.view import MasterMetrics, WorkerMetrics
 from distq.metrics.worker import CAUSES
 from distq.web.api import queues_slices

@@ -28,7 +28,7 @@ from tests.soak.flat import Growth, Sample, growth_of
 from tests.tidy.tree import ROOT
 
 import distq
-from distq.cli.demo_cluster import free_port
+from distq.demo.cluster import free_port
 
 SAMPLE_S: Final = 1.0
 SCRAPE_S: Final = 5.0

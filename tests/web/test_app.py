@@ -8,13 +8,13 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 from tests.core.build import envelope, ledger
+from tests.metrics.fakes import FakeMaster, FakeWorker, worker_row
 
 from distq import __version__
 from distq.core.counters import TaskCounters
 from distq.core.queue import Queue
 from distq.core.task import DEAD, LEASED, READY, Task
 from distq.metrics.accept import NEWER, USUAL
-from distq.metrics.testing import FakeMaster, FakeWorker, worker_row
 from distq.web import api
 from distq.web.app import create_app, create_worker_app
 

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from tests.core.build import envelope, ledger
+from tests.metrics.fakes import FakeMaster
 
 from distq.core.ledger import Ledger
 from distq.core.queue import RESULT
-from distq.metrics.testing import FakeMaster
 from distq.web.autoscale import autoscale
 
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import uvloop
+from tests.metrics.fakes import FakeMaster
 
-from distq.metrics.testing import FakeMaster
 from distq.net.address import Address
 from distq.web import guard
 from distq.web.app import create_app

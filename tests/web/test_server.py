@@ -7,8 +7,8 @@ import socket
 import httpx
 import pytest
 import uvloop
+from tests.metrics.fakes import FakeMaster
 
-from distq.metrics.testing import FakeMaster
 from distq.net.address import Address
 from distq.web.app import create_app
 from distq.web.server import CannotServe, HttpServer

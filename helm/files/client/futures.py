@@ -8,7 +8,7 @@ DISTQ_AUTHKEY_FILE. `python3 futures.py [COUNT [QUEUE]]`
 import sys
 
 import distq
-from distq.cli import demo_tasks
+from distq.demo import tasks
 
 RESULT_WAIT_S = 60
 
@@ -17,7 +17,7 @@ def main() -> None:
     """Submit the numbers, then wait for the square of each."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     queue = sys.argv[2] if len(sys.argv) > 2 else "default"
-    square = distq.task(queue=queue)(demo_tasks.square)
+    square = distq.task(queue=queue)(tasks.square)
     with distq.Client() as client:
         futures = [client.submit(square, number) for number in range(count)]
         try:

@@ -1,18 +1,15 @@
 """The processes of `distq up`: each line that they say gets its speaker's name, and none of them is left behind."""
 
 import os
-import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Final
 
 import click
 
-from distq.net.stop_signals import STOP_SIGNALS
-from distq.worker.executor.parent_death import die_with_parent
+from distq.worker.child_command import child_command
 
 COLOURS: Final = ("cyan", "green", "yellow", "magenta", "blue")
 
@@ -59,22 +56,9 @@ class Family:
     def start(self, name: str, arguments: Sequence[str], **settings: str) -> None:
         """Run a distq command as `name`."""
         environ = {"DISTQ_LOG_FORMAT": "console", **os.environ, **self._settings, **settings}
-        # No signal is heard between the start of a process and the note that it must be stopped.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
-            process = subprocess.Popen(  # noqa: S603 - this Python, and arguments of the user's own
-                [sys.executable, "-m", "distq", *arguments],
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_bind(os.getpid()),  # noqa: PLW1509 - it takes no lock
-            )
+        with child_command(arguments, environ, output=subprocess.PIPE) as process:
             self.members[name] = Member(name, self._born, process, self._width)
             self._born += 1
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def ended(self) -> tuple[str, int] | None:
         """One that has ended by itself, and its exit code."""
@@ -93,11 +77,3 @@ class Family:
             codes.append(self.members[name].end(wait_s))
             del self.members[name]  # not before: a signal may end this wait, and then it must be ended again
         return codes
-
-
-def _bind(parent_pid: int) -> Callable[[], None]:
-    def between_fork_and_exec() -> None:
-        die_with_parent(parent_pid)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-
-    return between_fork_and_exec

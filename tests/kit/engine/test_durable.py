@@ -9,7 +9,7 @@ from typing import Any
 from tests.kit.engine.stack import ALL_BUT_GRAFANA, ON_IMAGES, Stack, inspect, stack, with_test_tasks
 from tests.kit.shell import WORKER_IMAGE, eventually, run
 
-from distq.cli.demo_cluster import free_port
+from distq.demo.cluster import free_port
 
 pytestmark = ON_IMAGES
 

@@ -72,7 +72,7 @@ def test_an_image_says_how_it_wants_to_be_run(image: str) -> None:
     environment = dict(line.split("=", 1) for line in config["Env"])
     assert environment["HOME"] == "/tmp"
     assert not [name for name in environment if "AUTHKEY" in name]
-    tasks = {MASTER_IMAGE: None, WORKER_IMAGE: "distq.cli.demo_tasks", OWN_IMAGE: "tasks.words"}
+    tasks = {MASTER_IMAGE: None, WORKER_IMAGE: "distq.demo.tasks", OWN_IMAGE: "tasks.words"}
     assert environment.get("DISTQ_TASKS") == tasks[image]
 
 

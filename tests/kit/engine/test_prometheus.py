@@ -18,7 +18,7 @@ from tests.kit.grafana import shown
 from tests.kit.shell import CHART, eventually, run
 
 import distq
-from distq.cli.demo_tasks import square
+from distq.demo.tasks import square
 
 pytestmark = ON_IMAGES
 

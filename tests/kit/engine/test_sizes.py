@@ -11,7 +11,7 @@ from tests.kit.engine.stack import ON_IMAGES, Stack, stack
 from tests.kit.shell import BASE_IMAGE, ROOT, run
 
 from distq import QueueManager
-from distq.cli import demo_tasks
+from distq.demo import tasks as demo_tasks
 
 pytestmark = ON_IMAGES
 

@@ -29,7 +29,7 @@ def test_a_change_of_distqs_code_is_in_a_new_image_at_once(tmp_path: Path) -> No
     # Names of its own for what it builds; of what it cannot fetch where there is no registry it starts nothing.
     services = {"master": {"image": MASTER}, "worker": {"image": WORKER}, "grafana": {"profiles": ["elsewhere"]}}
     (folder / "names.yaml").write_text(json.dumps({"services": services}))
-    tasks = folder / "src" / "distq" / "cli" / "demo_tasks.py"
+    tasks = folder / "src" / "distq" / "demo" / "tasks.py"
     try:
         with stack(("compose.yaml", "names.yaml"), folder=folder) as project:
             project.compose("build")
@@ -43,7 +43,7 @@ def test_a_change_of_distqs_code_is_in_a_new_image_at_once(tmp_path: Path) -> No
                     return any(one["Image"] != before and one["State"]["Running"] for one in found)
 
                 eventually(changed, bool, WITHIN_S, every_s=3)
-            said = project.exec("worker", "python", "-c", "import distq.cli.demo_tasks as tasks; print(tasks.NEW)")
+            said = project.exec("worker", "python", "-c", "import distq.demo.tasks as tasks; print(tasks.NEW)")
             assert said.strip() == "7"
     finally:
         subprocess.run(["docker", "rmi", "--force", MASTER, WORKER], check=False, capture_output=True)

@@ -49,7 +49,7 @@ def test_a_folder_called_as_ours_is_in_nobodys_way(tmp_path: Path) -> None:
     """A checkout of distq is called so, and the modules of the installed one are found."""
     (tmp_path / "distq" / "src").mkdir(parents=True)
     add_current_folder()
-    check_not_shadowed("distq.cli.demo_tasks")
+    check_not_shadowed("distq.demo.tasks")
     check_not_shadowed("json.decoder")
 
 

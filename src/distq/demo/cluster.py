@@ -1,7 +1,7 @@
-"""The demo's master and workers: processes of their own that never outlive the demo.
+"""Starts the demo's master and workers, checks that they run, and stops them.
 
-Each has its own process group, so Ctrl-C in the terminal reaches the demo alone, which then ends them in good
-order. If the demo itself is killed, the kernel kills them.
+Each process has its own process group: Ctrl-C in the terminal reaches the demo alone, which then stops the processes
+in order. If the demo is killed, the kernel kills them.
 """
 
 import os
@@ -9,36 +9,39 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, TypeVar
 
 from distq.core.errors import DistqError
 from distq.net.stop_signals import STOP_SIGNALS
 from distq.settings import Address
-from distq.worker.executor.parent_death import die_with_parent
+from distq.worker.child_command import child_command
 
 HOST: Final = "127.0.0.1"
 BELOW_EPHEMERAL: Final = range(20_000, 32_000)
-"""Ports that no system gives to those who ask for any."""
+"""Ports outside the range from which Linux assigns ports to clients."""
 WAIT_S: Final = 15.0
-LOOK_S: Final = 0.02
+"""Maximum wait for a fact, such as a worker's connection."""
+CHECK_S: Final = 0.02
+"""Pause between two checks of a fact."""
 STOP_S: Final = 5.0
+"""Time that a process has to end after SIGTERM; then it is killed."""
 
 Fact = TypeVar("Fact")
 
 
 class DemoFailed(DistqError):
-    """The demo could not be shown."""
+    """The demo could not run to its end."""
 
     code = "DEMO_FAILED"
-    hint = "What master and workers have said stands above."
+    hint = "The messages of the master and the workers are above."
 
 
 class Cluster:
-    """A master and workers on this machine, with a key and ports that nobody else knows."""
+    """A master and workers on this machine, with a new key and two free ports."""
 
     def __init__(self) -> None:
         self.address = Address(HOST, free_port())
@@ -47,7 +50,7 @@ class Cluster:
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def start(self, name: str, *arguments: str, **settings: str) -> None:
-        """Run a distq command as `name`."""
+        """Start a distq command; messages call its process `name`."""
         environ = {key: text for key, text in os.environ.items() if not key.startswith("DISTQ_")}
         environ |= {
             "DISTQ_ADDRESS": str(self.address),
@@ -55,33 +58,22 @@ class Cluster:
             "DISTQ_LOG_LEVEL": "warning",
             **settings,
         }
-        # No signal is heard between the start of a process and the note that it must be stopped.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
-            process = subprocess.Popen(  # noqa: S603 - this Python, and arguments of the demo's own
-                [sys.executable, "-m", "distq", *arguments],
-                env=environ,
-                cwd="/",  # a .env in the present folder is not meant for them
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                preexec_fn=_bind(os.getpid()),  # noqa: PLW1509 - the demo has no threads yet
-            )
+        # Another folder than the present one, whose .env is not meant for these processes.
+        with child_command(arguments, environ, folder=Path("/")) as process:
             self._running.append((name, process))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def wait_for(self, fact: Callable[[], Fact | None], what: str) -> Fact:
-        """The first answer of `fact` that is not None.
+        """Call `fact` until it returns something else than None, and return that.
 
         Raises:
-            DemoFailed: a process has ended meanwhile, or `what` is not there in time.
+            DemoFailed: a process ended, or `fact` returned None for WAIT_S.
         """
-        for _ in range(int(WAIT_S / LOOK_S)):
+        for _ in range(int(WAIT_S / CHECK_S)):
             self.check()
             found = fact()
             if found is not None:
                 return found
-            time.sleep(LOOK_S)
+            time.sleep(CHECK_S)
         raise DemoFailed(f"There was no {what} within {WAIT_S:g} s.")
 
     def check(self) -> None:
@@ -92,9 +84,11 @@ class Cluster:
                 raise DemoFailed(f"The {name} ended with exit code {code}.")
 
     def stop(self) -> Mapping[str, int]:
-        """End all processes, the last started first; returns their exit codes by name."""
+        """Stop the workers, then the master; returns the exit codes by name."""
         for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # this ends soon in any case, and must not end halfway
+            signal.signal(
+                number, signal.SIG_IGN
+            )  # a second signal must not end the demo before it has stopped the processes
         workers = [process for name, process in self._running if name != "master"]
         masters = [process for name, process in self._running if name == "master"]
         for group in (workers, masters):
@@ -106,20 +100,16 @@ class Cluster:
 
 
 def free_port() -> int:
-    """A port of this machine on which nobody listens, and which the system gives to nobody who asks for any."""
+    """Return a port on which no program listens, outside the range from which Linux assigns ports.
+
+    Raises:
+        DemoFailed: a hundred ports drawn by lot are all in use.
+    """
     for port in secrets.SystemRandom().sample(BELOW_EPHEMERAL, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
             return port
     raise DemoFailed(f"No port of {HOST} is free between {BELOW_EPHEMERAL.start} and {BELOW_EPHEMERAL.stop}.")
-
-
-def _bind(parent_pid: int) -> Callable[[], None]:
-    def between_fork_and_exec() -> None:
-        die_with_parent(parent_pid)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-
-    return between_fork_and_exec
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What the demos' workers run: a task that is the handler of plain items too, and the tasks of a realistic load."""
+"""The tasks of the demo: `square`, which handles plain items too, and the tasks of the load."""
 
 import os
 import random
@@ -8,21 +8,21 @@ import time
 import distq
 
 RUN_S = 0.1
-"""Long enough for there to be something to watch."""
+"""Run time of a short task: long enough to be seen in `distq status`."""
 FAILURES = 0.03
-"""How often a fetch fails, and is tried again."""
+"""Share of the attempts of `fetch` that fail."""
 
 
 @distq.task
 def square(number: int) -> tuple[int, int]:
-    """A number and its square."""
+    """Return a number and its square."""
     time.sleep(RUN_S)
     return number, number * number
 
 
 @distq.task
 def fetch(seconds: float) -> float:
-    """Wait for an answer, which sometimes does not come."""
+    """Wait for an answer; three in a hundred attempts fail and are retried."""
     time.sleep(seconds)
     if random.random() < FAILURES:  # noqa: S311 - a failure, no secret
         raise ConnectionError("the other side has closed the connection")
@@ -31,14 +31,14 @@ def fetch(seconds: float) -> float:
 
 @distq.task
 def send(seconds: float, what: bytes = b"") -> int:
-    """Pass something on."""
+    """Return the size of a payload after a pause."""
     time.sleep(seconds)
     return len(what)
 
 
 @distq.task(time_limit=30)
 def render(seconds: float) -> float:
-    """Work for a while, and say how far it is."""
+    """Report progress in ten steps."""
     for tenth in range(10):
         time.sleep(seconds / 10)
         distq.current().progress((tenth + 1) / 10)
@@ -47,24 +47,24 @@ def render(seconds: float) -> float:
 
 @distq.task
 def summed(seconds: list[float]) -> float:
-    """What a group comes to."""
+    """Add up the results of a group."""
     return sum(seconds)
 
 
 @distq.task(retries=0, time_limit=1)
 def hangs() -> None:
-    """Never come to an end."""
+    """Run until the time limit ends it."""
     while True:
         time.sleep(RUN_S)
 
 
 @distq.task(retries=0)
 def fails() -> None:
-    """Fail for good."""
+    """Fail without a retry: the task becomes a dead letter."""
     raise ValueError("there is no such page")
 
 
 @distq.task
 def crashes() -> None:
-    """Take its executor with it."""
+    """Kill the executor that runs the task."""
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What the demo shows: a progress bar on a terminal, plain lines elsewhere."""
+"""Prints the demo's lines and progress: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 from collections.abc import Iterator
@@ -10,22 +10,29 @@ if TYPE_CHECKING:
 
 
 class Screen(Protocol):
-    """Where the demo's lines and its progress go."""
+    """Prints the demo's lines and its progress."""
 
     def say(self, line: str) -> None:
-        """Show a line."""
+        """Print a line."""
 
     def advance(self) -> None:
-        """One more task is done."""
+        """Count one more finished task."""
 
 
 @contextmanager
 def screen(tasks: int) -> Iterator[Screen]:
-    """The screen for this standard output and so many tasks."""
+    """The screen for this standard output, counting up to `tasks` tasks."""
     if not sys.stdout.isatty():
         yield PlainLines(tasks)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    # Only a terminal needs it, and its import takes 60 ms.
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
 
     columns = (TextColumn("tasks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, redirect_stdout=False, redirect_stderr=False) as progress:
@@ -44,7 +51,7 @@ class PlainLines:
         print(line, flush=True)  # noqa: T201 - this is its output
 
     def advance(self) -> None:
-        """Say how many are done."""
+        """Print the number of finished tasks."""
         self._done += 1
         self.say(f"  {self._done}/{self._tasks} done")
 
@@ -61,5 +68,5 @@ class Bar:
         self._progress.console.print(line, highlight=False, markup=False)
 
     def advance(self) -> None:
-        """Move the bar."""
+        """Move the bar by one task."""
         self._progress.advance(self._task)

@@ -1,7 +1,7 @@
-"""A realistic load that goes on until it is told to end: `python -m distq.cli.demo_load`, Compose's profile `demo`.
+"""Submits a realistic load until SIGTERM or Ctrl-C: `python -m distq.demo.load`, Compose's profile `demo`.
 
-Short and long tasks on three queues, failures and retries, one that kills its executor, time limits, delays, groups,
-schedules, a burst now and then: so that every panel of the dashboards moves.
+The load moves every panel of the dashboards: short and long tasks on three queues, failures and retries, a task that
+kills its executor, time limits, delays, groups, a schedule, and a burst every 45 seconds.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from typing import Any, Final, NoReturn
 import click
 
 import distq
-from distq.cli import demo_tasks as tasks
 from distq.core.errors import DistqError
+from distq.demo import tasks
 
 PAUSE_S: Final = 0.08
-"""Between two submits, on the mean."""
+"""Mean pause between two submits."""
 BURST_EVERY_S: Final = 45.0
 BURST: Final = 400
-"""So many tasks come at once now and then, and wait."""
+"""Short tasks of one burst: more than the demo's workers have slots, so that tasks wait."""
 LARGE: Final = 100
 LARGE_BYTES: Final = 200_000
-"""As many large payloads are a slow commit."""
+"""Tasks with a large payload in one burst; together they make a slow commit."""
 MAIL: Final[dict[str, Any]] = {"queue": "mail", "priority": 8}
 REPORTS: Final[dict[str, Any]] = {"queue": "reports", "priority": 2}
-SAY_EVERY_S: Final = 10.0
+PRINT_EVERY_S: Final = 10.0
 GROUP: Final = 8
-FORGOTTEN: Final = 200
-"""So many futures are looked at before they are let go of."""
+FUTURES_KEPT: Final = 200
+"""Newest futures that the load keeps a reference to."""
 
 
 class Load:
-    """One client's load."""
+    """The load of one client: each call of `step` submits a task of a kind drawn by lot."""
 
     def __init__(self, client: distq.Client, dice: random.Random) -> None:
         self.client = client
@@ -61,21 +61,21 @@ class Load:
         }
 
     def seconds(self, median: float) -> float:
-        """How long a task takes: mostly about so long, and sometimes much longer."""
+        """Draw a task's run time in seconds: log-normal around `median`, at most 20."""
         return min(self.dice.lognormvariate(0.0, 1.0) * median, 20.0)
 
     def of_a_tenant(self) -> distq.TaskFuture[Any]:
-        """One of a tenant's tasks, of which two run at once."""
+        """Submit a task of one of five tenants; of each tenant at most two run at the same time."""
         tenant = f"tenant {self.dice.randrange(5)}"
         return self.client.options(concurrency_key=tenant, concurrency=2).submit(tasks.fetch, self.seconds(0.1))
 
     def group(self) -> distq.TaskFuture[Any]:
-        """Several, and one after them."""
+        """Submit a group of tasks, and a task that runs after all of them."""
         calls = [distq.call(tasks.fetch, self.seconds(0.1)) for _ in range(GROUP)]
         return self.client.group(calls, then=distq.call(tasks.summed).options(queue="reports"))
 
     def burst(self) -> None:
-        """More than workers take at once, and more than a disk takes in a moment."""
+        """Submit more tasks than the workers have slots, and a commit that takes the disk long."""
         for _ in range(BURST):
             self.client.submit(tasks.fetch, self.seconds(0.05))
         for _ in range(LARGE):
@@ -83,34 +83,34 @@ class Load:
         self.submitted["in a burst"] += BURST + LARGE
 
     def step(self) -> None:
-        """Submit one task of some kind."""
+        """Submit one task of a kind drawn by lot."""
         weights = [weight for weight, _ in self.kinds.values()]
         (kind,) = self.dice.choices(list(self.kinds), weights)
         _, submit = self.kinds[kind]
         self.futures.append(submit())
         self.submitted[kind] += 1
-        del self.futures[:-FORGOTTEN]
+        del self.futures[:-FUTURES_KEPT]
 
 
 def run(client: distq.Client) -> NoReturn:
-    """Go on until SIGTERM or Ctrl-C."""
+    """Submit the load until SIGTERM or Ctrl-C."""
     load = Load(client, random.Random())  # noqa: S311 - a load, no secret
     client.options(every=5, queue="mail").schedule("demo", tasks.send, 0.05)
-    burst_at = said_at = _now() + SAY_EVERY_S
+    burst_at = printed_at = _now() + PRINT_EVERY_S
     while True:
         load.step()
         if _now() >= burst_at:
             load.burst()
             burst_at = _now() + BURST_EVERY_S
-        if _now() >= said_at:
-            said_at = _now() + SAY_EVERY_S
-            told = ", ".join(f"{count:,} {kind}" for kind, count in load.submitted.most_common())
-            click.echo(f"submitted so far: {told}")
+        if _now() >= printed_at:
+            printed_at = _now() + PRINT_EVERY_S
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in load.submitted.most_common())
+            click.echo(f"submitted so far: {counts}")
         time.sleep(load.dice.expovariate(1 / PAUSE_S))
 
 
 def main() -> None:
-    """Load the master that the environment names."""
+    """Submit the load to the master that the environment names."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with distq.Client() as client:
@@ -123,7 +123,7 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-_now = time.monotonic  # noqa: TID251 - the edge: a load in real time
+_now = time.monotonic  # noqa: TID251 - the load runs in real time
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""What the demo reads back from the master's live /metrics, as any Prometheus would."""
+"""Reads the master's /metrics for the demo, and computes totals and quantiles as Prometheus does."""
 
 import http.client
 import math
@@ -14,7 +14,7 @@ Samples = Sequence[tuple[str, Mapping[str, str], float]]
 
 
 def scrape(address: Address) -> Samples | None:
-    """All samples of /metrics: name, labels, value; None when nobody answers yet."""
+    """All samples of /metrics: name, labels, value; None while no HTTP server answers."""
     connection = http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/metrics")

@@ -1,0 +1,1 @@
+"""The demo: `distq demo`, and the load of Compose's profile `demo`."""
