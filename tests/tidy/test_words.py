@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.tidy.tree import files, text
+from tests.tidy.tree import files, python_files, text
 
 ROOTS: Final = (
     "README.md",
@@ -50,7 +50,7 @@ ALLOWED: Final = {
 
 
 def phrases(path: Path) -> dict[str, str]:
-    """The phrases to avoid that a file contains, in small letters, each with what to write instead."""
+    """Return the phrases to avoid that a file contains, in lower case, each with what to write instead."""
     found: dict[str, str] = {}
     for pattern, instead in INSTEAD.items():
         spaced = pattern.replace(" ", r"[\s#/*]+")  # a comment's next line begins with its mark
@@ -60,7 +60,7 @@ def phrases(path: Path) -> dict[str, str]:
 
 
 def checked() -> list[Path]:
-    """The files of prose and code below the roots."""
+    """Return the text files below the roots."""
     binary = {".png", ".svg", ".lock"}
     return [path for path in files() if (path.parts[0] in ROOTS) and path.suffix not in binary]
 
@@ -80,3 +80,9 @@ def test_prose_names_the_actor_and_the_limit() -> None:
 def test_an_exception_is_needed(path: str, phrase: str) -> None:
     """An exception goes when the file no longer contains the phrase."""
     assert phrase in phrases(Path(path))
+
+
+def test_no_docstring_is_a_placeholder() -> None:
+    """A docstring, of an attribute too, is a sentence: none stands for text to come."""
+    placeholder = re.compile(r'"""(?:TB[AD]|placeholder)\b', re.IGNORECASE)
+    assert [str(path) for path in python_files() if placeholder.search(text(path))] == []
