@@ -32,16 +32,16 @@ Filters = Mapping[str, Any]
 class AdminActions:
     """Makes a request of each admin call."""
 
-    def __init__(self, broker: Cycle, workers: Workers, schedules: Schedules) -> None:
+    def __init__(self, cycle: Cycle, workers: Workers, schedules: Schedules) -> None:
         self.actions: Mapping[str, Callable[[ServerConnection, Filters], Request]] = {
             "backup_begin": lambda connection, _: BackupBegin(connection),
             "backup_read": BackupRead,
-            "cancel": lambda connection, asked: cancel_of(broker, workers, connection, asked),
+            "cancel": lambda connection, asked: cancel_of(cycle, workers, connection, asked),
             "dead_list": DeadList,
             "dead_purge": lambda connection, asked: SettleDeadLetters(connection, moves.DROP, asked),
             "dead_retry": lambda connection, asked: SettleDeadLetters(connection, moves.REQUEUE, asked),
             "dead_show": DeadShow,
-            "list": partial(ListTasks, broker),
+            "list": partial(ListTasks, cycle),
             "schedule_declare": lambda connection, asked: DeclareSchedules(connection, schedules, asked),
             "show": lambda connection, asked: ShowTask(connection, workers, asked),
             "stack": lambda connection, asked: ShowStack(connection, workers, asked),

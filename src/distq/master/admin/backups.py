@@ -49,11 +49,11 @@ class BackupBegin(CallRequest):
 
     __slots__ = ()
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         copy = copy_of(self.connection)
         copy.drop()
         copy.gone = False
-        _start(_begin(self.connection, copy, broker.store))
+        _start(_begin(self.connection, copy, cycle.store))
 
 
 class BackupRead(CallRequest):
@@ -67,7 +67,7 @@ class BackupRead(CallRequest):
         if type(self.at) is not int or self.at < 0:
             raise BadCall("backup_read takes the number of the first byte as `at`.")
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         path = copy_of(self.connection).path
         if path is None:
             self.connection.reply(refused("There is no copy: call backup_begin first."))

@@ -62,8 +62,8 @@ class CancelTasks(CallRequest):
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return min(len(self.keys), CANCELLED_PER_CYCLE), 0
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        ledger = broker.ledger
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        ledger = cycle.ledger
         again: list[int] = []
         self.noted, self.stops = 0, []
         self.before = self.keys[-CANCELLED_PER_CYCLE:], len(self.over)
@@ -89,19 +89,19 @@ class CancelTasks(CallRequest):
         del self.over[over:]
         self.left = len(keys)
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.done += self.noted
         for executor, key, delivery in self.stops:
             self.workers.stop(executor.session, key, delivery)
         if self.keys and self.connection.open:
-            broker.ask(self)
+            cycle.ask(self)
             return
-        tasks = broker.ledger.tasks
+        tasks = cycle.ledger.tasks
         running = [id_text(key) for key in self.over if (task := tasks.get(key)) and task.state == LEASED]
         told = {"done": self.done, "running": running, "over": len(self.over) - len(running)}
         self.connection.reply(returned(told))
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
 
 
@@ -131,8 +131,8 @@ class CountTasks(CallRequest):
         self.live = 0
         self.running: list[str] = []
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        tasks = broker.ledger.tasks
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = cycle.ledger.tasks
         for key in self.keys[-SLICE:]:
             task = tasks.get(key)
             if task is not None and task.state in LIVE_STATES:
@@ -141,7 +141,7 @@ class CountTasks(CallRequest):
                     self.running.append(id_text(key))
         del self.keys[-SLICE:]
         if self.keys and self.connection.open:
-            broker.ask(self)
+            cycle.ask(self)
             return
         done = self.live - len(self.running)
         self.connection.reply(returned({"done": done, "running": self.running, "over": self.count - self.live}))
@@ -155,7 +155,7 @@ class Search(CallRequest):
     def __init__(
         self,
         connection: ServerConnection,
-        broker: Cycle,
+        cycle: Cycle,
         queue: str | None,
         name: str | None,
         then: Callable[[list[int]], CallRequest],
@@ -164,22 +164,22 @@ class Search(CallRequest):
         self.queue = queue
         self.name = name
         self.then = then
-        self.keys = TaskKeyCursor(broker.ledger, -1)
-        self.end_key = broker.ledger.next_key
+        self.keys = TaskKeyCursor(cycle.ledger, -1)
+        self.end_key = cycle.ledger.next_key
         """Tasks from this key on have come later than the request."""
         self.found: list[int] = []
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        tasks = broker.ledger.tasks
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = cycle.ledger.tasks
         for key in self.keys.slice():
             task = tasks.get(key)
             if key < self.end_key and task is not None and _is_of(task, self.queue, self.name):
                 self.found.append(key)
         if self.connection.open:
-            broker.ask(self.then(self.found[::-1]) if self.keys.is_over else self)
+            cycle.ask(self.then(self.found[::-1]) if self.keys.is_over else self)
 
 
-def cancel_of(broker: Cycle, workers: Workers, connection: ServerConnection, asked: Mapping[str, Any]) -> CallRequest:
+def cancel_of(cycle: Cycle, workers: Workers, connection: ServerConnection, asked: Mapping[str, Any]) -> CallRequest:
     """The request of `admin("cancel", asked)`: ids, or a queue and a name, running, dry_run; raises BadCall."""
     cause = asked.get("cause")
     text = cause[:200] if isinstance(cause, str) else "by an operator"
@@ -199,9 +199,9 @@ def cancel_of(broker: Cycle, workers: Workers, connection: ServerConnection, ask
     queue, name = text_in(asked, "queue"), text_in(asked, "name")
     if queue is None and name is None:
         raise BadCall("cancel takes ids, or a queue, a name, or both.")
-    if asked.get("must_exist") and queue is not None and queue not in broker.ledger.registry.queues:
-        raise BadCall(no_queue(broker.ledger.registry, queue))
-    return Search(connection, broker, queue, name, request)
+    if asked.get("must_exist") and queue is not None and queue not in cycle.ledger.registry.queues:
+        raise BadCall(no_queue(cycle.ledger.registry, queue))
+    return Search(connection, cycle, queue, name, request)
 
 
 def _is_of(task: Task, queue: str | None, name: str | None) -> bool:

@@ -82,30 +82,30 @@ class DeadLetterFilter:
         self._tells_errors = tells_errors
         self._unknown: list[Task] | None = None
 
-    def knows_enough(self, broker: Cycle, request: Request) -> bool:
+    def knows_enough(self, cycle: Cycle, request: Request) -> bool:
         """Whether `chosen` can be asked; if not, a part of what is missing is being read: ask again."""
         if self.choice.error is None and not self._tells_errors:
             return True
         if self._unknown is None:
-            dead = broker.ledger.dead.values()
+            dead = cycle.ledger.dead.values()
             self._unknown = [task for task in dead if task.causes is None and self.choice.may_be(task)]
         if not self._unknown:
             return True
         chunk = self._unknown[-READ_PER_CYCLE:]
         del self._unknown[-READ_PER_CYCLE:]
-        broker.read(request, [task.task_key for task in chunk], partial(learn, chunk))
+        cycle.read(request, [task.task_key for task in chunk], partial(learn, chunk))
         return False
 
-    def chosen(self, broker: Cycle, *, newest_first: bool = False) -> Iterator[Task]:
+    def chosen(self, cycle: Cycle, *, newest_first: bool = False) -> Iterator[Task]:
         """The dead letters that are meant."""
-        dead = broker.ledger.dead
+        dead = cycle.ledger.dead
         for task in reversed(dead.values()) if newest_first else dead.values():
             if self.choice.is_meant(task):
                 yield task
 
-    def counted(self, broker: Cycle) -> list[tuple[str, str, str, int]]:
+    def counted(self, cycle: Cycle) -> list[tuple[str, str, str, int]]:
         """How many there are, by queue, name and error, the most first."""
-        counts = Counter((task.envelope.queue.name, task.envelope.name, error_of(task)) for task in self.chosen(broker))
+        counts = Counter((task.envelope.queue.name, task.envelope.name, error_of(task)) for task in self.chosen(cycle))
         return [(*key, count) for key, count in counts.most_common()]
 
 

@@ -47,17 +47,17 @@ class DeadList(CallRequest):
         self.filter = DeadLetterFilter(read_choice(asked))
         self.limit = _whole(asked.get("limit", 100), LISTED_MAX)
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        return self.filter.knows_enough(broker, self)
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        return self.filter.knows_enough(cycle, self)
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        total = sum(1 for _ in self.filter.chosen(broker))
-        newest = list(islice(self.filter.chosen(broker, newest_first=True), self.limit))
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        total = sum(1 for _ in self.filter.chosen(cycle))
+        newest = list(islice(self.filter.chosen(cycle, newest_first=True), self.limit))
         unknown = [task for task in newest if task.causes is None]
         for first in range(0, len(unknown), READ_PER_CYCLE):
             chunk = unknown[first : first + READ_PER_CYCLE]
-            broker.read(self, [task.task_key for task in chunk], partial(learn, chunk))
-        broker.read(
+            cycle.read(self, [task.task_key for task in chunk], partial(learn, chunk))
+        cycle.read(
             self,
             (),
             lambda _: self.connection.reply(returned({"total": total, "tasks": [row(task) for task in newest]})),
@@ -73,13 +73,13 @@ class DeadShow(CallRequest):
         super().__init__(connection)
         (self.key,) = _keys([asked.get("id")])
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        if self.key not in broker.ledger.dead:
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        if self.key not in cycle.ledger.dead:
             raise BadCall(f"{id_text(self.key)} is not a dead letter.")
         return True
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
-        task = broker.ledger.dead.get(self.key)
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
+        task = cycle.ledger.dead.get(self.key)
 
         def reply(bodies: list[bytes | None]) -> None:
             if task is None or bodies[0] is None:
@@ -89,7 +89,7 @@ class DeadShow(CallRequest):
             payload, error, _ = unpack_dead(bodies[0])
             self.connection.reply(returned({**row(task), "payload": payload, "error": error}))
 
-        broker.read(self, [self.key], reply)
+        cycle.read(self, [self.key], reply)
 
 
 class SettleDeadLetters(CallRequest):
@@ -118,18 +118,18 @@ class SettleDeadLetters(CallRequest):
         self.told: list[tuple[str, str]] = []
         """Both of all cycles."""
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
-        ledger = broker.ledger
-        if not self.filter.knows_enough(broker, self):
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
+        ledger = cycle.ledger
+        if not self.filter.knows_enough(cycle, self):
             return False
         if self.asked.get("dry_run"):
             return True
         if self.keys is None:
-            self.keys = [task.task_key for task in self.filter.chosen(broker)]
+            self.keys = [task.task_key for task in self.filter.chosen(cycle)]
             self.keys.reverse()
         most = self._fitting(ledger)
         chunk = [task for key in self.keys[-most:] if (task := ledger.dead.get(key)) is not None]
-        if self.event == moves.REQUEUE and not _bodies_are_there(broker, chunk):
+        if self.event == moves.REQUEUE and not _bodies_are_there(cycle, chunk):
             return False
         self.noted, self.taken, self.lacking, self.others = [], [], [], []
         if self.event == moves.REQUEUE:
@@ -167,21 +167,21 @@ class SettleDeadLetters(CallRequest):
             count += 1
         return max(count, 1)
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.asked.get("dry_run"):
-            counts = self.filter.counted(broker)
+            counts = self.filter.counted(cycle)
             self.connection.reply(returned({"done": sum(row[-1] for row in counts), "unknown": [], "counts": counts}))
             return
         self.done += len(self.noted)
         self.unknown += self.lacking
         self.told += self.others
         if self.keys and self.connection.open:
-            broker.ask(self)
+            cycle.ask(self)
         else:
             taken = {"taken": self.told} if self.told else {}
             self.connection.reply(returned({"done": self.done, "unknown": self.unknown, **taken}))
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
 
 
@@ -202,11 +202,11 @@ def row(task: Task) -> dict[str, Any]:
     }
 
 
-def _bodies_are_there(broker: Cycle, tasks: list[Task]) -> bool:
+def _bodies_are_there(cycle: Cycle, tasks: list[Task]) -> bool:
     """Whether the tasks' bodies are in memory; those that are not are on their way then."""
     missing = [task for task in tasks if task.body is None]
     for task in missing:
-        broker.fetch(task)
+        cycle.fetch(task)
     return not missing
 
 

@@ -66,7 +66,7 @@ class DeclareSchedules(CallRequest):
         self.gone: list[str] = []
         self.deciding: list[str] = []
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         self.told, self.new, self.gone = {}, [], []
         origin = ScheduleOrigin(self.modules, now - self.asked["age_s"])
         gone = self._dropped(origin) if self.asked.get("remove") else []
@@ -75,11 +75,11 @@ class DeclareSchedules(CallRequest):
             return False
         for name, row in self.rows.items():
             try:
-                self.told[name] = self._declare(broker, row, origin, now)
+                self.told[name] = self._declare(cycle, row, origin, now)
             except DistqError as exc:
                 self.told[name] = str(exc)
         for schedule in gone:
-            broker.keep_row(schedule.key, None)
+            cycle.keep_row(schedule.key, None)
             self.gone.append(schedule.spec.name)
         self.deciding = names
         self.schedules.deciding.update(names)
@@ -96,9 +96,9 @@ class DeclareSchedules(CallRequest):
             and schedule.spec.name not in self.rows
         ]
 
-    def _declare(self, broker: Cycle, row: Mapping[str, Any], origin: ScheduleOrigin, now: float) -> str:
+    def _declare(self, cycle: Cycle, row: Mapping[str, Any], origin: ScheduleOrigin, now: float) -> str:
         """Note one schedule; returns why it stays as it is, '' if it does not."""
-        spec, body, run = read_schedule(broker, row, now)
+        spec, body, run = read_schedule(cycle, row, now)
         known = self.schedules.known.get(spec.name)
         if known is None:
             if (twin := twin_of(self.schedules.known.values(), spec, declared=False)) is not None:
@@ -113,7 +113,7 @@ class DeclareSchedules(CallRequest):
                 run,
                 origin,
             )
-            self._keep(broker, schedule, anew=True)
+            self._keep(cycle, schedule, anew=True)
             return ""
         if known.origin is None:
             return "a client has made a schedule of that name, which goes before what code declares"
@@ -123,22 +123,22 @@ class DeclareSchedules(CallRequest):
         if same and known.origin.started_at + SAME_WORKER_S >= origin.started_at:
             return ""
         progress = known.progress if same else known.progress._replace(next_at=next_instant_after(spec.timing, now))
-        self._keep(broker, Schedule(known.key, spec, progress, body, run, origin), anew=not same)
+        self._keep(cycle, Schedule(known.key, spec, progress, body, run, origin), anew=not same)
         return ""
 
-    def _keep(self, broker: Cycle, schedule: Schedule, *, anew: bool) -> None:
-        broker.keep_row(schedule.key, schedule.row(schedule.progress))
+    def _keep(self, cycle: Cycle, schedule: Schedule, *, anew: bool) -> None:
+        cycle.keep_row(schedule.key, schedule.row(schedule.progress))
         self.new.append((schedule, anew))
 
     def undo(self) -> None:  # noqa: D102
         self.schedules.deciding.difference_update(self.deciding)
         self.deciding = []
 
-    def fail(self, broker: Cycle, exc: DistqError, now: float) -> None:  # noqa: D102
+    def fail(self, cycle: Cycle, exc: DistqError, now: float) -> None:  # noqa: D102
         self.undo()
-        super().fail(broker, exc, now)
+        super().fail(cycle, exc, now)
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.undo()
         known = self.schedules.known
         for schedule, anew in self.new:
@@ -151,6 +151,6 @@ class DeclareSchedules(CallRequest):
             known.pop(name, None)
         self.connection.reply(returned({"declared": self.told, "removed": self.gone}))
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.undo()
         self.refuse(exc)

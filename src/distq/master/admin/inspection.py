@@ -45,9 +45,9 @@ class TaskQuery(CallRequest):
         except ValueError as exc:
             raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
 
-    def task(self, broker: Cycle) -> Task:
+    def task(self, cycle: Cycle) -> Task:
         """The task; raises NoSuchTask if it is not known."""
-        task = broker.ledger.tasks.get(self.key)
+        task = cycle.ledger.tasks.get(self.key)
         if task is None:
             raise NoSuchTask(f"the master does not know task {id_text(self.key)} (any more).")
         return task
@@ -56,22 +56,22 @@ class TaskQuery(CallRequest):
 class ShowTask(TaskQuery):
     """`show`: everything that is known of a task but its arguments and its result."""
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        self.task(broker)
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        self.task(cycle)
         return True
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
-        task = broker.ledger.tasks.get(self.key)
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
+        task = cycle.ledger.tasks.get(self.key)
         if task is None:
             self.refuse(BadCall(f"task {id_text(self.key)} has just gone."))
             return
 
         def reply(bodies: list[bytes | None]) -> None:
             learn(unknown, bodies)
-            self.connection.reply(returned(described(broker, task, capacity_for(self.workers, task), now)))
+            self.connection.reply(returned(described(cycle, task, capacity_for(self.workers, task), now)))
 
         unknown = [task] if task.state == DEAD and task.causes is None else []
-        broker.read(self, [one.task_key for one in unknown], reply)
+        cycle.read(self, [one.task_key for one in unknown], reply)
 
 
 class ShowStack(TaskQuery):
@@ -79,32 +79,32 @@ class ShowStack(TaskQuery):
 
     __slots__ = ("delivery",)
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
-        task = self.task(broker)
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
+        task = self.task(cycle)
         holder = task.holder
         if task.state != LEASED or not isinstance(holder, ExecutorHolder):
-            pending = broker.ledger.dependencies.pending.get(self.key, 0)
+            pending = cycle.ledger.dependencies.pending.get(self.key, 0)
             because = explain(task, capacity_for(self.workers, task), instant_text, now, pending)
             raise BadCall(f"task {id_text(self.key)} does not run on a worker. {because}")
         self.delivery = task.delivery
         return True
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
-        task = broker.ledger.tasks.get(self.key)
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
+        task = cycle.ledger.tasks.get(self.key)
         holder = None if task is None else task.holder
         if task is None or task.delivery != self.delivery or not isinstance(holder, ExecutorHolder):
             self.refuse(BadCall(f"task {id_text(self.key)} has just ended."))
             return
         self.until = now + STACK_S
-        broker.park_idle(self)
+        cycle.park_idle(self)
         self.workers.ask_for_stack(holder.session, self.key, self.delivery, self._say)
 
-    def _say(self, broker: Cycle, stack: str) -> None:
+    def _say(self, cycle: Cycle, stack: str) -> None:
         if self.parked:
-            broker.forget(self)
+            cycle.forget(self)
             self.connection.reply(returned({"stack": stack}))
 
-    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.workers.give_up_stack(self.key, self.delivery, self._say)
         self.refuse(BadCall(f"the worker of task {id_text(self.key)} has not answered within {STACK_S:g} s."))
 
@@ -133,12 +133,12 @@ def capacity_for(workers: Workers, task: Task) -> WorkerCapacity:
     return WorkerCapacity(*numbers, slots, slots - sum(free), max(free, default=0), sum(absent))
 
 
-def stuck(broker: Cycle, workers: Workers, keys: Iterable[int]) -> dict[int, str]:
+def stuck(cycle: Cycle, workers: Workers, keys: Iterable[int]) -> dict[int, str]:
     """Why tasks wait that no connected worker would run: for one task of each kind, among the first of `keys`."""
     reasons: dict[int, str] = {}
     kinds: set[Envelope] = set()
     for key in islice(keys, STUCK_LOOKED_AT):
-        task = broker.ledger.tasks.get(key)
+        task = cycle.ledger.tasks.get(key)
         if task is None or task.envelope in kinds or len(kinds) >= STUCK_KINDS:
             continue
         kinds.add(task.envelope)
@@ -147,7 +147,7 @@ def stuck(broker: Cycle, workers: Workers, keys: Iterable[int]) -> dict[int, str
     return reasons
 
 
-def described(broker: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> dict[str, Any]:
+def described(cycle: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> dict[str, Any]:
     """A task as values that JSON can carry; times are seconds since 1970."""
     envelope, constraints = task.envelope, task.constraints
     return {
@@ -156,7 +156,7 @@ def described(broker: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> d
         "name": envelope.name,
         "kind": envelope.kind,
         "state": STATE_NAMES[task.state],
-        "why": explain(task, crowd, instant_text, now, broker.ledger.dependencies.pending.get(task.task_key, 0)),
+        "why": explain(task, crowd, instant_text, now, cycle.ledger.dependencies.pending.get(task.task_key, 0)),
         "priority": envelope.priority,
         "submitted_at": task.submitted_at,
         "since": task.state_since_at,
@@ -178,9 +178,9 @@ def described(broker: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> d
         if constraints.depends_on is None
         else [id_text(constraints.depends_on.first), constraints.depends_on.size],
         "headers": dict(constraints.headers),
-        "progress": broker.ledger.progress.get(task.task_key),
+        "progress": cycle.ledger.progress.get(task.task_key),
         "causes": list(task.causes or ()),
-        "caused_at": _times(task.causes or (), broker.ledger.causes_at.get(task.task_key, [])),
+        "caused_at": _times(task.causes or (), cycle.ledger.causes_at.get(task.task_key, [])),
     }
 
 

@@ -36,9 +36,9 @@ class SetQueueLimits(CallRequest):
             if not isinstance(asked.get(word), str | None) or asked.get(word) == "":
                 raise BadCall(f"{word} is a name.")
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        ledger, name = broker.ledger, self.asked.get("name")
-        self.queues = self._named(broker)
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        ledger, name = cycle.ledger, self.asked.get("name")
+        self.queues = self._named(cycle)
         for queue in self.queues:
             if self.action == "queue_reset":
                 own = OPEN
@@ -49,9 +49,9 @@ class SetQueueLimits(CallRequest):
             ledger.set_policy(queue, own)
         return True
 
-    def _named(self, broker: Cycle) -> list[Queue]:
+    def _named(self, cycle: Cycle) -> list[Queue]:
         """The queues that are meant: the named one, or all that know tasks of the name."""
-        names, queue, name = broker.ledger.registry, self.asked.get("queue"), self.asked.get("name")
+        names, queue, name = cycle.ledger.registry, self.asked.get("queue"), self.asked.get("name")
         if queue is not None:
             if queue not in names.queues:
                 self._may_create(names, queue)
@@ -77,14 +77,14 @@ class SetQueueLimits(CallRequest):
             more = "" if self.action in ("resume", "queue_reset") else "; --create makes it"
             raise BadCall(no_queue(names, queue, more))
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         for queue in self.queues:
-            broker.ledger.registry.release(queue)
+            cycle.ledger.registry.release(queue)
         self.connection.reply(
             returned({"queues": [{"queue": queue.name, **told(queue.policy)} for queue in self.queues]})
         )
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
 
 

@@ -57,7 +57,7 @@ class ScheduleAction(CallRequest):
         self.decides = False
         """Whether it is among those that the present cycle decides."""
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         self.new = self.after = None
         self.decides = False
         if self.action == "schedule_list":
@@ -65,10 +65,10 @@ class ScheduleAction(CallRequest):
         if self.name in self.schedules.deciding:
             return False
         if self.action == "schedule_put":
-            if not self._put(broker, now):
+            if not self._put(cycle, now):
                 return False
         else:
-            self._change(broker, self._named(), now)
+            self._change(cycle, self._named(), now)
         self.schedules.deciding.add(self.name)
         self.decides = True
         return True
@@ -78,26 +78,26 @@ class ScheduleAction(CallRequest):
             self.schedules.deciding.discard(self.name)
             self.decides = False
 
-    def fail(self, broker: Cycle, exc: DistqError, now: float) -> None:  # noqa: D102
+    def fail(self, cycle: Cycle, exc: DistqError, now: float) -> None:  # noqa: D102
         self.undo()
-        super().fail(broker, exc, now)
+        super().fail(cycle, exc, now)
 
-    def _change(self, broker: Cycle, schedule: Schedule, now: float) -> None:
+    def _change(self, cycle: Cycle, schedule: Schedule, now: float) -> None:
         progress = schedule.progress
         if self.action == "schedule_remove":
-            broker.keep_row(schedule.key, None)
+            cycle.keep_row(schedule.key, None)
             return
         if self.action == "schedule_run":
-            if not schedule.spec.timing.overlap and lives(broker, progress.last_key):
+            if not schedule.spec.timing.overlap and lives(cycle, progress.last_key):
                 assert progress.last_key is not None
                 raise BadSchedule(f"its task {id_text(progress.last_key)} has not ended yet.")
-            key = submit(broker, schedule, now)
+            key = submit(cycle, schedule, now)
             self.after = progress._replace(last_at=now, last_key=key, runs=progress.runs + 1)
         else:
             paused = self.action == "schedule_pause"
             next_at = progress.next_at if paused else next_after(schedule.spec.timing, progress.next_at, now)
             self.after = progress._replace(paused=paused, next_at=next_at)
-        broker.keep_row(schedule.key, schedule.row(self.after))
+        cycle.keep_row(schedule.key, schedule.row(self.after))
 
     def _named(self) -> Schedule:
         schedule = self.schedules.known.get(self.name)
@@ -105,15 +105,15 @@ class ScheduleAction(CallRequest):
             raise BadSchedule(f"there is no schedule {shown(self.name)}; `distq schedule list` shows those there are.")
         return schedule
 
-    def _put(self, broker: Cycle, now: float) -> bool:
+    def _put(self, cycle: Cycle, now: float) -> bool:
         """Note a schedule; False puts that off to the next cycle."""
-        spec, body, run = read_schedule(broker, self.asked, now)
+        spec, body, run = read_schedule(cycle, self.asked, now)
         self.twin = twin_of(self.schedules.known.values(), spec, declared=True)
         if self.twin is not None and self.twin.spec.name in self.schedules.deciding:
             return False
         known = self.schedules.known.get(spec.name)
         if known is not None and known.run is not None and (known.spec, known.body) == (spec, body):
-            self._plan_again(broker, known, now)
+            self._plan_again(cycle, known, now)
             return True  # the same again: it goes on as it was
         if known is None and len(self.schedules.known) >= SCHEDULES_MAX:
             raise BadSchedule(f"there are {SCHEDULES_MAX:,} schedules already.")
@@ -121,21 +121,21 @@ class ScheduleAction(CallRequest):
         first = next_instant_after(spec.timing, now)
         self.after = ScheduleProgress(first) if known is None else known.progress._replace(next_at=first)
         self.new = Schedule(key, spec, self.after, body, run)
-        broker.keep_row(key, self.new.row(self.after))
+        cycle.keep_row(key, self.new.row(self.after))
         if self.twin is not None:
-            broker.keep_row(self.twin.key, None)
+            cycle.keep_row(self.twin.key, None)
         return True
 
-    def _plan_again(self, broker: Cycle, known: Schedule, now: float) -> None:
+    def _plan_again(self, cycle: Cycle, known: Schedule, now: float) -> None:
         """Let a schedule that is put once more come by the rules of its zone that hold now."""
         if known.progress.paused:
             return
         next_at = planned(known.spec.timing, known.progress.next_at, now)
         if known.fault or next_at != known.progress.next_at:
             self.after = known.progress._replace(next_at=next_at)
-            broker.keep_row(known.key, known.row(self.after))
+            cycle.keep_row(known.key, known.row(self.after))
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         known, name = self.schedules.known, self.name
         if self.action != "schedule_list":
             self.schedules.deciding.discard(name)
@@ -153,11 +153,11 @@ class ScheduleAction(CallRequest):
                 changed.fault = ""
             self.schedules.arm(changed)
         told = known.values() if self.action == "schedule_list" else filter(None, (known.get(name),))
-        self.connection.reply(returned({"schedules": [described(broker, one) for one in told]}))
+        self.connection.reply(returned({"schedules": [described(cycle, one) for one in told]}))
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.action == "schedule_list":
-            self.answer(broker, now)
+            self.answer(cycle, now)
         else:
             self.schedules.deciding.discard(self.name)
             self.refuse(exc)
@@ -166,19 +166,19 @@ class ScheduleAction(CallRequest):
 ACTIONS: Final = tuple(f"schedule_{word}" for word in ("list", "pause", "put", "remove", "resume", "run"))
 
 
-def read_schedule(broker: Cycle, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitRun]:
+def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitRun]:
     """What somebody wants to be a schedule, each part checked; raises BadSchedule or BadCall."""
     body = asked.get("body")
     try:
         name = text("a schedule's name", asked.get("name"), NAME_BYTES_MAX)
     except (TypeError, ValueError) as exc:
         raise BadSchedule(f"{exc}.") from exc
-    if type(body) is not bytes or len(body) > broker.ledger.defaults.payload_bytes_max:
-        raise BadSchedule(f"its arguments have at most {broker.ledger.defaults.payload_bytes_max:,} bytes.")
+    if type(body) is not bytes or len(body) > cycle.ledger.defaults.payload_bytes_max:
+        raise BadSchedule(f"its arguments have at most {cycle.ledger.defaults.payload_bytes_max:,} bytes.")
     timing = _timing(asked)
     try:
         envelope = tuple(asked.get("envelope") or ())
-        run = read_run(broker.ledger.registry, envelope, asked.get("when"), asked.get("more"), now)
+        run = read_run(cycle.ledger.registry, envelope, asked.get("when"), asked.get("more"), now)
     except (TypeError, ValueError, AttributeError, OverflowError) as exc:
         raise BadCall(f"a schedule's task is as in submit: {exc}.") from exc
     if run.constraints.unique_key:
@@ -204,7 +204,7 @@ def _timing(asked: Mapping[str, Any]) -> Timing:
         raise BadTiming(f"{exc}.") from exc
 
 
-def described(broker: Cycle, schedule: Schedule) -> dict[str, Any]:
+def described(cycle: Cycle, schedule: Schedule) -> dict[str, Any]:
     """A schedule as values that JSON can carry; times are seconds since 1970."""
     spec, progress, origin = schedule.spec, schedule.progress, schedule.origin
     envelope = spec.envelope
@@ -220,7 +220,7 @@ def described(broker: Cycle, schedule: Schedule) -> dict[str, Any]:
         "next_at": None if progress.paused or schedule.fault else progress.next_at,
         "last_at": progress.last_at,
         "last_id": None if progress.last_key is None else id_text(progress.last_key),
-        "under_way": lives(broker, progress.last_key),
+        "under_way": lives(cycle, progress.last_key),
         "runs": progress.runs,
         "skipped": progress.skipped,
     }

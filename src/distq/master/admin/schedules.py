@@ -79,13 +79,13 @@ class Schedule:
 class Schedules:
     """All schedules, by name."""
 
-    def __init__(self, broker: Cycle) -> None:
+    def __init__(self, cycle: Cycle) -> None:
         self.known: dict[str, Schedule] = {}
         self.due_instants = {"submitted": 0, "skipped": 0}
         """What became of the instants that have come since this master started."""
         self.deciding: set[str] = set()
         """Names of the schedules that the present cycle changes."""
-        self._broker = broker
+        self._cycle = cycle
         self._last_key = SCHEDULES
 
     def restore(self, rows: Mapping[int, bytes], bodies: Mapping[int, bytes]) -> None:
@@ -94,13 +94,13 @@ class Schedules:
             self._last_key = min(self._last_key, key)
             schedule = self._restored(key, row, bodies.get(key, b""))
             self.known[schedule.spec.name] = schedule
-        now = self._broker.clock.now()
+        now = self._cycle.clock.now()
         self.plan(self.known, now, anew=True)
-        self._broker.ask_at(now + PLAN_AGAIN_S, PlanSchedules(self, again=True))
+        self._cycle.ask_at(now + PLAN_AGAIN_S, PlanSchedules(self, again=True))
 
     def plan_all(self) -> None:
         """Have all schedules planned anew: the clock was set."""
-        self._broker.ask(PlanSchedules(self, again=False))
+        self._cycle.ask(PlanSchedules(self, again=False))
 
     def _restored(self, key: int, row: bytes, body: bytes) -> Schedule:
         try:
@@ -112,8 +112,8 @@ class Schedules:
             return schedule
         schedule = Schedule(key, spec, progress, body, None, origin)
         try:
-            now = self._broker.clock.now()
-            schedule.run = read_run(self._broker.ledger.registry, spec.envelope, spec.when, spec.constraints, now)
+            now = self._cycle.clock.now()
+            schedule.run = read_run(self._cycle.ledger.registry, spec.envelope, spec.when, spec.constraints, now)
         except Exception as exc:  # noqa: BLE001 - as above: what an earlier distq has taken may be out of range today
             self.fail(schedule, f"its task cannot be submitted: {exc}")
         return schedule
@@ -162,7 +162,7 @@ class Schedules:
     def arm(self, schedule: Schedule) -> None:
         """Have it submit at its next instant."""
         if not (schedule.progress.paused or schedule.fault):
-            self._broker.ask_at(schedule.progress.next_at, RunSchedule(self, schedule))
+            self._cycle.ask_at(schedule.progress.next_at, RunSchedule(self, schedule))
 
 
 class PlanSchedules(Request):
@@ -178,16 +178,16 @@ class PlanSchedules(Request):
         self.names: list[str] = []
         """Those that are still to be planned in this turn."""
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
         if not self.names:
             forget_zones()
             self.names = list(self.schedules.known)
         some, self.names = self.names[:PLANNED_MAX], self.names[PLANNED_MAX:]
         self.schedules.plan(some, now)
         if self.names:
-            broker.ask(self)
+            cycle.ask(self)
         elif self.again:
-            broker.ask_at(now + PLAN_AGAIN_S, self)
+            cycle.ask_at(now + PLAN_AGAIN_S, self)
 
 
 class RunSchedule(Request):
@@ -209,7 +209,7 @@ class RunSchedule(Request):
         schedule = self.schedule
         return self.schedules.known.get(schedule.spec.name) is schedule and schedule.progress is self.progress
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         schedule, before = self.schedule, self.progress
         name, timing = schedule.spec.name, schedule.spec.timing
         self.after = None
@@ -225,23 +225,23 @@ class RunSchedule(Request):
         progress = before._replace(next_at=due.next_at, skipped=before.skipped + due.missed)
         if timing.catch_up == NONE and now - due.newest > LATE_S:
             self.after = progress._replace(skipped=progress.skipped + 1)
-        elif not timing.overlap and lives(broker, before.last_key):
+        elif not timing.overlap and lives(cycle, before.last_key):
             if timing.catch_up == ALL:
-                broker.ask_at(now + AGAIN_S, self)
+                cycle.ask_at(now + AGAIN_S, self)
                 return True
             self.after = progress._replace(skipped=progress.skipped + 1)
         else:
             try:
-                key = submit(broker, schedule, now)
+                key = submit(cycle, schedule, now)
             except DistqError:  # its queue is full: the moment is not lost
-                broker.ask_at(now + AGAIN_S, self)
+                cycle.ask_at(now + AGAIN_S, self)
                 return True
             self.after = progress._replace(last_at=now, last_key=key, runs=before.runs + 1)
-        broker.keep_row(schedule.key, schedule.row(self.after))
+        cycle.keep_row(schedule.key, schedule.row(self.after))
         self.schedules.deciding.add(name)
         return True
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.after is not None:
             self.schedules.deciding.discard(self.schedule.spec.name)
             before, self.schedule.progress = self.progress, self.after
@@ -253,36 +253,36 @@ class RunSchedule(Request):
         if self.after is not None:
             self.schedules.deciding.discard(self.schedule.spec.name)
 
-    def fail(self, broker: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
+    def fail(self, cycle: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
         self.undo()
         self.schedules.fail(self.schedule, str(exc))
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         if self.after is not None:  # else it has asked for another time itself, or has nothing to do
             self.schedules.deciding.discard(self.schedule.spec.name)
-            broker.ask_at(now + REFUSED_PAUSE_S, self)
+            cycle.ask_at(now + REFUSED_PAUSE_S, self)
 
 
-def submit(broker: Cycle, schedule: Schedule, now: float) -> int:
+def submit(cycle: Cycle, schedule: Schedule, now: float) -> int:
     """Note a task of a schedule; returns its key. Raises QueueFull, TasksFull, BadSchedule."""
     run = schedule.run
     if run is None:
         raise BadSchedule(f"{schedule.fault}. Put it again, or remove it.")
-    broker.ledger.check_room(run.envelope, 1)
+    cycle.ledger.check_room(run.envelope, 1)
     due_at, expires_at = (0.0, None) if run.when is None else moments(run.when, now)
     constraints = run.constraints
     if not (schedule.spec.timing.overlap or constraints.concurrency_key):
         # The task before has ended; this one is not to be beside itself either, if it is given out again.
         constraints = constraints._replace(concurrency_key=f"{OWN_KEY}{schedule.spec.name}")
     bodies = (schedule.body,)
-    return broker.ledger.submit(
+    return cycle.ledger.submit(
         run.envelope, bodies, None, now, due_at=due_at, expires_at=expires_at, constraints=constraints
     )
 
 
-def lives(broker: Cycle, key: int | None) -> bool:
+def lives(cycle: Cycle, key: int | None) -> bool:
     """Whether a task of a schedule has not ended."""
-    task = None if key is None else broker.ledger.tasks.get(key)
+    task = None if key is None else cycle.ledger.tasks.get(key)
     return task is not None and task.state in LIVE_STATES
 
 

@@ -79,7 +79,7 @@ class ListTasks(CallRequest):
 
     __slots__ = ("after", "before_at", "keys", "limit", "name", "queue", "rows", "states")
 
-    def __init__(self, broker: Cycle, connection: ServerConnection, asked: Mapping[str, Any]) -> None:
+    def __init__(self, cycle: Cycle, connection: ServerConnection, asked: Mapping[str, Any]) -> None:
         super().__init__(connection)
         self.queue, self.name = text_in(asked, "queue"), text_in(asked, "name")
         self.states = _states(asked.get("states"))
@@ -89,17 +89,17 @@ class ListTasks(CallRequest):
             raise BadCall(f"limit is a whole number from 1 to {LISTED_MAX:,}.")
         if not isinstance(self.before_at, int | float | None) or isinstance(self.before_at, bool):
             raise BadCall("before_at is a number of seconds since 1970.")
-        if self.queue is not None and self.queue not in broker.ledger.registry.queues:
-            raise BadCall(no_queue(broker.ledger.registry, self.queue))
+        if self.queue is not None and self.queue not in cycle.ledger.registry.queues:
+            raise BadCall(no_queue(cycle.ledger.registry, self.queue))
         try:
             after = task_key_of(asked["after"]) if asked.get("after") is not None else -1
         except (ValueError, AttributeError, TypeError) as exc:
             raise BadCall("after is a task id: two hexadecimal numbers, as in 1a-2f.") from exc
-        self.keys = TaskKeyCursor(broker.ledger, after)
+        self.keys = TaskKeyCursor(cycle.ledger, after)
         self.rows: list[dict[str, Any]] = []
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        tasks = broker.ledger.tasks
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = cycle.ledger.tasks
         for key in self.keys.slice():
             task = tasks.get(key)
             if task is not None and self._is_meant(task):
@@ -111,7 +111,7 @@ class ListTasks(CallRequest):
             self._reply(None)
             return
         if self.connection.open:
-            broker.ask(self)
+            cycle.ask(self)
 
     def _is_meant(self, task: Task) -> bool:
         envelope = task.envelope

@@ -71,8 +71,8 @@ class CheckWait(CallRequest):
         except (KeyError, ValueError, AttributeError, TypeError) as exc:
             raise BadCall("wait takes a task and an other, the ids of two tasks.") from exc
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
-        tasks = broker.ledger.tasks
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
+        tasks = cycle.ledger.tasks
         outer, inner = tasks.get(self.outer), tasks.get(self.inner)
         why = ""
         if outer is not None and inner is not None and outer.state == LEASED:

@@ -38,8 +38,8 @@ class ReadEnds(CallRequest):
         self.delivery = delivery
         self.first = first
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        tasks = broker.ledger.tasks
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
+        tasks = cycle.ledger.tasks
         task = tasks.get(self.key)
         after = None if task is None else task.constraints.depends_on
         if task is None or after is None or task.state != LEASED or task.delivery != self.delivery:
@@ -54,7 +54,7 @@ class ReadEnds(CallRequest):
             whole = isinstance(holder, ExecutorHolder) and holder.reads_states
             self.connection.reply(returned(ends if whole else [end[:3] for end in ends]))
 
-        broker.read(self, keys, reply, ENDS_BYTES_MAX)
+        cycle.read(self, keys, reply, ENDS_BYTES_MAX)
 
 
 def _end(task: Task | None, body: bytes | None) -> tuple[bool, bytes | None, list[str], int]:

@@ -88,7 +88,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        broker: Cycle,
+        cycle: Cycle,
         workers: Workers,
         stats: Stats,
         greeting: Mapping[str, object],
@@ -97,28 +97,28 @@ class Dispatcher:
         plain_lease_s: float | None = None,
         keeps_no_proxies: Callable[[str], None] = lambda _peer: None,
     ) -> None:
-        self._broker = broker
+        self._cycle = cycle
         self._workers = workers
         self._stats = stats
         self._greeting = greeting
         self._turned_away = turned_away
         self._getters = {**GETTERS, **plain_queues}
-        self._plain = PlainQueues(broker, plain_lease_s, keeps_no_proxies)
-        self.clients = Clients(broker, broker.store.epoch)
-        self.streams = Streams(broker)
-        broker.push = self._push
-        broker.ask_at(broker.clock.now() + NAMES_KEPT_S / 2, DiscardUnused())
-        names = broker.ledger.registry
+        self._plain = PlainQueues(cycle, plain_lease_s, keeps_no_proxies)
+        self.clients = Clients(cycle, cycle.store.epoch)
+        self.streams = Streams(cycle)
+        cycle.push = self._push
+        cycle.ask_at(cycle.clock.now() + NAMES_KEPT_S / 2, DiscardUnused())
+        names = cycle.ledger.registry
         for name in self._getters.values():
             names.queue(name, RESULT if name == "result" else WORK)
         self._queues: dict[str, Queue] = {name: names.queue(name) for name in self._getters.values()}
         self._results = ResultQueues({})
-        self.schedules = Schedules(broker)
-        admin = AdminActions(broker, workers, self.schedules)
+        self.schedules = Schedules(cycle)
+        admin = AdminActions(cycle, workers, self.schedules)
         self._broker_calls: dict[str, Callable[[ServerConnection, InertCall], None]] = {
-            "admin": lambda connection, call: broker.ask(admin.request(connection, call.args)),
+            "admin": lambda connection, call: cycle.ask(admin.request(connection, call.args)),
             "before": self._tell_before,
-            "cancel": lambda connection, call: broker.ask(read_cancel(connection, workers, call.args)),
+            "cancel": lambda connection, call: cycle.ask(read_cancel(connection, workers, call.args)),
             "exchange": self._exchange,
             "goodbye": self._goodbye,
             "heartbeat": self._heartbeat,
@@ -127,7 +127,7 @@ class Dispatcher:
             "running": self._tell_running,
             "stuck": self._tell_stuck,
             "stats": self._tell,
-            "stream": lambda connection, call: broker.ask(read_stream(connection, self.streams, call.args)),
+            "stream": lambda connection, call: cycle.ask(read_stream(connection, self.streams, call.args)),
             "submit": self._submit,
             "watch": self._watch,
         }
@@ -261,7 +261,7 @@ class Dispatcher:
             )
             return
         connection.reply(
-            returned({**self._greeting, "protocol": PROTOCOL, "now": self._broker.clock.now(), "goodbye": True})
+            returned({**self._greeting, "protocol": PROTOCOL, "now": self._cycle.clock.now(), "goodbye": True})
         )
 
     def _admit(self, connection: ServerConnection, role: str, key: str, info: Mapping[str, Any]) -> None:
@@ -270,7 +270,7 @@ class Dispatcher:
             return
         session = self._workers.session(key)
         if role == "worker":
-            session.introduce(info, queues_of(self._broker, info.get("queues")))
+            session.introduce(info, queues_of(self._cycle, info.get("queues")))
             session.connection = connection
             connection.state = session
             self._workers.introduced(session, _numbers(info.get("holds"), 3))
@@ -290,23 +290,23 @@ class Dispatcher:
         executor = connection.state = self._workers.current(executor, connection)
         request = ExchangeCall(connection, executor, settled, want, wait_s, self._results)
         executor.request = request
-        self._broker.ask(request)
+        self._cycle.ask(request)
 
     def _tell_before(self, connection: ServerConnection, call: InertCall) -> None:
         if not isinstance(connection.state, ExecutorHolder):
             connection.reply(refused("before() is for executors: call hello() with role executor first."))
             return
-        self._broker.ask(read_upstream(connection, call.args))
+        self._cycle.ask(read_upstream(connection, call.args))
 
     def _submit(self, connection: ServerConnection, call: InertCall) -> None:
         session = self.clients.current(connection)
         if session is None:
             connection.reply(refused("submit() is for clients: call hello() with role client first."))
             return
-        number, runs, bodies, wait_s = read_submit(self._broker.ledger.registry, call.args, session.seen_at)
+        number, runs, bodies, wait_s = read_submit(self._cycle.ledger.registry, call.args, session.seen_at)
         request = SubmitTasks(connection, session, number, runs, bodies)
         request.until = session.seen_at + wait_s
-        self._broker.ask(request)
+        self._cycle.ask(request)
 
     def _send_results(self, connection: ServerConnection, call: InertCall) -> None:
         session = self.clients.current(connection)
@@ -315,30 +315,30 @@ class Dispatcher:
             connection.reply(refused("results(number, wait_s) is for clients: call hello() with role client first."))
             return
         number, wait_s = call.args
-        self._broker.ask(SendResults(connection, session, number, min(wait_s, WAIT_MAX_S)))
+        self._cycle.ask(SendResults(connection, session, number, min(wait_s, WAIT_MAX_S)))
 
     def _watch(self, connection: ServerConnection, call: InertCall) -> None:
         session = self.clients.current(connection)
         if session is None:
             connection.reply(refused("watch() is for clients: call hello() with role client first."))
             return
-        self._broker.ask(WatchTasks(connection, session, read_watch(call.args)))
+        self._cycle.ask(WatchTasks(connection, session, read_watch(call.args)))
 
     def _goodbye(self, connection: ServerConnection, _: InertCall) -> None:
         if isinstance(connection.state, ClientSession):
-            self._broker.ask(Goodbye(connection, self.clients, connection.state))
+            self._cycle.ask(Goodbye(connection, self.clients, connection.state))
         else:
             connection.reply(refused("goodbye() is for clients: call hello() with role client first."))
 
     def _tell_running(self, connection: ServerConnection, call: InertCall) -> None:
         keys = read_watch(call.args, "running")
-        tasks = self._broker.ledger.tasks
+        tasks = self._cycle.ledger.tasks
         connection.reply(
             returned([key for key in keys if (task := tasks.get(key)) is not None and task.state == LEASED])
         )
 
     def _tell_stuck(self, connection: ServerConnection, call: InertCall) -> None:
-        connection.reply(returned(stuck(self._broker, self._workers, read_watch(call.args, "stuck"))))
+        connection.reply(returned(stuck(self._cycle, self._workers, read_watch(call.args, "stuck"))))
 
     def _heartbeat(self, connection: ServerConnection, call: InertCall) -> None:
         session = connection.state

@@ -74,24 +74,24 @@ class ExchangeCall(LeaseRequest):
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return len(self.settled), sum(len(row[3] or b"") for row in self.settled)
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         if self.noted:
-            if self.refusals == broker.refusals:
+            if self.refusals == cycle.refusals:
                 del self.settled[: self.noted]
             self.noted = 0
-        self.refusals = broker.refusals
-        limit = broker.ledger.defaults.payload_bytes_max
+        self.refusals = cycle.refusals
+        limit = cycle.ledger.defaults.payload_bytes_max
         for row in self.settled:
             fits = row[3] is None or len(row[3]) <= limit
-            if not self._settle(broker, row if fits else _too_large(row, limit), now):
+            if not self._settle(cycle, row if fits else _too_large(row, limit), now):
                 return False
             self.noted += 1
         return True
 
-    def _settle(self, broker: Cycle, settled: Settled, now: float) -> bool:
+    def _settle(self, cycle: Cycle, settled: Settled, now: float) -> bool:
         """Note one answer; False if the request must come back for it."""
         key, delivery, outcome, body, run_s, *_ = settled
-        ledger = broker.ledger
+        ledger = cycle.ledger
         if outcome == Outcome.PROGRESS:
             with suppress(ValueError, TypeError, RecursionError):
                 ledger.note_progress(key, delivery, *_progress(body or b""))
@@ -107,13 +107,13 @@ class ExchangeCall(LeaseRequest):
         task = ledger.tasks.get(key)
         answers = None
         if task is not None and task.envelope.kind == PLAIN and outcome == Outcome.SUCCESS:
-            answers = self.results.of(broker, task.envelope.queue.name)
+            answers = self.results.of(cycle, task.envelope.queue.name)
             if answers.queue.room < 1:
                 # The return value would have no place: the executor waits, its lease is renewed meanwhile.
-                broker.park_until_room(self, answers.queue)
+                cycle.park_until_room(self, answers.queue)
                 return False
         if outcome == Outcome.UNKNOWN and task is not None:
-            try_again_later(broker, self.executor.session.unknown, task.envelope.name, now)
+            try_again_later(cycle, self.executor.session.unknown, task.envelope.name, now)
             task.envelope.queue.handed_back(task.envelope)
         if not ledger.settle(*settled):
             return False
@@ -125,18 +125,18 @@ class ExchangeCall(LeaseRequest):
     def undo(self) -> None:  # noqa: D102 - as Request
         self.noted = 0
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.stops.clear()
         if self.settled:
-            broker.ask_at(now + REFUSED_PAUSE_S, self)  # the tasks were run: that must not be lost
+            cycle.ask_at(now + REFUSED_PAUSE_S, self)  # the tasks were run: that must not be lost
         else:
-            self.answer(broker, now)
+            self.answer(cycle, now)
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         settled, self.settled, self.noted = bool(self.settled), [], 0
         stops, self.stops = self.stops, []
         for key, delivery in stops:
-            self.executor.session.stop(broker, key, delivery)
+            self.executor.session.stop(cycle, key, delivery)
         if not self.connection.open:
             return
         if self.executor.connection is not self.connection:
@@ -145,21 +145,21 @@ class ExchangeCall(LeaseRequest):
             self.connection.reply(NO_TASKS)
             return
         queues = self.executor.session.queues
-        if self.want and broker.lease(self, queues, now):
+        if self.want and cycle.lease(self, queues, now):
             return
         if self.until is None:
             self.until = now + self.wait_s
-        patient = not self.connection.has_called_again and not (settled and broker.draining)
+        patient = not self.connection.has_called_again and not (settled and cycle.draining)
         if self.want and self.until > now and patient:
-            broker.park(self, queues)
+            cycle.park(self, queues)
         else:
             self.connection.reply(NO_TASKS)
 
-    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.connection.reply(NO_TASKS)
 
-    def give(self, broker: Cycle, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
-        ledger = broker.ledger
+    def give(self, cycle: Cycle, tasks: list[Task], now: float) -> None:  # noqa: ARG002, D102
+        ledger = cycle.ledger
         headers = {
             task.task_key: task.constraints.headers
             for task in tasks
@@ -177,9 +177,9 @@ class ResultQueues:
     def __init__(self, names: dict[str, str]) -> None:
         self.names = names
 
-    def of(self, broker: Cycle, work: str) -> Envelope:
+    def of(self, cycle: Cycle, work: str) -> Envelope:
         """The envelope of plain items on the result queue of `work`."""
-        return broker.ledger.registry.envelope(self.names.get(work, "result"), PLAIN, PLAIN)
+        return cycle.ledger.registry.envelope(self.names.get(work, "result"), PLAIN, PLAIN)
 
 
 def leased(
@@ -263,7 +263,7 @@ def _too_large(settled: Settled, limit: int) -> Settled:
     return key, delivery, outcome, pickle.dumps(("PayloadTooLarge", text, ""), 4), run_s, text, None
 
 
-def queues_of(broker: Cycle, names: object) -> tuple[Queue, ...] | None:
+def queues_of(cycle: Cycle, names: object) -> tuple[Queue, ...] | None:
     """The queues that a worker names, None for all; raises BadCall for what cannot be the name of a queue."""
     if not isinstance(names, list | tuple) or not names:
         return None
@@ -272,4 +272,4 @@ def queues_of(broker: Cycle, names: object) -> tuple[Queue, ...] | None:
             check_names(name, "")
     except (AttributeError, TypeError, UnicodeEncodeError, NameTooLong) as exc:
         raise BadCall(f"a worker's queues are a list of names: {exc}.") from exc
-    return tuple(broker.ledger.registry.queue(name) for name in names)
+    return tuple(cycle.ledger.registry.queue(name) for name in names)

@@ -55,14 +55,14 @@ class PutItem(CallRequest):
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return 1, len(self.body)
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         if self.queue.room < 1 and (self.until is None or self.until > now):
-            broker.park_until_room(self, self.queue)
+            cycle.park_until_room(self, self.queue)
             return False
-        ledger = broker.ledger
+        ledger = cycle.ledger
         taken = self.queue.room > 0 and len(self.body) <= ledger.defaults.payload_bytes_max
         # A result that is not taken settles nothing: its item would be gone without one.
-        if taken and self.queue.role == RESULT and not settled(broker, self.peer, now):
+        if taken and self.queue.role == RESULT and not settled(cycle, self.peer, now):
             return False
         envelope = ledger.registry.envelope(self.queue.name, PLAIN, PLAIN)
         if self.queue.role == WORK:
@@ -70,10 +70,10 @@ class PutItem(CallRequest):
         ledger.submit(envelope, (self.body,), None, now)
         return True
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.connection.reply(NOTHING)
 
-    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.connection.reply(FULL)
 
     def refuse(self, exc: DistqError) -> None:  # noqa: D102
@@ -82,7 +82,7 @@ class PutItem(CallRequest):
         else:
             super().refuse(exc)
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
 
 
@@ -104,38 +104,38 @@ class GetItem(LeaseRequest):
     def wanted(self, name: str) -> bool:  # noqa: D102 - as Take
         return name == PLAIN
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102
-        return self.queue.role == RESULT or settled(broker, self.peer, now)
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102
+        return self.queue.role == RESULT or settled(cycle, self.peer, now)
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         if not self.connection.open:
             return
         queues = (self.queue,)
-        if broker.lease(self, queues, now):
+        if cycle.lease(self, queues, now):
             return
         if self.until is not None and self.until <= now:
             self.connection.reply(EMPTY)
         else:
-            broker.park(self, queues)
+            cycle.park(self, queues)
 
-    def give(self, broker: Cycle, tasks: list[Task], now: float) -> None:  # noqa: D102
+    def give(self, cycle: Cycle, tasks: list[Task], now: float) -> None:  # noqa: D102
         task = tasks[0]
         self.queue.gets += 1
         assert task.body is not None
         self.connection.reply_parts(packed_item(task.body))
         if self.queue.role == RESULT:
-            broker.ask(SettleItem(task))
+            cycle.ask(SettleItem(task))
         elif self.lease_s is not None:
             self.peer.lapsed = None
-            self.peer.lend_until(broker, now + self.lease_s)
+            self.peer.lend_until(cycle, now + self.lease_s)
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.queue.role == WORK and self.peer.item is not None:
             self.refuse(exc)  # what it holds could not be settled
         else:
-            self.answer(broker, now)
+            self.answer(cycle, now)
 
-    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.connection.reply(EMPTY)
 
 
@@ -149,12 +149,12 @@ class SettleItem(Request):
         super().__init__()
         self.task = task
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102
         task = self.task
-        return broker.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
+        return cycle.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
-        broker.ask_at(now + REFUSED_PAUSE_S, self)
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+        cycle.ask_at(now + REFUSED_PAUSE_S, self)
 
 
 class ItemDone(CallRequest):
@@ -171,17 +171,17 @@ class ItemDone(CallRequest):
         self.peer = peer
         self.queue = queue
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102
         queue = self.queue
-        return queue.role == RESULT or queue.done >= queue.gets or settled(broker, self.peer, now)
+        return queue.role == RESULT or queue.done >= queue.gets or settled(cycle, self.peer, now)
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.queue.role == WORK and self.peer.item is not None:
             self.refuse(exc)
         else:
-            self.answer(broker, now)
+            self.answer(cycle, now)
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.queue.done >= self.queue.gets:
             self.connection.reply(TOO_OFTEN)
         else:
@@ -198,9 +198,9 @@ class JoinQueue(CallRequest):
         super().__init__(connection)
         self.queue = queue
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.queue.live:
-            broker.park_until_end(self, self.queue)
+            cycle.park_until_end(self, self.queue)
         else:
             self.connection.reply(NOTHING)
 
@@ -214,10 +214,10 @@ TOO_OFTEN: Final = raised(ValueError("task_done() called too many times"))
 class PlainQueues:
     """Answers the calls of `queue.Queue` proxies."""
 
-    def __init__(self, broker: Cycle, lease_s: float | None, keeps_none: Callable[[str], None]) -> None:
-        self._broker = broker
+    def __init__(self, cycle: Cycle, lease_s: float | None, keeps_none: Callable[[str], None]) -> None:
+        self._cycle = cycle
         self._lease_s = lease_s
-        self.programs = StdlibPrograms(broker, lease_s, keeps_none)
+        self.programs = StdlibPrograms(cycle, lease_s, keeps_none)
         self._answers: dict[str, Callable[[ServerConnection, PlainPeer, Queue, InertCall], None]] = {
             "put": self._put,
             "put_nowait": self._put,
@@ -260,13 +260,13 @@ class PlainQueues:
     def gone(self, peer: PlainPeer) -> None:
         """The connection has ended: its request is forgotten, its item goes back, unless its program works on that."""
         if peer.request is not None:
-            self._broker.forget(peer.request)
+            self._cycle.forget(peer.request)
         if peer.held and not self.programs.detach(peer):
-            self._broker.ask(LoseLeases(peer, "connection", "its connection was lost"))
+            self._cycle.ask(LoseLeases(peer, "connection", "its connection was lost"))
 
     def _ask(self, peer: PlainPeer, request: Request) -> None:
         peer.request = request
-        self._broker.ask(request)
+        self._cycle.ask(request)
 
     def _put(self, connection: ServerConnection, peer: PlainPeer, queue: Queue, call: InertCall) -> None:
         request = PutItem(connection, peer, queue, item(call))
@@ -280,7 +280,7 @@ class PlainQueues:
 
     def _until(self, call: InertCall, first: int) -> float | None:
         """When a blocking call gives up: never (None), at once, or after its timeout; raises as `queue.Queue` does."""
-        now = self._broker.clock.now()
+        now = self._cycle.clock.now()
         if call.method.endswith("_nowait"):
             return now
         block = _argument(call, first, "block", default=True)

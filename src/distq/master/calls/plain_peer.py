@@ -65,23 +65,23 @@ class PlainPeer(Holder):
         self.lease_until += by_s
         self.watch_at += by_s
 
-    def lend_until(self, broker: Cycle, at: float) -> None:
+    def lend_until(self, cycle: Cycle, at: float) -> None:
         """Let it hold its item until then."""
         self.lease_until = at
         if at < self.watch_at:
             self.watch_at = at
-            broker.ask_at(at, PlainLeaseTimeout(self, at))
+            cycle.ask_at(at, PlainLeaseTimeout(self, at))
 
 
-def settled(broker: Cycle, peer: PlainPeer, now: float) -> bool:
+def settled(cycle: Cycle, peer: PlainPeer, now: float) -> bool:
     """Settle the item that the peer holds or was too slow with; False if that must wait for the next cycle."""
     task = peer.item
     if task is not None:
-        return broker.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
+        return cycle.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
     if peer.lapsed is None:
         return True
     key, delivery, leased_at = peer.lapsed
-    if not broker.ledger.settle(key, delivery, Outcome.SUCCESS, None, now - leased_at):
+    if not cycle.ledger.settle(key, delivery, Outcome.SUCCESS, None, now - leased_at):
         return False
     peer.lapsed = None
     return True
@@ -102,7 +102,7 @@ class PlainLeaseTimeout(Request):
             self.peer.shift(by_s)
         self.at += by_s
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
         peer = self.peer
         if peer.watch_at != self.at:
             return  # another one is due earlier
@@ -111,9 +111,9 @@ class PlainLeaseTimeout(Request):
         if task is None or peer.lease_until == math.inf:
             return
         if peer.lease_until > now:
-            peer.lend_until(broker, peer.lease_until)
+            peer.lend_until(cycle, peer.lease_until)
         else:
             peer.lapsed = (task.task_key, task.delivery, task.leased_at)
-            broker.ask(
+            cycle.ask(
                 LoseLeases(peer, LEASE, "its connection took too long to answer" if peer.connection else TOO_LONG_AWAY)
             )

@@ -66,8 +66,8 @@ class ProgramThread:
 class StdlibPrograms:
     """The programs that have made proxies, and which of their threads hold an item without a connection."""
 
-    def __init__(self, broker: Cycle, lease_s: float | None, keeps_none: Callable[[str], None]) -> None:
-        self._broker = broker
+    def __init__(self, cycle: Cycle, lease_s: float | None, keeps_none: Callable[[str], None]) -> None:
+        self._cycle = cycle
         self._lease_s = math.inf if lease_s is None else lease_s
         self._keeps_none = keeps_none
         """Is given the address of a program that keeps no proxies."""
@@ -142,7 +142,7 @@ class StdlibPrograms:
         if self._programs.get(_process(thread.caller)) is not program:
             return False
         peer.connection = None
-        peer.detached_at = self._broker.clock.now()
+        peer.detached_at = self._cycle.clock.now()
         thread.peer = peer
         self._remember(thread)
         # With a proxy left it was killed, or another of its threads makes a proxy just now and is heard of soon.
@@ -157,7 +157,7 @@ class StdlibPrograms:
 
     def _hold(self, peer: PlainPeer, held_s: float) -> None:
         if peer.held:
-            peer.lend_until(self._broker, peer.detached_at + min(held_s, self._lease_s))
+            peer.lend_until(self._cycle, peer.detached_at + min(held_s, self._lease_s))
 
     def _remember(self, thread: ProgramThread) -> None:
         """Remember a thread of a program that is remembered."""

@@ -22,25 +22,25 @@ PARTS_BYTES_MAX: Final = 8 << 20
 class Streams:
     """Who waits for parts."""
 
-    def __init__(self, broker: Cycle) -> None:
-        self._broker = broker
+    def __init__(self, cycle: Cycle) -> None:
+        self._cycle = cycle
         self.waiting: dict[int, dict[ReadParts, None]] = {}
         """By task."""
 
     def unwatch(self, key: int) -> None:
         """Nobody waits for that task any more."""
-        self._broker.ledger.extras.watched_streams.discard(key)
+        self._cycle.ledger.extras.watched_streams.discard(key)
 
     def push(self) -> None:
         """Have those asked again whose streams have grown, or ended."""
-        extras = self._broker.ledger.extras
+        extras = self._cycle.ledger.extras
         if extras.grown_streams:
             grown, extras.grown_streams = extras.grown_streams, {}
             for key in grown:
                 for request in list(self.waiting.get(key, ())):
                     request.leave()
-                    self._broker.forget(request)
-                    self._broker.ask(request)
+                    self._cycle.forget(request)
+                    self._cycle.ask(request)
 
 
 class ReadParts(CallRequest):
@@ -58,14 +58,14 @@ class ReadParts(CallRequest):
         self.first = first
         self.wait_s = wait_s
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
-        task = broker.ledger.tasks.get(self.key)
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
+        task = cycle.ledger.tasks.get(self.key)
         if task is None:
             self.refuse(NoSuchTask(f"the master does not know task {id_text(self.key)} (any more)."))
             return
-        known = broker.ledger.extras.streams.get(self.key, {})
+        known = cycle.ledger.extras.streams.get(self.key, {})
         rows: list[int] = []
-        room_bytes = min(PARTS_BYTES_MAX, broker.reply_bytes_max)
+        room_bytes = min(PARTS_BYTES_MAX, cycle.reply_bytes_max)
         while len(rows) < PARTS_AT_ONCE and (kept := known.get(self.first + len(rows))) is not None:
             room_bytes -= kept.size_bytes
             if rows and room_bytes < 0:
@@ -73,16 +73,16 @@ class ReadParts(CallRequest):
             rows.append(kept.row)
         ended = task.state not in LIVE_STATES and self.first + len(rows) not in known
         if rows or ended:
-            broker.read(self, rows, lambda bodies: self.connection.reply(returned((bodies, ended))))
+            cycle.read(self, rows, lambda bodies: self.connection.reply(returned((bodies, ended))))
             return
         if self.until is None:
             self.until = now + self.wait_s
         if self.until <= now or not self.connection.open:
             self.connection.reply(returned(([], False)))
             return
-        broker.ledger.extras.watched_streams.add(self.key)
+        cycle.ledger.extras.watched_streams.add(self.key)
         self.streams.waiting.setdefault(self.key, {})[self] = None
-        broker.park_idle(self)
+        cycle.park_idle(self)
 
     def leave(self) -> None:
         """It waits no more."""
@@ -92,7 +92,7 @@ class ReadParts(CallRequest):
             del waiting[self.key]
             self.streams.unwatch(self.key)
 
-    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.leave()
         self.connection.reply(returned(([], False)))
 

@@ -62,10 +62,10 @@ class SubmitTasks(CallRequest):
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return len(self.bodies), sum(map(len, self.bodies))
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102
         if self.number <= self.session.high:
             return True
-        ledger = broker.ledger
+        ledger = cycle.ledger
         try:
             others = [self._other(ledger, run, now) for run in self.runs]
         except Undecided:
@@ -79,7 +79,7 @@ class SubmitTasks(CallRequest):
             if self.until is None or self.until <= now:
                 self._count_full(queue)
                 raise QueueFull(f"the queue {queue.name!r} is full: it holds {queue.capacity} tasks.")
-            broker.park_until_room(self, queue, needed)
+            cycle.park_until_room(self, queue, needed)
             return False
         ledger.check_room(self.runs[0].envelope, len(self.bodies))
         limit = ledger.defaults.payload_bytes_max
@@ -99,7 +99,7 @@ class SubmitTasks(CallRequest):
             key = self._submit(ledger, run, other, done, owner, now)
             self.first = key if self.first is None else self.first
             done += run.size
-        self._note(broker)
+        self._note(cycle)
         return True
 
     def _count_full(self, queue: Queue) -> None:
@@ -135,12 +135,12 @@ class SubmitTasks(CallRequest):
             )
         return ledger.submit(envelope, bodies, owner, now)
 
-    def _note(self, broker: Cycle) -> None:
+    def _note(self, cycle: Cycle) -> None:
         """Have the store keep that this submit was taken, and what it was answered."""
         session = self.session
         told = json.dumps(self.taken).encode() if self.taken else b""
         row = SESSION.pack(self.number | (WITH_TAKEN if told else 0), self.first or 0) + session.key.encode()
-        broker.keep_row(session.row_key, (row, told if told or not session.stored else KEEP))
+        cycle.keep_row(session.row_key, (row, told if told or not session.stored else KEEP))
         self.before, session.high = session.high, self.number
 
     def _too_full(self) -> tuple[Queue, int] | None:
@@ -153,7 +153,7 @@ class SubmitTasks(CallRequest):
             needed[envelope.queue] = needed.get(envelope.queue, 0) + count
         return next(((queue, count) for queue, count in needed.items() if queue.room < count), None)
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         answers = self.session.answers
         if self.first is not None:
             self.session.stored = True
@@ -166,9 +166,9 @@ class SubmitTasks(CallRequest):
             known = (False, BadCall.code, sentence)
         self.connection.reply(returned(known))
 
-    def expire(self, broker: Cycle, now: float) -> None:  # noqa: D102
+    def expire(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         if self.number <= self.session.high:
-            self.answer(broker, now)  # the same submit, sent again over another connection, was taken meanwhile
+            self.answer(cycle, now)  # the same submit, sent again over another connection, was taken meanwhile
         else:
             if (full := self._too_full()) is not None:
                 self._count_full(full[0])
@@ -179,13 +179,13 @@ class SubmitTasks(CallRequest):
             self.session.high = self.before
         self.first = None
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.first is not None:
             self.session.high = min(self.session.high, self.before)
             self.first = None
             self.refuse(exc)
         elif self.number <= self.session.high:
-            self.answer(broker, now)
+            self.answer(cycle, now)
         else:
             self.refuse(exc)  # the same submit, sent again: the first of the two was refused just now
 

@@ -45,16 +45,16 @@ class SystemClock:
 class ClockFollower:
     """Follows the machine's clock: it may be set right after the start, or stand still while the machine sleeps."""
 
-    def __init__(self, clock: SystemClock, broker: Cycle, alarm: LoopTimer, schedules: Schedules) -> None:
+    def __init__(self, clock: SystemClock, cycle: Cycle, alarm: LoopTimer, schedules: Schedules) -> None:
         self._clock = clock
-        self._broker = broker
+        self._cycle = cycle
         self._alarm = alarm
         self._schedules = schedules
 
     def check(self) -> None:
         """Have a cycle follow the machine's clock, if it was set: nothing may be under way by the time of before."""
         if self._clock.differs():
-            self._broker.wake()
+            self._cycle.wake()
 
     def follow(self) -> None:
         """Follow the machine's clock, if it was set."""
@@ -67,5 +67,5 @@ class ClockFollower:
                 reason="the machine's clock was set, or the machine was asleep: etas, schedules and TTLs follow it",
             )
             self._alarm.reset()
-            self._broker.shift(by_s)
+            self._cycle.shift(by_s)
             self._schedules.plan_all()

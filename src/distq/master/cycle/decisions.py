@@ -21,12 +21,12 @@ ABSENT: Final = AbsentRow()
 class Decisions:
     """The decisions of one broker's cycle: the ledger's, and rows that are no tasks."""
 
-    def __init__(self, broker: Cycle) -> None:
+    def __init__(self, cycle: Cycle) -> None:
         self.rows: dict[int, Row] = {}
         """Rows that are no tasks, for the next commit."""
         self._before: list[tuple[int, Row | AbsentRow]] = []
         """What `rows` had at a key before each change of it."""
-        self._broker = broker
+        self._cycle = cycle
 
     def keep(self, key: int, row: Row) -> None:
         """Have the next commit keep a row that is no task."""
@@ -40,21 +40,21 @@ class Decisions:
 
     def decide(self, request: Request, now: float) -> bool:
         """Have a request decided; False if it is not to be answered in this cycle. One that fails leaves nothing."""
-        before = self._broker.ledger.savepoint(), len(self._before)
+        before = self._cycle.ledger.savepoint(), len(self._before)
         try:
-            if request.decide(self._broker, now):
+            if request.decide(self._cycle, now):
                 return True
         except Exception as exc:  # noqa: BLE001 - see guard
             self._undo(request, *before)
-            self._broker.guard.failed(request, exc, "decide", now)
+            self._cycle.guard.failed(request, exc, "decide", now)
             return False
         if not request.parked:
-            self._broker.ask_again(request)
+            self._cycle.ask_again(request)
         return False
 
     def _undo(self, request: Request | None, savepoint: Savepoint, rows: int) -> None:
         """Take back what was decided since."""
-        self._broker.ledger.undo(savepoint)
+        self._cycle.ledger.undo(savepoint)
         while len(self._before) > rows:
             key, row = self._before.pop()
             if isinstance(row, AbsentRow):
@@ -66,12 +66,12 @@ class Decisions:
 
     def sweep(self, now: float) -> bool:
         """Note what is due; False if that fails: it is tried again after a pause."""
-        before = self._broker.ledger.savepoint()
+        before = self._cycle.ledger.savepoint()
         try:
-            self._broker.ledger.sweep(now)
+            self._cycle.ledger.sweep(now)
         except Exception as exc:  # noqa: BLE001 - see guard
-            self._broker.ledger.undo(before)
-            self._broker.guard.note("sweep", exc)
+            self._cycle.ledger.undo(before)
+            self._cycle.guard.note("sweep", exc)
             return False
         return True
 
@@ -80,33 +80,33 @@ class Decisions:
         try:
             return self.packed(now), decided
         except Exception as exc:  # noqa: BLE001 - see guard
-            self._broker.guard.note("commit", exc)
+            self._cycle.guard.note("commit", exc)
         self._undo(None, NOTHING_DECIDED, 0)
         for request in reversed(decided):
             request.undo()
         good = []
         for request in decided:
-            before = self._broker.ledger.savepoint(), len(self._before)
+            before = self._cycle.ledger.savepoint(), len(self._before)
             if not self.decide(request, now):
                 continue
             try:
-                self._broker.ledger.pending.check_rows(before[0], now)
+                self._cycle.ledger.pending.check_rows(before[0], now)
             except Exception as exc:  # noqa: BLE001 - see guard
                 self._undo(request, *before)
-                self._broker.guard.failed(request, exc, "commit", now)
+                self._cycle.guard.failed(request, exc, "commit", now)
             else:
                 good.append(request)
-        before_sweep = self._broker.ledger.savepoint()
+        before_sweep = self._cycle.ledger.savepoint()
         try:
             self.sweep(now)
             return self.packed(now), good
         except Exception as exc:  # noqa: BLE001 - see guard
-            self._broker.guard.note("commit", exc)
-            self._broker.ledger.undo(before_sweep)
+            self._cycle.guard.note("commit", exc)
+            self._cycle.ledger.undo(before_sweep)
             return self.packed(now), good
 
     def packed(self, now: float) -> dict[int, Row]:
         """The rows of all that was decided."""
-        batch = self._broker.ledger.batch(now)
+        batch = self._cycle.ledger.batch(now)
         batch.update(self.rows)
         return batch

@@ -16,7 +16,7 @@ NAMES_KEPT_S: Final = 3600.0
 class DiscardUnused(Request):
     """Due every half of that time."""
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
-        for key in broker.ledger.discard_unused(now):
-            broker.keep_row(key, None)
-        broker.ask_at(now + NAMES_KEPT_S / 2, self)
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
+        for key in cycle.ledger.discard_unused(now):
+            cycle.keep_row(key, None)
+        cycle.ask_at(now + NAMES_KEPT_S / 2, self)

@@ -25,8 +25,8 @@ _WITH_PAYLOAD: Final = (*LIVE_STATES, DEAD)
 class LeaseReplies:
     """What is leased and not handed over yet, and what else is to be read from the store."""
 
-    def __init__(self, broker: Cycle) -> None:
-        self._broker = broker
+    def __init__(self, cycle: Cycle) -> None:
+        self._cycle = cycle
         self._unstored: list[tuple[LeaseRequest, list[Task]]] = []
         """Leased tasks whose leases the next commit stores, and who waits for them."""
         self._bodiless: list[tuple[LeaseRequest | None, list[Task]]] = []
@@ -35,21 +35,21 @@ class LeaseReplies:
 
     def give(self, take: LeaseRequest, tasks: list[Task], now: float) -> None:
         """Hand tasks over that were leased now, at once or when nothing stands in the way."""
-        if self._broker.ledger.unstored_leases and any(task.lease_bound for task in tasks):
+        if self._cycle.ledger.unstored_leases and any(task.lease_bound for task in tasks):
             self._unstored.append((take, tasks))
-            self._broker.wake()
+            self._cycle.wake()
         else:
             self._give_stored(take, tasks, now)
 
     def fetch(self, task: Task) -> None:
         """Have a task's payload in memory after the present or the next cycle."""
         self._bodiless.append((None, [task]))
-        self._broker.wake()
+        self._cycle.wake()
 
     def read(self, request: Request, keys: Sequence[int], then: Then, bytes_max: int | None) -> None:
         """Have the present or the next cycle read bodies from the store for a request, and hand them to `then`."""
         self._reads.append((request, keys, then, bytes_max))
-        self._broker.wake()
+        self._cycle.wake()
 
     async def committed(self, refused: CommitRefused | None, now: float) -> None:
         """The leases that waited for it are stored; if that was refused, nobody gets the tasks.
@@ -61,34 +61,32 @@ class LeaseReplies:
             # Some may have been cancelled meanwhile, or whoever had leased them has gone.
             held = [task for task in tasks if task.state == LEASED and task.holder is take.holder]
             if refused is not None:
-                self._broker.ledger.take_back(held)
+                self._cycle.ledger.take_back(held)
                 held = []
             if held:
                 self._give_stored(take, held, now)
             else:
-                self._broker.expire(take, now)
+                self._cycle.expire(take, now)
         if self._bodiless:
             await self.fetched(now)
 
     async def fetched(self, now: float) -> None:
         """Read what only the store has, and hand over what waits for it."""
-        ledger, store = self._broker.ledger, self._broker.store
+        ledger, store = self._cycle.ledger, self._cycle.store
         gathered, self._bodiless = self._bodiless, []
         # What was only to be looked at may have ended meanwhile, and then there is nothing to read.
         looked_at = [task for take, tasks in gathered if take is None for task in tasks]
         await read_payloads(ledger, store, (one for one in looked_at if one.state in _WITH_PAYLOAD))
         for take, tasks in gathered:
             if take is not None:
-                self._hand_over(
-                    take, tasks, await read_fitting(ledger, store, tasks, self._broker.reply_bytes_max), now
-                )
+                self._hand_over(take, tasks, await read_fitting(ledger, store, tasks, self._cycle.reply_bytes_max), now)
         reads, self._reads = self._reads, []
         for request, keys, then, bytes_max in reads:
             bodies = await store.read(keys, bytes_max)
             try:
                 then(bodies)
             except Exception as exc:  # noqa: BLE001 - see guard
-                self._broker.guard.failed(request, exc, "read", now)
+                self._cycle.guard.failed(request, exc, "read", now)
 
     @property
     def has_reads(self) -> bool:
@@ -100,16 +98,16 @@ class LeaseReplies:
         if min(sizes) < 0:
             self._bodiless.append((take, tasks))
         else:
-            self._hand_over(take, tasks, how_many_fit(sizes, self._broker.reply_bytes_max), now)
+            self._hand_over(take, tasks, how_many_fit(sizes, self._cycle.reply_bytes_max), now)
 
     def _hand_over(self, take: LeaseRequest, tasks: list[Task], fit: int, now: float) -> None:
         """Hand over the first of these tasks, whose payloads fit one reply; the others are ready again."""
         if fit < len(tasks):
-            self._broker.ledger.take_back(tasks[fit:])
-            self._broker.wake()
+            self._cycle.ledger.take_back(tasks[fit:])
+            self._cycle.wake()
         given = tasks[:fit]
         try:
-            take.give(self._broker, given, now)
+            take.give(self._cycle, given, now)
         except Exception as exc:  # noqa: BLE001 - see guard
-            self._broker.ledger.take_back([one for one in given if one.holder is take.holder])
-            self._broker.guard.failed(take, exc, "serve", now)
+            self._cycle.ledger.take_back([one for one in given if one.holder is take.holder])
+            self._cycle.guard.failed(take, exc, "serve", now)

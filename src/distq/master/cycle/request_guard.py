@@ -29,10 +29,10 @@ class InternalError(DistqError):
 class RequestGuard:
     """Notes the errors of one broker, and fails the requests in which they come up."""
 
-    def __init__(self, broker: Cycle) -> None:
+    def __init__(self, cycle: Cycle) -> None:
         self.counts = dict.fromkeys(PLACES, 0)
         """Errors since the master started, by place."""
-        self._broker = broker
+        self._cycle = cycle
         self._logged: dict[tuple[str, str, str], tuple[float, int]] = {}
         """By kind of error: when it was logged last, and how often it has come since."""
 
@@ -40,7 +40,7 @@ class RequestGuard:
         """Count an error, and log its traceback unless the same was logged a short while ago."""
         self.counts[place] += 1
         kind = place, type(exc).__name__, _line_of(exc)
-        now = self._broker.clock.now()
+        now = self._cycle.clock.now()
         logged_at, since = self._logged.get(kind, (-LOG_PAUSE_S, 0))
         if abs(now - logged_at) < LOG_PAUSE_S:
             self._logged[kind] = logged_at, since + 1
@@ -54,17 +54,15 @@ class RequestGuard:
 
     def failed(self, request: Request, exc: Exception, place: str, now: float) -> None:
         """A request has failed: its peer is told so; one that has no peer comes again."""
-        broker = self._broker
+        cycle = self._cycle
         try:
-            broker.forget(request)
+            cycle.forget(request)
             if isinstance(exc, DistqError):
                 request.refuse(exc)
                 return
             self.note(place, exc, request)
             done = "Nothing of it was done." if place in ("decide", "commit") else "It may have been done."
-            request.fail(
-                broker, InternalError(f"the master failed at this request ({type(exc).__name__}). {done}"), now
-            )
+            request.fail(cycle, InternalError(f"the master failed at this request ({type(exc).__name__}). {done}"), now)
         except Exception as other:  # noqa: BLE001 - nothing that one request can raise ends the cycle
             self.note("refuse", other, request)
             request.give_up()

@@ -118,14 +118,14 @@ class Request:
         """How many changes it brings to a commit, and how many bytes, about."""
         return 1, 0
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002 - most only answer
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002 - most only answer
         """Have the ledger note what this asks for; False puts the rest off to the next cycle."""
         return True
 
-    def answer(self, broker: Cycle, now: float) -> None:
+    def answer(self, cycle: Cycle, now: float) -> None:
         """Reply, or park: what was decided is stored and has happened."""
 
-    def expire(self, broker: Cycle, now: float) -> None:
+    def expire(self, cycle: Cycle, now: float) -> None:
         """Reply that the wait is over."""
 
     def refuse(self, exc: DistqError) -> None:
@@ -139,16 +139,16 @@ class Request:
     def undo(self) -> None:
         """What `decide` has noted outside the ledger is taken back: it failed, or is to be decided once more."""
 
-    def fail(self, broker: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002 - nobody waits for its answer
+    def fail(self, cycle: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002 - nobody waits for its answer
         """An error of the master's own has ended it; what no peer has asked for must happen, so it comes again."""
-        broker.ask_at(now + FAULT_PAUSE_S, self)
+        cycle.ask_at(now + FAULT_PAUSE_S, self)
 
     def give_up(self) -> None:
         """Not even its refusal can be told."""
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002 - most have changed nothing
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002 - most have changed nothing
         """The store refused the commit: nothing that `decide` noted has happened."""
-        self.answer(broker, now)
+        self.answer(cycle, now)
 
 
 class CallRequest(Request):
@@ -163,7 +163,7 @@ class CallRequest(Request):
     def refuse(self, exc: DistqError) -> None:  # noqa: D102 - as Request
         self.connection.reply(refused(f"{exc} {exc.hint}".rstrip()))
 
-    def fail(self, broker: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
+    def fail(self, cycle: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002, D102
         if self.connection.waits:
             self.refuse(exc)
 
@@ -191,7 +191,7 @@ class LeaseRequest(CallRequest):
         """Whether it takes tasks of this name."""
         raise NotImplementedError
 
-    def give(self, broker: Cycle, tasks: list[Task], now: float) -> None:
+    def give(self, cycle: Cycle, tasks: list[Task], now: float) -> None:
         """Reply with tasks that are leased to `holder` now."""
         raise NotImplementedError
 
@@ -225,18 +225,18 @@ class LoseLeases(Request):
         self.unexplained = unexplained
         self.leases = 0
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         self.leases = max(self.leases, len(self.holder.held))  # it may come more than once
-        return broker.ledger.lose(
+        return cycle.ledger.lose(
             self.holder, self.reason, self.cause, self.running, self.begun, unexplained=self.unexplained
         )
 
-    def put_back(self, broker: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
-        broker.ask_at(now + REFUSED_PAUSE_S, self)
+    def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
+        cycle.ask_at(now + REFUSED_PAUSE_S, self)
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.reason == LEASE:
-            broker.ledger.lease_journal.count_expired(self.holder.pool, self.leases)
+            cycle.ledger.lease_journal.count_expired(self.holder.pool, self.leases)
 
 
 def fitting(requests: Sequence[Request], limits: StoreLimits) -> int:

@@ -83,12 +83,12 @@ class ClientSession(Owner):
 class Clients:
     """All client sessions."""
 
-    def __init__(self, broker: Cycle, epoch: int) -> None:
+    def __init__(self, cycle: Cycle, epoch: int) -> None:
         self.sessions: OrderedDict[str, ClientSession] = OrderedDict()
         """By key, in the order in which they are to be looked at for their idleness."""
         self.bodies = BodyCache()
         """What of their undelivered results is in memory."""
-        self._broker = broker
+        self._cycle = cycle
         self._next_row = -(epoch << 40) - 1
         self._idleness: IdleTimeout | None = None
         """Due when the first of the sessions is to be looked at; None while there are none."""
@@ -99,7 +99,7 @@ class Clients:
         if session is None:
             session = self._add(key, self._next_row)
             self._next_row -= 1
-        session.seen_at = self._broker.clock.now()
+        session.seen_at = self._cycle.clock.now()
         return session
 
     def connect(self, connection: ServerConnection, key: str) -> None:
@@ -121,12 +121,12 @@ class Clients:
 
     def _add(self, key: str, row_key: int) -> ClientSession:
         if len(self.sessions) >= SESSIONS_MAX:
-            self._broker.ask(MakeRoom(self))
+            self._cycle.ask(MakeRoom(self))
         session = self.sessions[key] = ClientSession(key, row_key, self.bodies)
-        session.seen_at = session.looked_at = self._broker.clock.now()
+        session.seen_at = session.looked_at = self._cycle.clock.now()
         if self._idleness is None:
             self._idleness = IdleTimeout(self)
-            self._broker.ask_at(session.seen_at + IDLE_S, self._idleness)
+            self._cycle.ask_at(session.seen_at + IDLE_S, self._idleness)
         return session
 
     def make_room(self, now: float) -> None:
@@ -160,9 +160,9 @@ class Clients:
 
     def push(self) -> None:
         """Send what has ended to those who wait for it."""
-        heard = self._broker.ledger.owners_to_notify
+        heard = self._cycle.ledger.owners_to_notify
         if heard:
-            self._broker.ledger.owners_to_notify = {}
+            self._cycle.ledger.owners_to_notify = {}
             for owner in heard:
                 if not isinstance(owner, ClientSession):
                     continue
@@ -173,7 +173,7 @@ class Clients:
                     task.body = None  # the rows have it, and the store
                 owner.outbox.clear()
                 if isinstance(owner, ClientSession) and owner.request is not None:
-                    owner.request.push(self._broker)
+                    owner.request.push(self._cycle)
 
     def current(self, connection: ServerConnection) -> ClientSession | None:
         """The session of a client's connection; one that had ended while the connection stayed begins anew."""
@@ -183,7 +183,7 @@ class Clients:
         if session.ended:
             self.connect(connection, session.key)
             return self.current(connection)
-        session.seen_at = self._broker.clock.now()
+        session.seen_at = self._cycle.clock.now()
         return session
 
     def end(self, session: ClientSession) -> None:
@@ -194,7 +194,7 @@ class Clients:
         session.backlog.clear()
         session.answers.clear()
         if session.high:
-            self._broker.keep_row(session.row_key, None)
+            self._cycle.keep_row(session.row_key, None)
             session.stored = False
 
     def line_closed(self, connection: ServerConnection) -> None:
@@ -204,7 +204,7 @@ class Clients:
             return
         session.connections -= 1
         if session.request is not None and session.request.connection is connection:
-            self._broker.forget(session.request)
+            self._cycle.forget(session.request)
             session.request = None
 
 
@@ -222,10 +222,10 @@ class IdleTimeout(Request):
             session.seen_at += by_s
             session.looked_at += by_s
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         at = self.clients.examine(now)
         if at is not None:
-            broker.ask_at(at, self)
+            cycle.ask_at(at, self)
 
 
 class MakeRoom(Request):
@@ -237,7 +237,7 @@ class MakeRoom(Request):
         super().__init__()
         self.clients = clients
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.clients.make_room(now)
 
 
@@ -251,11 +251,11 @@ class Goodbye(CallRequest):
         self.clients = clients
         self.session = session
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
         request = self.session.request
         if request is not None:
-            broker.forget(request)
-            request.expire(broker, now)
+            cycle.forget(request)
+            request.expire(cycle, now)
         self.clients.end(self.session)
         self.connection.reply(returned(None))
 
@@ -273,13 +273,13 @@ class SendResults(CallRequest):
         self.reading = False
         """Whether the store reads what it is to be answered."""
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         session = self.session
         if not self.connection.open:
             return
         before = session.request
         if before is not None and before is not self:
-            broker.forget(before)
+            cycle.forget(before)
             before.connection.reply(returned((before.number, [])))
         session.request = self
         backlog = session.backlog
@@ -289,35 +289,35 @@ class SendResults(CallRequest):
         else:
             backlog.confirm()
         if backlog.rows:
-            self.push(broker)
+            self.push(cycle)
         elif self.wait_s > 0:
             self.until = now + self.wait_s
-            broker.park_idle(self)
+            cycle.park_idle(self)
         else:
             self._reply([])
 
-    def push(self, broker: Cycle) -> None:
+    def push(self, cycle: Cycle) -> None:
         """Reply with what has ended."""
         if self.reading:
             return
-        broker.forget(self)
+        cycle.forget(self)
         backlog = self.session.backlog
-        rows = backlog.next_in_memory(broker.reply_bytes_max)
+        rows = backlog.next_in_memory(cycle.reply_bytes_max)
         if rows:
             self._send(rows, read=False)
             return
         self.reading = True
-        stored = backlog.next_in_store(broker.reply_bytes_max)
+        stored = backlog.next_in_store(cycle.reply_bytes_max)
 
         def read(bodies: list[bytes | None]) -> None:
             self.reading = False
             if self.session.request is self:  # the client has not called again on another connection
-                tasks = broker.ledger.tasks
+                tasks = cycle.ledger.tasks
                 self._send([read_row(tasks, row, body) for row, body in zip(stored, bodies, strict=False)], read=True)
 
-        broker.read(self, [key for key, *_ in stored], read, ROWS_BYTES_MAX)
+        cycle.read(self, [key for key, *_ in stored], read, ROWS_BYTES_MAX)
 
-    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self._reply([])
 
     def _send(self, rows: list[Row], *, read: bool) -> None:
@@ -349,8 +349,8 @@ class WatchTasks(CallRequest):
         self.session = session
         self.keys = keys
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102
-        tasks = broker.ledger.tasks
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
+        tasks = cycle.ledger.tasks
         rows: list[Row] = []
         ended: list[Task] = []
         for key in self.keys:
@@ -358,7 +358,7 @@ class WatchTasks(CallRequest):
             if task is None:
                 rows.append((key, GONE, None, None))
             elif task.state in LIVE_STATES:
-                broker.ledger.subscribe(task, self.session)
+                cycle.ledger.subscribe(task, self.session)
             else:
                 ended.append(task)
 
@@ -367,7 +367,7 @@ class WatchTasks(CallRequest):
             rows.extend((task.task_key, LATER, None, None) for task in ended[len(bodies) :])
             self.connection.reply(returned(rows))
 
-        broker.read(self, [task.task_key for task in ended], reply, ROWS_BYTES_MAX)
+        cycle.read(self, [task.task_key for task in ended], reply, ROWS_BYTES_MAX)
 
 
 def read_watch(args: tuple[Any, ...], method: str = "watch") -> list[int]:

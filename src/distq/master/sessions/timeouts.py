@@ -51,15 +51,15 @@ class LeaseTimeout(Request):
         session.seen_at += by_s
         session.connected_at += by_s
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         session, workers = self.session, self.workers
         if workers.sessions.get(session.key) is not session:
             return
         if session.lease_until > now:
-            broker.ask_at(session.lease_until, self)
+            cycle.ask_at(session.lease_until, self)
         elif session.lease_until != self.noticed:
             self.noticed = session.lease_until
-            broker.ask_at(now + LAST_CHECK_S, self)
+            cycle.ask_at(now + LAST_CHECK_S, self)
         else:
             workers.detach(session, LEASE, "its worker fell silent")
 
@@ -75,7 +75,7 @@ class DisconnectTimeout(Request):
         self.session = session
         self.executor = executor
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         session, executor = self.session, self.executor
         if self.workers.sessions.get(session.key) is not session or session.connection is not None:
             # The supervisor is there: it says so if the executor has ended. If not, the executor runs on and

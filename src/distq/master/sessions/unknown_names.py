@@ -73,16 +73,16 @@ class RetryUnknownNames(Request):
         super().__init__()
         self.names = names
 
-    def answer(self, broker: Cycle, now: float) -> None:  # noqa: D102 - as Request
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
         names = self.names.try_again(now)
-        broker.ledger.readmit(names)
+        cycle.ledger.readmit(names)
         if names:
-            broker.wake()  # workers that wait are served before this is answered: another cycle offers them those
+            cycle.wake()  # workers that wait are served before this is answered: another cycle offers them those
         if self.names.wait:
-            broker.ask_at(now + LOOK_S, self)
+            cycle.ask_at(now + LOOK_S, self)
 
 
-def try_again_later(broker: Cycle, names: UnknownNames, name: str, now: float) -> None:
+def try_again_later(cycle: Cycle, names: UnknownNames, name: str, now: float) -> None:
     """A worker has handed back a task for want of such a function."""
     if names.hand_back(name, now):
-        broker.ask_at(now + LOOK_S, RetryUnknownNames(names))
+        cycle.ask_at(now + LOOK_S, RetryUnknownNames(names))

@@ -101,16 +101,16 @@ class WorkerSession:
         self.memory_bytes: int | None = None
         self.memory_limit_bytes: int | None = None
 
-    def stop(self, broker: Cycle, key: int, delivery: int) -> None:
+    def stop(self, cycle: Cycle, key: int, delivery: int) -> None:
         """Have the worker stop a task that it runs, or has not begun yet."""
         self.stops.append((key, delivery))
-        self.answer_beat(broker)
+        self.answer_beat(cycle)
 
-    def answer_beat(self, broker: Cycle) -> None:
+    def answer_beat(self, cycle: Cycle) -> None:
         """Let no heartbeat wait any longer."""
         beat, self.beat = self.beat, None
         if beat is not None:
-            broker.forget(beat)
+            cycle.forget(beat)
             beat.say()
 
     @property
@@ -165,7 +165,7 @@ class Heartbeat(CallRequest):
         stacks, session.stacks = session.stacks, []
         self.connection.reply(returned({"abort": stops, "stacks": stacks} if stacks else {"abort": stops}))
 
-    def expire(self, broker: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
+    def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.session.beat = None
         self.say()
 

@@ -31,23 +31,23 @@ HANDED_BACK_MAX: Final = 1_000
 class Workers:
     """All worker sessions."""
 
-    def __init__(self, broker: Cycle, lease_s: float) -> None:
+    def __init__(self, cycle: Cycle, lease_s: float) -> None:
         self.sessions: dict[str, WorkerSession] = {}
         self.handed_back: dict[str, None] = {}
         """Names of tasks that workers which have gone did not know, oldest first."""
-        self._broker = broker
+        self._cycle = cycle
         self._lease_s = lease_s
-        broker.ledger.registry.eligibility.may_take = lambda queue, lane: may_take(self.sessions.values(), queue, lane)
+        cycle.ledger.registry.eligibility.may_take = lambda queue, lane: may_take(self.sessions.values(), queue, lane)
         self._stack_waits: dict[tuple[int, int], list[Callable[[Cycle, str], None]]] = {}
         """Who waits to be told where a task is, by its key and delivery."""
 
     def session(self, key: str) -> WorkerSession:
         """The session of that key, made at first use; its leases hold from now."""
-        now = self._broker.clock.now()
+        now = self._cycle.clock.now()
         session = self.sessions.get(key)
         if session is None:
             session = self.sessions[key] = WorkerSession(key, now + self._lease_s)
-            self._broker.ask_at(session.lease_until, LeaseTimeout(self, session))
+            self._cycle.ask_at(session.lease_until, LeaseTimeout(self, session))
             session.connected_at = now
         session.lease_until = now + self._lease_s
         session.seen_at = now
@@ -61,7 +61,7 @@ class Workers:
         if executor is None:
             executor = session.executors[index] = ExecutorHolder(session, index)
         if executor.request is not None:
-            self._broker.forget(executor.request)
+            self._cycle.forget(executor.request)
             executor.request = None
         if executor.connection is not None and executor.connection is not connection:
             executor.connection.abort()  # the connection that it has given up; we have not heard of its end yet
@@ -74,19 +74,19 @@ class Workers:
                 stale.held[key] = task
                 task.holder = stale
         if stale.held:
-            self._broker.ask(LoseLeases(stale, "connection", "its connection was lost", running=0))
-        self._broker.ledger.orphaned_runs.holder_ended(executor, held.items())
+            self._cycle.ask(LoseLeases(stale, "connection", "its connection was lost", running=0))
+        self._cycle.ledger.orphaned_runs.holder_ended(executor, held.items())
         for key, delivery in held.items():
             self._reclaim(executor, key, delivery)
         executor.connection = connection
         return executor
 
     def _reclaim(self, executor: ExecutorHolder, key: int, delivery: int) -> None:
-        ledger = self._broker.ledger
+        ledger = self._cycle.ledger
         if ledger.reclaim(executor, key, delivery):
             task = executor.held[key]
             if task.body is None:
-                self._broker.fetch(task)  # it may have to be buried with it
+                self._cycle.fetch(task)  # it may have to be buried with it
         elif (known := ledger.tasks.get(key)) is not None and (known.lease_bound or known.state in GIVEN_UP):
             # It was ended while its worker was away: if it runs, it shall stop, and keeps its place until then.
             if known.lease_bound:
@@ -117,23 +117,23 @@ class Workers:
         for index, key, delivery in holds:
             executor = session.executors.setdefault(index, ExecutorHolder(session, index))
             self._reclaim(executor, key, delivery)
-            if executor.connection is None and not self._broker.ledger.holds(executor):
+            if executor.connection is None and not self._cycle.ledger.holds(executor):
                 del session.executors[index]
-        self._broker.ledger.readmit()
+        self._cycle.ledger.readmit()
         for executor in session.executors.values():
             request = executor.request
             if request is not None and request.parked:
-                self._broker.forget(request)
-                self._broker.ask(request)
+                self._cycle.forget(request)
+                self._cycle.ask(request)
 
     def heard(self, session: WorkerSession, report: Mapping[str, Any]) -> None:
         """A heartbeat renews the leases and says how executors have ended."""
-        session.seen_at = self._broker.clock.now()
+        session.seen_at = self._cycle.clock.now()
         session.lease_until = session.seen_at + self._lease_s
         session.busy = count_of(report.get("busy"))
         slots, session.slots = session.slots, count_of(report.get("slots")) or session.slots
         if session.slots > slots:
-            self._broker.ledger.readmit()
+            self._cycle.ledger.readmit()
         if report.get("draining") and not session.draining:
             session.draining = True
             for executor in session.executors.values():
@@ -142,12 +142,12 @@ class Workers:
         session.memory_limit_bytes = count_of(report.get("memory_limit_bytes")) or None
         returned = report.get("returned")
         if isinstance(returned, list | tuple) and returned:
-            self._broker.ask(ReturnLeases(session, returned))
+            self._cycle.ask(ReturnLeases(session, returned))
         stacks = report.get("stacks")
         for row in stacks if isinstance(stacks, list | tuple) else ():
             if isinstance(row, list | tuple) and len(row) == 3 and isinstance(row[2], str):
                 for say in self._stack_waits.pop((count_of(row[0], KEY_MAX), count_of(row[1])), ()):
-                    say(self._broker, row[2])
+                    say(self._cycle, row[2])
         exited = report.get("exited")
         for ended in exited if isinstance(exited, list | tuple) else ():
             if isinstance(ended, Mapping):
@@ -160,12 +160,12 @@ class Workers:
         if session.stops or session.stacks or wait_s <= 0:
             self.answer_beat(session)
         else:
-            beat.until = self._broker.clock.now() + wait_s
-            self._broker.park_idle(beat)
+            beat.until = self._cycle.clock.now() + wait_s
+            self._cycle.park_idle(beat)
 
     def stop(self, session: WorkerSession, key: int, delivery: int) -> None:
         """Have a worker stop a task that it runs, or has not begun yet."""
-        session.stop(self._broker, key, delivery)
+        session.stop(self._cycle, key, delivery)
 
     def ask_for_stack(self, session: WorkerSession, key: int, delivery: int, say: Callable[[Cycle, str], None]) -> None:
         """Have a worker say where a task is that it runs; `say` is told, if it answers."""
@@ -184,7 +184,7 @@ class Workers:
 
     def answer_beat(self, session: WorkerSession) -> None:
         """Let no heartbeat wait any longer."""
-        session.answer_beat(self._broker)
+        session.answer_beat(self._cycle)
 
     def _exited(self, session: WorkerSession, ended: Mapping[str, Any]) -> None:
         index, running = count_of(ended.get("index")), ended.get("running")
@@ -200,11 +200,11 @@ class Workers:
         cause = short_text(ended.get("cause")) or "its executor ended"
         if key and ended.get("kind") == TIMEOUT:
             stack = ended.get("stack")
-            self._broker.ask(EndOverrun(executor, cause, key, stack if isinstance(stack, str) else ""))
+            self._cycle.ask(EndOverrun(executor, cause, key, stack if isinstance(stack, str) else ""))
             return
         lost = None if count_of(ended.get("suspects")) else key
         unexplained = bool(ended.get("unexplained"))
-        self._broker.ask(LoseLeases(executor, "executor", cause, lost, begun, unexplained=unexplained))
+        self._cycle.ask(LoseLeases(executor, "executor", cause, lost, begun, unexplained=unexplained))
 
     def _unserve(self, executor: ExecutorHolder) -> None:
         """Lease nothing more to an executor, although its socket may be open: a child of its task can keep it so."""
@@ -215,25 +215,25 @@ class Workers:
         """Whatever it waits for will not come."""
         request = executor.request
         if isinstance(request, LeaseRequest) and request.parked:
-            self._broker.forget(request)
-            request.expire(self._broker, self._broker.clock.now())
+            self._cycle.forget(request)
+            request.expire(self._cycle, self._cycle.clock.now())
 
     def line_closed(self, connection: ServerConnection) -> None:
         """A worker's or executor's socket has closed: wait a moment for a word or a return."""
         known = connection.state
-        at = self._broker.clock.now() + DISCONNECT_GRACE_S
+        at = self._cycle.clock.now() + DISCONNECT_GRACE_S
         if isinstance(known, ExecutorHolder) and known.connection is connection:
             known.connection = None
             if known.request is not None:
-                self._broker.forget(known.request)
+                self._cycle.forget(known.request)
                 known.request = None
-            self._broker.ask_at(at, DisconnectTimeout(self, known.session, known))
+            self._cycle.ask_at(at, DisconnectTimeout(self, known.session, known))
         elif isinstance(known, WorkerSession) and known.connection is connection:
             known.connection = None
             if known.beat is not None:
-                self._broker.forget(known.beat)
+                self._cycle.forget(known.beat)
                 known.beat = None
-            self._broker.ask_at(at, DisconnectTimeout(self, known, None))
+            self._cycle.ask_at(at, DisconnectTimeout(self, known, None))
 
     def detach(self, session: WorkerSession, reason: str, cause: str) -> None:
         """End a session and its leases."""
@@ -250,11 +250,11 @@ class Workers:
 
     def lose(self, executor: ExecutorHolder, reason: str, cause: str) -> None:
         """Nobody hears of an executor any more: its leases end, but the fenced ones last as long as was said."""
-        ledger, until = self._broker.ledger, executor.session.lease_until
+        ledger, until = self._cycle.ledger, executor.session.lease_until
         if reason != LEASE and ledger.holds(fenced := ledger.detach_holder(executor)):
-            self._broker.ask_at(until, LoseLeases(fenced, reason, cause))
+            self._cycle.ask_at(until, LoseLeases(fenced, reason, cause))
         if ledger.holds(executor):
-            self._broker.ask(LoseLeases(executor, reason, cause))
+            self._cycle.ask(LoseLeases(executor, reason, cause))
 
 
 def _pairs(said: object) -> Iterator[tuple[int, int]]:
@@ -274,13 +274,13 @@ class EndOverrun(LoseLeases):
         self.key = key
         self.stack = stack
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: D102 - as Request
-        ledger, task = broker.ledger, self.holder.held.get(self.key)
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
+        ledger, task = cycle.ledger, self.holder.held.get(self.key)
         if task is not None:
             limit_s = task.envelope.time_limit_s or 0.0
             body = pack_overrun(self.cause, self.stack)
             ledger.settle(self.key, task.delivery, Outcome.TIMEOUT, body, limit_s, self.cause)
-        return super().decide(broker, now)  # False while that is being applied: then it comes again for the rest
+        return super().decide(cycle, now)  # False while that is being applied: then it comes again for the rest
 
 
 class ReturnLeases(Request):
@@ -295,8 +295,8 @@ class ReturnLeases(Request):
         self.deliveries = [(key, delivery) for key, delivery in pairs if type(key) is type(delivery) is int]
         self.before = self.deliveries
 
-    def decide(self, broker: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        ledger, self.before = broker.ledger, self.deliveries
+    def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
+        ledger, self.before = cycle.ledger, self.deliveries
         left = []
         for key, delivery in self.deliveries:
             task = ledger.tasks.get(key)
