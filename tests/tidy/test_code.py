@@ -41,6 +41,16 @@ def test_every_folder_of_src_is_a_package_that_says_what_it_is_for() -> None:
     assert silent == []
 
 
+def test_no_two_classes_of_src_share_a_name() -> None:
+    """The name of a class says in every file which class is meant."""
+    places: dict[str, list[str]] = {}
+    for path in python_files("src"):
+        for node in ast.walk(ast.parse(text(path))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{path}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_every_test_says_what_it_promises() -> None:
     """The suite reads as a specification: each test has a docstring."""
     silent = [

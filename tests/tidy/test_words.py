@@ -1,6 +1,7 @@
 """The words of the project: phrases that hide who acts or what is limited, and private names, stay out of its prose."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -48,15 +49,30 @@ ALLOWED: Final = {
 }
 """Phrases that stay in one file, and the reason for each."""
 
+REMAINING: Final = {
+    "cli": 23,
+    "client": 35,
+    "core": 220,
+    "master": 160,
+    "metrics": 13,
+    "net": 18,
+    "protocol": 20,
+    "settings": 1,
+    "storage": 16,
+    "tasks": 10,
+    "web": 9,
+    "wire": 11,
+    "worker": 210,
+}
+"""Phrases that a package of src may still contain, until it is rewritten: a number may only fall."""
 
-def phrases(path: Path) -> dict[str, str]:
-    """Return the phrases to avoid that a file contains, in lower case, each with what to write instead."""
-    found: dict[str, str] = {}
+
+def matches(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the phrases to avoid that a file contains, in lower case, each with what to write instead."""
     for pattern, instead in INSTEAD.items():
         spaced = pattern.replace(" ", r"[\s#/*]+")  # a comment's next line begins with its mark
         for match in re.finditer(rf"\b(?:{spaced})\b", text(path), re.IGNORECASE):
-            found[" ".join(re.split(r"[\s#/*]+", match[0].lower()))] = instead
-    return found
+            yield " ".join(re.split(r"[\s#/*]+", match[0].lower())), instead
 
 
 def checked() -> list[Path]:
@@ -70,16 +86,25 @@ def test_prose_names_the_actor_and_the_limit() -> None:
     found = [
         f"{path}: '{phrase}': {instead}"
         for path in checked()
-        for phrase, instead in phrases(path).items()
+        for phrase, instead in dict(matches(path)).items()
         if (str(path), phrase) not in ALLOWED
     ]
     assert found == []
 
 
+def test_the_prose_of_src_names_the_actor_and_the_limit() -> None:
+    """A package of src contains at most the phrases to avoid that REMAINING admits."""
+    found: dict[str, list[str]] = {}
+    for path in python_files("src"):
+        package = path.parts[2] if len(path.parts) > 3 else ""
+        found.setdefault(package, []).extend(f"{path}: '{phrase}': {instead}" for phrase, instead in matches(path))
+    assert {package: some for package, some in found.items() if len(some) > REMAINING.get(package, 0)} == {}
+
+
 @pytest.mark.parametrize(("path", "phrase"), ALLOWED)
 def test_an_exception_is_needed(path: str, phrase: str) -> None:
     """An exception goes when the file no longer contains the phrase."""
-    assert phrase in phrases(Path(path))
+    assert phrase in dict(matches(Path(path)))
 
 
 def test_no_docstring_is_a_placeholder() -> None:

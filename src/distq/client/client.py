@@ -11,7 +11,7 @@ from typing import Any, Literal, Unpack
 from distq.client.chains import Planned
 from distq.client.future import TaskFuture, renew_lock
 from distq.client.outbox import SubmitOptions
-from distq.client.session import ClientSession
+from distq.client.session import ClientRuntime
 from distq.client.submitter import Submitter, bare
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
@@ -56,7 +56,7 @@ class Client(Submitter):
 
     def _begin(self) -> None:
         """Begin a session."""
-        self._session = session = ClientSession(self._settings)
+        self._session = session = ClientRuntime(self._settings)
         if self._finalizer is not None:
             self._finalizer.detach()
         # Threads and connections end with the last reference to the client, and to its futures that have no outcome.

@@ -13,9 +13,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distq.client.session import ClientSession
+    from distq.client.session import ClientRuntime
 
-_sessions: weakref.WeakSet[ClientSession] = weakref.WeakSet()
+_sessions: weakref.WeakSet[ClientRuntime] = weakref.WeakSet()
 """Those whose threads run, and some more."""
 
 
@@ -24,13 +24,13 @@ class _Process:
     """Whether this process ends: its main thread is through."""
 
 
-def enter(session: ClientSession) -> bool:
+def enter(session: ClientRuntime) -> bool:
     """Have a session's tasks accepted before the process ends; whether each submit is to wait for that by itself."""
     _sessions.add(session)
     return _Process.ends
 
 
-def leave(session: ClientSession) -> None:
+def leave(session: ClientRuntime) -> None:
     """The session has ended, or is the parent process' own."""
     _sessions.discard(session)
 

@@ -48,8 +48,8 @@ class ScheduleRefused(BadSchedule):
     hint = ""
 
 
-class ClientSession:
-    """What a client has with its master, for many threads; its own two begin with the first task."""
+class ClientRuntime:
+    """Sends submits and receives results for all threads of a client, on two threads that start with the first task."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
