@@ -48,3 +48,11 @@ def test_every_page_of_the_docs_is_in_the_table_of_contents() -> None:
     linked = {os.path.normpath(Path("docs") / link) for link in LINK.findall(text(Path("docs/README.md")))}
     pages = {str(page) for page in PAGES if page.parts[0] == "docs" and page != Path("docs/README.md")}
     assert {page for page in pages if page not in linked and str(Path(page).parent) not in linked} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_source_file_that_a_page_names_exists(page: Path) -> None:
+    """A path in backticks, such as `core/moves.py`, is one below the root, src/distq, or the page's folder."""
+    named = re.findall(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|sh|yaml|json|hcl))`", text(page))
+    places = (ROOT, ROOT / "src" / "distq", ROOT / page.parent)
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
