@@ -35,14 +35,14 @@ def costs(size: int) -> tuple[float, float]:
         ledger.batch(1.0)
         ledger.apply(1.0)
 
-    while len(ledger.tasks) < size:
+    while len(ledger.state.tasks) < size:
         submit()
     submits, leases = [], []
     for probe in range(PROBES):
         began = time.perf_counter()
         submit()
         between = time.perf_counter()
-        ledger.lease(Holder(str(probe)), (queue,), lambda _: True, BATCH, 2.0)
+        ledger.leasing.lease(Holder(str(probe)), (queue,), lambda _: True, BATCH, 2.0)
         submits.append(between - began)
         leases.append(time.perf_counter() - between)
     middle = PROBES // 2

@@ -34,13 +34,13 @@ class Bench:
 
     def commit(self) -> None:
         """Do what a cycle does after the decisions."""
-        self.ledger.sweep(self.now)
+        self.ledger.sweeper.sweep(self.now)
         self.ledger.batch(self.now)
         self.ledger.apply(self.now)
 
     def run(self, want: int) -> None:
         """Lease up to `want` tasks and settle them as successes."""
-        for task in self.ledger.lease(self.holder, (self.queue,), lambda _: True, want, self.now):
+        for task in self.ledger.leasing.lease(self.holder, (self.queue,), lambda _: True, want, self.now):
             self.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, b"r", 0.001)
         self.commit()
 

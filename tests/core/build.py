@@ -43,7 +43,7 @@ def submitted(books: Ledger, count: int = 1, now: float = 0.0, *, kind: str = TA
 def leased(books: Ledger, holder: Holder, want: int = 1, now: float = 0.0) -> list[int]:
     """Keys of the tasks that `holder` gets from queue "q", whatever their names."""
     queue = books.registry.queue("q")
-    return [task.task_key for task in books.lease(holder, (queue,), lambda name: True, want, now)]
+    return [task.task_key for task in books.leasing.lease(holder, (queue,), lambda name: True, want, now)]
 
 
 def task_in(state: int) -> Task:

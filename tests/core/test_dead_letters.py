@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.master.bench import RULES, Bench, on_bench
 
+from distq.core.dead_letters import DeadLetterLimits
 from distq.core.task import id_text
 
 
@@ -19,7 +20,7 @@ async def bury(bench: Bench, number: int, count: int) -> list[int]:
 
 def dead(bench: Bench) -> list[int]:
     """The keys of the dead letters, oldest first."""
-    return list(bench.ledger.dead)
+    return list(bench.ledger.state.dead)
 
 
 @on_bench(rules=RULES._replace(capacity=100))
@@ -28,10 +29,10 @@ async def test_without_limits_dead_letters_stay(bench: Bench) -> None:
     keys = await bury(bench, 1, 5)
     await bench.advance(10 * 86400.0)
     assert dead(bench) == keys
-    assert bench.ledger.dead_dropped == 0
+    assert bench.ledger.state.dead_dropped == 0
 
 
-@on_bench(rules=RULES._replace(capacity=100, dead_letter_ttl_s=100.0))
+@on_bench(rules=RULES._replace(capacity=100, dead_letters=DeadLetterLimits(ttl_s=100.0)))
 async def test_dead_letters_go_at_their_age(bench: Bench) -> None:
     """From the store too; what is tried again meanwhile does not."""
     old = await bury(bench, 1, 3)
@@ -45,12 +46,12 @@ async def test_dead_letters_go_at_their_age(bench: Bench) -> None:
     assert not {old[1], old[2]} & bench.store._rows.keys()
     assert bench.counts("q") == {"ready": 1, "dead": 2}
     tally: Any = bench.tally("q", "f")
-    assert (tally.dropped, bench.ledger.dead_dropped) == (2, 2)
+    assert (tally.dropped, bench.ledger.state.dead_dropped) == (2, 2)
     await bench.advance(60.0)
     assert dead(bench) == []
 
 
-@on_bench(rules=RULES._replace(capacity=100, dead_letters_max=3))
+@on_bench(rules=RULES._replace(capacity=100, dead_letters=DeadLetterLimits(count_max=3)))
 async def test_of_too_many_dead_letters_the_oldest_go(bench: Bench) -> None:
     """At once, over all queues; the newest stay for ever."""
     first = await bury(bench, 1, 3)
@@ -60,10 +61,10 @@ async def test_of_too_many_dead_letters_the_oldest_go(bench: Bench) -> None:
     assert dead(bench) == [first[2], *second]
     await bench.advance(86400.0)
     assert dead(bench) == [first[2], *second]
-    assert bench.ledger.dead_dropped == 2
+    assert bench.ledger.state.dead_dropped == 2
 
 
-@on_bench(rules=RULES._replace(capacity=100, dead_letter_ttl_s=100.0))
+@on_bench(rules=RULES._replace(capacity=100, dead_letters=DeadLetterLimits(ttl_s=100.0)))
 async def test_a_refused_commit_drops_no_dead_letter(bench: Bench) -> None:
     """It is dropped once the store takes that."""
     keys = await bury(bench, 1, 2)
@@ -75,4 +76,4 @@ async def test_a_refused_commit_drops_no_dead_letter(bench: Bench) -> None:
     assert dead(bench) == keys
     await bench.advance(5.0)
     assert dead(bench) == []
-    assert bench.ledger.dead_dropped == 2
+    assert bench.ledger.state.dead_dropped == 2

@@ -61,13 +61,15 @@ class Bench:
     def cycle(self) -> None:
         """Commit and apply what was decided, and what that leads to."""
         self.kept.cycle(self.books, self.now)
-        while self.books.dependencies.doomed:
+        while self.books.state.dependencies.doomed:
             self.kept.cycle(self.books, self.now)
 
     def lease(self) -> list[int]:
         """Everything that may run."""
         queue = self.books.registry.queue("q")
-        return [task.task_key for task in self.books.lease(self.holder, (queue,), lambda _: True, 1_000, self.now)]
+        return [
+            task.task_key for task in self.books.leasing.lease(self.holder, (queue,), lambda _: True, 1_000, self.now)
+        ]
 
     def settle(self, key: int, outcome: int = Outcome.SUCCESS) -> None:
         """A leased task answers."""
@@ -78,7 +80,7 @@ class Bench:
 
     def task(self, key: int) -> Task:
         """The task."""
-        return self.books.tasks[key]
+        return self.books.state.tasks[key]
 
     def states(self, keys: Group) -> list[int]:
         """How they stand."""
@@ -163,7 +165,7 @@ def test_results_stay_until_what_comes_after_them_has_ended() -> None:
     bench.now *= 2
     bench.cycle()
     bench.cycle()
-    assert bench.books.tasks == {}
+    assert bench.books.state.tasks == {}
 
 
 def test_a_dead_letter_before_it_that_was_purged_is_gone_for_what_comes_after() -> None:
@@ -186,10 +188,10 @@ def test_a_store_that_refuses_is_asked_again_for_what_a_failure_leads_to() -> No
     member, callback = bench.submit(None, (0, 1, FAIL))
     bench.books.cancel(member)
     bench.kept.cycle(bench.books, 0.0)
-    bench.books.sweep(0.0)
+    bench.books.sweeper.sweep(0.0)
     bench.books.forget()
     assert bench.states([callback]) == [HELD]
-    assert (bench.books.next_deadline() or 0.0) < 0
+    assert (bench.books.sweeper.next_deadline() or 0.0) < 0
     bench.cycle()
     assert bench.states([callback]) == [DEAD]
 
@@ -201,7 +203,7 @@ def test_a_dead_letter_that_is_tried_again_saves_what_would_have_died_of_it() ->
     bench.lease()
     bench.books.settle(member, bench.task(member).delivery, Outcome.FATAL, b"", 0.0, "no")
     bench.kept.cycle(bench.books, 0.0)
-    assert bench.books.dependencies.doomed
+    assert bench.books.state.dependencies.doomed
     bench.task(member).body = bench.kept.bodies[member]
     bench.books.settle_dead(member, moves.REQUEUE)
     bench.books.apply(0.0)
@@ -228,17 +230,17 @@ def checked(bench: Bench, befores: dict[int, DependsOn]) -> None:
     """What holds at every moment."""
     books = bench.books
     for key, after in befores.items():
-        task = books.tasks.get(key)
+        task = books.state.tasks.get(key)
         if task is None:
             continue
-        live = [one for one in after.keys if one in books.tasks and books.tasks[one].state in LIVE_STATES]
+        live = [one for one in after.keys if one in books.state.tasks and books.state.tasks[one].state in LIVE_STATES]
         if task.state == HELD:
             assert live
-            assert books.dependencies.pending[key] == len(live)
+            assert books.state.dependencies.pending[key] == len(live)
         if task.state in (LEASED, READY) and after.policy != RUN and not task.delivery:
-            assert all(books.tasks[one].state == SUCCEEDED for one in after.keys)
+            assert all(books.state.tasks[one].state == SUCCEEDED for one in after.keys)
         if task.state in LIVE_STATES and after.policy != RUN:
-            assert all(one in books.tasks for one in after.keys)
+            assert all(one in books.state.tasks for one in after.keys)
 
 
 ACTIONS: dict[str, Callable[[Bench, int, int], object]] = {
@@ -255,7 +257,7 @@ ACTIONS: dict[str, Callable[[Bench, int, int], object]] = {
 
 def retry(bench: Bench, key: int) -> None:
     """Have a dead letter tried again."""
-    if key in bench.books.dead:
+    if key in bench.books.state.dead:
         bench.task(key).body = bench.kept.bodies[key]
         bench.books.settle_dead(key, moves.REQUEUE)
 
@@ -281,7 +283,7 @@ def test_whatever_happens_nothing_runs_too_early_and_everything_ends(
         key = keys[index % len(keys)]
         if action == "retry":
             retry(bench, key)
-        elif key in bench.books.tasks:
+        elif key in bench.books.state.tasks:
             ACTIONS[action](bench, key, number)
         bench.cycle()
         checked(bench, befores)
@@ -292,13 +294,13 @@ def test_whatever_happens_nothing_runs_too_early_and_everything_ends(
             for held in list(bench.holder.held):
                 bench.settle(held)
             checked(bench, befores)
-    assert not [task for task in bench.books.tasks.values() if task.state in LIVE_STATES]
-    for key in list(bench.books.dead):
+    assert not [task for task in bench.books.state.tasks.values() if task.state in LIVE_STATES]
+    for key in list(bench.books.state.dead):
         bench.books.settle_dead(key, moves.DROP)
     bench.cycle()
-    together = bench.books.dependencies
+    together = bench.books.state.dependencies
     assert (together.followers, together.pending, together.doomed) == ({}, {}, {})
     bench.now += 2 * RULES.result_ttl_s
     bench.cycle()
     bench.cycle()
-    assert bench.books.tasks == {}
+    assert bench.books.state.tasks == {}

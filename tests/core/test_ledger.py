@@ -39,10 +39,10 @@ def test_p2_each_answer_takes_a_leased_task_on(outcome: int, state: int, failure
     (key,) = submitted(books)
     leased(books, holder)
     assert books.settle(key, 1, outcome, b"r", 0.1, "ValueError: no")
-    assert (books.tasks[key].state, list(holder.held)) == (LEASED, [key])
+    assert (books.state.tasks[key].state, list(holder.held)) == (LEASED, [key])
     books.apply(5.0)
-    assert (books.tasks[key].state, books.tasks[key].failures) == (state, failures)
-    assert (holder.held, books.tasks[key].state_since_at) == ({}, 5.0)
+    assert (books.state.tasks[key].state, books.state.tasks[key].failures) == (state, failures)
+    assert (holder.held, books.state.tasks[key].state_since_at) == ({}, 5.0)
 
 
 def test_p4_a_late_success_settles_and_takes_the_running_lease_back() -> None:
@@ -51,7 +51,7 @@ def test_p4_a_late_success_settles_and_takes_the_running_lease_back() -> None:
     key, second = delivered_twice(books)
     assert books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     books.apply(2.0)
-    assert (books.tasks[key].state, second.held) == (SUCCEEDED, {})
+    assert (books.state.tasks[key].state, second.held) == (SUCCEEDED, {})
     assert books.settle(key, 2, Outcome.SUCCESS, b"again", 0.1)
     assert not books.changed
     assert books.registry.counters_of("q", "f").late == {"success": 2}
@@ -66,7 +66,7 @@ def test_p4_a_late_failure_or_release_changes_nothing_and_is_counted(outcome: in
     key, second = delivered_twice(books)
     assert books.settle(key, 1, outcome, b"e", 0.1)
     assert not books.changed
-    assert (books.tasks[key].state, list(second.held)) == (LEASED, [key])
+    assert (books.state.tasks[key].state, list(second.held)) == (LEASED, [key])
     assert sum(books.registry.counters_of("q", "f").late.values()) == 1
 
 
@@ -80,9 +80,9 @@ def test_p4_a_late_success_overtakes_a_retry_that_waits() -> None:
     books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     assert books.succeeds(key)
     books.apply(0.5)
-    books.sweep(10.0)
+    books.sweeper.sweep(10.0)
     assert not books.changed
-    assert books.tasks[key].state == SUCCEEDED
+    assert books.state.tasks[key].state == SUCCEEDED
     assert not books.succeeds(key)
 
 
@@ -93,15 +93,15 @@ def test_p5_a_task_that_kills_its_executor_again_and_again_is_buried_with_the_ca
     leased(books, holder, 2)
     written = None
     for loss in range(1, 6):
-        assert books.tasks[key].state == LEASED
+        assert books.state.tasks[key].state == LEASED
         assert books.lose(holder, "executor", f"killed by SIGKILL ({loss})", running=key)
         written = books.batch(float(loss))[key]
         books.apply(float(loss))
-        assert books.tasks[key].lost == loss
+        assert books.state.tasks[key].lost == loss
         assert leased(books, holder) == [key if loss < 5 else innocent]
-    task = books.tasks[key]
+    task = books.state.tasks[key]
     assert (task.state, task.causes) == (DEAD, [f"killed by SIGKILL ({loss})" for loss in range(1, 6)])
-    assert (books.tasks[innocent].lost, books.tasks[innocent].state) == (0, LEASED)
+    assert (books.state.tasks[innocent].lost, books.state.tasks[innocent].state) == (0, LEASED)
     assert written is not None
     assert isinstance(written[1], bytes)
     assert head.unpack_dead(written[1]) == head.Dead(b"x", b"", [f"killed by SIGKILL ({n})" for n in range(1, 6)])
@@ -114,12 +114,12 @@ def test_only_the_last_causes_are_kept() -> None:
     books, holder = ledger(Defaults(retries=20)), Holder("w")
     (key,) = submitted(books)
     for attempt in range(CAUSES_KEPT + 3):
-        books.sweep(attempt * 1000.0)
+        books.sweeper.sweep(attempt * 1000.0)
         books.apply(attempt * 1000.0)
         leased(books, holder)
         assert books.settle(key, attempt + 1, Outcome.FAILURE, b"e", 0.1, f"cause {attempt}")
         books.apply(attempt * 1000.0)
-    assert books.tasks[key].causes == [f"cause {attempt}" for attempt in range(3, CAUSES_KEPT + 3)]
+    assert books.state.tasks[key].causes == [f"cause {attempt}" for attempt in range(3, CAUSES_KEPT + 3)]
 
 
 def test_p2_what_fails_more_often_than_it_is_retried_is_dead_with_its_error() -> None:
@@ -132,9 +132,9 @@ def test_p2_what_fails_more_often_than_it_is_retried_is_dead_with_its_error() ->
         books.settle(key, attempt, Outcome.FAILURE, b"error %d" % attempt, 0.1, "ValueError: no")
         written = books.batch(100.0 * attempt)[key]
         books.apply(100.0 * attempt)
-        books.sweep(100.0 * attempt + 2)
+        books.sweeper.sweep(100.0 * attempt + 2)
         books.apply(100.0 * attempt + 2)
-    assert books.tasks[key].state == DEAD
+    assert books.state.tasks[key].state == DEAD
     assert written is not None
     assert isinstance(written[1], bytes)
     assert head.unpack_dead(written[1]) == head.Dead(b"x", b"error 2", ["ValueError: no"] * 2)
@@ -150,14 +150,14 @@ def test_p3_a_result_is_kept_until_its_time_is_over_and_goes_at_the_moment_that_
     leased(books, Holder("w"))
     books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     books.apply(settled_at)
-    at = books.next_deadline()
+    at = books.sweeper.next_deadline()
     assert at is not None
-    books.sweep(at - 0.01)
+    books.sweeper.sweep(at - 0.01)
     assert not books.changed
-    books.sweep(at)
+    books.sweeper.sweep(at)
     assert books.batch(at) == {key: None}
     books.apply(at)
-    assert (books.tasks, books.next_deadline()) == ({}, None)
+    assert (books.state.tasks, books.sweeper.next_deadline()) == ({}, None)
 
 
 def test_a_sweep_drops_a_bounded_number_and_the_rest_next_time() -> None:
@@ -169,10 +169,10 @@ def test_a_sweep_drops_a_bounded_number_and_the_rest_next_time() -> None:
         books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     books.apply(0.0)
     for left in ([2, 3, 4], [4], []):
-        books.sweep(1e6, most=2)
-        books.sweep(1e6, most=2)  # a second look in the same cycle finds the same
+        books.sweeper.sweep(1e6, most=2)
+        books.sweeper.sweep(1e6, most=2)  # a second look in the same cycle finds the same
         books.apply(1e6)
-        assert list(books.tasks) == [keys[number] for number in left]
+        assert list(books.state.tasks) == [keys[number] for number in left]
 
 
 def test_p2_a_sweep_that_was_refused_by_the_store_is_made_again() -> None:
@@ -184,14 +184,14 @@ def test_p2_a_sweep_that_was_refused_by_the_store_is_made_again() -> None:
     books.settle(done, 1, Outcome.SUCCESS, b"r", 0.1)
     books.apply(0.0)
     for _ in range(2):
-        books.sweep(1e6)
+        books.sweeper.sweep(1e6)
         assert books.changed
         books.forget()
         assert not books.changed
-    books.sweep(1e6)
+    books.sweeper.sweep(1e6)
     books.apply(1e6)
-    assert books.tasks.keys() == {delayed}
-    assert books.tasks[delayed].state == READY
+    assert books.state.tasks.keys() == {delayed}
+    assert books.state.tasks[delayed].state == READY
 
 
 def test_a_sweep_goes_past_a_task_that_already_changes() -> None:
@@ -203,12 +203,12 @@ def test_a_sweep_goes_past_a_task_that_already_changes() -> None:
         books.settle(key, 1, Outcome.FAILURE, b"e", 0.1)
     books.apply(0.0)
     books.settle(first, 1, Outcome.SUCCESS, b"r", 0.1)
-    books.sweep(1e3)
+    books.sweeper.sweep(1e3)
     books.forget()
     books.settle(first, 1, Outcome.SUCCESS, b"r", 0.1)
-    books.sweep(1e3)
+    books.sweeper.sweep(1e3)
     books.apply(1e3)
-    assert [books.tasks[key].state for key in (first, second)] == [SUCCEEDED, READY]
+    assert [books.state.tasks[key].state for key in (first, second)] == [SUCCEEDED, READY]
 
 
 def test_one_change_a_task_and_cycle() -> None:
@@ -224,7 +224,7 @@ def test_one_change_a_task_and_cycle() -> None:
     books.apply(1.0)
     assert books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
     books.apply(1.0)
-    assert books.tasks[key].state == SUCCEEDED
+    assert books.state.tasks[key].state == SUCCEEDED
 
 
 def test_an_answer_for_an_unknown_task_is_counted_and_changes_nothing() -> None:
@@ -247,7 +247,7 @@ def test_p7_a_submit_is_taken_whole_or_refused_with_a_sentence() -> None:
     assert kind.queue.room == 3
     first = books.submit(kind, [b"5", b"6", b"7"], None, 0.0)
     books.apply(0.0)
-    assert books.tasks.keys() == {first, first + 1, first + 2}
+    assert books.state.tasks.keys() == {first, first + 1, first + 2}
     leased(books, Holder("w"))
     books.settle(first, 1, Outcome.FATAL, b"e", 0.1)
     books.apply(0.0)
@@ -281,7 +281,7 @@ def test_p2_an_owner_hears_of_the_end_and_a_plain_task_is_gone_with_it() -> None
     assert books.batch(1.0) == {key: None}
     books.apply(1.0)
     assert [task.task_key for task in owner.outbox] == [key]
-    assert (books.owners_to_notify, books.tasks, books.next_deadline()) == ({owner: None}, {}, None)
+    assert (books.state.owners_to_notify, books.state.tasks, books.sweeper.next_deadline()) == ({owner: None}, {}, None)
     assert books.registry.queue("q").counts == [0] * len(STATE_NAMES)
 
 
@@ -303,7 +303,7 @@ def test_a_task_that_can_be_to_blame_is_counted_and_runs_alone_next_time() -> No
     leased(books, holder, want=3)
     assert books.lose(holder, "executor", "exit code 1", running=last, begun={first, 99})
     books.apply(0.0)
-    assert [books.tasks[key].lost for key in (first, last, untouched)] == [1, 1, 0]
+    assert [books.state.tasks[key].lost for key in (first, last, untouched)] == [1, 1, 0]
     assert leased(books, other, want=3) == [first]
 
 
@@ -316,7 +316,7 @@ def test_what_an_executor_was_given_that_died_unexplained_is_given_up_only_if_it
         assert leased(books, holder) == [key]
         assert books.lose(holder, "executor", f"exit code {loss}", running=0, unexplained=True)
         books.apply(0.0)
-        assert {**books.tasks, **books.dead}[key].state == state
+        assert {**books.state.tasks, **books.state.dead}[key].state == state
 
 
 def test_a_task_that_may_run_once_is_not_run_again_because_its_answer_was_lost() -> None:
@@ -326,5 +326,5 @@ def test_a_task_that_may_run_once_is_not_run_again_because_its_answer_was_lost()
     leased(books, holder, want=2)
     assert books.lose(holder, "executor", "exit code 1", running=last, begun={key})
     books.apply(0.0)
-    assert {task.state for task in books.dead.values()} == {DEAD}
-    assert len(books.dead) == 2
+    assert {task.state for task in books.state.dead.values()} == {DEAD}
+    assert len(books.state.dead) == 2

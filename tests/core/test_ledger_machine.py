@@ -15,7 +15,6 @@ from distq.core.errors import PayloadTooLarge, QueueFull, Undecided
 from distq.core.lease_journal import STORED_AFTER_S
 from distq.core.ledger import Ledger
 from distq.core.moves import DROP, REQUEUE
-from distq.core.payload_cache import hold
 from distq.core.policy import Policy, Rate, unpack_policy
 from distq.core.ports import Keep
 from distq.core.registry import Defaults
@@ -286,7 +285,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle_with_a_wrong_delivery(self, data: st.DataObject, outcome: int, off: int) -> None:
         """A failure or a release that carries another number than the current one changes nothing."""
         key, _ = data.draw(st.sampled_from(self.recent))
-        task = self.ledger.tasks.get(key)
+        task = self.ledger.state.tasks.get(key)
         if task is None or key in self.model.pending:
             return
         wrong = task.delivery + off
@@ -294,11 +293,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert key not in self.model.pending
         assert self.ledger.settle(key, wrong, outcome, b"", 0.0, "")
 
-    @precondition(lambda self: self.ledger.tasks)
+    @precondition(lambda self: self.ledger.state.tasks)
     @rule(data=st.data(), running=st.booleans(), cause=st.sampled_from(["", "cancelled by a client"]))
     def cancel(self, data: st.DataObject, running: bool, cause: str) -> None:
         """Somebody wants a task no more."""
-        key = data.draw(st.sampled_from([*self.ledger.tasks, 17]))
+        key = data.draw(st.sampled_from([*self.ledger.state.tasks, 17]))
         expected = self.model.cancel(key, cause, running=running)
         assert self.ledger.cancel(key, cause, running=running) is expected
 
@@ -318,13 +317,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
         self.decide(decision)
 
-    @precondition(lambda self: self.ledger.dead)
+    @precondition(lambda self: self.ledger.state.dead)
     @rule(data=st.data(), event=st.sampled_from(["requeue", "drop"]))
     def settle_dead(self, data: st.DataObject, event: str) -> None:
         """Somebody has a dead letter tried again, or lets it go."""
-        key = data.draw(st.sampled_from([*self.ledger.dead]))
-        hold(self.ledger, self.ledger.dead[key], self.kept[key][1])  # as the broker reads it
-        task = self.ledger.dead[key]
+        key = data.draw(st.sampled_from([*self.ledger.state.dead]))
+        self.ledger.state.cache.hold(self.ledger.state.dead[key], self.kept[key][1])  # as the broker reads it
+        task = self.ledger.state.dead[key]
         if event == "requeue" and task.constraints.unique_key:
             other = self.model.who_has(task.envelope.queue.name, task.constraints.unique_key)
             if other == "undecided":
@@ -341,7 +340,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(key=st.sampled_from([1, 1 << 40]))
     def settle_dead_what_is_alive(self, key: int) -> None:
         """What is not dead cannot be tried again as if it were."""
-        if key not in self.ledger.dead:
+        if key not in self.ledger.state.dead:
             assert not self.ledger.settle_dead(key, REQUEUE)
 
     @rule(queue=st.sampled_from(QUEUES), limits=limits)
@@ -350,13 +349,13 @@ class LedgerMachine(RuleBasedStateMachine):
         rate = None if limits.rate == Limits().rate else Rate(*limits.rate)
         running = None if limits.running == Limits().running else limits.running
         policy = Policy(limits.paused, frozenset(limits.names), running, rate)
-        self.ledger.set_policy(self.ledger.registry.queue(queue), policy)
+        self.ledger.policies.set_policy(self.ledger.registry.queue(queue), policy)
         self.model.limiting[queue] = limits
 
     @rule()
     def sweep(self) -> None:
         """What is due is noted."""
-        self.ledger.sweep(self.now)
+        self.ledger.sweeper.sweep(self.now)
         self.model.sweep(self.now, [key for key, change in self.ledger.pending.changes.items() if change.event == DROP])
 
     # -- commit and apply ----------------------------------------------------------------------
@@ -375,8 +374,8 @@ class LedgerMachine(RuleBasedStateMachine):
             assert row is not None
             name, policy, spent = unpack_policy(row[0])
             self.policies[name] = policy, spent
-        stored = [key for key in batch if key not in self.model.pending and key in self.ledger.tasks]
-        held = [self.ledger.tasks[key] for key in stored]
+        stored = [key for key in batch if key not in self.model.pending and key in self.ledger.state.tasks]
+        held = [self.ledger.state.tasks[key] for key in stored]
         assert all(task.lease_bound or task.leased_at + STORED_AFTER_S <= self.now for task in held)
         assert len(batch) - len(stored) <= len(self.model.pending) + len(self.model.new)
         self.ledger.apply(self.now)
@@ -385,7 +384,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for key, change in batch.items():
             if change is None:
                 del self.kept[key]
-                assert key not in self.ledger.tasks
+                assert key not in self.ledger.state.tasks
             else:
                 packed, body = change
                 self.kept[key] = (packed, self.kept[key][1] if isinstance(body, Keep) else body)
@@ -396,7 +395,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def check_head(self, key: int) -> None:
         """A head that was just written says what the ledger says."""
-        task, read = self.ledger.tasks[key], head.unpack(self.kept[key][0])
+        task, read = self.ledger.state.tasks[key], head.unpack(self.kept[key][0])
         assert read.state == (READY if task.state == HELD else task.state)
         assert read.constraints == task.constraints
         assert (read.delivery, read.failures, read.lost) == (task.delivery, task.failures, task.lost)
@@ -426,7 +425,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def wait_for_the_next_deadline(self) -> None:
         """Time goes on to the moment that the ledger asked for, and no further, and the master sweeps."""
-        at = self.ledger.next_deadline()
+        at = self.ledger.sweeper.next_deadline()
         if at is not None:
             self.now = max(self.now, at)
         self.sweep()
@@ -444,8 +443,8 @@ class LedgerMachine(RuleBasedStateMachine):
         while self.ledger.changed:
             self.cycle()  # leases come after the commit
         asked = [self.ledger.registry.queue(name) for name in queues]
-        leased = self.ledger.lease(self.holders[number], asked, names.__contains__, want, self.now)
-        held = [task.task_key for task in self.ledger.tasks.values() if task.state == HELD]
+        leased = self.ledger.leasing.lease(self.holders[number], asked, names.__contains__, want, self.now)
+        held = [task.task_key for task in self.ledger.state.tasks.values() if task.state == HELD]
         self.model.leased(number, queues, names.__contains__, want, [task.task_key for task in leased], held, self.now)
         self.recent += [(task.task_key, task.delivery) for task in leased]
         assert all(task.leased_at == task.state_since_at == self.now for task in leased)
@@ -463,9 +462,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost(self) -> None:
         """Every accepted task is where the model has it, in the same state, with the same numbers."""
-        assert self.ledger.tasks.keys() == self.model.tasks.keys()
+        assert self.ledger.state.tasks.keys() == self.model.tasks.keys()
         for key, expected in self.model.tasks.items():
-            task = self.ledger.tasks[key]
+            task = self.ledger.state.tasks[key]
             assert STATE_NAMES[READY if task.state == HELD else task.state] == expected.state
             assert (task.delivery, task.failures, task.lost) == (expected.delivery, expected.failures, expected.lost)
             assert task.attempt == expected.failures + expected.lost + 1
@@ -482,7 +481,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Holders and tasks say the same of who holds what."""
         held = [task for holder in self.holders for task in holder.held.values()]
         assert len(set(held)) == len(held)
-        assert set(held) == {task for task in self.ledger.tasks.values() if task.state == LEASED}
+        assert set(held) == {task for task in self.ledger.state.tasks.values() if task.state == LEASED}
         for number, holder in enumerate(self.holders):
             for key, task in holder.held.items():
                 assert (task.task_key, task.holder, self.model.tasks[key].holder) == (key, holder, number)
@@ -494,14 +493,14 @@ class LedgerMachine(RuleBasedStateMachine):
             for queue in self.ledger.registry.queues.values():
                 those = [
                     t
-                    for t in self.ledger.tasks.values()
+                    for t in self.ledger.state.tasks.values()
                     if (t.envelope.queue, t.constraints.concurrency_key) == (queue, turn)
                 ]
                 those = [t for t in those if self.model.tasks[t.task_key].let_in or t.state not in (READY, HELD)]
                 under_way = sum(task.state in (READY, LEASED) for task in those)
                 lingering = [
-                    *(task for task, _ in self.ledger.orphaned_runs.running.values()),
-                    *self.ledger.orphaned_runs.ended_tasks,
+                    *(task for task, _ in self.ledger.state.orphaned_runs.running.values()),
+                    *self.ledger.state.orphaned_runs.ended_tasks,
                 ]
                 under_way += sum((t.envelope.queue, t.constraints.concurrency_key) == (queue, turn) for t in lingering)
                 assert under_way <= at_once
@@ -510,7 +509,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def who_comes_after_others_is_held_until_they_have_ended(self) -> None:
         """And for no other reason, but its concurrency key."""
-        for task in self.ledger.tasks.values():
+        for task in self.ledger.state.tasks.values():
             if task.state == HELD and not task.constraints.concurrency_key:
                 assert not self.model.tasks[task.task_key].let_in
             if task.state in (READY, LEASED):
@@ -520,7 +519,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def counts_equal_a_recount(self) -> None:
         """Counts by state, live tasks and room are what counting each task would give."""
         for queue in self.ledger.registry.queues.values():
-            states = Counter(task.state for task in self.ledger.tasks.values() if task.envelope.queue is queue)
+            states = Counter(task.state for task in self.ledger.state.tasks.values() if task.envelope.queue is queue)
             assert queue.counts == [states[state] for state in range(len(STATE_NAMES))]
             assert queue.live == sum(states[state] for state in LIVE_STATES)
             assert queue.waiting == queue.live - states[LEASED]
@@ -532,12 +531,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def every_end_is_told_once(self) -> None:
         """An owner hears of each of its tasks' ends, once; so does the operator of bad ones."""
-        assert sorted((event, task.task_key) for event, task, _ in self.ledger.operator_events) == sorted(
+        assert sorted((event, task.task_key) for event, task, _ in self.ledger.state.operator_events) == sorted(
             self.model.noted
         )
         for number, owner in enumerate(self.owners):
             assert sorted(task.task_key for task in owner.outbox) == sorted(self.model.heard.get(number, []))
-            assert (owner in self.ledger.owners_to_notify) is bool(owner.outbox)
+            assert (owner in self.ledger.state.owners_to_notify) is bool(owner.outbox)
 
     @invariant()
     def tallies_are_right(self) -> None:
@@ -557,9 +556,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def the_store_holds_what_the_ledger_knows(self) -> None:
         """Replaying what was kept gives every task again, live or ended, with its body."""
-        assert self.kept.keys() == self.ledger.tasks.keys()
+        assert self.kept.keys() == self.ledger.state.tasks.keys()
         for key, (packed, body) in self.kept.items():
-            task, read = self.ledger.tasks[key], head.unpack(packed)
+            task, read = self.ledger.state.tasks[key], head.unpack(packed)
             assert (read.state in LIVE_STATES) == (task.state in LIVE_STATES)
             assert (read.failures, read.lost) == (task.failures, task.lost)
             known = self.model.tasks[key]
@@ -582,8 +581,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def the_next_deadline_is_never_too_late(self) -> None:
         """The ledger wants to be swept when something is due, at the latest."""
-        expected, at = self.model.next_deadlines(), self.ledger.next_deadline()
-        expected += self.model.openings([t.task_key for t in self.ledger.tasks.values() if t.state == HELD], self.now)
+        expected, at = self.model.next_deadlines(), self.ledger.sweeper.next_deadline()
+        expected += self.model.openings(
+            [t.task_key for t in self.ledger.state.tasks.values() if t.state == HELD], self.now
+        )
         undecided = [due for due in expected if not self.model.pending]
         assert not undecided or (at is not None and at <= min(undecided))
 

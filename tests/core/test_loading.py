@@ -33,7 +33,7 @@ class Kept:
 
     def cycle(self, books: Ledger, now: float) -> None:
         """Commit what was decided and let it happen."""
-        books.sweep(now)
+        books.sweeper.sweep(now)
         for key, row in books.batch(now).items():
             if row is None:
                 self.heads.pop(key)
@@ -63,7 +63,7 @@ def filled() -> tuple[Ledger, Kept, Holder]:
 
 def states(books: Ledger) -> list[int]:
     """States in submit order."""
-    return [task.state for task in books.tasks.values()]
+    return [task.state for task in books.state.tasks.values()]
 
 
 def test_p1_what_was_accepted_is_ready_again_in_the_order_of_its_submits() -> None:
@@ -72,7 +72,7 @@ def test_p1_what_was_accepted_is_ready_again_in_the_order_of_its_submits() -> No
     books, _ = kept.reopened()
     assert states(books) == [READY] * 6
     queue = books.registry.queue("q")
-    taken = books.lease(Holder("x"), (queue,), lambda _: True, 9, 1.0)
+    taken = books.leasing.lease(Holder("x"), (queue,), lambda _: True, 9, 1.0)
     assert [task.task_key & 0xFF for task in taken] == [1, 2, 3, 4, 5]
     assert {(task.envelope.name, task.envelope.kind, task.envelope.priority, task.body) for task in taken} == {
         ("f", TASK, 7, None)
@@ -83,9 +83,9 @@ def test_p1_what_was_accepted_is_ready_again_in_the_order_of_its_submits() -> No
 def test_p4_a_delivery_that_was_never_stored_is_never_given_again() -> None:
     """Else the answer to the one from before the restart would settle the one after it."""
     books, kept, holder = filled()
-    (before,) = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
+    (before,) = books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
     again, _ = kept.reopened()
-    (after,) = again.lease(holder, (again.registry.queue("q"),), lambda _: True, 1, 1.0)
+    (after,) = again.leasing.lease(holder, (again.registry.queue("q"),), lambda _: True, 1, 1.0)
     assert (before.task_key, before.delivery, after.delivery) == (after.task_key, 1, DELIVERIES_SKIPPED + 1)
 
 
@@ -93,7 +93,7 @@ def test_deliveries_are_counted_exactly_over_any_number_of_restarts() -> None:
     """What people are shown; the numbers on the wire go on far above what may have been given and forgotten."""
     books, kept, holder = filled()
     for count in range(1, 4):
-        leased = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 5, 100.0 * count)
+        leased = books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 5, 100.0 * count)
         assert [delivery_count(task.delivery) for task in leased] == [count] * 5
         for task in leased:
             books.settle(task.task_key, task.delivery, Outcome.SNOOZED, None, 0.1, "", 0.0)
@@ -105,8 +105,8 @@ def test_deliveries_are_counted_exactly_over_any_number_of_restarts() -> None:
 def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_runs_it() -> None:
     """Its lease was stored with a later commit that nobody waited for."""
     books, kept, holder = filled()
-    first, second = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 0.0)
-    assert books.next_deadline() == 1.0
+    first, second = books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 0.0)
+    assert books.sweeper.next_deadline() == 1.0
     books.settle(second.task_key, second.delivery, Outcome.RELEASED, None, 0.0)
     kept.cycle(books, 1.0)
     again, absent = kept.reopened()
@@ -117,14 +117,14 @@ def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_ru
     assert (absent.held, list(back.held)) == ({}, [first.task_key])
     assert again.settle(first.task_key, first.delivery, Outcome.SUCCESS, b"r", 5.0)
     kept.cycle(again, 6.0)
-    assert again.tasks[first.task_key].state == SUCCEEDED
+    assert again.state.tasks[first.task_key].state == SUCCEEDED
 
 
 @pytest.mark.parametrize("now", [1000.0, 3.0])
 def test_a_task_that_runs_on_over_a_restart_has_run_since_it_was_leased(now: float) -> None:
     """What its queue wants of slots, and what operators are shown, counts from there, not from the year 1970."""
     books, kept, holder = filled()
-    books.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 5.0)
+    books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 5.0)
     kept.cycle(books, 10.0)
     _, absent = kept.reopened(now)
     (task,) = absent.held.values()
@@ -134,27 +134,27 @@ def test_a_task_that_runs_on_over_a_restart_has_run_since_it_was_leased(now: flo
 def test_what_nobody_claims_goes_back_for_nothing() -> None:
     """The executor may be gone, but nobody saw it die of this task."""
     books, kept, holder = filled()
-    books.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
+    books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
     kept.cycle(books, 1.0)
     again, absent = kept.reopened()
     assert again.lose(absent, "restart", "", running=0)
     kept.cycle(again, 7.0)
-    assert (states(again), [task.lost for task in again.tasks.values()]) == ([READY] * 6, [0] * 6)
+    assert (states(again), [task.lost for task in again.state.tasks.values()]) == ([READY] * 6, [0] * 6)
 
 
 @pytest.mark.parametrize(("outcome", "state"), [(Outcome.FAILURE, DELAYED), (Outcome.FATAL, DEAD)])
 def test_failures_and_their_counters_are_exact(outcome: int, state: int) -> None:
     """A retry waits for its moment, a dead letter keeps its arguments and its error."""
     books, kept, holder = filled()
-    (task,) = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
+    (task,) = books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
     books.settle(task.task_key, task.delivery, outcome, b"error", 0.1, "ValueError: no")
     kept.cycle(books, 2.0)
     again, _ = kept.reopened()
-    found = again.tasks[task.task_key]
+    found = again.state.tasks[task.task_key]
     assert (found.state, found.failures, found.lost) == (state, 1, 0)
     if state == DELAYED:
-        assert again.next_deadline() == task.due_at
-        again.sweep(task.due_at)
+        assert again.sweeper.next_deadline() == task.due_at
+        again.sweeper.sweep(task.due_at)
         again.apply(task.due_at)
         assert found.state == READY
 
@@ -162,15 +162,15 @@ def test_failures_and_their_counters_are_exact(outcome: int, state: int) -> None
 def test_p3_results_go_when_their_time_is_over_and_not_before() -> None:
     """Counted from the end of the task, whatever happened to the master."""
     books, kept, holder = filled()
-    first, second = books.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 0.0)
+    first, second = books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 0.0)
     for at, task in ((3.0, second), (4.0, first)):
         books.settle(task.task_key, task.delivery, Outcome.SUCCESS, b"r", 0.1)
         kept.cycle(books, at)
     again, _ = kept.reopened()
-    assert again.next_deadline() == 103.0
+    assert again.sweeper.next_deadline() == 103.0
     kept.cycle(again, 103.0)
-    assert sorted(kept.heads) == [key for key in sorted(again.tasks) if key != second.task_key]
-    assert first.task_key in again.tasks
+    assert sorted(kept.heads) == [key for key in sorted(again.state.tasks) if key != second.task_key]
+    assert first.task_key in again.state.tasks
 
 
 def test_later_runs_of_heads_replace_earlier_ones() -> None:
@@ -195,18 +195,18 @@ def test_a_head_of_another_version_is_refused() -> None:
 def test_a_clock_that_was_set_back_two_hours_makes_nobody_wait_two_hours_longer() -> None:
     """A pause has its own length left, and a result its own time, from the moment of the restart on."""
     books, kept, holder = filled()
-    first = next(iter(books.tasks))
-    books.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 7200.0)
+    first = next(iter(books.state.tasks))
+    books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 7200.0)
     books.settle(first, 1, Outcome.FAILURE, b"e", 0.1, "ValueError: no")
     books.settle(first + 1, 1, Outcome.SUCCESS, b"r", 0.1)
     kept.cycle(books, 7200.0)
-    pause_s = books.tasks[first].due_at - 7200.0
+    pause_s = books.state.tasks[first].due_at - 7200.0
     books, _ = kept.reopened(now=1.0)
-    assert books.tasks[first].due_at == 1.0 + pause_s
-    assert books.next_deadline() == 1.0 + pause_s
-    books.sweep(1.0 + pause_s)
+    assert books.state.tasks[first].due_at == 1.0 + pause_s
+    assert books.sweeper.next_deadline() == 1.0 + pause_s
+    books.sweeper.sweep(1.0 + pause_s)
     kept.cycle(books, 1.0 + pause_s)
-    assert books.tasks[first].state == READY
+    assert books.state.tasks[first].state == READY
     kept.cycle(books, 1.0 + RULES.result_ttl_s)
-    assert first + 1 not in books.tasks
-    assert all(task.submitted_at <= 1.0 for task in books.tasks.values())
+    assert first + 1 not in books.state.tasks
+    assert all(task.submitted_at <= 1.0 for task in books.state.tasks.values())

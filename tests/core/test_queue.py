@@ -72,7 +72,7 @@ def test_p5_a_task_that_was_lost_is_leased_alone() -> None:
     assert leased(books, free, 4) == []
     books.submit(envelope(books, "other"), [b""], None, 1.0)
     books.apply(1.0)
-    assert books.lease(busy, (books.registry.queue("other"),), lambda name: True, 1, 1.0)
+    assert books.leasing.lease(busy, (books.registry.queue("other"),), lambda name: True, 1, 1.0)
     assert leased(books, busy, 4) == []
     assert leased(books, other, 4) == keys[1:2]
     assert leased(books, Holder("last"), 4) == keys[2:]
@@ -104,7 +104,7 @@ def test_a_batch_stops_before_a_task_that_was_lost_and_goes_on_with_another_queu
     first = books.submit(envelope(books, "first"), [b""], None, 0.0)
     books.apply(0.0)
     queues = [books.registry.queue(name) for name in ("first", "q", "other")]
-    got = books.lease(holder, queues, lambda name: True, 9, 0.0)
+    got = books.leasing.lease(holder, queues, lambda name: True, 9, 0.0)
     assert [task.task_key for task in got] == [first, urgent, elsewhere]
     assert order(books.registry.queue("q")) == lost
 
@@ -115,8 +115,8 @@ def test_a_queue_that_was_served_goes_behind_the_others() -> None:
     for name in ("a", "b", "c"):
         books.submit(envelope(books, name), [b"", b""], None, 0.0)
     books.apply(0.0)
-    queues = list(books.ready_queues)
-    books.lease(Holder("w"), queues, lambda name: True, 1, 0.0)
-    assert [queue.name for queue in books.ready_queues] == ["b", "c", "a"]
-    books.lease(Holder("w"), queues[1:], lambda name: True, 2, 0.0)
-    assert [queue.name for queue in books.ready_queues] == ["c", "a"]
+    queues = list(books.state.ready_queues)
+    books.leasing.lease(Holder("w"), queues, lambda name: True, 1, 0.0)
+    assert [queue.name for queue in books.state.ready_queues] == ["b", "c", "a"]
+    books.leasing.lease(Holder("w"), queues[1:], lambda name: True, 2, 0.0)
+    assert [queue.name for queue in books.state.ready_queues] == ["c", "a"]

@@ -16,7 +16,7 @@ from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 from distq.client.future import FutureOfParent, TaskFuture, settle_all
 from distq.client.reader import Reader
 from distq.client.state_machine import ClientState, Row
-from distq.core.stored_parts import NUMBER
+from distq.core.stream_parts import PART_NUMBER
 from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE, LATER, SUCCEEDED
 from distq.wire.errors import RemoteRefusal
 
@@ -628,7 +628,7 @@ class Executor:
             return []
         key, delivery = row[:2]
         parts = [
-            (key, delivery, 10, NUMBER.pack(n) + b"%d of %d" % (n, key), 0.0, "") for n in range(dice.randrange(4))
+            (key, delivery, 10, PART_NUMBER.pack(n) + b"%d of %d" % (n, key), 0.0, "") for n in range(dice.randrange(4))
         ]
         return [*parts, (key, delivery, 9, b"%d %d" % (key, delivery), 0.0, "")]
 

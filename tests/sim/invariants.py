@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from tests.sim.actors import TURNS, Worker
 from tests.sim.master import Master
 
+from distq.core.checkpoints import CURSORS
 from distq.core.head import unpack_dead
 from distq.core.queue import RESULT, Queue
 from distq.core.ready_list import PriorityList
 from distq.core.schedule import SCHEDULES
-from distq.core.stored_parts import CURSORS, PARTS
+from distq.core.stream_parts import PARTS
 from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, RUN, STATE_NAMES, SUCCEEDED, Holder, Task
 from distq.master.admin.schedules import RunSchedule
 from distq.master.calls.plain_peer import PlainPeer
@@ -38,7 +39,9 @@ def check(master: Master, workers: Sequence[Worker]) -> None:
 def counts_are_right(master: Master) -> None:
     """P2: what was taken is live or has come to one end; counts equal a recount."""
     ledger = master.ledger
-    states: Counter[tuple[Queue, int]] = Counter((task.envelope.queue, task.state) for task in ledger.tasks.values())
+    states: Counter[tuple[Queue, int]] = Counter(
+        (task.envelope.queue, task.state) for task in ledger.state.tasks.values()
+    )
     ends: Counter[str] = Counter()
     for (queue_name, _), tally in ledger.registry.counters.items():
         ends[queue_name] += tally.submitted + tally.requeued - sum(tally.completed.values())
@@ -47,22 +50,22 @@ def counts_are_right(master: Master) -> None:
         taken = ends[name] + master.loaded[name]
         assert taken == queue.live, f"{name}: {taken} taken and not ended, {queue.live} live"
         assert queue.room >= -queue.reserved
-        assert queue in ledger.ready_queues or not queue.offers
+        assert queue in ledger.state.ready_queues or not queue.offers
 
 
 def keys_are_right(master: Master) -> None:
     """Of each concurrency key no more are under way than may be, and a task is held only while there are as many."""
     under_way: Counter[tuple[str, str]] = Counter()
     held: set[tuple[str, str]] = set()
-    for task in master.ledger.tasks.values():
+    for task in master.ledger.state.tasks.values():
         key = task.envelope.queue.name, task.constraints.concurrency_key
         if task.state in (READY, LEASED):
             under_way[key] += 1
-        elif task.state == HELD and not master.ledger.dependencies.holds(task):
+        elif task.state == HELD and not master.ledger.state.dependencies.holds(task):
             held.add(key)
-    for task, _ in master.ledger.orphaned_runs.running.values():
+    for task, _ in master.ledger.state.orphaned_runs.running.values():
         under_way[task.envelope.queue.name, task.constraints.concurrency_key] += 1
-    for task in master.ledger.orphaned_runs.ended_tasks:
+    for task in master.ledger.state.orphaned_runs.ended_tasks:
         under_way[task.envelope.queue.name, task.constraints.concurrency_key] += 1
     for queue, name in under_way.keys() | held:
         if name:
@@ -77,7 +80,7 @@ def runs_are_right(master: Master, workers: Sequence[Worker]) -> None:
     for worker in workers:
         for executor in worker.executors.values():
             if executor.runs_fenced and executor.running is not None:
-                task = master.ledger.tasks.get(executor.running[0])
+                task = master.ledger.state.tasks.get(executor.running[0])
                 if task is not None and task.constraints.concurrency_key:
                     running[task.envelope.queue.name, task.constraints.concurrency_key] += 1
     for (_, name), count in running.items():
@@ -86,7 +89,7 @@ def runs_are_right(master: Master, workers: Sequence[Worker]) -> None:
 
 def order_is_right(master: Master) -> None:
     """What comes after others is held while one of them lives, runs if all went well, and finds their results."""
-    tasks, together = master.ledger.tasks, master.ledger.dependencies
+    tasks, together = master.ledger.state.tasks, master.ledger.state.dependencies
     for task in {id(one): one for followers in together.followers.values() for one in followers}.values():
         after = task.constraints.depends_on
         assert after is not None
@@ -110,18 +113,19 @@ def schedules_are_right(master: Master) -> None:
 
 def extras_are_right(master: Master) -> None:
     """Cursors are of tasks that may run again, parts of tasks that are known; the store has these and no others."""
-    tasks, extras = master.ledger.tasks, master.ledger.extras
-    assert all(tasks[key].state in (*LIVE_STATES, DEAD) for key in extras.cursors)
-    assert extras.streams.keys() <= tasks.keys()
-    known = {CURSORS - key for key in extras.cursors}
-    known.update(kept.row for parts in extras.streams.values() for kept in parts.values())
+    state = master.ledger.state
+    tasks, cursors, parts_by_task = state.tasks, state.checkpoints.cursors, state.stream_parts.by_task
+    assert all(tasks[key].state in (*LIVE_STATES, DEAD) for key in cursors)
+    assert parts_by_task.keys() <= tasks.keys()
+    known = {CURSORS - key for key in cursors}
+    known.update(kept.row for parts in parts_by_task.values() for kept in parts.values())
     assert {key for key in master.store.keys if SCHEDULES < key <= PARTS} == known
 
 
 def leases_are_right(master: Master) -> None:
     """P4, P5: one lease a task, held by somebody who can still answer or whose end is under way."""
     leased = 0
-    for key, task in master.ledger.tasks.items():
+    for key, task in master.ledger.state.tasks.items():
         most = task.envelope.max_deliveries
         if task.state == LEASED:
             leased += 1
@@ -136,7 +140,7 @@ def leases_are_right(master: Master) -> None:
             assert causes
             # A dead letter that is tried again keeps its own; a live task's go with the master that knew them.
             assert master.durable or len(causes) >= task.lost + task.failures
-    holders = {task.holder for task in master.ledger.tasks.values() if task.holder is not None}
+    holders = {task.holder for task in master.ledger.state.tasks.values() if task.holder is not None}
     assert leased == sum(len(holder.held) for holder in holders)
     if master.broker.idle:
         ending = {request.holder for _, _, request in master.broker._instants._heap if isinstance(request, LoseLeases)}
@@ -207,6 +211,6 @@ def nothing_is_left(master: Master) -> None:
     ledger = master.ledger
     live = {name: queue.counts for name, queue in ledger.registry.queues.items() if queue.live}
     assert live == {}, live
-    assert not any(task.state in LIVE_STATES for task in ledger.tasks.values())
+    assert not any(task.state in LIVE_STATES for task in ledger.state.tasks.values())
     assert not any(master.broker._blocked.values())
     assert not any(master.broker._join_waits.values())

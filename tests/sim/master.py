@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from tests.sim.world import Wire, World
 
 from distq.core.ledger import Ledger
-from distq.core.loading import Loader, restore
+from distq.core.loading import Loader, restore, restore_extras
 from distq.core.ports import Batch, CommitRefused, CommitUnknown, Store
 from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
@@ -163,7 +163,7 @@ class Master:
         bodies = {key: self.store.body(key) for key in (*incomplete(loader.sessions), *loader.unread)}
         self.desk.clients.restore(loader.sessions, bodies)
         self.desk.schedules.restore(loader.schedules, bodies)
-        for key in self.ledger.extras.restore(loader.extras, bodies, self.ledger.tasks):
+        for key in restore_extras(self.ledger, loader, bodies):
             self.broker.keep_row(key, None)
         end_unless_reclaimed(self.broker, absent, RECLAIM_S, LEASE_S)
         self.broker.follow_clock = self._follow_clock

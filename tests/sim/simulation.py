@@ -237,7 +237,7 @@ class Simulation:
         for key in client.accepted.keys() - client.adopted - client.heard.keys():
             if key >> 40 != self._epoch and not self.durable:
                 continue
-            task, sent_at = self.master.ledger.tasks.get(key), client.sent_at[key]
+            task, sent_at = self.master.ledger.state.tasks.get(key), client.sent_at[key]
             over = self.world.at - sent_at >= TTL_S or self.world.set_at >= sent_at
             assert task is not None or over or key in self.world.purged, f"{key:x} of {client.session} was lost"
             self.ends["without its client"] += 1
@@ -245,7 +245,7 @@ class Simulation:
     def _check_plain_items(self) -> None:
         """Each item that was put has a result, is a dead letter, or was lost on the way to a collector that died."""
         dead = set()
-        for task in self.master.ledger.tasks.values():
+        for task in self.master.ledger.state.tasks.values():
             if task.state == DEAD and task.envelope.queue.name == "work" and task.envelope.kind == "plain":
                 dead.add(pickle.loads(unpack_dead(self.master.store.body(task.task_key)).arguments)[1])
         missing = self.plain.put.keys() - self.plain.taken.keys() - dead

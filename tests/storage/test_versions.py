@@ -46,7 +46,7 @@ def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Pat
         loader.feed(list((await follow(store)).items()))
         books = Ledger(Defaults(), lambda: 0.5, store.epoch << 40 | 1)
         held = restore(books, loader, 1000.0).held
-        tasks = list(books.tasks.values())
+        tasks = list(books.state.tasks.values())
         assert [task.state for task in tasks] == [READY, LEASED, DELAYED, SUCCEEDED, DEAD, READY]
         assert list(held) == [FIRST + 1]
         envelope = tasks[0].envelope

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from distq.core import head, moves
 from distq.core.dependencies import UPSTREAM
 from distq.core.lease_journal import STORED_AFTER_S
-from distq.core.ports import KEEP, Keep
+from distq.core.ports import KEEP, Row
 from distq.core.task import DELAYED, LEASED, NO_CONSTRAINTS, PLAIN, READY, Envelope, Task, TaskConstraints
 
 FAILURES: Final = ("failure", "timeout")
@@ -16,9 +16,6 @@ FAILURES: Final = ("failure", "timeout")
 
 CAUSES_KEPT: Final = 8
 """How many of a task's causes are kept, newest last."""
-
-Row = tuple[bytes, "bytes | Keep"] | None
-"""What `Store.commit` takes for one key."""
 
 
 class Change(NamedTuple):

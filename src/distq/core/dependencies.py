@@ -82,7 +82,7 @@ class Dependencies:
                 del self.pending[follower.task_key]
                 yield follower
 
-    def again(self, task: Task, tasks: Mapping[int, Task]) -> None:
+    def requeued(self, task: Task, tasks: Mapping[int, Task]) -> None:
         """A dead letter is to be run again: those after it that are held wait for it too."""
         for follower in self.followers.get(task.task_key, ()):
             if follower.task_key in self.pending:

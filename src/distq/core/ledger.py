@@ -1,34 +1,32 @@
-"""The ledger: every task the master knows, and the only code that decides what becomes of one.
+"""Decides what becomes of each task, and has the decisions stored and made together.
 
-A cycle has three steps. *Decide*: `submit`, `settle`, `lose`, `sweep` look at the tasks as they stand and
-note one change a task; nothing moves yet, and what would change a task twice in one cycle is put off to the
-next. *Commit*: the broker has the store keep `batch()`. *Apply*: the changes happen, or `forget()` drops them
-as if nobody had asked. `lease` comes after that and is never stored: who holds what is found out again by
-asking the workers.
+A cycle has three steps. *Decide*: `submit`, `settle`, `lose` and the sweeper look at the tasks and decide at most one
+change of each; no task is changed yet, and a second change of a task waits for the next cycle. *Commit*: the broker has
+the store keep `batch()`. *Apply*: `apply` makes the changes, or `forget` drops them as if no request had asked for
+them. Tasks are leased after that (`leasing`).
 
-There is no I/O here and no clock: `now` is seconds of the master's clock, which steps when the machine's is set.
+The ledger does no I/O and reads no clock: `now` is seconds of the master's clock, which follows the machine's.
 """
 
 from __future__ import annotations
 
-import math
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from distq.core import dead_letters, head, moves
-from distq.core.changes import Change, Row, Submitted
-from distq.core.dependencies import UPSTREAM, becomes_dead_letter, upstream_error, upstream_failure
+from distq.core import head, moves
+from distq.core.changes import Change, Submitted
 from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
 from distq.core.leasing import Leasing
 from distq.core.pending import PendingChanges
+from distq.core.queue_policies import QueuePolicies
 from distq.core.registry import Defaults, Registry
 from distq.core.savepoint import NOTHING_DECIDED, Savepoint
-from distq.core.stored_parts import part_number
+from distq.core.state import LedgerState
+from distq.core.stream_parts import part_number
+from distq.core.sweeper import Sweeper
 from distq.core.task import (
     LEASED,
     NO_CONSTRAINTS,
     OUTCOME_NAMES,
-    READY,
     Envelope,
     Holder,
     Outcome,
@@ -40,29 +38,38 @@ from distq.core.task import (
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
+    from distq.core.ports import Row
     from distq.core.queue import Queue
     from distq.core.retry import Jitter
 
 
-class Ledger(Leasing):
-    """The book, who gives its tasks out, and who decides what becomes of them."""
+class Ledger:
+    """The state of all tasks, their leasing, and the decisions of the present cycle."""
 
-    def __init__(self, rules: Defaults, jitter: Jitter, first_key: int, names: Registry | None = None) -> None:
-        super().__init__(Registry(rules) if names is None else names)
-        self.defaults = rules
+    def __init__(self, defaults: Defaults, jitter: Jitter, first_key: int, registry: Registry | None = None) -> None:
+        self.defaults = defaults
+        self.registry = Registry(defaults) if registry is None else registry
+        self.state = LedgerState()
+        self.policies = QueuePolicies(self.registry, self.state.ready_queues)
+        self.leasing = Leasing(self.state, self.registry, self.policies)
         self.pending = PendingChanges()
-        self._changes = self.pending.changes
-        self._jitter = jitter
+        self.sweeper = Sweeper(self.state, self.pending, self.leasing.journal, self.policies, defaults.dead_letters)
         self.next_key = first_key
         """The key of the next task; keys only grow."""
+        self.unknown_settles = 0
+        """Number of settles of tasks that the ledger does not know."""
+        self._jitter = jitter
+        self._tasks = self.state.tasks
+        self._changes = self.pending.changes
+        self._orphaned_runs = self.state.orphaned_runs
 
     # -- decide --------------------------------------------------------------------------------
 
     def check_room(self, envelope: Envelope, count: int) -> None:
-        """Room for a result is reserved with its task: raises TasksFull if so many more are too many in all."""
-        if len(self.tasks) + self.pending.new_count + count > self.defaults.tasks_max:
+        """Raise TasksFull if `count` more tasks exceed the limit of tasks and results together."""
+        if len(self._tasks) + self.pending.new_count + count > self.defaults.tasks_max:
             envelope.counters.count(envelope.counters.rejected, "kept")
-            raise TasksFull(f"the master keeps {len(self.tasks):,} tasks and results, of {self.defaults.tasks_max:,}.")
+            raise TasksFull(f"the master keeps {len(self._tasks):,} tasks and results, of {self.defaults.tasks_max:,}.")
 
     def submit(
         self,
@@ -77,10 +84,10 @@ class Ledger(Leasing):
     ) -> int:
         """Take new tasks, all or none, and return the first one's key; the others follow it without gaps.
 
-        They are ready at `due_at`, and are not begun any more from `expires_at` on. A unique key must be free
-        (`who_has`), or whoever has it is cancelled in the same cycle, or runs.
+        They are ready at `due_at`, and are not leased from `expires_at` on. A unique key must be free
+        (`holder_of_unique`), or the task that has it runs or is cancelled in the same cycle.
 
-        Raises QueueFull or PayloadTooLarge, and then nothing was taken.
+        Raises QueueFull or PayloadTooLarge, and then takes none.
         """
         queue = envelope.queue
         if queue.room < len(bodies):
@@ -93,28 +100,29 @@ class Ledger(Leasing):
         first = self.next_key
         self.next_key += len(bodies)
         new = [Task(key, envelope, body, owner, now) for key, body in enumerate(bodies, first)]
-        self.pending.submitted.append(Submitted(envelope, new, now, due_at, expires_at, constraints))
+        pending = self.pending
+        pending.submitted.append(Submitted(envelope, new, now, due_at, expires_at, constraints))
         if constraints.unique_key:
-            self.pending.claimed.add((queue, constraints.unique_key))
-        self.pending.new_count += len(new)
+            pending.claimed.add((queue, constraints.unique_key))
+        pending.new_count += len(new)
         queue.reserved += len(bodies)
         return first
 
     def skip_key(self) -> int:
-        """A key that nobody gets."""
+        """A key that no task gets."""
         self.next_key += 1
         return self.next_key - 1
 
-    def holder_of_unique(self, queue: Queue, unique: str, now: float) -> Task | None:
+    def holder_of_unique(self, queue: Queue, unique_key: str, now: float) -> Task | None:
         """The task that has a unique key, None if it is free; raises Undecided if the present cycle decides that."""
-        task = queue.holder_of_unique(unique, now)
-        if (queue, unique) in self.pending.claimed or (task is not None and task.task_key in self._changes):
+        task = queue.holder_of_unique(unique_key, now)
+        if (queue, unique_key) in self.pending.claimed or (task is not None and task.task_key in self._changes):
             raise Undecided
         return task
 
-    def unique_rival(self, key: int, now: float) -> Task | None:
-        """The task that has a dead letter's unique key instead of it; raises Undecided as `who_has`."""
-        task = self.dead.get(key)
+    def unique_rival(self, task_key: int, now: float) -> Task | None:
+        """The other task that has a dead letter's unique key, None if there is none; raises Undecided."""
+        task = self.state.dead.get(task_key)
         if task is None or not task.constraints.unique_key:
             return None
         other = self.holder_of_unique(task.envelope.queue, task.constraints.unique_key, now)
@@ -122,26 +130,26 @@ class Ledger(Leasing):
 
     def settle(
         self,
-        key: int,
+        task_key: int,
         delivery: int,
         outcome: int,
         body: bytes | None,
         run_s: float,
         cause: str = "",
-        after_s: float | None = None,
+        delay_s: float | None = None,
     ) -> bool:
-        """Answer the lease `delivery` of a task; `after_s` is the pause that the task itself has asked for.
+        """Settle the lease `delivery` of a task; `delay_s` is the pause that the task itself asks for.
 
-        False: the task already changes in this cycle, so the same settle must come again in the next one.
+        False: the task changes in this cycle already, and the same settle must be repeated in the next one.
         A late success counts if the task is not settled yet; a late failure or release changes nothing.
         """
-        task = self.tasks.get(key)
-        if self.orphaned_runs.running:
-            self.orphaned_runs.answered(key, delivery)
+        task = self._tasks.get(task_key)
+        if self._orphaned_runs.running:
+            self._orphaned_runs.answered(task_key, delivery)
         if task is None:
             self.unknown_settles += 1
             return True
-        if key in self._changes:
+        if task_key in self._changes:
             return False
         current = task.state == LEASED and task.delivery == delivery
         if not current:
@@ -149,66 +157,62 @@ class Ledger(Leasing):
             if outcome != Outcome.SUCCESS or moves.NEXT[moves.SUCCEED][task.state] < 0:
                 return True
         if outcome == Outcome.SUCCESS:
-            self._changes[key] = Change(moves.SUCCEED, task, body, run_s, runs_on=not current)
+            self._changes[task_key] = Change(moves.SUCCEED, task, body, run_s, runs_on=not current)
         elif outcome in (Outcome.RELEASED, Outcome.UNKNOWN):
-            self._changes[key] = Change(moves.GIVE_BACK, task)
+            self._changes[task_key] = Change(moves.GIVE_BACK, task)
         elif outcome == Outcome.SNOOZED:
-            self._changes[key] = Change(moves.SNOOZE, task, delay_s=after_s or 0.0)
+            self._changes[task_key] = Change(moves.SNOOZE, task, delay_s=delay_s or 0.0)
         elif outcome == Outcome.DISCARDED:
-            self._changes[key] = Change(moves.CANCEL, task, cause=cause)
+            self._changes[task_key] = Change(moves.CANCEL, task, cause=cause)
         else:
-            self._changes[key] = self._after_failure(task, outcome, body or b"", cause, after_s)
+            self._changes[task_key] = self._after_failure(task, outcome, body or b"", cause, delay_s)
         return True
 
-    def note_progress(self, key: int, delivery: int, fraction: float, text: str) -> None:
-        """Remember how far a task says that it is, while the lease is the current one; nobody stores that."""
-        task = self.tasks.get(key)
+    def note_progress(self, task_key: int, delivery: int, fraction: float, text: str) -> None:
+        """Remember the progress that a task reports under its present lease; it is not stored."""
+        task = self._tasks.get(task_key)
         if task is not None and task.state == LEASED and task.delivery == delivery:
-            self.progress[key] = (fraction, text)
+            self.state.progress[task_key] = (fraction, text)
 
-    def save_part(self, key: int, delivery: int, outcome: int, told: bytes) -> bool:
-        """Take in what a task tells of itself while it runs: a cursor, or a part of its stream.
+    def save_part(self, task_key: int, delivery: int, outcome: int, content: bytes) -> bool:
+        """Take the cursor or the part of its stream that a running task sends.
 
-        False: it streams more than it may.
+        False: the part's number is above the limit.
         """
-        task = self.tasks.get(key)
+        task = self._tasks.get(task_key)
         if task is None or task.state != LEASED or task.delivery != delivery:
             return True
         if outcome == Outcome.CHECKPOINT:
-            self.extras.save(key, told)
+            self.state.checkpoints.save(task_key, content)
             return True
-        number, body = part_number(told)
-        return self.extras.add(key, number, body)
+        number, body = part_number(content)
+        return self.state.stream_parts.add(task_key, number, body)
 
-    def cancel(self, key: int, cause: str = "", *, running: bool = False) -> bool | None:
-        """Have a task never be begun (again); with `running`, also one that runs: whatever it answers is late then.
+    def cancel(self, task_key: int, cause: str = "", *, running: bool = False) -> bool | None:
+        """Cancel a task that waits; with `running`, also one that is leased: its settle is late then.
 
-        None: it changes in this cycle already, so the same must be asked again in the next one. False: it has
-        ended, or runs, or is not known.
+        None: it changes in this cycle already, and the same must be asked again in the next one. False: it has
+        ended, runs, or is not known.
         """
-        task = self.tasks.get(key)
+        task = self._tasks.get(task_key)
         if task is None or moves.NEXT[moves.CANCEL][task.state] < 0 or (task.state == LEASED and not running):
             return False
-        if key in self._changes:
+        if task_key in self._changes:
             return None
-        self._changes[key] = Change(moves.CANCEL, task, cause=cause, runs_on=task.state == LEASED)
+        self._changes[task_key] = Change(moves.CANCEL, task, cause=cause, runs_on=task.state == LEASED)
         return True
 
-    def succeeds(self, key: int) -> bool:
+    def succeeds(self, task_key: int) -> bool:
         """Whether the present cycle has decided that the task succeeds."""
-        return (change := self._changes.get(key)) is not None and change.event == moves.SUCCEED
+        return (change := self._changes.get(task_key)) is not None and change.event == moves.SUCCEED
 
-    def _after_failure(self, task: Task, outcome: int, error: bytes, cause: str, after_s: float | None) -> Change:
+    def _after_failure(self, task: Task, outcome: int, error: bytes, cause: str, delay_s: float | None) -> Change:
         reason = "timeout" if outcome == Outcome.TIMEOUT else "failure"
         if outcome == Outcome.FATAL or task.failures >= task.envelope.retries:
-            return self._bury(task, error, cause, reason)
-        delay_s = self.defaults.backoff.delay_s(task.failures + 1, self._jitter) if after_s is None else after_s
+            return self.pending.bury(task, error, cause, reason)
+        if delay_s is None:
+            delay_s = self.defaults.backoff.delay_s(task.failures + 1, self._jitter)
         return Change(moves.RETRY, task, delay_s=delay_s, cause=cause, reason=reason)
-
-    def _bury(self, task: Task, error: bytes, cause: str, reason: str) -> Change:
-        if task.body is None:
-            self.pending.unread.append(task)
-        return Change(moves.BURY, task, error, cause=cause, reason=reason)
 
     def lose(
         self,
@@ -220,173 +224,139 @@ class Ledger(Leasing):
         *,
         unexplained: bool = False,
     ) -> bool:
-        """End all leases of `holder`, which died or fell silent.
+        """End all leases of `holder`, whose process has died or no longer answers.
 
-        With `running` (a key) that task alone was being run and is counted as lost; without, each may have been. Those
-        of `begun` had ended, and their answers are lost with it: they are counted as well. If it died `unexplained`,
-        with nothing begun, what it was given can be to blame: that is counted, but not given up the first time.
-        `reason` is a word for the metrics, `cause` a phrase for the task's history. False: ask again in the next cycle.
+        The task with the key `running` is counted as lost; if that is None, every task is. The tasks `begun` had ended
+        and their settles are lost: they are counted as well. If the holder died `unexplained`, before any task began,
+        each task is counted, and becomes a dead letter only if it was lost before.
+        `reason` is a label of the metrics, `cause` a phrase of the task's history. False: ask again in the next cycle.
         """
         complete = True
-        self.orphaned_runs.holder_ended(holder)
-        for key, task in holder.held.items():
-            if key in self._changes:
+        self._orphaned_runs.holder_ended(holder)
+        for task_key, task in holder.held.items():
+            if task_key in self._changes:
                 complete = False
                 continue
-            had_begun = running in (None, key) or key in begun
+            had_begun = running in (None, task_key) or task_key in begun
             if not (had_begun or unexplained):
-                self._changes[key] = Change(moves.GIVE_BACK, task)
+                self._changes[task_key] = Change(moves.GIVE_BACK, task)
             elif task.lost + 1 >= task.envelope.max_deliveries and (had_begun or task.lost):
-                self._changes[key] = self._bury(task, b"", cause, reason)
+                self._changes[task_key] = self.pending.bury(task, b"", cause, reason)
             else:
-                self._changes[key] = Change(moves.LOSE, task, cause=cause, reason=reason)
+                self._changes[task_key] = Change(moves.LOSE, task, cause=cause, reason=reason)
         return complete
 
     def detach_holder(self, holder: Holder) -> Holder:
-        """Nobody hears of a holder any more: returns who holds those of its tasks now that end with their lease.
+        """Move the lease-bound tasks of a holder whose connection is lost to a new holder, which is returned.
 
-        They may still run, and no others may run instead until then; they can be reclaimed meanwhile.
+        They may still run, and their places stay taken until their leases end; their executor can reclaim them before.
         """
-        apart = Holder(holder.label, holder.worker)
+        detached = Holder(holder.label, holder.worker)
         for task in [task for task in holder.held.values() if task.lease_bound]:
             del holder.held[task.task_key]
-            task.holder = apart
-            apart.held[task.task_key] = task
-        self.orphaned_runs.pass_on(holder, apart)
-        return apart
+            task.holder = detached
+            detached.held[task.task_key] = task
+        self._orphaned_runs.pass_on(holder, detached)
+        return detached
 
     def holds(self, holder: Holder) -> bool:
-        """Whether a holder has leases, or may run what has ended."""
-        return bool(holder.held or self.orphaned_runs.runs_of(holder))
+        """Whether a holder has leases, or may run tasks that have ended."""
+        return bool(holder.held or self._orphaned_runs.runs_of(holder))
 
     def store_leases(self) -> None:
-        """Have the present cycle's commit store the leases that were given since the last one and must be stored."""
-        self.pending.leases_to_store += self.unstored_leases
-        self.unstored_leases.clear()
+        """Store the leases of lease-bound tasks that were leased since the last commit with the present cycle."""
+        self.pending.leases_to_store += self.leasing.unstored
+        self.leasing.unstored.clear()
 
-    def reclaim(self, holder: Holder, key: int, delivery: int) -> bool:
-        """Let a reconnected executor go on with a lease that it still holds; False if that lease has ended."""
-        task = self.tasks.get(key)
-        if task is None or key in self._changes or task.state != LEASED or task.delivery != delivery:
+    def reclaim(self, holder: Holder, task_key: int, delivery: int) -> bool:
+        """Give a lease that has not ended to the reconnected executor that holds it; False if it has ended."""
+        task = self._tasks.get(task_key)
+        if task is None or task_key in self._changes or task.state != LEASED or task.delivery != delivery:
             return False
         if task.holder is not None:
-            del task.holder.held[key]
+            del task.holder.held[task_key]
         task.holder = holder
-        holder.held[key] = task
+        holder.held[task_key] = task
         return True
 
-    def settle_dead(self, key: int, event: int) -> bool:
-        """Have a dead letter tried again as if it had never failed (REQUEUE), or go (DROP).
+    def settle_dead(self, task_key: int, event: int) -> bool:
+        """Requeue a dead letter as if it had never failed (REQUEUE), or drop it (DROP).
 
-        To be tried again its body must be there, and its unique key free (`other_of`). False: it is not dead, or
-        changes in this cycle already.
+        To be requeued its body must be in memory, and its unique key free (`unique_rival`). False: it is no dead
+        letter, or changes in this cycle already.
         """
-        task = self.dead.get(key)
-        if task is None or key in self._changes:
+        task = self.state.dead.get(task_key)
+        if task is None or task_key in self._changes:
             return False
         if event == moves.REQUEUE and task.constraints.unique_key:
             self.pending.claimed.add((task.envelope.queue, task.constraints.unique_key))
         arguments = head.unpack_dead(task.body or b"").arguments if event == moves.REQUEUE else None
-        self._changes[key] = Change(event, task, arguments)
+        self._changes[task_key] = Change(event, task, arguments)
         return True
 
-    def sweep(self, now: float, most: int = 10_000) -> None:
-        """Note what is due at `now`: what is too old to be begun expires, delayed tasks get ready, old results go."""
-        for deadlines, event in ((self.expiring, moves.EXPIRE), (self.delayed, moves.DUE)):
-            held_up: list[tuple[float, Task]] = []
-            for at, task in deadlines.due(now):
-                if task.task_key in self._changes:
-                    held_up.append((at, task))
-                elif event == moves.DUE or task.state != LEASED:  # what runs may end; if it comes back, it expires
-                    self._changes[task.task_key] = Change(event, task)
-            for at, task in held_up:
-                deadlines.add(at, task)
-        self._sweep_doomed(most)
-        self.pending.leases_to_store += self.lease_journal.due(now)
-        for queue in self.limited:
-            if queue.rate_window is not None:
-                queue.rate_window.allowance(now)
-        self._sweep_kept(now, most)
+    def discard_unused(self, now: float) -> list[int]:
+        """Forget queues, envelopes and counters that nothing uses; returns the keys of the rows to drop."""
+        self.policies.discard_unused(now)
+        self.leasing.offering()
+        return self.registry.discard_unused(now)
 
-    def _sweep_doomed(self, most: int) -> None:
-        """End those before which a task has failed."""
-        for task in islice(self.dependencies.doomed.values(), most):
-            if task.task_key not in self._changes:
-                cause = upstream_failure(task, self.tasks)
-                self._changes[task.task_key] = (
-                    self._bury(task, upstream_error(cause), cause, UPSTREAM)
-                    if becomes_dead_letter(task)
-                    else Change(moves.CANCEL, task, cause=cause)
-                )
-
-    def _sweep_kept(self, now: float, most: int) -> None:
-        for task in dead_letters.expired(self.dead, self.defaults, now, most):
-            self._changes.setdefault(task.task_key, Change(moves.DROP, task, reason=dead_letters.EXPIRED_REASON))
-        for task in self.retained.expired(now, most):
-            self._changes[task.task_key] = Change(moves.DROP, task)  # nothing else can happen to it
-            if (most := most - self.extras.weight(task.task_key)) <= 0:
-                break
-
-    def shift_clock(self, by_s: float) -> None:
-        """The clock was set: rates of queues, and leases that are to be stored, count durations and not dates."""
-        self.pending.leases_to_store += self.lease_journal.due(math.inf)
-        for queue in self.limited:
-            if queue.rate_window is not None:
-                queue.rate_window.shift(by_s)
-
-    def next_deadline(self) -> float | None:
-        """When `sweep` next has something to do, None if nothing is waiting for a moment."""
-        if self.dependencies.doomed:
-            return -math.inf
-        ends = [self.delayed.next_at(), self.expiring.next_at(), self.retained.next_at(), self.lease_journal.next_at()]
-        ends += [queue.rate_window.opens_at() for queue in self.limited if queue.rate_window and queue.counts[READY]]
-        return min(
-            (at for at in (dead_letters.next_at(self.dead, self.defaults), *ends) if at is not None), default=None
-        )
+    # -- commit and apply ----------------------------------------------------------------------
 
     @property
     def changed(self) -> bool:
         """Whether anything was decided since the last `apply` or `forget`."""
-        pending = self.pending
-        ours = pending.submitted or pending.changes or pending.leases_to_store
-        return bool(ours or self.decided_policies or self.extras.changed or self.orphaned_runs.ended_tasks)
+        pending, state = self.pending, self.state
+        ours = pending.submitted or pending.changes or pending.leases_to_store or self.policies.decided
+        return bool(ours or self._has_extras or state.orphaned_runs.ended_tasks)
+
+    @property
+    def _has_extras(self) -> int:
+        """Number of decided cursors and parts."""
+        return self.state.checkpoints.decided_count + self.state.stream_parts.decided_count
 
     def batch(self, now: float) -> dict[int, Row]:
         """The rows that the store must keep of the decided changes: heads and bodies as `apply(now)` makes them."""
-        rows = self.pending.rows(now, self.orphaned_runs.ended_tasks)
-        rows.update(self.extras.rows(self._changes))
-        rows.update(self.policy_rows())
+        rows = self.pending.rows(now, self._orphaned_runs.ended_tasks)
+        rows.update(self.state.checkpoints.rows(self._changes))
+        rows.update(self.state.stream_parts.rows(self._changes))
+        rows.update(self.policies.rows())
         return rows
 
     def savepoint(self) -> Savepoint:
         """What was decided so far in this cycle."""
-        pending = self.pending
-        if not (pending.submitted or pending.changes or pending.unread or self.decided_policies or self.extras.changed):
-            return NOTHING_DECIDED  # as before the only request of a cycle, which nothing shall make slow
-        policies = dict(self.decided_policies) if self.decided_policies else None
-        lengths = len(pending.submitted), len(pending.changes), len(pending.unread)
-        return Savepoint(*lengths, *self.extras.decided, policies)
+        pending, policies = self.pending, self.policies.decided
+        if not (pending.submitted or pending.changes or pending.unread or policies or self._has_extras):
+            return NOTHING_DECIDED  # the fast way of a cycle's first request
+        return Savepoint(
+            len(pending.submitted),
+            len(pending.changes),
+            len(pending.unread),
+            self.state.checkpoints.decided_count,
+            self.state.stream_parts.decided_count,
+            dict(policies) if policies else None,
+        )
 
     def undo(self, before: Savepoint) -> None:
         """Drop what was decided since `before`: the request that asked for it has failed half-way."""
+        state = self.state
         for event, task, *_ in self.pending.undo(before):
             if event == moves.DUE:
-                self.delayed.add(task.due_at, task)
+                state.delayed.add(task.due_at, task)
             elif event == moves.EXPIRE:
                 assert task.expires_at is not None
-                self.expiring.add(task.expires_at, task)
-        self.extras.undo(before.cursors, before.parts)
-        self.decided_policies.clear()
-        self.decided_policies.update(before.decided_policies or {})
+                state.expiring.add(task.expires_at, task)
+        state.checkpoints.undo(before.cursors)
+        state.stream_parts.undo(before.parts)
+        self.policies.undo(before.decided_policies)
 
     def forget(self) -> None:
-        """Drop what was decided: the store refused it, so nothing happened."""
+        """Drop what was decided: the store refused it, so no change is made."""
         self.undo(NOTHING_DECIDED)
 
     def apply(self, now: float) -> None:
         """Make the decided changes."""
         new, changes = self.pending.take()
-        self.apply_policies()
-        self.apply_changes(new, changes, now)
-        if self.orphaned_runs.ended_tasks:
-            self.release_orphaned(now)
+        self.policies.apply()
+        self.state.apply_changes(new, changes, now)
+        if self._orphaned_runs.ended_tasks:
+            self.state.release_orphaned(now)

@@ -8,13 +8,14 @@ an answer to one of those never looks like an answer to a new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from distq.core import head, moves
+from distq.core.checkpoints import CURSORS
 from distq.core.policy import POLICIES
 from distq.core.schedule import SCHEDULES
-from distq.core.stored_parts import CURSORS, PARTS
+from distq.core.stream_parts import PARTS
 from distq.core.task import (
     CANCELLED,
     DEAD,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from distq.core.ledger import Ledger
     from distq.core.ports import Heads
     from distq.core.registry import Registry
+    from distq.core.state import LedgerState
 
 
 class Loader:
@@ -44,8 +46,10 @@ class Loader:
         """Rows of client sessions, and ..."""
         self.policies: dict[int, bytes] = {}
         """... of what operators have changed of queues, and ..."""
-        self.extras: dict[int, bytes] = {}
-        """... of cursors and parts of streams, ..."""
+        self.cursors: dict[int, bytes] = {}
+        """... of cursors, ..."""
+        self.parts: dict[int, bytes] = {}
+        """... of parts of streams, ..."""
         self.schedules: dict[int, bytes] = {}
         """... of schedules, by their keys, which are negative."""
         self._registry = names
@@ -64,14 +68,16 @@ class Loader:
     def _rows_of(self, key: int) -> dict[int, bytes]:
         if key > PARTS:
             return self.sessions
+        if key > CURSORS:
+            return self.parts
         if key > SCHEDULES:
-            return self.extras
+            return self.cursors
         return self.schedules if key > POLICIES else self.policies
 
     @property
     def unread(self) -> list[int]:
         """Keys of rows whose bodies must be known too: cursors and schedules."""
-        return [*(key for key in self.extras if key <= CURSORS), *self.schedules]
+        return [*self.cursors, *self.schedules]
 
     def tasks(self) -> Iterator[Task]:
         """The tasks in submit order; raises ValueError for a head of another version."""
@@ -117,44 +123,52 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
     Returns who holds those whose leases were stored, until their executors come back and `reclaim` them; and those that
     have ended and may run on.
     """
+    state = ledger.state
     absent = Holder("an executor from before the restart")
     ended = []
     for key, row in loader.policies.items():
-        ledger.restore_policy(key, row, now)
+        ledger.policies.restore(key, row, now)
     for task in loader.tasks():
-        ledger.tasks[task.task_key] = task
+        state.tasks[task.task_key] = task
         if _runs_on(task.state, task.due_at) and task.lease_bound:
-            ledger.orphaned_runs.add(task, absent)
+            state.orphaned_runs.add(task, absent)
         if task.state_since_at > now:
             _happened_now(task, now)
         if task.constraints is not NO_CONSTRAINTS:
-            _know_keys(ledger, task)
+            _know_keys(state, task)
         if task.state in LIVE_STATES:
-            _goes_on(ledger, task, absent)
+            _goes_on(state, task, absent)
         else:
             ended.append(task)
-    for task in ledger.tasks.values():
+    for task in state.tasks.values():
         if task.state == READY:  # now that it is known which of its key are leased, and which before it live
-            ledger.enqueue(task, now)
-    _keep(ledger, ended)
+            state.enqueue(task, now)
+    _keep(state, ended)
     return absent
 
 
-def _keep(ledger: Ledger, ended: list[Task]) -> None:
+def restore_extras(ledger: Ledger, loader: Loader, bodies: Mapping[int, bytes]) -> list[int]:
+    """Restore the cursors and the parts of streams; returns the keys of rows whose tasks are gone, to be dropped."""
+    state = ledger.state
+    stray = state.checkpoints.restore(loader.cursors, bodies, state.tasks)
+    return stray + state.stream_parts.restore(loader.parts, state.tasks)
+
+
+def _keep(state: LedgerState, ended: list[Task]) -> None:
     """What has ended is kept, in the order in which it did."""
     for task in sorted(ended, key=_since):
         if task.state == DEAD:
-            ledger.dead[task.task_key] = task
-        elif task.task_key not in ledger.dependencies.followers and not ledger.orphaned_runs.is_running(task):
-            ledger.retained.add(task)
+            state.dead[task.task_key] = task
+        elif task.task_key not in state.dependencies.followers and not state.orphaned_runs.is_running(task):
+            state.retained.add(task)
 
 
-def _goes_on(ledger: Ledger, task: Task, absent: Holder) -> None:
+def _goes_on(state: LedgerState, task: Task, absent: Holder) -> None:
     """A live task waits for its moment, or for its executor."""
     if task.expires_at is not None:
-        ledger.expiring.add(task.expires_at, task)
+        state.expiring.add(task.expires_at, task)
     if task.state == DELAYED:
-        ledger.delayed.add(task.due_at, task)
+        state.delayed.add(task.due_at, task)
     elif task.state == LEASED:
         task.leased_at = task.state_since_at
         task.holder = absent
@@ -176,14 +190,14 @@ def _happened_now(task: Task, now: float) -> None:
     task.submitted_at = min(task.submitted_at, now)
 
 
-def _know_keys(ledger: Ledger, task: Task) -> None:
+def _know_keys(state: LedgerState, task: Task) -> None:
     """A task with keys of its own is there again."""
     queue, constraints = task.envelope.queue, task.constraints
     if constraints.depends_on is not None and task.state in (*LIVE_STATES, DEAD):
-        ledger.dependencies.add(task, constraints.depends_on)
+        state.dependencies.add(task, constraints.depends_on)
     if constraints.unique_key and (task.state in LIVE_STATES or constraints.unique_for_s is not None):
         queue.take_unique(task)
-    if constraints.concurrency_key and (task.state == LEASED or ledger.orphaned_runs.is_running(task)):
+    if constraints.concurrency_key and (task.state == LEASED or state.orphaned_runs.is_running(task)):
         queue.concurrency_keys.is_in_flight(task)
 
 

@@ -6,12 +6,13 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from distq.core import moves
-from distq.core.changes import Row, rows_of
+from distq.core.changes import Change, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from distq.core.changes import Change, Submitted
+    from distq.core.changes import Submitted
+    from distq.core.ports import Row
     from distq.core.queue import Queue
     from distq.core.savepoint import Savepoint
     from distq.core.task import Task
@@ -36,6 +37,12 @@ class PendingChanges:
         self.unread: list[Task] = []
         """Tasks that become dead letters and whose payloads only the store has; the broker reads them before it
         commits."""
+
+    def bury(self, task: Task, error: bytes, cause: str, reason: str) -> Change:
+        """The change that makes a task a dead letter; the caller decides it."""
+        if task.body is None:
+            self.unread.append(task)
+        return Change(moves.BURY, task, error, cause=cause, reason=reason)
 
     def rows(self, now: float, stopped: Iterable[Task]) -> dict[int, Row]:
         """The rows that the store must keep; `stopped` tasks had ended before and their executors have stopped now."""

@@ -23,8 +23,11 @@ KEEP: Final = Keep()
 Heads = Sequence[tuple[int, bytes | None]]
 """A run of (key, head); None for a key that was dropped."""
 
-Batch = Mapping[int, tuple[bytes, "bytes | Keep"] | None]
-"""One change a key: (head, body) puts, (head, KEEP) amends, None drops."""
+Row = tuple[bytes, "bytes | Keep"] | None
+"""The change of one key: (head, body) stores both, (head, KEEP) replaces the head, None drops the key."""
+
+Batch = Mapping[int, Row]
+"""The changes of one commit, by key."""
 
 
 class StoreLimits(NamedTuple):

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from distq.core import head
 from distq.core.counters import COUNTED_MAX, OTHER, OTHERS_MAX, TaskCounters
+from distq.core.dead_letters import DeadLetterLimits
 from distq.core.eligibility import Eligibility
 from distq.core.errors import TooManyNames
 from distq.core.policy import OPEN, Policy
@@ -36,8 +37,7 @@ class Defaults(NamedTuple):
     time_limit_s: float | None = None
     backoff: Backoff = Backoff()
     tasks_max: int = 20_000_000
-    dead_letter_ttl_s: float | None = None
-    dead_letters_max: int | None = None
+    dead_letters: DeadLetterLimits = DeadLetterLimits()
     queues: Mapping[str, Policy] = MappingProxyType({})
     """What single queues are limited to, by name."""
 

@@ -1,6 +1,6 @@
-"""The book: every task as it stands, and how a decided change happens to one.
+"""The state of all tasks in memory, and how each decided change is made.
 
-Nothing is decided here: `ledger.Ledger` does that. All of it is between two commits, in memory, and cannot fail.
+`ledger.Ledger` decides the changes; here they are made after the store has committed them, and none can be refused.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from distq.core import moves
 from distq.core.changes import CAUSES_KEPT, causes_after, count_attempt
+from distq.core.checkpoints import Checkpoints
 from distq.core.concurrency_keys import IN_FLIGHT
 from distq.core.dead_letters import EXPIRED_REASON
 from distq.core.deadlines import Deadlines
 from distq.core.dependencies import Dependencies
-from distq.core.lease_journal import LeaseJournal
 from distq.core.orphaned_runs import OrphanedRuns
-from distq.core.payload_cache import WINDOW_BYTES, hold
+from distq.core.payload_cache import PayloadCache
 from distq.core.retention import RetainedResults
-from distq.core.stored_parts import StoredParts
+from distq.core.stream_parts import StreamParts
 from distq.core.task import DEAD, DELAYED, HELD, LIVE_STATES, NO_CONSTRAINTS, PLAIN, READY, SUCCEEDED, Owner, Task
 
 if TYPE_CHECKING:
@@ -26,70 +26,66 @@ if TYPE_CHECKING:
 
     from distq.core.changes import Change, Submitted
     from distq.core.queue import Queue
-    from distq.core.registry import Registry
     from distq.core.task import DependsOn, Holder
 
 MEAN_WEIGHT = 0.05
-"""Weight of the newest run in a queue's moving average."""
-END_WORDS = {moves.CANCEL: "cancelled", moves.EXPIRE: "expired"}
-"""What ends without success or death is counted as."""
+"""Weight of the newest run in a queue's moving average of run times."""
+COUNTED_ENDS = {moves.CANCEL: "cancelled", moves.EXPIRE: "expired"}
+"""Event: the label under which TaskCounters count a task that it ends."""
 
 
 class LedgerState:
-    """All tasks, queues and counters of one master."""
+    """All tasks of one master, and all that is known of them beside their own fields."""
 
-    def __init__(self, names: Registry) -> None:
-        self.registry = names
+    def __init__(self) -> None:
         self.tasks: dict[int, Task] = {}
+        """All tasks by key."""
         self.dead: dict[int, Task] = {}
-        """The dead letters among them, the longest dead first."""
+        """Dead letters by key, the oldest first."""
         self.ready_queues: dict[Queue, None] = {}
         """Queues that may have ready tasks, the one served longest ago first."""
         self.dead_dropped = 0
-        """Dead letters that went because they were older or more than are kept."""
-        self.unknown_settles = 0
-        """Settles of tasks that the ledger does not know (any more)."""
+        """Number of dead letters dropped because of their age or their number."""
         self.owners_to_notify: dict[Owner, None] = {}
-        """Owners whose outbox has grown since the broker last looked."""
+        """Owners whose outboxes have grown since the broker emptied them."""
         self.progress: dict[int, tuple[float, str]] = {}
-        """How far leased tasks are, as they have said last: a fraction and a few words."""
+        """The last progress that each leased task reported, by key: a fraction and a text."""
         self.causes_at: dict[int, list[float]] = {}
-        """When the newest of each task's causes came about; a restarted master has forgotten it."""
-        self.extras = StoredParts()
-        """Cursors and parts of streams."""
+        """When each of a task's newest causes was noted, by key; a restarted master does not know it."""
+        self.checkpoints = Checkpoints()
+        self.stream_parts = StreamParts()
         self.dependencies = Dependencies()
-        """Who comes after whom."""
         self.subscribers: dict[int, list[Owner]] = {}
-        """Who wants to hear of a live task's end besides its owner."""
+        """Owners that a live task's end is sent to, besides its own owner, by key."""
         self.operator_events: list[tuple[str, Task, str]] = []
-        """What an operator wants to read: (event in the past tense, task, cause), until the broker clears it."""
+        """Log events for operators (event name, task, cause), until the broker clears them."""
         self.faults: list[Exception] = []
-        """What went wrong with single changes that are stored, until the broker clears it."""
-        self.cache_room_bytes = WINDOW_BYTES
-        """How many more bytes of payloads stay in memory; beyond it the store alone has them."""
+        """Exceptions of single changes that are stored, until the broker clears them."""
+        self.cache = PayloadCache()
         self.delayed: Deadlines[Task] = Deadlines(lambda at, task: task.state == DELAYED and task.due_at == at)
-        """Delayed tasks by the moment at which they become ready."""
+        """Delayed tasks by `due_at`."""
         self.expiring: Deadlines[Task] = Deadlines(lambda at, task: task.state in LIVE_STATES and task.expires_at == at)
-        """Live tasks by the moment from which on they must not be begun."""
+        """Live tasks by `expires_at`."""
         self.retained = RetainedResults()
-        """Settled tasks whose results are kept."""
-        self.lease_journal = LeaseJournal()
+        """Ended tasks whose results are kept."""
         self.orphaned_runs = OrphanedRuns()
 
     def apply_changes(self, new: Iterable[Submitted], changes: Iterable[Change], now: float) -> None:
-        """Take new tasks in, and let decided changes happen."""
-        extras = self.extras
-        if extras.changed:
-            extras.apply()
+        """Add new tasks, and make decided changes."""
+        checkpoints, stream_parts = self.checkpoints, self.stream_parts
+        if checkpoints.decided_count or stream_parts.decided_count:
+            checkpoints.apply()
+            stream_parts.apply()
         self._add_all(new, now)
         returned: list[Task] = []
-        last: list[Change] = []
-        has_extras = extras.in_use
+        requeued: list[Change] = []
+        has_extras = bool(checkpoints.cursors or stream_parts.by_task or stream_parts.watched)
         for change in changes:
             event = change.event
             try:
                 if has_extras:
-                    extras.ended(change.task.task_key, event)
+                    checkpoints.ended(change.task.task_key, event)
+                    stream_parts.ended(change.task.task_key, event)
                 if event == moves.SUCCEED:
                     self._succeed(change, now)
                 elif event == moves.DROP:
@@ -98,20 +94,18 @@ class LedgerState:
                         self.dead_dropped += 1
                     self._drop(change.task)
                 elif event == moves.REQUEUE and change.task.constraints.depends_on is not None:
-                    last.append(change)  # when those before it, of the same cycle, are live again
+                    requeued.append(change)  # after its dependencies, which the same cycle may requeue
                 else:
                     self._apply_change(change, event, now, returned)
-            except Exception as exc:  # noqa: BLE001 - it is stored: all others must happen here too
+            except Exception as exc:  # noqa: BLE001 - all changes are stored: the others must be made here too
                 self.faults.append(exc)
-        for change in sorted(last, key=lambda one: one.task.task_key):  # what comes first has the lower key
+        for change in sorted(requeued, key=lambda one: one.task.task_key):  # a dependency has the lower key
             self._apply_change(change, change.event, now, returned)
-        returned.sort(
-            key=attrgetter("task_key"), reverse=True
-        )  # so that those given back together stay in submit order
+        returned.sort(key=attrgetter("task_key"), reverse=True)  # tasks given back together stay in submit order
         self.requeue_first(returned)
 
     def subscribe(self, task: Task, owner: Owner) -> None:
-        """Have somebody hear of a live task's end."""
+        """Send a live task's end to `owner` too."""
         if task.owner is None or task.owner.ended:
             task.owner = owner
         elif task.owner is not owner:
@@ -119,14 +113,14 @@ class LedgerState:
             self.subscribers[task.task_key] = [*others, owner]
 
     def requeue_first(self, taken: Iterable[Task]) -> None:
-        """Put tasks first in line again, the last one foremost."""
+        """Make ready tasks the first of their queues again; the last of `taken` becomes the very first."""
         for task in taken:
             task.envelope.queue.enqueue_first(task)
 
     def enqueue(self, task: Task, now: float) -> None:
-        """A ready task goes to the end of its line: once all before it have ended, and its key lets it."""
-        after = task.constraints.depends_on
-        if after is not None and self.dependencies.waits(task, after, self.tasks):
+        """Add a ready task to its queue, or hold it until its dependencies and its concurrency key admit it."""
+        depends_on = task.constraints.depends_on
+        if depends_on is not None and self.dependencies.waits(task, depends_on, self.tasks):
             moves.move(task, moves.HOLD)
         else:
             self._enqueue_ready(task, now)
@@ -151,7 +145,7 @@ class LedgerState:
     # -- each change -----------------------------------------------------------------------------
 
     def _add_all(self, new: Iterable[Submitted], now: float) -> None:
-        known, window_bytes = self.tasks, self.cache_room_bytes
+        tasks_by_key, room_bytes = self.tasks, self.cache.room_bytes
         for submitted in new:
             envelope, tasks = submitted.envelope, submitted.tasks
             queue = envelope.queue
@@ -159,10 +153,10 @@ class LedgerState:
             queue.counts[READY] += len(tasks)
             envelope.counters.submitted += len(tasks)
             for task in tasks:
-                known[task.task_key] = task
+                tasks_by_key[task.task_key] = task
                 if task.body is not None:
-                    if len(task.body) <= window_bytes:
-                        window_bytes -= len(task.body)
+                    if len(task.body) <= room_bytes:
+                        room_bytes -= len(task.body)
                     else:
                         task.body = None
             if not tasks:
@@ -173,10 +167,10 @@ class LedgerState:
             else:
                 for task in tasks:
                     self._add_constrained(task, submitted, now)
-        self.cache_room_bytes = window_bytes
+        self.cache.room_bytes = room_bytes
 
     def _add_constrained(self, task: Task, submitted: Submitted, now: float) -> None:
-        """A new task that does not just go to the end of its line, or not for ever."""
+        """Enqueue, delay or hold a new task that has constraints, an instant or an expiry."""
         task.constraints = constraints = submitted.constraints
         if constraints.unique_key:
             task.envelope.queue.take_unique(task)
@@ -195,11 +189,11 @@ class LedgerState:
     def _succeed(self, change: Change, now: float) -> None:
         task = change.task
         envelope = task.envelope
-        before, holder = task.state, task.holder
-        self._detach(task)
+        old_state, holder = task.state, task.holder
+        self.detach(task)
         moves.move(task, moves.SUCCEED)
         if change.runs_on or task.constraints is not NO_CONSTRAINTS:
-            self._release_concurrency_key(change, before, holder, now)
+            self._release_concurrency_key(change, old_state, holder, now)
         tally = envelope.counters
         tally.attempts["success"] += 1
         tally.completed["success"] += 1
@@ -208,12 +202,12 @@ class LedgerState:
         queue = envelope.queue
         mean_s = queue.mean_run_s
         queue.mean_run_s = change.run_s if mean_s is None else mean_s + MEAN_WEIGHT * (change.run_s - mean_s)
-        hold(self, task, None)
+        self.cache.hold(task, None)
         task.body = change.body
         self._end(task, now)
 
-    def _detach(self, task: Task) -> None:
-        """A task leaves where it stands: who holds it, or its place in line or among the deadlines."""
+    def detach(self, task: Task) -> None:
+        """Remove a task from its holder, its ready list, the deadlines, or the held tasks."""
         holder = task.holder
         if holder is not None:
             del holder.held[task.task_key]
@@ -230,18 +224,18 @@ class LedgerState:
             else:
                 task.envelope.queue.concurrency_keys.discard_one(task)
 
-    def _release_concurrency_key(self, change: Change, before: int, holder: Holder | None, now: float) -> None:
-        """Let others of a concurrency key in, if the task was under way and is not any more, nor runs on."""
+    def _release_concurrency_key(self, change: Change, old_state: int, holder: Holder | None, now: float) -> None:
+        """Release the task's place of its concurrency key and its queue, or keep it while its executor runs on."""
         task = change.task
         if change.runs_on and holder is not None and task.lease_bound:
             self.orphaned_runs.add(task, holder)
-        elif task.constraints.concurrency_key and before in IN_FLIGHT and task.state not in IN_FLIGHT:
+        elif task.constraints.concurrency_key and old_state in IN_FLIGHT and task.state not in IN_FLIGHT:
             self._admit_all(task.envelope.queue.concurrency_keys.release(task), now)
 
     def release_orphaned(self, now: float) -> None:
-        """What has lingered runs no more: others may come in."""
-        over, self.orphaned_runs.ended_tasks = self.orphaned_runs.ended_tasks, []
-        for task in over:
+        """Release the places of tasks that had ended and that no executor runs any longer."""
+        stopped, self.orphaned_runs.ended_tasks = self.orphaned_runs.ended_tasks, []
+        for task in stopped:
             queue = task.envelope.queue
             queue.orphaned_count -= 1
             if task.constraints.concurrency_key:
@@ -250,7 +244,7 @@ class LedgerState:
                 self.retained.add(task)
 
     def _end(self, task: Task, now: float) -> None:
-        """A task has come to its one terminal state: tell its owner, and keep what must be kept."""
+        """Send a task's end to its owners, and keep its result for as long as it may be needed."""
         task.state_since_at = now
         if task.expires_at is not None and task.expires_at > now:
             self.expiring.discard_one()
@@ -264,25 +258,25 @@ class LedgerState:
             for other in self.subscribers.pop(task.task_key, ()) if self.subscribers else ():
                 other.outbox.append(task)
                 self.owners_to_notify[other] = None
-        else:  # nobody waits for it: whoever asks for it is given it from the store
+        else:  # a later request for the result reads it from the store
             task.body = None
         if task.envelope.kind == PLAIN and task.state == SUCCEEDED:
-            self._drop(task)  # its result, if it has one, is an item of its own on the result queue
+            self._drop(task)  # the result of a plain item is an item of the result queue
         elif self.dependencies.followers:
             self._end_with_dependencies(task, now)
         elif task.state != DEAD:
             self._keep(task)
 
     def _keep(self, task: Task) -> None:
-        """Keep a task that has ended for its result's time, which begins when no executor runs the task any more."""
-        lingering = self.orphaned_runs
-        if not (lingering.running or lingering.ended_tasks) or not lingering.is_running(task):
+        """Keep an ended task for its result's TTL, which begins when no executor runs the task any longer."""
+        orphaned = self.orphaned_runs
+        if not (orphaned.running or orphaned.ended_tasks) or not orphaned.is_running(task):
             self.retained.add(task)
 
     def _end_with_dependencies(self, task: Task, now: float) -> None:
-        """Let go on what has waited for the end of a task, and let go of what the task has waited for.
+        """Admit the followers of an ended task, and release the results of its own dependencies.
 
-        The task's own result is kept for as long as somebody after it may need it, or else for its time.
+        The task's own result is kept until its last follower has ended, or else for its TTL.
         """
         if task.state != DEAD and task.task_key not in self.dependencies.followers:
             self._keep(task)
@@ -293,17 +287,17 @@ class LedgerState:
         if task.constraints.depends_on is not None and task.state != DEAD:
             self._release_upstream(task, task.constraints.depends_on)
 
-    def _release_upstream(self, task: Task, after: DependsOn) -> None:
-        for before in self.dependencies.forget(task, after, self.tasks):
-            self._keep(before)
+    def _release_upstream(self, task: Task, depends_on: DependsOn) -> None:
+        for upstream in self.dependencies.forget(task, depends_on, self.tasks):
+            self._keep(upstream)
 
     def _drop(self, task: Task) -> None:
         moves.move(task, moves.DROP)
-        task.envelope.queue.counts[task.state] = 0  # nobody counts what is gone
+        task.envelope.queue.counts[task.state] = 0  # dropped tasks are not counted
         del self.tasks[task.task_key]
         self.causes_at.pop(task.task_key, None)
         if self.dead.pop(task.task_key, None) is not None:
-            hold(self, task, None)
+            self.cache.hold(task, None)
             if task.constraints.depends_on is not None:
                 self._release_upstream(task, task.constraints.depends_on)
         self.retained.drop(task)
@@ -311,18 +305,18 @@ class LedgerState:
             task.envelope.queue.release_unique(task)
 
     def _apply_change(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
-        """Everything but success: the task waits, has ended, or is noted among those to put back in line."""
+        """Make a change that is no success; a task that is ready again may be added to `returned`."""
         task = change.task
         envelope = task.envelope
         tally = envelope.counters
         holder = task.holder
-        if event != moves.DUE:  # which has taken it out already
-            self._detach(task)
-        before = task.state
+        if event != moves.DUE:  # the sweep has removed it from the deadlines already
+            self.detach(task)
+        old_state = task.state
         moves.move(task, event)
         task.state_since_at = now
         if change.runs_on or task.constraints is not NO_CONSTRAINTS:
-            self._release_concurrency_key(change, before, holder, now)
+            self._release_concurrency_key(change, old_state, holder, now)
         if change.cause:
             task.causes = causes_after(change)
             self.causes_at[task.task_key] = [*self.causes_at.get(task.task_key, ()), now][-CAUSES_KEPT:]
@@ -333,13 +327,13 @@ class LedgerState:
         if event == moves.BURY:
             self.operator_events.append(("task_buried", task, change.cause))
             tally.completed["dead"] += 1
-            hold(self, task, None)
+            self.cache.hold(task, None)
             task.body = change.body
             self.dead[task.task_key] = task
             self._end(task, now)
-        elif event in END_WORDS:
-            tally.completed[END_WORDS[event]] += 1
-            hold(self, task, None)
+        elif event in COUNTED_ENDS:
+            tally.completed[COUNTED_ENDS[event]] += 1
+            self.cache.hold(task, None)
             self._end(task, now)
         elif event in (moves.RETRY, moves.SNOOZE):
             if event == moves.RETRY:
@@ -350,10 +344,10 @@ class LedgerState:
             self.delayed.add(task.due_at, task)
             self._expire_again(task, now)
         else:
-            self._line_up(change, event, now, returned)
+            self._make_ready(change, event, now, returned)
 
-    def _line_up(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
-        """A task is ready again: at the end of its line, or among those to put back first in it."""
+    def _make_ready(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
+        """Enqueue a task that is ready again, or add it to `returned`, which become the first of their queues."""
         task = change.task
         envelope = task.envelope
         if event == moves.GIVE_BACK:
@@ -361,8 +355,8 @@ class LedgerState:
         if event == moves.REQUEUE:
             del self.dead[task.task_key]
             envelope.counters.requeued += 1
-            hold(self, task, change.body)  # and its causes stay: they tell why it was dead before
-            self.dependencies.again(task, self.tasks)
+            self.cache.hold(task, change.body)  # its causes stay: they say why it was dead
+            self.dependencies.requeued(task, self.tasks)
             task.failures = task.lost = 0
             task.expires_at = None
             if task.constraints.unique_key:
@@ -375,6 +369,6 @@ class LedgerState:
         self._expire_again(task, now)
 
     def _expire_again(self, task: Task, now: float) -> None:
-        """It was running when its time was over, and now it waits."""
+        """Let a waiting task expire that was running at its `expires_at`."""
         if task.expires_at is not None and task.expires_at <= now:
             self.expiring.add(task.expires_at, task)

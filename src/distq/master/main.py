@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from distq._version import __version__
+from distq.core.dead_letters import DeadLetterLimits
 from distq.core.errors import DistqError
 from distq.core.ledger import Ledger
-from distq.core.loading import Loader, restore
+from distq.core.loading import Loader, restore, restore_extras
 from distq.core.ports import Store, StoreError
 from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
@@ -159,12 +160,12 @@ class Master:
         bodies = {key: body for key, body in read if body is not None}
         desk.clients.restore(loader.sessions, bodies)
         desk.schedules.restore(loader.schedules, bodies)
-        for key in ledger.extras.restore(loader.extras, bodies, ledger.tasks):
+        for key in restore_extras(ledger, loader, bodies):
             broker.keep_row(key, None)
         self.follower = ClockFollower(clock, broker, alarm, desk.schedules)
         broker.follow_clock = self.follower.follow
-        if ledger.tasks:
-            self.log.info("tasks_loaded", tasks=len(ledger.tasks), held=len(absent.held))
+        if ledger.state.tasks:
+            self.log.info("tasks_loaded", tasks=len(ledger.state.tasks), held=len(absent.held))
         end_unless_reclaimed(broker, absent, settings.reclaim_s, settings.lease_s)
         self.server = Server(desk, settings.authkeys, settings, lambda: secrets.token_bytes(NONCE_BYTES))
         self.store_watch = StoreWatch(store, self.log)
@@ -268,9 +269,8 @@ class Master:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self.view.loop_lag.observe(max(now - expected, 0.0))
-        if (dropped := self.broker.ledger.dead_dropped) > self._dropped:
-            rules = self.broker.ledger.defaults
-            ttl_s, most = rules.dead_letter_ttl_s, rules.dead_letters_max
+        if (dropped := self.broker.ledger.state.dead_dropped) > self._dropped:
+            ttl_s, most = self.broker.ledger.defaults.dead_letters
             self.log.warning("dead_letters_dropped", count=dropped - self._dropped, ttl_s=ttl_s, most=most)
             self._dropped = dropped
         self.follower.check()
@@ -281,8 +281,7 @@ def _rules(settings: Settings) -> Defaults:
     return Defaults(
         capacity=settings.capacity,
         tasks_max=settings.tasks_max,
-        dead_letter_ttl_s=settings.dead_letter_ttl_s,
-        dead_letters_max=settings.dead_letters_max,
+        dead_letters=DeadLetterLimits(settings.dead_letter_ttl_s, settings.dead_letters_max),
         queues=settings.queue_limits or {},
         payload_bytes_max=settings.payload_bytes_max,
         max_deliveries=settings.max_deliveries,

@@ -112,7 +112,7 @@ class MasterView:
     @property
     def leases_expired(self) -> Mapping[str, int]:
         """How many leases have ended because nobody renewed them, by pool."""
-        return self._broker.ledger.lease_journal.expired
+        return self._broker.ledger.leasing.journal.expired
 
     @property
     def internal_errors(self) -> Mapping[str, int]:
@@ -164,7 +164,7 @@ class MasterView:
     @property
     def dead_letters_max(self) -> int | None:
         """What DISTQ_DEAD_LETTERS_MAX says."""
-        return self._broker.ledger.defaults.dead_letters_max
+        return self._broker.ledger.defaults.dead_letters.count_max
 
     @property
     def gone(self) -> TaskCounters:

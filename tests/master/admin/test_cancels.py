@@ -126,7 +126,7 @@ async def test_a_task_that_comes_after_the_request_is_not_cancelled(bench: Bench
     bench.call(operator, "broker", "admin", "cancel", {"queue": "q"})
     _, late = await bench.submit(client, 2, [b"late"])
     assert operator.heard() == {"done": 1, "running": [], "over": 0}
-    assert [bench.ledger.tasks[key].state == CANCELLED for key in (first, late)] == [True, False]
+    assert [bench.ledger.state.tasks[key].state == CANCELLED for key in (first, late)] == [True, False]
 
 
 @on_bench()

@@ -6,7 +6,6 @@ from typing import Any
 from tests.master.bench import RULES, Bench, FakeLine, done, failed, on_bench
 from tests.master.calls.test_keys import restarted
 
-from distq.core.payload_cache import hold
 from distq.core.task import id_text
 from distq.master.admin.dead_letters import DECIDED_PER_CYCLE
 from distq.wire.errors import RemoteRefusal
@@ -130,10 +129,10 @@ async def test_what_the_store_refuses_has_not_happened(bench: Bench) -> None:
 async def test_what_is_only_in_the_store_is_read_first(bench: Bench) -> None:
     """As after a restart, when the ledger has the heads alone."""
     (ident,) = await bury(bench)
-    for task in bench.ledger.dead.values():
+    for task in bench.ledger.state.dead.values():
         task.body = None
     assert (await ask(bench, "dead_show", id=ident))["payload"] == b"args 0"
-    for task in bench.ledger.dead.values():
+    for task in bench.ledger.state.dead.values():
         task.body = None
     assert (await ask(bench, "dead_retry"))["done"] == 1
     assert [row[4] for row in await bench.exchange(bench.executor())] == [b"args 0"]
@@ -164,14 +163,14 @@ async def test_other_questions_are_refused_in_words(bench: Bench) -> None:
 async def test_what_only_the_store_knows_of_a_dead_letter_is_listed_and_buried_with_it(bench: Bench) -> None:
     """After a restart the causes and the payload are in the store alone."""
     (ident,) = await bury(bench)
-    for task in bench.ledger.dead.values():
+    for task in bench.ledger.state.dead.values():
         task.body = task.causes = None
     (listed,) = (await ask(bench, "dead_list"))["tasks"]
     assert (listed["id"], listed["causes"]) == (ident, ["ValueError: no"])
     await bench.submit(bench.client(), 2, [b"second"])
     line = bench.executor(2)
     (row,) = await bench.exchange(line)
-    hold(bench.ledger, bench.ledger.tasks[row[0]], None)
+    bench.ledger.state.cache.hold(bench.ledger.state.tasks[row[0]], None)
     await bench.exchange(line, [failed(row, 3)], want=0)
     assert (await ask(bench, "dead_show", id=id_text(row[0])))["payload"] == b"second"
 

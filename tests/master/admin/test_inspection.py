@@ -122,7 +122,7 @@ async def test_progress_is_told_while_the_attempt_runs(bench: Bench) -> None:
     assert (await show(bench))["progress"] == (0.4, "page 12")
     await bench.exchange(line, [failed(row)], want=0)
     assert (await show(bench))["progress"] is None
-    assert bench.ledger.progress == {}
+    assert bench.ledger.state.progress == {}
 
 
 @on_bench()

@@ -60,7 +60,7 @@ async def test_every_ten_seconds_a_task_is_submitted(bench: Bench) -> None:
     await bench.advance(10)
     told = await one(bench)
     assert (told["runs"], told["next_at"], told["under_way"]) == (2, START + 30, True)
-    assert bench.ledger.tasks[task_key_of(told["last_id"])].envelope.name == "f"
+    assert bench.ledger.state.tasks[task_key_of(told["last_id"])].envelope.name == "f"
 
 
 @on_bench()
@@ -204,7 +204,7 @@ async def test_a_schedule_of_a_task_with_labels_and_keys_is_the_same_after_a_res
     again = await restarted(bench)
     assert (await put(again, **asked))["schedules"][0]["next_at"] == START + 10
     await again.advance(5)
-    (task,) = again.ledger.tasks.values()
+    (task,) = again.ledger.state.tasks.values()
     assert (task.envelope.requires, task.constraints.concurrency_key) == (frozenset({"gpu"}), "joe")
 
 

@@ -56,10 +56,10 @@ def test_pages_have_every_task_once_while_others_come_and_go(size: int, monkeypa
             await bench.submit(client, number, [b"x"] * 4, queue=f"q{number}")
         first = await listed(bench, limit=3)
         assert first["next"] == first["tasks"][-1]["id"]
-        for key in list(bench.ledger.tasks)[::3]:
+        for key in list(bench.ledger.state.tasks)[::3]:
             await bench.ask(client, "broker", "cancel", [key], False)
         await bench.submit(client, 6, [b"y"] * 5, queue="last")
-        left = [key for key, task in bench.ledger.tasks.items() if task.state == 0]
+        left = [key for key, task in bench.ledger.state.tasks.items() if task.state == 0]
         found: list[int] = []
         after = first["next"]
         while after:
@@ -82,7 +82,7 @@ def test_keys_are_read_on_while_tasks_go_and_come(piece: int, first: int, monkey
         client = bench.client()
         for number in range(1, 6):
             await bench.submit(client, number, [b"x"] * 6, queue=f"q{number}")
-        tasks = bench.ledger.tasks
+        tasks = bench.ledger.state.tasks
         keys, read = task_list.TaskKeyCursor(bench.ledger, -1), []
         stay = list(tasks)[1::2]
         while not keys.is_over:

@@ -13,7 +13,7 @@ async def full(bench: Bench, slots: int = 2) -> tuple[list[int], int]:
     bench.worker(slots=slots)
     lines = [bench.executor(index) for index in range(1, slots + 1)]
     keys = [(await bench.exchange(line))[0][0] for line in lines]
-    (inner,) = [key for key in bench.ledger.tasks if key not in keys]
+    (inner,) = [key for key in bench.ledger.state.tasks if key not in keys]
     return keys, inner
 
 

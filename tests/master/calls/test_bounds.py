@@ -80,7 +80,7 @@ async def test_p7_kinds_of_tasks_go_with_their_last_task(bench: Bench) -> None:
     while rows := await bench.exchange(line, want=1000):
         await bench.exchange(line, [done(row) for row in rows], want=0)
     await bench.advance(2.0)
-    assert not bench.ledger.tasks
+    assert not bench.ledger.state.tasks
     await bench.advance(2 * NAMES_KEPT_S)
     assert len(known._envelopes) == 0
     assert set(known.queues) == {"work", "result"}
@@ -129,7 +129,7 @@ async def test_large_payloads_go_a_few_at_a_time_and_the_others_stay_in_line(ben
 async def test_large_payloads_that_only_the_store_has_are_read_a_few_at_a_time(bench: Bench) -> None:
     """Whoever else waits is given those that did not fit."""
     bench.worker()
-    bench.ledger.cache_room_bytes = 0
+    bench.ledger.state.cache.room_bytes = 0
     bodies = [bytes([number]) * (3 << 20) for number in range(5)]
     await bench.submit(bench.client(), 1, bodies)
     one, two = bench.executor(1), bench.executor(2)

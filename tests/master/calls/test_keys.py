@@ -7,7 +7,7 @@ from tests.master.bench import RULES, START, WAITING, Bench, FailingStore, done,
 
 from distq.core.errors import TaskExists
 from distq.core.ledger import Ledger
-from distq.core.loading import Loader, restore
+from distq.core.loading import Loader, restore, restore_extras
 from distq.core.ports import Store
 from distq.core.registry import Registry
 from distq.core.task import BY_CLIENT, CANCELLED, SUCCEEDED, Outcome, id_text
@@ -58,7 +58,7 @@ async def restarted(bench: Bench) -> Bench:
     bodies = {key: rows[key][1] for key in (*incomplete(loader.sessions), *loader.unread)}
     again.desk.clients.restore(loader.sessions, bodies)
     again.desk.schedules.restore(loader.schedules, bodies)
-    assert books.extras.restore(loader.extras, bodies, books.tasks) == []
+    assert restore_extras(books, loader, bodies) == []
     await again.open()
     return again
 
@@ -93,8 +93,8 @@ async def test_the_backlog_of_one_key_holds_up_no_other(bench: Bench) -> None:
     rows, line = await lease(bench, 1, want=1)
     assert rows[0][4] == b"0"
     rows = await bench.exchange(line, [done(rows[0])], want=2)
-    assert {bench.ledger.tasks[row[0]].constraints.concurrency_key for row in rows} == {"loud", "quiet"}
-    assert bench.ledger.tasks[rows[0][0]].constraints.concurrency_key == "quiet"
+    assert {bench.ledger.state.tasks[row[0]].constraints.concurrency_key for row in rows} == {"loud", "quiet"}
+    assert bench.ledger.state.tasks[rows[0][0]].constraints.concurrency_key == "quiet"
 
 
 @on_bench()
@@ -128,12 +128,12 @@ async def test_a_held_task_can_be_cancelled(bench: Bench) -> None:
     """It never comes in."""
     client = bench.client()
     await submit(bench, client, 1, turn("joe"), turn("joe"), turn("joe"))
-    keys = list(bench.ledger.tasks)
+    keys = list(bench.ledger.state.tasks)
     await bench.ask(client, "broker", "cancel", keys[1:2], False)
     assert bench.counts("q") == {"ready": 1, "held": 1, "cancelled": 1}
     await bench.ask(client, "broker", "cancel", keys[:1], False)
     assert bench.counts("q") == {"ready": 1, "cancelled": 2}
-    assert bench.ledger.tasks[keys[2]].state == 0
+    assert bench.ledger.state.tasks[keys[2]].state == 0
 
 
 @on_bench()
@@ -172,7 +172,7 @@ async def test_a_second_task_of_a_unique_key_is_rejected_until_the_first_has_end
     first = 1 << 40 | 1
     answer = await submit(bench, client, 2, None, once("report"), None)
     assert answer == (True, first + 1, [(1, first, False)])
-    assert list(bench.ledger.tasks) == [first, first + 1, first + 3]
+    assert list(bench.ledger.state.tasks) == [first, first + 1, first + 3]
     assert bench.tally("q", "f").rejected == {"unique": 1}
     (row, *_), line = await lease(bench, 1)
     assert (await submit(bench, client, 3, once("report")))[2][0][1] == first

@@ -181,7 +181,7 @@ async def test_an_item_that_kills_everybody_is_a_dead_letter(bench: Bench) -> No
         await bench.gone(line)
     assert bench.counts("work") == {"dead": 1}
     assert [event for event, *_ in bench.noted] == ["task_lost", "task_lost", "task_buried"]
-    (task,) = bench.ledger.tasks.values()
+    (task,) = bench.ledger.state.tasks.values()
     assert task.causes == ["its connection was lost"] * 3
 
 

@@ -15,7 +15,7 @@ async def test_a_put_and_a_submit_are_refused_in_words(bench: Bench) -> None:
     await bench.settle_down()
     assert "the disk is full" in str(plain.heard())
     assert client.heard()[:2] == (False, "STORE_REFUSED")
-    assert bench.ledger.tasks == {}
+    assert bench.ledger.state.tasks == {}
     assert await bench.ask(plain, "work", "put", 1) is None
     assert (await bench.submit(client, 1, [b"a"]))[0] is True
 

@@ -77,7 +77,7 @@ async def test_programs_and_threads_on_one_host_answer_for_their_own_items(bench
         assert await at_once(bench, "work", "get", caller=caller) == caller
     await at_once(bench, "result", "put", "done", caller="1.b.1")
     assert bench.counts("work") == {"leased": 3}
-    (*held,) = (task.holder for task in bench.ledger.tasks.values() if task.holder is not None)
+    (*held,) = (task.holder for task in bench.ledger.state.tasks.values() if task.holder is not None)
     assert len({id(holder) for holder in held}) == 3
     for caller in callers:
         await at_once(bench, "work", "task_done", caller=caller)

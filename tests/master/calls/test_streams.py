@@ -6,7 +6,8 @@ import pytest
 from tests.master.bench import RULES, WAITING, Bench, FakeLine, done, failed, on_bench, released
 from tests.master.calls.test_keys import restarted
 
-from distq.core.stored_parts import CURSORS, NUMBER, PARTS, PARTS_MAX
+from distq.core.checkpoints import CURSORS
+from distq.core.stream_parts import PART_NUMBER, PARTS, PARTS_MAX
 from distq.wire.errors import RemoteRefusal
 
 KEY = 1 << 40 | 1
@@ -14,7 +15,7 @@ KEY = 1 << 40 | 1
 
 def part(row: Any, number: int, body: bytes = b"p") -> tuple[Any, ...]:
     """A part of what a leased task streams."""
-    return (row[0], row[1], 10, NUMBER.pack(number) + body, 0.0, "")
+    return (row[0], row[1], 10, PART_NUMBER.pack(number) + body, 0.0, "")
 
 
 def cursor(row: Any, body: bytes) -> tuple[Any, ...]:
@@ -58,7 +59,7 @@ async def test_parts_are_given_in_order_as_they_come_and_until_the_result_goes(b
     await again.advance(RULES.result_ttl_s)
     assert "does not know task" in str(await parts(again))
     assert extra_rows(again) == []
-    assert again.ledger.extras.streams == {}
+    assert again.ledger.state.stream_parts.by_task == {}
 
 
 @on_bench()
@@ -75,7 +76,7 @@ async def test_who_waits_for_a_part_is_told_when_it_comes_or_when_none_will(benc
     await bench.exchange(line, [done(row)], want=0)
     assert guests[0].heard() == ([], True)
     assert bench.desk.streams.waiting == {}
-    assert bench.ledger.extras.watched_streams == set()
+    assert bench.ledger.state.stream_parts.watched == set()
 
 
 @on_bench()
@@ -168,7 +169,10 @@ def test_what_a_task_says_that_no_answer_may_carry_is_the_end_of_it(note: Any, w
         await bench.exchange(line, [said], want=0)
         assert bench.counts("q") == {"dead": 1}
         assert f"its {what} has 10" in bench.noted[-1][2]
-        assert not bench.ledger.extras.in_use
+        state = bench.ledger.state
+        assert not state.checkpoints.cursors
+        assert not state.stream_parts.by_task
+        assert not state.stream_parts.watched
 
     scene()
 
@@ -206,7 +210,7 @@ def test_a_cursor_goes_with_the_end_of_its_task(end: str) -> None:
         else:
             await bench.ask(bench.client("d"), "broker", "cancel", [KEY], True)
         assert extra_rows(bench) == []
-        assert bench.ledger.extras.cursors == {}
+        assert bench.ledger.state.checkpoints.cursors == {}
 
     scene()
 

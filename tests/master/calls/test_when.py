@@ -133,10 +133,10 @@ async def test_p1_times_are_known_again_after_a_restart(bench: Bench) -> None:
     restore(again.ledger, loader, bench.clock.at)
     again.clock.at = bench.clock.at
     assert again.counts("q") == {"ready": 1, "delayed": 1, "expired": 1}
-    again.ledger.sweep(START + 19.9)
+    again.ledger.sweeper.sweep(START + 19.9)
     again.ledger.apply(START + 19.9)
     assert again.counts("q") == {"ready": 2, "expired": 1}
-    again.ledger.sweep(START + 20)
+    again.ledger.sweeper.sweep(START + 20)
     again.ledger.apply(START + 20)
     assert again.counts("q") == {"ready": 1, "expired": 2}
 

@@ -73,7 +73,7 @@ async def test_a_rate_counts_what_was_given_out_lately(bench: Bench, by_s: float
     """Neither is all of it given out again, nor nothing for hours."""
     bench.worker()
     queue = bench.queue("q")
-    bench.ledger.set_policy(queue, queue.own._replace(rate=Rate(2, 60.0)))
+    bench.ledger.policies.set_policy(queue, queue.own._replace(rate=Rate(2, 60.0)))
     await bench.submit(bench.client(), 1, [b"x"] * 3)
     executor = bench.executor()
     assert len(await bench.exchange(executor, want=3)) == 2

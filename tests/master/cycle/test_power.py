@@ -61,7 +61,7 @@ class Story:
         """Everything that was answered is there."""
         bodies = await bench.store.read(list(self.accepted))
         for (key, payload), body in zip(self.accepted.items(), bodies, strict=True):
-            task = bench.ledger.tasks.get(key)
+            task = bench.ledger.state.tasks.get(key)
             assert task is not None, "an answered submit is not there"
             if key in self.acknowledged:
                 assert task.state == SUCCEEDED, "an acknowledged result is not there"

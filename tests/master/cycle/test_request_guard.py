@@ -7,10 +7,12 @@ import pytest
 from tests.master.bench import Bench, done, on_bench
 
 from distq.core import head
+from distq.core.leasing import Leasing
 from distq.core.ledger import Ledger
 from distq.core.registry import Defaults
 from distq.core.savepoint import NOTHING_DECIDED
 from distq.core.state import LedgerState
+from distq.core.sweeper import Sweeper
 from distq.core.task import id_text
 from distq.master.admin.cancels import CancelTasks
 from distq.master.admin.dead_letters import SettleDeadLetters
@@ -107,7 +109,7 @@ def test_a_submit_that_fails_half_way_is_refused_and_leaves_nothing(
         assert heard[1] == "INTERNAL_ERROR"
         assert "Nothing of it was done" in heard[2]
         nothing_is_left(bench)
-        assert bench.ledger.tasks == {}
+        assert bench.ledger.state.tasks == {}
         assert (await bench.submit(other, 1, [b"x"]))[0] is True
         assert (await bench.ask(one, "broker", "submit", *args))[0] is True
         assert bench.counts("q") == {"ready": 3}
@@ -303,9 +305,9 @@ def test_what_no_request_has_asked_for_fails_without_an_end(place: str, monkeypa
         executor = bench.executor()
         with monkeypatch.context() as patch:
             if place == "sweep":
-                patch.setattr(Ledger, "_sweep_doomed", failing)
+                patch.setattr(Sweeper, "_sweep_doomed", failing)
             elif place == "lease":
-                patch.setattr(Ledger, "lease", failing)
+                patch.setattr(Leasing, "lease", failing)
             elif place == "push":
                 bench.broker.push = failing
             elif place == "note":

@@ -55,7 +55,7 @@ async def test_p10_what_was_set_aside_is_offered_to_the_worker_that_may_take_it(
     assert await bench.exchange(line, want=5) == []
     queue = bench.queue("q")
     assert sum(map(len, queue.set_aside.values())) == 3
-    assert queue not in bench.ledger.ready_queues
+    assert queue not in bench.ledger.state.ready_queues
     bench.worker("new", labels=["gpu"], slots=60)
     other = bench.executor(1, "new")
     got = []

@@ -157,7 +157,7 @@ def test_what_is_no_submit_is_refused_in_words(args: tuple[Any, ...]) -> None:
         line = bench.client()
         known = set(bench.ledger.registry.queues)
         assert isinstance(await bench.ask(line, "broker", "submit", *args), RemoteRefusal)
-        assert bench.ledger.tasks == {}
+        assert bench.ledger.state.tasks == {}
         assert set(bench.ledger.registry.queues) - known <= {"q"}
         assert (await bench.submit(line, 1, [b"a"]))[0] is True
 
@@ -231,7 +231,7 @@ async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
     await bench.gone(line)
     await bench.advance(2 * IDLE_S)
     assert bench.desk.clients.sessions == {}
-    (task,) = bench.ledger.tasks.values()
+    (task,) = bench.ledger.state.tasks.values()
     owner = task.owner
     assert owner is not None
     await run_all(bench)
@@ -321,14 +321,14 @@ async def test_p7_a_task_that_waits_for_long_is_followed_by_clients_that_are_the
         assert await bench.ask(line, "broker", "watch", [key]) == []
         assert await bench.ask(line, "broker", "goodbye") is None
         await bench.gone(line)
-    (followers,) = bench.ledger.subscribers.values()
+    (followers,) = bench.ledger.state.subscribers.values()
     assert len(followers) == 1
     last = bench.client("last")
     assert await bench.ask(last, "broker", "watch", [key]) == []
     assert await bench.ask(last, "broker", "results", 0, 5.0) is WAITING
     await run_all(bench)
     assert last.heard()[1][0][0] == key
-    assert bench.ledger.subscribers == {}
+    assert bench.ledger.state.subscribers == {}
 
 
 @on_bench()
@@ -353,7 +353,7 @@ async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
     assert bench.counts("q") == {"succeeded": 1}
     await bench.advance(1)
     assert bench.counts("q") == {}
-    assert bench.ledger.tasks == {}
+    assert bench.ledger.state.tasks == {}
 
 
 @on_bench()

@@ -35,10 +35,10 @@ async def leased_and_unstored(bench: Bench) -> tuple[FakeLine, FakeLine]:
 async def test_its_lease_is_stored_before_it_is_handed_over(bench: Bench) -> None:
     """Then a restarted master knows that it runs."""
     _, line, (row,) = await given(bench)
-    assert bench.ledger.tasks[row[0]].holder is line.state
+    assert bench.ledger.state.tasks[row[0]].holder is line.state
     again = await restarted(bench)
     assert again.counts("q") == {"leased": 1}
-    assert again.ledger.tasks[row[0]].delivery == row[1]
+    assert again.ledger.state.tasks[row[0]].delivery == row[1]
 
 
 @on_bench()
@@ -96,8 +96,8 @@ async def test_while_its_lease_cannot_be_stored_nobody_has_it(bench: Bench) -> N
 async def test_one_that_was_cancelled_before_it_was_handed_over_is_not(bench: Bench) -> None:
     """Its executor hears of nothing."""
     line, client = await leased_and_unstored(bench)
-    (key,) = bench.ledger.tasks
-    assert bench.ledger.tasks[key].state == LEASED
+    (key,) = bench.ledger.state.tasks
+    assert bench.ledger.state.tasks[key].state == LEASED
     await bench.ask(client, "broker", "cancel", [key], True)
     assert bench.rows(line) == []
     assert bench.counts("q") == {"cancelled": 1}
@@ -208,7 +208,7 @@ async def test_after_a_restart_an_executor_that_ended_meanwhile_holds_up_nobody(
     assert bench.counts("q") == {"leased": 1, "held": 1}
     await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2], "its lease was over"))
     assert bench.counts("q") == {"ready": 1, "held": 1}
-    assert bench.ledger.tasks[row[0]].causes == ["its lease was over"]
+    assert bench.ledger.state.tasks[row[0]].causes == ["its lease was over"]
     await bench.ask(supervisor, "broker", "heartbeat", end(2, (row[0], row[1] + 7)))
     assert bench.counts("q") == {"ready": 1, "held": 1}
 
@@ -435,4 +435,4 @@ async def test_a_refused_commit_frees_no_place(bench: Bench) -> None:
     await bench.exchange(line, [failed(row)], want=0)
     await bench.advance(2)
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
-    assert bench.ledger.orphaned_runs.running == {}
+    assert bench.ledger.state.orphaned_runs.running == {}

@@ -87,7 +87,7 @@ async def test_a_poison_payload_in_the_middle_of_a_leased_batch(bench: Bench) ->
     await bench.exchange(line, [done(rows[0])], want=0)
     exited = {"index": 1, "cause": "killed by SIGSEGV", "kind": "signal", "running": rows[1][:2]}
     await bench.ask(supervisor, "broker", "heartbeat", {"exited": [exited]})
-    lost = {row[4]: bench.ledger.tasks[row[0]].lost for row in rows}
+    lost = {row[4]: bench.ledger.state.tasks[row[0]].lost for row in rows}
     assert lost == {b"a": 0, b"poison": 1, b"c": 0}
     assert bench.counts("q") == {"succeeded": 1, "ready": 2}
     leased = [await bench.exchange(bench.executor(index), want=3) for index in (2, 3)]

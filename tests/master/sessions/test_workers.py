@@ -104,7 +104,7 @@ async def test_a_silent_worker_loses_all_its_leases(bench: Bench) -> None:
     await bench.advance(0.2)
     assert bench.counts("q") == {"ready": 2}
     assert bench.tally("q", "f").redeliveries == {"lease": 2}
-    assert bench.broker.ledger.lease_journal.expired == {"default": 2}
+    assert bench.broker.ledger.leasing.journal.expired == {"default": 2}
     assert "hello() with role worker again" in str(await bench.ask(supervisor, "broker", "heartbeat", {}))
     assert await bench.exchange(line, [done(rows[0])], want=0) == []
     assert bench.counts("q") == {"ready": 1, "succeeded": 1}
@@ -122,8 +122,8 @@ async def test_p7_pools_that_workers_make_up_are_counted_together(bench: Bench) 
         assert await bench.exchange(bench.executor(1, f"w{number}"))
         await bench.advance(LEASE_S + 0.2)
         assert bench.counts("q")["ready"] == 1
-        await bench.ask(bench.client(), "broker", "cancel", list(bench.ledger.tasks), False)
-    expired = bench.ledger.lease_journal.expired
+        await bench.ask(bench.client(), "broker", "cancel", list(bench.ledger.state.tasks), False)
+    expired = bench.ledger.leasing.journal.expired
     assert (len(expired), expired["pool-0"], expired[OTHER]) == (POOLS_COUNTED_MAX + 1, 1, 20)
 
 
@@ -148,13 +148,13 @@ async def test_only_the_running_task_is_blamed_for_an_executors_end(bench: Bench
     """The others go back as if they had never been leased."""
     supervisor, line, rows = await leased(bench, 3)
     await bench.ask(supervisor, "broker", "heartbeat", end(1, rows[1][:2]))
-    lost = [bench.ledger.tasks[row[0]].lost for row in rows]
+    lost = [bench.ledger.state.tasks[row[0]].lost for row in rows]
     assert lost == [0, 1, 0]
-    assert bench.ledger.tasks[rows[1][0]].causes == ["killed by SIGKILL"]
+    assert bench.ledger.state.tasks[rows[1][0]].causes == ["killed by SIGKILL"]
     assert bench.tally("q", "f").redeliveries == {"executor": 1}
     await bench.gone(line)
     await bench.advance(2)
-    assert [bench.ledger.tasks[row[0]].lost for row in rows] == [0, 1, 0]
+    assert [bench.ledger.state.tasks[row[0]].lost for row in rows] == [0, 1, 0]
 
 
 @on_bench()
@@ -162,7 +162,7 @@ async def test_an_executor_that_ran_nothing_blames_nothing(bench: Bench) -> None
     """Recycling between two tasks costs no delivery."""
     supervisor, _, rows = await leased(bench, 2)
     await bench.ask(supervisor, "broker", "heartbeat", end(1))
-    assert [bench.ledger.tasks[row[0]].lost for row in rows] == [0, 0]
+    assert [bench.ledger.state.tasks[row[0]].lost for row in rows] == [0, 0]
     assert bench.counts("q") == {"ready": 2}
 
 
@@ -189,7 +189,7 @@ async def test_closed_sockets_have_a_second(bench: Bench) -> None:
     await bench.advance(0.2)
     assert bench.counts("q") == {"ready": 1}
     assert bench.tally("q", "f").redeliveries == {"connection": 1}
-    assert bench.ledger.tasks[row[0]].causes == [WHOLE_WORKER_LOST]
+    assert bench.ledger.state.tasks[row[0]].causes == [WHOLE_WORKER_LOST]
 
 
 @on_bench()
@@ -304,7 +304,7 @@ async def test_reports_that_make_no_sense_change_nothing(bench: Bench) -> None:
         assert await bench.ask(supervisor, "broker", "heartbeat", report) == {"abort": []}
     assert bench.counts("q") == {"leased": 1}
     await bench.ask(supervisor, "broker", "heartbeat", end(1, ["x"]))
-    assert bench.ledger.tasks[row[0]].lost == 0
+    assert bench.ledger.state.tasks[row[0]].lost == 0
 
 
 @on_bench()
@@ -360,7 +360,7 @@ async def test_what_had_ended_unsettled_in_an_executor_that_died_is_counted_too(
     told = end(1, rows[1][:2])
     told["exited"][0]["begun"] = [rows[0][:2], "x", [1]]
     await bench.ask(supervisor, "broker", "heartbeat", told)
-    assert [bench.ledger.tasks[row[0]].lost for row in rows] == [1, 1, 0]
+    assert [bench.ledger.state.tasks[row[0]].lost for row in rows] == [1, 1, 0]
 
 
 @on_bench()
@@ -374,7 +374,7 @@ async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_eve
         if bench.counts("q") == {"dead": 1}:
             break
         await bench.exchange(bench.executor(index + 1))
-    assert index == bench.ledger.dead[row[0]].envelope.max_deliveries
+    assert index == bench.ledger.state.dead[row[0]].envelope.max_deliveries
 
 
 @on_bench()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import distq
-from distq.core.stored_parts import NUMBER
+from distq.core.stream_parts import PART_NUMBER
 from distq.core.task import PLAIN, TASK, Outcome
 from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, exception_of, unpack_failure
 from distq.tasks.function import task
@@ -226,7 +226,7 @@ def test_a_part_that_cannot_be_sent_is_final_and_closes_the_generator(
 def _streams(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What a task that runs here tells its master."""
     told: list[bytes] = []
-    running = SimpleNamespace(_report=lambda _outcome, body: told.append(pickle.loads(body[NUMBER.size :])))
+    running = SimpleNamespace(_report=lambda _outcome, body: told.append(pickle.loads(body[PART_NUMBER.size :])))
     monkeypatch.setattr("distq.worker.executor.returned.current", lambda: running)
     return told
 

@@ -76,7 +76,7 @@ class CancelTasks(CallRequest):
                 self.over.append(key)
             else:
                 self.noted += 1
-                task = ledger.tasks[key]
+                task = ledger.state.tasks[key]
                 if task.state == LEASED and isinstance(task.holder, ExecutorHolder):
                     self.stops.append((task.holder, key, task.delivery))
         self.keys[-CANCELLED_PER_CYCLE:] = again[::-1]
@@ -96,7 +96,7 @@ class CancelTasks(CallRequest):
         if self.keys and self.connection.open:
             cycle.ask(self)
             return
-        tasks = cycle.ledger.tasks
+        tasks = cycle.ledger.state.tasks
         running = [id_text(key) for key in self.over if (task := tasks.get(key)) and task.state == LEASED]
         told = {"done": self.done, "running": running, "over": len(self.over) - len(running)}
         self.connection.reply(returned(told))
@@ -132,7 +132,7 @@ class CountTasks(CallRequest):
         self.running: list[str] = []
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        tasks = cycle.ledger.tasks
+        tasks = cycle.ledger.state.tasks
         for key in self.keys[-SLICE:]:
             task = tasks.get(key)
             if task is not None and task.state in LIVE_STATES:
@@ -170,7 +170,7 @@ class Search(CallRequest):
         self.found: list[int] = []
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        tasks = cycle.ledger.tasks
+        tasks = cycle.ledger.state.tasks
         for key in self.keys.slice():
             task = tasks.get(key)
             if key < self.end_key and task is not None and _is_of(task, self.queue, self.name):

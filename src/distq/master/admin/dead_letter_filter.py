@@ -87,7 +87,7 @@ class DeadLetterFilter:
         if self.choice.error is None and not self._tells_errors:
             return True
         if self._unknown is None:
-            dead = cycle.ledger.dead.values()
+            dead = cycle.ledger.state.dead.values()
             self._unknown = [task for task in dead if task.causes is None and self.choice.may_be(task)]
         if not self._unknown:
             return True
@@ -98,7 +98,7 @@ class DeadLetterFilter:
 
     def chosen(self, cycle: Cycle, *, newest_first: bool = False) -> Iterator[Task]:
         """The dead letters that are meant."""
-        dead = cycle.ledger.dead
+        dead = cycle.ledger.state.dead
         for task in reversed(dead.values()) if newest_first else dead.values():
             if self.choice.is_meant(task):
                 yield task

@@ -74,12 +74,12 @@ class DeadShow(CallRequest):
         (self.key,) = _keys([asked.get("id")])
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        if self.key not in cycle.ledger.dead:
+        if self.key not in cycle.ledger.state.dead:
             raise BadCall(f"{id_text(self.key)} is not a dead letter.")
         return True
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
-        task = cycle.ledger.dead.get(self.key)
+        task = cycle.ledger.state.dead.get(self.key)
 
         def reply(bodies: list[bytes | None]) -> None:
             if task is None or bodies[0] is None:
@@ -128,7 +128,7 @@ class SettleDeadLetters(CallRequest):
             self.keys = [task.task_key for task in self.filter.chosen(cycle)]
             self.keys.reverse()
         most = self._fitting(ledger)
-        chunk = [task for key in self.keys[-most:] if (task := ledger.dead.get(key)) is not None]
+        chunk = [task for key in self.keys[-most:] if (task := ledger.state.dead.get(key)) is not None]
         if self.event == moves.REQUEUE and not _bodies_are_there(cycle, chunk):
             return False
         self.noted, self.taken, self.lacking, self.others = [], [], [], []
@@ -161,7 +161,7 @@ class SettleDeadLetters(CallRequest):
         assert self.keys is not None
         count = room = 0
         for key in reversed(self.keys[-DECIDED_PER_CYCLE:]):
-            room += 1 + (ledger.extras.weight(key) if self.event == moves.DROP else 0)
+            room += 1 + (ledger.state.stream_parts.row_count(key) if self.event == moves.DROP else 0)
             if count and room > ROWS_PER_CYCLE:
                 break
             count += 1

@@ -47,7 +47,7 @@ class TaskQuery(CallRequest):
 
     def task(self, cycle: Cycle) -> Task:
         """The task; raises NoSuchTask if it is not known."""
-        task = cycle.ledger.tasks.get(self.key)
+        task = cycle.ledger.state.tasks.get(self.key)
         if task is None:
             raise NoSuchTask(f"the master does not know task {id_text(self.key)} (any more).")
         return task
@@ -61,7 +61,7 @@ class ShowTask(TaskQuery):
         return True
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
-        task = cycle.ledger.tasks.get(self.key)
+        task = cycle.ledger.state.tasks.get(self.key)
         if task is None:
             self.refuse(BadCall(f"task {id_text(self.key)} has just gone."))
             return
@@ -83,14 +83,14 @@ class ShowStack(TaskQuery):
         task = self.task(cycle)
         holder = task.holder
         if task.state != LEASED or not isinstance(holder, ExecutorHolder):
-            pending = cycle.ledger.dependencies.pending.get(self.key, 0)
+            pending = cycle.ledger.state.dependencies.pending.get(self.key, 0)
             because = explain(task, capacity_for(self.workers, task), instant_text, now, pending)
             raise BadCall(f"task {id_text(self.key)} does not run on a worker. {because}")
         self.delivery = task.delivery
         return True
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
-        task = cycle.ledger.tasks.get(self.key)
+        task = cycle.ledger.state.tasks.get(self.key)
         holder = None if task is None else task.holder
         if task is None or task.delivery != self.delivery or not isinstance(holder, ExecutorHolder):
             self.refuse(BadCall(f"task {id_text(self.key)} has just ended."))
@@ -138,7 +138,7 @@ def stuck(cycle: Cycle, workers: Workers, keys: Iterable[int]) -> dict[int, str]
     reasons: dict[int, str] = {}
     kinds: set[Envelope] = set()
     for key in islice(keys, STUCK_LOOKED_AT):
-        task = cycle.ledger.tasks.get(key)
+        task = cycle.ledger.state.tasks.get(key)
         if task is None or task.envelope in kinds or len(kinds) >= STUCK_KINDS:
             continue
         kinds.add(task.envelope)
@@ -156,7 +156,7 @@ def described(cycle: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> di
         "name": envelope.name,
         "kind": envelope.kind,
         "state": STATE_NAMES[task.state],
-        "why": explain(task, crowd, instant_text, now, cycle.ledger.dependencies.pending.get(task.task_key, 0)),
+        "why": explain(task, crowd, instant_text, now, cycle.ledger.state.dependencies.pending.get(task.task_key, 0)),
         "priority": envelope.priority,
         "submitted_at": task.submitted_at,
         "since": task.state_since_at,
@@ -178,9 +178,9 @@ def described(cycle: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> di
         if constraints.depends_on is None
         else [id_text(constraints.depends_on.first), constraints.depends_on.size],
         "headers": dict(constraints.headers),
-        "progress": cycle.ledger.progress.get(task.task_key),
+        "progress": cycle.ledger.state.progress.get(task.task_key),
         "causes": list(task.causes or ()),
-        "caused_at": _times(task.causes or (), cycle.ledger.causes_at.get(task.task_key, [])),
+        "caused_at": _times(task.causes or (), cycle.ledger.state.causes_at.get(task.task_key, [])),
     }
 
 

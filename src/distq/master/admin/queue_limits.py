@@ -46,7 +46,7 @@ class SetQueueLimits(CallRequest):
                 own = queue.own.changed(self.asked)
             else:
                 own = queue.own.paused_as(paused=self.action == "pause", name=name)
-            ledger.set_policy(queue, own)
+            ledger.policies.set_policy(queue, own)
         return True
 
     def _named(self, cycle: Cycle) -> list[Queue]:

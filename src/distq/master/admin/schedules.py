@@ -282,7 +282,7 @@ def submit(cycle: Cycle, schedule: Schedule, now: float) -> int:
 
 def lives(cycle: Cycle, key: int | None) -> bool:
     """Whether a task of a schedule has not ended."""
-    task = None if key is None else cycle.ledger.tasks.get(key)
+    task = None if key is None else cycle.ledger.state.tasks.get(key)
     return task is not None and task.state in LIVE_STATES
 
 

@@ -46,7 +46,7 @@ class TaskKeyCursor:
         self._ledger = ledger
         self._last = after
         self._at = 0
-        self._size = len(ledger.tasks)
+        self._size = len(ledger.state.tasks)
         self._next_key = ledger.next_key
         self._piece: Iterator[int] = iter(())
         self.is_over = False
@@ -61,11 +61,11 @@ class TaskKeyCursor:
 
     def _copied(self) -> list[int]:
         ledger = self._ledger
-        size, next_key = len(ledger.tasks), ledger.next_key
+        size, next_key = len(ledger.state.tasks), ledger.next_key
         gone = self._size + (next_key - self._next_key) - size
         self._size, self._next_key = size, next_key
         self._at = max(self._at - max(gone, 0), 0)
-        copied = list(islice(ledger.tasks, self._at, self._at + PIECE))
+        copied = list(islice(ledger.state.tasks, self._at, self._at + PIECE))
         self._at += len(copied)
         self.is_over = not copied
         new = copied[bisect_right(copied, self._last) :]
@@ -99,7 +99,7 @@ class ListTasks(CallRequest):
         self.rows: list[dict[str, Any]] = []
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        tasks = cycle.ledger.tasks
+        tasks = cycle.ledger.state.tasks
         for key in self.keys.slice():
             task = tasks.get(key)
             if task is not None and self._is_meant(task):

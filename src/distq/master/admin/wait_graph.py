@@ -72,7 +72,7 @@ class CheckWait(CallRequest):
             raise BadCall("wait takes a task and an other, the ids of two tasks.") from exc
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
-        tasks = cycle.ledger.tasks
+        tasks = cycle.ledger.state.tasks
         outer, inner = tasks.get(self.outer), tasks.get(self.inner)
         why = ""
         if outer is not None and inner is not None and outer.state == LEASED:

@@ -39,7 +39,7 @@ class ReadEnds(CallRequest):
         self.first = first
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
-        tasks = cycle.ledger.tasks
+        tasks = cycle.ledger.state.tasks
         task = tasks.get(self.key)
         after = None if task is None else task.constraints.depends_on
         if task is None or after is None or task.state != LEASED or task.delivery != self.delivery:

@@ -332,7 +332,7 @@ class Dispatcher:
 
     def _tell_running(self, connection: ServerConnection, call: InertCall) -> None:
         keys = read_watch(call.args, "running")
-        tasks = self._cycle.ledger.tasks
+        tasks = self._cycle.ledger.state.tasks
         connection.reply(
             returned([key for key in keys if (task := tasks.get(key)) is not None and task.state == LEASED])
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core.head import NameTooLong, check_names
 from distq.core.queue import Queue
 from distq.core.ranges import is_duration
-from distq.core.stored_parts import PARTS_MAX
+from distq.core.stream_parts import PARTS_MAX
 from distq.core.task import NO_CONSTRAINTS, PLAIN, Envelope, Headers, Outcome, Task
 from distq.master.calls.dependencies import upstream_of
 from distq.master.cycle.requests import REFUSED_PAUSE_S, WAIT_MAX_S, LeaseRequest
@@ -104,7 +104,7 @@ class ExchangeCall(LeaseRequest):
                         return False
                     self.stops.append((key, delivery))
             return True
-        task = ledger.tasks.get(key)
+        task = ledger.state.tasks.get(key)
         answers = None
         if task is not None and task.envelope.kind == PLAIN and outcome == Outcome.SUCCESS:
             answers = self.results.of(cycle, task.envelope.queue.name)
@@ -165,9 +165,11 @@ class ExchangeCall(LeaseRequest):
             for task in tasks
             if task.constraints is not NO_CONSTRAINTS and task.constraints.headers
         }
-        fenced = [task.task_key for task in tasks if task.lease_bound] if ledger.fences else []
+        fenced = [task.task_key for task in tasks if task.lease_bound] if ledger.leasing.has_lease_bound else []
         self.connection.reply(
-            leased(tasks, ledger.extras.cursors, upstream_of(tasks, ledger.dependencies), headers, fenced)
+            leased(
+                tasks, ledger.state.checkpoints.cursors, upstream_of(tasks, ledger.state.dependencies), headers, fenced
+            )
         )
 
 

@@ -29,13 +29,13 @@ class Streams:
 
     def unwatch(self, key: int) -> None:
         """Nobody waits for that task any more."""
-        self._cycle.ledger.extras.watched_streams.discard(key)
+        self._cycle.ledger.state.stream_parts.watched.discard(key)
 
     def push(self) -> None:
         """Have those asked again whose streams have grown, or ended."""
-        extras = self._cycle.ledger.extras
-        if extras.grown_streams:
-            grown, extras.grown_streams = extras.grown_streams, {}
+        parts = self._cycle.ledger.state.stream_parts
+        if parts.grown:
+            grown, parts.grown = parts.grown, {}
             for key in grown:
                 for request in list(self.waiting.get(key, ())):
                     request.leave()
@@ -59,11 +59,11 @@ class ReadParts(CallRequest):
         self.wait_s = wait_s
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
-        task = cycle.ledger.tasks.get(self.key)
+        task = cycle.ledger.state.tasks.get(self.key)
         if task is None:
             self.refuse(NoSuchTask(f"the master does not know task {id_text(self.key)} (any more)."))
             return
-        known = cycle.ledger.extras.streams.get(self.key, {})
+        known = cycle.ledger.state.stream_parts.by_task.get(self.key, {})
         rows: list[int] = []
         room_bytes = min(PARTS_BYTES_MAX, cycle.reply_bytes_max)
         while len(rows) < PARTS_AT_ONCE and (kept := known.get(self.first + len(rows))) is not None:
@@ -80,7 +80,7 @@ class ReadParts(CallRequest):
         if self.until <= now or not self.connection.open:
             self.connection.reply(returned(([], False)))
             return
-        cycle.ledger.extras.watched_streams.add(self.key)
+        cycle.ledger.state.stream_parts.watched.add(self.key)
         self.streams.waiting.setdefault(self.key, {})[self] = None
         cycle.park_idle(self)
 

@@ -13,9 +13,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from distq.core.changes import Row
 from distq.core.deadlines import Deadlines
-from distq.core.ports import Clock, CommitRefused, Store
+from distq.core.ports import Clock, CommitRefused, Row, Store
 from distq.core.queue import WORK, Queue
 from distq.core.task import LEASED, Task
 from distq.master.cycle.decisions import Decisions
@@ -252,10 +251,10 @@ class Broker:
         finally:
             self.committed(self.clock.now() - began)
         ledger.apply(now)
-        faults, ledger.faults = ledger.faults, []
+        faults, ledger.state.faults = ledger.state.faults, []
         for fault in faults:
             self.guard.note("apply", fault)
-        noted, ledger.operator_events = ledger.operator_events, []
+        noted, ledger.state.operator_events = ledger.state.operator_events, []
         for event, task, cause in noted:
             try:
                 self.note(event, task, cause)
@@ -305,7 +304,7 @@ class Broker:
         ledger = self.ledger
         if self.draining:
             return
-        for queue in ledger.offering():
+        for queue in ledger.leasing.offering():
             if queue.policy.limits and not queue.allowance(now):
                 continue
             served: list[tuple[LeaseRequest, list[Task]]] = []
@@ -321,11 +320,11 @@ class Broker:
         """Give a take what is ready at once; False if there is nothing for it."""
         if self.draining:
             return False
-        ready = self.ledger.ready_queues
+        ready = self.ledger.state.ready_queues
         if not ready:
             return False
         served = [queue for queue in ready if queue.role == WORK] if queues is None else queues
-        tasks = self.ledger.lease(take.holder, served, take.wanted, take.want, now)
+        tasks = self.ledger.leasing.lease(take.holder, served, take.wanted, take.want, now)
         if tasks:
             self._lease_replies.give(take, tasks, now)
         return bool(tasks)
@@ -378,12 +377,12 @@ class Broker:
             request.shift(by_s)
         moments.shift(by_s, lambda request: not request.follows_wall_clock)
         self._patience.shift(by_s, lambda _: True)
-        self.ledger.shift_clock(by_s)
+        self.ledger.sweeper.shift_clock(by_s)
         self._due_at = -math.inf
         self.wake()
 
     def _arm_next(self, not_before: float) -> None:
-        at = self.ledger.next_deadline()
+        at = self.ledger.sweeper.next_deadline()
         own = self._instants.next_at()
         if at is None or (own is not None and own < at):
             at = own

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from distq.core.savepoint import NOTHING_DECIDED, Savepoint
 
 if TYPE_CHECKING:
-    from distq.core.changes import Row
+    from distq.core.ports import Row
     from distq.master.cycle.requests import Cycle, Request
 
 
@@ -68,7 +68,7 @@ class Decisions:
         """Note what is due; False if that fails: it is tried again after a pause."""
         before = self._cycle.ledger.savepoint()
         try:
-            self._cycle.ledger.sweep(now)
+            self._cycle.ledger.sweeper.sweep(now)
         except Exception as exc:  # noqa: BLE001 - see guard
             self._cycle.ledger.undo(before)
             self._cycle.guard.note("sweep", exc)

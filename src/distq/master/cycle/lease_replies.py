@@ -35,7 +35,7 @@ class LeaseReplies:
 
     def give(self, take: LeaseRequest, tasks: list[Task], now: float) -> None:
         """Hand tasks over that were leased now, at once or when nothing stands in the way."""
-        if self._cycle.ledger.unstored_leases and any(task.lease_bound for task in tasks):
+        if self._cycle.ledger.leasing.unstored and any(task.lease_bound for task in tasks):
             self._unstored.append((take, tasks))
             self._cycle.wake()
         else:
@@ -61,7 +61,7 @@ class LeaseReplies:
             # Some may have been cancelled meanwhile, or whoever had leased them has gone.
             held = [task for task in tasks if task.state == LEASED and task.holder is take.holder]
             if refused is not None:
-                self._cycle.ledger.take_back(held)
+                self._cycle.ledger.leasing.take_back(held)
                 held = []
             if held:
                 self._give_stored(take, held, now)
@@ -103,11 +103,11 @@ class LeaseReplies:
     def _hand_over(self, take: LeaseRequest, tasks: list[Task], fit: int, now: float) -> None:
         """Hand over the first of these tasks, whose payloads fit one reply; the others are ready again."""
         if fit < len(tasks):
-            self._cycle.ledger.take_back(tasks[fit:])
+            self._cycle.ledger.leasing.take_back(tasks[fit:])
             self._cycle.wake()
         given = tasks[:fit]
         try:
             take.give(self._cycle, given, now)
         except Exception as exc:  # noqa: BLE001 - see guard
-            self._cycle.ledger.take_back([one for one in given if one.holder is take.holder])
+            self._cycle.ledger.leasing.take_back([one for one in given if one.holder is take.holder])
             self._cycle.guard.failed(take, exc, "serve", now)

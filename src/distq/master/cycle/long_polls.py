@@ -73,7 +73,7 @@ class WaitingRequests:
         for take in self.of(queue):
             if not take.there():
                 continue
-            tasks = ledger.lease(take.holder, (queue,), take.wanted, take.want, now)
+            tasks = ledger.leasing.lease(take.holder, (queue,), take.wanted, take.want, now)
             if tasks:
                 served.append((take, tasks))
             if not queue.offers or (queue.policy.limits and not queue.allowance(now)):

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from distq.core.payload_cache import hold, how_many_fit
+from distq.core.payload_cache import how_many_fit
 from distq.core.ports import Store, StoreError
 from distq.core.task import Task, id_text
 
@@ -38,4 +38,4 @@ async def read_payloads(ledger: Ledger, store: Store, tasks: Iterable[Task], byt
     for task, body in zip(missing, bodies, strict=bytes_max is None):
         if body is None:
             raise StoreError(f"The store has no payload of task {id_text(task.task_key)}, which it should have.")
-        hold(ledger, task, body)
+        ledger.state.cache.hold(task, body)

@@ -10,10 +10,9 @@ from distq.wire.messages import refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
-    from distq.core.changes import Row
     from distq.core.errors import DistqError
     from distq.core.ledger import Ledger
-    from distq.core.ports import Clock, CommitRefused, Store, StoreLimits
+    from distq.core.ports import Clock, CommitRefused, Row, Store, StoreLimits
     from distq.core.queue import Queue
     from distq.core.task import Holder, Task
     from distq.master.cycle.payload_reads import Then
@@ -236,7 +235,7 @@ class LoseLeases(Request):
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         if self.reason == LEASE:
-            cycle.ledger.lease_journal.count_expired(self.holder.pool, self.leases)
+            cycle.ledger.leasing.journal.count_expired(self.holder.pool, self.leases)
 
 
 def fitting(requests: Sequence[Request], limits: StoreLimits) -> int:

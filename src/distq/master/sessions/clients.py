@@ -160,9 +160,9 @@ class Clients:
 
     def push(self) -> None:
         """Send what has ended to those who wait for it."""
-        heard = self._cycle.ledger.owners_to_notify
+        heard = self._cycle.ledger.state.owners_to_notify
         if heard:
-            self._cycle.ledger.owners_to_notify = {}
+            self._cycle.ledger.state.owners_to_notify = {}
             for owner in heard:
                 if not isinstance(owner, ClientSession):
                     continue
@@ -312,7 +312,7 @@ class SendResults(CallRequest):
         def read(bodies: list[bytes | None]) -> None:
             self.reading = False
             if self.session.request is self:  # the client has not called again on another connection
-                tasks = cycle.ledger.tasks
+                tasks = cycle.ledger.state.tasks
                 self._send([read_row(tasks, row, body) for row, body in zip(stored, bodies, strict=False)], read=True)
 
         cycle.read(self, [key for key, *_ in stored], read, ROWS_BYTES_MAX)
@@ -350,7 +350,7 @@ class WatchTasks(CallRequest):
         self.keys = keys
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
-        tasks = cycle.ledger.tasks
+        tasks = cycle.ledger.state.tasks
         rows: list[Row] = []
         ended: list[Task] = []
         for key in self.keys:
@@ -358,7 +358,7 @@ class WatchTasks(CallRequest):
             if task is None:
                 rows.append((key, GONE, None, None))
             elif task.state in LIVE_STATES:
-                cycle.ledger.subscribe(task, self.session)
+                cycle.ledger.state.subscribe(task, self.session)
             else:
                 ended.append(task)
 

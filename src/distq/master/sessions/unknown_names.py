@@ -75,7 +75,7 @@ class RetryUnknownNames(Request):
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
         names = self.names.try_again(now)
-        cycle.ledger.readmit(names)
+        cycle.ledger.leasing.readmit(names)
         if names:
             cycle.wake()  # workers that wait are served before this is answered: another cycle offers them those
         if self.names.wait:

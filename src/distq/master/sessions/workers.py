@@ -75,7 +75,7 @@ class Workers:
                 task.holder = stale
         if stale.held:
             self._cycle.ask(LoseLeases(stale, "connection", "its connection was lost", running=0))
-        self._cycle.ledger.orphaned_runs.holder_ended(executor, held.items())
+        self._cycle.ledger.state.orphaned_runs.holder_ended(executor, held.items())
         for key, delivery in held.items():
             self._reclaim(executor, key, delivery)
         executor.connection = connection
@@ -87,10 +87,10 @@ class Workers:
             task = executor.held[key]
             if task.body is None:
                 self._cycle.fetch(task)  # it may have to be buried with it
-        elif (known := ledger.tasks.get(key)) is not None and (known.lease_bound or known.state in GIVEN_UP):
+        elif (known := ledger.state.tasks.get(key)) is not None and (known.lease_bound or known.state in GIVEN_UP):
             # It was ended while its worker was away: if it runs, it shall stop, and keeps its place until then.
             if known.lease_bound:
-                ledger.orphaned_runs.reassign(key, delivery, executor)
+                ledger.state.orphaned_runs.reassign(key, delivery, executor)
             executor.session.stops.append((key, delivery))
 
     def current(self, executor: ExecutorHolder, connection: ServerConnection) -> ExecutorHolder:
@@ -119,7 +119,7 @@ class Workers:
             self._reclaim(executor, key, delivery)
             if executor.connection is None and not self._cycle.ledger.holds(executor):
                 del session.executors[index]
-        self._cycle.ledger.readmit()
+        self._cycle.ledger.leasing.readmit()
         for executor in session.executors.values():
             request = executor.request
             if request is not None and request.parked:
@@ -133,7 +133,7 @@ class Workers:
         session.busy = count_of(report.get("busy"))
         slots, session.slots = session.slots, count_of(report.get("slots")) or session.slots
         if session.slots > slots:
-            self._cycle.ledger.readmit()
+            self._cycle.ledger.leasing.readmit()
         if report.get("draining") and not session.draining:
             session.draining = True
             for executor in session.executors.values():
@@ -299,7 +299,7 @@ class ReturnLeases(Request):
         ledger, self.before = cycle.ledger, self.deliveries
         left = []
         for key, delivery in self.deliveries:
-            task = ledger.tasks.get(key)
+            task = ledger.state.tasks.get(key)
             if task is None or task.holder is None or task.holder.worker is not self.session:
                 continue
             if not ledger.settle(key, delivery, Outcome.RELEASED, None, 0.0):

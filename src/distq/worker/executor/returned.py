@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any
 
-from distq.core.stored_parts import NUMBER
+from distq.core.stream_parts import PART_NUMBER
 from distq.core.task import Outcome
 from distq.tasks.control import Interrupted
 from distq.tasks.current import current, report_of
@@ -70,12 +70,12 @@ def _parts(pack: Pack, part_bytes_max: int) -> Callable[[int, Any], bytes]:
             raise
         except BaseException as error:  # whatever the part's class does when it is pickled
             raise ResultNotSent(f"cannot be sent: part {number}: {cause_of(error)}") from error
-        if len(part) + NUMBER.size > part_bytes_max:
+        if len(part) + PART_NUMBER.size > part_bytes_max:
             raise ResultNotSent(
                 f"cannot be sent: part {number} has {len(part):,} bytes, and {part_bytes_max:,} are allowed: "
                 "yield smaller parts, or raise DISTQ_PAYLOAD_BYTES_MAX"
             )
-        return NUMBER.pack(number) + part
+        return PART_NUMBER.pack(number) + part
 
     return packed
 

@@ -1,0 +1,91 @@
+"""Decides what is due: tasks expire, delayed tasks become ready, results and dead letters are dropped."""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from distq.core import dead_letters, moves
+from distq.core.changes import Change
+from distq.core.dependencies import UPSTREAM, becomes_dead_letter, upstream_error, upstream_failure
+from distq.core.task import LEASED
+
+if TYPE_CHECKING:
+    from distq.core.dead_letters import DeadLetterLimits
+    from distq.core.lease_journal import LeaseJournal
+    from distq.core.pending import PendingChanges
+    from distq.core.queue_policies import QueuePolicies
+    from distq.core.state import LedgerState
+    from distq.core.task import Task
+
+
+class Sweeper:
+    """Looks through a ledger's deadlines at each cycle."""
+
+    def __init__(
+        self,
+        state: LedgerState,
+        pending: PendingChanges,
+        journal: LeaseJournal,
+        policies: QueuePolicies,
+        dead_letter_limits: DeadLetterLimits,
+    ) -> None:
+        self._state = state
+        self._pending = pending
+        self._changes = pending.changes
+        self._journal = journal
+        self._policies = policies
+        self._dead_letters = dead_letter_limits
+
+    def sweep(self, now: float, most: int = 10_000) -> None:
+        """Decide what is due at `now`: tasks expire, delayed tasks become ready, at most `most` results are dropped."""
+        state = self._state
+        for deadlines, event in ((state.expiring, moves.EXPIRE), (state.delayed, moves.DUE)):
+            postponed: list[tuple[float, Task]] = []
+            for at, task in deadlines.due(now):
+                if task.task_key in self._changes:
+                    postponed.append((at, task))
+                elif event == moves.DUE or task.state != LEASED:  # a leased task expires if it is given back
+                    self._changes[task.task_key] = Change(event, task)
+            for at, task in postponed:
+                deadlines.add(at, task)
+        self._sweep_doomed(most)
+        self._pending.leases_to_store += self._journal.due(now)
+        self._policies.expire_spent(now)
+        self._sweep_retained(now, most)
+
+    def _sweep_doomed(self, most: int) -> None:
+        """Bury or cancel tasks of which a dependency has failed."""
+        for task in islice(self._state.dependencies.doomed.values(), most):
+            if task.task_key not in self._changes:
+                cause = upstream_failure(task, self._state.tasks)
+                self._changes[task.task_key] = (
+                    self._pending.bury(task, upstream_error(cause), cause, UPSTREAM)
+                    if becomes_dead_letter(task)
+                    else Change(moves.CANCEL, task, cause=cause)
+                )
+
+    def _sweep_retained(self, now: float, most: int) -> None:
+        state = self._state
+        for task in dead_letters.expired(state.dead, self._dead_letters, now, most):
+            self._changes.setdefault(task.task_key, Change(moves.DROP, task, reason=dead_letters.EXPIRED_REASON))
+        for task in state.retained.expired(now, most):
+            self._changes[task.task_key] = Change(moves.DROP, task)  # no other event can happen to it
+            if (most := most - state.stream_parts.row_count(task.task_key)) <= 0:
+                break
+
+    def shift_clock(self, by_s: float) -> None:
+        """Follow the clock, which was set by `by_s`: rates and the ages of leases are durations, not instants."""
+        self._pending.leases_to_store += self._journal.due(math.inf)
+        self._policies.shift_clock(by_s)
+
+    def next_deadline(self) -> float | None:
+        """When `sweep` next has something to decide, None if no task waits for an instant."""
+        state = self._state
+        if state.dependencies.doomed:
+            return -math.inf
+        instants = [state.delayed.next_at(), state.expiring.next_at(), state.retained.next_at()]
+        instants += [self._journal.next_at(), dead_letters.next_at(state.dead, self._dead_letters)]
+        instants += self._policies.opens_at()
+        return min((at for at in instants if at is not None), default=None)
