@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from tests.tidy.tree import python_files, text
+from tests.tidy.tree import files, python_files, text
 
 from distq.settings import ROWS, Role, load
 from distq.settings.docs import chart_names, env_example, reference
@@ -34,6 +34,19 @@ def test_groups_are_written_once() -> None:
     """Rows of one group stand together."""
     groups = [line for line in reference().splitlines() if line.startswith("## ")]
     assert len(groups) == len(set(groups))
+
+
+def test_every_setting_that_the_documentation_names_is_there() -> None:
+    """A page, a chart or a Compose file names no setting that does not exist."""
+    names = {row.name for row in ROWS} | {f"{row.name}_FILE" for row in ROWS if row.is_secret} | {"DISTQ_CI"}
+    unknown = {
+        f"{path}: {name}"
+        for path in files()
+        if path.parts[0] in ("README.md", "docs", "helm", "deploy", "examples", "images", "compose.yaml")
+        for name in re.findall(r"\bDISTQ_[A-Z_]*[A-Z]\b", text(path))
+        if name not in names
+    }
+    assert unknown == set()
 
 
 def test_every_setting_that_the_code_names_is_there() -> None:

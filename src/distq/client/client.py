@@ -85,7 +85,7 @@ class Client(Submitter):
         return WithOptions(self, options)
 
     def future(self, task_id: str) -> TaskFuture[Any]:
-        """The future of a task that anybody has submitted, by its id.
+        """The future of a task by its id, whichever client submitted it.
 
         Raises:
             ValueError: that is not how a task id is written.
@@ -98,7 +98,7 @@ class Client(Submitter):
             raise bare(error) from error.__cause__
 
     def result(self, task_id: str, timeout: Timeout = None) -> Any:
-        """The result of a task that anybody has submitted, waited for at most `timeout` seconds.
+        """The result of a task by its id, whichever client submitted it; waits until `timeout` for it.
 
         Raises what `TaskFuture.result` raises: TaskLost if the master does not know the task (any more); and what
         `future` raises.
@@ -132,7 +132,7 @@ class Client(Submitter):
         return False
 
     def abandon(self) -> None:
-        """Close at once; what is accepted runs on, and nobody waits for its results."""
+        """Close immediately; accepted tasks run, and this client does not wait for their results."""
         self._session.close()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -188,7 +188,7 @@ class Submitter(Executor):
     def gather(self, *calls: Call) -> TaskFuture[list[Any]]:
         """Have calls run side by side; the future's result is the list of theirs, in order.
 
-        As `chain(list(calls))`: it is a task of its own, whose result anybody can ask for by its id.
+        As `chain(list(calls))`: it is a task of its own, whose result every client can get by its id.
         """
         return self.chain(list(calls))
 
@@ -216,7 +216,7 @@ class Submitter(Executor):
     ) -> Iterator[R]:
         """As `Executor.map`: submit all at once, yield the results in order.
 
-        With a `chunksize` above 1 so many calls travel and run as one task: it is retried as one, too.
+        With a `chunksize` above 1, `chunksize` calls are sent, run and retried as one task.
 
         Raises:
             TimeoutError: a result is not there within `timeout` seconds of this call.

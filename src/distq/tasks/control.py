@@ -47,7 +47,7 @@ class Snooze(_Asked):
 
 
 class Discard(_Asked):
-    """Nobody needs the task any more: it ends as cancelled, with this reason, and is no dead letter."""
+    """End the task as cancelled, with this reason: it is not tried again and does not become a dead letter."""
 
     def __init__(self, why: str = "") -> None:
         super().__init__(why)

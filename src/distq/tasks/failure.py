@@ -56,7 +56,7 @@ class ResultNotSent(TaskError):
 
 
 class TaskLost(TaskError):
-    """The master that had accepted the task has ended and forgotten it, so nobody knows its outcome."""
+    """The master that accepted the task ended without storing it, so its outcome is unknown."""
 
     code = "TASK_LOST"
     hint = "Use a durable store (DISTQ_STORE) to keep tasks over restarts, or submit it again."

@@ -99,6 +99,7 @@ def lifespan(function: Callable[[], Generator[T, None, None]]) -> Lifespan[T]:
             yield loaded
             loaded.close()
 
+
         @distq.task
         def predict(text: str, model=distq.injected(model)) -> str: ...
 

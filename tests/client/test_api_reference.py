@@ -1,0 +1,25 @@
+"""docs/reference/api.md describes what `distq` exports, as the code is today."""
+
+from tools import api
+
+import distq
+from distq.tasks.options import CHECKS, TaskKeywords
+
+
+def test_the_page_is_up_to_date() -> None:
+    """`python -m tools.api` would change nothing."""
+    assert api.PAGE.read_text(encoding="utf-8") == api.page()
+
+
+def test_the_page_describes_every_exported_name() -> None:
+    """Each stands in a section, in the table of errors, or in the introduction."""
+    described = {name for names in api.SECTIONS.values() for name in names} | {one.__name__ for one in api.errors()}
+    assert described | set(api.ELSEWHERE) == set(distq.__all__)
+
+
+def test_every_option_has_a_type_a_check_and_a_sentence() -> None:
+    """The keywords that a type checker knows are those that distq checks and the page explains."""
+    assert list(TaskKeywords.__annotations__) == list(CHECKS)
+    rows = [line.split(" | ") for line in api.option_table() if line.startswith("| `")]
+    assert [row[0].strip("| `") for row in rows] == list(CHECKS)
+    assert all(len(row) == 4 and row[1] and row[3].endswith(". |") for row in rows)
