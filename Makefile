@@ -67,7 +67,7 @@ lint: $(DEV) ## check style, types, import layers, Dockerfiles, YAML and shell s
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/shellcheck $(SCRIPTS)
 	@for file in $(DOCKERFILES); do echo "hadolint $$file"; $(BIN)/hadolint --config .hadolint.yaml "$$file" || exit 1; done
