@@ -1,4 +1,4 @@
-"""The links of the pages: each relative link leads to a file of the project, and to a heading if it names one."""
+"""The pages: their links lead somewhere, and the files, commands and metrics that they name exist."""
 
 import os
 import re
@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import click
 import pytest
 from tests.tidy.tree import ROOT, files, text
+
+from distq.cli.app import app
+from distq.metrics.catalogue import BY_NAME
 
 PAGES: Final = [path for path in files() if path.suffix == ".md"]
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
@@ -56,3 +60,23 @@ def test_every_source_file_that_a_page_names_exists(page: Path) -> None:
     named = re.findall(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|sh|yaml|json|hcl))`", text(page))
     places = (ROOT, ROOT / "src" / "distq", ROOT / page.parent)
     assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_metric_that_a_page_names_exists(page: Path) -> None:
+    """A name that begins with `distq_` is one that /metrics has."""
+    assert {name for name in re.findall(r"\bdistq_[a-z_]+", text(page)) if name not in BY_NAME} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    """The word after `distq`, in code, is a command, and the next one a command of its group."""
+    context = click.Context(app)
+    unknown = []
+    for first, second in re.findall(r"(?:`|\$ |^ {4}|&& |-- )distq ([a-z]+)(?: ([a-z]+))?", text(page), re.MULTILINE):
+        command = app.get_command(context, first)
+        if command is None or (
+            second and isinstance(command, click.Group) and not command.get_command(context, second)
+        ):
+            unknown.append(f"distq {first} {second}".rstrip())
+    assert unknown == []
