@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from distq.tasks.current import Progress as Progress
     from distq.tasks.current import current as current
     from distq.tasks.failure import ResultNotSent as ResultNotSent
-    from distq.tasks.failure import TaskError as TaskError
     from distq.tasks.failure import TaskExpired as TaskExpired
     from distq.tasks.failure import TaskFailed as TaskFailed
     from distq.tasks.failure import TaskLost as TaskLost
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from distq.tasks.lifespan import LifespanUnusable as LifespanUnusable
     from distq.tasks.lifespan import injected as injected
     from distq.tasks.lifespan import lifespan as lifespan
+    from distq.tasks.task_error import TaskError as TaskError
     from distq.wire.errors import AuthenticationFailed as AuthenticationFailed
     from distq.wire.errors import FrameTooLarge as FrameTooLarge
     from distq.wire.errors import RemoteRefusal as RemoteRefusal
@@ -166,7 +166,7 @@ _HOMES = {
     "Snooze": "distq.tasks.control",
     "Submitter": "distq.client.submitter",
     "TaskCancelled": "distq.tasks.cancelled",
-    "TaskError": "distq.tasks.failure",
+    "TaskError": "distq.tasks.task_error",
     "TaskExists": "distq.core.errors",
     "TaskExpired": "distq.tasks.failure",
     "TaskFailed": "distq.tasks.failure",

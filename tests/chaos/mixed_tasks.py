@@ -9,7 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import distq
-from distq.tasks.failure import TaskError
+from distq.tasks.task_error import TaskError
 
 FOLDER = "CHAOS_FOLDER"
 STEPS = 20

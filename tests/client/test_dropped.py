@@ -150,7 +150,7 @@ def test_running_and_repr_say_what_is_known(monkeypatch: pytest.MonkeyPatch) -> 
         assert client.flush(SOON_S)
         futures[0].cancelled()
         assert repr(futures[0]) == f"<TaskFuture tests.client.functions:double {futures[0].task_id} accepted>"
-        key = futures[7].key
+        key = futures[7].task_key
         assert key is not None
         books.running = {key}
         assert [future.running() for future in futures].count(True) == 1
@@ -180,12 +180,12 @@ def test_running_is_true_before_the_connection_for_results_is_made(monkeypatch: 
         monkeypatch.setattr(link, "_dialled", lambda: (connects.wait(SOON_S), dialled())[1])
         future = client.submit(double, 1)
         assert client.flush(SOON_S)
-        assert future.key is not None
-        books.running = {future.key}
+        assert future.task_key is not None
+        books.running = {future.task_key}
         assert future.running()
         assert not link.up
         connects.set()
-        books.end(future.key, SUCCEEDED, pickle.dumps(2))
+        books.end(future.task_key, SUCCEEDED, pickle.dumps(2))
         assert future.result(SOON_S) == 2
 
 

@@ -14,7 +14,6 @@ from tests.client.masters import SOON_S, Books, client_of, eventually, never, se
 
 import distq
 from distq.client.future import TaskFuture, settle_all
-from distq.client.outcome import unopened
 from distq.core.task import CANCELLED, DEAD, EXPIRED, SUCCEEDED
 from distq.net.dial import CannotReach
 from distq.tasks.failure import pack_failure
@@ -52,9 +51,9 @@ def outcome_of(outcome: Callable[[Any], Any]) -> BaseException:
     [
         lambda future: future.result(0),
         lambda future: list(future.stream(0)),
-        lambda future: unopened(future, 0),
+        lambda future: future.packed_outcome(0),
     ],
-    ids=["result", "stream", "unopened"],
+    ids=["result", "stream", "packed_outcome"],
 )
 def test_a_failed_future_does_not_grow_with_every_look(ask: Callable[[TaskFuture[Any]], object]) -> None:
     """A traceback keeps the local variables of its frames: of earlier callers nothing stays with the future."""

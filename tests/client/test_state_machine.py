@@ -14,7 +14,7 @@ class Waiting:
     """A future as far as the state machine knows it."""
 
     def __init__(self) -> None:
-        self.key: int | None = None
+        self.task_key: int | None = None
         self.heard: list[int] = []
 
     @property
@@ -176,9 +176,9 @@ class Interleavings(RuleBasedStateMachine):
     def abandon(self, future: Waiting) -> None:
         """A future is given up; the others of its task are not."""
         if not future.has_ended:
-            assert future.key is not None
+            assert future.task_key is not None
             self.pending.abandon(future)
-            self.futures[future.key].remove(future)
+            self.futures[future.task_key].remove(future)
 
     @invariant()
     def every_end_reached_its_futures(self) -> None:

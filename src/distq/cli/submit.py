@@ -93,19 +93,18 @@ def tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool, *, u
     """Print how the task ended; returns the exit code. Only with `unpickle` is code of who made the result run."""
     from concurrent.futures import CancelledError
 
-    from distq.client.outcome import unopened
     from distq.core.errors import DistqError
 
     try:
         error = future.exception(timeout_s) if unpickle else None
-        outcome = None if unpickle else unopened(future, timeout_s)
+        outcome = None if unpickle else future.packed_outcome(timeout_s)
     except TimeoutError:
         click.echo(f"distq: Task {future.task_id} has not ended within {timeout_s:g} s; it goes on.", err=True)
         return FAILED
     except (CancelledError, DistqError) as found:
         outcome, error = None, found
     if isinstance(outcome, tuple):
-        return _tell_failure(future, *_failure(future.key, outcome), as_json=as_json)
+        return _tell_failure(future, *_failure(future.task_key, outcome), as_json=as_json)
     if error is not None:
         return _tell_failure(future, *_described(error), as_json=as_json)
     _tell_result(future, future.result() if outcome is None else _shown(outcome), as_json)

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, Literal, Unpack
 
 from distq.client.chains import Planned
-from distq.client.future import TaskFuture, renew_lock
+from distq.client.future import TaskFuture
+from distq.client.lazy_future import renew_lock
 from distq.client.outbox import SubmitOptions
 from distq.client.session import ClientRuntime
 from distq.client.submitter import Submitter, bare

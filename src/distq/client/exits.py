@@ -10,13 +10,27 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from distq.client.session import ClientRuntime
 
-_sessions: weakref.WeakSet[ClientRuntime] = weakref.WeakSet()
-"""Those whose threads run, and some more."""
+class Session(Protocol):
+    """What is called of a client's session when the process ends."""
+
+    def flush_last(self) -> None:
+        """Wait until the master has accepted every submit."""
+        ...
+
+    def close(self) -> None:
+        """End the session."""
+        ...
+
+    def join(self) -> None:
+        """Wait for the threads of the session."""
+        ...
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+"""The sessions that have begun and not ended."""
 
 
 class _Process:
@@ -24,13 +38,13 @@ class _Process:
     """Whether this process ends: its main thread is through."""
 
 
-def enter(session: ClientRuntime) -> bool:
+def enter(session: Session) -> bool:
     """Have a session's tasks accepted before the process ends; whether each submit is to wait for that by itself."""
     _sessions.add(session)
     return _Process.ends
 
 
-def leave(session: ClientRuntime) -> None:
+def leave(session: Session) -> None:
     """The session has ended, or is the parent process' own."""
     _sessions.discard(session)
 

@@ -1,21 +1,15 @@
-"""The future of one task: `concurrent.futures.Future`, made cheap.
-
-A stock future makes a condition, and with it a lock and a deque, for a wait that mostly never comes: 1.6 kB
-and 3 µs. Here the condition, the list of waiters and the list of callbacks come into being when somebody asks
-for them, and a thousand results are set under one lock.
-"""
+"""The future of one task; a thousand results are set under one lock."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distq.client.inside_task import lead
-from distq.client.locks import is_owned
+from distq.client.lazy_future import LazyFuture, shared_lock
 from distq.client.outcome import Sealed, opened
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
@@ -31,12 +25,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_ENDED = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
 CANCELLED_PER_CALL = 10_000
 """As many keys as a master takes in one call."""
-
-_lock = threading.RLock()
-"""Guards the coming into being of every future's condition against its result being set meanwhile."""
 
 
 class FutureOfParent(DistqError, RuntimeError):
@@ -47,12 +37,12 @@ class FutureOfParent(DistqError, RuntimeError):
     exit_code = 2
 
 
-class TaskFuture(Future[R]):
+class TaskFuture(LazyFuture[R]):
     """A `concurrent.futures.Future` of a task. Its result is unpickled when it is asked for."""
 
     _claimed: bool = False
     """Whether the task is on its way to the master, or was cancelled before that: either, never both."""
-    key: int | None = None
+    task_key: int | None = None
     """The task's key, None until the master has accepted it."""
     unseen: Unseen | None = None
     """Of a submit that was refused: whether any code has looked at that."""
@@ -60,57 +50,21 @@ class TaskFuture(Future[R]):
     """The outcome until it is asked for: a result that is not unpickled, or an end without one."""
     _runs: bool = False
     """Whether the task ran when the master was asked last."""
-    _own_condition: threading.Condition | None = None
-    _own_waiters: list[Any] | None = None
-    _own_callbacks: list[Callable[[Future[R]], object]] | None = None
 
     def __init__(self, reader: Reader | None = None, name: str = "") -> None:
         self._reader = reader
         """Who can wait for the task's end in the thread that asks for its result."""
         self._name = name
-        # Not Future.__init__: it makes what this class makes when it is needed.
-        self._state = PENDING
-        self._result: R | None = None
-        self._exception: BaseException | None = None
+        super().__init__()
 
-    if not TYPE_CHECKING:  # for type checkers they are the attributes that every future has
-
-        @property
-        def _condition(self) -> threading.Condition:
-            # Whatever waits for a future, or looks at its state, asks for this first.
-            self._heed_fork()
-            condition = self._own_condition
-            if condition is None:
-                with _lock:
-                    condition = self._own_condition
-                    if condition is None:
-                        condition = self._own_condition = threading.Condition()
-            return condition
-
-        @property
-        def _waiters(self) -> list[Any]:
-            if self._own_waiters is None:
-                self._own_waiters = []
-            return self._own_waiters
-
-        @_waiters.setter
-        def _waiters(self, waiters: list[Any]) -> None:
-            self._own_waiters = waiters
-
-        @property
-        def _done_callbacks(self) -> list[Callable[[Future[R]], object]]:
-            if self._own_callbacks is None:
-                self._own_callbacks = []
-            return self._own_callbacks
-
-    def _heed_fork(self) -> None:
+    def _check_fork(self) -> None:
         """In a forked child: what has no outcome gets none here, and a thread of the parent may hold the condition."""
         if self._reader is None or not self._reader.disowned:
             return
         self._reader = None
         self._own_condition = self._own_waiters = self._own_callbacks = None
         if not self.has_ended:
-            known = "" if self.key is None else f" of task {id_text(self.key)}"
+            known = "" if self.task_key is None else f" of task {id_text(self.task_key)}"
             self._exception = FutureOfParent(f"The future{known} was made before a fork, by process {os.getppid()}.")
             self._state = FINISHED
 
@@ -125,7 +79,7 @@ class TaskFuture(Future[R]):
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
             return "cancelled"
         if self._state != FINISHED:
-            return ("running" if self._runs else "accepted") if self.key is not None else "not accepted yet"
+            return ("running" if self._runs else "accepted") if self.task_key is not None else "not accepted yet"
         if self._body is not None:
             return "finished" if isinstance(self._body, bytes) else "finished without a result"
         if self._exception is not None:
@@ -133,19 +87,9 @@ class TaskFuture(Future[R]):
         return f"finished returned {type(self._result).__name__}"
 
     @property
-    def has_callbacks(self) -> bool:
-        """Whether other code than the owner of the future waits for its end."""
-        return bool(self._own_callbacks or self._own_waiters)
-
-    @property
-    def has_ended(self) -> bool:
-        """As `done()`, without the lock that is only made for those who wait."""
-        return self._state in _ENDED
-
-    @property
     def task_id(self) -> str | None:
         """The task's id, None until the master has accepted it."""
-        return None if self.key is None else id_text(self.key)
+        return None if self.task_key is None else id_text(self.task_key)
 
     def running(self) -> bool:
         """Whether the task runs at this time.
@@ -153,7 +97,9 @@ class TaskFuture(Future[R]):
         Asks the master, at most every tenth of a second, about all of the client's tasks at once.
         """
         reader = self._reader
-        self._runs = reader is not None and self.key is not None and not self.has_ended and reader.runs(self.key)
+        self._runs = (
+            reader is not None and self.task_key is not None and not self.has_ended and reader.runs(self.task_key)
+        )
         return self._runs
 
     def cancel(self) -> bool:
@@ -175,15 +121,15 @@ class TaskFuture(Future[R]):
         claim([self])
 
     def _cancel(self, *, running: bool) -> bool:
-        self._heed_fork()
+        self._check_fork()
         if self._state == PENDING and claim([self]):
             self.withdraw()
             return True
         reader = self._reader
         if reader is not None and not self.has_ended:
-            if self.key is None:
+            if self.task_key is None:
                 reader.catch_up()
-            if self.key is not None and reader.cancel([self.key], running=running):
+            if self.task_key is not None and reader.cancel([self.task_key], running=running):
                 self.withdraw()
         return self.cancelled()
 
@@ -192,9 +138,9 @@ class TaskFuture(Future[R]):
 
         Asks the master, which takes a round trip. Raises CannotReach if none is there.
         """
-        if self._reader is None or self.key is None or self.has_ended:
+        if self._reader is None or self.task_key is None or self.has_ended:
             return None
-        return self._reader.progress(self.key)
+        return self._reader.progress(self.task_key)
 
     def stream(self, timeout: Timeout = None) -> Iterator[Any]:
         """The parts that the task, a generator function, has yielded and will yield; they are kept as its result is.
@@ -206,7 +152,7 @@ class TaskFuture(Future[R]):
 
         Raises what `result` raises, once the parts that came before are through; TimeoutError; CannotReach.
         """
-        self._heed_fork()
+        self._check_fork()
         if self._reader is not None:
             yield from self._reader.stream(self, timeout_s(timeout))
         elif self._exception is not None:
@@ -253,7 +199,7 @@ class TaskFuture(Future[R]):
             left_s = None if timeout is None else timeout_s(timeout)
             if self._reader is not None and not self.has_ended:
                 left_s = lead(self, self._reader, left_s)
-            self._wait(left_s)
+            self.wait_until_ended(left_s)
         if self._body is not None:
             self._open(self._body)
         if self._exception is not None:
@@ -265,7 +211,7 @@ class TaskFuture(Future[R]):
                 del self
         return self._result  # type: ignore[return-value] # finished without an exception: it is an R
 
-    def _wait(self, limit_s: float | None) -> None:
+    def wait_until_ended(self, limit_s: float | None) -> None:
         """Wait until it has its outcome; raises CancelledError, TimeoutError."""
         condition = self._condition
         with condition:
@@ -281,7 +227,7 @@ class TaskFuture(Future[R]):
         left_s = timeout_s(timeout)
         if access.access is not None and self._reader is not None:
             left_s = lead(self, self._reader, left_s)
-        self._wait(left_s)
+        self.wait_until_ended(left_s)
         if self._body is not None:
             # `asyncio.wrap_future` up to Python 3.14 believes that a future without an exception has a result.
             self._open(self._body)
@@ -289,9 +235,21 @@ class TaskFuture(Future[R]):
             self._look()
         return self._exception
 
+    def packed_outcome(self, limit_s: float | None) -> bytes | Sealed:
+        """The outcome as its executor wrote it, of which nothing is unpickled.
+
+        Raises as `result` where there is none: TimeoutError, CancelledError, or why the client gave the task up.
+        """
+        self.wait_until_ended(limit_s)
+        self._look()
+        if self._body is None:
+            error = self._exception or AssertionError("the outcome was unpickled before")
+            raise error.with_traceback(None)
+        return self._body
+
     def _get_snapshot(self) -> tuple[bool, bool, R | None, BaseException | None]:
         """Done, cancelled, result, exception: what asyncio reads from Python 3.15 on, instead of calling `result`."""
-        self._heed_fork()
+        self._check_fork()
         state = self._state
         if state == FINISHED:
             if self._body is not None:
@@ -310,7 +268,7 @@ class TaskFuture(Future[R]):
 
     def _open(self, body: bytes | Sealed) -> None:
         """Unpickle the outcome; two threads may do it at once."""
-        self._result, self._exception = opened(body, self.key)
+        self._result, self._exception = opened(body, self.task_key)
         self._body = None
 
     def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
@@ -328,7 +286,7 @@ class TaskFuture(Future[R]):
         self._finish(None, error)
 
     def _finish(self, body: bytes | Sealed | None, error: BaseException | None) -> None:
-        with _lock:
+        with shared_lock():
             if self.has_ended:
                 return  # cancelled by us, and the master says the same now; or told twice
             condition = self._own_condition
@@ -351,7 +309,7 @@ class TaskFuture(Future[R]):
 def claim(futures: Iterable[TaskFuture[R]]) -> list[TaskFuture[R]]:
     """Those that nobody has claimed yet, and nobody else can claim from now on: to send them, or to cancel them."""
     claimed = []
-    with _lock:
+    with shared_lock():
         for future in futures:
             if not future._claimed:  # noqa: SLF001 - one module, one noun
                 future._claimed = True  # noqa: SLF001
@@ -362,36 +320,25 @@ def claim(futures: Iterable[TaskFuture[R]]) -> list[TaskFuture[R]]:
 def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
     """Cancel all of them that do not run, in as few calls as possible; those that wait for them hear of it."""
     for future in futures:
-        future._heed_fork()  # noqa: SLF001 - one module, one noun
+        future._check_fork()  # noqa: SLF001 - one module, one noun
     for future in claim(future for future in futures if not future.has_ended):
         future.withdraw()
-    for reader in {future._reader for future in futures if future.key is None and not future.has_ended}:  # noqa: SLF001
+    for reader in {future._reader for future in futures if future.task_key is None and not future.has_ended}:  # noqa: SLF001
         if reader is not None:
             reader.catch_up()
     accepted: dict[Reader, list[int]] = {}
     for future in futures:
-        if not future.has_ended and future.key is not None and future._reader is not None:  # noqa: SLF001 - one noun
-            accepted.setdefault(future._reader, []).append(future.key)  # noqa: SLF001
+        if not future.has_ended and future.task_key is not None and future._reader is not None:  # noqa: SLF001 - one noun
+            accepted.setdefault(future._reader, []).append(future.task_key)  # noqa: SLF001
     for reader, keys in accepted.items():
         for at in range(0, len(keys), CANCELLED_PER_CALL):
             reader.cancel(keys[at : at + CANCELLED_PER_CALL], running=False)
 
 
-def renew_lock() -> None:
-    """After a fork: another thread of the parent may have held it."""
-    global _lock  # noqa: PLW0603 - the only one that there is
-    _lock = threading.RLock()
-
-
-def is_in_hand() -> bool:
-    """Whether this very thread is in the middle of setting outcomes."""
-    return is_owned(_lock)
-
-
 def settle_all(ended: Iterable[tuple[TaskFuture[Any], Row]]) -> None:
     """Set many outcomes; results for which no thread waits yet are set under one lock."""
     others = []
-    with _lock:
+    with shared_lock():
         for future, row in ended:
             is_open = future._own_condition is None and future._state == PENDING  # noqa: SLF001 - one module, one noun
             if is_open and row[1] == SUCCEEDED:

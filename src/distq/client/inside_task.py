@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from distq.core.errors import DistqError
 from distq.tasks import access
 
 if TYPE_CHECKING:
-    from distq.client.future import TaskFuture
-    from distq.client.reader import Reader
+    from distq.client.reader import Readable, Reader
 
 LOOK_S: Final = 2.0
 """How often the master is asked; most waits are over before it is asked at all."""
@@ -33,7 +32,7 @@ class NoSlotLeft(DistqError):
     )
 
 
-def lead(future: TaskFuture[Any], reader: Reader, timeout_s: float | None) -> float | None:
+def lead(future: Readable, reader: Reader, timeout_s: float | None) -> float | None:
     """Read until the future is done, as `Reader.lead`; in a task, wait for that, too.
 
     Raises:
@@ -49,7 +48,12 @@ def lead(future: TaskFuture[Any], reader: Reader, timeout_s: float | None) -> fl
             break
         rest_s = reader.lead(future, left_s)
         with suppress(TimeoutError):
-            future._wait(rest_s)  # noqa: SLF001 - a part of its own wait
-        if task and not future.has_ended and future.key is not None and (why := reader.deadlock(task, future.key)):
+            future.wait_until_ended(rest_s)
+        if (
+            task
+            and not future.has_ended
+            and future.task_key is not None
+            and (why := reader.deadlock(task, future.task_key))
+        ):
             raise NoSlotLeft(why)
     return None if deadline is None else max(deadline - _now(), 0.0)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distq.core.task import id_text
-from distq.tasks.failure import TaskError, error_of
+from distq.tasks.failure import error_of
 from distq.tasks.payload import unpack_result
-
-if TYPE_CHECKING:
-    from distq.client.future import TaskFuture
+from distq.tasks.task_error import TaskError
 
 Sealed = tuple[int, "bytes | None", "list[str] | None"]
 """State, outcome and causes of a task that did not succeed, as the master reports them."""
@@ -40,16 +38,3 @@ def opened(body: bytes | Sealed, key: int | None) -> tuple[Any, BaseException | 
         unreadable = ResultUnreadable(f"The {what}{of} cannot be read here: {type(error).__name__}: {error}.")
         unreadable.__cause__ = error
         return None, unreadable
-
-
-def unopened(future: TaskFuture[Any], timeout_s: float | None) -> bytes | Sealed:
-    """A future's outcome as its executor wrote it, of which nothing is unpickled.
-
-    Raises as `result` where there is none: TimeoutError, CancelledError, or why the client gave it up.
-    """
-    future._wait(timeout_s)  # noqa: SLF001 - the other side of the outcome
-    future._look()  # noqa: SLF001
-    if future._body is None:  # noqa: SLF001
-        error = future._exception or AssertionError("a result that was not asked for yet is not opened")  # noqa: SLF001
-        raise error.with_traceback(None)
-    return future._body  # noqa: SLF001

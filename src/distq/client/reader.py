@@ -6,14 +6,38 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from distq.client.future import TaskFuture
     from distq.tasks.current import Progress
+
+
+class Readable(Protocol):
+    """What the client's reader needs of a future."""
+
+    task_key: int | None
+    """The key of its task; None until the master has accepted the task."""
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of its task, None until the master has accepted it."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has its outcome."""
+        ...
+
+    def wait_until_ended(self, limit_s: float | None) -> None:
+        """Wait until it has its outcome; raises CancelledError, TimeoutError."""
+        ...
+
+    def result(self) -> Any:
+        """What its task returned; raises what the task raised."""
+        ...
 
 
 class Reader(Protocol):
     """Reads results from the master, and asks it to cancel tasks."""
 
-    def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
+    def lead(self, future: Readable, timeout_s: float | None) -> float | None:
         """Read until the future is done, as far as no other thread does; returns how much of the time is left."""
         ...
 
@@ -33,7 +57,7 @@ class Reader(Protocol):
         """Whether a task runs, as far as is known soon."""
         ...
 
-    def stream(self, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
+    def stream(self, future: Readable, timeout_s: float | None) -> Iterator[Any]:
         """The parts of a task's stream."""
         ...
 

@@ -6,13 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, TaskExists, TasksFull, TooManyNames
 from distq.core.task import id_text
-
-if TYPE_CHECKING:
-    from distq.client.future import TaskFuture
 
 LOG_EVERY_S: Final = 10.0
 """At most one line in this time says that refused submits were dropped."""
@@ -92,6 +89,17 @@ class Unseen:
             self._refusals.dropped()
 
 
+class Refusable(Protocol):
+    """What a client's refusals need of a future."""
+
+    unseen: Unseen | None
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether a callback, `wait` or `as_completed` waits for the end of the future."""
+        ...
+
+
 class Refusals:
     """One client's refused submits."""
 
@@ -109,7 +117,7 @@ class Refusals:
         self._said_at = -LOG_EVERY_S
         self._last = ""
 
-    def note(self, future: TaskFuture[Any], error: BaseException) -> None:
+    def note(self, future: Refusable, error: BaseException) -> None:
         """A submit was refused; its future fails with that error next."""
         with self._lock:
             self.count += 1

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from distq.client.future import is_in_hand
+from distq.client.lazy_future import is_settling_here
 from distq.client.locks import CalledInside, OwnedLock
 from distq.client.master_connection import CALL_S, MasterConnection
 from distq.client.running_tasks import RunningTasks
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from distq.client.callbacks import Callbacks
     from distq.client.control_connection import ControlConnection
-    from distq.client.future import TaskFuture
     from distq.client.pending_futures import PendingFutures
+    from distq.client.reader import Readable
     from distq.client.state_machine import Row
     from distq.client.submit_sender import SubmitSender
     from distq.net.dial import Connection
@@ -123,18 +123,18 @@ class ResultReceiver:
         """Have a future's callbacks called by a thread of their own."""
         self._callbacks.call(callbacks)
 
-    def stream(self, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
+    def stream(self, future: Readable, timeout_s: float | None) -> Iterator[Any]:
         """The parts of a task's stream."""
         return parts_of(self._errands.another(), future, timeout_s)
 
-    def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> float | None:
+    def lead(self, future: Readable, timeout_s: float | None) -> float | None:
         """Read until the future is done, as far as no other thread reads; returns how much of the time is left.
 
         Raises CalledInside if the end cannot be heard before the call that was interrupted for this one goes on.
         """
         if self.disowned:
             return timeout_s
-        if self._submits.in_hand or self._awaited.in_hand() or is_in_hand():
+        if self._submits.in_hand or self._awaited.in_hand() or is_settling_here():
             raise CalledInside("result() interrupted another call of the same client in this thread.")
         deadline = None if timeout_s is None else _now() + timeout_s
         if self._role.mine:
@@ -151,7 +151,7 @@ class ResultReceiver:
                     self._back.set()
         return None if deadline is None else max(deadline - _now(), 0.0)
 
-    def _read_in_place(self, future: TaskFuture[Any], deadline: float | None) -> None:
+    def _read_in_place(self, future: Readable, deadline: float | None) -> None:
         """Read in a signal handler that has interrupted the caller that reads, in the same thread."""
         if not self._at_rest:
             raise CalledInside("result() interrupted the reading of another result in this thread.")
@@ -167,7 +167,7 @@ class ResultReceiver:
         if not future.has_ended and (deadline is None or _now() < deadline):
             raise CalledInside("The connection broke, and is made anew once the signal handler has returned.")
 
-    def _read_for(self, future: TaskFuture[Any], deadline: float | None) -> None:
+    def _read_for(self, future: Readable, deadline: float | None) -> None:
         while not future.has_ended and (connection := self.link.connection) is not None:
             wait_s = STASHED_S if self._awaited.stashed else LOOK_S
             if deadline is not None:

@@ -59,7 +59,7 @@ class IllegalClientMove(RuntimeError):
 class Settleable(Protocol):
     """What the state machine knows of a future."""
 
-    key: int | None
+    task_key: int | None
 
     @property
     def has_ended(self) -> bool:
@@ -116,7 +116,7 @@ class ClientState(Generic[F]):
             if taken and key - first in taken:
                 self._taken_over(future, key, taken[key - first])
             elif not future.has_ended:
-                future.key = key
+                future.task_key = key
                 self.futures[key] = future
         # Only now: an end that is heard from here on finds its future.
         if not self.early:
@@ -127,7 +127,7 @@ class ClientState(Generic[F]):
     def _taken_over(self, future: F, key: int, other: int | None) -> None:
         """Another task has the unique key of the one under `key`."""
         if other is None:
-            future.key = key
+            future.task_key = key
         elif not future.has_ended:
             self.adopt(future, other)
 
@@ -150,7 +150,7 @@ class ClientState(Generic[F]):
 
     def adopt(self, future: F, key: int) -> None:
         """Await a task that is at the master already."""
-        future.key = key
+        future.task_key = key
         known = self.futures.setdefault(key, future)
         if known is not future and future not in (others := self.duplicates.setdefault(key, [])):
             others.append(future)
@@ -182,7 +182,7 @@ class ClientState(Generic[F]):
 
     def abandon(self, future: F) -> None:
         """Await that future no more; others of its task are awaited on."""
-        key = future.key
+        key = future.task_key
         if key is None:
             return
         others = self.duplicates.pop(key, [])

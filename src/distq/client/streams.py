@@ -13,7 +13,7 @@ from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
     from distq.client.control_connection import ControlConnection
-    from distq.client.future import TaskFuture
+    from distq.client.reader import Readable
 
 WAIT_S: Final = 20.0
 """How long one call waits at the master."""
@@ -24,13 +24,13 @@ PAUSE_S: Final = 0.2
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
-def parts_of(errands: ControlConnection, future: TaskFuture[Any], timeout_s: float | None) -> Iterator[Any]:
+def parts_of(errands: ControlConnection, future: Readable, timeout_s: float | None) -> Iterator[Any]:
     """The parts as they come; then the future's exception, if it has one."""
     number = 0
     try:
-        while future.key is None and not future.has_ended:
+        while future.task_key is None and not future.has_ended:
             time.sleep(PAUSE_S / 10)  # until its acceptance was heard
-        over = future.key is None
+        over = future.task_key is None
         while not over:
             parts, over = _next_parts(errands, future, number, timeout_s)
             for part in parts:
@@ -43,15 +43,15 @@ def parts_of(errands: ControlConnection, future: TaskFuture[Any], timeout_s: flo
         errands.close()
 
 
-def _value_of(part: bytes, future: TaskFuture[Any]) -> Any:
-    value, error = opened(part, future.key)
+def _value_of(part: bytes, future: Readable) -> Any:
+    value, error = opened(part, future.task_key)
     if error is not None:
         raise error
     return value
 
 
 def _next_parts(
-    errands: ControlConnection, future: TaskFuture[Any], number: int, timeout_s: float | None
+    errands: ControlConnection, future: Readable, number: int, timeout_s: float | None
 ) -> tuple[list[bytes | None], bool]:
     """The next parts, at least one unless there are no more; and whether there are no more."""
     began = reached = _now()
@@ -59,7 +59,7 @@ def _next_parts(
         left_s = WAIT_S if timeout_s is None else max(timeout_s - (_now() - began), 0.0)
         wait_s = min(left_s, WAIT_S)
         try:
-            parts, over = errands.ask("stream", future.key, number, wait_s, wait_s=wait_s)
+            parts, over = errands.ask("stream", future.task_key, number, wait_s, wait_s=wait_s)
             reached = _now()
         except RemoteRefusal as error:
             raise TaskUnknown(str(error)) from None

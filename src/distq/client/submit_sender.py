@@ -286,7 +286,7 @@ class SubmitSender:
         try:
             self._deliver(batch, self._wait_s)
         except Exception as error:
-            self._refuse([sending for sending in batch if sending.future.key is None], error)
+            self._refuse([sending for sending in batch if sending.future.task_key is None], error)
             raise
         finally:
             self._outbox.sent(len(batch))

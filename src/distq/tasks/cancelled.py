@@ -2,7 +2,7 @@
 
 from concurrent.futures import CancelledError
 
-from distq.tasks.failure import TaskError
+from distq.tasks.task_error import TaskError
 
 
 class TaskCancelled(TaskError, CancelledError):

@@ -6,20 +6,14 @@ import pickle
 import traceback
 from typing import Any, Final, NamedTuple
 
-from distq.core.errors import DistqError
 from distq.core.task import CANCELLED, DEAD, EXPIRED
+from distq.tasks.task_error import TaskError
 
 TEXT_CHARS_MAX: Final = 2_000
 TRACEBACK_CHARS_MAX: Final = 60_000
 PICKLED_BYTES_MAX: Final = 64_000
 CANCELLED_ERROR: Final = ("concurrent.futures._base", "CancelledError")
 """What `result()` raises of a future that was cancelled."""
-
-
-class TaskError(DistqError):
-    """The root of what a future raises on behalf of its task."""
-
-    code = "TASK"
 
 
 class TaskFailed(TaskError):
