@@ -14,9 +14,9 @@ from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.failure import unpack_failure
 from distq.tasks.payload import after_others, pack_json
 from distq.worker.executor.current_task import current_of
+from distq.worker.executor.exchange import Envelope, LeasedTask
 from distq.worker.executor.functions import JSON, Functions
-from distq.worker.executor.handler import Ran
-from distq.worker.executor.rows import Envelope, Leased
+from distq.worker.executor.handler import RunOutcome
 
 if TYPE_CHECKING:
     from distq.worker.executor.shutdown import ShutdownFlag
@@ -60,7 +60,7 @@ def functions(accept: str = JSON) -> Functions:
     return Functions(None, accept, LIMIT, lambda _: None)
 
 
-def run(payload: bytes, accept: str = JSON, task: Any = _act) -> bytes | Ran:
+def run(payload: bytes, accept: str = JSON, task: Any = _act) -> bytes | RunOutcome:
     """Run a task here."""
     return functions(accept).run_of("task", task.distq_name if hasattr(task, "distq_name") else NAME[task])(payload)
 
@@ -68,9 +68,9 @@ def run(payload: bytes, accept: str = JSON, task: Any = _act) -> bytes | Ran:
 NAME = {_act: f"{__name__}:_act", _act_later: f"{__name__}:_act_later"}
 
 
-def refused(ran: bytes | Ran) -> str:
+def refused(ran: bytes | RunOutcome) -> str:
     """The words of a refusal that is not tried again."""
-    assert isinstance(ran, Ran)
+    assert isinstance(ran, RunOutcome)
     assert ran.outcome == Outcome.FATAL
     return unpack_failure(ran.body).text
 
@@ -92,7 +92,7 @@ def test_pickled_arguments_and_results_of_tasks_before_are_refused(flag: Path) -
 
 def test_a_planted_cursor_is_refused_and_one_of_json_is_read(flag: Path) -> None:
     """What such a worker saves it reads again."""
-    row: Leased = (1 << 40 | 1, 1, 1, 0, b"")
+    row: LeasedTask = (1 << 40 | 1, 1, 1, 0, b"")
     envelope: Envelope = ("q", "f", "task", None)
     told: list[bytes] = []
 
@@ -123,7 +123,7 @@ def test_plain_items_are_handed_back_by_a_worker_that_takes_json_only(flag: Path
     """They are pickles."""
     some = Functions(lambda item: item, JSON, LIMIT, lambda _: None)
     ran = some.run_of("plain", "plain")(pickle.dumps(Planted(flag)))
-    assert isinstance(ran, Ran)
+    assert isinstance(ran, RunOutcome)
     assert ran.outcome == Outcome.UNKNOWN
     assert not flag.exists()
 
@@ -135,7 +135,7 @@ def test_what_a_worker_gives_cannot_be_given_by_a_submitter(accept: str, task: A
     role = {"role": "ADMIN"}
     assert "which only its worker gives" in refused(run(pack_json([1], {"who": role}), accept, task))
     ran = run(pack_json([1, role], {}), accept, task)
-    assert isinstance(ran, Ran)
+    assert isinstance(ran, RunOutcome)
     assert b"ADMIN as" not in ran.body
     if accept == "pickle":
         assert "which only its worker gives" in refused(run(pickle.dumps(((1,), {"who": role})), accept, task))

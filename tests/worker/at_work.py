@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.net.fake_master import KEY
-from tests.worker.executor.test_parts import orders
+from tests.worker.executor.test_parts import executor_config
 
 from distq.core.task import THREAD
 from distq.worker.executor.batch_loop import BatchLoop
@@ -20,7 +20,7 @@ from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.stdlib_server import StdlibServerLoop
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.clock import MONOTONIC
-from distq.worker.shared.reports import Listener, Report, Reporter
+from distq.worker.shared.reports import Report, Reporter, ReportReader
 from distq.worker.shared.slots_page import SlotsPage
 
 SOON_S = 10.0
@@ -35,18 +35,18 @@ class AtWork:
         self.page = SlotsPage.create() if given.get("executor") == THREAD else BatchPage.create()
         self._report_read, self._report_write = os.pipe()
         self._lifeline_read, self._lifeline_write = os.pipe()
-        given_orders = orders(addresses=(address,), authkey=KEY, **given)
-        functions = Functions(handler, given_orders.accept, given_orders.payload_bytes_max, print)
+        config = executor_config(addresses=(address,), authkey=KEY, **given)
+        functions = Functions(handler, config.accept, config.payload_bytes_max, print)
         reporter, lifeline, page, stock = Reporter(self._report_write), self._lifeline_read, self.page, None
         if isinstance(page, BatchPage):
             interrupts = Interrupts(page, MONOTONIC)
             broker: BatchLoop | ConcurrentLoop = BatchLoop(
-                given_orders, functions, interrupts, page, reporter, self.quit, lifeline, MONOTONIC
+                config, functions, interrupts, page, reporter, self.quit, lifeline, MONOTONIC
             )
-            stock = StdlibServerLoop(handler, page, reporter, self.quit, MONOTONIC, verbose=given_orders.verbose)
+            stock = StdlibServerLoop(handler, page, reporter, self.quit, MONOTONIC, verbose=config.verbose)
         else:
-            broker = ConcurrentLoop(given_orders, functions, page, reporter, self.quit, lifeline, MONOTONIC)
-        self._runner = Runner(given_orders, broker, stock, page, reporter, self.quit, lifeline)
+            broker = ConcurrentLoop(config, functions, page, reporter, self.quit, lifeline, MONOTONIC)
+        self._runner = Runner(config, broker, stock, page, reporter, self.quit, lifeline)
         self._thread = threading.Thread(target=self._runner.run)
         self._thread.start()
 
@@ -66,7 +66,7 @@ class AtWork:
 
     def reports(self) -> list[Report]:
         """What it has reported so far; there must be something."""
-        return Listener().feed(os.read(self._report_read, 65_536))
+        return ReportReader().feed(os.read(self._report_read, 65_536))
 
     def close(self) -> None:
         """Give everything back."""

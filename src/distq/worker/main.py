@@ -1,4 +1,4 @@
-"""The composition root of the worker."""
+"""Starts a worker: builds its parts from the settings and runs the supervisor."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ def run(settings: Settings) -> int:
     """Run a worker until SIGTERM, SIGINT or SIGHUP; returns its exit code.
 
     Raises:
-        DistqError: it cannot work: its handler cannot be imported, its key is another one, its port is taken.
+        DistqError: the worker cannot work: its handler cannot be imported, or its key is not the master's.
     """
     return asyncio.run(_serve(settings))
 
@@ -42,12 +42,12 @@ async def _serve(settings: Settings) -> int:
     log = get_logger()
     make_room_for(settings.concurrency)
     supervisor = Supervisor(settings.drain_s, log, MONOTONIC)
-    orders = _orders(settings, name, session)
+    config = _executor_config(settings, name, session)
     environ = environment_of_executors(os.environ)
-    crew = ExecutorPool(
-        orders, settings.concurrency, environ, settings.devices or (), supervisor, log, MONOTONIC, Cgroup()
+    pool = ExecutorPool(
+        config, settings.concurrency, environ, settings.devices or (), supervisor, log, MONOTONIC, Cgroup()
     )
-    link = MasterSession(
+    master_session = MasterSession(
         settings.address,
         settings.authkeys[0],
         settings.frame_bytes_max,
@@ -56,7 +56,7 @@ async def _serve(settings: Settings) -> int:
         supervisor.holds,
         supervisor.report,
         supervisor.stop,
-        supervisor.where,
+        supervisor.find,
         supervisor.renew,
         log,
         MONOTONIC,
@@ -64,40 +64,43 @@ async def _serve(settings: Settings) -> int:
     log.info(
         "worker_started",
         worker=name,
-        slots=crew.executor_slots,
+        slots=pool.executor_slots,
         modules=list(settings.tasks or ()),
         handler=settings.plain_handler,
         pid=os.getpid(),
         version=__version__,
     )
-    code = await _with_http(settings, supervisor, crew, link)
-    counts = crew.counts
+    code = await _with_http(settings, supervisor, pool, master_session)
+    counts = pool.counts
     log.info("worker_stopped", worker=name, done=counts.done, failed=counts.failed, code=code)
     return code
 
 
-async def _with_http(settings: Settings, supervisor: Supervisor, crew: ExecutorPool, link: MasterSession) -> int:
+async def _with_http(
+    settings: Settings, supervisor: Supervisor, pool: ExecutorPool, master_session: MasterSession
+) -> int:
     if settings.http_address is None:
-        return await supervisor.run(crew, link)
-    # A worker without an HTTP side, which is most of them on one machine, does not import one.
+        return await supervisor.run(pool, master_session)
+    # Most workers on one machine serve no HTTP: these do not import it, and start faster.
     from distq.web.app import create_worker_app  # noqa: PLC0415
     from distq.web.server import AddressTaken, HttpServer  # noqa: PLC0415
 
-    server = HttpServer(create_worker_app(WorkerView(supervisor, crew, link, settings.pool)))
+    server = HttpServer(create_worker_app(WorkerView(supervisor, pool, master_session, settings.pool)))
     try:
         bound = await server.start(settings.http_address)
     except AddressTaken as taken:
-        # Beside a master on one machine, with one `.env` for both, this is the master's address: tasks come first.
+        # With one `.env` for a master and a worker on one machine this is the master's address. The worker runs tasks
+        # all the same.
         get_logger().warning("http_not_served", address=str(settings.http_address), why=f"{taken} {HTTP_TAKEN}")
     else:
         get_logger().info("http_listened", address=str(bound))
     try:
-        return await supervisor.run(crew, link)
+        return await supervisor.run(pool, master_session)
     finally:
         await server.stop()
 
 
-def _orders(settings: Settings, name: str, session: str) -> ExecutorConfig:
+def _executor_config(settings: Settings, name: str, session: str) -> ExecutorConfig:
     return ExecutorConfig(
         addresses=tuple((address.host, address.port) for address in settings.address),
         authkey=settings.authkeys[0],
@@ -106,7 +109,7 @@ def _orders(settings: Settings, name: str, session: str) -> ExecutorConfig:
         number=0,
         handler=settings.plain_handler or "",
         executor=settings.executor,
-        executor_slots=seats_of(settings),
+        executor_slots=executor_slots_of(settings),
         modules=settings.tasks or (),
         accept=settings.accept,
         max_tasks=settings.max_tasks,
@@ -123,13 +126,13 @@ def _orders(settings: Settings, name: str, session: str) -> ExecutorConfig:
     )
 
 
-def seats_of(settings: Settings) -> int:
-    """How many tasks each executor of a worker with these settings runs at once."""
+def executor_slots_of(settings: Settings) -> int:
+    """How many tasks each executor of a worker with these settings runs at the same time."""
     return 1 if settings.executor == PROCESS else settings.executor_tasks
 
 
 def runs_tasks(settings: Settings) -> bool:
-    """Whether a worker with these settings runs structured tasks: all do but those for plain items alone."""
+    """Whether a worker with these settings runs tasks; a worker with nothing but a plain handler does not."""
     return bool(settings.tasks) or settings.plain_handler is None
 
 
@@ -144,7 +147,7 @@ def _introduction(settings: Settings, name: str, session: str) -> dict[str, obje
         "pool": settings.pool,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "slots": settings.concurrency * seats_of(settings),
+        "slots": settings.concurrency * executor_slots_of(settings),
         "queues": list(settings.queues) if settings.queues else None,
         "plain": settings.plain_handler is not None,
         "tasks": runs_tasks(settings),

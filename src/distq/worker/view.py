@@ -1,4 +1,4 @@
-"""The worker as its metrics and probes see it."""
+"""What metrics and probes read of a worker."""
 
 from collections.abc import Mapping
 
@@ -8,41 +8,43 @@ from distq.worker.supervisor.supervisor import Supervisor
 
 
 class WorkerView:
-    """What `distq.web` and `distq.metrics` read of a worker."""
+    """What `distq.web` and `distq.metrics` read of one worker."""
 
-    def __init__(self, supervisor: Supervisor, crew: ExecutorPool, link: MasterSession, pool: str) -> None:
+    def __init__(
+        self, supervisor: Supervisor, executors: ExecutorPool, master_session: MasterSession, pool: str
+    ) -> None:
         self._supervisor = supervisor
-        self._executors = crew
-        self._master_session = link
+        self._executors = executors
+        self._master_session = master_session
         self.pool = pool
 
     @property
     def slots(self) -> int:
-        """How many tasks it runs at once."""
+        """How many tasks the worker runs at the same time."""
         return self._executors.executor_slots
 
     @property
     def busy(self) -> int:
-        """How many it runs now."""
+        """How many tasks run now."""
         return self._executors.busy
 
     @property
     def exits(self) -> Mapping[str, int]:
-        """How many executors ended without being told to, by cause."""
+        """How many executors have ended that the supervisor had not asked to end, by cause."""
         return self._executors.exits
 
     @property
     def tasks(self) -> Mapping[str, int]:
-        """How many tasks it has answered, by outcome."""
+        """How many leases the executors have settled, by outcome."""
         counts = self._executors.counts
         return {"success": counts.done, "failure": counts.failed, "released": counts.released}
 
     @property
     def connected(self) -> bool:
-        """Whether it is connected to a master and has an executor that can work."""
+        """Whether the worker is connected to a master and has an executor that can run tasks."""
         return self._master_session.connected and self._executors.up > 0
 
     @property
     def draining(self) -> bool:
-        """Whether it takes no more tasks and will end."""
+        """Whether the worker leases no more tasks and will end."""
         return self._supervisor.draining

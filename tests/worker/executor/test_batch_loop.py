@@ -17,7 +17,7 @@ from distq.tasks.failure import exception_of
 from distq.wire.errors import RemoteRefusal
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.page import Blame
-from distq.worker.shared.reports import Failed, Joined, Parted, Trouble
+from distq.worker.shared.reports import Connected, Disconnected, Failed, Trouble
 
 Settled = list[tuple[int, int, int, Any, float, str]]
 Script = Callable[[int, Settled, int], object]
@@ -95,7 +95,7 @@ def test_results_go_out_with_the_next_question() -> None:
     master, reports = run(lambda n, _settled, _want: leased(3, 4, first=n * 2 + 1) if n < 2 else NOTHING)
     assert outcomes(master.settled) == [(1, 0, 9), (2, 0, 16), (3, 0, 9), (4, 0, 16)]
     assert master.wants == [1, 2, 4]
-    assert reports[0] == Joined(stock=False)
+    assert reports[0] == Connected(stock=False)
     assert master.hellos[0]["role"] == "executor"
     assert master.hellos[0]["holds"] == []
 
@@ -114,7 +114,7 @@ def test_a_lost_connection_costs_no_result() -> None:
     master, reports = run(lambda n, _settled, _want: [leased(3), HANG_UP, NOTHING][n], reconnect_max_s=0.01)
     assert outcomes(master.settled) == [(1, 0, 9)]
     assert [hello["holds"] for hello in master.hellos] == [[], [(1, 1)]]
-    assert any(isinstance(report, Parted) for report in reports)
+    assert any(isinstance(report, Disconnected) for report in reports)
 
 
 def test_a_task_is_finished_while_the_master_is_away() -> None:

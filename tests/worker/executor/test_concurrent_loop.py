@@ -12,7 +12,7 @@ from tests.worker.at_work import NOTHING, SOON_S, at_work
 
 from distq.core.task import THREAD, Outcome
 from distq.wire.errors import RemoteRefusal
-from distq.worker.executor.dependencies import DependencyArgumentsFailed, completed
+from distq.worker.executor.dependencies import DependencyArgumentsFailed, with_upstream_results
 from distq.worker.shared.reports import Trouble
 
 SEATS = 5
@@ -219,6 +219,6 @@ def test_arguments_that_cannot_be_put_together_fail_their_task_and_not_its_execu
             """All of them, in one part."""
             return [(True, b"1", [])]
 
-    ((*_, payload),) = completed(cast("Any", Ends()), [(1, 1, 1, 0, b'{"no": "call"}')], {1: (1, True)})
+    ((*_, payload),) = with_upstream_results(cast("Any", Ends()), [(1, 1, 1, 0, b'{"no": "call"}')], {1: (1, True)})
     with pytest.raises(DependencyArgumentsFailed, match="KeyError: 'args'"):
         pickle.loads(payload)

@@ -41,7 +41,7 @@ def test_a_batch_that_came_when_it_went_to_sleep_is_looked_at() -> None:
     seen = threading.Event()
 
     def look() -> bool:
-        looks.append(flusher.asleep)
+        looks.append(flusher.is_asleep)
         if len(looks) == 3:
             seen.set()
         return len(looks) == 2  # the batch is there at the second look

@@ -19,7 +19,7 @@ from distq.tasks.function import task
 from distq.tasks.payload import pack_json
 from distq.worker.executor import functions as worker_functions
 from distq.worker.executor.functions import AGAIN_S, Functions
-from distq.worker.executor.handler import Ran
+from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.modules import ModuleUnusable, import_modules
 
 
@@ -33,10 +33,10 @@ def functions(accept: str = "pickle", *, bytes_max: int = 1 << 20, said: list[st
     return Functions(None, accept, bytes_max, (said if said is not None else []).append)
 
 
-def ran(found: Functions, name: str, body: bytes, kind: str = TASK) -> Ran:
+def ran(found: Functions, name: str, body: bytes, kind: str = TASK) -> RunOutcome:
     """How a run ended that was no plain success."""
     end = found.run_of(kind, name)(body)
-    assert isinstance(end, Ran)
+    assert isinstance(end, RunOutcome)
     return end
 
 
@@ -321,7 +321,7 @@ def test_what_a_function_asks_for_is_its_outcome(
     found = Functions(_raise, "pickle", 1 << 20, print)
     body = pickle.dumps(asked) if kind == PLAIN else payload(asked)
     end = ran(found, "" if kind == PLAIN else f"{__name__}:raises", body, kind)
-    assert (end.outcome, end.text, end.after_s) == (outcome, text, after_s)
+    assert (end.outcome, end.text, end.delay_s) == (outcome, text, after_s)
 
 
 def _raise(item: object) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from distq.core.task import Outcome
-from distq.worker.executor.handler import Ran
+from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.interrupts import Interrupts
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.clock import MONOTONIC
@@ -55,13 +55,13 @@ def test_a_task_whose_lease_holds_is_run_and_seen_to_be_fenced(word: BatchPage) 
     word.renew(now, now + FAR_S)
 
     def run(payload: bytes) -> bytes:
-        seen.append(word.fenced)
+        seen.append(word.is_lease_bound)
         return payload
 
     assert Interrupts(word, MONOTONIC).run(run, b"x", None, leased_at=now) == b"x"
     assert Interrupts(word, MONOTONIC).run(run, b"x", FAR_S) == b"x"
     assert seen == [True, False]
-    assert not word.fenced
+    assert not word.is_lease_bound
 
 
 @pytest.mark.parametrize(("since", "until"), [(0.0, -0.001), (0.5, FAR_S)], ids=["over", "of before"])
@@ -70,8 +70,8 @@ def test_a_task_whose_lease_does_not_hold_is_handed_back(word: BatchPage, since:
     now = MONOTONIC()
     word.renew(now + since, now + until)
     ran = Interrupts(word, MONOTONIC).run(lambda _: pytest.fail("it ran"), b"", None, leased_at=now)
-    assert ran == Ran(Outcome.RELEASED, b"")
-    assert not word.fenced
+    assert ran == RunOutcome(Outcome.RELEASED, b"")
+    assert not word.is_lease_bound
 
 
 def spin(word: BatchPage, lease_s: float) -> "subprocess.Popen[bytes]":

@@ -12,7 +12,7 @@ from distq.worker.executor.prefetch import WANT_MAX, PrefetchSize
 from distq.worker.shared.batch_page import BEGUN, BatchPage
 from distq.worker.shared.executor_config import ExecutorConfig, read_config, write_config
 from distq.worker.shared.page import Counts
-from distq.worker.shared.reports import Failed, Listener, Ready, Reporter
+from distq.worker.shared.reports import Failed, Ready, Reporter, ReportReader
 from distq.worker.supervisor import cause
 from distq.worker.supervisor.memory import Cgroup, Memory
 
@@ -64,15 +64,15 @@ def test_the_word_tells_what_runs_and_what_was_done() -> None:
     word = BatchPage.create()
     reader = BatchPage(os.dup(word.fd))
     assert reader.running is None
-    word.leases([1 << 62, 3, 2, 1])
-    assert word.begins(0) == BEGUN
+    word.set_batch([1 << 62, 3, 2, 1])
+    assert word.begin(0) == BEGUN
     assert reader.running == (1 << 62, 3)
-    assert reader.unstarted(reader.place) == [(2, 1)]
-    assert word.begins(1) == BEGUN
+    assert reader.unstarted(reader.position) == [(2, 1)]
+    assert word.begin(1) == BEGUN
     assert reader.running == (2, 1)
-    word.rests()
-    word.ran(1, 1, 0.75)
-    word.releases(4)
+    word.rest()
+    word.count_ended(1, 1, 0.75)
+    word.count_released(4)
     assert reader.running is None
     assert reader.counts == Counts(done=1, failed=1, released=4, run_s=0.75)
     assert Counts(1, 2, 3, 4.0).plus(Counts(1, 1, 1, 1.0)) == Counts(2, 3, 4, 5.0)
@@ -101,7 +101,7 @@ def test_a_wait_status_is_decoded(status: int, memory: bool, kind: str, text: st
 def test_reports_come_through_a_pipe_whole() -> None:
     """Also when they arrive in pieces; long texts are cut so that each fits into one atomic write."""
     read_fd, write_fd = os.pipe()
-    reporter, listener = Reporter(write_fd), Listener()
+    reporter, listener = Reporter(write_fd), ReportReader()
     reporter.send(Ready())
     reporter.send(Failed("1-2", "plain", 1, "\N{SNOWMAN}" * 5_000))
     data = os.read(read_fd, 65_536)
@@ -127,10 +127,10 @@ def test_a_report_that_finds_the_pipe_full_is_dropped() -> None:
 def test_what_is_no_report_is_said_to_be_none() -> None:
     """User code may write to any descriptor; the supervisor survives it."""
     with pytest.raises(DistqError, match="cannot be read"):
-        Listener().feed(pack(b"not a pickle"))
+        ReportReader().feed(pack(b"not a pickle"))
 
 
-def orders(**fields: object) -> ExecutorConfig:
+def executor_config(**fields: object) -> ExecutorConfig:
     """Orders of a worker that does not exist."""
     given: dict[str, object] = {
         "addresses": (("127.0.0.1", 9),),
@@ -157,8 +157,8 @@ def orders(**fields: object) -> ExecutorConfig:
 def test_orders_come_through_a_pipe() -> None:
     """And a supervisor that ends before it has given any is noticed."""
     read_fd, write_fd = os.pipe()
-    write_config(write_fd, orders(number=7))
-    assert read_config(read_fd) == orders(number=7)
+    write_config(write_fd, executor_config(number=7))
+    assert read_config(read_fd) == executor_config(number=7)
     os.close(write_fd)
     with pytest.raises(EOFError):
         read_config(read_fd)

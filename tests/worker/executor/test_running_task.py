@@ -14,9 +14,9 @@ import pytest
 from distq.core.task import Outcome
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded
 from distq.tasks.payload import pack_json
+from distq.worker.executor.exchange import LeaseReply
 from distq.worker.executor.functions import Functions
-from distq.worker.executor.handler import Ran
-from distq.worker.executor.rows import Handed
+from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.running_task import RunningTask
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.task_pool import TaskPool
@@ -42,7 +42,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.quit = ShutdownFlag()
-        self.ends: SimpleQueue[tuple[RunningTask, bytes | Ran]] = SimpleQueue()
+        self.ends: SimpleQueue[tuple[RunningTask, bytes | RunOutcome]] = SimpleQueue()
         functions = Functions(None, "pickle", 1 << 20, print)
         self.places = TaskPool(functions, self.quit, lambda seat, ran: self.ends.put((seat, ran)))
         self._numbers = 0
@@ -51,11 +51,11 @@ class Bench:
         """Run a task."""
         self._numbers += 1
         row = (self._numbers, 1, 1, 0, pack_json([seconds], {}))
-        seat = RunningTask(self._numbers, row, Handed([("q", f"seated:{name}", "task", 1.0)], [row]), 0.0)
+        seat = RunningTask(self._numbers, row, LeaseReply([("q", f"seated:{name}", "task", 1.0)], [row]), 0.0)
         self.places.start(seat)
         return seat
 
-    def end(self) -> tuple[RunningTask, bytes | Ran]:
+    def end(self) -> tuple[RunningTask, bytes | RunOutcome]:
         """The next end."""
         return self.ends.get(timeout=SOON_S)
 
@@ -77,7 +77,7 @@ def test_a_time_limit_is_told_with_its_text(bench: Bench, name: str) -> None:
     seat.interrupt(TimeLimitExceeded("exceeded time limit 1 s"))
     ended, ran = bench.end()
     assert ended is seat
-    assert isinstance(ran, Ran)
+    assert isinstance(ran, RunOutcome)
     assert (ran.outcome, ran.text) == (Outcome.TIMEOUT, "exceeded time limit 1 s")
 
 
@@ -88,7 +88,7 @@ def test_the_first_reason_counts_and_after_the_end_none(bench: Bench, name: str)
     seat.interrupt(TaskStopped("stop"))
     seat.interrupt(TimeLimitExceeded("too late"))
     _, ran = bench.end()
-    assert isinstance(ran, Ran)
+    assert isinstance(ran, RunOutcome)
     assert ran.outcome == Outcome.RELEASED
     seat.interrupt(TimeLimitExceeded("it has ended"))
     bench.start(name, 0.0)
@@ -119,7 +119,7 @@ def test_interrupted_at_any_moment_each_has_one_end_and_the_threads_live_on(benc
         ended = [bench.end() for _ in seats]
         assert {id(seat) for seat, _ in ended} == {id(seat) for seat in seats}
         for seat, ran in ended:
-            outcomes[ran.outcome if isinstance(ran, Ran) else ran] += 1
+            outcomes[ran.outcome if isinstance(ran, RunOutcome) else ran] += 1
             assert isinstance(ran, bytes) or seat.reason is not None
     assert bench.ends.empty()
     assert threading.active_count() <= before + 4

@@ -11,9 +11,9 @@ from typing import Any
 from distq.core.task import TASK, Outcome
 from distq.tasks.failure import TimeLimitExceeded
 from distq.tasks.function import task
+from distq.worker.executor.exchange import LeaseReply
 from distq.worker.executor.functions import Functions
-from distq.worker.executor.handler import Ran
-from distq.worker.executor.rows import Handed
+from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.running_task import RunningTask
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.task_pool import TaskPool
@@ -26,14 +26,14 @@ class AtWork:
 
     def __init__(self) -> None:
         self.quit = ShutdownFlag()
-        self._ended: SimpleQueue[bytes | Ran] = SimpleQueue()
+        self._ended: SimpleQueue[bytes | RunOutcome] = SimpleQueue()
         self._places = TaskPool(
             Functions(None, "pickle", 1 << 20, print), self.quit, lambda _seat, ran: self._ended.put(ran)
         )
 
     def start(self, name: str, *args: object) -> RunningTask:
         """Have a task run."""
-        seat = RunningTask(0, (1, 1, 1, 0, pickle.dumps((args, {}))), Handed([("default", name, TASK, None)]), 0.0)
+        seat = RunningTask(0, (1, 1, 1, 0, pickle.dumps((args, {}))), LeaseReply([("default", name, TASK, None)]), 0.0)
         self._places.start(seat)
         return seat
 
@@ -70,7 +70,7 @@ def test_a_coroutine_that_a_thread_was_given_is_awaited_on_the_loop_and_interrup
     assert waits.wait(SOON_S)
     seat.interrupt(TimeLimitExceeded("exceeded time limit 1 s"))
     ran = at_work.ended()
-    assert isinstance(ran, Ran)
+    assert isinstance(ran, RunOutcome)
     assert (ran.outcome, ran.text) == (Outcome.TIMEOUT, "exceeded time limit 1 s")
 
 
@@ -94,7 +94,7 @@ def test_what_ends_a_program_in_a_task_of_a_coroutines_own_does_not_end_the_loop
     for _ in range(2):
         at_work.start("places' exit")
         ran = at_work.ended()
-        assert isinstance(ran, Ran)
+        assert isinstance(ran, RunOutcome)
         assert (ran.outcome, ran.text) == (Outcome.FAILURE, "SystemExit: 3")
     at_work.start("places' stop")
     assert at_work.ended() == "goes on"

@@ -14,7 +14,7 @@ from distq.net.address import Address
 from distq.net.backoff import ReconnectBackoff
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.shared.clock import MONOTONIC
-from distq.worker.supervisor.master_session import EXITED_MAX, LEASE_MARGIN_S, MasterSession, TurnedAway
+from distq.worker.supervisor.master_session import EXECUTOR_ENDS_MAX, LEASE_MARGIN_S, MasterSession, WorkerNotAdmitted
 
 SOON_S = 10.0
 DEATH = {"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": (5, 1)}
@@ -175,10 +175,10 @@ def test_ends_of_idle_executors_are_kept_up_to_a_number_while_the_master_is_away
 
     async def run() -> None:
         link = link_to(1)
-        for number in range(3 * EXITED_MAX):
+        for number in range(3 * EXECUTOR_ENDS_MAX):
             link.exited({**DEATH, "index": number, "running": None})
         link.exited(DEATH)
-        assert len(link._exited) == EXITED_MAX + 1
+        assert len(link._exited) == EXECUTOR_ENDS_MAX + 1
         assert link._exited[-1] == DEATH
 
     asyncio.run(run())
@@ -222,7 +222,7 @@ def test_a_refusal_from_the_beginning_ends_the_link_with_the_masters_words() -> 
     def refuse(_: Asked) -> object:
         raise RemoteRefusal("This master speaks protocol 9.")
 
-    with fake_master(refuse) as master, pytest.raises(TurnedAway, match="protocol 9") as caught:
+    with fake_master(refuse) as master, pytest.raises(WorkerNotAdmitted, match="protocol 9") as caught:
         asyncio.run(link_to(master.address[1]).run())
     assert caught.value.exit_code == 3
 

@@ -19,8 +19,8 @@ from distq.worker.shared.output_messages import (
     Logged,
     Message,
     MessageReader,
+    MessageWriter,
     Printed,
-    Speaker,
 )
 
 texts = st.text(st.sampled_from("ab \r\n\u00e9"), max_size=60)
@@ -57,11 +57,11 @@ def test_a_line_without_an_end_is_cut_off_and_says_so() -> None:
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, Speaker]]:
+def pipe() -> Iterator[tuple[int, MessageWriter]]:
     """A pipe's end to read from, and a speaker at the other."""
     read_fd, write_fd = os.pipe()
     os.set_blocking(read_fd, False)
-    yield read_fd, Speaker(write_fd)
+    yield read_fd, MessageWriter(write_fd)
     os.close(read_fd)
     os.close(write_fd)
 
@@ -75,7 +75,7 @@ def test_messages_arrive_in_whatever_pieces_they_are_read(at: list[int]) -> None
         Printed("", "stderr", "\u00e9" * 3_000),
     ]
     read_fd, write_fd = os.pipe()
-    speaker = Speaker(write_fd)
+    speaker = MessageWriter(write_fd)
     for message in sent:
         speaker.say(message)
     os.close(write_fd)
@@ -94,7 +94,7 @@ def json_form(message: Message) -> Message:
     return Printed(*fields) if kind == "Printed" else Logged(*fields)
 
 
-def test_what_is_no_message_is_passed_over(pipe: tuple[int, Speaker]) -> None:
+def test_what_is_no_message_is_passed_over(pipe: tuple[int, MessageWriter]) -> None:
     """A task can find the pipe and write to it: the supervisor goes on."""
     read_fd, speaker = pipe
     reader = MessageReader()
@@ -112,7 +112,7 @@ def heard(read_fd: int) -> list[Message]:
     return list(MessageReader().feed(os.read(read_fd, 1 << 16)))
 
 
-def test_numbers_that_json_does_not_have_are_texts_in_a_record(pipe: tuple[int, Speaker]) -> None:
+def test_numbers_that_json_does_not_have_are_texts_in_a_record(pipe: tuple[int, MessageWriter]) -> None:
     """The record arrives, whatever a library has put there."""
     read_fd, speaker = pipe
     odd = {"loss": math.nan, "best": -math.inf, "big": 10**5_000, "n": 7, "f": 0.5}
@@ -129,7 +129,7 @@ def test_numbers_that_json_does_not_have_are_texts_in_a_record(pipe: tuple[int, 
     }
 
 
-def test_what_a_task_does_to_its_standard_output_is_not_felt_by_the_next(pipe: tuple[int, Speaker]) -> None:
+def test_what_a_task_does_to_its_standard_output_is_not_felt_by_the_next(pipe: tuple[int, MessageWriter]) -> None:
     """Closed, taken apart, wrapped anew, in another encoding: the next one prints as before."""
     read_fd, speaker = pipe
     stream = stream_of(speaker, "stdout", 1, lambda: "1-2")

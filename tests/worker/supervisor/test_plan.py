@@ -27,10 +27,10 @@ def test_nothing_is_done_while_all_is_well() -> None:
 
 def test_an_executor_that_dies_after_a_useful_life_is_replaced_at_once() -> None:
     """Its slot is free, its death is not held against it."""
-    crew = slots(2)
-    crew[1].emptied(100.0)
-    assert plan(crew, Phase.SERVING, NEVER, 100.0).actions == [Spawn(crew[1])]
-    assert crew[1].early_deaths == 0
+    pool = slots(2)
+    pool[1].emptied(100.0)
+    assert plan(pool, Phase.SERVING, NEVER, 100.0).actions == [Spawn(pool[1])]
+    assert pool[1].early_deaths == 0
 
 
 def pauses(deaths: int) -> list[float]:
@@ -72,23 +72,23 @@ def test_a_useful_life_ends_a_row_of_deaths() -> None:
 
 def test_draining_asks_each_executor_once_and_waits() -> None:
     """Nobody is killed before the time is up, and empty slots stay empty."""
-    crew = slots(2)
-    crew.append(Slot(2))
-    assert plan(crew, Phase.DRAINING, 8.0, 0.0) == Plan([Ask(crew[0]), Ask(crew[1])], 8.0)
-    crew[0].asked = crew[1].asked = True
-    assert plan(crew, Phase.DRAINING, 8.0, 1.0) == Plan([], 8.0)
+    pool = slots(2)
+    pool.append(Slot(2))
+    assert plan(pool, Phase.DRAINING, 8.0, 0.0) == Plan([Ask(pool[0]), Ask(pool[1])], 8.0)
+    pool[0].asked = pool[1].asked = True
+    assert plan(pool, Phase.DRAINING, 8.0, 1.0) == Plan([], 8.0)
 
 
 def test_when_the_time_is_up_those_who_are_left_are_killed_once() -> None:
     """The one that has ended needs nothing."""
-    crew = slots(2)
-    crew[0].emptied(1.0)
-    assert plan(crew, Phase.DRAINING, 8.0, 8.0).actions == [Kill(crew[1])]
-    crew[1].killed = True
-    assert plan(crew, Phase.DRAINING, 8.0, 9.0) == Plan([], None)
+    pool = slots(2)
+    pool[0].emptied(1.0)
+    assert plan(pool, Phase.DRAINING, 8.0, 8.0).actions == [Kill(pool[1])]
+    pool[1].killed = True
+    assert plan(pool, Phase.DRAINING, 8.0, 9.0) == Plan([], None)
 
 
 def test_a_worker_that_cannot_work_kills_without_asking() -> None:
     """There is nothing to save."""
-    crew = slots(1)
-    assert plan(crew, Phase.STOPPING, NEVER, 0.0).actions == [Kill(crew[0])]
+    pool = slots(1)
+    assert plan(pool, Phase.STOPPING, NEVER, 0.0).actions == [Kill(pool[0])]

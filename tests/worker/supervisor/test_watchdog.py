@@ -1,4 +1,4 @@
-"""The supervisor's looks at a word, and the guard's at memory, with numbers for the time."""
+"""The shared pages, what the watchdogs decide by them, and whom the memory guard kills; times are given as numbers."""
 
 import os
 from collections.abc import Iterator
@@ -6,69 +6,79 @@ from collections.abc import Iterator
 import pytest
 
 from distq.worker.shared.batch_page import BEGUN, DOUBTFUL, OVER, BatchPage, BatchPosition
+from distq.worker.shared.lease_id import LeaseId
 from distq.worker.shared.page import PAGE_BYTES, Blame
 from distq.worker.shared.slots_page import SlotsPage
 from distq.worker.supervisor.memory import Memory
-from distq.worker.supervisor.memory_guard import PAUSE_S, MemoryGuard, guarded
-from distq.worker.supervisor.watchdog import HARD_S, LEAVE_S, LONG_S, STACK_S, Leaving, Need, SlotsWatchdog, Watchdog
+from distq.worker.supervisor.memory_guard import PAUSE_S, MemoryGuard, out_of_memory_cause
+from distq.worker.supervisor.watchdog import (
+    KILL_AFTER_S,
+    LEAVE_S,
+    LONG_S,
+    STACK_S,
+    LeavingWatchdog,
+    Need,
+    SlotsWatchdog,
+    Watchdog,
+)
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def word() -> Iterator[BatchPage]:
-    """A word with a batch of three, of which the first has begun."""
+def page() -> Iterator[BatchPage]:
+    """A page with a batch of three tasks, of which the first has begun."""
     made = BatchPage.create()
-    made.leases([11, 1, 12, 2, 13, 3])
-    assert made.begins(0) == BEGUN
+    made.set_batch([11, 1, 12, 2, 13, 3])
+    assert made.begin(0) == BEGUN
     yield made
     made.close()
 
 
-def test_what_waits_behind_a_long_task_is_taken_back_once(word: BatchPage) -> None:
-    """Not before it is long, and not again when that is done."""
-    watch = Watchdog(word)
-    assert watch.check(0.0) is Need.NOTHING
-    assert watch.check(LONG_S - 0.1) is Need.NOTHING
-    assert watch.check(LONG_S) is Need.REVOKE
-    word.revoke(1)
-    assert word.unstarted(word.place) == [(12, 2), (13, 3)]
-    word.returned(1)
-    assert watch.check(LONG_S + 1) is Need.NOTHING
-    assert word.begins(1) == OVER
+def test_tasks_behind_a_long_one_are_taken_back_once(page: BatchPage) -> None:
+    """Not before the running task is long, and not a second time."""
+    watchdog = Watchdog(page)
+    assert watchdog.check(0.0) is Need.NOTHING
+    assert watchdog.check(LONG_S - 0.1) is Need.NOTHING
+    assert watchdog.check(LONG_S) is Need.REVOKE
+    page.revoke(1)
+    assert page.unstarted(page.position) == [(12, 2), (13, 3)]
+    page.set_returned(1)
+    assert watchdog.check(LONG_S + 1) is Need.NOTHING
+    assert page.begin(1) == OVER
 
 
-def test_short_tasks_are_left_alone(word: BatchPage) -> None:
-    """Each is another one when it is looked at."""
-    watch = Watchdog(word)
+def test_short_tasks_are_left_alone(page: BatchPage) -> None:
+    """Each check finds another task running."""
+    watchdog = Watchdog(page)
     for index in range(3):
-        assert word.begins(index) == BEGUN
-        assert watch.check(float(index)) is Need.NOTHING
-    assert watch.check(9.0) is Need.NOTHING  # nobody waits behind the last one
-    word.rests()
-    assert watch.check(99.0) is Need.NOTHING
+        assert page.begin(index) == BEGUN
+        assert watchdog.check(float(index)) is Need.NOTHING
+    assert watchdog.check(9.0) is Need.NOTHING  # no task waits behind the last one
+    page.rest()
+    assert watchdog.check(99.0) is Need.NOTHING
 
 
-def test_a_new_batch_is_not_revoked_with_the_old_one(word: BatchPage) -> None:
-    """And whoever looks for the old batch's tasks finds none."""
-    place = word.place
-    word.revoke(1)
-    word.rests()
-    word.leases([14, 1])
-    assert word.unstarted(place) == []
-    assert word.begins(0) == BEGUN
-    assert word.running == (14, 1)
-    assert not word.is_returned(2)
+def test_a_new_batch_is_not_revoked_with_the_old_one(page: BatchPage) -> None:
+    """The supervisor, which looks for the old batch's tasks, finds none."""
+    position = page.position
+    page.revoke(1)
+    page.rest()
+    page.set_batch([14, 1])
+    assert page.unstarted(position) == []
+    assert page.begin(0) == BEGUN
+    assert page.running == (14, 1)
+    assert not page.is_returned(2)
 
 
-def test_a_task_that_begins_in_the_moment_of_the_revocation_is_doubtful(word: BatchPage) -> None:
-    """It does not run, and is handed back by who would have run it."""
+def test_a_task_that_begins_while_its_batch_is_revoked_is_doubtful(page: BatchPage) -> None:
+    """The task does not run, and its executor hands it back."""
 
     class Numbers:
-        """The word's numbers, revoked between two looks at them."""
+        """The page's numbers; the batch is revoked as soon as the executor has written one."""
 
         def __init__(self) -> None:
-            self.numbers = word._numbers
+            self.numbers = page._numbers
 
         def __getitem__(self, index: int) -> int:
             return int(self.numbers[index])
@@ -77,40 +87,40 @@ def test_a_task_that_begins_in_the_moment_of_the_revocation_is_doubtful(word: Ba
             self.numbers[index] = value
             other.revoke(1)
 
-    other, numbers = BatchPage(os.dup(word.fd)), word._numbers
-    word._numbers = Numbers()  # type: ignore[assignment] # it does what is needed of it
-    assert word.begins(1) == DOUBTFUL
-    word._numbers = numbers
+    other, numbers = BatchPage(os.dup(page.fd)), page._numbers
+    page._numbers = Numbers()  # type: ignore[assignment] # it reads and writes as the page does
+    assert page.begin(1) == DOUBTFUL
+    page._numbers = numbers
     other.close()
-    assert word.place == BatchPosition(1, -1)
+    assert page.position == BatchPosition(1, -1)
 
 
-def test_a_task_beyond_its_limit_is_asked_for_its_stack_and_killed(word: BatchPage) -> None:
-    """As soon as the stack is there, or when it does not come."""
-    word.limits(5.0, 100.0)
-    watch = Watchdog(word)
-    due = 105.0 + HARD_S
-    assert watch.check(100.0) is Need.NOTHING
-    assert watch.check(due) is Need.STACK
-    assert watch.check(due + 0.1) is Need.NOTHING
-    os.pwrite(word.fd, b"File x.py, line 3", PAGE_BYTES)
-    assert watch.check(due + 0.2) is Need.KILL
-    os.ftruncate(word.fd, PAGE_BYTES)
-    assert watch.check(due + STACK_S) is Need.KILL
+def test_an_executor_beyond_a_time_limit_is_asked_for_its_stack_and_killed(page: BatchPage) -> None:
+    """As soon as the stack is written, or after `STACK_S` without one."""
+    page.set_limit(5.0, 100.0)
+    watchdog = Watchdog(page)
+    due = 105.0 + KILL_AFTER_S
+    assert watchdog.check(100.0) is Need.NOTHING
+    assert watchdog.check(due) is Need.STACK
+    assert watchdog.check(due + 0.1) is Need.NOTHING
+    os.pwrite(page.fd, b"File x.py, line 3", PAGE_BYTES)
+    assert watchdog.check(due + 0.2) is Need.KILL
+    os.ftruncate(page.fd, PAGE_BYTES)
+    assert watchdog.check(due + STACK_S) is Need.KILL
 
 
-def test_a_task_that_has_ended_is_not_killed_for_it(word: BatchPage) -> None:
-    """The limit goes with the task."""
-    word.limits(5.0, 100.0)
-    watch = Watchdog(word)
-    assert watch.check(105.0 + HARD_S) is Need.STACK
-    word.limits(0.0, 0.0)
-    word.begins(2)
-    assert watch.check(105.0 + HARD_S + STACK_S) is Need.NOTHING
+def test_a_time_limit_ends_with_its_task(page: BatchPage) -> None:
+    """The executor is not killed for a task that has ended meanwhile."""
+    page.set_limit(5.0, 100.0)
+    watchdog = Watchdog(page)
+    assert watchdog.check(105.0 + KILL_AFTER_S) is Need.STACK
+    page.set_limit(0.0, 0.0)
+    page.begin(2)
+    assert watchdog.check(105.0 + KILL_AFTER_S + STACK_S) is Need.NOTHING
 
 
-def test_the_guard_ends_the_largest_and_waits_for_the_memory() -> None:
-    """Nobody while there is room, no limit, or nobody who is large."""
+def test_the_memory_guard_kills_the_largest_executor_and_then_waits_for_the_memory() -> None:
+    """It kills none while there is room, without a limit, or if no executor is large."""
     guard = MemoryGuard()
     full = Memory(96 * MIB, 100 * MIB)
     sizes = {1: 30 * MIB, 2: 60 * MIB}
@@ -124,128 +134,130 @@ def test_the_guard_ends_the_largest_and_waits_for_the_memory() -> None:
     assert guard.victim(full, 0, sizes, PAUSE_S) == 2
 
 
-def test_the_guards_cause_is_in_words() -> None:
-    """With the limit."""
-    assert guarded(512 * MIB) == ("oom", "out of memory (guard at 95 % of 512 MiB)")
+def test_the_memory_guards_cause_names_the_limit() -> None:
+    """An operator sees what to raise."""
+    assert out_of_memory_cause(512 * MIB) == ("oom", "out of memory (guard at 95 % of 512 MiB)")
 
 
-def test_a_task_that_goes_on_after_it_was_told_to_stop_is_ended(word: BatchPage) -> None:
-    """Not before it had a moment; and not the next one in its place."""
-    watch = Watchdog(word)
-    watch.stop((11, 1), 10.0)
-    assert watch.check(10.0 + HARD_S - 0.1) is not Need.STOP
-    assert watch.check(10.0 + HARD_S) is Need.STOP
-    watch.stop((11, 1), 20.0)
-    word.begins(1)
-    assert watch.check(20.0 + HARD_S) is not Need.STOP
+def test_an_executor_is_killed_for_a_task_that_does_not_stop(page: BatchPage) -> None:
+    """Not before `KILL_AFTER_S`, and not for the next task."""
+    watchdog = Watchdog(page)
+    watchdog.stop(LeaseId(11, 1), 10.0)
+    assert watchdog.check(10.0 + KILL_AFTER_S - 0.1) is not Need.STOP
+    assert watchdog.check(10.0 + KILL_AFTER_S) is Need.STOP
+    watchdog.stop(LeaseId(11, 1), 20.0)
+    page.begin(1)
+    assert watchdog.check(20.0 + KILL_AFTER_S) is not Need.STOP
 
 
-def test_only_the_task_that_was_named_is_to_stop(word: BatchPage) -> None:
-    """Neither the one before nor the one behind it, nor another run of the same."""
-    word.stop(11, 2)
-    assert not word.stopping
-    word.stop(11, 1)
-    assert word.stopping
-    assert word.is_behind(12, 2)
-    assert not word.is_behind(11, 1)
-    word.begins(1)
-    assert not word.stopping
-    word.rests()
-    assert not word.stopping
+def test_only_the_named_run_of_a_task_is_stopped(page: BatchPage) -> None:
+    """Not the task before or behind it, and not another delivery of the same task."""
+    page.stop(LeaseId(11, 2))
+    assert not page.is_stopping
+    page.stop(LeaseId(11, 1))
+    assert page.is_stopping
+    assert page.is_unstarted(LeaseId(12, 2))
+    assert not page.is_unstarted(LeaseId(11, 1))
+    page.begin(1)
+    assert not page.is_stopping
+    page.rest()
+    assert not page.is_stopping
 
 
 @pytest.fixture
-def board() -> Iterator[SlotsPage]:
-    """A board with two tasks, of which the second has a limit of a second."""
+def slots() -> Iterator[SlotsPage]:
+    """A page with two running tasks, of which the second has a time limit of one second."""
     made = SlotsPage.create()
-    made.starts(0, 11, 1, 0.0, 0.0)
-    made.starts(3, 12, 2, 1.0, 0.0)
+    made.start(0, LeaseId(11, 1), 0.0, 0.0)
+    made.start(3, LeaseId(12, 2), 1.0, 0.0)
     yield made
     made.close()
 
 
-def test_a_board_says_who_sits_and_one_alone_can_be_blamed(board: SlotsPage) -> None:
-    """Of several nobody knows which it was."""
-    assert board.all_running == [(11, 1), (12, 2)]
-    assert board.running is None
-    board.finishes(3)
-    assert board.running == (11, 1)
+def test_a_page_names_the_running_tasks_and_only_a_single_one_can_be_blamed(slots: SlotsPage) -> None:
+    """Any of several running tasks can be the cause."""
+    assert slots.all_running == [(11, 1), (12, 2)]
+    assert slots.running is None
+    slots.finish(3)
+    assert slots.running == (11, 1)
 
 
-def test_the_task_that_is_to_stop_is_named_and_no_other(board: SlotsPage) -> None:
-    """Not the next one on its seat either."""
-    board.stop(12, 2)
-    assert board.shall_stop(3, 2)
-    assert not board.shall_stop(0, 1)
-    board.finishes(3)
-    board.starts(3, 13, 2, 0.0, 0.0)
-    assert not board.shall_stop(3, 2)
+def test_a_page_names_the_task_to_stop_and_no_other(slots: SlotsPage) -> None:
+    """The next task in its slot is not stopped either."""
+    slots.stop(LeaseId(12, 2))
+    assert slots.shall_stop(3, 2)
+    assert not slots.shall_stop(0, 1)
+    slots.finish(3)
+    slots.start(3, LeaseId(13, 2), 0.0, 0.0)
+    assert not slots.shall_stop(3, 2)
 
 
-def test_a_board_with_one_beyond_its_limit_is_asked_for_its_stack_and_then_killed(board: SlotsPage) -> None:
-    """And that one is to blame."""
-    watch = SlotsWatchdog(board)
-    assert watch.check(1 + HARD_S - 0.1) is Need.NOTHING
-    assert watch.check(1 + HARD_S) is Need.STACK
-    assert watch.check(1 + HARD_S + STACK_S / 2) is Need.NOTHING
-    assert watch.check(1 + HARD_S + STACK_S) is Need.KILL
-    assert (watch.blamed, watch.limit_s) == ((12, 2), 1.0)
-    board.finishes(3)
-    assert watch.check(1 + HARD_S + STACK_S) is Need.NOTHING
+def test_an_executor_of_several_tasks_is_killed_for_one_beyond_its_limit(
+    slots: SlotsPage,
+) -> None:
+    """That task is to blame."""
+    watchdog = SlotsWatchdog(slots)
+    assert watchdog.check(1 + KILL_AFTER_S - 0.1) is Need.NOTHING
+    assert watchdog.check(1 + KILL_AFTER_S) is Need.STACK
+    assert watchdog.check(1 + KILL_AFTER_S + STACK_S / 2) is Need.NOTHING
+    assert watchdog.check(1 + KILL_AFTER_S + STACK_S) is Need.KILL
+    assert (watchdog.blamed, watchdog.limit_s) == ((12, 2), 1.0)
+    slots.finish(3)
+    assert watchdog.check(1 + KILL_AFTER_S + STACK_S) is Need.NOTHING
 
 
-def test_a_board_with_one_that_does_not_stop_is_killed(board: SlotsPage) -> None:
-    """Unless it has ended meanwhile."""
-    watch = SlotsWatchdog(board)
-    watch.stop((11, 1), 0.0)
-    watch.stop((99, 9), 0.0)
-    assert watch.check(HARD_S - 0.1) is Need.NOTHING
-    assert watch.check(HARD_S) is Need.STOP
-    assert watch.blamed == (11, 1)
-    board.finishes(0)
-    assert watch.check(HARD_S) is Need.NOTHING
+def test_an_executor_of_several_tasks_is_killed_for_one_that_does_not_stop(slots: SlotsPage) -> None:
+    """Unless that task has ended meanwhile."""
+    watchdog = SlotsWatchdog(slots)
+    watchdog.stop(LeaseId(11, 1), 0.0)
+    watchdog.stop(LeaseId(99, 9), 0.0)
+    assert watchdog.check(KILL_AFTER_S - 0.1) is Need.NOTHING
+    assert watchdog.check(KILL_AFTER_S) is Need.STOP
+    assert watchdog.blamed == (11, 1)
+    slots.finish(0)
+    assert watchdog.check(KILL_AFTER_S) is Need.NOTHING
 
 
-def test_an_executor_that_has_settled_everything_has_a_while_to_end(word: BatchPage) -> None:
-    """Then it is asked where it is, and ended, with or without an answer."""
-    leaving = Leaving()
-    assert leaving.check(word, 0.0) is None
-    word.leaves()
-    assert leaving.check(word, 1.0) is Need.NOTHING
-    assert leaving.check(word, 0.9 + LEAVE_S) is Need.NOTHING
-    assert leaving.check(word, 1.0 + LEAVE_S) is Need.STACK
-    assert leaving.check(word, 1.1 + LEAVE_S) is Need.NOTHING
-    assert leaving.check(word, 1.0 + LEAVE_S + STACK_S) is Need.END
-    os.pwrite(word.fd, b"File", PAGE_BYTES)
-    assert leaving.check(word, 1.2 + LEAVE_S) is Need.END
+def test_an_executor_that_has_settled_everything_has_ten_seconds_to_exit(page: BatchPage) -> None:
+    """Then it is asked for its stack, and killed with or without one."""
+    leaving = LeavingWatchdog()
+    assert leaving.check(page, 0.0) is None
+    page.set_leaving()
+    assert leaving.check(page, 1.0) is Need.NOTHING
+    assert leaving.check(page, 0.9 + LEAVE_S) is Need.NOTHING
+    assert leaving.check(page, 1.0 + LEAVE_S) is Need.STACK
+    assert leaving.check(page, 1.1 + LEAVE_S) is Need.NOTHING
+    assert leaving.check(page, 1.0 + LEAVE_S + STACK_S) is Need.END
+    os.pwrite(page.fd, b"File", PAGE_BYTES)
+    assert leaving.check(page, 1.2 + LEAVE_S) is Need.END
 
 
-def test_the_last_task_is_to_blame_until_its_answer_is_settled(word: BatchPage) -> None:
-    """Also when it has ended, unless another runs; those before it can be as well."""
-    assert word.blame == Blame([(11, 1)])
-    word.rests()
-    assert word.running is None
-    assert word.blame == Blame([(11, 1)], [])
-    assert word.begins(1) == BEGUN
-    assert word.blame == Blame([(12, 2)])
-    word.rests()
-    assert word.blame == Blame([(12, 2)], [(11, 1)])
-    word.settled()
-    assert not any(word.blame)
-    assert word.begins(2) == BEGUN
-    assert word.blame.running == [(13, 3)]
+def test_the_last_task_is_to_blame_until_it_is_settled(page: BatchPage) -> None:
+    """Also when it has ended, unless another task runs; earlier unsettled tasks may be to blame too."""
+    assert page.blame == Blame([LeaseId(11, 1)])
+    page.rest()
+    assert page.running is None
+    assert page.blame == Blame([LeaseId(11, 1)], [])
+    assert page.begin(1) == BEGUN
+    assert page.blame == Blame([LeaseId(12, 2)])
+    page.rest()
+    assert page.blame == Blame([LeaseId(12, 2)], [LeaseId(11, 1)])
+    page.all_settled()
+    assert not any(page.blame)
+    assert page.begin(2) == BEGUN
+    assert page.blame.running == [(13, 3)]
 
 
-def test_on_a_board_too() -> None:
-    """What runs is first to blame; where nothing does, what has ended and is not settled."""
-    board = SlotsPage.create()
-    board.starts(0, 11, 1, 0.0, 0.0)
-    board.unsettled([(12, 1), (13, 2)])
-    assert board.blame == Blame([(11, 1)])
-    board.finishes(0)
-    assert board.blame.running == [(12, 1), (13, 2)]
-    board.unsettled([(n, 1) for n in range(1, 500)])
-    assert board.blame.running[-1] == (499, 1)
-    board.unsettled([])
-    assert not any(board.blame)
-    board.close()
+def test_the_running_tasks_of_several_are_to_blame_before_ended_ones() -> None:
+    """If none runs, the tasks that have ended and are not settled are to blame."""
+    slots = SlotsPage.create()
+    slots.start(0, LeaseId(11, 1), 0.0, 0.0)
+    slots.set_unsettled([LeaseId(12, 1), LeaseId(13, 2)])
+    assert slots.blame == Blame([LeaseId(11, 1)])
+    slots.finish(0)
+    assert slots.blame.running == [(12, 1), (13, 2)]
+    slots.set_unsettled([LeaseId(n, 1) for n in range(1, 500)])
+    assert slots.blame.running[-1] == (499, 1)
+    slots.set_unsettled([])
+    assert not any(slots.blame)
+    slots.close()

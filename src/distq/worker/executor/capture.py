@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import IO, Any, Final
 
 from distq.core.ranges import shown
-from distq.worker.shared.output_messages import TEXT_CHARS_MAX, Logged, Printed, Speaker
+from distq.worker.shared.output_messages import TEXT_CHARS_MAX, Logged, MessageWriter, Printed
 
 TaskOf = Callable[[], str]
 """Gives the id of the task whose code runs here, '' if none does or it is not known."""
@@ -22,7 +22,7 @@ _EXTRAS_MAX: Final = 20
 _NUMBER_MAX: Final = 1e300
 
 
-def capture(speaker: Speaker, task_of: TaskOf, level: int) -> None:
+def capture(speaker: MessageWriter, task_of: TaskOf, level: int) -> None:
     """Have what this process prints and logs (from `level` on) go to the supervisor.
 
     Logging that the user sets up goes before: a handler that writes to a standard stream is not joined by ours, and
@@ -46,7 +46,7 @@ def write_through() -> None:
             own.reconfigure(write_through=True, errors="backslashreplace")
 
 
-def stream_of(speaker: Speaker, name: str, fd: int, task_of: TaskOf) -> "PrintedText":
+def stream_of(speaker: MessageWriter, name: str, fd: int, task_of: TaskOf) -> "PrintedText":
     """A standard stream whose texts go to the supervisor."""
     raw = PrintedBytes(speaker, name, fd, task_of)
     buffer: IO[bytes] = raw  # type: ignore[assignment] # as PYTHONUNBUFFERED does it: there is no buffer
@@ -76,7 +76,7 @@ class PrintedBytes(io.RawIOBase):
 
     mode = "wb"
 
-    def __init__(self, speaker: Speaker, stream: str, fd: int, task_of: TaskOf) -> None:
+    def __init__(self, speaker: MessageWriter, stream: str, fd: int, task_of: TaskOf) -> None:
         self.name = f"<{stream}>"
         self._speaker = speaker
         self._stream = stream
@@ -106,7 +106,7 @@ class PrintedBytes(io.RawIOBase):
 class ToSupervisor(logging.Handler):
     """Passes records on; stands above the root logger, where no configuration of the user's meets it."""
 
-    def __init__(self, speaker: Speaker, task_of: TaskOf) -> None:
+    def __init__(self, speaker: MessageWriter, task_of: TaskOf) -> None:
         super().__init__()
         self._speaker = speaker
         self._task_of = task_of
@@ -132,13 +132,13 @@ class ToSupervisor(logging.Handler):
 
 def _logged(task: str, record: logging.LogRecord) -> Logged:
     extra = {name: what for name, what in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
-    told = dict(list(extra.items())[:_EXTRAS_MAX])
+    extra = dict(list(extra.items())[:_EXTRAS_MAX])
     message = message_of(record)[:TEXT_CHARS_MAX]
     lines = record.exc_text or _lines_of(record.exc_info)
     if record.stack_info:
         lines = f"{lines}\n{record.stack_info}".strip()
     level_name = str(record.levelname)
-    return Logged(task, record.levelno, level_name, record.name, message, lines[-TEXT_CHARS_MAX:], _plain(told))
+    return Logged(task, record.levelno, level_name, record.name, message, lines[-TEXT_CHARS_MAX:], _plain(extra))
 
 
 def message_of(record: logging.LogRecord) -> str:

@@ -1,9 +1,9 @@
-"""An executor that runs several tasks at once: its exchanges are made while they run.
+"""An executor that runs several tasks at the same time, and exchanges with the master while they run.
 
-The main thread alone speaks with the master. It asks for as many tasks as there are free seats, and the master may keep
-it waiting; when a task ends meanwhile, it asks again at once, upon which the master answers what it has kept waiting.
-So nothing is ever held that has not begun, and no result waits for another task. A thread of its own interrupts tasks:
-their limits hold while the master is away, too.
+The main thread alone speaks with the master. It asks for as many tasks as there are free slots, and the master may keep
+that request waiting. When a task ends meanwhile, the main thread sends a second request, upon which the master answers
+the one that waits. So every leased task has begun, and no result waits for another task. A thread of its own interrupts
+tasks: their time limits hold while the master is away, too.
 """
 
 from __future__ import annotations
@@ -12,148 +12,165 @@ import math
 import os
 import select
 import threading
-import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
-from distq.core.task import Outcome, id_text, trace_id_of
+from distq.core.task import Outcome
 from distq.net.dial import Connection, ConnectionLost
 from distq.tasks import current
 from distq.tasks.current import Current
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
 from distq.wire.errors import RemoteRefusal
-from distq.worker.executor.answers import Answers
-from distq.worker.executor.batch_loop import ANSWER_S, LEASE_WAIT_S, WAIT_S, MasterTooOld
 from distq.worker.executor.current_task import current_of
-from distq.worker.executor.dependencies import completed
+from distq.worker.executor.dependencies import with_upstream_results
+from distq.worker.executor.exchange import (
+    ANSWER_S,
+    LEASE_WAIT_S,
+    WAIT_S,
+    LeasedTask,
+    LeaseReply,
+    lease_id_of,
+    lease_reply,
+)
 from distq.worker.executor.functions import Functions
-from distq.worker.executor.handler import Ran
+from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.interrupts import end_for_lease
 from distq.worker.executor.process_state import STACK_SIGNAL, STOP_SIGNAL, ProcessState
 from distq.worker.executor.recycling import RecyclePolicy
-from distq.worker.executor.rows import Handed, Leased, Settled, answer_to, counted, handed, released
-from distq.worker.executor.running_task import RunningTask, deliver_interrupts
+from distq.worker.executor.running_task import RunningTask, running_task
+from distq.worker.executor.settlements import Settlements
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.task_pool import TaskPool
 from distq.worker.executor.wakeup import WakeupPipe
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.executor_config import ExecutorConfig
+from distq.worker.shared.lease_id import LeaseId
 from distq.worker.shared.page import PAGE_BYTES
-from distq.worker.shared.reports import Failed, Reporter, Succeeded
+from distq.worker.shared.reports import Reporter
 from distq.worker.shared.slots_page import SlotsPage
 
 NOT_ENDED: Final = frozenset((Outcome.PROGRESS, Outcome.CHECKPOINT, Outcome.PART, Outcome.RELEASED))
-"""Answers that are no end of a run."""
-TELL_S: Final = 0.05
-"""What a task says while it runs does not wait longer than this."""
+"""Outcomes of settlements that do not end a run."""
+NOTES_S: Final = 0.05
+"""Maximum seconds for which progress and checkpoints wait to be sent."""
 ROOM_S: Final = 0.01
-"""How often who streams faster than the master takes it looks for room."""
+"""Seconds between two looks of a streaming task for room."""
+
+
+class Incomplete(NamedTuple):
+    """A leased task that needs the results of others before it can begin."""
+
+    row: LeasedTask
+    reply: LeaseReply
+    asked_at: float
+
+
+class Request(NamedTuple):
+    """An exchange that is not answered yet."""
+
+    settlements_count: int
+    want: int
+    """How many tasks it asks for."""
+    asked_at: float
 
 
 class ConcurrentLoop:
-    """What one executor holds and owes, and its exchanges."""
+    """The tasks and settlements of an executor that runs several tasks at the same time, and its exchanges."""
 
     def __init__(
         self,
-        orders: ExecutorConfig,
+        config: ExecutorConfig,
         functions: Functions,
-        board: SlotsPage,
+        page: SlotsPage,
         reporter: Reporter,
-        quit_: ShutdownFlag,
+        shutdown: ShutdownFlag,
         lifeline_fd: int,
         clock: Clock,
     ) -> None:
-        self.takes_notes = False
-        """Whether the master takes what tasks say while they run."""
-        self._page = board
-        self._reporter = reporter
-        self._shutdown = quit_
+        self._page = page
+        self._shutdown = shutdown
         self._lifeline_fd = lifeline_fd
         self._clock = clock
         self._state = ProcessState()
-        self._verbose = orders.verbose
-        self.recycling = RecyclePolicy(orders)
+        self.recycling = RecyclePolicy(config)
+        self.settlements = Settlements(config, page, reporter, self.recycling)
         self._codec = functions.codec
-        self._pool = TaskPool(functions, quit_, self._ended)
-        self._free = list(reversed(range(orders.executor_slots)))
+        self._pool = TaskPool(functions, shutdown, self._ended)
+        self._free = list(reversed(range(config.executor_slots)))
+        """The slots in which no task runs."""
         self._running: dict[int, RunningTask] = {}
-        """By seat."""
-        self._incomplete: list[tuple[Leased, Handed, float]] = []
-        """Leased tasks that need the results of others, and when they were asked for."""
+        """By slot."""
+        self._incomplete: list[Incomplete] = []
         self._lock = threading.Lock()
-        """Guards what those threads touch that run tasks: the answers, and the counts."""
-        self._settled: list[Settled] = []
-        self._settled_bytes = 0
+        """Guards what the threads of tasks change too: the settlements and the counts."""
         self._done: deque[int] = deque()
-        """Seats whose tasks have ended, for the main thread to take back."""
-        self._sent: deque[tuple[int, int, float]] = deque()
-        """Exchanges without an answer: how many answers each has carried, how many tasks it wants, and since when."""
+        """Slots whose tasks have ended, until the main thread frees them."""
+        self._sent: deque[Request] = deque()
         self._asked_at = 0.0
-        self._told_at = 0.0
+        self._notes_sent_at = 0.0
         self._lapsed_at = -math.inf
-        """When a task came whose lease is not known to hold: for a moment no more are asked for."""
-        self.answers = Answers(reporter, orders.frame_bytes_max)
+        """When a task came whose lease is not known to hold: for `LEASE_WAIT_S` no more are asked for."""
         self._wakes = WakeupPipe()
         self._interrupts = WakeupPipe()
         threading.Thread(target=self._interrupt, name="interrupts", daemon=True).start()
         current.find_current = self.current
 
     def listen(self, state: ProcessState) -> None:
-        """Take over the signals by which the supervisor stops a task, and asks where one is."""
+        """Take over the signals by which the supervisor stops a task, and asks for the stacks."""
         self._state = state
         state.own(STOP_SIGNAL, self._stop_signalled)
         state.own(STACK_SIGNAL, self._stack_signalled)
         os.lseek(self._page.fd, PAGE_BYTES, os.SEEK_SET)
         state.leaves_stacks(self._page.fd, all_threads=True)
 
-    # -- what the runner asks ----------------------------------------------------------------------
+    # -- for the runner ----------------------------------------------------------------------------
 
     @property
-    def owes(self) -> bool:
-        """Whether something runs, or is to be settled."""
-        return bool(self._settled or self._running or self._incomplete)
+    def has_unsettled(self) -> bool:
+        """Whether a task runs or waits to begin, or a settlement is not sent."""
+        return bool(self.settlements.rows or self._running or self._incomplete)
 
     @property
-    def holds(self) -> list[tuple[int, int]]:
-        """The deliveries for which this executor still has an answer, or will have."""
+    def held(self) -> list[LeaseId]:
+        """The leases that this executor settles now or later."""
         with self._lock:
-            settled = [(row[0], row[1]) for row in self._settled]
-        rows = [row for row, *_ in self._incomplete]
-        return [*settled, *(seat.delivery for seat in self._running.values()), *((row[0], row[1]) for row in rows)]
+            settled = self.settlements.held
+        running = [task.lease_id for task in self._running.values()]
+        return [*settled, *running, *(lease_id_of(one.row) for one in self._incomplete)]
 
-    def parted(self) -> None:
-        """The connection is gone: what was asked is asked again."""
+    def connection_lost(self) -> None:
+        """Note that the connection is gone: every request is sent again."""
         self._sent.clear()
 
     def close(self) -> None:
-        """Give nothing back: threads end with the process."""
+        """Do nothing: the threads end with the process."""
 
     def current(self) -> Current | None:
-        """What `distq.current()` tells the task that runs here."""
-        seat = deliver_interrupts.get()
-        if seat is None:
+        """What `distq.current()` returns in the task whose code runs here; None outside of tasks."""
+        task = running_task.get()
+        if task is None:
             return None
-        limit_s = seat.envelope[3]
-        left_s = None if limit_s is None else seat.began_at + limit_s - self._clock()
-        says = partial(self._says, seat)
-        quit_, codec = self._shutdown, self._codec
+        limit_s = task.envelope[3]
+        left_s = None if limit_s is None else task.began_at + limit_s - self._clock()
+        send = partial(self._add_note, task)
+        shutdown, codec = self._shutdown, self._codec
 
         def is_stopped() -> bool:
-            return seat.reason is not None
+            return task.reason is not None
 
-        return current_of(seat.row, seat.envelope, left_s, seat.cursor, seat.headers, says, quit_, codec, is_stopped)
+        return current_of(task.row, task.envelope, left_s, task.cursor, task.headers, send, shutdown, codec, is_stopped)
 
     def serve(self, connection: Connection) -> None:
-        """Exchange, and have tasks run, until told to end, or worn; then everything is settled."""
+        """Exchange and start tasks until the executor is to end or to be replaced; then everything is settled."""
         while True:
-            self._take_back()
-            ending = self._shutdown.asked or self.recycling.out
-            if ending and not (self.owes or self._sent):
+            self._free_slots()
+            ending = self._shutdown.asked or self.recycling.is_due
+            if ending and not (self.has_unsettled or self._sent):
                 return
             if self._incomplete and ending:
-                self._hand_back([row for row, *_ in self._incomplete])
+                self._hand_back(one.row for one in self._incomplete)
                 self._incomplete.clear()
             if self._incomplete and not self._sent:
                 self._complete(connection)
@@ -167,91 +184,94 @@ class ConcurrentLoop:
     # -- exchanges ---------------------------------------------------------------------------------
 
     def _must_ask(self, *, ending: bool) -> bool:
-        """Whether there is something to say, or to ask for, that is not under way already."""
-        unsent = len(self._settled) > sum(count for count, *_ in self._sent) or self._has_told()
+        """Whether there is something to settle, or to ask for, that no request under way covers."""
+        sent_count = sum(request.settlements_count for request in self._sent)
+        unsent = len(self.settlements.rows) > sent_count or self._has_due_notes()
         if not self._sent:
             return unsent or self._wanted(ending=ending) > 0
         if len(self._sent) > 1:
             return False
-        return unsent or ((ending or bool(self._incomplete)) and self._sent[0][1] > 0)
+        return unsent or ((ending or bool(self._incomplete)) and self._sent[0].want > 0)
 
     def _wanted(self, *, ending: bool) -> int:
-        """How many tasks to ask for: as many as there are seats for, and no others are asked for."""
+        """How many tasks to ask for: one for each free slot that no request under way asks for."""
         if ending or self._incomplete or self._clock() < self._lapsed_at + LEASE_WAIT_S:
             return 0
-        places = min(len(self._free), self.recycling.tasks_left - len(self._running))
-        return max(int(places) - sum(want for _, want, _ in self._sent), 0)
+        room = min(len(self._free), self.recycling.tasks_left - len(self._running))
+        return max(int(room) - sum(request.want for request in self._sent), 0)
 
-    def _has_told(self) -> bool:
-        """Whether tasks have said something that is due."""
-        return self._clock() >= self._told_at + TELL_S and any(seat.told for seat in self._running.values())
+    def _has_notes(self) -> bool:
+        return any(task.notes for task in self._running.values())
+
+    def _has_due_notes(self) -> bool:
+        """Whether progress or checkpoints have waited long enough to be sent."""
+        return self._clock() >= self._notes_sent_at + NOTES_S and self._has_notes()
 
     def _ask(self, connection: Connection, *, ending: bool) -> None:
-        self._take_told()
+        self._take_notes()
         want = self._wanted(ending=ending)
+        settlements = self.settlements
         with self._lock:
-            begin = sum(count for count, *_ in self._sent)
-            end = begin + self.answers.fit(self._settled, begin)
-            rows, later = self._settled[begin:end], self._settled[end:]
-            self._settled_bytes = sum(len(row[3] or b"") for row in later)
+            begin = sum(request.settlements_count for request in self._sent)
+            end = begin + settlements.fit(begin)
+            rows, later = settlements.rows[begin:end], settlements.rows[end:]
+            settlements.size_bytes = sum(len(row[3] or b"") for row in later)
         if later:
-            want = 0  # the master answers at once, and hears the others then
+            want = 0  # the master answers immediately, and the next request carries the others
         self._asked_at = self._clock()
         connection.ask("broker", "exchange", (rows, want, WAIT_S if want else 0.0), timeout_s=ANSWER_S)
-        self._sent.append((len(rows), want, self._asked_at))
+        self._sent.append(Request(len(rows), want, self._asked_at))
 
     def _answer(self, connection: Connection) -> None:
-        count, _, asked_at = self._sent[0]
+        request = self._sent[0]
         try:
-            reply = connection.answer(timeout_s=ANSWER_S)
+            answer = connection.answer(timeout_s=ANSWER_S)
         except RemoteRefusal as error:
             with self._lock:
-                self.answers.refused(self._settled, count, error)
+                self.settlements.refused(request.settlements_count, error)
             raise
         self._sent.popleft()
-        self.answers.arrived()
         with self._lock:
-            del self._settled[:count]
+            self.settlements.confirmed(request.settlements_count)
             self._note_unsettled()
-        brought = handed(reply)
-        if brought.rows and (self._shutdown.asked or self.recycling.out):
-            self._hand_back(brought.rows)
+        reply = lease_reply(answer)
+        if reply.rows and (self._shutdown.asked or self.recycling.is_due):
+            self._hand_back(reply.rows)
             return
-        for row in brought.rows:
-            if row[0] in brought.befores:
-                self._incomplete.append((row, brought, asked_at))
+        for row in reply.rows:
+            if row[0] in reply.upstream_counts:
+                self._incomplete.append(Incomplete(row, reply, request.asked_at))
             else:
-                self._start(row, brought, asked_at)
+                self._start(row, reply, request.asked_at)
 
-    def _hand_back(self, rows: Sequence[Leased]) -> None:
-        """Tasks came that are not to begin here any more."""
+    def _hand_back(self, rows: Iterable[LeasedTask]) -> None:
+        """Hand leased tasks back that must not begin here any more."""
         with self._lock:
-            self._settled += released([(row[0], row[1]) for row in rows])
-            self._page.releases(len(rows))
+            self.settlements.release(map(lease_id_of, rows))
 
     def _complete(self, connection: Connection) -> None:
-        """Fetch the results that tasks need, and begin these."""
+        """Fetch the results that leased tasks need, and start these tasks."""
         incomplete, self._incomplete = self._incomplete, []
-        for at, (row, brought, asked_at) in enumerate(incomplete):
+        for index, (row, reply, asked_at) in enumerate(incomplete):
             try:
-                complete = completed(connection, [row], brought.befores)
+                complete = with_upstream_results(connection, [row], reply.upstream_counts)
             except BaseException:
-                self._incomplete = incomplete[at:]
+                self._incomplete = incomplete[index:]
                 raise
             for whole in complete:
-                self._start(whole, brought, asked_at)
+                self._start(whole, reply, asked_at)
 
     def _wait(self, connection: Connection, *, ending: bool) -> bool:
-        """Wait until something happens; whether it is an answer."""
+        """Wait until there is something to do; True if the master has answered."""
         poll = select.poll()
         for source in (self._wakes.fileno(), self._lifeline_fd, *(() if ending else (self._shutdown.fileno(),))):
             poll.register(source, select.POLLIN)
-        ours = connection.fileno()
-        poll.register(ours, select.POLLIN)
+        connection_fd = connection.fileno()
+        poll.register(connection_fd, select.POLLIN)
         now = self._clock()
         until = math.inf
-        if any(seat.told for seat in self._running.values()):
-            until = min(until, self._told_at + TELL_S)
+        if self._has_notes():
+            until = min(until, self._notes_sent_at + NOTES_S)
         if self._sent:
             until = min(until, self._asked_at + WAIT_S + ANSWER_S)
         if now < self._lapsed_at + LEASE_WAIT_S:
@@ -261,9 +281,9 @@ class ConcurrentLoop:
         self._wakes.clear()
         if self._lifeline_fd in found:
             raise ConnectionLost("The supervisor is gone.")
-        if ours in found:
+        if connection_fd in found:
             if not self._sent:
-                connection.answer(timeout_s=0.0)  # nothing is to come but the connection's end: it says how
+                connection.answer(timeout_s=0.0)  # only the connection's end can come: this raises its reason
             return True
         if self._sent and self._clock() >= self._asked_at + WAIT_S + ANSWER_S:
             raise ConnectionLost("The master has not answered in time.")
@@ -271,106 +291,86 @@ class ConcurrentLoop:
 
     # -- tasks -------------------------------------------------------------------------------------
 
-    def _start(self, row: Leased, brought: Handed, asked_at: float) -> None:
+    def _start(self, row: LeasedTask, reply: LeaseReply, asked_at: float) -> None:
         now = self._clock()
-        seat = RunningTask(self._free.pop(), row, brought, now)
-        self._running[seat.number] = seat
-        self._page.starts(seat.number, *seat.delivery, seat.limit_s, seat.began_at, fenced=seat.fenced)
-        if seat.fenced and not self._page.has_lease(asked_at, now):  # looked at when the board says that it is
+        task = RunningTask(self._free.pop(), row, reply, now)
+        self._running[task.slot] = task
+        self._page.start(task.slot, task.lease_id, task.limit_s, now, is_lease_bound=task.is_lease_bound)
+        # Only now, as the page names the task, the supervisor ends it if the lease is over from here on.
+        if task.is_lease_bound and not self._page.has_lease(asked_at, now):
             self._lapsed_at = now
-            self._ended(seat, Ran(Outcome.RELEASED, b""))
+            self._ended(task, RunOutcome(Outcome.RELEASED, b""))
             return
-        self._pool.start(seat)
-        if seat.limit_s or seat.fenced:
+        self._pool.start(task)
+        if task.limit_s or task.is_lease_bound:
             self._interrupts.set()
 
-    def _ended(self, seat: RunningTask, ran: bytes | Ran) -> None:
-        """A task has ended; said by the thread in which it ran."""
-        run_s = self._clock() - seat.began_at
-        ended = Ran(Outcome.SUCCESS, ran) if isinstance(ran, bytes) else ran
+    def _ended(self, task: RunningTask, ran: bytes | RunOutcome) -> None:
+        """Settle a task that has ended; called in the thread in which it ran."""
+        run_s = self._clock() - task.began_at
+        outcome = RunOutcome(Outcome.SUCCESS, ran) if isinstance(ran, bytes) else ran
         with self._lock:
-            self._settled += seat.told.values()
-            seat.told = {}
-            self._settled.append(answer_to(seat.row, ended, run_s))
-            self._settled_bytes += len(ended.body)
+            self.settlements.take_notes(task.notes)
+            self.settlements.add_outcome(task.row, task.envelope, task.headers, outcome, run_s)
             self._note_unsettled()
-            self._page.finishes(seat.number)
-            failed = counted(self._page, ended.outcome, run_s)
-            self.recycling.tasks_left -= ended.outcome != Outcome.UNKNOWN
-        task, name, attempt, trace_id = id_text(seat.row[0]), seat.envelope[1], seat.row[2], trace_id_of(seat.headers)
-        if failed:
-            self._reporter.send(Failed(task, name, attempt, ended.text, trace_id))
-        elif self._verbose and ended.outcome == Outcome.SUCCESS:
-            self._reporter.send(Succeeded(task, name, attempt, run_s, trace_id))
-        self._done.append(seat.number)
+            self._page.finish(task.slot)
+        self._done.append(task.slot)
         self._wakes.set()
 
     def _note_unsettled(self) -> None:
-        """What has ended and is not settled stays to blame for what happens to this executor; under the lock."""
-        self._page.unsettled([(row[0], row[1]) for row in self._settled if row[2] not in NOT_ENDED])
+        """Name the ended tasks that are not settled: one may be to blame for this executor's death; under the lock."""
+        self._page.set_unsettled([lease_id_of(row) for row in self.settlements.rows if row[2] not in NOT_ENDED])
 
-    def _take_back(self) -> None:
-        """Seats are free again."""
+    def _free_slots(self) -> None:
+        """Free the slots of tasks that have ended."""
         if not self._done:
             return
         while self._done:
-            number = self._done.popleft()
-            del self._running[number]
-            self._free.append(number)
+            slot = self._done.popleft()
+            del self._running[slot]
+            self._free.append(slot)
         self._state.put_back()
-        self.recycling.weigh()
+        self.recycling.check_memory()
 
-    def _says(self, seat: RunningTask, outcome: int, told: bytes) -> None:
-        """A task says something while it runs: of progress and cursors the newest is sent."""
-        if not self.takes_notes:
-            if outcome == Outcome.PART:
-                raise MasterTooOld("the master takes no parts of streams.")
-            return
-        said: Settled = (*seat.delivery, outcome, told, 0.0, "")
+    def _add_note(self, task: RunningTask, outcome: int, body: bytes) -> None:
+        """Take what a running task sends: progress, a checkpoint, or a part of its stream."""
         with self._lock:
-            if outcome == Outcome.PART:
-                self._settled.append(said)
-                self._settled_bytes += len(told)
-            else:
-                seat.told[outcome] = said
-        self._wakes.set()
-        until = self._clock() + ANSWER_S
-        while self._settled_bytes >= self.answers.flush_bytes and self._clock() < until and not self._shutdown.asked:
-            time.sleep(ROOM_S)  # who streams faster than the master takes it waits
+            is_taken = self.settlements.add_note(task.lease_id, task.notes, outcome, body)
+        if is_taken:
+            self._wakes.set()
+            self.settlements.wait_for_room(self._clock, self._shutdown, ROOM_S)
 
-    def _take_told(self) -> None:
-        self._told_at = self._clock()
+    def _take_notes(self) -> None:
+        self._notes_sent_at = self._clock()
         with self._lock:
-            for seat in self._running.values():
-                if seat.told:
-                    self._settled += seat.told.values()
-                    seat.told = {}
+            for task in self._running.values():
+                self.settlements.take_notes(task.notes)
 
     def _interrupt(self) -> None:
-        """Stop what shall stop, and what has run for as long as it may; in a thread of its own."""
+        """Stop the tasks that the supervisor names, and those beyond their time limits; a thread of its own."""
         while True:
             now = self._clock()
             until = math.inf
-            for seat in list(self._running.values()):
-                if seat.fenced:
+            for task in list(self._running.values()):
+                if task.is_lease_bound:
                     if now >= self._page.lease_until_at:
                         end_for_lease(self._page)
                     until = min(until, self._page.lease_until_at)
-                if seat.reason is not None:
+                if task.reason is not None:
                     continue
-                if self._page.shall_stop(seat.number, seat.delivery[1]):
-                    seat.interrupt(TaskStopped("the task was cancelled while it ran."))
-                elif seat.limit_s and now >= seat.began_at + seat.limit_s:
-                    seat.interrupt(TimeLimitExceeded(overrun_text(seat.limit_s)))
-                elif seat.limit_s:
-                    until = min(until, seat.began_at + seat.limit_s)
+                if self._page.shall_stop(task.slot, task.lease_id.delivery):
+                    task.interrupt(TaskStopped("the task was cancelled while it ran."))
+                elif task.limit_s and now >= task.began_at + task.limit_s:
+                    task.interrupt(TimeLimitExceeded(overrun_text(task.limit_s)))
+                elif task.limit_s:
+                    until = min(until, task.began_at + task.limit_s)
             self._interrupts.wait(None if until == math.inf else max(until - self._clock(), 0.0))
 
     def _stop_signalled(self, _number: int, _frame: object) -> None:
         self._interrupts.set()
 
     def _stack_signalled(self, _number: int, _frame: object) -> None:
-        """The threads' stacks are in the page already; coroutines that wait are in none of these."""
+        """Add the stacks of waiting coroutines; those of the threads are in the page already."""
         stacks = self._pool.stacks()
         if stacks:
             os.write(self._page.fd, stacks.encode(errors="replace"))

@@ -1,4 +1,4 @@
-"""What `distq.current()` tells a task that runs in an executor."""
+"""Builds what `distq.current()` returns in a task that an executor runs."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
     from distq.core.task import Headers
     from distq.tasks.codec import Codec
-    from distq.worker.executor.rows import Envelope, Leased
+    from distq.worker.executor.exchange import Envelope, LeasedTask
     from distq.worker.executor.shutdown import ShutdownFlag
 
 
 def current_of(
-    row: Leased,
+    row: LeasedTask,
     envelope: Envelope,
     left_s: float | None,
     cursor: bytes | None,
     headers: Headers,
-    says: Callable[[int, bytes], None],
-    quit_: ShutdownFlag,
+    send: Callable[[int, bytes], None],
+    shutdown: ShutdownFlag,
     codec: Codec,
     is_stopped: Callable[[], bool],
 ) -> Current:
-    """What is told to the task of that row, which has `left_s` of its time limit left; `says` takes what it says.
+    """The `Current` of that row's task, of whose time limit `left_s` seconds are left; `send` takes its notes.
 
-    Raises PayloadRefused for a cursor that this worker does not read.
+    Raises PayloadRefused for a checkpoint that this worker does not read.
     """
-    task_id, delivery, attempt, *_ = row
+    task_key, delivery, attempt, *_ = row
     queue, name, *_ = envelope
     return Current(
-        id_text(task_id),
+        id_text(task_key),
         name,
         queue,
         attempt,
@@ -43,8 +43,8 @@ def current_of(
         None if left_s is None else time.time() + left_s,  # noqa: TID251 - for people, who read clocks
         None if cursor is None else codec.load(cursor, "its cursor is"),
         dict(headers),
-        says,
-        lambda: quit_.asked,
+        send,
+        lambda: shutdown.asked,
         codec.dump,
         is_stopped,
     )

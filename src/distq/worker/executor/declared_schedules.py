@@ -19,22 +19,22 @@ OFF: Final = "off"
 ANSWER_S: Final = 10.0
 
 
-def declare(connection: Connection, orders: ExecutorConfig, age_s: float, say: Callable[[str], None]) -> None:
+def declare(connection: Connection, config: ExecutorConfig, age_s: float, say: Callable[[str], None]) -> None:
     """Tell the master what the imported modules declare; what it leaves as it was, and why, is said.
 
     Raises:
         ConnectionLost: the master is not there any more.
     """
-    if orders.schedules == OFF:
+    if config.schedules == OFF:
         return
     rows = declarations(say)
-    if not rows and orders.schedules != REMOVE:
+    if not rows and config.schedules != REMOVE:
         return
     asked = {
         "schedules": rows,
-        "modules": list(orders.modules),
+        "modules": list(config.modules),
         "age_s": age_s,
-        "remove": orders.schedules == REMOVE,
+        "remove": config.schedules == REMOVE,
     }
     try:
         told: Any = connection.call("broker", "admin", ("schedule_declare", asked), timeout_s=ANSWER_S)

@@ -1,4 +1,4 @@
-"""Tasks that come after others: their results are fetched before they run, as a part of their arguments."""
+"""Fetches the results that a leased task depends on, and puts them into its arguments before it runs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
     from distq.net.dial import Connection
-    from distq.worker.executor.rows import Leased
+    from distq.worker.executor.exchange import LeasedTask
 
 ANSWER_S: Final = 20.0
-"""How long the master may take to tell a part of the results."""
+"""Maximum seconds for the master to send one part of the results."""
 
 
 class DependencyArgumentsFailed(DistqError):
-    """The arguments of a task cannot be put together with the results of those before it."""
+    """The arguments of a task cannot be combined with the results that it depends on."""
 
     code = "ARGUMENTS_UNMADE"
 
 
-class _Unmade:
-    """A payload that raises when it is read, where the task runs: the task fails, not its executor."""
+class _UnreadablePayload:
+    """A payload that raises where the task runs and reads it: the task fails, not its executor."""
 
     def __init__(self, why: str) -> None:
         self.why = why
@@ -38,35 +38,36 @@ def _raise(why: str) -> None:
     raise DependencyArgumentsFailed(f"The task's arguments cannot be put together with the results before it: {why}.")
 
 
-def completed(
-    connection: Connection, rows: Sequence[Leased], befores: Mapping[int, tuple[int, bool]]
-) -> Sequence[Leased]:
-    """Leased tasks with the results of those before them; without those whose leases have ended meanwhile.
+def with_upstream_results(
+    connection: Connection, rows: Sequence[LeasedTask], upstream_counts: Mapping[int, tuple[int, bool]]
+) -> Sequence[LeasedTask]:
+    """Leased tasks with the results that they depend on; without tasks whose leases have ended meanwhile.
 
-    Raises ConnectionLost: then the master has them back.
+    Raises ConnectionLost: then the master gives these tasks out again.
     """
-    complete: list[Leased] = []
+    complete: list[LeasedTask] = []
     for row in rows:
-        task, delivery, attempt, envelope, payload = row
-        if task in befores:
-            size, single = befores[task]
+        task_key, delivery, attempt, envelope, payload = row
+        if task_key in upstream_counts:
+            size, single = upstream_counts[task_key]
             try:
-                ends = _ends(connection, task, delivery, size)
+                ends = _ends(connection, task_key, delivery, size)
             except RemoteRefusal:
-                continue  # it was taken from us, and goes to another
+                continue  # the lease has ended: the task goes to another executor
             try:
                 payload = after_others(payload, ends, single=single)
-            except Exception as error:  # noqa: BLE001 - no arguments that a client has made: the task fails by that
-                payload = pickle.dumps(_Unmade(f"{type(error).__name__}: {error}"))
-            complete.append((task, delivery, attempt, envelope, payload))
+            except Exception as error:  # noqa: BLE001 - a payload that no client of distq has made: its task fails
+                payload = pickle.dumps(_UnreadablePayload(f"{type(error).__name__}: {error}"))
+            complete.append((task_key, delivery, attempt, envelope, payload))
         else:
             complete.append(row)
     return complete
 
 
-def _ends(connection: Connection, task: int, delivery: int, size: int) -> list[Any]:
+def _ends(connection: Connection, task_key: int, delivery: int, size: int) -> list[Any]:
+    """How the tasks have ended that this task depends on; the master sends them in parts."""
     ends: list[Any] = []
     while len(ends) < size:
-        reply = connection.call("broker", "before", (task, delivery, len(ends)), timeout_s=ANSWER_S)
+        reply = connection.call("broker", "before", (task_key, delivery, len(ends)), timeout_s=ANSWER_S)
         ends += cast("list[Any]", reply)
     return ends

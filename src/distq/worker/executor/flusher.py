@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-LOOK_S: Final = 0.05
+CHECK_S: Final = 0.05
 END_S: Final = 1.0
 """How long the thread may take to end: it can be in an exchange with a master that does not answer."""
 
@@ -17,16 +17,16 @@ class Flusher:
     """The thread and its sleep."""
 
     def __init__(self, look: Callable[[], bool]) -> None:
-        self.asleep = True
+        self.is_asleep = True
         """Whether it must be woken to look."""
-        self._look = look
+        self._check = look
         self._waking = threading.Event()
         self._thread: threading.Thread | None = None
         self._ended = False
 
     def wake(self) -> None:
         """Have it look, every 50 ms, until there is nothing more to look after."""
-        self.asleep = False
+        self.is_asleep = False
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
             self._thread.start()
@@ -41,15 +41,15 @@ class Flusher:
 
     def _run(self) -> None:
         while not self._ended:
-            time.sleep(LOOK_S)
-            if self._look():
+            time.sleep(CHECK_S)
+            if self._check():
                 continue
             # Both are looked at again once the event is cleared: what was set before is not waited for.
             self._waking.clear()
-            self.asleep = True
+            self.is_asleep = True
             if self._ended:
                 return
-            if self._look():
-                self.asleep = False
+            if self._check():
+                self.is_asleep = False
                 continue
             self._waking.wait()

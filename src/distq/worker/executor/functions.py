@@ -22,7 +22,7 @@ from distq.tasks.payload import await_payload, run_payload
 from distq.worker.executor.handler import (
     Handler,
     HandlerUnusable,
-    Ran,
+    RunOutcome,
     asked_for,
     describe,
     result_too_large,
@@ -32,10 +32,10 @@ from distq.worker.executor.modules import check_not_shadowed
 from distq.worker.executor.returned import Await, finishing, finishing_on_loop, in_a_loop_of_its_own
 from distq.worker.shared.clock import MONOTONIC, Clock
 
-Run = Callable[[bytes], bytes | Ran]
+Run = Callable[[bytes], bytes | RunOutcome]
 """Runs a payload: the result's bytes, or another outcome. It raises nothing but TimeLimitExceeded."""
 
-CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[Any, Any, bytes | Ran]]
+CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[Any, Any, bytes | RunOutcome]]
 """The same on a loop; also given what tells why it was cancelled, if it was."""
 
 JSON: Final = "json"
@@ -101,7 +101,7 @@ class Functions:
         return self._runs.get((kind, name)) or self._first_run(kind, name)
 
     def _first_run(self, kind: str, name: str) -> Run:
-        def run(payload: bytes) -> bytes | Ran:
+        def run(payload: bytes) -> bytes | RunOutcome:
             return self.found(kind, name)(payload)
 
         return run
@@ -163,7 +163,7 @@ class Functions:
         """How to run a coroutine function on a loop."""
         limit, codec = self._result_bytes_max, self.codec
 
-        async def run(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | Ran:
+        async def run(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | RunOutcome:
             try:
                 codec.check(payload, ARGUMENTS_ARE)
                 body = await await_payload(call, payload, self._finish_on_loop)
@@ -182,9 +182,9 @@ class Functions:
             self._lacks(f"This worker cannot run {name} and hands it back: {why}.")
         again_at = self._clock() + AGAIN_S
 
-        def run(payload: bytes) -> bytes | Ran:
+        def run(payload: bytes) -> bytes | RunOutcome:
             if self._clock() < again_at:
-                return Ran(Outcome.UNKNOWN, b"", why)
+                return RunOutcome(Outcome.UNKNOWN, b"", why)
             self._runs.pop((kind, name), None)
             importlib.invalidate_caches()  # it may have been installed meanwhile
             return self.found(kind, name)(payload)
@@ -195,7 +195,7 @@ class Functions:
         """How to run a function: by that call, with its options."""
         limit, codec, finish, json_only = self._result_bytes_max, self.codec, self._finish, self.codec.json_only
 
-        def run(payload: bytes) -> bytes | Ran:
+        def run(payload: bytes) -> bytes | RunOutcome:
             try:
                 if json_only:
                     codec.check(payload, ARGUMENTS_ARE)
@@ -218,24 +218,24 @@ def _with_injected(name: str, called: Callable[..., Any], injected: Mapping[str,
     return call
 
 
-def failed(function: Callable[..., Any], error: BaseException) -> Ran:
+def failed(function: Callable[..., Any], error: BaseException) -> RunOutcome:
     """The outcome of a task that raised, by its function's options."""
     if (asked := asked_for(error)) is not None:
         return asked
     if isinstance(error, Retry):
-        return Ran(Outcome.FAILURE, pack_failure(error), cause_of(error), error.after_s)
+        return RunOutcome(Outcome.FAILURE, pack_failure(error), cause_of(error), error.after_s)
     if isinstance(error, TimeLimitExceeded):
         outcome, text = Outcome.TIMEOUT, str(error)
     else:
         outcome, text = Outcome.FAILURE, cause_of(error)
     if isinstance(error, PayloadRefused | ResultNotSent) or not options_of(function).retries_after(error):
         outcome = Outcome.FATAL
-    return Ran(outcome, pack_failure(error), text)
+    return RunOutcome(outcome, pack_failure(error), text)
 
 
-def failed_by_limit(error: TimeLimitExceeded) -> Ran:
+def failed_by_limit(error: TimeLimitExceeded) -> RunOutcome:
     """The outcome of a task whose time was over in the moment in which it ended."""
-    return Ran(Outcome.TIMEOUT, pack_failure(error), str(error))
+    return RunOutcome(Outcome.TIMEOUT, pack_failure(error), str(error))
 
 
 def _imported(name: str) -> Callable[..., Any]:

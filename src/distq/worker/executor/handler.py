@@ -28,13 +28,13 @@ class HandlerUnusable(DistqError):
     exit_code = 2
 
 
-class Ran(NamedTuple):
+class RunOutcome(NamedTuple):
     """How one run of a handler ended: an outcome of the wire, its body, and for a failure a short text."""
 
     outcome: int
     body: bytes
     text: str = ""
-    after_s: float | None = None
+    delay_s: float | None = None
     """How long the task wants to wait for its next run."""
 
 
@@ -56,7 +56,7 @@ def load_handler(name: str) -> Handler:
     return found
 
 
-def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> Ran:
+def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> RunOutcome:
     """Unpickle an item, call the handler with it, and pickle what it returns; nothing is raised."""
     try:
         result = handler(pickle.loads(payload))
@@ -70,10 +70,10 @@ def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> Ran:
         return failure(ResultNotSent(f"cannot be sent: {describe(error)}"))._replace(outcome=Outcome.FATAL)
     if len(body) > result_bytes_max:
         return result_too_large(len(body), result_bytes_max)
-    return Ran(Outcome.SUCCESS, body)
+    return RunOutcome(Outcome.SUCCESS, body)
 
 
-def result_too_large(size_bytes: int, bytes_max: int) -> Ran:
+def result_too_large(size_bytes: int, bytes_max: int) -> RunOutcome:
     """The outcome of a run whose result no answer may carry."""
     ran = _failed(
         "PayloadTooLarge",
@@ -84,7 +84,7 @@ def result_too_large(size_bytes: int, bytes_max: int) -> Ran:
     return ran._replace(outcome=Outcome.FATAL)
 
 
-def failure(error: BaseException) -> Ran:
+def failure(error: BaseException) -> RunOutcome:
     """The outcome of a run of a plain handler that raised."""
     if (asked := asked_for(error)) is not None:
         return asked
@@ -94,27 +94,27 @@ def failure(error: BaseException) -> Ran:
         lines = "".join(traceback.format_tb(error.__traceback__))
     ran = _failed(type(error).__name__, _text_of(error), lines)
     if isinstance(error, TimeLimitExceeded):
-        return Ran(Outcome.TIMEOUT, ran.body, str(error))
-    return ran._replace(after_s=error.after_s) if isinstance(error, Retry) else ran
+        return RunOutcome(Outcome.TIMEOUT, ran.body, str(error))
+    return ran._replace(delay_s=error.after_s) if isinstance(error, Retry) else ran
 
 
-def asked_for(error: BaseException) -> Ran | None:
+def asked_for(error: BaseException) -> RunOutcome | None:
     """The outcome that a task asks for by what it raises, None for a failure."""
     if isinstance(error, Snooze):
-        return Ran(Outcome.SNOOZED, b"", describe(error), error.after_s)
+        return RunOutcome(Outcome.SNOOZED, b"", describe(error), error.after_s)
     if isinstance(error, Discard):
         text = _text_of(error)
-        return Ran(Outcome.DISCARDED, b"", f"discarded: {text}" if text else "discarded")
+        return RunOutcome(Outcome.DISCARDED, b"", f"discarded: {text}" if text else "discarded")
     if isinstance(error, TaskStopped | Interrupted) and is_interrupted():
         # A task that raises one of these by itself fails: the master would lease it again without end.
-        return Ran(Outcome.RELEASED, b"")  # the master has done with it, or gives it to another
+        return RunOutcome(Outcome.RELEASED, b"")  # the master has done with it, or gives it to another
     return None
 
 
-def _failed(kind: str, text: str, lines: str) -> Ran:
+def _failed(kind: str, text: str, lines: str) -> RunOutcome:
     text = _cut(text, TEXT_BYTES_MAX)
     body = pickle.dumps((kind, text, _cut(lines, TRACEBACK_BYTES_MAX)), RESULT_PROTOCOL)
-    return Ran(Outcome.FAILURE, body, f"{kind}: {text}" if text else kind)
+    return RunOutcome(Outcome.FAILURE, body, f"{kind}: {text}" if text else kind)
 
 
 def describe(error: BaseException) -> str:

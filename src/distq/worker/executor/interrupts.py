@@ -1,7 +1,7 @@
-"""What interrupts a task inside its executor: an exception when its time is over, or when it was cancelled.
+"""Interrupts the task of a one-task executor: raises an exception at its time limit, or when it was cancelled.
 
-A task that swallows it, or is in C code that does not return, is killed a little later by the supervisor, which
-has read limit and beginning in the shared word; first the executor leaves its stack there.
+A task that catches the exception, or runs C code that does not return, is killed two seconds later by the supervisor,
+which reads the limit and the beginning in the shared page; before that the executor writes its stack there.
 """
 
 import math
@@ -14,109 +14,113 @@ from typing import Final
 from distq.core.task import Outcome
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
 from distq.tasks.payload import run_payload
+from distq.worker.executor.exchange import escaped
 from distq.worker.executor.functions import Run, failed_by_limit
-from distq.worker.executor.handler import Ran, run_handler
+from distq.worker.executor.handler import RunOutcome, run_handler
 from distq.worker.executor.process_state import STOP_SIGNAL, ProcessState, timer_s
-from distq.worker.executor.rows import escaped
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.page import PAGE_BYTES, Ending, ExecutorPage
 
 SOON_S: Final = 0.001
+"""Minimum seconds of the alarm; 0 would switch it off."""
 USER_CODE: Final = (run_payload.__code__, run_handler.__code__)
+"""The functions that call a task's own code."""
 
 
 class Interrupts:
-    """The alarm of one executor; its methods are for the main thread."""
+    """The alarm of one executor; its methods are called in the main thread."""
 
-    def __init__(self, word: BatchPage, clock: Clock) -> None:
-        self._page = word
+    def __init__(self, page: BatchPage, clock: Clock) -> None:
+        self._page = page
         self._clock = clock
         self._armed = False
         self._limit_s = math.inf
         self._over_at = math.inf
-        """When the time limit is over."""
-        self._fenced = False
+        """When the time limit is over, by the clock given."""
+        self._is_lease_bound = False
         self.state = ProcessState()
-        """What is put back after each task."""
+        """What the executor restores after each task."""
 
     def listen(self, state: ProcessState) -> None:
-        """Take over the signals that limits need."""
+        """Take over the signals that interrupt a task."""
         self.state = state
-        state.own(signal.SIGALRM, self._rings)
-        state.own(STOP_SIGNAL, self._stops)
+        state.own(signal.SIGALRM, self._alarm_rang)
+        state.own(STOP_SIGNAL, self._stop_signalled)
         os.lseek(self._page.fd, PAGE_BYTES, os.SEEK_SET)
         state.leaves_stacks(self._page.fd, all_threads=False)
 
-    def run(self, run: Run, payload: bytes, limit_s: float | None, leased_at: float | None = None) -> bytes | Ran:
-        """Run a payload in a context of its own, for at most `limit_s`; whatever comes out of it is an answer.
+    def run(
+        self, run: Run, payload: bytes, limit_s: float | None, leased_at: float | None = None
+    ) -> bytes | RunOutcome:
+        """Run a payload in a context of its own, for at most `limit_s`; every exception becomes an outcome.
 
-        If it must end with its lease, `leased_at` says when it was asked for; it is handed back if the lease is over.
+        For a lease-bound task `leased_at` is when its lease was asked for; it is released if that lease is over.
         """
         try:
             if limit_s is None and leased_at is None:
                 return copy_context().run(run, payload)
             return self._limited(run, payload, limit_s, leased_at)
-        except BaseException as error:  # noqa: BLE001 - out of our own code, or of the task's classes
+        except BaseException as error:  # noqa: BLE001 - from distq's own code, or from classes of the task
             return escaped(error)
 
-    def _limited(self, run: Run, payload: bytes, limit_s: float | None, leased_at: float | None) -> bytes | Ran:
-        began_s = self._clock()
-        self._fenced = fenced = leased_at is not None
-        if fenced:
-            self._page.fence(fenced=True)
+    def _limited(self, run: Run, payload: bytes, limit_s: float | None, leased_at: float | None) -> bytes | RunOutcome:
+        began_at = self._clock()
+        self._is_lease_bound = is_lease_bound = leased_at is not None
+        if is_lease_bound:
+            self._page.set_lease_bound(lease_bound=True)
         if limit_s is not None:
-            self._limit_s, self._over_at = limit_s, began_s + limit_s
-            self._page.limits(limit_s, began_s)
+            self._limit_s, self._over_at = limit_s, began_at + limit_s
+            self._page.set_limit(limit_s, began_at)
         try:
             self._armed = True
-            self._set(began_s)
-            # Looked at when alarm and supervisor know of it: whatever happens from now on, one of them ends it.
+            self._set_alarm(began_at)
+            # Read only now, as the alarm and the supervisor know of the task: if the lease ends later, they end it.
             begins = leased_at is None or self._page.has_lease(leased_at, self._clock())
-            ran = copy_context().run(run, payload) if begins else Ran(Outcome.RELEASED, b"")
+            ran = copy_context().run(run, payload) if begins else RunOutcome(Outcome.RELEASED, b"")
             self._armed = False
         except TimeLimitExceeded as error:
-            # It rang in the moment in which the task had ended, and before it was told.
+            # The alarm rang when the task had ended and the alarm was still armed.
             ran = failed_by_limit(error)
         finally:
-            self._armed = self._fenced = False
+            self._armed = self._is_lease_bound = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._over_at = math.inf
-            self._page.limits(0.0, 0.0)
-            if fenced:
-                self._page.fence(fenced=False)
+            self._page.set_limit(0.0, 0.0)
+            if is_lease_bound:
+                self._page.set_lease_bound(lease_bound=False)
         return ran
 
-    def _set(self, now: float) -> None:
-        """Have the alarm ring when there may be something to do."""
-        at = min(self._over_at, self._page.lease_until_at) if self._fenced else self._over_at
+    def _set_alarm(self, now: float) -> None:
+        """Have the alarm ring at the time limit, or at the end of the lease if that comes first."""
+        at = min(self._over_at, self._page.lease_until_at) if self._is_lease_bound else self._over_at
         signal.setitimer(signal.ITIMER_REAL, max(timer_s(at - now), SOON_S))
 
-    def _stops(self, _number: int, frame: FrameType | None) -> None:
-        if self._page.stopping and _in_user_code(frame):
+    def _stop_signalled(self, _number: int, frame: FrameType | None) -> None:
+        if self._page.is_stopping and _in_user_code(frame):
             raise TaskStopped("the task was cancelled while it ran.")
 
-    def _rings(self, _number: int, _frame: FrameType | None) -> None:
+    def _alarm_rang(self, _number: int, _frame: FrameType | None) -> None:
         if not self._armed:
             return
         now = self._clock()
-        if self._fenced and now >= self._page.lease_until_at:
-            # Also the first thing that happens after we were stopped for longer: nothing of the task runs any more.
+        if self._is_lease_bound and now >= self._page.lease_until_at:
+            # This is also the first thing to run after the process was stopped for longer: before the task's code.
             end_for_lease(self._page)
         if now >= self._over_at:
             self._armed = False
             raise TimeLimitExceeded(overrun_text(self._limit_s))
-        self._set(now)
+        self._set_alarm(now)
 
 
 def end_for_lease(page: ExecutorPage) -> None:
-    """End this executor, and what its tasks have started, now: another may be given what it runs."""
-    page.ends(Ending.LEASE)
+    """Kill this executor and the processes that its tasks have started: the master may give its task out again."""
+    page.set_ending(Ending.LEASE)
     os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def _in_user_code(frame: FrameType | None) -> bool:
-    """Whether a task's function is being called: only there is an exception the task's own."""
+    """Whether the frame is within a task's own code: only there an exception interrupts the task."""
     while frame is not None:
         if frame.f_code in USER_CODE:
             return True

@@ -25,13 +25,13 @@ from distq.worker.executor.modules import add_current_folder, check_not_shadowed
 from distq.worker.executor.parent_death import die_with_parent
 from distq.worker.executor.process_state import ProcessState
 from distq.worker.executor.runner import Runner
-from distq.worker.executor.running_task import deliver_interrupts
+from distq.worker.executor.running_task import running_task
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.stdlib_server import StdlibServerLoop
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.executor_config import read_config
-from distq.worker.shared.output_messages import Speaker
+from distq.worker.shared.output_messages import MessageWriter
 from distq.worker.shared.reports import Ready, Reporter, Trouble, Unable
 from distq.worker.shared.slots_page import SlotsPage
 
@@ -41,54 +41,54 @@ if TYPE_CHECKING:
 
 def main(args: Sequence[str]) -> int:
     """Obey the orders on the first descriptor; returns the exit code."""
-    orders_fd, report_fd, page_fd, *output_fds = map(int, args)
-    for fd in (orders_fd, report_fd, page_fd, *output_fds):
+    config_fd, report_fd, page_fd, *output_fds = map(int, args)
+    for fd in (config_fd, report_fd, page_fd, *output_fds):
         os.set_inheritable(fd, False)  # what a task starts must keep none of them open
-    quit_, state = ShutdownFlag(), ProcessState()
-    quit_.listen(state)
+    shutdown, state = ShutdownFlag(), ProcessState()
+    shutdown.listen(state)
     try:
-        orders = read_config(orders_fd)
+        config = read_config(config_fd)
     except EOFError:
         return os.EX_OK
-    die_with_parent(orders.supervisor_pid)
+    die_with_parent(config.supervisor_pid)
     access.access = MasterAccess(
-        orders.addresses, orders.authkey, orders.frame_bytes_max, orders.payload_bytes_max, orders.reconnect_max_s
+        config.addresses, config.authkey, config.frame_bytes_max, config.payload_bytes_max, config.reconnect_max_s
     )
     reporter = Reporter(report_fd)
-    page = BatchPage(page_fd) if orders.executor == PROCESS else SlotsPage(page_fd)
+    page = BatchPage(page_fd) if config.executor == PROCESS else SlotsPage(page_fd)
     access.task_running = task_of(page)
     if output_fds:
-        capture(Speaker(output_fds[0]), access.task_running, orders.log_level)
+        capture(MessageWriter(output_fds[0]), access.task_running, config.log_level)
     else:
         write_through()
     add_current_folder()
     try:
-        import_modules(orders.modules)
-        check_not_shadowed(orders.handler.partition(":")[0])
-        handler = load_handler(orders.handler) if orders.handler else None
+        import_modules(config.modules)
+        check_not_shadowed(config.handler.partition(":")[0])
+        handler = load_handler(config.handler) if config.handler else None
         set_up()
     except HandlerUnusable as error:
         reporter.send(Unable(f"{error} {error.hint}"))
-        page.leaves()  # a thread that a module has started may keep it from ending
+        page.set_leaving()  # a thread that a module has started may keep it from ending
         return error.exit_code
-    functions = Functions(handler, orders.accept, orders.payload_bytes_max, lambda why: reporter.send(Trouble(why)))
-    stock = None
+    functions = Functions(handler, config.accept, config.payload_bytes_max, lambda why: reporter.send(Trouble(why)))
+    stdlib_loop = None
     if isinstance(page, BatchPage):
         interrupts = Interrupts(page, MONOTONIC)
         interrupts.listen(state)
         broker: BatchLoop | ConcurrentLoop = BatchLoop(
-            orders, functions, interrupts, page, reporter, quit_, orders_fd, MONOTONIC
+            config, functions, interrupts, page, reporter, shutdown, config_fd, MONOTONIC
         )
-        stock = StdlibServerLoop(handler, page, reporter, quit_, MONOTONIC, verbose=orders.verbose)
+        stdlib_loop = StdlibServerLoop(handler, page, reporter, shutdown, MONOTONIC, verbose=config.verbose)
     else:
         from distq.worker.executor.concurrent_loop import ConcurrentLoop  # noqa: PLC0415 - with asyncio, which most executors do not need
 
-        broker = several = ConcurrentLoop(orders, functions, page, reporter, quit_, orders_fd, MONOTONIC)
+        broker = several = ConcurrentLoop(config, functions, page, reporter, shutdown, config_fd, MONOTONIC)
         several.listen(state)
-    state.starts(lambda: quit_.ask() if page.is_asked and not quit_.asked else None)
+    state.starts(lambda: shutdown.ask() if page.is_asked_to_end and not shutdown.asked else None)
     reporter.send(Ready())
     try:
-        code = Runner(orders, broker, stock, page, reporter, quit_, orders_fd).run()
+        code = Runner(config, broker, stdlib_loop, page, reporter, shutdown, config_fd).run()
     finally:
         state.leaves_stacks(page.fd, all_threads=True)  # of whatever keeps it from ending
     tear_down_all(lambda why: reporter.send(Trouble(why)))
@@ -99,4 +99,4 @@ def task_of(page: BatchPage | SlotsPage) -> Callable[[], str]:
     """Gives the id of the task whose code runs here, '' if none does."""
     if isinstance(page, BatchPage):
         return lambda: "" if (running := page.running) is None else id_text(running[0])
-    return lambda: "" if (seat := deliver_interrupts.get()) is None else id_text(seat.row[0])
+    return lambda: "" if (task := running_task.get()) is None else id_text(task.row[0])

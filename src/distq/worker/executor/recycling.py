@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 class RecyclePolicy:
     """What is left of one executor."""
 
-    __slots__ = ("_rss_bytes_max", "_swollen", "tasks_left")
+    __slots__ = ("_is_over_memory", "_rss_bytes_max", "tasks_left")
 
-    def __init__(self, orders: ExecutorConfig) -> None:
-        self.tasks_left: float = orders.max_tasks or math.inf
+    def __init__(self, config: ExecutorConfig) -> None:
+        self.tasks_left: float = config.max_tasks or math.inf
         """So many more it may run."""
-        self._rss_bytes_max = orders.max_rss_bytes
-        self._swollen = False
+        self._rss_bytes_max = config.max_rss_bytes
+        self._is_over_memory = False
 
     @property
-    def out(self) -> bool:
+    def is_due(self) -> bool:
         """Whether it is to be replaced."""
-        return self.tasks_left <= 0 or self._swollen
+        return self.tasks_left <= 0 or self._is_over_memory
 
     @property
     def ending(self) -> Ending:
         """For which of the two reasons."""
-        return Ending.MEMORY if self._swollen else Ending.TASKS
+        return Ending.MEMORY if self._is_over_memory else Ending.TASKS
 
-    def weigh(self) -> None:
+    def check_memory(self) -> None:
         """Look how much memory it has, if that matters."""
         if self._rss_bytes_max is not None:
-            self._swollen = resident_bytes("self") > self._rss_bytes_max
+            self._is_over_memory = resident_bytes("self") > self._rss_bytes_max

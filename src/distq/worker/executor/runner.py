@@ -1,7 +1,7 @@
-"""The life of an executor: connect, serve what is there, and connect again when the connection is lost.
+"""Runs an executor: connects, serves a master or a standard-library server, and connects again after a loss.
 
-A task that runs is never disturbed by the network: the connection is looked at between tasks. What was done
-meanwhile is kept, named in the next `hello` as still held, and settled first.
+The network never disturbs a running task: the executor looks at the connection between tasks. Tasks that end while the
+master is away are named in the next `hello` as still held, and settled first.
 """
 
 from __future__ import annotations
@@ -25,98 +25,101 @@ from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.executor_config import ExecutorConfig
 from distq.worker.shared.hello import PROTOCOLS, is_stdlib_server
 from distq.worker.shared.page import ExecutorPage
-from distq.worker.shared.reports import Joined, Parted, Reporter, Trouble
+from distq.worker.shared.reports import Connected, Disconnected, Reporter, Trouble
 
 if TYPE_CHECKING:
     from distq.worker.executor.concurrent_loop import ConcurrentLoop
 
 DIAL_S = 5.0
+"""Maximum seconds to connect and prove the key."""
 HELLO_S = 10.0
+"""Maximum seconds for the master to answer a `hello`."""
 
 
 class Runner:
-    """One executor at work."""
+    """Connects one executor again and again, and has its loop serve each connection."""
 
     def __init__(
         self,
-        orders: ExecutorConfig,
-        broker: BatchLoop | ConcurrentLoop,
-        stock: StdlibServerLoop | None,
+        config: ExecutorConfig,
+        loop: BatchLoop | ConcurrentLoop,
+        stdlib_loop: StdlibServerLoop | None,
         page: ExecutorPage,
         reporter: Reporter,
-        quit_: ShutdownFlag,
+        shutdown: ShutdownFlag,
         lifeline_fd: int,
     ) -> None:
-        self._config = orders
+        self._config = config
         self._reporter = reporter
-        self._shutdown = quit_
+        self._shutdown = shutdown
         self._lifeline_fd = lifeline_fd
-        self._reconnect = ReconnectBackoff(orders.reconnect_max_s)
+        self._reconnect = ReconnectBackoff(config.reconnect_max_s)
         self._connection: Connection | None = None
         self._page = page
-        self._broker = broker
-        self._stdlib_loop = stock
-        """What it does at a standard-library server; None if it can do nothing there."""
+        self._loop = loop
+        self._stdlib_loop = stdlib_loop
+        """Serves a standard-library server; None in an executor that runs several tasks at the same time."""
 
     def run(self) -> int:
-        """Serve until told to end, until worn, or until the supervisor is gone; returns the exit code."""
+        """Serve until the executor is to end or to be replaced, or its supervisor is gone; returns the exit code."""
         os.register_at_fork(after_in_child=self._forked)
         try:
-            while not (self._shutdown.asked or self._broker.recycling.out) or self._owes:
+            while not (self._shutdown.asked or self._loop.recycling.is_due) or self._has_unsettled:
                 try:
                     self._serve()
                 except DistqError as error:
-                    self._broker.parted()
-                    self._reporter.send(Parted(str(error)))
+                    self._loop.connection_lost()
+                    self._reporter.send(Disconnected(str(error)))
                     if self._supervisor_gone(self._reconnect.pause_s()):
                         break
         finally:
-            if self._broker.recycling.out:
-                self._page.ends(self._broker.recycling.ending)
-            self._page.leaves()
-            self._broker.close()
+            if self._loop.recycling.is_due:
+                self._page.set_ending(self._loop.recycling.ending)
+            self._page.set_leaving()
+            self._loop.close()
         return os.EX_OK
 
     @property
-    def _owes(self) -> bool:
-        return self._broker.owes or (self._stdlib_loop is not None and self._stdlib_loop.owes)
+    def _has_unsettled(self) -> bool:
+        return self._loop.has_unsettled or (self._stdlib_loop is not None and self._stdlib_loop.has_unsettled)
 
     def _serve(self) -> None:
         self._connection = connection = self._dial()
         try:
-            stock = self._is_stock(connection)
-            self._reporter.send(Joined(stock))
+            is_stdlib = self._greet(connection)
+            self._reporter.send(Connected(is_stdlib))
             self._reconnect.connected()
-            if stock:
-                if self._stdlib_loop is None:
-                    raise HandlerUnusable("A standard-library server's items are run one at a time.")
+            if not is_stdlib:
+                self._loop.serve(connection)
+            elif self._stdlib_loop is not None:
                 self._stdlib_loop.serve(self._dial)
             else:
-                self._broker.serve(connection)
+                raise HandlerUnusable("A standard-library server's items are run one at a time.")
         finally:
             connection.close()
 
     def _forked(self) -> None:
-        """In a child that the task forked: it must not keep our connection open."""
+        """Close the connection in a child that the task forked: the child must not keep it open."""
         if self._connection is not None:
             self._connection.close()
 
     def _dial(self) -> Connection:
-        orders = self._config
-        return dial(orders.addresses, orders.authkey, timeout_s=DIAL_S, frame_bytes_max=orders.frame_bytes_max)
+        config = self._config
+        return dial(config.addresses, config.authkey, timeout_s=DIAL_S, frame_bytes_max=config.frame_bytes_max)
 
-    def _is_stock(self, connection: Connection) -> bool:
-        orders = self._config
+    def _greet(self, connection: Connection) -> bool:
+        """Introduce the executor to the master; True if the server is the standard library's and knows no `hello`."""
+        config = self._config
         info = {
             "role": "executor",
             "protocol": PROTOCOLS,
             "version": __version__,
             "python": platform.python_version(),
-            "name": orders.worker,
-            "session": orders.session,
-            "index": orders.number,
-            "seats": orders.executor_slots,
-            "holds": self._broker.holds,
+            "name": config.worker,
+            "session": config.session,
+            "index": config.number,
+            "seats": config.executor_slots,
+            "holds": [tuple(lease_id) for lease_id in self._loop.held],
             "states": True,
         }
         try:
@@ -125,15 +128,14 @@ class Runner:
             if is_stdlib_server(error):
                 return True
             raise
-        self._broker.takes_notes = isinstance(greeting, dict) and bool(greeting.get("notes"))
-        self._broker.answers.greeted(greeting)
+        self._loop.settlements.greeted(greeting)
         if isinstance(greeting, dict) and greeting.get("declares"):
-            age_s = max(MONOTONIC() - orders.started_at, 0.0)
-            declare(connection, orders, age_s, lambda why: self._reporter.send(Trouble(why)))
+            age_s = max(MONOTONIC() - config.started_at, 0.0)
+            declare(connection, config, age_s, lambda why: self._reporter.send(Trouble(why)))
         return False
 
     def _supervisor_gone(self, pause_s: float) -> bool:
-        """Wait before the next attempt to connect, unless the wait is cut short by a signal to end."""
+        """Wait before the next attempt to connect, or until SIGTERM; True if the supervisor is gone."""
         poll = select.poll()
         poll.register(self._lifeline_fd, select.POLLIN)
         if not self._shutdown.asked:

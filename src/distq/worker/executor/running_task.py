@@ -1,4 +1,4 @@
-"""One task of several that run at once: its row, its place on the board, and how it is interrupted."""
+"""One of the tasks that an executor runs at the same time: its row, its slot, and how it is interrupted."""
 
 from __future__ import annotations
 
@@ -9,91 +9,90 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from distq.worker.executor.exchange import lease_id_of
 from distq.worker.executor.tracing import attempt_of
 
 if TYPE_CHECKING:
     from distq.core.task import Headers
     from distq.tasks.tracing import Attempt
-    from distq.worker.executor.rows import Envelope, Handed, Leased, Settled
+    from distq.worker.executor.exchange import Envelope, LeasedTask, LeaseReply, Settlement
 
 
 class RunningTask:
-    """A task that runs, in a thread or on a loop."""
+    """A task that runs in a thread or on the event loop."""
 
     __slots__ = (
         "_cancel",
+        "_is_open",
         "_lock",
-        "_open",
         "_thread",
         "began_at",
         "cursor",
         "envelope",
-        "fenced",
         "headers",
-        "number",
+        "is_lease_bound",
+        "lease_id",
+        "notes",
         "reason",
         "row",
-        "told",
+        "slot",
     )
 
-    def __init__(self, number: int, row: Leased, handed: Handed, began_s: float) -> None:
-        self.number = number
+    def __init__(self, slot: int, row: LeasedTask, reply: LeaseReply, began_at: float) -> None:
+        self.slot = slot
         self.row = row
-        self.envelope: Envelope = handed.envelopes[row[3]]
-        self.began_at = began_s
-        self.cursor: bytes | None = handed.cursors.get(row[0])
-        """What an attempt before has left."""
-        self.headers: Headers = handed.headers.get(row[0], ())
-        self.fenced = row[0] in handed.fenced
-        """Whether it must end with its lease."""
-        self.told: dict[int, Settled] = {}
-        """What it has said last of its progress and its cursor, by outcome, until that is sent."""
+        self.lease_id = lease_id_of(row)
+        self.envelope: Envelope = reply.envelopes[row[3]]
+        self.began_at = began_at
+        """By the machine's monotonic clock."""
+        self.cursor: bytes | None = reply.cursors.get(row[0])
+        """The checkpoint of an earlier attempt."""
+        self.headers: Headers = reply.headers.get(row[0], ())
+        self.is_lease_bound = row[0] in reply.fenced
+        """Whether the task must end with its lease."""
+        self.notes: dict[int, Settlement] = {}
+        """Its newest progress and checkpoint, by outcome, until they are sent."""
         self.reason: BaseException | None = None
-        """Why it is interrupted."""
-        self._open = True
-        """Whether it can be: not once its own code has ended."""
+        """Why the task is interrupted; None while it is not."""
+        self._is_open = True
+        """Whether the task can be interrupted: not once its own code has ended."""
         self._lock = threading.Lock()
         self._thread: int | None = None
         self._cancel: Callable[[], object] | None = None
 
     @property
     def limit_s(self) -> float:
-        """Its time limit in seconds, 0 for none."""
+        """The task's time limit in seconds, 0 for none."""
         return self.envelope[3] or 0.0
 
     @property
     def attempt(self) -> Attempt:
-        """What a trace tells of this run."""
+        """What a trace records of this run."""
         return attempt_of(self.row, self.envelope, self.headers)
 
-    @property
-    def delivery(self) -> tuple[int, int]:
-        """The task, and its delivery."""
-        return self.row[0], self.row[1]
-
-    def takes_thread(self) -> bool:
-        """Its code runs in the present thread from now on; False if it is not to begin any more."""
+    def enter_thread(self) -> bool:
+        """Note that the task's code runs in the present thread from now on; False if it must not begin any more."""
         with self._lock:
             self._thread, self._cancel = threading.get_ident(), None
             return self.reason is None
 
-    def leaves_thread(self) -> None:
-        """Its code is to run elsewhere."""
+    def leave_thread(self) -> None:
+        """Note that the task's code leaves its thread, and forget an exception that was not raised there yet."""
         with self._lock:
             if self._thread is not None and self.reason is not None:
                 _raise_in(self._thread, None)
             self._thread = None
 
-    def takes_loop(self, cancel: Callable[[], object]) -> bool:
-        """Its code runs on a loop from now on, where `cancel` interrupts it; False if it is not to begin any more."""
+    def enter_loop(self, cancel: Callable[[], object]) -> bool:
+        """Note that the task runs on the loop, where `cancel` interrupts it; False if it must not begin any more."""
         with self._lock:
             self._cancel = cancel
             return self.reason is None
 
     def interrupt(self, reason: BaseException) -> None:
-        """Raise an exception of this class in its code, or cancel it on its loop; the first reason counts."""
+        """Raise an exception of this class in the task's thread, or cancel it on the loop; the first reason counts."""
         with self._lock:
-            if not self._open or self.reason is not None:
+            if not self._is_open or self.reason is not None:
                 return
             self.reason = reason
             if self._cancel is not None:
@@ -102,20 +101,20 @@ class RunningTask:
             elif self._thread is not None:
                 _raise_in(self._thread, type(reason))
 
-    def closes(self) -> None:
-        """Its code has ended: what was to be raised in it and has not been is forgotten."""
+    def close(self) -> None:
+        """Note that the task's own code has ended, and forget an exception that was not raised in it yet."""
         with self._lock:
-            self._open = False
+            self._is_open = False
             if self._thread is not None and self.reason is not None:
                 _raise_in(self._thread, None)
 
 
-deliver_interrupts: ContextVar[RunningTask | None] = ContextVar("present", default=None)
-"""The task whose code runs here."""
+running_task: ContextVar[RunningTask | None] = ContextVar("running_task", default=None)
+"""The task whose code runs in the present context; None outside of tasks."""
 
 
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
-    """Have an exception raised in a thread at its next step in Python; None takes back one that has not been yet.
+    """Have an exception raised in a thread at its next step in Python; None takes back one that was not raised yet.
 
     https://docs.python.org/3/c-api/init.html#c.PyThreadState_SetAsyncExc
     """

@@ -40,7 +40,7 @@ class StdlibServerLoop:
         handler: Handler | None,
         word: BatchPage,
         reporter: Reporter,
-        quit_: ShutdownFlag,
+        shutdown: ShutdownFlag,
         clock: Clock,
         *,
         verbose: bool,
@@ -48,14 +48,14 @@ class StdlibServerLoop:
         self._handler = handler
         self._page = word
         self._reporter = reporter
-        self._shutdown = quit_
+        self._shutdown = shutdown
         self._clock = clock
         self._verbose = verbose
         self._unsent: deque[object] = deque()
         self._taken = 0
 
     @property
-    def owes(self) -> bool:
+    def has_unsettled(self) -> bool:
         """Whether a result waits for the server to come back."""
         return bool(self._unsent)
 
@@ -102,15 +102,15 @@ class StdlibServerLoop:
                 self._pause()
         except BadReply as error:
             self._taken += 1
-            self._page.ran(0, 1, 0.0)
+            self._page.count_ended(0, 1, 0.0)
             self._reporter.send(Failed(str(self._taken), PLAIN, 1, str(error)))
         else:
             self._run(item)
 
     def _run(self, item: object) -> None:
         self._taken += 1
-        self._page.leases((self._taken, 1))
-        self._page.begins(0)
+        self._page.set_batch((self._taken, 1))
+        self._page.begin(0)
         began = self._clock()
         try:
             assert self._handler is not None
@@ -122,8 +122,8 @@ class StdlibServerLoop:
         if self._shutdown.forked:
             os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
         run_s = self._clock() - began
-        self._page.rests()
-        self._page.ran(int(not cause), int(bool(cause)), run_s)
+        self._page.rest()
+        self._page.count_ended(int(not cause), int(bool(cause)), run_s)
         if cause:
             self._reporter.send(Failed(str(self._taken), PLAIN, 1, cause))
         elif self._verbose:

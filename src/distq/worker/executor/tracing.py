@@ -9,12 +9,12 @@ from distq.core.task import Headers, Outcome, delivery_count, id_text
 from distq.tasks.tracing import Attempt, Tell, run_of
 
 if TYPE_CHECKING:
+    from distq.worker.executor.exchange import Envelope, LeasedTask
     from distq.worker.executor.functions import CoroutineRun, Run
-    from distq.worker.executor.handler import Ran
-    from distq.worker.executor.rows import Envelope, Leased
+    from distq.worker.executor.handler import RunOutcome
 
 
-def attempt_of(row: Leased, envelope: Envelope, headers: Headers) -> Attempt:
+def attempt_of(row: LeasedTask, envelope: Envelope, headers: Headers) -> Attempt:
     """What is told of a run."""
     task, delivery, number, *_ = row
     queue, name, *_ = envelope
@@ -24,7 +24,7 @@ def attempt_of(row: Leased, envelope: Envelope, headers: Headers) -> Attempt:
 def traced(run: Run, attempt: Attempt) -> Run:
     """How to run a payload, as a span."""
 
-    def run_traced(payload: bytes) -> bytes | Ran:
+    def run_traced(payload: bytes) -> bytes | RunOutcome:
         with run_of(attempt) as tell:
             return _told(tell, run(payload))
 
@@ -34,14 +34,14 @@ def traced(run: Run, attempt: Attempt) -> Run:
 def traced_on_loop(run: CoroutineRun, attempt: Attempt) -> CoroutineRun:
     """As `traced`, of a coroutine function on a loop."""
 
-    async def run_traced(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | Ran:
+    async def run_traced(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | RunOutcome:
         with run_of(attempt) as tell:
             return _told(tell, await run(payload, why_cancelled))
 
     return run_traced
 
 
-def _told(tell: Tell, ran: bytes | Ran) -> bytes | Ran:
+def _told(tell: Tell, ran: bytes | RunOutcome) -> bytes | RunOutcome:
     if isinstance(ran, bytes):
         tell(Outcome.SUCCESS, "")
     else:

@@ -1,42 +1,42 @@
-"""The shared word of an executor that runs one task at a time: what it holds and runs, and its time limit.
+"""The shared page of an executor that runs one task at a time: its batch, the task that runs, and the time limit.
 
-A page with the leased batch on it: tasks and their deliveries. Two may take back what an executor has leased and not
-begun: its supervisor, and its own thread. Each sets `revoked` and then reads what has begun; the executor writes what
-it begins and then looks at `revoked`. So a task is begun, or handed back, or (when both happen at once) handed back
-twice, and never forgotten.
+Both the supervisor and the executor's own flusher may take back leased tasks that have not begun. Each sets `revoked`
+and then reads which task has begun; the executor writes which task it begins and then reads `revoked`. So a task is
+begun, or handed back, or (when both happen at the same time) handed back twice, and never forgotten.
 """
 
 from array import array
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from distq.worker.shared.lease_id import LeaseId
 from distq.worker.shared.page import NUMBERS, OWN, Blame, ExecutorPage
 
-_BATCH, _SIZE, _BEGUN, _REVOKED, _RETURNED, _STOP, _STOP_DELIVERY, _FENCED, _UNSETTLED = range(OWN, OWN + 9)
-"""In `_BEGUN` is the index of the task that runs, from 1; 0 between tasks. In `_UNSETTLED` that of the last one that
-has ended, 0 once its answer is settled: until then it is to blame if the executor dies."""
-_LIMIT_S, _BEGAN_S = range(24, 26)
+_BATCH, _SIZE, _BEGUN, _REVOKED, _RETURNED, _STOP, _STOP_DELIVERY, _LEASE_BOUND, _UNSETTLED = range(OWN, OWN + 9)
+"""`_BEGUN` has the index of the running task, from 1; 0 between tasks. `_UNSETTLED` has the index of the last task that
+has ended, 0 once it is settled: until then it is to blame if the executor dies."""
+_LIMIT_S, _BEGAN_AT = range(24, 26)
 _TABLE: Final = 32
 TABLE_ROWS: Final = (NUMBERS - _TABLE) // 2
-"""How many tasks of a batch the word can name."""
+"""Maximum tasks of a batch that the page names."""
 
 BEGUN: Final = 0
 """The task may run."""
 OVER: Final = 1
-"""It and all behind it were handed back by whoever revoked the batch."""
+"""The batch was revoked before: this task and those behind it have been handed back."""
 DOUBTFUL: Final = 2
-"""The batch was revoked in this very moment: the task must be handed back, the ones behind it have been."""
+"""The batch was revoked at the same time: this task must be handed back, those behind it have been."""
 
 
 class BatchPosition(NamedTuple):
-    """Where an executor is: which batch, and which of its tasks it runs, -1 between tasks."""
+    """A batch's number, and the index of the task of it that runs, -1 between tasks."""
 
     batch: int
     started: int
 
 
 class StartedLimit(NamedTuple):
-    """The time limit of the task that runs, and when it began by the machine's monotonic clock; seconds."""
+    """The time limit of the running task in seconds, and when the task began by the machine's monotonic clock."""
 
     limit_s: float
     began_at: float
@@ -53,18 +53,18 @@ class BatchPage(ExecutorPage):
 
     # -- written by the executor -----------------------------------------------------------------
 
-    def leases(self, deliveries: Sequence[int]) -> None:
-        """Note a new batch: task, delivery, task, delivery, ...; none of it has begun."""
+    def set_batch(self, lease_numbers: Sequence[int]) -> None:
+        """Note a new batch, of which nothing has begun: task, delivery, task, delivery, and so on."""
         numbers = self._numbers
-        count = min(len(deliveries), 2 * TABLE_ROWS)
-        # The size first and last: a reader who sees the batch's number sees its tasks.
+        count = min(len(lease_numbers), 2 * TABLE_ROWS)
+        # The size first and last: a reader that sees the batch's number sees its tasks.
         numbers[_SIZE] = numbers[_UNSETTLED] = 0
         self._batch = self._batch + 1
-        numbers[_TABLE : _TABLE + count] = memoryview(array("q", deliveries[:count]))
+        numbers[_TABLE : _TABLE + count] = memoryview(array("q", lease_numbers[:count]))
         numbers[_BATCH] = self._batch
         numbers[_SIZE] = count // 2
 
-    def begins(self, index: int) -> int:
+    def begin(self, index: int) -> int:
         """Note that the executor begins this task of its batch; returns BEGUN, OVER or DOUBTFUL."""
         numbers = self._numbers
         batch = self._batch
@@ -76,95 +76,95 @@ class BatchPage(ExecutorPage):
             return DOUBTFUL
         return BEGUN
 
-    def rests(self) -> None:
+    def rest(self) -> None:
         """Note that no task runs; the last one stays to blame until it is settled."""
         numbers = self._numbers
         if begun := numbers[_BEGUN]:
             numbers[_UNSETTLED] = begun
             numbers[_BEGUN] = 0
 
-    def settled(self) -> None:
-        """Note that all answers have reached the master."""
+    def all_settled(self) -> None:
+        """Note that the master has taken all settlements."""
         self._numbers[_UNSETTLED] = 0
 
-    def limits(self, limit_s: float, began_s: float) -> None:
-        """Note the time limit of what is begun next, 0 for none any more."""
-        self._floats[_BEGAN_S] = began_s
+    def set_limit(self, limit_s: float, began_at: float) -> None:
+        """Note the time limit of the task that begins next; 0 removes it."""
+        self._floats[_BEGAN_AT] = began_at
         self._floats[_LIMIT_S] = limit_s
 
-    def fence(self, *, fenced: bool) -> None:
-        """Note that what is begun next must end with its lease, or that this is so no more."""
-        self._numbers[_FENCED] = fenced
+    def set_lease_bound(self, *, lease_bound: bool) -> None:
+        """Note whether the task that begins next must end with its lease."""
+        self._numbers[_LEASE_BOUND] = lease_bound
 
     @property
-    def fenced(self) -> bool:
-        """Whether something runs that must end with its lease."""
-        return bool(self._numbers[_FENCED])
+    def is_lease_bound(self) -> bool:
+        """Whether the running task must end with its lease."""
+        return bool(self._numbers[_LEASE_BOUND])
 
-    # -- written by who takes back, and read -----------------------------------------------------
+    # -- written by the side that takes tasks back, and read ----------------------------------------
 
     def revoke(self, batch: int) -> None:
         """Have the executor begin nothing more of that batch."""
         self._numbers[_REVOKED] = batch
 
-    def returned(self, batch: int) -> None:
-        """Note that what was not begun of that batch has been handed back."""
+    def set_returned(self, batch: int) -> None:
+        """Note that the tasks of that batch that had not begun are handed back."""
         self._numbers[_RETURNED] = batch
 
     def is_returned(self, batch: int) -> bool:
-        """Whether that was noted."""
+        """Whether the tasks of that batch that had not begun are handed back."""
         return self._numbers[_RETURNED] == batch
 
-    def stop(self, task: int, delivery: int) -> None:
-        """Name the task that shall be stopped, if it is the one that runs when the executor looks."""
+    def stop(self, lease_id: LeaseId) -> None:
+        """Name the task to stop, if it is the running one when the executor looks."""
         self._numbers[_STOP] = 0
-        self._numbers[_STOP_DELIVERY] = delivery
-        self._numbers[_STOP] = task
+        self._numbers[_STOP_DELIVERY] = lease_id.delivery
+        self._numbers[_STOP] = lease_id.task_key
 
     @property
-    def stopping(self) -> bool:
-        """Whether the task that runs is the one that shall be stopped."""
+    def is_stopping(self) -> bool:
+        """Whether the running task is the one to stop."""
         return self.running == (self._numbers[_STOP], self._numbers[_STOP_DELIVERY])
 
-    def is_behind(self, task: int, delivery: int) -> bool:
-        """Whether the task is one of the batch, behind the one that runs."""
-        return (task, delivery) in self.unstarted(self.place)
+    def is_unstarted(self, lease_id: LeaseId) -> bool:
+        """Whether the task is one of the batch, behind the running one."""
+        return lease_id in self.unstarted(self.position)
 
     @property
-    def place(self) -> BatchPosition:
-        """Where the executor is now."""
+    def position(self) -> BatchPosition:
+        """Which batch the executor has, and which task of it runs."""
         return BatchPosition(self._numbers[_BATCH], self._numbers[_BEGUN] - 1)
 
-    def unstarted(self, place: BatchPosition) -> list[tuple[int, int]]:
-        """The tasks behind that place and their deliveries; none if it rests, or is elsewhere by now."""
+    def unstarted(self, position: BatchPosition) -> list[LeaseId]:
+        """The leases behind that position; none between tasks, or if the executor has moved on meanwhile."""
         numbers = self._numbers
-        if place.started < 0:
+        if position.started < 0:
             return []
-        first, last = _TABLE + 2 * (place.started + 1), _TABLE + 2 * numbers[_SIZE]
+        first, last = _TABLE + 2 * (position.started + 1), _TABLE + 2 * numbers[_SIZE]
         flat = numbers[first:last].tolist() if last > first else []
-        if self.place != place:
+        if self.position != position:
             return []
-        return list(zip(flat[::2], flat[1::2], strict=True))
+        return list(map(LeaseId, flat[::2], flat[1::2]))
 
     @property
-    def running(self) -> tuple[int, int] | None:
-        """The task that runs now, or ran when the executor died, and its delivery."""
+    def running(self) -> LeaseId | None:
+        """The lease of the task that runs now, or ran when the executor died."""
         numbers = self._numbers
         index = numbers[_BEGUN] - 1
         if not 0 <= index < numbers[_SIZE]:
             return None
         at = _TABLE + 2 * index
-        return numbers[at], numbers[at + 1]
+        return LeaseId(numbers[at], numbers[at + 1])
 
     @property
-    def all_running(self) -> list[tuple[int, int]]:
-        """What runs: one task and its delivery, or nothing."""
+    def all_running(self) -> list[LeaseId]:
+        """The running task's lease alone, or nothing."""
         running = self.running
         return [] if running is None else [running]
 
     @property
     def blame(self) -> Blame:
-        """By which tasks the executor may have died."""
+        """The tasks that may have killed the executor."""
         numbers = self._numbers
         if running := self.all_running:
             return Blame(running)
@@ -172,14 +172,14 @@ class BatchPage(ExecutorPage):
         return Blame(ended[-1:], ended[:-1])
 
     @property
-    def held(self) -> list[tuple[int, int]]:
-        """The tasks of the newest batch and their deliveries: each is to be answered, or has been."""
+    def held(self) -> list[LeaseId]:
+        """The leases of the newest batch, whether they are settled or not."""
         numbers = self._numbers
         flat = numbers[_TABLE : _TABLE + 2 * numbers[_SIZE]].tolist()
-        return list(zip(flat[::2], flat[1::2], strict=True))
+        return list(map(LeaseId, flat[::2], flat[1::2]))
 
     @property
     def limit(self) -> StartedLimit | None:
-        """The time limit of the task that runs, if it has one."""
+        """The time limit of the running task, if it has one."""
         limit_s = self._floats[_LIMIT_S]
-        return StartedLimit(limit_s, self._floats[_BEGAN_S]) if limit_s else None
+        return StartedLimit(limit_s, self._floats[_BEGAN_AT]) if limit_s else None

@@ -52,9 +52,9 @@ class ExecutorConfig(NamedTuple):
     """Whether prints and logging of tasks go to the supervisor."""
 
 
-def write_config(fd: int, orders: ExecutorConfig) -> None:
+def write_config(fd: int, config: ExecutorConfig) -> None:
     """Write the orders to a pipe; called by the supervisor."""
-    os.write(fd, pack(pickle.dumps(tuple(orders))))
+    os.write(fd, pack(pickle.dumps(tuple(config))))
 
 
 def read_config(fd: int) -> ExecutorConfig:

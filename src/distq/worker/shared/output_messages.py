@@ -47,7 +47,7 @@ Message = Printed | Logged
 _KINDS: Final = {kind.__name__: kind for kind in (Printed, Logged)}
 
 
-class Speaker:
+class MessageWriter:
     """The executor's end of the pipe."""
 
     def __init__(self, fd: int) -> None:

@@ -1,9 +1,8 @@
-"""The shared page of one executor: what it has done and why it ends, written by it and read by the supervisor.
+"""The memory page that an executor shares with its supervisor: what the executor has done, and why it ends.
 
-It is anonymous memory, so the supervisor can still read it when the executor is dead, and reading costs the
-executor nothing. Each field is one aligned 64-bit number: nobody ever sees half of one. Behind the numbers of every
-page come those of its kind (`word.Word`, `board.Board`) and, beyond what is mapped, the stack that the executor leaves
-there when it is asked for it.
+The page is anonymous memory, so the supervisor can read it when the executor is dead, and reading costs the executor
+nothing. Each field is one aligned 64-bit number, which is always read whole. Behind the numbers of every page come
+those of its kind (`BatchPage`, `SlotsPage`) and, beyond the mapped part, the stack that the executor writes on request.
 """
 
 import mmap
@@ -12,11 +11,13 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final, NamedTuple, Self
 
+from distq.worker.shared.lease_id import LeaseId
+
 _DONE, _FAILED, _RELEASED, _ENDING = range(4)
-_RUN_S, _LEASE_SINCE_S, _LEASE_UNTIL_S = range(4, 7)
+_RUN_S, _LEASE_SINCE_AT, _LEASE_UNTIL_AT = range(4, 7)
 _ASKED, _LEAVES = range(7, 9)
 OWN: Final = 12
-"""From here on the numbers are those of the page's kind."""
+"""Index of the first number that belongs to the page's kind."""
 NUMBERS: Final = 4_080
 PAGE_BYTES: Final = NUMBERS * 8
 STACK_BYTES_MAX: Final = 60_000
@@ -41,27 +42,27 @@ class Counts(NamedTuple):
 
 
 class Blame(NamedTuple):
-    """Tasks by which an executor may have died, each with its delivery."""
+    """The leases of tasks that may have killed an executor."""
 
-    running: Sequence[tuple[int, int]] = ()
-    """What ran; if nothing did, what had ended last and was not settled: each of these can be to blame."""
-    begun: Sequence[tuple[int, int]] = ()
-    """If nothing ran: what had ended before, and was not settled either."""
+    running: Sequence[LeaseId] = ()
+    """The tasks that ran; if none did, the last one that had ended and was not settled."""
+    ended: Sequence[LeaseId] = ()
+    """If none ran: the tasks that had ended earlier and were not settled either."""
 
 
 class Ending(Enum):
     """Why an executor ends by itself."""
 
     TASKS = 1
-    """It has run as many tasks as it may."""
+    """The executor has run the maximum number of tasks."""
     MEMORY = 2
-    """It has more memory than it may."""
+    """The executor uses more than the maximum memory."""
     LEASE = 3
-    """Its lease was over, and what it ran had to end with that."""
+    """The executor's lease was over while it ran a lease-bound task."""
 
 
 class ExecutorPage:
-    """One executor's page of numbers."""
+    """The numbers that every kind of executor shares with its supervisor."""
 
     __slots__ = ("_floats", "_memory", "_numbers", "fd")
 
@@ -74,13 +75,13 @@ class ExecutorPage:
 
     @classmethod
     def create(cls) -> Self:
-        """A new page, all zero."""
+        """Make a new page, all zero."""
         fd = os.memfd_create("distq-page")
         os.ftruncate(fd, PAGE_BYTES)
         return cls(fd)
 
     def close(self) -> None:
-        """Give the memory and the descriptor back."""
+        """Release the memory and the descriptor."""
         self._numbers.release()
         self._floats.release()
         self._memory.close()
@@ -88,51 +89,51 @@ class ExecutorPage:
 
     # -- written by the executor -----------------------------------------------------------------
 
-    def ran(self, done: int, failed: int, run_s: float) -> None:
+    def count_ended(self, done: int, failed: int, run_s: float) -> None:
         """Count tasks that have ended, which took `run_s` seconds together."""
         self._numbers[_DONE] += done
         self._numbers[_FAILED] += failed
         self._floats[_RUN_S] += run_s
 
-    def releases(self, count: int) -> None:
+    def count_released(self, count: int) -> None:
         """Count tasks that are handed back unstarted."""
         self._numbers[_RELEASED] += count
 
-    def ends(self, why: Ending) -> None:
-        """Note that the executor ends by itself, as it should."""
+    def set_ending(self, why: Ending) -> None:
+        """Note why the executor ends by itself, as it should."""
         self._numbers[_ENDING] = why.value
 
-    def leaves(self) -> None:
-        """Note that the executor has settled everything and ends: what is left to do must not take long."""
+    def set_leaving(self) -> None:
+        """Note that the executor has settled everything and only has to exit, which must not take long."""
         self._numbers[_LEAVES] = 1
 
     # -- written by the supervisor ---------------------------------------------------------------
 
-    def ask(self) -> None:
-        """Note that the executor shall end: a task's own handler may have taken the signal that says so."""
+    def ask_to_end(self) -> None:
+        """Ask the executor to end: a task's own signal handler may have taken SIGTERM."""
         self._numbers[_ASKED] = 1
 
     @property
-    def is_asked(self) -> bool:
-        """Whether it shall end."""
+    def is_asked_to_end(self) -> bool:
+        """Whether the supervisor has asked the executor to end."""
         return bool(self._numbers[_ASKED])
 
-    def renew(self, since_s: float, until_s: float) -> None:
-        """Note until when, by the machine's monotonic clock, no other worker is given what this one holds.
+    def renew(self, since_at: float, until_at: float) -> None:
+        """Note until when, by the machine's monotonic clock, this executor's leases hold.
 
-        That is known of what was asked for after `since_s`: what was before may have been given to others meanwhile.
+        That is known of leases asked for after `since_at`; the master may have given earlier ones to other workers.
         """
-        self._floats[_LEASE_SINCE_S] = since_s
-        self._floats[_LEASE_UNTIL_S] = until_s
+        self._floats[_LEASE_SINCE_AT] = since_at
+        self._floats[_LEASE_UNTIL_AT] = until_at
 
     @property
     def lease_until_at(self) -> float:
-        """Until when that is so."""
-        return self._floats[_LEASE_UNTIL_S]
+        """When the leases end, by the machine's monotonic clock."""
+        return self._floats[_LEASE_UNTIL_AT]
 
     def has_lease(self, asked_at: float, now: float) -> bool:
-        """Whether what was asked for then is known to be held by nobody else now."""
-        return self._floats[_LEASE_SINCE_S] <= asked_at and now < self._floats[_LEASE_UNTIL_S]
+        """Whether a lease asked for at `asked_at` is known to hold now."""
+        return self._floats[_LEASE_SINCE_AT] <= asked_at and now < self._floats[_LEASE_UNTIL_AT]
 
     # -- read by the supervisor ------------------------------------------------------------------
 
@@ -144,7 +145,7 @@ class ExecutorPage:
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the executor has nothing more to do than to end."""
+        """Whether the executor has settled everything and only has to exit."""
         return bool(self._numbers[_LEAVES])
 
     @property
@@ -154,11 +155,11 @@ class ExecutorPage:
         return Counts(numbers[_DONE], numbers[_FAILED], numbers[_RELEASED], self._floats[_RUN_S])
 
     def forget_stack(self) -> None:
-        """Make room for the next one; the executor writes at the same place of the same file."""
+        """Remove the last stack: the executor writes the next one at the same place of the same file."""
         os.ftruncate(self.fd, PAGE_BYTES)
         os.lseek(self.fd, PAGE_BYTES, os.SEEK_SET)
 
     @property
     def stack(self) -> str:
-        """The stack that the executor has left, '' if none."""
+        """The stack that the executor has written, '' if none."""
         return os.pread(self.fd, STACK_BYTES_MAX, PAGE_BYTES).decode(errors="replace")

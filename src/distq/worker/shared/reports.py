@@ -28,13 +28,13 @@ class Unable(NamedTuple):
     reason: str
 
 
-class Joined(NamedTuple):
+class Connected(NamedTuple):
     """The executor is connected; `stock` if the server is the standard library's."""
 
     stock: bool
 
 
-class Parted(NamedTuple):
+class Disconnected(NamedTuple):
     """The executor's connection is lost."""
 
     reason: str
@@ -66,7 +66,7 @@ class Trouble(NamedTuple):
     reason: str
 
 
-Report = Ready | Unable | Joined | Parted | Failed | Succeeded | Trouble
+Report = Ready | Unable | Connected | Disconnected | Failed | Succeeded | Trouble
 
 
 class Reporter:
@@ -85,7 +85,7 @@ class Reporter:
             os.write(self._fd, frame)
 
 
-class Listener:
+class ReportReader:
     """The supervisor's end: bytes in, reports out."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Listener:
         return reports
 
 
-_KINDS = {kind.__name__: kind for kind in (Ready, Unable, Joined, Parted, Failed, Succeeded, Trouble)}
+_KINDS = {kind.__name__: kind for kind in (Ready, Unable, Connected, Disconnected, Failed, Succeeded, Trouble)}
 
 
 def _cut(field: object) -> object:

@@ -1,7 +1,7 @@
-"""One executor as its supervisor sees it: a process, a word, two pipes.
+"""Starts, signals and reaps one executor: its process, its shared page, and the pipes of its reports and output.
 
-It is started by exec, never by a bare fork, in a session of its own: what a task starts belongs to that
-session, and can be ended with it without touching anybody else.
+The executor is started by exec, never by a bare fork, in a session of its own: the processes that a task starts belong
+to that session, and the supervisor can end them without ending others.
 """
 
 import os
@@ -16,17 +16,17 @@ from distq.core.task import PROCESS, id_text
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.executor_config import ExecutorConfig, write_config
 from distq.worker.shared.page import Blame, Counts
-from distq.worker.shared.reports import Listener, Report
+from distq.worker.shared.reports import Report, ReportReader
 from distq.worker.shared.slots_page import SlotsPage
 from distq.worker.supervisor.output import ExecutorOutput, OutputPipes
-from distq.worker.supervisor.watchdog import Leaving, Need, SlotsWatchdog, Watchdog
+from distq.worker.supervisor.watchdog import LeavingWatchdog, Need, SlotsWatchdog, Watchdog
 
 REPORT_BYTES = 65_536
 START = """import sys
 sys.path.append(sys.argv.pop(1))
 from distq.worker.executor.main import main
 sys.exit(main(sys.argv[1:]))"""
-"""What an executor's interpreter runs: it finds distq where its supervisor has found it."""
+"""What an executor's interpreter runs; it finds distq in the folder where its supervisor found it."""
 FOUND_IN = str(Path(_version.__file__).parents[1])
 """The folder that has the package distq in it."""
 
@@ -35,9 +35,9 @@ class ExecutorProcess:
     """A running executor."""
 
     __slots__ = (
+        "_config_fd",
         "_leaving",
         "_listener",
-        "_orders_fd",
         "number",
         "output",
         "page",
@@ -51,7 +51,7 @@ class ExecutorProcess:
         self,
         number: int,
         pid: int,
-        orders_fd: int,
+        config_fd: int,
         report_fd: int,
         page: BatchPage | SlotsPage,
         output: ExecutorOutput | None,
@@ -63,50 +63,50 @@ class ExecutorProcess:
         self.page = page
         self.watchdog = Watchdog(page) if isinstance(page, BatchPage) else SlotsWatchdog(page)
         self.output = output
-        """What it and its tasks write; None where they write to the supervisor's own streams."""
-        self._orders_fd = orders_fd
-        self._leaving = Leaving()
-        self._listener = Listener()
+        """What the executor and its tasks write; None where they write to the supervisor's own streams."""
+        self._config_fd = config_fd
+        self._leaving = LeavingWatchdog()
+        self._listener = ReportReader()
 
     @classmethod
-    def spawn(cls, orders: ExecutorConfig, environ: Mapping[str, str]) -> "ExecutorProcess":
-        """Start an executor and hand it its orders; raises OSError when there is no room for one."""
-        page = BatchPage.create() if orders.executor == PROCESS else SlotsPage.create()
-        orders_read, orders_write = os.pipe()
+    def spawn(cls, config: ExecutorConfig, environ: Mapping[str, str]) -> "ExecutorProcess":
+        """Start an executor and send it its configuration; raises OSError if the system has no room for a process."""
+        page = BatchPage.create() if config.executor == PROCESS else SlotsPage.create()
+        config_read, config_write = os.pipe()
         report_read, report_write = os.pipe()
         output = pipes = None
         try:
-            if orders.captures:
+            if config.captures:
                 output = ExecutorOutput()
                 pipes = output.create_pipes()
-            pid = _exec((orders_read, report_write, page.fd), pipes, environ)
+            pid = _exec((config_read, report_write, page.fd), pipes, environ)
         except OSError:
-            os.close(orders_write)
+            os.close(config_write)
             os.close(report_read)
             page.close()
             if output is not None:
                 output.close()
             raise
         finally:
-            os.close(orders_read)
+            os.close(config_read)
             os.close(report_write)
             if pipes is not None:
                 pipes.close()
         os.set_blocking(report_read, False)
-        with suppress(BrokenPipeError):  # it is dead already; its pidfd will tell
-            write_config(orders_write, orders)
-        child = cls(orders.number, pid, orders_write, report_read, page, output)
+        with suppress(BrokenPipeError):  # the executor is dead already: its pidfd becomes readable
+            write_config(config_write, config)
+        child = cls(config.number, pid, config_write, report_read, page, output)
         if output is not None:
             output.listen(pid, child.task_running)
         return child
 
     def task_running(self) -> str:
-        """The id of the task that alone has run here since the last look, '' if that is not known."""
+        """The id of the task that alone has run here since the last check, '' if that is not known."""
         only = self.watchdog.only_task if isinstance(self.watchdog, Watchdog) else None
         return "" if only is None else id_text(only[0])
 
-    def hear(self) -> list[Report] | None:
-        """What the executor has reported since the last time; None when it can report no more."""
+    def read_reports(self) -> list[Report] | None:
+        """The reports that have come since the last call; None when the executor has closed the pipe."""
         try:
             data = os.read(self.report_fd, REPORT_BYTES)
         except BlockingIOError:
@@ -114,35 +114,35 @@ class ExecutorProcess:
         return self._listener.feed(data) if data else None
 
     def check(self, now: float) -> Need:
-        """What it needs now."""
+        """What the executor needs now."""
         leaving = self._leaving.check(self.page, now)
         return self.watchdog.check(now) if leaving is None else leaving
 
-    def ask(self) -> None:
-        """Tell the executor, and nothing that it has started, to end."""
-        self.page.ask()
+    def ask_to_end(self) -> None:
+        """Ask the executor, and no process that it has started, to end."""
+        self.page.ask_to_end()
         signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the executor and all processes of its session's first group."""
+        """Kill the executor and all processes of its process group."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def ask_for_stack(self) -> None:
-        """Have it leave in its page where it is, also while C code runs."""
+        """Have the executor write its stack behind its page, also while C code runs."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGUSR1)
 
     def ask_to_stop(self) -> None:
-        """Have it raise TaskStopped in the task that its page names, if that one still runs."""
+        """Have the executor raise TaskStopped in the task that its page names, if that task still runs."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGUSR2)
 
     def reap(self) -> tuple[int, int] | None:
         """The wait status and the peak of resident bytes of an executor that has ended, None while it has not.
 
-        If it did not end well, what it has started ends too: its task will run elsewhere and must not go on
-        here. That is done while its process id cannot yet be anybody else's.
+        After a bad end the processes that the executor has started are killed too: its task will run elsewhere and must
+        not go on here. That happens before the process id can be given to another process.
         """
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
@@ -156,11 +156,11 @@ class ExecutorProcess:
         return status, usage.ru_maxrss * 1024
 
     def end(self) -> tuple[Blame, Counts]:
-        """Give all descriptors back; returns by which tasks the executor may have died, and its counts."""
+        """Close all descriptors; returns the tasks that may have killed the executor, and its counts."""
         left = self.page.blame, self.page.counts
         os.close(self.pidfd)
         os.close(self.report_fd)
-        os.close(self._orders_fd)
+        os.close(self._config_fd)
         self.page.close()
         return left
 
@@ -168,7 +168,7 @@ class ExecutorProcess:
 def _exec(inherited: tuple[int, ...], pipes: OutputPipes | None, environ: Mapping[str, str]) -> int:
     if pipes is not None:
         inherited += (pipes.messages_fd,)
-    # Without the current folder, which would come before the standard library: the executor puts it behind that.
+    # -P: the current folder would come before the standard library; the executor adds it behind that.
     arguments = [sys.executable, "-P", "-c", START, FOUND_IN, *map(str, inherited)]
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)

@@ -1,4 +1,4 @@
-"""How executors end: the cause, the tasks that are to blame, and who has to know."""
+"""Why executors end, which of their tasks may be to blame, and the events that the pool of executors reports."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from distq.worker.supervisor.cause import Cause
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from distq.worker.shared.lease_id import LeaseId
     from distq.worker.shared.page import Blame
 
 NOT_STARTED: Final = "an executor could not be started"
@@ -22,68 +23,70 @@ KINDS: Final = {
     cause.STOPPED: "stopped",
     cause.HUNG: "hung",
 }
-"""The words of the metrics for how executors end."""
+"""The label of the metrics for each kind of an executor's end."""
 LEASE_OVER: Final = Cause(cause.STOPPED, "its lease was over: the master was not reached in time")
 TOLD_TO_STOP: Final = Cause(cause.STOPPED, "its task was told to stop")
 DRAIN_OVER: Final = Cause(cause.EXIT, "killed at the end of the drain")
 
 
 class ExitReason(NamedTuple):
-    """Why an executor has ended, and which of its tasks can be to blame."""
+    """Why an executor has ended, and which of its tasks may be to blame."""
 
-    end: Cause
-    running: tuple[int, int] | None
+    cause: Cause
+    running: LeaseId | None
+    """The task that alone ran; None if none or several did."""
     suspects: int = 0
-    """If each of several tasks can be to blame alike: how many these are."""
+    """How many tasks ran, if several did: each of them may be to blame."""
     stack: str = ""
-    begun: Sequence[tuple[int, int]] = ()
-    """Tasks that had ended in it and were not settled: they can be to blame too."""
+    ended: Sequence[LeaseId] = ()
+    """Tasks that had ended in the executor and were not settled: they may be to blame too."""
     unexplained: bool = False
-    """Whether it died by itself and had begun nothing: what it was given can be to blame all the same."""
+    """Whether the executor died by itself while it ran nothing: a task that it had leased may still be to blame."""
 
     @property
-    def told(self) -> Mapping[str, object]:
-        """What the master is told of it."""
-        more = {
+    def report(self) -> Mapping[str, object]:
+        """What the master is sent; leases are plain tuples on the wire."""
+        running = None if self.running is None else tuple(self.running)
+        always = {"cause": self.cause.text, "kind": self.cause.kind, "running": running}
+        if_any = {
             "stack": self.stack,
             "suspects": self.suspects,
-            "begun": list(self.begun),
+            "begun": list(map(tuple, self.ended)),
             "unexplained": self.unexplained,
         }
-        said = {"cause": self.end.text, "kind": self.end.kind, "running": self.running}
-        return {**said, **{word: what for word, what in more.items() if what}}
+        return {**always, **{name: value for name, value in if_any.items() if value}}
 
 
 class PoolListener(Protocol):
-    """Who is told what happens to the executors."""
+    """Receives what happens to the executors of a pool."""
 
     def changed(self) -> None:
         """A slot has changed: plan again."""
 
-    def ended(self, number: int, verdict: ExitReason) -> None:
+    def ended(self, number: int, reason: ExitReason) -> None:
         """An executor has ended."""
 
-    def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
-        """These tasks were taken back from an executor that has not begun them."""
+    def returned(self, lease_ids: Sequence[LeaseId]) -> None:
+        """The supervisor has taken these tasks back from an executor that had not begun them."""
 
-    def found(self, delivery: tuple[int, int], stack: str) -> None:
-        """Where the task of that delivery is, '' if it does not run here."""
+    def found(self, lease_id: LeaseId, stack: str) -> None:
+        """The stack of that task is known; '' if the task does not run here."""
 
     def unable(self, reason: str) -> bool:
-        """An executor cannot work at all, `reason` is a sentence; True if the chief says so itself."""
+        """An executor cannot work at all, `reason` is a sentence; True if the listener reports that itself."""
 
 
-def exit_reason_of(end: Cause, running: Sequence[tuple[int, int]]) -> ExitReason:
-    """The verdict on an executor that was ended while these tasks ran."""
+def exit_reason_of(end: Cause, running: Sequence[LeaseId]) -> ExitReason:
+    """The reason for an executor that was ended while these tasks ran."""
     return ExitReason(end, running[0]) if len(running) == 1 else ExitReason(end, None, len(running))
 
 
 def exit_reason_by(end: Cause, blame: Blame) -> ExitReason:
-    """The verdict on an executor that has died by itself, or because of its memory."""
-    verdict = exit_reason_of(end, blame.running)
-    return verdict._replace(begun=blame.begun, unexplained=not blame.running)
+    """The reason for an executor that has died by itself, or because of its memory."""
+    reason = exit_reason_of(end, blame.running)
+    return reason._replace(ended=blame.ended, unexplained=not blame.running)
 
 
 def environment_of_executors(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of executors: the key is not in it, so that it is not in that of what tasks start."""
+    """The environment of executors: without the key, which programs that a task starts would inherit."""
     return {name: text for name, text in environ.items() if name != "DISTQ_AUTHKEY"}

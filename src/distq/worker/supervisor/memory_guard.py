@@ -41,7 +41,7 @@ class MemoryGuard:
         return largest
 
 
-def guarded(limit_bytes: int) -> Cause:
+def out_of_memory_cause(limit_bytes: int) -> Cause:
     """The cause of an end by the guard."""
     return Cause(
         OUT_OF_MEMORY, f"out of memory (guard at {GUARD_SHARE:.0%} of {limit_bytes >> 20} MiB)".replace("%", " %")

@@ -1,7 +1,7 @@
-"""The supervisor: it hears signals and deaths, plans, obeys the plan, and keeps the word with the master.
+"""The supervisor of a worker: handles signals and executors' ends, plans, and carries the plan out.
 
-It runs no task and imports no user code, so nothing that a task does keeps it from its heartbeats. As process
-1 of a container it also buries what others have left behind.
+The supervisor runs no task and imports no user code, so no task keeps it from sending heartbeats. As process 1 of a
+container it also reaps orphaned processes.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from distq.core.errors import DistqError
 from distq.net.stop_signals import stop_signals
 from distq.worker.shared.clock import Clock
+from distq.worker.shared.lease_id import LeaseId
 from distq.worker.supervisor.executor_pool import ExecutorPool
 from distq.worker.supervisor.exits import ExitReason
 from distq.worker.supervisor.master_session import MasterSession
@@ -23,11 +24,13 @@ from distq.worker.supervisor.plan import Phase, plan
 from distq.worker.supervisor.watchdog import CHECK_S
 
 SUMMARY_S: Final = 10.0
+"""Seconds between two log lines that say how many tasks have run."""
 FAREWELL_S: Final = 2.0
-"""How long the master may take to hear how the last executors ended."""
+"""Maximum seconds to report to the master how the last executors have ended."""
 INIT: Final = 1
+"""The process id of a container's first process."""
 STARTS_MAX: Final = 8
-"""Executors of one slot that end before the first of this worker has come up; then it gives up."""
+"""Executors of one slot that may end before any of this worker is ready; then the worker gives up."""
 
 
 class ExecutorsUnusable(DistqError):
@@ -46,7 +49,7 @@ class NoExecutorStarts(DistqError):
 
 
 class Supervisor:
-    """One worker at work."""
+    """Runs one worker."""
 
     def __init__(self, drain_s: float, log: FilteringBoundLogger, clock: Clock) -> None:
         self.phase = Phase.SERVING
@@ -63,53 +66,53 @@ class Supervisor:
 
     @property
     def draining(self) -> bool:
-        """Whether it takes no more tasks and will end."""
+        """Whether the worker leases no more tasks and will end."""
         return self.phase is not Phase.SERVING
 
-    # -- what is told to it ----------------------------------------------------------------------
+    # -- events of executors and master ------------------------------------------------------------
 
     def changed(self) -> None:
-        """Something about the executors has changed."""
+        """Note that a slot has changed: plan again."""
         self._was_up = self._was_up or self.pool.up > 0
         self._changes.set()
 
-    def ended(self, number: int, verdict: ExitReason) -> None:
-        """An executor has ended."""
-        self._last_end = verdict.end.text
-        self.master_session.exited({"index": number, **verdict.told})
+    def ended(self, number: int, reason: ExitReason) -> None:
+        """Report to the master that an executor has ended."""
+        self._last_end = reason.cause.text
+        self.master_session.exited({"index": number, **reason.report})
 
-    def returned(self, deliveries: Sequence[tuple[int, int]]) -> None:
-        """Tasks that wait behind a long one go back to the master at once."""
-        self.master_session.returned(deliveries)
+    def returned(self, lease_ids: Sequence[LeaseId]) -> None:
+        """Hand tasks back to the master that waited behind a long one."""
+        self.master_session.returned(lease_ids)
 
     def unable(self, reason: str) -> bool:
-        """An executor cannot work; at the very start that is a mistake of whoever started the worker."""
+        """End the worker if an executor cannot work and none has ever been ready: its settings are wrong."""
         if not self._was_up:
             self._fail(ExecutorsUnusable(reason))
         return not self._was_up
 
-    def stop(self, deliveries: Sequence[tuple[int, int]]) -> None:
-        """The master wants these tasks no more."""
-        self.pool.stop(deliveries)
+    def stop(self, lease_ids: Sequence[LeaseId]) -> None:
+        """Stop tasks that the master has cancelled."""
+        self.pool.stop(lease_ids)
 
-    def where(self, deliveries: Sequence[tuple[int, int]]) -> None:
-        """The master wants to know where these tasks are."""
-        self.pool.where(deliveries)
+    def find(self, lease_ids: Sequence[LeaseId]) -> None:
+        """Find the stacks that the master has asked for."""
+        self.pool.find(lease_ids)
 
-    def found(self, delivery: tuple[int, int], stack: str) -> None:
-        """Where one of them is."""
-        self.master_session.found(delivery, stack)
+    def found(self, lease_id: LeaseId, stack: str) -> None:
+        """Send the master the stack of a task."""
+        self.master_session.found(lease_id, stack)
 
     def holds(self) -> Sequence[tuple[int, int, int]]:
-        """What a `hello` says that the executors hold: by number, task and delivery."""
+        """The leases that a `hello` names: the executor's number, the task and its delivery."""
         return self.pool.held
 
-    def renew(self, since_s: float, until_s: float) -> None:
-        """What the executors have leased since then is given to nobody else until then."""
-        self.pool.renew(since_s, until_s)
+    def renew(self, since_at: float, until_at: float) -> None:
+        """Note that leases asked for since the first instant hold until the second."""
+        self.pool.renew(since_at, until_at)
 
     def report(self) -> Mapping[str, object]:
-        """What a heartbeat says, but for the ends of executors."""
+        """What a heartbeat reports, except for the ends of executors."""
         memory = self.pool.cgroup.memory
         ours = self.pool.resident_bytes if memory.limit_bytes is None else None
         return {
@@ -122,41 +125,41 @@ class Supervisor:
 
     # -- its life --------------------------------------------------------------------------------
 
-    async def run(self, crew: ExecutorPool, link: MasterSession) -> int:
-        """Work until told to end; returns the exit code, 0: what had to be killed was handed back.
+    async def run(self, pool: ExecutorPool, master_session: MasterSession) -> int:
+        """Work until a signal asks the worker to end; returns the exit code, also 0 if executors had to be killed.
 
         Raises:
             DistqError: the worker cannot work: its handler, its key.
         """
-        self.pool, self.master_session = crew, link
+        self.pool, self.master_session = pool, master_session
         loop = asyncio.get_running_loop()
         for number in stop_signals():
             loop.add_signal_handler(number, self._signalled, number)
         if os.getpid() == INIT:
             loop.add_signal_handler(signal.SIGCHLD, self._reap_orphans)
-        talking = loop.create_task(link.run(), name="link")
-        talking.add_done_callback(self._link_ended)
-        others = [loop.create_task(self._summarise()), loop.create_task(self._watch())]
+        session_task = loop.create_task(master_session.run(), name="master-session")
+        session_task.add_done_callback(self._session_ended)
+        others = [loop.create_task(self._summarise()), loop.create_task(self._check_executors())]
         try:
-            await self._tend()
-            await link.farewell(FAREWELL_S)
+            await self._carry_out_plans()
+            await master_session.farewell(FAREWELL_S)
         finally:
-            talking.cancel()
+            session_task.cancel()
             for other in others:
                 other.cancel()
-            await asyncio.gather(talking, *others, return_exceptions=True)
+            await asyncio.gather(session_task, *others, return_exceptions=True)
             self.pool.outputs.finish()
         if self._error is not None:
             raise self._error
         return os.EX_OK
 
-    async def _tend(self) -> None:
+    async def _carry_out_plans(self) -> None:
         slots = self.pool.slots
         while True:
             self._changes.clear()
             actions, wake_at = plan(slots, self.phase, self._kill_at, self._clock())
             for action in actions:
-                self.pool.obey(action)
+                self.pool.do(action)
             if self.draining and not self.pool.pids:
                 return
             self._give_up_without_executors()
@@ -165,7 +168,7 @@ class Supervisor:
                     await self._changes.wait()
 
     def _give_up_without_executors(self) -> None:
-        """End a worker of which no executor has ever come up, rather than start them without end."""
+        """End a worker of which no executor has ever been ready, rather than start executors without end."""
         deaths = max(slot.early_deaths for slot in self.pool.slots)
         if not self._was_up and deaths >= STARTS_MAX:
             self._fail(
@@ -181,7 +184,7 @@ class Supervisor:
             self.phase, self._kill_at = Phase.DRAINING, now + self._drain_s
             self._log.info("drain_began", signal=number.name, drain_s=self._drain_s, busy=self.pool.busy)
             self.master_session.wake()
-        elif number != signal.SIGHUP:  # a terminal that closes may send it twice, which hurries nothing
+        elif number != signal.SIGHUP:  # a terminal that closes may send SIGHUP twice: that does not shorten the drain
             self._kill_at = now
         self._changes.set()
 
@@ -191,8 +194,8 @@ class Supervisor:
             self.phase = Phase.STOPPING
             self._changes.set()
 
-    def _link_ended(self, talking: asyncio.Task[None]) -> None:
-        if not talking.cancelled() and (error := talking.exception()) is not None:
+    def _session_ended(self, session_task: asyncio.Task[None]) -> None:
+        if not session_task.cancelled() and (error := session_task.exception()) is not None:
             self._fail(error)
 
     def _reap_orphans(self) -> None:
@@ -201,8 +204,8 @@ class Supervisor:
                 if not self.pool.reap(dead.si_pid):
                     os.waitpid(dead.si_pid, 0)
 
-    async def _watch(self) -> None:
-        """Look at the executors, and every second time at the memory: fewer awakenings, less of a core when idle."""
+    async def _check_executors(self) -> None:
+        """Check the executors, and at every second check the memory: an idle worker wakes up less often."""
         while True:
             await asyncio.sleep(CHECK_S)
             self.pool.check()
@@ -211,7 +214,7 @@ class Supervisor:
             self.pool.guard()
 
     async def _summarise(self) -> None:
-        """Say from time to time how much is done; a line for each task would cost more than the task."""
+        """Log every `SUMMARY_S` how many tasks have run; a line for each task would cost more than the task."""
         before, began = self.pool.counts, self._clock()
         while True:
             await asyncio.sleep(SUMMARY_S)

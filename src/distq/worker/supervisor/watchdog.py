@@ -1,4 +1,4 @@
-"""What a supervisor sees of an executor from look to look, and what is to be done about it: decided purely."""
+"""Decides by an executor's page whether its tasks are taken back, its stack is asked for, or it is killed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from enum import Enum, auto
 from typing import Final
 
 from distq.worker.shared.batch_page import BatchPage, BatchPosition
+from distq.worker.shared.lease_id import LeaseId
 from distq.worker.shared.page import ExecutorPage
 from distq.worker.shared.slots_page import SlotsPage
 
 CHECK_S: Final = 0.125
+"""Seconds between two checks of an executor."""
 LONG_S: Final = 0.3
-"""A task that has run for so long keeps nobody waiting behind it."""
-HARD_S: Final = 2.0
-"""How long a task may go on after its time limit, or the order to stop, was raised in it, before it is killed."""
+"""Seconds after which tasks do not wait any longer behind the running one: they are taken back."""
+KILL_AFTER_S: Final = 2.0
+"""Seconds from the exception in a task, at its time limit or when it is stopped, until its executor is killed."""
 STACK_S: Final = 1.0
-"""How long the executor may take to leave its stack."""
-
-
+"""Maximum seconds for the executor to write its stack."""
 LEAVE_S: Final = 10.0
-"""How long an executor that has settled everything may take to end: tear-downs, exit hooks, threads of libraries."""
+"""Maximum seconds from the last settlement of an executor to its exit: tear-downs, exit hooks, threads of libraries."""
 
 
 class Need(Enum):
@@ -27,32 +27,33 @@ class Need(Enum):
 
     NOTHING = auto()
     REVOKE = auto()
-    """Take back what it has not begun."""
+    """The tasks that have not begun must be taken back."""
     STACK = auto()
-    """Ask it for its stack: its task is to be killed."""
+    """The executor must write its stack: it is to be killed."""
     END = auto()
-    """End it: it has done its work, and something that its tasks have left keeps it from ending."""
+    """The executor must be killed: it has settled everything, and what its tasks have left keeps it from exiting."""
     KILL = auto()
+    """The executor must be killed: its task has exceeded its time limit."""
     STOP = auto()
-    """End it: its task was told to stop, and has not."""
+    """The executor must be killed: its task was asked to stop, and has not."""
 
 
-class Leaving:
-    """The looks at the end of an executor: from when on it leaves, and when it was asked for its stack."""
+class LeavingWatchdog:
+    """Checks an executor that has settled everything: since when it leaves, and when its stack was asked for."""
 
-    __slots__ = ("_asked_at", "_since")
+    __slots__ = ("_asked_at", "_since_at")
 
     def __init__(self) -> None:
-        self._since: float | None = None
+        self._since_at: float | None = None
         self._asked_at: float | None = None
 
     def check(self, page: ExecutorPage, now: float) -> Need | None:
-        """What it needs now; None if it is not leaving."""
+        """What the executor needs now; None if it is not leaving."""
         if not page.is_leaving:
             return None
-        if self._since is None:
-            self._since = now
-        if now < self._since + LEAVE_S:
+        if self._since_at is None:
+            self._since_at = now
+        if now < self._since_at + LEAVE_S:
             return Need.NOTHING
         if self._asked_at is None:
             self._asked_at = now
@@ -61,87 +62,91 @@ class Leaving:
 
 
 class Watchdog:
-    """The looks at an executor that runs one task at a time."""
+    """Checks an executor that runs one task at a time."""
 
-    __slots__ = ("_asked_at", "_page", "_seen", "_since", "_stop_at", "blamed", "limit_s")
+    __slots__ = ("_asked_at", "_last_position", "_page", "_since_at", "_stop_at", "blamed", "limit_s")
 
-    def __init__(self, word: BatchPage) -> None:
-        self._page = word
-        self.blamed: tuple[int, int] | None = None
-        """The task, and its delivery, for which the executor is to be killed, and ..."""
+    def __init__(self, page: BatchPage) -> None:
+        self._page = page
+        self.blamed: LeaseId | None = None
+        """The task for which the executor is to be killed."""
         self.limit_s = 0.0
-        """... its time limit in seconds, if it is because of that."""
-        self._seen = BatchPosition(0, -1)
-        self._since = 0.0
+        """That task's time limit in seconds, if the task has exceeded it."""
+        self._last_position = BatchPosition(0, -1)
+        self._since_at = 0.0
+        """When the executor was first seen at that position."""
         self._asked_at: float | None = None
         self._stop_at: float | None = None
 
-    def stop(self, _delivery: tuple[int, int], now: float) -> None:
-        """The task that runs was told to stop: it has a moment to do so."""
-        self._seen, self._since, self._asked_at = self._page.place, now, None
-        self._stop_at = now + HARD_S
+    def stop(self, _lease_id: LeaseId, now: float) -> None:
+        """Note that the running task was asked to stop: it has `KILL_AFTER_S` for that."""
+        self._last_position, self._since_at, self._asked_at = self._page.position, now, None
+        self._stop_at = now + KILL_AFTER_S
 
     @property
-    def only_task(self) -> tuple[int, int] | None:
-        """The task, and its delivery, that has run alone since the last look; None if that is not known."""
-        word, seen = self._page, self._seen
-        place = word.place
-        has_ended = place == BatchPosition(seen.batch, -1) and seen.started == len(word.held) - 1
-        return self.blamed if place == seen or has_ended else None
+    def only_task(self) -> LeaseId | None:
+        """The task that alone has run since the last check; None if that is not known."""
+        page, last = self._page, self._last_position
+        position = page.position
+        has_ended = position == BatchPosition(last.batch, -1) and last.started == len(page.held) - 1
+        return self.blamed if position == last or has_ended else None
 
     def check(self, now: float) -> Need:
-        """What it needs now."""
-        word = self._page
-        place = word.place
-        if place != self._seen:
-            self._seen, self._since, self._asked_at, self._stop_at = place, now, None, None
-        self.blamed = word.running
+        """What the executor needs now."""
+        page = self._page
+        position = page.position
+        if position != self._last_position:
+            self._last_position, self._since_at, self._asked_at, self._stop_at = position, now, None, None
+        self.blamed = page.running
         if self._stop_at is not None and now >= self._stop_at:
             return Need.STOP
-        if place.started < 0:
+        if position.started < 0:
             return Need.NOTHING
-        limit = word.limit
-        if limit is not None and now >= limit.began_at + limit.limit_s + HARD_S:
+        limit = page.limit
+        if limit is not None and now >= limit.began_at + limit.limit_s + KILL_AFTER_S:
             self.limit_s = limit.limit_s
             if self._asked_at is None:
                 self._asked_at = now
                 return Need.STACK
-            return Need.KILL if word.stack or now >= self._asked_at + STACK_S else Need.NOTHING
-        if now - self._since >= LONG_S and not word.is_returned(place.batch) and word.unstarted(place):
+            return Need.KILL if page.stack or now >= self._asked_at + STACK_S else Need.NOTHING
+        if now - self._since_at >= LONG_S and not page.is_returned(position.batch) and page.unstarted(position):
             return Need.REVOKE
         return Need.NOTHING
 
 
 class SlotsWatchdog:
-    """The looks at an executor that runs several tasks at once: one that must be killed takes the others with it."""
+    """Checks an executor that runs several tasks at the same time: to kill it for one task ends the others too."""
 
-    __slots__ = ("_asked_at", "_page", "_stops", "blamed", "limit_s")
+    __slots__ = ("_asked_at", "_page", "_stop_at", "blamed", "limit_s")
 
-    def __init__(self, board: SlotsPage) -> None:
-        self._page = board
-        self.blamed: tuple[int, int] | None = None
+    def __init__(self, page: SlotsPage) -> None:
+        self._page = page
+        self.blamed: LeaseId | None = None
+        """The task for which the executor is to be killed."""
         self.limit_s = 0.0
+        """That task's time limit in seconds, if the task has exceeded it."""
         self._asked_at: float | None = None
-        self._stops: dict[tuple[int, int], float] = {}
+        self._stop_at: dict[LeaseId, float] = {}
+        """When the executor is killed for a task that was asked to stop and still runs."""
 
-    def stop(self, delivery: tuple[int, int], now: float) -> None:
-        """A task was told to stop: it has a moment to do so."""
-        self._stops.setdefault(delivery, now + HARD_S)
+    def stop(self, lease_id: LeaseId, now: float) -> None:
+        """Note that a task was asked to stop: it has `KILL_AFTER_S` for that."""
+        self._stop_at.setdefault(lease_id, now + KILL_AFTER_S)
 
     def check(self, now: float) -> Need:
-        """What it needs now."""
-        seated = list(self._page.slot_task())
-        running = {one.delivery for one in seated}
-        self._stops = {delivery: at for delivery, at in self._stops.items() if delivery in running}
-        for delivery, at in self._stops.items():
+        """What the executor needs now."""
+        tasks = list(self._page.slot_tasks())
+        running = {task.lease_id for task in tasks}
+        self._stop_at = {lease_id: at for lease_id, at in self._stop_at.items() if lease_id in running}
+        for lease_id, at in self._stop_at.items():
             if now >= at:
-                self.blamed = delivery
+                self.blamed = lease_id
                 return Need.STOP
-        over = next((one for one in seated if one.limit_s and now >= one.began_at + one.limit_s + HARD_S), None)
+        over = next((one for one in tasks if one.limit_s and now >= one.began_at + one.limit_s + KILL_AFTER_S), None)
         if over is None:
             self._asked_at = None
             return Need.NOTHING
-        self.blamed, self.limit_s = over.delivery, over.limit_s
+        self.blamed, self.limit_s = over.lease_id, over.limit_s
         if self._asked_at is None:
             self._asked_at = now
             return Need.STACK
