@@ -67,7 +67,7 @@ class Incomplete(NamedTuple):
     asked_at: float
 
 
-class Request(NamedTuple):
+class PendingExchange(NamedTuple):
     """An exchange that is not answered yet."""
 
     settlements_count: int
@@ -107,7 +107,7 @@ class ConcurrentLoop:
         """Guards what the threads of tasks change too: the settlements and the counts."""
         self._done: deque[int] = deque()
         """Slots whose tasks have ended, until the main thread frees them."""
-        self._sent: deque[Request] = deque()
+        self._sent: deque[PendingExchange] = deque()
         self._asked_at = 0.0
         self._notes_sent_at = 0.0
         self._lapsed_at = -math.inf
@@ -220,7 +220,7 @@ class ConcurrentLoop:
             want = 0  # the master answers immediately, and the next request carries the others
         self._asked_at = self._clock()
         connection.ask("broker", "exchange", (rows, want, WAIT_S if want else 0.0), timeout_s=ANSWER_S)
-        self._sent.append(Request(len(rows), want, self._asked_at))
+        self._sent.append(PendingExchange(len(rows), want, self._asked_at))
 
     def _answer(self, connection: Connection) -> None:
         request = self._sent[0]
