@@ -427,7 +427,7 @@ MASTER = [
     ),
     Panel(
         "Rejected connections",
-        "Connections that the master closed at once because its connection limit was reached.",
+        "Connections that the master closed immediately because its connection limit was reached.",
         "ops",
         [Query(f"sum(rate(distq_connections_turned_down_total{{{OF_MASTER}}}{RANGE}))", "rejected")],
         warn=0.001,
