@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 
 from benchmarks.measure import show
+from distq.core.constraints import DependsOn, TaskConstraints
+from distq.core.envelope import TASK, Envelope
 from distq.core.ledger import Ledger
+from distq.core.outcome import Outcome
 from distq.core.registry import Defaults
-from distq.core.task import TASK, DependsOn, Envelope, Holder, Outcome, TaskConstraints
+from distq.core.task import Holder
 
 SIZES = (10_000, 100_000, 1_000_000)
 PROBES = 50

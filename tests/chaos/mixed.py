@@ -23,7 +23,8 @@ from tests.e2e.cluster import KEY, Cluster, Process, eventually
 
 import distq
 from distq.core.errors import DistqError
-from distq.core.task import CANCELLED, DEAD, EXPIRED, STATE_NAMES, SUCCEEDED, task_key_of
+from distq.core.states import CANCELLED, DEAD, EXPIRED, STATE_NAMES, SUCCEEDED
+from distq.core.task_ids import task_key_of
 
 OF_A_CLIENT: Final = 60
 """Tasks that one client submits."""

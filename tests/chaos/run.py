@@ -26,7 +26,8 @@ from tests.chaos.tasks import FOLDER
 from tests.e2e.cluster import KEY, Cluster, Process, cluster
 from tests.tidy.tree import ROOT
 
-from distq.core.task import DEAD, STATE_NAMES, SUCCEEDED, task_key_of
+from distq.core.states import DEAD, STATE_NAMES, SUCCEEDED
+from distq.core.task_ids import task_key_of
 from distq.demo.cluster import free_port
 from distq.net.dial import dial
 from distq.wire.errors import RemoteRefusal

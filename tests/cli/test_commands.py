@@ -14,7 +14,7 @@ from tests.metrics.fakes import FakeMaster, worker_row
 
 from distq.cli.app import run
 from distq.core.queue import Queue
-from distq.core.task import READY
+from distq.core.states import READY
 from distq.settings import ROWS
 from distq.web.api import STATS
 

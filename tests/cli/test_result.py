@@ -11,7 +11,7 @@ import pytest
 
 from distq.cli.submit import FAILED, argument, tell
 from distq.client.future import TaskFuture
-from distq.core.task import DEAD, EXPIRED, SUCCEEDED
+from distq.core.states import DEAD, EXPIRED, SUCCEEDED
 
 
 class Planted:

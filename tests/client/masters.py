@@ -10,7 +10,7 @@ from typing import Any
 from tests.net.fake_master import HANG_UP, Asked, FakeMaster, fake_master
 
 from distq import Client
-from distq.core.task import SUCCEEDED
+from distq.core.states import SUCCEEDED
 from distq.tasks.codec import PROTOCOL
 from distq.wire.errors import RemoteRefusal
 

@@ -12,7 +12,7 @@ from tests.client.functions import double
 from tests.client.masters import SOON_S, Books, client_of, eventually, never, serving
 
 import distq
-from distq.core.task import SUCCEEDED
+from distq.core.states import SUCCEEDED
 from distq.net.dial import CannotReach
 from distq.wire.errors import RemoteRefusal
 

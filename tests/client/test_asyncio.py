@@ -13,7 +13,8 @@ from tests.client.masters import SOON_S, Books, client_of, eventually, serving
 import distq
 from distq import Client
 from distq.client.future import TaskFuture
-from distq.core.task import BY_CLIENT, CANCELLED, DEAD, EXPIRED, SUCCEEDED
+from distq.core.states import CANCELLED, DEAD, EXPIRED, SUCCEEDED
+from distq.core.task import BY_CLIENT
 from distq.tasks.failure import pack_failure
 
 Outcome = tuple[int, bytes | None, list[str] | None]

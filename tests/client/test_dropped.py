@@ -13,7 +13,7 @@ from tests.client.masters import KEY, SOON_S, Books, client_of, eventually, neve
 
 import distq
 from distq.client.running_tasks import FRESH_S
-from distq.core.task import SUCCEEDED
+from distq.core.states import SUCCEEDED
 
 EPOCH = 1 << 40
 REFUSED = (False, "QUEUE_FULL", "no room.")

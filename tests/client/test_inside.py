@@ -16,7 +16,8 @@ from tests.client.masters import SOON_S, Books, client_of, eventually, serving
 
 import distq
 from distq.client.callbacks import Callbacks
-from distq.core.task import BY_CLIENT, CANCELLED, DEAD, SUCCEEDED
+from distq.core.states import CANCELLED, DEAD, SUCCEEDED
+from distq.core.task import BY_CLIENT
 from distq.tasks.failure import pack_failure
 
 EPOCH = 1 << 40

@@ -7,7 +7,7 @@ import pytest
 from distq.client.future import TaskFuture
 from distq.client.outbox import Outbox
 from distq.client.pending_futures import PendingFutures
-from distq.core.task import SUCCEEDED
+from distq.core.states import SUCCEEDED
 
 
 @pytest.mark.parametrize("given_up", [0, 1, 2])

@@ -14,7 +14,7 @@ from tests.client.masters import SOON_S, Books, client_of, eventually, never, se
 
 import distq
 from distq.client.future import TaskFuture, settle_all
-from distq.core.task import CANCELLED, DEAD, EXPIRED, SUCCEEDED
+from distq.core.states import CANCELLED, DEAD, EXPIRED, SUCCEEDED
 from distq.net.dial import CannotReach
 from distq.tasks.failure import pack_failure
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from distq.client.state_machine import MOVES, ClientState, IllegalClientMove, Move, Row, Stage
-from distq.core.task import LATER, SUCCEEDED
+from distq.core.states import LATER, SUCCEEDED
 
 
 class Waiting:

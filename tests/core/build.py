@@ -1,11 +1,13 @@
 """A ledger and tasks for tests, with defaults where a test does not care."""
 
 from distq.core import moves
+from distq.core.envelope import TASK, Envelope
 from distq.core.ledger import Ledger
 from distq.core.queue import Queue
 from distq.core.registry import Defaults
 from distq.core.retry import Backoff
-from distq.core.task import DEAD, DELAYED, HELD, LEASED, SUCCEEDED, TASK, Envelope, Holder, Task
+from distq.core.states import DEAD, DELAYED, HELD, LEASED, SUCCEEDED
+from distq.core.task import Holder, Task
 
 FIRST_KEY = 1 << 40
 RULES = Defaults(backoff=Backoff(1.0, 8.0))

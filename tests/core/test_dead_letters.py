@@ -5,7 +5,7 @@ from typing import Any
 from tests.master.bench import RULES, Bench, on_bench
 
 from distq.core.dead_letters import DeadLetterLimits
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 
 
 async def bury(bench: Bench, number: int, count: int) -> list[int]:

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.build import leased, ledger, submitted
 
+from distq.core.constraints import TaskConstraints
 from distq.core.demand import LANES_PER_STEP, AnyWorker, Demand, demands, total
+from distq.core.envelope import TASK
 from distq.core.ledger import Ledger
 from distq.core.policy import Policy, Rate, RateWindow
 from distq.core.queue import Queue
 from distq.core.ready_list import PriorityList
-from distq.core.task import TASK, Holder, TaskConstraints
+from distq.core.task import Holder
 
 DRAIN_S = 60.0
 counts = st.integers(0, 10**6)

@@ -8,18 +8,10 @@ from hypothesis import given
 from tests.core.build import ledger
 
 from distq.core import head
+from distq.core.constraints import FAILURE_POLICIES, NO_CONSTRAINTS, DependsOn, TaskConstraints
+from distq.core.envelope import COST_MAX, LABELS_BYTES_MAX, PLAIN, TASK
 from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
-from distq.core.task import (
-    COST_MAX,
-    FAILURE_POLICIES,
-    LABELS_BYTES_MAX,
-    NO_CONSTRAINTS,
-    PLAIN,
-    STATE_NAMES,
-    TASK,
-    DependsOn,
-    TaskConstraints,
-)
+from distq.core.states import STATE_NAMES
 
 HEAD_BYTES_MAX = 270
 KEYS_BYTES_MAX = 200

@@ -5,10 +5,13 @@ from tests.core.build import RULES, envelope, leased, ledger, submitted
 
 from distq.core import head
 from distq.core.changes import CAUSES_KEPT
+from distq.core.envelope import PLAIN
 from distq.core.errors import PayloadTooLarge, QueueFull
 from distq.core.ledger import Ledger
+from distq.core.outcome import Outcome
 from distq.core.registry import Defaults
-from distq.core.task import DEAD, DELAYED, LEASED, PLAIN, READY, STATE_NAMES, SUCCEEDED, Holder, Outcome, Owner
+from distq.core.states import DEAD, DELAYED, LEASED, READY, STATE_NAMES, SUCCEEDED
+from distq.core.task import Holder, Owner
 
 
 def delivered_twice(books: Ledger) -> tuple[int, Holder]:

@@ -10,7 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.core.model import BASE_S, MAX_S, Limits, Model, Options
 
 from distq.core import head
+from distq.core.constraints import FAILURE_POLICIES, NO_CONSTRAINTS, DependsOn, TaskConstraints
 from distq.core.counters import TaskCounters
+from distq.core.envelope import Envelope
 from distq.core.errors import PayloadTooLarge, QueueFull, Undecided
 from distq.core.lease_journal import STORED_AFTER_S
 from distq.core.ledger import Ledger
@@ -19,20 +21,8 @@ from distq.core.policy import Policy, Rate, unpack_policy
 from distq.core.ports import Keep
 from distq.core.registry import Defaults
 from distq.core.retry import Backoff
-from distq.core.task import (
-    FAILURE_POLICIES,
-    HELD,
-    LEASED,
-    LIVE_STATES,
-    NO_CONSTRAINTS,
-    READY,
-    STATE_NAMES,
-    DependsOn,
-    Envelope,
-    Holder,
-    Owner,
-    TaskConstraints,
-)
+from distq.core.states import HELD, LEASED, LIVE_STATES, READY, STATE_NAMES
+from distq.core.task import Holder, Owner
 
 CAPACITY = 9
 PAYLOAD_BYTES_MAX = 4

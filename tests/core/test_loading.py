@@ -2,24 +2,15 @@
 
 import pytest
 
+from distq.core.envelope import PLAIN, TASK
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore
+from distq.core.outcome import Outcome
 from distq.core.ports import Keep
 from distq.core.registry import Defaults
 from distq.core.retry import Backoff
-from distq.core.task import (
-    DEAD,
-    DELAYED,
-    DELIVERIES_SKIPPED,
-    LEASED,
-    PLAIN,
-    READY,
-    SUCCEEDED,
-    TASK,
-    Holder,
-    Outcome,
-    delivery_count,
-)
+from distq.core.states import DEAD, DELAYED, LEASED, READY, SUCCEEDED
+from distq.core.task import DELIVERIES_SKIPPED, Holder, delivery_count
 
 RULES = Defaults(retries=1, backoff=Backoff(10.0, 60.0), result_ttl_s=100.0)
 

@@ -5,7 +5,7 @@ from tests.core.build import task_in
 from tools import diagram
 
 from distq.core import moves
-from distq.core.task import EXPIRED, GONE, HELD, LIVE_STATES, READY, STATE_NAMES
+from distq.core.states import EXPIRED, GONE, HELD, LIVE_STATES, READY, STATE_NAMES
 
 STATES = range(len(STATE_NAMES))
 EVENTS = range(len(moves.EVENT_NAMES))

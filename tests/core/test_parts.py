@@ -6,10 +6,10 @@ from hypothesis import given
 
 from distq.core.counters import BUCKETS_S, Histogram, TaskCounters
 from distq.core.deadlines import Deadlines
+from distq.core.envelope import TASK
 from distq.core.queue import RESULT, WORK
 from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
-from distq.core.task import TASK
 
 
 @given(failures=st.integers(1, 10_000), jitter=st.floats(0, 1, exclude_max=True))

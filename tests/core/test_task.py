@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from distq.core.task import id_text, task_key_of
+from distq.core.task_ids import id_text, task_key_of
 
 
 @given(epoch=st.integers(1, 2**23 - 1), number=st.integers(0, 2**40 - 1))

@@ -12,7 +12,8 @@ from distq.core.ports import Batch, CommitRefused, Store
 from distq.core.queue import Queue
 from distq.core.registry import Defaults
 from distq.core.retry import Backoff
-from distq.core.task import STATE_NAMES, Holder, Task
+from distq.core.states import STATE_NAMES
+from distq.core.task import Holder, Task
 from distq.master.calls.dispatch import Dispatcher
 from distq.master.cycle.broker import Broker
 from distq.master.sessions.workers import Workers

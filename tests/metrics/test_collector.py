@@ -12,10 +12,13 @@ from tests.core.build import ledger, submitted
 from tests.metrics.fakes import FakeMaster, FakeWorker, worker_row
 
 from distq.core.counters import BUCKETS_S, COUNTED_MAX, OTHER, OTHERS_MAX, Histogram, TaskCounters
+from distq.core.envelope import TASK
+from distq.core.outcome import OUTCOME_NAMES
 from distq.core.queue import LISTS_PER_TIDY, Queue
 from distq.core.ready_list import PriorityList
 from distq.core.registry import Defaults, Registry
-from distq.core.task import DEAD, LEASED, OUTCOME_NAMES, READY, SUCCEEDED, TASK, Task
+from distq.core.states import DEAD, LEASED, READY, SUCCEEDED
+from distq.core.task import Task
 from distq.metrics.catalogue import METRICS
 from distq.metrics.docs import reference
 from distq.metrics.families import SLICE_SERIES

@@ -16,8 +16,8 @@ from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 from distq.client.future import FutureOfParent, TaskFuture, settle_all
 from distq.client.reader import Reader
 from distq.client.state_machine import ClientState, Row
+from distq.core.states import CANCELLED, DEAD, EXPIRED, GONE, LATER, SUCCEEDED
 from distq.core.stream_parts import PART_NUMBER
-from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE, LATER, SUCCEEDED
 from distq.wire.errors import RemoteRefusal
 
 QUEUES: Final = ("q", "r")

@@ -9,12 +9,14 @@ from tests.sim.actors import TURNS, Worker
 from tests.sim.master import Master
 
 from distq.core.checkpoints import CURSORS
+from distq.core.constraints import RUN
 from distq.core.head import unpack_dead
 from distq.core.queue import RESULT, Queue
 from distq.core.ready_list import PriorityList
 from distq.core.schedule import SCHEDULES
+from distq.core.states import DEAD, HELD, LEASED, LIVE_STATES, READY, STATE_NAMES, SUCCEEDED
 from distq.core.stream_parts import PARTS
-from distq.core.task import DEAD, HELD, LEASED, LIVE_STATES, READY, RUN, STATE_NAMES, SUCCEEDED, Holder, Task
+from distq.core.task import Holder, Task
 from distq.master.admin.schedules import RunSchedule
 from distq.master.calls.plain_peer import PlainPeer
 from distq.master.cycle.requests import LeaseRequest, LoseLeases

@@ -7,7 +7,7 @@ from typing import Final
 from tests.sim.actors import HELLO, QUEUES, expect
 from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
-from distq.core.task import task_key_of
+from distq.core.task_ids import task_key_of
 from distq.wire.errors import RemoteRefusal
 
 SCHEDULES: Final = ("tick", "tock")

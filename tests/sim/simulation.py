@@ -20,7 +20,7 @@ from tests.sim.operator import Operator
 from tests.sim.world import Actor, World
 
 from distq.core.head import unpack_dead
-from distq.core.task import DEAD
+from distq.core.states import DEAD
 
 ROUND_STEPS: Final = 2_500
 CALM_STEPS_MAX: Final = 150_000

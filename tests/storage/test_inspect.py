@@ -8,8 +8,9 @@ from tests.storage.contract import follow
 from tests.storage.loop import on_loop
 
 from distq.core import head
+from distq.core.envelope import TASK
 from distq.core.ports import StoreError
-from distq.core.task import DEAD, READY, TASK
+from distq.core.states import DEAD, READY
 from distq.storage.inspect import inspect, salvage
 from distq.storage.reserve import MIB, Room
 from distq.storage.sqlite import SqliteStore

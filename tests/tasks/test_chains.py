@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from distq.core.task import CANCELLED, DEAD, EXPIRED, GONE
+from distq.core.states import CANCELLED, DEAD, EXPIRED, GONE
 from distq.tasks.codec import is_json
 from distq.tasks.failure import TaskFailed, pack_failure
 from distq.tasks.payload import End, after_others, pack_json, run_payload, unpack_result

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 import distq
-from distq.core.task import Outcome
+from distq.core.outcome import Outcome
 from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.failure import unpack_failure
 from distq.tasks.payload import after_others, pack_json

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from distq.core.task import Outcome, trace_id_of
+from distq.core.constraints import trace_id_of
+from distq.core.outcome import Outcome
 from distq.tasks.failure import TimeLimitExceeded
 from distq.tasks.tracing import API, Attempt, outgoing, run_of
 

@@ -13,7 +13,8 @@ from tests.metrics.fakes import FakeMaster, FakeWorker, worker_row
 from distq import __version__
 from distq.core.counters import TaskCounters
 from distq.core.queue import Queue
-from distq.core.task import DEAD, LEASED, READY, Task
+from distq.core.states import DEAD, LEASED, READY
+from distq.core.task import Task
 from distq.metrics.accept import NEWER, USUAL
 from distq.web import api
 from distq.web.app import create_app, create_worker_app

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from tests.net.fake_master import KEY
 from tests.worker.executor.test_parts import executor_config
 
-from distq.core.task import THREAD
+from distq.core.envelope import THREAD
 from distq.worker.executor.batch_loop import BatchLoop
 from distq.worker.executor.concurrent_loop import ConcurrentLoop
 from distq.worker.executor.functions import Functions

@@ -144,7 +144,7 @@ def _failure(key: int | None, outcome: tuple[int, bytes | None, list[str] | None
     """How a task has failed, of which nothing is unpickled."""
     from distq.cli.payloads import failure_of
     from distq.client.outcome import opened
-    from distq.core.task import DEAD
+    from distq.core.states import DEAD
 
     state, body, causes = outcome
     if state == DEAD and body:

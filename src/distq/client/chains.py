@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from distq.client.outbox import SubmitOptions
+from distq.core.constraints import FAIL
 from distq.core.errors import DistqError, PayloadTooLarge
-from distq.core.task import FAIL
 from distq.protocol.submit import REJECT
 from distq.tasks.call import Call, gathered, nothing
 from distq.tasks.function import with_headers

@@ -16,7 +16,7 @@ from distq.client.session import ClientRuntime
 from distq.client.submitter import Submitter, bare
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
-from distq.core.task import task_key_of
+from distq.core.task_ids import task_key_of
 from distq.settings import Address, Role, Settings, load
 from distq.tasks import access
 from distq.tasks.options import SubmitKeywords, checked_to_send

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.client.locks import OwnedLock
 from distq.client.master_connection import ConnectionConfig, MasterConnection
 from distq.core.errors import DistqError
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 from distq.tasks.current import Progress
 from distq.wire.errors import RemoteRefusal
 

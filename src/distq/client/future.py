@@ -13,8 +13,10 @@ from distq.client.lazy_future import LazyFuture, shared_lock
 from distq.client.outcome import Sealed, opened
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
-from distq.core.task import BY_CLIENT, SUCCEEDED, id_text
-from distq.core.task import CANCELLED as TASK_CANCELLED
+from distq.core.states import CANCELLED as TASK_CANCELLED
+from distq.core.states import SUCCEEDED
+from distq.core.task import BY_CLIENT
+from distq.core.task_ids import id_text
 from distq.tasks import access
 from distq.tasks.current import Progress
 

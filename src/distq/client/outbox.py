@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from distq.client.future import TaskFuture, claim
 from distq.client.locks import Wakeup
-from distq.core.task import Headers
+from distq.core.constraints import Headers
 from distq.tasks.function import More, with_headers
 
 BATCH_TASKS_MAX: Final = 1_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 from distq.tasks.failure import error_of
 from distq.tasks.payload import unpack_result
 from distq.tasks.task_error import TaskError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.client.future import TaskFuture, settle_all
 from distq.client.locks import is_owned
 from distq.client.state_machine import ClientState, Row, Stage
-from distq.core.task import LATER
+from distq.core.states import LATER
 
 if TYPE_CHECKING:
     from distq.client.outbox import Outbox, PendingSubmit

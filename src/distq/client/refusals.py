@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, TaskExists, TasksFull, TooManyNames
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 
 LOG_EVERY_S: Final = 10.0
 """At most one line in this time says that refused submits were dropped."""

@@ -18,7 +18,7 @@ from distq.client.master_connection import CALL_S, MasterConnection
 from distq.client.running_tasks import RunningTasks
 from distq.client.streams import parts_of
 from distq.core.errors import DistqError
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 from distq.tasks.current import Progress
 from distq.wire.errors import RemoteRefusal
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final, Generic, Protocol, TypeVar
 
-from distq.core.task import LATER
+from distq.core.states import LATER
 
 Row = tuple[int, int, bytes | None, list[str] | None]
 """Key, state, outcome, causes: how the master reports a task's end."""

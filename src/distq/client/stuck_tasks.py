@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from distq.core.errors import DistqError
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from distq.core import head, moves
+from distq.core.constraints import NO_CONSTRAINTS, TaskConstraints
 from distq.core.dependencies import UPSTREAM
+from distq.core.envelope import PLAIN, Envelope
 from distq.core.lease_journal import STORED_AFTER_S
 from distq.core.ports import KEEP, Row
-from distq.core.task import DELAYED, LEASED, NO_CONSTRAINTS, PLAIN, READY, Envelope, Task, TaskConstraints
+from distq.core.states import DELAYED, LEASED, READY
+from distq.core.task import Task
 
 FAILURES: Final = ("failure", "timeout")
 """Reasons that come from the task's own run; all others are about who ran it."""

@@ -27,13 +27,8 @@ class Checkpoints:
     def __init__(self) -> None:
         self.cursors: dict[int, bytes] = {}
         """Stored cursors, by task key."""
-        self._decided: dict[int, bytes] = {}
-        """Cursors that the present cycle stores, by task key."""
-
-    @property
-    def decided_count(self) -> int:
-        """Number of cursors that the present cycle stores."""
-        return len(self._decided)
+        self.decided: dict[int, bytes] = {}
+        """Cursors that the present cycle stores, by task key; always the same dict object."""
 
     def restore(self, keys: Iterable[int], bodies: Mapping[int, bytes], tasks: Container[int]) -> list[int]:
         """Restore the cursors of `tasks` from stored rows; returns the keys of the rows of other tasks."""
@@ -47,26 +42,26 @@ class Checkpoints:
 
     def save(self, task_key: int, cursor: bytes) -> None:
         """Decide that the next attempt of a task goes on at `cursor`."""
-        self._decided[task_key] = cursor
+        self.decided[task_key] = cursor
 
     def undo(self, count: int) -> None:
         """Drop the decided cursors but the first `count`."""
-        while len(self._decided) > count:
-            self._decided.popitem()
+        while len(self.decided) > count:
+            self.decided.popitem()
 
     def rows(self, changes: Mapping[int, Change]) -> dict[int, Row]:
         """The rows of decided cursors, and the dropped rows of tasks that these changes end for good."""
-        rows: dict[int, Row] = {CURSORS - task_key: (b"", cursor) for task_key, cursor in self._decided.items()}
+        rows: dict[int, Row] = {CURSORS - task_key: (b"", cursor) for task_key, cursor in self.decided.items()}
         if self.cursors or rows:
             for task_key, change in changes.items():
-                if change.event in ENDS and (task_key in self.cursors or task_key in self._decided):
+                if change.event in ENDS and (task_key in self.cursors or task_key in self.decided):
                     rows[CURSORS - task_key] = None
         return rows
 
     def apply(self) -> None:
         """Apply the decided cursors; the ends of tasks are applied after them."""
-        self.cursors.update(self._decided)
-        self._decided.clear()
+        self.cursors.update(self.decided)
+        self.decided.clear()
 
     def ended(self, task_key: int, event: int) -> None:
         """Forget the cursor of a task that an event ends for good."""

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from distq.core.ready_list import PriorityList
-from distq.core.task import HELD, LEASED, READY, Task
+from distq.core.states import HELD, LEASED, READY
+from distq.core.task import Task
 
 IN_FLIGHT: Final = (READY, LEASED)
 

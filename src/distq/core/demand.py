@@ -10,7 +10,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from distq.core.task import LEASED, READY
+from distq.core.states import LEASED, READY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

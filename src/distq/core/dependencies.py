@@ -11,19 +11,10 @@ import pickle
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from distq.core.task import (
-    CANCELLED,
-    DEAD,
-    EXPIRED,
-    FAIL,
-    LIVE_STATES,
-    RUN,
-    STATE_NAMES,
-    SUCCEEDED,
-    DependsOn,
-    Task,
-    id_text,
-)
+from distq.core.constraints import FAIL, RUN, DependsOn
+from distq.core.states import CANCELLED, DEAD, EXPIRED, LIVE_STATES, STATE_NAMES, SUCCEEDED
+from distq.core.task import Task
+from distq.core.task_ids import id_text
 
 UPSTREAM: Final = "before"
 """Reason of a task's end that is not its own: one before it has failed."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from distq.core.task import DEAD, DELAYED, HELD, LEASED, PLAIN, READY, STATE_NAMES, Task
+from distq.core.envelope import PLAIN
+from distq.core.states import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES
+from distq.core.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,14 +12,15 @@ import json
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from distq.core.constraints import NO_CONSTRAINTS, DependsOn, TaskConstraints
+from distq.core.envelope import LABELS_BYTES_MAX, NO_LABELS
 from distq.core.errors import DistqError
 from distq.core.ranges import shown
-from distq.core.task import LABELS_BYTES_MAX, NO_CONSTRAINTS, NO_LABELS, DependsOn, TaskConstraints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from distq.core.task import Envelope
+    from distq.core.envelope import Envelope
 
 VERSION: Final = 1
 WITH_CONSTRAINTS: Final = 2

@@ -8,7 +8,8 @@ from collections import Counter, deque
 from typing import Final
 
 from distq.core.counters import OTHER
-from distq.core.task import LEASED, Task
+from distq.core.states import LEASED
+from distq.core.task import Task
 
 STORED_AFTER_S: Final = 1.0
 POOLS_COUNTED_MAX: Final = 100

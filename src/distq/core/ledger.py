@@ -14,26 +14,20 @@ from typing import TYPE_CHECKING
 
 from distq.core import head, moves
 from distq.core.changes import Change, Submitted
+from distq.core.constraints import NO_CONSTRAINTS, TaskConstraints
+from distq.core.envelope import Envelope
 from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
 from distq.core.leasing import Leasing
+from distq.core.outcome import OUTCOME_NAMES, Outcome
 from distq.core.pending import PendingChanges
 from distq.core.queue_policies import QueuePolicies
 from distq.core.registry import Defaults, Registry
 from distq.core.savepoint import NOTHING_DECIDED, Savepoint
 from distq.core.state import LedgerState
+from distq.core.states import LEASED
 from distq.core.stream_parts import part_number
 from distq.core.sweeper import Sweeper
-from distq.core.task import (
-    LEASED,
-    NO_CONSTRAINTS,
-    OUTCOME_NAMES,
-    Envelope,
-    Holder,
-    Outcome,
-    Owner,
-    Task,
-    TaskConstraints,
-)
+from distq.core.task import Holder, Owner, Task
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -62,6 +56,8 @@ class Ledger:
         self._tasks = self.state.tasks
         self._changes = self.pending.changes
         self._orphaned_runs = self.state.orphaned_runs
+        self._new_cursors = self.state.checkpoints.decided
+        self._new_parts = self.state.stream_parts.decided
 
     # -- decide --------------------------------------------------------------------------------
 
@@ -305,14 +301,9 @@ class Ledger:
     @property
     def changed(self) -> bool:
         """Whether anything was decided since the last `apply` or `forget`."""
-        pending, state = self.pending, self.state
-        ours = pending.submitted or pending.changes or pending.leases_to_store or self.policies.decided
-        return bool(ours or self._has_extras or state.orphaned_runs.ended_tasks)
-
-    @property
-    def _has_extras(self) -> int:
-        """Number of decided cursors and parts."""
-        return self.state.checkpoints.decided_count + self.state.stream_parts.decided_count
+        pending = self.pending
+        of_tasks = pending.submitted or pending.changes or pending.leases_to_store or self._orphaned_runs.ended_tasks
+        return bool(of_tasks or self._new_cursors or self._new_parts or self.policies.decided)
 
     def batch(self, now: float) -> dict[int, Row]:
         """The rows that the store must keep of the decided changes: heads and bodies as `apply(now)` makes them."""
@@ -325,14 +316,15 @@ class Ledger:
     def savepoint(self) -> Savepoint:
         """What was decided so far in this cycle."""
         pending, policies = self.pending, self.policies.decided
-        if not (pending.submitted or pending.changes or pending.unread or policies or self._has_extras):
+        of_tasks = pending.submitted or pending.changes or pending.unread
+        if not (of_tasks or policies or self._new_cursors or self._new_parts):
             return NOTHING_DECIDED  # the fast way of a cycle's first request
         return Savepoint(
             len(pending.submitted),
             len(pending.changes),
             len(pending.unread),
-            self.state.checkpoints.decided_count,
-            self.state.stream_parts.decided_count,
+            len(self._new_cursors),
+            len(self._new_parts),
             dict(policies) if policies else None,
         )
 

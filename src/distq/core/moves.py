@@ -17,19 +17,8 @@ if one of these fails, HELD ──bury──▶ DEAD.
 
 from typing import Final
 
-from distq.core.task import (
-    CANCELLED,
-    DEAD,
-    DELAYED,
-    EXPIRED,
-    GONE,
-    HELD,
-    LEASED,
-    READY,
-    STATE_NAMES,
-    SUCCEEDED,
-    Task,
-)
+from distq.core.states import CANCELLED, DEAD, DELAYED, EXPIRED, GONE, HELD, LEASED, READY, STATE_NAMES, SUCCEEDED
+from distq.core.task import Task
 
 LEASE: Final = 0
 SUCCEED: Final = 1

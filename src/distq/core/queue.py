@@ -1,5 +1,7 @@
 """One queue: its ready tasks in order, how many it has of each state, and what it is allowed to give out."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
@@ -7,10 +9,11 @@ from itertools import count, islice
 from typing import Final
 
 from distq.core.concurrency_keys import ConcurrencyKeys
-from distq.core.eligibility import Eligibility
+from distq.core.envelope import NO_LABELS, Envelope
 from distq.core.policy import OPEN, Policy, RateWindow
 from distq.core.ready_list import Offer, PriorityList
-from distq.core.task import DEAD, DELAYED, HELD, LEASED, LIVE_STATES, NO_LABELS, READY, STATE_NAMES, Envelope, Task
+from distq.core.states import DEAD, DELAYED, HELD, LEASED, LIVE_STATES, READY, STATE_NAMES
+from distq.core.task import Task
 
 WORK: Final = "work"
 RESULT: Final = "result"
@@ -25,6 +28,20 @@ QUEUES_PER_PART: Final = 200
 """Maximum queues that a page about all queues describes at once, a few milliseconds of work."""
 STALE_OFFERS: Final = 64
 """Maximum offers beyond one a lane; more are old ones that a better one has replaced, and are cleared away."""
+
+
+class Eligibility:
+    """Which ready lists the connected workers may take from; lists that no worker may take from are set aside."""
+
+    __slots__ = ("generation", "may_take", "set_aside")
+
+    def __init__(self) -> None:
+        self.generation = 0
+        """Grows when a worker connects, or may take more than before."""
+        self.may_take: Callable[[Queue, PriorityList], bool] = lambda queue, ready_list: True  # noqa: ARG005
+        """Whether a connected worker may take from a ready list of a queue; without workers' names, always."""
+        self.set_aside: dict[Queue, None] = {}
+        """Queues that have lists set aside."""
 
 
 class Queue:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distq.core.policy import OPEN, POLICIES, Policy, pack_policy, unpack_policy
-from distq.core.task import READY
+from distq.core.states import READY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from distq.core.task import NO_LABELS, PRIORITIES, READY, Task
+from distq.core.envelope import NO_LABELS, PRIORITIES
+from distq.core.states import READY
+from distq.core.task import Task
 
 Offer = tuple[int, int, int, "PriorityList"]
 """What a lane offers: its first task's priority, negated, and key; a number that no two offers have; the lane."""

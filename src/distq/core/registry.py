@@ -11,12 +11,11 @@ from weakref import WeakValueDictionary
 from distq.core import head
 from distq.core.counters import COUNTED_MAX, OTHER, OTHERS_MAX, TaskCounters
 from distq.core.dead_letters import DeadLetterLimits
-from distq.core.eligibility import Eligibility
+from distq.core.envelope import NO_LABELS, PRIORITY_DEFAULT, Envelope
 from distq.core.errors import TooManyNames
 from distq.core.policy import OPEN, Policy
-from distq.core.queue import Queue
+from distq.core.queue import Eligibility, Queue
 from distq.core.retry import Backoff
-from distq.core.task import NO_LABELS, PRIORITY_DEFAULT, Envelope
 
 QUEUES_MAX: Final = 10_000
 """Maximum queues at one time; each has series of its own in the metrics."""

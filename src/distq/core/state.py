@@ -12,21 +12,25 @@ from distq.core import moves
 from distq.core.changes import CAUSES_KEPT, causes_after, count_attempt
 from distq.core.checkpoints import Checkpoints
 from distq.core.concurrency_keys import IN_FLIGHT
+from distq.core.constraints import NO_CONSTRAINTS
 from distq.core.dead_letters import EXPIRED_REASON
 from distq.core.deadlines import Deadlines
 from distq.core.dependencies import Dependencies
+from distq.core.envelope import PLAIN
 from distq.core.orphaned_runs import OrphanedRuns
 from distq.core.payload_cache import PayloadCache
 from distq.core.retention import RetainedResults
+from distq.core.states import DEAD, DELAYED, HELD, LIVE_STATES, READY, SUCCEEDED
 from distq.core.stream_parts import StreamParts
-from distq.core.task import DEAD, DELAYED, HELD, LIVE_STATES, NO_CONSTRAINTS, PLAIN, READY, SUCCEEDED, Owner, Task
+from distq.core.task import Owner, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from distq.core.changes import Change, Submitted
+    from distq.core.constraints import DependsOn
     from distq.core.queue import Queue
-    from distq.core.task import DependsOn, Holder
+    from distq.core.task import Holder
 
 MEAN_WEIGHT = 0.05
 """Weight of the newest run in a queue's moving average of run times."""
@@ -73,7 +77,7 @@ class LedgerState:
     def apply_changes(self, new: Iterable[Submitted], changes: Iterable[Change], now: float) -> None:
         """Add new tasks, and make decided changes."""
         checkpoints, stream_parts = self.checkpoints, self.stream_parts
-        if checkpoints.decided_count or stream_parts.decided_count:
+        if checkpoints.decided or stream_parts.decided:
             checkpoints.apply()
             stream_parts.apply()
         self._add_all(new, now)

@@ -52,13 +52,8 @@ class StreamParts:
         """Keys of watched tasks whose streams have grown or ended since the streams' readers were last answered."""
         self.watched: set[int] = set()
         """Keys of tasks for whose parts a request waits."""
-        self._decided: dict[tuple[int, int], NewPart] = {}
+        self.decided: dict[tuple[int, int], NewPart] = {}
         self._next_row = PARTS - 1
-
-    @property
-    def decided_count(self) -> int:
-        """Number of parts that the present cycle stores."""
-        return len(self._decided)
 
     def restore(self, heads: Mapping[int, bytes], tasks: Container[int]) -> list[int]:
         """Restore the parts of `tasks` from stored heads; returns the keys of the rows of other tasks."""
@@ -74,24 +69,24 @@ class StreamParts:
 
     def add(self, task_key: int, number: int, body: bytes) -> bool:
         """Decide to store a part, unless one of that number is known; False if the number is above the limit."""
-        if number in self.by_task.get(task_key, {}) or (task_key, number) in self._decided:
+        if number in self.by_task.get(task_key, {}) or (task_key, number) in self.decided:
             return True
         if number >= PARTS_MAX:
             return False
-        self._decided[task_key, number] = NewPart(task_key, number, self._next_row, body)
+        self.decided[task_key, number] = NewPart(task_key, number, self._next_row, body)
         self._next_row -= 1
         return True
 
     def undo(self, count: int) -> None:
         """Drop the decided parts but the first `count`."""
-        while len(self._decided) > count:
-            self._decided.popitem()
+        while len(self.decided) > count:
+            self.decided.popitem()
 
     def rows(self, changes: Mapping[int, Change]) -> dict[int, Row]:
         """The rows of decided parts, and the dropped rows of tasks that these changes drop."""
         rows: dict[int, Row] = {
             part.row: (_HEAD.pack(part.task_key, part.number, len(part.body)), part.body)
-            for part in self._decided.values()
+            for part in self.decided.values()
         }
         if self.by_task:
             for task_key, change in changes.items():
@@ -102,11 +97,11 @@ class StreamParts:
 
     def apply(self) -> None:
         """Apply the decided parts; the ends of tasks are applied after them."""
-        for part in self._decided.values():
+        for part in self.decided.values():
             self.by_task.setdefault(part.task_key, {})[part.number] = StoredPart(part.row, len(part.body))
             if part.task_key in self.watched:
                 self.grown[part.task_key] = None
-        self._decided.clear()
+        self.decided.clear()
 
     def ended(self, task_key: int, event: int) -> None:
         """Note that a task has ended, and forget the parts of one that is dropped."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from distq.core import dead_letters, moves
 from distq.core.changes import Change
 from distq.core.dependencies import UPSTREAM, becomes_dead_letter, upstream_error, upstream_failure
-from distq.core.task import LEASED
+from distq.core.states import LEASED
 
 if TYPE_CHECKING:
     from distq.core.dead_letters import DeadLetterLimits

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from distq._version import __version__
+from distq.core.constraints import trace_id_of
 from distq.core.dead_letters import DeadLetterLimits
+from distq.core.envelope import PLAIN
 from distq.core.errors import DistqError
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore, restore_extras
 from distq.core.ports import Store, StoreError
 from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
-from distq.core.task import PLAIN, Task, delivery_count, id_text, trace_id_of
+from distq.core.task import Task, delivery_count
+from distq.core.task_ids import id_text
 from distq.logs import get_logger, of_trace
 from distq.master.calls.dispatch import Dispatcher
 from distq.master.cycle.broker import Broker

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from distq.core.counters import TaskCounters
 from distq.core.demand import demands
+from distq.core.outcome import OUTCOME_NAMES
 from distq.core.queue import WORK, Queue, parts
-from distq.core.task import DEAD, LIVE_STATES, OUTCOME_NAMES, STATE_NAMES, SUCCEEDED
+from distq.core.states import DEAD, LIVE_STATES, STATE_NAMES, SUCCEEDED
 from distq.metrics.families import build_info, counter, gauge, histogram
 from distq.metrics.view import MasterMetrics
 

@@ -8,9 +8,9 @@ reference are generated from it (`python -m distq.settings`), and a test fails w
 import dataclasses
 from collections.abc import Mapping
 
+from distq.core.envelope import EXECUTORS, PROCESS
 from distq.core.policy import Policy
 from distq.core.ranges import COUNTS, DURATION_MAX_S
-from distq.core.task import EXECUTORS, PROCESS
 from distq.settings import kinds
 from distq.settings.address import Address
 from distq.settings.row import ALL, CLIENT, DIALLING, MASTER, WORKER, Row

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from distq.core.head import unpack
 from distq.core.ports import StoreError
-from distq.core.task import STATE_NAMES
+from distq.core.states import STATE_NAMES
 from distq.storage import private, schema
 from distq.storage.error_messages import check_place, explain, mode_of, not_ours, too_new
 from distq.storage.queue_file import KEY_MAX, KEY_MIN, size_of

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from distq.core.errors import DistqError
+from distq.core.outcome import Outcome
 from distq.core.ranges import shown
-from distq.core.task import Outcome
 from distq.tasks.codec import PICKLE
 from distq.tasks.control import Interrupted
 

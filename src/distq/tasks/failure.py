@@ -6,7 +6,7 @@ import pickle
 import traceback
 from typing import Any, Final, NamedTuple
 
-from distq.core.task import CANCELLED, DEAD, EXPIRED
+from distq.core.states import CANCELLED, DEAD, EXPIRED
 from distq.tasks.task_error import TaskError
 
 TEXT_CHARS_MAX: Final = 2_000

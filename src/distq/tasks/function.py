@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, Unpack, overload
 
+from distq.core.constraints import KEY_BYTES_MAX, Headers
+from distq.core.envelope import executor_label
 from distq.core.errors import DistqError
 from distq.core.ranges import shown
-from distq.core.task import KEY_BYTES_MAX, Headers, executor_label
 from distq.protocol.submit import REJECT, REPLACE
 from distq.tasks.identity import MAIN, called_as, is_bound, is_same, object_at, path_of, place_of, replaces
 from distq.tasks.options import Options, TaskKeywords, checked, coherent, task_name

@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from distq.core.task import DEAD
+from distq.core.states import DEAD
 from distq.tasks.codec import PICKLE, PROTOCOL, is_json
 from distq.tasks.control import Interrupted
 from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of, error_of

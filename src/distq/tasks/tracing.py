@@ -13,7 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 from distq._version import __version__
-from distq.core.task import HEADERS_BYTES_MAX, HEADERS_MAX, Headers, Outcome, trace_id_of
+from distq.core.constraints import HEADERS_BYTES_MAX, HEADERS_MAX, Headers, trace_id_of
+from distq.core.outcome import Outcome
 from distq.tasks.failure import TimeLimitExceeded
 
 API: Final = "opentelemetry.trace"

@@ -10,7 +10,7 @@ from typing import Any
 
 from distq._version import __version__
 from distq.core.queue import Queue, parts
-from distq.core.task import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES, SUCCEEDED
+from distq.core.states import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES, SUCCEEDED
 from distq.metrics.view import MasterMetrics, WorkerRow
 
 COUNTED = {"ready": READY, "held": HELD, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from tests.master.bench import LEASE_S, WAITING, Bench, done, on_bench
 
-from distq.core.task import CANCELLED, id_text
+from distq.core.states import CANCELLED
+from distq.core.task_ids import id_text
 from distq.master.admin import cancels, task_list
 from distq.wire.errors import RemoteRefusal
 

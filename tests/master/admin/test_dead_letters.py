@@ -6,7 +6,7 @@ from typing import Any
 from tests.master.bench import RULES, Bench, FakeLine, done, failed, on_bench
 from tests.master.calls.test_keys import restarted
 
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 from distq.master.admin.dead_letters import DECIDED_PER_CYCLE
 from distq.wire.errors import RemoteRefusal
 

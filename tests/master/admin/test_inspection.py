@@ -7,7 +7,7 @@ import pytest
 from tests.master.bench import START, WAITING, Bench, failed, on_bench
 from tests.master.calls.test_keys import restarted
 
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 from distq.wire.errors import RemoteRefusal
 
 FIRST = id_text(1 << 40 | 1)

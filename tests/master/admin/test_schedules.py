@@ -11,7 +11,7 @@ from tests.master.calls.test_keys import restarted
 from distq.core.deadlines import CLEARED_MIN
 from distq.core.registry import Defaults
 from distq.core.schedule import BadSchedule, Timing, pack_schedule
-from distq.core.task import task_key_of
+from distq.core.task_ids import task_key_of
 from distq.master.admin.schedule_instants import due_at, next_instant_after
 from distq.master.admin.schedules import RunSchedule
 from distq.wire.errors import RemoteRefusal

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.master.bench import Bench, done, on_bench
 
-from distq.core.task import task_key_of
+from distq.core.task_ids import task_key_of
 from distq.master.admin import task_list
 from distq.wire.errors import RemoteRefusal
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.master.bench import Bench, on_bench
 
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 
 
 async def full(bench: Bench, slots: int = 2) -> tuple[list[int], int]:

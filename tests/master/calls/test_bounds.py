@@ -4,7 +4,7 @@ import pytest
 from tests.master.bench import RULES, Bench, done, on_bench
 
 from distq.core import registry
-from distq.core.task import LATER, SUCCEEDED
+from distq.core.states import LATER, SUCCEEDED
 from distq.master.cycle.housekeeping import NAMES_KEPT_S
 from distq.wire.errors import RemoteRefusal
 

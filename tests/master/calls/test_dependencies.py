@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.master.bench import RULES, WAITING, Bench, failed, on_bench
 
-from distq.core.task import CANCELLED, DEAD, SUCCEEDED
+from distq.core.states import CANCELLED, DEAD, SUCCEEDED
 from distq.master.calls.dependencies import ENDS_AT_ONCE
 from distq.wire.errors import RemoteRefusal
 

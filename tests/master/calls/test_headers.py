@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.master.bench import Bench, failed, on_bench
 
-from distq.core.task import HEADERS_BYTES_MAX, HEADERS_MAX
+from distq.core.constraints import HEADERS_BYTES_MAX, HEADERS_MAX
 from distq.wire.errors import RemoteRefusal
 
 TRACE = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")

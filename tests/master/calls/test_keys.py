@@ -8,9 +8,12 @@ from tests.master.bench import RULES, START, WAITING, Bench, FailingStore, done,
 from distq.core.errors import TaskExists
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore, restore_extras
+from distq.core.outcome import Outcome
 from distq.core.ports import Store
 from distq.core.registry import Registry
-from distq.core.task import BY_CLIENT, CANCELLED, SUCCEEDED, Outcome, id_text
+from distq.core.states import CANCELLED, SUCCEEDED
+from distq.core.task import BY_CLIENT
+from distq.core.task_ids import id_text
 from distq.master.sessions.clients import incomplete
 from distq.wire.errors import RemoteRefusal
 

@@ -6,7 +6,7 @@ import pytest
 from tests.master.bench import START, WAITING, Bench, done, failed, on_bench
 
 from distq.core.loading import Loader, restore
-from distq.core.task import CANCELLED, EXPIRED
+from distq.core.states import CANCELLED, EXPIRED
 from distq.wire.errors import RemoteRefusal
 
 When = tuple[float | None, float | None, float | None]

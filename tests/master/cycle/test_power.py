@@ -13,7 +13,7 @@ from tests.storage.power import ApswLink, CarelessLink, Disk, PowerCut, PowerVFS
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore
 from distq.core.registry import Defaults, Registry
-from distq.core.task import LEASED, SUCCEEDED
+from distq.core.states import LEASED, SUCCEEDED
 from distq.storage.queue_file import Connect, Upkeep
 from distq.storage.reserve import Room
 from distq.storage.sqlite import SqliteStore

@@ -13,7 +13,7 @@ from distq.core.registry import Defaults
 from distq.core.savepoint import NOTHING_DECIDED
 from distq.core.state import LedgerState
 from distq.core.sweeper import Sweeper
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 from distq.master.admin.cancels import CancelTasks
 from distq.master.admin.dead_letters import SettleDeadLetters
 from distq.master.admin.inspection import ShowTask

@@ -2,9 +2,11 @@
 
 from tests.master.bench import RULES, WAITING, Bench, done, on_bench
 
+from distq.core.envelope import TASK
+from distq.core.outcome import Outcome
 from distq.core.registry import Defaults, Registry
 from distq.core.retention import RetainedResults
-from distq.core.task import TASK, Outcome, Task
+from distq.core.task import Task
 
 TASKS = RULES._replace(capacity=100_000)
 

@@ -9,7 +9,7 @@ from tests.master.bench import LEASE_S, START, WAITING, Bench, FakeLine, done, f
 from tests.master.calls.test_keys import restarted, submit, turn
 from tests.master.sessions.test_workers import end
 
-from distq.core.task import LEASED
+from distq.core.states import LEASED
 from distq.master.sessions.recovery import end_unless_reclaimed
 from distq.master.sessions.timeouts import DISCONNECT_GRACE_S, LAST_CHECK_S
 

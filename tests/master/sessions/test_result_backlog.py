@@ -5,7 +5,8 @@ import pickle
 import pytest
 from tests.master.bench import RULES, WAITING, Bench, FakeLine, on_bench
 
-from distq.core.task import DEAD, GONE, SUCCEEDED, id_text
+from distq.core.states import DEAD, GONE, SUCCEEDED
+from distq.core.task_ids import id_text
 from distq.master.sessions import clients, result_backlog
 from distq.wire.errors import RemoteRefusal
 

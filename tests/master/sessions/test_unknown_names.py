@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.master.bench import WAITING, Bench, on_bench
 
-from distq.core.task import Outcome
+from distq.core.outcome import Outcome
 from distq.master.sessions.unknown_names import AGAIN_MAX_S, AGAIN_S, AT_ONCE, LOOK_S, UnknownNames
 
 

@@ -9,7 +9,7 @@ from tests.master.calls.test_keys import restarted
 from distq.core.counters import OTHER
 from distq.core.lease_journal import POOLS_COUNTED_MAX
 from distq.core.ranges import COUNT_MAX
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 from distq.master.sessions.timeouts import WHOLE_WORKER_LOST
 from distq.wire.errors import RemoteRefusal
 

@@ -12,7 +12,8 @@ from tests.net.fake_master import HANG_UP, Asked, fake_master
 from tests.worker.at_work import NOTHING, SOON_S, at_work, leased
 
 import distq
-from distq.core.task import PROCESS, THREAD, Outcome
+from distq.core.envelope import PROCESS, THREAD
+from distq.core.outcome import Outcome
 from distq.tasks.failure import exception_of
 from distq.wire.errors import RemoteRefusal
 from distq.worker.shared.batch_page import BatchPage

@@ -10,7 +10,8 @@ import pytest
 from tests.net.fake_master import HANG_UP, Asked, fake_master
 from tests.worker.at_work import NOTHING, SOON_S, at_work
 
-from distq.core.task import THREAD, Outcome
+from distq.core.envelope import THREAD
+from distq.core.outcome import Outcome
 from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.dependencies import DependencyArgumentsFailed, with_upstream_results
 from distq.worker.shared.reports import Trouble

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import distq
+from distq.core.envelope import PLAIN, TASK
+from distq.core.outcome import Outcome
 from distq.core.stream_parts import PART_NUMBER
-from distq.core.task import PLAIN, TASK, Outcome
 from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, exception_of, unpack_failure
 from distq.tasks.function import task
 from distq.tasks.payload import pack_json

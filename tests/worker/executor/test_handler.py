@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distq.core.task import Outcome
+from distq.core.outcome import Outcome
 from distq.tasks.failure import TimeLimitExceeded
 from distq.worker.executor.handler import HandlerUnusable, load_handler, run_handler
 

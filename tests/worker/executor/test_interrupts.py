@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from distq.core.task import Outcome
+from distq.core.outcome import Outcome
 from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.interrupts import Interrupts
 from distq.worker.shared.batch_page import BatchPage

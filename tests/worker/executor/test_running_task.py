@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from distq.core.task import Outcome
+from distq.core.outcome import Outcome
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded
 from distq.tasks.payload import pack_json
 from distq.worker.executor.exchange import LeaseReply

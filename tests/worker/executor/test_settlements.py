@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.worker.executor.test_parts import executor_config
 
-from distq.core.task import Outcome
+from distq.core.outcome import Outcome
 from distq.tasks.failure import ResultNotSent, exception_of
 from distq.wire.messages import encode_call
 from distq.worker.executor.exchange import Settlement

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from distq.core.task import TASK, Outcome
+from distq.core.envelope import TASK
+from distq.core.outcome import Outcome
 from distq.tasks.failure import TimeLimitExceeded
 from distq.tasks.function import task
 from distq.worker.executor.exchange import LeaseReply

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.task import BY_CLIENT, LEASED, LIVE_STATES, id_text, task_key_of
+from distq.core.states import LEASED, LIVE_STATES
+from distq.core.task import BY_CLIENT
+from distq.core.task_ids import id_text, task_key_of
 from distq.master.admin.queue_limits import no_queue
 from distq.master.admin.task_list import SLICE, TaskKeyCursor, text_in
 from distq.master.cycle.requests import CallRequest

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core import moves
 from distq.core.errors import Undecided
 from distq.core.head import unpack_dead
-from distq.core.task import Task, delivery_count, id_text, task_key_of
+from distq.core.task import Task, delivery_count
+from distq.core.task_ids import id_text, task_key_of
 from distq.master.admin.dead_letter_filter import DeadLetterFilter, learn, read_choice
 from distq.master.cycle.requests import CallRequest
 from distq.wire.errors import BadCall

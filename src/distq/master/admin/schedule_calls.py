@@ -15,7 +15,7 @@ from distq.core.schedule import (
     ScheduleSpec,
     Timing,
 )
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 from distq.master.admin.calendars import check_line, zone_of
 from distq.master.admin.schedule_instants import next_after, next_instant_after, planned
 from distq.master.admin.schedules import Schedule, lives, submit, twin_of

@@ -22,7 +22,7 @@ from distq.core.schedule import (
     pack_schedule,
     unpack_schedule,
 )
-from distq.core.task import LIVE_STATES
+from distq.core.states import LIVE_STATES
 from distq.logs import get_logger
 from distq.master.admin.calendars import forget_zones
 from distq.master.admin.schedule_instants import due_at, planned

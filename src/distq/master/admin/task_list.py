@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.task import LEASED, STATE_NAMES, Task, id_text, task_key_of
+from distq.core.states import LEASED, STATE_NAMES
+from distq.core.task import Task
+from distq.core.task_ids import id_text, task_key_of
 from distq.master.admin.queue_limits import no_queue
 from distq.master.cycle.requests import CallRequest
 from distq.wire.errors import BadCall

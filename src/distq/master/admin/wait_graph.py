@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.task import LEASED, READY, Task, id_text, task_key_of
+from distq.core.states import LEASED, READY
+from distq.core.task import Task
+from distq.core.task_ids import id_text, task_key_of
 from distq.master.admin.inspection import narrowed
 from distq.master.cycle.requests import CallRequest
 from distq.wire.errors import BadCall

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.head import unpack_dead
-from distq.core.task import DEAD, GONE, LEASED, SUCCEEDED, Task, id_text
+from distq.core.states import DEAD, GONE, LEASED, SUCCEEDED
+from distq.core.task import Task
+from distq.core.task_ids import id_text
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.worker_session import ExecutorHolder
 from distq.wire.errors import BadCall

@@ -13,7 +13,7 @@ from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
 from distq.core.ranges import count_of, is_duration, shown, text
-from distq.core.task import LEASED
+from distq.core.states import LEASED
 from distq.master.admin.actions import AdminActions
 from distq.master.admin.backups import BackupCopy
 from distq.master.admin.cancels import read_cancel

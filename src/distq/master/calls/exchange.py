@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.constraints import NO_CONSTRAINTS, Headers
+from distq.core.envelope import PLAIN, Envelope
 from distq.core.head import NameTooLong, check_names
+from distq.core.outcome import Outcome
 from distq.core.queue import Queue
 from distq.core.ranges import is_duration
 from distq.core.stream_parts import PARTS_MAX
-from distq.core.task import NO_CONSTRAINTS, PLAIN, Envelope, Headers, Outcome, Task
+from distq.core.task import Task
 from distq.master.calls.dependencies import upstream_of
 from distq.master.cycle.requests import REFUSED_PAUSE_S, WAIT_MAX_S, LeaseRequest
 from distq.master.sessions.unknown_names import try_again_later

@@ -12,9 +12,11 @@ import queue as standard
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from distq.core.envelope import PLAIN
 from distq.core.errors import DistqError, QueueFull
+from distq.core.outcome import Outcome
 from distq.core.queue import RESULT, WORK, Queue
-from distq.core.task import PLAIN, Outcome, Task
+from distq.core.task import Task
 from distq.master.calls.plain_peer import PlainPeer, settled
 from distq.master.calls.stdlib_programs import StdlibPrograms
 from distq.master.cycle.requests import REFUSED_PAUSE_S, CallRequest, LeaseRequest, LoseLeases, Request, seconds

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from distq.core.task import Holder, Outcome, Task
+from distq.core.outcome import Outcome
+from distq.core.task import Holder, Task
 from distq.master.cycle.requests import LEASE, LoseLeases, Request
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.ranges import is_duration
-from distq.core.task import LIVE_STATES, id_text
+from distq.core.states import LIVE_STATES
+from distq.core.task_ids import id_text
 from distq.master.cycle.requests import WAIT_MAX_S, CallRequest
 from distq.wire.errors import BadCall, NoSuchTask
 from distq.wire.messages import returned

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from distq.core.constraints import NO_CONSTRAINTS
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
 from distq.core.ports import KEEP
-from distq.core.task import (
-    NO_CONSTRAINTS,
-)
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.clients import SESSION, WITH_TAKEN, ClientSession, Taken
 from distq.protocol.submit import REPLACE, RETURN, SubmitRun, moments

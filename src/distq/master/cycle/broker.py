@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 from distq.core.deadlines import Deadlines
 from distq.core.ports import Clock, CommitRefused, Row, Store
 from distq.core.queue import WORK, Queue
-from distq.core.task import LEASED, Task
+from distq.core.states import LEASED
+from distq.core.task import Task
 from distq.master.cycle.decisions import Decisions
 from distq.master.cycle.lease_replies import LeaseReplies
 from distq.master.cycle.long_polls import WaitingRequests

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from distq.core.payload_cache import how_many_fit
-from distq.core.task import DEAD, LEASED, LIVE_STATES
+from distq.core.states import DEAD, LEASED, LIVE_STATES
 from distq.master.cycle.payload_reads import Then, read_fitting, read_payloads
 
 if TYPE_CHECKING:

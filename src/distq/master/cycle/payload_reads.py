@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from distq.core.payload_cache import how_many_fit
 from distq.core.ports import Store, StoreError
-from distq.core.task import Task, id_text
+from distq.core.task import Task
+from distq.core.task_ids import id_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.task import GONE, LATER, LIVE_STATES, Owner, Task
+from distq.core.states import GONE, LATER, LIVE_STATES
+from distq.core.task import Owner, Task
 from distq.master.cycle.requests import CallRequest, Request
 from distq.master.sessions.result_backlog import (
     ROWS_BYTES_MAX,

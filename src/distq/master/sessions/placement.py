@@ -9,7 +9,7 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from distq.core.task import PLAIN
+from distq.core.envelope import PLAIN
 
 if TYPE_CHECKING:
     from distq.core.queue import Queue

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from distq.core.head import unpack_dead
-from distq.core.task import DEAD, GONE, SUCCEEDED, Task
+from distq.core.states import DEAD, GONE, SUCCEEDED
+from distq.core.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.envelope import LABELS_MAX, NO_LABELS, PLAIN
 from distq.core.queue import WORK
 from distq.core.ranges import count_of
-from distq.core.task import LABELS_MAX, NO_LABELS, PLAIN, Holder
+from distq.core.task import Holder
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.unknown_names import UnknownNames
 from distq.wire.messages import returned

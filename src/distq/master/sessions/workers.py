@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.outcome import Outcome
 from distq.core.ranges import KEY_MAX, count_of
-from distq.core.task import CANCELLED, DEAD, EXPIRED, Holder, Outcome
+from distq.core.states import CANCELLED, DEAD, EXPIRED
+from distq.core.task import Holder
 from distq.master.cycle.requests import LEASE, LeaseRequest, LoseLeases, Request
 from distq.master.sessions.timeouts import DISCONNECT_GRACE_S, DisconnectTimeout, LeaseTimeout
 from distq.master.sessions.worker_session import ExecutorHolder, Heartbeat, WorkerSession, may_take, short_text

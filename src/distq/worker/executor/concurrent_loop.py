@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
-from distq.core.task import Outcome
+from distq.core.outcome import Outcome
 from distq.net.dial import Connection, ConnectionLost
 from distq.tasks import current
 from distq.tasks.current import Current

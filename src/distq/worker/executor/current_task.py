@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from distq.core.task import delivery_count, id_text
+from distq.core.task import delivery_count
+from distq.core.task_ids import id_text
 from distq.tasks.current import Current
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distq.core.task import Headers
+    from distq.core.constraints import Headers
     from distq.tasks.codec import Codec
     from distq.worker.executor.exchange import Envelope, LeasedTask
     from distq.worker.executor.shutdown import ShutdownFlag

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
+from distq.core.constraints import Headers
 from distq.core.errors import DistqError
-from distq.core.task import Headers, Outcome
+from distq.core.outcome import Outcome
 from distq.worker.executor.handler import RunOutcome, failure
 from distq.worker.shared.lease_id import LeaseId
 

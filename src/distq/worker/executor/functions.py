@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from distq.core.task import PLAIN, TASK, Outcome
+from distq.core.envelope import PLAIN, TASK
+from distq.core.outcome import Outcome
 from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
 from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.control import Retry

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from distq.core.errors import DistqError
-from distq.core.task import Outcome
+from distq.core.outcome import Outcome
 from distq.tasks.control import Discard, Interrupted, Retry, Snooze
 from distq.tasks.current import is_interrupted
 from distq.tasks.failure import ResultNotSent, TaskStopped, TimeLimitExceeded

@@ -11,7 +11,7 @@ from contextvars import copy_context
 from types import FrameType
 from typing import Final
 
-from distq.core.task import Outcome
+from distq.core.outcome import Outcome
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
 from distq.tasks.payload import run_payload
 from distq.worker.executor.exchange import escaped

@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from distq.core.task import PROCESS, id_text
+from distq.core.envelope import PROCESS
+from distq.core.task_ids import id_text
 from distq.tasks import access
 from distq.tasks.access import MasterAccess
 from distq.tasks.lifespan import tear_down_all

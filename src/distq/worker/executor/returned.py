@@ -7,8 +7,8 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any
 
+from distq.core.outcome import Outcome
 from distq.core.stream_parts import PART_NUMBER
-from distq.core.task import Outcome
 from distq.tasks.control import Interrupted
 from distq.tasks.current import current, report_of
 from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of

@@ -13,7 +13,7 @@ from distq.worker.executor.exchange import lease_id_of
 from distq.worker.executor.tracing import attempt_of
 
 if TYPE_CHECKING:
-    from distq.core.task import Headers
+    from distq.core.constraints import Headers
     from distq.tasks.tracing import Attempt
     from distq.worker.executor.exchange import Envelope, LeasedTask, LeaseReply, Settlement
 

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.constraints import Headers, trace_id_of
 from distq.core.errors import DistqError
-from distq.core.task import Headers, Outcome, id_text, trace_id_of
+from distq.core.outcome import Outcome
+from distq.core.task_ids import id_text
 from distq.tasks.failure import ResultNotSent, cause_of, pack_failure
 from distq.worker.executor.exchange import (
     ANSWER_S,

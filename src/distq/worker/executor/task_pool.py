@@ -11,7 +11,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from distq.core.task import Outcome
+from distq.core.outcome import Outcome
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, pack_overrun, unpack_failure
 from distq.worker.executor.exchange import escaped
 from distq.worker.executor.functions import CoroutineRun, Functions, failed_by_limit

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from distq.core.task import Headers, Outcome, delivery_count, id_text
+from distq.core.constraints import Headers
+from distq.core.outcome import Outcome
+from distq.core.task import delivery_count
+from distq.core.task_ids import id_text
 from distq.tasks.tracing import Attempt, Tell, run_of
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ class ExecutorConfig(NamedTuple):
     handler: str
     """The plain handler, as `module:function`; '' for none."""
     executor: str
-    """What kind of executor it is, of `distq.core.task.EXECUTORS`, and ..."""
+    """What kind of executor it is, of `distq.core.envelope.EXECUTORS`, and ..."""
     executor_slots: int
     """... how many tasks it runs at once."""
     modules: tuple[str, ...]

@@ -8,7 +8,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from distq.core.errors import DistqError
-from distq.core.task import id_text
+from distq.core.task_ids import id_text
 from distq.logs import of_trace
 from distq.tasks.failure import overrun_text
 from distq.worker.shared.batch_page import BatchPage
