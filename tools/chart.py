@@ -17,6 +17,7 @@ from tools.chart_schema import Comment, Schema, schema_of
 HELM: Final = Path(__file__).resolve().parents[1] / "helm"
 SCHEMA: Final = "@schema "
 KEY: Final = re.compile(r"^( *)(\w+):(?: (.+))?$")
+HEAD: Final = ("| value | default | meaning |", "|---|---|---|")
 INTRODUCTION: Final = """\
 # Helm chart of distq
 
@@ -90,7 +91,7 @@ def readme(text: str) -> str:
         if top != section:
             section = top
             about = value.sentence if is_section(value, text) else ""
-            lines += [f"## `{section}`", "", *([about, ""] if about else []), "| value | default | |", "|---|---|---|"]
+            lines += [f"## `{section}`", "", *([about, ""] if about else []), *HEAD]
         if not is_section(value, text) or value.path == "workerPools":
             sentence = value.sentence.replace("|", "\\|")
             lines.append(f"| `{value.path}` | `{json.dumps(value.default)}` | {sentence} |")
