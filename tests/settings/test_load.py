@@ -85,7 +85,7 @@ def test_settings_are_frozen_and_never_show_a_key() -> None:
         ("DISTQ_HEARTBEAT_S", "15s", "Make the heartbeat less than half of the lease."),
         ("DISTQ_FRAME_BYTES_MAX", "1MiB", "must be larger than DISTQ_PAYLOAD_BYTES_MAX"),
         ("DISTQ_RETRY_MAX_S", "500ms", "less than DISTQ_RETRY_BASE_S"),
-        ("DISTQ_HTTP_ADDRESS", "127.0.0.1:9000", "are both 127.0.0.1:9000. Give each a port of its own."),
+        ("DISTQ_HTTP_ADDRESS", "127.0.0.1:9000", "are both 127.0.0.1:9000. Give them different ports."),
     ],
 )
 def test_a_wrong_value_is_a_sentence(name: str, text: str, part: str) -> None:
@@ -130,7 +130,7 @@ def test_a_key_file_that_is_of_no_use_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "binary").write_bytes(b"k\n\xe9")
     for name, part in {
-        "missing": "there is no such file",
+        "missing": "which does not exist",
         "empty": "holds no key",
         "": "cannot be read by user",
         "binary": "not UTF-8 text: see its line 2",
@@ -150,8 +150,8 @@ def test_a_key_file_that_is_of_no_use_is_a_sentence(tmp_path: Path) -> None:
         (f"“{KEY}”\n", "quotes"),
         (f"# made in May\n{KEY}\n", "a comment as key 1 of 2"),
         (f"{KEY}\n# the old one\n", "a comment as key 2 of 2"),
-        (f"{KEY}\u200b\n", "cannot be seen"),
-        (f"{KEY[:9]}\t{KEY}\n", "cannot be seen"),
+        (f"{KEY}\u200b\n", "an invisible character"),
+        (f"{KEY[:9]}\t{KEY}\n", "an invisible character"),
     ],
 )
 @pytest.mark.parametrize("role", [Role.MASTER, Role.WORKER, Role.CLIENT])
@@ -205,7 +205,7 @@ def test_a_key_file_is_never_replaced(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_hold_the_key_is_a_sentence(tmp_path: Path) -> None:
     """It says what to do."""
     environ = {"DISTQ_AUTHKEY_FILE": str(tmp_path / "none/key"), "DISTQ_AUTHKEY_CREATE": "1"}
-    with pytest.raises(SettingsError, match="cannot be made by user"):
+    with pytest.raises(SettingsError, match="cannot make DISTQ_AUTHKEY_FILE"):
         load(environ, Role.MASTER)
 
 
@@ -290,13 +290,13 @@ def test_files_of_all_editors_are_read_alike(tmp_path: Path, mark: bytes, end: b
 
 
 def test_a_setting_that_stands_twice_in_the_dotenv_file_is_a_warning(tmp_path: Path) -> None:
-    """The last one counts; the same value twice is no news, and an empty value is none."""
+    """The last one is used; the same value twice is no news, and an empty value is none."""
     path = tmp_path / ".env"
     path.write_text("DISTQ_POOL=a\nDISTQ_RETRIES=7\nDISTQ_RETRIES=7\nDISTQ_POOL=b\nDISTQ_LEASE_S=\ndistq_bind=:1\n")
     loaded = load({"DISTQ_AUTHKEY": KEY}, Role.CLIENT, dotenv=path)
     assert (loaded.settings.pool, loaded.texts["DISTQ_LEASE_S"].source) == ("b", "default")
     assert loaded.warnings == (
-        f"DISTQ_POOL is set twice in {path}, in lines 1 and 4; the last one counts.",
+        f"DISTQ_POOL is set twice in {path}, in lines 1 and 4; the last one is used.",
         "distq_bind is not a setting; did you mean DISTQ_BIND?",
     )
 
@@ -326,7 +326,7 @@ def test_an_unknown_variable_is_a_warning_with_the_nearest_name() -> None:
     loaded = load({"DISTQ_AUTHKEY": KEY, "DISTQ_LEASES": "9", "DISTQ_ZZZZZZZ": "1", "OTHER": "1"}, Role.CLIENT)
     assert loaded.warnings == (
         "DISTQ_LEASES is not a setting; did you mean DISTQ_LEASE_S?",
-        "DISTQ_ZZZZZZZ is not a setting; `distq settings` lists those there are.",
+        "DISTQ_ZZZZZZZ is not a setting; `distq settings` lists the settings.",
     )
 
 

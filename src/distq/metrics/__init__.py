@@ -1,1 +1,1 @@
-"""What is measured (`catalogue`), what it is read from (`view`), and how Prometheus gets it (`collector`)."""
+"""Metrics: their catalogue, the views that they are read from, the collectors, and the pages for Prometheus."""

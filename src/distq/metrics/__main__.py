@@ -6,7 +6,7 @@ from distq.metrics.docs import reference
 
 
 def main() -> None:
-    """Write the page; run it at the root of the repository."""
+    """Write the page below the current folder, which must be the root of the repository."""
     page = Path("docs/reference/metrics.md")
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(reference(), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Which version of the text format a scraper is answered in: 0.0.4, unless it has asked for 1.0.0 and prefers it.
+"""Chooses the version of the text format for a scraper: 0.0.4, unless its `Accept` prefers 1.0.0.
 
-Both are the same text here. Most scrapers know 0.0.4 alone, whatever they write into `Accept`, and leave out an answer
-that says 1.0.0. What nobody has asked for is never sent.
+The text is the same in both. Most scrapers know only 0.0.4, whatever their `Accept` says, and discard an answer of
+version 1.0.0: a scraper never receives a version that it did not ask for.
 
 https://prometheus.io/docs/instrumenting/content_negotiation/ · https://www.rfc-editor.org/rfc/rfc9110#field.accept
 """
@@ -19,9 +19,9 @@ _PLACES: Final = {"text/plain": _BY_TYPE, "text/*": _BY_KIND, "*/*": _ANY}
 
 
 def content_type(accept: Iterable[str]) -> str:
-    """The content type for the values of a request's `Accept` headers; what cannot be read in them is passed over."""
+    """Return the content type for a request's `Accept` headers; parts of them that cannot be read are ignored."""
     usual, newer = (-1, 0.0), 0.0
-    """Of 0.0.4 how precisely it was named and how much it is wanted; of 1.0.0 how much."""
+    """For 0.0.4 the precision with which it was named and its weight; for 1.0.0 the weight."""
     for media, version, weight in _ranges(accept):
         place = _PLACES.get(media)
         if place is None or version not in ("", "0.0.4", "1.0.0"):
@@ -36,7 +36,7 @@ def content_type(accept: Iterable[str]) -> str:
 
 
 def _ranges(accept: Iterable[str]) -> Iterator[tuple[str, str, float]]:
-    """Media type, `version` ('' without) and weight of each range that can be read."""
+    """Yield media type, `version` ('' without one) and weight of each range that can be read."""
     for one in ",".join(accept).split(","):
         media, *parameters = (part.strip().lower() for part in one.split(";"))
         given = {

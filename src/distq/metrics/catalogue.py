@@ -1,4 +1,4 @@
-"""Every metric that distq exposes: the collectors expose nothing else, and the reference is written from it."""
+"""The catalogue of metrics: the collectors expose no others, and the reference is written from it."""
 
 from typing import Literal, NamedTuple
 
@@ -7,7 +7,7 @@ Place = Literal["master", "worker", "both"]
 
 
 class Metric(NamedTuple):
-    """One metric: its full name, kind, labels and help, and whose /metrics has it."""
+    """One metric: its full name, kind, labels and help, and the process that exposes it."""
 
     name: str
     kind: Kind
@@ -21,51 +21,56 @@ METRICS: tuple[Metric, ...] = (
         "distq_queue_tasks",
         "gauge",
         ("queue", "state"),
-        "Live tasks: ready, delayed, leased, or held by their concurrency key or by tasks before them.",
+        "Tasks that have not ended: ready, delayed, leased, or held by their concurrency key or by dependencies.",
     ),
-    Metric("distq_queue_capacity_tasks", "gauge", ("queue",), "How many tasks the queue takes."),
+    Metric("distq_queue_capacity_tasks", "gauge", ("queue",), "Maximum tasks in the queue."),
     Metric(
         "distq_queue_desired_slots",
         "gauge",
         ("queue",),
-        "Slots that the queue wants, as /api/v1/autoscale says: those that are busy, and more for what is ready.",
+        "Slots that the queue needs, as in /api/v1/autoscale: the busy ones, plus some for the ready tasks.",
     ),
-    Metric("distq_queue_paused", "gauge", ("queue",), "1 if nothing is given out because somebody has paused it."),
-    Metric("distq_queue_running_max_tasks", "gauge", ("queue",), "How many may run at once; absent without a limit."),
+    Metric(
+        "distq_queue_paused", "gauge", ("queue",), "1 if an operator has paused the queue: no task of it is leased."
+    ),
+    Metric("distq_queue_running_max_tasks", "gauge", ("queue",), "Concurrency limit of the queue; absent without one."),
     Metric(
         "distq_queue_oldest_task_enqueued_timestamp_seconds",
         "gauge",
         ("queue",),
-        "When the oldest ready task at the head of its line was submitted; absent when none is ready.",
+        "Time at which the oldest ready task that is first of its priority was submitted; absent if no task is ready.",
     ),
     Metric(
-        "distq_dead_letter_tasks", "gauge", ("queue",), "Tasks that will not be tried again, kept with their cause."
+        "distq_dead_letter_tasks",
+        "gauge",
+        ("queue",),
+        "Dead letters: failed tasks that are not retried, kept with their cause.",
     ),
-    Metric("distq_results_stored", "gauge", ("queue",), "Results that can be fetched."),
+    Metric("distq_results_stored", "gauge", ("queue",), "Results that clients can fetch."),
     Metric(
         "distq_undelivered_results_bytes",
         "gauge",
         (),
-        "Bytes of results and errors in memory that clients have not fetched; from 64 MiB on the store alone has them.",
+        "Bytes of results and errors in memory that clients have not fetched; beyond 64 MiB only the store has them.",
     ),
     Metric(
         "distq_client_sessions",
         "gauge",
         (),
-        "Clients that the master knows: they are connected, or have been away for less than an hour.",
+        "Client sessions: clients that are connected, or disconnected for less than an hour.",
     ),
-    Metric("distq_tasks_submitted_total", "counter", ("queue", "task"), "Tasks that were accepted."),
+    Metric("distq_tasks_submitted_total", "counter", ("queue", "task"), "Tasks that the master accepted."),
     Metric(
         "distq_tasks_rejected_total",
         "counter",
         ("queue", "reason"),
-        "Submits that were refused: full, kept, payload or unique.",
+        "Submits that the master rejected: full, kept, payload or unique.",
     ),
     Metric(
         "distq_tasks_completed_total",
         "counter",
         ("queue", "task", "outcome"),
-        "Tasks that reached their end: success, dead, cancelled or expired.",
+        "Tasks that ended: success, dead, cancelled or expired.",
     ),
     Metric(
         "distq_task_attempts_total",
@@ -77,84 +82,113 @@ METRICS: tuple[Metric, ...] = (
         "distq_task_retries_total",
         "counter",
         ("queue", "reason"),
-        "Failed attempts that are tried again: failure or timeout.",
+        "Failed attempts that are retried: failure or timeout.",
     ),
     Metric(
         "distq_dead_letters_max_tasks",
         "gauge",
         (),
-        "How many dead letters are kept (DISTQ_DEAD_LETTERS_MAX), the oldest go; absent without a limit.",
+        "Maximum dead letters (DISTQ_DEAD_LETTERS_MAX), beyond which the oldest are dropped; absent without a limit.",
     ),
     Metric(
         "distq_dead_letters_dropped_total",
         "counter",
         ("queue",),
-        "Dead letters that went because they were older or more than are kept.",
+        "Dead letters dropped because they exceeded the age or the number that is kept.",
     ),
-    Metric("distq_dead_letters_requeued_total", "counter", ("queue",), "Dead letters that somebody had tried again."),
+    Metric(
+        "distq_dead_letters_requeued_total", "counter", ("queue",), "Dead letters that were retried by an operator."
+    ),
     Metric(
         "distq_task_redeliveries_total",
         "counter",
         ("queue", "reason"),
-        "Deliveries that ended without a word from the task: executor, connection or lease.",
+        "Deliveries that were lost without an outcome of the task: executor, connection or lease.",
     ),
-    Metric("distq_leases_expired_total", "counter", ("pool",), "Leases that ended because nobody renewed them."),
+    Metric(
+        "distq_leases_expired_total", "counter", ("pool",), "Leases that ended because the worker did not renew them."
+    ),
     Metric(
         "distq_task_late_settles_total",
         "counter",
         ("queue", "outcome"),
-        "Answers to leases that had ended already.",
+        "Outcomes that arrived after their lease had ended.",
     ),
-    Metric("distq_unknown_settles_total", "counter", (), "Answers about tasks that the master does not know."),
-    Metric("distq_task_wait_seconds", "histogram", ("queue", "task"), "From ready to leased."),
-    Metric("distq_task_run_seconds", "histogram", ("queue", "task"), "How long the successful attempt ran."),
-    Metric("distq_task_total_seconds", "histogram", ("queue", "task"), "From submit to success."),
+    Metric("distq_unknown_settles_total", "counter", (), "Outcomes of tasks that the master does not know."),
+    Metric("distq_task_wait_seconds", "histogram", ("queue", "task"), "Time from ready to leased."),
+    Metric("distq_task_run_seconds", "histogram", ("queue", "task"), "Run time of the successful attempt."),
+    Metric("distq_task_total_seconds", "histogram", ("queue", "task"), "Time from submit to success."),
     Metric("distq_workers", "gauge", ("pool", "state"), "Connected workers: active or draining."),
     Metric("distq_worker_slots", "gauge", ("pool", "state"), "Slots of connected workers: busy or free."),
-    Metric("distq_connections", "gauge", ("role",), "Open connections; of role unproved until the key is proved."),
-    Metric("distq_schedules", "gauge", ("state",), "Schedules that the master keeps: active, paused or faulty."),
+    Metric(
+        "distq_connections", "gauge", ("role",), "Open connections; role unproved until the peer has authenticated."
+    ),
+    Metric("distq_schedules", "gauge", ("state",), "Schedules: active, paused or faulty."),
     Metric(
         "distq_schedule_moments_total",
         "counter",
         ("outcome",),
-        "Moments of schedules that have come: a task was submitted, or it was skipped.",
+        "Scheduled runs that became due: a task was submitted, or the run was skipped.",
     ),
     Metric(
         "distq_internal_errors_total",
         "counter",
         ("place",),
-        "Errors of distq itself in the master's cycle: each failed one request, and the log has its traceback.",
+        "Internal errors in the master: each failed one request, and the log has its traceback.",
     ),
-    Metric("distq_clock_steps_total", "counter", (), "How often the master's clock was set, as its machine's was."),
+    Metric("distq_clock_steps_total", "counter", (), "Changes of the machine's clock that the master followed."),
     Metric(
         "distq_clock_stepped_seconds",
         "gauge",
         (),
-        "How far the clock of the master's machine was set since the master started; below 0 if back.",
+        "Sum of the changes of the machine's clock since the master started; negative if it was set back.",
     ),
-    Metric("distq_auth_failures_total", "counter", (), "Peers that did not have the key."),
-    Metric("distq_connections_turned_down_total", "counter", (), "Connections closed at once: there were too many."),
-    Metric("distq_event_loop_lag_seconds", "histogram", (), "How late the master's event loop was, sampled."),
-    Metric("distq_store_commit_seconds", "histogram", (), "How long the store took for a commit, sync and all."),
-    Metric("distq_store_refusals_total", "counter", (), "Commits that the store refused: it had no room."),
-    Metric("distq_store_bytes", "gauge", (), "Size of the store's file and its log; absent where there is none."),
-    Metric("distq_store_volume_free_bytes", "gauge", (), "Room on the store's volume; absent where there is none."),
-    Metric("distq_store_free_pages", "gauge", (), "Pages of the store's file that are given back when it is idle."),
-    Metric("distq_store_ready", "gauge", (), "1 while the store takes new tasks."),
-    Metric("distq_build_info", "gauge", ("version", "python", "component"), "Always 1; what runs here.", "both"),
-    Metric("distq_worker_connected", "gauge", ("pool",), "1 while this worker is connected to a master.", "worker"),
+    Metric("distq_auth_failures_total", "counter", (), "Connections that failed to authenticate."),
+    Metric(
+        "distq_connections_turned_down_total",
+        "counter",
+        (),
+        "Connections rejected because there were DISTQ_CONNECTIONS_MAX already.",
+    ),
+    Metric("distq_event_loop_lag_seconds", "histogram", (), "Delay of the master's event loop, sampled."),
+    Metric("distq_store_commit_seconds", "histogram", (), "Time of a commit of the store, including the sync."),
+    Metric("distq_store_refusals_total", "counter", (), "Commits that the store rejected for lack of room."),
+    Metric(
+        "distq_store_bytes", "gauge", (), "Size of the store's file and its log; absent for a store without a file."
+    ),
+    Metric(
+        "distq_store_volume_free_bytes",
+        "gauge",
+        (),
+        "Free bytes on the store's volume; absent for a store without a file.",
+    ),
+    Metric(
+        "distq_store_free_pages",
+        "gauge",
+        (),
+        "Free pages of the store's file, which the master releases when it is idle.",
+    ),
+    Metric("distq_store_ready", "gauge", (), "1 if the store accepts new tasks."),
+    Metric(
+        "distq_build_info",
+        "gauge",
+        ("version", "python", "component"),
+        "Always 1; the labels name the version and the component.",
+        "both",
+    ),
+    Metric("distq_worker_connected", "gauge", ("pool",), "1 if this worker is connected to a master.", "worker"),
     Metric(
         "distq_worker_executors",
         "gauge",
         ("pool", "state"),
-        "What this worker can run at once: busy or free.",
+        "Slots of this worker: busy or free.",
         "worker",
     ),
     Metric(
         "distq_worker_tasks_total",
         "counter",
         ("pool", "outcome"),
-        "Tasks that this worker has answered: success, failure or released.",
+        "Tasks that this worker has settled: success, failure or released.",
         "worker",
     ),
     Metric(

@@ -1,4 +1,4 @@
-"""The master's metrics: its ledger's plain counters, read when Prometheus asks."""
+"""Formats the master's metrics from the counters of its ledger, at each scrape."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ Tallies = Mapping[tuple[str, str], TaskCounters]
 
 
 def master_metrics(view: MasterMetrics) -> Iterator[str]:
-    """All metrics of the catalogue's master side, in slices.
+    """Yield all metrics of the master, in slices.
 
-    The values of one family are of one moment, but for the two that look at the lanes of queues.
+    The values of one family are of the same instant, except for the two that examine the ready tasks of each queue.
     """
     yield from build_info("master")
     yield from _of_queues(list(view.queues()))
@@ -67,17 +67,17 @@ def _oldest(queues: Sequence[Queue]) -> Iterator[str]:
     for part in parts(queues):
         oldest = ((queue.name, queue.oldest_submitted_at()) for queue in part)
         values += [((name,), at) for name, at in oldest if at is not None]
-        yield ""  # nothing to write yet, and others may run
+        yield ""  # no text yet; the event loop may serve other requests here
     yield from gauge("distq_queue_oldest_task_enqueued_timestamp_seconds", values)
 
 
 def _desired_slots(view: MasterMetrics) -> Iterator[str]:
-    """The number of `/api/v1/autoscale`, for each queue that workers serve by itself."""
+    """Yield the number of `/api/v1/autoscale` for each work queue."""
     work, within_s = [queue for queue in view.queues() if queue.role == WORK], view.target_drain_s
     values: list[tuple[tuple[str, ...], float]] = []
     for step in demands(work, view.placement(), view.now(), within_s):
         if step is None:
-            yield ""  # as above
+            yield ""  # the event loop may serve other requests here
         else:
             queue, wants = step
             values.append(((queue.name,), wants.desired_slots(within_s)))
@@ -134,25 +134,25 @@ def _of_store(view: MasterMetrics) -> Iterator[str]:
     yield from histogram("distq_store_commit_seconds", [((), view.store_commits)])
     yield from counter("distq_store_refusals_total", [((), view.store_refusals)])
     yield from gauge("distq_store_ready", [((), not any(health.get(word) for word in ("refusing", "hangs", "broken")))])
-    told = {
+    values = {
         "distq_store_bytes": _sum_of(health, "bytes", "wal_bytes"),
         "distq_store_volume_free_bytes": _sum_of(health, "free_bytes"),
         "distq_store_free_pages": _sum_of(health, "free_pages"),
     }
-    for name, value in told.items():
+    for name, value in values.items():
         yield from gauge(name, [] if value is None else [((), value)])
 
 
 def _sum_of(health: Mapping[str, object], *words: str) -> float | None:
-    """The sum of what the store told under these words, None if it did not."""
+    """Return the sum of the store's figures with these names, None if one is missing."""
     values = [health.get(word) for word in words]
     return sum(value for value in values if isinstance(value, int | float)) if None not in values else None
 
 
 def _added(tables: Iterable[Mapping[str, int]], words: Sequence[str] = ()) -> dict[str, int]:
-    """The sum of several tables of counts, with the words that should be there even at 0.
+    """Return the sum of several tables of counts; `words` are in it even at 0.
 
-    A counter that appears only with its first event hides that event from `rate()`.
+    A counter that appears with its first event hides that event from `rate()`.
     """
     total = dict.fromkeys(words, 0)
     for table in tables:

@@ -1,4 +1,4 @@
-"""The metrics reference, written from the catalogue."""
+"""Writes the metrics reference from the catalogue."""
 
 from collections.abc import Iterator
 
@@ -10,23 +10,23 @@ INTRODUCTION = """\
 
 <!-- Written by `python -m distq.metrics` from src/distq/metrics/catalogue.py. -->
 
-Masters and workers serve `/metrics` at DISTQ_HTTP_ADDRESS, in Prometheus' text format. Besides what is listed
-here there are prometheus-client's own `process_…` metrics (CPU, memory, file descriptors).
+Masters and workers serve `/metrics` at DISTQ_HTTP_ADDRESS, in Prometheus' text format. `/metrics` also contains the
+`process_…` metrics of prometheus-client (CPU, memory, file descriptors).
 
-Times are seconds, points in time are Unix timestamps. Plain items count as the task `plain`. The first 200 pairs
-of queue and task name have series of their own; later names count as the task `other` of their queue, and beyond 100
-such queues as the task `other` of the queue `other`. No series carries the name of a worker."""
+Durations are in seconds, instants are Unix timestamps. Plain items count as the task `plain`. The first 200 pairs
+of queue and task name have series of their own. Later names count as the task `other` of their queue, or, beyond 100
+such queues, as the task `other` of the queue `other`. No series carries the name of a worker."""
 
 
 def reference() -> str:
-    """The text of the metrics reference, in Markdown."""
+    """Return the text of the metrics reference, in Markdown."""
     bounds = ", ".join(f"{bound:g}" for bound in BUCKETS_S)
     lines = [INTRODUCTION, *_table("Master", "master"), *_table("Worker", "worker"), *_table("Both", "both")]
     return "\n".join([*lines, "", f"Histograms have buckets up to {bounds} seconds."]) + "\n"
 
 
 def _table(title: str, place: Place) -> Iterator[str]:
-    yield from ("", f"## {title}", "", "| metric | kind | labels | what |", "|---|---|---|---|")
+    yield from ("", f"## {title}", "", "| metric | kind | labels | description |", "|---|---|---|---|")
     yield from (_row(metric) for metric in METRICS if metric.place == place)
 
 

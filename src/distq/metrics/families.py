@@ -1,9 +1,9 @@
-"""The metrics of the catalogue as text, in Prometheus' format, version 0.0.4; no label value can break a scrape.
+"""Formats the metrics of the catalogue in Prometheus' text format 0.0.4; no label value can break a scrape.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/ - a busy master has 20,000 lines, and a scrape is answered
-between its cycles: a family comes in slices of at most SLICE_SERIES lines, and whoever writes the page lets others run
-between two of them. prometheus-client makes an object of each line, which takes 12 us; here the 21 lines of a histogram
-are one formatting of a text that is kept.
+https://prometheus.io/docs/instrumenting/exposition_formats/ - a busy master has 20,000 lines, and answers a scrape
+between its cycles: a family is yielded in slices of at most SLICE_SERIES lines, and the event loop serves other
+requests between two slices. prometheus-client makes an object of each line, which takes 12 us; here one formatting of
+a cached text makes the 21 lines of a histogram.
 """
 
 import platform
@@ -22,7 +22,7 @@ Labels = tuple[str, ...]
 
 LABELS_KEPT: Final = 50_000
 HISTOGRAMS_KEPT: Final = 4_000
-"""So many texts are kept, of 100 and of 2,300 bytes: more than one scrape has."""
+"""Maximum cached texts of labels (100 bytes each) and of histograms (2,300 bytes each): more than one scrape needs."""
 SLICE_SERIES: Final = 1_000
 """Maximum lines of one slice: a few milliseconds of formatting."""
 _number: Final[Callable[[float], str]] = floatToGoString
@@ -32,20 +32,20 @@ _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def gauge(name: str, values: Iterable[tuple[Labels, float]]) -> Iterator[str]:
-    """A gauge of the catalogue with its values by label values, in slices.
+    """Yield a gauge of the catalogue with its values by label values, in slices.
 
-    `values` is read between others' work: what belongs together in it was read before, at once.
+    Other requests are served while `values` is read: values that must be of one instant are a list.
     """
     return _family(name, "gauge", values)
 
 
 def counter(name: str, values: Iterable[tuple[Labels, float]]) -> Iterator[str]:
-    """A counter of the catalogue with its values by label values, in slices as those of a gauge."""
+    """Yield a counter of the catalogue with its values by label values, in slices as those of a gauge."""
     return _family(name, "counter", values)
 
 
 def histogram(name: str, values: Iterable[tuple[Labels, Histogram]]) -> Iterator[str]:
-    """A histogram of the catalogue with its values by label values, all as they are now, in slices."""
+    """Yield a histogram of the catalogue with its values by label values, all of this instant, in slices."""
     read = iter([(labels, tuple(accumulate(one.counts)), one.sum_s) for labels, one in values])
     text = _head(name, "histogram")
     while piece := list(islice(read, SLICE_SERIES // _LINES_OF_A_HISTOGRAM)):
@@ -59,7 +59,7 @@ def histogram(name: str, values: Iterable[tuple[Labels, Histogram]]) -> Iterator
 
 
 def build_info(component: str) -> Iterator[str]:
-    """What runs here: distq's version, Python's, and whether it is a master or a worker."""
+    """Yield the metric whose labels are the versions of distq and Python, and the component: master or worker."""
     return gauge("distq_build_info", [((__version__, platform.python_version(), component), 1)])
 
 
@@ -85,7 +85,7 @@ def _head(name: str, kind: str) -> str:
 
 @lru_cache(LABELS_KEPT)
 def _labels(names: Labels, values: Labels) -> str:
-    """Labels as they stand behind a name; what UTF-8 cannot say, which a peer may call itself, is replaced."""
+    """Return the labels in braces; characters in a peer's name that UTF-8 cannot encode are replaced."""
     texts = (text.encode("utf-8", "replace").decode().translate(_ESCAPES) for text in values)
     pairs = ",".join(f'{name}="{text}"' for name, text in zip(names, texts, strict=True))
     return f"{{{pairs}}}" if pairs else ""
@@ -93,7 +93,7 @@ def _labels(names: Labels, values: Labels) -> str:
 
 @lru_cache(HISTOGRAMS_KEPT)
 def _histogram_text(name: str, values: Labels) -> str:
-    """The lines of a histogram without their numbers: each bucket's count, the whole count, the sum."""
+    """Return the lines of a histogram as a format: the count of each bucket, the total count, the sum."""
     names = BY_NAME[name].labels
     buckets = (f"{name}_bucket{_labels((*names, 'le'), (*values, bound))}" for bound in _BOUNDS)
     labels = _labels(names, values)

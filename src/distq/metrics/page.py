@@ -1,4 +1,4 @@
-"""The pages that Prometheus scrapes: our own metrics, and what prometheus-client tells of any process."""
+"""The pages that Prometheus scrapes: the metrics of distq, and prometheus-client's metrics of the process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -16,22 +16,22 @@ Slices = Callable[[], Iterator[str]]
 
 
 def master_page(view: MasterMetrics) -> Page:
-    """What a scrape of a master is answered."""
+    """Return the page of a master."""
     return rendered(master_slices(view))
 
 
 def worker_page(view: WorkerMetrics) -> Page:
-    """What a scrape of a worker is answered."""
+    """Return the page of a worker."""
     return rendered(worker_slices(view))
 
 
 def master_slices(view: MasterMetrics) -> Slices:
-    """The master's page."""
+    """Return the slices of a master's page."""
     return _with_process(lambda: master_metrics(view))
 
 
 def worker_slices(view: WorkerMetrics) -> Slices:
-    """The worker's page."""
+    """Return the slices of a worker's page."""
     return _with_process(lambda: worker_metrics(view))
 
 
@@ -47,7 +47,7 @@ def _with_process(families: Callable[[], Iterable[str]]) -> Slices:
 
 
 def rendered(slices: Slices) -> Page:
-    """A page that is written slice by slice, with everything else between them; who asks meanwhile shares it."""
+    """Return a page that is rendered slice by slice, to keep the event loop free; concurrent scrapes share one."""
     writing: asyncio.Task[bytes] | None = None
 
     async def write() -> bytes:
@@ -61,6 +61,6 @@ def rendered(slices: Slices) -> Page:
         nonlocal writing
         if writing is None or writing.done():
             writing = asyncio.create_task(write())
-        return await asyncio.shield(writing)  # a scraper that has gone takes nothing from the others
+        return await asyncio.shield(writing)  # a scraper that disconnects does not cancel the page of the others
 
     return page

@@ -1,6 +1,6 @@
-"""What the metrics and the API read of a master or a worker, at scrape time and only then.
+"""What the metrics and the HTTP API read of a master or a worker.
 
-Whoever implements these hands out what it counts anyway; nothing is counted for a scrape.
+Master and worker keep these figures for themselves; none is computed for a scrape alone.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from distq.core.queue import Queue
 
 
 class WorkerRow(NamedTuple):
-    """One connected worker, as the master knows it; times are seconds of the master's clock."""
+    """One connected worker, as the master knows it; instants are seconds of the master's clock."""
 
     name: str
     pool: str
@@ -28,17 +28,17 @@ class WorkerRow(NamedTuple):
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
     unknown_names: int = 0
-    """Names of tasks that it has handed back for want of such a function, and that are to be tried again."""
+    """Number of task names that the worker returned because it has no such function; the master retries these tasks."""
     unknown_first: tuple[str, ...] = ()
-    """A few of them."""
+    """The first of these names."""
 
 
 class MasterMetrics(Protocol):
-    """A master, to be read between two of its cycles."""
+    """The figures of a master, consistent between two of its cycles."""
 
     @property
     def instance(self) -> str:
-        """A word that is new with every start of the master."""
+        """A random word, new with each start of the master."""
 
     @property
     def epoch(self) -> int:
@@ -46,59 +46,59 @@ class MasterMetrics(Protocol):
 
     @property
     def store(self) -> str:
-        """What DISTQ_STORE says."""
+        """The value of DISTQ_STORE."""
 
     @property
     def started_at(self) -> float:
-        """When it started, in seconds of its clock."""
+        """Instant of the start, in seconds of the master's clock."""
 
     @property
     def target_drain_s(self) -> float:
-        """What DISTQ_TARGET_DRAIN_S says."""
+        """The value of DISTQ_TARGET_DRAIN_S."""
 
     @property
     def auth_failures(self) -> int:
-        """How many peers did not have the key."""
+        """Connections that failed to authenticate."""
 
     @property
     def turned_down(self) -> int:
-        """How many connections were closed at once because there were too many."""
+        """Connections that were rejected because there were too many."""
 
     @property
     def unknown_settles(self) -> int:
-        """How many answers were about tasks that the ledger does not know."""
+        """Outcomes of tasks that the ledger does not know."""
 
     @property
     def loop_lag(self) -> Histogram:
-        """How late its event loop was, sampled."""
+        """Delay of the event loop in seconds, sampled."""
 
     @property
     def store_health(self) -> Mapping[str, object]:
-        """What the store said of itself last; empty before the first time."""
+        """The last figures of the store; empty before the first ones."""
 
     @property
     def store_commits(self) -> Histogram:
-        """Seconds of each commit."""
+        """Duration of each commit in seconds."""
 
     @property
     def store_refusals(self) -> int:
-        """How many commits the store has refused."""
+        """Commits that the store rejected."""
 
     @property
     def leases_expired(self) -> Mapping[str, int]:
-        """How many leases have ended because nobody renewed them, by pool; programs of the standard library: plain."""
+        """Leases that ended because the worker did not renew them, by pool; `plain` for standard-library programs."""
 
     @property
     def schedules(self) -> Mapping[str, int]:
-        """How many schedules it keeps, by state: active, paused, faulty."""
+        """Number of schedules by state: active, paused, faulty."""
 
     @property
     def schedule_moments(self) -> Mapping[str, int]:
-        """How many moments of schedules have come, by what became of them: submitted, skipped."""
+        """Scheduled runs that became due, by outcome: submitted, skipped."""
 
     @property
     def internal_errors(self) -> Mapping[str, int]:
-        """How many errors of distq itself have come up in the master's cycle, by place."""
+        """Internal errors in the master, by place."""
 
     @property
     def undelivered_bytes(self) -> int:
@@ -106,73 +106,73 @@ class MasterMetrics(Protocol):
 
     @property
     def client_sessions(self) -> int:
-        """How many clients it knows."""
+        """Number of client sessions."""
 
     @property
     def clock_steps(self) -> int:
-        """How often the master's clock was set, as its machine's was."""
+        """Changes of the machine's clock that the master followed."""
 
     @property
     def clock_stepped_s(self) -> float:
-        """By how many seconds in all."""
+        """Sum of these changes in seconds."""
 
     def now(self) -> float:
-        """The present moment of its clock."""
+        """Return the present instant of the master's clock."""
 
     def not_ready(self) -> str | None:
-        """Why it does not take tasks, as a sentence; None when it does."""
+        """Return the reason why the master does not accept tasks, as a sentence; None if it does."""
 
     def queues(self) -> Iterable[Queue]:
-        """All queues."""
+        """Return all queues."""
 
     def tallies(self) -> Mapping[tuple[str, str], TaskCounters]:
-        """The counters by (queue, task name), in the order in which the names came up; late ones are `other`."""
+        """Return the counters by (queue, task name), in order of first use; names beyond the limit are `other`."""
 
     def placement(self) -> Placement:
-        """The connected workers, as they matter to ready tasks at present."""
+        """Return which tasks the connected workers can run."""
 
     @property
     def dead_letters_max(self) -> int | None:
-        """How many dead letters are kept, None without a limit."""
+        """Maximum dead letters, None without a limit."""
 
     @property
     def gone(self) -> TaskCounters:
-        """What was counted of names that have gone since: submitted and completed."""
+        """The counts of names that are no longer kept: submitted and completed."""
 
     def workers(self) -> Iterable[WorkerRow]:
-        """The workers that are connected."""
+        """Return the connected workers."""
 
     def connections(self) -> Mapping[str, int]:
-        """Open connections by role: worker, executor, client, cli, plain; unproved before the handshake's end."""
+        """Return the open connections by role: worker, executor, client, cli, plain; unproved in the handshake."""
 
 
 class WorkerMetrics(Protocol):
-    """A worker, as its supervisor knows it."""
+    """The figures of a worker, kept by its supervisor."""
 
     @property
     def pool(self) -> str:
-        """What DISTQ_POOL says."""
+        """The value of DISTQ_POOL."""
 
     @property
     def slots(self) -> int:
-        """How many executors it runs."""
+        """Number of slots."""
 
     @property
     def busy(self) -> int:
-        """How many of them run a task now."""
+        """Number of slots that run a task."""
 
     @property
     def exits(self) -> Mapping[str, int]:
-        """How many executors ended, by cause: oom, signal, recycle, timeout, crash."""
+        """Executors that ended, by cause: oom, signal, recycle, timeout, stopped, hung, crash."""
 
     @property
     def tasks(self) -> Mapping[str, int]:
-        """How many tasks it has answered, by outcome: success, failure, released."""
+        """Tasks that the worker settled, by outcome: success, failure, released."""
 
     @property
     def connected(self) -> bool:
-        """Whether it is connected to a master."""
+        """Whether the worker is connected to a master."""
 
     @property
     def draining(self) -> bool:
-        """Whether it takes no more tasks and will end."""
+        """Whether the worker takes no more tasks and is about to end."""

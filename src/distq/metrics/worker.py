@@ -1,4 +1,4 @@
-"""A worker's metrics: what its supervisor counts of its executors. No task name, no worker name."""
+"""Formats a worker's metrics from the counters of its supervisor; no series has a task's or a worker's name."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ OUTCOMES = ("success", "failure", "released")
 
 
 def worker_metrics(view: WorkerMetrics) -> Iterator[str]:
-    """All metrics of the catalogue's worker side."""
+    """Yield all metrics of a worker."""
     pool = view.pool
     yield from build_info("worker")
     yield from gauge("distq_worker_connected", [((pool,), view.connected)])

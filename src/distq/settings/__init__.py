@@ -1,4 +1,4 @@
-"""The one settings table, its parser, and the value that the rest of distq is given parts of."""
+"""The settings: their table, the parser of each kind, and the loader that reads them from environment and files."""
 
 from distq.settings.address import Address, parse_address, parse_addresses
 from distq.settings.errors import SettingsError

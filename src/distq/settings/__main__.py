@@ -1,4 +1,4 @@
-"""`python -m distq.settings` writes `.env.example`, the settings reference and the chart's list of them."""
+"""`python -m distq.settings` writes `.env.example`, the settings reference and the chart's list of settings."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from distq.settings.docs import chart_names, env_example, reference
 
 
 def main() -> None:
-    """Write the files; run it at the root of the repository."""
+    """Write the files below the current folder, which must be the root of the repository."""
     Path(".env.example").write_text(env_example(), encoding="utf-8")
     Path("helm/files/settings.txt").write_text(chart_names(), encoding="utf-8")
     page = Path("docs/reference/settings.md")

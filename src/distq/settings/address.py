@@ -1,4 +1,4 @@
-"""A host and a port, as people write them."""
+"""TCP addresses: reading `host:port` and writing it."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ PORT_MAX = 65535
 
 
 class Address(NamedTuple):
-    """A TCP address; `str()` gives it back as it is written, IPv6 in brackets."""
+    """A TCP address; `str()` writes it as `host:port`, with an IPv6 host in brackets."""
 
     host: str
     port: int
@@ -16,14 +16,11 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it, judged by its text (names are not looked up)."""
+        """Whether only this machine can reach the address, judged by its text: names are not resolved."""
         return self.host in {"localhost", "::1"} or self.host.startswith("127.")
 
     def dialled(self) -> "Address":
-        """The address to connect to in order to reach a listener on this one.
-
-        A listener on "every interface" is reached on the loopback one.
-        """
+        """Return the address to connect to for a listener on this one: loopback for a listener on all interfaces."""
         return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)  # noqa: S104 - read, not bound
 
 
@@ -31,7 +28,7 @@ def parse_address(text: str) -> Address:
     """Read `host:port`, or `[IPv6]:port`.
 
     Raises:
-        ValueError: it is neither; the message is a clause that says what is wrong.
+        ValueError: the text is neither; the message is a clause that says what is wrong.
     """
     host, colon, port = text.strip().rpartition(":")
     if not colon:
@@ -51,7 +48,7 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
     """Read one address or several, separated by commas.
 
     Raises:
-        ValueError: one of them is not an address, or there is none.
+        ValueError: a part is not an address, or there is no part.
     """
     addresses = tuple(parse_address(part) for part in text.split(",") if part.strip())
     if not addresses:

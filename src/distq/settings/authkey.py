@@ -1,7 +1,6 @@
-"""Where keys come from: the environment, a file, or a new one.
+"""Keys: reading them from a text or a file, checking them, and making new ones.
 
-A key is letters, digits, '-' and '_' when distq makes it: Compose and dotenv files quote other characters
-each in their own way.
+A key that distq makes has only letters, digits, '-' and '_': Compose and dotenv quote other characters differently.
 """
 
 import os
@@ -13,34 +12,34 @@ from distq.settings.text_file import read_text_file
 
 KEY_BYTES = 32
 KEY_LENGTH_MIN = 16
-"""Shorter keys can be guessed from one recorded handshake; only a master on loopback takes them."""
+"""Minimum characters of a key, except on loopback: one recorded handshake is enough to guess a shorter one."""
 
 _ASSIGNED = re.compile(r"(?:export\s+)?\w*(?:DISTQ|KEY|SECRET|TOKEN|PASSW)\w*\s*[=:]\s*[^=\s]", re.IGNORECASE)
-"""`NAME=key`, as a line of `.env` has it; a key in base64 has `=` at its end alone."""
+"""Matches `NAME=key`, a line of `.env`; a key in base64 has `=` at its end only."""
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d"
 
-HOW_TO_MAKE_ONE = "Make one with `distq key new` and give the same to master, workers and clients"
+HOW_TO_MAKE_ONE = "Make one with `distq key new` and give the same key to master, workers and clients"
 
 
 def new_authkey() -> str:
-    """A new random key, as text."""
+    """Return a new random key, as text."""
     import secrets  # noqa: PLC0415 - 5 ms of hashes, which `distq health` does not need
 
     return secrets.token_urlsafe(KEY_BYTES)
 
 
 def parse_authkeys(text: str) -> tuple[bytes, ...]:
-    """The keys in a text: separated by commas or line ends, blank ones left out."""
+    """Return the keys in a text, which commas or line ends separate; blank parts are left out."""
     parts = (part.strip() for part in text.replace("\n", ",").split(","))
     return tuple(part.encode() for part in parts if part)
 
 
 def check_authkeys(keys: tuple[bytes, ...], what: str) -> None:
-    """Raise SettingsError if one of the keys is text around a key; the error never repeats it.
+    """Raise SettingsError if a key has other text around it; the error never repeats the key.
 
     Args:
-        keys: what was read.
-        what: says where, as in "The file key of DISTQ_AUTHKEY_FILE".
+        keys: the keys that were read.
+        what: the place that they were read from, as in "The file key of DISTQ_AUTHKEY_FILE".
     """
     for number, key in enumerate(keys, 1):
         text = key.decode()
@@ -49,27 +48,25 @@ def check_authkeys(keys: tuple[bytes, ...], what: str) -> None:
         elif text[0] in _QUOTES or text[-1] in _QUOTES:
             wrong, hint = "quotes around a key", "Leave them out"
         elif _ASSIGNED.match(text):
-            wrong, hint = "the name of a setting before a key, as in NAME=key", "Leave all but the key out"
+            wrong, hint = "the name of a setting before a key, as in NAME=key", "Leave only the key"
         elif not text.isprintable():
-            wrong, hint = "a character that cannot be seen", "Type it anew, or make a key with `distq key new`"
+            wrong, hint = "an invisible character", "Type the key again, or make a key with `distq key new`"
         else:
             continue
         where = f" as key {number} of {len(keys)}" if len(keys) > 1 else ""
-        raise SettingsError(
-            f"{what} holds {wrong}{where}. {hint}: master, workers and clients take every character for the key."
-        )
+        raise SettingsError(f"{what} holds {wrong}{where}. {hint}: every character counts as part of the key.")
 
 
 def read_authkey_file(path: str) -> tuple[bytes, ...]:
-    """The keys in a file, at least one.
+    """Return the keys in a file, at least one.
 
     Raises:
-        SettingsError: the file is missing, cannot be read, holds no key, or more around a key.
+        SettingsError: the file is missing, cannot be read, contains no key, or other text around a key.
     """
     if not is_there(path):
         raise SettingsError(
-            f"DISTQ_AUTHKEY_FILE is {path}, and there is no such file. "
-            f"Make it with `distq key new > {path}`, or set DISTQ_AUTHKEY_CREATE=1 for the master to make it."
+            f"DISTQ_AUTHKEY_FILE is {path}, which does not exist. "
+            f"Make it with `distq key new > {path}`, or set DISTQ_AUTHKEY_CREATE=1 to have the master make it."
         )
     what = f"The file {path} of DISTQ_AUTHKEY_FILE"
     keys = parse_authkeys(read_text_file(path, what))
@@ -80,7 +77,7 @@ def read_authkey_file(path: str) -> tuple[bytes, ...]:
 
 
 def is_there(path: str) -> bool:
-    """Whether a file has that name, or may have it: what keeps this user from looking is said by who reads it."""
+    """Whether the file exists; True also where this user may not look: reading it then raises the exact error."""
     try:
         Path(path).stat()
     except FileNotFoundError:
@@ -91,9 +88,9 @@ def is_there(path: str) -> bool:
 
 
 def create_authkey_file(path: str) -> bool:
-    """Make the file with a new key, readable by its owner alone; False when the file was there already.
+    """Make the file with a new key, readable only by its owner; return False if the file exists.
 
-    The file appears whole: others that wait for it never read half a key.
+    The file appears complete: a process that waits for it never reads half a key.
 
     Raises:
         SettingsError: the file cannot be made.
@@ -115,7 +112,7 @@ def create_authkey_file(path: str) -> bool:
         return False
     except OSError as error:
         raise SettingsError(
-            f"DISTQ_AUTHKEY_FILE {path} cannot be made by user {os.getuid()}: {error.strerror}. "
-            "Name a folder that this user may write to, or give a key yourself."
+            f"User {os.getuid()} cannot make DISTQ_AUTHKEY_FILE {path}: {error.strerror}. "
+            "Name a folder that this user may write to, or set DISTQ_AUTHKEY."
         ) from None
     return True

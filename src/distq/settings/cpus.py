@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: what its affinity and its control group allow."""
+"""Counts the CPUs that this process may use, within its affinity and its control group."""
 
 import math
 import os
@@ -8,17 +8,14 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def available_cpus(root: Path = CGROUP_ROOT) -> int:
-    """The number of CPUs that this process may keep busy, at least 1.
-
-    A container with half a CPU counts as one; one with 2.5 counts as three.
-    """
+    """Return the number of CPUs that this process may use, rounded up: 1 for half a CPU, 3 for 2.5."""
     allowed = len(os.sched_getaffinity(0))
     quota = _quota_cpus(root)
     return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
 
 
 def _quota_cpus(root: Path) -> float | None:
-    """The control group's limit in CPUs (version 2, then version 1), or None where there is none."""
+    """Return the control group's limit in CPUs (version 2, then version 1), None without one."""
     try:
         quota, period = (root / "cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""`.env.example` and the settings reference, written from the table."""
+"""Writes `.env.example` and the settings reference from the table."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -11,38 +11,39 @@ INTRODUCTION = """\
 
 <!-- Written by `python -m distq.settings` from src/distq/settings/table.py. -->
 
-Every setting is a variable of the environment. A file called `.env` in the current folder is read too
-(another by `distq --env-file PATH`); the environment wins over it. An empty value is the same as none.
-`distq settings` shows what each setting is and where it came from.
+Set each setting as an environment variable, or in a file `.env` in the current folder (or in another file:
+`distq --env-file PATH`). The environment takes precedence. An empty value is the same as no value.
+`distq settings` shows each setting, its value and its source.
 
-One `.env` serves programs on a host and Compose. Values with a `$`, a `#`, a quote or a space at an end stand in
-single quotes, and then both read the same; such a value may have no single quote and no backslash. Without quotes
-Compose puts a variable in the place of `$NAME`, and distq does not. Four settings of a host are not Compose's:
-where master and workers are (`DISTQ_ADDRESS`, `DISTQ_BIND`, `DISTQ_HTTP_ADDRESS`) and where the data is
-(`DISTQ_STORE`; for Compose's master that is `MASTER_STORE`). A worker that finds `DISTQ_HTTP_ADDRESS` taken, as
-beside a master with the same file, warns and serves no HTTP. In the chart's `env` values go through Kubernetes,
-which replaces `$(NAME)` and makes one `$` of `$$`.
+Programs on a host and Compose can share one `.env`. Put values that contain a `$`, a `#`, a quote, or a space at an
+end in single quotes: distq and Compose then read the same value. Such a value cannot contain a single quote or a
+backslash. Without quotes Compose replaces `$NAME` by the variable's value, and distq does not. Compose does not use
+the four settings that belong to a host: `DISTQ_ADDRESS`, `DISTQ_BIND`, `DISTQ_HTTP_ADDRESS` and `DISTQ_STORE` (set
+`MASTER_STORE` for Compose's master). If `DISTQ_HTTP_ADDRESS` is in use, for example by a master with the same file, a
+worker logs a warning and serves no HTTP. In the chart's `env`, Kubernetes replaces `$(NAME)` and turns `$$` into `$`.
 
-A value that cannot be read ends the command with exit code 2 and a sentence, and so does a line of `.env` that
-cannot be read: a quote too few, a colon for `=`, another encoding than UTF-8, an invisible character before the name.
-A setting that stands there twice with two values is a warning, and so is a value that begins with a quote of a word
-processor, which belongs to the value. A variable that begins with
-`DISTQ_` and is not a setting is a warning with the nearest name; variables that Kubernetes adds for a Service
-(`DISTQ_…_SERVICE_…`, `DISTQ_…_PORT…`) are passed over.
+If a value or a line of `.env` cannot be read, the command prints an error and exits with code 2. Examples of such
+lines: an open quote, a colon instead of `=`, an encoding other than UTF-8, an invisible character before the name.
+distq prints a warning for:
 
-The key has no default. Besides `DISTQ_AUTHKEY` it may come from a file (`DISTQ_AUTHKEY_FILE`). A master that
-listens on more than loopback takes only keys of at least 16 characters; `distq key new` makes one."""
+- a setting that is in the file twice with different values;
+- a value that begins with a typographic quote, which is then part of the value;
+- a variable that begins with `DISTQ_` and is not a setting; the warning names the most similar setting. distq ignores
+  the variables that Kubernetes adds for a Service (`DISTQ_…_SERVICE_…`, `DISTQ_…_PORT…`).
+
+The key has no default. Set `DISTQ_AUTHKEY`, or `DISTQ_AUTHKEY_FILE` to the path of a file that contains it. A master
+that listens on other addresses than loopback requires keys of at least 16 characters; `distq key new` makes one."""
 
 
 def env_example() -> str:
-    """The text of `.env.example`: every setting, commented out, with its default."""
+    """Return the text of `.env.example`: every setting as a comment, with its default."""
     lines = [
-        "# Settings of distq, as variables of the environment or in a file called .env.",
-        "# The environment wins over the file; an empty value is none.",
-        "# A value with a $, a #, a quote or a space at an end stands in single quotes, as in DISTQ_AUTHKEY='a$b':",
-        "# then distq on a host and Compose read the same. Without quotes Compose puts a variable in the place of",
-        "# $NAME, and distq does not. No single quote and no backslash can stand in such a value.",
-        "# Compose's master and workers take all of this file but where they listen and where the data is kept.",
+        "# Settings of distq, as environment variables or in a file .env.",
+        "# The environment takes precedence; an empty value is the same as no value.",
+        "# Put a value that contains a $, a #, a quote, or a space at an end in single quotes: DISTQ_AUTHKEY='a$b'.",
+        "# distq and Compose then read the same value. Without quotes Compose replaces $NAME by the variable's value,",
+        "# and distq does not. A quoted value cannot contain a single quote or a backslash.",
+        "# Compose's master and workers use this whole file except the addresses and the store.",
         "# Written by `python -m distq.settings` from the table in src/distq/settings/table.py.",
     ]
     for group, rows in groupby(ROWS, key=lambda row: row.group):
@@ -53,12 +54,12 @@ def env_example() -> str:
 
 
 def chart_names() -> str:
-    """The names of all settings, a line each: what the chart lets pods be given under names of ours."""
+    """Return the names of all settings, one per line: the chart admits no other DISTQ_ variable."""
     return "".join(f"{row.name}\n" for row in ROWS)
 
 
 def reference() -> str:
-    """The text of the settings reference, in Markdown."""
+    """Return the text of the settings reference, in Markdown."""
     return "\n".join([INTRODUCTION, *_tables(), *_kinds()]) + "\n"
 
 
@@ -68,7 +69,7 @@ def _tables() -> Iterator[str]:
             "",
             f"## {group}",
             "",
-            "| setting | kind | default | who | what |",
+            "| setting | kind | default | read by | description |",
             "|---|---|---|---|---|",
         )
         yield from map(_table_row, rows)

@@ -1,4 +1,4 @@
-"""Reading `.env`: every line is a variable, a comment, blank, or an error that names it."""
+"""Reads `.env`: a line is a variable, a comment or blank; any other line is an error that names it."""
 
 import io
 import re
@@ -10,27 +10,27 @@ from distq.settings.text_file import read_text_file
 
 _AROUND: Final = re.compile(r"^\W+|\W+$")
 _TYPOGRAPHIC: Final = "\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
-"""Quotes that word processors put in the place of the straight ones."""
+"""Typographic quotes, which word processors write instead of straight ones."""
 _LINE_CHARS_MAX: Final = 40
-"""Characters of a name that an error shows."""
+"""Maximum characters of a name in an error."""
 
 
 class Dotenv(NamedTuple):
-    """The variables of a `.env` file, and what to warn of, in whole sentences."""
+    """The variables of a `.env` file, and warnings as sentences."""
 
     variables: dict[str, str]
     warnings: list[str]
 
 
 def read_dotenv(path: str | Path, prefix: str) -> Dotenv:
-    """Read a `.env` file; values are taken as they are, `$` means nothing.
+    """Read a `.env` file; `$` has no meaning in values.
 
     Args:
-        path: where it is.
-        prefix: begins the names that are ours; of other names without a value nothing is said.
+        path: path of the file.
+        prefix: beginning of the names of settings; other names without a value are no error.
 
     Raises:
-        SettingsError: the file or a line of it cannot be read; nothing is left out in silence.
+        SettingsError: the file or a line of it cannot be read; no line is left out silently.
     """
     from dotenv.parser import parse_stream  # noqa: PLC0415 - costs 10 ms, and most environments have no such file
 
@@ -49,7 +49,7 @@ def read_dotenv(path: str | Path, prefix: str) -> Dotenv:
         if bare.upper().startswith(prefix) and not name.upper().startswith(prefix):
             raise SettingsError(
                 f"Line {line} of {path} has characters before {bare[:_LINE_CHARS_MAX]} that belong to no name, and may "
-                f"not be visible: {ascii(name.partition(bare)[0])[:_LINE_CHARS_MAX]}. Take them away."
+                f"not be visible: {ascii(name.partition(bare)[0])[:_LINE_CHARS_MAX]}. Delete them."
             )
         if value is None:
             if name.upper().startswith(prefix):
@@ -57,22 +57,22 @@ def read_dotenv(path: str | Path, prefix: str) -> Dotenv:
             continue
         if any(one.strip().startswith((prefix, f"export {prefix}")) for one in value.split("\n")[1:]):
             raise SettingsError(
-                f"Line {line} of {path} opens a quote that a later line closes, and a setting is in between. "
+                f"Line {line} of {path} opens a quote that a later line closes, with a setting in between. "
                 "Close the quote in its own line."
             )
         if name.startswith(prefix) and variables.get(name, value) != value:
-            warnings.append(f"{name} is set twice in {path}, in lines {lines[name]} and {line}; the last one counts.")
+            warnings.append(f"{name} is set twice in {path}, in lines {lines[name]} and {line}; the last one is used.")
         if name.startswith(prefix) and value[:1] in _TYPOGRAPHIC and value:
             warnings.append(
                 f"The value of {name} in line {line} of {path} begins with {value[0]}, which belongs to the value. "
-                """Quotes that do not are ' and "."""
+                """Quotes that do not belong to it are ' and "."""
             )
         variables[name], lines[name] = value, line
     return Dotenv(variables, warnings)
 
 
 def _unreadable(path: str | Path, line: int, text: str) -> SettingsError:
-    """An error about a line, of which only the name is shown: the value may be a key."""
+    """Return an error about a line that shows only its name: the value may be a key."""
     name = re.match(r"\s*((?:export\s+)?[\w.-]+)\s*[=:]", text)
     shown = name[1][:_LINE_CHARS_MAX] if name else ""
     begins = f", which begins with {shown!r}," if shown else ""

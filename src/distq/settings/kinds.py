@@ -1,7 +1,7 @@
-"""The kinds of value that a setting may have, and the one parser of each.
+"""The kinds of a setting's value, and the parser of each.
 
-A parser takes text and returns a value, or raises `ValueError`, whose message (it may be empty) is a clause
-that says what is wrong; the loader adds the setting's name, the text, and what is accepted.
+A parser turns text into a value, or raises `ValueError` with a clause that says what is wrong, or with no message.
+The loader adds the setting's name, the text, and what the kind accepts.
 """
 
 import re
@@ -40,14 +40,14 @@ _GETTER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class Kind(NamedTuple):
-    """A kind of value: its name in the reference, its parser, and what the parser accepts, as a phrase."""
+    """A kind of value: its name in the reference, its parser, and a phrase for what the parser accepts."""
 
     name: str
     parse: Callable[[str], object]
     accepts: str
 
     def or_word(self, word: str) -> "Kind":
-        """The same kind, or one more word (`off`, `auto`) that stands for None."""
+        """Return this kind with one more accepted word (`off`, `auto`), which means None."""
 
         def parse(text: str) -> object:
             return None if text.lower() == word else self.parse(text)
@@ -59,7 +59,7 @@ def parse_duration_s(text: str) -> float:
     """Read a duration in seconds: `500ms`, `30`, `30s`, `5m`, `1h`, `1d`, `1h30m`.
 
     Raises:
-        ValueError: it is no such thing.
+        ValueError: the text is no duration.
     """
     return float(duration_of(text))
 
@@ -68,7 +68,7 @@ def parse_bytes(text: str) -> int:
     """Read a size in bytes: `65536`, `64kB`, `64MB` (decimal), `16MiB` (binary).
 
     Raises:
-        ValueError: it is no such thing, or not a whole number of bytes.
+        ValueError: the text is no size, or not a whole number of bytes.
     """
     match = _SIZE.fullmatch(text)
     if match is None:
@@ -83,7 +83,7 @@ def parse_count(text: str) -> int:
     """Read a whole number, at least 0; underscores may group its digits.
 
     Raises:
-        ValueError: it is no such thing.
+        ValueError: the text is no whole number.
     """
     digits = text.replace("_", "")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
@@ -95,7 +95,7 @@ def parse_flag(text: str) -> bool:
     """Read yes or no.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text is neither.
     """
     try:
         return WORDS_OF_FLAGS[text.lower()]
@@ -107,7 +107,7 @@ def parse_handler(text: str) -> str:
     """Check that the text is `module:function`; nothing is imported.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the text is not.
     """
     if not _HANDLER.fullmatch(text):
         raise ValueError
@@ -118,7 +118,7 @@ def parse_name(text: str) -> str:
     """Check that the text can name a pool or a queue.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: the text cannot.
     """
     if not NAME_SHAPE.fullmatch(text):
         raise ValueError
@@ -146,7 +146,7 @@ def parse_modules(text: str) -> tuple[str, ...]:
     """Read the names of modules, separated by commas; nothing is imported.
 
     Raises:
-        ValueError: a part is no such name.
+        ValueError: a part cannot name a module.
     """
     return _parts(text, _MODULE, "module")
 
@@ -186,16 +186,16 @@ def parse_labels(text: str) -> tuple[str, ...]:
     """Read labels of a worker, separated by commas.
 
     Raises:
-        ValueError: a part cannot be one.
+        ValueError: a part is no label.
     """
     return _parts(text, NAME_SHAPE, "label")
 
 
 def parse_devices(text: str) -> tuple[str, ...]:
-    """Read numbers or names of devices, separated by commas; one may come several times.
+    """Read numbers or names of devices, separated by commas; the same one may be there several times.
 
     Raises:
-        ValueError: a part can be neither.
+        ValueError: a part is neither.
     """
     devices = tuple(part.strip() for part in text.split(","))
     for device in devices:
@@ -216,7 +216,7 @@ def parse_store(text: str) -> str:
     """Check that the text names a store that this version has.
 
     Raises:
-        ValueError: it does not.
+        ValueError: the text does not.
     """
     if text != "memory:" and not (text.startswith("sqlite:///") and text.strip("/") != "sqlite:"):
         raise ValueError
@@ -224,7 +224,7 @@ def parse_store(text: str) -> str:
 
 
 def choice(*words: str) -> Kind:
-    """One of a few words, in any case."""
+    """Return the kind whose value is one of these words, in upper or lower case."""
 
     def parse(text: str) -> str:
         if text.lower() not in words:

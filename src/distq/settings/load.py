@@ -1,4 +1,4 @@
-"""Reading the settings once, at the edge: environment and `.env` in, one frozen value out."""
+"""Loads the settings from the environment and `.env` into one frozen value."""
 
 import re
 from collections.abc import Mapping
@@ -26,19 +26,19 @@ PREFIX = "DISTQ_"
 
 # Kubernetes puts these into every pod, one set for each Service whose name begins with distq.
 _KUBERNETES = re.compile(r"DISTQ_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
-# Read by the project's own tests, not by distq.
+# The project's tests read it; distq does not.
 _NOT_SETTINGS = frozenset({"DISTQ_CI"})
 
 
 class Text(NamedTuple):
-    """What a setting was given as, and where: `environment`, `default`, or a file's path."""
+    """The text of a setting, and its source: `environment`, `default`, or a file's path."""
 
     text: str | None
     source: str
 
 
 class Loaded(NamedTuple):
-    """The settings, what to warn of (whole sentences), and each row's text by its name."""
+    """The settings, warnings as sentences, and the text of each setting by its name."""
 
     settings: Settings
     warnings: tuple[str, ...]
@@ -52,13 +52,13 @@ def load(
     dotenv: str | Path | None = None,
     needs_authkey: bool = True,
 ) -> Loaded:
-    """Read and check all settings; the environment wins over the `.env` file, an empty text is not set.
+    """Read and check all settings; the environment takes precedence over the `.env` file, an empty text is no value.
 
-    With `needs_authkey=False` keys are neither read nor required. The master makes the key file here, when
-    DISTQ_AUTHKEY_CREATE says so.
+    With `needs_authkey=False` keys are neither read nor required. With DISTQ_AUTHKEY_CREATE the master makes the key
+    file here.
 
     Raises:
-        SettingsError: the first thing that is wrong, as a sentence.
+        SettingsError: the first problem that was found.
     """
     layers = [("environment", environ)]
     warnings: list[str] = []
@@ -88,7 +88,7 @@ def _find(row: Row, layers: list[tuple[str, Mapping[str, str]]], role: Role) -> 
         if text:
             return Text(text, source)
         if row.is_secret and layer.get(f"{row.name}_FILE", "").strip():
-            break  # a key file in the environment wins over a key in .env
+            break  # a key file in the environment takes precedence over a key in .env
     return Text(row.default_for(role), "default")
 
 
@@ -111,7 +111,7 @@ def _parse(row: Row, given: Text) -> Any:
 
 
 def _fill_in(values: dict[str, Any]) -> None:
-    """Give the settings whose default is another setting, or the machine's size, their value."""
+    """Set what depends on another setting or on the machine: `bind` and `concurrency`."""
     if values["bind"] is None:
         values["bind"] = values["address"][0]
     if values["concurrency"] is None:
@@ -128,10 +128,10 @@ def _unknown(layer: Mapping[str, str]) -> list[str]:
 
 
 def _unknown_sentence(name: str, known: set[str]) -> str:
-    import difflib  # noqa: PLC0415 - only who mistypes pays for it
+    import difflib  # noqa: PLC0415 - only a mistyped name pays for the import
 
     near = difflib.get_close_matches(name.upper(), sorted(known - _NOT_SETTINGS), n=1, cutoff=0.6)
-    end = f"did you mean {near[0]}?" if near else "`distq settings` lists those there are."
+    end = f"did you mean {near[0]}?" if near else "`distq settings` lists the settings."
     return f"{name} is not a setting; {end}"
 
 
@@ -153,10 +153,12 @@ def _authkeys(values: Mapping[str, Any], texts: Mapping[str, Text], role: Role) 
 def _check_key_length(settings: Settings) -> list[str]:
     if min(map(len, settings.authkeys)) >= KEY_LENGTH_MIN:
         return []
-    problem = f"The authkey has fewer than {KEY_LENGTH_MIN} characters: one recorded handshake gives it away."
+    problem = (
+        f"The authkey has fewer than {KEY_LENGTH_MIN} characters: an attacker can guess it from one recorded handshake."
+    )
     if not settings.bind.is_loopback:
         raise SettingsError(f"{problem} {HOW_TO_MAKE_ONE}.")
-    return [f"{problem} It is taken because the master listens on {settings.bind} only."]
+    return [f"{problem} The master accepts it because it listens only on {settings.bind}."]
 
 
 def _cross_check(settings: Settings) -> None:
@@ -173,7 +175,7 @@ def _cross_check(settings: Settings) -> None:
     if settings.retry_max_s < settings.retry_base_s:
         raise SettingsError(
             f"DISTQ_RETRY_MAX_S is {settings.retry_max_s:g} s, less than DISTQ_RETRY_BASE_S, "
-            f"{settings.retry_base_s:g} s. Raise the one or lower the other."
+            f"{settings.retry_base_s:g} s. Raise DISTQ_RETRY_MAX_S or lower DISTQ_RETRY_BASE_S."
         )
     if settings.http_address is not None and settings.http_address.port and settings.http_address == settings.bind:
-        raise SettingsError(f"DISTQ_HTTP_ADDRESS and DISTQ_BIND are both {settings.bind}. Give each a port of its own.")
+        raise SettingsError(f"DISTQ_HTTP_ADDRESS and DISTQ_BIND are both {settings.bind}. Give them different ports.")

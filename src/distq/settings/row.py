@@ -1,4 +1,4 @@
-"""What a row of the table of settings is, and who reads settings."""
+"""The columns of the table of settings, and the roles that read settings."""
 
 import dataclasses
 from enum import StrEnum
@@ -9,7 +9,7 @@ from distq.settings.kinds import Kind
 
 
 class Role(StrEnum):
-    """Who reads the settings."""
+    """The kind of process that reads the settings."""
 
     MASTER = "master"
     WORKER = "worker"
@@ -23,7 +23,7 @@ ALL = MASTER | DIALLING
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One setting; `default` is text as it would be written, or None where there is no default."""
+    """One setting; `default` is the text of its default, None without one."""
 
     name: str
     field: str
@@ -38,24 +38,24 @@ class Row:
 
     @property
     def is_secret(self) -> bool:
-        """Whether the value is never shown."""
+        """Whether the value must never be shown."""
         return self.kind is kinds.SECRET
 
     def default_for(self, role: Role) -> str | None:
-        """The default as text, for this reader."""
+        """Return the text of the default for a role, None without one."""
         if role is Role.WORKER and self.default_of_worker is not None:
             return self.default_of_worker
         return self.default
 
 
-def row(kind: Kind, default: str | None, sentence: str, group: str, used_by: frozenset[Role], **more: Any) -> Any:
-    """A field of `Settings`; `more` are the other fields of its `Row`."""
-    rest = {
+def row(kind: Kind, default: str | None, sentence: str, group: str, used_by: frozenset[Role], **columns: Any) -> Any:
+    """Declare a field of `Settings`; `columns` are the optional columns of its `Row`."""
+    metadata = {
         "kind": kind,
         "default": default,
         "sentence": sentence,
         "group": group,
         "used_by": used_by,
-        **more,
+        **columns,
     }
-    return dataclasses.field(repr=kind is not kinds.SECRET, metadata=rest)
+    return dataclasses.field(repr=kind is not kinds.SECRET, metadata=metadata)

@@ -1,7 +1,6 @@
-"""The one table of settings: every field of `Settings` is a row.
+"""The table of settings: each field of `Settings` declares one, with its kind, default, description, group and readers.
 
-A row is written once, here, with its name, kind, default, sentence, group and users. `.env.example` and the
-reference are generated from it (`python -m distq.settings`), and a test fails when they differ.
+`python -m distq.settings` writes `.env.example` and the reference from it, and a test fails when they differ.
 """
 # ruff: noqa: RUF009 - `_row` returns a fresh dataclass field each time, as `dataclasses.field` does
 
@@ -29,21 +28,26 @@ SCALING = "Autoscaling"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings, parsed and checked; durations are seconds, sizes are bytes.
-
-    Made by `distq.settings.load`. The repr never shows a key.
-    """
+    """All settings, parsed and checked by `distq.settings.load`; the repr never shows a key."""
 
     address: tuple[Address, ...] = _row(
-        kinds.ADDRESSES, "127.0.0.1:9000", "Where to connect; several addresses are tried in turn.", NETWORK, ALL
+        kinds.ADDRESSES,
+        "127.0.0.1:9000",
+        "Address of the master; clients and workers try several in turn.",
+        NETWORK,
+        ALL,
     )
     bind: Address = _row(
-        kinds.ADDRESS, None, "Where the master listens; the first of DISTQ_ADDRESS when not set.", NETWORK, MASTER
+        kinds.ADDRESS,
+        None,
+        "Address on which the master listens; the first of DISTQ_ADDRESS when not set.",
+        NETWORK,
+        MASTER,
     )
     http_address: Address | None = _row(
         kinds.ADDRESS.or_word(kinds.OFF),
         "127.0.0.1:9001",
-        "Where /metrics, /livez, /readyz and /api/v1 are served.",
+        "Address of the HTTP server for /metrics, /livez, /readyz and /api/v1.",
         NETWORK,
         MASTER | WORKER,
         default_of_worker=kinds.OFF,
@@ -51,14 +55,14 @@ class Settings:
     connect_wait_s: float = _row(
         kinds.DURATION,
         "30s",
-        "How long a client waits for a master that cannot be reached, before it gives up.",
+        "How long a client tries to reach a master before its calls fail.",
         NETWORK,
         CLIENT,
     )
     reconnect_max_s: float = _row(
         kinds.DURATION,
         "10s",
-        "The longest pause between two attempts to reconnect; pauses grow from a tenth of a second.",
+        "Maximum pause between two attempts to reconnect; pauses grow from 0.1 s.",
         NETWORK,
         DIALLING,
         at_least=0.1,
@@ -66,70 +70,70 @@ class Settings:
     authkeys: tuple[bytes, ...] = _row(
         kinds.SECRET,
         None,
-        "The shared key, or several separated by commas: all are accepted, the first is used to connect.",
+        "Shared key, or several separated by commas: the master accepts each, clients and workers use the first.",
         KEYS,
         ALL,
         name="DISTQ_AUTHKEY",
     )
     authkey_file: str | None = _row(
-        kinds.PATH, None, "A file that holds the key; DISTQ_AUTHKEY wins over it.", KEYS, ALL
+        kinds.PATH, None, "File that contains the key; DISTQ_AUTHKEY takes precedence.", KEYS, ALL
     )
     authkey_create: bool = _row(
         kinds.FLAG,
         "0",
-        "Whether the master makes DISTQ_AUTHKEY_FILE, with a random key, when there is no such file.",
+        "Whether the master creates DISTQ_AUTHKEY_FILE with a random key if the file does not exist.",
         KEYS,
         MASTER,
     )
     store: str = _row(
         kinds.STORE,
         "sqlite:///distq.db",
-        "Where tasks and results are kept: sqlite:///path, or memory:, which forgets them when the master ends.",
+        "Where the master stores tasks and results: sqlite:///path, or memory:, which loses them when the master ends.",
         STORAGE,
         MASTER,
     )
     reclaim_s: float = _row(
         kinds.DURATION,
         "5s",
-        "How long a restarted master waits for the workers that ran tasks before, until it gives these to others.",
+        "How long a restarted master waits for the workers of running tasks before other workers get these tasks.",
         STORAGE,
         MASTER,
     )
     log_level: str = _row(
-        kinds.choice("debug", "info", "warning", "error"), "info", "The least level that is logged.", LOGS, ALL
+        kinds.choice("debug", "info", "warning", "error"), "info", "Lowest level that is logged.", LOGS, ALL
     )
     log_format: str = _row(
         kinds.choice("auto", "console", "json"),
         "auto",
-        "How log lines look; auto is console on a terminal and json elsewhere.",
+        "Format of log lines; auto is console on a terminal and json elsewhere.",
         LOGS,
         ALL,
     )
     capture_output: bool = _row(
         kinds.FLAG,
         "1",
-        "Whether prints and Python's logging of tasks become log lines with the task's id.",
+        "Whether the output and the Python logging of tasks become log lines with the task's id.",
         LOGS,
         WORKER,
     )
     plain_handler: str | None = _row(
         kinds.HANDLER,
         None,
-        "The function that runs plain items; its return value goes to the result queue.",
+        "Function that runs plain items; its return value goes to the result queue.",
         PLAIN,
         WORKER,
     )
     plain_queues: Mapping[str, str] = _row(
         kinds.PLAIN_QUEUES,
         None,
-        "More names under which standard-library programs get queues, as getter:queue pairs.",
+        "Additional getters of queues for standard-library programs, as getter:queue pairs.",
         PLAIN,
         MASTER,
     )
     plain_lease_s: float | None = _row(
         kinds.DURATION.or_word(kinds.OFF),
         kinds.OFF,
-        "How long a standard-library program may hold an item that it has taken, before it goes to another.",
+        "How long a standard-library program may hold an item before the item goes to another program.",
         PLAIN,
         MASTER,
         at_least=1.0,
@@ -137,36 +141,36 @@ class Settings:
     tasks: tuple[str, ...] | None = _row(
         kinds.MODULES,
         None,
-        "The modules whose tasks a worker runs, separated by commas; its executors import them when they start.",
+        "Modules whose tasks a worker runs, separated by commas; its executors import them at start.",
         WORKERS,
         WORKER,
     )
     queues: tuple[str, ...] | None = _row(
         kinds.QUEUES,
         None,
-        "The queues that a worker serves, separated by commas; all of them when not set.",
+        "Queues that a worker serves, separated by commas; all queues when not set.",
         WORKERS,
         WORKER,
     )
     accept: str = _row(
         kinds.choice("pickle", "json"),
         "pickle",
-        "What a worker runs; json is only the tasks of its own modules, with arguments in JSON, whoever submits them.",
+        "Arguments that a worker accepts; with json it runs only the tasks of its own modules, with arguments in JSON.",
         WORKERS,
         WORKER,
     )
     schedules: str = _row(
         kinds.choice("keep", "remove", "off"),
         "keep",
-        "Schedules that tasks declare (`every`, `cron`): keep registers them and leaves those that code has dropped, "
-        "remove takes these away, off registers none.",
+        "Schedules that tasks declare (`every`, `cron`): keep registers them, remove also deletes those that the code "
+        "no longer declares, off registers none.",
         WORKERS,
         WORKER,
     )
     concurrency: int = _row(
         kinds.COUNT.or_word(kinds.AUTO),
         kinds.AUTO,
-        "How many executors a worker runs; auto is the number of CPUs that it may use.",
+        "Number of executors of a worker; auto is the number of CPUs that it may use.",
         WORKERS,
         WORKER,
         at_least=1,
@@ -174,15 +178,15 @@ class Settings:
     executor: str = _row(
         kinds.choice(*EXECUTORS),
         PROCESS,
-        "What an executor runs: process one task at a time; thread several, each in a thread, or on one event loop if "
-        "it is a coroutine function.",
+        "Kind of executor: process runs one task at a time; thread runs several, each in a thread, coroutine functions "
+        "on one event loop.",
         WORKERS,
         WORKER,
     )
     executor_tasks: int = _row(
         kinds.COUNT,
         "10",
-        "How many tasks an executor of the kind thread runs at once.",
+        "Slots of an executor of kind thread: the number of tasks that it runs concurrently.",
         WORKERS,
         WORKER,
         at_least=1,
@@ -191,7 +195,7 @@ class Settings:
     max_tasks: int | None = _row(
         kinds.COUNT.or_word(kinds.OFF),
         kinds.OFF,
-        "After how many tasks an executor is replaced by a fresh one.",
+        "Number of tasks after which a worker replaces an executor.",
         WORKERS,
         WORKER,
         at_least=1,
@@ -199,7 +203,7 @@ class Settings:
     max_rss_bytes: int | None = _row(
         kinds.BYTES.or_word(kinds.OFF),
         kinds.OFF,
-        "With how much resident memory an executor is replaced by a fresh one, after the task that it runs.",
+        "Resident memory above which a worker replaces an executor, after its current task.",
         WORKERS,
         WORKER,
         name="DISTQ_MAX_RSS",
@@ -208,31 +212,31 @@ class Settings:
     devices: tuple[str, ...] | None = _row(
         kinds.DEVICES,
         None,
-        "Devices of which each executor gets one, in turn, as its CUDA_VISIBLE_DEVICES.",
+        "Devices; each executor gets one of them, in turn, as its CUDA_VISIBLE_DEVICES.",
         WORKERS,
         WORKER,
     )
     labels: tuple[str, ...] | None = _row(
         kinds.LABELS,
         None,
-        "What a worker has that some tasks require, separated by commas; tasks that require nothing it runs too.",
+        "Labels that tasks can require of a worker, separated by commas; it also runs tasks that require none.",
         WORKERS,
         WORKER,
     )
     pool: str = _row(
-        kinds.NAME, "default", "The pool that a worker belongs to: workers of one kind share a name.", WORKERS, WORKER
+        kinds.NAME, "default", "Pool that a worker belongs to: the common name of workers of one kind.", WORKERS, WORKER
     )
     drain_s: float = _row(
         kinds.DURATION,
         "8s",
-        "How long SIGTERM lets running tasks go on, before they are handed back.",
+        "How long running tasks may continue after SIGTERM before the worker returns them.",
         WORKERS,
         MASTER | WORKER,
     )
     lease_s: float = _row(
         kinds.DURATION,
         "30s",
-        "How long a worker may be silent before what it runs goes to another.",
+        "How long a worker may be silent before its leases end and its tasks go to other workers.",
         DELIVERY,
         MASTER,
         at_least=1.0,
@@ -240,7 +244,7 @@ class Settings:
     heartbeat_s: float = _row(
         kinds.DURATION,
         "10s",
-        "How often workers renew their leases; less than half of DISTQ_LEASE_S.",
+        "Interval at which workers renew their leases; less than half of DISTQ_LEASE_S.",
         DELIVERY,
         MASTER,
         at_least=0.1,
@@ -248,7 +252,7 @@ class Settings:
     max_deliveries: int = _row(
         kinds.COUNT,
         "5",
-        "How often a task may be lost while it runs, before it becomes a dead letter.",
+        "Number of deliveries that may be lost while a task runs; then it becomes a dead letter.",
         DELIVERY,
         MASTER,
         at_least=1,
@@ -257,7 +261,7 @@ class Settings:
     retries: int = _row(
         kinds.COUNT,
         "3",
-        "How often a task that fails is tried again.",
+        "Maximum retries of a task that fails.",
         DELIVERY,
         MASTER,
         at_most=COUNTS["retries"].most,
@@ -265,15 +269,15 @@ class Settings:
     retry_base_s: float = _row(
         kinds.DURATION,
         "1s",
-        "The pause before the first retry; it doubles each time, give or take a quarter.",
+        "Delay before the first retry; it doubles with each retry, plus or minus 25 %.",
         DELIVERY,
         MASTER,
     )
-    retry_max_s: float = _row(kinds.DURATION, "10m", "The longest pause before a retry.", DELIVERY, MASTER)
+    retry_max_s: float = _row(kinds.DURATION, "10m", "Maximum delay before a retry.", DELIVERY, MASTER)
     time_limit_s: float | None = _row(
         kinds.DURATION.or_word(kinds.OFF),
         kinds.OFF,
-        "How long an attempt of a task that sets no time_limit may take.",
+        "Time limit of one attempt, for tasks that set no time_limit.",
         DELIVERY,
         MASTER,
         name="DISTQ_TIME_LIMIT",
@@ -283,19 +287,24 @@ class Settings:
     result_ttl_s: float = _row(
         kinds.DURATION,
         "1h",
-        "How long a result can be fetched.",
+        "How long the master keeps a result for clients to fetch.",
         DELIVERY,
         MASTER,
         at_least=1.0,
         at_most=DURATION_MAX_S,
     )
     dead_letter_ttl_s: float | None = _row(
-        kinds.DURATION.or_word(kinds.OFF), kinds.OFF, "How long a dead letter is kept.", DELIVERY, MASTER, at_least=1
+        kinds.DURATION.or_word(kinds.OFF),
+        kinds.OFF,
+        "How long the master keeps a dead letter.",
+        DELIVERY,
+        MASTER,
+        at_least=1,
     )
     capacity: int = _row(
         kinds.COUNT,
         "10000000",
-        "How many tasks one queue holds; more are refused.",
+        "Maximum tasks in one queue; the master rejects further submits.",
         LIMITS,
         MASTER,
         at_least=1,
@@ -303,7 +312,7 @@ class Settings:
     dead_letters_max: int | None = _row(
         kinds.COUNT.or_word(kinds.OFF),
         kinds.OFF,
-        "How many dead letters are kept: the newest.",
+        "Maximum dead letters; the master drops the oldest.",
         LIMITS,
         MASTER,
         at_least=1,
@@ -311,14 +320,14 @@ class Settings:
     queue_limits: Mapping[str, Policy] | None = _row(
         kinds.QUEUE_LIMITS,
         None,
-        "Limits of single queues: rate, running (how many at once) and capacity.",
+        "Limits of single queues: rate, running (concurrency limit) and capacity.",
         LIMITS,
         MASTER,
     )
     tasks_max: int = _row(
         kinds.COUNT,
         "20000000",
-        "How many tasks the master keeps in all, those whose results are kept and dead letters too; more are refused.",
+        "Maximum tasks that the master keeps, including stored results and dead letters; it rejects further submits.",
         LIMITS,
         MASTER,
         at_least=1,
@@ -326,7 +335,7 @@ class Settings:
     payload_bytes_max: int = _row(
         kinds.BYTES,
         "16MiB",
-        "The largest payload or result of one task.",
+        "Maximum size of the payload or the result of one task.",
         LIMITS,
         ALL,
         at_least=1024,
@@ -334,7 +343,7 @@ class Settings:
     frame_bytes_max: int = _row(
         kinds.BYTES,
         "64MiB",
-        "The largest frame on the wire; larger than DISTQ_PAYLOAD_BYTES_MAX.",
+        "Maximum size of a frame on the wire; larger than DISTQ_PAYLOAD_BYTES_MAX.",
         LIMITS,
         ALL,
         at_least=64 * 1024,
@@ -342,7 +351,7 @@ class Settings:
     handshake_s: float = _row(
         kinds.DURATION,
         "5s",
-        "How long a peer may take to prove that it has the key.",
+        "How long a peer may take to authenticate.",
         LIMITS,
         MASTER,
         at_least=0.1,
@@ -350,7 +359,7 @@ class Settings:
     unauthenticated_max: int = _row(
         kinds.COUNT,
         "1000",
-        "How many peers may be proving at once that they have the key.",
+        "Maximum connections that have not authenticated yet.",
         LIMITS,
         MASTER,
         at_least=1,
@@ -358,7 +367,7 @@ class Settings:
     connections_max: int | None = _row(
         kinds.COUNT.or_word(kinds.AUTO),
         kinds.AUTO,
-        "How many connections the master keeps open in all; auto is as many as its descriptors allow.",
+        "Maximum open connections of the master; auto is the number that its file descriptors allow.",
         LIMITS,
         MASTER,
         at_least=1,
@@ -366,7 +375,7 @@ class Settings:
     target_drain_s: float = _row(
         kinds.DURATION,
         "1m",
-        "The time in which /api/v1/autoscale wants waiting tasks to be done; less asks for more slots.",
+        "Time in which /api/v1/autoscale plans to drain the waiting tasks; a shorter time asks for more slots.",
         SCALING,
         MASTER,
         at_least=0.1,

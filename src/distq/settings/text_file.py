@@ -1,4 +1,4 @@
-"""The one reader of text files that people write: `.env`, and the files that settings name (`*_FILE`)."""
+"""Reads the text files that people write: `.env`, and the files that settings name (`*_FILE`)."""
 
 import os
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import Final
 from distq.settings.errors import SettingsError
 
 BYTES_MAX: Final = 1_000_000
-"""Far more than settings need; a device or a log named by mistake is not read to its end."""
+"""Maximum bytes of such a file: a device or a log that was named by mistake is not read to its end."""
 _OF_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_text_file(path: str | Path, what: str) -> str:
-    """The text of a file, its lines ended by a line feed alone; a byte order mark of UTF-8 is passed over.
+    """Return the text of a file with line feeds as its only line ends, without a byte order mark of UTF-8.
 
     Args:
-        path: where it is.
-        what: names the file in errors, as in "The settings file .env".
+        path: path of the file.
+        what: the file's name in errors, as in "The settings file .env".
 
     Raises:
-        SettingsError: it cannot be read, or is no text in UTF-8.
+        SettingsError: the file cannot be read, or is not text in UTF-8.
     """
     try:
         with Path(path).open("rb") as file:
@@ -29,7 +29,7 @@ def read_text_file(path: str | Path, what: str) -> str:
             f"{what} cannot be read by user {os.getuid()}: {error.strerror}. Name a file that this user may read."
         ) from None
     if len(data) > BYTES_MAX:
-        raise SettingsError(f"{what} has more than {BYTES_MAX:,} bytes. Name a file that holds settings alone.")
+        raise SettingsError(f"{what} has more than {BYTES_MAX:,} bytes. Name a file that contains only settings.")
     if data.startswith(_OF_UTF_16):
         raise SettingsError(f"{what} is UTF-16 text. Save it as UTF-8.")
     try:
