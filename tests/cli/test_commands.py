@@ -177,7 +177,7 @@ def test_status_shows_queues_workers_and_slots(
     assert "�[2J[red]w2" in out
     assert "\x1b" not in out
     _, method, (info,), _ = broker.calls[0]
-    assert (method, info["role"], info["protocol"]) == ("hello", "cli", [1, 1])
+    assert (method, info["role"], info["protocol"]) == ("hello", "cli", (1, 1))
 
 
 def test_status_is_json_for_programs(

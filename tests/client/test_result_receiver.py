@@ -16,6 +16,7 @@ import distq
 from distq.client.future import TaskFuture, settle_all
 from distq.core.states import CANCELLED, DEAD, EXPIRED, SUCCEEDED
 from distq.net.dial import CannotReach
+from distq.protocol.hello import Greeting
 from distq.tasks.failure import pack_failure
 
 
@@ -228,7 +229,7 @@ def test_what_was_accepted_by_a_master_that_is_gone_when_it_is_read_is_lost_too(
         books.gate.clear()
         late = client.submit(double, 2)
         eventually(lambda: len(books.submits) == 2, "the submit")
-        client._session._greeted({"epoch": 2}, None)  # type: ignore[arg-type]
+        client._session._greeted(Greeting(epoch=2), None)  # type: ignore[arg-type]
         books.gate.set()
         with pytest.raises(distq.TaskLost):
             late.result(SOON_S)

@@ -18,6 +18,7 @@ from distq.master.calls.dispatch import Dispatcher
 from distq.master.cycle.broker import Broker
 from distq.master.sessions.workers import Workers
 from distq.net.serve import ServerConnection
+from distq.protocol.hello import Greeting
 from distq.storage.memory import MemoryStore
 from distq.wire.errors import BadCall
 from distq.wire.inert import read_call
@@ -26,7 +27,7 @@ from distq.wire.messages import decode_reply, encode_call
 START: Final = 1_000_000.0
 LEASE_S: Final = 30.0
 RULES: Final = Defaults(capacity=6, payload_bytes_max=1000, max_deliveries=3, retries=1, backoff=Backoff(1.0, 8.0))
-GREETING: Final = {"version": "test", "epoch": 1, "instance": "bench", "lease_s": LEASE_S}
+GREETING: Final = Greeting("test", epoch=1, instance="bench", lease_s=LEASE_S)
 
 Scene = Callable[["Bench"], Coroutine[Any, Any, None]]
 WAITING: Final = object()

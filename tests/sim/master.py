@@ -20,6 +20,7 @@ from distq.master.sessions.clients import incomplete
 from distq.master.sessions.recovery import end_unless_reclaimed
 from distq.master.sessions.workers import Workers
 from distq.net.serve import ServerConnection
+from distq.protocol.hello import Greeting
 from distq.storage.memory import MemoryStore
 from distq.wire.inert import InertCall
 
@@ -158,7 +159,7 @@ class Master:
         self.broker.died = died
         self.broker.timer = self._ring_at
         self.workers = Workers(self.broker, LEASE_S)
-        greeting = {"epoch": epoch, "lease_s": LEASE_S, "durable": self.durable}
+        greeting = Greeting(epoch=epoch, lease_s=LEASE_S, durable=self.durable)
         self.desk = Dispatcher(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
         bodies = {key: self.store.body(key) for key in (*incomplete(loader.sessions), *loader.unread)}
         self.desk.clients.restore(loader.sessions, bodies)

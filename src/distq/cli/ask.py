@@ -1,19 +1,18 @@
 """A command's connection to the master."""
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from distq._version import __version__
 from distq.cli.environment import settings_of_command
 from distq.net.dial import Connection, dial
+from distq.protocol.hello import CLI, write_hello
+from distq.protocol.methods import ADMIN, BROKER, HELLO
 from distq.settings import Role, Settings
 from distq.settings.kinds import DURATION
 
-PROTOCOL = (1, 1)
 PATIENCE_S = 5.0
 """How long a command tries to reach the master, and waits for an answer."""
 ACTION_S = 600.0
@@ -32,15 +31,7 @@ def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iter
         settings.address, settings.authkeys[0], timeout_s=wait_s, frame_bytes_max=settings.frame_bytes_max
     )
     try:
-        info = {
-            "role": "cli",
-            "protocol": list(PROTOCOL),
-            "version": __version__,
-            "python": platform.python_version(),
-            "name": command,
-            "session": "",
-        }
-        connection.call("broker", "hello", (info,), timeout_s=wait_s)
+        connection.call(BROKER, HELLO, (write_hello(CLI, command, ""),), timeout_s=wait_s)
         yield connection
     finally:
         connection.close()
@@ -49,7 +40,7 @@ def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iter
 def admin(context: click.Context, what: str, asked: dict[str, Any], answer_s: float = PATIENCE_S) -> Any:
     """What the master answers to an operator's request; raises as `master` does, and RemoteRefusal."""
     with master(settings_of_command(context, Role.CLIENT), what) as connection:
-        return connection.call("broker", "admin", (what, asked), timeout_s=answer_s)
+        return connection.call(BROKER, ADMIN, (what, asked), timeout_s=answer_s)
 
 
 def seconds(text: str, option: str) -> float:

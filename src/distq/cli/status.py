@@ -8,6 +8,7 @@ import click
 from distq.cli.ask import master, seconds
 from distq.cli.environment import settings_of_command
 from distq.cli.text import duration, printable
+from distq.protocol.methods import BROKER, STATS
 from distq.settings import Role, Settings
 
 WHATS = ("overview", "queues", "workers")
@@ -35,7 +36,7 @@ def fetch(settings: Settings, wait_s: float) -> dict[str, Any]:
         AuthenticationFailed: the key is not the master's.
     """
     with master(settings, "status", wait_s) as connection:
-        return {what: connection.call("broker", "stats", (what,), timeout_s=wait_s) for what in WHATS}
+        return {what: connection.call(BROKER, STATS, (what,), timeout_s=wait_s) for what in WHATS}
 
 
 def print_status(status: dict[str, Any]) -> None:

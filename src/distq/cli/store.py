@@ -16,6 +16,7 @@ from distq.cli.groups import group
 from distq.cli.text import printable
 from distq.core.errors import DistqError
 from distq.core.ports import StoreError
+from distq.protocol.methods import ADMIN, BROKER
 from distq.settings import Role
 
 COPY_S: Final = 3600.0
@@ -51,13 +52,13 @@ def backup(context: click.Context, to: str) -> None:
     if to != STANDARD_OUTPUT and Path(to).exists():
         raise click.UsageError(f"{to} is there already: name a file that is not.")
     with master(settings, "store") as connection:
-        asked = connection.call("broker", "admin", ("backup_begin", {}), timeout_s=COPY_S)
+        asked = connection.call(BROKER, ADMIN, ("backup_begin", {}), timeout_s=COPY_S)
         size_bytes = cast("dict[str, int]", asked)["bytes"]
 
         def fetch(write: Callable[[bytes], object]) -> None:
             at = 0
             while at < size_bytes:
-                piece = connection.call("broker", "admin", ("backup_read", {"at": at}), timeout_s=PATIENCE_S * 6)
+                piece = connection.call(BROKER, ADMIN, ("backup_read", {"at": at}), timeout_s=PATIENCE_S * 6)
                 assert isinstance(piece, bytes)
                 write(piece)
                 at += len(piece)

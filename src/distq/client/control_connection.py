@@ -8,6 +8,7 @@ from distq.client.locks import OwnedLock
 from distq.client.master_connection import ConnectionConfig, MasterConnection
 from distq.core.errors import DistqError
 from distq.core.task_ids import id_text
+from distq.protocol.methods import ADMIN, BROKER, CANCEL
 from distq.tasks.current import Progress
 from distq.wire.errors import RemoteRefusal
 
@@ -67,12 +68,12 @@ class ControlConnection:
 
     def _once(self, method: str, args: tuple[object, ...], wait_s: float) -> Any:
         connection = self.link.connected()
-        return connection.call("broker", method, args, timeout_s=wait_s + CONTROL_CALL_S)
+        return connection.call(BROKER, method, args, timeout_s=wait_s + CONTROL_CALL_S)
 
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
         """Whether all of these tasks are cancelled now; False also if no master answers."""
         try:
-            told = self.ask("cancel", list(keys), running)
+            told = self.ask(CANCEL, list(keys), running)
         except DistqError:
             return False
         return bool(told["done"] == len(keys))
@@ -80,7 +81,7 @@ class ControlConnection:
     def progress(self, key: int) -> Progress | None:
         """How far a task is, None if it has not said so, or is not known (any more); raises as `ask`."""
         try:
-            told = self.ask("admin", "show", {"id": id_text(key)})["progress"]
+            told = self.ask(ADMIN, "show", {"id": id_text(key)})["progress"]
         except RemoteRefusal:
             return None
         return None if told is None else Progress(*told)

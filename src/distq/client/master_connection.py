@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import platform
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import CannotReach, Connection, dial
+from distq.protocol.hello import CLIENT, Greeting, read_greeting, write_hello
+from distq.protocol.methods import BROKER, GOODBYE, HELLO
 from distq.wire.errors import RemoteRefusal
 
-PROTOCOL: Final = (1, 1)
 DIAL_S: Final = 5.0
 CALL_S: Final = 60.0
 """How long the master may take to answer a call that does not wait on purpose."""
@@ -38,7 +37,7 @@ class ConnectionConfig(NamedTuple):
     name: str
     frame_bytes_max: int
     reconnect_max_s: float
-    role: str = "client"
+    role: str = CLIENT
 
 
 class NotAdmitted(DistqError):
@@ -90,7 +89,7 @@ class MasterConnection:
     def __init__(
         self,
         where: ConnectionConfig,
-        greeted: Callable[[Mapping[str, Any], Connection], None],
+        greeted: Callable[[Greeting, Connection], None],
         absence: Outage | None = None,
     ) -> None:
         self._where = where
@@ -135,7 +134,7 @@ class MasterConnection:
         """Tell the master that this session asks for no more results, if it takes that; its answer is not awaited."""
         if self._connection is not None and self._takes_goodbye:
             with suppress(DistqError):
-                self._connection.ask("broker", "goodbye", timeout_s=GOODBYE_S)
+                self._connection.ask(BROKER, GOODBYE, timeout_s=GOODBYE_S)
 
     def pause(self, pause_s: float) -> None:
         """Wait, unless `close` is called."""
@@ -156,7 +155,7 @@ class MasterConnection:
             CannotReach: the link was closed first.
             AuthenticationFailed: the master has another key.
         """
-        return self.insist(lambda connection: connection.call("broker", method, args, timeout_s=wait_s + CALL_S))
+        return self.insist(lambda connection: connection.call(BROKER, method, args, timeout_s=wait_s + CALL_S))
 
     @property
     def connection(self) -> Connection | None:
@@ -202,18 +201,10 @@ class MasterConnection:
     def _dialled(self) -> Connection:
         where = self._where
         connection = dial(where.addresses, where.authkey, timeout_s=DIAL_S, frame_bytes_max=where.frame_bytes_max)
-        info = {
-            "role": where.role,
-            "protocol": PROTOCOL,
-            "version": __version__,
-            "python": platform.python_version(),
-            "name": where.name,
-            "session": where.session,
-        }
+        hello = write_hello(where.role, where.name, where.session)
         try:
-            greeting = connection.call("broker", "hello", (info,), timeout_s=DIAL_S)
-            assert isinstance(greeting, dict)
-            self._takes_goodbye = bool(greeting.get("goodbye"))
+            greeting = read_greeting(connection.call(BROKER, HELLO, (hello,), timeout_s=DIAL_S))
+            self._takes_goodbye = bool(greeting.goodbye)
             self._greeted(greeting, connection)
         except RemoteRefusal as error:
             connection.close()

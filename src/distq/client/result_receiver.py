@@ -19,6 +19,7 @@ from distq.client.running_tasks import RunningTasks
 from distq.client.streams import parts_of
 from distq.core.errors import DistqError
 from distq.core.task_ids import id_text
+from distq.protocol.methods import ADMIN, BROKER, RESULTS
 from distq.tasks.current import Progress
 from distq.wire.errors import RemoteRefusal
 
@@ -114,7 +115,7 @@ class ResultReceiver:
     def deadlock(self, task: str, key: int) -> str:
         """Why a task that waits for another one does so for ever; '' if it does not, or that is not known."""
         try:
-            told = self._errands.ask("admin", "wait", {"task": task, "other": id_text(key)})
+            told = self._errands.ask(ADMIN, "wait", {"task": task, "other": id_text(key)})
         except DistqError:  # no master at present, or one of a version before
             return ""
         return str(told["why"])
@@ -235,7 +236,7 @@ class ResultReceiver:
 
     def _ask(self, connection: Connection) -> None:
         if self._asked_on is not connection:
-            connection.ask("broker", "results", (self._number, RESULTS_WAIT_S), timeout_s=CALL_S)
+            connection.ask(BROKER, RESULTS, (self._number, RESULTS_WAIT_S), timeout_s=CALL_S)
             self._asked_on = connection
 
     def _hear_answer(self, connection: Connection) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.client.pending_futures import WATCHED_MAX
 from distq.core.errors import DistqError
+from distq.protocol.methods import RUNNING
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class RunningTasks:
         if key not in self._asked or _now() - self._asked_at >= FRESH_S:
             keys = self._awaited.keys_from(key, WATCHED_MAX)
             try:
-                self._running = frozenset(self._errands.ask("running", keys))
+                self._running = frozenset(self._errands.ask(RUNNING, keys))
             except (DistqError, RemoteRefusal):
                 self._running = frozenset()
             self._asked, self._asked_at = frozenset(keys), _now()

@@ -28,6 +28,8 @@ from distq.client.submit_sender import SubmitSender
 from distq.core.errors import PayloadTooLarge
 from distq.core.schedule import BadSchedule
 from distq.net.dial import CannotReach, Connection
+from distq.protocol.hello import Greeting
+from distq.protocol.methods import ADMIN, BROKER, WATCH
 from distq.settings import Settings
 from distq.tasks.failure import TaskLost
 from distq.tasks.options import BLOCK, RAISE
@@ -153,7 +155,7 @@ class ClientRuntime:
         if self._closing or not self._submits.link.up:
             self._wait_for_master()
         try:
-            return self.errands.ask("admin", action, dict(asked))
+            return self.errands.ask(ADMIN, action, dict(asked))
         except RemoteRefusal as error:
             if action.startswith("schedule_"):
                 raise ScheduleRefused(str(error)) from None
@@ -287,22 +289,22 @@ class ClientRuntime:
             self._awaited.let_go(self._submits.rouse)
             self._close_if_idle()
 
-    def _greeted(self, greeting: Mapping[str, Any], _connection: Connection) -> None:
+    def _greeted(self, greeting: Greeting, _connection: Connection) -> None:
         """A master has said who it is: one that keeps nothing knows nothing of what the one before had accepted."""
         with self._lock:
-            self._epoch = greeting["epoch"]
-            self._durable = bool(greeting.get("durable"))
+            self._epoch = greeting.epoch
+            self._durable = bool(greeting.durable)
         if not self._durable:
             self._forget_others()
 
-    def _resumed(self, greeting: Mapping[str, Any], connection: Connection) -> None:
+    def _resumed(self, greeting: Greeting, connection: Connection) -> None:
         """The same, where results come from: a restarted master that has kept the tasks is asked about them."""
-        keys = self._awaited.keys_of_others(greeting["epoch"])
+        keys = self._awaited.keys_of_others(greeting.epoch)
         self._greeted(greeting, connection)
         if self._durable:
 
             def watch(some: list[int]) -> Any:
-                return connection.call("broker", "watch", (some,), timeout_s=RESULTS_WAIT_S)
+                return connection.call(BROKER, WATCH, (some,), timeout_s=RESULTS_WAIT_S)
 
             self._awaited.ask_about(keys, watch)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.client.outcome import opened
 from distq.core.errors import DistqError
+from distq.protocol.methods import STREAM
 from distq.tasks.failure import TaskPartsGone, TaskUnknown
 from distq.wire.errors import RemoteRefusal
 
@@ -59,7 +60,7 @@ def _next_parts(
         left_s = WAIT_S if timeout_s is None else max(timeout_s - (_now() - began), 0.0)
         wait_s = min(left_s, WAIT_S)
         try:
-            parts, over = errands.ask("stream", future.task_key, number, wait_s, wait_s=wait_s)
+            parts, over = errands.ask(STREAM, future.task_key, number, wait_s, wait_s=wait_s)
             reached = _now()
         except RemoteRefusal as error:
             raise TaskUnknown(str(error)) from None

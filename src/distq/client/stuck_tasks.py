@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from distq.core.errors import DistqError
 from distq.core.task_ids import id_text
+from distq.protocol.methods import STUCK
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class StuckTasks:
 
     def _ask(self, keys: list[int]) -> None:
         try:
-            reasons = self._errands.ask("stuck", keys)
+            reasons = self._errands.ask(STUCK, keys)
         except RemoteRefusal:
             self._is_over = True  # a master of a version before
             return

@@ -23,6 +23,7 @@ from distq.client.outbox import Envelope, Outbox, PendingSubmit
 from distq.client.refusals import RefusedUnique, refusal_of
 from distq.core.errors import DistqError, QueueFull
 from distq.net.dial import CannotReach
+from distq.protocol.methods import BROKER, SUBMIT, WATCH
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class SubmitSender:
                 self._awaited.begin(number, 1)
                 if self._asleep:
                     self._outbox.rouse()
-                connection.ask("broker", "submit", args, timeout_s=CALL_S)
+                connection.ask(BROKER, SUBMIT, args, timeout_s=CALL_S)
 
             _or_close(connection, ask)
         finally:
@@ -151,7 +152,7 @@ class SubmitSender:
         self._awaited.begin(number, 1)
         try:
             answer = self._insisted(
-                lambda connection: connection.call("broker", "submit", args, timeout_s=slice_s + CALL_S)
+                lambda connection: connection.call(BROKER, SUBMIT, args, timeout_s=slice_s + CALL_S)
             )
             if answer[0]:
                 _, first, *taken = answer
@@ -181,7 +182,7 @@ class SubmitSender:
 
     def ask_about(self, keys: Sequence[int]) -> None:
         """The same, for the thread that has the turn."""
-        self._awaited.ask_about(keys, lambda some: self.link.call("watch", (some,)))
+        self._awaited.ask_about(keys, lambda some: self.link.call(WATCH, (some,)))
 
     def hear_asked(self) -> None:
         """Read the answer to what was sent at once, unless it was read already or cannot be had soon."""
@@ -263,7 +264,7 @@ class SubmitSender:
             self._awaited.begin(asked.number, 1)  # its caller may have been interrupted before that
             if connection is asked.connection:
                 return connection.answer(timeout_s=self._wait_s + CALL_S)
-            return connection.call("broker", "submit", asked.args, timeout_s=self._wait_s + CALL_S)
+            return connection.call(BROKER, SUBMIT, asked.args, timeout_s=self._wait_s + CALL_S)
 
         if not self._awaited.is_over(asked.number):  # else its caller was interrupted after it had read the answer
             self._answered(asked, self._insisted(answer))
@@ -301,9 +302,7 @@ class SubmitSender:
         args = (number, *_packed(batch), wait_s)
         self._awaited.begin(number, len(batch))
         try:
-            answer = self._insisted(
-                lambda connection: connection.call("broker", "submit", args, timeout_s=wait_s + CALL_S)
-            )
+            answer = self._insisted(lambda connection: connection.call(BROKER, SUBMIT, args, timeout_s=wait_s + CALL_S))
             if answer[0]:
                 self._taken(number, batch, answer)
                 return

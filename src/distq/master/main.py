@@ -41,11 +41,10 @@ from distq.master.view import MasterView
 from distq.net.descriptors import TooFewDescriptors, room_for_connections
 from distq.net.serve import Server
 from distq.net.stop_signals import stop_signals
+from distq.protocol.hello import Greeting
 from distq.storage import MEMORY, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from distq.settings import Settings
 
 LAG_SAMPLE_S: Final = 1.0
@@ -186,21 +185,21 @@ class Master:
             target_drain_s=settings.target_drain_s,
         )
 
-    def _greeting(self, instance: str) -> Mapping[str, object]:
-        """What every peer hears in answer to `hello`."""
+    def _greeting(self, instance: str) -> Greeting:
+        """The answer to every `hello`."""
         settings = self.settings
-        return {
-            "version": __version__,
-            "epoch": self.store.epoch,
-            "instance": instance,
-            "lease_s": settings.lease_s,
-            "heartbeat_s": settings.heartbeat_s,
-            "max_deliveries": settings.max_deliveries,
-            "durable": settings.store != MEMORY,
-            "notes": True,
-            "declares": True,
-            "frame_bytes_max": settings.frame_bytes_max,
-        }
+        return Greeting(
+            version=__version__,
+            epoch=self.store.epoch,
+            instance=instance,
+            lease_s=settings.lease_s,
+            heartbeat_s=settings.heartbeat_s,
+            max_deliveries=settings.max_deliveries,
+            durable=settings.store != MEMORY,
+            notes=True,
+            declares=True,
+            frame_bytes_max=settings.frame_bytes_max,
+        )
 
     async def _serve_http(self) -> Any:
         address = self.settings.http_address

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import platform
 import secrets
 import socket
 from typing import Final
@@ -12,10 +11,10 @@ from distq.core.envelope import PROCESS, executor_label
 from distq.logs import LEVELS, get_logger
 from distq.net.backoff import ReconnectBackoff
 from distq.net.descriptors import make_room_for
+from distq.protocol.hello import WorkerHello, write_worker_hello
 from distq.settings import Settings
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.executor_config import ExecutorConfig
-from distq.worker.shared.hello import PROTOCOLS
 from distq.worker.supervisor.executor_pool import ExecutorPool
 from distq.worker.supervisor.exits import environment_of_executors
 from distq.worker.supervisor.master_session import MasterSession
@@ -137,19 +136,14 @@ def runs_tasks(settings: Settings) -> bool:
 
 
 def _introduction(settings: Settings, name: str, session: str) -> dict[str, object]:
-    return {
-        "role": "worker",
-        "protocol": PROTOCOLS,
-        "version": __version__,
-        "python": platform.python_version(),
-        "name": name,
-        "session": session,
-        "pool": settings.pool,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "slots": settings.concurrency * executor_slots_of(settings),
-        "queues": list(settings.queues) if settings.queues else None,
-        "plain": settings.plain_handler is not None,
-        "tasks": runs_tasks(settings),
-        "labels": [*(settings.labels or ()), executor_label(settings.executor)],
-    }
+    worker = WorkerHello(
+        pool=settings.pool,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        slots=settings.concurrency * executor_slots_of(settings),
+        queues=list(settings.queues) if settings.queues else None,
+        plain=settings.plain_handler is not None,
+        tasks=runs_tasks(settings),
+        labels=[*(settings.labels or ()), executor_label(settings.executor)],
+    )
+    return write_worker_hello(name, session, worker)

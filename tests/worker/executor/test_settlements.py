@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.worker.executor.test_parts import executor_config
 
 from distq.core.outcome import Outcome
+from distq.protocol.hello import Greeting
 from distq.tasks.failure import ResultNotSent, exception_of
 from distq.wire.messages import encode_call
 from distq.worker.executor.exchange import Settlement
@@ -34,7 +35,7 @@ class Executor:
         """Settlements for a master that has named this limit, or none."""
         config = executor_config(frame_bytes_max=1 << 30 if frame_bytes_max is None else FRAME_BYTES)
         made = Settlements(config, self.page, self._reporter, RecyclePolicy(config))
-        made.greeted({} if frame_bytes_max is None else {"frame_bytes_max": frame_bytes_max})
+        made.greeted(Greeting(frame_bytes_max=frame_bytes_max))
         made.rows.extend(rows)
         return made
 
@@ -148,7 +149,7 @@ def test_a_master_without_notes_gets_no_progress_and_refuses_streams_in_the_task
 def test_of_progress_the_newest_is_sent_and_of_a_stream_every_part(executor: Executor) -> None:
     """Both before the outcome of their task."""
     settlements = executor.settlements()
-    settlements.greeted({"notes": True})
+    settlements.greeted(Greeting(notes=True))
     notes: dict[int, Settlement] = {}
     for body in (b"one", b"two"):
         assert settlements.add_note(LeaseId(1, 1), notes, Outcome.PROGRESS, body)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
-from distq.core.ranges import count_of, is_duration, shown, text
+from distq.core.ranges import is_duration, shown
 from distq.core.states import LEASED
 from distq.master.admin.actions import AdminActions
 from distq.master.admin.backups import BackupCopy
@@ -30,6 +29,18 @@ from distq.master.cycle.requests import WAIT_MAX_S
 from distq.master.sessions.clients import Clients, ClientSession, Goodbye, SendResults, WatchTasks, read_watch
 from distq.master.sessions.worker_session import ExecutorHolder, WorkerSession
 from distq.master.sessions.workers import Workers
+from distq.protocol import methods
+from distq.protocol.hello import (
+    CLI,
+    CLIENT,
+    WORKER,
+    Greeting,
+    Hello,
+    read_executor_hello,
+    read_hello,
+    read_worker_hello,
+    write_greeting,
+)
 from distq.protocol.submit import read_submit
 from distq.wire.inert import Token
 from distq.wire.messages import created, refused, returned, word_of
@@ -39,24 +50,6 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
     from distq.wire.inert import InertCall
 
-PROTOCOL: Final = 1
-BROKER: Final = "broker"
-BROKER_METHODS: Final = (
-    "admin",
-    "before",
-    "cancel",
-    "exchange",
-    "goodbye",
-    "heartbeat",
-    "hello",
-    "results",
-    "running",
-    "stats",
-    "stream",
-    "stuck",
-    "submit",
-    "watch",
-)
 GETTERS: Final = {
     "get_work_queue": "work",
     "get_task_queue": "work",
@@ -65,8 +58,6 @@ GETTERS: Final = {
 }
 """The getters' names that recipes use, and the plain queue that each means."""
 NOTHING: Final = returned(None)
-SESSION_BYTES_MAX: Final = 200
-"""Limit of the text by which a peer's session is known; distq's own peers send 32 bytes at most."""
 HEARTBEAT_WAIT_MAX_S: Final = 60.0
 """A worker that is kept waiting for longer would not be heard of."""
 
@@ -91,7 +82,7 @@ class Dispatcher:
         cycle: Cycle,
         workers: Workers,
         stats: Stats,
-        greeting: Mapping[str, object],
+        greeting: Greeting,
         plain_queues: Mapping[str, str],
         turned_away: Callable[[ServerConnection, str], None],
         plain_lease_s: float | None = None,
@@ -115,21 +106,21 @@ class Dispatcher:
         self._results = ResultQueues({})
         self.schedules = Schedules(cycle)
         admin = AdminActions(cycle, workers, self.schedules)
-        self._broker_calls: dict[str, Callable[[ServerConnection, InertCall], None]] = {
-            "admin": lambda connection, call: cycle.ask(admin.request(connection, call.args)),
-            "before": self._tell_before,
-            "cancel": lambda connection, call: cycle.ask(read_cancel(connection, workers, call.args)),
-            "exchange": self._exchange,
-            "goodbye": self._goodbye,
-            "heartbeat": self._heartbeat,
-            "hello": self._hello,
-            "results": self._send_results,
-            "running": self._tell_running,
-            "stuck": self._tell_stuck,
-            "stats": self._tell,
-            "stream": lambda connection, call: cycle.ask(read_stream(connection, self.streams, call.args)),
-            "submit": self._submit,
-            "watch": self._watch,
+        self._cycle_calls: dict[str, Callable[[ServerConnection, InertCall], None]] = {
+            methods.ADMIN: lambda connection, call: cycle.ask(admin.request(connection, call.args)),
+            methods.BEFORE: self._tell_before,
+            methods.CANCEL: lambda connection, call: cycle.ask(read_cancel(connection, workers, call.args)),
+            methods.EXCHANGE: self._exchange,
+            methods.GOODBYE: self._goodbye,
+            methods.HEARTBEAT: self._heartbeat,
+            methods.HELLO: self._hello,
+            methods.RESULTS: self._send_results,
+            methods.RUNNING: self._tell_running,
+            methods.STUCK: self._tell_stuck,
+            methods.STATS: self._tell,
+            methods.STREAM: lambda connection, call: cycle.ask(read_stream(connection, self.streams, call.args)),
+            methods.SUBMIT: self._submit,
+            methods.WATCH: self._watch,
         }
         self._server_calls: dict[str, Callable[[ServerConnection, InertCall], None]] = {
             "accept_connection": _nothing,
@@ -151,8 +142,8 @@ class Dispatcher:
         """Answer `call` now or later by exactly one reply."""
         ident = call.ident
         try:
-            if ident == BROKER:
-                self._offered(self._broker_calls, connection, call)
+            if ident == methods.BROKER:
+                self._offered(self._cycle_calls, connection, call)
             elif ident is None:
                 self._offered(self._server_calls, connection, call)
             elif (queue := self._queues.get((halves := word_of(ident))[0])) is not None:
@@ -201,12 +192,12 @@ class Dispatcher:
             answer(connection, call)
 
     def _objects(self) -> str:
-        return ", ".join(sorted((*self._queues, BROKER)))
+        return ", ".join(sorted((*self._queues, methods.BROKER)))
 
     def _create(self, connection: ServerConnection, call: InertCall) -> None:
         getter = call.args[0] if call.args else call.kwds.get("typeid")
-        if getter == "get_broker":
-            connection.reply(returned((BROKER, BROKER_METHODS)))
+        if getter == methods.GET_BROKER:
+            connection.reply(returned((methods.BROKER, methods.METHODS)))
         elif isinstance(getter, str) and getter in self._getters:
             connection.reply(created(self._getters[getter], METHODS))
         else:
@@ -218,7 +209,7 @@ class Dispatcher:
     def _get_methods(self, connection: ServerConnection, call: InertCall) -> None:
         token = call.args[0] if call.args else None
         ident = token.ident if isinstance(token, Token) else token
-        connection.reply(returned(set(BROKER_METHODS if ident == BROKER else METHODS)))
+        connection.reply(returned(set(methods.METHODS if ident == methods.BROKER else METHODS)))
 
     def _count_proxy(self, connection: ServerConnection, call: InertCall, count: Callable[[str], None]) -> None:
         ident = call.args[0] if call.args else None
@@ -236,49 +227,25 @@ class Dispatcher:
         if connection.state is not None:
             connection.reply(refused("hello() comes first on a connection, and once."))
             return
-        low, high = _range(info.get("protocol"))
-        if not low <= PROTOCOL <= high:
-            connection.reply(
-                refused(
-                    f"This master ({__version__}) speaks protocol {PROTOCOL}, you ({shown(info.get('version'))}) speak "
-                    f"{shown(low)} to {shown(high)}. Upgrade the older of the two."
-                )
-            )
-            return
-        role, key = info.get("role"), info.get("session")
-        if role in ("worker", "executor", "client"):
-            try:
-                key = text("session", key, SESSION_BYTES_MAX)
-            except (TypeError, ValueError) as exc:
-                connection.reply(refused(f"hello() of a {role} needs its session: {exc}."))
-                return
-            self._admit(connection, role, key, info)
-        elif role == "cli":
-            connection.state = AdminPeer(role)
-        else:
-            connection.reply(
-                refused(f"hello() of an unknown role {shown(role)}; there is worker, executor, client, cli.")
-            )
-            return
-        connection.reply(
-            returned({**self._greeting, "protocol": PROTOCOL, "now": self._cycle.clock.now(), "goodbye": True})
-        )
+        self._admit(connection, read_hello(info), info)
+        connection.reply(returned(write_greeting(self._greeting, self._cycle.clock.now())))
 
-    def _admit(self, connection: ServerConnection, role: str, key: str, info: Mapping[str, Any]) -> None:
-        if role == "client":
-            self.clients.connect(connection, key)
-            return
-        session = self._workers.session(key)
-        if role == "worker":
-            session.introduce(info, queues_of(self._cycle, info.get("queues")))
+    def _admit(self, connection: ServerConnection, hello: Hello, info: Mapping[str, Any]) -> None:
+        if hello.role == CLI:
+            connection.state = AdminPeer(hello.role)
+        elif hello.role == CLIENT:
+            self.clients.connect(connection, hello.session)
+        elif hello.role == WORKER:
+            session, worker = self._workers.session(hello.session), read_worker_hello(info)
+            session.introduce(hello, worker, queues_of(self._cycle, worker.queues))
             session.connection = connection
             connection.state = session
-            self._workers.introduced(session, _numbers(info.get("holds"), 3))
+            self._workers.introduced(session, worker.holds)
         else:
-            holds = _numbers(info.get("holds"), 2)
-            executor = self._workers.executor(session, count_of(info.get("index")), connection, holds)
-            executor.reads_states = info.get("states") is True
-            executor.executor_slots = max(count_of(info.get("seats")), 1)
+            session, said = self._workers.session(hello.session), read_executor_hello(info)
+            executor = self._workers.executor(session, said.number, connection, said.holds)
+            executor.reads_states = said.reads_states
+            executor.executor_slots = said.slots
             connection.state = executor
 
     def _exchange(self, connection: ServerConnection, call: InertCall) -> None:
@@ -361,16 +328,3 @@ class Dispatcher:
 
 def _nothing(connection: ServerConnection, _: InertCall) -> None:
     connection.reply(NOTHING)
-
-
-def _range(protocol: object) -> tuple[int, int]:
-    if isinstance(protocol, list | tuple) and len(protocol) == 2 and all(isinstance(one, int) for one in protocol):
-        return protocol[0], protocol[1]
-    return 0, 0
-
-
-def _numbers(said: object, count: int) -> list[Any]:
-    """Those of a peer's entries that are so many numbers."""
-    rows = said if isinstance(said, list | tuple) else ()
-    right = (row for row in rows if isinstance(row, list | tuple) and len(row) == count)
-    return [tuple(row) for row in right if all(isinstance(one, int) for one in row)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from distq.core.envelope import LABELS_MAX, NO_LABELS, PLAIN
+from distq.core.envelope import NO_LABELS, PLAIN
 from distq.core.queue import WORK
-from distq.core.ranges import count_of
 from distq.core.task import Holder
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.unknown_names import UnknownNames
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
     from distq.core.ready_list import PriorityList
     from distq.master.cycle.requests import Cycle, Request
     from distq.net.serve import ServerConnection
-
-NAME_CHARS_MAX: Final = 100
-"""Maximum characters of a name that a worker gives itself; logs and pages show it."""
+    from distq.protocol.hello import Hello, WorkerHello
 
 
 class ExecutorHolder(Holder):
@@ -132,22 +129,19 @@ class WorkerSession:
             return False
         return self.plain if name == PLAIN else self.tasks and name not in self.unknown
 
-    def introduce(self, info: Mapping[str, Any], queues: tuple[Queue, ...] | None) -> None:
+    def introduce(self, hello: Hello, worker: WorkerHello, queues: tuple[Queue, ...] | None) -> None:
         """Take over what a `hello` says of the worker."""
-        self.name = short_text(info.get("name")) or self.key
-        self.pool = short_text(info.get("pool")) or "default"
-        self.host = short_text(info.get("host"))
-        self.version = short_text(info.get("version"))
-        self.python = short_text(info.get("python"))
-        self.pid = count_of(info.get("pid"))
-        self.slots = count_of(info.get("slots"))
-        self.plain = bool(info.get("plain"))
-        self.tasks = bool(info.get("tasks"))
+        self.name = hello.name or self.key
+        self.version = hello.version
+        self.python = hello.python
+        self.pool = worker.pool
+        self.host = worker.host
+        self.pid = worker.pid
+        self.slots = worker.slots
+        self.plain = worker.plain
+        self.tasks = worker.tasks
         self.queues = queues
-        labels = info.get("labels")
-        self.labels = frozenset(
-            short_text(one) for one in (labels if isinstance(labels, list | tuple) else ())[:LABELS_MAX]
-        )
+        self.labels = frozenset(worker.labels)
 
 
 class Heartbeat(CallRequest):
@@ -180,8 +174,3 @@ def may_take(sessions: Iterable[WorkerSession], queue: Queue, lane: PriorityList
         and session.wanted(lane.name)
         for session in sessions
     )
-
-
-def short_text(value: object) -> str:
-    """A short text that every log and every page can carry: no halves of surrogate pairs."""
-    return value[:NAME_CHARS_MAX].encode(errors="replace").decode() if isinstance(value, str) else ""

@@ -16,7 +16,8 @@ from distq.core.states import CANCELLED, DEAD, EXPIRED
 from distq.core.task import Holder
 from distq.master.cycle.requests import LEASE, LeaseRequest, LoseLeases, Request
 from distq.master.sessions.timeouts import DISCONNECT_GRACE_S, DisconnectTimeout, LeaseTimeout
-from distq.master.sessions.worker_session import ExecutorHolder, Heartbeat, WorkerSession, may_take, short_text
+from distq.master.sessions.worker_session import ExecutorHolder, Heartbeat, WorkerSession, may_take
+from distq.protocol.hello import short_text
 from distq.tasks.failure import pack_overrun
 
 if TYPE_CHECKING:

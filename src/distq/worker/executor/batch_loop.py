@@ -15,6 +15,7 @@ from typing import Final, cast
 
 from distq.core.errors import DistqError
 from distq.net.dial import Connection
+from distq.protocol.methods import BROKER, EXCHANGE
 from distq.tasks import current
 from distq.tasks.current import Current
 from distq.wire.errors import RemoteRefusal
@@ -174,7 +175,7 @@ class BatchLoop:
                 count = settlements.fit()
             self._asked_at, self._asked_count = self._clock(), count
             want = int(min(self._prefetch.want, self.recycling.tasks_left))
-            connection.ask("broker", "exchange", (settlements.rows[:count], want, WAIT_S), timeout_s=ANSWER_S)
+            connection.ask(BROKER, EXCHANGE, (settlements.rows[:count], want, WAIT_S), timeout_s=ANSWER_S)
             in_time = connection.wait((self._shutdown, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
             if not in_time and self._shutdown.asked and not self._answers_soon(connection):
                 settlements.rows.clear()
@@ -205,7 +206,7 @@ class BatchLoop:
     def _send(self, connection: Connection, count: int) -> None:
         """Send the first settlements, lease nothing, and wait for the answer."""
         self._asked_at, self._asked_count = self._clock(), count
-        connection.ask("broker", "exchange", (self.settlements.rows[:count], 0, 0.0), timeout_s=ANSWER_S)
+        connection.ask(BROKER, EXCHANGE, (self.settlements.rows[:count], 0, 0.0), timeout_s=ANSWER_S)
         self._answer(connection, count, ANSWER_S)
 
     def _answer(self, connection: Connection, count: int, timeout_s: float) -> None:

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from distq.core.outcome import Outcome
 from distq.net.dial import Connection, ConnectionLost
+from distq.protocol.methods import BROKER, EXCHANGE
 from distq.tasks import current
 from distq.tasks.current import Current
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
@@ -219,7 +220,7 @@ class ConcurrentLoop:
         if later:
             want = 0  # the master answers immediately, and the next request carries the others
         self._asked_at = self._clock()
-        connection.ask("broker", "exchange", (rows, want, WAIT_S if want else 0.0), timeout_s=ANSWER_S)
+        connection.ask(BROKER, EXCHANGE, (rows, want, WAIT_S if want else 0.0), timeout_s=ANSWER_S)
         self._sent.append(PendingExchange(len(rows), want, self._asked_at))
 
     def _answer(self, connection: Connection) -> None:

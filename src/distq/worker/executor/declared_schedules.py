@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.protocol.methods import ADMIN, BROKER
 from distq.tasks.function import TaskSpec, all_named, called_by_name, options_of
 from distq.tasks.payload import pack_json
 from distq.wire.errors import RemoteRefusal
@@ -37,7 +38,7 @@ def declare(connection: Connection, config: ExecutorConfig, age_s: float, say: C
         "remove": config.schedules == REMOVE,
     }
     try:
-        told: Any = connection.call("broker", "admin", ("schedule_declare", asked), timeout_s=ANSWER_S)
+        told: Any = connection.call(BROKER, ADMIN, ("schedule_declare", asked), timeout_s=ANSWER_S)
     except RemoteRefusal as error:
         say(f"The master takes no schedules that code declares: {error}")
         return

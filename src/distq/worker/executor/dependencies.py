@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from distq.core.errors import DistqError
+from distq.protocol.methods import BEFORE, BROKER
 from distq.tasks.payload import after_others
 from distq.wire.errors import RemoteRefusal
 
@@ -68,6 +69,6 @@ def _ends(connection: Connection, task_key: int, delivery: int, size: int) -> li
     """How the tasks have ended that this task depends on; the master sends them in parts."""
     ends: list[Any] = []
     while len(ends) < size:
-        reply = connection.call("broker", "before", (task_key, delivery, len(ends)), timeout_s=ANSWER_S)
+        reply = connection.call(BROKER, BEFORE, (task_key, delivery, len(ends)), timeout_s=ANSWER_S)
         ends += cast("list[Any]", reply)
     return ends

@@ -7,14 +7,14 @@ master is away are named in the next `hello` as still held, and settled first.
 from __future__ import annotations
 
 import os
-import platform
 import select
 from typing import TYPE_CHECKING
 
-from distq._version import __version__
 from distq.core.errors import DistqError
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import Connection, dial
+from distq.protocol.hello import ExecutorHello, read_greeting, write_executor_hello
+from distq.protocol.methods import BROKER, HELLO
 from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.batch_loop import BatchLoop
 from distq.worker.executor.declared_schedules import declare
@@ -23,7 +23,7 @@ from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.stdlib_server import StdlibServerLoop
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.executor_config import ExecutorConfig
-from distq.worker.shared.hello import PROTOCOLS, is_stdlib_server
+from distq.worker.shared.hello import is_stdlib_server
 from distq.worker.shared.page import ExecutorPage
 from distq.worker.shared.reports import Connected, Disconnected, Reporter, Trouble
 
@@ -110,26 +110,17 @@ class Runner:
     def _greet(self, connection: Connection) -> bool:
         """Introduce the executor to the master; True if the server is the standard library's and knows no `hello`."""
         config = self._config
-        info = {
-            "role": "executor",
-            "protocol": PROTOCOLS,
-            "version": __version__,
-            "python": platform.python_version(),
-            "name": config.worker,
-            "session": config.session,
-            "index": config.number,
-            "seats": config.executor_slots,
-            "holds": [tuple(lease_id) for lease_id in self._loop.held],
-            "states": True,
-        }
+        held = [(task_key, delivery) for task_key, delivery in self._loop.held]
+        executor = ExecutorHello(config.number, config.executor_slots, held)
+        hello = write_executor_hello(config.worker, config.session, executor)
         try:
-            greeting = connection.call("broker", "hello", (info,), timeout_s=HELLO_S)
+            greeting = read_greeting(connection.call(BROKER, HELLO, (hello,), timeout_s=HELLO_S))
         except RemoteRefusal as error:
             if is_stdlib_server(error):
                 return True
             raise
         self._loop.settlements.greeted(greeting)
-        if isinstance(greeting, dict) and greeting.get("declares"):
+        if greeting.declares:
             age_s = max(MONOTONIC() - config.started_at, 0.0)
             declare(connection, config, age_s, lambda why: self._reporter.send(Trouble(why)))
         return False

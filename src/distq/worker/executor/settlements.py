@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from distq.core.constraints import Headers, trace_id_of
 from distq.core.errors import DistqError
 from distq.core.outcome import Outcome
 from distq.core.task_ids import id_text
+from distq.protocol.hello import Greeting
 from distq.tasks.failure import ResultNotSent, cause_of, pack_failure
 from distq.worker.executor.exchange import (
     ANSWER_S,
@@ -83,13 +84,12 @@ class Settlements:
         self._refused: tuple[int, ...] = ()
         """The lease whose settlement the master refused alone; its replacement is sent once."""
 
-    def greeted(self, greeting: object) -> None:
+    def greeted(self, greeting: Greeting) -> None:
         """Take the abilities and limits of a master from its greeting; older masters name fewer."""
-        told = greeting if isinstance(greeting, Mapping) else {}
-        limit_bytes = told.get("frame_bytes_max")
-        self._is_limit_known = type(limit_bytes) is int
-        self._frame_bytes_max = limit_bytes if isinstance(limit_bytes, int) else self._own_frame_bytes_max
-        self.takes_notes = bool(told.get("notes"))
+        limit_bytes = greeting.frame_bytes_max
+        self._is_limit_known = limit_bytes is not None
+        self._frame_bytes_max = self._own_frame_bytes_max if limit_bytes is None else limit_bytes
+        self.takes_notes = bool(greeting.notes)
 
     @property
     def held(self) -> list[LeaseId]:

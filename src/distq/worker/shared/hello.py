@@ -1,11 +1,6 @@
-"""What supervisor and executors both need for their `hello`: the protocols they speak, and a refusal's meaning."""
-
-from typing import Final
+"""Tells a server of the standard library from a master by how it refuses a `hello`."""
 
 from distq.wire.errors import RemoteRefusal
-
-PROTOCOLS: Final = (1, 1)
-"""The oldest and the newest version of distq's protocol that a worker speaks."""
 
 
 def is_stdlib_server(refusal: RemoteRefusal) -> bool:

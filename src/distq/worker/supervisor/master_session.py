@@ -16,6 +16,8 @@ from distq.net.address import Address
 from distq.net.async_dial import AsyncConnection, open_channel
 from distq.net.backoff import ReconnectBackoff
 from distq.net.dial import ConnectionLost
+from distq.protocol.hello import Greeting, read_greeting, with_holds
+from distq.protocol.methods import BROKER, HEARTBEAT, HELLO
 from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.shared.clock import Clock
 from distq.worker.shared.hello import is_stdlib_server
@@ -150,7 +152,7 @@ class MasterSession:
                 await self._stay_at_stdlib_server()
             else:
                 self._is_connected(connection, is_stdlib=False)
-                await self._beat(connection, greeted_at, float(greeting["lease_s"]), float(greeting["heartbeat_s"]))
+                await self._beat(connection, greeted_at, float(greeting.lease_s), float(greeting.heartbeat_s))
         finally:
             connection.close()
 
@@ -165,16 +167,16 @@ class MasterSession:
         finally:
             connection.close()
 
-    async def _hello(self, connection: AsyncConnection) -> Mapping[str, Any] | None:
+    async def _hello(self, connection: AsyncConnection) -> Greeting | None:
         """The master's greeting; None from a standard-library server, which has no such call."""
         try:
-            info = {**self._introduction, "holds": self._holds()}
-            reply = await connection.call("broker", "hello", info, timeout_s=HELLO_S)
+            info = with_holds(self._introduction, self._holds())
+            reply = await connection.call(BROKER, HELLO, info, timeout_s=HELLO_S)
         except RemoteRefusal as error:
             if is_stdlib_server(error):
                 return None
             raise
-        return cast("Mapping[str, Any]", reply)
+        return read_greeting(reply)
 
     async def _beat(self, connection: AsyncConnection, greeted_at: float, lease_s: float, heartbeat_s: float) -> None:
         """Send heartbeats. The master answers each when the next one is due, and earlier if there is something to do.
@@ -193,7 +195,7 @@ class MasterSession:
             report = {**self._report(), "exited": exited, **{name: value for name, value in if_any.items() if value}}
             sent_at = self._clock()
             patient = not (exited or returned or stacks or unanswered) and sent_at < renewed_at + heartbeat_s
-            connection.ask("broker", "heartbeat", report, heartbeat_s if patient else 0.0)
+            connection.ask(BROKER, HEARTBEAT, report, heartbeat_s if patient else 0.0)
             unanswered += 1
             if patient and not await connection.wait(self._wake, heartbeat_s + 1.0) and self._wake.is_set():
                 continue
