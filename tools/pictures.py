@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-BOARDS: Final = ROOT / "helm" / "files" / "dashboards"
+DASHBOARDS: Final = ROOT / "helm" / "files" / "dashboards"
 PICTURES: Final = ROOT / "docs" / "pictures"
 STEPS: Final = 180
 ACROSS: Final = 24
@@ -88,7 +88,7 @@ def named(legend: str, labels: Mapping[str, str]) -> str:
     return legend
 
 
-def drawn_number(axes: Axes, panel: Mapping[str, Any], lines: Sequence[tuple[str, list[float], list[float]]]) -> None:
+def draw_number(axes: Axes, panel: Mapping[str, Any], lines: Sequence[tuple[str, list[float], list[float]]]) -> None:
     """Draw a panel with one number and a graph behind it."""
     defaults = panel["fieldConfig"]["defaults"]
     values = lines[0][2] if lines else [math.nan]
@@ -113,7 +113,7 @@ def drawn_number(axes: Axes, panel: Mapping[str, Any], lines: Sequence[tuple[str
     axes.set_axis_off()
 
 
-def drawn_course(axes: Axes, panel: Mapping[str, Any], lines: Sequence[tuple[str, list[float], list[float]]]) -> None:
+def draw_graph(axes: Axes, panel: Mapping[str, Any], lines: Sequence[tuple[str, list[float], list[float]]]) -> None:
     """Draw a panel with a graph over time."""
     defaults = panel["fieldConfig"]["defaults"]
     stacked = defaults.get("custom", {}).get("stacking", {}).get("mode") == "normal"
@@ -187,7 +187,7 @@ def draw(url: str, board: Mapping[str, Any], since: float, until: float) -> Figu
             )
         )
         axes.set_facecolor(CARD)
-        (drawn_number if number else drawn_course)(axes, panel, lines)
+        (draw_number if number else draw_graph)(axes, panel, lines)
     return figure
 
 
@@ -209,7 +209,7 @@ def main(url: str, minutes: str) -> None:
     rcParams["font.family"] = "DejaVu Sans"
     until = time.time()  # noqa: TID251 - Prometheus uses the wall clock
     since = until - 60 * float(minutes)
-    for path in sorted(BOARDS.glob("*.json")):
+    for path in sorted(DASHBOARDS.glob("*.json")):
         figure = draw(url, json.loads(path.read_text(encoding="utf-8")), since, until)
         figure.savefig(PICTURES / f"{path.stem}.png", dpi=110)
     (PICTURES / "terminal.svg").write_text(terminal(COMMANDS), encoding="utf-8")

@@ -49,7 +49,7 @@ def thresholds(panel: Panel) -> dashboard.ThresholdsConfig:
     return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
 
 
-def fill(builder: Any, panel: Panel, width: int, height: int) -> None:
+def set_common(builder: Any, panel: Panel, width: int, height: int) -> None:
     """Set what every kind of panel has: texts, unit, thresholds, size and queries."""
     builder.title(panel.title).description(panel.description).datasource(SOURCE).unit(panel.unit).min(0)
     builder.thresholds(thresholds(panel)).span(width).height(height)
@@ -63,11 +63,11 @@ def number_panel(panel: Panel, width: int) -> stat.Panel:
     """Return a panel that shows one number with a small graph behind it."""
     reduced = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
     builder = stat.Panel().graph_mode(shapes.BigValueGraphMode.AREA).reduce_options(reduced)
-    fill(builder, panel, width, 4)
+    set_common(builder, panel, width, 4)
     return builder
 
 
-def course_panel(panel: Panel, width: int) -> timeseries.Panel:
+def graph_panel(panel: Panel, width: int) -> timeseries.Panel:
     """Return a panel with a graph over time."""
     legend = common.VizLegendOptions().show_legend(True).placement(shapes.LegendPlacement.BOTTOM)
     legend.display_mode(shapes.LegendDisplayMode.TABLE).calcs(["lastNotNull", "max"])
@@ -75,11 +75,11 @@ def course_panel(panel: Panel, width: int) -> timeseries.Panel:
     builder = timeseries.Panel().legend(legend).tooltip(tooltip).fill_opacity(10).line_width(1)
     if panel.stacked:
         builder.stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL)).fill_opacity(30)
-    fill(builder, panel, width, 8)
+    set_common(builder, panel, width, 8)
     return builder
 
 
-def choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
+def query_variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
     """Return a variable whose values come from Prometheus; the user may select several, and `All` is the default.
 
     `All` is the pattern `.*`, which also matches series without the label: outside Kubernetes there is no namespace.
@@ -90,7 +90,7 @@ def choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
     return builder.multi(True).include_all(True).all_value(".*")
 
 
-class Board(NamedTuple):
+class DashboardSpec(NamedTuple):
     """One dashboard before it is built: an optional row of numbers, then rows of graphs."""
 
     name: str
@@ -108,8 +108,8 @@ VARIABLES = {
     "pool": ("Pool", "label_values(distq_workers, pool)"),
 }
 
-BOARDS = (
-    Board(
+DASHBOARDS = (
+    DashboardSpec(
         "overview",
         "distq",
         "Start here: is a queue late, does a task fail, are there enough workers?",
@@ -117,21 +117,21 @@ BOARDS = (
         {"Flow": FLOW, "Reliability": RELIABILITY, "Limits": LIMITS},
         ("Service level", SERVICE_LEVEL),
     ),
-    Board(
+    DashboardSpec(
         "tasks",
         "distq: tasks",
         "Rate, wait, run time and errors of each task, by name.",
         ("namespace", "queue", "task"),
         {"Per task": PER_TASK},
     ),
-    Board(
+    DashboardSpec(
         "workers",
         "distq: workers",
         "Workers of each pool, their slots, and exits of executors.",
         ("namespace", "pool"),
         {"Workers": WORKERS},
     ),
-    Board(
+    DashboardSpec(
         "master",
         "distq: master",
         "Health of the master and of its store.",
@@ -141,37 +141,37 @@ BOARDS = (
 )
 
 
-def built(form: Board) -> dashboard.Dashboard:
+def build(spec: DashboardSpec) -> dashboard.Dashboard:
     """Return one dashboard for Grafana; it links to the others and passes on the variables and the time range."""
-    board = dashboard.Dashboard(form.title).uid(f"distq-{form.name}").tags(["distq"]).editable()
-    board.description(form.description)
+    board = dashboard.Dashboard(spec.title).uid(f"distq-{spec.name}").tags(["distq"]).editable()
+    board.description(spec.description)
     board.time("now-30m", "now").refresh("10s").timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR)
     others = dashboard.DashboardLink("distq").type(DashboardLinkType.DASHBOARDS).tags(["distq"])
     board.link(others.include_vars(True).keep_time(True).as_dropdown(False))
     board.with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
-    for name in form.variables:
-        board.with_variable(choice(name, *VARIABLES[name]))
+    for name in spec.variables:
+        board.with_variable(query_variable(name, *VARIABLES[name]))
     ids = itertools.count(1)
-    if form.numbers is not None:
-        title, panels = form.numbers
+    if spec.numbers is not None:
+        title, panels = spec.numbers
         board.with_row(dashboard.Row(title).id(next(ids)))
         for panel in panels:
             board.with_panel(number_panel(panel, WIDTH // len(panels)).id(next(ids)))
-    for title, panels in form.rows.items():
+    for title, panels in spec.rows.items():
         board.with_row(dashboard.Row(title).id(next(ids)))
         for panel in panels:
-            board.with_panel(course_panel(panel, WIDTH // ACROSS).id(next(ids)))
+            board.with_panel(graph_panel(panel, WIDTH // ACROSS).id(next(ids)))
     return board
 
 
 def rendered() -> dict[str, str]:
     """Return the content of every dashboard's file, by file name."""
-    return {f"{form.name}.json": json.dumps(plain(form), indent=2, sort_keys=True) + "\n" for form in BOARDS}
+    return {f"{spec.name}.json": json.dumps(as_json(spec), indent=2, sort_keys=True) + "\n" for spec in DASHBOARDS}
 
 
-def plain(form: Board) -> dict[str, Any]:
+def as_json(spec: DashboardSpec) -> dict[str, Any]:
     """Return a dashboard as JSON values, without the builder's fields that Grafana's schema does not know."""
-    board: dict[str, Any] = json.loads(json.dumps(built(form).build(), cls=JSONEncoder))
+    board: dict[str, Any] = json.loads(json.dumps(build(spec).build(), cls=JSONEncoder))
     del board["style"]
     for variable in board["templating"]["list"]:
         for name in ("auto", "auto_count", "auto_min", "id"):
