@@ -10,6 +10,7 @@ import reprlib
 from io import BytesIO
 from typing import Any, Final, Self
 
+from distq.core.failure import read_failure
 from distq.wire.errors import BadCall
 from distq.wire.opcodes import disarm
 
@@ -165,10 +166,10 @@ def failure_of(error: bytes) -> tuple[str, str, str]:
     if not error:
         return "", "", ""
     try:
-        kind, text, lines = read(error)[:3]
+        failure = read_failure(error, read)
     except (BadCall, TypeError, ValueError):
         return "unreadable", f"{len(error):,} bytes that are not an error's", ""
-    return str(kind), str(text), str(lines)
+    return str(failure.kind), str(failure.text), str(failure.remote_traceback)
 
 
 def _call(args: tuple[Any, ...], kwds: dict[Any, Any]) -> str:

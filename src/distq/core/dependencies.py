@@ -7,11 +7,11 @@ missing; a restarted master counts again.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from distq.core.constraints import FAIL, RUN, DependsOn
+from distq.core.failure import pack_failure_text
 from distq.core.states import CANCELLED, DEAD, EXPIRED, LIVE_STATES, STATE_NAMES, SUCCEEDED
 from distq.core.task import Task
 from distq.core.task_ids import id_text
@@ -109,7 +109,7 @@ def upstream_failure(task: Task, tasks: Mapping[int, Task]) -> str:
 
 def upstream_error(cause: str) -> bytes:
     """The error of a task that died of such a cause, as an executor would tell it."""
-    return pickle.dumps((_KIND, cause.removeprefix(f"{_KIND}: "), ""), 4)
+    return pack_failure_text(_KIND, cause.removeprefix(f"{_KIND}: "))
 
 
 def becomes_dead_letter(task: Task) -> bool:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from distq.core.failure import EXCEPTION_PROTOCOL, Failure, pack_exception, read_failure
 from distq.core.states import CANCELLED, DEAD, EXPIRED
 from distq.tasks.task_error import TaskError
 
 TEXT_CHARS_MAX: Final = 2_000
 TRACEBACK_CHARS_MAX: Final = 60_000
 PICKLED_BYTES_MAX: Final = 64_000
+CAUSE_CHARS_MAX: Final = 160
+"""Maximum characters of an exception's text in a task's history."""
 CANCELLED_ERROR: Final = ("concurrent.futures._base", "CancelledError")
 """What `result()` raises of a future that was cancelled."""
 
@@ -100,32 +103,19 @@ class RemoteTraceback(Exception):
         return f"\n{self.text}"
 
 
-class Failure(NamedTuple):
-    """What an executor tells of an exception."""
-
-    kind: str
-    text: str
-    remote_traceback: str
-    pickled: bytes | None
-    """The exception itself; None if it cannot be pickled and rebuilt."""
-
-
 def pack_failure(error: BaseException) -> bytes:
     """The bytes of an exception, with its traceback as text."""
-    kind = f"{type(error).__module__}:{type(error).__qualname__}"
-    return pickle.dumps(
-        tuple(
-            Failure(kind, _text_of(error)[:TEXT_CHARS_MAX], _lines_of(error)[-TRACEBACK_CHARS_MAX:], _pickled(error))
-        ),
-        5,
-    )
+    return _packed(error, text_of(error), traceback_of(error))
 
 
 def pack_overrun(text: str, stack: str) -> bytes:
-    """The bytes of an attempt that had to be killed at its time limit; `stack` is where it was."""
-    error = TimeLimitExceeded(text)
-    kind = f"{TimeLimitExceeded.__module__}:{TimeLimitExceeded.__qualname__}"
-    return pickle.dumps(tuple(Failure(kind, text[:TEXT_CHARS_MAX], stack[-TRACEBACK_CHARS_MAX:], _pickled(error))), 5)
+    """The bytes of an attempt whose executor was killed at its time limit; `stack` is where the attempt was."""
+    return _packed(TimeLimitExceeded(text), text, stack)
+
+
+def _packed(error: BaseException, text: str, stack: str) -> bytes:
+    kind = f"{type(error).__module__}:{type(error).__qualname__}"
+    return pack_exception(Failure(kind, text[:TEXT_CHARS_MAX], stack[-TRACEBACK_CHARS_MAX:], _pickled(error)))
 
 
 def overrun_text(limit_s: float) -> str:
@@ -134,12 +124,11 @@ def overrun_text(limit_s: float) -> str:
 
 
 def unpack_failure(body: bytes) -> Failure:
-    """Read `pack_failure`'s bytes; anything else becomes a failure that says so."""
+    """Read the bytes of a failure; other bytes become a failure that says so."""
     try:
-        kind, text, lines, *rest = pickle.loads(body)
-        return Failure(kind, text, lines, rest[0] if rest else None)
+        return read_failure(body, pickle.loads)
     except Exception as error:  # noqa: BLE001 - bytes of another version or program
-        return Failure("unreadable", f"the failure cannot be read here: {error}", "", None)
+        return Failure("unreadable", f"the failure cannot be read here: {error}")
 
 
 def exception_of(body: bytes | None, causes: list[str] | None) -> BaseException:
@@ -186,8 +175,21 @@ def ends_programs(error: BaseException) -> bool:
 
 
 def cause_of(error: BaseException) -> str:
-    """An exception as a phrase for a task's history."""
-    text = " ".join(_text_of(error).split())[:160]
+    """An exception in one line, with at most `CAUSE_CHARS_MAX` characters of its text, for a task's history."""
+    return _with_type(error, _one_line(error)[:CAUSE_CHARS_MAX])
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line without a full stop: its type, and its text if it has one."""
+    return _with_type(error, _one_line(error).rstrip("."))
+
+
+def _one_line(error: BaseException) -> str:
+    """The text of an exception in one line."""
+    return " ".join(text_of(error).split())
+
+
+def _with_type(error: BaseException, text: str) -> str:
     name = type(error).__name__
     return f"{name}: {text}" if text else name
 
@@ -196,7 +198,7 @@ def _pickled(error: BaseException) -> bytes | None:
     if ends_programs(error):
         return None
     try:
-        pickled = pickle.dumps(error, 5)
+        pickled = pickle.dumps(error, EXCEPTION_PROTOCOL)
         # Many exceptions pickle and then cannot be rebuilt (a constructor with other arguments): look now.
         if len(pickled) <= PICKLED_BYTES_MAX and isinstance(pickle.loads(pickled), BaseException):
             return pickled
@@ -205,14 +207,16 @@ def _pickled(error: BaseException) -> bytes | None:
     return None
 
 
-def _lines_of(error: BaseException) -> str:
+def traceback_of(error: BaseException) -> str:
+    """The traceback of an exception as text, also if the exception's own methods raise."""
     try:
         return "".join(traceback.format_exception(error))
-    except BaseException:  # noqa: BLE001 - an exception whose own __str__ raises
+    except BaseException:  # noqa: BLE001 - an exception whose own __str__ raises, also SystemExit
         return "".join(traceback.format_tb(error.__traceback__))
 
 
-def _text_of(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """The text of an exception, also if its own methods raise."""
     try:
         return str(error)
     except BaseException:  # noqa: BLE001 - its __str__ is the user's code

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.constraints import NO_CONSTRAINTS, Headers
 from distq.core.envelope import PLAIN, Envelope
+from distq.core.failure import pack_failure_text
 from distq.core.head import NameTooLong, check_names
 from distq.core.outcome import Outcome
 from distq.core.queue import Queue
@@ -33,7 +33,7 @@ PROGRESS_BYTES_MAX: Final = 3_000
 WHAT_IS_LARGE: Final = {Outcome.SUCCESS: "return value", Outcome.PART: "part", Outcome.CHECKPOINT: "cursor"}
 """What no answer may carry if it is too large; an error is replaced by one that says so."""
 TOO_MANY: Final = f"it streams more than {PARTS_MAX:,} parts"
-TOO_MANY_PARTS: Final = pickle.dumps(("TooManyParts", TOO_MANY, ""), 4)
+TOO_MANY_PARTS: Final = pack_failure_text("TooManyParts", TOO_MANY)
 ABSENT: Final[tuple[Any, ...]] = (None, None, None, None, None, "", None)
 """What stands for the parts of an answer that were left out: cause and pause may be."""
 NO_TASKS: Final = returned(([], []))
@@ -265,7 +265,7 @@ def _too_large(settled: Settled, limit: int) -> Settled:
     what = WHAT_IS_LARGE.get(outcome, "error")
     text = f"its {what} has {len(body or b'')} bytes; the limit is {limit}"
     outcome = Outcome.FATAL if outcome in WHAT_IS_LARGE else outcome
-    return key, delivery, outcome, pickle.dumps(("PayloadTooLarge", text, ""), 4), run_s, text, None
+    return key, delivery, outcome, pack_failure_text("PayloadTooLarge", text), run_s, text, None
 
 
 def queues_of(cycle: Cycle, names: object) -> tuple[Queue, ...] | None:

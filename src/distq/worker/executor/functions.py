@@ -16,7 +16,7 @@ from distq.core.outcome import Outcome
 from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
 from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.control import Retry
-from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, cause_of, pack_failure
+from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, cause_of, describe, pack_failure
 from distq.tasks.function import NotATask, called_by_name, named, options_of
 from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all
 from distq.tasks.payload import await_payload, run_payload
@@ -25,7 +25,6 @@ from distq.worker.executor.handler import (
     HandlerUnusable,
     RunOutcome,
     asked_for,
-    describe,
     result_too_large,
     run_handler,
 )

@@ -2,15 +2,22 @@
 
 import importlib
 import pickle
-import traceback
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from distq.core.errors import DistqError
+from distq.core.failure import pack_failure_text
 from distq.core.outcome import Outcome
 from distq.tasks.control import Discard, Interrupted, Retry, Snooze
 from distq.tasks.current import is_interrupted
-from distq.tasks.failure import ResultNotSent, TaskStopped, TimeLimitExceeded
+from distq.tasks.failure import (
+    ResultNotSent,
+    TaskStopped,
+    TimeLimitExceeded,
+    describe,
+    text_of,
+    traceback_of,
+)
 
 TEXT_BYTES_MAX: Final = 4_000
 TRACEBACK_BYTES_MAX: Final = 32_000
@@ -88,11 +95,7 @@ def failure(error: BaseException) -> RunOutcome:
     """The outcome of a run of a plain handler that raised."""
     if (asked := asked_for(error)) is not None:
         return asked
-    try:
-        lines = "".join(traceback.format_exception(error))
-    except BaseException:  # noqa: BLE001 - an exception whose own __str__ raises, be it SystemExit
-        lines = "".join(traceback.format_tb(error.__traceback__))
-    ran = _failed(type(error).__name__, _text_of(error), lines)
+    ran = _failed(type(error).__name__, text_of(error), traceback_of(error))
     if isinstance(error, TimeLimitExceeded):
         return RunOutcome(Outcome.TIMEOUT, ran.body, str(error))
     return ran._replace(delay_s=error.after_s) if isinstance(error, Retry) else ran
@@ -103,7 +106,7 @@ def asked_for(error: BaseException) -> RunOutcome | None:
     if isinstance(error, Snooze):
         return RunOutcome(Outcome.SNOOZED, b"", describe(error), error.after_s)
     if isinstance(error, Discard):
-        text = _text_of(error)
+        text = text_of(error)
         return RunOutcome(Outcome.DISCARDED, b"", f"discarded: {text}" if text else "discarded")
     if isinstance(error, TaskStopped | Interrupted) and is_interrupted():
         # A task that raises one of these by itself fails: the master would lease it again without end.
@@ -113,21 +116,8 @@ def asked_for(error: BaseException) -> RunOutcome | None:
 
 def _failed(kind: str, text: str, lines: str) -> RunOutcome:
     text = _cut(text, TEXT_BYTES_MAX)
-    body = pickle.dumps((kind, text, _cut(lines, TRACEBACK_BYTES_MAX)), RESULT_PROTOCOL)
+    body = pack_failure_text(kind, text, _cut(lines, TRACEBACK_BYTES_MAX))
     return RunOutcome(Outcome.FAILURE, body, f"{kind}: {text}" if text else kind)
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line: its type, and its text if it has one."""
-    text = " ".join(_text_of(error).split()).rstrip(".")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except BaseException:  # noqa: BLE001 - its __str__ is the user's code
-        return "(its text cannot be had)"
 
 
 def _cut(text: str, bytes_max: int) -> str:

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
-from distq.worker.executor.handler import HandlerUnusable, describe
+from distq.tasks.failure import describe
+from distq.worker.executor.handler import HandlerUnusable
 
 
 class ModuleUnusable(HandlerUnusable):

@@ -16,8 +16,9 @@ from typing import Final, cast
 from distq.core.envelope import PLAIN
 from distq.core.errors import DistqError
 from distq.net.dial import Connection
+from distq.tasks.failure import describe
 from distq.wire.errors import BadReply, RemoteRefusal
-from distq.worker.executor.handler import Handler, HandlerUnusable, describe
+from distq.worker.executor.handler import Handler, HandlerUnusable
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.clock import Clock
