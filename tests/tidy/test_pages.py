@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 import pytest
-from tests.tidy.tree import ROOT, files, text
+from tests.tidy.tree import ROOT, files, python_files, text
 
 from distq.cli.app import app
 from distq.metrics.catalogue import BY_NAME
@@ -80,3 +80,10 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
         ):
             unknown.append(f"distq {first} {second}".rstrip())
     assert unknown == []
+
+
+def test_the_architecture_page_names_every_folder_of_src() -> None:
+    """A reader of the source code finds each package in the table of folders, or below one that is there."""
+    page = text(Path("docs/explanation/architecture.md"))
+    folders = {path.parent.relative_to("src/distq").as_posix() for path in python_files("src")} - {"."}
+    assert {folder for folder in folders if f"`{folder}/" not in page} == set()
