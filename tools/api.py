@@ -44,7 +44,16 @@ range raises `ValueError`.
 `distq.Settings` holds [every setting](settings.md); `distq.__version__` is the version.
 """
 INTERNAL: Final = {
-    "TaskFuture": ("claim", "fail", "has_callbacks", "has_ended", "key", "settle", "task_key", "unseen", "withdraw"),
+    "TaskFuture": (
+        "claim",
+        "fail",
+        "packed_outcome",
+        "settle",
+        "task_key",
+        "unseen",
+        "wait_until_ended",
+        "withdraw",
+    ),
     "Lifespan": ("function", "is_up", "tear_down", "value"),
 }
 """Attributes that the modules of distq use among themselves."""

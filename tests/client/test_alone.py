@@ -135,7 +135,7 @@ def test_ctrl_c_while_waiting_costs_nothing_but_the_wait() -> None:
     with started(books) as client:
 
         def interrupt() -> None:
-            eventually(lambda: client._session._results._role.taken, "somebody who reads")
+            eventually(lambda: client._session._receiver._read_lock.is_held, "somebody who reads")
             signal.pthread_kill(main, signal.SIGINT)
 
         for key in range(2, 8):
@@ -175,7 +175,7 @@ def test_ctrl_c_in_a_call_leaves_its_answer_to_no_other_call() -> None:
         with pytest.raises(KeyboardInterrupt), soon(interrupt):
             future.cancel()
         books.cancel_gate.set()
-        assert client._session.errands.ask("running", [1]) == []
+        assert client._session.control.ask("running", [1]) == []
 
 
 def test_a_client_that_is_closed_lets_go_of_who_waits() -> None:

@@ -175,15 +175,15 @@ def test_running_is_true_before_the_connection_for_results_is_made(monkeypatch: 
     """The task was accepted, so a master is there; on a busy machine the thread that reads results connects later."""
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
-        link, connects = client._session._results.link, threading.Event()
-        dialled = link._dialled
-        monkeypatch.setattr(link, "_dialled", lambda: (connects.wait(SOON_S), dialled())[1])
+        link, connects = client._session._receiver.master_connection, threading.Event()
+        dialled = link._dial
+        monkeypatch.setattr(link, "_dial", lambda: (connects.wait(SOON_S), dialled())[1])
         future = client.submit(double, 1)
         assert client.flush(SOON_S)
         assert future.task_key is not None
         books.running = {future.task_key}
         assert future.running()
-        assert not link.up
+        assert not link.is_up
         connects.set()
         books.end(future.task_key, SUCCEEDED, pickle.dumps(2))
         assert future.result(SOON_S) == 2

@@ -214,7 +214,7 @@ def test_a_signal_handler_whose_thread_reads_results_cannot_wait_for_all_of_them
     """It would wait for itself. The client's own thread lets a caller read when it has heard a result."""
     with started() as (books, client):
         future = client.submit(double, NEVER)
-        with interrupting(client.shutdown, lambda: client._session._results.in_hand) as said:
+        with interrupting(client.shutdown, lambda: client._session._receiver.is_reading_here) as said:
             while not said:
                 client.submit(double, 1)
                 with pytest.raises(TimeoutError):
@@ -235,7 +235,7 @@ def test_a_signal_handler_within_a_submit_is_told_at_once() -> None:
             finally:
                 books.gate.set()
 
-        with interrupting(handler, lambda: client._session._submits.in_hand) as said:
+        with interrupting(handler, lambda: client._session._sender.is_sending_here) as said:
             assert client.options(full="block").submit(double, 2).result(SOON_S) == 4
         assert isinstance(said[0], distq.CalledInside)
         assert "signal handler" in said[0].hint

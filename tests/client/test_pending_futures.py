@@ -18,6 +18,6 @@ def test_a_future_that_is_given_up_leaves_the_others_of_its_task(given_up: int) 
     for future in futures:
         awaited.adopt(future, 7)
     awaited.abandon(futures[given_up])
-    awaited.hear([(7, SUCCEEDED, b"[1]", None)])
+    awaited.receive([(7, SUCCEEDED, b"[1]", None)])
     assert [future.has_ended for future in futures] == [number != given_up for number in range(3)]
     assert not awaited

@@ -225,11 +225,11 @@ def test_what_was_accepted_by_a_master_that_is_gone_when_it_is_read_is_lost_too(
     with serving(books) as master, client_of(master) as client:
         client.submit(double, 1)
         client.flush()
-        eventually(lambda: client._session._results.link.up, "the connection for results")
+        eventually(lambda: client._session._receiver.master_connection.is_up, "the connection for results")
         books.gate.clear()
         late = client.submit(double, 2)
         eventually(lambda: len(books.submits) == 2, "the submit")
-        client._session._greeted(Greeting(epoch=2), None)  # type: ignore[arg-type]
+        client._session._on_hello(Greeting(epoch=2), None)  # type: ignore[arg-type]
         books.gate.set()
         with pytest.raises(distq.TaskLost):
             late.result(SOON_S)

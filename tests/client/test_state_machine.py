@@ -56,7 +56,7 @@ def test_a_move_that_is_not_in_the_table_raises_and_changes_nothing(stage: Stage
     """Each stage with each move."""
     pending: ClientState[Waiting] = ClientState()
     pending.begin(1, 1)  # another one, which keeps what is heard early
-    pending.hear([end_of(9)])
+    pending.receive([end_of(9)])
     if stage is not Stage.NEW:
         pending.begin(2, 1)
     if stage is Stage.OVER:
@@ -80,7 +80,7 @@ def test_an_end_that_is_heard_before_its_acceptance_reaches_the_future() -> None
     pending: ClientState[Waiting] = ClientState()
     future = Waiting()
     pending.begin(1, 1)
-    assert pending.hear([end_of(7)]) == []
+    assert pending.receive([end_of(7)]) == []
     accepted(pending, 1, [future], 7)
     assert future.heard == [7]
     assert not pending.futures
@@ -90,9 +90,9 @@ def test_an_end_that_is_heard_before_its_acceptance_reaches_the_future() -> None
 def test_an_end_of_no_task_of_ours_is_dropped_once_no_submit_is_under_way() -> None:
     """Nothing grows."""
     pending: ClientState[Waiting] = ClientState()
-    pending.hear([end_of(3)])
+    pending.receive([end_of(3)])
     pending.begin(1, 1)
-    pending.hear([end_of(4), (5, LATER, None, None)])
+    pending.receive([end_of(4), (5, LATER, None, None)])
     pending.refuse(1)
     assert not pending.early
 
@@ -139,7 +139,7 @@ class Interleavings(RuleBasedStateMachine):
         """The end of one of its tasks is read, before or after the answer, perhaps again."""
         _, futures, first = answer
         key = first + data.draw(st.integers(0, len(futures) - 1))
-        settle(self.pending, self.pending.hear([end_of(key)]))
+        settle(self.pending, self.pending.receive([end_of(key)]))
         self.delivered.add(key)
 
     @rule(answer=consumes(answered), interrupted=st.booleans(), between=st.booleans())
@@ -157,7 +157,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def _end_the_rest(self, first: int, count: int) -> None:
         rest = [key for key in range(first, first + count) if key % 2 and key not in self.delivered]
-        settle(self.pending, self.pending.hear(map(end_of, rest)))
+        settle(self.pending, self.pending.receive(map(end_of, rest)))
         self.delivered.update(rest)
 
     @rule(target=told, key=st.integers(1, 12))
@@ -169,7 +169,7 @@ class Interleavings(RuleBasedStateMachine):
         self.pending.adopt(future, key)
         self.futures[key].append(future)
         if key in self.delivered:
-            settle(self.pending, self.pending.hear([end_of(key)]))
+            settle(self.pending, self.pending.receive([end_of(key)]))
         return future
 
     @rule(future=consumes(told))

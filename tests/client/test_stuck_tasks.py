@@ -8,7 +8,7 @@ import pytest
 from distq.client import stuck_tasks
 from distq.client.control_connection import ControlConnection
 from distq.client.pending_futures import PendingFutures
-from distq.client.stuck_tasks import PAUSE_MAX_S, SAID_MAX, WAITED_S, StuckTasks
+from distq.client.stuck_tasks import PAUSE_MAX_S, WAITED_S, WARNINGS_MAX, StuckTasks
 from distq.net.dial import CannotReach
 from distq.wire.errors import RemoteRefusal
 
@@ -106,8 +106,8 @@ def test_a_master_of_a_version_before_is_asked_once(fakes: Fakes, error: Excepti
 def test_a_client_says_so_much_and_no_more(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     """However many kinds of tasks wait."""
     ours = watching(fakes)
-    fakes.pending, fakes.answer = [1], {key: f"reason {key}" for key in range(2 * SAID_MAX)}
+    fakes.pending, fakes.answer = [1], {key: f"reason {key}" for key in range(2 * WARNINGS_MAX)}
     with caplog.at_level(logging.WARNING, "distq"):
         fakes.passes(ours, 2 * WAITED_S)
-    assert len(caplog.records) == SAID_MAX
+    assert len(caplog.records) == WARNINGS_MAX
     assert ours.pause_s() is None

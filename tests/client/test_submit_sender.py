@@ -131,7 +131,7 @@ def test_a_master_that_comes_in_time_is_waited_for(unused: int, monkeypatch: pyt
     futures: list[distq.TaskFuture[int]] = []
     thread = threading.Thread(target=lambda: futures.append(client.submit(double, 2)))
     thread.start()
-    eventually(lambda: client._session._submits.link.tries, "the first attempt")
+    eventually(lambda: client._session._sender.master_connection.attempts, "the first attempt")
     with serving(Books(), port=unused):
         thread.join(SOON_S)
         assert futures[0].result(SOON_S) == 4

@@ -373,7 +373,7 @@ class Client:
                 self._hear(*row)
 
     def _hear(self, key: int, state: int, body: bytes | None, causes: list[str] | None) -> None:
-        self._settle(self.state.hear([(key, state, body, causes)]))
+        self._settle(self.state.receive([(key, state, body, causes)]))
         if self.heard.get(key) == ENDS[GONE]:
             del self.heard[key]  # what was on its way all the time has come after all
         if key in self.heard:

@@ -55,7 +55,7 @@ def test_what_fits_is_what_the_call_would_take(function: Any) -> None:
     """Asked quickly by number, and slowly by the signature, the answer is Python's."""
     fit = fit_of(function)
     for args, kwargs in CALLS:
-        quickly = not kwargs and fit.least <= len(args) <= fit.most
+        quickly = not kwargs and fit.arguments_min <= len(args) <= fit.arguments_max
         try:
             fit.check(args, kwargs)
             taken = True
@@ -79,7 +79,7 @@ def test_what_is_not_known_for_certain_fits() -> None:
     lies.__signature__ = inspect.signature(add)  # type: ignore[attr-defined]
     assert fit_of(int) is ANY
     assert fit_of(lies) is ANY
-    assert fit_of(with_first).most == math.inf
+    assert fit_of(with_first).arguments_max == math.inf
 
 
 def test_an_option_that_is_given_as_an_argument_is_pointed_out() -> None:

@@ -8,10 +8,10 @@ import pytest
 from distq.core.states import CANCELLED, DEAD, EXPIRED, GONE
 from distq.tasks.codec import is_json
 from distq.tasks.failure import TaskFailed, pack_failure
-from distq.tasks.payload import End, after_others, pack_json, run_payload, unpack_result
+from distq.tasks.payload import DependencyEnd, pack_json, run_payload, unpack_result, with_dependencies
 
 
-def returned(value: object) -> End:
+def returned(value: object) -> DependencyEnd:
     """A task that has returned this."""
     return True, pickle.dumps(value, 5), []
 
@@ -38,9 +38,10 @@ def call(*args: object, **kwargs: object) -> bytes:
 
 def test_results_are_the_first_argument_as_a_list_or_the_one_alone() -> None:
     """Before those that the call has of its own."""
-    assert called(after_others(call("a", b=1), [returned(1), returned(2)], single=False)) == "(([1, 2], 'a'), {'b': 1})"
-    assert called(after_others(call(), [returned(1)], single=True)) == "((1,), {})"
-    assert called(after_others(call(), [], single=False)) == "(([],), {})"
+    payload = with_dependencies(call("a", b=1), [returned(1), returned(2)], single=False)
+    assert called(payload) == "(([1, 2], 'a'), {'b': 1})"
+    assert called(with_dependencies(call(), [returned(1)], single=True)) == "((1,), {})"
+    assert called(with_dependencies(call(), [], single=False)) == "(([],), {})"
 
 
 def test_each_kind_of_end_is_the_exception_that_the_tasks_own_future_raises() -> None:
@@ -49,7 +50,7 @@ def test_each_kind_of_end_is_the_exception_that_the_tasks_own_future_raises() ->
     def kinds(results: list[BaseException]) -> list[tuple[str, str]]:
         return [(type(one).__name__, str(one)) for one in results]
 
-    ends: list[End] = [
+    ends: list[DependencyEnd] = [
         (False, None, [], EXPIRED),
         (False, None, ["by its client"], CANCELLED),
         (False, None, ["lost: killed by SIGKILL"], DEAD),
@@ -57,7 +58,7 @@ def test_each_kind_of_end_is_the_exception_that_the_tasks_own_future_raises() ->
         (False, None, ["it is gone"], GONE),
         (False, None, ["it expired"]),
     ]
-    assert unpack_result(run_payload(kinds, after_others(call(), ends, single=False), unfinished)) == [
+    assert unpack_result(run_payload(kinds, with_dependencies(call(), ends, single=False), unfinished)) == [
         ("TaskExpired", "the task expired before it could run."),
         ("TaskCancelled", "the task was cancelled: by its client."),
         ("TaskFailed", "lost: lost: killed by SIGKILL"),
@@ -69,26 +70,27 @@ def test_each_kind_of_end_is_the_exception_that_the_tasks_own_future_raises() ->
 
 def test_an_exception_stands_in_the_place_of_a_result() -> None:
     """The task's own, where it can be rebuilt; what is known, where there is none."""
-    ends: list[End] = [(False, pack_failure(ValueError("no")), ["ValueError: no"]), (False, None, ["by its client"])]
+    failure = pack_failure(ValueError("no"))
+    ends: list[DependencyEnd] = [(False, failure, ["ValueError: no"]), (False, None, ["by its client"])]
 
     def kinds(results: list[BaseException]) -> list[tuple[str, str]]:
         return [(type(one).__name__, str(one)) for one in results]
 
-    seen = unpack_result(run_payload(kinds, after_others(call(), ends, single=False), unfinished))
+    seen = unpack_result(run_payload(kinds, with_dependencies(call(), ends, single=False), unfinished))
     assert seen == [("ValueError", "no"), (TaskFailed.__name__, "lost: by its client")]
 
 
 def test_what_is_json_throughout_stays_json() -> None:
     """So that a worker that takes nothing else can run it."""
-    ends: list[End] = [(True, b"[1]", []), (True, b'"x"', [])]
-    payload = after_others(pack_json(["a"], {"b": 1}), ends, single=False)
+    ends: list[DependencyEnd] = [(True, b"[1]", []), (True, b'"x"', [])]
+    payload = with_dependencies(pack_json(["a"], {"b": 1}), ends, single=False)
     assert json.loads(payload) == {"args": [[[1], "x"], "a"], "kwargs": {"b": 1}}
-    assert is_json(after_others(pack_json([], {}), ends[:1], single=True))
+    assert is_json(with_dependencies(pack_json([], {}), ends[:1], single=True))
 
 
 @pytest.mark.parametrize("end", [returned(3), (False, pack_failure(KeyError("k")), [])])
-def test_a_json_call_after_something_else_is_not_in_the_safe_form(end: End) -> None:
+def test_a_json_call_after_something_else_is_not_in_the_safe_form(end: DependencyEnd) -> None:
     """It is run all the same where pickles are."""
-    payload = after_others(pack_json(["a"], {}), [end], single=True)
+    payload = with_dependencies(pack_json(["a"], {}), [end], single=True)
     assert not is_json(payload)
     assert str(called(payload)).endswith(" 'a'), {})") or "KeyError" in str(called(payload))

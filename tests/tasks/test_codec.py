@@ -12,7 +12,7 @@ import distq
 from distq.core.outcome import Outcome
 from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.failure import unpack_failure
-from distq.tasks.payload import after_others, pack_json
+from distq.tasks.payload import pack_json, with_dependencies
 from distq.worker.executor.current_task import current_of
 from distq.worker.executor.exchange import Envelope, LeasedTask
 from distq.worker.executor.functions import JSON, Functions
@@ -80,9 +80,9 @@ def test_pickled_arguments_and_results_of_tasks_before_are_refused(flag: Path) -
     planted = pickle.dumps(Planted(flag))
     payloads = [
         pickle.dumps(((Planted(flag),), {})),
-        after_others(pack_json([], {}), [(True, planted, [])], single=True),
-        after_others(pack_json([], {}), [(True, b"1", []), (True, planted, [])], single=False),
-        after_others(pack_json([], {}), [(False, pickle.dumps(("k", "t", "", planted)), [])], single=True),
+        with_dependencies(pack_json([], {}), [(True, planted, [])], single=True),
+        with_dependencies(pack_json([], {}), [(True, b"1", []), (True, planted, [])], single=False),
+        with_dependencies(pack_json([], {}), [(False, pickle.dumps(("k", "t", "", planted)), [])], single=True),
     ]
     for payload in payloads:
         assert "accepts only JSON" in refused(run(payload))
@@ -150,5 +150,5 @@ def test_a_client_is_told_so_at_the_submit() -> None:
         fit.check((1,), {"who": {}})
     with pytest.raises(TypeError, match="too many positional"):
         fit.check((1, {}), {})
-    assert (fit.least, fit.most) == (1, 1)
+    assert (fit.arguments_min, fit.arguments_max) == (1, 1)
     fit.check((1,), {})

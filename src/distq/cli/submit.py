@@ -143,13 +143,13 @@ Failed = tuple[str, str, str, str]
 def _failure(key: int | None, outcome: tuple[int, bytes | None, list[str] | None]) -> Failed:
     """How a task has failed, of which nothing is unpickled."""
     from distq.cli.payloads import failure_of
-    from distq.client.outcome import opened
+    from distq.client.outcome import unpacked
     from distq.core.states import DEAD
 
     state, body, causes = outcome
     if state == DEAD and body:
         return (*failure_of(body), "")
-    error = opened((state, None, causes), key)[1]  # an end of ours, without a pickle
+    error = unpacked((state, None, causes), key)[1]  # an end of ours, without a pickle
     assert error is not None
     return _described(error)
 

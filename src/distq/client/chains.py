@@ -53,7 +53,7 @@ def planned(stages: Iterable[Stage], prepare: Prepare) -> list[Planned]:
         _check_full(stage_before)
         stage_before = calls
         if not calls:
-            before = _after_none(tasks, before, prepare)
+            before = _empty_stage(tasks, before, prepare)
             continue
         tasks_before = len(tasks)
         tasks += [_planned(call, before, prepare) for call in calls]
@@ -80,7 +80,7 @@ def _check_full(calls: Iterable[Call]) -> None:
         )
 
 
-def _after_none(tasks: list[Planned], before: tuple[int, int, bool] | None, prepare: Prepare) -> tuple[int, int, bool]:
+def _empty_stage(tasks: list[Planned], before: tuple[int, int, bool] | None, prepare: Prepare) -> tuple[int, int, bool]:
     """A stage of no calls, whose list of results is empty: what comes next waits for what came before all the same."""
     if before is None or before == NOTHING:
         return NOTHING

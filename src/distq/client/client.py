@@ -61,7 +61,7 @@ class Client(Submitter):
         if self._finalizer is not None:
             self._finalizer.detach()
         # Threads and connections end with the last reference to the client, and to its futures that have no outcome.
-        self._finalizer = weakref.finalize(self, session.let_go)
+        self._finalizer = weakref.finalize(self, session.release)
         self._finalizer.atexit = False
         self._send = self._session.send  # type: ignore[method-assign] # one call less for each task
         self._send_together = self._session.send_together  # type: ignore[method-assign] # as above
@@ -106,8 +106,8 @@ class Client(Submitter):
         """
         return self.future(task_id).result(timeout)
 
-    def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
-        return self._session.administer(action, asked)
+    def _administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
+        return self._session.administer(action, arguments)
 
     def flush(self, timeout: Timeout = None) -> bool:
         """Wait until everything submitted so far was accepted; False if not all of it was.
@@ -129,7 +129,7 @@ class Client(Submitter):
         if kind is None:
             self.shutdown()
         else:
-            self._session.leave()
+            self._session.leave_block()
         return False
 
     def abandon(self) -> None:
@@ -151,14 +151,14 @@ class WithOptions(Submitter):
         super().__init__(options)
         self._client = client
 
-    def _send(self, manner: SubmitOptions, body: bytes) -> TaskFuture[Any]:
-        return self._client._send(manner, body)  # noqa: SLF001 - one noun, seen in two ways
+    def _send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
+        return self._client._send(options, body)  # noqa: SLF001 - one noun, seen in two ways
 
     def _send_together(self, tasks: Sequence[Planned]) -> TaskFuture[Any]:
         return self._client._send_together(tasks)  # noqa: SLF001 - as above
 
-    def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
-        return self._client._administer(action, asked)  # noqa: SLF001 - as above
+    def _administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
+        return self._client._administer(action, arguments)  # noqa: SLF001 - as above
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do nothing: the client goes on, and is shut down itself."""

@@ -22,10 +22,10 @@ CONTROL_CALL_S: Final = 10.0
 class ControlConnection:
     """Connects when something is asked for the first time. For any thread."""
 
-    def __init__(self, where: ConnectionConfig) -> None:
-        self._where = where
-        self.link = MasterConnection(where, lambda _greeting, _connection: None)
-        self._turn = OwnedLock()
+    def __init__(self, config: ConnectionConfig) -> None:
+        self._config = config
+        self.master_connection = MasterConnection(config, lambda _greeting, _connection: None)
+        self._lock = OwnedLock()
 
     def ask(self, method: str, *args: object, wait_s: float = 0.0) -> Any:
         """Call the broker, once more if the connection was lost since the last time.
@@ -35,39 +35,39 @@ class ControlConnection:
             CannotReach, ConnectionLost: no master is there.
             AuthenticationFailed: the master has another key.
         """
-        if self._turn.mine:  # a signal handler has interrupted another call in this thread
-            other = self.another()
+        if self._lock.is_mine:  # a signal handler has interrupted another call in this thread
+            other = self.open_another()
             try:
                 return other.ask(method, *args, wait_s=wait_s)
             finally:
                 other.close()
-        with self._turn:
-            fresh = self.link.connection is None
+        with self._lock:
+            fresh = self.master_connection.connection is None
             try:
                 return self._once(method, args, wait_s)
             except RemoteRefusal:
                 raise
             except DistqError as error:
-                self.link.drop(error)
+                self.master_connection.drop(error)
                 if fresh:
                     raise
                 return self._once(method, args, wait_s)
 
-    def another(self) -> ControlConnection:
+    def open_another(self) -> ControlConnection:
         """One with a connection of its own, for who waits long."""
-        return ControlConnection(self._where)
+        return ControlConnection(self._config)
 
     def close(self) -> None:
         """End the connection; who waits for an answer gets an error."""
-        self.link.close()
-        if self._turn.take(0):
+        self.master_connection.close()
+        if self._lock.acquire(0):
             try:
-                self.link.release()
+                self.master_connection.release()
             finally:
-                self._turn.give()
+                self._lock.release()
 
     def _once(self, method: str, args: tuple[object, ...], wait_s: float) -> Any:
-        connection = self.link.connected()
+        connection = self.master_connection.ensure_connected()
         return connection.call(BROKER, method, args, timeout_s=wait_s + CONTROL_CALL_S)
 
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:

@@ -8,9 +8,9 @@ from concurrent.futures import CancelledError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from distq.client.inside_task import lead
+from distq.client.inside_task import wait_inside_task
 from distq.client.lazy_future import LazyFuture, shared_lock
-from distq.client.outcome import Sealed, opened
+from distq.client.outcome import FailedOutcome, unpacked
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
 from distq.core.states import CANCELLED as TASK_CANCELLED
@@ -22,7 +22,7 @@ from distq.tasks.current import Progress
 
 if TYPE_CHECKING:
     from distq.client.reader import Reader
-    from distq.client.refusals import Unseen
+    from distq.client.refusals import UnseenRefusal
     from distq.client.state_machine import Row
 
 R = TypeVar("R")
@@ -46,18 +46,17 @@ class TaskFuture(LazyFuture[R]):
     """Whether the task is on its way to the master, or was cancelled before that: either, never both."""
     task_key: int | None = None
     """The task's key, None until the master has accepted it."""
-    unseen: Unseen | None = None
+    unseen: UnseenRefusal | None = None
     """Of a submit that was refused: whether any code has looked at that."""
-    _body: bytes | Sealed | None = None
+    _packed: bytes | FailedOutcome | None = None
     """The outcome until it is asked for: a result that is not unpickled, or an end without one."""
-    _runs: bool = False
+    _is_running: bool = False
     """Whether the task ran when the master was asked last."""
 
     def __init__(self, reader: Reader | None = None, name: str = "") -> None:
         self._reader = reader
         """Who can wait for the task's end in the thread that asks for its result."""
         self._name = name
-        super().__init__()
 
     def _check_fork(self) -> None:
         """In a forked child: what has no outcome gets none here, and a thread of the parent may hold the condition."""
@@ -81,9 +80,9 @@ class TaskFuture(LazyFuture[R]):
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
             return "cancelled"
         if self._state != FINISHED:
-            return ("running" if self._runs else "accepted") if self.task_key is not None else "not accepted yet"
-        if self._body is not None:
-            return "finished" if isinstance(self._body, bytes) else "finished without a result"
+            return ("running" if self._is_running else "accepted") if self.task_key is not None else "not accepted yet"
+        if self._packed is not None:
+            return "finished" if isinstance(self._packed, bytes) else "finished without a result"
         if self._exception is not None:
             return f"finished raised {type(self._exception).__name__}"
         return f"finished returned {type(self._result).__name__}"
@@ -99,10 +98,10 @@ class TaskFuture(LazyFuture[R]):
         Asks the master, at most every tenth of a second, about all of the client's tasks at once.
         """
         reader = self._reader
-        self._runs = (
-            reader is not None and self.task_key is not None and not self.has_ended and reader.runs(self.task_key)
+        self._is_running = (
+            reader is not None and self.task_key is not None and not self.has_ended and reader.is_running(self.task_key)
         )
-        return self._runs
+        return self._is_running
 
     def cancel(self) -> bool:
         """Cancel the task unless it runs or has ended; whether it is cancelled. It is never begun (again) then.
@@ -162,10 +161,10 @@ class TaskFuture(LazyFuture[R]):
 
     def withdraw(self) -> None:
         """The task is cancelled: it was claimed and will not be sent, or the master says so. Who waits hears of it."""
-        if self._withdrawn():
+        if self._set_cancelled():
             self._call_back()
 
-    def _withdrawn(self) -> bool:
+    def _set_cancelled(self) -> bool:
         with self._condition:
             if self.has_ended:
                 return False
@@ -200,12 +199,12 @@ class TaskFuture(LazyFuture[R]):
         if self._state != FINISHED:
             left_s = None if timeout is None else timeout_s(timeout)
             if self._reader is not None and not self.has_ended:
-                left_s = lead(self, self._reader, left_s)
+                left_s = wait_inside_task(self, self._reader, left_s)
             self.wait_until_ended(left_s)
-        if self._body is not None:
-            self._open(self._body)
+        if self._packed is not None:
+            self._unpickle(self._packed)
         if self._exception is not None:
-            self._look()
+            self._mark_seen()
             # As in the standard library: the traceback must not keep this frame, and with it the future, alive.
             try:
                 raise self._exception.with_traceback(None)
@@ -228,55 +227,55 @@ class TaskFuture(LazyFuture[R]):
         """Return what the task raised, None if it returned; raises TimeoutError as `result`."""
         left_s = timeout_s(timeout)
         if access.access is not None and self._reader is not None:
-            left_s = lead(self, self._reader, left_s)
+            left_s = wait_inside_task(self, self._reader, left_s)
         self.wait_until_ended(left_s)
-        if self._body is not None:
+        if self._packed is not None:
             # `asyncio.wrap_future` up to Python 3.14 believes that a future without an exception has a result.
-            self._open(self._body)
+            self._unpickle(self._packed)
         if self._exception is not None:
-            self._look()
+            self._mark_seen()
         return self._exception
 
-    def packed_outcome(self, limit_s: float | None) -> bytes | Sealed:
+    def packed_outcome(self, limit_s: float | None) -> bytes | FailedOutcome:
         """The outcome as its executor wrote it, of which nothing is unpickled.
 
         Raises as `result` where there is none: TimeoutError, CancelledError, or why the client gave the task up.
         """
         self.wait_until_ended(limit_s)
-        self._look()
-        if self._body is None:
+        self._mark_seen()
+        if self._packed is None:
             error = self._exception or AssertionError("the outcome was unpickled before")
             raise error.with_traceback(None)
-        return self._body
+        return self._packed
 
     def _get_snapshot(self) -> tuple[bool, bool, R | None, BaseException | None]:
         """Done, cancelled, result, exception: what asyncio reads from Python 3.15 on, instead of calling `result`."""
         self._check_fork()
         state = self._state
         if state == FINISHED:
-            if self._body is not None:
-                self._open(self._body)
+            if self._packed is not None:
+                self._unpickle(self._packed)
             if self._exception is not None:
-                self._look()
+                self._mark_seen()
             return True, False, self._result, self._exception
         is_cancelled = state in (CANCELLED, CANCELLED_AND_NOTIFIED)
         return is_cancelled, is_cancelled, None, None
 
-    def _look(self) -> None:
+    def _mark_seen(self) -> None:
         """A program has been told the error."""
         unseen, self.unseen = self.unseen, None
         if unseen is not None:
             unseen.seen()
 
-    def _open(self, body: bytes | Sealed) -> None:
+    def _unpickle(self, body: bytes | FailedOutcome) -> None:
         """Unpickle the outcome; two threads may do it at once."""
-        self._result, self._exception = opened(body, self.task_key)
-        self._body = None
+        self._result, self._exception = unpacked(body, self.task_key)
+        self._packed = None
 
     def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
         """Set the outcome that the master tells."""
         if state == TASK_CANCELLED and causes and causes[-1] == BY_CLIENT:
-            if self._withdrawn():
+            if self._set_cancelled():
                 self._call_back_elsewhere()
         elif state == SUCCEEDED:
             self._finish(body, None)
@@ -287,19 +286,19 @@ class TaskFuture(LazyFuture[R]):
         """Set an outcome that the client found: the task is lost, or was refused."""
         self._finish(None, error)
 
-    def _finish(self, body: bytes | Sealed | None, error: BaseException | None) -> None:
+    def _finish(self, body: bytes | FailedOutcome | None, error: BaseException | None) -> None:
         with shared_lock():
             if self.has_ended:
                 return  # cancelled by us, and the master says the same now; or told twice
             condition = self._own_condition
             if condition is None:
-                self._body, self._exception = body, error
+                self._packed, self._exception = body, error
                 self._state = FINISHED
         if condition is not None:
             with condition:
                 if self.has_ended:
                     return
-                self._body, self._exception = body, error
+                self._packed, self._exception = body, error
                 self._state = FINISHED
                 failed = not isinstance(body, bytes)
                 for waiter in self._waiters:
@@ -344,7 +343,7 @@ def settle_all(ended: Iterable[tuple[TaskFuture[Any], Row]]) -> None:
         for future, row in ended:
             is_open = future._own_condition is None and future._state == PENDING  # noqa: SLF001 - one module, one noun
             if is_open and row[1] == SUCCEEDED:
-                future._body = row[2]  # noqa: SLF001
+                future._packed = row[2]  # noqa: SLF001
                 future._state = FINISHED  # noqa: SLF001
             else:
                 others.append((future, row))

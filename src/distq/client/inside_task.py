@@ -32,21 +32,21 @@ class NoSlotLeft(DistqError):
     )
 
 
-def lead(future: Readable, reader: Reader, timeout_s: float | None) -> float | None:
+def wait_inside_task(future: Readable, reader: Reader, timeout_s: float | None) -> float | None:
     """Read until the future is done, as `Reader.lead`; in a task, wait for that, too.
 
     Raises:
         NoSlotLeft: a task would wait for ever.
     """
     if access.access is None:
-        return reader.lead(future, timeout_s)
+        return reader.read_until_done(future, timeout_s)
     task = access.task_running()
     deadline = None if timeout_s is None else _now() + timeout_s
     while not future.has_ended:
         left_s = LOOK_S if deadline is None else min(LOOK_S, deadline - _now())
         if left_s <= 0:
             break
-        rest_s = reader.lead(future, left_s)
+        rest_s = reader.read_until_done(future, left_s)
         with suppress(TimeoutError):
             future.wait_until_ended(rest_s)
         if (

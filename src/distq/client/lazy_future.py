@@ -33,11 +33,13 @@ class LazyFuture(Future[R]):
     _own_waiters: list[Any] | None = None
     _own_callbacks: list[Callable[[Future[R]], object]] | None = None
 
+    # Future.__init__ is not called: it makes what this class makes when it is needed.
+    _state: str = PENDING
+    _result: R | None = None
+    _exception: BaseException | None = None
+
     def __init__(self) -> None:
-        # Future.__init__ is not called: it makes what this class makes when it is needed.
-        self._state = PENDING
-        self._result: R | None = None
-        self._exception: BaseException | None = None
+        """Make nothing."""
 
     if not TYPE_CHECKING:  # for type checkers they are the attributes that every future has
 

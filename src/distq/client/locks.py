@@ -30,45 +30,45 @@ def is_owned(lock: Any) -> bool:
 class OwnedLock:
     """A lock for one thread at a time, which refuses in words to make a thread wait for itself."""
 
-    __slots__ = ("_lock", "taken")
+    __slots__ = ("_lock", "is_held")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         """Re-entrant for one reason: it knows its holder from the instant at which it is taken. It is taken once."""
-        self.taken = False
+        self.is_held = False
         """Whether any thread has it; for others to look at only."""
 
-    def take(self, timeout_s: float = -1) -> bool:
+    def acquire(self, timeout_s: float = -1) -> bool:
         """Wait for the turn, for ever if `timeout_s` is negative; 0 does not wait. Whether it was had.
 
         Raises CalledInside if this thread has it and would wait.
         """
-        if self.mine:
+        if self.is_mine:
             if timeout_s == 0:
                 return False
             raise CalledInside("This call interrupted another one of the same client in this thread.")
         if not (self._lock.acquire(timeout=timeout_s) if timeout_s else self._lock.acquire(blocking=False)):
             return False
-        self.taken = True
+        self.is_held = True
         return True
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Let another thread have it."""
-        self.taken = False
+        self.is_held = False
         self._lock.release()
 
     @property
-    def mine(self) -> bool:
+    def is_mine(self) -> bool:
         """Whether this thread has it."""
         return is_owned(self._lock)
 
     def __enter__(self) -> None:
-        self.take()
+        self.acquire()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.give()
+        self.release()
 
 
 class Wakeup:

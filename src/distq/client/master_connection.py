@@ -53,16 +53,16 @@ class Outage:
     def __init__(self, addresses: Sequence[tuple[str, int]], wait_s: float) -> None:
         self._text = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
         self._wait_s = wait_s
-        self._since: float | None = None
-        self._said = False
+        self._since_at: float | None = None
+        self._is_logged = False
 
     def note(self, error: DistqError | None) -> None:
         """No master has answered yet; say so if that has lasted for two seconds."""
-        since = self._since
+        since = self._since_at
         if since is None:
-            self._since = _now()
-        elif not self._said and _now() - since >= SILENT_S:
-            self._said = True
+            self._since_at = _now()
+        elif not self._is_logged and _now() - since >= SILENT_S:
+            self._is_logged = True
             log.warning(
                 "No master has answered at %s for %.0f s%s. Trying again; a submit waits for up to %g s "
                 "(DISTQ_CONNECT_WAIT_S).",
@@ -72,9 +72,9 @@ class Outage:
                 self._wait_s,
             )
 
-    def over(self) -> None:
+    def end(self) -> None:
         """A master has answered."""
-        self._since, said, self._said = None, self._said, False
+        self._since_at, said, self._is_logged = None, self._is_logged, False
         if said:
             log.warning("A master has answered at %s.", self._text)
 
@@ -88,24 +88,24 @@ class MasterConnection:
 
     def __init__(
         self,
-        where: ConnectionConfig,
-        greeted: Callable[[Greeting, Connection], None],
-        absence: Outage | None = None,
+        config: ConnectionConfig,
+        on_hello: Callable[[Greeting, Connection], None],
+        outage: Outage | None = None,
     ) -> None:
-        self._where = where
-        self._greeted = greeted
-        self._absence = absence
+        self._config = config
+        self._on_hello = on_hello
+        self._outage = outage
         self._takes_goodbye = False
         self._connection: Connection | None = None
         self._closed = threading.Event()
-        self._tried = threading.Condition()
-        self.up = False
+        self._attempted = threading.Condition()
+        self.is_up = False
         """Whether it is connected, as far as is known."""
         self.failure: DistqError | None = None
         """Why it is not connected; None while it is, or nobody has tried yet."""
-        self.tries = 0
+        self.attempts = 0
         """How many attempts to connect have ended, either way."""
-        self.trying = False
+        self.is_attempting = False
         """Whether one is under way."""
 
     @property
@@ -122,15 +122,15 @@ class MasterConnection:
         connection = self._connection
         if connection is not None and not gently:
             connection.abort()
-        with self._tried:
-            self._tried.notify_all()
+        with self._attempted:
+            self._attempted.notify_all()
 
     def release(self) -> None:
         """Close the connection: its thread has ended, or a fork has copied it from the parent, where it goes on."""
         if self._connection is not None:
             self._connection.close()
 
-    def say_goodbye(self) -> None:
+    def send_goodbye(self) -> None:
         """Tell the master that this session asks for no more results, if it takes that; its answer is not awaited."""
         if self._connection is not None and self._takes_goodbye:
             with suppress(DistqError):
@@ -140,10 +140,10 @@ class MasterConnection:
         """Wait, unless `close` is called."""
         self._closed.wait(pause_s)
 
-    def wait_for_try(self, seen: int, timeout_s: float) -> None:
+    def wait_for_attempt(self, attempts_seen: int, timeout_s: float) -> None:
         """Wait until more than `seen` attempts to connect have ended, or it was closed."""
-        with self._tried:
-            self._tried.wait_for(lambda: self.tries > seen or self.closed, max(timeout_s, 0.0))
+        with self._attempted:
+            self._attempted.wait_for(lambda: self.attempts > attempts_seen or self.closed, max(timeout_s, 0.0))
 
     def call(self, method: str, args: tuple[object, ...], wait_s: float = 0.0) -> Any:
         """Call the broker, again and again until it has answered.
@@ -155,57 +155,57 @@ class MasterConnection:
             CannotReach: the link was closed first.
             AuthenticationFailed: the master has another key.
         """
-        return self.insist(lambda connection: connection.call(BROKER, method, args, timeout_s=wait_s + CALL_S))
+        return self.retry(lambda connection: connection.call(BROKER, method, args, timeout_s=wait_s + CALL_S))
 
     @property
     def connection(self) -> Connection | None:
         """The connection, for a thread that asks and answers on it apart; None while there is none."""
         return self._connection
 
-    def reach(self) -> None:
+    def connect(self) -> None:
         """Connect, again and again until it is done; raises as `call` does."""
-        self.insist(lambda _: None)
+        self.retry(lambda _: None)
 
-    def insist(self, ask: Callable[[Connection], Any]) -> Any:
+    def retry(self, ask: Callable[[Connection], Any]) -> Any:
         """Do it with a connection, again and again until it is done; raises as `call` does."""
-        backoff = ReconnectBackoff(self._where.reconnect_max_s)
+        backoff = ReconnectBackoff(self._config.reconnect_max_s)
         while not self.closed:
             try:
-                return ask(self.connected())
+                return ask(self.ensure_connected())
             except DistqError as error:
                 if not is_passing(error):
                     raise
                 self.drop(error)
-                if self._absence is not None:
-                    self._absence.note(error)
+                if self._outage is not None:
+                    self._outage.note(error)
             self.pause(backoff.pause_s())
         self.drop(CannotReach("the client was closed."))
         raise CannotReach("the client was closed.")
 
-    def connected(self) -> Connection:
+    def ensure_connected(self) -> Connection:
         """The connection, made now if there is none; raises as `dial` does, and NotAdmitted."""
         if self._connection is None:
-            self.trying = True
+            self.is_attempting = True
             try:
-                self._connection = self._dialled()
+                self._connection = self._dial()
             except DistqError as error:
                 self._note(error)
                 raise
             self._note(None)
-            if self._absence is not None:
-                self._absence.over()
+            if self._outage is not None:
+                self._outage.end()
             if self.closed:
                 raise CannotReach("the client was closed.")
         return self._connection
 
-    def _dialled(self) -> Connection:
-        where = self._where
+    def _dial(self) -> Connection:
+        where = self._config
         connection = dial(where.addresses, where.authkey, timeout_s=DIAL_S, frame_bytes_max=where.frame_bytes_max)
         hello = write_hello(where.role, where.name, where.session)
         try:
             greeting = read_greeting(connection.call(BROKER, HELLO, (hello,), timeout_s=DIAL_S))
             self._takes_goodbye = bool(greeting.goodbye)
-            self._greeted(greeting, connection)
+            self._on_hello(greeting, connection)
         except RemoteRefusal as error:
             connection.close()
             raise NotAdmitted(str(error)) from None
@@ -220,15 +220,15 @@ class MasterConnection:
             self._connection.close()
             self._connection = None
         self.failure = error
-        self.up = False
+        self.is_up = False
 
     def _note(self, error: DistqError | None) -> None:
-        with self._tried:
+        with self._attempted:
             self.failure = error
-            self.up = error is None
-            self.tries += 1
-            self.trying = False
-            self._tried.notify_all()
+            self.is_up = error is None
+            self.attempts += 1
+            self.is_attempting = False
+            self._attempted.notify_all()
 
 
 def is_passing(error: DistqError) -> bool:

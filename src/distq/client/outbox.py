@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from distq.client.future import TaskFuture, claim
 from distq.client.locks import Wakeup
 from distq.core.constraints import Headers
-from distq.tasks.function import More, with_headers
+from distq.tasks.function import Constraints, with_headers
 
 BATCH_TASKS_MAX: Final = 1_000
 BATCH_BYTES_MAX: Final = 8 << 20
@@ -37,7 +37,7 @@ class SubmitOptions(NamedTuple):
 
     envelope: Envelope
     when: When | None = None
-    constraints: More | None = None
+    constraints: Constraints | None = None
     full: float | str | None = None
     """What is done while the queue is full, as `Options.full` has it."""
 
@@ -67,31 +67,31 @@ class Outbox:
     def __init__(self) -> None:
         self.waiting: deque[PendingSubmit] = deque()
         """What nobody has begun to send; for others to look at only."""
-        self._taken = 0
+        self._taken_count = 0
         """How many were taken out by the thread that sends, and not answered yet."""
         self.under_way: Mapping[int, int] = {}
         """Submits that were begun and not answered, those of callers among them: the state machine's own."""
-        self._filled = Wakeup()
+        self._wakeup = Wakeup()
         self._changed = threading.Condition()
         self.closed = False
         """Whether `close` was called: what is put now is not sent any more."""
 
     def __bool__(self) -> bool:
-        return bool(self.waiting or self._taken or self.under_way)
+        return bool(self.waiting or self._taken_count or self.under_way)
 
     @property
     def full(self) -> bool:
         """Whether the next task must wait."""
-        return len(self.waiting) + (self._taken or len(self.under_way)) >= UNACCEPTED_MAX
+        return len(self.waiting) + (self._taken_count or len(self.under_way)) >= UNACCEPTED_MAX
 
-    def put(self, sending: PendingSubmit) -> None:
+    def put(self, submit: PendingSubmit) -> None:
         """Add a task."""
-        self.waiting.append(sending)
-        self._filled.set()
+        self.waiting.append(submit)
+        self._wakeup.set()
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Have `wait_for_tasks` return, even if there is none."""
-        self._filled.set()
+        self._wakeup.set()
 
     def wait_for_tasks(self, timeout_s: float | None) -> bool:
         """Wait until there is a task, `timeout_s` is over (None: never), or `rouse` is called.
@@ -99,7 +99,7 @@ class Outbox:
         False once closed and empty.
         """
         if not self.waiting and not self.closed:
-            self._filled.wait(timeout_s)
+            self._wakeup.wait(timeout_s)
         return bool(self.waiting) or not self.closed
 
     def take_batch(self) -> list[PendingSubmit]:
@@ -109,11 +109,11 @@ class Outbox:
             taken: list[PendingSubmit] = []
             size = 0
             while self.waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
-                self._taken += 1  # first, so that it is never in neither place
+                self._taken_count += 1  # first, so that it is never in neither place
                 try:
                     sending = self.waiting.popleft()
                 except IndexError:  # taken out by `take_all` just now
-                    self._taken -= 1
+                    self._taken_count -= 1
                     break
                 taken.append(sending)
                 size += len(sending.body)
@@ -124,7 +124,7 @@ class Outbox:
 
     def sent(self, count: int) -> None:
         """`count` of those taken were answered."""
-        self._taken -= count
+        self._taken_count -= count
         self.answered()
 
     def answered(self) -> None:
@@ -161,7 +161,7 @@ class Outbox:
     def close(self) -> None:
         """Have `wait_for_tasks` return False once it is empty."""
         self.closed = True
-        self._filled.set()
+        self._wakeup.set()
 
 
 def _claimed(taken: list[PendingSubmit]) -> list[PendingSubmit]:

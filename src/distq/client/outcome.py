@@ -9,7 +9,7 @@ from distq.tasks.failure import error_of
 from distq.tasks.payload import unpack_result
 from distq.tasks.task_error import TaskError
 
-Sealed = tuple[int, "bytes | None", "list[str] | None"]
+FailedOutcome = tuple[int, "bytes | None", "list[str] | None"]
 """State, outcome and causes of a task that did not succeed, as the master reports them."""
 
 
@@ -20,7 +20,7 @@ class ResultUnreadable(TaskError):
     hint = "See that the result's class can be imported here, in the version that the worker has."
 
 
-def opened(body: bytes | Sealed, key: int | None) -> tuple[Any, BaseException | None]:
+def unpacked(body: bytes | FailedOutcome, key: int | None) -> tuple[Any, BaseException | None]:
     """What the task of that key returned, and what is raised instead.
 
     What ends a program (SystemExit) is this outcome's error and no more when it comes out of a pickle. Ctrl-C is passed

@@ -23,9 +23,9 @@ WATCHED_MAX: Final = 5_000
 class PendingFutures:
     """Accepted tasks without an outcome, and outcomes that came before the answer to their submit."""
 
-    def __init__(self, outbox: Outbox, settled: Callable[[], None]) -> None:
+    def __init__(self, outbox: Outbox, on_settled: Callable[[], None]) -> None:
         self._outbox = outbox
-        self._settled = settled
+        self._on_settled = on_settled
         self._lock = threading.RLock()
         """Re-entrant: a signal handler or a finalizer may run in the thread that holds it."""
         self._pending: ClientState[TaskFuture[Any]] = ClientState()
@@ -37,11 +37,11 @@ class PendingFutures:
         return bool(self._pending.futures or self._dropped)
 
     @property
-    def stashed(self) -> bool:
+    def has_early_ends(self) -> bool:
         """Whether there are outcomes of tasks whose acceptance was not heard yet."""
         return bool(self._pending.early)
 
-    def in_hand(self) -> bool:
+    def is_locked_here(self) -> bool:
         """Whether this very thread is in the middle of a change here."""
         return is_owned(self._lock)
 
@@ -96,15 +96,15 @@ class PendingFutures:
         with self._lock:
             self._pending.abandon(future)
 
-    def hear(self, rows: Iterable[Row]) -> None:
+    def receive(self, rows: Iterable[Row]) -> None:
         """Settle the futures of tasks that have ended. Rows may come twice: they do after an interruption (Ctrl-C)."""
         with self._lock:
             if self._dropped:
                 rows = list(rows)
-                self._take_up(row[0] for row in rows)
-            ended = self._pending.hear(rows)
+                self._restore(row[0] for row in rows)
+            ended = self._pending.receive(rows)
         self._settle(ended)
-        self._settled()
+        self._on_settled()
 
     def _settle(self, ended: list[tuple[TaskFuture[Any], Row]]) -> None:
         if ended:
@@ -118,13 +118,13 @@ class PendingFutures:
         while left:
             asked, left = left[:WATCHED_MAX], left[WATCHED_MAX:]
             rows = list(watch(asked))
-            self.hear(rows)
+            self.receive(rows)
             left += [key for key, state, *_ in rows if state == LATER]
 
-    def keys_of_others(self, epoch: int) -> list[int]:
+    def keys_of_other_masters(self, epoch: int) -> list[int]:
         """The keys that another master than that of this epoch has given."""
         with self._lock:
-            return self._pending.keys_of_others(epoch) + [key for key in self._dropped if key >> 40 != epoch]
+            return self._pending.keys_of_other_masters(epoch) + [key for key in self._dropped if key >> 40 != epoch]
 
     def keys_from(self, key: int, count: int) -> list[int]:
         """That key, and the keys of awaited tasks above it; at most `count`."""
@@ -147,15 +147,15 @@ class PendingFutures:
         with self._lock:
             if self._dropped:
                 keys = None if keys is None else list(keys)
-                self._take_up(list(self._dropped) if keys is None else keys)
+                self._restore(list(self._dropped) if keys is None else keys)
             futures = self._pending.lose(keys)
         for future in futures:
             future.fail(error_of(future))
-        self._settled()
+        self._on_settled()
 
     # -- a client that the program has let go of -----------------------------------------------
 
-    def let_go(self, gone: Callable[[], None]) -> None:
+    def keep_referenced(self, gone: Callable[[], None]) -> None:
         """Keep those futures alone that the program has, or that have callbacks; `gone` is called as each goes."""
 
         def dropped(key: int) -> Callable[[object], None]:
@@ -172,7 +172,7 @@ class PendingFutures:
                     del pending.futures[key]
                     self._dropped[key] = weakref.ref(future, dropped(key))
 
-    def _take_up(self, keys: Iterable[int]) -> None:
+    def _restore(self, keys: Iterable[int]) -> None:
         for key in keys:
             reference = self._dropped.pop(key, None)
             future = None if reference is None else reference()

@@ -37,7 +37,7 @@ class Readable(Protocol):
 class Reader(Protocol):
     """Reads results from the master, and asks it to cancel tasks."""
 
-    def lead(self, future: Readable, timeout_s: float | None) -> float | None:
+    def read_until_done(self, future: Readable, timeout_s: float | None) -> float | None:
         """Read until the future is done, as far as no other thread does; returns how much of the time is left."""
         ...
 
@@ -53,7 +53,7 @@ class Reader(Protocol):
         """How far a task is."""
         ...
 
-    def runs(self, key: int) -> bool:
+    def is_running(self, key: int) -> bool:
         """Whether a task runs, as far as is known soon."""
         ...
 

@@ -70,7 +70,7 @@ REFUSALS: Final[Mapping[str, type[RefusedSubmit]]] = {
 """The error for each code of a refusal that programs can catch by its class."""
 
 
-class Unseen:
+class UnseenRefusal:
     """Stands with the future of a refused submit until a program looks at it."""
 
     __slots__ = ("_refusals",)
@@ -92,7 +92,7 @@ class Unseen:
 class Refusable(Protocol):
     """What a client's refusals need of a future."""
 
-    unseen: Unseen | None
+    unseen: UnseenRefusal | None
 
     @property
     def has_callbacks(self) -> bool:
@@ -107,56 +107,58 @@ class Refusals:
         self._lock = threading.RLock()  # a finalizer may run in the thread that holds it
         self.count = 0
         """Submits that were refused, or could not be sent."""
-        self._unseen = 0
+        self._unseen_count = 0
         """Those of them whose error no code has been told."""
-        self._dropped = 0
+        self._dropped_count = 0
         """Those whose futures are gone."""
-        self._said = 0
+        self._logged_count = 0
         """Those that a line in the log has told of."""
-        self._flushed = 0
-        self._said_at = -LOG_EVERY_S
-        self._last = ""
+        self._flushed_count = 0
+        self._logged_at = -LOG_EVERY_S
+        self._last_error = ""
 
     def note(self, future: Refusable, error: BaseException) -> None:
         """A submit was refused; its future fails with that error next."""
         with self._lock:
             self.count += 1
-            self._last = str(error)
+            self._last_error = str(error)
             if not future.has_callbacks:
-                self._unseen += 1
-                future.unseen = Unseen(self)
+                self._unseen_count += 1
+                future.unseen = UnseenRefusal(self)
 
     def seen(self) -> None:
         """A program was told of one that it had not been told of."""
         with self._lock:
-            self._unseen -= 1
+            self._unseen_count -= 1
 
     def dropped(self) -> None:
         """The last reference to a future is gone, and its error was never asked for."""
         with self._lock:
-            self._dropped += 1
-            if _now() - self._said_at >= LOG_EVERY_S:
-                self._say(self._dropped)
+            self._dropped_count += 1
+            if _now() - self._logged_at >= LOG_EVERY_S:
+                self._log(self._dropped_count)
 
     def flushed(self) -> bool:
         """Whether no submit was refused unseen since the last time."""
         with self._lock:
-            clean = self._unseen <= self._flushed
-            self._flushed = self._unseen
+            clean = self._unseen_count <= self._flushed_count
+            self._flushed_count = self._unseen_count
             return clean
 
-    def say(self) -> None:
+    def log_unseen(self) -> None:
         """The client ends: say what no code has looked at, and no line has said yet."""
         with self._lock:
-            self._say(self._unseen)
+            self._log(self._unseen_count)
 
-    def _say(self, unseen: int) -> None:
-        count = unseen - self._said
+    def _log(self, unseen: int) -> None:
+        count = unseen - self._logged_count
         if count > 0:
-            self._said = unseen
-            self._said_at = _now()
+            self._logged_count = unseen
+            self._logged_at = _now()
             log.warning(
-                "%d submits were refused, and no code has looked at their futures. The last: %s", count, self._last
+                "%d submits were refused, and no code has looked at their futures. The last: %s",
+                count,
+                self._last_error,
             )
 
 

@@ -40,9 +40,9 @@ STAND_BACK_S: Final = 0.002
 """The thread looks so often whether callers still read for themselves: others' results wait no longer."""
 LOOK_S: Final = 0.05
 """A caller that reads looks so often whether its future has ended in another way (refused, closed) ..."""
-STASHED_S: Final = 0.001
+EARLY_LOOK_S: Final = 0.001
 """... and so often if there are outcomes of tasks whose submit's answer another thread reads just now."""
-AWAKE_S: Final = 0.0002
+BUSY_POLL_S: Final = 0.0002
 """A caller whose last result came within this time looks about for the next one as long before it sleeps."""
 PAUSE_S: Final = 0.1
 
@@ -54,68 +54,68 @@ class ResultReceiver:
 
     def __init__(
         self,
-        link: MasterConnection,
-        awaited: PendingFutures,
-        submits: SubmitSender,
-        errands: ControlConnection,
+        master_connection: MasterConnection,
+        pending: PendingFutures,
+        sender: SubmitSender,
+        control: ControlConnection,
         callbacks: Callbacks,
     ) -> None:
-        self.link = link
-        self._errands = errands
+        self.master_connection = master_connection
+        self._control = control
         self._callbacks = callbacks
-        self._running = RunningTasks(errands, awaited)
+        self._running = RunningTasks(control, pending)
         self.expected = threading.Event()
         """Set when there are results to wait for."""
-        self._awaited = awaited
-        self._submits = submits
+        self._pending = pending
+        self._sender = sender
         self.disowned = False
         """Whether a fork has copied this from the parent process, which alone reads."""
-        self._role = OwnedLock()
+        self._read_lock = OwnedLock()
         """Had by the thread that reads."""
-        self._at_rest = False
+        self._is_waiting = False
         """Whether the caller that reads only waits: a signal handler in its thread may read in its place."""
         self._interruptions = 0
         """How often one has."""
-        self._asked_on: Connection | None = None
+        self._request_connection: Connection | None = None
         """Where a call for results is under way."""
         self._number = 0
         """The newest reply that was heard."""
-        self._led = 0
+        self._caller_reads = 0
         """How often callers have read for themselves."""
-        self._brisk = False
+        self._is_busy = False
         """Whether the last result came so soon after it was asked for that it is better not to sleep."""
-        self._passed_by = False
+        self._caller_waits = False
         """Whether a caller would have liked to."""
-        self._back = threading.Event()
+        self._resume = threading.Event()
         """Set to have the thread read at once."""
 
     # -- by a caller ---------------------------------------------------------------------------
 
     @property
-    def in_hand(self) -> bool:
+    def is_reading_here(self) -> bool:
         """Whether this very thread reads."""
-        return self._role.mine
+        return self._read_lock.is_mine
 
     def catch_up(self) -> None:
         """Hear, if it can be heard soon, whether the master has accepted what is on its way."""
-        self._submits.catch_up()
+        self._sender.catch_up()
 
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
         """Have the master cancel these tasks; whether it has cancelled all of them."""
-        return self._errands.cancel(keys, running=running)
+        return self._control.cancel(keys, running=running)
 
     def progress(self, key: int) -> Progress | None:
         """How far a task is."""
-        return self._errands.progress(key)
+        return self._control.progress(key)
 
-    def runs(self, key: int) -> bool:
+    def is_running(self, key: int) -> bool:
         """Whether a task runs; False also where no master answers."""
-        return self.link.failure is None and self._running.has(key)
+        return self.master_connection.failure is None and self._running.has(key)
 
     def deadlock(self, task: str, key: int) -> str:
         """Why a task that waits for another one does so for ever; '' if it does not, or that is not known."""
         try:
-            told = self._errands.ask(ADMIN, "wait", {"task": task, "other": id_text(key)})
+            told = self._control.ask(ADMIN, "wait", {"task": task, "other": id_text(key)})
         except DistqError:  # no master at present, or one of a version before
             return ""
         return str(told["why"])
@@ -126,59 +126,59 @@ class ResultReceiver:
 
     def stream(self, future: Readable, timeout_s: float | None) -> Iterator[Any]:
         """The parts of a task's stream."""
-        return parts_of(self._errands.another(), future, timeout_s)
+        return parts_of(self._control.open_another(), future, timeout_s)
 
-    def lead(self, future: Readable, timeout_s: float | None) -> float | None:
+    def read_until_done(self, future: Readable, timeout_s: float | None) -> float | None:
         """Read until the future is done, as far as no other thread reads; returns how much of the time is left.
 
         Raises CalledInside if the end cannot be heard before the call that was interrupted for this one goes on.
         """
         if self.disowned:
             return timeout_s
-        if self._submits.in_hand or self._awaited.in_hand() or is_settling_here():
+        if self._sender.is_sending_here or self._pending.is_locked_here() or is_settling_here():
             raise CalledInside("result() interrupted another call of the same client in this thread.")
         deadline = None if timeout_s is None else _now() + timeout_s
-        if self._role.mine:
+        if self._read_lock.is_mine:
             self._read_in_place(future, deadline)
-        elif not self._role.take(0):
-            self._passed_by = True
+        elif not self._read_lock.acquire(0):
+            self._caller_waits = True
         else:
             try:
-                self._led += 1
+                self._caller_reads += 1
                 self._read_for(future, deadline)
             finally:
-                self._role.give()
-                if self._passed_by or not future.has_ended:
-                    self._back.set()
+                self._read_lock.release()
+                if self._caller_waits or not future.has_ended:
+                    self._resume.set()
         return None if deadline is None else max(deadline - _now(), 0.0)
 
     def _read_in_place(self, future: Readable, deadline: float | None) -> None:
         """Read in a signal handler that has interrupted the caller that reads, in the same thread."""
-        if not self._at_rest:
+        if not self._is_waiting:
             raise CalledInside("result() interrupted the reading of another result in this thread.")
-        connection = self.link.connection
-        self._at_rest = False
+        connection = self.master_connection.connection
+        self._is_waiting = False
         self._interruptions += 1
         try:
             if connection is not None and connection.fileno() >= 0:
                 with connection.interrupted():
                     self._read_for(future, deadline)
         finally:
-            self._at_rest = True
+            self._is_waiting = True
         if not future.has_ended and (deadline is None or _now() < deadline):
             raise CalledInside("The connection broke, and is made anew once the signal handler has returned.")
 
     def _read_for(self, future: Readable, deadline: float | None) -> None:
-        while not future.has_ended and (connection := self.link.connection) is not None:
-            wait_s = STASHED_S if self._awaited.stashed else LOOK_S
+        while not future.has_ended and (connection := self.master_connection.connection) is not None:
+            wait_s = EARLY_LOOK_S if self._pending.has_early_ends else LOOK_S
             if deadline is not None:
                 wait_s = min(wait_s, deadline - _now())
                 if wait_s <= 0:
                     return
             try:
-                self._ask(connection)
+                self._request(connection)
                 if self._waited(connection, wait_s):
-                    self._hear_answer(connection)
+                    self._read_answer(connection)
             except (DistqError, RemoteRefusal):
                 return  # the thread meets it again, and knows what to do
             except BaseException:
@@ -189,67 +189,67 @@ class ResultReceiver:
         """Wait for an answer; False if none came, or a signal handler has read it."""
         interruptions = self._interruptions
         began = _now()
-        self._at_rest = True
+        self._is_waiting = True
         try:
-            came = self._brisk and connection.look_about(min(wait_s, AWAKE_S))
+            came = self._is_busy and connection.look_about(min(wait_s, BUSY_POLL_S))
             came = came or connection.wait((), timeout_s=wait_s)
         finally:
-            self._at_rest = False
-        self._brisk = came and _now() - began < AWAKE_S
+            self._is_waiting = False
+        self._is_busy = came and _now() - began < BUSY_POLL_S
         return came and interruptions == self._interruptions
 
     # -- the thread ----------------------------------------------------------------------------
 
     def run(self) -> None:
         """Read, until closed."""
-        link = self.link
+        link = self.master_connection
         while not link.closed:
             self._stand_back()
             self.expected.clear()
             try:
-                with self._role:
-                    link.insist(self._round)
+                with self._read_lock:
+                    link.retry(self._read_once)
             except Exception as error:  # noqa: BLE001 - whatever it is, no caller shall wait for ever
                 if link.closed:
                     return
-                self._awaited.fail(None, lambda _, error=error: error)  # type: ignore[misc] # bound now
+                self._pending.fail(None, lambda _, error=error: error)  # type: ignore[misc] # bound now
                 link.pause(PAUSE_S)
-                if not self._awaited:
+                if not self._pending:
                     self.expected.wait()
 
-    def _round(self, connection: Connection) -> None:
-        self._ask(connection)
-        self._hear_answer(connection)
+    def _read_once(self, connection: Connection) -> None:
+        self._request(connection)
+        self._read_answer(connection)
 
     def _stand_back(self) -> None:
         """Leave the reading to callers for as long as they come."""
-        if not self._passed_by:
+        if not self._caller_waits:
             return
-        self._passed_by = False
+        self._caller_waits = False
         led = -1
-        while led != self._led and not self._back.is_set() and not self.link.closed:
-            led = self._led
-            self._back.wait(STAND_BACK_S)
-        self._back.clear()
+        while led != self._caller_reads and not self._resume.is_set() and not self.master_connection.closed:
+            led = self._caller_reads
+            self._resume.wait(STAND_BACK_S)
+        self._resume.clear()
 
     # -- both ----------------------------------------------------------------------------------
 
-    def _ask(self, connection: Connection) -> None:
-        if self._asked_on is not connection:
+    def _request(self, connection: Connection) -> None:
+        if self._request_connection is not connection:
             connection.ask(BROKER, RESULTS, (self._number, RESULTS_WAIT_S), timeout_s=CALL_S)
-            self._asked_on = connection
+            self._request_connection = connection
 
-    def _hear_answer(self, connection: Connection) -> None:
+    def _read_answer(self, connection: Connection) -> None:
         try:
             reply = connection.answer(timeout_s=RESULTS_WAIT_S + CALL_S)
         finally:
-            self._asked_on = None  # a refusal is an answer too
+            self._request_connection = None  # a refusal is an answer too
         number, rows = cast("tuple[int, list[Row]]", reply)
-        self.hear(rows)
+        self.receive(rows)
         self._number = number  # only now: what is not heard is sent again
 
-    def hear(self, rows: list[Row]) -> None:
+    def receive(self, rows: list[Row]) -> None:
         """Settle the futures of tasks that have ended."""
-        if self._submits.owes_answer and not all(self._awaited.knows(row[0]) for row in rows):
-            self._submits.hear_asked()
-        self._awaited.hear(rows)
+        if self._sender.has_direct_submit and not all(self._pending.knows(row[0]) for row in rows):
+            self._sender.read_direct_answer()
+        self._pending.receive(rows)

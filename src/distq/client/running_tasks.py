@@ -23,20 +23,20 @@ _now = time.monotonic  # noqa: TID251 - the edge: how old an answer is
 class RunningTasks:
     """What the master has said last."""
 
-    def __init__(self, errands: ControlConnection, awaited: PendingFutures) -> None:
-        self._errands = errands
-        self._awaited = awaited
+    def __init__(self, control: ControlConnection, pending: PendingFutures) -> None:
+        self._control = control
+        self._pending = pending
         self._running: frozenset[Any] = frozenset()
-        self._asked: frozenset[int] = frozenset()
+        self._asked_keys: frozenset[int] = frozenset()
         self._asked_at = -FRESH_S
 
     def has(self, key: int) -> bool:
         """Whether that task runs; False also where no master answers, or one that cannot say."""
-        if key not in self._asked or _now() - self._asked_at >= FRESH_S:
-            keys = self._awaited.keys_from(key, WATCHED_MAX)
+        if key not in self._asked_keys or _now() - self._asked_at >= FRESH_S:
+            keys = self._pending.keys_from(key, WATCHED_MAX)
             try:
-                self._running = frozenset(self._errands.ask(RUNNING, keys))
+                self._running = frozenset(self._control.ask(RUNNING, keys))
             except (DistqError, RemoteRefusal):
                 self._running = frozenset()
-            self._asked, self._asked_at = frozenset(keys), _now()
+            self._asked_keys, self._asked_at = frozenset(keys), _now()
         return key in self._running

@@ -64,9 +64,9 @@ class ClientRuntime:
         """... whether those of the masters before it are."""
         self._closing = False
         self._closed = False
-        self._guarded = False
+        self._checks_first = False
         """Whether a submit is to look first: the client is closing, or its process ends."""
-        self._let_go = False
+        self._is_released = False
         """Whether the program has no reference to the client any more."""
         self._threads: list[threading.Thread] = []
         where = ConnectionConfig(
@@ -79,52 +79,52 @@ class ClientRuntime:
         )
         self.refusals = Refusals()
         self._callbacks = Callbacks()
-        self._absence = Outage(where.addresses, settings.connect_wait_s)
+        self._outage = Outage(where.addresses, settings.connect_wait_s)
         self._outbox = Outbox()
-        self._awaited = PendingFutures(self._outbox, self._settled)
-        self.errands = ControlConnection(where._replace(role="cli"))  # no session of its own: it awaits nothing
-        self._submits = SubmitSender(
-            MasterConnection(where, self._greeted, self._absence),
+        self._pending = PendingFutures(self._outbox, self._on_settled)
+        self.control = ControlConnection(where._replace(role="cli"))  # no session of its own: it awaits nothing
+        self._sender = SubmitSender(
+            MasterConnection(where, self._on_hello, self._outage),
             self._outbox,
-            self._awaited,
+            self._pending,
             settings.connect_wait_s,
-            self._accepted,
-            self._settled,
-            self._rest,
+            self._on_accepted,
+            self._on_settled,
+            self._on_idle,
             self.refusals,
-            StuckTasks(self._awaited, self.errands),
+            StuckTasks(self._pending, self.control),
         )
-        results = MasterConnection(where, self._resumed, self._absence)
-        self._results = ResultReceiver(results, self._awaited, self._submits, self.errands, self._callbacks)
-        self._guarded = exits.enter(self)
+        results = MasterConnection(where, self._on_results_hello, self._outage)
+        self._receiver = ResultReceiver(results, self._pending, self._sender, self.control, self._callbacks)
+        self._checks_first = exits.enter(self)
 
     # -- what the client calls -----------------------------------------------------------------
 
-    def send(self, manner: SubmitOptions, body: bytes) -> TaskFuture[Any]:
+    def send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         """Have a task sent; blocks and raises as `Client.submit` says."""
         if len(body) > self._payload_bytes_max:
             self._check_size(body)
-        outbox, submits = self._outbox, self._submits
-        if self._guarded or not submits.link.up or outbox.full:
+        outbox, submits = self._outbox, self._sender
+        if self._checks_first or not submits.master_connection.is_up or outbox.full:
             self._wait_for_master()
         if API in sys.modules:  # the call alone would cost each task of those that do not trace
-            manner = manner.carrying(outgoing(*manner.envelope[:2]))
-        future: TaskFuture[Any] = TaskFuture(self._results, manner.envelope[1])
-        sending = PendingSubmit(manner, body, future)
-        if manner.full is not None:
+            options = options.carrying(outgoing(*options.envelope[:2]))
+        future: TaskFuture[Any] = TaskFuture(self._receiver, options.envelope[1])
+        sending = PendingSubmit(options, body, future)
+        if options.full is not None:
             self._start()
-            submits.send_now([sending], _patience_s(manner.full))
+            submits.send_now([sending], _patience_s(options.full))
             return future
         if outbox.waiting or not submits.send_immediately(sending):
             outbox.put(sending)
-        if self._guarded:
+        if self._checks_first:
             self._send_last()
         return future
 
     def _send_last(self) -> None:
         """The client was closed meanwhile, or the process ends: then there may be no later flush than this one."""
         if self._outbox.closed:
-            self._submits.fail_unsent()
+            self._sender.fail_unsent()
         else:
             self.flush(self._settings.connect_wait_s)
 
@@ -132,14 +132,14 @@ class ClientRuntime:
         """Have several tasks sent in one submit; blocks and raises as `Submitter.chain` says."""
         for _, body in tasks:
             self._check_size(body)
-        if self._guarded or not self._submits.link.up or self._outbox.full:
+        if self._checks_first or not self._sender.master_connection.is_up or self._outbox.full:
             self._wait_for_master()
         self._start()
-        future: TaskFuture[Any] = TaskFuture(self._results, tasks[-1][0].envelope[1])
+        future: TaskFuture[Any] = TaskFuture(self._receiver, tasks[-1][0].envelope[1])
         full = tasks[-1][0].full
         patience_s = self._settings.connect_wait_s if full is None else _patience_s(full)
         headers = outgoing(*tasks[-1][0].envelope[:2])  # one span for all: it is one submit
-        self._submits.send_now(
+        self._sender.send_now(
             [PendingSubmit(manner.carrying(headers), body, future) for manner, body in tasks], patience_s
         )
         return future
@@ -150,12 +150,12 @@ class ClientRuntime:
                 f"the arguments have {len(body):,} bytes, and {self._payload_bytes_max:,} are allowed."
             )
 
-    def administer(self, action: str, asked: Mapping[str, Any]) -> Any:
+    def administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
         """What the master answers to an operator's request; raises what it says is wrong."""
-        if self._closing or not self._submits.link.up:
+        if self._closing or not self._sender.master_connection.is_up:
             self._wait_for_master()
         try:
-            return self.errands.ask(ADMIN, action, dict(asked))
+            return self.control.ask(ADMIN, action, dict(arguments))
         except RemoteRefusal as error:
             if action.startswith("schedule_"):
                 raise ScheduleRefused(str(error)) from None
@@ -163,38 +163,38 @@ class ClientRuntime:
 
     def follow(self, key: int) -> TaskFuture[Any]:
         """The future of a task that is at the master already; blocks and raises as `Client.future` says."""
-        if self._closing or not self._submits.link.up:
+        if self._closing or not self._sender.master_connection.is_up:
             self._wait_for_master()
-        future: TaskFuture[Any] = TaskFuture(self._results)
+        future: TaskFuture[Any] = TaskFuture(self._receiver)
         future.claim()
-        self._awaited.adopt(future, key)
-        self._results.expected.set()
+        self._pending.adopt(future, key)
+        self._receiver.expected.set()
         try:
-            self._submits.watch([key])
+            self._sender.watch([key])
         except BaseException:
-            self._awaited.abandon(future)
+            self._pending.abandon(future)
             raise
         return future
 
     def flush(self, timeout_s: float | None) -> bool:
         """As `Client.flush`."""
-        if self._submits.in_hand:
+        if self._sender.is_sending_here:
             raise CalledInside("flush() interrupted a submit of the same client in this thread.")
-        self._submits.rouse()
+        self._sender.wake()
         return self._outbox.wait_until_empty(timeout_s) and self.refusals.flushed()
 
     def shutdown(self, *, wait: bool, cancel: bool) -> None:
         """As `Client.shutdown`."""
-        if wait and (self._submits.in_hand or self._results.in_hand):
+        if wait and (self._sender.is_sending_here or self._receiver.is_reading_here):
             raise CalledInside("shutdown() interrupted another call of the same client in this thread.")
         with self._lock:
-            self._closing = self._guarded = True
+            self._closing = self._checks_first = True
         if cancel:
             for sending in self._outbox.take_all():
                 sending.future.withdraw()
-            cancel_all(self._awaited.futures())
+            cancel_all(self._pending.futures())
         if wait:
-            self._submits.rouse()
+            self._sender.wake()
             with self._idle:
                 self._idle.wait_for(self._is_idle)
         self._close_if_idle()
@@ -208,16 +208,16 @@ class ClientRuntime:
             if thread is not threading.current_thread():
                 thread.join(ENDED_S)
 
-    def leave(self) -> None:
+    def leave_block(self) -> None:
         """An exception has ended the block of the client: what was submitted is accepted, and no result is awaited."""
         self.flush_last()
         self.close()
         self.join()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """The program has no reference to the client any more. Called by a finalizer, hence in any thread."""
-        self._let_go = True
-        self._submits.rouse()
+        self._is_released = True
+        self._sender.wake()
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -230,8 +230,8 @@ class ClientRuntime:
             self._threads = [
                 threading.Thread(target=_run, args=(loop, link), name=f"distq-{name}", daemon=True)
                 for name, loop, link in (
-                    ("submits", self._submits.run, self._submits.link),
-                    ("results", self._results.run, self._results.link),
+                    ("submits", self._sender.run, self._sender.master_connection),
+                    ("results", self._receiver.run, self._receiver.master_connection),
                 )
             ]
             for thread in self._threads:
@@ -240,31 +240,31 @@ class ClientRuntime:
     def _wait_for_master(self) -> None:
         """Block until there is room and a master, for as long as the settings allow; then raise."""
         self._start()
-        link, outbox = self._submits.link, self._outbox
+        link, outbox = self._sender.master_connection, self._outbox
         wait_s = self._settings.connect_wait_s
         deadline = _now() + wait_s
-        seen = link.tries + link.trying  # an attempt that is under way may have found what is changed by now
-        self._submits.wanted.set()
+        seen = link.attempts + link.is_attempting  # an attempt that is under way may have found what is changed by now
+        self._sender.retry_requested.set()
         while True:
             if self._closing:
                 raise RuntimeError("cannot submit: this client was shut down")
-            if link.up:
+            if link.is_up:
                 deadline = _now() + wait_s
                 if outbox.wait_for_room(0.1):
                     return
                 continue
-            self._absence.note(link.failure)
+            self._outage.note(link.failure)
             failure = link.failure
-            if failure is not None and link.tries > seen and not is_passing(failure):
+            if failure is not None and link.attempts > seen and not is_passing(failure):
                 raise failure
             if _now() >= deadline:
-                raise failure or self._absence.error()
-            link.wait_for_try(link.tries, min(deadline - _now(), 0.1))
+                raise failure or self._outage.error()
+            link.wait_for_attempt(link.attempts, min(deadline - _now(), 0.1))
 
-    def _accepted(self, first: int, count: int) -> None:
+    def _on_accepted(self, first: int, count: int) -> None:
         """A master has taken `count` tasks, under keys from `first` on."""
-        if not self._results.expected.is_set():
-            self._results.expected.set()
+        if not self._receiver.expected.is_set():
+            self._receiver.expected.set()
         if self._outbox.closed:
             self.close()
         elif first >> 40 != self._epoch:
@@ -275,21 +275,21 @@ class ClientRuntime:
         if not self._durable:
             self._forget_others()
             return
-        self._submits.ask_about(keys)
+        self._sender.ask_about(keys)
 
-    def _settled(self) -> None:
+    def _on_settled(self) -> None:
         if self._closing:
             self._close_if_idle()
-        elif self._let_go:
-            self._submits.rouse()
+        elif self._is_released:
+            self._sender.wake()
 
-    def _rest(self) -> None:
+    def _on_idle(self) -> None:
         """The thread that submits has nothing to send: a client that the program has let go of may be at its end."""
-        if self._let_go and not self._outbox:
-            self._awaited.let_go(self._submits.rouse)
+        if self._is_released and not self._outbox:
+            self._pending.keep_referenced(self._sender.wake)
             self._close_if_idle()
 
-    def _greeted(self, greeting: Greeting, _connection: Connection) -> None:
+    def _on_hello(self, greeting: Greeting, _connection: Connection) -> None:
         """A master has said who it is: one that keeps nothing knows nothing of what the one before had accepted."""
         with self._lock:
             self._epoch = greeting.epoch
@@ -297,25 +297,25 @@ class ClientRuntime:
         if not self._durable:
             self._forget_others()
 
-    def _resumed(self, greeting: Greeting, connection: Connection) -> None:
+    def _on_results_hello(self, greeting: Greeting, connection: Connection) -> None:
         """The same, where results come from: a restarted master that has kept the tasks is asked about them."""
-        keys = self._awaited.keys_of_others(greeting.epoch)
-        self._greeted(greeting, connection)
+        keys = self._pending.keys_of_other_masters(greeting.epoch)
+        self._on_hello(greeting, connection)
         if self._durable:
 
             def watch(some: list[int]) -> Any:
                 return connection.call(BROKER, WATCH, (some,), timeout_s=RESULTS_WAIT_S)
 
-            self._awaited.ask_about(keys, watch)
+            self._pending.ask_about(keys, watch)
 
     def _forget_others(self) -> None:
         if self._epoch is not None:
-            self._awaited.fail(self._awaited.keys_of_others(self._epoch), _lost)
+            self._pending.fail(self._pending.keys_of_other_masters(self._epoch), _lost)
 
     # -- inside: the end -----------------------------------------------------------------------
 
     def _is_idle(self) -> bool:
-        return not self._awaited and not self._outbox
+        return not self._pending and not self._outbox
 
     def _close_if_idle(self) -> None:
         with self._idle:
@@ -327,40 +327,40 @@ class ClientRuntime:
     def close(self) -> None:
         """End it now, whatever is still on its way; futures that have no outcome yet fail."""
         with self._lock:
-            self._closing = self._guarded = True
+            self._closing = self._checks_first = True
             if self._closed:
                 return
             self._closed = True
         exits.leave(self)
-        busy = bool(self._outbox) or self._submits.busy
+        busy = bool(self._outbox) or self._sender.busy
         self._outbox.close()
-        self._submits.link.close(gently=not busy)
-        self._results.link.close()
-        self.errands.close()
-        self._submits.wanted.set()
-        self._results.expected.set()
+        self._sender.master_connection.close(gently=not busy)
+        self._receiver.master_connection.close()
+        self.control.close()
+        self._sender.retry_requested.set()
+        self._receiver.expected.set()
         if self._outbox:
-            self._submits.fail_unsent()
-        if self._awaited:
-            self._awaited.fail(None, _unheard)
+            self._sender.fail_unsent()
+        if self._pending:
+            self._pending.fail(None, _unheard)
         self._callbacks.close()
-        self.refusals.say()
+        self.refusals.log_unseen()
 
     def disown(self) -> None:
         """Leave to the parent process what a fork has copied."""
-        self._results.disowned = True
-        self._submits.link.release()
-        self._results.link.release()
-        self.errands.link.release()
+        self._receiver.disowned = True
+        self._sender.master_connection.release()
+        self._receiver.master_connection.release()
+        self.control.master_connection.release()
         exits.leave(self)
 
     def flush_last(self) -> None:
         """The process or the program's block ends: what was submitted shall be accepted, from now on at once."""
-        self._guarded = True
-        self._submits.rouse()
+        self._checks_first = True
+        self._sender.wake()
         if not self._outbox.wait_until_empty(self._settings.connect_wait_s):
             logging.getLogger("distq").warning("The program ends, and no master has accepted its last tasks.")
-        self.refusals.say()
+        self.refusals.log_unseen()
 
 
 def _patience_s(full: float | str) -> float:

@@ -122,7 +122,7 @@ class ClientState(Generic[F]):
         if not self.early:
             return []
         rows = [row for key in range(first, first + len(futures)) if (row := self.early.get(key)) is not None]
-        return self.hear(rows)
+        return self.receive(rows)
 
     def _taken_over(self, future: F, key: int, other: int | None) -> None:
         """Another task has the unique key of the one under `key`."""
@@ -155,7 +155,7 @@ class ClientState(Generic[F]):
         if known is not future and future not in (others := self.duplicates.setdefault(key, [])):
             others.append(future)
 
-    def hear(self, rows: Iterable[Row]) -> list[tuple[F, Row]]:
+    def receive(self, rows: Iterable[Row]) -> list[tuple[F, Row]]:
         """The ends of tasks were read; returns those whose futures are to be settled, and then given to `end`."""
         ended: list[tuple[F, Row]] = []
         futures, duplicates = self.futures, self.duplicates
@@ -199,6 +199,6 @@ class ClientState(Generic[F]):
         futures = [future for key in lost if (future := self.futures.pop(key, None)) is not None]
         return futures + [future for key in lost for future in self.duplicates.pop(key, ())]
 
-    def keys_of_others(self, epoch: int) -> list[int]:
+    def keys_of_other_masters(self, epoch: int) -> list[int]:
         """The keys that another master than that of this epoch has given."""
         return [key for key in self.futures if key >> 40 != epoch]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.client.outcome import opened
+from distq.client.outcome import unpacked
 from distq.core.errors import DistqError
 from distq.protocol.methods import STREAM
 from distq.tasks.failure import TaskPartsGone, TaskUnknown
@@ -25,7 +25,7 @@ PAUSE_S: Final = 0.2
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
-def parts_of(errands: ControlConnection, future: Readable, timeout_s: float | None) -> Iterator[Any]:
+def parts_of(control: ControlConnection, future: Readable, timeout_s: float | None) -> Iterator[Any]:
     """The parts as they come; then the future's exception, if it has one."""
     number = 0
     try:
@@ -33,7 +33,7 @@ def parts_of(errands: ControlConnection, future: Readable, timeout_s: float | No
             time.sleep(PAUSE_S / 10)  # until its acceptance was heard
         over = future.task_key is None
         while not over:
-            parts, over = _next_parts(errands, future, number, timeout_s)
+            parts, over = _next_parts(control, future, number, timeout_s)
             for part in parts:
                 if part is None:
                     raise TaskPartsGone(f"part {number} of task {future.task_id} is not kept any more.")
@@ -41,18 +41,18 @@ def parts_of(errands: ControlConnection, future: Readable, timeout_s: float | No
                 number += 1
         future.result()
     finally:
-        errands.close()
+        control.close()
 
 
 def _value_of(part: bytes, future: Readable) -> Any:
-    value, error = opened(part, future.task_key)
+    value, error = unpacked(part, future.task_key)
     if error is not None:
         raise error
     return value
 
 
 def _next_parts(
-    errands: ControlConnection, future: Readable, number: int, timeout_s: float | None
+    control: ControlConnection, future: Readable, number: int, timeout_s: float | None
 ) -> tuple[list[bytes | None], bool]:
     """The next parts, at least one unless there are no more; and whether there are no more."""
     began = reached = _now()
@@ -60,7 +60,7 @@ def _next_parts(
         left_s = WAIT_S if timeout_s is None else max(timeout_s - (_now() - began), 0.0)
         wait_s = min(left_s, WAIT_S)
         try:
-            parts, over = errands.ask(STREAM, future.task_key, number, wait_s, wait_s=wait_s)
+            parts, over = control.ask(STREAM, future.task_key, number, wait_s, wait_s=wait_s)
             reached = _now()
         except RemoteRefusal as error:
             raise TaskUnknown(str(error)) from None

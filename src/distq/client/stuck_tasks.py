@@ -23,9 +23,9 @@ WAITED_S: Final = 5.0
 PAUSE_MAX_S: Final = 60.0
 ASKED_MAX: Final = 100
 """Tasks that one call asks about, the oldest: those behind them are of the same kinds, or their turn comes."""
-SAID_MAX: Final = 20
+WARNINGS_MAX: Final = 20
 """Different warnings of one client."""
-LEAST_S: Final = 0.05
+PAUSE_MIN_S: Final = 0.05
 
 log = logging.getLogger("distq")
 _now = time.monotonic  # noqa: TID251 - the edge: how long tasks have waited
@@ -34,31 +34,31 @@ _now = time.monotonic  # noqa: TID251 - the edge: how long tasks have waited
 class StuckTasks:
     """What a client knows of its tasks that wait; for the one thread that sends submits."""
 
-    def __init__(self, awaited: PendingFutures, errands: ControlConnection) -> None:
-        self._awaited = awaited
-        self._errands = errands
+    def __init__(self, pending: PendingFutures, control: ControlConnection) -> None:
+        self._pending = pending
+        self._control = control
         self._waiting: list[int] = []
         """Tasks that were awaited when it was looked last."""
         self._pause_s = WAITED_S
         self._look_at = 0.0
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
         self._is_over = False
         """Whether the master cannot say, or enough was said."""
 
     def pause_s(self) -> float | None:
         """When to look again, in seconds; None for not before more is submitted."""
-        if self._is_over or not self._awaited:
+        if self._is_over or not self._pending:
             self._waiting, self._pause_s = [], WAITED_S
             return None
         if not self._waiting:
             self._begin()
-        return max(self._look_at - _now(), LEAST_S)
+        return max(self._look_at - _now(), PAUSE_MIN_S)
 
     def look(self) -> None:
         """Ask about what has waited for long enough, and say why it waits."""
         if self._is_over or not self._waiting or _now() < self._look_at:
             return
-        waiting = [key for key in self._waiting if self._awaited.knows(key)]
+        waiting = [key for key in self._waiting if self._pending.knows(key)]
         if waiting:
             self._ask(waiting)
             self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
@@ -67,19 +67,19 @@ class StuckTasks:
         self._begin()
 
     def _begin(self) -> None:
-        self._waiting = self._awaited.oldest(ASKED_MAX)
+        self._waiting = self._pending.oldest(ASKED_MAX)
         self._look_at = _now() + self._pause_s
 
     def _ask(self, keys: list[int]) -> None:
         try:
-            reasons = self._errands.ask(STUCK, keys)
+            reasons = self._control.ask(STUCK, keys)
         except RemoteRefusal:
             self._is_over = True  # a master of a version before
             return
         except DistqError:
             return  # that no master is there is said elsewhere
         for key, why in reasons.items():
-            if why not in self._said and len(self._said) < SAID_MAX:
-                self._said.add(why)
+            if why not in self._logged and len(self._logged) < WARNINGS_MAX:
+                self._logged.add(why)
                 log.warning("Task %s waits. %s", id_text(key), why)
-        self._is_over = len(self._said) >= SAID_MAX
+        self._is_over = len(self._logged) >= WARNINGS_MAX

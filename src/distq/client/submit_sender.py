@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from distq.client.stuck_tasks import StuckTasks
     from distq.net.dial import Connection
 
-HEAR_S: Final = 1.0
+ANSWER_WAIT_S: Final = 1.0
 """How long who has a result in hand waits for the thread here, if that one reads the answer."""
 CATCH_UP_S: Final = 0.25
 """How long who cancels what was sent just now waits for the word that it was taken."""
@@ -46,7 +46,7 @@ DIRECT_BYTES_MAX: Final = 64 * 1024
 _now = time.monotonic  # noqa: TID251 - the edge: how long a submit has waited for room
 
 
-class SentBatch(NamedTuple):
+class DirectSubmit(NamedTuple):
     """A submit that its caller has sent, and whose answer was not read yet."""
 
     number: int
@@ -60,32 +60,32 @@ class SubmitSender:
 
     def __init__(
         self,
-        link: MasterConnection,
+        master_connection: MasterConnection,
         outbox: Outbox,
-        awaited: PendingFutures,
+        pending: PendingFutures,
         wait_s: float,
-        accepted: Callable[[int, int], None],
-        settled: Callable[[], None],
-        rest: Callable[[], None],
+        on_accepted: Callable[[int, int], None],
+        on_settled: Callable[[], None],
+        on_idle: Callable[[], None],
         refusals: Refusals,
-        stuck: StuckTasks,
+        stuck_tasks: StuckTasks,
     ) -> None:
-        self.link = link
-        self.wanted = threading.Event()
+        self.master_connection = master_connection
+        self.retry_requested = threading.Event()
         """Set by a submit that found the door closed (a wrong key): it is to be tried again."""
         self._outbox = outbox
-        self._awaited = awaited
+        self._pending = pending
         self._wait_s = wait_s
-        self._accepted = accepted
-        self._settled = settled
-        self._rest = rest
+        self._on_accepted = on_accepted
+        self._on_settled = on_settled
+        self._on_idle = on_idle
         self._refusals = refusals
-        self._stuck = stuck
+        self._stuck_tasks = stuck_tasks
         self._number = 0
-        self._speaking = OwnedLock()
+        self._connection_lock = OwnedLock()
         """Had by the thread that uses the connection."""
-        self._asked: SentBatch | None = None
-        self._looked_at = 0
+        self._direct: DirectSubmit | None = None
+        self._number_at_last_wait = 0
         self._asleep = True
         """Whether the thread waits without looking."""
 
@@ -94,36 +94,36 @@ class SubmitSender:
     @property
     def busy(self) -> bool:
         """Whether a thread uses the connection."""
-        return self._speaking.taken
+        return self._connection_lock.is_held
 
     @property
-    def in_hand(self) -> bool:
+    def is_sending_here(self) -> bool:
         """Whether this very thread is in the middle of a submit."""
-        return self._speaking.mine
+        return self._connection_lock.is_mine
 
-    def send_immediately(self, sending: PendingSubmit) -> bool:
+    def send_immediately(self, submit: PendingSubmit) -> bool:
         """Send the only task there is; False if it must go through the outbox."""
-        if len(sending.body) > DIRECT_BYTES_MAX or not self._speaking.take(0):
+        if len(submit.body) > DIRECT_BYTES_MAX or not self._connection_lock.acquire(0):
             return False
         try:
-            connection = self.link.connection
-            if connection is None or self._outbox or not claim((sending.future,)):
+            connection = self.master_connection.connection
+            if connection is None or self._outbox or not claim((submit.future,)):
                 return False
             self._number += 1
             number = self._number
-            args = (number, [sending.options.envelope], [sending.run(0, 1)], [sending.body], self._wait_s)
-            asked = SentBatch(number, connection, [sending], args)
+            args = (number, [submit.options.envelope], [submit.run(0, 1)], [submit.body], self._wait_s)
+            asked = DirectSubmit(number, connection, [submit], args)
 
             def ask() -> None:
-                self._asked = asked
-                self._awaited.begin(number, 1)
+                self._direct = asked
+                self._pending.begin(number, 1)
                 if self._asleep:
-                    self._outbox.rouse()
+                    self._outbox.wake()
                 connection.ask(BROKER, SUBMIT, args, timeout_s=CALL_S)
 
             _or_close(connection, ask)
         finally:
-            self._speaking.give()
+            self._connection_lock.release()
         return True
 
     def send_now(self, batch: Sequence[PendingSubmit], wait_s: float) -> None:
@@ -134,9 +134,9 @@ class SubmitSender:
         """
         deadline = _now() + wait_s
         claim([batch[-1].future])
-        while not self.link.closed:
+        while not self.master_connection.closed:
             slice_s = min(max(deadline - _now(), 0.0), SLICE_S)
-            with self._by_caller():  # not for the whole time: others of this client submit to queues that have room
+            with self._for_caller():  # not for the whole time: others of this client submit to queues that have room
                 answer = self._sent_now(batch, slice_s)
             if answer[0]:
                 return
@@ -149,135 +149,135 @@ class SubmitSender:
         self._number += 1
         number = self._number
         args = (number, *_packed(batch), slice_s)
-        self._awaited.begin(number, 1)
+        self._pending.begin(number, 1)
         try:
-            answer = self._insisted(
+            answer = self._answer_with_retries(
                 lambda connection: connection.call(BROKER, SUBMIT, args, timeout_s=slice_s + CALL_S)
             )
             if answer[0]:
                 _, first, *taken = answer
-                self._taken(number, batch[-1:], (True, first + len(batch) - 1, *taken))
+                self._accept(number, batch[-1:], (True, first + len(batch) - 1, *taken))
         finally:
-            self._awaited.refuse(number)  # unless it was accepted
-            self._settled()
+            self._pending.refuse(number)  # unless it was accepted
+            self._on_settled()
         return answer
 
     @contextmanager
-    def _by_caller(self) -> Iterator[None]:
+    def _for_caller(self) -> Iterator[None]:
         """The turn, for a call of the caller's own. The answer that is owed is the next on the wire, and read first."""
-        with self._speaking:
+        with self._connection_lock:
             try:
-                self._finish_asked()
+                self._finish_direct()
                 yield
             except BaseException:
                 # Interrupted (Ctrl-C), maybe in the middle of a frame: the connection is of no use any more.
-                if (connection := self.link.connection) is not None:
+                if (connection := self.master_connection.connection) is not None:
                     connection.close()
                 raise
 
     def watch(self, keys: Sequence[int]) -> None:
         """Have the ends of tasks told that are at the master already."""
-        with self._by_caller():
+        with self._for_caller():
             self.ask_about(keys)
 
     def ask_about(self, keys: Sequence[int]) -> None:
         """The same, for the thread that has the turn."""
-        self._awaited.ask_about(keys, lambda some: self.link.call(WATCH, (some,)))
+        self._pending.ask_about(keys, lambda some: self.master_connection.call(WATCH, (some,)))
 
-    def hear_asked(self) -> None:
+    def read_direct_answer(self) -> None:
         """Read the answer to what was sent at once, unless it was read already or cannot be had soon."""
-        if self._asked is None or self._speaking.mine or not self._speaking.take(HEAR_S):
+        if self._direct is None or self._connection_lock.is_mine or not self._connection_lock.acquire(ANSWER_WAIT_S):
             return
         try:
-            asked = self._asked
+            asked = self._direct
             if asked is None:
                 return
             connection = asked.connection
 
             def hear() -> bool:
-                self._answered(asked, _answer_of(lambda: connection.answer(timeout_s=CALL_S)))
+                self._handle_answer(asked, _answer_of(lambda: connection.answer(timeout_s=CALL_S)))
                 return True
 
             if _or_close(connection, hear):
-                self._asked = None
+                self._direct = None
         finally:
-            self._speaking.give()
+            self._connection_lock.release()
 
     def catch_up(self) -> None:
         """Wait up to a quarter of a second for the master's word about what is on its way; the thread reads it."""
-        if self._outbox and not self._speaking.mine:
-            self.rouse()
+        if self._outbox and not self._connection_lock.is_mine:
+            self.wake()
             self._outbox.wait_until_empty(CATCH_UP_S)
 
     @property
-    def owes_answer(self) -> bool:
+    def has_direct_submit(self) -> bool:
         """Whether something was sent at once whose answer nobody has read."""
-        return self._asked is not None
+        return self._direct is not None
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Have the thread look at once."""
-        self._outbox.rouse()
+        self._outbox.wake()
 
     # -- the thread ----------------------------------------------------------------------------
 
     def run(self) -> None:
         """Send what is in the outbox, until closed."""
-        link, outbox = self.link, self._outbox
+        link, outbox = self.master_connection, self._outbox
         while not link.closed:
             try:
-                with self._speaking:
-                    link.reach()
-                    self._finish_asked()
+                with self._connection_lock:
+                    link.connect()
+                    self._finish_direct()
                     sent = self._send_batch()
                 if not sent and not self._wait():
                     break
             except Exception as error:  # noqa: BLE001 - whatever it is, no caller shall wait for ever
-                with self._speaking:
-                    self._refuse_asked(error)
+                with self._connection_lock:
+                    self._refuse_direct(error)
                 if link.closed:
                     return
-                if not link.up:  # a wrong key is not tried again and again, but when somebody asks for it
+                if not link.is_up:  # a wrong key is not tried again and again, but when somebody asks for it
                     self.fail_unsent(error)
-                    self.wanted.wait()
-            self.wanted.clear()
+                    self.retry_requested.wait()
+            self.retry_requested.clear()
         outbox.close()
-        self._refuse_asked(CannotReach("the client was closed before the task was accepted."))
-        link.say_goodbye()
+        self._refuse_direct(CannotReach("the client was closed before the task was accepted."))
+        link.send_goodbye()
 
     def _wait(self) -> bool:
         """Wait for a task, or for a few ms if a caller has sent at once since the last time; False once closed."""
-        self._rest()
-        idle = self._asked is None and self._number == self._looked_at
-        self._looked_at = self._number
+        self._on_idle()
+        idle = self._direct is None and self._number == self._number_at_last_wait
+        self._number_at_last_wait = self._number
         self._asleep = idle
-        self._stuck.look()
+        self._stuck_tasks.look()
         # Looked at again: who sends at once notes that first, and then asks whether anybody sleeps.
-        return self._outbox.wait_for_tasks(self._stuck.pause_s() if idle and self._asked is None else LOOK_S)
+        return self._outbox.wait_for_tasks(self._stuck_tasks.pause_s() if idle and self._direct is None else LOOK_S)
 
-    def _finish_asked(self) -> None:
+    def _finish_direct(self) -> None:
         """Read the answer to what was sent at once; sends it again where the connection is lost."""
-        asked = self._asked
+        asked = self._direct
         if asked is None:
             return
 
         def answer(connection: Connection) -> object:
-            self._awaited.begin(asked.number, 1)  # its caller may have been interrupted before that
+            self._pending.begin(asked.number, 1)  # its caller may have been interrupted before that
             if connection is asked.connection:
                 return connection.answer(timeout_s=self._wait_s + CALL_S)
             return connection.call(BROKER, SUBMIT, asked.args, timeout_s=self._wait_s + CALL_S)
 
-        if not self._awaited.is_over(asked.number):  # else its caller was interrupted after it had read the answer
-            self._answered(asked, self._insisted(answer))
-        self._asked = None
+        if not self._pending.is_over(asked.number):  # else its caller was interrupted after it had read the answer
+            self._handle_answer(asked, self._answer_with_retries(answer))
+        self._direct = None
 
-    def _answered(self, asked: SentBatch, answer: Any) -> None:
+    def _handle_answer(self, asked: DirectSubmit, answer: Any) -> None:
         """The answer to what was sent at once was read."""
         if answer[0]:
-            self._taken(asked.number, asked.batch, answer)
+            self._accept(asked.number, asked.batch, answer)
         else:
             self._refuse(asked.batch, refusal_of(answer))
-            self._awaited.refuse(asked.number)
-            self._settled()
+            self._pending.refuse(asked.number)
+            self._on_settled()
 
     def _send_batch(self) -> bool:
         """Send the next tasks of the outbox; False if there are none."""
@@ -291,7 +291,7 @@ class SubmitSender:
             raise
         finally:
             self._outbox.sent(len(batch))
-            self._settled()
+            self._on_settled()
         return True
 
     def _deliver(self, batch: Sequence[PendingSubmit], wait_s: float) -> None:
@@ -300,14 +300,16 @@ class SubmitSender:
         self._number += 1
         number = self._number
         args = (number, *_packed(batch), wait_s)
-        self._awaited.begin(number, len(batch))
+        self._pending.begin(number, len(batch))
         try:
-            answer = self._insisted(lambda connection: connection.call(BROKER, SUBMIT, args, timeout_s=wait_s + CALL_S))
+            answer = self._answer_with_retries(
+                lambda connection: connection.call(BROKER, SUBMIT, args, timeout_s=wait_s + CALL_S)
+            )
             if answer[0]:
-                self._taken(number, batch, answer)
+                self._accept(number, batch, answer)
                 return
         finally:
-            self._awaited.refuse(number)  # unless it was accepted
+            self._pending.refuse(number)  # unless it was accepted
         refusal = refusal_of(answer)
         if len(batch) == 1:
             self._refuse(batch, refusal)
@@ -323,22 +325,22 @@ class SubmitSender:
             except DistqError as error:
                 self._refuse(half, error)
 
-    def _insisted(self, ask: Callable[[Connection], object]) -> Any:
-        return _answer_of(lambda: self.link.insist(ask))
+    def _answer_with_retries(self, ask: Callable[[Connection], object]) -> Any:
+        return _answer_of(lambda: self.master_connection.retry(ask))
 
-    def _taken(self, number: int, batch: Sequence[PendingSubmit], answer: Any) -> None:
+    def _accept(self, number: int, batch: Sequence[PendingSubmit], answer: Any) -> None:
         first: int = answer[1]
         taken = answer[2] if len(answer) > 2 else ()
         others = {index: other if is_answer else None for index, other, is_answer in taken}
-        self._awaited.take(number, batch, first, others)
-        self._accepted(first, len(batch))
+        self._pending.take(number, batch, first, others)
+        self._on_accepted(first, len(batch))
         for index, other, is_answer in taken:
             if not is_answer:
                 self._refuse([batch[index]], RefusedUnique(other))
         if keys := [other for other in others.values() if other is not None]:
             self.ask_about(keys)
-        self._awaited.accept(number)  # last: a caller that was interrupted before this does all of it again
-        self._settled()
+        self._pending.accept(number)  # last: a caller that was interrupted before this does all of it again
+        self._on_settled()
 
     # -- what is not taken ---------------------------------------------------------------------
 
@@ -349,17 +351,17 @@ class SubmitSender:
                 self._refusals.note(sending.future, error)
                 sending.future.fail(error)
 
-    def _refuse_asked(self, error: Exception) -> None:
-        asked, self._asked = self._asked, None
+    def _refuse_direct(self, error: Exception) -> None:
+        asked, self._direct = self._direct, None
         if asked is not None:
             self._refuse(asked.batch, error)
-            self._awaited.refuse(asked.number)
-            self._settled()
+            self._pending.refuse(asked.number)
+            self._on_settled()
 
     def fail_unsent(self, error: Exception | None = None) -> None:
         """Fail everything that was not sent."""
         self._refuse(self._outbox.take_all(), error or CannotReach("the client was closed before the task was sent."))
-        self._settled()
+        self._on_settled()
 
 
 def _answer_of(ask: Callable[[], Any]) -> Any:

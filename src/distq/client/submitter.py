@@ -57,7 +57,7 @@ class Submitter(Executor):
         self._options = options
         self._specs: dict[Callable[..., Any], tuple[SubmitOptions, Keys | None, Fit]] = {}
 
-    def _send(self, manner: SubmitOptions, body: bytes) -> TaskFuture[Any]:
+    def _send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         """Have a task sent."""
         raise NotImplementedError
 
@@ -79,7 +79,7 @@ class Submitter(Executor):
             manner, keys, fit = self._specs[fn]
         except (KeyError, TypeError):  # not submitted yet, or not hashable, which no function is
             manner, keys, fit = self._known(fn)
-        if kwargs or not fit.least <= len(args) <= fit.most:
+        if kwargs or not fit.arguments_min <= len(args) <= fit.arguments_max:
             fit.check(args, kwargs)
         try:  # as `_packed`, whose call alone would cost each task
             body = pack_call((args, kwargs), PROTOCOL)
@@ -103,7 +103,7 @@ class Submitter(Executor):
         given = self._options if queue is None else {**self._options, "queue": queue}
         options = coherent(checked(Options(), used(given, SUBMIT)))
         spec, body = _named(name, options, args, kwargs or {})
-        constraints = spec.more if spec.keys is None else spec.keys.of(args, kwargs or {})
+        constraints = spec.constraints if spec.keys is None else spec.keys.of(args, kwargs or {})
         try:
             return self._send(SubmitOptions(spec.envelope, spec.when, constraints, spec.options.full), body)
         except DistqError as error:
@@ -142,7 +142,7 @@ class Submitter(Executor):
             "body": body,
             "envelope": spec.envelope,
             "when": spec.when,
-            "more": spec.more if keys is None else keys.of(args, kwargs),
+            "more": spec.constraints if keys is None else keys.of(args, kwargs),
             **{word: getattr(options, word) for word in ("every", "cron", "timezone", "overlap", "catch_up")},
         }
         try:
@@ -151,7 +151,7 @@ class Submitter(Executor):
             raise bare(error) from error.__cause__
         return Scheduled(told["name"], told["next_at"])
 
-    def _administer(self, action: str, asked: Mapping[str, Any]) -> Any:
+    def _administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
         """What the master answers to an operator's request."""
         raise NotImplementedError
 
@@ -204,7 +204,7 @@ class Submitter(Executor):
         options = coherent(checked(spec.options, used({**self._options, **given}, CHAIN)))
         spec = spec._replace(options=options)
         body = _packed(fn, args, dict(kwargs))
-        constraints = spec.more if spec.keys is None else spec.keys.of(args, kwargs)
+        constraints = spec.constraints if spec.keys is None else spec.keys.of(args, kwargs)
         return options, SubmitOptions(spec.envelope, spec.when, constraints, options.full), body
 
     def map(
@@ -235,7 +235,7 @@ class Submitter(Executor):
         chunks: list[TaskFuture[Any]] = []
         while chunk := list(itertools.islice(rows, chunksize)):
             for row in chunk:
-                if not fit.least <= len(row) <= fit.most:
+                if not fit.arguments_min <= len(row) <= fit.arguments_max:
                     fit.check(row, {})
             try:
                 body = pack_chunk(chunk)
@@ -249,7 +249,7 @@ class Submitter(Executor):
         spec = spec_of(fn)
         if self._options:
             spec = spec._replace(options=coherent(checked(spec.options, used(self._options, SUBMIT))))
-        manner = SubmitOptions(spec.envelope, spec.when, spec.more, spec.options.full)
+        manner = SubmitOptions(spec.envelope, spec.when, spec.constraints, spec.options.full)
         known = self._specs[fn] = manner, spec.keys, fit_of(fn)
         return known
 

@@ -20,8 +20,8 @@ MAIN_BYTES: Final = MAIN.encode()
 class Fit(NamedTuple):
     """What a function takes: so many positional arguments fit if there are no others; what else does, its signature."""
 
-    least: int
-    most: float
+    arguments_min: int
+    arguments_max: float
     signature: inspect.Signature | None
     """None if it is not known: then everything fits."""
     name: str

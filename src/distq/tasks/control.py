@@ -7,7 +7,7 @@ from datetime import timedelta
 from distq.core.ranges import seconds
 
 
-class _Asked(Exception):
+class _Request(Exception):
     """Pickles by what it was made with, and reads as why."""
 
     why: str = ""
@@ -16,7 +16,7 @@ class _Asked(Exception):
         return self.why
 
 
-class Retry(_Asked):
+class Retry(_Request):
     """Try the task again: the attempt counts as failed, the pause is the task's own.
 
     When no attempt is left, the task ends as a dead letter, as after any failure.
@@ -32,7 +32,7 @@ class Retry(_Asked):
         self.after_s = None if after is None else pause_s(after)
 
 
-class Snooze(_Asked):
+class Snooze(_Request):
     """Run the task again later, as if it had not begun: it costs no attempt, however often.
 
     Args:
@@ -46,7 +46,7 @@ class Snooze(_Asked):
         self.after_s = pause_s(after)
 
 
-class Discard(_Asked):
+class Discard(_Request):
     """End the task as cancelled, with this reason: it is not tried again and does not become a dead letter."""
 
     def __init__(self, why: str = "") -> None:

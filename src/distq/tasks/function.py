@@ -90,28 +90,28 @@ class TaskSpec(NamedTuple):
         )
 
     @property
-    def more(self) -> More | None:
+    def constraints(self) -> Constraints | None:
         """What `submit` sends of its headers, if it has no keys."""
         return with_headers(None, self.options.headers or ())
 
 
-After = tuple[int, int, str, bool]
+Upstream = tuple[int, int, str, bool]
 """Index of the first task of the same submit that comes before, how many do, what is done if one of them fails, and
 whether the one result is no list."""
-More = (
+Constraints = (
     tuple["str | None", "int | None", "str | None", "float | None", str]
-    | tuple["str | None", "int | None", "str | None", "float | None", str, After]
-    | tuple["str | None", "int | None", "str | None", "float | None", str, "After | None", Headers]
+    | tuple["str | None", "int | None", "str | None", "float | None", str, Upstream]
+    | tuple["str | None", "int | None", "str | None", "float | None", str, "Upstream | None", Headers]
 )
 """Concurrency key, how many at once, unique key, for how many seconds, what is done if another task has that; what it
 comes after; its headers."""
 
 
-def with_headers(more: More | None, headers: Headers) -> More | None:
+def with_headers(constraints: Constraints | None, headers: Headers) -> Constraints | None:
     """The same with further headers, which go before those of the same name."""
     if not headers:
-        return more
-    parts: tuple[Any, ...] = more or (None, None, None, None, REJECT)
+        return constraints
+    parts: tuple[Any, ...] = constraints or (None, None, None, None, REJECT)
     key, at_once, unique, unique_for_s, conflict, *rest = parts
     after = rest[0] if rest else None
     known = rest[1] if len(rest) > 1 else ()
@@ -128,7 +128,7 @@ class Keys(NamedTuple):
     on_conflict: str
     headers: Headers = ()
 
-    def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> More:
+    def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Constraints:
         """The keys of a task with these arguments, as `submit` sends them; raises TypeError or ValueError."""
         made: list[str | None] = []
         for field, key in (("concurrency_key", self.concurrency_key), ("unique_key", self.unique_key)):

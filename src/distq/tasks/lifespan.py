@@ -139,10 +139,10 @@ def set_up_all() -> None:
         hook.value()
 
 
-def tear_down_all(complain: Callable[[str], None]) -> None:
+def tear_down_all(log: Callable[[str], None]) -> None:
     """End all that is set up, the last one first; what fails is told and keeps nobody from ending."""
     while _up:
         try:
             _up.pop().tear_down()
         except LifespanUnusable as error:
-            complain(str(error))
+            log(str(error))

@@ -19,7 +19,7 @@ from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of, error_of
 
 _PICKLE: Final = 0x80
 
-End = tuple[bool, "bytes | None", list[str]] | tuple[bool, "bytes | None", list[str], int]
+DependencyEnd = tuple[bool, "bytes | None", list[str]] | tuple[bool, "bytes | None", list[str], int]
 """How a task has ended: whether it has succeeded; its result or its error; its causes; its state, which a master of a
 version before does not tell."""
 
@@ -55,7 +55,7 @@ def run_payload(function: Callable[..., Any], payload: bytes, finish: Finish) ->
         if parts == 1:
             result: Any = [one if type(one := function(*row)) in FINISHED else finish(one, pack) for row in call[0]]
         else:
-            args, kwargs = call if parts == 2 else _with_ends(*call)
+            args, kwargs = call if parts == 2 else _arguments_of(*call)
             result = function(*args, **kwargs)
             if type(result) not in FINISHED:
                 result = finish(result, pack)
@@ -79,7 +79,7 @@ async def await_payload(
         if len(call) == 1:
             result: Any = [await finish(function(*row), pack) for row in call[0]]
         else:
-            args, kwargs = call if len(call) == 2 else _with_ends(*call)
+            args, kwargs = call if len(call) == 2 else _arguments_of(*call)
             result = await finish(function(*args, **kwargs), pack)
     else:
         pack, call = _as_json, json.loads(payload)
@@ -90,7 +90,7 @@ async def await_payload(
         raise ResultNotSent(f"cannot be sent: {cause_of(error)}") from error
 
 
-def after_others(payload: bytes, ends: Sequence[End], *, single: bool) -> bytes:
+def with_dependencies(payload: bytes, ends: Sequence[DependencyEnd], *, single: bool) -> bytes:
     """The payload of a call whose first argument is the result (`single`) or the list of results of those before it.
 
     In the place of a result that is missing stands the exception.
@@ -103,7 +103,9 @@ def after_others(payload: bytes, ends: Sequence[End], *, single: bool) -> bytes:
     return pickle.dumps((list(ends), single, payload), PROTOCOL)
 
 
-def _with_ends(ends: Sequence[End], single: bool, payload: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]:
+def _arguments_of(
+    ends: Sequence[DependencyEnd], single: bool, payload: bytes
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """The arguments of a call that comes after others."""
     results = [_result_of(*end) for end in ends]
     if is_json(payload):

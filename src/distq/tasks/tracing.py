@@ -22,7 +22,7 @@ API: Final = "opentelemetry.trace"
 _SYSTEM: Final = "distq"
 _BAD: Final = (Outcome.FAILURE, Outcome.FATAL, Outcome.TIMEOUT)
 
-Tell = Callable[[int, str], None]
+EndSpan = Callable[[int, str], None]
 """Takes how a run has ended: its outcome, and a failure's short text."""
 
 
@@ -65,13 +65,13 @@ def _create(queue: str, name: str) -> Headers:
 
 
 @contextmanager
-def run_of(attempt: Attempt) -> Iterator[Tell]:
+def run_of(attempt: Attempt) -> Iterator[EndSpan]:
     """One run of a task that has headers: a span below that of its submit, and a trace id on the log lines it writes.
 
     The function that this gives is told how the run has ended. Whatever is wrong with traces here, the task runs.
     """
     with ExitStack() as stack:
-        tell: Tell = _say_nothing
+        tell: EndSpan = _say_nothing
         try:
             tell = stack.enter_context(_span_of(attempt))
         except TimeLimitExceeded:
@@ -88,7 +88,7 @@ def _say_nothing(_outcome: int, _text: str) -> None:
 
 
 @contextmanager
-def _span_of(attempt: Attempt) -> Iterator[Tell]:
+def _span_of(attempt: Attempt) -> Iterator[EndSpan]:
     with _logging(attempt):
         if API not in sys.modules:
             yield _say_nothing

@@ -75,7 +75,7 @@ def _row(name: str, function: Callable[..., Any]) -> dict[str, Any]:
         "body": pack_json((), {}),
         "envelope": spec.envelope,
         "when": spec.when,
-        "more": spec.more if spec.keys is None else spec.keys.of((), {}),
+        "more": spec.constraints if spec.keys is None else spec.keys.of((), {}),
         **{word: options[word] for word in ("every", "cron", "timezone", "overlap", "catch_up")},
     }
 

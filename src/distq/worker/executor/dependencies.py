@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from distq.core.errors import DistqError
 from distq.protocol.methods import BEFORE, BROKER
-from distq.tasks.payload import after_others
+from distq.tasks.payload import with_dependencies
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def with_upstream_results(
             except RemoteRefusal:
                 continue  # the lease has ended: the task goes to another executor
             try:
-                payload = after_others(payload, ends, single=single)
+                payload = with_dependencies(payload, ends, single=single)
             except Exception as error:  # noqa: BLE001 - a payload that no client of distq has made: its task fails
                 payload = pickle.dumps(_UnreadablePayload(f"{type(error).__name__}: {error}"))
             complete.append((task_key, delivery, attempt, envelope, payload))

@@ -9,7 +9,7 @@ from distq.core.constraints import Headers
 from distq.core.outcome import Outcome
 from distq.core.task import delivery_count
 from distq.core.task_ids import id_text
-from distq.tasks.tracing import Attempt, Tell, run_of
+from distq.tasks.tracing import Attempt, EndSpan, run_of
 
 if TYPE_CHECKING:
     from distq.worker.executor.exchange import Envelope, LeasedTask
@@ -44,7 +44,7 @@ def traced_on_loop(run: CoroutineRun, attempt: Attempt) -> CoroutineRun:
     return run_traced
 
 
-def _told(tell: Tell, ran: bytes | RunOutcome) -> bytes | RunOutcome:
+def _told(tell: EndSpan, ran: bytes | RunOutcome) -> bytes | RunOutcome:
     if isinstance(ran, bytes):
         tell(Outcome.SUCCESS, "")
     else:
