@@ -1,1 +1,1 @@
-"""The law, pure: tasks, their states, the ledger. No I/O; time is an argument."""
+"""Tasks, their states and the ledger that decides what becomes of them. No I/O; the present instant is an argument."""

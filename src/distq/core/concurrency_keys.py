@@ -1,8 +1,8 @@
-"""Concurrency keys: of one key so many tasks are under way, and the others wait where they hold up nobody.
+"""Concurrency keys: at most a number of tasks of one key are in flight, and the others are held.
 
-A task that is under way stands in its line like any other, or is leased. Those behind it are held, apart from all
-lines, and each comes in, at the end of its line, when one of its key leaves: so keys are served in turn, and the
-backlog of one costs the others nothing.
+A task in flight is in a ready list or is leased. A held task is in no ready list; it is admitted, at the end of its
+ready list, when a task of its key is no longer in flight. So keys take turns, and the held tasks of one key delay no
+other task.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ IN_FLIGHT: Final = (READY, LEASED)
 
 
 class _Key:
-    """One concurrency key."""
+    """The tasks of one concurrency key."""
 
     __slots__ = ("held", "in_flight", "limit")
 
@@ -40,26 +40,26 @@ class ConcurrencyKeys:
         return len(self._keys)
 
     def is_in_flight(self, task: Task) -> None:
-        """A task of a restarted master is leased: its key knows of it before others come in."""
+        """Count a leased task of a restarted master, before tasks of its key are admitted."""
         key = self._key(task)
         key.limit = task.constraints.concurrency
         key.in_flight += 1
 
     def enter(self, task: Task) -> Iterator[Task]:
-        """A task is held; gives those that may come in now, one by one, each to be admitted at once."""
+        """Hold a task; yields the tasks to admit now, each of which the caller admits before it takes the next."""
         key = self._key(task)
-        key.limit = task.constraints.concurrency  # who has submitted last says how many
+        key.limit = task.constraints.concurrency  # the newest submit sets the limit
         key.held.push(task)
         return self._admitted(task.constraints.concurrency_key, key)
 
     def release(self, task: Task) -> Iterator[Task]:
-        """A task that was under way is not any more; gives those that may come in, as `enter`."""
+        """Count a task that is no longer in flight; yields the tasks to admit, as `enter`."""
         key = self._keys[task.constraints.concurrency_key]
         key.in_flight -= 1
         return self._admitted(task.constraints.concurrency_key, key)
 
     def discard_one(self, task: Task) -> None:
-        """A held task has ended."""
+        """Count a held task that has ended."""
         self._keys[task.constraints.concurrency_key].held.discard_one()
 
     def _key(self, task: Task) -> _Key:

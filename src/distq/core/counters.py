@@ -9,15 +9,15 @@ from typing import Final
 BUCKETS_S: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
 )  # fmt: skip
-"""Upper bounds in seconds, log-spaced from a millisecond to an hour."""
+"""Upper bounds of the buckets in seconds, log-spaced from a millisecond to an hour."""
 
 
 COUNTED_MAX: Final = 200
-"""Maximum pairs of queue and task name that are counted by themselves: each is about 70 series of the metrics."""
+"""Maximum pairs of queue and task name with counters of their own: each is about 70 series of the metrics."""
 OTHERS_MAX: Final = 100
-"""Maximum queues whose later names are counted together, as OTHER of their queue; beyond it all are OTHER of OTHER."""
+"""Maximum queues whose further names share the counters of OTHER; those of further queues share OTHER of OTHER."""
 OTHER: Final = "other"
-"""What the names beyond the bounds are counted as: a client that makes up names or queues fills nothing."""
+"""The label of names beyond these limits: a client that invents names or queues cannot fill the memory."""
 
 
 class Histogram:
@@ -30,15 +30,15 @@ class Histogram:
         self.sum_s = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one duration; one that the clock was set back in is none."""
-        if seconds < 0.0:  # noqa: PLR1730 - three times a task; max() takes as long as all the rest
+        """Count one duration; a negative one, after the clock was set back, counts as 0."""
+        if seconds < 0.0:  # noqa: PLR1730 - called three times a task; max() takes as long as the rest of this
             seconds = 0.0
         self.counts[bisect_left(BUCKETS_S, seconds)] += 1
         self.sum_s += seconds
 
 
 class TaskCounters:
-    """Everything that is counted for tasks of one name on one queue."""
+    """The counters of the tasks of one name on one queue."""
 
     __slots__ = (
         "attempts",
@@ -58,29 +58,29 @@ class TaskCounters:
 
     def __init__(self) -> None:
         self.envelopes = 0
-        """Envelopes that are counted here; without any it is not needed."""
+        """Number of envelopes that use these counters; the registry discards counters without any."""
         self.submitted = 0
         self.rejected: dict[str, int] = {}
-        """Refused submits by reason: full, payload."""
+        """Rejected submits by reason: full, kept, payload."""
         self.completed = {"success": 0, "dead": 0, "cancelled": 0, "expired": 0}
         self.attempts = {"success": 0, "failure": 0, "timeout": 0, "lost": 0, "returned": 0, "snoozed": 0}
         self.retries = {"failure": 0, "timeout": 0}
-        """Failed attempts that are tried again, by how they failed."""
+        """Failed attempts that are retried, by reason."""
         self.dropped = 0
-        """Dead letters that went because they were older or more than are kept."""
+        """Dead letters dropped because of their age or their number."""
         self.requeued = 0
-        """Dead letters that somebody had tried again: each may end once more."""
+        """Dead letters that were requeued: each may end once more."""
         self.redeliveries: dict[str, int] = {}
-        """Deliveries that ended without a word from the task, by reason: executor, connection, lease."""
+        """Deliveries that ended without a settle, by reason: executor, connection, lease."""
         self.late: dict[str, int] = {}
-        """Settles of a lease that had ended, by outcome."""
+        """Late settles, by outcome."""
         self.wait = Histogram()
         """Seconds from ready to leased."""
         self.run = Histogram()
-        """Seconds that the successful attempt ran."""
+        """Run times of successful attempts, in seconds."""
         self.total = Histogram()
         """Seconds from submit to success."""
 
-    def count(self, table: dict[str, int], word: str) -> None:
-        """Add one to `word` of an open table."""
-        table[word] = table.get(word, 0) + 1
+    def count(self, table: dict[str, int], label: str) -> None:
+        """Add one to `label` of a table that may not have it yet."""
+        table[label] = table.get(label, 0) + 1

@@ -1,4 +1,4 @@
-"""One heap of moments at which something is due; entries that no longer hold are dropped when they come up."""
+"""A heap of instants at which something is due; stale entries are dropped when they are due."""
 
 import heapq
 from collections.abc import Callable, Iterator
@@ -7,35 +7,35 @@ from typing import Final, Generic, TypeVar
 Thing = TypeVar("Thing")
 
 STALE_MAX: Final = 1_000
-"""So many entries that no longer hold may wait for their moment before they are cleared away."""
+"""Maximum stale entries that stay; more are cleared away once they are half of all."""
 CLEARED_MIN: Final = 100
-"""The fewest entries that are looked through for those that no longer hold."""
+"""Minimum entries that are searched for stale ones: fewer are not worth it."""
 
 
 class Deadlines(Generic[Thing]):
-    """Things by the time they are due. O(log n) to add, O(1) to ask for the next, amortised O(1) to leave.
+    """Things by the instant at which they are due. O(log n) to add, O(1) to read the next, amortised O(1) to discard.
 
     Args:
-        holds: whether what was to be due at a moment still is; all is without it.
+        holds: whether a thing is still due at an instant; without it no entry is ever stale.
     """
 
-    __slots__ = ("_clear_at", "_count", "_heap", "_holds", "_left")
+    __slots__ = ("_clear_at", "_count", "_heap", "_holds", "_stale_count")
 
     def __init__(self, holds: Callable[[float, Thing], bool] | None = None) -> None:
         self._heap: list[tuple[float, int, Thing]] = []
         self._count = 0
         self._holds = holds
-        self._left = 0
+        self._stale_count = 0
         self._clear_at = CLEARED_MIN
-        """How many entries there are when those are cleared away that no longer hold."""
+        """Number of entries at which `add` clears the stale ones away."""
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def add(self, at: float, thing: Thing, *, clear: bool = False) -> None:
-        """Have `thing` come up at `at` (seconds of the master's clock).
+        """Add `thing`, due at `at` (seconds of the master's clock).
 
-        `clear` lets go first of what no longer holds, once in a while: for owners who do not call `left`.
+        `clear` drops stale entries now and then: for callers that do not call `discard_one`.
         """
         if clear and len(self._heap) >= self._clear_at:
             self._clear()
@@ -43,38 +43,38 @@ class Deadlines(Generic[Thing]):
         heapq.heappush(self._heap, (at, self._count, thing))
 
     def discard_one(self) -> None:
-        """One entry holds no more; once they are the greater part, they go."""
-        self._left += 1
-        if self._left > max(len(self._heap) // 2, STALE_MAX):
+        """Count one entry that has become stale; once such entries are the greater part, they are dropped."""
+        self._stale_count += 1
+        if self._stale_count > max(len(self._heap) // 2, STALE_MAX):
             self._clear()
 
     def _clear(self) -> None:
-        """Drop what holds no more; next when there are twice as many entries as are left, so that it costs little."""
+        """Drop stale entries; `add` does so again at twice the number that stays, for a constant cost per entry."""
         holds = self._holds
         if holds is not None:
             self._heap = [entry for entry in self._heap if holds(entry[0], entry[2])]
             heapq.heapify(self._heap)
-            self._left = 0
+            self._stale_count = 0
         self._clear_at = max(2 * len(self._heap), CLEARED_MIN)
 
     def things(self) -> list[Thing]:
-        """All that has a deadline here, in no order."""
+        """All things, in no order."""
         return [thing for _, _, thing in self._heap]
 
     def shift(self, by_s: float, concerns: Callable[[Thing], bool]) -> None:
-        """Move the deadlines of some things: the clock was set, and what has to last a certain time still does."""
+        """Move the instants of the things that `concerns` selects, which wait for durations: the clock was set."""
         self._heap = [(at + by_s if concerns(thing) else at, count, thing) for at, count, thing in self._heap]
         heapq.heapify(self._heap)
 
     def next_at(self) -> float | None:
-        """When the next thing is due, None if nothing is."""
+        """When the next thing is due, None if there is none."""
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> Iterator[tuple[float, Thing]]:
-        """Take out, one by one and oldest first, what is due at `now` and holds."""
+        """Take out the things that are due at `now`, the earliest first."""
         while self._heap and self._heap[0][0] <= now:
             at, _, thing = heapq.heappop(self._heap)
             if self._holds is None or self._holds(at, thing):
                 yield at, thing
-            elif self._left:
-                self._left -= 1
+            elif self._stale_count:
+                self._stale_count -= 1

@@ -1,7 +1,7 @@
-"""Leases that are to be stored once they are older than a second.
+"""Selects the leases that the store keeps: those older than a second.
 
-A task of milliseconds never costs a write for its lease, and a task of hours survives a restart of the master
-without running twice: its executor names it when it comes back.
+The lease of a task that runs for milliseconds costs no write. A task that runs for hours survives a restart of the
+master without running twice: its executor reclaims it when it reconnects.
 """
 
 from collections import Counter, deque
@@ -12,31 +12,32 @@ from distq.core.states import LEASED
 from distq.core.task import Task
 
 STORED_AFTER_S: Final = 1.0
+"""Age in seconds from which on a lease is stored."""
 POOLS_COUNTED_MAX: Final = 100
-"""Maximum pools whose expired leases are counted by themselves; beyond it those of further pools count as OTHER."""
+"""Maximum pools with a count of their own of expired leases; further pools share the count of OTHER."""
 
 
 class LeaseJournal:
-    """Leases by the moment at which they were given; those that have ended meanwhile are dropped when they come up."""
+    """Leases by the instant at which they were given; leases that have ended are dropped when they are due."""
 
     __slots__ = ("_given", "expired")
 
     def __init__(self) -> None:
         self.expired: Counter[str] = Counter()
-        """How many have ended because no heartbeat renewed them, by pool."""
+        """Number of leases that expired because no heartbeat renewed them, by pool."""
         self._given: deque[tuple[float, list[Task]]] = deque()
 
     def add(self, at: float, tasks: list[Task]) -> None:
-        """Note tasks that were leased together at `at`."""
+        """Add tasks that were leased together at `at`."""
         self._given.append((at, tasks))
 
     def count_expired(self, pool: str, count: int) -> None:
-        """Leases of a worker of that pool have ended because no heartbeat renewed them."""
+        """Count leases of a worker of this pool that expired because no heartbeat renewed them."""
         known = pool in self.expired or len(self.expired) < POOLS_COUNTED_MAX
         self.expired[pool if known else OTHER] += count
 
     def due(self, now: float) -> list[Task]:
-        """Take out the tasks that are still held under leases older than a second."""
+        """Take out the tasks that are still leased, under leases of at least STORED_AFTER_S."""
         held: list[Task] = []
         given = self._given
         while given and given[0][0] + STORED_AFTER_S <= now:
@@ -45,7 +46,7 @@ class LeaseJournal:
         return held
 
     def next_at(self) -> float | None:
-        """When the next ones are due, None if there are none."""
+        """When the next lease is due, None if there is none."""
         given = self._given
         while given:
             at, tasks = given[0]

@@ -1,8 +1,8 @@
-"""Fenced tasks that have ended while they ran: cancelled, or settled by a run before.
+"""Lease-bound tasks that have ended while an executor runs them: cancelled, or settled by an earlier delivery.
 
-Whoever runs one has been told, or will hear when it answers. Until then the task keeps its place, of its concurrency
-key and of its queue: what really runs is what is limited. The row of such a task says so (`head.RUNS_ON`), for a
-restarted master; the commit that frees the place says in the row that the task has stopped.
+Until the executor stops, the task keeps its place of its concurrency key and of its queue: concurrency limits count
+what really runs. The row of such a task says so (`head.RUNS_ON`), for a restarted master; the commit that releases
+the place notes in the row that the executor has stopped.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ if TYPE_CHECKING:
 
 
 class OrphanedRuns:
-    """Those tasks, by who runs them."""
+    """These tasks, and the holders that run them."""
 
     __slots__ = ("_holders", "ended_tasks", "running")
 
     def __init__(self) -> None:
         self.running: dict[tuple[int, int], tuple[Task, Holder]] = {}
-        """By key and delivery."""
+        """Task and holder by key and delivery."""
         self._holders: dict[Holder, set[tuple[int, int]]] = {}
         self.ended_tasks: list[Task] = []
-        """Those that run no more since the last commit: their places are free after the next one."""
+        """Tasks whose executors have stopped since the last commit; the next one releases their places."""
 
     def add(self, task: Task, holder: Holder) -> None:
-        """A task has ended that this holder runs."""
+        """Add a task that has ended while `holder` runs it."""
         run = task.task_key, task.delivery
         self.running[run] = task, holder
         self._holders.setdefault(holder, set()).add(run)
         task.envelope.queue.orphaned_count += 1
 
     def is_running(self, task: Task) -> bool:
-        """Whether an executor runs a task on that has ended, as far as the last commit says."""
+        """Whether an executor still ran an ended task at the last commit."""
         return (task.task_key, task.delivery) in self.running or task in self.ended_tasks
 
-    def answered(self, key: int, delivery: int) -> None:
-        """Whoever ran that has answered for it."""
-        if (found := self.running.pop((key, delivery), None)) is not None:
+    def answered(self, task_key: int, delivery: int) -> None:
+        """Note that the executor of a run has settled it."""
+        if (found := self.running.pop((task_key, delivery), None)) is not None:
             task, holder = found
             self.ended_tasks.append(task)
-            self._forget((key, delivery), holder)
+            self._forget((task_key, delivery), holder)
 
-    def reassign(self, key: int, delivery: int, holder: Holder) -> None:
-        """Whoever runs that is another holder for us now: it has come back."""
-        if (found := self.running.get((key, delivery))) is not None:
+    def reassign(self, task_key: int, delivery: int, holder: Holder) -> None:
+        """Move a run to another holder: its executor has reconnected."""
+        if (found := self.running.get((task_key, delivery))) is not None:
             task, before = found
-            self._forget((key, delivery), before)
-            self.running[key, delivery] = task, holder
-            self._holders.setdefault(holder, set()).add((key, delivery))
+            self._forget((task_key, delivery), before)
+            self.running[task_key, delivery] = task, holder
+            self._holders.setdefault(holder, set()).add((task_key, delivery))
 
-    def holder_ended(self, holder: Holder, but: Container[tuple[int, int]] = ()) -> None:
-        """A holder runs nothing any more, but for these keys and deliveries."""
+    def holder_ended(self, holder: Holder, kept: Container[tuple[int, int]] = ()) -> None:
+        """Note that a holder has stopped all its runs, except these keys and deliveries."""
         for run in self.runs_of(holder):
-            if run not in but:
+            if run not in kept:
                 self.answered(*run)
 
     def pass_on(self, holder: Holder, other: Holder) -> None:
-        """What one holder runs is the other's now."""
+        """Move all runs of one holder to another."""
         for run in self.runs_of(holder):
             self.running[run] = self.running[run][0], other
         if (runs := self._holders.pop(holder, None)) is not None:
@@ -73,5 +73,5 @@ class OrphanedRuns:
             del self._holders[holder]
 
     def runs_of(self, holder: Holder) -> list[tuple[int, int]]:
-        """What this holder runs of them, by key and delivery."""
+        """Key and delivery of each run of this holder."""
         return list(self._holders.get(holder, ()))

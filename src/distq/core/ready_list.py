@@ -1,4 +1,4 @@
-"""A line of tasks: by priority, then in the order in which they came."""
+"""Lists of ready tasks, by priority, then in the order in which they were submitted."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from distq.core.states import READY
 from distq.core.task import Task
 
 Offer = tuple[int, int, int, "PriorityList"]
-"""What a lane offers: its first task's priority, negated, and key; a number that no two offers have; the lane."""
+"""What a list offers: its first task's priority, negated, and key; a number unique among offers; the list."""
 
 STALE_MAX: Final = 1_000
-"""So many tasks that were cancelled, or have expired, may stand in a line before they are cleared away."""
+"""Maximum tasks that have left a list's state and stay in it; more are cleared away once they are half of it."""
 
 
 class PriorityList:
-    """A line of tasks that are all in one state: a deque for each priority, and a bit for each that is not empty."""
+    """Tasks that are all in one state: a deque for each priority, and a bit of `mask` for each that is not empty."""
 
     __slots__ = (
-        "_left",
+        "_stale_count",
         "_state",
         "aside",
         "cost",
@@ -35,28 +35,28 @@ class PriorityList:
     def __init__(self, name: str, state: int = READY, requires: frozenset[str] = NO_LABELS, cost: int = 1) -> None:
         self.name = name
         self.requires = requires
-        """Labels that whoever takes out of it must have."""
+        """Labels that a worker must have to take from it."""
         self.cost = cost
-        """How many slots each of its tasks takes."""
+        """Number of slots that each of its tasks takes."""
         self._state = state
         self.paused = False
-        """Whether nothing is to be taken out of it."""
+        """Whether no task may be taken from it."""
         self.deques: list[deque[Task]] = [deque() for _ in range(PRIORITIES)]
         self.mask = 0
-        self._left = 0
+        self._stale_count = 0
         self.offer: Offer | None = None
-        """Its entry among its queue's offers, None while it has none."""
+        """Its valid entry among its queue's offers, None if there is none."""
         self.aside = False
-        """Whether no worker that is connected may take out of it."""
+        """Whether it is set aside, because no connected worker may take from it."""
         self.examined = -1
-        """The generation of workers in which it was last asked whether one may."""
+        """The generation of workers in which its queue last asked whether one may take from it."""
 
     def __len__(self) -> int:
-        """How many tasks stand in it."""
-        return max(sum(map(len, self.deques)) - self._left, 0)
+        """Number of its tasks."""
+        return max(sum(map(len, self.deques)) - self._stale_count, 0)
 
     def push(self, task: Task) -> None:
-        """Add at the end of its priority."""
+        """Add a task at the end of its priority."""
         priority = task.envelope.priority
         self.deques[priority].append(task)
         self.mask |= 1 << priority
@@ -68,52 +68,52 @@ class PriorityList:
         self.mask |= 1 << priority
 
     def push_front(self, task: Task) -> None:
-        """Add before all others of its priority: it was first in line once already."""
+        """Add a task before all others of its priority: it had been taken and was given back."""
         priority = task.envelope.priority
         self.deques[priority].appendleft(task)
         self.mask |= 1 << priority
 
     def head(self) -> Task | None:
-        """The next task, which stays; entries that were cancelled or settled meanwhile are dropped here."""
+        """The next task, which stays in the list; tasks before it that have left the list's state are dropped."""
         while self.mask:
             priority = self.mask.bit_length() - 1
-            line = self.deques[priority]
-            while line:
-                task = line[0]
+            tasks = self.deques[priority]
+            while tasks:
+                task = tasks[0]
                 if task.state == self._state:
                     return task
-                line.popleft()
-                self._left -= 1
+                tasks.popleft()
+                self._stale_count -= 1
             self.mask &= ~(1 << priority)
         return None
 
     def discard_one(self) -> None:
-        """A task in line belongs there no more; once they are the greater part, they go: this may be nobody's line."""
-        self._left += 1
-        if self._left > STALE_MAX and 2 * self._left > sum(map(len, self.deques)):
-            self.deques = [deque(task for task in line if task.state == self._state) for line in self.deques]
-            self._left = 0
+        """Count a task that has left the list's state; once such tasks are the greater part, they are dropped."""
+        self._stale_count += 1
+        if self._stale_count > STALE_MAX and 2 * self._stale_count > sum(map(len, self.deques)):
+            self.deques = [deque(task for task in tasks if task.state == self._state) for tasks in self.deques]
+            self._stale_count = 0
 
     def pop(self) -> None:
-        """Take away what `head` just returned."""
+        """Remove the task that `head` has just returned."""
         self.deques[self.mask.bit_length() - 1].popleft()
 
     def pop_into(self, taken: list[Task], want: int, other: Offer | None) -> None:
-        """Move what is ready in the foremost priority until `taken` has `want`.
+        """Move ready tasks of the highest priority until `taken` has `want`.
 
-        Stops at a task that was lost, and where another lane's offer goes first.
+        Stops at a task that was lost, and where the first task of another list's offer is older.
         """
         priority = self.mask.bit_length() - 1
         if other is not None and -priority > other[0]:
             return
         until = other[1] if other is not None and -priority == other[0] else None
-        line = self.deques[priority]
-        while line and len(taken) < want:
-            task = line[0]
+        tasks = self.deques[priority]
+        while tasks and len(taken) < want:
+            task = tasks[0]
             if task.state == READY:
                 if task.lost or (until is not None and task.task_key > until):
                     return
                 taken.append(task)
             else:
-                self._left -= 1
-            line.popleft()
+                self._stale_count -= 1
+            tasks.popleft()

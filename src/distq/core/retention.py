@@ -1,4 +1,4 @@
-"""Settled tasks whose results are kept until their TTL is over."""
+"""Ended tasks whose results are kept until their TTL is over."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -9,64 +9,64 @@ from distq.core.task import Task
 
 
 class RetainedResults:
-    """Tasks by TTL, each line in order of its end, and a heap of the lines: every task may have a TTL of its own.
+    """Tasks by TTL, each tasks in order of its end, and a heap of the lines: every task may have a TTL of its own.
 
-    O(1) to add and to drop the oldest where TTLs are few, O(log n) where they are many.
+    O(1) to add and to drop the oldest where TTLs are few, O(log n) where every task has its own.
     """
 
-    __slots__ = ("_heads", "_lines", "_numbers")
+    __slots__ = ("_by_ttl", "_heads", "_numbers")
 
     def __init__(self) -> None:
-        self._lines: dict[float, deque[Task]] = {}
+        self._by_ttl: dict[float, deque[Task]] = {}
         self._heads: list[tuple[float, int, float]] = []
-        """When the first of a line is over, at the latest; a number that no two entries have; the line's TTL."""
+        """When the first task of a deque is due, or earlier; a number unique among entries; the deque's TTL."""
         self._numbers = count()
 
     def add(self, task: Task) -> None:
-        """Keep a task that has ended (`since`) for its envelope's TTL.
+        """Keep an ended task for its envelope's TTL.
 
-        One that is added later than it has ended, because others have needed its result, goes with those that end
-        now: up to a TTL too late, and never too early.
+        A task that is added later than it has ended, because its followers needed its result, is dropped with tasks
+        that end now: up to a TTL too late, and never too early.
         """
         ttl_s = task.envelope.result_ttl_s
-        line = self._lines.get(ttl_s)
-        if line is None:
-            line = self._lines[ttl_s] = deque()
+        tasks = self._by_ttl.get(ttl_s)
+        if tasks is None:
+            tasks = self._by_ttl[ttl_s] = deque()
             heappush(self._heads, (task.state_since_at + ttl_s, next(self._numbers), ttl_s))
-        line.append(task)
+        tasks.append(task)
 
     def drop(self, task: Task) -> None:
-        """Let go of a task if it is the oldest of its TTL."""
+        """Drop a task if it is the oldest of its TTL."""
         ttl_s = task.envelope.result_ttl_s
-        line = self._lines.get(ttl_s)
-        if line and line[0] is task:
-            line.popleft()
-            if not line:
-                del self._lines[ttl_s]
+        tasks = self._by_ttl.get(ttl_s)
+        if tasks and tasks[0] is task:
+            tasks.popleft()
+            if not tasks:
+                del self._by_ttl[ttl_s]
 
     def expired(self, now: float, most: int) -> Iterator[Task]:
-        """At most `most` of those whose time is over, the oldest of each TTL first; they stay until `drop`."""
+        """At most `most` of the tasks whose TTL is over, the oldest of each TTL first; they stay until `drop`."""
         due: list[tuple[float, int, float]] = []
         while len(due) < most and (at := self.next_at()) is not None and at <= now:
             due.append(heappop(self._heads))
         for entry in due:
             heappush(self._heads, entry)
         for _, _, ttl_s in due:
-            for task, _ in zip(self._lines[ttl_s], range(most), strict=False):
-                if task.state_since_at + ttl_s > now:  # the same sum as in next_at: rounding must not part them
+            for task, _ in zip(self._by_ttl[ttl_s], range(most), strict=False):
+                if task.state_since_at + ttl_s > now:  # the same sum as in next_at, so that both round alike
                     break
                 most -= 1
                 yield task
 
     def next_at(self) -> float | None:
-        """When the next one's time is over, None if nothing is kept."""
+        """When the next task's TTL is over, None if no task is kept."""
         heads = self._heads
         while heads:
             at, number, ttl_s = heads[0]
-            line = self._lines.get(ttl_s)
-            if line is None:
+            tasks = self._by_ttl.get(ttl_s)
+            if tasks is None:
                 heappop(heads)
-            elif (first_at := line[0].state_since_at + ttl_s) > at:
+            elif (first_at := tasks[0].state_since_at + ttl_s) > at:
                 heapreplace(heads, (first_at, number, ttl_s))
             else:
                 return first_at

@@ -1,14 +1,14 @@
-"""When a failed task is tried again: exponential, with jitter, bounded."""
+"""The delay before a failed task is retried: exponential, with jitter, up to a maximum."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 Jitter = Callable[[], float]
-"""Gives a number from 0 up to 1; passed in, because the core has no randomness of its own."""
+"""Returns a random number from 0 up to 1; an argument, because the core has no randomness."""
 
 
 class Backoff(NamedTuple):
-    """`base_s` x 2^n, give or take a quarter, at most `max_s`."""
+    """`base_s` x 2^n, plus or minus 25 %, at most `max_s`."""
 
     base_s: float = 1.0
     max_s: float = 600.0

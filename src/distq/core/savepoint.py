@@ -1,4 +1,4 @@
-"""What the present cycle had decided before a request: if the request fails half-way, all that came after is undone."""
+"""What the present cycle had decided before a request, to undo the later decisions if the request fails half-way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Savepoint(NamedTuple):
-    """How long the lists of decisions were; they only ever grow within a cycle."""
+    """The lengths of the lists of decisions, which only grow within a cycle."""
 
     new: int
     changes: int
@@ -18,7 +18,7 @@ class Savepoint(NamedTuple):
     cursors: int
     parts: int
     decided_policies: dict[Queue, Policy] | None
-    """Decided policies, which a later request may replace; None for none."""
+    """A copy of the decided policies, which a later request may replace; None for none."""
 
 
 NOTHING_DECIDED = Savepoint(0, 0, 0, 0, 0, None)
