@@ -19,7 +19,8 @@ from typing import Final, NamedTuple
 
 from tests.chaos.mixed_tasks import traced
 from tests.chaos.run import CLIENTS, Chaos, chaos
-from tests.e2e.cluster import KEY, Cluster, Process, eventually
+from tests.e2e.cluster import KEY, Cluster, Process
+from tests.waiting import eventually
 
 import distq
 from distq.core.errors import DistqError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.e2e.cluster import eventually
+from tests.waiting import eventually
 
 import distq
 from distq import __version__

@@ -2,19 +2,18 @@
 
 import pickle
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from tests.net.fake_master import HANG_UP, Asked, FakeMaster, fake_master
+from tests.waiting import SOON_S
 
 from distq import Client
 from distq.core.states import SUCCEEDED
 from distq.tasks.codec import PROTOCOL
 from distq.wire.errors import RemoteRefusal
 
-SOON_S = 10.0
 KEY = b"a key of the client's tests"
 
 Row = tuple[int, int, bytes | None, list[str] | None]
@@ -169,11 +168,3 @@ def client_of(master: FakeMaster, key: bytes = KEY) -> Iterator[Client]:
         client.abandon()
         for thread in client._session._threads:
             thread.join(SOON_S)
-
-
-def eventually(fact: Callable[[], object], what: str) -> None:
-    """Wait until `fact()` is true."""
-    until = time.perf_counter() + SOON_S
-    while not fact():
-        assert time.perf_counter() < until, f"not within {SOON_S:g} s: {what}"
-        time.sleep(0.002)  # another thread's facts have no descriptor to wait on

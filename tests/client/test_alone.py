@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 from tests.client.functions import double
-from tests.client.masters import SOON_S, Books, client_of, eventually, never, serving
+from tests.client.masters import Books, client_of, never, serving
+from tests.waiting import SOON_S, eventually
 
 import distq
 from distq.core.states import SUCCEEDED

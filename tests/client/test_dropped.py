@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from tests.client.functions import double
-from tests.client.masters import KEY, SOON_S, Books, client_of, eventually, never, serving
+from tests.client.masters import KEY, Books, client_of, never, serving
+from tests.waiting import SOON_S, eventually
 
 import distq
 from distq.client.running_tasks import FRESH_S

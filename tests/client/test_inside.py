@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from tests.client.functions import Brittle, Exits, anything, double
-from tests.client.masters import SOON_S, Books, client_of, eventually, serving
+from tests.client.masters import Books, client_of, serving
+from tests.waiting import SOON_S, eventually
 
 import distq
 from distq.client.callbacks import Callbacks

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from tests.client.functions import Brittle, Lonely, anything, double
-from tests.client.masters import SOON_S, Books, client_of, eventually, never, serving
+from tests.client.masters import Books, client_of, never, serving
+from tests.waiting import SOON_S, eventually
 
 import distq
 from distq.client.future import TaskFuture, settle_all

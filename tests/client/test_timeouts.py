@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from tests.client.functions import double
-from tests.client.masters import SOON_S, Books, client_of, never, serving
+from tests.client.masters import Books, client_of, never, serving
+from tests.waiting import SOON_S
 
 from distq.client.future import TaskFuture
 from distq.client.timeouts import timeout_s

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.tidy.tree import ROOT
+from tests.waiting import SOON_S, eventually
 from tests.wire import programs
 
 from distq import Client, QueueManager
 from distq.demo.cluster import free_port
 
-SOON_S = 20.0
-LOOK_S = 0.01
 KEY = "a key of the tests that is long enough"
 
 Event = dict[str, Any]
@@ -180,15 +178,6 @@ def fork() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
-
-
-def eventually(fact: Any, what: str, said: Any = lambda: "") -> None:
-    """Wait until `fact()` is true; fail with what was waited for and what was said meanwhile."""
-    until = time.perf_counter() + SOON_S
-    while not fact():
-        assert time.perf_counter() < until, f"not within {SOON_S:g} s: {what}\n{said()}"
-        # There is no descriptor to wait on for a line in a log or the end of somebody else's process.
-        time.sleep(LOOK_S)
 
 
 def lives(pid: int) -> bool:

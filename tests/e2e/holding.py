@@ -4,7 +4,7 @@ import math
 import time
 from pathlib import Path
 
-from tests.e2e.cluster import eventually
+from tests.waiting import eventually
 
 import distq
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from tests.e2e import tasks
-from tests.e2e.cluster import KEY, Cluster, Process, eventually, fork, lives
+from tests.e2e.cluster import KEY, Cluster, Process, fork, lives
 from tests.tidy.tree import ROOT
+from tests.waiting import eventually
 
 import distq
 from distq.client.future import TaskFuture

@@ -7,7 +7,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from tests.e2e.cluster import KEY, Cluster, eventually
+from tests.e2e.cluster import KEY, Cluster
+from tests.waiting import eventually
 
 PROGRAM_S = 60.0
 

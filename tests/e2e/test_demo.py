@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.e2e.cluster import Cluster, eventually, lives
+from tests.e2e.cluster import Cluster, lives
+from tests.waiting import eventually
 
 from distq.demo.load import Load
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from tests.e2e import at_once
-from tests.e2e.cluster import Cluster, Process, eventually
+from tests.e2e.cluster import Cluster, Process
 from tests.e2e.holding import go, store_the_leases
+from tests.waiting import eventually
 
 import distq
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from tests.e2e import parallel
-from tests.e2e.cluster import Cluster, eventually
+from tests.e2e.cluster import Cluster
+from tests.waiting import eventually
 
 LOOKS = 200
 LOOK_S = 0.01

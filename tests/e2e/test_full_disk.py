@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from tests.e2e import tasks
-from tests.e2e.cluster import Cluster, eventually
+from tests.e2e.cluster import Cluster
 from tests.e2e.holding import go, running
 from tests.volume import small_volume
+from tests.waiting import eventually
 
 import distq
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from queue import Empty
 
 import pytest
-from tests.e2e.cluster import KEY, Cluster, eventually, fork, lives
+from tests.e2e.cluster import KEY, Cluster, fork, lives
 from tests.tidy.tree import ROOT
+from tests.waiting import eventually
 
 import distq
 from distq.demo.cluster import free_port

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from tests.e2e import talking
-from tests.e2e.cluster import Cluster, Event, Process, eventually
+from tests.e2e.cluster import Cluster, Event, Process
+from tests.waiting import eventually
 
 KINDS = ("process", "thread")
 

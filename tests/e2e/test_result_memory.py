@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.e2e.cluster import KEY, Cluster, eventually
+from tests.e2e.cluster import KEY, Cluster
 from tests.tidy.tree import ROOT
+from tests.waiting import eventually
 
 from distq.master.sessions.result_backlog import BODIES_BYTES_MAX
 

@@ -6,8 +6,9 @@ import signal
 import subprocess
 
 import pytest
-from tests.e2e.cluster import KEY, Cluster, eventually
+from tests.e2e.cluster import KEY, Cluster
 from tests.tidy.tree import ROOT
+from tests.waiting import eventually
 from tests.wire import programs
 
 from distq.wire.framing import pack

@@ -10,8 +10,9 @@ from queue import Empty
 from typing import Any
 
 import pytest
-from tests.e2e.cluster import KEY, Cluster, eventually
+from tests.e2e.cluster import KEY, Cluster
 from tests.e2e.holding import go, running
+from tests.waiting import eventually
 from tests.wire import programs
 
 # The recipe's server under either of its common names; its work queue may never wait.

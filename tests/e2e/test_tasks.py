@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from tests.e2e import tasks
-from tests.e2e.cluster import Cluster, eventually
+from tests.e2e.cluster import Cluster
 from tests.e2e.holding import go, holders, running
+from tests.waiting import eventually
 
 import distq
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.e2e import tasks
-from tests.e2e.cluster import Cluster, Process, eventually, lives
+from tests.e2e.cluster import Cluster, Process, lives
 from tests.e2e.holding import go, holders, running
+from tests.waiting import eventually
 
 import distq
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.e2e.cluster import KEY, SOON_S, Cluster, Process, eventually
+from tests.e2e.cluster import KEY, Cluster, Process
 from tests.e2e.holding import go, running
 from tests.tidy.tree import ROOT
+from tests.waiting import SOON_S, eventually
 
 NOHUP = (
     "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"

@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from tests.e2e.cluster import Cluster, eventually
+from tests.e2e.cluster import Cluster
+from tests.waiting import eventually
 
 NAME = "late_tasks:add"
 

@@ -7,8 +7,9 @@ from queue import Empty
 from typing import Any
 
 import pytest
-from tests.e2e.cluster import Cluster, eventually, lives
+from tests.e2e.cluster import Cluster, lives
 from tests.e2e.holding import go, holders, running
+from tests.waiting import eventually
 
 from distq import QueueManager
 

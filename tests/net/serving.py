@@ -6,12 +6,12 @@ import asyncio
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, Self
 
 import uvloop
+from tests.waiting import SOON_S, eventually
 
 from distq.net.address import Address
 from distq.net.serve import Server, ServerConnection
@@ -21,7 +21,6 @@ from distq.wire.inert import InertCall
 from distq.wire.messages import decode_reply, encode_call, returned
 
 KEY: Final = b"a key of the tests"
-SOON_S: Final = 10.0
 
 
 class Limits(NamedTuple):
@@ -193,11 +192,3 @@ def serving(loop_name: str = "uvloop", limits: Limits | None = None) -> Iterator
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-def eventually(fact: Callable[[], bool]) -> None:
-    """Wait until something is true."""
-    until = time.perf_counter() + SOON_S
-    while not fact():
-        assert time.perf_counter() < until
-        time.sleep(0.002)  # nothing to wait on: it is the state of another thread or process

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 from tests.net.fake_master import HANG_UP, KEY, Asked, fake_master
+from tests.waiting import SOON_S
 
 from distq.net.dial import CannotReach, ConnectionLost, dial
 from distq.wire.errors import AuthenticationFailed, FrameTooLarge, RemoteRefusal
-
-SOON_S = 10.0
 
 
 def echo(asked: Asked) -> object:

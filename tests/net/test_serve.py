@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.net.serving import Limits, Serving, eventually, serving
+from tests.net.serving import Limits, Serving, serving
+from tests.waiting import eventually
 from tests.wire.bombs import BOMBS
 
 from distq.net.address import Address

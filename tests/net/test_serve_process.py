@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.net.serving import SOON_S, Peer, eventually
+from tests.net.serving import Peer
 from tests.tidy.tree import ROOT
+from tests.waiting import SOON_S, eventually
 from tests.wire.bombs import BOMBS
 
 from distq.wire.errors import RemoteRefusal

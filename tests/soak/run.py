@@ -21,11 +21,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from tests.e2e.cluster import KEY, Cluster, cluster, eventually
+from tests.e2e.cluster import KEY, Cluster, cluster
 from tests.soak import tasks
 from tests.soak.client import KINDS
 from tests.soak.flat import Growth, Sample, growth_of
 from tests.tidy.tree import ROOT
+from tests.waiting import eventually
 
 import distq
 from distq.demo.cluster import free_port

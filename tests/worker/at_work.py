@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.net.fake_master import KEY
+from tests.waiting import SOON_S
 from tests.worker.executor.test_parts import executor_config
 
 from distq.core.envelope import THREAD
@@ -23,7 +24,6 @@ from distq.worker.shared.clock import MONOTONIC
 from distq.worker.shared.reports import Report, Reporter, ReportReader
 from distq.worker.shared.slots_page import SlotsPage
 
-SOON_S = 10.0
 ENVELOPES = [("work", "plain", "plain", None)]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from tests.net.fake_master import HANG_UP, Asked, fake_master
-from tests.worker.at_work import NOTHING, SOON_S, at_work, leased
+from tests.waiting import SOON_S
+from tests.worker.at_work import NOTHING, at_work, leased
 
 import distq
 from distq.core.envelope import PROCESS, THREAD

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 from tests.net.fake_master import HANG_UP, Asked, fake_master
-from tests.worker.at_work import NOTHING, SOON_S, at_work
+from tests.waiting import SOON_S
+from tests.worker.at_work import NOTHING, at_work
 
 from distq.core.envelope import THREAD
 from distq.core.outcome import Outcome

@@ -2,9 +2,9 @@
 
 import threading
 
-from distq.worker.executor.flusher import Flusher
+from tests.waiting import SOON_S
 
-SOON_S = 10.0
+from distq.worker.executor.flusher import Flusher
 
 
 def test_it_ends_also_if_it_is_told_so_when_it_goes_to_sleep() -> None:

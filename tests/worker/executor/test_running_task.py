@@ -10,6 +10,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from tests.waiting import SOON_S
 
 from distq.core.outcome import Outcome
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded
@@ -21,7 +22,6 @@ from distq.worker.executor.running_task import RunningTask
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.task_pool import TaskPool
 
-SOON_S = 10.0
 SOURCE = """
 import asyncio, time
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+from tests.waiting import SOON_S
+
 from distq.core.envelope import TASK
 from distq.core.outcome import Outcome
 from distq.tasks.failure import TimeLimitExceeded
@@ -18,8 +20,6 @@ from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.running_task import RunningTask
 from distq.worker.executor.shutdown import ShutdownFlag
 from distq.worker.executor.task_pool import TaskPool
-
-SOON_S = 10.0
 
 
 class AtWork:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.net.fake_master import HANG_UP, KEY, Asked, FakeMaster, fake_master
+from tests.waiting import SOON_S
 
 from distq.logs import get_logger
 from distq.net.address import Address
@@ -16,7 +17,6 @@ from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 from distq.worker.shared.clock import MONOTONIC
 from distq.worker.supervisor.master_session import EXECUTOR_ENDS_MAX, LEASE_MARGIN_S, MasterSession, WorkerNotAdmitted
 
-SOON_S = 10.0
 DEATH = {"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": (5, 1)}
 
 
