@@ -8,14 +8,16 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, cast
 
 from distq.core.ledger import Ledger
+from distq.core.loading import Loader, restore, restore_extras
 from distq.core.ports import Batch, CommitRefused, Store
 from distq.core.queue import Queue
-from distq.core.registry import Defaults
+from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff
 from distq.core.states import STATE_NAMES
 from distq.core.task import Holder, Task
 from distq.master.calls.dispatch import Dispatcher
 from distq.master.cycle.broker import Broker
+from distq.master.sessions.clients import incomplete
 from distq.master.sessions.workers import Workers
 from distq.net.serve import ServerConnection
 from distq.protocol.hello import Greeting
@@ -226,6 +228,26 @@ class Bench:
         answer = await self.ask(line, "broker", "exchange", list(settled), want, wait_s)
         return answer[1] if isinstance(answer, tuple) else answer
 
+    async def admin(self, action: str, /, **options: Any) -> Any:
+        """What the master answers to an operator on a new connection."""
+        operator = self.line("operator")
+        self.hello(operator, "cli", "")
+        return await self.ask(operator, "broker", "admin", action, options)
+
+    async def lease(self, count: int = 1) -> tuple[FakeLine, FakeLine, list[Any]]:
+        """A supervisor, its executor, and the rows of the `count` tasks that the executor holds."""
+        supervisor, executor = self.worker(), self.executor()
+        await self.submit(self.client(), 1, [b"%d" % number for number in range(count)])
+        return supervisor, executor, await self.exchange(executor, want=count)
+
+    async def run_all(self, session: str = "w") -> int:
+        """Have a worker return the payload of every ready task; returns how many tasks there were."""
+        self.worker(session)
+        executor = self.executor(1, session)
+        rows = await self.exchange(executor, want=100)
+        await self.exchange(executor, [done(row, row[4]) for row in rows], want=0)
+        return len(rows)
+
     def rows(self, line: FakeLine) -> Any:
         """The leased rows of the newest exchange, WAITING while there are none."""
         heard = line.heard()
@@ -272,6 +294,27 @@ class Bench:
 
 def _ignore(line: object, reason: str) -> None:
     pass
+
+
+async def restarted(bench: Bench) -> Bench:
+    """Another master, with what this one has stored."""
+    rows = bench.store._rows
+    names = Registry(RULES)
+    loader = Loader(names)
+    loader.feed([(key, head) for key, (head, _) in rows.items()])
+    books = Ledger(RULES, lambda: 0.5, 2 << 40 | 1, names)
+    absent = restore(books, loader, bench.clock.at)
+    store = FailingStore(epoch=2)
+    store._rows = rows
+    again = Bench(store=cast("Store", store), ledger=books)
+    again.clock.at = bench.clock.at
+    again.absent = absent
+    bodies = {key: rows[key][1] for key in (*incomplete(loader.sessions), *loader.unread)}
+    again.desk.clients.restore(loader.sessions, bodies)
+    again.desk.schedules.restore(loader.schedules, bodies)
+    assert restore_extras(books, loader, bodies) == []
+    await again.open()
+    return again
 
 
 def on_bench(*, faulty: bool = False, **settings: Any) -> Callable[[Scene], Callable[[], None]]:

@@ -16,11 +16,6 @@ async def cancel(bench: Bench, line: Any, *keys: int, running: bool = False) -> 
     return await bench.ask(line, "broker", "cancel", list(keys), running)
 
 
-async def admin(bench: Bench, what: str, **asked: Any) -> Any:
-    """Ask as an operator does."""
-    return await bench.ask(bench.line(), "broker", "admin", what, asked)
-
-
 @on_bench()
 async def test_a_task_that_waits_is_cancelled_and_never_leased(bench: Bench) -> None:
     """Its client is told, and the queue has room again."""
@@ -88,10 +83,10 @@ async def test_an_operator_cancels_by_id_queue_and_name(bench: Bench) -> None:
     for number in range(1, 4):
         await bench.submit(client, number, [b"x"] * 1500)
     _, other = await bench.submit(client, 4, [b"y"], queue="other")
-    assert await admin(bench, "cancel", queue="q", name="g") == {"done": 0, "running": [], "over": 0}
-    assert await admin(bench, "cancel", queue="q") == {"done": 4500, "running": [], "over": 0}
-    assert await admin(bench, "cancel", ids=[id_text(other)] * 2) == {"done": 1, "running": [], "over": 0}
-    assert await admin(bench, "cancel", ids=[id_text(other), "1-1"]) == {"done": 0, "running": [], "over": 2}
+    assert await bench.admin("cancel", queue="q", name="g") == {"done": 0, "running": [], "over": 0}
+    assert await bench.admin("cancel", queue="q") == {"done": 4500, "running": [], "over": 0}
+    assert await bench.admin("cancel", ids=[id_text(other)] * 2) == {"done": 1, "running": [], "over": 0}
+    assert await bench.admin("cancel", ids=[id_text(other), "1-1"]) == {"done": 0, "running": [], "over": 2}
 
 
 def test_a_cancel_of_a_queue_looks_at_a_slice_in_each_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +104,7 @@ def test_a_cancel_of_a_queue_looks_at_a_slice_in_each_cycle(monkeypatch: pytest.
             await bench.submit(client, number, [b"x"] * 4, queue="pq"[number % 2])
         for dry_run in (True, False):
             before = bench.broker.cycles
-            told = await admin(bench, "cancel", queue="q", dry_run=dry_run)
+            told = await bench.admin("cancel", queue="q", dry_run=dry_run)
             assert told == {"done": 20, "running": [], "over": 0}
             assert bench.broker.cycles - before >= 40 // 7 + (20 // 7 if dry_run else 0)
         assert bench.counts("q") == {"cancelled": 20}
@@ -148,5 +143,5 @@ async def test_what_is_no_cancel_is_refused_in_words(bench: Bench) -> None:
     client = bench.client()
     for args in ((), ([1],), ("1", False), ([1.5], False), ([1], 1), ([1] * 20_000, False)):
         assert "cancel(keys, running) takes" in str(await bench.ask(client, "broker", "cancel", *args))
-    assert "takes ids, or a queue" in str(await admin(bench, "cancel"))
-    assert "two hexadecimal numbers" in str(await admin(bench, "cancel", ids=["x"]))
+    assert "takes ids, or a queue" in str(await bench.admin("cancel"))
+    assert "two hexadecimal numbers" in str(await bench.admin("cancel", ids=["x"]))

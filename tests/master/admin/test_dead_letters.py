@@ -3,8 +3,7 @@
 import pickle
 from typing import Any
 
-from tests.master.bench import RULES, Bench, FakeLine, done, failed, on_bench
-from tests.master.calls.test_keys import restarted
+from tests.master.bench import RULES, Bench, FakeLine, done, failed, on_bench, restarted
 
 from distq.core.task_ids import id_text
 from distq.master.admin.dead_letters import DECIDED_PER_CYCLE
@@ -13,14 +12,14 @@ from distq.wire.errors import RemoteRefusal
 
 async def bury(bench: Bench, count: int = 1, queue: str = "q", number: int = 1) -> list[str]:
     """Have so many tasks fail for good; their ids."""
-    before = {row["id"] for row in (await ask(bench, "dead_list", limit=10_000))["tasks"]}
+    before = {row["id"] for row in (await bench.admin("dead_list", limit=10_000))["tasks"]}
     await bench.submit(bench.client(queue), number, [b"args %d" % n for n in range(count)], queue=queue)
     bench.worker()
     line = bench.executor()
     rows = await bench.exchange(line, want=count)
     await bench.exchange(line, [failed(row, 3) for row in rows], want=0)
     await bench.gone(line)
-    found = await ask(bench, "dead_list", limit=10_000)
+    found = await bench.admin("dead_list", limit=10_000)
     return [row["id"] for row in reversed(found["tasks"]) if row["id"] not in before]
 
 
@@ -31,17 +30,12 @@ def operator(bench: Bench) -> FakeLine:
     return line
 
 
-async def ask(bench: Bench, what: str, **asked: Any) -> Any:
-    """What `admin` answers."""
-    return await bench.ask(operator(bench), "broker", "admin", what, asked)
-
-
 @on_bench()
 async def test_a_dead_letter_is_shown_with_all_that_is_known_of_it(bench: Bench) -> None:
     """Its payload and error as bytes, its causes decoded, its attempts counted."""
     (ident,) = await bury(bench)
-    (row,) = (await ask(bench, "dead_list"))["tasks"]
-    shown = await ask(bench, "dead_show", id=ident)
+    (row,) = (await bench.admin("dead_list"))["tasks"]
+    shown = await bench.admin("dead_show", id=ident)
     assert {**row, "payload": b"args 0", "error": pickle.dumps(("ValueError", "no", "Traceback ..."))} == shown
     assert (row["queue"], row["name"], row["failures"], row["lost"]) == ("q", "f", 1, 0)
     assert row["causes"] == ["ValueError: no"]
@@ -52,19 +46,19 @@ async def test_dead_letters_are_listed_newest_first_by_queue_and_name(bench: Ben
     """`limit` bounds the list, `total` does not."""
     first = await bury(bench, 3)
     second = await bury(bench, 2, "other")
-    listed = await ask(bench, "dead_list", queue="q", limit=2)
+    listed = await bench.admin("dead_list", queue="q", limit=2)
     assert (listed["total"], [row["id"] for row in listed["tasks"]]) == (3, first[:0:-1])
-    assert [row["id"] for row in (await ask(bench, "dead_list"))["tasks"]] == (first + second)[::-1]
-    assert (await ask(bench, "dead_list", name="g"))["total"] == 0
+    assert [row["id"] for row in (await bench.admin("dead_list"))["tasks"]] == (first + second)[::-1]
+    assert (await bench.admin("dead_list", name="g"))["total"] == 0
 
 
 @on_bench()
 async def test_a_retried_dead_letter_has_all_its_attempts_again(bench: Bench) -> None:
     """Its arguments are its body again, its causes are kept, and a success of its new run counts."""
     (ident,) = await bury(bench)
-    assert await ask(bench, "dead_retry", ids=[ident]) == {"done": 1, "unknown": []}
+    assert await bench.admin("dead_retry", ids=[ident]) == {"done": 1, "unknown": []}
     assert bench.counts("q") == {"ready": 1}
-    assert (await ask(bench, "dead_list"))["total"] == 0
+    assert (await bench.admin("dead_list"))["total"] == 0
     line = bench.executor()
     (row,) = await bench.exchange(line)
     assert (row[2], row[4]) == (1, b"args 0")
@@ -73,7 +67,7 @@ async def test_a_retried_dead_letter_has_all_its_attempts_again(bench: Bench) ->
     await bench.advance(5)
     (row,) = await bench.exchange(line)
     await bench.exchange(line, [failed(row)], want=0)
-    ((row),) = (await ask(bench, "dead_list"))["tasks"]
+    ((row),) = (await bench.admin("dead_list"))["tasks"]
     assert row["causes"] == ["ValueError: no"] * 3
 
 
@@ -87,7 +81,7 @@ async def test_a_late_success_does_not_raise_the_dead_but_the_retried(bench: Ben
     await bench.exchange(line, [failed(row, 3)], want=0)
     await bench.exchange(line, [done(row)], want=0)
     assert bench.counts("q") == {"dead": 1}
-    await ask(bench, "dead_retry")
+    await bench.admin("dead_retry")
     await bench.exchange(line, [done(row)], want=0)
     assert bench.counts("q") == {"succeeded": 1}
 
@@ -97,7 +91,7 @@ async def test_many_are_retried_or_purged_in_several_cycles(bench: Bench) -> Non
     """In the order in which they died; one answer tells how many there were."""
     ids = await bury(bench, 2 * DECIDED_PER_CYCLE + 1)
     bench.store.batches.clear()
-    assert await ask(bench, "dead_retry", queue="q", name="f") == {"done": len(ids), "unknown": []}
+    assert await bench.admin("dead_retry", queue="q", name="f") == {"done": len(ids), "unknown": []}
     assert [len(batch) for batch in bench.store.batches] == [DECIDED_PER_CYCLE, DECIDED_PER_CYCLE, 1]
     rows = await bench.exchange(bench.executor(), want=len(ids))
     assert [row[4] for row in rows] == [b"args %d" % n for n in range(len(ids))]
@@ -107,11 +101,11 @@ async def test_many_are_retried_or_purged_in_several_cycles(bench: Bench) -> Non
 async def test_a_purged_dead_letter_is_gone_and_its_room_is_free(bench: Bench) -> None:
     """Ids that are no dead letters are named; one that is named twice is purged once."""
     first, second, third = await bury(bench, 3)
-    answer = await ask(bench, "dead_purge", ids=[second, first, "1-ffff", second])
+    answer = await bench.admin("dead_purge", ids=[second, first, "1-ffff", second])
     assert answer == {"done": 2, "unknown": ["1-ffff"]}
-    assert [row["id"] for row in (await ask(bench, "dead_list"))["tasks"]] == [third]
+    assert [row["id"] for row in (await bench.admin("dead_list"))["tasks"]] == [third]
     assert bench.counts("q") == {"dead": 1}
-    assert isinstance(await ask(bench, "dead_show", id=first), RemoteRefusal)
+    assert isinstance(await bench.admin("dead_show", id=first), RemoteRefusal)
 
 
 @on_bench()
@@ -120,9 +114,9 @@ async def test_what_the_store_refuses_has_not_happened(bench: Bench) -> None:
     (ident,) = await bury(bench)
     for what in ("dead_retry", "dead_purge"):
         bench.store.refuse_next = 1
-        assert "the disk is full" in str(await ask(bench, what, ids=[ident]))
+        assert "the disk is full" in str(await bench.admin(what, ids=[ident]))
         assert bench.counts("q") == {"dead": 1}
-    assert await ask(bench, "dead_retry", ids=[ident]) == {"done": 1, "unknown": []}
+    assert await bench.admin("dead_retry", ids=[ident]) == {"done": 1, "unknown": []}
 
 
 @on_bench()
@@ -131,10 +125,10 @@ async def test_what_is_only_in_the_store_is_read_first(bench: Bench) -> None:
     (ident,) = await bury(bench)
     for task in bench.ledger.state.dead.values():
         task.body = None
-    assert (await ask(bench, "dead_show", id=ident))["payload"] == b"args 0"
+    assert (await bench.admin("dead_show", id=ident))["payload"] == b"args 0"
     for task in bench.ledger.state.dead.values():
         task.body = None
-    assert (await ask(bench, "dead_retry"))["done"] == 1
+    assert (await bench.admin("dead_retry"))["done"] == 1
     assert [row[4] for row in await bench.exchange(bench.executor())] == [b"args 0"]
 
 
@@ -165,14 +159,14 @@ async def test_what_only_the_store_knows_of_a_dead_letter_is_listed_and_buried_w
     (ident,) = await bury(bench)
     for task in bench.ledger.state.dead.values():
         task.body = task.causes = None
-    (listed,) = (await ask(bench, "dead_list"))["tasks"]
+    (listed,) = (await bench.admin("dead_list"))["tasks"]
     assert (listed["id"], listed["causes"]) == (ident, ["ValueError: no"])
     await bench.submit(bench.client(), 2, [b"second"])
     line = bench.executor(2)
     (row,) = await bench.exchange(line)
     bench.ledger.state.cache.hold(bench.ledger.state.tasks[row[0]], None)
     await bench.exchange(line, [failed(row, 3)], want=0)
-    assert (await ask(bench, "dead_show", id=id_text(row[0])))["payload"] == b"second"
+    assert (await bench.admin("dead_show", id=id_text(row[0])))["payload"] == b"second"
 
 
 @on_bench()
@@ -213,7 +207,7 @@ async def test_dead_letters_are_chosen_by_their_error_and_by_when_they_died(benc
     later = bench.clock.at - 50
 
     async def ids(bench: Bench, **asked: Any) -> list[str]:
-        return [row["id"] for row in reversed((await ask(bench, "dead_list", **asked))["tasks"])]
+        return [row["id"] for row in reversed((await bench.admin("dead_list", **asked))["tasks"])]
 
     for master in (bench, await restarted(bench)):
         assert await ids(master, error="ValueError") == [value, bare]
@@ -232,13 +226,14 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) 
     for cause in ("ValueError: a", "ValueError: b", "KeyError: c"):
         await bury_as(bench, cause)
     again = await restarted(bench)
-    told = await ask(again, "dead_retry", error="ValueError", dry_run=True)
+    told = await again.admin("dead_retry", error="ValueError", dry_run=True)
     assert told == {"done": 2, "unknown": [], "counts": [("q", "f", "ValueError", 2)]}
     assert again.counts("q") == {"dead": 3}
-    assert (await ask(await restarted(again), "dead_purge", dry_run=True))["counts"][0] == ("q", "f", "ValueError", 2)
-    assert (await ask(again, "dead_retry", error="ValueError"))["done"] == 2
+    told = await (await restarted(again)).admin("dead_purge", dry_run=True)
+    assert told["counts"][0] == ("q", "f", "ValueError", 2)
+    assert (await again.admin("dead_retry", error="ValueError"))["done"] == 2
     assert again.counts("q") == {"dead": 1, "ready": 2}
-    assert (await ask(again, "dead_purge", error="KeyError"))["done"] == 1
+    assert (await again.admin("dead_purge", error="KeyError"))["done"] == 1
 
 
 @on_bench()
@@ -251,12 +246,12 @@ async def test_what_was_lost_again_and_again_is_chosen_as_lost(bench: Bench) -> 
         await bench.exchange(line)
         ended = {"exited": [{"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": (key, number + 1)}]}
         await bench.ask(bench.worker(f"w{number}"), "broker", "heartbeat", ended)
-    assert (await ask(bench, "dead_list", error="lost"))["total"] == 1
-    assert (await ask(bench, "dead_list", error="killed by SIGKILL"))["total"] == 0
+    assert (await bench.admin("dead_list", error="lost"))["total"] == 1
+    assert (await bench.admin("dead_list", error="killed by SIGKILL"))["total"] == 0
 
 
 @on_bench()
 async def test_a_choice_that_cannot_be_is_refused(bench: Bench) -> None:
     """In words."""
     for asked in ({"error": 7}, {"since": "yesterday"}, {"until": True}, {"since": float("nan")}, {"queue": 1}):
-        assert isinstance(await ask(bench, "dead_list", **asked), RemoteRefusal)
+        assert isinstance(await bench.admin("dead_list", **asked), RemoteRefusal)

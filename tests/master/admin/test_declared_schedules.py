@@ -3,8 +3,7 @@
 from typing import Any
 
 from tests.master.admin.test_schedules import admin, one, put
-from tests.master.bench import RULES, Bench, on_bench
-from tests.master.calls.test_keys import restarted
+from tests.master.bench import RULES, Bench, on_bench, restarted
 
 from distq.wire.errors import RemoteRefusal
 

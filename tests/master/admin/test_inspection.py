@@ -4,8 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.master.bench import START, WAITING, Bench, failed, on_bench
-from tests.master.calls.test_keys import restarted
+from tests.master.bench import START, WAITING, Bench, failed, on_bench, restarted
 
 from distq.core.task_ids import id_text
 from distq.wire.errors import RemoteRefusal
@@ -15,9 +14,7 @@ FIRST = id_text(1 << 40 | 1)
 
 async def show(bench: Bench, task_id: str = FIRST, what: str = "show") -> Any:
     """What the master tells an operator of a task."""
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    return await bench.ask(guest, "broker", "admin", what, {"id": task_id})
+    return await bench.admin(what, id=task_id)
 
 
 async def why(bench: Bench, task_id: str = FIRST) -> str:
@@ -27,9 +24,7 @@ async def why(bench: Bench, task_id: str = FIRST) -> str:
 
 async def act(bench: Bench, action: str, **asked: Any) -> None:
     """Something that an operator does."""
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    assert not isinstance(await bench.ask(guest, "broker", "admin", action, asked), RemoteRefusal)
+    assert not isinstance(await bench.admin(action, **asked), RemoteRefusal)
 
 
 @on_bench()

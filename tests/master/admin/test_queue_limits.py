@@ -3,18 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.master.bench import RULES, WAITING, Bench, FakeLine, done, on_bench, released
-from tests.master.calls.test_keys import restarted
+from tests.master.bench import RULES, WAITING, Bench, FakeLine, done, on_bench, released, restarted
 
 from distq.core.policy import Policy, Rate
 from distq.wire.errors import RemoteRefusal
-
-
-async def admin(bench: Bench, action: str, **asked: Any) -> Any:
-    """What the master answers to an operator."""
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    return await bench.ask(guest, "broker", "admin", action, asked)
 
 
 async def held(bench: Bench, want: int = 10) -> tuple[FakeLine, list[Any]]:
@@ -27,13 +19,13 @@ async def held(bench: Bench, want: int = 10) -> tuple[FakeLine, list[Any]]:
 @on_bench()
 async def test_a_paused_queue_gives_out_nothing_and_takes_submits(bench: Bench) -> None:
     """Who waits for a task is given one when it goes on."""
-    told = await admin(bench, "pause", queue="q")
+    told = await bench.admin("pause", queue="q")
     assert told["queues"][0]["paused"]
     assert (await bench.submit(bench.client(), 1, [b"a"]))[0]
     bench.worker()
     line = bench.executor()
     assert await bench.exchange(line, wait_s=60.0) is WAITING
-    await admin(bench, "resume", queue="q")
+    await bench.admin("resume", queue="q")
     assert [row[4] for row in bench.rows(line)] == [b"a"]
 
 
@@ -42,7 +34,7 @@ async def test_what_runs_while_its_queue_is_paused_ends_as_usual(bench: Bench) -
     """Its result counts."""
     await bench.submit(bench.client(), 1, [b"a", b"b"])
     line, rows = await held(bench, want=1)
-    await admin(bench, "pause", queue="q")
+    await bench.admin("pause", queue="q")
     assert await bench.exchange(line, [done(rows[0])]) == []
     assert bench.counts("q") == {"succeeded": 1, "ready": 1}
 
@@ -53,25 +45,25 @@ async def test_tasks_of_one_name_can_be_paused_and_the_others_go_on(bench: Bench
     client = bench.client()
     runs = ([("q", "f"), ("q", "g")], [(0, 1), (1, 1)], [b"f", b"g"], 0.0)
     await bench.ask(client, "broker", "submit", 1, *runs)
-    told = await admin(bench, "pause", name="f")
+    told = await bench.admin("pause", name="f")
     assert [(queue["queue"], queue["paused_names"]) for queue in told["queues"]] == [("q", ["f"])]
     await bench.ask(client, "broker", "submit", 2, *runs)
     line, rows = await held(bench)
     assert [row[4] for row in rows] == [b"g", b"g"]
-    await admin(bench, "resume", name="f")
+    await bench.admin("resume", name="f")
     assert [row[4] for row in await bench.exchange(line, [done(row) for row in rows], want=10)] == [b"f", b"f"]
 
 
 @on_bench()
 async def test_p1_a_pause_is_kept_over_a_restart(bench: Bench) -> None:
     """And so is every limit; a reset forgets them."""
-    await admin(bench, "pause", queue="q")
-    await admin(bench, "queue_set", queue="r", running=2, rate="5/m", capacity=3)
-    await admin(bench, "pause", queue="r", name="f")
+    await bench.admin("pause", queue="q")
+    await bench.admin("queue_set", queue="r", running=2, rate="5/m", capacity=3)
+    await bench.admin("pause", queue="r", name="f")
     again = await restarted(bench)
     assert again.queue("q").policy.paused
     assert again.queue("r").policy == Policy(False, frozenset({"f"}), 2, Rate(5, 60.0), 3)
-    await admin(again, "queue_reset", queue="r")
+    await again.admin("queue_reset", queue="r")
     assert (await restarted(again)).queue("r").policy == Policy(capacity=RULES.capacity)
 
 
@@ -79,7 +71,7 @@ async def test_p1_a_pause_is_kept_over_a_restart(bench: Bench) -> None:
 async def test_a_pause_that_the_store_refuses_is_none(bench: Bench) -> None:
     """And whoever asked hears of it."""
     bench.store.refuse_next = 1
-    assert isinstance(await admin(bench, "pause", queue="q"), RemoteRefusal)
+    assert isinstance(await bench.admin("pause", queue="q"), RemoteRefusal)
     await bench.submit(bench.client(), 1, [b"a"])
     assert len((await held(bench))[1]) == 1
 
@@ -87,7 +79,7 @@ async def test_a_pause_that_the_store_refuses_is_none(bench: Bench) -> None:
 @on_bench()
 async def test_no_more_run_at_once_than_the_queue_lets(bench: Bench) -> None:
     """One by one to each executor, so that they run beside each other."""
-    await admin(bench, "queue_set", queue="q", running=2)
+    await bench.admin("queue_set", queue="q", running=2)
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
     bench.worker()
     lines = [bench.executor(index) for index in (1, 2, 3)]
@@ -101,7 +93,7 @@ async def test_no_more_run_at_once_than_the_queue_lets(bench: Bench) -> None:
 @on_bench()
 async def test_a_rate_is_kept_and_whoever_waits_is_served_when_it_allows(bench: Bench) -> None:
     """Exactly; also over a restart."""
-    await admin(bench, "queue_set", queue="q", rate="2/20s")
+    await bench.admin("queue_set", queue="q", rate="2/20s")
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c", b"d"])
     line, rows = await held(bench)
     assert [row[4] for row in rows] == [b"a", b"b"]
@@ -122,7 +114,7 @@ async def test_a_rate_is_kept_and_whoever_waits_is_served_when_it_allows(bench: 
 @on_bench()
 async def test_capacity_can_be_set_of_one_queue(bench: Bench) -> None:
     """More is refused there."""
-    await admin(bench, "queue_set", queue="q", capacity=1)
+    await bench.admin("queue_set", queue="q", capacity=1)
     assert (await bench.submit(bench.client(), 1, [b"a"]))[0]
     assert (await bench.submit(bench.client(), 2, [b"a"]))[1] == "QUEUE_FULL"
     assert (await bench.submit(bench.client(), 3, [b"a"], queue="r"))[0]
@@ -133,7 +125,7 @@ async def test_how_many_would_be_cancelled_is_told_before_it_is_done(bench: Benc
     """And nothing is."""
     await bench.submit(bench.client(), 1, [b"a", b"b"])
     line, _ = await held(bench, want=1)
-    told = await admin(bench, "cancel", queue="q", dry_run=True)
+    told = await bench.admin("cancel", queue="q", dry_run=True)
     assert (told["done"], len(told["running"])) == (1, 1)
     assert bench.counts("q") == {"leased": 1, "ready": 1}
     assert line.open
@@ -157,7 +149,7 @@ def test_what_cannot_be_done_is_refused_in_words(action: str, asked: dict[str, A
     @on_bench()
     async def scene(bench: Bench) -> None:
         """One bad request."""
-        assert isinstance(await admin(bench, action, **asked), RemoteRefusal)
+        assert isinstance(await bench.admin(action, **asked), RemoteRefusal)
         assert not any(queue.own.limits for queue in bench.ledger.registry.queues.values())
 
     scene()
@@ -171,12 +163,12 @@ def test_a_queue_that_must_exist_is_not_made(action: str) -> None:
     async def scene(bench: Bench) -> None:
         """One mistyped name."""
         await bench.submit(bench.client(), 1, [b"a"])
-        refusal = await admin(bench, action, queue="qq", running=1 if action == "queue_set" else False, must_exist=True)
+        refusal = await bench.admin(action, queue="qq", running=1 if action == "queue_set" else False, must_exist=True)
         assert isinstance(refusal, RemoteRefusal)
         assert "there is no queue 'qq'" in str(refusal)
         assert "did you mean 'q'?" in str(refusal)
         assert "qq" not in bench.ledger.registry.queues
-        assert not isinstance(await admin(bench, "pause", queue="q", must_exist=True), RemoteRefusal)
+        assert not isinstance(await bench.admin("pause", queue="q", must_exist=True), RemoteRefusal)
 
     scene()
 
@@ -185,12 +177,12 @@ def test_a_queue_that_must_exist_is_not_made(action: str) -> None:
 async def test_a_queue_that_was_made_by_an_operator_goes_when_that_is_undone(bench: Bench) -> None:
     """From the store too, so that no restart brings it back; one that has had a task stays."""
     for queue in ("made", "used"):
-        await admin(bench, "pause", queue=queue)
+        await bench.admin("pause", queue=queue)
         assert bench.ledger.registry.queues[queue].own.paused
     runs = ([("used", "f")], [(0, 1)], [b"f"], 0.0)
     await bench.ask(bench.client(), "broker", "submit", 1, *runs)
     for queue in ("made", "used"):
-        await admin(bench, "resume", queue=queue)
+        await bench.admin("resume", queue=queue)
     assert "made" not in bench.ledger.registry.queues
     assert not bench.ledger.registry.queues["used"].own.paused
     again = await restarted(bench)

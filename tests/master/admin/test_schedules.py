@@ -5,8 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.master.bench import RULES, START, Bench, done, failed, on_bench
-from tests.master.calls.test_keys import restarted
+from tests.master.bench import RULES, START, Bench, failed, on_bench, restarted
 
 from distq.core.deadlines import CLEARED_MIN
 from distq.core.registry import Defaults
@@ -21,9 +20,7 @@ ROME = ZoneInfo("Europe/Rome")
 
 async def admin(bench: Bench, action: str, **asked: Any) -> Any:
     """What the master answers to an operator."""
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    return await bench.ask(guest, "broker", "admin", f"schedule_{action}", asked)
+    return await bench.admin(f"schedule_{action}", **asked)
 
 
 async def put(bench: Bench, name: str = "tick", **constraints: Any) -> Any:
@@ -39,15 +36,6 @@ async def one(bench: Bench, name: str = "tick") -> dict[str, Any]:
     return dict(found)
 
 
-async def run_all(bench: Bench) -> int:
-    """A worker runs all that is ready; how many tasks that was."""
-    bench.worker()
-    line = bench.executor()
-    rows = await bench.exchange(line, want=100)
-    await bench.exchange(line, [done(row) for row in rows], want=0)
-    return len(rows)
-
-
 @on_bench()
 async def test_every_ten_seconds_a_task_is_submitted(bench: Bench) -> None:
     """At its moments, and in between nothing."""
@@ -56,7 +44,7 @@ async def test_every_ten_seconds_a_task_is_submitted(bench: Bench) -> None:
     assert bench.counts("q") == {}
     await bench.advance(0.1)
     assert bench.counts("q") == {"ready": 1}
-    assert await run_all(bench) == 1
+    assert await bench.run_all() == 1
     await bench.advance(10)
     told = await one(bench)
     assert (told["runs"], told["next_at"], told["under_way"]) == (2, START + 30, True)
@@ -84,7 +72,7 @@ async def test_p1_a_schedule_is_kept_over_a_restart_and_no_moment_comes_twice(be
     assert (told["runs"], told["next_at"], told["under_way"]) == (1, START + 20, True)
     await again.advance(10)
     assert again.counts("q") == {"ready": 1}
-    assert await run_all(again) == 1
+    assert await again.run_all() == 1
     await again.advance(10)
     assert again.counts("q") == {"ready": 1, "succeeded": 1}
 
@@ -116,7 +104,7 @@ async def test_all_that_was_missed_is_made_up_for_one_after_the_other(bench: Ben
     for _ in range(3):
         await again.advance(1)
         assert again.counts("q")["ready"] == 1
-        assert await run_all(again) == 1
+        assert await again.run_all() == 1
     assert again.counts("q") == {"succeeded": 3}
 
 
@@ -137,7 +125,7 @@ async def test_a_moment_for_which_the_queue_has_no_room_is_not_lost(bench: Bench
     await put(bench)
     await bench.advance(15)
     assert (await one(bench))["runs"] == 0
-    assert await run_all(bench) == 1
+    assert await bench.run_all() == 1
     await bench.advance(1)
     assert bench.counts("q") == {"succeeded": 1, "ready": 1}
     assert (await one(bench))["next_at"] == START + 20

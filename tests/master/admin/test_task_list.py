@@ -12,9 +12,7 @@ from distq.wire.errors import RemoteRefusal
 
 async def listed(bench: Bench, **asked: Any) -> Any:
     """What the master answers to `distq list`."""
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    return await bench.ask(guest, "broker", "admin", "list", asked)
+    return await bench.admin("list", **asked)
 
 
 def names(found: Any) -> list[tuple[str, str]]:

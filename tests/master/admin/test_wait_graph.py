@@ -1,7 +1,5 @@
 """A task that waits for a task: refused where no slot can become free for that one, and nowhere else."""
 
-from typing import Any
-
 from tests.master.bench import Bench, on_bench
 
 from distq.core.task_ids import id_text
@@ -19,17 +17,8 @@ async def full(bench: Bench, slots: int = 2) -> tuple[list[int], int]:
 
 async def ask(bench: Bench, outer: int, inner: int) -> str:
     """What the master says to a task that waits for another."""
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    told = await bench.ask(guest, "broker", "admin", "wait", {"task": id_text(outer), "other": id_text(inner)})
+    told = await bench.admin("wait", task=id_text(outer), other=id_text(inner))
     return str(told["why"])
-
-
-async def act(bench: Bench, action: str, **asked: Any) -> None:
-    """Something that an operator does."""
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    await bench.ask(guest, "broker", "admin", action, asked)
 
 
 @on_bench()
@@ -47,9 +36,9 @@ async def test_a_wait_that_can_end_is_not_refused(bench: Bench) -> None:
     """A slot is free; another task runs there; the queue is paused; what was said is old; the inner task has ended."""
     (first, second), inner = await full(bench)
     await ask(bench, first, inner)
-    await act(bench, "pause", queue="q")
+    await bench.admin("pause", queue="q")
     assert await ask(bench, second, inner) == ""
-    await act(bench, "resume", queue="q")
+    await bench.admin("resume", queue="q")
     await bench.advance(7.0)
     assert await ask(bench, second, inner) == ""
     assert await ask(bench, 5, inner) == ""

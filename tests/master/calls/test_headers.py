@@ -6,6 +6,7 @@ import pytest
 from tests.master.bench import Bench, failed, on_bench
 
 from distq.core.constraints import HEADERS_BYTES_MAX, HEADERS_MAX
+from distq.core.task_ids import id_text
 from distq.wire.errors import RemoteRefusal
 
 TRACE = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -35,9 +36,7 @@ async def test_headers_come_with_every_attempt_and_are_shown(bench: Bench) -> No
         assert dict(reply[4]) == {first: (TRACE, ("tenant", "acme"))}
         await bench.exchange(executor, [failed(row) for row in rows], want=0)
         await bench.advance(2.0)
-    line = bench.line()
-    bench.hello(line, "cli", "x")
-    shown = await bench.ask(line, "broker", "admin", "show", {"id": f"1-{first & 0xFF:x}"})
+    shown = await bench.admin("show", id=id_text(first))
     assert shown["headers"] == {TRACE[0]: TRACE[1], "tenant": "acme"}
 
 

@@ -1,20 +1,15 @@
 """Keys that tasks share: so many of one at once, only one of another; over refused commits and restarts."""
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from tests.master.bench import RULES, START, WAITING, Bench, FailingStore, done, failed, on_bench, released
+from tests.master.bench import RULES, START, WAITING, Bench, done, failed, on_bench, released, restarted
 
 from distq.core.errors import TaskExists
-from distq.core.ledger import Ledger
-from distq.core.loading import Loader, restore, restore_extras
 from distq.core.outcome import Outcome
-from distq.core.ports import Store
-from distq.core.registry import Registry
 from distq.core.states import CANCELLED, SUCCEEDED
 from distq.core.task import BY_CLIENT
 from distq.core.task_ids import id_text
-from distq.master.sessions.clients import incomplete
 from distq.wire.errors import RemoteRefusal
 
 More = tuple[str | None, int | None, str | None, float | None, str]
@@ -43,27 +38,6 @@ async def lease(bench: Bench, index: int, want: int = 10) -> list[Any]:
     line = bench.executor(index)
     rows = await bench.exchange(line, want=want)
     return [rows, line]
-
-
-async def restarted(bench: Bench) -> Bench:
-    """Another master, with what this one has stored."""
-    rows = bench.store._rows
-    names = Registry(RULES)
-    loader = Loader(names)
-    loader.feed([(key, head) for key, (head, _) in rows.items()])
-    books = Ledger(RULES, lambda: 0.5, 2 << 40 | 1, names)
-    absent = restore(books, loader, bench.clock.at)
-    store = FailingStore(epoch=2)
-    store._rows = rows
-    again = Bench(store=cast("Store", store), ledger=books)
-    again.clock.at = bench.clock.at
-    again.absent = absent
-    bodies = {key: rows[key][1] for key in (*incomplete(loader.sessions), *loader.unread)}
-    again.desk.clients.restore(loader.sessions, bodies)
-    again.desk.schedules.restore(loader.schedules, bodies)
-    assert restore_extras(books, loader, bodies) == []
-    await again.open()
-    return again
 
 
 # -- concurrency keys ------------------------------------------------------------------------------
@@ -324,9 +298,7 @@ async def test_a_dead_letter_that_is_tried_again_has_its_key_again_if_that_is_fr
     (row,), line = await lease(bench, 1)
     await bench.exchange(line, [failed(row, outcome=3)], want=0)
     assert bench.queue("q").holder_of_unique("a", START) is None
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    await bench.ask(guest, "broker", "admin", "dead_retry", {})
+    await bench.admin("dead_retry")
     assert (await submit(bench, client, 2, once("a")))[2] == [(0, row[0], False)]
 
 

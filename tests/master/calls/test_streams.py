@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.master.bench import RULES, WAITING, Bench, FakeLine, done, failed, on_bench, released
-from tests.master.calls.test_keys import restarted
+from tests.master.bench import RULES, WAITING, Bench, FakeLine, done, failed, on_bench, released, restarted
 
 from distq.core.checkpoints import CURSORS
 from distq.core.stream_parts import PART_NUMBER, PARTS, PARTS_MAX
@@ -188,9 +187,7 @@ async def test_dead_letters_with_many_parts_go_a_few_in_each_cycle(bench: Bench)
         await bench.exchange(line, [part(row, number, b"") for number in range(6000)], want=0)
     await bench.exchange(line, [failed(row, outcome=3) for row in rows], want=0)
     bench.store.batches.clear()
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    assert (await bench.ask(guest, "broker", "admin", "dead_purge", {}))["done"] == 3
+    assert (await bench.admin("dead_purge"))["done"] == 3
     assert [len(batch) for batch in bench.store.batches if batch] == [6001, 6001, 6001]
     assert extra_rows(bench) == []
 
@@ -220,9 +217,7 @@ async def test_a_dead_letter_that_is_tried_again_goes_on_where_it_was(bench: Ben
     """Its cursor is kept as long as it is."""
     line, row = await begun(bench)
     await bench.exchange(line, [cursor(row, b"1"), failed(row, outcome=3)], want=0)
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    await bench.ask(guest, "broker", "admin", "dead_retry", {})
+    await bench.admin("dead_retry")
     assert (await bench.ask(line, "broker", "exchange", [], 1, 0.0))[2] == {KEY: b"1"}
 
 

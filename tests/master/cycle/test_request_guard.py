@@ -70,13 +70,6 @@ def nothing_is_left(bench: Bench) -> None:
         assert queue.reserved == 0
 
 
-async def admin(bench: Bench, what: str, **asked: Any) -> Any:
-    """What the master answers to an operator."""
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    return await bench.ask(guest, "broker", "admin", what, asked)
-
-
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("owner", "method"),
@@ -153,7 +146,7 @@ def test_no_method_of_a_request_ends_the_master(
             await bench.ask(bench.client("faulty"), "broker", "results", 0, 1.0)
             await bench.ask(client, "broker", "watch", [1 << 40 | 1])
             for what, asked in ASKED:
-                await admin(bench, what, **asked)
+                await bench.admin(what, **asked)
             bench.store.refuse_next = 1
             await bench.submit(client, 2, [b"x"])
             await bench.advance(30)
@@ -163,7 +156,7 @@ def test_no_method_of_a_request_ends_the_master(
         bench.worker("w")
         (row,) = (await bench.exchange(bench.executor(1, "w"), want=10))[-1:]
         assert row[4] == b"y" or row[4] == b"x"
-        assert "schedules" in await admin(bench, "schedule_list")
+        assert "schedules" in await bench.admin("schedule_list")
 
     scene()
 
@@ -226,11 +219,11 @@ def test_a_moment_of_a_schedule_that_fails_pauses_that_schedule_alone(monkeypatc
     async def scene(bench: Bench) -> None:
         """Two schedules of one moment, and one failure."""
         for name in ("one", "two"):
-            await admin(bench, "schedule_put", name=name, body=b"", envelope=("q", "f"), every=10.0)
+            await bench.admin("schedule_put", name=name, body=b"", envelope=("q", "f"), every=10.0)
         monkeypatch.setattr(RunSchedule, "decide", once(RunSchedule.decide, after=True))
         await bench.advance(10)
         nothing_is_left(bench)
-        told = {row["name"]: row for row in (await admin(bench, "schedule_list"))["schedules"]}
+        told = {row["name"]: row for row in (await bench.admin("schedule_list"))["schedules"]}
         assert "the master failed at this request (Fault)" in told["one"]["fault"]
         assert (told["two"]["fault"], told["two"]["runs"]) == ("", 1)
         assert bench.counts("q") == {"ready": 1}

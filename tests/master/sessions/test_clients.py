@@ -6,21 +6,12 @@ import pickle
 from typing import Any
 
 import pytest
-from tests.master.bench import RULES, WAITING, Bench, done, on_bench
+from tests.master.bench import RULES, WAITING, Bench, on_bench
 
 from distq.master.calls.submit import ANSWERS_KEPT
 from distq.master.sessions import clients
 from distq.master.sessions.clients import EXAMINED_MAX, IDLE_S, ClientSession
 from distq.wire.errors import RemoteRefusal
-
-
-async def run_all(bench: Bench, session: str = "w") -> int:
-    """Have a worker run everything that is ready; how many that were."""
-    bench.worker(session)
-    line = bench.executor(1, session)
-    rows = await bench.exchange(line, want=100)
-    await bench.exchange(line, [done(row, row[4]) for row in rows], want=0)
-    return len(rows)
 
 
 @on_bench()
@@ -67,7 +58,7 @@ async def test_a_full_queue_refuses_or_waits_as_the_caller_chose(bench: Bench) -
     assert bench.tally("q", "f").rejected == {"full": 1}
     assert bench.counts("q") == {"ready": 4}
     assert await bench.submit(line, 2, [b"b"] * 3, 5.0) is WAITING
-    assert await run_all(bench) == 4
+    assert await bench.run_all() == 4
     assert line.heard()[0] is True
     assert bench.counts("q") == {"ready": 3, "succeeded": 4}
 
@@ -83,7 +74,7 @@ async def test_a_wait_for_room_ends_with_its_time(bench: Bench) -> None:
     assert bench.broker.cycles < cycles + 10
     assert line.heard()[:2] == (False, "QUEUE_FULL")
     assert bench.tally("q", "f").rejected == {"full": 1}
-    assert await run_all(bench) == 5
+    assert await bench.run_all() == 5
     assert (await bench.submit(line, 2, [b"b"] * 2))[0] is True
 
 
@@ -107,7 +98,7 @@ async def test_a_submit_that_waits_twice_is_answered_twice_the_same(bench: Bench
     await bench.gone(first)
     second = bench.client()
     assert await bench.submit(second, 2, [b"b"] * 6, 20.0) is WAITING
-    assert await run_all(bench) == 6
+    assert await bench.run_all() == 6
     assert bench.counts("q")["ready"] == 6
     await bench.advance(30)
     assert second.heard()[0] is True
@@ -171,7 +162,7 @@ async def test_results_are_pushed_to_who_waits_for_them(bench: Bench) -> None:
     accepted = await bench.submit(line, 1, [b"a", b"b"])
     assert await bench.ask(line, "broker", "results", 0, 20.0) is WAITING
     assert await bench.ask(other, "broker", "results", 0, 20.0) is WAITING
-    await run_all(bench)
+    await bench.run_all()
     number, rows = line.heard()
     assert number == 1
     assert [(key, state, pickle.loads(body)) for key, state, body, _ in rows] == [
@@ -187,7 +178,7 @@ async def test_a_reply_that_was_lost_is_sent_again(bench: Bench) -> None:
     """Until the client says that it has it: each result is heard once."""
     line = bench.client()
     await bench.submit(line, 1, [b"a"])
-    await run_all(bench)
+    await bench.run_all()
     lost = await bench.ask(line, "broker", "results", 0, 20.0)
     await bench.gone(line)
     line = bench.client()
@@ -206,7 +197,7 @@ async def test_results_are_pushed_to_the_newest_connection(bench: Bench) -> None
     bench.call(old, "broker", "results", 0, 20.0)
     old.open = False
     await bench.settle_down()
-    await run_all(bench)
+    await bench.run_all()
     assert len(new.heard()[1]) == 1
 
 
@@ -217,7 +208,7 @@ async def test_a_client_that_is_in_use_keeps_its_session(bench: Bench) -> None:
     for number in range(1, 8):
         await bench.ask(line, "broker", "results", number - 1, 0.0)
         await bench.submit(line, number, [b"a"], 0.0, 5, 1, None, 1.0)
-        await run_all(bench, f"w{number}")
+        await bench.run_all(f"w{number}")
         assert len((await bench.ask(line, "broker", "results", number - 1, 0.0))[1]) == 1
         await bench.advance(IDLE_S / 2)
     assert set(bench.desk.clients.sessions) == {"c"}
@@ -234,7 +225,7 @@ async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
     (task,) = bench.ledger.state.tasks.values()
     owner = task.owner
     assert owner is not None
-    await run_all(bench)
+    await bench.run_all()
     assert owner.outbox == []
     assert bench.counts("q") == {"succeeded": 1}
 
@@ -246,7 +237,7 @@ async def test_p7_clients_that_have_said_goodbye_are_not_kept(bench: Bench) -> N
     async def come_and_go(number: int) -> None:
         line = bench.client(f"once {number}")
         await bench.submit(line, 1, [b"a"])
-        await run_all(bench)
+        await bench.run_all()
         assert await bench.ask(line, "broker", "goodbye") is None
         await bench.gone(line)
 
@@ -296,7 +287,7 @@ async def test_p7_clients_that_were_killed_are_kept_up_to_a_number(bench: Bench)
     for number in range(50):
         killed = bench.client(f"killed {number}")
         await bench.submit(killed, 1, [b"a"])
-        await run_all(bench)
+        await bench.run_all()
         await bench.gone(killed)
     sessions = bench.desk.clients.sessions
     assert set(sessions) == {*(f"here {n}" for n in range(4)), *(f"killed {n}" for n in range(44, 50))}
@@ -326,7 +317,7 @@ async def test_p7_a_task_that_waits_for_long_is_followed_by_clients_that_are_the
     last = bench.client("last")
     assert await bench.ask(last, "broker", "watch", [key]) == []
     assert await bench.ask(last, "broker", "results", 0, 5.0) is WAITING
-    await run_all(bench)
+    await bench.run_all()
     assert last.heard()[1][0][0] == key
     assert bench.ledger.state.subscribers == {}
 
@@ -348,7 +339,7 @@ async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
     """Not before (P3): the ledger keeps each for its own TTL."""
     line = bench.client()
     await bench.submit(line, 1, [b"a"], 0.0, 5, 1, None, 60.0)
-    await run_all(bench)
+    await bench.run_all()
     await bench.advance(59)
     assert bench.counts("q") == {"succeeded": 1}
     await bench.advance(1)
@@ -362,7 +353,7 @@ async def test_who_was_away_beyond_a_results_time_hears_it_as_it_was(bench: Benc
     line = bench.client()
     accepted = await bench.submit(line, 1, [b"a"], 0.0, 5, 1, None, 1.0)
     await bench.gone(line)
-    await run_all(bench)
+    await bench.run_all()
     await bench.advance(5)
     assert bench.counts("q") == {}
     _, ((key, state, body, _),) = await bench.ask(bench.client(), "broker", "results", 0, 0.0)

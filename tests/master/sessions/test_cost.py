@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.master.bench import Bench, done, on_bench
 
+from distq.core.task_ids import id_text
 from distq.wire.errors import RemoteRefusal
 
 
@@ -21,9 +22,7 @@ async def submit(bench: Bench, line: Any, number: int, *envelopes: tuple[Any, ..
 
 async def why(bench: Bench, key: int) -> str:
     """Why a task does not run."""
-    line = bench.line()
-    bench.hello(line, "cli", "x")
-    shown = await bench.ask(line, "broker", "admin", "show", {"id": f"{key >> 40:x}-{key & 0xFFFFFFFFFF:x}"})
+    shown = await bench.admin("show", id=id_text(key))
     return str(shown["why"])
 
 

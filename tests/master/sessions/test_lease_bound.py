@@ -4,9 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.master.admin.test_queue_limits import admin
-from tests.master.bench import LEASE_S, START, WAITING, Bench, FakeLine, done, failed, on_bench, released
-from tests.master.calls.test_keys import restarted, submit, turn
+from tests.master.bench import LEASE_S, START, WAITING, Bench, FakeLine, done, failed, on_bench, released, restarted
+from tests.master.calls.test_keys import submit, turn
 from tests.master.sessions.test_workers import end
 
 from distq.core.states import LEASED
@@ -75,7 +74,7 @@ async def test_a_queue_with_a_limit_has_such_tasks_without_keys(bench: Bench) ->
     """As long as it has one."""
     bench.worker()
     line = bench.executor()
-    await admin(bench, "queue_set", queue="q", running=1)
+    await bench.admin("queue_set", queue="q", running=1)
     await submit(bench, bench.client(), 1, None)
     answer = await bench.ask(line, "broker", "exchange", [], 10, 0.0)
     assert answer[5] == [answer[1][0][0]]
@@ -356,7 +355,7 @@ async def test_a_second_restart_keeps_the_place_of_a_cancelled_task_too(first: B
 async def test_after_a_restart_a_cancelled_task_keeps_its_place_in_a_queue_with_a_limit(first: Bench) -> None:
     """The limit counts tasks that run, and a restarted master counts the same ones."""
     first.worker()
-    await admin(first, "queue_set", queue="q", running=1)
+    await first.admin("queue_set", queue="q", running=1)
     await submit(first, first.client(), 1, None, None)
     (row,) = await first.exchange(first.executor())
     await first.ask(first.client("other"), "broker", "cancel", [row[0]], True)
@@ -400,7 +399,7 @@ async def test_its_place_in_a_queue_with_a_limit_is_kept_too(bench: Bench) -> No
     """So many run, not so many are leased."""
     bench.worker()
     first, second = bench.executor(1), bench.executor(2)
-    await admin(bench, "queue_set", queue="q", running=1)
+    await bench.admin("queue_set", queue="q", running=1)
     await submit(bench, bench.client(), 1, None, None)
     (row,) = await bench.exchange(first)
     await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True)

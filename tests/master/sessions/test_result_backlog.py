@@ -82,9 +82,7 @@ async def test_p7_errors_that_a_sleeping_client_does_not_fetch_are_left_to_the_s
     client = bench.client()
     keys = await run(bench, client, 1, 8, outcome=3)
     assert bench.desk.clients.bodies.bytes <= BOUND
-    cli = bench.line()
-    bench.hello(cli, "cli", "x")
-    assert await bench.ask(cli, "broker", "admin", "dead_retry", {"ids": [id_text(keys[0])]})
+    assert await bench.admin("dead_retry", ids=[id_text(keys[0])])
     heard = await fetch(bench, client)
     assert [(key, state) for key, state, _ in heard] == [(key, DEAD) for key in keys]
     assert all(body is None or b"ValueError" in body for _, _, body in heard)

@@ -8,13 +8,6 @@ from distq.core.head import unpack_dead
 from distq.tasks.failure import TimeLimitExceeded, exception_of
 
 
-async def leased(bench: Bench, count: int) -> tuple[Any, Any, list[Any]]:
-    """A supervisor and an executor that holds so many tasks."""
-    supervisor, line = bench.worker(), bench.executor()
-    await bench.submit(bench.client(), 1, [b"%d" % number for number in range(count)])
-    return supervisor, line, await bench.exchange(line, want=count)
-
-
 def overrun(running: Any) -> dict[str, Any]:
     """What a heartbeat says of an executor that was killed at its task's limit."""
     told = {"index": 1, "cause": "exceeded time limit 30 s", "kind": "timeout", "running": running, "stack": "File x"}
@@ -24,7 +17,7 @@ def overrun(running: Any) -> dict[str, Any]:
 @on_bench()
 async def test_a_task_killed_at_its_limit_has_failed_and_the_others_go_back(bench: Bench) -> None:
     """It is retried as any failure; nothing is counted as lost."""
-    supervisor, _, rows = await leased(bench, 3)
+    supervisor, _, rows = await bench.lease(3)
     await bench.ask(supervisor, "broker", "heartbeat", overrun(rows[0][:2]))
     assert bench.counts("q") == {"ready": 2, "delayed": 1}
     tally = bench.tally("q", "f")
@@ -34,7 +27,7 @@ async def test_a_task_killed_at_its_limit_has_failed_and_the_others_go_back(benc
 @on_bench()
 async def test_after_its_retries_it_is_dead_with_its_stack(bench: Bench) -> None:
     """The client's exception is TimeLimitExceeded, with the stack as its cause."""
-    supervisor, _, rows = await leased(bench, 1)
+    supervisor, _, rows = await bench.lease(1)
     await bench.ask(supervisor, "broker", "heartbeat", overrun(rows[0][:2]))
     await bench.advance(5)
     line = bench.executor(2)
@@ -52,7 +45,7 @@ async def test_after_its_retries_it_is_dead_with_its_stack(bench: Bench) -> None
 @on_bench()
 async def test_the_store_may_refuse_it_once(bench: Bench) -> None:
     """It is said again, and counted once."""
-    supervisor, _, rows = await leased(bench, 2)
+    supervisor, _, rows = await bench.lease(2)
     bench.store.refuse_next = 1
     await bench.ask(supervisor, "broker", "heartbeat", overrun(rows[0][:2]))
     assert bench.counts("q") == {"ready": 1, "delayed": 1}
@@ -62,7 +55,7 @@ async def test_the_store_may_refuse_it_once(bench: Bench) -> None:
 @on_bench()
 async def test_tasks_that_shall_not_begin_go_back_at_once(bench: Bench) -> None:
     """Their executor's later word about them changes nothing."""
-    supervisor, line, rows = await leased(bench, 3)
+    supervisor, line, rows = await bench.lease(3)
     back = [tuple(row[:2]) for row in rows[1:]]
     await bench.ask(supervisor, "broker", "heartbeat", {"returned": back})
     assert bench.counts("q") == {"ready": 2, "leased": 1}
@@ -77,7 +70,7 @@ async def test_tasks_that_shall_not_begin_go_back_at_once(bench: Bench) -> None:
 @on_bench()
 async def test_nobody_hands_back_what_another_worker_holds(bench: Bench) -> None:
     """And what is no list of deliveries is nothing."""
-    _, _, rows = await leased(bench, 1)
+    _, _, rows = await bench.lease(1)
     stranger = bench.worker("x")
     reports: list[Any] = [[tuple(rows[0][:2])], 7, [7], [(1,)], [([], {})], [(rows[0][0], "1")], [(99, 1)]]
     for returned in reports:

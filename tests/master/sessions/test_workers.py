@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.master.bench import LEASE_S, WAITING, Bench, done, on_bench
-from tests.master.calls.test_keys import restarted
+from tests.master.bench import LEASE_S, WAITING, Bench, done, on_bench, restarted
 
 from distq.core.counters import OTHER
 from distq.core.lease_journal import POOLS_COUNTED_MAX
@@ -12,13 +11,6 @@ from distq.core.ranges import COUNT_MAX
 from distq.core.task_ids import id_text
 from distq.master.sessions.timeouts import WHOLE_WORKER_LOST
 from distq.wire.errors import RemoteRefusal
-
-
-async def leased(bench: Bench, count: int = 1) -> tuple[Any, Any, list[Any]]:
-    """A supervisor and an executor that holds so many tasks."""
-    supervisor, line = bench.worker(), bench.executor()
-    await bench.submit(bench.client(), 1, [b"%d" % number for number in range(count)])
-    return supervisor, line, await bench.exchange(line, want=count)
 
 
 def end(index: int, running: Any = None, cause: str = "killed by SIGKILL") -> dict[str, Any]:
@@ -82,7 +74,7 @@ async def test_names_that_no_page_could_show_are_mended(bench: Bench) -> None:
 @on_bench()
 async def test_heartbeats_renew_every_lease(bench: Bench) -> None:
     """A task may run for as long as its worker is heard of."""
-    supervisor, line, (row,) = await leased(bench)
+    supervisor, line, (row,) = await bench.lease()
     for _ in range(10):
         await bench.advance(LEASE_S - 1)
         answer = await bench.ask(supervisor, "broker", "heartbeat", {"busy": 1, "slots": 2, "memory_bytes": 5})
@@ -95,7 +87,7 @@ async def test_heartbeats_renew_every_lease(bench: Bench) -> None:
 @on_bench()
 async def test_a_silent_worker_loses_all_its_leases(bench: Bench) -> None:
     """What it held goes to others; when it is heard again it starts anew."""
-    supervisor, line, rows = await leased(bench, 2)
+    supervisor, line, rows = await bench.lease(2)
     bench.worker("other")
     heir = bench.executor(1, "other")
     await bench.advance(LEASE_S - 0.1)
@@ -146,7 +138,7 @@ async def test_an_idle_executor_of_a_session_that_has_ended_is_given_nothing(ben
 @on_bench()
 async def test_only_the_running_task_is_blamed_for_an_executors_end(bench: Bench) -> None:
     """The others go back as if they had never been leased."""
-    supervisor, line, rows = await leased(bench, 3)
+    supervisor, line, rows = await bench.lease(3)
     await bench.ask(supervisor, "broker", "heartbeat", end(1, rows[1][:2]))
     lost = [bench.ledger.state.tasks[row[0]].lost for row in rows]
     assert lost == [0, 1, 0]
@@ -160,7 +152,7 @@ async def test_only_the_running_task_is_blamed_for_an_executors_end(bench: Bench
 @on_bench()
 async def test_an_executor_that_ran_nothing_blames_nothing(bench: Bench) -> None:
     """Recycling between two tasks costs no delivery."""
-    supervisor, _, rows = await leased(bench, 2)
+    supervisor, _, rows = await bench.lease(2)
     await bench.ask(supervisor, "broker", "heartbeat", end(1))
     assert [bench.ledger.state.tasks[row[0]].lost for row in rows] == [0, 0]
     assert bench.counts("q") == {"ready": 2}
@@ -169,7 +161,7 @@ async def test_an_executor_that_ran_nothing_blames_nothing(bench: Bench) -> None
 @on_bench()
 async def test_a_socket_that_outlives_its_executor_is_given_nothing(bench: Bench) -> None:
     """A child of the task may keep it open; what the executor still said counts."""
-    supervisor, line, (row,) = await leased(bench)
+    supervisor, line, (row,) = await bench.lease()
     assert await bench.exchange(line, wait_s=100) is WAITING
     await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
     assert bench.rows(line) == []
@@ -181,7 +173,7 @@ async def test_a_socket_that_outlives_its_executor_is_given_nothing(bench: Bench
 @on_bench()
 async def test_closed_sockets_have_a_second(bench: Bench) -> None:
     """A whole worker that is gone may come back for so long; then what it held is counted as lost."""
-    supervisor, line, (row,) = await leased(bench)
+    supervisor, line, (row,) = await bench.lease()
     await bench.gone(line)
     await bench.gone(supervisor)
     await bench.advance(0.9)
@@ -195,7 +187,7 @@ async def test_closed_sockets_have_a_second(bench: Bench) -> None:
 @on_bench()
 async def test_p2_a_broken_connection_does_not_run_a_task_twice(bench: Bench) -> None:
     """While the supervisor is there and does not say that the executor has ended, its task runs on."""
-    supervisor, line, (row,) = await leased(bench)
+    supervisor, line, (row,) = await bench.lease()
     await bench.gone(line)
     for _ in range(10):
         await bench.ask(supervisor, "broker", "heartbeat", {})
@@ -220,7 +212,7 @@ async def test_p9_a_draining_worker_hears_at_once_that_nothing_comes(bench: Benc
 @on_bench()
 async def test_an_executor_that_comes_back_goes_on_with_what_it_holds(bench: Bench) -> None:
     """And what it does not know of, because the reply was lost, goes back for nothing."""
-    _, line, rows = await leased(bench, 3)
+    _, line, rows = await bench.lease(3)
     await bench.gone(line)
     again = bench.executor(1, holds=[rows[0][:2], (rows[1][0], 99)])
     await bench.settle_down()
@@ -266,7 +258,7 @@ async def test_executors_that_come_before_their_supervisor_wait_for_its_word(ben
 @on_bench()
 async def test_a_worker_that_dies_whole_loses_its_leases_after_a_second(bench: Bench) -> None:
     """All its sockets are closed: nobody waits for the end of its lease."""
-    supervisor, line, _ = await leased(bench, 2)
+    supervisor, line, _ = await bench.lease(2)
     await bench.gone(line)
     await bench.gone(supervisor)
     await bench.advance(1.1)
@@ -277,7 +269,7 @@ async def test_a_worker_that_dies_whole_loses_its_leases_after_a_second(bench: B
 @on_bench()
 async def test_a_supervisor_that_comes_back_within_the_second_keeps_everything(bench: Bench) -> None:
     """The old connection's end means nothing then."""
-    supervisor, _, _ = await leased(bench)
+    supervisor, _, _ = await bench.lease()
     again = bench.worker()
     await bench.gone(supervisor)
     await bench.advance(5)
@@ -288,7 +280,7 @@ async def test_a_supervisor_that_comes_back_within_the_second_keeps_everything(b
 @on_bench()
 async def test_a_worker_that_drains_is_given_nothing_more(bench: Bench) -> None:
     """What it has it may finish."""
-    supervisor, line, (row,) = await leased(bench)
+    supervisor, line, (row,) = await bench.lease()
     await bench.ask(supervisor, "broker", "heartbeat", {"draining": True})
     await bench.submit(bench.client(), 2, [b"b"])
     assert await bench.exchange(line, [done(row)], wait_s=5) is WAITING
@@ -298,7 +290,7 @@ async def test_a_worker_that_drains_is_given_nothing_more(bench: Bench) -> None:
 @on_bench()
 async def test_reports_that_make_no_sense_change_nothing(bench: Bench) -> None:
     """An unknown executor, no list, no dict, wrong types: the heartbeat still renews."""
-    supervisor, _, (row,) = await leased(bench)
+    supervisor, _, (row,) = await bench.lease()
     reports: list[Any] = [7, {"exited": 7}, {"exited": [7, {}]}, end(99), {"exited": [{"index": "x"}]}, {"busy": -1}]
     for report in reports:
         assert await bench.ask(supervisor, "broker", "heartbeat", report) == {"abort": []}
@@ -330,9 +322,7 @@ async def test_a_task_that_requires_labels_goes_to_who_has_them(bench: Bench) ->
     bench.worker("half", labels=["gpu"])
     assert [row[4] for row in await bench.exchange(bench.executor(1, "half"), want=5)] == [b"b"]
     assert await bench.exchange(bench.executor(1, "plain")) == []
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    told = await bench.ask(guest, "broker", "admin", "show", {"id": id_text(1 << 40 | 1)})
+    told = await bench.admin("show", id=id_text(1 << 40 | 1))
     assert told["why"] == "Of 2 workers that know it none has what it requires: eu, gpu (DISTQ_LABELS)."
     again = await restarted(bench)
     again.worker("whole", labels=["eu", "gpu", "fast"])
@@ -356,7 +346,7 @@ def test_labels_that_cannot_be_are_refused(requires: tuple[Any, ...]) -> None:
 @on_bench()
 async def test_what_had_ended_unsettled_in_an_executor_that_died_is_counted_too(bench: Bench) -> None:
     """Its supervisor names the last one, and those before it; what had not begun goes back free."""
-    supervisor, _, rows = await leased(bench, 3)
+    supervisor, _, rows = await bench.lease(3)
     told = end(1, rows[1][:2])
     told["exited"][0]["begun"] = [rows[0][:2], "x", [1]]
     await bench.ask(supervisor, "broker", "heartbeat", told)
@@ -366,7 +356,7 @@ async def test_what_had_ended_unsettled_in_an_executor_that_died_is_counted_too(
 @on_bench()
 async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_ever(bench: Bench) -> None:
     """It had begun nothing: all that it was leased is counted, and then leased alone."""
-    supervisor, _, (row,) = await leased(bench)
+    supervisor, _, (row,) = await bench.lease()
     for index in range(1, 7):
         told = end(index)
         told["exited"][0]["unexplained"] = True
@@ -380,7 +370,7 @@ async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_eve
 @on_bench()
 async def test_a_task_that_was_cancelled_while_its_worker_was_away_is_stopped_when_it_is_back(bench: Bench) -> None:
     """It would run on, for nothing, and keep its slot."""
-    supervisor, line, (row,) = await leased(bench)
+    supervisor, line, (row,) = await bench.lease()
     await bench.gone(line)
     await bench.gone(supervisor)
     await bench.advance(LEASE_S + 2)
