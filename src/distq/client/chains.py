@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from distq.client.outbox import SubmitOptions
-from distq.core.constraints import FAIL
+from distq.core.constraints import FAIL, DependsOn
 from distq.core.errors import DistqError, PayloadTooLarge
-from distq.protocol.submit import REJECT
+from distq.protocol.submit import NO_KEYS, SubmitConstraints, queue_of, write_constraints
 from distq.tasks.call import Call, gathered, nothing
-from distq.tasks.function import with_headers
 from distq.tasks.options import Options
 
 CALLS_MAX: Final = 10_000
@@ -62,7 +61,7 @@ def planned(stages: Iterable[Stage], prepare: Prepare) -> list[Planned]:
         raise TypeError("there is nothing to run: a chain has at least one stage")
     if not before[-1]:
         _check_full(stage_before)
-        queue = {"queue": tasks[-1][0].envelope[0]} if tasks else {}
+        queue = {"queue": queue_of(tasks[-1][0].envelope)} if tasks else {}
         tasks.append(_planned(Call(gathered, given=queue), before, prepare))
     if len(tasks) > CALLS_MAX:
         raise TooManyCalls(f"{len(tasks):,} calls, and one chain or group has at most {CALLS_MAX:,}.")
@@ -84,7 +83,7 @@ def _empty_stage(tasks: list[Planned], before: tuple[int, int, bool] | None, pre
     """A stage of no calls, whose list of results is empty: what comes next waits for what came before all the same."""
     if before is None or before == NOTHING:
         return NOTHING
-    tasks.append(_planned(Call(nothing, given={"queue": tasks[-1][0].envelope[0]}), before, prepare))
+    tasks.append(_planned(Call(nothing, given={"queue": queue_of(tasks[-1][0].envelope)}), before, prepare))
     return len(tasks) - 1, 1, True
 
 
@@ -96,11 +95,15 @@ def _planned(call: Call, before: tuple[int, int, bool] | None, prepare: Prepare)
         raise TypeError(f"{call.function!r} has a unique key, which no task in a chain or a group may have")
     if before is None:
         return manner, body
-    key, at_once, *_ = manner.constraints or (None, None)
-    first, size, single = before
-    after = first, size, options.on_failure or FAIL, single
-    constraints = key, at_once, None, None, REJECT, after
-    return manner._replace(constraints=with_headers(constraints, options.headers or ())), body
+    known = SubmitConstraints(*manner.constraints or NO_KEYS)
+    first, size, is_single = before
+    constraints = write_constraints(
+        known.concurrency_key,
+        known.concurrency,
+        depends_on=DependsOn(first, size, options.on_failure or FAIL, is_single),
+        headers=options.headers or (),
+    )
+    return manner._replace(constraints=constraints), body
 
 
 def _calls_of(stage: Stage) -> Sequence[Call]:

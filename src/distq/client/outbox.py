@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from distq.client.future import TaskFuture, claim
 from distq.client.locks import Wakeup
 from distq.core.constraints import Headers
-from distq.tasks.function import Constraints, with_headers
+from distq.protocol.submit import WireTuple, with_headers, write_run
 
 BATCH_TASKS_MAX: Final = 1_000
 BATCH_BYTES_MAX: Final = 8 << 20
@@ -24,20 +24,13 @@ LOOK_S: Final = 0.5
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
-Envelope = tuple[Any, ...]
-"""Queue, name and options of a task, as `TaskSpec.envelope` has them."""
-
-
-When = tuple["float | None", "float | None", "float | None"]
-"""Delay, eta and expiry, as `TaskSpec.when` has them."""
-
 
 class SubmitOptions(NamedTuple):
     """How a task is submitted; what is submitted alike travels together."""
 
-    envelope: Envelope
-    when: When | None = None
-    constraints: Constraints | None = None
+    envelope: WireTuple
+    when: WireTuple | None = None
+    constraints: WireTuple | None = None
     full: float | str | None = None
     """What is done while the queue is full, as `Options.full` has it."""
 
@@ -53,12 +46,10 @@ class PendingSubmit(NamedTuple):
     body: bytes
     future: TaskFuture[Any]
 
-    def run(self, index: int, count: int) -> tuple[Any, ...]:
-        """So many tasks like this one, as `submit` sends them; `index` is that of their envelope."""
+    def run(self, index: int, count: int) -> WireTuple:
+        """A run of `count` tasks like this one, as it travels; `index` is that of their envelope."""
         _, when, constraints, _ = self.options
-        if constraints is not None:
-            return index, count, when, constraints
-        return (index, count) if when is None else (index, count, when)
+        return write_run(index, count, when, constraints)
 
 
 class Outbox:

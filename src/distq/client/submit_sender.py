@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from distq.client.future import claim
 from distq.client.locks import OwnedLock
 from distq.client.master_connection import CALL_S, MasterConnection, is_passing
-from distq.client.outbox import Envelope, Outbox, PendingSubmit
+from distq.client.outbox import Outbox, PendingSubmit
 from distq.client.refusals import RefusedUnique, refusal_of
 from distq.core.errors import DistqError, QueueFull
 from distq.net.dial import CannotReach
 from distq.protocol.methods import BROKER, SUBMIT, WATCH
+from distq.protocol.submit import WireTuple
 from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
@@ -388,10 +389,10 @@ def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
         raise
 
 
-def _packed(batch: Sequence[PendingSubmit]) -> tuple[list[Envelope], list[tuple[Any, ...]], list[bytes]]:
+def _packed(batch: Sequence[PendingSubmit]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:
     """A batch as `submit` sends it: envelopes once each, runs of (envelope, how many[, when]), bodies."""
-    envelopes: dict[Envelope, int] = {}
-    runs: list[tuple[Any, ...]] = []
+    envelopes: dict[WireTuple, int] = {}
+    runs: list[WireTuple] = []
     for manner, group in itertools.groupby(batch, key=attrgetter("options")):
         alike = list(group)
         runs.append(alike[0].run(envelopes.setdefault(manner.envelope, len(envelopes)), len(alike)))

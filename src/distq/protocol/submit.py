@@ -1,14 +1,13 @@
 """What a submit says: runs of tasks that are alike, their envelopes, when they run, and what constrains them.
 
-The client writes plain tuples, since the master's unpickler builds no classes; the master reads them here, each value
-checked.
+The client writes plain tuples, because the master's unpickler makes no classes; the master reads and checks them here.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from distq.core.constraints import FAILURE_POLICIES, KEY_BYTES_MAX, NO_CONSTRAINTS, DependsOn, TaskConstraints
+from distq.core.constraints import FAILURE_POLICIES, KEY_BYTES_MAX, NO_CONSTRAINTS, DependsOn, Headers, TaskConstraints
 from distq.core.envelope import PRIORITY_DEFAULT, TASK, Envelope
 from distq.core.queue import RESULT
 from distq.core.ranges import DURATION_MAX_S, headers, instant, is_duration, labels, seconds, shown, text, whole
@@ -21,35 +20,136 @@ REJECT, RETURN, REPLACE = "reject", "return", "replace"
 CONFLICTS: Final = (REJECT, RETURN, REPLACE)
 """What becomes of a submit whose unique key another task has: refused, answered with that task, or its replacement."""
 NUMBER_MAX: Final = (1 << 62) - 1
-"""The largest number of a submit: a session's row has 62 bits for it."""
+"""Maximum number of a submit: the row of a session stores it in 62 bits."""
 
-When = tuple["float | None", "float | None", "float | None"]
-"""Delay, the moment (seconds since 1970) before which a task is not begun, and after how long it expires; seconds."""
+WireTuple = tuple[Any, ...]
+"""One of the named tuples below as it travels: a plain tuple, which may end before fields that have their default."""
+
+
+class SubmitEnvelope(NamedTuple):
+    """The queue, the name and the options of tasks that are alike; None where the master's default applies."""
+
+    queue: str
+    name: str
+    priority: int | None = None
+    retries: int | None = None
+    time_limit_s: float | None = None
+    result_ttl_s: float | None = None
+    max_deliveries: int | None = None
+    requires: tuple[str, ...] | None = None
+    """Labels that a worker must have."""
+    cost: int | None = None
+    """Slots that a task takes."""
+
+
+class When(NamedTuple):
+    """When a task runs."""
+
+    delay_s: float | None = None
+    """Seconds after its submit before which it does not run."""
+    eta_at: float | None = None
+    """Instant, in seconds since 1970, before which it does not run."""
+    expires_s: float | None = None
+    """Seconds after its submit from which on it is not begun any more."""
+
+
+class SubmitConstraints(NamedTuple):
+    """The keys, the dependencies and the headers of a task."""
+
+    concurrency_key: str | None
+    concurrency: int | None
+    unique_key: str | None
+    unique_for_s: float | None
+    on_conflict: str
+    depends_on: WireTuple | None = None
+    """Its dependencies, with the fields of `DependsOn`; they are counted from the first task of the same submit."""
+    headers: Headers = ()
 
 
 class SubmitRun(NamedTuple):
-    """So many tasks that are alike but for their arguments."""
+    """Tasks that differ in their arguments alone, as the master has read them."""
 
     envelope: Envelope
     size: int
+    """Number of its tasks."""
     when: When | None
     constraints: TaskConstraints
     conflict: str
 
 
-def moments(when: When, now: float) -> tuple[float, float | None]:
-    """From when on tasks submitted at `now` are ready, 0 for at once, and from when on they are not begun any more."""
-    delay_s, eta, expires_s = when
-    due_at = max(now + (delay_s or 0.0), eta or 0.0)
-    return (due_at if due_at > now else 0.0), (None if expires_s is None else now + expires_s)
+# -- by the client -----------------------------------------------------------------------------
 
 
-def read_submit(names: Registry, args: tuple[Any, ...], now: float) -> tuple[int, list[SubmitRun], list[bytes], float]:
+def write_envelope(envelope: SubmitEnvelope) -> WireTuple:
+    """An envelope as it travels."""
+    if envelope.cost is not None:
+        return (*envelope[:-2], envelope.requires or (), envelope.cost)
+    return tuple(envelope[:-1] if envelope.requires else envelope[:-2])
+
+
+def queue_of(envelope: WireTuple) -> str:
+    """The queue of an envelope that is on its way."""
+    return SubmitEnvelope(*envelope).queue
+
+
+def write_when(when: When) -> WireTuple | None:
+    """When a task runs, as it travels; None for immediately."""
+    return None if when == (None, None, None) else tuple(when)
+
+
+def write_constraints(
+    concurrency_key: str | None = None,
+    concurrency: int | None = None,
+    unique_key: str | None = None,
+    unique_for_s: float | None = None,
+    on_conflict: str = REJECT,
+    depends_on: DependsOn | None = None,
+    headers: Headers = (),
+) -> WireTuple:
+    """The fields of `SubmitConstraints` as they travel; no named tuple is made, as this is called for each task."""
+    known = concurrency_key, concurrency, unique_key, unique_for_s, on_conflict
+    before = None if depends_on is None else tuple(depends_on)
+    if headers:
+        return (*known, before, headers)
+    return known if before is None else (*known, before)
+
+
+NO_KEYS: Final = write_constraints()
+"""The constraints of a task without any, as they travel."""
+
+
+def with_headers(constraints: WireTuple | None, headers: Headers) -> WireTuple | None:
+    """Constraints as they travel, with further headers; these replace headers of the same name."""
+    if not headers:
+        return constraints
+    known = SubmitConstraints(*constraints or NO_KEYS)
+    return (*known[:-1], tuple({**dict(known.headers), **dict(headers)}.items()))
+
+
+def write_run(index: int, size: int, when: WireTuple | None, constraints: WireTuple | None) -> WireTuple:
+    """A run of `size` tasks as it travels; `index` is the place of its envelope in the submit's list."""
+    if constraints is not None:
+        return index, size, when, constraints
+    return (index, size) if when is None else (index, size, when)
+
+
+# -- by the master -----------------------------------------------------------------------------
+
+
+def instants(when: When, now: float) -> tuple[float, float | None]:
+    """When tasks that are submitted at `now` become ready, 0 for immediately, and when they expire, None for never."""
+    due_at = max(now + (when.delay_s or 0.0), when.eta_at or 0.0)
+    return (due_at if due_at > now else 0.0), (None if when.expires_s is None else now + when.expires_s)
+
+
+def read_submit(
+    registry: Registry, args: tuple[Any, ...], now: float
+) -> tuple[int, list[SubmitRun], list[bytes], float]:
     """The arguments of a submit, each checked; raises BadCall, or NameTooLong."""
     try:
         number, envelopes, runs, bodies, wait_s = args
-        table = [_known(names, envelope) for envelope in envelopes]
-        rows = [_run(names, now, table[index], *rest) for index, *rest in runs]
+        table = [_known(registry, envelope) for envelope in envelopes]
+        rows = [_run(registry, now, table[index], *rest) for index, *rest in runs]
         good = (
             type(number) is int
             and 0 < number <= NUMBER_MAX
@@ -65,118 +165,104 @@ def read_submit(names: Registry, args: tuple[Any, ...], now: float) -> tuple[int
         raise BadCall(
             f"submit(number, envelopes, runs, bodies, wait_s) was called with something else: {exc}."
         ) from exc
-    _check_order(rows)
+    _check_dependencies(rows)
     unique = [(row.envelope.queue, row.constraints.unique_key) for row in rows if row.constraints.unique_key]
     if len(set(unique)) < len(unique):
-        raise BadCall("one submit has a unique key twice: who is the first?")
+        raise BadCall("One submit has the same unique key twice: submit these tasks one after the other.")
     return number, rows, list(bodies), min(wait_s, DURATION_MAX_S)
 
 
-def _check_order(runs: list[SubmitRun]) -> None:
-    """Whether what comes before a task is there; raises BadCall."""
-    begins = 0
+def _check_dependencies(runs: list[SubmitRun]) -> None:
+    """Check that each dependency stands before its task in the same submit; raises BadCall."""
+    first = 0
     ordered = any(run.constraints.depends_on is not None for run in runs)
     for run in runs:
-        after = run.constraints.depends_on
-        if after is not None and not 0 <= after.first <= after.first + after.size <= begins:
-            raise BadCall("what comes before a task is submitted before it, in the same call.")
+        depends_on = run.constraints.depends_on
+        if depends_on is not None and not 0 <= depends_on.first <= depends_on.first + depends_on.size <= first:
+            raise BadCall("The dependencies of a task stand before it in the same submit.")
         if ordered and run.constraints.unique_key:
-            raise BadCall("a task that comes before or after others has no unique key: it must be there.")
-        begins += run.size
+            raise BadCall("A task of a submit with dependencies has no unique key: another task may have it.")
+        first += run.size
 
 
-def read_run(names: Registry, envelope: tuple[Any, ...], when: Any, constraints: Any, now: float) -> SubmitRun:
-    """One task by itself, as a client says it; raises TypeError, ValueError, NameTooLong or TooManyNames."""
-    run = _run(names, now, _known(names, envelope), 1, when, constraints)
+def read_run(registry: Registry, envelope: WireTuple, when: Any, constraints: Any, now: float) -> SubmitRun:
+    """One task that a schedule submits; raises TypeError, ValueError, NameTooLong or TooManyNames."""
+    run = _run(registry, now, _known(registry, envelope), 1, when, constraints)
     if run.constraints.depends_on is not None:
-        raise ValueError("a task that is submitted by itself comes after no others")
+        raise ValueError("a task that is submitted alone has no dependencies")
     return run
 
 
 def _run(
-    names: Registry, now: float, envelope: Envelope, count: int, when: Any = None, constraints: Any = None
+    registry: Registry, now: float, envelope: Envelope, size: int, when: Any = None, constraints: Any = None
 ) -> SubmitRun:
     if constraints is None:
-        return SubmitRun(envelope, count, _when(when, now), NO_CONSTRAINTS, REJECT)
-    key, at_once, unique, unique_for_s, conflict, *rest = constraints
-    key = None if key is None else text("concurrency_key", key, KEY_BYTES_MAX)
-    unique = None if unique is None else text("unique_key", unique, KEY_BYTES_MAX)
-    at_once = None if at_once is None else whole("concurrency", at_once)
-    unique_for_s = None if unique_for_s is None else seconds("unique_for", unique_for_s, said=True)
-    if conflict not in CONFLICTS:
-        raise ValueError(f"on_conflict is {', '.join(CONFLICTS)}, not {shown(conflict)}")
-    if unique and count != 1:
+        return SubmitRun(envelope, size, _when(when, now), NO_CONSTRAINTS, REJECT)
+    # Fields that a later version adds are not read.
+    said = SubmitConstraints(*constraints[: len(SubmitConstraints._fields)])
+    key = None if said.concurrency_key is None else text("concurrency_key", said.concurrency_key, KEY_BYTES_MAX)
+    unique = None if said.unique_key is None else text("unique_key", said.unique_key, KEY_BYTES_MAX)
+    concurrency = None if said.concurrency is None else whole("concurrency", said.concurrency)
+    unique_for_s = None if said.unique_for_s is None else seconds("unique_for", said.unique_for_s, said=True)
+    if said.on_conflict not in CONFLICTS:
+        raise ValueError(f"on_conflict is {', '.join(CONFLICTS)}, not {shown(said.on_conflict)}")
+    if unique and size != 1:
         raise ValueError("a unique key is of one task")
     if unique_for_s is not None and unique_for_s > envelope.result_ttl_s:
-        envelope = names.with_result_ttl(envelope, unique_for_s)  # who has the key is known by its result
-    after = _after(*rest[0]) if rest and rest[0] is not None else None
-    travels = headers("headers", rest[1]) if len(rest) > 1 else ()
-    known = TaskConstraints(key or "", at_once or 1, unique or "", unique_for_s, after, travels)
-    return SubmitRun(envelope, count, _when(when, now), NO_CONSTRAINTS if known == NO_CONSTRAINTS else known, conflict)
+        envelope = registry.with_result_ttl(envelope, unique_for_s)  # the result tells which task has the key
+    depends_on = None if said.depends_on is None else _depends_on(*said.depends_on)
+    checked = headers("headers", said.headers) if said.headers != () else ()
+    read = TaskConstraints(key or "", concurrency or 1, unique or "", unique_for_s, depends_on, checked)
+    read = NO_CONSTRAINTS if read == NO_CONSTRAINTS else read
+    return SubmitRun(envelope, size, _when(when, now), read, said.on_conflict)
 
 
-def _after(first: int, size: int, policy: str, single: bool) -> DependsOn:
-    if type(first) is not int or type(size) is not int or size < 0 or type(single) is not bool:
-        raise TypeError("what comes before a task is an index and a number of tasks")
-    if policy not in FAILURE_POLICIES or (single and size != 1):
-        raise ValueError(f"a failure before a task has it {', '.join(FAILURE_POLICIES)}; one alone is no list")
-    return DependsOn(first, size, policy, single)
+def _depends_on(first: int, size: int, policy: str, is_single: bool) -> DependsOn:
+    if type(first) is not int or type(size) is not int or size < 0 or type(is_single) is not bool:
+        raise TypeError("dependencies are (index, number of tasks, on_failure, whether it is a single one)")
+    if policy not in FAILURE_POLICIES:
+        raise ValueError(f"on_failure is {', '.join(FAILURE_POLICIES)}, not {shown(policy)}")
+    if is_single and size != 1:
+        raise ValueError(f"a single dependency is 1 task, not {size:,}")
+    return DependsOn(first, size, policy, is_single)
 
 
 def _when(when: Any, now: float) -> When | None:
     if when is None:
         return None
-    delay, eta, expires = when
-    return (
-        None if delay is None else seconds("delay", delay, said=True),
-        None if eta is None else instant("eta", eta, now),
-        None if expires is None else seconds("expires", expires, said=True),
+    delay_s, eta_at, expires_s = when
+    return When(
+        None if delay_s is None else seconds("delay", delay_s, said=True),
+        None if eta_at is None else instant("eta", eta_at, now),
+        None if expires_s is None else seconds("expires", expires_s, said=True),
     )
 
 
-def _known(names: Registry, spoken: Any) -> Envelope:
+def _known(registry: Registry, spoken: Any) -> Envelope:
     """The envelope that a client means; its options are checked when it comes for the first time."""
     said = tuple(spoken)
-    envelope = names.recent.get(said)
+    envelope = registry.recent.get(said)
     if envelope is None:
-        envelope = _envelope(names, *said)
-        names.recent.keep(said, envelope)
+        envelope = _envelope(registry, SubmitEnvelope(*said))
+        registry.recent.keep(said, envelope)
     return envelope
 
 
-def _envelope(
-    names: Registry,
-    queue: str,
-    name: str,
-    priority: int | None = None,
-    retries: int | None = None,
-    time_limit_s: float | None = None,
-    result_ttl_s: float | None = None,
-    max_deliveries: int | None = None,
-    requires: tuple[str, ...] | None = None,
-    cost: int | None = None,
-) -> Envelope:
-    if not (isinstance(queue, str) and isinstance(name, str) and queue and name):
-        raise TypeError("a queue's and a task's name are texts")
-    priority = PRIORITY_DEFAULT if priority is None else whole("priority", priority)
-    retries = None if retries is None else whole("retries", retries)
-    max_deliveries = None if max_deliveries is None else whole("max_deliveries", max_deliveries)
-    time_limit_s = None if time_limit_s is None else seconds("time_limit", time_limit_s, said=True)
-    result_ttl_s = None if result_ttl_s is None else seconds("result_ttl", result_ttl_s, said=True)
-    required = labels("requires", requires) if requires else ()
-    cost = 1 if cost is None else whole("cost", cost)
-    known = names.queues.get(queue)
+def _envelope(registry: Registry, said: SubmitEnvelope) -> Envelope:
+    if not (isinstance(said.queue, str) and isinstance(said.name, str) and said.queue and said.name):
+        raise TypeError("the name of a queue and the name of a task are texts")
+    known = registry.queues.get(said.queue)
     if known is not None and known.role == RESULT:
-        raise ValueError(f"{queue!r} is a queue of results: no worker takes tasks from it")
-    return names.envelope(
-        queue,
-        name,
+        raise ValueError(f"{said.queue!r} is a queue of results: no worker takes tasks from it")
+    return registry.envelope(
+        said.queue,
+        said.name,
         TASK,
-        priority=priority,
-        retries=retries,
-        time_limit_s=time_limit_s,
-        result_ttl_s=result_ttl_s,
-        max_deliveries=max_deliveries,
-        requires=frozenset(required),
-        cost=cost,
+        priority=PRIORITY_DEFAULT if said.priority is None else whole("priority", said.priority),
+        retries=None if said.retries is None else whole("retries", said.retries),
+        time_limit_s=None if said.time_limit_s is None else seconds("time_limit", said.time_limit_s, said=True),
+        result_ttl_s=None if said.result_ttl_s is None else seconds("result_ttl", said.result_ttl_s, said=True),
+        max_deliveries=None if said.max_deliveries is None else whole("max_deliveries", said.max_deliveries),
+        requires=frozenset(labels("requires", said.requires) if said.requires else ()),
+        cost=1 if said.cost is None else whole("cost", said.cost),
     )

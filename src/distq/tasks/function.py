@@ -13,7 +13,17 @@ from distq.core.constraints import KEY_BYTES_MAX, Headers
 from distq.core.envelope import executor_label
 from distq.core.errors import DistqError
 from distq.core.ranges import shown
-from distq.protocol.submit import REJECT, REPLACE
+from distq.protocol.submit import (
+    REJECT,
+    REPLACE,
+    SubmitEnvelope,
+    When,
+    WireTuple,
+    with_headers,
+    write_constraints,
+    write_envelope,
+    write_when,
+)
 from distq.tasks.identity import MAIN, called_as, is_bound, is_same, object_at, path_of, place_of, replaces
 from distq.tasks.options import Options, TaskKeywords, checked, coherent, task_name
 
@@ -46,32 +56,32 @@ class TaskSpec(NamedTuple):
     options: Options
 
     @property
-    def envelope(self) -> tuple[Any, ...]:
-        """What of it the master reads, as `submit` sends it."""
+    def envelope(self) -> WireTuple:
+        """Its envelope, as it travels."""
         options = self.options
-        known = (
-            options.queue,
-            self.name,
-            options.priority,
-            options.retries,
-            options.time_limit,
-            options.result_ttl,
-            options.max_deliveries,
-        )
         requires = options.requires or ()
         if options.executor is not None:
             requires = (*requires, executor_label(options.executor))
-        if options.cost is not None:
-            return (*known, requires, options.cost)
-        return (*known, requires) if requires else known
+        return write_envelope(
+            SubmitEnvelope(
+                options.queue,
+                self.name,
+                options.priority,
+                options.retries,
+                options.time_limit,
+                options.result_ttl,
+                options.max_deliveries,
+                requires,
+                options.cost,
+            )
+        )
 
     @property
-    def when(self) -> tuple[float | None, float | None, float | None] | None:
-        """Delay, eta and expiry, as `submit` sends them; None for none of them."""
+    def when(self) -> WireTuple | None:
+        """When its tasks run, as it travels; None for immediately."""
         _, options = self
-        delay = options.delay if options.debounce is None else options.debounce
-        when = (delay, options.eta, options.expires)
-        return None if when == (None, None, None) else when
+        delay_s = options.delay if options.debounce is None else options.debounce
+        return write_when(When(delay_s, options.eta, options.expires))
 
     @property
     def keys(self) -> Keys | None:
@@ -90,32 +100,9 @@ class TaskSpec(NamedTuple):
         )
 
     @property
-    def constraints(self) -> Constraints | None:
-        """What `submit` sends of its headers, if it has no keys."""
+    def constraints(self) -> WireTuple | None:
+        """The constraints of its tasks if it has no keys: its headers alone, as they travel."""
         return with_headers(None, self.options.headers or ())
-
-
-Upstream = tuple[int, int, str, bool]
-"""Index of the first task of the same submit that comes before, how many do, what is done if one of them fails, and
-whether the one result is no list."""
-Constraints = (
-    tuple["str | None", "int | None", "str | None", "float | None", str]
-    | tuple["str | None", "int | None", "str | None", "float | None", str, Upstream]
-    | tuple["str | None", "int | None", "str | None", "float | None", str, "Upstream | None", Headers]
-)
-"""Concurrency key, how many at once, unique key, for how many seconds, what is done if another task has that; what it
-comes after; its headers."""
-
-
-def with_headers(constraints: Constraints | None, headers: Headers) -> Constraints | None:
-    """The same with further headers, which go before those of the same name."""
-    if not headers:
-        return constraints
-    parts: tuple[Any, ...] = constraints or (None, None, None, None, REJECT)
-    key, at_once, unique, unique_for_s, conflict, *rest = parts
-    after = rest[0] if rest else None
-    known = rest[1] if len(rest) > 1 else ()
-    return key, at_once, unique, unique_for_s, conflict, after, tuple({**dict(known), **dict(headers)}.items())
 
 
 class Keys(NamedTuple):
@@ -128,8 +115,8 @@ class Keys(NamedTuple):
     on_conflict: str
     headers: Headers = ()
 
-    def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Constraints:
-        """The keys of a task with these arguments, as `submit` sends them; raises TypeError or ValueError."""
+    def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> WireTuple:
+        """The constraints of a task with these arguments, as they travel; raises TypeError or ValueError."""
         made: list[str | None] = []
         for field, key in (("concurrency_key", self.concurrency_key), ("unique_key", self.unique_key)):
             text = key(*args, **kwargs) if callable(key) else key
@@ -137,8 +124,9 @@ class Keys(NamedTuple):
                 kind = ValueError if isinstance(text, str) else TypeError
                 raise kind(f"{field} is {shown(text)}: it must be a text of 1 to {KEY_BYTES_MAX} bytes")
             made.append(text)
-        more = made[0], self.concurrency, made[1], self.unique_for, self.on_conflict
-        return with_headers(more, self.headers) or more
+        return write_constraints(
+            made[0], self.concurrency, made[1], self.unique_for, self.on_conflict, headers=self.headers
+        )
 
 
 _named: dict[str, Callable[..., Any]] = {}

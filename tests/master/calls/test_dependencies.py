@@ -124,12 +124,12 @@ async def test_a_failure_is_told_to_the_client_of_the_last_task(bench: Bench) ->
 
 
 REFUSED: list[tuple[list[tuple[int, Any]], str]] = [
-    ([(1, None), (1, after(0, 2))], "before it, in the same call"),
-    ([(1, after(0, 1))], "before it, in the same call"),
-    ([(2, None), (1, after(-1, 1))], "before it, in the same call"),
-    ([(2, None), (1, after(0, 2, single=True))], "one alone is no list"),
+    ([(1, None), (1, after(0, 2))], "before it in the same submit"),
+    ([(1, after(0, 1))], "before it in the same submit"),
+    ([(2, None), (1, after(-1, 1))], "before it in the same submit"),
+    ([(2, None), (1, after(0, 2, single=True))], "a single dependency is 1 task"),
     ([(1, None), (1, after(0, 1, "perhaps"))], "fail, cancel, run"),
-    ([(1, None), (1, (*after(0, 1)[:5], (0, "1", "fail", False)))], "an index and a number"),
+    ([(1, None), (1, (*after(0, 1)[:5], (0, "1", "fail", False)))], "(index, number of tasks"),
     ([(1, None), (1, (*after(0, 1)[:5], (0, 1, ["fail"], False)))], "fail, cancel, run"),
     ([(1, None), (1, (*after(0, 1)[:5], 7))], "submit"),
     ([(1, (None, None, "x", None, "reject")), (1, after(0, 1))], "has no unique key"),

@@ -80,7 +80,7 @@ def nothing_is_left(bench: Bench) -> None:
         (Ledger, "submit"),
         (Ledger, "check_room"),
         (Broker, "keep_row"),
-        (submit, "moments"),
+        (submit, "instants"),
     ],
     ids=lambda one: getattr(one, "__name__", one),
 )

@@ -27,7 +27,7 @@ from distq.logs import get_logger
 from distq.master.admin.calendars import forget_zones
 from distq.master.admin.schedule_instants import due_at, planned
 from distq.master.cycle.requests import REFUSED_PAUSE_S, Request
-from distq.protocol.submit import SubmitRun, moments, read_run
+from distq.protocol.submit import SubmitRun, instants, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -269,7 +269,7 @@ def submit(cycle: Cycle, schedule: Schedule, now: float) -> int:
     if run is None:
         raise BadSchedule(f"{schedule.fault}. Put it again, or remove it.")
     cycle.ledger.check_room(run.envelope, 1)
-    due_at, expires_at = (0.0, None) if run.when is None else moments(run.when, now)
+    due_at, expires_at = (0.0, None) if run.when is None else instants(run.when, now)
     constraints = run.constraints
     if not (schedule.spec.timing.overlap or constraints.concurrency_key):
         # The task before has ended; this one is not to be beside itself either, if it is given out again.

@@ -10,7 +10,7 @@ from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, Undecided
 from distq.core.ports import KEEP
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.clients import SESSION, WITH_TAKEN, ClientSession, Taken
-from distq.protocol.submit import REPLACE, RETURN, SubmitRun, moments
+from distq.protocol.submit import REPLACE, RETURN, SubmitRun, instants
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -122,7 +122,7 @@ class SubmitTasks(CallRequest):
                 return ledger.skip_key()
             ledger.cancel(other.task_key, "replaced by a newer submit")
         bodies = self.bodies[done : done + size]
-        due_at, expires_at = (0.0, None) if when is None else moments(when, now)
+        due_at, expires_at = (0.0, None) if when is None else instants(when, now)
         if constraints.depends_on is not None:
             constraints = constraints._replace(
                 depends_on=constraints.depends_on._replace(first=constraints.depends_on.first + (self.first or 0))
