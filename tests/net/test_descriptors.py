@@ -28,7 +28,7 @@ def test_a_master_raises_its_limit_to_the_hard_one(limits: list[int], soft: int,
 def test_a_machine_without_a_limit_has_room_enough(limits: list[int]) -> None:
     """And is asked for a number all the same."""
     limits[:] = 1024, resource.RLIM_INFINITY
-    assert room_for_connections() == descriptors.ENOUGH - descriptors.SPARE
+    assert room_for_connections() == descriptors.UNLIMITED_TARGET - descriptors.OWN_DESCRIPTORS
 
 
 @pytest.mark.parametrize("hard", [0, 64, 79])

@@ -175,7 +175,7 @@ def test_reading_pauses_while_too_many_calls_wait(served: Serving) -> None:
             peer.socket.sendall(flood * 1_000)
         line = served.desk.held[0]
         # One read may have brought several; no more than that is kept.
-        assert served.within(lambda: len(line._todo)) <= 2 * CALLS_AHEAD_MAX + 4
+        assert served.within(lambda: len(line._calls)) <= 2 * CALLS_AHEAD_MAX + 4
         served.within(lambda: line.reply(returned("held")))
         peer.socket.settimeout(10)
         assert peer.answer() == "held"

@@ -52,7 +52,7 @@ class AtWork:
 
     def ask(self) -> None:
         """Tell it to end, as SIGTERM would."""
-        self.quit.ask()
+        self.quit.set()
 
     def supervisor_ends(self) -> None:
         """Let it find out that its supervisor is gone."""

@@ -191,7 +191,7 @@ class ResultReceiver:
         began = _now()
         self._is_waiting = True
         try:
-            came = self._is_busy and connection.look_about(min(wait_s, BUSY_POLL_S))
+            came = self._is_busy and connection.busy_wait(min(wait_s, BUSY_POLL_S))
             came = came or connection.wait((), timeout_s=wait_s)
         finally:
             self._is_waiting = False

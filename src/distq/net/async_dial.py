@@ -31,7 +31,7 @@ class AsyncConnection(asyncio.Protocol):
         """Done when the connection has ended, with the reason."""
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
         self._frames: asyncio.Queue[bytes] = asyncio.Queue()
-        self._came = asyncio.Event()
+        self._arrived = asyncio.Event()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -44,7 +44,7 @@ class AsyncConnection(asyncio.Protocol):
         try:
             for frame in self._framer.feed(data):
                 self._frames.put_nowait(frame)
-                self._came.set()
+                self._arrived.set()
         except WireError as error:
             self._end(str(error))
 
@@ -95,8 +95,8 @@ class AsyncConnection(asyncio.Protocol):
     async def wait(self, event: asyncio.Event, timeout_s: float) -> bool:
         """Wait for an answer, the event, the connection's end, or so long; whether there is an answer."""
         if self._frames.empty() and not event.is_set():
-            self._came = asyncio.Event()
-            waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(one.wait()) for one in (event, self._came)]
+            self._arrived = asyncio.Event()
+            waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(one.wait()) for one in (event, self._arrived)]
             try:
                 await asyncio.wait([*waiting, self.lost], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             finally:

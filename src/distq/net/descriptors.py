@@ -5,12 +5,12 @@ from typing import Final
 
 from distq.core.errors import DistqError
 
-ENOUGH: Final = 1 << 20
+UNLIMITED_TARGET: Final = 1 << 20
 """Asked for where the machine sets no limit."""
-SPARE: Final = 64
+OWN_DESCRIPTORS: Final = 64
 """Kept for the store, the logs and HTTP, so that a flood of connections cannot take them."""
-WORKERS_OWN: Final = 32
-AN_EXECUTORS: Final = 8
+WORKER_DESCRIPTORS: Final = 32
+EXECUTOR_DESCRIPTORS: Final = 8
 """Descriptors of a worker's supervisor, and how many more for each executor: pipes, shared pages, its process."""
 CONNECTIONS_MIN: Final = 16
 """A master with room for fewer connections than this would serve no more than a worker or two."""
@@ -24,10 +24,10 @@ class TooFewDescriptors(DistqError):
     exit_code = 2
 
 
-def raised() -> int:
+def raise_limit() -> int:
     """Raise the limit of open descriptors as far as it goes, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else ENOUGH
+    wanted = hard if hard != resource.RLIM_INFINITY else UNLIMITED_TARGET
     if soft not in (wanted, resource.RLIM_INFINITY):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
@@ -35,19 +35,20 @@ def raised() -> int:
 
 def room_for_connections() -> int:
     """How many connections a master may have; raises TooFewDescriptors if that is next to none."""
-    limit = raised()
-    if limit < SPARE + CONNECTIONS_MIN:
+    limit = raise_limit()
+    needed = OWN_DESCRIPTORS + CONNECTIONS_MIN
+    if limit < needed:
         raise TooFewDescriptors(
-            f"This process may open {limit} files and connections; a master needs at least {SPARE + CONNECTIONS_MIN}: "
-            f"{SPARE} for its own files and HTTP, and {CONNECTIONS_MIN} for workers and clients."
+            f"This process may open {limit} files and connections; a master needs at least {needed}: "
+            f"{OWN_DESCRIPTORS} for its own files and HTTP, and {CONNECTIONS_MIN} for workers and clients."
         )
-    return limit - SPARE
+    return limit - OWN_DESCRIPTORS
 
 
 def make_room_for(executors: int) -> None:
     """Raise a worker's limit to what its executors need, and no further: they inherit it. Raises TooFewDescriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = WORKERS_OWN + executors * AN_EXECUTORS
+    needed = WORKER_DESCRIPTORS + executors * EXECUTOR_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:

@@ -34,7 +34,7 @@ NONCE_BYTES: Final = 32
 KEEPALIVE_IDLE_S: Final = 15
 KEEPALIVE_INTERVAL_S: Final = 5
 KEEPALIVE_PROBES: Final = 3
-SILENCE_MS_MAX: Final = 30_000
+SILENT_PEER_MS_MAX: Final = 30_000
 """How long sent bytes may stay unacknowledged before the kernel gives the connection up: one lease."""
 
 _clock = time.monotonic  # noqa: TID251 - the edge: deadlines of blocking calls
@@ -147,7 +147,7 @@ class Connection:
         """Whether a part of an answer has been read: it does not make the socket readable any more."""
         return self._framer.partial
 
-    def look_about(self, awake_s: float) -> bool:
+    def busy_wait(self, awake_s: float) -> bool:
         """Wait for an answer's first bytes without sleeping, but give way at every turn; False after so long.
 
         To be woken takes up to 40 us on an idle machine, and as long again for whoever shares the processor.
@@ -267,7 +267,7 @@ def set_options(connected: socket.socket) -> None:
     connected.setsockopt(tcp, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
     connected.setsockopt(tcp, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
     connected.setsockopt(tcp, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-    connected.setsockopt(tcp, socket.TCP_USER_TIMEOUT, SILENCE_MS_MAX)
+    connected.setsockopt(tcp, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS_MAX)
 
 
 def dial(

@@ -23,7 +23,7 @@ from distq.wire.session import Authenticated, Closed, PeerRefused, Send, ServerS
 BACKLOG: Final = 4096
 CALLS_AHEAD_MAX: Final = 8
 """Calls of one peer that are read before the earlier ones are answered; then reading pauses."""
-ABSENT_CALL_S: Final = 0.01
+CATCH_UP_S: Final = 0.01
 KEEPALIVE_S: Final = 15
 SILENT_PEER_MS: Final = 60_000
 """A host that acknowledges nothing for so long is gone (`TCP_USER_TIMEOUT`)."""
@@ -74,9 +74,9 @@ class Server:
     """Listens at one address and keeps its lines (connections)."""
 
     def __init__(
-        self, desk: CallHandler, keys: Sequence[bytes], limits: ConnectionLimits, nonce: Callable[[], bytes]
+        self, handler: CallHandler, keys: Sequence[bytes], limits: ConnectionLimits, nonce: Callable[[], bytes]
     ) -> None:
-        self.handler = desk
+        self.handler = handler
         self.keys = tuple(keys)
         self.limits = limits
         self.nonce = nonce
@@ -128,14 +128,14 @@ class ServerConnection(asyncio.Protocol):
         self._server = server
         self._loop = loop
         self._session = ServerSession(server.keys, server.nonce(), server.limits.frame_bytes_max)
-        self._todo: deque[InertCall | bytes] = deque()
-        self._busy = False
-        self._reading = True
-        self._wrote = False
-        self._writable = True
-        self._behind = False
+        self._calls: deque[InertCall | bytes] = deque()
+        self._is_busy = False
+        self._is_reading = True
+        self._has_written = False
+        self._is_writable = True
+        self._is_behind = False
         """Whether the transport has bytes that go before any others."""
-        self._patience: asyncio.TimerHandle | None = None
+        self._handshake_timer: asyncio.TimerHandle | None = None
 
     # -- asyncio's side ------------------------------------------------------------------------
 
@@ -160,51 +160,51 @@ class ServerConnection(asyncio.Protocol):
             oldest = next(iter(server.unauthenticated))
             del server.unauthenticated[oldest]  # now: several may come before its end is told
             oldest.abort()
-        self._patience = self._loop.call_later(server.limits.handshake_s, self.abort)
+        self._handshake_timer = self._loop.call_later(server.limits.handshake_s, self.abort)
         _tune(self._socket)
         self._write((self._session.start(),))
 
     def data_received(self, data: bytes) -> None:  # noqa: D102
-        self._wrote = False
-        todo = self._todo
+        self._has_written = False
+        todo = self._calls
         for event in self._session.receive(data):
             if isinstance(event, InertCall):
                 todo.append(event)
             elif isinstance(event, PeerRefused):
                 todo.append(event.reply)
             else:
-                self._obey(event)
+                self._handle(event)
         if todo:
-            if self._busy:
+            if self._is_busy:
                 self._server.handler.called_again(self)
             else:
                 self._next()
         if self._transport.is_closing():
             return
-        if len(todo) > CALLS_AHEAD_MAX and self._reading:
-            self._reading = False
+        if len(todo) > CALLS_AHEAD_MAX and self._is_reading:
+            self._is_reading = False
             self._transport.pause_reading()
-        if not self._wrote and not self._busy and self.open:
+        if not self._has_written and not self._is_busy and self.open:
             # A standard-library client writes a header and its body apart and then waits 40 ms for our
             # delayed ACK (Nagle). Acknowledging at once when we have nothing to say makes it 1 ms.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
         if self.open:
             self.open = False
             self._server.handler.connection_closed(self)
         self._server.unauthenticated.pop(self, None)
         self._server.connections.discard(self)
-        self._todo.clear()
+        self._calls.clear()
         self._socket.detach()  # the descriptor is the transport's to close
 
     def pause_writing(self) -> None:  # noqa: D102
-        self._writable = False
+        self._is_writable = False
 
     def resume_writing(self) -> None:  # noqa: D102
-        self._writable = True
+        self._is_writable = True
         self._next()
 
     # -- the desk's side -----------------------------------------------------------------------
@@ -215,22 +215,22 @@ class ServerConnection(asyncio.Protocol):
 
     def reply_parts(self, parts: Sequence[Buffer]) -> None:
         """Answer the present call with bytes that already carry their length."""
-        self._busy = False
+        self._is_busy = False
         if not self.open:
             return
         self._write(parts)
-        if self._todo:
+        if self._calls:
             self._loop.call_soon(self._next)
 
     @property
     def waits(self) -> bool:
         """Whether the peer's present call is not answered yet."""
-        return self._busy
+        return self._is_busy
 
     @property
     def has_called_again(self) -> bool:
         """Whether the peer has called again, without waiting for the answer to its present call."""
-        return bool(self._todo)
+        return bool(self._calls)
 
     def is_connected(self) -> bool:
         """Whether the peer has not closed its end, asked of the socket: the loop may not have heard of it yet."""
@@ -258,8 +258,8 @@ class ServerConnection(asyncio.Protocol):
 
         The loop would send at the end of its turn, in any order: a task would wait for the replies of others.
         """
-        self._wrote = True
-        if self._behind:
+        self._has_written = True
+        if self._is_behind:
             self._transport.writelines(parts)
             return
         try:
@@ -268,27 +268,27 @@ class ServerConnection(asyncio.Protocol):
             sent = 0
         for part in parts:
             if sent < len(part):
-                self._behind = True
+                self._is_behind = True
                 self._transport.write(memoryview(part)[sent:])
             sent = max(sent - len(part), 0)
-        if self._behind:
+        if self._is_behind:
             self._loop.call_soon(self._catch_up)
 
     def _catch_up(self) -> None:
         """Send directly again once the transport has sent everything; in the turn of a write it cannot say."""
         if not self._transport.get_write_buffer_size():
-            self._behind = False
+            self._is_behind = False
         elif self.open:
-            self._loop.call_later(ABSENT_CALL_S, self._catch_up)
+            self._loop.call_later(CATCH_UP_S, self._catch_up)
 
-    def _obey(self, event: Send | Authenticated | Closed) -> None:
+    def _handle(self, event: Send | Authenticated | Closed) -> None:
         server = self._server
         match event:
             case Send(data):
                 self._write((data,))
             case Authenticated():
-                if self._patience is not None:
-                    self._patience.cancel()
+                if self._handshake_timer is not None:
+                    self._handshake_timer.cancel()
                 server.unauthenticated.pop(self, None)
             case Closed(reason, authentication_failed):
                 if authentication_failed:
@@ -298,16 +298,16 @@ class ServerConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Hand the next call to the desk, as long as none is being answered and the peer reads its replies."""
-        todo = self._todo
-        while todo and not self._busy and self._writable and self.open:
+        todo = self._calls
+        while todo and not self._is_busy and self._is_writable and self.open:
             call = todo.popleft()
             if isinstance(call, bytes):
                 self._write((call,))
             else:
-                self._busy = True
+                self._is_busy = True
                 self._server.handler.called(self, call)
-        if not self._reading and len(todo) <= CALLS_AHEAD_MAX and self.open and not self._transport.is_closing():
-            self._reading = True
+        if not self._is_reading and len(todo) <= CALLS_AHEAD_MAX and self.open and not self._transport.is_closing():
+            self._is_reading = True
             self._transport.resume_reading()
 
 

@@ -42,7 +42,7 @@ class WorkerView:
     @property
     def connected(self) -> bool:
         """Whether the worker is connected to a master and has an executor that can run tasks."""
-        return self._master_session.connected and self._executors.up > 0
+        return self._master_session.connected and self._executors.ready > 0
 
     @property
     def draining(self) -> bool:

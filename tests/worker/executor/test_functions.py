@@ -19,7 +19,7 @@ from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, exception_of, 
 from distq.tasks.function import task
 from distq.tasks.payload import pack_json
 from distq.worker.executor import functions as worker_functions
-from distq.worker.executor.functions import AGAIN_S, Functions
+from distq.worker.executor.functions import RETRY_NAME_S, Functions
 from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.modules import ModuleUnusable, import_modules
 
@@ -97,12 +97,12 @@ def test_a_name_that_led_to_no_function_is_looked_for_again(tmp_path: Path, monk
     for text in (None, "import distq\n@distq.task\ndef f(): return 1\nraise OSError('no database')\n"):
         if text is not None:
             module.write_text(text)
-        now[0] += AGAIN_S
+        now[0] += RETRY_NAME_S
         assert [ran(found, "late_module:f", payload()).outcome for _ in range(2)] == [Outcome.UNKNOWN] * 2
     assert ["No module named" in said[0], "no database" in said[1], len(said)] == [True, True, 2]
     module.write_text("import distq\n@distq.task\ndef f(): return 22\n")
     assert ran(found, "late_module:f", payload()).outcome == Outcome.UNKNOWN
-    now[0] += AGAIN_S
+    now[0] += RETRY_NAME_S
     assert result(found, "late_module:f", payload()) == 22
     sys.modules.pop("late_module")
 

@@ -21,7 +21,7 @@ def paced(*runs_s: float) -> PrefetchSize:
     """A pace after tasks of these lengths, each leased as wanted."""
     pace = PrefetchSize()
     for run_s in runs_s:
-        pace.ran(run_s)
+        pace.task_ran(run_s)
         pace.leased(pace.want)
     return pace
 
@@ -46,7 +46,7 @@ def test_one_long_task_brings_the_pace_down_at_once_and_it_rises_slowly() -> Non
     """Among short tasks a long one must not have others wait behind it."""
     pace = paced(*[1e-6] * 20, 1.0)
     assert pace.want == 1
-    pace.ran(1e-6)
+    pace.task_ran(1e-6)
     pace.leased(1)
     assert pace.want == 1
 
@@ -54,7 +54,7 @@ def test_one_long_task_brings_the_pace_down_at_once_and_it_rises_slowly() -> Non
 def test_fewer_tasks_than_wanted_are_no_reason_to_want_more() -> None:
     """What the queue did not have would not have been run."""
     pace = PrefetchSize()
-    pace.ran(1e-6)
+    pace.task_ran(1e-6)
     pace.leased(0)
     assert pace.want == 1
 
@@ -95,7 +95,7 @@ def test_the_word_tells_what_runs_and_what_was_done() -> None:
 )
 def test_a_wait_status_is_decoded(status: int, memory: bool, kind: str, text: str) -> None:
     """Signal, exit code, or the kernel's killing for memory."""
-    assert cause.decode(status, out_of_memory=memory) == (kind, text)
+    assert cause.cause_of_status(status, out_of_memory=memory) == (kind, text)
 
 
 def test_reports_come_through_a_pipe_whole() -> None:

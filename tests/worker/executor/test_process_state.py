@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from distq.worker.executor.process_state import LONG_S, ProcessState, timer_s
+from distq.worker.executor.process_state import RESTORE_ALL_S, ProcessState, timer_s
 
 LIBRARYS = signal.Handlers.SIG_DFL
 SHORT_S = 0.0
@@ -28,7 +28,7 @@ class Watched:
         """Take over two signals, and begin."""
         for number in (signal.SIGALRM, signal.SIGTERM):
             self.state.own(number, lambda number, _frame: self.heard.append(number))
-        self.state.starts(self._look)
+        self.state.start(self._look)
 
     def _look(self) -> None:
         self.looks += 1
@@ -61,7 +61,7 @@ def test_a_short_task_that_leaves_nothing_costs_a_comparison(watched: Watched) -
     """Nothing is set again."""
     watched.state.task_ended(SHORT_S)
     assert watched.looks == 0
-    watched.state.task_ended(LONG_S)
+    watched.state.task_ended(RESTORE_ALL_S)
     assert watched.looks == 1
 
 
@@ -70,7 +70,7 @@ def test_a_handler_that_only_the_kernel_knows_is_put_back_after_a_long_task(watc
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
     libc.signal(signal.SIGTERM, 1)  # ignored
-    watched.state.task_ended(LONG_S)
+    watched.state.task_ended(RESTORE_ALL_S)
     signal.raise_signal(signal.SIGTERM)
     assert watched.heard == [signal.SIGTERM]
 
@@ -81,7 +81,7 @@ def test_a_mask_and_an_alarm_end_with_their_task(watched: Watched) -> None:
     signal.setitimer(signal.ITIMER_REAL, 1000)
     signal.raise_signal(signal.SIGTERM)
     assert watched.heard == []
-    watched.state.put_back()
+    watched.state.restore()
     assert watched.heard == [signal.SIGTERM]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
@@ -93,7 +93,7 @@ def test_a_wakeup_descriptor_is_forgotten(watched: Watched) -> None:
     with ours, theirs:
         theirs.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno())
-        watched.state.put_back()
+        watched.state.restore()
         assert signal.set_wakeup_fd(-1) == -1
 
 
@@ -103,8 +103,8 @@ def test_stacks_are_left_also_after_a_task_took_their_signal(watched: Watched, *
     read_fd, write_fd = os.pipe()
     if own:
         watched.state.own(signal.SIGUSR1, lambda number, _frame: watched.heard.append(number))
-    watched.state.leaves_stacks(write_fd, all_threads=False)
-    watched.state.starts(lambda: None)
+    watched.state.write_stacks_to(write_fd, all_threads=False)
+    watched.state.start(lambda: None)
     for _ in range(2):
         signal.raise_signal(signal.SIGUSR1)
         assert b"test_stacks_are_left" in os.read(read_fd, 65_536)

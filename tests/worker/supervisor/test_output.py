@@ -77,7 +77,7 @@ def test_messages_arrive_in_whatever_pieces_they_are_read(at: list[int]) -> None
     read_fd, write_fd = os.pipe()
     speaker = MessageWriter(write_fd)
     for message in sent:
-        speaker.say(message)
+        speaker.write(message)
     os.close(write_fd)
     with os.fdopen(read_fd, "rb") as file:
         data = file.read()
@@ -102,7 +102,7 @@ def test_what_is_no_message_is_passed_over(pipe: tuple[int, MessageWriter]) -> N
     assert not list(reader.feed(b"\x00\x0c\x01" + b"\0" * 8 + b'["Nothing",1]'[:12]))
     for number in range(10_000):  # messages whose end never comes take no memory without end
         list(reader.feed(b"\x00\x01\x00" + number.to_bytes(8, "big") + b"x"))
-    speaker.say(Printed("1-5", "stdout", "here"))
+    speaker.write(Printed("1-5", "stdout", "here"))
     assert list(reader.feed(os.read(read_fd, 100_000))) == [Printed("1-5", "stdout", "here")]
     assert len(reader._unfinished) <= 65
 

@@ -1,6 +1,6 @@
 """The supervisor's plan: what to do about executors, with a list and a number for the time."""
 
-from distq.worker.supervisor.plan import EARLY_DEATH_S, PAUSE_MAX_S, Ask, Kill, Phase, Plan, Slot, Spawn, plan
+from distq.worker.supervisor.plan import EARLY_DEATH_S, PAUSE_MAX_S, AskToEnd, Kill, Phase, Plan, Slot, Spawn, plan
 
 NEVER = 1e9
 
@@ -74,8 +74,8 @@ def test_draining_asks_each_executor_once_and_waits() -> None:
     """Nobody is killed before the time is up, and empty slots stay empty."""
     pool = slots(2)
     pool.append(Slot(2))
-    assert plan(pool, Phase.DRAINING, 8.0, 0.0) == Plan([Ask(pool[0]), Ask(pool[1])], 8.0)
-    pool[0].asked = pool[1].asked = True
+    assert plan(pool, Phase.DRAINING, 8.0, 0.0) == Plan([AskToEnd(pool[0]), AskToEnd(pool[1])], 8.0)
+    pool[0].is_asked_to_end = pool[1].is_asked_to_end = True
     assert plan(pool, Phase.DRAINING, 8.0, 1.0) == Plan([], 8.0)
 
 
@@ -84,7 +84,7 @@ def test_when_the_time_is_up_those_who_are_left_are_killed_once() -> None:
     pool = slots(2)
     pool[0].emptied(1.0)
     assert plan(pool, Phase.DRAINING, 8.0, 8.0).actions == [Kill(pool[1])]
-    pool[1].killed = True
+    pool[1].is_killed = True
     assert plan(pool, Phase.DRAINING, 8.0, 9.0) == Plan([], None)
 
 

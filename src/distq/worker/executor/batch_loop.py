@@ -165,7 +165,7 @@ class BatchLoop:
         """Settle and lease; False when this executor is to end and everything is settled."""
         settlements = self.settlements
         with self._connection_lock:
-            if self._shutdown.asked or self.recycling.is_due:
+            if self._shutdown.is_set or self.recycling.is_due:
                 self._settle(connection)
                 self._clear_blame()
                 return False
@@ -177,11 +177,11 @@ class BatchLoop:
             want = int(min(self._prefetch.want, self.recycling.tasks_left))
             connection.ask(BROKER, EXCHANGE, (settlements.rows[:count], want, WAIT_S), timeout_s=ANSWER_S)
             in_time = connection.wait((self._shutdown, self._lifeline_fd), timeout_s=WAIT_S + ANSWER_S)
-            if not in_time and self._shutdown.asked and not self._answers_soon(connection):
+            if not in_time and self._shutdown.is_set and not self._answers_soon(connection):
                 settlements.rows.clear()
                 self._page.all_settled()
                 return False  # tasks on their way to this executor go back when the supervisor reports its end
-            self._answer(connection, count, ANSWER_S if in_time or self._shutdown.asked else 0.0)
+            self._answer(connection, count, ANSWER_S if in_time or self._shutdown.is_set else 0.0)
             self._clear_blame()
             return True
 
@@ -233,7 +233,7 @@ class BatchLoop:
         if not rows:
             return
         page = self._page
-        self._interrupts.state.put_back()
+        self._interrupts.state.restore()
         self._batch = rows
         page.set_batch([number for row in rows for number in row[:2]])
         self._is_working = True  # set before `is_asleep` is read: the flusher reads both in the other order
@@ -250,7 +250,7 @@ class BatchLoop:
     def _run_all(self, rows: Sequence[LeasedTask], connection: Connection) -> Sequence[LeasedTask]:
         """Run a batch until it is done or takes too long; returns the tasks that must be handed back."""
         page, clock, shutdown, settlements = self._page, self._clock, self._shutdown, self.settlements
-        prefetch_ran, task_ended, settled = self._prefetch.ran, self._interrupts.state.task_ended, settlements.rows
+        prefetch_ran, task_ended, settled = self._prefetch.task_ran, self._interrupts.state.task_ended, settlements.rows
         envelopes, headers, verbose = self._reply.envelopes, self._reply.headers, self._verbose
         flush_bytes, run_it = settlements.flush_bytes, self._interrupts.run
         lease_bound = frozenset(self._reply.fenced)
@@ -261,7 +261,7 @@ class BatchLoop:
         try:
             for index, row in enumerate(rows):
                 is_lease_bound = bool(lease_bound) and row[0] in lease_bound
-                if shutdown.asked or now - began >= RELEASE_S or (is_lease_bound and not self._has_lease()):
+                if shutdown.is_set or now - began >= RELEASE_S or (is_lease_bound and not self._has_lease()):
                     return self._not_begun(rows, index, OVER)
                 begun = page.begin(index)
                 if begun != BEGUN:
@@ -269,7 +269,7 @@ class BatchLoop:
                 task_key, delivery, _, envelope, payload = row
                 run = self._traced(runs[envelope], row) if headers else runs[envelope]
                 ran = run_it(run, payload, limits[envelope], self._leased_at if is_lease_bound else None)
-                if shutdown.forked:
+                if shutdown.is_forked:
                     os._exit(os.EX_OK)  # a child that the task forked has returned from the task: it settles nothing
                 if self._notes:
                     settlements.take_notes(self._notes)
@@ -301,7 +301,7 @@ class BatchLoop:
     def _has_lease(self) -> bool:
         """Whether the batch's lease is known to hold; waits up to `LEASE_WAIT_S` for the supervisor to say so."""
         until = self._clock() + LEASE_WAIT_S
-        while (now := self._clock()) >= self._page.lease_until_at and now < until and not self._shutdown.asked:
+        while (now := self._clock()) >= self._page.lease_until_at and now < until and not self._shutdown.is_set:
             time.sleep(CHECK_S)
         return self._page.has_lease(self._leased_at, now)
 
@@ -337,7 +337,7 @@ class BatchLoop:
             self._last_position, self._last_position_at = position, now
             return True
         is_long = now - self._last_position_at >= RELEASE_S - CHECK_S
-        if not page.is_returned(position.batch) and (self._shutdown.asked or is_long):
+        if not page.is_returned(position.batch) and (self._shutdown.is_set or is_long):
             page.revoke(position.batch)
             settlements.release(page.unstarted(page.position))
             page.set_returned(position.batch)

@@ -99,7 +99,7 @@ class PrintedBytes(io.RawIOBase):
         text = bytes(data).decode("utf-8", "backslashreplace")  # type: ignore[call-overload] # any buffer will do
         task = self._task_of()
         for at in range(0, len(text), TEXT_CHARS_MAX):
-            self._speaker.say(Printed(task, self._stream, text[at : at + TEXT_CHARS_MAX]))
+            self._speaker.write(Printed(task, self._stream, text[at : at + TEXT_CHARS_MAX]))
         return len(memoryview(data).cast("B"))  # type: ignore[arg-type] # as above
 
 
@@ -125,7 +125,7 @@ class ToSupervisor(logging.Handler):
         """Pass a record on; nothing is raised at the task."""
         try:
             if not _is_written_already(record):
-                self._speaker.say(_logged(self._task_of(), record))
+                self._speaker.write(_logged(self._task_of(), record))
         except Exception:  # noqa: BLE001 - a record's parts are the user's objects
             self.handleError(record)
 

@@ -124,7 +124,7 @@ class ConcurrentLoop:
         state.own(STOP_SIGNAL, self._stop_signalled)
         state.own(STACK_SIGNAL, self._stack_signalled)
         os.lseek(self._page.fd, PAGE_BYTES, os.SEEK_SET)
-        state.leaves_stacks(self._page.fd, all_threads=True)
+        state.write_stacks_to(self._page.fd, all_threads=True)
 
     # -- for the runner ----------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class ConcurrentLoop:
         """Exchange and start tasks until the executor is to end or to be replaced; then everything is settled."""
         while True:
             self._free_slots()
-            ending = self._shutdown.asked or self.recycling.is_due
+            ending = self._shutdown.is_set or self.recycling.is_due
             if ending and not (self.has_unsettled or self._sent):
                 return
             if self._incomplete and ending:
@@ -236,7 +236,7 @@ class ConcurrentLoop:
             self.settlements.confirmed(request.settlements_count)
             self._note_unsettled()
         reply = lease_reply(answer)
-        if reply.rows and (self._shutdown.asked or self.recycling.is_due):
+        if reply.rows and (self._shutdown.is_set or self.recycling.is_due):
             self._hand_back(reply.rows)
             return
         for row in reply.rows:
@@ -330,7 +330,7 @@ class ConcurrentLoop:
             slot = self._done.popleft()
             del self._running[slot]
             self._free.append(slot)
-        self._state.put_back()
+        self._state.restore()
         self.recycling.check_memory()
 
     def _add_note(self, task: RunningTask, outcome: int, body: bytes) -> None:

@@ -45,7 +45,7 @@ def current_of(
         None if cursor is None else codec.load(cursor, "its cursor is"),
         dict(headers),
         send,
-        lambda: shutdown.asked,
+        lambda: shutdown.is_set,
         codec.dump,
         is_stopped,
     )

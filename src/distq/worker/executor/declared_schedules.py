@@ -20,7 +20,7 @@ OFF: Final = "off"
 ANSWER_S: Final = 10.0
 
 
-def declare(connection: Connection, config: ExecutorConfig, age_s: float, say: Callable[[str], None]) -> None:
+def declare(connection: Connection, config: ExecutorConfig, age_s: float, warn: Callable[[str], None]) -> None:
     """Tell the master what the imported modules declare; what it leaves as it was, and why, is said.
 
     Raises:
@@ -28,7 +28,7 @@ def declare(connection: Connection, config: ExecutorConfig, age_s: float, say: C
     """
     if config.schedules == OFF:
         return
-    rows = declarations(say)
+    rows = declarations(warn)
     if not rows and config.schedules != REMOVE:
         return
     asked = {
@@ -40,14 +40,14 @@ def declare(connection: Connection, config: ExecutorConfig, age_s: float, say: C
     try:
         told: Any = connection.call(BROKER, ADMIN, ("schedule_declare", asked), timeout_s=ANSWER_S)
     except RemoteRefusal as error:
-        say(f"The master takes no schedules that code declares: {error}")
+        warn(f"The master takes no schedules that code declares: {error}")
         return
     for name, why in told["declared"].items():
         if why:
-            say(f"The schedule that the code declares for {name} is not registered: {why.rstrip('.')}.")
+            warn(f"The schedule that the code declares for {name} is not registered: {why.rstrip('.')}.")
 
 
-def declarations(say: Callable[[str], None]) -> list[dict[str, Any]]:
+def declarations(warn: Callable[[str], None]) -> list[dict[str, Any]]:
     """What the modules imported so far declare; what cannot be a schedule is said."""
     rows: list[dict[str, Any]] = []
     for name, function in all_named():
@@ -57,7 +57,7 @@ def declarations(say: Callable[[str], None]) -> list[dict[str, Any]]:
         try:
             rows.append(_row(name, function))
         except Exception as error:  # noqa: BLE001 - keys are functions of the user's
-            say(f"{name} cannot be a schedule: {error}.")
+            warn(f"{name} cannot be a schedule: {error}.")
     return rows
 
 

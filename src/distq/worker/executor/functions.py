@@ -24,7 +24,7 @@ from distq.worker.executor.handler import (
     Handler,
     HandlerUnusable,
     RunOutcome,
-    asked_for,
+    requested_outcome,
     result_too_large,
     run_handler,
 )
@@ -39,10 +39,10 @@ CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[A
 """The same on a loop; also given what tells why it was cancelled, if it was."""
 
 JSON: Final = "json"
-ARGUMENTS_ARE: Final = "its arguments, or results of tasks before it, are"
-AGAIN_S: Final = 1.0
+ARGUMENTS_WHAT: Final = "its arguments, or results of tasks before it, are"
+RETRY_NAME_S: Final = 1.0
 """Pause before a name that led to no function is looked for again; the master decides when it is offered again."""
-UNKNOWN_MAX: Final = 10_000
+UNKNOWN_NAMES_MAX: Final = 10_000
 """Maximum names of which is remembered why they lead to no function."""
 RUNS_MAX: Final = 10_000
 """Maximum names of which is remembered what runs them; clients choose names, and may make up any number of them."""
@@ -82,7 +82,7 @@ class Functions:
         self.codec = Codec(json_only=accept == JSON)
         """What bytes it makes values of."""
         self._result_bytes_max = result_bytes_max
-        self._lacks = lacks
+        self._warn = lacks
         self._clock = clock
         self._why_unknown: dict[str, str] = {}
         """What was said last of names that lead to no function."""
@@ -165,7 +165,7 @@ class Functions:
 
         async def run(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | RunOutcome:
             try:
-                codec.check(payload, ARGUMENTS_ARE)
+                codec.check(payload, ARGUMENTS_WHAT)
                 body = await await_payload(call, payload, self._finish_on_loop)
             except BaseException as error:  # noqa: BLE001 - as in `_calling`; being cancelled is an end like any other
                 reason = why_cancelled() if type(error).__name__ == "CancelledError" else None
@@ -176,11 +176,11 @@ class Functions:
 
     def _unknown(self, name: str, why: str, kind: str = TASK) -> Run:
         if self._why_unknown.get(name) != why:
-            if len(self._why_unknown) >= UNKNOWN_MAX:
+            if len(self._why_unknown) >= UNKNOWN_NAMES_MAX:
                 self._why_unknown.clear()
             self._why_unknown[name] = why
-            self._lacks(f"This worker cannot run {name} and hands it back: {why}.")
-        again_at = self._clock() + AGAIN_S
+            self._warn(f"This worker cannot run {name} and hands it back: {why}.")
+        again_at = self._clock() + RETRY_NAME_S
 
         def run(payload: bytes) -> bytes | RunOutcome:
             if self._clock() < again_at:
@@ -198,7 +198,7 @@ class Functions:
         def run(payload: bytes) -> bytes | RunOutcome:
             try:
                 if json_only:
-                    codec.check(payload, ARGUMENTS_ARE)
+                    codec.check(payload, ARGUMENTS_WHAT)
                 body = run_payload(call, payload, finish)
             except BaseException as error:  # noqa: BLE001 - also sys.exit() in a task is a failure of that task only
                 return failed(function, error)
@@ -220,7 +220,7 @@ def _with_injected(name: str, called: Callable[..., Any], injected: Mapping[str,
 
 def failed(function: Callable[..., Any], error: BaseException) -> RunOutcome:
     """The outcome of a task that raised, by its function's options."""
-    if (asked := asked_for(error)) is not None:
+    if (asked := requested_outcome(error)) is not None:
         return asked
     if isinstance(error, Retry):
         return RunOutcome(Outcome.FAILURE, pack_failure(error), cause_of(error), error.after_s)

@@ -72,7 +72,7 @@ def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> RunO
     try:
         body = pickle.dumps(result, RESULT_PROTOCOL)
     except BaseException as error:  # noqa: BLE001 - whatever the result's class does when it is pickled
-        if (asked := asked_for(error)) is not None:
+        if (asked := requested_outcome(error)) is not None:
             return asked
         return failure(ResultNotSent(f"cannot be sent: {describe(error)}"))._replace(outcome=Outcome.FATAL)
     if len(body) > result_bytes_max:
@@ -93,7 +93,7 @@ def result_too_large(size_bytes: int, bytes_max: int) -> RunOutcome:
 
 def failure(error: BaseException) -> RunOutcome:
     """The outcome of a run of a plain handler that raised."""
-    if (asked := asked_for(error)) is not None:
+    if (asked := requested_outcome(error)) is not None:
         return asked
     ran = _failed(type(error).__name__, text_of(error), traceback_of(error))
     if isinstance(error, TimeLimitExceeded):
@@ -101,7 +101,7 @@ def failure(error: BaseException) -> RunOutcome:
     return ran._replace(delay_s=error.after_s) if isinstance(error, Retry) else ran
 
 
-def asked_for(error: BaseException) -> RunOutcome | None:
+def requested_outcome(error: BaseException) -> RunOutcome | None:
     """The outcome that a task asks for by what it raises, None for a failure."""
     if isinstance(error, Snooze):
         return RunOutcome(Outcome.SNOOZED, b"", describe(error), error.after_s)

@@ -48,7 +48,7 @@ class Interrupts:
         state.own(signal.SIGALRM, self._alarm_rang)
         state.own(STOP_SIGNAL, self._stop_signalled)
         os.lseek(self._page.fd, PAGE_BYTES, os.SEEK_SET)
-        state.leaves_stacks(self._page.fd, all_threads=False)
+        state.write_stacks_to(self._page.fd, all_threads=False)
 
     def run(
         self, run: Run, payload: bytes, limit_s: float | None, leased_at: float | None = None

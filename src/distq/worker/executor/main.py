@@ -86,12 +86,12 @@ def main(args: Sequence[str]) -> int:
 
         broker = several = ConcurrentLoop(config, functions, page, reporter, shutdown, config_fd, MONOTONIC)
         several.listen(state)
-    state.starts(lambda: shutdown.ask() if page.is_asked_to_end and not shutdown.asked else None)
+    state.start(lambda: shutdown.set() if page.is_asked_to_end and not shutdown.is_set else None)
     reporter.send(Ready())
     try:
         code = Runner(config, broker, stdlib_loop, page, reporter, shutdown, config_fd).run()
     finally:
-        state.leaves_stacks(page.fd, all_threads=True)  # of whatever keeps it from ending
+        state.write_stacks_to(page.fd, all_threads=True)  # of whatever keeps it from ending
     tear_down_all(lambda why: reporter.send(Trouble(why)))
     return code
 

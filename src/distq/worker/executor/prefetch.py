@@ -8,7 +8,7 @@ from typing import Final
 
 HORIZON_S: Final = 0.05
 WANT_MAX: Final = 1000
-FALL: Final = 0.1
+FALL_SHARE: Final = 0.1
 
 
 class PrefetchSize:
@@ -21,10 +21,10 @@ class PrefetchSize:
         self.want = 1
         """How many tasks to ask for now."""
 
-    def ran(self, run_s: float) -> None:
+    def task_ran(self, run_s: float) -> None:
         """Learn how long a task took."""
         estimate_s = self._estimate_s
-        self._estimate_s = run_s if run_s > estimate_s else estimate_s + FALL * (run_s - estimate_s)
+        self._estimate_s = run_s if run_s > estimate_s else estimate_s + FALL_SHARE * (run_s - estimate_s)
 
     def leased(self, count: int) -> None:
         """Learn how many tasks came; sets `want` for the next exchange."""

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 Handler = Callable[[int, FrameType | None], object]
 
-LONG_S: Final = 0.0005
+RESTORE_ALL_S: Final = 0.0005
 """After a task that ran at least this long everything is put back; after shorter ones what Python knows has changed."""
 STACK_SIGNAL: Final = signal.SIGUSR1
 """Asks an executor for its stack, also while C code runs."""
@@ -53,45 +53,45 @@ class ProcessState:
 
     def __init__(self) -> None:
         self._own: dict[int, Handler] = {}
-        self._usual: tuple[Any, ...] | None = None
+        self._initial: tuple[Any, ...] | None = None
         self._wakeup_fd = -1
         self._stack_fd = -1
         self._stack_of_all_threads = False
-        self._again: Callable[[], object] = bool
+        self._after_restore: Callable[[], object] = bool
 
     def own(self, number: int, handler: Handler) -> None:
         """Take a signal over, for as long as the executor lives."""
         self._own[int(number)] = handler
         set_handler(number, handler)
 
-    def leaves_stacks(self, fd: int, *, all_threads: bool) -> None:
+    def write_stacks_to(self, fd: int, *, all_threads: bool) -> None:
         """Have STACK_SIGNAL write the stack to this descriptor, which C code that runs does not prevent."""
         self._stack_fd, self._stack_of_all_threads = fd, all_threads
         self._register_stacks()
 
-    def starts(self, again: Callable[[], object]) -> None:
+    def start(self, again: Callable[[], object]) -> None:
         """Take what there is now, when all modules are imported, for what every task finds.
 
         `again` is called after each time that everything was put back: it finds out what a signal has said that a
         task's own handler has taken.
         """
-        self._again = again
+        self._after_restore = again
         for number, handler in self._own.items():
             set_handler(number, handler)
         if self._stack_fd >= 0:
             self._register_stacks()
         self._wakeup_fd = set_wakeup_fd(-1)
         set_wakeup_fd(self._wakeup_fd)
-        self._usual = tuple(map(getsignal, _WATCHED))
+        self._initial = tuple(map(getsignal, _WATCHED))
 
     def task_ended(self, run_s: float) -> None:
         """Put back what a task has changed that ran for `run_s`."""
-        if run_s >= LONG_S or tuple(map(getsignal, _WATCHED)) != self._usual:
-            self.put_back()
+        if run_s >= RESTORE_ALL_S or tuple(map(getsignal, _WATCHED)) != self._initial:
+            self.restore()
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Put everything back."""
-        usual = self._usual
+        usual = self._initial
         if usual is None:
             return
         setitimer(signal.ITIMER_REAL, 0)  # first: an alarm of the task's must not ring in a handler of ours
@@ -103,7 +103,7 @@ class ProcessState:
         if self._stack_fd >= 0:
             self._register_stacks()
         pthread_sigmask(signal.SIG_SETMASK, _NO_SIGNALS)
-        self._again()
+        self._after_restore()
 
     def _register_stacks(self) -> None:
         faulthandler.unregister(STACK_SIGNAL)

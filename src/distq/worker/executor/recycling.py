@@ -29,7 +29,7 @@ class RecyclePolicy:
         return self.tasks_left <= 0 or self._is_over_memory
 
     @property
-    def ending(self) -> Ending:
+    def reason(self) -> Ending:
         """For which of the two reasons."""
         return Ending.MEMORY if self._is_over_memory else Ending.TASKS
 

@@ -64,7 +64,7 @@ class Runner:
         """Serve until the executor is to end or to be replaced, or its supervisor is gone; returns the exit code."""
         os.register_at_fork(after_in_child=self._forked)
         try:
-            while not (self._shutdown.asked or self._loop.recycling.is_due) or self._has_unsettled:
+            while not (self._shutdown.is_set or self._loop.recycling.is_due) or self._has_unsettled:
                 try:
                     self._serve()
                 except DistqError as error:
@@ -74,7 +74,7 @@ class Runner:
                         break
         finally:
             if self._loop.recycling.is_due:
-                self._page.set_ending(self._loop.recycling.ending)
+                self._page.set_ending(self._loop.recycling.reason)
             self._page.set_leaving()
             self._loop.close()
         return os.EX_OK
@@ -129,7 +129,7 @@ class Runner:
         """Wait before the next attempt to connect, or until SIGTERM; True if the supervisor is gone."""
         poll = select.poll()
         poll.register(self._lifeline_fd, select.POLLIN)
-        if not self._shutdown.asked:
+        if not self._shutdown.is_set:
             poll.register(self._shutdown, select.POLLIN)
         found = {fd for fd, _ in poll.poll(pause_s * 1000)}
         return self._lifeline_fd in found

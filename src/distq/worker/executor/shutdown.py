@@ -11,8 +11,8 @@ class ShutdownFlag:
     """Whether this executor was told to end."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self.forked = False
+        self.is_set = False
+        self.is_forked = False
         """Whether this is a child that a task has forked: it must not go on as if it were the executor."""
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
@@ -25,13 +25,13 @@ class ShutdownFlag:
         """Take over SIGTERM; Ctrl-C is for the supervisor alone, which passes it on as SIGTERM."""
         # Not ignored, which the programs that a task starts would inherit: they must hear it.
         state.own(signal.SIGINT, lambda _number, _frame: None)
-        state.own(signal.SIGTERM, lambda _number, _frame: self.ask())
+        state.own(signal.SIGTERM, lambda _number, _frame: self.set())
         # A process that the task forks must end by SIGTERM like any other, and not tell us that it did.
-        os.register_at_fork(after_in_child=self._deafen)
+        os.register_at_fork(after_in_child=self._after_fork)
 
-    def ask(self) -> None:
+    def set(self) -> None:
         """Make the request; safe in a signal handler."""
-        self.asked = True
+        self.is_set = True
         with suppress(OSError):  # it is full, or a task has closed it: the flag is set
             os.write(self._write_fd, b"\0")
 
@@ -40,7 +40,7 @@ class ShutdownFlag:
         os.close(self._read_fd)
         os.close(self._write_fd)
 
-    def _deafen(self) -> None:
-        self.forked = True
+    def _after_fork(self) -> None:
+        self.is_forked = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -53,7 +53,7 @@ class StdlibServerLoop:
         self._clock = clock
         self._verbose = verbose
         self._unsent: deque[object] = deque()
-        self._taken = 0
+        self._taken_count = 0
 
     @property
     def has_unsettled(self) -> bool:
@@ -74,7 +74,7 @@ class StdlibServerLoop:
         with closing(dial()) as connection:
             connection.call(None, "accept_connection", ("distq",), timeout_s=ANSWER_S)
             self._put(connection, result)
-            while not self._shutdown.asked:
+            while not self._shutdown.is_set:
                 self._take(connection, work)
                 self._put(connection, result)
         for ident in (work, result):
@@ -102,15 +102,15 @@ class StdlibServerLoop:
             if self._clock() - asked_at < TAKE_S / 2:
                 self._pause()
         except BadReply as error:
-            self._taken += 1
+            self._taken_count += 1
             self._page.count_ended(0, 1, 0.0)
-            self._reporter.send(Failed(str(self._taken), PLAIN, 1, str(error)))
+            self._reporter.send(Failed(str(self._taken_count), PLAIN, 1, str(error)))
         else:
             self._run(item)
 
     def _run(self, item: object) -> None:
-        self._taken += 1
-        self._page.set_batch((self._taken, 1))
+        self._taken_count += 1
+        self._page.set_batch((self._taken_count, 1))
         self._page.begin(0)
         began = self._clock()
         try:
@@ -120,15 +120,15 @@ class StdlibServerLoop:
             cause = describe(error)
         else:
             cause = ""
-        if self._shutdown.forked:
+        if self._shutdown.is_forked:
             os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
         run_s = self._clock() - began
         self._page.rest()
         self._page.count_ended(int(not cause), int(bool(cause)), run_s)
         if cause:
-            self._reporter.send(Failed(str(self._taken), PLAIN, 1, cause))
+            self._reporter.send(Failed(str(self._taken_count), PLAIN, 1, cause))
         elif self._verbose:
-            self._reporter.send(Succeeded(str(self._taken), PLAIN, 1, run_s))
+            self._reporter.send(Succeeded(str(self._taken_count), PLAIN, 1, run_s))
 
     def _put(self, connection: Connection, result: str) -> None:
         while self._unsent:

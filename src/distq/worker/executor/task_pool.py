@@ -73,7 +73,7 @@ class TaskPool:
         answered = False
         try:
             ran = contextvars.copy_context().run(self._run, running)
-            if self._shutdown.forked:
+            if self._shutdown.is_forked:
                 os._exit(os.EX_OK)  # a child that the task forked has returned from the task: it settles nothing
             ended = None if ran is None else _with_reason(running, ran)
             answered = True

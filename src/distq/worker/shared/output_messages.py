@@ -25,7 +25,7 @@ _MESSAGE_BYTES_MAX: Final = 1_000_000
 class Printed(NamedTuple):
     """A text that a task has written to its standard output or error, wherever its lines end."""
 
-    task: str
+    task_id: str
     """The task's id, '' if it is not known."""
     stream: str
     text: str
@@ -34,7 +34,7 @@ class Printed(NamedTuple):
 class Logged(NamedTuple):
     """A record of Python's logging."""
 
-    task: str
+    task_id: str
     level: int
     level_name: str
     logger: str
@@ -54,7 +54,7 @@ class MessageWriter:
         self._fd = fd
         self._numbers = itertools.count()
 
-    def say(self, message: Message) -> None:
+    def write(self, message: Message) -> None:
         """Write a message; waits while the pipe is full, and drops it when the supervisor has gone."""
         data = json.dumps((type(message).__name__, *message), default=repr).encode()
         number = os.getpid() << 32 | next(self._numbers) & 0xFFFF_FFFF

@@ -43,7 +43,7 @@ class Disconnected(NamedTuple):
 class Failed(NamedTuple):
     """A task has failed."""
 
-    task: str
+    task_id: str
     name: str
     attempt: int
     cause: str
@@ -53,7 +53,7 @@ class Failed(NamedTuple):
 class Succeeded(NamedTuple):
     """A task has succeeded; sent only when asked for."""
 
-    task: str
+    task_id: str
     name: str
     attempt: int
     run_s: float

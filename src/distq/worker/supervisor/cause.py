@@ -20,7 +20,7 @@ class Cause(NamedTuple):
     text: str
 
 
-def decode(status: int, *, out_of_memory: bool = False) -> Cause:
+def cause_of_status(status: int, *, out_of_memory: bool = False) -> Cause:
     """Read a wait status; `out_of_memory` says that the kernel killed something for memory meanwhile."""
     if not os.WIFSIGNALED(status):
         return Cause(EXIT, f"exit code {os.WEXITSTATUS(status)}")

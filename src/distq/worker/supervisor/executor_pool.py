@@ -35,7 +35,7 @@ from distq.worker.supervisor.exits import (
 from distq.worker.supervisor.memory import Cgroup
 from distq.worker.supervisor.memory_guard import MemoryGuard, out_of_memory_cause
 from distq.worker.supervisor.output import ExecutorOutputs
-from distq.worker.supervisor.plan import Action, Ask, Kill, Slot, Spawn
+from distq.worker.supervisor.plan import Action, AskToEnd, Kill, Slot, Spawn
 from distq.worker.supervisor.watchdog import LEAVE_S, Need
 
 STACK_CHECK_S: Final = 0.02
@@ -93,7 +93,7 @@ class ExecutorPool:
         return len(self.slots) * self._config.executor_slots
 
     @property
-    def up(self) -> int:
+    def ready(self) -> int:
         """How many executors are ready to run tasks."""
         return sum(slot.ready_at is not None for slot in self.slots)
 
@@ -120,11 +120,11 @@ class ExecutorPool:
         match action:
             case Spawn(slot):
                 self._spawn(slot)
-            case Ask(slot):
-                slot.asked = True
+            case AskToEnd(slot):
+                slot.is_asked_to_end = True
                 self._children[slot].ask_to_end()
             case Kill(slot):
-                slot.killed = True
+                slot.is_killed = True
                 self._children[slot].kill()
 
     @property
@@ -288,11 +288,11 @@ class ExecutorPool:
         blame, counts = child.end()
         self._counts = self._counts.plus(counts)
         reason = self._exit_reasons.pop(slot, None) or exit_reason_by(self._decode(status, expected), blame)
-        if recycled or (slot.asked and status == 0):
+        if recycled or (slot.is_asked_to_end and status == 0):
             reason = reason._replace(running=None, suspects=0, ended=(), unexplained=False)
-        if slot.asked and slot.killed:
+        if slot.is_asked_to_end and slot.is_killed:
             reason = ExitReason(DRAIN_OVER, None)
-        elif not (slot.asked or slot.killed):
+        elif not (slot.is_asked_to_end or slot.is_killed):
             self.exits[KINDS[reason.cause.kind]] += 1
             self._log_end(child, slot, reason, peak_bytes)
         slot.emptied(self._clock(), well=recycled or reason.cause.kind == cause.HUNG)
@@ -306,7 +306,7 @@ class ExecutorPool:
             return Cause(cause.RECYCLE, f"replaced with more than {self._config.max_rss_bytes:,} bytes of memory")
         if ending is Ending.LEASE:
             return LEASE_OVER
-        return cause.decode(status, out_of_memory=self._killed_for_memory())
+        return cause.cause_of_status(status, out_of_memory=self._killed_for_memory())
 
     def _log_end(self, child: ExecutorProcess, slot: Slot, reason: ExitReason, peak_bytes: int) -> None:
         recycled = reason.cause.kind == cause.RECYCLE

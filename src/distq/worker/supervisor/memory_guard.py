@@ -7,7 +7,7 @@ from distq.worker.supervisor.cause import OUT_OF_MEMORY, Cause
 from distq.worker.supervisor.memory import Memory
 
 GUARD_SHARE: Final = 0.95
-WORTH_SHARE: Final = 0.05
+VICTIM_SHARE: Final = 0.05
 """An executor with less of the limit than this is left alone: it is not who needs the memory."""
 PAUSE_S: Final = 1.0
 """How long memory may take to come back after an executor was killed."""
@@ -35,7 +35,7 @@ class MemoryGuard:
         if not self.is_near(Memory(used - cached_bytes, limit)):
             return None
         largest = max(sizes, key=lambda pid: sizes[pid])
-        if sizes[largest] < WORTH_SHARE * limit:
+        if sizes[largest] < VICTIM_SHARE * limit:
             return None
         self._not_before = now + PAUSE_S
         return largest

@@ -109,7 +109,7 @@ class ExecutorOutput:
         """Give the descriptors back."""
         self._cancel_timers()
         for fd in list(self._open):
-            self._let_go(fd)
+            self._close(fd)
 
     def _cancel_timers(self) -> None:
         for timer in (self._idle, self._pause):
@@ -121,7 +121,7 @@ class ExecutorOutput:
 
     def _readable(self, fd: int) -> None:
         self._read(fd)
-        self._turn()
+        self._log_turn()
 
     def _read(self, fd: int) -> None:
         """Read once."""
@@ -130,7 +130,7 @@ class ExecutorOutput:
         except BlockingIOError:
             return
         if not data:
-            self._let_go(fd)
+            self._close(fd)
             self._end_lines()
         elif fd == self._raw_fd:
             self._take(Printed(self._task_running(), RAW, data.decode("utf-8", "backslashreplace")))
@@ -142,7 +142,7 @@ class ExecutorOutput:
         if isinstance(message, Logged):
             self._events.append(message)
             return
-        writer = message.task, message.stream
+        writer = message.task_id, message.stream
         if message.stream == RAW:  # one writer, whatever task it is taken for
             writer = "", RAW
         lines = self._lines.setdefault(writer, LineSplitter())
@@ -162,14 +162,14 @@ class ExecutorOutput:
         if line := self._lines.pop(writer).end():
             self._events.append(Printed(task or (self._task_running() if stream == RAW else ""), stream, line))
 
-    def _let_go(self, fd: int) -> None:
+    def _close(self, fd: int) -> None:
         asyncio.get_running_loop().remove_reader(fd)
         os.close(fd)
         self._open.discard(fd)
 
     # -- logging ---------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
+    def _log_turn(self) -> None:
         """Log some lines; while more are left, nothing is read."""
         self._pause = None
         has_room = self._log_some(_LINES_PER_TURN)
@@ -177,7 +177,7 @@ class ExecutorOutput:
         if self._events:
             for fd in self._open:
                 loop.remove_reader(fd)
-            self._pause = loop.call_later(0.0 if has_room else _NO_ROOM_S, self._turn)
+            self._pause = loop.call_later(0.0 if has_room else _NO_ROOM_S, self._log_turn)
             return
         for fd in self._open:
             loop.add_reader(fd, self._readable, fd)
@@ -187,7 +187,7 @@ class ExecutorOutput:
 
     def _waited(self) -> None:
         self._end_lines()
-        self._turn()
+        self._log_turn()
 
     def _log_some(self, lines: int) -> bool:
         """Log up to this number of lines; False if what reads the log is behind, and a line more would wait for it."""
@@ -199,7 +199,7 @@ class ExecutorOutput:
         return True
 
     def _log(self, event: Message) -> None:
-        task = event.task or None
+        task = event.task_id or None
         if isinstance(event, Printed):
             log_output("task_printed", task=task, stream=event.stream, text=event.text, pid=self.pid)
         else:

@@ -35,16 +35,16 @@ class Slot:
     pid: int | None = None
     ready_at: float | None = None
     """When the present executor had imported its handler."""
-    asked: bool = False
+    is_asked_to_end: bool = False
     """Whether it was told to end."""
-    killed: bool = False
+    is_killed: bool = False
     early_deaths: int = 0
     spawn_at: float = 0.0
     """Not to be filled before this."""
 
     def filled(self, pid: int) -> None:
         """An executor was started here."""
-        self.pid, self.ready_at, self.asked, self.killed = pid, None, False, False
+        self.pid, self.ready_at, self.is_asked_to_end, self.is_killed = pid, None, False, False
 
     def emptied(self, now: float, *, well: bool = False) -> None:
         """The executor has ended (`well`: as it should), or could not be started."""
@@ -60,7 +60,7 @@ class Spawn(NamedTuple):
     slot: Slot
 
 
-class Ask(NamedTuple):
+class AskToEnd(NamedTuple):
     """Tell this slot's executor to finish its task, hand the others back, and end."""
 
     slot: Slot
@@ -72,7 +72,7 @@ class Kill(NamedTuple):
     slot: Slot
 
 
-Action = Spawn | Ask | Kill
+Action = Spawn | AskToEnd | Kill
 
 
 class Plan(NamedTuple):
@@ -88,8 +88,8 @@ def plan(slots: Iterable[Slot], phase: Phase, kill_at: float, now: float) -> Pla
         return _serve(slots, now)
     living = [slot for slot in slots if slot.pid is not None]
     if phase is Phase.STOPPING or now >= kill_at:
-        return Plan([Kill(slot) for slot in living if not slot.killed], None)
-    return Plan([Ask(slot) for slot in living if not slot.asked], kill_at if living else None)
+        return Plan([Kill(slot) for slot in living if not slot.is_killed], None)
+    return Plan([AskToEnd(slot) for slot in living if not slot.is_asked_to_end], kill_at if living else None)
 
 
 def _serve(slots: Iterable[Slot], now: float) -> Plan:

@@ -61,7 +61,7 @@ class Supervisor:
         self._kill_at = 0.0
         self._changes = asyncio.Event()
         self._error: BaseException | None = None
-        self._was_up = False
+        self._was_ready = False
         self._last_end = "it could not be started"
 
     @property
@@ -73,7 +73,7 @@ class Supervisor:
 
     def changed(self) -> None:
         """Note that a slot has changed: plan again."""
-        self._was_up = self._was_up or self.pool.up > 0
+        self._was_ready = self._was_ready or self.pool.ready > 0
         self._changes.set()
 
     def ended(self, number: int, reason: ExitReason) -> None:
@@ -87,9 +87,9 @@ class Supervisor:
 
     def unable(self, reason: str) -> bool:
         """End the worker if an executor cannot work and none has ever been ready: its settings are wrong."""
-        if not self._was_up:
+        if not self._was_ready:
             self._fail(ExecutorsUnusable(reason))
-        return not self._was_up
+        return not self._was_ready
 
     def stop(self, lease_ids: Sequence[LeaseId]) -> None:
         """Stop tasks that the master has cancelled."""
@@ -170,7 +170,7 @@ class Supervisor:
     def _give_up_without_executors(self) -> None:
         """End a worker of which no executor has ever been ready, rather than start executors without end."""
         deaths = max(slot.early_deaths for slot in self.pool.slots)
-        if not self._was_up and deaths >= STARTS_MAX:
+        if not self._was_ready and deaths >= STARTS_MAX:
             self._fail(
                 NoExecutorStarts(
                     f"{deaths} executors, one after the other, have ended before they could take a task, the last one "
