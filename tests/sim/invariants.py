@@ -168,7 +168,7 @@ def nobody_waits_in_vain(master: Master) -> None:
         if queue.rate_window is not None or not queue.allowance(0.0):
             continue
         for take in master.broker._long_polls.of(queue):
-            if not take.holder.held and take.there() and has_room(take, queue):
+            if not take.holder.held and take.can_receive() and has_room(take, queue):
                 found = wanted(take, queue)
                 assert found is None, f"{found.task_key:x} waits, and so does {take.holder.label}"
 

@@ -164,7 +164,7 @@ class Master:
         desk.schedules.restore(loader.schedules, bodies)
         for key in restore_extras(ledger, loader, bodies):
             broker.keep_row(key, None)
-        self.follower = ClockFollower(clock, broker, alarm, desk.schedules)
+        self.follower = ClockFollower(clock, broker, alarm, desk.schedules.plan_all)
         broker.follow_clock = self.follower.follow
         if ledger.state.tasks:
             self.log.info("tasks_loaded", tasks=len(ledger.state.tasks), held=len(absent.held))

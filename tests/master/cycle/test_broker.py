@@ -94,7 +94,7 @@ async def test_waits_that_are_over_leave_nothing_behind(bench: Bench) -> None:
     for number in range(1, 1500):
         await bench.submit(client, number, [b"a"], 0.0, 5, 1, None, 0.0)
         assert await bench.exchange(line, [done(bench.rows(line)[0])], wait_s=10) is WAITING
-    assert len(bench.broker._patience) < 1100
+    assert len(bench.broker._wait_ends) < 1100
 
 
 @on_bench()

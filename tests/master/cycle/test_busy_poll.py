@@ -1,63 +1,61 @@
-"""Staying awake between two requests."""
+"""The busy poll between two requests."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tests.master.bench import Bench, FakeLine, on_bench
 
-from distq.master.cycle.busy_poll import AWAKE_S, BusyPoll
+from distq.master.cycle.busy_poll import BUSY_POLL_S, BusyPoll
 
 
 @dataclass
 class Times:
-    """A clock that goes on by a step whenever the vigil gives way."""
+    """A clock that advances by a step whenever the busy poll yields the processor."""
 
-    step_s: float = AWAKE_S / 10
+    step_s: float = BUSY_POLL_S / 10
     now: float = 0.0
-    gave_way: int = 0
-    at: list[Callable[[], None]] = field(default_factory=list)
+    yields: int = 0
 
     def clock(self) -> float:
-        """The present moment."""
+        """The present instant."""
         return self.now
 
-    def give_way(self) -> None:
-        """A turn of somebody else."""
+    def yield_processor(self) -> None:
+        """Advance by a step."""
         self.now += self.step_s
-        self.gave_way += 1
+        self.yields += 1
 
 
-def rest(vigil: BusyPoll, times: Times, until_s: float) -> int:
-    """One rest, ended by a request after so long; returns how often the vigil gave way meanwhile."""
-    before, end = times.gave_way, times.now + until_s
-    asyncio.run(vigil.keep(lambda: times.now >= end))
-    times.now = max(times.now, end)
-    vigil.over()
-    return times.gave_way - before
+def rest(busy_poll: BusyPoll, times: Times, duration_s: float) -> int:
+    """One rest, which a request ends after `duration_s`; returns how often the busy poll yielded meanwhile."""
+    before, end_at = times.yields, times.now + duration_s
+    asyncio.run(busy_poll.poll(lambda: times.now >= end_at))
+    times.now = max(times.now, end_at)
+    busy_poll.rest_ended()
+    return times.yields - before
 
 
-def test_who_is_asked_closely_looks_about_until_the_next_request() -> None:
-    """The first short wait tells; from then on it is awake when the request comes."""
+def test_after_a_short_rest_the_master_polls_until_the_next_request() -> None:
+    """The first short rest makes polling worthwhile; in the second the master polls until the request comes."""
     times = Times()
-    vigil = BusyPoll(times.clock, times.give_way)
-    assert rest(vigil, times, AWAKE_S / 2) == 0
-    assert rest(vigil, times, AWAKE_S / 2) == 5
+    busy_poll = BusyPoll(times.clock, times.yield_processor)
+    assert rest(busy_poll, times, BUSY_POLL_S / 2) == 0
+    assert rest(busy_poll, times, BUSY_POLL_S / 2) == 5
 
 
-def test_who_looked_about_in_vain_sleeps_at_once_the_next_time() -> None:
-    """It is awake for a moment only, and not again before requests come closely."""
+def test_after_a_poll_without_a_request_the_master_sleeps_immediately_the_next_time() -> None:
+    """The master polls for BUSY_POLL_S at most, and not again before a rest was short."""
     times = Times()
-    vigil = BusyPoll(times.clock, times.give_way)
-    rest(vigil, times, AWAKE_S / 2)
-    assert rest(vigil, times, 1.0) <= 11
-    assert rest(vigil, times, 1.0) == 0
-    assert rest(vigil, times, AWAKE_S / 2) == 0
-    assert rest(vigil, times, AWAKE_S / 2) == 5
+    busy_poll = BusyPoll(times.clock, times.yield_processor)
+    rest(busy_poll, times, BUSY_POLL_S / 2)
+    assert 0 < rest(busy_poll, times, 1.0) <= 11
+    assert rest(busy_poll, times, 1.0) == 0
+    assert rest(busy_poll, times, BUSY_POLL_S / 2) == 0
+    assert rest(busy_poll, times, BUSY_POLL_S / 2) == 5
 
 
 async def answer(line: FakeLine) -> object:
-    """What the line's call returns, some turns of the loop later."""
+    """What the connection's newest call returns, at most 1,000 turns of the loop later."""
     for _ in range(1000):
         if not line.waits:
             break
@@ -66,17 +64,17 @@ async def answer(line: FakeLine) -> object:
 
 
 @on_bench()
-async def test_a_broker_that_looks_about_hears_a_request_and_its_end(bench: Bench) -> None:
-    """What comes while it is awake is answered as ever, and so is what comes while it sleeps."""
-    times = Times(step_s=AWAKE_S / 1000)
-    bench.broker.busy_poll = BusyPoll(times.clock, times.give_way)
+async def test_a_broker_that_polls_answers_requests_and_stops(bench: Bench) -> None:
+    """The broker answers a call that comes while it polls, and one that comes while it sleeps."""
+    times = Times(step_s=BUSY_POLL_S / 1000)
+    bench.broker.busy_poll = BusyPoll(times.clock, times.yield_processor)
     running = asyncio.create_task(bench.broker.run())
     line = bench.line()
     for number in range(5):
         bench.call(line, "work", "put", number)
         assert await answer(line) is None
-    assert times.gave_way > 0
-    times.now += 1.0  # it sleeps
+    assert times.yields > 0
+    times.now += 1.0  # the poll ends, and the broker sleeps
     bench.call(line, "work", "get")
     assert await answer(line) == 0
     bench.broker.stop()

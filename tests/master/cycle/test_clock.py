@@ -152,14 +152,14 @@ def test_a_step_is_followed_between_two_cycles_and_told() -> None:
         bench.broker.clock = system
         alarm = LoopTimer(asyncio.get_running_loop(), system, bench.broker.wake)
         bench.broker.timer = alarm
-        follower = ClockFollower(system, bench.broker, alarm, bench.desk.schedules)
+        follower = ClockFollower(system, bench.broker, alarm, bench.desk.schedules.plan_all)
         bench.broker.follow_clock = follower.follow
         system.step(-3_600.0)
         system.steps = 0
         follower.follow()
         assert system.steps == 1
         alarm(system.now() + 1_800)
-        assert alarm._timer is not None
+        assert alarm._handle is not None
         cast("Any", system)._base -= 3_600.0
         bench.broker._is_woken = False
         follower.check()

@@ -71,7 +71,7 @@ class ExchangeCall(LeaseRequest):
         self.refusals = 0
         """... how many commits the store had refused by then: if it has refused no more, they are stored."""
 
-    def wanted(self, name: str) -> bool:  # noqa: D102 - as Take
+    def wanted(self, name: str) -> bool:  # noqa: D102 - as LeaseRequest
         return self.executor.session.wanted(name)
 
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request

@@ -100,10 +100,10 @@ class GetItem(LeaseRequest):
         self.queue = queue
         self.lease_s = lease_s
 
-    def there(self) -> bool:  # noqa: D102 - as Take
+    def can_receive(self) -> bool:  # noqa: D102 - as LeaseRequest
         return self.connection.is_connected()
 
-    def wanted(self, name: str) -> bool:  # noqa: D102 - as Take
+    def wanted(self, name: str) -> bool:  # noqa: D102 - as LeaseRequest
         return name == PLAIN
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102

@@ -1,9 +1,9 @@
-"""The broker: one cycle at a time, it lets the ledger decide, the store keep, and then answers.
+"""Handles requests in cycles: the ledger decides, the store commits, the ledger applies, then the peers get replies.
 
     gather ▸ decide ▸ commit ▸ apply ▸ reply
 
-While a commit runs, calls are only gathered; nothing is decided, so there is nothing in flight that a
-decision could overlook. Everything that arrived meanwhile shares the next commit.
+While a commit runs, the broker gathers calls and decides nothing, so no decision can overlook a change that is not
+committed yet. All calls that arrive during a commit share the next one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from distq.core.task import Task
 from distq.master.cycle.decisions import Decisions
 from distq.master.cycle.lease_replies import LeaseReplies
 from distq.master.cycle.long_polls import WaitingRequests
-from distq.master.cycle.payload_reads import REPLY_BYTES_MAX, Then, read_payloads
+from distq.master.cycle.payload_reads import REPLY_BYTES_MAX, ReadCallback, read_payloads
 from distq.master.cycle.request_guard import RequestGuard
 from distq.master.cycle.requests import REFUSED_PAUSE_S, LeaseRequest, Request, fitting
 
@@ -29,57 +29,57 @@ if TYPE_CHECKING:
     from distq.core.ledger import Ledger
     from distq.master.cycle.busy_poll import BusyPoll
 
-
 FORGOTTEN_MAX: Final = 1_000
-"""So many waits that have ended may stand among the deadlines before they are cleared away."""
+"""Maximum ended waits among the deadlines, besides as many as there are live ones; more would only use memory."""
 
-Note = Callable[[str, Task, str], None]
-"""Told what the ledger noted: an event in the past tense, the task, the cause."""
+Noted = Callable[[str, Task, str], None]
+"""Logs an event of the ledger: its name, the task, the cause."""
 
 
 class Broker:
-    """The only one that changes the ledger."""
+    """Runs the cycle; no other code changes the ledger."""
 
-    def __init__(self, ledger: Ledger, store: Store, clock: Clock, note: Note) -> None:
+    def __init__(self, ledger: Ledger, store: Store, clock: Clock, note: Noted) -> None:
         self.ledger = ledger
         self.note = note
         self.store = store
         self.clock = clock
         self.draining = False
-        """Whether nothing is leased any more; settles and submits go on."""
+        """Whether the master leases nothing more; it still settles and submits."""
         self.push: Callable[[], None] = lambda: None
-        """Sends what has ended to the clients that wait for it; set by who keeps their sessions."""
+        """Sends results and parts of streams to the clients that wait for them; set by the dispatcher."""
         self.timer: Callable[[float], None] = lambda _: None
-        """Has a cycle run at that moment at the latest; set by who has a loop (`alarm.LoopAlarm`)."""
+        """Has a cycle run at an instant or earlier; set by the composition root (`timer.LoopTimer`)."""
         self.busy_poll: BusyPoll | None = None
-        """How it waits for the next request, if it does not sleep at once; set by who has a processor to spend."""
+        """Polls for the next request before the broker sleeps; None means that it sleeps immediately."""
         self.committed: Callable[[float], None] = lambda _: None
-        """Told how many seconds each commit took."""
+        """Receives the seconds that each commit took."""
         self.reply_bytes_max = REPLY_BYTES_MAX
-        """Bodies of one reply have at most so many bytes, but for one alone; fewer where frames are small."""
-        self.cycles = 0
-        self.refusals = 0
-        """Commits that the store refused."""
+        """Maximum bytes of the bodies in one reply; one larger body goes alone. Smaller where frames are small."""
+        self.cycles = self.refusals = 0
+        """Number of cycles, and of commits that the store has refused."""
         self._inbox: list[Request] = []
         self._long_polls = WaitingRequests()
         self._blocked: dict[Queue, dict[Request, int]] = {}
-        """Requests that wait for room (so much), by queue ..."""
+        """Requests that wait for room, by queue, each with the number of tasks that it needs room for."""
         self._join_waits: dict[Queue, dict[Request, int]] = {}
-        """... and those that wait for its last task to end."""
-        self._with_patience: dict[Request, None] = {}
-        """Who waits until a moment."""
-        self._patience: Deadlines[Request] = Deadlines()
+        """Requests that wait for the end of a queue's last task, by queue."""
+        self._with_deadline: dict[Request, None] = {}
+        """Waiting requests that have an `until`."""
+        self._wait_ends: Deadlines[Request] = Deadlines()
+        """The `until` of each of them, and of some ended waits."""
         self._instants: Deadlines[Request] = Deadlines(lambda _, request: request.holds)
+        """Requests that a cycle handles at an instant."""
         self._due_at = 0.0
-        """Before that moment neither of those nor anything in the ledger is due."""
+        """The earliest instant at which one of those, or anything in the ledger, is due."""
         self._sleeper: asyncio.Future[None] | None = None
         self._is_woken = False
-        """Whether `wake` was called since the last cycle began."""
+        """Whether `wake` was called since the last cycle started."""
         self._lease_replies = LeaseReplies(self)
         self._decisions = Decisions(self)
         self.guard = RequestGuard(self)
         self.follow_clock: Callable[[], None] = lambda: None
-        """Follows the machine's clock before a cycle reads the time; set by the composition root (`clock.Follower`)."""
+        """Follows the machine's clock before a cycle reads the time; set by the composition root (`ClockFollower`)."""
         self._stopped = False
         self._quiet = asyncio.Event()
 
@@ -91,112 +91,112 @@ class Broker:
         self.wake()
 
     def ask_again(self, request: Request) -> None:
-        """Have the next cycle decide the rest of a request; it comes when there is one anyway."""
+        """Have the next cycle decide the rest of a request, without waking that cycle."""
         self._inbox.append(request)
 
     def ask_at(self, at: float, request: Request) -> None:
-        """Have the cycle handle a request at that moment (seconds of the broker's clock)."""
+        """Have a cycle handle a request at an instant (seconds of the broker's clock)."""
         self._instants.add(at, request, clear=True)
         self._due_at = min(self._due_at, at)
         self.timer(at)
 
     def wake(self) -> None:
-        """Run a cycle as soon as what is readable now was read."""
+        """Run a cycle as soon as the event loop has read the calls that have arrived."""
         self._is_woken = True
         if self._sleeper is not None and not self._sleeper.done():
             self._sleeper.set_result(None)
 
     async def drain(self) -> None:
-        """Lease nothing more; returns when nothing is leased.
+        """Lease nothing more; returns when no task is leased.
 
-        Workers that wait are answered once, so that they know that what they have settled was heard.
+        Executors that wait for tasks get one early reply, which confirms what they have settled.
         """
         self.draining = True
         now = self.clock.now()
-        for take in self._long_polls.all():
-            if take.may_come_back:
-                self.expire(take, now)
+        for request in self._long_polls.all():
+            if request.may_come_back:
+                self.expire(request, now)
         self.wake()
         await self._quiet.wait()
 
     def stop(self) -> None:
-        """End `run` after the cycle that runs now."""
+        """End `run` after the present cycle."""
         self._stopped = True
         self.wake()
 
     # -- waiting -------------------------------------------------------------------------------
 
-    def park(self, take: LeaseRequest, queues: tuple[Queue, ...] | None) -> None:
-        """Let a take wait for tasks of these queues (None: of every work queue) until its `until`."""
-        self._long_polls.add(take, queues)
-        self._wait(take)
+    def park(self, request: LeaseRequest, queues: tuple[Queue, ...] | None) -> None:
+        """Let a request wait for tasks of these queues (None: of every work queue) until its `until`."""
+        self._long_polls.add(request, queues)
+        self._wait(request)
 
     def park_until_room(self, request: Request, queue: Queue, room: int = 1) -> None:
-        """Let a request wait until the queue has room for so many; it is decided anew then."""
-        request.place = self._blocked.setdefault(queue, {})
-        request.place[request] = room
+        """Let a request wait until the queue has room for `room` tasks; then a cycle decides it anew."""
+        request.wait_list = self._blocked.setdefault(queue, {})
+        request.wait_list[request] = room
         self._wait(request)
 
     def park_until_end(self, request: Request, queue: Queue) -> None:
         """Let a request wait until the queue has no live task."""
-        request.place = self._join_waits.setdefault(queue, {})
-        request.place[request] = 0
+        request.wait_list = self._join_waits.setdefault(queue, {})
+        request.wait_list[request] = 0
         self._wait(request)
 
     def park_idle(self, request: Request) -> None:
-        """Let a request wait for whoever keeps it, until its `until`."""
+        """Let a request wait until its `until`, or until the code that keeps it answers it."""
         self._wait(request)
 
     def forget(self, request: Request) -> None:
-        """Whoever waited has gone, or is to be answered."""
+        """End the wait of a request, because its peer has gone or is answered now."""
         if not request.parked:
             return
         request.parked = False
-        self._with_patience.pop(request, None)
-        if request.place is not None:
-            del request.place[request]
-            request.place = None
+        self._with_deadline.pop(request, None)
+        if request.wait_list is not None:
+            del request.wait_list[request]
+            request.wait_list = None
         elif isinstance(request, LeaseRequest):
             self._long_polls.remove(request)
 
     def _wait(self, request: Request) -> None:
         request.parked = True
         if request.until is not None:
-            self._with_patience[request] = None
-            self._patience.add(request.until, request)
-            if len(self._patience) > 2 * len(self._with_patience) + FORGOTTEN_MAX:
-                self._patience = Deadlines()
-                for waiting in self._with_patience:
+            self._with_deadline[request] = None
+            self._wait_ends.add(request.until, request)
+            if len(self._wait_ends) > 2 * len(self._with_deadline) + FORGOTTEN_MAX:
+                self._wait_ends = Deadlines()
+                for waiting in self._with_deadline:
                     assert waiting.until is not None
-                    self._patience.add(waiting.until, waiting)
+                    self._wait_ends.add(waiting.until, waiting)
             self.timer(request.until)
 
     # -- the cycle -----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run cycles until `stop`. Raises what the store raises, except Refused."""
+        """Run cycles until `stop`. Raises what the store raises, except CommitRefused."""
         while not self._stopped:
             if self._inbox:
-                await asyncio.sleep(0)  # what the sockets have brought meanwhile shares the next commit
+                await asyncio.sleep(0)  # calls that have arrived meanwhile share the next commit
             elif not self._is_woken:
                 await self._rest()
             self._is_woken = False
             await self.cycle()
 
     async def _rest(self) -> None:
-        """Wait for something to do."""
-        vigil = self.busy_poll
-        if vigil is not None:
-            await vigil.keep(lambda: self._is_woken)
+        """Wait until `wake` is called."""
+        busy_poll = self.busy_poll
+        if busy_poll is not None:
+            await busy_poll.poll(lambda: self._is_woken)
         if not self._is_woken:
             self._sleeper = asyncio.get_running_loop().create_future()
             await self._sleeper
             self._sleeper = None
-        if vigil is not None:
-            vigil.over()
+        if busy_poll is not None:
+            busy_poll.rest_ended()
 
     async def cycle(self) -> None:
-        """Gather, decide, commit, apply, reply: once."""
+        """Run one cycle: gather, decide, commit, apply, reply."""
         self.follow_clock()
         now = self.clock.now()
         self.cycles += 1
@@ -217,7 +217,7 @@ class Broker:
         if refused is not None:
             decided, refused = await self._commit_ends(decided, refused, now)
         await self._lease_replies.committed(refused, now)
-        # Results and tasks first: somebody waits for them, while who has submitted does not wait for the answer.
+        # Results and tasks first: peers wait for them, while a client goes on before its submit is answered.
         try:
             self.push()
         except Exception as exc:  # noqa: BLE001 - see guard
@@ -226,7 +226,7 @@ class Broker:
         for request in decided:
             self._answer(request, refused, now)
         if ledger.registry.costly:
-            self._serve(now)  # what stood behind a heavy task that one of those has taken
+            self._serve(now)  # an answer may have leased a costly task, which kept the tasks behind it waiting
         if self._lease_replies.has_reads:
             await self._lease_replies.fetched(now)
         self._admit_parked(now)
@@ -242,7 +242,7 @@ class Broker:
             await read_payloads(ledger, self.store, unread)
             batch = self._decisions.packed(now)
         self._decisions.clear()
-        began = self.clock.now()
+        started_at = self.clock.now()
         try:
             await self.store.commit(batch)
         except CommitRefused as exc:
@@ -250,13 +250,13 @@ class Broker:
             self.refusals += 1
             return exc
         finally:
-            self.committed(self.clock.now() - began)
+            self.committed(self.clock.now() - started_at)
         ledger.apply(now)
         faults, ledger.state.faults = ledger.state.faults, []
         for fault in faults:
             self.guard.note("apply", fault)
-        noted, ledger.state.operator_events = ledger.state.operator_events, []
-        for event, task, cause in noted:
+        events, ledger.state.operator_events = ledger.state.operator_events, []
+        for event, task, cause in events:
             try:
                 self.note(event, task, cause)
             except Exception as exc:  # noqa: BLE001 - see guard
@@ -273,7 +273,7 @@ class Broker:
             self.guard.failed(request, exc, "answer", now)
 
     def expire(self, request: Request, now: float) -> None:
-        """A request has waited for long enough."""
+        """End the wait of a request because its time is over."""
         self.forget(request)
         try:
             request.expire(self, now)
@@ -283,9 +283,9 @@ class Broker:
     async def _commit_ends(
         self, decided: list[Request], refused: CommitRefused, now: float
     ) -> tuple[list[Request], CommitRefused | None]:
-        """After a refusal: what only ends tasks is decided and committed alone; what brings more is put back.
+        """After a refusal, decide and commit the requests that only end tasks, and put the others back.
 
-        A store that is full takes that, and makes room by it.
+        A full store takes such a commit, and gains room by it.
         """
         ends = [request for request in decided if request.only_ends]
         if len(ends) == len(decided):
@@ -301,7 +301,7 @@ class Broker:
         return decided, await self._commit(batch, now)
 
     def _serve(self, now: float) -> None:
-        """Give ready tasks to those who wait."""
+        """Lease ready tasks to the requests that wait for them."""
         ledger = self.ledger
         if self.draining:
             return
@@ -313,38 +313,38 @@ class Broker:
                 self._long_polls.lease(ledger, queue, served, now)
             except Exception as exc:  # noqa: BLE001 - see guard
                 self.guard.note("serve", exc)
-            for take, tasks in served:
-                self.forget(take)
-                self._lease_replies.give(take, tasks, now)
+            for request, tasks in served:
+                self.forget(request)
+                self._lease_replies.give(request, tasks, now)
 
-    def lease(self, take: LeaseRequest, queues: tuple[Queue, ...] | None, now: float) -> bool:
-        """Give a take what is ready at once; False if there is nothing for it."""
+    def lease(self, request: LeaseRequest, queues: tuple[Queue, ...] | None, now: float) -> bool:
+        """Lease ready tasks to a request immediately; False if there are none for it."""
         if self.draining:
             return False
         ready = self.ledger.state.ready_queues
         if not ready:
             return False
         served = [queue for queue in ready if queue.role == WORK] if queues is None else queues
-        tasks = self.ledger.leasing.lease(take.holder, served, take.wanted, take.want, now)
+        tasks = self.ledger.leasing.lease(request.holder, served, request.wanted, request.want, now)
         if tasks:
-            self._lease_replies.give(take, tasks, now)
+            self._lease_replies.give(request, tasks, now)
         return bool(tasks)
 
-    def read(self, request: Request, keys: Sequence[int], then: Then, bytes_max: int | None = None) -> None:
-        """Have the present or the next cycle read bodies from the store for a request, and hand them to `then`."""
+    def read(self, request: Request, keys: Sequence[int], callback: ReadCallback, bytes_max: int | None = None) -> None:
+        """Have the present or the next cycle read bodies from the store for a request, and pass them to `callback`."""
         bytes_max = None if bytes_max is None else min(bytes_max, self.reply_bytes_max)
-        self._lease_replies.read(request, keys, then, bytes_max)
+        self._lease_replies.read(request, keys, callback, bytes_max)
 
     def keep_row(self, key: int, row: Row) -> None:
-        """Have the next commit keep a row that is no task (its key is negative)."""
+        """Have the next commit store a row that is no task (its key is negative); None deletes it."""
         self._decisions.keep(key, row)
 
     def fetch(self, task: Task) -> None:
-        """Have the present or the next cycle read a task's payload."""
+        """Have the present or the next cycle read a task's payload into memory."""
         self._lease_replies.fetch(task)
 
     def _admit_parked(self, now: float) -> None:
-        """Bring back who waited for room where there is some, and who waited for an end that has come."""
+        """End the waits for room in queues that have some, and for the end of queues that have ended."""
         if not (self._blocked or self._join_waits):
             return
         for queue, blocked in list(self._blocked.items()):
@@ -360,41 +360,41 @@ class Broker:
             for request in () if queue.live else list(joins):
                 self.forget(request)
                 self._answer(request, None, now)
-        for places in (self._blocked, self._join_waits):
-            for queue in [queue for queue, requests in places.items() if not requests]:
-                del places[queue]
+        for waits in (self._blocked, self._join_waits):
+            for queue in [queue for queue, requests in waits.items() if not requests]:
+                del waits[queue]
 
     def _expire(self, now: float) -> None:
-        for _, request in self._patience.due(now):
+        for _, request in self._wait_ends.due(now):
             if request.parked and request.until is not None and request.until <= now:
                 self.expire(request, now)
 
     # -- time ----------------------------------------------------------------------------------
 
     def shift(self, by_s: float) -> None:
-        """The clock was set by so much: durations end when they would have, dates come by the clock as it is now."""
-        moments, waiting = self._instants, {*self._inbox, *self._with_patience}
-        for request in waiting | {one for one in moments.things() if not one.follows_wall_clock}:
+        """Follow a clock that was set: durations keep their length, and dates are due by the new time."""
+        instants, waiting = self._instants, {*self._inbox, *self._with_deadline}
+        for request in waiting | {one for one in instants.things() if not one.follows_wall_clock}:
             request.shift(by_s)
-        moments.shift(by_s, lambda request: not request.follows_wall_clock)
-        self._patience.shift(by_s, lambda _: True)
+        instants.shift(by_s, lambda request: not request.follows_wall_clock)
+        self._wait_ends.shift(by_s, lambda _: True)
         self.ledger.sweeper.shift_clock(by_s)
         self._due_at = -math.inf
         self.wake()
 
     def _arm_next(self, not_before: float) -> None:
         at = self.ledger.sweeper.next_deadline()
-        own = self._instants.next_at()
-        if at is None or (own is not None and own < at):
-            at = own
+        request_at = self._instants.next_at()
+        if at is None or (request_at is not None and request_at < at):
+            at = request_at
         self._due_at = math.inf if at is None else at
-        patience = self._patience.next_at()
-        if at is None or (patience is not None and patience < at):
-            at = patience
+        wait_end_at = self._wait_ends.next_at()
+        if at is None or (wait_end_at is not None and wait_end_at < at):
+            at = wait_end_at
         if at is not None:
             self.timer(max(at, not_before))
 
     @property
     def leased(self) -> int:
-        """Tasks that somebody holds now."""
+        """Number of tasks that are leased now."""
         return sum(queue.counts[LEASED] for queue in self.ledger.registry.queues.values())

@@ -1,4 +1,4 @@
-"""What the present cycle has decided, until it is committed: whole requests, or nothing of one that fails."""
+"""Collects the decisions of one cycle until they are committed; a request that fails leaves none of its own."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 class AbsentRow:
-    """Stands for a row that was not there."""
+    """Marks a key that had no row."""
 
 
 ABSENT: Final = AbsentRow()
 
 
 class Decisions:
-    """The decisions of one broker's cycle: the ledger's, and rows that are no tasks."""
+    """The decisions of the present cycle: those of the ledger, and rows that are no tasks."""
 
     def __init__(self, cycle: Cycle) -> None:
         self.rows: dict[int, Row] = {}
         """Rows that are no tasks, for the next commit."""
         self._before: list[tuple[int, Row | AbsentRow]] = []
-        """What `rows` had at a key before each change of it."""
+        """The key and the earlier row of each change of `rows`, in order."""
         self._cycle = cycle
 
     def keep(self, key: int, row: Row) -> None:
@@ -34,12 +34,12 @@ class Decisions:
         self.rows[key] = row
 
     def clear(self) -> None:
-        """Forget the rows: they are in a batch now."""
+        """Forget the rows, which are in a batch now."""
         self.rows.clear()
         self._before.clear()
 
     def decide(self, request: Request, now: float) -> bool:
-        """Have a request decided; False if it is not to be answered in this cycle. One that fails leaves nothing."""
+        """Decide a request; False if this cycle does not answer it. A request that fails leaves no decision."""
         before = self._cycle.ledger.savepoint(), len(self._before)
         try:
             if request.decide(self._cycle, now):
@@ -53,7 +53,7 @@ class Decisions:
         return False
 
     def _undo(self, request: Request | None, savepoint: Savepoint, rows: int) -> None:
-        """Take back what was decided since."""
+        """Take back the decisions since the savepoint, and all but the first `rows` changes of rows."""
         self._cycle.ledger.undo(savepoint)
         while len(self._before) > rows:
             key, row = self._before.pop()
@@ -65,7 +65,7 @@ class Decisions:
             request.undo()
 
     def sweep(self, now: float) -> bool:
-        """Note what is due; False if that fails: it is tried again after a pause."""
+        """Decide what is due in the ledger; False if that fails, and then the cycle tries again after a pause."""
         before = self._cycle.ledger.savepoint()
         try:
             self._cycle.ledger.sweeper.sweep(now)
@@ -76,7 +76,7 @@ class Decisions:
         return True
 
     def batch(self, decided: list[Request], now: float) -> tuple[dict[int, Row], list[Request]]:
-        """What the store must keep, and the requests that asked for it; one whose part cannot be stored fails."""
+        """The rows for the store and the requests behind them; a request whose rows cannot be packed fails."""
         try:
             return self.packed(now), decided
         except Exception as exc:  # noqa: BLE001 - see guard
@@ -106,7 +106,7 @@ class Decisions:
             return self.packed(now), good
 
     def packed(self, now: float) -> dict[int, Row]:
-        """The rows of all that was decided."""
+        """The rows of all decisions."""
         batch = self._cycle.ledger.batch(now)
         batch.update(self.rows)
         return batch

@@ -1,4 +1,4 @@
-"""What the master lets go of by itself, a while after it was last used: names of tasks, queues, and their counters."""
+"""Discards task names and queues that have not been used for an hour, with their counters."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
 
 NAMES_KEPT_S: Final = 3600.0
-"""A name that was not used for so long goes at the latest, and its series with it; for half of it at the earliest."""
+"""Maximum seconds for which the master keeps an unused name and its metric series; it keeps them for at least half of
+that, because it looks twice in that time."""
 
 
 class DiscardUnused(Request):
-    """Due every half of that time."""
+    """Discards what was not used since the last run; due every NAMES_KEPT_S / 2."""
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
-        for key in cycle.ledger.discard_unused(now):
-            cycle.keep_row(key, None)
+        for row_key in cycle.ledger.discard_unused(now):
+            cycle.keep_row(row_key, None)
         cycle.ask_at(now + NAMES_KEPT_S / 2, self)

@@ -1,4 +1,4 @@
-"""Who waits for a task: takes parked by the queues that they serve."""
+"""Keeps the requests that wait for tasks, by the queues whose tasks they take."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ if TYPE_CHECKING:
     from distq.master.cycle.requests import LeaseRequest
 
 Parked = dict["LeaseRequest", None]
-"""Takes in the order in which they came."""
+"""Waiting requests in the order in which they came."""
 
 
 class WaitingRequests:
-    """Parked takes. Those of no particular queue serve every work queue.
+    """The waiting requests; a request that names no queue takes tasks of every work queue.
 
-    Standard-library programs are served as `queue.Queue` would: who waits longest comes first. Of executors the one
-    that waited shortest comes first: it is still awake, its caches are warm, and when there is little to do the
-    others stay idle together (a worker that has nothing to do can be taken away).
+    Standard-library programs are served as `queue.Queue` serves them: the one that has waited longest comes first. Of
+    the executors the one that has waited shortest comes first: it is still awake, its caches are warm, and under little
+    load the same workers stay idle, so that an autoscaler can remove them.
     """
 
     def __init__(self) -> None:
         self._programs: dict[Queue | None, Parked] = {}
         self._executors: dict[Queue | None, Parked] = {}
-        """By queue; None stands for every work queue."""
+        """Waiting requests by queue; None stands for every work queue."""
         self._queues: dict[LeaseRequest, tuple[Queue | None, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._queues)
 
-    def add(self, take: LeaseRequest, queues: tuple[Queue, ...] | None) -> None:
-        """Park a take for these queues, None for all work queues."""
-        parked = self._parked(take)
-        served = self._queues[take] = (None,) if queues is None else queues
+    def add(self, request: LeaseRequest, queues: tuple[Queue, ...] | None) -> None:
+        """Add a request that takes tasks of these queues; None means all work queues."""
+        parked = self._parked(request)
+        served = self._queues[request] = (None,) if queues is None else queues
         for queue in served:
-            parked.setdefault(queue, {})[take] = None
+            parked.setdefault(queue, {})[request] = None
 
-    def remove(self, take: LeaseRequest) -> None:
-        """Forget a take; one that is not parked is no error."""
-        parked = self._parked(take)
-        for queue in self._queues.pop(take, ()):
-            del parked[queue][take]
+    def remove(self, request: LeaseRequest) -> None:
+        """Remove a request; it need not be here."""
+        parked = self._parked(request)
+        for queue in self._queues.pop(request, ()):
+            del parked[queue][request]
             if not parked[queue]:
                 del parked[queue]
 
-    def _parked(self, take: LeaseRequest) -> dict[Queue | None, Parked]:
-        return self._executors if take.may_come_back else self._programs
+    def _parked(self, request: LeaseRequest) -> dict[Queue | None, Parked]:
+        return self._executors if request.may_come_back else self._programs
 
     def all(self) -> list[LeaseRequest]:
-        """Everybody who waits."""
+        """All waiting requests."""
         return list(self._queues)
 
     def of(self, queue: Queue) -> Iterator[LeaseRequest]:
-        """Everybody who would take from this queue, in the order in which they are to be served."""
+        """The requests that take tasks of this queue, in the order in which they are served."""
         programs, executors = self._programs, self._executors
         if queue.role == WORK:
             return chain(
@@ -69,12 +69,12 @@ class WaitingRequests:
         return chain(programs.get(queue, ()), reversed(executors.get(queue, {})))
 
     def lease(self, ledger: Ledger, queue: Queue, served: list[tuple[LeaseRequest, list[Task]]], now: float) -> None:
-        """Lease a queue's ready tasks to those who wait for them, in their order; `served` grows by who got which."""
-        for take in self.of(queue):
-            if not take.there():
+        """Lease a queue's ready tasks to the requests that wait for them; each lease is appended to `served`."""
+        for request in self.of(queue):
+            if not request.can_receive():
                 continue
-            tasks = ledger.leasing.lease(take.holder, (queue,), take.wanted, take.want, now)
+            tasks = ledger.leasing.lease(request.holder, (queue,), request.wanted, request.want, now)
             if tasks:
-                served.append((take, tasks))
+                served.append((request, tasks))
             if not queue.offers or (queue.policy.limits and not queue.allowance(now)):
                 break

@@ -1,4 +1,4 @@
-"""Payloads on their way from the store into memory, and how many of them go to one executor together."""
+"""Reads payloads from the store into memory, and says how many of them fit one reply."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
 
     from distq.core.ledger import Ledger
 
-Then = Callable[[list["bytes | None"]], None]
-"""Takes the bodies that were read."""
+ReadCallback = Callable[[list["bytes | None"]], None]
+"""Takes the bodies that were read, in the order of their keys."""
 REPLY_BYTES_MAX: Final = 8 << 20
-"""Bodies of one reply have at most so many bytes together, but for one alone: it must fit a frame, and costs time."""
+"""Maximum bytes of the bodies in one reply (one larger body goes alone): a reply must fit a frame, and while the master
+packs it nothing else runs."""
 
 
 async def read_fitting(ledger: Ledger, store: Store, tasks: list[Task], bytes_max: int) -> int:
-    """Have the payloads of as many of these tasks in memory as go together; how many these are."""
+    """Read the payloads of the first tasks, as many as fit one reply; returns how many these are."""
     await read_payloads(ledger, store, tasks, bytes_max)
-    there = itertools.takewhile(lambda task: task.body is not None, tasks)
-    return how_many_fit([len(task.body or b"") for task in there], bytes_max)
+    loaded = itertools.takewhile(lambda task: task.body is not None, tasks)
+    return how_many_fit([len(task.body or b"") for task in loaded], bytes_max)
 
 
 async def read_payloads(ledger: Ledger, store: Store, tasks: Iterable[Task], bytes_max: int | None = None) -> None:
-    """Have the payloads of these tasks in memory, or of as many of the first as have so many bytes.
+    """Read the payloads of these tasks into memory, or those of the first tasks that have at most `bytes_max` together.
 
-    Raises StoreError if one is not there.
+    Raises StoreError if the store lacks one.
     """
     missing = [task for task in tasks if task.body is None]
     bodies = await store.read([task.task_key for task in missing], bytes_max)

@@ -1,4 +1,4 @@
-"""What the broker's cycle handles: requests, from the call that makes one to the reply that ends it."""
+"""Requests, which the broker handles one cycle at a time: the base classes, and what they may use of the broker."""
 
 from __future__ import annotations
 
@@ -15,45 +15,63 @@ if TYPE_CHECKING:
     from distq.core.ports import Clock, CommitRefused, Row, Store, StoreLimits
     from distq.core.queue import Queue
     from distq.core.task import Holder, Task
-    from distq.master.cycle.payload_reads import Then
-    from distq.master.cycle.request_guard import RequestGuard
+    from distq.master.cycle.payload_reads import ReadCallback
     from distq.net.serve import ServerConnection
 
 
 REFUSED_PAUSE_S: Final = 1.0
-"""What must happen and the store refused is tried again after so long."""
+"""Seconds before the master tries again what it must do and the store has refused; a full disk needs some time."""
 FAULT_PAUSE_S: Final = 10.0
-"""Pause before a request of no peer is tried again that an error of the master's own has ended."""
+"""Seconds before a request without a peer is tried again after an error in the master: longer, as it may fail again."""
 WAIT_MAX_S: Final = DURATION_MAX_S
-"""The longest wait that a peer can ask for."""
+"""Maximum seconds for which a peer can ask to wait: the longest duration that distq accepts."""
+
+
+class Guard(Protocol):
+    """Confines an error in one request to it: `distq.master.cycle.request_guard.RequestGuard` is the implementation."""
+
+    def note(self, place: str, exc: BaseException, request: object = None) -> None:
+        """Count an error and log it."""
+
+    def failed(self, request: Request, exc: Exception, place: str, now: float) -> None:
+        """Refuse a request that has raised an error."""
 
 
 class Cycle(Protocol):
-    """What a request may use of the broker: `distq.master.cycle.broker.Broker` is the one there is."""
+    """What a request may use of the broker: `distq.master.cycle.broker.Broker` is the implementation."""
 
     ledger: Ledger
+    """The tasks, their queues and their states."""
     clock: Clock
+    """Seconds since 1970; every instant of a request is in its time."""
     store: Store
-    guard: RequestGuard
+    """Where the rows and the bodies are kept."""
     reply_bytes_max: int
+    """Maximum bytes of the bodies in one reply; one larger body goes alone."""
     refusals: int
+    """Number of commits that the store has refused."""
     draining: bool
+    """Whether the master leases nothing more; it still settles and submits."""
     push: Callable[[], None]
-    """Sends what has ended to the clients that wait for it."""
+    """Sends results and parts of streams to the clients that wait for them; called in every cycle."""
+
+    @property
+    def guard(self) -> Guard:
+        """Counts and logs the errors that requests raise."""
 
     def ask(self, request: Request) -> None:
         """Have the next cycle handle a request."""
 
     def ask_again(self, request: Request) -> None:
-        """Have the next cycle decide the rest of a request; it comes when there is one anyway."""
+        """Have the next cycle decide the rest of a request, without waking that cycle."""
 
     def ask_at(self, at: float, request: Request) -> None:
-        """Have the cycle handle a request at an instant (seconds of the broker's clock)."""
+        """Have a cycle handle a request at an instant (seconds of `clock`)."""
 
     def wake(self) -> None:
-        """Run a cycle as soon as the master has read what is readable now."""
+        """Run a cycle as soon as the event loop has read the calls that have arrived."""
 
-    def park(self, take: LeaseRequest, queues: tuple[Queue, ...] | None) -> None:
+    def park(self, request: LeaseRequest, queues: tuple[Queue, ...] | None) -> None:
         """Let a request wait for tasks of these queues (None: of every work queue) until its `until`."""
 
     def park_until_room(self, request: Request, queue: Queue, room: int = 1) -> None:
@@ -71,87 +89,87 @@ class Cycle(Protocol):
     def expire(self, request: Request, now: float) -> None:
         """End the wait of a request because its time is over."""
 
-    def lease(self, take: LeaseRequest, queues: tuple[Queue, ...] | None, now: float) -> bool:
+    def lease(self, request: LeaseRequest, queues: tuple[Queue, ...] | None, now: float) -> bool:
         """Lease ready tasks to a request immediately; False if there are none for it."""
 
-    def read(self, request: Request, keys: Sequence[int], then: Then, bytes_max: int | None = None) -> None:
-        """Have the present or the next cycle read bodies from the store for a request, and hand them to `then`."""
+    def read(self, request: Request, keys: Sequence[int], callback: ReadCallback, bytes_max: int | None = None) -> None:
+        """Have the present or the next cycle read bodies from the store for a request, and pass them to `callback`."""
 
     def keep_row(self, key: int, row: Row) -> None:
-        """Have the next commit keep a row that is no task (its key is negative)."""
+        """Have the next commit store a row that is no task (its key is negative); None deletes it."""
 
     def fetch(self, task: Task) -> None:
-        """Have the present or the next cycle read a task's payload."""
+        """Have the present or the next cycle read a task's payload into memory."""
 
     def shift(self, by_s: float) -> None:
-        """The clock was set: durations end when they would have ended, dates come by the clock as it is now."""
+        """Follow a clock that was set: durations keep their length, and dates are due by the new time."""
 
 
 class Request:
-    """Something for the cycle: decide, then (after the commit) answer.
+    """A piece of work for the cycle, which calls `decide` and, after the commit, `answer`.
 
-    A request whose answer must wait (for a task, for room) is parked by the broker and comes back through
-    `give`, `decide` or `expire`.
+    A request that must wait for a task or for room is parked: the broker then calls `give`, `decide` or `expire`.
     """
 
-    __slots__ = ("parked", "place", "until")
+    __slots__ = ("parked", "until", "wait_list")
     only_ends: bool = False
-    """Whether it only ends what there is, and can be decided a second time in one cycle: a store that has no room for
-    more takes that, so it is not refused together with what brings more."""
+    """Whether the request only ends tasks, and can be decided twice in one cycle. A full store takes such a request, so
+    after a refusal it is committed again without the requests that add rows."""
     follows_wall_clock: ClassVar[bool] = False
-    """Whether the instant at which it is due is one of the calendar; others are ends of durations."""
+    """Whether the request is due at a date of the calendar; any other is due at the end of a duration."""
 
     def __init__(self) -> None:
         self.until: float | None = None
-        """When it stops waiting, None for never."""
+        """The instant at which the request stops waiting; None means never."""
         self.parked = False
-        self.place: dict[Request, int] | None = None
-        """Where the broker keeps it while it waits, if not among those who wait for tasks."""
+        """Whether the request waits in the broker."""
+        self.wait_list: dict[Request, int] | None = None
+        """The broker's collection in which a request waits for room or for the end of a queue; None otherwise."""
 
     @property
     def holds(self) -> bool:
-        """Whether it has still something to do when it is due."""
+        """Whether the request still has work to do when it is due."""
         return True
 
     def weight(self) -> tuple[int, int]:
-        """How many changes it brings to a commit, and how many bytes, about."""
+        """Estimated number of changes, and of bytes, that the request adds to a commit."""
         return 1, 0
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002 - most only answer
-        """Have the ledger note what this asks for; False puts the rest off to the next cycle."""
+        """Decide in the ledger what the request asks for; False leaves the rest to the next cycle."""
         return True
 
     def answer(self, cycle: Cycle, now: float) -> None:
-        """Reply, or park: what was decided is stored and has happened."""
+        """Reply, or park the request: its decisions are committed and applied."""
 
     def expire(self, cycle: Cycle, now: float) -> None:
-        """Reply that the wait is over."""
+        """Reply that the request has waited until its `until`."""
 
     def refuse(self, exc: DistqError) -> None:
-        """Reply that it cannot be done; nothing was changed."""
+        """Reply with an error: the request has changed nothing."""
 
     def shift(self, by_s: float) -> None:
-        """The clock was set: the end of a wait, or of another duration that this knows, moves with it."""
+        """Move the end of the wait, and of every other duration of the request, with a clock that was set."""
         if self.until is not None:
             self.until += by_s
 
     def undo(self) -> None:
-        """What `decide` has noted outside the ledger is taken back: it failed, or is to be decided once more."""
+        """Take back what `decide` has changed outside the ledger: it has failed, or is called once more."""
 
-    def fail(self, cycle: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002 - nobody waits for its answer
-        """An error of the master's own has ended it; what no peer has asked for must happen, so it comes again."""
+    def fail(self, cycle: Cycle, exc: DistqError, now: float) -> None:  # noqa: ARG002 - no peer waits for a reply
+        """Handle an error in the master: a request without a peer must succeed, so a later cycle tries it again."""
         cycle.ask_at(now + FAULT_PAUSE_S, self)
 
     def give_up(self) -> None:
-        """Not even its refusal can be told."""
+        """End the request without a reply, because its refusal has failed too."""
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002 - most have changed nothing
-        """The store refused the commit: nothing that `decide` noted has happened."""
+        """Handle a refused commit: none of the decisions of the request has been applied."""
         self.answer(cycle, now)
 
 
 class CallRequest(Request):
-    """A peer's call on its way through the cycle, to the one reply that ends it."""
+    """A call of a peer, which gets exactly one reply."""
 
     __slots__ = ("connection",)
 
@@ -171,36 +189,38 @@ class CallRequest(Request):
 
 
 class LeaseRequest(CallRequest):
-    """A request for tasks: leased at once, or parked until there are some."""
+    """A call that leases tasks immediately, or waits until there are some."""
 
     __slots__ = ("holder", "want")
     may_come_back: ClassVar[bool] = False
-    """Whether whoever asks takes an early "nothing" for an invitation to ask again."""
+    """Whether the peer asks again after an early reply without tasks: executors do."""
 
     def __init__(self, connection: ServerConnection, holder: Holder, want: int) -> None:
         super().__init__(connection)
         self.holder = holder
+        """The executor, or the standard-library program, that holds the leases."""
         self.want = want
+        """Maximum tasks of the reply."""
 
-    def there(self) -> bool:
-        """Whether who waits can still be given a task."""
+    def can_receive(self) -> bool:
+        """Whether the peer can still receive a task."""
         return True
 
     def wanted(self, name: str) -> bool:
-        """Whether it takes tasks of this name."""
+        """Whether the peer runs tasks of this name."""
         raise NotImplementedError
 
     def give(self, cycle: Cycle, tasks: list[Task], now: float) -> None:
-        """Reply with tasks that are leased to `holder` now."""
+        """Reply with tasks that were leased to `holder` in this cycle."""
         raise NotImplementedError
 
 
 LEASE: Final = "lease"
-"""Reason of an end: nobody has renewed the lease in time."""
+"""Reason of a lease that ended because its holder did not renew it in time."""
 
 
 class LoseLeases(Request):
-    """The leases of a holder end: nobody waits for the answer, but it must happen."""
+    """Ends the leases of a holder; no peer waits for a reply, but the request must succeed."""
 
     __slots__ = ("begun", "cause", "holder", "leases", "reason", "running", "unexplained")
     only_ends = True
@@ -225,7 +245,7 @@ class LoseLeases(Request):
         self.leases = 0
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        self.leases = max(self.leases, len(self.holder.held))  # it may come more than once
+        self.leases = max(self.leases, len(self.holder.held))  # `decide` may be called more than once
         return cycle.ledger.lose(
             self.holder, self.reason, self.cause, self.running, self.begun, unexplained=self.unexplained
         )
@@ -239,24 +259,24 @@ class LoseLeases(Request):
 
 
 def fitting(requests: Sequence[Request], limits: StoreLimits) -> int:
-    """How many of these, from the first on, go into one commit: as many as fill half of what the store takes.
+    """How many of the first requests go into one commit: as many as fill half of the store's limits.
 
-    The other half is for what comes by itself, ends of pauses and of results. One request is never too much: what
-    the store then says of it is its answer.
+    The other half is for what is due in the ledger, such as ends of delays and of results. The first request always
+    goes: if it alone is too large, the store's refusal is its reply.
     """
     changes, room_bytes = limits.batch_changes_max // 2, limits.batch_bytes_max // 2
-    for at, request in enumerate(requests):
+    for index, request in enumerate(requests):
         if changes <= 0 or room_bytes <= 0:
-            return at
-        more, more_bytes = request.weight()
-        changes, room_bytes = changes - more, room_bytes - more_bytes
+            return index
+        added, added_bytes = request.weight()
+        changes, room_bytes = changes - added, room_bytes - added_bytes
     return len(requests)
 
 
 def seconds(value: Any) -> float:
-    """A peer's number of seconds, from 0 to a year; raises TypeError or ValueError for anything else."""
+    """Checks a peer's timeout, and cuts it to WAIT_MAX_S; raises TypeError or ValueError for anything but seconds."""
     if not isinstance(value, int | float):
         raise TypeError("'timeout' must be a number or None")
-    if not value >= 0:  # NaN too: no deadline can be compared with it
+    if not value >= 0:  # NaN too, with which no deadline can be compared
         raise ValueError("'timeout' must be a non-negative number")
     return float(min(value, WAIT_MAX_S))

@@ -1,4 +1,4 @@
-"""Wakes the broker at a moment: the only place where its time meets the event loop's."""
+"""Wakes the cycle at an instant of the master's clock, by a timer of the event loop."""
 
 from __future__ import annotations
 
@@ -10,34 +10,36 @@ if TYPE_CHECKING:
     from distq.core.ports import Clock
 
 DELAY_MIN_S: Final = 0.001
-"""Timers are not finer than this; an earlier ring would find nothing due yet."""
+"""Shortest delay of the timer, in seconds: the event loop's timers are no finer, and an earlier cycle finds nothing
+due."""
 
 
 class LoopTimer:
-    """One timer for all moments: it is set to the earliest."""
+    """One timer of the event loop, set to the earliest instant that was asked for."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, wake: Callable[[], None]) -> None:
         self._loop = loop
         self._clock = clock
         self._wake = wake
-        self._timer: asyncio.TimerHandle | None = None
-        self._at = 0.0
+        self._handle: asyncio.TimerHandle | None = None
+        self._due_at = 0.0
+        """When the timer is due, by the master's clock."""
 
     def __call__(self, at: float) -> None:
-        """Ring at `at` (seconds of the clock), unless it rings before anyway."""
-        if self._timer is not None:
-            if self._at <= at:
+        """Wake the cycle at `at` (seconds of the master's clock), unless the timer is due earlier."""
+        if self._handle is not None:
+            if self._due_at <= at:
                 return
-            self._timer.cancel()
-        self._at = at
-        self._timer = self._loop.call_later(max(at - self._clock.now(), DELAY_MIN_S), self._ring)
+            self._handle.cancel()
+        self._due_at = at
+        self._handle = self._loop.call_later(max(at - self._clock.now(), DELAY_MIN_S), self._elapsed)
 
     def reset(self) -> None:
-        """Forget what it is set to: the clock by which that was worked out was set."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Cancel the timer: the clock by which its delay was computed was set."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
-    def _ring(self) -> None:
-        self._timer = None
+    def _elapsed(self) -> None:
+        self._handle = None
         self._wake()
