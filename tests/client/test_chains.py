@@ -92,13 +92,13 @@ def test_concurrency_keys_and_delays_go_with_the_order() -> None:
 @pytest.mark.parametrize(
     ("stages", "error", "why"),
     [
-        ((), TypeError, "nothing to run"),
+        ((), ValueError, "at least one stage, not 0"),
         ((operator.add,), TypeError, "a stage is distq.call"),
         (([operator.add],), TypeError, "a stage is distq.call"),
         (("abc",), TypeError, "a stage is distq.call"),
         ((call(unique_key="x"),), TypeError, "has a unique key"),
-        (([call(1)] * CALLS_MAX,), TooManyCalls, "10,001 calls"),
-        (([call("x" * (1 << 20))] * 33,), PayloadTooLarge, "fit one submit"),
+        (([call(1)] * CALLS_MAX,), TooManyCalls, "at most 10,000 calls, not 10,001"),
+        (([call("x" * (1 << 20))] * 33,), PayloadTooLarge, "at most 33,554,432 bytes together"),
         ((call(lambda: 1),), NotPicklable, "cannot be pickled"),
     ],
 )

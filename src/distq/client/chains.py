@@ -1,9 +1,9 @@
-"""Chains and groups: several tasks in one submit, of which some come after others."""
+"""Plans chains and groups: the tasks of one submit, of which some depend on others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from distq.client.outbox import SubmitOptions
 from distq.core.constraints import FAIL, DependsOn
@@ -13,97 +13,112 @@ from distq.tasks.call import Call, gathered, nothing
 from distq.tasks.options import Options
 
 CALLS_MAX: Final = 10_000
+"""Maximum calls of one chain or group; the master accepts them in one cycle, in which it answers no other request."""
 BYTES_MAX: Final = 32 << 20
-"""So many calls, and so many bytes of their arguments, one submit carries."""
-
-NOTHING: Final = (0, 0, False)
-"""Stands for the tasks of a first stage without calls."""
+"""Maximum bytes of their arguments together; one frame carries them."""
 Stage = Call | Iterable[Call]
 Planned = tuple[SubmitOptions, bytes]
+"""One task of a submit: its options and its payload."""
+
+
+class PreviousStage(NamedTuple):
+    """The tasks of the previous stage, on which those of the next one depend."""
+
+    first: int
+    """Index in the submit of the first of them."""
+    size: int
+    single: bool
+    """Whether the stage is one call, whose result is passed alone, not in a list."""
+
+
+EMPTY: Final = PreviousStage(0, 0, single=False)
+"""The first stage, if it has no calls: the next one gets an empty list and depends on no task."""
 
 
 class Prepare(Protocol):
-    """Makes of a call its options, how it is submitted, and its payload."""
+    """Turns a call into its options, its submit options and its payload."""
 
     def __call__(self, call: Call, *, follows: bool) -> tuple[Options, SubmitOptions, bytes]:
-        """`follows` says whether the results of others come before its arguments."""
+        """`follows` says whether results of dependencies come before the arguments of the call."""
 
 
 class TooManyCalls(DistqError, ValueError):
-    """A chain or a group has more calls than one submit carries."""
+    """A chain or a group has more calls than one submit may have."""
 
     code = "TOO_MANY_CALLS"
-    hint = "Put several into one call, or make groups of groups: the callback of one submits the next."
+    hint = "Process several items in one call, or let the last task of a group submit the next group."
     exit_code = 2
 
 
 def planned(stages: Iterable[Stage], prepare: Prepare) -> list[Planned]:
-    """What is submitted for a chain of stages; after a last one of several calls comes one that returns all results.
+    """The tasks of a chain of stages; one that returns all results follows a last stage of several calls.
 
     Raises:
-        TypeError: a stage is neither a call nor several, or has a unique key.
-        TooManyCalls, PayloadTooLarge: it does not fit one submit.
+        TypeError: a stage is neither a call nor a list of calls, or a call has a unique key.
+        ValueError: there is no stage.
+        TooManyCalls, PayloadTooLarge: the chain does not fit into one submit.
     """
     tasks: list[Planned] = []
-    before: tuple[int, int, bool] | None = None
-    stage_before: Sequence[Call] = ()
+    previous: PreviousStage | None = None
+    previous_calls: Sequence[Call] = ()
     for stage in stages:
         calls = _calls_of(stage)
-        _check_full(stage_before)
-        stage_before = calls
+        _check_full(previous_calls)
+        previous_calls = calls
         if not calls:
-            before = _empty_stage(tasks, before, prepare)
+            previous = _empty_stage(tasks, previous, prepare)
             continue
-        tasks_before = len(tasks)
-        tasks += [_planned(call, before, prepare) for call in calls]
-        before = tasks_before, len(calls), isinstance(stage, Call)
-    if before is None:
-        raise TypeError("there is nothing to run: a chain has at least one stage")
-    if not before[-1]:
-        _check_full(stage_before)
+        first = len(tasks)
+        tasks += [_planned(call, previous, prepare) for call in calls]
+        previous = PreviousStage(first, len(calls), isinstance(stage, Call))
+    if previous is None:
+        raise ValueError("a chain has at least one stage, not 0")
+    if not previous.single:
+        _check_full(previous_calls)
         queue = {"queue": queue_of(tasks[-1][0].envelope)} if tasks else {}
-        tasks.append(_planned(Call(gathered, given=queue), before, prepare))
+        tasks.append(_planned(Call(gathered, given=queue), previous, prepare))
     if len(tasks) > CALLS_MAX:
-        raise TooManyCalls(f"{len(tasks):,} calls, and one chain or group has at most {CALLS_MAX:,}.")
+        raise TooManyCalls(f"A chain or group has at most {CALLS_MAX:,} calls, not {len(tasks):,}.")
     size_bytes = sum(len(body) for _, body in tasks)
     if size_bytes > BYTES_MAX:
-        raise PayloadTooLarge(f"the arguments of all calls have {size_bytes:,} bytes; {BYTES_MAX:,} fit one submit.")
+        raise PayloadTooLarge(
+            f"the arguments of all calls have at most {BYTES_MAX:,} bytes together, not {size_bytes:,}."
+        )
     return tasks
 
 
 def _check_full(calls: Iterable[Call]) -> None:
     if any(call.given.get("full") is not None for call in calls):
         raise TypeError(
-            "full has no effect on one call of a chain, which is submitted as a whole. "
+            "full has no effect on one call of a chain, which is one submit. "
             "Give it to the last call, or to the client: client.options(full=...)."
         )
 
 
-def _empty_stage(tasks: list[Planned], before: tuple[int, int, bool] | None, prepare: Prepare) -> tuple[int, int, bool]:
-    """A stage of no calls, whose list of results is empty: what comes next waits for what came before all the same."""
-    if before is None or before == NOTHING:
-        return NOTHING
-    tasks.append(_planned(Call(nothing, given={"queue": queue_of(tasks[-1][0].envelope)}), before, prepare))
-    return len(tasks) - 1, 1, True
+def _empty_stage(tasks: list[Planned], previous: PreviousStage | None, prepare: Prepare) -> PreviousStage:
+    """A stage without calls, whose list of results is empty; the next stage still waits for the previous one."""
+    if previous is None or previous == EMPTY:
+        return EMPTY
+    tasks.append(_planned(Call(nothing, given={"queue": queue_of(tasks[-1][0].envelope)}), previous, prepare))
+    return PreviousStage(len(tasks) - 1, 1, single=True)
 
 
-def _planned(call: Call, before: tuple[int, int, bool] | None, prepare: Prepare) -> Planned:
-    if before == NOTHING:
-        call, before = call._replace(args=([], *call.args)), None
-    options, manner, body = prepare(call, follows=before is not None)
+def _planned(call: Call, previous: PreviousStage | None, prepare: Prepare) -> Planned:
+    if previous == EMPTY:
+        call, previous = call._replace(args=([], *call.args)), None
+    options, submit_options, body = prepare(call, follows=previous is not None)
     if options.unique_key is not None:
         raise TypeError(f"{call.function!r} has a unique key, which no task in a chain or a group may have")
-    if before is None:
-        return manner, body
-    known = SubmitConstraints(*manner.constraints or NO_KEYS)
-    first, size, is_single = before
+    if previous is None:
+        return submit_options, body
+    known = SubmitConstraints(*submit_options.constraints or NO_KEYS)
     constraints = write_constraints(
         known.concurrency_key,
         known.concurrency,
-        depends_on=DependsOn(first, size, options.on_failure or FAIL, is_single),
+        depends_on=DependsOn(previous.first, previous.size, options.on_failure or FAIL, previous.single),
         headers=options.headers or (),
     )
-    return manner._replace(constraints=constraints), body
+    return submit_options._replace(constraints=constraints), body
 
 
 def _calls_of(stage: Stage) -> Sequence[Call]:
@@ -111,5 +126,5 @@ def _calls_of(stage: Stage) -> Sequence[Call]:
         return (stage,)
     calls = tuple(stage) if isinstance(stage, Iterable) else (stage,)
     if not all(isinstance(one, Call) for one in calls):
-        raise TypeError(f"a stage is distq.call(function, ...), or a list of these, not {stage!r}")
+        raise TypeError(f"a stage is distq.call(function, ...) or a list of such calls, not {stage!r}")
     return calls

@@ -1,4 +1,4 @@
-"""The client: functions in, futures out."""
+"""`distq.Client`: submits functions to a master, and gives futures of their tasks."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ class Client(Submitter):
             future = client.submit(add, 1, b=2)
             print(future.result(timeout=5))
 
-    It may be used by many threads. After a fork it works in the child too, with a session of its own; futures from
-    before the fork are the parent's, and raise FutureOfParent. Its threads and connections end with the last reference
-    to it and to its futures that have no outcome.
+    Several threads may use one client. After a fork, the client works in the child process too, with a session of its
+    own; a future from before the fork raises FutureOfParent there. The client's threads and connections end with the
+    last reference to the client and to its futures without an outcome.
 
     Args:
-        address: `host:port`, or several separated by commas; the default is DISTQ_ADDRESS, in a task its worker's.
-        authkey: the key; the default is DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE, in a task its worker's.
-        settings: all settings, read already; without them the environment and `.env` are read.
+        address: `host:port`, or several separated by commas; the default is DISTQ_ADDRESS, in a task the address of the
+            worker's master.
+        authkey: the key; the default is DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE, in a task the key of the worker.
+        settings: the settings; by default the client reads the environment and the file `.env`.
 
     Raises:
-        SettingsError: a setting is wrong, or there is no key.
+        SettingsError: a setting is invalid, or no key is set.
     """
 
     def __init__(
@@ -56,14 +57,14 @@ class Client(Submitter):
         _clients.add(self)
 
     def _begin(self) -> None:
-        """Begin a session."""
+        """Begin a session with the master."""
         self._session = session = ClientRuntime(self._settings)
         if self._finalizer is not None:
             self._finalizer.detach()
-        # Threads and connections end with the last reference to the client, and to its futures that have no outcome.
+        # Threads and connections end with the last reference to the client and to its futures without an outcome.
         self._finalizer = weakref.finalize(self, session.release)
         self._finalizer.atexit = False
-        self._send = self._session.send  # type: ignore[method-assign] # one call less for each task
+        self._send = self._session.send  # type: ignore[method-assign] # saves each task a call
         self._send_together = self._session.send_together  # type: ignore[method-assign] # as above
 
     # -- what a program calls ------------------------------------------------------------------
@@ -89,8 +90,8 @@ class Client(Submitter):
         """The future of a task by its id, whichever client submitted it.
 
         Raises:
-            ValueError: that is not how a task id is written.
-            CannotReach: no master is there.
+            ValueError: the text is not a task id.
+            CannotReach: no master answers within DISTQ_CONNECT_WAIT_S.
         """
         key = task_key_of(task_id)
         try:
@@ -101,8 +102,7 @@ class Client(Submitter):
     def result(self, task_id: str, timeout: Timeout = None) -> Any:
         """The result of a task by its id, whichever client submitted it; waits until `timeout` for it.
 
-        Raises what `TaskFuture.result` raises: TaskLost if the master does not know the task (any more); and what
-        `future` raises.
+        Raises what `future` and `TaskFuture.result` raise: TaskUnknown if the master does not have the task.
         """
         return self.future(task_id).result(timeout)
 
@@ -110,22 +110,22 @@ class Client(Submitter):
         return self._session.administer(action, arguments)
 
     def flush(self, timeout: Timeout = None) -> bool:
-        """Wait until everything submitted so far was accepted; False if not all of it was.
+        """Wait until the master has accepted every task that was submitted so far; returns whether it has.
 
-        That is: if `timeout` seconds are over first, or if submits were refused since the last flush and no code has
-        looked at their futures. A line of the logger `distq` says why the last of them was.
+        Returns False if the timeout ends first, or if the master refused a submit since the last flush and the program
+        has not read the error from its future. The logger `distq` writes the reason of the last refusal.
         """
         return self._session.flush(timeout_s(timeout))
 
     @property
     def refused(self) -> int:
-        """How many submits were refused, or could not be sent."""
+        """How many submits the master refused, or the client could not send."""
         return self._session.refusals.count
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
-        """Shut down, as `shutdown()`; after an exception wait until all was accepted, and for no result."""
+        """Shut down, as `shutdown()`; after an exception wait only until the master has accepted every submit."""
         if kind is None:
             self.shutdown()
         else:
@@ -137,22 +137,23 @@ class Client(Submitter):
         self._session.close()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more submits; with `wait`, return when every future has its outcome.
+        """Accept no more submits; with `wait`, return when every future has its outcome.
 
-        Without it results go on to arrive while the program runs. `cancel_futures` cancels what has not begun.
+        Without `wait`, results continue to arrive while the program runs. `cancel_futures` cancels the tasks that no
+        executor has begun.
         """
         self._session.shutdown(wait=wait, cancel=cancel_futures)
 
 
 class WithOptions(Submitter):
-    """A client seen with other options; it is the client that is shut down."""
+    """A client with other options for its submits; the client itself is shut down separately."""
 
     def __init__(self, client: Client, options: Mapping[str, Any]) -> None:
         super().__init__(options)
         self._client = client
 
     def _send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
-        return self._client._send(options, body)  # noqa: SLF001 - one noun, seen in two ways
+        return self._client._send(options, body)  # noqa: SLF001 - the same client with other options
 
     def _send_together(self, tasks: Sequence[Planned]) -> TaskFuture[Any]:
         return self._client._send_together(tasks)  # noqa: SLF001 - as above
@@ -161,14 +162,14 @@ class WithOptions(Submitter):
         return self._client._administer(action, arguments)  # noqa: SLF001 - as above
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Do nothing: the client goes on, and is shut down itself."""
+        """Do nothing: the client is shut down separately."""
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
 def _begin_anew() -> None:
-    """After a fork: threads and connections are the parent's."""
+    """Begin new sessions after a fork: threads and connections stay with the parent process."""
     renew_lock()
     for client in list(_clients):
         client._session.disown()  # noqa: SLF001 - this module's own

@@ -1,4 +1,4 @@
-"""The future of one task; a thousand results are set under one lock."""
+"""`distq.TaskFuture`: the future of one task. Results of up to a thousand tasks are set under one lock."""
 
 from __future__ import annotations
 
@@ -28,49 +28,49 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 CANCELLED_PER_CALL = 10_000
-"""As many keys as a master takes in one call."""
+"""Maximum keys that the client sends in one `cancel`; the master refuses a call with more."""
 
 
 class FutureOfParent(DistqError, RuntimeError):
-    """The future was made before a fork: the parent process hears how its task ends, this one does not."""
+    """The future was made before a fork: only the parent process receives the outcome of its task."""
 
     code = "FUTURE_OF_PARENT"
-    hint = "Submit again here, or ask for it by its id with client.future(id)."
+    hint = "Submit the task again here, or get its future by its id with client.future(id)."
     exit_code = 2
 
 
 class TaskFuture(LazyFuture[R]):
-    """A `concurrent.futures.Future` of a task. Its result is unpickled when it is asked for."""
+    """A `concurrent.futures.Future` of a task; it unpickles the result when the program reads it."""
 
     _claimed: bool = False
-    """Whether the task is on its way to the master, or was cancelled before that: either, never both."""
+    """Whether one thread has claimed the task, either to send it to the master or to cancel it before that."""
     task_key: int | None = None
-    """The task's key, None until the master has accepted it."""
+    """The key of the task; None until the master has accepted it."""
     unseen: UnseenRefusal | None = None
-    """Of a submit that was refused: whether any code has looked at that."""
+    """Set if the master refused the submit, until the program has read the error."""
     _packed: bytes | FailedOutcome | None = None
-    """The outcome until it is asked for: a result that is not unpickled, or an end without one."""
+    """The outcome as it arrived, until the program reads it."""
     _is_running: bool = False
-    """Whether the task ran when the master was asked last."""
+    """Whether the task ran at the last answer of the master."""
 
     def __init__(self, reader: Reader | None = None, name: str = "") -> None:
         self._reader = reader
-        """Who can wait for the task's end in the thread that asks for its result."""
+        """Reads results in the thread that waits for this one; None for a future without a client."""
         self._name = name
 
     def _check_fork(self) -> None:
-        """In a forked child: what has no outcome gets none here, and a thread of the parent may hold the condition."""
+        """In a forked child, fail a future without an outcome and drop its lock, which another thread may have held."""
         if self._reader is None or not self._reader.disowned:
             return
         self._reader = None
         self._own_condition = self._own_waiters = self._own_callbacks = None
         if not self.has_ended:
-            known = "" if self.task_key is None else f" of task {id_text(self.task_key)}"
-            self._exception = FutureOfParent(f"The future{known} was made before a fork, by process {os.getppid()}.")
+            of_task = "" if self.task_key is None else f" of task {id_text(self.task_key)}"
+            self._exception = FutureOfParent(f"The future{of_task} was made before a fork, by process {os.getppid()}.")
             self._state = FINISHED
 
     def __repr__(self) -> str:
-        """Name, id and state, as far as they are known here."""
+        """The task's name, its id and the state that this client knows."""
         words = [type(self).__name__, self._name, self.task_id or "", self._stage()]
         return f"<{' '.join(word for word in words if word)}>"
 
@@ -89,13 +89,13 @@ class TaskFuture(LazyFuture[R]):
 
     @property
     def task_id(self) -> str | None:
-        """The task's id, None until the master has accepted it."""
+        """The id of the task; None until the master has accepted it."""
         return None if self.task_key is None else id_text(self.task_key)
 
     def running(self) -> bool:
-        """Whether the task runs at this time.
+        """Whether the task runs.
 
-        Asks the master, at most every tenth of a second, about all of the client's tasks at once.
+        The client asks the master, at most ten times a second, about up to 5,000 of its tasks in one call.
         """
         reader = self._reader
         self._is_running = (
@@ -104,21 +104,21 @@ class TaskFuture(LazyFuture[R]):
         return self._is_running
 
     def cancel(self) -> bool:
-        """Cancel the task unless it runs or has ended; whether it is cancelled. It is never begun (again) then.
+        """Cancel the task unless it runs or has ended; returns whether it is cancelled.
 
-        As in `concurrent.futures` it waits for no task; but the master is asked, so it takes a round trip.
+        No executor begins a cancelled task. The call does not wait for the task; it takes one round trip to the master.
         """
         return self._cancel(running=False)
 
     def abort(self) -> bool:
-        """Cancel the task although it may run: TaskStopped is raised in it, and a little later it is killed.
+        """Cancel the task even if it runs: TaskStopped is raised in it; its executor is killed if it runs 2 s later.
 
-        Returns whether it is cancelled: False if it has ended, or no master answers.
+        Returns whether the task is cancelled: False if it has ended, or if no master answers.
         """
         return self._cancel(running=True)
 
     def claim(self) -> None:
-        """The task is at the master already: only that can cancel it."""
+        """Note that the master has the task: only the master can cancel it."""
         claim([self])
 
     def _cancel(self, *, running: bool) -> bool:
@@ -135,23 +135,32 @@ class TaskFuture(LazyFuture[R]):
         return self.cancelled()
 
     def progress(self) -> Progress | None:
-        """How far the task is, as it has said last in `distq.current().progress(...)`; None if it says nothing.
+        """The last report of `distq.current().progress(...)`; None if the task has reported nothing, or has ended.
 
-        Asks the master, which takes a round trip. Raises CannotReach if none is there.
+        Takes one round trip to the master.
+
+        Raises:
+            CannotReach, ConnectionLost: no master answers.
         """
         if self._reader is None or self.task_key is None or self.has_ended:
             return None
         return self._reader.progress(self.task_key)
 
     def stream(self, timeout: Timeout = None) -> Iterator[Any]:
-        """The parts that the task, a generator function, has yielded and will yield; they are kept as its result is.
+        """Yield the values that the task, a generator function, yields, from the first one on.
 
-        An attempt after a failure begins anew: of a number that was there already, its part is taken for the same.
+        The master keeps them for as long as the result. Another attempt begins the generator again; values with numbers
+        that the master has already are not stored twice.
 
         Args:
-            timeout: how many seconds to wait for each part.
+            timeout: the longest wait for each value.
 
-        Raises what `result` raises, once the parts that came before are through; TimeoutError; CannotReach.
+        Raises:
+            TimeoutError: the next value does not arrive before the timeout.
+            TaskPartsGone: the master no longer keeps the next value.
+            CannotReach, ConnectionLost: no master answers for 30 s.
+
+        After the last value it raises what `result` raises.
         """
         self._check_fork()
         if self._reader is not None:
@@ -160,7 +169,7 @@ class TaskFuture(LazyFuture[R]):
             raise self._exception.with_traceback(None)
 
     def withdraw(self) -> None:
-        """The task is cancelled: it was claimed and will not be sent, or the master says so. Who waits hears of it."""
+        """Note that the task is cancelled, and wake the threads that wait for it."""
         if self._set_cancelled():
             self._call_back()
 
@@ -180,7 +189,7 @@ class TaskFuture(LazyFuture[R]):
             self._invoke_callbacks()  # type: ignore[attr-defined] # the base class's own
 
     def _call_back_elsewhere(self) -> None:
-        """Have the callbacks called in a thread that nothing else waits for: they may wait for other results."""
+        """Call the callbacks in the client's thread for them: a callback may wait for another result."""
         if self._own_callbacks:
             if self._reader is None:
                 self._call_back()
@@ -191,10 +200,16 @@ class TaskFuture(LazyFuture[R]):
         """Return what the task returned, or raise what it raised.
 
         Raises:
-            TimeoutError: it has not ended within `timeout` seconds.
-            TaskFailed: it failed, and its exception cannot be rebuilt here.
-            TaskLost: the master has forgotten it.
-            ResultUnreadable: it succeeded, and its result cannot be unpickled here.
+            TimeoutError: the task has not ended before the timeout.
+            CancelledError: this client cancelled the task (`concurrent.futures.CancelledError`).
+            TaskCancelled: an operator or another program cancelled the task.
+            TaskFailed: the task failed, and its exception cannot be rebuilt in this program.
+            TaskExpired: the task expired before an executor could begin it.
+            TaskLost: the master no longer has the task.
+            ResultUnreadable: the task succeeded, and its result cannot be unpickled in this program.
+            ResultNotSent: the task ran to its end, and its executor could not send the result.
+            RefusedSubmit: the master refused the task: TaskExists, QueueFull, TasksFull and others.
+            NoSlotLeft: this code is a task, and tasks that wait hold every slot on which the other task could run.
         """
         if self._state != FINISHED:
             left_s = None if timeout is None else timeout_s(timeout)
@@ -213,7 +228,7 @@ class TaskFuture(LazyFuture[R]):
         return self._result  # type: ignore[return-value] # finished without an exception: it is an R
 
     def wait_until_ended(self, limit_s: float | None) -> None:
-        """Wait until it has its outcome; raises CancelledError, TimeoutError."""
+        """Wait for the outcome, at most `limit_s` seconds; raises CancelledError, TimeoutError."""
         condition = self._condition
         with condition:
             if not self.has_ended:
@@ -224,13 +239,13 @@ class TaskFuture(LazyFuture[R]):
             raise TimeoutError
 
     def exception(self, timeout: Timeout = None) -> BaseException | None:
-        """Return what the task raised, None if it returned; raises TimeoutError as `result`."""
+        """Return what `result` raises, None if the task succeeded; raises TimeoutError and CancelledError itself."""
         left_s = timeout_s(timeout)
         if access.access is not None and self._reader is not None:
             left_s = wait_inside_task(self, self._reader, left_s)
         self.wait_until_ended(left_s)
         if self._packed is not None:
-            # `asyncio.wrap_future` up to Python 3.14 believes that a future without an exception has a result.
+            # `asyncio.wrap_future` up to Python 3.14 reads the result of a future whose exception is None.
             self._unpickle(self._packed)
         if self._exception is not None:
             self._mark_seen()
@@ -239,7 +254,7 @@ class TaskFuture(LazyFuture[R]):
     def packed_outcome(self, limit_s: float | None) -> bytes | FailedOutcome:
         """The outcome as its executor wrote it, of which nothing is unpickled.
 
-        Raises as `result` where there is none: TimeoutError, CancelledError, or why the client gave the task up.
+        Raises TimeoutError, CancelledError, or the error with which the client failed the future.
         """
         self.wait_until_ended(limit_s)
         self._mark_seen()
@@ -249,7 +264,7 @@ class TaskFuture(LazyFuture[R]):
         return self._packed
 
     def _get_snapshot(self) -> tuple[bool, bool, R | None, BaseException | None]:
-        """Done, cancelled, result, exception: what asyncio reads from Python 3.15 on, instead of calling `result`."""
+        """Done, cancelled, result, exception: asyncio reads these from Python 3.15 on, instead of calling `result`."""
         self._check_fork()
         state = self._state
         if state == FINISHED:
@@ -262,18 +277,18 @@ class TaskFuture(LazyFuture[R]):
         return is_cancelled, is_cancelled, None, None
 
     def _mark_seen(self) -> None:
-        """A program has been told the error."""
+        """Note that the program has read the error."""
         unseen, self.unseen = self.unseen, None
         if unseen is not None:
             unseen.seen()
 
     def _unpickle(self, body: bytes | FailedOutcome) -> None:
-        """Unpickle the outcome; two threads may do it at once."""
+        """Unpickle the outcome; two threads may do so at the same time."""
         self._result, self._exception = unpacked(body, self.task_key)
         self._packed = None
 
     def settle(self, state: int, body: bytes | None, causes: list[str] | None) -> None:
-        """Set the outcome that the master tells."""
+        """Set the outcome that the master has sent."""
         if state == TASK_CANCELLED and causes and causes[-1] == BY_CLIENT:
             if self._set_cancelled():
                 self._call_back_elsewhere()
@@ -283,13 +298,13 @@ class TaskFuture(LazyFuture[R]):
             self._finish((state, body, causes), None)
 
     def fail(self, error: BaseException) -> None:
-        """Set an outcome that the client found: the task is lost, or was refused."""
+        """Fail the future with an error that the client found: the task is lost, or the master refused it."""
         self._finish(None, error)
 
     def _finish(self, body: bytes | FailedOutcome | None, error: BaseException | None) -> None:
         with shared_lock():
             if self.has_ended:
-                return  # cancelled by us, and the master says the same now; or told twice
+                return  # this client cancelled it, or the master sent the outcome twice
             condition = self._own_condition
             if condition is None:
                 self._packed, self._exception = body, error
@@ -308,20 +323,20 @@ class TaskFuture(LazyFuture[R]):
 
 
 def claim(futures: Iterable[TaskFuture[R]]) -> list[TaskFuture[R]]:
-    """Those that nobody has claimed yet, and nobody else can claim from now on: to send them, or to cancel them."""
+    """Claim futures, to send or to cancel their tasks; returns those that no other thread has claimed before."""
     claimed = []
     with shared_lock():
         for future in futures:
-            if not future._claimed:  # noqa: SLF001 - one module, one noun
+            if not future._claimed:  # noqa: SLF001 - this module's own class
                 future._claimed = True  # noqa: SLF001
                 claimed.append(future)
     return claimed
 
 
 def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
-    """Cancel all of them that do not run, in as few calls as possible; those that wait for them hear of it."""
+    """Cancel all tasks that do not run, in as few calls as possible."""
     for future in futures:
-        future._check_fork()  # noqa: SLF001 - one module, one noun
+        future._check_fork()  # noqa: SLF001 - this module's own class
     for future in claim(future for future in futures if not future.has_ended):
         future.withdraw()
     for reader in {future._reader for future in futures if future.task_key is None and not future.has_ended}:  # noqa: SLF001
@@ -329,7 +344,7 @@ def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
             reader.catch_up()
     accepted: dict[Reader, list[int]] = {}
     for future in futures:
-        if not future.has_ended and future.task_key is not None and future._reader is not None:  # noqa: SLF001 - one noun
+        if not future.has_ended and future.task_key is not None and future._reader is not None:  # noqa: SLF001 - as above
             accepted.setdefault(future._reader, []).append(future.task_key)  # noqa: SLF001
     for reader, keys in accepted.items():
         for at in range(0, len(keys), CANCELLED_PER_CALL):
@@ -337,11 +352,11 @@ def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
 
 
 def settle_all(ended: Iterable[tuple[TaskFuture[Any], Row]]) -> None:
-    """Set many outcomes; results for which no thread waits yet are set under one lock."""
+    """Set many outcomes; results for which no thread waits are set under one lock."""
     others = []
     with shared_lock():
         for future, row in ended:
-            is_open = future._own_condition is None and future._state == PENDING  # noqa: SLF001 - one module, one noun
+            is_open = future._own_condition is None and future._state == PENDING  # noqa: SLF001 - this module's own class
             if is_open and row[1] == SUCCEEDED:
                 future._packed = row[2]  # noqa: SLF001
                 future._state = FINISHED  # noqa: SLF001

@@ -1,7 +1,7 @@
-"""Waiting for a task inside a task: where no slot can become free for it, the wait ends with an error.
+"""Waits for a task inside another task, and ends the wait with an error where no slot can become free.
 
-A task that waits keeps its slot. If all slots on which the other one could run are kept so, none of them ever ends: the
-master is asked now and then, and tells one of those that wait.
+A task that waits keeps its slot. If tasks that wait hold every slot on which the other task could run, none of them can
+end. The client therefore asks the master from time to time, and the master names such a deadlock to one of the tasks.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from distq.client.reader import Readable, Reader
 
 LOOK_S: Final = 2.0
-"""How often the master is asked; most waits are over before it is asked at all."""
+"""Seconds between two questions to the master; most waits end before the first."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
 class NoSlotLeft(DistqError):
-    """A task waits for another one that can never begin: tasks that wait have taken all slots on which it could run."""
+    """A task waits for one that cannot begin: tasks that wait hold every slot on which it could run."""
 
     code = "NO_SLOT_LEFT"
     hint = (
-        "Let a callback do what comes after (client.chain, client.group), give the inner tasks a queue with workers of "
-        "its own, or add slots."
+        "Submit what follows as a dependent task (client.chain, client.group), give the inner tasks a queue with "
+        "workers of its own, or add slots."
     )
 
 
 def wait_inside_task(future: Readable, reader: Reader, timeout_s: float | None) -> float | None:
-    """Read until the future is done, as `Reader.lead`; in a task, wait for that, too.
+    """Read until the future is done, as `Reader.read_until_done`; in a task, also wait for it. Returns the time left.
 
     Raises:
-        NoSlotLeft: a task would wait for ever.
+        NoSlotLeft: the task would wait without end.
     """
     if access.access is None:
         return reader.read_until_done(future, timeout_s)

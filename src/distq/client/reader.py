@@ -1,4 +1,4 @@
-"""What a future asks of the client that it belongs to."""
+"""The protocols between a future and the client that reads its result."""
 
 from __future__ import annotations
 
@@ -38,38 +38,38 @@ class Reader(Protocol):
     """Reads results from the master, and asks it to cancel tasks."""
 
     def read_until_done(self, future: Readable, timeout_s: float | None) -> float | None:
-        """Read until the future is done, as far as no other thread does; returns how much of the time is left."""
+        """Read results until the future is done, unless another thread reads; returns how much of the time is left."""
         ...
 
     def catch_up(self) -> None:
-        """Hear, if it can be heard soon, whether the master has accepted what is on its way."""
+        """Wait briefly for the master to accept submits that were sent."""
         ...
 
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
-        """Have the master cancel these tasks; whether it has cancelled all of them."""
+        """Make the master cancel tasks; returns whether it has cancelled all of them."""
         ...
 
     def progress(self, key: int) -> Progress | None:
-        """How far a task is."""
+        """The last progress report of a task."""
         ...
 
     def is_running(self, key: int) -> bool:
-        """Whether a task runs, as far as is known soon."""
+        """Whether a task runs, by an answer of the master that is at most 0.1 s old."""
         ...
 
     def stream(self, future: Readable, timeout_s: float | None) -> Iterator[Any]:
-        """The parts of a task's stream."""
+        """The values that a task yields."""
         ...
 
     def deadlock(self, task: str, key: int) -> str:
-        """Why a task that waits for another one does so for ever; '' if it does not, or that is not known."""
+        """Why a task waits for another one without end; '' if it does not, or the master does not answer."""
         ...
 
     def call_back(self, callbacks: Callable[[], None]) -> None:
-        """Have a future's callbacks called by a thread that is free to wait."""
+        """Call a future's callbacks in a thread in which they may wait."""
         ...
 
     @property
     def disowned(self) -> bool:
-        """Whether a fork has copied it from the parent process, which alone hears how the tasks end."""
+        """Whether a fork copied it from the parent process, which alone receives outcomes."""
         ...

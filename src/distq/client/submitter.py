@@ -1,4 +1,4 @@
-"""What turns functions and their arguments into tasks on their way: a client, with its options or with others."""
+"""`distq.Submitter`: turns functions and arguments into tasks and submits them, for a client and its options."""
 
 from __future__ import annotations
 
@@ -31,74 +31,79 @@ class Scheduled(NamedTuple):
     """A schedule that the master keeps."""
 
     name: str
+    """The name by which the master keeps it."""
     next_at: float | None
-    """When it submits a task next, in seconds since 1970; None while it is paused."""
+    """The instant of the next scheduled run, in seconds since 1970; None while the schedule is paused."""
 
 
 class NotPicklable(DistqError, TypeError):
-    """The arguments cannot be sent to another process."""
+    """An argument of the task cannot be pickled, so the client cannot send it."""
 
     code = "NOT_PICKLABLE"
-    hint = "Pass what a worker can make it from (a path, a name, plain values) instead."
+    hint = "Pass values from which the task can make it instead: a path, a name, plain values."
     exit_code = 2
 
 
 class ClassOfMain(NotPicklable):
-    """An argument is of a class that the program itself defines."""
+    """An argument has a class that the program defines in `__main__`, which workers cannot import."""
 
     code = "CLASS_OF_MAIN"
-    hint = "Move the class to a module that workers can import too, or pass plain values."
+    hint = "Move the class to a module that workers can import, or pass plain values."
 
 
 class Submitter(Executor):
-    """Submits functions, with options that go before those of their decorators."""
+    """Submits functions to a master, with options that win over a decorator's; `client.options` returns one."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
         self._specs: dict[Callable[..., Any], tuple[SubmitOptions, Keys | None, Fit]] = {}
 
     def _send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
-        """Have a task sent."""
+        """Send one task to the master."""
         raise NotImplementedError
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]:
-        """Have `fn(*args, **kwargs)` run by a worker; return its future at once.
+        """Submit the call `fn(*args, **kwargs)` for a worker to run; returns its future without waiting for it.
 
-        Blocks while 10,000 tasks wait to be accepted, and up to DISTQ_CONNECT_WAIT_S while no master is there.
+        Blocks while the master has not yet accepted 10,000 earlier tasks, and for at most DISTQ_CONNECT_WAIT_S while no
+        master answers.
 
         Raises:
             NotATask: a worker could not import the function.
             TypeError: the arguments do not fit the function.
-            NotPicklable: the arguments cannot be pickled, or are of a class of `__main__`.
+            NotPicklable: an argument cannot be pickled, or has a class of `__main__`.
             PayloadTooLarge: the arguments have more bytes than DISTQ_PAYLOAD_BYTES_MAX.
-            CannotReach: no master is there.
-            QueueFull: the queue was full, and the option `full` says that this is raised here.
+            CannotReach: no master answered within DISTQ_CONNECT_WAIT_S.
+            QueueFull: the queue is full, and the option `full` is set; without `full` the future raises it.
             AuthenticationFailed: the master has another key.
+            RuntimeError: the client was shut down.
         """
         try:
-            manner, keys, fit = self._specs[fn]
+            submit_options, keys, fit = self._specs[fn]
         except (KeyError, TypeError):  # not submitted yet, or not hashable, which no function is
-            manner, keys, fit = self._known(fn)
+            submit_options, keys, fit = self._options_of(fn)
         if kwargs or not fit.arguments_min <= len(args) <= fit.arguments_max:
             fit.check(args, kwargs)
-        try:  # as `_packed`, whose call alone would cost each task
+        try:  # as in `_packed`, whose call costs each task time
             body = pack_call((args, kwargs), PROTOCOL)
-        except Exception as error:  # noqa: BLE001 - whatever the arguments' classes do when they are pickled
+        except Exception as error:  # noqa: BLE001 - classes of arguments may raise anything
             _refuse_arguments(fn, error)
-        if body.find(MAIN_BYTES) >= 0:  # half the time of `in`
+        if body.find(MAIN_BYTES) >= 0:  # takes half the time of `in`
             _check_classes(fn, body, (args, kwargs))
         try:
-            return self._send(manner if keys is None else manner._replace(constraints=keys.of(args, kwargs)), body)
+            return self._send(
+                submit_options if keys is None else submit_options._replace(constraints=keys.of(args, kwargs)), body
+            )
         except DistqError as error:
             raise bare(error) from error.__cause__
 
     def submit_named(
         self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, queue: str | None = None
     ) -> TaskFuture[Any]:
-        """Have the task of that name run, with arguments in JSON, and return its future at once.
+        """Submit a task by its name, with arguments in JSON; returns its future without waiting for it.
 
-        The name is one that `@distq.task` gave or an import path, `module:function`; it is not imported here. Raises
-        as `submit` does.
+        The name is the one that `@distq.task` gave, or an import path, `module:function`. This program does not import
+        it. Raises what `submit` raises.
         """
         given = self._options if queue is None else {**self._options, "queue": queue}
         options = coherent(checked(Options(), used(given, SUBMIT)))
@@ -110,15 +115,15 @@ class Submitter(Executor):
             raise bare(error) from error.__cause__
 
     def schedule(self, name: str, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
-        """Have the master submit `fn(*args, **kwargs)` again and again, as the options `every` or `cron` say.
+        """Make the master submit `fn(*args, **kwargs)` at each scheduled run, by the option `every` or `cron`.
 
-        The master keeps it under that name, whatever becomes of this program. The same again changes nothing, another
-        one of that name takes its place. One task is under way at a time, unless `overlap` is True.
+        The master keeps the schedule by its name after this program ends. The same schedule again changes nothing;
+        another one with the name replaces it. At most one task of a schedule is in flight, unless `overlap` is True.
 
         Raises:
-            BadSchedule: the options do not say when, or not in a way that can be.
-            NotATask, NotPicklable: as `submit`.
-            CannotReach: no master is there.
+            BadSchedule: neither `every` nor `cron` is given, or the master cannot read them.
+            NotATask, NotPicklable: as in `submit`.
+            CannotReach: no master answered within DISTQ_CONNECT_WAIT_S.
         """
         spec = spec_of(fn)
         options = coherent(checked(spec.options, used(self._options, SCHEDULE)))
@@ -129,7 +134,7 @@ class Submitter(Executor):
     def schedule_named(
         self, name: str, task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Scheduled:
-        """As `schedule`, of the task of that name, with arguments in JSON; nothing is imported here."""
+        """As `schedule`, with the name of a task and arguments in JSON; this program does not import the task."""
         spec, body = _named(task, coherent(checked(Options(), used(self._options, SCHEDULE))), args, kwargs or {})
         return self._keep(name, spec, body, args, kwargs or {})
 
@@ -137,40 +142,42 @@ class Submitter(Executor):
         self, name: str, spec: TaskSpec, body: bytes, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Scheduled:
         options, keys = spec.options, spec.keys
-        asked = {
+        arguments = {
             "name": name,
             "body": body,
             "envelope": spec.envelope,
             "when": spec.when,
             "more": spec.constraints if keys is None else keys.of(args, kwargs),
-            **{word: getattr(options, word) for word in ("every", "cron", "timezone", "overlap", "catch_up")},
+            **{name: getattr(options, name) for name in ("every", "cron", "timezone", "overlap", "catch_up")},
         }
         try:
-            (told,) = self._administer("schedule_put", asked)["schedules"]
+            (answer,) = self._administer("schedule_put", arguments)["schedules"]
         except DistqError as error:
             raise bare(error) from error.__cause__
-        return Scheduled(told["name"], told["next_at"])
+        return Scheduled(answer["name"], answer["next_at"])
 
     def _administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
-        """What the master answers to an operator's request."""
+        """The master's answer to a request of an operator."""
         raise NotImplementedError
 
     def chain(self, *stages: Call | Iterable[Call]) -> TaskFuture[Any]:
-        """Have stages run one after another, each with the result of the one before it as its first argument.
+        """Submit stages that run one after another, each with the result of the previous one as its first argument.
 
             client.chain(distq.call(fetch, url), distq.call(parse), distq.call(store, table="pages"))
 
-        A stage of several calls, a list, runs them side by side; the stage after it gets the list of their results, in
-        order. All of it is submitted at once, all or none, and counted by the master: it goes on whatever becomes of
-        this program. A stage begins when all before it have ended; what happens if one of these fails is said by the
-        option `on_failure`. Results are handed over whole: of large ones pass a path or a name.
+        A stage may be a list of calls, which run in parallel; the next stage gets the list of their results, in the
+        order of the calls. One submit sends all stages, and the master accepts all or none. The master keeps the
+        dependencies, so the chain continues after this program ends. A stage begins when the previous one has ended;
+        the option `on_failure` says what happens if a task of that one fails. Results are passed whole: instead of a
+        large one return a path or a name.
 
-        Returns the future of the last stage; of a last stage of several that of the list of their results.
+        Returns the future of the last stage; if that is a list, its result is the list of their results.
 
         Raises:
-            TypeError: a stage is neither a call nor several, or has a unique key.
-            TooManyCalls, PayloadTooLarge: these are more than 10,000 calls, or 32 MiB of arguments.
-            QueueFull, CannotReach, NotATask, NotPicklable: as `submit`.
+            TypeError: a stage is neither a call nor a list of calls, or a call has a unique key.
+            ValueError: there is no stage.
+            TooManyCalls, PayloadTooLarge: there are more than 10,000 calls, or more than 32 MiB of arguments.
+            QueueFull, CannotReach, NotATask, NotPicklable: as in `submit`.
         """
         tasks = planned(stages, self._prepared)
         try:
@@ -179,25 +186,26 @@ class Submitter(Executor):
             raise bare(error) from error.__cause__
 
     def group(self, calls: Iterable[Call], then: Call) -> TaskFuture[Any]:
-        """Have calls run side by side, and `then` once all have ended, with the list of their results.
+        """Submit calls that run in parallel, and `then`, which gets the list of their results.
 
-        As `chain(list(calls), then)`, which says the rest.
+        The same as `chain(list(calls), then)`.
         """
         return self.chain(list(calls), then)
 
     def gather(self, *calls: Call) -> TaskFuture[list[Any]]:
-        """Have calls run side by side; the future's result is the list of theirs, in order.
+        """Submit calls that run in parallel; the future's result is the list of their results, in order.
 
-        As `chain(list(calls))`: it is a task of its own, whose result every client can get by its id.
+        The same as `chain(list(calls))`: the list is the result of a task of its own, which every client can get by
+        its id.
         """
         return self.chain(list(calls))
 
     def _send_together(self, tasks: Sequence[Planned]) -> TaskFuture[Any]:
-        """Have several tasks sent in one submit; returns the future of the last."""
+        """Send tasks in one submit; returns the future of the last one."""
         raise NotImplementedError
 
     def _prepared(self, call: Call, *, follows: bool) -> tuple[Options, SubmitOptions, bytes]:
-        """The options of a call, how it is submitted, and its payload; whether a result comes before its arguments."""
+        """The options of a call, its submit options and its payload; `follows` says whether it has dependencies."""
         fn, args, kwargs, given = call
         spec = spec_of(fn)
         fit_of(fn).check((None, *args) if follows else args, kwargs)
@@ -214,12 +222,13 @@ class Submitter(Executor):
         timeout: Timeout = None,
         chunksize: int = 1,
     ) -> Iterator[R]:
-        """As `Executor.map`: submit all at once, yield the results in order.
+        """As `Executor.map`: submit all calls immediately, and yield the results in order.
 
         With a `chunksize` above 1, `chunksize` calls are sent, run and retried as one task.
 
         Raises:
-            TimeoutError: a result is not there within `timeout` seconds of this call.
+            TimeoutError: a result does not arrive before the timeout, which begins with this call.
+            ValueError: `chunksize` is less than 1.
         """
         if chunksize < 1:
             raise ValueError(f"chunksize is at least 1, not {chunksize}")
@@ -229,9 +238,11 @@ class Submitter(Executor):
         if chunksize == 1:
             singles: list[TaskFuture[Any]] = [self.submit(fn, *row) for row in rows]
             return _in_order(singles, deadline)
-        manner, keys, fit = self._known(fn)
+        submit_options, keys, fit = self._options_of(fn)
         if keys is not None:
-            raise TypeError("a chunk of calls is one task: with concurrency or unique keys, map with chunksize=1")
+            raise TypeError(
+                "a chunk of calls is one task, which cannot have the keys of several calls: leave out chunksize"
+            )
         chunks: list[TaskFuture[Any]] = []
         while chunk := list(itertools.islice(rows, chunksize)):
             for row in chunk:
@@ -242,20 +253,20 @@ class Submitter(Executor):
             except Exception as error:  # noqa: BLE001 - as in submit
                 _refuse_arguments(fn, error)
             _check_classes(fn, body, chunk)
-            chunks.append(self._send(manner, body))
+            chunks.append(self._send(submit_options, body))
         return _one_by_one(_in_order(chunks, deadline))
 
-    def _known(self, fn: Callable[..., Any]) -> tuple[SubmitOptions, Keys | None, Fit]:
+    def _options_of(self, fn: Callable[..., Any]) -> tuple[SubmitOptions, Keys | None, Fit]:
         spec = spec_of(fn)
         if self._options:
             spec = spec._replace(options=coherent(checked(spec.options, used(self._options, SUBMIT))))
-        manner = SubmitOptions(spec.envelope, spec.when, spec.constraints, spec.options.full)
-        known = self._specs[fn] = manner, spec.keys, fit_of(fn)
-        return known
+        submit_options = SubmitOptions(spec.envelope, spec.when, spec.constraints, spec.options.full)
+        prepared = self._specs[fn] = submit_options, spec.keys, fit_of(fn)
+        return prepared
 
 
 def bare(error: DistqError) -> DistqError:
-    """The same error without the frames in which it arose, of which a program's author can make nothing."""
+    """The same error, with its hint as a note, and without the frames inside distq, which explain nothing."""
     if error.hint and not getattr(error, "__notes__", None):
         error.add_note(error.hint)
     return error.with_traceback(None)
@@ -265,7 +276,7 @@ def _packed(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, An
     """The payload of a call; raises NotPicklable."""
     try:
         body = pack_call((args, kwargs), PROTOCOL)
-    except Exception as error:  # noqa: BLE001 - whatever the arguments' classes do when they are pickled
+    except Exception as error:  # noqa: BLE001 - classes of arguments may raise anything
         _refuse_arguments(fn, error)
     if MAIN_BYTES in body:
         _check_classes(fn, body, (args, kwargs))
@@ -276,7 +287,7 @@ def _check_classes(fn: Callable[..., Any], body: bytes, arguments: object) -> No
     name = main_class_in(arguments) if MAIN_BYTES in body else None
     if name is not None:
         raise ClassOfMain(
-            f"An argument of {path_of(fn)} needs {name}, which is defined in the program itself (__main__): workers "
+            f"An argument of {path_of(fn)} needs {name}, which the program itself (__main__) defines: workers "
             "cannot import it."
         )
 
@@ -286,26 +297,26 @@ def _refuse_arguments(fn: Callable[..., Any], error: Exception) -> NoReturn:
 
 
 def _named(name: object, options: Options, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[TaskSpec, bytes]:
-    """What a task that is known by its name alone is submitted with, and its arguments in JSON."""
+    """The spec of a task that the program names, and its arguments in JSON; raises NotPicklable."""
     spec = TaskSpec(task_name(name), options)
     try:
         return spec, pack_json(args, kwargs)
     except (TypeError, ValueError, RecursionError) as error:
-        raise NotPicklable(f"The arguments of {name} have no form in JSON: {error}.") from error
+        raise NotPicklable(f"JSON cannot write the arguments of {name}: {error}.") from error
 
 
 def _in_order(futures: list[TaskFuture[Any]], deadline: float | None) -> Iterator[Any]:
     futures.reverse()
     try:
         while futures:
-            # Popped, and held by no name while it is yielded, so that a result that was read can be freed.
+            # The future is popped, and no name holds it while its result is yielded: the program can free the result.
             yield futures.pop().result(None if deadline is None else max(deadline - _now(), 0.0))
     finally:
         cancel_all(futures)
 
 
 def _one_by_one(chunks: Iterator[list[Any]]) -> Iterator[Any]:
-    """The results of chunks of calls, none of them held once it is yielded."""
+    """The results of chunks of calls; each is released when it is yielded."""
     for chunk in chunks:
         chunk.reverse()
         while chunk:
