@@ -93,7 +93,7 @@ class AsyncConnection(asyncio.Protocol):
             raise self._error() from None
 
     async def wait(self, event: asyncio.Event, timeout_s: float) -> bool:
-        """Wait for an answer, the event, the connection's end, or so long; whether there is an answer."""
+        """Wait at most `timeout_s` for an answer, the event or the connection's end; True if there is an answer."""
         if self._frames.empty() and not event.is_set():
             self._arrived = asyncio.Event()
             waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(one.wait()) for one in (event, self._arrived)]
@@ -178,7 +178,7 @@ async def _resolve(address: Address) -> list[str]:
     """The numeric addresses of a host.
 
     Not by the loop's own threads: those are waited for at exit, and a resolver that does not answer would
-    hold up a worker that was told to end.
+    hold up a worker that is to end.
     """
     try:
         return [str(ip_address(address.host))]
@@ -202,7 +202,7 @@ async def _resolve(address: Address) -> list[str]:
         try:
             loop.call_soon_threadsafe(tell, hosts, failure)
         except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
+            pass  # the loop is closed: the answer is not needed any more
 
     threading.Thread(target=resolve, name="resolve", daemon=True).start()
     return await found

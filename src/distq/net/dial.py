@@ -28,7 +28,7 @@ FRAME_BYTES_MAX: Final = 64 << 20
 """The default of DISTQ_FRAME_BYTES_MAX."""
 RECEIVE_BYTES: Final = 16 * 1024
 RECEIVE_BYTES_MORE: Final = 256 * 1024
-"""Asked for once an answer is known to be long: room for so much comes from the kernel each time, which takes 10 us."""
+"""Bytes asked for once an answer is known to be long; the kernel takes 10 us to provide this room each time."""
 NONCE_BYTES: Final = 32
 
 KEEPALIVE_IDLE_S: Final = 15
@@ -77,7 +77,7 @@ class Connection:
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
         self._readable = False
-        """Whether `wait` has found bytes that nobody has read."""
+        """Whether `wait` has found bytes that are not read yet."""
 
     def fileno(self) -> int:
         """The socket's descriptor, -1 once closed."""
@@ -148,9 +148,9 @@ class Connection:
         return self._framer.partial
 
     def busy_wait(self, awake_s: float) -> bool:
-        """Wait for an answer's first bytes without sleeping, but give way at every turn; False after so long.
+        """Poll for an answer's first bytes, yielding the processor in between; False after `awake_s`.
 
-        To be woken takes up to 40 us on an idle machine, and as long again for whoever shares the processor.
+        To be woken takes up to 40 us on an idle machine, and as long again for other processes on that processor.
         """
         end = _clock() + awake_s
         poll = self._poll.poll
@@ -250,7 +250,7 @@ class Connection:
 
 
 def _left_ms(deadline: float | None) -> float | None:
-    # Rounded up: a poll of 0 ms would say "too late" a moment before the deadline.
+    # Rounded up: a poll of 0 ms would end shortly before the deadline.
     return None if deadline is None else max(deadline - _clock(), 0.0) * 1000 + 0.5
 
 

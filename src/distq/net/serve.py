@@ -1,6 +1,6 @@
-"""The accepting side: sockets to sessions, calls to a desk, replies back. No logic of what a call means.
+"""Accepts connections: bytes become calls for a handler, whose replies go back. No logic of what a call means.
 
-A connection has one call at a time: the next is handed to the desk when the one before it was answered. That
+A connection has one call at a time: the next is handed to the handler when the one before it was answered. That
 bounds what a peer can make the master hold, and it is all that BaseManager's protocol needs.
 """
 
@@ -26,11 +26,11 @@ CALLS_AHEAD_MAX: Final = 8
 CATCH_UP_S: Final = 0.01
 KEEPALIVE_S: Final = 15
 SILENT_PEER_MS: Final = 60_000
-"""A host that acknowledges nothing for so long is gone (`TCP_USER_TIMEOUT`)."""
+"""Milliseconds without an acknowledgement after which a host counts as gone (`TCP_USER_TIMEOUT`)."""
 
 
 class CannotListen(DistqError):
-    """The master cannot have the address that it was told to listen at."""
+    """The master cannot listen at its address."""
 
     code = "CANNOT_LISTEN"
     hint = "Stop what listens there, or choose another with DISTQ_BIND."
@@ -123,7 +123,7 @@ class ServerConnection(asyncio.Protocol):
         self.peer = "unknown"
         """Address of the other end, for logs."""
         self.state: object = None
-        """Whatever the desk knows of this peer."""
+        """What the handler knows of this peer."""
         self.open = False
         self._server = server
         self._loop = loop
@@ -158,7 +158,7 @@ class ServerConnection(asyncio.Protocol):
         server.unauthenticated[self] = None
         if len(server.unauthenticated) > server.unauthenticated_max:
             oldest = next(iter(server.unauthenticated))
-            del server.unauthenticated[oldest]  # now: several may come before its end is told
+            del server.unauthenticated[oldest]  # now: more connections may come before this one's end is reported
             oldest.abort()
         self._handshake_timer = self._loop.call_later(server.limits.handshake_s, self.abort)
         _tune(self._socket)
@@ -207,7 +207,7 @@ class ServerConnection(asyncio.Protocol):
         self._is_writable = True
         self._next()
 
-    # -- the desk's side -----------------------------------------------------------------------
+    # -- the handler's side --------------------------------------------------------------------
 
     def reply(self, body: bytes) -> None:
         """Answer the present call with this reply (`distq.wire.messages`)."""
@@ -297,7 +297,7 @@ class ServerConnection(asyncio.Protocol):
                 self._transport.close()
 
     def _next(self) -> None:
-        """Hand the next call to the desk, as long as none is being answered and the peer reads its replies."""
+        """Hand the next call to the handler, if none is being answered and the peer reads its replies."""
         todo = self._calls
         while todo and not self._is_busy and self._is_writable and self.open:
             call = todo.popleft()

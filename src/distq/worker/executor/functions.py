@@ -234,7 +234,7 @@ def failed(function: Callable[..., Any], error: BaseException) -> RunOutcome:
 
 
 def failed_by_limit(error: TimeLimitExceeded) -> RunOutcome:
-    """The outcome of a task whose time was over in the moment in which it ended."""
+    """The outcome of a task that ended when its time limit was over."""
     return RunOutcome(Outcome.TIMEOUT, pack_failure(error), str(error))
 
 

@@ -1,4 +1,4 @@
-"""How worn an executor is: of how many tasks it has run, and how much memory it has, it is replaced."""
+"""Decides when an executor is replaced: after a number of tasks, or with too much memory."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 
 class RecyclePolicy:
-    """What is left of one executor."""
+    """When one executor is to be replaced."""
 
     __slots__ = ("_is_over_memory", "_rss_bytes_max", "tasks_left")
 
     def __init__(self, config: ExecutorConfig) -> None:
         self.tasks_left: float = config.max_tasks or math.inf
-        """So many more it may run."""
+        """How many more tasks the executor may run."""
         self._rss_bytes_max = config.max_rss_bytes
         self._is_over_memory = False
 
     @property
     def is_due(self) -> bool:
-        """Whether it is to be replaced."""
+        """Whether the executor is to be replaced."""
         return self.tasks_left <= 0 or self._is_over_memory
 
     @property
     def reason(self) -> Ending:
-        """For which of the two reasons."""
+        """Why the executor is to be replaced."""
         return Ending.MEMORY if self._is_over_memory else Ending.TASKS
 
     def check_memory(self) -> None:
-        """Look how much memory it has, if that matters."""
+        """Read how much memory the executor uses, if that is limited."""
         if self._rss_bytes_max is not None:
             self._is_over_memory = resident_bytes("self") > self._rss_bytes_max

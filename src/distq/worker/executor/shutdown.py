@@ -1,4 +1,4 @@
-"""SIGTERM, as an executor hears it: a flag between tasks, and a descriptor to wait on."""
+"""The request to end an executor (SIGTERM): a flag to read between tasks, and a descriptor to wait on."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from distq.worker.executor.process_state import ProcessState
 
 
 class ShutdownFlag:
-    """Whether this executor was told to end."""
+    """Whether this executor has been asked to end."""
 
     def __init__(self) -> None:
         self.is_set = False
@@ -18,7 +18,7 @@ class ShutdownFlag:
         os.set_blocking(self._write_fd, False)
 
     def fileno(self) -> int:
-        """A descriptor that is readable from the moment of the request on."""
+        """A descriptor that is readable once the executor has been asked to end."""
         return self._read_fd
 
     def listen(self, state: ProcessState) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def attempt_of(row: LeasedTask, envelope: Envelope, headers: Headers) -> Attempt:
-    """What is told of a run."""
+    """What a trace records of a run."""
     task, delivery, number, *_ = row
     queue, name, *_ = envelope
     return Attempt(id_text(task), name, queue, number, delivery_count(delivery), headers)

@@ -1,4 +1,4 @@
-"""A bell: rung by any thread, or by a signal handler, and heard by who waits for it, also among other descriptors."""
+"""Wakes a thread that polls descriptors, from any thread or signal handler."""
 
 import os
 import select
@@ -7,7 +7,7 @@ from distq.worker.executor.process_state import timer_s
 
 
 class WakeupPipe:
-    """A pipe of which nobody reads what is in it; a lock would be one too many in a signal handler."""
+    """A pipe whose bytes mean nothing; it takes no lock, which a signal handler might have to wait for."""
 
     def __init__(self) -> None:
         self._read_fd, self._write_fd = os.pipe()
@@ -17,24 +17,24 @@ class WakeupPipe:
         self._poll.register(self._read_fd, select.POLLIN)
 
     def fileno(self) -> int:
-        """A descriptor that is readable from a ring on, until it is hushed."""
+        """A descriptor that is readable from `set` to `clear`."""
         return self._read_fd
 
     def set(self) -> None:
-        """Have whoever waits go on, now or at the next wait."""
+        """Wake the thread that waits, or end its next wait immediately."""
         try:
             os.write(self._write_fd, b"\0")
         except BlockingIOError:
-            pass  # it holds thousands of rings that were not heard yet
+            pass  # the pipe is full, so it is readable
 
     def clear(self) -> None:
-        """Forget that it was rung."""
+        """Forget every `set` so far."""
         try:
             os.read(self._read_fd, 4096)
         except BlockingIOError:
-            pass  # it was not
+            pass  # the pipe is empty
 
     def wait(self, timeout_s: float | None) -> None:
-        """Wait until it is rung, or until the time is over, at most a day of it; for ever if it is None."""
+        """Wait until `set`, for at most `timeout_s` or a day; for ever if it is None."""
         self._poll.poll(None if timeout_s is None else timer_s(timeout_s) * 1000 + 1)
         self.clear()

@@ -22,7 +22,7 @@ class ExecutorConfig(NamedTuple):
     worker: str
     session: str
     number: int
-    """Which executor of its worker this is; no two ever have the same, so nobody is blamed for another."""
+    """The executor's number in its worker, never used twice: an end is not taken for another executor's."""
     handler: str
     """The plain handler, as `module:function`; '' for none."""
     executor: str
@@ -53,12 +53,12 @@ class ExecutorConfig(NamedTuple):
 
 
 def write_config(fd: int, config: ExecutorConfig) -> None:
-    """Write the orders to a pipe; called by the supervisor."""
+    """Write the configuration to a pipe; called by the supervisor."""
     os.write(fd, pack(pickle.dumps(tuple(config))))
 
 
 def read_config(fd: int) -> ExecutorConfig:
-    """Read the orders from a pipe; called once by the executor.
+    """Read the configuration from a pipe; called once by the executor.
 
     Raises:
         EOFError: the supervisor ended before it had written them.

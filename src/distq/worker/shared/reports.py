@@ -2,7 +2,7 @@
 
 An executor never waits for its supervisor: a report that finds the pipe full is dropped. Each is at most
 `PIPE_BUF` bytes, so the kernel takes it whole or not at all. What must not be dropped (what runs, how much was
-done) is in the shared word instead.
+done) is in the shared page instead.
 """
 
 import os
@@ -77,7 +77,7 @@ class Reporter:
         self._fd = fd
 
     def send(self, report: Report) -> None:
-        """Report, or drop it when the pipe is full or nobody reads any more."""
+        """Write a report, or drop it if the pipe is full or the supervisor is gone."""
         fields = tuple(_cut(field) for field in report)
         frame = pack(pickle.dumps((type(report).__name__, fields)))
         assert len(frame) <= select.PIPE_BUF

@@ -11,7 +11,7 @@ UNLIMITED = 1 << 60
 
 
 class Memory(NamedTuple):
-    """Bytes used and allowed; None where nobody says so."""
+    """Bytes used and allowed; None where the system does not report them."""
 
     used_bytes: int | None
     limit_bytes: int | None
@@ -35,7 +35,7 @@ class Cgroup:
 
     @property
     def cached_bytes(self) -> int:
-        """What of the used bytes are files, which the kernel gives up when it must; 0 if nobody says so."""
+        """What of the used bytes are files, which the kernel gives up when it must; 0 if that is not reported."""
         for folder in self._folders:
             if Path(f"{folder}/memory.stat").exists():
                 return _cached(f"{folder}/memory.stat")
@@ -43,7 +43,7 @@ class Cgroup:
 
     @property
     def out_of_memory_kills(self) -> int:
-        """How many processes of the group the kernel has killed for memory so far, 0 if nobody says so."""
+        """How many processes of the group the kernel has killed for memory so far; 0 if not reported."""
         for folder in self._folders:
             for name in ("memory.events", "memory.oom_control"):
                 for line in _text(f"{folder}/{name}").splitlines():

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 EARLY_DEATH_S: Final = 1.0
 """An executor that was useful for less than this has died at once."""
 FREE_DEATHS: Final = 2
-"""So many deaths at once in a row cost no pause: accidents happen, and a poison task is leased again."""
+"""Early deaths in a row without a pause: accidents happen, and a task that kills its executor is leased again."""
 PAUSE_FIRST_S: Final = 0.25
 PAUSE_MAX_S: Final = 30.0
 
@@ -24,7 +24,7 @@ class Phase(Enum):
     SERVING = auto()
     DRAINING = auto()
     STOPPING = auto()
-    """Executors are killed without being asked: nothing can be saved, or nobody wants to wait."""
+    """Executors are killed without being asked: the worker cannot work, so there is nothing to wait for."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -36,7 +36,7 @@ class Slot:
     ready_at: float | None = None
     """When the present executor had imported its handler."""
     is_asked_to_end: bool = False
-    """Whether it was told to end."""
+    """Whether the supervisor has asked the executor to end."""
     is_killed: bool = False
     early_deaths: int = 0
     spawn_at: float = 0.0
@@ -83,7 +83,7 @@ class Plan(NamedTuple):
 
 
 def plan(slots: Iterable[Slot], phase: Phase, kill_at: float, now: float) -> Plan:
-    """Decide about all slots; while draining, `kill_at` is the end of everybody's time."""
+    """Decide about all slots; while draining, executors that are left are killed at `kill_at`."""
     if phase is Phase.SERVING:
         return _serve(slots, now)
     living = [slot for slot in slots if slot.pid is not None]
