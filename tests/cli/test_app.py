@@ -20,7 +20,7 @@ from distq import __version__
 from distq.cli import main
 from distq.cli.app import COMMANDS, app, explained, run
 from distq.cli.examples import EXAMPLES
-from distq.cli.last_words import say_why
+from distq.cli.exit_report import report_end
 from distq.core.errors import DistqError, QueueFull
 from distq.core.ports import CommitRefused
 from distq.demo.cluster import free_port
@@ -152,16 +152,16 @@ def test_usage_and_settings_end_with_2(args: list[str], said: str | None, capsys
     assert err == said or (said is None and "distq key new" in err and err.count("\n") == 1)
 
 
-def test_a_worker_of_trusted_names_only_is_told_to_name_modules(
+def test_a_worker_with_accept_json_needs_modules(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would have nothing to run."""
+    """Without modules it has no task that it may run, and a plain handler takes pickles."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
     monkeypatch.setenv("DISTQ_ACCEPT", "json")
     assert run(["worker"]) == 2
     assert "Name them as arguments, or in DISTQ_TASKS" in capsys.readouterr().err
     assert run(["worker", "--plain-handler", "operator:neg"]) == 2
-    assert "DISTQ_ACCEPT=json takes none" in capsys.readouterr().err
+    assert "DISTQ_ACCEPT=json does not admit" in capsys.readouterr().err
 
 
 def test_options_are_read_as_settings_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_a_defect_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> Non
     error = ZeroDivisionError("division by zero")
     text, exit_code = explained(error)
     assert (text.startswith("This is a defect"), exit_code) == (True, 1)
-    say_why(["status"], text, exit_code, error)
+    report_end(["status"], text, exit_code, error)
     assert re.search(r"(?s)ZeroDivisionError: .*\ndistq: This is a defect", capsys.readouterr().err)
 
 
@@ -338,7 +338,7 @@ def test_a_file_in_the_way_of_the_standard_library_is_named(tmp_path: Path, name
     environ = {**os.environ, "PYTHONPATH": str(tmp_path), "DISTQ_AUTHKEY": "k" * 43}
     done = subprocess.run([*command[:-2], "worker"], env=environ, check=False, capture_output=True, text=True)
     assert done.returncode == 2
-    assert f"{tmp_path}/{name}.py stands in the way" in done.stderr
+    assert f"{tmp_path}/{name}.py hides" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_a_service_that_hears_a_signal_before_it_has_begun_ends_well(
 
 def heard_early(program: str, args: list[str]) -> "subprocess.CompletedProcess[str]":
     """A process that hears signals as the command line with these arguments does at its start, and runs a program."""
-    begin = "import os, signal, sys; from distq.cli.early import hear_signals; hear_signals(sys.argv[1:]);"
+    begin = "import os, signal, sys; from distq.cli.early import handle_signals; handle_signals(sys.argv[1:]);"
     command = [sys.executable, "-c", begin + program, *args]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
@@ -379,7 +379,9 @@ def test_a_signal_that_the_caller_has_ignored_stays_ignored(number: signal.Signa
     """A shell has a command in the background of a script ignore Ctrl-C, and `nohup` the end of the terminal."""
     program = f"os.kill(os.getpid(), {int(number)}); os._exit(5)"
     begin = f"import os, signal, sys; signal.signal({int(number)}, signal.SIG_IGN);"
-    begin += "from distq.cli.early import hear_ctrl_c, hear_signals; hear_signals(['worker']); hear_ctrl_c();"
+    begin += (
+        "from distq.cli.early import raise_at_ctrl_c, handle_signals; handle_signals(['worker']); raise_at_ctrl_c();"
+    )
     assert subprocess.run([sys.executable, "-c", begin + program], check=False).returncode == 5
 
 
@@ -455,7 +457,7 @@ def test_a_master_with_next_to_no_descriptors_is_a_sentence() -> None:
 
 
 def test_a_backup_needs_the_name_of_a_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty one, as of a variable of a script that is not set, is no folder that is there already."""
+    """An empty one, as of a variable of a script that is not set, does not name the current folder."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
     assert run(["store", "backup", ""]) == 2
     assert "FILE is empty" in capsys.readouterr().err

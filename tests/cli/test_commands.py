@@ -73,7 +73,7 @@ def test_health_is_what_readyz_says(
 def test_health_of_nobody_is_1_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Refused, or not HTTP at all, or nobody to ask."""
+    """The process refuses the connection, does not speak HTTP, or has no HTTP address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     monkeypatch.setenv("DISTQ_HTTP_ADDRESS", f"127.0.0.1:{port}")
@@ -81,7 +81,7 @@ def test_health_of_nobody_is_1_with_the_reason(
     assert capsys.readouterr().err == f"127.0.0.1:{port} does not answer: Connection refused.\n"
     monkeypatch.setenv("DISTQ_HTTP_ADDRESS", "off")
     assert run(["health"]) == 1
-    assert "nobody to ask" in capsys.readouterr().err
+    assert "no process can answer" in capsys.readouterr().err
 
 
 def test_a_new_key_is_another_each_time(capsys: pytest.CaptureFixture[str]) -> None:

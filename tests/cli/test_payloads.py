@@ -85,7 +85,7 @@ def test_what_cannot_be_read_is_measured() -> None:
     assert describe(b"\x80" + b"x" * READ_BYTES_MAX, "f") == f"a pickle of {READ_BYTES_MAX + 1:,} bytes"
     nested = b"\x80\x04" + b"(" * 50_000 + b"t" * 50_000 + b"."
     assert "bytes that are no call" in describe(nested, "f")
-    assert shown("x" * 5000).endswith(f"... and {5005 - CHARS_MAX:,} characters more")
+    assert shown("x" * 5000).endswith(f"... and {5005 - CHARS_MAX:,} more characters")
     names = read(b"\x80\x04(" + b"".join(b"cm\nn%d\n" % n for n in range(NAMES_MAX + 10)) + b"t.")
     assert [repr(name) for name in names[NAMES_MAX - 1 :]] == [f"m.n{NAMES_MAX - 1}"] + ["..."] * 10
 

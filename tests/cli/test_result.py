@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 
-from distq.cli.submit import FAILED, argument, tell
+from distq.cli.submit import FAILED, argument, print_outcome
 from distq.client.future import TaskFuture
 from distq.core.states import DEAD, EXPIRED, SUCCEEDED
 
@@ -36,7 +36,7 @@ def test_plain_values_are_printed_as_json(as_json: bool, capsys: pytest.CaptureF
     """From a pickle as from JSON."""
     value = {"a": [1, 2.5, None, True, "text"]}
     for body in (pickle.dumps(value), json.dumps(value).encode()):
-        assert tell(ended(SUCCEEDED, body), 1.0, as_json) == 0
+        assert print_outcome(ended(SUCCEEDED, body), 1.0, as_json) == 0
         said = json.loads(capsys.readouterr().out)
         assert (said["result"] if as_json else said) == value
 
@@ -44,7 +44,7 @@ def test_plain_values_are_printed_as_json(as_json: bool, capsys: pytest.CaptureF
 @pytest.mark.parametrize("body", [b'{"a": ' + b"[" * 100_000, b"[" + b"9" * 5_000 + b"]"])
 def test_json_that_python_does_not_read_is_told_by_its_size(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     """Nested too deeply, a number of too many digits: another program has written it, and it is no error of ours."""
-    assert tell(ended(SUCCEEDED, body), 1.0, as_json=False) == 0
+    assert print_outcome(ended(SUCCEEDED, body), 1.0, as_json=False) == 0
     said = capsys.readouterr().out
     assert f"{len(body):,} bytes of JSON" in said or said.startswith("[999")
 
@@ -64,12 +64,12 @@ def test_a_result_of_a_class_is_shown_and_not_made(
     """Alone, or inside of what is plain; with --unpickle it is made."""
     flag = tmp_path / "flag"
     for value in (Planted(flag), {"deep": [Planted(flag)]}):
-        assert tell(ended(SUCCEEDED, pickle.dumps(value)), 1.0, as_json) == 0
+        assert print_outcome(ended(SUCCEEDED, pickle.dumps(value)), 1.0, as_json) == 0
         assert "io.open" in capsys.readouterr().out
     assert not flag.exists()
-    assert tell(ended(SUCCEEDED, b"\x80\x05 no pickle"), 1.0, as_json) == 0
+    assert print_outcome(ended(SUCCEEDED, b"\x80\x05 no pickle"), 1.0, as_json) == 0
     assert "--unpickle reads it" in capsys.readouterr().out
-    assert tell(ended(SUCCEEDED, pickle.dumps(flag)), 1.0, as_json, unpickle=True) == 0
+    assert print_outcome(ended(SUCCEEDED, pickle.dumps(flag)), 1.0, as_json, unpickle=True) == 0
     assert "PosixPath" in capsys.readouterr().out
 
 
@@ -81,11 +81,11 @@ def test_an_error_is_told_without_making_its_exception(
     flag = tmp_path / "flag"
     planted = pickle.dumps(("shop:Sold", "it is sold", "Traceback: here", pickle.dumps(Planted(flag))))
     for body in (planted, pickle.dumps((Planted(flag), "it is sold", "", None))):
-        assert tell(ended(DEAD, body, ["why"]), 1.0, as_json) == FAILED
+        assert print_outcome(ended(DEAD, body, ["why"]), 1.0, as_json) == FAILED
         told = capsys.readouterr()
         assert "it is sold" in told.out + told.err
     assert not flag.exists()
     for state, words in ((DEAD, "oom"), (EXPIRED, "expired")):
-        assert tell(ended(state, None, ["oom"]), 1.0, as_json) == FAILED
+        assert print_outcome(ended(state, None, ["oom"]), 1.0, as_json) == FAILED
         told = capsys.readouterr()
         assert words in told.out + told.err

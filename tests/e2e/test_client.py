@@ -172,7 +172,7 @@ def test_a_task_is_submitted_from_a_shell(grid: Cluster) -> None:
     assert "ZeroDivisionError: division by zero" in failed.stderr
     late = command(grid, "submit", "tests.e2e.tasks:doze", "60", "--wait", "--timeout", "100ms")
     assert late.returncode == 1
-    assert "has not ended within 0.1 s; it goes on." in late.stderr
+    assert "has not ended within 0.1 s; it continues." in late.stderr
     assert "is not JSON" in command(grid, "submit", "square", "joe").stderr
     assert command(grid, "submit", "square", "joe").returncode == 2
     assert command(grid, "submit", "square", "2", "--queue", "elsewhere").stdout.strip().count("-") == 1
@@ -202,15 +202,15 @@ def test_dead_letters_are_seen_tried_again_and_let_go(grid: Cluster) -> None:
     assert divide["id"] in by_error
     assert poison["id"] not in by_error
     counted = command(grid, "dead", "purge", "--error", "lost", "--dry-run").stdout
-    assert counted.endswith(f"{poison['name']}  lost\n1 dead letters in all; nothing was done.\n")
-    assert "neither so long ago" in command(grid, "dead", "list", "--until", "soon").stderr
-    assert command(grid, "dead", "retry", divide["id"]).stdout == "1 will be tried again.\n"
+    assert counted.endswith(f"{poison['name']}  lost\n1 dead letters in total; nothing was changed.\n")
+    assert "neither a duration ago" in command(grid, "dead", "list", "--until", "soon").stderr
+    assert command(grid, "dead", "retry", divide["id"]).stdout == "1 will be retried.\n"
     eventually(lambda: divide["id"] in command(grid, "dead", "list").stdout, "its second death")
     refused = command(grid, "dead", "retry", "1-1")
     assert (refused.returncode, "no dead letters: 1-1" in refused.stderr) == (1, True)
     assert command(grid, "dead", "purge").returncode == 2
     assert command(grid, "dead", "purge", "--all", given="n\n").returncode == 130
-    assert command(grid, "dead", "purge", "--all", "--yes").stdout == "2 are gone.\n"
+    assert command(grid, "dead", "purge", "--all", "--yes").stdout == "2 deleted.\n"
     assert json.loads(command(grid, "dead", "list", "--json").stdout)["total"] == 0
 
 
@@ -294,7 +294,7 @@ def test_up_ends_with_whoever_ends_first(grid: Cluster, tmp_path: Path) -> None:
     grid.master()
     process = up(grid, tmp_path)
     assert process.ends() == 1
-    assert "The master has ended with exit code" in process.text
+    assert "The master ended with exit code" in process.text
 
 
 def test_up_makes_a_key_where_there_is_none(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_whose_turn_it_is(grid: Cluster) -> None:
     assert found is not None, said
     assert float(found[1]) < 2
     assert "of the loud one ran at once, at most: 1\n" in said
-    assert "reports: gives out tasks, at most 2 at once, takes 10,000,000.\n" in said
+    assert "reports: active, concurrency limit 2, capacity 10,000,000.\n" in said
     assert "reports that ran at once, at most: 2\n" in said
     assert "films of two slots each that ran at once, of four slots: 2\n" in said
     found = re.search(r"mails in any second, at most: (\d)\n", said)

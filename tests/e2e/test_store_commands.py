@@ -93,4 +93,4 @@ def test_the_file_of_the_settings_is_meant_where_none_is_given(grid: Cluster, tm
     assert str(tmp_path / "queue.db") in shown.text
     other = grid.run("store", command, DISTQ_STORE="memory:")
     assert other.ends() == 2
-    assert "no file" in other.text
+    assert "which is not a file" in other.text

@@ -25,6 +25,6 @@ def test_a_name_that_leads_to_no_function_is_said_everywhere_and_found_in_the_en
         assert f"none knows a task '{NAME}'" in caplog.text
         status = grid.run("status")
         assert status.ends() == 0
-        assert f"knows no task {NAME}; its log says why. They are tried again." in status.text
+        assert f"has no function for {NAME}; its log has the reason. The master retries these tasks." in status.text
         (tmp_path / "late_tasks.py").write_text("def add(a, b): return a + b\n")
         assert future.result(20) == 3

@@ -1,7 +1,7 @@
-"""The frame of the command line: which commands there are, and how their errors end.
+"""The commands of `distq`, and the messages and exit codes of their errors.
 
-A command is a module with a `command`; it imports what it needs when it runs, so that `distq health`,
-which a container runs every few seconds, imports neither the logs nor the metrics nor the terminal's tables.
+A command is a module with a `command`. It imports what it needs when it runs: `distq health`, which a container runs
+every few seconds, imports neither logs nor metrics nor tables.
 """
 
 import importlib
@@ -13,8 +13,8 @@ import click
 from distq._version import __version__
 from distq.cli import USAGE
 from distq.cli.early import INTERRUPTED, shadowed
+from distq.cli.exit_report import report_end
 from distq.cli.groups import Group
-from distq.cli.last_words import say_why
 from distq.cli.paths import in_words
 from distq.core.errors import DistqError
 
@@ -26,9 +26,9 @@ COMMANDS = {
     "submit": "distq.cli.submit",
     "result": "distq.cli.result",
     "list": "distq.cli.list",
-    "show": "distq.cli.looks:show",
-    "why": "distq.cli.looks:why",
-    "stack": "distq.cli.looks:stack",
+    "show": "distq.cli.show:show",
+    "why": "distq.cli.show:why",
+    "stack": "distq.cli.show:stack",
     "status": "distq.cli.status",
     "cancel": "distq.cli.cancel",
     "pause": "distq.cli.queues:pause",
@@ -45,20 +45,20 @@ COMMANDS = {
 
 UNFORESEEN = 1
 ARGUMENT_CHARS_MAX = 200
-"""Characters of one argument that an error repeats: a path still fits, and the sentence about it is seen."""
+"""Maximum characters of one argument in an error: a path fits, and the sentence about it stays visible."""
 _LONG_NUMBER = re.compile(r"(\d{60})\d{60,}")
-"""A number that was read is not written as it was given: 1_000 has other characters then."""
+"""Long numbers are cut by their digits: a parsed number is written differently than the argument, as in 1_000."""
 
 
 class Commands(Group):
-    """A group whose commands are imported when they are named."""
+    """A group that imports a command when it is named."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
-        """The names of all commands, in the order of the table."""
+        """Return the names of all commands, in the order of COMMANDS."""
         return list(COMMANDS)
 
     def find(self, _context: click.Context, name: str) -> click.Command | None:
-        """The command with this name, None if there is none."""
+        """Return the command with this name, None without one."""
         if name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[name].partition(":")
@@ -71,20 +71,20 @@ class Commands(Group):
 @click.option(
     "--env-file",
     metavar="PATH",
-    help="Read settings from this file too; .env in the current folder is read when there is one.",
+    help="Read settings from this file, by default from .env in the current folder if it exists.",
 )
 @click.pass_context
 def app(context: click.Context, env_file: str | None) -> None:
     """A distributed task queue: one master, workers anywhere, plain Python clients.
 
-    Exit codes: 0 done, 1 unhealthy or failed, 2 usage or settings, 3 the master cannot be reached or does
-    not let in, 4 the store failed, 130 interrupted.
+    Exit codes: 0 success, 1 unhealthy or failed, 2 usage or settings, 3 the master cannot be reached or rejects
+    the key, 4 the store failed, 130 interrupted.
     """
     context.obj = env_file
 
 
 def run(args: Sequence[str]) -> int:
-    """Run a command and return its exit code; errors become sentences on standard error."""
+    """Run a command and return its exit code; errors are printed as sentences on standard error."""
     try:
         result = app.main(list(args), prog_name="distq", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
@@ -94,17 +94,17 @@ def run(args: Sequence[str]) -> int:
         return USAGE
     except Exception as error:
         if isinstance(error, ImportError | AttributeError) and shadowed():
-            raise  # explaining it takes modules that cannot be imported either
-        told = in_words(error)
-        text, exit_code = explained(told)
+            raise  # the explanation needs modules that cannot be imported either
+        known = in_words(error)
+        text, exit_code = explained(known)
         text = without_long_arguments(text, args)
-        say_why(args, text, exit_code, None if isinstance(told, DistqError | click.ClickException) else error)
+        report_end(args, text, exit_code, None if isinstance(known, DistqError | click.ClickException) else error)
         return exit_code
     return result if isinstance(result, int) else 0
 
 
 def explained(error: Exception) -> tuple[str, int]:
-    """What to tell a person about an error, and what to exit with."""
+    """Return the message for an error, and the exit code."""
     if isinstance(error, DistqError):
         return sentences(error), error.exit_code
     if isinstance(error, click.UsageError):
@@ -116,7 +116,7 @@ def explained(error: Exception) -> tuple[str, int]:
 
 
 def without_long_arguments(text: str, args: Sequence[str]) -> str:
-    """An error's text in which a long argument is repeated by its beginning alone, however a command repeats it."""
+    """Return an error's text with each long argument cut to its beginning."""
     for arg in args:
         for value in (arg, arg.partition("=")[2]):
             if len(value) > ARGUMENT_CHARS_MAX:
@@ -126,13 +126,13 @@ def without_long_arguments(text: str, args: Sequence[str]) -> str:
 
 
 def sentences(error: DistqError) -> str:
-    """What to tell a person about an error: what happened, then what to do."""
-    said = str(error) or type(error).__doc__ or error.code
-    return " ".join(_sentence(part) for part in (said, error.hint) if part)
+    """Return the message for an error: what happened, then what to do."""
+    fact = str(error) or type(error).__doc__ or error.code
+    return " ".join(_sentence(part) for part in (fact, error.hint) if part)
 
 
 def _sentence(text: str) -> str:
     text = text.strip()
-    if text.partition(" ")[0].rstrip(",:").isalpha():  # a file's name, a setting's or a command's stays as it is
+    if text.partition(" ")[0].rstrip(",:").isalpha():  # names of files, settings and commands stay as they are
         text = text[:1].upper() + text[1:]
     return text + ("" if text.endswith((".", "!", "?")) else ".")

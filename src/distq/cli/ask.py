@@ -14,18 +14,18 @@ from distq.settings import Role, Settings
 from distq.settings.kinds import DURATION
 
 PATIENCE_S = 5.0
-"""How long a command tries to reach the master, and waits for an answer."""
+"""Seconds in which a command must reach the master, and in which the master must answer."""
 ACTION_S = 600.0
-"""What is done to very many tasks takes its time."""
+"""Maximum seconds of an action on millions of tasks."""
 
 
 @contextmanager
 def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iterator[Connection]:
-    """A connection that has said hello, for the length of a `with`.
+    """Connect to the master for the length of a `with`.
 
     Raises:
-        CannotReach: nobody answers within `wait_s`.
-        AuthenticationFailed: the key is not the master's.
+        CannotReach: no master answers within `wait_s`.
+        AuthenticationFailed: the master does not accept the key.
     """
     connection = dial(
         settings.address, settings.authkeys[0], timeout_s=wait_s, frame_bytes_max=settings.frame_bytes_max
@@ -38,18 +38,18 @@ def master(settings: Settings, command: str, wait_s: float = PATIENCE_S) -> Iter
 
 
 def admin(context: click.Context, what: str, asked: dict[str, Any], answer_s: float = PATIENCE_S) -> Any:
-    """What the master answers to an operator's request; raises as `master` does, and RemoteRefusal."""
+    """Return the master's answer to a request of an operator; raises as `master` does, and RemoteRefusal."""
     with master(settings_of_command(context, Role.CLIENT), what) as connection:
         return connection.call(BROKER, ADMIN, (what, asked), timeout_s=answer_s)
 
 
 def seconds(text: str, option: str) -> float:
-    """A duration given as an option, in seconds.
+    """Return the duration that an option was given, in seconds.
 
     Raises:
-        BadParameter: it cannot be read as one.
+        BadParameter: the text is no duration.
     """
     try:
         return float(str(DURATION.parse(text)))
     except ValueError:
-        raise click.BadParameter(f"{text!r} cannot be read. It takes {DURATION.accepts}", param_hint=option) from None
+        raise click.BadParameter(f"{text!r} is no duration. It takes {DURATION.accepts}", param_hint=option) from None

@@ -1,4 +1,4 @@
-"""`distq dead`: the tasks that will not be tried again, and what becomes of them."""
+"""`distq dead`: lists, shows, retries and purges dead letters."""
 
 import json
 from collections.abc import Callable
@@ -21,33 +21,35 @@ class NotDead(DistqError):
     """Some of the named tasks are no dead letters."""
 
     code = "NOT_DEAD"
-    hint = "`distq dead list` shows those that are."
+    hint = "`distq dead list` shows all dead letters."
 
 
 class KeyTaken(DistqError):
     """Other tasks have the unique keys of some dead letters."""
 
     code = "KEY_TAKEN"
-    hint = "Try them again when those have ended, or purge them if those do the same."
+    hint = "Retry the dead letters when these tasks have ended, or purge them if they do the same work."
 
 
 TAKEN_SHOWN: Final = 10
-"""Dead letters that an error names; the others are counted."""
+"""Maximum dead letters that an error names; it counts the others."""
 
 
 @group("dead")
 def command() -> None:
-    """Tasks that failed for good: see why, have them tried again, or let them go."""
+    """Show, retry or purge dead letters: tasks that failed and are not retried."""
 
 
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that choose dead letters."""
+    """Add the options that choose dead letters to a command."""
     for option in (
-        click.option("--until", metavar="WHEN", help="Those that died before: 2h (ago), or 2026-01-31T09:00."),
-        click.option("--since", metavar="WHEN", help="Those that died since: 2h (ago), or 2026-01-31T09:00."),
-        click.option("--error", metavar="CLASS", help="Those whose last error was of this class; or lost, or timeout."),
-        click.option("--name", metavar="NAME", help="Those of this task name."),
-        click.option("--queue", metavar="QUEUE", help="Those of this queue."),
+        click.option("--until", metavar="WHEN", help="Dead letters from before: 2h (ago), or 2026-01-31T09:00."),
+        click.option("--since", metavar="WHEN", help="Dead letters since: 2h (ago), or 2026-01-31T09:00."),
+        click.option(
+            "--error", metavar="CLASS", help="Dead letters whose last error has this class; also lost or timeout."
+        ),
+        click.option("--name", metavar="NAME", help="Dead letters of this task name."),
+        click.option("--queue", metavar="QUEUE", help="Dead letters of this queue."),
     ):
         command = option(command)
     return command
@@ -55,7 +57,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @command.command("list")
 @filters
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="So many at most.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum dead letters.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")
 @click.pass_context
 def list_(context: click.Context, /, limit: int, as_json: bool, **chosen: str | None) -> None:
@@ -80,7 +82,7 @@ def list_(context: click.Context, /, limit: int, as_json: bool, **chosen: str | 
 def show(context: click.Context, ident: str, as_json: bool) -> None:
     """Show a dead letter: its arguments, its traceback, its attempts and their causes.
 
-    Nothing of it is run: classes and functions in its arguments are shown by their names.
+    No code of the task runs: classes and functions in its arguments are shown by their names.
     """
     from distq.cli.payloads import describe, failure_of
 
@@ -111,49 +113,49 @@ def show(context: click.Context, ident: str, as_json: bool) -> None:
 
 @command.command("retry")
 @click.argument("ids", metavar="[ID ...]", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All, or all that the other options choose.")
+@click.option("--all", "every", is_flag=True, help="All dead letters, or all that the other options choose.")
 @filters
-@click.option("--dry-run", is_flag=True, help="Only say how many that would be.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
 @click.pass_context
 def retry(context: click.Context, /, ids: tuple[str, ...], every: bool, dry_run: bool, **chosen: str | None) -> None:
-    """Have dead letters tried again, with all their attempts."""
+    """Retry dead letters, with all their attempts."""
     asked = _chosen(ids, every, chosen)
     if dry_run:
         _count(context, "dead_retry", asked)
         return
     done = _act(context, "dead_retry", asked)
-    click.echo(f"{done:,} will be tried again.")
+    click.echo(f"{done:,} will be retried.")
 
 
 @command.command("purge")
 @click.argument("ids", metavar="[ID ...]", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All, or all that the other options choose.")
+@click.option("--all", "every", is_flag=True, help="All dead letters, or all that the other options choose.")
 @filters
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Only say how many that would be.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
 @click.pass_context
 def purge(
     context: click.Context, /, ids: tuple[str, ...], every: bool, yes: bool, dry_run: bool, **chosen: str | None
 ) -> None:
-    """Let dead letters go for good."""
+    """Delete dead letters."""
     asked = _chosen(ids, every, chosen)
     if dry_run:
         _count(context, "dead_purge", asked)
         return
     if not yes:
         count = len(set(ids)) if ids else admin(context, "dead_list", {**asked, "limit": 1}, ACTION_S)["total"]
-        click.confirm(f"Let {count:,} dead letters go for good?", abort=True)
-    click.echo(f"{_act(context, 'dead_purge', asked):,} are gone.")
+        click.confirm(f"Delete {count:,} dead letters?", abort=True)
+    click.echo(f"{_act(context, 'dead_purge', asked):,} deleted.")
 
 
 def _choice(chosen: dict[str, str | None]) -> Asked:
-    """What the options that choose dead letters say, with moments as seconds since 1970."""
-    moments = {word: None if (text := chosen[word]) is None else _when(text, word) for word in ("since", "until")}
-    return {**chosen, **moments}
+    """Return the options that choose dead letters, with instants as seconds since 1970."""
+    instants = {word: None if (text := chosen[word]) is None else _when(text, word) for word in ("since", "until")}
+    return {**chosen, **instants}
 
 
 def _when(text: str, option: str) -> float:
-    """A moment: so long ago, or a date and time, without a zone by the clocks here."""
+    """Return the instant of a text: a duration ago, or a date and time, in the local zone if it has none."""
     try:
         return datetime.now().timestamp() - float(str(DURATION.parse(text)))  # noqa: DTZ005 - only its number is used
     except ValueError:
@@ -162,7 +164,7 @@ def _when(text: str, option: str) -> float:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is neither so long ago (2h, 30m, 1d) nor a date and time (2026-01-31T09:00).",
+            f"{text!r} is neither a duration ago (2h, 30m, 1d) nor a date and time (2026-01-31T09:00).",
             param_hint=f"--{option}",
         ) from None
 
@@ -177,26 +179,24 @@ def _chosen(ids: tuple[str, ...], every: bool, chosen: dict[str, str | None]) ->
 
 
 def _count(context: click.Context, what: str, asked: Asked) -> None:
-    """Say how many dead letters are chosen, and of what kinds they are."""
+    """Print the number of the chosen dead letters, by queue, name and error."""
     if "ids" in asked:
-        raise click.UsageError("--dry-run is for dead letters that are chosen, not for those that are named.")
-    told = admin(context, what, {**asked, "dry_run": True}, ACTION_S)
-    for queue, name, error, count in told["counts"]:
+        raise click.UsageError("--dry-run counts dead letters that options choose; it does not work with ids.")
+    answer = admin(context, what, {**asked, "dry_run": True}, ACTION_S)
+    for queue, name, error, count in answer["counts"]:
         click.echo(f"{count:>10,}  {printable(queue)}  {printable(name)}  {printable(error) or '-'}")
-    click.echo(f"{told['done']:,} dead letters in all; nothing was done.")
+    click.echo(f"{answer['done']:,} dead letters in total; nothing was changed.")
 
 
 def _act(context: click.Context, what: str, asked: Asked) -> int:
     answer = admin(context, what, asked, ACTION_S)
     if answer["unknown"]:
         those = ", ".join(map(printable, answer["unknown"]))
-        raise NotDead(f"{answer['done']} done; these are no dead letters: {those}.")
+        raise NotDead(f"{answer['done']} done; these ids are no dead letters: {those}.")
     if taken := answer.get("taken"):
         those = ", ".join(f"{mine} (by {other})" for mine, other in taken[:TAKEN_SHOWN])
         more = f", and {len(taken) - TAKEN_SHOWN:,} more" if len(taken) > TAKEN_SHOWN else ""
-        raise KeyTaken(
-            f"{answer['done']:,} will be tried again; of these another task has the unique key: {those}{more}."
-        )
+        raise KeyTaken(f"{answer['done']:,} will be retried. Another task has the unique key of: {those}{more}.")
     return int(answer["done"])
 
 

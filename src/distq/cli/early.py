@@ -1,12 +1,11 @@
-"""What the command line does before anything else is imported: hear the signals that end it.
+"""Installs signal handlers before the command line imports anything else.
 
-Ctrl-C ends any command quietly. A service hears SIGTERM and, unless it was started to ignore it (nohup), SIGHUP: as
-process 1 of a container it would not end by a SIGTERM for which it has no handler: the kernel drops the signal. One
-comes right after the start when an autoscaler changes its mind, or a deployment is rolled back. Until master or worker
-take the signal over, nothing has begun that would have to be finished: the process ends at once, and well.
+Ctrl-C ends any command without a traceback. A service handles SIGTERM and, unless nohup made it ignore that, SIGHUP:
+the kernel drops a SIGTERM for process 1 of a container that has no handler. An autoscaler or a rollback sends SIGTERM
+right after the start. Until master or worker replace the handler nothing has to be finished: the process exits with 0.
 """
 
-# The public module makes Enums when it is imported, which takes longer than all that comes before the handler.
+# The import of the public module builds Enums, which takes longer than everything else before the handler.
 import _signal  # type: ignore[import-not-found]
 import os
 import sys
@@ -16,29 +15,29 @@ ENV_FILE = "--env-file"
 INTERRUPTED = 130
 
 
-def hear_signals(args: list[str]) -> None:
-    """End by Ctrl-C without a traceback; if these arguments start a service, end well by SIGTERM and SIGHUP."""
+def handle_signals(args: list[str]) -> None:
+    """Exit without a traceback at Ctrl-C; if these arguments start a service, exit with 0 at SIGTERM and SIGHUP."""
     if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
         _signal.signal(_signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED))
     if command_of(args)[0] not in SERVICES:
         return
-    _signal.signal(_signal.SIGTERM, _end_well)
+    _signal.signal(_signal.SIGTERM, _exit_ok)
     if _signal.getsignal(_signal.SIGHUP) is not _signal.SIG_IGN:
-        _signal.signal(_signal.SIGHUP, _end_well)
+        _signal.signal(_signal.SIGHUP, _exit_ok)
 
 
-def _end_well(_number: int, _frame: object) -> None:
+def _exit_ok(_number: int, _frame: object) -> None:
     os._exit(os.EX_OK)
 
 
-def hear_ctrl_c() -> None:
-    """From here on Ctrl-C is an exception, as Python has it: the command line turns it into an exit code."""
+def raise_at_ctrl_c() -> None:
+    """Have Ctrl-C raise KeyboardInterrupt from here on: the command line turns it into an exit code."""
     if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
 def command_of(args: list[str]) -> tuple[str, str]:
-    """The command among arguments, and the settings file, '' for none; what is wrong with them is said elsewhere."""
+    """Return the command among the arguments, and the settings file, '' for none; errors in them are left to click."""
     env_file = ""
     rest = iter(args)
     for arg in rest:
@@ -52,9 +51,9 @@ def command_of(args: list[str]) -> tuple[str, str]:
 
 
 def shadowed() -> str:
-    """The file that stands in the way of a module of the standard library, '' if none does.
+    """Return a file that hides a module of the standard library, '' without one.
 
-    It is found where the interpreter looks first: in the current folder, or in one of PYTHONPATH.
+    Such a file is in the current folder or in one of PYTHONPATH, where the interpreter looks first.
     """
     home = os.path.realpath(os.__file__).rpartition(os.sep)[0]
     for name in sorted(sys.stdlib_module_names & sys.modules.keys()):

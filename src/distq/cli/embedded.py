@@ -1,7 +1,7 @@
 """`python -m distq.cli.embedded`: a master that ends with the program that started it.
 
-Not a command for people: `distq.QueueManager` runs it. Its orders, the key among them, come on standard
-input, whose end means that the program is gone.
+`distq.QueueManager` runs it, no user does. It reads its configuration, with the key, from standard input; the end of
+standard input means that the program has ended.
 """
 
 import dataclasses
@@ -20,20 +20,20 @@ from distq.settings.authkey import KEY_LENGTH_MIN
 from distq.wire.framing import Framer
 
 STDIN: Final = 0
-ORDERS_BYTES_MAX: Final = 65_536
+CONFIG_BYTES_MAX: Final = 65_536
 DEFAULTS: Final = {"DISTQ_HTTP_ADDRESS": "off", "DISTQ_LOG_LEVEL": "warning", "DISTQ_STORE": "memory:"}
-"""A guest of a program is quiet, ends with it, and wants no port that another master of this machine may have."""
-ANY_HOST: Final = "0.0.0.0"  # noqa: S104 - what the recipe's '' means
+"""The embedded master logs little, ends with its program, and uses no port that another master may have."""
+ANY_HOST: Final = "0.0.0.0"  # noqa: S104 - what '' means to BaseManager
 
 
 def main() -> int:
-    """Hold the queues until SIGTERM, or until the program that wants them has ended; returns the exit code."""
-    orders = _read_orders()
-    if orders is None:
+    """Run the master until SIGTERM or the end of the program that started it; return the exit code."""
+    config = _read_config()
+    if config is None:
         return 0
-    threading.Thread(target=_end_with_the_program, name="lifeline", daemon=True).start()
+    threading.Thread(target=_end_with_the_program, name="parent-watch", daemon=True).start()
     try:
-        settings = _settings(orders)
+        settings = _settings(config)
         from distq.master.main import run
 
         return run(settings)
@@ -42,12 +42,12 @@ def main() -> int:
         return error.exit_code
 
 
-def _read_orders() -> Mapping[str, Any] | None:
-    framer = Framer(ORDERS_BYTES_MAX)
-    while data := os.read(STDIN, ORDERS_BYTES_MAX):
+def _read_config() -> Mapping[str, Any] | None:
+    framer = Framer(CONFIG_BYTES_MAX)
+    while data := os.read(STDIN, CONFIG_BYTES_MAX):
         for frame in framer.feed(data):
-            orders: Mapping[str, Any] = pickle.loads(frame)
-            return orders
+            config: Mapping[str, Any] = pickle.loads(frame)
+            return config
     return None
 
 
@@ -57,24 +57,24 @@ def _end_with_the_program() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _settings(orders: Mapping[str, Any]) -> Settings:
-    """The environment's settings, but for what the program has decided itself."""
+def _settings(config: Mapping[str, Any]) -> Settings:
+    """Return the settings of the environment, with those of the program in their place."""
     loaded = load({**DEFAULTS, **os.environ}, Role.MASTER, needs_authkey=False)
     from distq.logs import configure, get_logger
 
     configure(loaded.settings.log_level, loaded.settings.log_format)
     for warning in loaded.warnings:
         get_logger().warning("settings_doubted", reason=warning)
-    host, port = orders["bind"]
+    host, port = config["bind"]
     bind = Address(host or ANY_HOST, port)
-    if len(orders["authkey"]) < KEY_LENGTH_MIN and not bind.is_loopback:
-        get_logger().warning("authkey_is_short", address=str(bind), bytes=len(orders["authkey"]))
+    if len(config["authkey"]) < KEY_LENGTH_MIN and not bind.is_loopback:
+        get_logger().warning("authkey_is_short", address=str(bind), bytes=len(config["authkey"]))
     return dataclasses.replace(
         loaded.settings,
         bind=bind,
-        authkeys=(orders["authkey"],),
-        plain_queues={**loaded.settings.plain_queues, **orders["queues"]},
-        drain_s=orders["drain_s"],
+        authkeys=(config["authkey"],),
+        plain_queues={**loaded.settings.plain_queues, **config["queues"]},
+        drain_s=config["drain_s"],
     )
 
 

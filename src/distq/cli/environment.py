@@ -1,4 +1,4 @@
-"""The edge at which commands read the environment."""
+"""Loads the settings of a command from the environment and `.env`."""
 
 import os
 import stat
@@ -19,10 +19,10 @@ def read_settings(
     needs_authkey: bool = True,
     options: Mapping[str, str | None] | None = None,
 ) -> Loaded:
-    """The settings of this process; `options` (by setting name, None where not given) win over all.
+    """Return the settings of this process; `options`, by setting name, take precedence where they are not None.
 
     Raises:
-        SettingsError: they are wrong, in a sentence.
+        SettingsError: a setting is wrong.
     """
     given = {name: text for name, text in (options or {}).items() if text is not None}
     dotenv = context.find_root().obj
@@ -32,7 +32,7 @@ def read_settings(
 
 
 def _is_file(path: str) -> bool:
-    """Raises OSError where this user may not look, which `Path.is_file` calls absent from Python 3.14 on."""
+    """Whether a file exists; raises OSError where this user may not look, which `Path.is_file` hides from 3.14 on."""
     try:
         return stat.S_ISREG(Path(path).stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -40,7 +40,7 @@ def _is_file(path: str) -> bool:
 
 
 def settings_of_command(context: click.Context, role: Role, *, needs_authkey: bool = True) -> Settings:
-    """The settings of a short command, which says its warnings on standard error."""
+    """Return the settings of a short command, and print their warnings on standard error."""
     loaded = read_settings(context, role, needs_authkey=needs_authkey)
     for warning in loaded.warnings:
         click.echo(f"distq: warning: {warning}", err=True)
@@ -50,7 +50,7 @@ def settings_of_command(context: click.Context, role: Role, *, needs_authkey: bo
 def settings_of_service(
     context: click.Context, role: Role, options: Mapping[str, str | None] | None = None
 ) -> Settings:
-    """The settings of a master or worker, whose logs are set up by them and hold the warnings."""
+    """Return the settings of a master or worker; set up its log and write their warnings to it."""
     loaded = read_settings(context, role, options=options)
     from distq.logs import configure, get_logger, log_unhandled
 

@@ -1,4 +1,4 @@
-"""Examples of every command, shown by its `--help`; a test has each of them read by the command line."""
+"""Examples of every command, for its `--help`; a test parses each of them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

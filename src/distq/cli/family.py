@@ -1,4 +1,4 @@
-"""The processes of `distq up`: each line that they say gets its speaker's name, and none of them is left behind."""
+"""Starts and stops the processes of `distq up`, and prints their lines with the name of the process."""
 
 import os
 import subprocess
@@ -15,19 +15,19 @@ COLOURS: Final = ("cyan", "green", "yellow", "magenta", "blue")
 
 
 class Member:
-    """One process, and the thread that passes on what it says."""
+    """One process, and the thread that prints its lines."""
 
     def __init__(self, name: str, number: int, process: "subprocess.Popen[bytes]", width: int) -> None:
         self.name = name
         self.process = process
         self._prefix = click.style(f"{name:<{width}} | ", fg=COLOURS[number % len(COLOURS)])
         assert process.stdout is not None
-        self._said: IO[bytes] = process.stdout
-        self._thread = threading.Thread(target=self._pass_on, name=f"said-by-{name}", daemon=True)
+        self._output: IO[bytes] = process.stdout
+        self._thread = threading.Thread(target=self._print_lines, name=f"output-of-{name}", daemon=True)
         self._thread.start()
 
     def end(self, wait_s: float) -> int:
-        """Wait for its end, which was asked for; kill it when the time is over. Returns its exit code."""
+        """Wait for the process to end, kill it after `wait_s`, and return its exit code."""
         try:
             self.process.wait(wait_s)
         except subprocess.TimeoutExpired:
@@ -36,32 +36,32 @@ class Member:
         self._thread.join(1.0)
         return self.process.returncode
 
-    def _pass_on(self) -> None:
-        with self._said:
-            for line in self._said:
-                # The terminal may have closed; the process still writes, and ends in good order.
+    def _print_lines(self) -> None:
+        with self._output:
+            for line in self._output:
+                # The terminal may have closed; the process continues to write until it ends.
                 with suppress(OSError):
                     click.echo(self._prefix + line.decode(errors="replace").rstrip("\n"))
 
 
 class Family:
-    """Processes of distq that end together."""
+    """Processes of distq that are stopped together."""
 
     def __init__(self, settings: Mapping[str, str], width: int) -> None:
         self.members: dict[str, Member] = {}
         self._settings = settings
         self._width = width
-        self._born = 0
+        self._started = 0
 
     def start(self, name: str, arguments: Sequence[str], **settings: str) -> None:
-        """Run a distq command as `name`."""
+        """Start a distq command; its lines get the prefix `name`."""
         environ = {"DISTQ_LOG_FORMAT": "console", **os.environ, **self._settings, **settings}
         with child_command(arguments, environ, output=subprocess.PIPE) as process:
-            self.members[name] = Member(name, self._born, process, self._width)
-            self._born += 1
+            self.members[name] = Member(name, self._started, process, self._width)
+            self._started += 1
 
     def ended(self) -> tuple[str, int] | None:
-        """One that has ended by itself, and its exit code."""
+        """Return the name and exit code of a process that has ended, None without one."""
         for name, member in self.members.items():
             code = member.process.poll()
             if code is not None:
@@ -69,11 +69,11 @@ class Family:
         return None
 
     def end(self, names: Sequence[str], wait_s: float) -> list[int]:
-        """End some of them in good order, all at once; returns their exit codes."""
+        """Stop some of the processes together; return their exit codes."""
         for name in names:
             self.members[name].process.terminate()
         codes = []
         for name in names:
             codes.append(self.members[name].end(wait_s))
-            del self.members[name]  # not before: a signal may end this wait, and then it must be ended again
+            del self.members[name]  # only now: if a signal ends this wait, the process must be stopped again
         return codes

@@ -1,4 +1,4 @@
-"""Groups of commands as beginners need them: whole sentences in the list, examples, and the name that was meant."""
+"""Groups of commands: their help shows whole sentences and examples, and suggests the nearest name."""
 
 import difflib
 from collections.abc import Callable
@@ -9,15 +9,14 @@ import click
 from distq.cli.examples import EXAMPLES
 
 _ALL_CHARS: Final = 10_000
-"""Length of a command's sentence in the list: it is wrapped, never cut off."""
-
+"""Maximum characters of a command's sentence in the list: it is wrapped, never cut."""
 
 _HEAD: Final = "\b\nExamples:"
-"""Begins a paragraph whose lines stay as they are."""
+"""Begins a paragraph whose lines click does not wrap."""
 
 
 class Group(click.Group):
-    """A group that lists whole sentences and says which command was meant."""
+    """A group whose list has whole sentences, and whose errors suggest a command."""
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands, each with its first sentence."""
@@ -32,7 +31,7 @@ class Group(click.Group):
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments name; if there is none, say which one is nearest."""
+        """Find the command that the arguments name; without one, the error suggests the nearest name."""
         if self.get_command(context, args[0]) is None and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self.list_commands(context), n=1, cutoff=0.6)
             meant = f" Did you mean `{context.command_path} {near[0]}`?" if near else ""
@@ -40,7 +39,7 @@ class Group(click.Group):
         return super().resolve_command(context, args)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """The command with this name, its examples added, None if there is none."""
+        """Return the command with this name and its examples, None without one."""
         command = self.find(context, name)
         path = f"{context.command_path} {name}".split(" ", 1)[1]
         if command is not None and (lines := EXAMPLES.get(path)) and _HEAD not in (command.epilog or ""):
@@ -49,7 +48,7 @@ class Group(click.Group):
         return command
 
     def find(self, context: click.Context, name: str) -> click.Command | None:
-        """The command with this name, as `click.Group` has it."""
+        """Return the command with this name as `click.Group` does, None without one."""
         return super().get_command(context, name)
 
 

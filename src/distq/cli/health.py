@@ -1,4 +1,4 @@
-"""`distq health`: is the master or worker of this container ready?"""
+"""`distq health`: checks whether the master or worker of this container is ready."""
 
 import http.client
 
@@ -20,21 +20,21 @@ def command(context: click.Context) -> int:
     """
     settings = read_settings(context, Role.MASTER, needs_authkey=False).settings
     if settings.http_address is None:
-        raise click.ClickException("DISTQ_HTTP_ADDRESS is off, so there is nobody to ask; give it a host:port.")
+        raise click.ClickException("DISTQ_HTTP_ADDRESS is off, so no process can answer. Set it to host:port.")
     reason = unhealthy(settings.http_address.dialled())
     click.echo(reason or "ready", err=reason is not None)
     return 0 if reason is None else 1
 
 
 def unhealthy(address: Address) -> str | None:
-    """Why the process at an address is not ready, None if it is."""
+    """Return why the process at an address is not ready, None if it is."""
     connection = http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
-        said = response.read(REASON_LENGTH_MAX).decode(errors="replace").strip()
+        text = response.read(REASON_LENGTH_MAX).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
         return f"{address} does not answer: {getattr(error, 'strerror', None) or str(error) or type(error).__name__}."
     finally:
         connection.close()
-    return None if response.status == http.client.OK else f"not ready: {said or response.reason}"
+    return None if response.status == http.client.OK else f"not ready: {text or response.reason}"

@@ -1,4 +1,4 @@
-"""`distq key new` and `distq key show`: making an authkey, and seeing the one in use."""
+"""`distq key`: makes an authkey, or shows the one in use."""
 
 import click
 
@@ -23,7 +23,7 @@ def new() -> None:
 @command.command("show")
 @click.pass_context
 def show(context: click.Context) -> None:
-    """Print the key that the settings give, several one a line; the first is used to connect."""
+    """Print the keys of the settings, one per line; clients and workers use the first."""
     settings = settings_of_command(context, Role.CLIENT)
     for key in settings.authkeys:
         click.echo(key)

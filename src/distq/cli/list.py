@@ -1,4 +1,4 @@
-"""`distq list`: what waits, runs and has ended, task by task."""
+"""`distq list`: lists waiting, running and ended tasks."""
 
 import time
 from typing import Any
@@ -30,18 +30,18 @@ STATES = (
 @click.option(
     "--state", "states", type=click.Choice(STATES), multiple=True, help="Tasks in this state; may be repeated."
 )
-@click.option("--older", metavar="DURATION", help="Tasks that were submitted longer ago than that, as in 10m.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most N tasks.")
-@click.option("--after", metavar="ID", help="Go on after this task: the last one of the list before.")
+@click.option("--older", metavar="DURATION", help="Tasks submitted longer ago than this, as in 10m.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum tasks.")
+@click.option("--after", metavar="ID", help="Continue after this task, the last one of the previous list.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")
 @click.pass_context
 def command(context: click.Context, /, states: tuple[str, ...], older: str | None, as_json: bool, **asked: Any) -> None:
-    """List tasks, the oldest first: those that wait and run, or those in the states that are named.
+    """List tasks, the oldest first: waiting and running tasks, or the tasks in the states of --state.
 
-    A state is waiting (which is ready, delayed or held), running (leased), or ended (succeeded, dead, cancelled or
-    expired). Of those that have ended, the master knows dead letters and those whose results it keeps.
+    A state is waiting (ready, delayed or held), running (leased), or ended (succeeded, dead, cancelled or expired).
+    Of ended tasks, the master knows dead letters and tasks whose results it keeps.
     """
-    now = time.time()  # noqa: TID251 - ages are for people, who read clocks
+    now = time.time()  # noqa: TID251 - the ages in the list are of this clock
     before_at = None if older is None else now - seconds(older, "--older")
     found = admin(context, "list", {**asked, "states": list(states), "before_at": before_at}, ACTION_S)
     columns: dict[str, Column] = {
@@ -53,4 +53,4 @@ def command(context: click.Context, /, states: tuple[str, ...], older: str | Non
     }
     print_tasks(found, columns, as_json=as_json, none="There is no such task.", numbers=["for", "age", "attempt"])
     if found["next"] and not as_json:
-        click.echo(f"There are more: --after {found['next']} goes on.")
+        click.echo(f"There are more: continue with --after {found['next']}.")

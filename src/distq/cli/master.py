@@ -1,4 +1,4 @@
-"""`distq master`: hold the queues."""
+"""`distq master`: runs the master."""
 
 import click
 
@@ -9,7 +9,7 @@ from distq.settings import Role
 @click.command("master")
 @click.pass_context
 def command(context: click.Context) -> int:
-    """Open one port and hold the queues, until SIGTERM, SIGHUP or Ctrl-C."""
+    """Run the master, which holds the queues, until SIGTERM, SIGHUP or Ctrl-C."""
     settings = settings_of_service(context, Role.MASTER)
     from distq.master.main import run
 

@@ -1,4 +1,4 @@
-"""A path that the system refuses this process: the machine's matter, told in words, wherever a command came upon it."""
+"""Turns errors of the system about a path into sentences, for every command."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from distq.core.errors import DistqError
 OF_THE_MACHINE: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS, errno.EIO, errno.ESTALE}
 )
-"""Errors about a path that no program can foresee: permissions, broken links, broken volumes."""
+"""Errors about a path whose cause is the machine: permissions, broken links, broken volumes."""
 
 
 class PathRefused(DistqError):
@@ -20,13 +20,13 @@ class PathRefused(DistqError):
     code = "PATH_REFUSED"
     hint = (
         "This user must be able to read the file and to enter each folder above it. On Kubernetes the chart's fsGroup "
-        "gives most volumes to the user of distq's images, 65532; on NFS and host paths, do it there."
+        "gives most volumes to the user of distq's images, 65532; on NFS and host paths, change the owner there."
     )
     exit_code = USAGE
 
 
 def in_words(error: Exception) -> Exception:
-    """The error, or a PathRefused in its place where it is about a path that the system refuses."""
+    """Return the error, or a PathRefused in its place if the system rejects a path."""
     if not isinstance(error, OSError) or error.errno not in OF_THE_MACHINE or error.filename is None:
         return error
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
@@ -34,7 +34,7 @@ def in_words(error: Exception) -> Exception:
 
 
 def _where(path: str) -> str:
-    """The current folder, where a path depends on it."""
+    """Return the current folder as a clause, for a relative path."""
     if Path(path).is_absolute():
         return ""
     try:

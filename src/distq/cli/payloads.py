@@ -1,7 +1,7 @@
-"""Shows what is in a payload without running anything of it.
+"""Describes a payload without running code of it.
 
-A pickle is a program of whoever wrote it, and an operator who looks at dead letters runs nobody's programs.
-Classes and functions are shown by their names, with what they would be called with.
+A pickle is a program of the client that wrote it, and an operator who reads dead letters must not run it. Classes and
+functions are shown by their names and arguments.
 """
 
 import json
@@ -15,21 +15,21 @@ from distq.wire.errors import BadCall
 from distq.wire.opcodes import disarm
 
 READ_BYTES_MAX: Final = 1 << 20
-"""A larger pickle is only measured."""
+"""Maximum bytes of a pickle that is read; of a larger one only the size is shown."""
 NAMES_MAX: Final = 1_000
 CHARS_MAX: Final = 4_000
 _HASHABLE: Final = (str, bytes, int, float, bool, type(None))
 
 
 class _Named(type):
-    """The type of classes of which only the name is known."""
+    """The type of classes that have only a name."""
 
     def __repr__(cls) -> str:
         return cls.__name__
 
 
 class _Made(metaclass=_Named):
-    """What a named class or function would have made."""
+    """Stands for the object that a named class or function would have made."""
 
     args: tuple[Any, ...] = ()
     kwds: dict[str, Any]
@@ -47,7 +47,7 @@ class _Made(metaclass=_Named):
         self.state = state
 
     def append(self, item: Any) -> None:
-        """Take one more item, as a list's subclass would."""
+        """Add an item, as a subclass of list does."""
         self.args = (*self.args, item)
 
     add = append
@@ -59,7 +59,7 @@ class _Made(metaclass=_Named):
 
 
 class _Shown:
-    """Something that is shown and never hashed by its value."""
+    """A key that is shown, and hashed by its identity only."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -69,7 +69,7 @@ class _Shown:
 
 
 class Described:
-    """Stands for what is not read, in words."""
+    """Stands for a value that is not read, with a description."""
 
     def __init__(self, words: str) -> None:
         self.words = words
@@ -86,16 +86,16 @@ class _Reader(pickle.Unpickler):
         self._names: dict[str, Any] = {}
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """A class that has the name and nothing else."""
+        """Return a class that has this name and nothing else."""
         if name == "getitem" and module in ("operator", "_operator"):
-            return _taken  # a plain item is kept as the call that put it, and taken out of it
+            return _taken  # a plain item is stored as the call that put it, from which it is taken
         path = name if module == "builtins" else f"{module}.{name}"
         if len(self._names) >= NAMES_MAX:
             path = "..."
         return self._names.setdefault(path, _Named(path, (_Made,), {}))
 
     def persistent_load(self, pid: Any, /) -> Any:
-        """Do for dicts and sets what `disarm` took out, without the hash of anything that a stranger made."""
+        """Fill the dicts and sets that `disarm` emptied, without a hash of an object of the pickle."""
         if type(pid) is list:
             return _filled({}, pid)
         if type(pid) is tuple and len(pid) == 3 and type(pid[0]) is dict:
@@ -123,10 +123,10 @@ def _filled(target: dict[Any, Any], pairs: Any) -> dict[Any, Any]:
 
 
 def read(pickled: bytes) -> Any:
-    """What is in a pickle, with everything but Python's plain values replaced by what shows its name.
+    """Return the value of a pickle, in which everything but Python's plain values is replaced by its name.
 
     Raises:
-        BadCall: it cannot be read.
+        BadCall: the pickle cannot be read.
     """
     try:
         return _Reader(disarm(pickled)).load()
@@ -137,7 +137,7 @@ def read(pickled: bytes) -> Any:
 
 
 def describe(payload: bytes, name: str, *, plain: bool = False) -> str:
-    """The call that a payload stands for, as Python text; a plain item's payload is the item."""
+    """Return the call in a payload as Python text, or the item in the payload of a plain item."""
     if payload[:1] != b"{" and len(payload) > READ_BYTES_MAX:
         return f"a pickle of {len(payload):,} bytes"
     try:
@@ -149,7 +149,7 @@ def describe(payload: bytes, name: str, *, plain: bool = False) -> str:
     except (BadCall, TypeError, ValueError, KeyError, AttributeError, RecursionError):
         return f"{len(payload):,} bytes that are no call"
     more = len(text) - CHARS_MAX
-    return text if more <= 0 else f"{text[:CHARS_MAX]}... and {more:,} characters more"
+    return text if more <= 0 else f"{text[:CHARS_MAX]}... and {more:,} more characters"
 
 
 def _described(value: Any, name: str, *, plain: bool) -> str:
@@ -162,7 +162,7 @@ def _described(value: Any, name: str, *, plain: bool) -> str:
 
 
 def failure_of(error: bytes) -> tuple[str, str, str]:
-    """An error's type, text and traceback, as its executor wrote them; empty for a task that left none."""
+    """Return the type, text and traceback of an error as its executor wrote them; empty texts without an error."""
     if not error:
         return "", "", ""
     try:

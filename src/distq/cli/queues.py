@@ -1,4 +1,4 @@
-"""`distq pause`, `resume`, `purge` and `queue`: what an operator does with queues."""
+"""`distq pause`, `resume`, `purge` and `queue`: control queues."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from distq.cli.groups import group
 from distq.cli.text import printable
 from distq.core.policy import BadPolicy, Rate
 
-of_queue = click.option("--queue", metavar="QUEUE", help="Of this queue.")
-create = click.option("--create", is_flag=True, help="Make the queue if there is none of this name yet.")
+of_queue = click.option("--queue", metavar="QUEUE", help="The queue.")
+create = click.option("--create", is_flag=True, help="Create the queue if it does not exist.")
 of_name = click.option("--name", metavar="NAME", help="Only tasks of this name.")
 
 
@@ -20,12 +20,12 @@ of_name = click.option("--name", metavar="NAME", help="Only tasks of this name."
 @create
 @click.pass_context
 def pause(context: click.Context, queue: str | None, name: str | None, create: bool) -> None:
-    """Have nothing given out any more, of a queue or only of tasks of a name; what runs runs on.
+    """Pause a queue, or the tasks of a name: no more of them start; running tasks continue.
 
-    Submits are taken as before. It holds over restarts of the master, until `distq resume`. With --name alone
-    every queue that has had tasks of that name is paused for them.
+    The queue accepts submits as before. The pause survives restarts of the master, until `distq resume`. With --name
+    alone, tasks of that name are paused in every queue that has had any.
     """
-    _govern(context, "pause", queue=queue, name=name, must_exist=not create)
+    _set_policy(context, "pause", queue=queue, name=name, must_exist=not create)
 
 
 @click.command("resume")
@@ -33,17 +33,17 @@ def pause(context: click.Context, queue: str | None, name: str | None, create: b
 @of_name
 @click.pass_context
 def resume(context: click.Context, queue: str | None, name: str | None) -> None:
-    """Have what was paused given out again; with --queue alone, also names that were paused on it."""
-    _govern(context, "resume", queue=queue, name=name, must_exist=True)
+    """Resume a paused queue or name; with --queue alone, also the names that are paused in it."""
+    _set_policy(context, "resume", queue=queue, name=name, must_exist=True)
 
 
 @click.command("purge")
 @of_queue
 @of_name
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_context
 def purge(context: click.Context, queue: str | None, name: str | None, yes: bool) -> None:
-    """Cancel all that waits, of a queue or of tasks of a name; what runs runs on, dead letters stay."""
+    """Cancel the waiting tasks of a queue or of a name; running tasks continue, dead letters stay."""
     _need_one(queue, name)
     cause = "purged by an operator"
     asked = {"queue": queue, "name": name, "running": False, "cause": cause, "must_exist": True}
@@ -55,7 +55,7 @@ def purge(context: click.Context, queue: str | None, name: str | None, yes: bool
 
 
 def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
-    """See here already that a rate is one: the exit code of usage is 2."""
+    """Check the rate here: a wrong one is an error of usage, with exit code 2."""
     try:
         return None if text is None else str(Rate.parse(text))
     except BadPolicy as error:
@@ -64,58 +64,65 @@ def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -
 
 @group("queue")
 def command() -> None:
-    """Limit what a queue gives out, and how much it takes."""
+    """Set the limits of a queue: concurrency, rate and capacity."""
 
 
 @command.command("set")
 @click.argument("queue")
-@click.option("--running", metavar="N", type=click.IntRange(1), help="At most so many tasks run at once.")
+@click.option(
+    "--running", metavar="N", type=click.IntRange(1), help="Concurrency limit: at most N tasks run at the same time."
+)
 @click.option(
     "--rate",
     metavar="RATE",
     callback=_rate,
-    help="At most N tasks are given out in a time: 100/m, 5/s, 10/30s.",
+    help="Rate limit: at most N tasks start in a time, as in 100/m, 5/s, 10/30s.",
 )
-@click.option("--capacity", metavar="N", type=click.IntRange(1), help="It takes so many tasks; more are refused.")
+@click.option(
+    "--capacity",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Maximum tasks in the queue; the master rejects further submits.",
+)
 @create
 @click.pass_context
 def set_(
     context: click.Context, queue: str, running: int | None, rate: str | None, capacity: int | None, create: bool
 ) -> None:
-    """Set limits of a queue; those that are not named stay. They hold over restarts and go before the settings."""
+    """Set limits of a queue; the others stay. They survive restarts and take precedence over the settings."""
     limits = {"running": running, "rate": rate, "capacity": capacity}
     if not any(limits.values()):
         raise click.UsageError("Give --running, --rate, --capacity, or several of them.")
-    _govern(context, "queue_set", queue=queue, must_exist=not create, **limits)
+    _set_policy(context, "queue_set", queue=queue, must_exist=not create, **limits)
 
 
 @command.command("reset")
 @click.argument("queue")
 @click.pass_context
 def reset(context: click.Context, queue: str) -> None:
-    """Forget all that was set of a queue or paused on it: the settings alone hold again."""
-    _govern(context, "queue_reset", queue=queue, must_exist=True)
+    """Remove the limits and pauses that were set for a queue: the settings apply again."""
+    _set_policy(context, "queue_reset", queue=queue, must_exist=True)
 
 
 def _need_one(queue: str | None, name: str | None) -> None:
     if queue is None and name is None:
-        raise click.UsageError("Say which by --queue, --name, or both.")
+        raise click.UsageError("Give --queue, --name, or both.")
 
 
-def _govern(context: click.Context, action: str, **asked: Any) -> None:
+def _set_policy(context: click.Context, action: str, **asked: Any) -> None:
     _need_one(asked["queue"], asked.get("name"))
     for queue in admin(context, action, asked)["queues"]:
         click.echo(f"{printable(queue['queue'])}: {_sentence(queue)}")
 
 
 def _sentence(policy: dict[str, Any]) -> str:
-    """How a queue stands."""
+    """Describe the policy of a queue."""
     names = ", ".join(map(printable, policy["paused_names"]))
     words = [
-        "paused" if policy["paused"] else "gives out tasks",
-        f"none called {names}" if names else "",
-        f"at most {policy['running']:,} at once" if policy["running"] else "",
-        f"at most {policy['rate']}" if policy["rate"] else "",
-        f"takes {policy['capacity']:,}",
+        "paused" if policy["paused"] else "active",
+        f"paused names: {names}" if names else "",
+        f"concurrency limit {policy['running']:,}" if policy["running"] else "",
+        f"rate limit {policy['rate']}" if policy["rate"] else "",
+        f"capacity {policy['capacity']:,}",
     ]
     return ", ".join(filter(None, words)) + "."

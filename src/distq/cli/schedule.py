@@ -1,4 +1,4 @@
-"""`distq schedule`: tasks that the master submits again and again."""
+"""`distq schedule`: lists, adds, pauses, runs and removes schedules."""
 
 from datetime import datetime
 from typing import Any
@@ -12,14 +12,14 @@ from distq.cli.text import duration, printable
 
 @group("schedule")
 def command() -> None:
-    """Tasks that the master submits again and again: list, pause, run, add, remove."""
+    """List, add, pause, run or remove schedules, by which the master submits tasks repeatedly."""
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_context
 def list_(context: click.Context, as_json: bool) -> None:
-    """Show all schedules, the next one first."""
+    """List schedules, the next run first."""
     schedules = admin(context, "schedule_list", {})["schedules"]
     if as_json:
         import json
@@ -42,7 +42,9 @@ def list_(context: click.Context, as_json: bool) -> None:
                 printable(one["queue"]),
                 _when(one),
                 _next(one),
-                "-" if one["last_at"] is None else _moment(one["last_at"]) + (" (runs)" if one["under_way"] else ""),
+                "-"
+                if one["last_at"] is None
+                else _local_time(one["last_at"]) + (" (runs)" if one["under_way"] else ""),
                 f"{one['runs']:,}",
                 f"{one['skipped']:,}",
             ]
@@ -59,12 +61,14 @@ def list_(context: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("task", metavar="MODULE:FUNCTION")
 @click.argument("texts", metavar="[JSON ...]", nargs=-1)
-@click.option("--every", metavar="DURATION", help="So often, as in 30s or 1h.")
-@click.option("--cron", metavar="LINE", help="As a cron line of five fields says, as in '*/5 * * * *'.")
-@click.option("--timezone", metavar="ZONE", help="With --cron: by the clocks of this zone, as in Europe/Rome; UTC.")
-@click.option("--queue", metavar="NAME", default="default", show_default=True, help="The queue that it goes to.")
-@click.option("--overlap", is_flag=True, help="Submit although the task before has not ended.")
-@click.option("--catch-up", type=click.Choice(["one", "all", "none"]), help="What is done about missed moments.")
+@click.option("--every", metavar="DURATION", help="Interval between two runs, as in 30s or 1h.")
+@click.option("--cron", metavar="LINE", help="Cron line of five fields, as in '*/5 * * * *'.")
+@click.option("--timezone", metavar="ZONE", help="Time zone of the cron line, as in Europe/Rome; default UTC.")
+@click.option("--queue", metavar="NAME", default="default", show_default=True, help="Queue of the task.")
+@click.option("--overlap", is_flag=True, help="Submit also if the previous task has not ended.")
+@click.option(
+    "--catch-up", type=click.Choice(["one", "all", "none"]), help="Which missed scheduled runs to make up for."
+)
 @click.pass_context
 def add(
     context: click.Context,
@@ -78,7 +82,7 @@ def add(
     overlap: bool,
     catch_up: str | None,
 ) -> None:
-    """Have a task submitted again and again, under a name; another one of that name is replaced."""
+    """Add a schedule, which submits a task repeatedly; replaces a schedule of the same name."""
     from distq.cli.environment import settings_of_command
     from distq.cli.submit import argument, note_colon
     from distq.client.client import Client
@@ -93,25 +97,25 @@ def add(
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     note_colon(task)
-    click.echo(f"{printable(made.name)}: next at {_moment(made.next_at or 0.0)}.")
+    click.echo(f"{printable(made.name)}: next at {_local_time(made.next_at or 0.0)}.")
 
 
 def _act(action: str, sentence: str, doc: str) -> click.Command:
     @click.argument("name")
     @click.pass_context
     def act(context: click.Context, name: str) -> None:
-        told = admin(context, f"schedule_{action}", {"name": name})["schedules"]
-        last = told[0]["last_id"] if told else ""
+        changed = admin(context, f"schedule_{action}", {"name": name})["schedules"]
+        last = changed[0]["last_id"] if changed else ""
         click.echo(sentence.format(name=printable(name), last=last))
 
     return click.command(action, help=doc)(act)
 
 
 for made in (
-    _act("pause", "{name} is paused.", "Submit nothing more, until it is resumed; what runs runs on."),
-    _act("resume", "{name} goes on.", "Go on with the next moment; those meanwhile are not made up for."),
-    _act("run", "{last}", "Submit its task now too, and print its id."),
-    _act("remove", "{name} is removed.", "Forget a schedule; what it has submitted runs on."),
+    _act("pause", "{name} is paused.", "Pause a schedule until it is resumed; running tasks continue."),
+    _act("resume", "{name} is resumed.", "Resume a schedule with its next run; missed runs are not made up for."),
+    _act("run", "{last}", "Submit the task of a schedule now, and print its id."),
+    _act("remove", "{name} is removed.", "Remove a schedule; tasks that it has submitted continue."),
 ):
     command.add_command(made)
 
@@ -119,7 +123,7 @@ for made in (
 def _next(schedule: dict[str, Any]) -> str:
     if schedule.get("fault"):
         return "faulty"
-    return "paused" if schedule["paused"] else _moment(schedule["next_at"])
+    return "paused" if schedule["paused"] else _local_time(schedule["next_at"])
 
 
 def _when(schedule: dict[str, Any]) -> str:
@@ -128,5 +132,5 @@ def _when(schedule: dict[str, Any]) -> str:
     return f"{printable(schedule['cron'])} {printable(schedule['timezone'])}"
 
 
-def _moment(at: float) -> str:
+def _local_time(at: float) -> str:
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

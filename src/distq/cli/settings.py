@@ -1,4 +1,4 @@
-"""`distq settings`: every setting, its value, and where it came from."""
+"""`distq settings`: shows every setting, its value and its source."""
 
 import json
 
@@ -16,11 +16,11 @@ from distq.settings import ROWS, Loaded, Role, Row
     type=click.Choice([role.value for role in Role]),
     default=Role.MASTER.value,
     show_default=True,
-    help="Whose defaults to show.",
+    help="The role whose defaults are shown.",
 )
 @click.pass_context
 def command(context: click.Context, as_json: bool, role: str) -> None:
-    """Show every setting, its value, and where it came from; secrets are never shown."""
+    """Show every setting, its value and its source; secrets are never shown."""
     loaded = read_settings(context, Role(role), needs_authkey=False)
     for warning in loaded.warnings:
         click.echo(f"distq: warning: {warning}", err=True)
@@ -52,6 +52,6 @@ def _print_table(loaded: Loaded) -> None:
     from distq.cli.tables import print_table
 
     print_table(
-        ["setting", "value", "from", "what"],
+        ["setting", "value", "source", "description"],
         [[row.name, _value(row, loaded) or "-", loaded.texts[row.name].source, row.sentence] for row in ROWS],
     )

@@ -1,4 +1,4 @@
-"""`distq status`: what the master holds, and who works for it."""
+"""`distq status`: shows the master's queues and workers."""
 
 import json
 from typing import Any
@@ -16,10 +16,12 @@ WHATS = ("overview", "queues", "workers")
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of tables.")
-@click.option("--wait", "wait", metavar="DURATION", default="5s", show_default=True, help="How long to try.")
+@click.option(
+    "--wait", "wait", metavar="DURATION", default="5s", show_default=True, help="Maximum time to reach the master."
+)
 @click.pass_context
 def command(context: click.Context, as_json: bool, wait: str) -> None:
-    """Show the master's queues, workers and slots; it is asked at DISTQ_ADDRESS, with the key."""
+    """Show the queues, workers and slots of the master at DISTQ_ADDRESS."""
     settings = settings_of_command(context, Role.CLIENT)
     status = fetch(settings, seconds(wait, "--wait"))
     if as_json:
@@ -29,18 +31,18 @@ def command(context: click.Context, as_json: bool, wait: str) -> None:
 
 
 def fetch(settings: Settings, wait_s: float) -> dict[str, Any]:
-    """What the master says of itself, its queues and its workers.
+    """Return the master's figures about itself, its queues and its workers.
 
     Raises:
-        CannotReach: nobody answers within `wait_s`.
-        AuthenticationFailed: the key is not the master's.
+        CannotReach: no master answers within `wait_s`.
+        AuthenticationFailed: the master does not accept the key.
     """
     with master(settings, "status", wait_s) as connection:
         return {what: connection.call(BROKER, STATS, (what,), timeout_s=wait_s) for what in WHATS}
 
 
 def print_status(status: dict[str, Any]) -> None:
-    """Print what `fetch` gave as tables."""
+    """Print the answer of `fetch` as tables."""
     from distq.cli.tables import print_table
 
     overview, queues, workers = (status[what] for what in WHATS)
@@ -79,23 +81,24 @@ def print_status(status: dict[str, Any]) -> None:
 
 
 def _limits(queue: dict[str, Any]) -> str:
-    """What keeps a queue from giving out all that is ready."""
+    """Describe the pauses and limits of a queue."""
     names = queue["paused_names"]
     words = (
         "paused" if queue["paused"] else "",
         f"{names} {'name' if names == 1 else 'names'} paused" if names else "",
-        f"{queue['running_max']} at once" if queue["running_max"] else "",
+        f"concurrency {queue['running_max']}" if queue["running_max"] else "",
         queue["rate"] or "",
     )
     return ", ".join(filter(None, words)) or "-"
 
 
 def _unknown(worker: dict[str, Any]) -> str:
-    """The names of tasks that a worker has handed back, for want of such a function."""
+    """Describe the task names that a worker returned because it has no such function."""
     names = ", ".join(printable(name) for name in worker["unknown_first"])
     more = worker["unknown_names"] - len(worker["unknown_first"])
     others = f" and {more:,} more" if more else ""
-    return f"{printable(worker['name'])} knows no task {names}{others}; its log says why. They are tried again."
+    name = printable(worker["name"])
+    return f"{name} has no function for {names}{others}; its log has the reason. The master retries these tasks."
 
 
 def _worker_row(worker: dict[str, Any]) -> list[str]:

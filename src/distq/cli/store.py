@@ -1,4 +1,4 @@
-"""`distq store`: the file that keeps everything, looked at, copied, and saved from a damaged disk."""
+"""`distq store`: backs up, inspects, checks and salvages the store's file."""
 
 import json
 import os
@@ -20,40 +20,40 @@ from distq.protocol.methods import ADMIN, BROKER
 from distq.settings import Role
 
 COPY_S: Final = 3600.0
-"""How long the master may take to make the copy of a very large file."""
+"""Maximum seconds in which the master copies a very large file."""
 STANDARD_OUTPUT: Final = "-"
-FILE_HELP: Final = "FILE is that of DISTQ_STORE where none is given."
+FILE_HELP: Final = "FILE is the file of DISTQ_STORE by default."
 
 
 class Damaged(DistqError):
-    """The file is not whole."""
+    """The file is damaged."""
 
     code = "STORE_DAMAGED"
-    hint = "Restore a backup, or copy what can be read with `distq store salvage`."
+    hint = "Restore a backup, or copy its readable part with `distq store salvage`."
     exit_code = 4
 
 
 @group("store")
 def command() -> None:
-    """The file with every task: back it up, look into it, check it, save what is left of it."""
+    """Back up, inspect, check or salvage the file that stores all tasks."""
 
 
 @command.command("backup")
 @click.argument("to", metavar="FILE")
 @click.pass_context
 def backup(context: click.Context, to: str) -> None:
-    """Fetch a copy of the store from the running master into FILE; - is standard output.
+    """Save a copy of the running master's store to FILE; - is standard output.
 
-    The copy is of one moment, and whole. To restore it, stop the master and put the copy in the place of its file.
+    The copy is complete and of one instant. To restore it, stop the master and replace its file by the copy.
     """
     settings = settings_of_command(context, Role.CLIENT)
     if not to:
-        raise click.UsageError("FILE is empty: name a file that is not there yet, or - for standard output.")
+        raise click.UsageError("FILE is empty: name a new file, or - for standard output.")
     if to != STANDARD_OUTPUT and Path(to).exists():
-        raise click.UsageError(f"{to} is there already: name a file that is not.")
+        raise click.UsageError(f"{to} exists already: name a new file.")
     with master(settings, "store") as connection:
-        asked = connection.call(BROKER, ADMIN, ("backup_begin", {}), timeout_s=COPY_S)
-        size_bytes = cast("dict[str, int]", asked)["bytes"]
+        started = connection.call(BROKER, ADMIN, ("backup_begin", {}), timeout_s=COPY_S)
+        size_bytes = cast("dict[str, int]", started)["bytes"]
 
         def fetch(write: Callable[[bytes], object]) -> None:
             at = 0
@@ -72,7 +72,7 @@ def backup(context: click.Context, to: str) -> None:
 
 
 def _save(path: Path, fetch: Callable[[Callable[[bytes], object]], None]) -> None:
-    """Write a file that is there whole and synced, or not at all."""
+    """Write a file completely and synced, or not at all."""
     from distq.storage.private import open_new
 
     part = path.with_name(path.name + ".part")
@@ -98,7 +98,7 @@ def _sync(file: BinaryIO) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_context
 def stat(context: click.Context, path: str | None, as_json: bool) -> None:
-    """Show what is in a file that no master has open."""
+    """Show the contents of a file that no master has open."""
     _show(_inspected(_file(context, path), thoroughly=False), as_json)
 
 
@@ -107,29 +107,29 @@ def stat(context: click.Context, path: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_context
 def check(context: click.Context, path: str | None, as_json: bool) -> None:
-    """Read every page of a file that no master has open, and say whether it is whole."""
+    """Check every page of a file that no master has open."""
     file = _file(context, path)
     found = _inspected(file, thoroughly=True)
     _show(found, as_json)
     if found["problems"]:
         raise Damaged(f"{file} is damaged.")
     if not as_json:
-        click.echo(f"{file} is whole.")
+        click.echo(f"{file} is not damaged.")
 
 
 @command.command("salvage")
 @click.argument("path", metavar="FILE")
 @click.argument("to", metavar="NEW")
 def salvage(path: str, to: str) -> None:
-    """Copy what can be read of the damaged FILE into NEW, which a master can open."""
+    """Copy the readable tasks of the damaged FILE to NEW, which a master can open."""
     from distq.storage.inspect import salvage as copy_out
 
     done = copy_out(Path(path), Path(to))
     click.echo(f"{to}: {done.copied:,} tasks.")
     if done.without_payload or done.without_head or done.gave_up:
-        more = " Damage was so wide that not every place was looked at." if done.gave_up else ""
+        more = " The damage is too large to examine every page." if done.gave_up else ""
         click.echo(
-            f"Not copied, because half of them cannot be read: {done.without_payload:,} tasks without a payload, "
+            f"Not copied, because a part of each cannot be read: {done.without_payload:,} tasks without a payload, "
             f"{done.without_head:,} payloads without a task.{more}"
         )
 
@@ -139,7 +139,7 @@ def _file(context: click.Context, path: str | None) -> Path:
         return Path(path)
     store = read_settings(context, Role.MASTER, needs_authkey=False).settings.store
     if not store.startswith("sqlite:///"):
-        raise click.UsageError(f"DISTQ_STORE is {store}, which is no file: name one.")
+        raise click.UsageError(f"DISTQ_STORE is {store}, which is not a file: name one.")
     return Path(store.removeprefix("sqlite:///"))
 
 

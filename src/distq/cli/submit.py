@@ -1,4 +1,4 @@
-"""`distq submit`: one task, from a shell."""
+"""`distq submit`: submits one task."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,9 @@ FAILED = 1
 @click.command("submit", context_settings={"ignore_unknown_options": True})
 @click.argument("name", metavar="MODULE:FUNCTION")
 @click.argument("texts", metavar="[JSON ...]", nargs=-1)
-@click.option("--queue", metavar="NAME", default="default", show_default=True, help="The queue that it goes to.")
-@click.option("--wait", is_flag=True, help="Wait for its end, and print its result as JSON.")
-@click.option("--timeout", metavar="DURATION", help="With --wait: how long at most; for ever by default.")
+@click.option("--queue", metavar="NAME", default="default", show_default=True, help="Queue of the task.")
+@click.option("--wait", is_flag=True, help="Wait for the end of the task, and print its result as JSON.")
+@click.option("--timeout", metavar="DURATION", help="With --wait: maximum wait; unlimited by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_context
 def command(
@@ -37,7 +37,7 @@ def command(
     the exit code is 1 if the task failed.
     """
     if timeout is not None and not wait:
-        raise click.UsageError("--timeout is how long --wait waits; give both.")
+        raise click.UsageError("--timeout limits --wait: give both.")
     timeout_s = None if timeout is None else seconds(timeout, "--timeout")
     if not name.strip() or name != name.strip():
         raise click.BadParameter(f"{name!r} is no name of a task.", param_hint="MODULE:FUNCTION")
@@ -53,12 +53,12 @@ def command(
             raise click.UsageError(str(error)) from error
         client.flush()
         if future.task_id is None:
-            future.result(0)  # raises why it was refused
+            future.result(0)  # raises the reason of the rejection
         note_colon(name)
         try:
             if wait:
                 click.echo(future.task_id, err=True)
-                return tell(future, timeout_s, as_json)
+                return print_outcome(future, timeout_s, as_json)
             click.echo(json.dumps({"task": future.task_id}) if as_json else future.task_id)
             return 0
         finally:
@@ -66,18 +66,18 @@ def command(
 
 
 def note_colon(name: str) -> None:
-    """A name with a dot may have been given to a task, and is more often a path in which the colon was forgotten."""
+    """Warn about a name with a dot and no colon, which is probably a path whose colon was forgotten."""
     module, _, function = name.rpartition(".")
     if module and ":" not in name:
         click.echo(
-            f"distq: {printable(name)} was submitted as a name that @distq.task(name=...) has given. The path of a "
-            f"function has a colon: {printable(module)}:{printable(function)}",
+            f"distq: {printable(name)} was submitted as a name of @distq.task(name=...). The path of a function "
+            f"has a colon: {printable(module)}:{printable(function)}",
             err=True,
         )
 
 
 def argument(text: str) -> Any:
-    """An argument given as JSON; raises BadParameter for what is none."""
+    """Return an argument that was given as JSON; raises BadParameter for other text."""
     from distq.core.ranges import shown
 
     try:
@@ -89,8 +89,8 @@ def argument(text: str) -> Any:
         raise click.BadParameter(f"{shown(text)} is not JSON. {hint}".rstrip(), param_hint="JSON") from None
 
 
-def tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool, *, unpickle: bool = False) -> int:
-    """Print how the task ended; returns the exit code. Only with `unpickle` is code of who made the result run."""
+def print_outcome(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool, *, unpickle: bool = False) -> int:
+    """Print how the task ended; return the exit code. Only `unpickle` runs code that the worker chose."""
     from concurrent.futures import CancelledError
 
     from distq.core.errors import DistqError
@@ -99,20 +99,20 @@ def tell(future: "TaskFuture[Any]", timeout_s: float | None, as_json: bool, *, u
         error = future.exception(timeout_s) if unpickle else None
         outcome = None if unpickle else future.packed_outcome(timeout_s)
     except TimeoutError:
-        click.echo(f"distq: Task {future.task_id} has not ended within {timeout_s:g} s; it goes on.", err=True)
+        click.echo(f"distq: Task {future.task_id} has not ended within {timeout_s:g} s; it continues.", err=True)
         return FAILED
     except (CancelledError, DistqError) as found:
         outcome, error = None, found
     if isinstance(outcome, tuple):
-        return _tell_failure(future, *_failure(future.task_key, outcome), as_json=as_json)
+        return _print_failure(future, *_failure(future.task_key, outcome), as_json=as_json)
     if error is not None:
-        return _tell_failure(future, *_described(error), as_json=as_json)
-    _tell_result(future, future.result() if outcome is None else _shown(outcome), as_json)
+        return _print_failure(future, *_described(error), as_json=as_json)
+    _print_result(future, future.result() if outcome is None else _shown(outcome), as_json)
     return 0
 
 
 def _shown(body: bytes) -> Any:
-    """A result without running anything of it: plain values as they are, all else by its name."""
+    """Return a result without running code of it: plain values, and names in the place of objects."""
     from distq.cli.payloads import Described, read
     from distq.tasks.codec import is_json
     from distq.wire.errors import BadCall
@@ -120,28 +120,28 @@ def _shown(body: bytes) -> Any:
     if is_json(body):
         try:
             return json.loads(body)
-        except (RecursionError, ValueError):  # a number of 5,000 digits, for one
-            return Described(f"{len(body):,} bytes of JSON, which this Python does not read")
+        except (RecursionError, ValueError):  # for example a number of 5,000 digits
+            return Described(f"{len(body):,} bytes of JSON, which this Python cannot read")
     try:
         return read(body)
     except (BadCall, RecursionError, MemoryError):
         return Described(f"a pickle of {len(body):,} bytes; --unpickle reads it")
 
 
-def _tell_result(future: "TaskFuture[Any]", result: Any, as_json: bool) -> None:
-    told = {"task": future.task_id, "state": "succeeded", "result": result}
+def _print_result(future: "TaskFuture[Any]", result: Any, as_json: bool) -> None:
+    row = {"task": future.task_id, "state": "succeeded", "result": result}
     try:
-        click.echo(json.dumps(told if as_json else result))
-    except (TypeError, ValueError, RecursionError):  # a result of a class that JSON has no form for
-        click.echo(json.dumps({**told, "result": repr(result)}) if as_json else printable(repr(result)))
+        click.echo(json.dumps(row if as_json else result))
+    except (TypeError, ValueError, RecursionError):  # JSON cannot represent it
+        click.echo(json.dumps({**row, "result": repr(result)}) if as_json else printable(repr(result)))
 
 
 Failed = tuple[str, str, str, str]
-"""Type, text and traceback of an error, and what to do."""
+"""Type, text and traceback of an error, and its hint."""
 
 
 def _failure(key: int | None, outcome: tuple[int, bytes | None, list[str] | None]) -> Failed:
-    """How a task has failed, of which nothing is unpickled."""
+    """Return how a task failed; nothing is unpickled."""
     from distq.cli.payloads import failure_of
     from distq.client.outcome import unpacked
     from distq.core.states import DEAD
@@ -149,7 +149,7 @@ def _failure(key: int | None, outcome: tuple[int, bytes | None, list[str] | None
     state, body, causes = outcome
     if state == DEAD and body:
         return (*failure_of(body), "")
-    error = unpacked((state, None, causes), key)[1]  # an end of ours, without a pickle
+    error = unpacked((state, None, causes), key)[1]  # an error of distq, which has no pickle
     assert error is not None
     return _described(error)
 
@@ -162,10 +162,10 @@ def _described(error: BaseException) -> Failed:
     return kind, text, str(error.__cause__ or "").strip(), error.hint if isinstance(error, DistqError) else ""
 
 
-def _tell_failure(future: "TaskFuture[Any]", kind: str, text: str, lines: str, hint: str, *, as_json: bool) -> int:
+def _print_failure(future: "TaskFuture[Any]", kind: str, text: str, lines: str, hint: str, *, as_json: bool) -> int:
     if as_json:
-        said = {"state": "failed", "error": kind, "error_text": text, "traceback": lines.strip()}
-        click.echo(json.dumps({"task": future.task_id, **said}))
+        row = {"state": "failed", "error": kind, "error_text": text, "traceback": lines.strip()}
+        click.echo(json.dumps({"task": future.task_id, **row}))
         return FAILED
     if lines:
         click.echo(printable_lines(lines.strip()) + "\n", err=True)

@@ -1,4 +1,4 @@
-"""Tables on a terminal, by rich."""
+"""Prints tables with rich."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 PIPE_COLUMNS = 200
-"""Width where there is no terminal: wide enough that lines can be searched with grep."""
+"""Width without a terminal: grep finds whole rows."""
 
 
 def print_table(
@@ -16,7 +16,7 @@ def print_table(
 ) -> None:
     """Print a table to standard output; columns named in `numbers` are aligned to the right.
 
-    Cells are text as it is: what a peer calls itself is no markup.
+    Cells are plain text: rich reads no markup in the name of a peer.
     """
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -1,4 +1,4 @@
-"""Lists of tasks, as `distq list` and `distq dead list` print them."""
+"""Prints lists of tasks, for `distq list` and `distq dead list`."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -9,13 +9,13 @@ import click
 from distq.cli.text import printable
 
 Column = Callable[[dict[str, Any]], str]
-"""What a column shows of a task's row."""
+"""Returns the text of a column for a task's row."""
 
 
 def print_tasks(
     found: dict[str, Any], columns: Mapping[str, Column], *, as_json: bool, none: str, numbers: Sequence[str]
 ) -> None:
-    """Print the tasks that a master has answered: as JSON, or each by its id, queue, name and these columns."""
+    """Print a master's list of tasks: as JSON, or as a table with id, queue, name and these columns."""
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return

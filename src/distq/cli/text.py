@@ -1,18 +1,18 @@
-"""Texts for a terminal: what peers say about themselves, and durations."""
+"""Formats texts of peers and durations for a terminal."""
 
 
 def printable(text: object) -> str:
-    """A peer's text with everything replaced that could steer a terminal."""
+    """Return a peer's text without the characters that could control a terminal."""
     return "".join(char if char.isprintable() else "�" for char in str(text))
 
 
 def printable_lines(text: str) -> str:
-    """The same of a text of several lines, which stay lines."""
+    """Return a text of several lines as `printable` does, with its line ends."""
     return "\n".join(printable(line.expandtabs()) for line in text.splitlines())
 
 
 def duration(seconds: float | None) -> str:
-    """A duration in its largest fitting unit; "-" for None."""
+    """Return a duration in its largest fitting unit; "-" for None."""
     if seconds is None:
         return "-"
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):

@@ -1,4 +1,4 @@
-"""Why a command has ended, said in the form of its log: a master or worker whose log is JSON says that in JSON too."""
+"""Prints why a command ended; a master or worker whose log is JSON logs that as JSON too."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ import click
 from distq.cli.early import SERVICES, command_of
 
 
-def say_why(args: Sequence[str], reason: str, exit_code: int, unforeseen: Exception | None) -> None:
-    """Say on standard error why a command has ended; an unforeseen error comes with its traceback."""
+def report_end(args: Sequence[str], reason: str, exit_code: int, unforeseen: Exception | None) -> None:
+    """Print on standard error why a command ended, with the traceback of an unforeseen error."""
     service, env_file = command_of(list(args))
     if service in SERVICES and _logs_json(env_file):
         from distq.logs import configure, get_logger
@@ -26,7 +26,7 @@ def say_why(args: Sequence[str], reason: str, exit_code: int, unforeseen: Except
 
 
 def _logs_json(env_file: str) -> bool:
-    """Whether a service with these settings logs JSON, as far as they can be read."""
+    """Whether a service with these settings logs JSON; settings that cannot be read are ignored."""
     from distq.settings import SettingsError
     from distq.settings.dotenv_file import read_dotenv
 
