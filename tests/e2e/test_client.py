@@ -279,7 +279,7 @@ def test_a_mistake_that_is_saved_ends_no_cluster_that_reloads(
             path.unlink()
         else:
             path.write_text(mistake)
-        eventually(lambda: "it starts again when a file has changed" in process.text, "its end", lambda: process.text)
+        eventually(lambda: "it restarts when a file changes" in process.text, "its end", lambda: process.text)
         assert "cannot be imported" in process.text
         waiting = client.submit_named("shop:price")
         (tmp_path / "mended").write_text("def price():\n    return 1000\n")
