@@ -20,7 +20,7 @@ CONTROL_CALL_S: Final = 10.0
 
 
 class ControlConnection:
-    """Connects when something is asked for the first time. For any thread."""
+    """A connection for requests beside submits and results; any thread may use it. It connects at the first request."""
 
     def __init__(self, config: ConnectionConfig) -> None:
         self._config = config

@@ -1,4 +1,4 @@
-"""What a task raises to say what shall become of it, where a return or an error does not."""
+"""`distq.Retry`, `Snooze`, `Discard` and `Interrupted`: exceptions with which a task controls its own run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from distq.core.ranges import seconds
 
 
 class _Request(Exception):
-    """Pickles by what it was made with, and reads as why."""
+    """The base of these exceptions: its text is the reason, and it pickles by its arguments."""
 
     why: str = ""
 
@@ -17,13 +17,13 @@ class _Request(Exception):
 
 
 class Retry(_Request):
-    """Try the task again: the attempt counts as failed, the pause is the task's own.
+    """Try the task again after a pause that the task chooses; the attempt counts as failed.
 
-    When no attempt is left, the task ends as a dead letter, as after any failure.
+    When no attempt is left, the task becomes a dead letter, as after any failure.
 
     Args:
-        after: seconds, a timedelta, or a text as in `30s`, until the next attempt; without it the usual growing pause.
-        why: for the task's history.
+        after: the duration until the next attempt; by default the pause grows with each attempt.
+        why: the reason, for the history of the task.
     """
 
     def __init__(self, after: float | str | timedelta | None = None, why: str = "") -> None:
@@ -33,11 +33,11 @@ class Retry(_Request):
 
 
 class Snooze(_Request):
-    """Run the task again later, as if it had not begun: it costs no attempt, however often.
+    """Run the task again later; this run does not count as an attempt.
 
     Args:
-        after: seconds, a timedelta, or a text as in `30s`, until it is ready again.
-        why: for logs.
+        after: the duration until the task is ready again.
+        why: the reason, for logs.
     """
 
     def __init__(self, after: float | str | timedelta, why: str = "") -> None:
@@ -55,12 +55,12 @@ class Discard(_Request):
 
 
 class Interrupted(BaseException):
-    """Raised by `distq.current().checkpoint(...)` where the task shall go on elsewhere.
+    """Raised by `distq.current().checkpoint(...)` when the task must continue in another executor.
 
-    It is no Exception, so that no `except Exception` keeps it.
+    It is not an Exception, so that `except Exception` does not catch it.
     """
 
 
 def pause_s(after: float | str | timedelta) -> float:
-    """A pause in seconds; raises TypeError or ValueError for what is none."""
+    """A pause in seconds; raises TypeError or ValueError."""
     return seconds("a pause", after)

@@ -1,4 +1,4 @@
-"""An exception on its way from an executor to whoever waits for the task."""
+"""The errors that futures raise for their tasks, and the bytes in which an executor sends an exception."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TaskFailed(TaskError):
 
 
 class ResultNotSent(TaskError):
-    """The task had run to its end, but its result could not be sent; it is not run again."""
+    """The task ran to its end, but its executor could not send the result; the task is not run again."""
 
     code = "RESULT_NOT_SENT"
     hint = "What the task did is done. Return plain values, or a reference (a path, a key) to what is large."
@@ -60,34 +60,34 @@ class TaskLost(TaskError):
 
 
 class TaskUnknown(TaskLost):
-    """The master does not know a task of this id, so nothing can be said of its outcome."""
+    """The master has no task of this id, so its outcome is unknown."""
 
     code = "TASK_UNKNOWN"
     hint = "It may have ended longer ago than its result is kept (DISTQ_RESULT_TTL_S), or be another master's."
 
 
 class TaskPartsGone(TaskLost):
-    """What a task has streamed is not kept any more."""
+    """The master no longer keeps a value that the task has yielded."""
 
     code = "TASK_PARTS_GONE"
     hint = "Read a stream while its task runs, or soon after: parts are kept as its result is (DISTQ_RESULT_TTL_S)."
 
 
 class TaskExpired(TaskError):
-    """The task's time was over before it could run."""
+    """The task expired before an executor could begin it."""
 
     code = "TASK_EXPIRED"
 
 
 class TimeLimitExceeded(TaskError):
-    """The task ran longer than it may; raised inside it first, so that it can clean up."""
+    """The task ran longer than its time limit; the executor first raises this in the task, so that it can clean up."""
 
     code = "TIME_LIMIT_EXCEEDED"
     hint = "Give the task a longer time_limit, or make it shorter."
 
 
 class TaskStopped(TaskError):
-    """Raised inside a task that was cancelled while it runs, so that it can clean up."""
+    """The executor raises this in a task that was cancelled while it runs, so that it can clean up."""
 
     code = "TASK_STOPPED"
 
