@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.core.build import leased, ledger, submitted
 
 from distq.core.constraints import TaskConstraints
-from distq.core.demand import LANES_PER_STEP, AnyWorker, Demand, demands, total
+from distq.core.demand import LISTS_PER_STEP, AnyWorker, Demand, demands, total
 from distq.core.envelope import TASK
 from distq.core.ledger import Ledger
 from distq.core.policy import Policy, Rate, RateWindow
@@ -198,11 +198,11 @@ def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
     placement, before, found = Counting(), 0, []
     for step in demands(books.registry.queues.values(), placement, 0.0, DRAIN_S):
         if step is None:
-            assert placement.looked_at - before < 2 * LANES_PER_STEP
+            assert placement.looked_at - before < 2 * LISTS_PER_STEP
             before = placement.looked_at
         else:
             found.append(step)
-    assert placement.looked_at - before < 2 * LANES_PER_STEP
+    assert placement.looked_at - before < 2 * LISTS_PER_STEP
     assert found[0] == (queue_of(books), Demand(0, 20_000, 20_000, 20_000.0))
     assert total(wants for _, wants in found).ready == 23_000
 

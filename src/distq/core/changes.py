@@ -1,4 +1,4 @@
-"""Decided changes of tasks, and what a store must keep of them."""
+"""Decided changes of tasks, and the rows that the store must keep of them."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from distq.core.states import DELAYED, LEASED, READY
 from distq.core.task import Task
 
 FAILURES: Final = ("failure", "timeout")
-"""Reasons that come from the task's own run; all others are about who ran it."""
+"""Reasons that come from the task's own run; all others concern its executor."""
 
 CAUSES_KEPT: Final = 8
-"""How many of a task's causes are kept, newest last."""
+"""Maximum causes of a task that are kept, the newest last."""
 
 
 class Change(NamedTuple):
-    """One decided change of a task: an event of `moves`, and what comes with it."""
+    """One decided change of a task: an event of `moves`, and its details."""
 
     event: int
     task: Task
     body: bytes | None = None
-    """What the task's body becomes; of one that is buried: the error of its last attempt."""
+    """The task's new body; of a task that is buried, the error of its last attempt."""
     run_s: float = 0.0
     delay_s: float = 0.0
     cause: str = ""
     reason: str = ""
     runs_on: bool = False
-    """Whether whoever has the lease runs the task on for a while, although it ends."""
+    """Whether the holder of the lease may run the task on, although the task ends."""
 
     @property
     def keeps_place(self) -> bool:
-        """Whether the task, though it has ended, keeps its place until its executor has stopped."""
+        """Whether the ended task keeps its place until its executor has stopped."""
         return self.runs_on and self.task.holder is not None and self.task.lease_bound
 
 
 class Submitted(NamedTuple):
-    """Tasks that were taken together in the present cycle: their heads are alike."""
+    """Tasks that one submit added in the present cycle: their heads are equal."""
 
     envelope: Envelope
     tasks: list[Task]
@@ -53,12 +53,12 @@ class Submitted(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether they go to the end of their line at once, and stay there until somebody takes them."""
+        """Whether they are ready immediately, without constraints and expiry."""
         return self.constraints is NO_CONSTRAINTS and self.expires_at is None and not self.due_at
 
 
 def rows_of_new(new: Iterable[Submitted], now: float) -> dict[int, Row]:
-    """The rows of tasks that were submitted just now."""
+    """The rows of newly submitted tasks."""
     rows: dict[int, Row] = {}
     for envelope, tasks, at, due_at, expires_at, constraints in new:
         state, ready_at = (DELAYED, due_at) if due_at > now else (READY, at)
@@ -69,14 +69,14 @@ def rows_of_new(new: Iterable[Submitted], now: float) -> dict[int, Row]:
 
 
 def row_of_lease(task: Task) -> Row:
-    """The row of a task that is held for long enough to be found again."""
+    """The row of a leased task whose lease is stored."""
     counters = (task.delivery, task.failures, task.lost)
     times = (task.submitted_at, task.state_since_at, head.RUNS_ON)
     return head.pack(task.envelope, LEASED, *counters, *times, task.expires_at, task.constraints), KEEP
 
 
 def row_of_change(change: Change, now: float) -> Row:
-    """The row of a task as it will be after the change is applied at `now`."""
+    """The row of a task as the change makes it at `now`."""
     event, task, body, _, delay_s, _, reason, _ = change
     if event == moves.DROP or (event == moves.SUCCEED and task.envelope.kind == PLAIN):
         return None
@@ -101,7 +101,7 @@ def row_of_change(change: Change, now: float) -> Row:
 
 
 def row_of_stopped(task: Task) -> Row:
-    """The row of a task that had ended, and that its executor runs no longer."""
+    """The row of an ended task that its executor no longer runs."""
     counters = (task.delivery, task.failures, task.lost)
     times = (task.submitted_at, task.state_since_at, task.state_since_at)
     return head.pack(task.envelope, task.state, *counters, *times, task.expires_at, task.constraints), KEEP
@@ -114,9 +114,9 @@ def rows_of(
     now: float,
     stopped: Iterable[Task] = (),
 ) -> dict[int, Row]:
-    """What a store must keep: new tasks, leases that are old enough, and changes, as they will be when applied.
+    """The rows of new tasks, of leases that are old enough or lease-bound, of changes, and of tasks that `stopped`.
 
-    Of tasks that had ended before, and have stopped now, a restarted master knows by their rows that they have.
+    A `stopped` task had ended before, and its executor has stopped now.
     """
     rows = rows_of_new(new, now)
     for task in stopped:
@@ -126,26 +126,26 @@ def rows_of(
         if task.state == LEASED and old_enough and task.task_key not in changes:
             rows[task.task_key] = row_of_lease(task)
     for key, change in changes.items():
-        # Who holds a task, and whether its moment has come, is found out again.
+        # A restarted master asks the workers for their leases, and looks at the clock for what is due.
         if change.event not in (moves.GIVE_BACK, moves.DUE):
             rows[key] = row_of_change(change, now)
     return rows
 
 
 def count_attempt(change: Change) -> None:
-    """Count the attempt that has ended with this change, at the task and in the tally."""
+    """Count the attempt that has ended with this change, at the task and in its counters."""
     task, reason = change.task, change.reason
-    tally = task.envelope.counters
+    counters = task.envelope.counters
     if reason in FAILURES:
         task.failures += 1
-        tally.attempts[reason] += 1
+        counters.attempts[reason] += 1
     elif reason != UPSTREAM:
         task.lost += 1
-        tally.attempts["lost"] += 1
-        tally.count(tally.redeliveries, reason)
+        counters.attempts["lost"] += 1
+        counters.count(counters.redeliveries, reason)
 
 
 def causes_after(change: Change) -> list[str]:
-    """Why the task's attempts ended, this one's included."""
+    """The task's causes, with the one of this change."""
     known = change.task.causes or []
     return [*known, change.cause][-CAUSES_KEPT:] if change.cause else known

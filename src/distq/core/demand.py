@@ -1,7 +1,7 @@
-"""How many slots a queue wants: what runs on it, and what of it could run if there were slots. Nothing is changed.
+"""How many slots the tasks of a queue need: those that run, and those that could run if there were more slots.
 
-What a limit, a pause, a concurrency key or a delay holds back wants no slot: it would not run faster with more of them.
-A queue may have 20,000 lanes, one for each task name: they are counted in steps, and other work may run between two.
+A task that a limit, a pause, a concurrency key or a delay holds back needs no slot: more slots would not start it.
+A queue may have 20,000 ready lists, one for each task name: they are counted in steps, with other work between two.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from distq.core.ready_list import PriorityList
 
 RUN_S_UNKNOWN: Final = 1.0
-"""How long a run is taken to last while nothing is known: none has ended or is under way, and no limit is declared."""
+"""Assumed run time in seconds where no run has ended, none is under way and no time limit is declared."""
 
-LANES_PER_STEP: Final = 500
-"""Maximum lanes of one step of `demands`, about half a millisecond of work."""
+LISTS_PER_STEP: Final = 500
+"""Maximum ready lists in one step of `demands`, about half a millisecond of work."""
 
 
 class Placement(Protocol):
-    """The connected workers, as far as they matter to tasks that are ready."""
+    """What the demand needs to know of the connected workers."""
 
     def extra_slots(self, queue: Queue) -> int:
-        """How many more slots than one each the running tasks of a queue take."""
+        """How many slots beyond one each the running tasks of a queue take."""
 
     def longest_run_s(self, queue: Queue) -> float:
         """How long the longest present run of a queue has lasted, 0 if there is none."""
 
-    def most(self, queue: Queue, lane: PriorityList) -> int:
-        """How many tasks of a lane count: all that could run on a worker that is connected, or may be soon."""
+    def most(self, queue: Queue, ready_list: PriorityList) -> int:
+        """How many tasks of a ready list a worker could run that is connected or may be started."""
 
 
 class AnyWorker:
-    """The placement of a master that has no workers: whatever is ready could run on one that comes."""
+    """The placement of a master without workers: a new worker could run every ready task."""
 
     def extra_slots(self, queue: Queue) -> int:  # noqa: ARG002, D102 - as Placement
         return 0
@@ -47,26 +47,26 @@ class AnyWorker:
     def longest_run_s(self, queue: Queue) -> float:  # noqa: ARG002, D102
         return 0.0
 
-    def most(self, queue: Queue, lane: PriorityList) -> int:  # noqa: ARG002, D102
+    def most(self, queue: Queue, ready_list: PriorityList) -> int:  # noqa: ARG002, D102
         return sys.maxsize
 
 
 class Demand(NamedTuple):
-    """What one queue, or several together, want of workers."""
+    """The slots and the work that the tasks of one queue, or of several, need."""
 
     running: int = 0
-    """Slots that running tasks take."""
+    """Number of slots that running tasks take."""
     ready: int = 0
-    """Ready tasks that could run within the time, if there were slots."""
+    """Number of ready tasks that could run within the time, if there were slots."""
     slots: int = 0
-    """Slots that these would take if all ran at once."""
+    """Number of slots that these take if all run at the same time."""
     work_s: float = 0.0
-    """How long these would take one slot."""
+    """Seconds that these take one slot."""
 
     def desired_slots(self, target_drain_s: float) -> int:
-        """The slots that run what runs, and have what is ready done in `target_drain_s` seconds.
+        """The slots that the running tasks take, and those that run the ready ones in `target_drain_s` seconds.
 
-        Never below what is running, never stuck at zero while a task could run, never more than all tasks take.
+        At least one while a task could run, and at most the slots that all tasks take together.
         """
         if self.slots == 0:
             return self.running
@@ -74,7 +74,7 @@ class Demand(NamedTuple):
 
 
 def total(demands: Iterable[Demand]) -> Demand:
-    """What several queues want together."""
+    """The demand of several queues together."""
     columns = list(zip(*demands, strict=True)) or [(), (), (), ()]
     running, ready, slots, work_s = map(sum, columns)
     return Demand(running, ready, slots, float(work_s))
@@ -83,51 +83,55 @@ def total(demands: Iterable[Demand]) -> Demand:
 def demands(
     queues: Iterable[Queue], placement: Placement, now: float, within_s: float
 ) -> Iterator[tuple[Queue, Demand] | None]:
-    """What each queue wants, of tasks that could begin in the next `within_s` seconds.
+    """The demand of each queue, of tasks that could begin in the next `within_s` seconds.
 
-    Gives None after at most two times LANES_PER_STEP lanes and queues: a caller who has other work lets it run then.
+    Yields None after at most 2 x LISTS_PER_STEP ready lists and queues, so that the caller can do other work.
     """
-    looked_at = 0
+    list_count = 0
     for queue in queues:
         running = queue.counts[LEASED]
         if running:
             running += placement.extra_slots(queue)
-        wants, startable = Demand(running), min(queue.counts[READY], queue.startable(now, within_s))
-        lanes = list(queue.ready_lists.values()) if startable > 0 else []
-        for at in range(0, len(lanes), LANES_PER_STEP):
-            step = lanes[at : at + LANES_PER_STEP]
-            wants = _and_lanes(wants, queue, step, placement)
-            looked_at += len(step)
-            if looked_at >= LANES_PER_STEP:
+        demand, startable = Demand(running), min(queue.counts[READY], queue.startable(now, within_s))
+        lists = list(queue.ready_lists.values()) if startable > 0 else []
+        for at in range(0, len(lists), LISTS_PER_STEP):
+            step = lists[at : at + LISTS_PER_STEP]
+            demand = _with_lists(demand, queue, step, placement)
+            list_count += len(step)
+            if list_count >= LISTS_PER_STEP:
                 yield None
-                looked_at = 0
-        yield queue, _at_most(wants, startable)
-        looked_at += 1
+                list_count = 0
+        yield queue, _at_most(demand, startable)
+        list_count += 1
 
 
-def _and_lanes(wants: Demand, queue: Queue, lanes: Sequence[PriorityList], placement: Placement) -> Demand:
-    """What a queue wants, with what some more of its lanes want."""
-    running, ready, slots, work_s = wants
-    for lane in lanes:
-        if lane.mask and not lane.paused and (count := min(len(lane), placement.most(queue, lane))) > 0:
+def _with_lists(demand: Demand, queue: Queue, lists: Sequence[PriorityList], placement: Placement) -> Demand:
+    """Add the demand of some ready lists to that of their queue."""
+    running, ready, slots, work_s = demand
+    for ready_list in lists:
+        if (
+            ready_list.mask
+            and not ready_list.paused
+            and (count := min(len(ready_list), placement.most(queue, ready_list))) > 0
+        ):
             ready += count
-            slots += count * lane.cost
-            work_s += count * lane.cost * _run_s(queue, lane, placement)
+            slots += count * ready_list.cost
+            work_s += count * ready_list.cost * _run_s(queue, ready_list, placement)
     return Demand(running, ready, slots, work_s)
 
 
-def _at_most(wants: Demand, startable: int) -> Demand:
-    """What a queue wants of which no more than `startable` ready tasks may begin."""
-    running, ready, slots, work_s = wants
+def _at_most(demand: Demand, startable: int) -> Demand:
+    """The demand of a queue of which at most `startable` ready tasks may begin."""
+    running, ready, slots, work_s = demand
     if ready <= startable:
-        return wants
+        return demand
     return Demand(running, startable, math.ceil(slots * startable / ready), work_s * startable / ready)
 
 
-def _run_s(queue: Queue, lane: PriorityList, placement: Placement) -> float:
-    """How long a run lasts: the mean of those that ended, or else the best that is known."""
+def _run_s(queue: Queue, ready_list: PriorityList, placement: Placement) -> float:
+    """Run time of a task: the queue's mean, or else the longer of the time limit and the longest present run."""
     if queue.mean_run_s is not None:
         return queue.mean_run_s
-    task = lane.head()
+    task = ready_list.head()
     declared_s = None if task is None else task.envelope.time_limit_s
     return max(declared_s or RUN_S_UNKNOWN, placement.longest_run_s(queue))

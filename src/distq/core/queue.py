@@ -1,4 +1,4 @@
-"""One queue: its ready tasks in order, how many it has of each state, and what it is allowed to give out."""
+"""A queue: its ready tasks in order, its counts by state, and the tasks that its policy lets it lease."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from distq.core.task import Task
 
 WORK: Final = "work"
 RESULT: Final = "result"
-"""Role of a plain queue whose `get` settles at once; taken from a work queue an item is leased."""
+"""Role of a plain queue whose `get` settles the item immediately; `get` on a work queue leases it."""
 
 
 EMPTY_LISTS_KEPT: Final = 1_000
-"""Maximum empty lanes of a queue; beyond it they go when their last task does."""
+"""Maximum empty ready lists of a queue; beyond it a list is dropped with its last task."""
 LISTS_PER_TIDY: Final = 1_000
-"""Maximum lanes of a queue that are looked at for its oldest task, the lanes made first foremost."""
+"""Maximum ready lists of a queue that are searched for its oldest task, the oldest lists first."""
 QUEUES_PER_PART: Final = 200
-"""Maximum queues that a page about all queues describes at once, a few milliseconds of work."""
+"""Maximum queues in one part of a page about all queues, a few milliseconds of work."""
 STALE_OFFERS: Final = 64
-"""Maximum offers beyond one a lane; more are old ones that a better one has replaced, and are cleared away."""
+"""Maximum offers beyond two for each list; more are replaced ones, and are cleared away."""
 
 
 class Eligibility:
@@ -45,7 +45,7 @@ class Eligibility:
 
 
 class Queue:
-    """A named queue. `capacity` bounds its live tasks; `counts` is by state."""
+    """A named queue."""
 
     __slots__ = (
         "__weakref__",
@@ -77,68 +77,69 @@ class Queue:
     )
 
     def __init__(
-        self, name: str, capacity: int, role: str = WORK, base: Policy = OPEN, takers: Eligibility | None = None
+        self, name: str, capacity: int, role: str = WORK, base: Policy = OPEN, eligibility: Eligibility | None = None
     ) -> None:
         self.name = name
         self.role = role
         self.permanent = False
-        """Whether it stays although nothing is in it: programs of the standard library ask for it by its getter."""
+        """Whether it stays while it is empty: standard-library programs call it by its getter."""
         self.envelopes = 0
-        """Envelopes of it, of tasks that are there or came lately."""
+        """Number of its envelopes, of known tasks or recent submits."""
         self.base = base.overridden_by(Policy(capacity=capacity))
-        """Its policy as the settings have it, ..."""
+        """Its policy by the settings."""
         self.is_lasting = False
-        """Whether more than what an operator has set keeps it: tasks, workers, plain items."""
+        """Whether tasks, workers or plain items need it, not only an operator's policy."""
         self.own = OPEN
-        """... what an operator has changed of it, ..."""
+        """Its policy by an operator, which overrides the settings."""
         self.policy = OPEN
-        """... and both together."""
+        """Its policy by both."""
         self.policy_key: int | None = None
-        """Where the store has what an operator has changed, if it has."""
+        """The key of its stored policy, None if none is stored."""
         self.rate_window: RateWindow | None = None
         self.capacity = 0
+        """Maximum live tasks and dead letters."""
         self.concurrency_keys = ConcurrencyKeys()
-        """Its concurrency keys."""
         self.unique: dict[str, Task] = {}
-        """Who has each unique key, or had it last."""
+        """The task that has each unique key, or had it last."""
         self.replaced: dict[str, list[Task]] = {}
-        """By unique key, the tasks that ran when another one replaced them: one that outlives it has the key again."""
+        """By unique key, tasks that ran when another task replaced them; one that outlives it gets the key again."""
         self.counts = [0] * len(STATE_NAMES)
+        """Number of its tasks by state."""
         self.ready_lists: dict[tuple[str, frozenset[str], int], PriorityList] = {}
-        """By the task's name, what it requires, and how many slots it takes."""
+        """Ready lists by the tasks' name, required labels and cost."""
         self.offers: list[Offer] = []
-        """A heap of what its lanes offer: one valid entry for each that has a task and is not paused or set aside."""
+        """A heap of its lists' offers: one valid entry for each list that has a task and is not paused or set aside."""
         self.set_aside: dict[str, list[PriorityList]] = {}
-        """Lanes that no connected worker may take out of, by name: nobody looks at them until one comes that may."""
-        self._eligibility = Eligibility() if takers is None else takers
+        """Lists that no connected worker may take from, by task name; leases skip them until they are readmitted."""
+        self._eligibility = Eligibility() if eligibility is None else eligibility
         self._numbers = count()
         self.orphaned_count = 0
-        """Tasks that have ended and may still run, of those whose number is limited (`Lingering`)."""
+        """Number of its ended tasks that executors may still run (`OrphanedRuns`)."""
         self.reserved = 0
-        """Tasks decided in the present cycle and not yet applied."""
+        """Number of tasks that were submitted in the present cycle and are not yet applied."""
         self.mean_run_s: float | None = None
-        """Moving average of how long a successful attempt runs, None until the first."""
+        """Moving average of the run times of successful attempts, None before the first."""
         self.gets = 0
-        """Plain items ever taken, and ..."""
+        """Number of plain items that were taken."""
         self.done = 0
-        """... how many `task_done` calls answered them, as `queue.Queue` counts."""
+        """Number of `task_done` calls for them, as `queue.Queue` counts."""
         self.set_policy(OPEN)
 
     def set_policy(self, own: Policy) -> None:
-        """Let what an operator has changed take effect."""
+        """Apply an operator's policy."""
         self.own = own
         policy = own.overridden_by(self.base)
         if policy.rate != self.policy.rate:
             self.rate_window = None if policy.rate is None else RateWindow(policy.rate)
         self.policy = policy
         self.capacity = policy.capacity or 0
-        for lane in self.ready_lists.values():
-            paused, lane.paused = lane.paused, lane.name in policy.paused_names
-            if paused and not lane.paused:
-                self._offer(lane)
+        for ready_list in self.ready_lists.values():
+            paused, ready_list.paused = ready_list.paused, ready_list.name in policy.paused_names
+            if paused and not ready_list.paused:
+                self._offer(ready_list)
 
     def allowance(self, now: float) -> int:
-        """How many tasks it may give out at once now; one by one where so many may run, or they would wait in line."""
+        """How many tasks it may lease together now: one if it has a concurrency limit, so that no leased task waits."""
         policy = self.policy
         if policy.paused:
             return 0
@@ -148,7 +149,7 @@ class Queue:
         return most if self.rate_window is None else min(most, self.rate_window.allowance(now))
 
     def startable(self, now: float, within_s: float) -> int:
-        """How many tasks its policy lets begin in the next `within_s` seconds, if none of those that run ends."""
+        """How many tasks its policy lets it lease in the next `within_s` seconds, if no running task ends."""
         policy = self.policy
         if policy.paused:
             return 0
@@ -156,7 +157,7 @@ class Queue:
         return room if self.rate_window is None else min(room, self.rate_window.within(now, within_s))
 
     def unused(self, now: float) -> bool:
-        """Whether nothing is known of it that a new queue of its name would not know."""
+        """Whether a new queue of its name would be equal to it."""
         rate, window = self.policy.rate, self.rate_window
         spent = rate is not None and window is not None and window.allowance(now) < rate.tasks
         used = (
@@ -166,39 +167,39 @@ class Queue:
 
     @property
     def fences(self) -> bool:
-        """Whether some of its tasks may have to end with their leases (`Task.fenced`)."""
+        """Whether some of its tasks may be lease-bound (`Task.lease_bound`)."""
         return bool(self.concurrency_keys) or self.policy.running is not None
 
     @property
     def running(self) -> int:
-        """Tasks that may run now."""
+        """Number of tasks that may run now."""
         return self.counts[LEASED] + self.orphaned_count
 
     @property
     def live(self) -> int:
-        """Tasks that have not ended."""
+        """Number of tasks that have not ended."""
         counts = self.counts
         return counts[READY] + counts[DELAYED] + counts[LEASED] + counts[HELD]
 
     @property
     def waiting(self) -> int:
-        """Tasks that nobody holds: what `queue.Queue.qsize` counts."""
+        """Number of tasks without a holder: `queue.Queue.qsize` of a plain queue."""
         return self.counts[READY] + self.counts[DELAYED] + self.counts[HELD]
 
     @property
     def room(self) -> int:
-        """How many more tasks it takes; dead letters need room too, or they would grow without bound."""
+        """How many more tasks it takes; dead letters need room too, so that their number is limited."""
         return self.capacity - self.live - self.counts[DEAD] - self.reserved
 
     def holder_of_unique(self, unique: str, now: float) -> Task | None:
         """The task that has a unique key, None if it is free."""
         task = self.unique.get(unique)
         if task is None or (for_s := task.constraints.unique_for_s) is None:
-            return task  # it lets go of it at its end
+            return task  # which has it until its end
         return task if now < task.submitted_at + for_s else None
 
     def take_unique(self, task: Task) -> None:
-        """A task has its unique key from now on, also where the one that had it runs on."""
+        """Give a task its unique key, also while the task that had the key runs on."""
         key = task.constraints.unique_key
         other = self.unique.get(key)
         if other is not None and other is not task and other.state in LIVE_STATES:
@@ -206,7 +207,7 @@ class Queue:
         self.unique[key] = task
 
     def release_unique(self, task: Task) -> None:
-        """A task has its unique key no more."""
+        """Take its unique key from a task."""
         key = task.constraints.unique_key
         replaced = self.replaced.get(key, [])
         if self.unique.get(key) is task:
@@ -219,43 +220,43 @@ class Queue:
             self.replaced.pop(key, None)
 
     def ready_list(self, envelope: Envelope) -> PriorityList:
-        """The lane of an envelope's tasks, made at first use."""
+        """The ready list of an envelope's tasks, made at first use."""
         key = envelope.name, envelope.requires, envelope.cost
-        lane = self.ready_lists.get(key)
-        if lane is None:
-            lane = self.ready_lists[key] = PriorityList(envelope.name, READY, envelope.requires, envelope.cost)
-            lane.paused = envelope.name in self.policy.paused_names
-        return lane
+        ready_list = self.ready_lists.get(key)
+        if ready_list is None:
+            ready_list = self.ready_lists[key] = PriorityList(envelope.name, READY, envelope.requires, envelope.cost)
+            ready_list.paused = envelope.name in self.policy.paused_names
+        return ready_list
 
     def enqueue(self, task: Task) -> None:
-        """A ready task goes to the end of its line."""
-        lane = self.ready_list(task.envelope)
-        lane.push(task)
-        self._offer(lane)
+        """Add a ready task at the end of its list."""
+        ready_list = self.ready_list(task.envelope)
+        ready_list.push(task)
+        self._offer(ready_list)
 
     def enqueue_all(self, envelope: Envelope, tasks: Sequence[Task]) -> None:
-        """Ready tasks of one envelope go to the end of their line."""
-        lane = self.ready_list(envelope)
-        lane.extend(tasks)
-        self._offer(lane)
+        """Add ready tasks of one envelope at the end of their list."""
+        ready_list = self.ready_list(envelope)
+        ready_list.extend(tasks)
+        self._offer(ready_list)
 
     def enqueue_first(self, task: Task) -> None:
-        """A task is first in line again."""
-        lane = self.ready_list(task.envelope)
-        lane.push_front(task)
-        self._offer(lane)
+        """Add a task that was given back at the front of its list."""
+        ready_list = self.ready_list(task.envelope)
+        ready_list.push_front(task)
+        self._offer(ready_list)
 
-    def _offer(self, lane: PriorityList) -> None:
-        """Have a lane's first task among the offers."""
-        if lane.aside or lane.paused:
+    def _offer(self, ready_list: PriorityList) -> None:
+        """Offer the first task of a list."""
+        if ready_list.aside or ready_list.paused:
             return
-        task = lane.head()
+        task = ready_list.head()
         if task is None:
-            self._emptied(lane)
+            self._emptied(ready_list)
             return
-        at, old = -task.envelope.priority, lane.offer
+        at, old = -task.envelope.priority, ready_list.offer
         if old is None or (at, task.task_key) < old[:2]:
-            lane.offer = offer = (at, task.task_key, next(self._numbers), lane)
+            ready_list.offer = offer = (at, task.task_key, next(self._numbers), ready_list)
             heappush(self.offers, offer)
             if len(self.offers) > 2 * len(self.ready_lists) + STALE_OFFERS:
                 self._clear_offers()
@@ -264,10 +265,10 @@ class Queue:
         self.offers[:] = [offer for offer in self.offers if offer[3].offer is offer]
         heapify(self.offers)
 
-    def _emptied(self, lane: PriorityList) -> None:
-        lane.offer = None
+    def _emptied(self, ready_list: PriorityList) -> None:
+        ready_list.offer = None
         if len(self.ready_lists) > EMPTY_LISTS_KEPT:
-            self.ready_lists.pop((lane.name, lane.requires, lane.cost), None)
+            self.ready_lists.pop((ready_list.name, ready_list.requires, ready_list.cost), None)
 
     def take(
         self,
@@ -279,33 +280,33 @@ class Queue:
     ) -> list[Task]:
         """Take up to `want` ready tasks whose name is `wanted` and that require no other labels and no more `slots`.
 
-        By priority, then by age. A task that was lost once comes alone: whoever dies next, only one task can have been
-        the reason. One that takes several slots comes alone too, and what is behind it waits until there is `room`.
+        By priority, then by age. A task that was lost is taken alone: if its executor dies too, no other task can be
+        the reason. A task that takes several slots is taken alone too, and the tasks behind it wait for its `room`.
         """
         taken: list[Task] = []
         passed: list[Offer] = []
         offers = self.offers
         while offers and len(taken) < want:
             offer = offers[0]
-            lane = offer[3]
+            ready_list = offer[3]
             task = self._offered(offer)
             if task is None:
                 continue
-            if not (lane.requires <= labels and lane.cost <= slots and wanted(lane.name)):
+            if not (ready_list.requires <= labels and ready_list.cost <= slots and wanted(ready_list.name)):
                 heappop(offers)
-                if not self._set_aside(lane):
+                if not self._set_aside(ready_list):
                     passed.append(offer)
                 continue
-            if (taken and (task.lost or lane.cost > 1)) or lane.cost > room:
+            if (taken and (task.lost or ready_list.cost > 1)) or ready_list.cost > room:
                 break
             heappop(offers)
-            lane.pop()
+            ready_list.pop()
             taken.append(task)
-            alone = task.lost or lane.cost > 1
+            alone = task.lost or ready_list.cost > 1
             if not alone:
-                lane.pop_into(taken, want, offers[0] if offers else None)
-            lane.offer = None
-            self._offer(lane)
+                ready_list.pop_into(taken, want, offers[0] if offers else None)
+            ready_list.offer = None
+            self._offer(ready_list)
             if alone:
                 break
         for offer in passed:
@@ -313,75 +314,75 @@ class Queue:
         return taken
 
     def _offered(self, offer: Offer) -> Task | None:
-        """The task of the first offer, None if it was no true offer any more and is gone, or is put right."""
-        lane = offer[3]
-        task = None if lane.paused else lane.head()
+        """The task of the first offer, None if the offer was stale; a stale offer is removed or replaced."""
+        ready_list = offer[3]
+        task = None if ready_list.paused else ready_list.head()
         if (
-            lane.offer is offer
+            ready_list.offer is offer
             and task is not None
             and offer[1] == task.task_key
             and offer[0] == -task.envelope.priority
         ):
             return task
         heappop(self.offers)
-        if lane.offer is offer:
-            lane.offer = None
-            self._offer(lane)
+        if ready_list.offer is offer:
+            ready_list.offer = None
+            self._offer(ready_list)
         return None
 
-    def _set_aside(self, lane: PriorityList) -> bool:
-        """Set a lane aside if no connected worker may take out of it; asked once for each generation of workers."""
-        takers = self._eligibility
-        if lane.examined == takers.generation:
+    def _set_aside(self, ready_list: PriorityList) -> bool:
+        """Set a list aside if no connected worker may take from it; checked once for each generation of workers."""
+        eligibility = self._eligibility
+        if ready_list.examined == eligibility.generation:
             return False
-        lane.examined = takers.generation
-        if takers.may_take(self, lane):
+        ready_list.examined = eligibility.generation
+        if eligibility.may_take(self, ready_list):
             return False
-        lane.aside, lane.offer = True, None
-        self.set_aside.setdefault(lane.name, []).append(lane)
-        takers.set_aside[self] = None
+        ready_list.aside, ready_list.offer = True, None
+        self.set_aside.setdefault(ready_list.name, []).append(ready_list)
+        eligibility.set_aside[self] = None
         return True
 
     def handed_back(self, envelope: Envelope) -> None:
-        """A worker does not know the name: it is asked again whether another one does."""
+        """Check again whether a worker may take tasks of this envelope: one has returned a task of an unknown name."""
         self.ready_list(envelope).examined = -1
 
     def readmit(self, names: Iterable[str] | None = None) -> bool:
-        """Offer what was set aside again, all or of these names; whether there was something."""
-        lanes: list[PriorityList] = []
+        """Offer lists that were set aside again, all or those of these names; True if there was one."""
+        lists: list[PriorityList] = []
         for name in list(self.set_aside) if names is None else names:
-            lanes += self.set_aside.pop(name, ())
-        for lane in lanes:
-            lane.aside, lane.examined = False, -1
-            self._offer(lane)
-        return bool(lanes)
+            lists += self.set_aside.pop(name, ())
+        for ready_list in lists:
+            ready_list.aside, ready_list.examined = False, -1
+            self._offer(ready_list)
+        return bool(lists)
 
     def tidy(self) -> None:
-        """Let go of lanes that have no task any more."""
-        for name, lanes in list(self.set_aside.items()):
-            self.set_aside[name] = [lane for lane in lanes if lane.head() is not None]
+        """Drop lists that have no task."""
+        for name, lists in list(self.set_aside.items()):
+            self.set_aside[name] = [ready_list for ready_list in lists if ready_list.head() is not None]
             if not self.set_aside[name]:
                 del self.set_aside[name]
-        for lane in [lane for lane in self.ready_lists.values() if lane.head() is None]:
-            lane.offer = None
-            del self.ready_lists[lane.name, lane.requires, lane.cost]
+        for ready_list in [ready_list for ready_list in self.ready_lists.values() if ready_list.head() is None]:
+            ready_list.offer = None
+            del self.ready_lists[ready_list.name, ready_list.requires, ready_list.cost]
         self._clear_offers()
 
     def oldest_submitted_at(self) -> float | None:
-        """When the task that is first in line was submitted, None if none is ready."""
+        """When the oldest of its ready tasks was submitted, None if none is ready."""
         if not self.counts[READY]:
             return None
-        lanes = islice(self.ready_lists.values(), LISTS_PER_TIDY)
-        heads = [task.submitted_at for lane in lanes if (task := lane.head()) is not None]
+        lists = islice(self.ready_lists.values(), LISTS_PER_TIDY)
+        heads = [task.submitted_at for ready_list in lists if (task := ready_list.head()) is not None]
         return min(heads, default=None)
 
 
 def parts(queues: Sequence[Queue]) -> Iterator[Sequence[Queue]]:
-    """All queues in parts of up to QUEUES_PER_PART, with fewer than LANES_LOOKED_AT lanes beside those of one queue."""
-    start = lanes = 0
+    """All queues in parts: at most QUEUES_PER_PART each, and a new part after LISTS_PER_TIDY ready lists."""
+    start = list_count = 0
     for at, queue in enumerate(queues):
-        if at - start == QUEUES_PER_PART or lanes >= LISTS_PER_TIDY:
+        if at - start == QUEUES_PER_PART or list_count >= LISTS_PER_TIDY:
             yield queues[start:at]
-            start, lanes = at, 0
-        lanes += len(queue.ready_lists)
+            start, list_count = at, 0
+        list_count += len(queue.ready_lists)
     yield queues[start:]

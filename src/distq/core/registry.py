@@ -103,7 +103,9 @@ class Registry:
             queue = self._known.get(name)
             if queue is None:
                 base = self._defaults.queues.get(name, OPEN)
-                queue = self._known[name] = Queue(name, self._defaults.capacity, base=base, takers=self.eligibility)
+                queue = self._known[name] = Queue(
+                    name, self._defaults.capacity, base=base, eligibility=self.eligibility
+                )
             self.queues[name] = queue
         queue.is_lasting = queue.is_lasting or lasts
         if role is not None:

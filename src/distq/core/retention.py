@@ -9,7 +9,7 @@ from distq.core.task import Task
 
 
 class RetainedResults:
-    """Tasks by TTL, each tasks in order of its end, and a heap of the lines: every task may have a TTL of its own.
+    """A deque of tasks for each TTL, in the order of their ends, and a heap of the deques.
 
     O(1) to add and to drop the oldest where TTLs are few, O(log n) where every task has its own.
     """
