@@ -1,4 +1,4 @@
-"""Who takes plain items: one connection of a standard-library program, or a thread of it between two connections."""
+"""Holders of plain items: a connection of a standard-library program, or one of its threads between two connections."""
 
 from __future__ import annotations
 
@@ -10,15 +10,45 @@ from distq.core.task import Holder, Task
 from distq.master.cycle.requests import LEASE, LoseLeases, Request
 
 if TYPE_CHECKING:
-    from distq.master.calls.stdlib_programs import ProgramThread
     from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 TOO_LONG_AWAY: Final = "its program, which keeps no proxies, did not come back in time"
 
 
+class StdlibProgram:
+    """One process of a standard-library program."""
+
+    __slots__ = ("came_back", "live", "threads")
+
+    def __init__(self) -> None:
+        self.live = 0
+        """Its proxies. A proxy adds two by its `incref`, and each of its two `decref`s subtracts one: the first
+        when the proxy is complete, the second at its end."""
+        self.came_back = False
+        """Whether the program has made a proxy after it had dropped all earlier ones."""
+        self.threads: dict[str, ProgramThread] = {}
+        """Threads that have a proxy, or hold an item without a connection."""
+
+
+class ProgramThread:
+    """A thread of a program, which owns the proxies that it has made."""
+
+    __slots__ = ("caller", "is_new", "live", "peer", "program")
+
+    def __init__(self, caller: str, program: StdlibProgram) -> None:
+        self.caller = caller
+        self.program = program
+        self.live = 0
+        """Number of proxies that the thread has made and not dropped."""
+        self.is_new = False
+        """Whether the thread has made a proxy since its last call."""
+        self.peer: PlainPeer | None = None
+        """The holder of the thread's item while the thread has no connection."""
+
+
 class PlainPeer(Holder):
-    """A connection that uses plain queues: it holds at most one item of a work queue."""
+    """The peer behind a connection that uses plain queues; it holds at most one item of a work queue."""
 
     __slots__ = (
         "connection",
@@ -34,40 +64,40 @@ class PlainPeer(Holder):
     def __init__(self, connection: ServerConnection) -> None:
         super().__init__(connection.peer)
         self.request: Request | None = None
-        """The call that is being answered, which may be parked."""
+        """The call that waits for its reply; it may be parked."""
         self.connection: ServerConnection | None = connection
-        """None while a thread that keeps no proxy holds an item without a connection, and ..."""
+        """The connection; None while a thread that keeps no proxy holds an item without one."""
         self.detached_at = 0.0
-        """... since when."""
+        """The instant at which the last connection ended."""
         self.thread: ProgramThread | None = None
-        """Whose proxy has called last."""
+        """The thread whose proxy has called last."""
         self.took_by_new_proxy = False
-        """Whether the item was taken by a thread's only proxy, not used before."""
+        """Whether a thread took the item through its only proxy, at that proxy's first call."""
         self.lease_until = math.inf
         self.watch_at = math.inf
-        """When its `PlainLeaseTimeout` is due."""
+        """The instant at which its `PlainLeaseTimeout` is due."""
         self.lapsed: tuple[int, int, float] | None = None
-        """Key, delivery and begin of the lease that ended because it took too long to answer."""
+        """Task key, delivery and start of the lease that ended because the program took too long."""
 
     @property
     def item(self) -> Task | None:
-        """The item that it has taken and not settled."""
+        """The item that the program has taken and not settled."""
         return next(iter(self.held.values()), None)
 
     def attach(self, connection: ServerConnection) -> None:
-        """Go on with another connection of the same thread."""
+        """Continue on another connection of the same thread."""
         self.connection = connection
         self.label = connection.peer
         self.request = None
 
     def shift(self, by_s: float) -> None:
-        """The clock has been set forward by this: its instants go with it."""
+        """Move the peer's instants with a clock that was set."""
         self.detached_at += by_s
         self.lease_until += by_s
         self.watch_at += by_s
 
     def lend_until(self, cycle: Cycle, at: float) -> None:
-        """Let it hold its item until then."""
+        """Let the program hold its item until this instant."""
         self.lease_until = at
         if at < self.watch_at:
             self.watch_at = at
@@ -75,7 +105,7 @@ class PlainPeer(Holder):
 
 
 def settled(cycle: Cycle, peer: PlainPeer, now: float) -> bool:
-    """Settle the item that the peer holds or was too slow with; False if that must wait for the next cycle."""
+    """Settle the item that the peer holds, or whose lease has ended; False leaves that to the next cycle."""
     task = peer.item
     if task is not None:
         return cycle.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
@@ -89,7 +119,7 @@ def settled(cycle: Cycle, peer: PlainPeer, now: float) -> bool:
 
 
 class PlainLeaseTimeout(Request):
-    """Due when a program may have held an item for too long: DISTQ_PLAIN_LEASE_S, or without a connection."""
+    """Ends a program's lease after DISTQ_PLAIN_LEASE_S, or after the maximum time without a connection."""
 
     __slots__ = ("at", "peer")
 

@@ -1,4 +1,4 @@
-"""Whether a standard-library program keeps its proxies, told from what its proxies say of themselves.
+"""Follows the proxies of standard-library programs, to learn whether a program without a connection still runs.
 
 `manager.get_work_queue().get()` keeps no proxy. The standard library ends a thread's connection when the process has
 given up its last proxy, so such a program hangs up after every call, while it works on the item that it has just
@@ -12,55 +12,24 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from distq.master.calls.plain_peer import PlainPeer
+from distq.master.calls.plain_peer import PlainPeer, ProgramThread, StdlibProgram
 
 if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
 DOUBTED_S: Final = 1.0
-"""Time within which a program that has not given up all its proxies must be heard of, or it was killed."""
+"""Maximum seconds without a call of a program that still has proxies; after that it was killed."""
 FIRST_HELD_S: Final = 30.0
-"""Time that a program may hold its first item without a connection: it may also have ended in good order."""
+"""Maximum seconds for which a program holds its first item without a connection; it may have ended normally."""
 HELD_S: Final = 3600.0
-"""Time that a program may hold an item without a connection, once it has come back with a new proxy before."""
+"""Maximum seconds for which a program that came back before holds an item without a connection."""
 CALLER_CHARS_MAX: Final = 60
-"""Length of a process and a thread in an ident; longer ones were not made by `create`, and are not remembered."""
+"""Maximum characters of a process and a thread in an ident; `create` makes no longer ones, which are ignored."""
 PROGRAMS_MAX: Final = 10_000
-"""Programs remembered; of one that is forgotten the end of a connection is taken for the program's end."""
+"""Maximum programs remembered, to bound memory; the end of a forgotten program's connection counts as its end."""
 THREADS_MAX: Final = 10_000
-"""Maximum threads remembered, of all programs; those of the program heard of longest ago are forgotten first."""
-
-
-class StdlibProgram:
-    """One process of a standard-library program."""
-
-    __slots__ = ("came_back", "live", "threads")
-
-    def __init__(self) -> None:
-        self.live = 0
-        """Proxies that it has: each adds two by its `incref`, and takes away one by each of two `decref`s, when it has
-        been made and at its end."""
-        self.came_back = False
-        """Whether it has made a proxy after it had given up all of them."""
-        self.threads: dict[str, ProgramThread] = {}
-        """Those with proxies, or with an item that they hold without a connection."""
-
-
-class ProgramThread:
-    """A thread of a program, as far as the proxies that it has made go."""
-
-    __slots__ = ("caller", "is_new", "live", "peer", "program")
-
-    def __init__(self, caller: str, program: StdlibProgram) -> None:
-        self.caller = caller
-        self.program = program
-        self.live = 0
-        """Proxies that it has made and not given up."""
-        self.is_new = False
-        """Whether it has made a proxy since its last call."""
-        self.peer: PlainPeer | None = None
-        """Holds an item for it while it has no connection."""
+"""Maximum threads remembered, of all programs; those of the program that called longest ago are forgotten first."""
 
 
 class StdlibPrograms:
@@ -70,15 +39,15 @@ class StdlibPrograms:
         self._cycle = cycle
         self._lease_s = math.inf if lease_s is None else lease_s
         self._keeps_none = keeps_none
-        """Is given the address of a program that keeps no proxies."""
+        """Receives the address of a program that keeps no proxies."""
         self._programs: dict[str, StdlibProgram] = {}
         self._thread_count = 0
-        """Threads of all programs that are remembered."""
+        """Number of remembered threads, of all programs."""
 
     # -- proxies -------------------------------------------------------------------------------
 
     def begun(self, caller: str) -> None:
-        """A proxy has come into being (`incref`)."""
+        """Note a new proxy (`incref`)."""
         if len(caller) > CALLER_CHARS_MAX:
             return
         key = _process(caller)
@@ -100,7 +69,7 @@ class StdlibPrograms:
         self._is_alive(program)
 
     def ended(self, caller: str) -> None:
-        """A proxy is complete, or has been given up (`decref`)."""
+        """Note that a proxy is complete, or has ended (`decref`)."""
         thread = self._thread(caller)
         if thread is None:
             return
@@ -134,7 +103,7 @@ class StdlibPrograms:
         return peer
 
     def detach(self, peer: PlainPeer) -> bool:
-        """Let a peer whose connection has ended keep its item; False unless its thread has only given up its proxy."""
+        """Let a peer whose connection has ended keep its item; False unless its thread has only dropped its proxy."""
         thread = peer.thread
         if thread is None or not peer.took_by_new_proxy or thread.live > 0 or thread.peer is not None:
             return False
@@ -145,7 +114,7 @@ class StdlibPrograms:
         peer.detached_at = self._cycle.clock.now()
         thread.peer = peer
         self._remember(thread)
-        # With a proxy left it was killed, or another of its threads makes a proxy just now and is heard of soon.
+        # With a proxy left it was killed, or another of its threads makes a proxy now and calls soon.
         self._hold(peer, DOUBTED_S if program.live > 0 else _held_s(program))
         self._keeps_none(peer.label)
         return True
@@ -170,7 +139,7 @@ class StdlibPrograms:
         threads[thread.caller] = thread
 
     def _forget_one(self) -> None:
-        """Forget a thread of the program that was heard of longest ago."""
+        """Forget a thread of the program that called longest ago."""
         while not (program := self._programs[oldest := next(iter(self._programs))]).threads:
             del self._programs[oldest]
         program.live -= program.threads.pop(next(iter(program.threads))).live

@@ -1,4 +1,4 @@
-"""Streams: the parts of a task's result, for whoever asks, as they come and until its result goes."""
+"""Replies with the parts of a task's stream, as they arrive, until the task's result is deleted."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ PARTS_BYTES_MAX: Final = 8 << 20
 
 
 class Streams:
-    """Who waits for parts."""
+    """The requests that wait for parts."""
 
     def __init__(self, cycle: Cycle) -> None:
         self._cycle = cycle
         self.waiting: dict[int, dict[ReadParts, None]] = {}
-        """By task."""
+        """Waiting requests by task key."""
 
     def unwatch(self, key: int) -> None:
-        """Nobody waits for that task any more."""
+        """Stop watching a stream for which no request waits."""
         self._cycle.ledger.state.stream_parts.watched.discard(key)
 
     def push(self) -> None:
-        """Have those asked again whose streams have grown, or ended."""
+        """Have the next cycle answer the requests whose streams have grown or ended."""
         parts = self._cycle.ledger.state.stream_parts
         if parts.grown:
             grown, parts.grown = parts.grown, {}
@@ -86,7 +86,7 @@ class ReadParts(CallRequest):
         cycle.park_idle(self)
 
     def leave(self) -> None:
-        """It waits no more."""
+        """Remove the request from the waiting ones."""
         waiting = self.streams.waiting
         waiting[self.key].pop(self, None)
         if not waiting[self.key]:
