@@ -114,9 +114,9 @@ def test_a_planted_cursor_is_refused_and_one_of_json_is_read(flag: Path) -> None
 
 
 class Never:
-    """Is not asked to end."""
+    """A shutdown flag that is never set."""
 
-    asked = False
+    is_set = False
 
 
 def test_plain_items_are_handed_back_by_a_worker_that_takes_json_only(flag: Path) -> None:
