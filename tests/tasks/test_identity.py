@@ -228,3 +228,6 @@ def test_a_notebook_writes_a_task_again() -> None:
     cell = 'import distq\n@distq.task(name="identity\'s cell")\ndef {}(n): return n\n'
     for name in ("first", "first", "second"):
         exec(cell.format(name), {"__name__": "__main__"})
+        found = named("identity's cell")
+        assert found is not None
+        assert found.__name__ == name

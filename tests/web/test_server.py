@@ -74,10 +74,16 @@ def test_a_host_that_is_not_ours_is_a_sentence() -> None:
             asyncio.run(HttpServer(create_app(FakeMaster())).start(Address(host, 9001)))
 
 
-def test_stopping_twice_or_unstarted_does_nothing() -> None:
-    """A master that fails early stops everything that it has."""
+def test_a_server_that_was_never_started_and_one_that_has_stopped_can_be_stopped() -> None:
+    """A master that fails early stops every part that it has, started or not."""
 
     async def stop() -> None:
-        await HttpServer(create_app(FakeMaster())).stop()
+        server = HttpServer(create_app(FakeMaster()))
+        await server.stop()
+        address = await server.start(Address("127.0.0.1", 0))
+        await server.stop()
+        await server.stop()
+        with pytest.raises(OSError):
+            await asyncio.open_connection(address.host, address.port)
 
     asyncio.run(stop())

@@ -115,11 +115,15 @@ def test_reports_come_through_a_pipe_whole() -> None:
 
 
 def test_a_report_that_finds_the_pipe_full_is_dropped() -> None:
-    """An executor never waits for its supervisor."""
+    """An executor never waits for its supervisor; the reports in the pipe stay whole, and the next one finds room."""
     read_fd, write_fd = os.pipe()
-    reporter = Reporter(write_fd)
-    for _ in range(5_000):
+    reporter, reader, sent = Reporter(write_fd), ReportReader(), 5_000
+    for _ in range(sent):
         reporter.send(Failed("1-2", "plain", 1, "x" * 300))
+    reports = reader.feed(os.read(read_fd, 1 << 24))
+    assert 0 < len(reports) < sent
+    reporter.send(Ready())
+    assert reader.feed(os.read(read_fd, 65_536)) == [Ready()]
     os.close(read_fd)
     os.close(write_fd)
 
