@@ -1,4 +1,4 @@
-"""What is known of the store: how long commits take, whether it has room, and who is told when that changes."""
+"""Watches the store: measures commits, asks for its health, and logs what has changed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from distq.core.ports import Store
 
 LOOK_S: Final = 2.0
-"""How often the store is asked how it is."""
+"""Seconds between two health checks of the store."""
 SLOW_S: Final = 1.0
-"""A commit that takes longer is told of: everybody who submits or settles waits for it."""
+"""Seconds from which a commit is logged as slow: every submit and settle waits for it."""
 TOLD_EVERY: Final = 5
-"""Looks between two times that slow commits are told of."""
+"""Health checks between two log lines about slow commits."""
 
 
 class StoreWatch:
-    """Looks at the store now and then, and hears of every commit."""
+    """Checks the store every LOOK_S, and measures every commit."""
 
     def __init__(self, store: Store, log: Any) -> None:
         self.health: Mapping[str, object] = {}
-        """What the store said last."""
+        """The newest health report of the store."""
         self.commits = Histogram()
         """Seconds of each commit."""
         self._store = store
@@ -35,7 +35,7 @@ class StoreWatch:
         self._looks_untold = TOLD_EVERY
 
     def committed(self, seconds: float) -> None:
-        """A commit has ended, either way, and took so long."""
+        """Note the seconds that a commit took, whether it succeeded or not."""
         self.commits.observe(seconds)
         if seconds >= SLOW_S:
             self._slow += 1
@@ -46,13 +46,13 @@ class StoreWatch:
         return self._reason
 
     async def run(self) -> None:
-        """Look, for ever."""
+        """Check the store until cancelled."""
         while True:
             await self.check()
-            await asyncio.sleep(LOOK_S)  # it is looked at now and then, nobody announces a disk that fills
+            await asyncio.sleep(LOOK_S)  # no event announces that a disk fills
 
     async def check(self) -> None:
-        """Ask the store how it is, and tell what has changed."""
+        """Ask the store for its health, and log what has changed."""
         self.health = await self._store.health()
         reason = _reason(self.health)
         if (reason is None) != (self._reason is None):

@@ -1,4 +1,4 @@
-"""The desk: which call of a peer goes to whom.
+"""Dispatches the calls of peers to the code that answers them.
 
 After the handshake every call is answered in words: what is not offered here, what this master does not know,
 and what BaseManager's servers would do for anybody (`shutdown`) is a refusal, never a closed connection.
