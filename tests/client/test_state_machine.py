@@ -6,8 +6,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from distq.client.state_machine import MOVES, ClientState, IllegalClientMove, Move, Row, Stage
+from distq.client.state_machine import MOVES, ClientState, IllegalClientMove, Move, Stage
 from distq.core.states import LATER, SUCCEEDED
+from distq.protocol.results import TaskEnd
 
 
 class Waiting:
@@ -23,12 +24,12 @@ class Waiting:
         return bool(self.heard)
 
 
-def end_of(key: int) -> Row:
+def end_of(key: int) -> TaskEnd:
     """A task has succeeded."""
     return key, SUCCEEDED, b"%d" % key, None
 
 
-def settle(pending: ClientState[Waiting], ended: list[tuple[Waiting, Row]]) -> None:
+def settle(pending: ClientState[Waiting], ended: list[tuple[Waiting, TaskEnd]]) -> None:
     """As the client does with what it has heard."""
     for future, row in ended:
         future.heard.append(row[0])

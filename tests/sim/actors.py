@@ -15,9 +15,10 @@ from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
 
 from distq.client.future import FutureOfParent, TaskFuture, settle_all
 from distq.client.reader import Reader
-from distq.client.state_machine import ClientState, Row
+from distq.client.state_machine import ClientState
 from distq.core.states import CANCELLED, DEAD, EXPIRED, GONE, LATER, SUCCEEDED
 from distq.core.stream_parts import PART_NUMBER
+from distq.protocol.results import TaskEnd
 from distq.wire.errors import RemoteRefusal
 
 QUEUES: Final = ("q", "r")
@@ -285,7 +286,7 @@ class Client:
         self._settle(self.state.take(self.number, self.sending, first, dict.fromkeys(without)))
         self.state.accept(self.number)
 
-    def _settle(self, ended: list[tuple[TaskFuture[Any], Row]]) -> None:
+    def _settle(self, ended: list[tuple[TaskFuture[Any], TaskEnd]]) -> None:
         futures = [future for future, _ in ended]
         assert not any(future.has_ended for future in futures), "a future is settled once"
         assert len(set(futures)) == len(futures)

@@ -10,11 +10,11 @@ import pytest
 
 import distq
 from distq.core.outcome import Outcome
+from distq.protocol.exchange import LeasedEnvelope, LeasedTask
 from distq.tasks.codec import Codec, PayloadRefused
 from distq.tasks.failure import unpack_failure
 from distq.tasks.payload import pack_json, with_dependencies
 from distq.worker.executor.current_task import current_of
-from distq.worker.executor.exchange import Envelope, LeasedTask
 from distq.worker.executor.functions import JSON, Functions
 from distq.worker.executor.handler import RunOutcome
 
@@ -93,7 +93,7 @@ def test_pickled_arguments_and_results_of_tasks_before_are_refused(flag: Path) -
 def test_a_planted_cursor_is_refused_and_one_of_json_is_read(flag: Path) -> None:
     """What such a worker saves it reads again."""
     row: LeasedTask = (1 << 40 | 1, 1, 1, 0, b"")
-    envelope: Envelope = ("q", "f", "task", None)
+    envelope: LeasedEnvelope = ("q", "f", "task", None)
     told: list[bytes] = []
 
     def current(cursor: bytes | None, codec: Codec) -> Any:

@@ -23,7 +23,7 @@ from distq.tasks.current import Progress
 if TYPE_CHECKING:
     from distq.client.reader import Reader
     from distq.client.refusals import UnseenRefusal
-    from distq.client.state_machine import Row
+    from distq.protocol.results import TaskEnd
 
 R = TypeVar("R")
 
@@ -351,7 +351,7 @@ def cancel_all(futures: Sequence[TaskFuture[Any]]) -> None:
             reader.cancel(keys[at : at + CANCELLED_PER_CALL], running=False)
 
 
-def settle_all(ended: Iterable[tuple[TaskFuture[Any], Row]]) -> None:
+def settle_all(ended: Iterable[tuple[TaskFuture[Any], TaskEnd]]) -> None:
     """Set many outcomes; results for which no thread waits are set under one lock."""
     others = []
     with shared_lock():

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.client.future import TaskFuture, settle_all
 from distq.client.locks import is_owned
-from distq.client.state_machine import ClientState, Row, Stage
+from distq.client.state_machine import ClientState, Stage
 from distq.core.states import LATER
+from distq.protocol.results import TaskEnd
 
 if TYPE_CHECKING:
     from distq.client.outbox import Outbox, PendingSubmit
@@ -96,7 +97,7 @@ class PendingFutures:
         with self._lock:
             self._pending.abandon(future)
 
-    def receive(self, rows: Iterable[Row]) -> None:
+    def receive(self, rows: Iterable[TaskEnd]) -> None:
         """Settle the futures of tasks that have ended. Rows may come twice: they do after an interruption (Ctrl-C)."""
         with self._lock:
             if self._dropped:
@@ -106,13 +107,13 @@ class PendingFutures:
         self._settle(ended)
         self._on_settled()
 
-    def _settle(self, ended: list[tuple[TaskFuture[Any], Row]]) -> None:
+    def _settle(self, ended: list[tuple[TaskFuture[Any], TaskEnd]]) -> None:
         if ended:
             settle_all(ended)
             with self._lock:
                 self._pending.end(ended)
 
-    def ask_about(self, keys: Sequence[int], watch: Callable[[list[int]], Iterable[Row]]) -> None:
+    def ask_about(self, keys: Sequence[int], watch: Callable[[list[int]], Iterable[TaskEnd]]) -> None:
         """Hear how tasks have ended that are at the master already; `watch` asks it about some of them."""
         left = list(keys)
         while left:

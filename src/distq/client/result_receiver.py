@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from distq.client.control_connection import ControlConnection
     from distq.client.pending_futures import PendingFutures
     from distq.client.reader import Readable
-    from distq.client.state_machine import Row
     from distq.client.submit_sender import SubmitSender
     from distq.net.dial import Connection
+    from distq.protocol.results import TaskEnd
 
 RESULTS_WAIT_S: Final = 20.0
 """How long one call for results waits at the master."""
@@ -244,11 +244,11 @@ class ResultReceiver:
             reply = connection.answer(timeout_s=RESULTS_WAIT_S + CALL_S)
         finally:
             self._request_connection = None  # a refusal is an answer too
-        number, rows = cast("tuple[int, list[Row]]", reply)
+        number, rows = cast("tuple[int, list[TaskEnd]]", reply)
         self.receive(rows)
         self._number = number  # only now: what is not heard is sent again
 
-    def receive(self, rows: list[Row]) -> None:
+    def receive(self, rows: list[TaskEnd]) -> None:
         """Settle the futures of tasks that have ended."""
         if self._sender.has_direct_submit and not all(self._pending.knows(row[0]) for row in rows):
             self._sender.read_direct_answer()

@@ -23,9 +23,7 @@ from enum import Enum
 from typing import Final, Generic, Protocol, TypeVar
 
 from distq.core.states import LATER
-
-Row = tuple[int, int, bytes | None, list[str] | None]
-"""Key, state, outcome, causes: how the master reports a task's end."""
+from distq.protocol.results import TaskEnd
 
 
 class Stage(Enum):
@@ -78,7 +76,7 @@ class ClientState(Generic[F]):
         """The future of each awaited task, by its key."""
         self.duplicates: dict[int, list[F]] = {}
         """Further futures of the same tasks."""
-        self.early: dict[int, Row] = {}
+        self.early: dict[int, TaskEnd] = {}
         """Ends of tasks that are not known yet."""
         self.under_way: dict[int, int] = {}
         """How many tasks each submit has that was begun and not answered."""
@@ -105,7 +103,7 @@ class ClientState(Generic[F]):
 
     def take(
         self, number: int, futures: Sequence[F], first: int, taken: Mapping[int, int | None]
-    ) -> list[tuple[F, Row]]:
+    ) -> list[tuple[F, TaskEnd]]:
         """The master has taken a submit's tasks under keys from `first` on; returns those whose end is known already.
 
         Of those in `taken`, by index, another task has the unique key: its key, or None where that is no answer. The
@@ -155,9 +153,9 @@ class ClientState(Generic[F]):
         if known is not future and future not in (others := self.duplicates.setdefault(key, [])):
             others.append(future)
 
-    def receive(self, rows: Iterable[Row]) -> list[tuple[F, Row]]:
+    def receive(self, rows: Iterable[TaskEnd]) -> list[tuple[F, TaskEnd]]:
         """The ends of tasks were read; returns those whose futures are to be settled, and then given to `end`."""
-        ended: list[tuple[F, Row]] = []
+        ended: list[tuple[F, TaskEnd]] = []
         futures, duplicates = self.futures, self.duplicates
         for row in rows:
             if row[1] == LATER:
@@ -171,7 +169,7 @@ class ClientState(Generic[F]):
                 self.early[row[0]] = row
         return ended
 
-    def end(self, ended: Iterable[tuple[F, Row]]) -> None:
+    def end(self, ended: Iterable[tuple[F, TaskEnd]]) -> None:
         """These futures are settled: they are awaited no more."""
         futures, duplicates = self.futures, self.duplicates
         for future, row in ended:

@@ -13,9 +13,9 @@ import pytest
 from tests.waiting import SOON_S
 
 from distq.core.outcome import Outcome
+from distq.protocol.exchange import LeaseReply
 from distq.tasks.failure import TaskStopped, TimeLimitExceeded
 from distq.tasks.payload import pack_json
-from distq.worker.executor.exchange import LeaseReply
 from distq.worker.executor.functions import Functions
 from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.running_task import RunningTask

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tests.worker.executor.test_parts import executor_config
 
 from distq.core.outcome import Outcome
+from distq.protocol.exchange import Settlement
 from distq.protocol.hello import Greeting
 from distq.tasks.failure import ResultNotSent, exception_of
 from distq.wire.messages import encode_call
-from distq.worker.executor.exchange import Settlement
 from distq.worker.executor.recycling import RecyclePolicy
 from distq.worker.executor.settlements import FLUSH_BYTES, MasterTooOld, Settlements
 from distq.worker.shared.batch_page import BatchPage

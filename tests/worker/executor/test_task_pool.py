@@ -12,9 +12,9 @@ from tests.waiting import SOON_S
 
 from distq.core.envelope import TASK
 from distq.core.outcome import Outcome
+from distq.protocol.exchange import LeaseReply
 from distq.tasks.failure import TimeLimitExceeded
 from distq.tasks.function import task
-from distq.worker.executor.exchange import LeaseReply
 from distq.worker.executor.functions import Functions
 from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.running_task import RunningTask

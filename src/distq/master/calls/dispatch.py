@@ -19,7 +19,7 @@ from distq.master.admin.cancels import read_cancel
 from distq.master.admin.inspection import stuck
 from distq.master.admin.schedules import Schedules
 from distq.master.calls.dependencies import read_upstream
-from distq.master.calls.exchange import ExchangeCall, ResultQueues, queues_of, read_exchange
+from distq.master.calls.exchange import ExchangeCall, ResultQueues, queues_of
 from distq.master.calls.plain import METHODS, PlainQueues
 from distq.master.calls.plain_peer import PlainPeer
 from distq.master.calls.streams import Streams, read_stream
@@ -30,6 +30,7 @@ from distq.master.sessions.clients import Clients, ClientSession, Goodbye, SendR
 from distq.master.sessions.worker_session import ExecutorHolder, WorkerSession
 from distq.master.sessions.workers import Workers
 from distq.protocol import methods
+from distq.protocol.exchange import read_exchange
 from distq.protocol.hello import (
     CLI,
     CLIENT,

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from distq.core.constraints import NO_CONSTRAINTS, Headers
+from distq.core.constraints import NO_CONSTRAINTS
 from distq.core.envelope import PLAIN, Envelope
 from distq.core.failure import pack_failure_text
 from distq.core.head import NameTooLong, check_names
 from distq.core.outcome import Outcome
 from distq.core.queue import Queue
-from distq.core.ranges import is_duration
 from distq.core.stream_parts import PARTS_MAX
 from distq.core.task import Task
 from distq.master.calls.dependencies import upstream_of
-from distq.master.cycle.requests import REFUSED_PAUSE_S, WAIT_MAX_S, LeaseRequest
+from distq.master.cycle.requests import REFUSED_PAUSE_S, LeaseRequest
 from distq.master.sessions.unknown_names import try_again_later
+from distq.protocol.exchange import CheckedSettlement, write_lease_reply
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -28,18 +27,12 @@ if TYPE_CHECKING:
     from distq.master.sessions.worker_session import ExecutorHolder
     from distq.net.serve import ServerConnection
 
-WANT_MAX: Final = 10_000
 PROGRESS_BYTES_MAX: Final = 3_000
 WHAT_IS_LARGE: Final = {Outcome.SUCCESS: "return value", Outcome.PART: "part", Outcome.CHECKPOINT: "cursor"}
 """What no answer may carry if it is too large; an error is replaced by one that says so."""
 TOO_MANY: Final = f"it streams more than {PARTS_MAX:,} parts"
 TOO_MANY_PARTS: Final = pack_failure_text("TooManyParts", TOO_MANY)
-ABSENT: Final[tuple[Any, ...]] = (None, None, None, None, None, "", None)
-"""What stands for the parts of an answer that were left out: cause and pause may be."""
 NO_TASKS: Final = returned(([], []))
-
-Settled = tuple[int, int, int, bytes | None, float, str, "float | None"]
-"""Key, delivery, outcome, body, seconds that it ran, cause of a failure, seconds until it wants to be run again."""
 
 
 class ExchangeCall(LeaseRequest):
@@ -52,7 +45,7 @@ class ExchangeCall(LeaseRequest):
         self,
         connection: ServerConnection,
         executor: ExecutorHolder,
-        settled: list[Settled],
+        settled: list[CheckedSettlement],
         want: int,
         wait_s: float,
         results: ResultQueues,
@@ -91,7 +84,7 @@ class ExchangeCall(LeaseRequest):
             self.noted += 1
         return True
 
-    def _settle(self, cycle: Cycle, settled: Settled, now: float) -> bool:
+    def _settle(self, cycle: Cycle, settled: CheckedSettlement, now: float) -> bool:
         """Note one answer; False if the request must come back for it."""
         key, delivery, outcome, body, run_s, *_ = settled
         ledger = cycle.ledger
@@ -170,7 +163,7 @@ class ExchangeCall(LeaseRequest):
         }
         fenced = [task.task_key for task in tasks if task.lease_bound] if ledger.leasing.has_lease_bound else []
         self.connection.reply(
-            leased(
+            write_lease_reply(
                 tasks, ledger.state.checkpoints.cursors, upstream_of(tasks, ledger.state.dependencies), headers, fenced
             )
         )
@@ -187,68 +180,6 @@ class ResultQueues:
         return cycle.ledger.registry.envelope(self.names.get(work, "result"), PLAIN, PLAIN)
 
 
-def leased(
-    tasks: list[Task],
-    cursors: Mapping[int, bytes],
-    before: Mapping[int, tuple[int, bool]],
-    headers: Mapping[int, Headers],
-    fenced: Sequence[int] = (),
-) -> bytes:
-    """The reply that hands tasks over: their envelopes once each, then (key, delivery, attempt, envelope, body).
-
-    Where attempts before them have left cursors, these come third, by key; fourth, where tasks come after others, of
-    how many they need the results, and whether the one result is no list: the executor asks for these by `before`;
-    fifth the headers of those that have some; sixth the keys of those that must end with their lease.
-    """
-    envelopes: dict[Envelope, int] = {}
-    rows = [
-        (task.task_key, task.delivery, task.attempt, envelopes.setdefault(task.envelope, len(envelopes)), task.body)
-        for task in tasks
-    ]
-    table = [(one.queue.name, one.name, one.kind, one.time_limit_s) for one in envelopes]
-    left = {task.task_key: cursors[task.task_key] for task in tasks if task.task_key in cursors} if cursors else {}
-    parts = (table, rows, left, before, headers, fenced)
-    count = len(parts)
-    while count > 2 and not parts[count - 1]:
-        count -= 1
-    return returned(parts[:count])
-
-
-def read_exchange(args: tuple[Any, ...]) -> tuple[list[Settled], int, float]:
-    """The arguments of an exchange, each checked; raises BadCall."""
-    try:
-        settled, want, wait_s = args
-        rows = [_settled(row) for row in settled]
-        if type(want) is not int or not is_duration(wait_s):
-            raise TypeError("want is a number of tasks, wait_s one of seconds")  # noqa: TRY301 - one sentence for all
-    except (TypeError, ValueError) as exc:
-        raise BadCall(f"exchange(settled, want, wait_s) was called with something else: {exc}.") from exc
-    return rows, min(max(want, 0), WANT_MAX), min(wait_s, WAIT_MAX_S)
-
-
-def _settled(row: tuple[Any, ...]) -> Settled:
-    """One answer, checked; it is on the way of every task."""
-    if len(row) == 6:
-        (key, delivery, outcome, body, run_s, cause), after_s = row, None
-    else:
-        key, delivery, outcome, body, run_s, cause, after_s = (*row, *ABSENT[len(row) :])
-    good = (
-        type(key) is int
-        and type(delivery) is int
-        and type(outcome) is int
-        and 0 <= outcome <= Outcome.PART
-        and isinstance(cause, str)
-        and (body is None or type(body) is bytes)
-        and is_duration(run_s)
-    )
-    if not good or not (after_s is None or is_duration(after_s)):
-        raise TypeError("a settled entry is (key, delivery, outcome, body, run_s[, cause[, after_s]])")
-    after_s = None if after_s is None else min(after_s, WAIT_MAX_S)
-    if run_s > WAIT_MAX_S:  # noqa: PLR1730 - min() would cost each task more than the comparison
-        run_s = WAIT_MAX_S
-    return key, delivery, outcome, body, float(run_s), cause[:200], after_s
-
-
 def _progress(told: bytes) -> tuple[float, str]:
     """What an executor has said of a task's progress; raises ValueError or TypeError for anything else."""
     if len(told) > PROGRESS_BYTES_MAX:
@@ -259,7 +190,7 @@ def _progress(told: bytes) -> tuple[float, str]:
     return fraction, text
 
 
-def _too_large(settled: Settled, limit: int) -> Settled:
+def _too_large(settled: CheckedSettlement, limit: int) -> CheckedSettlement:
     """What takes the place of an answer that is larger than any body may be."""
     key, delivery, outcome, body, run_s, *_ = settled
     what = WHAT_IS_LARGE.get(outcome, "error")

@@ -17,10 +17,10 @@ from distq.master.sessions.result_backlog import (
     ROWS_MAX,
     BodyCache,
     ResultBacklog,
-    Row,
     read_row,
     stored_row,
 )
+from distq.protocol.results import TaskEnd
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
@@ -321,12 +321,12 @@ class SendResults(CallRequest):
     def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self._reply([])
 
-    def _send(self, rows: list[Row], *, read: bool) -> None:
+    def _send(self, rows: list[TaskEnd], *, read: bool) -> None:
         self.session.backlog.send(rows, read=read)
         self.session.sent_number += 1
         self._reply(rows)
 
-    def _reply(self, rows: list[Row]) -> None:
+    def _reply(self, rows: list[TaskEnd]) -> None:
         self.session.request = None
         self.connection.reply(returned((self.session.sent_number, rows)))
 
@@ -352,7 +352,7 @@ class WatchTasks(CallRequest):
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         tasks = cycle.ledger.state.tasks
-        rows: list[Row] = []
+        rows: list[TaskEnd] = []
         ended: list[Task] = []
         for key in self.keys:
             task = tasks.get(key)

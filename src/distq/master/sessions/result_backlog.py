@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from distq.core.head import unpack_dead
 from distq.core.states import DEAD, GONE, SUCCEEDED
 from distq.core.task import Task
+from distq.protocol.results import TaskEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,9 +28,6 @@ ROW_BYTES: Final = 256
 IN_STORE: Final = bytes(bytearray(b"in the store"))
 """Stands in a row for the body that only the store has; compared by identity."""
 
-Row = tuple[int, int, bytes | None, list[str] | None]
-"""Key, state, outcome (pickled result or error), causes."""
-
 
 class ResultBacklog:
     """What one client has not confirmed to have received."""
@@ -37,9 +35,9 @@ class ResultBacklog:
     __slots__ = ("_bodies", "bytes", "rows", "sent")
 
     def __init__(self, bodies: BodyCache) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[TaskEnd] = []
         """What has ended, as it ended: a task changes once more when the time of its result is over."""
-        self.sent: list[Row] = []
+        self.sent: list[TaskEnd] = []
         """What the newest reply carried, until the client says that it has it."""
         self.bytes = 0
         """Size of the bodies among both that are in memory."""
@@ -55,7 +53,7 @@ class ResultBacklog:
             del self.rows[:over]
         self._bodies.grown(self, _bytes_of(rows))
 
-    def send(self, rows: list[Row], *, read: bool) -> None:
+    def send(self, rows: list[TaskEnd], *, read: bool) -> None:
         """The first of `rows` were replied: they stay until the client confirms them.
 
         What was read for it from the store stays there alone: it can be read again.
@@ -84,10 +82,10 @@ class ResultBacklog:
         self.rows, self.sent = [], []
         self._bodies.grown(self, -self.bytes)
 
-    def _left(self, rows: list[Row]) -> None:
+    def _left(self, rows: list[TaskEnd]) -> None:
         self._bodies.grown(self, -_bytes_of(rows))
 
-    def next_in_memory(self, bytes_max: int) -> list[Row]:
+    def next_in_memory(self, bytes_max: int) -> list[TaskEnd]:
         """The first rows that fit a reply of that size and need nothing of the store."""
         count = size = 0
         rows_max, bytes_max = _rows_of(bytes_max), min(bytes_max, ROWS_BYTES_MAX)
@@ -101,7 +99,7 @@ class ResultBacklog:
             count += 1
         return self.rows[:count]
 
-    def next_in_store(self, bytes_max: int) -> list[Row]:
+    def next_in_store(self, bytes_max: int) -> list[TaskEnd]:
         """The first rows, as far as only the store has their bodies, whose heads fit a reply of that size."""
         count, rows_max = 0, _rows_of(bytes_max)
         for row in self.rows:
@@ -144,12 +142,12 @@ class BodyCache:
             self._with_bodies[backlog] = None
 
 
-def row_of(task: Task, body: bytes | None) -> Row:
+def row_of(task: Task, body: bytes | None) -> TaskEnd:
     """What a client is told of the end of a task."""
     return task.task_key, task.state, body, task.causes
 
 
-def stored_row(task: Task, body: bytes | None) -> Row:
+def stored_row(task: Task, body: bytes | None) -> TaskEnd:
     """As `row_of`, with the body that the store has."""
     if task.state == DEAD and body is not None:
         dead = unpack_dead(body)
@@ -157,7 +155,7 @@ def stored_row(task: Task, body: bytes | None) -> Row:
     return row_of(task, body)
 
 
-def read_row(tasks: Mapping[int, Task], row: Row, body: bytes | None) -> Row:
+def read_row(tasks: Mapping[int, Task], row: TaskEnd, body: bytes | None) -> TaskEnd:
     """A row with the body that the store has now: the task may have been tried again, or its time may be over."""
     key, state, _, causes = row
     task = tasks.get(key)
@@ -170,11 +168,11 @@ def _rows_of(bytes_max: int) -> int:
     return max(min(ROWS_MAX, bytes_max // ROW_BYTES), 1)
 
 
-def _bytes_of(rows: Iterable[Row]) -> int:
+def _bytes_of(rows: Iterable[TaskEnd]) -> int:
     """Bytes of the bodies that are in memory."""
     return sum([len(body) for _, _, body, _ in rows if body is not None and body is not IN_STORE])
 
 
-def _without_body(row: Row) -> Row:
+def _without_body(row: TaskEnd) -> TaskEnd:
     key, state, body, causes = row
     return row if body is None or body is IN_STORE else (key, state, IN_STORE, causes)

@@ -15,22 +15,14 @@ from typing import Final, cast
 
 from distq.core.errors import DistqError
 from distq.net.dial import Connection
+from distq.protocol.exchange import LeasedTask, LeaseReply, Settlement, read_lease_reply
 from distq.protocol.methods import BROKER, EXCHANGE
 from distq.tasks import current
 from distq.tasks.current import Current
 from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.current_task import current_of
 from distq.worker.executor.dependencies import with_upstream_results
-from distq.worker.executor.exchange import (
-    ANSWER_S,
-    LEASE_WAIT_S,
-    WAIT_S,
-    LeasedTask,
-    LeaseReply,
-    Settlement,
-    lease_id_of,
-    lease_reply,
-)
+from distq.worker.executor.exchange import ANSWER_S, LEASE_WAIT_S, WAIT_S, lease_id_of
 from distq.worker.executor.flusher import CHECK_S, Flusher
 from distq.worker.executor.functions import Functions, Run
 from distq.worker.executor.handler import RunOutcome
@@ -217,7 +209,7 @@ class BatchLoop:
             raise
         self._likely_settled_count = 0
         self.settlements.confirmed(count)
-        leased = lease_reply(reply)
+        leased = read_lease_reply(reply)
         if leased.rows:
             self._reply, self._rows, self._leased_at = leased, leased.rows, self._asked_at
             self._prefetch.leased(len(leased.rows))

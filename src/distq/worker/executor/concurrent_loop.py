@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from distq.core.outcome import Outcome
 from distq.net.dial import Connection, ConnectionLost
+from distq.protocol.exchange import LeasedTask, LeaseReply, read_lease_reply
 from distq.protocol.methods import BROKER, EXCHANGE
 from distq.tasks import current
 from distq.tasks.current import Current
@@ -26,15 +27,7 @@ from distq.tasks.failure import TaskStopped, TimeLimitExceeded, overrun_text
 from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.current_task import current_of
 from distq.worker.executor.dependencies import with_upstream_results
-from distq.worker.executor.exchange import (
-    ANSWER_S,
-    LEASE_WAIT_S,
-    WAIT_S,
-    LeasedTask,
-    LeaseReply,
-    lease_id_of,
-    lease_reply,
-)
+from distq.worker.executor.exchange import ANSWER_S, LEASE_WAIT_S, WAIT_S, lease_id_of
 from distq.worker.executor.functions import Functions
 from distq.worker.executor.handler import RunOutcome
 from distq.worker.executor.interrupts import end_for_lease
@@ -235,7 +228,7 @@ class ConcurrentLoop:
         with self._lock:
             self.settlements.confirmed(request.settlements_count)
             self._note_unsettled()
-        reply = lease_reply(answer)
+        reply = read_lease_reply(answer)
         if reply.rows and (self._shutdown.is_set or self.recycling.is_due):
             self._hand_back(reply.rows)
             return

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distq.core.constraints import Headers
+    from distq.protocol.exchange import LeasedEnvelope, LeasedTask
     from distq.tasks.codec import Codec
-    from distq.worker.executor.exchange import Envelope, LeasedTask
     from distq.worker.executor.shutdown import ShutdownFlag
 
 
 def current_of(
     row: LeasedTask,
-    envelope: Envelope,
+    envelope: LeasedEnvelope,
     left_s: float | None,
     cursor: bytes | None,
     headers: Headers,

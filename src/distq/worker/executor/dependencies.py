@@ -13,7 +13,7 @@ from distq.wire.errors import RemoteRefusal
 
 if TYPE_CHECKING:
     from distq.net.dial import Connection
-    from distq.worker.executor.exchange import LeasedTask
+    from distq.protocol.exchange import LeasedTask
 
 ANSWER_S: Final = 20.0
 """Maximum seconds for the master to send one part of the results."""

@@ -1,12 +1,11 @@
-"""What travels in an exchange between executor and master: leased tasks, and settlements of leases."""
+"""The executor's side of an exchange: makes settlements out of the outcomes of runs."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Iterable
+from typing import Final
 
-from distq.core.constraints import Headers
 from distq.core.errors import DistqError
 from distq.core.outcome import Outcome
+from distq.protocol.exchange import LeasedTask, Settlement
 from distq.worker.executor.handler import RunOutcome, failure
 from distq.worker.shared.lease_id import LeaseId
 
@@ -16,34 +15,6 @@ ANSWER_S: Final = 20.0
 """Maximum seconds beyond that for the master's answer; then the connection counts as lost."""
 LEASE_WAIT_S: Final = 0.25
 """Seconds that a lease-bound task waits until its lease is known to hold; then the executor releases it."""
-
-Settlement = tuple[int, int, int, bytes | None, float, str] | tuple[int, int, int, bytes | None, float, str, float]
-"""Task, delivery, outcome, body, seconds of the run, a failure's short text, and the delay before its next run."""
-Envelope = tuple[str, str, str, float | None]
-"""Queue, name and kind of tasks, and their time limit in seconds."""
-LeasedTask = tuple[int, int, int, int, bytes]
-"""Task, delivery, attempt, index of its envelope, payload."""
-EMPTY: Final[Mapping[int, Any]] = MappingProxyType({})
-
-
-class LeaseReply(NamedTuple):
-    """The master's answer to an exchange: the leased tasks, and what they have in common."""
-
-    envelopes: Sequence[Envelope] = ()
-    rows: Sequence[LeasedTask] = ()
-    cursors: Mapping[int, bytes] = EMPTY
-    """The checkpoints of earlier attempts, by task."""
-    upstream_counts: Mapping[int, tuple[int, bool]] = EMPTY
-    """By task that depends on others: how many results it needs, and whether it takes them as one argument."""
-    headers: Mapping[int, Headers] = EMPTY
-    """By task."""
-    fenced: Sequence[int] = ()
-    """Lease-bound tasks: each must end with its lease."""
-
-
-def lease_reply(reply: object) -> LeaseReply:
-    """Read the answer to an exchange; fields that only a later version knows are ignored."""
-    return LeaseReply(*cast("tuple[Any, ...]", reply)[: len(LeaseReply._fields)])
 
 
 def lease_id_of(row: LeasedTask | Settlement) -> LeaseId:

@@ -14,8 +14,8 @@ from distq.worker.executor.tracing import attempt_of
 
 if TYPE_CHECKING:
     from distq.core.constraints import Headers
+    from distq.protocol.exchange import LeasedEnvelope, LeasedTask, LeaseReply, Settlement
     from distq.tasks.tracing import Attempt
-    from distq.worker.executor.exchange import Envelope, LeasedTask, LeaseReply, Settlement
 
 
 class RunningTask:
@@ -42,7 +42,7 @@ class RunningTask:
         self.slot = slot
         self.row = row
         self.lease_id = lease_id_of(row)
-        self.envelope: Envelope = reply.envelopes[row[3]]
+        self.envelope: LeasedEnvelope = reply.envelopes[row[3]]
         self.began_at = began_at
         """By the machine's monotonic clock."""
         self.cursor: bytes | None = reply.cursors.get(row[0])

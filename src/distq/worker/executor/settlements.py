@@ -16,17 +16,10 @@ from distq.core.constraints import Headers, trace_id_of
 from distq.core.errors import DistqError
 from distq.core.outcome import Outcome
 from distq.core.task_ids import id_text
+from distq.protocol.exchange import LeasedEnvelope, LeasedTask, Settlement
 from distq.protocol.hello import Greeting
 from distq.tasks.failure import ResultNotSent, cause_of, pack_failure
-from distq.worker.executor.exchange import (
-    ANSWER_S,
-    Envelope,
-    LeasedTask,
-    Settlement,
-    lease_id_of,
-    released,
-    settlement_of,
-)
+from distq.worker.executor.exchange import ANSWER_S, lease_id_of, released, settlement_of
 from distq.worker.shared.reports import Failed, Reporter, Succeeded, Trouble
 
 if TYPE_CHECKING:
@@ -99,7 +92,7 @@ class Settlements:
     # -- adding --------------------------------------------------------------------------------------
 
     def add_outcome(
-        self, row: LeasedTask, envelope: Envelope, headers: Headers, outcome: RunOutcome, run_s: float
+        self, row: LeasedTask, envelope: LeasedEnvelope, headers: Headers, outcome: RunOutcome, run_s: float
     ) -> None:
         """Settle the lease of a task whose run has ended; count and report it."""
         self.rows.append(settlement_of(row, outcome, run_s))
@@ -115,7 +108,7 @@ class Settlements:
             failed = Failed(id_text(row[0]), envelope[1], row[2], outcome.text, trace_id_of(headers))
             self._reporter.send(failed)
 
-    def report_success(self, row: LeasedTask, envelope: Envelope, headers: Headers, run_s: float) -> None:
+    def report_success(self, row: LeasedTask, envelope: LeasedEnvelope, headers: Headers, run_s: float) -> None:
         """Report a task that has succeeded, if the supervisor logs these."""
         if self._verbose:
             self._reporter.send(Succeeded(id_text(row[0]), envelope[1], row[2], run_s, trace_id_of(headers)))

@@ -12,12 +12,12 @@ from distq.core.task_ids import id_text
 from distq.tasks.tracing import Attempt, EndSpan, run_of
 
 if TYPE_CHECKING:
-    from distq.worker.executor.exchange import Envelope, LeasedTask
+    from distq.protocol.exchange import LeasedEnvelope, LeasedTask
     from distq.worker.executor.functions import CoroutineRun, Run
     from distq.worker.executor.handler import RunOutcome
 
 
-def attempt_of(row: LeasedTask, envelope: Envelope, headers: Headers) -> Attempt:
+def attempt_of(row: LeasedTask, envelope: LeasedEnvelope, headers: Headers) -> Attempt:
     """What a trace records of a run."""
     task, delivery, number, *_ = row
     queue, name, *_ = envelope

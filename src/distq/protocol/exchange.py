@@ -1,0 +1,113 @@
+"""`exchange`: what an executor and the master say to each other about leases.
+
+The executor sends settlements, the master answers with leased tasks. Both travel as plain tuples, and are read by
+position: a named tuple for each task would cost more than all other work on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from distq.core.constraints import Headers
+from distq.core.outcome import Outcome
+from distq.core.ranges import DURATION_MAX_S, is_duration
+from distq.wire.errors import BadCall
+from distq.wire.messages import returned
+
+if TYPE_CHECKING:
+    from distq.core.envelope import Envelope
+    from distq.core.task import Task
+
+WANT_MAX: Final = 10_000
+"""Maximum tasks that one exchange leases; the executor asks again for more."""
+ABSENT: Final[tuple[Any, ...]] = (None, None, None, None, None, "", None)
+"""The fields that stand for those that a settlement leaves out: its text and its delay."""
+
+Settlement = tuple[int, int, int, bytes | None, float, str] | tuple[int, int, int, bytes | None, float, str, float]
+"""Task, delivery, outcome, body, seconds of the run, a failure's short text, and the delay before its next run."""
+CheckedSettlement = tuple[int, int, int, bytes | None, float, str, "float | None"]
+"""A settlement as the master has read it, with all its fields."""
+LeasedEnvelope = tuple[str, str, str, float | None]
+"""Queue, name and kind of tasks, and their time limit in seconds."""
+LeasedTask = tuple[int, int, int, int, bytes]
+"""Task, delivery, attempt, index of its envelope, payload."""
+EMPTY: Final[Mapping[int, Any]] = MappingProxyType({})
+
+
+class LeaseReply(NamedTuple):
+    """The master's answer to an exchange: the leased tasks, and what they have in common."""
+
+    envelopes: Sequence[LeasedEnvelope] = ()
+    rows: Sequence[LeasedTask] = ()
+    cursors: Mapping[int, bytes] = EMPTY
+    """The checkpoints of earlier attempts, by task."""
+    upstream_counts: Mapping[int, tuple[int, bool]] = EMPTY
+    """By task that depends on others: how many results it needs, and whether it takes them as one argument."""
+    headers: Mapping[int, Headers] = EMPTY
+    """By task."""
+    fenced: Sequence[int] = ()
+    """Lease-bound tasks: each must end with its lease."""
+
+
+def read_lease_reply(reply: object) -> LeaseReply:
+    """Read the answer to an exchange; fields that only a later version knows are ignored."""
+    return LeaseReply(*cast("tuple[Any, ...]", reply)[: len(LeaseReply._fields)])
+
+
+def write_lease_reply(
+    tasks: list[Task],
+    cursors: Mapping[int, bytes],
+    upstream_counts: Mapping[int, tuple[int, bool]],
+    headers: Mapping[int, Headers],
+    fenced: Sequence[int] = (),
+) -> bytes:
+    """The answer to an exchange, with the fields of `LeaseReply`; it ends with the last field that is not empty."""
+    envelopes: dict[Envelope, int] = {}
+    rows = [
+        (task.task_key, task.delivery, task.attempt, envelopes.setdefault(task.envelope, len(envelopes)), task.body)
+        for task in tasks
+    ]
+    table = [(one.queue.name, one.name, one.kind, one.time_limit_s) for one in envelopes]
+    left = {task.task_key: cursors[task.task_key] for task in tasks if task.task_key in cursors} if cursors else {}
+    parts = (table, rows, left, upstream_counts, headers, fenced)
+    count = len(parts)
+    while count > 2 and not parts[count - 1]:
+        count -= 1
+    return returned(parts[:count])
+
+
+def read_exchange(args: tuple[Any, ...]) -> tuple[list[CheckedSettlement], int, float]:
+    """The arguments of an exchange, each checked; raises BadCall."""
+    try:
+        settled, want, wait_s = args
+        rows = [_settled(row) for row in settled]
+        if type(want) is not int or not is_duration(wait_s):
+            raise TypeError("want is a number of tasks, wait_s one of seconds")  # noqa: TRY301 - one sentence for all
+    except (TypeError, ValueError) as exc:
+        raise BadCall(f"exchange(settled, want, wait_s) was called with something else: {exc}.") from exc
+    return rows, min(max(want, 0), WANT_MAX), min(wait_s, DURATION_MAX_S)
+
+
+def _settled(row: tuple[Any, ...]) -> CheckedSettlement:
+    """One settlement, checked; this is called for each task."""
+    if len(row) == 6:
+        (key, delivery, outcome, body, run_s, cause), after_s = row, None
+    else:
+        key, delivery, outcome, body, run_s, cause, after_s = (*row, *ABSENT[len(row) :])
+    good = (
+        type(key) is int
+        and type(delivery) is int
+        and type(outcome) is int
+        and 0 <= outcome <= Outcome.PART
+        and isinstance(cause, str)
+        and (body is None or type(body) is bytes)
+        and is_duration(run_s)
+    )
+    if not good or not (after_s is None or is_duration(after_s)):
+        raise TypeError("a settled entry is (key, delivery, outcome, body, run_s[, cause[, after_s]])")
+    after_s = None if after_s is None else min(after_s, DURATION_MAX_S)
+    if run_s > DURATION_MAX_S:  # noqa: PLR1730 - min() would cost each task more than the comparison
+        run_s = DURATION_MAX_S
+    return key, delivery, outcome, body, float(run_s), cause[:200], after_s
