@@ -104,6 +104,6 @@ async def test_nothing_is_saved_over_something(tmp_path: Path) -> None:
     path, new = tmp_path / "queue.db", tmp_path / "new.db"
     await filled(path)
     new.write_bytes(b"dear")
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="exists already"):
         salvage(path, new)
     assert new.read_bytes() == b"dear"

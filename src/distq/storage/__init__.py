@@ -1,4 +1,4 @@
-"""What keeps heads and bodies: adapters of the `Store` port, chosen by DISTQ_STORE."""
+"""The stores of heads and bodies: adapters of the `Store` port, chosen by DISTQ_STORE."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from distq.storage.memory import EPOCH_MAX, MemoryStore
 __all__ = ["MEMORY", "open_store"]
 
 MEMORY = "memory:"
-"""The store that forgets."""
+"""The store that loses its rows when the process ends."""
 STARTS_A_SECOND = 20
-"""No master starts so often: each has an epoch of its own, and its clients see that the one before has forgotten."""
+"""A master starts less often: each start has its own epoch, which shows clients that the earlier tasks are lost."""
 SQLITE = "sqlite:///"
-"""Followed by a path: the store that keeps everything in one file."""
+"""Prefix of the path of the store that keeps all rows in one file."""
 
 
 def open_store(url: str, now: float) -> Store:

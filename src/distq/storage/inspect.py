@@ -20,7 +20,7 @@ from distq.storage.sqlite_connection import BUSY, CORRUPT, SqliteConnection, Sql
 RUN: Final = 1_000
 PROBLEMS_MAX: Final = 20
 PROBES_MAX: Final = 20_000
-"""So many reads that fail are tried for one table, to find what is readable around damaged pages."""
+"""Maximum failed reads of one table in the search for readable rows around damaged pages."""
 
 
 class Report(NamedTuple):
@@ -87,7 +87,7 @@ def salvage(path: Path, to: Path) -> Salvaged:
         StoreError: the new file is there already, or nothing can be read at all; in a sentence.
     """
     if mode_of(to):
-        raise StoreError(f"{to} is there already: name a file that is not.")
+        raise StoreError(f"{to} exists already: name a new file.")
     check_place(to)
     link = _opened(path)
     try:

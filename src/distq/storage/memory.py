@@ -1,4 +1,4 @@
-"""The store that forgets: a dict. What it holds ends with the process."""
+"""The store in memory: a dict, which ends with the process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -31,7 +31,7 @@ class MemoryStore:
         self._closed = False
 
     async def follow(self, address: str) -> AsyncIterator[Heads]:
-        """All heads, in one run; ends at once, because nobody else can lead."""
+        """Yield all heads in one run, and end immediately: no other process can lead."""
         yield [(key, head) for key, (head, _) in self._rows.items()]
         self.epoch = self._next_epoch
         self.leader = address

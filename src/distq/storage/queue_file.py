@@ -18,7 +18,7 @@ from distq.storage.writes import Writes, counts, reads, sizes
 
 HEADS_RUN: Final = 10_000
 COPY: Final = "-copy-"
-"""In the name of a copy that is on its way to somebody."""
+"""In the name of a copy that a command is fetching."""
 VACUUM_PAGES: Final = 256
 """Given back in one step: a few milliseconds."""
 FREE_PAGES_MAX: Final = 16_384
@@ -36,9 +36,9 @@ class Upkeep(NamedTuple):
     """When the log of commits is folded into the file."""
 
     wal_idle_bytes: int = 1 * MIB
-    """Beyond this, once nothing is committed for a moment."""
+    """Fold the log beyond this size when no commit has come for IDLE_S."""
     wal_bytes_max: int = 16 * MIB
-    """Beyond this, at once, between two commits."""
+    """Fold the log beyond this size between two commits."""
 
 
 class QueueFile:
@@ -47,7 +47,7 @@ class QueueFile:
     def __init__(self, path: Path, room: Room, upkeep: Upkeep, connect: Connect = SqliteConnection) -> None:
         self.path = path
         self.broken = ""
-        """Why nothing may be committed any more: an error after which nobody knows what is on the disk."""
+        """Why commits are rejected for good: an error after which the state of the disk is unknown."""
         self.refusing = ""
         """Why new tasks are refused at present."""
         self.commit_s = 0.0
@@ -95,7 +95,7 @@ class QueueFile:
             raise
         self.reserve.take()
         for left in self.path.parent.glob(f"{self.path.name}{COPY}*"):
-            left.unlink(missing_ok=True)  # of a master that was killed while somebody fetched it
+            left.unlink(missing_ok=True)  # of a master that was killed while a command fetched it
         return True
 
     def _prepare(self, link: ConnectionPort) -> None:
@@ -163,7 +163,7 @@ class QueueFile:
             self.overgrown = self._wal.unfolded_bytes() > self._upkeep.wal_bytes_max
 
     def _failed(self, exc: SqliteError) -> StoreError:
-        """What the error of a commit means: nothing is stored, or nobody knows."""
+        """Return the error of a commit: nothing is stored, or the outcome is unknown."""
         sentence = explain(self.path, exc)
         if exc.primary in {FULL, TOOBIG}:
             return CommitRefused(sentence)
@@ -196,7 +196,7 @@ class QueueFile:
         return self._count(writes.put) < len(writes.put)
 
     def _shortage(self, wanted_bytes: int) -> str:
-        """Why so many new bytes are too many for the volume, '' if they are not."""
+        """Return why the volume has no room for `wanted_bytes`, '' if it has."""
         reserve = self.reserve
         reserve.take()
         kept = reserve.room.free_bytes_min + (0 if reserve.held else reserve.room.reserve_bytes)

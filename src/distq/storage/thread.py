@@ -23,7 +23,7 @@ class StoreThread:
         self._ended = False
 
     def run(self, work: Callable[P, T], *args: P.args, **kwds: P.kwargs) -> asyncio.Future[T]:
-        """Do it on the thread, after all that was asked before, even if nobody waits for it any more.
+        """Do it on the thread, after all earlier calls, even if its caller was cancelled.
 
         Raises:
             RuntimeError: the thread has ended.
@@ -48,17 +48,17 @@ class StoreThread:
             result, error = None, None
             try:
                 result = work()
-            except Exception as exc:  # noqa: BLE001 - it belongs to whoever waits
+            except Exception as exc:  # noqa: BLE001 - the caller receives it
                 error = exc
             try:
                 loop.call_soon_threadsafe(settle, future, result, error)
             except RuntimeError:
-                pass  # the loop is closed: nobody waits
+                pass  # the loop is closed: no caller waits
             del job, future, work, result, error
 
 
 def settle(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
-    """Tell who waits, if it still does."""
+    """Set the result or the error, unless the caller was cancelled."""
     if future.cancelled():
         return
     if error is not None:

@@ -25,7 +25,7 @@ class Wal:
         self._salts = b""
         """Of the round that was counted last."""
         self._frames = 0
-        """So many frames of that round were there."""
+        """Number of frames counted in that round."""
         self._folded = b""
         """Salts of a round that is wholly in the queue file."""
 

@@ -69,7 +69,7 @@ def queues(view: MasterMetrics) -> dict[str, Any]:
 
 
 def workers(view: MasterMetrics) -> dict[str, Any]:
-    """Workers and slots by pool, without anybody's name."""
+    """Return workers and slots by pool, without names."""
     pools: dict[str, Counter[str]] = {}
     for row in view.workers():
         pool = pools.setdefault(row.pool, Counter(workers=0, slots=0, busy=0, draining=0))

@@ -17,7 +17,7 @@ from distq.web.autoscale import autoscale
 
 Answer = Callable[[Request], Awaitable[Response]]
 
-# What is read changes from moment to moment: no cache may answer instead of us.
+# The figures change all the time: no cache may answer in the place of this server.
 FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 

@@ -1,6 +1,6 @@
-"""Connections to the HTTP port: each has time limits, and whoever opens too many loses its own oldest idle ones.
+"""Connections to the HTTP port: each has time limits, and a host that opens too many loses its oldest idle ones.
 
-Nobody has proved anything here, and the same port serves probes and scrapes. So a connection that sends no whole
+The port needs no key, and serves probes and scrapes. So a connection that sends no whole
 request head, or does not read its answer, is closed; and where there are too many, the address with the most idle
 connections makes room, so that a probe from elsewhere is answered.
 """
@@ -46,7 +46,7 @@ class ConnectionGuard:
         if len(self._open) > CONNECTIONS_MAX and self._idle:
             host = max(self._idle, key=lambda one: len(self._idle[one]))
             oldest = next(iter(self._idle[host]))
-            self.closed(oldest)  # now: several may come before its end is told
+            self.closed(oldest)  # now: more connections may open before connection_lost is called
             oldest.transport.abort()
 
     def closed(self, protocol: GuardedProtocol) -> None:

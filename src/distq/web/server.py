@@ -1,4 +1,4 @@
-"""Serving an application inside a loop that is somebody else's: no signal handlers, no chatter."""
+"""Serves an application in the event loop of its process, without signal handlers and without access log."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ STOP_S = 2
 
 
 class CannotServe(DistqError):
-    """The HTTP side cannot have the address that it was told to listen at."""
+    """The HTTP server cannot listen at its address."""
 
     code = "CANNOT_SERVE"
     hint = "Stop what listens there, or choose another with DISTQ_HTTP_ADDRESS, or set it to off."

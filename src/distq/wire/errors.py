@@ -42,7 +42,7 @@ class BadCall(WireError):
 
 
 class NoSuchTask(WireError):
-    """Somebody asks about a task that is not there."""
+    """The master does not know the task."""
 
     code = "NO_SUCH_TASK"
     hint = "It may have ended longer ago than its result is kept (DISTQ_RESULT_TTL_S), or be another master's."

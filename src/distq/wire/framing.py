@@ -1,8 +1,8 @@
-"""Frames: a length and so many bytes, as `multiprocessing.connection` writes them.
+"""Frames: a length and a body of that length, as `multiprocessing.connection` writes them.
 
 The length is a signed 32-bit number, or -1 followed by an unsigned 64-bit number for bodies above 2 GiB.
 A limit is checked as soon as the length is known, before a single byte of the body is kept, and may change
-between two frames: until a key is proved nobody costs more than 256 bytes.
+between two frames: a peer that has not proved a key costs at most 256 bytes.
 """
 
 from struct import Struct
@@ -23,7 +23,7 @@ Buffer = bytes | memoryview
 
 
 def header(body_bytes: int) -> bytes:
-    """Return the length that goes before a body of so many bytes."""
+    """Return the length that goes before a body of `body_bytes` bytes."""
     if body_bytes > SHORT_BODY_BYTES_MAX:
         return _LONG.pack(-1, body_bytes)
     return _SHORT.pack(body_bytes)

@@ -1,7 +1,7 @@
 """The mutual proof of a shared key, as `multiprocessing.connection` does it since 3.0 and since 3.12.
 
 The listening end speaks first: `#CHALLENGE#` and random bytes. The other end answers with an HMAC over those
-bytes and is told `#WELCOME#` or `#FAILURE#`; then the same the other way round. Since 3.12 a challenge names a
+bytes and receives `#WELCOME#` or `#FAILURE#`; then the same the other way round. Since 3.12 a challenge names a
 digest, `{sha256}`, and so does the answer; the MAC covers that name too. Older ends take the name for random
 bytes and answer with a bare HMAC-MD5 of 16 bytes; they are told apart by those lengths alone. So one form of
 challenge serves every version, and a challenge of exactly 20 bytes asks for the old form of answer.
@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from distq.wire.errors import AuthenticationFailed
 
-# The standard library's own limit: nobody costs more before the key is proved.
+# The standard library's own limit: a peer costs no more before it has proved the key.
 HANDSHAKE_FRAME_BYTES_MAX = 256
 
 CHALLENGE = b"#CHALLENGE#"

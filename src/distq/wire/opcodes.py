@@ -34,7 +34,7 @@ _UINT64 = Struct("<Q")
 
 
 def _counted(opcode: bytes) -> bytes:
-    """Return a pattern of an opcode followed by a length of one byte and so many bytes.
+    """Return a pattern of an opcode followed by a length of one byte and that number of bytes.
 
     It is a tree, sixteen times sixteen: a flat list of 256 lengths would be tried one after the other.
     """
