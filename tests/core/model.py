@@ -410,8 +410,11 @@ class Model:
         return f"TaskBefore: {key >> 40:x}-{key % 2**40:x} {words[state]}" + (f": {causes[-1]}" if causes else "")
 
     def needed(self, task: ModelTask) -> bool:
-        """Whether one that comes after it may still need its result."""
-        return any(task.key in other.after and other.state in (*LIVE, "dead") for other in self.tasks.values())
+        """Whether a follower may need its result, or an executor still runs it: its TTL begins later."""
+        runs_on = any(one is task for one, _ in self.lingering.values())
+        return runs_on or any(
+            task.key in other.after and other.state in (*LIVE, "dead") for other in self.tasks.values()
+        )
 
     def _kept_until(self, task: ModelTask) -> float:
         """When it is dropped at the latest."""
