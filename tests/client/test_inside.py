@@ -217,9 +217,9 @@ def test_a_signal_handler_whose_thread_reads_results_cannot_wait_for_all_of_them
         future = client.submit(double, NEVER)
         with interrupting(client.shutdown, lambda: client._session._receiver.is_reading_here) as said:
             while not said:
-                client.submit(double, 1)
+                client.submit(double, 1).result(SOON_S)  # after it this thread may read
                 with pytest.raises(TimeoutError):
-                    future.result(0.5)
+                    future.result(4 * QUICK_S)
         assert isinstance(said[0], distq.CalledInside)
         books.end(EPOCH | 2, SUCCEEDED, pickle.dumps(3))
         assert future.result(SOON_S) == 3

@@ -52,6 +52,7 @@ class SlowStore(MemoryStore):
 
     def __init__(self, world: World, epoch: int, disk: Disk | None) -> None:
         super().__init__(epoch)
+        self.epoch = epoch  # as after `follow`: rows of sessions have keys of their master's epoch
         self._world = world
         self._durable = disk is not None
         if disk is not None:

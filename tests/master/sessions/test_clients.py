@@ -251,6 +251,23 @@ async def test_p7_clients_that_have_said_goodbye_are_not_kept(bench: Bench) -> N
 
 
 @on_bench()
+async def test_a_submit_that_waits_for_room_outlives_the_goodbye_of_its_client(bench: Bench) -> None:
+    """A goodbye and a submit of one session in one cycle leave no row; the submit that waits brings its own."""
+    first, second, third = (bench.client() for _ in range(3))
+    capacity = RULES.capacity
+    await bench.submit(first, 1, [b"a"] * capacity)
+    assert await bench.submit(third, 5, [b"c"], 60.0) is WAITING
+    bench.call(first, "broker", "goodbye")
+    bench.call(second, "broker", "submit", 4, [("other", "f")], [(0, 1)], [b"b"], 0.0)
+    await bench.settle_down()
+    assert second.heard()[0] is True
+    assert await bench.run_all() > 0
+    await bench.settle_down()
+    assert third.heard()[0] is True
+    assert bench.broker.refusals == 0
+
+
+@on_bench()
 async def test_clients_that_stay_away_are_forgotten_each_at_its_time(bench: Bench) -> None:
     """However many there are, those that were seen again later than others."""
     lines = [bench.client(f"c{number}") for number in range(2 * EXAMINED_MAX + 1)]

@@ -151,10 +151,13 @@ class SubmitTasks(CallRequest):
             needed[envelope.queue] = needed.get(envelope.queue, 0) + count
         return next(((queue, count) for queue, count in needed.items() if queue.room < count), None)
 
-    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
+    def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         answers = self.session.answers
         if self.first is not None:
-            self.session.stored = True
+            # A session that said good-bye in this cycle, over another connection, keeps no row.
+            self.session.stored = not self.session.ended
+            if self.session.ended:
+                cycle.keep_row(self.session.row_key, None)
             answers[self.number] = (True, self.first, self.taken) if self.taken else (True, self.first)
             if len(answers) > ANSWERS_KEPT:
                 answers.popitem(last=False)
