@@ -1,4 +1,4 @@
-"""What SQLite's errors mean for the one who has to mend them, in sentences that name the file."""
+"""Messages for operators: what each error of SQLite means, in which file, and how to remove its cause."""
 
 import os
 import stat
@@ -18,12 +18,12 @@ class StoreUnusable(StoreError):
 
 
 def mode_of(path: Path) -> int:
-    """The mode of what is there, 0 where nothing is.
+    """Return the mode of the file or folder at `path`, 0 if there is none.
 
-    Pathlib's own questions call absent what this user may not look at, from Python 3.14 on.
+    From Python 3.14 on, `Path.exists` and the like return False for a path that this user may not look at.
 
     Raises:
-        OSError: it cannot be looked at.
+        OSError: this user may not look at the path.
     """
     try:
         return path.stat().st_mode
@@ -32,9 +32,9 @@ def mode_of(path: Path) -> int:
 
 
 def check_place(path: Path) -> None:
-    """Raise StoreUnusable for what can be seen without opening the file.
+    """Raise StoreUnusable for each fault that shows without opening the file.
 
-    The file itself is never opened here: closing any descriptor of it would end the locks of this process.
+    This function never opens the file: closing any descriptor of it would end the locks of this process.
     """
     folder = path.parent
     if not stat.S_ISDIR(mode_of(folder)):
@@ -56,17 +56,17 @@ def check_place(path: Path) -> None:
 
 
 def writable(path: Path) -> bool:
-    """Whether this process may write it, by mode and by mount."""
+    """Whether this process may read and write the path, by its mode and its mount."""
     return os.access(path, os.R_OK | os.W_OK)
 
 
 def not_ours(path: Path) -> StoreUnusable:
-    """It is a database of something else."""
+    """Return the error for a file that is a database of another program."""
     return StoreUnusable(f"The file {path} is a database of another program: name another file in DISTQ_STORE.")
 
 
 def too_new(path: Path, version: int, ours: int) -> StoreUnusable:
-    """It was written by a later release."""
+    """Return the error for a file that a later release wrote; this release reads tables up to version `ours`."""
     return StoreUnusable(
         f"The file {path} was written by a newer distq (its tables are version {version}, this one knows up to "
         f"{ours}): run that release, or restore the backup made before the upgrade."
@@ -85,6 +85,6 @@ MEANINGS: Final[Mapping[int, str]] = {
 
 
 def explain(path: Path, error: SqliteError) -> str:
-    """What has happened and what to do."""
+    """Return a message for an error: what has happened, and what the operator must do."""
     meaning = MEANINGS.get(error.primary, "{} cannot be used.")
     return f"{meaning.format(path)} SQLite says: {error}."

@@ -1,6 +1,6 @@
-"""A queue file looked at by itself: what is in it, whether it is whole, and what of a damaged one can still be read.
+"""Inspects a queue file: counts its tasks, checks it, and copies the readable tasks of a damaged one.
 
-Only where no master has it open: a second connection to a live file is what SQLite's WAL-reset bug needs.
+No master may have the file open: a second connection to it could trigger SQLite's WAL-reset bug.
 """
 
 import stat
@@ -24,35 +24,35 @@ PROBES_MAX: Final = 20_000
 
 
 class Report(NamedTuple):
-    """What is in a file."""
+    """The contents of a queue file."""
 
     bytes: int
     version: int
     epoch: int
     tasks: dict[str, dict[str, int]]
-    """How many tasks by queue and state."""
+    """Number of tasks by queue and state."""
     problems: list[str]
-    """What is wrong with it, in words; empty for a file that is whole."""
+    """A description of each fault; empty if the file has none."""
     sqlite_version: str
 
 
 class Salvaged(NamedTuple):
-    """What was copied out of a damaged file."""
+    """The counts of a copy of a damaged file."""
 
     copied: int
     without_payload: int
-    """Tasks of which only the head could be read: they are not copied."""
+    """Tasks of which only the head could be read; they are not copied."""
     without_head: int
     """Payloads whose head could not be read."""
     gave_up: bool
-    """Whether damage was so wide that not every place was looked at."""
+    """Whether the search ended after PROBES_MAX failed reads of a table, before it had tried every key."""
 
 
 def inspect(path: Path, *, thoroughly: bool) -> Report:
-    """Look at a file that no master has open; `thoroughly` reads every page.
+    """Return the contents of a file that no master has open; `thoroughly` reads every page.
 
     Raises:
-        StoreError: it is not there, not ours, or open in a master; in a sentence.
+        StoreError: the file does not exist, cannot be read, belongs to another program, or is open in a master.
     """
     link = _opened(path)
     try:
@@ -81,10 +81,10 @@ def inspect(path: Path, *, thoroughly: bool) -> Report:
 
 
 def salvage(path: Path, to: Path) -> Salvaged:
-    """Copy what can be read of a damaged file into a new one, which a master can open.
+    """Copy the readable tasks of a damaged file into a new one, which a master can open.
 
     Raises:
-        StoreError: the new file is there already, or nothing can be read at all; in a sentence.
+        StoreError: the new file exists already or cannot be written, or the damaged file cannot be read at all.
     """
     if mode_of(to):
         raise StoreError(f"{to} exists already: name a new file.")
@@ -124,7 +124,7 @@ def salvage(path: Path, to: Path) -> Salvaged:
 
 
 def _opened(path: Path) -> SqliteConnection:
-    """The file, locked for us alone."""
+    """Open the file, locked for this process alone."""
     check_place(path)
     if not stat.S_ISREG(mode_of(path)):
         raise StoreError(f"There is no {path}.")
@@ -165,7 +165,7 @@ def _integrity(link: SqliteConnection) -> list[str]:
 
 
 def _rows(link: SqliteConnection, table: str, problems: list[str]) -> Iterator[tuple[int, bytes]]:
-    """The tasks' rows of a table; what cannot be read is a problem, and ends it."""
+    """Yield the tasks' rows of a table until one cannot be read, which adds an entry to `problems`."""
     first = 0
     while first <= KEY_MAX:
         try:
@@ -180,7 +180,7 @@ def _rows(link: SqliteConnection, table: str, problems: list[str]) -> Iterator[t
 
 
 def _readable(link: SqliteConnection, table: str, column: str) -> tuple[dict[int, bytes], bool]:
-    """Every row of a table that can be read, by halving what cannot; and whether some was not looked at."""
+    """Return the readable rows of a table, found by halving each unreadable range, and whether ranges were left out."""
     found: dict[int, bytes] = {}
     probes = 0
     ranges = [(KEY_MIN, KEY_MAX)]

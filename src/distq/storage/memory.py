@@ -1,4 +1,4 @@
-"""The store in memory: a dict, which ends with the process."""
+"""The store in memory: a dict, whose rows are lost when the process ends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -9,14 +9,14 @@ from distq.core.payload_cache import how_many_fit
 from distq.core.ports import Batch, CommitRefused, Heads, Keep, StoreLimits
 
 EPOCH_MAX: Final = (1 << 23) - 1
-"""Keys are `epoch << 40 | n` in 64 signed bits."""
+"""Highest epoch: a task key is `epoch << 40 | n` in 64 signed bits."""
 LIMITS: Final = StoreLimits(body_bytes_max=1 << 30, batch_bytes_max=1 << 31, batch_changes_max=1_000_000)
 
 
 class MemoryStore:
     """Heads and bodies in a dict; this process always leads.
 
-    `epoch` is given from outside, so that task ids of a restarted master differ from those of the one before.
+    The caller chooses `epoch`, so that the task ids of a restarted master differ from the earlier ones.
     """
 
     limits = LIMITS
@@ -31,13 +31,13 @@ class MemoryStore:
         self._closed = False
 
     async def follow(self, address: str) -> AsyncIterator[Heads]:
-        """Yield all heads in one run, and end immediately: no other process can lead."""
+        """Yield all heads in one list, and end immediately: no other process can lead."""
         yield [(key, head) for key, (head, _) in self._rows.items()]
         self.epoch = self._next_epoch
         self.leader = address
 
     async def commit(self, batch: Batch) -> None:
-        """Keep the batch; raises Refused for one over the limits or an amended key that is not there."""
+        """Store the batch; raise CommitRefused if it exceeds the limits or amends a key that is not stored."""
         if not self.epoch or self._closed:
             raise CommitRefused("nothing is stored before follow() has ended or after close()")
         self._check(batch)
@@ -70,26 +70,26 @@ class MemoryStore:
             raise CommitRefused(f"a batch of {batch_bytes} bytes; the limit is {limits.batch_bytes_max}")
 
     async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
-        """The bodies of `keys`, or of as many of the first as fit."""
+        """Return the bodies of `keys`; with `bytes_max`, of as many of the first keys as fit, at least one."""
         bodies = [row[1] if (row := self._rows.get(key)) is not None else None for key in keys]
         return bodies if bytes_max is None else bodies[: how_many_fit([len(body or b"") for body in bodies], bytes_max)]
 
     async def copy(self) -> Path:
-        """Raises Refused: there is no file to copy."""
+        """Raise CommitRefused: there is no file to copy."""
         raise CommitRefused(
             "a store in memory has nothing on disk that could be copied; DISTQ_STORE=sqlite:///path has."
         )
 
     async def lost(self) -> str:
-        """Never returns while it is awaited: leadership of one's own memory cannot be lost."""
+        """Wait for ever: this process cannot lose the leadership of its own memory."""
         await asyncio.Event().wait()
         raise AssertionError
 
     async def health(self) -> Mapping[str, object]:
-        """How many rows there are."""
+        """Return the kind of the store, its role, and its number of rows."""
         return {"kind": "memory", "role": "leader", "rows": len(self._rows)}
 
     async def close(self) -> None:
-        """Forget everything."""
+        """Drop all rows; the store refuses later commits."""
         self._rows.clear()
         self._closed = True

@@ -1,4 +1,4 @@
-"""Files with people's data are for their owner alone, whatever the umask: a store, its log, its reserve, its copies."""
+"""Makes files that only their owner can read, whatever the umask: a store, its log, its reserve and its copies."""
 
 import contextlib
 import os
@@ -12,21 +12,21 @@ _BESIDE: Final = ("", "-wal", "-journal", "-shm", "-reserve")
 
 
 def create(path: Path) -> None:
-    """Make an empty file where there is none; SQLite gives its logs the mode of their file."""
-    with contextlib.suppress(OSError):  # what keeps it from being made is told by who opens it
+    """Make an empty file if there is none; SQLite gives its logs the mode of their file."""
+    with contextlib.suppress(OSError):  # the caller receives the reason when it opens the file
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE))
 
 
 def open_new(path: Path, *, replace: bool = False) -> BinaryIO:
-    """Open a file for writing that was not there, or (`replace`) that may have been. Raises OSError."""
+    """Make a file and open it for writing; `replace` empties a file that exists. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if replace else os.O_EXCL)
     return cast("BinaryIO", os.fdopen(os.open(path, flags, MODE), "wb"))
 
 
 def tighten(path: Path) -> None:
-    """Take the rights of others from a store of ours and what lies beside it: an earlier version left them there.
+    """Remove the rights of other users, which an earlier version left, from a store and the files beside it.
 
-    By name and without opening: closing a descriptor of a file ends the locks that this process has on it.
+    It never opens the files: closing a descriptor of a file ends the locks that this process has on it.
     """
     for suffix in _BESIDE:
         there = path.with_name(path.name + suffix)

@@ -1,7 +1,7 @@
-"""Room on the volume: how much is left, and a file that is given up when nothing is.
+"""The free bytes of the volume, and a reserve file that the store removes when the volume is full.
 
-SQLite needs room even to delete. So new tasks are refused while there is still some left, and the last of it is
-held by a file of our own, which is removed when settling or dropping finds the volume full.
+SQLite needs free bytes even to delete. So the store refuses new tasks while some are left, and keeps the last of them
+in the reserve file, which it removes when settling or dropping a task finds the volume full.
 """
 
 import os
@@ -14,12 +14,12 @@ MIB: Final = 1 << 20
 
 
 class Room(NamedTuple):
-    """What is kept free on the volume."""
+    """The bytes that are kept free on the volume."""
 
     free_bytes_min: int = 64 * MIB
-    """New tasks are refused when less is free."""
+    """The store refuses new tasks when less than this is free."""
     reserve_bytes: int = 32 * MIB
-    """Size of the file that is given up."""
+    """Size of the reserve file."""
 
 
 class Reserve:
@@ -31,16 +31,16 @@ class Reserve:
         self.held = False
 
     def free_bytes(self) -> int:
-        """What is left on the volume, for a user without privileges."""
+        """Return the free bytes of the volume for a user without privileges."""
         volume = os.statvfs(self.path.parent)
         return volume.f_bavail * volume.f_frsize
 
     def adopt(self) -> None:
-        """Hold the reserve if an earlier process has left it."""
+        """Hold the reserve file if an earlier process has left it."""
         self.held = self.path.is_file() and self.path.stat().st_size == max(self.room.reserve_bytes, 1)
 
     def take(self) -> None:
-        """Hold the reserve, if the volume has room for it beyond what must stay free."""
+        """Make and hold the reserve file, if the volume has room for it beyond `free_bytes_min`."""
         if self.held:
             return
         size = self.room.reserve_bytes
@@ -53,7 +53,7 @@ class Reserve:
             self.path.unlink(missing_ok=True)
 
     def give_up(self) -> bool:
-        """Remove the file; True if that made room."""
+        """Remove the reserve file; return whether that made room."""
         if not self.held:
             return False
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The tables of the queue file, as numbered migrations; and the settings that a connection needs first."""
+"""The tables of the queue file, as numbered migrations, and the settings that a connection makes first."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from distq.storage.sqlite_connection import ConnectionPort
 
 APPLICATION: Final = 0x64737471
-"""`dstq` in the file's header: it is ours."""
+"""SQLite's application id in the header of every queue file: `dstq` in ASCII."""
 
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     (
@@ -18,18 +18,18 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "INSERT INTO counters VALUES ('epoch', 0)",
     ),
 )
-"""Each brings the file from version n to n + 1. What is here was shipped: only add."""
+"""Each migration brings the file from version n to n + 1. All of these are released: add new ones, change none."""
 
 VERSION: Final = len(MIGRATIONS)
 
 LOCK: Final = (
-    # Before anything touches the file: then WAL's index is on the heap, there is no -shm file, and no second
+    # The first statement of a connection: then WAL's index is on the heap, there is no -shm file, and no second
     # connection can ever write or checkpoint (two of them can lose a commit in SQLite 3.7.0 to 3.51.2).
     "PRAGMA locking_mode = EXCLUSIVE",
 )
 SHAPE: Final = (
-    # Of a file that is still empty, before its first byte: asked later they do nothing.
-    # 4 KiB: the least that a commit of one task can write.
+    # They have an effect only on an empty file, before SQLite writes its first byte.
+    # A page is 4 KiB: the least that a commit of one task can write.
     "PRAGMA page_size = 4096",
     "PRAGMA auto_vacuum = INCREMENTAL",
 )
@@ -37,12 +37,12 @@ SETTINGS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 0",
-    # A log that a huge commit has blown up is cut to this when it begins at its front again.
+    # SQLite cuts a log that a huge commit has enlarged to this size when it begins at the log's front again.
     "PRAGMA journal_size_limit = 33554432",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -16384",
     "PRAGMA cell_size_check = ON",
-    # Some builds overwrite what is deleted with zeros: twice the writes of a drop.
+    # Some builds overwrite deleted rows with zeros, which doubles the writes of a drop.
     "PRAGMA secure_delete = OFF",
 )
 
@@ -52,15 +52,15 @@ class NotOurs(Exception):
 
 
 class TooNew(Exception):
-    """The file is of a later release; the argument is its version."""
+    """A later release wrote the file; the argument is the version of its tables."""
 
 
 def prepare(link: ConnectionPort, empty: bool) -> None:
-    """Take the file's lock, check whose it is before anything is changed, then bring it to this version.
+    """Lock the file, check which program wrote it before changing it, then migrate it to VERSION.
 
     Raises:
         NotOurs, TooNew: nothing was changed.
-        LinkError: as SQLite says; BUSY if another process holds the file.
+        SqliteError: SQLite reports an error, BUSY if another process holds the file.
     """
     for sql in LOCK + SHAPE if empty else LOCK:
         link.run(sql)
@@ -76,7 +76,7 @@ def prepare(link: ConnectionPort, empty: bool) -> None:
 
 
 def version_of(link: ConnectionPort) -> int:
-    """The version of the file's tables, 0 for an empty file. Raises NotOurs."""
+    """Return the version of the file's tables, 0 for an empty file. Raises NotOurs."""
     ((application,),) = link.run("PRAGMA application_id")
     if application == APPLICATION:
         ((version,),) = link.run("PRAGMA user_version")
@@ -88,7 +88,7 @@ def version_of(link: ConnectionPort) -> int:
 
 
 def migrate(link: ConnectionPort, version: int) -> None:
-    """Run the migrations that are missing, all in one transaction."""
+    """Run the missing migrations, all in one transaction."""
     link.run("BEGIN IMMEDIATE")
     for migration in MIGRATIONS[version:]:
         for sql in migration:
