@@ -1,4 +1,4 @@
-"""The queue file, as the store's thread sees it: open, load, commit, read, and the upkeep in between. Blocking."""
+"""The queue file: open, load, commit, read, and upkeep. Every call blocks, and is made on the store's thread."""
 
 import contextlib
 import os
@@ -18,13 +18,13 @@ from distq.storage.writes import Writes, counts, reads, sizes
 
 HEADS_RUN: Final = 10_000
 COPY: Final = "-copy-"
-"""In the name of a copy that a command is fetching."""
+"""Part of the file name of a copy that a command is fetching."""
 VACUUM_PAGES: Final = 256
-"""Given back in one step: a few milliseconds."""
+"""Maximum pages given back to the volume in one step, which takes a few milliseconds."""
 FREE_PAGES_MAX: Final = 16_384
-"""More free pages than this (64 MiB), or than a quarter of the file, are given back to the volume."""
+"""Maximum free pages of the file (64 MiB); the store gives more, or more than a quarter of the file, back."""
 COMMIT_BYTES: Final = 16 * 1024
-"""A commit of a few rows adds about as much to the log, whatever it brings."""
+"""Approximate bytes that a commit of a few rows adds to the log, whatever the size of the rows."""
 KEY_MIN: Final = -(1 << 63)
 KEY_MAX: Final = (1 << 63) - 1
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Upkeep(NamedTuple):
-    """When the log of commits is folded into the file."""
+    """The sizes at which the store folds the log of commits into the file."""
 
     wal_idle_bytes: int = 1 * MIB
     """Fold the log beyond this size when no commit has come for IDLE_S."""
@@ -42,22 +42,22 @@ class Upkeep(NamedTuple):
 
 
 class QueueFile:
-    """One file, one connection for its life."""
+    """One queue file, and its one connection to SQLite."""
 
     def __init__(self, path: Path, room: Room, upkeep: Upkeep, connect: Connect = SqliteConnection) -> None:
         self.path = path
         self.broken = ""
-        """Why commits are rejected for good: an error after which the state of the disk is unknown."""
+        """Why all later commits are rejected: an error after which the state of the disk is unknown."""
         self.refusing = ""
         """Why new tasks are refused at present."""
         self.commit_s = 0.0
         """Seconds that the last commit took."""
         self.reserve = Reserve(path, room)
         self.overgrown = False
-        """The log must be folded into the file now."""
+        """Whether the log must be folded into the file now."""
         self._wal = Wal(path)
         self._unlooked_bytes = 0
-        """About so much was added to the log since its size was looked at."""
+        """Approximate bytes added to the log since its size was last read."""
         self._upkeep = upkeep
         self._connect = connect
         self._link: ConnectionPort | None = None
@@ -68,7 +68,7 @@ class QueueFile:
         """Open, check and migrate the file; False while another process holds it.
 
         Raises:
-            StoreError: with what has to be mended.
+            StoreError: the file cannot be used; the text says what the operator must do.
         """
         if self.broken:
             raise StoreError(self.broken)
@@ -95,7 +95,7 @@ class QueueFile:
             raise
         self.reserve.take()
         for left in self.path.parent.glob(f"{self.path.name}{COPY}*"):
-            left.unlink(missing_ok=True)  # of a master that was killed while a command fetched it
+            left.unlink(missing_ok=True)  # an earlier master was killed while a command fetched this copy
         return True
 
     def _prepare(self, link: ConnectionPort) -> None:
@@ -113,11 +113,11 @@ class QueueFile:
                 link.close()
 
     def heads(self, first: int) -> list[tuple[int, bytes | None]]:
-        """The next run of heads from the key `first` on, in the order of keys; empty behind the last."""
+        """Return at most HEADS_RUN heads from the key `first` on, in the order of keys; none after the last."""
         return self._look("SELECT key, head FROM heads WHERE key >= ? ORDER BY key LIMIT ?", (first, HEADS_RUN))
 
     def lead(self) -> int:
-        """Begin a new epoch, on disk: its number."""
+        """Begin a new epoch on disk, and return its number."""
 
         def begin() -> int:
             self._run("BEGIN IMMEDIATE")
@@ -134,7 +134,7 @@ class QueueFile:
     # -- commit and read -----------------------------------------------------------------------
 
     def commit(self, writes: Writes) -> None:
-        """Store it whole. Raises Refused or Unknown."""
+        """Store all writes in one transaction. Raises CommitRefused or CommitUnknown."""
         if self.broken:
             raise CommitUnknown(self.broken)
         started = time.perf_counter()
@@ -171,13 +171,13 @@ class QueueFile:
         return CommitUnknown(sentence)
 
     def _break(self, sentence: str) -> None:
-        """Never commit again: a sync that succeeds after one that failed proves nothing."""
+        """Reject all later commits: a sync that succeeds after one that failed proves nothing."""
         self.broken = sentence
         if self._link is not None:
             self._link.abandon()
 
     def _refuse_growth(self, writes: Writes) -> None:
-        """Refuse keys that are new while the volume is nearly full; what is there may always be settled."""
+        """Refuse new keys while the volume is nearly full; stored tasks may always be settled."""
         if not writes.bodies:
             return
         wanted_bytes = 2 * writes.byte_count  # in the log, then in the file
@@ -192,7 +192,7 @@ class QueueFile:
             self.refusing = ""
 
     def _grows(self, writes: Writes) -> bool:
-        """Whether it brings keys that are not there yet."""
+        """Whether the writes contain keys that are not stored yet."""
         return self._count(writes.put) < len(writes.put)
 
     def _shortage(self, wanted_bytes: int) -> str:
@@ -203,7 +203,7 @@ class QueueFile:
         free = reserve.free_bytes() - self._wal.size()  # folding makes the file grow before the log is gone
         if reserve.held and free >= kept + wanted_bytes:
             return ""
-        free += self._wal.size() - self._wal.unfolded_bytes()  # looked at only now: mostly there is room enough
+        free += self._wal.size() - self._wal.unfolded_bytes()  # read only now: mostly the volume has room enough
         if reserve.held and free >= kept + wanted_bytes:
             return ""
         return (
@@ -212,7 +212,7 @@ class QueueFile:
         )
 
     def _making_room(self, write: Callable[[], T], give_up: Callable[[], bool]) -> T:
-        """Run `write`; on a full volume undo it, make room, and run it again: first the log's, then the reserve's."""
+        """Run `write`; on a full volume undo it and run it again, first after folding the log, then after `give_up`."""
         attempts = iter((self._fold, give_up))
         while True:
             wal_bytes = self._wal.size()
@@ -221,7 +221,7 @@ class QueueFile:
             except SqliteError as exc:
                 self._rollback()
                 if exc.primary == FULL and self._wal.size() > wal_bytes:
-                    # What was written in vain, behind all that counts, may be the very room that is missing.
+                    # The frames of the failed write, behind all valid ones, may take the very room that is missing.
                     os.truncate(self._wal.path, wal_bytes)
                 make_room = next(attempts, None)
                 if exc.primary != FULL or make_room is None or not make_room():
@@ -237,21 +237,21 @@ class QueueFile:
         return True
 
     def read(self, keys: Sequence[int]) -> dict[int, bytes]:
-        """The bodies of those of `keys` that are there."""
+        """Return the body of each of `keys` that is stored."""
         found: dict[int, bytes] = {}
         for sql, values in reads(keys):
             found.update(self._look(sql, values))
         return found
 
     def sizes(self, keys: Sequence[int]) -> dict[int, int]:
-        """How many bytes the bodies of those of `keys` have that are there; they themselves are not read for that."""
+        """Return the bytes of the body of each of `keys` that is stored; no body is read for that."""
         found: dict[int, int] = {}
         for sql, values in sizes(keys):
             found.update(self._look(sql, values))
         return found
 
     def copy(self) -> Path:
-        """A compact copy beside the file, synced. Raises Refused."""
+        """Write a compact and synced copy beside the file, and return its path. Raises CommitRefused."""
         to = self.path.with_name(f"{self.path.name}{COPY}{secrets.token_hex(4)}")
         wanted_bytes = size_of(self.path) + self._wal.unfolded_bytes() + self.reserve.room.free_bytes_min
         if self.reserve.free_bytes() < wanted_bytes:
@@ -277,7 +277,7 @@ class QueueFile:
         return self._link.run(sql, values)
 
     def _look(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a statement that only reads. Raises StoreError."""
+        """Return the rows of a statement that only reads. Raises StoreError."""
         if self.broken or self._link is None:
             raise StoreError(self.broken or f"{self.path} is closed")
         try:
@@ -286,16 +286,16 @@ class QueueFile:
             raise StoreError(explain(self.path, exc)) from exc
 
     def _rollback(self) -> None:
-        """Undo; after some errors SQLite has done so itself."""
+        """Undo the transaction; after some errors SQLite has done so itself."""
         with contextlib.suppress(SqliteError):
             self._run("ROLLBACK")
 
     # -- upkeep --------------------------------------------------------------------------------
 
     def upkeep(self, idle: bool) -> bool:
-        """One short step of what keeps the file small, between two commits; True if there is more to do.
+        """Do one short step that keeps the file small, between two commits; return whether more is to do.
 
-        A full volume only puts it off; any other failure is the end, as one of a commit is.
+        A full volume only delays it; after any other error all later commits are rejected.
         """
         if self.broken or self._link is None:
             return False
@@ -321,7 +321,7 @@ class QueueFile:
         return free > FREE_PAGES_MAX or free * 4 > pages
 
     def pages(self) -> tuple[int, int]:
-        """Free pages and all pages."""
+        """Return the number of free pages, and of all pages."""
         ((free,),) = self._run("PRAGMA freelist_count")
         ((pages,),) = self._run("PRAGMA page_count")
         return free, pages
@@ -341,7 +341,7 @@ class QueueFile:
     # -- health and end ------------------------------------------------------------------------
 
     def health(self) -> dict[str, object]:
-        """What can be told about the file and its volume, in bytes, pages and seconds."""
+        """Return figures of the file and its volume, in bytes, pages and seconds."""
         if self.refusing and self._link is not None and not self._shortage(0):
             self.refusing = ""
         told: dict[str, object] = {
@@ -358,12 +358,12 @@ class QueueFile:
         if self._link is not None:
             told["sqlite_version"] = self._link.version
             if not self.broken:
-                with contextlib.suppress(SqliteError):  # the next commit finds out what that means
+                with contextlib.suppress(SqliteError):  # the next commit reports the error
                     told["free_pages"], told["pages"] = self.pages()
         return told
 
     def close(self) -> None:
-        """Fold the log into the file and let go of it; after a failure, let go only."""
+        """Fold the log into the file and close it; the connection to a broken file was abandoned already."""
         if self._link is None or self.broken:
             return
         with contextlib.suppress(SqliteError):  # a full volume: the log stays and is read at the next start
@@ -372,7 +372,7 @@ class QueueFile:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of the file, 0 without one."""
+    """Return the bytes of a file, 0 if it does not exist."""
     try:
         return path.stat().st_size
     except OSError:

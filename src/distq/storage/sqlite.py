@@ -1,4 +1,4 @@
-"""The durable store: one SQLite file, on a thread of its own."""
+"""The durable store: one SQLite file, which a thread of its own reads and writes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,23 +14,23 @@ from distq.storage.thread import StoreThread
 from distq.storage.writes import gather
 
 LIMITS: Final = StoreLimits(body_bytes_max=512 * MIB, batch_bytes_max=1024 * MIB, batch_changes_max=1_000_000)
-"""SQLite itself takes bodies of a thousand million bytes."""
+"""Limits of one batch and of one body; SQLite itself accepts bodies of 1,000,000,000 bytes."""
 LOCK_POLL_S: Final = 0.1
-"""A master that waits for the file looks this often."""
+"""Seconds between two attempts of a standby to lock the file."""
 IDLE_S: Final = 0.2
-"""After this long without a commit the file is tidied up, one short step after another."""
+"""Seconds without a commit after which the store tidies the file, one short step after another."""
 HEALTH_WAIT_S: Final = 0.5
-"""Health does not wait longer for a disk that hangs, and tells what it knew before."""
+"""Maximum seconds that `health` waits for a disk that hangs; then it returns the previous figures."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class SqliteStore:
-    """A store that keeps what it has said yes to.
+    """A store that keeps every batch that it has confirmed.
 
     Every commit is one transaction with one sync. One process has the file at a time: the next one waits in
-    `follow` until the lock is free. The thread never stops half-way: what is begun there ends there.
+    `follow` until the lock is free. The thread finishes each call that it has begun, also if its caller is cancelled.
     """
 
     def __init__(
@@ -49,20 +49,20 @@ class SqliteStore:
 
     @property
     def refusing(self) -> str:
-        """Why new keys are refused at present, '' while there is room; puts of known keys, amends and drops go on."""
+        """Why new keys are refused at present, '' while the volume has room; other changes are still accepted."""
         return self._file.refusing
 
     def _run(self, work: Callable[P, T], *args: P.args, **kwds: P.kwargs) -> asyncio.Future[T]:
-        """Do it on the thread, after all that was asked before."""
+        """Run `work` on the thread, after all earlier calls."""
         return self._thread.run(work, *args, **kwds)
 
     # -- leadership ----------------------------------------------------------------------------
 
     async def follow(self, address: str) -> AsyncIterator[Heads]:
-        """Wait for the file's lock, then give all heads by key; leads when it ends.
+        """Wait for the file's lock, then yield all heads in the order of keys; this process leads when it ends.
 
         Raises:
-            StoreError: the file cannot be used, with what to do about it.
+            StoreError: the file cannot be used; the text says what the operator must do.
         """
         while True:
             if self._closed:
@@ -80,14 +80,14 @@ class SqliteStore:
         self.leader = address
 
     async def lost(self) -> str:
-        """Return the reason when an error has ended this store: the lock cannot be taken away."""
+        """Wait for an error that ends this store, and return it: no other process can take the lock away."""
         await self._over.wait()
         return self._file.broken
 
     # -- commit and read -----------------------------------------------------------------------
 
     async def commit(self, batch: Batch) -> None:
-        """One transaction, synced when this returns. Raises Refused or Unknown."""
+        """Store the batch in one transaction, synced when this returns. Raises CommitRefused or CommitUnknown."""
         if not self.epoch or self._closed:
             raise CommitRefused("nothing is stored before follow() has ended or after close()")
         writes = gather(batch, self.limits)
@@ -99,7 +99,11 @@ class SqliteStore:
         self._tidy_later()
 
     async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
-        """The bodies of `keys`, or of as many of the first as fit. Raises StoreError if the file cannot be read."""
+        """Return the bodies of `keys`; with `bytes_max`, of as many of the first keys as fit, at least one.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
         if bytes_max is not None and len(keys) > 1:
             sizes = await self._run(self._file.sizes, keys)
             keys = keys[: how_many_fit([sizes.get(key, 0) for key in keys], bytes_max)]
@@ -107,13 +111,13 @@ class SqliteStore:
         return [found.get(key) for key in keys]
 
     async def copy(self) -> Path:
-        """A copy beside the file, made by its own connection: commits wait meanwhile. Raises Refused."""
+        """Write a copy beside the file and return its path; commits wait meanwhile. Raises CommitRefused."""
         return await self._run(self._file.copy)
 
     # -- upkeep --------------------------------------------------------------------------------
 
     def _tidy_later(self) -> None:
-        """After a commit: fold an overgrown log before the next one, and tidy up once nothing is committed."""
+        """After a commit: fold an overgrown log before the next commit, and tidy the file after IDLE_S without one."""
         loop = asyncio.get_running_loop()
         self._last_commit = loop.time()
         if self._file.overgrown:
@@ -133,7 +137,7 @@ class SqliteStore:
             self._timer = loop.call_at(due, self._tidy_if_idle)
 
     def _tidy(self, *, idle: bool) -> None:
-        """One step on the thread, and the next one if there is more to do and still nothing is committed."""
+        """Run one step of upkeep on the thread, and the next one if more is to do and no commit has come."""
 
         def done(step: asyncio.Future[bool]) -> None:
             if self._file.broken:
@@ -146,7 +150,7 @@ class SqliteStore:
     # -- health and end ------------------------------------------------------------------------
 
     async def health(self) -> Mapping[str, object]:
-        """Role, bytes, free pages, room on the volume, seconds of the last commit; `hangs` if the disk does."""
+        """Return the store's role and figures; `hangs` is True if the disk does not answer within HEALTH_WAIT_S."""
         role = {"role": "leader" if self.epoch and not self._closed else "standby"}
         if not self._closed:
             try:
@@ -156,7 +160,7 @@ class SqliteStore:
         return {**self._known, **role, "kind": "sqlite", "hangs": False}
 
     async def close(self) -> None:
-        """Fold the log into the file and let the lock go, after what is still running."""
+        """Fold the log into the file and release the lock, after all earlier calls have ended."""
         if self._closed:
             return
         self._closed = True

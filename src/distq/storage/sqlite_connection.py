@@ -1,4 +1,4 @@
-"""The one connection to SQLite: a statement and its values in, rows out. Tests put another SQLite behind it."""
+"""The connection to SQLite: it runs a statement with its values and returns rows. Tests use another SQLite for it."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 PRIMARY: Final = 0xFF
-"""The lower byte of an extended result code is the primary one."""
+"""Mask for the lower byte of an extended result code, which is the primary result code."""
 ERROR: Final = 1
 BUSY: Final = 5
 READONLY: Final = 8
@@ -21,7 +21,7 @@ NO_CHECKPOINT_ON_CLOSE: Final = 1006
 
 
 class SqliteError(Exception):
-    """SQLite said no: `code` is its extended result code, the text its own words."""
+    """SQLite reports an error: `code` is its extended result code, the text is SQLite's own."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -34,21 +34,21 @@ class SqliteError(Exception):
 
 
 class ConnectionPort(Protocol):
-    """What the store asks of a connection. Everything is called on one thread."""
+    """The methods that the store needs of a connection; it calls all of them on one thread."""
 
     version: str
-    """Of the SQLite library."""
+    """Version of the SQLite library."""
 
     def run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement to its end and return its rows. Raises LinkError."""
+        """Run one statement to its end and return its rows. Raises SqliteError."""
         ...
 
     def close(self) -> None:
-        """Close: SQLite checkpoints once more. Raises LinkError."""
+        """Close the connection; SQLite makes a last checkpoint. Raises SqliteError."""
         ...
 
     def abandon(self) -> None:
-        """Let go without a checkpoint, after a failed sync: what the cache holds is not to be trusted on the way."""
+        """End the connection without a checkpoint, after a failed sync: the cached pages may be wrong."""
         ...
 
 
@@ -80,7 +80,7 @@ class SqliteConnection:
             raise translated(exc) from exc
 
     def abandon(self) -> None:
-        """Close without a checkpoint; before Python 3.12 the only way is to stay open until the process ends."""
+        """Close without a checkpoint; before Python 3.12 the connection stays open until the process ends instead."""
         try:
             if hasattr(self._connection, "setconfig"):
                 self._connection.setconfig(NO_CHECKPOINT_ON_CLOSE, True)
@@ -90,9 +90,9 @@ class SqliteConnection:
                 self._held = self._connection.execute("SELECT 1 UNION ALL SELECT 2")
                 self._held.fetchone()
         except sqlite3.Error:
-            pass  # it is being let go because it fails
+            pass  # the connection is abandoned because it fails
 
 
 def translated(exc: sqlite3.Error) -> SqliteError:
-    """The error with its code, which the standard library gives for what SQLite itself has said."""
+    """Return the error with its code, which sqlite3 sets for errors of SQLite itself."""
     return SqliteError(getattr(exc, "sqlite_errorcode", ERROR), str(exc))

@@ -1,7 +1,8 @@
 """A batch as SQL: few statements of many rows each.
 
-Every statement lets go of Python's global lock and must get it back, which takes up to five milliseconds while
-the event loop is busy: a thousand statements would be a thousand waits. One of 256 rows is also faster in itself.
+Every statement releases Python's global lock and must take it again, which lasts up to five milliseconds while
+the event loop is busy: a thousand statements would wait a thousand times. One statement of 256 rows is also faster
+than 256 statements of one row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,30 +12,30 @@ from typing import Final, NamedTuple
 from distq.core.ports import Batch, CommitRefused, Keep, StoreLimits
 
 ROWS_MAX: Final = 256
-"""Of one statement. Statements have a power of two of rows, so that few kinds stay prepared."""
+"""Maximum rows of one statement; a statement has a power of two of rows, so that few kinds stay prepared."""
 
 Statement = tuple[str, Sequence[object]]
 
 
 class Writes(NamedTuple):
-    """What one commit does, in the order in which statements take it."""
+    """The rows of one commit, in the order in which its statements take them."""
 
     heads: list[int | bytes]
-    """key, head, key, head …"""
+    """Keys and heads in turn: key, head, key, head."""
     bodies: list[int | bytes]
-    """key, body, key, body …"""
+    """Keys and bodies in turn: key, body, key, body."""
     amended: list[int]
-    """Keys that must be there."""
+    """Keys that must be stored already."""
     dropped: list[int]
     byte_count: int
 
     @property
     def put(self) -> list[int | bytes]:
-        """The keys that bring a body."""
+        """The keys that have a new body."""
         return self.bodies[::2]
 
     def statements(self) -> Iterator[Statement]:
-        """All that is to be run between BEGIN and COMMIT."""
+        """Yield the statements to run between BEGIN and COMMIT."""
         yield from chunks("INSERT OR REPLACE INTO heads VALUES ", "(?,?)", "", self.heads, 2)
         yield from chunks("INSERT OR REPLACE INTO bodies VALUES ", "(?,?)", "", self.bodies, 2)
         yield from chunks("DELETE FROM heads WHERE key IN (", "?", ")", self.dropped)
@@ -42,7 +43,7 @@ class Writes(NamedTuple):
 
 
 def gather(batch: Batch, limits: StoreLimits) -> Writes:
-    """The batch as rows. Raises Refused if it is over the limits."""
+    """Return the batch as rows. Raises CommitRefused if it exceeds the limits."""
     if len(batch) > limits.batch_changes_max:
         raise CommitRefused(f"a batch of {len(batch)} changes; the limit is {limits.batch_changes_max}")
     heads: list[int | bytes] = []
@@ -71,17 +72,17 @@ def gather(batch: Batch, limits: StoreLimits) -> Writes:
 
 
 def counts(keys: Sequence[object]) -> Iterator[Statement]:
-    """Statements that together count how many of `keys` are there."""
+    """Return statements whose sum is the number of `keys` that are stored."""
     return chunks("SELECT count(*) FROM heads WHERE key IN (", "?", ")", keys)
 
 
 def reads(keys: Sequence[int]) -> Iterator[Statement]:
-    """Statements that together give (key, body) of those of `keys` that are there."""
+    """Return statements that together read (key, body) of each of `keys` that is stored."""
     return chunks("SELECT key, body FROM bodies WHERE key IN (", "?", ")", keys)
 
 
 def sizes(keys: Sequence[int]) -> Iterator[Statement]:
-    """The same with how many bytes the body has, which is told without reading it."""
+    """Return statements that together read (key, bytes of the body) of each of `keys`, without reading the bodies."""
     return chunks("SELECT key, length(body) FROM bodies WHERE key IN (", "?", ")", keys)
 
 
@@ -96,5 +97,5 @@ def chunks(start: str, row: str, end: str, values: Sequence[object], width: int 
 
 @cache
 def text(start: str, row: str, end: str, size: int) -> str:
-    """The statement for `size` rows."""
+    """Return the statement for `size` rows."""
     return start + ",".join([row] * size) + end

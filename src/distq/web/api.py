@@ -1,6 +1,6 @@
-"""What a master says of itself, as values that JSON can carry: `/api/v1/…` and the broker's `stats` call.
+"""The state of a master as values that JSON can carry, for `/api/v1/…` and the broker's `stats` call.
 
-HTTP asks for no key, so it gets counts only; `workers` with names is for those who have proved the key.
+HTTP needs no key, so it shows counts only; `workers_by_name` is for clients that have proved the key.
 """
 
 import json
@@ -16,11 +16,11 @@ from distq.metrics.view import MasterMetrics, WorkerRow
 COUNTED = {"ready": READY, "held": HELD, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}
 
 STORE_WORDS = ("bytes", "wal_bytes", "free_bytes", "free_pages", "commit_s", "refusing", "hangs", "sqlite_version")
-"""What is told of the store: nothing that names a file."""
+"""The figures of the store's health that are shown; none of them names a file."""
 
 
 def overview(view: MasterMetrics) -> dict[str, Any]:
-    """The master in a few numbers."""
+    """Return the master's state in a few numbers."""
     queues, workers, reason = list(view.queues()), list(view.workers()), view.not_ready()
     tallies = [*view.tallies().values(), view.gone]
     counts = [sum(column) for column in zip(*(queue.counts for queue in queues), strict=True)] or [0] * len(STATE_NAMES)
@@ -49,12 +49,12 @@ def overview(view: MasterMetrics) -> dict[str, Any]:
 
 
 def text(value: object) -> str:
-    """A value as JSON. ASCII escapes everything that UTF-8 cannot say; peers' queue names may hold such."""
+    """Return a value as JSON in ASCII, which can escape the characters of peers' queue names that UTF-8 lacks."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def queues_slices(view: MasterMetrics) -> Iterator[str]:
-    """The text of what `queues` says, in slices: there may be 10,000."""
+    """Yield the value of `queues` as JSON, in slices: a master may have 10,000 queues."""
     now, known = view.now(), sorted(view.queues(), key=lambda queue: queue.name)
     yield '{"queues":['
     for at, part in enumerate(parts(known)):
@@ -63,7 +63,7 @@ def queues_slices(view: MasterMetrics) -> Iterator[str]:
 
 
 def queues(view: MasterMetrics) -> dict[str, Any]:
-    """Every queue, by name, with its counts by state."""
+    """Return every queue, by name, with its counts by state."""
     now = view.now()
     return {"queues": [_queue(queue, now) for queue in sorted(view.queues(), key=lambda queue: queue.name)]}
 
@@ -78,7 +78,7 @@ def workers(view: MasterMetrics) -> dict[str, Any]:
 
 
 def workers_by_name(view: MasterMetrics) -> dict[str, Any]:
-    """What `workers` says, and every worker with its name and host: for callers with the key."""
+    """Return the pools of `workers`, and every worker with its name and host, for clients with the key."""
     now = view.now()
     rows = sorted(view.workers(), key=lambda row: (row.pool, row.name))
     return {**workers(view), "workers": [_worker(row, now) for row in rows]}
@@ -89,7 +89,7 @@ STATS: Mapping[str, Callable[[MasterMetrics], dict[str, Any]]] = {
     "queues": queues,
     "workers": workers_by_name,
 }
-"""What the broker's `stats(what)` answers, by `what`."""
+"""The function that computes the answer to the broker's `stats(what)`, by `what`."""
 
 
 def _queue(queue: Queue, now: float) -> dict[str, Any]:

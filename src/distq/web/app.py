@@ -1,4 +1,4 @@
-"""The HTTP applications of a master and of a worker: a few paths that are read, and nothing that is written."""
+"""The HTTP applications of a master and of a worker: a few read-only paths."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -17,12 +17,12 @@ from distq.web.autoscale import autoscale
 
 Answer = Callable[[Request], Awaitable[Response]]
 
-# The figures change all the time: no cache may answer in the place of this server.
+# The figures change all the time, so no cache may answer in the place of this server.
 FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def create_app(view: MasterMetrics) -> Starlette:
-    """The master's application."""
+    """Return the master's application."""
 
     async def scaling(request: Request) -> Response:
         wanted = [name for text in request.query_params.getlist("queues") for name in text.split(",")]
@@ -43,7 +43,7 @@ def create_app(view: MasterMetrics) -> Starlette:
 
 
 def create_worker_app(view: WorkerMetrics) -> Starlette:
-    """The worker's application: ready while it is connected and takes tasks."""
+    """Return the worker's application; `/readyz` succeeds while the worker is connected and takes tasks."""
 
     def not_ready() -> str | None:
         if view.draining:
@@ -76,7 +76,7 @@ def _metrics(page: Page) -> Answer:
 
 
 async def _alive(_request: Request) -> Response:
-    # That the event loop came to answer is all that there is to say.
+    # This answer proves that the event loop runs, and nothing else is checked.
     return PlainTextResponse("alive\n", headers=FRESH)
 
 
@@ -89,7 +89,7 @@ def _ready(not_ready: Callable[[], str | None], more: Callable[[], str] = str) -
 
 
 def _commit_time(view: MasterMetrics) -> str:
-    """A line on the last commit, and on the SQLite that made it; none where the store tells no time."""
+    """Return a sentence with the duration of the last commit and SQLite's version, '' if the store measures none."""
     health = view.store_health
     seconds = health.get("commit_s")
     if not isinstance(seconds, float):

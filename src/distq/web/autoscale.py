@@ -1,4 +1,4 @@
-"""What KEDA or a script is answered that asks how many slots some queues want."""
+"""The answer to an autoscaler, such as KEDA or a script, that asks how many slots its queues need."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,16 +9,17 @@ from distq.web.api import text
 
 
 def autoscale(view: MasterMetrics, wanted: Iterable[str]) -> Iterator[str]:
-    """The slots that the `wanted` queues want together (all work queues if none is named), and why, as JSON in slices.
+    """Yield, as JSON in slices, the slots that the `wanted` queues need together, and why.
 
-    A queue that does not exist yet has nothing to do: an autoscaler may ask before the first submit.
+    If `wanted` is empty, the answer is for all work queues. A queue that does not exist yet needs no slots: an
+    autoscaler may ask before the first submit.
     """
     names = set(wanted)
     chosen = [queue for queue in view.queues() if (queue.name in names if names else queue.role == WORK)]
     target_drain_s, found = view.target_drain_s, list[Demand]()
     for step in demands(chosen, view.placement(), view.now(), target_drain_s):
         if step is None:
-            yield ""  # nothing to write yet, and others may run
+            yield ""  # no text yet; the event loop may serve other requests here
         else:
             found.append(step[1])
     wants = total(found)

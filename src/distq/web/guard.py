@@ -1,8 +1,8 @@
 """Connections to the HTTP port: each has time limits, and a host that opens too many loses its oldest idle ones.
 
-The port needs no key, and serves probes and scrapes. So a connection that sends no whole
-request head, or does not read its answer, is closed; and where there are too many, the address with the most idle
-connections makes room, so that a probe from elsewhere is answered.
+The port needs no key, and serves probes and scrapes. So the server closes a connection whose peer sends no whole
+request head, or does not read its answer. When more than CONNECTIONS_MAX are open, it closes the oldest idle connection
+of the address that has the most idle ones, so that a probe from another address is still answered.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONNECTIONS_MAX: Final = 256
-"""Maximum connections; probes and scrapers are few."""
+"""Maximum open connections of the port; probes and scrapers need only a few."""
 HEAD_S: Final = 5.0
-"""Maximum time from the beginning of a connection, or from the last answer, to the end of a request's head."""
+"""Maximum seconds from the beginning of a connection, or from the last answer, to the end of a request's head."""
 ANSWER_S: Final = 30.0
-"""Maximum time in which an answer is made and read."""
+"""Maximum seconds in which the server makes an answer and the peer reads it."""
 HEAD_BYTES_MAX: Final = 16 << 10
 
 
 class ConnectionGuard:
-    """The connections of one port."""
+    """The open connections of one port."""
 
     def __init__(self) -> None:
         self._open: set[GuardedProtocol] = set()
         self._idle: dict[str, dict[GuardedProtocol, None]] = {}
-        """Those that have sent no whole request head yet, by address, the oldest first."""
+        """Connections that have sent no whole request head yet, by address, the oldest first."""
 
     def protocol(self) -> Callable[..., asyncio.Protocol]:
-        """What uvicorn makes of each connection."""
+        """Return the function by which uvicorn makes the protocol of each connection."""
 
         def make(*args: Any, **kwds: Any) -> GuardedProtocol:
             return GuardedProtocol(self, *args, **kwds)
@@ -41,7 +41,7 @@ class ConnectionGuard:
         return make
 
     def opened(self, protocol: GuardedProtocol) -> None:
-        """A connection has come: one that is idle goes if there are too many."""
+        """Add a new connection; if there are too many, close an idle one."""
         self._open.add(protocol)
         if len(self._open) > CONNECTIONS_MAX and self._idle:
             host = max(self._idle, key=lambda one: len(self._idle[one]))
@@ -50,16 +50,16 @@ class ConnectionGuard:
             oldest.transport.abort()
 
     def closed(self, protocol: GuardedProtocol) -> None:
-        """A connection has ended."""
+        """Remove a connection that has ended."""
         self._open.discard(protocol)
         self.busy(protocol)
 
     def idle(self, protocol: GuardedProtocol) -> None:
-        """A connection waits for a request."""
+        """Record that a connection waits for a request."""
         self._idle.setdefault(protocol.host, {})[protocol] = None
 
     def busy(self, protocol: GuardedProtocol) -> None:
-        """A connection's request is being answered, or it has ended."""
+        """Record that a connection's request is being answered, or that the connection has ended."""
         waiting = self._idle.get(protocol.host)
         if waiting is not None:
             waiting.pop(protocol, None)
@@ -68,7 +68,7 @@ class ConnectionGuard:
 
 
 class GuardedProtocol(H11Protocol):
-    """One HTTP connection with a time limit at any time."""
+    """One HTTP connection, which has a time limit in each of its states."""
 
     def __init__(self, guard: ConnectionGuard, *args: Any, **kwds: Any) -> None:
         super().__init__(*args, **kwds)
@@ -89,7 +89,7 @@ class GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Read what has come; with a whole head the time of the answer begins."""
+        """Handle the bytes that have arrived; after a whole request head the time limit of the answer begins."""
         super().handle_events()
         answering = self.cycle is not None and not self.cycle.response_complete
         if answering and not self._answering:
@@ -98,7 +98,7 @@ class GuardedProtocol(H11Protocol):
             self._set_limit(ANSWER_S)
 
     def on_response_complete(self) -> None:
-        """The answer is out: wait for the next request, which may be there already."""
+        """Wait for the next request, which may have arrived already, after the answer is written."""
         self._answering = False
         if not self.transport.is_closing():
             self._wait_for_request()

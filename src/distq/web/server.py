@@ -1,4 +1,4 @@
-"""Serves an application in the event loop of its process, without signal handlers and without access log."""
+"""The HTTP server: it serves an application in the event loop of its process, without signal handlers or access log."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from distq.web.guard import CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_S, ConnectionG
 BACKLOG = 128
 KEEP_ALIVE_S = int(HEAD_S)
 STOP_S = 2
-"""How long answers that are under way may take when the server stops."""
+"""Maximum seconds to finish the answers under way when the server stops."""
 
 
 class CannotServe(DistqError):
@@ -32,7 +32,7 @@ class AddressTaken(CannotServe):
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals to the process that it is a guest of."""
+    """A uvicorn server that leaves signals to its process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -46,12 +46,12 @@ class HttpServer:
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(
             app,
-            http=ConnectionGuard().protocol(),  # type: ignore[arg-type] # uvicorn names classes, and calls what it is given
+            http=ConnectionGuard().protocol(),  # type: ignore[arg-type] # its type is a class, but uvicorn calls any factory
             ws="none",
             lifespan="off",
             interface="asgi3",
             log_config=None,
-            log_level="error",  # what is wrong with strangers' requests is no line in the log
+            log_level="error",  # wrong requests of unauthenticated peers are not logged
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -64,20 +64,20 @@ class HttpServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self, address: Address) -> Address:
-        """Listen at an address and return it with the port that was given for port 0.
+        """Listen at an address, and return it; for port 0, with the port that the system has chosen.
 
-        Connections that come at once wait in the backlog until the first answer.
+        Connections that arrive before the server runs wait in the backlog.
 
         Raises:
             AddressTaken: another program listens there.
-        CannotServe: the address is not this machine's.
+            CannotServe: this machine cannot listen there, for example because the address belongs to another one.
         """
         listener = await _listen(address)
         self._serving = asyncio.create_task(self._server.serve([listener]), name="distq-http")
         return Address(address.host, listener.getsockname()[1])
 
     async def stop(self) -> None:
-        """Finish the answers under way and close the port; does nothing when it was never started."""
+        """Finish the answers under way and close the port; do nothing if the server was never started."""
         if self._serving is not None:
             self._server.should_exit = True
             await self._serving
