@@ -1,1 +1,1 @@
-"""Who is connected: client and worker sessions, their timeouts and their ends."""
+"""Sessions of the clients and the workers that are connected: their beginnings, timeouts and ends."""

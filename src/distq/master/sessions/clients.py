@@ -1,4 +1,4 @@
-"""Client sessions, and the results that are pushed to who submitted."""
+"""Client sessions, and the requests by which clients receive the results of their tasks."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 IDLE_S: Final = 3600.0
-"""How long a client that is away may come back to its session."""
+"""Seconds for which the master keeps the session of a client that sends nothing, so that the client can resume it."""
 EXAMINED_MAX: Final = 200
-"""Maximum sessions that one cycle looks at for their idleness."""
+"""Maximum sessions whose idleness one cycle checks, so that the check delays no other request."""
 SESSIONS_MAX: Final = 100_000
-"""Maximum sessions, of a kilobyte each; beyond it that of a client without a connection ends before IDLE_S is over."""
+"""Maximum sessions, of about a kilobyte each; beyond it a session without a connection ends before `IDLE_S` is over."""
 
 SESSION: Final = struct.Struct("!QQ")
-"""A session's row: its highest submit and the key of that one's first task; then the session's own key."""
+"""A session's stored row: its highest submit number and that submit's first task key; the session's key follows."""
 WITH_TAKEN: Final = 1 << 63
-"""Set in the highest submit where unique keys had been taken: the row's body says which."""
+"""Bit in the highest submit number, set if that submit met unique keys in use; the row's body lists them as `Taken`."""
 Taken = tuple[int, int, bool]
-"""Index of a task that was not submitted, key of the one that has its unique key, whether that one is the answer."""
+"""Index of a task not submitted, key of the task that holds its unique key, whether that task is the answer."""
 
 
 class ClientSession(Owner):
@@ -64,21 +64,21 @@ class ClientSession(Owner):
         super().__init__()
         self.key = key
         self.row_key = row_key
-        """Where the store has what a restarted master must know of it."""
+        """Key of the stored row from which a restarted master restores the session."""
         self.stored = False
-        """Whether its row is there already, so that its head alone is written from now on."""
+        """Whether the store has the row already, so that the master writes only its head from now on."""
         self.high = 0
-        """The highest submit number that was taken."""
+        """The highest number of a submit that the master accepted."""
         self.answers: OrderedDict[int, object] = OrderedDict()
         self.backlog = ResultBacklog(bodies)
         self.sent_number = 0
         self.request: SendResults | None = None
         self.seen_at = 0.0
-        """When it last said hello, submitted or asked for results."""
+        """When the client last said hello, submitted or called for results."""
         self.looked_at = 0.0
-        """When it was last looked at for its idleness, or began."""
+        """When the session began or its idleness was last checked."""
         self.connections = 0
-        """Its open connections."""
+        """Number of the client's open connections."""
 
 
 class Clients:
@@ -86,16 +86,16 @@ class Clients:
 
     def __init__(self, cycle: Cycle, epoch: int) -> None:
         self.sessions: OrderedDict[str, ClientSession] = OrderedDict()
-        """By key, in the order in which they are to be looked at for their idleness."""
+        """The sessions by key, in the order in which the master checks their idleness."""
         self.bodies = BodyCache()
-        """What of their undelivered results is in memory."""
+        """The bodies of undelivered results that are in memory."""
         self._cycle = cycle
         self._next_row = -(epoch << 40) - 1
         self._idleness: IdleTimeout | None = None
-        """Due when the first of the sessions is to be looked at; None while there are none."""
+        """Due when the first session's idleness is to be checked; None while there are no sessions."""
 
     def session(self, key: str) -> ClientSession:
-        """The session of that key, made at first use."""
+        """Return the session with that key; create it at first use."""
         session = self.sessions.get(key)
         if session is None:
             session = self._add(key, self._next_row)
@@ -104,14 +104,14 @@ class Clients:
         return session
 
     def connect(self, connection: ServerConnection, key: str) -> None:
-        """A connection is that of the client of that key."""
+        """Assign a connection to the session of the client with that key."""
         connection.state = session = self.session(key)
         session.connections += 1
 
     def restore(self, rows: Mapping[int, bytes], bodies: Mapping[int, bytes]) -> None:
-        """Know again, after a restart, which submits were taken: sent again they are answered as they were.
+        """Restore the sessions after a restart: a submit that a client sends again receives its first answer again.
 
-        `bodies` has those of `incomplete(rows)`.
+        `bodies` has the bodies of the rows that `incomplete(rows)` names.
         """
         for row_key, stored in rows.items():
             high, first = SESSION.unpack_from(stored)
@@ -131,7 +131,7 @@ class Clients:
         return session
 
     def make_room(self, now: float) -> None:
-        """End the session of the first of the next few that has no connection."""
+        """End the first session without a connection among the next `EXAMINED_MAX`."""
         for session in [*islice(self.sessions.values(), EXAMINED_MAX)]:
             if not session.connections:
                 self.end(session)
@@ -140,10 +140,10 @@ class Clients:
             self.sessions.move_to_end(session.key)
 
     def examine(self, now: float) -> float | None:
-        """End the sessions that have been idle for too long; returns when to look again, None if there are none.
+        """End the sessions that were idle for `IDLE_S`; return when to check again, or None if there are no sessions.
 
-        All wait equally long, so the order of their beginnings and looks is that of their moments, and a session that
-        ends leaves nothing behind that waits for a moment of its own.
+        The timeout is the same for all sessions, so they become due in the order in which they began or were last
+        checked. One timer serves all sessions: a session that ends leaves no timer behind.
         """
         for _ in range(EXAMINED_MAX):
             session = next(iter(self.sessions.values()), None)
@@ -160,7 +160,7 @@ class Clients:
         return now
 
     def push(self) -> None:
-        """Send what has ended to those who wait for it."""
+        """Send the ends of tasks to the clients whose requests wait for them."""
         heard = self._cycle.ledger.state.owners_to_notify
         if heard:
             self._cycle.ledger.state.owners_to_notify = {}
@@ -171,13 +171,13 @@ class Clients:
                     owner.backlog.add(owner.outbox)
             for owner in heard:
                 for task in owner.outbox:
-                    task.body = None  # the rows have it, and the store
+                    task.body = None  # the backlog's rows and the store have it
                 owner.outbox.clear()
                 if isinstance(owner, ClientSession) and owner.request is not None:
                     owner.request.push(self._cycle)
 
     def current(self, connection: ServerConnection) -> ClientSession | None:
-        """The session of a client's connection; one that had ended while the connection stayed begins anew."""
+        """Return the session of a client's connection; begin a new one if it ended while the connection was open."""
         session = connection.state
         if not isinstance(session, ClientSession):
             return None
@@ -188,7 +188,7 @@ class Clients:
         return session
 
     def end(self, session: ClientSession) -> None:
-        """The client will ask for nothing more: what is kept for it goes, and its tasks go on."""
+        """End a client's session and drop what the master keeps for it; the client's tasks go on."""
         if self.sessions.get(session.key) is session:
             del self.sessions[session.key]
         session.ended = True
@@ -199,7 +199,7 @@ class Clients:
             session.stored = False
 
     def line_closed(self, connection: ServerConnection) -> None:
-        """A client's connection has ended; its session lives on for a while."""
+        """Note that a client's connection has ended; its session stays until it has been idle for `IDLE_S`."""
         session = connection.state
         if not isinstance(session, ClientSession):
             return
@@ -210,7 +210,7 @@ class Clients:
 
 
 class IdleTimeout(Request):
-    """Due when client sessions may have been idle for too long."""
+    """Due when a client session may have been idle for `IDLE_S`."""
 
     __slots__ = ("clients",)
 
@@ -230,7 +230,7 @@ class IdleTimeout(Request):
 
 
 class MakeRoom(Request):
-    """Due when there is one session more than SESSIONS_MAX."""
+    """Due when a new session would exceed `SESSIONS_MAX`."""
 
     __slots__ = ("clients",)
 
@@ -243,7 +243,7 @@ class MakeRoom(Request):
 
 
 class Goodbye(CallRequest):
-    """`goodbye()`: the client has ended, and asks for none of its results any more; its tasks are run all the same."""
+    """`goodbye()`: the client ends its session and needs no more results; the workers still run its tasks."""
 
     __slots__ = ("clients", "session")
 
@@ -262,7 +262,7 @@ class Goodbye(CallRequest):
 
 
 class SendResults(CallRequest):
-    """`results(number, wait_s)`: what has ended since the reply with that number, or a wait until something has."""
+    """`results(number, wait_s)`: replies with the tasks that ended after that reply; waits at most `wait_s` for one."""
 
     __slots__ = ("number", "reading", "session", "wait_s")
 
@@ -272,7 +272,7 @@ class SendResults(CallRequest):
         self.number = number
         self.wait_s = wait_s
         self.reading = False
-        """Whether the store reads what it is to be answered."""
+        """Whether the store is reading the bodies for the reply."""
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         session = self.session
@@ -298,7 +298,7 @@ class SendResults(CallRequest):
             self._reply([])
 
     def push(self, cycle: Cycle) -> None:
-        """Reply with what has ended."""
+        """Reply with the ends of tasks; the store reads the bodies that are not in memory."""
         if self.reading:
             return
         cycle.forget(self)
@@ -332,15 +332,15 @@ class SendResults(CallRequest):
 
 
 def incomplete(rows: Mapping[int, bytes]) -> list[int]:
-    """Keys of those sessions' rows whose bodies must be read as well."""
+    """Return the keys of the session rows whose bodies the store must read too."""
     return [key for key, stored in rows.items() if SESSION.unpack_from(stored)[0] & WITH_TAKEN]
 
 
 class WatchTasks(CallRequest):
-    """`watch(keys)`: a client wants to hear how these tasks end, which another one may have submitted.
+    """`watch(keys)`: a client requests the ends of these tasks, which another client may have submitted.
 
-    The reply is a row for each that has ended, or is not known (GONE), or whose end does not fit the reply (LATER); the
-    others are pushed when they end.
+    The reply has a row for each task that has ended, that the master does not know (`GONE`), or whose end does not fit
+    the reply (`LATER`). The master pushes the ends of the other tasks later.
     """
 
     __slots__ = ("keys", "session")
@@ -372,7 +372,7 @@ class WatchTasks(CallRequest):
 
 
 def read_watch(args: tuple[Any, ...], method: str = "watch") -> list[int]:
-    """The argument of a call about a client's tasks, checked; raises BadCall."""
+    """Check and return the task keys of a client's call; raises BadCall."""
     keys = args[0] if len(args) == 1 else None
     if not isinstance(keys, list) or len(keys) > ROWS_MAX or not all(type(key) is int for key in keys):
         raise BadCall(f"{method}(keys) takes a list of at most {ROWS_MAX} task keys.")

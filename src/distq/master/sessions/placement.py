@@ -1,6 +1,6 @@
-"""The connected workers as `distq.core.demand.Placement` asks of them: a snapshot, made for one answer or one scrape.
+"""The connected workers as a `distq.core.demand.Placement`: a snapshot for one answer or one scrape.
 
-Its cost is that of a walk over the executors; it looks at no task that waits.
+A snapshot costs one pass over the executors; it examines no waiting task.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from distq.master.sessions.workers import Workers
 
 PROBE: Final = 1
-"""How many tasks count that no connected worker can run, of each kind: enough for a pool at zero to start one worker,
-which then shows whether it can."""
+"""Tasks of each kind that count as demand although no connected worker can run them: enough for a pool with no worker
+to start one, which then shows whether it can run them."""
 
 
 class _Serving(NamedTuple):
     """The workers that serve one queue and are not draining."""
 
     sessions: list[WorkerSession]
-    """The one that has handed back the fewest names first."""
+    """The workers, ordered by how many task names they have handed back, the fewest first."""
     fits: dict[tuple[frozenset[str], int], bool]
-    """Whether one of them has these labels and that many slots, as far as it was asked."""
+    """Whether one of the workers has these labels and at least this number of slots; filled at first use."""
 
 
 class ConnectedWorkers:
-    """A `Placement` of the workers that are connected."""
+    """A `Placement` of the connected workers."""
 
     def __init__(self, workers: Workers, *, costly: bool, now: float) -> None:
         self._workers = workers
@@ -64,7 +64,7 @@ class ConnectedWorkers:
         return sys.maxsize if serving.fits[key] else PROBE
 
     def _of(self, queue: Queue) -> _Serving:
-        # Queues that no worker names are served alike: by the workers that serve all.
+        # The workers that serve all queues serve alike every queue that no worker names.
         key = queue if queue in self._named else None
         found = self._serving.get(key)
         if found is None:
@@ -85,7 +85,7 @@ class ConnectedWorkers:
 
     @cached_property
     def _longest(self) -> dict[Queue, float]:
-        """By queue, of the tasks that executors were given first: those behind them may not have begun."""
+        """By queue, the longest run so far of the first task of each executor: its later tasks may not have begun."""
         longest: dict[Queue, float] = {}
         for session in self._workers.sessions.values():
             for executor in session.executors.values():

@@ -1,4 +1,4 @@
-"""After a restart of the master: until when executors may reclaim the tasks that they held before it."""
+"""The time in which executors may reclaim their tasks after a restart of the master."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def end_unless_reclaimed(cycle: Cycle, absent: Holder, reclaim_s: float, lease_s: float) -> None:
-    """After a restart: what was held before goes to others when its executors have had time to come back.
+    """After a restart, lease the tasks to other executors if their own do not reclaim them within `reclaim_s`.
 
-    Their workers were heard of by the master before, until a moment ago perhaps: what is fenced runs nowhere else, and
-    what has ended and may run on keeps its place, until their leases have ended.
+    The previous master may have renewed the leases just before it stopped. Until they have ended, a lease-bound task
+    runs nowhere else, and a task that has ended but may still run keeps its place.
     """
     for holder, wait_s in ((cycle.ledger.detach_holder(absent), max(lease_s, reclaim_s)), (absent, reclaim_s)):
         if cycle.ledger.holds(holder):

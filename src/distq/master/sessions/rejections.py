@@ -1,6 +1,6 @@
-"""What the log says of peers that were turned away: the first of each address at once, and then how many there were.
+"""The log of rejected peers: one entry for the first rejection of each address, then a periodic count of the others.
 
-Who has proved nothing writes only so much into the log; the metrics count each.
+Peers without authentication can thus cause only a limited number of log entries; the metrics count each rejection.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 INTERVAL_S: Final = 60.0
-"""After the first, one line says how many more there were in this time."""
+"""Seconds of one interval, at whose end one log entry counts the rejections that had no entry of their own."""
 ADDRESSES_MAX: Final = 20
-"""Maximum addresses whose first is told at once within the interval."""
+"""Maximum addresses whose first rejection has a log entry of its own in one interval; the others are counted."""
 
 
 class RejectionLog:
-    """The log's lines of peers that were turned away."""
+    """Writes the log entries about rejected peers."""
 
     def __init__(self, log: Any) -> None:
         self._log = log
         self._told: dict[str, int] = {}
-        """Addresses that were told in the present interval, and how many more of each came."""
+        """The addresses with a log entry in this interval, each with the number of its further rejections."""
         self._others = 0
-        """How many came from further addresses."""
+        """Number of rejections from other addresses in this interval."""
         self._reason = ""
 
     def note(self, connection: ServerConnection, reason: str) -> None:
-        """A peer was turned away."""
+        """Log or count the rejection of a peer."""
         host = connection.peer.rpartition(":")[0]
         if not self._told:
             asyncio.get_running_loop().call_later(INTERVAL_S, self._sum_up)
