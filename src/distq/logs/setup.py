@@ -1,4 +1,4 @@
-"""Setting up structlog, and the standard library's logging to go the same way.
+"""Sets up structlog, and makes events of the records of the standard library's logging.
 
 An event is named in the past tense ("task_lost") and carries fields; there are no prose messages.
 """
@@ -21,13 +21,13 @@ _all_levels = structlog.make_filtering_bound_logger(logging.NOTSET)
 
 
 class Stream:
-    """A text stream that drops what cannot be written: a reader that went away must not stop a master."""
+    """A text stream that drops text that it cannot write: a master must continue when the reader of its log ends."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Write the text, or nothing."""
+        """Write the text, or drop it if that fails."""
         try:
             self._stream.write(text)
         except (OSError, ValueError):
@@ -42,10 +42,10 @@ class Stream:
 
 
 class ToStructlog(logging.Handler):
-    """Passes what libraries log (asyncio, uvicorn) on as an event of its own kind."""
+    """Makes an event of each record that a library (asyncio, uvicorn) logs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log the record as `library_logged`; nothing is raised at the library."""
+        """Log the record as `library_logged`; the library receives no exception."""
         try:
             message = record.getMessage()
         except Exception as error:  # noqa: BLE001 - arguments that do not fit, or whose __str__ raises
@@ -59,17 +59,17 @@ class ToStructlog(logging.Handler):
                 message=message,
                 exc_info=record.exc_info,
             )
-        except Exception:  # noqa: BLE001 - the standard library's own way to say that
+        except Exception:  # noqa: BLE001 - the standard library reports it
             self.handleError(record)
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:
-    """A logger; keep it, and `bind` what all its events have in common."""
+    """Return a logger; the caller keeps it, and binds the fields that all its events share with `bind`."""
     return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger())
 
 
 def log_record(event: str, level: int, level_name: str, **fields: object) -> None:
-    """Log an event at a level of Python's logging, which may be one that a library has made for itself."""
+    """Log an event at a level of Python's logging, which may be one that a library has defined."""
     known = max((one for one in _STANDARD_LEVELS if one <= level), default=logging.DEBUG)
     if level != known:
         fields["level_name"] = level_name
@@ -77,7 +77,7 @@ def log_record(event: str, level: int, level_name: str, **fields: object) -> Non
 
 
 def log_output(event: str, **fields: object) -> None:
-    """Log what a task has written, whatever the least level is: it is no event of ours to be left out."""
+    """Log the output of a task at any configured level: the level leaves out only distq's own events."""
     structlog.wrap_logger(None, wrapper_class=_all_levels).info(event, **_given(fields))
 
 
@@ -86,14 +86,14 @@ def _given(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def of_trace(log: structlog.typing.FilteringBoundLogger, trace_id: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger whose events carry the trace that they are about, '' for none."""
+    """Return a logger whose events carry this trace id; '' adds none."""
     return log.bind(trace_id=trace_id) if trace_id else log
 
 
 def configure(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
     """Send events of at least `level` to `stream` (standard error), as text (`console`) or lines of `json`.
 
-    `auto` is console on a terminal and json elsewhere. NO_COLOR is honoured. May be called again.
+    `auto` is console on a terminal and json elsewhere. NO_COLOR removes the colors. A second call replaces the first.
     """
     stream = sys.stderr if stream is None else stream
     on_terminal = stream.isatty()
@@ -115,7 +115,7 @@ def configure(level: str = "info", log_format: str = "auto", stream: TextIO | No
 
 
 def log_unhandled() -> None:
-    """Have the interpreter's own words (warnings, errors in threads and finalizers) become events, too."""
+    """Make events of the interpreter's own messages too: warnings, and errors in threads and finalizers."""
     logging.captureWarnings(capture=True)
     sys.unraisablehook = _log_unraisable
     threading.excepthook = _log_ended_thread
@@ -142,12 +142,12 @@ def _text(colors: bool) -> list[Any]:
 
 
 def _json() -> list[Any]:
-    # Bytes and exceptions in fields become their repr: a log call never fails for what it is given.
+    # Bytes and exceptions in fields become their repr: no value makes a log call fail.
     return [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer(_line)]
 
 
 def _line(event: dict[str, Any], **_given: object) -> str:
-    """An event as JSON: without NaN and Infinity, which Python writes by default and other readers refuse."""
+    """Return an event as JSON, without NaN and Infinity, which Python writes by default and other readers refuse."""
     try:
         return json.dumps(event, default=repr, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
@@ -163,7 +163,7 @@ def _field(value: Any) -> Any:
 
 
 def _as_written(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """On a terminal, what a task prints or logs stands where other lines have their event."""
+    """Put the text that a task prints or logs in the place of the event's name, for a terminal."""
     text = {"task_printed": "text", "task_logged": "message"}.get(event["event"])
     if text is not None:
         event["event"] = event.pop(text)
@@ -171,6 +171,6 @@ def _as_written(_logger: object, _method: str, event: MutableMapping[str, Any]) 
 
 
 def _in_order(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """When, how bad and what come first: people read these lines, too."""
+    """Put the time, the level and the event's name first: people read these lines too."""
     first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
     return {**first, **event}

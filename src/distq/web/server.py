@@ -46,7 +46,7 @@ class HttpServer:
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(
             app,
-            http=ConnectionGuard().protocol(),  # type: ignore[arg-type] # its type is a class, but uvicorn calls any factory
+            http=ConnectionGuard().protocol(),  # type: ignore[arg-type] # a class by its type; uvicorn calls it
             ws="none",
             lifespan="off",
             interface="asgi3",

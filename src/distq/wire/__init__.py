@@ -1,1 +1,1 @@
-"""BaseManager's own protocol without I/O: bytes in, events out. It reads no clock and opens no socket."""
+"""BaseManager's own protocol without I/O: it turns bytes into events, reads no clock and opens no socket."""

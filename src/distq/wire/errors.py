@@ -1,4 +1,4 @@
-"""What can go wrong on the wire, in sentences."""
+"""The errors of the wire protocol."""
 
 from distq.core.errors import DistqError
 
@@ -23,7 +23,7 @@ class FrameTooLarge(WireError):
 
 
 class AuthenticationFailed(WireError):
-    """The two ends do not have the same authkey; `reply` is what the other end should hear before the close."""
+    """The two ends do not have the same authkey; `reply` is the body to send to the other end before the close."""
 
     code = "AUTHENTICATION_FAILED"
     hint = "Give both ends the same DISTQ_AUTHKEY."
@@ -35,7 +35,7 @@ class AuthenticationFailed(WireError):
 
 
 class BadCall(WireError):
-    """A frame is not a call, or the call has no such arguments; the connection stays usable. The sentence says it."""
+    """A frame is not a call, or the call lacks an argument; the connection stays usable."""
 
     code = "BAD_CALL"
     hint = ""
@@ -49,7 +49,7 @@ class NoSuchTask(WireError):
 
 
 class BadReply(WireError):
-    """A frame is not a reply that can be read here; `body` is the frame."""
+    """The reply in a frame cannot be read by this process; `body` is the frame."""
 
     code = "BAD_REPLY"
     hint = "See that what the reply carries can be imported here."
@@ -60,7 +60,7 @@ class BadReply(WireError):
 
 
 class RemoteRefusal(WireError):
-    """The other end refused a call and said why; `str()` is its sentence."""
+    """The other end refused a call; `str()` is the reason that it sent."""
 
     code = "REFUSED"
     hint = ""

@@ -1,8 +1,8 @@
 """Frames: a length and a body of that length, as `multiprocessing.connection` writes them.
 
 The length is a signed 32-bit number, or -1 followed by an unsigned 64-bit number for bodies above 2 GiB.
-A limit is checked as soon as the length is known, before a single byte of the body is kept, and may change
-between two frames: a peer that has not proved a key costs at most 256 bytes.
+The reader checks its limit as soon as the length is known, before it keeps a single byte of the body, and may change
+the limit between two frames: a peer that has not proved a key costs at most 256 bytes.
 """
 
 from struct import Struct
@@ -16,7 +16,7 @@ _LONG = Struct("!iQ")
 _UINT64 = Struct("!Q")
 _UINT32_MASK = 0xFFFFFFFF
 
-# Below this a copy is cheaper than a second element in a vectored send.
+# Up to this size a copy is cheaper than a second element in a vectored send.
 JOIN_BYTES_MAX = 16 * 1024
 
 Buffer = bytes | memoryview
@@ -61,7 +61,7 @@ class Framer:
 
         Raises:
             FrameTooLarge: the next frame's length exceeds the limit. Frames before it are returned first, because
-                one of them may say why; the call after that raises, or reads on if the limit was raised meanwhile.
+                one of them may contain the reason; the next call raises, or reads on if the limit was raised meanwhile.
         """
         self.push(data)
         frames: list[bytes] = []
@@ -80,9 +80,9 @@ class Framer:
             self._drop()
 
     def whole(self, data: bytes) -> bytes | None:
-        """The frame that these bytes are, no more and no less, if nothing came before them; else None, as if not seen.
+        """Return the body if `data` is exactly one frame and the buffer is empty; else do nothing and return None.
 
-        One call is one read most of the time: it needs no buffer.
+        Most of the time one read is one call, which then needs no buffer.
         """
         body_bytes = len(data) - _SHORT.size
         if (
@@ -95,7 +95,7 @@ class Framer:
         return data[_SHORT.size :]
 
     def skip(self) -> None:
-        """Pass over the next frame, whose length is known, without keeping it: how to go on after FrameTooLarge."""
+        """Drop the next frame, whose length is known, as it arrives: after FrameTooLarge the reader can go on so."""
         head = self._head()
         assert head is not None
         self._unwanted_bytes = sum(head)
@@ -123,7 +123,7 @@ class Framer:
         return frame
 
     def _head(self) -> tuple[int, int] | None:
-        """How many bytes the next length and its body have, or None if more bytes are needed."""
+        """Return the bytes of the next length and of its body, or None if more bytes are needed."""
         buffer = self._buffer
         held = len(buffer)
         if held < _SHORT.size:

@@ -1,10 +1,10 @@
 """The mutual proof of a shared key, as `multiprocessing.connection` does it since 3.0 and since 3.12.
 
-The listening end speaks first: `#CHALLENGE#` and random bytes. The other end answers with an HMAC over those
-bytes and receives `#WELCOME#` or `#FAILURE#`; then the same the other way round. Since 3.12 a challenge names a
-digest, `{sha256}`, and so does the answer; the MAC covers that name too. Older ends take the name for random
-bytes and answer with a bare HMAC-MD5 of 16 bytes; they are told apart by those lengths alone. So one form of
-challenge serves every version, and a challenge of exactly 20 bytes asks for the old form of answer.
+The listening end sends first: `#CHALLENGE#` and random bytes. The other end answers with an HMAC over those
+bytes and receives `#WELCOME#` or `#FAILURE#`; then the two ends change roles and repeat this. Since 3.12 a challenge
+names a digest, `{sha256}`, and so does the answer; the MAC covers that name too. Older ends take the name for random
+bytes and answer with a bare HMAC-MD5 of 16 bytes; only that length distinguishes the old answer from a new one. So one
+form of challenge serves every version, and a challenge of exactly 20 bytes requires the old form of answer.
 """
 
 import hmac
@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from distq.wire.errors import AuthenticationFailed
 
-# The standard library's own limit: a peer costs no more before it has proved the key.
+# The standard library's own limit: a peer can make this end store at most one such frame before it proves the key.
 HANDSHAKE_FRAME_BYTES_MAX = 256
 
 CHALLENGE = b"#CHALLENGE#"
@@ -71,11 +71,11 @@ def _answer(key: bytes, challenge: bytes) -> bytes:
 
 
 def _proved(keys: Sequence[bytes], challenge: bytes, answer: bytes) -> bytes | None:
-    """Return the key that made the answer, if it is one of these."""
+    """Return the one of `keys` that made the answer, None if none did."""
     digest, mac = ("md5", answer) if len(answer) == _OLD_ANSWER_BYTES else _named_digest(answer)
     found = None
     for key in keys:
-        # All keys are tried, so that the time taken does not tell which one it was.
+        # All keys are tried, so that the time taken does not show which one was right.
         if hmac.compare_digest(_mac(key, challenge, digest), mac) and found is None:
             found = key
     return found
@@ -88,7 +88,7 @@ def _cut_challenge(body: bytes) -> bytes:
 
 
 class ServerHandshake:
-    """The listening end: it asks for a proof of any of several keys, then proves the one that was used."""
+    """The listening end: it requires a proof of any of several keys, then proves the key that the other end used."""
 
     def __init__(self, keys: Sequence[bytes], nonce: bytes) -> None:
         if not keys or not all(keys):
@@ -104,7 +104,7 @@ class ServerHandshake:
         return self._step is _Step.DONE
 
     def start(self) -> bytes:
-        """Return the body to send first: our challenge."""
+        """Return the body to send first: the challenge of this end."""
         return CHALLENGE + self._challenge
 
     def receive(self, body: bytes) -> list[bytes]:
@@ -135,7 +135,7 @@ class ServerHandshake:
 
 
 class ClientHandshake:
-    """The dialling end: it proves its key, then asks for the same proof."""
+    """The dialling end: it proves its key, then requires the same proof."""
 
     def __init__(self, key: bytes, nonce: bytes) -> None:
         if not key:
@@ -150,7 +150,7 @@ class ClientHandshake:
         return self._step is _Step.DONE
 
     def start(self) -> None:
-        """Return None: the other end speaks first."""
+        """Return None: the other end sends first."""
 
     def receive(self, body: bytes) -> list[bytes]:
         """Take one frame's body, return the bodies to send.

@@ -1,8 +1,8 @@
-"""Reads a call without building what is in it.
+"""Reads a call without building the objects in it.
 
-The master must know who is called, how, and with how many arguments, whatever class of whatever library a peer
-put in, and must never import or call anything that a peer names. So every global is the same inert class, which
-stands for the class, for what it is called to make, and for what that is filled with.
+The master must know which method of which object a peer calls, and with how many arguments, whatever classes the
+arguments have. It must never import or call anything that a peer names. So every global becomes the same inert class,
+which stands for the class, for each object that the class would make, and for the contents of that object.
 """
 
 import pickle
@@ -35,7 +35,7 @@ class Inert(metaclass=_Absorbing):
 
 
 class Token:
-    """What the standard library sends to `get_methods`: the ident of the object that is meant."""
+    """The standard library's argument of `get_methods`; `ident` is that of the object whose methods it requests."""
 
     ident: str | None = None
 
@@ -48,7 +48,7 @@ class Token:
 class InertCall(NamedTuple):
     """One call of a peer; in it numbers, texts, bytes, lists, tuples and the text keys of dicts are real.
 
-    All else is inert, and the one argument of a `put(item)` is always.
+    All other values are inert, and so is the one argument of any `put(item)`.
     """
 
     ident: str | None
@@ -63,7 +63,7 @@ class _Unpickler(pickle.Unpickler):
         return Token if name == "Token" and module == "multiprocessing.managers" else Inert
 
     def persistent_load(self, pid: Any, /) -> Any:
-        """Do for dicts, with text keys only, what the unpickler would do with any (see `opcodes`)."""
+        """Fill a dict as the unpickler would, but with text keys only, and leave a set empty (see `opcodes`)."""
         if type(pid) is list:
             return _updated({}, pid)
         if type(pid) is tuple and len(pid) in {2, 3}:
@@ -76,7 +76,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _updated(target: dict[str, Any], pairs: Any) -> dict[str, Any]:
-    # The hash of a text is its own affair; that of a tuple may take for ever.
+    # The hash of a text takes little time, that of a tuple may take for ever.
     target.update((key, value) for key, value in zip(pairs[::2], pairs[1::2], strict=True) if type(key) is str)
     return target
 
@@ -88,7 +88,7 @@ _ONE_INERT = (Inert,)
 
 
 def _read_put(frame: bytes) -> InertCall | None:
-    """Recognise `put(item)` by its first and last bytes; None if it is anything else.
+    """Return the call `put(item)`, recognised by its first and last bytes; None for anything else.
 
     The beginning, PROTO FRAME MARK SHORT_BINUNICODE ident MEMOIZE "put" MEMOIZE, leaves no room for anything
     else; and no pickler ends a call of another shape with TUPLE1 MEMOIZE EMPTY_DICT MEMOIZE TUPLE MEMOIZE STOP.

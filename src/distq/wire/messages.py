@@ -26,7 +26,7 @@ _QUEUE_ERRORS: dict[type[BaseException], bytes] = {
 def encode_call(
     ident: str | None, method: str, args: tuple[object, ...] = (), kwds: Mapping[str, object] | None = None
 ) -> bytes:
-    """Return the body of a call; raises what pickle raises for arguments that cannot be pickled."""
+    """Return the body of a call; pickle raises its own errors for arguments that cannot be pickled."""
     return pickle.dumps((ident, method, args, dict(kwds or ())), CALL_PROTOCOL)
 
 
@@ -39,7 +39,7 @@ def created(word: str, methods: tuple[str, ...]) -> bytes:
     """Return the body of a reply to `create`: the methods, and an ident that names the caller's process and thread too.
 
     The caller's unpickler puts them in, as hexadecimal numbers: `word@process.hash.thread`. The hash of a text differs
-    from process to process, so that processes of one number on several hosts are told apart.
+    from process to process, so that processes with the same number on several hosts have different idents.
     """
     return b"".join(
         (_CREATED, _short_text(f"{word}@%x.%x.%x"), _CALLER, memoryview(pickle.dumps(methods, 4))[:-1], b"\x86\x86.")
@@ -47,7 +47,7 @@ def created(word: str, methods: tuple[str, ...]) -> bytes:
 
 
 def word_of(ident: str) -> tuple[str, str]:
-    """The object that an ident means, and the caller's process and thread, '' in an ident without them."""
+    """Return the object that an ident names, and the caller's process and thread, '' in an ident without them."""
     word, _, caller = ident.partition("@")
     return word, caller
 
@@ -74,8 +74,8 @@ _CALLER = b"".join(  # mod(text, (getpid(), hash("distq"), get_ident()))
 def raised(exc: BaseException) -> bytes:
     """Return the body of a reply that raises this exception at the caller.
 
-    Only exceptions of Python itself and of `queue` travel, because the caller must be able to import them;
-    any other is told as a refusal, in words.
+    Only exceptions of Python itself and of `queue` are sent as they are, because the caller must be able to import
+    them; any other becomes a refusal whose sentence names it.
     """
     kind = type(exc)
     if kind in _QUEUE_ERRORS:
@@ -98,7 +98,7 @@ def decode_reply(body: bytes) -> object:
 
     Raises:
         RemoteRefusal: the other end refused the call.
-        BadReply: the body is not a reply, or holds what cannot be imported here.
+        BadReply: the body is not a reply, or names a class or function that this process cannot import.
     """
     try:
         kind, value = pickle.loads(body)

@@ -1,18 +1,18 @@
-"""Makes a stranger's pickle harmless before the C unpickler sees it.
+"""Makes an untrusted pickle harmless before the C unpickler reads it.
 
 The unpickler that follows (`inert`) imports and calls nothing, but four things in a pickle cost more than its
-bytes, and a few lines of hostile pickle are enough for each:
+bytes, and a short hostile pickle is enough for each:
 
 - A PUT with a huge index makes the C unpickler of Python 3.11 and others allocate and touch 16 bytes for every
   index below it (gh-115952); a BYTEARRAY8 allocates the length that it claims.
 - A dict or a set hashes its keys. The hash of a tuple is not cached, so that 60 nested pairs of the same tuple
   take for ever, and it recurses in C without a check, so that a tuple nested a million deep is a crash.
-- Extension codes ask the process's own registry.
+- An extension code makes the unpickler read this process's own registry.
 - Every opcode of one byte makes an object of up to 80.
 
-So the opcodes are walked once, at the speed of one compiled regular expression: it matches runs of opcodes that
-are harmless, and stops at the others. Lengths and indices are checked against the frame; opcodes that hash are
-replaced by ones that hand the keys to `persistent_load` (which takes strings only); the opcodes are counted.
+So `disarm` reads the opcodes once, at the speed of one compiled regular expression: it matches runs of harmless
+opcodes, and stops at the others. It checks lengths and indices against the frame, replaces opcodes that hash by
+opcodes that pass the keys to `persistent_load` (which takes texts only), and counts the opcodes.
 """
 
 import re
@@ -20,13 +20,14 @@ from struct import Struct
 
 from distq.wire.errors import BadCall
 
-# 80 bytes each at worst: 160 MB for an instant. A plain `put(item)` is not walked at all, however large.
+# Maximum opcodes of a call: at 80 bytes each at worst, they take 160 MB for a short time. A plain `put(item)` is not
+# checked by opcodes at all, whatever its size.
 OPCODES_MAX = 2_000_000
 
-# What one that is not matched in a run counts for: it is so much slower, and a stranger has 0.3 s at most.
+# What an opcode outside of a run counts as: it takes about ten times as long, and one call may take at most 0.3 s.
 _SPECIAL_OPCODES = 10
 
-_RUN = 4096  # opcodes matched at a time: so exactly can they be counted
+_RUN = 4096  # maximum opcodes matched at a time, which is the accuracy of their count
 _LINE_BYTES_MAX = 5000  # text numbers are only written by protocol 0, and Python limits them to 4300 digits
 
 _UINT32 = Struct("<I")
@@ -79,7 +80,7 @@ _WITH_UINT32 = frozenset(b"BXT\x8b")  # BINBYTES BINUNICODE BINSTRING LONG4
 _WITH_UINT64 = frozenset(b"\x8e\x8d\x96")  # BINBYTES8 BINUNICODE8 BYTEARRAY8
 _EXTENSIONS = {0x82: 2, 0x83: 3, 0x84: 5}  # EXT1 EXT2 EXT4, and their sizes
 
-# What hashes becomes a BINPERSID over the same operands (see inert.persistent_load).
+# An opcode that hashes becomes a BINPERSID over the same operands (see inert.persistent_load).
 _REPLACED = {
     ord("s"): b"\x87Q",  # SETITEM: (dict, key, value)
     ord("u"): b"l\x86Q",  # SETITEMS: (dict, [key, value, ...])
@@ -91,7 +92,7 @@ _INERT = b"\x88Q"  # persistent_load(True)
 
 
 def disarm(frame: bytes) -> bytes:
-    """Return a pickle that the inert unpickler may read: the frame itself where nothing was in the way.
+    """Return a pickle that the inert unpickler may read: the frame itself if no opcode must be replaced.
 
     Raises:
         BadCall: the frame is no pickle, is cut short, or asks for more than its bytes can need.
@@ -108,7 +109,7 @@ def disarm(frame: bytes) -> bytes:
     while position < end:
         run = _harmless_run(frame, position, end)
         if run is not None:
-            # A run that was cut short by another opcode is counted in full: it errs by what it cost.
+            # A run counts as its bytes, but as _RUN at most: it never has more opcodes than that.
             opcodes += min(_RUN, run.end() - position)
             position = run.end()
         if position < end and (run is None or run.end() - run.start() < _RUN):
@@ -158,13 +159,13 @@ def _special(frame: bytes, position: int, end: int) -> tuple[int, bytes | None]:
 
 
 def _check_index(index: int, position: int) -> None:
-    # A pickler numbers what it remembers from zero, and needs two bytes at least for each before this one.
+    # A pickler numbers the values that it memoises from zero, and needs at least two bytes for each before this one.
     if index > position // 2:
         raise BadCall("This is not a call: the pickle remembers more than it holds.")
 
 
 def _is_framed(pickled: bytes) -> bool:
-    """Whether it is PROTO and one FRAME around all the rest."""
+    """Whether the pickle is PROTO and one FRAME around all the rest."""
     return (
         pickled[0] == _PROTO
         and len(pickled) > _FRAMED_FROM
@@ -174,9 +175,9 @@ def _is_framed(pickled: bytes) -> bool:
 
 
 def _in_one_frame(pickled: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
-    """Return the edited pickle in one FRAME; its own are among the edits.
+    """Return the edited pickle in one FRAME; the edits remove its own frames.
 
-    Outside of frames the unpickler reads opcode by opcode, ten times slower; and a FRAME within another is refused.
+    Outside of frames the unpickler reads opcode by opcode, ten times slower; and it refuses a FRAME within another.
     """
     view = memoryview(pickled)
     pieces: list[bytes | memoryview] = [b""]

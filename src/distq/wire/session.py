@@ -1,11 +1,11 @@
-"""The serving side of one connection: bytes in, events out.
+"""The serving side of one connection: it turns bytes into events.
 
-    session = Session(keys, nonce, frame_bytes_max)
+    session = ServerSession(keys, nonce, frame_bytes_max)
     send(session.start())
     for event in session.receive(data): ...
 
-Events come in the order in which they must be obeyed, and the same whatever way the bytes were cut. After
-`Closed` the session is silent.
+The caller must handle the events in their order. They are the same however the network cuts the bytes. After
+`Closed` the session returns no more events.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ class Authenticated(NamedTuple):
 
 
 class PeerRefused(NamedTuple):
-    """A frame was not a call, or too large; `reply` is the whole answer to send in its place, length included."""
+    """A frame was not a call, or too large; `reply` is the whole frame to send as its answer, with its length."""
 
     reply: bytes
 
 
 class Closed(NamedTuple):
-    """The connection must be closed, once what came as Send before is written."""
+    """The caller must close the connection, after it has written the bytes of all earlier `Send` events."""
 
     reason: str
     authentication_failed: bool
@@ -66,7 +66,7 @@ class ServerSession:
         return pack(self._handshake.start())
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take bytes that were read from the connection, return what they mean."""
+        """Take bytes that were read from the connection, return their events."""
         framer = self._framer
         if self.authenticated and (whole := framer.whole(data)) is not None:
             return [_read(whole)]
@@ -89,7 +89,7 @@ class ServerSession:
         return events
 
     def _pass_over(self, exc: FrameTooLarge, events: list[Event]) -> None:
-        """Refuse a frame. Its body is read and forgotten: a client that still sends would not hear a word."""
+        """Refuse a frame that is too large. Its body is read and dropped: a client that still sends reads no answer."""
         if self.authenticated:
             reply = pack(refused(f"{exc} {exc.hint}"))
             if exc.frame_bytes <= SHORT_BODY_BYTES_MAX:

@@ -1,11 +1,11 @@
-"""Plain items pass through the master as the bytes they came in.
+"""Passes plain items through the master as the bytes in which they arrived.
 
 A pickle is a program for a stack machine, and a call's frame without its last opcode (STOP) leaves the call on
-the stack. So a pickle can be written around it that makes *its reader* take the argument out of the call:
+the stack. So the master can write a pickle around it that makes *its reader* take the argument out of the call:
 `getitem(getitem(call, 2), 0)`. The opcodes before the frame memoise nothing, because the frame counts its
 memo from zero; they are outside of any FRAME, because frames may not be nested; and they set no protocol,
-because below 3 it decides how names are read. The first opcode behind the frame is one byte, as the STOP was whose
-place it takes: a FRAME counts that byte, and no opcode may lie across a FRAME's end.
+because a protocol below 3 changes how names are read. The first opcode behind the frame is one byte, as is the STOP
+that it replaces: a FRAME counts that byte, and no opcode may lie across a FRAME's end.
 """
 
 from distq.wire.errors import BadCall
@@ -23,7 +23,7 @@ _RETURN_END = b"\x86."
 
 
 def item(call: InertCall, index: int = 0, keyword: str = "item") -> bytes:
-    """Return a pickle that evaluates to one argument of a call, made without evaluating it here.
+    """Return a pickle that evaluates to one argument of a call; this process does not evaluate it.
 
     Raises:
         BadCall: the call has no such argument.
