@@ -1,7 +1,7 @@
-"""Results on their way to clients: their keys are kept, their bodies only up to a bound; beyond it the store has them.
+"""Backlogs of undelivered results: keys stay in memory, bodies only up to a limit; the store has the other bodies.
 
-A client that sleeps, has crashed or has ended without a good-bye leaves its results unfetched for up to an hour. They
-cost the master some hundred bytes each, not their size.
+A client that sleeps, has crashed or has ended without `goodbye()` leaves its results unfetched for up to an hour. Each
+of them then costs the master a few hundred bytes, whatever its size.
 """
 
 from __future__ import annotations
@@ -19,66 +19,66 @@ if TYPE_CHECKING:
 BODIES_BYTES_MAX: Final = 64 << 20
 """Maximum bytes of undelivered results and errors in memory, over all clients."""
 ROWS_KEPT_MAX: Final = 1_000_000
-"""Maximum undelivered ends of one client; beyond it the oldest are dropped, and the client can ask for them by key."""
+"""Maximum undelivered ends of one client, to limit memory; the oldest are dropped, but their keys can be watched."""
 ROWS_MAX: Final = 5_000
 ROWS_BYTES_MAX: Final = 2 << 20
-"""Maximum rows and bytes of one reply with results; a client that does not read its socket holds up that much."""
+"""Maximum rows and body bytes of one reply with results; a client that does not read its socket holds one reply."""
 ROW_BYTES: Final = 256
-"""About so many bytes of a reply are a row's without its body; a few with long causes have more."""
+"""Approximate bytes of a row in a reply without its body; a row with long causes has more."""
 IN_STORE: Final = bytes(bytearray(b"in the store"))
-"""Stands in a row for the body that only the store has; compared by identity."""
+"""Replaces in a row a body that only the store has; compared by identity."""
 
 
 class ResultBacklog:
-    """What one client has not confirmed to have received."""
+    """The ends of tasks that one client has not confirmed to have received."""
 
     __slots__ = ("_bodies", "bytes", "rows", "sent")
 
     def __init__(self, bodies: BodyCache) -> None:
         self.rows: list[TaskEnd] = []
-        """What has ended, as it ended: a task changes once more when the time of its result is over."""
+        """Ends of tasks, as they ended: a task changes once more when the retention of its result is over."""
         self.sent: list[TaskEnd] = []
-        """What the newest reply carried, until the client says that it has it."""
+        """The rows of the newest reply, until the client confirms it."""
         self.bytes = 0
-        """Size of the bodies among both that are in memory."""
+        """Bytes of the bodies in `rows` and `sent` that are in memory."""
         self._bodies = bodies
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Tasks of the client have ended."""
+        """Add the ends of the client's tasks."""
         rows = [row_of(task, task.body) for task in tasks]
         self.rows += rows
         if len(self.rows) > ROWS_KEPT_MAX:
-            over = len(self.rows) - ROWS_KEPT_MAX // 2  # half: each time costs a walk over all
+            over = len(self.rows) - ROWS_KEPT_MAX // 2  # drop half, since each drop costs a pass over all rows
             self._left(self.rows[:over])
             del self.rows[:over]
         self._bodies.grown(self, _bytes_of(rows))
 
     def send(self, rows: list[TaskEnd], *, read: bool) -> None:
-        """The first of `rows` were replied: they stay until the client confirms them.
+        """Move the rows of a reply to `sent`, where they stay until the client confirms them.
 
-        What was read for it from the store stays there alone: it can be read again.
+        Bodies that were read from the store do not stay in memory, since the store can read them again.
         """
         del self.rows[: len(rows)]
         self.sent = [_without_body(row) for row in rows] if read else rows
 
     def confirm(self) -> None:
-        """The client has what was sent, and is there."""
+        """Drop the rows of the newest reply: the client has received them."""
         sent, self.sent = self.sent, []
         self._left(sent)
 
     def send_again(self) -> None:
-        """The reply was lost on its way."""
+        """Put the rows of a lost reply back, so that they are sent again."""
         self.rows[:0] = self.sent
         self.sent = []
 
     def spill(self) -> None:
-        """Leave all bodies to the store."""
+        """Drop all bodies from memory; the store has them."""
         self.rows = [_without_body(row) for row in self.rows]
         self.sent = [_without_body(row) for row in self.sent]
         self.bytes = 0
 
     def clear(self) -> None:
-        """The client has gone for good."""
+        """Drop all rows: the client's session has ended."""
         self.rows, self.sent = [], []
         self._bodies.grown(self, -self.bytes)
 
@@ -86,7 +86,7 @@ class ResultBacklog:
         self._bodies.grown(self, -_bytes_of(rows))
 
     def next_in_memory(self, bytes_max: int) -> list[TaskEnd]:
-        """The first rows that fit a reply of that size and need nothing of the store."""
+        """Return the first rows that fit a reply of that size and whose bodies are not only in the store."""
         count = size = 0
         rows_max, bytes_max = _rows_of(bytes_max), min(bytes_max, ROWS_BYTES_MAX)
         for _, _, body, _ in self.rows:
@@ -100,7 +100,7 @@ class ResultBacklog:
         return self.rows[:count]
 
     def next_in_store(self, bytes_max: int) -> list[TaskEnd]:
-        """The first rows, as far as only the store has their bodies, whose heads fit a reply of that size."""
+        """Return the first rows whose bodies only the store has; their heads fit a reply of that size."""
         count, rows_max = 0, _rows_of(bytes_max)
         for row in self.rows:
             if row[2] is not IN_STORE or count >= rows_max:
@@ -110,17 +110,17 @@ class ResultBacklog:
 
 
 class BodyCache:
-    """How many bytes of undelivered bodies are in memory, and which clients have them."""
+    """Counts the bytes of undelivered bodies in memory, and limits them over all backlogs."""
 
     __slots__ = ("_with_bodies", "bytes")
 
     def __init__(self) -> None:
         self.bytes = 0
         self._with_bodies: dict[ResultBacklog, None] = {}
-        """Backlogs with bodies, the one whose client has called longest ago first."""
+        """Backlogs with bodies in memory; the one whose client's last call is the oldest comes first."""
 
     def grown(self, backlog: ResultBacklog, size_bytes: int) -> None:
-        """A backlog has so many bytes more, or fewer; beyond the bound those of absent clients go to the store."""
+        """Add a backlog's change in bytes; beyond `BODIES_BYTES_MAX`, spill the backlogs in order, the first one first."""
         if not size_bytes:
             return
         backlog.bytes += size_bytes
@@ -136,19 +136,19 @@ class BodyCache:
             oldest.spill()
 
     def called(self, backlog: ResultBacklog) -> None:
-        """The client of that backlog is there."""
+        """Note a call of that backlog's client: its bodies are now the last to be spilled."""
         if backlog in self._with_bodies:
             del self._with_bodies[backlog]
             self._with_bodies[backlog] = None
 
 
 def row_of(task: Task, body: bytes | None) -> TaskEnd:
-    """What a client is told of the end of a task."""
+    """Return the row that a client receives for the end of a task."""
     return task.task_key, task.state, body, task.causes
 
 
 def stored_row(task: Task, body: bytes | None) -> TaskEnd:
-    """As `row_of`, with the body that the store has."""
+    """Return the row of a task as `row_of` does, from the body that the store has."""
     if task.state == DEAD and body is not None:
         dead = unpack_dead(body)
         return task.task_key, task.state, dead.error, dead.causes or None
@@ -156,7 +156,7 @@ def stored_row(task: Task, body: bytes | None) -> TaskEnd:
 
 
 def read_row(tasks: Mapping[int, Task], row: TaskEnd, body: bytes | None) -> TaskEnd:
-    """A row with the body that the store has now: the task may have been tried again, or its time may be over."""
+    """Return a row with its stored body, or without it if the task was retried or its retention is over since then."""
     key, state, _, causes = row
     task = tasks.get(key)
     if task is not None and task.state == state:
@@ -169,7 +169,7 @@ def _rows_of(bytes_max: int) -> int:
 
 
 def _bytes_of(rows: Iterable[TaskEnd]) -> int:
-    """Bytes of the bodies that are in memory."""
+    """Return the bytes of the rows' bodies that are in memory."""
     return sum([len(body) for _, _, body, _ in rows if body is not None and body is not IN_STORE])
 
 

@@ -1,4 +1,4 @@
-"""Workers of whom nothing is heard: what is due when a lease would end, and a second after a socket has closed."""
+"""Timeouts of silent workers: one when their leases would end, one a second after a socket has closed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from distq.master.sessions.worker_session import ExecutorHolder, WorkerSession
 
 DISCONNECT_GRACE_S: Final = 1.0
-"""How long a closed socket is only a hint."""
+"""Seconds that a worker or an executor has to connect again after its socket has closed, before its leases end."""
 LAST_CHECK_S: Final = 0.05
-"""A lease is ended so long after its end was noticed: what was said meanwhile is read first."""
+"""Seconds between noticing that a lease is over and ending it, so that the master first reads reports already sent."""
 WHOLE_WORKER_LOST: Final = "its whole worker was lost: killed, out of memory, evicted, or cut off"
-"""No process of the worker is left to say which. Kubernetes evicts a pod that fills its /tmp a second after SIGTERM."""
+"""The cause when no process of the worker is left to report one. Kubernetes evicts a pod that fills its /tmp a second
+after SIGTERM."""
 
 
 class Sessions(Protocol):
-    """What the timeouts use of `distq.master.sessions.workers.Workers`."""
+    """The part of `distq.master.sessions.workers.Workers` that the timeouts use."""
 
     sessions: dict[str, WorkerSession]
 
@@ -31,9 +32,9 @@ class Sessions(Protocol):
 
 
 class LeaseTimeout(Request):
-    """Due when a worker's leases would end, if no heartbeat had come, and once more a moment later.
+    """Due when a worker's leases would end if no heartbeat renewed them, and again `LAST_CHECK_S` later.
 
-    If we were stopped ourselves, or starved, what it has said meanwhile is still to be read.
+    If the master itself was stopped or had no CPU time, it must first read the heartbeats that came meanwhile.
     """
 
     __slots__ = ("noticed", "session", "workers")
@@ -43,7 +44,7 @@ class LeaseTimeout(Request):
         self.workers = workers
         self.session = session
         self.noticed = 0.0
-        """The end that was noticed."""
+        """The `lease_until` whose end was noticed; 0 if none was."""
 
     def shift(self, by_s: float) -> None:  # noqa: D102 - as Request
         session = self.session
@@ -65,7 +66,7 @@ class LeaseTimeout(Request):
 
 
 class DisconnectTimeout(Request):
-    """Due a second after a socket has closed."""
+    """Due `DISCONNECT_GRACE_S` after a socket has closed."""
 
     __slots__ = ("executor", "session", "workers")
 
@@ -78,8 +79,8 @@ class DisconnectTimeout(Request):
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         session, executor = self.session, self.executor
         if self.workers.sessions.get(session.key) is not session or session.connection is not None:
-            # The supervisor is there: it says so if the executor has ended. If not, the executor runs on and
-            # comes back; its task must not run twice for a broken connection.
+            # The supervisor is connected, and reports an executor that has ended. Any other executor runs on and
+            # connects again; its task must not run twice because of a broken connection.
             return
         if executor is not None and executor.connection is None and session.executors.get(executor.index) is executor:
             del session.executors[executor.index]

@@ -1,7 +1,7 @@
-"""Names of tasks that a worker has handed back: it is asked again after a while, more and more rarely.
+"""Task names that a worker has handed back: the master offers them to it again, after longer and longer pauses.
 
-A module of tasks may fail to be imported because a database is away, or be installed a minute later; a name that is
-gone for good must cost next to nothing.
+A worker may fail to import a module of tasks while a database is down, or the module may be installed a minute later.
+A name that the worker never learns must cost almost nothing.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
 
 AGAIN_S: Final = 2.0
-"""A worker is given a name that it has handed back once more after this pause; the pause doubles each time."""
+"""Seconds until a worker is offered a name again after it has first handed it back; the pause doubles each time."""
 AGAIN_MAX_S: Final = 300.0
+"""Maximum seconds of that pause, so that a worker that has learned the name runs its tasks again."""
 LOOK_S: Final = 1.0
+"""Seconds between two checks for names whose pause is over."""
 AT_ONCE: Final = 50
-"""Names that one worker is given once more within LOOK_S; the others wait for the next look."""
+"""Maximum names that one worker is offered again within `LOOK_S`; the others wait for the next check."""
 TRIES_MAX: Final = 10_000
-"""Names whose number of tries is remembered; beyond it all begin anew."""
+"""Maximum names whose tries are counted, to limit memory; beyond it all counts start again."""
 
 
 class UnknownNames(set[str]):
-    """The names that one worker does not know now."""
+    """The task names that one worker does not know at present."""
 
     __slots__ = ("_due", "_tries")
 
@@ -35,7 +37,7 @@ class UnknownNames(set[str]):
         self._tries: dict[str, int] = {}
 
     def hand_back(self, name: str, now: float) -> bool:
-        """The worker has handed that name back; whether it is the first that waits to be tried again."""
+        """Add a name that the worker has handed back; return whether no other one waits to be tried again."""
         if name in self:
             return False
         self.add(name)
@@ -46,17 +48,17 @@ class UnknownNames(set[str]):
         return len(self._due) == 1
 
     def end(self) -> None:
-        """The worker has gone."""
+        """Forget all names that wait: the worker's session has ended."""
         self.clear()
         self._due.clear()
 
     @property
     def wait(self) -> bool:
-        """Whether some wait to be tried again."""
+        """Whether a name waits to be tried again."""
         return bool(self._due)
 
     def try_again(self, now: float) -> list[str]:
-        """Forget names whose pause is over; which those are."""
+        """Remove up to `AT_ONCE` names whose pause is over, and return them."""
         names: list[str] = []
         while len(names) < AT_ONCE and self._due and self._due[0][0] <= now:
             names.append(heapq.heappop(self._due)[1])
@@ -65,7 +67,7 @@ class UnknownNames(set[str]):
 
 
 class RetryUnknownNames(Request):
-    """Due every LOOK_S while a worker has names to be tried again: the cycle then offers it what waits for them."""
+    """Due every `LOOK_S` while a worker has names to try again: the cycle then offers the worker their tasks."""
 
     __slots__ = ("names",)
 
@@ -77,12 +79,12 @@ class RetryUnknownNames(Request):
         names = self.names.try_again(now)
         cycle.ledger.leasing.readmit(names)
         if names:
-            cycle.wake()  # workers that wait are served before this is answered: another cycle offers them those
+            cycle.wake()  # this cycle has served the waiting workers already: another one offers the tasks
         if self.names.wait:
             cycle.ask_at(now + LOOK_S, self)
 
 
 def try_again_later(cycle: Cycle, names: UnknownNames, name: str, now: float) -> None:
-    """A worker has handed back a task for want of such a function."""
+    """Note that a worker handed back a task because it has no function of that name; have it tried again later."""
     if names.hand_back(name, now):
         cycle.ask_at(now + LOOK_S, RetryUnknownNames(names))

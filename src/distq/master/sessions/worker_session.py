@@ -1,4 +1,4 @@
-"""One worker at the master: its session, its executors, and its heartbeat that waits for an answer."""
+"""One worker, as the master sees it: its session, its executors, and its heartbeat that waits for a reply."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ExecutorHolder(Holder):
-    """One process of a worker that runs tasks, with its own connection."""
+    """One executor of a worker, as a holder of leases; it has its own connection."""
 
     __slots__ = ("connection", "ended", "index", "reads_states", "request", "session")
 
@@ -31,35 +31,35 @@ class ExecutorHolder(Holder):
         self.index = index
         self.connection: ServerConnection | None = None
         self.request: Request | None = None
-        """Its exchange that is being answered, which may be parked."""
+        """The executor's exchange that the master is answering, which may be parked."""
         self.ended = False
-        """Whether the supervisor has said that its process has ended."""
+        """Whether the supervisor has reported that the executor's process has ended."""
         self.reads_states = False
-        """Whether it can be told in which state each task before one has ended."""
+        """Whether the executor can read in which state each dependency of a task has ended."""
 
     @property
     def labels(self) -> frozenset[str]:
-        """Those of its worker."""
+        """The labels of its worker."""
         return self.session.labels
 
     @property
     def pool(self) -> str:
-        """That of its worker."""
+        """The pool of its worker."""
         return self.session.pool
 
     @property
     def slots(self) -> int:
-        """Those of its worker."""
+        """The slots of its worker."""
         return self.session.slots
 
     @property
     def taken(self) -> int:
-        """How many of its worker's slots are taken by what it holds."""
+        """How many of its worker's slots the tasks that it holds take."""
         costs = (task.envelope.cost for task in self.held.values())
         return max(costs, default=0) if self.executor_slots == 1 else sum(costs)
 
     def room(self) -> int:
-        """How many of its worker's slots are free for it to take."""
+        """How many of its worker's slots are free."""
         return self.session.slots - self.session.taken
 
 
@@ -78,20 +78,20 @@ class WorkerSession:
         self.slots = 0
         self.busy = 0
         self.queues: tuple[Queue, ...] | None = None
-        """The queues that it serves, None for all."""
+        """The queues that the worker serves, None for all."""
         self.plain = False
         self.tasks = False
         self.labels: frozenset[str] = NO_LABELS
-        """What it has that tasks may require."""
+        """The labels that the worker has and tasks may require."""
         self.unknown = UnknownNames()
-        """Names of tasks that it has handed back for want of such a function, until they are tried again."""
+        """Task names that the worker handed back because it has no such function, until they are tried again."""
         self.draining = False
         self.beat: Heartbeat | None = None
-        """The heartbeat that waits for something to say to the worker."""
+        """The heartbeat that waits until the master has something to send to the worker."""
         self.stops: list[tuple[int, int]] = []
-        """Tasks, by key and delivery, that it shall stop and was not told of yet."""
+        """Tasks, by key and delivery, that the worker shall stop; the next heartbeat's reply names them."""
         self.stacks: list[tuple[int, int]] = []
-        """Tasks, as those, of which it shall say where they are."""
+        """Tasks, by key and delivery, whose stacks the worker shall report; the next heartbeat's reply names them."""
         self.pid = 0
         self.python = ""
         self.connected_at = lease_until
@@ -100,12 +100,12 @@ class WorkerSession:
         self.memory_limit_bytes: int | None = None
 
     def stop(self, cycle: Cycle, key: int, delivery: int) -> None:
-        """Have the worker stop a task that it runs, or has not begun yet."""
+        """Have the worker stop a task that it runs or has not begun yet."""
         self.stops.append((key, delivery))
         self.answer_beat(cycle)
 
     def answer_beat(self, cycle: Cycle) -> None:
-        """Let no heartbeat wait any longer."""
+        """Reply to the waiting heartbeat, if there is one."""
         beat, self.beat = self.beat, None
         if beat is not None:
             cycle.forget(beat)
@@ -113,24 +113,24 @@ class WorkerSession:
 
     @property
     def taken(self) -> int:
-        """How many of its slots are taken."""
+        """How many of the worker's slots are taken."""
         return sum(executor.taken for executor in self.executors.values())
 
     @property
     def open_slots(self) -> int:
-        """How many of its slots have an executor that is there: not one that ends, or has not come up."""
+        """Slots of executors that are connected or hold tasks; an executor that ends or has not started adds none."""
         return sum(
             executor.executor_slots for executor in self.executors.values() if executor.connection or executor.held
         )
 
     def wanted(self, name: str) -> bool:
-        """Whether it runs tasks of this name, and takes any now."""
+        """Whether the worker runs tasks of this name and is not draining."""
         if self.draining:
             return False
         return self.plain if name == PLAIN else self.tasks and name not in self.unknown
 
     def introduce(self, hello: Hello, worker: WorkerHello, queues: tuple[Queue, ...] | None) -> None:
-        """Take over what a `hello` says of the worker."""
+        """Copy the facts of a `hello` about the worker."""
         self.name = hello.name or self.key
         self.version = hello.version
         self.python = hello.python
@@ -145,7 +145,7 @@ class WorkerSession:
 
 
 class Heartbeat(CallRequest):
-    """A heartbeat that is not answered yet."""
+    """A heartbeat to which the master has not replied yet."""
 
     __slots__ = ("session",)
 
@@ -154,7 +154,7 @@ class Heartbeat(CallRequest):
         self.session = session
 
     def say(self) -> None:
-        """Reply with the tasks that the worker shall stop, and of which it shall say where they are."""
+        """Reply with the tasks that the worker shall stop, and the tasks whose stacks it shall report."""
         session = self.session
         stops, session.stops = session.stops, []
         stacks, session.stacks = session.stacks, []
@@ -166,7 +166,7 @@ class Heartbeat(CallRequest):
 
 
 def may_take(sessions: Iterable[WorkerSession], queue: Queue, lane: PriorityList) -> bool:
-    """Whether some worker may take out of a lane: plain items go to programs of the standard library too."""
+    """Whether a worker may take tasks of a priority list; standard-library programs may take plain items too."""
     return lane.name == PLAIN or any(
         (queue in session.queues if session.queues is not None else queue.role == WORK)
         and lane.requires <= session.labels

@@ -1,8 +1,8 @@
-"""Worker sessions: who is connected, with which executors, and until when their leases hold.
+"""Worker sessions: the connected workers, their executors, and the times until which their leases last.
 
-A supervisor's heartbeat renews the leases of all its executors at once, so that a task costs no timer. A socket
-that closes is only a hint: while the supervisor is there, it says how an executor has ended. Only when the
-supervisor's socket is closed too do leases end, after a second in which both may come back.
+One heartbeat of a supervisor renews the leases of all its executors, so a task costs no timer. A closed socket ends
+no lease by itself: while the supervisor is connected, it reports how an executor has ended. Leases end only when the
+supervisor's socket is closed too, after a second in which both may connect again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIMEOUT: Final = "timeout"
 GIVEN_UP: Final = (CANCELLED, DEAD, EXPIRED)
 """States of tasks that no worker needs to run any more."""
 HANDED_BACK_MAX: Final = 1_000
-"""Maximum names kept of tasks that workers did not know; older names are forgotten first."""
+"""Maximum task names kept in `Workers.handed_back`, to limit memory; the oldest names are dropped first."""
 
 
 class Workers:
@@ -37,15 +37,15 @@ class Workers:
     def __init__(self, cycle: Cycle, lease_s: float) -> None:
         self.sessions: dict[str, WorkerSession] = {}
         self.handed_back: dict[str, None] = {}
-        """Names of tasks that workers which have gone did not know, oldest first."""
+        """Task names that workers of ended sessions did not know, oldest first."""
         self._cycle = cycle
         self._lease_s = lease_s
         cycle.ledger.registry.eligibility.may_take = lambda queue, lane: may_take(self.sessions.values(), queue, lane)
         self._stack_waits: dict[tuple[int, int], list[Callable[[Cycle, str], None]]] = {}
-        """Who waits to be told where a task is, by its key and delivery."""
+        """Callbacks that wait for a task's stack, by its key and delivery."""
 
     def session(self, key: str) -> WorkerSession:
-        """The session of that key, made at first use; its leases hold from now."""
+        """Return the session with that key, created at first use; renew its leases from now."""
         now = self._cycle.clock.now()
         session = self.sessions.get(key)
         if session is None:
@@ -59,7 +59,7 @@ class Workers:
     def executor(
         self, session: WorkerSession, index: int, connection: ServerConnection, holds: Iterable[tuple[int, int]]
     ) -> ExecutorHolder:
-        """An executor has come (back); it goes on with those of the leases that it holds which have not ended."""
+        """Note that an executor has connected, perhaps again; it keeps the leases in `holds` that have not ended."""
         executor = session.executors.get(index)
         if executor is None:
             executor = session.executors[index] = ExecutorHolder(session, index)
@@ -67,12 +67,12 @@ class Workers:
             self._cycle.forget(executor.request)
             executor.request = None
         if executor.connection is not None and executor.connection is not connection:
-            executor.connection.abort()  # the connection that it has given up; we have not heard of its end yet
+            executor.connection.abort()  # the executor has left this connection; the master has not seen its end yet
         held = dict(holds)
         stale = Holder(executor.label)
         for key, task in list(executor.held.items()):
             if held.get(key) != task.delivery:
-                # It was leased in a reply that never arrived: nobody runs it.
+                # It was leased in a reply that never arrived: no executor runs it.
                 del executor.held[key]
                 stale.held[key] = task
                 task.holder = stale
@@ -89,18 +89,18 @@ class Workers:
         if ledger.reclaim(executor, key, delivery):
             task = executor.held[key]
             if task.body is None:
-                self._cycle.fetch(task)  # it may have to be buried with it
+                self._cycle.fetch(task)  # it is needed if the task becomes a dead letter
         elif (known := ledger.state.tasks.get(key)) is not None and (known.lease_bound or known.state in GIVEN_UP):
-            # It was ended while its worker was away: if it runs, it shall stop, and keeps its place until then.
+            # The task ended while its worker was away: if it runs, it shall stop, and keeps its place until then.
             if known.lease_bound:
                 ledger.state.orphaned_runs.reassign(key, delivery, executor)
             executor.session.stops.append((key, delivery))
 
     def current(self, executor: ExecutorHolder, connection: ServerConnection) -> ExecutorHolder:
-        """The executor itself, or its successor if its session was ended for silence while it lived on.
+        """Return the executor, or its successor if its session was ended for silence while the executor lived on.
 
-        One that is not served on `line` any more (its end was reported, it has come back elsewhere) stays who it
-        is: it may still settle.
+        An executor that `connection` no longer serves (its end was reported, or it uses another connection) stays the
+        same: it may still settle.
         """
         session = executor.session
         if executor.ended or self.sessions.get(session.key) is session:
@@ -113,9 +113,10 @@ class Workers:
         return successor
 
     def introduced(self, session: WorkerSession, holds: Iterable[tuple[int, int, int]]) -> None:
-        """What a worker serves is known now, and what its executors hold, by index, key and delivery.
+        """Note that a worker has introduced itself; `holds` has its executors' leases, by index, key and delivery.
 
-        Executors that came first wait for that. One that runs something comes when it has: so long we know of it.
+        Executors that connected before their worker are answered now. An executor that runs a task connects after
+        the task: the master keeps it until then.
         """
         for index, key, delivery in holds:
             executor = session.executors.setdefault(index, ExecutorHolder(session, index))
@@ -130,7 +131,7 @@ class Workers:
                 self._cycle.ask(request)
 
     def heard(self, session: WorkerSession, report: Mapping[str, Any]) -> None:
-        """A heartbeat renews the leases and says how executors have ended."""
+        """Read a heartbeat: renew the worker's leases, and note how its executors have ended."""
         session.seen_at = self._cycle.clock.now()
         session.lease_until = session.seen_at + self._lease_s
         session.busy = count_of(report.get("busy"))
@@ -157,7 +158,7 @@ class Workers:
                 self._exited(session, ended)
 
     def beat(self, session: WorkerSession, connection: ServerConnection, wait_s: float) -> None:
-        """Answer a heartbeat: at once if there is something to say, else within `wait_s`, or with the next one."""
+        """Reply to a heartbeat: immediately if there is something to send, else within `wait_s` or at the next one."""
         self.answer_beat(session)
         session.beat = beat = Heartbeat(connection, session)
         if session.stops or session.stacks or wait_s <= 0:
@@ -167,18 +168,18 @@ class Workers:
             self._cycle.park_idle(beat)
 
     def stop(self, session: WorkerSession, key: int, delivery: int) -> None:
-        """Have a worker stop a task that it runs, or has not begun yet."""
+        """Have a worker stop a task that it runs or has not begun yet."""
         session.stop(self._cycle, key, delivery)
 
     def ask_for_stack(self, session: WorkerSession, key: int, delivery: int, say: Callable[[Cycle, str], None]) -> None:
-        """Have a worker say where a task is that it runs; `say` is told, if it answers."""
+        """Request the stack of a task from the worker that runs it, which reports it to the callback `say`."""
         self._stack_waits.setdefault((key, delivery), []).append(say)
         if (key, delivery) not in session.stacks:
             session.stacks.append((key, delivery))
         self.answer_beat(session)
 
     def give_up_stack(self, key: int, delivery: int, say: Callable[[Cycle, str], None]) -> None:
-        """The worker has not answered in time: `say` waits for it no more."""
+        """Remove the callback `say`: the worker has not reported the stack in time."""
         waits = self._stack_waits.get((key, delivery), [])
         if say in waits:
             waits.remove(say)
@@ -186,7 +187,7 @@ class Workers:
             self._stack_waits.pop((key, delivery), None)
 
     def answer_beat(self, session: WorkerSession) -> None:
-        """Let no heartbeat wait any longer."""
+        """Reply to the session's waiting heartbeat, if there is one."""
         session.answer_beat(self._cycle)
 
     def _exited(self, session: WorkerSession, ended: Mapping[str, Any]) -> None:
@@ -194,7 +195,7 @@ class Workers:
         key, delivery = next(_pairs([running]), (0, 0))
         begun = dict(_pairs(ended.get("begun")))
         executor = session.executors.pop(index, None)
-        if executor is None:  # of before a restart, or of a session that was given up: what it ran is lost with it
+        if executor is None:  # from before a restart, or of an ended session: its tasks are lost with it
             executor = ExecutorHolder(session, index)
             for one in ((key, delivery), *begun.items()):
                 self._reclaim(executor, *one)
@@ -210,19 +211,19 @@ class Workers:
         self._cycle.ask(LoseLeases(executor, "executor", cause, lost, begun, unexplained=unexplained))
 
     def _unserve(self, executor: ExecutorHolder) -> None:
-        """Lease nothing more to an executor, although its socket may be open: a child of its task can keep it so."""
+        """Lease nothing more to an executor; a child process of its task may still hold its socket open."""
         executor.connection = None
         self.answer_now(executor)
 
     def answer_now(self, executor: ExecutorHolder) -> None:
-        """Whatever it waits for will not come."""
+        """Reply to the executor's parked request for leases, if there is one, without further waiting."""
         request = executor.request
         if isinstance(request, LeaseRequest) and request.parked:
             self._cycle.forget(request)
             request.expire(self._cycle, self._cycle.clock.now())
 
     def line_closed(self, connection: ServerConnection) -> None:
-        """A worker's or executor's socket has closed: wait a moment for a word or a return."""
+        """Note that a worker's or executor's socket closed; give it `DISCONNECT_GRACE_S` to report or connect again."""
         known = connection.state
         at = self._cycle.clock.now() + DISCONNECT_GRACE_S
         if isinstance(known, ExecutorHolder) and known.connection is connection:
@@ -239,7 +240,7 @@ class Workers:
             self._cycle.ask_at(at, DisconnectTimeout(self, known, None))
 
     def detach(self, session: WorkerSession, reason: str, cause: str) -> None:
-        """End a session and its leases."""
+        """End a worker's session and its leases."""
         self.sessions.pop(session.key, None)
         self.handed_back.update(dict.fromkeys(session.unknown))
         while len(self.handed_back) > HANDED_BACK_MAX:
@@ -252,7 +253,7 @@ class Workers:
         session.executors.clear()
 
     def lose(self, executor: ExecutorHolder, reason: str, cause: str) -> None:
-        """Nobody hears of an executor any more: its leases end, but the fenced ones last as long as was said."""
+        """End the leases of a lost executor; its lease-bound tasks keep theirs until the session's `lease_until`."""
         ledger, until = self._cycle.ledger, executor.session.lease_until
         if reason != LEASE and ledger.holds(fenced := ledger.detach_holder(executor)):
             self._cycle.ask_at(until, LoseLeases(fenced, reason, cause))
@@ -261,14 +262,14 @@ class Workers:
 
 
 def _pairs(said: object) -> Iterator[tuple[int, int]]:
-    """The tasks, each with its delivery, that a worker names; whatever else stands there is left out."""
+    """Yield the pairs of task key and delivery in a worker's report; skip any other value."""
     for pair in said if isinstance(said, list | tuple) else ():
         if isinstance(pair, list | tuple) and len(pair) == 2:
             yield count_of(pair[0], KEY_MAX), count_of(pair[1])
 
 
 class EndOverrun(LoseLeases):
-    """An executor was killed because its task ran beyond its time limit: that attempt has failed."""
+    """Fails the attempt of a task whose executor was killed because the task ran beyond its time limit."""
 
     __slots__ = ("key", "stack")
 
@@ -283,11 +284,11 @@ class EndOverrun(LoseLeases):
             limit_s = task.envelope.time_limit_s or 0.0
             body = pack_overrun(self.cause, self.stack)
             ledger.settle(self.key, task.delivery, Outcome.TIMEOUT, body, limit_s, self.cause)
-        return super().decide(cycle, now)  # False while that is being applied: then it comes again for the rest
+        return super().decide(cycle, now)  # False while the settlement is being applied: this request is then decided again
 
 
 class ReturnLeases(Request):
-    """Tasks that an executor has not begun and shall not begin, as its supervisor says."""
+    """Releases tasks that an executor has not begun and shall not begin, as its supervisor reports."""
 
     __slots__ = ("before", "deliveries", "session")
 
