@@ -1,4 +1,4 @@
-"""The actions of `admin(what, asked)`, by their names: what the command line asks of the master."""
+"""The actions of `admin(what, asked)` by name: the calls that the command line makes to the master."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Filters = Mapping[str, Any]
 
 
 class AdminActions:
-    """Makes a request of each admin call."""
+    """Makes the request for each admin call."""
 
     def __init__(self, cycle: Cycle, workers: Workers, schedules: Schedules) -> None:
         self.actions: Mapping[str, Callable[[ServerConnection, Filters], Request]] = {
@@ -51,7 +51,7 @@ class AdminActions:
         }
 
     def request(self, connection: ServerConnection, args: tuple[Any, ...]) -> Request:
-        """The request of a call; raises BadCall for anything that is not offered."""
+        """Return the request for a call; raises BadCall for an unknown action."""
         what, asked = (*args, None, None)[:2]
         action = self.actions.get(what) if isinstance(what, str) else None
         asked = {} if asked is None else asked

@@ -1,7 +1,7 @@
-"""Backups through the running master: a consistent copy beside the store, handed over piece by piece.
+"""Backups through the running master: a consistent copy beside the store, sent to the command in pieces.
 
-Only the master may touch the file, so it makes the copy itself, between two commits, which wait for it meanwhile.
-The copy belongs to the connection that has asked for it and goes with it.
+Only the master may open the store's file, so the master itself makes the copy between two commits; commits wait
+meanwhile. The copy belongs to the connection that requested it and is deleted when that connection ends.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 PIECE_BYTES: Final = 4 << 20
+"""Maximum bytes of the copy in one reply, to limit memory."""
 
 
 class BackupCopy:
-    """What one connection has asked for; `path` once it is there."""
+    """The copy that one connection has requested; `path` is None until the copy is complete."""
 
     def __init__(self) -> None:
         self.path: Path | None = None
         self.gone = False
 
     def drop(self) -> None:
-        """The connection has ended, or has all of it."""
+        """Delete the copy: its connection has ended or requests a new one."""
         self.gone = True
         if self.path is not None:
             self.path.unlink(missing_ok=True)
@@ -41,11 +42,11 @@ class BackupCopy:
 
 
 _running: set[asyncio.Task[None]] = set()
-"""So that none is collected before its end."""
+"""The running tasks of the event loop, kept so that none is garbage-collected before its end."""
 
 
 class BackupBegin(CallRequest):
-    """`backup_begin`: makes the copy; the reply tells its bytes."""
+    """`backup_begin`: makes the copy; the reply has its size in bytes."""
 
     __slots__ = ()
 
@@ -57,7 +58,7 @@ class BackupBegin(CallRequest):
 
 
 class BackupRead(CallRequest):
-    """`backup_read`: the next bytes of the copy, from `at` on."""
+    """`backup_read`: replies with the next bytes of the copy, from `at` on."""
 
     __slots__ = ("at",)
 
@@ -77,7 +78,7 @@ class BackupRead(CallRequest):
 
 
 def copy_of(connection: ServerConnection) -> BackupCopy:
-    """The copy of a connection; raises BadCall for one that is not a command's."""
+    """Return the copy of a connection; raises BadCall if the connection is not a command's."""
     copy = getattr(connection.state, "copy", None)
     if not isinstance(copy, BackupCopy):
         raise BadCall("Backups are for commands: call hello() with role cli first.")

@@ -1,13 +1,13 @@
-"""When a cron line comes next, by the clocks of a time zone.
+"""The next instant of a cron expression, by the clocks of a time zone.
 
-A line has five fields. `CronSim` says which wall-clock times match it; which instants these are is worked out here:
+An expression has five fields. `CronSim` finds the wall-clock times that match it; this module finds their instants:
 
-- A line whose minute and hour both name values (`30 2 * * *`) comes once a day. In an hour that clocks show twice it
-  comes the first time; if clocks jump over its time, it comes when they have jumped.
-- A line whose minute or hour begins with `*` (`*/10 * * * *`) comes whenever a clock shows such a time: in both passes
-  of an hour that clocks show twice, and not at times that clocks jump over.
+- An expression whose minute and hour both name values (`30 2 * * *`) is due once a day. In an hour that clocks show
+  twice it is due the first time; if clocks skip its time, it is due when they have changed.
+- An expression whose minute or hour begins with `*` (`*/10 * * * *`) is due whenever a clock shows such a time: both
+  times in an hour that clocks show twice, and never at a time that clocks skip.
 
-UTC needs no data of zones. Any other zone is read from the machine's data, or else from the package `tzdata`.
+UTC needs no time zone data. Any other zone is read from the machine's data, or else from the package `tzdata`.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _NAMES_OF_UTC: Final = ("UTC", "Etc/UTC", "GMT", "Etc/GMT")
 
 
 def zone_of(name: object) -> tzinfo:
-    """The time zone of that name, by the rules that the machine has now; raises BadTiming."""
+    """Return the time zone of that name, with the machine's present rules; raises BadTiming."""
     if name in _NAMES_OF_UTC:
         return UTC
     try:
         return ZoneInfo(text("timezone", name, ZONE_BYTES_MAX))
-    except Exception as exc:  # a name of any kind, data of any kind: what is raised depends on both
+    except Exception as exc:  # the name and the data may be of any kind, and the exception depends on both
         raise BadTiming(f"there is no time zone {shown(name)} on the master's machine.") from exc
 
 
 def forget_zones() -> None:
-    """Have zones read again when they are next used: their rules may have been updated."""
+    """Clear the cache of zones, so that updated rules are read at their next use."""
     ZoneInfo.clear_cache()
 
 
 def check_line(line: object) -> str:
-    """A cron line that has an instant; raises BadTiming."""
+    """Check that a cron expression is valid and has an instant, and return it; raises BadTiming."""
     try:
         known = text("cron", line, CRON_BYTES_MAX)
     except (TypeError, ValueError) as exc:
@@ -58,17 +58,17 @@ def check_line(line: object) -> str:
 
 
 def next_instant(line: str, zone: tzinfo, after: float) -> float:
-    """The first instant after this one at which a line comes, in seconds since 1970; raises BadTiming."""
+    """Return the first instant of a cron expression after `after`, in seconds since 1970; raises BadTiming."""
     try:
         return _next_instant(line, zone, datetime.fromtimestamp(after, zone))
     except StopIteration as exc:
         raise BadTiming(f"{shown(line)} is no cron line: no day is such a day.") from exc
-    except Exception as exc:  # the parser's own error, or one of a line that it was not written for
+    except Exception as exc:  # the parser's own error, or one from an expression that it does not expect
         raise BadTiming(f"{shown(line)} is no cron line: {str(exc) or type(exc).__name__}.") from exc
 
 
 def shows_twice(zone: tzinfo, at: float) -> bool:
-    """Whether clocks show the time of this instant twice."""
+    """Whether the zone's clocks show the wall-clock time of this instant twice."""
     return _is_twice(datetime.fromtimestamp(at, zone).replace(tzinfo=None, fold=0), zone)
 
 
@@ -77,7 +77,7 @@ def _next_instant(line: str, zone: tzinfo, after: datetime) -> float:
     often = any(field.startswith("*") for field in line.split()[:2])
     found = _first(line, zone, wall, after, often=often)
     if often and after.fold == 0 and _is_twice(wall, zone):
-        # Before the clocks go back: what they show after that can come earlier than what is left before.
+        # Before clocks go back: a match after that change can be earlier than the next match of the first pass.
         back = _change(_utc(wall, zone, 0), _utc(wall, zone, 1), zone)
         shown_then = back.astimezone(zone).replace(tzinfo=None, fold=0)
         second = next(CronSim(line, shown_then - _SECOND))
@@ -86,8 +86,8 @@ def _next_instant(line: str, zone: tzinfo, after: datetime) -> float:
 
 
 def _first(line: str, zone: tzinfo, wall: datetime, after: datetime, *, often: bool) -> float:
-    """The first instant after `after` of the wall-clock times after `wall`."""
-    # A fixed line that is asked for within the second pass is due in that pass: the first one is over.
+    """Return the first instant after `after` among the matching wall-clock times after `wall`."""
+    # A fixed expression searched from within the second pass is due in that pass: the first pass is over.
     passes = (0, 1) if often or after.fold else (0,)
     after_utc = after.astimezone(UTC)
     for shown_at in CronSim(line, wall):
@@ -108,7 +108,7 @@ def _utc(wall: datetime, zone: tzinfo, fold: int) -> datetime:
 
 
 def _is_shown(wall: datetime, zone: tzinfo) -> bool:
-    """Whether clocks ever show this time, or jump over it."""
+    """Whether the zone's clocks show this time and do not skip it."""
     return _utc(wall, zone, 0).astimezone(zone).replace(tzinfo=None, fold=0) == wall
 
 
@@ -117,7 +117,7 @@ def _is_twice(wall: datetime, zone: tzinfo) -> bool:
 
 
 def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
-    """The second at which a zone's clocks change, which is after `before` and not after `after`."""
+    """Return the second at which a zone's clocks change: after `before`, and at the latest at `after`."""
     offset = before.astimezone(zone).utcoffset()
     while after - before > _SECOND:
         middle = before + timedelta(seconds=(after - before) // _SECOND // 2)

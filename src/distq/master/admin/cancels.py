@@ -1,7 +1,7 @@
-"""Cancelling: tasks that shall never be begun (again), and those that run and shall stop.
+"""Requests that cancel tasks: waiting tasks, which then never begin, and running tasks, which then stop.
 
-A task is cancelled for the master as soon as that is stored; whatever its executor still answers is late then. Its
-supervisor is told at once: it raises an exception in the task, and ends the executor if that is of no use.
+For the master, a task is cancelled as soon as that is stored; a later report of its executor is too late. The master
+then immediately notifies the supervisor, which raises an exception in the task, and ends the executor if that fails.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 CANCELLED_PER_CYCLE: Final = 1_000
-"""Tasks of one cycle."""
+"""Maximum tasks that one cycle cancels, so that a large cancellation delays no other request."""
 KEYS_MAX: Final = 10_000
+"""Maximum task keys in one `cancel` call of a client, to limit the size of the call."""
 
 
 class CancelTasks(CallRequest):
-    """Cancel these tasks, a thousand in each cycle, so that a million keep nobody waiting.
+    """Cancels tasks, at most a thousand in each cycle, so that a million tasks delay no other request.
 
-    The reply says how many were cancelled, which of those that run were left alone, and how many had ended or are
+    The reply says how many tasks were cancelled, which running tasks were left alone, and how many had ended or are
     not known.
     """
 
@@ -47,19 +48,19 @@ class CancelTasks(CallRequest):
         super().__init__(connection)
         self.workers = workers
         self.keys = keys
-        """Those that are left, the next one last."""
+        """Keys of the tasks that are left, the next one last."""
         self.cause = cause
         self.running = running
         self.noted = 0
-        """How many the present cycle has decided, and ..."""
+        """Number of tasks that the present cycle cancels."""
         self.stops: list[tuple[ExecutorHolder, int, int]] = []
-        """... who has to be told that a task of his shall stop: executor, key, delivery."""
+        """Running tasks that their executors shall stop after the commit: executor, key, delivery."""
         self.done = 0
         self.over: list[int] = []
         self.before: tuple[list[int], int] = [], 0
-        """The keys that the present cycle looks at, and how many were over before that."""
+        """The keys that the present cycle examines, and the length of `over` before it."""
         self.left = 0
-        """How many of these come again."""
+        """How many of these keys a later cycle must examine again."""
 
     def weight(self) -> tuple[int, int]:  # noqa: D102 - as Request
         return min(len(self.keys), CANCELLED_PER_CYCLE), 0
@@ -108,7 +109,7 @@ class CancelTasks(CallRequest):
 
 
 def read_cancel(connection: ServerConnection, workers: Workers, args: tuple[Any, ...]) -> CancelTasks:
-    """The request of `cancel(keys, running)`, as a client calls it; raises BadCall."""
+    """Return the request for a client's call `cancel(keys, running)`; raises BadCall."""
     keys, running = args if len(args) == 2 else (None, None)
     if (
         not isinstance(keys, list)
@@ -121,14 +122,14 @@ def read_cancel(connection: ServerConnection, workers: Workers, args: tuple[Any,
 
 
 class CountTasks(CallRequest):
-    """How many of these tasks wait, and which run: what `CancelTasks` would find; in slices, as that."""
+    """Counts the tasks that wait and lists those that run, as `CancelTasks` would find them, in slices."""
 
     __slots__ = ("count", "keys", "live", "running")
 
     def __init__(self, connection: ServerConnection, keys: list[int]) -> None:
         super().__init__(connection)
         self.keys = keys
-        """Those that are left, the next one last."""
+        """Keys of the tasks that are left, the next one last."""
         self.count = len(keys)
         self.live = 0
         self.running: list[str] = []
@@ -150,7 +151,7 @@ class CountTasks(CallRequest):
 
 
 class Search(CallRequest):
-    """The tasks of a queue, a name, or both that have not ended, found in slices, for a request about their keys."""
+    """Finds, in slices, the tasks of a queue, a name, or both that have not ended, for a request about their keys."""
 
     __slots__ = ("end_key", "found", "keys", "name", "queue", "then")
 
@@ -168,7 +169,7 @@ class Search(CallRequest):
         self.then = then
         self.keys = TaskKeyCursor(cycle.ledger, -1)
         self.end_key = cycle.ledger.next_key
-        """Tasks from this key on have come later than the request."""
+        """Tasks from this key on were submitted after the request."""
         self.found: list[int] = []
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
@@ -182,7 +183,7 @@ class Search(CallRequest):
 
 
 def cancel_of(cycle: Cycle, workers: Workers, connection: ServerConnection, asked: Mapping[str, Any]) -> CallRequest:
-    """The request of `admin("cancel", asked)`: ids, or a queue and a name, running, dry_run; raises BadCall."""
+    """Return the request for `admin("cancel", asked)`: ids, or queue and name; running, dry_run. Raises BadCall."""
     cause = asked.get("cause")
     text = cause[:200] if isinstance(cause, str) else "by an operator"
 

@@ -1,4 +1,4 @@
-"""Which dead letters are meant: by queue, name, error and the time at which they died."""
+"""Filters of dead letters: by queue, name, error and the time at which the tasks died."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle, Request
 
 READ_PER_CYCLE: Final = 100
-"""So many dead letters' bodies are read in a cycle for the sake of their causes."""
+"""Maximum bodies of dead letters that one cycle reads for their causes, so that it delays no other request."""
 LOST, TIMEOUT = "lost", "timeout"
-"""What may stand for an error: its executors died; its time limit was over."""
+"""Values that replace an error's class: the task's executors died, or the task exceeded its time limit."""
 
 
 class DeadLetterChoice(NamedTuple):
-    """None is no condition."""
+    """The conditions of an operator's request; None is no condition."""
 
     queue: str | None = None
     name: str | None = None
@@ -32,7 +32,7 @@ class DeadLetterChoice(NamedTuple):
     until_at: float | None = None
 
     def may_be(self, task: Task) -> bool:
-        """Whether a dead letter is meant, as far as that can be said without its causes."""
+        """Whether a dead letter meets the conditions that need no causes."""
         return (
             (self.queue is None or task.envelope.queue.name == self.queue)
             and (self.name is None or task.envelope.name == self.name)
@@ -41,12 +41,12 @@ class DeadLetterChoice(NamedTuple):
         )
 
     def is_meant(self, task: Task) -> bool:
-        """Whether a dead letter whose causes are known is meant."""
+        """Whether a dead letter, whose causes must be known if `error` is set, meets all conditions."""
         return self.may_be(task) and (self.error is None or error_of(task) == self.error)
 
 
 def read_choice(asked: Mapping[str, Any]) -> DeadLetterChoice:
-    """The choice in an operator's request; raises BadCall."""
+    """Read the conditions of an operator's request; raises BadCall."""
     words = {word: asked.get(word) for word in ("queue", "name", "error")}
     for word, text in words.items():
         if text is not None and not isinstance(text, str):
@@ -62,9 +62,9 @@ def read_choice(asked: Mapping[str, Any]) -> DeadLetterChoice:
 
 
 def error_of(task: Task) -> str:
-    """The class of a dead letter's last error, `lost` or `timeout`; its causes must be known.
+    """Return the class of a dead letter's last error, `lost` or `timeout`; its causes must be known.
 
-    A cause begins with it: nobody unpickles here what a task has raised.
+    A cause begins with the class, so the master need not unpickle the exception of a task.
     """
     if task.lost >= task.envelope.max_deliveries:
         return LOST
@@ -75,7 +75,7 @@ def error_of(task: Task) -> str:
 
 
 class DeadLetterFilter:
-    """Finds the dead letters that are meant; where an error is asked for, those whose causes are not known are read."""
+    """Finds the dead letters that meet the conditions; reads missing causes from the store if errors are needed."""
 
     def __init__(self, choice: DeadLetterChoice, *, tells_errors: bool = False) -> None:
         self.choice = choice
@@ -83,7 +83,7 @@ class DeadLetterFilter:
         self._unknown: list[Task] | None = None
 
     def knows_enough(self, cycle: Cycle, request: Request) -> bool:
-        """Whether `chosen` can be asked; if not, a part of what is missing is being read: ask again."""
+        """Whether `chosen` can be called; if not, the store is reading some of the missing causes: call this again."""
         if self.choice.error is None and not self._tells_errors:
             return True
         if self._unknown is None:
@@ -97,20 +97,20 @@ class DeadLetterFilter:
         return False
 
     def chosen(self, cycle: Cycle, *, newest_first: bool = False) -> Iterator[Task]:
-        """The dead letters that are meant."""
+        """Yield the dead letters that meet the conditions."""
         dead = cycle.ledger.state.dead
         for task in reversed(dead.values()) if newest_first else dead.values():
             if self.choice.is_meant(task):
                 yield task
 
     def counted(self, cycle: Cycle) -> list[tuple[str, str, str, int]]:
-        """How many there are, by queue, name and error, the most first."""
+        """Count the dead letters that meet the conditions by queue, name and error, the largest count first."""
         counts = Counter((task.envelope.queue.name, task.envelope.name, error_of(task)) for task in self.chosen(cycle))
         return [(*key, count) for key, count in counts.most_common()]
 
 
 def learn(tasks: list[Task], bodies: list[bytes | None]) -> None:
-    """Know the causes of dead letters again, which only their bodies have after a restart."""
+    """Read the causes of dead letters from their bodies: after a restart, only the bodies have them."""
     for task, body in zip(tasks, bodies, strict=True):
         if body is not None:
             task.causes = unpack_dead(body).causes

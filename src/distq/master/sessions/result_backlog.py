@@ -117,10 +117,10 @@ class BodyCache:
     def __init__(self) -> None:
         self.bytes = 0
         self._with_bodies: dict[ResultBacklog, None] = {}
-        """Backlogs with bodies in memory; the one whose client's last call is the oldest comes first."""
+        """Backlogs with bodies in memory, in the order in which they are spilled."""
 
     def grown(self, backlog: ResultBacklog, size_bytes: int) -> None:
-        """Add a backlog's change in bytes; beyond `BODIES_BYTES_MAX`, spill the backlogs in order, the first one first."""
+        """Add a change of a backlog's bytes; above `BODIES_BYTES_MAX`, spill the first backlogs to the store."""
         if not size_bytes:
             return
         backlog.bytes += size_bytes
@@ -136,7 +136,7 @@ class BodyCache:
             oldest.spill()
 
     def called(self, backlog: ResultBacklog) -> None:
-        """Note a call of that backlog's client: its bodies are now the last to be spilled."""
+        """Note a call of the backlog's client: the backlog becomes the last to be spilled."""
         if backlog in self._with_bodies:
             del self._with_bodies[backlog]
             self._with_bodies[backlog] = None

@@ -284,7 +284,7 @@ class EndOverrun(LoseLeases):
             limit_s = task.envelope.time_limit_s or 0.0
             body = pack_overrun(self.cause, self.stack)
             ledger.settle(self.key, task.delivery, Outcome.TIMEOUT, body, limit_s, self.cause)
-        return super().decide(cycle, now)  # False while the settlement is being applied: this request is then decided again
+        return super().decide(cycle, now)  # False while that is being applied: it is decided again then
 
 
 class ReturnLeases(Request):
