@@ -1,48 +1,48 @@
-"""The root of distq's errors, and those that the law itself raises."""
+"""The base class of distq's errors, and the errors that the ledger raises."""
 
 from typing import ClassVar
 
 
 class DistqError(Exception):
-    """Something went wrong that a person can mend: `str()` is a sentence, `hint` says what to do."""
+    """An error that a user or an operator can correct: `str()` is a sentence, `hint` says what to do."""
 
     code: ClassVar[str] = "ERROR"
-    """A short stable word for programs and the wire."""
+    """A short word that stays the same in all versions, for programs and the protocol."""
     hint: ClassVar[str] = ""
     exit_code: ClassVar[int] = 1
-    """What a command that ends with this error exits with: 2 usage and settings, 3 cannot reach, 4 the store."""
+    """Exit code of a command that ends with this error: 2 usage or settings, 3 no connection, 4 the store."""
 
 
 class QueueFull(DistqError):
-    """The queue holds as many tasks as its capacity allows; nothing of the submit was taken."""
+    """The queue has as many tasks as its capacity allows; the master accepted no task of the submit."""
 
     code = "QUEUE_FULL"
     hint = "Wait until workers have caught up, add workers, or raise DISTQ_CAPACITY."
 
 
 class TasksFull(DistqError):
-    """The master keeps as many tasks and results as it may; nothing of the submit was taken."""
+    """The master has as many tasks and results as its settings allow; it accepted no task of the submit."""
 
     code = "TASKS_FULL"
     hint = "Wait until results have gone, keep them for less long (DISTQ_RESULT_TTL_S), or raise DISTQ_TASKS_MAX."
 
 
 class TooManyNames(DistqError):
-    """There are too many queues."""
+    """The master has the maximum number of queues and refuses one more."""
 
     code = "TOO_MANY_NAMES"
     hint = "Queues are for kinds of tasks: put what differs from task to task into the arguments; unused queues go."
 
 
 class PayloadTooLarge(DistqError):
-    """The task's arguments are larger than the master takes."""
+    """The arguments of a task are larger than the master accepts."""
 
     code = "PAYLOAD_TOO_LARGE"
     hint = "Pass a reference (a path, a key) instead of the data, or raise DISTQ_PAYLOAD_BYTES_MAX."
 
 
 class TaskExists(DistqError):
-    """Another task of the queue has the unique key; nothing was submitted."""
+    """Another task of the queue has the unique key; the master accepted no task."""
 
     task_id: str
     """The id of the task that has the unique key."""
@@ -52,4 +52,4 @@ class TaskExists(DistqError):
 
 
 class Undecided(Exception):
-    """The present cycle decides what was asked about: ask again in the next one."""
+    """The present cycle changes what the request depends on; the request must repeat in the next cycle."""

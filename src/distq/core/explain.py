@@ -1,4 +1,4 @@
-"""Why a task does not run: one sentence, from what the ledger knows and what is known of the workers."""
+"""One sentence that explains why a task does not run, from the ledger's state and the connected workers."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
 
 
 class WorkerCapacity(NamedTuple):
-    """The workers that are connected, as far as they matter to one task; each number counts those of the one before."""
+    """Counts of the connected workers for one task; each count of workers is a part of the count before it."""
 
     workers: int
     serving: int
-    """Workers that serve its queue, ..."""
+    """Connected workers that serve the task's queue."""
     knowing: int
-    """... that run tasks of its kind and have not handed its name back, ..."""
+    """Workers among `serving` that run tasks of this kind and have not returned a task of this name as unknown."""
     able: int
-    """... that have the labels which it requires, ..."""
+    """Workers among `knowing` that have the labels which the task requires."""
     large: int
-    """... and as many slots as it takes, ..."""
+    """Workers among `able` that have as many slots as the task takes."""
     taking: int
-    """... and that take tasks, which a worker that drains does not."""
+    """Workers among `large` that accept tasks; a worker that drains accepts none."""
     slots: int
-    """Slots of the last, and ..."""
+    """Slots of the workers in `taking`."""
     busy: int
-    """... how many of those are busy."""
+    """Busy slots among `slots`."""
     free: int
-    """The most that are free at one of them."""
+    """The largest number of free slots at one worker in `taking`."""
     absent: int = 0
-    """Slots without an executor: it is being replaced, or has not come up."""
+    """Slots without an executor: the worker is replacing the executor, or the executor has not started yet."""
 
 
 def explain(task: Task, crowd: WorkerCapacity, moment: Callable[[float], str], now: float, pending: int = 0) -> str:
-    """Why the task does not run now, or what else it does.
+    """Say why the task does not run now, or that it runs or has ended.
 
-    `moment` writes a moment for people; it waits for the ends of so many others as are `pending`.
+    `moment` formats an instant for people. `pending` is the number of dependencies that have not ended.
     """
     if task.state == LEASED:
         who = "an executor from before the master's restart" if task.holder is None else task.holder.label
@@ -63,7 +63,7 @@ def explain(task: Task, crowd: WorkerCapacity, moment: Callable[[float], str], n
 
 
 def lacking(task: Task, crowd: WorkerCapacity) -> str:
-    """Why no worker that is connected would ever run a ready task; '' if one would."""
+    """Why no connected worker can ever run this ready task; '' if one can."""
     return _workers(task, crowd) if task.state == READY and not crowd.large else ""
 
 
@@ -76,7 +76,7 @@ def _delayed(task: Task, moment: Callable[[float], str], now: float) -> str:
 
 
 def _queue(task: Task, moment: Callable[[float], str], now: float) -> str:
-    """What its queue does not let it; '' if it does."""
+    """Why the policy of the task's queue does not allow a lease now; '' if the policy allows it."""
     queue, name = task.envelope.queue, task.envelope.name
     policy = queue.policy
     if policy.paused:
@@ -93,7 +93,7 @@ def _queue(task: Task, moment: Callable[[float], str], now: float) -> str:
 
 
 def _workers(task: Task, crowd: WorkerCapacity) -> str:
-    """What there are no workers for."""
+    """Why no worker takes this ready task, or that a worker takes it now."""
     envelope = task.envelope
     queue, ready = envelope.queue.name, envelope.queue.counts[READY]
     what = "plain items" if envelope.kind == PLAIN else f"a task {envelope.name!r}"

@@ -1,9 +1,8 @@
-"""A task's head as the store keeps it: what the ledger must know again after a restart, in at most 270 bytes.
+"""The head of a task as the store keeps it: what the ledger needs after a restart, in at most 270 bytes.
 
-Those with keys of their own, or that require labels, have up to 200 more for each of these, those with headers up to
-2,400.
+Keys of the task and required labels each add up to 200 bytes; headers add up to 2,400.
 
-A head of version 2 has more than one of version 1, and is only written for a task that needs it.
+A head of version 2 has additional fields. The master writes it only for a task that has one of them.
 """
 
 from __future__ import annotations
@@ -27,37 +26,37 @@ WITH_CONSTRAINTS: Final = 2
 _FIXED: Final = struct.Struct("!BBIHHddd")
 _ENVELOPE: Final = struct.Struct("!BHIddBB")
 _REQUIRING: Final = 0x80
-"""Set in the priority of an envelope that requires labels: they follow, behind their length."""
+"""Bit in the stored priority of an envelope that requires labels; the labels follow the numbers, after their length."""
 _COSTLY: Final = 0x40
-"""Set there too if it takes more than one slot: how many follows the labels."""
+"""Bit in the stored priority of an envelope that takes more than one slot; its cost follows the labels."""
 _COST: Final = struct.Struct("!H")
 _LABELS_JOIN: Final = ","
 _EXPIRES: Final = struct.Struct("!d")
 _EXPIRING, _KEYED = 1, 2
-"""Which more there is, a bit each, in one byte: when it expires; its keys, as JSON behind their length."""
+"""Bits of the byte that says which fields a head of version 2 adds: `expires_at`; constraints (length, then JSON)."""
 _KEYS: Final = struct.Struct("!H")
 _text: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-"""Made once: `json.dumps` would make it anew for each task."""
+"""The compact JSON encoder, made once; `json.dumps` would make one for each task."""
 RUNS_ON: Final = 0.0
-"""Stored `due_at` of a task that an executor runs: also of one that has ended, and keeps its place until it stops."""
+"""The stored `due_at` of a task that an executor runs, even if the task has ended and its executor has not stopped."""
 _LENGTH: Final = struct.Struct("!Q")
 _WITH_CAUSES: Final = 1 << 63
-"""Set in the first length of a dead letter's body that has causes."""
+"""Bit in the first length of a dead letter's body that contains causes."""
 NAME_BYTES_MAX: Final = 64
-"""Bound of a queue's name, in UTF-8 ..."""
+"""Maximum bytes of a queue's name in UTF-8, so that a head has at most 270 bytes."""
 TASK_NAME_BYTES_MAX: Final = 128
-"""... and of a task's, so that a head stays within 270 bytes."""
+"""Maximum bytes of a task's name in UTF-8, so that a head has at most 270 bytes."""
 
 
 class NameTooLong(DistqError):
-    """A queue's or a task's name is longer than a head has room for."""
+    """The name of a queue or of a task is longer than a head can hold."""
 
     code = "NAME_TOO_LONG"
     hint = f"Queue names have at most {NAME_BYTES_MAX} bytes, task names {TASK_NAME_BYTES_MAX}."
 
 
 class Head(NamedTuple):
-    """The numbers of one stored head; times are seconds since 1970."""
+    """The fields of one stored head; instants are seconds since 1970."""
 
     state: int
     delivery: int
@@ -81,7 +80,7 @@ class Head(NamedTuple):
 
 
 def check_names(queue_name: str, name: str, requires: Iterable[str] = ()) -> None:
-    """Raises NameTooLong for names of a queue, a task or labels that no head has room for."""
+    """Raises NameTooLong if the name of the queue, the name of the task or the labels do not fit into a head."""
     if len(_LABELS_JOIN.join(requires).encode()) > LABELS_BYTES_MAX:
         raise NameTooLong(f"the labels that {shown(name)} requires are too long")
     if len(queue_name.encode()) > NAME_BYTES_MAX or len(name.encode()) > TASK_NAME_BYTES_MAX:
@@ -89,7 +88,7 @@ def check_names(queue_name: str, name: str, requires: Iterable[str] = ()) -> Non
 
 
 def pack_envelope(envelope: Envelope) -> bytes:
-    """The part that all tasks of one envelope share; raises NameTooLong."""
+    """The part of the head that all tasks of one envelope share; raises NameTooLong."""
     check_names(envelope.queue.name, envelope.name)
     queue, name, kind = (text.encode() for text in (envelope.queue.name, envelope.name, envelope.kind))
     limit_s = 0.0 if envelope.time_limit_s is None else envelope.time_limit_s
@@ -121,7 +120,7 @@ def pack(
     expires_at: float | None = None,
     constraints: TaskConstraints = NO_CONSTRAINTS,
 ) -> bytes:
-    """One head; `envelope.packed` must be set."""
+    """Write the head of one task; `envelope.packed` must be set."""
     if expires_at is None and constraints is NO_CONSTRAINTS:
         return _FIXED.pack(VERSION, state, delivery, failures, lost, submitted_at, since, due_at) + envelope.packed
     fixed = _FIXED.pack(WITH_CONSTRAINTS, state, delivery, failures, lost, submitted_at, since, due_at)
@@ -138,7 +137,7 @@ Numbers = tuple[int, int, int, int, float, float, float]
 
 
 class StoredEnvelope(NamedTuple):
-    """A head taken apart: state, delivery, failures, lost, submitted_at, since, due_at; the rest."""
+    """The parts of a head; `numbers` are state, delivery, failures, lost, submitted_at, since and due_at."""
 
     numbers: Numbers
     expires_at: float | None
@@ -147,7 +146,7 @@ class StoredEnvelope(NamedTuple):
 
 
 def split(head: bytes) -> StoredEnvelope:
-    """Take a head apart; raises ValueError for one of a version that this distq does not know."""
+    """Split a head into its parts; raises ValueError if this distq does not know the head's version."""
     version, *numbers = _FIXED.unpack_from(head)
     at = _FIXED.size
     if version == VERSION:
@@ -175,13 +174,13 @@ def _constraints(
     after: Sequence[Any] | None = None,
     headers: Sequence[tuple[str, str]] = (),
 ) -> TaskConstraints:
-    """What few tasks have, as it was written: by a distq that knew of no order among tasks, or headers, without it."""
+    """Read the stored constraints; an older distq wrote none for dependencies or headers, so both have defaults."""
     known = tuple((name, text) for name, text in headers)
     return TaskConstraints(key, at_once, unique, unique_for_s, None if after is None else DependsOn(*after), known)
 
 
 def unpack(head: bytes) -> Head:
-    """Read a head again; raises ValueError for one of a version that this distq does not know."""
+    """Read a head; raises ValueError if this distq does not know the head's version."""
     (state, delivery, failures, lost, submitted_at, since, due_at), expires_at, constraints, envelope = split(head)
     priority, retries, max_deliveries, ttl_s, limit_s, kind_bytes, queue_bytes = _ENVELOPE.unpack_from(envelope)
     at, requires, cost = _ENVELOPE.size, NO_LABELS, 1
@@ -223,7 +222,7 @@ def unpack(head: bytes) -> Head:
 
 
 class Dead(NamedTuple):
-    """What the body of a dead letter tells."""
+    """The contents of a dead letter's body."""
 
     arguments: bytes
     error: bytes
@@ -231,9 +230,9 @@ class Dead(NamedTuple):
 
 
 def pack_dead(arguments: bytes, error: bytes, causes: Sequence[str] = ()) -> bytes:
-    """The body of a dead letter: what it was called with, how its last attempt failed, why each one ended.
+    """The body of a dead letter: the arguments, the error of the last attempt, and the cause of each attempt's end.
 
-    Without causes it is as it was before causes were stored.
+    Without causes the format is the one that older versions of distq wrote.
     """
     if not causes:
         return _LENGTH.pack(len(arguments)) + arguments + error

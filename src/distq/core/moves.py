@@ -1,8 +1,8 @@
-"""The law of a task's life: which event takes it from which state to which.
+"""The state machine of a task: which event moves it from which state to which.
 
-Rule 1: no other file assigns `task.state`. Rule 2: an event that a state does not list is refused and
-changes nothing. A *late* success (of a lease that has ended) is a success like any other as long as
-the task is not settled; a late failure or release never reaches this table: the delivery number stops it.
+Rule 1: no other file assigns `task.state`. Rule 2: `move` refuses an event that the table does not list for
+the state, and then changes nothing. A *late* success (its lease has ended) counts like any other success while
+the task is not settled. A late failure or release never reaches this table: its delivery number is out of date.
 
     submit ──▶ READY ──lease──▶ LEASED ──succeed──▶ SUCCEEDED ──drop──▶ GONE
                 ││▲ ▲             │ │ │
@@ -11,8 +11,8 @@ the task is not settled; a late failure or release never reaches this table: the
            delay│└──due── DELAYED ◀─┘ snooze          cancel: from any live state
                 └───────────▲                         expire: from READY, HELD and DELAYED
 
-READY ──hold──▶ HELD ──admit──▶ READY: a task waits for others of its concurrency key, or for those before it;
-if one of these fails, HELD ──bury──▶ DEAD.
+READY ──hold──▶ HELD ──admit──▶ READY: a task waits for other tasks of its concurrency key, or for its dependencies;
+if a dependency fails, HELD ──bury──▶ DEAD.
 """
 
 from typing import Final
@@ -58,7 +58,7 @@ MOVES: Final[dict[tuple[int, int], int]] = {
     (LEASED, SUCCEED): SUCCEEDED,
     (READY, DELAY): DELAYED,  # submitted for later
     (LEASED, SNOOZE): DELAYED,
-    (READY, SUCCEED): SUCCEEDED,  # late: its lease had ended, the work was done all the same
+    (READY, SUCCEED): SUCCEEDED,  # late: its lease had ended, but its executor completed the work
     (DELAYED, SUCCEED): SUCCEEDED,  # late
     (READY, HOLD): HELD,
     (HELD, ADMIT): READY,
@@ -83,18 +83,18 @@ MOVES: Final[dict[tuple[int, int], int]] = {
     (EXPIRED, DROP): GONE,
 }
 
-# The same table as lists, for the hot path: NEXT[event][state], -1 where the law says no.
+# The same table as lists, which are faster: NEXT[event][state], -1 where the table has no move.
 NEXT: Final = [
     [MOVES.get((state, event), -1) for state in range(len(STATE_NAMES))] for event in range(len(EVENT_NAMES))
 ]
 
 
 class IllegalMove(RuntimeError):
-    """The ledger tried a move that the table does not list: a defect of distq, never of a caller."""
+    """The ledger tried a move that the table does not list: a defect of distq, never of its user."""
 
 
 def move(task: Task, event: int) -> None:
-    """Take `task` where `event` leads and keep its queue's counts; raises IllegalMove and changes nothing."""
+    """Move `task` to its next state and update its queue's counts; if it raises IllegalMove, it changes nothing."""
     old = task.state
     new = NEXT[event][old]
     if new < 0:
@@ -106,6 +106,6 @@ def move(task: Task, event: int) -> None:
 
 
 def restore(task: Task, state: int) -> None:
-    """Give a task that was just made the state that a store had it in."""
+    """Give a newly created task its state from the store."""
     task.envelope.queue.counts[state] += 1
     task.state = state

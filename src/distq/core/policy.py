@@ -1,4 +1,4 @@
-"""What an operator lets a queue give out: nothing while it is paused, so many at once, so many in a time."""
+"""The policy of a queue: pauses, and limits on its tasks in flight, its rate of leases and its capacity."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from distq.core.errors import DistqError
 from distq.core.ranges import shown
 
 POLICIES: Final = -(1 << 62)
-"""Keys of stored policies lie below, those of schedules and client sessions above."""
+"""Keys of stored policies are below this number; keys of schedules and client sessions are above it."""
 PAUSED_NAMES_MAX: Final = 100
 COUNT_MAX: Final = 1 << 40
-"""Limit of running and of capacity."""
+"""Largest value that an operator may set for `running` or `capacity`."""
 RATE_COUNT_MAX: Final = 1_000_000
 GROUPS: Final = 64
-"""Tasks that were given out within so small a part of a rate's period are noted as one group."""
+"""Parts of a rate's period: leases within one part are recorded as one group, so that a window stays small."""
 _PERIODS_S: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _RATE: Final = re.compile(r"([1-9]\d{0,6})/(\d{0,4})([smhd])")
 
 
 class BadPolicy(DistqError):
-    """What a queue is to be limited to cannot be."""
+    """An operator gave a limit that a queue cannot have."""
 
     code = "BAD_POLICY"
     exit_code = 2
 
 
 class BadRate(BadPolicy):
-    """A rate cannot be read."""
+    """An operator gave a text that is not a rate."""
 
     hint = "A rate is written 100/m (or /s, /h, /d, /30s)."
 
 
 class Rate(NamedTuple):
-    """At most `tasks` tasks are given out in any `period_s` seconds."""
+    """The master leases at most `tasks` tasks of the queue in any `period_s` seconds."""
 
     tasks: int
     period_s: float
 
     @classmethod
     def parse(cls, text: str) -> Rate:
-        """Read `100/m`, `5/30s`; raises BadRate."""
+        """Read a rate such as `100/m` or `5/30s`; raises BadRate."""
         match = _RATE.fullmatch(text)
         if match is None or int(match[1]) > RATE_COUNT_MAX or match[2] == "0":
             raise BadRate(f"{shown(text)} is not a rate")
@@ -60,24 +60,24 @@ class Rate(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """One queue's; None leaves a limit as the settings have it."""
+    """The policy of one queue; None for a limit means that the limit of the settings applies."""
 
     paused: bool = False
     paused_names: frozenset[str] = frozenset()
-    """Task names of which nothing is given out."""
+    """Names of tasks that the master does not lease while they are paused."""
     running: int | None = None
-    """How many tasks may be leased at once."""
+    """Maximum tasks of the queue that are in flight at the same time."""
     rate: Rate | None = None
     capacity: int | None = None
-    """How many live tasks and dead letters the queue takes."""
+    """Maximum live tasks and dead letters of the queue."""
 
     @property
     def limits(self) -> bool:
-        """Whether it keeps a queue from giving out all that is ready; paused names do so at their lanes."""
+        """Whether the policy limits leases of the whole queue; paused names limit only their own ready lists."""
         return self.paused or self.running is not None or self.rate is not None
 
     def overridden_by(self, base: Policy) -> Policy:
-        """This policy where it says something, else `base`."""
+        """The limits of this policy, and those of `base` where this policy has none; a pause in either one applies."""
         return Policy(
             self.paused or base.paused,
             self.paused_names | base.paused_names,
@@ -87,7 +87,7 @@ class Policy(NamedTuple):
         )
 
     def changed(self, asked: Mapping[str, Any]) -> Policy:
-        """The policy with other limits (running, rate, capacity) where `asked` has them; raises BadPolicy."""
+        """The policy with the limits (running, rate, capacity) that `asked` contains; raises BadPolicy."""
         given: dict[str, Any] = {}
         for word in ("running", "capacity"):
             number = asked.get(word)
@@ -100,7 +100,7 @@ class Policy(NamedTuple):
         return self._replace(**given)
 
     def paused_as(self, *, paused: bool, name: str | None) -> Policy:
-        """The policy with the queue, or only tasks of that name, paused or resumed; raises BadPolicy."""
+        """The policy with the queue, or only its tasks named `name`, paused or resumed; raises BadPolicy."""
         if name is None:
             return self._replace(paused=paused, paused_names=self.paused_names if paused else frozenset())
         names = self.paused_names | {name} if paused else self.paused_names - {name}
@@ -110,36 +110,39 @@ class Policy(NamedTuple):
 
 
 OPEN: Final = Policy()
-"""No limit but those of the settings."""
+"""The policy without limits of its own; only those of the settings apply."""
 
 
 class RateWindow:
-    """When a queue gave out its last tasks, as exactly as a rate needs it: to a 64th of its period, and never early."""
+    """The times of a queue's leases in the last period of its rate.
+
+    A lease is counted for up to 1/64 of the period too long, never too short.
+    """
 
     __slots__ = ("_groups", "_rate", "_spent")
 
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
         self._groups: deque[list[float]] = deque()
-        """First and last moment of each group, and how many."""
+        """For each group: the times of its first and last lease, and the number of leases."""
         self._spent = 0
 
     def allowance(self, now: float) -> int:
-        """How many may be given out now."""
+        """Number of tasks that the rate allows the master to lease now."""
         groups = self._groups
         while groups and groups[0][1] + self._rate.period_s <= now:
             self._spent -= int(groups.popleft()[2])
         return max(self._rate.tasks - self._spent, 0)
 
     def within(self, now: float, seconds: float) -> int:
-        """How many may be given out in the next `seconds`, now included."""
+        """Number of tasks that the rate allows the master to lease from now until `seconds` later."""
         periods, rest_s = divmod(seconds, self._rate.period_s)
         left = self.allowance(now)
         ending = sum(int(count) for _, last, count in self._groups if last + self._rate.period_s <= now + rest_s)
         return min(int(periods) * self._rate.tasks + left + ending, sys.maxsize)
 
     def spend(self, count: int, now: float) -> None:
-        """Note that so many were given out."""
+        """Record that the master leased `count` tasks."""
         self._spent += count
         if self._groups and now - self._groups[-1][0] <= self._rate.period_s / GROUPS:
             self._groups[-1][1:] = (now, self._groups[-1][2] + count)
@@ -147,28 +150,28 @@ class RateWindow:
             self._groups.append([now, now, count])
 
     def opens_at(self) -> float | None:
-        """When the next may be given out, None if some may since `left` was asked."""
+        """When the rate allows the next lease; None if the last call of `allowance` found that it allows one."""
         return self._groups[0][1] + self._rate.period_s if self._spent >= self._rate.tasks and self._groups else None
 
     def shift(self, by_s: float) -> None:
-        """The clock was set: what was given out lately was given out as long ago as before."""
+        """Move all recorded times by `by_s` seconds after the clock was set, so that the age of each lease stays."""
         for group in self._groups:
             group[0] += by_s
             group[1] += by_s
 
     def stored(self) -> list[list[float]]:
-        """What must be known again."""
+        """The groups as the store keeps them for a restart."""
         return [list(group) for group in self._groups]
 
     def restore(self, groups: list[list[float]], now: float) -> None:
-        """Know again what `told` gave; what lies after `now` (a clock that was set back) happened now."""
+        """Restore the groups that `stored` returned; a time after `now` (the clock was set back) becomes `now`."""
         for first, last, count in groups:
             self._groups.append([min(first, now), min(last, now), count])
             self._spent += int(count)
 
 
 def pack_policy(queue: str, policy: Policy, window: RateWindow | None) -> bytes:
-    """A queue's row in the store."""
+    """The row of a queue's policy in the store."""
     told = {
         "queue": queue,
         "paused": policy.paused,
@@ -182,7 +185,7 @@ def pack_policy(queue: str, policy: Policy, window: RateWindow | None) -> bytes:
 
 
 def unpack_policy(row: bytes) -> tuple[str, Policy, list[list[float]]]:
-    """The queue's name, its policy, and what it has given out in the last period."""
+    """Read a row: the queue's name, its policy, and the groups of its leases in the last period."""
     told = json.loads(row)
     policy = Policy(told["paused"], frozenset(told["names"])).changed(told)
     return told["queue"], policy, told["spent"]

@@ -1,4 +1,4 @@
-"""The seams of the broker: what keeps the heads and bodies, and what tells the time."""
+"""The interfaces that the broker needs: the store of heads and bodies, and the clock."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Keep:
 
 
 KEEP: Final = Keep()
-"""In a change: the body stays as it is, only the head is written."""
+"""The body in a change that replaces only the head; the stored body stays."""
 
 Heads = Sequence[tuple[int, bytes | None]]
-"""A run of (key, head); None for a key that was dropped."""
+"""A sequence of (key, head); the head is None for a key that was dropped."""
 
 Row = tuple[bytes, "bytes | Keep"] | None
 """The change of one key: (head, body) stores both, (head, KEEP) replaces the head, None drops the key."""
@@ -31,7 +31,7 @@ Batch = Mapping[int, Row]
 
 
 class StoreLimits(NamedTuple):
-    """What one commit may carry; the broker cuts its batches to fit."""
+    """The limits of one commit; the broker splits its batches to respect them."""
 
     body_bytes_max: int
     batch_bytes_max: int
@@ -39,81 +39,84 @@ class StoreLimits(NamedTuple):
 
 
 class StoreError(DistqError):
-    """The root of what a commit may raise."""
+    """The base class of the errors that a commit may raise."""
 
     code = "STORE"
     exit_code = 4
 
 
 class CommitRefused(StoreError):
-    """Nothing of the batch is stored nor ever will be; the store works on (it is full, or a body is too large)."""
+    """The store refused the whole batch for good (it is full, or a body is too large) and continues to work."""
 
     code = "STORE_REFUSED"
 
 
 class Fenced(StoreError):
-    """Nothing of the batch is stored: another process leads now."""
+    """Nothing of the batch is stored, because another process is the leader now."""
 
     code = "STORE_FENCED"
 
 
 class CommitUnknown(StoreError):
-    """Stored whole or not at all; only the next `follow()` tells which. Answer nobody, reopen."""
+    """The batch is stored completely or not at all, and only the next `follow()` shows which.
+
+    The master answers no request of the batch and opens the store again.
+    """
 
     code = "STORE_UNKNOWN"
 
 
 class Store(Protocol):
-    """A durable map from a 64-bit key to a head and a body. It knows no law and no clock."""
+    """A durable map from a 64-bit key to a head and a body; it knows neither the state machine nor the clock."""
 
     limits: StoreLimits
     epoch: int
-    """0 until `follow` has ended; grows with every leadership."""
+    """The number of the leadership: 0 until `follow` has ended, larger for each new leader."""
     leader: str
-    """The address that the present leader gave, '' if none is known."""
+    """The address that the present leader gave to `follow`, '' if no leader is known."""
 
     def follow(self, address: str) -> AsyncIterator[Heads]:
-        """All heads so far, then others' commits as they come; ends when this process leads."""
+        """All stored heads, then the commits of other leaders; the iteration ends when this process is the leader."""
         ...
 
     async def commit(self, batch: Batch) -> None:
-        """Store the batch whole; durable when it returns. Raises Refused, Fenced or Unknown.
+        """Store the complete batch; it is durable on return. Raises CommitRefused, Fenced or CommitUnknown.
 
-        One commit at a time, never cancelled while it waits; an empty batch is a barrier.
+        The caller makes one commit at a time and never cancels it. An empty batch is a barrier.
         """
         ...
 
     async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
-        """The bodies of `keys`, None for each that is not there.
+        """The bodies of `keys`, None for each key that is not stored.
 
-        With `bytes_max` only those of the first keys that have no more bytes than that together, but one at least: who
-        wants the others asks again.
+        With `bytes_max` the store returns the bodies of the first keys, at most `bytes_max` bytes in total but at least
+        one body; the caller reads the others by further calls.
         """
         ...
 
     async def copy(self) -> Path:
-        """A consistent copy of all that is committed, in a file of this machine that the caller removes.
+        """Write a consistent copy of all commits into a file on this machine, which the caller removes.
 
-        Raises Refused where there is nothing to copy or no room for it.
+        Raises CommitRefused if there is nothing to copy or no disk space for the copy.
         """
         ...
 
     async def lost(self) -> str:
-        """Return when leadership is over, with the reason."""
+        """Wait until this process is no longer the leader; returns the reason."""
         ...
 
     async def health(self) -> Mapping[str, object]:
-        """Role, bytes, room, seconds of the last commit: whatever this store can tell."""
+        """The facts that this store reports, such as role, bytes, free space and seconds of the last commit."""
         ...
 
     async def close(self) -> None:
-        """Give everything back; a second call does nothing."""
+        """Release all resources of the store; a second call does nothing."""
         ...
 
 
 class Clock(Protocol):
-    """Tells the master's time: seconds since 1970 that never step back while the process lives."""
+    """The master's clock: seconds since 1970 that never go back while the process runs."""
 
     def now(self) -> float:
-        """The present moment in seconds."""
+        """The present time, in seconds since 1970."""
         ...

@@ -1,8 +1,8 @@
-"""The range of each number, duration, date and text that a program, a peer or a schedule may give, and its refusal.
+"""The allowed range of each number, duration, date and text from a program, a peer or a schedule, and its check.
 
-The decorator, the client and the master check by these functions, so that a value is refused everywhere in the same
-words. A value of a wrong type raises TypeError, one out of range ValueError. What is returned is a plain `int`,
-`float` or `str`: numbers of NumPy, `Decimal` and `Fraction` are taken where Python has an exact reading of them.
+The decorator, the client and the master use these functions, so that each of them refuses a value with the same
+message. A value of a wrong type raises TypeError, a value out of range raises ValueError. The functions return a plain
+`int`, `float` or `str`; they accept numbers of NumPy, `Decimal` and `Fraction` that Python can convert.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from distq.core.envelope import COST_MAX, LABELS_BYTES_MAX, LABELS_MAX, PRIORITI
 
 DAY_S: Final = 86_400.0
 DURATION_MAX_S: Final = 366 * DAY_S
-"""The longest duration that any option takes: it fits every timer of the operating system and every calendar."""
+"""Maximum duration of any option, in seconds; it fits every timer of the operating system and every date."""
 SECONDS_MAX: Final = 1e12
-"""The largest number of seconds that a peer may say at all; it is then cut to what the call takes."""
+"""Maximum seconds that a peer may send; the master then reduces the number to the maximum of the call."""
 COUNT_MAX: Final = (1 << 53) - 1
-"""The largest count that a peer reports of itself: a double, which metrics and JSON use, holds it exactly."""
+"""Maximum count that a peer may report; metrics and JSON use doubles, which represent it exactly."""
 KEY_MAX: Final = (1 << 63) - 1
-"""The largest key of a task: a store keeps keys as signed numbers of 64 bits."""
+"""Maximum key of a task, because a store keeps keys as signed 64-bit numbers."""
 SHOWN_CHARS_MAX: Final = 60
-"""The most characters of a refused value that an error message repeats."""
+"""Maximum characters of a refused value in an error message, so that the message stays readable."""
 MILLISECONDS_FROM: Final = 1e11
-"""From this number on, the year 5138 in seconds, an instant is taken to be in milliseconds."""
+"""A number from this size on (the year 5138 in seconds) is refused as an instant in milliseconds."""
 
 NAME_SHAPE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
-"""A queue or a label in a worker's settings: what Kubernetes takes as a label too, at most 63 characters."""
+"""The form of a queue or a label in a worker's settings: a valid Kubernetes label value, at most 63 characters."""
 _LABEL: Final = re.compile(rf"(?:{executor_label('')})?{NAME_SHAPE.pattern}", re.ASCII)
-"""A label that a worker has by its settings, or by the kind of its executors."""
+"""The form of a label that a worker has from its settings or from the kind of its executors."""
 SECONDS_PER_UNIT: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}
 _PART: Final = r"\d{1,15}(?:\.\d{1,9})?"
 _DURATION: Final = re.compile(rf"({_PART}) ?([A-Za-z]*)", re.ASCII)
@@ -57,9 +57,9 @@ class SecondsRange(NamedTuple):
     least_s: float = 0.0
     most_s: float = DURATION_MAX_S
     positive: bool = False
-    """Whether 0 itself is left out."""
+    """Whether the range excludes 0."""
     past_is_zero: bool = False
-    """Whether a negative duration means 0: it was computed up to an instant that has just passed."""
+    """Whether a negative duration means 0, as the time until an instant that has just passed."""
     hint: str = ""
 
 
@@ -70,7 +70,7 @@ COUNTS: Final = {
     "cost": CountRange(1, COST_MAX),
     "concurrency": CountRange(1, 1_000_000),
 }
-"""Each whole number that an option takes. A stored head counts attempts in 16 bits."""
+"""The range of each option that is a whole number; a stored head counts attempts in 16 bits."""
 
 SPANS: Final = {
     "time_limit": SecondsRange(positive=True, hint="leave it out for no limit"),
@@ -83,22 +83,22 @@ SPANS: Final = {
     "full": SecondsRange(),
     "a pause": SecondsRange(hint="discard or fail a task that shall not run again"),
 }
-"""Each duration that an option, `distq.Retry` or `distq.Snooze` takes."""
+"""The range of each duration of an option, `distq.Retry` or `distq.Snooze`."""
 
 
 def shown(value: object) -> str:
-    """A value as an error message repeats it: short, and readable whatever the value is."""
+    """A value in the form for an error message: short, and readable for every value."""
     if isinstance(value, int) and abs(value) > 10**SHOWN_CHARS_MAX:
         return f"a whole number of about {int(value.bit_length() * math.log10(2)) + 1:,} digits"
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - the value is a stranger's, and its class may do anything
+    except Exception:  # noqa: BLE001 - the value is of any class, and its `repr` may raise anything
         return f"a {type(value).__name__}"
     return cut(text)
 
 
 def cut(text: str) -> str:
-    """The beginning of a text, as an error message repeats it."""
+    """The beginning of a text, in the form for an error message."""
     return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}…"
 
 
@@ -106,7 +106,7 @@ def whole(field: str, value: object) -> int:
     """The whole number that an option takes; raises TypeError or ValueError."""
     least, most = COUNTS[field]
     if type(value) is int and least <= value <= most:
-        return value  # before the sentence: making it takes ten times as long, on the way of each keyed task
+        return value  # first, because making the sentence takes ten times as long, and each keyed task needs this check
     sentence = f"{field} is a whole number from {least:,} to {most:,}, not {shown(value)}"
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(sentence)
@@ -119,7 +119,7 @@ def whole(field: str, value: object) -> int:
 def seconds(field: str, value: object, *, said: bool = False) -> float:
     """The duration that an option takes, in seconds; raises TypeError or ValueError.
 
-    With `said` it is what a peer says: a number that another distq has checked already.
+    With `said` the value comes from a peer and must be a number, because the peer has already converted it.
     """
     span = SPANS[field]
     if said and not is_duration(value):
@@ -151,7 +151,7 @@ def _span_sentence(field: str, span: SecondsRange, value: object) -> str:
 def instant(field: str, value: object, now: float) -> float:
     """The instant that an option takes, in seconds since 1970; raises TypeError or ValueError.
 
-    An instant of the past is fine: what waits for it waits no longer.
+    An instant in the past is valid; a task that waits for it is ready immediately.
     """
     if type(value) is float and -math.inf < value < MILLISECONDS_FROM and value <= now + DURATION_MAX_S:
         return value  # before the sentence, as in `whole`
@@ -205,13 +205,13 @@ def labels(field: str, value: object) -> tuple[str, ...]:
 
 
 def headers(field: str, value: object) -> Headers:
-    """What travels with a task, texts by their names, from a mapping or from pairs; raises TypeError or ValueError."""
+    """The headers of a task, texts by name, from a mapping or from pairs; raises TypeError or ValueError."""
     sentence = (
         f"{field} are texts by their names, as in {{'tenant': 'acme'}}: at most {HEADERS_MAX}, of "
         f"{HEADERS_BYTES_MAX:,} bytes in UTF-8 together; not {shown(value)}"
     )
     try:
-        found = tuple(dict(value).items())  # type: ignore[call-overload] # refused in words, whatever it is
+        found = tuple(dict(value).items())  # type: ignore[call-overload] # any other type raises, and is refused below
     except (TypeError, ValueError):
         raise TypeError(sentence) from None
     if not all(isinstance(name, str) and name and isinstance(said, str) for name, said in found):
@@ -229,12 +229,12 @@ def _size_bytes(value: str, sentence: str) -> int:
 
 
 def count_of(value: object, most: int = COUNT_MAX) -> int:
-    """A count that a peer reports of itself, at most `most`; 0 for anything that is no count."""
+    """A count that a peer reports, at most `most`; 0 if the value is not a count."""
     return min(value, most) if type(value) is int and value >= 0 else 0
 
 
 def is_duration(value: object) -> bool:
-    """Whether a peer's value is a number of seconds that is not negative, nor larger than any calendar."""
+    """Whether a peer's value is a number of seconds from 0 to SECONDS_MAX."""
     return type(value) in (int, float) and 0 <= value <= SECONDS_MAX  # type: ignore[operator] # it is a number
 
 
@@ -242,7 +242,7 @@ def duration_of(text: str) -> float:
     """Read a duration in seconds: `500ms`, `30`, `30s`, `5m`, `1h`, `1d`, `1h30m`.
 
     Raises:
-        ValueError: it is no such thing; the message, which may be empty, says what is wrong.
+        ValueError: the text is not a duration; the message, which may be empty, says why.
     """
     match = _DURATION.fullmatch(text)
     if match is not None:
@@ -262,7 +262,7 @@ def number_of(digits: str) -> float:
 
 
 def unit_of(unit: str, units: Mapping[str, float]) -> float:
-    """What a unit stands for; raises ValueError for one that there is not."""
+    """The factor of a unit; raises ValueError for an unknown unit."""
     if unit not in units:
         raise ValueError(f"there is no unit {unit}")
     return units[unit]

@@ -1,4 +1,4 @@
-"""A schedule: a task that is submitted again and again. What it is, and how the store keeps it."""
+"""Schedules, each of which submits a task repeatedly: their fields, and their rows in the store."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any, Final, NamedTuple
 from distq.core.errors import DistqError
 
 SCHEDULES: Final = -(1 << 61)
-"""Keys of stored schedules lie below, down to those of policies."""
+"""Keys of stored schedules are below this number and above the keys of policies."""
 SCHEDULES_MAX: Final = 10_000
 NAME_BYTES_MAX: Final = 128
 CRON_BYTES_MAX: Final = 512
-"""Limit of a cron line: five fields, of which each may list every value that it has."""
+"""Maximum bytes of a cron expression: enough for five fields that each list all their values."""
 ZONE_BYTES_MAX: Final = 128
-"""Limit of a time zone's name; the longest one known has 32 bytes."""
+"""Maximum bytes of a time zone's name; the longest known name has 32."""
 ONE, ALL, NONE = "one", "all", "none"
 CATCH_UPS: Final = (ONE, ALL, NONE)
-"""What is done about moments that were missed while no master ran: one task for all of them, one for each, none."""
+"""How many tasks the master submits for scheduled runs that it missed: one for all of them, one for each, or none."""
 
 
 class BadSchedule(DistqError):
-    """A schedule cannot be as it was asked for."""
+    """A client asked for a schedule that is not valid."""
 
     code = "BAD_SCHEDULE"
     exit_code = 2
 
 
 class BadTiming(BadSchedule):
-    """What says when a schedule's tasks are submitted cannot be read."""
+    """The interval, the cron expression or the time zone of a schedule is not valid."""
 
     hint = (
         "Give every= (seconds, or a text as in '30s'), or cron= (five fields, as in '*/5 * * * *') and with it "
@@ -37,52 +37,52 @@ class BadTiming(BadSchedule):
 
 
 class Timing(NamedTuple):
-    """When a schedule's tasks are submitted."""
+    """When the master submits a schedule's tasks."""
 
     every_s: float | None
     cron: str | None
     timezone: str
     overlap: bool
-    """Whether one is submitted although the one before has not ended."""
+    """Whether the master submits a task although the previous one has not ended."""
     catch_up: str
 
 
 class ScheduleSpec(NamedTuple):
-    """What a schedule submits, and when."""
+    """The task that a schedule submits, and its timing."""
 
     name: str
     timing: Timing
     envelope: tuple[Any, ...]
-    """As a client says it in `submit`."""
+    """The options of the task in the form that a client sends in `submit`."""
     when: tuple[float | None, float | None, float | None] | None
     constraints: tuple[Any, ...] | None
 
 
 class ScheduleProgress(NamedTuple):
-    """How far a schedule has come; moments are seconds of the master's clock."""
+    """The progress of a schedule; instants are seconds of the master's clock."""
 
     next_at: float
     last_at: float | None = None
-    """When a task was submitted last, and ..."""
+    """When the master last submitted a task of the schedule, None before the first."""
     last_key: int | None = None
-    """... which."""
+    """The key of the task that the master submitted last, None before the first."""
     runs: int = 0
     skipped: int = 0
-    """Moments at which none was submitted, because the one before had not ended, or nobody wanted what was missed."""
+    """Number of scheduled runs without a task: the previous task had not ended, or `catch_up` skips missed runs."""
     paused: bool = False
 
 
 class ScheduleOrigin(NamedTuple):
-    """Which code has declared a schedule, at the decorator of its task; none of one that a client or a command made."""
+    """The code that declares a schedule in a task's decorator; a schedule from a client or a command has no origin."""
 
     modules: tuple[str, ...]
-    """The modules that the worker was started with."""
+    """The task modules in the settings of the worker that declared the schedule."""
     started_at: float
-    """When that worker was started: what a worker says that was started earlier does not count."""
+    """When that worker was started; the master ignores declarations of workers that were started earlier."""
 
 
 class StoredSchedule(NamedTuple):
-    """What the row of a schedule tells."""
+    """The contents of a schedule's row."""
 
     spec: ScheduleSpec
     progress: ScheduleProgress
@@ -90,18 +90,18 @@ class StoredSchedule(NamedTuple):
 
 
 def pack_schedule(spec: ScheduleSpec, progress: ScheduleProgress, origin: ScheduleOrigin | None = None) -> bytes:
-    """A schedule's row in the store; its task's payload is the row's body."""
+    """The row of a schedule in the store; the row's body is the payload of its task."""
     row = [spec, progress] if origin is None else [spec, progress, origin]
     return json.dumps(row, separators=(",", ":")).encode()
 
 
 def unpack_schedule(row: bytes) -> StoredSchedule:
-    """The schedule of a row."""
+    """Read the row of a schedule."""
     (name, timing, envelope, when, constraints), progress, *origin = _tuples(json.loads(row))
     spec = ScheduleSpec(name, Timing(*timing), envelope, when, constraints)
     return StoredSchedule(spec, ScheduleProgress(*progress), ScheduleOrigin(*origin[0]) if origin else None)
 
 
 def _tuples(told: Any) -> Any:
-    """Lists as the tuples that they were: envelopes are compared, and looked up."""
+    """Turn JSON lists back into tuples, because the master compares envelopes and uses them as keys."""
     return tuple(map(_tuples, told)) if isinstance(told, list) else told
