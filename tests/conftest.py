@@ -1,4 +1,4 @@
-"""What every test stands on: no settings from outside, honest skips, interpreters, Hypothesis profiles."""
+"""Settings for every test: a clean environment, skips with reasons, interpreters, Hypothesis profiles."""
 
 import functools
 import os
@@ -16,14 +16,14 @@ STRICT = pytest.StashKey[bool]()
 OLDEST_PLAIN = (3, 8)
 ROOT = Path(__file__).resolve().parent.parent
 UNPACKED = ROOT / ".venv" / "pythons"
-"""Where `make pythons` and `make test-on` put the Pythons that this machine lacks."""
+"""The folder where `make pythons` and `make test-on` unpack the Pythons that this machine lacks."""
 
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=50, print_blob=True)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=200, print_blob=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the option behind `make interpreters`."""
+    """Add the option that `make interpreters` uses."""
     parser.addoption(
         "--interpreters",
         action="store_true",
@@ -33,9 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Takes distq's settings out of the environment, so that no test depends on a developer's shell.
+    """Remove distq's settings from the environment, so that no test depends on a developer's shell.
 
-    Nor on how that shell started it: in the background of a script SIGINT is ignored, and tests send it.
+    Restore SIGINT, too: a shell script ignores it for background processes, and tests send it.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -49,19 +49,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: "NodeOfXdist") -> None:
-    """Tells a parallel test process what the environment said before it was cleaned."""
+    """Send a parallel test process the settings that were removed from the environment."""
     node.workerinput["strict"] = node.config.stash[STRICT]
 
 
 class NodeOfXdist:
-    """The part of xdist's worker controller that is used here; xdist has no types."""
+    """The part of xdist's worker controller that this file uses; xdist has no types."""
 
     config: pytest.Config
     workerinput: dict[str, object]
 
 
 def answers(*command: str) -> bool:
-    """Whether a command exists and exits with 0 within ten seconds."""
+    """Return whether a command exists and exits with 0 within ten seconds."""
     try:
         return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
@@ -70,49 +70,49 @@ def answers(*command: str) -> bool:
 
 @functools.cache
 def missing_engine() -> str | None:
-    """Why there are no tests with containers here; None if they can run."""
+    """Return why tests with containers cannot run here, or None if they can."""
     return None if answers("docker", "info") else "no Docker engine answers `docker info`"
 
 
 @functools.cache
 def missing_cluster() -> str | None:
-    """Why there are no tests with a cluster here; None if they can run."""
+    """Return why tests with a cluster cannot run here, or None if they can."""
     return None if answers("kubectl", "get", "--raw=/readyz") else "no Kubernetes cluster answers `kubectl`"
 
 
 @functools.cache
 def missing_grafana() -> str | None:
-    """Why Grafana's libraries are missing, None when they are there."""
+    """Return why Grafana's libraries are missing, or None if they are installed."""
     there = Path(sys.executable).parents[1] / "grafana" / "node_modules" / "data-13"
     return None if there.exists() else "Grafana's libraries are not there: `make grafana` brings them"
 
 
 def missing_keda() -> str | None:
-    """Why KEDA's programs are missing, None when they are there."""
+    """Return why KEDA's programs are missing, or None if they are installed."""
     home = Path(os.environ.get("KEDA_HOME", Path(sys.executable).parents[1] / "keda"))
     return None if (home / "bin" / "keda-operator").exists() else "KEDA is not there: `make keda` builds it, for long"
 
 
 def missing_helm4() -> str | None:
-    """Why there are no tests with Helm 4 here; None if they can run."""
+    """Return why tests with Helm 4 cannot run here, or None if they can."""
     return None if Path(sys.executable).with_name("helm4").exists() else "Helm 4 is not there: `make helm4` brings it"
 
 
 @functools.cache
 def missing_promtool() -> str | None:
-    """Why there are no tests with promtool here; None if they can run."""
+    """Return why tests with promtool cannot run here, or None if they can."""
     return None if shutil.which("promtool") else "promtool is not on the PATH"
 
 
 @functools.cache
 def missing_root() -> str | None:
-    """Why there are no tests that mount a small volume here; None if they can run."""
+    """Return why tests that mount a small volume cannot run here, or None if they can."""
     return "mounting a small volume needs root" if os.geteuid() else None
 
 
 @functools.cache
 def missing_ptrace() -> str | None:
-    """Why there are no tests that trace system calls here; None if they can run."""
+    """Return why tests that trace system calls cannot run here, or None if they can."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as traced:
         command = [sys.executable, "-m", "tests.storage.tracer", str(traced.pid)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tracer:
@@ -125,7 +125,7 @@ def missing_ptrace() -> str | None:
 
 @functools.cache
 def missing_pythons() -> str | None:
-    """Why CPython 3.13 and 3.15 could not be unpacked here; None where they are."""
+    """Return why CPython 3.13 and 3.15 could not be unpacked here, or None if they are installed."""
     for minor in ("13", "15"):
         command: list[str | Path] = [ROOT / "tools" / "python.sh", minor, UNPACKED / f"3.{minor}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -149,7 +149,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips a test whose engine, cluster or tool is missing, or fails it where DISTQ_CI=1 promised them."""
+    """Skip a test whose engine, cluster or tool is missing; with DISTQ_CI=1, fail it."""
     for marker, missing in NEEDS.items():
         reason = missing() if item.get_closest_marker(marker) else None
         if reason and item.config.stash[STRICT]:
@@ -160,7 +160,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @functools.cache
 def interpreters() -> dict[str, str]:
-    """The path of one Python for each minor version from 3.8 on: this one, of `make pythons`, of pyenv, of the PATH."""
+    """Return the path of one Python for each minor version from 3.8 on.
+
+    The function searches this interpreter, those of `make pythons`, those of pyenv, and the PATH.
+    """
     found = {"{}.{}".format(*sys.version_info[:2]): sys.executable}
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     candidates = [str(path) for path in sorted(UNPACKED.glob("3.*/root/usr/bin/python3.*[0-9]"))]
@@ -181,7 +184,7 @@ def interpreters() -> dict[str, str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Gives `interpreter` its values: the present Python, or every one found under --interpreters."""
+    """Give `interpreter` its values: the present Python, or with --interpreters every Python that was found."""
     if "interpreter" in metafunc.fixturenames:
         every = metafunc.config.getoption("--interpreters")
         found = interpreters() if every else {"this": sys.executable}
@@ -189,7 +192,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under --interpreters leaves only the tests that take one."""
+    """With --interpreters, keep only the tests that use the fixture `interpreter`."""
     if config.getoption("--interpreters"):
         chosen = [item for item in items if "interpreter" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
@@ -197,5 +200,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Names the interpreters that a run under --interpreters found."""
+    """Name the interpreters that --interpreters has found."""
     return f"interpreters: {', '.join(interpreters())}" if config.getoption("--interpreters") else None

@@ -1,7 +1,7 @@
 """A client of the chaos test: `python -m tests.chaos.client FOLDER ADDRESS FIRST COUNT`.
 
-Writes down which tasks a master has accepted, and which results have come, each before it goes on: whatever is done
-to it, what stands there is what a user would have seen.
+The client writes a note of each accepted task and of each result before it goes on. Whenever the client is killed, its
+notes are therefore what a user would have seen.
 """
 
 import os
@@ -22,18 +22,18 @@ LONG_SHARE = 0.002
 
 
 class Notes:
-    """What a client has seen, written down before it goes on."""
+    """The notes of a client, each written before the client goes on."""
 
     def __init__(self, folder: Path, first: int) -> None:
         self._accepted = _opened(folder / f"accepted-{first}")
         self._results = _opened(folder / f"results-{first}")
 
     def accepted(self, lines: str) -> None:
-        """A master has accepted these tasks."""
+        """Note that a master has accepted these tasks."""
         os.write(self._accepted, f"{lines}\n".encode())
 
     def result(self, number: int, result: Callable[[], object]) -> None:
-        """How a task has ended for its client."""
+        """Note how a task has ended for its client."""
         try:
             text = f"{result()}"
         except Exception as error:  # noqa: BLE001 - whatever a user would have seen
@@ -46,7 +46,7 @@ def _opened(path: Path) -> int:
 
 
 def main() -> None:
-    """Submit so many tasks, numbered from `first`, and collect their results."""
+    """Submit `count` tasks, numbered from `first`, and collect their results."""
     folder, address, first, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     dice = random.Random(first)
     notes = Notes(folder, first)

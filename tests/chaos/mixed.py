@@ -1,8 +1,8 @@
-"""The mixed chaos: `python -m tests.chaos.mixed SEED SECONDS`, or `make mixed`.
+"""The mixed chaos test: `python -m tests.chaos.mixed SEED SECONDS`, or `make mixed`.
 
-Every kind of life that a task can have, under the faults of `tests.chaos.run`, by turns with a calmer time in which
-only workers and executors die and a queue is paused. No limit may be exceeded at any instant: who runs what at once is
-read from the traces that the tasks themselves have left.
+Clients submit tasks of every kind. Wild phases with the faults of `tests.chaos.run` alternate with calmer phases, in
+which only workers and executors die and a queue is paused. No concurrency limit may be exceeded at any time: the test
+reads from the traces of the tasks which of them ran at the same time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from distq.core.task_ids import task_key_of
 OF_A_CLIENT: Final = 60
 """Tasks that one client submits."""
 PHASE_S: Final = 30.0
-"""How long the calmer and the wild time last, by turns."""
+"""Seconds of each phase, calm or wild."""
 BETWEEN_FAULTS_S: Final = 0.7
 SCHEDULES: Final = "scheduled:1"
 ENDS: Final = {
@@ -40,7 +40,7 @@ ENDS: Final = {
     "dies": (DEAD,),
     "stopped": (SUCCEEDED, CANCELLED),
 }
-"""How tasks of a kind may end, if not by success alone."""
+"""The ends of each kind of task that does not always succeed."""
 HEARD: Final = {
     "expiring": ("ok", "TaskExpired"),
     "replaced": ("ok", "TaskCancelled"),
@@ -48,11 +48,11 @@ HEARD: Final = {
     "dies": ("ValueError",),
     "stopped": ("ok", "CancelledError", "TaskCancelled"),
 }
-"""What their clients hear, by its first word."""
+"""The outcomes that clients may see of each kind, by the first word of the outcome."""
 
 
 class Span(NamedTuple):
-    """A task of a group ran from one moment to the other."""
+    """The time during which a task of a group ran."""
 
     began_at: float
     ended_at: float
@@ -60,7 +60,7 @@ class Span(NamedTuple):
 
 
 class Mixed(Chaos):
-    """One seed's run."""
+    """The run of one seed."""
 
     modules = ("tests.chaos.mixed_tasks",)
     client = "tests.chaos.mixed_client"
@@ -75,7 +75,7 @@ class Mixed(Chaos):
         return super()._master()
 
     def break_gently(self) -> None:
-        """One fault of the calmer time."""
+        """Make one fault of a calm phase."""
         kinds: tuple[Callable[[], None], ...] = (
             self.kill_a_worker,
             self.kill_all_of_a_worker,
@@ -86,16 +86,16 @@ class Mixed(Chaos):
         self._break(self.dice.choice(kinds))
 
     def pause_a_queue(self) -> None:
-        """An operator: nothing is given out for a while."""
+        """Pause a queue for a while, as an operator does."""
         self._administer("pause")
-        time.sleep(self.dice.random())  # what the fault is
+        time.sleep(self.dice.random())  # the length of the fault
         self._administer("resume")
 
     def _administer(self, action: str) -> None:
         self._insist("admin", action, {"queue": "narrow"})
 
     def _insist(self, *asked: object) -> None:
-        """Ask until a master is there."""
+        """Repeat a call until a master answers."""
 
         def answered() -> bool:
             with suppress(DistqError):
@@ -108,7 +108,7 @@ class Mixed(Chaos):
     # -- the run -------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Break things, by turns gently and wildly, for so long; then let everything end."""
+        """Make faults for the given time, in alternating phases, and then let every task end."""
         with distq.Client(f"127.0.0.1:{self.grid.port}", KEY) as client:
             options = client.options(every=0.5, priority=7)
             options.schedule("scheduled", traced, 0, 0.05, SCHEDULES)
@@ -130,10 +130,10 @@ class Mixed(Chaos):
                 self.tasks = self.submitted + OF_A_CLIENT
                 self._client()
             break_()
-            time.sleep(self.dice.random() * 2 * BETWEEN_FAULTS_S)  # the schedule of the faults
+            time.sleep(self.dice.random() * 2 * BETWEEN_FAULTS_S)  # the time between two faults
 
     def _heal(self) -> None:
-        """The calmer time begins: the network is whole, and a master is there."""
+        """Begin a calm phase: repair the network, and make sure that a master runs."""
         self._order("delay 0")
         self._order("flow")
         self._insist("stats", "overview")
@@ -141,7 +141,7 @@ class Mixed(Chaos):
     # -- the end -------------------------------------------------------------------------------
 
     def check(self) -> str:
-        """Judge what is left; returns the report. Raises AssertionError."""
+        """Check what the run has left, and return the report. Raises AssertionError."""
         kinds: dict[int, str] = {}
         keys: dict[int, int] = {}
         for path in self.folder.glob("accepted-*"):
@@ -163,7 +163,7 @@ class Mixed(Chaos):
         )
 
     def _check_ends(self, keys: dict[int, int], kinds: dict[int, str]) -> Counter[str]:
-        """Every accepted task has an end that its kind may have."""
+        """Check that every accepted task has an end that its kind may have."""
         ends: Counter[str] = Counter()
         unknown = set(keys)
         for key, state, _, causes in self._ends(list(keys)):
@@ -175,7 +175,7 @@ class Mixed(Chaos):
         return ends
 
     def _check_heard(self, kinds: dict[int, str]) -> int:
-        """Who lived heard what was to be heard."""
+        """Check that every client that lived until its end has seen every outcome."""
         heard = 0
         for path in self.folder.glob("results-*"):
             for line in path.read_text().splitlines():
@@ -187,7 +187,7 @@ class Mixed(Chaos):
         return heard
 
     def _spans(self) -> dict[str, list[Span]]:
-        """Who of each group ran when; of a run that has come to no end nobody knows how long it was."""
+        """Return when each task of each group ran; the length of a run without an end is unknown."""
         spans: defaultdict[str, list[Span]] = defaultdict(list)
         for path in self.folder.glob("runs-*"):
             began_at = math.nan
@@ -203,7 +203,7 @@ class Mixed(Chaos):
         return [f"{at - since:.1f} s {kind}" for since, kind in self.faults if at - 10.0 <= since <= at]
 
     def _check_limits(self, spans: dict[str, list[Span]]) -> None:
-        """Never more of a group at once than may be; of a unique key one task, which may be delivered twice."""
+        """Check that no group exceeded its limit; a unique key may have one live task, which may be delivered twice."""
         for group, found in spans.items():
             most = int(group.partition(":")[2])
             begins = [(one.began_at, 1, one.number) for one in found]
@@ -211,7 +211,7 @@ class Mixed(Chaos):
             running: Counter[int] = Counter()
             for at, step, number in sorted(begins + ends):
                 running[number] += step
-                running = +running  # without those of which none runs
+                running = +running  # leaves out groups without a running task
                 count = len(running) if group.startswith("u") else running.total()
                 assert count <= most, f"{count} of {group} ran at {at}; before that: {self._faults_before(at)}"
         assert spans.keys() >= {SCHEDULES, "narrow:2"}

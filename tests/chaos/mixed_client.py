@@ -1,6 +1,6 @@
-"""A client of the mixed chaos: `python -m tests.chaos.mixed_client FOLDER ADDRESS FIRST COUNT`.
+"""A client of the mixed chaos test: `python -m tests.chaos.mixed_client FOLDER ADDRESS FIRST COUNT`.
 
-As `tests.chaos.client`, with every kind of task; a line says of which kind each is.
+It works as `tests.chaos.client`, with every kind of task; each note contains the kind.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ import distq
 
 RUN_S_MAX: Final = 0.1
 KEYS: Final = {f"key{number}": 1 + number % 2 for number in range(6)}
-"""Concurrency keys, and how many may run at once of each."""
+"""The concurrency keys, with the number of tasks of each that may run at the same time."""
 GROUP: Final = 8
 UNIQUE: Final = 20
 COMPUTING_SHARE: Final = 0.5
-"""Clients beside a thread that computes."""
+"""Share of the clients in which another thread computes."""
 
 Future = distq.TaskFuture[Any]
 
 
 class Submits:
-    """One client's tasks."""
+    """The tasks of one client."""
 
     def __init__(self, client: distq.Client, dice: random.Random) -> None:
         self.client = client
@@ -106,19 +106,19 @@ class Submits:
 
 
 def told(future: Future) -> object:
-    """The result, in one word where it is a list."""
+    """Return the result as text; one word stands for a list."""
     result = future.result(300)
     return "ok" if result == [base * base for base in range(GROUP)] else result
 
 
 def compute() -> None:
-    """Keep the interpreter: whatever another thread of this program does comes at another instant then."""
+    """Hold the interpreter lock often, which changes the timing of the other threads of this program."""
     while True:
         sum(range(1000))
 
 
 def main() -> None:
-    """Submit so many tasks, numbered from `first`, and collect their results."""
+    """Submit `count` tasks, numbered from `first`, and collect their results."""
     folder, address, first, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     dice = random.Random(first)
     notes = Notes(folder, first)
@@ -131,7 +131,7 @@ def main() -> None:
             kind = dice.choice(list(submits.kinds))
             try:
                 future = submits.kinds[kind](number, dice.random() * RUN_S_MAX)
-            except distq.DistqError:  # no master was there for too long
+            except distq.DistqError:  # no master was available for too long
                 continue
             futures.append((number, kind, future))
             if client.flush(120) and future.task_id is not None:

@@ -1,4 +1,4 @@
-"""The tasks of the mixed chaos: each kind of life that a task can have, and each returns "ok" if its own went right."""
+"""The tasks of the mixed chaos test, one for each kind of task; each returns "ok" if its run was correct."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def traced(number: int, run_s: float, group: str = "") -> str:
     """Leave a trace at the beginning and at the end, in which a checker finds who of a group ran at once."""
     _trace("begin", number, group)
     try:
-        time.sleep(run_s)  # a task takes time
-    finally:  # also of one that is stopped
+        time.sleep(run_s)  # the task's work
+    finally:  # also after a stopped task
         _trace("end", number, group)
     return "ok"
 
 
 @distq.task(executor="thread")
 async def awaited(number: int, run_s: float) -> str:
-    """The same as a coroutine, beside others."""
+    """Do the same as a coroutine, beside other tasks."""
     _trace("begin", number, "")
-    await asyncio.sleep(run_s)  # a task takes time
+    await asyncio.sleep(run_s)  # the task's work
     _trace("end", number, "")
     return "ok"
 
 
 def retried(number: int, run_s: float) -> str:
-    """Be tried again once."""
+    """Fail once, and succeed in the retry."""
     traced(number, run_s)
     if distq.current().attempt == 1:
         raise distq.Retry(after=0.1)
@@ -52,7 +52,7 @@ def retried(number: int, run_s: float) -> str:
 
 
 def snoozed(number: int, run_s: float, until: float) -> str:
-    """Be run again until the time has come."""
+    """Snooze until the time has come."""
     traced(number, run_s)
     if time.time() < until:  # noqa: TID251 - a moment that the client has said
         raise distq.Snooze(0.1)
@@ -60,20 +60,20 @@ def snoozed(number: int, run_s: float, until: float) -> str:
 
 
 def discarded(number: int, run_s: float) -> str:
-    """Be forgotten."""
+    """Discard the task."""
     traced(number, run_s)
     raise distq.Discard("as it was asked to be")
 
 
 @distq.task(retries=0)
 def dies(number: int, run_s: float) -> str:
-    """Fail for good."""
+    """Fail without a retry."""
     traced(number, run_s)
     raise ValueError("as it was asked to")
 
 
 def streamed(number: int, run_s: float) -> Generator[int, None, str]:
-    """Tell parts as it goes."""
+    """Stream parts during the run."""
     for part in range(PARTS):
         traced(number, run_s / PARTS)
         yield number + part
@@ -82,7 +82,7 @@ def streamed(number: int, run_s: float) -> Generator[int, None, str]:
 
 @distq.task(max_deliveries=500)
 def resumed(number: int, run_s: float) -> str:
-    """Go on where the attempt before has come to; the cursor only grows."""
+    """Continue from the checkpoint of the attempt before; the cursor only grows."""
     run = distq.current()
     begun = run.cursor or 0
     for step in range(begun, STEPS):
@@ -93,39 +93,39 @@ def resumed(number: int, run_s: float) -> str:
 
 
 def squared(number: int, run_s: float, base: int) -> int:
-    """A member of a group."""
+    """Work as a member of a group."""
     traced(number, run_s)
     return base * base
 
 
 def summed(squares: list[int], number: int, last: int) -> str:
-    """What a group comes to."""
+    """Return the sum of a group."""
     traced(number, 0.0)
     assert squares == [base * base for base in range(last)], squares
     return "ok"
 
 
 def begun(number: int) -> list[int]:
-    """The first stage of a chain."""
+    """Work as the first stage of a chain."""
     traced(number, 0.0)
     return [number]
 
 
 def carried(numbers: list[int], run_s: float) -> list[int]:
-    """A stage in the middle."""
-    time.sleep(run_s)  # a task takes time
+    """Work as a middle stage of a chain."""
+    time.sleep(run_s)  # the task's work
     return [*numbers, numbers[-1] + 1]
 
 
 def arrived(numbers: list[int], number: int) -> str:
-    """The last stage."""
+    """Work as the last stage of a chain."""
     assert numbers == [number, number + 1, number + 2], numbers
     return "ok"
 
 
 @distq.task(retries=0)
 def falls(base: int) -> int:
-    """A member of which every third fails."""
+    """Work as a member of a group in which every third member fails."""
     if base % 3 == 0:
         raise ValueError("as it was asked to")
     return base
@@ -133,7 +133,7 @@ def falls(base: int) -> int:
 
 @distq.task(on_failure="run")
 def judged(results: list[object], number: int) -> str:
-    """See failures in the place of results."""
+    """Check that failures stand in the place of results."""
     traced(number, 0.0)
     for base, one in enumerate(results):
         assert isinstance(one, ValueError | TaskError) if base % 3 == 0 else one == base, results

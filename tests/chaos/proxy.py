@@ -1,6 +1,6 @@
-"""A TCP proxy that cuts, stalls and delays: `python -m tests.chaos.proxy PORT TARGET_PORT`.
+"""A TCP proxy that cuts, stalls and delays connections: `python -m tests.chaos.proxy PORT TARGET_PORT`.
 
-Its orders come on standard input.
+The program reads commands from its standard input.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ CHUNK_BYTES = 65_536
 
 
 class Proxy:
-    """Every connection through it, and what is done to them."""
+    """The proxy, with its open connections and its present faults."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -22,7 +22,7 @@ class Proxy:
         self.writers: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, until either end has gone or it is cut."""
+        """Serve one connection until either peer closes it or the proxy cuts it."""
         try:
             there = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
@@ -34,18 +34,18 @@ class Proxy:
         self.writers.remove(pair)
 
     async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One direction."""
+        """Copy the bytes of one direction."""
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
                 await self.flowing.wait()
                 if self.delay_s:
-                    await asyncio.sleep(self.delay_s)  # the delay that was ordered
+                    await asyncio.sleep(self.delay_s)  # the delay of the present command
                 writer.write(data)
                 await writer.drain()
         writer.close()
 
     def obey(self, order: str) -> None:
-        """One line of standard input: cut SHARE, stall, flow, delay SECONDS."""
+        """Do one command of standard input: cut SHARE, stall, flow, delay SECONDS."""
         word, _, number = order.partition(" ")
         if word == "cut":
             for pair in list(self.writers):

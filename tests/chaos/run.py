@@ -1,8 +1,8 @@
-"""Chaos with real processes: `python -m tests.chaos.run SEED TASKS`, or `make chaos`.
+"""The chaos test with real processes: `python -m tests.chaos.run SEED TASKS`, or `make chaos`.
 
-Masters, workers, executors and clients are killed, frozen and told to end, and connections are cut, stalled and
-delayed, while tasks leave traces outside of distq. In the end every task that a master has accepted must have one
-terminal state and at least one run, and every run beyond the first must have a fault before it.
+The test kills, freezes and terminates masters, workers, executors and clients, and cuts, stalls and delays connections,
+while tasks leave traces outside of distq. In the end every task that a master has accepted must have one terminal state
+and at least one run, and every run beyond the first must have a fault before it.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ CLIENTS: Final = 2
 BETWEEN_FAULTS_S: Final = 0.15
 FREEZE_S_MAX: Final = 3.0
 AT_ONCE: Final = 5_000
-"""About so many tasks a master is asked in one call."""
+"""Approximate number of tasks in one call to a master."""
 REST_S: Final = 180.0
-"""How long after the last fault everything may take to end."""
+"""Maximum seconds from the last fault to the end of all tasks."""
 SETTINGS: Final = {
     "DISTQ_LEASE_S": "2s",
     "DISTQ_HEARTBEAT_S": "0.5s",
@@ -52,19 +52,19 @@ SETTINGS: Final = {
 
 
 class Run(NamedTuple):
-    """One run of a task, as its trace tells; `ended_at` is 0 if it came to no end."""
+    """One run of a task, read from its trace; `ended_at` is 0 if the run has no end."""
 
     began_at: float
     ended_at: float
 
 
 class Chaos:
-    """One seed's run."""
+    """The run of one seed."""
 
     modules = ("tests.chaos.tasks",)
     client = "tests.chaos.client"
     workers_settings: tuple[dict[str, str], ...] = ({}, {})
-    """What each worker has besides what all have."""
+    """The settings of each worker, besides the settings that all workers share."""
 
     def __init__(self, grid: Cluster, folder: Path, seed: int, tasks: int) -> None:
         self.grid = grid
@@ -111,62 +111,62 @@ class Chaos:
     # -- faults --------------------------------------------------------------------------------
 
     def kill_the_master(self) -> None:
-        """SIGKILL, and another one starts."""
+        """Kill the master with SIGKILL, and start another one."""
         self.master.signal(signal.SIGKILL)
         self.master.ends()
         self.master = self._master()
 
     def end_the_master(self) -> None:
-        """SIGTERM: it drains."""
+        """Terminate the master with SIGTERM, so that it drains."""
         self.master.signal(signal.SIGTERM)
         self.master.ends()
         self.master = self._master()
 
     def freeze_the_master(self) -> None:
-        """SIGSTOP, and SIGCONT a while later."""
+        """Freeze the master with SIGSTOP, and send SIGCONT after a while."""
         self._freeze([self.master.popen.pid])
 
     def kill_a_worker(self) -> None:
-        """The supervisor; its executors die with it."""
+        """Kill a supervisor; its executors die with it."""
         self._replace(signal.SIGKILL)
 
     def kill_all_of_a_worker(self) -> None:
-        """Supervisor and executors at once."""
+        """Kill a supervisor and its executors at the same time."""
         worker = self.dice.choice(self.workers)
         for pid in [worker.popen.pid, *worker.children()]:
             _kill(pid, signal.SIGKILL)
         self._replace(signal.SIGKILL, worker)
 
     def kill_an_executor(self) -> None:
-        """One process of a worker."""
+        """Kill one executor of a worker."""
         for pid in self.dice.choice(self.workers).children()[:1]:
             _kill(pid, signal.SIGKILL)
 
     def end_a_worker(self) -> None:
-        """SIGTERM: it drains."""
+        """Terminate a worker with SIGTERM, so that it drains."""
         self._replace(signal.SIGTERM)
 
     def freeze_a_worker(self) -> None:
-        """For longer than its lease, sometimes."""
+        """Freeze a worker, sometimes for longer than its leases."""
         worker = self.dice.choice(self.workers)
         self._freeze([worker.popen.pid, *worker.children()])
 
     def cut_connections(self) -> None:
-        """Some of them or all."""
+        """Cut some connections, or all."""
         self._order(f"cut {self.dice.choice((0.2, 0.5, 1.0))}")
 
     def stall_connections(self) -> None:
-        """Nothing gets through for a while."""
+        """Let no bytes through for a while."""
         self._order("stall")
-        time.sleep(self.dice.random() * FREEZE_S_MAX)  # what the fault is
+        time.sleep(self.dice.random() * FREEZE_S_MAX)  # the length of the fault
         self._order("flow")
 
     def delay_connections(self) -> None:
-        """All that is said comes later, until the next order."""
+        """Delay all bytes until the next command."""
         self._order(f"delay {self.dice.choice((0.0, 0.001, 0.05))}")
 
     def kill_a_client(self) -> None:
-        """In the middle of whatever it does; its tasks run all the same."""
+        """Kill a client at any time; its tasks run nevertheless."""
         if self.clients and self.dice.random() < 0.2:
             self.dice.choice(self.clients).kill()
 
@@ -180,12 +180,12 @@ class Chaos:
     def _freeze(self, pids: list[int]) -> None:
         for pid in pids:
             _kill(pid, signal.SIGSTOP)
-        time.sleep(self.dice.random() * FREEZE_S_MAX)  # what the fault is
+        time.sleep(self.dice.random() * FREEZE_S_MAX)  # the length of the fault
         for pid in pids:
             _kill(pid, signal.SIGCONT)
 
     def break_something(self) -> None:
-        """One fault of the schedule."""
+        """Make one fault of the schedule."""
         kinds: tuple[tuple[int, Callable[[], None]], ...] = (
             (20, self.kill_the_master),
             (3, self.end_the_master),
@@ -210,20 +210,20 @@ class Chaos:
     # -- the run -------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Break things until all is submitted and every client has gone; then let everything end."""
+        """Make faults until every task is submitted and every client has ended; then let every task end."""
         while self.submitted < self.tasks or any(client.poll() is None for client in self.clients):
             self.clients = [client for client in self.clients if client.poll() is None]
             while len(self.clients) < CLIENTS and self.submitted < self.tasks:
                 self._client()
             if self.submitted < self.tasks:
                 self.break_something()
-            time.sleep(self.dice.random() * 2 * BETWEEN_FAULTS_S)  # the schedule of the faults
+            time.sleep(self.dice.random() * 2 * BETWEEN_FAULTS_S)  # the time between two faults
         self._order("delay 0")
         self._order("flow")
         until = time.monotonic() + REST_S  # noqa: TID251 - real processes live in real time
         while (live := self._live()) != 0:
             assert time.monotonic() < until, f"{live} tasks do not come to their end"  # noqa: TID251 - as above
-            time.sleep(0.2)  # nobody announces that everything has ended
+            time.sleep(0.2)  # no event announces that all tasks have ended
 
     def _live(self) -> int | None:
         with suppress(Exception):
@@ -243,15 +243,15 @@ class Chaos:
             connection.close()
 
     def end(self) -> None:
-        """End the processes that are not the cluster's."""
+        """End the processes that do not belong to the cluster."""
         for process in (*self.clients, self.proxy):
-            with process:  # waits for it, and closes its pipes
+            with process:  # waits for the process, and closes its pipes
                 process.kill()
 
     # -- the end -------------------------------------------------------------------------------
 
     def check(self) -> str:
-        """Judge what is left; returns the report. Raises AssertionError."""
+        """Check what the run has left, and return the report. Raises AssertionError."""
         accepted = {int(number): ident for path in self.folder.glob("accepted-*") for number, ident in _pairs(path)}
         keys = {task_key_of(ident): number for number, ident in accepted.items()}
         states = {keys[key]: state for key, state, _, _ in self._ends(list(keys))}
@@ -276,7 +276,7 @@ class Chaos:
         )
 
     def _ends(self, keys: list[int]) -> Iterator[Any]:
-        """How tasks have ended, as rows of `watch`."""
+        """Return how tasks have ended, as rows of `watch`."""
         for start in range(0, len(keys), AT_ONCE):
             yield from self._ask("watch", keys[start : start + AT_ONCE], role="client")
 
@@ -295,7 +295,7 @@ class Chaos:
         return runs
 
     def _check_results(self) -> None:
-        """A client that lived heard of each of its tasks, and nothing but success."""
+        """Check that a client that lived has the result of each of its tasks, and that each is a success."""
         for path in self.folder.glob("results-*"):
             for number, text in _pairs(path):
                 assert text == number, f"task {number} gave its client {text!r}"
@@ -318,7 +318,7 @@ def _kill(pid: int, number: int) -> None:
 
 
 def chaos(make: Callable[[Cluster, Path], Chaos], folder: Path) -> str:
-    """Run one world, made with a cluster and a folder for traces; returns the report, raises AssertionError."""
+    """Run one seed with a cluster and a folder for traces, and return the report. Raises AssertionError."""
     traces = folder / "traces"
     traces.mkdir(parents=True)
     with cluster(folder) as grid:

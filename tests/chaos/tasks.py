@@ -1,18 +1,18 @@
-"""The task of the chaos test: it leaves a trace outside of distq whenever it runs."""
+"""The task of the chaos test, which leaves a trace outside of distq at each run."""
 
 import os
 import time
 
 FOLDER = "CHAOS_FOLDER"
-"""The environment variable that names where traces are left."""
+"""The environment variable with the folder of the traces."""
 
 
 def leave_a_trace(number: int, run_s: float) -> int:
-    """Write down that it begins, take its time, and write down that it came to its end."""
+    """Write a trace at the beginning, work, and write a trace at the end."""
     trace = os.open(f"{os.environ[FOLDER]}/runs-{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(trace, b"begin %d %.6f\n" % (number, time.time()))  # noqa: TID251 - compared with the faults' moments
-        time.sleep(run_s)  # a task takes time
+        time.sleep(run_s)  # the task's work
         os.write(trace, b"end %d %.6f\n" % (number, time.time()))  # noqa: TID251 - as above
     finally:
         os.close(trace)

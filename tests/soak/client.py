@@ -1,7 +1,7 @@
-"""A client of the soak: `python -m tests.soak.client ADDRESS SECONDS SEED`.
+"""A client of the soak test: `python -m tests.soak.client ADDRESS SECONDS SEED`.
 
-Submits every kind of task for so many seconds, a batch after the other, and waits for each end; the last line that it
-prints is how many futures of each kind have ended. Exits with 1 if one has not.
+The client submits batches with every kind of task for SECONDS, and waits for each end. The last line of its output is
+the number of ended futures of each kind. It exits with 1 if a future has not ended.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ import distq
 
 BATCH: Final = 40
 BATCH_S: Final = 0.6
-"""A batch begins this long after the one before, at the earliest.
+"""Minimum seconds between the beginnings of two batches.
 
-Two clients are thus a load of 133 futures a second at most: no more on a quiet machine, and little more when a busy one
-gets quiet in the middle of a run.
+Two clients are thus a load of at most 133 futures a second. A busy machine that becomes quiet during a run has little
+more load than a quiet one.
 """
 SETTLED_S: Final = 120.0
-"""An end that is not heard by then will not be heard."""
+"""Maximum seconds until a future has its end; after that the client counts it as lost."""
 RUN_S_MAX: Final = 0.02
 KINDS: Final = 17
-"""How many kinds of tasks there are."""
+"""The number of kinds of tasks."""
 
 Future = distq.TaskFuture[Any]
 
 
 def kinds(client: distq.Client, address: str, dice: random.Random) -> dict[str, Callable[[int], Future]]:
-    """How a task of each kind is submitted."""
+    """Return how the client submits a task of each kind."""
 
     def run_s() -> float:
         return dice.random() * RUN_S_MAX
@@ -72,22 +72,22 @@ def kinds(client: distq.Client, address: str, dice: random.Random) -> dict[str, 
 
 
 def cancelled(future: Future) -> Future:
-    """Change one's mind."""
+    """Submit a task and cancel it."""
     future.cancel()
     return future
 
 
 def called_back(future: Future) -> Future:
-    """Have a callback look at it."""
+    """Submit a task with a done-callback."""
     future.add_done_callback(repr)
     return future
 
 
 def compute() -> None:
-    """Keep the interpreter for a part of the time."""
+    """Hold the interpreter lock for a part of the time."""
     while True:
         sum(range(20_000))
-        time.sleep(0.01)  # the part that others have
+        time.sleep(0.01)  # the time of the other threads
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""Whether a series of measurements stays flat: a straight line through it, and how sure its slope is.
+"""Tests whether a series of measurements is flat, with a straight line through it and the error of its slope.
 
-A run counts as flat if the line through its samples rises by no more than a stated allowance from the first sample to
-the last, plus what chance alone could do: `SIGMAS` standard errors of that rise. The first part of a run is left out:
-caches fill, and what is kept for a while has not gone yet.
+A run counts as flat if the line through its samples rises, from the first sample to the last, by at most a stated
+allowance plus `SIGMAS` standard errors of that rise, which chance can cause. The series leaves out the first part of a
+run, in which caches fill and retained results have not expired yet.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 SIGMAS: Final = 3.0
-"""With noise that knows no order a flat series exceeds this once in a thousand runs."""
+"""Standard errors of the rise that are allowed; independent noise exceeds three of them once in a thousand runs."""
 SAMPLES_MIN: Final = 10
-"""Fewer samples say nothing of a slope."""
+"""Minimum number of samples; fewer give no useful slope."""
 
 Sample = tuple[float, float]
-"""When, in seconds, and how much."""
+"""The time in seconds, and the measured value."""
 
 
 class Growth(NamedTuple):
@@ -25,16 +25,16 @@ class Growth(NamedTuple):
 
     rise: float
     error: float
-    """One standard error of that."""
+    """The standard error of that rise."""
     mean: float
 
     def exceeds(self, allowance: float) -> bool:
-        """Whether it rises by more than is allowed and more than chance could do."""
+        """Return whether the rise exceeds the allowance and what chance can cause."""
         return self.rise > allowance + SIGMAS * self.error
 
 
 def growth_of(samples: Sequence[Sample]) -> Growth:
-    """The least-squares line through the samples. Raises ValueError for fewer than SAMPLES_MIN."""
+    """Return the growth of the least-squares line through the samples. Raises ValueError for fewer than SAMPLES_MIN."""
     count = len(samples)
     if count < SAMPLES_MIN:
         raise ValueError(f"{count} samples, and a slope takes at least {SAMPLES_MIN}")

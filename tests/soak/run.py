@@ -1,8 +1,9 @@
-"""The soak: `python -m tests.soak.run SEED MINUTES`, or `make soak MINUTES=20`.
+"""The soak test: `python -m tests.soak.run SEED MINUTES`, or `make soak MINUTES=20`.
 
-A master with a disk, workers with every kind of executor, which are recycled, and clients with every kind of task, for
-minutes: connections are cut, executors killed, schedules run, metrics scraped. In the end every future must have its
-end, and memory, descriptors and threads of every process that lives for the whole run must be flat (`flat.py`).
+A master with a store on disk, workers with every kind of executor and with recycling, and clients with every kind of
+task run for minutes. Meanwhile the test cuts connections, kills executors, runs schedules and scrapes metrics. In the
+end every future must have its end, and memory, descriptors and threads of every process that lives for the whole run
+must be flat (`flat.py`).
 """
 
 from __future__ import annotations
@@ -34,22 +35,23 @@ from distq.demo.cluster import free_port
 SAMPLE_S: Final = 1.0
 SCRAPE_S: Final = 5.0
 FAULT_S: Final = 8.0
-"""How often a fault happens, about."""
+"""Approximate seconds between two faults."""
 WARM_UP: Final = 0.4
-"""The part of the run that is not judged, 48 s of CI's two minutes.
+"""Share of the run before the measurements count: 48 s of the two minutes in CI.
 
-Meanwhile results and dead letters come to be kept for their 15 s, and caches fill; the store's takes up to 16 MiB.
+During this time results and dead letters reach their retention of 15 s, and caches fill; the store's cache takes up to
+16 MiB.
 """
 ALLOWED: Final = {"rss_kib": 8 * 1024.0, "descriptors": 4.0, "threads": 3.0}
-"""How much a process may grow over the part that is judged, beyond what chance could do.
+"""Maximum growth of a process over the rest of the run, beyond what chance can cause.
 
-With ALLOWED_SHARE about 10 MiB of a master: at 133 futures a second a run of two minutes finds what each leaves behind
-from 1.1 KiB on, one of twenty minutes from 110 bytes on.
+Together with ALLOWED_SHARE this is about 10 MiB for a master. At 133 futures a second, a run of two minutes finds a
+leak from 1.1 KiB a future on, and a run of twenty minutes from 110 bytes on.
 """
 ALLOWED_SHARE: Final = {"rss_kib": 0.03, "descriptors": 0.0, "threads": 0.0}
-"""And as a share of its mean: a large process breathes more than a small one."""
+"""Additional growth, as a share of the mean: the memory of a large process varies more."""
 SETTINGS: Final = {
-    # What is kept on purpose is kept for a short time: a run shall not see it grow, nor dead letters fill their queue.
+    # The master retains results for a short time only, so that they do not count as growth and dead letters fill no queue.
     "DISTQ_RESULT_TTL_S": "15s",
     "DISTQ_DEAD_LETTER_TTL_S": "15s",
     "DISTQ_RECONNECT_MAX_S": "0.2",
@@ -65,14 +67,14 @@ CLIENTS: Final = 2
 
 
 class Soak:
-    """One run."""
+    """The run of one seed."""
 
     def __init__(self, grid: Cluster, folder: Path, seed: int, seconds: float) -> None:
         self.grid = grid
         self.dice = random.Random(seed)
         self.seconds = seconds
         self.series: dict[tuple[str, str], list[Sample]] = defaultdict(list)
-        """By process and what is measured."""
+        """The samples, by process and measured value."""
         self.faults: Counter[str] = Counter()
         self.scrapes = 0
         self.scrape_bytes_max = 0
@@ -103,7 +105,7 @@ class Soak:
     # -- the run -------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Measure, scrape and break until the clients have ended, or one has failed."""
+        """Measure, scrape and make faults until the clients have ended, or one has failed."""
         began = time.monotonic()  # noqa: TID251 - real processes live in real time
         next_scrape = next_fault = 0.0
         while any(client.poll() is None for client in self.clients) and not self._failed():
@@ -116,10 +118,10 @@ class Soak:
             if at >= next_fault and at < self.seconds:
                 next_fault = at + FAULT_S * 2 * self.dice.random()
                 self.break_something()
-            time.sleep(SAMPLE_S)  # how often it is measured
+            time.sleep(SAMPLE_S)  # the time between two measurements
 
     def measure(self, at: float) -> None:
-        """Note what each process that lives for the whole run takes; of executors how many there are."""
+        """Measure each process that lives for the whole run, and count the executors."""
         lasting = {"master": self.master.popen.pid}
         lasting |= {f"worker {number}": worker.popen.pid for number, worker in enumerate(self.workers)}
         lasting |= {f"client {number}": client.pid for number, client in enumerate(self.clients)}
@@ -132,12 +134,12 @@ class Soak:
             for pid in worker.children():
                 with suppress(OSError):
                     costs.append(taken_by(pid))
-            for what in ALLOWED if costs else ():  # recycled, hence judged together
+            for what in ALLOWED if costs else ():  # recycled, and therefore judged together
                 total = sum(cost[what] for cost in costs) / len(costs)
                 self.series[f"executors of worker {number}", what].append((at, total))
 
     def scrape(self) -> None:
-        """As Prometheus does."""
+        """Read the metrics as Prometheus does."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.grid.http_port}/metrics", timeout=10) as answer:
             body = answer.read()
         assert b"distq_" in body
@@ -160,7 +162,7 @@ class Soak:
     # -- the end -------------------------------------------------------------------------------
 
     def check(self) -> str:
-        """Judge the run; returns the report, raises AssertionError."""
+        """Check the run, and return the report. Raises AssertionError."""
         ended: Counter[str] = Counter()
         for client in self._failed() or self.clients:
             assert client.stdout is not None
@@ -193,16 +195,16 @@ class Soak:
         return int(counts["ready"] + counts["held"])
 
     def end(self) -> None:
-        """End the processes that are not the cluster's."""
+        """End the processes that do not belong to the cluster."""
         for client in self.clients:
-            with client:  # waits for it, and closes its pipes
+            with client:  # waits for the process, and closes its pipes
                 client.kill()
         with self.proxy:
             self.proxy.kill()
 
 
 def allowed(key: tuple[str, str], growth: Growth) -> float:
-    """How much a process may grow."""
+    """Return the maximum growth of a process."""
     return ALLOWED[key[1]] + ALLOWED_SHARE[key[1]] * growth.mean
 
 
@@ -215,10 +217,10 @@ def _line(key: tuple[str, str], growth: Growth) -> str:
 
 
 def taken_by(pid: int) -> dict[str, float]:
-    """What a process takes of memory, descriptors and threads. Raises OSError if it has gone."""
+    """Return the memory, descriptors and threads of a process. Raises OSError if the process has ended."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
     if "VmRSS" not in status:
-        raise ProcessLookupError(pid)  # it has ended, and was not waited for yet
+        raise ProcessLookupError(pid)  # it has ended, and its parent has not waited for it yet
     return {
         "rss_kib": float(status["VmRSS"].split()[0]),
         "threads": float(status["Threads"]),
@@ -227,7 +229,7 @@ def taken_by(pid: int) -> dict[str, float]:
 
 
 def soak(seed: int, seconds: float, folder: Path) -> str:
-    """Run one soak with its logs in the folder; returns the report."""
+    """Run the soak test with its logs in the folder, and return the report."""
     with cluster(folder) as grid:
         world = Soak(grid, folder, seed, seconds)
         try:

@@ -1,4 +1,4 @@
-"""The tasks of the soak: they leave nothing behind."""
+"""The tasks of the soak test; they leave no files or processes."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ import distq
 
 
 def work(number: int, run_s: float) -> int:
-    """Take a while."""
-    time.sleep(run_s)  # a task takes time
+    """Work for a while."""
+    time.sleep(run_s)  # the task's work
     return number
 
 
 def large(size_bytes: int) -> bytes:
-    """Return that many bytes."""
+    """Return a result of the given size in bytes."""
     return bytes(size_bytes)
 
 
 @distq.task(executor="thread")
 async def beside(number: int, run_s: float) -> int:
-    """Take a while beside others."""
-    await asyncio.sleep(run_s)  # a task takes time
+    """Work for a while as a coroutine, beside other tasks."""
+    await asyncio.sleep(run_s)  # the task's work
     return number
 
 
 @distq.task(retries=0)
 def fails(number: int) -> int:
-    """Fail for good."""
+    """Fail without a retry."""
     raise ValueError(str(number))
 
 
 def again(number: int) -> int:
-    """Be tried again once."""
+    """Fail once, and succeed in the retry."""
     if distq.current().attempt == 1:
         raise distq.Retry(after=0.05)
     return number
 
 
 def parts(count: int) -> Generator[int, None, int]:
-    """Stream."""
+    """Stream parts."""
     yield from range(count)
     return count
 
 
 def summed(numbers: list[int]) -> int:
-    """What a group comes to."""
+    """Return the sum of a group."""
     return sum(numbers)
 
 
 def ticks() -> None:
-    """What the schedule runs."""
+    """Run as a scheduled run."""
