@@ -51,7 +51,7 @@ leak from 1.1 KiB a future on, and a run of twenty minutes from 110 bytes on.
 ALLOWED_SHARE: Final = {"rss_kib": 0.03, "descriptors": 0.0, "threads": 0.0}
 """Additional growth, as a share of the mean: the memory of a large process varies more."""
 SETTINGS: Final = {
-    # The master retains results for a short time only, so that they do not count as growth and dead letters fill no queue.
+    # The master retains results for a short time: they must not count as growth, nor dead letters fill their queue.
     "DISTQ_RESULT_TTL_S": "15s",
     "DISTQ_DEAD_LETTER_TTL_S": "15s",
     "DISTQ_RECONNECT_MAX_S": "0.2",
