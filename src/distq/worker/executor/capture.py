@@ -1,7 +1,7 @@
-"""What an executor does with prints and logging of its tasks: each goes to the supervisor, with the task's id.
+"""The capture of what tasks print and log: the executor sends it, with the task's id, to the supervisor.
 
-`sys.stdout` and `sys.stderr` are replaced by streams that hold nothing back. What goes past them, from C code or from
-programs that a task starts, goes to the descriptors 1 and 2, which are a pipe to the supervisor too.
+The executor replaces `sys.stdout` and `sys.stderr` by streams without a buffer. C code, and programs that a task
+starts, write to the descriptors 1 and 2 instead; these are a pipe to the supervisor too.
 """
 
 import faulthandler
@@ -16,20 +16,20 @@ from distq.core.ranges import shown
 from distq.worker.shared.output_messages import TEXT_CHARS_MAX, Logged, MessageWriter, Printed
 
 TaskOf = Callable[[], str]
-"""Gives the id of the task whose code runs here, '' if none does or it is not known."""
+"""Returns the id of the task whose code calls it; '' if no task does, or its id is not known."""
 _STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _EXTRAS_MAX: Final = 20
 _NUMBER_MAX: Final = 1e300
 
 
 def capture(speaker: MessageWriter, task_of: TaskOf, level: int) -> None:
-    """Have what this process prints and logs (from `level` on) go to the supervisor.
+    """Send what this process prints and logs (from `level` on) to the supervisor.
 
-    Logging that the user sets up goes before: a handler that writes to a standard stream is not joined by ours, and
-    `logging.basicConfig` finds a root logger without handlers, as it does everywhere else.
+    The user's own set-up of logging takes precedence: a record that a user's handler writes to a standard stream is not
+    sent a second time, and `logging.basicConfig` finds a root logger without handlers, as in any other process.
     """
     write_through()
-    faulthandler.enable()  # a fault in C code then says where it was; to descriptor 2, before that stream is replaced
+    faulthandler.enable()  # after a fault in C code it writes the stack to descriptor 2; so before sys.stderr changes
     sys.stdout = stream_of(speaker, "stdout", 1, task_of)
     sys.stderr = stream_of(speaker, "stderr", 2, task_of)
     above_the_root = logging.Logger("distq.capture")  # noqa: LOG001 - no logger by this name is to be found
@@ -40,35 +40,35 @@ def capture(speaker: MessageWriter, task_of: TaskOf, level: int) -> None:
 
 
 def write_through() -> None:
-    """Have this process's own standard streams hold nothing back: what is written before a crash is seen."""
+    """Switch off the buffers of this process's own standard streams, so that no text is lost in a crash."""
     for own in (sys.__stdout__, sys.__stderr__):
         if isinstance(own, io.TextIOWrapper):
             own.reconfigure(write_through=True, errors="backslashreplace")
 
 
 def stream_of(speaker: MessageWriter, name: str, fd: int, task_of: TaskOf) -> "PrintedText":
-    """A standard stream whose texts go to the supervisor."""
+    """Return a standard stream whose texts go to the supervisor."""
     raw = PrintedBytes(speaker, name, fd, task_of)
-    buffer: IO[bytes] = raw  # type: ignore[assignment] # as PYTHONUNBUFFERED does it: there is no buffer
+    buffer: IO[bytes] = raw  # type: ignore[assignment] # no buffer, as with PYTHONUNBUFFERED
     return PrintedText(buffer, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
 
 
 class PrintedText(io.TextIOWrapper):
-    """A standard stream of every task that runs here: what one of them does to it is not felt by the next.
+    """A standard stream that all tasks of this executor share: no task can change it for the next one.
 
-    Programs close theirs (`with sys.stdout:`), take it apart (`io.TextIOWrapper(sys.stdout.buffer)`, which closes what
-    it was given when it goes) or have it speak another encoding, and then print no more.
+    Some programs close their standard stream (`with sys.stdout:`), change its encoding, or wrap it again: an
+    `io.TextIOWrapper(sys.stdout.buffer)` closes the buffer when it is deleted. Later tasks could then not print.
     """
 
     def close(self) -> None:
-        """Do not: others print here."""
+        """Do nothing: other tasks print to this stream too."""
 
     def detach(self) -> Any:
-        """The stream of bytes below, which goes on being that of this one too."""
+        """Return the stream of bytes below, and keep it in use here too."""
         return self.buffer
 
     def reconfigure(self, **_given: object) -> None:
-        """Stay as it is: every text can be written, and nothing is held back."""
+        """Do nothing: the stream can write every text already, and has no buffer."""
 
 
 class PrintedBytes(io.RawIOBase):
@@ -84,19 +84,19 @@ class PrintedBytes(io.RawIOBase):
         self._task_of = task_of
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True: a task may always write."""
         return True
 
     def close(self) -> None:
-        """Do not: others print here."""
+        """Do nothing: other tasks print to this stream too."""
 
     def fileno(self) -> int:
-        """The descriptor that a program started with this stream writes to."""
+        """Return the descriptor to which a program writes that a task starts with this stream."""
         return self._fd
 
     def write(self, data: object) -> int:
-        """Write all of the bytes."""
-        text = bytes(data).decode("utf-8", "backslashreplace")  # type: ignore[call-overload] # any buffer will do
+        """Send all of the bytes, and return their number."""
+        text = bytes(data).decode("utf-8", "backslashreplace")  # type: ignore[call-overload] # any buffer is accepted
         task = self._task_of()
         for at in range(0, len(text), TEXT_CHARS_MAX):
             self._speaker.write(Printed(task, self._stream, text[at : at + TEXT_CHARS_MAX]))
@@ -104,7 +104,7 @@ class PrintedBytes(io.RawIOBase):
 
 
 class ToSupervisor(logging.Handler):
-    """Passes records on; stands above the root logger, where no configuration of the user's meets it."""
+    """The handler that sends records to the supervisor; it is above the root logger, which the user may configure."""
 
     def __init__(self, speaker: MessageWriter, task_of: TaskOf) -> None:
         super().__init__()
@@ -112,21 +112,24 @@ class ToSupervisor(logging.Handler):
         self._task_of = task_of
 
     def createLock(self) -> None:  # noqa: N802 - the standard library's name
-        """Do without: a message is written whole, and a task that is interrupted while it logs leaves no lock."""
+        """Make no lock: a message is written as a whole, and a task interrupted while it logs leaves no lock held."""
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Pass a record on that no filter keeps; the base class takes the lock, from Python 3.13 on without a look."""
+        """Send a record that no filter rejects.
+
+        The method of the base class acquires the lock, and from Python 3.13 on does not check that there is one.
+        """
         if is_wanted := bool(self.filter(record)):
             self.emit(record)
         return is_wanted
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a record on; nothing is raised at the task."""
+        """Send a record; the task gets no error if that fails."""
         try:
             if not _is_written_already(record):
                 self._speaker.write(_logged(self._task_of(), record))
-        except Exception:  # noqa: BLE001 - a record's parts are the user's objects
+        except Exception:  # noqa: BLE001 - a record contains the user's objects, which may raise anything
             self.handleError(record)
 
 
@@ -142,7 +145,7 @@ def _logged(task: str, record: logging.LogRecord) -> Logged:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """A record's message, also where its arguments do not fit."""
+    """Return a record's message, or a text that says why it cannot be formatted."""
     try:
         return record.getMessage()
     except Exception as error:  # noqa: BLE001 - the user's format, arguments and their __str__
@@ -164,7 +167,7 @@ def _lines_of(exc_info: object) -> str:
 
 
 def _plain(extra: dict[str, object]) -> dict[str, object]:
-    """The same with everything that JSON has no form for as text, each of bounded length."""
+    """Return the same fields with each value that JSON cannot express as a text of bounded length."""
     return {
         str(name): what if what is None or isinstance(what, bool) or _has_digits(what) else _text_of(what)
         for name, what in extra.items()
@@ -172,7 +175,7 @@ def _plain(extra: dict[str, object]) -> dict[str, object]:
 
 
 def _has_digits(what: object) -> bool:
-    """Whether it is a number that JSON can write: not infinite or nan, nor too long for Python to write it out."""
+    """Whether `what` is a number that JSON can express: finite, and not too long for Python to print."""
     return isinstance(what, int | float) and -_NUMBER_MAX < what < _NUMBER_MAX
 
 
@@ -184,7 +187,7 @@ def _text_of(what: object) -> str:
 
 
 def _is_written_already(record: logging.LogRecord) -> bool:
-    """Whether a handler of the user's writes this record to a standard stream."""
+    """Whether one of the user's handlers writes this record to a standard stream."""
     named = logging.root.manager.loggerDict.get(record.name, logging.root)
     logger = named if isinstance(named, logging.Logger) else logging.root
     while True:

@@ -1,12 +1,13 @@
-"""What every task finds in its process as the one before it did: signal handlers, mask, alarm, wake-up descriptor.
+"""The process state that an executor restores after its tasks: signal handlers, mask, alarm, wake-up descriptor.
 
-Libraries take signals over and leave them so. The executor needs some itself (SIGTERM to end, SIGALRM and SIGUSR2 to
-interrupt a task, SIGUSR1 for its stack), and later tasks must not be hit by a handler, or an alarm, of one before.
-Python's own table of handlers is compared before each task, which costs 0.4 us; what only the kernel knows (handlers of
-C libraries, the mask) is set again before each batch and after each task that ran for a while, which costs 6 us.
+Libraries replace signal handlers and do not restore them. The executor needs some signals itself (SIGTERM to end,
+SIGALRM and SIGUSR2 to interrupt a task, SIGUSR1 to write its stack), and a handler or alarm that one task has set must
+not affect later tasks. The executor compares Python's own table of handlers after each task, which costs 0.4 us. State
+that only the kernel knows (handlers of C libraries, the mask) it sets again before each batch and after each task that
+ran for at least `RESTORE_ALL_S`, which costs 6 us.
 
-Not put back, as it would cost more or break what a task's module has set up on purpose: the current folder, umask,
-environment, locale, resource limits, `sys.path`, `sys.stdout`, the profiling timers, and modules' own variables.
+The executor does not restore the current folder, umask, environment, locale, resource limits, `sys.path`, `sys.stdout`,
+the profiling timers and the variables of modules: it would cost more, or undo what a task's module has set on purpose.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import faulthandler
 import math
 import signal
 
-# The public functions make an Enum of each answer, which costs ten times as much as all the rest.
+# The public functions of `signal` convert each result to an Enum, which costs ten times as much as the rest.
 from _signal import getsignal, pthread_sigmask, set_wakeup_fd, setitimer  # type: ignore[import-not-found]
 from _signal import signal as set_handler
 from collections.abc import Callable
@@ -25,11 +26,12 @@ from typing import Any, Final
 Handler = Callable[[int, FrameType | None], object]
 
 RESTORE_ALL_S: Final = 0.0005
-"""After a task that ran at least this long everything is put back; after shorter ones what Python knows has changed."""
+"""Minimum run time, in seconds, of a task after which the executor restores everything without a comparison; after a
+shorter task it does so only if Python's table of handlers has changed, because restoring costs 6 us."""
 STACK_SIGNAL: Final = signal.SIGUSR1
-"""Asks an executor for its stack, also while C code runs."""
+"""The signal on which an executor writes its stack, also while C code runs."""
 STOP_SIGNAL: Final = signal.SIGUSR2
-"""Tells an executor that a task which its page names shall stop."""
+"""The signal on which an executor stops the task that its page names."""
 _WATCHED: Final = tuple(
     map(
         int,
@@ -49,7 +51,7 @@ _NO_SIGNALS: Final[tuple[int, ...]] = ()
 
 
 class ProcessState:
-    """The state of one executor's process that is put back; its methods are for the main thread."""
+    """The restored state of one executor's process; only the main thread calls its methods."""
 
     def __init__(self) -> None:
         self._own: dict[int, Handler] = {}
@@ -60,20 +62,20 @@ class ProcessState:
         self._after_restore: Callable[[], object] = bool
 
     def own(self, number: int, handler: Handler) -> None:
-        """Take a signal over, for as long as the executor lives."""
+        """Install the executor's handler of a signal, and keep it until the executor ends."""
         self._own[int(number)] = handler
         set_handler(number, handler)
 
     def write_stacks_to(self, fd: int, *, all_threads: bool) -> None:
-        """Have STACK_SIGNAL write the stack to this descriptor, which C code that runs does not prevent."""
+        """Write the stack to this descriptor on each STACK_SIGNAL, also while C code runs."""
         self._stack_fd, self._stack_of_all_threads = fd, all_threads
         self._register_stacks()
 
     def start(self, again: Callable[[], object]) -> None:
-        """Take what there is now, when all modules are imported, for what every task finds.
+        """Record the present state as the state that every task finds; the executor calls this after all imports.
 
-        `again` is called after each time that everything was put back: it finds out what a signal has said that a
-        task's own handler has taken.
+        Each `restore` ends with a call of `again`, which checks whether a signal has arrived that a task's own handler
+        has taken.
         """
         self._after_restore = again
         for number, handler in self._own.items():
@@ -85,19 +87,19 @@ class ProcessState:
         self._initial = tuple(map(getsignal, _WATCHED))
 
     def task_ended(self, run_s: float) -> None:
-        """Put back what a task has changed that ran for `run_s`."""
+        """Restore the state after a task that ran for `run_s` seconds, if it was long or changed a handler."""
         if run_s >= RESTORE_ALL_S or tuple(map(getsignal, _WATCHED)) != self._initial:
             self.restore()
 
     def restore(self) -> None:
-        """Put everything back."""
+        """Restore everything."""
         usual = self._initial
         if usual is None:
             return
-        setitimer(signal.ITIMER_REAL, 0)  # first: an alarm of the task's must not ring in a handler of ours
+        setitimer(signal.ITIMER_REAL, 0)  # first: the task's alarm must not call the executor's handler
         set_wakeup_fd(self._wakeup_fd)
         for number, handler in zip(_WATCHED, usual, strict=True):
-            # A handler of None is one that Python has not set, and cannot: it is left as it is.
+            # None stands for a handler that C code has set; Python cannot set it again, so it stays as it is.
             if handler is not None and (number in self._own or getsignal(number) is not handler):
                 set_handler(number, handler)
         if self._stack_fd >= 0:
@@ -116,15 +118,15 @@ class ProcessState:
 
 
 LONGEST_TIMER_S: Final = 86_400.0
-"""Timers of the system take less than some time limits (poll: 24 days; setitimer: a number of C): each is set for a day
-at most and, when it rings, again."""
+"""Maximum time, in seconds, for which a timer is set; a timer for a longer time is set again when it expires. Some time
+limits exceed what the system's timers accept (poll: 24 days; setitimer: the range of a C integer)."""
 
 
 def timer_s(left_s: float) -> float:
-    """For how long to set a timer that shall ring in `left_s` seconds, or never (infinity)."""
+    """Return for how many seconds to set a timer that expires in `left_s` seconds, or never (infinity)."""
     return LONGEST_TIMER_S if math.isnan(left_s) else min(max(left_s, 0.0), LONGEST_TIMER_S)
 
 
 def clear_mask_of_thread() -> None:
-    """Let the present thread hear all signals again, as what its next task starts inherits its mask."""
+    """Unblock all signals in the present thread, because a process that its next task starts inherits the mask."""
     pthread_sigmask(signal.SIG_SETMASK, _NO_SIGNALS)
