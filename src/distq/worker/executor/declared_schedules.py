@@ -1,4 +1,4 @@
-"""The schedules that the code of a worker declares at the decorators of its tasks, and how the master hears of them."""
+"""The schedules that a worker's code declares at the decorators of its tasks; the executor sends them to the master."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ ANSWER_S: Final = 10.0
 
 
 def declare(connection: Connection, config: ExecutorConfig, age_s: float, warn: Callable[[str], None]) -> None:
-    """Tell the master what the imported modules declare; what it leaves as it was, and why, is said.
+    """Send the master the schedules of the imported modules; warn of each that it does not register, with the reason.
 
     Raises:
-        ConnectionLost: the master is not there any more.
+        ConnectionLost: the connection to the master has ended.
     """
     if config.schedules == OFF:
         return
@@ -48,7 +48,7 @@ def declare(connection: Connection, config: ExecutorConfig, age_s: float, warn: 
 
 
 def declarations(warn: Callable[[str], None]) -> list[dict[str, Any]]:
-    """What the modules imported so far declare; what cannot be a schedule is said."""
+    """Return the schedules that the modules imported so far declare; warn of each task that cannot be scheduled."""
     rows: list[dict[str, Any]] = []
     for name, function in all_named():
         options = options_of(function)
@@ -56,7 +56,7 @@ def declarations(warn: Callable[[str], None]) -> list[dict[str, Any]]:
             continue
         try:
             rows.append(_row(name, function))
-        except Exception as error:  # noqa: BLE001 - keys are functions of the user's
+        except Exception as error:  # noqa: BLE001 - keys are the user's functions, which may raise anything
             warn(f"{name} cannot be a schedule: {error}.")
     return rows
 

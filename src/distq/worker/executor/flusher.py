@@ -1,6 +1,6 @@
-"""A thread that looks after a batch while a task of it runs long; it costs short tasks nothing.
+"""The flusher: a thread that checks a batch every 50 ms while one of its tasks runs long; it costs short tasks nothing.
 
-It sleeps while there is nothing to look after, and then the main thread has to wake it.
+The thread sleeps while there is nothing to check; the main thread must wake it.
 """
 
 import threading
@@ -10,7 +10,7 @@ from typing import Final
 
 CHECK_S: Final = 0.05
 END_S: Final = 1.0
-"""How long the thread may take to end: it can be in an exchange with a master that does not answer."""
+"""Maximum seconds to wait for the thread's end: it may be in an exchange with a master that does not answer."""
 
 
 class Flusher:
@@ -18,14 +18,14 @@ class Flusher:
 
     def __init__(self, look: Callable[[], bool]) -> None:
         self.is_asleep = True
-        """Whether it must be woken to look."""
+        """Whether the thread sleeps, so that the main thread must wake it."""
         self._check = look
         self._waking = threading.Event()
         self._thread: threading.Thread | None = None
         self._ended = False
 
     def wake(self) -> None:
-        """Have it look, every 50 ms, until there is nothing more to look after."""
+        """Make the thread check every 50 ms until there is nothing more to check."""
         self.is_asleep = False
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
@@ -44,7 +44,7 @@ class Flusher:
             time.sleep(CHECK_S)
             if self._check():
                 continue
-            # Both are looked at again once the event is cleared: what was set before is not waited for.
+            # Check both again after the event is cleared: a `wake` or `end` before that would otherwise be missed.
             self._waking.clear()
             self.is_asleep = True
             if self._ended:

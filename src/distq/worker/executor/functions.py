@@ -1,7 +1,7 @@
-"""What an executor can run: the function behind the kind and name of an envelope, found once each.
+"""The functions that an executor can run; it looks up each kind and name of an envelope once.
 
-A task's name is one that a module has registered, or the import path of a function. What cannot be found is
-handed back for workers that can: during a deploy two versions of the code are at work at once.
+A task's name is a name that a module has registered, or the import path of a function. A task whose function the
+executor cannot find goes back to the master, for other workers: during a deploy, workers run two versions of the code.
 """
 
 import importlib
@@ -33,26 +33,26 @@ from distq.worker.executor.returned import Await, finishing, finishing_on_loop, 
 from distq.worker.shared.clock import MONOTONIC, Clock
 
 Run = Callable[[bytes], bytes | RunOutcome]
-"""Runs a payload: the result's bytes, or another outcome. It raises nothing but TimeLimitExceeded."""
+"""Runs a payload and returns the result's bytes, or another outcome; it raises nothing but TimeLimitExceeded."""
 
 CoroutineRun = Callable[[bytes, Callable[[], BaseException | None]], Coroutine[Any, Any, bytes | RunOutcome]]
-"""The same on a loop; also given what tells why it was cancelled, if it was."""
+"""Does the same on an event loop; its second argument returns why the run was cancelled, or None."""
 
 JSON: Final = "json"
 ARGUMENTS_WHAT: Final = "its arguments, or results of tasks before it, are"
 RETRY_NAME_S: Final = 1.0
-"""Pause before a name that led to no function is looked for again; the master decides when it is offered again."""
+"""Minimum seconds between two searches for a name without a function; the master decides when to lease it again."""
 UNKNOWN_NAMES_MAX: Final = 10_000
-"""Maximum names of which is remembered why they lead to no function."""
+"""Maximum names for which the executor remembers why they have no function: clients may invent any number of names."""
 RUNS_MAX: Final = 10_000
-"""Maximum names of which is remembered what runs them; clients choose names, and may make up any number of them."""
+"""Maximum names for which the executor remembers how to run them: clients may invent any number of names."""
 
 
 def set_up() -> None:
-    """Set up what the modules' lifespan hooks have for their tasks.
+    """Run the lifespan hooks of the modules, which make objects for their tasks.
 
     Raises:
-        HookUnusable: one of them failed; in a sentence.
+        HookUnusable: a hook failed; the text is a sentence.
     """
     try:
         set_up_all()
@@ -68,7 +68,7 @@ class HookUnusable(HandlerUnusable):
 
 
 class Functions:
-    """All that one executor can run."""
+    """The functions of one executor."""
 
     def __init__(
         self,
@@ -80,12 +80,12 @@ class Functions:
     ) -> None:
         self._handler = handler
         self.codec = Codec(json_only=accept == JSON)
-        """What bytes it makes values of."""
+        """Decides which payloads this executor may decode: all, or only JSON."""
         self._result_bytes_max = result_bytes_max
         self._warn = lacks
         self._clock = clock
         self._why_unknown: dict[str, str] = {}
-        """What was said last of names that lead to no function."""
+        """The last warning for each name without a function."""
         self._finish = finishing(result_bytes_max, in_a_loop_of_its_own)
         self._finish_on_loop = finishing_on_loop(result_bytes_max)
         self._runs: dict[tuple[str, str], Run] = {}
@@ -93,11 +93,11 @@ class Functions:
         self._finding = threading.Lock()
 
     def awaits_by(self, await_: Await) -> None:
-        """How awaitables that a function has returned are awaited, if not each on a loop of its own."""
+        """Await with `await_` what functions return, instead of each awaitable on an event loop of its own."""
         self._finish = finishing(self._result_bytes_max, await_)
 
     def run_of(self, kind: str, name: str) -> Run:
-        """How to run tasks of that kind and name; imports happen when the first one runs, as a part of it."""
+        """Return how to run tasks of that kind and name; the first run also imports the function's module."""
         return self._runs.get((kind, name)) or self._first_run(kind, name)
 
     def _first_run(self, kind: str, name: str) -> Run:
@@ -107,7 +107,7 @@ class Functions:
         return run
 
     def found(self, kind: str, name: str) -> Run:
-        """As `run_of`, found now; threads may come at once."""
+        """Do as `run_of`, but find the function now; several threads may call this at the same time."""
         found = self._runs.get((kind, name))
         if found is None:
             with self._finding:
@@ -125,7 +125,10 @@ class Functions:
         self._runs[kind, name] = run
 
     def coroutine_of(self, kind: str, name: str) -> CoroutineRun | None:
-        """How to run tasks of that name on a loop; None if their function is called in a thread, or not `found` yet."""
+        """Return how to run tasks of that name on an event loop.
+
+        It is None if their function runs in a thread, or `found` was not called for that name.
+        """
         return self._coroutines.get((kind, name))
 
     def _plain(self) -> Run:
@@ -139,7 +142,7 @@ class Functions:
     def _task(self, name: str) -> Run:
         function = named(name)
         if function is not None and function.__module__ not in sys.modules:
-            function = None  # its module has failed to be imported after it had registered this one
+            function = None  # its module registered it, and then its import failed
         if function is None and self.codec.json_only:
             return self._unknown(name, "none of its modules has registered it")
         if function is None:
@@ -147,7 +150,7 @@ class Functions:
                 function = _imported(name)
             except TimeLimitExceeded:
                 raise
-            except BaseException as error:  # noqa: BLE001 - whatever a module does at import, we hand back
+            except BaseException as error:  # noqa: BLE001 - any error of an import returns the task to the master
                 return self._unknown(name, describe(error))
         try:
             injected = {word: hook.value() for word, hook in injections_of(function).items()}
@@ -160,14 +163,14 @@ class Functions:
         return self._calling(function, call)
 
     def _awaiting(self, function: Callable[..., Any], call: Callable[..., Any]) -> CoroutineRun:
-        """How to run a coroutine function on a loop."""
+        """Return how to run a coroutine function on an event loop."""
         limit, codec = self._result_bytes_max, self.codec
 
         async def run(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | RunOutcome:
             try:
                 codec.check(payload, ARGUMENTS_WHAT)
                 body = await await_payload(call, payload, self._finish_on_loop)
-            except BaseException as error:  # noqa: BLE001 - as in `_calling`; being cancelled is an end like any other
+            except BaseException as error:  # noqa: BLE001 - as in `_calling`; a cancelled run has an outcome too
                 reason = why_cancelled() if type(error).__name__ == "CancelledError" else None
                 return failed(function, error if reason is None else reason.with_traceback(error.__traceback__))
             return body if len(body) <= limit else result_too_large(len(body), limit)
@@ -186,13 +189,13 @@ class Functions:
             if self._clock() < again_at:
                 return RunOutcome(Outcome.UNKNOWN, b"", why)
             self._runs.pop((kind, name), None)
-            importlib.invalidate_caches()  # it may have been installed meanwhile
+            importlib.invalidate_caches()  # the module may have been installed meanwhile
             return self.found(kind, name)(payload)
 
         return run
 
     def _calling(self, function: Callable[..., Any], call: Callable[..., Any]) -> Run:
-        """How to run a function: by that call, with its options."""
+        """Return how to run a function: through `call`, with the function's options."""
         limit, codec, finish, json_only = self._result_bytes_max, self.codec, self._finish, self.codec.json_only
 
         def run(payload: bytes) -> bytes | RunOutcome:
@@ -200,7 +203,7 @@ class Functions:
                 if json_only:
                     codec.check(payload, ARGUMENTS_WHAT)
                 body = run_payload(call, payload, finish)
-            except BaseException as error:  # noqa: BLE001 - also sys.exit() in a task is a failure of that task only
+            except BaseException as error:  # noqa: BLE001 - any error, also sys.exit(), fails this task only
                 return failed(function, error)
             return body if len(body) <= limit else result_too_large(len(body), limit)
 
@@ -208,7 +211,7 @@ class Functions:
 
 
 def _with_injected(name: str, called: Callable[..., Any], injected: Mapping[str, Any]) -> Callable[..., Any]:
-    """The call of a function with what this worker gives it, which a submitter cannot replace."""
+    """Return the function with the arguments that this worker injects, which a client cannot replace."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if given := injected.keys() & kwargs.keys():
@@ -219,7 +222,7 @@ def _with_injected(name: str, called: Callable[..., Any], injected: Mapping[str,
 
 
 def failed(function: Callable[..., Any], error: BaseException) -> RunOutcome:
-    """The outcome of a task that raised, by its function's options."""
+    """Return the outcome of a task that raised `error`; it depends on the function's options."""
     if (asked := requested_outcome(error)) is not None:
         return asked
     if isinstance(error, Retry):
@@ -234,7 +237,7 @@ def failed(function: Callable[..., Any], error: BaseException) -> RunOutcome:
 
 
 def failed_by_limit(error: TimeLimitExceeded) -> RunOutcome:
-    """The outcome of a task that ended when its time limit was over."""
+    """Return the outcome of a task that exceeded its time limit."""
     return RunOutcome(Outcome.TIMEOUT, pack_failure(error), str(error))
 
 

@@ -1,8 +1,8 @@
-"""The modules of tasks: where they are looked for, and imported.
+"""The import of the modules of tasks, and the folders in which the executor looks for them.
 
-The current folder comes behind the standard library, unlike where Python runs a script: a `queue.py` or `logging.py` in
-it would otherwise be taken for the module of that name by all that an executor imports, distq included. It comes before
-installed packages, so that a `tasks.py` in it is found.
+The executor searches the current folder after the standard library; for a script, Python searches it first. Otherwise
+a `queue.py` or `logging.py` in the current folder would replace the standard module for distq itself. The executor
+searches the current folder before the installed packages, so that it finds a `tasks.py` there.
 """
 
 import importlib
@@ -23,14 +23,14 @@ class ModuleUnusable(HandlerUnusable):
 
 
 class ModuleShadowed(HandlerUnusable):
-    """A module of tasks is called as one of the standard library."""
+    """A module of tasks has the same name as a module of the standard library or as distq."""
 
     code = "MODULE_SHADOWED"
     hint = "Rename the file."
 
 
 def add_current_folder() -> None:
-    """Have modules be looked for in the current folder too, unless PYTHONSAFEPATH forbids that."""
+    """Search the current folder for modules too, unless PYTHONSAFEPATH forbids that."""
     if os.environ.get("PYTHONSAFEPATH"):
         return
     home = os.__file__.rpartition(os.sep)[0]
@@ -42,25 +42,25 @@ def import_modules(names: Iterable[str]) -> None:
     """Import the modules of tasks.
 
     Raises:
-        HandlerUnusable: one cannot be imported; in a sentence.
+        HandlerUnusable: a module cannot be imported; the text is a sentence.
     """
     for name in names:
         check_not_shadowed(name)
         try:
             importlib.import_module(name)
-        except BaseException as error:  # whatever a module does at import, a sentence names it
+        except BaseException as error:  # a module may raise anything at import
             raise ModuleUnusable(f"The module {name} cannot be imported: {describe(error)}.") from error
 
 
 def check_not_shadowed(name: str) -> None:
-    """Raise ModuleShadowed if under the name of a module of the current folder another one is found first."""
+    """Raise ModuleShadowed if Python finds another module of the same name before the one in the current folder."""
     first = name.partition(".")[0]
     if first not in sys.stdlib_module_names and first != "distq":
         return
     folder = os.path.realpath(_current_folder()) + os.sep
-    from importlib.util import find_spec  # noqa: PLC0415 - few need it
+    from importlib.util import find_spec  # noqa: PLC0415 - rarely needed
 
-    with suppress(Exception):  # it cannot be found, or has none: its import says so
+    with suppress(Exception):  # a module without a spec: its import raises the error
         spec = find_spec(name)
         if spec is not None and spec.origin and os.path.realpath(spec.origin).startswith(folder):
             return
@@ -74,5 +74,5 @@ def check_not_shadowed(name: str) -> None:
 def _current_folder() -> str:
     try:
         return os.getcwd()  # noqa: PTH109 - executors start faster without pathlib
-    except OSError:  # it was deleted
+    except OSError:  # the folder was deleted
         return os.curdir

@@ -1,6 +1,6 @@
-"""From what a function returned to the task's result: a generator is streamed, an awaitable is awaited.
+"""Conversion of return values to results: the executor streams a generator and awaits an awaitable.
 
-What a function returned is looked at, not what the function is: a plain decorator in between changes nothing then.
+The executor examines the value and not the function, so that a plain decorator around the function changes nothing.
 """
 
 import itertools
@@ -15,19 +15,19 @@ from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of
 from distq.tasks.payload import Finish, Pack
 
 Await = Callable[[Coroutine[Any, Any, Any]], Any]
-"""Runs a coroutine to its end, on a loop that the executor chooses, and returns what it returned."""
+"""Runs a coroutine to its end, on an event loop that the executor chooses, and returns the coroutine's value."""
 Tell = Callable[[int, bytes], None]
 
 
 def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """How an executor awaits that runs one task at a time."""
-    import asyncio  # noqa: PLC0415 - executors whose tasks need none start faster
+    """Await on a new event loop; an executor that runs one task at a time uses this."""
+    import asyncio  # noqa: PLC0415 - executors whose tasks do not await start faster
 
     return asyncio.run(coroutine)
 
 
 def finishing(part_bytes_max: int, await_: Await) -> Finish:
-    """How an executor makes results of returned values, where it may block."""
+    """Return how an executor converts return values to results in a thread that it may block."""
 
     def finish(returned: Any, pack: Pack) -> Any:
         kind = type(returned)
@@ -41,7 +41,7 @@ def finishing(part_bytes_max: int, await_: Await) -> Finish:
 
 
 def finishing_on_loop(part_bytes_max: int) -> Callable[[Any, Pack], Coroutine[Any, Any, Any]]:
-    """As `finishing`, on a loop that other tasks share."""
+    """Return how an executor converts return values to results on an event loop that other tasks share."""
 
     async def finish(returned: Any, pack: Pack) -> Any:
         return await _finished(returned, pack, part_bytes_max, shared=True)
@@ -61,14 +61,14 @@ async def _finished(returned: Any, pack: Pack, part_bytes_max: int, *, shared: b
 
 
 def _parts(pack: Pack, part_bytes_max: int) -> Callable[[int, Any], bytes]:
-    """What makes the bytes of a part of a stream; it raises ResultNotSent for one that has none, or too many."""
+    """Return how to encode a part of a stream; it raises ResultNotSent if a part is too large or cannot be encoded."""
 
     def packed(number: int, value: Any) -> bytes:
         try:
             part = pack(value)
         except (Interrupted, TaskStopped):
             raise
-        except BaseException as error:  # whatever the part's class does when it is pickled
+        except BaseException as error:  # the part's class may raise anything while it is pickled
             raise ResultNotSent(f"cannot be sent: part {number}: {cause_of(error)}") from error
         if len(part) + PART_NUMBER.size > part_bytes_max:
             raise ResultNotSent(
@@ -81,7 +81,7 @@ def _parts(pack: Pack, part_bytes_max: int) -> Callable[[int, Any], bytes]:
 
 
 def _streamed(running: Generator[Any, Any, Any], packed: Callable[[int, Any], bytes]) -> Any:
-    """Send each part of a generator to the master as it comes; returns what the generator returned."""
+    """Send each part of a generator to the master when the generator yields it; return the generator's value."""
     tell = report_of(current())
     try:
         for number in itertools.count():
@@ -97,14 +97,14 @@ def _streamed(running: Generator[Any, Any, Any], packed: Callable[[int, Any], by
 async def _streamed_async(
     running: AsyncGenerator[Any, Any], packed: Callable[[int, Any], bytes], *, shared: bool
 ) -> None:
-    """As `_streamed`, of an async generator, which returns nothing."""
-    import asyncio  # noqa: PLC0415 - it runs already
+    """Send each part of an async generator to the master; an async generator has no return value."""
+    import asyncio  # noqa: PLC0415 - the loop has imported it already
 
     tell, number = report_of(current()), 0
     try:
         async for value in running:
             part = packed(number, value)
-            if shared:  # it may have to wait for room, and other tasks run on this loop
+            if shared:  # sending may wait for room, and other tasks run on this loop
                 await asyncio.to_thread(tell, Outcome.PART, part)
             else:
                 tell(Outcome.PART, part)

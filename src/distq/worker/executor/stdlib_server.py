@@ -1,8 +1,8 @@
-"""An executor at a stock `BaseManager` server, which offers nothing but two queues.
+"""The executor's loop for a server of the standard library (`BaseManager`), which offers nothing but two queues.
 
-There is no lease there: what is taken is gone from the server. So nothing is taken ahead, a `get` never
-waits long (one that is left behind, blocked, would swallow the next item), and a result that could not be
-put is kept and put first after reconnecting.
+The server has no leases: it forgets an item that an executor takes. So the executor takes one item at a time. Each
+`get` waits at most `TAKE_S`: one that stayed blocked on the server after its executor has gone would lose the next
+item. The executor keeps a result that it cannot put, and puts it first after it has connected again.
 """
 
 import os
@@ -27,14 +27,14 @@ from distq.worker.shared.reports import Failed, Reporter, Succeeded, Trouble
 WORK_GETTERS: Final = ("get_work_queue", "get_task_queue")
 RESULT_GETTERS: Final = ("get_result_queue", "get_done_queue")
 TAKE_S: Final = 0.5
-"""How long one `get` waits, and so the longest that an idle drain takes."""
+"""Maximum seconds that one `get` waits; an idle executor needs up to this time to drain."""
 ANSWER_S: Final = 20.0
 EMPTY_PAUSE_S: Final = 0.1
-"""The pause after a `get` that raised Empty without waiting, as queues of a program's own may do."""
+"""Seconds to pause after a `get` that raised Empty without waiting, as a program's own queue class may do."""
 
 
 class StdlibServerLoop:
-    """What one executor does at a stock server, one item at a time."""
+    """Runs the items of a standard-library server in one executor, one at a time."""
 
     def __init__(
         self,
@@ -57,16 +57,16 @@ class StdlibServerLoop:
 
     @property
     def has_unsettled(self) -> bool:
-        """Whether a result waits for the server to come back."""
+        """Whether the executor holds a result that the server does not have yet."""
         return bool(self._unsent)
 
     def serve(self, dial: Callable[[], Connection]) -> None:
-        """Take, run and put until told to end, over connections that `dial` makes.
+        """Take items, run them and put their results until the shutdown, over connections that `dial` makes.
 
         Raises:
             RemoteRefusal: the server offers no such queues.
-            ConnectionLost: it is gone.
-            HandlerUnusable: it has plain items only, and this worker has no plain handler.
+            ConnectionLost: the connection to the server has ended.
+            HandlerUnusable: the server has plain items only, and this worker has no plain handler.
         """
         if self._handler is None:
             raise HandlerUnusable("The server is the standard library's and has plain items only.")
@@ -82,7 +82,10 @@ class StdlibServerLoop:
                 connection.call(None, "decref", (ident,), timeout_s=ANSWER_S)
 
     def _create(self, dial: Callable[[], Connection], getters: tuple[str, ...]) -> str:
-        """The ident of the first object that one of these names gets; the server serves one such call a connection."""
+        """Return the ident of the first object that one of `getters` creates.
+
+        The server accepts one such call for each connection.
+        """
         reason = ""
         for getter in getters:
             with closing(dial()) as connection:
@@ -116,12 +119,12 @@ class StdlibServerLoop:
         try:
             assert self._handler is not None
             self._unsent.append(self._handler(item))
-        except BaseException as error:  # noqa: BLE001 - also sys.exit() in a handler concerns its item only
+        except BaseException as error:  # noqa: BLE001 - any error, also sys.exit(), fails this item only
             cause = describe(error)
         else:
             cause = ""
         if self._shutdown.is_forked:
-            os._exit(os.EX_OK)  # the child of a fork has come out of the task: it answers for nothing
+            os._exit(os.EX_OK)  # this is a child that the task has forked: it must not put a result
         run_s = self._clock() - began
         self._page.rest()
         self._page.count_ended(int(not cause), int(bool(cause)), run_s)
@@ -139,7 +142,7 @@ class StdlibServerLoop:
                 continue
             except DistqError:
                 raise
-            except Exception as error:  # noqa: BLE001 - it cannot be pickled, or is not to that queue's liking
+            except Exception as error:  # noqa: BLE001 - it cannot be pickled, or the queue refuses it
                 self._reporter.send(Trouble(f"A result could not be put: {describe(error)}."))
             self._unsent.popleft()
 
