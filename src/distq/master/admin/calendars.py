@@ -1,10 +1,10 @@
-"""The next instant of a cron expression, by the clocks of a time zone.
+"""The next instant of a cron line, by the clocks of a time zone.
 
-An expression has five fields. `CronSim` finds the wall-clock times that match it; this module finds their instants:
+A cron line has five fields. `CronSim` finds the wall-clock times that match it; this module finds their instants:
 
-- An expression whose minute and hour both name values (`30 2 * * *`) is due once a day. In an hour that clocks show
+- A cron line whose minute and hour both name values (`30 2 * * *`) is due once a day. In an hour that clocks show
   twice it is due the first time; if clocks skip its time, it is due when they have changed.
-- An expression whose minute or hour begins with `*` (`*/10 * * * *`) is due whenever a clock shows such a time: both
+- A cron line whose minute or hour begins with `*` (`*/10 * * * *`) is due whenever a clock shows such a time: both
   times in an hour that clocks show twice, and never at a time that clocks skip.
 
 UTC needs no time zone data. Any other zone is read from the machine's data, or else from the package `tzdata`.
@@ -42,7 +42,7 @@ def forget_zones() -> None:
 
 
 def check_line(line: object) -> str:
-    """Check that a cron expression is valid and has an instant, and return it; raises BadTiming."""
+    """Check that a cron line is valid and has an instant, and return it; raises BadTiming."""
     try:
         known = text("cron", line, CRON_BYTES_MAX)
     except (TypeError, ValueError) as exc:
@@ -58,12 +58,12 @@ def check_line(line: object) -> str:
 
 
 def next_instant(line: str, zone: tzinfo, after: float) -> float:
-    """Return the first instant of a cron expression after `after`, in seconds since 1970; raises BadTiming."""
+    """Return the first instant of a cron line after `after`, in seconds since 1970; raises BadTiming."""
     try:
         return _next_instant(line, zone, datetime.fromtimestamp(after, zone))
     except StopIteration as exc:
         raise BadTiming(f"{shown(line)} is no cron line: no day is such a day.") from exc
-    except Exception as exc:  # the parser's own error, or one from an expression that it does not expect
+    except Exception as exc:  # the parser's own error, or one from a cron line that it does not expect
         raise BadTiming(f"{shown(line)} is no cron line: {str(exc) or type(exc).__name__}.") from exc
 
 
@@ -87,7 +87,7 @@ def _next_instant(line: str, zone: tzinfo, after: datetime) -> float:
 
 def _first(line: str, zone: tzinfo, wall: datetime, after: datetime, *, often: bool) -> float:
     """Return the first instant after `after` among the matching wall-clock times after `wall`."""
-    # A fixed expression searched from within the second pass is due in that pass: the first pass is over.
+    # A cron line of fixed time searched from within the second pass is due in that pass: the first pass is over.
     passes = (0, 1) if often or after.fold else (0,)
     after_utc = after.astimezone(UTC)
     for shown_at in CronSim(line, wall):

@@ -1,7 +1,7 @@
-"""What an operator does with dead letters: look, have them tried again, let them go.
+"""Operators' requests about dead letters: list them, show one, retry them, purge them.
 
-Every action goes through the broker's cycle, a thousand dead letters in each, so that a retry of a million
-neither makes one enormous commit nor keeps others waiting.
+Each request settles at most a thousand dead letters in one cycle of the broker, so that a retry of a million neither
+makes one very large commit nor delays other requests.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 DECIDED_PER_CYCLE: Final = 1_000
-"""Dead letters of one cycle."""
+"""Maximum dead letters that one request settles in one cycle, so that it delays no other request."""
 ROWS_PER_CYCLE: Final = 10_000
-"""Rows of one cycle: a dead letter that has streamed has some for its parts."""
+"""Maximum stored rows that one cycle changes; a dead letter with a stream has rows for its parts too."""
 LISTED_MAX: Final = 10_000
+"""Maximum dead letters in one reply, to limit its size."""
 READ_PER_CYCLE: Final = 16
-"""So many bodies of dead letters are in memory at once when only their causes are wanted."""
+"""Maximum bodies of dead letters in memory at the same time when only their causes are needed."""
 
 Filters = Mapping[str, Any]
 
 
 class DeadList(CallRequest):
-    """`dead_list`: the newest dead letters that are chosen, and how many there are."""
+    """`dead_list`: replies with the newest dead letters that meet the conditions, and with their total."""
 
     __slots__ = ("filter", "limit")
 
@@ -66,7 +67,7 @@ class DeadList(CallRequest):
 
 
 class DeadShow(CallRequest):
-    """`dead_show`: all that is known of one dead letter, its payload and its error as the bytes that they are."""
+    """`dead_show`: replies with all facts about one dead letter; payload and error are its stored bytes."""
 
     __slots__ = ("key",)
 
@@ -94,7 +95,7 @@ class DeadShow(CallRequest):
 
 
 class SettleDeadLetters(CallRequest):
-    """`dead_retry` and `dead_purge`: of the named ones, or of all that are chosen; `dry_run` only counts."""
+    """`dead_retry` and `dead_purge`: settle the named dead letters, or all that match; `dry_run` only counts them."""
 
     __slots__ = ("asked", "done", "event", "filter", "keys", "lacking", "noted", "others", "taken", "told", "unknown")
 
@@ -105,19 +106,20 @@ class SettleDeadLetters(CallRequest):
         self.filter = DeadLetterFilter(read_choice(asked), tells_errors=bool(asked.get("dry_run")))
         ids = asked.get("ids")
         self.keys: list[int] | None = None if ids is None else _keys(ids)
-        """Those that are left, the next one last; None: not looked for yet."""
+        """Keys of the dead letters that are left, the next one last; None before the search."""
         self.done = 0
         self.noted: list[int] = []
-        """What the present cycle has decided, and ..."""
+        """Keys of the dead letters that the present cycle settles."""
         self.taken: list[int] = []
-        """... the keys that it has looked at for that; ..."""
+        """All keys that the present cycle has removed from `keys`."""
         self.lacking: list[str] = []
-        """... of these the ones that are no dead letters, ..."""
+        """Named ids of this cycle that are no dead letters."""
         self.others: list[tuple[str, str]] = []
-        """... and those whose unique key another task has, with that one."""
+        """Ids of this cycle whose unique key another task has, each with the id of that task."""
         self.unknown: list[str] = []
+        """The ids of `lacking` of all cycles, for the reply."""
         self.told: list[tuple[str, str]] = []
-        """Both of all cycles."""
+        """The pairs of `others` of all cycles, for the reply."""
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         ledger = cycle.ledger
@@ -158,7 +160,7 @@ class SettleDeadLetters(CallRequest):
         self.taken = []
 
     def _fitting(self, ledger: Ledger) -> int:
-        """How many of the keys that are left go into one cycle, with the parts of their streams."""
+        """Return how many of the keys that are left fit one cycle, with the parts of their streams."""
         assert self.keys is not None
         count = room = 0
         for key in reversed(self.keys[-DECIDED_PER_CYCLE:]):
@@ -187,7 +189,7 @@ class SettleDeadLetters(CallRequest):
 
 
 def row(task: Task) -> dict[str, Any]:
-    """What is told of a dead letter without its body; times are seconds since 1970."""
+    """Return the facts about a dead letter that need no body; times are seconds since 1970."""
     envelope = task.envelope
     return {
         "id": id_text(task.task_key),
@@ -204,7 +206,7 @@ def row(task: Task) -> dict[str, Any]:
 
 
 def _bodies_are_there(cycle: Cycle, tasks: list[Task]) -> bool:
-    """Whether the tasks' bodies are in memory; those that are not are on their way then."""
+    """Whether the tasks' bodies are in memory; the store begins to read any body that is not."""
     missing = [task for task in tasks if task.body is None]
     for task in missing:
         cycle.fetch(task)
@@ -215,7 +217,7 @@ def _keys(ids: object) -> list[int]:
     if not isinstance(ids, list | tuple):
         raise BadCall("ids are a list of texts.")
     try:
-        # Backwards, so that the next one can be taken from the end.
+        # In reverse order, so that the next one can be taken from the end.
         return [task_key_of(text) for text in reversed(dict.fromkeys(ids))]
     except (ValueError, AttributeError, TypeError) as exc:
         raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc

@@ -1,7 +1,7 @@
-"""Schedules that code declares: `@distq.task(every=...)`, told by each executor that has imported it.
+"""Schedules that code declares with `@distq.task(every=...)`; each executor that has imported the code reports them.
 
-Many workers tell the same, and during a deploy old and new ones tell different things: the worker that was started
-last is right. Which of them tells it is all one, so a schedule exists once, under its task's name.
+Many workers report the same schedules, and during a deploy old and new workers report different ones: the report of
+the worker that started last is valid. A schedule exists once, under its task's name, whichever worker reports it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 DECLARED_MAX: Final = 1_000
-"""The most schedules that one worker's code declares."""
+"""Maximum schedules in one report, to limit memory and the size of the commit."""
 MODULES_MAX: Final = 100
+"""Maximum modules of tasks in one report, since each schedule's row stores them."""
 SAME_WORKER_S: Final = 1.0
-"""Starts of workers that lie less than this apart are taken for one: each executor works it out by itself."""
+"""Seconds within which two starts count as one worker's: each executor computes its worker's start by itself."""
 
 
 class DeclareSchedules(CallRequest):
     """`schedule_declare`: `schedules` as in `schedule_put`, the worker's `modules`, its age in `age_s`, `remove`.
 
-    With `remove`, what a worker of the same modules has declared before, and this one does not, is removed. The reply
-    says of each name why it was left as it is, '' if it was not, and which were removed.
+    With `remove`, the master removes the schedules that an earlier worker of the same modules declared and this one
+    does not. The reply has for each name the reason why its schedule was left as it is, or '', and the removed names.
     """
 
     __slots__ = ("asked", "deciding", "gone", "modules", "new", "rows", "schedules", "told")
@@ -62,7 +63,7 @@ class DeclareSchedules(CallRequest):
         self.modules = tuple(sorted(modules))
         self.told: dict[str, str] = {}
         self.new: list[tuple[Schedule, bool]] = []
-        """What takes the place of the schedule of its name, and whether it comes at another time than that."""
+        """The schedules to store, each with whether its next instant is computed anew."""
         self.gone: list[str] = []
         self.deciding: list[str] = []
 
@@ -86,7 +87,7 @@ class DeclareSchedules(CallRequest):
         return True
 
     def _dropped(self, origin: ScheduleOrigin) -> list[Schedule]:
-        """What code of the same modules has declared earlier, and does not any more."""
+        """Return the schedules that an earlier worker of the same modules declared and this one does not."""
         return [
             schedule
             for schedule in self.schedules.known.values()
@@ -97,7 +98,7 @@ class DeclareSchedules(CallRequest):
         ]
 
     def _declare(self, cycle: Cycle, row: Mapping[str, Any], origin: ScheduleOrigin, now: float) -> str:
-        """Note one schedule; returns why it stays as it is, '' if it does not."""
+        """Decide about one declared schedule; return the reason why the master ignores it, or ''."""
         spec, body, run = read_schedule(cycle, row, now)
         known = self.schedules.known.get(spec.name)
         if known is None:

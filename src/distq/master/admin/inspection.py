@@ -1,4 +1,4 @@
-"""What is told of single tasks: all that is known, why one does not run, where one is that does."""
+"""Requests about single tasks: all facts about a task, why it does not run, and the stack of a running task."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 STUCK_LOOKED_AT: Final = 100
 STUCK_KINDS: Final = 10
-"""Tasks, and kinds of tasks, that one answer to a client is about: each kind costs a walk over the workers."""
+"""Maximum tasks, and kinds of tasks, in one answer to a client: each kind costs a pass over the workers."""
 STACK_S: Final = 5.0
-"""How long a worker may take to say where a task is."""
+"""Seconds within which a worker must report the stack of a task."""
 
 
 class TaskQuery(CallRequest):
@@ -49,7 +49,7 @@ class TaskQuery(CallRequest):
             raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
 
     def task(self, cycle: Cycle) -> Task:
-        """The task; raises NoSuchTask if it is not known."""
+        """Return the task; raises NoSuchTask if the master does not know it."""
         task = cycle.ledger.state.tasks.get(self.key)
         if task is None:
             raise NoSuchTask(f"the master does not know task {id_text(self.key)} (any more).")
@@ -57,7 +57,7 @@ class TaskQuery(CallRequest):
 
 
 class ShowTask(TaskQuery):
-    """`show`: everything that is known of a task but its arguments and its result."""
+    """`show`: replies with all facts about a task except its arguments and its result."""
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         self.task(cycle)
@@ -78,7 +78,7 @@ class ShowTask(TaskQuery):
 
 
 class ShowStack(TaskQuery):
-    """`stack`: where a task is that runs, as its worker says."""
+    """`stack`: replies with the stack of a running task, as its worker reports it."""
 
     __slots__ = ("delivery",)
 
@@ -113,7 +113,10 @@ class ShowStack(TaskQuery):
 
 
 def narrowed(workers: Workers, task: Task) -> tuple[list[WorkerSession], ...]:
-    """The workers; those of them that serve its queue, know it, are able, are large enough, and take tasks."""
+    """Return the lists of all workers and of those that remain after each condition for running a task.
+
+    The conditions, in order: serve its queue, know its name, have its labels, have enough slots, are not draining.
+    """
     sessions = list(workers.sessions.values())
     queue, envelope = task.envelope.queue, task.envelope
     serving = [one for one in sessions if one.queues is None or queue in one.queues]
@@ -127,7 +130,7 @@ def narrowed(workers: Workers, task: Task) -> tuple[list[WorkerSession], ...]:
 
 
 def capacity_for(workers: Workers, task: Task) -> WorkerCapacity:
-    """The workers, as they matter to a task."""
+    """Count the workers and slots that could run a task."""
     sessions, serving, knowing, able, large, taking = narrowed(workers, task)
     absent = [max(one.slots - one.open_slots, 0) for one in taking]
     free = [max(one.slots - one.taken - gone, 0) for one, gone in zip(taking, absent, strict=True)]
@@ -137,7 +140,7 @@ def capacity_for(workers: Workers, task: Task) -> WorkerCapacity:
 
 
 def stuck(cycle: Cycle, workers: Workers, keys: Iterable[int]) -> dict[int, str]:
-    """Why tasks wait that no connected worker would run: for one task of each kind, among the first of `keys`."""
+    """Return why tasks that no connected worker would run wait: one task of each kind, among the first of `keys`."""
     reasons: dict[int, str] = {}
     kinds: set[Envelope] = set()
     for key in islice(keys, STUCK_LOOKED_AT):
@@ -151,7 +154,7 @@ def stuck(cycle: Cycle, workers: Workers, keys: Iterable[int]) -> dict[int, str]
 
 
 def described(cycle: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> dict[str, Any]:
-    """A task as values that JSON can carry; times are seconds since 1970."""
+    """Return a task as values that JSON can represent; times are seconds since 1970."""
     envelope, constraints = task.envelope, task.constraints
     return {
         "id": id_text(task.task_key),
@@ -188,14 +191,14 @@ def described(cycle: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> di
 
 
 def _times(causes: Sequence[str], known: list[float]) -> list[float | None]:
-    """When each cause came about; None for those of before a restart."""
+    """Return the time of each cause, or None for a cause from before a restart."""
     unknown: list[float | None] = [None] * (len(causes) - len(known))
     return [*unknown, *known]
 
 
 def instant_text(at: float) -> str:
-    """An instant for people, in UTC: its reader may be anywhere. One that no calendar has is told as a number."""
+    """Format an instant in UTC for readers in any zone, or as a number if it is outside the calendar's range."""
     try:
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (ValueError, OverflowError, OSError):  # taken by a distq of before instants had a range
+    except (ValueError, OverflowError, OSError):  # stored by a version of distq that did not limit instants
         return f"{at:.6g} s after 1970"

@@ -1,4 +1,4 @@
-"""What an operator does with queues: pauses them or tasks of a name, lets them go on, limits them."""
+"""Operators' requests about queues: pause and resume a queue or the tasks of a name, and set or reset limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACTIONS: Final = ("pause", "resume", "queue_set", "queue_reset")
 
 
 class SetQueueLimits(CallRequest):
-    """`admin(action, {queue, name, running, rate, capacity})`: the reply says how each queue stands then."""
+    """`admin(action, {queue, name, running, rate, capacity})`: changes queues; the reply has their new policies."""
 
     __slots__ = ("action", "asked", "queues")
 
@@ -50,7 +50,7 @@ class SetQueueLimits(CallRequest):
         return True
 
     def _named(self, cycle: Cycle) -> list[Queue]:
-        """The queues that are meant: the named one, or all that know tasks of the name."""
+        """Return the named queue, or all queues that have had or have paused tasks of the name."""
         names, queue, name = cycle.ledger.registry, self.asked.get("queue"), self.asked.get("name")
         if queue is not None:
             if queue not in names.queues:
@@ -68,7 +68,7 @@ class SetQueueLimits(CallRequest):
         return known
 
     def _may_create(self, names: Registry, queue: str) -> None:
-        """Raise BadCall unless a queue of this name can be made, and shall be."""
+        """Raise BadCall unless a queue of this name is valid and the request may create it."""
         try:
             check_names(queue, "")
         except (NameTooLong, UnicodeEncodeError) as exc:
@@ -89,14 +89,14 @@ class SetQueueLimits(CallRequest):
 
 
 def no_queue(names: Registry, queue: str, more: str = "") -> str:
-    """Says that there is no such queue, and which one is probably meant."""
+    """Return the message that there is no such queue, with the most similar name of a queue."""
     near = difflib.get_close_matches(queue, list(names.queues), n=1, cutoff=0.6) if len(names.queues) < 1_000 else []
     meant = f"; did you mean {near[0]!r}?" if near else ""
     return f"there is no queue {queue!r}{more}{meant or '.'}"
 
 
 def told(policy: Policy) -> dict[str, Any]:
-    """A policy as values that JSON can carry."""
+    """Return a policy as values that JSON can represent."""
     return {
         "paused": policy.paused,
         "paused_names": sorted(policy.paused_names),

@@ -1,4 +1,4 @@
-"""What operators and programs ask about schedules, and how what they say of one is read."""
+"""Requests of operators and clients about schedules, and the reader of a schedule that they define."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class ScheduleAction(CallRequest):
         if not isinstance(self.name, str):
             raise BadSchedule(f"its name is a text, not {shown(self.name)}.")
         self.new: Schedule | None = None
-        """What takes the place of the one of its name, if anything does."""
+        """The schedule that replaces the one of its name or is new; None if there is none."""
         self.after: ScheduleProgress | None = None
         self.twin: Schedule | None = None
-        """What code has declared and this takes the place of, under another name."""
+        """The schedule that code declared under another name and that this one replaces."""
         self.decides = False
-        """Whether it is among those that the present cycle decides."""
+        """Whether the present cycle has decided this request."""
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
         self.new = self.after = None
@@ -106,7 +106,7 @@ class ScheduleAction(CallRequest):
         return schedule
 
     def _put(self, cycle: Cycle, now: float) -> bool:
-        """Note a schedule; False puts that off to the next cycle."""
+        """Store a schedule; return False if the next cycle must decide instead."""
         spec, body, run = read_schedule(cycle, self.asked, now)
         self.twin = twin_of(self.schedules.known.values(), spec, declared=True)
         if self.twin is not None and self.twin.spec.name in self.schedules.deciding:
@@ -114,7 +114,7 @@ class ScheduleAction(CallRequest):
         known = self.schedules.known.get(spec.name)
         if known is not None and known.run is not None and (known.spec, known.body) == (spec, body):
             self._plan_again(cycle, known, now)
-            return True  # the same again: it goes on as it was
+            return True  # the schedule is unchanged and goes on as before
         if known is None and len(self.schedules.known) >= SCHEDULES_MAX:
             raise BadSchedule(f"there are {SCHEDULES_MAX:,} schedules already.")
         key = self.schedules.new_key() if known is None else known.key
@@ -127,7 +127,7 @@ class ScheduleAction(CallRequest):
         return True
 
     def _plan_again(self, cycle: Cycle, known: Schedule, now: float) -> None:
-        """Let a schedule that is put once more come by the rules of its zone that hold now."""
+        """Compute the next instant of a schedule that is put again unchanged, with the present rules of its zone."""
         if known.progress.paused:
             return
         next_at = planned(known.spec.timing, known.progress.next_at, now)
@@ -167,7 +167,7 @@ ACTIONS: Final = tuple(f"schedule_{word}" for word in ("list", "pause", "put", "
 
 
 def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[ScheduleSpec, bytes, SubmitRun]:
-    """What somebody wants to be a schedule, each part checked; raises BadSchedule or BadCall."""
+    """Check each part of a schedule that a peer defines, and return it; raises BadSchedule or BadCall."""
     body = asked.get("body")
     try:
         name = text("a schedule's name", asked.get("name"), NAME_BYTES_MAX)
@@ -205,7 +205,7 @@ def _timing(asked: Mapping[str, Any]) -> Timing:
 
 
 def described(cycle: Cycle, schedule: Schedule) -> dict[str, Any]:
-    """A schedule as values that JSON can carry; times are seconds since 1970."""
+    """Return a schedule as values that JSON can represent; times are seconds since 1970."""
     spec, progress, origin = schedule.spec, schedule.progress, schedule.origin
     envelope = spec.envelope
     return {

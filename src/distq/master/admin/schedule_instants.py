@@ -1,4 +1,4 @@
-"""What of a schedule is due, and when it comes next."""
+"""Computes which instants of a schedule are due, and its next instant."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from distq.core.schedule import Timing
 
 MISSED_MAX: Final = 1_000
-"""The most missed instants of a cron line that are counted at once; further ones are left out of the count."""
+"""Maximum missed instants of a cron line that one computation counts, to limit its time; it omits further ones."""
 
 
 def next_instant_after(timing: Timing, after: float) -> float:
-    """The first instant of a schedule after this one; cron's by the clocks of its time zone. Raises BadSchedule."""
+    """Return a schedule's first instant after `after`; a cron line uses the clocks of its zone. Raises BadSchedule."""
     if timing.every_s is not None:
         return after + timing.every_s
     return next_instant(timing.cron or "", zone_of(timing.timezone), after)
 
 
 def planned(timing: Timing, next_at: float, now: float) -> float:
-    """When a schedule comes next that was to come at `next_at`, by the clocks and rules of now; raises BadSchedule.
+    """Return the next instant of a schedule, planned for `next_at`, by the present clock and rules; raises BadSchedule.
 
-    A cron line's instant is worked out anew: the rules of its zone may have changed, or the machine's clock was set.
-    In an hour that clocks show twice it stays as it is: what came in the first pass does not come again.
+    A cron line's instant is computed anew: the rules of its zone may have changed, or the machine's clock was set. In
+    an hour that clocks show twice it stays as it is, so that a scheduled run of the first pass does not run again.
     """
     if next_at <= now:
-        next_instant_after(timing, now)  # it is due; and it must go on after that
+        next_instant_after(timing, now)  # it is due, and must have a later instant
         return next_at
     if timing.every_s is not None:
         return min(next_at, now + timing.every_s)
@@ -37,17 +37,17 @@ def planned(timing: Timing, next_at: float, now: float) -> float:
 
 
 class DueInstants(NamedTuple):
-    """What of a schedule is due at a moment."""
+    """The due instants of a schedule."""
 
     newest: float
-    """The last of its moments that has come, or the only one that is made up for now."""
+    """The newest due instant, or the oldest one if the schedule makes up for all of them one by one."""
     missed: int
-    """How many came before that one and are not made up for."""
+    """Number of earlier instants for which the schedule does not make up."""
     next_at: float
 
 
 def due_at(timing: Timing, at: float, now: float) -> DueInstants:
-    """What is due at `now` of a schedule whose next moment was `at`."""
+    """Return the instants due at `now` of a schedule whose next instant was `at`."""
     if timing.catch_up == ALL:
         return DueInstants(at, 0, next_instant_after(timing, at))
     if timing.every_s is not None:
@@ -64,7 +64,7 @@ def due_at(timing: Timing, at: float, now: float) -> DueInstants:
 
 
 def next_after(timing: Timing, moment: float, now: float) -> float:
-    """The first moment of a schedule, one of which is `moment`, that is after `now`."""
+    """Return a schedule's first instant after `now`; the parameter is one of its instants."""
     if timing.every_s is not None and moment <= now:
         return moment + ((now - moment) // timing.every_s + 1) * timing.every_s
     return moment if moment > now else next_instant_after(timing, now)

@@ -1,7 +1,7 @@
-"""Schedules: at each of its instants one submits a task, in the same commit that says so: never twice, never not.
+"""Schedules: each submits a task at each of its instants; the same commit stores its progress: no instant runs twice.
 
-One that cannot be computed (its zone is not on this machine, its line cannot be read) is faulty: it submits nothing
-and says why, until it can be computed again or is removed. Nothing else is affected by it.
+A schedule whose instants cannot be computed (its zone is not on this machine, its cron line cannot be read) is faulty:
+it submits nothing and shows the reason, until it can be computed again or is removed. It affects nothing else.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
 
 LATE_S: Final = 5.0
-"""An instant is missed if the master comes to it later than this, for a schedule that makes up for none."""
+"""Seconds after which an instant counts as missed, for a schedule that makes up for no missed instant."""
 AGAIN_S: Final = 1.0
-"""Pause before an instant is tried again that must not be skipped: its queue is full, or the task before still runs."""
+"""Seconds before the master retries an instant that must not be skipped: its queue was full, or its last task runs."""
 PLAN_AGAIN_S: Final = 3600.0
-"""How often all instants are worked out anew: a zone's rules may have changed, a faulty schedule may be sound again."""
+"""Seconds between two plans of all schedules: a zone's rules or a faulty schedule's cause may have changed."""
 PLANNED_MAX: Final = 100
-"""The most schedules that one cycle plans: each takes some 50 microseconds, and others wait for their answers."""
+"""Maximum schedules that one cycle plans: each takes about 50 microseconds, and delays other requests."""
 OWN_KEY: Final = "schedule "
-"""Before its name: the concurrency key of a schedule's task that has none."""
+"""Prefix of the concurrency key, made of the schedule's name, of a task that has no key of its own."""
 
 
 class Schedule:
@@ -66,13 +66,13 @@ class Schedule:
         self.progress = progress
         self.body = body
         self.run = run
-        """What it submits; None if that cannot be read."""
+        """The task that the schedule submits; None if the master cannot read it."""
         self.origin = origin
         self.fault = ""
-        """Why it cannot be computed, or cannot be submitted; '' for one that is sound."""
+        """Why its instants cannot be computed or its task cannot be submitted; '' if the schedule is not faulty."""
 
     def row(self, progress: ScheduleProgress) -> tuple[bytes, bytes]:
-        """What the store keeps of it once it has come so far."""
+        """Return the head and body to store for the schedule with that progress."""
         return pack_schedule(self.spec, progress, self.origin), self.body
 
 
@@ -82,14 +82,14 @@ class Schedules:
     def __init__(self, cycle: Cycle) -> None:
         self.known: dict[str, Schedule] = {}
         self.due_instants = {"submitted": 0, "skipped": 0}
-        """What became of the instants that have come since this master started."""
+        """Number of instants submitted and skipped since this master started."""
         self.deciding: set[str] = set()
         """Names of the schedules that the present cycle changes."""
         self._cycle = cycle
         self._last_key = SCHEDULES
 
     def restore(self, rows: Mapping[int, bytes], bodies: Mapping[int, bytes]) -> None:
-        """Know schedules again after a restart; what they have missed is made up for as they say."""
+        """Restore the schedules after a restart; each makes up for missed instants as its `catch_up` says."""
         for key, row in rows.items():
             self._last_key = min(self._last_key, key)
             schedule = self._restored(key, row, bodies.get(key, b""))
@@ -99,7 +99,7 @@ class Schedules:
         self._cycle.ask_at(now + PLAN_AGAIN_S, PlanSchedules(self, again=True))
 
     def plan_all(self) -> None:
-        """Have all schedules planned anew: the clock was set."""
+        """Request a new plan of all schedules, because the clock was set."""
         self._cycle.ask(PlanSchedules(self, again=False))
 
     def _restored(self, key: int, row: bytes, body: bytes) -> Schedule:
@@ -119,13 +119,13 @@ class Schedules:
         return schedule
 
     def fail(self, schedule: Schedule, why: str) -> None:
-        """A schedule cannot be computed: it submits nothing until it can be, or is put anew."""
+        """Mark a schedule as faulty: it submits nothing until it can be computed or is put again."""
         if schedule.fault != why:
             schedule.fault = why
             get_logger().warning("schedule_faulty", schedule=schedule.spec.name, reason=why)
 
     def plan(self, names: Iterable[str], now: float, *, anew: bool = False) -> None:
-        """Work out anew when these schedules come next, and let those that come at another time do so; `anew`: all."""
+        """Compute the next instants of these schedules; arm those whose instants have changed, or all if `anew`."""
         for name in names:
             schedule = self.known.get(name)
             if schedule is not None and schedule.run is not None and not schedule.progress.paused:
@@ -143,30 +143,30 @@ class Schedules:
             get_logger().info("schedule_sound", schedule=schedule.spec.name)
         elif next_at == progress.next_at and not anew:
             return
-        # In memory alone: after a restart it is worked out again.
+        # In memory only: after a restart the master computes it again.
         schedule.progress = progress._replace(next_at=next_at)
         self.arm(schedule)
 
     @property
     def states(self) -> dict[str, int]:
-        """How many there are: active, paused, faulty."""
+        """Number of active, paused and faulty schedules."""
         faulty = sum(bool(one.fault) for one in self.known.values())
         paused = sum(one.progress.paused and not one.fault for one in self.known.values())
         return {"active": len(self.known) - paused - faulty, "paused": paused, "faulty": faulty}
 
     def new_key(self) -> int:
-        """Where the store keeps a new one."""
+        """Return the key of the stored row of a new schedule."""
         self._last_key -= 1
         return self._last_key
 
     def arm(self, schedule: Schedule) -> None:
-        """Have it submit at its next instant."""
+        """Have a schedule run at its next instant, unless it is paused or faulty."""
         if not (schedule.progress.paused or schedule.fault):
             self._cycle.ask_at(schedule.progress.next_at, RunSchedule(self, schedule))
 
 
 class PlanSchedules(Request):
-    """Due when all schedules are to be planned anew, some in each cycle."""
+    """Due when the master plans all schedules anew, at most `PLANNED_MAX` in each cycle."""
 
     __slots__ = ("again", "names", "schedules")
 
@@ -174,9 +174,9 @@ class PlanSchedules(Request):
         super().__init__()
         self.schedules = schedules
         self.again = again
-        """Whether it is due every hour, or once."""
+        """Whether this is due again every hour, or only once."""
         self.names: list[str] = []
-        """Those that are still to be planned in this turn."""
+        """Names of the schedules that this plan has still to reach."""
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
         if not self.names:
@@ -191,7 +191,7 @@ class PlanSchedules(Request):
 
 
 class RunSchedule(Request):
-    """A schedule's moment has come."""
+    """Due at a schedule's next instant."""
 
     __slots__ = ("after", "progress", "schedule", "schedules")
     follows_wall_clock = True
@@ -201,7 +201,7 @@ class RunSchedule(Request):
         self.schedules = schedules
         self.schedule = schedule
         self.progress = schedule.progress
-        """As it stood when this was asked for: if it stands otherwise now, another one is under way."""
+        """The schedule's progress when this was armed; if it has changed, another `RunSchedule` replaces this one."""
         self.after: ScheduleProgress | None = None
 
     @property
@@ -233,7 +233,7 @@ class RunSchedule(Request):
         else:
             try:
                 key = submit(cycle, schedule, now)
-            except DistqError:  # its queue is full: the moment is not lost
+            except DistqError:  # its queue is full: try the instant again later
                 cycle.ask_at(now + AGAIN_S, self)
                 return True
             self.after = progress._replace(last_at=now, last_key=key, runs=before.runs + 1)
@@ -258,13 +258,13 @@ class RunSchedule(Request):
         self.schedules.fail(self.schedule, str(exc))
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
-        if self.after is not None:  # else it has asked for another time itself, or has nothing to do
+        if self.after is not None:  # else it is already due again, or has nothing to do
             self.schedules.deciding.discard(self.schedule.spec.name)
             cycle.ask_at(now + REFUSED_PAUSE_S, self)
 
 
 def submit(cycle: Cycle, schedule: Schedule, now: float) -> int:
-    """Note a task of a schedule; returns its key. Raises QueueFull, TasksFull, BadSchedule."""
+    """Submit the task of a schedule; return its key. Raises QueueFull, TasksFull, BadSchedule."""
     run = schedule.run
     if run is None:
         raise BadSchedule(f"{schedule.fault}. Put it again, or remove it.")
@@ -272,7 +272,7 @@ def submit(cycle: Cycle, schedule: Schedule, now: float) -> int:
     due_at, expires_at = (0.0, None) if run.when is None else instants(run.when, now)
     constraints = run.constraints
     if not (schedule.spec.timing.overlap or constraints.concurrency_key):
-        # The task before has ended; this one is not to be beside itself either, if it is given out again.
+        # The previous task has ended; the key also prevents a second delivery of this one from running beside it.
         constraints = constraints._replace(concurrency_key=f"{OWN_KEY}{schedule.spec.name}")
     bodies = (schedule.body,)
     return cycle.ledger.submit(
@@ -281,15 +281,16 @@ def submit(cycle: Cycle, schedule: Schedule, now: float) -> int:
 
 
 def lives(cycle: Cycle, key: int | None) -> bool:
-    """Whether a task of a schedule has not ended."""
+    """Whether a task of a schedule exists and has not ended."""
     task = None if key is None else cycle.ledger.state.tasks.get(key)
     return task is not None and task.state in LIVE_STATES
 
 
 def twin_of(schedules: Iterable[Schedule], spec: ScheduleSpec, *, declared: bool) -> Schedule | None:
-    """A schedule that code has declared, or else that a client has made, of the same task at the same instants.
+    """Return a schedule of another name for the same task at the same instants; None if there is none.
 
-    A task that declares when it comes, and is scheduled by a client as well, comes once.
+    `declared` selects the schedules that code has declared, otherwise those that a client has made. A task with a
+    schedule of each kind is thus submitted once at each instant.
     """
     return next(
         (

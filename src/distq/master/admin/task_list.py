@@ -1,4 +1,4 @@
-"""`distq list`: the tasks that match, oldest first, found in slices so that millions keep no other request waiting."""
+"""The request of `distq list`: tasks that match, oldest first, in slices so that millions delay no other request."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 SLICE: Final = 2_000
-"""Tasks that one cycle looks at: about a millisecond."""
+"""Maximum tasks that one cycle examines: about a millisecond, so that other requests wait no longer."""
 PIECE: Final = 50_000
-"""Keys that are copied at a time."""
+"""Maximum keys that the cursor copies in one step."""
 LISTED_MAX: Final = 10_000
+"""Maximum tasks in one reply, to limit its size."""
 WAITING: Final = ("ready", "delayed", "held")
 WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "waiting": WAITING,
@@ -34,14 +35,14 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "ended": ("succeeded", "dead", "cancelled", "expired"),
     **{name: (name,) for name in STATE_NAMES if name != "gone"},
 }
-"""What an operator calls states, and the states that are meant."""
+"""Words for states in an operator's request, each with the states that it selects."""
 
 
 class TaskKeyCursor:
-    """The keys of all tasks in their order, in pieces, over many cycles in which tasks come and go.
+    """Reads the keys of all tasks in order, in pieces, over many cycles in which tasks are added and removed.
 
-    A dict cannot be read on from where one was, but by its position: tasks come at its end, and those that have gone
-    before the position are at most as many as have gone in all.
+    A dict has no stable position to continue from. New tasks are at its end, so its position moves back by at most the
+    number of all removed tasks: the cursor steps back by that number and skips the keys that it has read.
     """
 
     def __init__(self, ledger: Ledger, after: int) -> None:
@@ -52,10 +53,10 @@ class TaskKeyCursor:
         self._next_key = ledger.next_key
         self._piece: Iterator[int] = iter(())
         self.is_over = False
-        """Whether the end was reached."""
+        """Whether the cursor has reached the end."""
 
     def slice(self) -> list[int]:
-        """The next keys in their order, as many as one cycle looks at; there may be none before the end."""
+        """Return the next keys in order, at most `SLICE`; a slice before the end may be empty."""
         keys = list(islice(self._piece, SLICE))
         if len(keys) < SLICE:
             self._piece = iter(self._copied())
@@ -77,7 +78,7 @@ class TaskKeyCursor:
 
 
 class ListTasks(CallRequest):
-    """`list`: by queue, name, states and age; at most `limit` rows, and the id after which the next ones come."""
+    """`list`: replies with at most `limit` tasks by queue, name, states and age, and the id to continue after."""
 
     __slots__ = ("after", "before_at", "keys", "limit", "name", "queue", "rows", "states")
 
@@ -129,7 +130,7 @@ class ListTasks(CallRequest):
 
 
 def row_of(task: Task) -> dict[str, Any]:
-    """A task in a list; times are seconds since 1970."""
+    """Return the row of a task in a list; times are seconds since 1970."""
     return {
         "id": id_text(task.task_key),
         "queue": task.envelope.queue.name,
@@ -143,7 +144,7 @@ def row_of(task: Task) -> dict[str, Any]:
 
 
 def text_in(asked: Mapping[str, Any], word: str) -> str | None:
-    """A text in an operator's request, None if it is not there; raises BadCall."""
+    """Return a text of an operator's request, or None if it is missing; raises BadCall."""
     text = asked.get(word)
     if not isinstance(text, str | None):
         raise BadCall(f"{word} is a text.")
@@ -151,7 +152,7 @@ def text_in(asked: Mapping[str, Any], word: str) -> str | None:
 
 
 def _states(words: object) -> frozenset[int]:
-    """The states that words mean, those of tasks that have not ended if there is none; raises BadCall."""
+    """Return the states that the words select; without words, those of tasks that have not ended. Raises BadCall."""
     given = words if isinstance(words, list) and words else ["waiting", "running"]
     try:
         return frozenset(STATE_NAMES.index(name) for word in given for name in WORDS[word])

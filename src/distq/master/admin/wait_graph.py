@@ -1,4 +1,4 @@
-"""Tasks that wait for tasks: whether one can never end, since tasks that wait have all slots that the other needs."""
+"""Finds tasks that wait forever: the tasks for which they wait cannot begin, as waiting tasks hold all slots."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 KNOWN_S: Final = 6.0
-"""How long a task is known to wait after it has said so; it says so every two seconds."""
+"""Seconds for which a task counts as waiting after its last report; it reports every two seconds."""
 
 
 class WaitGraph:
-    """Which tasks wait for others."""
+    """The tasks that wait for other tasks."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._until: dict[int, float] = {}
 
     def request(self, connection: ServerConnection, asked: Mapping[str, Any]) -> CheckWait:
-        """The request of `admin("wait", {task, other})`; raises BadCall."""
+        """Return the request for `admin("wait", {task, other})`; raises BadCall."""
         return CheckWait(self, connection, asked)
 
     def deadlock(self, outer: Task, inner: Task, now: float) -> str:
-        """Note that one task waits for another, and say why it does so for ever; '' if it does not.
+        """Note that one task waits for another; return why it would wait forever, or '' if it would not.
 
-        Only one of those that wait is answered so: when it fails, its slot is free for what the others wait for.
+        Only one of the waiting tasks receives a reason: when it fails, its slot is free for a task that others await.
         """
         self._until = {key: until for key, until in self._until.items() if until > now}
         self._until[outer.task_key] = now + KNOWN_S
@@ -61,7 +61,7 @@ class WaitGraph:
 
 
 class CheckWait(CallRequest):
-    """A task says that it waits for another; the reply says why it would do so for ever, or ''."""
+    """Reports that a task waits for another; the reply says why it would wait forever, or ''."""
 
     __slots__ = ("inner", "outer", "waits")
 
