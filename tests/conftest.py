@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: "NodeOfXdist") -> None:
-    """Send a parallel test process the settings that were removed from the environment."""
+    """Send a parallel test process whether DISTQ_CI=1 was set before the environment was cleaned."""
     node.workerinput["strict"] = node.config.stash[STRICT]
 
 

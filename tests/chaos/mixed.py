@@ -175,7 +175,7 @@ class Mixed(Chaos):
         return ends
 
     def _check_heard(self, kinds: dict[int, str]) -> int:
-        """Check that every client that lived until its end has seen every outcome."""
+        """Check that each result in the clients' notes is one that its kind may have, and count them."""
         heard = 0
         for path in self.folder.glob("results-*"):
             for line in path.read_text().splitlines():
@@ -187,7 +187,7 @@ class Mixed(Chaos):
         return heard
 
     def _spans(self) -> dict[str, list[Span]]:
-        """Return when each task of each group ran; the length of a run without an end is unknown."""
+        """Return when each task of each group ran, without runs that have no end: their length is unknown."""
         spans: defaultdict[str, list[Span]] = defaultdict(list)
         for path in self.folder.glob("runs-*"):
             began_at = math.nan
@@ -211,7 +211,7 @@ class Mixed(Chaos):
             running: Counter[int] = Counter()
             for at, step, number in sorted(begins + ends):
                 running[number] += step
-                running = +running  # leaves out groups without a running task
+                running = +running  # leaves out tasks that do not run
                 count = len(running) if group.startswith("u") else running.total()
                 assert count <= most, f"{count} of {group} ran at {at}; before that: {self._faults_before(at)}"
         assert spans.keys() >= {SCHEDULES, "narrow:2"}

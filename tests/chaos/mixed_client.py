@@ -106,13 +106,13 @@ class Submits:
 
 
 def told(future: Future) -> object:
-    """Return the result as text; one word stands for a list."""
+    """Return the result; "ok" stands for the correct list of a group."""
     result = future.result(300)
     return "ok" if result == [base * base for base in range(GROUP)] else result
 
 
 def compute() -> None:
-    """Hold the interpreter lock often, which changes the timing of the other threads of this program."""
+    """Compute without end, which changes the timing of the other threads of this program."""
     while True:
         sum(range(1000))
 

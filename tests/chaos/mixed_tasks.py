@@ -25,7 +25,7 @@ def _trace(word: str, number: int, group: str) -> None:
 
 
 def traced(number: int, run_s: float, group: str = "") -> str:
-    """Leave traces of the begin and the end of the run, which show what tasks of a group ran at the same time."""
+    """Trace the begin and the end of the run; they show which tasks of a group ran at the same time."""
     _trace("begin", number, group)
     try:
         time.sleep(run_s)  # the task's work

@@ -1,4 +1,4 @@
-"""The tasks of test_executors.py: several of them are in one executor at once."""
+"""The tasks of test_executors.py, several of which run in one executor at the same time."""
 
 import asyncio
 import os
@@ -13,16 +13,16 @@ LOOK_S = 0.01
 
 
 def waits(folder: str, name: str) -> tuple[str, int]:
-    """Say that it is here, and wait until the folder holds `go`; returns its id and its attempt."""
+    """Note that the task runs, wait until the folder contains `go`, and return the task's id and attempt."""
     (Path(folder) / f"{name}-{os.getpid()}").touch()
     while not (Path(folder) / "go").exists():
-        time.sleep(LOOK_S)  # the test makes the file when all are there
+        time.sleep(LOOK_S)  # the test creates the file when all tasks run
     run = distq.current()
     return run.id, run.attempt
 
 
 async def awaits(folder: str, name: str) -> tuple[str, int]:
-    """The same as a coroutine."""
+    """Do the same as a coroutine."""
     run = distq.current()
     run.progress(0.5, name)
     (Path(folder) / f"{name}-{os.getpid()}").touch()
@@ -34,35 +34,35 @@ async def awaits(folder: str, name: str) -> tuple[str, int]:
 
 @distq.task(retries=0, time_limit=0.3)
 def too_long() -> None:
-    """Run beyond its limit, in Python."""
+    """Exceed the time limit in Python code."""
     while True:
-        time.sleep(LOOK_S)  # an exception comes between two of these
+        time.sleep(LOOK_S)  # the exception is raised between two of these calls
 
 
 @distq.task(retries=0, time_limit=0.3)
 async def awaits_too_long() -> None:
-    """Wait beyond its limit."""
-    await asyncio.sleep(60)  # it is cancelled first
+    """Exceed the time limit in a coroutine."""
+    await asyncio.sleep(60)  # the executor cancels it first
 
 
 @distq.task(retries=0, time_limit=0.3)
 def deaf() -> None:
-    """Run beyond its limit where no exception comes through."""
-    time.sleep(60)  # its executor is killed first
+    """Exceed the time limit in one call, which no exception can interrupt."""
+    time.sleep(60)  # the supervisor kills the executor first
 
 
 async def cleans_up(folder: str) -> None:
-    """Wait until it is stopped, and leave a file then."""
+    """Wait until the task is stopped, and then create a file."""
     (Path(folder) / f"waits-{os.getpid()}").touch()
     try:
-        await asyncio.sleep(60)  # it is cancelled first
+        await asyncio.sleep(60)  # the executor cancels it first
     finally:
         (Path(folder) / "cleaned").touch()
 
 
 @distq.task(max_deliveries=2)
 def poison() -> None:
-    """Kill the executor and all that runs in it."""
+    """Kill the executor and all tasks that run in it."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -73,11 +73,11 @@ def counts(last: int) -> Iterator[int]:
 
 @distq.task(executor="thread")
 async def only_in_threads() -> int:
-    """Run where others do at the same time."""
+    """Run in an executor with threads."""
     return os.getpid()
 
 
 @distq.task(retries=0)
 async def fails() -> None:
-    """Raise."""
+    """Fail."""
     raise ValueError("no")

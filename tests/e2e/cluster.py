@@ -1,4 +1,4 @@
-"""Real masters and workers, as processes of a test's own on free ports: started, watched, always ended."""
+"""Masters and workers as real processes of one test, on free ports; the test ends all of them."""
 
 import json
 import os
@@ -42,16 +42,16 @@ class Process:
 
     @property
     def text(self) -> str:
-        """All that it has said."""
+        """The process's log so far."""
         return self.log.read_text()
 
     def events(self, name: str, **fields: object) -> list[Event]:
-        """What it has logged of this name and with these fields."""
+        """Return the logged events with this name and these fields."""
         logged = (json.loads(line) for line in self.text.splitlines() if line.startswith("{") and line.endswith("}"))
         return [event for event in logged if event["event"] == name and fields.items() <= event.items()]
 
     def logs(self, name: str, *, times: int = 1, **fields: object) -> list[Event]:
-        """Wait until it has logged such an event so many times."""
+        """Wait until the process has logged such an event `times` times."""
         found: list[Event] = []
 
         def enough() -> bool:
@@ -64,27 +64,27 @@ class Process:
         return found
 
     def signal(self, number: int) -> None:
-        """Send it, and nobody else, a signal."""
+        """Send a signal to this process only."""
         self.popen.send_signal(number)
 
     def ends(self) -> int:
-        """Wait until it has ended; its exit code, negative for a signal."""
+        """Wait until the process has ended, and return its exit code; a negative one is a signal."""
         return self.popen.wait(SOON_S)
 
     def children(self) -> list[int]:
-        """The process ids of its executors."""
+        """Return the process ids of its executors."""
         pid = self.popen.pid
         with suppress(OSError):
             return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         return []
 
     def executors(self, count: int = 1) -> list[int]:
-        """Wait until so many executors work; their process ids."""
+        """Wait until `count` executors have joined, and return the process ids."""
         self.logs("executor_joined", times=count)
         return self.children()
 
     def destroy(self) -> None:
-        """Kill it and its executors, whatever they do."""
+        """Kill the process and its executors."""
         for pid in [*self.children(), self.popen.pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -96,14 +96,14 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.python = sys.executable
-        """What its processes run on."""
+        """The path of the Python that runs the processes."""
         self.port = free_port()
         self.http_port = free_port()
         self.processes: list[Process] = []
         self._folder = folder
 
     def run(self, *arguments: str, launcher: Sequence[str] = ("-m", "distq"), **settings: str) -> Process:
-        """Start a command with the cluster's settings and these."""
+        """Start a command with the cluster's settings and the given settings."""
         environ = {name: text for name, text in os.environ.items() if not name.startswith("DISTQ_")}
         environ |= {
             "DISTQ_ADDRESS": f"127.0.0.1:{self.port}",
@@ -127,7 +127,7 @@ class Cluster:
         return master
 
     def worker(self, handler: str, concurrency: int = 1, **settings: str) -> Process:
-        """Start a worker with one of `tests.e2e.handlers`; it need not be connected yet."""
+        """Start a worker with one of `tests.e2e.handlers`; the worker need not be connected yet."""
         name = f"tests.e2e.handlers:{handler}"
         return self.run("worker", "--plain-handler", name, "--concurrency", str(concurrency), **settings)
 
@@ -136,36 +136,36 @@ class Cluster:
         return self.run("worker", "tests.e2e.tasks", "--concurrency", str(concurrency), *more, **settings)
 
     def says(self, *arguments: str) -> Any:
-        """What a command prints as JSON."""
+        """Return the JSON output of a command."""
         command = self.run(*arguments)
         assert command.ends() == 0, command.text
         return json.loads(command.text)
 
     def client(self) -> Client:
-        """A client for the length of a `with`."""
+        """Return a client for a `with` statement."""
         return Client(f"127.0.0.1:{self.port}", KEY)
 
     def manager(self) -> QueueManager:
-        """A connected client."""
-        # The standard library keeps a broken connection for ever, by address.
+        """Return a connected manager."""
+        # The standard library keeps a broken connection forever, by address.
         BaseProxy._address_to_local.clear()
         manager = QueueManager(("127.0.0.1", self.port), KEY.encode())
         manager.connect()
         return manager
 
     def program(self, source: str, *arguments: str, interpreter: str = sys.executable) -> "subprocess.Popen[str]":
-        """Start a program of the standard library alone; it is given port and key first."""
+        """Start a program that uses only the standard library; its first arguments are the port and the key."""
         return programs.start(interpreter, source, str(self.port), KEY, *arguments)
 
     def end(self) -> None:
-        """End everything."""
+        """End every process."""
         for process in self.processes:
             process.destroy()
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """A cluster that is gone afterwards; its logs stay in the folder."""
+    """Yield a cluster and end its processes afterwards; the logs stay in the folder."""
     made = Cluster(folder)
     try:
         yield made
@@ -174,14 +174,17 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 
 def fork() -> int:
-    """Fork this process, which has threads: Python 3.12 and newer warn, and as an error that would leave a child."""
+    """Fork this process, which has threads.
+
+    Python 3.12 and newer warn about that; as an error, the warning would leave a child behind.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
 def lives(pid: int) -> bool:
-    """Whether there is such a process, and it is no mere zombie."""
+    """Return whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

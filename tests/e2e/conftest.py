@@ -9,14 +9,14 @@ from tests.e2e.cluster import Cluster, cluster
 
 @pytest.fixture
 def grid(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster without any process yet."""
+    """Yield a cluster without any process."""
     with cluster(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
 def held(tmp_path: Path) -> Path:
-    """The folder that `handlers.hold` is given."""
+    """Return the folder that `handlers.hold` uses."""
     folder = tmp_path / "held"
     folder.mkdir()
     return folder

@@ -1,4 +1,4 @@
-"""What the workers of these tests run. Items are plain values; those that touch files name them."""
+"""The plain handlers of these tests' workers; an item contains the paths of the files that its handler uses."""
 
 import os
 import signal
@@ -10,34 +10,34 @@ from typing import Any
 
 
 def square(item: Any) -> Any:
-    """A number's square."""
+    """Return the square of a number."""
     return item * item
 
 
 def echo(item: Any) -> Any:
-    """The item itself."""
+    """Return the item."""
     return item
 
 
 def note(folder: str) -> Path:
-    """Write down that this process runs the item now; returns the file, named after the process."""
+    """Note that this process runs the item now, and return the file, whose name is the process id."""
     file = Path(folder) / str(os.getpid())
     file.touch()
     return file
 
 
 def hold(item: tuple[str, str]) -> str:
-    """Run until the folder holds a file `go`; the result is the item's second part."""
+    """Run until the folder contains a file `go`, and return the item's second part."""
     folder, result = item
     note(folder)
     while not (Path(folder) / "go").exists():
-        # The test makes the file when it has done what it must do while this runs.
+        # The test creates the file when it has finished its work during this run.
         time.sleep(0.01)
     return result
 
 
 def poison(item: str) -> str:
-    """Die as the item says, or return it."""
+    """Die in the way that the item names, or return the item."""
     if item == "SIGKILL":
         os.kill(os.getpid(), signal.SIGKILL)
     if item == "exit":
@@ -56,18 +56,18 @@ def fork(folder: str) -> int:
 
 
 def key_in_environment(_: Any) -> bool:
-    """Whether the authkey can be read from this process's arguments or environment."""
+    """Return whether this process's arguments or environment contain the authkey."""
     seen = Path("/proc/self/environ").read_bytes() + Path("/proc/self/cmdline").read_bytes()
     return b"a key of the tests" in seen
 
 
 def orphan(_: Any) -> int:
-    """Leave a process behind whose parent has gone; returns its id."""
+    """Leave a process without a parent, and return its id."""
     command = ["sh", "-c", "sleep 0.1 >/dev/null & echo $!"]
     return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def burdens(_: Any) -> list[str]:
-    """The modules that executors must do without, as far as they are here."""
+    """Return which of the modules that executors must not import are imported."""
     heavy = {"asyncio", "click", "dotenv", "multiprocessing", "prometheus_client", "rich", "starlette", "structlog"}
     return sorted(heavy & set(sys.modules))

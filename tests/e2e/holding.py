@@ -1,4 +1,4 @@
-"""Items that are held: a test sees who runs one, and says when it may end."""
+"""Helpers for held items: a test finds the processes that hold items, and lets the items end."""
 
 import math
 import time
@@ -10,23 +10,23 @@ import distq
 
 
 def running(folder: Path, count: int = 1) -> list[int]:
-    """Wait until so many processes hold an item; their ids."""
+    """Wait until `count` processes hold an item, and return their ids."""
     eventually(lambda: len(holders(folder)) >= count, f"{count} tasks that run")
     return holders(folder)
 
 
 def holders(folder: Path) -> list[int]:
-    """The processes that have begun an item in this folder."""
+    """Return the processes that have begun an item in this folder."""
     return [int(file.name) for file in folder.iterdir() if file.name.isdigit()]
 
 
 def go(folder: Path) -> None:
-    """Let everything that is held end."""
+    """Let every held item end."""
     (folder / "go").touch()
 
 
 def store_the_leases(client: distq.Client) -> None:
-    """Leases older than a second ride in the next commit: commit until one surely has."""
+    """Commit until the master has stored its leases: it stores a lease older than a second in the next commit."""
     until = time.perf_counter() + 1.5
 
     def late() -> bool:

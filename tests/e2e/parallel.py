@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def computes(folder: str) -> None:
-    """Say in which thread this is, and compute until the folder holds `go`."""
+    """Note the thread, and compute until the folder contains `go`."""
     (Path(folder) / f"{os.getpid()}-{threading.get_native_id()}").touch()
     number = 1
     while not (Path(folder) / "go").exists():
@@ -17,18 +17,18 @@ def computes(folder: str) -> None:
 
 
 def doubled(number: int) -> int:
-    """Twice the number."""
+    """Return twice the number."""
     return 2 * number
 
 
 async def doubled_later(number: int) -> int:
-    """The same as a coroutine."""
+    """Do the same as a coroutine."""
     await asyncio.sleep(0)
     return 2 * number
 
 
 def counts(end: int) -> Iterator[int]:
-    """A stream."""
+    """Stream numbers."""
     yield from range(end)
 
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import distq
 
 client_of_process = functools.cache(distq.Client)
-"""One client for all tasks of an executor."""
+"""Returns one client for all tasks of an executor."""
 
 
 @distq.task
 def adds(one: int, other: int) -> int:
-    """The inner task."""
+    """Run as the inner task."""
     return one + other
 
 
 @distq.task(retries=0)
 def submits(number: int) -> tuple[str | None, str]:
-    """Submit a task; its id, and the address of the client's settings."""
+    """Submit a task, and return its id and the address of the client's settings."""
     client = client_of_process()
     future = client.submit(adds, number, 1)
     assert client.flush(10)
@@ -37,14 +37,14 @@ def waits(number: int) -> int:
 
 @distq.task
 def holds(folder: str) -> None:
-    """Keep a slot until the folder has a file `go`."""
+    """Occupy a slot until the folder contains a file `go`."""
     while not (Path(folder) / "go").exists():
-        time.sleep(0.01)  # a file wakes nothing
+        time.sleep(0.01)  # no event announces a file
 
 
 @distq.task(retries=0)
 def looks_around() -> tuple[str, str]:
-    """What a program that a task starts can see: its environment and arguments, and its open files."""
+    """Return the environment and arguments, and the open files, that a program started by a task can see."""
     client_of_process().submit(adds, 1, 1)
     program = "import os; print(sorted(os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd')[:-1]))"
     ours = [Path(f"/proc/{os.getpid()}/{name}").read_bytes().decode() for name in ("environ", "cmdline")]

@@ -1,4 +1,4 @@
-"""Tasks that print and log, in every way there is."""
+"""Tasks that print and log in every possible way."""
 
 import ctypes
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger("shop.orders")
 
 @distq.task(retries=0, max_deliveries=1)
 def prints_and_dies(way: str) -> None:
-    """Print on both streams, without an end of line on the second, and die."""
+    """Print on both streams, without an end of line on the second one, and die."""
     print("the last line")
     sys.stderr.write("and half of one")
     if way == "kill":
@@ -28,7 +28,7 @@ def prints_and_dies(way: str) -> None:
 
 @distq.task(retries=0)
 def prints_past_python(folder: str) -> None:
-    """Write as C code does, and as a program does."""
+    """Write to the descriptor, as C code does, and from another program."""
     distq.current().progress(0.5)
     while not (Path(folder) / "go").exists():
         time.sleep(0.01)  # until the supervisor has seen this task run
@@ -56,7 +56,7 @@ def logs() -> None:
 
 @distq.task(retries=0)
 def logs_by_a_handler_of_its_own() -> None:
-    """Set up logging as a program does."""
+    """Set up logging in the way of a program of its own."""
     logging.basicConfig(format="OWN %(message)s")
     log.warning("once")
     logging.root.handlers.clear()
@@ -64,16 +64,16 @@ def logs_by_a_handler_of_its_own() -> None:
 
 @distq.task(retries=0)
 def prints_with_others(number: int) -> str:
-    """Print in pieces, while others do the same."""
+    """Print in pieces, while other tasks do the same."""
     for _ in range(20):
         print("I am", number, flush=True)
-        time.sleep(0.001)  # others print meanwhile
+        time.sleep(0.001)  # other tasks print in this time
     return distq.current().id
 
 
 @distq.task(retries=0)
 def ends_with_errors_in_threads() -> None:
-    """Leave what the interpreter prints by itself, in several lines."""
+    """Cause errors that the interpreter prints itself, in several lines."""
     thread = threading.Thread(target=[].pop)
     thread.start()
     thread.join()
@@ -87,7 +87,7 @@ def ends_with_errors_in_threads() -> None:
 
 @distq.task(retries=0)
 def floods(lines: int) -> int:
-    """Print without end."""
+    """Print the given number of lines."""
     for number in range(lines):
         print(f"line {number} of a flood")
     return lines

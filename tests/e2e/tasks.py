@@ -14,30 +14,30 @@ import distq
 
 @distq.task(name="square")
 def square(n: int) -> int:
-    """A number's square."""
+    """Return the square of a number."""
     return n * n
 
 
 async def later(n: int) -> int:
-    """The number, after a moment."""
+    """Return the number after a short wait."""
     await asyncio.sleep(0)
     return n
 
 
 @distq.task(retries=0)
 def divide(over: int, under: int) -> float:
-    """A quotient."""
+    """Return a quotient."""
     return over / under
 
 
 @distq.task(retries=5, no_retry_for=KeyError)
 def misses() -> None:
-    """Raise what is not tried again."""
+    """Raise an exception that causes no retry."""
     raise KeyError("gone")
 
 
 def hold(folder: str, result: str) -> str:
-    """Run until the folder holds a file `go`."""
+    """Run until the folder contains a file `go`."""
     return handlers.hold((folder, result))
 
 
@@ -48,14 +48,14 @@ def poison() -> None:
 
 
 def pid(_: int) -> int:
-    """Who runs it."""
+    """Return the process id of the executor."""
     return os.getpid()
 
 
 @distq.task(retries=0, time_limit=0.3)
 def sleeps() -> None:
-    """Sleep for longer than the limit."""
-    time.sleep(60)  # the alarm comes first
+    """Sleep for longer than the time limit."""
+    time.sleep(60)  # the time limit ends it first
 
 
 @distq.task(retries=0, time_limit=0.3)
@@ -63,13 +63,13 @@ def stubborn() -> None:
     """Swallow every exception."""
     while True:
         try:
-            time.sleep(60)  # the alarm comes first
+            time.sleep(60)  # the time limit interrupts it first
         except Exception:  # noqa: BLE001 - that is the point
             continue
 
 
 def hold_gil(folder: str, run_s: float) -> str:
-    """Be in C code that holds the GIL, for so long."""
+    """Hold the GIL in C code for the given time."""
     handlers.note(folder)
     ctypes.PyDLL(None).usleep(int(run_s * 1e6))
     return "done"
@@ -77,28 +77,28 @@ def hold_gil(folder: str, run_s: float) -> str:
 
 @distq.task(retries=0, time_limit=0.3)
 def count_in_c(folder: str) -> str:
-    """The same, beyond the time limit, and deaf to signals."""
+    """Hold the GIL in C code beyond the time limit, where no signal handler runs."""
     handlers.note(folder)
     return str(sum(range(10**12)))
 
 
 def doze(run_s: float) -> float:
     """Sleep."""
-    time.sleep(run_s)  # that is the task
+    time.sleep(run_s)  # the task's work
     return run_s
 
 
 def linger(folder: str) -> None:
-    """Be a forked child that lives until the folder holds a file `go`, or for a minute."""
+    """Run as a forked child until the folder contains a file `go`, or for a minute."""
     until = time.perf_counter() + 60
     while time.perf_counter() < until and not (Path(folder) / "go").exists():
-        # The test makes the file when it has looked at us.
+        # The test creates the file after it has inspected this process.
         time.sleep(0.01)
     os._exit(0)
 
 
 def fork(folder: str) -> int:
-    """Fork a child that lives on when the task has ended; returns its id."""
+    """Fork a child that outlives the task, and return its id."""
     child = os.fork()
     if not child:
         linger(folder)
@@ -106,12 +106,12 @@ def fork(folder: str) -> int:
 
 
 def fork_and_return() -> str:
-    """Fork a child that comes back out of the task as if it were the executor."""
+    """Fork a child that returns from the task as if it were the executor."""
     return "child" if not os.fork() else "parent"
 
 
 def fork_and_die(folder: str) -> str:
-    """Fork a child that lives on, and kill the executor; the second run returns."""
+    """Fork a child that outlives the executor, and kill the executor; the second run returns."""
     first = Path(folder) / "first"
     if first.exists():
         return "second"
@@ -124,22 +124,22 @@ def fork_and_die(folder: str) -> str:
 
 
 def raises(text: str) -> None:
-    """Fails whenever it is tried."""
+    """Fail in every attempt."""
     raise ValueError(text)
 
 
 @distq.task(retries=0)
 def gives_itself_back(stopped: bool) -> None:
-    """Raise what only distq raises, of itself."""
+    """Raise an exception that only distq may raise."""
     raise (distq.TaskStopped if stopped else distq.Interrupted)("of itself")
 
 
 @distq.task(retries=0)
 async def gives_itself_back_on_a_loop(stopped: bool) -> None:
-    """The same, in a coroutine."""
+    """Raise the same exception in a coroutine."""
     raise (distq.TaskStopped if stopped else distq.Interrupted)("of itself")
 
 
 def blob(n: int) -> bytes:
-    """A result of a mebibyte."""
+    """Return a result of one mebibyte."""
     return b"%d " % n + bytes(1 << 20)

@@ -1,4 +1,4 @@
-"""Clients and operators, by real processes: the README's lines, futures, faults, dead letters, `distq up`."""
+"""Tests of clients and operators' commands with real processes: README, futures, faults, dead letters, `distq up`."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ def command(grid: Cluster, *arguments: str, given: str = "") -> "subprocess.Comp
 
 
 def test_the_readmes_lines_do_what_they_say(grid: Cluster, tmp_path: Path) -> None:
-    """`tasks.py` and `program.py`, as they stand there."""
+    """`tasks.py` and `program.py` from the README work without a change."""
     text = (ROOT / "README.md").read_text()
     for name in ("tasks.py", "program.py"):
         block = next(block for block in text.split("```python\n")[1:] if block.startswith(f"# {name}\n"))
@@ -55,7 +55,7 @@ def test_the_readmes_lines_do_what_they_say(grid: Cluster, tmp_path: Path) -> No
 
 
 def test_futures_are_awaited_by_the_standard_library(grid: Cluster) -> None:
-    """as_completed, asyncio, map with chunks, a task's exception with its remote traceback."""
+    """as_completed, asyncio and `map` with chunks work, and a task's exception has its remote traceback."""
     grid.master()
     grid.tasks(2)
 
@@ -73,7 +73,7 @@ def test_futures_are_awaited_by_the_standard_library(grid: Cluster) -> None:
 
 
 def test_a_client_that_was_forked_has_a_session_of_its_own(grid: Cluster) -> None:
-    """The child begins anew, and the parent's goes on."""
+    """The child gets a new session, and the parent keeps its own."""
     grid.master()
     grid.tasks()
     with grid.client() as client:
@@ -91,7 +91,7 @@ def test_a_client_that_was_forked_has_a_session_of_its_own(grid: Cluster) -> Non
 
 
 def test_what_was_submitted_is_accepted_when_the_program_ends(grid: Cluster) -> None:
-    """Without a `with`, without waiting."""
+    """The program uses no `with` statement and does not wait."""
     grid.master()
     program = """
         import distq
@@ -107,7 +107,7 @@ def test_what_was_submitted_is_accepted_when_the_program_ends(grid: Cluster) -> 
 
 
 def test_a_client_killed_in_mid_submit_leaves_whole_tasks(grid: Cluster) -> None:
-    """What was accepted runs, and the master serves others."""
+    """The accepted tasks run, and the master serves other clients."""
     master = grid.master()
     program = """
         import distq
@@ -140,7 +140,7 @@ def test_a_client_killed_in_mid_submit_leaves_whole_tasks(grid: Cluster) -> None
 
 
 def test_a_master_stopped_and_started_under_load_leaves_nobody_waiting(grid: Cluster) -> None:
-    """Every future has a result or is lost; the same client and worker go on with the new master."""
+    """Every future gets a result or is lost; the same client and worker continue with the new master."""
     master = grid.master()
     grid.tasks(2)
     with grid.client() as client:
@@ -158,7 +158,10 @@ def test_a_master_stopped_and_started_under_load_leaves_nobody_waiting(grid: Clu
 
 
 def test_a_task_is_submitted_from_a_shell(grid: Cluster) -> None:
-    """Its result as JSON; 1 with its error when it fails; 2 for what is no JSON; 3 without a master."""
+    """The command prints the result as JSON.
+
+    It exits with 1 for a failed task, 2 for invalid JSON, 3 without a master.
+    """
     assert command(grid, "submit", "square", "7").returncode == 3
     grid.master()
     grid.tasks()
@@ -179,7 +182,7 @@ def test_a_task_is_submitted_from_a_shell(grid: Cluster) -> None:
 
 
 def test_dead_letters_are_seen_tried_again_and_let_go(grid: Cluster) -> None:
-    """With their arguments, of which nothing is run, their traceback and their causes."""
+    """The commands show arguments without running them, the traceback and the causes."""
     grid.master()
     grid.tasks()
     assert command(grid, "dead", "list").stdout == "There are no dead letters.\n"
@@ -215,7 +218,7 @@ def test_dead_letters_are_seen_tried_again_and_let_go(grid: Cluster) -> None:
 
 
 def up(grid: Cluster, folder: Path, *arguments: str) -> Process:
-    """`distq up` in a folder with a module `shop` whose `price` returns 1."""
+    """Run `distq up` in a folder with a module `shop` whose `price` returns 1."""
     (folder / "shop.py").write_text("def price():\n    return 1\n")
     (folder / "start.py").write_text(
         f"import os, runpy, sys\nos.chdir({str(folder)!r})\nrunpy.run_module('distq', run_name='__main__')\n"
@@ -226,7 +229,7 @@ def up(grid: Cluster, folder: Path, *arguments: str) -> Process:
 
 
 def family(process: Process) -> list[int]:
-    """The children of `distq up`, and theirs."""
+    """Return the children of `distq up` and their children."""
     children = process.children()
     for child in list(children):
         text = Path(f"/proc/{child}/task/{child}/children").read_text()
@@ -236,7 +239,7 @@ def family(process: Process) -> list[int]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_is_a_whole_cluster_and_leaves_no_process(grid: Cluster, tmp_path: Path, number: int) -> None:
-    """Prefixed lines, the exports that a client needs, an end in good order."""
+    """`distq up` prints prefixed lines and the exports that a client needs, and ends in order."""
     process = up(grid, tmp_path, "--workers", "2")
     eventually(lambda: process.text.count("master_connected") == 2, "workers", lambda: process.text)
     assert f"export DISTQ_ADDRESS=127.0.0.1:{grid.port}" in process.text
@@ -253,7 +256,7 @@ def test_up_is_a_whole_cluster_and_leaves_no_process(grid: Cluster, tmp_path: Pa
 
 
 def test_up_begins_its_workers_anew_when_a_file_changes(grid: Cluster, tmp_path: Path) -> None:
-    """The next task is run by the new code; no task is lost."""
+    """The new code runs the next task, and no task is lost."""
     process = up(grid, tmp_path, "--reload")
     with grid.client() as client:
         eventually(lambda: "master_connected" in process.text, "a worker", lambda: process.text)
@@ -269,7 +272,7 @@ def test_up_begins_its_workers_anew_when_a_file_changes(grid: Cluster, tmp_path:
 def test_a_mistake_that_is_saved_ends_no_cluster_that_reloads(
     grid: Cluster, tmp_path: Path, mistake: str | None
 ) -> None:
-    """What is wrong is said, what waits goes on waiting, and the next save is tried; editors replace files whole."""
+    """`distq up` reports the error, ready tasks wait, and the next save is tried; editors replace whole files."""
     process = up(grid, tmp_path, "--reload")
     with grid.client() as client:
         assert client.submit_named("shop:price").result(20) == 1
@@ -290,7 +293,7 @@ def test_a_mistake_that_is_saved_ends_no_cluster_that_reloads(
 
 
 def test_up_ends_with_whoever_ends_first(grid: Cluster, tmp_path: Path) -> None:
-    """As when the port is taken; the rest ends too, and a sentence says which it was."""
+    """If one process ends, for example because its port is taken, the others end too, and a sentence names it."""
     grid.master()
     process = up(grid, tmp_path)
     assert process.ends() == 1
@@ -298,7 +301,7 @@ def test_up_ends_with_whoever_ends_first(grid: Cluster, tmp_path: Path) -> None:
 
 
 def test_up_makes_a_key_where_there_is_none(tmp_path: Path) -> None:
-    """And prints it."""
+    """`distq up` also prints the key."""
     port = free_port()
     environ = {**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{port}", "DISTQ_HTTP_ADDRESS": "off"}
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Forks, children, and the ends of processes: what was submitted is accepted, and no future waits for ever."""
+"""Tests of forks, child processes and ends of programs: submits are accepted, and no future waits forever."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ def start(grid: Cluster, folder: Path, program: str) -> "subprocess.Popen[str]":
         **os.environ,
         "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}",
         "DISTQ_AUTHKEY": KEY,
-        "PYTHONWARNINGS": "ignore",  # of forks of programs with threads, which is what is tried here
+        "PYTHONWARNINGS": "ignore",  # about forks of programs with threads, which this test needs
     }
     return subprocess.Popen(
         [sys.executable, str(path)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
@@ -29,7 +29,7 @@ def start(grid: Cluster, folder: Path, program: str) -> "subprocess.Popen[str]":
 
 
 def said(program: "subprocess.Popen[str]") -> str:
-    """What a program has printed, once it has ended well."""
+    """Return the output of a program that must exit with 0."""
     try:
         out, err = program.communicate(timeout=PROGRAM_S)
     finally:
@@ -39,7 +39,7 @@ def said(program: "subprocess.Popen[str]") -> str:
 
 
 def accepted(grid: Cluster) -> int:
-    """How many tasks the master has taken."""
+    """Return how many tasks the master has accepted."""
     return int(grid.says("status", "--json")["overview"]["submitted"])
 
 
@@ -59,7 +59,7 @@ ASKED = {
 
 
 def test_a_future_of_before_a_fork_raises_in_the_child_at_once(grid: Cluster, tmp_path: Path) -> None:
-    """In every way in which it can be asked; the parent hears its result."""
+    """Every call on such a future raises in the child; the parent gets its result."""
     program = f"""
 import asyncio, concurrent.futures, os, distq
 client = distq.Client()
@@ -99,7 +99,7 @@ client.shutdown()
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_child_that_ends_normally_has_its_submits_accepted(grid: Cluster, tmp_path: Path, method: str) -> None:
-    """Also one that uses its parent's client, and one whose thread goes on after its main function."""
+    """Also a child that uses its parent's client, and one with a thread that runs longer than its main function."""
     program = f"""
 import multiprocessing, threading, time, distq
 
@@ -136,7 +136,7 @@ if __name__ == "__main__":
 
 
 def test_a_fork_in_a_program_whose_threads_submit_leaves_both_working(grid: Cluster, tmp_path: Path) -> None:
-    """Whatever lock a thread of the parent held at that instant."""
+    """The child works whichever locks the parent's threads hold at the time of the fork."""
     program = """
 import os, threading, distq
 client = distq.Client()
@@ -163,7 +163,7 @@ print("whole")
 
 
 def test_a_program_ends_while_threads_of_it_wait(grid: Cluster, tmp_path: Path) -> None:
-    """A daemon thread in `result()`, a thread that calls `sys.exit`, an exception in the client's block."""
+    """A daemon thread waits in `result()`, a thread calls `sys.exit`, or the client's block raises an exception."""
     program = """
 import sys, threading, distq
 client = distq.Client()
@@ -183,7 +183,7 @@ except TimeoutError:
 
 
 def test_a_client_for_each_request_costs_nothing_afterwards(grid: Cluster, tmp_path: Path) -> None:
-    """A thousand of them: threads, connections and memory end with the last reference, the master's connections too."""
+    """After a thousand clients, threads, connections and memory are as before, and so are the master's connections."""
     program = """
 import gc, os, pathlib, threading, time, distq
 

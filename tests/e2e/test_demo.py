@@ -1,4 +1,4 @@
-"""`distq demo` and the load of Compose's profile `demo`: what they show, and that they end whenever they shall."""
+"""Tests of `distq demo` and of the load of Compose's profile `demo`: their output and their end."""
 
 import random
 import re
@@ -19,14 +19,14 @@ SEED = 20_261
 
 
 def demo() -> "subprocess.Popen[str]":
-    """A running demo, with its output in a pipe."""
+    """Start the demo, with its output in a pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", "distq", "demo"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
 def family(pid: int) -> set[int]:
-    """All living descendants of a process."""
+    """Return all living descendants of a process."""
     found: set[int] = set()
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -36,7 +36,10 @@ def family(pid: int) -> set[int]:
 
 
 def test_the_demo_shows_the_recipes_job_and_the_metrics() -> None:
-    """Ten squares, queue depth, p50 and p95; then everything has stopped cleanly, in under five seconds."""
+    """The demo shows ten squares, the queue depth, p50 and p95.
+
+    Then every process ends cleanly in under five seconds.
+    """
     began = time.perf_counter()
     with demo() as running:
         said, _ = running.communicate(timeout=60)
@@ -46,21 +49,21 @@ def test_the_demo_shows_the_recipes_job_and_the_metrics() -> None:
     assert all(int(a) == int(b) and int(a) * int(b) == int(c) for a, b, c in squares)
     assert re.search(r"Queue depth 0; task latency p50 \d+ ms, p95 \d+ ms\.", said)
     assert "Stopped: master cleanly, worker 1 cleanly, worker 2 cleanly." in said
-    # Twice the promise: the machine of a test runs other tests at the same time.
+    # The limit is twice the documented time: the machine runs other tests at the same time.
     assert time.perf_counter() - began < 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("nth", range(3))
 def test_a_demo_ended_at_any_moment_leaves_no_process(number: signal.Signals, nth: int) -> None:
-    """Ctrl-C, SIGTERM, even SIGKILL, at moments drawn by lot from its first two seconds."""
+    """Ctrl-C, SIGTERM and SIGKILL arrive at random times in the first two seconds."""
     after_s = random.Random(SEED + nth * 100 + number).uniform(0.1, 2.0)
     seen: set[int] = set()
     with demo() as running:
         until = time.perf_counter() + after_s
         while time.perf_counter() < until:
             seen |= family(running.pid)
-            time.sleep(0.005)  # the moment at which the signal comes is what is tested
+            time.sleep(0.005)  # the time of the signal is the subject of the test
         running.send_signal(number)
         said, _ = running.communicate(timeout=30)
     assert running.returncode in {-number, 128 + number, 0}, said
@@ -69,7 +72,7 @@ def test_a_demo_ended_at_any_moment_leaves_no_process(number: signal.Signals, nt
 
 
 def test_the_demos_load_runs_until_it_is_told_to_end(grid: Cluster) -> None:
-    """Every kind of task of it is one that workers know; what it leaves behind runs on."""
+    """Workers know every task name of the load; submitted tasks continue after its end."""
     grid.master()
     grid.run("worker", "--concurrency", "2").logs("executor_joined")
     load = grid.run("distq.demo.load", launcher=("-m",))
@@ -80,7 +83,7 @@ def test_the_demos_load_runs_until_it_is_told_to_end(grid: Cluster) -> None:
 
 
 def test_every_task_of_the_demos_load_ends_as_it_shall(grid: Cluster) -> None:
-    """Failures, a time limit and a killed executor among them."""
+    """The load includes failures, a time limit and a killed executor."""
     grid.master()
     grid.run("worker", "--concurrency", "2").logs("executor_joined")
     with grid.client() as client:

@@ -1,4 +1,4 @@
-"""A master with a file: what it has accepted outlives it."""
+"""Tests of a master with a store on disk: accepted tasks survive the master."""
 
 import signal
 from collections import Counter
@@ -16,7 +16,7 @@ TASKS = 3_000
 
 
 def _held_for_long(client: distq.Client, held: Path) -> distq.TaskFuture[str]:
-    """A task that runs, and whose lease is stored."""
+    """Start a task whose lease the master has stored."""
     future = client.submit(tasks.hold, str(held), "done")
     running(held)
     store_the_leases(client)
@@ -25,12 +25,12 @@ def _held_for_long(client: distq.Client, held: Path) -> distq.TaskFuture[str]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> dict[str, str]:
-    """The setting that names a file of this test's own."""
+    """Return the setting that names a store of this test's own."""
     return {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
 
 
 def test_p1_what_was_accepted_survives_a_killed_master(grid: Cluster, store: dict[str, str]) -> None:
-    """Structured tasks and plain items: the client only waits for a little longer."""
+    """Structured tasks and plain items survive; the client only waits longer."""
     master = grid.master(**store)
     with grid.client() as client:
         futures = [client.submit(tasks.square, n) for n in range(TASKS)]
@@ -46,7 +46,7 @@ def test_p1_what_was_accepted_survives_a_killed_master(grid: Cluster, store: dic
 
 
 def test_p2_masters_killed_under_load_lose_nothing(grid: Cluster, store: dict[str, str]) -> None:
-    """Workers and the client connect again, each result arrives once."""
+    """Workers and the client reconnect, and each result arrives once."""
     grid.tasks(2)
     with grid.client() as client:
         master = grid.master(**store)
@@ -64,7 +64,7 @@ def test_p2_masters_killed_under_load_lose_nothing(grid: Cluster, store: dict[st
 def test_p2_a_long_task_is_not_run_again_for_a_restarted_master(
     grid: Cluster, store: dict[str, str], held: Path
 ) -> None:
-    """Its lease was stored, its executor names it when it comes back."""
+    """The master has stored the lease, and the executor names it when it reconnects."""
     master = grid.master(**store)
     grid.tasks()
     with grid.client() as client:
@@ -82,7 +82,7 @@ def test_p2_a_long_task_is_not_run_again_for_a_restarted_master(
 def test_p2_a_task_that_runs_on_for_long_is_not_run_again_for_a_restarted_master(
     grid: Cluster, store: dict[str, str], held: Path
 ) -> None:
-    """Its executor comes back when it has ended; until then its supervisor says who runs what."""
+    """The executor reconnects only after the task's end; until then its supervisor reports the running task."""
     settings = {**store, "DISTQ_RECLAIM_S": "1s"}
     master = grid.master(**settings)
     grid.tasks(2)
@@ -91,7 +91,7 @@ def test_p2_a_task_that_runs_on_for_long_is_not_run_again_for_a_restarted_master
         master.signal(signal.SIGKILL)
         master.ends()
         again = grid.master(**settings)
-        client.options(delay=3.0).submit(tasks.square, 2).result(20)  # by now it would have gone to others
+        client.options(delay=3.0).submit(tasks.square, 2).result(20)  # the lease would have expired by now
         go(held)
         assert future.result(30) == "done"
     assert len(holders(held)) == 1
@@ -101,7 +101,7 @@ def test_p2_a_task_that_runs_on_for_long_is_not_run_again_for_a_restarted_master
 def test_p9_a_master_killed_in_the_middle_of_its_drain_loses_nothing(
     grid: Cluster, store: dict[str, str], held: Path
 ) -> None:
-    """What runs is claimed by its executor at the next one, what waited is there, and nothing runs twice."""
+    """The next master accepts the running task from its executor, has the waiting tasks, and nothing runs twice."""
     master = grid.master(**store)
     grid.tasks()
     with grid.client() as client:
@@ -120,7 +120,7 @@ def test_p9_a_master_killed_in_the_middle_of_its_drain_loses_nothing(
 
 
 def test_a_dead_letters_story_outlives_the_master(grid: Cluster, store: dict[str, str]) -> None:
-    """Causes, attempts, arguments and traceback: `distq dead show` tells the same, and a retry runs it again."""
+    """`distq dead show` prints the same causes, attempts, arguments and traceback, and a retry runs the task again."""
     settings = {**store, "DISTQ_RETRY_BASE_S": "10ms"}
     master = grid.master(**settings)
     grid.tasks()
@@ -142,7 +142,10 @@ def test_a_dead_letters_story_outlives_the_master(grid: Cluster, store: dict[str
 
 
 def test_a_second_master_waits_for_the_file_and_takes_over(grid: Cluster, store: dict[str, str]) -> None:
-    """It says so; told to end meanwhile, it does; when the first is killed it has every task."""
+    """The second master reports that it waits, and a signal ends it.
+
+    After the first one is killed it has every task.
+    """
     first = grid.master(**store)
     elsewhere = {**store, "DISTQ_BIND": f"127.0.0.1:{free_port()}"}
     impatient = grid.run("master", **elsewhere)
@@ -167,7 +170,7 @@ def test_a_second_master_waits_for_the_file_and_takes_over(grid: Cluster, store:
 def test_a_store_that_cannot_be_had_is_a_sentence(
     grid: Cluster, tmp_path: Path, name: str, content: bytes | None, sentence: str
 ) -> None:
-    """Exit 4, with the file's name and what to do; nothing is changed."""
+    """The master exits with 4, names the file and the solution, and changes nothing."""
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Executors that run several tasks at once: limits, stops, deaths and drains concern one task as far as they can."""
+"""Tests of executors that run several tasks at a time: limits, stops, deaths and drains affect one task if possible."""
 
 import signal
 from concurrent.futures import CancelledError
@@ -18,19 +18,19 @@ Future = distq.TaskFuture[Any]
 
 
 def worker(grid: Cluster, *more: str, **settings: str) -> Process:
-    """A worker with one executor that runs five tasks at once."""
+    """Start a worker with one executor that runs five tasks at the same time."""
     arguments = ("tests.e2e.at_once", "--concurrency", "1", "--executor", "thread", "--executor-tasks", str(SEATS))
     return grid.run("worker", *arguments, *more, **settings)
 
 
 def here(folder: Path, count: int) -> set[int]:
-    """Wait until so many files are there; the processes in which those are that have said so."""
+    """Wait until `count` files exist, and return the ids of the processes that created them."""
     eventually(lambda: len(list(folder.iterdir())) >= count, f"{count} that wait")
     return {int(path.name.rpartition("-")[2]) for path in folder.iterdir() if "-" in path.name}
 
 
 def test_threads_and_coroutines_run_at_once_in_one_process(grid: Cluster, held: Path) -> None:
-    """Each knows who it is, says how far it is, and streams."""
+    """Each task has its own id, reports its progress, and streams."""
     grid.master()
     worker(grid)
     with grid.client() as client:
@@ -48,7 +48,7 @@ def test_threads_and_coroutines_run_at_once_in_one_process(grid: Cluster, held: 
 
 
 def test_a_time_limit_ends_one_task_and_disturbs_no_other(grid: Cluster, held: Path) -> None:
-    """An exception in a thread, a cancelled coroutine."""
+    """A thread gets an exception, and a coroutine is cancelled."""
     grid.master()
     worker(grid)
     with grid.client() as client:
@@ -68,7 +68,7 @@ def test_a_time_limit_ends_one_task_and_disturbs_no_other(grid: Cluster, held: P
 
 
 def test_one_that_must_be_killed_alone_is_to_blame(grid: Cluster, held: Path) -> None:
-    """The others of its executor run again, at the cost of no attempt."""
+    """The other tasks of its executor run again, without the cost of an attempt."""
     master = grid.master()
     worker(grid)
     with grid.client() as client:
@@ -84,7 +84,7 @@ def test_one_that_must_be_killed_alone_is_to_blame(grid: Cluster, held: Path) ->
 
 
 def test_one_that_is_stopped_cleans_up_and_the_others_go_on(grid: Cluster, held: Path) -> None:
-    """A coroutine hears of it at once."""
+    """A coroutine is cancelled immediately."""
     grid.master()
     worker(grid)
     with grid.client() as client:
@@ -101,7 +101,7 @@ def test_one_that_is_stopped_cleans_up_and_the_others_go_on(grid: Cluster, held:
 
 
 def test_where_a_coroutine_waits_is_told(grid: Cluster, held: Path) -> None:
-    """Down to what it waits for."""
+    """`distq stack` shows what the coroutine waits for."""
     grid.master()
     worker(grid)
     with grid.client() as client:
@@ -116,7 +116,7 @@ def test_where_a_coroutine_waits_is_told(grid: Cluster, held: Path) -> None:
 
 
 def test_p5_a_poison_task_is_found_among_those_that_died_with_it(grid: Cluster, held: Path) -> None:
-    """Each of them may have been: each is given out alone then, and only the poison dies again."""
+    """Each lost task may be the cause: the master leases each of them alone, and only the poison task dies again."""
     master = grid.master()
     worker(grid)
     with grid.client() as client:
@@ -130,7 +130,7 @@ def test_p5_a_poison_task_is_found_among_those_that_died_with_it(grid: Cluster, 
 
 
 def test_p9_drained_it_finishes_what_runs_and_hands_nothing_back(grid: Cluster, held: Path) -> None:
-    """What it has not been given yet goes to another worker."""
+    """Tasks that the executor has not received go to another worker."""
     grid.master()
     first = worker(grid)
     with grid.client() as client:
@@ -146,7 +146,7 @@ def test_p9_drained_it_finishes_what_runs_and_hands_nothing_back(grid: Cluster, 
 
 
 def test_p2_a_restarted_master_disturbs_no_task_that_runs(grid: Cluster, held: Path, tmp_path: Path) -> None:
-    """The executor comes back with all that it holds, and settles it once."""
+    """The executor reconnects with all its running tasks, and settles each once."""
     store = {"DISTQ_STORE": f"sqlite:///{tmp_path / 'store.db'}"}
     master = grid.master(**store)
     worker(grid)
@@ -164,7 +164,7 @@ def test_p2_a_restarted_master_disturbs_no_task_that_runs(grid: Cluster, held: P
 
 
 def test_an_executor_is_replaced_after_so_many_tasks(grid: Cluster, held: Path) -> None:
-    """Once all that run in it have ended."""
+    """The replacement waits until all running tasks of the executor have ended."""
     grid.master()
     process = worker(grid, "--max-tasks", "3")
     with grid.client() as client:
@@ -177,7 +177,7 @@ def test_an_executor_is_replaced_after_so_many_tasks(grid: Cluster, held: Path) 
 
 
 def test_a_task_for_threads_waits_for_a_worker_that_has_them(grid: Cluster) -> None:
-    """And says why."""
+    """`distq why` also gives the reason."""
     grid.master()
     grid.run("worker", "tests.e2e.at_once", "--concurrency", "1").executors()
     with grid.client() as client:

@@ -1,4 +1,4 @@
-"""Limits on what runs at once, while workers are frozen and masters are away: a task with a key ends with its lease."""
+"""Tests of concurrency limits with frozen workers and absent masters: a task with a key ends with its lease."""
 
 import os
 import signal
@@ -20,18 +20,18 @@ LEASES = {"DISTQ_LEASE_S": "2s", "DISTQ_HEARTBEAT_S": "0.5s", "DISTQ_RECLAIM_S":
 
 
 def turn(client: distq.Client, held: Path, result: str) -> distq.TaskFuture[str]:
-    """A task of the one key."""
+    """Run as a task of the one concurrency key."""
     return client.options(concurrency_key="the one").submit(tasks.hold, str(held), result)
 
 
 def freeze(pids: list[int], number: int) -> None:
-    """Stop these processes, or let them go on."""
+    """Stop these processes, or let them continue."""
     for pid in pids:
         os.kill(pid, number)
 
 
 def worker(grid: Cluster, kind: str) -> Process:
-    """A worker of one slot, whose executors are of this kind."""
+    """Start a worker with one slot and an executor of the given kind."""
     process = grid.tasks(1, DISTQ_EXECUTOR=kind, DISTQ_EXECUTOR_TASKS="1")
     process.executors()
     return process
@@ -39,7 +39,7 @@ def worker(grid: Cluster, kind: str) -> Process:
 
 @contextmanager
 def one_runs(grid: Cluster, held: Path, kind: str) -> Iterator[tuple[Process, int, distq.TaskFuture[str]]]:
-    """A worker, its executor of this kind, and the future of the task of the key that runs there."""
+    """Start a worker and a task of the key; return the worker, its executor and the task's future."""
     grid.master(**LEASES)
     process = worker(grid, kind)
     with grid.client() as client:
@@ -52,12 +52,12 @@ def one_runs(grid: Cluster, held: Path, kind: str) -> Iterator[tuple[Process, in
 
 @pytest.mark.parametrize("kind", ["process", "thread"])
 def test_a_frozen_worker_does_not_go_on_beside_another(grid: Cluster, held: Path, kind: str) -> None:
-    """When it thaws its task has been over for long: not a line of it runs any more."""
+    """The lease has ended long before the worker continues: no further code of the task runs."""
     with one_runs(grid, held, kind) as (first, executor, future):
         freeze([first.popen.pid, executor], signal.SIGSTOP)
         worker(grid, kind)
         (heir,) = [pid for pid in running(held, 2) if pid != executor]
-        freeze([executor, first.popen.pid], signal.SIGCONT)  # the supervisor last: it would kill and bury it
+        freeze([executor, first.popen.pid], signal.SIGCONT)  # the supervisor last: it would kill and reap the executor
         (died,) = first.logs("executor_died")
         assert died["cause"] == "its lease was over: the master was not reached in time"
         assert lives(heir)
@@ -68,7 +68,7 @@ def test_a_frozen_worker_does_not_go_on_beside_another(grid: Cluster, held: Path
 
 @pytest.mark.parametrize("kind", ["process", "thread"])
 def test_an_executor_ends_with_its_lease_though_its_supervisor_is_stuck(grid: Cluster, held: Path, kind: str) -> None:
-    """Nobody renews the lease then, and nobody else could end it."""
+    """The supervisor cannot renew the lease, and no other process could end the task."""
     with one_runs(grid, held, kind) as (first, executor, _):
         first.signal(signal.SIGSTOP)
         eventually(lambda: not lives(executor), "the end of the executor")
@@ -78,7 +78,7 @@ def test_an_executor_ends_with_its_lease_though_its_supervisor_is_stuck(grid: Cl
 
 
 def test_a_task_that_holds_the_gil_keeps_its_lease(grid: Cluster, held: Path) -> None:
-    """Its supervisor renews it; three times as long as a lease."""
+    """The supervisor renews the lease for three times its length."""
     grid.master(**LEASES)
     first = worker(grid, "process")
     with grid.client() as client:
@@ -88,7 +88,7 @@ def test_a_task_that_holds_the_gil_keeps_its_lease(grid: Cluster, held: Path) ->
 
 
 def test_a_worker_that_was_killed_whole_holds_its_key_until_its_lease_is_over(grid: Cluster, held: Path) -> None:
-    """That its sockets have closed proves nothing: it may be alive behind a network that is not."""
+    """Closed sockets prove nothing: the worker may be alive behind a broken network."""
     master = grid.master(**LEASES)
     first = grid.tasks(2)
     with grid.client() as client:
@@ -104,8 +104,8 @@ def test_a_worker_that_was_killed_whole_holds_its_key_until_its_lease_is_over(gr
 
 
 def test_a_restarted_master_knows_who_had_just_begun(grid: Cluster, held: Path, tmp_path: Path) -> None:
-    """The lease was stored before the task was handed over: no second of doubt, and nothing runs twice."""
-    # A lease that outlives the restart of a master on a busy machine: its worker must renew it in time.
+    """The master stored the lease before it sent the task: it never doubts the run, and nothing runs twice."""
+    # The lease is longer than the restart of a master on a busy machine: the worker must renew it in time.
     store = {**LEASES, "DISTQ_LEASE_S": "6s", "DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
     master = grid.master(**store)
     worker(grid, "process")
@@ -118,7 +118,7 @@ def test_a_restarted_master_knows_who_had_just_begun(grid: Cluster, held: Path, 
         assert again.logs("tasks_loaded")[0]["held"] == 1
         second = turn(client, held, "two")
         worker(grid, "process")
-        client.options(delay=7.0).submit(tasks.square, 1).result(20)  # longer than the lease of before the restart
+        client.options(delay=7.0).submit(tasks.square, 1).result(20)  # longer than the lease before the restart
         assert holders(held) == [executor]
         go(held)
         assert (first.result(20), second.result(20)) == ("one", "two")
@@ -126,7 +126,7 @@ def test_a_restarted_master_knows_who_had_just_begun(grid: Cluster, held: Path, 
 
 
 def test_a_master_that_was_stopped_does_not_blame_its_workers(grid: Cluster, held: Path) -> None:
-    """It hears first what they have said meanwhile; what is limited has ended with its lease, and runs again."""
+    """The master first reads the messages of its workers; a limited task has ended with its lease, and runs again."""
     master = grid.master(**LEASES)
     first = grid.tasks(2)
     with grid.client() as client:
@@ -135,8 +135,8 @@ def test_a_master_that_was_stopped_does_not_blame_its_workers(grid: Cluster, hel
         limited = turn(client, held, "limited")
         running(held, 2)
         master.signal(signal.SIGSTOP)
-        first.logs("executor_died")  # a quarter of a second before the lease ends: nobody could renew it
-        time.sleep(0.5)  # what the fault is: it is stopped until after that
+        first.logs("executor_died")  # a quarter of a second before the end of the lease: no renewal is possible
+        time.sleep(0.5)  # the length of the fault: the master is stopped until the lease has ended
         master.signal(signal.SIGCONT)
         running(held, 3)
         go(held)

@@ -1,4 +1,7 @@
-"""On a Python without a GIL thread executors compute in parallel: `make free-threaded PYTHON=/path/to/python3.13t`."""
+"""Tests on a Python without a GIL, where executors compute in parallel.
+
+Run them with `make free-threaded PYTHON=/path/to/python3.13t`.
+"""
 
 import subprocess
 import time
@@ -12,7 +15,7 @@ from tests.waiting import eventually
 LOOKS = 200
 LOOK_S = 0.01
 IN_PARALLEL = 0.8
-"""Part of the looks at which both threads must be ready to compute; with a GIL one of the two waits for it."""
+"""Minimum share of the observations in which both threads can compute; with a GIL one of the two waits."""
 IMPORTS = """
 import sys
 import distq.cli, distq.master.main, distq.worker.executor.main, distq.worker.supervisor.supervisor, uvloop
@@ -22,7 +25,7 @@ print(sys._is_gil_enabled())
 
 @pytest.fixture
 def free(request: pytest.FixtureRequest, grid: Cluster) -> Cluster:
-    """A cluster whose processes run on the Python that was given."""
+    """Yield a cluster whose processes run on the given Python."""
     python = request.config.getoption("--free-threaded")
     if python is None:
         pytest.skip("no Python without a GIL was given: `make free-threaded PYTHON=...`")
@@ -31,18 +34,18 @@ def free(request: pytest.FixtureRequest, grid: Cluster) -> Cluster:
 
 
 def test_nothing_that_distq_imports_brings_the_gil_back(free: Cluster) -> None:
-    """An extension module that is not made for it would."""
+    """An extension module without support for free threading would enable the GIL."""
     done = subprocess.run([free.python, "-W", "error", "-c", IMPORTS], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
 def state_of(process: int, thread: int) -> str:
-    """What the kernel says of a thread: R while it computes or could, S while it waits, as for a GIL."""
+    """Return the kernel's state of a thread: R while it computes or could, S while it waits, for example for a GIL."""
     return Path(f"/proc/{process}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_threads_of_one_executor_compute_in_parallel(free: Cluster, tmp_path: Path) -> None:
-    """Two tasks are ready to compute at the same instant, however busy the machine is: neither waits for the other."""
+    """Two tasks are ready to compute at the same time, however busy the machine is: neither waits for the other."""
     held = tmp_path / "held"
     held.mkdir()
     free.master()
@@ -54,7 +57,7 @@ def test_threads_of_one_executor_compute_in_parallel(free: Cluster, tmp_path: Pa
         assert process == other_process
         looks = []
         for _ in range(LOOKS):
-            time.sleep(LOOK_S)  # a look at an instant, not a wait for something
+            time.sleep(LOOK_S)  # the time between two observations
             looks.append((state_of(process, one), state_of(process, other)))
         (held / "go").touch()
         for future in futures:
@@ -65,7 +68,7 @@ def test_threads_of_one_executor_compute_in_parallel(free: Cluster, tmp_path: Pa
 
 @pytest.mark.parametrize("executor", ["process", "thread"])
 def test_tasks_of_every_kind_run_on_it(free: Cluster, executor: str) -> None:
-    """Functions, coroutines, generators, errors; and the worker ends in order."""
+    """Functions, coroutines, generators and errors work, and the worker ends in order."""
     free.master()
     worker = free.run("worker", "tests.e2e.parallel", "--executor", executor)
     with free.client() as client:

@@ -1,4 +1,4 @@
-"""A disk that fills under a running master: said, survived, and over by itself."""
+"""Tests of a disk that becomes full under a running master: the master reports it, survives, and recovers by itself."""
 
 import os
 import threading
@@ -21,18 +21,18 @@ pytestmark = pytest.mark.root
 VOLUME_MIB = 160
 SUBMITS = 100
 LEFT_MIB = 50
-"""Below what is kept for settling."""
+"""Free space in MiB that is less than what the master reserves for settling."""
 
 
 @pytest.fixture
 def volume(tmp_path: Path) -> Iterator[Path]:
-    """A small volume in memory."""
+    """Yield a small volume in memory."""
     with small_volume(tmp_path, VOLUME_MIB) as volume:
         yield volume
 
 
 def ready(grid: Cluster) -> tuple[int, str]:
-    """The status and the text of /readyz."""
+    """Return the status and the text of /readyz."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{grid.http_port}/readyz", timeout=10) as answer:
             return answer.status, answer.read().decode()
@@ -44,7 +44,10 @@ def ready(grid: Cluster) -> tuple[int, str]:
 def test_p7_a_full_disk_refuses_submits_settles_the_rest_and_is_over_by_itself(
     grid: Cluster, volume: Path, held: Path
 ) -> None:
-    """The caller is told; what runs is settled meanwhile; /readyz says why; with room again all goes on."""
+    """The caller gets an error, running tasks are settled, and /readyz gives the reason.
+
+    With free space all work continues.
+    """
     store = {"DISTQ_STORE": f"sqlite:///{volume / 'queue.db'}", "DISTQ_HTTP_ADDRESS": f"127.0.0.1:{grid.http_port}"}
     master = grid.master(**store)
     grid.tasks()
@@ -94,7 +97,10 @@ sys.exit(distq(["master"]))
 
 
 def test_p1_a_failed_sync_ends_the_master_and_takes_nothing_that_was_answered(grid: Cluster, tmp_path: Path) -> None:
-    """One sentence, exit 4; the next master has every answered submit, and the client goes on with it."""
+    """The master exits with 4 and one sentence.
+
+    The next master has every answered submit, and the client continues with it.
+    """
     store = {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
     master = grid.run("master", launcher=("-c", FAILING_SYNC), **store)
     master.logs("master_listened")
@@ -121,4 +127,4 @@ def test_p1_a_failed_sync_ends_the_master_and_takes_nothing_that_was_answered(gr
         submitting.join()
         assert [future.result(30) for future in futures] == [n * n for n in range(SUBMITS)]
     finally:
-        client.abandon()  # whatever has failed: nobody shall wait for a master that is gone
+        client.abandon()  # no process may wait for an ended master, even after a failure

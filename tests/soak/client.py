@@ -72,13 +72,13 @@ def kinds(client: distq.Client, address: str, dice: random.Random) -> dict[str, 
 
 
 def cancelled(future: Future) -> Future:
-    """Submit a task and cancel it."""
+    """Cancel a task, and return its future."""
     future.cancel()
     return future
 
 
 def called_back(future: Future) -> Future:
-    """Submit a task with a done-callback."""
+    """Add a done-callback to a future, and return the future."""
     future.add_done_callback(repr)
     return future
 
