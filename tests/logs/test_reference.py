@@ -10,13 +10,13 @@ from tests.tidy.tree import ROOT, python_files, text
 LEVELS: Final = ("debug", "info", "warning", "error", "log")
 FUNCTIONS: Final = ("log", "log_record", "log_output")
 NOTED: Final = ("task_lost", "task_buried")
-"""What the ledger notes, and the master logs."""
+"""Events that the ledger notes and the master logs."""
 ROW: Final = re.compile(r"^\| (`[a-z_`, ]+`) \| (\w+) \| (\w+) \| ([a-z_`, ]+) \| .+\. \|$", re.MULTILINE)
 EVENT: Final = re.compile(r"[a-z]+(_[a-z]+)+")
 
 
 def words_of(node: ast.expr) -> tuple[str, ...]:
-    """The events that an expression may be."""
+    """Return the names of the events that an expression may be."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return (node.value,)
     if isinstance(node, ast.IfExp):
@@ -25,7 +25,7 @@ def words_of(node: ast.expr) -> tuple[str, ...]:
 
 
 def logged() -> Iterator[tuple[str, set[str]]]:
-    """Every event in the code, and its fields."""
+    """Yield every event in the code, and its fields."""
     for path in python_files("src"):
         for node in ast.walk(ast.parse(text(path))):
             if isinstance(node, ast.Call) and node.args:
@@ -37,7 +37,7 @@ def logged() -> Iterator[tuple[str, set[str]]]:
 
 
 def test_every_event_is_in_the_reference_with_its_fields() -> None:
-    """And the reference has no other; a trace's id is bound, not named where it is logged."""
+    """The reference has no other event; loggers bind the trace id, so that it is not named at each event."""
     written: dict[str, set[str]] = {}
     for events, _, _, fields in ROW.findall((ROOT / "docs" / "reference" / "logs.md").read_text(encoding="utf-8")):
         for event in re.findall(r"\w+", events):

@@ -14,16 +14,16 @@ from distq.logs import configure, get_logger
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """Leaves logging as it was."""
+    """Restore the configuration of logging."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     yield
@@ -33,7 +33,7 @@ def _as_before() -> Iterator[None]:
 
 
 def test_json_is_one_object_a_line() -> None:
-    """Anywhere but on a terminal, `auto` is JSON with time, level, event and fields."""
+    """Without a terminal, `auto` is JSON with time, level, event and fields."""
     stream = io.StringIO()
     configure("info", "auto", stream)
     get_logger().bind(pool="gpu").info("worker_connected", slots=4)
@@ -70,7 +70,7 @@ def test_a_terminal_gets_text(no_color: bool, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_json_can_be_had_on_a_terminal_and_text_elsewhere() -> None:
-    """The format given wins."""
+    """The given format takes precedence over the kind of stream."""
     terminal, pipe = Terminal(), io.StringIO()
     configure("info", "json", terminal)
     get_logger().info("worker_connected")
@@ -82,7 +82,7 @@ def test_json_can_be_had_on_a_terminal_and_text_elsewhere() -> None:
 
 
 def test_events_below_the_level_are_not_made() -> None:
-    """Debug is for each success; it costs nothing unless asked for."""
+    """Each success has a debug event, which costs nothing at the default level."""
     stream = io.StringIO()
     configure("warning", "json", stream)
     log = get_logger()
@@ -92,7 +92,7 @@ def test_events_below_the_level_are_not_made() -> None:
 
 
 def test_what_libraries_log_goes_the_same_way() -> None:
-    """Warnings of asyncio and uvicorn are events too; their chatter is left out."""
+    """Warnings of asyncio and uvicorn become events; their messages below that level are left out."""
     stream = io.StringIO()
     configure("info", "json", stream)
     logging.getLogger("asyncio").info("chatter")
@@ -103,7 +103,7 @@ def test_what_libraries_log_goes_the_same_way() -> None:
 
 
 def test_a_stream_that_is_gone_stops_nobody() -> None:
-    """A closed pipe behind the logs is not an error of the master."""
+    """A closed pipe that received the logs is not an error of the master."""
     stream = io.StringIO()
     configure("info", "json", stream)
     stream.close()
@@ -111,7 +111,7 @@ def test_a_stream_that_is_gone_stops_nobody() -> None:
 
 
 def test_a_json_line_is_json_whatever_a_field_is() -> None:
-    """NaN and Infinity are Python's own; and there are numbers that it does not write out."""
+    """NaN and Infinity exist in Python's JSON only; and Python does not format some numbers."""
     stream = io.StringIO()
     configure(stream=stream)
     deep: list[object] = []

@@ -1,4 +1,4 @@
-"""A master and a worker for tests: they say what they are told to say."""
+"""A master and a worker for tests, whose answers the test sets."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from distq.metrics.view import WorkerRow
 
 @dataclass
 class FakeMaster:
-    """A `MasterView` whose every answer is an attribute."""
+    """A `MasterMetrics` whose every answer is an attribute."""
 
     instance: str = "a1b2"
     epoch: int = 1
@@ -43,37 +43,37 @@ class FakeMaster:
     all_connections: dict[str, int] = field(default_factory=dict)
 
     def now(self) -> float:
-        """The time it was given."""
+        """Return the time that the test has set."""
         return self.time
 
     def not_ready(self) -> str | None:
-        """The reason it was given."""
+        """Return the reason that the test has set."""
         return self.reason
 
     def queues(self) -> Iterable[Queue]:
-        """The queues it was given."""
+        """Return the queues that the test has set."""
         return self.all_queues
 
     def tallies(self) -> Mapping[tuple[str, str], TaskCounters]:
-        """The tallies it was given."""
+        """Return the counters that the test has set."""
         return self.all_tallies
 
     def placement(self) -> Placement:
-        """As of a master without workers."""
+        """Return the placement of a master without workers."""
         return AnyWorker()
 
     def workers(self) -> Iterable[WorkerRow]:
-        """The workers it was given."""
+        """Return the workers that the test has set."""
         return self.all_workers
 
     def connections(self) -> Mapping[str, int]:
-        """The connections it was given."""
+        """Return the connections that the test has set."""
         return self.all_connections
 
 
 @dataclass
 class FakeWorker:
-    """A `WorkerView` whose every answer is an attribute."""
+    """A `WorkerMetrics` whose every answer is an attribute."""
 
     pool: str = "default"
     slots: int = 4
@@ -85,7 +85,7 @@ class FakeWorker:
 
 
 def worker_row(name: str = "w1", *, pool: str = "default", busy: int = 1, draining: bool = False) -> WorkerRow:
-    """A connected worker with four slots."""
+    """Return a connected worker with four slots."""
     return WorkerRow(
         name=name,
         pool=pool,

@@ -1,4 +1,4 @@
-"""A scraper is answered in the version that it reads: 1.0.0 only if it has asked for that."""
+"""A scraper receives the version that it reads: 1.0.0 only if its request asks for that."""
 
 import pytest
 from hypothesis import given
@@ -42,11 +42,11 @@ PROMETHEUS_3 = (
     ],
 )
 def test_the_version_that_was_asked_for(accept: list[str], expected: str) -> None:
-    """By weight; where both are as welcome, the one that was named; 0.0.4 where nothing says otherwise."""
+    """The weight decides, then which version is named; the default is 0.0.4."""
     assert content_type(accept) == expected
 
 
 @given(st.lists(st.text(alphabet='textplain/;,=q01.5version"* ', max_size=60), max_size=4))
 def test_whatever_stands_there_is_answered(accept: list[str]) -> None:
-    """And 1.0.0 only where it stands."""
+    """The answer is 1.0.0 only if the header contains that."""
     assert content_type(accept) == USUAL or any("1.0.0" in one for one in accept)

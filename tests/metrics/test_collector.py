@@ -1,4 +1,4 @@
-"""What a scrape says is what the ledger has counted, in a format that Prometheus takes."""
+"""A scrape returns the counts of the ledger, in a format that Prometheus reads."""
 
 import itertools
 import subprocess
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def busy_master() -> FakeMaster:
-    """A master with something in each of its counters."""
+    """Make a master each of whose counters has a value."""
     queue = Queue("work", capacity=1000)
     queue.counts[READY], queue.counts[LEASED], queue.counts[DEAD], queue.counts[SUCCEEDED] = 3, 2, 1, 7
     tally = TaskCounters()
@@ -62,13 +62,13 @@ def busy_master() -> FakeMaster:
 
 
 def scrape(view: MasterMetrics) -> dict[str, Metric]:
-    """What prometheus-client's own parser reads of a master, by metric name."""
+    """Return the master's metrics as prometheus-client's own parser reads them, by metric name."""
     text = "".join(master_slices(view)())
     return {family.name: family for family in text_string_to_metric_families(text)}
 
 
 def value(families: dict[str, Metric], sample: str, **labels: str) -> float | None:
-    """The value of one sample, None if it is not there."""
+    """Return the value of one sample, None if it does not exist."""
     found = [
         each.value
         for family in families.values()
@@ -80,7 +80,7 @@ def value(families: dict[str, Metric], sample: str, **labels: str) -> float | No
 
 
 def test_counts_of_the_ledger_are_samples() -> None:
-    """Each counter is found under the name and labels of the catalogue."""
+    """Each counter has the name and labels of the catalogue."""
     families = scrape(busy_master())
     expected: list[tuple[str, dict[str, str], float]] = [
         ("distq_queue_tasks", {"queue": "work", "state": "ready"}, 3),
@@ -123,7 +123,7 @@ def test_counts_of_the_ledger_are_samples() -> None:
 
 
 def test_the_stores_numbers_are_exposed_where_it_has_them() -> None:
-    """A file's size, room and free pages; a store without a file has none of them, and is ready."""
+    """A file has size, free bytes and free pages; a store without a file has none of them, and is ready."""
     master = busy_master()
     families = scrape(master)
     names = ("distq_store_bytes", "distq_store_volume_free_bytes", "distq_store_free_pages")
@@ -143,12 +143,12 @@ def test_the_stores_numbers_are_exposed_where_it_has_them() -> None:
 
 
 def every_number() -> Iterator[int]:
-    """Numbers that are found again wherever they come out: no two are equal, and none is a bucket's bound."""
+    """Yield numbers that can be recognised in the output: no two are equal, and none is a bucket's bound."""
     return itertools.count(70_001)
 
 
 def test_every_counter_of_a_tally_is_exposed() -> None:
-    """Whatever the ledger counts of a task comes out, word by word: a new counter without a metric fails here."""
+    """The output has each counter of a task: a new counter without a metric fails here."""
     tally, numbers, counted = TaskCounters(), every_number(), set()
     words = {
         "rejected": ("full", "kept", "payload", "unique"),
@@ -172,7 +172,7 @@ def test_every_counter_of_a_tally_is_exposed() -> None:
 
 
 def test_what_seldom_happens_is_there_at_nought() -> None:
-    """`rate()` sees the first retry, loss, late answer or time limit only of a series that was there before."""
+    """`rate()` shows the first retry, loss, late answer or timeout only in a series that existed before."""
     families = scrape(FakeMaster(all_tallies={("work", "add"): TaskCounters()}))
     seldom: list[tuple[str, str, tuple[str, ...]]] = [
         ("distq_task_attempts_total", "outcome", ("success", "failure", "timeout", "lost", "returned", "snoozed")),
@@ -188,12 +188,12 @@ def test_what_seldom_happens_is_there_at_nought() -> None:
 
 
 def test_a_workers_causes_are_those_that_its_supervisor_finds() -> None:
-    """One set of words, from the wait status to the label."""
+    """Both use one set of words, from the wait status to the label."""
     assert set(KINDS.values()) == set(CAUSES)
 
 
 def test_histograms_are_cumulative_and_have_a_last_bucket() -> None:
-    """What is above every bound is in +Inf alone."""
+    """A value above every bound is in +Inf only."""
     families = scrape(busy_master())
     labels = {"queue": "work", "task": "plain"}
     assert value(families, "distq_task_run_seconds_bucket", le="0.001", **labels) == 0
@@ -211,7 +211,7 @@ def test_the_oldest_task_is_a_timestamp_only_while_there_is_one() -> None:
 
 
 def test_everything_exposed_is_in_the_catalogue_and_the_other_way_round() -> None:
-    """Names, kinds, labels and help agree; a master has what it should, and so has a worker."""
+    """Names, kinds, labels and help agree; master and worker each have all their metrics."""
     texts = {"master": "".join(master_slices(busy_master())()), "worker": "".join(worker_slices(FakeWorker())())}
     for place, text in texts.items():
         families = {
@@ -228,7 +228,7 @@ def test_everything_exposed_is_in_the_catalogue_and_the_other_way_round() -> Non
 
 
 def test_a_worker_tells_of_its_executors() -> None:
-    """Every cause is there from the start, so that the first exit is seen by rate()."""
+    """Every cause exists from the start, so that `rate()` shows the first exit."""
     worker: WorkerMetrics = FakeWorker(pool="gpu", exits={"oom": 2}, tasks={"success": 9})
     text = "".join(worker_slices(worker)())
     families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -245,7 +245,7 @@ WORKERS = 500
 
 
 def test_ten_thousand_task_names_and_five_hundred_workers_are_a_bounded_number_of_series() -> None:
-    """A client that makes up names cannot fill Prometheus, and nothing goes uncounted; workers have no series."""
+    """A client that invents names cannot fill Prometheus, and every task is counted; workers have no series."""
     names = Registry(Defaults())
     for number in range(NAMES):
         names.envelope(f"queue-{number % 10}", f"task-{number}", TASK).counters.submitted += 1
@@ -265,7 +265,7 @@ QUEUES = 3_000
 
 
 def test_three_thousand_queues_of_one_task_are_a_bounded_number_of_series() -> None:
-    """A queue for each tenant: pairs of queue and task are bounded, not each label; every queue has its gauges."""
+    """With a queue for each tenant, pairs of queue and task are bounded, not each label; every queue has its gauges."""
     names = Registry(Defaults())
     for number in range(QUEUES):
         names.envelope(f"tenant-{number}", "job", TASK).counters.submitted += 1
@@ -281,7 +281,7 @@ def test_three_thousand_queues_of_one_task_are_a_bounded_number_of_series() -> N
 
 
 def test_no_slice_of_a_page_is_long() -> None:
-    """With 10,000 queues too: others' work comes between two slices, so each is bounded, in lines."""
+    """Other requests run between two slices, so each slice has a maximum of lines, also with 10,000 queues."""
     names = Registry(Defaults())
     for number in range(10_000):
         names.envelope(f"tenant-{number}", f"job-{number % 20}", TASK)
@@ -292,7 +292,7 @@ def test_no_slice_of_a_page_is_long() -> None:
 
 
 def test_no_slice_of_a_page_looks_at_many_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 20,000 names in one queue, and of 40 in each of 500 queues: those that are ready are looked at in parts."""
+    """With 20,000 names in one queue, or 40 in each of 500, the ready tasks are examined in parts."""
     looked_at, head = [0], PriorityList.head
 
     def counted(lane: PriorityList) -> Task | None:
@@ -315,7 +315,7 @@ def test_no_slice_of_a_page_looks_at_many_lanes(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_values_of_one_family_are_of_one_moment() -> None:
-    """Whatever happens between two slices: a task is never in two states, and no bucket exceeds the count."""
+    """Changes between two slices never show a task in two states, or a bucket above the total count."""
     names = Registry(Defaults())
     for number in range(1_000):
         envelope = names.envelope(f"tenant-{number}", "job", TASK)
@@ -349,7 +349,7 @@ def test_a_task_that_is_really_called_other_is_counted_with_the_others() -> None
 
 
 def test_a_page_is_what_prometheus_clients_own_text_says() -> None:
-    """Escapes, buckets and numbers are read again as they were; a percent sign is no format."""
+    """Its parser reads escapes, buckets and numbers unchanged; a percent sign is not a format."""
     tally, text = TaskCounters(), 'a "b"\\\n%d {c} 100%'
     tally.submitted = 2**60
     tally.run.observe(0.1)
@@ -360,7 +360,7 @@ def test_a_page_is_what_prometheus_clients_own_text_says() -> None:
 
 
 def test_no_name_can_break_a_scrape() -> None:
-    """Quotes, line ends and lone surrogates come from peers and may be anything."""
+    """Quotes, line ends and lone surrogates in names come from peers."""
     master = FakeMaster()
     names = ['say "hi"\n{}\\', "\ud800", "größe"]
     master.all_tallies = {("work", name): TaskCounters() for name in names}

@@ -1,4 +1,4 @@
-"""What is generated from the table is in the repository as it would be written today."""
+"""The generated files in the repository are those that the present table would generate."""
 
 import ast
 import re
@@ -31,7 +31,7 @@ def test_every_row_is_a_sentence_and_its_default_can_be_read() -> None:
 
 
 def test_groups_are_written_once() -> None:
-    """Rows of one group stand together."""
+    """All rows of a group are next to each other."""
     groups = [line for line in reference().splitlines() if line.startswith("## ")]
     assert len(groups) == len(set(groups))
 
@@ -50,7 +50,7 @@ def test_every_setting_that_the_documentation_names_is_there() -> None:
 
 
 def test_every_setting_that_the_code_names_is_there() -> None:
-    """In errors and hints, a setting has the name by which it can be set."""
+    """Errors and hints name each setting by its exact name."""
     names = {row.name for row in ROWS} | {f"{row.name}_FILE" for row in ROWS if row.is_secret} | {"DISTQ_CI"}
     unknown = {
         f"{path}: {name}"

@@ -1,4 +1,4 @@
-"""One parser for durations, one for sizes; what they do not know is refused."""
+"""One parser reads durations, one reads sizes; both reject unknown texts."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from distq.settings.address import Address, parse_address, parse_addresses
     ],
 )
 def test_durations_are_read_in_seconds(text: str, seconds: float) -> None:
-    """A number alone is seconds; ms, s, m, h and d are known."""
+    """A number alone is in seconds; the units are ms, s, m, h and d."""
     assert kinds.parse_duration_s(text) == seconds
 
 
@@ -29,7 +29,7 @@ def test_durations_are_read_in_seconds(text: str, seconds: float) -> None:
     ],
 )
 def test_sizes_are_read_in_bytes(text: str, size: int) -> None:
-    """A number alone is bytes; decimal and binary units are told apart."""
+    """A number alone is in bytes; decimal and binary units differ."""
     assert kinds.parse_bytes(text) == size
 
 
@@ -76,7 +76,7 @@ def test_plain_queues_are_a_mapping_of_getters_to_queues() -> None:
 
 
 def test_flags_choices_and_words_ignore_case() -> None:
-    """On, OFF and Auto are what they look like."""
+    """Words are accepted in upper and lower case."""
     assert kinds.parse_flag("On") is True
     assert kinds.parse_flag("no") is False
     assert kinds.choice("json", "console").parse("JSON") == "json"
@@ -93,24 +93,24 @@ def test_flags_choices_and_words_ignore_case() -> None:
     ],
 )
 def test_addresses_are_read_and_written_alike(text: str, address: Address) -> None:
-    """IPv6 is in brackets both ways."""
+    """IPv6 hosts are in brackets in both directions."""
     assert parse_address(text) == address
     assert str(address) == text
 
 
 def test_several_addresses_keep_their_order() -> None:
-    """The first is tried first."""
+    """The client tries the first one first."""
     assert parse_addresses("a:1, b:2,") == (Address("a", 1), Address("b", 2))
 
 
 def test_a_listener_on_every_interface_is_reached_on_loopback() -> None:
-    """0.0.0.0 and :: are for listening only."""
+    """0.0.0.0 and :: are addresses for listening only."""
     assert Address("0.0.0.0", 1).dialled() == Address("127.0.0.1", 1)
     assert Address("::", 1).dialled() == Address("::1", 1)
     assert Address("10.0.0.7", 1).dialled() == Address("10.0.0.7", 1)
 
 
 def test_loopback_is_known_by_its_text() -> None:
-    """Every interface is not loopback."""
+    """0.0.0.0 and :: are not loopback."""
     assert all(Address(host, 1).is_loopback for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"))
     assert not any(Address(host, 1).is_loopback for host in ("0.0.0.0", "::", "10.0.0.1", "master"))

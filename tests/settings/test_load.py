@@ -1,4 +1,4 @@
-"""The environment and `.env` become one frozen, checked value; mistakes become sentences."""
+"""The environment and `.env` become one frozen, checked value; each mistake becomes a sentence."""
 
 import dataclasses
 import os
@@ -15,12 +15,12 @@ KEY = "k" * 32
 
 
 def settings(role: Role = Role.MASTER, **environ: str) -> Settings:
-    """The settings that an environment gives, with a key."""
+    """Return the settings of an environment, with a key."""
     return load({"DISTQ_AUTHKEY": KEY, **environ}, role).settings
 
 
 def sentence(role: Role = Role.MASTER, **environ: str) -> str:
-    """What is said about a wrong environment."""
+    """Return the error of a wrong environment."""
     with pytest.raises(SettingsError) as caught:
         load({"DISTQ_AUTHKEY": KEY, **environ}, role)
     assert caught.value.exit_code == 2
@@ -28,7 +28,7 @@ def sentence(role: Role = Role.MASTER, **environ: str) -> str:
 
 
 def test_defaults_are_those_of_the_design() -> None:
-    """Nothing but a key is needed."""
+    """Only the key is required."""
     found = settings()
     assert found.address == (Address("127.0.0.1", 9000),)
     assert found.bind == Address("127.0.0.1", 9000)
@@ -48,7 +48,7 @@ def test_defaults_are_those_of_the_design() -> None:
 
 
 def test_a_worker_serves_no_http_unless_asked() -> None:
-    """Only the master's HTTP side is on by default."""
+    """Only the master's HTTP server is on by default."""
     assert settings(Role.WORKER).http_address is None
     assert settings(Role.WORKER, DISTQ_HTTP_ADDRESS="0.0.0.0:9001").http_address == Address("0.0.0.0", 9001)
     assert settings(DISTQ_HTTP_ADDRESS="off").http_address is None
@@ -61,7 +61,7 @@ def test_the_master_listens_where_clients_connect_unless_told() -> None:
 
 
 def test_settings_are_frozen_and_never_show_a_key() -> None:
-    """The repr may be logged."""
+    """The log may contain the repr."""
     found = settings()
     assert KEY not in repr(found)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -104,12 +104,12 @@ def test_no_key_is_an_error_that_says_how_to_make_one(environ: dict[str, str]) -
 
 
 def test_several_keys_may_be_valid_at_once() -> None:
-    """They are separated by commas; blanks do not count."""
+    """Commas separate them; blanks around them are ignored."""
     assert settings(DISTQ_AUTHKEY=f"{KEY}, {KEY}2,").authkeys == (KEY.encode(), f"{KEY}2".encode())
 
 
 def test_a_short_key_is_taken_on_loopback_only() -> None:
-    """The recipe's own short keys work at home and nowhere else; whoever dials takes what the master has."""
+    """The recipe's short keys are valid on loopback only; clients and workers accept any key that a master may have."""
     assert "fewer than 16 characters" in sentence(DISTQ_AUTHKEY="abc", DISTQ_BIND="0.0.0.0:9000")
     loaded = load({"DISTQ_AUTHKEY": "abc"}, Role.MASTER)
     assert "only" in loaded.warnings[0]
@@ -126,7 +126,7 @@ def test_a_key_file_is_read(tmp_path: Path) -> None:
 
 
 def test_a_key_file_that_is_of_no_use_is_a_sentence(tmp_path: Path) -> None:
-    """Missing, empty, a folder, not text: each says so."""
+    """The file is missing, empty, a folder, or no text: each error says which."""
     (tmp_path / "empty").touch()
     (tmp_path / "binary").write_bytes(b"k\n\xe9")
     for name, part in {
@@ -158,7 +158,7 @@ def test_a_key_file_that_is_of_no_use_is_a_sentence(tmp_path: Path) -> None:
 def test_what_stands_around_a_key_is_an_error_that_does_not_repeat_the_key(
     role: Role, text: str, part: str, tmp_path: Path
 ) -> None:
-    """In a file as in the environment, where some programs keep the quotes of their files; each says where it was."""
+    """Some programs keep the quotes of their files in the environment; each error says which source has the key."""
     path = tmp_path / "key"
     path.write_text(text, encoding="utf-8")
     for environ, where in (
@@ -173,7 +173,7 @@ def test_what_stands_around_a_key_is_an_error_that_does_not_repeat_the_key(
 
 
 def test_a_key_of_any_printable_characters_is_taken(tmp_path: Path) -> None:
-    """Base64 with its signs at the end, passphrases, spaces around it, the line end of Windows."""
+    """A key may be base64 with signs at its end, or a passphrase; blanks around it and line ends are ignored."""
     path = tmp_path / "key"
     for key in ("c2VjcmV0IGtleSBvZiAxNg==", "correct horse battery: staple", "a=b" * 9, "key=" + "=" * 12):
         path.write_bytes(f"  {key} \r\n".encode())
@@ -181,7 +181,7 @@ def test_a_key_of_any_printable_characters_is_taken(tmp_path: Path) -> None:
 
 
 def test_the_master_makes_the_key_file_once(tmp_path: Path) -> None:
-    """The second start reads what the first one made; only the owner may read it."""
+    """The second start reads the key that the first one made; only the owner may read the file."""
     path = tmp_path / "key"
     environ = {"DISTQ_AUTHKEY_FILE": str(path), "DISTQ_AUTHKEY_CREATE": "1"}
     with pytest.raises(SettingsError):
@@ -193,7 +193,7 @@ def test_the_master_makes_the_key_file_once(tmp_path: Path) -> None:
 
 
 def test_a_key_file_is_never_replaced(tmp_path: Path) -> None:
-    """Whoever comes second is told so, and leaves nothing behind."""
+    """The second process learns that the file exists, and leaves no other file behind."""
     path = tmp_path / "key"
     assert create_authkey_file(str(path))
     made = path.read_text()
@@ -203,7 +203,7 @@ def test_a_key_file_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_hold_the_key_is_a_sentence(tmp_path: Path) -> None:
-    """It says what to do."""
+    """It says what the operator must do."""
     environ = {"DISTQ_AUTHKEY_FILE": str(tmp_path / "none/key"), "DISTQ_AUTHKEY_CREATE": "1"}
     with pytest.raises(SettingsError, match="cannot make DISTQ_AUTHKEY_FILE"):
         load(environ, Role.MASTER)
@@ -217,7 +217,7 @@ def test_a_new_key_needs_no_quoting() -> None:
 
 
 def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path) -> None:
-    """A key file in the environment wins over a key in `.env`, too."""
+    """A key file in the environment also takes precedence over a key in `.env`."""
     dotenv = tmp_path / ".env"
     dotenv.write_text("DISTQ_POOL=file\nDISTQ_RETRIES='7'\nDISTQ_AUTHKEY=from-$HOME-dotenv-file\nPATH=x\n")
     loaded = load({"DISTQ_POOL": "environment", "DISTQ_RETRIES": ""}, Role.MASTER, dotenv=dotenv)
@@ -232,7 +232,7 @@ def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path) -> None:
 
 
 def test_a_dotenv_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
-    """A file that was named must be there, and be text."""
+    """A named file must exist and be text."""
     with pytest.raises(SettingsError, match=r"cannot be read by user .* No such file"):
         load({}, Role.MASTER, dotenv=tmp_path / ".env")
     (tmp_path / ".env").write_bytes(b"\xff")
@@ -261,7 +261,7 @@ def test_a_dotenv_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None
     ],
 )
 def test_a_line_of_the_dotenv_file_that_cannot_be_read_is_an_error(tmp_path: Path, line: str, said: str) -> None:
-    """It is never left out, with a default in its place; a value is not shown, for it may be a key."""
+    """The line is never ignored, which would apply the default; the error hides the value, which may be a key."""
     path = tmp_path / ".env"
     path.write_bytes(f"# first\n{line}\nDISTQ_RETRIES=7\n".encode(errors="surrogateescape"))
     with pytest.raises(SettingsError, match=said) as caught:
@@ -274,7 +274,7 @@ def test_a_line_of_the_dotenv_file_that_cannot_be_read_is_an_error(tmp_path: Pat
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_files_of_all_editors_are_read_alike(tmp_path: Path, mark: bytes, end: bytes) -> None:
-    """A byte order mark is passed over and any line end will do, in `.env` and in a key file."""
+    """A byte order mark is ignored, and any line end is accepted, in `.env` and in a key file."""
     (tmp_path / ".env").write_bytes(
         mark + end.join([b"export DISTQ_POOL=a", b"", b"DISTQ_LEASE_S = '50s' # long", b""])
     )
@@ -290,7 +290,7 @@ def test_files_of_all_editors_are_read_alike(tmp_path: Path, mark: bytes, end: b
 
 
 def test_a_setting_that_stands_twice_in_the_dotenv_file_is_a_warning(tmp_path: Path) -> None:
-    """The last one is used; the same value twice is no news, and an empty value is none."""
+    """The last one is used; the same value twice and an empty value cause no warning."""
     path = tmp_path / ".env"
     path.write_text("DISTQ_POOL=a\nDISTQ_RETRIES=7\nDISTQ_RETRIES=7\nDISTQ_POOL=b\nDISTQ_LEASE_S=\ndistq_bind=:1\n")
     loaded = load({"DISTQ_AUTHKEY": KEY}, Role.CLIENT, dotenv=path)
@@ -302,7 +302,7 @@ def test_a_setting_that_stands_twice_in_the_dotenv_file_is_a_warning(tmp_path: P
 
 
 def test_quotes_of_a_word_processor_are_a_warning(tmp_path: Path) -> None:
-    """They belong to the value, which is seldom meant; a value is not shown, for it may be a key. A key is refused."""
+    """The quotes become part of the value, seldom on purpose; the warning hides the value. Such a key is an error."""
     path = tmp_path / ".env"
     path.write_text(f"DISTQ_AUTHKEY=\u201c{KEY}\u201d\nOTHER=\u2018a\u2019\nDISTQ_POOL='a'\n", encoding="utf-8")
     with pytest.raises(SettingsError, match="DISTQ_AUTHKEY holds quotes"):
@@ -314,7 +314,7 @@ def test_quotes_of_a_word_processor_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_key_under_another_name_is_told_where_there_is_none(tmp_path: Path) -> None:
-    """The command ends before it comes to its warnings."""
+    """The command ends before it would print its warnings."""
     (tmp_path / ".env").write_text(f"distq_authkey={KEY}\n")
     with pytest.raises(SettingsError, match="distq_authkey is not a setting; did you mean DISTQ_AUTHKEY") as caught:
         load({"DISTQ_ZZZ": "1"}, Role.CLIENT, dotenv=tmp_path / ".env")
@@ -322,7 +322,7 @@ def test_a_key_under_another_name_is_told_where_there_is_none(tmp_path: Path) ->
 
 
 def test_an_unknown_variable_is_a_warning_with_the_nearest_name() -> None:
-    """Only the prefix makes it ours."""
+    """Only the prefix marks a variable as one of distq."""
     loaded = load({"DISTQ_AUTHKEY": KEY, "DISTQ_LEASES": "9", "DISTQ_ZZZZZZZ": "1", "OTHER": "1"}, Role.CLIENT)
     assert loaded.warnings == (
         "DISTQ_LEASES is not a setting; did you mean DISTQ_LEASE_S?",
@@ -331,7 +331,7 @@ def test_an_unknown_variable_is_a_warning_with_the_nearest_name() -> None:
 
 
 def test_what_kubernetes_injects_is_passed_over() -> None:
-    """A Service called distq, or distq-anything, means nothing; and no setting has such a name."""
+    """A Service called distq, or distq-anything, causes no warning; and no setting has such a name."""
     injected = [
         *("DISTQ_PORT", "DISTQ_SERVICE_HOST", "DISTQ_SERVICE_PORT", "DISTQ_PORT_9000_TCP_ADDR"),
         *("DISTQ_MASTER_PORT", "DISTQ_MASTER_SERVICE_PORT_HTTP", "DISTQ_MASTER_PORT_9000_TCP"),
@@ -342,7 +342,7 @@ def test_what_kubernetes_injects_is_passed_over() -> None:
 
 
 def test_keys_are_left_alone_where_none_is_needed() -> None:
-    """`distq health` works whatever the key file is."""
+    """`distq health` works whatever the key file contains."""
     loaded = load({"DISTQ_AUTHKEY_FILE": "/nowhere"}, Role.CLIENT, needs_authkey=False)
     assert loaded.settings.authkeys == ()
 
@@ -358,7 +358,7 @@ def test_keys_are_left_alone_where_none_is_needed() -> None:
     ],
 )
 def test_cpus_are_those_that_affinity_and_control_group_allow(files: dict[str, str], most: int, tmp_path: Path) -> None:
-    """Half a CPU is one; without a limit the affinity counts."""
+    """Half a CPU counts as one; without a limit the affinity counts."""
     (tmp_path / "cpu").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)

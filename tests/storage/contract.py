@@ -1,4 +1,4 @@
-"""What every store promises the broker, as a class of tests: subclass it, say how a store is opened, and run it."""
+"""The tests that every store must pass, as a class: a subclass of it opens one kind of store."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -11,10 +11,10 @@ import pytest
 from distq.core.ports import KEEP, Batch, CommitRefused, Fenced, Store, StoreError, StoreLimits
 
 SMALL = StoreLimits(body_bytes_max=100, batch_bytes_max=600, batch_changes_max=10)
-"""A batch's bytes are those of its heads and bodies."""
+"""Small limits; the bytes of a batch are those of its heads and bodies."""
 KEY_MAX = (1 << 63) - 1
 KEYS = (1 << 40, (1 << 40) + 1, (5 << 40) + 7, KEY_MAX, -1, -KEY_MAX)
-"""Tasks of several epochs, the largest key, and settings under negative ones."""
+"""Keys of tasks of several epochs, the largest key, and negative keys, which hold settings."""
 
 Rows = dict[int, bytes]
 Scene = Callable[["Opener"], Coroutine[None, None, None]]
@@ -22,7 +22,7 @@ Opener = Callable[..., Awaitable[Store]]
 
 
 async def follow(store: Store, address: str = "127.0.0.1:9000") -> Rows:
-    """Follow until the store leads: the heads that are there then."""
+    """Follow until the store leads, and return the heads that it has then."""
     heads: Rows = {}
     async for run in store.follow(address):
         for key, head in run:
@@ -34,25 +34,25 @@ async def follow(store: Store, address: str = "127.0.0.1:9000") -> Rows:
 
 
 async def contents(store: Store, keys: tuple[int, ...]) -> dict[int, bytes | None]:
-    """The bodies of `keys`, by key."""
+    """Return the bodies of `keys`, by key."""
     return dict(zip(keys, await store.read(keys), strict=True))
 
 
 class StoreContract(ABC):
-    """The tests. A store that keeps nothing, or that one process alone can have, says so and is held to that."""
+    """The tests of every store; a store that is not durable or not shared sets that attribute to False."""
 
     durable: ClassVar[bool] = True
-    """What was committed is there when the store is opened again."""
+    """Whether a store that is opened again has the rows that were committed."""
     shared: ClassVar[bool] = True
-    """Another process can take the leadership over: the older leader is fenced."""
+    """Whether another process can take over the leadership, which fences the older leader."""
 
     @abstractmethod
     async def make(self, place: str) -> Store:
-        """A store at `place`, a name that is new for each test; the same name again is the same store reopened."""
+        """Return a store at `place`, a name that is new for each test; the same name opens the same store again."""
 
     @asynccontextmanager
     async def stores(self) -> AsyncIterator[Opener]:
-        """Opens stores, each followed until it leads unless asked otherwise, and closes them all in the end."""
+        """Yield a function that opens stores, which follow until they lead by default; close all of them in the end."""
         async with AsyncExitStack() as stack:
 
             async def opener(*, lead: bool = True, limits: StoreLimits | None = None) -> Store:
@@ -67,7 +67,7 @@ class StoreContract(ABC):
             yield opener
 
     def play(self, scene: Scene) -> None:
-        """Run one scene on a loop of its own; what hangs for ten seconds has failed."""
+        """Run one scene on its own event loop; it fails after ten seconds."""
 
         async def run() -> None:
             async with asyncio.timeout(10), self.stores() as opener:
@@ -78,7 +78,7 @@ class StoreContract(ABC):
     # -- commit and read -----------------------------------------------------------------------
 
     def test_a_read_stops_where_no_more_fits(self) -> None:
-        """But has one body at least, however large; what is not there takes no room."""
+        """The read returns at least one body, however large; a key that is not stored takes no bytes."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -93,7 +93,7 @@ class StoreContract(ABC):
         self.play(scene)
 
     def test_a_read_sees_every_commit_before_it(self) -> None:
-        """Bodies come in the order of the keys asked for, None for what is not there; an empty body is a body."""
+        """Bodies come in the order of the keys, None for a key that is not stored; an empty body is a body."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -107,7 +107,7 @@ class StoreContract(ABC):
         self.play(scene)
 
     def test_keep_amends_the_head_and_leaves_the_body(self) -> None:
-        """A retry writes 260 bytes, not the payload again."""
+        """A retry writes 260 bytes, and does not write the payload again."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -134,7 +134,7 @@ class StoreContract(ABC):
         self.play(scene)
 
     def test_an_empty_batch_is_a_barrier(self) -> None:
-        """It may be committed at any time while leading, and changes nothing."""
+        """A leader may commit it at any time, and it changes nothing."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -146,7 +146,7 @@ class StoreContract(ABC):
         self.play(scene)
 
     def test_what_the_caller_does_with_its_batch_afterwards_changes_nothing(self) -> None:
-        """The store keeps bytes, not the caller's dict."""
+        """The store keeps the bytes, not the caller's dict."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -169,7 +169,7 @@ class StoreContract(ABC):
         ],
     )
     def test_a_refused_batch_is_not_there_at_all_and_the_store_works_on(self, bad: Batch) -> None:
-        """Whole or not at all: what stood before the fault in the same batch is not there either."""
+        """A batch is stored completely or not at all: the changes before the fault are not stored either."""
 
         async def scene(opener: Opener) -> None:
             store = await opener(limits=SMALL)
@@ -183,7 +183,7 @@ class StoreContract(ABC):
         self.play(scene)
 
     def test_what_just_fits_the_limits_is_taken(self) -> None:
-        """The broker cuts its batches to exactly these."""
+        """The broker cuts its batches to exactly these limits."""
 
         async def scene(opener: Opener) -> None:
             store = await opener(limits=SMALL)
@@ -194,7 +194,7 @@ class StoreContract(ABC):
         self.play(scene)
 
     def test_nothing_is_stored_before_this_process_leads(self) -> None:
-        """A commit before `follow` has ended is refused, and leadership begins clean."""
+        """The store refuses a commit before `follow` has ended, and leadership begins without its rows."""
 
         async def scene(opener: Opener) -> None:
             store = await opener(lead=False)
@@ -209,7 +209,7 @@ class StoreContract(ABC):
     # -- leadership ----------------------------------------------------------------------------
 
     def test_who_leads_is_known_and_leadership_is_not_lost_by_itself(self) -> None:
-        """The epoch is positive, the address is the one given, `lost` waits."""
+        """The epoch is positive, the leader's address is the given one, and `lost` waits."""
 
         async def scene(opener: Opener) -> None:
             store = await opener(lead=False)
@@ -224,7 +224,7 @@ class StoreContract(ABC):
         self.play(scene)
 
     def test_p1_what_was_committed_is_there_after_a_close_and_the_epoch_has_grown(self) -> None:
-        """So that keys of two leaders never meet. A store that keeps nothing starts empty, with a new epoch too."""
+        """Keys of two leaders are never equal. A store that is not durable starts empty, with a new epoch too."""
 
         async def scene(opener: Opener) -> None:
             first = await opener()
@@ -242,7 +242,7 @@ class StoreContract(ABC):
         self.play(scene)
 
     def test_an_older_leader_is_fenced(self) -> None:
-        """Once another leads, the first commits nothing and learns why. Where none can take over, none is fenced."""
+        """After another process leads, the first one commits nothing and receives the reason; only shared stores are tested."""
 
         async def scene(opener: Opener) -> None:
             first = await opener()
@@ -263,7 +263,7 @@ class StoreContract(ABC):
     # -- health and end ------------------------------------------------------------------------
 
     def test_health_says_what_the_store_is(self) -> None:
-        """Kind and role at least, as plain values."""
+        """It has at least kind and role, as plain values."""
 
         async def scene(opener: Opener) -> None:
             health = await (await opener()).health()
@@ -285,7 +285,7 @@ class StoreContract(ABC):
         self.play(scene)
 
     async def check_heads(self, store: Store, opener: Opener, expected: Rows) -> None:
-        """The heads are these: seen by following again, after a close where the store is durable."""
+        """Assert the stored heads: follow again, after a close if the store is durable."""
         if self.durable:
             await store.close()
             store = await opener(lead=False)

@@ -1,4 +1,4 @@
-"""Async tests without a plugin."""
+"""Runs async tests without a plugin."""
 
 import asyncio
 import functools
@@ -9,7 +9,7 @@ P = ParamSpec("P")
 
 
 def on_loop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
-    """Run the test on a loop of its own; what hangs for half a minute has failed."""
+    """Run the test on its own event loop; it fails after half a minute."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwds: P.kwargs) -> None:

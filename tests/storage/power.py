@@ -1,4 +1,4 @@
-"""A disk that loses power: SQLite runs on it through apsw, and what was not synced may be gone afterwards.
+"""A disk that loses power: SQLite runs on it through apsw, and data that was not synced may be lost afterwards.
 
 `kill -9` cannot show a missing sync, because the kernel keeps what was written. Here every write waits in a list
 until its file is synced; at the cut some of the waiting ones reach the platter, in any order, and the rest do not.
@@ -19,11 +19,11 @@ SECTOR = 512
 
 
 class PowerCut(Exception):
-    """The machine is off."""
+    """The machine has no power."""
 
 
 class Platter:
-    """One file: what programs see, what is safe, and what waits for a sync."""
+    """One file: the content that programs see, the synced content, and the changes that wait for a sync."""
 
     def __init__(self) -> None:
         self.seen = bytearray()
@@ -32,19 +32,19 @@ class Platter:
         self.durable_name = False
 
     def change(self, change: Callable[[bytearray], None]) -> None:
-        """Seen at once, safe after a sync."""
+        """Make a change that programs see immediately, and that is safe after a sync."""
         change(self.seen)
         self.waiting.append(change)
 
     def sync(self) -> None:
-        """All of it is safe, the name in its folder too: SQLite syncs the folder with a new log's first sync."""
+        """Make all changes safe, and the name in its folder: SQLite syncs the folder with a new log's first sync."""
         self.safe = bytearray(self.seen)
         self.waiting.clear()
         self.durable_name = True
 
 
 class Disk:
-    """Files in memory, and a count of what is done to them, up to the cut."""
+    """Files in memory, and a count of the changes to them until the power cut."""
 
     def __init__(self) -> None:
         self.files: dict[str, Platter] = {}
@@ -53,7 +53,7 @@ class Disk:
         self.off = False
 
     def step(self) -> bool:
-        """Count one change of the disk. Raises PowerCut at the chosen one; False when the power is off already."""
+        """Count one change of the disk. Raises PowerCut at the chosen one; returns False after the power cut."""
         if self.off:
             return False
         self.done += 1
@@ -63,7 +63,7 @@ class Disk:
         return True
 
     def after_power_is_back(self, chance: random.Random) -> "Disk":
-        """What is found: all that was synced, and some of the rest, torn at sectors."""
+        """Return the disk after a restart: all synced changes, and some of the others, torn at sectors."""
         found = Disk()
         keep = chance.choice([0.0, 0.0, 0.5, 0.9])
         for name, platter in self.files.items():
@@ -86,56 +86,56 @@ class PowerFile:
         self.platter = platter
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - SQLite's name
-        """The bytes there."""
+        """Return the bytes at an offset."""
         return bytes(self.platter.seen[offset : offset + amount])
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
-        """Sector by sector: a write can be torn."""
+        """Write sector by sector, because a power cut can tear a write."""
         for start in range(0, len(data), SECTOR):
             if self.disk.step():
                 self.platter.change(overwriting(bytes(data[start : start + SECTOR]), offset + start))
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
-        """Cut the end off."""
+        """Cut off the end of the file."""
         if self.disk.step():
             self.platter.change(cutting(size))
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        """The one thing that makes writes safe."""
+        """Make all writes safe, which no other method does."""
         if self.disk.step():
             self.platter.sync()
 
     def xFileSize(self) -> int:  # noqa: N802
-        """Bytes."""
+        """Return the size in bytes."""
         return len(self.platter.seen)
 
     def xLock(self, level: int) -> None:  # noqa: N802
-        """There is nobody else."""
+        """Do nothing: no other process uses the disk."""
 
     xUnlock = xLock  # noqa: N815
 
     def xCheckReservedLock(self) -> bool:  # noqa: N802
-        """There is nobody else."""
+        """Return False: no other process uses the disk."""
         return False
 
     def xFileControl(self, op: int, ptr: int) -> bool:  # noqa: N802
-        """None is known."""
+        """Return False: the disk knows no control."""
         return False
 
     def xSectorSize(self) -> int:  # noqa: N802
-        """Bytes."""
+        """Return the bytes of a sector."""
         return SECTOR
 
     def xDeviceCharacteristics(self) -> int:  # noqa: N802
-        """As on Linux."""
+        """Return the characteristics that SQLite assumes on Linux."""
         return int(apsw.SQLITE_IOCAP_POWERSAFE_OVERWRITE)
 
     def xClose(self) -> None:  # noqa: N802
-        """Nothing is flushed."""
+        """Close the file without a sync."""
 
 
 def overwriting(data: bytes, offset: int) -> Callable[[bytearray], None]:
-    """The change that a write is; a gap before it reads as zeros."""
+    """Return the change that a write makes; a gap before it reads as zeros."""
 
     def change(content: bytearray) -> None:
         content.extend(bytes(max(0, offset - len(content))))
@@ -145,7 +145,7 @@ def overwriting(data: bytes, offset: int) -> Callable[[bytearray], None]:
 
 
 def cutting(size: int) -> Callable[[bytearray], None]:
-    """The change that a truncation is."""
+    """Return the change that a truncation makes."""
 
     def change(content: bytearray) -> None:
         del content[size:]
@@ -154,39 +154,39 @@ def cutting(size: int) -> Callable[[bytearray], None]:
 
 
 class PowerVFS(apsw.VFS):
-    """Puts SQLite on the present disk."""
+    """Makes SQLite use the present disk."""
 
     def __init__(self) -> None:
         self.disk = Disk()
         super().__init__(VFS, "")
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> Any:  # noqa: N802
-        """An old file or a new one."""
+        """Open a file, which is made if it does not exist."""
         text = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
         flags[1] = flags[0]
         return PowerFile(self.disk, self.disk.files.setdefault(text, Platter()))
 
     def xDelete(self, name: str, syncdir: bool) -> None:  # noqa: N802
-        """SQLite asks for the folder to be synced where it matters: then the file is gone for good."""
+        """Remove a file; if SQLite has the folder synced, the removal is safe."""
         if self.disk.step():
             self.disk.files.pop(name, None)
 
     def xAccess(self, name: str, flags: int) -> bool:  # noqa: N802
-        """Whether it is there."""
+        """Whether the file exists."""
         return name in self.disk.files
 
     def xFullPathname(self, name: str) -> str:  # noqa: N802
-        """Names are full."""
+        """Return the name: it is a full path already."""
         return name
 
 
 def refusal(exc: apsw.Error) -> SqliteError:
-    """The error as the store knows it; apsw's types do not tell of the code."""
+    """Return the error as the store knows it; apsw's types do not declare the code."""
     return SqliteError(getattr(exc, "extendedresult", 1), str(exc))
 
 
 class ApswLink:
-    """The store's connection, with apsw's SQLite behind it."""
+    """The store's connection, which uses apsw's SQLite."""
 
     version = apsw.sqlite_lib_version()
 
@@ -197,14 +197,14 @@ class ApswLink:
             raise refusal(exc) from exc
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of one statement."""
+        """Run one statement and return its rows."""
         try:
             return self.connection.execute(sql, tuple(values)).fetchall()
         except apsw.Error as exc:
             raise refusal(exc) from exc
 
     def close(self) -> None:
-        """Close; what a machine without power says to it is of no interest."""
+        """Close the connection; errors of a machine without power are ignored."""
         with suppress(apsw.Error, PowerCut):
             self.connection.close()
 
@@ -215,8 +215,8 @@ class ApswLink:
 
 
 class CarelessLink(ApswLink):
-    """The same without syncs: what the tests must be able to notice."""
+    """The same connection without syncs, whose losses the tests must detect."""
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """As asked, but for the one setting."""
+        """Run the statement, except the one that turns syncs on."""
         return super().run(sql.replace("synchronous = FULL", "synchronous = OFF"), values)

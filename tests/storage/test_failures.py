@@ -1,4 +1,4 @@
-"""Errors at every point of a commit: nothing is answered that is not stored, nothing goes on after a failed sync."""
+"""Errors at every point of a commit: the store confirms only stored batches, and stops after a failed sync."""
 
 import itertools
 from pathlib import Path
@@ -24,14 +24,14 @@ AFTER = {1: b"one", 2: None, 3: b"three"}
 
 
 class FaultyLink(SqliteConnection):
-    """Fails in one statement, once it was armed: before it is run, or after."""
+    """A connection that fails in one statement after it was armed: before the statement runs, or after."""
 
     countdown = 0
     code = 0
     late = False
 
     def run(self, sql: str, values: object = ()) -> list[tuple[object, ...]]:
-        """As the real one, or not."""
+        """Run the statement as the real connection does, or fail."""
         self.countdown -= 1
         fails = self.countdown == 0 and not sql.startswith("ROLLBACK")
         if fails and not self.late:
@@ -42,12 +42,12 @@ class FaultyLink(SqliteConnection):
         return rows
 
     def abandon(self) -> None:
-        """Close, as Python 3.12 can; older ones hold the file until the process ends."""
+        """Close the connection, as Python 3.12 can; with older ones the file stays open until the process ends."""
         self.close()
 
 
 async def faulty(path: Path) -> tuple[SqliteStore, FaultyLink]:
-    """A store with two rows, and its link to be armed."""
+    """Return a store with two rows, and its connection, which a test can arm."""
     links: list[FaultyLink] = []
 
     def connect(place: Path) -> FaultyLink:
@@ -64,7 +64,7 @@ async def faulty(path: Path) -> tuple[SqliteStore, FaultyLink]:
 @pytest.mark.parametrize("late", [False, True])
 @on_loop
 async def test_p1_an_error_of_the_disk_ends_the_store_wherever_it_comes(tmp_path: Path, late: bool) -> None:
-    """At each statement of a commit, before and after it: Unknown, for good; the file is whole or as before."""
+    """CommitUnknown at each statement of a commit, before or after it, ends the store; the commit is whole or absent."""
     for at in itertools.count(1):  # until it is behind the last statement
         path = tmp_path / f"{at}.db"
         store, link = await faulty(path)
@@ -92,7 +92,7 @@ async def test_p1_an_error_of_the_disk_ends_the_store_wherever_it_comes(tmp_path
 @pytest.mark.parametrize("code", [FULL, TOOBIG])
 @on_loop
 async def test_no_room_is_a_refusal_and_nothing_is_stored(tmp_path: Path, code: int) -> None:
-    """Once is mended by the store itself where making room can help; the rows are whole either way."""
+    """The store makes room and repeats the commit; a refusal stores no row."""
     for at in range(1, 8):  # a count, BEGIN, four writes, COMMIT
         store, link = await faulty(tmp_path / f"{at}.db")
         link.code, link.countdown = code, at
@@ -109,7 +109,7 @@ async def test_no_room_is_a_refusal_and_nothing_is_stored(tmp_path: Path, code: 
 
 @on_loop
 async def test_a_disk_that_fails_while_the_file_is_tidied_up_ends_the_store_too(tmp_path: Path) -> None:
-    """`lost` tells of it before anybody commits again."""
+    """`lost` returns before the next commit."""
     store, link = await faulty(tmp_path / "queue.db")
     await store.commit(dict.fromkeys(range(10, 400), (b"h", b"b" * 4000)))
     link.code, link.countdown = IOERR_WRITE, 2
@@ -119,7 +119,7 @@ async def test_a_disk_that_fails_while_the_file_is_tidied_up_ends_the_store_too(
 
 @on_loop
 async def test_health_is_told_though_the_file_cannot_be_read_just_now(tmp_path: Path) -> None:
-    """What needs no page of it; whoever looks at the store now and then must not end over one bad moment."""
+    """Figures that need no page of the file are still there: one failed read must not end a probe of the store."""
     store, link = await faulty(tmp_path / "queue.db")
     link.code, link.countdown = IOERR_WRITE, 1
     told = await store.health()

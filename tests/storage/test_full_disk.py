@@ -1,4 +1,4 @@
-"""A full volume: the caller is told, nothing is lost, and work goes on by itself when there is room."""
+"""A full volume: the caller receives the reason, no row is lost, and the store continues when there is room again."""
 
 import os
 import subprocess
@@ -21,13 +21,13 @@ ROOM = Room(free_bytes_min=2 * MIB, reserve_bytes=2 * MIB)
 
 @pytest.fixture(name="volume")
 def make_volume(tmp_path: Path) -> Iterator[Path]:
-    """A volume of 12 MiB in memory."""
+    """Make a volume of 12 MiB in memory."""
     with small_volume(tmp_path, 12) as volume:
         yield volume
 
 
 def fill(volume: Path, left_bytes: int) -> Path:
-    """Somebody else's file that leaves so much."""
+    """Write another program's file that leaves `left_bytes` free."""
     path = volume / "somebody-elses"
     room = os.statvfs(volume)
     with path.open("wb") as file:
@@ -36,25 +36,25 @@ def fill(volume: Path, left_bytes: int) -> Path:
 
 
 async def opened(volume: Path, room: Room = ROOM) -> tuple[SqliteStore, dict[int, bytes]]:
-    """A store that leads, and its heads."""
+    """Return a store that leads, and its heads."""
     store = SqliteStore(volume / "queue.db", room=room)
     return store, await follow(store)
 
 
 async def commit_for_ever(store: SqliteStore) -> None:
-    """One body of 100 kB after another, from key 0 on."""
+    """Commit one body of 100 kB after another, from key 0 on."""
     for key in range(1000):
         await store.commit({key: (b"h", b"b" * 100_000)})
 
 
 def remount_read_only(volume: Path) -> None:
-    """As a kernel does after an error."""
+    """Remount the volume read-only, as a kernel does after an error."""
     subprocess.run(["mount", "-o", "remount,ro", volume], check=True)
 
 
 @on_loop
 async def test_p7_new_keys_are_refused_while_there_is_still_room_and_settling_goes_on(volume: Path) -> None:
-    """Until the volume's end: puts of new keys are refused with a sentence, all else is stored, then all goes on."""
+    """Until the volume is full the store refuses puts of new keys, with a sentence, and stores all other changes."""
     store, _ = await opened(volume)
     with pytest.raises(CommitRefused, match=r"queue\.db has [\d.]+ MiB left, and 2 MiB are kept .*make room"):
         await commit_for_ever(store)
@@ -83,7 +83,7 @@ async def test_p7_new_keys_are_refused_while_there_is_still_room_and_settling_go
 
 @on_loop
 async def test_a_full_volume_is_opened_and_drained(volume: Path) -> None:
-    """SQLite alone can neither open nor delete without room: the reserve is given up for it."""
+    """SQLite alone can neither open nor delete without free bytes: the store removes the reserve file for it."""
     store, _ = await opened(volume)
     await store.commit(dict.fromkeys(range(20), (b"h", b"b" * 100000)))
     await store.close()
@@ -97,7 +97,7 @@ async def test_a_full_volume_is_opened_and_drained(volume: Path) -> None:
 
 @on_loop
 async def test_a_volume_that_ends_in_the_middle_of_a_batch_stores_none_of_it(volume: Path) -> None:
-    """Without any of the early refusals: SQLite's own error is a refusal, and nothing else is hurt."""
+    """If the early refusal did not prevent it, SQLite's error becomes a refusal, and other rows stay as they are."""
     store, _ = await opened(volume, Room(free_bytes_min=-(1 << 30), reserve_bytes=4096))
     await store.commit({1: (b"h", b"one")})
     with pytest.raises(CommitRefused, match="is full: make room"):
@@ -112,7 +112,7 @@ async def test_a_volume_that_ends_in_the_middle_of_a_batch_stores_none_of_it(vol
 
 @on_loop
 async def test_a_read_only_volume_is_named(volume: Path) -> None:
-    """Remounted read-only while nothing runs: `follow` says what to do."""
+    """The volume becomes read-only while no store runs: `follow` says what the operator must do."""
     store, _ = await opened(volume)
     await store.close()
     remount_read_only(volume)

@@ -1,4 +1,4 @@
-"""A queue file by itself: counted, checked, and saved as far as it can be read."""
+"""A queue file that no master has open: its tasks are counted, its pages checked, its readable tasks copied."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ PAGE_BYTES = 4096
 
 
 async def filled(path: Path, *, close: bool = True) -> SqliteStore:
-    """A store with so many tasks, every fifth of them dead."""
+    """Make a store with TASKS tasks, every fifth of them dead."""
     envelope = ledger().registry.envelope("q", "f", TASK)
     store = SqliteStore(path, room=ROOM)
     await follow(store)
@@ -44,7 +44,7 @@ def damage(path: Path, page: int, pages: int = 1) -> None:
 
 @on_loop
 async def test_a_whole_file_is_counted_by_queue_and_state(tmp_path: Path) -> None:
-    """And nothing is wrong with it."""
+    """The report has no problems."""
     path = tmp_path / "queue.db"
     await filled(path)
     report = inspect(path, thoroughly=True)
@@ -55,7 +55,7 @@ async def test_a_whole_file_is_counted_by_queue_and_state(tmp_path: Path) -> Non
 
 @on_loop
 async def test_a_file_that_a_master_has_open_is_left_alone(tmp_path: Path) -> None:
-    """Two connections to one file can lose a commit."""
+    """Two connections to one file can lose a commit, so the inspection refuses it."""
     path = tmp_path / "queue.db"
     store = await filled(path, close=False)
     for look in (lambda: inspect(path, thoroughly=True), lambda: salvage(path, tmp_path / "new.db")):
@@ -67,7 +67,7 @@ async def test_a_file_that_a_master_has_open_is_left_alone(tmp_path: Path) -> No
 
 @on_loop
 async def test_what_can_be_read_of_a_damaged_file_is_saved(tmp_path: Path) -> None:
-    """Whole tasks only; a new store opens it with the epoch of the old one; how many are missing is told."""
+    """Only whole tasks are copied; a new store opens them with the old epoch; the counts say how many are missing."""
     path, new = tmp_path / "queue.db", tmp_path / "new.db"
     await filled(path)
     damage(path, 40, 3)
@@ -88,7 +88,7 @@ async def test_what_can_be_read_of_a_damaged_file_is_saved(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("content", [b"", b"no database at all, " * 50])
 def test_what_is_no_queue_file_is_told(tmp_path: Path, content: bytes) -> None:
-    """In a sentence that names it, and so is a file that is not there."""
+    """The error names the file; so does the error for a file that does not exist."""
     path = tmp_path / "queue.db"
     with pytest.raises(StoreError, match=r"There is no .*queue\.db"):
         inspect(path, thoroughly=False)
@@ -100,7 +100,7 @@ def test_what_is_no_queue_file_is_told(tmp_path: Path, content: bytes) -> None:
 
 @on_loop
 async def test_nothing_is_saved_over_something(tmp_path: Path) -> None:
-    """The new file must not be there yet."""
+    """The copy needs the name of a file that does not exist."""
     path, new = tmp_path / "queue.db", tmp_path / "new.db"
     await filled(path)
     new.write_bytes(b"dear")

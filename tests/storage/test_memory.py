@@ -10,22 +10,22 @@ from distq.storage.memory import EPOCH_MAX, MemoryStore
 
 
 class TestMemoryStore(StoreContract):
-    """Nothing is kept, and nobody else can lead."""
+    """The store keeps no rows after its process, and no other process can lead."""
 
     durable = False
     shared = False
 
     def setup_method(self) -> None:
-        """Epochs come from outside: here from one up."""
+        """The caller gives the epochs: here they count from one."""
         self.epochs = itertools.count(1)
 
     async def make(self, place: str) -> Store:
-        """A new one: there is nothing to find again."""
+        """Return a new store: it has no earlier rows to open."""
         return MemoryStore(next(self.epochs))
 
 
 @pytest.mark.parametrize("epoch", [0, -1, EPOCH_MAX + 1])
 def test_an_epoch_that_does_not_fit_into_a_key_is_refused(epoch: int) -> None:
-    """Keys are 64 bits: epoch and number."""
+    """A key has 64 bits for epoch and number."""
     with pytest.raises(ValueError, match=f"an epoch is 1 to {EPOCH_MAX}, not {epoch}"):
         MemoryStore(epoch)

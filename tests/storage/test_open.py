@@ -1,4 +1,4 @@
-"""Which store a setting names."""
+"""The store that a setting names."""
 
 import asyncio
 from pathlib import Path
@@ -18,13 +18,13 @@ async def _led(now: float) -> int:
 
 
 def test_masters_that_follow_each_other_within_a_second_differ() -> None:
-    """Else the clients of the first would wait for tasks that the second has never heard of."""
+    """Otherwise the clients of the first master would wait for tasks that the second has never had."""
     epochs = [asyncio.run(_led(1_763_000_000 + after_s)) for after_s in (0.0, 0.1, 0.5, 1.0)]
     assert len(set(epochs)) == len(epochs)
 
 
 def test_a_store_goes_by_its_url(tmp_path: Path) -> None:
-    """A path behind sqlite:///, or nothing but the memory."""
+    """The setting is a path after sqlite:///, or memory: for the store in memory."""
     assert isinstance(open_store("memory:", 1.0), MemoryStore)
     assert isinstance(open_store(f"sqlite:///{tmp_path / 'queue.db'}", 1.0), SqliteStore)
     with pytest.raises(ValueError, match="redis:"):

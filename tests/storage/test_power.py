@@ -1,4 +1,4 @@
-"""P1, the power cut: at any write, sync, truncation or removal, also while the file is created."""
+"""P1, the power cut: at any write, sync, truncation or removal, also while SQLite makes the file."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -20,14 +20,14 @@ Rows = dict[int, tuple[bytes, bytes]]
 
 @pytest.fixture(name="vfs", scope="module")
 def make_vfs() -> Iterator[PowerVFS]:
-    """SQLite on a disk that can lose power."""
+    """Run SQLite on a disk that can lose power."""
     vfs = PowerVFS()
     yield vfs
     vfs.unregister()
 
 
 class Life:
-    """The queue file from one power cut to the next, and what its owner was told."""
+    """The queue file from one power cut to the next, and the batches that the store has confirmed."""
 
     def __init__(self, folder: Path, chance: random.Random, connect: Callable[[Path], ConnectionPort]) -> None:
         self.chance = chance
@@ -35,16 +35,16 @@ class Life:
         self.connect = connect
         self.rows: Rows = {}
         self.coming: Rows | None = None
-        """What is there if the commit on its way has arrived."""
+        """The rows that are stored if the unconfirmed commit is on the disk."""
         self.epoch = 0
         self.file = self.fresh()
 
     def fresh(self) -> QueueFile:
-        """The file, not yet open."""
+        """Return the file, which is not open yet."""
         return QueueFile(self.path, Room(0, 1), Upkeep(wal_idle_bytes=-1, wal_bytes_max=1 << 40), self.connect)
 
     def begin(self) -> None:
-        """Open the file and hold it against what was answered before."""
+        """Open the file and compare it with the confirmed batches."""
         file = self.file = self.fresh()
         assert file.open()
         heads = dict(file.heads(KEY_MIN))
@@ -59,7 +59,7 @@ class Life:
         self.epoch = epoch
 
     def work(self, count: int) -> None:
-        """Commit, and tidy up in between, as the store does."""
+        """Commit, and tidy the file in between, as the store does."""
         file = self.file
         for _ in range(count):
             if self.chance.random() < 0.25:
@@ -70,7 +70,7 @@ class Life:
             self.rows, self.coming = self.coming, None
 
     def batch(self) -> tuple[Batch, Rows]:
-        """A batch of every kind of change, and the rows that it leads to."""
+        """Return a batch with every kind of change, and the rows that result from it."""
         chance, rows = self.chance, dict(self.rows)
         batch: dict[int, object] = {}
         for key in chance.sample(sorted(rows), min(len(rows), chance.randrange(4))):
@@ -89,7 +89,7 @@ class Life:
 
 
 def live(vfs: PowerVFS, life: Life, commits: int) -> bool:
-    """From one start to the power cut, and what is found on the disk afterwards; False if nothing was cut."""
+    """Run from a start to the power cut, and cut the disk; return False if no cut came."""
     try:
         life.begin()
         life.work(commits)
@@ -103,7 +103,7 @@ def live(vfs: PowerVFS, life: Life, commits: int) -> bool:
 
 
 def cut_and_look(vfs: PowerVFS, folder: Path, seed: int, connect: Callable[[Path], ConnectionPort]) -> int:
-    """Three lives that end at seeded moments, and a look at what is left; how many ended by a power cut."""
+    """Run three lives that end at seeded steps, and check the rows that are left; return the number of power cuts."""
     chance = random.Random(seed)
     life = Life(folder, chance, connect)
     vfs.disk = Disk()
@@ -116,7 +116,7 @@ def cut_and_look(vfs: PowerVFS, folder: Path, seed: int, connect: Callable[[Path
 
 
 def test_p1_no_power_cut_loses_an_answered_commit(vfs: PowerVFS, tmp_path: Path) -> None:
-    """Over many seeds, three cuts each: every answered batch is there whole, the one on its way whole or not."""
+    """After three cuts for each of many seeds, every confirmed batch is whole, and the last one is whole or absent."""
     cuts = 0
     for seed in range(SEEDS):
         try:
@@ -128,7 +128,7 @@ def test_p1_no_power_cut_loses_an_answered_commit(vfs: PowerVFS, tmp_path: Path)
 
 
 def test_without_syncs_the_same_cuts_lose_commits(vfs: PowerVFS, tmp_path: Path) -> None:
-    """So that the test above can fail: with `synchronous=OFF` most seeds lose something."""
+    """This shows that the test above can fail: with `synchronous=OFF` most seeds lose a batch."""
     lost = 0
     for seed in range(40):
         try:
@@ -139,7 +139,7 @@ def test_without_syncs_the_same_cuts_lose_commits(vfs: PowerVFS, tmp_path: Path)
 
 
 def test_every_moment_of_creation_can_be_the_last(vfs: PowerVFS, tmp_path: Path) -> None:
-    """The power goes at each single write while the file is made: afterwards it is made, or made anew."""
+    """After a power cut at any write while SQLite makes the file, the file is complete, or SQLite makes it again."""
     cut, going = 0, True
     while going:
         cut += 1

@@ -1,4 +1,4 @@
-"""Nobody but its user can read a store, its log, its reserve or a copy of it, whatever the umask."""
+"""Only its own user can read a store, its log, its reserve or a copy of it, whatever the umask."""
 
 import asyncio
 import os
@@ -14,19 +14,19 @@ from distq.storage.inspect import salvage
 
 @pytest.fixture(autouse=True)
 def _open_umask() -> Iterator[None]:
-    """The most generous mask there is."""
+    """Set the umask that removes no right."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
 def modes(folder: Path) -> dict[str, int]:
-    """The modes of the files in a folder, by name."""
+    """Return the modes of the files in a folder, by name."""
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
 
 
 async def _use(path: Path) -> Path:
-    """A commit, and a copy; returns where that is. The store is left open so that its log is there."""
+    """Commit and copy; return the path of the copy. The store stays open so that its log exists."""
     store = open_store(f"sqlite:///{path}", 1.0)
     async for _ in store.follow("here"):
         pass
@@ -40,7 +40,7 @@ async def _use(path: Path) -> Path:
 
 
 def test_a_new_store_its_log_and_its_copy_are_for_its_user_alone(tmp_path: Path) -> None:
-    """And so is what was salvaged out of it; the folder is left as it is."""
+    """A salvaged copy is private too; the mode of the folder stays as it is."""
     before = tmp_path.stat().st_mode
     copied = asyncio.run(_use(tmp_path / "q.db"))
     salvage(copied, tmp_path / "saved.db")
@@ -49,7 +49,7 @@ def test_a_new_store_its_log_and_its_copy_are_for_its_user_alone(tmp_path: Path)
 
 
 def test_a_store_of_an_earlier_version_is_tightened_when_it_is_opened(tmp_path: Path) -> None:
-    """With its log and its reserve; the owner's rights stay what they are."""
+    """So are its log and its reserve; the owner keeps the same rights."""
     asyncio.run(_use(tmp_path / "q.db"))
     for path in tmp_path.iterdir():
         path.chmod(0o644)
@@ -58,7 +58,7 @@ def test_a_store_of_an_earlier_version_is_tightened_when_it_is_opened(tmp_path: 
 
 
 def test_what_is_another_users_or_no_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A volume may give every file to somebody else; then its modes are not ours to change."""
+    """A volume may give every file to another user; then the store does not change their modes."""
     path = tmp_path / "q.db"
     path.write_bytes(b"")
     path.chmod(0o644)
@@ -69,7 +69,7 @@ def test_what_is_another_users_or_no_file_is_left_alone(tmp_path: Path, monkeypa
 
 
 def test_files_that_are_written_are_for_their_user_alone(tmp_path: Path) -> None:
-    """Backups and the reserve; what was there is not written over unless that is meant."""
+    """This is true for backups and for the reserve; only `replace` overwrites an existing file."""
     path = tmp_path / "backup"
     with private.open_new(path) as file:
         file.write(b"copy")

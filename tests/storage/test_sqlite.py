@@ -1,4 +1,4 @@
-"""The durable store keeps the contract, and what only a durable one can show."""
+"""The durable store passes the contract, and the tests that only a durable store needs."""
 
 import asyncio
 import signal
@@ -42,7 +42,7 @@ asyncio.run(main())
 
 
 class Looks:
-    """Counts the looks at a file's lock: each is a new connection."""
+    """Counts the attempts to lock a file: each is a new connection."""
 
     def __init__(self) -> None:
         self._begun = threading.Semaphore(0)
@@ -53,7 +53,7 @@ class Looks:
         return SqliteConnection(path)
 
     async def one_has_failed(self) -> None:
-        """Wait until a look that begins from now on has ended: another one has begun after it."""
+        """Wait until an attempt that begins after this call has failed: then a later one has begun."""
         while self._begun.acquire(blocking=False):
             pass
         for _ in "ab":
@@ -61,20 +61,20 @@ class Looks:
 
 
 class TestSqliteStore(StoreContract):
-    """A file; one process has it at a time."""
+    """A store in a file, which one process has at a time."""
 
     @pytest.fixture(autouse=True)
     def place(self, tmp_path: Path) -> None:
-        """A folder for each test."""
+        """Make a folder for each test."""
         self.folder = tmp_path
         self.looks = Looks()
 
     async def make(self, place: str) -> Store:
-        """The file of that name."""
+        """Return the store in the file of that name."""
         return SqliteStore(self.folder / place, room=ROOM, connect=self.looks)
 
     def test_an_older_leader_is_fenced(self) -> None:
-        """By the file's lock: the second waits while the first lives, and has all of its commits when it leads."""
+        """The file's lock fences it: a second store waits until the first closes, and has all its commits when it leads."""
 
         async def scene(opener: Opener) -> None:
             first = await opener()
@@ -94,7 +94,7 @@ class TestSqliteStore(StoreContract):
         self.play(scene)
 
     def test_heads_come_in_runs_by_key(self) -> None:
-        """Sorted over all runs; the last key of all is there, and read but once."""
+        """They are sorted over all lists; the last of all possible keys is read, and only once."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -110,7 +110,7 @@ class TestSqliteStore(StoreContract):
         self.play(scene)
 
     def test_a_drained_file_shrinks_by_itself(self) -> None:
-        """Once nothing is committed for a moment, step by step."""
+        """It shrinks step by step, while no commit comes."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -125,7 +125,7 @@ class TestSqliteStore(StoreContract):
         self.play(scene)
 
     def test_the_log_is_folded_into_the_file_under_load(self) -> None:
-        """Between commits, without a pause in them: it stays near its limit."""
+        """The store folds it between two commits without a pause, so that it stays near its limit."""
 
         async def scene(opener: Opener) -> None:
             path = self.folder / "busy"
@@ -140,7 +140,7 @@ class TestSqliteStore(StoreContract):
         self.play(scene)
 
     def test_what_was_abandoned_in_mid_air_is_finished(self) -> None:
-        """A commit whose caller was cancelled is whole or not at all, and the next one is not hurt."""
+        """A commit whose caller is cancelled is stored completely or not at all, and the next commit succeeds."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -156,7 +156,7 @@ class TestSqliteStore(StoreContract):
         self.play(scene)
 
     def test_health_tells_sizes_and_the_version_of_sqlite(self) -> None:
-        """Plain values for probes, metrics and a status page."""
+        """They are plain values for probes, metrics and a status page."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -172,13 +172,13 @@ class TestSqliteStore(StoreContract):
 
 
 def committer(path: Path) -> subprocess.Popen[str]:
-    """A process that commits for ever, and prints each key that it was answered."""
+    """Start a process that commits until it is killed, and prints each key that the store has confirmed."""
     return subprocess.Popen([sys.executable, "-c", COMMITTER, str(path)], stdout=subprocess.PIPE, text=True)
 
 
 @on_loop
 async def test_p1_every_answered_commit_survives_kill_9(tmp_path: Path) -> None:
-    """Eight lives of a process that is killed while it commits: what it has printed is there, epoch by epoch."""
+    """A process is killed eight times while it commits: all keys that it has printed are stored, for each epoch."""
     path = tmp_path / "queue.db"
     answered: set[int] = set()
     for life in range(8):
@@ -199,7 +199,7 @@ async def test_p1_every_answered_commit_survives_kill_9(tmp_path: Path) -> None:
 
 @on_loop
 async def test_a_killed_masters_file_is_taken_over_while_another_waits(tmp_path: Path) -> None:
-    """The kernel gives the lock back with the process."""
+    """The kernel releases the lock when the process ends."""
     path = tmp_path / "queue.db"
     with committer(path) as process:
         assert process.stdout
@@ -220,7 +220,7 @@ async def test_a_killed_masters_file_is_taken_over_while_another_waits(tmp_path:
 
 
 def newer(path: Path) -> None:
-    """A file of a later release."""
+    """Make a file of a later release."""
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE tasks (a)")
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION}")
@@ -229,7 +229,7 @@ def newer(path: Path) -> None:
 
 
 def foreign(path: Path) -> None:
-    """Somebody else's database."""
+    """Make a database of another program."""
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE addresses (a)")
     connection.close()
@@ -248,7 +248,7 @@ UNUSABLE = [
 async def test_a_file_that_cannot_be_used_is_named_and_not_changed(
     tmp_path: Path, spoil: object, sentence: str
 ) -> None:
-    """One sentence that says which file and what to do."""
+    """One sentence names the file and says what the operator must do."""
     path = tmp_path / "queue.db"
     assert callable(spoil)
     spoil(path)
@@ -260,13 +260,13 @@ async def test_a_file_that_cannot_be_used_is_named_and_not_changed(
 
 @on_loop
 async def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
-    """It is not created: a volume that was not mounted must not become a file on the wrong disk."""
+    """The store does not make it: without its mount, a volume's store must not begin on the wrong disk."""
     await check_unusable(tmp_path / "volume" / "queue.db", "folder .*volume .* does not exist: create it or mount it")
 
 
 @on_loop
 async def test_a_damaged_page_is_found_when_it_is_read(tmp_path: Path) -> None:
-    """While loading: the store never leads with half of its tasks."""
+    """The store finds it while it loads, and never leads with only some of its tasks."""
     path = tmp_path / "queue.db"
     store = SqliteStore(path, room=ROOM)
     await follow(store)
@@ -279,12 +279,12 @@ async def test_a_damaged_page_is_found_when_it_is_read(tmp_path: Path) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    """Of all that is in a folder."""
+    """Return the sorted names in a folder."""
     return [there.name for there in folder.iterdir()]
 
 
 async def check_unusable(path: Path, sentence: str) -> None:
-    """`follow` raises that sentence, with the file's name in it, and the store never leads."""
+    """Assert that `follow` raises this sentence, with the file's name, and that the store does not lead."""
     store = SqliteStore(path, room=ROOM)
     with pytest.raises(StoreError, match=sentence) as caught:
         await follow(store)

@@ -1,4 +1,4 @@
-"""The store's thread: in order, to the end, and whoever waits is told."""
+"""The store's thread runs each function in order and to its end, and each waiting caller receives the outcome."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from distq.storage.thread import StoreThread
 
 @on_loop
 async def test_what_is_asked_is_done_in_order_on_one_thread() -> None:
-    """Results and errors go to whoever asked."""
+    """The caller of each function receives its result or its error."""
     thread = StoreThread("a-store")
     names = await asyncio.gather(*(thread.run(lambda: threading.current_thread().name) for _ in range(3)))
     assert names == ["a-store"] * 3
@@ -27,7 +27,7 @@ async def test_what_is_asked_is_done_in_order_on_one_thread() -> None:
 
 @on_loop
 async def test_who_stops_waiting_stops_nothing() -> None:
-    """The work goes on to its end, and what was asked after it is done after it."""
+    """The function continues to its end, and later functions run after it."""
     thread = StoreThread("a-store")
     gate = threading.Event()
     done: list[str] = []
@@ -46,7 +46,7 @@ async def test_who_stops_waiting_stops_nothing() -> None:
 
 
 def test_a_loop_that_is_gone_hurts_nobody() -> None:
-    """A master that stops in mid-commit leaves no traceback of its thread."""
+    """A master that stops during a commit prints no traceback of its thread."""
     thread = StoreThread("a-store")
     begun, gate = threading.Event(), threading.Event()
     failed: list[object] = []

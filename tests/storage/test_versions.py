@@ -1,4 +1,4 @@
-"""Files of every release: the present one opens them, and what it leaves behind the one before can read."""
+"""Files of every release: this release opens them, and the previous release can read the files that it writes."""
 
 import shutil
 import sqlite3
@@ -24,21 +24,21 @@ FIRST = 1 << 40 | 1
 
 
 def test_there_is_a_file_of_every_version() -> None:
-    """Who adds a migration adds a file that its release has written, and to the tests below what is new in it."""
+    """A change that adds a migration also adds a file that its release has written, and tests of its new rows."""
     names = {path.name for path in FILES.iterdir()}
     assert names == {f"version-{number}.sqlite" for number in range(1, schema.VERSION + 1)}
 
 
 @pytest.fixture(name="file", params=range(1, schema.VERSION + 1))
 def copy_of_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A file of one version, to be changed."""
+    """Copy a file of one version, which the test may change."""
     path = tmp_path / "queue.db"
     shutil.copyfile(FILES / f"version-{request.param}.sqlite", path)
     return path
 
 
 def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Path) -> None:
-    """A task in every state, a plain item, a client's session, the epoch, and bodies as they were written then."""
+    """The file has a task in every state, a plain item, a client's session, the epoch, and bodies in their old form."""
 
     @on_loop
     async def scene() -> None:
@@ -67,7 +67,7 @@ def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Pat
 
 
 def test_what_is_left_behind_has_the_tables_that_the_release_before_knows(file: Path) -> None:
-    """So that an upgrade can be taken back: nothing that it reads has another name or another type."""
+    """An upgrade can be undone: each table and column that the previous release reads has its old name and type."""
     before = tables(file)
 
     @on_loop
@@ -82,7 +82,7 @@ def test_what_is_left_behind_has_the_tables_that_the_release_before_knows(file: 
 
 
 def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """The columns of every table, by its name."""
+    """Return the columns of every table, by its name."""
     connection = sqlite3.connect(path)
     try:
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

@@ -1,4 +1,4 @@
-"""How much of SQLite's log counts, against what SQLite itself says of it."""
+"""The number of valid bytes in SQLite's log, compared with SQLite's own count."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ FRAME_BYTES = 4096 + 24
 
 
 def prepared(path: Path) -> SqliteConnection:
-    """A queue file without a log to fold."""
+    """Make a queue file whose log has nothing to fold."""
     link = SqliteConnection(path)
     schema.prepare(link, empty=True)
     link.run("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -22,12 +22,12 @@ def prepared(path: Path) -> SqliteConnection:
 
 
 def put(link: SqliteConnection, key: int, byte_count: int) -> None:
-    """One commit."""
+    """Make one commit."""
     link.run("INSERT OR REPLACE INTO bodies VALUES (?, ?)", (key, bytes(byte_count)))
 
 
 def test_an_empty_log_and_one_that_is_missing_have_nothing_to_fold(tmp_path: Path) -> None:
-    """Before the first commit, and before there is a file at all."""
+    """This is so before the first commit, and before the file exists."""
     wal = Wal(tmp_path / "queue.db")
     assert (wal.size(), wal.unfolded_bytes()) == (0, 0)
     link = prepared(tmp_path / "queue.db")
@@ -40,7 +40,7 @@ def test_an_empty_log_and_one_that_is_missing_have_nothing_to_fold(tmp_path: Pat
 def test_it_counts_the_frames_that_sqlite_counts(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int | str]
 ) -> None:
-    """After any row of commits, large and small, and of foldings after which the blocks are written over."""
+    """It does after any sequence of large and small commits, and of folds after which SQLite writes over the blocks."""
     path = tmp_path_factory.mktemp("wal") / "queue.db"
     link, wal, asked = prepared(path), Wal(path), Wal(path)
     for key, step in enumerate(steps):
@@ -58,7 +58,7 @@ def test_it_counts_the_frames_that_sqlite_counts(
 
 
 def test_a_folded_log_keeps_its_blocks_and_counts_from_the_front_again(tmp_path: Path) -> None:
-    """The next commits make the file no larger."""
+    """The next commits do not enlarge the file."""
     path = tmp_path / "queue.db"
     link, wal = prepared(path), Wal(path)
     put(link, 1, 500_000)

@@ -1,4 +1,4 @@
-"""Writes down the system calls of a running process that matter to P1: `python -m tests.storage.tracer PID`.
+"""Prints the system calls of a running process that matter to P1: `python -m tests.storage.tracer PID`.
 
 One line a call that has ended: thread, name, file. It is `strace` in a few lines, because not every machine has that.
 See ptrace(2); numbers are those of asm/unistd.h.
@@ -20,7 +20,7 @@ GET_SYSCALL_INFO: Final = 0x420E
 ENTRY: Final = 1
 EXIT: Final = 2
 OPTIONS: Final = 1 | 8
-"""PTRACE_O_TRACESYSGOOD, PTRACE_O_TRACECLONE: threads that begin later too."""
+"""PTRACE_O_TRACESYSGOOD and PTRACE_O_TRACECLONE: the trace includes threads that begin later."""
 WALL: Final = 0x40000000
 SYSCALL_STOP: Final = signal.SIGTRAP | 0x80
 CALLS: Final = {
@@ -30,7 +30,7 @@ CALLS: Final = {
 
 
 class Info(ctypes.Structure):
-    """struct ptrace_syscall_info, of which an entry's number and arguments are read."""
+    """The fields of struct ptrace_syscall_info that are read: an entry's number and arguments."""
 
     _fields_ = [
         ("op", ctypes.c_uint8),
@@ -50,14 +50,14 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 def ptrace(request: int, thread: int, address: int | None = None, data: object = None) -> None:
-    """One request; raises OSError."""
+    """Make one request of ptrace; raises OSError."""
     if _libc.ptrace(request, thread, address, data) < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
 
 def trace(pid: int) -> None:
-    """Print the calls of all threads of a process until it ends, or this does."""
+    """Print the calls of all threads of a process, until it or this program ends."""
     calls = CALLS.get(platform.machine())
     if calls is None:
         print("not known: the numbers of this machine's calls", flush=True)

@@ -1,4 +1,4 @@
-"""The HTTP applications: read-only, JSON or metrics, and nobody's name without a key."""
+"""The HTTP applications are read-only, answer in JSON or metrics, and show no worker's name without a key."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ PATHS = [
 
 @pytest.fixture
 def master() -> FakeMaster:
-    """A master with two queues and three workers."""
+    """Make a master with two queues and three workers."""
     master = FakeMaster()
     work, other = Queue("work", 1000), Queue("\ud800other", 10)
     work.counts[READY], work.counts[LEASED], work.counts[DEAD], work.mean_run_s = 120, 2, 1, 1.0
@@ -44,12 +44,12 @@ def master() -> FakeMaster:
 
 @dataclass
 class Client:
-    """Asks an application without a socket between."""
+    """Sends requests to an application without a socket."""
 
     app: ASGIApp
 
     def request(self, method: str, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
-        """One request."""
+        """Send one request."""
 
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(self.app)
@@ -59,18 +59,18 @@ class Client:
         return asyncio.run(ask())
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
-        """One GET."""
+        """Send one GET request."""
         return self.request("GET", path, headers)
 
 
 @pytest.fixture
 def client(master: FakeMaster) -> Client:
-    """A client of the master's application."""
+    """Make a client of the master's application."""
     return Client(create_app(master))
 
 
 def test_metrics_have_their_exact_type(client: Client) -> None:
-    """Character by character: Prometheus 3 is strict, and other scrapers read the version that they asked for."""
+    """It is compared character by character: Prometheus 3 is strict, and each scraper needs the version it requested."""
     answer = client.get("/metrics")
     assert answer.headers["content-type"] == USUAL
     newer = client.get("/metrics", headers={"Accept": "text/plain;version=1.0.0"})
@@ -79,7 +79,7 @@ def test_metrics_have_their_exact_type(client: Client) -> None:
 
 
 def test_probes_say_a_word(client: Client, master: FakeMaster) -> None:
-    """Alive whenever the loop answers; ready until there is a reason, which is the body."""
+    """`/livez` succeeds whenever the loop answers; `/readyz` fails with the reason in its body."""
     assert (client.get("/livez").status_code, client.get("/livez").text) == (200, "alive\n")
     assert (client.get("/readyz").status_code, client.get("/readyz").text) == (200, "ready\n")
     master.reason = "The store is full."
@@ -88,7 +88,7 @@ def test_probes_say_a_word(client: Client, master: FakeMaster) -> None:
 
 
 def test_readiness_tells_how_long_the_last_commit_took(client: Client, master: FakeMaster) -> None:
-    """Where the store is a file, ready or not; the overview has more, and no path."""
+    """The text is there for a store in a file, ready or not; the overview has more figures, and no path."""
     health = {"kind": "sqlite", "file": "/secret/q.db", "bytes": 4096, "commit_s": 0.0012, "sqlite_version": "3.53.3"}
     master.store_health = {**health, "refusing": "The volume is full."}
     line = "The last commit took 1.2 ms (SQLite 3.53.3).\n"
@@ -100,7 +100,7 @@ def test_readiness_tells_how_long_the_last_commit_took(client: Client, master: F
 
 
 def test_the_overview_is_totals(client: Client) -> None:
-    """One object with the numbers that an operator looks at first."""
+    """It is one object with the numbers that an operator reads first."""
     assert client.get("/api/v1/overview").json() == {
         "version": __version__,
         "instance": "a1b2",
@@ -123,7 +123,7 @@ def test_the_overview_is_totals(client: Client) -> None:
 
 
 def test_queues_have_counts_by_state(client: Client) -> None:
-    """By name; a name that UTF-8 cannot say does not break the answer."""
+    """They are sorted by name; a name that UTF-8 cannot encode does not break the answer."""
     first, second = client.get("/api/v1/queues").json()["queues"]
     assert first == {
         "name": "work",
@@ -160,7 +160,7 @@ def test_workers_are_counts_without_names(client: Client) -> None:
 
 
 def test_those_with_the_key_see_names(master: FakeMaster) -> None:
-    """The broker's stats call has what HTTP has, and each worker; all of it is JSON."""
+    """The broker's stats call returns the values of HTTP, and each worker; all of it is JSON."""
     found = api.STATS["workers"](master)
     assert found["pools"] == api.workers(master)["pools"]
     assert [row["name"] for row in found["workers"]] == ["w-secret", "w2", "g"]
@@ -170,13 +170,13 @@ def test_those_with_the_key_see_names(master: FakeMaster) -> None:
 
 @pytest.mark.parametrize("query", ["", "?queues=work", "?queues=work,none", "?queues=work&queues=none"])
 def test_autoscale_reads_queue_names(client: Client, query: str) -> None:
-    """Separated by commas or repeated; all work queues when none is named."""
+    """Names are separated by commas or repeated; without a name, all work queues count."""
     assert client.get(f"/api/v1/autoscale{query}").json()["desired_slots"] == 2 + 2
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_nothing_can_be_written(client: Client, method: str) -> None:
-    """Every path is read with GET; the answer says so."""
+    """Every path accepts GET only, and the answer says so."""
     for path in PATHS:
         answer = client.request(method, path)
         assert (answer.status_code, "GET" in answer.headers["allow"]) == (405, True)
@@ -184,14 +184,14 @@ def test_nothing_can_be_written(client: Client, method: str) -> None:
 
 
 def test_an_unknown_path_is_answered_with_those_there_are(client: Client) -> None:
-    """A wrong path is JSON, too."""
+    """The answer to a wrong path is JSON too."""
     answer = client.get("/api/v2/queues")
     assert answer.status_code == 404
     assert answer.json() == {"error": "There is no /api/v2/queues here.", "paths": PATHS}
 
 
 def test_no_cache_may_answer(client: Client) -> None:
-    """Numbers are of this moment."""
+    """The numbers are those of the present."""
     assert all(client.get(path).headers["cache-control"] == "no-store" for path in PATHS)
 
 

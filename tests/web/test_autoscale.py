@@ -1,4 +1,4 @@
-"""What an autoscaler is answered: the slots that some queues want together."""
+"""The answer to an autoscaler: the slots that its queues need together."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from distq.web.autoscale import autoscale
 
 
 def master(books: Ledger, **ready: int) -> FakeMaster:
-    """One whose queues have so many ready tasks."""
+    """Make a master whose queues have these numbers of ready tasks."""
     for name, count in ready.items():
         books.submit(envelope(books, queue=name), [b"x"] * count, None, 0.0)
     books.apply(0.0)
@@ -20,13 +20,13 @@ def master(books: Ledger, **ready: int) -> FakeMaster:
 
 
 def answered(view: FakeMaster, wanted: list[str]) -> dict[str, Any]:
-    """What is answered, read as JSON."""
+    """Return the answer, read as JSON."""
     answer: dict[str, Any] = json.loads("".join(autoscale(view, wanted)))
     return answer
 
 
 def test_named_queues_count_together() -> None:
-    """Each with its own mean; one that does not exist yet has nothing to do."""
+    """Each queue has its own mean; a queue that does not exist yet needs no slots."""
     books = ledger()
     view = master(books, a=60, b=120, c=500)
     books.registry.queue("a").mean_run_s = 2.0
@@ -41,7 +41,7 @@ def test_named_queues_count_together() -> None:
 
 
 def test_without_names_all_work_queues_count() -> None:
-    """Results that wait to be fetched want no slot."""
+    """Results that wait for their client need no slot."""
     books = ledger()
     view = master(books, work=60, result=500)
     books.registry.queue("result").role = RESULT

@@ -1,4 +1,4 @@
-"""Strangers at the HTTP port do not keep probes from being answered: real sockets against the real server."""
+"""Unauthenticated peers cannot keep probes from their answers; the tests use real sockets and the real server."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ Scene = Callable[[Address], Awaitable[None]]
 
 
 def play(scene: Scene) -> None:
-    """Serve while the scene is played."""
+    """Serve while the scene runs."""
 
     async def serve() -> None:
         server = HttpServer(create_app(FakeMaster()))
@@ -34,7 +34,7 @@ def play(scene: Scene) -> None:
 
 
 async def ask(address: Address, more: bytes = b"") -> bytes:
-    """A probe's answer, the first line; empty if the connection was closed."""
+    """Return the first line of a probe's answer; empty if the server closed the connection."""
     reader, writer = await asyncio.open_connection(address.host, address.port)
     with contextlib.suppress(ConnectionError):
         writer.write(HEAD + more + b"Connection: close\r\n\r\n")
@@ -45,7 +45,7 @@ async def ask(address: Address, more: bytes = b"") -> bytes:
 
 
 async def closed(reader: asyncio.StreamReader) -> bytes:
-    """What came until the other end closed."""
+    """Return the bytes that arrive until the other end closes."""
     try:
         return await reader.read()
     except ConnectionError:
@@ -53,7 +53,7 @@ async def closed(reader: asyncio.StreamReader) -> bytes:
 
 
 def test_idle_connections_make_room_for_probes() -> None:
-    """Twice as many as may be: some say nothing, some begin a request, and each probe is answered at once."""
+    """Twice the maximum connect: some send nothing, some begin a request, and each probe is answered immediately."""
 
     async def scene(address: Address) -> None:
         idle = []
@@ -73,7 +73,7 @@ def test_idle_connections_make_room_for_probes() -> None:
 
 
 def test_a_head_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that comes byte by byte, and a connection that says nothing after an answer."""
+    """This is also true for a head that arrives byte by byte, and for a connection that is silent after an answer."""
     monkeypatch.setattr(guard, "HEAD_S", 0.3)
 
     async def drip(address: Address) -> None:
@@ -98,7 +98,7 @@ def test_a_head_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_answer_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a body that nobody has asked for does not keep a connection either."""
+    """A body that the server does not expect does not keep a connection open either."""
     monkeypatch.setattr(guard, "HEAD_S", 0.3)
 
     async def scene(address: Address) -> None:
@@ -115,7 +115,7 @@ def test_an_answer_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_garbage_huge_heads_and_pipelines_are_answered_in_their_turn(caplog: pytest.LogCaptureFixture) -> None:
-    """With a refusal or an answer each, without a line in the log, and probes go on."""
+    """Each receives a refusal or an answer, the log stays empty, and later probes are answered."""
 
     async def scene(address: Address) -> None:
         for sent, first in (
@@ -136,7 +136,7 @@ def test_garbage_huge_heads_and_pipelines_are_answered_in_their_turn(caplog: pyt
 
 
 def test_the_address_with_the_most_idle_connections_makes_room() -> None:
-    """A probe that has just connected from elsewhere stays."""
+    """A new probe from another address stays connected."""
 
     class Transport:
         def __init__(self) -> None:

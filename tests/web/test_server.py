@@ -1,4 +1,4 @@
-"""The HTTP port lives in the master's own loop and leaves its signals alone."""
+"""The HTTP port runs in the master's event loop and does not change its signal handlers."""
 
 import asyncio
 import signal
@@ -15,7 +15,7 @@ from distq.web.server import CannotServe, HttpServer
 
 
 async def serve_once(host: str) -> tuple[int, str]:
-    """Start, ask once, stop; the port is closed afterwards."""
+    """Start, send one request, stop; the port is closed afterwards."""
     server = HttpServer(create_app(FakeMaster()))
     address = await server.start(Address(host, 0))
     async with httpx.AsyncClient() as client:
@@ -28,13 +28,13 @@ async def serve_once(host: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_request_is_answered_and_the_port_closed(loop: str) -> None:
-    """Under both loops; port 0 gives a free port, which start returns."""
+    """This is so with both event loops; port 0 chooses a free port, which `start` returns."""
     run = uvloop.run if loop == "uvloop" else asyncio.run
     assert run(serve_once("127.0.0.1")) == (200, "ready\n")
 
 
 def test_signals_stay_as_they_were() -> None:
-    """SIGTERM is the master's, which drains first."""
+    """The master handles SIGTERM, and drains first."""
 
     async def handlers_while_serving() -> list[object]:
         server = HttpServer(create_app(FakeMaster()))
@@ -68,14 +68,14 @@ def test_a_port_that_is_taken_is_a_sentence() -> None:
 
 
 def test_a_host_that_is_not_ours_is_a_sentence() -> None:
-    """A name that means nothing, and an address of somebody else."""
+    """The host is an unknown name, or an address of another machine."""
     for host in ("no-such-host.invalid", "192.0.2.1"):
         with pytest.raises(CannotServe, match=host):
             asyncio.run(HttpServer(create_app(FakeMaster())).start(Address(host, 9001)))
 
 
 def test_a_server_that_was_never_started_and_one_that_has_stopped_can_be_stopped() -> None:
-    """A master that fails early stops every part that it has, started or not."""
+    """A master whose start fails stops each of its parts, started or not."""
 
     async def stop() -> None:
         server = HttpServer(create_app(FakeMaster()))
