@@ -242,7 +242,7 @@ class StoreContract(ABC):
         self.play(scene)
 
     def test_an_older_leader_is_fenced(self) -> None:
-        """After another process leads, the first one commits nothing and receives the reason; only shared stores are tested."""
+        """After another process leads, the first one commits nothing and learns why; only shared stores are tested."""
 
         async def scene(opener: Opener) -> None:
             first = await opener()

@@ -64,7 +64,7 @@ async def faulty(path: Path) -> tuple[SqliteStore, FaultyLink]:
 @pytest.mark.parametrize("late", [False, True])
 @on_loop
 async def test_p1_an_error_of_the_disk_ends_the_store_wherever_it_comes(tmp_path: Path, late: bool) -> None:
-    """CommitUnknown at each statement of a commit, before or after it, ends the store; the commit is whole or absent."""
+    """An error at any statement, before or after it, raises CommitUnknown for good; the commit is whole or absent."""
     for at in itertools.count(1):  # until it is behind the last statement
         path = tmp_path / f"{at}.db"
         store, link = await faulty(path)

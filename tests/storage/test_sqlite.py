@@ -74,7 +74,7 @@ class TestSqliteStore(StoreContract):
         return SqliteStore(self.folder / place, room=ROOM, connect=self.looks)
 
     def test_an_older_leader_is_fenced(self) -> None:
-        """The file's lock fences it: a second store waits until the first closes, and has all its commits when it leads."""
+        """The file's lock fences it: the second store waits until the first closes, and then has all its commits."""
 
         async def scene(opener: Opener) -> None:
             first = await opener()

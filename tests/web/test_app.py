@@ -70,7 +70,7 @@ def client(master: FakeMaster) -> Client:
 
 
 def test_metrics_have_their_exact_type(client: Client) -> None:
-    """It is compared character by character: Prometheus 3 is strict, and each scraper needs the version it requested."""
+    """It is compared character by character: Prometheus 3 is strict, and a scraper needs the version it requested."""
     answer = client.get("/metrics")
     assert answer.headers["content-type"] == USUAL
     newer = client.get("/metrics", headers={"Accept": "text/plain;version=1.0.0"})
