@@ -1,6 +1,6 @@
-"""Where to connect and where to listen: a host and a port.
+"""Addresses to connect to and to listen at: a host and a port.
 
-The parser lives with the settings, one floor below, because they are where addresses are written.
+The parser is in the package `settings`, because users write addresses as settings.
 """
 
 from distq.settings.address import Address, parse_address, parse_addresses

@@ -1,7 +1,7 @@
-"""The supervisor's own connection to the master, on its event loop: one call at a time, never blocking.
+"""The supervisor's own connection to the master, on its event loop: one call at a time, without blocking.
 
-The dialling side of `net` is for processes that have nothing else to do; a supervisor must hear signals and
-dying executors while it waits.
+The connection of `net.dial` blocks its process. A supervisor must handle signals and ended executors while it waits
+for the master.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ DIAL_S: Final = 5.0
 
 
 class AsyncConnection(asyncio.Protocol):
-    """One connection; made by `open_channel`."""
+    """One connection to the master; `open_channel` makes it."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -35,12 +35,12 @@ class AsyncConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
+        """Set the socket's options; asyncio calls this when the connection is established."""
         self._transport = cast("asyncio.Transport", transport)
         set_options(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Queue each frame that these bytes complete."""
         try:
             for frame in self._framer.feed(data):
                 self._frames.put_nowait(frame)
@@ -49,7 +49,7 @@ class AsyncConnection(asyncio.Protocol):
             self._end(str(error))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended."""
+        """Record why the connection has ended."""
         self._end(str(exc) if exc else "the other end closed it")
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class AsyncConnection(asyncio.Protocol):
         self._end("it was closed here")
 
     async def authenticate(self, authkey: bytes, frame_bytes_max: int) -> None:
-        """Prove the key and have it proved; raises AuthenticationFailed or ConnectionLost."""
+        """Prove the key to the master, and check the master's proof; raises AuthenticationFailed or ConnectionLost."""
         handshake = ClientHandshake(authkey, os.urandom(NONCE_BYTES))
         try:
             while not handshake.done:
@@ -73,18 +73,18 @@ class AsyncConnection(asyncio.Protocol):
         """Call a method of the object `ident` and return what it returned.
 
         Raises:
-            RemoteRefusal: the other end refused the call, in words.
-            ConnectionLost: the connection ended, or no answer came in time.
+            RemoteRefusal: the master refused the call; the text says why.
+            ConnectionLost: the connection ended, or no answer arrived in time.
         """
         self.ask(ident, method, *args)
         return await self.answer(timeout_s)
 
     def ask(self, ident: str | None, method: str, *args: object) -> None:
-        """Call a method without waiting; every call must be followed by one `answer`, in order."""
+        """Send a call without waiting; the caller must call `answer` once for each, in the same order."""
         self._send(encode_call(ident, method, args))
 
     async def answer(self, timeout_s: float) -> object:
-        """What the oldest call that was not answered yet has returned; raises as `call` does."""
+        """Return the answer to the oldest call without one; raises as `call` does."""
         try:
             async with asyncio.timeout(timeout_s):
                 return decode_reply(await self._receive())
@@ -134,8 +134,8 @@ async def open_channel(addresses: Sequence[Address], authkey: bytes, frame_bytes
     """Connect to the first address that answers, and prove the key.
 
     Raises:
-        CannotReach: none of them answers, or what answers does not speak this protocol.
-        AuthenticationFailed: one answers and has another key.
+        CannotReach: no address answers, or the server there does not use this protocol.
+        AuthenticationFailed: a master answers and has another key.
     """
     failures: list[str] = []
     for address in addresses:
@@ -145,7 +145,7 @@ async def open_channel(addresses: Sequence[Address], authkey: bytes, frame_bytes
         except TimeoutError:
             failures.append(f"The master at {address} cannot be reached: no answer came in time.")
         except OSError as error:
-            # asyncio's own text says again whom it called, but not why it failed.
+            # The text of asyncio repeats the address, but does not give the reason.
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
             failures.append(f"The master at {address} cannot be reached: {why}.")
         except AuthenticationFailed as error:
@@ -175,10 +175,10 @@ async def _open_one(address: Address, authkey: bytes, frame_bytes_max: int) -> A
 
 
 async def _resolve(address: Address) -> list[str]:
-    """The numeric addresses of a host.
+    """Return the numeric addresses of a host.
 
-    Not by the loop's own threads: those are waited for at exit, and a resolver that does not answer would
-    hold up a worker that is to end.
+    A daemon thread resolves the name. The event loop waits at exit for its own threads, so a resolver that does not
+    answer would delay the end of the worker.
     """
     try:
         return [str(ip_address(address.host))]
@@ -202,7 +202,7 @@ async def _resolve(address: Address) -> list[str]:
         try:
             loop.call_soon_threadsafe(tell, hosts, failure)
         except RuntimeError:
-            pass  # the loop is closed: the answer is not needed any more
+            pass  # the event loop is closed, so the answer is not needed
 
     threading.Thread(target=resolve, name="resolve", daemon=True).start()
     return await found

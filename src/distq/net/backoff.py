@@ -1,4 +1,4 @@
-"""How long a client or worker waits before it connects again: pauses that double, with jitter, up to a limit."""
+"""The pauses of a client or worker before it connects again: they double up to a limit, with jitter."""
 
 import random
 from typing import Final
@@ -7,11 +7,11 @@ from distq.core.retry import Jitter
 
 FIRST_S: Final = 0.1
 DOUBLINGS_MAX: Final = 20
-"""Doublings of the first pause, beyond which the power of two is not computed any more."""
+"""Maximum doublings of the first pause, so that the power of two stays small."""
 
 
 class ReconnectBackoff:
-    """The pauses between the attempts of one connection."""
+    """The pauses between the attempts to make one connection."""
 
     __slots__ = ("_failures", "_jitter", "_max_s")
 
@@ -21,11 +21,14 @@ class ReconnectBackoff:
         self._failures = 0
 
     def connected(self) -> None:
-        """Begin with the first pause again."""
+        """Start with the first pause again."""
         self._failures = 0
 
     def pause_s(self) -> float:
-        """Seconds to wait after one more failure: half to all of the pause, so that peers come back spread out."""
+        """Return the seconds to wait after one more failure.
+
+        It is 50% to 100% of the pause, so that peers do not connect again at the same time.
+        """
         pause_s = min(FIRST_S * 2 ** min(self._failures, DOUBLINGS_MAX), self._max_s)
         self._failures += 1
         return float(pause_s * (0.5 + 0.5 * self._jitter()))

@@ -1,4 +1,4 @@
-"""How many files and connections this process may have open: the limit is raised as far as it goes, and looked at."""
+"""The limit of files and connections that this process may have open: raise it, and check that it suffices."""
 
 import resource
 from typing import Final
@@ -6,18 +6,19 @@ from typing import Final
 from distq.core.errors import DistqError
 
 UNLIMITED_TARGET: Final = 1 << 20
-"""Asked for where the machine sets no limit."""
+"""Limit of descriptors that a process requests where the system sets no limit."""
 OWN_DESCRIPTORS: Final = 64
-"""Kept for the store, the logs and HTTP, so that a flood of connections cannot take them."""
+"""Descriptors that the master reserves for the store, the logs and HTTP; connections cannot use them."""
 WORKER_DESCRIPTORS: Final = 32
 EXECUTOR_DESCRIPTORS: Final = 8
-"""Descriptors of a worker's supervisor, and how many more for each executor: pipes, shared pages, its process."""
+"""Descriptors that a supervisor needs for each executor, beyond its own `WORKER_DESCRIPTORS`: pipes, shared pages, the
+executor's process."""
 CONNECTIONS_MIN: Final = 16
-"""A master with room for fewer connections than this would serve no more than a worker or two."""
+"""Minimum connections for which a master starts; with fewer it could serve only one or two workers."""
 
 
 class TooFewDescriptors(DistqError):
-    """The machine lets this process open too few files and connections."""
+    """The system allows this process too few open files and connections."""
 
     code = "TOO_FEW_DESCRIPTORS"
     hint = "Raise the limit: `ulimit -n 4096`, LimitNOFILE= of systemd, `--ulimit nofile=` of Docker."
@@ -25,7 +26,7 @@ class TooFewDescriptors(DistqError):
 
 
 def raise_limit() -> int:
-    """Raise the limit of open descriptors as far as it goes, and return it."""
+    """Raise this process's limit of open descriptors as far as the system allows, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else UNLIMITED_TARGET
     if soft not in (wanted, resource.RLIM_INFINITY):
@@ -34,7 +35,7 @@ def raise_limit() -> int:
 
 
 def room_for_connections() -> int:
-    """How many connections a master may have; raises TooFewDescriptors if that is next to none."""
+    """Return how many connections a master may have; raise TooFewDescriptors below `CONNECTIONS_MIN`."""
     limit = raise_limit()
     needed = OWN_DESCRIPTORS + CONNECTIONS_MIN
     if limit < needed:
@@ -46,7 +47,11 @@ def room_for_connections() -> int:
 
 
 def make_room_for(executors: int) -> None:
-    """Raise a worker's limit to what its executors need, and no further: they inherit it. Raises TooFewDescriptors."""
+    """Raise a worker's limit to what its executors need, and no further, because the executors inherit it.
+
+    Raises:
+        TooFewDescriptors: the system does not allow that many.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = WORKER_DESCRIPTORS + executors * EXECUTOR_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= needed:

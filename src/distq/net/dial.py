@@ -1,8 +1,7 @@
-"""The dialling side of executors, clients and commands: one blocking socket, one call at a time.
+"""The connection of executors, clients and commands to the master: one blocking socket, one call at a time.
 
-Written for a short start and a short round trip: nothing heavy is imported, a call goes out in one write
-(two writes of a large one cost 40 ms: Nagle's algorithm waits for a delayed acknowledgement), and waiting is
-one `poll`.
+It starts and answers fast: the module imports nothing slow, sends a call in one write, and waits with one `poll`. Two
+writes of a large call would cost 40 ms, because Nagle's algorithm waits for a delayed acknowledgement.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ from distq.wire.handshake import HANDSHAKE_FRAME_BYTES_MAX, ClientHandshake
 from distq.wire.messages import decode_reply, encode_call
 
 Address = tuple[str, int]
-"""A host and a port; the settings' `Address` is one, and importing that costs 30 ms."""
+"""A host and a port. The `Address` of the settings is such a tuple too, but its import takes 30 ms."""
 
 FRAME_BYTES_MAX: Final = 64 << 20
 """The default of DISTQ_FRAME_BYTES_MAX."""
 RECEIVE_BYTES: Final = 16 * 1024
 RECEIVE_BYTES_MORE: Final = 256 * 1024
-"""Bytes asked for once an answer is known to be long; the kernel takes 10 us to provide this room each time."""
+"""Maximum bytes of a read after the first one of a long answer; it is not the first size, because each costs 10 us."""
 NONCE_BYTES: Final = 32
 
 KEEPALIVE_IDLE_S: Final = 15
 KEEPALIVE_INTERVAL_S: Final = 5
 KEEPALIVE_PROBES: Final = 3
 SILENT_PEER_MS_MAX: Final = 30_000
-"""How long sent bytes may stay unacknowledged before the kernel gives the connection up: one lease."""
+"""Maximum milliseconds that sent bytes stay unacknowledged before the kernel ends the connection: one lease."""
 
 _clock = time.monotonic  # noqa: TID251 - the edge: deadlines of blocking calls
 
@@ -49,7 +48,7 @@ class CannotReach(DistqError):
 
 
 class ConnectionLost(DistqError):
-    """The connection to the master broke, or it did not answer in time; what was asked may have happened."""
+    """The connection to the master broke, or the master did not answer in time; it may have executed the call."""
 
     code = "CONNECTION_LOST"
     hint = "Connect again and ask again; settles and submits that come twice count once."
@@ -60,12 +59,12 @@ class HasFileno(Protocol):
     """A socket, or anything else that has a file descriptor."""
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the file descriptor."""
         ...
 
 
 class Connection:
-    """One authenticated connection; made by `dial`. Not for use by several threads at once."""
+    """One authenticated connection, which `dial` makes; only one thread may use it at a time."""
 
     __slots__ = ("_framer", "_poll", "_readable", "_socket", "address")
 
@@ -77,10 +76,10 @@ class Connection:
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
         self._readable = False
-        """Whether `wait` has found bytes that are not read yet."""
+        """Whether `wait` has found bytes that the connection has not read yet."""
 
     def fileno(self) -> int:
-        """The socket's descriptor, -1 once closed."""
+        """Return the socket's file descriptor; -1 after `close`."""
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -88,8 +87,8 @@ class Connection:
         self._socket.close()
 
     def abort(self) -> None:
-        """End the connection from another thread: a call that waits there raises ConnectionLost."""
-        # Closed under a thread that polls it, the descriptor would soon be another file's.
+        """End the connection from another thread; a call that waits in its own thread raises ConnectionLost."""
+        # Do not close the descriptor while a thread polls it: another file could get the same number.
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -102,13 +101,13 @@ class Connection:
         *,
         timeout_s: float | None = None,
     ) -> object:
-        """Call a method of the object `ident` and return what it returned; None waits for ever.
+        """Call a method of the object `ident` and return its result; without `timeout_s` the call may wait for ever.
+
+        Any other exception that interrupts the call, such as KeyboardInterrupt, closes the connection.
 
         Raises:
-            RemoteRefusal: the other end refused the call, in words; the connection stays usable.
-            ConnectionLost: it is broken or did not answer in time, and is closed now.
-
-        It is closed too by what interrupts the call, as Ctrl-C does.
+            RemoteRefusal: the master refused the call, and the text says why; the connection stays usable.
+            ConnectionLost: the connection broke, or the master did not answer in time; the connection is closed.
         """
         deadline = None if timeout_s is None else _clock() + timeout_s
         packed = encode_call(ident, method, args, kwds)
@@ -118,7 +117,7 @@ class Connection:
         except DistqError:
             raise
         except BaseException:
-            self.close()  # interrupted (Ctrl-C): the next call would take the answer to this one for its own
+            self.close()  # after Ctrl-C the next call would read the answer to this one
             raise
         return decode_reply(reply)
 
@@ -130,27 +129,28 @@ class Connection:
         *,
         timeout_s: float | None = None,
     ) -> None:
-        """Send a call without waiting for its answer, which `answer` must fetch before the next call.
+        """Send a call without waiting for its answer; the caller must call `answer` before the next call.
 
         Raises:
-            ConnectionLost: it is broken or does not take the call in time, and is closed now.
+            ConnectionLost: the connection broke, or did not take the call in time; the connection is closed.
         """
         deadline = None if timeout_s is None else _clock() + timeout_s
         self._send(encode_call(ident, method, args), deadline)
 
     def answer(self, *, timeout_s: float | None = None) -> object:
-        """Return what the call of the last `ask` returned, or raise as `call` does."""
+        """Return the answer to the call of the last `ask`; raises as `call` does."""
         return decode_reply(self._receive(None if timeout_s is None else _clock() + timeout_s))
 
     @property
     def is_answering(self) -> bool:
-        """Whether a part of an answer has been read: it does not make the socket readable any more."""
+        """Whether a part of an answer has been read; that part does not make the socket readable any more."""
         return self._framer.partial
 
     def busy_wait(self, awake_s: float) -> bool:
-        """Poll for an answer's first bytes, yielding the processor in between; False after `awake_s`.
+        """Poll for an answer's first bytes, and yield the processor in between; return False after `awake_s` seconds.
 
-        To be woken takes up to 40 us on an idle machine, and as long again for other processes on that processor.
+        To wake a sleeping process takes up to 40 us on an idle machine, and up to 40 us more if other processes use
+        that processor.
         """
         end = _clock() + awake_s
         poll = self._poll.poll
@@ -162,7 +162,7 @@ class Connection:
         return True
 
     def wait(self, others: Sequence[HasFileno | int], *, timeout_s: float) -> bool:
-        """Wait for an answer's first bytes; False when one of `others` was readable first, or time is up."""
+        """Wait for an answer's first bytes; False if one of `others` was readable first, or after `timeout_s`."""
         if others:
             ours = self.fileno()
             poll = select.poll()
@@ -175,9 +175,10 @@ class Connection:
 
     @contextmanager
     def interrupted(self) -> Iterator[None]:
-        """Use the connection in a signal handler, while the thread that it has interrupted waits in `wait`.
+        """Let a signal handler use the connection while the thread that it has interrupted waits in `wait`.
 
-        That wait goes on afterwards: it cannot be entered a second time.
+        The handler gets its own poll object: the thread continues its wait afterwards, and Python does not allow two
+        waits on one poll object at the same time.
         """
         polled, self._poll = self._poll, select.poll()
         self._poll.register(self._socket, select.POLLIN)
@@ -187,7 +188,7 @@ class Connection:
             self._poll = polled
 
     def authenticate(self, authkey: bytes, frame_bytes_max: int, deadline: float | None) -> None:
-        """Prove the key and have it proved; called once, by `dial`."""
+        """Prove the key to the master, and check the master's proof; `dial` calls this once."""
         handshake = ClientHandshake(authkey, os.urandom(NONCE_BYTES))
         try:
             while not handshake.done:
@@ -224,7 +225,7 @@ class Connection:
                 self._readable = False
                 try:
                     data = connected.recv(RECEIVE_BYTES_MORE if framer.partial else RECEIVE_BYTES)
-                except BlockingIOError:  # read meanwhile by a signal handler in this thread
+                except BlockingIOError:  # a signal handler in this thread has read the bytes
                     continue
                 if not data:
                     raise self._lost("the other end closed it")
@@ -250,7 +251,7 @@ class Connection:
 
 
 def _left_ms(deadline: float | None) -> float | None:
-    # Rounded up: a poll of 0 ms would end shortly before the deadline.
+    # Rounded up: a poll that is rounded down would end shortly before the deadline.
     return None if deadline is None else max(deadline - _clock(), 0.0) * 1000 + 0.5
 
 
@@ -260,7 +261,7 @@ def _text(address: Address) -> str:
 
 
 def set_options(connected: socket.socket) -> None:
-    """Make a TCP socket quick (no Nagle) and let it notice a peer whose host is gone."""
+    """Switch off Nagle's algorithm for a TCP socket, and let the kernel detect a peer whose host has gone."""
     tcp = socket.IPPROTO_TCP
     connected.setsockopt(tcp, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -277,11 +278,11 @@ def dial(
     timeout_s: float,
     frame_bytes_max: int = FRAME_BYTES_MAX,
 ) -> Connection:
-    """Connect to the first address that answers and prove the key; all of it within `timeout_s`.
+    """Connect to the first address that answers and prove the key, within `timeout_s` seconds in all.
 
     Raises:
-        CannotReach: none of them answers, or what answers does not speak this protocol.
-        AuthenticationFailed: one answers and has another key.
+        CannotReach: no address answers, or the server there does not use this protocol.
+        AuthenticationFailed: a master answers and has another key.
     """
     deadline = _clock() + timeout_s
     failures: list[str] = []

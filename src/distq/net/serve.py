@@ -1,7 +1,7 @@
-"""Accepts connections: bytes become calls for a handler, whose replies go back. No logic of what a call means.
+"""The server that accepts connections: it decodes calls for a handler and sends back the handler's replies.
 
-A connection has one call at a time: the next is handed to the handler when the one before it was answered. That
-bounds what a peer can make the master hold, and it is all that BaseManager's protocol needs.
+The server does not know what a call means. It passes the handler one call of a connection at a time, and the next one
+after the reply. This limits what the master holds for a peer, and the protocol of BaseManager needs no more.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from distq.wire.session import Authenticated, Closed, PeerRefused, Send, ServerS
 
 BACKLOG: Final = 4096
 CALLS_AHEAD_MAX: Final = 8
-"""Calls of one peer that are read before the earlier ones are answered; then reading pauses."""
+"""Maximum unanswered calls of one peer that the server reads ahead; with more it stops reading."""
 CATCH_UP_S: Final = 0.01
 KEEPALIVE_S: Final = 15
 SILENT_PEER_MS: Final = 60_000
-"""Milliseconds without an acknowledgement after which a host counts as gone (`TCP_USER_TIMEOUT`)."""
+"""Milliseconds without an acknowledgement after which the kernel ends the connection (`TCP_USER_TIMEOUT`)."""
 
 
 class CannotListen(DistqError):
@@ -38,22 +38,22 @@ class CannotListen(DistqError):
 
 
 class CallHandler(Protocol):
-    """Who answers calls; the master's composition root gives one to the server."""
+    """The object that answers calls; the master's composition root passes one to the server."""
 
     def called(self, connection: ServerConnection, call: InertCall) -> None:
-        """Answer `call` now or later by exactly one `line.reply`."""
+        """Answer `call` now or later with exactly one `connection.reply`."""
         ...
 
     def connection_closed(self, connection: ServerConnection) -> None:
-        """The connection has ended; a call that was not answered needs no answer any more."""
+        """Clean up after a connection that has ended; its unanswered call needs no reply."""
         ...
 
     def called_again(self, connection: ServerConnection) -> None:
-        """Another call has come on a line whose present one is not answered yet."""
+        """Note that a peer has called again before the reply to its present call."""
         ...
 
     def rejected(self, connection: ServerConnection, reason: str) -> None:
-        """A peer did not prove the key, or there was no room for it."""
+        """Note a peer that did not prove the key, or for which the server had no room."""
         ...
 
 
@@ -71,7 +71,7 @@ class ConnectionLimits(Protocol):
 
 
 class Server:
-    """Listens at one address and keeps its lines (connections)."""
+    """Listens at one address and holds its connections."""
 
     def __init__(
         self, handler: CallHandler, keys: Sequence[bytes], limits: ConnectionLimits, nonce: Callable[[], bytes]
@@ -82,35 +82,35 @@ class Server:
         self.nonce = nonce
         self.connections: set[ServerConnection] = set()
         self.unauthenticated: dict[ServerConnection, None] = {}
-        """Lines whose key is not proved, the oldest first."""
+        """Connections whose peer has not proved the key yet, the oldest first."""
         self.authentication_failures = 0
         self.rejected = 0
-        """Connections closed at once because there were too many."""
+        """Number of connections that the server closed immediately because there were too many."""
         self.connections_max = min(room_for_connections(), limits.connections_max or 1 << 30)
         self.unauthenticated_max = min(limits.unauthenticated_max, max(self.connections_max // 2, 1))
-        """Never all places: a crowd at the door shall not keep out who has the key."""
+        """Maximum connections without a proved key: at most half of all, so that peers with the key find room."""
         self._server: asyncio.Server | None = None
 
     async def start(self, address: Address) -> Address:
-        """Listen; return the address with the port that was given for port 0. Raises CannotListen."""
+        """Listen, and return the address with the port that the system chose for port 0; raises CannotListen."""
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
                 lambda: ServerConnection(self, loop), address.host, address.port, backlog=BACKLOG, reuse_address=True
             )
         except OSError as exc:
-            # A taken port comes with a sentence of the loop's own, an unknown name with a number that is no errno.
+            # For a port in use, the event loop gives a text of its own; for an unknown host, a number that is no errno.
             reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or str(exc)
             raise CannotListen(f"cannot listen at {address}: {reason}.") from exc
         return Address(address.host, self._server.sockets[0].getsockname()[1])
 
     def stop_listening(self) -> None:
-        """Take no more connections; those that are open go on."""
+        """Accept no more connections; open connections stay open."""
         if self._server is not None:
             self._server.close()
 
     def close(self) -> None:
-        """Stop listening and end every connection once what was written has left."""
+        """Stop listening, and end each connection after its written bytes are sent."""
         self.stop_listening()
         for connection in list(self.connections):
             connection.close()
@@ -121,9 +121,9 @@ class ServerConnection(asyncio.Protocol):
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self.peer = "unknown"
-        """Address of the other end, for logs."""
+        """Address of the peer, for logs."""
         self.state: object = None
-        """What the handler knows of this peer."""
+        """The handler's own data about this peer."""
         self.open = False
         self._server = server
         self._loop = loop
@@ -134,7 +134,7 @@ class ServerConnection(asyncio.Protocol):
         self._has_written = False
         self._is_writable = True
         self._is_behind = False
-        """Whether the transport has bytes that go before any others."""
+        """Whether the transport holds bytes that it must send before the next reply."""
         self._handshake_timer: asyncio.TimerHandle | None = None
 
     # -- asyncio's side ------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
         server = self._server
         self._transport = cast("asyncio.Transport", transport)
-        # A socket object of our own on the same descriptor: uvloop's makes a new one for every call on it.
+        # A second socket object on the same descriptor: the one of uvloop makes a new object for each call.
         self._socket = socket.socket(fileno=transport.get_extra_info("socket").fileno())
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
@@ -158,7 +158,7 @@ class ServerConnection(asyncio.Protocol):
         server.unauthenticated[self] = None
         if len(server.unauthenticated) > server.unauthenticated_max:
             oldest = next(iter(server.unauthenticated))
-            del server.unauthenticated[oldest]  # now: more connections may come before this one's end is reported
+            del server.unauthenticated[oldest]  # now: more connections may arrive before asyncio reports its end
             oldest.abort()
         self._handshake_timer = self._loop.call_later(server.limits.handshake_s, self.abort)
         _tune(self._socket)
@@ -185,8 +185,8 @@ class ServerConnection(asyncio.Protocol):
             self._is_reading = False
             self._transport.pause_reading()
         if not self._has_written and not self._is_busy and self.open:
-            # A standard-library client writes a header and its body apart and then waits 40 ms for our
-            # delayed ACK (Nagle). Acknowledging at once when we have nothing to say makes it 1 ms.
+            # A standard-library client writes a header and its body separately, and Nagle's algorithm waits 40 ms for
+            # the server's delayed ACK in between. An immediate ACK, if there is no reply to send, makes it 1 ms.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
@@ -198,7 +198,7 @@ class ServerConnection(asyncio.Protocol):
         self._server.unauthenticated.pop(self, None)
         self._server.connections.discard(self)
         self._calls.clear()
-        self._socket.detach()  # the descriptor is the transport's to close
+        self._socket.detach()  # the transport closes the descriptor
 
     def pause_writing(self) -> None:  # noqa: D102
         self._is_writable = False
@@ -210,11 +210,11 @@ class ServerConnection(asyncio.Protocol):
     # -- the handler's side --------------------------------------------------------------------
 
     def reply(self, body: bytes) -> None:
-        """Answer the present call with this reply (`distq.wire.messages`)."""
+        """Answer the present call with `body`, a reply that `distq.wire.messages` has encoded."""
         self.reply_parts((pack(body),))
 
     def reply_parts(self, parts: Sequence[Buffer]) -> None:
-        """Answer the present call with bytes that already carry their length."""
+        """Answer the present call with bytes that already include their length."""
         self._is_busy = False
         if not self.open:
             return
@@ -224,16 +224,16 @@ class ServerConnection(asyncio.Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether the peer's present call is not answered yet."""
+        """Whether the peer's present call has no reply yet."""
         return self._is_busy
 
     @property
     def has_called_again(self) -> bool:
-        """Whether the peer has called again, without waiting for the answer to its present call."""
+        """Whether the peer has called again without waiting for the reply to its present call."""
         return bool(self._calls)
 
     def is_connected(self) -> bool:
-        """Whether the peer has not closed its end, asked of the socket: the loop may not have heard of it yet."""
+        """Whether the peer still has its end open; the socket shows this before the event loop reports the end."""
         if not self.open or self._transport.is_closing():
             return False
         try:
@@ -244,7 +244,7 @@ class ServerConnection(asyncio.Protocol):
             return False
 
     def close(self) -> None:
-        """End the connection once what was written has left."""
+        """End the connection after its written bytes are sent."""
         self._transport.close()
 
     def abort(self) -> None:
@@ -254,9 +254,9 @@ class ServerConnection(asyncio.Protocol):
     # -- between them --------------------------------------------------------------------------
 
     def _write(self, parts: Sequence[Buffer]) -> None:
-        """Send now what the socket takes, in the order of the replies; the transport sends the rest.
+        """Send now the bytes that the socket accepts, in the order of the replies; the transport sends the rest.
 
-        The loop would send at the end of its turn, in any order: a task would wait for the replies of others.
+        The event loop would send at the end of its turn, in any order, and one reply would wait for the others.
         """
         self._has_written = True
         if self._is_behind:
@@ -264,7 +264,7 @@ class ServerConnection(asyncio.Protocol):
             return
         try:
             sent = self._socket.sendmsg(parts, (), socket.MSG_DONTWAIT)
-        except OSError:  # full, or broken: the transport finds out and tells
+        except OSError:  # the socket is full or broken: the transport handles either
             sent = 0
         for part in parts:
             if sent < len(part):
@@ -275,7 +275,7 @@ class ServerConnection(asyncio.Protocol):
             self._loop.call_soon(self._catch_up)
 
     def _catch_up(self) -> None:
-        """Send directly again once the transport has sent everything; in the turn of a write it cannot say."""
+        """Send directly again after the transport has sent everything; it knows that only in a later turn."""
         if not self._transport.get_write_buffer_size():
             self._is_behind = False
         elif self.open:
@@ -297,7 +297,7 @@ class ServerConnection(asyncio.Protocol):
                 self._transport.close()
 
     def _next(self) -> None:
-        """Hand the next call to the handler, if none is being answered and the peer reads its replies."""
+        """Pass the next call to the handler, if no call waits for its reply and the peer reads its replies."""
         todo = self._calls
         while todo and not self._is_busy and self._is_writable and self.open:
             call = todo.popleft()

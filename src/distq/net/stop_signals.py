@@ -1,4 +1,4 @@
-"""The signals that end a service in good order."""
+"""The signals on which a service stops cleanly."""
 
 import signal
 from typing import Final
@@ -7,7 +7,7 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """Those that this process ends by: all, but SIGHUP (its terminal has closed) if it was started to ignore that."""
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as nohup has it
+    """Return the signals that stop this process: without SIGHUP (the terminal has closed) if it ignores that signal."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup started this process
         return signal.SIGTERM, signal.SIGINT
     return STOP_SIGNALS

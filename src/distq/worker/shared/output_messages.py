@@ -1,8 +1,9 @@
-"""What tasks print and log, on its way from an executor to its supervisor: messages, in pieces, on a pipe of their own.
+"""The messages that carry what tasks print and log from an executor to its supervisor, on a pipe of their own.
 
-Each piece is at most `PIPE_BUF` bytes, so the kernel takes it whole: threads, and processes that a task has forked,
-write to the same pipe without a lock. A message that is larger travels in several pieces under one number. The pipe
-blocks: a task that prints faster than the supervisor logs waits for it.
+An executor writes each message in pieces of at most `PIPE_BUF` bytes, and the kernel never splits such a piece:
+threads, and processes that a task has forked, write to the same pipe without a lock. All pieces of one message have its
+number.
+The pipe blocks: a task that prints faster than the supervisor logs waits for the supervisor.
 """
 
 import itertools
@@ -13,20 +14,20 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 _PIECE: Final = struct.Struct("!HBQ")
-"""Bytes of the piece, whether it is the message's last one, and the message's number."""
+"""The header of a piece: its size in bytes, whether it is the message's last piece, and the message's number."""
 _PIECE_BYTES_MAX: Final = 4_000
 TEXT_CHARS_MAX: Final = 16_000
-"""Characters of one line, message or traceback; the rest of a longer one is cut off."""
+"""Maximum characters of one printed line, message or traceback; the rest is cut off."""
 _UNFINISHED_MAX: Final = 64
-"""Messages of which the last piece is missing; a forked process that was killed leaves one for good."""
+"""Maximum messages that the supervisor keeps without their last piece; a killed forked process never sends it."""
 _MESSAGE_BYTES_MAX: Final = 1_000_000
 
 
 class Printed(NamedTuple):
-    """A text that a task has written to its standard output or error, wherever its lines end."""
+    """A text that a task has written to its standard output or error; it may hold several lines or a part of one."""
 
     task_id: str
-    """The task's id, '' if it is not known."""
+    """The task's id; '' if it is not known."""
     stream: str
     text: str
 
@@ -48,14 +49,14 @@ _KINDS: Final = {kind.__name__: kind for kind in (Printed, Logged)}
 
 
 class MessageWriter:
-    """The executor's end of the pipe."""
+    """Writes messages to the executor's end of the pipe."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._numbers = itertools.count()
 
     def write(self, message: Message) -> None:
-        """Write a message; waits while the pipe is full, and drops it when the supervisor has gone."""
+        """Write a message: wait while the pipe is full, and drop the message if the supervisor has ended."""
         data = json.dumps((type(message).__name__, *message), default=repr).encode()
         number = os.getpid() << 32 | next(self._numbers) & 0xFFFF_FFFF
         try:
@@ -67,14 +68,17 @@ class MessageWriter:
 
 
 class MessageReader:
-    """The supervisor's end: bytes in, messages out. What is no message is passed over: the task can write here too."""
+    """Converts the bytes of the pipe to messages in the supervisor.
+
+    It ignores bytes that are no message, because a task's own code can write to this pipe too.
+    """
 
     def __init__(self) -> None:
         self._data = b""
         self._unfinished: dict[int, bytes] = {}
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """Take bytes, and yield the messages that are complete now."""
+        """Add bytes, and yield the messages that they complete."""
         self._data += data
         at = 0
         while len(self._data) >= (begins_at := at + _PIECE.size):
@@ -101,9 +105,9 @@ def _read(data: bytes) -> Iterator[Message]:
 
 
 class LineSplitter:
-    """The text of one writer: pieces in, whole lines out, each as a terminal would show it in the end.
+    """Splits the text of one writer into whole lines, each as a terminal would finally show it.
 
-    After a carriage return a line begins anew, so of a progress bar only what is seen last remains.
+    A carriage return starts the line again, so that only the last state of a progress bar remains.
     """
 
     __slots__ = ("_cut_count", "_part")
@@ -117,7 +121,7 @@ class LineSplitter:
         return bool(self._part)
 
     def feed(self, text: str) -> Iterator[str]:
-        """Take text, and yield the lines that have ended; those with nothing in them are left out."""
+        """Add text, and yield the lines that have ended, without the blank ones."""
         *whole, rest = text.split("\n")
         for line in whole:
             self._add(line)
@@ -126,7 +130,7 @@ class LineSplitter:
         self._add(rest)
 
     def end(self) -> str:
-        """End the line that has begun, and return it; '' if none has."""
+        """End the line that has begun, and return it; '' if no line has begun, or it is blank."""
         line = self._part.rstrip("\r")
         if self._cut_count:
             line += f"… ({self._cut_count:,} more characters)"

@@ -1,7 +1,7 @@
-"""What an executor and its tasks write, as its supervisor hears it: every line becomes an event of the log.
+"""The supervisor's reader of what an executor and its tasks write: it logs every line as an event.
 
-It outlives its executor: what was written before a crash is still in the pipes, and a program that a task has left
-behind may go on to write.
+The reader outlives the executor: after a crash the pipes still hold text, and a program that a task has started may
+continue to write.
 """
 
 import asyncio
@@ -15,39 +15,39 @@ from distq.logs import log_output, log_record
 from distq.worker.shared.output_messages import LineSplitter, Logged, Message, MessageReader, Printed
 
 _READ_BYTES: Final = 16_384
-"""Bytes of one read; what they hold is logged before more is read, so that a flood waits in its task."""
+"""Maximum bytes of one read; the supervisor logs them before it reads more, so a task that prints too fast waits."""
 _LINES_PER_TURN: Final = 200
-"""Lines that are logged before the supervisor turns to its other work: some milliseconds."""
+"""Maximum lines that the supervisor logs before it does its other work; this takes some milliseconds."""
 _NO_ROOM_S: Final = 0.05
-"""Pause while nothing reads the log."""
+"""Seconds to pause while the reader of the log takes nothing."""
 _IDLE_S: Final = 1.0
-"""After this time without another piece, the line that has begun is taken for ended."""
+"""Seconds without more text after which the supervisor logs a line that has begun and not ended."""
 _WRITERS_MAX: Final = 256
-"""Tasks with a line that has begun and not ended; of more the oldest line is ended."""
+"""Maximum writers (a task and its stream) with an unfinished line; with more, the supervisor ends the oldest line."""
 _LAST_TURNS: Final = 200
-"""Reads at the end of the worker, when nothing else waits."""
+"""Maximum reads of each pipe when the worker ends, so that a program that still writes cannot delay the end."""
 RAW: Final = "output"
-"""The stream of what reaches the descriptors without Python's `sys.stdout` and `sys.stderr`."""
+"""The stream's name for text that C code or programs write to the descriptors, without `sys.stdout` or `sys.stderr`."""
 
 
 class OutputPipes(NamedTuple):
-    """The ends that the executor gets, of both pipes."""
+    """The executor's ends of both pipes."""
 
     messages_fd: int
     raw_fd: int
 
     def close(self) -> None:
-        """Close them here."""
+        """Close both ends in this process."""
         os.close(self.messages_fd)
         os.close(self.raw_fd)
 
 
 class ExecutorOutput:
-    """What one executor writes."""
+    """Reads and logs what one executor writes."""
 
     def __init__(self) -> None:
         self._task_running: Callable[[], str] = str
-        """Gives the task that writes what comes without a task's id, '' where that is not known."""
+        """Returns the id of the task to which raw text belongs; '' if it is not known."""
         self.pid = 0
         self._reader = MessageReader()
         self._lines: dict[tuple[str, str], LineSplitter] = {}
@@ -60,7 +60,7 @@ class ExecutorOutput:
         self._log_poll.register(2, select.POLLOUT)
 
     def create_pipes(self) -> OutputPipes:
-        """Make the pipes; raises OSError when there are no descriptors left."""
+        """Make the pipes; raises OSError if no descriptors are left."""
         messages_read, messages_write = os.pipe()
         try:
             self._raw_fd, raw_write = os.pipe()
@@ -75,25 +75,25 @@ class ExecutorOutput:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing holds the pipes open any more, and all that was written is logged."""
+        """Whether all writers have closed the pipes, and all their text is logged."""
         return not self._open and not self._events
 
     def listen(self, pid: int, task_running: Callable[[], str]) -> None:
-        """Log what comes, until nothing holds the pipes open any more."""
+        """Log what arrives, until all writers have closed the pipes."""
         self.pid, self._task_running = pid, task_running
         loop = asyncio.get_running_loop()
         for fd in self._open:
             loop.add_reader(fd, self._readable, fd)
 
     def executor_ended(self, task: str) -> None:
-        """Log what it has written last; what came without a task's id is of `task`, if that is known."""
+        """Log the last text of an executor that has ended; raw text belongs to `task`, or to no task if that is ''."""
         self._task_running = lambda: task
         for fd in list(self._open):
             if self._pause is None:
                 self._readable(fd)
 
     def finish(self) -> None:
-        """Log what is left, and close; the worker ends."""
+        """Log the remaining text and close the pipes, because the worker ends."""
         self._cancel_timers()
         for _ in range(_LAST_TURNS):
             for fd in list(self._open):
@@ -106,7 +106,7 @@ class ExecutorOutput:
         self.close()
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the pipes."""
         self._cancel_timers()
         for fd in list(self._open):
             self._close(fd)
@@ -124,7 +124,7 @@ class ExecutorOutput:
         self._log_turn()
 
     def _read(self, fd: int) -> None:
-        """Read once."""
+        """Read once from one pipe."""
         try:
             data = os.read(fd, _READ_BYTES)
         except BlockingIOError:
@@ -143,7 +143,7 @@ class ExecutorOutput:
             self._events.append(message)
             return
         writer = message.task_id, message.stream
-        if message.stream == RAW:  # one writer, whatever task it is taken for
+        if message.stream == RAW:  # raw text has one writer, also when the running task changes
             writer = "", RAW
         lines = self._lines.setdefault(writer, LineSplitter())
         self._events.extend(message._replace(text=line) for line in lines.feed(message.text))
@@ -153,7 +153,7 @@ class ExecutorOutput:
             self._end_line(next(iter(self._lines)))
 
     def _end_lines(self) -> None:
-        """Take all lines that have begun for ended."""
+        """End all lines that have begun."""
         for writer in list(self._lines):
             self._end_line(writer)
 
@@ -170,7 +170,7 @@ class ExecutorOutput:
     # -- logging ---------------------------------------------------------------------------------
 
     def _log_turn(self) -> None:
-        """Log some lines; while more are left, nothing is read."""
+        """Log some lines; read no more text while lines remain."""
         self._pause = None
         has_room = self._log_some(_LINES_PER_TURN)
         loop = asyncio.get_running_loop()
@@ -190,7 +190,7 @@ class ExecutorOutput:
         self._log_turn()
 
     def _log_some(self, lines: int) -> bool:
-        """Log up to this number of lines; False if what reads the log is behind, and a line more would wait for it."""
+        """Log at most `lines` lines; return False if the next line would wait for the reader of the log."""
         while self._events and lines:
             if not self._log_poll.poll(0):
                 return False
@@ -217,16 +217,16 @@ class ExecutorOutput:
 
 
 class ExecutorOutputs:
-    """What all executors of a worker write, those that have ended included: what they have started may write on."""
+    """The readers of all executors of a worker; ended ones are included, because their programs may still write."""
 
     def __init__(self) -> None:
         self._all: list[ExecutorOutput] = []
 
     def add(self, output: ExecutorOutput | None) -> None:
-        """Note one more; those that are over are forgotten."""
+        """Add one reader, and remove each that is over."""
         self._all = [one for one in (*self._all, output) if one is not None and not one.is_over]
 
     def finish(self) -> None:
-        """Log what is left of all; the worker ends."""
+        """Log the remaining text of all executors, because the worker ends."""
         for output in self._all:
             output.finish()
