@@ -1,9 +1,9 @@
-"""How results reach a client: read by whoever waits for one, or by a thread of their own.
+"""The receiver of a client's results: a caller that waits in `result()` reads them, or the receiver thread does.
 
-One thread at a time has the role of the reader, and it reads for all. A caller that waits for its future takes it
-if it is free: then no thread has to be woken for another one's sake, which on an idle machine takes longer than the
-task. The thread here does the rest: it connects, it reads while nobody waits in `result()`, and it stands back
-while callers come again and again.
+One thread at a time is the reader, and it reads the results of all futures. A caller that waits for its future becomes
+the reader if there is none: then no thread has to wake another one, which on an idle machine takes longer than the
+task. The receiver thread does the rest: it connects, it reads while no caller waits in `result()`, and it pauses while
+callers keep reading.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from distq.protocol.results import TaskEnd
 
 RESULTS_WAIT_S: Final = 20.0
-"""How long one call for results waits at the master."""
+"""Maximum seconds that one call for results waits at the master."""
 STAND_BACK_S: Final = 0.002
-"""The thread looks so often whether callers still read for themselves: others' results wait no longer."""
+"""Seconds between two checks of the receiver thread whether callers still read; the longest delay of other results."""
 LOOK_S: Final = 0.05
-"""A caller that reads looks so often whether its future has ended in another way (refused, closed) ..."""
+"""Seconds between two checks of a reading caller whether its future has ended in another way (refused, closed)."""
 EARLY_LOOK_S: Final = 0.001
-"""... and so often if there are outcomes of tasks whose submit's answer another thread reads just now."""
+"""The same interval while there are early ends: another thread is reading the answer to their submit."""
 BUSY_POLL_S: Final = 0.0002
-"""A caller whose last result came within this time looks about for the next one as long before it sleeps."""
+"""Seconds that a caller polls for the next result before it sleeps, if the last result came within this time."""
 PAUSE_S: Final = 0.1
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
 class ResultReceiver:
-    """One client's results."""
+    """Reads one client's results and settles its futures."""
 
     def __init__(
         self,
@@ -69,59 +69,59 @@ class ResultReceiver:
         self._pending = pending
         self._sender = sender
         self.disowned = False
-        """Whether a fork has copied this from the parent process, which alone reads."""
+        """Whether this is a copy made by a fork; only the parent process reads."""
         self._read_lock = OwnedLock()
-        """Had by the thread that reads."""
+        """Held by the thread that reads."""
         self._is_waiting = False
-        """Whether the caller that reads only waits: a signal handler in its thread may read in its place."""
+        """Whether the caller that reads is only waiting: then a signal handler in its thread may read in its place."""
         self._interruptions = 0
-        """How often one has."""
+        """The number of times that a signal handler has read in a caller's place."""
         self._request_connection: Connection | None = None
-        """Where a call for results is under way."""
+        """The connection on which a call for results is under way."""
         self._number = 0
-        """The newest reply that was heard."""
+        """The number of the newest reply that was received completely."""
         self._caller_reads = 0
-        """How often callers have read for themselves."""
+        """The number of times that a caller became the reader."""
         self._is_busy = False
-        """Whether the last result came so soon after it was asked for that it is better not to sleep."""
+        """Whether the last result came within BUSY_POLL_S, so that the next wait polls before it sleeps."""
         self._caller_waits = False
-        """Whether a caller would have liked to."""
+        """Whether a caller could not become the reader, because another thread was."""
         self._resume = threading.Event()
-        """Set to have the thread read at once."""
+        """Set to have the receiver thread read immediately."""
 
     # -- by a caller ---------------------------------------------------------------------------
 
     @property
     def is_reading_here(self) -> bool:
-        """Whether this very thread reads."""
+        """Whether the current thread reads."""
         return self._read_lock.is_mine
 
     def catch_up(self) -> None:
-        """Hear, if it can be heard soon, whether the master has accepted what is on its way."""
+        """Wait a short time until the master has answered the submits that are under way."""
         self._sender.catch_up()
 
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
-        """Have the master cancel these tasks; whether it has cancelled all of them."""
+        """Have the master cancel these tasks; returns whether it has cancelled all of them."""
         return self._control.cancel(keys, running=running)
 
     def progress(self, key: int) -> Progress | None:
-        """How far a task is."""
+        """The progress that a task has reported; None if there is none."""
         return self._control.progress(key)
 
     def is_running(self, key: int) -> bool:
-        """Whether a task runs; False also where no master answers."""
+        """Whether a task runs; False also if no master answers."""
         return self.master_connection.failure is None and self._running.has(key)
 
     def deadlock(self, task: str, key: int) -> str:
-        """Why a task that waits for another one does so for ever; '' if it does not, or that is not known."""
+        """The reason why a task that waits for another task waits for ever; '' if it does not, or that is not known."""
         try:
             told = self._control.ask(ADMIN, "wait", {"task": task, "other": id_text(key)})
-        except DistqError:  # no master at present, or one of a version before
+        except DistqError:  # no master answers, or it has an earlier version
             return ""
         return str(told["why"])
 
     def call_back(self, callbacks: Callable[[], None]) -> None:
-        """Have a future's callbacks called by a thread of their own."""
+        """Have the callbacks thread call a future's callbacks."""
         self._callbacks.call(callbacks)
 
     def stream(self, future: Readable, timeout_s: float | None) -> Iterator[Any]:
@@ -129,9 +129,9 @@ class ResultReceiver:
         return parts_of(self._control.open_another(), future, timeout_s)
 
     def read_until_done(self, future: Readable, timeout_s: float | None) -> float | None:
-        """Read until the future is done, as far as no other thread reads; returns how much of the time is left.
+        """Read until the future is done, unless another thread reads; returns the seconds that remain of `timeout_s`.
 
-        Raises CalledInside if the end cannot be heard before the call that was interrupted for this one goes on.
+        Raises CalledInside if the result cannot be received before the call that this one interrupted continues.
         """
         if self.disowned:
             return timeout_s
@@ -153,7 +153,7 @@ class ResultReceiver:
         return None if deadline is None else max(deadline - _now(), 0.0)
 
     def _read_in_place(self, future: Readable, deadline: float | None) -> None:
-        """Read in a signal handler that has interrupted the caller that reads, in the same thread."""
+        """Read in a signal handler that has interrupted the reading caller in the same thread."""
         if not self._is_waiting:
             raise CalledInside("result() interrupted the reading of another result in this thread.")
         connection = self.master_connection.connection
@@ -180,9 +180,9 @@ class ResultReceiver:
                 if self._waited(connection, wait_s):
                     self._read_answer(connection)
             except (DistqError, RemoteRefusal):
-                return  # the thread meets it again, and knows what to do
+                return  # the receiver thread gets the same error, and handles it
             except BaseException:
-                connection.close()  # interrupted in the middle of a frame, maybe; what was not heard comes again
+                connection.close()  # perhaps in the middle of a frame; the master sends unconfirmed results again
                 raise
 
     def _waited(self, connection: Connection, wait_s: float) -> bool:
@@ -201,7 +201,7 @@ class ResultReceiver:
     # -- the thread ----------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Read, until closed."""
+        """Read until the client is closed; the receiver thread runs this."""
         link = self.master_connection
         while not link.closed:
             self._stand_back()
@@ -209,7 +209,7 @@ class ResultReceiver:
             try:
                 with self._read_lock:
                     link.retry(self._read_once)
-            except Exception as error:  # noqa: BLE001 - whatever it is, no caller shall wait for ever
+            except Exception as error:  # noqa: BLE001 - after any error, no caller shall wait for ever
                 if link.closed:
                     return
                 self._pending.fail(None, lambda _, error=error: error)  # type: ignore[misc] # bound now
@@ -222,7 +222,7 @@ class ResultReceiver:
         self._read_answer(connection)
 
     def _stand_back(self) -> None:
-        """Leave the reading to callers for as long as they come."""
+        """Wait while callers keep reading, until none has read for STAND_BACK_S."""
         if not self._caller_waits:
             return
         self._caller_waits = False
@@ -246,7 +246,7 @@ class ResultReceiver:
             self._request_connection = None  # a refusal is an answer too
         number, rows = cast("tuple[int, list[TaskEnd]]", reply)
         self.receive(rows)
-        self._number = number  # only now: what is not heard is sent again
+        self._number = number  # last: the master sends a reply again whose number it did not get back
 
     def receive(self, rows: list[TaskEnd]) -> None:
         """Settle the futures of tasks that have ended."""

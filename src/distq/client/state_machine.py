@@ -1,14 +1,14 @@
-"""Which submits are under way and which tasks are awaited: the client's state machine.
+"""The client's state machine: which submits are under way, and which tasks the client awaits.
 
-Everything that decides whether an end that the client hears reaches a future lives in this file. It is pure: no lock,
-socket, thread or clock; `Awaited` puts a lock around it, and the simulation and a model drive it as it is.
+This file alone decides whether a task's end that the client receives reaches a future. It is pure: no lock, socket,
+thread or clock. `PendingFutures` puts a lock around it; the simulation and a model call it directly.
 
-Submits and results travel over two connections, between which there is no order: the end of a task may be heard before
-the master's answer to its submit has been read, and with it the task's key. Hence the one rule: **a submit is begun
-here before its first byte is sent**. While any submit is under way, an end of an unknown task is kept; it is dropped
-only when none is.
+Submits and results travel over two connections, in no common order: the client may receive the end of a task before it
+has read the master's answer to the submit, which contains the task's key. Hence the one rule: **a submit is begun here
+before its first byte is sent**. While any submit is under way, the end of an unknown task is kept; when no submit is
+under way, the kept ends are dropped.
 
-A submit goes by its number on the wire, so a submit that is sent again after a broken connection is the same one:
+A number on the wire identifies a submit, so a submit that is sent again after a lost connection is the same submit:
 
     NEW --begin--> UNDER_WAY --accept--> OVER
                    UNDER_WAY --refuse--> OVER
@@ -27,7 +27,7 @@ from distq.protocol.results import TaskEnd
 
 
 class Stage(Enum):
-    """Where a submit stands."""
+    """The stage of a submit."""
 
     NEW = "new"
     UNDER_WAY = "under way"
@@ -35,7 +35,7 @@ class Stage(Enum):
 
 
 class Move(Enum):
-    """What happens to a submit."""
+    """The change of a submit from one stage to the next."""
 
     BEGIN = "begin"
     ACCEPT = "accept"
@@ -47,7 +47,7 @@ MOVES: Final = {
     (Stage.UNDER_WAY, Move.ACCEPT): Stage.OVER,
     (Stage.UNDER_WAY, Move.REFUSE): Stage.OVER,
 }
-"""The only moves that there are."""
+"""The legal moves: the next stage for a stage and a move."""
 
 
 class IllegalClientMove(RuntimeError):
@@ -55,13 +55,13 @@ class IllegalClientMove(RuntimeError):
 
 
 class Settleable(Protocol):
-    """What the state machine knows of a future."""
+    """The attributes of a future that the state machine uses."""
 
     task_key: int | None
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has its outcome."""
+        """Whether the future has its outcome."""
         ...
 
 
@@ -69,23 +69,23 @@ F = TypeVar("F", bound=Settleable)
 
 
 class ClientState(Generic[F]):
-    """One client's submits that are under way, and its accepted tasks that have not ended."""
+    """The submits of one client that are under way, and its accepted tasks that have not ended."""
 
     def __init__(self) -> None:
         self.futures: dict[int, F] = {}
         """The future of each awaited task, by its key."""
         self.duplicates: dict[int, list[F]] = {}
-        """Further futures of the same tasks."""
+        """Further futures of an awaited task, by its key."""
         self.early: dict[int, TaskEnd] = {}
-        """Ends of tasks that are not known yet."""
+        """The end of each task that the client does not know yet, by the task's key."""
         self.under_way: dict[int, int] = {}
-        """How many tasks each submit has that was begun and not answered."""
+        """The number of tasks in each submit that was begun and not answered, by the submit's number."""
         self._newest = 0
 
     # -- submits -------------------------------------------------------------------------------
 
     def stage_of(self, number: int) -> Stage:
-        """Where the submit of that number stands."""
+        """The stage of the submit with that number."""
         if number in self.under_way:
             return Stage.UNDER_WAY
         return Stage.OVER if number <= self._newest else Stage.NEW
@@ -96,7 +96,7 @@ class ClientState(Generic[F]):
             raise IllegalClientMove(f"submit {number} is {stage.value}: it cannot {move.value}")
 
     def begin(self, number: int, count: int) -> None:
-        """A submit of `count` awaited tasks is about to be sent."""
+        """Note that the client is about to send a submit of `count` awaited tasks."""
         self._check(number, Move.BEGIN)
         self._newest = number
         self.under_way[number] = count
@@ -104,10 +104,11 @@ class ClientState(Generic[F]):
     def take(
         self, number: int, futures: Sequence[F], first: int, taken: Mapping[int, int | None]
     ) -> list[tuple[F, TaskEnd]]:
-        """The master has taken a submit's tasks under keys from `first` on; returns those whose end is known already.
+        """Give a submit's tasks the keys from `first` on; returns the futures whose ends were received already.
 
-        Of those in `taken`, by index, another task has the unique key: its key, or None where that is no answer. The
-        submit stays under way until `accept`, so that a caller that is interrupted between the two can do both again.
+        `taken` has an entry, by index, for each task whose unique key belongs to another task: the key of that task, or
+        None if the future shall not await it. The submit stays under way until `accept`, so that a caller that is
+        interrupted between the two can do both again.
         """
         self._check(number, Move.ACCEPT)
         for key, future in enumerate(futures, first):
@@ -116,26 +117,26 @@ class ClientState(Generic[F]):
             elif not future.has_ended:
                 future.task_key = key
                 self.futures[key] = future
-        # Only now: an end that is heard from here on finds its future.
+        # Only now: an end that is received from here on finds its future.
         if not self.early:
             return []
         rows = [row for key in range(first, first + len(futures)) if (row := self.early.get(key)) is not None]
         return self.receive(rows)
 
     def _taken_over(self, future: F, key: int, other: int | None) -> None:
-        """Another task has the unique key of the one under `key`."""
+        """Handle a task under `key` whose unique key belongs to another task."""
         if other is None:
             future.task_key = key
         elif not future.has_ended:
             self.adopt(future, other)
 
     def accept(self, number: int) -> None:
-        """A submit's tasks are taken, and those settled whose end was known already."""
+        """End a submit whose tasks have their keys, after the early ends among them were settled."""
         self._check(number, Move.ACCEPT)
         self._over(number)
 
     def refuse(self, number: int) -> None:
-        """The master has not taken a submit, or its answer will not be read any more."""
+        """End a submit that the master refused, or whose answer will not be read any more."""
         self._check(number, Move.REFUSE)
         self._over(number)
 
@@ -147,14 +148,14 @@ class ClientState(Generic[F]):
     # -- ends ----------------------------------------------------------------------------------
 
     def adopt(self, future: F, key: int) -> None:
-        """Await a task that is at the master already."""
+        """Await a task that the master already has."""
         future.task_key = key
         known = self.futures.setdefault(key, future)
         if known is not future and future not in (others := self.duplicates.setdefault(key, [])):
             others.append(future)
 
     def receive(self, rows: Iterable[TaskEnd]) -> list[tuple[F, TaskEnd]]:
-        """The ends of tasks were read; returns those whose futures are to be settled, and then given to `end`."""
+        """Take the ends of tasks; returns those with futures, which the caller settles and then passes to `end`."""
         ended: list[tuple[F, TaskEnd]] = []
         futures, duplicates = self.futures, self.duplicates
         for row in rows:
@@ -170,7 +171,7 @@ class ClientState(Generic[F]):
         return ended
 
     def end(self, ended: Iterable[tuple[F, TaskEnd]]) -> None:
-        """These futures are settled: they are awaited no more."""
+        """Stop awaiting these futures, which are settled."""
         futures, duplicates = self.futures, self.duplicates
         for future, row in ended:
             if not duplicates and futures.get(row[0]) is future:
@@ -179,7 +180,7 @@ class ClientState(Generic[F]):
                 self.abandon(future)
 
     def abandon(self, future: F) -> None:
-        """Await that future no more; others of its task are awaited on."""
+        """Stop awaiting that future; the other futures of its task stay."""
         key = future.task_key
         if key is None:
             return
@@ -192,11 +193,11 @@ class ClientState(Generic[F]):
             self.adopt(other, key)
 
     def lose(self, keys: Iterable[int] | None) -> list[F]:
-        """The ends of these tasks (None: of all that are awaited) will not be heard; returns their futures."""
+        """Remove tasks (None: all awaited tasks) whose ends will not arrive; returns their futures."""
         lost = list(self.futures) if keys is None else list(keys)
         futures = [future for key in lost if (future := self.futures.pop(key, None)) is not None]
         return futures + [future for key in lost for future in self.duplicates.pop(key, ())]
 
     def keys_of_other_masters(self, epoch: int) -> list[int]:
-        """The keys that another master than that of this epoch has given."""
+        """The keys of awaited tasks that a master of another epoch has given."""
         return [key for key in self.futures if key >> 40 != epoch]

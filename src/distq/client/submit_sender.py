@@ -1,9 +1,9 @@
-"""How a client's tasks reach the master: at once from the thread that submits, or in batches from one of its own.
+"""The sender of a client's submits: the calling thread sends a single task, the sender thread sends batches.
 
-Submits made in a loop travel in batches without anybody waiting for a clock: while one is under way the next
-gathers. A lone submit is sent by its caller, and its answer is read by whoever comes first: the one that has its
-result in hand, or the thread here, which looks for it a moment later. To wake a thread for each of the two would
-cost more than the master does for the task.
+Submits made in a loop travel in batches without a timer: while one batch is under way, the outbox collects the next.
+The calling thread sends a single submit itself. Its answer is read by the thread that receives the task's result, or
+by the sender thread, which looks for it a few ms later. Waking one thread to send and one to read would cost more than
+the master's work for the task.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from distq.net.dial import Connection
 
 ANSWER_WAIT_S: Final = 1.0
-"""How long who has a result in hand waits for the thread here, if that one reads the answer."""
+"""Maximum seconds that a thread with an unknown task's result waits while another thread uses the connection."""
 CATCH_UP_S: Final = 0.25
-"""How long who cancels what was sent just now waits for the word that it was taken."""
+"""Maximum seconds that a cancel waits until the master has accepted the tasks that were sent just before."""
 SLICE_S: Final = 1.0
-"""So long who waits for room keeps the connection for himself."""
+"""Maximum seconds that a caller that waits for room in a queue holds the connection, so that others can submit."""
 LOOK_S: Final = 0.005
-"""How soon the thread looks for the answer to what was sent at once."""
+"""Seconds after which the sender thread looks for the answer to a direct submit."""
 DIRECT_BYTES_MAX: Final = 64 * 1024
-"""What fits a socket's buffer: sending it never waits for the master."""
+"""Maximum bytes of a direct submit's body: they fit a socket's buffer, so that sending never waits for the master."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: how long a submit has waited for room
 
 
 class DirectSubmit(NamedTuple):
-    """A submit that its caller has sent, and whose answer was not read yet."""
+    """A submit of one task that its caller has sent, and whose answer was not read yet."""
 
     number: int
     connection: Connection
@@ -57,7 +57,7 @@ class DirectSubmit(NamedTuple):
 
 
 class SubmitSender:
-    """One client's submits, each taken once however often it is sent."""
+    """Sends one client's submits; the master accepts each of them once, also if it is sent again."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class SubmitSender:
     ) -> None:
         self.master_connection = master_connection
         self.retry_requested = threading.Event()
-        """Set by a submit that found the door closed (a wrong key): it is to be tried again."""
+        """Set by a new submit, so that the sender thread connects again after the master refused it (a wrong key)."""
         self._outbox = outbox
         self._pending = pending
         self._wait_s = wait_s
@@ -84,11 +84,11 @@ class SubmitSender:
         self._stuck_tasks = stuck_tasks
         self._number = 0
         self._connection_lock = OwnedLock()
-        """Had by the thread that uses the connection."""
+        """Held by the thread that uses the connection."""
         self._direct: DirectSubmit | None = None
         self._number_at_last_wait = 0
         self._asleep = True
-        """Whether the thread waits without looking."""
+        """Whether the sender thread waits without looking for the answer to a direct submit."""
 
     # -- by the caller -------------------------------------------------------------------------
 
@@ -99,11 +99,11 @@ class SubmitSender:
 
     @property
     def is_sending_here(self) -> bool:
-        """Whether this very thread is in the middle of a submit."""
+        """Whether the current thread is in the middle of a submit."""
         return self._connection_lock.is_mine
 
     def send_immediately(self, submit: PendingSubmit) -> bool:
-        """Send the only task there is; False if it must go through the outbox."""
+        """Send one task from the calling thread; False if it must go through the outbox."""
         if len(submit.body) > DIRECT_BYTES_MAX or not self._connection_lock.acquire(0):
             return False
         try:
@@ -128,16 +128,16 @@ class SubmitSender:
         return True
 
     def send_now(self, batch: Sequence[PendingSubmit], wait_s: float) -> None:
-        """Send tasks, all or none, and wait until they were accepted; up to `wait_s` while a queue of theirs is full.
+        """Submit tasks together and wait until the master accepts all or refuses all; up to `wait_s` for a full queue.
 
-        Only the last one's end is awaited. Raises QueueFull if it is still full then, and what else the master refuses
-        them for.
+        The client awaits the end of the last task only. Raises QueueFull if the queue is still full after `wait_s`, or
+        the error for any other refusal.
         """
         deadline = _now() + wait_s
         claim([batch[-1].future])
         while not self.master_connection.closed:
             slice_s = min(max(deadline - _now(), 0.0), SLICE_S)
-            with self._for_caller():  # not for the whole time: others of this client submit to queues that have room
+            with self._for_caller():  # one slice at a time: other threads submit to queues that have room
                 answer = self._sent_now(batch, slice_s)
             if answer[0]:
                 return
@@ -146,7 +146,7 @@ class SubmitSender:
         raise CannotReach("the client was closed before the task was accepted.")
 
     def _sent_now(self, batch: Sequence[PendingSubmit], slice_s: float) -> Any:
-        """Submit once; returns the answer. An end that is heard before it is kept, as this submit is begun first."""
+        """Submit once and return the answer. The submit is begun first: an end received before the answer is kept."""
         self._number += 1
         number = self._number
         args = (number, *_packed(batch), slice_s)
@@ -165,28 +165,28 @@ class SubmitSender:
 
     @contextmanager
     def _for_caller(self) -> Iterator[None]:
-        """The turn, for a call of the caller's own. The answer that is owed is the next on the wire, and read first."""
+        """Hold the connection for a caller's call. The answer to a direct submit is next on the wire: read it first."""
         with self._connection_lock:
             try:
                 self._finish_direct()
                 yield
             except BaseException:
-                # Interrupted (Ctrl-C), maybe in the middle of a frame: the connection is of no use any more.
+                # Ctrl-C may have interrupted this in the middle of a frame: the connection cannot be used any more.
                 if (connection := self.master_connection.connection) is not None:
                     connection.close()
                 raise
 
     def watch(self, keys: Sequence[int]) -> None:
-        """Have the ends of tasks told that are at the master already."""
+        """Ask the master to report the ends of tasks that it already has."""
         with self._for_caller():
             self.ask_about(keys)
 
     def ask_about(self, keys: Sequence[int]) -> None:
-        """The same, for the thread that has the turn."""
+        """Do the same as `watch` in the thread that already holds the connection."""
         self._pending.ask_about(keys, lambda some: self.master_connection.call(WATCH, (some,)))
 
     def read_direct_answer(self) -> None:
-        """Read the answer to what was sent at once, unless it was read already or cannot be had soon."""
+        """Read the answer to the direct submit; not if it was read, or the connection stays busy for ANSWER_WAIT_S."""
         if self._direct is None or self._connection_lock.is_mine or not self._connection_lock.acquire(ANSWER_WAIT_S):
             return
         try:
@@ -205,24 +205,24 @@ class SubmitSender:
             self._connection_lock.release()
 
     def catch_up(self) -> None:
-        """Wait up to a quarter of a second for the master's word about what is on its way; the thread reads it."""
+        """Wait up to CATCH_UP_S until the sender thread has read the answers to all submits that are under way."""
         if self._outbox and not self._connection_lock.is_mine:
             self.wake()
             self._outbox.wait_until_empty(CATCH_UP_S)
 
     @property
     def has_direct_submit(self) -> bool:
-        """Whether something was sent at once whose answer nobody has read."""
+        """Whether there is a direct submit whose answer was not read."""
         return self._direct is not None
 
     def wake(self) -> None:
-        """Have the thread look at once."""
+        """Have the sender thread look immediately."""
         self._outbox.wake()
 
     # -- the thread ----------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Send what is in the outbox, until closed."""
+        """Send the tasks of the outbox until the client is closed; the sender thread runs this."""
         link, outbox = self.master_connection, self._outbox
         while not link.closed:
             try:
@@ -232,12 +232,12 @@ class SubmitSender:
                     sent = self._send_batch()
                 if not sent and not self._wait():
                     break
-            except Exception as error:  # noqa: BLE001 - whatever it is, no caller shall wait for ever
+            except Exception as error:  # noqa: BLE001 - after any error, no caller shall wait for ever
                 with self._connection_lock:
                     self._refuse_direct(error)
                 if link.closed:
                     return
-                if not link.is_up:  # a wrong key is not tried again and again, but when somebody asks for it
+                if not link.is_up:  # a wrong key is tried again only after another submit
                     self.fail_unsent(error)
                     self.retry_requested.wait()
             self.retry_requested.clear()
@@ -246,17 +246,17 @@ class SubmitSender:
         link.send_goodbye()
 
     def _wait(self) -> bool:
-        """Wait for a task, or for a few ms if a caller has sent at once since the last time; False once closed."""
+        """Wait for a task, or for LOOK_S if there was a direct submit since the last wait; False once closed."""
         self._on_idle()
         idle = self._direct is None and self._number == self._number_at_last_wait
         self._number_at_last_wait = self._number
         self._asleep = idle
         self._stuck_tasks.look()
-        # Looked at again: who sends at once notes that first, and then asks whether anybody sleeps.
+        # Read `_direct` again: a caller that sends directly sets it first, and then reads `_asleep`.
         return self._outbox.wait_for_tasks(self._stuck_tasks.pause_s() if idle and self._direct is None else LOOK_S)
 
     def _finish_direct(self) -> None:
-        """Read the answer to what was sent at once; sends it again where the connection is lost."""
+        """Read the answer to the direct submit; send the submit again if the connection was lost."""
         asked = self._direct
         if asked is None:
             return
@@ -272,7 +272,7 @@ class SubmitSender:
         self._direct = None
 
     def _handle_answer(self, asked: DirectSubmit, answer: Any) -> None:
-        """The answer to what was sent at once was read."""
+        """Accept or refuse the direct submit as its answer says."""
         if answer[0]:
             self._accept(asked.number, asked.batch, answer)
         else:
@@ -296,7 +296,7 @@ class SubmitSender:
         return True
 
     def _deliver(self, batch: Sequence[PendingSubmit], wait_s: float) -> None:
-        """Submit a batch. What is refused together is submitted by halves: only what must be refused is."""
+        """Submit a batch. If the master refuses it, submit each half: only the tasks that must be refused are."""
         begun = _now()
         self._number += 1
         number = self._number
@@ -318,7 +318,7 @@ class SubmitSender:
         if refusal.code != QueueFull.code:
             wait_s = self._wait_s
         elif _now() - begun >= wait_s / 2:
-            wait_s = 0.0  # it has waited for room already
+            wait_s = 0.0  # the batch has waited for room already
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
             try:
@@ -340,13 +340,13 @@ class SubmitSender:
                 self._refuse([batch[index]], RefusedUnique(other))
         if keys := [other for other in others.values() if other is not None]:
             self.ask_about(keys)
-        self._pending.accept(number)  # last: a caller that was interrupted before this does all of it again
+        self._pending.accept(number)  # last: after an interruption before this call, all steps are done again
         self._on_settled()
 
-    # -- what is not taken ---------------------------------------------------------------------
+    # -- refused and unsent tasks --------------------------------------------------------------
 
     def _refuse(self, batch: Sequence[PendingSubmit], error: Exception) -> None:
-        """Fail those of a batch that have no answer."""
+        """Fail the futures of a batch that have not ended."""
         for sending in batch:
             if not sending.future.has_ended:
                 self._refusals.note(sending.future, error)
@@ -360,13 +360,13 @@ class SubmitSender:
             self._on_settled()
 
     def fail_unsent(self, error: Exception | None = None) -> None:
-        """Fail everything that was not sent."""
+        """Fail the futures of all tasks that were not sent."""
         self._refuse(self._outbox.take_all(), error or CannotReach("the client was closed before the task was sent."))
         self._on_settled()
 
 
 def _answer_of(ask: Callable[[], Any]) -> Any:
-    """The answer to a submit; what the master refuses to read is an answer too."""
+    """The answer to a submit; the master's refusal to read the call becomes an answer too."""
     try:
         return ask()
     except RemoteRefusal as error:
@@ -374,9 +374,9 @@ def _answer_of(ask: Callable[[], Any]) -> Any:
 
 
 def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
-    """Use a connection from a caller's thread; None if it is lost, which the thread here finds and mends.
+    """Use a connection in a caller's thread; None if it is lost: the sender thread detects that and connects again.
 
-    A caller may be interrupted (Ctrl-C) in the middle of a frame: then nobody can use the connection any more.
+    Ctrl-C may interrupt the caller in the middle of a frame; no thread can use the connection then, so it is closed.
     """
     try:
         return use()
@@ -390,7 +390,7 @@ def _or_close(connection: Connection, use: Callable[[], Any]) -> Any:
 
 
 def _packed(batch: Sequence[PendingSubmit]) -> tuple[list[WireTuple], list[WireTuple], list[bytes]]:
-    """A batch as `submit` sends it: envelopes once each, runs of (envelope, how many[, when]), bodies."""
+    """A batch as `submit` sends it: each envelope once, runs of (index of the envelope, count[, when]), bodies."""
     envelopes: dict[WireTuple, int] = {}
     runs: list[WireTuple] = []
     for manner, group in itertools.groupby(batch, key=attrgetter("options")):
