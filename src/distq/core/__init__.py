@@ -1,1 +1,1 @@
-"""Tasks, their states and the ledger that decides what becomes of them. No I/O; the present instant is an argument."""
+"""Tasks, their states and the ledger that decides their changes; no I/O, and the current time is an argument."""

@@ -1,9 +1,9 @@
-"""Decides what becomes of each task, and has the decisions stored and made together.
+"""The ledger: it decides the changes of all tasks, and applies the decisions of one cycle together.
 
-A cycle has three steps. *Decide*: `submit`, `settle`, `lose` and the sweeper look at the tasks and decide at most one
-change of each; no task is changed yet, and a second change of a task waits for the next cycle. *Commit*: the broker has
-the store keep `batch()`. *Apply*: `apply` makes the changes, or `forget` drops them as if no request had asked for
-them. Tasks are leased after that (`leasing`).
+A cycle has three steps. *Decide*: `submit`, `settle`, `lose` and the sweeper decide at most one change of each task; no
+task is changed yet, and a second change of a task waits for the next cycle. *Commit*: the broker stores `batch()`.
+*Apply*: `apply` makes the changes; if the store refused them, `forget` drops them as if no request had asked for them.
+Then `leasing` leases tasks.
 
 The ledger does no I/O and reads no clock: `now` is seconds of the master's clock, which follows the machine's.
 """
@@ -80,10 +80,10 @@ class Ledger:
     ) -> int:
         """Take new tasks, all or none, and return the first one's key; the others follow it without gaps.
 
-        They are ready at `due_at`, and are not leased from `expires_at` on. A unique key must be free
+        The tasks are ready at `due_at`, and are not leased from `expires_at` on. A unique key must be free
         (`holder_of_unique`), or the task that has it runs or is cancelled in the same cycle.
 
-        Raises QueueFull or PayloadTooLarge, and then takes none.
+        Raises QueueFull or PayloadTooLarge, and then takes no task.
         """
         queue = envelope.queue
         if queue.room < len(bodies):
@@ -136,7 +136,7 @@ class Ledger:
     ) -> bool:
         """Settle the lease `delivery` of a task; `delay_s` is the pause that the task itself asks for.
 
-        False: the task changes in this cycle already, and the same settle must be repeated in the next one.
+        False: the task changes in this cycle already, and the caller must repeat the settle in the next cycle.
         A late success counts if the task is not settled yet; a late failure or release changes nothing.
         """
         task = self._tasks.get(task_key)
@@ -165,13 +165,13 @@ class Ledger:
         return True
 
     def note_progress(self, task_key: int, delivery: int, fraction: float, text: str) -> None:
-        """Remember the progress that a task reports under its present lease; it is not stored."""
+        """Keep the progress that a task reports under its present lease in memory only."""
         task = self._tasks.get(task_key)
         if task is not None and task.state == LEASED and task.delivery == delivery:
             self.state.progress[task_key] = (fraction, text)
 
     def save_part(self, task_key: int, delivery: int, outcome: int, content: bytes) -> bool:
-        """Take the cursor or the part of its stream that a running task sends.
+        """Accept a cursor, or a part of its stream, from a running task.
 
         False: the part's number is above the limit.
         """
@@ -187,8 +187,8 @@ class Ledger:
     def cancel(self, task_key: int, cause: str = "", *, running: bool = False) -> bool | None:
         """Cancel a task that waits; with `running`, also one that is leased: its settle is late then.
 
-        None: it changes in this cycle already, and the same must be asked again in the next one. False: it has
-        ended, runs, or is not known.
+        None: the task changes in this cycle already, and the caller must repeat the call in the next cycle. False: the
+        task has ended, runs, or is not known.
         """
         task = self._tasks.get(task_key)
         if task is None or moves.NEXT[moves.CANCEL][task.state] < 0 or (task.state == LEASED and not running):
@@ -222,10 +222,11 @@ class Ledger:
     ) -> bool:
         """End all leases of `holder`, whose process has died or no longer answers.
 
-        The task with the key `running` is counted as lost; if that is None, every task is. The tasks `begun` had ended
-        and their settles are lost: they are counted as well. If the holder died `unexplained`, before any task began,
-        each task is counted, and becomes a dead letter only if it was lost before.
-        `reason` is a label of the metrics, `cause` a phrase of the task's history. False: ask again in the next cycle.
+        The task with the key `running` counts as lost; if `running` is None, every task does. The tasks `begun` had
+        ended, but their settles are lost: they count as lost too. If the holder died `unexplained`, before any task
+        began, each task counts as lost, and becomes a dead letter only if it was lost before.
+        `reason` is a label of the metrics, `cause` a phrase for the task's history. False: the caller must repeat the
+        call in the next cycle.
         """
         complete = True
         self._orphaned_runs.holder_ended(holder)
@@ -245,7 +246,8 @@ class Ledger:
     def detach_holder(self, holder: Holder) -> Holder:
         """Move the lease-bound tasks of a holder whose connection is lost to a new holder, which is returned.
 
-        They may still run, and their places stay taken until their leases end; their executor can reclaim them before.
+        The tasks may still run and count as running until their leases end; before that, their executor can reclaim
+        them.
         """
         detached = Holder(holder.label, holder.worker)
         for task in [task for task in holder.held.values() if task.lease_bound]:
@@ -260,7 +262,7 @@ class Ledger:
         return bool(holder.held or self._orphaned_runs.runs_of(holder))
 
     def store_leases(self) -> None:
-        """Store the leases of lease-bound tasks that were leased since the last commit with the present cycle."""
+        """Let the next commit store the leases of lease-bound tasks that were leased since the last commit."""
         self.pending.leases_to_store += self.leasing.unstored
         self.leasing.unstored.clear()
 
@@ -278,8 +280,8 @@ class Ledger:
     def settle_dead(self, task_key: int, event: int) -> bool:
         """Requeue a dead letter as if it had never failed (REQUEUE), or drop it (DROP).
 
-        To be requeued its body must be in memory, and its unique key free (`unique_rival`). False: it is no dead
-        letter, or changes in this cycle already.
+        To requeue a task, its body must be in memory and its unique key must be free (`unique_rival`). False: the task
+        is no dead letter, or changes in this cycle already.
         """
         task = self.state.dead.get(task_key)
         if task is None or task_key in self._changes:
@@ -306,7 +308,7 @@ class Ledger:
         return bool(of_tasks or self._new_cursors or self._new_parts or self.policies.decided)
 
     def batch(self, now: float) -> dict[int, Row]:
-        """The rows that the store must keep of the decided changes: heads and bodies as `apply(now)` makes them."""
+        """The rows of the decided changes for the store: heads and bodies as `apply(now)` makes them."""
         rows = self.pending.rows(now, self._orphaned_runs.ended_tasks)
         rows.update(self.state.checkpoints.rows(self._changes))
         rows.update(self.state.stream_parts.rows(self._changes))
@@ -314,11 +316,11 @@ class Ledger:
         return rows
 
     def savepoint(self) -> Savepoint:
-        """What was decided so far in this cycle."""
+        """The savepoint after all decisions of this cycle so far."""
         pending, policies = self.pending, self.policies.decided
         of_tasks = pending.submitted or pending.changes or pending.unread
         if not (of_tasks or policies or self._new_cursors or self._new_parts):
-            return NOTHING_DECIDED  # the fast way of a cycle's first request
+            return NOTHING_DECIDED  # faster, for the first request of a cycle
         return Savepoint(
             len(pending.submitted),
             len(pending.changes),
@@ -329,7 +331,7 @@ class Ledger:
         )
 
     def undo(self, before: Savepoint) -> None:
-        """Drop what was decided since `before`: the request that asked for it has failed half-way."""
+        """Drop all decisions since `before`, because a request failed before its end."""
         state = self.state
         for event, task, *_ in self.pending.undo(before):
             if event == moves.DUE:
@@ -342,7 +344,7 @@ class Ledger:
         self.policies.undo(before.decided_policies)
 
     def forget(self) -> None:
-        """Drop what was decided: the store refused it, so no change is made."""
+        """Drop all decisions without a change, because the store refused them."""
         self.undo(NOTHING_DECIDED)
 
     def apply(self, now: float) -> None:

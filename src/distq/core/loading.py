@@ -1,9 +1,9 @@
-"""From a store's heads to the ledger's tasks: what a restarted master knows again.
+"""Loading: a restarted master builds the ledger's tasks from the heads in the store.
 
-Tasks whose lease was stored wait, as leased, for their executors to come back; all others that were live are
-ready or delayed as they stood. Tasks that had ended while an executor ran them keep their places until it is known
-that it has stopped. Deliveries that were given and not stored cannot be known, so the numbers go on far above them:
-an answer to one of those never looks like an answer to a new one.
+A task whose lease was stored stays leased until its executor reconnects; every other live task keeps the state that
+the store has. A task that ended while an executor ran it still counts as running, until the master learns that the
+executor has stopped. The store does not have every delivery number that was used, so new numbers start far above
+the stored ones: the master then never takes the answer to an old delivery for an answer to a new one.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 
 
 class Loader:
-    """Gathers the runs of heads that `Store.follow` gives; later ones replace earlier ones."""
+    """Collects the heads that `Store.follow` yields; a later head of a key replaces an earlier one."""
 
     def __init__(self, names: Registry) -> None:
         self.sessions: dict[int, bytes] = {}
-        """Rows of client sessions, and ..."""
+        """Rows of client sessions, by their negative keys."""
         self.policies: dict[int, bytes] = {}
-        """... of what operators have changed of queues, and ..."""
+        """Rows of the operators' queue policies, by their negative keys."""
         self.cursors: dict[int, bytes] = {}
-        """... of cursors, ..."""
+        """Rows of checkpoint cursors, by their negative keys."""
         self.parts: dict[int, bytes] = {}
-        """... of parts of streams, ..."""
+        """Rows of stream parts, by their negative keys."""
         self.schedules: dict[int, bytes] = {}
-        """... of schedules, by their keys, which are negative."""
+        """Rows of schedules, by their negative keys."""
         self._registry = names
         self._heads: dict[int, bytes] = {}
         self._envelopes: dict[bytes, Envelope] = {}
 
     def feed(self, heads: Heads) -> None:
-        """Take a run of heads; None drops a key."""
+        """Add a sequence of heads; None as the head drops its key."""
         for key, stored in heads:
             known = self._heads if key >= 0 else self._rows_of(key)
             if stored is None:
@@ -66,11 +66,11 @@ class Loader:
 
     @property
     def unread(self) -> list[int]:
-        """Keys of rows whose bodies must be known too: cursors and schedules."""
+        """Keys of the rows whose bodies the master must also read: cursors and schedules."""
         return [*self.cursors, *self.schedules]
 
     def tasks(self) -> Iterator[Task]:
-        """The tasks in submit order; raises ValueError for a head of another version."""
+        """The tasks in submit order; raises ValueError if this distq does not know a head's version."""
         heads, self._heads = self._heads, {}
         for key in sorted(heads):
             yield self._task(key, heads[key])
@@ -105,13 +105,13 @@ class Loader:
 
 
 def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
-    """Give a new ledger the tasks that a store had, in submit order, and what operators have changed of queues.
+    """Give a new ledger the stored tasks, in submit order, and the stored policies of operators.
 
-    Where the machine's clock was set back meanwhile, what was stored after `now` is taken to have happened now:
-    pauses and kept results last as long as they were meant to, not longer by the step.
+    If the machine's clock was set back, an instant after `now` becomes `now`, so that delays and retained results last
+    as long as before, without the step of the clock.
 
-    Returns who holds those whose leases were stored, until their executors come back and `reclaim` them; and those that
-    have ended and may run on.
+    Returns the holder of all tasks whose leases were stored, until their executors reconnect and `reclaim` them. The
+    same holder has the tasks that ended while their executors may still run them.
     """
     state = ledger.state
     absent = Holder("an executor from before the restart")
@@ -131,7 +131,7 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
         else:
             ended.append(task)
     for task in state.tasks.values():
-        if task.state == READY:  # now that it is known which of its key are leased, and which before it live
+        if task.state == READY:  # last: all leases of its key are counted, and its dependencies are loaded
             state.enqueue(task, now)
     _keep(state, ended)
     return absent
@@ -145,7 +145,7 @@ def restore_extras(ledger: Ledger, loader: Loader, bodies: Mapping[int, bytes]) 
 
 
 def _keep(state: LedgerState, ended: list[Task]) -> None:
-    """What has ended is kept, in the order in which it did."""
+    """Keep the ended tasks and the dead letters, in the order in which they ended."""
     for task in sorted(ended, key=_since):
         if task.state == DEAD:
             state.dead[task.task_key] = task
@@ -154,7 +154,7 @@ def _keep(state: LedgerState, ended: list[Task]) -> None:
 
 
 def _goes_on(state: LedgerState, task: Task, absent: Holder) -> None:
-    """A live task waits for its moment, or for its executor."""
+    """Let a live task wait: for its expiry, for the end of its delay, or for its executor."""
     if task.expires_at is not None:
         state.expiring.add(task.expires_at, task)
     if task.state == DELAYED:
@@ -166,12 +166,12 @@ def _goes_on(state: LedgerState, task: Task, absent: Holder) -> None:
 
 
 def _runs_on(state: int, due_at: float) -> bool:
-    """Whether a task had ended while an executor ran it, and that executor is not known to have stopped."""
+    """Whether a task ended while an executor ran it, and the store does not show that the executor has stopped."""
     return state in (SUCCEEDED, CANCELLED) and due_at == head.RUNS_ON
 
 
 def _happened_now(task: Task, now: float) -> None:
-    """The clock was set back behind what had happened to the task last."""
+    """Move the task's instants back, because the clock was set back to before its last change."""
     if task.due_at:
         task.due_at -= task.state_since_at - now
     if task.expires_at is not None:
@@ -181,7 +181,7 @@ def _happened_now(task: Task, now: float) -> None:
 
 
 def _know_keys(state: LedgerState, task: Task) -> None:
-    """A task with keys of its own is there again."""
+    """Register a loaded task with its dependencies, its unique key and its concurrency key."""
     queue, constraints = task.envelope.queue, task.constraints
     if constraints.depends_on is not None and task.state in (*LIVE_STATES, DEAD):
         state.dependencies.add(task, constraints.depends_on)

@@ -1,8 +1,8 @@
 """Lease-bound tasks that have ended while an executor runs them: cancelled, or settled by an earlier delivery.
 
-Until the executor stops, the task keeps its place of its concurrency key and of its queue: concurrency limits count
-what really runs. The row of such a task says so (`head.RUNS_ON`), for a restarted master; the commit that releases
-the place notes in the row that the executor has stopped.
+Until the executor stops, the concurrency limits of its key and of its queue count the task, because they count
+the tasks that really run. The row of such a task shows this (`head.RUNS_ON`) to a restarted master; the commit after
+the executor has stopped records that in the row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class OrphanedRuns:
-    """These tasks, and the holders that run them."""
+    """The ended tasks that executors still run, and the holders that run them."""
 
     __slots__ = ("_holders", "ended_tasks", "running")
 
@@ -25,7 +25,7 @@ class OrphanedRuns:
         """Task and holder by key and delivery."""
         self._holders: dict[Holder, set[tuple[int, int]]] = {}
         self.ended_tasks: list[Task] = []
-        """Tasks whose executors have stopped since the last commit; the next one releases their places."""
+        """Tasks whose executors have stopped since the last commit; the next commit stops counting them."""
 
     def add(self, task: Task, holder: Holder) -> None:
         """Add a task that has ended while `holder` runs it."""

@@ -27,7 +27,7 @@ LISTS_PER_TIDY: Final = 1_000
 QUEUES_PER_PART: Final = 200
 """Maximum queues in one part of a page about all queues, a few milliseconds of work."""
 STALE_OFFERS: Final = 64
-"""Maximum offers beyond two for each list; more are replaced ones, and are cleared away."""
+"""Maximum offers in the heap beyond two for each list; above it the queue removes replaced offers to save memory."""
 
 
 class Eligibility:
@@ -102,7 +102,7 @@ class Queue:
         self.unique: dict[str, Task] = {}
         """The task that has each unique key, or had it last."""
         self.replaced: dict[str, list[Task]] = {}
-        """By unique key, tasks that ran when another task replaced them; one that outlives it gets the key again."""
+        """By unique key, tasks that ran when another task replaced them; a task that ends later gets the key again."""
         self.counts = [0] * len(STATE_NAMES)
         """Number of its tasks by state."""
         self.ready_lists: dict[tuple[str, frozenset[str], int], PriorityList] = {}
@@ -139,7 +139,7 @@ class Queue:
                 self._offer(ready_list)
 
     def allowance(self, now: float) -> int:
-        """How many tasks it may lease together now: one if it has a concurrency limit, so that no leased task waits."""
+        """Maximum tasks that one lease may take now: 1 with a concurrency limit, so that no leased task waits."""
         policy = self.policy
         if policy.paused:
             return 0
@@ -149,7 +149,7 @@ class Queue:
         return most if self.rate_window is None else min(most, self.rate_window.allowance(now))
 
     def startable(self, now: float, within_s: float) -> int:
-        """How many tasks its policy lets it lease in the next `within_s` seconds, if no running task ends."""
+        """Number of tasks that its policy lets it lease in the next `within_s` seconds, if no running task ends."""
         policy = self.policy
         if policy.paused:
             return 0
@@ -188,18 +188,18 @@ class Queue:
 
     @property
     def room(self) -> int:
-        """How many more tasks it takes; dead letters need room too, so that their number is limited."""
+        """Number of further tasks that it accepts; dead letters also count, so that their number is limited."""
         return self.capacity - self.live - self.counts[DEAD] - self.reserved
 
     def holder_of_unique(self, unique: str, now: float) -> Task | None:
         """The task that has a unique key, None if it is free."""
         task = self.unique.get(unique)
         if task is None or (for_s := task.constraints.unique_for_s) is None:
-            return task  # which has it until its end
+            return task  # the task has the key until its end
         return task if now < task.submitted_at + for_s else None
 
     def take_unique(self, task: Task) -> None:
-        """Give a task its unique key, also while the task that had the key runs on."""
+        """Give a task its unique key, even while the task that had the key before continues to run."""
         key = task.constraints.unique_key
         other = self.unique.get(key)
         if other is not None and other is not task and other.state in LIVE_STATES:
@@ -207,7 +207,7 @@ class Queue:
         self.unique[key] = task
 
     def release_unique(self, task: Task) -> None:
-        """Take its unique key from a task."""
+        """Release the unique key of a task."""
         key = task.constraints.unique_key
         replaced = self.replaced.get(key, [])
         if self.unique.get(key) is task:
@@ -278,10 +278,10 @@ class Queue:
         slots: int = 1,
         room: int = 1,
     ) -> list[Task]:
-        """Take up to `want` ready tasks whose name is `wanted` and that require no other labels and no more `slots`.
+        """Take up to `want` ready tasks whose name is `wanted` and that need at most these `labels` and `slots`.
 
-        By priority, then by age. A task that was lost is taken alone: if its executor dies too, no other task can be
-        the reason. A task that takes several slots is taken alone too, and the tasks behind it wait for its `room`.
+        The order is by priority, then by age. A lost task is taken alone: if its executor dies too, no other task can
+        be the reason. A task with a cost above 1 is also taken alone; later tasks wait until there is `room` for it.
         """
         taken: list[Task] = []
         passed: list[Offer] = []

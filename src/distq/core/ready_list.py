@@ -9,7 +9,7 @@ from distq.core.states import READY
 from distq.core.task import Task
 
 Offer = tuple[int, int, int, "PriorityList"]
-"""What a list offers: its first task's priority, negated, and key; a number unique among offers; the list."""
+"""The offer of a list: its first task's negated priority and key; a number unique among offers; the list."""
 
 STALE_MAX: Final = 1_000
 """Maximum tasks that have left a list's state and stay in it; more are cleared away once they are half of it."""
@@ -68,7 +68,7 @@ class PriorityList:
         self.mask |= 1 << priority
 
     def push_front(self, task: Task) -> None:
-        """Add a task before all others of its priority: it had been taken and was given back."""
+        """Add a task before all others of its priority, because it was taken and given back."""
         priority = task.envelope.priority
         self.deques[priority].appendleft(task)
         self.mask |= 1 << priority

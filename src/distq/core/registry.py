@@ -1,4 +1,4 @@
-"""What has a name: queues, envelopes and counters, each made at its first use and shared as long as it is used."""
+"""The registry of queues, envelopes and counters: each is made at its first use and shared while it is used."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from distq.core.queue import Eligibility, Queue
 from distq.core.retry import Backoff
 
 QUEUES_MAX: Final = 10_000
-"""Maximum queues at one time; each has series of its own in the metrics."""
+"""Maximum queues at the same time, because each has its own series in the metrics."""
 RECENT_MAX: Final = 10_000
-"""Maximum envelopes that are kept for the words in which clients asked for them lately, though they have no tasks."""
+"""Maximum envelopes that are kept without tasks because clients used their options recently; more cost memory."""
 TIDIED_PER_CALL: Final = 100
-"""How many queues are looked at for one to be dropped when there are QUEUES_MAX: a refusal costs little."""
+"""Maximum queues that are checked for an unused one when there are QUEUES_MAX, so that a refusal is fast."""
 
 
 class Defaults(NamedTuple):
-    """The limits and defaults that settings give."""
+    """The limits and defaults from the settings."""
 
     capacity: int = 10_000_000
     payload_bytes_max: int = 16 << 20
@@ -38,61 +38,61 @@ class Defaults(NamedTuple):
     tasks_max: int = 20_000_000
     dead_letters: DeadLetterLimits = DeadLetterLimits()
     queues: Mapping[str, Policy] = MappingProxyType({})
-    """What single queues are limited to, by name."""
+    """The policies of single queues, by queue name."""
 
 
 class RecentEnvelopes:
-    """Envelopes by the words in which clients have asked for them, as far as they did so lately."""
+    """The envelopes that clients used recently, by the options that the clients sent (`words`)."""
 
     def __init__(self) -> None:
         self._young: dict[tuple[object, ...], Envelope] = {}
         self._old: dict[tuple[object, ...], Envelope] = {}
 
     def get(self, words: tuple[object, ...]) -> Envelope | None:
-        """The envelope that was meant by these words the last time."""
+        """The envelope that belongs to these options, None if no client used them recently."""
         envelope = self._young.get(words)
         if envelope is None and self._old and (envelope := self._old.get(words)) is not None:
             self.keep(words, envelope)
         return envelope
 
     def keep(self, words: tuple[object, ...], envelope: Envelope) -> None:
-        """Remember what these words mean."""
+        """Remember the envelope of these options."""
         if len(self._young) >= RECENT_MAX // 2:
             self.discard_unused()
         self._young[words] = envelope
 
     def discard_unused(self) -> None:
-        """Forget what was not asked for since the last time."""
+        """Forget the envelopes that no client has used since the last call."""
         self._old, self._young = self._young, {}
 
 
 class Registry:
-    """The registry of one master's queues, envelopes and tallies.
+    """The registry of one master's queues, envelopes and counters.
 
-    What nothing refers to any more goes: an envelope with its last task, unless it was asked for lately; then, when
-    `turn_over` comes, the queues and counters that have no envelope.
+    An envelope is dropped with its last task, unless a client used it recently. `discard_unused` then drops the queues
+    and the counters that have no envelope.
     """
 
     def __init__(self, rules: Defaults) -> None:
         self.queues: dict[str, Queue] = {}
         self.counters: dict[tuple[str, str], TaskCounters] = {}
-        """By queue and task name, in the order in which they came up."""
+        """Counters by queue and task name, in the order of their first use."""
         self.recent = RecentEnvelopes()
         self.eligibility = Eligibility()
         self.counters_of_gone = TaskCounters()
-        """What was counted by tallies that have gone: how many were submitted and completed."""
+        """The sums of the counters that were dropped: tasks that were submitted and completed."""
         self._defaults = rules
         self._known: WeakValueDictionary[str, Queue] = WeakValueDictionary()
-        """All queues that anything refers to: a worker may still serve one that is in `queues` no more."""
+        """All queues that are still referenced: a worker may serve a queue that is no longer in `queues`."""
         self._envelopes: WeakValueDictionary[tuple[object, ...], Envelope] = WeakValueDictionary()
         self.costly = False
-        """Whether there has been a task that takes several slots: only then anybody counts them."""
+        """Whether a task has required several slots; only then leases count slots."""
 
     def queue(self, name: str, role: str | None = None, *, lasts: bool = True) -> Queue:
-        """The queue `name`, made at first use; with a role it stays for ever. Raises TooManyNames.
+        """The queue `name`, made at first use; with a role it is permanent. Raises TooManyNames.
 
-        One that was made with `lasts=False`, for what an operator has set of it, goes once that is undone, unless
-        something else has asked for it meanwhile.
+        A queue that was made with `lasts=False`, for an operator's policy, is dropped when the operator removes the
+        policy, unless another call without `lasts=False` has used it.
         """
         queue = self.queues.get(name)
         if queue is None:
@@ -113,27 +113,27 @@ class Registry:
         return queue
 
     def release(self, queue: Queue) -> None:
-        """Forget a queue of which nothing is set any more, and which nothing else has asked for."""
+        """Drop a queue that has no operator's policy any more and that only such a policy needed."""
         if not queue.is_lasting and queue.own == OPEN and self.queues.get(queue.name) is queue:
             del self.queues[queue.name]
 
     def _drop_unused(self) -> bool:
-        """Make room for one more queue, if one of the next few is not used."""
+        """Drop unused queues among the next TIDIED_PER_CALL; True if there is room for one more queue."""
         self.recent = RecentEnvelopes()
         for name in list(islice(self.queues, TIDIED_PER_CALL)):
             queue = self.queues.pop(name)
-            # What a rate has given out must be known until its period is over: the next `turn_over` sees to that.
+            # A rate must remember its leases until their period is over: the next `discard_unused` checks that.
             if queue.rate_window is not None or queue.policy_key is not None or not queue.unused(0.0):
                 self.queues[name] = queue
         return len(self.queues) < QUEUES_MAX
 
     def discard_unused(self, now: float) -> list[int]:
-        """Let go of what was not used since the last time; returns the stored policies' keys that are not needed."""
+        """Drop what was not used since the last call; returns the keys of stored policies that are no longer needed."""
         self.recent.discard_unused()
         keys = self._drop_queues(now)
         for name, queue in self._known.items():
             if name not in self.queues:
-                self.queues[name] = queue  # a worker serves it, or a request waits at it
+                self.queues[name] = queue  # a worker serves it, or a request waits for it
         for labels in [labels for labels, tally in self.counters.items() if not tally.envelopes]:
             tally = self.counters.pop(labels)
             self.counters_of_gone.submitted += tally.submitted
@@ -168,7 +168,7 @@ class Registry:
         requires: frozenset[str] = NO_LABELS,
         cost: int = 1,
     ) -> Envelope:
-        """The shared envelope with these options, None meaning the rules' default; raises NameTooLong, TooManyNames."""
+        """The shared envelope with these options; None means the default. Raises NameTooLong or TooManyNames."""
         key = (queue_name, name, kind, priority, retries, time_limit_s, result_ttl_s, max_deliveries, requires, cost)
         envelope = self._envelopes.get(key)
         if envelope is None:
@@ -193,7 +193,7 @@ class Registry:
         return envelope
 
     def with_result_ttl(self, envelope: Envelope, result_ttl_s: float) -> Envelope:
-        """The same envelope with another time for which results are kept; raises TooManyNames."""
+        """The envelope that differs from `envelope` only in `result_ttl_s`; raises TooManyNames."""
         return self.envelope(
             envelope.queue.name,
             envelope.name,
@@ -208,7 +208,7 @@ class Registry:
         )
 
     def counters_of(self, queue_name: str, name: str) -> TaskCounters:
-        """The counters of one task name on one queue; pairs beyond the bounds share those of OTHER."""
+        """The counters of one task name on one queue; pairs beyond the limits share the counters of OTHER."""
         tally = self.counters.get((queue_name, name))
         if tally is None and len(self.counters) >= COUNTED_MAX:
             name = OTHER

@@ -1,4 +1,4 @@
-"""What the present cycle had decided before a request, to undo the later decisions if the request fails half-way."""
+"""Savepoints: the decisions of a cycle before a request, to undo later decisions if the request fails."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The state of all tasks in memory, and how each decided change is made.
+"""The state of all tasks in memory, and the code that applies each decided change.
 
-`ledger.Ledger` decides the changes; here they are made after the store has committed them, and none can be refused.
+`ledger.Ledger` decides the changes; this module applies them after the store has committed them, and refuses none.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COUNTED_ENDS = {moves.CANCEL: "cancelled", moves.EXPIRE: "expired"}
 
 
 class LedgerState:
-    """All tasks of one master, and all that is known of them beside their own fields."""
+    """All tasks of one master, and the facts about them that are not in their own fields."""
 
     def __init__(self) -> None:
         self.tasks: dict[int, Task] = {}
@@ -64,7 +64,7 @@ class LedgerState:
         self.operator_events: list[tuple[str, Task, str]] = []
         """Log events for operators (event name, task, cause), until the broker clears them."""
         self.faults: list[Exception] = []
-        """Exceptions of single changes that are stored, until the broker clears them."""
+        """Exceptions that stored changes raised when they were applied, until the broker clears them."""
         self.cache = PayloadCache()
         self.delayed: Deadlines[Task] = Deadlines(lambda at, task: task.state == DELAYED and task.due_at == at)
         """Delayed tasks by `due_at`."""
@@ -229,7 +229,7 @@ class LedgerState:
                 task.envelope.queue.concurrency_keys.discard_one(task)
 
     def _release_concurrency_key(self, change: Change, old_state: int, holder: Holder | None, now: float) -> None:
-        """Release the task's place of its concurrency key and its queue, or keep it while its executor runs on."""
+        """Stop counting the task as running for its concurrency key and queue, unless its executor still runs it."""
         task = change.task
         if change.runs_on and holder is not None and task.lease_bound:
             self.orphaned_runs.add(task, holder)
@@ -237,7 +237,7 @@ class LedgerState:
             self._admit_all(task.envelope.queue.concurrency_keys.release(task), now)
 
     def release_orphaned(self, now: float) -> None:
-        """Release the places of tasks that had ended and that no executor runs any longer."""
+        """Stop counting ended tasks as running once no executor runs them any longer."""
         stopped, self.orphaned_runs.ended_tasks = self.orphaned_runs.ended_tasks, []
         for task in stopped:
             queue = task.envelope.queue
@@ -309,7 +309,7 @@ class LedgerState:
             task.envelope.queue.release_unique(task)
 
     def _apply_change(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
-        """Make a change that is no success; a task that is ready again may be added to `returned`."""
+        """Apply a change that is no success; a task that is ready again may be added to `returned`."""
         task = change.task
         envelope = task.envelope
         tally = envelope.counters
@@ -359,7 +359,7 @@ class LedgerState:
         if event == moves.REQUEUE:
             del self.dead[task.task_key]
             envelope.counters.requeued += 1
-            self.cache.hold(task, change.body)  # its causes stay: they say why it was dead
+            self.cache.hold(task, change.body)  # its causes stay, because they explain why it was a dead letter
             self.dependencies.requeued(task, self.tasks)
             task.failures = task.lost = 0
             task.expires_at = None
@@ -373,6 +373,6 @@ class LedgerState:
         self._expire_again(task, now)
 
     def _expire_again(self, task: Task, now: float) -> None:
-        """Let a waiting task expire that was running at its `expires_at`."""
+        """Let a waiting task expire if it was running at its `expires_at`."""
         if task.expires_at is not None and task.expires_at <= now:
             self.expiring.add(task.expires_at, task)

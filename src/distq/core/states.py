@@ -14,5 +14,5 @@ HELD: Final = 8
 """Ready, but held by its concurrency limit or by dependencies that have not ended; stored as READY."""
 STATE_NAMES: Final = ("ready", "delayed", "leased", "succeeded", "dead", "cancelled", "expired", "gone", "held")
 LATER: Final = -1
-"""Sent in place of a state to a client that asks about many tasks: this task's end did not fit, ask again."""
+"""Sent instead of a state to a client that asks about many tasks: the end did not fit, and the client asks again."""
 LIVE_STATES: Final = (READY, DELAYED, LEASED, HELD)

@@ -1,6 +1,6 @@
 """A task, the holder that has its lease, and the owner that waits for its end.
 
-A master keeps millions of tasks, so a task has slots and numbers only, and shares its `Envelope` with others.
+A master has millions of tasks, so a task uses `__slots__` and numbers, and shares its `Envelope` with other tasks.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Owner:
     def __init__(self) -> None:
         self.outbox: list[Task] = []
         self.ended = False
-        """Whether the session has ended, and no end of a task is sent to it."""
+        """Whether the session has ended, so that the master sends it no more ends of tasks."""
 
 
 class Task:
@@ -89,7 +89,7 @@ class Task:
         self.task_key = task_key
         self.envelope = envelope
         self.body = body
-        """The payload while it is live, the result or error after that; None while only the store has it."""
+        """The payload of a live task, or the result or error of an ended one; None while only the store has it."""
         self.owner = owner
         self.state = READY
         self.delivery = 0
