@@ -1,4 +1,4 @@
-"""A ledger and tasks for tests, with defaults where a test does not care."""
+"""Helpers that build a ledger and tasks for tests, with defaults for what a test does not check."""
 
 from distq.core import moves
 from distq.core.envelope import TASK, Envelope
@@ -31,7 +31,7 @@ def ledger(rules: Defaults = RULES) -> Ledger:
 
 
 def envelope(books: Ledger, queue: str = "q", name: str = "f", kind: str = TASK, priority: int = 5) -> Envelope:
-    """An envelope of the ledger with the rules' defaults."""
+    """An envelope of the ledger with the default options."""
     return books.registry.envelope(queue, name, kind, priority=priority)
 
 
@@ -49,7 +49,7 @@ def leased(books: Ledger, holder: Holder, want: int = 1, now: float = 0.0) -> li
 
 
 def task_in(state: int) -> Task:
-    """A task of its own queue that went to `state` by legal moves."""
+    """A task of its own queue, moved to `state` by legal moves."""
     books = ledger()
     task = Task(FIRST_KEY, envelope(books), b"x", None, 0.0)
     task.envelope.queue.counts[0] = 1
@@ -60,5 +60,5 @@ def task_in(state: int) -> Task:
 
 
 def order(queue: Queue, want: int = 100) -> list[int]:
-    """The keys that the queue gives out, in order."""
+    """The keys of up to `want` tasks that the queue gives, in order."""
     return [task.task_key for task in queue.take(lambda name: True, want)]

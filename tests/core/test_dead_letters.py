@@ -1,4 +1,4 @@
-"""Dead letters are kept for ever, or for as long as, and as many as, the rules say: the oldest go first."""
+"""Limits of dead letters: the master keeps all, or drops the oldest beyond a maximum age or a maximum number."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from distq.core.task_ids import id_text
 
 
 async def bury(bench: Bench, number: int, count: int) -> list[int]:
-    """Have so many tasks fail for good; returns their keys."""
+    """Submit `count` tasks that become dead letters; returns their keys."""
     _, first = await bench.submit(bench.client(), number, [b"a"] * count)
     bench.worker()
     line = bench.executor()
@@ -25,7 +25,7 @@ def dead(bench: Bench) -> list[int]:
 
 @on_bench(rules=RULES._replace(capacity=100))
 async def test_without_limits_dead_letters_stay(bench: Bench) -> None:
-    """However long, and nothing wakes the master for them."""
+    """Without limits the master drops no dead letter, even after ten days."""
     keys = await bury(bench, 1, 5)
     await bench.advance(10 * 86400.0)
     assert dead(bench) == keys
@@ -34,7 +34,7 @@ async def test_without_limits_dead_letters_stay(bench: Bench) -> None:
 
 @on_bench(rules=RULES._replace(capacity=100, dead_letters=DeadLetterLimits(ttl_s=100.0)))
 async def test_dead_letters_go_at_their_age(bench: Bench) -> None:
-    """From the store too; what is tried again meanwhile does not."""
+    """The master also drops the rows of old dead letters; a dead letter that was requeued before stays."""
     old = await bury(bench, 1, 3)
     await bench.advance(60.0)
     new = await bury(bench, 2, 2)
@@ -53,7 +53,7 @@ async def test_dead_letters_go_at_their_age(bench: Bench) -> None:
 
 @on_bench(rules=RULES._replace(capacity=100, dead_letters=DeadLetterLimits(count_max=3)))
 async def test_of_too_many_dead_letters_the_oldest_go(bench: Bench) -> None:
-    """At once, over all queues; the newest stay for ever."""
+    """The master drops the surplus immediately; the newest dead letters stay without a time limit."""
     first = await bury(bench, 1, 3)
     assert dead(bench) == first
     second = await bury(bench, 2, 2)
@@ -66,7 +66,7 @@ async def test_of_too_many_dead_letters_the_oldest_go(bench: Bench) -> None:
 
 @on_bench(rules=RULES._replace(capacity=100, dead_letters=DeadLetterLimits(ttl_s=100.0)))
 async def test_a_refused_commit_drops_no_dead_letter(bench: Bench) -> None:
-    """It is dropped once the store takes that."""
+    """The master drops the dead letter when the store accepts a later commit."""
     keys = await bury(bench, 1, 2)
     await bench.advance(99.0)
     bench.store.refuse_next = 100

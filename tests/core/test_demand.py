@@ -1,4 +1,4 @@
-"""How many slots a queue wants: never below what runs, never stuck at zero, enough to be done in time, and no more."""
+"""The slots that a queue needs: at least its running tasks, above zero with ready tasks, and no more than needed."""
 
 import math
 
@@ -35,13 +35,13 @@ counts = st.integers(0, 10**6)
     ],
 )
 def test_slots_that_are_wanted(running: int, ready: int, run_s: float, slots: int) -> None:
-    """One minute to drain: 600 tasks of a second want ten slots; long tasks want one each."""
+    """With one minute to drain, 600 tasks of one second need ten slots; long tasks need one slot each."""
     assert Demand(running, ready, ready, ready * run_s).desired_slots(DRAIN_S) == slots
 
 
 @given(counts, counts, st.floats(0, 10**6), st.floats(0.1, 10**6), st.integers(0, 1000))
 def test_the_number_is_bounded_and_grows(running: int, ready: int, mean: float, drain: float, constraints: int) -> None:
-    """Between what runs and one slot for each task; more work never wants fewer slots."""
+    """The number is between the running tasks and one slot for each task; more work never needs fewer slots."""
     slots = Demand(running, ready, ready, ready * mean).desired_slots(drain)
     assert running <= slots <= running + ready
     assert slots > running or ready == 0
@@ -50,18 +50,18 @@ def test_the_number_is_bounded_and_grows(running: int, ready: int, mean: float, 
 
 
 def queue_of(books: Ledger) -> Queue:
-    """The queue of `submitted`."""
+    """The queue on which `submitted` puts its tasks."""
     return books.registry.queue("q")
 
 
 def wanted(books: Ledger, now: float = 0.0, placement: AnyWorker | None = None) -> Demand:
-    """What it wants."""
+    """The demand of that queue."""
     (found,) = filter(None, demands([queue_of(books)], placement or AnyWorker(), now, DRAIN_S))
     return found[1]
 
 
 def test_what_runs_and_what_is_ready_count() -> None:
-    """A second each while nothing is known."""
+    """Each ready task counts as one second of work while no run time is known."""
     books = ledger()
     submitted(books, 6)
     leased(books, Holder("w"), 2)
@@ -69,7 +69,7 @@ def test_what_runs_and_what_is_ready_count() -> None:
 
 
 def test_what_was_cancelled_in_line_does_not_count() -> None:
-    """Also where it was looked at meanwhile, and where it stands among others."""
+    """A cancelled task does not count at any position in its list, nor after a search for the oldest task."""
     books = ledger()
     keys = submitted(books, 5)
     for key in (keys[0], keys[1], keys[3]):
@@ -83,7 +83,7 @@ def test_what_was_cancelled_in_line_does_not_count() -> None:
 
 
 def test_names_that_are_paused_do_not_count() -> None:
-    """Nor does a queue that is."""
+    """Tasks of a paused name do not count, and neither do tasks of a paused queue."""
     books = ledger()
     submitted(books, 4)
     submitted(books, 3, name="g")
@@ -94,7 +94,7 @@ def test_names_that_are_paused_do_not_count() -> None:
 
 
 def test_of_a_queue_with_a_limit_those_count_that_may_run_at_once() -> None:
-    """Beyond what runs already."""
+    """With a concurrency limit of 3 and two running tasks, one ready task counts."""
     books = ledger()
     submitted(books, 9)
     leased(books, Holder("w"), 2)
@@ -105,7 +105,7 @@ def test_of_a_queue_with_a_limit_those_count_that_may_run_at_once() -> None:
 
 
 def test_of_a_queue_with_a_rate_those_count_that_may_begin_in_time() -> None:
-    """One a minute and a minute to drain: now, and again when the minute is over."""
+    """With a rate of 1/m and one minute to drain, two tasks may begin: one now and one after a minute."""
     books = ledger()
     submitted(books, 1000)
     queue_of(books).set_policy(Policy(rate=Rate.parse("1/m")))
@@ -125,7 +125,7 @@ def test_of_a_queue_with_a_rate_those_count_that_may_begin_in_time() -> None:
 def test_a_rate_lets_no_more_begin_than_its_window_says(
     rate: Rate, steps: list[tuple[float, int]], within_s: float
 ) -> None:
-    """At least what may be given out now, at most a full allowance for each period that is touched."""
+    """The result is at least the present allowance, and at most a full allowance for each period it touches."""
     window, now = RateWindow(rate), 0.0
     for passed_s, want in steps:
         now += passed_s
@@ -136,7 +136,7 @@ def test_a_rate_lets_no_more_begin_than_its_window_says(
 
 
 def test_a_task_of_several_slots_wants_them() -> None:
-    """Its work is that of all of them."""
+    """The work of a task counts once for each slot that it takes."""
     books = ledger()
     heavy = books.registry.envelope("q", "f", TASK, cost=4)
     books.submit(heavy, [b"x"] * 3, None, 0.0)
@@ -145,7 +145,7 @@ def test_a_task_of_several_slots_wants_them() -> None:
 
 
 def test_while_no_run_has_ended_the_declared_limit_is_how_long_one_lasts() -> None:
-    """A pool of long tasks is there after one look, not one pod a look; a mean that is known wins."""
+    """The first demand of long tasks already has a slot for each; a known mean run time replaces the time limit."""
     books = ledger()
     long = books.registry.envelope("q", "f", TASK, time_limit_s=3600.0)
     books.submit(long, [b"x"] * 5, None, 0.0)
@@ -156,7 +156,7 @@ def test_while_no_run_has_ended_the_declared_limit_is_how_long_one_lasts() -> No
 
 
 def test_while_no_run_has_ended_a_run_lasts_as_long_as_the_longest_does_already() -> None:
-    """Without a declared limit, after one minute to drain each task has its slot."""
+    """Without a time limit, each task gets a slot when the longest run has lasted the time to drain."""
 
     class Running(AnyWorker):
         def longest_run_s(self, queue: Queue) -> float:
@@ -170,7 +170,7 @@ def test_while_no_run_has_ended_a_run_lasts_as_long_as_the_longest_does_already(
 
 
 def test_tasks_that_are_held_or_delayed_do_not_count() -> None:
-    """A concurrency key lets one of them in; the others would not run faster."""
+    """A concurrency key admits one task; more slots would not start the held or the delayed ones."""
     books = ledger()
     envelope = books.registry.envelope("q", "f", TASK)
     books.submit(envelope, [b"x"] * 7, None, 0.0, constraints=TaskConstraints(concurrency_key="customer"))
@@ -180,7 +180,7 @@ def test_tasks_that_are_held_or_delayed_do_not_count() -> None:
 
 
 def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
-    """A queue has 20,000 task names, and another 3,000 queues have one each: others' work comes between two steps."""
+    """With 20,000 task names on one queue and 3,000 more queues, each step examines a bounded number of lists."""
 
     class Counting(AnyWorker):
         looked_at = 0
@@ -208,6 +208,6 @@ def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
 
 
 def test_queues_count_together() -> None:
-    """Rounded up once."""
+    """The sum over all queues is rounded up once, not once for each queue."""
     assert total([Demand(1, 60, 60, 120.0), Demand(0, 120, 120, 120.0)]).desired_slots(DRAIN_S) == 1 + 4
     assert total([]) == Demand()

@@ -1,4 +1,4 @@
-"""Tasks that come after others: when they run, what a failure does to them, what stays until they have ended."""
+"""Tasks with dependencies: when they run, what a failure of a dependency does, and how long results are kept."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ Group = list[int]
 
 
 class Bench:
-    """A ledger, what it has stored, and a worker that takes everything."""
+    """A ledger, its store, and a holder that leases every ready task."""
 
     def __init__(self) -> None:
         self.kept = Kept()
@@ -29,7 +29,7 @@ class Bench:
         self.now = 0.0
 
     def submit(self, *afters: tuple[int, int, str] | None, retries: int = 0) -> Group:
-        """Keys of new tasks, each after those that its triple says: index of the first, how many, on failure."""
+        """Keys of new tasks; a triple gives a task's dependencies: index of the first, number, policy on failure."""
         first = 0
         for after in afters:
             envelope = self.books.registry.envelope("q", "f", TASK, retries=retries)
@@ -45,35 +45,35 @@ class Bench:
         return list(range(first, first + len(afters)))
 
     def cycle(self) -> None:
-        """Commit and apply what was decided, and what that leads to."""
+        """Commit and apply all decisions, and then the ends of tasks whose dependencies have failed."""
         self.kept.cycle(self.books, self.now)
         while self.books.state.dependencies.doomed:
             self.kept.cycle(self.books, self.now)
 
     def lease(self) -> list[int]:
-        """Everything that may run."""
+        """Lease all ready tasks; returns their keys."""
         queue = self.books.registry.queue("q")
         return [
             task.task_key for task in self.books.leasing.lease(self.holder, (queue,), lambda _: True, 1_000, self.now)
         ]
 
     def settle(self, key: int, outcome: int = Outcome.SUCCESS) -> None:
-        """A leased task answers."""
+        """Settle a leased task with this outcome."""
         task = self.task(key)
         cause = "" if outcome == Outcome.SUCCESS else "ValueError: no"
         self.books.settle(key, task.delivery, outcome, b"y", 0.0, cause)
         self.cycle()
 
     def task(self, key: int) -> Task:
-        """The task."""
+        """The task with this key."""
         return self.books.state.tasks[key]
 
     def states(self, keys: Group) -> list[int]:
-        """How they stand."""
+        """The states of the tasks with these keys."""
         return [self.task(key).state for key in keys]
 
     def restart(self) -> None:
-        """Another master, with what this one has stored; the worker comes back with what it holds."""
+        """Start another master on the stored rows; the worker reconnects and reclaims its leases."""
         held = [(task.task_key, task.delivery) for task in self.holder.held.values()]
         self.books, absent = self.kept.reopened(self.now)
         self.holder = Holder("again")
@@ -85,7 +85,7 @@ class Bench:
 
 
 def test_a_callback_runs_when_all_before_it_have_succeeded_and_not_before() -> None:
-    """Held until then, and nothing else is held up."""
+    """The callback is held until all members have succeeded, and its members run without delay."""
     bench = Bench()
     *members, callback = bench.submit(None, None, None, (0, 3, FAIL))
     assert bench.states([callback]) == [HELD]
@@ -98,14 +98,14 @@ def test_a_callback_runs_when_all_before_it_have_succeeded_and_not_before() -> N
 
 
 def test_an_empty_group_is_done_at_once() -> None:
-    """There is nothing to wait for."""
+    """A callback without dependencies is ready immediately."""
     bench = Bench()
     (callback,) = bench.submit((0, 0, FAIL))
     assert bench.lease() == [callback]
 
 
 def test_a_failure_before_it_makes_a_dead_letter_that_is_tried_again_with_it() -> None:
-    """In a chain too: whoever comes after it dies of the same, and all of them are retried together."""
+    """In a chain every later task becomes a dead letter too, and all of them can be requeued together."""
     bench = Bench()
     chain = bench.submit(None, (0, 1, FAIL), (1, 1, FAIL))
     bench.lease()
@@ -127,7 +127,7 @@ def test_a_failure_before_it_makes_a_dead_letter_that_is_tried_again_with_it() -
 
 
 def test_it_is_cancelled_or_run_all_the_same_where_that_was_asked() -> None:
-    """The two other policies; cancelled is what comes before them too, if it was cancelled."""
+    """After a cancelled dependency, CANCEL cancels the task and RUN lets it run."""
     bench = Bench()
     member, cancelled, run = bench.submit(None, (0, 1, CANCEL), (0, 1, RUN))
     bench.books.cancel(member)
@@ -137,7 +137,7 @@ def test_it_is_cancelled_or_run_all_the_same_where_that_was_asked() -> None:
 
 
 def test_results_stay_until_what_comes_after_them_has_ended() -> None:
-    """However long it takes, over a restart too; and go then."""
+    """A result stays until its follower has ended, also over a restart, and is dropped after that."""
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
     bench.lease()
@@ -155,7 +155,7 @@ def test_results_stay_until_what_comes_after_them_has_ended() -> None:
 
 
 def test_a_dead_letter_before_it_that_was_purged_is_gone_for_what_comes_after() -> None:
-    """Tried again, the callback says so."""
+    """A requeued callback fails with the cause that its dependency is gone."""
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
     bench.lease()
@@ -169,7 +169,7 @@ def test_a_dead_letter_before_it_that_was_purged_is_gone_for_what_comes_after() 
 
 
 def test_a_store_that_refuses_is_asked_again_for_what_a_failure_leads_to() -> None:
-    """What is doomed stays so."""
+    """A task whose dependency failed still becomes a dead letter after the store has refused a commit."""
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
     bench.books.cancel(member)
@@ -183,7 +183,7 @@ def test_a_store_that_refuses_is_asked_again_for_what_a_failure_leads_to() -> No
 
 
 def test_a_dead_letter_that_is_tried_again_saves_what_would_have_died_of_it() -> None:
-    """If that has not been decided yet."""
+    """The callback is held again if the sweep has not yet decided its end."""
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
     bench.lease()
@@ -198,7 +198,7 @@ def test_a_dead_letter_that_is_tried_again_saves_what_would_have_died_of_it() ->
 
 
 def test_a_dead_letter_that_is_tried_again_is_waited_for_once_more() -> None:
-    """Also by what would run after a failure: it was one of two that were missing, and is so again."""
+    """A callback with the policy RUN waits again for its requeued dependency, one of two that had not ended."""
     bench = Bench()
     one, other, callback = bench.submit(None, None, (0, 2, RUN))
     bench.lease()
@@ -213,7 +213,7 @@ def test_a_dead_letter_that_is_tried_again_is_waited_for_once_more() -> None:
 
 
 def checked(bench: Bench, befores: dict[int, DependsOn]) -> None:
-    """What holds at every moment."""
+    """Check what must be true after each step."""
     books = bench.books
     for key, after in befores.items():
         task = books.state.tasks.get(key)
@@ -242,7 +242,7 @@ ACTIONS: dict[str, Callable[[Bench, int, int], object]] = {
 
 
 def retry(bench: Bench, key: int) -> None:
-    """Have a dead letter tried again."""
+    """Requeue a task if it is a dead letter."""
     if key in bench.books.state.dead:
         bench.task(key).body = bench.kept.bodies[key]
         bench.books.settle_dead(key, moves.REQUEUE)
@@ -256,7 +256,7 @@ def retry(bench: Bench, key: int) -> None:
 def test_whatever_happens_nothing_runs_too_early_and_everything_ends(
     shapes: list[tuple[int, int, str]], steps: list[tuple[str, int, int]]
 ) -> None:
-    """Chains, groups and all between, failures, cancels, retries, restarts: each ends, and nothing is left behind."""
+    """In any graph of tasks with failures, cancels, requeues and restarts, each task ends and no state stays."""
     bench = Bench()
     afters: list[tuple[int, int, str] | None] = [None]
     for index, size, policy in shapes:
@@ -273,7 +273,7 @@ def test_whatever_happens_nothing_runs_too_early_and_everything_ends(
             ACTIONS[action](bench, key, number)
         bench.cycle()
         checked(bench, befores)
-    for key in keys:  # in submit order: what comes before, first
+    for key in keys:  # in submit order, so that dependencies come first
         retry(bench, key)
         bench.cycle()
         while bench.lease() or bench.holder.held:

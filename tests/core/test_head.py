@@ -1,4 +1,4 @@
-"""Heads: what is packed is read again, within its bound."""
+"""Heads: each field is the same after packing and reading, and a head has at most its maximum size."""
 
 import json
 
@@ -15,7 +15,7 @@ from distq.core.states import STATE_NAMES
 
 HEAD_BYTES_MAX = 270
 KEYS_BYTES_MAX = 200
-"""More of it, where the task has keys of its own."""
+"""Maximum additional bytes of a head with constraints, without headers."""
 seconds = st.floats(0, 1e11)
 text = st.text(st.characters(codec="utf-8"), max_size=16)
 
@@ -58,7 +58,7 @@ def test_a_head_says_again_what_was_packed(
     constraints: TaskConstraints,
     cost: int,
 ) -> None:
-    """Every field comes back, names of any characters (NUL too) and times to the last bit."""
+    """Every field is the same after reading: names of any characters (also NUL), and instants to the last bit."""
     queue, name, kind = names
     priority, retries, max_deliveries, ttl_s = options
     envelope = ledger().registry.envelope(
@@ -95,7 +95,7 @@ def test_a_head_says_again_what_was_packed(
 
 
 def test_the_longest_names_fit_into_a_head() -> None:
-    """The bounds of the names keep a head within 270 bytes, and they count bytes, not characters."""
+    """With names of the maximum size in bytes, a head has at most 270 bytes."""
     envelope = ledger().registry.envelope("é" * (NAME_BYTES_MAX // 2), "n" * TASK_NAME_BYTES_MAX, PLAIN)
     assert len(head.pack(envelope, 0, 0, 0, 0, 0.0, 0.0, 0.0, 1.0)) <= HEAD_BYTES_MAX
 
@@ -112,7 +112,7 @@ def test_a_name_that_is_too_long_is_refused_and_leaves_nothing_behind(queue: str
 
 
 def test_a_head_of_another_version_is_refused() -> None:
-    """A newer distq's head is not guessed at."""
+    """The reader raises an error for the head of a newer distq."""
     packed = head.pack(ledger().registry.envelope("q", "f", TASK), 0, 0, 0, 0, 0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="version 3, this distq reads 1 and 2"):
         head.unpack(b"\3" + packed[1:])
@@ -126,15 +126,15 @@ def test_a_head_of_another_version_is_refused() -> None:
 def test_a_dead_letter_keeps_its_arguments_its_error_and_its_causes(
     arguments: bytes, error: bytes, causes: list[str]
 ) -> None:
-    """All come back from one body: the first to be requeued, the others to be read."""
+    """One body contains all three: a requeue needs the arguments, an operator reads the error and the causes."""
     assert head.unpack_dead(head.pack_dead(arguments, error, causes)) == (arguments, error, causes)
 
 
 def test_a_dead_letter_from_before_causes_were_stored_is_read() -> None:
-    """The body was then the length of the arguments, the arguments, the error."""
+    """The old body has the length of the arguments, the arguments and the error."""
     assert head.unpack_dead(b"\0" * 7 + b"\4argserror") == head.Dead(b"args", b"error", [])
 
 
 def test_causes_that_no_store_could_keep_are_made_fit() -> None:
-    """A lone surrogate or a NUL in an exception's text costs nobody the dead letter."""
+    """A lone surrogate or a NUL in an exception's text is replaced, so that the dead letter can be stored."""
     assert head.unpack_dead(head.pack_dead(b"a", b"e", ["a\0b\ud800"])).causes == ["a b?"]

@@ -1,4 +1,4 @@
-"""The ledger, case by case: what each answer to a lease makes of a task, and what a refused commit leaves."""
+"""The ledger, case by case: how each settle of a lease changes a task, and the state after a refused commit."""
 
 import pytest
 from tests.core.build import RULES, envelope, leased, ledger, submitted
@@ -15,7 +15,7 @@ from distq.core.task import Holder, Owner
 
 
 def delivered_twice(books: Ledger) -> tuple[int, Holder]:
-    """A task whose first lease was given back and whose second one `Holder` has."""
+    """A task whose first lease was given back, and the holder of its second lease."""
     (key,) = submitted(books)
     holder = Holder("second")
     leased(books, Holder("first"))
@@ -37,7 +37,7 @@ def delivered_twice(books: Ledger) -> tuple[int, Holder]:
     ],
 )
 def test_p2_each_answer_takes_a_leased_task_on(outcome: int, state: int, failures: int) -> None:
-    """And its lease is over: the holder holds nothing."""
+    """Each outcome moves the task to its state and ends the lease: the holder holds no task."""
     books, holder = ledger(), Holder("w")
     (key,) = submitted(books)
     leased(books, holder)
@@ -49,7 +49,7 @@ def test_p2_each_answer_takes_a_leased_task_on(outcome: int, state: int, failure
 
 
 def test_p4_a_late_success_settles_and_takes_the_running_lease_back() -> None:
-    """The work was done: that another has started it again does not matter."""
+    """A late success counts although another executor has already started the task again."""
     books = ledger()
     key, second = delivered_twice(books)
     assert books.settle(key, 1, Outcome.SUCCESS, b"r", 0.1)
@@ -64,7 +64,7 @@ def test_p4_a_late_success_settles_and_takes_the_running_lease_back() -> None:
     "outcome", [Outcome.FAILURE, Outcome.RELEASED, Outcome.FATAL, Outcome.UNKNOWN, Outcome.TIMEOUT]
 )
 def test_p4_a_late_failure_or_release_changes_nothing_and_is_counted(outcome: int) -> None:
-    """Its lease has ended; whoever has the task now decides."""
+    """The old lease has ended; only the holder of the present lease can settle the task as failed."""
     books = ledger()
     key, second = delivered_twice(books)
     assert books.settle(key, 1, outcome, b"e", 0.1)
@@ -74,7 +74,7 @@ def test_p4_a_late_failure_or_release_changes_nothing_and_is_counted(outcome: in
 
 
 def test_p4_a_late_success_overtakes_a_retry_that_waits() -> None:
-    """The delayed task is settled, and its moment passes without effect."""
+    """The delayed task is settled, and nothing happens at its `due_at`."""
     books = ledger()
     (key,) = submitted(books)
     leased(books, Holder("w"))
@@ -90,7 +90,7 @@ def test_p4_a_late_success_overtakes_a_retry_that_waits() -> None:
 
 
 def test_p5_a_task_that_kills_its_executor_again_and_again_is_buried_with_the_cause() -> None:
-    """At the fifth loss, with its arguments kept; only the one that was running is blamed."""
+    """The task is a dead letter with its arguments after five losses; a task that was not running counts none."""
     books, holder = ledger(), Holder("w")
     key, innocent = submitted(books, 2)
     leased(books, holder, 2)
@@ -113,7 +113,7 @@ def test_p5_a_task_that_kills_its_executor_again_and_again_is_buried_with_the_ca
 
 
 def test_only_the_last_causes_are_kept() -> None:
-    """A task's history is bounded."""
+    """The ledger keeps only the newest CAUSES_KEPT causes of a task."""
     books, holder = ledger(Defaults(retries=20)), Holder("w")
     (key,) = submitted(books)
     for attempt in range(CAUSES_KEPT + 3):
@@ -147,7 +147,7 @@ def test_p2_what_fails_more_often_than_it_is_retried_is_dead_with_its_error() ->
 def test_p3_a_result_is_kept_until_its_time_is_over_and_goes_at_the_moment_that_was_asked_for(
     settled_at: float,
 ) -> None:
-    """Not before `next_deadline`, and then at once, however the floats round: or the master would spin."""
+    """A sweep drops the result exactly at `next_deadline`, for any rounding; otherwise the master would loop."""
     books = ledger(Defaults(result_ttl_s=0.2))
     (key,) = submitted(books)
     leased(books, Holder("w"))
@@ -164,7 +164,7 @@ def test_p3_a_result_is_kept_until_its_time_is_over_and_goes_at_the_moment_that_
 
 
 def test_a_sweep_drops_a_bounded_number_and_the_rest_next_time() -> None:
-    """An hour of results that end at once does not stop the master."""
+    """A sweep is short even if an hour of results is due at the same time."""
     books, holder = ledger(), Holder("w")
     keys = submitted(books, 5)
     leased(books, holder, 5)
@@ -173,13 +173,13 @@ def test_a_sweep_drops_a_bounded_number_and_the_rest_next_time() -> None:
     books.apply(0.0)
     for left in ([2, 3, 4], [4], []):
         books.sweeper.sweep(1e6, most=2)
-        books.sweeper.sweep(1e6, most=2)  # a second look in the same cycle finds the same
+        books.sweeper.sweep(1e6, most=2)  # a second sweep in the same cycle decides nothing new
         books.apply(1e6)
         assert list(books.state.tasks) == [keys[number] for number in left]
 
 
 def test_p2_a_sweep_that_was_refused_by_the_store_is_made_again() -> None:
-    """A delayed task does not lose its moment, nor a result its end."""
+    """After refused commits a later sweep still makes the delayed task ready and drops the result."""
     books, holder = ledger(), Holder("w")
     delayed, done = submitted(books, 2)
     leased(books, holder, 2)
@@ -198,7 +198,7 @@ def test_p2_a_sweep_that_was_refused_by_the_store_is_made_again() -> None:
 
 
 def test_a_sweep_goes_past_a_task_that_already_changes() -> None:
-    """A late success in the same cycle holds up its own task only."""
+    """A late success in the same cycle postpones the sweep of its own task only."""
     books, holder = ledger(), Holder("w")
     first, second = submitted(books, 2)
     leased(books, holder, 2)
@@ -215,7 +215,7 @@ def test_a_sweep_goes_past_a_task_that_already_changes() -> None:
 
 
 def test_one_change_a_task_and_cycle() -> None:
-    """What would change a task twice is put off: the same call succeeds in the next cycle."""
+    """A second change of a task in one cycle is refused; the same call succeeds in the next cycle."""
     books, holder = ledger(), Holder("w")
     (key,) = submitted(books)
     leased(books, holder)
@@ -231,14 +231,14 @@ def test_one_change_a_task_and_cycle() -> None:
 
 
 def test_an_answer_for_an_unknown_task_is_counted_and_changes_nothing() -> None:
-    """A task that was dropped, or one of another master."""
+    """The answer may be for a task that was dropped, or for a task of another master."""
     books = ledger()
     assert books.settle(1, 1, Outcome.SUCCESS, b"r", 0.1)
     assert (books.unknown_settles, books.changed, books.reclaim(Holder("w"), 1, 1)) == (1, False, False)
 
 
 def test_p7_a_submit_is_taken_whole_or_refused_with_a_sentence() -> None:
-    """What was decided in the same cycle counts, dead letters count, and a refused commit gives the room back."""
+    """Tasks of the same cycle and dead letters count for the capacity; tasks of a refused commit no longer count."""
     books = ledger(Defaults(capacity=3, payload_bytes_max=4))
     kind = envelope(books)
     books.submit(kind, [b"1", b"2"], None, 0.0)
@@ -260,7 +260,7 @@ def test_p7_a_submit_is_taken_whole_or_refused_with_a_sentence() -> None:
 
 
 def test_each_submit_of_a_cycle_is_stored_with_its_own_queue_and_time() -> None:
-    """Tasks of one submit share a head; those of another do not get it."""
+    """Tasks of one submit share a head, and tasks of another submit have another head."""
     books = ledger()
     submits = [("q", 1.0), ("q", 2.0), ("other", 2.0)]
     keys = [books.submit(envelope(books, queue), [b"x", b""], None, at) for queue, at in submits]
@@ -275,7 +275,7 @@ def test_each_submit_of_a_cycle_is_stored_with_its_own_queue_and_time() -> None:
 
 
 def test_p2_an_owner_hears_of_the_end_and_a_plain_task_is_gone_with_it() -> None:
-    """A plain task's result is a task of its own on another queue; nothing of the first is kept."""
+    """The result of a plain item is an item of another queue, so the ledger drops the first item completely."""
     books, owner = ledger(), Owner()
     key = books.submit(envelope(books, kind=PLAIN), [b"x"], owner, 0.0)
     books.apply(0.0)
@@ -289,7 +289,7 @@ def test_p2_an_owner_hears_of_the_end_and_a_plain_task_is_gone_with_it() -> None
 
 
 def test_the_mean_run_time_follows_the_newest_runs_slowly() -> None:
-    """The first run sets it; each later one moves it a twentieth of the way."""
+    """The first run sets the mean; each later run moves it by a twentieth of the difference."""
     books, holder = ledger(), Holder("w")
     for run_s in (1.0, 3.0):
         (key,) = submitted(books)
@@ -300,7 +300,7 @@ def test_the_mean_run_time_follows_the_newest_runs_slowly() -> None:
 
 
 def test_a_task_that_can_be_to_blame_is_counted_and_runs_alone_next_time() -> None:
-    """It had ended in an executor that died before its answer was out, and another one had ended after it."""
+    """The task had ended in an executor that died before it sent the answer, while a later task was running."""
     books, holder, other = ledger(), Holder("first"), Holder("second")
     first, last, untouched = submitted(books, 3)
     leased(books, holder, want=3)
@@ -311,7 +311,7 @@ def test_a_task_that_can_be_to_blame_is_counted_and_runs_alone_next_time() -> No
 
 
 def test_what_an_executor_was_given_that_died_unexplained_is_given_up_only_if_it_was_lost_before() -> None:
-    """It had not begun: one that may be delivered once, and is innocent, is run to its end all the same."""
+    """The task had not begun, so even a task with one allowed delivery is a dead letter only after a second loss."""
     books = ledger(RULES._replace(max_deliveries=1))
     (key,) = submitted(books)
     for loss, state in enumerate((READY, DEAD)):
@@ -323,7 +323,7 @@ def test_what_an_executor_was_given_that_died_unexplained_is_given_up_only_if_it
 
 
 def test_a_task_that_may_run_once_is_not_run_again_because_its_answer_was_lost() -> None:
-    """It had begun, and ended, in an executor that died before the answer was out."""
+    """The task had begun and ended in an executor that died before it sent the answer."""
     books, holder = ledger(RULES._replace(max_deliveries=1)), Holder("an executor")
     key, last = submitted(books, 2)
     leased(books, holder, want=2)

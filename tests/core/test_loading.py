@@ -1,4 +1,4 @@
-"""From heads to tasks again: what a master knows after a restart is what the store had."""
+"""Loading: after a restart a master has the tasks that the store has."""
 
 import pytest
 
@@ -23,7 +23,7 @@ class Kept:
         self.bodies: dict[int, bytes] = {}
 
     def cycle(self, books: Ledger, now: float) -> None:
-        """Commit what was decided and let it happen."""
+        """Store all decisions and apply them."""
         books.sweeper.sweep(now)
         for key, row in books.batch(now).items():
             if row is None:
@@ -36,7 +36,7 @@ class Kept:
         books.apply(now)
 
     def reopened(self, now: float = 1000.0) -> tuple[Ledger, Holder]:
-        """A new master's ledger on the same rows, when its clock says `now`."""
+        """The ledger of a new master on the same rows; its clock shows `now`."""
         books = Ledger(RULES, lambda: 0.5, 2 << 40 | 1)
         loader = Loader(books.registry)
         loader.feed(list(self.heads.items()))
@@ -44,7 +44,7 @@ class Kept:
 
 
 def filled() -> tuple[Ledger, Kept, Holder]:
-    """Five tasks of one envelope, and a plain item, accepted at 0."""
+    """Five tasks of one envelope, and a plain item, all submitted at 0."""
     books, kept = Ledger(RULES, lambda: 0.5, 1 << 40 | 1), Kept()
     books.submit(books.registry.envelope("q", "f", TASK, priority=7), [b"0", b"1", b"2", b"3", b"4"], None, 0.0)
     books.submit(books.registry.envelope("work", PLAIN, PLAIN), [b"item"], None, 0.0)
@@ -53,12 +53,12 @@ def filled() -> tuple[Ledger, Kept, Holder]:
 
 
 def states(books: Ledger) -> list[int]:
-    """States in submit order."""
+    """The states of all tasks, in submit order."""
     return [task.state for task in books.state.tasks.values()]
 
 
 def test_p1_what_was_accepted_is_ready_again_in_the_order_of_its_submits() -> None:
-    """With its envelope, and with its payload in the store alone."""
+    """Each task has its envelope again; its payload is only in the store."""
     _, kept, _ = filled()
     books, _ = kept.reopened()
     assert states(books) == [READY] * 6
@@ -72,7 +72,7 @@ def test_p1_what_was_accepted_is_ready_again_in_the_order_of_its_submits() -> No
 
 
 def test_p4_a_delivery_that_was_never_stored_is_never_given_again() -> None:
-    """Else the answer to the one from before the restart would settle the one after it."""
+    """If the number were used again, the answer to the old delivery would settle the new one."""
     books, kept, holder = filled()
     (before,) = books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
     again, _ = kept.reopened()
@@ -81,7 +81,7 @@ def test_p4_a_delivery_that_was_never_stored_is_never_given_again() -> None:
 
 
 def test_deliveries_are_counted_exactly_over_any_number_of_restarts() -> None:
-    """What people are shown; the numbers on the wire go on far above what may have been given and forgotten."""
+    """`delivery_count` is exact, although a restarted master continues with much larger delivery numbers."""
     books, kept, holder = filled()
     for count in range(1, 4):
         leased = books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 5, 100.0 * count)
@@ -94,7 +94,7 @@ def test_deliveries_are_counted_exactly_over_any_number_of_restarts() -> None:
 
 
 def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_runs_it() -> None:
-    """Its lease was stored with a later commit that nobody waited for."""
+    """A later commit stores the lease, and the executor reclaims it with the right delivery number only."""
     books, kept, holder = filled()
     first, second = books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 0.0)
     assert books.sweeper.next_deadline() == 1.0
@@ -113,7 +113,7 @@ def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_ru
 
 @pytest.mark.parametrize("now", [1000.0, 3.0])
 def test_a_task_that_runs_on_over_a_restart_has_run_since_it_was_leased(now: float) -> None:
-    """What its queue wants of slots, and what operators are shown, counts from there, not from the year 1970."""
+    """The queue's demand and the operators' views count the run from its lease, not from the year 1970."""
     books, kept, holder = filled()
     books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 5.0)
     kept.cycle(books, 10.0)
@@ -123,7 +123,7 @@ def test_a_task_that_runs_on_over_a_restart_has_run_since_it_was_leased(now: flo
 
 
 def test_what_nobody_claims_goes_back_for_nothing() -> None:
-    """The executor may be gone, but nobody saw it die of this task."""
+    """The executor may have died, but the master does not know that the task was the reason, so no loss counts."""
     books, kept, holder = filled()
     books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
     kept.cycle(books, 1.0)
@@ -135,7 +135,7 @@ def test_what_nobody_claims_goes_back_for_nothing() -> None:
 
 @pytest.mark.parametrize(("outcome", "state"), [(Outcome.FAILURE, DELAYED), (Outcome.FATAL, DEAD)])
 def test_failures_and_their_counters_are_exact(outcome: int, state: int) -> None:
-    """A retry waits for its moment, a dead letter keeps its arguments and its error."""
+    """After a restart a retry is ready at its `due_at`, a dead letter is still dead, and the counters are the same."""
     books, kept, holder = filled()
     (task,) = books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 1, 0.0)
     books.settle(task.task_key, task.delivery, outcome, b"error", 0.1, "ValueError: no")
@@ -151,7 +151,7 @@ def test_failures_and_their_counters_are_exact(outcome: int, state: int) -> None
 
 
 def test_p3_results_go_when_their_time_is_over_and_not_before() -> None:
-    """Counted from the end of the task, whatever happened to the master."""
+    """The TTL begins at the end of the task, also if the master restarts in between."""
     books, kept, holder = filled()
     first, second = books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 0.0)
     for at, task in ((3.0, second), (4.0, first)):
@@ -165,7 +165,7 @@ def test_p3_results_go_when_their_time_is_over_and_not_before() -> None:
 
 
 def test_later_runs_of_heads_replace_earlier_ones() -> None:
-    """As a follower sees them: a drop drops, and what is under negative keys is no task."""
+    """None as a head drops its key, and a row with a negative key is not a task."""
     _, kept, _ = filled()
     books = Ledger(RULES, lambda: 0.5, 1)
     loader = Loader(books.registry)
@@ -176,7 +176,7 @@ def test_later_runs_of_heads_replace_earlier_ones() -> None:
 
 
 def test_a_head_of_another_version_is_refused() -> None:
-    """Its numbers would be read as something else."""
+    """A head of an unknown version raises an error, because its fields would be read wrongly."""
     loader = Loader(Ledger(RULES, lambda: 0.5, 1).registry)
     loader.feed([(1, b"\xff" * 60)])
     with pytest.raises(ValueError, match="version 255"):
@@ -184,7 +184,7 @@ def test_a_head_of_another_version_is_refused() -> None:
 
 
 def test_a_clock_that_was_set_back_two_hours_makes_nobody_wait_two_hours_longer() -> None:
-    """A pause has its own length left, and a result its own time, from the moment of the restart on."""
+    """From the restart on, a retry waits for its whole delay and a result stays for its whole TTL."""
     books, kept, holder = filled()
     first = next(iter(books.state.tasks))
     books.leasing.lease(holder, (books.registry.queue("q"),), lambda _: True, 2, 7200.0)

@@ -1,4 +1,4 @@
-"""The table of moves, every pair of it."""
+"""The table of moves, tested for every pair of a state and an event."""
 
 import pytest
 from tests.core.build import task_in
@@ -14,7 +14,7 @@ PAIRS = [pytest.param(s, e, id=f"{STATE_NAMES[s]}-{moves.EVENT_NAMES[e]}") for s
 
 @pytest.mark.parametrize(("state", "event"), PAIRS)
 def test_every_pair_of_state_and_event_moves_or_is_refused_and_changes_nothing(state: int, event: int) -> None:
-    """What the table lists happens, and the counts follow; anything else raises and leaves all as it was."""
+    """A listed move changes the state and the counts; any other raises an error and changes nothing."""
     task = task_in(state)
     counts = task.envelope.queue.counts
     assert counts == [int(other == state) for other in STATES]

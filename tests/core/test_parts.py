@@ -1,4 +1,4 @@
-"""The small parts: backoff, deadlines, histogram, names."""
+"""Small parts of the core: backoff, deadlines, histogram, counters, registry."""
 
 import hypothesis.strategies as st
 import pytest
@@ -26,13 +26,13 @@ def test_a_retry_waits_twice_as_long_each_time_give_or_take_a_quarter_and_never_
     ("failures", "jitter", "delay_s"), [(1, 0.0, 0.75), (1, 0.5, 1.0), (2, 0.5, 2.0), (3, 0.75, 4.5), (11, 0.5, 600.0)]
 )
 def test_delays_of_the_default_backoff(failures: int, jitter: float, delay_s: float) -> None:
-    """The first ones, in numbers."""
+    """The first delays have these values."""
     assert Backoff().delay_s(failures, lambda: jitter) == delay_s
 
 
 @given(moments=st.lists(st.integers(0, 20)), now=st.integers(0, 20))
 def test_what_is_due_comes_oldest_first_and_equals_in_the_order_they_were_added(moments: list[int], now: int) -> None:
-    """And what is not due yet stays."""
+    """Things that are not due yet stay."""
     deadlines: Deadlines[int] = Deadlines()
     for number, at in enumerate(moments):
         deadlines.add(at, number)
@@ -55,7 +55,7 @@ def test_a_histogram_counts_each_duration_in_the_bucket_whose_bound_it_does_not_
 
 
 def test_an_open_table_counts_by_word() -> None:
-    """A word is there from its first count on."""
+    """A word has a count only after it was counted once."""
     tally = TaskCounters()
     tally.count(tally.late, "failure")
     tally.count(tally.late, "failure")
@@ -63,7 +63,7 @@ def test_an_open_table_counts_by_word() -> None:
 
 
 def test_a_name_is_made_once_and_shared() -> None:
-    """Tasks with the same options share one envelope, tasks of one name and queue one tally."""
+    """Tasks with the same options share one envelope, and tasks of one name and queue share counters."""
     names = Registry(Defaults(capacity=7))
     envelope = names.envelope("q", "f", TASK)
     assert names.envelope("q", "f", TASK) is envelope
@@ -84,7 +84,7 @@ def test_options_that_are_not_given_are_the_rules_and_zero_is_given() -> None:
 
 
 def test_a_queue_keeps_its_role_until_it_is_given_another() -> None:
-    """A queue is a work queue unless somebody says otherwise."""
+    """A queue is a work queue unless a caller gives another role."""
     names = Registry(Defaults())
     assert names.queue("q").role == WORK
     assert names.queue("q", RESULT).role == RESULT

@@ -1,4 +1,4 @@
-"""What an operator lets a queue give out: rates as texts, and windows that are never too generous."""
+"""Policies of queues: rates as texts, rate windows that never allow too many leases, and stored policies."""
 
 import hypothesis.strategies as st
 import pytest
@@ -11,19 +11,19 @@ from distq.core.policy import OPEN, BadPolicy, Policy, Rate, RateWindow, pack_po
     ("text", "tasks", "period_s"), [("100/m", 100, 60.0), ("5/30s", 5, 30.0), ("1/h", 1, 3600.0), ("9/2d", 9, 172800.0)]
 )
 def test_a_rate_is_read_and_written(text: str, tasks: int, period_s: float) -> None:
-    """So many in a time."""
+    """A rate is a number of tasks and a period, and its text is the same after reading."""
     assert Rate.parse(text) == (tasks, period_s)
     assert str(Rate.parse(text)) == text
 
 
 def test_a_rate_in_other_words_is_the_same() -> None:
-    """It is written with the largest unit."""
+    """A rate is written with the largest unit that fits its period."""
     assert str(Rate.parse("10/60s")) == "10/m"
 
 
 @pytest.mark.parametrize("text", ["", "100", "0/m", "1.5/s", "100/y", "-1/s", "5/0s", "100 / m", "1e3/s"])
 def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
-    """In words."""
+    """The error says that the text is not a rate, and its hint has an example."""
     with pytest.raises(BadPolicy, match="not a rate") as raised:
         Rate.parse(text)
     assert "100/m" in raised.value.hint
@@ -35,7 +35,7 @@ def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
     restarts=st.booleans(),
 )
 def test_no_period_sees_more_than_its_rate(rate: Rate, steps: list[tuple[float, int]], *, restarts: bool) -> None:
-    """Whatever is asked for and when, and also when the window was stored and read in between."""
+    """No period has more leases than the rate allows, for any requests, and also when the window is stored and read."""
     window, now, given_out = RateWindow(rate), 1000.0, []
     for pause_s, want in steps:
         now += pause_s
@@ -65,12 +65,12 @@ def test_no_period_sees_more_than_its_rate(rate: Rate, steps: list[tuple[float, 
     )
 )
 def test_a_policy_is_read_as_it_was_stored(policy: Policy) -> None:
-    """With all that it says."""
+    """Every field of a stored policy is the same after reading."""
     assert unpack_policy(pack_policy("q", policy, None)) == ("q", policy, [])
 
 
 def test_what_an_operator_says_goes_before_the_settings() -> None:
-    """Limit by limit."""
+    """Each limit of the operator's policy replaces the same limit of the settings; other limits stay."""
     base = Policy(running=5, rate=Rate(1, 1.0), capacity=10)
     assert Policy(running=7).overridden_by(base) == base._replace(running=7)
     assert Policy(paused=True).overridden_by(base) == base._replace(paused=True)
@@ -78,13 +78,13 @@ def test_what_an_operator_says_goes_before_the_settings() -> None:
 
 @pytest.mark.parametrize("asked", [{"running": 0}, {"running": True}, {"capacity": "5"}, {"rate": 5}, {"rate": "5"}])
 def test_a_limit_that_cannot_be_is_refused(asked: dict[str, object]) -> None:
-    """And nothing is changed."""
+    """A limit of a wrong type or size raises BadPolicy."""
     with pytest.raises(BadPolicy):
         OPEN.changed(asked)
 
 
 def test_a_hundred_names_can_be_paused_on_a_queue() -> None:
-    """More are refused: pause the queue."""
+    """The 101st name is refused; to resume the whole queue resumes all names."""
     policy = OPEN
     for number in range(100):
         policy = policy.paused_as(paused=True, name=str(number))

@@ -1,4 +1,4 @@
-"""A queue's order: priority first, then submit order; a task that was lost comes alone."""
+"""The order of a queue: by priority, then in submit order; a lost task is leased alone."""
 
 import hypothesis.strategies as st
 from hypothesis import given
@@ -15,7 +15,7 @@ from distq.core.task import Holder
 def test_tasks_come_by_priority_and_then_in_submit_order_across_names(
     tasks: list[tuple[str, int]], want: int, wanted: frozenset[str]
 ) -> None:
-    """As one sorted list would, of the names that are wanted."""
+    """The queue gives the tasks of the wanted names in the order of one sorted list."""
     books = ledger()
     expected = []
     for name, priority in tasks:
@@ -27,7 +27,7 @@ def test_tasks_come_by_priority_and_then_in_submit_order_across_names(
 
 
 def test_what_was_settled_while_it_waited_is_not_given_out() -> None:
-    """A late success settles a ready task; its place in line is skipped, at the head and further back."""
+    """A late success settles a ready task; the queue skips it at each position in its list."""
     books = ledger()
     keys = submitted(books, 5)
     for key in (keys[0], keys[2], keys[4]):
@@ -38,7 +38,7 @@ def test_what_was_settled_while_it_waited_is_not_given_out() -> None:
 
 
 def test_a_lane_whose_tasks_are_all_settled_is_empty() -> None:
-    """The oldest task is looked for behind those that no longer wait, in vain here."""
+    """The search for the oldest task skips settled tasks, and finds none here."""
     books = ledger()
     (key,) = submitted(books)
     assert books.registry.queue("q").oldest_submitted_at() == 0.0
@@ -49,7 +49,7 @@ def test_a_lane_whose_tasks_are_all_settled_is_empty() -> None:
 
 
 def test_those_given_back_together_are_first_in_line_and_in_submit_order() -> None:
-    """A worker that drains disturbs no order."""
+    """A worker that gives back its tasks does not change their order."""
     books = ledger()
     keys = submitted(books, 5)
     holder = Holder("w")
@@ -60,7 +60,7 @@ def test_those_given_back_together_are_first_in_line_and_in_submit_order() -> No
 
 
 def test_p5_a_task_that_was_lost_is_leased_alone() -> None:
-    """Whoever dies next, only one task can have been the reason: it ends a batch, and nothing joins it."""
+    """A lost task ends a batch and no task joins it, so that only one task can be the reason if an executor dies."""
     books = ledger()
     keys = submitted(books, 4)
     first = Holder("first")
@@ -79,7 +79,7 @@ def test_p5_a_task_that_was_lost_is_leased_alone() -> None:
 
 
 def test_p5_a_batch_stops_before_a_task_that_was_lost_further_back_in_the_same_line() -> None:
-    """The innocent that was held with it comes first, without it."""
+    """The older task that was only held with the lost one is leased first, without the lost one."""
     books = ledger()
     innocent, guilty, later = submitted(books, 3)
     holder = Holder("w")
@@ -92,7 +92,7 @@ def test_p5_a_batch_stops_before_a_task_that_was_lost_further_back_in_the_same_l
 
 
 def test_a_batch_stops_before_a_task_that_was_lost_and_goes_on_with_another_queue() -> None:
-    """What lies behind it in its own queue waits; other queues do not."""
+    """Later tasks of the same queue wait behind the lost task; other queues do not wait."""
     books = ledger()
     lost = submitted(books, 1)
     holder = Holder("w")
@@ -110,7 +110,7 @@ def test_a_batch_stops_before_a_task_that_was_lost_and_goes_on_with_another_queu
 
 
 def test_a_queue_that_was_served_goes_behind_the_others() -> None:
-    """The one served longest ago is first; one without ready tasks is not in the row."""
+    """The queue that was served longest ago is first; a queue without ready tasks is not in `ready_queues`."""
     books = ledger()
     for name in ("a", "b", "c"):
         books.submit(envelope(books, name), [b"", b""], None, 0.0)

@@ -9,13 +9,13 @@ from distq.core.task_ids import id_text, task_key_of
 
 @given(epoch=st.integers(1, 2**23 - 1), number=st.integers(0, 2**40 - 1))
 def test_a_key_is_the_key_of_its_text(epoch: int, number: int) -> None:
-    """What people see of a task leads back to it."""
+    """The id that people see gives the key of the task."""
     key = epoch << 40 | number
     assert task_key_of(id_text(key)) == key
 
 
 def test_the_text_is_epoch_and_number() -> None:
-    """Short, and of the same alphabet everywhere."""
+    """The id is the epoch and the number in hexadecimal."""
     assert id_text(3 << 40 | 255) == "3-ff"
 
 
@@ -23,7 +23,7 @@ def test_the_text_is_epoch_and_number() -> None:
     "text", ["", "-", "1", "1-", "-1", "x-1", "1-x", "1--5", "1-F", " 1-1", "1-1 ", "0x1-1", "1-01", "1_0-1", "1-1-1"]
 )
 def test_any_other_text_is_refused(text: str) -> None:
-    """One task has one text; what is not quite one is nobody's."""
+    """A task has exactly one id; a text in another form is not an id."""
     with pytest.raises(ValueError, match="a task id is two hexadecimal numbers, as in 1a-2f, not '"):
         task_key_of(text)
 
@@ -36,7 +36,7 @@ def test_a_number_that_would_spill_into_the_epoch_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["zz", "\ud800", 5, None, "1" * 10_000, "\u0661-1"])
 def test_what_is_no_task_id_is_refused_in_words(text: str) -> None:
-    """Whatever it is, also what is no text; and the refusal is short."""
+    """Any other value, also one that is no text, raises a short error."""
     with pytest.raises(ValueError, match="a task id is two hexadecimal numbers") as refused:
         task_key_of(text)
     assert len(str(refused.value)) < 150
