@@ -1,4 +1,4 @@
-"""The frame: errors are sentences with exit codes, commands are loaded when asked for, Ctrl-C is 130."""
+"""The frame of the commands: errors are sentences with exit codes, a command is imported when it runs, Ctrl-C is 130."""
 
 import json
 import os
@@ -48,18 +48,18 @@ UNREADABLE = (
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No `.env` but the test's own."""
+    """Run each test in a folder with no `.env` but the test's own."""
     monkeypatch.chdir(tmp_path)
 
 
 def test_the_version_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """For scripts."""
+    """Scripts read it."""
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"distq {__version__}\n"
 
 
 def test_help_lists_every_command_in_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each command says what it does, and the exit codes are there."""
+    """The list has a sentence for each command, and the exit codes."""
     assert run(["--help"]) == 0
     said = capsys.readouterr().out
     listed = re.findall(r"^  ([a-z]+) {2,}\S", said.split("Commands:")[1], re.MULTILINE)
@@ -71,7 +71,7 @@ def test_help_lists_every_command_in_a_line_each(capsys: pytest.CaptureFixture[s
 def test_help_is_never_cut_off(
     columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each command has its whole sentence, however narrow the terminal is."""
+    """The list has the whole sentence of each command, however narrow the terminal is."""
     monkeypatch.setenv("COLUMNS", columns)
     for args in (["--help"], *([name, "--help"] for name in ("queue", "schedule", "dead", "store", "key"))):
         assert run(args) == 0
@@ -80,7 +80,7 @@ def test_help_is_never_cut_off(
 
 
 def commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command]]:
-    """Every command below one, by its words."""
+    """Yield every command below one, with its words."""
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             found = command.get_command(context, name)
@@ -91,7 +91,7 @@ def commands(command: click.Command, context: click.Context) -> Iterator[tuple[s
 
 
 def test_every_command_has_examples_that_the_command_line_reads() -> None:
-    """And there is no example of a command that is not there; none of them is run."""
+    """No example is of an unknown command; the test runs none of them."""
     found = dict(commands(app, click.Context(app, info_name="distq")))
     assert found.keys() == EXAMPLES.keys()
     for words, lines in EXAMPLES.items():
@@ -112,14 +112,14 @@ def test_every_command_has_examples_that_the_command_line_reads() -> None:
 
 
 def test_a_group_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """And nothing about itself as if it were an error."""
+    """The output has no error."""
     assert run(["key"]) == 2
     assert capsys.readouterr().err.startswith("Usage: distq key")
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its module can be loaded, and says more than its name."""
+    """Its module can be imported, and the help has more than its name."""
     assert run([name, "--help"]) == 0
     assert f"Usage: distq {name}" in capsys.readouterr().out
 
@@ -145,7 +145,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     ],
 )
 def test_usage_and_settings_end_with_2(args: list[str], said: str | None, capsys: pytest.CaptureFixture[str]) -> None:
-    """One or two sentences on standard error; without a key they say how to make one."""
+    """Standard error has one or two sentences; without a key they say how to make one."""
     assert run(args) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -155,7 +155,7 @@ def test_usage_and_settings_end_with_2(args: list[str], said: str | None, capsys
 def test_a_worker_with_accept_json_needs_modules(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without modules it has no task that it may run, and a plain handler takes pickles."""
+    """Without modules the worker has no task that it may run; and a plain handler receives pickles."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
     monkeypatch.setenv("DISTQ_ACCEPT", "json")
     assert run(["worker"]) == 2
@@ -165,7 +165,7 @@ def test_a_worker_with_accept_json_needs_modules(
 
 
 def test_options_are_read_as_settings_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong option gets the sentence of the setting."""
+    """A wrong option gets the error of the setting."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 32)
     assert run(["worker", "--plain-handler", "square"]) == 2
     assert "It takes module:function" in capsys.readouterr().err
@@ -190,12 +190,12 @@ class Terse(DistqError):
     ],
 )
 def test_an_error_is_a_sentence_and_an_exit_code(error: Exception, text: str, exit_code: int) -> None:
-    """What happened, then what to do."""
+    """The sentences say what happened, then what to do."""
     assert explained(error) == (text, exit_code)
 
 
 def test_a_defect_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    """The traceback is for the report."""
+    """The traceback is for the bug report."""
     error = ZeroDivisionError("division by zero")
     text, exit_code = explained(error)
     assert (text.startswith("This is a defect"), exit_code) == (True, 1)
@@ -214,7 +214,7 @@ def test_a_defect_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_last_words_of_a_service_are_json_where_its_log_is(
     args: list[str], form: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Why it could not start is read by what reads its log; a short command says it in plain text."""
+    """The reader of the log also gets the reason of a failed start; a short command prints plain text."""
     (tmp_path / "form").write_text("DISTQ_LOG_FORMAT=json\n")
     monkeypatch.setenv("DISTQ_LOG_FORMAT", form)
     environ = {name: text for name, text in os.environ.items() if not name.startswith("DISTQ_AUTHKEY")}
@@ -245,7 +245,7 @@ def test_dotenv_is_read_from_the_folder_or_from_where_it_is_named(
 def test_main_runs_what_the_process_was_given(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`distq` and `python -m distq` are this."""
+    """`distq` and `python -m distq` both call it."""
     monkeypatch.setattr(sys, "argv", ["distq", "key", "new"])
     assert main() == 0
     assert len(capsys.readouterr().out.strip()) == 43
@@ -253,7 +253,7 @@ def test_main_runs_what_the_process_was_given(
 
 @pytest.mark.parametrize("args", [["--version"], ["health"], ["key", "new"], ["--help"]])
 def test_short_commands_import_nothing_heavy(args: list[str]) -> None:
-    """A container asks for its health every few seconds."""
+    """A container runs the health check every few seconds."""
     program = "import sys; from distq.cli.app import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.splitlines()[-1].split())
@@ -261,7 +261,7 @@ def test_short_commands_import_nothing_heavy(args: list[str]) -> None:
 
 
 def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
-    """Even while the master is being waited for."""
+    """This is also true while the command waits for the master."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 32, "DISTQ_ADDRESS": f"127.0.0.1:{silent.getsockname()[1]}"}
         command = [sys.executable, "-m", "distq", "status", "--wait", "60s"]
@@ -292,7 +292,7 @@ def test_a_port_that_is_taken_ends_the_master_with_2(setting: str) -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_master_lives_without_standard_streams(closed: str) -> None:
-    """As whoever makes a daemon of it may start it; its sockets are then not taken for them."""
+    """A program that makes a daemon of it may close them; the master's sockets then do not get their numbers."""
     address = Address("127.0.0.1", free_port())
     environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 32, "DISTQ_ADDRESS": str(address), "DISTQ_HTTP_ADDRESS": "off"}
     environ["DISTQ_STORE"] = "memory:"
@@ -316,7 +316,7 @@ def _listens(address: Address) -> bool:
 
 
 def test_a_reader_that_leaves_is_not_complained_of() -> None:
-    """As when `head` has seen enough; click ends such a command with 1."""
+    """`head` closes the pipe when it has enough lines; click ends such a command with 1."""
     read, write = os.pipe()
     os.close(read)
     try:
@@ -331,7 +331,7 @@ def test_a_reader_that_leaves_is_not_complained_of() -> None:
 @pytest.mark.parametrize("program", [["-m", "distq"], ["-P", "-c", "import distq.cli as cli; exit(cli.main())"]])
 @pytest.mark.parametrize("name", ["queue", "logging"])
 def test_a_file_in_the_way_of_the_standard_library_is_named(tmp_path: Path, name: str, program: list[str]) -> None:
-    """In the current folder it does no harm; in PYTHONPATH it comes first for every Python program."""
+    """In the current folder it does no harm; in PYTHONPATH every Python program imports it first."""
     (tmp_path / f"{name}.py").write_text("def task(): pass\n")
     command = [sys.executable, *program, "key", "new"]
     assert len(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout) == 44
@@ -355,13 +355,13 @@ def test_a_file_in_the_way_of_the_standard_library_is_named(tmp_path: Path, name
 def test_a_service_that_hears_a_signal_before_it_has_begun_ends_well(
     args: list[str], code: int | None, number: signal.Signals
 ) -> None:
-    """Also where nothing else would end it, as process 1; other commands end by the signal as any program does."""
+    """This is also true as process 1, where the signal would not end it; other commands end by the signal."""
     program = f"os.kill(os.getpid(), {int(number)}); os._exit(5)"
     assert heard_early(program, args).returncode == (-number if code is None else code)
 
 
 def heard_early(program: str, args: list[str]) -> "subprocess.CompletedProcess[str]":
-    """A process that hears signals as the command line with these arguments does at its start, and runs a program."""
+    """Run a program in a process that handles signals as the command line with these arguments does at its start."""
     begin = "import os, signal, sys; from distq.cli.early import handle_signals; handle_signals(sys.argv[1:]);"
     command = [sys.executable, "-c", begin + program, *args]
     return subprocess.run(command, check=False, capture_output=True, text=True)
@@ -369,14 +369,14 @@ def heard_early(program: str, args: list[str]) -> "subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("args", [["worker"], ["status"]])
 def test_ctrl_c_before_a_command_has_begun_ends_with_130_and_without_a_traceback(args: list[str]) -> None:
-    """Also within an import, which says where it was interrupted."""
+    """This is also true within an import, where the traceback would name the interrupted place."""
     done = heard_early("os.kill(os.getpid(), signal.SIGINT); os._exit(5)", args)
     assert (done.returncode, done.stderr) == (130, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_the_caller_has_ignored_stays_ignored(number: signal.Signals) -> None:
-    """A shell has a command in the background of a script ignore Ctrl-C, and `nohup` the end of the terminal."""
+    """A shell makes a script's background command ignore Ctrl-C, and `nohup` makes it ignore the end of the terminal."""
     program = f"os.kill(os.getpid(), {int(number)}); os._exit(5)"
     begin = f"import os, signal, sys; signal.signal({int(number)}, signal.SIG_IGN);"
     begin += (
@@ -386,7 +386,7 @@ def test_a_signal_that_the_caller_has_ignored_stays_ignored(number: signal.Signa
 
 
 def test_nothing_slow_is_imported_before_a_service_hears_signals() -> None:
-    """What a C extension, or the interpreter's own start, does not bring."""
+    """Only C extensions and the modules that the interpreter itself imports are loaded before."""
     folder = str(Path(distq.__file__).parents[1])
     program = f"import sys; sys.path.append({folder!r}); import distq.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
@@ -395,7 +395,7 @@ def test_nothing_slow_is_imported_before_a_service_hears_signals() -> None:
 
 @pytest.mark.parametrize("said", ["queue.db is damaged.", "data/q is a folder.", "retry_for takes classes."])
 def test_a_sentence_leaves_a_name_at_its_beginning_as_it_is(said: str) -> None:
-    """A file that is shown with another letter is not there."""
+    """A file whose name is printed with another letter does not exist."""
     assert explained(DistqError(said))[0] == said
 
 
@@ -407,7 +407,7 @@ def test_a_sentence_leaves_a_name_at_its_beginning_as_it_is(said: str) -> None:
 def test_names_out_of_range_are_usage_errors(
     args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before a master is looked for."""
+    """The command fails before it connects to a master."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
     assert run(args) == 2
     assert "is a text" in capsys.readouterr().err
@@ -431,7 +431,7 @@ def test_names_out_of_range_are_usage_errors(
 def test_an_error_repeats_the_beginning_of_a_long_argument_alone(
     args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence after it is what helps, and is on the same screen."""
+    """The sentence after it has the help, and stays on the same screen."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
     assert run(args) == 2
     assert 20 < len(capsys.readouterr().err) < 700
@@ -440,14 +440,14 @@ def test_an_error_repeats_the_beginning_of_a_long_argument_alone(
 def test_a_rate_that_is_none_is_told_in_two_sentences(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is wrong, and how it is written."""
+    """They say what is wrong, and how a rate is written."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
     assert run(["queue", "set", "mail", "--rate", "0/s"]) == 2
     assert "'0/s' is not a rate. A rate is written 100/m" in capsys.readouterr().err
 
 
 def test_a_master_with_next_to_no_descriptors_is_a_sentence() -> None:
-    """Also where there are too few for an event loop."""
+    """This is also true with too few descriptors for an event loop."""
     environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 16, "DISTQ_STORE": "memory:", "DISTQ_BIND": "127.0.0.1:0"}
     command = ["sh", "-c", 'ulimit -n 10; exec "$@"', "sh", sys.executable, "-m", "distq", "master"]
     done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True, timeout=60)
@@ -457,7 +457,7 @@ def test_a_master_with_next_to_no_descriptors_is_a_sentence() -> None:
 
 
 def test_a_backup_needs_the_name_of_a_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty one, as of a variable of a script that is not set, does not name the current folder."""
+    """An empty name, for example of a script's unset variable, does not mean the current folder."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
     assert run(["store", "backup", ""]) == 2
     assert "FILE is empty" in capsys.readouterr().err

@@ -23,27 +23,27 @@ KEY = "k" * 32
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No `.env` from outside."""
+    """Run each test in a folder without `.env`."""
     monkeypatch.chdir(tmp_path)
 
 
 class Probe(http.server.BaseHTTPRequestHandler):
-    """Answers /readyz as the server's `answer` says."""
+    """Answers /readyz with the server's `answer`."""
 
     def do_GET(self) -> None:
-        """One probe."""
+        """Answer one probe."""
         status, text = self.server.answer if self.path == "/readyz" else (404, "")  # type: ignore[attr-defined]
         self.send_response(status)
         self.end_headers()
         self.wfile.write(text.encode())
 
     def log_message(self, *_args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
 def probed() -> Iterator[http.server.HTTPServer]:
-    """An HTTP server whose `answer` can be set."""
+    """Run an HTTP server whose `answer` a test can set."""
     with http.server.HTTPServer(("127.0.0.1", 0), Probe) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -59,7 +59,7 @@ def test_health_is_what_readyz_says(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """0 when ready, else 1 with the reason; a listener on every interface is asked on loopback; no key needed."""
+    """Exit 0 if ready, else 1 with the reason; a listener on every interface is probed on loopback; no key is needed."""
     monkeypatch.setenv("DISTQ_HTTP_ADDRESS", f"{host}:{probed.server_address[1]}")
     monkeypatch.setenv("DISTQ_AUTHKEY_FILE", "/nowhere")
     probed.answer = (200, "ready\n")  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ def test_health_of_nobody_is_1_with_the_reason(
 
 
 def test_a_new_key_is_another_each_time(capsys: pytest.CaptureFixture[str]) -> None:
-    """43 letters that need no quoting."""
+    """It has 43 characters that need no quoting."""
     assert run(["key", "new"]) == run(["key", "new"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first != second
@@ -95,7 +95,7 @@ def test_a_new_key_is_another_each_time(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_key_in_use_is_shown_from_environment_or_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Several are a line each."""
+    """Each of several keys is on a line of its own."""
     (tmp_path / "key").write_text(f"{KEY}\nsecond\n")
     monkeypatch.setenv("DISTQ_AUTHKEY_FILE", str(tmp_path / "key"))
     assert run(["key", "show"]) == 0
@@ -107,7 +107,7 @@ def test_the_key_in_use_is_shown_from_environment_or_file(
 def test_settings_are_shown_with_their_source_and_without_secrets(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As JSON for programs, as a table for people."""
+    """The command prints JSON for programs, and a table for people."""
     monkeypatch.setenv("DISTQ_AUTHKEY", KEY)
     monkeypatch.setenv("DISTQ_LEASE_S", "1m")
     monkeypatch.setenv("DISTQ_LEASES", "1m")
@@ -147,14 +147,14 @@ class FakeBroker:
             return
 
     def close(self) -> None:
-        """End it; its one connection has ended before."""
+        """End it, after its one connection has ended."""
         self._thread.join()
         self.listener.close()
 
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBroker]:
-    """A master with one queue and two workers, one of which has a name that would steer a terminal."""
+    """Run a master with one queue and two workers, one of which has a name that would control a terminal."""
     queue = Queue("work", 1000)
     queue.counts[READY] = 1234
     master = FakeMaster(all_queues=[queue], all_workers=[worker_row("w1"), worker_row("\x1b[2J[red]w2")])
@@ -167,7 +167,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBroker]:
 def test_status_shows_queues_workers_and_slots(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Tables for people; what peers call themselves is text and nothing else."""
+    """Tables are for people; names that peers choose are printed as plain text."""
     monkeypatch.setenv("DISTQ_AUTHKEY", KEY)
     assert run(["status"]) == 0
     out = capsys.readouterr().out
@@ -183,7 +183,7 @@ def test_status_shows_queues_workers_and_slots(
 def test_status_is_json_for_programs(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One object with the three answers."""
+    """It is one object with the three answers."""
     monkeypatch.setenv("DISTQ_AUTHKEY", KEY)
     assert run(["status", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -195,7 +195,7 @@ def test_status_is_json_for_programs(
 def test_status_says_when_nobody_works(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And what to do about it."""
+    """The command also prints what the operator can do."""
     broker.master.all_workers.clear()
     broker.master.reason = "The store is full."
     monkeypatch.setenv("DISTQ_AUTHKEY", KEY)
@@ -208,7 +208,7 @@ def test_status_says_when_nobody_works(
 def test_status_with_a_wrong_key_is_3(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And a sentence."""
+    """The command prints a sentence."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "w" * 32)
     assert run(["status"]) == 3
     assert capsys.readouterr().err.count("\n") == 1

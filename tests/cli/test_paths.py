@@ -1,4 +1,4 @@
-"""Folders and files that a process may not enter or read: a sentence, whatever the command came for."""
+"""Folders and files that a process may not enter or read cause a sentence in every command."""
 
 import ctypes
 import os
@@ -16,11 +16,11 @@ CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 PR_CAPBSET_DROP = 24
 ANOTHER_USER = 1234
 DARK = "{dark}"
-"""In arguments and settings: a folder that belongs to another user, who lets no one in."""
+"""Stands in arguments and settings for a folder that only its owner, another user, may enter."""
 
 
 def obey_permissions() -> None:
-    """Between fork and exec: root without the capabilities that let it pass by permissions."""
+    """Between fork and exec, drop the capabilities by which root ignores permissions."""
     libc = ctypes.CDLL(None)
     for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -52,7 +52,7 @@ def obey_permissions() -> None:
 def test_a_folder_that_this_user_may_not_enter_is_told_in_words(
     tmp_path: Path, arguments: list[str], settings: dict[str, str], *, inside: bool
 ) -> None:
-    """Not as a defect of distq: the path, the user, the reason, and what to do."""
+    """It is no internal error of distq: the message has the path, the user, the reason, and what to do."""
     dark = tmp_path / "dark"
     (dark / "deep").mkdir(parents=True)
     for folder in (dark / "deep", dark):
@@ -78,7 +78,7 @@ def test_a_folder_that_this_user_may_not_enter_is_told_in_words(
 
 
 def test_what_is_no_matter_of_a_path_stays_as_it_is() -> None:
-    """A defect of ours is still called one."""
+    """An internal error of distq is still called one."""
     for error in (ValueError("x"), OSError(13, "Permission denied"), OSError(2, "No such file or directory", "x")):
         assert in_words(error) is error
     found = in_words(OSError(20, "Not a directory", b"/a/b"))

@@ -1,4 +1,4 @@
-"""What is shown of a dead letter's payload: everything that can be read, and nothing of it is run."""
+"""The text that describes a dead letter's payload has every readable value, and no code of the payload runs."""
 
 import datetime as dt
 import json
@@ -17,13 +17,13 @@ from distq.wire.splice import item
 
 
 class Bomb:
-    """Makes a file when it is unpickled."""
+    """An object that makes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Ask for it."""
+        """Return the call that makes the file."""
         return Path.touch, (self.path,)
 
 
@@ -35,13 +35,13 @@ class Order:
 
 
 def shown(*args: Any, **kwds: Any) -> str:
-    """What is shown of a call of `f`."""
+    """Return the text for a call of `f`."""
     texts = {describe(pickle.dumps((args, kwds), protocol), "f") for protocol in (2, 3, 4, 5)}
     return min(texts, key=len)
 
 
 def test_plain_values_are_shown_as_python_writes_them() -> None:
-    """Also keys of dicts and what is in sets."""
+    """So are keys of dicts and members of sets."""
     assert shown(1, "two", None, [3.5, (True,)], key={"a": {1: b"x"}}) == (
         "f(1, 'two', None, [3.5, (True,)], key={'a': {1: b'x'}})"
     )
@@ -49,7 +49,7 @@ def test_plain_values_are_shown_as_python_writes_them() -> None:
 
 
 def test_objects_are_shown_by_the_names_of_their_classes() -> None:
-    """With what they are made from."""
+    """The text includes the arguments that make them."""
     assert shown(dt.timedelta(1)) == "f(datetime.timedelta(1, 0, 0))"
     assert "Order({'number': 5})" in shown(Order(5)).replace("tests.cli.test_payloads.", "")
     assert "collections.OrderedDict" in shown(OrderedDict(a=1))
@@ -60,7 +60,7 @@ def test_objects_are_shown_by_the_names_of_their_classes() -> None:
 
 
 def test_nothing_is_run(tmp_path: Path) -> None:
-    """Neither of a payload nor of an error."""
+    """This is true for payloads and for errors."""
     bomb = pickle.dumps(((Bomb(tmp_path / "gone off"),), {}))
     assert "pathlib.Path.touch" in describe(bomb, "f") or "getattr" in describe(bomb, "f")
     failure_of(pickle.dumps((Bomb(tmp_path / "gone off"), "", "")))
@@ -71,7 +71,7 @@ def test_nothing_is_run(tmp_path: Path) -> None:
 
 
 def test_chunks_json_and_plain_items_are_shown_too() -> None:
-    """Each as it was given."""
+    """Each has the form in which the client gave it."""
     assert describe(pack_chunk([(1,), (2,)]), "f") == "2 calls: f(1), f(2)"
     assert describe(pack_json([1, "x"], {"y": None}), "f") == "f(1, 'x', y=None)"
     put = read_call(pickle.dumps(("work", "put", ({"a": 1},), {}), 4))
@@ -79,7 +79,7 @@ def test_chunks_json_and_plain_items_are_shown_too() -> None:
 
 
 def test_what_cannot_be_read_is_measured() -> None:
-    """Other bytes, too many, too deep; long texts are cut."""
+    """It is other data, too large or nested too deeply; long texts are cut."""
     for payload in (b"", b"\x80nothing", b"{", json.dumps({"args": 1}).encode(), pickle.dumps(5)):
         assert describe(payload, "f") == f"{len(payload):,} bytes that are no call"
     assert describe(b"\x80" + b"x" * READ_BYTES_MAX, "f") == f"a pickle of {READ_BYTES_MAX + 1:,} bytes"
@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_measured() -> None:
 
 
 def test_an_error_is_told_as_its_executor_told_it() -> None:
-    """Type, text, traceback; nothing for a task that was lost."""
+    """It has type, text and traceback; they are empty for a task that was lost."""
     try:
         raise KeyError("gone")  # noqa: TRY301 - so that it has a traceback
     except KeyError as error:

@@ -1,4 +1,4 @@
-"""Nothing of a result or an error runs on the machine of the operator who asks for it, unless that is said."""
+"""No code of a result or an error runs on the machine of the operator, except with --unpickle."""
 
 import json
 import pickle
@@ -15,7 +15,7 @@ from distq.core.states import DEAD, EXPIRED, SUCCEEDED
 
 
 class Planted:
-    """Leaves a file when it is unpickled."""
+    """An object that leaves a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,7 +25,7 @@ class Planted:
 
 
 def ended(state: int, body: bytes | None, causes: list[str] | None = None) -> TaskFuture[Any]:
-    """A task's future that has heard its end."""
+    """Return a task's future that has received its outcome."""
     future: TaskFuture[Any] = TaskFuture()
     future.settle(state, body, causes)
     return future
@@ -33,7 +33,7 @@ def ended(state: int, body: bytes | None, causes: list[str] | None = None) -> Ta
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_plain_values_are_printed_as_json(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    """From a pickle as from JSON."""
+    """The result was stored as a pickle or as JSON."""
     value = {"a": [1, 2.5, None, True, "text"]}
     for body in (pickle.dumps(value), json.dumps(value).encode()):
         assert print_outcome(ended(SUCCEEDED, body), 1.0, as_json) == 0
@@ -43,7 +43,7 @@ def test_plain_values_are_printed_as_json(as_json: bool, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("body", [b'{"a": ' + b"[" * 100_000, b"[" + b"9" * 5_000 + b"]"])
 def test_json_that_python_does_not_read_is_told_by_its_size(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nested too deeply, a number of too many digits: another program has written it, and it is no error of ours."""
+    """It is nested too deeply, or has a number of too many digits: another program wrote it, and distq has no error."""
     assert print_outcome(ended(SUCCEEDED, body), 1.0, as_json=False) == 0
     said = capsys.readouterr().out
     assert f"{len(body):,} bytes of JSON" in said or said.startswith("[999")
@@ -51,7 +51,7 @@ def test_json_that_python_does_not_read_is_told_by_its_size(body: bytes, capsys:
 
 @pytest.mark.parametrize(("text", "words"), [("[" * 100_000, "nested too deeply"), ("[" + "9" * 5_000, "is not JSON")])
 def test_an_argument_that_is_no_json_is_refused_in_a_short_sentence(text: str, words: str) -> None:
-    """What was given is repeated as far as it fits a line."""
+    """The sentence repeats the argument only as far as it fits."""
     with pytest.raises(click.BadParameter, match=words) as refused:
         argument(text)
     assert len(str(refused.value)) < 150
@@ -61,7 +61,7 @@ def test_an_argument_that_is_no_json_is_refused_in_a_short_sentence(text: str, w
 def test_a_result_of_a_class_is_shown_and_not_made(
     as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Alone, or inside of what is plain; with --unpickle it is made."""
+    """This is true for the object alone, and inside of a plain value; with --unpickle it is made."""
     flag = tmp_path / "flag"
     for value in (Planted(flag), {"deep": [Planted(flag)]}):
         assert print_outcome(ended(SUCCEEDED, pickle.dumps(value)), 1.0, as_json) == 0

@@ -1,7 +1,7 @@
-"""Pickles that cost far more than their bytes, and a program that measures what reading them costs here.
+"""Pickles that cost far more than their bytes, and a program that measures the cost of reading them.
 
 Run as `python -m tests.wire.bombs`, it prints one line of JSON: for each bomb the seconds and the growth of the
-process's peak memory in MiB, and what was said to it.
+process's peak memory in MiB, and the sentence of the refusal.
 """
 
 import json
@@ -61,13 +61,13 @@ BOMBS: dict[str, bytes] = {
 
 
 def peak_mib() -> float:
-    """The most memory that this process has held, in MiB."""
+    """Return the peak memory of this process in MiB."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def main() -> None:
-    """Read every bomb, print what each cost."""
+    """Read every bomb, and print what each costs."""
     told = {}
     for name, frame in BOMBS.items():
         before, began = peak_mib(), time.perf_counter()

@@ -1,4 +1,4 @@
-"""Checks the FRAME opcodes of a pickle on its bytes, as strictly as PEP 3154 has them, on whatever Python this is.
+"""Checks the FRAME opcodes of a pickle on its bytes, as strictly as PEP 3154 requires, on every version of Python.
 
 CPython's own unpickler enforces these rules since 3.13.15, 3.14.7 and 3.15; older ones read on.
 """
@@ -8,7 +8,7 @@ import pickletools
 from itertools import pairwise
 
 FRAME_BYTES = 9
-"""A FRAME opcode and its length."""
+"""Bytes of a FRAME opcode with its length."""
 
 
 def check_frames(pickled: bytes | memoryview) -> int:

@@ -1,4 +1,4 @@
-"""Objects of every kind that programs put on queues, each with its own way of being pickled."""
+"""Objects of every kind that programs put on queues, each pickled in its own way."""
 
 import array
 import collections
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 
 @dataclasses.dataclass
 class Point:
-    """A dataclass of a program's own."""
+    """A program's own dataclass."""
 
     x: int
     y: "Point | None" = None
@@ -63,7 +63,7 @@ class Pair(NamedTuple):
 
 
 class Slots:
-    """State of slots: BUILD gets a pair."""
+    """An object whose state is in slots: BUILD gets a pair."""
 
     __slots__ = ("a",)
 
@@ -72,12 +72,12 @@ class Slots:
 
 
 class Keyword(tuple[int, ...]):
-    """Needs keywords to be made: NEWOBJ_EX."""
+    """A class that needs keywords: NEWOBJ_EX."""
 
     __slots__ = ()
 
     def __new__(cls, *values: int, scale: int) -> Self:
-        """Take values, and what to multiply them with."""
+        """Take values, and the number to multiply them with."""
         return super().__new__(cls, [value * scale for value in values])
 
     def __getnewargs_ex__(self) -> tuple[tuple[int, ...], dict[str, int]]:
@@ -85,15 +85,15 @@ class Keyword(tuple[int, ...]):
 
 
 class MyList(list[int]):
-    """A list of a program's own: APPENDS on what REDUCE made."""
+    """A program's own list: APPENDS to the object that REDUCE made."""
 
 
 class MyDict(dict[Any, Any]):
-    """A dict of a program's own: SETITEMS on what NEWOBJ made."""
+    """A program's own dict: SETITEMS on the object that NEWOBJ made."""
 
 
 class MySet(set[int]):
-    """A set of a program's own."""
+    """A program's own set."""
 
 
 class Like:
@@ -113,7 +113,7 @@ def rebuild(kind: type[Like], _shape: object, _code: bytes) -> Like:
 
 
 class SetState:
-    """Six-part reduce: its state is set by a function of its own."""
+    """An object with a reduction of six parts: a function of its own sets its state."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SetState, (), {"a": 1}, None, None, set_state

@@ -1,9 +1,9 @@
-"""Programs of nothing but the standard library, from Python 3.8 on, run as processes of their own by the tests."""
+"""Programs that need only the standard library, from Python 3.8 on; the tests run each as a process of its own."""
 
 import os
 import subprocess
 
-# What the recipe's two programs do, and more; prints "done" if every answer was right.
+# Does what the recipe's two programs do, and more; prints "done" if every answer was right.
 CLIENT = """
 import collections, dataclasses, datetime, decimal, enum, queue, sys, threading
 from multiprocessing.managers import AutoProxy, BaseManager
@@ -93,7 +93,7 @@ print(server.address[1], flush=True)
 server.serve_forever()
 """
 
-# Connects and says in one word how it was received.
+# Connects, and prints in one word whether the server accepted it.
 KNOCK = """
 import sys
 from multiprocessing import AuthenticationError
@@ -108,7 +108,7 @@ else:
 
 
 def start(interpreter: str, program: str, *args: str) -> "subprocess.Popen[str]":
-    """Start a program on an interpreter, alone with its standard library."""
+    """Start a program on an interpreter, with its standard library only."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.Popen(
         [interpreter, "-I", "-c", program, *args],
@@ -120,7 +120,7 @@ def start(interpreter: str, program: str, *args: str) -> "subprocess.Popen[str]"
 
 
 def run(interpreter: str, program: str, *args: str) -> str:
-    """Run a program to its end within a minute, return what it printed; fail with its errors if it failed."""
+    """Run a program to its end within a minute, and return what it printed; fail with its errors if it fails."""
     with start(interpreter, program, *args) as process:
         printed, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors

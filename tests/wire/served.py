@@ -1,4 +1,4 @@
-"""A server of two queues that pumps bytes through `Session`: the smallest thing that a stock client can talk to."""
+"""A server of two queues that passes bytes through `ServerSession`: the smallest server for a stock client."""
 
 import queue
 import socket
@@ -20,7 +20,7 @@ FRAME_BYTES_MAX = 64 * 1024 * 1024
 
 
 class Served:
-    """Two queues of pickles, and what happened at the door."""
+    """Two queues of pickles, and the results of the handshakes."""
 
     def __init__(self, keys: list[bytes]) -> None:
         self.keys = keys
@@ -65,9 +65,9 @@ class Served:
                 return pack(refused(f"{call.method} is no method of a queue."))
 
     def serve(self, connection: socket.socket) -> None:
-        """Pump one connection's bytes through a session until it ends."""
+        """Pass one connection's bytes through a session until it ends."""
         session = ServerSession(self.keys, NONCE, FRAME_BYTES_MAX)
-        # A peer that went away in the middle is what a peer may do.
+        # A peer may disconnect at any time.
         with connection, suppress(ConnectionError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.sendall(session.start())
@@ -87,7 +87,7 @@ class Served:
 
 @contextmanager
 def serving(keys: list[bytes]) -> Iterator[tuple[int, Served]]:
-    """Serve on a free port in the background; give the port and what is served."""
+    """Serve on a free port in the background; yield the port and the queues."""
     served = Served(keys)
     listener = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []

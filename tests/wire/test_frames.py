@@ -1,4 +1,4 @@
-"""Nothing that is read or sent here has a FRAME within another one, or an opcode across a FRAME's end."""
+"""No pickle that is read or sent here has a FRAME within another one, or an opcode across a FRAME's end."""
 
 import pickle
 import struct
@@ -19,7 +19,7 @@ from distq.wire.splice import item, packed_item, returned_item
 
 PROTOCOLS = (2, 3, 4, 5)
 FRAMED_FROM_BYTES = 64 * 1024
-"""Above this the standard library's pickler ends a FRAME, and writes long bytes and texts outside of one."""
+"""Bytes above which the standard library's pickler ends a FRAME, and writes long bytes and texts outside of one."""
 
 loads_in_python: Any = pickle._loads  # type: ignore[attr-defined]
 
@@ -56,7 +56,7 @@ shapes: list[Callable[[Any], tuple[str, tuple[Any, ...], dict[str, Any]]]] = [
 
 @given(payload=nested, protocol=st.sampled_from(PROTOCOLS), shape=st.sampled_from(shapes))
 def test_what_the_unpickler_reads_has_no_frame_within_a_frame(payload: Any, protocol: int, shape: Any) -> None:
-    """A call of any size and protocol is read, and what the unpickler is given for it is one FRAME."""
+    """The master reads a call of any size and protocol, and passes one FRAME to the unpickler."""
     method, args, kwds = shape(payload)
     frame = pickle.dumps(("work", method, args, kwds), protocol)
     check_frames(frame)
@@ -67,7 +67,7 @@ def test_what_the_unpickler_reads_has_no_frame_within_a_frame(payload: Any, prot
 
 @given(payload=nested, protocol=st.sampled_from(PROTOCOLS), shape=st.sampled_from(shapes[:4]))
 def test_an_item_that_passes_through_has_no_frame_within_a_frame(payload: Any, protocol: int, shape: Any) -> None:
-    """Stored and sent, it keeps the frames of its program, and both unpicklers read it."""
+    """A stored and sent item keeps the frames of its program, and both unpicklers read it."""
     method, args, kwds = shape(payload)
     body = item(read_call(pickle.dumps(("work", method, args, kwds), protocol)))
     reply = b"".join(packed_item(body))[4:]
@@ -79,7 +79,7 @@ def test_an_item_that_passes_through_has_no_frame_within_a_frame(payload: Any, p
 
 @given(payload=nested)
 def test_calls_and_replies_have_no_frame_within_a_frame(payload: Any) -> None:
-    """All that `messages` writes, whatever is in it."""
+    """This is true for everything that `messages` writes, with any payload."""
     text = f"{payload}"
     for written in (
         encode_call("broker", "submit", (1, [payload], 0.5), {"more": payload}),
@@ -94,13 +94,13 @@ def test_calls_and_replies_have_no_frame_within_a_frame(payload: Any) -> None:
 
 
 def framed(pickled: bytes) -> bytes:
-    """Return a pickle in one FRAME more."""
+    """Return a pickle within one more FRAME."""
     return pickle.FRAME + struct.pack("<Q", len(pickled)) + pickled
 
 
 @pytest.mark.parametrize("size", [1, FRAMED_FROM_BYTES - 60, FRAMED_FROM_BYTES + 60, 1_000_000])
 def test_a_call_with_a_frame_within_a_frame_is_read_all_the_same(size: int) -> None:
-    """No pickler of the standard library writes one; FRAMEs say nothing about the call, so it is not refused."""
+    """No pickler of the standard library writes such a call, but FRAMEs do not change a call, so it is not refused."""
     pickled = pickle.dumps(("work", "get", ("x" * size, {"a": 1}), {}), 5)
     for frame in (framed(pickled), framed(framed(pickled)), pickled[:2] + framed(pickled[2:])):
         assert check_frames(disarm(frame)) == 1
@@ -117,7 +117,7 @@ def test_a_call_with_a_frame_within_a_frame_is_read_all_the_same(size: int) -> N
     ids=["a frame within a frame", "an opcode across the end", "cut short"],
 )
 def test_the_check_of_frames_can_fail(wrong: bytes) -> None:
-    """Each of its three rules is seen when it is broken."""
+    """The check finds a violation of each of its three rules."""
     with pytest.raises(AssertionError, match="FRAME"):
         check_frames(wrong)
 
@@ -134,7 +134,7 @@ print("read")
 
 
 def test_every_python_reads_what_is_sent(interpreter: str, tmp_path: Path) -> None:
-    """Items and results, below and above the size from which a pickler writes several FRAMEs, by both unpicklers."""
+    """Both unpicklers read items and results, below and above the size from which a pickler writes several FRAMEs."""
     replies = []
     for thing in ("large bytes", "large list", "unicode", "primitives"):
         payload = kinds.KINDS[thing]

@@ -1,4 +1,4 @@
-"""Frames are the same whatever way the bytes were cut, and too long ones cost nothing."""
+"""Frames are the same wherever the network cuts the bytes, and a frame above the limit costs no memory."""
 
 import itertools
 import struct
@@ -15,7 +15,7 @@ from distq.wire.framing import Framer, header, pack, pack_parts
 
 @given(bodies=st.lists(st.binary(max_size=40), max_size=8), cuts=st.lists(st.integers(0, 400), max_size=10))
 def test_any_cut_of_a_stream_gives_the_same_frames(bodies: list[bytes], cuts: list[int]) -> None:
-    """A frame is what was packed, not what one read happened to return."""
+    """A frame is what the sender packed, not what one read returned."""
     stream = b"".join(map(pack, bodies))
     framer = Framer(40)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
@@ -28,7 +28,7 @@ def test_any_cut_of_a_stream_gives_the_same_frames(bodies: list[bytes], cuts: li
     bodies=st.lists(st.binary(max_size=12), min_size=1, max_size=2), cut=st.integers(0, 40), limit=st.integers(0, 12)
 )
 def test_a_read_that_is_one_frame_is_taken_as_it_is(bodies: list[bytes], cut: int, limit: int) -> None:
-    """Only if it is exactly that: not less, not more, not after the beginning of another, and not above the limit."""
+    """It must be exactly one frame: no part of one, no more bytes, no earlier bytes, and not above the limit."""
     data = b"".join(map(pack, bodies))[:cut]
     framer = Framer(limit)
     whole = framer.whole(data)
@@ -41,7 +41,7 @@ def test_a_read_that_is_one_frame_is_taken_as_it_is(bodies: list[bytes], cut: in
 
 @pytest.mark.parametrize("held", [1, 3, 4, 5])
 def test_partial_says_that_a_frame_is_unfinished(held: int) -> None:
-    """The one who closes a connection can tell a break in mid-frame from an end."""
+    """The end that closes a connection can distinguish a break within a frame from an end."""
     framer = Framer(10)
     assert framer.feed(pack(b"abc")[:held]) == []
     assert framer.partial
@@ -58,7 +58,7 @@ def test_partial_says_that_a_frame_is_unfinished(held: int) -> None:
     ],
 )
 def test_a_length_above_the_limit_is_refused_before_its_body(head: bytes, announced: int) -> None:
-    """The length alone decides; nobody makes us hold what we will not take."""
+    """The length alone decides; a peer cannot make this end store a body that it will refuse."""
     with pytest.raises(FrameTooLarge) as refused:
         Framer(256).feed(head)
     assert (refused.value.frame_bytes, refused.value.limit_bytes) == (announced, 256)
@@ -66,7 +66,7 @@ def test_a_length_above_the_limit_is_refused_before_its_body(head: bytes, announ
 
 
 def test_frames_before_a_too_long_one_are_given_first() -> None:
-    """A stock server says FAILURE and then writes a long traceback: the first word is the one that counts."""
+    """A stock server sends FAILURE and then a long traceback: the first frame contains the reason."""
     framer = Framer(256)
     assert framer.feed(pack(b"#FAILURE#") + pack(b"x" * 300)) == [b"#FAILURE#"]
     with pytest.raises(FrameTooLarge):
@@ -77,7 +77,7 @@ def test_frames_before_a_too_long_one_are_given_first() -> None:
 
 @given(cuts=st.lists(st.integers(0, 600), max_size=10))
 def test_a_too_long_frame_can_be_passed_over(cuts: list[int]) -> None:
-    """However it was cut, nothing of it is held and what follows is read."""
+    """Wherever it is cut, none of its bytes are stored, and the next frame is read."""
     framer = Framer(40)
     stream = pack(b"x" * 500) + pack(b"next")
     frames: list[bytes] = []
@@ -93,7 +93,7 @@ def test_a_too_long_frame_can_be_passed_over(cuts: list[int]) -> None:
 
 
 def test_the_long_form_of_a_length_is_read_once_it_is_whole() -> None:
-    """A small body may also be announced in 64 bits."""
+    """A length of 64 bits may also announce a small body."""
     framer = Framer(10)
     stream = struct.pack("!iQ", -1, 3) + b"abc"
     assert framer.feed(stream[:11]) == []
@@ -108,7 +108,7 @@ def test_bodies_above_two_gigabytes_get_the_long_form() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 300_000])
 def test_the_standard_library_reads_what_is_packed(size: int) -> None:
-    """Its Connection finds the body again, in one part or in two."""
+    """Its Connection reads the body, sent in one part or in two."""
     body = b"x" * size
     ours, theirs = socketpair()
     with ours, Connection(theirs.detach()) as connection:
@@ -124,6 +124,6 @@ def test_the_standard_library_reads_what_is_packed(size: int) -> None:
 
 
 def test_a_large_body_is_not_copied() -> None:
-    """It is handed on as it is, behind its length."""
+    """The same object follows its length."""
     body = b"x" * 20_000
     assert pack_parts(body)[1] is body

@@ -1,4 +1,4 @@
-"""Both ends prove the key, in every dialect of the standard library."""
+"""Both ends prove the key, in every form that the standard library knows."""
 
 import hmac
 import itertools
@@ -16,17 +16,17 @@ SERVER_CHALLENGE = b"{sha256}" + NONCE
 
 
 def mac(key: bytes, message: bytes, digest: str) -> bytes:
-    """The MAC that a peer sends."""
+    """Return the MAC that a peer sends."""
     return hmac.new(key, message, digest).digest()
 
 
 def named(key: bytes, message: bytes, digest: str) -> bytes:
-    """The answer of Python 3.12 and newer."""
+    """Return the answer of Python 3.12 and newer."""
     return b"{%s}" % digest.encode() + mac(key, message, digest)
 
 
 def converse(server: ServerHandshake, client: ClientHandshake) -> None:
-    """Carry bodies to and fro until nobody has anything to say."""
+    """Pass bodies between the two ends until neither has one to send."""
     client.start()
     to_client, to_server = [server.start()], list[bytes]()
     while to_client or to_server:
@@ -36,7 +36,7 @@ def converse(server: ServerHandshake, client: ClientHandshake) -> None:
 
 
 def test_the_two_ends_prove_the_key_to_each_other() -> None:
-    """Both know when they are done, and not earlier."""
+    """Both ends know when the handshake is over, and not earlier."""
     server, client = ServerHandshake([KEY], NONCE), ClientHandshake(KEY, OTHER)
     assert not server.done
     assert not client.done
@@ -47,7 +47,7 @@ def test_the_two_ends_prove_the_key_to_each_other() -> None:
 
 @pytest.mark.parametrize("keys", list(itertools.permutations([KEY, b"old", b"new"])))
 def test_any_of_several_keys_will_do(keys: tuple[bytes, ...]) -> None:
-    """While keys are rotated, each peer is answered with the key that it has."""
+    """While an operator rotates keys, the server answers each peer with the peer's own key."""
     for key in keys:
         server, client = ServerHandshake(keys, NONCE), ClientHandshake(key, OTHER)
         converse(server, client)
@@ -57,7 +57,7 @@ def test_any_of_several_keys_will_do(keys: tuple[bytes, ...]) -> None:
 
 @pytest.mark.parametrize("key", [b"another", b"the key ", b"the ke", b"\0"])
 def test_a_wrong_key_is_told_so(key: bytes) -> None:
-    """The server says FAILURE, which the standard library raises as an AuthenticationError."""
+    """The server sends FAILURE, for which the standard library raises AuthenticationError."""
     server, client = ServerHandshake([KEY, b"old"], NONCE), ClientHandshake(key, OTHER)
     [answer] = client.receive(server.start())
     with pytest.raises(AuthenticationFailed, match="different authkey") as failed:
@@ -70,7 +70,7 @@ def test_a_wrong_key_is_told_so(key: bytes) -> None:
 
 @pytest.mark.parametrize("digest", sorted(DIGESTS))
 def test_the_server_takes_every_digest_that_is_named(digest: str) -> None:
-    """The MAC covers the whole challenge, whatever digest the client chose."""
+    """The MAC covers the whole challenge, with any digest that the client chose."""
     server = ServerHandshake([b"old", KEY], NONCE)
     assert server.start() == CHALLENGE + SERVER_CHALLENGE
     assert server.receive(named(KEY, SERVER_CHALLENGE, digest)) == [WELCOME]
@@ -92,7 +92,7 @@ def test_the_server_speaks_the_old_dialect() -> None:
 
 @pytest.mark.parametrize("digest", sorted(DIGESTS))
 def test_the_client_takes_every_digest_that_is_named(digest: str) -> None:
-    """Newer servers name one in their challenge and answer with one that they name."""
+    """Newer servers name a digest in their challenge, and accept an answer that names one."""
     client = ClientHandshake(KEY, NONCE)
     theirs = b"{%s}" % digest.encode() + OTHER
     assert client.receive(CHALLENGE + theirs) == [named(KEY, theirs, digest)]
@@ -102,7 +102,7 @@ def test_the_client_takes_every_digest_that_is_named(digest: str) -> None:
 
 
 def test_the_client_speaks_the_old_dialect() -> None:
-    """A challenge of 20 bytes asks for a bare HMAC-MD5."""
+    """A challenge of 20 bytes requires a bare HMAC-MD5."""
     client = ClientHandshake(KEY, NONCE)
     assert client.receive(CHALLENGE + OLD_NONCE) == [mac(KEY, OLD_NONCE, "md5")]
     assert client.receive(WELCOME) == [CHALLENGE + SERVER_CHALLENGE]
@@ -134,7 +134,7 @@ def test_the_client_speaks_the_old_dialect() -> None:
     ],
 )
 def test_nothing_but_the_proof_is_a_proof(answer: bytes) -> None:
-    """Neither end is moved by another digest, another message, an echo or noise."""
+    """Neither end accepts another digest, another message, an echo or noise."""
     server = ServerHandshake([KEY], NONCE)
     server.start()
     with pytest.raises(AuthenticationFailed) as failed:
@@ -153,7 +153,7 @@ def test_nothing_but_the_proof_is_a_proof(answer: bytes) -> None:
     [b"", b"hello", CHALLENGE, CHALLENGE + bytes(19), CHALLENGE + bytes(40), CHALLENGE + b"{sha1}" + bytes(40)],
 )
 def test_what_is_no_challenge_is_not_answered(challenge: bytes) -> None:
-    """A short or unnamed challenge would give away a MAC over bytes of a stranger's choice."""
+    """An answer to a short or unnamed challenge would give a peer the MAC of bytes that it chose."""
     server = ServerHandshake([KEY], NONCE)
     server.receive(named(KEY, SERVER_CHALLENGE, "sha256"))
     with pytest.raises(AuthenticationFailed):
@@ -163,7 +163,7 @@ def test_what_is_no_challenge_is_not_answered(challenge: bytes) -> None:
 
 
 def test_the_server_hears_that_its_own_proof_was_refused() -> None:
-    """Whoever does not accept our proof has no business here."""
+    """A client that does not accept the server's proof is closed."""
     server = ServerHandshake([KEY], NONCE)
     server.receive(named(KEY, SERVER_CHALLENGE, "sha256"))
     server.receive(CHALLENGE + OLD_NONCE)
@@ -173,7 +173,7 @@ def test_the_server_hears_that_its_own_proof_was_refused() -> None:
 
 
 def test_a_finished_handshake_takes_no_more() -> None:
-    """What comes next is for others to read; giving it to the handshake is a mistake of ours."""
+    """The session reads later frames; to pass them to the handshake is an error in distq."""
     server, client = ServerHandshake([KEY], NONCE), ClientHandshake(KEY, OTHER)
     converse(server, client)
     for end in (server, client):
@@ -182,7 +182,7 @@ def test_a_finished_handshake_takes_no_more() -> None:
 
 
 def test_a_digest_that_the_machine_forbids_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where MD5 is forbidden, an old peer is refused in words."""
+    """Where the machine forbids MD5, an old peer receives the reason."""
 
     def forbidden(*_args: object) -> None:
         raise ValueError("unsupported hash type md5")
@@ -194,7 +194,7 @@ def test_a_digest_that_the_machine_forbids_is_a_failure(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("nonce", [b"", bytes(19), bytes(129)])
 def test_a_nonce_must_be_unguessable_and_fit_a_frame(nonce: bytes) -> None:
-    """Twenty random bytes at least; the whole challenge within the 256 bytes that peers read."""
+    """It has at least twenty random bytes; the whole challenge is within the 256 bytes that peers read."""
     with pytest.raises(ValueError, match="nonce"):
         ServerHandshake([KEY], nonce)
     with pytest.raises(ValueError, match="nonce"):
@@ -202,7 +202,7 @@ def test_a_nonce_must_be_unguessable_and_fit_a_frame(nonce: bytes) -> None:
 
 
 def test_an_empty_key_is_no_key() -> None:
-    """Nobody is let in because a setting was left empty."""
+    """An empty setting admits no peer."""
     for keys in ([], [b""], [KEY, b""]):
         with pytest.raises(ValueError, match="key"):
             ServerHandshake(keys, NONCE)

@@ -1,4 +1,4 @@
-"""Hostile bytes are answered with a sentence or read as a head; they run nothing, import nothing and cost little."""
+"""Hostile bytes become a refusal or a call's head; they run nothing, import nothing and cost little."""
 
 import json
 import pickle
@@ -19,7 +19,7 @@ from distq.wire.inert import Inert, read_call
 GROWTH_MIB_MAX = 200
 SECONDS_MAX = 5.0
 
-# A module of the standard library that nothing here imports: a peer names it.
+# A module of the standard library that no test imports, and that a peer names.
 UNIMPORTED = "antigravity"
 
 RUNNERS = {
@@ -48,7 +48,7 @@ TARGETS = [
 
 @pytest.fixture(autouse=True)
 def _nothing_is_imported() -> Iterator[None]:
-    """Fails the test if a module was imported meanwhile."""
+    """Fail the test if it imports a module."""
     before = set(sys.modules)
     yield
     # Hypothesis imports parts of its own when it needs them.
@@ -57,7 +57,7 @@ def _nothing_is_imported() -> Iterator[None]:
 
 
 def outcome(frame: bytes) -> str:
-    """What becomes of a frame: the method that is called, or the sentence that answers it."""
+    """Return what a frame causes: the name of the called method, or the sentence of the refusal."""
     try:
         return read_call(frame).method
     except BadCall as exc:
@@ -69,7 +69,7 @@ def outcome(frame: bytes) -> str:
 @pytest.mark.parametrize("target", TARGETS, ids=lambda pair: b".".join(pair).decode())
 @pytest.mark.parametrize("way", RUNNERS)
 def test_no_way_of_calling_calls(way: str, target: tuple[bytes, bytes], capfd: pytest.CaptureFixture[str]) -> None:
-    """Every opcode that makes or calls meets the inert class; the head is read, or refused in words."""
+    """Every opcode that makes or calls an object gets the inert class; the head is read, or the call refused."""
     attack = RUNNERS[way] % target
     for frame in (
         b"\x80\x04(X\x04\x00\x00\x00workX\x03\x00\x00\x00get" + attack + b"\x85}t.",
@@ -83,20 +83,20 @@ def test_no_way_of_calling_calls(way: str, target: tuple[bytes, bytes], capfd: p
 
 
 def test_the_classic_attack_is_read_as_a_head() -> None:
-    """`os.system` in a reducer is an inert argument."""
+    """`os.system` in a reducer becomes an inert argument."""
     frame = b"\x80\x04(\x8c\x04work\x8c\x03get\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85RK\x05\x86}t."
     assert read_call(frame)[:4] == ("work", "get", (Inert, 5), {})
 
 
 def test_a_hostile_put_passes_unread() -> None:
-    """The master never looks into an item; it is between those who have the key."""
+    """The master never reads an item; only the clients, which have the key, unpickle it."""
     beginning, _, end = pickle.dumps(("work", "put", (b"MARK",), {}), 4).partition(b"C\x04MARK\x94")
     assert read_call(beginning + b"cos\nabort\n)R" + end)[:4] == ("work", "put", (Inert,), {})
 
 
 @given(st.binary(max_size=200))
 def test_noise_is_answered_with_a_sentence(noise: bytes) -> None:
-    """Whatever the bytes, nothing but BadCall comes of them."""
+    """Any bytes cause BadCall and no other error."""
     for frame in (noise, noise + b".", bombs.HEAD + noise + bombs.TAIL):
         outcome(frame)
 
@@ -106,7 +106,7 @@ OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
 
 @given(st.lists(st.sampled_from(OPCODES) | st.binary(max_size=3), max_size=30).map(b"".join))
 def test_any_order_of_opcodes_is_answered_with_a_sentence(program: bytes) -> None:
-    """Opcodes that make sense alone, in an order that makes none."""
+    """Valid opcodes in an invalid order cause BadCall and no other error."""
     for frame in (program + b".", bombs.HEAD + program + bombs.TAIL):
         outcome(frame)
 
@@ -127,7 +127,7 @@ def test_one_altered_byte_is_survived(kind: str, protocol: int, position: int, b
 
 @pytest.mark.parametrize("kind", ["dataclass", "big numbers", "dict of any keys", "bytearray", "keyword arguments"])
 def test_a_frame_that_is_cut_short_is_refused(kind: str) -> None:
-    """At every length, with and without an end put to it."""
+    """It is refused at every length, with and without a STOP at its end."""
     frame = pickle.dumps(("work", "put", (kinds.KINDS[kind], 1), {}), 5)
     for length in range(len(frame)):
         with pytest.raises(BadCall):
@@ -137,26 +137,26 @@ def test_a_frame_that_is_cut_short_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("buffer", [b"\x97", b"C\x01x\x98"])
 def test_buffers_outside_of_the_frame_are_refused(buffer: bytes) -> None:
-    """There is no outside."""
+    """A frame has no buffers outside of it."""
     with pytest.raises(BadCall):
         read_call(bombs.HEAD + buffer + bombs.TAIL)
 
 
 @pytest.mark.parametrize("name", [name for name in bombs.BOMBS if "million" not in name or "LONG_BINPUT" in name])
 def test_a_bomb_is_read_or_refused(name: str) -> None:
-    """The claim that is larger than the frame is what is refused."""
+    """A length above the frame's size is refused."""
     said = outcome(bombs.BOMBS[name])
     assert said == "m" or said.startswith("This is not a call")
 
 
 def test_a_call_of_too_many_parts_is_told_what_to_do() -> None:
-    """Memory is bounded by what the unpickler is asked to make; a put of one item is not."""
+    """A call may contain a limited number of objects, which limits the memory; a put of one item has no such limit."""
     assert "put(item) alone" in outcome(bombs.BOMBS["sixty million things remembered"])
     assert read_call(pickle.dumps(("work", "put", ([[]] * 2_100_000,), {}), 4)).method == "put"
 
 
 def test_bombs_cost_little_memory_and_time() -> None:
-    """Every bomb is read or refused at once; the process's peak memory hardly moves."""
+    """Every bomb is read or refused within a short time; the process's peak memory hardly grows."""
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "tests.wire.bombs"], cwd=root, capture_output=True, text=True, check=True

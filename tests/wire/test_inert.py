@@ -1,4 +1,4 @@
-"""Heads can be read whatever a peer put in, and nothing of it is imported or called."""
+"""The head of a call is readable whatever objects a peer has put in, and none of them is imported or called."""
 
 import copyreg
 import io
@@ -29,7 +29,7 @@ values = st.recursive(
 
 
 class Tripwire:
-    """Something whose making from a pickle would be seen."""
+    """An object that leaves a trace if it is made from a pickle."""
 
     made: ClassVar[list[object]] = []
 
@@ -44,7 +44,7 @@ def trip() -> None:
 
 @pytest.fixture
 def modules() -> Iterator[None]:
-    """Fails the test if anything was imported or made meanwhile."""
+    """Fail the test if it imports or makes anything."""
     Tripwire.made.clear()
     before = set(sys.modules)
     yield
@@ -56,7 +56,7 @@ def modules() -> Iterator[None]:
 @pytest.mark.parametrize("kind", kinds.KINDS)
 @pytest.mark.usefixtures("modules")
 def test_the_head_is_read_around_every_kind_of_object(kind: str, protocol: int) -> None:
-    """The ident, the method, the number of arguments and the plain ones among them are real."""
+    """The ident, the method, the number of arguments and the plain arguments are real."""
     thing = kinds.KINDS[kind]
     for args, kwds in [((thing,), {}), ((thing, True, 2.5), {}), ((), {"item": thing, "timeout": 3})]:
         frame = pickle.dumps(("work", "put", args, kwds), protocol)
@@ -69,21 +69,21 @@ def test_the_head_is_read_around_every_kind_of_object(kind: str, protocol: int) 
 
 @pytest.mark.parametrize("protocol", [0, 1, *PROTOCOLS])
 def test_every_protocol_of_a_simple_call_is_read(protocol: int) -> None:
-    """The two text protocols too, though nobody sends them."""
+    """The two text protocols are read too, though no known client sends them."""
     call = ("work", "get", (True, 1.5, -7, 2**70, 200, 70000), {"a": "é", "b": [1, (2,)], "c": None})
     assert read_call(pickle.dumps(call, protocol))[:4] == call
 
 
 @given(args=st.lists(values).map(tuple), kwds=st.dictionaries(texts, values), protocol=st.sampled_from([4, 5]))
 def test_plain_values_are_real(args: tuple[Any, ...], kwds: dict[str, Any], protocol: int) -> None:
-    """What distq's own peers send arrives as it was: numbers, texts, bytes, lists, tuples, dicts by text."""
+    """Values of distq's own peers arrive unchanged: numbers, texts, bytes, lists, tuples, dicts with text keys."""
     call = ("broker", "exchange", args, kwds)
     assert read_call(pickle.dumps(call, protocol))[:4] == call
 
 
 @given(item=values)
 def test_the_quick_reading_of_a_put_agrees_with_the_careful_one(item: Any) -> None:
-    """A put of one item is known by its ends; it has one argument, which is inert."""
+    """The first and last bytes of a frame show a put of one item; it has one argument, which is inert."""
     for protocol in (4, 5):
         call = read_call(pickle.dumps(("work", "put", (item,), {}), protocol))
         assert call[:4] == ("work", "put", (Inert,), {})
@@ -91,7 +91,7 @@ def test_the_quick_reading_of_a_put_agrees_with_the_careful_one(item: Any) -> No
 
 @pytest.mark.parametrize("args", [(), (1, 2), (1, 2, 3), (1, 2, 3, 4), ((1,), (2,))])
 def test_a_put_of_another_shape_is_read_carefully(args: tuple[Any, ...]) -> None:
-    """Only one argument and no keywords are taken by the ends of the frame."""
+    """Only a put with one argument and no keywords is recognised by the ends of its frame."""
     assert read_call(encode_call("work", "put", args))[2] == args
     assert read_call(encode_call("work", "put", args, {"block": False}))[3] == {"block": False}
     assert read_call(encode_call("work", "puts", (1,)))[2] == (1,)
@@ -107,13 +107,13 @@ def test_an_ident_that_is_no_text_is_refused_quickly_too() -> None:
 
 @pytest.mark.usefixtures("modules")
 def test_what_a_peer_names_is_neither_made_nor_called() -> None:
-    """A reducer is how pickles attack."""
+    """A hostile pickle attacks with a reducer."""
     call = read_call(encode_call("broker", "hello", (Tripwire(), [Tripwire()], {"a": Tripwire()})))
     assert call.args == (Inert, [Inert], {"a": Inert})
 
 
 def test_persistent_ids_are_inert() -> None:
-    """Whatever they are: the numbers, the texts and the pairs that libraries use."""
+    """This is true for numbers, texts and the pairs that libraries use."""
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, obj: Any, /) -> Any:
@@ -131,7 +131,7 @@ def test_persistent_ids_are_inert() -> None:
 @pytest.mark.parametrize("code", kinds.EXTENSION_CODES)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_extension_codes_are_inert(code: int, protocol: int) -> None:
-    """A code that nobody registered here is no reason to refuse."""
+    """A code that is not registered is no reason to refuse the call."""
     copyreg.add_extension(kinds.Coded.__module__, "Coded", code)
     try:
         frame = pickle.dumps(("work", "put", (kinds.Coded(), kinds.Coded, 3), {}), protocol)
@@ -143,7 +143,7 @@ def test_extension_codes_are_inert(code: int, protocol: int) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_token_of_get_methods_is_understood(protocol: int) -> None:
-    """It is the one object of the standard library that a call of ours must look into."""
+    """It is the one object of the standard library that the master must read."""
     token = StandardToken("get_work_queue", ("127.0.0.1", 1), "work")
     [ours] = read_call(pickle.dumps((None, "get_methods", (token,), {}), protocol)).args
     assert type(ours) is Token
@@ -178,6 +178,6 @@ def test_a_token_of_another_shape_means_nothing(state: object) -> None:
     ],
 )
 def test_what_is_no_call_is_answered_with_a_sentence(value: object) -> None:
-    """And the connection stays usable."""
+    """The connection stays usable."""
     with pytest.raises(BadCall, match=r"^This is not a call: .*\.$"):
         read_call(pickle.dumps(value))

@@ -1,4 +1,4 @@
-"""The wire against the real standard library of every Python found, on either end."""
+"""Tests the wire against the real standard library of every installed Python, on either end."""
 
 import queue
 import socket
@@ -19,7 +19,7 @@ NONCE = bytes(range(40))
 
 
 class Dialled:
-    """One connection to a stock server, dialled by way of the sans-IO classes alone."""
+    """One connection to a stock server, made with the classes of `wire` only."""
 
     def __init__(self, connection: socket.socket, key: bytes) -> None:
         self._connection = connection
@@ -44,14 +44,14 @@ class Dialled:
         return self._frames.pop(0)
 
     def call(self, ident: str | None, method: str, *args: object, **kwds: object) -> object:
-        """Call, and return or raise what the other end did."""
+        """Call, and return or raise what the other end returned or raised."""
         self._connection.sendall(pack(encode_call(ident, method, args, kwds)))
         return decode_reply(self._read())
 
 
 @contextmanager
 def stock_server(interpreter: str, key: bytes) -> Iterator[int]:
-    """Run the recipe's server; give its port."""
+    """Run the recipe's server; yield its port."""
     with programs.start(interpreter, programs.SERVER, key.decode()) as process:
         try:
             assert process.stdout
@@ -62,14 +62,14 @@ def stock_server(interpreter: str, key: bytes) -> Iterator[int]:
 
 @contextmanager
 def dialled(port: int, key: bytes = KEY) -> Iterator[Dialled]:
-    """Dial a stock server."""
+    """Connect to a stock server."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         yield Dialled(connection, key)
 
 
 @pytest.mark.parametrize("keys", [[KEY], [b"old", KEY]], ids=["one key", "two keys"])
 def test_a_stock_client_is_served(interpreter: str, keys: list[bytes]) -> None:
-    """It connects, gets its queues, and puts and gets whatever it likes, none of which is built here."""
+    """It connects, gets its queues, and puts and gets any object, none of which is built here."""
     with serving(keys) as (port, served):
         assert programs.run(interpreter, programs.CLIENT, str(port), KEY.decode()) == "done"
     assert served.closed == []
@@ -77,7 +77,7 @@ def test_a_stock_client_is_served(interpreter: str, keys: list[bytes]) -> None:
 
 
 def test_a_stock_client_with_a_wrong_key_hears_so(interpreter: str) -> None:
-    """It raises AuthenticationError; here it is seen as a wrong key, not as a broken connection."""
+    """It raises AuthenticationError; the server records a wrong key, not a broken connection."""
     with serving([KEY]) as (port, served):
         assert programs.run(interpreter, programs.KNOCK, str(port), "wrong") == "AuthenticationError"
         assert programs.run(interpreter, programs.KNOCK, str(port), KEY.decode()) == "connected"
@@ -108,7 +108,7 @@ def test_a_stock_server_is_dialled(interpreter: str) -> None:
 
 
 def test_a_full_queue_of_a_stock_server_raises_full(interpreter: str) -> None:
-    """The exceptions of queue arrive as themselves."""
+    """The exceptions of `queue` arrive with their own types."""
     with stock_server(interpreter, KEY) as port:
         with dialled(port) as manager:
             created = manager.call(None, "create", "get_result_queue")
@@ -121,7 +121,7 @@ def test_a_full_queue_of_a_stock_server_raises_full(interpreter: str) -> None:
 
 
 def test_a_stock_server_with_another_key_lets_nobody_in(interpreter: str) -> None:
-    """Both ends say so, and the server goes on."""
+    """Both ends report it, and the server continues."""
     with stock_server(interpreter, KEY) as port:
         with pytest.raises(AuthenticationFailed, match="did not accept"), dialled(port, b"wrong"):
             pass

@@ -1,4 +1,4 @@
-"""Calls and replies are those of multiprocessing.managers."""
+"""Calls and replies have the form of multiprocessing.managers."""
 
 import pickle
 import pickletools
@@ -15,13 +15,13 @@ class OwnError(Exception):
 
 
 def test_a_call_is_the_pickle_of_its_four_parts() -> None:
-    """As `managers.dispatch` sends it."""
+    """It is what `managers.dispatch` sends."""
     assert pickle.loads(encode_call("work", "get", (True,), {"timeout": 1})) == ("work", "get", (True,), {"timeout": 1})
     assert pickle.loads(encode_call(None, "dummy")) == (None, "dummy", (), {})
 
 
 def test_a_value_comes_back_as_it_is() -> None:
-    """In protocol 4, which every Python from 3.8 on reads."""
+    """It is in protocol 4, which every Python from 3.8 on reads."""
     body = returned({"a": [1]})
     assert pickle.loads(body) == ("#RETURN", {"a": [1]})
     assert body[:2] == b"\x80\x04"
@@ -39,7 +39,7 @@ def test_a_value_comes_back_as_it_is() -> None:
     ],
 )
 def test_an_exception_of_the_standard_library_is_raised_again(exc: Exception) -> None:
-    """By its own class, with its own words."""
+    """The class and the text are the same."""
     with pytest.raises(type(exc)) as caught:
         decode_reply(raised(exc))
     assert caught.value.args == exc.args
@@ -47,21 +47,21 @@ def test_an_exception_of_the_standard_library_is_raised_again(exc: Exception) ->
 
 @pytest.mark.parametrize("exc", [queue.Empty(), queue.Full()])
 def test_the_errors_of_queue_are_named_where_every_python_has_them(exc: Exception) -> None:
-    """The private module `_queue` is an accident of one implementation."""
+    """The private module `_queue` exists in one implementation only."""
     names = {argument for _, argument, _ in pickletools.genops(raised(exc)) if isinstance(argument, str)}
     assert names == {"#ERROR", "queue", type(exc).__name__}
 
 
 @pytest.mark.parametrize("exc", [OwnError("broken"), ValueError(object())])
 def test_what_the_caller_cannot_import_is_told_in_words(exc: Exception) -> None:
-    """A refusal names the error and says what it said."""
+    """A refusal contains the type and the text of the error."""
     with pytest.raises(RemoteRefusal, match=type(exc).__name__):
         decode_reply(raised(exc))
 
 
 @pytest.mark.parametrize("sentence", ["Not here.", "Not here.\n"])
 def test_a_refusal_is_a_sentence(sentence: str) -> None:
-    """And ends its line, because the standard library prints dashes behind it."""
+    """It ends with a line feed, because the standard library prints dashes after it."""
     assert pickle.loads(refused(sentence)) == ("#TRACEBACK", "Not here.\n")
     with pytest.raises(RemoteRefusal, match=r"^Not here\.$"):
         decode_reply(refused(sentence))
@@ -86,7 +86,7 @@ def test_a_stock_server_that_cannot_pickle_its_answer_says_so() -> None:
     ],
 )
 def test_what_is_no_reply_is_said_to_be_none(body: bytes) -> None:
-    """The frame is kept with the error, so that it is not lost."""
+    """The error keeps the frame, so that it is not lost."""
     with pytest.raises(BadReply) as bad:
         decode_reply(body)
     assert bad.value.body == body

@@ -1,4 +1,4 @@
-"""A conversation means the same whatever way its bytes were cut."""
+"""A session returns the same events wherever the network cuts its bytes."""
 
 import hmac
 import pickle
@@ -23,12 +23,12 @@ OLD_CHALLENGE = bytes(range(20))
 
 
 def named(message: bytes) -> bytes:
-    """The proof of Python 3.12 and newer."""
+    """Return the proof of Python 3.12 and newer."""
     return b"{sha256}" + hmac.new(KEY, message, "sha256").digest()
 
 
 def bare(message: bytes) -> bytes:
-    """The proof of Python 3.11 and older."""
+    """Return the proof of Python 3.11 and older."""
     return hmac.new(KEY, message, "md5").digest()
 
 
@@ -38,7 +38,7 @@ PUT = encode_call("work", "put", (b"x" * 300,))
 GET = encode_call("work", "get", (True,), {"timeout": 1})
 BAD = pickle.dumps("hello")
 
-# What a peer says, and the kinds of the events that follow.
+# The frames that a peer sends, and the kinds of the events that follow.
 CONVERSATIONS: dict[str, tuple[list[bytes], list[type[Event]]]] = {
     "new peer": ([*NEW, PUT, GET], [Send, Send, Authenticated, InertCall, InertCall]),
     "old peer": ([*OLD, GET, PUT], [Send, Send, Authenticated, InertCall, InertCall]),
@@ -54,14 +54,14 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[type[Event]]]] = {
 
 
 def session() -> ServerSession:
-    """A session that has sent its challenge."""
+    """Return a session that has sent its challenge."""
     fresh = ServerSession([b"old", KEY], NONCE, FRAME_BYTES_MAX)
     assert fresh.start() == pack(CHALLENGE + OUR_CHALLENGE)
     return fresh
 
 
 def events(stream: bytes, cuts: list[int]) -> list[Event]:
-    """What a session makes of a stream that arrives in these pieces."""
+    """Return the events of a stream that arrives in these pieces."""
     listening = session()
     edges = [0, *cuts, len(stream)]
     return [event for a, b in pairwise(edges) for event in listening.receive(stream[a:b])]
@@ -69,7 +69,7 @@ def events(stream: bytes, cuts: list[int]) -> list[Event]:
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_a_cut_at_any_position_changes_nothing(name: str) -> None:
-    """The events are those of the whole stream, one cut anywhere and byte by byte."""
+    """The events are the same for the whole stream, for one cut anywhere, and byte by byte."""
     said, expected = CONVERSATIONS[name]
     stream = b"".join(map(pack, said))
     whole = events(stream, [])
@@ -85,7 +85,7 @@ def test_a_cut_at_any_position_changes_nothing(name: str) -> None:
     places=st.lists(st.integers(0, 5000), max_size=12),
 )
 def test_cuts_at_many_positions_change_nothing(frames: list[bytes], dialect: list[bytes], places: list[int]) -> None:
-    """Any conversation, in any pieces."""
+    """This is true for any frames, in any pieces."""
     stream = b"".join(map(pack, [*dialect, *frames]))
     cuts = sorted(place % (len(stream) + 1) for place in places)
     assert events(stream, cuts) == events(stream, [])
@@ -93,7 +93,7 @@ def test_cuts_at_many_positions_change_nothing(frames: list[bytes], dialect: lis
 
 @pytest.mark.parametrize(("dialect", "proof"), [(NEW, named(THEIR_CHALLENGE)), (OLD, bare(OLD_CHALLENGE))])
 def test_the_handshake_is_answered_in_the_peers_dialect(dialect: list[bytes], proof: bytes) -> None:
-    """With the key that the peer has, though it is not the first."""
+    """The server uses the key that the peer has, though it is not the first one."""
     listening = session()
     assert listening.receive(pack(dialect[0])) == [Send(pack(WELCOME))]
     assert listening.receive(pack(dialect[1])) == [Send(pack(proof))]
@@ -103,7 +103,7 @@ def test_the_handshake_is_answered_in_the_peers_dialect(dialect: list[bytes], pr
 
 
 def test_a_wrong_key_is_told_and_counted() -> None:
-    """FAILURE goes out before the close, and the close says that it was the key."""
+    """The server sends FAILURE before the close, and the close says that the key was wrong."""
     said, closed = session().receive(pack(b"{sha256}" + bytes(32)))
     assert said == Send(pack(FAILURE))
     assert closed == Closed("The other end has a different authkey.", authentication_failed=True)
@@ -113,7 +113,7 @@ def test_a_wrong_key_is_told_and_counted() -> None:
     "noise", [b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff\xff\xff" + bytes([1]) * 8, b"\x16\x03\x01\x02\x00"]
 )
 def test_a_stranger_is_closed_at_once(noise: bytes) -> None:
-    """A browser, a scanner, four gigabytes announced: nothing is waited for, and no key was wrong."""
+    """For a browser, a scanner, or a frame of four gigabytes the session does not wait, and reports no wrong key."""
     listening = session()
     [closed] = listening.receive(noise)
     assert isinstance(closed, Closed)
@@ -122,7 +122,7 @@ def test_a_stranger_is_closed_at_once(noise: bytes) -> None:
 
 
 def test_a_call_that_is_none_is_refused_and_the_next_is_heard() -> None:
-    """A refusal is a whole answer, as the standard library expects it."""
+    """The refusal is a complete reply, as the standard library expects it."""
     listening = session()
     listening.receive(b"".join(map(pack, NEW)))
     refusal, call = listening.receive(pack(BAD) + pack(GET))
@@ -134,7 +134,7 @@ def test_a_call_that_is_none_is_refused_and_the_next_is_heard() -> None:
 
 
 def test_a_frame_above_the_limit_is_refused_with_both_numbers_and_passed_over() -> None:
-    """The caller hears what it may send at once; none of its bytes are kept, and the next call is heard."""
+    """The caller receives the limit immediately; none of the frame's bytes are stored, and the next call is read."""
     listening = session()
     listening.receive(b"".join(map(pack, NEW)))
     large = pack(b"x" * 1001)
@@ -151,7 +151,7 @@ def test_a_frame_above_the_limit_is_refused_with_both_numbers_and_passed_over() 
 
 @pytest.mark.parametrize("length", [b"\xff\xff\xff\xff" + bytes([0, 0, 0, 1]) + bytes(4), b"\xff\xff\xff\xfe"])
 def test_a_length_that_no_program_means_ends_the_connection_in_words(length: bytes) -> None:
-    """Above two gigabytes, or below zero: the stream is not waited for."""
+    """The session does not wait for a body above two gigabytes or below zero."""
     listening = session()
     listening.receive(b"".join(map(pack, NEW)))
     said, closed = listening.receive(length)
@@ -162,7 +162,7 @@ def test_a_length_that_no_program_means_ends_the_connection_in_words(length: byt
 
 
 def test_partial_tells_a_break_from_an_end() -> None:
-    """Before and after the key is proved."""
+    """This is true before and after the peer has proved the key."""
     listening = session()
     stream = b"".join(map(pack, NEW))
     listening.receive(stream[:5])
@@ -174,7 +174,7 @@ def test_partial_tells_a_break_from_an_end() -> None:
 
 
 def test_a_closed_session_is_silent() -> None:
-    """What still comes in is not read."""
+    """It does not read later bytes."""
     listening = session()
     assert listening.receive(b"garbage")
     assert listening.receive(b"".join(map(pack, NEW))) == []

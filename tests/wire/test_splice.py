@@ -1,4 +1,4 @@
-"""Items pass through as bytes, and come out as they went in."""
+"""Items pass through as bytes, and arrive unchanged."""
 
 import pickle
 from typing import Any
@@ -18,7 +18,7 @@ loads_in_python: Any = pickle._loads  # type: ignore[attr-defined]
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 @pytest.mark.parametrize("kind", ["dataclass", "large list", "large bytes", "dict of any keys", "primitives", "enum"])
 def test_an_item_comes_out_as_it_went_in(kind: str, protocol: int) -> None:
-    """By position or by keyword, read by the C unpickler or by the one in Python."""
+    """This is true by position or by keyword, for the C unpickler and for the one in Python."""
     thing = kinds.KINDS[kind]
     for args, kwds in [((thing,), {}), ((thing, True), {}), ((), {"block": True, "item": thing})]:
         body = item(read_call(pickle.dumps(("work", "put", args, kwds), protocol)))
@@ -31,14 +31,14 @@ def test_an_item_comes_out_as_it_went_in(kind: str, protocol: int) -> None:
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
 def test_every_kind_of_item_is_the_same_bytes_when_pickled_again(kind: str) -> None:
-    """The way through the master is invisible."""
+    """The item does not show that it has passed through the master."""
     thing = kinds.KINDS[kind]
     through = pickle.loads(item(read_call(encode_call("work", "put", (thing,)))))
     assert pickle.dumps(through) == pickle.dumps(pickle.loads(pickle.dumps(thing)))
 
 
 def test_any_argument_can_be_taken() -> None:
-    """Not the first only."""
+    """It need not be the first one."""
     call = read_call(encode_call("work", "m", tuple(range(400)), {"é": 5}))
     assert pickle.loads(item(call, 1)) == 1
     assert pickle.loads(item(call, 399)) == 399
@@ -46,7 +46,7 @@ def test_any_argument_can_be_taken() -> None:
 
 
 def test_a_put_without_an_item_is_refused_in_words() -> None:
-    """As a method that lacks an argument is."""
+    """The refusal is the same as for any method that lacks an argument."""
     with pytest.raises(BadCall, match="item"):
         item(read_call(encode_call("work", "put")))
 
@@ -58,7 +58,7 @@ def test_a_pickle_of_a_worker_is_a_body_too(protocol: int) -> None:
 
 
 def test_a_large_item_is_not_copied_on_its_way_out() -> None:
-    """Its bytes are sent from where they are."""
+    """The sender writes the original bytes."""
     body = pickle.dumps(b"x" * 100_000)
     part = packed_item(body)[1]
     assert isinstance(part, memoryview)
