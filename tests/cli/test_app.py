@@ -1,4 +1,4 @@
-"""The frame of the commands: errors are sentences with exit codes, a command is imported when it runs, Ctrl-C is 130."""
+"""The frame of the commands: errors are sentences with exit codes, commands are imported when they run, Ctrl-C is 130."""
 
 import json
 import os
@@ -376,7 +376,7 @@ def test_ctrl_c_before_a_command_has_begun_ends_with_130_and_without_a_traceback
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_the_caller_has_ignored_stays_ignored(number: signal.Signals) -> None:
-    """A shell makes a script's background command ignore Ctrl-C, and `nohup` makes it ignore the end of the terminal."""
+    """A shell lets a script's background command ignore Ctrl-C, and `nohup` lets one ignore the end of the terminal."""
     program = f"os.kill(os.getpid(), {int(number)}); os._exit(5)"
     begin = f"import os, signal, sys; signal.signal({int(number)}, signal.SIG_IGN);"
     begin += (
@@ -386,7 +386,7 @@ def test_a_signal_that_the_caller_has_ignored_stays_ignored(number: signal.Signa
 
 
 def test_nothing_slow_is_imported_before_a_service_hears_signals() -> None:
-    """Only C extensions and the modules that the interpreter itself imports are loaded before."""
+    """Only C extensions and modules that the interpreter imports at its start are loaded before."""
     folder = str(Path(distq.__file__).parents[1])
     program = f"import sys; sys.path.append({folder!r}); import distq.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)

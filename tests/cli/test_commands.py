@@ -59,7 +59,7 @@ def test_health_is_what_readyz_says(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Exit 0 if ready, else 1 with the reason; a listener on every interface is probed on loopback; no key is needed."""
+    """Exit 0 if ready, else 1 with the reason; the probe of a listener on every interface uses loopback, and no key."""
     monkeypatch.setenv("DISTQ_HTTP_ADDRESS", f"{host}:{probed.server_address[1]}")
     monkeypatch.setenv("DISTQ_AUTHKEY_FILE", "/nowhere")
     probed.answer = (200, "ready\n")  # type: ignore[attr-defined]

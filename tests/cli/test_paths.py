@@ -52,7 +52,7 @@ def obey_permissions() -> None:
 def test_a_folder_that_this_user_may_not_enter_is_told_in_words(
     tmp_path: Path, arguments: list[str], settings: dict[str, str], *, inside: bool
 ) -> None:
-    """It is no internal error of distq: the message has the path, the user, the reason, and what to do."""
+    """It is not reported as a defect of distq: the message has the path, the user, the reason, and what to do."""
     dark = tmp_path / "dark"
     (dark / "deep").mkdir(parents=True)
     for folder in (dark / "deep", dark):
@@ -78,7 +78,7 @@ def test_a_folder_that_this_user_may_not_enter_is_told_in_words(
 
 
 def test_what_is_no_matter_of_a_path_stays_as_it_is() -> None:
-    """An internal error of distq is still called one."""
+    """A defect of distq is still reported as one."""
     for error in (ValueError("x"), OSError(13, "Permission denied"), OSError(2, "No such file or directory", "x")):
         assert in_words(error) is error
     found = in_words(OSError(20, "Not a directory", b"/a/b"))
