@@ -1,4 +1,4 @@
-"""The frame of the commands: errors are sentences with exit codes, commands are imported when they run, Ctrl-C is 130."""
+"""The frame of all commands: errors are sentences with exit codes, commands are imported when used, Ctrl-C is 130."""
 
 import json
 import os

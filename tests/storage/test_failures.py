@@ -36,7 +36,7 @@ class FaultyLink(SqliteConnection):
         fails = self.countdown == 0 and not sql.startswith("ROLLBACK")
         if fails and not self.late:
             raise SqliteError(self.code, "injected")
-        rows = super().run(sql, values)  # type: ignore[arg-type] # as it came
+        rows = super().run(sql, values)  # type: ignore[arg-type] # passed on unchanged
         if fails:
             raise SqliteError(self.code, "injected")
         return rows
@@ -65,7 +65,7 @@ async def faulty(path: Path) -> tuple[SqliteStore, FaultyLink]:
 @on_loop
 async def test_p1_an_error_of_the_disk_ends_the_store_wherever_it_comes(tmp_path: Path, late: bool) -> None:
     """An error at any statement, before or after it, raises CommitUnknown for good; the commit is whole or absent."""
-    for at in itertools.count(1):  # until it is behind the last statement
+    for at in itertools.count(1):  # until it is after the last statement
         path = tmp_path / f"{at}.db"
         store, link = await faulty(path)
         link.code, link.late, link.countdown = IOERR_FSYNC, late, at

@@ -118,7 +118,7 @@ class TestSqliteStore(StoreContract):
             await store.commit(dict.fromkeys(range(10000), (b"h" * 90, b"b" * 1000)))
             await store.commit(dict.fromkeys(range(9_999)))
             while path.stat().st_size > 40_000 or (self.folder / "place-wal").stat().st_size:  # noqa: ASYNC110 - see below
-                await asyncio.sleep(0.01)  # polled: a file tells nobody that it has shrunk
+                await asyncio.sleep(0.01)  # polled: no event reports that a file has shrunk
             assert path.stat().st_size > 0
             assert await store.read([9_999]) == [b"b" * 1000]
 
@@ -288,6 +288,6 @@ async def check_unusable(path: Path, sentence: str) -> None:
     store = SqliteStore(path, room=ROOM)
     with pytest.raises(StoreError, match=sentence) as caught:
         await follow(store)
-    assert path.name in sentences(caught.value)  # as it is written, also where it would begin a sentence
+    assert path.name in sentences(caught.value)  # unchanged, also at the beginning of a sentence
     assert store.epoch == 0
     await store.close()

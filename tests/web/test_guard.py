@@ -24,7 +24,7 @@ def play(scene: Scene) -> None:
     async def serve() -> None:
         server = HttpServer(create_app(FakeMaster()))
         address = await server.start(Address("127.0.0.1", 0))
-        await ask(address)  # until now connections have waited in the backlog
+        await ask(address)  # before the first answer connections wait in the backlog
         try:
             await asyncio.wait_for(scene(address), 30)
         finally:
@@ -153,6 +153,6 @@ def test_the_address_with_the_most_idle_connections_makes_room() -> None:
     probe = Connection("10.0.0.1")
     strangers = [Connection("10.0.0.2") for _ in range(guard.CONNECTIONS_MAX)]
     for one in (probe, *strangers):
-        guarded.idle(one)  # type: ignore[arg-type] # all of a connection that it looks at
+        guarded.idle(one)  # type: ignore[arg-type] # it has all attributes that the guard reads
         guarded.opened(one)  # type: ignore[arg-type]
     assert [one.transport.aborted for one in (probe, *strangers)] == [False, True, *[False] * (len(strangers) - 1)]

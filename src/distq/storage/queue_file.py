@@ -228,7 +228,7 @@ class QueueFile:
                     raise
 
     def _fold(self) -> bool:
-        """Make room by folding the log into the file and cutting it off, as far as that goes on a full volume."""
+        """Fold the log into the file and cut it off to make room, as far as a full volume allows that."""
         try:
             self._cut_off()
         except SqliteError as exc:

@@ -76,7 +76,7 @@ def _metrics(page: Page) -> Answer:
 
 
 async def _alive(_request: Request) -> Response:
-    # This answer proves that the event loop runs, and nothing else is checked.
+    # The answer itself proves that the event loop runs; nothing else is checked.
     return PlainTextResponse("alive\n", headers=FRESH)
 
 

@@ -95,7 +95,7 @@ class Framer:
         return data[_SHORT.size :]
 
     def skip(self) -> None:
-        """Drop the next frame, whose length is known, as it arrives: after FrameTooLarge the reader can go on so."""
+        """Drop the next frame, whose length is known, as it arrives; after FrameTooLarge, `pull` then reads on."""
         head = self._head()
         assert head is not None
         self._unwanted_bytes = sum(head)

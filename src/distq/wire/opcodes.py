@@ -129,7 +129,7 @@ def disarm(frame: bytes) -> bytes:
 
 
 def _special(frame: bytes, position: int, end: int) -> tuple[int, bytes | None]:
-    """Return the size of an opcode that is not in a harmless run, and what is to be written in its place."""
+    """Return the size of an opcode that is not in a harmless run, and the bytes to write in its place, if any."""
     opcode = frame[position]
     if opcode in _REPLACED:
         return 1, _REPLACED[opcode]
