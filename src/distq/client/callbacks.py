@@ -1,4 +1,4 @@
-"""The thread that calls the callbacks of futures: they may wait, submit and raise, and hold up no results."""
+"""The thread that calls the callbacks of futures: a callback may wait, submit or raise without delaying results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger("distq")
 
 
 class Callbacks:
-    """Calls one after another, in a thread that begins with the first of them."""
+    """Calls callbacks one after another, in a thread that starts with the first callback."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -22,7 +22,7 @@ class Callbacks:
         self._idle.set()
 
     def call(self, callback: Callable[[], None]) -> None:
-        """Have it called soon; at once where no thread can be had any more."""
+        """Have the callbacks thread call it; call it here if this is closed or no thread can start any more."""
         with self._lock:
             if not self._closed and self._started():
                 self._idle.clear()
@@ -31,12 +31,12 @@ class Callbacks:
         call_safely(callback)
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until all were called, unless one of them asks for this."""
+        """Wait at most `timeout_s` seconds until all callbacks were called; return immediately in a callback."""
         if threading.current_thread() is not self._thread:
             self._idle.wait(timeout_s)
 
     def close(self) -> None:
-        """Let the thread end once it has called all."""
+        """Let the thread end after it has called all callbacks."""
         with self._lock:
             self._closed = True
             self._waiting.put(None)
@@ -54,16 +54,16 @@ class Callbacks:
     def _run(self) -> None:
         while (callback := self._waiting.get()) is not None:
             call_safely(callback)
-            del callback  # and with it the future
+            del callback  # releases the future, too
             with self._lock:
                 if self._waiting.empty():
                     self._idle.set()
 
 
 def call_safely(callback: Callable[[], None]) -> None:
-    """Call it; what it raises is logged, and ends neither the thread nor the program.
+    """Call a callback; an exception that it raises is logged, and ends neither the thread nor the program.
 
-    Ctrl-C alone is passed on where the callback runs in the main thread: it is for the program.
+    Only KeyboardInterrupt (Ctrl-C) in the main thread is raised again: it is for the program.
     """
     try:
         callback()

@@ -1,8 +1,8 @@
-"""The ends of a process: what was submitted is accepted first.
+"""The exit handlers of a process, which wait until the master has accepted all submits.
 
-A program runs `atexit` handlers; a child of multiprocessing mostly does not, but it ends its threads as a program does,
-and what is registered with `threading` is called in both, while threads can still be started. Threads of the program
-that go on after that may still submit: from then on each submit waits for its acceptance.
+A program runs `atexit` handlers. A child process of multiprocessing mostly does not, but both call the handlers that
+are registered with `threading`, while threads can still be started. Threads of the program that continue after that may
+still submit: from then on each submit waits for its acceptance.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 
 class Session(Protocol):
-    """What is called of a client's session when the process ends."""
+    """The methods of a client's session that are called when the process ends."""
 
     def flush_last(self) -> None:
         """Wait until the master has accepted every submit."""
@@ -30,22 +30,22 @@ class Session(Protocol):
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-"""The sessions that have begun and not ended."""
+"""The sessions that have begun and have not ended."""
 
 
 class _Process:
     ends = False
-    """Whether this process ends: its main thread is through."""
+    """Whether this process ends, because its main thread has ended."""
 
 
 def enter(session: Session) -> bool:
-    """Have a session's tasks accepted before the process ends; whether each submit is to wait for that by itself."""
+    """Register a session to be flushed at the process's end; returns whether each submit must wait for acceptance."""
     _sessions.add(session)
     return _Process.ends
 
 
 def leave(session: Session) -> None:
-    """The session has ended, or is the parent process' own."""
+    """Remove a session that has ended, or that belongs to the parent process."""
     _sessions.discard(session)
 
 
@@ -67,7 +67,7 @@ def _register() -> None:
     if register is not None:
         try:
             register(_flush_all)
-        except RuntimeError:  # imported by a thread that goes on after the main thread
+        except RuntimeError:  # imported by a thread that continues after the main thread
             _Process.ends = True
     atexit.register(_end_all)
 

@@ -1,7 +1,7 @@
-"""What a client's threads wait for: a turn that knows its holder, and a wake-up that any code may give.
+"""The locks of a client's threads: `OwnedLock`, which knows its holder, and `Wakeup`, which any code may set.
 
-A signal handler, a finalizer and a done-callback run in a thread that may be in the middle of the client's own work. A
-plain lock that this thread holds would never become free.
+A signal handler, a finalizer and a done-callback may run in a thread that is in the middle of the client's own work. If
+they waited for a plain lock that this thread holds, they would wait for ever.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ class CalledInside(DistqError, RuntimeError):
 
 def is_owned(lock: Any) -> bool:
     """Whether this thread holds a re-entrant lock."""
-    return bool(lock._is_owned())  # noqa: SLF001 - what threading.Condition asks of it, too
+    return bool(lock._is_owned())  # noqa: SLF001 - threading.Condition calls this method, too
 
 
 class OwnedLock:
-    """A lock for one thread at a time, which refuses in words to make a thread wait for itself."""
+    """A lock for one thread at a time, which raises CalledInside instead of making a thread wait for itself."""
 
     __slots__ = ("_lock", "is_held")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        """Re-entrant for one reason: it knows its holder from the instant at which it is taken. It is taken once."""
+        """It is re-entrant only because such a lock knows its holder; a thread never takes it twice."""
         self.is_held = False
-        """Whether any thread has it; for others to look at only."""
+        """Whether any thread holds the lock; other objects only read it."""
 
     def acquire(self, timeout_s: float = -1) -> bool:
-        """Wait for the turn, for ever if `timeout_s` is negative; 0 does not wait. Whether it was had.
+        """Acquire the lock, for ever if `timeout_s` is negative, without waiting if it is 0; returns whether it did.
 
-        Raises CalledInside if this thread has it and would wait.
+        Raises CalledInside if this thread holds the lock already and `timeout_s` is not 0.
         """
         if self.is_mine:
             if timeout_s == 0:
@@ -53,13 +53,13 @@ class OwnedLock:
         return True
 
     def release(self) -> None:
-        """Let another thread have it."""
+        """Release the lock for the next thread."""
         self.is_held = False
         self._lock.release()
 
     @property
     def is_mine(self) -> bool:
-        """Whether this thread has it."""
+        """Whether the current thread holds the lock."""
         return is_owned(self._lock)
 
     def __enter__(self) -> None:
@@ -72,9 +72,9 @@ class OwnedLock:
 
 
 class Wakeup:
-    """Wakes one thread that waits, now or when it waits next. May be given from a finalizer or a signal handler.
+    """Wakes one thread that waits, now or when it waits next; a finalizer or a signal handler may call `set`.
 
-    An Event may not: it has a lock inside that the interrupted thread may hold.
+    They must not set a threading.Event: it contains a lock that the interrupted thread may hold.
     """
 
     __slots__ = ("_asleep",)
@@ -86,9 +86,9 @@ class Wakeup:
     def set(self) -> None:
         """Wake the thread."""
         if self._asleep.locked():
-            with suppress(RuntimeError):  # another one has woken it at this instant
+            with suppress(RuntimeError):  # another thread has woken it in between
                 self._asleep.release()
 
     def wait(self, timeout_s: float | None) -> None:
-        """Return once woken, at most `timeout_s` seconds later."""
+        """Wait until `set` is called, at most `timeout_s` seconds (None: for ever)."""
         self._asleep.acquire(timeout=-1 if timeout_s is None else max(timeout_s, 0.0))

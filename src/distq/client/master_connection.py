@@ -1,4 +1,4 @@
-"""A client's connection to the master, made anew with jittered pauses for as long as it is needed."""
+"""A client's connection to the master, which reconnects with jittered pauses until the client is closed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from distq.wire.errors import RemoteRefusal
 
 DIAL_S: Final = 5.0
 CALL_S: Final = 60.0
-"""How long the master may take to answer a call that does not wait on purpose."""
+"""Maximum seconds that the master may take to answer, beyond the time that the call asks it to wait."""
 GOODBYE_S: Final = 1.0
 SILENT_S: Final = 2.0
-"""After how many seconds without a master a warning says that the program waits for one."""
+"""Seconds without an answer from a master after which a warning says that the program waits for one."""
 
 log = logging.getLogger("distq")
 
@@ -29,7 +29,7 @@ _now = time.monotonic  # noqa: TID251 - the edge: how long a master has been awa
 
 
 class ConnectionConfig(NamedTuple):
-    """Where a client connects, and as whom."""
+    """The addresses to which a client connects, and how it identifies itself."""
 
     addresses: tuple[tuple[str, int], ...]
     authkey: bytes
@@ -41,14 +41,14 @@ class ConnectionConfig(NamedTuple):
 
 
 class NotAdmitted(DistqError):
-    """The master has let this client in and does not want to speak with it."""
+    """The master has accepted this client's key, but refuses its hello."""
 
     code = "NOT_ADMITTED"
     exit_code = 3
 
 
 class Outage:
-    """How long no master has answered, and whether the program was told."""
+    """Measures how long no master has answered, and logs one warning about it."""
 
     def __init__(self, addresses: Sequence[tuple[str, int]], wait_s: float) -> None:
         self._text = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
@@ -57,7 +57,7 @@ class Outage:
         self._is_logged = False
 
     def note(self, error: DistqError | None) -> None:
-        """No master has answered yet; say so if that has lasted for two seconds."""
+        """Note that no master has answered; log a warning once that has lasted for SILENT_S."""
         since = self._since_at
         if since is None:
             self._since_at = _now()
@@ -73,18 +73,18 @@ class Outage:
             )
 
     def end(self) -> None:
-        """A master has answered."""
+        """Note that a master has answered; log that if a warning was logged before."""
         self._since_at, said, self._is_logged = None, self._is_logged, False
         if said:
             log.warning("A master has answered at %s.", self._text)
 
     def error(self) -> CannotReach:
-        """What a submit raises if no attempt has failed yet."""
+        """The error that a submit raises if no attempt to connect has failed yet."""
         return CannotReach(f"No master has answered at {self._text} within {self._wait_s:g} s.")
 
 
 class MasterConnection:
-    """One of a client's connections. For one thread at a time; others may look at it, wait for it, and close it."""
+    """One of a client's connections. One thread at a time uses it; others may read its state, wait or close it."""
 
     def __init__(
         self,
@@ -100,13 +100,13 @@ class MasterConnection:
         self._closed = threading.Event()
         self._attempted = threading.Condition()
         self.is_up = False
-        """Whether it is connected, as far as is known."""
+        """Whether the last attempt to connect succeeded, and no loss was noticed since."""
         self.failure: DistqError | None = None
-        """Why it is not connected; None while it is, or nobody has tried yet."""
+        """The reason why it is not connected; None while it is connected, or before the first attempt has ended."""
         self.attempts = 0
-        """How many attempts to connect have ended, either way."""
+        """The number of attempts to connect that have ended, with success or without."""
         self.is_attempting = False
-        """Whether one is under way."""
+        """Whether an attempt to connect is under way."""
 
     @property
     def closed(self) -> bool:
@@ -114,9 +114,9 @@ class MasterConnection:
         return self._closed.is_set()
 
     def close(self, *, gently: bool = False) -> None:
-        """End the connection; a wait for a reconnection ends at once.
+        """Close the connection for good; a pause before a reconnection ends immediately.
 
-        `gently` leaves it to the thread that uses it, which is about to end and may say goodbye.
+        With `gently` the thread that uses the connection closes it, after it has sent its goodbye.
         """
         self._closed.set()
         connection = self._connection
@@ -126,48 +126,48 @@ class MasterConnection:
             self._attempted.notify_all()
 
     def release(self) -> None:
-        """Close the connection: its thread has ended, or a fork has copied it from the parent, where it goes on."""
+        """Close the socket: its thread has ended, or this is a fork's copy of the parent's socket, which stays open."""
         if self._connection is not None:
             self._connection.close()
 
     def send_goodbye(self) -> None:
-        """Tell the master that this session asks for no more results, if it takes that; its answer is not awaited."""
+        """Send the master that this session wants no more results, if its version accepts that; await no answer."""
         if self._connection is not None and self._takes_goodbye:
             with suppress(DistqError):
                 self._connection.ask(BROKER, GOODBYE, timeout_s=GOODBYE_S)
 
     def pause(self, pause_s: float) -> None:
-        """Wait, unless `close` is called."""
+        """Wait for `pause_s` seconds, or until `close` is called."""
         self._closed.wait(pause_s)
 
     def wait_for_attempt(self, attempts_seen: int, timeout_s: float) -> None:
-        """Wait until more than `seen` attempts to connect have ended, or it was closed."""
+        """Wait until more than `attempts_seen` attempts have ended, `close` is called, or `timeout_s` is over."""
         with self._attempted:
             self._attempted.wait_for(lambda: self.attempts > attempts_seen or self.closed, max(timeout_s, 0.0))
 
     def call(self, method: str, args: tuple[object, ...], wait_s: float = 0.0) -> Any:
-        """Call the broker, again and again until it has answered.
+        """Call the broker, and repeat the call after each lost connection until the broker has answered.
 
-        Every call that goes through here counts once however often it is sent.
+        Use it only for calls that have the same effect if they are sent once or several times.
 
         Raises:
             RemoteRefusal: the master refused the call.
-            CannotReach: the link was closed first.
+            CannotReach: the connection was closed first.
             AuthenticationFailed: the master has another key.
         """
         return self.retry(lambda connection: connection.call(BROKER, method, args, timeout_s=wait_s + CALL_S))
 
     @property
     def connection(self) -> Connection | None:
-        """The connection, for a thread that asks and answers on it apart; None while there is none."""
+        """The open connection, for a thread that sends a call and reads its answer later; None if there is none."""
         return self._connection
 
     def connect(self) -> None:
-        """Connect, again and again until it is done; raises as `call` does."""
+        """Connect, and repeat that until it succeeds; raises as `call` does."""
         self.retry(lambda _: None)
 
     def retry(self, ask: Callable[[Connection], Any]) -> Any:
-        """Do it with a connection, again and again until it is done; raises as `call` does."""
+        """Call `ask` with a connection, and repeat that after each lost connection; raises as `call` does."""
         backoff = ReconnectBackoff(self._config.reconnect_max_s)
         while not self.closed:
             try:
@@ -183,7 +183,7 @@ class MasterConnection:
         raise CannotReach("the client was closed.")
 
     def ensure_connected(self) -> Connection:
-        """The connection, made now if there is none; raises as `dial` does, and NotAdmitted."""
+        """The open connection, which is made now if there is none; raises as `dial` does, and NotAdmitted."""
         if self._connection is None:
             self.is_attempting = True
             try:
@@ -215,7 +215,7 @@ class MasterConnection:
         return connection
 
     def drop(self, error: DistqError) -> None:
-        """Close the connection, which is of no use any more."""
+        """Close the connection after `error`; the next call makes a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -232,5 +232,5 @@ class MasterConnection:
 
 
 def is_passing(error: DistqError) -> bool:
-    """Whether an error goes away by connecting again."""
+    """Whether a new connection may end the error."""
     return error.code in ("CANNOT_REACH", "CONNECTION_LOST")

@@ -1,4 +1,4 @@
-"""What a client has not sent yet: filled by callers, emptied in batches by one thread."""
+"""The outbox: tasks that a client has not sent yet; callers add them, and the sender thread takes them in batches."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from distq.protocol.submit import WireTuple, with_headers, write_run
 BATCH_TASKS_MAX: Final = 1_000
 BATCH_BYTES_MAX: Final = 8 << 20
 UNACCEPTED_MAX: Final = 10_000
-"""So many tasks may wait for the master's word before `submit` blocks."""
+"""Maximum tasks that wait for the master's acceptance before `submit` blocks; it bounds the client's memory."""
 
 LOOK_S: Final = 0.5
-"""How often a flush looks for itself: a caller interrupted by Ctrl-C may have ended the last submit unnoticed."""
+"""Seconds between two checks of a flush, because a caller that Ctrl-C interrupts may end a submit without notice."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
 class SubmitOptions(NamedTuple):
-    """How a task is submitted; what is submitted alike travels together."""
+    """How a task is submitted; tasks of a batch with equal options travel as one run."""
 
     envelope: WireTuple
     when: WireTuple | None = None
     constraints: WireTuple | None = None
     full: float | str | None = None
-    """What is done while the queue is full, as `Options.full` has it."""
+    """The reaction to a full queue, as in `Options.full`."""
 
     def carrying(self, headers: Headers) -> SubmitOptions:
-        """The same with further headers."""
+        """The same options with further headers."""
         return self._replace(constraints=with_headers(self.constraints, headers)) if headers else self
 
 
@@ -47,25 +47,25 @@ class PendingSubmit(NamedTuple):
     future: TaskFuture[Any]
 
     def run(self, index: int, count: int) -> WireTuple:
-        """A run of `count` tasks like this one, as it travels; `index` is that of their envelope."""
+        """A run of `count` tasks like this one in its wire form; `index` is the index of their envelope."""
         _, when, constraints, _ = self.options
         return write_run(index, count, when, constraints)
 
 
 class Outbox:
-    """Tasks in the order of their submits, with room for so many."""
+    """Holds tasks in the order of their submits, at most `UNACCEPTED_MAX` with those that were sent."""
 
     def __init__(self) -> None:
         self.waiting: deque[PendingSubmit] = deque()
-        """What nobody has begun to send; for others to look at only."""
+        """The tasks that the sender thread has not taken; other objects only read it."""
         self._taken_count = 0
-        """How many were taken out by the thread that sends, and not answered yet."""
+        """The number of tasks that the sender thread has taken and the master has not answered."""
         self.under_way: Mapping[int, int] = {}
-        """Submits that were begun and not answered, those of callers among them: the state machine's own."""
+        """The submits that were begun and not answered, also direct ones: this is the dict of the state machine."""
         self._wakeup = Wakeup()
         self._changed = threading.Condition()
         self.closed = False
-        """Whether `close` was called: what is put now is not sent any more."""
+        """Whether `close` was called: tasks that are put now are not sent any more."""
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self._taken_count or self.under_way)
@@ -81,26 +81,26 @@ class Outbox:
         self._wakeup.set()
 
     def wake(self) -> None:
-        """Have `wait_for_tasks` return, even if there is none."""
+        """Have `wait_for_tasks` return, also without a task."""
         self._wakeup.set()
 
     def wait_for_tasks(self, timeout_s: float | None) -> bool:
-        """Wait until there is a task, `timeout_s` is over (None: never), or `rouse` is called.
+        """Wait until there is a task, `timeout_s` is over (None: never), or `wake` is called.
 
-        False once closed and empty.
+        Returns False if the outbox is closed and empty.
         """
         if not self.waiting and not self.closed:
             self._wakeup.wait(timeout_s)
         return bool(self.waiting) or not self.closed
 
     def take_batch(self) -> list[PendingSubmit]:
-        """Take as many tasks as go into one submit."""
+        """Take the tasks of the next submit, at most BATCH_TASKS_MAX; cancelled tasks are left out."""
         batch: list[PendingSubmit] = []
         while not batch and self.waiting:
             taken: list[PendingSubmit] = []
             size = 0
             while self.waiting and len(taken) < BATCH_TASKS_MAX and size < BATCH_BYTES_MAX:
-                self._taken_count += 1  # first, so that it is never in neither place
+                self._taken_count += 1  # first, so that the task is always counted
                 try:
                     sending = self.waiting.popleft()
                 except IndexError:  # taken out by `take_all` just now
@@ -114,32 +114,32 @@ class Outbox:
         return batch
 
     def sent(self, count: int) -> None:
-        """`count` of those taken were answered."""
+        """Note that `count` of the taken tasks were answered."""
         self._taken_count -= count
         self.answered()
 
     def answered(self) -> None:
-        """Submits were answered: there may be room, or nothing left."""
+        """Wake the threads that wait for room or for an empty outbox, after submits were answered."""
         with self._changed:
             self._changed.notify_all()
 
     def take_all(self) -> list[PendingSubmit]:
-        """Take out everything that was not sent."""
+        """Take all tasks that were not sent; cancelled tasks are left out."""
         taken = []
         while self.waiting:
-            with suppress(IndexError):  # the thread that sends takes out of the same end
+            with suppress(IndexError):  # the sender thread takes from the same end
                 taken.append(self.waiting.popleft())
         with self._changed:
             self._changed.notify_all()
         return _claimed(taken)
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Wait until another task may be put; False if the time is over first."""
+        """Wait until there is room for another task; False if `timeout_s` is over first."""
         with self._changed:
             return self._changed.wait_for(lambda: not self.full, max(timeout_s, 0.0))
 
     def wait_until_empty(self, timeout_s: float | None) -> bool:
-        """Wait until everything was answered; for ever if `timeout_s` is None."""
+        """Wait until all submits were answered; False if `timeout_s` (None: never) is over first."""
         deadline = None if timeout_s is None else _now() + timeout_s
         while self:
             left_s = LOOK_S if deadline is None else min(deadline - _now(), LOOK_S)
@@ -150,13 +150,13 @@ class Outbox:
         return True
 
     def close(self) -> None:
-        """Have `wait_for_tasks` return False once it is empty."""
+        """Have `wait_for_tasks` return False once the outbox is empty."""
         self.closed = True
         self._wakeup.set()
 
 
 def _claimed(taken: list[PendingSubmit]) -> list[PendingSubmit]:
-    """Those that were not cancelled while they waited."""
+    """Claim the taken tasks; returns those that were not cancelled while they waited."""
     claimed = claim([sending.future for sending in taken])
     if len(claimed) == len(taken):
         return taken

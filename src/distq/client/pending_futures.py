@@ -22,7 +22,7 @@ WATCHED_MAX: Final = 5_000
 
 
 class PendingFutures:
-    """Accepted tasks without an outcome, and outcomes that came before the answer to their submit."""
+    """Holds futures of accepted tasks without an outcome, and outcomes received before the answer to their submit."""
 
     def __init__(self, outbox: Outbox, on_settled: Callable[[], None]) -> None:
         self._outbox = outbox
@@ -32,28 +32,28 @@ class PendingFutures:
         self._pending: ClientState[TaskFuture[Any]] = ClientState()
         outbox.under_way = self._pending.under_way
         self._dropped: dict[int, weakref.ref[TaskFuture[Any]]] = {}
-        """Awaited tasks of a client that the program has let go of: their futures count while the program has them."""
+        """Weak references to futures of a released client, by key: each is awaited while the program refers to it."""
 
     def __bool__(self) -> bool:
         return bool(self._pending.futures or self._dropped)
 
     @property
     def has_early_ends(self) -> bool:
-        """Whether there are outcomes of tasks whose acceptance was not heard yet."""
+        """Whether the client has outcomes of tasks whose acceptance it has not received yet."""
         return bool(self._pending.early)
 
     def is_locked_here(self) -> bool:
-        """Whether this very thread is in the middle of a change here."""
+        """Whether the current thread is in the middle of a change of this object."""
         return is_owned(self._lock)
 
     def knows(self, key: int) -> bool:
-        """Whether a task of this key is awaited."""
+        """Whether the client awaits the task with this key."""
         return key in self._pending.futures
 
     # -- submits -------------------------------------------------------------------------------
 
     def begin(self, number: int, count: int) -> None:
-        """A submit is about to be sent, perhaps again; no end is dropped until it is accepted or refused."""
+        """Note that the client is about to send a submit, perhaps again; no end is dropped until it has its answer."""
         with self._lock:
             if not self.is_under_way(number):
                 self._pending.begin(number, count)
@@ -67,20 +67,20 @@ class PendingFutures:
         return self._pending.stage_of(number) is Stage.OVER
 
     def refuse(self, number: int) -> None:
-        """The master has not taken a submit, or its answer will not be read."""
+        """End a submit that the master refused, or whose answer will not be read; one that is over is left alone."""
         with self._lock:
             if self.is_under_way(number):
                 self._pending.refuse(number)
         self._outbox.answered()
 
     def take(self, number: int, batch: Sequence[PendingSubmit], first: int, taken: Mapping[int, int | None]) -> None:
-        """The master has taken a submit's tasks, under keys from `first` on; as `ClientState.take` has it."""
+        """Give a submit's tasks the keys from `first` on, as `ClientState.take` does, and settle the early ends."""
         with self._lock:
             ended = self._pending.take(number, [sending.future for sending in batch], first, taken)
         self._settle(ended)
 
     def accept(self, number: int) -> None:
-        """All is done that follows from a submit's acceptance."""
+        """End a submit that the master accepted, after the client has done all that follows from it."""
         with self._lock:
             self._pending.accept(number)
         self._outbox.answered()
@@ -88,17 +88,17 @@ class PendingFutures:
     # -- ends ----------------------------------------------------------------------------------
 
     def adopt(self, future: TaskFuture[Any], key: int) -> None:
-        """Await a task that is at the master already."""
+        """Await a task that the master already has."""
         with self._lock:
             self._pending.adopt(future, key)
 
     def abandon(self, future: TaskFuture[Any]) -> None:
-        """Await that future no more; others of its task are awaited on."""
+        """Stop awaiting that future; the other futures of its task stay."""
         with self._lock:
             self._pending.abandon(future)
 
     def receive(self, rows: Iterable[TaskEnd]) -> None:
-        """Settle the futures of tasks that have ended. Rows may come twice: they do after an interruption (Ctrl-C)."""
+        """Settle the futures of tasks that have ended. A row may come twice: it does after an interruption (Ctrl-C)."""
         with self._lock:
             if self._dropped:
                 rows = list(rows)
@@ -114,7 +114,7 @@ class PendingFutures:
                 self._pending.end(ended)
 
     def ask_about(self, keys: Sequence[int], watch: Callable[[list[int]], Iterable[TaskEnd]]) -> None:
-        """Hear how tasks have ended that are at the master already; `watch` asks it about some of them."""
+        """Ask the master for the ends of tasks that it already has; `watch` sends one call for some of the keys."""
         left = list(keys)
         while left:
             asked, left = left[:WATCHED_MAX], left[WATCHED_MAX:]
@@ -123,28 +123,28 @@ class PendingFutures:
             left += [key for key, state, *_ in rows if state == LATER]
 
     def keys_of_other_masters(self, epoch: int) -> list[int]:
-        """The keys that another master than that of this epoch has given."""
+        """The keys of awaited tasks that a master of another epoch has given."""
         with self._lock:
             return self._pending.keys_of_other_masters(epoch) + [key for key in self._dropped if key >> 40 != epoch]
 
     def keys_from(self, key: int, count: int) -> list[int]:
-        """That key, and the keys of awaited tasks above it; at most `count`."""
+        """That key, and the keys of awaited tasks above it, at most `count` in all."""
         with self._lock:
             above = (one for one in self._pending.futures if one > key)
             return [key, *itertools.islice(above, count - 1)]
 
     def oldest(self, count: int) -> list[int]:
-        """Keys of at most `count` awaited tasks, those first that are awaited longest."""
+        """The keys of at most `count` awaited tasks, in the order in which the client began to await them."""
         with self._lock:
             return [*itertools.islice(self._pending.futures, count)]
 
     def futures(self) -> list[TaskFuture[Any]]:
-        """The futures of all awaited tasks, one for each."""
+        """The futures of all awaited tasks, one for each task."""
         with self._lock:
             return list(self._pending.futures.values())
 
     def fail(self, keys: Iterable[int] | None, error_of: Callable[[TaskFuture[Any]], Exception]) -> None:
-        """The ends of these tasks (None: of all of them) will not be heard: their futures fail."""
+        """Fail the futures of tasks (None: all awaited tasks) whose ends will not arrive."""
         with self._lock:
             if self._dropped:
                 keys = None if keys is None else list(keys)
@@ -154,10 +154,13 @@ class PendingFutures:
             future.fail(error_of(future))
         self._on_settled()
 
-    # -- a client that the program has let go of -----------------------------------------------
+    # -- a released client ---------------------------------------------------------------------
 
     def keep_referenced(self, gone: Callable[[], None]) -> None:
-        """Keep those futures alone that the program has, or that have callbacks; `gone` is called as each goes."""
+        """Await only futures that the program refers to, or that have callbacks.
+
+        `gone` is called each time the program drops its last reference to one of them.
+        """
 
         def dropped(key: int) -> Callable[[object], None]:
             def forget(_: object) -> None:

@@ -1,4 +1,4 @@
-"""Submits that were refused, and whether any code has looked at that."""
+"""A client's refused submits: their errors, and the log message for refusals that the program has not looked at."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, TaskExists
 from distq.core.task_ids import id_text
 
 LOG_EVERY_S: Final = 10.0
-"""At most one line in this time says that refused submits were dropped."""
+"""Minimum seconds between two log messages about refused submits whose futures were dropped."""
 
 log = logging.getLogger("distq")
 
-_now = time.monotonic  # noqa: TID251 - the edge: how often a line is logged
+_now = time.monotonic  # noqa: TID251 - the edge: how often a message is logged
 
 
 class RefusedSubmit(DistqError):
-    """The master did not take the task; `code` says why."""
+    """The master refused the task; `code` is the master's reason."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
-        self.code = code  # type: ignore[misc] # one word of the master's, not of this class
+        self.code = code  # type: ignore[misc] # the master's code, not that of this class
 
 
 class RefusedFull(RefusedSubmit, QueueFull):
@@ -40,7 +40,7 @@ class RefusedTasksFull(RefusedSubmit, TasksFull):
 
 
 class RefusedName(RefusedSubmit, TooManyNames):
-    """The master refused the task because it would be one queue or task name too many."""
+    """The master refused the task because its queue or name is new, and the master has the maximum of names."""
 
     hint = ""
 
@@ -67,11 +67,11 @@ REFUSALS: Final[Mapping[str, type[RefusedSubmit]]] = {
     TooManyNames.code: RefusedName,
     PayloadTooLarge.code: RefusedPayload,
 }
-"""The error for each code of a refusal that programs can catch by its class."""
+"""The error class for each refusal code that programs can catch by class."""
 
 
 class UnseenRefusal:
-    """Stands with the future of a refused submit until a program looks at it."""
+    """Marks the future of a refused submit until the program looks at its error."""
 
     __slots__ = ("_refusals",)
 
@@ -79,7 +79,7 @@ class UnseenRefusal:
         self._refusals: Refusals | None = refusals
 
     def seen(self) -> None:
-        """The program has been told."""
+        """Note that the program has looked at the error."""
         refusals, self._refusals = self._refusals, None
         if refusals is not None:
             refusals.seen()
@@ -90,7 +90,7 @@ class UnseenRefusal:
 
 
 class Refusable(Protocol):
-    """What a client's refusals need of a future."""
+    """The attributes of a future that `Refusals` uses."""
 
     unseen: UnseenRefusal | None
 
@@ -101,24 +101,24 @@ class Refusable(Protocol):
 
 
 class Refusals:
-    """One client's refused submits."""
+    """Counts one client's refused submits, and logs those that the program has not looked at."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a finalizer may run in the thread that holds it
         self.count = 0
-        """Submits that were refused, or could not be sent."""
+        """The number of submits that were refused or could not be sent."""
         self._unseen_count = 0
-        """Those of them whose error no code has been told."""
+        """The number of refused submits whose error the program has not looked at."""
         self._dropped_count = 0
-        """Those whose futures are gone."""
+        """The number of such submits whose futures do not exist any more."""
         self._logged_count = 0
-        """Those that a line in the log has told of."""
+        """The number of such submits that a log message has reported."""
         self._flushed_count = 0
         self._logged_at = -LOG_EVERY_S
         self._last_error = ""
 
     def note(self, future: Refusable, error: BaseException) -> None:
-        """A submit was refused; its future fails with that error next."""
+        """Count a refused submit; the caller fails its future with that error next."""
         with self._lock:
             self.count += 1
             self._last_error = str(error)
@@ -127,26 +127,26 @@ class Refusals:
                 future.unseen = UnseenRefusal(self)
 
     def seen(self) -> None:
-        """A program was told of one that it had not been told of."""
+        """Count that the program has looked at the error of one more refused submit."""
         with self._lock:
             self._unseen_count -= 1
 
     def dropped(self) -> None:
-        """The last reference to a future is gone, and its error was never asked for."""
+        """Count a future whose last reference is gone, and whose error the program never looked at."""
         with self._lock:
             self._dropped_count += 1
             if _now() - self._logged_at >= LOG_EVERY_S:
                 self._log(self._dropped_count)
 
     def flushed(self) -> bool:
-        """Whether no submit was refused unseen since the last time."""
+        """Whether every submit refused since the last call of this method has been looked at by the program."""
         with self._lock:
             clean = self._unseen_count <= self._flushed_count
             self._flushed_count = self._unseen_count
             return clean
 
     def log_unseen(self) -> None:
-        """The client ends: say what no code has looked at, and no line has said yet."""
+        """Log, when the client ends, the refused submits that the program has not looked at and no message reported."""
         with self._lock:
             self._log(self._unseen_count)
 
@@ -163,6 +163,6 @@ class Refusals:
 
 
 def refusal_of(answer: Any) -> RefusedSubmit:
-    """The error that says why the master did not take a submit."""
+    """The error for the master's answer that refuses a submit."""
     _, code, sentence = answer
     return REFUSALS.get(code, RefusedSubmit)(code, sentence)

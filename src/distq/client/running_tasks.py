@@ -1,4 +1,4 @@
-"""Which of a client's tasks run, asked of the master only when a program wants to know, and for all of them at once."""
+"""The client's query for its running tasks: one call for many tasks, made only when a program asks for a state."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from distq.client.pending_futures import PendingFutures
 
 FRESH_S: Final = 0.1
-"""For how long an answer is good: a program that looks at 5,000 futures makes one call."""
+"""Seconds for which an answer is used again, so that a program that looks at 5,000 futures makes one call."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: how old an answer is
 
 
 class RunningTasks:
-    """What the master has said last."""
+    """Keeps the master's last answer about running tasks."""
 
     def __init__(self, control: ControlConnection, pending: PendingFutures) -> None:
         self._control = control
@@ -31,7 +31,7 @@ class RunningTasks:
         self._asked_at = -FRESH_S
 
     def has(self, key: int) -> bool:
-        """Whether that task runs; False also where no master answers, or one that cannot say."""
+        """Whether that task runs; False also if no master answers, or an earlier version does not know the call."""
         if key not in self._asked_keys or _now() - self._asked_at >= FRESH_S:
             keys = self._pending.keys_from(key, WATCHED_MAX)
             try:

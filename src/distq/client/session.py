@@ -1,4 +1,4 @@
-"""A client's session with the master: what is on its way there, and what is awaited."""
+"""A client's session with the master: the parts that send submits and receive results, and how they start and end."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from distq.tasks.tracing import API, outgoing
 from distq.wire.errors import RemoteRefusal
 
 ENDED_S: Final = 1.0
-"""How long `shutdown` waits for the threads, which have nothing left to do."""
+"""Maximum seconds that `shutdown` waits for each thread of the client, which has nothing left to do."""
 CALLBACKS_S: Final = 10.0
-"""How long it waits for callbacks: one that waits for something else shall not keep the program for ever."""
+"""Maximum seconds that `shutdown` waits for callbacks, because one that blocks must not keep the program for ever."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
 class ScheduleRefused(BadSchedule):
-    """The master does not take a schedule, and has said why."""
+    """The master refused a schedule; the text is the master's reason."""
 
     hint = ""
 
@@ -59,13 +59,13 @@ class ClientRuntime:
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._epoch: int | None = None
-        """Which master's keys are known to be of use, and ..."""
+        """The epoch of the last master that answered: the keys that it gives are valid."""
         self._durable = True
-        """... whether those of the masters before it are."""
+        """Whether the keys of the masters before it are valid too, because it keeps tasks in a store."""
         self._closing = False
         self._closed = False
         self._checks_first = False
-        """Whether a submit is to look first: the client is closing, or its process ends."""
+        """Whether each submit must check the client's state first: the client is closing, or its process ends."""
         self._is_released = False
         """Whether the program has no reference to the client any more."""
         self._threads: list[threading.Thread] = []
@@ -82,7 +82,7 @@ class ClientRuntime:
         self._outage = Outage(where.addresses, settings.connect_wait_s)
         self._outbox = Outbox()
         self._pending = PendingFutures(self._outbox, self._on_settled)
-        self.control = ControlConnection(where._replace(role="cli"))  # no session of its own: it awaits nothing
+        self.control = ControlConnection(where._replace(role="cli"))  # without a session: it awaits no results
         self._sender = SubmitSender(
             MasterConnection(where, self._on_hello, self._outage),
             self._outbox,
@@ -98,16 +98,16 @@ class ClientRuntime:
         self._receiver = ResultReceiver(results, self._pending, self._sender, self.control, self._callbacks)
         self._checks_first = exits.enter(self)
 
-    # -- what the client calls -----------------------------------------------------------------
+    # -- called by the client ------------------------------------------------------------------
 
     def send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
-        """Have a task sent; blocks and raises as `Client.submit` says."""
+        """Send a task, immediately or from the outbox; blocks and raises as `Client.submit` does."""
         if len(body) > self._payload_bytes_max:
             self._check_size(body)
         outbox, submits = self._outbox, self._sender
         if self._checks_first or not submits.master_connection.is_up or outbox.full:
             self._wait_for_master()
-        if API in sys.modules:  # the call alone would cost each task of those that do not trace
+        if API in sys.modules:  # without this check, programs that do not trace would pay a call for each task
             options = options.carrying(outgoing(*options.envelope[:2]))
         future: TaskFuture[Any] = TaskFuture(self._receiver, options.envelope[1])
         sending = PendingSubmit(options, body, future)
@@ -122,14 +122,14 @@ class ClientRuntime:
         return future
 
     def _send_last(self) -> None:
-        """The client was closed meanwhile, or the process ends: then there may be no later flush than this one."""
+        """Flush, because the process ends and there may be no later flush; fail the task if the client was closed."""
         if self._outbox.closed:
             self._sender.fail_unsent()
         else:
             self.flush(self._settings.connect_wait_s)
 
     def send_together(self, tasks: Sequence[tuple[SubmitOptions, bytes]]) -> TaskFuture[Any]:
-        """Have several tasks sent in one submit; blocks and raises as `Submitter.chain` says."""
+        """Send several tasks in one submit; blocks and raises as `Submitter.chain` does."""
         for _, body in tasks:
             self._check_size(body)
         if self._checks_first or not self._sender.master_connection.is_up or self._outbox.full:
@@ -151,7 +151,7 @@ class ClientRuntime:
             )
 
     def administer(self, action: str, arguments: Mapping[str, Any]) -> Any:
-        """What the master answers to an operator's request; raises what it says is wrong."""
+        """The master's answer to an operator's request; raises the error with which the master refuses it."""
         if self._closing or not self._sender.master_connection.is_up:
             self._wait_for_master()
         try:
@@ -162,7 +162,7 @@ class ClientRuntime:
             raise
 
     def follow(self, key: int) -> TaskFuture[Any]:
-        """The future of a task that is at the master already; blocks and raises as `Client.future` says."""
+        """The future of a task that the master already has; blocks and raises as `Client.future` does."""
         if self._closing or not self._sender.master_connection.is_up:
             self._wait_for_master()
         future: TaskFuture[Any] = TaskFuture(self._receiver)
@@ -177,14 +177,14 @@ class ClientRuntime:
         return future
 
     def flush(self, timeout_s: float | None) -> bool:
-        """As `Client.flush`."""
+        """Do what `Client.flush` describes."""
         if self._sender.is_sending_here:
             raise CalledInside("flush() interrupted a submit of the same client in this thread.")
         self._sender.wake()
         return self._outbox.wait_until_empty(timeout_s) and self.refusals.flushed()
 
     def shutdown(self, *, wait: bool, cancel: bool) -> None:
-        """As `Client.shutdown`."""
+        """Do what `Client.shutdown` describes."""
         if wait and (self._sender.is_sending_here or self._receiver.is_reading_here):
             raise CalledInside("shutdown() interrupted another call of the same client in this thread.")
         with self._lock:
@@ -202,20 +202,20 @@ class ClientRuntime:
             self.join()
 
     def join(self) -> None:
-        """Wait for the threads, which have nothing left to do but callbacks."""
+        """Wait for the client's threads, which have only callbacks left to call."""
         self._callbacks.wait(CALLBACKS_S)
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(ENDED_S)
 
     def leave_block(self) -> None:
-        """An exception has ended the block of the client: what was submitted is accepted, and no result is awaited."""
+        """End after an exception in the client's `with` block: wait until submits are accepted, but not for results."""
         self.flush_last()
         self.close()
         self.join()
 
     def release(self) -> None:
-        """The program has no reference to the client any more. Called by a finalizer, hence in any thread."""
+        """Note that the program has no reference to the client any more; a finalizer calls this in any thread."""
         self._is_released = True
         self._sender.wake()
 
@@ -238,12 +238,12 @@ class ClientRuntime:
                 thread.start()
 
     def _wait_for_master(self) -> None:
-        """Block until there is room and a master, for as long as the settings allow; then raise."""
+        """Wait until the outbox has room and a master has answered; raises if none answers within `connect_wait_s`."""
         self._start()
         link, outbox = self._sender.master_connection, self._outbox
         wait_s = self._settings.connect_wait_s
         deadline = _now() + wait_s
-        seen = link.attempts + link.is_attempting  # an attempt that is under way may have found what is changed by now
+        seen = link.attempts + link.is_attempting  # an attempt that is under way may be out of date
         self._sender.retry_requested.set()
         while True:
             if self._closing:
@@ -262,7 +262,7 @@ class ClientRuntime:
             link.wait_for_attempt(link.attempts, min(deadline - _now(), 0.1))
 
     def _on_accepted(self, first: int, count: int) -> None:
-        """A master has taken `count` tasks, under keys from `first` on."""
+        """Handle that a master has accepted `count` tasks, under keys from `first` on."""
         if not self._receiver.expected.is_set():
             self._receiver.expected.set()
         if self._outbox.closed:
@@ -271,7 +271,7 @@ class ClientRuntime:
             self._ask_again(range(first, first + count))
 
     def _ask_again(self, keys: Sequence[int]) -> None:
-        """The answer to a submit is of a master that has been restarted meanwhile."""
+        """Ask a restarted master about tasks that the one before accepted; fail their futures if it has no store."""
         if not self._durable:
             self._forget_others()
             return
@@ -284,13 +284,13 @@ class ClientRuntime:
             self._sender.wake()
 
     def _on_idle(self) -> None:
-        """The thread that submits has nothing to send: a client that the program has let go of may be at its end."""
+        """Close a released client whose tasks have all ended; called when the sender thread has nothing to send."""
         if self._is_released and not self._outbox:
             self._pending.keep_referenced(self._sender.wake)
             self._close_if_idle()
 
     def _on_hello(self, greeting: Greeting, _connection: Connection) -> None:
-        """A master has said who it is: one that keeps nothing knows nothing of what the one before had accepted."""
+        """Read a master's greeting; a master without a store does not know the tasks that the one before accepted."""
         with self._lock:
             self._epoch = greeting.epoch
             self._durable = bool(greeting.durable)
@@ -298,7 +298,7 @@ class ClientRuntime:
             self._forget_others()
 
     def _on_results_hello(self, greeting: Greeting, connection: Connection) -> None:
-        """The same, where results come from: a restarted master that has kept the tasks is asked about them."""
+        """Do the same on the results connection, and ask a restarted master with a store about the awaited tasks."""
         keys = self._pending.keys_of_other_masters(greeting.epoch)
         self._on_hello(greeting, connection)
         if self._durable:
@@ -325,7 +325,7 @@ class ClientRuntime:
         self.close()
 
     def close(self) -> None:
-        """End it now, whatever is still on its way; futures that have no outcome yet fail."""
+        """End the session now, also while submits are under way; futures without an outcome fail."""
         with self._lock:
             self._closing = self._checks_first = True
             if self._closed:
@@ -347,7 +347,7 @@ class ClientRuntime:
         self.refusals.log_unseen()
 
     def disown(self) -> None:
-        """Leave to the parent process what a fork has copied."""
+        """Release this copy, which a fork has made: the parent process goes on with the session."""
         self._receiver.disowned = True
         self._sender.master_connection.release()
         self._receiver.master_connection.release()
@@ -355,7 +355,10 @@ class ClientRuntime:
         exits.leave(self)
 
     def flush_last(self) -> None:
-        """The process or the program's block ends: what was submitted shall be accepted, from now on at once."""
+        """Wait until the master has accepted all submits, because the process or the `with` block ends.
+
+        From now on each further submit waits for its own acceptance.
+        """
         self._checks_first = True
         self._sender.wake()
         if not self._outbox.wait_until_empty(self._settings.connect_wait_s):
@@ -364,7 +367,7 @@ class ClientRuntime:
 
 
 def _patience_s(full: float | str) -> float:
-    """How long a submit to a full queue waits."""
+    """The seconds that a submit to a full queue waits."""
     return 0.0 if full == RAISE else math.inf if full == BLOCK else float(full)
 
 

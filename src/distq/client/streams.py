@@ -1,4 +1,4 @@
-"""The parts of a task's stream, asked for one after the other on a connection of their own."""
+"""The consumer of a task's stream: it requests the parts one after the other, on a connection for this stream alone."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from distq.client.reader import Readable
 
 WAIT_S: Final = 20.0
-"""How long one call waits at the master."""
+"""Maximum seconds that one call for parts waits at the master."""
 AWAY_S: Final = 30.0
-"""How long a master may be away before that is the consumer's concern."""
+"""Maximum seconds without an answer from a master before the consumer gets the connection's error."""
 PAUSE_S: Final = 0.2
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 
 
 def parts_of(control: ControlConnection, future: Readable, timeout_s: float | None) -> Iterator[Any]:
-    """The parts as they come; then the future's exception, if it has one."""
+    """Yield the parts as they arrive, then raise the future's exception if it has one; closes `control` at the end."""
     number = 0
     try:
         while future.task_key is None and not future.has_ended:
-            time.sleep(PAUSE_S / 10)  # until its acceptance was heard
+            time.sleep(PAUSE_S / 10)  # until the client has received its acceptance
         over = future.task_key is None
         while not over:
             parts, over = _next_parts(control, future, number, timeout_s)
@@ -54,7 +54,7 @@ def _value_of(part: bytes, future: Readable) -> Any:
 def _next_parts(
     control: ControlConnection, future: Readable, number: int, timeout_s: float | None
 ) -> tuple[list[bytes | None], bool]:
-    """The next parts, at least one unless there are no more; and whether there are no more."""
+    """The next parts, at least one unless the stream is over; and whether the stream is over."""
     began = reached = _now()
     while True:
         left_s = WAIT_S if timeout_s is None else max(timeout_s - (_now() - began), 0.0)

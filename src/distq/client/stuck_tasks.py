@@ -1,6 +1,7 @@
-"""A warning for tasks that no worker will run as things are: the master is asked about those that have waited a while.
+"""The warning about tasks that no worker can run at present: the client asks the master why its oldest tasks wait.
 
-One call in five seconds at most, and ever fewer while the answer stays the same; none while nothing waits that long.
+The client makes at most one such call in five seconds, with a pause that doubles up to `PAUSE_MAX_S` while the tasks
+wait, and none while no task waits that long.
 """
 
 from __future__ import annotations
@@ -19,34 +20,36 @@ if TYPE_CHECKING:
     from distq.client.pending_futures import PendingFutures
 
 WAITED_S: Final = 5.0
-"""Tasks that have waited for longer are asked about."""
+"""Seconds that a task must have waited before the client asks the master about it."""
 PAUSE_MAX_S: Final = 60.0
+"""Maximum seconds between two calls, so that a task that waits for hours costs little."""
 ASKED_MAX: Final = 100
-"""Tasks that one call asks about, the oldest: those behind them are of the same kinds, or their turn comes."""
+"""Maximum tasks, the oldest ones, in one call: later tasks wait for the same reasons, or a later call has them."""
 WARNINGS_MAX: Final = 20
-"""Different warnings of one client."""
+"""Maximum different warnings that one client logs."""
 PAUSE_MIN_S: Final = 0.05
+"""Minimum seconds until the next check."""
 
 log = logging.getLogger("distq")
 _now = time.monotonic  # noqa: TID251 - the edge: how long tasks have waited
 
 
 class StuckTasks:
-    """What a client knows of its tasks that wait; for the one thread that sends submits."""
+    """Asks the master why a client's tasks wait, and logs the reasons; only the sender thread uses it."""
 
     def __init__(self, pending: PendingFutures, control: ControlConnection) -> None:
         self._pending = pending
         self._control = control
         self._waiting: list[int] = []
-        """Tasks that were awaited when it was looked last."""
+        """The keys of the oldest tasks that were awaited when the present pause began."""
         self._pause_s = WAITED_S
         self._look_at = 0.0
         self._logged: set[str] = set()
         self._is_over = False
-        """Whether the master cannot say, or enough was said."""
+        """Whether to stop: the master does not know the call, or WARNINGS_MAX warnings were logged."""
 
     def pause_s(self) -> float | None:
-        """When to look again, in seconds; None for not before more is submitted."""
+        """The seconds until the next call of `look`; None if none is needed before the next submit."""
         if self._is_over or not self._pending:
             self._waiting, self._pause_s = [], WAITED_S
             return None
@@ -55,7 +58,7 @@ class StuckTasks:
         return max(self._look_at - _now(), PAUSE_MIN_S)
 
     def look(self) -> None:
-        """Ask about what has waited for long enough, and say why it waits."""
+        """Ask the master about the tasks that still wait after the pause, and log why they wait."""
         if self._is_over or not self._waiting or _now() < self._look_at:
             return
         waiting = [key for key in self._waiting if self._pending.knows(key)]
@@ -74,10 +77,10 @@ class StuckTasks:
         try:
             reasons = self._control.ask(STUCK, keys)
         except RemoteRefusal:
-            self._is_over = True  # a master of a version before
+            self._is_over = True  # a master of an earlier version
             return
         except DistqError:
-            return  # that no master is there is said elsewhere
+            return  # `Outage` logs that no master answers
         for key, why in reasons.items():
             if why not in self._logged and len(self._logged) < WARNINGS_MAX:
                 self._logged.add(why)
