@@ -1,4 +1,4 @@
-"""A task's whole life, by the example programs: real processes, what they print."""
+"""Tests of the example programs in examples/life, with real processes and by their output."""
 
 import os
 import re
@@ -12,7 +12,7 @@ LIFE = Path(__file__).resolve().parents[2] / "examples" / "life"
 
 
 def shown(grid: Cluster, name: str, executors: int = 1, **environ: str) -> str:
-    """What an example prints, with a master and a worker with so many executors."""
+    """Return the output of an example, with a master and a worker with the given number of executors."""
     grid.master()
     worker = grid.run("worker", name, "--concurrency", str(executors), PYTHONPATH=str(LIFE), **environ)
     here = {"DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY, "FIRST_WORKER": str(worker.popen.pid)}
@@ -29,7 +29,7 @@ def shown(grid: Cluster, name: str, executors: int = 1, **environ: str) -> str:
 
 
 def test_later_not_any_more_and_what_comes_first(grid: Cluster) -> None:
-    """Delay, eta, expiry and priority."""
+    """The example shows delay, eta, expiry and priority."""
     said = shown(grid, "when")
     found = re.search(r"ran after ([\d.]+) s, an eta of 1 s after ([\d.]+) s", said)
     assert found is not None, said
@@ -40,7 +40,7 @@ def test_later_not_any_more_and_what_comes_first(grid: Cluster) -> None:
 
 
 def test_what_a_task_says_of_itself_while_it_runs(grid: Cluster) -> None:
-    """Who it is, and what shall become of it."""
+    """The example shows `current`, retries, snoozes and discards."""
     said = shown(grid, "inside")
     assert re.search(r"inside:who of queue default, attempt 1, ends by \d{10} at the latest\n", said), said
     assert "Retry: done in attempt 3\n" in said
@@ -49,7 +49,7 @@ def test_what_a_task_says_of_itself_while_it_runs(grid: Cluster) -> None:
 
 
 def test_what_is_not_wanted_any_more(grid: Cluster) -> None:
-    """Cancelled before it runs, stopped while it does, gently or not."""
+    """A task is cancelled before it runs, or stopped while it runs, with or without time to clean up."""
     said = shown(grid, "stopped")
     assert "cancel() of one that waits: True; of one that runs: False\n" in said
     assert "distq cancel ID: 1 cancelled.\n" in said
@@ -62,7 +62,7 @@ def test_what_is_not_wanted_any_more(grid: Cluster) -> None:
 
 
 def test_whose_turn_it_is(grid: Cluster) -> None:
-    """Concurrency keys, limits of a queue, a pause: at no moment more than may."""
+    """Concurrency keys, limits of a queue and a pause: the number of running tasks never exceeds the limit."""
     said = shown(grid, "order", executors=4)
     found = re.search(r"a quiet tenant had its result after ([\d.]+) s, while True", said)
     assert found is not None, said
@@ -88,7 +88,7 @@ def test_at_most_once_under_a_name(grid: Cluster) -> None:
 
 
 def test_a_full_queue_and_results_from_anywhere(grid: Cluster) -> None:
-    """Raise, wait for a while, block; and who has the id has the result."""
+    """A submit to a full queue raises, waits for a while, or blocks; any client with a task's id gets its result."""
     said = shown(grid, "bounded")
     assert "raise: the queue 'small' is full: it holds 3 tasks." in said
     found = re.search(r"half a second: raised after ([\d.]+) s", said)
@@ -100,7 +100,7 @@ def test_a_full_queue_and_results_from_anywhere(grid: Cluster) -> None:
 
 
 def test_where_a_task_is_and_why_it_does_not_run(grid: Cluster) -> None:
-    """In a sentence each; the stack also of one that lets no other thread run."""
+    """Each state is one sentence; the stack is shown even for a task that holds the interpreter lock."""
     said = shown(grid, "watched")
     assert "progress: 50% page 1\n" in said
     assert "progress: 100% page 2\n" in said
@@ -117,7 +117,7 @@ def test_where_a_task_is_and_why_it_does_not_run(grid: Cluster) -> None:
 
 
 def test_again_and_again(grid: Cluster) -> None:
-    """Every so often, by cron lines, paused, run by hand, listed and removed."""
+    """Schedules run by interval or cron line, are paused, run by hand, listed and removed."""
     said = shown(grid, "again", executors=2)
     assert "every half a second, and drifting by none: True\n" in said
     assert "of the slow one two were never under way at once\n" in said
@@ -128,7 +128,7 @@ def test_again_and_again(grid: Cluster) -> None:
 
 
 def test_executors_that_are_prepared(grid: Cluster, tmp_path: Path) -> None:
-    """A lifespan hook, recycling by memory, devices, labels, coroutine functions."""
+    """Executors have a lifespan hook, recycling by memory, devices, labels and coroutine functions."""
     notes = tmp_path / "notes"
     notes.touch()
     worker = {"DISTQ_MAX_RSS": "150MB", "DISTQ_DEVICES": "0,1", "DISTQ_LABELS": "gpu"}
@@ -139,7 +139,7 @@ def test_executors_that_are_prepared(grid: Cluster, tmp_path: Path) -> None:
 
 
 def test_tasks_that_tell_as_they_go(grid: Cluster) -> None:
-    """Streams, from anywhere and over a failure; a task that is drained away goes on where it was."""
+    """A stream is read by another client and survives a failure; a drained task continues from its checkpoint."""
     said = shown(grid, "flowing")
     assert "parts: 5 4 3 2 1 | they came one by one: True\nresult: lift-off\n" in said
     assert "again, from anywhere: 5 4 3 2 1\nafter a failure: 0 1 2 3\n" in said
@@ -147,7 +147,7 @@ def test_tasks_that_tell_as_they_go(grid: Cluster) -> None:
 
 
 def test_chains_and_groups(grid: Cluster) -> None:
-    """Counted by the master, over queues; a part that fails, and is tried again, with what comes after it."""
+    """The master counts groups over several queues; a failed part is retried together with its dependent tasks."""
     said = shown(grid, "together", executors=2)
     assert "a chain: 8 words\n" in said
     assert f"a group, over two queues: {sum(number * number for number in range(1000))}\n" in said
@@ -161,7 +161,7 @@ def test_chains_and_groups(grid: Cluster) -> None:
 
 
 def test_many_at_once_in_one_executor(grid: Cluster) -> None:
-    """Threads and coroutines, each with its limit and its name."""
+    """Threads and coroutines have their own limits and names."""
     said = shown(grid, "beside", DISTQ_EXECUTOR="thread", DISTQ_EXECUTOR_TASKS="50")
     for what in ("fifty threads that wait for half a second", "fifty coroutines"):
         found = re.search(rf"{what}: ([\d.]+) s\n", said)

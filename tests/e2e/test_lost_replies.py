@@ -1,4 +1,4 @@
-"""P1: a reply that is lost on the way. What was asked may have happened, and is asked again: nothing doubles."""
+"""P1: tests of lost replies. The call may have had its effect, and the sender repeats it: nothing doubles."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ CHUNK_BYTES = 65_536
 
 
 class Swallower:
-    """A proxy before a master: it passes everything on but every tenth reply, whose connection it cuts instead."""
+    """A proxy before a master, which passes all bytes on but cuts the connection of every tenth reply."""
 
     def __init__(self, target: int) -> None:
         self.port = free_port()
@@ -35,12 +35,12 @@ class Swallower:
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
 
     def start(self) -> None:
-        """Serve from a thread of its own; returns once it listens."""
+        """Serve in a new thread, and return when the proxy listens."""
         self._thread.start()
         assert self._ready.wait(10)
 
     def end(self) -> None:
-        """Cut everything."""
+        """Cut every connection."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
         self._loop.close()
@@ -50,16 +50,16 @@ class Swallower:
         self._ready.set()
         async with server:
             await self._stop.wait()
-            # Before the server's own end, which from Python 3.12 on waits for its connections.
+            # Before the server's end, which waits for its connections from Python 3.12 on.
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
-            await asyncio.sleep(0)  # the loop's turn in which aborted sockets are closed
+            await asyncio.sleep(0)  # one cycle of the loop, which closes aborted sockets
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = await asyncio.open_connection("127.0.0.1", self._target)
-        with contextlib.suppress(asyncio.CancelledError):  # so that the server does not complain of its end
+        with contextlib.suppress(asyncio.CancelledError):  # the server must not log its own end
             await self._between(reader, writer, there)
 
     async def _between(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Any) -> None:
@@ -90,7 +90,7 @@ class Swallower:
 
 @pytest.fixture
 def swallower(grid: Cluster) -> Iterator[Swallower]:
-    """The proxy before the grid's master."""
+    """Yield the proxy before the master of `grid`."""
     made = Swallower(grid.port)
     made.start()
     yield made
@@ -98,7 +98,7 @@ def swallower(grid: Cluster) -> Iterator[Swallower]:
 
 
 def test_p1_every_tenth_reply_lost_doubles_nothing_and_loses_nothing(grid: Cluster, swallower: Swallower) -> None:
-    """Client and worker both go through it: each task is accepted once and has its one result."""
+    """Client and worker both use the proxy: the master accepts each task once, and each has its one result."""
     grid.master()
     through = {"DISTQ_ADDRESS": f"127.0.0.1:{swallower.port}"}
     grid.run("worker", "tests.e2e.tasks", "--concurrency", "2", **through)

@@ -1,4 +1,4 @@
-"""`distq.QueueManager`: the recipe's class, with a master behind it."""
+"""Tests of `distq.QueueManager`: the class of the standard-library examples, with a distq master."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ LONG_KEY = KEY.encode()
 
 
 def on_distq(program: str, folder: Path) -> Path:
-    """One of the recipe's programs with its import and class lines changed, and nothing else."""
+    """Return an example program whose import and class lines are changed, and no others."""
     lines = (ROOT / "examples/recipe" / program).read_text().splitlines(keepends=True)
     marks = [number for number, line in enumerate(lines) if line.rstrip().endswith(("# 1", "# 2"))]
     first, second = marks[-2:]
@@ -32,7 +32,7 @@ def on_distq(program: str, folder: Path) -> Path:
 
 
 def test_the_recipes_programs_run_by_changing_their_import_and_class_lines(tmp_path: Path) -> None:
-    """Server and worker, with a short key as recipes have it; the server's end ends its master."""
+    """The example's server and worker use a short key, as many examples do; the server's end ends its master."""
     environ = {**os.environ, "RECIPE_PORT": str(free_port()), "RECIPE_AUTHKEY": "abc"}
     server, worker = on_distq("server.py", tmp_path), on_distq("worker.py", tmp_path)
     with subprocess.Popen([sys.executable, server], env=environ, stdout=subprocess.PIPE, text=True) as serving:
@@ -47,7 +47,7 @@ def test_the_recipes_programs_run_by_changing_their_import_and_class_lines(tmp_p
 
 
 class Manager(distq.QueueManager):
-    """A subclass, as every recipe has one."""
+    """A subclass, as every example has one."""
 
 
 Manager.register("get_work_queue", callable=lambda: pytest.fail("nobody calls this"))
@@ -55,7 +55,7 @@ Manager.register("get_jobs")
 
 
 def test_a_master_is_brought_up_on_a_free_port_and_shut_down() -> None:
-    """Several queues, their methods and Empty; names of one's own have queues of their own."""
+    """The manager has several queues, their methods and Empty; each custom name has a queue of its own."""
     with Manager(authkey=LONG_KEY) as manager:
         assert manager.address[1] != 0
         work, results, jobs = manager.get_work_queue(), manager.get_result_queue(), manager.get_jobs()  # type: ignore[attr-defined] # registered
@@ -75,7 +75,7 @@ def test_a_master_is_brought_up_on_a_free_port_and_shut_down() -> None:
 
 
 def test_any_bytes_are_a_key() -> None:
-    """Also those that fit into no environment variable; the default is the process's own, as in the recipe."""
+    """A key may even contain bytes that no environment variable can; the default is the process's authkey."""
     with Manager(authkey=b"a,b\0\n\xff") as manager:
         with pytest.raises(AuthenticationError):
             Manager(manager.address, b"a").connect()
@@ -85,13 +85,13 @@ def test_any_bytes_are_a_key() -> None:
 
 
 def test_a_taken_address_is_an_oserror_as_in_the_standard_library() -> None:
-    """At `start()`, at once."""
+    """`start()` raises the error immediately."""
     with Manager(authkey=LONG_KEY) as manager, pytest.raises(OSError, match="in use"):
         Manager(manager.address, LONG_KEY).start()
 
 
 def test_what_distq_cannot_be_is_said_at_once() -> None:
-    """Another serializer, a UNIX socket, a second start."""
+    """Another serializer, a UNIX socket and a second start raise immediately."""
     with pytest.raises(ValueError, match="pickle"):
         Manager(authkey=LONG_KEY, serializer="xmlrpclib")
     with pytest.raises(ValueError, match="TCP"):
@@ -111,7 +111,7 @@ server.serve_forever()
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_program_that_serves_takes_its_master_with_it(number: signal.Signals, grid: Cluster) -> None:
-    """Whatever way it ends; Ctrl-C ends it in good order."""
+    """The master ends with the program, whichever way that ends; Ctrl-C ends it in order."""
     command = [sys.executable, "-c", SERVE, str(grid.port), KEY]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
         assert serving.stdout
@@ -123,7 +123,7 @@ def test_a_program_that_serves_takes_its_master_with_it(number: signal.Signals, 
 
 
 def test_a_forked_child_does_not_end_the_master() -> None:
-    """It has a copy of the manager, and not the right."""
+    """The child has a copy of the manager, but does not own the master."""
     with Manager(authkey=LONG_KEY) as manager:
         child = fork()
         if child == 0:

@@ -1,4 +1,4 @@
-"""What tasks print and log: lines of the worker's log with the task's id, all of them JSON, none lost by a crash."""
+"""Tests of the output of tasks: JSON events in the worker's log, with the task's id, of which a crash loses none."""
 
 import json
 from pathlib import Path
@@ -13,18 +13,18 @@ KINDS = ("process", "thread")
 
 
 def worker(grid: Cluster, kind: str = "process", **settings: str) -> Process:
-    """A worker with one executor of that kind."""
+    """Start a worker with one executor of the given kind."""
     arguments = ("worker", "tests.e2e.talking", "--concurrency", "1", "--executor", kind)
     return grid.run(*arguments, **{"DISTQ_LOG_LEVEL": "info", **settings})
 
 
 def about(events: list[Event], *fields: str) -> list[tuple[Any, ...]]:
-    """Some fields of events."""
+    """Return some fields of events."""
     return [tuple(event.get(field) for field in fields) for event in events]
 
 
 def all_json(process: Process) -> None:
-    """Every line is an object of JSON."""
+    """Return whether every log line is a JSON object."""
     for line in process.text.split("\n")[:-1]:
         assert isinstance(json.loads(line), dict)
 
@@ -32,7 +32,7 @@ def all_json(process: Process) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["kill", "fault"])
 def test_what_a_task_has_printed_before_a_crash_is_logged(grid: Cluster, kind: str, way: str) -> None:
-    """By SIGKILL, and by a fault in C, which leaves its stack, too."""
+    """A SIGKILL or a fault in C ends the task; the fault's stack is logged, too."""
     grid.master()
     at_work = worker(grid, kind)
     with grid.client() as client:
@@ -47,14 +47,14 @@ def test_what_a_task_has_printed_before_a_crash_is_logged(grid: Cluster, kind: s
 
 
 def test_what_c_code_and_programs_write_is_logged(grid: Cluster, held: Path) -> None:
-    """With the id of the task that has run for a moment."""
+    """The events have the id of the task, which has run for a short time."""
     grid.master()
     at_work = worker(grid)
     with grid.client() as client:
         future = client.submit(talking.prints_past_python, str(held))
         try:
             eventually(lambda: future.progress() is not None, "its progress")
-            assert grid.run("stack", future.task_id or "").ends() == 0  # meanwhile the supervisor has looked
+            assert grid.run("stack", future.task_id or "").ends() == 0  # the supervisor has seen the task by then
         finally:
             (held / "go").touch()
         future.result(15)
@@ -65,7 +65,7 @@ def test_what_c_code_and_programs_write_is_logged(grid: Cluster, held: Path) -> 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_logging_of_tasks_is_logged_at_its_level(grid: Cluster, kind: str) -> None:
-    """Foreign levels, wrong arguments, tracebacks, extra fields and warnings included."""
+    """The task uses custom levels, wrong arguments, tracebacks, extra fields and warnings."""
     grid.master()
     at_work = worker(grid, kind)
     with grid.client() as client:
@@ -88,7 +88,7 @@ def test_logging_of_tasks_is_logged_at_its_level(grid: Cluster, kind: str) -> No
 
 
 def test_a_handler_of_the_task_is_not_joined_by_ours(grid: Cluster) -> None:
-    """What basicConfig has set up writes the record, once."""
+    """The handler that basicConfig has set up writes the record, once."""
     grid.master()
     at_work = worker(grid)
     with grid.client() as client:
@@ -100,7 +100,7 @@ def test_a_handler_of_the_task_is_not_joined_by_ours(grid: Cluster) -> None:
 
 
 def test_each_of_several_tasks_at_once_has_its_own_lines(grid: Cluster) -> None:
-    """By context variable, also where they print at once, a line in several pieces."""
+    """Context variables separate the output, even when the tasks print at the same time and in several pieces."""
     grid.master()
     at_work = worker(grid, "thread")
     with grid.client() as client:
@@ -113,7 +113,7 @@ def test_each_of_several_tasks_at_once_has_its_own_lines(grid: Cluster) -> None:
 
 
 def test_what_the_interpreter_prints_by_itself_is_json_too(grid: Cluster) -> None:
-    """Tracebacks of threads and finalizers, line by line."""
+    """Tracebacks of threads and finalizers are logged line by line."""
     grid.master()
     at_work = worker(grid)
     with grid.client() as client:
@@ -124,7 +124,7 @@ def test_what_the_interpreter_prints_by_itself_is_json_too(grid: Cluster) -> Non
 
 
 def test_a_flood_of_prints_waits_in_its_task(grid: Cluster) -> None:
-    """All lines come, in their order, and the supervisor neither grows nor falls silent."""
+    """All lines arrive in order, and the supervisor neither grows nor stops its log."""
     lines = 10_000
     grid.master(DISTQ_LEASE_S="2s", DISTQ_HEARTBEAT_S="0.2s")
     at_work = worker(grid, DISTQ_LEASE_S="2s", DISTQ_HEARTBEAT_S="0.2s")
@@ -138,7 +138,7 @@ def test_a_flood_of_prints_waits_in_its_task(grid: Cluster) -> None:
 
 
 def test_capture_can_be_switched_off(grid: Cluster) -> None:
-    """Then what a task prints stands there as it is, also before a crash."""
+    """Without capture the log contains a task's output unchanged, even before a crash."""
     grid.master()
     at_work = worker(grid, DISTQ_CAPTURE_OUTPUT="0")
     with grid.client() as client:

@@ -1,4 +1,4 @@
-"""What ordinary programs leave in the master: results that wait for a client that sleeps, has ended or was killed."""
+"""Tests of undelivered results in the master, for a client that sleeps, has ended or was killed."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from tests.waiting import eventually
 from distq.master.sessions.result_backlog import BODIES_BYTES_MAX
 
 RESULTS: Final = 72
-"""Results of a mebibyte: more than the master keeps in memory for all clients."""
+"""Results of one mebibyte: more than the master keeps in memory for all clients."""
 PROGRAM_S: Final = 60.0
 
 BEGINS: Final = """
@@ -82,13 +82,13 @@ wait()
 
 
 class Figures:
-    """What a master says of itself."""
+    """The metrics of a master."""
 
     def __init__(self, port: int) -> None:
         self._page = f"http://127.0.0.1:{port}/metrics"
 
     def read(self) -> dict[str, float]:
-        """Each series whose value is a number; fails where undelivered results take more than their bound."""
+        """Return each numeric series, and fail if undelivered results exceed their limit."""
         with urllib.request.urlopen(self._page, timeout=20) as answer:
             lines = answer.read().decode().splitlines()
         values = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[:1] != "#"}
@@ -96,7 +96,7 @@ class Figures:
         return values
 
     def have(self, **expected: float) -> None:
-        """Wait until they are as expected."""
+        """Wait until the metrics have the expected values."""
         seen: dict[str, float] = {}
 
         def as_expected() -> bool:
@@ -107,7 +107,7 @@ class Figures:
         eventually(as_expected, f"{expected}", lambda: f"{seen}")
 
     def all_done(self, count: int) -> None:
-        """Wait until so many tasks have succeeded."""
+        """Wait until `count` tasks have succeeded."""
         word = re.compile(r'distq_tasks_completed_total\{.*blob.*outcome="success"\}')
         eventually(
             lambda: sum(value for name, value in self.read().items() if word.match(name)) == count, f"{count} results"
@@ -116,7 +116,7 @@ class Figures:
 
 @pytest.fixture
 def figures(grid: Cluster, tmp_path: Path) -> Figures:
-    """Those of a master with a store on disk, which is there with a worker."""
+    """Start a master with a store on disk and a worker, and return the master's metrics."""
     http = f"127.0.0.1:{grid.http_port}"
     grid.master(DISTQ_HTTP_ADDRESS=http, DISTQ_STORE=f"sqlite:///{tmp_path / 'queue.db'}").logs("http_listened")
     grid.tasks(2)
@@ -125,7 +125,7 @@ def figures(grid: Cluster, tmp_path: Path) -> Figures:
 
 @contextmanager
 def program(grid: Cluster, text: str) -> Iterator["subprocess.Popen[str]"]:
-    """A program of a user, killed at the end if it still runs."""
+    """Start a user's program, and kill it at the end if it still runs."""
     env = {
         **os.environ,
         "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}",
@@ -142,20 +142,20 @@ def program(grid: Cluster, text: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def says(running: "subprocess.Popen[str]", line: str) -> None:
-    """Wait for a line of it."""
+    """Wait for this line of the program's output."""
     assert running.stdout is not None
     assert running.stdout.readline().strip() == line
 
 
 def goes_on(running: "subprocess.Popen[str]") -> str:
-    """What it says once it goes on, to its end."""
+    """Let the program continue, and return the rest of its output."""
     out, _ = running.communicate("\n", timeout=PROGRAM_S)
     assert running.returncode == 0
     return out.strip()
 
 
 def test_a_program_that_ended_leaves_nothing(grid: Cluster, figures: Figures) -> None:
-    """Fire and forget: it says good-bye, and its tasks run all the same."""
+    """The client closes its session, and its tasks run nevertheless."""
     with program(grid, FORGETS) as running:
         assert running.wait(PROGRAM_S) == 0
     figures.all_done(RESULTS)
@@ -163,7 +163,7 @@ def test_a_program_that_ended_leaves_nothing(grid: Cluster, figures: Figures) ->
 
 
 def test_a_program_that_was_killed_leaves_its_session_and_bounded_results(grid: Cluster, figures: Figures) -> None:
-    """It may come back within the hour, for all that the master knows."""
+    """The client may reconnect within an hour, because the master cannot know that it was killed."""
     with program(grid, IS_KILLED) as running:
         assert running.wait(PROGRAM_S) == -signal.SIGKILL
     figures.all_done(RESULTS)
@@ -172,7 +172,7 @@ def test_a_program_that_was_killed_leaves_its_session_and_bounded_results(grid: 
 
 @pytest.mark.parametrize("text", [SLEEPS, KEEPS, MAPS], ids=["sleeps", "keeps the results", "maps and looks at one"])
 def test_a_program_that_does_something_else_finds_all_results(grid: Cluster, figures: Figures, text: str) -> None:
-    """However many were left to the store meanwhile."""
+    """The client gets all results, however many the master has moved to the store."""
     with program(grid, text) as running:
         says(running, "waits")
         figures.all_done(RESULTS)
@@ -184,7 +184,7 @@ def test_a_program_that_does_something_else_finds_all_results(grid: Cluster, fig
 
 
 def test_a_program_that_is_stopped_finds_all_results(grid: Cluster, figures: Figures) -> None:
-    """SIGSTOP: its machine sleeps, or a debugger has it."""
+    """The test sends SIGSTOP, as if the machine slept or a debugger had stopped the program."""
     with program(grid, SLEEPS) as running:
         says(running, "waits")
         running.send_signal(signal.SIGSTOP)
@@ -197,7 +197,10 @@ def test_a_program_that_is_stopped_finds_all_results(grid: Cluster, figures: Fig
 
 
 def test_forked_children_leave_no_more_than_their_sessions(grid: Cluster, figures: Figures) -> None:
-    """Those that end as a program does leave nothing; of those that just exit the master does not know the end."""
+    """A child that ends as a program does leaves nothing.
+
+    The master cannot see the end of a child that calls `_exit`.
+    """
     with program(grid, FORKS) as running:
         says(running, "waits")
         figures.all_done(RESULTS + 1)

@@ -1,4 +1,4 @@
-"""Frames that hold a few results only: nothing that fits one by one is lost, whichever way it goes."""
+"""Tests of frames that hold only a few results: no result that fits alone is lost, in either direction."""
 
 from collections.abc import Iterator
 
@@ -12,24 +12,24 @@ COUNT = 40
 
 
 def large(_: int) -> bytes:
-    """A result of which five fit a frame."""
+    """Return a result of which five fit a frame."""
     return b"x" * RESULT_BYTES
 
 
 def larger(_: int) -> bytes:
-    """A result that may be made, and fits no frame."""
+    """Return a result that is valid but larger than a frame."""
     return b"x" * (600 << 10)
 
 
 def in_parts(count: int) -> Iterator[bytes]:
-    """The same as a stream."""
+    """Return the same as a stream."""
     for _ in range(count):
         yield b"x" * RESULT_BYTES
 
 
 @pytest.mark.parametrize("executor", ["process", "thread"])
 def test_results_and_parts_travel_as_many_at_once_as_fit_a_frame(grid: Cluster, executor: str) -> None:
-    """From the executor to the master, from the master to the client; one that fits none fails alone, once."""
+    """From executor to master, and from master to client; a result that fits no frame fails alone, once."""
     small = {"DISTQ_FRAME_BYTES_MAX": "512KiB", "DISTQ_PAYLOAD_BYTES_MAX": "300KiB"}
     grid.master(**small)
     worker = grid.run("worker", "--executor", executor, DISTQ_FRAME_BYTES_MAX="2MiB", DISTQ_PAYLOAD_BYTES_MAX="1MiB")

@@ -1,4 +1,4 @@
-"""Programs of the standard library alone, on a real master."""
+"""Tests of programs that use only the standard library, with a real master."""
 
 import os
 import pickle
@@ -13,7 +13,7 @@ from tests.wire import programs
 
 from distq.wire.framing import pack
 
-# Takes one item and does with it as it is told: then dies with its connection.
+# Takes one item, does what its arguments say, and then dies with its connection.
 TAKER = """
 import os, queue, signal, sys
 from multiprocessing.managers import BaseManager
@@ -33,7 +33,7 @@ if sys.argv[3] == "hold":
 result.put(item)
 """
 
-# Keeps no proxy of a queue, so that it has no connection while it works; by itself and in a thread.
+# Keeps no proxy of a queue, so that it has no connection while it works, in the main thread and in others.
 KEEPS_NONE = """
 import queue, sys, threading, time
 from multiprocessing.managers import BaseManager
@@ -59,7 +59,7 @@ for thread in threads:
 print("done")
 """
 
-# A class that the master does not have, sent and fetched.
+# Sends and fetches a class that the master does not have.
 CLASSES = """
 import dataclasses, decimal, enum, sys
 from multiprocessing.managers import BaseManager
@@ -83,7 +83,7 @@ for item in items:
 print("done")
 """
 
-# Puts items that are too large, prints which limit it is told of, then one that is not.
+# Puts items that are too large, prints the setting that each error names, and then puts a small item.
 TOO_LARGE = """
 import re, sys
 from multiprocessing.managers import BaseManager, RemoteError
@@ -103,7 +103,7 @@ print(work.get(timeout=5))
 
 
 def taking(grid: Cluster, how: str) -> "subprocess.Popen[str]":
-    """A program that is about to take an item."""
+    """Start a program that is about to take an item."""
     taker = grid.program(TAKER, how)
     assert taker.stdout
     assert taker.stdout.readline() == "ready\n"
@@ -111,20 +111,20 @@ def taking(grid: Cluster, how: str) -> "subprocess.Popen[str]":
 
 
 def end(program: "subprocess.Popen[str]") -> None:
-    """Kill a program and give its pipes back."""
+    """End a program by a kill, and close its pipes."""
     with program:
         program.kill()
 
 
 def test_every_method_and_every_payload(grid: Cluster, interpreter: str) -> None:
-    """put, get, Empty, and all the other methods of a queue; payloads that the master could not even import."""
+    """The test calls put, get, Empty and every other method of a queue; the master could not import the payloads."""
     grid.master()
     assert programs.run(interpreter, programs.CLIENT, str(grid.port), KEY) == "done"
     assert programs.run(interpreter, CLASSES, str(grid.port), KEY) == "done"
 
 
 def test_a_wrong_key_is_an_authentication_error_and_one_warning(grid: Cluster, interpreter: str) -> None:
-    """The master names the peer's address."""
+    """The warning names the client's address."""
     master = grid.master()
     assert programs.run(interpreter, programs.KNOCK, str(grid.port), "wrong") == "AuthenticationError"
     (event,) = master.logs("peer_turned_away")
@@ -132,7 +132,7 @@ def test_a_wrong_key_is_an_authentication_error_and_one_warning(grid: Cluster, i
 
 
 def test_the_examples_run_unchanged(grid: Cluster, interpreter: str) -> None:
-    """The recipe's two programs, from the examples folder, against `distq master`."""
+    """The two programs of the examples folder run against `distq master`."""
     grid.master()
     environ = {"RECIPE_PORT": str(grid.port), "RECIPE_AUTHKEY": KEY}
     command = [interpreter, "-I", str(ROOT / "examples/recipe/worker.py")]
@@ -144,7 +144,7 @@ def test_the_examples_run_unchanged(grid: Cluster, interpreter: str) -> None:
 
 
 def test_programs_that_keep_no_proxies_run_every_item_once(grid: Cluster, interpreter: str) -> None:
-    """Two processes of one host side by side, one of them with three threads; the master says once what it found."""
+    """Two processes run on one host, one of them with three threads; the master logs once what it found."""
     master = grid.master()
     work, result = grid.manager().get_work_queue(), grid.manager().get_result_queue()
     for n in range(40):
@@ -161,7 +161,7 @@ def test_programs_that_keep_no_proxies_run_every_item_once(grid: Cluster, interp
 
 
 def test_a_program_killed_while_it_waits_takes_nothing(grid: Cluster) -> None:
-    """The next item goes to somebody who is there; a stock server drops it here."""
+    """The next item goes to a waiting program; a standard-library server loses it here."""
     grid.master()
     work = grid.manager().get_work_queue()
     end(taking(grid, "hold"))
@@ -171,7 +171,7 @@ def test_a_program_killed_while_it_waits_takes_nothing(grid: Cluster) -> None:
 
 @pytest.mark.parametrize("how", ["hold", "raise"])
 def test_an_item_taken_by_a_program_that_dies_goes_to_another(grid: Cluster, how: str) -> None:
-    """Killed, or dead of an exception: what it held comes back."""
+    """The program is killed or dies of an exception, and the master requeues its item."""
     grid.master()
     work = grid.manager().get_work_queue()
     work.put("kept")
@@ -185,7 +185,7 @@ def test_an_item_taken_by_a_program_that_dies_goes_to_another(grid: Cluster, how
 
 
 def test_a_put_that_breaks_off_puts_nothing_and_gives_back_what_was_taken(grid: Cluster) -> None:
-    """Half a frame, then the end: as if the program had died before the call."""
+    """The program dies after half a frame: the result is the same as if it had died before the call."""
     grid.master()
     manager = grid.manager()
     work, results = manager.get_work_queue(), manager.get_result_queue()
@@ -204,28 +204,28 @@ def test_a_put_that_breaks_off_puts_nothing_and_gives_back_what_was_taken(grid: 
 
 
 def test_an_item_above_the_limits_is_an_error_in_words_and_the_next_is_taken(grid: Cluster, interpreter: str) -> None:
-    """Above what a payload may have, and above what a frame may: the program's connection stays usable."""
+    """The item exceeds the limit of a payload, or of a frame; the program's connection stays usable."""
     grid.master(DISTQ_PAYLOAD_BYTES_MAX="1MiB", DISTQ_FRAME_BYTES_MAX="2MiB")
     with grid.program(TOO_LARGE, interpreter=interpreter) as program:
         assert program.communicate(timeout=30)[0].split() == ["DISTQ_PAYLOAD_BYTES_MAX", "DISTQ_FRAME_BYTES_MAX", "1"]
 
 
 def test_an_item_whose_result_was_put_does_not_come_back(grid: Cluster) -> None:
-    """A result answers for the item that its program took last."""
+    """A result settles the last item that its program took."""
     grid.master()
     manager = grid.manager()
     work, results = manager.get_work_queue(), manager.get_result_queue()
     work.put("once")
     taker = taking(grid, "put")
     assert results.get(timeout=20) == "once"
-    with taker:  # not `communicate`: it does not see what `readline` has read ahead
+    with taker:  # not `communicate`, which ignores what `readline` has buffered
         assert taker.stdout
         assert taker.stdout.read() == "once\n"
     eventually(lambda: work.qsize() == 0, "an empty work queue")
 
 
 def test_a_program_that_is_stopped_by_a_signal_does_not_stop_the_master(grid: Cluster) -> None:
-    """`shutdown`, which any client may call on a stock server, is refused in words."""
+    """The master rejects `shutdown`, which any client may call on a standard-library server, with a sentence."""
     master = grid.master()
     manager = grid.manager()
     conn = manager._Client(manager.address, authkey=KEY.encode())  # type: ignore[attr-defined]

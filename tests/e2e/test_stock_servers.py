@@ -1,4 +1,4 @@
-"""`distq worker` at servers of the standard library alone, which know nothing but two queues."""
+"""Tests of `distq worker` with standard-library servers, which have only two queues."""
 
 import signal
 import sys
@@ -15,7 +15,7 @@ from tests.e2e.holding import go, running
 from tests.waiting import eventually
 from tests.wire import programs
 
-# The recipe's server under either of its common names; its work queue may never wait.
+# The server of the examples with either pair of common names; a `get` of its work queue may be unable to wait.
 SERVER = """
 import queue, sys
 from multiprocessing.managers import BaseManager
@@ -37,7 +37,7 @@ server.serve_forever()
 
 
 class Stock(BaseManager):
-    """A client of the standard library alone."""
+    """A client that uses only the standard library."""
 
 
 for name in ("get_work_queue", "get_result_queue", "get_task_queue", "get_done_queue"):
@@ -45,10 +45,10 @@ for name in ("get_work_queue", "get_result_queue", "get_task_queue", "get_done_q
 
 
 class Served:
-    """A running stock server, and its two queues."""
+    """A running standard-library server, and its two queues."""
 
     def __init__(self, grid: Cluster, work: str, result: str) -> None:
-        # The standard library keeps a broken connection for ever, by address.
+        # The standard library keeps a broken connection forever, by address.
         BaseProxy._address_to_local.clear()
         manager = Stock(("127.0.0.1", grid.port), KEY.encode())
         manager.connect()
@@ -64,7 +64,7 @@ def stock_server(
     names: tuple[str, str] = ("get_work_queue", "get_result_queue"),
     kind: str = "usual",
 ) -> Iterator[Served]:
-    """A stock server on the cluster's port; killed at the end."""
+    """Run a standard-library server on the cluster's port, and kill it at the end."""
     with programs.start(interpreter, SERVER, str(grid.port), KEY, ",".join(names), kind) as process:
         try:
             assert process.stdout
@@ -76,7 +76,7 @@ def stock_server(
 
 @pytest.mark.parametrize("names", [("get_work_queue", "get_result_queue"), ("get_task_queue", "get_done_queue")])
 def test_a_stock_server_is_served(grid: Cluster, interpreter: str, names: tuple[str, str]) -> None:
-    """Under either pair of names, on every Python; each item is run once, and the worker drains."""
+    """With either pair of names, on every Python, the worker runs each item once and drains."""
     with stock_server(grid, interpreter, names=names) as served:
         worker = grid.worker("square", 2)
         for number in range(50):
@@ -88,7 +88,7 @@ def test_a_stock_server_is_served(grid: Cluster, interpreter: str, names: tuple[
 
 
 def test_no_blocked_get_is_left_behind(grid: Cluster, interpreter: str) -> None:
-    """An item that is put after the worker has left is still there; a blocked `get` would have swallowed it."""
+    """An item that is put after the worker's end stays on the server; a blocked `get` would have taken it."""
     with stock_server(grid, interpreter) as served:
         worker = grid.worker("square", 2)
         worker.executors(2)
@@ -99,7 +99,7 @@ def test_no_blocked_get_is_left_behind(grid: Cluster, interpreter: str) -> None:
 
 
 def test_a_drain_finishes_the_item_in_hand(grid: Cluster, held: Path) -> None:
-    """Its result is put; the next item stays on the server."""
+    """The worker puts the item's result; the next item stays on the server."""
     with stock_server(grid, sys.executable) as served:
         worker = grid.worker("hold")
         served.work.put((str(held), "first"))
@@ -114,12 +114,12 @@ def test_a_drain_finishes_the_item_in_hand(grid: Cluster, held: Path) -> None:
 
 
 def test_a_queue_that_never_waits_is_not_asked_in_a_storm(grid: Cluster) -> None:
-    """A `get` that raises Empty at once is asked again after a pause; items are served all the same."""
+    """The worker pauses after a `get` that raises Empty immediately, and still runs all items."""
     with stock_server(grid, sys.executable, kind="impatient") as served:
         worker = grid.worker("square")
         (executor,) = worker.executors()
         with pytest.raises(Empty):
-            served.result.get(timeout=1)  # a second in which there is nothing to do
+            served.result.get(timeout=1)  # a second without any item
         with open(f"/proc/{executor}/stat", encoding="ascii") as file:  # noqa: PTH123 # as short as it is
             ticks = sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
         assert ticks < 50
@@ -128,7 +128,7 @@ def test_a_queue_that_never_waits_is_not_asked_in_a_storm(grid: Cluster) -> None
 
 
 def test_a_server_that_goes_away_is_found_again(grid: Cluster, held: Path) -> None:
-    """The result of what ran meanwhile is put when it is back."""
+    """The worker puts the result of the item that ran meanwhile when the server is back."""
     with stock_server(grid, sys.executable) as served:
         worker = grid.worker("hold")
         served.work.put((str(held), "kept"))
@@ -140,7 +140,7 @@ def test_a_server_that_goes_away_is_found_again(grid: Cluster, held: Path) -> No
 
 
 def test_an_item_that_raises_is_a_warning_and_the_next_is_run(grid: Cluster) -> None:
-    """A stock server has no retries and no dead letters."""
+    """A standard-library server has no retries and no dead letters."""
     with stock_server(grid, sys.executable) as served:
         worker = grid.worker("poison")
         for item in ("raise", "fine"):
@@ -150,7 +150,7 @@ def test_an_item_that_raises_is_a_warning_and_the_next_is_run(grid: Cluster) -> 
 
 
 def test_a_master_in_a_stock_servers_place_is_recognised(grid: Cluster) -> None:
-    """Each connection finds out anew what it is connected to."""
+    """Each connection detects the kind of its server."""
     with stock_server(grid, sys.executable):
         worker = grid.worker("square")
         worker.executors()
@@ -162,7 +162,7 @@ def test_a_master_in_a_stock_servers_place_is_recognised(grid: Cluster) -> None:
 
 
 def test_a_server_without_these_queues_is_named_as_such(grid: Cluster) -> None:
-    """The reason stands in the log; the worker goes on trying."""
+    """The log contains the reason, and the worker continues to try."""
     with programs.start(sys.executable, SERVER, str(grid.port), KEY, "get_a,get_b", "usual") as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"

@@ -1,4 +1,4 @@
-"""`distq store`: backups of a running master, and what to do with a file that nobody has open."""
+"""Tests of `distq store`: backups of a running master, and commands for a file that no process has open."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ TASKS = 2_000
 
 
 def test_a_backup_under_load_has_everything_that_was_accepted_before_it(grid: Cluster, tmp_path: Path) -> None:
-    """It is one moment's, whole, and a master that is given it goes on from there."""
+    """The backup is a consistent snapshot, and a master that opens it continues from there."""
     store = {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
     copy = tmp_path / "copy.db"
     master = grid.master(**store)
@@ -46,7 +46,7 @@ def test_a_backup_under_load_has_everything_that_was_accepted_before_it(grid: Cl
 
 
 def test_a_master_that_has_nothing_on_disk_says_so(grid: Cluster, tmp_path: Path) -> None:
-    """The command ends with a sentence, and leaves no file."""
+    """The command ends with a sentence, and creates no file."""
     grid.master()
     backup = grid.run("store", "backup", str(tmp_path / "copy.db"))
     assert backup.ends() != 0
@@ -56,7 +56,7 @@ def test_a_master_that_has_nothing_on_disk_says_so(grid: Cluster, tmp_path: Path
 
 
 def test_a_damaged_file_is_told_of_and_what_is_left_is_saved(grid: Cluster, tmp_path: Path) -> None:
-    """`check` ends with 4 and says what to do; `salvage` does it, and a master opens the new file."""
+    """`check` exits with 4 and says what to do; `salvage` writes a new file, and a master opens it."""
     path, new = tmp_path / "queue.db", tmp_path / "new.db"
     master = grid.master(DISTQ_STORE=f"sqlite:///{path}")
     with grid.client() as client:
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_told_of_and_what_is_left_is_saved(grid: Cluster, tmp_
 
 @pytest.mark.parametrize("command", ["stat", "check"])
 def test_the_file_of_the_settings_is_meant_where_none_is_given(grid: Cluster, tmp_path: Path, command: str) -> None:
-    """`DISTQ_STORE` names it."""
+    """`DISTQ_STORE` names the file."""
     store = {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
     master = grid.master(**store)
     master.signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A task submits tasks: a client made in it finds the worker's master and key, and nothing else does."""
+"""Tests of tasks that submit tasks: only a client in a task gets the worker's master and key."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ KINDS = ("process", "thread")
 
 
 def worker(grid: Cluster, kind: str = "process", slots: int = 2) -> Process:
-    """A worker with that number of executors of that kind."""
+    """Start a worker with the given number and kind of executors."""
     return grid.run("worker", "tests.e2e.submitting", "--concurrency", str(slots), "--executor", kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_task_submits_a_task(grid: Cluster, kind: str) -> None:
-    """To the master that its worker is of; its client serves all tasks of the process."""
+    """The task submits to its worker's master, and one client serves all tasks of the process."""
     grid.master()
     worker(grid, kind)
     with grid.client() as client:
@@ -31,7 +31,7 @@ def test_a_task_submits_a_task(grid: Cluster, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_task_waits_for_a_task(grid: Cluster, kind: str) -> None:
-    """Where a slot is free for that one."""
+    """The inner task needs a free slot."""
     grid.master()
     worker(grid, kind)
     with grid.client() as client:
@@ -40,7 +40,7 @@ def test_a_task_waits_for_a_task(grid: Cluster, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tasks_that_wait_on_all_slots_do_not_wait_for_ever(grid: Cluster, kind: str) -> None:
-    """One of them fails with the reason; its slot serves what the others wait for."""
+    """One waiting task fails with the reason, and its slot runs the tasks that the others wait for."""
     grid.master()
     more = () if kind == "process" else ("--executor-tasks", "2")
     slots = 2 if kind == "process" else 1
@@ -57,7 +57,7 @@ def test_tasks_that_wait_on_all_slots_do_not_wait_for_ever(grid: Cluster, kind: 
 
 
 def test_a_task_that_waits_for_a_slot_that_will_be_free_is_not_refused(grid: Cluster, held: Path) -> None:
-    """Another task has it, which waits for nothing that the master gives out."""
+    """Another task occupies the slot, and waits for no task of the master."""
     grid.master()
     worker(grid)
     with grid.client() as client:
@@ -65,13 +65,13 @@ def test_a_task_that_waits_for_a_slot_that_will_be_free_is_not_refused(grid: Clu
         future = client.submit(submitting.waits, 1)
         assert not future.done()
         with pytest.raises(TimeoutError):
-            future.result(5)  # twice what it takes to be refused
+            future.result(5)  # twice the time until a rejection
         (held / "go").touch()
         assert (future.result(20), blocker.result(20)) == (2, None)
 
 
 def test_what_a_task_starts_does_not_get_the_key(grid: Cluster) -> None:
-    """Not by its environment, its arguments, or a descriptor that it inherits."""
+    """The key is not in the environment, the arguments, or an inherited descriptor."""
     grid.master()
     worker(grid)
     with grid.client() as client:

@@ -1,4 +1,4 @@
-"""P1 as the kernel sees it: no reply to a submit leaves before the sync that covers it has ended."""
+"""P1 by system calls: the master sends no reply to a submit before the end of the sync that covers it."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.ptrace
 
 @contextmanager
 def traced(master: Process, said: list[str]) -> Iterator[None]:
-    """Write down the master's calls for the length of a `with`."""
+    """Record the master's system calls during a `with` statement."""
     command = [sys.executable, "-m", "tests.storage.tracer", str(master.popen.pid)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tracer:
         assert tracer.stdout is not None
@@ -37,7 +37,7 @@ def traced(master: Process, said: list[str]) -> Iterator[None]:
 
 
 def unsynced_replies(calls: list[str]) -> tuple[int, int, int]:
-    """How many syncs of the log, how many replies, and how many of these while the log had bytes not yet synced."""
+    """Return the number of syncs of the log, of replies, and of replies while the log had unsynced bytes."""
     dirty, syncs, replies, early = False, 0, 0, 0
     for call in calls:
         _, when, name, *file = call.split(" ")
@@ -54,7 +54,7 @@ def unsynced_replies(calls: list[str]) -> tuple[int, int, int]:
 
 
 def submit(grid: Cluster) -> None:
-    """So many submits, one after the other, by nobody but us."""
+    """Submit a number of tasks, one after the other, over one connection."""
     connection = dial([("127.0.0.1", grid.port)], KEY.encode(), timeout_s=20)
     info = {"role": "client", "protocol": [1, 1], "version": "test", "session": "s"}
     connection.call("broker", "hello", (info,), timeout_s=20)
@@ -68,7 +68,7 @@ def submit(grid: Cluster) -> None:
 
 @pytest.mark.parametrize("careful", [True, False])
 def test_p1_no_reply_precedes_the_sync_that_covers_it(grid: Cluster, tmp_path: Path, careful: bool) -> None:
-    """With syncs off the same trace shows it at every submit: the check can fail."""
+    """With syncs off the trace has such a reply at every submit, so the check can fail."""
     store = {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
     if careful:
         master = grid.master(**store)

@@ -1,4 +1,4 @@
-"""Structured tasks, from a client by real processes and back: names, failures, limits, recycling, versions."""
+"""Tests of structured tasks with real processes: names, failures, limits, recycling, versions."""
 
 import signal
 from pathlib import Path
@@ -13,7 +13,7 @@ import distq
 
 
 def test_functions_are_run_by_registered_name_and_by_import_path(grid: Cluster) -> None:
-    """Also coroutine functions, and many in one go."""
+    """Coroutine functions run too, and so do many tasks in one call."""
     grid.master()
     grid.tasks(2)
     with grid.client() as client:
@@ -23,7 +23,7 @@ def test_functions_are_run_by_registered_name_and_by_import_path(grid: Cluster) 
 
 
 def test_an_exception_comes_back_as_itself_with_the_remote_traceback(grid: Cluster) -> None:
-    """And is not tried again where the options say so."""
+    """A task with the option to fail without a retry is not retried."""
     grid.master()
     worker = grid.tasks()
     with grid.client() as client:
@@ -36,7 +36,7 @@ def test_an_exception_comes_back_as_itself_with_the_remote_traceback(grid: Clust
 
 
 def test_a_task_is_told_that_its_time_is_over(grid: Cluster) -> None:
-    """By an exception, which the client gets; the executor lives on."""
+    """The task gets an exception, which its client gets too; the executor lives on."""
     grid.master()
     worker = grid.tasks()
     with grid.client() as client:
@@ -51,7 +51,7 @@ def test_a_task_is_told_that_its_time_is_over(grid: Cluster) -> None:
 def test_a_task_that_goes_on_beyond_its_limit_is_killed_and_its_stack_is_told(
     grid: Cluster, held: Path, how: str
 ) -> None:
-    """Two seconds later, as a failed attempt; the stack says where it was, also in C code."""
+    """The kill comes two seconds later and counts as a failed attempt; the stack shows the code, also in C."""
     master = grid.master()
     worker = grid.tasks()
     with grid.client() as client:
@@ -66,7 +66,7 @@ def test_a_task_that_goes_on_beyond_its_limit_is_killed_and_its_stack_is_told(
 
 
 def test_the_masters_time_limit_is_for_tasks_that_set_none(grid: Cluster) -> None:
-    """DISTQ_TIME_LIMIT."""
+    """The test sets DISTQ_TIME_LIMIT."""
     grid.master(DISTQ_TIME_LIMIT="200ms", DISTQ_RETRIES="0")
     grid.tasks()
     with grid.client() as client, pytest.raises(distq.TimeLimitExceeded, match=r"0\.2 s"):
@@ -75,7 +75,7 @@ def test_the_masters_time_limit_is_for_tasks_that_set_none(grid: Cluster) -> Non
 
 @pytest.mark.parametrize("gil", [False, True])
 def test_nobody_waits_behind_a_task_that_turns_out_long(grid: Cluster, held: Path, gil: bool) -> None:
-    """What was leased with it goes to others, also when it holds the GIL; what was done before is settled."""
+    """Tasks of the same lease go to other workers, also when the task holds the GIL; finished tasks are settled."""
     grid.master()
     worker = grid.tasks()
     with grid.client() as client:
@@ -86,7 +86,7 @@ def test_nobody_waits_behind_a_task_that_turns_out_long(grid: Cluster, held: Pat
         behind = [client.submit(tasks.square, n) for n in range(100)]
         running(held)
         grid.tasks()
-        others = behind if gil else first + behind  # an answer of who holds the GIL can only wait
+        others = behind if gil else first + behind  # results of an executor that holds the GIL can only wait
         assert [future.result(20) for future in others] == [n * n for n in range(100)] * (len(others) // 100)
         assert not long.done()
         go(held)
@@ -97,7 +97,7 @@ def test_nobody_waits_behind_a_task_that_turns_out_long(grid: Cluster, held: Pat
 
 
 def test_an_executor_is_replaced_after_its_number_of_tasks(grid: Cluster) -> None:
-    """Nothing is lost, and it is no accident."""
+    """No task is lost, and the log reports no failure."""
     master = grid.master()
     worker = grid.tasks(1, "--max-tasks", "10")
     with grid.client() as client:
@@ -109,7 +109,7 @@ def test_an_executor_is_replaced_after_its_number_of_tasks(grid: Cluster) -> Non
 
 
 def test_a_worker_of_some_queues_leaves_the_others_alone(grid: Cluster) -> None:
-    """`--queues` names those that it serves."""
+    """The worker serves only the queues in `--queues`."""
     grid.master()
     grid.tasks(1, "--queues", "mail,default")
     with grid.client() as client:
@@ -121,7 +121,7 @@ def test_a_worker_of_some_queues_leaves_the_others_alone(grid: Cluster) -> None:
 
 
 def test_two_versions_of_the_code_at_once_cost_no_attempt(grid: Cluster, tmp_path: Path) -> None:
-    """The worker without the task hands it back and is not offered it again."""
+    """The worker without the task returns it, and does not get it again."""
     for version, source in (
         ("old", ""),
         ("new", "import distq\n@distq.task(name='fresh')\ndef fresh(): return 'new'\n"),
@@ -145,7 +145,7 @@ def test_two_versions_of_the_code_at_once_cost_no_attempt(grid: Cluster, tmp_pat
 
 
 def test_a_worker_that_takes_json_only_runs_nothing_else(grid: Cluster) -> None:
-    """A pickle is a failure that is not tried again; nothing of it is loaded."""
+    """A pickle is a failure without a retry, and the worker loads no part of it."""
     grid.master()
     grid.tasks(1, DISTQ_ACCEPT="json")
     with grid.client() as client, pytest.raises(distq.DistqError, match="accepts only JSON"):
@@ -153,7 +153,7 @@ def test_a_worker_that_takes_json_only_runs_nothing_else(grid: Cluster) -> None:
 
 
 def test_a_module_that_cannot_be_imported_is_exit_2_and_one_sentence(grid: Cluster) -> None:
-    """Also without a master."""
+    """The worker does not need a master for that."""
     worker = grid.run("worker", "tests.e2e.no_such_module")
     assert worker.ends() == 2
     said = worker.logs("command_failed", code=2)[0]["reason"]
@@ -161,7 +161,7 @@ def test_a_module_that_cannot_be_imported_is_exit_2_and_one_sentence(grid: Clust
 
 
 def test_a_lifespan_hook_that_fails_is_exit_2_and_one_sentence(grid: Cluster, tmp_path: Path) -> None:
-    """At the start of its worker, as a module that cannot be imported."""
+    """The worker ends at its start, as with a module that cannot be imported."""
     source = "import distq\n@distq.lifespan\ndef model():\n    raise OSError('no such model')\n    yield\n"
     (tmp_path / "unprepared.py").write_text(source)
     worker = grid.run("worker", "unprepared", PYTHONPATH=str(tmp_path))
@@ -171,7 +171,7 @@ def test_a_lifespan_hook_that_fails_is_exit_2_and_one_sentence(grid: Cluster, tm
 
 
 def test_modules_are_imported_by_executors_alone(grid: Cluster, tmp_path: Path) -> None:
-    """Nothing that user code does keeps the supervisor from its heartbeats."""
+    """User code cannot delay the supervisor's heartbeats."""
     (tmp_path / "notes_itself.py").write_text(
         f"import os, pathlib\n(pathlib.Path({str(tmp_path)!r}) / f'{{os.getpid()}}.pid').touch()\n"
     )
@@ -182,7 +182,7 @@ def test_modules_are_imported_by_executors_alone(grid: Cluster, tmp_path: Path) 
 
 
 def test_a_backlog_of_large_payloads_and_results_is_worked_off(grid: Cluster) -> None:
-    """Together they would be more than any frame may be; a client that comes later has all of the results, too."""
+    """Together they exceed the limit of a frame; a client that connects later also gets all results."""
     grid.master()
     large = 3_000_000
     with grid.client() as client:

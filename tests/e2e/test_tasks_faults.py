@@ -1,4 +1,4 @@
-"""Faults by real processes: whatever dies or freezes, each task's result arrives, and exactly one."""
+"""Tests of faults with real processes: whichever process dies or freezes, each task has exactly one result."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ SHORT = {"DISTQ_LEASE_S": "2", "DISTQ_HEARTBEAT_S": "0.5"}
 
 
 def test_an_executor_killed_in_mid_task(grid: Cluster, held: Path) -> None:
-    """It is replaced, and the task runs again."""
+    """The worker replaces the executor, and the task runs again."""
     master = grid.master()
     grid.tasks()
     with grid.client() as client:
@@ -30,7 +30,7 @@ def test_an_executor_killed_in_mid_task(grid: Cluster, held: Path) -> None:
 
 
 def test_a_supervisor_killed(grid: Cluster, held: Path) -> None:
-    """Its executors die with it; what they ran is run by another worker."""
+    """The executors die with their supervisor, and another worker runs their tasks."""
     master = grid.master(**SHORT)
     worker = grid.tasks(2)
     with grid.client() as client:
@@ -46,13 +46,13 @@ def test_a_supervisor_killed(grid: Cluster, held: Path) -> None:
 
 
 def send(worker: Process, number: int) -> None:
-    """Send a signal to all of a worker at once."""
+    """Send a signal to all processes of a worker at the same time."""
     for pid in [*worker.children(), worker.popen.pid]:
         os.kill(pid, number)
 
 
 def test_a_worker_frozen_beyond_its_lease(grid: Cluster, held: Path) -> None:
-    """Its task runs elsewhere; thawed, it works on, and its late answer makes no second result."""
+    """The task runs on another worker; the late result of the first one is not a second result."""
     master = grid.master(**SHORT)
     frozen = grid.tasks()
     with grid.client() as client:
@@ -71,7 +71,7 @@ def test_a_worker_frozen_beyond_its_lease(grid: Cluster, held: Path) -> None:
 
 
 def test_a_task_that_holds_the_gil_for_three_leases(grid: Cluster, held: Path) -> None:
-    """The supervisor renews its lease: it is delivered once."""
+    """The supervisor renews the lease, so the task is delivered once."""
     master = grid.master(**SHORT)
     grid.tasks()
     grid.tasks()
@@ -82,15 +82,15 @@ def test_a_task_that_holds_the_gil_for_three_leases(grid: Cluster, held: Path) -
 
 
 def is_socket(fd: Path) -> bool:
-    """Whether an entry of /proc/PID/fd is a socket."""
+    """Return whether an entry of /proc/PID/fd is a socket."""
     try:
         return str(fd.readlink()).startswith("socket:")
     except OSError:
-        return False  # closed meanwhile
+        return False  # the process has closed it meanwhile
 
 
 def test_a_task_that_forks_a_child_which_outlives_it(grid: Cluster, held: Path) -> None:
-    """Its result arrives, and the child keeps nothing of the executor's open."""
+    """The task's result arrives, and the child keeps no descriptor of the executor open."""
     grid.master()
     worker = grid.tasks()
     with grid.client() as client:
@@ -104,7 +104,7 @@ def test_a_task_that_forks_a_child_which_outlives_it(grid: Cluster, held: Path) 
 
 
 def test_a_child_that_comes_back_out_of_its_task_is_no_second_executor(grid: Cluster) -> None:
-    """It answers for nothing: the parent's result is the only one."""
+    """The child settles nothing: the parent's result is the only one."""
     grid.master()
     worker = grid.tasks()
     with grid.client() as client:
@@ -114,7 +114,7 @@ def test_a_child_that_comes_back_out_of_its_task_is_no_second_executor(grid: Clu
 
 
 def test_a_child_in_a_session_of_its_own_does_not_hide_the_executors_death(grid: Cluster, held: Path) -> None:
-    """The task runs again at once, although the child lives on."""
+    """The task runs again immediately, although the child still lives."""
     grid.master()
     grid.tasks()
     with grid.client() as client:
@@ -123,7 +123,7 @@ def test_a_child_in_a_session_of_its_own_does_not_hide_the_executors_death(grid:
 
 
 def test_an_executor_killed_with_hundreds_of_leased_tasks(grid: Cluster, held: Path) -> None:
-    """One is blamed: the one that ran."""
+    """Only the running task is blamed."""
     master = grid.master()
     worker = grid.tasks()
     with grid.client() as client:
@@ -138,7 +138,7 @@ def test_an_executor_killed_with_hundreds_of_leased_tasks(grid: Cluster, held: P
 
 
 def test_a_term_to_the_supervisor_alone_with_a_task_longer_than_the_lease(grid: Cluster, held: Path) -> None:
-    """It is drained, and delivered once; nothing more is leased."""
+    """The worker drains, the task is delivered once, and the worker leases nothing more."""
     master = grid.master(**SHORT)
     worker = grid.tasks()
     with grid.client() as client:
@@ -157,7 +157,7 @@ def test_a_term_to_the_supervisor_alone_with_a_task_longer_than_the_lease(grid: 
 
 
 def test_a_task_that_is_not_done_when_the_drain_ends_goes_back_uncounted(grid: Cluster, held: Path) -> None:
-    """The worker ends with 0, the next one runs it."""
+    """The worker exits with 0, and the next one runs the task."""
     master = grid.master()
     worker = grid.tasks(1, DISTQ_DRAIN_S="0.2")
     with grid.client() as client:
@@ -173,7 +173,7 @@ def test_a_task_that_is_not_done_when_the_drain_ends_goes_back_uncounted(grid: C
 
 
 def test_a_poison_task(grid: Cluster) -> None:
-    """It is dead after max_deliveries, with its cause; the worker lives on."""
+    """The task is dead after max_deliveries, with its cause; the worker lives on."""
     master = grid.master()
     worker = grid.tasks()
     with grid.client() as client:
@@ -184,7 +184,7 @@ def test_a_poison_task(grid: Cluster) -> None:
     assert len(worker.events("executor_died", cause="killed by SIGKILL")) == 3
 
 
-# A worker whose control group is a folder of the test.
+# A worker whose control group is a folder that the test writes.
 IN_A_GROUP = """
 import pathlib, sys
 from distq.cli.app import run
@@ -198,7 +198,7 @@ sys.exit(run(sys.argv[2:]))
 
 @pytest.mark.parametrize("kind", ["process", "thread"])
 def test_a_task_that_says_of_itself_that_it_was_interrupted_has_failed(grid: Cluster, kind: str) -> None:
-    """Given back without count, it would run again for ever."""
+    """If the master requeued it without a count, it would run again forever."""
     grid.master()
     grid.tasks(1, "--executor", kind)
     with grid.client() as client:
@@ -211,7 +211,7 @@ def test_a_task_that_says_of_itself_that_it_was_interrupted_has_failed(grid: Clu
 def test_the_largest_executor_is_killed_before_the_kernel_kills_everybody(
     grid: Cluster, held: Path, tmp_path: Path
 ) -> None:
-    """At 95 % of the control group's limit, with the cause in words; its task runs again."""
+    """The supervisor acts at 95 % of the control group's limit and logs the cause; the task runs again."""
     (tmp_path / "memory.max").write_text(f"{64 << 20}\n")
     (tmp_path / "memory.current").write_text(f"{20 << 20}\n")
     master = grid.master()

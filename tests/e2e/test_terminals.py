@@ -1,4 +1,4 @@
-"""Services that were started in a terminal, which closes."""
+"""Tests of services that a user starts in a terminal and whose terminal closes."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ NOHUP = (
 
 
 class Terminal:
-    """A terminal in which one command runs."""
+    """A terminal that runs one command."""
 
     def __init__(self, grid: Cluster, *arguments: str, **settings: str) -> None:
         self._fd, inside = pty.openpty()
@@ -50,7 +50,7 @@ class Terminal:
             seen += part
 
     def close(self) -> None:
-        """Close it: the kernel sends SIGHUP, and what is written fails from now on."""
+        """Close the terminal: the kernel sends SIGHUP, and further writes fail."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -58,7 +58,7 @@ class Terminal:
 
 @contextmanager
 def terminal(grid: Cluster, *arguments: str, **settings: str) -> Iterator[Terminal]:
-    """A terminal that is gone afterwards, with its command."""
+    """Yield a terminal, and end its command and close it afterwards."""
     made = Terminal(grid, *arguments, **settings)
     try:
         yield made
@@ -70,7 +70,7 @@ def terminal(grid: Cluster, *arguments: str, **settings: str) -> Iterator[Termin
 
 
 def test_a_worker_whose_terminal_closes_finishes_its_task(grid: Cluster, held: Path) -> None:
-    """It ends with 0, and the task has run once."""
+    """The worker exits with 0, and the task has run once."""
     master = grid.master()
     with grid.client() as client, terminal(grid, "worker", "tests.e2e.tasks", "--concurrency", "1") as window:
         future = client.submit_named("tests.e2e.tasks:hold", [str(held), "done"])
@@ -84,13 +84,13 @@ def test_a_worker_whose_terminal_closes_finishes_its_task(grid: Cluster, held: P
 
 
 def is_draining(grid: Cluster) -> bool:
-    """Whether the one worker says that it drains."""
+    """Return whether the one worker reports that it drains."""
     (worker,) = grid.says("status", "--json")["workers"]["workers"]
     return bool(worker["draining"])
 
 
 def test_a_cluster_whose_terminal_closes_ends_in_good_order(grid: Cluster) -> None:
-    """`distq up` ends its master and worker, and then itself, with 0."""
+    """`distq up` ends its master and worker first, and then exits with 0."""
     with terminal(grid, "up", "tests.e2e.tasks", "--workers", "1") as window:
         window.shows("master_connected")
         window.close()
@@ -98,7 +98,7 @@ def test_a_cluster_whose_terminal_closes_ends_in_good_order(grid: Cluster) -> No
 
 
 def test_a_master_that_hears_sighup_ends_in_good_order(grid: Cluster) -> None:
-    """As by SIGTERM."""
+    """SIGHUP has the same effect as SIGTERM."""
     master = grid.master()
     master.signal(signal.SIGHUP)
     assert master.ends() == 0
@@ -106,7 +106,7 @@ def test_a_master_that_hears_sighup_ends_in_good_order(grid: Cluster) -> None:
 
 
 def test_services_started_by_nohup_live_on(grid: Cluster) -> None:
-    """They end by SIGTERM alone."""
+    """Only SIGTERM ends the services."""
     services: list[Process] = [
         grid.run("-m", "distq", "master", launcher=("-c", NOHUP)),
         grid.run("-m", "distq", "worker", "tests.e2e.tasks", launcher=("-c", NOHUP)),

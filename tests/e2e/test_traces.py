@@ -1,4 +1,4 @@
-"""OpenTelemetry: a submit and its runs are one trace, and lines of the logs say which."""
+"""Tests of OpenTelemetry: a submit and its runs are one trace, and log events contain its id."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ KINDS = {"process": (), "thread": ("--executor", "thread", "--executor-tasks", "
 
 @pytest.mark.parametrize("executor", KINDS)
 def test_a_submit_and_its_runs_are_one_trace_over_retries(grid: Cluster, executor: str) -> None:
-    """Below the span of the request; each attempt is a span, and the one that failed says why."""
+    """Each attempt is a span below the span of the request, and the failed one has a reason."""
     grid.master()
     worker = grid.run("worker", "tests.e2e.traced", "--concurrency", "1", *KINDS[executor])
     told = _told(grid)
@@ -33,7 +33,7 @@ def test_a_submit_and_its_runs_are_one_trace_over_retries(grid: Cluster, executo
 
 
 def test_a_coroutine_and_a_chain_are_traced_too(grid: Cluster) -> None:
-    """Without a span around it a submit begins a trace; a chain is one submit."""
+    """A submit outside of a span begins a trace; a chain is one submit."""
     grid.master()
     grid.run("worker", "tests.e2e.traced", "--concurrency", "1", *KINDS["thread"])
     told = _told(grid)

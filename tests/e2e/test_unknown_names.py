@@ -1,4 +1,4 @@
-"""A name that leads to no function is said where a person looks: in the worker's log, in status, and to the client."""
+"""Tests of a task name without a function: the worker's log, `distq status` and the client report it."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ NAME = "late_tasks:add"
 def test_a_name_that_leads_to_no_function_is_said_everywhere_and_found_in_the_end(
     grid: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The module appears while the worker runs; the task that has waited for it runs then, with no restart."""
+    """The module appears while the worker runs; then the waiting task runs without a restart."""
     grid.master()
     worker = grid.run("worker", PYTHONPATH=str(tmp_path))
     with grid.client() as client, caplog.at_level(logging.WARNING, "distq"):

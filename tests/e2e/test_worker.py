@@ -1,4 +1,4 @@
-"""`distq worker` as real processes: deaths, drains, and masters that come and go. Every result arrives, once."""
+"""Tests of `distq worker` with real processes: deaths, drains and restarted masters. Every result arrives once."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from distq import QueueManager
 
 
 def results_of(manager: QueueManager, count: int) -> list[Any]:
-    """So many results, and the certainty that there is not one more."""
+    """Return `count` results, and check that there is no further one."""
     results = manager.get_result_queue()
     found = sorted(results.get(timeout=20) for _ in range(count))
     with pytest.raises(Empty):
@@ -24,7 +24,7 @@ def results_of(manager: QueueManager, count: int) -> list[Any]:
 
 
 def test_items_are_run_and_their_results_come_back(grid: Cluster) -> None:
-    """By two workers of two executors each, every one exactly once."""
+    """Two workers of two executors each run every item exactly once."""
     grid.master()
     workers = [grid.worker("square", 2) for _ in range(2)]
     manager = grid.manager()
@@ -39,7 +39,7 @@ def test_items_are_run_and_their_results_come_back(grid: Cluster) -> None:
 
 @pytest.mark.parametrize("item", ["SIGKILL", "exit"])
 def test_an_item_that_kills_its_executor_again_and_again_becomes_a_dead_letter(grid: Cluster, item: str) -> None:
-    """After max_deliveries, with the decoded cause; the worker lives on and others are served."""
+    """The dead letter has max_deliveries and the decoded cause; the worker lives on and runs other items."""
     cause = {"SIGKILL": "killed by SIGKILL", "exit": "exit code 3"}[item]
     master = grid.master(DISTQ_MAX_DELIVERIES="3")
     worker = grid.worker("poison")
@@ -64,7 +64,7 @@ def test_an_item_that_raises_is_tried_again_and_then_dead(grid: Cluster) -> None
 
 
 def test_an_executor_killed_in_mid_task_costs_nothing(grid: Cluster, held: Path) -> None:
-    """It is replaced, the task runs again, one result arrives."""
+    """The worker replaces the executor, the task runs again, and one result arrives."""
     grid.master()
     worker = grid.worker("hold", 2)
     manager = grid.manager()
@@ -78,7 +78,7 @@ def test_an_executor_killed_in_mid_task_costs_nothing(grid: Cluster, held: Path)
 
 
 def test_only_the_running_task_is_blamed(grid: Cluster, held: Path) -> None:
-    """What else the executor had leased goes back as if it had never been out."""
+    """The other leased tasks of the executor go back without a counted delivery."""
     master = grid.master()
     worker = grid.worker("echo")
     manager = grid.manager()
@@ -99,7 +99,7 @@ def test_only_the_running_task_is_blamed(grid: Cluster, held: Path) -> None:
 
 
 def test_a_whole_worker_killed_leaves_no_executor_and_loses_no_task(grid: Cluster, held: Path) -> None:
-    """Its executors die with it; another worker runs what they held."""
+    """The executors die with the worker, and another worker runs their tasks."""
     grid.master(DISTQ_LEASE_S="2", DISTQ_HEARTBEAT_S="0.5")
     worker = grid.worker("hold", 2)
     manager = grid.manager()
@@ -114,7 +114,7 @@ def test_a_whole_worker_killed_leaves_no_executor_and_loses_no_task(grid: Cluste
 
 
 def test_what_a_killed_executor_has_started_ends_with_it(grid: Cluster, held: Path) -> None:
-    """The task runs elsewhere now; it must not go on here as well."""
+    """The task now runs on another executor, and its child process must not continue here."""
     grid.master()
     grid.worker("fork")
     grid.manager().get_work_queue().put(str(held))
@@ -129,7 +129,7 @@ def test_what_a_killed_executor_has_started_ends_with_it(grid: Cluster, held: Pa
 def test_a_signal_lets_the_running_task_end_and_takes_no_other(
     grid: Cluster, held: Path, numbers: tuple[signal.Signals, ...]
 ) -> None:
-    """Exit 0; its result has arrived, the next item is still there. A terminal that closes sends its signal twice."""
+    """The worker exits with 0 after the result; the next item stays. A terminal that closes sends its signal twice."""
     grid.master()
     worker = grid.worker("hold")
     manager = grid.manager()
@@ -146,7 +146,7 @@ def test_a_signal_lets_the_running_task_end_and_takes_no_other(
 
 
 def test_a_drain_longer_than_a_lease_delivers_once(grid: Cluster, held: Path) -> None:
-    """The supervisor goes on to renew the lease while it waits."""
+    """The supervisor renews the lease while it waits."""
     master = grid.master(DISTQ_LEASE_S="1", DISTQ_HEARTBEAT_S="0.2")
     worker, other = grid.worker("hold"), grid.worker("hold")
     manager = grid.manager()
@@ -164,7 +164,7 @@ def test_a_drain_longer_than_a_lease_delivers_once(grid: Cluster, held: Path) ->
 
 
 def test_who_is_not_done_when_the_drain_ends_is_killed_and_its_task_goes_back_free(grid: Cluster, held: Path) -> None:
-    """The worker has done as it was told: exit 0; the task's deliveries do not count it."""
+    """The exit code is 0, because the drain was ordered; the task's deliveries do not count this one."""
     master = grid.master()
     worker = grid.worker("hold", DISTQ_DRAIN_S="0.2")
     manager = grid.manager()
@@ -178,7 +178,7 @@ def test_who_is_not_done_when_the_drain_ends_is_killed_and_its_task_goes_back_fr
 
 
 def test_a_second_signal_hurries_the_drain(grid: Cluster, held: Path) -> None:
-    """Whoever sends it does not want to wait."""
+    """The second signal means that the operator does not want to wait."""
     grid.master()
     worker = grid.worker("hold", DISTQ_DRAIN_S="1h")
     grid.manager().get_work_queue().put((str(held), "a"))
@@ -190,7 +190,7 @@ def test_a_second_signal_hurries_the_drain(grid: Cluster, held: Path) -> None:
 
 
 def test_a_worker_waits_for_a_master_that_is_not_there_yet(grid: Cluster) -> None:
-    """It says so once, and works when the master comes."""
+    """The worker logs once that it waits, and works when the master starts."""
     worker = grid.worker("square")
     worker.logs("master_not_reached")
     worker.logs("executor_parted", times=3)
@@ -203,7 +203,7 @@ def test_a_worker_waits_for_a_master_that_is_not_there_yet(grid: Cluster) -> Non
 
 
 def test_a_worker_without_a_master_ends_when_told(grid: Cluster) -> None:
-    """At any moment, with exit 0."""
+    """A signal ends the worker at any time, with exit code 0."""
     worker = grid.worker("square")
     worker.logs("master_not_reached")
     worker.signal(signal.SIGTERM)
@@ -211,7 +211,7 @@ def test_a_worker_without_a_master_ends_when_told(grid: Cluster) -> None:
 
 
 def test_a_master_restarted_under_a_worker_is_found_again(grid: Cluster) -> None:
-    """The same processes work on, without a hand's turn."""
+    """The same processes continue without an operator."""
     master = grid.master()
     worker = grid.worker("square", 2)
     executors = worker.executors(2)
@@ -227,7 +227,7 @@ def test_a_master_restarted_under_a_worker_is_found_again(grid: Cluster) -> None
 
 
 def test_another_key_is_exit_3_and_one_sentence(grid: Cluster) -> None:
-    """Nobody should wait for what will never work."""
+    """The worker exits, because a wrong key never becomes valid."""
     grid.master()
     worker = grid.worker("square", DISTQ_AUTHKEY="another key that is long enough too")
     assert worker.ends() == 3
@@ -235,7 +235,7 @@ def test_another_key_is_exit_3_and_one_sentence(grid: Cluster) -> None:
 
 
 def test_a_handler_that_cannot_be_imported_is_exit_2_and_one_sentence(grid: Cluster) -> None:
-    """Also without a master: the module and the reason are named."""
+    """The sentence names the module and the reason, even without a master."""
     worker = grid.worker("no_such_function", 2)
     assert worker.ends() == 2
     said = worker.logs("command_failed", code=2)[0]["reason"]
@@ -243,7 +243,7 @@ def test_a_handler_that_cannot_be_imported_is_exit_2_and_one_sentence(grid: Clus
 
 
 def test_executors_that_keep_dying_are_replaced_more_and_more_slowly(grid: Cluster, tmp_path: Path) -> None:
-    """A handler that breaks later (a file system gone) does not turn the worker into a fork bomb."""
+    """A handler that breaks later (for example because a file system is missing) must not cause endless forks."""
     module = tmp_path / "fragile.py"
     module.write_text("def f(item): return item\n")
     grid.master()
@@ -262,7 +262,7 @@ def test_executors_that_keep_dying_are_replaced_more_and_more_slowly(grid: Clust
 
 
 def test_executors_have_the_key_neither_as_argument_nor_in_their_environment(grid: Cluster) -> None:
-    """What a task starts must not inherit it."""
+    """A child process of a task must not inherit the key."""
     grid.master()
     grid.worker("key_in_environment")
     manager = grid.manager()
@@ -271,7 +271,7 @@ def test_executors_have_the_key_neither_as_argument_nor_in_their_environment(gri
 
 
 def test_executors_import_nothing_that_they_do_not_need(grid: Cluster) -> None:
-    """Their start is on the way of every task whose executor has died."""
+    """The start of an executor delays every task whose executor has died."""
     grid.master()
     grid.worker("burdens")
     manager = grid.manager()
@@ -279,7 +279,7 @@ def test_executors_import_nothing_that_they_do_not_need(grid: Cluster) -> None:
     assert results_of(manager, 1) == [[]]
 
 
-# A worker that believes it is process 1: the kernel gives it the orphans of its executors.
+# A worker that believes it is process 1: the kernel makes it the parent of its executors' orphans.
 AS_INIT = """
 import ctypes, os, sys
 from distq.cli.app import run
@@ -291,7 +291,7 @@ sys.exit(run(sys.argv[1:]))
 
 
 def test_a_worker_that_is_process_1_buries_orphans(grid: Cluster) -> None:
-    """Containers start it as process 1; zombies would fill their process table."""
+    """A container starts its worker as process 1; zombies would fill the container's process table."""
     grid.master()
     arguments = ["worker", "--plain-handler", "tests.e2e.handlers:orphan", "--concurrency", "1"]
     worker = grid.run(*arguments, launcher=("-c", AS_INIT))
@@ -309,7 +309,7 @@ def test_a_worker_that_is_process_1_buries_orphans(grid: Cluster) -> None:
 
 
 def status(port: int, path: str) -> tuple[int, str]:
-    """What a worker's HTTP side answers."""
+    """Return an answer of a worker's HTTP server."""
     import http.client  # noqa: PLC0415 # one test's need
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -321,7 +321,7 @@ def status(port: int, path: str) -> tuple[int, str]:
 
 
 def test_a_workers_probes_tell_alive_from_ready(grid: Cluster) -> None:
-    """Alive without a master, ready with one; its metrics count."""
+    """The worker is alive without a master and ready with one; its metrics count."""
     worker = grid.worker("square", DISTQ_HTTP_ADDRESS=f"127.0.0.1:{grid.http_port}")
     worker.logs("master_not_reached")
     assert status(grid.http_port, "/livez")[0] == 200
@@ -336,7 +336,7 @@ def test_a_workers_probes_tell_alive_from_ready(grid: Cluster) -> None:
 
 
 def test_a_worker_beside_a_master_with_the_same_http_address_works_without_one(grid: Cluster) -> None:
-    """One `.env` for both names one address: the worker says that it is taken, and its tasks run."""
+    """One `.env` sets the same address for both: the worker logs that the address is taken, and runs its tasks."""
     shared = {"DISTQ_HTTP_ADDRESS": f"127.0.0.1:{grid.http_port}"}
     grid.master(**shared)
     worker = grid.worker("square", 1, **shared)

@@ -1,6 +1,6 @@
-"""The program and the tasks of test_traces.py: both keep their spans in memory.
+"""The program and the tasks of test_traces.py; both keep their spans in memory.
 
-Run as a program it submits, and prints what it has traced and what came back, as JSON.
+As a program, this module submits tasks, and prints its spans and the results as JSON.
 """
 
 import json
@@ -24,7 +24,7 @@ if __name__ in {"__main__", "tests.e2e.traced"}:
 
 
 def spans() -> list[dict[str, Any]]:
-    """What this process has traced so far."""
+    """Return the spans of this process so far."""
     return [_told(span) for span in exporter.get_finished_spans()]
 
 
@@ -45,7 +45,7 @@ def _told(span: ReadableSpan) -> dict[str, Any]:
 
 @distq.task(retries=1)
 def fails_once(tenant: str) -> list[Any]:
-    """Fail at first; then tell of the headers, of a span within, and of what a line of the log would carry."""
+    """Fail once; then return the headers and the context of a log event within a span."""
     run = distq.current()
     if run.attempt == 1:
         raise ValueError("not yet")
@@ -56,22 +56,22 @@ def fails_once(tenant: str) -> list[Any]:
 
 
 async def coroutine() -> str:
-    """The trace that it is part of."""
+    """Return the id of the trace around the task."""
     return f"{trace.get_current_span().get_span_context().trace_id:032x}"
 
 
 def current_trace() -> str:
-    """The trace that it is part of."""
+    """Return the id of the trace around the task."""
     return f"{trace.get_current_span().get_span_context().trace_id:032x}"
 
 
 def joined(*_before: Any) -> str:
-    """What comes after others."""
+    """Return the same at the end of a chain."""
     return current_trace()
 
 
 def main(address: str) -> None:
-    """Submit this and that, and print it."""
+    """Submit several tasks, and print their spans and results."""
     from tests.e2e import traced as tasks  # noqa: PLC0415 - by the name that workers know
 
     with distq.Client(address, os.environ["DISTQ_AUTHKEY"]) as client:
