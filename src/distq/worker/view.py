@@ -1,4 +1,4 @@
-"""What metrics and probes read of a worker."""
+"""The view of a worker that metrics and probes read."""
 
 from collections.abc import Mapping
 

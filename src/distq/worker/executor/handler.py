@@ -1,4 +1,4 @@
-"""The user's function: found by its name, called with an item, its outcome made into bytes."""
+"""The plain handler, which is the user's function: the executor imports it, calls it, and encodes its outcome."""
 
 import importlib
 import pickle
@@ -22,7 +22,7 @@ from distq.tasks.failure import (
 TEXT_BYTES_MAX: Final = 4_000
 TRACEBACK_BYTES_MAX: Final = 32_000
 RESULT_PROTOCOL: Final = 4
-"""What every Python from 3.8 on reads by default: results go to standard-library programs."""
+"""The pickle protocol of results: every Python from 3.8 on reads it, and standard-library programs fetch results."""
 
 Handler = Callable[[object], object]
 
@@ -49,14 +49,14 @@ def load_handler(name: str) -> Handler:
     """Import the function that `module:function` names.
 
     Raises:
-        HandlerUnusable: there is no such module or function, or its import fails; in a sentence.
+        HandlerUnusable: there is no such module or function, or its import fails; the text is a sentence.
     """
     module_name, _, path = name.partition(":")
     try:
         found: object = importlib.import_module(module_name)
         for part in path.split("."):
             found = getattr(found, part)
-    except BaseException as error:  # whatever a module does at import, a sentence names it
+    except BaseException as error:  # a module may raise anything at import
         raise HandlerUnusable(f"The handler {name} cannot be imported: {describe(error)}.") from error
     if not callable(found):
         raise HandlerUnusable(f"The handler {name} is not a function but {type(found).__name__}.")
@@ -64,14 +64,14 @@ def load_handler(name: str) -> Handler:
 
 
 def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> RunOutcome:
-    """Unpickle an item, call the handler with it, and pickle what it returns; nothing is raised."""
+    """Unpickle an item, call the handler with it, and pickle the result; this function raises nothing."""
     try:
         result = handler(pickle.loads(payload))
     except BaseException as error:  # noqa: BLE001 - also sys.exit() in a handler is a failure of its task only
         return failure(error)
     try:
         body = pickle.dumps(result, RESULT_PROTOCOL)
-    except BaseException as error:  # noqa: BLE001 - whatever the result's class does when it is pickled
+    except BaseException as error:  # noqa: BLE001 - the result's class may raise anything while it is pickled
         if (asked := requested_outcome(error)) is not None:
             return asked
         return failure(ResultNotSent(f"cannot be sent: {describe(error)}"))._replace(outcome=Outcome.FATAL)
@@ -81,7 +81,7 @@ def run_handler(handler: Handler, payload: bytes, result_bytes_max: int) -> RunO
 
 
 def result_too_large(size_bytes: int, bytes_max: int) -> RunOutcome:
-    """The outcome of a run whose result no answer may carry."""
+    """Return the outcome of a run whose result is too large for an answer."""
     ran = _failed(
         "PayloadTooLarge",
         f"The task had run, but its result has {size_bytes:,} bytes, and {bytes_max:,} are allowed; "
@@ -102,7 +102,7 @@ def failure(error: BaseException) -> RunOutcome:
 
 
 def requested_outcome(error: BaseException) -> RunOutcome | None:
-    """The outcome that a task asks for by what it raises, None for a failure."""
+    """Return the outcome that a task requests by raising `error`; None if the exception is a failure."""
     if isinstance(error, Snooze):
         return RunOutcome(Outcome.SNOOZED, b"", describe(error), error.after_s)
     if isinstance(error, Discard):
@@ -121,6 +121,6 @@ def _failed(kind: str, text: str, lines: str) -> RunOutcome:
 
 
 def _cut(text: str, bytes_max: int) -> str:
-    """The end of a text is what matters in a traceback, so the beginning goes."""
+    """Cut off the beginning of a long text, because the end of a traceback matters most."""
     encoded = text.encode("utf-8", "replace")
     return text if len(encoded) <= bytes_max else "…" + encoded[-bytes_max:].decode("utf-8", "ignore")

@@ -1,9 +1,9 @@
-"""The executor: a process that asks for tasks, runs them, one at a time or several, and answers for them.
+"""The executor: a process that leases tasks, runs one or several at the same time, and settles them.
 
     python -m distq.worker.executor.main ORDERS_FD REPORT_FD PAGE_FD [OUTPUT_FD]
 
-It is started by its supervisor alone. It imports the user's code, the standard library, and the few parts of
-distq that it needs: its start is on the way of every task whose executor has died.
+Only the supervisor starts it. It imports the user's code, the standard library, and the few parts of distq that it
+needs: when an executor has died, its tasks wait for the start of the next one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def main(args: Sequence[str]) -> int:
-    """Obey the orders on the first descriptor; returns the exit code."""
+    """Run with the configuration on the first descriptor, and return the exit code."""
     config_fd, report_fd, page_fd, *output_fds = map(int, args)
     for fd in (config_fd, report_fd, page_fd, *output_fds):
         os.set_inheritable(fd, False)  # what a task starts must keep none of them open

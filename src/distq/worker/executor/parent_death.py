@@ -1,4 +1,4 @@
-"""What ties an executor to its supervisor, so that none is left behind whatever way the supervisor ends."""
+"""The parent-death signal: the kernel kills an executor when its supervisor ends, in whatever way that happens."""
 
 import ctypes
 import os

@@ -23,20 +23,20 @@ class ShutdownFlag:
 
     def listen(self, state: ProcessState) -> None:
         """Take over SIGTERM; Ctrl-C is for the supervisor alone, which passes it on as SIGTERM."""
-        # Not ignored, which the programs that a task starts would inherit: they must hear it.
+        # A handler that does nothing, not SIG_IGN: programs that a task starts would inherit that, and miss the signal.
         state.own(signal.SIGINT, lambda _number, _frame: None)
         state.own(signal.SIGTERM, lambda _number, _frame: self.set())
-        # A process that the task forks must end by SIGTERM like any other, and not tell us that it did.
+        # A process that the task forks must end on SIGTERM like any other, without a request to end the executor.
         os.register_at_fork(after_in_child=self._after_fork)
 
     def set(self) -> None:
         """Make the request; safe in a signal handler."""
         self.is_set = True
-        with suppress(OSError):  # it is full, or a task has closed it: the flag is set
+        with suppress(OSError):  # the pipe is full, or a task has closed it; the flag is set
             os.write(self._write_fd, b"\0")
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         os.close(self._read_fd)
         os.close(self._write_fd)
 

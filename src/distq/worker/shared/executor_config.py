@@ -1,7 +1,7 @@
-"""What a supervisor hands to each executor: through an inherited pipe, never by arguments or environment.
+"""The configuration that a supervisor sends to each executor, through an inherited pipe.
 
-The pipe's other end stays open in the supervisor, so its end of file tells the executor that the supervisor
-is gone.
+It is never in arguments or in the environment. The pipe's other end stays open in the supervisor, so its end of file
+shows the executor that the supervisor has ended.
 """
 
 import os
@@ -11,43 +11,43 @@ from typing import NamedTuple
 from distq.wire.framing import Framer, pack
 
 CONFIG_BYTES_MAX = 60_000
-"""Below a pipe's capacity: the supervisor writes them without waiting for a reader."""
+"""Maximum bytes of a configuration: less than a pipe's capacity, so that the supervisor writes it without waiting."""
 
 
 class ExecutorConfig(NamedTuple):
-    """All that an executor needs to know."""
+    """The configuration of one executor."""
 
     addresses: tuple[tuple[str, int], ...]
     authkey: bytes
     worker: str
     session: str
     number: int
-    """The executor's number in its worker, never used twice: an end is not taken for another executor's."""
+    """The executor's number in its worker, never used twice, so that an end belongs to exactly one executor."""
     handler: str
     """The plain handler, as `module:function`; '' for none."""
     executor: str
-    """What kind of executor it is, of `distq.core.envelope.EXECUTORS`, and ..."""
+    """The kind of the executor, one of `distq.core.envelope.EXECUTORS`."""
     executor_slots: int
-    """... how many tasks it runs at once."""
+    """Maximum tasks that the executor runs at the same time."""
     modules: tuple[str, ...]
-    """What to import before the first task."""
+    """The modules that the executor imports before the first task."""
     accept: str
     max_tasks: int | None
-    """After how many tasks the executor ends."""
+    """Maximum tasks that the executor runs before it ends."""
     max_rss_bytes: int | None
-    """With how much resident memory it ends."""
+    """Maximum bytes of resident memory; an executor that uses more ends after its task."""
     supervisor_pid: int
     frame_bytes_max: int
     payload_bytes_max: int
     reconnect_max_s: float
     verbose: bool
-    """Whether tasks that succeed are reported too."""
+    """Whether the executor reports tasks that succeed too."""
     schedules: str = "keep"
-    """What becomes of schedules that the modules declare (DISTQ_SCHEDULES)."""
+    """How the worker treats the schedules that the modules declare (DISTQ_SCHEDULES)."""
     started_at: float = 0.0
     """When the worker was started, by the machine's monotonic clock."""
     log_level: int = 20
-    """The least level of Python's logging that tasks log at."""
+    """The lowest level of Python's logging at which tasks log."""
     captures: bool = True
     """Whether prints and logging of tasks go to the supervisor."""
 
@@ -61,7 +61,7 @@ def read_config(fd: int) -> ExecutorConfig:
     """Read the configuration from a pipe; called once by the executor.
 
     Raises:
-        EOFError: the supervisor ended before it had written them.
+        EOFError: the supervisor ended before it had written the configuration.
     """
     framer = Framer(CONFIG_BYTES_MAX)
     while True:

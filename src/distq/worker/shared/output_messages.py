@@ -2,8 +2,7 @@
 
 An executor writes each message in pieces of at most `PIPE_BUF` bytes, and the kernel never splits such a piece:
 threads, and processes that a task has forked, write to the same pipe without a lock. All pieces of one message have its
-number.
-The pipe blocks: a task that prints faster than the supervisor logs waits for the supervisor.
+number. The pipe blocks: a task that prints faster than the supervisor logs waits for the supervisor.
 """
 
 import itertools

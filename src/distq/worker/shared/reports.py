@@ -1,8 +1,8 @@
-"""What executors tell their supervisor: frames on a pipe, one short tuple each.
+"""The reports that executors send their supervisor: frames on a pipe, one short tuple each.
 
-An executor never waits for its supervisor: a report that finds the pipe full is dropped. Each is at most
-`PIPE_BUF` bytes, so the kernel takes it whole or not at all. What must not be dropped (what runs, how much was
-done) is in the shared page instead.
+An executor never waits for its supervisor: it drops a report if the pipe is full. Each report has at most `PIPE_BUF`
+bytes, so the kernel accepts all of it or nothing. Facts that must not be lost (the running task, the counts of ended
+tasks) are in the shared page instead.
 """
 
 import os
@@ -77,22 +77,22 @@ class Reporter:
         self._fd = fd
 
     def send(self, report: Report) -> None:
-        """Write a report, or drop it if the pipe is full or the supervisor is gone."""
+        """Write a report, or drop it if the pipe is full or the supervisor has ended."""
         fields = tuple(_cut(field) for field in report)
         frame = pack(pickle.dumps((type(report).__name__, fields)))
         assert len(frame) <= select.PIPE_BUF
-        with suppress(OSError):  # also where a task has closed the pipe: that must not end what goes on beside it
+        with suppress(OSError):  # a task may have closed the pipe: that must not end other tasks
             os.write(self._fd, frame)
 
 
 class ReportReader:
-    """The supervisor's end: bytes in, reports out."""
+    """Converts the bytes of the pipe to reports in the supervisor."""
 
     def __init__(self) -> None:
         self._framer = Framer(select.PIPE_BUF)
 
     def feed(self, data: bytes) -> list[Report]:
-        """Take bytes, return the reports that are complete now.
+        """Add bytes, and return the reports that they complete.
 
         Raises:
             DistqError: these are no reports: the task's own code has written to the pipe.

@@ -1,4 +1,4 @@
-"""How much memory a process uses now: supervisor and executors both ask."""
+"""The memory that a process uses now; the supervisor and the executors read it."""
 
 import os
 

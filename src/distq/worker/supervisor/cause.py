@@ -1,4 +1,4 @@
-"""How a process ended, in words: "killed by SIGKILL", "exit code 3", "out of memory (cgroup)"."""
+"""The cause of a process's end as a text: "killed by SIGKILL", "exit code 3", "out of memory (cgroup)"."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ HUNG: Final = "hung"
 
 
 class Cause(NamedTuple):
-    """The kind of an end, a word for metrics, and its text, a phrase for people."""
+    """The kind of an end (a label of metrics), and its text (a phrase for people)."""
 
     kind: str
     text: str

@@ -107,7 +107,7 @@ class ExecutorProcess:
         return "" if only is None else id_text(only[0])
 
     def read_reports(self) -> list[Report] | None:
-        """The reports that have come since the last call; None when the executor has closed the pipe."""
+        """Return the reports that have arrived since the last call; None if the executor has closed the pipe."""
         try:
             data = os.read(self.report_fd, REPORT_BYTES)
         except BlockingIOError:
@@ -169,7 +169,7 @@ class ExecutorProcess:
 def _exec(inherited: tuple[int, ...], pipes: OutputPipes | None, environ: Mapping[str, str]) -> int:
     if pipes is not None:
         inherited += (pipes.messages_fd,)
-    # -P: the current folder would come before the standard library; the executor adds it behind that.
+    # Without -P, Python would search the current folder before the standard library; the executor adds it after that.
     arguments = [sys.executable, "-P", "-c", START, FOUND_IN, *map(str, inherited)]
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)

@@ -61,16 +61,16 @@ class PoolListener(Protocol):
     """Receives what happens to the executors of a pool."""
 
     def changed(self) -> None:
-        """A slot has changed: plan again."""
+        """Plan again, because a slot has changed."""
 
     def ended(self, number: int, reason: ExitReason) -> None:
-        """An executor has ended."""
+        """Note that an executor has ended."""
 
     def returned(self, lease_ids: Sequence[LeaseId]) -> None:
-        """The supervisor has taken these tasks back from an executor that had not begun them."""
+        """Note that the supervisor has taken back these tasks from an executor that had not begun them."""
 
     def found(self, lease_id: LeaseId, stack: str) -> None:
-        """The stack of that task is known; '' if the task does not run here."""
+        """Note the stack of that task; '' if the task does not run here."""
 
     def unable(self, reason: str) -> bool:
         """An executor cannot work at all, `reason` is a sentence; True if the listener reports that itself."""

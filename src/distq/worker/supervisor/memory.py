@@ -1,4 +1,4 @@
-"""What the control group says about memory: used, limit, and how often the kernel has killed for it."""
+"""The control group's report on memory: bytes used, limit, and how many processes the kernel has killed for memory."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,21 +11,21 @@ UNLIMITED = 1 << 60
 
 
 class Memory(NamedTuple):
-    """Bytes used and allowed; None where the system does not report them."""
+    """Bytes that the group uses and may use; None where the system does not report them."""
 
     used_bytes: int | None
     limit_bytes: int | None
 
 
 class Cgroup:
-    """The control group of this process, version 2 or 1; re-read at each question, because limits change."""
+    """The control group of this process, version 2 or 1; each call reads the files again, because limits change."""
 
     def __init__(self, root: Path = CGROUP_ROOT, proc: Path = PROC) -> None:
         self._folders = tuple(str(folder) for folder in _folders(root, proc) if folder.is_dir())
 
     @property
     def memory(self) -> Memory:
-        """Memory used and allowed now."""
+        """Return the memory that the group uses now, and its limit."""
         for folder in self._folders:
             used = _number(f"{folder}/memory.current") or _number(f"{folder}/memory.usage_in_bytes")
             if used is not None:
@@ -35,7 +35,7 @@ class Cgroup:
 
     @property
     def cached_bytes(self) -> int:
-        """What of the used bytes are files, which the kernel gives up when it must; 0 if that is not reported."""
+        """Return how many of the used bytes are cached files, which the kernel can free; 0 if it reports none."""
         for folder in self._folders:
             if Path(f"{folder}/memory.stat").exists():
                 return _cached(f"{folder}/memory.stat")
@@ -43,7 +43,7 @@ class Cgroup:
 
     @property
     def out_of_memory_kills(self) -> int:
-        """How many processes of the group the kernel has killed for memory so far; 0 if not reported."""
+        """Return how many processes of the group the kernel has killed for memory; 0 if it does not report that."""
         for folder in self._folders:
             for name in ("memory.events", "memory.oom_control"):
                 for line in _text(f"{folder}/{name}").splitlines():
@@ -75,7 +75,7 @@ def _cached(path: str) -> int:
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as file:  # noqa: PTH123 - asked several times a second, and Path costs more
+        with open(path, encoding="ascii") as file:  # noqa: PTH123 - read several times a second, and Path costs more
             return file.read()
     except (OSError, ValueError):
         return ""

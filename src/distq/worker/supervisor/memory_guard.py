@@ -8,13 +8,13 @@ from distq.worker.supervisor.memory import Memory
 
 GUARD_SHARE: Final = 0.95
 VICTIM_SHARE: Final = 0.05
-"""An executor with less of the limit than this is left alone: it is not who needs the memory."""
+"""Minimum share of the memory limit that an executor uses before the guard may kill it: a smaller one is no cause."""
 PAUSE_S: Final = 1.0
-"""How long memory may take to come back after an executor was killed."""
+"""Seconds for the system to free the memory of a killed executor, before the guard may kill another one."""
 
 
 class MemoryGuard:
-    """Decides who must go."""
+    """Decides which executor the supervisor must kill."""
 
     def __init__(self) -> None:
         self._not_before = 0.0

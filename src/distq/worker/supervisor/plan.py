@@ -1,8 +1,8 @@
-"""What the supervisor does about its executors, decided purely: states and `now` in, actions out.
+"""The supervisor's plan for its executors: it computes actions from the slots' states and `now`, without I/O.
 
-An executor that ends is replaced at once; one that keeps dying as soon as it starts (its handler cannot be
-imported, say) is replaced with growing pauses. Draining, each executor is asked to end, and killed when its
-time is up.
+The supervisor replaces an ended executor immediately. It waits for growing pauses if the executors of a slot repeatedly
+die soon after their start, for example because their handler cannot be imported. In a drain the supervisor asks each
+executor to end, and kills it when the time for that is over.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 EARLY_DEATH_S: Final = 1.0
-"""An executor that was useful for less than this has died at once."""
+"""Minimum seconds of usefulness; an executor that dies before it counts as an early death."""
 FREE_DEATHS: Final = 2
 """Early deaths in a row without a pause: accidents happen, and a task that kills its executor is leased again."""
 PAUSE_FIRST_S: Final = 0.25
@@ -19,17 +19,17 @@ PAUSE_MAX_S: Final = 30.0
 
 
 class Phase(Enum):
-    """What the supervisor is about."""
+    """Whether the supervisor runs tasks, drains, or kills its executors."""
 
     SERVING = auto()
     DRAINING = auto()
     STOPPING = auto()
-    """Executors are killed without being asked: the worker cannot work, so there is nothing to wait for."""
+    """The supervisor kills its executors without a drain: the worker cannot work, so there is no task to wait for."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Slot:
-    """The place of one executor, who is there now, and how the last ones fared."""
+    """The place of one executor: its present executor, and how the last ones have ended."""
 
     index: int
     pid: int | None = None
@@ -40,14 +40,14 @@ class Slot:
     is_killed: bool = False
     early_deaths: int = 0
     spawn_at: float = 0.0
-    """Not to be filled before this."""
+    """When the supervisor may start the next executor here."""
 
     def filled(self, pid: int) -> None:
-        """An executor was started here."""
+        """Note that the supervisor has started an executor here."""
         self.pid, self.ready_at, self.is_asked_to_end, self.is_killed = pid, None, False, False
 
     def emptied(self, now: float, *, well: bool = False) -> None:
-        """The executor has ended (`well`: as it should), or could not be started."""
+        """Note that the executor has ended (`well`: as it should), or could not be started."""
         useful = well or (self.ready_at is not None and now - self.ready_at >= EARLY_DEATH_S)
         self.early_deaths = 0 if useful else self.early_deaths + 1
         self.spawn_at = now + _pause_s(self.early_deaths)
@@ -61,13 +61,13 @@ class Spawn(NamedTuple):
 
 
 class AskToEnd(NamedTuple):
-    """Tell this slot's executor to finish its task, hand the others back, and end."""
+    """Ask this slot's executor to finish its task, release the others, and end."""
 
     slot: Slot
 
 
 class Kill(NamedTuple):
-    """End this slot's executor and whatever it has started."""
+    """Kill this slot's executor and all processes that it has started."""
 
     slot: Slot
 
@@ -76,14 +76,14 @@ Action = Spawn | AskToEnd | Kill
 
 
 class Plan(NamedTuple):
-    """What to do now, and when to ask again (None: when something has happened)."""
+    """The actions to take now, and when to plan again (None: after the next event)."""
 
     actions: Sequence[Action]
     wake_at: float | None
 
 
 def plan(slots: Iterable[Slot], phase: Phase, kill_at: float, now: float) -> Plan:
-    """Decide about all slots; while draining, executors that are left are killed at `kill_at`."""
+    """Plan all slots; in a drain, the plan kills the remaining executors at `kill_at`."""
     if phase is Phase.SERVING:
         return _serve(slots, now)
     living = [slot for slot in slots if slot.pid is not None]

@@ -1,4 +1,4 @@
-"""Decides by an executor's page whether its tasks are taken back, its stack is asked for, or it is killed."""
+"""Decides by an executor's page whether to take back its tasks, request its stack, or kill it."""
 
 from __future__ import annotations
 
