@@ -261,7 +261,7 @@ def test_short_commands_import_nothing_heavy(args: list[str]) -> None:
 
 
 def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
-    """This is also true while the command waits for the master."""
+    """The command ends so while it waits for the master."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 32, "DISTQ_ADDRESS": f"127.0.0.1:{silent.getsockname()[1]}"}
         command = [sys.executable, "-m", "distq", "status", "--wait", "60s"]
@@ -355,7 +355,7 @@ def test_a_file_in_the_way_of_the_standard_library_is_named(tmp_path: Path, name
 def test_a_service_that_hears_a_signal_before_it_has_begun_ends_well(
     args: list[str], code: int | None, number: signal.Signals
 ) -> None:
-    """This is also true as process 1, where the signal would not end it; other commands end by the signal."""
+    """The service exits also as process 1, where the signal alone would not end it; other commands end by the signal."""
     program = f"os.kill(os.getpid(), {int(number)}); os._exit(5)"
     assert heard_early(program, args).returncode == (-number if code is None else code)
 
@@ -369,7 +369,7 @@ def heard_early(program: str, args: list[str]) -> "subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("args", [["worker"], ["status"]])
 def test_ctrl_c_before_a_command_has_begun_ends_with_130_and_without_a_traceback(args: list[str]) -> None:
-    """This is also true within an import, where the traceback would name the interrupted place."""
+    """The command ends so within an import too, where the traceback would name the interrupted place."""
     done = heard_early("os.kill(os.getpid(), signal.SIGINT); os._exit(5)", args)
     assert (done.returncode, done.stderr) == (130, "")
 
@@ -440,14 +440,14 @@ def test_an_error_repeats_the_beginning_of_a_long_argument_alone(
 def test_a_rate_that_is_none_is_told_in_two_sentences(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They say what is wrong, and how a rate is written."""
+    """The sentences say what is wrong, and how a rate is written."""
     monkeypatch.setenv("DISTQ_AUTHKEY", "k" * 16)
     assert run(["queue", "set", "mail", "--rate", "0/s"]) == 2
     assert "'0/s' is not a rate. A rate is written 100/m" in capsys.readouterr().err
 
 
 def test_a_master_with_next_to_no_descriptors_is_a_sentence() -> None:
-    """This is also true with too few descriptors for an event loop."""
+    """The sentence also comes when there are too few descriptors for an event loop."""
     environ = {**os.environ, "DISTQ_AUTHKEY": "k" * 16, "DISTQ_STORE": "memory:", "DISTQ_BIND": "127.0.0.1:0"}
     command = ["sh", "-c", 'ulimit -n 10; exec "$@"', "sh", sys.executable, "-m", "distq", "master"]
     done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True, timeout=60)

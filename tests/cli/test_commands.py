@@ -85,7 +85,7 @@ def test_health_of_nobody_is_1_with_the_reason(
 
 
 def test_a_new_key_is_another_each_time(capsys: pytest.CaptureFixture[str]) -> None:
-    """It has 43 characters that need no quoting."""
+    """A key has 43 characters that need no quoting."""
     assert run(["key", "new"]) == run(["key", "new"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first != second
@@ -183,7 +183,7 @@ def test_status_shows_queues_workers_and_slots(
 def test_status_is_json_for_programs(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is one object with the three answers."""
+    """The output is one object with the three answers."""
     monkeypatch.setenv("DISTQ_AUTHKEY", KEY)
     assert run(["status", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

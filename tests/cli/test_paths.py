@@ -52,7 +52,7 @@ def obey_permissions() -> None:
 def test_a_folder_that_this_user_may_not_enter_is_told_in_words(
     tmp_path: Path, arguments: list[str], settings: dict[str, str], *, inside: bool
 ) -> None:
-    """It is not reported as a defect of distq: the message has the path, the user, the reason, and what to do."""
+    """The message is not that of a defect: it has the path, the user, the reason, and what to do."""
     dark = tmp_path / "dark"
     (dark / "deep").mkdir(parents=True)
     for folder in (dark / "deep", dark):

@@ -41,7 +41,7 @@ def shown(*args: Any, **kwds: Any) -> str:
 
 
 def test_plain_values_are_shown_as_python_writes_them() -> None:
-    """So are keys of dicts and members of sets."""
+    """Keys of dicts and members of sets are shown so too."""
     assert shown(1, "two", None, [3.5, (True,)], key={"a": {1: b"x"}}) == (
         "f(1, 'two', None, [3.5, (True,)], key={'a': {1: b'x'}})"
     )
@@ -60,7 +60,7 @@ def test_objects_are_shown_by_the_names_of_their_classes() -> None:
 
 
 def test_nothing_is_run(tmp_path: Path) -> None:
-    """This is true for payloads and for errors."""
+    """No code of a payload runs, and none of an error."""
     bomb = pickle.dumps(((Bomb(tmp_path / "gone off"),), {}))
     assert "pathlib.Path.touch" in describe(bomb, "f") or "getattr" in describe(bomb, "f")
     failure_of(pickle.dumps((Bomb(tmp_path / "gone off"), "", "")))
@@ -71,7 +71,7 @@ def test_nothing_is_run(tmp_path: Path) -> None:
 
 
 def test_chunks_json_and_plain_items_are_shown_too() -> None:
-    """Each has the form in which the client gave it."""
+    """Each value has the form in which the client gave it."""
     assert describe(pack_chunk([(1,), (2,)]), "f") == "2 calls: f(1), f(2)"
     assert describe(pack_json([1, "x"], {"y": None}), "f") == "f(1, 'x', y=None)"
     put = read_call(pickle.dumps(("work", "put", ({"a": 1},), {}), 4))
@@ -79,7 +79,7 @@ def test_chunks_json_and_plain_items_are_shown_too() -> None:
 
 
 def test_what_cannot_be_read_is_measured() -> None:
-    """It is other data, too large or nested too deeply; long texts are cut."""
+    """The payload is other data, too large, or nested too deeply; long texts are cut."""
     for payload in (b"", b"\x80nothing", b"{", json.dumps({"args": 1}).encode(), pickle.dumps(5)):
         assert describe(payload, "f") == f"{len(payload):,} bytes that are no call"
     assert describe(b"\x80" + b"x" * READ_BYTES_MAX, "f") == f"a pickle of {READ_BYTES_MAX + 1:,} bytes"
@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_measured() -> None:
 
 
 def test_an_error_is_told_as_its_executor_told_it() -> None:
-    """It has type, text and traceback; they are empty for a task that was lost."""
+    """The error has type, text and traceback; they are empty for a task that was lost."""
     try:
         raise KeyError("gone")  # noqa: TRY301 - so that it has a traceback
     except KeyError as error:

@@ -43,7 +43,7 @@ def test_plain_values_are_printed_as_json(as_json: bool, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("body", [b'{"a": ' + b"[" * 100_000, b"[" + b"9" * 5_000 + b"]"])
 def test_json_that_python_does_not_read_is_told_by_its_size(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is nested too deeply, or has a number of too many digits: another program wrote it, and distq has no error."""
+    """The JSON is nested too deeply, or has a number of too many digits: another program wrote it."""
     assert print_outcome(ended(SUCCEEDED, body), 1.0, as_json=False) == 0
     said = capsys.readouterr().out
     assert f"{len(body):,} bytes of JSON" in said or said.startswith("[999")
@@ -61,7 +61,7 @@ def test_an_argument_that_is_no_json_is_refused_in_a_short_sentence(text: str, w
 def test_a_result_of_a_class_is_shown_and_not_made(
     as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """This is true for the object alone, and inside of a plain value; with --unpickle it is made."""
+    """The object is alone, or inside of a plain value; with --unpickle it is made."""
     flag = tmp_path / "flag"
     for value in (Planted(flag), {"deep": [Planted(flag)]}):
         assert print_outcome(ended(SUCCEEDED, pickle.dumps(value)), 1.0, as_json) == 0

@@ -89,7 +89,7 @@ def test_settings_are_frozen_and_never_show_a_key() -> None:
     ],
 )
 def test_a_wrong_value_is_a_sentence(name: str, text: str, part: str) -> None:
-    """It names the setting, the value, and what is accepted."""
+    """The sentence names the setting, the value, and what is accepted."""
     said = sentence(Role.MASTER, **{name: text})
     assert name in said
     assert part in said
@@ -203,7 +203,7 @@ def test_a_key_file_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_hold_the_key_is_a_sentence(tmp_path: Path) -> None:
-    """It says what the operator must do."""
+    """The sentence says what the operator must do."""
     environ = {"DISTQ_AUTHKEY_FILE": str(tmp_path / "none/key"), "DISTQ_AUTHKEY_CREATE": "1"}
     with pytest.raises(SettingsError, match="cannot make DISTQ_AUTHKEY_FILE"):
         load(environ, Role.MASTER)

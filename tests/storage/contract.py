@@ -263,7 +263,7 @@ class StoreContract(ABC):
     # -- health and end ------------------------------------------------------------------------
 
     def test_health_says_what_the_store_is(self) -> None:
-        """It has at least kind and role, as plain values."""
+        """The answer has at least kind and role, as plain values."""
 
         async def scene(opener: Opener) -> None:
             health = await (await opener()).health()

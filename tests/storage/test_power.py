@@ -128,7 +128,7 @@ def test_p1_no_power_cut_loses_an_answered_commit(vfs: PowerVFS, tmp_path: Path)
 
 
 def test_without_syncs_the_same_cuts_lose_commits(vfs: PowerVFS, tmp_path: Path) -> None:
-    """This shows that the test above can fail: with `synchronous=OFF` most seeds lose a batch."""
+    """The test above can therefore fail: with `synchronous=OFF` most seeds lose a batch."""
     lost = 0
     for seed in range(40):
         try:

@@ -49,7 +49,7 @@ def test_a_new_store_its_log_and_its_copy_are_for_its_user_alone(tmp_path: Path)
 
 
 def test_a_store_of_an_earlier_version_is_tightened_when_it_is_opened(tmp_path: Path) -> None:
-    """So are its log and its reserve; the owner keeps the same rights."""
+    """The store also changes the modes of its log and its reserve; the owner keeps the same rights."""
     asyncio.run(_use(tmp_path / "q.db"))
     for path in tmp_path.iterdir():
         path.chmod(0o644)
@@ -69,7 +69,7 @@ def test_what_is_another_users_or_no_file_is_left_alone(tmp_path: Path, monkeypa
 
 
 def test_files_that_are_written_are_for_their_user_alone(tmp_path: Path) -> None:
-    """This is true for backups and for the reserve; only `replace` overwrites an existing file."""
+    """Backups and the reserve are private; only `replace` overwrites an existing file."""
     path = tmp_path / "backup"
     with private.open_new(path) as file:
         file.write(b"copy")

@@ -94,7 +94,7 @@ class TestSqliteStore(StoreContract):
         self.play(scene)
 
     def test_heads_come_in_runs_by_key(self) -> None:
-        """They are sorted over all lists; the last of all possible keys is read, and only once."""
+        """The heads are sorted over all lists; the last of all possible keys is read, and only once."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -110,7 +110,7 @@ class TestSqliteStore(StoreContract):
         self.play(scene)
 
     def test_a_drained_file_shrinks_by_itself(self) -> None:
-        """It shrinks step by step, while no commit comes."""
+        """The file shrinks step by step, while no commit comes."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()
@@ -156,7 +156,7 @@ class TestSqliteStore(StoreContract):
         self.play(scene)
 
     def test_health_tells_sizes_and_the_version_of_sqlite(self) -> None:
-        """They are plain values for probes, metrics and a status page."""
+        """The values are plain, for probes, metrics and a status page."""
 
         async def scene(opener: Opener) -> None:
             store = await opener()

@@ -27,7 +27,7 @@ def put(link: SqliteConnection, key: int, byte_count: int) -> None:
 
 
 def test_an_empty_log_and_one_that_is_missing_have_nothing_to_fold(tmp_path: Path) -> None:
-    """This is so before the first commit, and before the file exists."""
+    """The log has none before the first commit, and before the file exists."""
     wal = Wal(tmp_path / "queue.db")
     assert (wal.size(), wal.unfolded_bytes()) == (0, 0)
     link = prepared(tmp_path / "queue.db")
@@ -40,7 +40,7 @@ def test_an_empty_log_and_one_that_is_missing_have_nothing_to_fold(tmp_path: Pat
 def test_it_counts_the_frames_that_sqlite_counts(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int | str]
 ) -> None:
-    """It does after any sequence of large and small commits, and of folds after which SQLite writes over the blocks."""
+    """The counts agree after any sequence of commits and folds, after which SQLite writes over the blocks."""
     path = tmp_path_factory.mktemp("wal") / "queue.db"
     link, wal, asked = prepared(path), Wal(path), Wal(path)
     for key, step in enumerate(steps):

@@ -70,7 +70,7 @@ def client(master: FakeMaster) -> Client:
 
 
 def test_metrics_have_their_exact_type(client: Client) -> None:
-    """It is compared character by character: Prometheus 3 is strict, and a scraper needs the version it requested."""
+    """The test compares each character: Prometheus 3 is strict, and a scraper needs the version that it requested."""
     answer = client.get("/metrics")
     assert answer.headers["content-type"] == USUAL
     newer = client.get("/metrics", headers={"Accept": "text/plain;version=1.0.0"})
@@ -100,7 +100,7 @@ def test_readiness_tells_how_long_the_last_commit_took(client: Client, master: F
 
 
 def test_the_overview_is_totals(client: Client) -> None:
-    """It is one object with the numbers that an operator reads first."""
+    """The answer is one object with the numbers that an operator reads first."""
     assert client.get("/api/v1/overview").json() == {
         "version": __version__,
         "instance": "a1b2",
@@ -123,7 +123,7 @@ def test_the_overview_is_totals(client: Client) -> None:
 
 
 def test_queues_have_counts_by_state(client: Client) -> None:
-    """They are sorted by name; a name that UTF-8 cannot encode does not break the answer."""
+    """Queues are sorted by name; a name that UTF-8 cannot encode does not break the answer."""
     first, second = client.get("/api/v1/queues").json()["queues"]
     assert first == {
         "name": "work",

@@ -73,7 +73,7 @@ def test_idle_connections_make_room_for_probes() -> None:
 
 
 def test_a_head_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This is also true for a head that arrives byte by byte, and for a connection that is silent after an answer."""
+    """So is a head that arrives byte by byte, and a connection that is silent after an answer."""
     monkeypatch.setattr(guard, "HEAD_S", 0.3)
 
     async def drip(address: Address) -> None:
@@ -115,7 +115,7 @@ def test_an_answer_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_garbage_huge_heads_and_pipelines_are_answered_in_their_turn(caplog: pytest.LogCaptureFixture) -> None:
-    """Each receives a refusal or an answer, the log stays empty, and later probes are answered."""
+    """Each request receives a refusal or an answer, the log stays empty, and later probes are answered."""
 
     async def scene(address: Address) -> None:
         for sent, first in (

@@ -28,7 +28,7 @@ async def serve_once(host: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_request_is_answered_and_the_port_closed(loop: str) -> None:
-    """This is so with both event loops; port 0 chooses a free port, which `start` returns."""
+    """Both event loops are tested; port 0 chooses a free port, which `start` returns."""
     run = uvloop.run if loop == "uvloop" else asyncio.run
     assert run(serve_once("127.0.0.1")) == (200, "ready\n")
 
@@ -58,7 +58,7 @@ def test_signals_stay_as_they_were() -> None:
 
 
 def test_a_port_that_is_taken_is_a_sentence() -> None:
-    """It names the address and the setting."""
+    """The sentence names the address and the setting."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotServe, match=f"127.0.0.1:{port}: Address already in use") as caught:

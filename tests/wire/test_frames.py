@@ -79,7 +79,7 @@ def test_an_item_that_passes_through_has_no_frame_within_a_frame(payload: Any, p
 
 @given(payload=nested)
 def test_calls_and_replies_have_no_frame_within_a_frame(payload: Any) -> None:
-    """This is true for everything that `messages` writes, with any payload."""
+    """None of the bodies that `messages` writes has one, with any payload."""
     text = f"{payload}"
     for written in (
         encode_call("broker", "submit", (1, [payload], 0.5), {"more": payload}),

@@ -194,7 +194,7 @@ def test_a_digest_that_the_machine_forbids_is_a_failure(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("nonce", [b"", bytes(19), bytes(129)])
 def test_a_nonce_must_be_unguessable_and_fit_a_frame(nonce: bytes) -> None:
-    """It has at least twenty random bytes; the whole challenge is within the 256 bytes that peers read."""
+    """A nonce has at least twenty random bytes; the whole challenge is within the 256 bytes that peers read."""
     with pytest.raises(ValueError, match="nonce"):
         ServerHandshake([KEY], nonce)
     with pytest.raises(ValueError, match="nonce"):

@@ -89,7 +89,7 @@ def test_the_classic_attack_is_read_as_a_head() -> None:
 
 
 def test_a_hostile_put_passes_unread() -> None:
-    """The master never reads an item; only the clients, which have the key, unpickle it."""
+    """The master never reads an item; only programs that have the key unpickle it."""
     beginning, _, end = pickle.dumps(("work", "put", (b"MARK",), {}), 4).partition(b"C\x04MARK\x94")
     assert read_call(beginning + b"cos\nabort\n)R" + end)[:4] == ("work", "put", (Inert,), {})
 
@@ -127,7 +127,7 @@ def test_one_altered_byte_is_survived(kind: str, protocol: int, position: int, b
 
 @pytest.mark.parametrize("kind", ["dataclass", "big numbers", "dict of any keys", "bytearray", "keyword arguments"])
 def test_a_frame_that_is_cut_short_is_refused(kind: str) -> None:
-    """It is refused at every length, with and without a STOP at its end."""
+    """The frame is refused at every length, with and without a STOP at its end."""
     frame = pickle.dumps(("work", "put", (kinds.KINDS[kind], 1), {}), 5)
     for length in range(len(frame)):
         with pytest.raises(BadCall):

@@ -113,7 +113,7 @@ def test_what_a_peer_names_is_neither_made_nor_called() -> None:
 
 
 def test_persistent_ids_are_inert() -> None:
-    """This is true for numbers, texts and the pairs that libraries use."""
+    """The test covers numbers, texts and the pairs that libraries use."""
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, obj: Any, /) -> Any:
@@ -143,7 +143,7 @@ def test_extension_codes_are_inert(code: int, protocol: int) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_token_of_get_methods_is_understood(protocol: int) -> None:
-    """It is the one object of the standard library that the master must read."""
+    """The token is the one object of the standard library that the master must read."""
     token = StandardToken("get_work_queue", ("127.0.0.1", 1), "work")
     [ours] = read_call(pickle.dumps((None, "get_methods", (token,), {}), protocol)).args
     assert type(ours) is Token

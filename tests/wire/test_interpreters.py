@@ -69,7 +69,7 @@ def dialled(port: int, key: bytes = KEY) -> Iterator[Dialled]:
 
 @pytest.mark.parametrize("keys", [[KEY], [b"old", KEY]], ids=["one key", "two keys"])
 def test_a_stock_client_is_served(interpreter: str, keys: list[bytes]) -> None:
-    """It connects, gets its queues, and puts and gets any object, none of which is built here."""
+    """The client connects, gets its queues, and puts and gets any object, none of which is built here."""
     with serving(keys) as (port, served):
         assert programs.run(interpreter, programs.CLIENT, str(port), KEY.decode()) == "done"
     assert served.closed == []
@@ -77,7 +77,7 @@ def test_a_stock_client_is_served(interpreter: str, keys: list[bytes]) -> None:
 
 
 def test_a_stock_client_with_a_wrong_key_hears_so(interpreter: str) -> None:
-    """It raises AuthenticationError; the server records a wrong key, not a broken connection."""
+    """The client raises AuthenticationError; the server records a wrong key, not a broken connection."""
     with serving([KEY]) as (port, served):
         assert programs.run(interpreter, programs.KNOCK, str(port), "wrong") == "AuthenticationError"
         assert programs.run(interpreter, programs.KNOCK, str(port), KEY.decode()) == "connected"
@@ -121,7 +121,7 @@ def test_a_full_queue_of_a_stock_server_raises_full(interpreter: str) -> None:
 
 
 def test_a_stock_server_with_another_key_lets_nobody_in(interpreter: str) -> None:
-    """Both ends report it, and the server continues."""
+    """Both ends report the wrong key, and the server continues."""
     with stock_server(interpreter, KEY) as port:
         with pytest.raises(AuthenticationFailed, match="did not accept"), dialled(port, b"wrong"):
             pass

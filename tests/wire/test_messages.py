@@ -15,13 +15,13 @@ class OwnError(Exception):
 
 
 def test_a_call_is_the_pickle_of_its_four_parts() -> None:
-    """It is what `managers.dispatch` sends."""
+    """`managers.dispatch` sends the same call."""
     assert pickle.loads(encode_call("work", "get", (True,), {"timeout": 1})) == ("work", "get", (True,), {"timeout": 1})
     assert pickle.loads(encode_call(None, "dummy")) == (None, "dummy", (), {})
 
 
 def test_a_value_comes_back_as_it_is() -> None:
-    """It is in protocol 4, which every Python from 3.8 on reads."""
+    """The reply is in protocol 4, which every Python from 3.8 on reads."""
     body = returned({"a": [1]})
     assert pickle.loads(body) == ("#RETURN", {"a": [1]})
     assert body[:2] == b"\x80\x04"
@@ -61,7 +61,7 @@ def test_what_the_caller_cannot_import_is_told_in_words(exc: Exception) -> None:
 
 @pytest.mark.parametrize("sentence", ["Not here.", "Not here.\n"])
 def test_a_refusal_is_a_sentence(sentence: str) -> None:
-    """It ends with a line feed, because the standard library prints dashes after it."""
+    """The text ends with a line feed, because the standard library prints dashes after it."""
     assert pickle.loads(refused(sentence)) == ("#TRACEBACK", "Not here.\n")
     with pytest.raises(RemoteRefusal, match=r"^Not here\.$"):
         decode_reply(refused(sentence))

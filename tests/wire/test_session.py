@@ -85,7 +85,7 @@ def test_a_cut_at_any_position_changes_nothing(name: str) -> None:
     places=st.lists(st.integers(0, 5000), max_size=12),
 )
 def test_cuts_at_many_positions_change_nothing(frames: list[bytes], dialect: list[bytes], places: list[int]) -> None:
-    """This is true for any frames, in any pieces."""
+    """Any frames, in any pieces, give the same events."""
     stream = b"".join(map(pack, [*dialect, *frames]))
     cuts = sorted(place % (len(stream) + 1) for place in places)
     assert events(stream, cuts) == events(stream, [])
@@ -162,7 +162,7 @@ def test_a_length_that_no_program_means_ends_the_connection_in_words(length: byt
 
 
 def test_partial_tells_a_break_from_an_end() -> None:
-    """This is true before and after the peer has proved the key."""
+    """The property is right before and after the peer has proved the key."""
     listening = session()
     stream = b"".join(map(pack, NEW))
     listening.receive(stream[:5])
@@ -174,7 +174,7 @@ def test_partial_tells_a_break_from_an_end() -> None:
 
 
 def test_a_closed_session_is_silent() -> None:
-    """It does not read later bytes."""
+    """The session does not read later bytes."""
     listening = session()
     assert listening.receive(b"garbage")
     assert listening.receive(b"".join(map(pack, NEW))) == []

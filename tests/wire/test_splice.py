@@ -18,7 +18,7 @@ loads_in_python: Any = pickle._loads  # type: ignore[attr-defined]
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 @pytest.mark.parametrize("kind", ["dataclass", "large list", "large bytes", "dict of any keys", "primitives", "enum"])
 def test_an_item_comes_out_as_it_went_in(kind: str, protocol: int) -> None:
-    """This is true by position or by keyword, for the C unpickler and for the one in Python."""
+    """The client gives the item by position or by keyword; the C unpickler or the one in Python reads it."""
     thing = kinds.KINDS[kind]
     for args, kwds in [((thing,), {}), ((thing, True), {}), ((), {"block": True, "item": thing})]:
         body = item(read_call(pickle.dumps(("work", "put", args, kwds), protocol)))
@@ -38,7 +38,7 @@ def test_every_kind_of_item_is_the_same_bytes_when_pickled_again(kind: str) -> N
 
 
 def test_any_argument_can_be_taken() -> None:
-    """It need not be the first one."""
+    """The argument need not be the first one."""
     call = read_call(encode_call("work", "m", tuple(range(400)), {"é": 5}))
     assert pickle.loads(item(call, 1)) == 1
     assert pickle.loads(item(call, 399)) == 399
