@@ -355,7 +355,7 @@ def test_a_file_in_the_way_of_the_standard_library_is_named(tmp_path: Path, name
 def test_a_service_that_hears_a_signal_before_it_has_begun_ends_well(
     args: list[str], code: int | None, number: signal.Signals
 ) -> None:
-    """The service exits also as process 1, where the signal alone would not end it; other commands end by the signal."""
+    """A service also exits as process 1, where the signal alone would not end it; the signal ends other commands."""
     program = f"os.kill(os.getpid(), {int(number)}); os._exit(5)"
     assert heard_early(program, args).returncode == (-number if code is None else code)
 

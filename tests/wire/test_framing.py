@@ -28,7 +28,7 @@ def test_any_cut_of_a_stream_gives_the_same_frames(bodies: list[bytes], cuts: li
     bodies=st.lists(st.binary(max_size=12), min_size=1, max_size=2), cut=st.integers(0, 40), limit=st.integers(0, 12)
 )
 def test_a_read_that_is_one_frame_is_taken_as_it_is(bodies: list[bytes], cut: int, limit: int) -> None:
-    """The read must be exactly one frame: not a part of one, not more, not after other bytes, and not above the limit."""
+    """The read must be exactly one frame: no part of one, nothing after or before it, and not above the limit."""
     data = b"".join(map(pack, bodies))[:cut]
     framer = Framer(limit)
     whole = framer.whole(data)

@@ -21,7 +21,7 @@ _PLACES: Final = {"text/plain": _BY_TYPE, "text/*": _BY_KIND, "*/*": _ANY}
 def content_type(accept: Iterable[str]) -> str:
     """Return the content type for a request's `Accept` headers; parts of them that cannot be read are ignored."""
     usual, newer = (-1, 0.0), 0.0
-    """For 0.0.4 the precision with which it was named and its weight; for 1.0.0 the weight."""
+    """For 0.0.4 the precision of the range that names it, and its weight; for 1.0.0 the weight."""
     for media, version, weight in _ranges(accept):
         place = _PLACES.get(media)
         if place is None or version not in ("", "0.0.4", "1.0.0"):

@@ -1,6 +1,6 @@
 """Formats the metrics of the catalogue in Prometheus' text format 0.0.4; no label value can break a scrape.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/ - a busy master has 20,000 lines, and answers a scrape
+https://prometheus.io/docs/instrumenting/exposition_formats/ - a busy master writes 20,000 lines, and answers a scrape
 between its cycles: a family is yielded in slices of at most SLICE_SERIES lines, and the event loop serves other
 requests between two slices. prometheus-client makes an object of each line, which takes 12 us; here one formatting of
 a cached text makes the 21 lines of a histogram.

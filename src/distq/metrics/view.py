@@ -1,4 +1,4 @@
-"""What the metrics and the HTTP API read of a master or a worker.
+"""The views of a master and of a worker, from which the metrics and the HTTP API read their figures.
 
 Master and worker keep these figures for themselves; none is computed for a scrape alone.
 """
