@@ -1,12 +1,12 @@
-"""`distq.QueueManager`: the manager of the well-known recipe, with distq's master behind it.
+"""`distq.QueueManager`, which has the interface of the standard library's queue manager and uses distq's master.
 
 from distq import QueueManager
 
 QueueManager.register("get_work_queue")
 manager = QueueManager(address=("", 50000), authkey=b"a long random key")
-manager.connect()                                # to a master that runs already
-manager.start()                                  # or bring one up that lives as long as this program
-manager.get_server().serve_forever()             # or be one
+manager.connect()                                # connect to a master that runs already
+manager.start()                                  # or start a master that ends with this program
+manager.get_server().serve_forever()             # or start a master and wait until it ends
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 START_S: Final = 20.0
-"""How long an embedded master may take to listen."""
+"""Maximum seconds until an embedded master listens; after that the start fails."""
 LOOK_S: Final = 0.02
 KILL_S: Final = 5.0
-"""How much longer than its drain a master may take to end."""
+"""Maximum seconds beyond its drain time that a master may take to end, before it is killed."""
 ANY_PORT: Final = ("127.0.0.1", 0)
 GETTERS: Final = ("get_work_queue", "get_task_queue", "get_result_queue", "get_done_queue")
 
@@ -51,14 +51,14 @@ class CannotStart(DistqError):
 
 
 class EmbeddedMaster:
-    """A master in a process of its own that ends with this one; as `get_server()` returns it."""
+    """A master in a separate process that ends with this process; `get_server()` returns it."""
 
     def __init__(self, address: tuple[str, int], authkey: bytes, queues: Mapping[str, str], drain_s: float) -> None:
         self.address = _free_address(address)
-        """Where it listens: a real port, also where 0 was asked for."""
+        """The address on which the master listens, with the real port if port 0 was given."""
         self._owner = os.getpid()
         self._drain_s = drain_s
-        # A session of its own: Ctrl-C in the terminal is for this program, which then ends it in good order.
+        # In a new session: Ctrl-C in the terminal reaches this program only, which then stops the master.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "distq.cli.embedded"], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -78,7 +78,7 @@ class EmbeddedMaster:
         sys.exit(code)
 
     def stop(self) -> None:
-        """End the master; a second time does nothing."""
+        """End the master; a second call does nothing."""
         self._finalizer()
 
     def join(self, timeout: Timeout = None) -> None:
@@ -89,13 +89,13 @@ class EmbeddedMaster:
             pass
 
     def _hand_over(self, orders: Mapping[str, object]) -> None:
-        # The pipe stays open: its end of file is how the master learns that this program has ended.
+        # The pipe stays open: the master reads its end of file when this program has ended.
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(pack(pickle.dumps(orders)))
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has ended; that is said below
+            pass  # the master has ended; `_wait_until_it_listens` raises that
 
     def _wait_until_it_listens(self, authkey: bytes) -> None:
         host, port = self.address
@@ -115,10 +115,10 @@ class EmbeddedMaster:
 
 
 class QueueManager(BaseManager):
-    """The recipe's manager; its queues are the master's.
+    """A manager of queues with the standard library's interface; the master holds the queues.
 
-    `start()` brings up a master that lives as long as this program, `connect()` uses one that runs. Leave the
-    address out and it listens on a free port of 127.0.0.1.
+    `start()` starts a master that ends with this program; `connect()` uses a master that runs already. Without an
+    address the master listens on a free port of 127.0.0.1.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class QueueManager(BaseManager):
             raise ValueError(f"distq speaks pickle, not {serializer!r}; leave `serializer` out")
         if address is not None and not (isinstance(address, tuple) and len(address) == 2):
             raise ValueError(f"distq listens on TCP: the address must be (host, port), not {address!r}")
-        # The standard library takes plain tuples only, and named ones are what distq's settings give.
+        # The standard library takes only plain tuples; distq's settings have named tuples.
         super().__init__((address[0], address[1]) if address else ANY_PORT, authkey, serializer, ctx)
         self._drain_s = timeout_s(shutdown_timeout) or 0.0
         self._embedded: EmbeddedMaster | None = None
@@ -147,7 +147,7 @@ class QueueManager(BaseManager):
 
         @property
         def address(self) -> tuple[str, int]:
-            """Where the master is; of an embedded one, once it has started."""
+            """The address of the master; for an embedded master, after it has started."""
 
         def get_work_queue(self) -> Queue[Any]:
             """The queue of work."""
@@ -173,25 +173,26 @@ class QueueManager(BaseManager):
     ) -> None:
         """Make a queue known by the name of its getter.
 
-        `callable` is accepted and never called: the queues are the master's, which outlives this program's
-        objects and never runs its code. A name other than the usual four gets a queue of its own in an
-        embedded master; for one that runs elsewhere, name it in DISTQ_PLAIN_QUEUES.
+        `callable` is accepted and never called: the master holds the queues; it outlives this program's objects and
+        never runs its code. A name other than the usual four gets a queue of its own in an embedded master; for a
+        master that runs elsewhere, list the name in DISTQ_PLAIN_QUEUES.
         """
         super().register(typeid, None, proxytype, exposed, method_to_typeid, create_method)
 
     def get_server(self) -> Any:
-        """A master of this program's own; `serve_forever()` waits for its end."""
+        """Start a master for this program; its `serve_forever()` waits until it ends."""
         self._must_be_new()
         return self._embed()
 
     def start(self, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = ()) -> None:
-        """Bring up a master that lives as long as this program, or until `shutdown()`.
+        """Start a master that ends with this program or at `shutdown()`.
 
-        `initializer` is accepted for the recipe's sake and not called: no code of this program runs in a master.
+        `initializer` is accepted for compatibility and never called: no code of this program runs in a master.
 
         Raises:
-            OSError: the address is taken, or is not this machine's.
-            CannotStart: the master has ended at once, for a reason that it says on standard error.
+            OSError: the address is taken, or does not belong to this machine.
+            CannotStart: the master ended before it listened, and wrote the reason to standard error; or it did not
+                listen within 20 s.
         """
         del initializer, initargs
         self._must_be_new()
@@ -199,15 +200,15 @@ class QueueManager(BaseManager):
         self._address = self._embedded.address
         self._state.value = State.STARTED
 
-    def shutdown(self) -> None:  # type: ignore[override] # the stubs name the object that it is there
-        """End the master that `start()` brought up; one that runs elsewhere is left alone."""
+    def shutdown(self) -> None:  # type: ignore[override] # in the stubs it is an attribute
+        """End the master that `start()` started; a master that runs elsewhere is not changed."""
         if self._embedded is not None:
             self._embedded.stop()
             self._embedded = None
             self._state.value = State.SHUTDOWN
 
     def join(self, timeout: Timeout = None) -> None:
-        """Wait until the master that `start()` brought up has ended, at most `timeout` seconds."""
+        """Wait until the master that `start()` started has ended, at most `timeout` seconds."""
         if self._embedded is not None:
             self._embedded.join(timeout)
 

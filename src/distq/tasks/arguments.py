@@ -1,4 +1,4 @@
-"""Whether arguments fit a function, and whether a worker can read them: found out where they are given."""
+"""Checks of arguments at the submit: whether they fit the function, and whether a worker can unpickle them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ MAIN_BYTES: Final = MAIN.encode()
 
 
 class Fit(NamedTuple):
-    """What a function takes: so many positional arguments fit if there are no others; what else does, its signature."""
+    """The arguments that a function takes: how many positional ones fit alone, and its signature for other calls."""
 
     arguments_min: int
     arguments_max: float
     signature: inspect.Signature | None
-    """None if it is not known: then everything fits."""
+    """The signature of the function; None if it is not known, and then all arguments fit."""
     name: str
     injected: frozenset[str] = frozenset()
-    """Parameters that only a worker gives."""
+    """The parameters that only a worker fills in."""
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise the TypeError that the call would raise."""
@@ -44,15 +44,15 @@ ANY: Final = Fit(0, math.inf, None, "")
 
 
 def fit_of(function: Callable[..., Any]) -> Fit:
-    """What a function takes, as far as that is certain.
+    """The arguments that a function takes; `ANY` if that is not certain.
 
-    A decorator's wrapper is taken at its own word, not at that of the function that it wraps: it may add arguments.
+    For a decorator's wrapper its own signature counts, not that of the wrapped function: the wrapper may add arguments.
     """
     if not isinstance(function, FunctionType | MethodType | BuiltinFunctionType) or hasattr(function, "__signature__"):
         return ANY
     try:
         signature = inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):  # of many functions in C there is none
+    except (TypeError, ValueError):  # many functions in C have no signature
         return ANY
     given = {name: one for name, one in signature.parameters.items() if not isinstance(one.default, Injected)}
     injected = signature.parameters.keys() - given.keys()
@@ -81,19 +81,19 @@ def _hint(kwargs: Mapping[str, Any], signature: inspect.Signature) -> str:
 
 
 def main_class_in(arguments: object) -> str | None:
-    """The name of a class or function of `__main__` of which arguments are made; None if there is none."""
+    """The name of the first class or function of `__main__` that the arguments contain; None if there is none."""
     finder = _Finder(io.BytesIO(), pickle.HIGHEST_PROTOCOL)
     finder.dump(arguments)
     return finder.found
 
 
 class _Finder(pickle.Pickler):
-    """Pickles once more, and notes what the program itself has defined."""
+    """Pickles the arguments again, and notes the first class or function that `__main__` has defined."""
 
     found: str | None = None
 
     def reducer_override(self, obj: Any) -> Any:
-        """Look at what is pickled by its class, or by its name."""
+        """Check the module of each object that pickle writes by its name or by its class."""
         named = obj if isinstance(obj, type | FunctionType) else type(obj)
         if self.found is None and named.__module__ == MAIN:
             self.found = named.__qualname__

@@ -1,7 +1,7 @@
-"""Which bytes a worker makes values of: the one place that decides it for all that comes from others.
+"""The codec that turns bytes into values: it alone decides which bytes from other processes a worker reads.
 
-A pickle is a program of whoever wrote it. A worker of DISTQ_ACCEPT=json reads none: no arguments, no results of tasks
-before, no cursor that an attempt before has left.
+A pickle can run code of its sender. A worker with DISTQ_ACCEPT=json reads no pickle: not as arguments, as the result of
+a dependency, or as the checkpoint of an earlier attempt.
 """
 
 import json
@@ -12,7 +12,7 @@ from distq.core.errors import DistqError
 
 PROTOCOL: Final = 5
 _PICKLED: Final = b"\x80"
-"""How a pickle (protocol 2 and up) begins, and no JSON text."""
+"""The first byte of each pickle (protocol 2 and up), with which no JSON text begins."""
 
 
 class PayloadRefused(DistqError):
@@ -22,29 +22,29 @@ class PayloadRefused(DistqError):
 
 
 def is_json(body: bytes) -> bool:
-    """Whether bytes are in the safe form."""
+    """Whether bytes are in JSON, the safe form."""
     return body[:1] != _PICKLED
 
 
 class Codec(NamedTuple):
-    """What one worker reads and writes."""
+    """Reads and writes values as bytes, in the forms that one worker accepts."""
 
     json_only: bool = False
 
     def check(self, body: bytes, what: str) -> None:
-        """Raise PayloadRefused for a pickle, if none is read here; `what` says what it is, as "its arguments are"."""
+        """Raise PayloadRefused for a pickle if only JSON is read; `what` begins its text, as "its arguments are"."""
         if self.json_only and not is_json(body):
             raise PayloadRefused(f"{what} pickled, and this worker accepts only JSON (DISTQ_ACCEPT=json)")
 
     def load(self, body: bytes, what: str = "it is") -> Any:
-        """The value in these bytes; raises PayloadRefused as `check`."""
-        if body[:1] != _PICKLED:  # as `is_json`, whose call alone would cost each result
+        """The value in these bytes; raises PayloadRefused as `check` does."""
+        if body[:1] != _PICKLED:  # the same test as `is_json`, without the cost of a call for each result
             return json.loads(body)
         self.check(body, what)
         return pickle.loads(body)
 
     def dump(self, value: Any) -> bytes:
-        """The bytes of a value, in a form that this worker reads again; raises TypeError or ValueError."""
+        """The bytes of a value, in a form that this codec can read; raises TypeError or ValueError."""
         return json.dumps(value).encode() if self.json_only else pickle.dumps(value, PROTOCOL)
 
 

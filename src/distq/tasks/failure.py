@@ -16,7 +16,7 @@ PICKLED_BYTES_MAX: Final = 64_000
 CAUSE_CHARS_MAX: Final = 160
 """Maximum characters of an exception's text in a task's history."""
 CANCELLED_ERROR: Final = ("concurrent.futures._base", "CancelledError")
-"""What `result()` raises of a future that was cancelled."""
+"""The module and name of the error that `result()` raises for a cancelled future."""
 
 
 class TaskFailed(TaskError):
@@ -33,7 +33,7 @@ class TaskFailed(TaskError):
         """The traceback in the executor, as text; '' if there was none."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by its three parts."""
+        """Pickle the error by its three parts."""
         return TaskFailed, (self.kind, self.text, self.remote_traceback)
 
 
@@ -48,7 +48,7 @@ class ResultNotSent(TaskError):
         self.why = why
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by what it was made with."""
+        """Pickle the error by the argument of its constructor."""
         return ResultNotSent, (self.why,)
 
 
@@ -109,7 +109,7 @@ def pack_failure(error: BaseException) -> bytes:
 
 
 def pack_overrun(text: str, stack: str) -> bytes:
-    """The bytes of an attempt whose executor was killed at its time limit; `stack` is where the attempt was."""
+    """The failure bytes of an attempt whose executor was killed at its time limit; `stack` is the attempt's stack."""
     return _packed(TimeLimitExceeded(text), text, stack)
 
 
@@ -119,7 +119,7 @@ def _packed(error: BaseException, text: str, stack: str) -> bytes:
 
 
 def overrun_text(limit_s: float) -> str:
-    """What is said of an attempt that exceeded its limit."""
+    """The text for an attempt that exceeded its time limit."""
     return f"exceeded time limit {limit_s:g} s"
 
 
@@ -141,9 +141,9 @@ def exception_of(body: bytes | None, causes: list[str] | None) -> BaseException:
         try:
             loaded = pickle.loads(failure.pickled)
             error = loaded if isinstance(loaded, BaseException) else None
-        except KeyboardInterrupt:  # of this program: a person wants to end it
+        except KeyboardInterrupt:  # Ctrl-C ends this program
             raise
-        except BaseException:  # noqa: BLE001 - its class is not to be had here: TaskFailed says all that is known
+        except BaseException:  # noqa: BLE001 - its class is not available here: TaskFailed has all known facts
             error = None
     if error is None or ends_programs(error):
         error = TaskFailed(failure.kind, failure.text, failure.remote_traceback)
@@ -152,7 +152,7 @@ def exception_of(body: bytes | None, causes: list[str] | None) -> BaseException:
 
 
 def error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseException:
-    """What stands for the result of a task that has ended in that state, which is not success."""
+    """The exception for a task that has ended in that state, which is not success."""
     if state == DEAD:
         return exception_of(body, causes)
     if state == CANCELLED:
@@ -165,7 +165,7 @@ def error_of(state: int, body: bytes | None, causes: list[str] | None) -> BaseEx
 
 
 def ends_programs(error: BaseException) -> bool:
-    """Whether an exception would end, cancel or exhaust a program that raises it again: it was meant for the task."""
+    """Whether an exception, meant for the task only, would end, cancel or exhaust a program that raises it again."""
     if isinstance(error, BaseExceptionGroup):
         return not isinstance(error, Exception) or any(map(ends_programs, error.exceptions))
     if not isinstance(error, Exception) or isinstance(error, StopIteration | StopAsyncIteration):

@@ -1,7 +1,7 @@
-"""A function as a task: the name that it goes by, and its options.
+"""Functions as tasks: the `@task` decorator, and the name and options of each task.
 
-A function's name is its import path, `package.module:name`, unless `@task(name=...)` gives another. The
-decorator leaves the function as it is; it only notes these things on it and in a table for workers.
+A task's name is its function's import path, `package.module:name`, unless `@task(name=...)` gives another. The
+decorator does not change how the function is called; it stores name and options on it and in a table for workers.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TaskSpec(NamedTuple):
 
     @property
     def envelope(self) -> WireTuple:
-        """Its envelope, as it travels."""
+        """The envelope of the task, in its wire form."""
         options = self.options
         requires = options.requires or ()
         if options.executor is not None:
@@ -78,14 +78,14 @@ class TaskSpec(NamedTuple):
 
     @property
     def when(self) -> WireTuple | None:
-        """When its tasks run, as it travels; None for immediately."""
+        """The delay, start time and expiry of the task, in their wire form; None if it has none of them."""
         _, options = self
         delay_s = options.delay if options.debounce is None else options.debounce
         return write_when(When(delay_s, options.eta, options.expires))
 
     @property
     def keys(self) -> Keys | None:
-        """What makes the keys of each task; None if it has none."""
+        """The options from which the keys of each task are made; None if there are none."""
         options = self.options
         if options.concurrency_key is None and options.unique_key is None:
             return None
@@ -101,12 +101,12 @@ class TaskSpec(NamedTuple):
 
     @property
     def constraints(self) -> WireTuple | None:
-        """The constraints of its tasks if it has no keys: its headers alone, as they travel."""
+        """The constraints of a task without keys: only its headers, in their wire form."""
         return with_headers(None, self.options.headers or ())
 
 
 class Keys(NamedTuple):
-    """What makes the keys of a task: texts, or functions of its arguments."""
+    """The options from which the keys of a task are made: texts, or functions of its arguments."""
 
     concurrency_key: str | Callable[..., str] | None
     concurrency: int | None
@@ -116,7 +116,7 @@ class Keys(NamedTuple):
     headers: Headers = ()
 
     def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> WireTuple:
-        """The constraints of a task with these arguments, as they travel; raises TypeError or ValueError."""
+        """The constraints of a task with these arguments, in their wire form; raises TypeError or ValueError."""
         made: list[str | None] = []
         for field, key in (("concurrency_key", self.concurrency_key), ("unique_key", self.unique_key)):
             text = key(*args, **kwargs) if callable(key) else key
@@ -177,11 +177,11 @@ def _register(name: str, function: Callable[..., Any]) -> None:
 
 
 def spec_of(function: Callable[..., Any]) -> TaskSpec:
-    """The name and options that a function is submitted with.
+    """The name and options with which a function is submitted.
 
     Raises:
         NotATask: a worker could not import it (a lambda, an inner function, one of `__main__`, a method of an object),
-            or would find something else by its name.
+            or would find another object by its name.
     """
     given, options = getattr(function, _ATTRIBUTE, (None, Options()))
     path = path_of(function)
@@ -242,10 +242,10 @@ def all_named() -> list[tuple[str, Callable[..., Any]]]:
 
 
 def called_by_name(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """What a worker calls for the task of that name, which `function` was registered with.
+    """The object that a worker calls for the task with that name, for which `function` was registered.
 
-    An import path is what a person imports there, with the decorators above `@distq.task`; so is another name, as long
-    as they lead back to the function.
+    If the name is the import path of the function, this is the callable object at that path, with the decorators above
+    `@distq.task`. For another name it is that object too, if its decorators lead back to the function.
     """
     if name == path_of(function):
         found = object_at(name)

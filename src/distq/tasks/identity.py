@@ -1,4 +1,4 @@
-"""Which object a name leads to: what was submitted must be what a worker finds."""
+"""Import paths of functions: checks that a worker which imports a path finds the function that was submitted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from types import CodeType, ModuleType
 from typing import Any, Final
 
 WRAPPERS_MAX: Final = 100
-"""Decorators that are looked through; more are a circle."""
+"""Maximum decorators that are followed to the function inside; more than that means that they form a circle."""
 MAIN: Final = "__main__"
 
 
 def path_of(function: Any) -> str:
-    """A function's import path, `module:qualname`; `None:...` where it has none."""
+    """A function's import path, `module:qualname`; `None:qualname` if it has no module."""
     owner = getattr(function, "__self__", None)
     if isinstance(owner, type):  # a class method, perhaps of a class that has inherited it
         return f"{owner.__module__}:{owner.__qualname__}.{getattr(function, '__name__', None)}"
@@ -31,28 +31,28 @@ def is_bound(function: Any) -> bool:
 
 
 def object_at(path: str) -> Any:
-    """What an import path leads to in this process; None if there is nothing."""
+    """The object at an import path in this process; None if there is none."""
     module, _, qualname = path.partition(":")
     try:
         found: Any = sys.modules.get(module) or importlib.import_module(module)
         for part in qualname.split("."):
             found = getattr(found, part)
-    except Exception:  # noqa: BLE001 - a module that lies about its name, and whatever its import does
+    except Exception:  # noqa: BLE001 - the module may have a wrong name, and its import may raise anything
         return None
     return found
 
 
 def called_as(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What people call who call a registered function by its name: with the decorators above `@distq.task`."""
+    """The object that a program calls by a registered function's name: it has the decorators above `@distq.task`."""
     found = object_at(path_of(function))
     return found if callable(found) and _leads_to(found, function) else function
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two functions do the same: one object, or one piece of code without values of its own."""
+    """Whether two functions do the same: they are one object, or have equal code and no closure."""
     if one is other:
         return True
-    if isinstance(getattr(one, "__self__", None), type):  # a class method is made anew each time that it is taken
+    if isinstance(getattr(one, "__self__", None), type):  # each access makes a new object of a class method
         return bool(one == other)
     code = getattr(one, "__code__", None)
     return (
@@ -64,14 +64,14 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def place_of(function: Any) -> str:
-    """Where a function was written, for a message."""
+    """A function's import path, file and first line number, for an error message."""
     code = getattr(function, "__code__", None)
     where = f" ({code.co_filename}:{code.co_firstlineno})" if isinstance(code, CodeType) else ""
     return f"{path_of(function)}{where}"
 
 
 def replaces(new: Callable[..., Any], old: Callable[..., Any]) -> bool:
-    """Whether a function takes the place of another one of its name rightly: it is that one, written or read again."""
+    """Whether a function may replace another one of its task name: it is the same function, defined or loaded again."""
     (module, _, name), (old_module, _, old_name) = path_of(new).partition(":"), path_of(old).partition(":")
     if (module, name) == (old_module, old_name) or MAIN in (module, old_module):
         return True

@@ -1,4 +1,4 @@
-"""What an executor sets up once for all its tasks, and tears down when it ends: a model, a pool of connections."""
+"""Lifespan hooks: they set up what all tasks of an executor share (a model, a connection pool), and tear it down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LifespanUnusable(DistqError):
 
 
 class Lifespan(Generic[T]):
-    """A generator function: each executor runs the part before its `yield` once, and that behind it at its end."""
+    """A generator function: each executor runs the part before its `yield` once, and the part after it at its end."""
 
     def __init__(self, function: Callable[[], Generator[T, None, None]]) -> None:
         self.function = function
@@ -31,10 +31,10 @@ class Lifespan(Generic[T]):
         self._value: T | None = None
 
     def value(self) -> T:
-        """What it has yielded here; sets it up first, where that has not been done yet.
+        """The value that the hook has yielded in this process; the first call sets the hook up.
 
         Raises:
-            LifespanUnusable: it raised, or has yielded nothing.
+            LifespanUnusable: the hook raised, or yielded nothing.
         """
         if not self.is_up:
             self._running = running = self.function()
@@ -43,8 +43,8 @@ class Lifespan(Generic[T]):
             except StopIteration:
                 raise LifespanUnusable(f"The lifespan hook {self.name} has yielded nothing.") from None
             except (TimeLimitExceeded, TaskStopped):
-                raise  # set up on the way of the first task that needs it: that one's time is over
-            except BaseException as error:  # whatever a hook does, a sentence names it
+                raise  # the first task that needs it sets it up: the time of that task is over
+            except BaseException as error:  # also SystemExit: the error names the hook
                 raise LifespanUnusable(
                     f"The lifespan hook {self.name} has failed: {type(error).__name__}: {error}."
                 ) from error
@@ -53,7 +53,7 @@ class Lifespan(Generic[T]):
         return self._value  # type: ignore[return-value] # it is up
 
     def tear_down(self) -> None:
-        """Run what is behind its `yield`; raises LifespanUnusable if that fails."""
+        """Run the part after the hook's `yield`; raises LifespanUnusable if that fails."""
         running, self._running = self._running, None
         self.is_up = False
         if running is None:
@@ -70,19 +70,19 @@ class Lifespan(Generic[T]):
 
 
 hooks: Final[list[Lifespan[Any]]] = []
-"""Those of the modules imported so far."""
+"""The hooks of all modules imported so far."""
 _up: Final[list[Lifespan[Any]]] = []
-"""Those that are set up here, in that order."""
+"""The hooks that are set up in this process, in the order in which they were set up."""
 
 
 class Injected:
-    """The default of a parameter for which an executor puts in what a hook has yielded."""
+    """The default of a parameter that an executor replaces by the value that a hook has yielded."""
 
     def __init__(self, hook: Lifespan[Any]) -> None:
         self.hook = hook
 
     def __getattr__(self, name: str) -> Any:
-        """Say what is wrong where a task is called as a function, and this stands where a model should."""
+        """Raise an error that explains the mistake: the task was called as a function, without this argument."""
         if name.startswith("__"):
             raise AttributeError(name)
         raise RuntimeError(
@@ -103,12 +103,12 @@ def lifespan(function: Callable[[], Generator[T, None, None]]) -> Lifespan[T]:
         @distq.task
         def predict(text: str, model=distq.injected(model)) -> str: ...
 
-    Before its first task an executor runs the part before the `yield`; the part behind it when it ends, unless it is
-    killed. If it raises, the executor runs nothing, says so, and is started again after a pause. Where an executor runs
-    several tasks at once they share what it yields.
+    An executor runs the part before the `yield` before its first task, and the part after it when it ends, unless it is
+    killed. If the hook raises, the executor runs no task, logs the error, and is started again after a pause. If an
+    executor runs several tasks concurrently, they share the yielded value.
 
     Raises:
-        TypeError: that is no generator function without parameters.
+        TypeError: `function` is not a generator function without parameters.
     """
     if not inspect.isgeneratorfunction(function) or inspect.signature(function).parameters:
         raise TypeError(f"{function!r} is no generator function without parameters")
@@ -118,29 +118,29 @@ def lifespan(function: Callable[[], Generator[T, None, None]]) -> Lifespan[T]:
 
 
 def injected(hook: Lifespan[T]) -> T:
-    """The default of a task's parameter: in an executor it becomes what the hook has yielded."""
+    """The default of a task's parameter, which an executor replaces by the value that the hook has yielded."""
     if not isinstance(hook, Lifespan):
         raise TypeError(f"{hook!r} was not made by @distq.lifespan")
     return Injected(hook)  # type: ignore[return-value] # in an executor it is a T
 
 
 def injections_of(function: Callable[..., Any]) -> dict[str, Lifespan[Any]]:
-    """The parameters of a function into which something is put, and what."""
+    """The hook of each parameter of a function that an executor fills in, by the parameter's name."""
     try:
         parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # of a function in C there is nothing to find out
+    except (TypeError, ValueError):  # a function in C has no signature
         return {}
     return {name: one.default.hook for name, one in parameters.items() if isinstance(one.default, Injected)}
 
 
 def set_up_all() -> None:
-    """Set up what the modules imported so far have; raises LifespanUnusable."""
+    """Set up the hooks of all modules imported so far; raises LifespanUnusable."""
     for hook in hooks:
         hook.value()
 
 
 def tear_down_all(log: Callable[[str], None]) -> None:
-    """End all that is set up, the last one first; what fails is told and keeps nobody from ending."""
+    """Tear down all hooks that are set up, the last one first; a hook that fails is logged, and the others go on."""
     while _up:
         try:
             _up.pop().tear_down()

@@ -1,10 +1,10 @@
-"""A task's arguments and results as bytes.
+"""The arguments and results of tasks as bytes, and the call of a task's function with them.
 
-The arguments of one call are the pickle of `(args, kwargs)`; those of a chunk of calls (from `map`) the pickle of
-`(rows,)`, where each row is one call's args; those of a call that comes after others the pickle of `(ends, single,
-payload)`, made where it runs. JSON is the safe form for clients that are not trusted: the
-object `{"args": [...], "kwargs": {...}}`; its result is JSON too. A pickle (protocol 2 and up) begins with
-0x80, which no JSON text does.
+The payload of one call is the pickle of `(args, kwargs)`. The payload of a chunk of calls (from `map`) is the pickle of
+`(rows,)`, where each row has the args of one call. The payload of a call with dependencies is the pickle of `(ends,
+single, payload)`, which its worker makes. JSON is the safe form for clients that are not trusted: the object
+`{"args": [...], "kwargs": {...}}`; the result is JSON too. A pickle (protocol 2 and up) begins with 0x80, and no JSON
+text does.
 """
 
 import json
@@ -20,11 +20,11 @@ from distq.tasks.failure import ResultNotSent, TaskStopped, cause_of, error_of
 _PICKLE: Final = 0x80
 
 DependencyEnd = tuple[bool, "bytes | None", list[str]] | tuple[bool, "bytes | None", list[str], int]
-"""How a task has ended: whether it has succeeded; its result or its error; its causes; its state, which a master of a
-version before does not tell."""
+"""The end of a dependency: whether it succeeded; its result or its error; its causes; its state, which a master of an
+earlier version does not send."""
 
 pack_call = pickle.dumps
-"""`pack_call((args, kwargs), PROTOCOL)`: named, so that the client's hot path pays no wrapper."""
+"""The payload of one call, as `pack_call((args, kwargs), PROTOCOL)`; an alias costs the client less than a function."""
 
 
 def pack_chunk(rows: Sequence[Iterable[Any]]) -> bytes:
@@ -33,7 +33,7 @@ def pack_chunk(rows: Sequence[Iterable[Any]]) -> bytes:
 
 
 def pack_json(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-    """The payload of one call in JSON; raises TypeError for what JSON has no form for."""
+    """The payload of one call in JSON; raises TypeError for a value that JSON cannot represent."""
     return json.dumps({"args": list(args), "kwargs": dict(kwargs)}, separators=(",", ":")).encode()
 
 
@@ -41,13 +41,13 @@ Pack = Callable[[Any], bytes]
 Finish = Callable[[Any, Pack], Any]
 """Makes the task's result of what its function returned: streams a generator, awaits an awaitable."""
 FINISHED: Final = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set})
-"""Types of returned values that are results as they are."""
+"""Types of returned values that are results without a call of `Finish`."""
 
 
 def run_payload(function: Callable[..., Any], payload: bytes, finish: Finish) -> bytes:
-    """Call `function` as the payload says and return its result's bytes.
+    """Call `function` with the payload's arguments and return its result as bytes.
 
-    Raises what the function raises, and ResultNotSent for a result that has no bytes.
+    Raises the exception of the function, or ResultNotSent for a result that cannot become bytes.
     """
     if payload[0] == _PICKLE:
         pack, call = _pickled, pickle.loads(payload)
@@ -66,14 +66,14 @@ def run_payload(function: Callable[..., Any], payload: bytes, finish: Finish) ->
         return pack(result)
     except (Interrupted, TaskStopped):
         raise
-    except BaseException as error:  # whatever the result's class does when it is pickled
+    except BaseException as error:  # the result's class may raise anything when it is pickled
         raise ResultNotSent(f"cannot be sent: {cause_of(error)}") from error
 
 
 async def await_payload(
     function: Callable[..., Any], payload: bytes, finish: Callable[[Any, Pack], Coroutine[Any, Any, Any]]
 ) -> bytes:
-    """As `run_payload`, of a function whose calls are awaited, on the loop that runs."""
+    """Do the same as `run_payload` for a function whose calls are awaited on the running loop."""
     if payload[0] == _PICKLE:
         pack, call = _pickled, pickle.loads(payload)
         if len(call) == 1:
@@ -91,9 +91,9 @@ async def await_payload(
 
 
 def with_dependencies(payload: bytes, ends: Sequence[DependencyEnd], *, single: bool) -> bytes:
-    """The payload of a call whose first argument is the result (`single`) or the list of results of those before it.
+    """The payload of a call whose first argument is its dependency's result (`single`) or the list of their results.
 
-    In the place of a result that is missing stands the exception.
+    The exception of a dependency replaces a result that is missing.
     """
     if is_json(payload) and all(end[0] and is_json(end[1] or b"") for end in ends):
         call = json.loads(payload)
@@ -106,7 +106,7 @@ def with_dependencies(payload: bytes, ends: Sequence[DependencyEnd], *, single: 
 def _arguments_of(
     ends: Sequence[DependencyEnd], single: bool, payload: bytes
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """The arguments of a call that comes after others."""
+    """The arguments of a call with dependencies."""
     results = [_result_of(*end) for end in ends]
     if is_json(payload):
         call = json.loads(payload)
@@ -129,4 +129,4 @@ def _as_json(value: Any) -> bytes:
 
 
 unpack_result = PICKLE.load
-"""`unpack_result(body)`, the value in a result's bytes: named, so that a client that reads many pays no wrapper."""
+"""The value in a result's bytes, as `unpack_result(body)`; an alias costs a client less than a function."""

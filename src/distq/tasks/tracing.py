@@ -1,8 +1,8 @@
-"""OpenTelemetry: a submit and its runs are one trace, each run a span of its own below that of the submit.
+"""OpenTelemetry traces: a submit and its runs are one trace, and each run is a span below the span of the submit.
 
-Nothing here imports OpenTelemetry first. Who uses it has imported it already, the program that submits as well as the
-modules of a worker (or the sitecustomize of `opentelemetry-instrument`); for all others a look into `sys.modules` is
-what it costs. Names of spans and attributes: https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
+This module uses OpenTelemetry only if another module has imported it: the program that submits, a module of a worker,
+or the sitecustomize of `opentelemetry-instrument`. A process that does not trace pays only a look into `sys.modules`.
+Names of spans and attributes: https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from distq.core.outcome import Outcome
 from distq.tasks.failure import TimeLimitExceeded
 
 API: Final = "opentelemetry.trace"
-"""What a process has imported that traces."""
+"""The module that a process which traces has imported."""
 _SYSTEM: Final = "distq"
 _BAD: Final = (Outcome.FAILURE, Outcome.FATAL, Outcome.TIMEOUT)
 
 EndSpan = Callable[[int, str], None]
-"""Takes how a run has ended: its outcome, and a failure's short text."""
+"""Called with the end of a run: its outcome, and a failure's short text."""
 
 
 class Attempt(NamedTuple):
-    """What a span tells of a run."""
+    """The attributes of a run that its span records."""
 
     id: str
     name: str
     queue: str
     number: int
-    """From 1."""
+    """The number of the attempt, from 1."""
     delivery: int
     headers: Headers
 
 
 def outgoing(queue: str, name: str) -> Headers:
-    """The headers of a task that is submitted now: it is a span of the trace that is under way here, or of a new one.
+    """The trace headers for a task that is submitted now; its span belongs to the current trace, or to a new one.
 
-    None if this process does not trace.
+    There are no headers (an empty tuple) if this process does not trace.
     """
     if API not in sys.modules:
         return ()
     try:
         return _create(queue, name)
-    except Exception:  # noqa: BLE001 - whatever is wrong with a program's traces, its tasks go on
+    except Exception:  # noqa: BLE001 - an error in a program's tracing must not stop its tasks
         return ()
 
 
@@ -66,9 +66,9 @@ def _create(queue: str, name: str) -> Headers:
 
 @contextmanager
 def run_of(attempt: Attempt) -> Iterator[EndSpan]:
-    """One run of a task that has headers: a span below that of its submit, and a trace id on the log lines it writes.
+    """Trace one run of a task that has headers: a span below its submit's span, and a trace id in its log messages.
 
-    The function that this gives is told how the run has ended. Whatever is wrong with traces here, the task runs.
+    The context yields the function to call with the end of the run. The task runs also if tracing fails.
     """
     with ExitStack() as stack:
         tell: EndSpan = _say_nothing
@@ -125,7 +125,7 @@ def _about(queue: str, name: str) -> Mapping[str, str]:
 
 @contextmanager
 def _logging(attempt: Attempt) -> Iterator[None]:
-    """Lines that the task writes by structlog carry its id and its trace's, if it uses that."""
+    """Add the task's id and its trace id to the messages that the task logs with structlog, if structlog is used."""
     contextvars: Any = sys.modules.get("structlog.contextvars")
     if contextvars is None:
         yield
