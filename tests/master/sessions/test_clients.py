@@ -1,4 +1,4 @@
-"""Client sessions: submits count once, results reach who submitted."""
+"""Client sessions: a submit counts once, and results reach the client that submitted."""
 
 import gc
 import math
@@ -16,7 +16,7 @@ from distq.wire.errors import RemoteRefusal
 
 @on_bench()
 async def test_a_submit_sent_again_is_the_same_submit(bench: Bench) -> None:
-    """P1: over the same or another connection the answer is the first one, and the tasks are there once."""
+    """P1: over any connection the client receives the first answer again, and the tasks exist once."""
     line = bench.client()
     accepted = await bench.submit(line, 1, [b"a", b"b"])
     assert accepted[0] is True
@@ -29,7 +29,7 @@ async def test_a_submit_sent_again_is_the_same_submit(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_submit_sent_twice_in_one_cycle_is_taken_once(bench: Bench) -> None:
-    """The first connection's call is still in the line when the second's comes."""
+    """The first connection's call is still queued when the second connection's call arrives."""
     first, second = bench.client(), bench.client()
     for line in (first, second):
         bench.call(line, "broker", "submit", 1, [("q", "f")], [(0, 1)], [b"a"], 0.0)
@@ -40,7 +40,7 @@ async def test_a_submit_sent_twice_in_one_cycle_is_taken_once(bench: Bench) -> N
 
 @on_bench(rules=RULES._replace(capacity=1000))
 async def test_answers_are_kept_for_the_last_submits(bench: Bench) -> None:
-    """One that is asked for again much later is refused, not taken twice."""
+    """The master refuses a submit that a client sends again much later, and does not accept it twice."""
     line = bench.client()
     for number in range(1, ANSWERS_KEPT + 2):
         await bench.submit(line, number, [b"a"])
@@ -51,7 +51,7 @@ async def test_answers_are_kept_for_the_last_submits(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_full_queue_refuses_or_waits_as_the_caller_chose(bench: Bench) -> None:
-    """Refused whole: nothing of it was taken; taken whole as soon as all of it has room."""
+    """The master refuses a whole batch, or accepts it as soon as the queue has room for all of it."""
     line = bench.client()
     await bench.submit(line, 1, [b"a"] * 4)
     assert (await bench.submit(line, 2, [b"b"] * 3))[:2] == (False, "QUEUE_FULL")
@@ -65,7 +65,7 @@ async def test_a_full_queue_refuses_or_waits_as_the_caller_chose(bench: Bench) -
 
 @on_bench()
 async def test_a_wait_for_room_ends_with_its_time(bench: Bench) -> None:
-    """Then it is refused, and the same number may be sent again."""
+    """The master then refuses the submit, and the client may send the same number again."""
     line = bench.client()
     await bench.submit(line, 1, [b"a"] * 5)
     assert await bench.submit(line, 2, [b"b"] * 2, 5.0) is WAITING
@@ -80,7 +80,7 @@ async def test_a_wait_for_room_ends_with_its_time(bench: Bench) -> None:
 
 @on_bench()
 async def test_more_than_a_queue_can_ever_hold_is_refused_at_once(bench: Bench) -> None:
-    """Whole: two envelopes of one queue count together."""
+    """The master refuses the whole batch; two envelopes of one queue count together."""
     line = bench.client()
     assert (await bench.submit(line, 1, [b"a"] * 7, 60.0))[:2] == (False, "QUEUE_FULL")
     assert bench.tally("q", "f").rejected == {"full": 1}
@@ -91,7 +91,7 @@ async def test_more_than_a_queue_can_ever_hold_is_refused_at_once(bench: Bench) 
 
 @on_bench()
 async def test_a_submit_that_waits_twice_is_answered_twice_the_same(bench: Bench) -> None:
-    """Its connection broke while it waited for room, and it came again: the second hears what became of the first."""
+    """A submit waits for room, its connection breaks, and the submit sent again receives the same answer."""
     first = bench.client()
     await bench.submit(first, 1, [b"a"] * 6)
     assert await bench.submit(first, 2, [b"b"] * 6, 10.0) is WAITING
@@ -108,7 +108,7 @@ async def test_a_submit_that_waits_twice_is_answered_twice_the_same(bench: Bench
 
 @on_bench()
 async def test_a_payload_that_is_too_large_is_refused(bench: Bench) -> None:
-    """With its size and the limit; the others of its batch are not taken."""
+    """The refusal names the size and the limit; the master accepts no other task of the batch."""
     answer = await bench.submit(bench.client(), 1, [b"a", b"x" * 1001])
     assert answer[:2] == (False, "PAYLOAD_TOO_LARGE")
     assert "1000" in answer[2]
@@ -141,7 +141,7 @@ WRONG: list[tuple[Any, ...]] = [
 
 @pytest.mark.parametrize("args", WRONG, ids=str)
 def test_what_is_no_submit_is_refused_in_words(args: tuple[Any, ...]) -> None:
-    """And leaves nothing behind, least of all a master that has ended."""
+    """An invalid submit changes nothing, and the master does not end."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
@@ -157,7 +157,7 @@ def test_what_is_no_submit_is_refused_in_words(args: tuple[Any, ...]) -> None:
 
 @on_bench()
 async def test_results_are_pushed_to_who_waits_for_them(bench: Bench) -> None:
-    """Only to the session that submitted."""
+    """Only the session that submitted receives the results."""
     line, other = bench.client(), bench.client("other")
     accepted = await bench.submit(line, 1, [b"a", b"b"])
     assert await bench.ask(line, "broker", "results", 0, 20.0) is WAITING
@@ -175,7 +175,7 @@ async def test_results_are_pushed_to_who_waits_for_them(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_reply_that_was_lost_is_sent_again(bench: Bench) -> None:
-    """Until the client says that it has it: each result is heard once."""
+    """The master repeats a reply until the client confirms it: the client receives each result once."""
     line = bench.client()
     await bench.submit(line, 1, [b"a"])
     await bench.run_all()
@@ -188,7 +188,7 @@ async def test_a_reply_that_was_lost_is_sent_again(bench: Bench) -> None:
 
 @on_bench()
 async def test_results_are_pushed_to_the_newest_connection(bench: Bench) -> None:
-    """One that is closed takes nothing, and one that is still open is told that it waits in vain."""
+    """A closed connection receives no result; the master ends the wait of an older open connection."""
     old, new = bench.client(), bench.client()
     await bench.submit(old, 1, [b"a"])
     assert await bench.ask(old, "broker", "results", 0, 20.0) is WAITING
@@ -203,7 +203,7 @@ async def test_results_are_pushed_to_the_newest_connection(bench: Bench) -> None
 
 @on_bench()
 async def test_a_client_that_is_in_use_keeps_its_session(bench: Bench) -> None:
-    """For days, whatever moment its idleness is looked at."""
+    """The session stays for days, at whatever time the master checks its idleness."""
     line = bench.client()
     for number in range(1, 8):
         await bench.ask(line, "broker", "results", number - 1, 0.0)
@@ -216,7 +216,7 @@ async def test_a_client_that_is_in_use_keeps_its_session(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
-    """Its tasks run all the same, but nobody keeps their results for it beyond their time."""
+    """The workers still run its tasks, but the master keeps their results no longer than their retention."""
     line = bench.client()
     await bench.submit(line, 1, [b"a"])
     await bench.gone(line)
@@ -232,7 +232,7 @@ async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
 
 @on_bench()
 async def test_p7_clients_that_have_said_goodbye_are_not_kept(bench: Bench) -> None:
-    """One client for each request, thousands in an hour: each leaves neither its session nor a moment."""
+    """Thousands of short clients in an hour leave no session and no timer."""
 
     async def come_and_go(number: int) -> None:
         line = bench.client(f"once {number}")
@@ -252,7 +252,7 @@ async def test_p7_clients_that_have_said_goodbye_are_not_kept(bench: Bench) -> N
 
 @on_bench()
 async def test_a_submit_that_waits_for_room_outlives_the_goodbye_of_its_client(bench: Bench) -> None:
-    """A goodbye and a submit of one session in one cycle leave no row; the submit that waits brings its own."""
+    """A goodbye and a submit of one session in one cycle leave no row; the waiting submit stores its own."""
     first, second, third = (bench.client() for _ in range(3))
     capacity = RULES.capacity
     await bench.submit(first, 1, [b"a"] * capacity)
@@ -269,7 +269,7 @@ async def test_a_submit_that_waits_for_room_outlives_the_goodbye_of_its_client(b
 
 @on_bench()
 async def test_clients_that_stay_away_are_forgotten_each_at_its_time(bench: Bench) -> None:
-    """However many there are, those that were seen again later than others."""
+    """The master ends each of many sessions at its own time, later if the client was seen later."""
     lines = [bench.client(f"c{number}") for number in range(2 * EXAMINED_MAX + 1)]
     await bench.submit(lines[0], 1, [b"a"])
     await bench.advance(IDLE_S / 2)
@@ -292,14 +292,14 @@ async def test_clients_that_stay_away_are_forgotten_each_at_its_time(bench: Benc
 
 @pytest.fixture
 def ten_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many are remembered as a test can fill."""
+    """Limit the master to ten sessions, which a test can fill."""
     monkeypatch.setattr(clients, "SESSIONS_MAX", 10)
 
 
 @pytest.mark.usefixtures("ten_sessions")
 @on_bench()
 async def test_p7_clients_that_were_killed_are_kept_up_to_a_number(bench: Bench) -> None:
-    """Those that are connected keep their sessions; of the others the one that came first ends, and its row goes."""
+    """Connected clients keep their sessions; of the others the oldest ends, and its row is deleted."""
     here = [bench.client(f"here {number}") for number in range(4)]
     for number in range(50):
         killed = bench.client(f"killed {number}")
@@ -322,7 +322,7 @@ async def test_p7_clients_that_were_killed_are_kept_up_to_a_number(bench: Bench)
 
 @on_bench()
 async def test_p7_a_task_that_waits_for_long_is_followed_by_clients_that_are_there(bench: Bench) -> None:
-    """Each request of a web page asks with a client of its own, for days: those that have ended are forgotten."""
+    """A new client for each web request watches one task for days; the task forgets ended clients."""
     (_, key) = await bench.submit(bench.client(), 1, [b"a"])
     for number in range(20):
         line = bench.client(f"page {number}")
@@ -341,7 +341,7 @@ async def test_p7_a_task_that_waits_for_long_is_followed_by_clients_that_are_the
 
 @on_bench()
 async def test_a_client_that_was_idle_for_very_long_submits_as_ever(bench: Bench) -> None:
-    """Its connection is the old one, its session and the session's row are gone."""
+    """Its connection is still open, but its session and the session's row are gone."""
     line = bench.client()
     assert (await bench.submit(line, 1, [b"a"]))[0] is True
     await bench.advance(3 * IDLE_S)
@@ -353,7 +353,7 @@ async def test_a_client_that_was_idle_for_very_long_submits_as_ever(bench: Bench
 
 @on_bench()
 async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
-    """Not before (P3): the ledger keeps each for its own TTL."""
+    """The ledger keeps each result for its own TTL and no less (P3)."""
     line = bench.client()
     await bench.submit(line, 1, [b"a"], 0.0, 5, 1, None, 60.0)
     await bench.run_all()
@@ -366,7 +366,7 @@ async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
 
 @on_bench()
 async def test_who_was_away_beyond_a_results_time_hears_it_as_it_was(bench: Bench) -> None:
-    """Its session was kept, so what it has not heard is not changed by what the store may forget."""
+    """A kept session holds its undelivered results, even if the store may delete them."""
     line = bench.client()
     accepted = await bench.submit(line, 1, [b"a"], 0.0, 5, 1, None, 1.0)
     await bench.gone(line)
@@ -379,7 +379,7 @@ async def test_who_was_away_beyond_a_results_time_hears_it_as_it_was(bench: Benc
 
 @on_bench()
 async def test_only_clients_submit_and_ask_for_results(bench: Bench) -> None:
-    """Others are refused in words, and so is what is no call for results."""
+    """The master refuses other peers, and invalid calls for results, with a message."""
     for line in (bench.worker(), bench.line()):
         assert "role client" in str(await bench.submit(line, 1, [b"a"]))
         assert "role client" in str(await bench.ask(line, "broker", "results", 0, 0.0))

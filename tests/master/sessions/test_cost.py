@@ -1,4 +1,4 @@
-"""Heavy tasks: so many slots of one worker each, and no starving behind light ones."""
+"""Heavy tasks: each takes several slots of one worker, and does not starve behind light ones."""
 
 from typing import Any
 
@@ -9,26 +9,26 @@ from distq.wire.errors import RemoteRefusal
 
 
 def heavy(name: str, cost: object) -> tuple[Any, ...]:
-    """An envelope of tasks that take so many slots."""
+    """Return an envelope of tasks that take this number of slots."""
     return "q", name, None, None, None, None, None, None, cost
 
 
 async def submit(bench: Bench, line: Any, number: int, *envelopes: tuple[Any, ...]) -> Any:
-    """One task of each envelope, in this order."""
+    """Submit one task of each envelope, in this order."""
     runs = [(index, 1) for index in range(len(envelopes))]
     bodies = [b"%d" % index for index in range(len(envelopes))]
     return await bench.ask(line, "broker", "submit", number, envelopes, runs, bodies, 0.0)
 
 
 async def why(bench: Bench, key: int) -> str:
-    """Why a task does not run."""
+    """Return why a task does not run."""
     shown = await bench.admin("show", id=id_text(key))
     return str(shown["why"])
 
 
 @on_bench()
 async def test_a_heavy_task_leaves_fewer_slots_for_others(bench: Bench) -> None:
-    """Of four slots it takes three: one other runs beside it, the next when it has ended."""
+    """It takes three of four slots: one other task runs beside it, the next one after its end."""
     client, _ = bench.client(), bench.worker(slots=4)
     one, two, three = (bench.executor(index) for index in (1, 2, 3))
     await submit(bench, client, 1, heavy("h", 3), ("q", "f"), ("q", "g"))
@@ -42,7 +42,7 @@ async def test_a_heavy_task_leaves_fewer_slots_for_others(bench: Bench) -> None:
 
 @on_bench()
 async def test_what_is_behind_a_heavy_task_waits_until_there_is_room(bench: Bench) -> None:
-    """Or there never would be; a task of a higher priority does not."""
+    """The heavy task would never have room otherwise; a task of higher priority does not wait."""
     client, _ = bench.client(), bench.worker(slots=2)
     one, two = (bench.executor(index) for index in (1, 2))
     await submit(bench, client, 1, ("q", "f"))
@@ -60,7 +60,7 @@ async def test_what_is_behind_a_heavy_task_waits_until_there_is_room(bench: Benc
 
 @on_bench()
 async def test_a_task_that_is_too_heavy_for_a_worker_holds_up_nobody_there(bench: Bench) -> None:
-    """It waits for a larger one, and says so."""
+    """It waits for a larger worker, and the reason says so."""
     client, _, executor = bench.client(), bench.worker(slots=2), bench.executor()
     _, first = await submit(bench, client, 1, heavy("h", 3), ("q", "f"))
     (row,) = await bench.exchange(executor, want=5)
@@ -73,7 +73,7 @@ async def test_a_task_that_is_too_heavy_for_a_worker_holds_up_nobody_there(bench
 
 @on_bench()
 async def test_an_executor_of_several_is_given_no_more_than_its_slots(bench: Bench) -> None:
-    """Once slots are counted, each of its tasks takes one."""
+    """When tasks count in slots, each task of such an executor takes one."""
     client, _ = bench.client(), bench.worker(slots=3)
     executor = bench.line("executor")
     bench.hello(executor, "executor", "w", index=1, seats=3, holds=[])
@@ -87,7 +87,7 @@ async def test_an_executor_of_several_is_given_no_more_than_its_slots(bench: Ben
 
 @on_bench()
 async def test_a_cost_that_is_none_is_refused(bench: Bench) -> None:
-    """In a sentence."""
+    """The master refuses an invalid cost with a message."""
     client = bench.client()
     for number, cost in enumerate((0, -1, 1.5, "2", 10_000, True), 1):
         heard = await submit(bench, client, number, heavy("h", cost))

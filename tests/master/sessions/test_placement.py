@@ -1,4 +1,4 @@
-"""Which ready tasks count for an autoscaler: those that a connected worker can run, and of others one of a kind."""
+"""The ready tasks that count for an autoscaler: all that a connected worker can run, and one of each other kind."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from distq.master.sessions.placement import ConnectedWorkers
 
 
 def wanted(bench: Bench, queue: str = "q") -> Demand:
-    """What a queue wants now."""
+    """Return the present demand of a queue."""
     now = bench.clock.now()
     placement = ConnectedWorkers(bench.workers, costly=bench.ledger.registry.costly, now=now)
     (found,) = filter(None, demands([bench.queue(queue)], placement, now, 60.0))
@@ -17,19 +17,19 @@ def wanted(bench: Bench, queue: str = "q") -> Demand:
 
 
 def tasks(bench: Bench, name: str, count: int, queue: str = "q", **options: Any) -> None:
-    """So many ready tasks of a name."""
+    """Submit this number of ready tasks of a name."""
     bench.ledger.submit(bench.ledger.registry.envelope(queue, name, "task", **options), [b"x"] * count, None, 0.0)
     bench.ledger.apply(bench.clock.now())
 
 
 def unknown(row: Any) -> tuple[Any, ...]:
-    """The answer of a worker that has no such function."""
+    """Return the answer of a worker that has no such function."""
     return (row[0], row[1], 4, None, 0.0, "")
 
 
 @on_bench()
 async def test_without_workers_everything_counts(bench: Bench) -> None:
-    """A pool that starts from zero must hear of labels that only its workers have."""
+    """A pool that starts from zero must see the demand for labels that only its workers have."""
     tasks(bench, "f", 3)
     tasks(bench, "g", 2, requires=frozenset({"gpu"}), cost=8)
     assert wanted(bench)[:3] == (0, 5, 3 + 16)
@@ -37,7 +37,7 @@ async def test_without_workers_everything_counts(bench: Bench) -> None:
 
 @on_bench()
 async def test_what_no_worker_can_run_counts_as_one_task(bench: Bench) -> None:
-    """Enough to start one worker from zero, which may have the label; a hundred of its kind would stand idle."""
+    """One worker started from zero may have the label; a hundred of them could stay idle."""
     bench.worker(slots=2)
     tasks(bench, "f", 2)
     tasks(bench, "g", 3, requires=frozenset({"gpu"}))
@@ -52,7 +52,7 @@ async def test_what_no_worker_can_run_counts_as_one_task(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_name_that_every_worker_has_handed_back_does_not_count(bench: Bench) -> None:
-    """Once they are gone it counts as one task: the next worker may know it."""
+    """After these workers have gone, the name counts as one task: the next worker may know it."""
     bench.worker()
     executor = bench.executor()
     tasks(bench, "nowhere", 4)
@@ -68,7 +68,7 @@ async def test_a_name_that_every_worker_has_handed_back_does_not_count(bench: Be
 
 @on_bench()
 async def test_plain_items_count_where_a_worker_takes_them(bench: Bench) -> None:
-    """Programs of the standard library take them too, but no autoscaler starts those."""
+    """Standard-library programs take plain items too, but no autoscaler starts such programs."""
     await bench.ask(bench.line(), "work", "put", 1)
     bench.worker(plain=False)
     assert wanted(bench, "work").ready == 1
@@ -78,7 +78,7 @@ async def test_plain_items_count_where_a_worker_takes_them(bench: Bench) -> None
 
 @on_bench()
 async def test_a_draining_worker_is_as_good_as_gone(bench: Bench) -> None:
-    """Its pod goes."""
+    """A draining worker does not count, since its pod ends."""
     line = bench.worker()
     tasks(bench, "g", 3, requires=frozenset({"gpu"}))
     assert wanted(bench).ready == 1
@@ -88,7 +88,7 @@ async def test_a_draining_worker_is_as_good_as_gone(bench: Bench) -> None:
 
 @on_bench()
 async def test_running_tasks_count_by_their_slots_and_how_long_they_last(bench: Bench) -> None:
-    """Of a queue in which no run has ended yet."""
+    """The queue is one in which no run has ended yet."""
     bench.worker(slots=4)
     tasks(bench, "f", 4, cost=2)
     line = bench.executor()

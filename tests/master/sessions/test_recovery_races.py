@@ -1,4 +1,4 @@
-"""Races of recovery that others have shipped, each by its name: nothing is lost, and nothing is counted twice."""
+"""Recovery races that other task queues have shipped: no task is lost, and none is counted twice."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ PAUSE_S = 20.0
 
 @on_bench()
 async def test_a_sweep_at_the_same_instant_as_a_settle(bench: Bench) -> None:
-    """The lease ends in the cycle in which its answer comes: the answer counts, and nobody runs the task again."""
+    """The lease ends in the cycle of its answer: the answer counts, and no executor runs the task again."""
     bench.worker()
     line = bench.executor()
     await bench.submit(bench.client(), 1, [b"a"])
@@ -28,7 +28,7 @@ async def test_a_sweep_at_the_same_instant_as_a_settle(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_settle_right_after_the_sweep(bench: Bench) -> None:
-    """The lease has just ended, and another holds the task: the late success settles it, once."""
+    """The lease has just ended, and another executor holds the task: the late success settles it once."""
     bench.worker()
     line = bench.executor()
     await bench.submit(bench.client(), 1, [b"a"])
@@ -45,7 +45,7 @@ async def test_a_settle_right_after_the_sweep(bench: Bench) -> None:
 
 
 async def three_that_failed(bench: Bench) -> tuple[FakeLine, list[Any]]:
-    """Three tasks that wait for their next attempt, the executor that had them, and its leases."""
+    """Return an executor and the leases of its three tasks, which failed and wait for their next attempts."""
     bench.worker()
     line = bench.executor()
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
@@ -56,7 +56,7 @@ async def three_that_failed(bench: Bench) -> tuple[FakeLine, list[Any]]:
 
 @on_bench()
 async def test_a_sweep_past_entries_that_it_cannot_rescue(bench: Bench) -> None:
-    """One of the tasks that are due is settled in that very cycle: the others are ready in it, not a sweep later."""
+    """One due task is settled in the same cycle: the other tasks become ready in that cycle."""
     line, rows = await three_that_failed(bench)
     assert bench.counts("q") == {"delayed": 3}
     bench.clock.at += PAUSE_S
@@ -67,7 +67,7 @@ async def test_a_sweep_past_entries_that_it_cannot_rescue(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_store_error_in_the_middle_of_a_sweep(bench: Bench) -> None:
-    """What was due stays due, and comes with the next commit that the store takes."""
+    """Due tasks stay due, and change with the next commit that the store accepts."""
     await three_that_failed(bench)
     bench.store.refuse_next = 10**6
     await bench.ask(bench.line(), "work", "put", 1)
@@ -80,7 +80,7 @@ async def test_a_store_error_in_the_middle_of_a_sweep(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_poison_payload_in_the_middle_of_a_leased_batch(bench: Bench) -> None:
-    """What ran before it is settled, what had not begun goes back free, it alone is blamed, and runs alone."""
+    """Earlier tasks are settled, later ones go back uncounted; only the poison task is blamed, and runs alone."""
     supervisor, line = bench.worker(), bench.executor()
     await bench.submit(bench.client(), 1, [b"a", b"poison", b"c"])
     rows = await bench.exchange(line, want=3)
@@ -96,7 +96,7 @@ async def test_a_poison_payload_in_the_middle_of_a_leased_batch(bench: Bench) ->
 
 @on_bench()
 async def test_a_wait_is_over_in_its_time_whatever_the_wall_clock_does(bench: Bench) -> None:
-    """The master's time is its own: it goes on from where it started."""
+    """The master has a clock of its own, which goes on from where it started."""
     line = bench.line()
     assert await bench.ask(line, "work", "get", timeout=5) is WAITING
     await bench.advance(5)
@@ -104,7 +104,7 @@ async def test_a_wait_is_over_in_its_time_whatever_the_wall_clock_does(bench: Be
 
 
 def test_the_wall_clock_stepping_back_two_hours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked once, at the start: a master that runs sees no step. What a restart does is a test of loading."""
+    """The master reads the wall clock once, at its start, and sees no later step. Tests of loading cover restarts."""
     clock = SystemClock()
     before = clock.now()
     wall = time.time()  # noqa: TID251 - the clock that steps

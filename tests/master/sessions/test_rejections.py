@@ -1,4 +1,4 @@
-"""Strangers do not fill the log: the first of each address is told at once, the others are counted."""
+"""Rejected peers do not fill the log: it has the first rejection of each address, and a count of the others."""
 
 import asyncio
 from types import SimpleNamespace
@@ -9,18 +9,18 @@ from distq.master.sessions.rejections import ADDRESSES_MAX, RejectionLog
 
 
 class Log:
-    """Keeps its lines."""
+    """Keeps the log entries."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, Any]]] = []
 
     def warning(self, event: str, **fields: Any) -> None:
-        """One line."""
+        """Keep one entry."""
         self.lines.append((event, fields))
 
 
 def test_a_crowd_of_strangers_is_a_few_lines() -> None:
-    """However many they are, and from however many addresses; the next interval begins anew."""
+    """The number of entries is limited for any number of peers and addresses; the next interval starts anew."""
 
     async def scene() -> None:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""P7: what clients have not fetched costs the master its keys, and bytes only up to a bound."""
+"""P7: results that clients have not fetched cost the master their keys, and bytes only up to a limit."""
 
 import pickle
 
@@ -24,7 +24,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def run(bench: Bench, client: FakeLine, number: int, count: int, outcome: int = 0) -> list[int]:
-    """Submit, and have a worker end these tasks with a large outcome; returns their keys."""
+    """Submit tasks, have a worker end them with a large outcome, and return their keys."""
     _, first = await bench.submit(client, number, [b"a"] * count)
     bench.worker()
     line = bench.executor()
@@ -35,7 +35,7 @@ async def run(bench: Bench, client: FakeLine, number: int, count: int, outcome: 
 
 
 async def fetch(bench: Bench, client: FakeLine) -> list[tuple[int, int, bytes | None]]:
-    """Read results until there are none."""
+    """Read results until there are no more."""
     number = 0
     heard: list[tuple[int, int, bytes | None]] = []
     while True:
@@ -48,7 +48,7 @@ async def fetch(bench: Bench, client: FakeLine) -> list[tuple[int, int, bytes | 
 
 @on_bench(rules=LARGE)
 async def test_p7_results_that_a_sleeping_client_does_not_fetch_are_left_to_the_store(bench: Bench) -> None:
-    """Beyond the bound their bodies are read when the client asks, each once and in order."""
+    """Beyond the limit the store reads each body once and in order when the client calls."""
     client = bench.client()
     keys = await run(bench, client, 1, 20)
     assert bench.desk.clients.bodies.bytes <= BOUND
@@ -60,7 +60,7 @@ async def test_p7_results_that_a_sleeping_client_does_not_fetch_are_left_to_the_
 
 @on_bench(rules=LARGE)
 async def test_replies_are_as_small_as_the_masters_frames_want_them(bench: Bench) -> None:
-    """Bodies and rows, from memory and from the store; one body alone may be larger."""
+    """Replies with bodies and rows, from memory and from the store; only a single body may exceed the limit."""
     bench.broker.reply_bytes_max = 25_000
     client = bench.client()
     keys = await run(bench, client, 1, 12)
@@ -78,7 +78,7 @@ async def test_replies_are_as_small_as_the_masters_frames_want_them(bench: Bench
 
 @on_bench(rules=LARGE)
 async def test_p7_errors_that_a_sleeping_client_does_not_fetch_are_left_to_the_store(bench: Bench) -> None:
-    """A dead letter's error is read out of it, also when the letter was tried again meanwhile: then it is unknown."""
+    """A dead letter's error is read from its body; after a retry of the letter it is unknown."""
     client = bench.client()
     keys = await run(bench, client, 1, 8, outcome=3)
     assert bench.desk.clients.bodies.bytes <= BOUND
@@ -91,7 +91,7 @@ async def test_p7_errors_that_a_sleeping_client_does_not_fetch_are_left_to_the_s
 
 @on_bench(rules=LARGE)
 async def test_p7_a_result_whose_time_is_over_before_it_is_fetched_is_told_as_gone(bench: Bench) -> None:
-    """Only where the master had no room to keep it."""
+    """This occurs only if the master had no room to keep the result."""
     client = bench.client()
     keys = await run(bench, client, 1, 8)
     await bench.advance(61.0)
@@ -102,7 +102,7 @@ async def test_p7_a_result_whose_time_is_over_before_it_is_fetched_is_told_as_go
 
 @on_bench(rules=LARGE)
 async def test_p7_who_called_longest_ago_is_left_to_the_store_first(bench: Bench) -> None:
-    """A sleeping client's results do not slow down those of one that asks."""
+    """A sleeping client's results do not delay the results of a client that calls."""
     asleep, awake = bench.client("asleep"), bench.client("awake")
     await run(bench, asleep, 1, 4)
     await run(bench, awake, 1, 3)
@@ -113,7 +113,7 @@ async def test_p7_who_called_longest_ago_is_left_to_the_store_first(bench: Bench
 
 @on_bench(rules=LARGE)
 async def test_a_reply_with_read_results_that_was_lost_is_read_again(bench: Bench) -> None:
-    """As one from memory is sent again."""
+    """The master sends it again, as it does a reply from memory."""
     client = bench.client()
     keys = await run(bench, client, 1, 8)
     lost = await bench.ask(client, "broker", "results", 0, 0.0)
@@ -125,7 +125,7 @@ async def test_a_reply_with_read_results_that_was_lost_is_read_again(bench: Benc
 
 
 async def fetch_from(bench: Bench, client: FakeLine, number: int, rows: list[tuple[int, ...]]) -> list[int]:
-    """The keys of these rows and of all that follow."""
+    """Return the keys of these rows and of all rows that follow."""
     keys: list[int] = []
     while rows:
         keys += [row[0] for row in rows]
@@ -135,7 +135,7 @@ async def fetch_from(bench: Bench, client: FakeLine, number: int, rows: list[tup
 
 @on_bench(rules=LARGE)
 async def test_p7_a_client_that_says_goodbye_leaves_nothing(bench: Bench) -> None:
-    """Its tasks go on, its results are there for who asks by key, and its row goes from the store."""
+    """Its tasks go on, other clients can request their results by key, and the store deletes its row."""
     client, asks = bench.client(), bench.client()
     keys = await run(bench, client, 1, 3)
     (key,) = await run(bench, client, 2, 1)
@@ -163,7 +163,7 @@ async def test_p7_a_client_that_says_goodbye_leaves_nothing(bench: Bench) -> Non
 
 @on_bench(rules=LARGE)
 async def test_a_client_that_comes_back_after_its_goodbye_is_a_new_one(bench: Bench) -> None:
-    """A child of a fork may still use the connection: what it submits reaches it."""
+    """A forked child may still use the connection: it receives the results of its submits."""
     client = bench.client()
     await run(bench, client, 1, 1)
     assert await bench.ask(client, "broker", "goodbye") is None
@@ -173,14 +173,14 @@ async def test_a_client_that_comes_back_after_its_goodbye_is_a_new_one(bench: Be
 
 @on_bench()
 async def test_only_clients_say_goodbye(bench: Bench) -> None:
-    """Anybody else is refused in words."""
+    """The master refuses any other peer with a message."""
     bench.worker()
     assert isinstance(await bench.ask(bench.executor(), "broker", "goodbye"), RemoteRefusal)
 
 
 @on_bench(rules=LARGE)
 async def test_p7_ends_that_are_never_fetched_are_bounded_for_each_client(bench: Bench) -> None:
-    """A client that submits for ever and never asks keeps the newest."""
+    """A client that always submits and never fetches keeps only the newest ends."""
     client = bench.client()
     newest: list[int] = []
     for number in range(1, 9):

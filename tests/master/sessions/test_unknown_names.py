@@ -1,4 +1,4 @@
-"""A name that a worker has handed back is offered to it again, after pauses that grow, a few at a time."""
+"""The master offers a handed-back name to a worker again, after growing pauses, a few names at a time."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ from distq.master.sessions.unknown_names import AGAIN_MAX_S, AGAIN_S, AT_ONCE, L
 
 
 def test_pauses_double_up_to_a_bound() -> None:
-    """What is gone for good costs next to nothing."""
+    """A name that the worker never learns costs almost nothing."""
     names, now, pauses = UnknownNames(), 0.0, []
     for _ in range(12):
         assert names.hand_back("shop:add", now) is True
@@ -25,7 +25,7 @@ def test_pauses_double_up_to_a_bound() -> None:
 
 @given(st.integers(0, 400))
 def test_a_few_names_are_tried_again_at_once(count: int) -> None:
-    """However many there are, all of them in the end; none once the worker has gone."""
+    """All of many names are tried again in the end, and none after the worker has gone."""
     names = UnknownNames()
     for at in range(count):
         names.hand_back(f"old:job{at}", 0.0)
@@ -41,7 +41,7 @@ def test_a_few_names_are_tried_again_at_once(count: int) -> None:
 
 @on_bench()
 async def test_a_worker_that_handed_a_name_back_is_offered_it_again(bench: Bench) -> None:
-    """Although nothing else has happened meanwhile."""
+    """The master offers it although nothing else has happened meanwhile."""
     client = bench.client()
     await bench.submit(client, 1, [b"a"])
     bench.worker()

@@ -1,4 +1,4 @@
-"""What supervisors say of tasks: one was killed at its time limit, others are handed back unstarted."""
+"""Supervisors' reports about tasks: one was killed at its time limit, others are returned unstarted."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from distq.tasks.failure import TimeLimitExceeded, exception_of
 
 
 def overrun(running: Any) -> dict[str, Any]:
-    """What a heartbeat says of an executor that was killed at its task's limit."""
+    """Return the heartbeat's report of an executor that was killed at its task's limit."""
     told = {"index": 1, "cause": "exceeded time limit 30 s", "kind": "timeout", "running": running, "stack": "File x"}
     return {"exited": [told]}
 
 
 @on_bench()
 async def test_a_task_killed_at_its_limit_has_failed_and_the_others_go_back(bench: Bench) -> None:
-    """It is retried as any failure; nothing is counted as lost."""
+    """It is retried like any failed task; no task counts as lost."""
     supervisor, _, rows = await bench.lease(3)
     await bench.ask(supervisor, "broker", "heartbeat", overrun(rows[0][:2]))
     assert bench.counts("q") == {"ready": 2, "delayed": 1}
@@ -44,7 +44,7 @@ async def test_after_its_retries_it_is_dead_with_its_stack(bench: Bench) -> None
 
 @on_bench()
 async def test_the_store_may_refuse_it_once(bench: Bench) -> None:
-    """It is said again, and counted once."""
+    """The master tries the commit again, and the failure counts once."""
     supervisor, _, rows = await bench.lease(2)
     bench.store.refuse_next = 1
     await bench.ask(supervisor, "broker", "heartbeat", overrun(rows[0][:2]))
@@ -54,7 +54,7 @@ async def test_the_store_may_refuse_it_once(bench: Bench) -> None:
 
 @on_bench()
 async def test_tasks_that_shall_not_begin_go_back_at_once(bench: Bench) -> None:
-    """Their executor's later word about them changes nothing."""
+    """A later report of their executor about them changes nothing."""
     supervisor, line, rows = await bench.lease(3)
     back = [tuple(row[:2]) for row in rows[1:]]
     await bench.ask(supervisor, "broker", "heartbeat", {"returned": back})
@@ -69,7 +69,7 @@ async def test_tasks_that_shall_not_begin_go_back_at_once(bench: Bench) -> None:
 
 @on_bench()
 async def test_nobody_hands_back_what_another_worker_holds(bench: Bench) -> None:
-    """And what is no list of deliveries is nothing."""
+    """The master also ignores a value that is no list of deliveries."""
     _, _, rows = await bench.lease(1)
     stranger = bench.worker("x")
     reports: list[Any] = [[tuple(rows[0][:2])], 7, [7], [(1,)], [([], {})], [(rows[0][0], "1")], [(99, 1)]]

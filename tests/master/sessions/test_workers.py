@@ -1,4 +1,4 @@
-"""Worker sessions: hello, heartbeat, the ends of executors, of connections and of leases."""
+"""Worker sessions: hello, heartbeats, and the ends of executors, connections and leases."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ from distq.wire.errors import RemoteRefusal
 
 
 def end(index: int, running: Any = None, cause: str = "killed by SIGKILL") -> dict[str, Any]:
-    """What a heartbeat says of an executor that has ended."""
+    """Return the heartbeat's report of an executor that has ended."""
     return {"exited": [{"index": index, "cause": cause, "kind": "signal", "running": running}]}
 
 
 @on_bench()
 async def test_hello_is_answered_with_what_a_worker_must_know(bench: Bench) -> None:
-    """The protocol, the lease, who the master is."""
+    """The reply has the protocol, the lease, and the identity of the master."""
     greeting = bench.hello(bench.line(), "worker", "w", pool="gpu", slots=4, host="h", pid=7, plain=True)
     assert greeting["protocol"] == 1
     assert greeting["lease_s"] == LEASE_S
@@ -30,7 +30,7 @@ async def test_hello_is_answered_with_what_a_worker_must_know(bench: Bench) -> N
 
 @on_bench()
 async def test_a_protocol_out_of_range_is_refused_in_words(bench: Bench) -> None:
-    """With both versions, and what to do."""
+    """The message names both versions and the action to take."""
     line = bench.line()
     for protocol in ([2, 3], [0, 0], "1", None, [1]):
         bench.call(line, "broker", "hello", {"role": "worker", "protocol": protocol, "session": "w", "version": "9.9"})
@@ -43,7 +43,7 @@ async def test_a_protocol_out_of_range_is_refused_in_words(bench: Bench) -> None
 
 @on_bench()
 async def test_what_is_no_hello_is_refused_in_words(bench: Bench) -> None:
-    """No dict, no session, no such role, queues that are none, and a second hello on one connection."""
+    """The master refuses a missing dict, session or role, invalid queues, and a second hello on one connection."""
     line = bench.line()
     infos: list[Any] = [
         None,
@@ -73,7 +73,7 @@ async def test_names_that_no_page_could_show_are_mended(bench: Bench) -> None:
 
 @on_bench()
 async def test_heartbeats_renew_every_lease(bench: Bench) -> None:
-    """A task may run for as long as its worker is heard of."""
+    """A task may run as long as its worker sends heartbeats."""
     supervisor, line, (row,) = await bench.lease()
     for _ in range(10):
         await bench.advance(LEASE_S - 1)
@@ -86,7 +86,7 @@ async def test_heartbeats_renew_every_lease(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_silent_worker_loses_all_its_leases(bench: Bench) -> None:
-    """What it held goes to others; when it is heard again it starts anew."""
+    """Other workers receive its tasks; when it reports again it starts a new session."""
     supervisor, line, rows = await bench.lease(2)
     bench.worker("other")
     heir = bench.executor(1, "other")
@@ -107,7 +107,7 @@ async def test_a_silent_worker_loses_all_its_leases(bench: Bench) -> None:
 
 @on_bench()
 async def test_p7_pools_that_workers_make_up_are_counted_together(bench: Bench) -> None:
-    """A pool with a pod's name in it would be another series each time: the first hundred pools have their own."""
+    """The first hundred pools have their own series, so that pod names in pools do not add more."""
     for number in range(POOLS_COUNTED_MAX + 20):
         await bench.submit(bench.client(), number + 1, [b"a"])
         bench.worker(f"w{number}", pool=f"pool-{number}")
@@ -121,7 +121,7 @@ async def test_p7_pools_that_workers_make_up_are_counted_together(bench: Bench) 
 
 @on_bench()
 async def test_an_idle_executor_of_a_session_that_has_ended_is_given_nothing(bench: Bench) -> None:
-    """A frozen worker's waiting exchange would swallow a task that nobody would ever give back."""
+    """A frozen worker's waiting exchange would take a task and never return it."""
     bench.worker()
     frozen = bench.executor()
     assert await bench.exchange(frozen, wait_s=1000) is WAITING
@@ -137,7 +137,7 @@ async def test_an_idle_executor_of_a_session_that_has_ended_is_given_nothing(ben
 
 @on_bench()
 async def test_only_the_running_task_is_blamed_for_an_executors_end(bench: Bench) -> None:
-    """The others go back as if they had never been leased."""
+    """The other tasks go back as if they had never been leased."""
     supervisor, line, rows = await bench.lease(3)
     await bench.ask(supervisor, "broker", "heartbeat", end(1, rows[1][:2]))
     lost = [bench.ledger.state.tasks[row[0]].lost for row in rows]
@@ -160,7 +160,7 @@ async def test_an_executor_that_ran_nothing_blames_nothing(bench: Bench) -> None
 
 @on_bench()
 async def test_a_socket_that_outlives_its_executor_is_given_nothing(bench: Bench) -> None:
-    """A child of the task may keep it open; what the executor still said counts."""
+    """A child process of the task may keep it open; the executor's last report counts."""
     supervisor, line, (row,) = await bench.lease()
     assert await bench.exchange(line, wait_s=100) is WAITING
     await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
@@ -172,7 +172,7 @@ async def test_a_socket_that_outlives_its_executor_is_given_nothing(bench: Bench
 
 @on_bench()
 async def test_closed_sockets_have_a_second(bench: Bench) -> None:
-    """A whole worker that is gone may come back for so long; then what it held is counted as lost."""
+    """A lost worker may connect again within a second; then its tasks count as lost."""
     supervisor, line, (row,) = await bench.lease()
     await bench.gone(line)
     await bench.gone(supervisor)
@@ -186,7 +186,7 @@ async def test_closed_sockets_have_a_second(bench: Bench) -> None:
 
 @on_bench()
 async def test_p2_a_broken_connection_does_not_run_a_task_twice(bench: Bench) -> None:
-    """While the supervisor is there and does not say that the executor has ended, its task runs on."""
+    """The task runs on while the connected supervisor reports no end of its executor."""
     supervisor, line, (row,) = await bench.lease()
     await bench.gone(line)
     for _ in range(10):
@@ -201,7 +201,7 @@ async def test_p2_a_broken_connection_does_not_run_a_task_twice(bench: Bench) ->
 
 @on_bench()
 async def test_p9_a_draining_worker_hears_at_once_that_nothing_comes(bench: Bench) -> None:
-    """An executor that waits for tasks would otherwise wait out its drain."""
+    """An executor that waits for tasks would otherwise wait until the drain ends."""
     supervisor = bench.worker()
     line = bench.executor()
     assert await bench.exchange(line, wait_s=100) is WAITING
@@ -211,7 +211,7 @@ async def test_p9_a_draining_worker_hears_at_once_that_nothing_comes(bench: Benc
 
 @on_bench()
 async def test_an_executor_that_comes_back_goes_on_with_what_it_holds(bench: Bench) -> None:
-    """And what it does not know of, because the reply was lost, goes back for nothing."""
+    """A task that it does not know, because the reply was lost, goes back uncounted."""
     _, line, rows = await bench.lease(3)
     await bench.gone(line)
     again = bench.executor(1, holds=[rows[0][:2], (rows[1][0], 99)])
@@ -225,7 +225,7 @@ async def test_an_executor_that_comes_back_goes_on_with_what_it_holds(bench: Ben
 
 @on_bench()
 async def test_the_connection_that_an_executor_has_given_up_is_served_no_more(bench: Bench) -> None:
-    """We have not heard of its end; a task sent there would be lost for as long as the executor lives."""
+    """The master has not seen its end; a task sent there would be lost while the executor lives."""
     bench.worker()
     old = bench.executor()
     assert await bench.exchange(old, wait_s=100) is WAITING
@@ -242,7 +242,7 @@ async def test_the_connection_that_an_executor_has_given_up_is_served_no_more(be
 
 @on_bench()
 async def test_executors_that_come_before_their_supervisor_wait_for_its_word(bench: Bench) -> None:
-    """Before the worker's hello nobody knows which queues and names it serves."""
+    """Before the worker's hello the master does not know its queues and names."""
     early = bench.executor()
     assert await bench.exchange(early, wait_s=100) is WAITING
     client = bench.client()
@@ -257,7 +257,7 @@ async def test_executors_that_come_before_their_supervisor_wait_for_its_word(ben
 
 @on_bench()
 async def test_a_worker_that_dies_whole_loses_its_leases_after_a_second(bench: Bench) -> None:
-    """All its sockets are closed: nobody waits for the end of its lease."""
+    """All its sockets are closed: the master does not wait for the end of its lease."""
     supervisor, line, _ = await bench.lease(2)
     await bench.gone(line)
     await bench.gone(supervisor)
@@ -268,7 +268,7 @@ async def test_a_worker_that_dies_whole_loses_its_leases_after_a_second(bench: B
 
 @on_bench()
 async def test_a_supervisor_that_comes_back_within_the_second_keeps_everything(bench: Bench) -> None:
-    """The old connection's end means nothing then."""
+    """The end of the old connection then changes nothing."""
     supervisor, _, _ = await bench.lease()
     again = bench.worker()
     await bench.gone(supervisor)
@@ -279,7 +279,7 @@ async def test_a_supervisor_that_comes_back_within_the_second_keeps_everything(b
 
 @on_bench()
 async def test_a_worker_that_drains_is_given_nothing_more(bench: Bench) -> None:
-    """What it has it may finish."""
+    """The worker may finish the tasks that it holds."""
     supervisor, line, (row,) = await bench.lease()
     await bench.ask(supervisor, "broker", "heartbeat", {"draining": True})
     await bench.submit(bench.client(), 2, [b"b"])
@@ -289,7 +289,7 @@ async def test_a_worker_that_drains_is_given_nothing_more(bench: Bench) -> None:
 
 @on_bench()
 async def test_reports_that_make_no_sense_change_nothing(bench: Bench) -> None:
-    """An unknown executor, no list, no dict, wrong types: the heartbeat still renews."""
+    """The heartbeat renews despite an unknown executor, no list, no dict, or wrong types."""
     supervisor, _, (row,) = await bench.lease()
     reports: list[Any] = [7, {"exited": 7}, {"exited": [7, {}]}, end(99), {"exited": [{"index": "x"}]}, {"busy": -1}]
     for report in reports:
@@ -301,7 +301,7 @@ async def test_reports_that_make_no_sense_change_nothing(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_poison_task_is_dead_with_its_causes(bench: Bench) -> None:
-    """P5: after `max_deliveries`, with how each executor ended."""
+    """P5: it is dead after `max_deliveries`, and its causes say how each executor ended."""
     supervisor = bench.worker()
     client = bench.client()
     await bench.submit(client, 1, [b"poison"])
@@ -315,7 +315,7 @@ async def test_a_poison_task_is_dead_with_its_causes(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_task_that_requires_labels_goes_to_who_has_them(bench: Bench) -> None:
-    """Others are given what stands behind it; over a restart it still requires them."""
+    """Other workers receive the tasks behind it; after a restart it still requires the labels."""
     envelopes = [("q", "f", None, None, None, None, None, ("gpu", "eu")), ("q", "f")]
     await bench.ask(bench.client(), "broker", "submit", 1, envelopes, [(0, 1), (1, 1)], [b"a", b"b"], 0.0)
     bench.worker("plain")
@@ -331,11 +331,11 @@ async def test_a_task_that_requires_labels_goes_to_who_has_them(bench: Bench) ->
 
 @pytest.mark.parametrize("requires", [("a,b",), ("",), (7,), tuple(map(str, range(17))), ("x" * 201,)])
 def test_labels_that_cannot_be_are_refused(requires: tuple[Any, ...]) -> None:
-    """In words."""
+    """The master refuses invalid labels with a message."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """One submit."""
+        """Send one submit."""
         envelope = ("q", "f", None, None, None, None, None, requires)
         answer = await bench.ask(bench.client(), "broker", "submit", 1, [envelope], [(0, 1)], [b"a"], 0.0)
         assert isinstance(answer, RemoteRefusal)
@@ -345,7 +345,7 @@ def test_labels_that_cannot_be_are_refused(requires: tuple[Any, ...]) -> None:
 
 @on_bench()
 async def test_what_had_ended_unsettled_in_an_executor_that_died_is_counted_too(bench: Bench) -> None:
-    """Its supervisor names the last one, and those before it; what had not begun goes back free."""
+    """Its supervisor names the last task and those before it; unstarted tasks go back uncounted."""
     supervisor, _, rows = await bench.lease(3)
     told = end(1, rows[1][:2])
     told["exited"][0]["begun"] = [rows[0][:2], "x", [1]]
@@ -355,7 +355,7 @@ async def test_what_had_ended_unsettled_in_an_executor_that_died_is_counted_too(
 
 @on_bench()
 async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_ever(bench: Bench) -> None:
-    """It had begun nothing: all that it was leased is counted, and then leased alone."""
+    """It had begun no task: all its leased tasks are counted, and then leased alone."""
     supervisor, _, (row,) = await bench.lease()
     for index in range(1, 7):
         told = end(index)
@@ -369,7 +369,7 @@ async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_eve
 
 @on_bench()
 async def test_a_task_that_was_cancelled_while_its_worker_was_away_is_stopped_when_it_is_back(bench: Bench) -> None:
-    """It would run on, for nothing, and keep its slot."""
+    """It would otherwise run on without use and keep its slot."""
     supervisor, line, (row,) = await bench.lease()
     await bench.gone(line)
     await bench.gone(supervisor)
@@ -383,7 +383,7 @@ async def test_a_task_that_was_cancelled_while_its_worker_was_away_is_stopped_wh
 
 @on_bench()
 async def test_what_a_worker_says_of_itself_is_cut_to_what_pages_can_show(bench: Bench) -> None:
-    """Numbers of any size and kind, in hello and in heartbeats; the page of metrics and the API go on."""
+    """Hello and heartbeats may have numbers of any size and kind; the metrics page and the API still work."""
     words = ("slots", "busy", "pid", "memory_bytes", "memory_limit_bytes", "seats", "index")
     absurd_values: tuple[Any, ...] = (
         10**5_000,
