@@ -1,4 +1,4 @@
-"""When a cron line comes next: through every change of clocks, against a computation that looks at each minute."""
+"""The next instant of a cron line: through every change of clocks, compared with a search of each minute."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -23,14 +23,14 @@ CHANGES = {
 
 
 def values(field: str, most: int) -> set[int]:
-    """The values of a field of one of the forms that the lines below have."""
+    """Return the values of a field, for the forms of field in the cron lines below."""
     if field.startswith("*"):
         return set(range(0, most + 1, int(field[2:] or "1") if len(field) > 1 else 1))
     return {int(one) for one in field.split(",")}
 
 
 def minutes(zone: tzinfo, begin: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Each minute that clocks of a zone show: the instant, and what they show."""
+    """Yield each minute of a zone: the instant, and the time that clocks show."""
     at = begin
     while at < end:
         yield at, at.astimezone(zone).replace(tzinfo=None, fold=0)
@@ -38,7 +38,7 @@ def minutes(zone: tzinfo, begin: datetime, end: datetime) -> Iterator[tuple[date
 
 
 def looked_up(minute: str, hour: str, zone: tzinfo, after: datetime, end: datetime) -> list[datetime]:
-    """The instants of a line, by looking at each minute: wall times that clocks show, or jump over."""
+    """Return the instants of a cron line by a search of each minute: wall times that clocks show or skip."""
     often = minute.startswith("*") or hour.startswith("*")
     wanted = {(h, m) for h in values(hour, 23) for m in values(minute, 59)}
     found: list[datetime] = []
@@ -73,7 +73,7 @@ FIELDS_OF_HOURS = st.sampled_from(["*", "*/2", "0", "1", "2", "3", "1,2", "2,3",
 def test_a_line_comes_when_a_look_at_each_minute_says_so(
     minute: str, hour: str, name: str, which: int, before: int
 ) -> None:
-    """About every change of clocks, in both directions, from an instant before its first pass."""
+    """The test covers each change of clocks, in both directions, from an instant before its first pass."""
     zone = ZoneInfo(name)
     after = CHANGES[name][which] + timedelta(minutes=min(before, -120))
     end = CHANGES[name][which] + timedelta(days=1)
@@ -87,14 +87,14 @@ def test_a_line_comes_when_a_look_at_each_minute_says_so(
 @settings(max_examples=150, deadline=None)
 @given(FIELDS_OF_MINUTES, FIELDS_OF_HOURS, st.sampled_from(sorted(CHANGES)), st.integers(-10_000, 10_000))
 def test_the_next_instant_is_never_over(minute: str, hour: str, name: str, seconds: int) -> None:
-    """Whatever instant is asked from: what is put in the second pass of an hour does not come at once."""
+    """A schedule put in the second pass of an hour is not due immediately, from any instant."""
     for change in CHANGES[name]:
         after = (change + timedelta(seconds=seconds)).timestamp()
         assert next_instant(f"{minute} {hour} * * *", ZoneInfo(name), after) > after
 
 
 def test_at_lord_howe_clocks_go_back_by_half_an_hour_from_two() -> None:
-    """On 5 April 2026 they show 1:30 to 2:00 twice, and 2:00 once."""
+    """On 5 April 2026 clocks show 1:30 to 2:00 twice, and 2:00 once."""
     zone = ZoneInfo("Australia/Lord_Howe")
     noon = datetime(2026, 4, 4, 12, tzinfo=zone).timestamp()
     assert next_instant("0 2 * * *", zone, noon) == datetime(2026, 4, 5, 2, tzinfo=zone).timestamp()
@@ -102,7 +102,7 @@ def test_at_lord_howe_clocks_go_back_by_half_an_hour_from_two() -> None:
 
 
 def test_what_is_asked_for_in_the_second_pass_comes_in_that_pass() -> None:
-    """Its first one was over before."""
+    """The first pass was over before the search."""
     zone = ZoneInfo("Europe/Rome")
     now = datetime(2026, 10, 25, 2, 20, tzinfo=zone, fold=1).timestamp()
     assert next_instant("35 2 * * *", zone, now) == now + 15 * 60
@@ -110,7 +110,7 @@ def test_what_is_asked_for_in_the_second_pass_comes_in_that_pass() -> None:
 
 @pytest.mark.parametrize("name", ["US/Eastern", "Europe/Kiev", "GB", "Asia/Calcutta", "UTC", "Etc/UTC"])
 def test_names_of_zones_that_are_out_of_use_are_known(name: str) -> None:
-    """Programs have them in their settings; the package of zones has them where the machine does not."""
+    """Programs still have such names in settings; the package of zones has them if the machine does not."""
     assert zone_of(name).utcoffset(datetime(2026, 1, 1)) is not None  # noqa: DTZ001 - a wall-clock time
 
 
@@ -118,7 +118,7 @@ def test_names_of_zones_that_are_out_of_use_are_known(name: str) -> None:
     "name", ["Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "", "\ud800", 7, "x" * 999]
 )
 def test_what_is_no_zone_is_refused_in_words(name: object) -> None:
-    """Whatever the machine's files make of it."""
+    """The refusal does not depend on the machine's files."""
     with pytest.raises(BadSchedule, match="there is no time zone"):
         zone_of(name)
 
@@ -140,7 +140,7 @@ def test_what_is_no_zone_is_refused_in_words(name: object) -> None:
     ],
 )
 def test_what_is_no_cron_line_is_refused_in_words(line: object, sentence: str) -> None:
-    """Five fields are five, and every number has its range."""
+    """A cron line has exactly five fields, and every number is in its range."""
     with pytest.raises(BadSchedule, match=sentence):
         check_line(line)
 
@@ -159,6 +159,6 @@ def test_what_is_no_cron_line_is_refused_in_words(line: object, sentence: str) -
     ],
 )
 def test_a_line_is_read_as_the_docs_say(line: str, day: int) -> None:
-    """Counted in days from the end of December 2025."""
+    """The days are counted from the end of December 2025."""
     found = next_instant(check_line(line), UTC, datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())
     assert found == (datetime(2025, 12, 31, tzinfo=UTC) + timedelta(days=day)).timestamp()

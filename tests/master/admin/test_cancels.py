@@ -1,4 +1,4 @@
-"""Cancelling: what waits is never leased, what runs is stopped by its worker, what has ended stays as it is."""
+"""Cancelling: a waiting task is never leased, a worker stops a running task, and an ended task stays as it is."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ from distq.wire.errors import RemoteRefusal
 
 
 async def cancel(bench: Bench, line: Any, *keys: int, running: bool = False) -> Any:
-    """Ask as a client does."""
+    """Cancel tasks as a client does."""
     return await bench.ask(line, "broker", "cancel", list(keys), running)
 
 
 @on_bench()
 async def test_a_task_that_waits_is_cancelled_and_never_leased(bench: Bench) -> None:
-    """Its client is told, and the queue has room again."""
+    """Its client receives the end, and the queue has room again."""
     client = bench.client()
     _, first = await bench.submit(client, 1, [b"a", b"b"])
     assert await cancel(bench, client, first) == {"done": 1, "running": [], "over": 0}
@@ -32,7 +32,7 @@ async def test_a_task_that_waits_is_cancelled_and_never_leased(bench: Bench) -> 
 
 @on_bench()
 async def test_a_task_that_runs_is_left_alone_unless_that_is_asked(bench: Bench) -> None:
-    """Then its worker is told at once, on the heartbeat that waits, and whatever it answers is late."""
+    """With `running`, the waiting heartbeat's reply stops it immediately, and a later answer is too late."""
     supervisor, line, client = bench.worker(), bench.executor(), bench.client()
     _, first = await bench.submit(client, 1, [b"a"])
     (row,) = await bench.exchange(line)
@@ -48,7 +48,7 @@ async def test_a_task_that_runs_is_left_alone_unless_that_is_asked(bench: Bench)
 
 @on_bench()
 async def test_a_worker_that_is_not_there_is_told_when_it_comes_back(bench: Bench) -> None:
-    """The order waits for its next heartbeat; and is given once."""
+    """The reply to the worker's next heartbeat has the order, once."""
     supervisor, line, client = bench.worker(), bench.executor(), bench.client()
     _, first = await bench.submit(client, 1, [b"a"])
     (row,) = await bench.exchange(line)
@@ -61,13 +61,13 @@ async def test_a_worker_that_is_not_there_is_told_when_it_comes_back(bench: Benc
 
 @on_bench()
 async def test_heartbeats_wait_no_longer_than_asked_or_until_there_is_more_to_say(bench: Bench) -> None:
-    """Each is answered once."""
+    """The master replies to each heartbeat once."""
     supervisor = bench.worker()
     assert await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0) is WAITING
     await bench.advance(10)
     assert supervisor.heard() == {"abort": []}
     assert await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0) is WAITING
-    bench.desk.called_again(supervisor)  # type: ignore[arg-type] # a line as the desk sees it
+    bench.desk.called_again(supervisor)  # type: ignore[arg-type] # a connection of the dispatcher
     assert supervisor.heard() == {"abort": []}
     assert await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0) is WAITING
     await bench.advance(LEASE_S + 1)
@@ -77,7 +77,7 @@ async def test_heartbeats_wait_no_longer_than_asked_or_until_there_is_more_to_sa
 
 @on_bench()
 async def test_an_operator_cancels_by_id_queue_and_name(bench: Bench) -> None:
-    """Thousands, in several cycles; dead letters and results are left alone."""
+    """It cancels thousands in several cycles, and leaves dead letters and results alone."""
     bench.broker.ledger.registry.queue("q").capacity = 10_000
     client = bench.client()
     for number in range(1, 4):
@@ -90,13 +90,13 @@ async def test_an_operator_cancels_by_id_queue_and_name(bench: Bench) -> None:
 
 
 def test_a_cancel_of_a_queue_looks_at_a_slice_in_each_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A million tasks keep no other request waiting; a dry run counts as much in as many cycles."""
+    """A million tasks delay no other request; a dry run takes the same number of cycles."""
     monkeypatch.setattr(cancels, "SLICE", 7)
     monkeypatch.setattr(task_list, "SLICE", 7)
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """Of two queues, one is cancelled."""
+        """One of two queues is cancelled."""
         client = bench.client()
         for name in "pq":
             bench.ledger.registry.queue(name).capacity = 20
@@ -115,7 +115,7 @@ def test_a_cancel_of_a_queue_looks_at_a_slice_in_each_cycle(monkeypatch: pytest.
 
 @on_bench()
 async def test_a_task_that_comes_after_the_request_is_not_cancelled(bench: Bench) -> None:
-    """The search ends, however fast others submit."""
+    """The search ends, however fast other clients submit."""
     client = bench.client()
     _, first = await bench.submit(client, 1, [b"x"])
     operator = bench.line()
@@ -127,7 +127,7 @@ async def test_a_task_that_comes_after_the_request_is_not_cancelled(bench: Bench
 
 @on_bench()
 async def test_what_the_store_refuses_is_not_cancelled(bench: Bench) -> None:
-    """The caller is told; nobody is stopped."""
+    """The caller receives an error, and no task is stopped."""
     supervisor, line, client = bench.worker(), bench.executor(), bench.client()
     _, first = await bench.submit(client, 1, [b"a"])
     await bench.exchange(line)
@@ -139,7 +139,7 @@ async def test_what_the_store_refuses_is_not_cancelled(bench: Bench) -> None:
 
 @on_bench()
 async def test_what_is_no_cancel_is_refused_in_words(bench: Bench) -> None:
-    """Wrong types, no choice at all, ids that are none."""
+    """The request has wrong types, no choice of tasks, or invalid ids."""
     client = bench.client()
     for args in ((), ([1],), ("1", False), ([1.5], False), ([1], 1), ([1] * 20_000, False)):
         assert "cancel(keys, running) takes" in str(await bench.ask(client, "broker", "cancel", *args))

@@ -1,4 +1,4 @@
-"""What an operator does with dead letters, through the broker's cycle."""
+"""Operators' requests about dead letters, through the broker's cycle."""
 
 import pickle
 from typing import Any
@@ -11,7 +11,7 @@ from distq.wire.errors import RemoteRefusal
 
 
 async def bury(bench: Bench, count: int = 1, queue: str = "q", number: int = 1) -> list[str]:
-    """Have so many tasks fail for good; their ids."""
+    """Have this number of tasks fail for good, and return their ids."""
     before = {row["id"] for row in (await bench.admin("dead_list", limit=10_000))["tasks"]}
     await bench.submit(bench.client(queue), number, [b"args %d" % n for n in range(count)], queue=queue)
     bench.worker()
@@ -24,7 +24,7 @@ async def bury(bench: Bench, count: int = 1, queue: str = "q", number: int = 1) 
 
 
 def operator(bench: Bench) -> FakeLine:
-    """A command's connection."""
+    """Return a command's connection."""
     line = bench.line("operator")
     bench.hello(line, "cli", "")
     return line
@@ -32,7 +32,7 @@ def operator(bench: Bench) -> FakeLine:
 
 @on_bench()
 async def test_a_dead_letter_is_shown_with_all_that_is_known_of_it(bench: Bench) -> None:
-    """Its payload and error as bytes, its causes decoded, its attempts counted."""
+    """The reply has payload and error as bytes, the causes decoded, and the number of attempts."""
     (ident,) = await bury(bench)
     (row,) = (await bench.admin("dead_list"))["tasks"]
     shown = await bench.admin("dead_show", id=ident)
@@ -43,7 +43,7 @@ async def test_a_dead_letter_is_shown_with_all_that_is_known_of_it(bench: Bench)
 
 @on_bench(rules=RULES._replace(capacity=100))
 async def test_dead_letters_are_listed_newest_first_by_queue_and_name(bench: Bench) -> None:
-    """`limit` bounds the list, `total` does not."""
+    """`limit` limits the list, but not `total`."""
     first = await bury(bench, 3)
     second = await bury(bench, 2, "other")
     listed = await bench.admin("dead_list", queue="q", limit=2)
@@ -54,7 +54,7 @@ async def test_dead_letters_are_listed_newest_first_by_queue_and_name(bench: Ben
 
 @on_bench()
 async def test_a_retried_dead_letter_has_all_its_attempts_again(bench: Bench) -> None:
-    """Its arguments are its body again, its causes are kept, and a success of its new run counts."""
+    """Its body has its arguments again, its causes are kept, and a success of the new run counts."""
     (ident,) = await bury(bench)
     assert await bench.admin("dead_retry", ids=[ident]) == {"done": 1, "unknown": []}
     assert bench.counts("q") == {"ready": 1}
@@ -73,7 +73,7 @@ async def test_a_retried_dead_letter_has_all_its_attempts_again(bench: Bench) ->
 
 @on_bench()
 async def test_a_late_success_does_not_raise_the_dead_but_the_retried(bench: Bench) -> None:
-    """The delivery before its death may still settle it once it is alive."""
+    """The delivery before its death may settle the task only after a retry."""
     await bench.submit(bench.client(), 1, [b"x"])
     bench.worker()
     line = bench.executor()
@@ -88,7 +88,7 @@ async def test_a_late_success_does_not_raise_the_dead_but_the_retried(bench: Ben
 
 @on_bench(rules=RULES._replace(capacity=3 * DECIDED_PER_CYCLE))
 async def test_many_are_retried_or_purged_in_several_cycles(bench: Bench) -> None:
-    """In the order in which they died; one answer tells how many there were."""
+    """They are settled in the order in which they died; one reply has their number."""
     ids = await bury(bench, 2 * DECIDED_PER_CYCLE + 1)
     bench.store.batches.clear()
     assert await bench.admin("dead_retry", queue="q", name="f") == {"done": len(ids), "unknown": []}
@@ -99,7 +99,7 @@ async def test_many_are_retried_or_purged_in_several_cycles(bench: Bench) -> Non
 
 @on_bench()
 async def test_a_purged_dead_letter_is_gone_and_its_room_is_free(bench: Bench) -> None:
-    """Ids that are no dead letters are named; one that is named twice is purged once."""
+    """The reply names ids that are no dead letters; an id that is given twice is purged once."""
     first, second, third = await bury(bench, 3)
     answer = await bench.admin("dead_purge", ids=[second, first, "1-ffff", second])
     assert answer == {"done": 2, "unknown": ["1-ffff"]}
@@ -110,7 +110,7 @@ async def test_a_purged_dead_letter_is_gone_and_its_room_is_free(bench: Bench) -
 
 @on_bench()
 async def test_what_the_store_refuses_has_not_happened(bench: Bench) -> None:
-    """The operator is told, and may ask again."""
+    """The operator receives an error and may repeat the request."""
     (ident,) = await bury(bench)
     for what in ("dead_retry", "dead_purge"):
         bench.store.refuse_next = 1
@@ -121,7 +121,7 @@ async def test_what_the_store_refuses_has_not_happened(bench: Bench) -> None:
 
 @on_bench()
 async def test_what_is_only_in_the_store_is_read_first(bench: Bench) -> None:
-    """As after a restart, when the ledger has the heads alone."""
+    """This is the state after a restart, when the ledger has only the heads."""
     (ident,) = await bury(bench)
     for task in bench.ledger.state.dead.values():
         task.body = None
@@ -155,7 +155,7 @@ async def test_other_questions_are_refused_in_words(bench: Bench) -> None:
 
 @on_bench()
 async def test_what_only_the_store_knows_of_a_dead_letter_is_listed_and_buried_with_it(bench: Bench) -> None:
-    """After a restart the causes and the payload are in the store alone."""
+    """After a restart only the store has the causes and the payload."""
     (ident,) = await bury(bench)
     for task in bench.ledger.state.dead.values():
         task.body = task.causes = None
@@ -171,7 +171,7 @@ async def test_what_only_the_store_knows_of_a_dead_letter_is_listed_and_buried_w
 
 @on_bench()
 async def test_a_dead_letter_may_be_purged_while_it_is_looked_at(bench: Bench) -> None:
-    """Whoever looks is told; the master goes on."""
+    """The command that shows it receives an error; the master goes on."""
     (ident,) = await bury(bench)
     looking, going = operator(bench), operator(bench)
     bench.call(looking, "broker", "admin", "dead_show", {"id": ident})
@@ -182,7 +182,7 @@ async def test_a_dead_letter_may_be_purged_while_it_is_looked_at(bench: Bench) -
 
 
 async def bury_as(bench: Bench, cause: str, outcome: int = 3) -> str:
-    """Have one task fail for good with that cause; its id."""
+    """Have one task fail for good with that cause, and return its id."""
     _, key = await bench.submit(bench.client(f"{cause} {bench.clock.at}"), 1, [b"x"])
     bench.worker()
     line = bench.executor()
@@ -198,7 +198,7 @@ async def bury_as(bench: Bench, cause: str, outcome: int = 3) -> str:
 
 @on_bench()
 async def test_dead_letters_are_chosen_by_their_error_and_by_when_they_died(bench: Bench) -> None:
-    """Also after a restart, when only their bodies have the errors."""
+    """This also works after a restart, when only their bodies have the errors."""
     value = await bury_as(bench, "ValueError: no")
     await bench.advance(100)
     key = await bury_as(bench, "KeyError: 'x'")
@@ -222,7 +222,7 @@ async def test_dead_letters_are_chosen_by_their_error_and_by_when_they_died(benc
 
 @on_bench()
 async def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> None:
-    """Then the same is done with those that were counted."""
+    """The real run then settles the dead letters that the dry run counted."""
     for cause in ("ValueError: a", "ValueError: b", "KeyError: c"):
         await bury_as(bench, cause)
     again = await restarted(bench)
@@ -238,7 +238,7 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) 
 
 @on_bench()
 async def test_what_was_lost_again_and_again_is_chosen_as_lost(bench: Bench) -> None:
-    """Whatever its last cause says."""
+    """The last cause of the task does not matter."""
     _, key = await bench.submit(bench.client(), 1, [b"x"])
     for number in range(RULES.max_deliveries):
         bench.worker(f"w{number}")
@@ -252,6 +252,6 @@ async def test_what_was_lost_again_and_again_is_chosen_as_lost(bench: Bench) -> 
 
 @on_bench()
 async def test_a_choice_that_cannot_be_is_refused(bench: Bench) -> None:
-    """In words."""
+    """The master refuses invalid conditions with a message."""
     for asked in ({"error": 7}, {"since": "yesterday"}, {"until": True}, {"since": float("nan")}, {"queue": 1}):
         assert isinstance(await bench.admin("dead_list", **asked), RemoteRefusal)

@@ -1,4 +1,4 @@
-"""Schedules that code declares: once, over many workers, restarts and deploys, as the newest worker says."""
+"""Schedules that code declares: each exists once, over workers, restarts and deploys, as the newest worker reports it."""
 
 from typing import Any
 
@@ -9,20 +9,20 @@ from distq.wire.errors import RemoteRefusal
 
 
 def row(name: str = "m:tick", **more: Any) -> dict[str, Any]:
-    """What a worker says of one task."""
+    """Return a worker's report of one task."""
     asked = {"name": name, "body": b"{}", "envelope": ("q", name), "every": 10.0} | more
     return {word: what for word, what in asked.items() if what is not None}
 
 
 async def declare(bench: Bench, *rows: dict[str, Any], age_s: float = 5.0, **more: Any) -> Any:
-    """What the master answers to an executor that tells what its code declares."""
+    """Return the master's reply to an executor that declares these schedules."""
     asked: dict[str, Any] = {"schedules": list(rows), "modules": ["m"], "age_s": age_s, **more}
     return await admin(bench, "declare", **asked)
 
 
 @on_bench()
 async def test_many_executors_declare_one_schedule(bench: Bench) -> None:
-    """The instants stay, whoever comes later; nothing is written again; a restarted master knows whose it is."""
+    """Later reports keep its instants and store nothing; a restarted master knows its origin."""
     assert await declare(bench, row()) == {"declared": {"m:tick": ""}, "removed": []}
     first = (await one(bench, "m:tick"))["next_at"]
     bench.store.batches.clear()
@@ -39,7 +39,7 @@ async def test_many_executors_declare_one_schedule(bench: Bench) -> None:
 
 @on_bench()
 async def test_of_several_versions_of_the_code_the_worker_that_was_started_last_is_right(bench: Bench) -> None:
-    """Executors of old workers that are replaced during a deploy change nothing; what is paused stays paused."""
+    """New executors of old workers change nothing during a deploy; a paused schedule stays paused."""
     await declare(bench, row())
     await admin(bench, "pause", name="m:tick")
     await bench.advance(100)
@@ -55,7 +55,7 @@ async def test_of_several_versions_of_the_code_the_worker_that_was_started_last_
 
 @on_bench()
 async def test_what_the_code_has_dropped_is_removed_if_that_is_asked_for(bench: Bench) -> None:
-    """By a newer worker of the same modules, and not by others."""
+    """Only a newer worker of the same modules removes it."""
     await declare(bench, row(), row("m:tock"))
     await put(bench, "ours")
     await bench.advance(100)
@@ -69,7 +69,7 @@ async def test_what_the_code_has_dropped_is_removed_if_that_is_asked_for(bench: 
 
 @on_bench()
 async def test_what_a_client_has_scheduled_goes_before_what_code_declares(bench: Bench) -> None:
-    """Under the same name, or under another the same task at the same instants: it never comes twice."""
+    """Under any name, the same task at the same instants is never submitted twice."""
     await put(bench, "m:tick", every=60.0)
     await put(bench, "mine", envelope=("q", "m:tock"))
     told = (await declare(bench, row(), row("m:tock"), row("m:tack")))["declared"]
@@ -83,7 +83,7 @@ async def test_what_a_client_has_scheduled_goes_before_what_code_declares(bench:
 
 @on_bench()
 async def test_one_that_cannot_be_says_why_and_the_others_are_registered(bench: Bench) -> None:
-    """A worker does not end for it."""
+    """A worker does not end because of an invalid schedule."""
     told = (
         await declare(
             bench,
@@ -108,7 +108,7 @@ async def test_one_that_cannot_be_says_why_and_the_others_are_registered(bench: 
 
 @on_bench(rules=RULES._replace(capacity=50))
 async def test_a_declaration_that_the_store_refuses_leaves_nothing(bench: Bench) -> None:
-    """It comes again with the next executor."""
+    """The next executor declares the schedule again."""
     bench.store.refuse_next = 1
     assert isinstance(await declare(bench, row()), RemoteRefusal)
     assert bench.desk.schedules.known == {}

@@ -1,4 +1,4 @@
-"""What is told of single tasks: everything, why one does not run, where one is."""
+"""Requests about single tasks: all facts, why a task does not run, and the stack of a running task."""
 
 import json
 from typing import Any
@@ -13,23 +13,23 @@ FIRST = id_text(1 << 40 | 1)
 
 
 async def show(bench: Bench, task_id: str = FIRST, what: str = "show") -> Any:
-    """What the master tells an operator of a task."""
+    """Return the master's reply to an operator about a task."""
     return await bench.admin(what, id=task_id)
 
 
 async def why(bench: Bench, task_id: str = FIRST) -> str:
-    """Why it does not run."""
+    """Return why a task does not run."""
     return str((await show(bench, task_id))["why"])
 
 
 async def act(bench: Bench, action: str, **asked: Any) -> None:
-    """Something that an operator does."""
+    """Send an operator's request."""
     assert not isinstance(await bench.admin(action, **asked), RemoteRefusal)
 
 
 @on_bench()
 async def test_the_reason_is_the_first_thing_that_is_in_the_way(bench: Bench) -> None:
-    """From the queue's pause to the last busy slot."""
+    """The causes range from the queue's pause to the last busy slot."""
     await bench.submit(bench.client(), 1, [b"a"])
     assert await why(bench) == "No worker is connected. `distq worker` starts one."
     other = bench.worker("other", queues=["r"])
@@ -65,7 +65,7 @@ async def test_the_reason_is_the_first_thing_that_is_in_the_way(bench: Bench) ->
 
 @on_bench()
 async def test_a_client_is_told_why_tasks_wait_that_no_worker_would_run(bench: Bench) -> None:
-    """One of each kind is named; a task that only waits for its turn, or runs, is not."""
+    """The reply names one task of each kind, but no task that runs or only waits for its turn."""
     client = bench.client()
     _, first = await bench.submit(client, 1, [b"a", b"b"])
     asked = [first, first + 1, 5]
@@ -82,7 +82,7 @@ async def test_a_client_is_told_why_tasks_wait_that_no_worker_would_run(bench: B
 
 @on_bench()
 async def test_of_what_waits_or_has_ended_it_is_told_until_when_and_how(bench: Bench) -> None:
-    """With the cause of the last attempt."""
+    """The reply has the cause of the last attempt."""
     bench.worker()
     line = bench.executor()
     await bench.submit(bench.client(), 1, [b"a"])
@@ -103,7 +103,7 @@ async def test_of_what_waits_or_has_ended_it_is_told_until_when_and_how(bench: B
 
 @on_bench()
 async def test_progress_is_told_while_the_attempt_runs(bench: Bench) -> None:
-    """Of the present lease only, and nothing that is no progress."""
+    """The reply has only valid progress of the present lease."""
     bench.worker()
     line = bench.executor()
     await bench.submit(bench.client(), 1, [b"a"])
@@ -122,7 +122,7 @@ async def test_progress_is_told_while_the_attempt_runs(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_worker_is_asked_where_a_task_is_and_its_answer_is_told(bench: Bench) -> None:
-    """At once: its heartbeat waits at the master for such a word."""
+    """The worker receives the request immediately, since its heartbeat waits at the master."""
     supervisor = bench.worker()
     await bench.submit(bench.client(), 1, [b"a"])
     (row,) = await bench.exchange(bench.executor())
@@ -139,7 +139,7 @@ async def test_a_worker_is_asked_where_a_task_is_and_its_answer_is_told(bench: B
 
 @on_bench()
 async def test_a_worker_that_does_not_say_where_a_task_is_is_not_waited_for(bench: Bench) -> None:
-    """Five seconds."""
+    """The master waits at most five seconds."""
     bench.worker()
     await bench.submit(bench.client(), 1, [b"a"])
     await bench.exchange(bench.executor())
@@ -158,11 +158,11 @@ async def test_a_worker_that_does_not_say_where_a_task_is_is_not_waited_for(benc
 @pytest.mark.parametrize("what", ["show", "stack"])
 @pytest.mark.parametrize("task_id", ["1-ffff", "no id", "", None, 7])
 def test_a_task_that_is_not_known_is_said_so(what: str, task_id: Any) -> None:
-    """And what is no id."""
+    """The master refuses an invalid id too."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """One look."""
+        """Send one request."""
         answer = await show(bench, task_id, what)
         assert isinstance(answer, RemoteRefusal)
         assert "1-ffff (any more)" in str(answer) if task_id == "1-ffff" else "hexadecimal" in str(answer)
@@ -172,6 +172,6 @@ def test_a_task_that_is_not_known_is_said_so(what: str, task_id: Any) -> None:
 
 @on_bench()
 async def test_what_does_not_run_has_no_stack_and_it_is_said_why(bench: Bench) -> None:
-    """In the words of `why`."""
+    """The message has the text of `why`."""
     await bench.submit(bench.client(), 1, [b"a"])
     assert "does not run on a worker. No worker is connected." in str(await show(bench, what="stack"))

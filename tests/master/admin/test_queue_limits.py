@@ -1,4 +1,4 @@
-"""What an operator does with queues: pause, resume, limit; over refused commits and restarts."""
+"""Operators' requests about queues: pause, resume and limit, over refused commits and restarts."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from distq.wire.errors import RemoteRefusal
 
 
 async def held(bench: Bench, want: int = 10) -> tuple[FakeLine, list[Any]]:
-    """A worker's executor, and what it was given."""
+    """Return a worker's executor and the tasks that it was leased."""
     bench.worker()
     line = bench.executor()
     return line, await bench.exchange(line, want=want)
@@ -18,7 +18,7 @@ async def held(bench: Bench, want: int = 10) -> tuple[FakeLine, list[Any]]:
 
 @on_bench()
 async def test_a_paused_queue_gives_out_nothing_and_takes_submits(bench: Bench) -> None:
-    """Who waits for a task is given one when it goes on."""
+    """An executor that waits receives a task when the queue is resumed."""
     told = await bench.admin("pause", queue="q")
     assert told["queues"][0]["paused"]
     assert (await bench.submit(bench.client(), 1, [b"a"]))[0]
@@ -31,7 +31,7 @@ async def test_a_paused_queue_gives_out_nothing_and_takes_submits(bench: Bench) 
 
 @on_bench()
 async def test_what_runs_while_its_queue_is_paused_ends_as_usual(bench: Bench) -> None:
-    """Its result counts."""
+    """The result of the running task counts."""
     await bench.submit(bench.client(), 1, [b"a", b"b"])
     line, rows = await held(bench, want=1)
     await bench.admin("pause", queue="q")
@@ -41,7 +41,7 @@ async def test_what_runs_while_its_queue_is_paused_ends_as_usual(bench: Bench) -
 
 @on_bench()
 async def test_tasks_of_one_name_can_be_paused_and_the_others_go_on(bench: Bench) -> None:
-    """Also those that come later; naming no queue means all that know the name."""
+    """Tasks submitted later are paused too; without a queue, all queues that know the name are meant."""
     client = bench.client()
     runs = ([("q", "f"), ("q", "g")], [(0, 1), (1, 1)], [b"f", b"g"], 0.0)
     await bench.ask(client, "broker", "submit", 1, *runs)
@@ -56,7 +56,7 @@ async def test_tasks_of_one_name_can_be_paused_and_the_others_go_on(bench: Bench
 
 @on_bench()
 async def test_p1_a_pause_is_kept_over_a_restart(bench: Bench) -> None:
-    """And so is every limit; a reset forgets them."""
+    """Every limit is kept too; a reset removes them all."""
     await bench.admin("pause", queue="q")
     await bench.admin("queue_set", queue="r", running=2, rate="5/m", capacity=3)
     await bench.admin("pause", queue="r", name="f")
@@ -69,7 +69,7 @@ async def test_p1_a_pause_is_kept_over_a_restart(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_pause_that_the_store_refuses_is_none(bench: Bench) -> None:
-    """And whoever asked hears of it."""
+    """The caller receives the error."""
     bench.store.refuse_next = 1
     assert isinstance(await bench.admin("pause", queue="q"), RemoteRefusal)
     await bench.submit(bench.client(), 1, [b"a"])
@@ -78,7 +78,7 @@ async def test_a_pause_that_the_store_refuses_is_none(bench: Bench) -> None:
 
 @on_bench()
 async def test_no_more_run_at_once_than_the_queue_lets(bench: Bench) -> None:
-    """One by one to each executor, so that they run beside each other."""
+    """Each executor receives one task at a time, so that they run at the same time."""
     await bench.admin("queue_set", queue="q", running=2)
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
     bench.worker()
@@ -92,7 +92,7 @@ async def test_no_more_run_at_once_than_the_queue_lets(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_rate_is_kept_and_whoever_waits_is_served_when_it_allows(bench: Bench) -> None:
-    """Exactly; also over a restart."""
+    """The rate is exact, also over a restart."""
     await bench.admin("queue_set", queue="q", rate="2/20s")
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c", b"d"])
     line, rows = await held(bench)
@@ -113,7 +113,7 @@ async def test_a_rate_is_kept_and_whoever_waits_is_served_when_it_allows(bench: 
 
 @on_bench()
 async def test_capacity_can_be_set_of_one_queue(bench: Bench) -> None:
-    """More is refused there."""
+    """That queue refuses more tasks."""
     await bench.admin("queue_set", queue="q", capacity=1)
     assert (await bench.submit(bench.client(), 1, [b"a"]))[0]
     assert (await bench.submit(bench.client(), 2, [b"a"]))[1] == "QUEUE_FULL"
@@ -122,7 +122,7 @@ async def test_capacity_can_be_set_of_one_queue(bench: Bench) -> None:
 
 @on_bench()
 async def test_how_many_would_be_cancelled_is_told_before_it_is_done(bench: Bench) -> None:
-    """And nothing is."""
+    """The dry run cancels nothing."""
     await bench.submit(bench.client(), 1, [b"a", b"b"])
     line, _ = await held(bench, want=1)
     told = await bench.admin("cancel", queue="q", dry_run=True)
@@ -144,11 +144,11 @@ async def test_how_many_would_be_cancelled_is_told_before_it_is_done(bench: Benc
     ],
 )
 def test_what_cannot_be_done_is_refused_in_words(action: str, asked: dict[str, Any]) -> None:
-    """And no queue comes into being by it."""
+    """A refused request creates no queue."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """One bad request."""
+        """Send one invalid request."""
         assert isinstance(await bench.admin(action, **asked), RemoteRefusal)
         assert not any(queue.own.limits for queue in bench.ledger.registry.queues.values())
 
@@ -157,11 +157,11 @@ def test_what_cannot_be_done_is_refused_in_words(action: str, asked: dict[str, A
 
 @pytest.mark.parametrize("action", ["pause", "resume", "queue_set", "queue_reset", "cancel"])
 def test_a_queue_that_must_exist_is_not_made(action: str) -> None:
-    """A name that was mistyped is refused, with the one that was probably meant."""
+    """The master refuses a mistyped name, and suggests the most similar one."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """One mistyped name."""
+        """Send one mistyped name."""
         await bench.submit(bench.client(), 1, [b"a"])
         refusal = await bench.admin(action, queue="qq", running=1 if action == "queue_set" else False, must_exist=True)
         assert isinstance(refusal, RemoteRefusal)
@@ -175,7 +175,7 @@ def test_a_queue_that_must_exist_is_not_made(action: str) -> None:
 
 @on_bench()
 async def test_a_queue_that_was_made_by_an_operator_goes_when_that_is_undone(bench: Bench) -> None:
-    """From the store too, so that no restart brings it back; one that has had a task stays."""
+    """Its row is deleted too, so that no restart restores it; a queue that has had a task stays."""
     for queue in ("made", "used"):
         await bench.admin("pause", queue=queue)
         assert bench.ledger.registry.queues[queue].own.paused

@@ -1,4 +1,4 @@
-"""Schedules: each moment once, over restarts and refused commits, by the clocks of a time zone."""
+"""Schedules: each instant is used once, over restarts and refused commits, by the clocks of a time zone."""
 
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
@@ -19,18 +19,18 @@ ROME = ZoneInfo("Europe/Rome")
 
 
 async def admin(bench: Bench, action: str, **asked: Any) -> Any:
-    """What the master answers to an operator."""
+    """Return the master's reply to an operator."""
     return await bench.admin(f"schedule_{action}", **asked)
 
 
 async def put(bench: Bench, name: str = "tick", **constraints: Any) -> Any:
-    """Make a schedule of a task "f" on the queue "q", every ten seconds if nothing else is said."""
+    """Make a schedule of a task "f" on the queue "q", every ten seconds by default."""
     asked = {"name": name, "body": b"x", "envelope": ("q", "f"), **({"every": 10.0} | constraints)}
     return await admin(bench, "put", **{word: what for word, what in asked.items() if what is not None})
 
 
 async def one(bench: Bench, name: str = "tick") -> dict[str, Any]:
-    """What is told of a schedule."""
+    """Return the master's description of a schedule."""
     told = await admin(bench, "list")
     (found,) = (row for row in told["schedules"] if row["name"] == name)
     return dict(found)
@@ -38,7 +38,7 @@ async def one(bench: Bench, name: str = "tick") -> dict[str, Any]:
 
 @on_bench()
 async def test_every_ten_seconds_a_task_is_submitted(bench: Bench) -> None:
-    """At its moments, and in between nothing."""
+    """The schedule submits a task at each instant, and none between."""
     assert (await put(bench))["schedules"][0]["next_at"] == START + 10
     await bench.advance(9.9)
     assert bench.counts("q") == {}
@@ -53,7 +53,7 @@ async def test_every_ten_seconds_a_task_is_submitted(bench: Bench) -> None:
 
 @on_bench()
 async def test_one_is_under_way_at_a_time_unless_it_may_overlap(bench: Bench) -> None:
-    """A moment that comes too early is skipped, and counted."""
+    """The schedule skips and counts an instant at which its last task still runs."""
     await put(bench, "alone")
     await put(bench, "together", overlap=True)
     await bench.advance(30)
@@ -63,7 +63,7 @@ async def test_one_is_under_way_at_a_time_unless_it_may_overlap(bench: Bench) ->
 
 @on_bench()
 async def test_p1_a_schedule_is_kept_over_a_restart_and_no_moment_comes_twice(bench: Bench) -> None:
-    """The task that it submitted last is still the one under way."""
+    """The master still knows the task that the schedule submitted last."""
     await put(bench)
     await bench.advance(10)
     again = await restarted(bench)
@@ -79,11 +79,11 @@ async def test_p1_a_schedule_is_kept_over_a_restart_and_no_moment_comes_twice(be
 
 @pytest.mark.parametrize(("catch_up", "tasks", "skipped"), [("one", 1, 4), ("all", 5, 0), ("none", 0, 5)])
 def test_moments_that_were_missed_are_made_up_for_as_asked(catch_up: str, tasks: int, skipped: int) -> None:
-    """With one task for all, with all, with none."""
+    """The schedule submits one task for all missed instants, one for each, or none."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """A master that was away for a while, from before five moments until long after the last."""
+        """The master is stopped from before five instants until long after the last one."""
         await put(bench, catch_up=catch_up, overlap=True)
         bench.clock.at += 59
         again = await restarted(bench)
@@ -97,7 +97,7 @@ def test_moments_that_were_missed_are_made_up_for_as_asked(catch_up: str, tasks:
 
 @on_bench()
 async def test_all_that_was_missed_is_made_up_for_one_after_the_other(bench: Bench) -> None:
-    """If one may be under way at a time."""
+    """This holds if the schedule's tasks may not overlap."""
     await put(bench, catch_up="all")
     bench.clock.at += 30
     again = await restarted(bench)
@@ -110,7 +110,7 @@ async def test_all_that_was_missed_is_made_up_for_one_after_the_other(bench: Ben
 
 @on_bench()
 async def test_a_moment_whose_commit_was_refused_comes_again(bench: Bench) -> None:
-    """And its task is there once."""
+    """The task of that instant exists once."""
     await put(bench)
     bench.store.refuse_next = 3
     await bench.advance(14)
@@ -120,7 +120,7 @@ async def test_a_moment_whose_commit_was_refused_comes_again(bench: Bench) -> No
 
 @on_bench(rules=Defaults(capacity=1))
 async def test_a_moment_for_which_the_queue_has_no_room_is_not_lost(bench: Bench) -> None:
-    """It comes as soon as there is some."""
+    """The schedule submits as soon as the queue has room."""
     await bench.submit(bench.client(), 1, [b"a"])
     await put(bench)
     await bench.advance(15)
@@ -133,7 +133,7 @@ async def test_a_moment_for_which_the_queue_has_no_room_is_not_lost(bench: Bench
 
 @on_bench()
 async def test_a_schedule_can_be_paused_resumed_run_and_removed(bench: Bench) -> None:
-    """What was missed in a pause is not made up for; a run by hand counts as under way."""
+    """Instants in a pause are not made up for; a manual run counts as the schedule's last task."""
     await put(bench)
     await admin(bench, "pause", name="tick")
     await bench.advance(25)
@@ -155,7 +155,7 @@ async def test_a_schedule_can_be_paused_resumed_run_and_removed(bench: Bench) ->
 
 @on_bench()
 async def test_the_same_again_goes_on_as_it_was_and_another_takes_its_place(bench: Bench) -> None:
-    """A program may say at each start what it wants."""
+    """A program may put its schedule again at each start."""
     await put(bench)
     await bench.advance(7)
     assert (await put(bench))["schedules"][0]["next_at"] == START + 10
@@ -169,7 +169,7 @@ async def test_the_same_again_goes_on_as_it_was_and_another_takes_its_place(benc
 
 @on_bench()
 async def test_a_scheduled_task_fails_and_is_tried_again_as_any_other(bench: Bench) -> None:
-    """And while it waits for that it is under way."""
+    """While it waits for its next attempt, it counts as not ended."""
     await put(bench)
     await bench.advance(10)
     bench.worker()
@@ -181,7 +181,7 @@ async def test_a_scheduled_task_fails_and_is_tried_again_as_any_other(bench: Ben
 
 @on_bench()
 async def test_a_schedule_of_a_task_with_labels_and_keys_is_the_same_after_a_restart(bench: Bench) -> None:
-    """Asked for once more, it goes on as it was."""
+    """The schedule goes on unchanged when a client puts it again."""
     asked: dict[str, Any] = {
         "envelope": ("q", "f", None, None, None, None, None, ("gpu",)),
         "when": (None, None, 60.0),
@@ -198,7 +198,7 @@ async def test_a_schedule_of_a_task_with_labels_and_keys_is_the_same_after_a_res
 
 @on_bench(rules=Defaults(capacity=1))
 async def test_a_moment_that_waits_for_room_is_asked_for_once_however_often_the_store_refuses(bench: Bench) -> None:
-    """The master's list of moments does not grow."""
+    """The master's list of due requests does not grow."""
     client = bench.client()
     await bench.submit(client, 1, [b"a"])
     await put(bench)
@@ -214,7 +214,7 @@ async def test_a_moment_that_waits_for_room_is_asked_for_once_however_often_the_
 
 @on_bench()
 async def test_p7_schedules_that_were_put_anew_or_removed_leave_no_moments(bench: Bench) -> None:
-    """One of New Year that each deployment puts again, for a year; and what comes next still comes, once."""
+    """Deployments put a New Year schedule again for a year; its next instant is still used once."""
     yearly = {"every": None, "cron": "0 0 1 1 *"}
     for number in range(1_000):
         await put(bench, "new year", **yearly, body=b"%d" % number)
@@ -235,11 +235,11 @@ async def test_p7_schedules_that_were_put_anew_or_removed_leave_no_moments(bench
 @pytest.mark.parametrize("name", [["tick"], {"a": 1}, 7, None])
 @pytest.mark.parametrize("action", ["put", "pause", "run", "remove", "list"])
 def test_a_name_that_is_no_text_is_refused_and_the_master_goes_on(action: str, name: Any) -> None:
-    """Whoever has the key may send anything."""
+    """A peer with the key may send any value."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """One request."""
+        """Send one request."""
         asked = {"body": b"x", "envelope": ("q", "f"), "every": 10.0} if action == "put" else {}
         assert isinstance(await admin(bench, action, name=name, **asked), RemoteRefusal)
         assert (await put(bench))["schedules"]
@@ -275,11 +275,11 @@ def test_a_name_that_is_no_text_is_refused_and_the_master_goes_on(action: str, n
     ],
 )
 def test_what_cannot_be_a_schedule_is_refused_in_words(asked: dict[str, Any]) -> None:
-    """And none is made."""
+    """The master makes no schedule of an invalid request."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """One that cannot be."""
+        """Send one invalid schedule."""
         assert isinstance(await put(bench, **asked), RemoteRefusal)
         assert bench.desk.schedules.known == {}
 
@@ -287,17 +287,17 @@ def test_what_cannot_be_a_schedule_is_refused_in_words(asked: dict[str, Any]) ->
 
 
 def at(*moment: int, fold: int = 0) -> float:
-    """A moment by the clocks of Rome."""
+    """Return an instant by the clocks of Rome."""
     return datetime(*moment, tzinfo=ROME, fold=fold).timestamp()  # type: ignore[arg-type, misc] # year to minute
 
 
 def cron(line: str, catch_up: str = "one") -> Timing:
-    """By the clocks of Rome."""
+    """Return the timing of a cron line by the clocks of Rome."""
     return Timing(None, line, "Europe/Rome", False, catch_up)
 
 
 def test_what_falls_into_the_hour_that_is_skipped_comes_right_after_it() -> None:
-    """On 29 March 2026 the clocks go from 2 to 3."""
+    """On 29 March 2026 the clocks change from 2:00 to 3:00."""
     daily = cron("30 2 * * *")
     assert next_instant_after(daily, at(2026, 3, 28, 12, 0)) == at(2026, 3, 29, 3, 0)
     assert next_instant_after(daily, at(2026, 3, 29, 3, 0)) == at(2026, 3, 30, 2, 30)
@@ -306,7 +306,7 @@ def test_what_falls_into_the_hour_that_is_skipped_comes_right_after_it() -> None
 
 
 def test_what_falls_into_the_hour_that_comes_twice_comes_once_and_what_comes_often_goes_on() -> None:
-    """On 25 October 2026 the clocks go from 3 to 2."""
+    """On 25 October 2026 the clocks change from 3:00 to 2:00."""
     daily = cron("30 2 * * *")
     first = next_instant_after(daily, at(2026, 10, 24, 12, 0))
     assert first == at(2026, 10, 25, 2, 30)
@@ -319,12 +319,12 @@ def test_what_falls_into_the_hour_that_comes_twice_comes_once_and_what_comes_oft
 
 
 def test_an_interval_takes_no_notice_of_clocks() -> None:
-    """A day is 24 hours."""
+    """A day of an interval has 24 hours."""
     assert next_instant_after(Timing(86400.0, None, "UTC", False, "one"), 5.0) == 86405.0
 
 
 def test_years_of_missed_moments_are_counted_to_a_thousand() -> None:
-    """Nobody waits for a count of all."""
+    """A count of all missed instants would delay other requests."""
     due = due_at(cron("* * * * *"), START, START + 10 * 365 * 86400.0)
     assert due.missed == 1000
     assert due.next_at > START + 10 * 365 * 86400.0
@@ -332,7 +332,7 @@ def test_years_of_missed_moments_are_counted_to_a_thousand() -> None:
 
 @pytest.fixture
 def zones(monkeypatch: pytest.MonkeyPatch) -> dict[str, tzinfo]:
-    """Zones of the master's machine that a test may take away, or give other rules."""
+    """Return the zones of the master's machine, which a test may remove or give other rules."""
     there: dict[str, tzinfo] = {"Test/City": timezone(timedelta(hours=-8))}
 
     def zone_of(name: object) -> tzinfo:
@@ -346,11 +346,11 @@ def zones(monkeypatch: pytest.MonkeyPatch) -> dict[str, tzinfo]:
 
 
 def test_a_schedule_whose_zone_is_gone_is_faulty_and_says_so_and_can_be_removed(zones: dict[str, tzinfo]) -> None:
-    """The master starts, serves all else, and goes on with it once the zone is there again."""
+    """The master starts and serves all else; the schedule goes on when the zone exists again."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """A restart on a machine with fewer zones, and one on a machine that has it."""
+        """Restart the master on a machine without the zone, then on one with it."""
         await put(bench, every=None, cron="* * * * *", timezone="Test/City")
         await put(bench, "sound")
         known = zones.pop("Test/City")
@@ -375,11 +375,11 @@ def test_a_schedule_whose_zone_is_gone_is_faulty_and_says_so_and_can_be_removed(
 
 
 def test_a_zone_that_goes_while_the_master_runs_makes_a_fault_and_not_an_end(zones: dict[str, tzinfo]) -> None:
-    """It is tried again every hour."""
+    """The master tries the schedule again every hour."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """An update of the machine's zones that lacks one, and a second one that does not."""
+        """Update the machine's zones without the zone, then with it."""
         again = await restarted(bench)
         await put(again, every=None, cron="0 * * * *", timezone="Test/City", overlap=True)
         known = zones.pop("Test/City")
@@ -396,11 +396,11 @@ def test_a_zone_that_goes_while_the_master_runs_makes_a_fault_and_not_an_end(zon
 def test_the_rules_of_a_zone_that_have_changed_hold_after_a_restart_every_hour_and_when_it_is_put_again(
     zones: dict[str, tzinfo],
 ) -> None:
-    """A moment that was worked out by the rules of before is not believed."""
+    """The master does not use an instant that it computed with the previous rules."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """The clocks of a city are set by an hour, three times."""
+        """Change the clocks of a city by an hour, three times."""
         asked: dict[str, Any] = {"every": None, "cron": "0 9 1 * *", "timezone": "Test/City"}
         told = (await put(bench, **asked))["schedules"][0]
         assert told["next_at"] / 3600 % 24 == 17
@@ -418,7 +418,7 @@ def test_the_rules_of_a_zone_that_have_changed_hold_after_a_restart_every_hour_a
 
 @on_bench()
 async def test_a_row_that_cannot_be_read_is_a_faulty_schedule_that_can_be_removed(bench: Bench) -> None:
-    """Of a later distq, say; and so is one whose task is out of range today."""
+    """A later distq may have written the row; a schedule whose task is out of range today is faulty too."""
     await put(bench, "later")
     await put(bench, "wide")
     rows = {one.spec.name: one for one in bench.desk.schedules.known.values()}

@@ -1,4 +1,4 @@
-"""The list of tasks: those that match, oldest first, in pages, while others come and go; a slice in each cycle."""
+"""The list of tasks: matching tasks, oldest first, in pages, while tasks come and go; one slice in each cycle."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from distq.wire.errors import RemoteRefusal
 
 
 async def listed(bench: Bench, **asked: Any) -> Any:
-    """What the master answers to `distq list`."""
+    """Return the master's reply to `distq list`."""
     return await bench.admin("list", **asked)
 
 
 def names(found: Any) -> list[tuple[str, str]]:
-    """Each task's name and state."""
+    """Return each task's name and state."""
     return [(row["name"], row["state"]) for row in found["tasks"]]
 
 
 @on_bench()
 async def test_tasks_are_listed_by_queue_name_state_and_age(bench: Bench) -> None:
-    """Without a state those that wait and run."""
+    """Without a state, the list has the waiting and running tasks."""
     client = bench.client()
     envelopes = [("q", "f"), ("q", "g"), ("r", "f")]
     await bench.ask(client, "broker", "submit", 1, envelopes, [(0, 1), (1, 1), (2, 1)], [b"1", b"2", b"3"], 0.0)
@@ -42,13 +42,13 @@ async def test_tasks_are_listed_by_queue_name_state_and_age(bench: Bench) -> Non
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_pages_have_every_task_once_while_others_come_and_go(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In slices and pieces of any size."""
+    """The sizes of slices and pieces do not matter."""
     monkeypatch.setattr(task_list, "SLICE", size)
     monkeypatch.setattr(task_list, "PIECE", 2 * size + 1)
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """Twenty tasks, of which every third goes meanwhile."""
+        """Every third of twenty tasks is removed meanwhile."""
         client = bench.client()
         for number in range(1, 6):
             await bench.submit(client, number, [b"x"] * 4, queue=f"q{number}")
@@ -71,12 +71,12 @@ def test_pages_have_every_task_once_while_others_come_and_go(size: int, monkeypa
 
 @pytest.mark.parametrize(("piece", "first"), [(7, 6), (20, 30)])
 def test_keys_are_read_on_while_tasks_go_and_come(piece: int, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of those that stay is passed over or comes twice, whatever goes before the position; also very many."""
+    """The cursor reads each remaining task once, however many tasks before its position are removed."""
     monkeypatch.setattr(task_list, "PIECE", piece)
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """Thirty tasks, of which every second goes when it is among the first ones."""
+        """Every second of thirty tasks is removed if it is among the first ones."""
         client = bench.client()
         for number in range(1, 6):
             await bench.submit(client, number, [b"x"] * 6, queue=f"q{number}")
@@ -110,11 +110,11 @@ def test_keys_are_read_on_while_tasks_go_and_come(piece: int, first: int, monkey
     ],
 )
 def test_what_cannot_be_listed_is_refused_in_words(asked: dict[str, Any]) -> None:
-    """As of a peer of another version."""
+    """A peer of another version may send such a request."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """One bad request."""
+        """Send one invalid request."""
         assert isinstance(await listed(bench, **asked), RemoteRefusal)
 
     scene()

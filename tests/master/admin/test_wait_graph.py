@@ -1,4 +1,4 @@
-"""A task that waits for a task: refused where no slot can become free for that one, and nowhere else."""
+"""A task that waits for a task: the master refuses this only if no slot can become free for the other task."""
 
 from tests.master.bench import Bench, on_bench
 
@@ -6,7 +6,7 @@ from distq.core.task_ids import id_text
 
 
 async def full(bench: Bench, slots: int = 2) -> tuple[list[int], int]:
-    """A worker whose slots are all taken: the keys of what it runs, and the key of a task that waits."""
+    """Have a worker take all its slots; return the keys of its tasks and the key of a waiting task."""
     await bench.submit(bench.client(), 1, [b"x"] * (slots + 1))
     bench.worker(slots=slots)
     lines = [bench.executor(index) for index in range(1, slots + 1)]
@@ -16,14 +16,14 @@ async def full(bench: Bench, slots: int = 2) -> tuple[list[int], int]:
 
 
 async def ask(bench: Bench, outer: int, inner: int) -> str:
-    """What the master says to a task that waits for another."""
+    """Return the master's reply to a task that waits for another."""
     told = await bench.admin("wait", task=id_text(outer), other=id_text(inner))
     return str(told["why"])
 
 
 @on_bench()
 async def test_of_those_that_wait_on_all_slots_one_is_refused(bench: Bench) -> None:
-    """The last to say so; then the others wait for what its slot will serve."""
+    """The master refuses the last one; the others wait for tasks that can use its slot."""
     (first, second), inner = await full(bench)
     assert await ask(bench, first, inner) == ""
     why = await ask(bench, second, inner)
@@ -33,7 +33,7 @@ async def test_of_those_that_wait_on_all_slots_one_is_refused(bench: Bench) -> N
 
 @on_bench()
 async def test_a_wait_that_can_end_is_not_refused(bench: Bench) -> None:
-    """A slot is free; another task runs there; the queue is paused; what was said is old; the inner task has ended."""
+    """A slot is free, another task runs there, the queue is paused, the report is old, or the inner task has ended."""
     (first, second), inner = await full(bench)
     await ask(bench, first, inner)
     await bench.admin("pause", queue="q")

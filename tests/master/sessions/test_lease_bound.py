@@ -1,4 +1,4 @@
-"""Tasks of which only so many may run at once: leases that are stored first, and outlast a closed connection."""
+"""Lease-bound tasks, whose number of runs is limited: their leases are stored first and outlast a closed connection."""
 
 import asyncio
 from typing import Any
@@ -14,14 +14,14 @@ from distq.master.sessions.timeouts import DISCONNECT_GRACE_S, LAST_CHECK_S
 
 
 async def given(bench: Bench, count: int = 1) -> tuple[FakeLine, FakeLine, list[Any]]:
-    """A supervisor and its executor, which holds the first of so many tasks of one key."""
+    """Return a supervisor and its executor, which holds the first of `count` tasks of one key."""
     supervisor, line = bench.worker(), bench.executor()
     await submit(bench, bench.client(), 1, *[turn("joe")] * count)
     return supervisor, line, await bench.exchange(line, want=10)
 
 
 async def leased_and_unstored(bench: Bench) -> tuple[FakeLine, FakeLine]:
-    """An executor that was given a task in the cycle before, and the task's client."""
+    """Return an executor that was leased a task in the previous cycle, and the task's client."""
     bench.worker()
     line, client = bench.executor(), bench.client()
     assert await bench.exchange(line, wait_s=60.0) is WAITING
@@ -32,7 +32,7 @@ async def leased_and_unstored(bench: Bench) -> tuple[FakeLine, FakeLine]:
 
 @on_bench()
 async def test_its_lease_is_stored_before_it_is_handed_over(bench: Bench) -> None:
-    """Then a restarted master knows that it runs."""
+    """A restarted master therefore knows that the task runs."""
     _, line, (row,) = await given(bench)
     assert bench.ledger.state.tasks[row[0]].holder is line.state
     again = await restarted(bench)
@@ -42,7 +42,7 @@ async def test_its_lease_is_stored_before_it_is_handed_over(bench: Bench) -> Non
 
 @on_bench()
 async def test_it_is_handed_over_though_nobody_says_anything_more(bench: Bench) -> None:
-    """The cycle that leases it wakes the next one, which stores that."""
+    """The cycle that leases the task wakes the next cycle, which stores the lease."""
     running = asyncio.create_task(bench.broker.run())
     bench.worker()
     line, client = bench.executor(), bench.client()
@@ -57,7 +57,7 @@ async def test_it_is_handed_over_though_nobody_says_anything_more(bench: Bench) 
 
 @on_bench()
 async def test_the_reply_says_which_must_end_with_their_lease(bench: Bench) -> None:
-    """Sixth, where there are any."""
+    """The reply's sixth field names them, if there are any."""
     bench.worker()
     line = bench.executor()
     await submit(bench, bench.client(), 1, turn("joe"), None)
@@ -71,7 +71,7 @@ async def test_the_reply_says_which_must_end_with_their_lease(bench: Bench) -> N
 
 @on_bench()
 async def test_a_queue_with_a_limit_has_such_tasks_without_keys(bench: Bench) -> None:
-    """As long as it has one."""
+    """Its tasks are lease-bound as long as the queue has a limit."""
     bench.worker()
     line = bench.executor()
     await bench.admin("queue_set", queue="q", running=1)
@@ -82,7 +82,7 @@ async def test_a_queue_with_a_limit_has_such_tasks_without_keys(bench: Bench) ->
 
 @on_bench()
 async def test_while_its_lease_cannot_be_stored_nobody_has_it(bench: Bench) -> None:
-    """Who asked is told that there is nothing, and asks again."""
+    """The executor receives an empty reply and calls again."""
     line, _ = await leased_and_unstored(bench)
     bench.store.refuse_next = 1
     await bench.settle_down()
@@ -93,7 +93,7 @@ async def test_while_its_lease_cannot_be_stored_nobody_has_it(bench: Bench) -> N
 
 @on_bench()
 async def test_one_that_was_cancelled_before_it_was_handed_over_is_not(bench: Bench) -> None:
-    """Its executor hears of nothing."""
+    """Its executor does not receive the task."""
     line, client = await leased_and_unstored(bench)
     (key,) = bench.ledger.state.tasks
     assert bench.ledger.state.tasks[key].state == LEASED
@@ -104,7 +104,7 @@ async def test_one_that_was_cancelled_before_it_was_handed_over_is_not(bench: Be
 
 @on_bench()
 async def test_closed_sockets_do_not_end_its_lease(bench: Bench) -> None:
-    """Its worker may run it on behind a broken network; what has no key goes to others after a second."""
+    """Its worker may still run it behind a broken network; a task without a key goes elsewhere after a second."""
     supervisor, line = bench.worker(), bench.executor()
     await submit(bench, bench.client(), 1, turn("joe"), turn("joe"), None)
     rows = await bench.exchange(line, want=10)
@@ -120,7 +120,7 @@ async def test_closed_sockets_do_not_end_its_lease(bench: Bench) -> None:
 
 @on_bench()
 async def test_who_comes_back_in_time_goes_on_with_it(bench: Bench) -> None:
-    """And settles it, though its session had been given up."""
+    """The executor settles the task, although its session had been ended."""
     supervisor, line, (row,) = await given(bench)
     await bench.gone(line)
     await bench.gone(supervisor)
@@ -136,7 +136,7 @@ async def test_who_comes_back_in_time_goes_on_with_it(bench: Bench) -> None:
 
 @on_bench()
 async def test_an_executor_that_has_ended_lets_the_next_in_at_once(bench: Bench) -> None:
-    """Its supervisor says so, and it knows."""
+    """Its supervisor reports the end, so the master need not wait for the lease."""
     supervisor, _, (row,) = await given(bench, 2)
     await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
     assert bench.counts("q") == {"ready": 1, "held": 1}
@@ -144,11 +144,11 @@ async def test_an_executor_that_has_ended_lets_the_next_in_at_once(bench: Bench)
 
 @pytest.mark.parametrize("late_s", [0.2, LEASE_S])
 def test_a_master_that_has_slept_hears_first_what_was_said_meanwhile(late_s: float) -> None:
-    """It was stopped beyond the end of a lease: that its workers were not heard is not their fault."""
+    """The master was stopped beyond the end of a lease, so it must not blame silent workers."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """It is late, by however much."""
+        """The master is late by either time."""
         supervisor, line, (row,) = await given(bench)
         bench.clock.at += LEASE_S + late_s
         await bench.settle_down()
@@ -164,7 +164,7 @@ def test_a_master_that_has_slept_hears_first_what_was_said_meanwhile(late_s: flo
 
 @on_bench()
 async def test_a_master_that_has_slept_gives_up_who_says_nothing_afterwards(bench: Bench) -> None:
-    """A moment later."""
+    """The master ends the silent worker's leases `LAST_CHECK_S` later."""
     await given(bench)
     bench.clock.at += 2 * LEASE_S
     await bench.settle_down()
@@ -174,11 +174,11 @@ async def test_a_master_that_has_slept_gives_up_who_says_nothing_afterwards(benc
 
 @pytest.mark.parametrize("who", ["supervisor", "executor", "nobody"])
 def test_after_a_restart_it_waits_for_its_lease_or_whoever_names_it(who: str) -> None:
-    """A supervisor names what its executors run, for these come back when they have run it."""
+    """A supervisor names its executors' tasks, because executors connect again only after their tasks."""
 
     @on_bench()
     async def scene(first: Bench) -> None:
-        """The law, and then another master."""
+        """Lease a lease-bound task, then start another master."""
         _, _, (row,) = await given(first, 2)
         bench = await restarted(first)
         end_unless_reclaimed(bench.broker, bench.absent, 1.0, LEASE_S)
@@ -200,7 +200,7 @@ def test_after_a_restart_it_waits_for_its_lease_or_whoever_names_it(who: str) ->
 
 @on_bench()
 async def test_after_a_restart_an_executor_that_ended_meanwhile_holds_up_nobody(first: Bench) -> None:
-    """It is no use to wait for it: its supervisor says how it ended, as soon as it comes."""
+    """The master need not wait for it: its supervisor reports the end when it connects."""
     _, _, (row,) = await given(first, 2)
     bench = await restarted(first)
     supervisor = bench.worker()
@@ -214,7 +214,7 @@ async def test_after_a_restart_an_executor_that_ended_meanwhile_holds_up_nobody(
 
 @on_bench()
 async def test_what_a_supervisor_names_and_nobody_has_leased_is_no_news(bench: Bench) -> None:
-    """Its page still has what was settled long ago."""
+    """The supervisor's shared page may still name a task that was settled long ago."""
     _, line, (row,) = await given(bench)
     await bench.exchange(line, [done(row)], want=0)
     bench.hello(bench.line(), "worker", "w", slots=2, tasks=True, holds=[(7, *row[:2]), (1, 5), "x", (1, 2, "y")])
@@ -222,11 +222,11 @@ async def test_what_a_supervisor_names_and_nobody_has_leased_is_no_news(bench: B
     assert list(bench.workers.sessions["w"].executors) == [1]
 
 
-# -- what has ended, and runs on -------------------------------------------------------------------
+# -- tasks that have ended and run on ---------------------------------------------------------------
 
 
 async def aborted(bench: Bench) -> tuple[FakeLine, FakeLine, list[Any]]:
-    """As `given` with two tasks; the first one was cancelled while it ran."""
+    """Return as `given` for two tasks, after the first one was cancelled while it ran."""
     supervisor, line, (row,) = await given(bench, 2)
     assert (await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True))["done"] == 1
     assert bench.counts("q") == {"cancelled": 1, "held": 1}
@@ -235,7 +235,7 @@ async def aborted(bench: Bench) -> tuple[FakeLine, FakeLine, list[Any]]:
 
 @on_bench()
 async def test_a_task_that_was_cancelled_keeps_its_place_until_it_has_stopped(bench: Bench) -> None:
-    """It may take two seconds to do so, and the next one of its key must not be beside it."""
+    """It may take two seconds to stop, and the next task of its key must not run beside it."""
     _, line, row = await aborted(bench)
     await bench.exchange(line, [failed(row)], want=0)
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
@@ -244,7 +244,7 @@ async def test_a_task_that_was_cancelled_keeps_its_place_until_it_has_stopped(be
 
 @on_bench()
 async def test_its_place_is_free_when_its_executor_has_ended(bench: Bench) -> None:
-    """It had to be killed."""
+    """The supervisor had to kill the executor."""
     supervisor, _, row = await aborted(bench)
     await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
@@ -252,7 +252,7 @@ async def test_its_place_is_free_when_its_executor_has_ended(bench: Bench) -> No
 
 @on_bench()
 async def test_its_place_is_free_when_its_executor_comes_back_without_it(bench: Bench) -> None:
-    """Whatever became of the answer."""
+    """The place is free even if the executor's answer was lost."""
     await aborted(bench)
     bench.executor()
     await bench.settle_down()
@@ -261,7 +261,7 @@ async def test_its_place_is_free_when_its_executor_comes_back_without_it(bench: 
 
 @on_bench()
 async def test_its_place_is_free_when_the_lease_is_over(bench: Bench) -> None:
-    """Nobody hears of its worker any more."""
+    """Its worker sends no more reports."""
     supervisor, line, _ = await aborted(bench)
     await bench.gone(line)
     await bench.gone(supervisor)
@@ -273,7 +273,7 @@ async def test_its_place_is_free_when_the_lease_is_over(bench: Bench) -> None:
 
 @on_bench()
 async def test_one_that_was_cancelled_behind_its_workers_back_is_stopped_when_that_comes(bench: Bench) -> None:
-    """Its supervisor names it, and is told; until it has stopped nobody takes its place."""
+    """Its supervisor names the task and must stop it; no other task takes its place until then."""
     supervisor, line, (row,) = await given(bench, 2)
     await bench.gone(line)
     await bench.gone(supervisor)
@@ -292,7 +292,7 @@ async def test_one_that_was_cancelled_behind_its_workers_back_is_stopped_when_th
 
 
 async def aborted_and_restarted(first: Bench) -> tuple[Bench, list[Any]]:
-    """As `aborted`; then the master is killed, and started again."""
+    """Return as `aborted`, after the master was killed and started again."""
     _, _, row = await aborted(first)
     bench = await restarted(first)
     end_unless_reclaimed(bench.broker, bench.absent, 1.0, LEASE_S)
@@ -302,7 +302,7 @@ async def aborted_and_restarted(first: Bench) -> tuple[Bench, list[Any]]:
 
 @on_bench()
 async def test_after_a_restart_a_cancelled_task_that_may_run_on_keeps_its_place(first: Bench) -> None:
-    """Its worker does not come back, so the place is free when the lease must be over."""
+    """Its worker does not connect again, so the place is free when the lease must be over."""
     bench, _ = await aborted_and_restarted(first)
     await bench.advance(LEASE_S - 0.1)
     assert bench.counts("q") == {"cancelled": 1, "held": 1}
@@ -312,7 +312,7 @@ async def test_after_a_restart_a_cancelled_task_that_may_run_on_keeps_its_place(
 
 @on_bench()
 async def test_after_a_restart_the_worker_of_a_cancelled_task_is_told_again_to_stop_it(first: Bench) -> None:
-    """The answer with which the killed master said so may be lost. The place is free when the executor has ended."""
+    """The killed master's order may be lost. The place is free when the executor has ended."""
     bench, row = await aborted_and_restarted(first)
     back = bench.line()
     bench.hello(back, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])])
@@ -328,7 +328,7 @@ async def test_after_a_restart_the_worker_of_a_cancelled_task_is_told_again_to_s
 
 @on_bench()
 async def test_after_a_restart_the_answer_of_a_cancelled_task_frees_its_place(first: Bench) -> None:
-    """Its executor comes back with it."""
+    """Its executor connects again and sends the answer."""
     bench, row = await aborted_and_restarted(first)
     await bench.exchange(bench.executor(holds=[tuple(row[:2])]), [failed(row)], want=0)
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
@@ -336,7 +336,7 @@ async def test_after_a_restart_the_answer_of_a_cancelled_task_frees_its_place(fi
 
 @on_bench()
 async def test_a_cancelled_task_that_had_stopped_before_a_restart_holds_up_no_other(first: Bench) -> None:
-    """That it has stopped is stored with the commit that frees its place; a second restart finds the same."""
+    """The commit that frees its place stores that it stopped; a second restart finds the same state."""
     _, line, row = await aborted(first)
     await first.exchange(line, [failed(row)], want=0)
     bench = await restarted(await restarted(first))
@@ -346,14 +346,14 @@ async def test_a_cancelled_task_that_had_stopped_before_a_restart_holds_up_no_ot
 
 @on_bench()
 async def test_a_second_restart_keeps_the_place_of_a_cancelled_task_too(first: Bench) -> None:
-    """The first restart changes nothing of what is stored."""
+    """The first restart does not change the stored state."""
     bench = await restarted((await aborted_and_restarted(first))[0])
     assert bench.counts("q") == {"cancelled": 1, "held": 1}
 
 
 @on_bench()
 async def test_after_a_restart_a_cancelled_task_keeps_its_place_in_a_queue_with_a_limit(first: Bench) -> None:
-    """The limit counts tasks that run, and a restarted master counts the same ones."""
+    """The limit counts running tasks, and a restarted master counts the same tasks."""
     first.worker()
     await first.admin("queue_set", queue="q", running=1)
     await submit(first, first.client(), 1, None, None)
@@ -370,11 +370,11 @@ async def test_after_a_restart_a_cancelled_task_keeps_its_place_in_a_queue_with_
 
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_task_whose_result_is_not_kept_is_known_until_it_has_stopped(*, restarts: bool) -> None:
-    """Without it a restarted master would know nothing of the run, and a worker that comes back could not be told."""
+    """A restarted master needs the task to know of the run and to stop it at a returning worker."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        """It is cancelled while it runs, and its result's time is over before it has stopped."""
+        """The running task is cancelled, and its result's retention is over before the task has stopped."""
         bench.worker()
         line = bench.executor()
         runs, bodies = [(0, 1, None, turn("joe"))] * 2, [b"a", b"b"]
@@ -396,7 +396,7 @@ def test_a_task_whose_result_is_not_kept_is_known_until_it_has_stopped(*, restar
 
 @on_bench()
 async def test_its_place_in_a_queue_with_a_limit_is_kept_too(bench: Bench) -> None:
-    """So many run, not so many are leased."""
+    """The limit counts running tasks, not leased tasks."""
     bench.worker()
     first, second = bench.executor(1), bench.executor(2)
     await bench.admin("queue_set", queue="q", running=1)
@@ -412,7 +412,7 @@ async def test_its_place_in_a_queue_with_a_limit_is_kept_too(bench: Bench) -> No
 
 @on_bench()
 async def test_a_late_success_lets_nobody_in_beside_the_second_run(bench: Bench) -> None:
-    """It counts, and the second run goes on until it has answered."""
+    """The success counts, and the second run keeps its place until its executor has answered."""
     _, line, (row,) = await given(bench, 2)
     await bench.advance(LEASE_S + 1)
     bench.worker("heir")
@@ -427,7 +427,7 @@ async def test_a_late_success_lets_nobody_in_beside_the_second_run(bench: Bench)
 
 @on_bench()
 async def test_a_refused_commit_frees_no_place(bench: Bench) -> None:
-    """The answer comes again, and then it does."""
+    """The master commits the answer again, which then frees the place."""
     _, line, row = await aborted(bench)
     bench.store.refuse_next = 1
     bench.call(bench.client("third"), "broker", "submit", 1, [("q", "g")], [(0, 1)], [b"x"], 0.0)
