@@ -1,4 +1,4 @@
-"""Schedules that code declares: each exists once, over workers, restarts and deploys, as the newest worker reports it."""
+"""Schedules that code declares: each exists once, over workers, restarts and deploys; the newest worker decides."""
 
 from typing import Any
 

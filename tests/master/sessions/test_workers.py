@@ -129,7 +129,7 @@ async def test_an_idle_executor_of_a_session_that_has_ended_is_given_nothing(ben
     assert bench.rows(frozen) == []
     await bench.submit(bench.client(), 1, [b"a"])
     assert bench.counts("q") == {"ready": 1}
-    assert await bench.exchange(frozen, wait_s=1000) is WAITING  # thawed: its supervisor is not heard yet
+    assert await bench.exchange(frozen, wait_s=1000) is WAITING  # thawed: its supervisor has not reported yet
     bench.worker()
     await bench.settle_down()
     assert len(bench.rows(frozen)) == 1

@@ -74,7 +74,7 @@ class ClientSession(Owner):
         self.sent_number = 0
         self.request: SendResults | None = None
         self.seen_at = 0.0
-        """When the client last said hello, submitted or called for results."""
+        """When the client last called `hello`, `submit` or `results`."""
         self.looked_at = 0.0
         """When the session began or its idleness was last checked."""
         self.connections = 0
