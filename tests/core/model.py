@@ -1,4 +1,4 @@
-"""The law again, naively: dicts and scans, written apart from the ledger, so that the two can disagree."""
+"""A simple model of the ledger: dicts and scans, written independently, so that tests can find differences."""
 
 import math
 import pickle
@@ -7,23 +7,22 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 LIVE = ("ready", "delayed", "leased")
-"""A task that waits for its concurrency key is ready here: which of them may run is judged when they are leased."""
+"""Live states; a task that is held by its concurrency key is ready here, and the model checks the key at its lease."""
 ENDED = ("succeeded", "dead", "cancelled", "expired")
 KEPT = ("succeeded", "cancelled", "expired")
-"""Ends that are dropped when their TTL is over."""
+"""States of ended tasks that are dropped when their TTL is over."""
 CAUSES_KEPT = 8
 OUTCOMES = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")
-"""What a late answer is counted as, by its code on the wire: success, failure, released, fatal, unknown, timeout,
-snoozed, discarded."""
+"""The label of a late settle by outcome: success, failure, released, fatal, unknown, timeout, snoozed, discarded."""
 SLACK = 1 / 64
-"""So much of its period a rate may be late: what is given out within that counts as given out at its end."""
+"""Maximum delay of a rate, as a part of its period: leases within this part may count as made at its end."""
 BASE_S, MAX_S = 1.0, 3.0
-"""The backoff the model expects; every number here is a sum of powers of two, so that floats are exact."""
+"""The backoff that the model expects; all numbers in the tests are sums of powers of two, so that floats are exact."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the tasks of one submit share."""
+    """The options of the tasks of one submit."""
 
     queue: str
     name: str
@@ -37,7 +36,7 @@ class Options:
 
 @dataclass
 class ModelTask:
-    """One task as the model sees it; `disturbed` once it has been leased, or was submitted for later."""
+    """One task of the model; `disturbed` means that its submit order no longer counts, as after a lease or a delay."""
 
     key: int
     options: Options
@@ -52,26 +51,26 @@ class ModelTask:
     due_at: float = 0.0
     expires_at: float | None = None
     turn: str = ""
-    """Its concurrency key, of which ..."""
+    """Its concurrency key, '' for none."""
     at_once: int = 1
-    """... so many may be leased at once."""
+    """Maximum tasks of its concurrency key that are leased at the same time."""
     unique: str = ""
     after: Sequence[int] = ()
-    """The tasks that it comes after, and ..."""
+    """The keys of its dependencies."""
     policy: str = ""
-    """... what becomes of it if one of them fails."""
+    """Its policy for the failure of a dependency, '' without dependencies."""
     let_in: bool = True
-    """Whether these have ended, since it was last in line."""
+    """Whether its dependencies let it run, decided again each time when it becomes ready."""
     ended_at: float = 0.0
     needed_at: float | None = None
-    """When one that comes after it was last known to need its result."""
+    """When the model last found that a follower needs its result."""
     disturbed: bool = False
     causes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Pending:
-    """What was decided for one task and has not happened yet."""
+    """A decided change of one task that is not applied yet."""
 
     event: str
     body: bytes | None = None
@@ -79,12 +78,12 @@ class Pending:
     reason: str = ""
     after_s: float | None = None
     runs_on: bool = False
-    """Whether who has the lease goes on for a while."""
+    """Whether the holder of the lease may run the task on."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a queue is let give out; the default is everything."""
+    """The limits of a queue; the default limits nothing."""
 
     paused: bool = False
     names: tuple[str, ...] = ()
@@ -93,35 +92,35 @@ class Limits:
 
 
 class Model:
-    """All tasks that were ever accepted, what is decided, and what has been counted."""
+    """All accepted tasks, the decided changes and the counters."""
 
     def __init__(self, capacity: int, jitter: float, slots: Sequence[int], crews: Sequence[Collection[int]]) -> None:
         self.capacity = capacity
         self.jitter = jitter
         self.slots = slots
-        """How many slots the worker of each holder has, and ..."""
+        """Number of slots of each holder's worker."""
         self.crews = crews
-        """... which holders are of the same worker."""
+        """The holders of each worker."""
         self.slots_count = False
-        """Whether there ever were tasks that take more than one."""
+        """Whether a task has required more than one slot."""
         self.tasks: dict[int, ModelTask] = {}
         self.new: dict[int, ModelTask] = {}
         self.gone: dict[int, str] = {}
-        """Tasks that were dropped, and how each had ended."""
+        """The end state of each dropped task, by key."""
         self.pending: dict[int, Pending] = {}
         self.heard: dict[int, list[int]] = {}
-        """By owner, the tasks of whose end it was told."""
+        """By owner, the keys of the tasks whose ends the owner must receive."""
         self.counted: Counter[tuple[str, str, str]] = Counter()
         self.leases: Counter[tuple[str, str]] = Counter()
         self.limits: dict[str, Limits] = {}
         self.limiting: dict[str, Limits] = {}
-        """Limits that are decided."""
+        """Decided limits that are not applied yet, by queue."""
         self.given: dict[str, list[float]] = {}
-        """By queue, when a task was leased, since its present rate holds."""
+        """By queue, the times of its leases since its present rate applies."""
         self.lingering: dict[tuple[int, int], tuple[ModelTask, int]] = {}
-        """Tasks that have ended and may still run, by key and delivery: only so many may run at once, and by whom."""
+        """Ended tasks that may still run, so that concurrency limits count them, with their holders; by key, delivery."""
         self.over: set[tuple[int, int]] = set()
-        """Those that do not run on, as of the next commit."""
+        """Runs in `lingering` that have stopped; the next commit removes them."""
         self.unknown = 0
         self.noted: list[tuple[str, int]] = []
 
@@ -130,7 +129,7 @@ class Model:
         self.counted[task.options.queue, task.options.name, what] += 1
 
     def room(self, queue: str) -> int:
-        """How many more tasks a queue takes."""
+        """Number of further tasks that a queue accepts."""
         everything = [*self.tasks.values(), *self.new.values()]
         taken = [task for task in everything if task.options.queue == queue and task.state in (*LIVE, "dead")]
         return self.capacity - len(taken)
@@ -149,7 +148,7 @@ class Model:
         keys: tuple[str, int, str] = ("", 1, ""),
         after: tuple[Sequence[int], str] = ((), ""),
     ) -> None:
-        """Accept tasks under the keys that follow `first`."""
+        """Accept tasks under consecutive keys from `first` on."""
         turn, at_once, unique = keys
         for key, body in enumerate(bodies, first):
             assert key not in self.tasks | self.new, "a key was given twice"
@@ -163,7 +162,7 @@ class Model:
     def settle(
         self, key: int, delivery: int, outcome: int, body: bytes, cause: str, after_s: float | None = None
     ) -> bool:
-        """Decide about the answer to a lease; False if the task already changes."""
+        """Decide the settle of a lease; False if the task already changes in this cycle."""
         task = self.tasks.get(key)
         self.over |= {(key, delivery)} & self.lingering.keys()
         if task is None:
@@ -190,7 +189,7 @@ class Model:
         return True
 
     def cancel(self, key: int, cause: str, *, running: bool) -> bool | None:
-        """Decide to cancel a task; None if it changes already, False if it has ended or runs."""
+        """Decide to cancel a task; None if it changes in this cycle, False if it has ended or runs."""
         task = self.tasks.get(key)
         if task is None or task.state in ENDED or (task.state == "leased" and not running):
             return False
@@ -209,7 +208,7 @@ class Model:
         *,
         unexplained: bool,
     ) -> bool:
-        """Decide about everything a dead holder held."""
+        """Decide the changes of all tasks that a dead holder held."""
         self.over |= {run for run, (_, runner) in self.lingering.items() if runner == holder}
         held = [key for key, task in self.tasks.items() if task.holder == holder]
         conflicts = [key for key in held if key in self.pending]
@@ -221,7 +220,7 @@ class Model:
         return not conflicts
 
     def settle_dead(self, key: int, event: str) -> bool:
-        """Decide to have a dead letter tried again, or dropped; False if it is none or changes already."""
+        """Decide to requeue or drop a dead letter; False if the task is none or changes in this cycle."""
         task = self.tasks.get(key)
         if task is None or task.state != "dead" or key in self.pending:
             return False
@@ -229,9 +228,9 @@ class Model:
         return True
 
     def sweep(self, now: float, dropped: Collection[int]) -> None:
-        """Decide about everything that is due.
+        """Decide the changes of all tasks that are due.
 
-        Tasks in `dropped` go, as the ledger says: of one whose result others have needed it may be late.
+        The ledger drops the tasks in `dropped`. If followers needed a result, the ledger may drop it up to a TTL later.
         """
         for key, task in self.tasks.items():
             if key in self.pending:
@@ -249,7 +248,7 @@ class Model:
                 self.pending[key] = Pending("doom" if task.policy == "fail" else "cancel", error, cause)
 
     def next_deadlines(self) -> list[float]:
-        """Every moment at which a sweep would find something."""
+        """All instants at which a sweep would decide a change."""
         delayed = [task.due_at for task in self.tasks.values() if task.state == "delayed"]
         kept = [task for task in self.tasks.values() if task.state in KEPT and not self.needed(task)]
         ended = [self._kept_until(task) for task in kept]
@@ -258,7 +257,7 @@ class Model:
         return delayed + ended + [at for at in waiting if at is not None] + doomed
 
     def openings(self, held_back: Collection[int], now: float) -> list[float]:
-        """When queues with a rate, that have given out all that they may, give out the next that is ready."""
+        """For each queue with a used-up rate and ready tasks: the latest instant at which it may lease the next one."""
         moments = []
         for queue, limits in self.limits.items():
             given, (most, period_s) = self.given.get(queue, []), limits.rate
@@ -268,7 +267,7 @@ class Model:
         return moments
 
     def forget(self) -> None:
-        """Nothing was decided."""
+        """Drop all decisions."""
         self.pending.clear()
         self.new.clear()
         self.limiting.clear()
@@ -276,7 +275,7 @@ class Model:
     # -- apply ---------------------------------------------------------------------------------
 
     def apply(self, now: float) -> None:
-        """Let it happen."""
+        """Apply all decisions."""
         for queue, limits in self.limiting.items():
             if limits.rate != self.limits.get(queue, Limits()).rate:
                 self.given[queue] = []
@@ -378,14 +377,14 @@ class Model:
             self.gone[task.key] = state
             del self.tasks[task.key]
 
-    # -- together ------------------------------------------------------------------------------
+    # -- dependencies --------------------------------------------------------------------------
 
     def _before(self, task: ModelTask) -> list[str]:
-        """How the tasks stand that it comes after."""
+        """The states of the task's dependencies."""
         return [self.tasks[key].state if key in self.tasks else "gone" for key in task.after]
 
     def _let_in(self) -> None:
-        """Who comes after others may run once all of these have ended, and if they have failed, only if asked to."""
+        """Let a task run once all its dependencies have ended, and have succeeded unless its policy is `run`."""
         for task in self.tasks.values():
             if task.state == "ready" and not task.let_in:
                 states = self._before(task)
@@ -393,13 +392,13 @@ class Model:
                 task.let_in = not live and (task.policy == "run" or all(state == "succeeded" for state in states))
 
     def doomed(self, task: ModelTask) -> bool:
-        """Whether it will never run, because one that it comes after has failed."""
+        """Whether the task can never run, because a dependency has failed."""
         if task.state != "ready" or task.let_in or task.policy == "run" or task.key in self.pending:
             return False
         return any(state not in (*LIVE, "succeeded") for state in self._before(task))
 
     def why_doomed(self, task: ModelTask) -> str:
-        """The first of those that have failed, and why."""
+        """The first dependency that has failed, and its cause."""
         words = {"dead": "has failed", "cancelled": "was cancelled", "expired": "has expired", "gone": "is gone"}
         key, state = next(
             (key, state)
@@ -410,27 +409,27 @@ class Model:
         return f"TaskBefore: {key >> 40:x}-{key % 2**40:x} {words[state]}" + (f": {causes[-1]}" if causes else "")
 
     def needed(self, task: ModelTask) -> bool:
-        """Whether a follower may need its result, or an executor still runs it: its TTL begins later."""
+        """Whether a follower may need the task's result, or an executor still runs it, so that its TTL begins later."""
         runs_on = any(one is task for one, _ in self.lingering.values())
         return runs_on or any(
             task.key in other.after and other.state in (*LIVE, "dead") for other in self.tasks.values()
         )
 
     def _kept_until(self, task: ModelTask) -> float:
-        """When it is dropped at the latest."""
+        """The latest instant until which the ledger keeps the task."""
         return max(task.ended_at, task.needed_at or 0.0) + task.options.ttl_s
 
     # -- keys ----------------------------------------------------------------------------------
 
     def under_way(self, task: ModelTask) -> list[ModelTask]:
-        """The tasks of a task's concurrency key that may run: leased ones, and those that have ended while they ran."""
+        """The tasks of the same concurrency key that may run: leased tasks, and ended ones that executors still run."""
         same = (task.options.queue, task.turn)
         leased = [t for t in self.tasks.values() if t.state in ("leased", "taken")]
         lingering = [t for t, _ in self.lingering.values()]
         return [t for t in (*leased, *lingering) if (t.options.queue, t.turn) == same]
 
     def who_has(self, queue: str, unique: str) -> int | str | None:
-        """The live task with that unique key, None if it is free, "undecided" if that is being decided."""
+        """The live task with the unique key, None if the key is free, "undecided" if the present cycle decides it."""
         again = [self.tasks[key] for key, pending in self.pending.items() if pending.event == "requeue"]
         if any((t.options.queue, t.unique) == (queue, unique) for t in [*self.new.values(), *again]):
             return "undecided"
@@ -442,7 +441,7 @@ class Model:
     # -- limits --------------------------------------------------------------------------------
 
     def may_give(self, queue: str, name: str, now: float, *, slack_s: float = 0.0) -> bool:
-        """Whether a queue may give out one more task of that name, or might in so short a time before."""
+        """Whether the limits allow the queue to lease one more task of `name`, at `now` and `slack_s` before."""
         limits = self.limits.get(queue, Limits())
         running = sum(t.state in ("leased", "taken") for t in self.tasks.values() if t.options.queue == queue)
         running += sum(t.options.queue == queue for t, _ in self.lingering.values())
@@ -462,9 +461,9 @@ class Model:
         held_back: Collection[int],
         now: float,
     ) -> None:
-        """Judge a lease that was given, then write it down: the model allows any order that keeps the promises.
+        """Check and record a lease of the ledger; the model accepts every order that the rules allow.
 
-        Tasks in `held_back` wait for their concurrency keys, as the ledger says.
+        The ledger holds the tasks in `held_back` for their concurrency keys.
         """
         held = [task for task in self.tasks.values() if task.holder == holder]
         assert len(got) <= want
@@ -497,7 +496,7 @@ class Model:
             self._judge_rest(ready, bool(enough) or full, [*held, *(self.tasks[key] for key in got)])
 
     def _room(self, holder: int) -> int:
-        """How many slots of a holder's worker are free: what waits for one that runs takes none."""
+        """Number of free slots of a holder's worker; a task that waits in the executor takes none."""
         (crew,) = (crew for crew in self.crews if holder in crew)
         held = [[t.options.cost for t in self.tasks.values() if t.holder == one] for one in crew]
         return self.slots[holder] - sum(max(costs, default=0) for costs in held)
@@ -530,7 +529,7 @@ class Model:
             assert any(task.lost for task in [*ready, *held]), "a task that is ready was not given out"
 
     def reclaim(self, holder: int, key: int, delivery: int) -> bool:
-        """Whether a lease goes on with `holder`."""
+        """Give a lease to `holder` if it has not ended; True if it has not."""
         task = self.tasks.get(key)
         if task is None or key in self.pending or (task.state, task.delivery) != ("leased", delivery):
             return False

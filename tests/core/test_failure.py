@@ -1,4 +1,4 @@
-"""The bytes of a failure, written and read."""
+"""Failures: the bytes that programs write and read."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""The ledger against the model: any order of submits, leases, answers, losses and refused commits."""
+"""The ledger compared with the model, for any order of submits, leases, settles, losses and refused commits."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -30,11 +30,11 @@ QUEUES = ("a", "b")
 NAMES = ("f", "g")
 HOLDERS = (0, 1, 2)
 CREWS = ((0, 1), (2,))
-"""Which holders are executors of the same worker, and ..."""
+"""The holders of each worker."""
 SLOTS = (2, 2, 1)
-"""... how many slots that has."""
+"""Number of slots of each holder's worker."""
 TURNS = {"one": 1, "two": 2}
-"""Concurrency keys, and how many may be under way of each."""
+"""The concurrency keys, and the maximum tasks of each in flight."""
 
 OPTIONS = (
     Options("a", "f", "task", 5, retries=0, max_deliveries=2, ttl_s=2.0),
@@ -51,7 +51,7 @@ options = st.sampled_from(OPTIONS)
 causes = st.sampled_from(["killed by SIGKILL", "exit code 1"])
 outcomes = st.integers(0, 7)
 pauses = st.sampled_from([None, 0.0, 2.5])
-"""What a task asks for before its next run."""
+"""The pause in seconds that a task asks for before its next attempt, None for no pause of its own."""
 limits = st.sampled_from(
     [
         *[Limits()] * 3,
@@ -70,7 +70,7 @@ Decision = Callable[[], bool]
 
 
 class OneOfCrew(Holder):
-    """An executor, beside others of its worker."""
+    """A holder that is one of several executors of a worker."""
 
     __slots__ = ("crew", "own_slots")
 
@@ -82,16 +82,16 @@ class OneOfCrew(Holder):
 
     @property
     def slots(self) -> int:
-        """How many slots its worker has."""
+        """Number of slots of its worker."""
         return self.own_slots
 
     def room(self) -> int:
-        """How many of them are free: what one holds is run one after another."""
+        """Number of free slots of its worker; each executor runs its tasks one after another."""
         return self.own_slots - sum(max((t.envelope.cost for t in one.held.values()), default=0) for one in self.crew)
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Asks ledger and model the same things and compares them after every step."""
+    """Makes the same calls to the ledger and to the model, and compares them after every step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,20 +102,20 @@ class LedgerMachine(RuleBasedStateMachine):
             self.holders += [OneOfCrew(number, mates) for number in crew]
         self.owners = [Owner(), Owner()]
         self.again: list[Decision] = []
-        """Decisions that were refused, because a task changes once a cycle."""
+        """Decisions for the next cycle, because a task changes at most once in a cycle."""
         self.rejected: Counter[str] = Counter()
         self.kept: dict[int, tuple[bytes, bytes]] = {}
-        """What a store would hold."""
+        """The head and the body of each task in the store, by key."""
         self.policies: dict[str, tuple[Policy, list[list[float]]]] = {}
-        """What it would hold of the queues."""
+        """The policies of queues in the store, by queue name."""
         self.recent: list[tuple[int, int]] = []
-        """Leases that were given, newest last: what late answers are made of."""
+        """Key and delivery of all leases, the newest last; late settles use them."""
 
     @initialize(
         jitter=st.sampled_from([0.0, 0.5, 0.75]), busy=st.integers(0, 3), policy=st.sampled_from(FAILURE_POLICIES)
     )
     def begin(self, jitter: float, busy: int, policy: str) -> None:
-        """A ledger that is empty, or has some tasks of every kind, most of them leased."""
+        """Begin with an empty ledger, or with tasks of every kind, most of them leased."""
         rules = Defaults(CAPACITY, PAYLOAD_BYTES_MAX, backoff=Backoff(BASE_S, MAX_S))
         self.ledger = Ledger(rules, lambda: jitter, 1 << 40)
         self.model = Model(CAPACITY, jitter, SLOTS, CREWS)
@@ -130,7 +130,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.lease(holder, NAMES, QUEUES, 2)
 
     def envelope(self, options: Options) -> Envelope:
-        """The ledger's envelope of the model's options."""
+        """The ledger's envelope with these options of the model."""
         self.model.slots_count |= options.cost > 1
         return self.ledger.registry.envelope(
             options.queue,
@@ -144,7 +144,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )
 
     def decide(self, decision: Decision) -> None:
-        """Decide now; what is refused comes again in the next cycle."""
+        """Make a decision now; if the ledger refuses it, repeat it in the next cycle."""
         if not decision():
             self.again.append(decision)
 
@@ -169,7 +169,7 @@ class LedgerMachine(RuleBasedStateMachine):
         unique: str = "",
         after: DependsOn | None = None,
     ) -> None:
-        """A batch is taken whole or refused whole."""
+        """The ledger accepts or refuses all tasks of a submit together."""
         at_once = TURNS.get(turn, 1)
         constraints = (
             TaskConstraints(turn, at_once, unique, depends_on=after) if turn or unique or after else NO_CONSTRAINTS
@@ -212,7 +212,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def submit_after(
         self, data: st.DataObject, options: Options, policy: str, size: int, turn: str, delay_s: float
     ) -> None:
-        """A task that comes after others of the same cycle, in whatever queues these are."""
+        """Submit a task that depends on tasks of the same cycle, in any queues."""
         new = [key for key, task in self.model.new.items() if task.options.kind == "task" and not task.unique]
         if not new:
             self.submit(data.draw(st.sampled_from(OPTIONS[:4])), [b"a", b"b"], None)
@@ -223,7 +223,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(options=options, unique=st.sampled_from("xy"), replace=st.booleans(), turn=st.sampled_from(["", *TURNS]))
     def submit_once(self, options: Options, unique: str, replace: bool, turn: str) -> None:
-        """A task with a unique key is taken if no live one has it, or takes the place of one that waits."""
+        """Submit a task with a unique key, which must be free or belong to a waiting task that it replaces."""
         queue = self.ledger.registry.queue(options.queue)
         expected = self.model.who_has(options.queue, unique)
         if expected == "undecided":
@@ -242,7 +242,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.recent)
     @rule(data=st.data(), outcome=outcomes, run_s=st.sampled_from([0.0, 0.25, 4.0]), cause=causes, pause=pauses)
     def settle(self, data: st.DataObject, outcome: int, run_s: float, cause: str, pause: float | None) -> None:
-        """An answer to any lease ever given, current or not."""
+        """Settle any lease, whether it has ended or not."""
         key, delivery = data.draw(st.sampled_from(self.recent))
         body = b"%d" % outcome
 
@@ -258,7 +258,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(holder.held for holder in self.holders))
     @rule(data=st.data(), outcome=outcomes, cause=causes, pause=pauses)
     def answer(self, data: st.DataObject, outcome: int, cause: str, pause: float | None) -> None:
-        """An answer to a lease that is held: what usually happens."""
+        """Settle a present lease, which is the usual case."""
         held = [task for holder in self.holders for task in holder.held.values()]
         task = data.draw(st.sampled_from(held))
         key, delivery = task.task_key, task.delivery
@@ -273,7 +273,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.recent)
     @rule(data=st.data(), outcome=st.integers(1, 7), off=st.sampled_from([-2, -1, 1, 2, 100]))
     def settle_with_a_wrong_delivery(self, data: st.DataObject, outcome: int, off: int) -> None:
-        """A failure or a release that carries another number than the current one changes nothing."""
+        """A failure or a release with a delivery number other than the present one changes nothing."""
         key, _ = data.draw(st.sampled_from(self.recent))
         task = self.ledger.state.tasks.get(key)
         if task is None or key in self.model.pending:
@@ -286,14 +286,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ledger.state.tasks)
     @rule(data=st.data(), running=st.booleans(), cause=st.sampled_from(["", "cancelled by a client"]))
     def cancel(self, data: st.DataObject, running: bool, cause: str) -> None:
-        """Somebody wants a task no more."""
+        """Cancel a task."""
         key = data.draw(st.sampled_from([*self.ledger.state.tasks, 17]))
         expected = self.model.cancel(key, cause, running=running)
         assert self.ledger.cancel(key, cause, running=running) is expected
 
     @rule(number=st.sampled_from(HOLDERS), cause=causes, reason=st.sampled_from(["executor", "lease"]), data=st.data())
     def lose(self, number: int, cause: str, reason: str, data: st.DataObject) -> None:
-        """A holder dies, and perhaps its supervisor knows what it was running, and what had ended unsettled."""
+        """End a dead holder's leases; its supervisor may know which task was running and which ended unsettled."""
         held = list(self.holders[number].held)
         running = data.draw(st.sampled_from([None, *held, 17]))
         begun = data.draw(st.sets(st.sampled_from([*held, 18])))
@@ -310,7 +310,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ledger.state.dead)
     @rule(data=st.data(), event=st.sampled_from(["requeue", "drop"]))
     def settle_dead(self, data: st.DataObject, event: str) -> None:
-        """Somebody has a dead letter tried again, or lets it go."""
+        """Requeue or drop a dead letter."""
         key = data.draw(st.sampled_from([*self.ledger.state.dead]))
         self.ledger.state.cache.hold(self.ledger.state.dead[key], self.kept[key][1])  # as the broker reads it
         task = self.ledger.state.dead[key]
@@ -329,13 +329,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from([1, 1 << 40]))
     def settle_dead_what_is_alive(self, key: int) -> None:
-        """What is not dead cannot be tried again as if it were."""
+        """The ledger refuses to requeue a task that is no dead letter."""
         if key not in self.ledger.state.dead:
             assert not self.ledger.settle_dead(key, REQUEUE)
 
     @rule(queue=st.sampled_from(QUEUES), limits=limits)
     def govern(self, queue: str, limits: Limits) -> None:
-        """An operator pauses a queue, lets it go on, or limits it."""
+        """Set an operator's policy: a pause, no limit, or limits."""
         rate = None if limits.rate == Limits().rate else Rate(*limits.rate)
         running = None if limits.running == Limits().running else limits.running
         policy = Policy(limits.paused, frozenset(limits.names), running, rate)
@@ -344,7 +344,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        """What is due is noted."""
+        """Decide the changes of all tasks that are due."""
         self.ledger.sweeper.sweep(self.now)
         self.model.sweep(self.now, [key for key, change in self.ledger.pending.changes.items() if change.event == DROP])
 
@@ -352,11 +352,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def commit(self) -> None:
-        """The store takes the batch, and what it holds is what the ledger then says."""
+        """Commit a batch; after that the store agrees with the ledger."""
         self.cycle()
 
     def cycle(self) -> None:
-        """Commit and apply what was decided, then ask again what was refused."""
+        """Commit and apply all decisions, then repeat the decisions that were refused."""
         self.ledger.store_leases()
         batch = dict(self.ledger.batch(self.now))
         for key in [key for key in batch if key < 0]:
@@ -384,7 +384,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.decide(decision)
 
     def check_head(self, key: int) -> None:
-        """A head that was just written says what the ledger says."""
+        """A head that was just written agrees with the ledger."""
         task, read = self.ledger.state.tasks[key], head.unpack(self.kept[key][0])
         assert read.state == (READY if task.state == HELD else task.state)
         assert read.constraints == task.constraints
@@ -397,24 +397,24 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def refuse(self) -> None:
-        """The store refuses the batch: nothing was decided, as the comparison with the model shows."""
+        """The store refuses the batch, so the ledger drops all decisions, as the comparison with the model shows."""
         self.ledger.batch(self.now)
         self.ledger.forget()
         self.model.forget()
         self.again.clear()
-        left = self.ledger.batch(self.now)  # leases that are to be stored still are
+        left = self.ledger.batch(self.now)  # only leases that the next commit must store stay
         held = [change for key, change in left.items() if key > 0]
         assert all(head.unpack(change[0]).state == LEASED for change in held if change is not None)
         assert None not in left.values()
 
     @rule(quarters=st.integers(1, 20))
     def wait(self, quarters: int) -> None:
-        """Time goes on."""
+        """Move the clock forward."""
         self.now += quarters / 4
 
     @rule()
     def wait_for_the_next_deadline(self) -> None:
-        """Time goes on to the moment that the ledger asked for, and no further, and the master sweeps."""
+        """Move the clock exactly to the ledger's next deadline, and sweep."""
         at = self.ledger.sweeper.next_deadline()
         if at is not None:
             self.now = max(self.now, at)
@@ -429,9 +429,9 @@ class LedgerMachine(RuleBasedStateMachine):
         want=st.integers(0, 6),
     )
     def lease(self, number: int, names: tuple[str, ...], queues: tuple[str, ...], want: int) -> None:
-        """A holder takes what it wants; the model judges whether that was allowed."""
+        """Lease tasks to a holder; the model checks whether the rules allow that."""
         while self.ledger.changed:
-            self.cycle()  # leases come after the commit
+            self.cycle()  # the master leases tasks after the commit
         asked = [self.ledger.registry.queue(name) for name in queues]
         leased = self.ledger.leasing.lease(self.holders[number], asked, names.__contains__, want, self.now)
         held = [task.task_key for task in self.ledger.state.tasks.values() if task.state == HELD]
@@ -442,7 +442,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.recent)
     @rule(data=st.data(), number=st.sampled_from(HOLDERS), off=st.sampled_from([0, 0, 0, 1, -1]))
     def reclaim(self, data: st.DataObject, number: int, off: int) -> None:
-        """A lease goes on with another holder if it is still the current one."""
+        """Give a lease to another holder; the ledger allows it if the lease has not ended."""
         key, delivery = data.draw(st.sampled_from(self.recent))
         expected = self.model.reclaim(number, key, delivery + off)
         assert self.ledger.reclaim(self.holders[number], key, delivery + off) is expected
@@ -451,7 +451,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        """Every accepted task is where the model has it, in the same state, with the same numbers."""
+        """Every task of the ledger has the same state, counters and causes as in the model."""
         assert self.ledger.state.tasks.keys() == self.model.tasks.keys()
         for key, expected in self.model.tasks.items():
             task = self.ledger.state.tasks[key]
@@ -461,14 +461,14 @@ class LedgerMachine(RuleBasedStateMachine):
             assert task.body == expected.body or task.state not in LIVE_STATES
             assert (task.causes or []) == expected.causes
             assert task.failures <= expected.options.retries + 1
-            # A first death with nothing begun is counted, and does not end a task even where one delivery is all.
+            # An unexplained first death counts, but does not end a task, even with one allowed delivery.
             assert task.lost <= max(expected.options.max_deliveries, 2)
             if expected.state == "delayed":
                 assert task.due_at == expected.due_at
 
     @invariant()
     def no_task_has_two_live_leases(self) -> None:
-        """Holders and tasks say the same of who holds what."""
+        """The holders and the tasks agree on which holder has which task."""
         held = [task for holder in self.holders for task in holder.held.values()]
         assert len(set(held)) == len(held)
         assert set(held) == {task for task in self.ledger.state.tasks.values() if task.state == LEASED}
@@ -478,7 +478,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_task_is_held_only_while_its_key_is_busy(self) -> None:
-        """Of each concurrency key as many are under way as may be, and no more, before one is held."""
+        """A concurrency key has at most its limit of tasks in flight, and exactly its limit while a task is held."""
         for turn, at_once in TURNS.items():
             for queue in self.ledger.registry.queues.values():
                 those = [
@@ -498,7 +498,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def who_comes_after_others_is_held_until_they_have_ended(self) -> None:
-        """And for no other reason, but its concurrency key."""
+        """Only its dependencies or its concurrency key hold a task."""
         for task in self.ledger.state.tasks.values():
             if task.state == HELD and not task.constraints.concurrency_key:
                 assert not self.model.tasks[task.task_key].let_in
@@ -507,7 +507,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_equal_a_recount(self) -> None:
-        """Counts by state, live tasks and room are what counting each task would give."""
+        """The counts by state, of live tasks and of room equal a new count of all tasks."""
         for queue in self.ledger.registry.queues.values():
             states = Counter(task.state for task in self.ledger.state.tasks.values() if task.envelope.queue is queue)
             assert queue.counts == [states[state] for state in range(len(STATE_NAMES))]
@@ -520,7 +520,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_end_is_told_once(self) -> None:
-        """An owner hears of each of its tasks' ends, once; so does the operator of bad ones."""
+        """An owner receives the end of each of its tasks once, and operators receive each loss and each burial once."""
         assert sorted((event, task.task_key) for event, task, _ in self.ledger.state.operator_events) == sorted(
             self.model.noted
         )
@@ -530,7 +530,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def tallies_are_right(self) -> None:
-        """What is counted as it goes is what the model counted."""
+        """The ledger's counters equal the model's counters."""
         counted: Counter[tuple[str, str, str]] = Counter()
         rejected: Counter[str] = Counter()
         for (queue, name), tally in self.ledger.registry.counters.items():
@@ -545,7 +545,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_holds_what_the_ledger_knows(self) -> None:
-        """Replaying what was kept gives every task again, live or ended, with its body."""
+        """The stored rows contain every task, live or ended, with its body."""
         assert self.kept.keys() == self.ledger.state.tasks.keys()
         for key, (packed, body) in self.kept.items():
             task, read = self.ledger.state.tasks[key], head.unpack(packed)
@@ -562,7 +562,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_holds_what_operators_have_said(self) -> None:
-        """A queue's policy is kept with the cycle in which it takes effect."""
+        """The store has the policy of a queue from the cycle in which the policy takes effect."""
         for name, limits in self.model.limits.items():
             queue = self.ledger.registry.queue(name)
             assert queue.own == queue.policy._replace(capacity=None) == self.policies[name][0]
@@ -570,7 +570,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_next_deadline_is_never_too_late(self) -> None:
-        """The ledger wants to be swept when something is due, at the latest."""
+        """The ledger's next deadline is never later than the first instant at which a task is due."""
         expected, at = self.model.next_deadlines(), self.ledger.sweeper.next_deadline()
         expected += self.model.openings(
             [t.task_key for t in self.ledger.state.tasks.values() if t.state == HELD], self.now
@@ -580,7 +580,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def flat(tally: TaskCounters) -> dict[str, int]:
-    """A tally's counters in the model's words."""
+    """The counters of a task name, with the names that the model uses."""
     numbers = {"submitted": tally.submitted, "requeued": tally.requeued}
     for word, table in (
         ("attempts", tally.attempts),

@@ -16,7 +16,7 @@ from distq.core.retry import Backoff
 def test_a_retry_waits_twice_as_long_each_time_give_or_take_a_quarter_and_never_over_the_limit(
     failures: int, jitter: float
 ) -> None:
-    """1 s x 2^n within 25 %, at most ten minutes, for any number of failures."""
+    """The delay is 1 s x 2^n, plus or minus 25 %, and at most ten minutes, for any number of failures."""
     delay_s = Backoff().delay_s(failures, lambda: jitter)
     middle_s = 2.0 ** min(failures - 1, 1000)
     assert min(0.75 * middle_s, 600) <= delay_s <= min(1.25 * middle_s, 600)
@@ -44,7 +44,7 @@ def test_what_is_due_comes_oldest_first_and_equals_in_the_order_they_were_added(
 
 @given(durations=st.lists(st.floats(0, 1e5) | st.sampled_from(BUCKETS_S)))
 def test_a_histogram_counts_each_duration_in_the_bucket_whose_bound_it_does_not_exceed(durations: list[float]) -> None:
-    """`le` of Prometheus: a duration that equals a bound is inside it."""
+    """A duration that equals the bound of a bucket counts in that bucket, as `le` of Prometheus requires."""
     histogram = Histogram()
     for seconds in durations:
         histogram.observe(seconds)
@@ -75,7 +75,7 @@ def test_a_name_is_made_once_and_shared() -> None:
 
 
 def test_options_that_are_not_given_are_the_rules_and_zero_is_given() -> None:
-    """`None` asks for the default; 0 retries are 0 retries."""
+    """None means the default; 0 is a value and does not mean the default."""
     names = Registry(Defaults(retries=3, max_deliveries=5, result_ttl_s=60.0, time_limit_s=9.0))
     default = names.envelope("q", "f", TASK)
     assert (default.retries, default.max_deliveries, default.result_ttl_s, default.time_limit_s) == (3, 5, 60.0, 9.0)

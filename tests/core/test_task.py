@@ -1,4 +1,4 @@
-"""Task ids and their text."""
+"""Task ids: the text of a task's key."""
 
 import hypothesis.strategies as st
 import pytest

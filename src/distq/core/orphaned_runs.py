@@ -1,8 +1,8 @@
 """Lease-bound tasks that have ended while an executor runs them: cancelled, or settled by an earlier delivery.
 
 Until the executor stops, the concurrency limits of its key and of its queue count the task, because they count
-the tasks that really run. The row of such a task shows this (`head.RUNS_ON`) to a restarted master; the commit after
-the executor has stopped records that in the row.
+the tasks that really run. The row of such a task shows this (`head.RUNS_ON`) to a restarted master; when the executor
+has stopped, the next commit updates the row.
 """
 
 from __future__ import annotations
