@@ -118,7 +118,7 @@ class Model:
         self.given: dict[str, list[float]] = {}
         """By queue, the times of its leases since its present rate applies."""
         self.lingering: dict[tuple[int, int], tuple[ModelTask, int]] = {}
-        """Ended tasks that may still run, so that concurrency limits count them, with their holders; by key, delivery."""
+        """Ended tasks that may still run and count for concurrency limits, and their holders, by key and delivery."""
         self.over: set[tuple[int, int]] = set()
         """Runs in `lingering` that have stopped; the next commit removes them."""
         self.unknown = 0

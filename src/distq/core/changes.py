@@ -27,7 +27,7 @@ class Change(NamedTuple):
     event: int
     task: Task
     body: bytes | None = None
-    """The task's new body; of a task that is buried, the error of its last attempt."""
+    """The task's new body; for a task that becomes a dead letter, the error of its last attempt."""
     run_s: float = 0.0
     delay_s: float = 0.0
     cause: str = ""
@@ -37,7 +37,7 @@ class Change(NamedTuple):
 
     @property
     def keeps_place(self) -> bool:
-        """Whether the ended task keeps its place until its executor has stopped."""
+        """Whether concurrency limits count the ended task until its executor has stopped."""
         return self.runs_on and self.task.holder is not None and self.task.lease_bound
 
 
@@ -126,14 +126,14 @@ def rows_of(
         if task.state == LEASED and old_enough and task.task_key not in changes:
             rows[task.task_key] = row_of_lease(task)
     for key, change in changes.items():
-        # A restarted master asks the workers for their leases, and looks at the clock for what is due.
+        # A restarted master asks the workers for their leases, and finds due tasks by its clock.
         if change.event not in (moves.GIVE_BACK, moves.DUE):
             rows[key] = row_of_change(change, now)
     return rows
 
 
 def count_attempt(change: Change) -> None:
-    """Count the attempt that has ended with this change, at the task and in its counters."""
+    """Count the attempt that ends with this change, in the task and in its counters."""
     task, reason = change.task, change.reason
     counters = task.envelope.counters
     if reason in FAILURES:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from distq.core.ports import Row
 
 CURSORS: Final = -(1 << 60)
-"""The cursor of a task is stored at CURSORS - its key; the rows of schedules lie below those of cursors."""
+"""The cursor of a task is stored under the key CURSORS - its key; the keys of schedules are below those of cursors."""
 ENDS: Final = (moves.SUCCEED, moves.CANCEL, moves.EXPIRE, moves.DROP)
-"""Events after which no attempt follows, so that the cursor goes; a dead letter can be requeued and keeps its own."""
+"""Events after which no attempt follows, so that the cursor is dropped; a dead letter keeps it for a requeue."""
 
 
 class Checkpoints:
@@ -41,11 +41,11 @@ class Checkpoints:
         return stray
 
     def save(self, task_key: int, cursor: bytes) -> None:
-        """Decide that the next attempt of a task goes on at `cursor`."""
+        """Decide that the next attempt of a task continues from `cursor`."""
         self.decided[task_key] = cursor
 
     def undo(self, count: int) -> None:
-        """Drop the decided cursors but the first `count`."""
+        """Drop all decided cursors except the first `count`."""
         while len(self.decided) > count:
             self.decided.popitem()
 

@@ -1,8 +1,7 @@
-"""Concurrency keys: at most a number of tasks of one key are in flight, and the others are held.
+"""Concurrency keys: each limits the tasks of one key that are in flight; the other tasks of the key are held.
 
 A task in flight is in a ready list or is leased. A held task is in no ready list; it is admitted, at the end of its
-ready list, when a task of its key is no longer in flight. So keys take turns, and the held tasks of one key delay no
-other task.
+ready list, when a task of its key is no longer in flight. So the held tasks of one key delay no task of another key.
 """
 
 from __future__ import annotations

@@ -1,26 +1,26 @@
-"""The constraints that few tasks have: a concurrency key, a unique key, dependencies; and their headers."""
+"""The constraints that only some tasks have (a concurrency key, a unique key, dependencies), and headers."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 KEY_BYTES_MAX: Final = 64
-"""Maximum bytes of a concurrency key or a unique key, in UTF-8: a stored head has room for them."""
+"""Maximum bytes of a concurrency key or a unique key, in UTF-8, so that a stored head stays small."""
 
 FAIL, CANCEL, RUN = "fail", "cancel", "run"
 FAILURE_POLICIES: Final = (FAIL, CANCEL, RUN)
-"""What becomes of a task when a dependency fails: it becomes a dead letter too, is cancelled, or runs all the same."""
+"""What happens to a task when a dependency fails: it becomes a dead letter too, it is cancelled, or it still runs."""
 
 Headers = tuple[tuple[str, str], ...]
 """Names and texts that travel with a task and that the master does not interpret: a trace, a tenant."""
 HEADERS_MAX: Final = 16
-"""Maximum headers of a task."""
+"""Maximum headers of a task, because every stored head repeats them."""
 HEADERS_BYTES_MAX: Final = 1_024
 """Maximum bytes of all names and texts of a task's headers together, in UTF-8: every stored head repeats them."""
 
 
 class DependsOn(NamedTuple):
-    """The dependencies of a task: consecutive keys, and what becomes of the task if one of them fails."""
+    """The dependencies of a task: consecutive keys, and what happens to the task if one of them fails."""
 
     first: int
     size: int

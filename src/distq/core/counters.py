@@ -1,6 +1,6 @@
-"""Plain counters, kept by the ledger as it goes and read by the metrics at scrape time.
+"""The counters of tasks: the ledger updates them at each change, and the metrics read them at scrape time.
 
-prometheus-client's own `observe` per task would double the cost of a task; a list index and an addition do not.
+`observe` of prometheus-client would double the cost of a task, so a counter is a list index and an addition.
 """
 
 from bisect import bisect_left
@@ -15,9 +15,9 @@ BUCKETS_S: Final = (
 COUNTED_MAX: Final = 200
 """Maximum pairs of queue and task name with counters of their own: each is about 70 series of the metrics."""
 OTHERS_MAX: Final = 100
-"""Maximum queues whose further names share the counters of OTHER; those of further queues share OTHER of OTHER."""
+"""Maximum queues whose further names share one set of counters, (queue, OTHER); further queues share (OTHER, OTHER)."""
 OTHER: Final = "other"
-"""The label of names beyond these limits: a client that invents names or queues cannot fill the memory."""
+"""The label of names beyond these limits, so that a client that uses many names or queues cannot fill the memory."""
 
 
 class Histogram:

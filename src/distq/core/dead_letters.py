@@ -1,4 +1,4 @@
-"""How long dead letters are kept, and how many; without a limit they stay, since each may be requeued."""
+"""The limits of dead letters: their age and their number; without a limit the master keeps them for a requeue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXPIRED_REASON: Final = "over"
 
 
 class DeadLetterLimits(NamedTuple):
-    """How long and how many dead letters the master keeps."""
+    """The maximum age and the maximum number of dead letters that the master keeps."""
 
     ttl_s: float | None = None
     """Seconds for which each dead letter is kept, None for no limit."""
@@ -25,7 +25,7 @@ class DeadLetterLimits(NamedTuple):
 
 
 def expired(dead: Mapping[int, Task], limits: DeadLetterLimits, now: float, most: int) -> Iterator[Task]:
-    """At most `most` of the dead letters beyond these limits; `dead` has the oldest first."""
+    """The dead letters beyond these limits, at most `most` of them; `dead` has the oldest first."""
     surplus = 0 if limits.count_max is None else len(dead) - limits.count_max
     ttl_s = math.inf if limits.ttl_s is None else limits.ttl_s
     for index, task in enumerate(islice(dead.values(), most)):
@@ -35,7 +35,7 @@ def expired(dead: Mapping[int, Task], limits: DeadLetterLimits, now: float, most
 
 
 def next_at(dead: Mapping[int, Task], limits: DeadLetterLimits) -> float | None:
-    """When the next dead letter is beyond these limits, None if no time limit is set."""
+    """When the next dead letter exceeds these limits; None if the passing of time makes none exceed them."""
     if limits.count_max is not None and len(dead) > limits.count_max:
         return -math.inf
     if limits.ttl_s is None or not dead:

@@ -7,9 +7,9 @@ from typing import Final, Generic, TypeVar
 Thing = TypeVar("Thing")
 
 STALE_MAX: Final = 1_000
-"""Maximum stale entries that stay; more are cleared away once they are half of all."""
+"""Maximum stale entries that stay in the heap; above it they are dropped once they are more than half of all."""
 CLEARED_MIN: Final = 100
-"""Minimum entries that are searched for stale ones: fewer are not worth it."""
+"""Minimum entries before a search for stale ones, because fewer entries take little memory."""
 
 
 class Deadlines(Generic[Thing]):
@@ -27,7 +27,7 @@ class Deadlines(Generic[Thing]):
         self._holds = holds
         self._stale_count = 0
         self._clear_at = CLEARED_MIN
-        """Number of entries at which `add` clears the stale ones away."""
+        """Number of entries at which `add` drops the stale ones."""
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -35,7 +35,7 @@ class Deadlines(Generic[Thing]):
     def add(self, at: float, thing: Thing, *, clear: bool = False) -> None:
         """Add `thing`, due at `at` (seconds of the master's clock).
 
-        `clear` drops stale entries now and then: for callers that do not call `discard_one`.
+        `clear` drops stale entries when the heap has grown, for callers that do not call `discard_one`.
         """
         if clear and len(self._heap) >= self._clear_at:
             self._clear()

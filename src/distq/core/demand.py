@@ -1,7 +1,7 @@
-"""How many slots the tasks of a queue need: those that run, and those that could run if there were more slots.
+"""The demand of a queue: the slots for its running tasks, and for the tasks that more slots would let run.
 
-A task that a limit, a pause, a concurrency key or a delay holds back needs no slot: more slots would not start it.
-A queue may have 20,000 ready lists, one for each task name: they are counted in steps, with other work between two.
+A task that waits for a limit, a pause, a concurrency key or a delay needs no slot, because more slots do not start it.
+A queue may have 20,000 ready lists, one for each task name, so they are counted in steps with other work in between.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from distq.core.ready_list import PriorityList
 
 RUN_S_UNKNOWN: Final = 1.0
-"""Assumed run time in seconds where no run has ended, none is under way and no time limit is declared."""
+"""Assumed run time in seconds if no run has ended, no task runs and the task has no time limit."""
 
 LISTS_PER_STEP: Final = 500
 """Maximum ready lists in one step of `demands`, about half a millisecond of work."""
 
 
 class Placement(Protocol):
-    """What the demand needs to know of the connected workers."""
+    """The facts about the connected workers that the demand depends on."""
 
     def extra_slots(self, queue: Queue) -> int:
-        """How many slots beyond one each the running tasks of a queue take."""
+        """Number of slots that the running tasks of a queue take beyond one slot each."""
 
     def longest_run_s(self, queue: Queue) -> float:
-        """How long the longest present run of a queue has lasted, 0 if there is none."""
+        """Seconds since the start of a queue's longest present run, 0 if no task runs."""
 
     def most(self, queue: Queue, ready_list: PriorityList) -> int:
-        """How many tasks of a ready list a worker could run that is connected or may be started."""
+        """Number of a ready list's tasks that connected workers, or workers that may be started, could run."""
 
 
 class AnyWorker:
@@ -59,12 +59,12 @@ class Demand(NamedTuple):
     ready: int = 0
     """Number of ready tasks that could run within the time, if there were slots."""
     slots: int = 0
-    """Number of slots that these take if all run at the same time."""
+    """Number of slots that the tasks in `ready` take if all run at the same time."""
     work_s: float = 0.0
-    """Seconds that these take one slot."""
+    """Seconds that one slot needs for the tasks in `ready`."""
 
     def desired_slots(self, target_drain_s: float) -> int:
-        """The slots that the running tasks take, and those that run the ready ones in `target_drain_s` seconds.
+        """The slots for the running tasks, and the slots that run the ready tasks within `target_drain_s` seconds.
 
         At least one while a task could run, and at most the slots that all tasks take together.
         """

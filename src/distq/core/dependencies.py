@@ -1,8 +1,8 @@
-"""Dependencies: a callback waits for a group of tasks, a stage of a chain for the stage before it.
+"""Dependencies: a callback waits for a group of tasks, and a stage of a chain for the previous stage.
 
-The dependencies of a task have consecutive keys, and one submit takes them all. The task is held until all of them
-have ended; each end counts once, however often it is settled. The number of dependencies that have not ended is not
-stored; a restarted master counts them again.
+The dependencies of a task have consecutive keys from one submit. The task is held until all of them have ended; each
+end counts once, even if an executor settles it again. The store does not keep the number of dependencies that have not
+ended; a restarted master counts them again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Dependencies:
         self.pending: dict[int, int] = {}
         """By key of a held task: the number of its dependencies that have not ended."""
         self.doomed: dict[int, Task] = {}
-        """By key: held tasks of which a dependency has failed; the next commit ends them."""
+        """By key: held tasks with a failed dependency; the next commit ends them."""
 
     def add(self, task: Task, depends_on: DependsOn) -> None:
         """Add a task that depends on others."""
@@ -108,7 +108,7 @@ def upstream_failure(task: Task, tasks: Mapping[int, Task]) -> str:
 
 
 def upstream_error(cause: str) -> bytes:
-    """The error of a task that ends with such a cause, as an executor would send it."""
+    """The error of a task that ends for this cause, in the form that an executor sends."""
     return pack_failure_text(_KIND, cause.removeprefix(f"{_KIND}: "))
 
 

@@ -1,4 +1,4 @@
-"""Envelopes: what all tasks of one name, queue and options share, held once in memory."""
+"""Envelopes: the queue, name and options that many tasks share, stored once in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from distq.core.queue import Queue
 
 PLAIN: Final = "plain"
-"""Kind and name of a plain item: what a standard-library program puts on a queue."""
+"""Kind and name of a plain item, which a standard-library program puts on a queue."""
 TASK: Final = "task"
 """Kind of a task that names a Python function."""
 
@@ -18,14 +18,14 @@ PRIORITY_DEFAULT: Final = 5
 
 NO_LABELS: Final[frozenset[str]] = frozenset()
 LABELS_MAX: Final = 16
-"""Maximum labels that a task requires."""
+"""Maximum labels that a task may require."""
 LABELS_BYTES_MAX: Final = 200
 """Maximum bytes of all labels that a task requires, in UTF-8: a stored head has one byte for their length."""
 COST_MAX: Final = 1_000
-"""Maximum slots that a task takes."""
+"""Maximum slots that one task may take."""
 PROCESS, THREAD = "process", "thread"
 EXECUTORS: Final = (PROCESS, THREAD)
-"""Kinds of executors: one task at a time; or several, in threads, and coroutine functions on one loop."""
+"""Kinds of executors: one runs one task at a time; the other runs several in threads, and coroutines on one loop."""
 
 
 def executor_label(kind: str) -> str:

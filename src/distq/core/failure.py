@@ -1,6 +1,6 @@
-"""How a task's failure is written: the exception's type, text and traceback, and the pickled exception if there is one.
+"""The bytes of a task's failure: the exception's type, text and traceback, and the pickled exception if there is one.
 
-Master, executor, client and command line all use this one form.
+The master, the executors, the clients and the command line all use this form.
 """
 
 import pickle

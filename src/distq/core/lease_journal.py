@@ -1,4 +1,4 @@
-"""Selects the leases that the store keeps: those older than a second.
+"""The journal of leases: it selects the leases that the store keeps, which are older than a second.
 
 The lease of a task that runs for milliseconds costs no write. A task that runs for hours survives a restart of the
 master without running twice: its executor reclaims it when it reconnects.
@@ -12,9 +12,9 @@ from distq.core.states import LEASED
 from distq.core.task import Task
 
 STORED_AFTER_S: Final = 1.0
-"""Age in seconds from which on a lease is stored."""
+"""Age in seconds from which on the master stores a lease, so that short tasks cost no extra write."""
 POOLS_COUNTED_MAX: Final = 100
-"""Maximum pools with a count of their own of expired leases; further pools share the count of OTHER."""
+"""Maximum pools with their own count of expired leases; further pools share the count OTHER, to limit the metrics."""
 
 
 class LeaseJournal:
@@ -37,7 +37,7 @@ class LeaseJournal:
         self.expired[pool if known else OTHER] += count
 
     def due(self, now: float) -> list[Task]:
-        """Take out the tasks that are still leased, under leases of at least STORED_AFTER_S."""
+        """Remove the leases that are at least STORED_AFTER_S old; returns the tasks that still have them."""
         held: list[Task] = []
         given = self._given
         while given and given[0][0] + STORED_AFTER_S <= now:

@@ -1,4 +1,4 @@
-"""The payloads that stay in memory, up to a number of bytes; and how many payloads fit into one message."""
+"""The cache of payloads in memory, limited in bytes, and the number of payloads that fit into one message."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class PayloadCache:
 
     def __init__(self) -> None:
         self.room_bytes = CACHE_BYTES
-        """Bytes of payloads that still fit; the store alone keeps the payloads beyond them."""
+        """Bytes of payloads that still fit; further payloads are only in the store."""
 
     def hold(self, task: Task, body: bytes | None) -> None:
-        """Replace the body of `task` in memory; with None the store alone has it."""
+        """Replace the body of `task` in memory; with None the body is only in the store."""
         if task.body is not None:
             self.room_bytes += len(task.body)
         if body is not None:
@@ -32,8 +32,8 @@ class PayloadCache:
 
 
 def how_many_fit(sizes: Sequence[int], bytes_max: int) -> int:
-    """How many of these sizes, from the first on, add up to at most `bytes_max`; at least one, if there is one."""
-    if sum(sizes) <= bytes_max:  # nearly always, and on the way of every lease
+    """Number of sizes, from the first on, that add up to at most `bytes_max`; at least 1 if there is a size."""
+    if sum(sizes) <= bytes_max:  # the usual case, checked first because every lease calls this
         return len(sizes)
     count = total = 0
     for size in sizes:

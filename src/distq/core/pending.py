@@ -1,4 +1,4 @@
-"""What the present cycle has decided and the store has not kept yet: new tasks, changes, and leases to store."""
+"""The decisions of the present cycle that are not stored yet: new tasks, changes, and leases to store."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class PendingChanges:
         return rows_of(self.submitted, self.leases_to_store, self.changes, now, stopped)
 
     def check_rows(self, since: Savepoint, now: float) -> None:
-        """Pack what was decided after `since`; raises the error of the first part that cannot be stored."""
+        """Pack all decisions after `since`; raises the error of the first one that cannot be stored."""
         changes = dict(islice(self.changes.items(), since.changes, None))
         rows_of(self.submitted[since.new :], (), changes, now)
 
     def undo(self, before: Savepoint) -> list[Change]:
-        """Drop what was decided after `before`; returns the dropped changes, the newest first."""
+        """Drop all decisions after `before`; returns the dropped changes, the newest first."""
         while len(self.submitted) > before.new:
             envelope, tasks, *_, constraints = self.submitted.pop()
             envelope.queue.reserved -= len(tasks)
@@ -70,7 +70,7 @@ class PendingChanges:
         return dropped
 
     def take(self) -> tuple[list[Submitted], list[Change]]:
-        """Take out everything: the new tasks, and the changes of the others."""
+        """Remove and return all decisions: the new tasks, and the changes of other tasks."""
         submitted, changes = self.submitted[:], list(self.changes.values())
         self.submitted.clear()
         self.changes.clear()

@@ -1,4 +1,4 @@
-"""The policies of all queues: what operators change of them, what the store keeps of them, and their rates."""
+"""The policies of all queues: the changes by operators, the rows in the store, and the rates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class QueuePolicies:
-    """Decides, stores and applies what operators change of queues, and stores what queues with a rate have leased."""
+    """Decides, stores and applies the operators' policies, and stores the leases of queues with a rate."""
 
     def __init__(self, registry: Registry, ready_queues: dict[Queue, None]) -> None:
         self.decided: dict[Queue, Policy] = {}
@@ -38,7 +38,7 @@ class QueuePolicies:
         self.decided[queue] = own
 
     def restore(self, key: int, row: bytes, now: float) -> None:
-        """Restore a queue's operator policy from the store, and what the queue has leased lately."""
+        """Restore a queue's operator policy from the store, and the recent leases of the queue."""
         name, own, spent = unpack_policy(row)
         queue = self._registry.queue(name, lasts=False)
         queue.policy_key = key

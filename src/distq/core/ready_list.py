@@ -12,7 +12,7 @@ Offer = tuple[int, int, int, "PriorityList"]
 """The offer of a list: its first task's negated priority and key; a number unique among offers; the list."""
 
 STALE_MAX: Final = 1_000
-"""Maximum tasks that have left a list's state and stay in it; more are cleared away once they are half of it."""
+"""Maximum tasks in a list that have left its state; above it they are dropped once they are more than half of it."""
 
 
 class PriorityList:
@@ -49,7 +49,7 @@ class PriorityList:
         self.aside = False
         """Whether it is set aside, because no connected worker may take from it."""
         self.examined = -1
-        """The generation of workers in which its queue last asked whether one may take from it."""
+        """The generation of workers for which its queue last checked whether a worker may take from it."""
 
     def __len__(self) -> int:
         """Number of its tasks."""

@@ -1,10 +1,10 @@
-"""The delay before a failed task is retried: exponential, with jitter, up to a maximum."""
+"""The delay before a retry of a failed task: exponential, with jitter, up to a maximum."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 Jitter = Callable[[], float]
-"""Returns a random number from 0 up to 1; an argument, because the core has no randomness."""
+"""A function that returns a random number from 0 up to 1; it is an argument because the core has no randomness."""
 
 
 class Backoff(NamedTuple):

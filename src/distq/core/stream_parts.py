@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from distq.core.ports import Row
 
 PARTS: Final = -(1 << 59)
-"""The keys of parts lie below this one and grow downwards; the keys of sessions lie above it."""
+"""The keys of parts are below this number, each new key lower than the one before; keys of sessions are above it."""
 PARTS_MAX: Final = 10_000
-"""Maximum parts that one task streams: the master keeps an entry for each."""
+"""Maximum parts that one task may stream, because the master keeps an entry for each part in memory."""
 PART_NUMBER: Final = struct.Struct("!I")
 """The number that an executor puts before a part's body."""
 _HEAD: Final = struct.Struct("!QII")
@@ -78,7 +78,7 @@ class StreamParts:
         return True
 
     def undo(self, count: int) -> None:
-        """Drop the decided parts but the first `count`."""
+        """Drop all decided parts except the first `count`."""
         while len(self.decided) > count:
             self.decided.popitem()
 
@@ -111,7 +111,7 @@ class StreamParts:
             self.by_task.pop(task_key, None)
 
     def row_count(self, task_key: int) -> int:
-        """Number of the rows that go with a task."""
+        """Number of stored parts that are dropped with a task."""
         return len(self.by_task.get(task_key, ()))
 
 

@@ -1,4 +1,4 @@
-"""Decides what is due: tasks expire, delayed tasks become ready, results and dead letters are dropped."""
+"""The sweeper: it decides the changes that are due, such as expiries, ends of delays, and drops of results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Sweeper:
-    """Looks through a ledger's deadlines at each cycle."""
+    """Checks a ledger's deadlines in each cycle."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Sweeper:
         self._sweep_retained(now, most)
 
     def _sweep_doomed(self, most: int) -> None:
-        """Bury or cancel tasks of which a dependency has failed."""
+        """Decide that tasks with a failed dependency become dead letters or are cancelled."""
         for task in islice(self._state.dependencies.doomed.values(), most):
             if task.task_key not in self._changes:
                 cause = upstream_failure(task, self._state.tasks)
