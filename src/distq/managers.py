@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 START_S: Final = 20.0
 """Maximum seconds until an embedded master listens; after that the start fails."""
 LOOK_S: Final = 0.02
+"""Seconds between two attempts to connect to an embedded master that is starting."""
 KILL_S: Final = 5.0
 """Maximum seconds beyond its drain time that a master may take to end, before it is killed."""
 ANY_PORT: Final = ("127.0.0.1", 0)

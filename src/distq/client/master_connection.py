@@ -17,9 +17,11 @@ from distq.protocol.methods import BROKER, GOODBYE, HELLO
 from distq.wire.errors import RemoteRefusal
 
 DIAL_S: Final = 5.0
+"""Maximum seconds to connect, and again for the hello, so that a dead address does not delay the next attempt."""
 CALL_S: Final = 60.0
 """Maximum seconds that the master may take to answer, beyond the time that the call asks it to wait."""
 GOODBYE_S: Final = 1.0
+"""Maximum seconds to send the goodbye, because the program is ending."""
 SILENT_S: Final = 2.0
 """Seconds without an answer from a master after which a warning says that the program waits for one."""
 

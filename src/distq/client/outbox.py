@@ -15,7 +15,9 @@ from distq.core.constraints import Headers
 from distq.protocol.submit import WireTuple, with_headers, write_run
 
 BATCH_TASKS_MAX: Final = 1_000
+"""Maximum tasks in one submit."""
 BATCH_BYTES_MAX: Final = 8 << 20
+"""Bytes of bodies at which a batch takes no further task."""
 UNACCEPTED_MAX: Final = 10_000
 """Maximum tasks that wait for the master's acceptance before `submit` blocks; it bounds the client's memory."""
 

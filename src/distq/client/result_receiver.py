@@ -45,6 +45,7 @@ EARLY_LOOK_S: Final = 0.001
 BUSY_POLL_S: Final = 0.0002
 """Seconds that a caller polls for the next result before it sleeps, if the last result came within this time."""
 PAUSE_S: Final = 0.1
+"""Seconds that the receiver thread pauses after an error that no new connection ends."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 

@@ -21,6 +21,7 @@ WAIT_S: Final = 20.0
 AWAY_S: Final = 30.0
 """Maximum seconds without an answer from a master before the consumer gets the connection's error."""
 PAUSE_S: Final = 0.2
+"""Seconds between two calls for parts after a lost connection."""
 
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
 

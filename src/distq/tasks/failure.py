@@ -11,8 +11,11 @@ from distq.core.states import CANCELLED, DEAD, EXPIRED
 from distq.tasks.task_error import TaskError
 
 TEXT_CHARS_MAX: Final = 2_000
+"""Maximum characters of an exception's text in a failure; the rest is cut."""
 TRACEBACK_CHARS_MAX: Final = 60_000
+"""Maximum characters of a traceback in a failure; the beginning is cut, because its end names the error."""
 PICKLED_BYTES_MAX: Final = 64_000
+"""Maximum bytes of a pickled exception; a larger one is not sent, and its future raises TaskFailed."""
 CAUSE_CHARS_MAX: Final = 160
 """Maximum characters of an exception's text in a task's history."""
 CANCELLED_ERROR: Final = ("concurrent.futures._base", "CancelledError")
