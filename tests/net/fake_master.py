@@ -1,4 +1,4 @@
-"""A master of a test's own: real bytes through `Session`, and answers that the test decides."""
+"""A fake master: it sends real bytes through `ServerSession`, and the test decides its answers."""
 
 import pickle
 import queue
@@ -25,11 +25,11 @@ Answer = Callable[[Asked], object]
 
 
 class FakeMaster:
-    """Listens on a free port; every call goes to `answer`, whose value, exception or HANG_UP is obeyed."""
+    """Listens on a free port and passes every call to `answer`, which returns a value or HANG_UP, or raises."""
 
     def __init__(self, answer: Answer, keys: list[bytes], port: int = 0) -> None:
         self.asked: queue.Queue[Asked] = queue.Queue()
-        """All calls but `hello`, as they came."""
+        """All calls but `hello`, in the order of their arrival."""
         self.closed: queue.Queue[Closed] = queue.Queue()
         self._answer = answer
         self._keys = keys
@@ -46,7 +46,7 @@ class FakeMaster:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        """Break every connection and take no more."""
+        """Break every connection and accept no more."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join()
@@ -99,7 +99,7 @@ class FakeMaster:
 
 @contextmanager
 def fake_master(answer: Answer, keys: list[bytes] | None = None, port: int = 0) -> Iterator[FakeMaster]:
-    """A fake master for the length of a test."""
+    """A fake master for the duration of a test."""
     master = FakeMaster(answer, keys or [KEY], port)
     try:
         yield master

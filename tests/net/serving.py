@@ -1,4 +1,4 @@
-"""A real `Server` on a loop of its own in a thread, a desk that is told what to do, and peers with raw sockets."""
+"""A real `Server` on an event loop in a thread, a fake handler, and peers with raw sockets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Limits(NamedTuple):
 
 
 class FakeHandler:
-    """Answers `echo` and `big` at once, keeps `hold` until it is told."""
+    """Answers `echo` and `big` immediately, and `hold` when the test wants it."""
 
     def __init__(self) -> None:
         self.called_with: list[tuple[str, tuple[Any, ...]]] = []
@@ -78,7 +78,7 @@ class Serving:
         self.address = address
 
     def within(self, action: Callable[[], Any]) -> Any:
-        """Do something in the loop's thread and return what it gives."""
+        """Call a function in the loop's thread and return its result."""
 
         async def act() -> Any:
             return action()
@@ -90,13 +90,13 @@ class Serving:
         return Peer(socket.create_connection(self.address, SOON_S))
 
     def peer(self) -> Peer:
-        """A peer that has."""
+        """A peer that has proved the key."""
         peer = self.connect()
         peer.authenticate()
         return peer
 
     def eventually(self, fact: Callable[[], bool]) -> None:
-        """Wait until something is true in the loop's thread."""
+        """Wait until a condition is true in the loop's thread."""
         eventually(lambda: self.within(fact))
 
 
@@ -127,16 +127,16 @@ class Peer:
             raise
 
     def send(self, method: str, *args: object) -> None:
-        """A call, whose answer is not waited for."""
+        """Send a call without waiting for its answer."""
         self.socket.sendall(pack(encode_call("thing", method, args)))
 
     def ask(self, method: str, *args: object) -> Any:
-        """A call and its answer."""
+        """Send a call and return its answer."""
         self.send(method, *args)
         return self.answer()
 
     def answer(self) -> Any:
-        """The next answer."""
+        """Return the next answer."""
         return decode_reply(self.frame())
 
     def frame(self) -> bytes:

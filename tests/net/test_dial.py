@@ -1,4 +1,4 @@
-"""The dialling side, against a scripted master and against the standard library's own server."""
+"""Tests of connections to a fake master and to the standard library's own server."""
 
 import queue
 import socket
@@ -31,7 +31,7 @@ def test_a_call_comes_back_with_what_it_returned() -> None:
 
 
 def test_a_call_larger_than_the_sockets_buffers_waits_for_room() -> None:
-    """A slow reader only slows: every byte arrives."""
+    """A slow reader only delays the call: every byte arrives."""
     reading = threading.Event()
 
     def slow(asked: Asked) -> object:
@@ -47,7 +47,7 @@ def test_a_call_larger_than_the_sockets_buffers_waits_for_room() -> None:
 
 
 def test_what_the_other_end_raises_is_raised_here() -> None:
-    """`queue.Empty` is `queue.Empty`; a refusal in words is RemoteRefusal, and the connection stays usable."""
+    """`queue.Empty` stays `queue.Empty`; a refused call raises RemoteRefusal, and the connection stays usable."""
 
     def answer(asked: Asked) -> object:
         if asked[1] == "get":
@@ -65,7 +65,7 @@ def test_what_the_other_end_raises_is_raised_here() -> None:
 
 
 def test_another_key_is_said_to_be_another_key() -> None:
-    """Both ends hear of it, and nothing is called."""
+    """Both ends get the failure, and the master gets no call."""
     with fake_master(echo) as master:
         with pytest.raises(AuthenticationFailed, match="does not let us in"):
             dial([master.address], b"another key of the same kind", timeout_s=SOON_S)
@@ -73,7 +73,7 @@ def test_another_key_is_said_to_be_another_key() -> None:
 
 
 def test_a_server_that_cannot_prove_the_key_is_not_trusted() -> None:
-    """A false master that welcomes every key is found out, because it must prove the key as well."""
+    """The client rejects a false master that accepts every key, because a master must prove the key as well."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def welcome_everybody() -> None:
@@ -92,7 +92,7 @@ def test_a_server_that_cannot_prove_the_key_is_not_trusted() -> None:
 
 
 def test_nobody_there_is_a_sentence_with_the_address() -> None:
-    """Every address that was tried is named, with its reason."""
+    """The error names every address that the client tried, with the reason."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(CannotReach, match=rf"127\.0\.0\.1:{port} cannot be reached: Connection refused.*\[::1\]:"):
@@ -100,7 +100,7 @@ def test_nobody_there_is_a_sentence_with_the_address() -> None:
 
 
 def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
-    """Several addresses are tried in turn; the connection names the one that it has."""
+    """The client tries several addresses in turn; the connection names the one that answered."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dead = ("127.0.0.1", int(listener.getsockname()[1]))
     with fake_master(echo) as master, closing(dial([dead, master.address], KEY, timeout_s=SOON_S)) as connection:
@@ -109,7 +109,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\5hello"])
 def test_what_is_no_master_is_not_waited_for_beyond_the_timeout(said: bytes) -> None:
-    """A silent listener, a web server and a stranger end in a sentence within the time given."""
+    """A silent listener, a web server and an unknown server cause an error in a sentence before the timeout."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def speak() -> None:
@@ -127,7 +127,7 @@ def test_what_is_no_master_is_not_waited_for_beyond_the_timeout(said: bytes) -> 
 
 
 def test_an_answer_that_does_not_come_ends_the_connection() -> None:
-    """After a timeout nobody could tell whose answer comes next, so the connection is closed."""
+    """After a timeout the next answer could belong to any call, so the client closes the connection."""
     asked = threading.Event()
 
     def never(_: Asked) -> object:
@@ -143,7 +143,7 @@ def test_an_answer_that_does_not_come_ends_the_connection() -> None:
 
 
 def test_a_connection_that_breaks_is_lost_not_an_eof() -> None:
-    """The sentence names the address."""
+    """The error names the address."""
     with fake_master(lambda _: HANG_UP) as master:
         connection = dial([master.address], KEY, timeout_s=SOON_S)
         with pytest.raises(ConnectionLost, match=rf"127\.0\.0\.1:{master.address[1]} is lost"):
@@ -151,7 +151,7 @@ def test_a_connection_that_breaks_is_lost_not_an_eof() -> None:
 
 
 def test_a_frame_above_the_limit_is_refused_before_it_is_read() -> None:
-    """Nobody fills this process's memory by announcing a length."""
+    """A peer cannot fill this process's memory by announcing a length."""
     with fake_master(lambda _: b"x" * 100_000) as master:
         connection = dial([master.address], KEY, timeout_s=SOON_S, frame_bytes_max=65_536)
         with pytest.raises(FrameTooLarge):
@@ -160,7 +160,7 @@ def test_a_frame_above_the_limit_is_refused_before_it_is_read() -> None:
 
 
 def test_waiting_is_cut_short_by_another_descriptor() -> None:
-    """An executor that is told to end does not wait for a task first."""
+    """An executor that must end does not wait for a task first."""
     release = threading.Event()
     with fake_master(lambda _: release.wait(SOON_S)) as master:
         ours, theirs = socket.socketpair()
@@ -189,7 +189,7 @@ def stock_server(key: bytes) -> Iterator[tuple[str, int]]:
 
 
 def test_the_standard_librarys_own_server_is_dialled_alike() -> None:
-    """Its handshake, its calls and its exceptions are understood."""
+    """The connection understands the handshake, replies and exceptions of that server."""
     with stock_server(KEY) as address:
         with closing(dial([address], KEY, timeout_s=SOON_S)) as first:
             made: Any = first.call(None, "create", ("get_work_queue",), timeout_s=SOON_S)

@@ -1,4 +1,4 @@
-"""The accepting side: who is let in, for how long, in which order calls are answered, and what a peer can cost."""
+"""Tests of the server: which peers it accepts, in which order it answers calls, and how much a peer can cost."""
 
 import asyncio
 import socket
@@ -23,14 +23,14 @@ LOOPS = ("asyncio", "uvloop")
 
 @pytest.fixture(params=LOOPS)
 def served(request: pytest.FixtureRequest) -> Iterator[Serving]:
-    """A server with room for everybody."""
+    """A server with room for all connections."""
     with serving(request.param) as made:
         yield made
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_who_proves_no_key_in_time_is_put_out(loop: str) -> None:
-    """Silent, half-way, or trickling; who has proved it stays however silent."""
+    """The server closes a silent or half-authenticated connection; a peer that has proved the key may stay silent."""
     with serving(loop, Limits(handshake_s=0.3)) as served:
         inside, silent, half = served.peer(), served.connect(), served.connect()
         half.socket.sendall(b"\x00\x00")
@@ -44,7 +44,7 @@ def test_who_proves_no_key_in_time_is_put_out(loop: str) -> None:
 
 
 def test_the_oldest_strangers_go_when_there_are_too_many() -> None:
-    """A crowd at the door keeps nobody out for long, and nobody inside notices."""
+    """Many unauthenticated peers do not keep out or disturb a peer with the key."""
     with serving(limits=Limits(unauthenticated_max=3)) as served:
         inside = served.peer()
         strangers = [served.connect() for _ in range(5)]
@@ -58,7 +58,7 @@ def test_the_oldest_strangers_go_when_there_are_too_many() -> None:
 
 
 def test_strangers_never_take_the_places_of_all() -> None:
-    """Where there is room for few connections, half of it is for those who have proved the key."""
+    """A server with few places reserves half of them for peers that have proved the key."""
     with serving(limits=Limits(connections_max=6)) as served:
         strangers = [served.connect() for _ in range(6)]
         served.eventually(lambda: len(served.server.connections) == 3)
@@ -69,7 +69,7 @@ def test_strangers_never_take_the_places_of_all() -> None:
 
 
 def test_connections_beyond_the_limit_are_turned_down() -> None:
-    """At once, and counted; there is room again when somebody leaves."""
+    """The server closes and counts such a connection immediately, and has room again after another one ends."""
     with serving(limits=Limits(connections_max=2)) as served:
         first, second = served.peer(), served.peer()
         with served.connect() as third:
@@ -83,7 +83,7 @@ def test_connections_beyond_the_limit_are_turned_down() -> None:
 
 
 def test_a_wrong_key_is_told_and_counted(served: Serving) -> None:
-    """The peer hears that it failed, the desk hears who it was."""
+    """The peer gets the failure, and the handler gets the peer's address."""
     with served.connect() as peer:
         with pytest.raises(AuthenticationFailed):
             peer.authenticate(b"another")
@@ -98,7 +98,7 @@ def test_a_wrong_key_is_told_and_counted(served: Serving) -> None:
     ids=["http", "tls", "257 bytes", "ones"],
 )
 def test_garbage_at_the_door_is_closed_at_once(served: Serving, garbage: bytes) -> None:
-    """Long before the handshake's time is over; others are served meanwhile."""
+    """The server closes it long before the handshake's timeout, and serves other peers meanwhile."""
     with served.peer() as inside, served.connect() as peer:
         peer.socket.sendall(garbage)
         assert peer.ends()
@@ -127,7 +127,7 @@ def test_a_frame_beyond_the_limit_is_refused_in_words_and_the_next_is_answered(s
 
 
 def test_half_a_frame_calls_nobody(served: Serving) -> None:
-    """A connection that breaks in it changes nothing."""
+    """A connection that breaks within a frame changes nothing."""
     frame = pack(encode_call("thing", "echo", (1,)))
     for cut in (1, 4, len(frame) - 1):
         with served.peer() as peer:
@@ -137,7 +137,7 @@ def test_half_a_frame_calls_nobody(served: Serving) -> None:
 
 
 def test_what_is_no_call_is_answered_with_a_sentence(served: Serving) -> None:
-    """Hostile pickles too; the connection stays usable, in order."""
+    """The server answers hostile pickles too; the connection stays usable and keeps the order."""
     with served.peer() as peer:
         for body in (b"", b"nonsense", b"\x80\x04N.", *(bomb for bomb in BOMBS.values() if len(bomb) < 1 << 20)):
             peer.socket.sendall(pack(body))
@@ -150,7 +150,7 @@ def test_what_is_no_call_is_answered_with_a_sentence(served: Serving) -> None:
 
 
 def test_pipelined_calls_are_answered_one_at_a_time_and_in_order(served: Serving) -> None:
-    """The second is not even shown to the desk before the first has its answer."""
+    """The handler gets the second call only after the reply to the first."""
     with served.peer() as peer:
         peer.send("hold", 0)
         for number in range(1, 6):
@@ -165,7 +165,7 @@ def test_pipelined_calls_are_answered_one_at_a_time_and_in_order(served: Serving
 
 
 def test_reading_pauses_while_too_many_calls_wait(served: Serving) -> None:
-    """Also behind a call that is blocked: a peer cannot make us hold more than a few."""
+    """The server reads few calls behind a blocked one, so a peer cannot make it hold many."""
     with served.peer() as peer:
         peer.send("hold", 0)
         served.eventually(lambda: len(served.desk.held) == 1)
@@ -183,7 +183,7 @@ def test_reading_pauses_while_too_many_calls_wait(served: Serving) -> None:
 
 
 def test_small_calls_that_waited_are_all_answered(served: Serving) -> None:
-    """Reading goes on when the line is short again."""
+    """The server reads again when few calls wait."""
     with served.peer() as peer:
         peer.send("hold", 0)
         served.eventually(lambda: len(served.desk.held) == 1)
@@ -195,7 +195,7 @@ def test_small_calls_that_waited_are_all_answered(served: Serving) -> None:
 
 
 def test_a_peer_that_does_not_read_is_not_answered_ahead(served: Serving) -> None:
-    """What it asked for waits until it has read: one reply too many is the most it makes us hold."""
+    """The next call waits until the peer has read: the server holds at most one reply more than the peer reads."""
     with served.peer() as slow, served.peer() as other:
         slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         for _ in range(8):
@@ -207,7 +207,7 @@ def test_a_peer_that_does_not_read_is_not_answered_ahead(served: Serving) -> Non
 
 
 def test_an_answer_after_the_end_goes_nowhere(served: Serving) -> None:
-    """The desk is told once that the connection is gone; a late reply is no error."""
+    """The handler learns once that the connection has ended; a late reply is no error."""
     peer = served.peer()
     peer.send("hold", 0)
     served.eventually(lambda: len(served.desk.held) == 1)
@@ -237,7 +237,7 @@ def test_the_socket_knows_of_an_end_before_the_loop_does(served: Serving) -> Non
 
 
 def test_two_hundred_idle_strangers_disturb_nobody(served: Serving) -> None:
-    """They cost a socket each, no thread, and no time of those who are served."""
+    """Each costs one socket, no thread, and no time of other peers."""
     with served.peer() as inside:
         strangers = [served.connect() for _ in range(200)]
         served.eventually(lambda: len(served.server.unauthenticated) == 200)
@@ -269,13 +269,13 @@ def test_two_writes_for_one_frame_do_not_stall(served: Serving, size: int) -> No
 
 
 def test_a_taken_address_is_one_sentence(served: Serving) -> None:
-    """With the address and what to do."""
+    """The error names the address and what to do."""
     with pytest.raises(CannotListen, match=str(served.address.port)), serving() as other:
         asyncio.run_coroutine_threadsafe(other.server.start(served.address), other.loop).result(10)
 
 
 def test_an_unknown_host_is_one_sentence(served: Serving) -> None:
-    """What the resolver says has a number of its own."""
+    """The resolver's error has a number that is no errno."""
     address = Address("no-such-host.invalid", 0)
     with pytest.raises(CannotListen, match=r"cannot listen at no-such-host\.invalid:0: [\w ]+\.$") as error:
         asyncio.run_coroutine_threadsafe(served.server.start(address), served.loop).result(10)
@@ -283,7 +283,7 @@ def test_an_unknown_host_is_one_sentence(served: Serving) -> None:
 
 
 def test_no_listening_lets_those_inside_go_on(served: Serving) -> None:
-    """A drain takes no more connections, and ends none."""
+    """A server in a drain accepts no more connections, and ends none."""
     with served.peer() as peer:
         served.within(served.server.stop_listening)
 

@@ -1,4 +1,4 @@
-"""A real master among bad peers: its memory, its descriptors, and stock programs that it serves meanwhile."""
+"""Tests of a real master with bad peers: its memory, descriptors, and the standard-library programs it serves."""
 
 import os
 import pickle
@@ -54,7 +54,7 @@ class Running:
         return Peer(socket.create_connection(("127.0.0.1", self.port), SOON_S))
 
     def peer(self) -> Peer:
-        """A peer that has."""
+        """A peer that has proved the key."""
         peer = self.connect()
         peer.authenticate(KEY)
         return peer
@@ -88,7 +88,7 @@ def _entries(folder: str) -> int:
 
 @contextmanager
 def running(descriptors: int | None = None, **settings: str) -> Iterator[Running]:
-    """A master on a free port, which it is asked for."""
+    """A master on a free port, which the test asks the master for."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     program = "import sys; from distq.cli import main; main()"
@@ -128,7 +128,7 @@ def master() -> Iterator[Running]:
 
 
 def test_bad_peers_cost_no_memory(master: Running) -> None:
-    """Strangers, halves of handshakes, lengths of gigabytes, hostile pickles: it is as large afterwards as before."""
+    """After silent peers, half handshakes, lengths of gigabytes and hostile pickles the master uses no more memory."""
     plague(master)
     before = master.resident_bytes
     for _ in range(5):
@@ -159,7 +159,7 @@ def plague(master: Running) -> None:
 
 
 def test_two_hundred_idle_strangers_keep_no_stock_client_waiting(master: Running) -> None:
-    """A client connects, puts and gets as if it were alone, and no thread is made for anybody."""
+    """A client connects, puts and gets as if it were alone, and the master starts no thread."""
     strangers = [master.connect() for _ in range(200)]
     threads = _entries(f"/proc/{master.pid}/task")
     work = master.work()
@@ -176,7 +176,7 @@ def test_two_hundred_idle_strangers_keep_no_stock_client_waiting(master: Running
 
 
 def test_strangers_are_put_out_when_their_time_is_over() -> None:
-    """DISTQ_HANDSHAKE_S bounds them; what they had is given back."""
+    """DISTQ_HANDSHAKE_S limits their time, and the master frees what they used."""
     with running(DISTQ_HANDSHAKE_S="1") as master:
         before = master.descriptors
         strangers = [master.connect() for _ in range(100)]
@@ -200,7 +200,7 @@ def test_a_stock_clients_large_put_does_not_stall(master: Running, size: int) ->
 
 
 def test_at_the_descriptor_limit_it_neither_spins_nor_leaves_anybody_alone() -> None:
-    """A crowd of strangers at the limit: those inside are served, who has the key gets in, and the loop is idle."""
+    """With unauthenticated peers up to the limit, peers with the key connect and get replies, and the loop is idle."""
     with running(descriptors=120) as master:
         work = master.work()
         assert work.empty()  # it is connected from now on
@@ -217,7 +217,7 @@ def test_at_the_descriptor_limit_it_neither_spins_nor_leaves_anybody_alone() -> 
 
 
 def test_more_clients_than_descriptors_are_turned_down() -> None:
-    """At once; the others are served, and there is room again when one leaves."""
+    """The master closes them immediately, serves the others, and has room again after one ends."""
     with running(descriptors=120) as master:
         inside = _as_many_as_get_in(master)
         assert 40 < len(inside) < 120
@@ -246,7 +246,7 @@ def _served(master: Running) -> bool:
 
 
 def test_a_hostile_item_is_passed_on_and_never_built(master: Running, tmp_path: Path) -> None:
-    """The master opens no file and runs nothing that a pickle names; it answers and goes on."""
+    """The master opens no file and runs nothing that a pickle names; it answers and continues."""
     proof = tmp_path / "proof"
 
     class Evil:
