@@ -1,1 +1,1 @@
-"""What operators call at the master: dead letters, limits, schedules, cancels, backups, inspection."""
+"""The calls of operators to the master: dead letters, limits, schedules, cancels, backups, inspection."""
