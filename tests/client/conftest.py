@@ -1,4 +1,4 @@
-"""What several tests of the client need."""
+"""Fixtures of the client's tests."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from distq.demo.cluster import free_port
 
 @pytest.fixture
 def unused() -> int:
-    """A port on which nobody listens."""
+    """Return a port on which no process listens."""
     return free_port()

@@ -5,20 +5,20 @@ from typing import Any
 
 
 def double(n: int) -> int:
-    """Twice the number."""
+    """Return twice the number."""
     return 2 * n
 
 
 def anything(*args: Any, **kwargs: Any) -> Any:
-    """Whatever a test says."""
+    """Stand for any function; no test calls it."""
     return args, kwargs
 
 
 class Brittle:
-    """Can be pickled, and not be unpickled."""
+    """An object that can be pickled, but whose unpickling raises."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Raise when it is made anew."""
+        """Raise when the object is unpickled."""
         return _break, ()
 
 
@@ -27,11 +27,11 @@ def _break() -> None:
 
 
 class Lonely(Exception):
-    """An exception that another program may lack."""
+    """An exception whose class another program may lack."""
 
 
 def bodies(*values: Any) -> list[bytes]:
-    """The payloads of calls with one argument."""
+    """Return the payloads of calls with one argument."""
     return [pickle.dumps(((value,), {}), 5) for value in values]
 
 
@@ -42,7 +42,7 @@ class Exits:
         self.kind = kind
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Raise when it is made anew."""
+        """Raise when the object is unpickled."""
         return _raise, (self.kind,)
 
 

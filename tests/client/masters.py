@@ -1,4 +1,4 @@
-"""Masters for the tests of the client: they take submits, and end tasks as they are told."""
+"""Fake masters for the client's tests: they accept submits, and each test sets the outcome of its tasks."""
 
 import pickle
 import threading
@@ -18,22 +18,22 @@ KEY = b"a key of the client's tests"
 
 Row = tuple[int, int, bytes | None, list[str] | None]
 Outcome = Callable[[Any], tuple[int, bytes | None, list[str] | None] | None]
-"""From a task's arguments to its outcome; None keeps it running."""
+"""Returns a task's outcome for its arguments; None keeps the task running."""
 
 
 def doubled(call: Any) -> tuple[int, bytes | None, list[str] | None]:
-    """Success, with twice the first argument."""
+    """Return a success with twice the first argument."""
     if len(call) == 1:
         return SUCCEEDED, pickle.dumps([2 * row[0] for row in call[0]], PROTOCOL), None
     return SUCCEEDED, pickle.dumps(2 * call[0][0], PROTOCOL), None
 
 
 def never(_call: Any) -> None:
-    """The task goes on running."""
+    """Keep the task running."""
 
 
 class Books:
-    """What a master knows: it answers `hello`, `submit`, `results`, `watch` as distq's do."""
+    """The state of a fake master, which answers `hello`, `submit`, `results` and `watch` as a real one does."""
 
     def __init__(self, outcome: Outcome = doubled, *, epoch: int = 1, durable: bool = False) -> None:
         self.outcome = outcome
@@ -41,26 +41,26 @@ class Books:
         self.durable = durable
         self.submits: list[tuple[Any, ...]] = []
         self.cancels: list[tuple[list[int], bool]] = []
-        """The arguments of every submit that came, also of those that came twice."""
+        """The arguments of each cancel call, in order."""
         self.bodies: list[bytes] = []
-        """What was taken, in order."""
+        """The accepted payloads, in order."""
         self.refuse: Callable[[list[Any], list[bytes]], tuple[bool, str, str] | None] = lambda _envelopes, _bodies: None
         self.gate = threading.Event()
-        """No submit is answered before it is set."""
+        """The fake master answers no submit before this is set."""
         self.gate.set()
         self.cancel_gate = threading.Event()
-        """No cancel is answered before it is set."""
+        """The fake master answers no cancel before this is set."""
         self.cancel_gate.set()
         self.running: set[int] = set()
-        """Tasks that run, of those that a client asks about."""
+        """The running tasks, for a client that asks about them."""
         self.stuck = ""
-        """Why the first task waits that a client asks about."""
+        """The reason why the first task of a client's question waits."""
         self.goodbyes = 0
         self.asked_running = 0
         self.hang_up: dict[str, int] = {}
-        """How often a call of this name is done and its answer is not sent."""
+        """The number of calls of each name that are done and whose reply is not sent."""
         self.results_refused = 0
-        """How many calls for results are refused in words."""
+        """The number of calls for results that are refused with a sentence."""
         self.greeting: Mapping[str, Any] = {}
         self.known: dict[int, Any] = {}
         self._answers: dict[int, Any] = {}
@@ -81,13 +81,13 @@ class Books:
         return value
 
     def end(self, key: int, state: int, body: bytes | None = None, causes: list[str] | None = None) -> None:
-        """A task has ended."""
+        """End a task."""
         with self._changed:
             self._rows.append((key, state, body, causes))
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Let nobody wait any more."""
+        """Release every waiting call."""
         self.gate.set()
         self.cancel_gate.set()
         with self._changed:
@@ -150,7 +150,7 @@ class Books:
 
 @contextmanager
 def serving(books: Books, keys: list[bytes] | None = None, port: int = 0) -> Iterator[FakeMaster]:
-    """A master with these books."""
+    """Serve a master with this state."""
     with fake_master(books, keys or [KEY], port=port) as master:
         try:
             yield master
@@ -160,7 +160,7 @@ def serving(books: Books, keys: list[bytes] | None = None, port: int = 0) -> Ite
 
 @contextmanager
 def client_of(master: FakeMaster, key: bytes = KEY) -> Iterator[Client]:
-    """A client that is given up at the end, whatever is still under way."""
+    """Yield a client and abandon it at the end, even with submits under way."""
     client = Client(f"127.0.0.1:{master.address[1]}", key)
     try:
         yield client

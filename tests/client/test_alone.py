@@ -1,4 +1,4 @@
-"""One task at a time: sent by its caller, its result read by whoever waits for it, and nothing lost on the way."""
+"""Tests of one task at a time: its caller sends it and a waiting thread reads its result; nothing is lost."""
 
 import contextlib
 import pickle
@@ -22,7 +22,7 @@ EPOCH = 1 << 40
 
 @contextmanager
 def started(books: Books) -> Iterator[distq.Client]:
-    """A client that is connected on both sides and has nothing under way."""
+    """Yield a client with both connections and no submit under way."""
     with serving(books) as master, client_of(master) as client:
         outcome, books.outcome = books.outcome, Books().outcome
         assert client.submit(double, 0).result(SOON_S) == 0
@@ -32,7 +32,7 @@ def started(books: Books) -> Iterator[distq.Client]:
 
 @contextmanager
 def soon(work: Callable[[], object]) -> Iterator[None]:
-    """Have another thread do it while this one waits."""
+    """Run `work` in another thread while this thread waits."""
     thread = threading.Thread(target=work)
     thread.start()
     try:
@@ -42,7 +42,7 @@ def soon(work: Callable[[], object]) -> Iterator[None]:
 
 
 def test_task_after_task_is_one_submit_each() -> None:
-    """Each is sent at once, whoever reads the answer to the one before."""
+    """The client sends each submit immediately, whichever thread reads the reply to the one before."""
     books = Books()
     with started(books) as client:
         for n in range(200):
@@ -51,7 +51,7 @@ def test_task_after_task_is_one_submit_each() -> None:
 
 
 def test_a_submit_that_nobody_waits_for_is_accepted_all_the_same() -> None:
-    """Nobody reads its result, and `flush` and callbacks do not need that."""
+    """No thread reads its result; `flush` and callbacks do not need a reader."""
     books = Books()
     called = threading.Event()
     with started(books) as client:
@@ -63,7 +63,7 @@ def test_a_submit_that_nobody_waits_for_is_accepted_all_the_same() -> None:
 
 
 def test_an_answer_that_is_lost_is_asked_for_again() -> None:
-    """The same submit goes out over another connection, under the same number, and counts once."""
+    """The client repeats the submit with the same number over another connection, and it counts once."""
     books = Books()
     with started(books) as client:
         books.hang_up["submit"] = 1
@@ -74,7 +74,7 @@ def test_an_answer_that_is_lost_is_asked_for_again() -> None:
 
 @pytest.mark.parametrize("wait", [True, False])
 def test_a_refusal_is_heard_whether_somebody_waits_or_not(wait: bool) -> None:
-    """`result()` raises it, and so does the future of which nobody had asked for the result."""
+    """`result()` raises it, and so does a future whose result no code had asked for."""
     books = Books()
     with started(books) as client:
         books.refuse = lambda _envelopes, _bodies: (False, "QUEUE_FULL", "no room.")
@@ -86,7 +86,7 @@ def test_a_refusal_is_heard_whether_somebody_waits_or_not(wait: bool) -> None:
 
 
 def test_a_result_that_overtakes_the_answer_to_its_submit_is_kept() -> None:
-    """Two connections know no order between them."""
+    """The two connections have no common order."""
     books = Books(never)
     with started(books) as client:
         books.gate.clear()
@@ -97,7 +97,7 @@ def test_a_result_that_overtakes_the_answer_to_its_submit_is_kept() -> None:
 
 
 def test_many_threads_wait_at_once_and_each_gets_its_own() -> None:
-    """One of them reads for all; when it leaves another goes on."""
+    """One thread reads for all of them; when it leaves, another one continues."""
     books = Books()
     results: list[int] = []
     with started(books) as client:
@@ -114,11 +114,11 @@ def test_many_threads_wait_at_once_and_each_gets_its_own() -> None:
 
 
 def test_a_caller_that_stops_waiting_leaves_the_reading_to_others() -> None:
-    """Its time is over, its task goes on, and whoever has another future hears of it."""
+    """The caller's timeout ends, its task continues, and threads with other futures get their results."""
     books = Books(never)
     with started(books) as client:
         first, second = client.submit(double, 1), client.submit(double, 2)
-        for _ in range(2):  # the second time it reads itself
+        for _ in range(2):  # the second time this thread reads itself
             with pytest.raises(TimeoutError):
                 first.result(0.01)
         client.flush(SOON_S)
@@ -129,7 +129,7 @@ def test_a_caller_that_stops_waiting_leaves_the_reading_to_others() -> None:
 
 
 def test_ctrl_c_while_waiting_costs_nothing_but_the_wait() -> None:
-    """The caller may be in the middle of reading: what it was about to hear is heard all the same."""
+    """The interrupted caller may be reading: the result that it was about to read still arrives."""
     books = Books(never)
     main = threading.main_thread().ident
     assert main is not None
@@ -148,8 +148,8 @@ def test_ctrl_c_while_waiting_costs_nothing_but_the_wait() -> None:
 
 
 def test_a_future_by_its_id_leaves_the_answer_to_the_submit_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its call goes over the connection on which that answer is still to come, and must not take it for its own."""
-    monkeypatch.setattr("distq.client.submit_sender.LOOK_S", SOON_S)  # the thread does not read it first
+    """The call uses the connection on which the submit's reply is due, and must not take that reply for its own."""
+    monkeypatch.setattr("distq.client.submit_sender.LOOK_S", SOON_S)  # the client's thread does not read it first
     with started(Books()) as client:
         for n in range(2, 12):
             sent = client.submit(double, n)
@@ -160,7 +160,7 @@ def test_a_future_by_its_id_leaves_the_answer_to_the_submit_before(monkeypatch: 
 
 
 def test_ctrl_c_in_a_call_leaves_its_answer_to_no_other_call() -> None:
-    """The next call asks anew: the answer that nobody waited for is not its own."""
+    """The next call sends a new request and does not take the reply to the interrupted one."""
     books = Books(never)
     main = threading.main_thread().ident
     assert main is not None
@@ -180,7 +180,7 @@ def test_ctrl_c_in_a_call_leaves_its_answer_to_no_other_call() -> None:
 
 
 def test_a_client_that_is_closed_lets_go_of_who_waits() -> None:
-    """At once, though the caller reads itself."""
+    """The waiting caller returns immediately, although it reads itself."""
     with started(Books(never)) as client:
         future = client.submit(double, 1)
         with pytest.raises(TimeoutError):
@@ -190,7 +190,7 @@ def test_a_client_that_is_closed_lets_go_of_who_waits() -> None:
 
 
 def test_a_master_that_goes_away_under_a_caller_that_reads_is_found_again() -> None:
-    """The caller leaves the reconnecting to the client's own threads and gets its result."""
+    """The caller leaves the reconnect to the client's own threads, and gets its result."""
     books = Books(never)
     with started(books) as client:
         future = client.submit(double, 1)
@@ -202,14 +202,14 @@ def test_a_master_that_goes_away_under_a_caller_that_reads_is_found_again() -> N
 
 
 def test_a_refused_call_for_results_is_an_answer_and_the_next_call_is_made() -> None:
-    """Who waited is told, and the client goes on: it does not wait for a second answer to the same call."""
+    """The waiting caller gets the error, and the client continues: it waits for no second reply to the same call."""
     books = Books(never)
     books.results_refused = 1
     with serving(books) as master, client_of(master) as client:
         refused = client.submit(double, 1)
         with contextlib.suppress(
             RemoteRefusal, TimeoutError
-        ):  # or it is too late to hear of it, as its task is not accepted yet
+        ):  # otherwise it is too late, because its task is not accepted yet
             refused.result(0.5)
         eventually(lambda: not books.results_refused, "the refusal")
         books.outcome = Books().outcome

@@ -1,4 +1,4 @@
-"""docs/reference/api.md describes what `distq` exports, as the code is today."""
+"""Tests that docs/reference/api.md describes the exports of `distq` as they are today."""
 
 from tools import api
 
@@ -12,13 +12,13 @@ def test_the_page_is_up_to_date() -> None:
 
 
 def test_the_page_describes_every_exported_name() -> None:
-    """Each stands in a section, in the table of errors, or in the introduction."""
+    """Each name is in a section, in the table of errors, or in the introduction."""
     described = {name for names in api.SECTIONS.values() for name in names} | {one.__name__ for one in api.errors()}
     assert described | set(api.ELSEWHERE) == set(distq.__all__)
 
 
 def test_every_option_has_a_type_a_check_and_a_sentence() -> None:
-    """The keywords that a type checker knows are those that distq checks and the page explains."""
+    """The keywords that type checkers accept are those that distq checks and that the page explains."""
     assert list(TaskKeywords.__annotations__) == list(CHECKS)
     rows = [line.split(" | ") for line in api.option_table() if line.startswith("| `")]
     assert [row[0].strip("| `") for row in rows] == list(CHECKS)

@@ -1,4 +1,4 @@
-"""asyncio takes a task's future as any other future of `concurrent.futures`, whichever of its methods it reads."""
+"""Tests that asyncio treats a task's future as any future of `concurrent.futures`, whichever method it reads."""
 
 import asyncio
 import concurrent.futures
@@ -48,18 +48,18 @@ async def wrapped_once_done(client: Client) -> Any:
 
 
 async def in_executor(client: Client) -> Any:
-    """Have the loop submit to the client as to any executor."""
+    """Let the loop submit to the client as to any executor."""
     return await asyncio.get_running_loop().run_in_executor(client, anything)
 
 
 async def as_completed(client: Client) -> Any:
-    """Take the first that is done."""
+    """Take the first future that is done."""
     [first] = asyncio.as_completed([asyncio.wrap_future(client.submit(anything))])
     return await first
 
 
 async def gathered(client: Client) -> Any:
-    """Gather several."""
+    """Gather several futures."""
     futures = [client.submit(anything) for _ in range(3)]
     values = await asyncio.gather(*map(asyncio.wrap_future, futures))
     assert values[0] == values[1] == values[2]
@@ -67,7 +67,7 @@ async def gathered(client: Client) -> Any:
 
 
 async def waited(client: Client) -> Any:
-    """Wait for the set, then read."""
+    """Wait for the set, then read the results."""
     done, _ = await asyncio.wait([asyncio.wrap_future(client.submit(anything))])
     return done.pop().result()
 
@@ -82,7 +82,7 @@ async def within_a_timeout(client: Client) -> Any:
 )
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_every_outcome_arrives_by_every_way_of_asyncio(outcome: str, way: Way) -> None:
-    """A value as itself, an error as its type, never a None for what is something."""
+    """A value arrives as itself and an error as its type; None never replaces an outcome."""
     told, expected = OUTCOMES[outcome]
     with serving(Books(lambda _: told)) as master, client_of(master) as client:
         if isinstance(expected, type):
@@ -93,7 +93,10 @@ def test_every_outcome_arrives_by_every_way_of_asyncio(outcome: str, way: Way) -
 
 
 def test_a_coroutine_that_awaits_a_cancelled_task_is_not_cancelled_itself() -> None:
-    """An operator's cancel is an ordinary exception there, also in a task group; elsewhere it is a CancelledError."""
+    """In a coroutine and in a task group an operator's cancel is an ordinary exception.
+
+    Elsewhere it is a CancelledError.
+    """
 
     async def program(client: Client) -> str:
         with pytest.raises(distq.TaskCancelled, match="by an operator"):
@@ -117,7 +120,7 @@ def test_a_coroutine_that_awaits_a_cancelled_task_is_not_cancelled_itself() -> N
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_the_snapshot_that_newer_pythons_read_says_what_the_methods_say(outcome: str) -> None:
-    """Before the end and after it; on every Python, also where asyncio does not call it."""
+    """The snapshot equals the methods before and after the end, also on a Python whose asyncio does not call it."""
     future = TaskFuture[Any]()
     assert future._get_snapshot() == (False, False, None, None)
     (state, body, causes), expected = OUTCOMES[outcome]

@@ -1,4 +1,4 @@
-"""Chains and groups as a client plans them: what comes after what, and what is refused before anything is sent."""
+"""Tests of the client's plans of chains and groups: dependencies, and errors before the submit."""
 
 import math
 import operator
@@ -23,12 +23,12 @@ class Planner(Submitter):
 
 
 def call(*args: object, **options: Any) -> distq.Call:
-    """A call of a function that every process can import."""
+    """Return a call of a function that every process can import."""
     return distq.call(math.hypot, *args).options(**options)
 
 
 def afters(tasks: list[Planned]) -> list[Any]:
-    """What each comes after."""
+    """Return the dependencies of each call."""
     return [
         None if manner.constraints is None or len(manner.constraints) < 6 else manner.constraints[5]
         for manner, _ in tasks
@@ -36,24 +36,24 @@ def afters(tasks: list[Planned]) -> list[Any]:
 
 
 def planned(*stages: Any, **options: Any) -> list[Planned]:
-    """What a client with these options would submit."""
+    """Return the plan of a client with these options."""
     tasks: Any = Planner(options).chain(*stages)
     return list(tasks)
 
 
 def names(tasks: list[Planned]) -> list[str]:
-    """What their functions are called."""
+    """Return the names of the functions."""
     return [manner.envelope[1] for manner, _ in tasks]
 
 
 def test_each_stage_comes_after_the_one_before_it() -> None:
-    """One call gets a result, a call after several gets a list."""
+    """A single call gets a result; a call after several calls gets a list."""
     tasks = planned(call(1), [call(2), call(3)], call(4))
     assert afters(tasks) == [None, (0, 1, "fail", True), (0, 1, "fail", True), (1, 2, "fail", False)]
 
 
 def test_a_last_stage_of_several_is_gathered_on_the_queue_of_its_last_call() -> None:
-    """Also if there is none, and then on the client's."""
+    """This holds without such a call too; then the client's queue is used."""
     tasks = planned([call(1), call(2, queue="far")])
     assert (names(tasks)[-1], tasks[-1][0].envelope[0], afters(tasks)[-1]) == (GATHERED, "far", (0, 2, "fail", False))
     none: Any = Planner({"queue": "mail"}).gather()
@@ -61,7 +61,7 @@ def test_a_last_stage_of_several_is_gathered_on_the_queue_of_its_last_call() -> 
 
 
 def test_a_stage_of_no_calls_comes_to_an_empty_list() -> None:
-    """Which the next one gets; after another stage it waits for that."""
+    """The next stage gets the list; after another stage the empty stage waits for that one."""
     (alone,) = planned([], call(1))
     assert (pickle.loads(alone[1])[0], afters([alone])) == (([], 1), [None])
     assert [pickle.loads(body)[0] for _, body in planned([], [], [call(1), call(2)])][:2] == [([], 1), ([], 2)]
@@ -73,14 +73,14 @@ def test_a_stage_of_no_calls_comes_to_an_empty_list() -> None:
 
 
 def test_a_calls_options_go_before_the_clients() -> None:
-    """And both before the decorator's."""
+    """Both have precedence over the decorator's options."""
     tasks = planned(call(1, priority=9), call(2, on_failure="run"), queue="mail", priority=1)
     assert [manner.envelope[:3] for manner, _ in tasks] == [("mail", "math:hypot", 9), ("mail", "math:hypot", 1)]
     assert afters(tasks)[1][2] == "run"
 
 
 def test_concurrency_keys_and_delays_go_with_the_order() -> None:
-    """What a task comes after is one more thing about it."""
+    """Dependencies do not replace the other constraints of a task."""
     tasks = planned(call(1), call(2, concurrency_key="k", concurrency=3, delay=5))
     assert tasks[1][0] == SubmitOptions(
         ("default", "math:hypot", None, None, None, None, None),
@@ -103,12 +103,12 @@ def test_concurrency_keys_and_delays_go_with_the_order() -> None:
     ],
 )
 def test_what_cannot_be_is_refused_where_it_is_said(stages: Any, error: type[Exception], why: str) -> None:
-    """Before anything is sent."""
+    """The client raises before it sends anything."""
     with pytest.raises(error, match=why):
         planned(*stages)
 
 
 def test_a_wrong_option_is_refused_at_the_call() -> None:
-    """Not when the chain is submitted."""
+    """The error does not wait for the submit of the chain."""
     with pytest.raises(ValueError, match="on_failure is fail, cancel or run"):
         call(on_failure="perhaps")

@@ -1,4 +1,4 @@
-"""Clients that a program lets go of, refused submits that it does not look at, what it asks of its futures."""
+"""Tests of dropped clients, of refused submits that no code looks at, and of calls on futures."""
 
 import gc
 import logging
@@ -21,19 +21,19 @@ REFUSED = (False, "QUEUE_FULL", "no room.")
 
 
 def ours() -> int:
-    """How many threads clients have."""
+    """Return the number of threads of clients."""
     return sum(thread.name.startswith("distq-") for thread in threading.enumerate())
 
 
 def let_go(client: distq.Client) -> "weakref.ref[Any]":
-    """What a request does that ends without shutting its client down."""
+    """Submit as a request does that ends without shutting its client down."""
     session = weakref.ref(client._session)
     del client
     return session
 
 
 def test_a_dropped_client_lives_for_as_long_as_a_future_or_a_callback_needs_it() -> None:
-    """Futures whose ends nobody can ask for any more do not count."""
+    """Futures that no code can reach any more do not count."""
     books = Books(never)
     with serving(books) as master:
         client = distq.Client(f"127.0.0.1:{master.address[1]}", KEY)
@@ -57,7 +57,7 @@ def test_a_dropped_client_lives_for_as_long_as_a_future_or_a_callback_needs_it()
 
 
 def test_a_dropped_client_ends_when_its_last_future_is_dropped() -> None:
-    """Though its task runs for hours."""
+    """The client ends although its task runs for hours."""
     books = Books(never)
     with serving(books) as master:
         client = distq.Client(f"127.0.0.1:{master.address[1]}", KEY)
@@ -73,7 +73,7 @@ def test_a_dropped_client_ends_when_its_last_future_is_dropped() -> None:
 
 
 def test_a_dropped_client_has_its_submits_accepted_first() -> None:
-    """Fire and forget."""
+    """The program does not wait for results."""
     books = Books(never)
     with serving(books) as master:
         client = distq.Client(f"127.0.0.1:{master.address[1]}", KEY)
@@ -88,7 +88,7 @@ def test_a_dropped_client_has_its_submits_accepted_first() -> None:
 
 
 def test_refused_submits_that_no_code_looks_at_are_said_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """One line for many; `flush` says it too, once."""
+    """One log event covers many submits; `flush` also reports them, once."""
     books = Books(never)
     books.refuse = lambda _envelopes, _bodies: REFUSED
     with serving(books) as master, client_of(master) as client, caplog.at_level(logging.WARNING):
@@ -106,7 +106,7 @@ def test_refused_submits_that_no_code_looks_at_are_said_and_counted(caplog: pyte
 
 @pytest.mark.parametrize("way", ["result", "exception", "callback before", "wait before"])
 def test_refused_submits_that_a_program_looks_at_are_not_said(way: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It has been told."""
+    """The program already knows the error."""
     books = Books(never)
     books.refuse = lambda _envelopes, _bodies: REFUSED
     with serving(books) as master, client_of(master) as client, caplog.at_level(logging.WARNING):
@@ -138,7 +138,7 @@ def test_refused_submits_that_a_program_looks_at_are_not_said(way: str, caplog: 
 
 
 def test_running_and_repr_say_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For five thousand futures by one call, whose answer is good for a tenth of a second."""
+    """One call asks about five thousand futures, and its answer is valid for a tenth of a second."""
     at = [0.0]
     monkeypatch.setattr("distq.client.running_tasks._now", lambda: at[0])
     books = Books(never)
@@ -173,7 +173,7 @@ def test_running_and_repr_say_what_is_known(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_running_is_true_before_the_connection_for_results_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The task was accepted, so a master is there; on a busy machine the thread that reads results connects later."""
+    """The master has accepted the task; on a busy machine the thread that reads results connects later."""
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
         link, connects = client._session._receiver.master_connection, threading.Event()
@@ -192,7 +192,7 @@ def test_running_is_true_before_the_connection_for_results_is_made(monkeypatch: 
 
 @pytest.mark.parametrize("chunksize", [1, 2])
 def test_map_keeps_no_result_that_it_has_yielded(chunksize: int) -> None:
-    """It is the loop's."""
+    """Only the loop of the program refers to the result."""
 
     def frozen(call: Any) -> Any:
         value = [frozenset([row[0]]) for row in call[0]] if len(call) == 1 else frozenset([call[0][0]])
@@ -210,7 +210,7 @@ def test_map_keeps_no_result_that_it_has_yielded(chunksize: int) -> None:
 def test_a_program_without_a_master_is_told_after_two_seconds_and_sees_its_own_line(
     unused: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the address, and what to look at."""
+    """The message has the address and what to check."""
     monkeypatch.setenv("DISTQ_CONNECT_WAIT_S", "2500ms")
     client = distq.Client(f"127.0.0.1:{unused}", KEY)
     with caplog.at_level(logging.WARNING), pytest.raises(distq.CannotReach) as caught:

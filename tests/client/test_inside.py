@@ -1,4 +1,4 @@
-"""Calls inside calls: done-callbacks, signal handlers and finalizers that use the client which they interrupt."""
+"""Tests of nested calls: done-callbacks, signal handlers and finalizers use the client that they interrupt."""
 
 import logging
 import pickle
@@ -25,19 +25,19 @@ EPOCH = 1 << 40
 QUICK_S = 0.05
 STORM_S = 0.0013
 NESTED_MAX = 5
-"""Maximum handlers inside each other: a slow machine would otherwise never come out of them."""
+"""Maximum number of nested handlers; a slow machine would otherwise never return from them."""
 NEVER: Any = "never"
 
 
 def quick(call: Any) -> Any:
-    """Numbers are doubled, other tasks run on."""
+    """Double numbers, and keep other tasks running."""
     value = call[0][0]
     return None if value == NEVER else (SUCCEEDED, pickle.dumps(2 * value), None)
 
 
 @contextmanager
 def started() -> Iterator[tuple[Books, distq.Client]]:
-    """A client that is connected on both sides."""
+    """Yield a client with both connections."""
     books = Books(quick)
     with serving(books) as master, client_of(master) as client:
         assert client.submit(double, 1).result(SOON_S) == 2
@@ -64,7 +64,7 @@ CALLBACKS: dict[str, Callable[[distq.Client, Any], Any]] = {
 @pytest.mark.parametrize("word", CALLBACKS)
 @pytest.mark.parametrize("read_by", ["a caller", "the thread"])
 def test_a_callback_may_do_what_a_program_may(word: str, read_by: str) -> None:
-    """Whichever thread reads the result that it is called for; and it holds up no others."""
+    """Any thread may read the result that causes the callback; the callback does not delay other results."""
     called = threading.Event()
     with started() as (books, client):
         future = client.submit(double, NEVER)
@@ -85,7 +85,7 @@ def test_a_callback_may_do_what_a_program_may(word: str, read_by: str) -> None:
 
 
 def test_a_callback_that_waits_for_the_program_holds_up_no_results() -> None:
-    """Others are heard, by callers and by the thread."""
+    """Callers and the client's thread still get results."""
     gate = threading.Event()
     with started() as (books, client):
         future = client.submit(double, NEVER)
@@ -103,7 +103,7 @@ def test_a_callback_that_waits_for_the_program_holds_up_no_results() -> None:
 def test_what_a_callback_raises_is_logged_and_ends_nothing(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the client's threads nor the program."""
+    """The exception ends neither the client's threads nor the program."""
 
     def callback(_: object) -> None:
         raise error
@@ -122,7 +122,7 @@ def test_what_a_callback_raises_is_logged_and_ends_nothing(
 
 
 def test_ctrl_c_in_a_callback_that_runs_in_the_main_thread_is_passed_on() -> None:
-    """After the end of the callbacks' thread they run in place, and Ctrl-C is for the program."""
+    """After the end of the callbacks' thread, callbacks run in place, and Ctrl-C belongs to the program."""
 
     def interrupted() -> None:
         raise KeyboardInterrupt
@@ -134,7 +134,7 @@ def test_ctrl_c_in_a_callback_that_runs_in_the_main_thread_is_passed_on() -> Non
 
 
 def test_cancel_in_the_callback_of_a_cancel() -> None:
-    """By the client, and as the master says it."""
+    """The test covers a cancel by the client and a cancel that the master reports."""
     with started() as (books, client):
         futures = [client.submit(double, NEVER) for _ in range(4)]
         for one, other in pairwise(futures):
@@ -194,7 +194,7 @@ HANDLERS: dict[str, tuple[Callable[[distq.Client], Any], Any]] = {
 
 @pytest.mark.parametrize("word", HANDLERS)
 def test_a_signal_handler_may_use_the_client_while_its_thread_waits_for_a_result(word: str) -> None:
-    """Or is told at once that it cannot; what was waited for comes all the same."""
+    """The handler may also get an immediate error; the awaited result arrives in each case."""
     handler, expected = HANDLERS[word]
     with started() as (books, client):
         future = client.submit(double, NEVER)
@@ -212,12 +212,12 @@ def test_a_signal_handler_may_use_the_client_while_its_thread_waits_for_a_result
 
 
 def test_a_signal_handler_whose_thread_reads_results_cannot_wait_for_all_of_them() -> None:
-    """It would wait for itself. The client's own thread lets a caller read when it has heard a result."""
+    """The handler would wait for itself. After the first result the client's own thread lets a caller read."""
     with started() as (books, client):
         future = client.submit(double, NEVER)
         with interrupting(client.shutdown, lambda: client._session._receiver.is_reading_here) as said:
             while not said:
-                client.submit(double, 1).result(SOON_S)  # after it this thread may read
+                client.submit(double, 1).result(SOON_S)  # from then on this thread may read
                 with pytest.raises(TimeoutError):
                     future.result(4 * QUICK_S)
         assert isinstance(said[0], distq.CalledInside)
@@ -226,7 +226,7 @@ def test_a_signal_handler_whose_thread_reads_results_cannot_wait_for_all_of_them
 
 
 def test_a_signal_handler_within_a_submit_is_told_at_once() -> None:
-    """The thread is the one that hears whether its task was accepted."""
+    """The interrupted thread is the one that reads whether the task was accepted."""
     with started() as (books, client):
         books.gate.clear()
 
@@ -243,7 +243,7 @@ def test_a_signal_handler_within_a_submit_is_told_at_once() -> None:
 
 
 def test_cancel_in_a_signal_handler_within_a_cancel() -> None:
-    """It has a connection of its own."""
+    """Each cancel has a connection of its own."""
     with started() as (books, client):
         one, other = client.submit(double, NEVER), client.submit(double, NEVER)
         client.flush(SOON_S)
@@ -259,7 +259,7 @@ def test_cancel_in_a_signal_handler_within_a_cancel() -> None:
 
 
 def test_futures_waited_for_under_a_storm_of_signals() -> None:
-    """At whatever instant each comes, in handlers too: every result arrives, and every handler ends."""
+    """Signals arrive at any time, also in handlers: every result arrives, and every handler ends."""
     ended: list[Any] = []
     handlers: list[None] = []
     over: list[None] = []
@@ -284,7 +284,7 @@ def test_futures_waited_for_under_a_storm_of_signals() -> None:
             for n in range(400):
                 assert client.submit(double, n).result(SOON_S) == 2 * n
         finally:
-            over.append(None)  # the last handler may run after the next line
+            over.append(None)  # the last handler may run after the next statement
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
         assert client.flush(SOON_S)
@@ -297,7 +297,7 @@ def test_futures_waited_for_under_a_storm_of_signals() -> None:
 
 @pytest.mark.parametrize("value", [Exits(SystemExit), Exits(GeneratorExit), Brittle()])
 def test_what_raises_while_a_result_is_unpickled_is_an_error_of_that_future(value: Any) -> None:
-    """The program goes on, and the client."""
+    """The program and the client continue."""
     with serving(Books(lambda _: (SUCCEEDED, pickle.dumps(value), None))) as master, client_of(master) as client:
         future = client.submit(anything, 1)
         for _ in range(2):
@@ -306,7 +306,7 @@ def test_what_raises_while_a_result_is_unpickled_is_an_error_of_that_future(valu
 
 
 def test_ctrl_c_while_a_result_is_unpickled_is_passed_on() -> None:
-    """And the result can be asked for again: it was the program that was interrupted."""
+    """The program can ask for the result again, because only the program was interrupted."""
     body = pickle.dumps(Exits(KeyboardInterrupt))
     with serving(Books(lambda _: (SUCCEEDED, body, None))) as master, client_of(master) as client:
         future = client.submit(anything, 1)
@@ -316,7 +316,7 @@ def test_ctrl_c_while_a_result_is_unpickled_is_passed_on() -> None:
 
 
 def test_exceptions_are_unpickled_by_the_program_that_asks_for_them() -> None:
-    """Not by the thread that reads everybody's results, which one of them would end."""
+    """The thread that reads all results does not unpickle them: such an exception could end it."""
     failure = pack_failure(ValueError("wrong"))
     outcomes = [(DEAD, failure, ["it failed"]), (SUCCEEDED, pickle.dumps(1), None)]
     with serving(Books(lambda call: outcomes[call[0][0]])) as master, client_of(master) as client:

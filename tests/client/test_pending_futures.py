@@ -1,4 +1,4 @@
-"""Futures of accepted tasks: several of one task, and one that is given up."""
+"""Tests of futures of accepted tasks: several futures of one task, and an abandoned future."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from distq.core.states import SUCCEEDED
 
 @pytest.mark.parametrize("given_up", [0, 1, 2])
 def test_a_future_that_is_given_up_leaves_the_others_of_its_task(given_up: int) -> None:
-    """They hear of its end, each of them."""
+    """Each of the other futures gets the end of the task."""
     awaited = PendingFutures(Outbox(), lambda: None)
     futures: list[TaskFuture[Any]] = [TaskFuture() for _ in range(3)]
     for future in futures:

@@ -1,4 +1,4 @@
-"""What a program can import from `distq`: every class that a public call raises, returns or takes."""
+"""Tests of the names of `distq`: a program can import each class that a public call raises, returns or takes."""
 
 import ast
 import inspect
@@ -19,14 +19,14 @@ CLASSES = {
 }
 """Every class of the package, with the file that defines it."""
 STANDARD = {"Queue", "Any", "Task"}
-"""Names that a class of the package shares with one of the standard library, which public signatures mean."""
+"""Names that a class of the package shares with the standard library; public signatures mean the latter."""
 NOT_CONSTRUCTED = {"TaskFuture", "Settings"}
 """Classes whose instances a program only gets from other calls."""
 PUBLIC_FOLDERS = ("client", "tasks")
 
 
 def public_members() -> Iterator[tuple[str, object]]:
-    """Every public name of `distq`, and every public attribute that a class of ours defines."""
+    """Yield every public name of `distq`, and every public attribute that a class of distq defines."""
     for name in sorted(set(distq.__all__) - {"__version__"}):
         value = getattr(distq, name)
         yield name, value
@@ -41,14 +41,14 @@ def public_members() -> Iterator[tuple[str, object]]:
 
 
 def words_of_annotations(member: object) -> set[str]:
-    """The identifiers in the annotations of a function, method or property, without those of its module's aliases."""
+    """Return the identifiers in the annotations of a function, method or property, without its module's aliases."""
     function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
     annotations = getattr(function, "__annotations__", {}) if inspect.isroutine(function) else {}
     return {word for annotation in annotations.values() for word in re.findall(r"\b[A-Z]\w+", str(annotation))}
 
 
 def words_of_docstring(member: object) -> set[str]:
-    """The identifiers in a docstring that look like classes."""
+    """Return the identifiers in a docstring that look like classes."""
     function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
     return set(re.findall(r"\b[A-Z][a-z]\w*[A-Z]\w+", inspect.getdoc(function) or ""))
 
@@ -58,14 +58,14 @@ MEMBERS = dict(public_members())
 
 @pytest.mark.parametrize("member", MEMBERS)
 def test_a_class_that_a_public_call_names_can_be_imported_from_distq(member: str) -> None:
-    """In its signature, or in its docstring: what it raises stands there."""
+    """The signature or the docstring of the call names the class."""
     named = (words_of_annotations(MEMBERS[member]) | words_of_docstring(MEMBERS[member])) & CLASSES.keys()
     hidden = {word for word in named - STANDARD - set(distq.__all__) if not word.endswith("Keywords")}
     assert hidden == set()
 
 
 def test_the_errors_of_client_and_tasks_can_be_caught_by_a_public_class() -> None:
-    """Each is public, or is a kind of a public error other than DistqError."""
+    """Each error is public, or is a subclass of a public error other than DistqError."""
     public = {getattr(distq, name) for name in distq.__all__} - {distq.DistqError}
     for name, path in CLASSES.items():
         if Path(path).parts[2] in PUBLIC_FOLDERS:
@@ -80,7 +80,7 @@ INSIDE_A_TASK = {"PayloadRefused"}
 
 
 def test_every_public_name_is_there() -> None:
-    """None leads to a module that lacks it, and none is listed in one place only."""
+    """Each name leads to a module that has it, and is listed everywhere."""
     for name in distq.__all__:
         assert getattr(distq, name) is not None
     assert set(distq.__all__) == {*distq._HOMES, "__version__"}

@@ -1,4 +1,4 @@
-"""Results: what a future is told, by whom it can be awaited, and what happens when the master goes away."""
+"""Tests of results: the outcomes of futures, the ways to wait for them, and a master that ends."""
 
 import asyncio
 import pickle
@@ -23,12 +23,12 @@ from distq.tasks.failure import pack_failure
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections are made anew soon."""
+    """Make reconnects fast."""
     monkeypatch.setenv("DISTQ_RECONNECT_MAX_S", "100ms")
 
 
 def failed(error: BaseException) -> Callable[[Any], Any]:
-    """The outcome of a task that raised this."""
+    """Return the outcome of a task that raised this error."""
     try:
         raise error  # noqa: TRY301 - so that it has a traceback
     except BaseException as raised:  # noqa: BLE001 - it was given to be raised
@@ -37,7 +37,7 @@ def failed(error: BaseException) -> Callable[[Any], Any]:
 
 
 def outcome_of(outcome: Callable[[Any], Any]) -> BaseException:
-    """What the future of a task with this outcome raises."""
+    """Return the exception of the future of a task with this outcome."""
     with serving(Books(outcome)) as master, client_of(master) as client:
         future = client.submit(anything)
         error = future.exception(SOON_S)
@@ -58,7 +58,7 @@ def outcome_of(outcome: Callable[[Any], Any]) -> BaseException:
     ids=["result", "stream", "packed_outcome"],
 )
 def test_a_failed_future_does_not_grow_with_every_look(ask: Callable[[TaskFuture[Any]], object]) -> None:
-    """A traceback keeps the local variables of its frames: of earlier callers nothing stays with the future."""
+    """A traceback keeps the local variables of its frames: the future must not keep those of earlier callers."""
     future = TaskFuture[Any]()
     future.fail(ValueError("refused"))
     frames = []
@@ -70,7 +70,7 @@ def test_a_failed_future_does_not_grow_with_every_look(ask: Callable[[TaskFuture
 
 
 def test_an_exception_is_of_its_own_type_with_the_remote_traceback_as_cause() -> None:
-    """A builtin one, and one of the program's."""
+    """The exception may be builtin, or of the program."""
     for error in (KeyError("gone"), Lonely("alone")):
         raised = outcome_of(failed(error))
         assert type(raised) is type(error)
@@ -79,7 +79,7 @@ def test_an_exception_is_of_its_own_type_with_the_remote_traceback_as_cause() ->
 
 
 def test_an_exception_that_cannot_be_rebuilt_is_a_task_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With type, text and traceback."""
+    """The error has type, text and traceback."""
     outcome = failed(Lonely("alone"))
     monkeypatch.delattr("tests.client.functions.Lonely")
     error = outcome_of(outcome)
@@ -100,14 +100,14 @@ def test_an_exception_that_cannot_be_rebuilt_is_a_task_failed(monkeypatch: pytes
     ],
 )
 def test_other_ends_are_errors_in_words(outcome: Any, kind: type[BaseException], text: str) -> None:
-    """Each of a type of its own."""
+    """Each end has its own type of error."""
     error = outcome_of(lambda _: outcome)
     assert isinstance(error, kind)
     assert text in str(error)
 
 
 def test_a_result_that_cannot_be_read_is_an_error_for_everybody() -> None:
-    """Also for who awaits it in asyncio, who would wait for ever otherwise."""
+    """An asyncio program also gets the error, instead of waiting forever."""
     body = pickle.dumps(Brittle())
     error = outcome_of(lambda _: (SUCCEEDED, body, None))
     assert isinstance(error, distq.ResultUnreadable)
@@ -122,7 +122,7 @@ def test_a_result_that_cannot_be_read_is_an_error_for_everybody() -> None:
 
 
 def test_a_json_result_is_a_value() -> None:
-    """As a worker gives it for arguments in JSON."""
+    """The worker returns JSON for arguments in JSON."""
     books = Books()
     with serving(books) as master, client_of(master) as client:
         future = client.submit_named("a:b")
@@ -132,7 +132,7 @@ def test_a_json_result_is_a_value() -> None:
 
 
 def test_futures_can_be_awaited_in_every_way() -> None:
-    """as_completed, wait, callbacks, asyncio; before and after they are done."""
+    """The test uses as_completed, wait, callbacks and asyncio, before and after the futures are done."""
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
         futures = [client.submit(double, n) for n in range(4)]
@@ -165,7 +165,7 @@ def test_futures_can_be_awaited_in_every_way() -> None:
 
 
 def test_a_result_is_told_once_however_many_wait_for_it() -> None:
-    """Threads that come before, while and after it is set all get it."""
+    """Threads that begin to wait before, during and after the end all get the result."""
     futures: list[TaskFuture[int]] = [TaskFuture() for _ in range(300)]
     got: list[list[int]] = [[], [], []]
 
@@ -188,7 +188,7 @@ def test_a_result_is_told_once_however_many_wait_for_it() -> None:
 
 
 def test_tasks_of_a_master_that_has_forgotten_them_are_lost(unused: int) -> None:
-    """It was started again without a store; new tasks go to the new one, on the same client."""
+    """The master restarted without a store; the same client submits new tasks to the new master."""
     books = Books(never)
     with serving(books, port=unused) as first, client_of(first) as client:
         lost = [client.submit(double, n) for n in range(3)]
@@ -203,7 +203,7 @@ def test_tasks_of_a_master_that_has_forgotten_them_are_lost(unused: int) -> None
 
 
 def test_a_restarted_master_with_a_store_is_asked_about_them(unused: int) -> None:
-    """What has ended or is not known it says at once; the others go on."""
+    """The master immediately reports ended and unknown tasks; the others continue."""
     books = Books(never, durable=True)
     with serving(books, port=unused) as first, client_of(first) as client:
         kept, gone = client.submit(double, 1), client.submit(double, 2)
@@ -221,7 +221,7 @@ def test_a_restarted_master_with_a_store_is_asked_about_them(unused: int) -> Non
 
 
 def test_what_was_accepted_by_a_master_that_is_gone_when_it_is_read_is_lost_too() -> None:
-    """The answer to the submit was still in the pipe when the results' connection had found the new master."""
+    """The reply to the submit was unread when the connection for results had found the new master."""
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
         client.submit(double, 1)
@@ -237,7 +237,7 @@ def test_what_was_accepted_by_a_master_that_is_gone_when_it_is_read_is_lost_too(
 
 
 def test_a_client_that_is_given_up_leaves_nobody_waiting() -> None:
-    """What runs, what is under way and what waits."""
+    """The test covers running tasks, submits under way, and waiting submits."""
     books = Books(never)
     with serving(books) as master:
         with client_of(master) as client:
@@ -253,7 +253,7 @@ def test_a_client_that_is_given_up_leaves_nobody_waiting() -> None:
 
 
 def test_a_defect_behind_a_call_fails_the_futures_and_not_the_client() -> None:
-    """A master that answers nonsense once is asked again."""
+    """The client repeats a call after one invalid answer of the master."""
     books = Books(lambda call: (SUCCEEDED, pickle.dumps(call[0][0]), None))
     nonsense = [5, {"a": 1}]
     answer = books._submit

@@ -1,4 +1,4 @@
-"""The client's state machine: no end is lost, in whatever order acceptances and ends are heard."""
+"""Tests of the client's state machine: no end is lost, in whatever order acceptances and ends arrive."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from distq.protocol.results import TaskEnd
 
 
 class Waiting:
-    """A future as far as the state machine knows it."""
+    """The part of a future that the state machine uses."""
 
     def __init__(self) -> None:
         self.task_key: int | None = None
@@ -20,30 +20,30 @@ class Waiting:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it was settled."""
+        """Whether the future was settled."""
         return bool(self.heard)
 
 
 def end_of(key: int) -> TaskEnd:
-    """A task has succeeded."""
+    """Return the row of a succeeded task."""
     return key, SUCCEEDED, b"%d" % key, None
 
 
 def settle(pending: ClientState[Waiting], ended: list[tuple[Waiting, TaskEnd]]) -> None:
-    """As the client does with what it has heard."""
+    """Settle futures as the client does."""
     for future, row in ended:
         future.heard.append(row[0])
     pending.end(ended)
 
 
 def accepted(pending: ClientState[Waiting], number: int, futures: list[Waiting], first: int) -> None:
-    """The answer to a submit was read."""
+    """Read the reply to a submit."""
     settle(pending, pending.take(number, futures, first, {}))
     pending.accept(number)
 
 
 def stages(pending: ClientState[Waiting], number: int) -> dict[Move, Any]:
-    """What can be done to a submit."""
+    """Return the call for each move of a submit."""
     return {
         Move.BEGIN: lambda: pending.begin(number, 1),
         Move.ACCEPT: lambda: pending.accept(number),
@@ -54,9 +54,9 @@ def stages(pending: ClientState[Waiting], number: int) -> dict[Move, Any]:
 @pytest.mark.parametrize("move", Move)
 @pytest.mark.parametrize("stage", Stage)
 def test_a_move_that_is_not_in_the_table_raises_and_changes_nothing(stage: Stage, move: Move) -> None:
-    """Each stage with each move."""
+    """The test tries each move in each stage."""
     pending: ClientState[Waiting] = ClientState()
-    pending.begin(1, 1)  # another one, which keeps what is heard early
+    pending.begin(1, 1)  # a second submit, so that early ends are kept
     pending.receive([end_of(9)])
     if stage is not Stage.NEW:
         pending.begin(2, 1)
@@ -77,7 +77,7 @@ def test_a_move_that_is_not_in_the_table_raises_and_changes_nothing(stage: Stage
 
 
 def test_an_end_that_is_heard_before_its_acceptance_reaches_the_future() -> None:
-    """It is kept for as long as any submit is under way."""
+    """The client keeps the end while any submit is under way."""
     pending: ClientState[Waiting] = ClientState()
     future = Waiting()
     pending.begin(1, 1)
@@ -89,7 +89,7 @@ def test_an_end_that_is_heard_before_its_acceptance_reaches_the_future() -> None
 
 
 def test_an_end_of_no_task_of_ours_is_dropped_once_no_submit_is_under_way() -> None:
-    """Nothing grows."""
+    """Memory does not grow."""
     pending: ClientState[Waiting] = ClientState()
     pending.receive([end_of(3)])
     pending.begin(1, 1)
@@ -112,32 +112,32 @@ class Interleavings(RuleBasedStateMachine):
         self.number = 0
         self.next_key = 1
         self.futures: dict[int, list[Waiting]] = {}
-        """Every future of a task that was accepted, by key."""
+        """Every future of each accepted task, by key."""
         self.delivered: set[int] = set()
-        """Tasks whose end the client has read, and will not be sent again."""
+        """The tasks whose end the client has read; the master does not send it again."""
 
     @rule(target=asked, count=st.integers(1, 3))
     def submit(self, count: int) -> Any:
-        """One submit is under way at a time, or several: a fork of the rule that there is one."""
+        """Begin a submit, perhaps while others are under way, although the client has only one under way at a time."""
         self.number += 1
         self.pending.begin(self.number, count)
         return self.number, [Waiting() for _ in range(count)]
 
     @rule(target=answered, submit=consumes(asked))
     def decide(self, submit: Any) -> Any:
-        """The master takes it; its answer is on the way, and its tasks may end from now on."""
+        """Let the master accept the submit; its reply is under way, and its tasks may end from now on."""
         number, futures = submit
         first, self.next_key = self.next_key, self.next_key + len(futures)
         return number, futures, first
 
     @rule(submit=consumes(asked))
     def refuse(self, submit: Any) -> None:
-        """The master does not take it."""
+        """Let the master refuse the submit."""
         self.pending.refuse(submit[0])
 
     @rule(answer=answered, data=st.data())
     def hear(self, answer: Any, data: st.DataObject) -> None:
-        """The end of one of its tasks is read, before or after the answer, perhaps again."""
+        """Read the end of one of its tasks, before or after the reply, perhaps again."""
         _, futures, first = answer
         key = first + data.draw(st.integers(0, len(futures) - 1))
         settle(self.pending, self.pending.receive([end_of(key)]))
@@ -145,7 +145,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(answer=consumes(answered), interrupted=st.booleans(), between=st.booleans())
     def accept(self, answer: Any, interrupted: bool, between: bool) -> None:
-        """The answer is read; a caller may be interrupted after that, and then it is read again."""
+        """Read the reply; an interrupted caller reads it a second time."""
         number, futures, first = answer
         if interrupted:
             ended = self.pending.take(number, futures, first, {})
@@ -163,7 +163,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(target=told, key=st.integers(1, 12))
     def follow(self, key: int) -> Any:
-        """Another future of a task; what has ended is told at once by the master."""
+        """Add another future of a task; the master immediately reports an end."""
         if key not in self.futures:
             return multiple()
         future = Waiting()
@@ -175,7 +175,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(future=consumes(told))
     def abandon(self, future: Waiting) -> None:
-        """A future is given up; the others of its task are not."""
+        """Abandon a future, but not the others of its task."""
         if not future.has_ended:
             assert future.task_key is not None
             self.pending.abandon(future)
@@ -183,7 +183,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def every_end_reached_its_futures(self) -> None:
-        """Once its acceptance was read a task whose end was delivered has settled futures, others wait for theirs."""
+        """After the acceptance, a delivered end has settled each future of its task; the other futures wait."""
         for key, futures in self.futures.items():
             if key in self.delivered:
                 assert all(set(future.heard) == {key} for future in futures), key
@@ -194,7 +194,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_kept_without_a_reason(self) -> None:
-        """What was heard early goes with the last submit that is under way."""
+        """The client drops early ends when no submit is under way."""
         assert self.pending.under_way or not self.pending.early
 
 

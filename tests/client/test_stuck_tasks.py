@@ -1,4 +1,4 @@
-"""A client says why its tasks wait, after five seconds and rarely."""
+"""Tests of the client's messages about waiting tasks: after five seconds, and rarely."""
 
 import logging
 from typing import Any, cast
@@ -16,7 +16,7 @@ WHY = "No worker is connected."
 
 
 class Fakes:
-    """What a client waits for, what its master answers, and the time."""
+    """Fake pending futures, a fake master, and a fake clock."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -28,15 +28,15 @@ class Fakes:
         return bool(self.pending)
 
     def knows(self, key: int) -> bool:
-        """As `PendingFutures`."""
+        """Do as `PendingFutures` does."""
         return key in self.pending
 
     def oldest(self, count: int) -> list[int]:
-        """As `PendingFutures`."""
+        """Do as `PendingFutures` does."""
         return self.pending[:count]
 
     def ask(self, method: str, keys: list[int]) -> Any:
-        """As `ControlConnection`."""
+        """Do as `ControlConnection` does."""
         assert method == "stuck"
         self.asked.append(keys)
         if isinstance(self.answer, Exception):
@@ -44,7 +44,7 @@ class Fakes:
         return self.answer
 
     def passes(self, ours: StuckTasks, seconds: float) -> None:
-        """Time goes by, and the thread wakes as it was asked to."""
+        """Advance the clock, and wake the thread at its times."""
         end = self.now + seconds
         while (pause_s := ours.pause_s()) is not None and self.now + pause_s <= end:
             self.now += pause_s
@@ -54,21 +54,21 @@ class Fakes:
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    """The same, for a test."""
+    """Return the fakes, with their clock installed."""
     made = Fakes()
     monkeypatch.setattr(stuck_tasks, "_now", lambda: made.now)
     return made
 
 
 def watching(fakes: Fakes) -> StuckTasks:
-    """What is tested."""
+    """Return the object under test."""
     return StuckTasks(cast("PendingFutures", fakes), cast("ControlConnection", fakes))
 
 
 def test_what_waits_for_five_seconds_is_asked_about_and_each_reason_is_said_once(
     fakes: Fakes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ever more rarely while it waits; what ended in time is never asked about."""
+    """The pauses between questions grow; the client never asks about tasks that end in time."""
     ours = watching(fakes)
     assert ours.pause_s() is None
     fakes.pending, fakes.answer = [1 << 40 | 1, 1 << 40 | 2], {1 << 40 | 2: WHY}
@@ -86,7 +86,7 @@ def test_what_waits_for_five_seconds_is_asked_about_and_each_reason_is_said_once
 
 
 def test_tasks_that_come_and_go_are_never_asked_about(fakes: Fakes) -> None:
-    """A busy client makes no call more."""
+    """A busy client makes no additional call."""
     ours = watching(fakes)
     for number in range(100):
         fakes.pending = [number]
@@ -96,7 +96,7 @@ def test_tasks_that_come_and_go_are_never_asked_about(fakes: Fakes) -> None:
 
 @pytest.mark.parametrize(("error", "calls"), [(RemoteRefusal("no such method"), 1), (CannotReach("away"), 4)])
 def test_a_master_of_a_version_before_is_asked_once(fakes: Fakes, error: Exception, calls: int) -> None:
-    """One that is away is asked again."""
+    """A client asks a master that is away again."""
     ours = watching(fakes)
     fakes.pending, fakes.answer = [1], error
     fakes.passes(ours, 15 * WAITED_S)
@@ -104,7 +104,7 @@ def test_a_master_of_a_version_before_is_asked_once(fakes: Fakes, error: Excepti
 
 
 def test_a_client_says_so_much_and_no_more(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
-    """However many kinds of tasks wait."""
+    """The number of messages has a limit, however many kinds of tasks wait."""
     ours = watching(fakes)
     fakes.pending, fakes.answer = [1], {key: f"reason {key}" for key in range(2 * WARNINGS_MAX)}
     with caplog.at_level(logging.WARNING, "distq"):

@@ -1,4 +1,4 @@
-"""Submitting: batches, bounds, refusals, doors that are closed."""
+"""Tests of submits: batches, limits, refusals, closed connections."""
 
 import os
 import pickle
@@ -23,13 +23,13 @@ from distq.wire.errors import AuthenticationFailed, RemoteRefusal
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a master for long."""
+    """Make the waits for a master short."""
     monkeypatch.setenv("DISTQ_CONNECT_WAIT_S", "500ms")
     monkeypatch.setenv("DISTQ_RECONNECT_MAX_S", "100ms")
 
 
 def test_what_gathers_while_a_batch_is_under_way_is_the_next_batch() -> None:
-    """In order, each envelope once, at most a thousand tasks; results come in any order."""
+    """Batches keep the order, have each envelope once and at most a thousand tasks; results arrive in any order."""
     books = Books()
     with serving(books) as master, client_of(master) as client:
         assert client.submit(double, 1).result(SOON_S) == 2
@@ -48,7 +48,7 @@ def test_what_gathers_while_a_batch_is_under_way_is_the_next_batch() -> None:
 
 
 def test_submit_blocks_while_too_many_are_not_accepted() -> None:
-    """Ten thousand may wait; the next one goes on as soon as there is room."""
+    """Ten thousand submits may wait; the next one continues as soon as there is room."""
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
         client.submit(double, 0)
@@ -71,7 +71,7 @@ def test_submit_blocks_while_too_many_are_not_accepted() -> None:
 
 
 def test_a_submit_whose_answer_is_lost_is_sent_again_as_the_same() -> None:
-    """And results whose reply is lost come again."""
+    """The master also sends results again after a lost reply."""
     books = Books()
     books.hang_up = {"submit": 2, "results": 2}
     with serving(books) as master, client_of(master) as client:
@@ -81,7 +81,7 @@ def test_a_submit_whose_answer_is_lost_is_sent_again_as_the_same() -> None:
 
 
 def test_of_a_refused_batch_only_what_must_be_refused_is() -> None:
-    """The others are taken, in order; the error says why."""
+    """The master accepts the others in order, and the error gives the reason."""
     books = Books()
     large = pickle.dumps(((13,), {}), 5)
 
@@ -104,7 +104,7 @@ def test_of_a_refused_batch_only_what_must_be_refused_is() -> None:
 
 
 def test_a_refusal_in_words_is_the_futures_error() -> None:
-    """As of a queue's name that is too long."""
+    """An example is a queue's name that is too long."""
     books = Books()
 
     def refuse(*_: Any) -> None:
@@ -116,7 +116,7 @@ def test_a_refusal_in_words_is_the_futures_error() -> None:
 
 
 def test_no_master_is_an_error_after_a_while(unused: int) -> None:
-    """Of the submit itself, in words."""
+    """The submit itself raises the error."""
     client = distq.Client(f"127.0.0.1:{unused}", KEY)
     with pytest.raises(CannotReach, match="cannot be reached"):
         client.submit(double, 1)
@@ -126,7 +126,7 @@ def test_no_master_is_an_error_after_a_while(unused: int) -> None:
 
 
 def test_a_master_that_comes_in_time_is_waited_for(unused: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The submit goes on as soon as there is one."""
+    """The submit continues as soon as a master listens."""
     monkeypatch.setenv("DISTQ_CONNECT_WAIT_S", "30")
     client = distq.Client(f"127.0.0.1:{unused}", KEY)
     futures: list[distq.TaskFuture[int]] = []
@@ -140,7 +140,7 @@ def test_a_master_that_comes_in_time_is_waited_for(unused: int, monkeypatch: pyt
 
 
 def test_a_wrong_key_is_an_error_at_once_and_not_for_ever() -> None:
-    """Of the submit; once the master takes the key, the same client gets on."""
+    """The submit raises; after the master accepts the key, the same client works."""
     with serving(Books(), [b"another key, that is also long"]) as master, client_of(master) as client:
         for _ in range(2):
             with pytest.raises(AuthenticationFailed):
@@ -150,7 +150,7 @@ def test_a_wrong_key_is_an_error_at_once_and_not_for_ever() -> None:
 
 
 def test_a_key_that_is_changed_under_way_fails_what_waits() -> None:
-    """Pending futures get the error; nobody waits for ever."""
+    """Pending futures get the error, and no thread waits forever."""
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
         pending = client.submit(double, 1)
@@ -167,7 +167,7 @@ def test_a_key_that_is_changed_under_way_fails_what_waits() -> None:
 
 
 def test_a_master_that_refuses_hello_says_so_at_submit() -> None:
-    """As one of another protocol."""
+    """An example is a master of another protocol."""
     books = Books()
 
     def refuse(info: Any) -> object:
@@ -179,7 +179,7 @@ def test_a_master_that_refuses_hello_says_so_at_submit() -> None:
 
 
 def local() -> Callable[[], None]:
-    """A function of a function."""
+    """Stand for a function inside of a function."""
 
     def inner() -> None:
         pass
@@ -188,14 +188,14 @@ def local() -> Callable[[], None]:
 
 
 class Thing:
-    """Has a method."""
+    """A class with a method."""
 
     def method(self) -> None:
         """Do nothing."""
 
 
 def test_what_a_worker_could_not_import_is_refused_with_the_fix() -> None:
-    """At the caller, before anything is sent."""
+    """The caller gets the error before the client sends anything."""
     of_main = types.FunctionType(local.__code__, {}, "program")
     of_main.__module__ = "__main__"
     client = distq.Client("127.0.0.1:1", KEY)
@@ -206,7 +206,7 @@ def test_what_a_worker_could_not_import_is_refused_with_the_fix() -> None:
 
 
 def test_arguments_that_do_not_fit_are_refused_at_the_submit() -> None:
-    """As a TypeError, as calling the function would be; in chains with the result that comes first, in `map` by row."""
+    """The error is the TypeError of a call; chains count the preceding result, and `map` checks each row."""
     client = distq.Client("127.0.0.1:1", KEY)
     for submit in (
         lambda: client.submit(double),  # type: ignore[call-arg]
@@ -234,7 +234,7 @@ def test_arguments_that_do_not_fit_are_refused_at_the_submit() -> None:
     ],
 )
 def test_an_option_that_the_call_would_ignore_is_refused(options: dict[str, Any], submits: str, hint: str) -> None:
-    """Before anything is sent, with the option's name and what to do instead."""
+    """The client raises before it sends anything, and names the option and the alternative."""
     client = distq.Client("127.0.0.1:1", KEY).options(**options)
     calls: dict[str, Callable[[], object]] = {
         "submit": lambda: client.submit(double, 1),
@@ -253,7 +253,7 @@ def test_an_option_that_the_call_would_ignore_is_refused(options: dict[str, Any]
 
 
 def test_an_option_of_one_call_that_its_chain_would_ignore_is_refused() -> None:
-    """A chain is one submit: what is done while a queue is full is said by its last call, or by the client."""
+    """A chain is one submit: its last call, or the client, sets the behaviour for a full queue."""
     client = distq.Client("127.0.0.1:1", KEY)
     hasty, plain = distq.call(double, 1).options(full="raise"), distq.call(double)
     for stages in ([hasty, plain], [[hasty]], [[hasty], plain], [hasty, []]):
@@ -265,14 +265,14 @@ def test_an_option_of_one_call_that_its_chain_would_ignore_is_refused() -> None:
 
 @pytest.mark.parametrize("word", ["retry_for", "no_retry_for"])
 def test_an_option_that_does_not_travel_is_refused_by_a_client(word: str) -> None:
-    """The worker reads it in its own copy of the code: with a task it would be lost."""
+    """The worker reads the option in its own copy of the code: sent with a task, it would be lost."""
     for options in (distq.Client("127.0.0.1:1", KEY).options, distq.call(double, 1).options):
         with pytest.raises(TypeError, match=f"{word} does not travel with a task.*decorator"):
             options(**{word: ValueError})  # type: ignore[arg-type] # refused by a type checker, too
 
 
 def test_an_argument_of_a_class_of_the_program_is_refused_at_the_submit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker's `__main__` is another program; the word alone in a text does no harm."""
+    """A worker's `__main__` is another program; a text that contains the word is accepted."""
     monkeypatch.setattr(Thing, "__module__", "__main__")
     monkeypatch.setattr("__main__.Thing", Thing, raising=False)
     client = distq.Client("127.0.0.1:1", KEY)
@@ -286,7 +286,7 @@ def test_an_argument_of_a_class_of_the_program_is_refused_at_the_submit(monkeypa
 
 
 def test_arguments_that_cannot_travel_are_refused() -> None:
-    """With the function's name and pickle's reason; those of `map` too."""
+    """The error has the function's name and pickle's reason; `map` raises it too."""
     client = distq.Client("127.0.0.1:1", KEY)
     lock = threading.Lock()
     for submit in (
@@ -303,7 +303,7 @@ def test_arguments_that_cannot_travel_are_refused() -> None:
 
 
 def test_a_task_goes_by_a_name_with_arguments_in_json() -> None:
-    """Nothing is imported, and the queue may be chosen."""
+    """The client imports nothing, and the program may choose the queue."""
     books = Books()
     with serving(books) as master, client_of(master) as client:
         client.submit_named("no.such:thing", [1, "two"], {"three": None}, queue="mail")
@@ -314,7 +314,7 @@ def test_a_task_goes_by_a_name_with_arguments_in_json() -> None:
 
 @pytest.mark.parametrize("odd", ["", "\ud800", "n" * 200, 5])
 def test_names_out_of_range_are_refused_by_the_client(odd: str) -> None:
-    """In words, before anything is sent: the name of a task and its queue, and a task id."""
+    """The client checks the name of a task, its queue and a task id before it sends anything."""
     client = distq.Client("127.0.0.1:1", KEY)
     for call in (
         lambda: client.submit_named(odd),
@@ -329,7 +329,7 @@ def test_names_out_of_range_are_refused_by_the_client(odd: str) -> None:
 
 
 def test_what_is_not_sent_yet_can_be_cancelled() -> None:
-    """Who waits for it hears of it; what is under way cannot be cancelled."""
+    """Waiting threads see the cancel; a submit that is under way cannot be cancelled."""
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
         client.submit(double, 0)
@@ -355,7 +355,7 @@ def test_what_is_not_sent_yet_can_be_cancelled() -> None:
 
 
 def test_shutdown_cancels_what_is_not_sent_or_waits_for_all() -> None:
-    """As `Executor.shutdown`."""
+    """The behaviour is that of `Executor.shutdown`."""
     books = Books()
     with serving(books) as master:
         with distq.Client(f"127.0.0.1:{master.address[1]}", KEY) as client:
@@ -372,7 +372,7 @@ def test_shutdown_cancels_what_is_not_sent_or_waits_for_all() -> None:
 
 
 def test_shutdown_without_waiting_lets_results_arrive() -> None:
-    """Then everything closes by itself."""
+    """The client closes its connections after the last result."""
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
         future = client.submit(double, 1)
@@ -389,7 +389,7 @@ def test_shutdown_without_waiting_lets_results_arrive() -> None:
 
 
 def test_chunks_travel_as_one_task_each() -> None:
-    """And come apart again, in order; a chunk's size is at least one."""
+    """The client separates the results in order; the size of a chunk is at least one."""
     books = Books()
     with serving(books) as master, client_of(master) as client:
         assert list(client.map(double, range(10), chunksize=4)) == [2 * n for n in range(10)]
@@ -404,7 +404,7 @@ def test_chunks_travel_as_one_task_each() -> None:
 
 
 def test_options_of_a_client_go_before_those_of_the_function() -> None:
-    """What has times of its own is a run of its own; the rest is as it was."""
+    """A call with its own times is a separate run; the other options stay."""
     books = Books()
     with serving(books) as master, client_of(master) as client:
         client.submit(double, 0).result(SOON_S)
@@ -425,11 +425,11 @@ def test_options_of_a_client_go_before_those_of_the_function() -> None:
             ("default", 1),
             ("mail", 1, when),
         ]
-        client.abandon()  # nobody here runs the named one
+        client.abandon()  # no worker runs the named task
 
 
 def test_what_was_sent_just_now_is_cancelled_as_well() -> None:
-    """Though nobody has read yet that the master has taken it."""
+    """The cancel works although the client has not read the acceptance yet."""
     books = Books(never)
     with serving(books) as master, client_of(master) as client:
         client.submit(double, 0)
@@ -441,7 +441,7 @@ def test_what_was_sent_just_now_is_cancelled_as_well() -> None:
 
 
 def test_wrong_options_are_refused_at_once() -> None:
-    """Not when the first task is submitted."""
+    """The error does not wait for the first submit."""
     with serving(Books()) as master, client_of(master) as client:
         with pytest.raises(TypeError, match="there is no option 'delai'"):
             client.options(delai=5)  # type: ignore[call-arg] # refused by a type checker, too

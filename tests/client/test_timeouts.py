@@ -1,4 +1,4 @@
-"""Timeouts are seconds or a timedelta wherever a program gives one."""
+"""Tests that a timeout may be seconds or a timedelta in every call."""
 
 import math
 from datetime import timedelta
@@ -31,7 +31,7 @@ NOW = timedelta(0)
     ],
 )
 def test_a_timeout_is_read_as_seconds(timeout: Any, expected_s: float | None) -> None:
-    """One that is longer than any wait of the system is no limit."""
+    """A timeout beyond the system's longest wait means no limit."""
     assert timeout_s(timeout) == expected_s
 
 
@@ -39,7 +39,7 @@ def test_a_timeout_is_read_as_seconds(timeout: Any, expected_s: float | None) ->
     ("timeout", "error"), [("5", TypeError), (True, TypeError), (1j, TypeError), (math.nan, ValueError)]
 )
 def test_a_wrong_timeout_is_refused_with_the_value(timeout: Any, error: type[Exception]) -> None:
-    """A wrong type is a TypeError, a number that is not one a ValueError."""
+    """A wrong type raises TypeError, and NaN raises ValueError."""
     with pytest.raises(error, match=f"a timeout is a number of seconds, a timedelta.*not {timeout!r}"):
         timeout_s(timeout)
     with pytest.raises(error, match="a timeout is"):
