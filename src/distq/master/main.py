@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 LAG_SAMPLE_S: Final = 1.0
 NONCE_BYTES: Final = 20
 CONNECTIONS_EXPECTED: Final = 200
-"""With room for fewer connections it is said at the start: a worker takes one for each executor and one more."""
+"""With room for fewer connections the master logs a warning at its start: a worker takes one, and each executor one."""
 STORE_PATIENCE_S: Final = 2.0
 """Seconds after which the log says that the store is still being opened."""
 KEEP_PROXIES: Final = (
@@ -59,7 +59,7 @@ KEEP_PROXIES: Final = (
 )
 """The hint of the log line about a program that keeps none of its queues' proxies."""
 COLLECTOR_THRESHOLDS: Final = (10_000, 20, 1_000_000)
-"""Allocations before a young collection, young ones before a middle one, middle ones before a full one: never."""
+"""Allocations before a young collection, young ones before a middle one, middle ones before a full one (never)."""
 
 
 class Master:
@@ -74,12 +74,12 @@ class Master:
         self._signals = 0
         self._has_warned_of_proxies = False
         self._dropped = 0
-        """Dead letters that were dropped, as far as the log says so."""
+        """Number of dropped dead letters that the log has reported."""
         self._rejections = RejectionLog(self.log)
         self._lag: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
-        """Serve until a signal, then drain; return the exit code. Raises DistqError for what a person can mend."""
+        """Serve until a signal, then drain; return the exit code. Raises DistqError if an operator can correct it."""
         settings = self.settings
         loop = asyncio.get_running_loop()
         room = room_for_connections()
@@ -113,7 +113,7 @@ class Master:
         return code
 
     async def _opened(self) -> bool:
-        """Compose the master, which may have to wait for its store; False if a signal comes first."""
+        """Compose the master, which may have to wait for its store; False if a signal arrives first."""
         composing = asyncio.create_task(self._compose())
         stopping = asyncio.create_task(self.ended.wait())
         tasks = (composing, stopping)
@@ -205,7 +205,7 @@ class Master:
         address = self.settings.http_address
         if address is None:
             return None
-        # Here and not above: the master listens before it has imported its HTTP side.
+        # Imported here, not above: the master listens before it imports its HTTP side.
         from distq.web.app import create_app  # noqa: PLC0415
         from distq.web.server import HttpServer  # noqa: PLC0415
 
@@ -215,7 +215,7 @@ class Master:
         return http
 
     async def _drain(self, cycle: asyncio.Task[None]) -> int:
-        """Let what is leased be answered, for so long; returns the exit code."""
+        """Wait at most DISTQ_DRAIN_S until the leased tasks are settled; return the exit code."""
         if cycle.done():
             return self._failed(cycle.exception())
         self.server.stop_listening()
@@ -239,7 +239,7 @@ class Master:
 
     def _signalled(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP and self._signals:
-            return  # a terminal that closes may send it twice, which hurries nothing
+            return  # a closing terminal may send it twice; the second one does not shorten the drain
         self._signals += 1
         self.log.info("signal_received", signal=number.name, drain_s=0 if self._signals > 1 else self.settings.drain_s)
         self.ended.set()
@@ -297,8 +297,9 @@ def _rules(settings: Settings) -> Defaults:
 def _bound_collections() -> None:
     """Keep Python's cycle collector away from the tasks.
 
-    They are millions, live long, and are never garbage in a cycle; a collection of the oldest generation looks at
-    all of them and stops the master for a third of a second at two million. The young ones are still collected.
+    A master has millions of tasks, which live long and are never garbage in a cycle; a collection of the oldest
+    generation looks at all of them, and stops a master of two million tasks for a third of a second. The collector
+    still collects young objects.
     """
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
@@ -310,7 +311,7 @@ def run(settings: Settings) -> int:
     async def serve() -> int:
         return await Master(settings).run()
 
-    room_for_connections()  # before there is an event loop, which takes some itself: it is said in a sentence
+    room_for_connections()  # before the event loop, which takes descriptors itself: the error is one sentence
     _bound_collections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve())

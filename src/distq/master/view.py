@@ -1,4 +1,4 @@
-"""What metrics, the API and `distq status` read of the master: its own counters, nothing kept for them."""
+"""The master's own counters and rows, as metrics, the API and `distq status` read them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distq.net.serve import Server
 
 UNKNOWN_SHOWN: Final = 5
-"""Names that a worker does not know, of those that its row has."""
+"""Maximum names in a worker's row of tasks that it does not know; the row has their number, too."""
 
 
 class MasterView:
@@ -59,35 +59,35 @@ class MasterView:
 
     @property
     def started_at(self) -> float:
-        """When it started, by its clock as it is set now."""
+        """Instant of the master's start, in seconds since 1970, by its clock as it is set now."""
         return self._started_at + self._clock.stepped_s
 
     @property
     def epoch(self) -> int:
-        """The epoch of its leadership."""
+        """The epoch of the master's leadership."""
         return self._broker.store.epoch
 
     @property
     def auth_failures(self) -> int:
-        """How many peers did not have the key."""
+        """Number of peers that did not have the key."""
         return self._server.authentication_failures
 
     @property
     def turned_down(self) -> int:
-        """How many connections were closed at once because there were too many."""
+        """Number of connections that the server closed immediately because it had too many."""
         return self._server.rejected
 
     @property
     def unknown_settles(self) -> int:
-        """How many answers were about tasks that the ledger does not know."""
+        """Number of settlements of tasks that the ledger does not know."""
         return self._broker.ledger.unknown_settles
 
     def now(self) -> float:
-        """The present moment of its clock."""
+        """The present time of the master's clock, in seconds since 1970."""
         return self._broker.clock.now()
 
     def not_ready(self) -> str | None:
-        """Why it does not take tasks, as a sentence; None when it does."""
+        """Why the master does not take tasks, as a sentence; None when it does."""
         if self._broker.draining:
             return "The master is draining."
         if not self._broker.store.epoch:
@@ -96,7 +96,7 @@ class MasterView:
 
     @property
     def store_health(self) -> Mapping[str, object]:
-        """What the store said of itself last."""
+        """The newest health report of the store."""
         return self._watch.health
 
     @property
@@ -106,17 +106,17 @@ class MasterView:
 
     @property
     def store_refusals(self) -> int:
-        """How many commits the store has refused."""
+        """Number of commits that the store has refused."""
         return self._broker.refusals
 
     @property
     def leases_expired(self) -> Mapping[str, int]:
-        """How many leases have ended because nobody renewed them, by pool."""
+        """Number of leases that ended because no worker renewed them, by pool."""
         return self._broker.ledger.leasing.journal.expired
 
     @property
     def internal_errors(self) -> Mapping[str, int]:
-        """How many errors of distq itself have come up in the cycle, by place."""
+        """Number of errors of distq itself in the cycle, by place."""
         return self._broker.guard.counts
 
     @property
@@ -126,27 +126,27 @@ class MasterView:
 
     @property
     def client_sessions(self) -> int:
-        """How many clients it knows."""
+        """Number of clients that the master knows."""
         return len(self._clients.sessions)
 
     @property
     def clock_steps(self) -> int:
-        """How often its clock was set."""
+        """Number of times the master's clock was set."""
         return self._clock.steps
 
     @property
     def clock_stepped_s(self) -> float:
-        """By how many seconds in all."""
+        """Seconds by which the master's clock was set, in all."""
         return self._clock.stepped_s
 
     @property
     def schedules(self) -> Mapping[str, int]:
-        """How many schedules it keeps, by state."""
+        """Number of schedules, by state."""
         return self._schedules.states
 
     @property
     def schedule_moments(self) -> Mapping[str, int]:
-        """What became of the moments of schedules that have come."""
+        """Number of due times of schedules, by what the master did at them."""
         return self._schedules.due_instants
 
     def queues(self) -> Iterable[Queue]:
@@ -158,25 +158,25 @@ class MasterView:
         return self._broker.ledger.registry.counters
 
     def placement(self) -> ConnectedWorkers:
-        """The connected workers, as they matter to ready tasks at present."""
+        """The connected workers, as the placement of ready tasks sees them now."""
         return ConnectedWorkers(self._workers, costly=self._broker.ledger.registry.costly, now=self.now())
 
     @property
     def dead_letters_max(self) -> int | None:
-        """What DISTQ_DEAD_LETTERS_MAX says."""
+        """Maximum dead letters that are kept: DISTQ_DEAD_LETTERS_MAX."""
         return self._broker.ledger.defaults.dead_letters.count_max
 
     @property
     def gone(self) -> TaskCounters:
-        """What was counted of names that have gone."""
+        """Counters of task names that the master has forgotten."""
         return self._broker.ledger.registry.counters_of_gone
 
     def workers(self) -> Iterable[WorkerRow]:
-        """The workers that are connected."""
+        """The rows of the connected workers."""
         return [_row(session) for session in self._workers.sessions.values()]
 
     def connections(self) -> Mapping[str, int]:
-        """Open connections by role; unproved before the handshake's end."""
+        """Number of open connections by role; `unproved` before the end of the handshake."""
         roles = Counter(dict.fromkeys(("worker", "executor", "client", "cli", "plain", "unproved"), 0))
         for line in self._server.connections:
             roles["unproved" if line in self._server.unauthenticated else _role(line.state)] += 1

@@ -1,4 +1,4 @@
-"""Tasks that come after others: how these have ended, for the executor that runs one."""
+"""Gives an executor the outcomes of the dependencies of a task that it runs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 ENDS_AT_ONCE: Final = 1_000
 ENDS_BYTES_MAX: Final = 8 << 20
-"""So many results one reply carries at most, and so many bytes, but for one alone, which fits a frame."""
+"""Maximum bytes of outcomes in one reply, of at most ENDS_AT_ONCE tasks; a single larger outcome still fits a frame."""
 
 End = tuple[bool, "bytes | None", list[str]] | tuple[bool, "bytes | None", list[str], int]
-"""Whether the task has succeeded; its result or its error; its causes; its state, for executors that read it."""
+"""Whether a task has succeeded, its result or error, its causes, and its state for executors that read it."""
 
 
 class ReadEnds(CallRequest):
-    """`before(key, delivery, from)`: how the tasks before a leased one have ended, from that one on, as rows of `End`.
+    """`before(key, delivery, from)`: the outcomes of a leased task's dependencies, from that number on, as `End` rows.
 
-    There are as many as the lease says; each reply has at least one of them.
+    The lease gives the number of dependencies; each reply has at least one row.
     """
 
     __slots__ = ("delivery", "first", "key")
@@ -78,7 +78,7 @@ def read_upstream(connection: ServerConnection, args: tuple[Any, ...]) -> ReadEn
 
 
 def upstream_of(tasks: list[Task], together: Dependencies) -> dict[int, tuple[int, bool]]:
-    """Of leased tasks that come after others: after how many, and whether that one's result is no list."""
+    """By leased task with dependencies: their number, and whether it takes the result of its only one as no list."""
     if not together.followers:
         return {}
     return {

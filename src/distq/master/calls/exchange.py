@@ -1,4 +1,4 @@
-"""`exchange`: the only lease and the only settle of executors, in one round trip."""
+"""`exchange`: the one call by which an executor settles tasks and leases others, in one round trip."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 PROGRESS_BYTES_MAX: Final = 3_000
+"""Maximum bytes of a progress report; the master ignores a larger one."""
 WHAT_IS_LARGE: Final = {Outcome.SUCCESS: "return value", Outcome.PART: "part", Outcome.CHECKPOINT: "cursor"}
-"""What no answer may carry if it is too large; an error is replaced by one that says so."""
+"""Names of the bodies by outcome. If one is too large, its task fails; a too large error is replaced by a short one."""
 TOO_MANY: Final = f"it streams more than {PARTS_MAX:,} parts"
 TOO_MANY_PARTS: Final = pack_failure_text("TooManyParts", TOO_MANY)
 NO_TASKS: Final = returned(([], []))
 
 
 class ExchangeCall(LeaseRequest):
-    """Settle these, then lease up to so many or wait until there is one, or until the executor calls again."""
+    """Settle `settled`, then lease at most `want` tasks; wait until there is one, or until the executor calls again."""
 
     __slots__ = ("executor", "noted", "only_ends", "refusals", "results", "settled", "stops", "wait_s")
     may_come_back = True
@@ -56,13 +57,13 @@ class ExchangeCall(LeaseRequest):
         self.wait_s = wait_s
         self.results = results
         self.stops: list[tuple[int, int]] = []
-        """What the present cycle ends although it runs: its executor shall stop it."""
+        """Key and delivery of each task that this cycle ends while it runs: its executor must stop it."""
         self.only_ends = True
-        """Not once it has brought more: the value of a plain item, a part of a stream, a cursor."""
+        """Whether the request only ends tasks; False if it brings a plain item's value, a part or a cursor."""
         self.noted = 0
-        """How many of `settled` the ledger has noted, and ..."""
+        """Number of entries of `settled` that the ledger has noted."""
         self.refusals = 0
-        """... how many commits the store had refused by then: if it has refused no more, they are stored."""
+        """Number of refused commits when the entries were noted; while it stays the same, the store has the entries."""
 
     def wanted(self, name: str) -> bool:  # noqa: D102 - as LeaseRequest
         return self.executor.session.wanted(name)
@@ -85,7 +86,7 @@ class ExchangeCall(LeaseRequest):
         return True
 
     def _settle(self, cycle: Cycle, settled: CheckedSettlement, now: float) -> bool:
-        """Note one answer; False if the request must come back for it."""
+        """Note one settlement; False if a later cycle must decide the request again."""
         key, delivery, outcome, body, run_s, *_ = settled
         ledger = cycle.ledger
         if outcome == Outcome.PROGRESS:
@@ -105,7 +106,7 @@ class ExchangeCall(LeaseRequest):
         if task is not None and task.envelope.kind == PLAIN and outcome == Outcome.SUCCESS:
             answers = self.results.of(cycle, task.envelope.queue.name)
             if answers.queue.room < 1:
-                # The return value would have no place: the executor waits, its lease is renewed meanwhile.
+                # The result queue has no room for the return value: the executor waits, its lease is renewed meanwhile.
                 cycle.park_until_room(self, answers.queue)
                 return False
         if outcome == Outcome.UNKNOWN and task is not None:
@@ -124,7 +125,7 @@ class ExchangeCall(LeaseRequest):
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102 - as Request
         self.stops.clear()
         if self.settled:
-            cycle.ask_at(now + REFUSED_PAUSE_S, self)  # the tasks were run: that must not be lost
+            cycle.ask_at(now + REFUSED_PAUSE_S, self)  # the tasks have run: their outcomes must not be lost
         else:
             self.answer(cycle, now)
 
@@ -136,8 +137,8 @@ class ExchangeCall(LeaseRequest):
         if not self.connection.open:
             return
         if self.executor.connection is not self.connection:
-            # Its end was reported, its session was ended, or it has come back on another connection: what is
-            # leased to this one now would have nobody who renews it or says that it is over.
+            # The executor's end was reported, its session has ended, or it uses another connection now: no peer
+            # would renew or end a lease that this connection receives.
             self.connection.reply(NO_TASKS)
             return
         queues = self.executor.session.queues
@@ -170,7 +171,7 @@ class ExchangeCall(LeaseRequest):
 
 
 class ResultQueues:
-    """Where the return values of plain handlers go, by work queue."""
+    """The result queues for the return values of plain handlers, by work queue."""
 
     def __init__(self, names: dict[str, str]) -> None:
         self.names = names
@@ -181,7 +182,7 @@ class ResultQueues:
 
 
 def _progress(told: bytes) -> tuple[float, str]:
-    """What an executor has said of a task's progress; raises ValueError or TypeError for anything else."""
+    """Fraction and text of an executor's progress report; raises ValueError or TypeError for anything else."""
     if len(told) > PROGRESS_BYTES_MAX:
         raise ValueError
     fraction, text = json.loads(told)
@@ -191,7 +192,7 @@ def _progress(told: bytes) -> tuple[float, str]:
 
 
 def _too_large(settled: CheckedSettlement, limit: int) -> CheckedSettlement:
-    """What takes the place of an answer that is larger than any body may be."""
+    """The failure that replaces a settlement whose body is larger than the limit."""
     key, delivery, outcome, body, run_s, *_ = settled
     what = WHAT_IS_LARGE.get(outcome, "error")
     text = f"its {what} has {len(body or b'')} bytes; the limit is {limit}"
@@ -200,7 +201,7 @@ def _too_large(settled: CheckedSettlement, limit: int) -> CheckedSettlement:
 
 
 def queues_of(cycle: Cycle, names: object) -> tuple[Queue, ...] | None:
-    """The queues that a worker names, None for all; raises BadCall for what cannot be the name of a queue."""
+    """The queues that a worker names, None for all; raises BadCall if a name cannot be the name of a queue."""
     if not isinstance(names, list | tuple) or not names:
         return None
     try:

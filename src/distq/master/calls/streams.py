@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PARTS_AT_ONCE: Final = 100
 PARTS_BYTES_MAX: Final = 8 << 20
-"""So many parts one reply carries at most, and so many bytes, but for a single part that has more: it fits a frame."""
+"""Maximum bytes of parts in one reply, of at most PARTS_AT_ONCE parts; a single larger part still fits a frame."""
 
 
 class Streams:
@@ -45,9 +45,9 @@ class Streams:
 
 
 class ReadParts(CallRequest):
-    """`stream(key, from, wait_s)`: parts from that number on, or a wait until there is one.
+    """`stream(key, from, wait_s)`: parts of a task's stream from number `from` on; the request waits for the first one.
 
-    The reply is (parts, whether no more will come).
+    The reply is (parts, whether the stream has ended).
     """
 
     __slots__ = ("first", "key", "streams", "wait_s")

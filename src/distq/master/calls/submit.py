@@ -1,4 +1,4 @@
-"""Submits: whole or not at all, and once however often they are sent."""
+"""Submits: the master takes all tasks of a submit or none, and takes a submit once if its client sends it again."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 ANSWERS_KEPT: Final = 64
-"""How many of its last submits a client may send again; it has fewer under way."""
+"""Maximum answers kept for a client, which may send these submits again; it has fewer submits in flight."""
 
 
 class SubmitTasks(CallRequest):
-    """`submit(number, envelopes, runs, bodies, wait_s)`: so many tasks of each envelope, all or none.
+    """`submit(number, envelopes, runs, bodies, wait_s)`: the ledger takes the tasks of all runs, or none of them.
 
-    A run is (envelope, how many[, when[, more]]): `when` is (delay_s, eta, expires_s), `more` (concurrency key, how
-    many at once, unique key, for how many seconds, what to do if another has it[, after]), None for what is not asked.
-    `after` is (index of the first task of this submit that comes before, how many do, what is done if one of them
-    fails, whether the one result is no list). Of tasks that come before others nobody but these is told the end.
+    `distq.protocol.submit` declares the fields of a run. The client receives no result of a task on which a task of
+    the same submit depends: only the executor of the dependent task reads the result.
 
-    The reply is `(True, key of the first)`, the others follow it without gaps, or `(False, code, sentence)`. Where
-    unique keys were taken already a third part says so: rows of (index, key of who has it, whether that is an answer).
+    The reply is `(True, key of the first task)`, or `(False, code, sentence)`; the keys of the other tasks follow the
+    first one without gaps. If other tasks had unique keys of this submit already, the reply of success has a third
+    field: rows of (index of the task, key of the task that has its unique key, whether that task stands for it).
     """
 
     __slots__ = ("before", "bodies", "first", "number", "runs", "session", "taken")
@@ -101,19 +100,19 @@ class SubmitTasks(CallRequest):
         return True
 
     def _count_full(self, queue: Queue) -> None:
-        """It is refused because that queue is full."""
+        """Count that the submit is refused because this queue is full."""
         envelope = next(run.envelope for run in self.runs if run.envelope.queue is queue)
         envelope.counters.count(envelope.counters.rejected, "full")
 
     def _other(self, ledger: Ledger, run: SubmitRun, now: float) -> Task | None:
-        """Who has the unique key that a run wants; raises Undecided."""
+        """The task that has the unique key of a run; raises Undecided."""
         unique = run.constraints.unique_key
         return ledger.holder_of_unique(run.envelope.queue, unique, now) if unique else None
 
     def _submit(
         self, ledger: Ledger, run: SubmitRun, other: Task | None, done: int, owner: ClientSession | None, now: float
     ) -> int:
-        """Note the tasks of one run; returns the first one's key."""
+        """Note the tasks of one run, and return the key of the first."""
         envelope, size, when, constraints, conflict = run
         if other is not None:
             if conflict != REPLACE:
@@ -134,7 +133,7 @@ class SubmitTasks(CallRequest):
         return ledger.submit(envelope, bodies, owner, now)
 
     def _note(self, cycle: Cycle) -> None:
-        """Have the store keep that this submit was taken, and what it was answered."""
+        """Have the store keep the number of this submit, and its answer."""
         session = self.session
         told = json.dumps(self.taken).encode() if self.taken else b""
         row = SESSION.pack(self.number | (WITH_TAKEN if told else 0), self.first or 0) + session.key.encode()
@@ -142,7 +141,7 @@ class SubmitTasks(CallRequest):
         self.before, session.high = session.high, self.number
 
     def _too_full(self) -> tuple[Queue, int] | None:
-        """The first queue that has not room for all, and for how many it would need it."""
+        """The first queue without room for its tasks of this submit, and the number of these tasks; None if all fit."""
         if len(self.runs) == 1:
             envelope, count = self.runs[0][:2]
             return (envelope.queue, count) if envelope.queue.room < count else None
@@ -169,7 +168,7 @@ class SubmitTasks(CallRequest):
 
     def expire(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         if self.number <= self.session.high:
-            self.answer(cycle, now)  # the same submit, sent again over another connection, was taken meanwhile
+            self.answer(cycle, now)  # the master took the same submit, sent again over another connection, meanwhile
         else:
             if (full := self._too_full()) is not None:
                 self._count_full(full[0])
@@ -188,7 +187,7 @@ class SubmitTasks(CallRequest):
         elif self.number <= self.session.high:
             self.answer(cycle, now)
         else:
-            self.refuse(exc)  # the same submit, sent again: the first of the two was refused just now
+            self.refuse(exc)  # the client sent this submit twice, and the store refused the first one just now
 
     def refuse(self, exc: DistqError) -> None:  # noqa: D102
         self.connection.reply(returned((False, exc.code, f"{exc} {exc.hint}".rstrip())))
