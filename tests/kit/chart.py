@@ -1,4 +1,4 @@
-"""Rendering the chart: values in, objects out. `python -m tests.kit.chart` writes the golden manifests anew."""
+"""Helpers that render the chart as objects; `python -m tests.kit.chart` writes the golden manifests again."""
 
 import json
 import re
@@ -18,7 +18,7 @@ NEWEST = "1.37"
 
 
 class KubernetesLoader(yaml.SafeLoader):
-    """Takes for numbers and truth values all that Helm and Kubernetes take for such, also where PyYAML sees a text."""
+    """Reads numbers and truth values as Helm and Kubernetes do, also where PyYAML reads a text."""
 
 
 KubernetesLoader.add_implicit_resolver(
@@ -31,11 +31,11 @@ class Rendered(UserDict[tuple[str, str], Object]):
     """The objects of one rendering, by kind and name."""
 
     def containers(self) -> list[tuple[str, Object, Object]]:
-        """Every container of every pod: the object's name, the pod's spec, the container."""
+        """Yield every container of every pod: the object's name, the pod's spec, the container."""
         return [(name, pod, container) for (_, name), pod in self.pods().items() for container in pod["containers"]]
 
     def pods(self) -> dict[tuple[str, str], Object]:
-        """The spec of every pod, whatever makes it."""
+        """Yield the spec of every pod, whichever kind of object creates it."""
         return {
             (kind, name): item["spec"] if kind == "Pod" else item["spec"]["template"]["spec"]
             for (kind, name), item in self.items()
@@ -44,7 +44,7 @@ class Rendered(UserDict[tuple[str, str], Object]):
 
 
 def render(values: Object | Path | None = None, release: str = "distq") -> Rendered:
-    """What `helm template` makes of the chart with these values."""
+    """Return the output of `helm template` for the chart with these values."""
     path = "-" if isinstance(values, dict) else values
     given = json.dumps(values) if isinstance(values, dict) else None  # which leaves no text without quotes
     chosen = ["--kube-version", NEWEST, *(["--values", path] if path else [])]
@@ -56,7 +56,7 @@ def render(values: Object | Path | None = None, release: str = "distq") -> Rende
 
 
 def golden(values: Path, helm: str = "helm") -> str:
-    """The manifests of one scenario, as they are kept: sorted, so that only what changes differs."""
+    """Return the golden manifests of one scenario, sorted, so that a diff shows only changes."""
     said = run(helm, "template", "distq", CHART, "--kube-version", NEWEST, "--values", values)
     objects = [item for item in yaml.safe_load_all(said) if item and not is_whole_file(item)]
     objects.sort(key=lambda item: (item["kind"], item["metadata"]["name"]))
@@ -64,25 +64,25 @@ def golden(values: Path, helm: str = "helm") -> str:
 
 
 def is_whole_file(item: Object) -> bool:
-    """Whether an object is a committed file with a name around it; tests of their own compare these."""
+    """Return whether an object contains a committed file; other tests compare these."""
     return bool(item["kind"] == "PrometheusRule" or item["metadata"]["name"].endswith("-dashboards"))
 
 
 def env_of(container: Object) -> dict[str, Any]:
-    """A container's environment by name, which must not be there twice."""
+    """Return a container's environment by name, and fail if a name occurs twice."""
     pairs = [(entry["name"], entry.get("value", entry.get("valueFrom"))) for entry in container.get("env", [])]
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)
 
 
 def worker(rendered: Rendered, pool: str = "default", release: str = "distq") -> Object:
-    """The container of a pool's workers."""
+    """Return the container of a pool's workers."""
     container: Object = rendered["Deployment", f"{release}-worker-{pool}"]["spec"]["template"]["spec"]["containers"][0]
     return container
 
 
 def main() -> None:
-    """Write every scenario's manifests."""
+    """Write the manifests of every scenario."""
     for values in sorted(CI.glob("*-values.yaml")):
         name = values.name.replace("-values", "")
         (GOLDEN / name).write_text(golden(values), encoding="utf-8")

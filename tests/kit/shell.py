@@ -1,4 +1,4 @@
-"""Running the kit's tools: each call is one command, and a failure shows what it said."""
+"""Helpers that run the kit's tools: each call is one command, and a failure shows the command's output."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class CommandFailed(AssertionError):
-    """A command exited with something else than 0."""
+    """A command exited with a code other than 0."""
 
 
 def run(*command: str | Path, given: str | None = None, timeout_s: float = 300, **env: str) -> str:
@@ -51,7 +51,7 @@ def run(*command: str | Path, given: str | None = None, timeout_s: float = 300, 
 
 
 def fails(*command: str | Path) -> str:
-    """What a command that must fail says."""
+    """Return the output of a command that must fail."""
     try:
         said = run(*command)
     except CommandFailed as failed:
@@ -75,17 +75,17 @@ def eventually(look: Callable[[], T], wanted: Callable[[T], bool], within_s: flo
             if wanted(found):
                 return found
             seen = found
-        time.sleep(every_s)  # between two looks at another machine
+        time.sleep(every_s)  # the time between two checks of another machine
     raise AssertionError(f"not seen within {within_s:g} s; the last look: {seen}")
 
 
 def seconds_of(act: Callable[[], object]) -> float:
-    """How long something takes."""
+    """Return the seconds of a call."""
     began = time.monotonic()  # noqa: TID251 - measures real time
     act()
     return time.monotonic() - began  # noqa: TID251 - as above
 
 
 def compose(*arguments: str) -> str:
-    """What `docker compose` prints."""
+    """Return the output of `docker compose`."""
     return run("docker", "compose", *arguments)

@@ -1,4 +1,4 @@
-"""Tasks for the tests: mounted into workers as /app/tasks/test.py."""
+"""Tasks for the tests; workers mount this file as /app/tasks/test.py."""
 
 import os
 import subprocess
@@ -12,14 +12,14 @@ import distq
 
 @distq.task(name="nap")
 def nap(seconds: float) -> str:
-    """Takes its time, and says that it came to its end."""
-    time.sleep(seconds)  # the task is to take time
+    """Sleep, and then return that the task ended."""
+    time.sleep(seconds)  # the task's work
     return "rested"
 
 
 @distq.task(name="spin")
 def spin(seconds: float) -> int:
-    """Uses a processor for so long."""
+    """Use a processor for the given time."""
     until = time.process_time() + seconds
     while time.process_time() < until:
         pass
@@ -28,19 +28,19 @@ def spin(seconds: float) -> int:
 
 @distq.task(name="fill", max_deliveries=1)
 def fill(size_bytes: int) -> int:
-    """Uses so much memory."""
+    """Use the given amount of memory."""
     return len(b"x" * size_bytes)
 
 
 @distq.task(name="count", retries=0, time_limit=0.5)
 def count(to: int) -> int:
-    """Counts in C code, deaf to signals and to whatever else is said meanwhile."""
+    """Count in C code, where no signal handler runs."""
     return sum(range(to))
 
 
 @distq.task(name="end", max_deliveries=1)
 def end(number: int) -> int:
-    """Ends its executor: with an exit code, or by a signal, whose number is negative."""
+    """End the executor with an exit code, or by a signal, whose number is negative."""
     if number < 0:
         os.kill(os.getpid(), -number)
     os._exit(number)
@@ -57,12 +57,12 @@ def orphan(_: object) -> int:
 
 
 def zombies() -> list[Path]:
-    """Processes of this container that ended and that nobody has waited for."""
+    """Return the processes of this container that ended and whose parent has not waited for them."""
     return [path for path in Path("/proc").glob("[0-9]*/stat") if state_of(path) == "Z"]
 
 
 def state_of(path: Path) -> str:
-    """A process's state, one letter; empty once it is gone."""
+    """Return a process's state as one letter, or an empty text if the process has ended."""
     try:
         return path.read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -71,15 +71,15 @@ def state_of(path: Path) -> str:
 
 @distq.task(name="linger")
 def linger() -> None:
-    """Leaves a thread that does not end, as some libraries do: its executor cannot end by itself."""
+    """Start a thread without an end, as some libraries do: the executor cannot end by itself."""
     threading.Thread(target=threading.Event().wait).start()
 
 
 @distq.task(name="deaf")
 def deaf() -> None:
-    """Run for ever, and take no notice of being told to stop."""
+    """Run forever, and ignore every request to stop."""
     while True:
         try:
-            time.sleep(60)  # it is killed
+            time.sleep(60)  # the supervisor kills it
         except distq.TaskStopped:
             pass

@@ -1,4 +1,4 @@
-"""The alerting rules: fresh, explained, about what is exposed; each fires when it shall, and else does not."""
+"""Tests of the alerting rules: current, explained, only with existing metrics; each fires only in its case."""
 
 import re
 from pathlib import Path
@@ -14,11 +14,11 @@ from distq.metrics.catalogue import BY_NAME
 
 MIB: Final = 1024 * 1024
 Series = dict[str, str]
-"""Values a minute, as promtool writes them, by series."""
+"""Values of each minute, in promtool's notation, by series."""
 
 
 class Case(NamedTuple):
-    """What makes an alert fire, from when on it fires (minutes), and what does not."""
+    """The series that make an alert fire, the first minute in which it fires, and series that do not make it fire."""
 
     fires: Series
     after_m: int
@@ -26,39 +26,39 @@ class Case(NamedTuple):
 
 
 def gauge(name: str, value: float, **labels: str) -> Series:
-    """A number that stays as it is for two hours."""
+    """Return a series that stays constant for two hours."""
     inside = ",".join(f'{label}="{text}"' for label, text in labels.items())
     return {f"{name}{{{inside}}}": f"{value}x120"}
 
 
 def rising(name: str, step: float, **labels: str) -> Series:
-    """A counter that grows by so much a minute."""
+    """Return a counter that grows by the given amount a minute."""
     inside = ",".join(f'{label}="{text}"' for label, text in labels.items())
     return {f"{name}{{{inside}}}": f"0+{step}x120"}
 
 
 def ready(count: float) -> Series:
-    """So many ready tasks."""
+    """Return the series of a number of ready tasks."""
     return gauge("distq_queue_tasks", count, queue="q", state="ready")
 
 
 def attempts(step: float, outcome: str = "success") -> Series:
-    """So many attempts a minute that end like this."""
+    """Return a number of attempts a minute with this outcome."""
     return rising("distq_task_attempts_total", step, queue="q", task="f", outcome=outcome)
 
 
 def completed(step: float, outcome: str = "success") -> Series:
-    """So many tasks a minute that end like this."""
+    """Return a number of tasks a minute with this outcome."""
     return rising("distq_tasks_completed_total", step, queue="q", task="f", outcome=outcome)
 
 
 def submitted(step: float) -> Series:
-    """So many submits a minute."""
+    """Return a number of submits a minute."""
     return rising("distq_tasks_submitted_total", step, queue="q", task="f")
 
 
 def slots(busy: int, free: int) -> Series:
-    """So many slots of a pool."""
+    """Return the series of a pool's slots."""
     return {
         **gauge("distq_worker_slots", busy, pool="p", state="busy"),
         **gauge("distq_worker_slots", free, pool="p", state="free"),
@@ -66,7 +66,7 @@ def slots(busy: int, free: int) -> Series:
 
 
 def late(metric: str, slow: float, fast: float, le: str) -> Series:
-    """A histogram of which so many a minute took longer than `le`, and so many less."""
+    """Return a histogram with a number of observations a minute above `le`, and a number below."""
     return {
         **rising(f"{metric}_bucket", fast, le=le),
         **rising(f"{metric}_bucket", slow + fast, le="4"),
@@ -75,7 +75,7 @@ def late(metric: str, slow: float, fast: float, le: str) -> Series:
 
 
 def exits(step: float, cause: str) -> Series:
-    """So many executors a minute that end like this."""
+    """Return a number of executors a minute with this exit reason."""
     return rising("distq_worker_executor_exits_total", step, pool="p", cause=cause)
 
 
@@ -165,7 +165,7 @@ each_alert = pytest.mark.parametrize("alert", ALERTS, ids=[alert.name for alert 
 
 
 def judged(alert: Alert, series: Series, minute: int, count: int) -> dict[str, object]:
-    """A test as promtool reads it: how many of these alerts fire at that minute."""
+    """Return a promtool test of how many of these alerts fire at that minute."""
     expected = [{"labels": "{}", "value": count}] if count else []
     return {
         "interval": "1m",
@@ -198,7 +198,7 @@ https://prometheus.io/docs/prometheus/latest/migration/
 @each_alert
 @pytest.mark.parametrize("ranges", RANGES)
 def test_an_alert_fires_when_it_shall_and_else_does_not(alert: Alert, ranges: str, tmp_path: Path) -> None:
-    """Neither before its time, nor for what is not its matter; with ranges that are open to the left, too."""
+    """The alert fires neither too early nor for other causes, also with ranges that are open to the left."""
     case, later = CASES[alert.name], 2 * (ranges == "open")
     tests = [judged(alert, case.fires, case.after_m + later, 1), judged(alert, case.quiet, 110, 0)]
     if not alert.lasts.startswith("0"):

@@ -1,4 +1,4 @@
-"""Arguments that do not fit, and those that no worker can read, are found out where they are given."""
+"""Tests that a client finds arguments that do not fit, and arguments that no worker can read."""
 
 import functools
 import inspect
@@ -11,28 +11,28 @@ from distq.tasks.arguments import ANY, fit_of, main_class_in
 
 
 def add(a: int, b: int, *, c: int = 0) -> int:
-    """Two, or three by name."""
+    """Take two arguments, or three by name."""
     return a + b + c
 
 
 def needs_name(a: int, *, b: int) -> int:
-    """One, and one by name."""
+    """Take one argument by position and one by name."""
     return a + b
 
 
 def spread(a: int, *rest: int, **named: int) -> int:
-    """One at least."""
+    """Take at least one argument."""
     return a
 
 
 def optional(a: int, b: int = 2, /) -> int:
-    """One or two."""
+    """Take one or two arguments."""
     return a + b
 
 
 @functools.wraps(add)
 def with_first(*args: Any) -> int:
-    """A wrapper that takes other arguments than what it wraps."""
+    """Wrap a function with other parameters than its own."""
     return add(0, *args)
 
 
@@ -52,7 +52,7 @@ CALLS: list[tuple[tuple[int, ...], dict[str, int]]] = [
 
 @pytest.mark.parametrize("function", [add, needs_name, spread, optional, with_first, math.sqrt, int, print])
 def test_what_fits_is_what_the_call_would_take(function: Any) -> None:
-    """Asked quickly by number, and slowly by the signature, the answer is Python's."""
+    """The quick check by number and the slow check by signature agree with Python."""
     fit = fit_of(function)
     for args, kwargs in CALLS:
         quickly = not kwargs and fit.arguments_min <= len(args) <= fit.arguments_max
@@ -72,7 +72,7 @@ def test_what_fits_is_what_the_call_would_take(function: Any) -> None:
 
 
 def test_what_is_not_known_for_certain_fits() -> None:
-    """A class may take anything, and a signature may be written by hand."""
+    """A class may take any arguments, and a signature may be set by hand."""
 
     def lies() -> None: ...
 
@@ -83,7 +83,7 @@ def test_what_is_not_known_for_certain_fits() -> None:
 
 
 def test_an_option_that_is_given_as_an_argument_is_pointed_out() -> None:
-    """With the line that was meant."""
+    """The error shows the call that the program needs."""
     with pytest.raises(TypeError, match=r"add\(\): got an unexpected .*client\.options\(retries=3\)\.submit\(\.\.\.\)"):
         fit_of(add).check((1, 2), {"retries": 3})
     with pytest.raises(TypeError, match=r"add\(\): missing a required argument: 'b'$"):
@@ -91,12 +91,12 @@ def test_an_option_that_is_given_as_an_argument_is_pointed_out() -> None:
 
 
 class Order:
-    """Stands for a class of the program itself."""
+    """A class that stands for one of the program itself."""
 
 
 @pytest.mark.parametrize("nest", [lambda x: x, lambda x: [{"deep": (1, x)}], lambda x: {x: 1}, type])
 def test_a_class_of_main_is_found_wherever_it_is(nest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In containers, as a key, as the class itself; a text that has the word in it is none."""
+    """The class is found in containers, as a key, and as an argument; a text with the name is no class."""
     assert main_class_in(nest(Order())) is None
     monkeypatch.setattr(Order, "__module__", "__main__")
     monkeypatch.setattr("__main__.Order", Order, raising=False)

@@ -1,4 +1,4 @@
-"""P8: a worker that takes JSON only makes nothing of a pickle, wherever a peer has planted it."""
+"""P8: tests that a worker that takes only JSON loads no pickle, wherever a peer has put it."""
 
 import json
 import pickle
@@ -25,7 +25,7 @@ LIMIT = 1 << 20
 
 
 class Planted:
-    """Leaves a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class Planted:
 
 @pytest.fixture
 def flag(tmp_path: Path) -> Path:
-    """Is there once a planted pickle was read."""
+    """Return the path of the file that exists once a planted pickle was read."""
     return tmp_path / "flag"
 
 
@@ -56,12 +56,12 @@ async def _act_later(x: object, who: Any = distq.injected(_role)) -> str:
 
 
 def functions(accept: str = JSON) -> Functions:
-    """An executor's functions."""
+    """Return an executor's functions."""
     return Functions(None, accept, LIMIT, lambda _: None)
 
 
 def run(payload: bytes, accept: str = JSON, task: Any = _act) -> bytes | RunOutcome:
-    """Run a task here."""
+    """Run a task in this process."""
     return functions(accept).run_of("task", task.distq_name if hasattr(task, "distq_name") else NAME[task])(payload)
 
 
@@ -69,7 +69,7 @@ NAME = {_act: f"{__name__}:_act", _act_later: f"{__name__}:_act_later"}
 
 
 def refused(ran: bytes | RunOutcome) -> str:
-    """The words of a refusal that is not tried again."""
+    """Return the text of a rejection that allows no retry."""
     assert isinstance(ran, RunOutcome)
     assert ran.outcome == Outcome.FATAL
     return unpack_failure(ran.body).text
@@ -91,7 +91,7 @@ def test_pickled_arguments_and_results_of_tasks_before_are_refused(flag: Path) -
 
 
 def test_a_planted_cursor_is_refused_and_one_of_json_is_read(flag: Path) -> None:
-    """What such a worker saves it reads again."""
+    """The worker can read every cursor that it saves."""
     row: LeasedTask = (1 << 40 | 1, 1, 1, 0, b"")
     envelope: LeasedEnvelope = ("q", "f", "task", None)
     told: list[bytes] = []
@@ -120,7 +120,7 @@ class Never:
 
 
 def test_plain_items_are_handed_back_by_a_worker_that_takes_json_only(flag: Path) -> None:
-    """They are pickles."""
+    """Plain items are pickles."""
     some = Functions(lambda item: item, JSON, LIMIT, lambda _: None)
     ran = some.run_of("plain", "plain")(pickle.dumps(Planted(flag)))
     assert isinstance(ran, RunOutcome)
@@ -142,7 +142,7 @@ def test_what_a_worker_gives_cannot_be_given_by_a_submitter(accept: str, task: A
 
 
 def test_a_client_is_told_so_at_the_submit() -> None:
-    """Before anything is sent."""
+    """The client raises before it sends anything."""
     from distq.tasks.arguments import fit_of  # noqa: PLC0415 - the one test that needs it
 
     fit = fit_of(_act)

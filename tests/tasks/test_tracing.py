@@ -1,4 +1,4 @@
-"""What is wrong with a program's traces is not wrong with its tasks; what is right, tests/e2e/test_traces.py shows."""
+"""Tests that defects of a program's traces do not affect its tasks; tests/e2e/test_traces.py tests correct traces."""
 
 import sys
 
@@ -14,7 +14,7 @@ ATTEMPT = Attempt("1-2a", "f", "q", 1, 1, (TRACE,))
 
 
 def test_who_does_not_trace_adds_nothing() -> None:
-    """And imports nothing for it."""
+    """A program without tracing imports nothing for it."""
     assert API not in sys.modules
     assert outgoing("q", "f") == ()
     with run_of(ATTEMPT) as tell:
@@ -24,14 +24,14 @@ def test_who_does_not_trace_adds_nothing() -> None:
 
 @pytest.fixture(name="broken")
 def break_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenTelemetry is imported, and nothing of it works."""
+    """Replace OpenTelemetry by a module that can be imported but does not work."""
     for name in ("opentelemetry", API):
         monkeypatch.setitem(sys.modules, name, type(sys)(name))
 
 
 @pytest.mark.usefixtures("broken")
 def test_traces_that_do_not_work_stop_no_submit_and_no_run() -> None:
-    """The task is what was asked for."""
+    """The task returns its result."""
     assert outgoing("q", "f") == ()
     ran = []
     with run_of(ATTEMPT) as tell:
@@ -42,7 +42,7 @@ def test_traces_that_do_not_work_stop_no_submit_and_no_run() -> None:
 
 @pytest.mark.usefixtures("broken")
 def test_what_a_task_raises_comes_through() -> None:
-    """A time limit as well."""
+    """A time limit's exception is raised, too."""
     with pytest.raises(TimeLimitExceeded), run_of(ATTEMPT):
         raise TimeLimitExceeded("exceeded")
 
@@ -57,5 +57,5 @@ def test_what_a_task_raises_comes_through() -> None:
     ],
 )
 def test_the_trace_is_the_second_part_of_traceparent(headers: tuple[tuple[str, str], ...], found: str) -> None:
-    """Anything else is none."""
+    """Any other text has no trace."""
     assert trace_id_of(headers) == found

@@ -1,4 +1,4 @@
-"""The manners of the code, as tests: what a linter has no rule for."""
+"""Tests of the rules for the code that no linter checks."""
 
 import ast
 import re
@@ -76,7 +76,7 @@ def sleeps_without_a_reason(path: Path) -> list[str]:
 
 
 def test_a_sleep_in_a_test_has_its_reason_beside_it() -> None:
-    """Tests wait for facts; where only time will do, the line says why."""
+    """Tests wait for facts; where a test needs time to pass, a comment gives the reason."""
     assert [line for path in python_files("tests") for line in sleeps_without_a_reason(path)] == []
 
 
@@ -87,7 +87,7 @@ def test_no_file_names_the_machine_it_was_written_on() -> None:
 
 
 def test_nothing_is_left_unfinished() -> None:
-    """What is left to do stands in an issue, where somebody sees it."""
+    """Open work belongs in an issue, where other people see it."""
     marks = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" + "XX", "HA" + "CK"]) + r")\b")
     unfinished = [str(path) for path in files() if path.suffix not in {".lock", ".png"} and marks.search(text(path))]
     assert unfinished == []

@@ -1,4 +1,4 @@
-"""The manners of the project's root: what stands there, what the papers say, what the locks hold."""
+"""Tests of the project's root: its files, their content, and the lock files."""
 
 import ast
 import os
@@ -85,7 +85,7 @@ def test_every_dependency_is_locked() -> None:
 
 
 def imported(path: Path) -> set[str]:
-    """The top-level names of everything that a file imports from outside its own package."""
+    """Return the top-level names that a file imports from outside its own package."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(text(path))):
         if isinstance(node, ast.Import):

@@ -17,7 +17,7 @@ VERSION: Final = re.search(r"^VERSION=(.+)$", SCRIPT, re.MULTILINE)
 
 
 def images() -> dict[str, str]:
-    """The images of the two Deployments."""
+    """Return the images of the two Deployments."""
     assert VERSION is not None
     return {
         "keda-operator": f"keda-operator:{VERSION[1]}",
@@ -53,7 +53,7 @@ def prepare(deployment: dict[str, Any]) -> None:
 
 @contextmanager
 def keda() -> Iterator[None]:
-    """KEDA, ready to be asked; it is gone afterwards, with its definitions."""
+    """Start KEDA, wait until it is ready, and remove it afterwards with its definitions."""
     given = yaml.safe_dump_all(manifests())
     run("kubectl", "apply", "--server-side", "--force-conflicts", "--filename", "-", given=given)
     try:

@@ -1,4 +1,4 @@
-"""A release of the chart in a namespace of the test's own, which enforces Pod Security `restricted`."""
+"""A release of the chart in the test's own namespace, which enforces Pod Security `restricted`."""
 
 import base64
 import json
@@ -52,16 +52,16 @@ class Release:
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
         self.secret = "distq-authkey"
-        """The Secret that has the key, for pods of the test's own."""
+        """The Secret with the key, for the test's own pods."""
         self.binary = "helm"
-        """Which Helm."""
+        """The name of the Helm program."""
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
-        """What `kubectl` prints in this namespace."""
+        """Return the output of `kubectl` in this namespace."""
         return run("kubectl", "--namespace", self.namespace, *arguments, given=given)
 
     def helm(self, command: str, *arguments: str, values: dict[str, Any] | None = None) -> str:
-        """What a `helm` command prints in this namespace."""
+        """Return the output of a `helm` command in this namespace."""
         given = None if values is None else yaml.safe_dump(values)
         more = [] if values is None else ["--values", "-"]
         return run(self.binary, command, *arguments, "--namespace", self.namespace, *more, given=given)
@@ -75,17 +75,17 @@ class Release:
         return self.helm("upgrade", "distq", str(CHART), "--wait", "--timeout", "180s", values=values)
 
     def names(self, kind: str, selector: str = "") -> list[str]:
-        """The names of objects of a kind."""
+        """Return the names of the objects of a kind."""
         chosen = ["--selector", selector] if selector else []
         return self.kubectl("get", kind, "--output", "name", *chosen).split()
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
-        """An object, as the API server has it."""
+        """Return an object as the API server has it."""
         found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "--output", "json"))
         return found
 
     def pods(self) -> dict[str, str]:
-        """The uid of every pod of master and workers, by name."""
+        """Return the uid of every pod of master and workers, by name."""
         found = json.loads(self.kubectl("get", "pods", "--output", "json"))["items"]
         return {
             pod["metadata"]["name"]: pod["metadata"]["uid"]
@@ -94,7 +94,7 @@ class Release:
         }
 
     def authkey(self, secret: str = "distq-authkey") -> str:
-        """The key in a Secret."""
+        """Return the key in a Secret."""
         return base64.b64decode(self.get("secret", secret)["data"]["authkey"]).decode()
 
     def client(self, *lines: str) -> str:
@@ -103,50 +103,50 @@ class Release:
         return self.kubectl("exec", "--stdin", "statefulset/distq-master", "--", "python3", "-", given=program).strip()
 
     def submit(self, task: str, *arguments: str) -> "subprocess.Popen[str]":
-        """A running `distq submit` in the master's container, which prints the task's result as JSON."""
+        """Start `distq submit` in the master's container; it prints the task's result as JSON."""
         words = ["kubectl", "--namespace", self.namespace, "exec", "statefulset/distq-master", "--"]
         words += ["distq", "submit", task, *arguments, "--wait", "--timeout", "90s"]
         return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
     def submit_naps(self, count: int, nap_s: float) -> "subprocess.Popen[str]":
-        """A client in a worker's container, which submits so many tasks and prints how many results it got."""
+        """Start a client in a worker's container, which submits naps and prints the number of results."""
         words = ["kubectl", "--namespace", self.namespace, "exec", "deployment/distq-worker-default", "--"]
         words += ["python3", "-c", NAPS, str(count), str(nap_s)]
         return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
     def submit_naps_apart(self, count: int, nap_s: float) -> "subprocess.Popen[str]":
-        """The same in a pod of its own, which lives through all that is done to master and workers."""
+        """Start the same client in a pod of its own, which outlives the test's changes to master and workers."""
         name = self.pod(["python3", "-c", NAPS, str(count), str(nap_s)], CLIENT_LABEL, {})
         self.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout", "60s")
         words = ["kubectl", "--namespace", self.namespace, "logs", "--follow", name]
         return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
     def busy_slots(self) -> dict[str, float]:
-        """How many tasks run in each pod of the workers."""
+        """Return the number of running tasks in each worker pod."""
         return {pod: self.metric(pod, BUSY) for pod in self.names("pods", "app.kubernetes.io/component=worker")}
 
     def metric(self, pod: str, beginning: str) -> float:
-        """The sum of a pod's series whose lines begin like this."""
+        """Return the sum of a pod's series whose text begins with the given prefix."""
         lines = self.kubectl("exec", pod, "--", "python3", "-c", LOOK_AT_METRICS).splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
 
     def look(self, path: str) -> str:
-        """What the master answers to a request, asked in its container."""
+        """Return the master's answer to a request that is sent in its container."""
         look = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001{path}').read().decode())"
         return self.kubectl("exec", "statefulset/distq-master", "--", "python3", "-c", look)
 
     def counts(self) -> dict[str, int]:
-        """How many tasks there are by state."""
+        """Return the number of tasks by state."""
         found: dict[str, int] = json.loads(self.look("/api/v1/overview"))["tasks"]
         return found
 
     def total(self, beginning: str) -> float:
-        """The sum of the master's series whose lines begin like this."""
+        """Return the sum of the master's series whose text begins with the given prefix."""
         lines = self.look("/metrics").splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
 
     def replicas(self, pool: str = "default") -> int:
-        """How many pods a pool shall have."""
+        """Return the desired number of pods of a pool."""
         return int(self.get("deployment", f"distq-worker-{pool}")["spec"]["replicas"])
 
     def pod(self, command: list[str], labels: Mapping[str, str], env: Mapping[str, str]) -> str:
@@ -176,14 +176,14 @@ class Release:
         return name
 
     def runs(self, program: str, labels: Mapping[str, str] = CLIENT_LABEL, **env: str) -> str:
-        """What a program prints that runs in a pod of its own."""
+        """Return the output of a program that runs in a pod of its own."""
         name = self.pod(["python3", "-c", program], labels, env)
         ended = "--for=jsonpath={.status.phase}=Succeeded"
         self.kubectl("wait", ended, f"pod/{name}", "--timeout", "60s")
         return self.kubectl("logs", name)
 
     def last_words(self) -> str:
-        """The ends of the logs of all pods."""
+        """Return the ends of the logs of all pods."""
         return self.kubectl("logs", "--selector", "app.kubernetes.io/name=distq", "--tail", "30", "--prefix")
 
     def mount_test_tasks(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def last_line(client: "subprocess.Popen[str]", timeout_s: float) -> str:
 
 @contextmanager
 def namespace() -> Iterator[Release]:
-    """A new namespace, which is gone afterwards with all that is in it."""
+    """Yield a new namespace, and delete it afterwards with all its objects."""
     release = Release(f"distq-test-{secrets.token_hex(3)}")
     run("kubectl", "create", "namespace", release.namespace)
     try:

@@ -1,7 +1,7 @@
-"""What operators do to a running release: scale, drain, upgrade, rotate, cut off; each task ends once.
+"""Tests of operators' actions on a running release: scale, drain, upgrade, rotate a key, block traffic.
 
-As test_cluster, against the `kubectl` context of whoever starts it; one volume of the default class is claimed. One
-node is drained of workers, and used again.
+Each task ends once. As test_cluster, the tests use the current `kubectl` context, and claim one volume of the default
+class. They drain one node of its workers, and then enable it again.
 """
 
 import json
@@ -81,27 +81,27 @@ def install() -> Iterator[Release]:
 
 
 def values_of(release: Release) -> dict[str, Any]:
-    """What the release was given."""
+    """Return the values of the release."""
     found: dict[str, Any] = yaml.safe_load(release.helm("get", "values", "distq", "--output", "yaml"))
     return found
 
 
 def loaded(release: Release, count: int) -> "subprocess.Popen[str]":
-    """A client that has submitted so many naps and waits for all of them; some run."""
+    """Yield a client that has submitted naps and waits for all of them, of which some run."""
     client = release.submit_naps_apart(count, NAP_S)
     eventually(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=60)
     return client
 
 
 def all_ended_once(release: Release, client: "subprocess.Popen[str]", count: int) -> None:
-    """Every task has its one result, none is left, and none is dead."""
+    """Check that every task has its one result, none is left, and none is dead."""
     assert last_line(client, timeout_s=300).split() == [str(count), "results"]
     counts = release.counts()
     assert (counts["ready"], counts["leased"], counts["dead"]) == (0, 0, 0)
 
 
 def killed(release: Release) -> float:
-    """How many deliveries have ended without a word from their task."""
+    """Return how many deliveries have ended without a settle."""
     return release.total("distq_task_redeliveries_total")
 
 
@@ -153,14 +153,14 @@ def test_a_drained_node_evicts_one_pod_of_a_pool_at_a_time(release: Release) -> 
 
 
 def test_a_pod_without_the_label_cannot_reach_the_master(release: Release) -> None:
-    """With it, it can; metrics are for all, and workers go on."""
+    """A pod with the label can connect; every pod can read the metrics, and the workers continue."""
     assert release.runs(REACH, {}).split() == ["reached", "refused"]
     assert release.runs(REACH).split() == ["reached", "reached"]
     assert release.total("distq_workers") == 2
 
 
 def test_a_wrong_key_is_seen_in_logs_and_metrics(release: Release) -> None:
-    """And by whoever has it."""
+    """The client with the wrong key gets an error, too."""
     before = release.total("distq_auth_failures_total")
     assert release.runs(KNOCK, DISTQ_AUTHKEY=secrets.token_hex(16)).strip() == "AuthenticationFailed"
     assert release.total("distq_auth_failures_total") > before
@@ -183,7 +183,7 @@ def test_a_task_over_memory_is_a_dead_letter_that_says_so(release: Release) -> N
 
 
 def test_a_task_whose_pod_dies_whole_is_a_dead_letter_that_says_so(release: Release) -> None:
-    """Executor and supervisor at once, as where memory is short on cgroup v2: nobody is left to say why."""
+    """Executor and supervisor die together, as with little memory on cgroup v2: no process can report the cause."""
     client = release.pod(["python3", "-c", LOST], CLIENT_LABEL, {})
     for _ in range(2):
         busy = eventually(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=60)
@@ -239,7 +239,7 @@ def test_the_key_is_rotated_without_a_moment_without_it(release: Release) -> Non
 
 
 def test_cpu_scales_a_pool_up_and_down(release: Release) -> None:
-    """A HorizontalPodAutoscaler of the chart: what counts needs pods, and when it is over they go."""
+    """A HorizontalPodAutoscaler of the chart adds pods for a task that computes, and removes them afterwards."""
     values = values_of(release)
     behavior = {"scaleDown": {"stabilizationWindowSeconds": 15}, "scaleUp": {"stabilizationWindowSeconds": 0}}
     values["workerDefaults"] |= {
@@ -274,7 +274,7 @@ def test_in_a_namespace_that_denies_all_traffic_a_release_works_with_no_values()
 
 
 def test_switching_an_autoscaler_on_keeps_the_pods_that_run() -> None:
-    """Three fixed pods, then an HPA: none goes, and none at the upgrade after that."""
+    """Three fixed pods become an HPA's: no pod ends, either then or at the next upgrade."""
     with namespace() as release:
         values: dict[str, Any] = {"master": {"storage": {"keep": False}}, "workerDefaults": {"replicas": 3}}
         release.install(values)

@@ -1,4 +1,4 @@
-"""A Compose project of the test's own: other names, volumes and ports than a developer's."""
+"""A Compose project of the test's own, with other names, volumes and ports than a developer's."""
 
 import http.client
 import itertools
@@ -44,17 +44,17 @@ class Stack:
         self._env = {**ANY_PORTS, **env}
 
     def use(self, path: Path) -> Self:
-        """Go on with a further file."""
+        """Add a further Compose file."""
         self._options += ["--file", str(path)]
         return self
 
     def compose(self, *arguments: str, timeout_s: float = 300) -> str:
-        """What `docker compose` prints about this project."""
+        """Return the output of `docker compose` for this project."""
         return run("docker", "compose", *self._options, *arguments, timeout_s=timeout_s, **self._env)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """`docker compose watch`, for as long as it takes."""
+        """Run `docker compose watch` during a `with` statement."""
         command = ["docker", "compose", *self._options, "watch", "--no-up"]
         environ = {**os.environ, **self._env}
         with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, start_new_session=True) as watch:
@@ -65,49 +65,49 @@ class Stack:
                 os.killpg(watch.pid, signal.SIGKILL)
 
     def up(self, *services: str, scale: int | None = None) -> None:
-        """Starts services and waits until they are healthy."""
+        """Start services, and wait until they are healthy."""
         workers = [] if scale is None else ["--scale", f"worker={scale}"]
         self.compose("up", "--detach", "--wait", *workers, *services)
 
     def down(self) -> None:
-        """Removes everything, volumes too."""
+        """Remove every container and volume."""
         self.compose(
             "--profile", "client", "--profile", "demo", "down", "--volumes", "--timeout", "20", "--remove-orphans"
         )
 
     def containers(self, service: str) -> list[str]:
-        """The ids of a service's containers, stopped ones too."""
+        """Return the ids of a service's containers, including stopped ones."""
         return self.compose("ps", "--all", "--quiet", service).split()
 
     def volumes(self) -> list[str]:
-        """The names of the project's volumes."""
+        """Return the names of the project's volumes."""
         labelled = f"label=com.docker.compose.project={self.name}"
         return run("docker", "volume", "ls", "--quiet", "--filter", labelled).split()
 
     def address(self, service: str, port: int) -> str:
-        """Where a port is published on this machine."""
+        """Return the address on this machine where a port is published."""
         return self.compose("port", service, str(port)).strip()
 
     def exec(self, service: str, *command: str) -> str:
-        """What a command prints that runs in a service's container."""
+        """Return the output of a command in a service's container."""
         return self.compose("exec", "-T", service, *command)
 
     def authkey(self) -> str:
-        """The key, as a person gets it."""
+        """Return the key as a user gets it."""
         return self.exec("master", "distq", "key", "show").strip()
 
     def client_on_the_host(self, count: int, authkey: str | None = None) -> list[str]:
-        """The results that the standard-library client gets through the published port."""
+        """Return the results that a standard-library client gets through the published port."""
         address = self.address("master", 9000)
         key = authkey or self.authkey()
         return run(sys.executable, CLIENT, str(count), DISTQ_ADDRESS=address, DISTQ_AUTHKEY=key).splitlines()
 
     def client(self) -> distq.Client:
-        """Distq's own client, through the published port."""
+        """Return a distq client that uses the published port."""
         return distq.Client(self.address("master", 9000), self.authkey())
 
     def prometheus(self, path: str, **query: str) -> Any:
-        """The data of an answer of Prometheus' API."""
+        """Return the data of an answer of Prometheus' API."""
         url = f"http://{self.address('prometheus', 9090)}/api/v1/{path}?{urllib.parse.urlencode(query)}"
         try:
             with urllib.request.urlopen(url, timeout=10) as answer:
@@ -117,13 +117,13 @@ class Stack:
 
 
 def inspect(what: str) -> dict[str, Any]:
-    """What the engine knows of a container or an image."""
+    """Return the engine's description of a container or an image."""
     found: dict[str, Any] = json.loads(run("docker", "inspect", what))[0]
     return found
 
 
 def metric(container: str, beginning: str) -> float:
-    """The sum of a container's series whose lines begin like this."""
+    """Return the sum of a container's series whose text begins with the given prefix."""
     lines = run("docker", "exec", container, "python", "-c", LOOK_AT_METRICS).splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
 
@@ -138,7 +138,7 @@ def with_test_tasks(folder: Path, more: Mapping[str, Any] | None = None, **setti
 
 @contextmanager
 def stack(*args: Any, **kwargs: Any) -> Iterator[Stack]:
-    """A project that is gone afterwards; where the test failed, its logs are shown first."""
+    """Yield a project and remove it afterwards; after a failed test, its logs are printed first."""
     project = Stack(*args, **kwargs)
     try:
         yield project
