@@ -1,4 +1,4 @@
-"""Leases ready tasks to executors, within the limits of their queues.
+"""Leasing: the ledger leases ready tasks to executors, within the limits of their queues.
 
 The store keeps no lease that is younger than a second: a restarted master asks the workers which tasks they hold.
 """
@@ -26,9 +26,9 @@ class Leasing:
     def __init__(self, state: LedgerState, registry: Registry, policies: QueuePolicies) -> None:
         self.journal = LeaseJournal()
         self.has_lease_bound = False
-        """Whether a queue that has leased tasks has tasks that end with their leases."""
+        """Whether a queue that has leased tasks may have lease-bound tasks."""
         self.unstored: list[Task] = []
-        """Lease-bound tasks leased since the last commit; the next one stores their leases before they are sent."""
+        """Lease-bound tasks leased since the last commit; the next commit stores their leases before they are sent."""
         self._state = state
         self._ready_queues = state.ready_queues
         self._registry = registry
@@ -65,13 +65,13 @@ class Leasing:
         return leased
 
     def offering(self) -> list[Queue]:
-        """The queues that offer a ready task; the others are dropped from the ready queues."""
+        """The queues that offer a ready task; other queues are removed from the ready queues."""
         for queue in [queue for queue in self._ready_queues if not queue.offers]:
             del self._ready_queues[queue]
         return list(self._ready_queues)
 
     def take_back(self, tasks: Sequence[Task]) -> None:
-        """Undo the leases of tasks that were not sent: they are the first of their queues again."""
+        """Undo the leases of tasks that were not sent; the tasks become the first of their queues again."""
         for task in tasks:
             self._state.detach(task)
             moves.move(task, moves.GIVE_BACK)
@@ -79,7 +79,7 @@ class Leasing:
         self._state.requeue_first(reversed(tasks))
 
     def readmit(self, names: Collection[str] | None = None) -> None:
-        """Offer again the tasks that were set aside, all or those of these names: a worker may take them now."""
+        """Offer tasks that were set aside again, all or only tasks of `names`, because a worker may take them now."""
         eligibility = self._registry.eligibility
         if names is None:
             eligibility.generation += 1

@@ -78,7 +78,7 @@ class Ledger:
         expires_at: float | None = None,
         constraints: TaskConstraints = NO_CONSTRAINTS,
     ) -> int:
-        """Take new tasks, all or none, and return the first one's key; the others follow it without gaps.
+        """Accept all new tasks or none; returns the first task's key, which the keys of the others follow without gaps.
 
         The tasks are ready at `due_at`, and are not leased from `expires_at` on. A unique key must be free
         (`holder_of_unique`), or the task that has it runs or is cancelled in the same cycle.
@@ -105,7 +105,7 @@ class Ledger:
         return first
 
     def skip_key(self) -> int:
-        """A key that no task gets."""
+        """Take a key that no task has or will have."""
         self.next_key += 1
         return self.next_key - 1
 
@@ -185,7 +185,7 @@ class Ledger:
         return self.state.stream_parts.add(task_key, number, body)
 
     def cancel(self, task_key: int, cause: str = "", *, running: bool = False) -> bool | None:
-        """Cancel a task that waits; with `running`, also one that is leased: its settle is late then.
+        """Cancel a waiting task; with `running`, also a leased task, whose settle is then late.
 
         None: the task changes in this cycle already, and the caller must repeat the call in the next cycle. False: the
         task has ended, runs, or is not known.
@@ -244,7 +244,7 @@ class Ledger:
         return complete
 
     def detach_holder(self, holder: Holder) -> Holder:
-        """Move the lease-bound tasks of a holder whose connection is lost to a new holder, which is returned.
+        """Move the lease-bound tasks of a holder that lost its connection to a new holder, and return that holder.
 
         The tasks may still run and count as running until their leases end; before that, their executor can reclaim
         them.
@@ -348,7 +348,7 @@ class Ledger:
         self.undo(NOTHING_DECIDED)
 
     def apply(self, now: float) -> None:
-        """Make the decided changes."""
+        """Apply the decided changes."""
         new, changes = self.pending.take()
         self.policies.apply()
         self.state.apply_changes(new, changes, now)

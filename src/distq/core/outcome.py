@@ -21,11 +21,11 @@ class Outcome:
     DISCARDED: Final = 7
     """The task asks to be discarded: it ends as cancelled."""
     PROGRESS: Final = 8
-    """The task goes on and reports its progress, as JSON."""
+    """The task continues and reports its progress, as JSON."""
     CHECKPOINT: Final = 9
-    """The task goes on and saves a cursor for its next attempt."""
+    """The task continues and saves a cursor for its next attempt."""
     PART: Final = 10
-    """The task goes on and streams a part of its result, behind the part's number."""
+    """The task continues and streams a part of its result; the part's number precedes the part."""
 
 
 OUTCOME_NAMES: Final = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")

@@ -348,7 +348,7 @@ class Queue:
         self.ready_list(envelope).examined = -1
 
     def readmit(self, names: Iterable[str] | None = None) -> bool:
-        """Offer lists that were set aside again, all or those of these names; True if there was one."""
+        """Offer lists that were set aside again, all or only lists of `names`; True if there was one."""
         lists: list[PriorityList] = []
         for name in list(self.set_aside) if names is None else names:
             lists += self.set_aside.pop(name, ())

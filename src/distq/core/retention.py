@@ -9,9 +9,9 @@ from distq.core.task import Task
 
 
 class RetainedResults:
-    """A deque of tasks for each TTL, in the order of their ends, and a heap of the deques.
+    """The retained tasks: a deque for each TTL, in the order of the tasks' ends, and a heap of the deques.
 
-    O(1) to add and to drop the oldest where TTLs are few, O(log n) where every task has its own.
+    To add a task and to drop the oldest is O(1) with few TTLs, and O(log n) if every task has its own TTL.
     """
 
     __slots__ = ("_by_ttl", "_heads", "_numbers")
@@ -25,8 +25,8 @@ class RetainedResults:
     def add(self, task: Task) -> None:
         """Keep an ended task for its envelope's TTL.
 
-        A task that is added later than it has ended, because its followers needed its result, is dropped with tasks
-        that end now: up to a TTL too late, and never too early.
+        A task may be added later than it ended, because its followers needed its result. It is then dropped together
+        with tasks that end now: up to a TTL too late, but never too early.
         """
         ttl_s = task.envelope.result_ttl_s
         tasks = self._by_ttl.get(ttl_s)
@@ -45,7 +45,7 @@ class RetainedResults:
                 del self._by_ttl[ttl_s]
 
     def expired(self, now: float, most: int) -> Iterator[Task]:
-        """At most `most` of the tasks whose TTL is over, the oldest of each TTL first; they stay until `drop`."""
+        """Tasks whose TTL is over, at most `most`, the oldest of each TTL first; each stays until `drop`."""
         due: list[tuple[float, int, float]] = []
         while len(due) < most and (at := self.next_at()) is not None and at <= now:
             due.append(heappop(self._heads))

@@ -55,12 +55,12 @@ class LedgerState:
         self.progress: dict[int, tuple[float, str]] = {}
         """The last progress that each leased task reported, by key: a fraction and a text."""
         self.causes_at: dict[int, list[float]] = {}
-        """When each of a task's newest causes was noted, by key; a restarted master does not know it."""
+        """The times of each task's newest causes, by key; a restarted master does not know them."""
         self.checkpoints = Checkpoints()
         self.stream_parts = StreamParts()
         self.dependencies = Dependencies()
         self.subscribers: dict[int, list[Owner]] = {}
-        """Owners that a live task's end is sent to, besides its own owner, by key."""
+        """By key of a live task: further owners that receive its end, besides its own owner."""
         self.operator_events: list[tuple[str, Task, str]] = []
         """Log events for operators (event name, task, cause), until the broker clears them."""
         self.faults: list[Exception] = []
@@ -75,7 +75,7 @@ class LedgerState:
         self.orphaned_runs = OrphanedRuns()
 
     def apply_changes(self, new: Iterable[Submitted], changes: Iterable[Change], now: float) -> None:
-        """Add new tasks, and make decided changes."""
+        """Add new tasks, and apply decided changes."""
         checkpoints, stream_parts = self.checkpoints, self.stream_parts
         if checkpoints.decided or stream_parts.decided:
             checkpoints.apply()
@@ -101,7 +101,7 @@ class LedgerState:
                     requeued.append(change)  # after its dependencies, which the same cycle may requeue
                 else:
                     self._apply_change(change, event, now, returned)
-            except Exception as exc:  # noqa: BLE001 - all changes are stored: the others must be made here too
+            except Exception as exc:  # noqa: BLE001 - all changes are stored, so the other changes must be applied too
                 self.faults.append(exc)
         for change in sorted(requeued, key=lambda one: one.task.task_key):  # a dependency has the lower key
             self._apply_change(change, change.event, now, returned)
@@ -351,7 +351,7 @@ class LedgerState:
             self._make_ready(change, event, now, returned)
 
     def _make_ready(self, change: Change, event: int, now: float, returned: list[Task]) -> None:
-        """Enqueue a task that is ready again, or add it to `returned`, which become the first of their queues."""
+        """Enqueue a task that is ready again, or add it to `returned`, whose tasks become the first of their queues."""
         task = change.task
         envelope = task.envelope
         if event == moves.GIVE_BACK:
