@@ -1,4 +1,4 @@
-"""An executor at work in a thread of the test: the whole of it but for the process."""
+"""An executor that runs in a thread of the test: all of it but the process."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ ENVELOPES = [("work", "plain", "plain", None)]
 
 
 class AtWork:
-    """A running executor, what it reports, and the means to end it."""
+    """A running executor, its reports, and the means to end it."""
 
     def __init__(self, address: tuple[str, int], handler: Handler, **given: object) -> None:
         self.quit = ShutdownFlag()
@@ -51,25 +51,25 @@ class AtWork:
         self._thread.start()
 
     def ask(self) -> None:
-        """Tell it to end, as SIGTERM would."""
+        """Ask the executor to end, as SIGTERM does."""
         self.quit.set()
 
     def supervisor_ends(self) -> None:
-        """Let it find out that its supervisor is gone."""
+        """Let the executor detect that its supervisor has ended."""
         os.close(self._lifeline_write)
         self._lifeline_write = -1
 
     def ended(self) -> bool:
-        """Whether it ends soon."""
+        """Whether the executor ends soon."""
         self._thread.join(SOON_S)
         return not self._thread.is_alive()
 
     def reports(self) -> list[Report]:
-        """What it has reported so far; there must be something."""
+        """The executor's reports so far; there must be one."""
         return ReportReader().feed(os.read(self._report_read, 65_536))
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close all descriptors and the page."""
         for fd in (self._report_read, self._report_write, self._lifeline_read, self._lifeline_write):
             if fd >= 0:
                 os.close(fd)
@@ -79,7 +79,7 @@ class AtWork:
 
 @contextmanager
 def at_work(address: tuple[str, int], handler: Handler, **given: object) -> Iterator[AtWork]:
-    """An executor for the length of a test; told to end at its end, if it still works."""
+    """An executor for the duration of a test, which ends it afterwards if it still runs."""
     executor = AtWork(address, handler, **given)
     try:
         yield executor

@@ -1,4 +1,4 @@
-"""What all tests of the worker need."""
+"""The fixtures of all tests of the worker."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from distq.tasks import current
 
 @pytest.fixture(autouse=True)
 def _own_find_current(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An executor that a test has made tells no later test what runs."""
+    """Reset `find_current`, so that no later test uses the one of an earlier executor."""
     monkeypatch.setattr(current, "find_current", None)

@@ -1,4 +1,4 @@
-"""An executor at a scripted master: what it settles, wants, holds and hands back."""
+"""Tests of an executor at a fake master: what it settles, requests, holds and releases."""
 
 import pickle
 import threading
@@ -31,7 +31,7 @@ class Scripted:
     def __init__(self, script: Script) -> None:
         self.hellos: list[dict[str, Any]] = []
         self.greeting: dict[str, Any] = {}
-        """What it says of itself besides."""
+        """Further fields of the greeting's answer."""
         self.settled: Settled = []
         self.wants: list[int] = []
         self.idle = threading.Event()
@@ -61,7 +61,7 @@ class Scripted:
         return answer
 
     def end(self) -> None:
-        """Answer whoever still waits."""
+        """Answer the exchanges that still wait."""
         self._end.set()
 
 
@@ -180,7 +180,7 @@ def test_an_executor_without_a_supervisor_ends() -> None:
 
 
 def test_a_batch_that_takes_far_too_long_is_handed_back() -> None:
-    """Others may be free: a task waits behind another one for a fraction of a second only."""
+    """Other executors may be free: a task waits behind another one for only a fraction of a second."""
     master, _ = run(lambda n, _settled, _want: leased(0.4, 0.0, 0.0) if not n else NOTHING, time.sleep)
     assert outcomes(master.settled) == [(2, 2, None), (3, 2, None), (1, 0, None)]
 
@@ -210,7 +210,7 @@ def test_large_results_do_not_gather() -> None:
 
 
 def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> None:
-    """It is not sent again and again, with all others behind it."""
+    """The executor does not send it again and again, with all others behind it."""
     refusal = RemoteRefusal("a result of 9 bytes is too large here")
     master, _ = run(lambda n, _settled, _want: [leased(3), refusal, NOTHING][n], reconnect_max_s=0.01)
     (settled,) = master.settled
@@ -273,7 +273,7 @@ def test_what_a_task_says_while_it_runs_goes_to_masters_that_take_it(takes_notes
 
 
 def settling(count: int, lease: Callable[[int], object], handler: Callable[[Any], object], executor: str) -> Scripted:
-    """Let an executor of any kind settle so many tasks, one lease after the other."""
+    """Let an executor of any kind settle this number of tasks, one lease after the other."""
     settled = threading.Event()
     known: set[int] = set()
     given = 0
@@ -295,7 +295,7 @@ def settling(count: int, lease: Callable[[int], object], handler: Callable[[Any]
 
 
 class Nameless(type):
-    """A class that ends whoever asks for its name."""
+    """A class whose name raises an exception."""
 
     @property
     def __name__(cls) -> str:  # type: ignore[override]
@@ -304,7 +304,7 @@ class Nameless(type):
 
 
 class Odd(Exception, metaclass=Nameless):
-    """Of this exception nothing can be told."""
+    """This exception cannot be described."""
 
 
 class Unspeakable(Exception):
@@ -328,7 +328,7 @@ def raises(item: Any) -> object:
 
 @pytest.mark.parametrize("executor", [PROCESS, THREAD])
 def test_whatever_comes_out_of_a_task_is_its_failure_and_the_next_one_runs(executor: str) -> None:
-    """Neither the executor nor one of its seats ends by it."""
+    """It ends neither the executor nor one of its slots."""
     items = [Odd, Unspeakable, "fine"]
     master = settling(3, lambda n: leased(items[n], first=n + 1), raises, executor=executor)
     assert [(row[0], row[2]) for row in master.settled] == [(1, Outcome.FAILURE), (2, Outcome.FAILURE), (3, 0)]

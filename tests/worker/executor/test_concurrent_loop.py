@@ -1,4 +1,4 @@
-"""An executor of several tasks at a scripted master: what it asks for, settles and holds while they run."""
+"""Tests of an executor of several tasks at a fake master: what it requests, settles and holds while they run."""
 
 import pickle
 import threading
@@ -118,7 +118,7 @@ def test_it_asks_for_as_many_as_it_may_run_and_then_waits_for_them() -> None:
 
 
 def test_what_runs_is_named_to_the_master_that_comes_back() -> None:
-    """And each is settled once it has ended, in whatever order."""
+    """The executor settles each after its end, in any order."""
     begun, go = threading.Semaphore(0), {"a": threading.Event(), "b": threading.Event()}
 
     def handler(item: Any) -> object:
@@ -163,7 +163,7 @@ def test_a_time_limit_holds_while_the_master_is_away() -> None:
 
 
 def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> None:
-    """And is dropped, with a line for the log, if that is refused too."""
+    """The executor drops it, and logs that, if the master refuses that too."""
     refusals: list[int] = []
     twice = threading.Event()
 

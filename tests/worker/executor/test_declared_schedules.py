@@ -1,4 +1,4 @@
-"""What a worker tells the master of the schedules that its modules declare."""
+"""Tests of the schedules that a worker's modules declare and the worker sends to the master."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -31,14 +31,14 @@ def define(module: ModuleType, run: Any, **options: Any) -> None:
 
 
 class FakeConnection:
-    """Keeps what is asked."""
+    """Keeps the requests."""
 
     def __init__(self, reply: Any) -> None:
         self.reply = reply
         self.asked: list[Any] = []
 
     def call(self, ident: str, method: str, args: tuple[Any, ...], timeout_s: float) -> Any:
-        """Answer as it was told to."""
+        """Give the answer that the test has set."""
         self.asked.append(args)
         if isinstance(self.reply, Exception):
             raise self.reply
@@ -46,7 +46,7 @@ class FakeConnection:
 
 
 def told(connection: FakeConnection, schedules: str = "keep") -> list[str]:
-    """What is said of a declaration over that connection."""
+    """The warnings about a declaration over that connection."""
     said: list[str] = []
     orders = SimpleNamespace(modules=("declared_tasks",), schedules=schedules)
     declare(cast("Connection", connection), cast("ExecutorConfig", orders), 7.0, said.append)
@@ -54,7 +54,7 @@ def told(connection: FakeConnection, schedules: str = "keep") -> list[str]:
 
 
 def test_each_task_that_says_when_it_comes_is_told_with_its_options(module: ModuleType) -> None:
-    """Those that need arguments are said to be none, and others are left out."""
+    """The worker warns of a task that needs arguments, and leaves out tasks without a schedule."""
 
     def tick(much: int = 1) -> int:
         return much
@@ -85,7 +85,7 @@ def test_each_task_that_says_when_it_comes_is_told_with_its_options(module: Modu
 
 
 def test_the_master_is_told_and_what_it_leaves_is_said(module: ModuleType) -> None:
-    """Nothing is asked where nothing is declared, or where the settings say so."""
+    """The worker sends no request if its modules declare nothing, or if its settings forbid it."""
     connection = FakeConnection({"declared": {"declared_tasks:tick": "a client has made it."}, "removed": []})
     assert told(connection) == []
     assert connection.asked == []
@@ -110,7 +110,7 @@ def test_the_master_is_told_and_what_it_leaves_is_said(module: ModuleType) -> No
 
 
 def test_a_master_that_refuses_is_no_end_of_the_worker(module: ModuleType) -> None:
-    """It is said, and tasks are run."""
+    """The worker warns, and runs tasks."""
 
     def tick() -> None:
         """Tick."""

@@ -1,4 +1,4 @@
-"""The thread that looks after a batch: it ends, and wakes, whenever it is told to."""
+"""Tests of the flusher, the thread that checks a batch: it ends and wakes on every request."""
 
 import threading
 

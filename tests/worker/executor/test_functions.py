@@ -1,4 +1,4 @@
-"""From the name in an envelope to a function that runs, and what becomes of its runs."""
+"""Tests of functions: the executor finds one by the name in an envelope, and converts its runs to outcomes."""
 
 import asyncio
 import functools
@@ -108,7 +108,7 @@ def test_a_name_that_led_to_no_function_is_looked_for_again(tmp_path: Path, monk
 
 
 def test_names_that_clients_make_up_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names that lead nowhere, and ever other names of one function: an executor that is never recycled stays small."""
+    """Unknown names and many names of one function: an executor that is never recycled stays small."""
     monkeypatch.setattr(worker_functions, "RUNS_MAX", 10)
     found = functions()
     for number in range(50):
@@ -149,7 +149,7 @@ def test_an_exception_is_an_outcome_by_the_functions_options(
 
 
 def test_a_result_that_is_too_large_is_final() -> None:
-    """The work is done: to do it again would mend nothing. Its size is named."""
+    """The task has done its work, so a retry would not help; the error names the size."""
     end = ran(functions(bytes_max=100), "builtins:bytes", payload(1000))
     assert end.outcome == Outcome.FATAL
     assert "The task had run, but its result has" in end.text
@@ -197,7 +197,7 @@ closed: list[bool] = []
 @pytest.mark.parametrize("name", ["unsendable", "unsendable_later"])
 @pytest.mark.parametrize("how", ["lock", "exits", "late"])
 def test_what_fails_after_the_function_returned_is_final_and_says_that_it_had_run(name: str, how: str) -> None:
-    """Its effects are there: no retry takes them back."""
+    """The task has had its effects: no retry undoes them."""
     end = ran(functions(), f"{__name__}:{name}", payload(how))
     assert end.outcome == Outcome.FATAL
     assert "ResultNotSent: The task had run, but its result cannot be sent: " in end.text
@@ -225,7 +225,7 @@ def test_a_part_that_cannot_be_sent_is_final_and_closes_the_generator(
 
 
 def _streams(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What a task that runs here tells its master."""
+    """The notes that a task sends to the master."""
     told: list[bytes] = []
     running = SimpleNamespace(_report=lambda _outcome, body: told.append(pickle.loads(body[PART_NUMBER.size :])))
     monkeypatch.setattr("distq.worker.executor.returned.current", lambda: running)
@@ -296,7 +296,7 @@ def test_a_worker_of_json_runs_registered_tasks_with_json_alone() -> None:
 
 
 def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a sentence, whatever it raises."""
+    """The error is a sentence, for any exception."""
     (tmp_path / "exits_at_import.py").write_text("raise SystemExit(4)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleUnusable, match=r"The module exits_at_import cannot be imported: SystemExit: 4\."):

@@ -1,4 +1,4 @@
-"""Finding a handler, and what becomes of its runs."""
+"""Tests of the plain handler: how the executor finds it, and the outcomes of its runs."""
 
 import pickle
 import sys
@@ -29,7 +29,7 @@ def test_a_handler_is_found_by_its_name() -> None:
     ],
 )
 def test_one_that_cannot_be_used_is_named_with_the_reason(name: str, reason: str) -> None:
-    """The sentence is all that a person gets to see; the command exits with 2."""
+    """The user sees only the sentence; the command exits with 2."""
     with pytest.raises(HandlerUnusable, match=reason) as caught:
         load_handler(name)
     assert caught.value.exit_code == 2
@@ -38,7 +38,7 @@ def test_one_that_cannot_be_used_is_named_with_the_reason(name: str, reason: str
 def test_a_module_that_exits_at_import_is_a_handler_that_cannot_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a module does at import, the executor can say so."""
+    """The executor can describe any error of an import."""
     (tmp_path / "leaves_at_import.py").write_text("raise SystemExit(4)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(HandlerUnusable, match="SystemExit: 4"):
@@ -106,7 +106,7 @@ def test_a_result_that_cannot_be_pickled_or_is_too_large_is_final() -> None:
 
 
 def test_long_texts_are_cut_at_their_beginning() -> None:
-    """What a traceback says last is what matters."""
+    """The end of a traceback matters most."""
     ran = run_handler(lambda _: raises(ValueError("x" * 100_000 + " the end")), pickle.dumps(1), MIB)
     assert len(ran.body) < 50_000
     assert ran.text.endswith("the end")

@@ -41,7 +41,7 @@ interrupts.run(run, b"", None, leased_at=1.0)
 
 @pytest.fixture(name="word")
 def make_word() -> Iterator[BatchPage]:
-    """A page, and nobody who is harmed by an alarm."""
+    """A page, and a process that no alarm harms."""
     before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
     made = BatchPage.create()
     yield made
@@ -66,7 +66,7 @@ def test_a_task_whose_lease_holds_is_run_and_seen_to_be_fenced(word: BatchPage) 
 
 @pytest.mark.parametrize(("since", "until"), [(0.0, -0.001), (0.5, FAR_S)], ids=["over", "of before"])
 def test_a_task_whose_lease_does_not_hold_is_handed_back(word: BatchPage, since: float, until: float) -> None:
-    """Not a line of it runs: the lease is over, or the task was asked for before what is known of it."""
+    """No code of the task runs: its lease is over, or was requested before the time that the page covers."""
     now = MONOTONIC()
     word.renew(now + since, now + until)
     ran = Interrupts(word, MONOTONIC).run(lambda _: pytest.fail("it ran"), b"", None, leased_at=now)
@@ -88,7 +88,7 @@ def test_a_task_is_killed_when_its_lease_is_over(word: BatchPage) -> None:
 
 
 def test_a_lease_that_is_renewed_goes_on(word: BatchPage) -> None:
-    """The alarm looks at the page first."""
+    """The alarm's handler checks the page first."""
     with spin(word, 0.3) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"runs\n"

@@ -1,4 +1,4 @@
-"""Where the modules of tasks are looked for."""
+"""Tests of the folders in which the executor looks for modules of tasks."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_current_folder_comes_behind_the_standard_library_and_before_packages(tmp_path: Path) -> None:
-    """A file called queue.py is in the way of none, and one called tasks.py is found."""
+    """A file queue.py replaces no standard module, and the executor finds a file tasks.py."""
     add_current_folder()
     at = sys.path.index(str(tmp_path))
     home = str(Path(os.__file__).parent)
@@ -35,7 +35,7 @@ def test_it_is_left_out_where_python_is_told_so(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("path", ["queue.py", "logging/__init__.py", "json/decoder.py", "distq/tasks/__init__.py"])
 def test_a_module_of_tasks_that_another_hides_is_refused_with_its_file(tmp_path: Path, path: str) -> None:
-    """Otherwise none of its tasks would be known, and nothing would say why."""
+    """Otherwise the executor would know none of its tasks, and give no reason."""
     add_current_folder()
     file = tmp_path / path
     file.parent.mkdir(parents=True, exist_ok=True)

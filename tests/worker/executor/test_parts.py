@@ -1,4 +1,4 @@
-"""The worker's small parts: pace, word, cause, reports, orders, backoff, memory."""
+"""Tests of the worker's small parts: prefetch size, pages, cause, reports, configuration, memory."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from distq.worker.supervisor.memory import Cgroup, Memory
 
 
 def paced(*runs_s: float) -> PrefetchSize:
-    """A pace after tasks of these lengths, each leased as wanted."""
+    """A prefetch size after tasks of these run times, each leased as wanted."""
     pace = PrefetchSize()
     for run_s in runs_s:
         pace.task_ran(run_s)
@@ -27,23 +27,23 @@ def paced(*runs_s: float) -> PrefetchSize:
 
 
 def test_an_executor_asks_for_one_task_first() -> None:
-    """Nothing is known of how long they take."""
+    """The executor does not know yet how long tasks run."""
     assert PrefetchSize().want == 1
 
 
 def test_short_tasks_are_asked_for_in_growing_numbers() -> None:
-    """At most twice as many as before, up to the limit."""
+    """The size at most doubles, up to the limit."""
     assert paced(1e-6, 1e-6, 1e-6).want == 8
     assert paced(*[1e-6] * 20).want == WANT_MAX
 
 
 def test_as_many_are_asked_for_as_fit_into_the_horizon() -> None:
-    """Tasks of five milliseconds come in tens."""
+    """The executor requests ten tasks of five milliseconds."""
     assert paced(*[0.005] * 20).want == 10
 
 
 def test_one_long_task_brings_the_pace_down_at_once_and_it_rises_slowly() -> None:
-    """Among short tasks a long one must not have others wait behind it."""
+    """Few tasks must wait behind a long one among short ones."""
     pace = paced(*[1e-6] * 20, 1.0)
     assert pace.want == 1
     pace.task_ran(1e-6)
@@ -60,7 +60,7 @@ def test_fewer_tasks_than_wanted_are_no_reason_to_want_more() -> None:
 
 
 def test_the_word_tells_what_runs_and_what_was_done() -> None:
-    """The other mapping of the same memory sees it at once."""
+    """The other mapping of the same memory shows it immediately."""
     word = BatchPage.create()
     reader = BatchPage(os.dup(word.fd))
     assert reader.running is None
@@ -135,7 +135,7 @@ def test_what_is_no_report_is_said_to_be_none() -> None:
 
 
 def executor_config(**fields: object) -> ExecutorConfig:
-    """Orders of a worker that does not exist."""
+    """The configuration of a worker that does not exist."""
     given: dict[str, object] = {
         "addresses": (("127.0.0.1", 9),),
         "authkey": b"k" * 20,

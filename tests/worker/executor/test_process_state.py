@@ -1,4 +1,4 @@
-"""What a task leaves in its process, and what the next one finds there."""
+"""Tests of the process state that a task leaves and the next one finds."""
 
 import _signal  # type: ignore[import-not-found]
 import ctypes
@@ -17,7 +17,7 @@ SHORT_S = 0.0
 
 
 class Watched:
-    """A process state at work, and what it has heard."""
+    """A started process state, and the signals that it has received."""
 
     def __init__(self) -> None:
         self.heard: list[int] = []
@@ -50,7 +50,7 @@ def make_watched() -> Iterator[Watched]:
 
 @pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR2])
 def test_a_handler_that_a_short_task_has_left_is_put_back(watched: Watched, number: signal.Signals) -> None:
-    """Ours, and those that were there when the executor began."""
+    """The executor's own handlers, and the handlers that were set when it began."""
     before = signal.getsignal(number)
     signal.signal(number, LIBRARYS if before is not LIBRARYS else signal.Handlers.SIG_IGN)
     watched.state.task_ended(SHORT_S)

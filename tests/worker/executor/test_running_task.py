@@ -1,4 +1,4 @@
-"""A task among several in one executor: interrupted at any moment, it has one end, and nobody else is hit."""
+"""Tests of one of several running tasks: interrupted at any time, it has one end, and no other task is affected."""
 
 import random
 import sys
@@ -38,7 +38,7 @@ async def waits(seconds):
 
 
 class Bench:
-    """Places for tasks, and the ends of these."""
+    """A task pool, and the ends of its tasks."""
 
     def __init__(self) -> None:
         self.quit = ShutdownFlag()
@@ -62,7 +62,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """Places, and a module of tasks."""
+    """A task pool, and a module of tasks."""
     (tmp_path / "seated.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
     return Bench()
@@ -83,7 +83,7 @@ def test_a_time_limit_is_told_with_its_text(bench: Bench, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["works", "waits"])
 def test_the_first_reason_counts_and_after_the_end_none(bench: Bench, name: str) -> None:
-    """What is stopped is handed back; the master has done with it."""
+    """The executor releases a stopped task, which the master has ended already."""
     seat = bench.start(name, SOON_S)
     seat.interrupt(TaskStopped("stop"))
     seat.interrupt(TimeLimitExceeded("too late"))

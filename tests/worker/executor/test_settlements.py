@@ -1,4 +1,4 @@
-"""How many settlements go into one exchange, and what becomes of those that the master refuses."""
+"""Tests of settlements: how many go into one exchange, and what happens to settlements that the master refuses."""
 
 import os
 from collections.abc import Iterator
@@ -107,7 +107,7 @@ def test_a_master_that_names_no_limit_is_sent_a_large_settlement_alone(executor:
 
 
 def test_settlements_refused_together_are_sent_by_halves_until_one_alone_is_refused(executor: Executor) -> None:
-    """Only that one fails; once its failure has arrived, all others go together again."""
+    """Only that settlement fails; after its failure has arrived, all others go together again."""
     settlements = executor.settlements(*(row(number, 1) for number in range(8)))
     for expected in (8, 4, 2, 1):
         assert settlements.fit() == expected

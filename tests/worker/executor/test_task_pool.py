@@ -1,4 +1,4 @@
-"""Where several tasks run at once: threads, and the loop that tasks share."""
+"""Tests of the task pool, in which several tasks run at the same time: threads, and the event loop that they share."""
 
 import asyncio
 import functools
@@ -23,7 +23,7 @@ from distq.worker.executor.task_pool import TaskPool
 
 
 class AtWork:
-    """Places, and how what ran in them has ended."""
+    """A task pool, and how its tasks have ended."""
 
     def __init__(self) -> None:
         self.quit = ShutdownFlag()
@@ -39,7 +39,7 @@ class AtWork:
         return seat
 
     def ended(self) -> object:
-        """What the next one to end has returned, or how else it has ended."""
+        """The result of the next task to end, or its other outcome."""
         ran = self._ended.get(timeout=SOON_S)
         return pickle.loads(ran) if isinstance(ran, bytes) else ran
 

@@ -1,4 +1,4 @@
-"""The supervisor's word with the master, against a scripted one."""
+"""Tests of the supervisor's session with the master, against a fake master."""
 
 import asyncio
 import queue
@@ -21,7 +21,7 @@ DEATH = {"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": 
 
 
 def link_to(port: int, key: bytes = KEY) -> MasterSession:
-    """A link of a worker that is not busy."""
+    """A session of a worker that is not busy."""
     return MasterSession(
         (Address("127.0.0.1", port),),
         key,
@@ -39,11 +39,11 @@ def link_to(port: int, key: bytes = KEY) -> MasterSession:
 
 
 STOPS: list[object] = []
-"""What the links of these tests were told to stop."""
+"""The tasks that the master asked the sessions of these tests to stop."""
 WHERES: list[object] = []
 """Of what they were asked where it is."""
 RENEWED: list[tuple[float, float]] = []
-"""Since when and until when their leases hold, as they have said."""
+"""From when and until when the leases hold, as the sessions have reported it."""
 
 
 class Hearing:
@@ -56,7 +56,7 @@ class Hearing:
         """Set: the connection is closed instead of an answer."""
         self._heartbeat_s = heartbeat_s
         self.stops: list[tuple[int, int]] = []
-        """What the next answer says shall stop."""
+        """The tasks that the next answer asks to stop."""
 
     def __call__(self, asked: Asked) -> object:
         """Answer a call."""
@@ -77,7 +77,7 @@ class Hearing:
 
 
 def talk(hearing: Hearing, test: Callable[[MasterSession, FakeMaster], Awaitable[None]]) -> None:
-    """Run a test beside a link that talks to this master."""
+    """Run a test beside a session with this master."""
 
     async def run(master: FakeMaster) -> None:
         link = link_to(master.address[1])
@@ -141,7 +141,7 @@ def test_each_answer_renews_the_lease_from_when_the_question_was_sent() -> None:
 
 
 def test_a_new_conversation_vouches_for_nothing_that_was_asked_before() -> None:
-    """The master may have given it to others meanwhile; what runs is named in the greeting."""
+    """The master may have leased it to other workers meanwhile; the greeting names the running tasks."""
     hearing = Hearing(heartbeat_s=0.05)
     RENEWED.clear()
 
@@ -171,7 +171,7 @@ def test_a_death_that_was_not_heard_is_told_again() -> None:
 
 
 def test_ends_of_idle_executors_are_kept_up_to_a_number_while_the_master_is_away() -> None:
-    """Executors that cannot start end all night long; an end that blames a task is told however many there are."""
+    """Executors that cannot start may end thousands of times; the session still reports each end that blames a task."""
 
     async def run() -> None:
         link = link_to(1)

@@ -1,4 +1,4 @@
-"""What executors write, on its way: any text in any pieces becomes the lines that a terminal would show."""
+"""Tests of the output of executors: any text in any pieces becomes the lines that a terminal would show."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def cut(text: str, at: list[int]) -> list[str]:
 
 
 def lines_of(pieces: list[str]) -> list[str]:
-    """The lines that come of pieces, the one that has not ended included."""
+    """The lines that these pieces make, the unfinished one included."""
     lines = LineSplitter()
     found = [line for piece in pieces for line in lines.feed(piece)]
     return [*found, *filter(None, [lines.end()])]
@@ -89,13 +89,13 @@ def test_messages_arrive_in_whatever_pieces_they_are_read(at: list[int]) -> None
 
 
 def json_form(message: Message) -> Message:
-    """A message as it arrives: what JSON has no form for is its repr."""
+    """A message as it arrives: a value that JSON cannot express becomes its repr."""
     kind, *fields = json.loads(json.dumps((type(message).__name__, *message), default=repr))
     return Printed(*fields) if kind == "Printed" else Logged(*fields)
 
 
 def test_what_is_no_message_is_passed_over(pipe: tuple[int, MessageWriter]) -> None:
-    """A task can find the pipe and write to it: the supervisor goes on."""
+    """A task can find the pipe and write to it: the supervisor continues."""
     read_fd, speaker = pipe
     reader = MessageReader()
     assert not list(reader.feed(b"\x00\x03\x01" + b"\0" * 8 + b"{]["))
@@ -108,12 +108,12 @@ def test_what_is_no_message_is_passed_over(pipe: tuple[int, MessageWriter]) -> N
 
 
 def heard(read_fd: int) -> list[Message]:
-    """What has come through the pipe."""
+    """The messages that have arrived through the pipe."""
     return list(MessageReader().feed(os.read(read_fd, 1 << 16)))
 
 
 def test_numbers_that_json_does_not_have_are_texts_in_a_record(pipe: tuple[int, MessageWriter]) -> None:
-    """The record arrives, whatever a library has put there."""
+    """The record arrives with any value that a library has put there."""
     read_fd, speaker = pipe
     odd = {"loss": math.nan, "best": -math.inf, "big": 10**5_000, "n": 7, "f": 0.5}
     record = logging.makeLogRecord({"msg": "m", "levelno": logging.INFO, **odd})
@@ -130,7 +130,7 @@ def test_numbers_that_json_does_not_have_are_texts_in_a_record(pipe: tuple[int, 
 
 
 def test_what_a_task_does_to_its_standard_output_is_not_felt_by_the_next(pipe: tuple[int, MessageWriter]) -> None:
-    """Closed, taken apart, wrapped anew, in another encoding: the next one prints as before."""
+    """A task closes, detaches, wraps or reconfigures its stream: the next task prints as before."""
     read_fd, speaker = pipe
     stream = stream_of(speaker, "stdout", 1, lambda: "1-2")
     with stream:

@@ -1,4 +1,4 @@
-"""The supervisor's plan: what to do about executors, with a list and a number for the time."""
+"""Tests of the supervisor's plan, with a list of slots and a number for the time."""
 
 from distq.worker.supervisor.plan import EARLY_DEATH_S, PAUSE_MAX_S, AskToEnd, Kill, Phase, Plan, Slot, Spawn, plan
 
@@ -21,7 +21,7 @@ def test_every_empty_slot_is_filled() -> None:
 
 
 def test_nothing_is_done_while_all_is_well() -> None:
-    """And nobody asks again until something has happened."""
+    """And the supervisor plans again only after the next event."""
     assert plan(slots(3), Phase.SERVING, NEVER, 50.0) == Plan([], None)
 
 
@@ -34,7 +34,7 @@ def test_an_executor_that_dies_after_a_useful_life_is_replaced_at_once() -> None
 
 
 def pauses(deaths: int) -> list[float]:
-    """The pauses after so many deaths at once in a row."""
+    """The pauses after this number of early deaths in a row."""
     (slot,) = slots(1, up=False)
     found = []
     for _ in range(deaths):
@@ -51,7 +51,7 @@ def test_an_executor_that_keeps_dying_at_once_is_replaced_with_growing_pauses() 
 
 
 def test_a_pause_is_waited_for() -> None:
-    """The slot is filled when its time has come, and not before."""
+    """The supervisor fills the slot at the planned time, and not before."""
     (slot,) = slots(1, up=False)
     slot.spawn_at = 10.0
     assert plan([slot], Phase.SERVING, NEVER, 9.0) == Plan([], 10.0)
@@ -71,7 +71,7 @@ def test_a_useful_life_ends_a_row_of_deaths() -> None:
 
 
 def test_draining_asks_each_executor_once_and_waits() -> None:
-    """Nobody is killed before the time is up, and empty slots stay empty."""
+    """The supervisor kills no executor before the time is over, and empty slots stay empty."""
     pool = slots(2)
     pool.append(Slot(2))
     assert plan(pool, Phase.DRAINING, 8.0, 0.0) == Plan([AskToEnd(pool[0]), AskToEnd(pool[1])], 8.0)
