@@ -29,7 +29,7 @@ class WorkerCapacity(NamedTuple):
     slots: int
     """Slots of the workers in `taking`."""
     busy: int
-    """Busy slots among `slots`."""
+    """Number of `slots` that are not free: they run a task or have no executor."""
     free: int
     """The largest number of free slots at one worker in `taking`."""
     absent: int = 0
