@@ -1,4 +1,4 @@
-"""What must hold after every step of the simulation, whatever has just broken."""
+"""Invariants that must hold after every step of the simulation, also after a fault."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check(master: Master, workers: Sequence[Worker]) -> None:
 
 
 def counts_are_right(master: Master) -> None:
-    """P2: what was taken is live or has come to one end; counts equal a recount."""
+    """P2: an accepted task is live or has ended once; counts equal a recount."""
     ledger = master.ledger
     states: Counter[tuple[Queue, int]] = Counter(
         (task.envelope.queue, task.state) for task in ledger.state.tasks.values()
@@ -125,7 +125,7 @@ def extras_are_right(master: Master) -> None:
 
 
 def leases_are_right(master: Master) -> None:
-    """P4, P5: one lease a task, held by somebody who can still answer or whose end is under way."""
+    """P4, P5: a task has one lease, whose holder can still answer, or whose end the master handles already."""
     leased = 0
     for key, task in master.ledger.state.tasks.items():
         most = task.envelope.max_deliveries
@@ -151,7 +151,7 @@ def leases_are_right(master: Master) -> None:
 
 
 def answers(master: Master, holder: Holder) -> bool:
-    """Whether a holder is known, so that its end would be heard."""
+    """Whether the master knows a holder, and would notice its end."""
     if isinstance(holder, PlainPeer):
         works = [task for task in holder.held.values() if task.envelope.queue.role != RESULT]
         assert len(works) <= 1, "a plain connection holds one item"
@@ -163,7 +163,7 @@ def answers(master: Master, holder: Holder) -> bool:
 
 
 def nobody_waits_in_vain(master: Master) -> None:
-    """P6: no task waits while somebody who is free and would run it waits for one."""
+    """P6: no task waits while an executor that is free and would run it waits for one."""
     for queue in master.ledger.registry.queues.values():  # not only where tasks are on offer: none is set aside wrongly
         if queue.rate_window is not None or not queue.allowance(0.0):
             continue
@@ -203,13 +203,13 @@ def wanted(take: LeaseRequest, queue: Queue) -> Task | None:
 
 
 def may_take(take: LeaseRequest, lane: PriorityList) -> bool:
-    """Whether what stands in a lane would be given to who waits."""
+    """Whether a waiting request may lease the tasks of a priority list."""
     fits = lane.requires <= take.holder.labels and lane.cost <= take.holder.slots
     return fits and not lane.paused and take.wanted(lane.name)
 
 
 def nothing_is_left(master: Master) -> None:
-    """After a calm: no live task, nobody waits for room or for an end."""
+    """After a calm: no task is live, and no request waits for room or for an end."""
     ledger = master.ledger
     live = {name: queue.counts for name, queue in ledger.registry.queues.items() if queue.live}
     assert live == {}, live

@@ -1,4 +1,4 @@
-"""The simulated master: the real broker, ledger and desk, a store that takes its time and sometimes refuses."""
+"""The simulated master: the real broker, ledger and dispatcher, and a store that is slow and sometimes refuses."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SlowStore(MemoryStore):
     async def commit(self, batch: Batch) -> None:
         """Keep the batch after a while, or refuse it."""
         if self._world.dice.random() < 0.3:
-            await Pause()  # whoever dies here has stored nothing
+            await Pause()  # a master that dies here has stored nothing
         if self._durable and self._world.chance(0.0005):
             raise CommitUnknown("the disk failed to sync.")
         if self._world.chance(0.003):
@@ -71,7 +71,7 @@ class SlowStore(MemoryStore):
         await super().commit(batch)
         if self._durable:
             if self._world.dice.random() < 0.1:
-                await Pause()  # whoever dies here has stored it all, and told nobody
+                await Pause()  # a master that dies here has stored the batch, and has answered no request
             if self._world.chance(0.0005):
                 raise CommitUnknown("the disk failed to sync, and all is there.")
 
@@ -89,7 +89,7 @@ class SlowStore(MemoryStore):
         return self._rows.keys()
 
     def body(self, key: int) -> bytes:
-        """What is stored of a task, at once."""
+        """The stored body of this key, without a wait."""
         return self._rows[key][1]
 
 
@@ -98,7 +98,7 @@ class SimBroker(Broker):
 
     world: World
     died: Callable[[], None]
-    """Told when the store has failed: the process ends, and another one begins."""
+    """Called when the store has failed: the process ends, and another one begins."""
     running: Coroutine[Any, Any, None] | None = None
     roused = False
     ended = False
@@ -201,7 +201,7 @@ class Master:
             self.desk.called(cast("ServerConnection", line), call)
 
     def gone(self, line: Wire) -> None:
-        """A connection's end is heard."""
+        """Note the end of a connection."""
         if not self.broker.ended:
             self.desk.connection_closed(cast("ServerConnection", line))
 

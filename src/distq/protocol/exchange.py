@@ -1,6 +1,6 @@
-"""`exchange`: what an executor and the master say to each other about leases.
+"""`exchange`: the settlements that an executor sends, and the leased tasks that the master replies.
 
-The executor sends settlements, the master answers with leased tasks. Both travel as plain tuples, and are read by
+Both travel as plain tuples, and are read by
 position: a named tuple for each task would cost more than all other work on it.
 """
 
@@ -46,7 +46,7 @@ class LeaseReply(NamedTuple):
     upstream_counts: Mapping[int, tuple[int, bool]] = EMPTY
     """By task that depends on others: how many results it needs, and whether it takes them as one argument."""
     headers: Mapping[int, Headers] = EMPTY
-    """By task."""
+    """Headers by task."""
     fenced: Sequence[int] = ()
     """Lease-bound tasks: each must end with its lease."""
 

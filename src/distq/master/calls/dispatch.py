@@ -1,7 +1,7 @@
 """Dispatches the calls of peers to the code that answers them.
 
-After the handshake every call is answered in words: what is not offered here, what this master does not know,
-and what BaseManager's servers would do for anybody (`shutdown`) is a refusal, never a closed connection.
+After the handshake the master answers every call. It refuses a call that it does not know or does not offer, such
+as the `shutdown` of BaseManager's servers, with a sentence, and never by closing the connection.
 """
 
 from __future__ import annotations
@@ -60,19 +60,19 @@ GETTERS: Final = {
 """The getters' names that recipes use, and the plain queue that each means."""
 NOTHING: Final = returned(None)
 HEARTBEAT_WAIT_MAX_S: Final = 60.0
-"""A worker that is kept waiting for longer would not be heard of."""
+"""Maximum seconds that a heartbeat waits for its reply; in a longer wait the master has no report of the worker."""
 
 Stats = Callable[[str], object]
 """Gives what `stats(what)` returns; raises KeyError for a word that it does not know."""
 
 
 class AdminPeer:
-    """A peer that only asks: a command of the CLI."""
+    """A connection of the command line, which holds no task."""
 
     def __init__(self, role: str) -> None:
         self.role = role
         self.copy = BackupCopy()
-        """The backup that it fetches."""
+        """The backup that the command fetches."""
 
 
 class Dispatcher:
@@ -137,7 +137,7 @@ class Dispatcher:
         self.clients.push()
         self.streams.push()
 
-    # -- what the server asks ------------------------------------------------------------------
+    # -- called by the server ------------------------------------------------------------------
 
     def called(self, connection: ServerConnection, call: InertCall) -> None:
         """Answer `call` now or later by exactly one reply."""
@@ -157,7 +157,7 @@ class Dispatcher:
             connection.reply(refused(f"{call.method}() cannot be answered: {exc!r}."))
 
     def connection_closed(self, connection: ServerConnection) -> None:
-        """A connection has ended."""
+        """Release what the peer of an ended connection holds."""
         if isinstance(connection.state, PlainPeer):
             self._plain.gone(connection.state)
         elif isinstance(connection.state, ClientSession):
@@ -168,14 +168,14 @@ class Dispatcher:
             self._workers.line_closed(connection)
 
     def called_again(self, connection: ServerConnection) -> None:
-        """A worker or an executor has more to say: its heartbeat, its exchange need not wait any longer."""
+        """Answer the waiting heartbeat or exchange of a worker or an executor, which has sent a further call."""
         if isinstance(connection.state, WorkerSession):
             self._workers.answer_beat(connection.state)
         elif isinstance(connection.state, ExecutorHolder):
             self._workers.answer_now(connection.state)
 
     def rejected(self, connection: ServerConnection, reason: str) -> None:
-        """A peer did not prove the key, or there was no room for it."""
+        """Note that the server closed a connection: the peer did not prove the key, or the server had no room."""
         self._turned_away(connection, reason)
 
     # -- BaseManager's own calls ---------------------------------------------------------------

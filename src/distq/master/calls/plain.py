@@ -89,7 +89,7 @@ class PutItem(CallRequest):
 
 
 class GetItem(LeaseRequest):
-    """`get(block, timeout)`."""
+    """`get(block, timeout)`: leases an item; on a work queue it settles the item that the connection holds."""
 
     __slots__ = ("lease_s", "peer", "queue")
     only_ends = True
@@ -133,7 +133,7 @@ class GetItem(LeaseRequest):
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.queue.role == WORK and self.peer.item is not None:
-            self.refuse(exc)  # what it holds could not be settled
+            self.refuse(exc)  # the store refused to settle the item that the peer holds
         else:
             self.answer(cycle, now)
 
@@ -142,7 +142,7 @@ class GetItem(LeaseRequest):
 
 
 class SettleItem(Request):
-    """An item of a result queue was written to its reader."""
+    """Settles an item of a result queue, which the master has written to its reader."""
 
     __slots__ = ("task",)
     only_ends = True
@@ -281,7 +281,7 @@ class PlainQueues:
         self._ask(peer, request)
 
     def _until(self, call: InertCall, first: int) -> float | None:
-        """When a blocking call gives up: never (None), at once, or after its timeout; raises as `queue.Queue` does."""
+        """Instant at which a blocking call gives up, None for never; raises as `queue.Queue` does."""
         now = self._cycle.clock.now()
         if call.method.endswith("_nowait"):
             return now
