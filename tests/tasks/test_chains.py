@@ -12,32 +12,32 @@ from distq.tasks.payload import DependencyEnd, pack_json, run_payload, unpack_re
 
 
 def returned(value: object) -> DependencyEnd:
-    """A task that has returned this."""
+    """Return the row of a task with this result."""
     return True, pickle.dumps(value, 5), []
 
 
 def said(*args: object, **kwargs: object) -> str:
-    """What it was called with."""
+    """Return the arguments of the call."""
     return repr((args, kwargs))
 
 
 def unfinished(value: object, _pack: object) -> object:
-    """What is returned is the result."""
+    """Return the result of the task."""
     return value
 
 
 def called(payload: bytes) -> object:
-    """What the call is called with."""
+    """Return the arguments of the call."""
     return unpack_result(run_payload(said, payload, unfinished))
 
 
 def call(*args: object, **kwargs: object) -> bytes:
-    """A pickled call."""
+    """Return a pickled call."""
     return pickle.dumps((args, kwargs), 5)
 
 
 def test_results_are_the_first_argument_as_a_list_or_the_one_alone() -> None:
-    """Before those that the call has of its own."""
+    """They precede the call's own arguments."""
     payload = with_dependencies(call("a", b=1), [returned(1), returned(2)], single=False)
     assert called(payload) == "(([1, 2], 'a'), {'b': 1})"
     assert called(with_dependencies(call(), [returned(1)], single=True)) == "((1,), {})"
@@ -45,7 +45,7 @@ def test_results_are_the_first_argument_as_a_list_or_the_one_alone() -> None:
 
 
 def test_each_kind_of_end_is_the_exception_that_the_tasks_own_future_raises() -> None:
-    """A master of a version before does not tell the kind."""
+    """A master of an older version does not send the kind of the end."""
 
     def kinds(results: list[BaseException]) -> list[tuple[str, str]]:
         return [(type(one).__name__, str(one)) for one in results]
@@ -69,7 +69,7 @@ def test_each_kind_of_end_is_the_exception_that_the_tasks_own_future_raises() ->
 
 
 def test_an_exception_stands_in_the_place_of_a_result() -> None:
-    """The task's own, where it can be rebuilt; what is known, where there is none."""
+    """It is the task's own exception, if it can be rebuilt; otherwise the known facts replace it."""
     failure = pack_failure(ValueError("no"))
     ends: list[DependencyEnd] = [(False, failure, ["ValueError: no"]), (False, None, ["by its client"])]
 
@@ -81,7 +81,7 @@ def test_an_exception_stands_in_the_place_of_a_result() -> None:
 
 
 def test_what_is_json_throughout_stays_json() -> None:
-    """So that a worker that takes nothing else can run it."""
+    """A worker that takes only JSON can run it."""
     ends: list[DependencyEnd] = [(True, b"[1]", []), (True, b'"x"', [])]
     payload = with_dependencies(pack_json(["a"], {"b": 1}), ends, single=False)
     assert json.loads(payload) == {"args": [[[1], "x"], "a"], "kwargs": {"b": 1}}
@@ -90,7 +90,7 @@ def test_what_is_json_throughout_stays_json() -> None:
 
 @pytest.mark.parametrize("end", [returned(3), (False, pack_failure(KeyError("k")), [])])
 def test_a_json_call_after_something_else_is_not_in_the_safe_form(end: DependencyEnd) -> None:
-    """It is run all the same where pickles are."""
+    """A worker that takes pickles runs it nevertheless."""
     payload = with_dependencies(pack_json(["a"], {}), [end], single=True)
     assert not is_json(payload)
     assert str(called(payload)).endswith(" 'a'), {})") or "KeyError" in str(called(payload))

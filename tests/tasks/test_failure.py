@@ -1,4 +1,4 @@
-"""What a future raises on behalf of its task."""
+"""Tests of the exceptions that a future raises for its task."""
 
 import asyncio
 import concurrent.futures
@@ -43,7 +43,7 @@ def test_what_would_end_the_program_that_waits_arrives_as_task_failed(error: Bas
 
 
 def test_other_exceptions_arrive_as_themselves() -> None:
-    """Also groups of them."""
+    """Exception groups arrive unchanged, too."""
     for error in (ValueError("no"), TimeoutError("late"), ExceptionGroup("several", [ValueError("no")])):
         arrived = exception_of(pack_failure(error), None)
         assert (type(arrived), str(arrived)) == (type(error), str(error))

@@ -1,4 +1,4 @@
-"""What was submitted is what runs: names, decorators, methods, two tasks of one name."""
+"""Tests that the submitted function is the one that runs: names, decorators, methods, two tasks of one name."""
 
 import datetime as dt
 import functools
@@ -18,7 +18,7 @@ from distq.tasks.identity import path_of
 
 
 def audited(function: Any) -> Any:
-    """A decorator as people write them."""
+    """Decorate a function as programs usually do."""
 
     @functools.wraps(function)
     def inner(*args: Any) -> Any:
@@ -30,7 +30,7 @@ def audited(function: Any) -> Any:
 @audited
 @distq.task(retries=2)
 def pays(n: int) -> int:
-    """A task with a decorator above it."""
+    """Run as a task with a decorator above it."""
     return n
 
 
@@ -49,7 +49,7 @@ def cached(n: int) -> int:
 
 
 class Account:
-    """Has methods of every kind."""
+    """A class with methods of every kind."""
 
     @classmethod
     def make(cls, n: int) -> tuple[str, int]:
@@ -75,7 +75,7 @@ class Account:
 
 
 class Savings(Account):
-    """Inherits them."""
+    """A class that inherits the methods."""
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_worker_calls_what_people_call(function: Any, args: tuple[Any, ...], r
 
 
 def test_the_options_of_a_task_below_a_decorator_are_its_own() -> None:
-    """`functools.wraps` carries them up."""
+    """`functools.wraps` copies them to the wrapper."""
     assert spec_of(pays).options.retries == 2
 
 
@@ -140,13 +140,13 @@ def two(n: int) -> int:
     ],
 )
 def test_what_a_worker_would_find_something_else_for_is_refused_at_the_submit(function: Any, text: str) -> None:
-    """And says what it would find."""
+    """The error says what the worker would find."""
     with pytest.raises(NotATask, match=text):
         spec_of(function)
 
 
 def test_a_function_that_was_replaced_in_its_module_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is called there now is another one."""
+    """The name in the module now belongs to another function."""
     original = two
     assert spec_of(original).name == path_of(original)
     monkeypatch.setattr(f"{__name__}.two", pays)
@@ -160,7 +160,7 @@ def send(text: str) -> str:
 
 
 def test_two_functions_of_one_name_are_refused_where_the_second_is_decorated() -> None:
-    """Both places are named, and the first stays what it was."""
+    """The error names both places, and the first task stays valid."""
     distq.task(name="identity's send")(send)
     distq.task(name="identity's send")(send)
     with pytest.raises(TwoTasks, match=r"test_identity:send \(.*test_identity\.py:\d+\) and .*:two \(") as caught:
@@ -170,7 +170,7 @@ def test_two_functions_of_one_name_are_refused_where_the_second_is_decorated() -
 
 
 def test_a_closure_made_twice_under_one_name_is_only_submitted_as_the_last() -> None:
-    """The code is one, what it has closed over is not."""
+    """Both closures have the same code, but different variables."""
 
     def made(n: int) -> Any:
         @distq.task(name="identity's closure")
@@ -224,7 +224,7 @@ def test_reading_a_module_again_or_by_another_name_is_no_second_task(
 
 
 def test_a_notebook_writes_a_task_again() -> None:
-    """Its functions are of `__main__`, whatever they are called now."""
+    """A notebook's functions belong to `__main__`."""
     cell = 'import distq\n@distq.task(name="identity\'s cell")\ndef {}(n): return n\n'
     for name in ("first", "first", "second"):
         exec(cell.format(name), {"__name__": "__main__"})

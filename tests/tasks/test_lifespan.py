@@ -1,4 +1,4 @@
-"""What an executor sets up once for all its tasks, and tears down at its end."""
+"""Tests of what an executor sets up once for all its tasks, and tears down at its end."""
 
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from distq.tasks.lifespan import LifespanUnusable, injections_of, set_up_all, te
 
 @pytest.fixture(autouse=True)
 def _alone() -> Iterator[None]:
-    """No hook of another test is there, and none is left."""
+    """Remove the hooks of other tests, before and after the test."""
     module.hooks.clear()
     yield
     tear_down_all(lambda _: None)
@@ -20,7 +20,7 @@ def _alone() -> Iterator[None]:
 
 
 def noting(said: list[str], name: str) -> distq.Lifespan[str]:
-    """A hook that notes what it does."""
+    """Return a hook that notes its calls."""
 
     def hook() -> Generator[str, None, None]:
         said.append(f"{name} up")
@@ -31,7 +31,7 @@ def noting(said: list[str], name: str) -> distq.Lifespan[str]:
 
 
 def test_it_is_set_up_once_and_torn_down_in_the_order_that_it_came_up_backwards() -> None:
-    """And its value is there in between."""
+    """The hook's value exists in between."""
     said: list[str] = []
     first, second = noting(said, "first"), noting(said, "second")
     set_up_all()
@@ -41,7 +41,7 @@ def test_it_is_set_up_once_and_torn_down_in_the_order_that_it_came_up_backwards(
 
 
 def test_a_parameter_is_found_by_its_default() -> None:
-    """Others are left alone."""
+    """Other parameters stay as they are."""
     hook = noting([], "model")
 
     def predict(text: str, model: str = distq.injected(hook), *, top: int = 3) -> tuple[str, str, int]:
@@ -63,7 +63,7 @@ def test_who_calls_a_task_without_its_model_is_told_so() -> None:
 
 
 def test_what_fails_says_which_hook_and_why() -> None:
-    """At set-up and at the end; a hook that yields nothing, or twice, too."""
+    """The error may come at set-up or at the end; a hook that yields never or twice fails too."""
 
     @distq.lifespan
     def bad() -> Generator[None, None, None]:
@@ -119,7 +119,7 @@ def test_what_fails_says_which_hook_and_why() -> None:
 
 @pytest.mark.parametrize("function", [len, lambda: None, 7])
 def test_what_is_no_generator_function_cannot_be_a_hook(function: Any) -> None:
-    """Nor one with parameters."""
+    """A generator function with parameters cannot be a hook either."""
     with pytest.raises(TypeError, match="no generator function"):
         distq.lifespan(function)
 

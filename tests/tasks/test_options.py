@@ -1,4 +1,4 @@
-"""A task's options: what is taken, and what is refused where it is given."""
+"""Tests of a task's options: valid values, and errors where a program sets them."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,14 +13,14 @@ from distq.tasks.options import Options, checked
 
 
 def test_durations_are_seconds_or_a_timedelta_and_a_moment_has_a_time_zone() -> None:
-    """They travel as numbers."""
+    """They are sent as numbers."""
     options = checked(Options(), {"delay": timedelta(minutes=1), "expires": 2.5, "time_limit": timedelta(seconds=3)})
     assert (options.delay, options.expires, options.time_limit) == (60.0, 2.5, 3.0)
     assert checked(Options(), {"eta": datetime(2024, 1, 1, tzinfo=UTC)}).eta == 1704067200.0
 
 
 def test_what_is_not_given_stays_as_it_was() -> None:
-    """None means: as before."""
+    """None keeps the value of before."""
     before = checked(Options(), {"queue": "mail", "retries": 7})
     assert checked(before, {"retries": None, "priority": 9}) == before._replace(priority=9)
 
@@ -146,7 +146,7 @@ def test_a_task_without_times_says_nothing_of_them() -> None:
 
 @pytest.mark.parametrize("pause", [-1, float("nan"), float("inf")])
 def test_a_pause_is_never_negative_or_endless(pause: float) -> None:
-    """It is refused where the task asks for it, so that the task fails with its line."""
+    """The error comes from the task's own call, so that the traceback shows it."""
     with pytest.raises(ValueError, match="a pause is a duration from 0 s"):
         distq.Snooze(pause)
     with pytest.raises(ValueError, match="a pause is a duration from 0 s"):
@@ -163,6 +163,6 @@ def test_a_pause_may_be_a_timedelta_and_is_nothing_else() -> None:
 
 
 def test_outside_a_task_there_is_no_current_one() -> None:
-    """A function that is called directly is no task."""
+    """A function that is called directly does not run as a task."""
     with pytest.raises(distq.DistqError, match="No task runs here"):
         distq.current()

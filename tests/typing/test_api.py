@@ -1,4 +1,4 @@
-"""The API as a type checker sees it."""
+"""Tests of the API as a type checker sees it."""
 
 import subprocess
 import sys
