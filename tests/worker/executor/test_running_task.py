@@ -122,7 +122,29 @@ def test_interrupted_at_any_moment_each_has_one_end_and_the_threads_live_on(benc
             outcomes[ran.outcome if isinstance(ran, RunOutcome) else ran] += 1
             assert isinstance(ran, bytes) or seat.reason is not None
     assert bench.ends.empty()
-    assert threading.active_count() <= before + 4
+    # Three tasks at a time; a thread that has answered may not be idle yet when the next three come.
+    assert threading.active_count() <= before + 2 * 3 + 1
     assert outcomes[b'"done"'] >= 300
     assert outcomes[Outcome.TIMEOUT]
     assert outcomes[Outcome.RELEASED]
+
+
+def test_a_task_is_not_interrupted_while_its_thread_holds_a_lock() -> None:
+    """The interruption comes after the release: on CPython 3.14 the lock would stay taken, and all other tasks wait."""
+    row = (1, 1, 1, 0, b"")
+    task = RunningTask(0, row, LeaseReply([("q", "seated:works", "task", 1.0)], [row]), 0.0)
+    lock, steps = threading.Lock(), list[str]()
+
+    def locked() -> None:
+        with lock:
+            other = threading.Thread(target=task.interrupt, args=(TaskStopped("now"),))
+            other.start()
+            other.join()
+            steps.append("goes on")
+
+    assert task.enter_thread()
+    with pytest.raises(TaskStopped, match="now"):
+        task.run_uninterrupted(locked)
+    task.close()
+    assert steps == ["goes on"]
+    assert not lock.locked()

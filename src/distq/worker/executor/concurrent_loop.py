@@ -328,9 +328,12 @@ class ConcurrentLoop:
 
     def _add_note(self, task: RunningTask, outcome: int, body: bytes) -> None:
         """Take what a running task sends: progress, a checkpoint, or a part of its stream."""
-        with self._lock:
-            is_taken = self.settlements.add_note(task.lease_id, task.notes, outcome, body)
-        if is_taken:
+
+        def add() -> bool:
+            with self._lock:
+                return self.settlements.add_note(task.lease_id, task.notes, outcome, body)
+
+        if task.run_uninterrupted(add):
             self._wakes.set()
             self.settlements.wait_for_room(self._clock, self._shutdown, ROOM_S)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from distq.worker.executor.exchange import lease_id_of
 from distq.worker.executor.tracing import attempt_of
@@ -18,11 +19,23 @@ if TYPE_CHECKING:
     from distq.tasks.tracing import Attempt
 
 
+T = TypeVar("T")
+LOOK_S: Final = 0.0001
+"""Pause in seconds between two looks at whether another thread has completed an interruption, a matter of µs."""
+
+
 class RunningTask:
-    """A task that runs in a thread or on the event loop."""
+    """A task that runs in a thread or on the event loop.
+
+    Other threads interrupt it by an exception that CPython raises between two instructions of its thread. From 3.14 on
+    that can be between the `__enter__` of a lock and the block below it, and leaves the lock taken for ever. So the
+    task's own thread takes no lock of ours while it can be interrupted: it marks that it leaves, and waits until an
+    interruption that had begun before is complete.
+    """
 
     __slots__ = (
         "_cancel",
+        "_is_interrupting",
         "_is_open",
         "_lock",
         "_thread",
@@ -56,6 +69,7 @@ class RunningTask:
         """Why the task is interrupted; None while it is not."""
         self._is_open = True
         """Whether the task can be interrupted: not once its own code has ended."""
+        self._is_interrupting = False
         self._lock = threading.Lock()
         self._thread: int | None = None
         self._cancel: Callable[[], object] | None = None
@@ -78,10 +92,20 @@ class RunningTask:
 
     def leave_thread(self) -> None:
         """Note that the task's code leaves its thread, and forget an exception that was not raised there yet."""
-        with self._lock:
-            if self._thread is not None and self.reason is not None:
-                _raise_in(self._thread, None)
-            self._thread = None
+        thread, self._thread = self._thread, None
+        self._forget_interruption(thread)
+
+    def run_uninterrupted(self, function: Callable[[], T]) -> T:
+        """Call a function that takes a lock; what interrupts the task meanwhile is raised when it has returned."""
+        if self._thread != threading.get_ident():
+            return function()
+        self.leave_thread()
+        try:
+            return function()
+        finally:
+            if not self.enter_thread():
+                assert self.reason is not None
+                raise self.reason
 
     def enter_loop(self, cancel: Callable[[], object]) -> bool:
         """Note that the task runs on the loop, where `cancel` interrupts it; False if it must not begin any more."""
@@ -92,21 +116,31 @@ class RunningTask:
     def interrupt(self, reason: BaseException) -> None:
         """Raise an exception of this class in the task's thread, or cancel it on the loop; the first reason counts."""
         with self._lock:
-            if not self._is_open or self.reason is not None:
-                return
-            self.reason = reason
-            if self._cancel is not None:
-                with suppress(RuntimeError):  # the loop is closed
-                    self._cancel()
-            elif self._thread is not None:
-                _raise_in(self._thread, type(reason))
+            self._is_interrupting = True  # before it is looked whether the task is there: see `_forget_interruption`
+            try:
+                thread = self._thread
+                if not self._is_open or self.reason is not None:
+                    return
+                self.reason = reason
+                if self._cancel is not None:
+                    with suppress(RuntimeError):  # the loop is closed
+                        self._cancel()
+                elif thread is not None:
+                    _raise_in(thread, type(reason))
+            finally:
+                self._is_interrupting = False
 
     def close(self) -> None:
         """Note that the task's own code has ended, and forget an exception that was not raised in it yet."""
-        with self._lock:
-            self._is_open = False
-            if self._thread is not None and self.reason is not None:
-                _raise_in(self._thread, None)
+        self._is_open = False
+        self._forget_interruption(self._thread)
+
+    def _forget_interruption(self, thread: int | None) -> None:
+        """Take back what another thread may have had raised in this one before it saw that the task has left."""
+        while self._is_interrupting:
+            time.sleep(LOOK_S)
+        if thread is not None and self.reason is not None:
+            _raise_in(thread, None)
 
 
 running_task: ContextVar[RunningTask | None] = ContextVar("running_task", default=None)

@@ -92,14 +92,13 @@ class TaskPool:
         """Run a task; None if the loop runs it. The task's interruption is raised in here, and nowhere else."""
         running_task.set(running)
         try:
-            if not running.enter_thread():
-                return _never_begun(running)
-            run = self._functions.found(*_name_of(running))
+            run = self._functions.found(*_name_of(running))  # takes locks, hence before it can be interrupted
             coroutine = self._functions.coroutine_of(*_name_of(running))
             if coroutine is not None:  # the first of its name; later ones go to the loop directly
-                running.leave_thread()
                 self._start_on_loop(running, coroutine)
                 return None
+            if not running.enter_thread():
+                return _never_begun(running)
             try:
                 return (traced(run, running.attempt) if running.headers else run)(running.row[4])
             finally:
@@ -120,8 +119,10 @@ class TaskPool:
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Await on the loop what a function has returned in a thread: there it can be interrupted while it waits."""
-        running, context, loop = running_task.get(), contextvars.copy_context(), self._started_loop()
+        running, context = running_task.get(), contextvars.copy_context()
         assert running is not None
+        running.leave_thread()
+        loop = self._started_loop()  # takes a lock, hence when this thread cannot be interrupted
         ended: SimpleQueue[asyncio.Task[Any]] = SimpleQueue()
 
         def create() -> None:
@@ -131,7 +132,6 @@ class TaskPool:
             if not running.enter_loop(lambda: loop.call_soon_threadsafe(task.cancel)):
                 task.cancel()
 
-        running.leave_thread()
         loop.call_soon_threadsafe(create)
         task = ended.get()
         self._tasks.discard(task)
