@@ -24,11 +24,11 @@ from typing import Any, Final, NamedTuple
 
 from tests.chaos.tasks import FOLDER
 from tests.e2e.cluster import KEY, Cluster, Process, cluster
+from tests.ports import free_port
 from tests.tidy.tree import ROOT
 
 from distq.core.states import DEAD, STATE_NAMES, SUCCEEDED
 from distq.core.task_ids import task_key_of
-from distq.demo.cluster import free_port
 from distq.net.dial import dial
 from distq.wire.errors import RemoteRefusal
 

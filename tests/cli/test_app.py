@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from tests.ports import free_port
 from tests.waiting import eventually
 
 import distq
@@ -23,7 +24,6 @@ from distq.cli.examples import EXAMPLES
 from distq.cli.exit_report import report_end
 from distq.core.errors import DistqError, QueueFull
 from distq.core.ports import CommitRefused
-from distq.demo.cluster import free_port
 from distq.net.dial import CannotReach, dial
 from distq.settings import Address, SettingsError
 

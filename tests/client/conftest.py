@@ -1,8 +1,7 @@
 """Fixtures of the client's tests."""
 
 import pytest
-
-from distq.demo.cluster import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture

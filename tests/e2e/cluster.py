@@ -12,12 +12,12 @@ from multiprocessing.managers import BaseProxy
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
 from tests.tidy.tree import ROOT
 from tests.waiting import SOON_S, eventually
 from tests.wire import programs
 
 from distq import Client, QueueManager
-from distq.demo.cluster import free_port
 
 KEY = "a key of the tests that is long enough"
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from tests.e2e import tasks
 from tests.e2e.cluster import KEY, Cluster, Process, fork, lives
+from tests.ports import free_port
 from tests.tidy.tree import ROOT
 from tests.waiting import eventually
 
 import distq
 from distq.client.future import TaskFuture
-from distq.demo.cluster import free_port
 
 
 def command(grid: Cluster, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":

@@ -8,9 +8,9 @@ import pytest
 from tests.e2e import tasks
 from tests.e2e.cluster import Cluster
 from tests.e2e.holding import go, holders, running, store_the_leases
+from tests.ports import free_port
 
 import distq
-from distq.demo.cluster import free_port
 
 TASKS = 3_000
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tests.e2e import tasks
 from tests.e2e.cluster import KEY, Cluster
+from tests.ports import free_port
 
 import distq
-from distq.demo.cluster import free_port
 from distq.net.dial import dial
 
 EVERY = 10

@@ -11,11 +11,11 @@ from queue import Empty
 
 import pytest
 from tests.e2e.cluster import KEY, Cluster, fork, lives
+from tests.ports import free_port
 from tests.tidy.tree import ROOT
 from tests.waiting import eventually
 
 import distq
-from distq.demo.cluster import free_port
 
 LONG_KEY = KEY.encode()
 

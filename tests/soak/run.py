@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.e2e.cluster import KEY, Cluster, cluster
+from tests.ports import free_port
 from tests.soak import tasks
 from tests.soak.client import KINDS
 from tests.soak.flat import Growth, Sample, growth_of
@@ -30,7 +31,6 @@ from tests.tidy.tree import ROOT
 from tests.waiting import eventually
 
 import distq
-from distq.demo.cluster import free_port
 
 SAMPLE_S: Final = 1.0
 SCRAPE_S: Final = 5.0

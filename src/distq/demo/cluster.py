@@ -23,6 +23,8 @@ from distq.worker.child_command import child_command
 HOST: Final = "127.0.0.1"
 BELOW_EPHEMERAL: Final = range(20_000, 32_000)
 """Ports outside the range from which Linux assigns ports to clients."""
+_returned_ports: set[int] = set()
+"""Ports that `free_port` has returned: their programs may not listen yet."""
 WAIT_S: Final = 15.0
 """Maximum wait for a fact, such as a worker's connection."""
 CHECK_S: Final = 0.02
@@ -99,17 +101,19 @@ class Cluster:
         return {name: process.returncode for name, process in self._running}
 
 
-def free_port() -> int:
-    """Return a port on which no program listens, outside the range from which Linux assigns ports.
+def free_port(ports: range = BELOW_EPHEMERAL) -> int:
+    """Return one of `ports` on which no program listens, and which no earlier call in this process returned.
 
     Raises:
         DemoFailed: a hundred ports drawn by lot are all in use.
     """
-    for port in secrets.SystemRandom().sample(BELOW_EPHEMERAL, 100):
+    for port in secrets.SystemRandom().sample(ports, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
-            return port
-    raise DemoFailed(f"No port of {HOST} is free between {BELOW_EPHEMERAL.start} and {BELOW_EPHEMERAL.stop}.")
+            if port not in _returned_ports:
+                _returned_ports.add(port)
+                return port
+    raise DemoFailed(f"No port of {HOST} is free between {ports.start} and {ports.stop}.")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

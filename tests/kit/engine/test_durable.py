@@ -8,8 +8,7 @@ from typing import Any
 
 from tests.kit.engine.stack import ALL_BUT_GRAFANA, ON_IMAGES, Stack, inspect, stack, with_test_tasks
 from tests.kit.shell import WORKER_IMAGE, eventually, run
-
-from distq.demo.cluster import free_port
+from tests.ports import free_port
 
 pytestmark = ON_IMAGES
 
