@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from benchmarks.measure import show, time_text
 from benchmarks.processes import AUTHKEY, Running, master, process, wait_until_listening
-from distq.core.envelope import TASK
 from distq.core.ledger import Ledger
+from distq.core.option_values import TASK
 from distq.core.registry import Defaults
 from distq.core.task import Holder
 from distq.net.dial import Connection, dial

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from benchmarks.measure import show
 from distq.core.constraints import DependsOn, TaskConstraints
-from distq.core.envelope import TASK, Envelope
 from distq.core.ledger import Ledger
+from distq.core.option_values import TASK
 from distq.core.outcome import Outcome
 from distq.core.registry import Defaults
-from distq.core.task import Holder
+from distq.core.task import Envelope, Holder
 
 SIZES = (10_000, 100_000, 1_000_000)
 PROBES = 50

@@ -15,6 +15,7 @@ from tests.metrics.fakes import FakeMaster, worker_row
 from distq.cli.app import run
 from distq.core.queue import Queue
 from distq.core.states import READY
+from distq.core.task import Task
 from distq.settings import ROWS
 from distq.web.api import STATS
 
@@ -155,7 +156,7 @@ class FakeBroker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBroker]:
     """Run a master with one queue and two workers, one of which has a name that would control a terminal."""
-    queue = Queue("work", 1000)
+    queue: Queue[Task] = Queue("work", 1000)
     queue.counts[READY] = 1234
     master = FakeMaster(all_queues=[queue], all_workers=[worker_row("w1"), worker_row("\x1b[2J[red]w2")])
     broker = FakeBroker(master, KEY.encode())

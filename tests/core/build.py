@@ -1,13 +1,13 @@
 """Helpers that build a ledger and tasks for tests, with defaults for what a test does not check."""
 
 from distq.core import moves
-from distq.core.envelope import TASK, Envelope
 from distq.core.ledger import Ledger
+from distq.core.option_values import TASK
 from distq.core.queue import Queue
 from distq.core.registry import Defaults
 from distq.core.retry import Backoff
 from distq.core.states import DEAD, DELAYED, HELD, LEASED, SUCCEEDED
-from distq.core.task import Holder, Task
+from distq.core.task import Envelope, Holder, Task
 
 FIRST_KEY = 1 << 40
 RULES = Defaults(backoff=Backoff(1.0, 8.0))
@@ -59,6 +59,6 @@ def task_in(state: int) -> Task:
     return task
 
 
-def order(queue: Queue, want: int = 100) -> list[int]:
+def order(queue: Queue[Task], want: int = 100) -> list[int]:
     """The keys of up to `want` tasks that the queue gives, in order."""
     return [task.task_key for task in queue.take(lambda name: True, want)]

@@ -9,12 +9,12 @@ from tests.core.build import leased, ledger, submitted
 
 from distq.core.constraints import TaskConstraints
 from distq.core.demand import LISTS_PER_STEP, AnyWorker, Demand, demands, total
-from distq.core.envelope import TASK
 from distq.core.ledger import Ledger
+from distq.core.option_values import TASK
 from distq.core.policy import Policy, Rate, RateWindow
 from distq.core.queue import Queue
 from distq.core.ready_list import PriorityList
-from distq.core.task import Holder
+from distq.core.task import Holder, Task
 
 DRAIN_S = 60.0
 counts = st.integers(0, 10**6)
@@ -49,7 +49,7 @@ def test_the_number_is_bounded_and_grows(running: int, ready: int, mean: float, 
     assert Demand(running, later, later, later * mean).desired_slots(drain) >= slots
 
 
-def queue_of(books: Ledger) -> Queue:
+def queue_of(books: Ledger) -> Queue[Task]:
     """The queue on which `submitted` puts its tasks."""
     return books.registry.queue("q")
 
@@ -159,7 +159,7 @@ def test_while_no_run_has_ended_a_run_lasts_as_long_as_the_longest_does_already(
     """Without a time limit, each task gets a slot when the longest run has lasted the time to drain."""
 
     class Running(AnyWorker):
-        def longest_run_s(self, queue: Queue) -> float:
+        def longest_run_s(self, queue: Queue[Task]) -> float:
             return 61.0
 
     books = ledger()
@@ -185,7 +185,7 @@ def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
     class Counting(AnyWorker):
         looked_at = 0
 
-        def most(self, queue: Queue, lane: PriorityList) -> int:
+        def most(self, queue: Queue[Task], lane: PriorityList[Task]) -> int:
             self.looked_at += 1
             return super().most(queue, lane)
 

@@ -9,9 +9,9 @@ from tests.core.test_loading import RULES, Kept
 
 from distq.core import moves
 from distq.core.constraints import CANCEL, FAIL, FAILURE_POLICIES, RUN, DependsOn, TaskConstraints
-from distq.core.envelope import TASK
 from distq.core.head import unpack_dead
 from distq.core.ledger import Ledger
+from distq.core.option_values import TASK
 from distq.core.outcome import Outcome
 from distq.core.states import CANCELLED, DEAD, HELD, LEASED, LIVE_STATES, READY, SUCCEEDED
 from distq.core.task import Holder, Task

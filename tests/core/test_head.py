@@ -9,8 +9,8 @@ from tests.core.build import ledger
 
 from distq.core import head
 from distq.core.constraints import FAILURE_POLICIES, NO_CONSTRAINTS, DependsOn, TaskConstraints
-from distq.core.envelope import COST_MAX, LABELS_BYTES_MAX, PLAIN, TASK
 from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX, NameTooLong
+from distq.core.option_values import COST_MAX, LABELS_BYTES_MAX, PLAIN, TASK
 from distq.core.states import STATE_NAMES
 
 HEAD_BYTES_MAX = 270

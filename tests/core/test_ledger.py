@@ -5,9 +5,9 @@ from tests.core.build import RULES, envelope, leased, ledger, submitted
 
 from distq.core import head
 from distq.core.changes import CAUSES_KEPT
-from distq.core.envelope import PLAIN
 from distq.core.errors import PayloadTooLarge, QueueFull
 from distq.core.ledger import Ledger
+from distq.core.option_values import PLAIN
 from distq.core.outcome import Outcome
 from distq.core.registry import Defaults
 from distq.core.states import DEAD, DELAYED, LEASED, READY, STATE_NAMES, SUCCEEDED

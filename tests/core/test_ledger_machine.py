@@ -12,7 +12,6 @@ from tests.core.model import BASE_S, MAX_S, Limits, Model, Options
 from distq.core import head
 from distq.core.constraints import FAILURE_POLICIES, NO_CONSTRAINTS, DependsOn, TaskConstraints
 from distq.core.counters import TaskCounters
-from distq.core.envelope import Envelope
 from distq.core.errors import PayloadTooLarge, QueueFull, Undecided
 from distq.core.lease_journal import STORED_AFTER_S
 from distq.core.ledger import Ledger
@@ -22,7 +21,7 @@ from distq.core.ports import Keep
 from distq.core.registry import Defaults
 from distq.core.retry import Backoff
 from distq.core.states import HELD, LEASED, LIVE_STATES, READY, STATE_NAMES
-from distq.core.task import Holder, Owner
+from distq.core.task import Envelope, Holder, Owner
 
 CAPACITY = 9
 PAYLOAD_BYTES_MAX = 4

@@ -2,9 +2,9 @@
 
 import pytest
 
-from distq.core.envelope import PLAIN, TASK
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore
+from distq.core.option_values import PLAIN, TASK
 from distq.core.outcome import Outcome
 from distq.core.ports import Keep
 from distq.core.registry import Defaults

@@ -6,7 +6,7 @@ from hypothesis import given
 
 from distq.core.counters import BUCKETS_S, Histogram, TaskCounters
 from distq.core.deadlines import Deadlines
-from distq.core.envelope import TASK
+from distq.core.option_values import TASK
 from distq.core.queue import RESULT, WORK
 from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff

@@ -279,7 +279,7 @@ class Bench:
 
     # -- looking -------------------------------------------------------------------------------
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> Queue[Task]:
         """A queue of the ledger."""
         return self.ledger.registry.queue(name)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from distq.core.counters import Histogram, TaskCounters
 from distq.core.demand import AnyWorker, Placement
 from distq.core.queue import Queue
+from distq.core.task import Task
 from distq.metrics.view import WorkerRow
 
 
@@ -35,7 +36,7 @@ class FakeMaster:
     clock_stepped_s: float = 0.0
     time: float = 1060.0
     reason: str | None = None
-    all_queues: list[Queue] = field(default_factory=list)
+    all_queues: list[Queue[Task]] = field(default_factory=list)
     all_tallies: dict[tuple[str, str], TaskCounters] = field(default_factory=dict)
     dead_letters_max: int | None = None
     gone: TaskCounters = field(default_factory=TaskCounters)
@@ -50,7 +51,7 @@ class FakeMaster:
         """Return the reason that the test has set."""
         return self.reason
 
-    def queues(self) -> Iterable[Queue]:
+    def queues(self) -> Iterable[Queue[Task]]:
         """Return the queues that the test has set."""
         return self.all_queues
 

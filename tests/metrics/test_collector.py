@@ -12,7 +12,7 @@ from tests.core.build import ledger, submitted
 from tests.metrics.fakes import FakeMaster, FakeWorker, worker_row
 
 from distq.core.counters import BUCKETS_S, COUNTED_MAX, OTHER, OTHERS_MAX, Histogram, TaskCounters
-from distq.core.envelope import TASK
+from distq.core.option_values import TASK
 from distq.core.outcome import OUTCOME_NAMES
 from distq.core.queue import LISTS_PER_TIDY, Queue
 from distq.core.ready_list import PriorityList
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 
 def busy_master() -> FakeMaster:
     """Make a master each of whose counters has a value."""
-    queue = Queue("work", capacity=1000)
+    queue: Queue[Task] = Queue("work", capacity=1000)
     queue.counts[READY], queue.counts[LEASED], queue.counts[DEAD], queue.counts[SUCCEEDED] = 3, 2, 1, 7
     tally = TaskCounters()
     tally.submitted = 13
@@ -295,7 +295,7 @@ def test_no_slice_of_a_page_looks_at_many_lanes(monkeypatch: pytest.MonkeyPatch)
     """With 20,000 names in one queue, or 40 in each of 500, the ready tasks are examined in parts."""
     looked_at, head = [0], PriorityList.head
 
-    def counted(lane: PriorityList) -> Task | None:
+    def counted(lane: PriorityList[Task]) -> Task | None:
         looked_at[0] += 1
         return head(lane)
 

@@ -41,7 +41,7 @@ def check(master: Master, workers: Sequence[Worker]) -> None:
 def counts_are_right(master: Master) -> None:
     """P2: an accepted task is live or has ended once; counts equal a recount."""
     ledger = master.ledger
-    states: Counter[tuple[Queue, int]] = Counter(
+    states: Counter[tuple[Queue[Task], int]] = Counter(
         (task.envelope.queue, task.state) for task in ledger.state.tasks.values()
     )
     ends: Counter[str] = Counter()
@@ -173,7 +173,7 @@ def nobody_waits_in_vain(master: Master) -> None:
                 assert found is None, f"{found.task_key:x} waits, and so does {take.holder.label}"
 
 
-def has_room(take: LeaseRequest, queue: Queue) -> bool:
+def has_room(take: LeaseRequest, queue: Queue[Task]) -> bool:
     """Whether its worker has free slots for whatever it may be given: what is behind a heavy task waits for that."""
     costs = [lane.cost for lane in queue.ready_lists.values() if may_take(take, lane) and lane.head() is not None]
     return max(costs, default=1) <= take.holder.room()
@@ -196,13 +196,13 @@ def slots_are_right(master: Master, workers: Sequence[Worker]) -> None:
         assert heaviest <= 1 or taken <= max(session.slots, len(session.executors)), session.key
 
 
-def wanted(take: LeaseRequest, queue: Queue) -> Task | None:
+def wanted(take: LeaseRequest, queue: Queue[Task]) -> Task | None:
     """A ready task of the queue that the take would be given."""
     heads = (lane.head() for lane in queue.ready_lists.values() if may_take(take, lane))
     return next((task for task in heads if task is not None), None)
 
 
-def may_take(take: LeaseRequest, lane: PriorityList) -> bool:
+def may_take(take: LeaseRequest, lane: PriorityList[Task]) -> bool:
     """Whether a waiting request may lease the tasks of a priority list."""
     fits = lane.requires <= take.holder.labels and lane.cost <= take.holder.slots
     return fits and not lane.paused and take.wanted(lane.name)

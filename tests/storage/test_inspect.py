@@ -8,7 +8,7 @@ from tests.storage.contract import follow
 from tests.storage.loop import on_loop
 
 from distq.core import head
-from distq.core.envelope import TASK
+from distq.core.option_values import TASK
 from distq.core.ports import StoreError
 from distq.core.states import DEAD, READY
 from distq.storage.inspect import inspect, salvage

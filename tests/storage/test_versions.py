@@ -8,10 +8,10 @@ import pytest
 from tests.storage.contract import follow
 from tests.storage.loop import on_loop
 
-from distq.core.envelope import PLAIN
 from distq.core.head import unpack_dead
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore
+from distq.core.option_values import PLAIN
 from distq.core.registry import Defaults, Registry
 from distq.core.states import DEAD, DELAYED, LEASED, READY, SUCCEEDED
 from distq.storage import schema

@@ -29,7 +29,8 @@ PATHS = [
 def master() -> FakeMaster:
     """Make a master with two queues and three workers."""
     master = FakeMaster()
-    work, other = Queue("work", 1000), Queue("\ud800other", 10)
+    work: Queue[Task] = Queue("work", 1000)
+    other: Queue[Task] = Queue("\ud800other", 10)
     work.counts[READY], work.counts[LEASED], work.counts[DEAD], work.mean_run_s = 120, 2, 1, 1.0
     books = ledger()
     work.ready_list(envelope(books)).extend([Task(key, envelope(books), b"x", None, 0.0) for key in range(120)])

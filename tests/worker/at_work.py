@@ -10,7 +10,7 @@ from tests.net.fake_master import KEY
 from tests.waiting import SOON_S
 from tests.worker.executor.test_parts import executor_config
 
-from distq.core.envelope import THREAD
+from distq.core.option_values import THREAD
 from distq.worker.executor.batch_loop import BatchLoop
 from distq.worker.executor.concurrent_loop import ConcurrentLoop
 from distq.worker.executor.functions import Functions

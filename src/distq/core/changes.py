@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 from distq.core import head, moves
 from distq.core.constraints import NO_CONSTRAINTS, TaskConstraints
 from distq.core.dependencies import UPSTREAM
-from distq.core.envelope import PLAIN, Envelope
 from distq.core.lease_journal import STORED_AFTER_S
+from distq.core.option_values import PLAIN
 from distq.core.ports import KEEP, Row
 from distq.core.states import DELAYED, LEASED, READY
-from distq.core.task import Task
+from distq.core.task import Envelope, Task
 
 FAILURES: Final = ("failure", "timeout")
 """Reasons that come from the task's own run; all others concern its executor."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from distq.core.queue import Queue
     from distq.core.ready_list import PriorityList
+    from distq.core.task import Task
 
 RUN_S_UNKNOWN: Final = 1.0
 """Assumed run time in seconds if no run has ended, no task runs and the task has no time limit."""
@@ -28,26 +29,26 @@ LISTS_PER_STEP: Final = 500
 class Placement(Protocol):
     """The facts about the connected workers that the demand depends on."""
 
-    def extra_slots(self, queue: Queue) -> int:
+    def extra_slots(self, queue: Queue[Task]) -> int:
         """Number of slots that the running tasks of a queue take beyond one slot each."""
 
-    def longest_run_s(self, queue: Queue) -> float:
+    def longest_run_s(self, queue: Queue[Task]) -> float:
         """Seconds since the start of a queue's longest present run, 0 if no task runs."""
 
-    def most(self, queue: Queue, ready_list: PriorityList) -> int:
+    def most(self, queue: Queue[Task], ready_list: PriorityList[Task]) -> int:
         """Number of a ready list's tasks that connected workers, or workers that may be started, could run."""
 
 
 class AnyWorker:
     """The placement of a master without workers: a new worker could run every ready task."""
 
-    def extra_slots(self, queue: Queue) -> int:  # noqa: ARG002, D102 - as Placement
+    def extra_slots(self, queue: Queue[Task]) -> int:  # noqa: ARG002, D102 - as Placement
         return 0
 
-    def longest_run_s(self, queue: Queue) -> float:  # noqa: ARG002, D102
+    def longest_run_s(self, queue: Queue[Task]) -> float:  # noqa: ARG002, D102
         return 0.0
 
-    def most(self, queue: Queue, ready_list: PriorityList) -> int:  # noqa: ARG002, D102
+    def most(self, queue: Queue[Task], ready_list: PriorityList[Task]) -> int:  # noqa: ARG002, D102
         return sys.maxsize
 
 
@@ -81,8 +82,8 @@ def total(demands: Iterable[Demand]) -> Demand:
 
 
 def demands(
-    queues: Iterable[Queue], placement: Placement, now: float, within_s: float
-) -> Iterator[tuple[Queue, Demand] | None]:
+    queues: Iterable[Queue[Task]], placement: Placement, now: float, within_s: float
+) -> Iterator[tuple[Queue[Task], Demand] | None]:
     """The demand of each queue, of tasks that could begin in the next `within_s` seconds.
 
     Yields None after at most 2 x LISTS_PER_STEP ready lists and queues, so that the caller can do other work.
@@ -105,7 +106,9 @@ def demands(
         list_count += 1
 
 
-def _with_lists(demand: Demand, queue: Queue, lists: Sequence[PriorityList], placement: Placement) -> Demand:
+def _with_lists(
+    demand: Demand, queue: Queue[Task], lists: Sequence[PriorityList[Task]], placement: Placement
+) -> Demand:
     """Add the demand of some ready lists to that of their queue."""
     running, ready, slots, work_s = demand
     for ready_list in lists:
@@ -128,7 +131,7 @@ def _at_most(demand: Demand, startable: int) -> Demand:
     return Demand(running, startable, math.ceil(slots * startable / ready), work_s * startable / ready)
 
 
-def _run_s(queue: Queue, ready_list: PriorityList, placement: Placement) -> float:
+def _run_s(queue: Queue[Task], ready_list: PriorityList[Task], placement: Placement) -> float:
     """Run time of a task: the queue's mean, or else the longer of the time limit and the longest present run."""
     if queue.mean_run_s is not None:
         return queue.mean_run_s

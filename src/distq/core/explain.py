@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from distq.core.envelope import PLAIN
+from distq.core.option_values import PLAIN
 from distq.core.states import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES
 from distq.core.task import Task
 

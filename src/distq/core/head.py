@@ -12,14 +12,14 @@ import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.constraints import NO_CONSTRAINTS, DependsOn, TaskConstraints
-from distq.core.envelope import LABELS_BYTES_MAX, NO_LABELS
 from distq.core.errors import DistqError
+from distq.core.option_values import LABELS_BYTES_MAX, NO_LABELS
 from distq.core.ranges import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from distq.core.envelope import Envelope
+    from distq.core.task import Envelope
 
 VERSION: Final = 1
 WITH_CONSTRAINTS: Final = 2

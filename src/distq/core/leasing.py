@@ -35,7 +35,7 @@ class Leasing:
         self._policies = policies
 
     def lease(
-        self, holder: Holder, queues: Iterable[Queue], wanted: Callable[[str], bool], want: int, now: float
+        self, holder: Holder, queues: Iterable[Queue[Task]], wanted: Callable[[str], bool], want: int, now: float
     ) -> list[Task]:
         """Lease to `holder` up to `want` ready tasks of these queues whose names are `wanted`.
 
@@ -64,7 +64,7 @@ class Leasing:
                     break
         return leased
 
-    def offering(self) -> list[Queue]:
+    def offering(self) -> list[Queue[Task]]:
         """The queues that offer a ready task; other queues are removed from the ready queues."""
         for queue in [queue for queue in self._ready_queues if not queue.offers]:
             del self._ready_queues[queue]
@@ -89,7 +89,9 @@ class Leasing:
             if not queue.set_aside:
                 del eligibility.set_aside[queue]
 
-    def _take(self, queue: Queue, holder: Holder, wanted: Callable[[str], bool], want: int, now: float) -> list[Task]:
+    def _take(
+        self, queue: Queue[Task], holder: Holder, wanted: Callable[[str], bool], want: int, now: float
+    ) -> list[Task]:
         if queue.policy.limits:
             want = min(want, queue.allowance(now))
         if want <= 0:
@@ -102,7 +104,7 @@ class Leasing:
         want = want if holder.executor_slots == 1 else min(want, room)
         return queue.take(wanted, want, holder.labels, holder.slots, room)
 
-    def _hand_over(self, queue: Queue, taken: list[Task], holder: Holder, now: float) -> None:
+    def _hand_over(self, queue: Queue[Task], taken: list[Task], holder: Holder, now: float) -> None:
         if queue.rate_window is not None:
             self._policies.spend(queue, queue.rate_window, len(taken), now)
         held = holder.held

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from distq.core import head, moves
 from distq.core.changes import Change, Submitted
 from distq.core.constraints import NO_CONSTRAINTS, TaskConstraints
-from distq.core.envelope import Envelope
 from distq.core.errors import PayloadTooLarge, QueueFull, TasksFull, Undecided
 from distq.core.leasing import Leasing
 from distq.core.outcome import OUTCOME_NAMES, Outcome
@@ -27,7 +26,7 @@ from distq.core.state import LedgerState
 from distq.core.states import LEASED
 from distq.core.stream_parts import part_number
 from distq.core.sweeper import Sweeper
-from distq.core.task import Holder, Owner, Task
+from distq.core.task import Envelope, Holder, Owner, Task
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -109,7 +108,7 @@ class Ledger:
         self.next_key += 1
         return self.next_key - 1
 
-    def holder_of_unique(self, queue: Queue, unique_key: str, now: float) -> Task | None:
+    def holder_of_unique(self, queue: Queue[Task], unique_key: str, now: float) -> Task | None:
         """The task that has a unique key, None if it is free; raises Undecided if the present cycle decides that."""
         task = queue.holder_of_unique(unique_key, now)
         if (queue, unique_key) in self.pending.claimed or (task is not None and task.task_key in self._changes):

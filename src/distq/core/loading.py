@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from distq.core import head, moves
 from distq.core.checkpoints import CURSORS
 from distq.core.constraints import NO_CONSTRAINTS
-from distq.core.envelope import Envelope
 from distq.core.policy import POLICIES
 from distq.core.schedule import SCHEDULES
 from distq.core.states import CANCELLED, DEAD, DELAYED, LEASED, LIVE_STATES, READY, SUCCEEDED
 from distq.core.stream_parts import PARTS
-from distq.core.task import DELIVERIES_SKIPPED, Holder, Task
+from distq.core.task import DELIVERIES_SKIPPED, Envelope, Holder, Task
 
 if TYPE_CHECKING:
     from distq.core.ledger import Ledger

@@ -32,7 +32,7 @@ class PendingChanges:
         """Decided changes of tasks that earlier cycles have stored, by task key; always the same dict object."""
         self.leases_to_store: list[Task] = []
         """Leased tasks whose leases the next commit stores."""
-        self.claimed: set[tuple[Queue, str]] = set()
+        self.claimed: set[tuple[Queue[Task], str]] = set()
         """Unique keys of tasks that are submitted or requeued in the present cycle."""
         self.unread: list[Task] = []
         """Tasks that become dead letters and whose payloads only the store has; the broker reads them before it

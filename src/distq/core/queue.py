@@ -6,14 +6,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count, islice
-from typing import Final
+from typing import Final, Generic
 
 from distq.core.concurrency_keys import ConcurrencyKeys
-from distq.core.envelope import NO_LABELS, Envelope
+from distq.core.option_values import NO_LABELS
 from distq.core.policy import OPEN, Policy, RateWindow
-from distq.core.ready_list import Offer, PriorityList
+from distq.core.ready_list import ListedEnvelope, Offer, PriorityList, TaskT
 from distq.core.states import DEAD, DELAYED, HELD, LEASED, LIVE_STATES, READY, STATE_NAMES
-from distq.core.task import Task
 
 WORK: Final = "work"
 RESULT: Final = "result"
@@ -30,7 +29,7 @@ STALE_OFFERS: Final = 64
 """Maximum offers in the heap beyond two for each list; above it the queue removes replaced offers to save memory."""
 
 
-class Eligibility:
+class Eligibility(Generic[TaskT]):
     """Which ready lists the connected workers may take from; lists that no worker may take from are set aside."""
 
     __slots__ = ("generation", "may_take", "set_aside")
@@ -38,13 +37,13 @@ class Eligibility:
     def __init__(self) -> None:
         self.generation = 0
         """Grows when a worker connects, or may take more than before."""
-        self.may_take: Callable[[Queue, PriorityList], bool] = lambda queue, ready_list: True  # noqa: ARG005
+        self.may_take: Callable[[Queue[TaskT], PriorityList[TaskT]], bool] = lambda queue, ready_list: True  # noqa: ARG005
         """Whether a connected worker may take from a ready list of a queue; without workers' names, always."""
-        self.set_aside: dict[Queue, None] = {}
+        self.set_aside: dict[Queue[TaskT], None] = {}
         """Queues that have lists set aside."""
 
 
-class Queue:
+class Queue(Generic[TaskT]):
     """A named queue."""
 
     __slots__ = (
@@ -77,7 +76,12 @@ class Queue:
     )
 
     def __init__(
-        self, name: str, capacity: int, role: str = WORK, base: Policy = OPEN, eligibility: Eligibility | None = None
+        self,
+        name: str,
+        capacity: int,
+        role: str = WORK,
+        base: Policy = OPEN,
+        eligibility: Eligibility[TaskT] | None = None,
     ) -> None:
         self.name = name
         self.role = role
@@ -98,18 +102,18 @@ class Queue:
         self.rate_window: RateWindow | None = None
         self.capacity = 0
         """Maximum live tasks and dead letters."""
-        self.concurrency_keys = ConcurrencyKeys()
-        self.unique: dict[str, Task] = {}
+        self.concurrency_keys: ConcurrencyKeys[TaskT] = ConcurrencyKeys()
+        self.unique: dict[str, TaskT] = {}
         """The task that has each unique key, or had it last."""
-        self.replaced: dict[str, list[Task]] = {}
+        self.replaced: dict[str, list[TaskT]] = {}
         """By unique key, tasks that ran when another task replaced them; a task that ends later gets the key again."""
         self.counts = [0] * len(STATE_NAMES)
         """Number of its tasks by state."""
-        self.ready_lists: dict[tuple[str, frozenset[str], int], PriorityList] = {}
+        self.ready_lists: dict[tuple[str, frozenset[str], int], PriorityList[TaskT]] = {}
         """Ready lists by the tasks' name, required labels and cost."""
-        self.offers: list[Offer] = []
+        self.offers: list[Offer[TaskT]] = []
         """A heap of its lists' offers: one valid entry for each list that has a task and is not paused or set aside."""
-        self.set_aside: dict[str, list[PriorityList]] = {}
+        self.set_aside: dict[str, list[PriorityList[TaskT]]] = {}
         """Lists that no connected worker may take from, by task name; leases skip them until they are readmitted."""
         self._eligibility = Eligibility() if eligibility is None else eligibility
         self._numbers = count()
@@ -191,14 +195,14 @@ class Queue:
         """Number of further tasks that it accepts; dead letters also count, so that their number is limited."""
         return self.capacity - self.live - self.counts[DEAD] - self.reserved
 
-    def holder_of_unique(self, unique: str, now: float) -> Task | None:
+    def holder_of_unique(self, unique: str, now: float) -> TaskT | None:
         """The task that has a unique key, None if it is free."""
         task = self.unique.get(unique)
         if task is None or (for_s := task.constraints.unique_for_s) is None:
             return task  # the task has the key until its end
         return task if now < task.submitted_at + for_s else None
 
-    def take_unique(self, task: Task) -> None:
+    def take_unique(self, task: TaskT) -> None:
         """Give a task its unique key, even while the task that had the key before continues to run."""
         key = task.constraints.unique_key
         other = self.unique.get(key)
@@ -206,7 +210,7 @@ class Queue:
             self.replaced.setdefault(key, []).append(other)
         self.unique[key] = task
 
-    def release_unique(self, task: Task) -> None:
+    def release_unique(self, task: TaskT) -> None:
         """Release the unique key of a task."""
         key = task.constraints.unique_key
         replaced = self.replaced.get(key, [])
@@ -219,7 +223,7 @@ class Queue:
         if not replaced:
             self.replaced.pop(key, None)
 
-    def ready_list(self, envelope: Envelope) -> PriorityList:
+    def ready_list(self, envelope: ListedEnvelope) -> PriorityList[TaskT]:
         """The ready list of an envelope's tasks, made at first use."""
         key = envelope.name, envelope.requires, envelope.cost
         ready_list = self.ready_lists.get(key)
@@ -228,25 +232,25 @@ class Queue:
             ready_list.paused = envelope.name in self.policy.paused_names
         return ready_list
 
-    def enqueue(self, task: Task) -> None:
+    def enqueue(self, task: TaskT) -> None:
         """Add a ready task at the end of its list."""
         ready_list = self.ready_list(task.envelope)
         ready_list.push(task)
         self._offer(ready_list)
 
-    def enqueue_all(self, envelope: Envelope, tasks: Sequence[Task]) -> None:
+    def enqueue_all(self, envelope: ListedEnvelope, tasks: Sequence[TaskT]) -> None:
         """Add ready tasks of one envelope at the end of their list."""
         ready_list = self.ready_list(envelope)
         ready_list.extend(tasks)
         self._offer(ready_list)
 
-    def enqueue_first(self, task: Task) -> None:
+    def enqueue_first(self, task: TaskT) -> None:
         """Add a task that was given back at the front of its list."""
         ready_list = self.ready_list(task.envelope)
         ready_list.push_front(task)
         self._offer(ready_list)
 
-    def _offer(self, ready_list: PriorityList) -> None:
+    def _offer(self, ready_list: PriorityList[TaskT]) -> None:
         """Offer the first task of a list."""
         if ready_list.aside or ready_list.paused:
             return
@@ -265,7 +269,7 @@ class Queue:
         self.offers[:] = [offer for offer in self.offers if offer[3].offer is offer]
         heapify(self.offers)
 
-    def _emptied(self, ready_list: PriorityList) -> None:
+    def _emptied(self, ready_list: PriorityList[TaskT]) -> None:
         ready_list.offer = None
         if len(self.ready_lists) > EMPTY_LISTS_KEPT:
             self.ready_lists.pop((ready_list.name, ready_list.requires, ready_list.cost), None)
@@ -277,14 +281,14 @@ class Queue:
         labels: frozenset[str] = NO_LABELS,
         slots: int = 1,
         room: int = 1,
-    ) -> list[Task]:
+    ) -> list[TaskT]:
         """Take up to `want` ready tasks whose name is `wanted` and that need at most these `labels` and `slots`.
 
         The order is by priority, then by age. A lost task is taken alone: if its executor dies too, no other task can
         be the reason. A task with a cost above 1 is also taken alone; later tasks wait until there is `room` for it.
         """
-        taken: list[Task] = []
-        passed: list[Offer] = []
+        taken: list[TaskT] = []
+        passed: list[Offer[TaskT]] = []
         offers = self.offers
         while offers and len(taken) < want:
             offer = offers[0]
@@ -313,7 +317,7 @@ class Queue:
             heappush(offers, offer)
         return taken
 
-    def _offered(self, offer: Offer) -> Task | None:
+    def _offered(self, offer: Offer[TaskT]) -> TaskT | None:
         """The task of the first offer, None if the offer was stale; a stale offer is removed or replaced."""
         ready_list = offer[3]
         task = None if ready_list.paused else ready_list.head()
@@ -330,7 +334,7 @@ class Queue:
             self._offer(ready_list)
         return None
 
-    def _set_aside(self, ready_list: PriorityList) -> bool:
+    def _set_aside(self, ready_list: PriorityList[TaskT]) -> bool:
         """Set a list aside if no connected worker may take from it; checked once for each generation of workers."""
         eligibility = self._eligibility
         if ready_list.examined == eligibility.generation:
@@ -343,13 +347,13 @@ class Queue:
         eligibility.set_aside[self] = None
         return True
 
-    def handed_back(self, envelope: Envelope) -> None:
+    def handed_back(self, envelope: ListedEnvelope) -> None:
         """Check again whether a worker may take tasks of this envelope: one has returned a task of an unknown name."""
         self.ready_list(envelope).examined = -1
 
     def readmit(self, names: Iterable[str] | None = None) -> bool:
         """Offer lists that were set aside again, all or only lists of `names`; True if there was one."""
-        lists: list[PriorityList] = []
+        lists: list[PriorityList[TaskT]] = []
         for name in list(self.set_aside) if names is None else names:
             lists += self.set_aside.pop(name, ())
         for ready_list in lists:
@@ -377,7 +381,7 @@ class Queue:
         return min(heads, default=None)
 
 
-def parts(queues: Sequence[Queue]) -> Iterator[Sequence[Queue]]:
+def parts(queues: Sequence[Queue[TaskT]]) -> Iterator[Sequence[Queue[TaskT]]]:
     """All queues in parts: at most QUEUES_PER_PART each, and a new part after LISTS_PER_TIDY ready lists."""
     start = list_count = 0
     for at, queue in enumerate(queues):

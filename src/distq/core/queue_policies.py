@@ -14,23 +14,24 @@ if TYPE_CHECKING:
     from distq.core.ports import Row
     from distq.core.queue import Queue
     from distq.core.registry import Registry
+    from distq.core.task import Task
 
 
 class QueuePolicies:
     """Decides, stores and applies the operators' policies, and stores the leases of queues with a rate."""
 
-    def __init__(self, registry: Registry, ready_queues: dict[Queue, None]) -> None:
-        self.decided: dict[Queue, Policy] = {}
+    def __init__(self, registry: Registry, ready_queues: dict[Queue[Task], None]) -> None:
+        self.decided: dict[Queue[Task], Policy] = {}
         """Policies that the present cycle has decided."""
-        self.limited: dict[Queue, None] = {}
+        self.limited: dict[Queue[Task], None] = {}
         """Queues with a rate that have leased tasks."""
         self._registry = registry
         self._ready_queues = ready_queues
         self._last_key = POLICIES
-        self._spent: dict[Queue, None] = {}
+        self._spent: dict[Queue[Task], None] = {}
         """Queues with a rate that have leased tasks since the last commit."""
 
-    def set_policy(self, queue: Queue, own: Policy) -> None:
+    def set_policy(self, queue: Queue[Task], own: Policy) -> None:
         """Decide that a queue's operator policy becomes `own` with this cycle."""
         if queue.policy_key is None:
             self._last_key -= 1
@@ -48,7 +49,7 @@ class QueuePolicies:
             queue.rate_window.restore(spent, now)
             self.limited[queue] = None
 
-    def spend(self, queue: Queue, window: RateWindow, count: int, now: float) -> None:
+    def spend(self, queue: Queue[Task], window: RateWindow, count: int, now: float) -> None:
         """Count tasks that a queue with a rate has leased; the next commit stores the count."""
         window.spend(count, now)
         self.limited[queue] = None
@@ -80,7 +81,7 @@ class QueuePolicies:
                 self._ready_queues[queue] = None
         self.decided.clear()
 
-    def undo(self, before: Mapping[Queue, Policy] | None) -> None:
+    def undo(self, before: Mapping[Queue[Task], Policy] | None) -> None:
         """Restore the decided policies of a savepoint."""
         self.decided.clear()
         self.decided.update(before or {})

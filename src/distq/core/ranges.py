@@ -16,7 +16,7 @@ from numbers import Integral, Number
 from typing import Final, NamedTuple
 
 from distq.core.constraints import HEADERS_BYTES_MAX, HEADERS_MAX, Headers
-from distq.core.envelope import COST_MAX, LABELS_BYTES_MAX, LABELS_MAX, PRIORITIES, executor_label
+from distq.core.option_values import COST_MAX, LABELS_BYTES_MAX, LABELS_MAX, PRIORITIES, executor_label
 
 DAY_S: Final = 86_400.0
 DURATION_MAX_S: Final = 366 * DAY_S

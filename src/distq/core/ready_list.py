@@ -1,21 +1,55 @@
-"""Lists of ready tasks, by priority, then in the order in which they were submitted."""
+"""Lists of ready tasks, by priority, then in the order in which they were submitted.
+
+A task has an envelope, and an envelope has a queue. So that no module imports another that imports it, lists and queues
+are generic: they declare what they read of a task, and `distq.core.task` says that a `Queue[Task]` holds its tasks.
+"""
+
+from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from distq.core.envelope import NO_LABELS, PRIORITIES
+from distq.core.option_values import NO_LABELS, PRIORITIES
 from distq.core.states import READY
-from distq.core.task import Task
 
-Offer = tuple[int, int, int, "PriorityList"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distq.core.constraints import TaskConstraints
+
+
+class ListedEnvelope(Protocol):
+    """What lists and queues read of an envelope."""
+
+    name: str
+    priority: int
+    requires: frozenset[str]
+    cost: int
+
+
+class ListedTask(Protocol):
+    """What lists and queues read of a task."""
+
+    task_key: int
+    state: int
+    lost: int
+    submitted_at: float
+    constraints: TaskConstraints
+
+    @property
+    def envelope(self) -> ListedEnvelope:
+        """The task's envelope."""
+
+
+TaskT = TypeVar("TaskT", bound=ListedTask)
+Offer = tuple[int, int, int, "PriorityList[TaskT]"]
 """The offer of a list: its first task's negated priority and key; a number unique among offers; the list."""
 
 STALE_MAX: Final = 1_000
 """Maximum tasks in a list that have left its state; above it they are dropped once they are more than half of it."""
 
 
-class PriorityList:
+class PriorityList(Generic[TaskT]):
     """Tasks that are all in one state: a deque for each priority, and a bit of `mask` for each that is not empty."""
 
     __slots__ = (
@@ -41,10 +75,10 @@ class PriorityList:
         self._state = state
         self.paused = False
         """Whether no task may be taken from it."""
-        self.deques: list[deque[Task]] = [deque() for _ in range(PRIORITIES)]
+        self.deques: list[deque[TaskT]] = [deque() for _ in range(PRIORITIES)]
         self.mask = 0
         self._stale_count = 0
-        self.offer: Offer | None = None
+        self.offer: Offer[TaskT] | None = None
         """Its valid entry among its queue's offers, None if there is none."""
         self.aside = False
         """Whether it is set aside, because no connected worker may take from it."""
@@ -55,25 +89,25 @@ class PriorityList:
         """Number of its tasks."""
         return max(sum(map(len, self.deques)) - self._stale_count, 0)
 
-    def push(self, task: Task) -> None:
+    def push(self, task: TaskT) -> None:
         """Add a task at the end of its priority."""
         priority = task.envelope.priority
         self.deques[priority].append(task)
         self.mask |= 1 << priority
 
-    def extend(self, tasks: Sequence[Task]) -> None:
+    def extend(self, tasks: Sequence[TaskT]) -> None:
         """Add tasks of one envelope at the end of their priority."""
         priority = tasks[0].envelope.priority
         self.deques[priority].extend(tasks)
         self.mask |= 1 << priority
 
-    def push_front(self, task: Task) -> None:
+    def push_front(self, task: TaskT) -> None:
         """Add a task before all others of its priority, because it was taken and given back."""
         priority = task.envelope.priority
         self.deques[priority].appendleft(task)
         self.mask |= 1 << priority
 
-    def head(self) -> Task | None:
+    def head(self) -> TaskT | None:
         """The next task, which stays in the list; tasks before it that have left the list's state are dropped."""
         while self.mask:
             priority = self.mask.bit_length() - 1
@@ -98,7 +132,7 @@ class PriorityList:
         """Remove the task that `head` has just returned."""
         self.deques[self.mask.bit_length() - 1].popleft()
 
-    def pop_into(self, taken: list[Task], want: int, other: Offer | None) -> None:
+    def pop_into(self, taken: list[TaskT], want: int, other: Offer[TaskT] | None) -> None:
         """Move ready tasks of the highest priority until `taken` has `want`.
 
         Stops at a task that was lost, and where the first task of another list's offer is older.

@@ -11,11 +11,12 @@ from weakref import WeakValueDictionary
 from distq.core import head
 from distq.core.counters import COUNTED_MAX, OTHER, OTHERS_MAX, TaskCounters
 from distq.core.dead_letters import DeadLetterLimits
-from distq.core.envelope import NO_LABELS, PRIORITY_DEFAULT, Envelope
 from distq.core.errors import TooManyNames
+from distq.core.option_values import NO_LABELS, PRIORITY_DEFAULT
 from distq.core.policy import OPEN, Policy
 from distq.core.queue import Eligibility, Queue
 from distq.core.retry import Backoff
+from distq.core.task import Envelope, Task
 
 QUEUES_MAX: Final = 10_000
 """Maximum queues at the same time, because each has its own series in the metrics."""
@@ -74,21 +75,21 @@ class Registry:
     """
 
     def __init__(self, rules: Defaults) -> None:
-        self.queues: dict[str, Queue] = {}
+        self.queues: dict[str, Queue[Task]] = {}
         self.counters: dict[tuple[str, str], TaskCounters] = {}
         """Counters by queue and task name, in the order of their first use."""
         self.recent = RecentEnvelopes()
-        self.eligibility = Eligibility()
+        self.eligibility: Eligibility[Task] = Eligibility()
         self.counters_of_gone = TaskCounters()
         """The sums of the counters that were dropped: tasks that were submitted and completed."""
         self._defaults = rules
-        self._known: WeakValueDictionary[str, Queue] = WeakValueDictionary()
+        self._known: WeakValueDictionary[str, Queue[Task]] = WeakValueDictionary()
         """All queues that are still referenced: a worker may serve a queue that is no longer in `queues`."""
         self._envelopes: WeakValueDictionary[tuple[object, ...], Envelope] = WeakValueDictionary()
         self.costly = False
         """Whether a task has required several slots; only then leases count slots."""
 
-    def queue(self, name: str, role: str | None = None, *, lasts: bool = True) -> Queue:
+    def queue(self, name: str, role: str | None = None, *, lasts: bool = True) -> Queue[Task]:
         """The queue `name`, made at first use; with a role it is permanent. Raises TooManyNames.
 
         A queue that was made with `lasts=False`, for an operator's policy, is dropped when the operator removes the
@@ -112,7 +113,7 @@ class Registry:
             queue.role, queue.permanent = role, True
         return queue
 
-    def release(self, queue: Queue) -> None:
+    def release(self, queue: Queue[Task]) -> None:
         """Drop a queue that has no operator's policy any more and that only such a policy needed."""
         if not queue.is_lasting and queue.own == OPEN and self.queues.get(queue.name) is queue:
             del self.queues[queue.name]

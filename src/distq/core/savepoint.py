@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from distq.core.policy import Policy
     from distq.core.queue import Queue
+    from distq.core.task import Task
 
 
 class Savepoint(NamedTuple):
@@ -17,7 +18,7 @@ class Savepoint(NamedTuple):
     unread: int
     cursors: int
     parts: int
-    decided_policies: dict[Queue, Policy] | None
+    decided_policies: dict[Queue[Task], Policy] | None
     """A copy of the decided policies, which a later request may replace; None for none."""
 
 

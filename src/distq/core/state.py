@@ -16,7 +16,7 @@ from distq.core.constraints import NO_CONSTRAINTS
 from distq.core.dead_letters import EXPIRED_REASON
 from distq.core.deadlines import Deadlines
 from distq.core.dependencies import Dependencies
-from distq.core.envelope import PLAIN
+from distq.core.option_values import PLAIN
 from distq.core.orphaned_runs import OrphanedRuns
 from distq.core.payload_cache import PayloadCache
 from distq.core.retention import RetainedResults
@@ -46,7 +46,7 @@ class LedgerState:
         """All tasks by key."""
         self.dead: dict[int, Task] = {}
         """Dead letters by key, the oldest first."""
-        self.ready_queues: dict[Queue, None] = {}
+        self.ready_queues: dict[Queue[Task], None] = {}
         """Queues that may have ready tasks, the one served longest ago first."""
         self.dead_dropped = 0
         """Number of dead letters dropped because of their age or their number."""

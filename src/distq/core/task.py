@@ -1,4 +1,4 @@
-"""A task, the holder that has its lease, and the owner that waits for its end.
+"""A task, its envelope, the holder that has its lease, and the owner that waits for its end.
 
 A master has millions of tasks, so a task uses `__slots__` and numbers, and shares its `Envelope` with other tasks.
 """
@@ -8,16 +8,75 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from distq.core.constraints import NO_CONSTRAINTS
-from distq.core.envelope import NO_LABELS, PLAIN
+from distq.core.option_values import NO_LABELS, PLAIN
 from distq.core.states import READY
 
 if TYPE_CHECKING:
-    from distq.core.envelope import Envelope
+    from distq.core.counters import TaskCounters
+    from distq.core.queue import Queue
 
 DELIVERIES_SKIPPED: Final = 1 << 16
 """Added by a restarted master to the deliveries that it knows: the store does not keep every delivery."""
 BY_CLIENT: Final = "by its client"
 """Cause of a task that its own client has cancelled."""
+
+
+class Envelope:
+    """The queue, name and options of tasks."""
+
+    __slots__ = (
+        "__weakref__",
+        "cost",
+        "counters",
+        "kind",
+        "max_deliveries",
+        "name",
+        "packed",
+        "priority",
+        "queue",
+        "requires",
+        "result_ttl_s",
+        "retries",
+        "time_limit_s",
+    )
+
+    def __init__(
+        self,
+        queue: Queue[Task],
+        name: str,
+        kind: str,
+        counters: TaskCounters,
+        *,
+        priority: int,
+        retries: int,
+        max_deliveries: int,
+        result_ttl_s: float,
+        time_limit_s: float | None,
+        requires: frozenset[str] = NO_LABELS,
+        cost: int = 1,
+    ) -> None:
+        self.queue = queue
+        self.name = name
+        self.kind = kind
+        self.counters = counters
+        self.priority = priority
+        self.retries = retries
+        self.max_deliveries = max_deliveries
+        self.result_ttl_s = result_ttl_s
+        self.time_limit_s = time_limit_s
+        self.requires = requires
+        """Labels that a worker must have to run the task."""
+        self.cost = cost
+        """Number of a worker's slots that the task takes."""
+        self.packed = b""
+        """The envelope's part of a stored head; `head.pack_envelope` makes it."""
+        queue.envelopes += 1
+        counters.envelopes += 1
+
+    def __del__(self) -> None:
+        """Release the queue and the counters, which the registry may discard when no envelope uses them."""
+        self.queue.envelopes -= 1
+        self.counters.envelopes -= 1
 
 
 class Holder:

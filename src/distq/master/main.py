@@ -16,10 +16,10 @@ import uvloop
 from distq._version import __version__
 from distq.core.constraints import trace_id_of
 from distq.core.dead_letters import DeadLetterLimits
-from distq.core.envelope import PLAIN
 from distq.core.errors import DistqError
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore, restore_extras
+from distq.core.option_values import PLAIN
 from distq.core.ports import Store, StoreError
 from distq.core.registry import Defaults, Registry
 from distq.core.retry import Backoff

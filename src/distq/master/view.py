@@ -17,6 +17,7 @@ from distq.metrics.view import WorkerRow
 
 if TYPE_CHECKING:
     from distq.core.queue import Queue
+    from distq.core.task import Task
     from distq.master.admin.schedules import Schedules
     from distq.master.cycle.broker import Broker
     from distq.master.cycle.clock import SystemClock
@@ -149,7 +150,7 @@ class MasterView:
         """Number of due times of schedules, by what the master did at them."""
         return self._schedules.due_instants
 
-    def queues(self) -> Iterable[Queue]:
+    def queues(self) -> Iterable[Queue[Task]]:
         """All queues."""
         return list(self._broker.ledger.registry.queues.values())
 

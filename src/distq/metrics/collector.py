@@ -8,6 +8,7 @@ from distq.core.demand import demands
 from distq.core.outcome import OUTCOME_NAMES
 from distq.core.queue import WORK, Queue, parts
 from distq.core.states import DEAD, LIVE_STATES, STATE_NAMES, SUCCEEDED
+from distq.core.task import Task
 from distq.metrics.families import build_info, counter, gauge, histogram
 from distq.metrics.view import MasterMetrics
 
@@ -47,7 +48,7 @@ def master_metrics(view: MasterMetrics) -> Iterator[str]:
     yield from _of_store(view)
 
 
-def _of_queues(queues: Sequence[Queue]) -> Iterator[str]:
+def _of_queues(queues: Sequence[Queue[Task]]) -> Iterator[str]:
     counted = [(queue.name, tuple(queue.counts)) for queue in queues]
     yield from gauge(
         "distq_queue_tasks",
@@ -62,7 +63,7 @@ def _of_queues(queues: Sequence[Queue]) -> Iterator[str]:
     yield from gauge("distq_results_stored", (((queue.name,), queue.counts[SUCCEEDED]) for queue in queues))
 
 
-def _oldest(queues: Sequence[Queue]) -> Iterator[str]:
+def _oldest(queues: Sequence[Queue[Task]]) -> Iterator[str]:
     values: list[tuple[tuple[str, ...], float]] = []
     for part in parts(queues):
         oldest = ((queue.name, queue.oldest_submitted_at()) for queue in part)

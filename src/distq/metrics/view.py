@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from distq.core.counters import Histogram, TaskCounters
 from distq.core.demand import Placement
 from distq.core.queue import Queue
+from distq.core.task import Task
 
 
 class WorkerRow(NamedTuple):
@@ -122,7 +123,7 @@ class MasterMetrics(Protocol):
     def not_ready(self) -> str | None:
         """Return the reason why the master does not accept tasks, as a sentence; None if it does."""
 
-    def queues(self) -> Iterable[Queue]:
+    def queues(self) -> Iterable[Queue[Task]]:
         """Return all queues."""
 
     def tallies(self) -> Mapping[tuple[str, str], TaskCounters]:

@@ -17,8 +17,7 @@ from distq.wire.errors import BadCall
 from distq.wire.messages import returned
 
 if TYPE_CHECKING:
-    from distq.core.envelope import Envelope
-    from distq.core.task import Task
+    from distq.core.task import Envelope, Task
 
 WANT_MAX: Final = 10_000
 """Maximum tasks that one exchange leases; the executor asks again for more."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from distq._version import __version__
-from distq.core.envelope import LABELS_MAX
+from distq.core.option_values import LABELS_MAX
 from distq.core.ranges import count_of, shown, text
 from distq.wire.errors import BadCall
 

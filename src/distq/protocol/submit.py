@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.constraints import FAILURE_POLICIES, KEY_BYTES_MAX, NO_CONSTRAINTS, DependsOn, Headers, TaskConstraints
-from distq.core.envelope import PRIORITY_DEFAULT, TASK, Envelope
+from distq.core.option_values import PRIORITY_DEFAULT, TASK
 from distq.core.queue import RESULT
 from distq.core.ranges import DURATION_MAX_S, headers, instant, is_duration, labels, seconds, shown, text, whole
+from distq.core.task import Envelope
 from distq.wire.errors import BadCall
 
 if TYPE_CHECKING:

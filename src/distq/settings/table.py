@@ -7,7 +7,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from distq.core.envelope import EXECUTORS, PROCESS
+from distq.core.option_values import EXECUTORS, PROCESS
 from distq.core.policy import Policy
 from distq.core.ranges import COUNTS, DURATION_MAX_S
 from distq.settings import kinds

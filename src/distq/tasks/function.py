@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, Unpack, overload
 
 from distq.core.constraints import KEY_BYTES_MAX, Headers
-from distq.core.envelope import executor_label
 from distq.core.errors import DistqError
+from distq.core.option_values import executor_label
 from distq.core.ranges import shown
 from distq.protocol.submit import (
     REJECT,

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypedDict
 
 from distq.core.constraints import FAILURE_POLICIES, KEY_BYTES_MAX, Headers
-from distq.core.envelope import EXECUTORS
 from distq.core.head import NAME_BYTES_MAX, TASK_NAME_BYTES_MAX
+from distq.core.option_values import EXECUTORS
 from distq.core.ranges import headers, instant, labels, seconds, shown, text, whole
 from distq.core.schedule import CATCH_UPS, CRON_BYTES_MAX, ZONE_BYTES_MAX
 from distq.protocol.submit import CONFLICTS, REPLACE

@@ -11,6 +11,7 @@ from typing import Any
 from distq._version import __version__
 from distq.core.queue import Queue, parts
 from distq.core.states import DEAD, DELAYED, HELD, LEASED, READY, STATE_NAMES, SUCCEEDED
+from distq.core.task import Task
 from distq.metrics.view import MasterMetrics, WorkerRow
 
 COUNTED = {"ready": READY, "held": HELD, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}
@@ -92,7 +93,7 @@ STATS: Mapping[str, Callable[[MasterMetrics], dict[str, Any]]] = {
 """The function that computes the answer to the broker's `stats(what)`, by `what`."""
 
 
-def _queue(queue: Queue, now: float) -> dict[str, Any]:
+def _queue(queue: Queue[Task], now: float) -> dict[str, Any]:
     since = queue.oldest_submitted_at()
     return {
         "name": queue.name,

@@ -7,7 +7,7 @@ import socket
 from typing import Final
 
 from distq._version import __version__
-from distq.core.envelope import PROCESS, executor_label
+from distq.core.option_values import PROCESS, executor_label
 from distq.logs import LEVELS, get_logger
 from distq.net.backoff import ReconnectBackoff
 from distq.net.descriptors import make_room_for

@@ -2,7 +2,7 @@
 
 from tests.master.bench import RULES, WAITING, Bench, done, on_bench
 
-from distq.core.envelope import TASK
+from distq.core.option_values import TASK
 from distq.core.outcome import Outcome
 from distq.core.registry import Defaults, Registry
 from distq.core.retention import RetainedResults

@@ -13,7 +13,7 @@ from tests.waiting import SOON_S
 from tests.worker.at_work import NOTHING, at_work, leased
 
 import distq
-from distq.core.envelope import PROCESS, THREAD
+from distq.core.option_values import PROCESS, THREAD
 from distq.core.outcome import Outcome
 from distq.tasks.failure import exception_of
 from distq.wire.errors import RemoteRefusal

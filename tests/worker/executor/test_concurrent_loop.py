@@ -11,7 +11,7 @@ from tests.net.fake_master import HANG_UP, Asked, fake_master
 from tests.waiting import SOON_S
 from tests.worker.at_work import NOTHING, at_work
 
-from distq.core.envelope import THREAD
+from distq.core.option_values import THREAD
 from distq.core.outcome import Outcome
 from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.dependencies import DependencyArgumentsFailed, with_upstream_results

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import distq
-from distq.core.envelope import PLAIN, TASK
+from distq.core.option_values import PLAIN, TASK
 from distq.core.outcome import Outcome
 from distq.core.stream_parts import PART_NUMBER
 from distq.tasks.failure import ResultNotSent, TimeLimitExceeded, exception_of, unpack_failure

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.waiting import SOON_S
 
-from distq.core.envelope import TASK
+from distq.core.option_values import TASK
 from distq.core.outcome import Outcome
 from distq.protocol.exchange import LeaseReply
 from distq.tasks.failure import TimeLimitExceeded

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.envelope import PLAIN
 from distq.core.explain import WorkerCapacity, explain, lacking
+from distq.core.option_values import PLAIN
 from distq.core.states import DEAD, LEASED, STATE_NAMES
 from distq.core.task import Task, delivery_count
 from distq.core.task_ids import id_text, task_key_of
@@ -21,7 +21,7 @@ from distq.wire.messages import returned
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distq.core.envelope import Envelope
+    from distq.core.task import Envelope
     from distq.master.cycle.requests import Cycle
     from distq.master.sessions.worker_session import WorkerSession
     from distq.master.sessions.workers import Workers

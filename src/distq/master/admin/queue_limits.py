@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from distq.core.ports import CommitRefused
     from distq.core.queue import Queue
     from distq.core.registry import Registry
+    from distq.core.task import Task
     from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
@@ -31,7 +32,7 @@ class SetQueueLimits(CallRequest):
         super().__init__(connection)
         self.action = action
         self.asked = asked
-        self.queues: list[Queue] = []
+        self.queues: list[Queue[Task]] = []
         for word in ("queue", "name"):
             if not isinstance(asked.get(word), str | None) or asked.get(word) == "":
                 raise BadCall(f"{word} is a name.")
@@ -49,7 +50,7 @@ class SetQueueLimits(CallRequest):
             ledger.policies.set_policy(queue, own)
         return True
 
-    def _named(self, cycle: Cycle) -> list[Queue]:
+    def _named(self, cycle: Cycle) -> list[Queue[Task]]:
         """Return the named queue, or all queues that have had or have paused tasks of the name."""
         names, queue, name = cycle.ledger.registry, self.asked.get("queue"), self.asked.get("name")
         if queue is not None:

@@ -13,6 +13,7 @@ from distq.core.errors import DistqError
 from distq.core.queue import RESULT, WORK, Queue
 from distq.core.ranges import is_duration, shown
 from distq.core.states import LEASED
+from distq.core.task import Task
 from distq.master.admin.actions import AdminActions
 from distq.master.admin.backups import BackupCopy
 from distq.master.admin.cancels import read_cancel
@@ -103,7 +104,7 @@ class Dispatcher:
         names = cycle.ledger.registry
         for name in self._getters.values():
             names.queue(name, RESULT if name == "result" else WORK)
-        self._queues: dict[str, Queue] = {name: names.queue(name) for name in self._getters.values()}
+        self._queues: dict[str, Queue[Task]] = {name: names.queue(name) for name in self._getters.values()}
         self._results = ResultQueues({})
         self.schedules = Schedules(cycle)
         admin = AdminActions(cycle, workers, self.schedules)

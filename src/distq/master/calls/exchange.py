@@ -7,13 +7,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from distq.core.constraints import NO_CONSTRAINTS
-from distq.core.envelope import PLAIN, Envelope
 from distq.core.failure import pack_failure_text
 from distq.core.head import NameTooLong, check_names
+from distq.core.option_values import PLAIN
 from distq.core.outcome import Outcome
 from distq.core.queue import Queue
 from distq.core.stream_parts import PARTS_MAX
-from distq.core.task import Task
+from distq.core.task import Envelope, Task
 from distq.master.calls.dependencies import upstream_of
 from distq.master.cycle.requests import REFUSED_PAUSE_S, LeaseRequest
 from distq.master.sessions.unknown_names import try_again_later
@@ -200,7 +200,7 @@ def _too_large(settled: CheckedSettlement, limit: int) -> CheckedSettlement:
     return key, delivery, outcome, pack_failure_text("PayloadTooLarge", text), run_s, text, None
 
 
-def queues_of(cycle: Cycle, names: object) -> tuple[Queue, ...] | None:
+def queues_of(cycle: Cycle, names: object) -> tuple[Queue[Task], ...] | None:
     """The queues that a worker names, None for all; raises BadCall if a name cannot be the name of a queue."""
     if not isinstance(names, list | tuple) or not names:
         return None

@@ -12,8 +12,8 @@ import queue as standard
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from distq.core.envelope import PLAIN
 from distq.core.errors import DistqError, QueueFull
+from distq.core.option_values import PLAIN
 from distq.core.outcome import Outcome
 from distq.core.queue import RESULT, WORK, Queue
 from distq.core.task import Task
@@ -48,7 +48,7 @@ class PutItem(CallRequest):
 
     __slots__ = ("body", "peer", "queue")
 
-    def __init__(self, connection: ServerConnection, peer: PlainPeer, queue: Queue, body: bytes) -> None:
+    def __init__(self, connection: ServerConnection, peer: PlainPeer, queue: Queue[Task], body: bytes) -> None:
         super().__init__(connection)
         self.peer = peer
         self.queue = queue
@@ -94,7 +94,9 @@ class GetItem(LeaseRequest):
     __slots__ = ("lease_s", "peer", "queue")
     only_ends = True
 
-    def __init__(self, connection: ServerConnection, peer: PlainPeer, queue: Queue, lease_s: float | None) -> None:
+    def __init__(
+        self, connection: ServerConnection, peer: PlainPeer, queue: Queue[Task], lease_s: float | None
+    ) -> None:
         super().__init__(connection, peer, 1)
         self.peer = peer
         self.queue = queue
@@ -168,7 +170,7 @@ class ItemDone(CallRequest):
     __slots__ = ("peer", "queue")
     only_ends = True
 
-    def __init__(self, connection: ServerConnection, peer: PlainPeer, queue: Queue) -> None:
+    def __init__(self, connection: ServerConnection, peer: PlainPeer, queue: Queue[Task]) -> None:
         super().__init__(connection)
         self.peer = peer
         self.queue = queue
@@ -196,7 +198,7 @@ class JoinQueue(CallRequest):
 
     __slots__ = ("queue",)
 
-    def __init__(self, connection: ServerConnection, queue: Queue) -> None:
+    def __init__(self, connection: ServerConnection, queue: Queue[Task]) -> None:
         super().__init__(connection)
         self.queue = queue
 
@@ -220,7 +222,7 @@ class PlainQueues:
         self._cycle = cycle
         self._lease_s = lease_s
         self.programs = StdlibPrograms(cycle, lease_s, keeps_none)
-        self._answers: dict[str, Callable[[ServerConnection, PlainPeer, Queue, InertCall], None]] = {
+        self._answers: dict[str, Callable[[ServerConnection, PlainPeer, Queue[Task], InertCall], None]] = {
             "put": self._put,
             "put_nowait": self._put,
             "get": self._get,
@@ -239,7 +241,7 @@ class PlainQueues:
             ),
         }
 
-    def called(self, connection: ServerConnection, queue: Queue, call: InertCall, caller: str = "") -> None:
+    def called(self, connection: ServerConnection, queue: Queue[Task], call: InertCall, caller: str = "") -> None:
         """Answer one call on `queue` by a proxy of `caller`, now or when it can be."""
         answer = self._answers.get(call.method)
         if answer is None:
@@ -270,12 +272,12 @@ class PlainQueues:
         peer.request = request
         self._cycle.ask(request)
 
-    def _put(self, connection: ServerConnection, peer: PlainPeer, queue: Queue, call: InertCall) -> None:
+    def _put(self, connection: ServerConnection, peer: PlainPeer, queue: Queue[Task], call: InertCall) -> None:
         request = PutItem(connection, peer, queue, item(call))
         request.until = self._until(call, 1)
         self._ask(peer, request)
 
-    def _get(self, connection: ServerConnection, peer: PlainPeer, queue: Queue, call: InertCall) -> None:
+    def _get(self, connection: ServerConnection, peer: PlainPeer, queue: Queue[Task], call: InertCall) -> None:
         request = GetItem(connection, peer, queue, self._lease_s)
         request.until = self._until(call, 0)
         self._ask(peer, request)

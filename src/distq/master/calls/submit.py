@@ -99,7 +99,7 @@ class SubmitTasks(CallRequest):
         self._note(cycle)
         return True
 
-    def _count_full(self, queue: Queue) -> None:
+    def _count_full(self, queue: Queue[Task]) -> None:
         """Count that the submit is refused because this queue is full."""
         envelope = next(run.envelope for run in self.runs if run.envelope.queue is queue)
         envelope.counters.count(envelope.counters.rejected, "full")
@@ -140,12 +140,12 @@ class SubmitTasks(CallRequest):
         cycle.keep_row(session.row_key, (row, told if told or not session.stored else KEEP))
         self.before, session.high = session.high, self.number
 
-    def _too_full(self) -> tuple[Queue, int] | None:
+    def _too_full(self) -> tuple[Queue[Task], int] | None:
         """The first queue without room for its tasks of this submit, and the number of these tasks; None if all fit."""
         if len(self.runs) == 1:
             envelope, count = self.runs[0][:2]
             return (envelope.queue, count) if envelope.queue.room < count else None
-        needed: dict[Queue, int] = {}
+        needed: dict[Queue[Task], int] = {}
         for envelope, count, *_ in self.runs:
             needed[envelope.queue] = needed.get(envelope.queue, 0) + count
         return next(((queue, count) for queue, count in needed.items() if queue.room < count), None)

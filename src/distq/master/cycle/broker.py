@@ -60,9 +60,9 @@ class Broker:
         """Number of cycles, and of commits that the store has refused."""
         self._inbox: list[Request] = []
         self._long_polls = WaitingRequests()
-        self._blocked: dict[Queue, dict[Request, int]] = {}
+        self._blocked: dict[Queue[Task], dict[Request, int]] = {}
         """Requests that wait for room, by queue, each with the number of tasks that it needs room for."""
-        self._join_waits: dict[Queue, dict[Request, int]] = {}
+        self._join_waits: dict[Queue[Task], dict[Request, int]] = {}
         """Requests that wait for the end of a queue's last task, by queue."""
         self._with_deadline: dict[Request, None] = {}
         """Waiting requests that have an `until`."""
@@ -126,18 +126,18 @@ class Broker:
 
     # -- waiting -------------------------------------------------------------------------------
 
-    def park(self, request: LeaseRequest, queues: tuple[Queue, ...] | None) -> None:
+    def park(self, request: LeaseRequest, queues: tuple[Queue[Task], ...] | None) -> None:
         """Let a request wait for tasks of these queues (None: of every work queue) until its `until`."""
         self._long_polls.add(request, queues)
         self._wait(request)
 
-    def park_until_room(self, request: Request, queue: Queue, room: int = 1) -> None:
+    def park_until_room(self, request: Request, queue: Queue[Task], room: int = 1) -> None:
         """Let a request wait until the queue has room for `room` tasks; then a cycle decides it anew."""
         request.wait_list = self._blocked.setdefault(queue, {})
         request.wait_list[request] = room
         self._wait(request)
 
-    def park_until_end(self, request: Request, queue: Queue) -> None:
+    def park_until_end(self, request: Request, queue: Queue[Task]) -> None:
         """Let a request wait until the queue has no live task."""
         request.wait_list = self._join_waits.setdefault(queue, {})
         request.wait_list[request] = 0
@@ -317,7 +317,7 @@ class Broker:
                 self.forget(request)
                 self._lease_replies.give(request, tasks, now)
 
-    def lease(self, request: LeaseRequest, queues: tuple[Queue, ...] | None, now: float) -> bool:
+    def lease(self, request: LeaseRequest, queues: tuple[Queue[Task], ...] | None, now: float) -> bool:
         """Lease ready tasks to a request immediately; False if there are none for it."""
         if self.draining:
             return False

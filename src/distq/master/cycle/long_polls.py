@@ -26,15 +26,15 @@ class WaitingRequests:
     """
 
     def __init__(self) -> None:
-        self._programs: dict[Queue | None, Parked] = {}
-        self._executors: dict[Queue | None, Parked] = {}
+        self._programs: dict[Queue[Task] | None, Parked] = {}
+        self._executors: dict[Queue[Task] | None, Parked] = {}
         """Waiting requests by queue; None stands for every work queue."""
-        self._queues: dict[LeaseRequest, tuple[Queue | None, ...]] = {}
+        self._queues: dict[LeaseRequest, tuple[Queue[Task] | None, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._queues)
 
-    def add(self, request: LeaseRequest, queues: tuple[Queue, ...] | None) -> None:
+    def add(self, request: LeaseRequest, queues: tuple[Queue[Task], ...] | None) -> None:
         """Add a request that takes tasks of these queues; None means all work queues."""
         parked = self._parked(request)
         served = self._queues[request] = (None,) if queues is None else queues
@@ -49,14 +49,14 @@ class WaitingRequests:
             if not parked[queue]:
                 del parked[queue]
 
-    def _parked(self, request: LeaseRequest) -> dict[Queue | None, Parked]:
+    def _parked(self, request: LeaseRequest) -> dict[Queue[Task] | None, Parked]:
         return self._executors if request.may_come_back else self._programs
 
     def all(self) -> list[LeaseRequest]:
         """All waiting requests."""
         return list(self._queues)
 
-    def of(self, queue: Queue) -> Iterator[LeaseRequest]:
+    def of(self, queue: Queue[Task]) -> Iterator[LeaseRequest]:
         """The requests that take tasks of this queue, in the order in which they are served."""
         programs, executors = self._programs, self._executors
         if queue.role == WORK:
@@ -68,7 +68,9 @@ class WaitingRequests:
             )
         return chain(programs.get(queue, ()), reversed(executors.get(queue, {})))
 
-    def lease(self, ledger: Ledger, queue: Queue, served: list[tuple[LeaseRequest, list[Task]]], now: float) -> None:
+    def lease(
+        self, ledger: Ledger, queue: Queue[Task], served: list[tuple[LeaseRequest, list[Task]]], now: float
+    ) -> None:
         """Lease a queue's ready tasks to the requests that wait for them; each lease is appended to `served`."""
         for request in self.of(queue):
             if not request.can_receive():

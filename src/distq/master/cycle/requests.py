@@ -71,13 +71,13 @@ class Cycle(Protocol):
     def wake(self) -> None:
         """Run a cycle as soon as the event loop has read the calls that have arrived."""
 
-    def park(self, request: LeaseRequest, queues: tuple[Queue, ...] | None) -> None:
+    def park(self, request: LeaseRequest, queues: tuple[Queue[Task], ...] | None) -> None:
         """Let a request wait for tasks of these queues (None: of every work queue) until its `until`."""
 
-    def park_until_room(self, request: Request, queue: Queue, room: int = 1) -> None:
+    def park_until_room(self, request: Request, queue: Queue[Task], room: int = 1) -> None:
         """Let a request wait until the queue has room for `room` tasks; it is decided anew then."""
 
-    def park_until_end(self, request: Request, queue: Queue) -> None:
+    def park_until_end(self, request: Request, queue: Queue[Task]) -> None:
         """Let a request wait until the queue has no live task."""
 
     def park_idle(self, request: Request) -> None:
@@ -89,7 +89,7 @@ class Cycle(Protocol):
     def expire(self, request: Request, now: float) -> None:
         """End the wait of a request because its time is over."""
 
-    def lease(self, request: LeaseRequest, queues: tuple[Queue, ...] | None, now: float) -> bool:
+    def lease(self, request: LeaseRequest, queues: tuple[Queue[Task], ...] | None, now: float) -> bool:
         """Lease ready tasks to a request immediately; False if there are none for it."""
 
     def read(self, request: Request, keys: Sequence[int], callback: ReadCallback, bytes_max: int | None = None) -> None:

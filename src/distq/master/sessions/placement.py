@@ -9,11 +9,12 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from distq.core.envelope import PLAIN
+from distq.core.option_values import PLAIN
 
 if TYPE_CHECKING:
     from distq.core.queue import Queue
     from distq.core.ready_list import PriorityList
+    from distq.core.task import Task
     from distq.master.sessions.worker_session import WorkerSession
     from distq.master.sessions.workers import Workers
 
@@ -39,16 +40,16 @@ class ConnectedWorkers:
         self._sessions = [one for one in workers.sessions.values() if not one.draining]
         self._costly = costly
         self._now = now
-        self._serving: dict[Queue | None, _Serving] = {}
+        self._serving: dict[Queue[Task] | None, _Serving] = {}
         self._named = {queue for one in self._sessions for queue in one.queues or ()}
 
-    def extra_slots(self, queue: Queue) -> int:  # noqa: D102 - as Placement
+    def extra_slots(self, queue: Queue[Task]) -> int:  # noqa: D102 - as Placement
         return self._extra.get(queue, 0) if self._costly else 0
 
-    def longest_run_s(self, queue: Queue) -> float:  # noqa: D102
+    def longest_run_s(self, queue: Queue[Task]) -> float:  # noqa: D102
         return self._longest.get(queue, 0.0)
 
-    def most(self, queue: Queue, lane: PriorityList) -> int:  # noqa: D102
+    def most(self, queue: Queue[Task], lane: PriorityList[Task]) -> int:  # noqa: D102
         serving = self._of(queue)
         if not serving.sessions:
             return PROBE if lane.name in self._workers.handed_back else sys.maxsize
@@ -63,7 +64,7 @@ class ConnectedWorkers:
             )
         return sys.maxsize if serving.fits[key] else PROBE
 
-    def _of(self, queue: Queue) -> _Serving:
+    def _of(self, queue: Queue[Task]) -> _Serving:
         # The workers that serve all queues serve alike every queue that no worker names.
         key = queue if queue in self._named else None
         found = self._serving.get(key)
@@ -74,8 +75,8 @@ class ConnectedWorkers:
         return found
 
     @cached_property
-    def _extra(self) -> dict[Queue, int]:
-        extra: dict[Queue, int] = {}
+    def _extra(self) -> dict[Queue[Task], int]:
+        extra: dict[Queue[Task], int] = {}
         for session in self._workers.sessions.values():
             for executor in session.executors.values():
                 for task in executor.held.values():
@@ -84,9 +85,9 @@ class ConnectedWorkers:
         return extra
 
     @cached_property
-    def _longest(self) -> dict[Queue, float]:
+    def _longest(self) -> dict[Queue[Task], float]:
         """By queue, the longest run so far of the first task of each executor: its later tasks may not have begun."""
-        longest: dict[Queue, float] = {}
+        longest: dict[Queue[Task], float] = {}
         for session in self._workers.sessions.values():
             for executor in session.executors.values():
                 task = next(iter(executor.held.values()), None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from distq.core.envelope import NO_LABELS, PLAIN
+from distq.core.option_values import NO_LABELS, PLAIN
 from distq.core.queue import WORK
-from distq.core.task import Holder
+from distq.core.task import Holder, Task
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.unknown_names import UnknownNames
 from distq.wire.messages import returned
@@ -77,7 +77,7 @@ class WorkerSession:
         self.version = ""
         self.slots = 0
         self.busy = 0
-        self.queues: tuple[Queue, ...] | None = None
+        self.queues: tuple[Queue[Task], ...] | None = None
         """The queues that the worker serves, None for all."""
         self.plain = False
         self.tasks = False
@@ -129,7 +129,7 @@ class WorkerSession:
             return False
         return self.plain if name == PLAIN else self.tasks and name not in self.unknown
 
-    def introduce(self, hello: Hello, worker: WorkerHello, queues: tuple[Queue, ...] | None) -> None:
+    def introduce(self, hello: Hello, worker: WorkerHello, queues: tuple[Queue[Task], ...] | None) -> None:
         """Copy the facts of a `hello` about the worker."""
         self.name = hello.name or self.key
         self.version = hello.version
@@ -165,7 +165,7 @@ class Heartbeat(CallRequest):
         self.say()
 
 
-def may_take(sessions: Iterable[WorkerSession], queue: Queue, lane: PriorityList) -> bool:
+def may_take(sessions: Iterable[WorkerSession], queue: Queue[Task], lane: PriorityList[Task]) -> bool:
     """Whether a worker may take tasks of a priority list; standard-library programs may take plain items too."""
     return lane.name == PLAIN or any(
         (queue in session.queues if session.queues is not None else queue.role == WORK)

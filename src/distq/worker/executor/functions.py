@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from distq.core.envelope import PLAIN, TASK
+from distq.core.option_values import PLAIN, TASK
 from distq.core.outcome import Outcome
 from distq.tasks import call as _call  # noqa: F401 - it registers a task of distq's own
 from distq.tasks.codec import Codec, PayloadRefused

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from distq.core.envelope import PROCESS
+from distq.core.option_values import PROCESS
 from distq.core.task_ids import id_text
 from distq.tasks import access
 from distq.tasks.access import MasterAccess

@@ -13,8 +13,8 @@ from contextlib import closing
 from queue import Empty, Full
 from typing import Final, cast
 
-from distq.core.envelope import PLAIN
 from distq.core.errors import DistqError
+from distq.core.option_values import PLAIN
 from distq.net.dial import Connection
 from distq.tasks.failure import describe
 from distq.wire.errors import BadReply, RemoteRefusal

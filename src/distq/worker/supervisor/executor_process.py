@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from distq import _version
-from distq.core.envelope import PROCESS
+from distq.core.option_values import PROCESS
 from distq.core.task_ids import id_text
 from distq.worker.shared.batch_page import BatchPage
 from distq.worker.shared.executor_config import ExecutorConfig, write_config
