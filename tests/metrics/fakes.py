@@ -28,7 +28,7 @@ class FakeMaster:
     store_refusals: int = 0
     leases_expired: dict[str, int] = field(default_factory=dict)
     schedules: dict[str, int] = field(default_factory=dict)
-    schedule_moments: dict[str, int] = field(default_factory=dict)
+    scheduled_runs: dict[str, int] = field(default_factory=dict)
     internal_errors: dict[str, int] = field(default_factory=dict)
     undelivered_bytes: int = 0
     client_sessions: int = 0
@@ -37,7 +37,7 @@ class FakeMaster:
     time: float = 1060.0
     reason: str | None = None
     all_queues: list[Queue[Task]] = field(default_factory=list)
-    all_tallies: dict[tuple[str, str], TaskCounters] = field(default_factory=dict)
+    all_counters: dict[tuple[str, str], TaskCounters] = field(default_factory=dict)
     dead_letters_max: int | None = None
     gone: TaskCounters = field(default_factory=TaskCounters)
     all_workers: list[WorkerRow] = field(default_factory=list)
@@ -55,9 +55,9 @@ class FakeMaster:
         """Return the queues that the test has set."""
         return self.all_queues
 
-    def tallies(self) -> Mapping[tuple[str, str], TaskCounters]:
+    def counters(self) -> Mapping[tuple[str, str], TaskCounters]:
         """Return the counters that the test has set."""
-        return self.all_tallies
+        return self.all_counters
 
     def placement(self) -> Placement:
         """Return the placement of a master without workers."""

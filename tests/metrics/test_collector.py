@@ -52,9 +52,9 @@ def busy_master() -> FakeMaster:
     master.clock_steps, master.clock_stepped_s = 2, -3600.5
     master.undelivered_bytes, master.client_sessions = 9_000, 8
     master.leases_expired = {"gpu": 4}
-    master.schedule_moments = {"submitted": 12, "skipped": 2}
+    master.scheduled_runs = {"submitted": 12, "skipped": 2}
     master.all_queues = [queue]
-    master.all_tallies = {("work", "plain"): tally}
+    master.all_counters = {("work", "plain"): tally}
     master.all_workers = [worker_row("w1"), worker_row("w2", busy=4, draining=True), worker_row("g", pool="gpu")]
     master.all_connections = {"worker": 3, "unproved": 1}
     master.loop_lag.observe(0.01)
@@ -166,14 +166,14 @@ def test_every_counter_of_a_tally_is_exposed() -> None:
         else:
             setattr(tally, slot, number := next(numbers))
             counted.add(number)
-    master = FakeMaster(all_tallies={("work", "add"): tally})
+    master = FakeMaster(all_counters={("work", "add"): tally})
     exposed = {sample.value for family in scrape(master).values() for sample in family.samples}
     assert counted <= exposed
 
 
 def test_what_seldom_happens_is_there_at_nought() -> None:
     """`rate()` shows the first retry, loss, late answer or timeout only in a series that existed before."""
-    families = scrape(FakeMaster(all_tallies={("work", "add"): TaskCounters()}))
+    families = scrape(FakeMaster(all_counters={("work", "add"): TaskCounters()}))
     seldom: list[tuple[str, str, tuple[str, ...]]] = [
         ("distq_task_attempts_total", "outcome", ("success", "failure", "timeout", "lost", "returned", "snoozed")),
         ("distq_tasks_completed_total", "outcome", ("success", "dead", "cancelled", "expired")),
@@ -249,7 +249,7 @@ def test_ten_thousand_task_names_and_five_hundred_workers_are_a_bounded_number_o
     names = Registry(Defaults())
     for number in range(NAMES):
         names.envelope(f"queue-{number % 10}", f"task-{number}", TASK).counters.submitted += 1
-    master = FakeMaster(all_tallies=names.counters, all_queues=list(names.queues.values()))
+    master = FakeMaster(all_counters=names.counters, all_queues=list(names.queues.values()))
     master.all_workers = [worker_row(f"worker-{number}", pool=f"p{number % 3}") for number in range(WORKERS)]
     families = scrape(master)
     samples = families["distq_tasks_submitted"].samples
@@ -269,7 +269,7 @@ def test_three_thousand_queues_of_one_task_are_a_bounded_number_of_series() -> N
     names = Registry(Defaults())
     for number in range(QUEUES):
         names.envelope(f"tenant-{number}", "job", TASK).counters.submitted += 1
-    families = scrape(FakeMaster(all_tallies=names.counters, all_queues=list(names.queues.values())))
+    families = scrape(FakeMaster(all_counters=names.counters, all_queues=list(names.queues.values())))
     samples = families["distq_tasks_submitted"].samples
     assert len(samples) == COUNTED_MAX + OTHERS_MAX + 1
     assert sum(sample.value for sample in samples) == QUEUES
@@ -285,7 +285,7 @@ def test_no_slice_of_a_page_is_long() -> None:
     names = Registry(Defaults())
     for number in range(10_000):
         names.envelope(f"tenant-{number}", f"job-{number % 20}", TASK)
-    master = FakeMaster(all_tallies=names.counters, all_queues=list(names.queues.values()))
+    master = FakeMaster(all_counters=names.counters, all_queues=list(names.queues.values()))
     lines = [piece.count("\n") for piece in master_slices(master)()]
     assert max(lines) <= SLICE_SERIES + 2
     assert sum(lines) > 80_000
@@ -323,7 +323,7 @@ def test_the_values_of_one_family_are_of_one_moment() -> None:
         envelope.counters.run.observe(0.1)
     queues = list(names.queues.values())
     text = []
-    for piece in master_slices(FakeMaster(all_tallies=names.counters, all_queues=queues))():
+    for piece in master_slices(FakeMaster(all_counters=names.counters, all_queues=queues))():
         text.append(piece)
         for queue in queues:
             queue.counts[READY], queue.counts[LEASED] = queue.counts[LEASED], queue.counts[READY]
@@ -353,7 +353,7 @@ def test_a_page_is_what_prometheus_clients_own_text_says() -> None:
     tally, text = TaskCounters(), 'a "b"\\\n%d {c} 100%'
     tally.submitted = 2**60
     tally.run.observe(0.1)
-    families = scrape(FakeMaster(all_tallies={("q", text): tally}))
+    families = scrape(FakeMaster(all_counters={("q", text): tally}))
     assert value(families, "distq_tasks_submitted_total", queue="q", task=text) == 2**60
     assert value(families, "distq_task_run_seconds_sum", queue="q", task=text) == 0.1
     assert value(families, "distq_task_run_seconds_bucket", queue="q", task=text, le="0.1") == 1
@@ -363,7 +363,7 @@ def test_no_name_can_break_a_scrape() -> None:
     """Quotes, line ends and lone surrogates in names come from peers."""
     master = FakeMaster()
     names = ['say "hi"\n{}\\', "\ud800", "größe"]
-    master.all_tallies = {("work", name): TaskCounters() for name in names}
+    master.all_counters = {("work", name): TaskCounters() for name in names}
     master.all_queues = [Queue("\udfff", 1)]
     labels = {sample.labels["task"] for sample in scrape(master)["distq_tasks_submitted"].samples}
     assert labels == {names[0], "?", names[2]}

@@ -37,7 +37,7 @@ def master() -> FakeMaster:
     tally = TaskCounters()
     tally.submitted, tally.completed["success"] = 130, 7
     master.all_queues = [work, other]
-    master.all_tallies = {("work", "plain"): tally}
+    master.all_counters = {("work", "plain"): tally}
     master.all_workers = [worker_row("w-secret"), worker_row("w2", draining=True), worker_row("g", pool="gpu")]
     master.all_connections = {"worker": 3, "executor": 12}
     return master

@@ -64,7 +64,7 @@ def list_(context: click.Context, /, limit: int, as_json: bool, **chosen: str | 
     """List dead letters, the newest first."""
     found = admin(context, "dead_list", {**_choice(chosen), "limit": limit})
     columns: dict[str, Column] = {
-        "died": lambda row: _moment(row["died_at"]),
+        "died": lambda row: _instant_text(row["died_at"]),
         "failures": lambda row: str(row["failures"]),
         "lost": lambda row: str(row["lost"]),
         "cause": lambda row: printable(row["causes"][-1] if row["causes"] else "-"),
@@ -99,8 +99,8 @@ def show(context: click.Context, ident: str, as_json: bool) -> None:
         ("queue", row["queue"]),
         ("name", row["name"]),
         ("call", row["call"]),
-        ("submitted", _moment(row["submitted_at"])),
-        ("died", _moment(row["died_at"])),
+        ("submitted", _instant_text(row["submitted_at"])),
+        ("died", _instant_text(row["died_at"])),
         ("attempts", f"{row['failures']} failed, {row['lost']} lost"),
         ("error", ": ".join(filter(None, (row["error"], row["error_text"]))) or "-"),
     ):
@@ -200,5 +200,5 @@ def _act(context: click.Context, what: str, asked: Asked) -> int:
     return int(answer["done"])
 
 
-def _moment(at: float) -> str:
+def _instant_text(at: float) -> str:
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -140,7 +140,7 @@ Failed = tuple[str, str, str, str]
 """Type, text and traceback of an error, and its hint."""
 
 
-def _failure(key: int | None, outcome: tuple[int, bytes | None, list[str] | None]) -> Failed:
+def _failure(task_key: int | None, outcome: tuple[int, bytes | None, list[str] | None]) -> Failed:
     """Return how a task failed; nothing is unpickled."""
     from distq.cli.payloads import failure_of
     from distq.client.outcome import unpacked
@@ -149,7 +149,7 @@ def _failure(key: int | None, outcome: tuple[int, bytes | None, list[str] | None
     state, body, causes = outcome
     if state == DEAD and body:
         return (*failure_of(body), "")
-    error = unpacked((state, None, causes), key)[1]  # an error of distq, which has no pickle
+    error = unpacked((state, None, causes), task_key)[1]  # an error of distq, which has no pickle
     assert error is not None
     return _described(error)
 

@@ -93,9 +93,9 @@ class Client(Submitter):
             ValueError: the text is not a task id.
             CannotReach: no master answers within DISTQ_CONNECT_WAIT_S.
         """
-        key = task_key_of(task_id)
+        task_key = task_key_of(task_id)
         try:
-            return self._session.follow(key)
+            return self._session.follow(task_key)
         except DistqError as error:
             raise bare(error) from error.__cause__
 

@@ -73,15 +73,15 @@ class ControlConnection:
     def cancel(self, keys: Sequence[int], *, running: bool) -> bool:
         """Whether all of these tasks are cancelled now; False also if no master answers."""
         try:
-            told = self.ask(CANCEL, list(keys), running)
+            reply = self.ask(CANCEL, list(keys), running)
         except DistqError:
             return False
-        return bool(told["done"] == len(keys))
+        return bool(reply["done"] == len(keys))
 
-    def progress(self, key: int) -> Progress | None:
+    def progress(self, task_key: int) -> Progress | None:
         """How far a task is, None if it has not said so, or is not known (any more); raises as `ask`."""
         try:
-            told = self.ask(ADMIN, "show", {"id": id_text(key)})["progress"]
+            progress_row = self.ask(ADMIN, "show", {"id": id_text(task_key)})["progress"]
         except RemoteRefusal:
             return None
-        return None if told is None else Progress(*told)
+        return None if progress_row is None else Progress(*progress_row)

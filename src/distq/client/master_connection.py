@@ -76,8 +76,8 @@ class Outage:
 
     def end(self) -> None:
         """Note that a master has answered; log that if a warning was logged before."""
-        self._since_at, said, self._is_logged = None, self._is_logged, False
-        if said:
+        self._since_at, was_logged, self._is_logged = None, self._is_logged, False
+        if was_logged:
             log.warning("A master has answered at %s.", self._text)
 
     def error(self) -> CannotReach:

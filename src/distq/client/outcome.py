@@ -20,7 +20,7 @@ class ResultUnreadable(TaskError):
     hint = "See that the result's class can be imported here, in the version that the worker has."
 
 
-def unpacked(body: bytes | FailedOutcome, key: int | None) -> tuple[Any, BaseException | None]:
+def unpacked(body: bytes | FailedOutcome, task_key: int | None) -> tuple[Any, BaseException | None]:
     """What the task of that key returned, and what is raised instead.
 
     What ends a program (SystemExit) is this outcome's error and no more when it comes out of a pickle. Ctrl-C is passed
@@ -34,7 +34,7 @@ def unpacked(body: bytes | FailedOutcome, key: int | None) -> tuple[Any, BaseExc
         raise
     except BaseException as error:  # noqa: BLE001 - whatever the result's class does when it is made
         what = "result" if isinstance(body, bytes) else "exception"
-        of = "" if key is None else f" of task {id_text(key)}"
+        of = "" if task_key is None else f" of task {id_text(task_key)}"
         unreadable = ResultUnreadable(f"The {what}{of} cannot be read here: {type(error).__name__}: {error}.")
         unreadable.__cause__ = error
         return None, unreadable

@@ -46,9 +46,9 @@ class PendingFutures:
         """Whether the current thread is in the middle of a change of this object."""
         return is_owned(self._lock)
 
-    def knows(self, key: int) -> bool:
+    def knows(self, task_key: int) -> bool:
         """Whether the client awaits the task with this key."""
-        return key in self._pending.futures
+        return task_key in self._pending.futures
 
     # -- submits -------------------------------------------------------------------------------
 
@@ -87,10 +87,10 @@ class PendingFutures:
 
     # -- ends ----------------------------------------------------------------------------------
 
-    def adopt(self, future: TaskFuture[Any], key: int) -> None:
+    def adopt(self, future: TaskFuture[Any], task_key: int) -> None:
         """Await a task that the master already has."""
         with self._lock:
-            self._pending.adopt(future, key)
+            self._pending.adopt(future, task_key)
 
     def abandon(self, future: TaskFuture[Any]) -> None:
         """Stop awaiting that future; the other futures of its task stay."""
@@ -120,18 +120,20 @@ class PendingFutures:
             asked, left = left[:WATCHED_MAX], left[WATCHED_MAX:]
             rows = list(watch(asked))
             self.receive(rows)
-            left += [key for key, state, *_ in rows if state == LATER]
+            left += [task_key for task_key, state, *_ in rows if state == LATER]
 
     def keys_of_other_masters(self, epoch: int) -> list[int]:
         """The keys of awaited tasks that a master of another epoch has given."""
         with self._lock:
-            return self._pending.keys_of_other_masters(epoch) + [key for key in self._dropped if key >> 40 != epoch]
+            return self._pending.keys_of_other_masters(epoch) + [
+                task_key for task_key in self._dropped if task_key >> 40 != epoch
+            ]
 
-    def keys_from(self, key: int, count: int) -> list[int]:
+    def keys_from(self, task_key: int, count: int) -> list[int]:
         """That key, and the keys of awaited tasks above it, at most `count` in all."""
         with self._lock:
-            above = (one for one in self._pending.futures if one > key)
-            return [key, *itertools.islice(above, count - 1)]
+            above = (one for one in self._pending.futures if one > task_key)
+            return [task_key, *itertools.islice(above, count - 1)]
 
     def oldest(self, count: int) -> list[int]:
         """The keys of at most `count` awaited tasks, in the order in which the client began to await them."""
@@ -162,23 +164,23 @@ class PendingFutures:
         `gone` is called each time the program drops its last reference to one of them.
         """
 
-        def dropped(key: int) -> Callable[[object], None]:
+        def dropped(task_key: int) -> Callable[[object], None]:
             def forget(_: object) -> None:
-                self._dropped.pop(key, None)
+                self._dropped.pop(task_key, None)
                 gone()
 
             return forget
 
         with self._lock:
             pending = self._pending
-            for key, future in list(pending.futures.items()):
-                if key not in pending.duplicates and not future.has_callbacks:
-                    del pending.futures[key]
-                    self._dropped[key] = weakref.ref(future, dropped(key))
+            for task_key, future in list(pending.futures.items()):
+                if task_key not in pending.duplicates and not future.has_callbacks:
+                    del pending.futures[task_key]
+                    self._dropped[task_key] = weakref.ref(future, dropped(task_key))
 
     def _restore(self, keys: Iterable[int]) -> None:
-        for key in keys:
-            reference = self._dropped.pop(key, None)
+        for task_key in keys:
+            reference = self._dropped.pop(task_key, None)
             future = None if reference is None else reference()
             if future is not None:
-                self._pending.adopt(future, key)
+                self._pending.adopt(future, task_key)

@@ -49,11 +49,11 @@ class Reader(Protocol):
         """Make the master cancel tasks; returns whether it has cancelled all of them."""
         ...
 
-    def progress(self, key: int) -> Progress | None:
+    def progress(self, task_key: int) -> Progress | None:
         """The last progress report of a task."""
         ...
 
-    def is_running(self, key: int) -> bool:
+    def is_running(self, task_key: int) -> bool:
         """Whether a task runs, by an answer of the master that is at most 0.1 s old."""
         ...
 
@@ -61,7 +61,7 @@ class Reader(Protocol):
         """The values that a task yields."""
         ...
 
-    def deadlock(self, task: str, key: int) -> str:
+    def deadlock(self, task: str, task_key: int) -> str:
         """Why a task waits for another one without end; '' if it does not, or the master does not answer."""
         ...
 

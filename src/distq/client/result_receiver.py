@@ -105,21 +105,21 @@ class ResultReceiver:
         """Have the master cancel these tasks; returns whether it has cancelled all of them."""
         return self._control.cancel(keys, running=running)
 
-    def progress(self, key: int) -> Progress | None:
+    def progress(self, task_key: int) -> Progress | None:
         """The progress that a task has reported; None if there is none."""
-        return self._control.progress(key)
+        return self._control.progress(task_key)
 
-    def is_running(self, key: int) -> bool:
+    def is_running(self, task_key: int) -> bool:
         """Whether a task runs; False also if no master answers."""
-        return self.master_connection.failure is None and self._running.has(key)
+        return self.master_connection.failure is None and self._running.has(task_key)
 
-    def deadlock(self, task: str, key: int) -> str:
+    def deadlock(self, task: str, task_key: int) -> str:
         """The reason why a task that waits for another task waits for ever; '' if it does not, or that is not known."""
         try:
-            told = self._control.ask(ADMIN, "wait", {"task": task, "other": id_text(key)})
+            reply = self._control.ask(ADMIN, "wait", {"task": task, "other": id_text(task_key)})
         except DistqError:  # no master answers, or it has an earlier version
             return ""
-        return str(told["why"])
+        return str(reply["why"])
 
     def call_back(self, callbacks: Callable[[], None]) -> None:
         """Have the callbacks thread call a future's callbacks."""

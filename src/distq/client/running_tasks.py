@@ -30,13 +30,13 @@ class RunningTasks:
         self._asked_keys: frozenset[int] = frozenset()
         self._asked_at = -FRESH_S
 
-    def has(self, key: int) -> bool:
+    def has(self, task_key: int) -> bool:
         """Whether that task runs; False also if no master answers, or an earlier version does not know the call."""
-        if key not in self._asked_keys or _now() - self._asked_at >= FRESH_S:
-            keys = self._pending.keys_from(key, WATCHED_MAX)
+        if task_key not in self._asked_keys or _now() - self._asked_at >= FRESH_S:
+            keys = self._pending.keys_from(task_key, WATCHED_MAX)
             try:
                 self._running = frozenset(self._control.ask(RUNNING, keys))
             except (DistqError, RemoteRefusal):
                 self._running = frozenset()
             self._asked_keys, self._asked_at = frozenset(keys), _now()
-        return key in self._running
+        return task_key in self._running

@@ -140,7 +140,7 @@ class ClientRuntime:
         patience_s = self._settings.connect_wait_s if full is None else _patience_s(full)
         headers = outgoing(*tasks[-1][0].envelope[:2])  # one span for all: it is one submit
         self._sender.send_now(
-            [PendingSubmit(manner.carrying(headers), body, future) for manner, body in tasks], patience_s
+            [PendingSubmit(options.carrying(headers), body, future) for options, body in tasks], patience_s
         )
         return future
 
@@ -161,16 +161,16 @@ class ClientRuntime:
                 raise ScheduleRefused(str(error)) from None
             raise
 
-    def follow(self, key: int) -> TaskFuture[Any]:
+    def follow(self, task_key: int) -> TaskFuture[Any]:
         """The future of a task that the master already has; blocks and raises as `Client.future` does."""
         if self._closing or not self._sender.master_connection.is_up:
             self._wait_for_master()
         future: TaskFuture[Any] = TaskFuture(self._receiver)
         future.claim()
-        self._pending.adopt(future, key)
+        self._pending.adopt(future, task_key)
         self._receiver.expected.set()
         try:
-            self._sender.watch([key])
+            self._sender.watch([task_key])
         except BaseException:
             self._pending.abandon(future)
             raise

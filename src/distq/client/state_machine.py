@@ -111,22 +111,22 @@ class ClientState(Generic[F]):
         interrupted between the two can do both again.
         """
         self._check(number, Move.ACCEPT)
-        for key, future in enumerate(futures, first):
-            if taken and key - first in taken:
-                self._taken_over(future, key, taken[key - first])
+        for task_key, future in enumerate(futures, first):
+            if taken and task_key - first in taken:
+                self._taken_over(future, task_key, taken[task_key - first])
             elif not future.has_ended:
-                future.task_key = key
-                self.futures[key] = future
+                future.task_key = task_key
+                self.futures[task_key] = future
         # Only now: an end that is received from here on finds its future.
         if not self.early:
             return []
-        rows = [row for key in range(first, first + len(futures)) if (row := self.early.get(key)) is not None]
+        rows = [row for task_key in range(first, first + len(futures)) if (row := self.early.get(task_key)) is not None]
         return self.receive(rows)
 
-    def _taken_over(self, future: F, key: int, other: int | None) -> None:
+    def _taken_over(self, future: F, task_key: int, other: int | None) -> None:
         """Handle a task under `key` whose unique key belongs to another task."""
         if other is None:
-            future.task_key = key
+            future.task_key = task_key
         elif not future.has_ended:
             self.adopt(future, other)
 
@@ -147,11 +147,11 @@ class ClientState(Generic[F]):
 
     # -- ends ----------------------------------------------------------------------------------
 
-    def adopt(self, future: F, key: int) -> None:
+    def adopt(self, future: F, task_key: int) -> None:
         """Await a task that the master already has."""
-        future.task_key = key
-        known = self.futures.setdefault(key, future)
-        if known is not future and future not in (others := self.duplicates.setdefault(key, [])):
+        future.task_key = task_key
+        known = self.futures.setdefault(task_key, future)
+        if known is not future and future not in (others := self.duplicates.setdefault(task_key, [])):
             others.append(future)
 
     def receive(self, rows: Iterable[TaskEnd]) -> list[tuple[F, TaskEnd]]:
@@ -181,23 +181,23 @@ class ClientState(Generic[F]):
 
     def abandon(self, future: F) -> None:
         """Stop awaiting that future; the other futures of its task stay."""
-        key = future.task_key
-        if key is None:
+        task_key = future.task_key
+        if task_key is None:
             return
-        others = self.duplicates.pop(key, [])
-        if self.futures.get(key) is future:
-            del self.futures[key]
+        others = self.duplicates.pop(task_key, [])
+        if self.futures.get(task_key) is future:
+            del self.futures[task_key]
         elif future in others:
             others.remove(future)
         for other in others:
-            self.adopt(other, key)
+            self.adopt(other, task_key)
 
     def lose(self, keys: Iterable[int] | None) -> list[F]:
         """Remove tasks (None: all awaited tasks) whose ends will not arrive; returns their futures."""
         lost = list(self.futures) if keys is None else list(keys)
-        futures = [future for key in lost if (future := self.futures.pop(key, None)) is not None]
-        return futures + [future for key in lost for future in self.duplicates.pop(key, ())]
+        futures = [future for task_key in lost if (future := self.futures.pop(task_key, None)) is not None]
+        return futures + [future for task_key in lost for future in self.duplicates.pop(task_key, ())]
 
     def keys_of_other_masters(self, epoch: int) -> list[int]:
         """The keys of awaited tasks that a master of another epoch has given."""
-        return [key for key in self.futures if key >> 40 != epoch]
+        return [task_key for task_key in self.futures if task_key >> 40 != epoch]

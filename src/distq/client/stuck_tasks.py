@@ -61,7 +61,7 @@ class StuckTasks:
         """Ask the master about the tasks that still wait after the pause, and log why they wait."""
         if self._is_over or not self._waiting or _now() < self._look_at:
             return
-        waiting = [key for key in self._waiting if self._pending.knows(key)]
+        waiting = [task_key for task_key in self._waiting if self._pending.knows(task_key)]
         if waiting:
             self._ask(waiting)
             self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
@@ -81,8 +81,8 @@ class StuckTasks:
             return
         except DistqError:
             return  # `Outage` logs that no master answers
-        for key, why in reasons.items():
+        for task_key, why in reasons.items():
             if why not in self._logged and len(self._logged) < WARNINGS_MAX:
                 self._logged.add(why)
-                log.warning("Task %s waits. %s", id_text(key), why)
+                log.warning("Task %s waits. %s", id_text(task_key), why)
         self._is_over = len(self._logged) >= WARNINGS_MAX

@@ -195,11 +195,11 @@ class SubmitSender:
                 return
             connection = asked.connection
 
-            def hear() -> bool:
+            def read_reply() -> bool:
                 self._handle_answer(asked, _answer_of(lambda: connection.answer(timeout_s=CALL_S)))
                 return True
 
-            if _or_close(connection, hear):
+            if _or_close(connection, read_reply):
                 self._direct = None
         finally:
             self._connection_lock.release()
@@ -393,7 +393,7 @@ def _packed(batch: Sequence[PendingSubmit]) -> tuple[list[WireTuple], list[WireT
     """A batch as `submit` sends it: each envelope once, runs of (index of the envelope, count[, when]), bodies."""
     envelopes: dict[WireTuple, int] = {}
     runs: list[WireTuple] = []
-    for manner, group in itertools.groupby(batch, key=attrgetter("options")):
+    for options, group in itertools.groupby(batch, key=attrgetter("options")):
         alike = list(group)
-        runs.append(alike[0].run(envelopes.setdefault(manner.envelope, len(envelopes)), len(alike)))
+        runs.append(alike[0].run(envelopes.setdefault(options.envelope, len(envelopes)), len(alike)))
     return list(envelopes), runs, [sending.body for sending in batch]

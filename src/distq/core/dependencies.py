@@ -36,12 +36,14 @@ class Dependencies:
 
     def add(self, task: Task, depends_on: DependsOn) -> None:
         """Add a task that depends on others."""
-        for key in depends_on.keys:
-            self.followers.setdefault(key, []).append(task)
+        for task_key in depends_on.keys:
+            self.followers.setdefault(task_key, []).append(task)
 
     def waits(self, task: Task, depends_on: DependsOn, tasks: Mapping[int, Task]) -> bool:
         """Hold a task if its dependencies have not ended; True if it is held."""
-        states = [STATE_IF_UNKNOWN if (one := tasks.get(key)) is None else one.state for key in depends_on.keys]
+        states = [
+            STATE_IF_UNKNOWN if (one := tasks.get(task_key)) is None else one.state for task_key in depends_on.keys
+        ]
         if depends_on.policy != RUN and any(state not in LIVE_STATES and state != SUCCEEDED for state in states):
             self.doomed[task.task_key] = task
             return True
@@ -83,13 +85,13 @@ class Dependencies:
 
     def forget(self, task: Task, depends_on: DependsOn, tasks: Mapping[int, Task]) -> Iterator[Task]:
         """Forget a task that has ended for good; yields its dependencies whose results no task needs any longer."""
-        for key in depends_on.keys:
-            followers = self.followers.get(key, [])
+        for task_key in depends_on.keys:
+            followers = self.followers.get(task_key, [])
             if task in followers:
                 followers.remove(task)
                 if not followers:
-                    del self.followers[key]
-                    if (upstream := tasks.get(key)) is not None and upstream.state in _FOR_GOOD:
+                    del self.followers[task_key]
+                    if (upstream := tasks.get(task_key)) is not None and upstream.state in _FOR_GOOD:
                         yield upstream
 
 
@@ -98,12 +100,12 @@ STATE_IF_UNKNOWN: Final = STATE_NAMES.index("gone")
 
 def upstream_failure(task: Task, tasks: Mapping[int, Task]) -> str:
     """Which dependency of a doomed task has failed, and how: a phrase for the task's history."""
-    for key in _depends_on(task).keys:
-        upstream = tasks.get(key)
+    for task_key in _depends_on(task).keys:
+        upstream = tasks.get(task_key)
         if upstream is None or upstream.state not in (*LIVE_STATES, SUCCEEDED):
             end = "is gone" if upstream is None else _ENDS[upstream.state]
             cause = f": {upstream.causes[-1]}" if upstream is not None and upstream.causes else ""
-            return f"{_KIND}: {id_text(key)} {end}{cause}"
+            return f"{_KIND}: {id_text(task_key)} {end}{cause}"
     raise AssertionError("no dependency has failed")
 
 

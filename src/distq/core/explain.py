@@ -36,46 +36,48 @@ class WorkerCapacity(NamedTuple):
     """Slots without an executor: the worker is replacing the executor, or the executor has not started yet."""
 
 
-def explain(task: Task, crowd: WorkerCapacity, moment: Callable[[float], str], now: float, pending: int = 0) -> str:
+def explain(
+    task: Task, capacity: WorkerCapacity, instant_text: Callable[[float], str], now: float, pending: int = 0
+) -> str:
     """Say why the task does not run now, or that it runs or has ended.
 
-    `moment` formats an instant for people. `pending` is the number of dependencies that have not ended.
+    `instant_text` formats an instant for people. `pending` is the number of dependencies that have not ended.
     """
     if task.state == LEASED:
         who = "an executor from before the master's restart" if task.holder is None else task.holder.label
         return f"It runs: {who} was given it {_ago(now - task.leased_at)}, attempt {task.attempt}."
     if task.state == DELAYED:
-        return _delayed(task, moment, now)
+        return _delayed(task, instant_text, now)
     if task.state == HELD and pending:
         return f"It comes after other tasks, of which {_these(pending)} not ended."
     if task.state == HELD:
         most = task.constraints.concurrency
-        key = task.constraints.concurrency_key
+        concurrency_key = task.constraints.concurrency_key
         return (
-            f"Its concurrency key {key!r} is busy: {most:,} {'task' if most == 1 else 'tasks'} of it "
+            f"Its concurrency key {concurrency_key!r} is busy: {most:,} {'task' if most == 1 else 'tasks'} of it "
             f"{'is' if most == 1 else 'are'} under way, and no more may be."
         )
     if task.state == READY:
-        return _queue(task, moment, now) or _workers(task, crowd)
+        return _queue(task, instant_text, now) or _workers(task, capacity)
     cause = f": {task.causes[-1]}" if task.causes else ""
     again = " `distq dead retry` has it tried again." if task.state == DEAD else ""
     return f"It has ended: {STATE_NAMES[task.state]} {_ago(now - task.state_since_at)}{cause}.{again}"
 
 
-def lacking(task: Task, crowd: WorkerCapacity) -> str:
+def lacking(task: Task, capacity: WorkerCapacity) -> str:
     """Why no connected worker can ever run this ready task; '' if one can."""
-    return _workers(task, crowd) if task.state == READY and not crowd.large else ""
+    return _workers(task, capacity) if task.state == READY and not capacity.large else ""
 
 
-def _delayed(task: Task, moment: Callable[[float], str], now: float) -> str:
-    until = f"until {moment(task.due_at)}, {_seconds(max(task.due_at - now, 0.0))} from now"
+def _delayed(task: Task, instant_text: Callable[[float], str], now: float) -> str:
+    until = f"until {instant_text(task.due_at)}, {_seconds(max(task.due_at - now, 0.0))} from now"
     if task.failures:
         cause = f", after {task.causes[-1]}" if task.causes else ""
         return f"It waits {until} for attempt {task.attempt}{cause}."
     return f"It is delayed {until}, as it was asked to be."
 
 
-def _queue(task: Task, moment: Callable[[float], str], now: float) -> str:
+def _queue(task: Task, instant_text: Callable[[float], str], now: float) -> str:
     """Why the policy of the task's queue does not allow a lease now; '' if the policy allows it."""
     queue, name = task.envelope.queue, task.envelope.name
     policy = queue.policy
@@ -88,40 +90,43 @@ def _queue(task: Task, moment: Callable[[float], str], now: float) -> str:
         return f"Of its queue {queue.name!r} at most {policy.running:,} tasks run at once, and so many do."
     if queue.rate_window is not None and not queue.rate_window.allowance(now):
         opens_at = queue.rate_window.opens_at() or now
-        return f"Its queue {queue.name!r} has given out {policy.rate}; the next comes at {moment(opens_at)}."
+        return f"Its queue {queue.name!r} has given out {policy.rate}; the next comes at {instant_text(opens_at)}."
     return ""
 
 
-def _workers(task: Task, crowd: WorkerCapacity) -> str:
+def _workers(task: Task, capacity: WorkerCapacity) -> str:
     """Why no worker takes this ready task, or that a worker takes it now."""
     envelope = task.envelope
     queue, ready = envelope.queue.name, envelope.queue.counts[READY]
     what = "plain items" if envelope.kind == PLAIN else f"a task {envelope.name!r}"
-    absent = f", {crowd.absent:,} of them without an executor at this moment" if crowd.absent else ""
+    absent = f", {capacity.absent:,} of them without an executor at this moment" if capacity.absent else ""
     labels = ", ".join(sorted(envelope.requires))
     reasons = (
-        (crowd.workers, "No worker is connected. `distq worker` starts one."),
-        (crowd.serving, f"Of {crowd.workers:,} workers none serves the queue {queue!r} (DISTQ_QUEUES)."),
+        (capacity.workers, "No worker is connected. `distq worker` starts one."),
+        (capacity.serving, f"Of {capacity.workers:,} workers none serves the queue {queue!r} (DISTQ_QUEUES)."),
         (
-            crowd.knowing,
+            capacity.knowing,
             (
-                f"Of {crowd.serving:,} workers of its queue none knows {what} (DISTQ_TASKS, DISTQ_PLAIN_HANDLER)."
+                f"Of {capacity.serving:,} workers of its queue none knows {what} (DISTQ_TASKS, DISTQ_PLAIN_HANDLER)."
                 f"{_with_colon(envelope.name)}"
             ),
         ),
-        (crowd.able, f"Of {crowd.knowing:,} workers that know it none has what it requires: {labels} (DISTQ_LABELS)."),
-        (crowd.large, f"It takes {envelope.cost:,} slots, and no worker that would run it has so many."),
-        (crowd.taking, "Every worker that would run it is draining."),
         (
-            crowd.busy < crowd.slots,
-            f"No slot is free, of {crowd.slots:,} that would run it{absent}; in its queue {ready:,} are ready.",
+            capacity.able,
+            f"Of {capacity.knowing:,} workers that know it none has what it requires: {labels} (DISTQ_LABELS).",
+        ),
+        (capacity.large, f"It takes {envelope.cost:,} slots, and no worker that would run it has so many."),
+        (capacity.taking, "Every worker that would run it is draining."),
+        (
+            capacity.busy < capacity.slots,
+            f"No slot is free, of {capacity.slots:,} that would run it{absent}; in its queue {ready:,} are ready.",
         ),
         (
-            envelope.cost == 1 or crowd.free >= envelope.cost,
+            envelope.cost == 1 or capacity.free >= envelope.cost,
             f"It takes {envelope.cost:,} slots, and no worker has so many free; none is filled until one has.",
         ),
     )
-    given = f"It is given out at this moment: {crowd.slots - crowd.busy:,} of {crowd.slots:,} slots are free."
+    given = f"It is given out at this moment: {capacity.slots - capacity.busy:,} of {capacity.slots:,} slots are free."
     return next((sentence for there_is_one, sentence in reasons if not there_is_one), given)
 
 

@@ -167,8 +167,8 @@ def split(head: bytes) -> StoredEnvelope:
 
 
 def _constraints(
-    key: str,
-    at_once: int,
+    concurrency_key: str,
+    concurrency: int,
     unique: str,
     unique_for_s: float | None,
     after: Sequence[Any] | None = None,
@@ -176,7 +176,9 @@ def _constraints(
 ) -> TaskConstraints:
     """Read the stored constraints; an older distq wrote none for dependencies or headers, so both have defaults."""
     known = tuple((name, text) for name, text in headers)
-    return TaskConstraints(key, at_once, unique, unique_for_s, None if after is None else DependsOn(*after), known)
+    return TaskConstraints(
+        concurrency_key, concurrency, unique, unique_for_s, None if after is None else DependsOn(*after), known
+    )
 
 
 def unpack(head: bytes) -> Head:
@@ -236,8 +238,10 @@ def pack_dead(arguments: bytes, error: bytes, causes: Sequence[str] = ()) -> byt
     """
     if not causes:
         return _LENGTH.pack(len(arguments)) + arguments + error
-    told = "\0".join(cause.replace("\0", " ") for cause in causes).encode(errors="replace")
-    return _LENGTH.pack(len(arguments) | _WITH_CAUSES) + _LENGTH.pack(len(told)) + told + arguments + error
+    causes_bytes = "\0".join(cause.replace("\0", " ") for cause in causes).encode(errors="replace")
+    return (
+        _LENGTH.pack(len(arguments) | _WITH_CAUSES) + _LENGTH.pack(len(causes_bytes)) + causes_bytes + arguments + error
+    )
 
 
 def unpack_dead(body: bytes) -> Dead:
@@ -246,7 +250,7 @@ def unpack_dead(body: bytes) -> Dead:
     at, causes = _LENGTH.size, []
     if length & _WITH_CAUSES:
         length ^= _WITH_CAUSES
-        (told,) = _LENGTH.unpack_from(body, at)
-        at += _LENGTH.size + told
-        causes = body[at - told : at].decode().split("\0")
+        (causes_bytes,) = _LENGTH.unpack_from(body, at)
+        at += _LENGTH.size + causes_bytes
+        causes = body[at - causes_bytes : at].decode().split("\0")
     return Dead(body[at : at + length], body[at + length :], causes)

@@ -116,7 +116,7 @@ class Leasing:
             held[task.task_key] = task
             task.envelope.counters.wait.observe(now - task.state_since_at)
             task.state_since_at = now
-        if queue.fences:
+        if queue.may_bind_leases:
             self.has_lease_bound = True
             self.unstored += [task for task in taken if task.lease_bound]
             taken = [task for task in taken if not task.lease_bound]  # the journal stores their leases later

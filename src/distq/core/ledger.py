@@ -94,7 +94,7 @@ class Ledger:
             raise PayloadTooLarge(f"a payload of {max(map(len, bodies))} bytes; the limit is {limit}")
         first = self.next_key
         self.next_key += len(bodies)
-        new = [Task(key, envelope, body, owner, now) for key, body in enumerate(bodies, first)]
+        new = [Task(task_key, envelope, body, owner, now) for task_key, body in enumerate(bodies, first)]
         pending = self.pending
         pending.submitted.append(Submitted(envelope, new, now, due_at, expires_at, constraints))
         if constraints.unique_key:

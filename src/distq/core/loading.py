@@ -74,13 +74,13 @@ class Loader:
         for key in sorted(heads):
             yield self._task(key, heads[key])
 
-    def _task(self, key: int, stored: bytes) -> Task:
+    def _task(self, task_key: int, stored: bytes) -> Task:
         numbers, expires_at, constraints, packed = head.split(stored)
         envelope = self._envelopes.get(packed)
         if envelope is None:
             envelope = self._envelopes[packed] = self._envelope(stored)
         state, delivery, failures, lost, submitted_at, since, due_at = numbers
-        task = Task(key, envelope, None, None, submitted_at)
+        task = Task(task_key, envelope, None, None, submitted_at)
         task.delivery = delivery if state == LEASED or _runs_on(state, due_at) else delivery + DELIVERIES_SKIPPED
         task.failures, task.lost = failures, lost
         task.state_since_at, task.due_at, task.expires_at, task.constraints = since, due_at, expires_at, constraints
@@ -115,8 +115,8 @@ def restore(ledger: Ledger, loader: Loader, now: float) -> Holder:
     state = ledger.state
     absent = Holder("an executor from before the restart")
     ended = []
-    for key, row in loader.policies.items():
-        ledger.policies.restore(key, row, now)
+    for row_key, row in loader.policies.items():
+        ledger.policies.restore(row_key, row, now)
     for task in loader.tasks():
         state.tasks[task.task_key] = task
         if _runs_on(task.state, task.due_at) and task.lease_bound:

@@ -172,7 +172,7 @@ class RateWindow:
 
 def pack_policy(queue: str, policy: Policy, window: RateWindow | None) -> bytes:
     """The row of a queue's policy in the store."""
-    told = {
+    fields = {
         "queue": queue,
         "paused": policy.paused,
         "names": sorted(policy.paused_names),
@@ -181,11 +181,11 @@ def pack_policy(queue: str, policy: Policy, window: RateWindow | None) -> bytes:
         "capacity": policy.capacity,
         "spent": [] if window is None else window.stored(),
     }
-    return json.dumps(told, separators=(",", ":")).encode()
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def unpack_policy(row: bytes) -> tuple[str, Policy, list[list[float]]]:
     """Read a row: the queue's name, its policy, and the groups of its leases in the last period."""
-    told = json.loads(row)
-    policy = Policy(told["paused"], frozenset(told["names"])).changed(told)
-    return told["queue"], policy, told["spent"]
+    fields = json.loads(row)
+    policy = Policy(fields["paused"], frozenset(fields["names"])).changed(fields)
+    return fields["queue"], policy, fields["spent"]

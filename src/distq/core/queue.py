@@ -170,7 +170,7 @@ class Queue(Generic[TaskT]):
         return not used and self.own == OPEN
 
     @property
-    def fences(self) -> bool:
+    def may_bind_leases(self) -> bool:
         """Whether some of its tasks may be lease-bound (`Task.lease_bound`)."""
         return bool(self.concurrency_keys) or self.policy.running is not None
 
@@ -204,31 +204,33 @@ class Queue(Generic[TaskT]):
 
     def take_unique(self, task: TaskT) -> None:
         """Give a task its unique key, even while the task that had the key before continues to run."""
-        key = task.constraints.unique_key
-        other = self.unique.get(key)
+        unique_key = task.constraints.unique_key
+        other = self.unique.get(unique_key)
         if other is not None and other is not task and other.state in LIVE_STATES:
-            self.replaced.setdefault(key, []).append(other)
-        self.unique[key] = task
+            self.replaced.setdefault(unique_key, []).append(other)
+        self.unique[unique_key] = task
 
     def release_unique(self, task: TaskT) -> None:
         """Release the unique key of a task."""
-        key = task.constraints.unique_key
-        replaced = self.replaced.get(key, [])
-        if self.unique.get(key) is task:
-            del self.unique[key]
+        unique_key = task.constraints.unique_key
+        replaced = self.replaced.get(unique_key, [])
+        if self.unique.get(unique_key) is task:
+            del self.unique[unique_key]
             if replaced:
-                self.unique[key] = replaced.pop()
+                self.unique[unique_key] = replaced.pop()
         elif task in replaced:
             replaced.remove(task)
         if not replaced:
-            self.replaced.pop(key, None)
+            self.replaced.pop(unique_key, None)
 
     def ready_list(self, envelope: ListedEnvelope) -> PriorityList[TaskT]:
         """The ready list of an envelope's tasks, made at first use."""
-        key = envelope.name, envelope.requires, envelope.cost
-        ready_list = self.ready_lists.get(key)
+        list_key = envelope.name, envelope.requires, envelope.cost
+        ready_list = self.ready_lists.get(list_key)
         if ready_list is None:
-            ready_list = self.ready_lists[key] = PriorityList(envelope.name, READY, envelope.requires, envelope.cost)
+            ready_list = self.ready_lists[list_key] = PriorityList(
+                envelope.name, READY, envelope.requires, envelope.cost
+            )
             ready_list.paused = envelope.name in self.policy.paused_names
         return ready_list
 

@@ -38,12 +38,12 @@ class QueuePolicies:
             queue.policy_key = self._last_key
         self.decided[queue] = own
 
-    def restore(self, key: int, row: bytes, now: float) -> None:
+    def restore(self, row_key: int, row: bytes, now: float) -> None:
         """Restore a queue's operator policy from the store, and the recent leases of the queue."""
         name, own, spent = unpack_policy(row)
         queue = self._registry.queue(name, lasts=False)
-        queue.policy_key = key
-        self._last_key = min(self._last_key, key)
+        queue.policy_key = row_key
+        self._last_key = min(self._last_key, row_key)
         queue.set_policy(own)
         if queue.rate_window is not None:
             queue.rate_window.restore(spent, now)

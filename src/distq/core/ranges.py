@@ -116,13 +116,13 @@ def whole(field: str, value: object) -> int:
     return number
 
 
-def seconds(field: str, value: object, *, said: bool = False) -> float:
+def seconds(field: str, value: object, *, converted: bool = False) -> float:
     """The duration that an option takes, in seconds; raises TypeError or ValueError.
 
-    With `said` the value comes from a peer and must be a number, because the peer has already converted it.
+    With `converted` the value comes from a peer and must be a number, because the peer has already converted it.
     """
     span = SPANS[field]
-    if said and not is_duration(value):
+    if converted and not is_duration(value):
         raise TypeError(_span_sentence(field, span, value))
     given = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(given, bool) or not isinstance(given, Number | str):
@@ -214,7 +214,7 @@ def headers(field: str, value: object) -> Headers:
         found = tuple(dict(value).items())  # type: ignore[call-overload] # any other type raises, and is refused below
     except (TypeError, ValueError):
         raise TypeError(sentence) from None
-    if not all(isinstance(name, str) and name and isinstance(said, str) for name, said in found):
+    if not all(isinstance(name, str) and name and isinstance(text, str) for name, text in found):
         raise TypeError(sentence)
     if len(found) > HEADERS_MAX or _size_bytes("".join(itertools.chain(*found)), sentence) > HEADERS_BYTES_MAX:
         raise ValueError(sentence)

@@ -74,7 +74,7 @@ class Registry:
     and the counters that have no envelope.
     """
 
-    def __init__(self, rules: Defaults) -> None:
+    def __init__(self, defaults: Defaults) -> None:
         self.queues: dict[str, Queue[Task]] = {}
         self.counters: dict[tuple[str, str], TaskCounters] = {}
         """Counters by queue and task name, in the order of their first use."""
@@ -82,7 +82,7 @@ class Registry:
         self.eligibility: Eligibility[Task] = Eligibility()
         self.counters_of_gone = TaskCounters()
         """The sums of the counters that were dropped: tasks that were submitted and completed."""
-        self._defaults = rules
+        self._defaults = defaults
         self._known: WeakValueDictionary[str, Queue[Task]] = WeakValueDictionary()
         """All queues that are still referenced: a worker may serve a queue that is no longer in `queues`."""
         self._envelopes: WeakValueDictionary[tuple[object, ...], Envelope] = WeakValueDictionary()
@@ -135,7 +135,7 @@ class Registry:
         for name, queue in self._known.items():
             if name not in self.queues:
                 self.queues[name] = queue  # a worker serves it, or a request waits for it
-        for labels in [labels for labels, tally in self.counters.items() if not tally.envelopes]:
+        for labels in [labels for labels, counters in self.counters.items() if not counters.envelopes]:
             tally = self.counters.pop(labels)
             self.counters_of_gone.submitted += tally.submitted
             for word, number in tally.completed.items():
@@ -174,17 +174,17 @@ class Registry:
         envelope = self._envelopes.get(key)
         if envelope is None:
             head.check_names(queue_name, name, requires)  # first: a refused name leaves no queue and no counters behind
-            rules = self._defaults
+            defaults = self._defaults
             envelope = Envelope(
                 self.queue(queue_name),
                 name,
                 kind,
                 self.counters_of(queue_name, name),
                 priority=priority,
-                retries=rules.retries if retries is None else retries,
-                max_deliveries=rules.max_deliveries if max_deliveries is None else max_deliveries,
-                result_ttl_s=rules.result_ttl_s if result_ttl_s is None else result_ttl_s,
-                time_limit_s=rules.time_limit_s if time_limit_s is None else time_limit_s,
+                retries=defaults.retries if retries is None else retries,
+                max_deliveries=defaults.max_deliveries if max_deliveries is None else max_deliveries,
+                result_ttl_s=defaults.result_ttl_s if result_ttl_s is None else result_ttl_s,
+                time_limit_s=defaults.time_limit_s if time_limit_s is None else time_limit_s,
                 requires=requires,
                 cost=cost,
             )
@@ -210,12 +210,12 @@ class Registry:
 
     def counters_of(self, queue_name: str, name: str) -> TaskCounters:
         """The counters of one task name on one queue; pairs beyond the limits share the counters of OTHER."""
-        tally = self.counters.get((queue_name, name))
-        if tally is None and len(self.counters) >= COUNTED_MAX:
+        counters = self.counters.get((queue_name, name))
+        if counters is None and len(self.counters) >= COUNTED_MAX:
             name = OTHER
             if len(self.counters) >= COUNTED_MAX + OTHERS_MAX and (queue_name, name) not in self.counters:
                 queue_name = OTHER
-            tally = self.counters.get((queue_name, name))
-        if tally is None:
-            tally = self.counters[queue_name, name] = TaskCounters()
-        return tally
+            counters = self.counters.get((queue_name, name))
+        if counters is None:
+            counters = self.counters[queue_name, name] = TaskCounters()
+        return counters

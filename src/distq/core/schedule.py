@@ -102,6 +102,6 @@ def unpack_schedule(row: bytes) -> StoredSchedule:
     return StoredSchedule(spec, ScheduleProgress(*progress), ScheduleOrigin(*origin[0]) if origin else None)
 
 
-def _tuples(told: Any) -> Any:
+def _tuples(value: Any) -> Any:
     """Turn JSON lists back into tuples, because the master compares envelopes and uses them as keys."""
-    return tuple(map(_tuples, told)) if isinstance(told, list) else told
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

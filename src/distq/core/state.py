@@ -198,11 +198,11 @@ class LedgerState:
         moves.move(task, moves.SUCCEED)
         if change.runs_on or task.constraints is not NO_CONSTRAINTS:
             self._release_concurrency_key(change, old_state, holder, now)
-        tally = envelope.counters
-        tally.attempts["success"] += 1
-        tally.completed["success"] += 1
-        tally.run.observe(change.run_s)
-        tally.total.observe(now - task.submitted_at)
+        counters = envelope.counters
+        counters.attempts["success"] += 1
+        counters.completed["success"] += 1
+        counters.run.observe(change.run_s)
+        counters.total.observe(now - task.submitted_at)
         queue = envelope.queue
         mean_s = queue.mean_run_s
         queue.mean_run_s = change.run_s if mean_s is None else mean_s + MEAN_WEIGHT * (change.run_s - mean_s)
@@ -312,7 +312,7 @@ class LedgerState:
         """Apply a change that is no success; a task that is ready again may be added to `returned`."""
         task = change.task
         envelope = task.envelope
-        tally = envelope.counters
+        counters = envelope.counters
         holder = task.holder
         if event != moves.DUE:  # the sweep has removed it from the deadlines already
             self.detach(task)
@@ -330,20 +330,20 @@ class LedgerState:
                 self.operator_events.append(("task_lost", task, change.cause))
         if event == moves.BURY:
             self.operator_events.append(("task_buried", task, change.cause))
-            tally.completed["dead"] += 1
+            counters.completed["dead"] += 1
             self.cache.hold(task, None)
             task.body = change.body
             self.dead[task.task_key] = task
             self._end(task, now)
         elif event in COUNTED_ENDS:
-            tally.completed[COUNTED_ENDS[event]] += 1
+            counters.completed[COUNTED_ENDS[event]] += 1
             self.cache.hold(task, None)
             self._end(task, now)
         elif event in (moves.RETRY, moves.SNOOZE):
             if event == moves.RETRY:
-                tally.retries[change.reason] += 1
+                counters.retries[change.reason] += 1
             else:
-                tally.attempts["snoozed"] += 1
+                counters.attempts["snoozed"] += 1
             task.due_at = now + change.delay_s
             self.delayed.add(task.due_at, task)
             self._expire_again(task, now)

@@ -121,15 +121,15 @@ def log_unhandled() -> None:
     threading.excepthook = _log_ended_thread
 
 
-def _log_unraisable(told: "sys.UnraisableHookArgs", /) -> None:
-    where = told.err_msg or "Exception ignored in"
-    get_logger().error("error_ignored", where=f"{where}: {told.object!r}", exc_info=told.exc_value)
+def _log_unraisable(args: "sys.UnraisableHookArgs", /) -> None:
+    where = args.err_msg or "Exception ignored in"
+    get_logger().error("error_ignored", where=f"{where}: {args.object!r}", exc_info=args.exc_value)
 
 
-def _log_ended_thread(told: threading.ExceptHookArgs, /) -> None:
-    if told.exc_type is not SystemExit:
-        name = told.thread.name if told.thread else None
-        get_logger().error("error_ignored", where=f"Thread {name}", exc_info=told.exc_value)
+def _log_ended_thread(args: threading.ExceptHookArgs, /) -> None:
+    if args.exc_type is not SystemExit:
+        name = args.thread.name if args.thread else None
+        get_logger().error("error_ignored", where=f"Thread {name}", exc_info=args.exc_value)
 
 
 def _text(colors: bool) -> list[Any]:

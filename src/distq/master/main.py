@@ -134,20 +134,20 @@ class Master:
 
     async def _compose(self) -> None:
         settings, store, clock = self.settings, self.store, self.clock
-        rules = _rules(settings)
-        names = Registry(rules)
-        loader = Loader(names)
+        defaults = _defaults_of(settings)
+        registry = Registry(defaults)
+        loader = Loader(registry)
         async for heads in store.follow(str(settings.bind)):
             loader.feed(heads)
-        ledger = Ledger(rules, random.random, store.epoch << 40 | 1, names)
+        ledger = Ledger(defaults, random.random, store.epoch << 40 | 1, registry)
         absent = restore(ledger, loader, clock.now())
         self.broker = broker = Broker(ledger, store, clock, self._note)
         broker.reply_bytes_max = min(REPLY_BYTES_MAX, settings.frame_bytes_max // 2)
         broker.busy_poll = BusyPoll(time.perf_counter)
-        broker.timer = alarm = LoopTimer(asyncio.get_running_loop(), clock, broker.wake)
+        broker.timer = timer = LoopTimer(asyncio.get_running_loop(), clock, broker.wake)
         workers = Workers(broker, settings.lease_s)
         instance = secrets.token_hex(8)
-        desk = Dispatcher(
+        dispatcher = Dispatcher(
             broker,
             workers,
             self._stats,
@@ -159,26 +159,26 @@ class Master:
         )
         unread = [*incomplete(loader.sessions), *loader.unread]
         read = zip(unread, await store.read(unread), strict=True)
-        bodies = {key: body for key, body in read if body is not None}
-        desk.clients.restore(loader.sessions, bodies)
-        desk.schedules.restore(loader.schedules, bodies)
-        for key in restore_extras(ledger, loader, bodies):
-            broker.keep_row(key, None)
-        self.follower = ClockFollower(clock, broker, alarm, desk.schedules.plan_all)
+        bodies = {row_key: body for row_key, body in read if body is not None}
+        dispatcher.clients.restore(loader.sessions, bodies)
+        dispatcher.schedules.restore(loader.schedules, bodies)
+        for row_key in restore_extras(ledger, loader, bodies):
+            broker.keep_row(row_key, None)
+        self.follower = ClockFollower(clock, broker, timer, dispatcher.schedules.plan_all)
         broker.follow_clock = self.follower.follow
         if ledger.state.tasks:
             self.log.info("tasks_loaded", tasks=len(ledger.state.tasks), held=len(absent.held))
         end_unless_reclaimed(broker, absent, settings.reclaim_s, settings.lease_s)
-        self.server = Server(desk, settings.authkeys, settings, lambda: secrets.token_bytes(NONCE_BYTES))
+        self.server = Server(dispatcher, settings.authkeys, settings, lambda: secrets.token_bytes(NONCE_BYTES))
         self.store_watch = StoreWatch(store, self.log)
         broker.committed = self.store_watch.committed
         self.view = MasterView(
             broker,
             workers,
-            desk.clients,
+            dispatcher.clients,
             self.server,
             self.store_watch,
-            desk.schedules,
+            dispatcher.schedules,
             clock,
             instance=instance,
             store=settings.store,
@@ -220,10 +220,12 @@ class Master:
             return self._failed(cycle.exception())
         self.server.stop_listening()
         self.ended.clear()
-        hurry = asyncio.create_task(self.ended.wait())
-        quiet = asyncio.create_task(self.broker.drain())
-        await asyncio.wait((hurry, quiet, cycle), timeout=self.settings.drain_s, return_when=asyncio.FIRST_COMPLETED)
-        for task in (hurry, quiet):
+        second_signal = asyncio.create_task(self.ended.wait())
+        drained = asyncio.create_task(self.broker.drain())
+        await asyncio.wait(
+            (second_signal, drained, cycle), timeout=self.settings.drain_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in (second_signal, drained):
             task.cancel()
         if cycle.done():
             return self._failed(cycle.exception())
@@ -279,7 +281,7 @@ class Master:
         self._lag = loop.call_at(now + LAG_SAMPLE_S, self._sample_lag, now + LAG_SAMPLE_S)
 
 
-def _rules(settings: Settings) -> Defaults:
+def _defaults_of(settings: Settings) -> Defaults:
     return Defaults(
         capacity=settings.capacity,
         tasks_max=settings.tasks_max,

@@ -32,7 +32,7 @@ class StoreWatch:
         self._reason: str | None = None
         self._slow = 0
         self._slowest_s = 0.0
-        self._looks_untold = TOLD_EVERY
+        self._checks_since_warning = TOLD_EVERY
 
     def committed(self, seconds: float) -> None:
         """Note the seconds that a commit took, whether it succeeded or not."""
@@ -61,10 +61,10 @@ class StoreWatch:
             else:
                 self._log.info("store_recovered", free_bytes=self.health.get("free_bytes"))
         self._reason = reason
-        self._looks_untold += 1
-        if self._slow and self._looks_untold >= TOLD_EVERY:
+        self._checks_since_warning += 1
+        if self._slow and self._checks_since_warning >= TOLD_EVERY:
             self._log.warning("commits_were_slow", commits=self._slow, slowest_s=round(self._slowest_s, 3))
-            self._slow, self._slowest_s, self._looks_untold = 0, 0.0, 0
+            self._slow, self._slowest_s, self._checks_since_warning = 0, 0.0, 0
 
 
 def _reason(health: Mapping[str, object]) -> str | None:

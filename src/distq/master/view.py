@@ -146,7 +146,7 @@ class MasterView:
         return self._schedules.states
 
     @property
-    def schedule_moments(self) -> Mapping[str, int]:
+    def scheduled_runs(self) -> Mapping[str, int]:
         """Number of due times of schedules, by what the master did at them."""
         return self._schedules.due_instants
 
@@ -154,7 +154,7 @@ class MasterView:
         """All queues."""
         return list(self._broker.ledger.registry.queues.values())
 
-    def tallies(self) -> Mapping[tuple[str, str], TaskCounters]:
+    def counters(self) -> Mapping[tuple[str, str], TaskCounters]:
         """The counters by (queue, task name)."""
         return self._broker.ledger.registry.counters
 

@@ -16,7 +16,7 @@ REASONS_OF_REJECTION = ("full", "kept", "payload", "unique")
 REASONS_OF_REDELIVERY = ("executor", "connection", "lease")
 OUTCOMES_OF_LATE_SETTLES = tuple(dict.fromkeys(OUTCOME_NAMES))
 
-Tallies = Mapping[tuple[str, str], TaskCounters]
+CountersByName = Mapping[tuple[str, str], TaskCounters]
 
 
 def master_metrics(view: MasterMetrics) -> Iterator[str]:
@@ -29,9 +29,9 @@ def master_metrics(view: MasterMetrics) -> Iterator[str]:
     yield from _desired_slots(view)
     yield from gauge("distq_undelivered_results_bytes", [((), view.undelivered_bytes)])
     yield from gauge("distq_client_sessions", [((), view.client_sessions)])
-    tallies = view.tallies()
-    yield from _of_tasks(tallies)
-    yield from _by_queue(tallies)
+    counters_by_name = view.counters()
+    yield from _of_tasks(counters_by_name)
+    yield from _by_queue(counters_by_name)
     yield from _of_workers(view)
     most = view.dead_letters_max
     yield from gauge("distq_dead_letters_max_tasks", [] if most is None else [((), most)])
@@ -42,7 +42,7 @@ def master_metrics(view: MasterMetrics) -> Iterator[str]:
     yield from counter("distq_auth_failures_total", [((), view.auth_failures)])
     yield from counter("distq_connections_turned_down_total", [((), view.turned_down)])
     yield from gauge("distq_schedules", [((state,), count) for state, count in view.schedules.items()])
-    yield from counter("distq_schedule_moments_total", [((word,), n) for word, n in view.schedule_moments.items()])
+    yield from counter("distq_schedule_moments_total", [((word,), n) for word, n in view.scheduled_runs.items()])
     yield from gauge("distq_connections", [((role,), count) for role, count in view.connections().items()])
     yield from histogram("distq_event_loop_lag_seconds", [((), view.loop_lag)])
     yield from _of_store(view)
@@ -85,23 +85,25 @@ def _desired_slots(view: MasterMetrics) -> Iterator[str]:
     yield from gauge("distq_queue_desired_slots", values)
 
 
-def _of_tasks(tallies: Tallies) -> Iterator[str]:
-    yield from counter("distq_tasks_submitted_total", [(labels, tally.submitted) for labels, tally in tallies.items()])
+def _of_tasks(by_name: CountersByName) -> Iterator[str]:
+    yield from counter(
+        "distq_tasks_submitted_total", [(labels, counters.submitted) for labels, counters in by_name.items()]
+    )
     for name, table in (("distq_tasks_completed_total", "completed"), ("distq_task_attempts_total", "attempts")):
-        yield from counter(name, _words((labels, getattr(tally, table)) for labels, tally in tallies.items()))
-    yield from histogram("distq_task_wait_seconds", [(labels, tally.wait) for labels, tally in tallies.items()])
-    yield from histogram("distq_task_run_seconds", [(labels, tally.run) for labels, tally in tallies.items()])
-    yield from histogram("distq_task_total_seconds", [(labels, tally.total) for labels, tally in tallies.items()])
+        yield from counter(name, _words((labels, getattr(counters, table)) for labels, counters in by_name.items()))
+    yield from histogram("distq_task_wait_seconds", [(labels, counters.wait) for labels, counters in by_name.items()])
+    yield from histogram("distq_task_run_seconds", [(labels, counters.run) for labels, counters in by_name.items()])
+    yield from histogram("distq_task_total_seconds", [(labels, tally.total) for labels, tally in by_name.items()])
 
 
 def _words(tables: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> list[tuple[tuple[str, ...], float]]:
     return [((*labels, word), count) for labels, words in tables for word, count in words.items()]
 
 
-def _by_queue(tallies: Tallies) -> Iterator[str]:
+def _by_queue(by_name: CountersByName) -> Iterator[str]:
     groups: dict[str, list[TaskCounters]] = {}
-    for (queue, _), tally in tallies.items():
-        groups.setdefault(queue, []).append(tally)
+    for (queue, _), counters in by_name.items():
+        groups.setdefault(queue, []).append(counters)
     rejected = {queue: _added((t.rejected for t in of), REASONS_OF_REJECTION) for queue, of in groups.items()}
     again = {queue: _added((t.redeliveries for t in of), REASONS_OF_REDELIVERY) for queue, of in groups.items()}
     late = {queue: _added((t.late for t in of), OUTCOMES_OF_LATE_SETTLES) for queue, of in groups.items()}

@@ -94,7 +94,7 @@ class MasterMetrics(Protocol):
         """Number of schedules by state: active, paused, faulty."""
 
     @property
-    def schedule_moments(self) -> Mapping[str, int]:
+    def scheduled_runs(self) -> Mapping[str, int]:
         """Scheduled runs that became due, by outcome: submitted, skipped."""
 
     @property
@@ -126,7 +126,7 @@ class MasterMetrics(Protocol):
     def queues(self) -> Iterable[Queue[Task]]:
         """Return all queues."""
 
-    def tallies(self) -> Mapping[tuple[str, str], TaskCounters]:
+    def counters(self) -> Mapping[tuple[str, str], TaskCounters]:
         """Return the counters by (queue, task name), in order of first use; names beyond the limit are `other`."""
 
     def placement(self) -> Placement:

@@ -187,7 +187,7 @@ async def _resolve(address: Address) -> list[str]:
     loop = asyncio.get_running_loop()
     found: asyncio.Future[list[str]] = loop.create_future()
 
-    def tell(hosts: list[str], error: OSError | None) -> None:
+    def report(hosts: list[str], error: OSError | None) -> None:
         if not found.done():
             found.set_exception(error) if error else found.set_result(hosts)
 
@@ -200,7 +200,7 @@ async def _resolve(address: Address) -> list[str]:
         except OSError as error:
             failure = error
         try:
-            loop.call_soon_threadsafe(tell, hosts, failure)
+            loop.call_soon_threadsafe(report, hosts, failure)
         except RuntimeError:
             pass  # the event loop is closed, so the answer is not needed
 

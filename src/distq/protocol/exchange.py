@@ -46,7 +46,7 @@ class LeaseReply(NamedTuple):
     """By task that depends on others: how many results it needs, and whether it takes them as one argument."""
     headers: Mapping[int, Headers] = EMPTY
     """Headers by task."""
-    fenced: Sequence[int] = ()
+    lease_bound: Sequence[int] = ()
     """Lease-bound tasks: each must end with its lease."""
 
 
@@ -60,7 +60,7 @@ def write_lease_reply(
     cursors: Mapping[int, bytes],
     upstream_counts: Mapping[int, tuple[int, bool]],
     headers: Mapping[int, Headers],
-    fenced: Sequence[int] = (),
+    lease_bound: Sequence[int] = (),
 ) -> bytes:
     """The answer to an exchange, with the fields of `LeaseReply`; it ends with the last field that is not empty."""
     envelopes: dict[Envelope, int] = {}
@@ -70,7 +70,7 @@ def write_lease_reply(
     ]
     table = [(one.queue.name, one.name, one.kind, one.time_limit_s) for one in envelopes]
     left = {task.task_key: cursors[task.task_key] for task in tasks if task.task_key in cursors} if cursors else {}
-    parts = (table, rows, left, upstream_counts, headers, fenced)
+    parts = (table, rows, left, upstream_counts, headers, lease_bound)
     count = len(parts)
     while count > 2 and not parts[count - 1]:
         count -= 1
@@ -92,11 +92,11 @@ def read_exchange(args: tuple[Any, ...]) -> tuple[list[CheckedSettlement], int, 
 def _settled(row: tuple[Any, ...]) -> CheckedSettlement:
     """One settlement, checked; this is called for each task."""
     if len(row) == 6:
-        (key, delivery, outcome, body, run_s, cause), after_s = row, None
+        (task_key, delivery, outcome, body, run_s, cause), after_s = row, None
     else:
-        key, delivery, outcome, body, run_s, cause, after_s = (*row, *ABSENT[len(row) :])
+        task_key, delivery, outcome, body, run_s, cause, after_s = (*row, *ABSENT[len(row) :])
     good = (
-        type(key) is int
+        type(task_key) is int
         and type(delivery) is int
         and type(outcome) is int
         and 0 <= outcome <= Outcome.PART
@@ -109,4 +109,4 @@ def _settled(row: tuple[Any, ...]) -> CheckedSettlement:
     after_s = None if after_s is None else min(after_s, DURATION_MAX_S)
     if run_s > DURATION_MAX_S:  # noqa: PLR1730 - min() would cost each task more than the comparison
         run_s = DURATION_MAX_S
-    return key, delivery, outcome, body, float(run_s), cause[:200], after_s
+    return task_key, delivery, outcome, body, float(run_s), cause[:200], after_s

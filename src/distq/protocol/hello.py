@@ -189,8 +189,8 @@ def write_greeting(greeting: Greeting, now: float) -> dict[str, object]:
 
 def read_greeting(reply: object) -> Greeting:
     """The answer to a `hello`; keys of a later version are left out."""
-    said = reply if isinstance(reply, Mapping) else {}
-    greeting = Greeting(**{field: said[field] for field in Greeting._fields if field in said})
+    fields = reply if isinstance(reply, Mapping) else {}
+    greeting = Greeting(**{field: fields[field] for field in Greeting._fields if field in fields})
     known = type(greeting.frame_bytes_max) is int
     return greeting if known else greeting._replace(frame_bytes_max=None)
 

@@ -200,22 +200,22 @@ def _run(
     if constraints is None:
         return SubmitRun(envelope, size, _when(when, now), NO_CONSTRAINTS, REJECT)
     # Fields that a later version adds are not read.
-    said = SubmitConstraints(*constraints[: len(SubmitConstraints._fields)])
-    key = None if said.concurrency_key is None else text("concurrency_key", said.concurrency_key, KEY_BYTES_MAX)
-    unique = None if said.unique_key is None else text("unique_key", said.unique_key, KEY_BYTES_MAX)
-    concurrency = None if said.concurrency is None else whole("concurrency", said.concurrency)
-    unique_for_s = None if said.unique_for_s is None else seconds("unique_for", said.unique_for_s, said=True)
-    if said.on_conflict not in CONFLICTS:
-        raise ValueError(f"on_conflict is {', '.join(CONFLICTS)}, not {shown(said.on_conflict)}")
+    given = SubmitConstraints(*constraints[: len(SubmitConstraints._fields)])
+    key = None if given.concurrency_key is None else text("concurrency_key", given.concurrency_key, KEY_BYTES_MAX)
+    unique = None if given.unique_key is None else text("unique_key", given.unique_key, KEY_BYTES_MAX)
+    concurrency = None if given.concurrency is None else whole("concurrency", given.concurrency)
+    unique_for_s = None if given.unique_for_s is None else seconds("unique_for", given.unique_for_s, converted=True)
+    if given.on_conflict not in CONFLICTS:
+        raise ValueError(f"on_conflict is {', '.join(CONFLICTS)}, not {shown(given.on_conflict)}")
     if unique and size != 1:
         raise ValueError("a unique key is of one task")
     if unique_for_s is not None and unique_for_s > envelope.result_ttl_s:
         envelope = registry.with_result_ttl(envelope, unique_for_s)  # the result tells which task has the key
-    depends_on = None if said.depends_on is None else _depends_on(*said.depends_on)
-    checked = headers("headers", said.headers) if said.headers != () else ()
+    depends_on = None if given.depends_on is None else _depends_on(*given.depends_on)
+    checked = headers("headers", given.headers) if given.headers != () else ()
     read = TaskConstraints(key or "", concurrency or 1, unique or "", unique_for_s, depends_on, checked)
     read = NO_CONSTRAINTS if read == NO_CONSTRAINTS else read
-    return SubmitRun(envelope, size, _when(when, now), read, said.on_conflict)
+    return SubmitRun(envelope, size, _when(when, now), read, given.on_conflict)
 
 
 def _depends_on(first: int, size: int, policy: str, is_single: bool) -> DependsOn:
@@ -233,37 +233,37 @@ def _when(when: Any, now: float) -> When | None:
         return None
     delay_s, eta_at, expires_s = when
     return When(
-        None if delay_s is None else seconds("delay", delay_s, said=True),
+        None if delay_s is None else seconds("delay", delay_s, converted=True),
         None if eta_at is None else instant("eta", eta_at, now),
-        None if expires_s is None else seconds("expires", expires_s, said=True),
+        None if expires_s is None else seconds("expires", expires_s, converted=True),
     )
 
 
-def _known(registry: Registry, spoken: Any) -> Envelope:
+def _known(registry: Registry, fields: Any) -> Envelope:
     """The envelope that a client means; its options are checked when it comes for the first time."""
-    said = tuple(spoken)
-    envelope = registry.recent.get(said)
+    sent = tuple(fields)
+    envelope = registry.recent.get(sent)
     if envelope is None:
-        envelope = _envelope(registry, SubmitEnvelope(*said))
-        registry.recent.keep(said, envelope)
+        envelope = _envelope(registry, SubmitEnvelope(*sent))
+        registry.recent.keep(sent, envelope)
     return envelope
 
 
-def _envelope(registry: Registry, said: SubmitEnvelope) -> Envelope:
-    if not (isinstance(said.queue, str) and isinstance(said.name, str) and said.queue and said.name):
+def _envelope(registry: Registry, sent: SubmitEnvelope) -> Envelope:
+    if not (isinstance(sent.queue, str) and isinstance(sent.name, str) and sent.queue and sent.name):
         raise TypeError("the name of a queue and the name of a task are texts")
-    known = registry.queues.get(said.queue)
+    known = registry.queues.get(sent.queue)
     if known is not None and known.role == RESULT:
-        raise ValueError(f"{said.queue!r} is a queue of results: no worker takes tasks from it")
+        raise ValueError(f"{sent.queue!r} is a queue of results: no worker takes tasks from it")
     return registry.envelope(
-        said.queue,
-        said.name,
+        sent.queue,
+        sent.name,
         TASK,
-        priority=PRIORITY_DEFAULT if said.priority is None else whole("priority", said.priority),
-        retries=None if said.retries is None else whole("retries", said.retries),
-        time_limit_s=None if said.time_limit_s is None else seconds("time_limit", said.time_limit_s, said=True),
-        result_ttl_s=None if said.result_ttl_s is None else seconds("result_ttl", said.result_ttl_s, said=True),
-        max_deliveries=None if said.max_deliveries is None else whole("max_deliveries", said.max_deliveries),
-        requires=frozenset(labels("requires", said.requires) if said.requires else ()),
-        cost=1 if said.cost is None else whole("cost", said.cost),
+        priority=PRIORITY_DEFAULT if sent.priority is None else whole("priority", sent.priority),
+        retries=None if sent.retries is None else whole("retries", sent.retries),
+        time_limit_s=None if sent.time_limit_s is None else seconds("time_limit", sent.time_limit_s, converted=True),
+        result_ttl_s=None if sent.result_ttl_s is None else seconds("result_ttl", sent.result_ttl_s, converted=True),
+        max_deliveries=None if sent.max_deliveries is None else whole("max_deliveries", sent.max_deliveries),
+        requires=frozenset(labels("requires", sent.requires) if sent.requires else ()),
+        cost=1 if sent.cost is None else whole("cost", sent.cost),
     )

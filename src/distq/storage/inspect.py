@@ -96,7 +96,7 @@ def salvage(path: Path, to: Path) -> Salvaged:
         try:
             ((epoch,),) = link.run("SELECT value FROM counters WHERE name = 'epoch'")
         except SqliteError:
-            epoch = max((key >> 40 for key in heads), default=0)
+            epoch = max((row_key >> 40 for row_key in heads), default=0)
     finally:
         link.close()
     whole = heads.keys() & bodies.keys()
@@ -106,19 +106,19 @@ def salvage(path: Path, to: Path) -> Salvaged:
         schema.prepare(new, empty=True)
         new.run("BEGIN IMMEDIATE")
         new.run("UPDATE counters SET value = ? WHERE name = 'epoch'", (epoch,))
-        for key in sorted(whole):
-            new.run("INSERT INTO heads VALUES (?, ?)", (key, heads[key]))
-            new.run("INSERT INTO bodies VALUES (?, ?)", (key, bodies[key]))
+        for row_key in sorted(whole):
+            new.run("INSERT INTO heads VALUES (?, ?)", (row_key, heads[row_key]))
+            new.run("INSERT INTO bodies VALUES (?, ?)", (row_key, bodies[row_key]))
         new.run("COMMIT")
     except SqliteError as error:
         raise StoreError(explain(to, error)) from error
     finally:
         new.close()
-    tasks = [key for key in whole if key >= 0]
+    tasks = [row_key for row_key in whole if row_key >= 0]
     return Salvaged(
         len(tasks),
-        sum(1 for key in heads if key >= 0 and key not in bodies),
-        sum(1 for key in bodies if key >= 0 and key not in heads),
+        sum(1 for row_key in heads if row_key >= 0 and row_key not in bodies),
+        sum(1 for row_key in bodies if row_key >= 0 and row_key not in heads),
         gave_up or gave_up_again,
     )
 

@@ -344,7 +344,7 @@ class QueueFile:
         """Return figures of the file and its volume, in bytes, pages and seconds."""
         if self.refusing and self._link is not None and not self._shortage(0):
             self.refusing = ""
-        told: dict[str, object] = {
+        facts: dict[str, object] = {
             "kind": "sqlite",
             "file": str(self.path),
             "bytes": size_of(self.path),
@@ -356,11 +356,11 @@ class QueueFile:
             "commit_s": self.commit_s,
         }
         if self._link is not None:
-            told["sqlite_version"] = self._link.version
+            facts["sqlite_version"] = self._link.version
             if not self.broken:
                 with contextlib.suppress(SqliteError):  # the next commit reports the error
-                    told["free_pages"], told["pages"] = self.pages()
-        return told
+                    facts["free_pages"], facts["pages"] = self.pages()
+        return facts
 
     def close(self) -> None:
         """Fold the log into the file and close it; the connection to a broken file was abandoned already."""

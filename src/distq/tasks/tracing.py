@@ -71,19 +71,19 @@ def run_of(attempt: Attempt) -> Iterator[EndSpan]:
     The context yields the function to call with the end of the run. The task runs also if tracing fails.
     """
     with ExitStack() as stack:
-        tell: EndSpan = _say_nothing
+        end_span: EndSpan = _no_span
         try:
-            tell = stack.enter_context(_span_of(attempt))
+            end_span = stack.enter_context(_span_of(attempt))
         except TimeLimitExceeded:
             raise
         except Exception:  # noqa: BLE001, S110 - as in `outgoing`
             pass
-        yield tell
+        yield end_span
         with suppress(Exception):
             stack.close()
 
 
-def _say_nothing(_outcome: int, _text: str) -> None:
+def _no_span(_outcome: int, _text: str) -> None:
     pass
 
 
@@ -91,7 +91,7 @@ def _say_nothing(_outcome: int, _text: str) -> None:
 def _span_of(attempt: Attempt) -> Iterator[EndSpan]:
     with _logging(attempt):
         if API not in sys.modules:
-            yield _say_nothing
+            yield _no_span
             return
         from opentelemetry import context, propagate, trace  # noqa: PLC0415 - see above
 
@@ -109,12 +109,12 @@ def _span_of(attempt: Attempt) -> Iterator[EndSpan]:
                 f"process {attempt.name}", kind=trace.SpanKind.CONSUMER, attributes=attributes
             ) as span:
 
-                def tell(outcome: int, text: str) -> None:
+                def end_span(outcome: int, text: str) -> None:
                     if outcome in _BAD:
                         span.set_status(trace.StatusCode.ERROR, text)
                         span.set_attribute("error.type", text.partition(":")[0])
 
-                yield tell
+                yield end_span
         finally:
             context.detach(token)
 

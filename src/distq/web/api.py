@@ -23,11 +23,11 @@ STORE_WORDS = ("bytes", "wal_bytes", "free_bytes", "free_pages", "commit_s", "re
 def overview(view: MasterMetrics) -> dict[str, Any]:
     """Return the master's state in a few numbers."""
     queues, workers, reason = list(view.queues()), list(view.workers()), view.not_ready()
-    tallies = [*view.tallies().values(), view.gone]
+    all_counters = [*view.counters().values(), view.gone]
     counts = [sum(column) for column in zip(*(queue.counts for queue in queues), strict=True)] or [0] * len(STATE_NAMES)
     completed: Counter[str] = Counter()
-    for tally in tallies:
-        completed.update(tally.completed)
+    for counters in all_counters:
+        completed.update(counters.completed)
     return {
         "version": __version__,
         "instance": view.instance,
@@ -40,7 +40,7 @@ def overview(view: MasterMetrics) -> dict[str, Any]:
         "queues": len(queues),
         "schedules": sum(view.schedules.values()),
         "tasks": {name: counts[state] for name, state in COUNTED.items()},
-        "submitted": sum(tally.submitted for tally in tallies),
+        "submitted": sum(counters.submitted for counters in all_counters),
         "completed": dict(completed),
         "workers": len(workers),
         "slots": {"total": sum(row.slots for row in workers), "busy": sum(row.busy for row in workers)},

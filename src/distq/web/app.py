@@ -69,8 +69,8 @@ def _app(answers: Mapping[str, Answer]) -> Starlette:
 
 def _metrics(page: Page) -> Answer:
     async def answer(request: Request) -> Response:
-        said = content_type(request.headers.getlist("accept"))
-        return Response(await page(), headers={"Content-Type": said, "Vary": "Accept", **FRESH})
+        media_type = content_type(request.headers.getlist("accept"))
+        return Response(await page(), headers={"Content-Type": media_type, "Vary": "Accept", **FRESH})
 
     return answer
 

@@ -425,7 +425,7 @@ async def test_a_row_that_cannot_be_read_is_a_faulty_schedule_that_can_be_remove
     wide = rows["wide"].spec._replace(envelope=("q", "f", 5, 3, 1e12))
     bench.desk.schedules.known.clear()
     bench.desk.schedules.restore(
-        {rows["later"].key: b"{}", rows["wide"].key: pack_schedule(wide, rows["wide"].progress)}, {}
+        {rows["later"].row_key: b"{}", rows["wide"].row_key: pack_schedule(wide, rows["wide"].progress)}, {}
     )
     told = {row["name"]: row["fault"] for row in (await admin(bench, "list"))["schedules"]}
     (unread,) = told.keys() - {"wide"}

@@ -5,7 +5,7 @@ from typing import Any
 from tests.master.bench import RULES, WAITING, Bench, failed, on_bench
 
 from distq.core.states import CANCELLED, DEAD, SUCCEEDED
-from distq.master.calls.dependencies import ENDS_AT_ONCE
+from distq.master.calls.dependencies import ENDS_PER_REPLY
 from distq.wire.errors import RemoteRefusal
 
 
@@ -83,7 +83,7 @@ async def test_what_failed_before_a_task_that_runs_all_the_same_is_told_with_its
 async def test_many_results_come_in_parts(bench: Bench) -> None:
     """However many there are, each reply fits a frame."""
     client, executor = peers(bench)
-    size = 2 * ENDS_AT_ONCE + 1
+    size = 2 * ENDS_PER_REPLY + 1
     await submit(bench, client, 1, (size, None), (1, after(0, size)))
     rows = await bench.exchange(executor, want=10_000)
     (callback,) = await bench.exchange(executor, [done(row, b"r") for row in rows])
@@ -91,7 +91,7 @@ async def test_many_results_come_in_parts(bench: Bench) -> None:
     while sum(counts) < size:
         ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], sum(counts))
         counts.append(len(ends))
-    assert counts == [ENDS_AT_ONCE, ENDS_AT_ONCE, 1]
+    assert counts == [ENDS_PER_REPLY, ENDS_PER_REPLY, 1]
 
 
 @on_bench(rules=RULES._replace(payload_bytes_max=3 << 20))

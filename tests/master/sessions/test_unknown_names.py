@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.master.bench import WAITING, Bench, on_bench
 
 from distq.core.outcome import Outcome
-from distq.master.sessions.unknown_names import AGAIN_MAX_S, AGAIN_S, AT_ONCE, LOOK_S, UnknownNames
+from distq.master.sessions.unknown_names import AGAIN_MAX_S, AGAIN_S, LOOK_S, NAMES_PER_CHECK, UnknownNames
 
 
 def test_pauses_double_up_to_a_bound() -> None:
@@ -31,7 +31,7 @@ def test_a_few_names_are_tried_again_at_once(count: int) -> None:
         names.hand_back(f"old:job{at}", 0.0)
     left = count
     while names.try_again(AGAIN_S):
-        assert len(names) == max(left - AT_ONCE, 0)
+        assert len(names) == max(left - NAMES_PER_CHECK, 0)
         left = len(names)
     assert not names
     names.hand_back("one", 0.0)

@@ -97,7 +97,7 @@ def test_results_go_out_with_the_next_question() -> None:
     master, reports = run(lambda n, _settled, _want: leased(3, 4, first=n * 2 + 1) if n < 2 else NOTHING)
     assert outcomes(master.settled) == [(1, 0, 9), (2, 0, 16), (3, 0, 9), (4, 0, 16)]
     assert master.wants == [1, 2, 4]
-    assert reports[0] == Connected(stock=False)
+    assert reports[0] == Connected(stdlib_server=False)
     assert master.hellos[0]["role"] == "executor"
     assert master.hellos[0]["holds"] == []
 

@@ -71,17 +71,17 @@ class CancelTasks(CallRequest):
         self.noted, self.stops = 0, []
         self.before = self.keys[-CANCELLED_PER_CYCLE:], len(self.over)
         self.left = len(self.before[0])
-        for key in reversed(self.keys[-CANCELLED_PER_CYCLE:]):
-            decided = ledger.cancel(key, self.cause, running=self.running)
+        for task_key in reversed(self.keys[-CANCELLED_PER_CYCLE:]):
+            decided = ledger.cancel(task_key, self.cause, running=self.running)
             if decided is None:
-                again.append(key)
+                again.append(task_key)
             elif not decided:
-                self.over.append(key)
+                self.over.append(task_key)
             else:
                 self.noted += 1
-                task = ledger.state.tasks[key]
+                task = ledger.state.tasks[task_key]
                 if task.state == LEASED and isinstance(task.holder, ExecutorHolder):
-                    self.stops.append((task.holder, key, task.delivery))
+                    self.stops.append((task.holder, task_key, task.delivery))
         self.keys[-CANCELLED_PER_CYCLE:] = again[::-1]
         self.left = len(again)
         return True
@@ -94,15 +94,17 @@ class CancelTasks(CallRequest):
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.done += self.noted
-        for executor, key, delivery in self.stops:
-            self.workers.stop(executor.session, key, delivery)
+        for executor, task_key, delivery in self.stops:
+            self.workers.stop(executor.session, task_key, delivery)
         if self.keys and self.connection.open:
             cycle.ask(self)
             return
         tasks = cycle.ledger.state.tasks
-        running = [id_text(key) for key in self.over if (task := tasks.get(key)) and task.state == LEASED]
-        told = {"done": self.done, "running": running, "over": len(self.over) - len(running)}
-        self.connection.reply(returned(told))
+        running = [
+            id_text(task_key) for task_key in self.over if (task := tasks.get(task_key)) and task.state == LEASED
+        ]
+        counts = {"done": self.done, "running": running, "over": len(self.over) - len(running)}
+        self.connection.reply(returned(counts))
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
@@ -114,7 +116,7 @@ def read_cancel(connection: ServerConnection, workers: Workers, args: tuple[Any,
     if (
         not isinstance(keys, list)
         or len(keys) > KEYS_MAX
-        or not all(type(key) is int for key in keys)
+        or not all(type(task_key) is int for task_key in keys)
         or not isinstance(running, bool)
     ):
         raise BadCall(f"cancel(keys, running) takes a list of at most {KEYS_MAX:,} task keys, and True or False.")
@@ -136,12 +138,12 @@ class CountTasks(CallRequest):
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = cycle.ledger.state.tasks
-        for key in self.keys[-SLICE:]:
-            task = tasks.get(key)
+        for task_key in self.keys[-SLICE:]:
+            task = tasks.get(task_key)
             if task is not None and task.state in LIVE_STATES:
                 self.live += 1
                 if task.state == LEASED:
-                    self.running.append(id_text(key))
+                    self.running.append(id_text(task_key))
         del self.keys[-SLICE:]
         if self.keys and self.connection.open:
             cycle.ask(self)
@@ -174,10 +176,10 @@ class Search(CallRequest):
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = cycle.ledger.state.tasks
-        for key in self.keys.slice():
-            task = tasks.get(key)
-            if key < self.end_key and task is not None and _is_of(task, self.queue, self.name):
-                self.found.append(key)
+        for task_key in self.keys.slice():
+            task = tasks.get(task_key)
+            if task_key < self.end_key and task is not None and _is_of(task, self.queue, self.name):
+                self.found.append(task_key)
         if self.connection.open:
             cycle.ask(self.then(self.found[::-1]) if self.keys.is_over else self)
 

@@ -47,18 +47,18 @@ class DeadLetterChoice(NamedTuple):
 
 def read_choice(asked: Mapping[str, Any]) -> DeadLetterChoice:
     """Read the conditions of an operator's request; raises BadCall."""
-    words = {word: asked.get(word) for word in ("queue", "name", "error")}
-    for word, text in words.items():
+    texts = {word: asked.get(word) for word in ("queue", "name", "error")}
+    for word, text in texts.items():
         if text is not None and not isinstance(text, str):
             raise BadCall(f"{word} is a text.")
-    moments = {word: asked.get(word) for word in ("since", "until")}
-    for word, at in moments.items():
+    instants = {word: asked.get(word) for word in ("since", "until")}
+    for word, at in instants.items():
         if at is not None and not (type(at) in (int, float) and math.isfinite(at)):
             raise BadCall(f"{word} is a number of seconds since 1970.")
-    error = words["error"]
+    error = texts["error"]
     if error is not None:
-        words["error"] = error.rpartition(":")[2].rpartition(".")[2]
-    return DeadLetterChoice(**words, since_at=moments["since"], until_at=moments["until"])
+        texts["error"] = error.rpartition(":")[2].rpartition(".")[2]
+    return DeadLetterChoice(**texts, since_at=instants["since"], until_at=instants["until"])
 
 
 def error_of(task: Task) -> str:

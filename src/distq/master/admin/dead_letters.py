@@ -69,35 +69,47 @@ class DeadList(CallRequest):
 class DeadShow(CallRequest):
     """`dead_show`: replies with all facts about one dead letter; payload and error are its stored bytes."""
 
-    __slots__ = ("key",)
+    __slots__ = ("task_key",)
 
     def __init__(self, connection: ServerConnection, asked: Filters) -> None:
         super().__init__(connection)
-        (self.key,) = _keys([asked.get("id")])
+        (self.task_key,) = _keys([asked.get("id")])
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
-        if self.key not in cycle.ledger.state.dead:
-            raise BadCall(f"{id_text(self.key)} is not a dead letter.")
+        if self.task_key not in cycle.ledger.state.dead:
+            raise BadCall(f"{id_text(self.task_key)} is not a dead letter.")
         return True
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
-        task = cycle.ledger.state.dead.get(self.key)
+        task = cycle.ledger.state.dead.get(self.task_key)
 
         def reply(bodies: list[bytes | None]) -> None:
             if task is None or bodies[0] is None:
-                self.refuse(BadCall(f"{id_text(self.key)} is a dead letter no more."))
+                self.refuse(BadCall(f"{id_text(self.task_key)} is a dead letter no more."))
                 return
             learn([task], bodies)
             payload, error, _ = unpack_dead(bodies[0])
             self.connection.reply(returned({**row(task), "payload": payload, "error": error}))
 
-        cycle.read(self, [self.key], reply)
+        cycle.read(self, [self.task_key], reply)
 
 
 class SettleDeadLetters(CallRequest):
     """`dead_retry` and `dead_purge`: settle the named dead letters, or all that match; `dry_run` only counts them."""
 
-    __slots__ = ("asked", "done", "event", "filter", "keys", "lacking", "noted", "others", "taken", "told", "unknown")
+    __slots__ = (
+        "asked",
+        "done",
+        "event",
+        "filter",
+        "keys",
+        "lacking",
+        "noted",
+        "others",
+        "taken",
+        "taken_pairs",
+        "unknown",
+    )
 
     def __init__(self, connection: ServerConnection, event: int, asked: Filters) -> None:
         super().__init__(connection)
@@ -118,7 +130,7 @@ class SettleDeadLetters(CallRequest):
         """Ids of this cycle whose unique key another task has, each with the id of that task."""
         self.unknown: list[str] = []
         """The ids of `lacking` of all cycles, for the reply."""
-        self.told: list[tuple[str, str]] = []
+        self.taken_pairs: list[tuple[str, str]] = []
         """The pairs of `others` of all cycles, for the reply."""
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
@@ -131,7 +143,7 @@ class SettleDeadLetters(CallRequest):
             self.keys = [task.task_key for task in self.filter.chosen(cycle)]
             self.keys.reverse()
         most = self._fitting(ledger)
-        chunk = [task for key in self.keys[-most:] if (task := ledger.state.dead.get(key)) is not None]
+        chunk = [task for task_key in self.keys[-most:] if (task := ledger.state.dead.get(task_key)) is not None]
         if self.event == moves.REQUEUE and not _bodies_are_there(cycle, chunk):
             return False
         self.noted, self.taken, self.lacking, self.others = [], [], [], []
@@ -146,13 +158,13 @@ class SettleDeadLetters(CallRequest):
             self.taken.insert(0, self.keys.pop())
         return True
 
-    def _settle(self, ledger: Ledger, key: int, other: Task | None) -> None:
+    def _settle(self, ledger: Ledger, task_key: int, other: Task | None) -> None:
         if other is not None:
-            self.others.append((id_text(key), id_text(other.task_key)))
-        elif ledger.settle_dead(key, self.event):
-            self.noted.append(key)
+            self.others.append((id_text(task_key), id_text(other.task_key)))
+        elif ledger.settle_dead(task_key, self.event):
+            self.noted.append(task_key)
         elif self.asked.get("ids") is not None:
-            self.lacking.append(id_text(key))
+            self.lacking.append(id_text(task_key))
 
     def undo(self) -> None:  # noqa: D102 - as Request
         if self.keys is not None:
@@ -163,8 +175,8 @@ class SettleDeadLetters(CallRequest):
         """Return how many of the keys that are left fit one cycle, with the parts of their streams."""
         assert self.keys is not None
         count = room = 0
-        for key in reversed(self.keys[-DECIDED_PER_CYCLE:]):
-            room += 1 + (ledger.state.stream_parts.row_count(key) if self.event == moves.DROP else 0)
+        for task_key in reversed(self.keys[-DECIDED_PER_CYCLE:]):
+            room += 1 + (ledger.state.stream_parts.row_count(task_key) if self.event == moves.DROP else 0)
             if count and room > ROWS_PER_CYCLE:
                 break
             count += 1
@@ -177,11 +189,11 @@ class SettleDeadLetters(CallRequest):
             return
         self.done += len(self.noted)
         self.unknown += self.lacking
-        self.told += self.others
+        self.taken_pairs += self.others
         if self.keys and self.connection.open:
             cycle.ask(self)
         else:
-            taken = {"taken": self.told} if self.told else {}
+            taken = {"taken": self.taken_pairs} if self.taken_pairs else {}
             self.connection.reply(returned({"done": self.done, "unknown": self.unknown, **taken}))
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102

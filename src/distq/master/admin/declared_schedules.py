@@ -13,7 +13,7 @@ from distq.core.ranges import is_duration
 from distq.core.schedule import SCHEDULES_MAX, BadSchedule, ScheduleOrigin, ScheduleProgress
 from distq.master.admin.schedule_calls import read_schedule
 from distq.master.admin.schedule_instants import next_instant_after
-from distq.master.admin.schedules import Schedule, twin_of
+from distq.master.admin.schedules import Schedule, same_task_as
 from distq.master.cycle.requests import CallRequest
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -41,7 +41,7 @@ class DeclareSchedules(CallRequest):
     does not. The reply has for each name the reason why its schedule was left as it is, or '', and the removed names.
     """
 
-    __slots__ = ("asked", "deciding", "gone", "modules", "new", "rows", "schedules", "told")
+    __slots__ = ("asked", "deciding", "gone", "modules", "new", "outcomes", "rows", "schedules")
 
     def __init__(self, connection: ServerConnection, schedules: Schedules, asked: Mapping[str, Any]) -> None:
         super().__init__(connection)
@@ -61,14 +61,14 @@ class DeclareSchedules(CallRequest):
         self.asked = asked
         self.rows: dict[str, Mapping[str, Any]] = {row["name"]: row for row in rows}
         self.modules = tuple(sorted(modules))
-        self.told: dict[str, str] = {}
+        self.outcomes: dict[str, str] = {}
         self.new: list[tuple[Schedule, bool]] = []
         """The schedules to store, each with whether its next instant is computed anew."""
         self.gone: list[str] = []
         self.deciding: list[str] = []
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
-        self.told, self.new, self.gone = {}, [], []
+        self.outcomes, self.new, self.gone = {}, [], []
         origin = ScheduleOrigin(self.modules, now - self.asked["age_s"])
         gone = self._dropped(origin) if self.asked.get("remove") else []
         names = [*self.rows, *(schedule.spec.name for schedule in gone)]
@@ -76,11 +76,11 @@ class DeclareSchedules(CallRequest):
             return False
         for name, row in self.rows.items():
             try:
-                self.told[name] = self._declare(cycle, row, origin, now)
+                self.outcomes[name] = self._declare(cycle, row, origin, now)
             except DistqError as exc:
-                self.told[name] = str(exc)
+                self.outcomes[name] = str(exc)
         for schedule in gone:
-            cycle.keep_row(schedule.key, None)
+            cycle.keep_row(schedule.row_key, None)
             self.gone.append(schedule.spec.name)
         self.deciding = names
         self.schedules.deciding.update(names)
@@ -102,8 +102,8 @@ class DeclareSchedules(CallRequest):
         spec, body, run = read_schedule(cycle, row, now)
         known = self.schedules.known.get(spec.name)
         if known is None:
-            if (twin := twin_of(self.schedules.known.values(), spec, declared=False)) is not None:
-                return f"the schedule {twin.spec.name!r}, which a client has made, submits the same"
+            if (other := same_task_as(self.schedules.known.values(), spec, declared=False)) is not None:
+                return f"the schedule {other.spec.name!r}, which a client has made, submits the same"
             if len(self.schedules.known) + len(self.new) >= SCHEDULES_MAX:
                 raise BadSchedule(f"there are {SCHEDULES_MAX:,} schedules already.")
             schedule = Schedule(
@@ -124,11 +124,11 @@ class DeclareSchedules(CallRequest):
         if same and known.origin.started_at + SAME_WORKER_S >= origin.started_at:
             return ""
         progress = known.progress if same else known.progress._replace(next_at=next_instant_after(spec.timing, now))
-        self._keep(cycle, Schedule(known.key, spec, progress, body, run, origin), anew=not same)
+        self._keep(cycle, Schedule(known.row_key, spec, progress, body, run, origin), anew=not same)
         return ""
 
     def _keep(self, cycle: Cycle, schedule: Schedule, *, anew: bool) -> None:
-        cycle.keep_row(schedule.key, schedule.row(schedule.progress))
+        cycle.keep_row(schedule.row_key, schedule.row(schedule.progress))
         self.new.append((schedule, anew))
 
     def undo(self) -> None:  # noqa: D102
@@ -150,7 +150,7 @@ class DeclareSchedules(CallRequest):
                 known[schedule.spec.name].origin = schedule.origin
         for name in self.gone:
             known.pop(name, None)
-        self.connection.reply(returned({"declared": self.told, "removed": self.gone}))
+        self.connection.reply(returned({"declared": self.outcomes, "removed": self.gone}))
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.undo()

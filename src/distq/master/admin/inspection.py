@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from distq.master.sessions.workers import Workers
     from distq.net.serve import ServerConnection
 
-STUCK_LOOKED_AT: Final = 100
+STUCK_EXAMINED: Final = 100
 STUCK_KINDS: Final = 10
 """Maximum tasks, and kinds of tasks, in one answer to a client: each kind costs a pass over the workers."""
 STACK_S: Final = 5.0
@@ -37,22 +37,22 @@ STACK_S: Final = 5.0
 class TaskQuery(CallRequest):
     """A request about one task, by its id."""
 
-    __slots__ = ("key", "workers")
+    __slots__ = ("task_key", "workers")
 
     def __init__(self, connection: ServerConnection, workers: Workers, asked: Mapping[str, Any]) -> None:
         super().__init__(connection)
         self.workers = workers
         text = asked.get("id")
         try:
-            self.key = task_key_of(text if isinstance(text, str) else "")
+            self.task_key = task_key_of(text if isinstance(text, str) else "")
         except ValueError as exc:
             raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
 
     def task(self, cycle: Cycle) -> Task:
         """Return the task; raises NoSuchTask if the master does not know it."""
-        task = cycle.ledger.state.tasks.get(self.key)
+        task = cycle.ledger.state.tasks.get(self.task_key)
         if task is None:
-            raise NoSuchTask(f"the master does not know task {id_text(self.key)} (any more).")
+            raise NoSuchTask(f"the master does not know task {id_text(self.task_key)} (any more).")
         return task
 
 
@@ -64,9 +64,9 @@ class ShowTask(TaskQuery):
         return True
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
-        task = cycle.ledger.state.tasks.get(self.key)
+        task = cycle.ledger.state.tasks.get(self.task_key)
         if task is None:
-            self.refuse(BadCall(f"task {id_text(self.key)} has just gone."))
+            self.refuse(BadCall(f"task {id_text(self.task_key)} has just gone."))
             return
 
         def reply(bodies: list[bytes | None]) -> None:
@@ -86,21 +86,21 @@ class ShowStack(TaskQuery):
         task = self.task(cycle)
         holder = task.holder
         if task.state != LEASED or not isinstance(holder, ExecutorHolder):
-            pending = cycle.ledger.state.dependencies.pending.get(self.key, 0)
+            pending = cycle.ledger.state.dependencies.pending.get(self.task_key, 0)
             because = explain(task, capacity_for(self.workers, task), instant_text, now, pending)
-            raise BadCall(f"task {id_text(self.key)} does not run on a worker. {because}")
+            raise BadCall(f"task {id_text(self.task_key)} does not run on a worker. {because}")
         self.delivery = task.delivery
         return True
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
-        task = cycle.ledger.state.tasks.get(self.key)
+        task = cycle.ledger.state.tasks.get(self.task_key)
         holder = None if task is None else task.holder
         if task is None or task.delivery != self.delivery or not isinstance(holder, ExecutorHolder):
-            self.refuse(BadCall(f"task {id_text(self.key)} has just ended."))
+            self.refuse(BadCall(f"task {id_text(self.task_key)} has just ended."))
             return
         self.until = now + STACK_S
         cycle.park_idle(self)
-        self.workers.ask_for_stack(holder.session, self.key, self.delivery, self._say)
+        self.workers.ask_for_stack(holder.session, self.task_key, self.delivery, self._say)
 
     def _say(self, cycle: Cycle, stack: str) -> None:
         if self.parked:
@@ -108,8 +108,8 @@ class ShowStack(TaskQuery):
             self.connection.reply(returned({"stack": stack}))
 
     def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
-        self.workers.give_up_stack(self.key, self.delivery, self._say)
-        self.refuse(BadCall(f"the worker of task {id_text(self.key)} has not answered within {STACK_S:g} s."))
+        self.workers.give_up_stack(self.task_key, self.delivery, self._say)
+        self.refuse(BadCall(f"the worker of task {id_text(self.task_key)} has not answered within {STACK_S:g} s."))
 
 
 def narrowed(workers: Workers, task: Task) -> tuple[list[WorkerSession], ...]:
@@ -143,17 +143,17 @@ def stuck(cycle: Cycle, workers: Workers, keys: Iterable[int]) -> dict[int, str]
     """Return why tasks that no connected worker would run wait: one task of each kind, among the first of `keys`."""
     reasons: dict[int, str] = {}
     kinds: set[Envelope] = set()
-    for key in islice(keys, STUCK_LOOKED_AT):
-        task = cycle.ledger.state.tasks.get(key)
+    for task_key in islice(keys, STUCK_EXAMINED):
+        task = cycle.ledger.state.tasks.get(task_key)
         if task is None or task.envelope in kinds or len(kinds) >= STUCK_KINDS:
             continue
         kinds.add(task.envelope)
         if reason := lacking(task, capacity_for(workers, task)):
-            reasons[key] = reason
+            reasons[task_key] = reason
     return reasons
 
 
-def described(cycle: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> dict[str, Any]:
+def described(cycle: Cycle, task: Task, capacity: WorkerCapacity, now: float) -> dict[str, Any]:
     """Return a task as values that JSON can represent; times are seconds since 1970."""
     envelope, constraints = task.envelope, task.constraints
     return {
@@ -162,7 +162,9 @@ def described(cycle: Cycle, task: Task, crowd: WorkerCapacity, now: float) -> di
         "name": envelope.name,
         "kind": envelope.kind,
         "state": STATE_NAMES[task.state],
-        "why": explain(task, crowd, instant_text, now, cycle.ledger.state.dependencies.pending.get(task.task_key, 0)),
+        "why": explain(
+            task, capacity, instant_text, now, cycle.ledger.state.dependencies.pending.get(task.task_key, 0)
+        ),
         "priority": envelope.priority,
         "submitted_at": task.submitted_at,
         "since": task.state_since_at,

@@ -52,23 +52,23 @@ class SetQueueLimits(CallRequest):
 
     def _named(self, cycle: Cycle) -> list[Queue[Task]]:
         """Return the named queue, or all queues that have had or have paused tasks of the name."""
-        names, queue, name = cycle.ledger.registry, self.asked.get("queue"), self.asked.get("name")
+        registry, queue, name = cycle.ledger.registry, self.asked.get("queue"), self.asked.get("name")
         if queue is not None:
-            if queue not in names.queues:
-                self._may_create(names, queue)
-            return [names.queue(queue, lasts=False)]
+            if queue not in registry.queues:
+                self._may_create(registry, queue)
+            return [registry.queue(queue, lasts=False)]
         if name is None or self.action not in ("pause", "resume"):
             raise BadCall(f"{self.action} takes a queue{', a name, or both' if self.action in ACTIONS[:2] else ''}.")
         known = [
             one
-            for one in names.queues.values()
-            if any(lane == name for lane, *_ in one.ready_lists) or name in one.own.paused_names
+            for one in registry.queues.values()
+            if any(task_name == name for task_name, *_ in one.ready_lists) or name in one.own.paused_names
         ]
         if not known:
             raise BadCall(f"no queue has had a task {name!r} yet: name the queue too.")
         return known
 
-    def _may_create(self, names: Registry, queue: str) -> None:
+    def _may_create(self, registry: Registry, queue: str) -> None:
         """Raise BadCall unless a queue of this name is valid and the request may create it."""
         try:
             check_names(queue, "")
@@ -76,27 +76,29 @@ class SetQueueLimits(CallRequest):
             raise BadCall(f"{queue!r} cannot be the name of a queue.") from exc
         if self.asked.get("must_exist"):
             more = "" if self.action in ("resume", "queue_reset") else "; --create makes it"
-            raise BadCall(no_queue(names, queue, more))
+            raise BadCall(no_queue(registry, queue, more))
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         for queue in self.queues:
             cycle.ledger.registry.release(queue)
         self.connection.reply(
-            returned({"queues": [{"queue": queue.name, **told(queue.policy)} for queue in self.queues]})
+            returned({"queues": [{"queue": queue.name, **as_json(queue.policy)} for queue in self.queues]})
         )
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: ARG002, D102
         self.refuse(exc)
 
 
-def no_queue(names: Registry, queue: str, more: str = "") -> str:
+def no_queue(registry: Registry, queue: str, more: str = "") -> str:
     """Return the message that there is no such queue, with the most similar name of a queue."""
-    near = difflib.get_close_matches(queue, list(names.queues), n=1, cutoff=0.6) if len(names.queues) < 1_000 else []
+    near = (
+        difflib.get_close_matches(queue, list(registry.queues), n=1, cutoff=0.6) if len(registry.queues) < 1_000 else []
+    )
     meant = f"; did you mean {near[0]!r}?" if near else ""
     return f"there is no queue {queue!r}{more}{meant or '.'}"
 
 
-def told(policy: Policy) -> dict[str, Any]:
+def as_json(policy: Policy) -> dict[str, Any]:
     """Return a policy as values that JSON can represent."""
     return {
         "paused": policy.paused,

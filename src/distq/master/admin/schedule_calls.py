@@ -18,7 +18,7 @@ from distq.core.schedule import (
 from distq.core.task_ids import id_text
 from distq.master.admin.calendars import check_line, zone_of
 from distq.master.admin.schedule_instants import next_after, next_instant_after, planned
-from distq.master.admin.schedules import Schedule, lives, submit, twin_of
+from distq.master.admin.schedules import Schedule, lives, same_task_as, submit
 from distq.master.cycle.requests import CallRequest
 from distq.protocol.submit import SubmitRun, read_run
 from distq.wire.errors import BadCall
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class ScheduleAction(CallRequest):
     """`schedule_put`, `schedule_list`, `schedule_pause`, `schedule_resume`, `schedule_run`, `schedule_remove`."""
 
-    __slots__ = ("action", "after", "asked", "decides", "name", "new", "schedules", "twin")
+    __slots__ = ("action", "after", "asked", "decides", "name", "new", "replaced", "schedules")
 
     def __init__(
         self, connection: ServerConnection, schedules: Schedules, action: str, asked: Mapping[str, Any]
@@ -52,7 +52,7 @@ class ScheduleAction(CallRequest):
         self.new: Schedule | None = None
         """The schedule that replaces the one of its name or is new; None if there is none."""
         self.after: ScheduleProgress | None = None
-        self.twin: Schedule | None = None
+        self.replaced: Schedule | None = None
         """The schedule that code declared under another name and that this one replaces."""
         self.decides = False
         """Whether the present cycle has decided this request."""
@@ -85,19 +85,19 @@ class ScheduleAction(CallRequest):
     def _change(self, cycle: Cycle, schedule: Schedule, now: float) -> None:
         progress = schedule.progress
         if self.action == "schedule_remove":
-            cycle.keep_row(schedule.key, None)
+            cycle.keep_row(schedule.row_key, None)
             return
         if self.action == "schedule_run":
             if not schedule.spec.timing.overlap and lives(cycle, progress.last_key):
                 assert progress.last_key is not None
                 raise BadSchedule(f"its task {id_text(progress.last_key)} has not ended yet.")
-            key = submit(cycle, schedule, now)
-            self.after = progress._replace(last_at=now, last_key=key, runs=progress.runs + 1)
+            task_key = submit(cycle, schedule, now)
+            self.after = progress._replace(last_at=now, last_key=task_key, runs=progress.runs + 1)
         else:
             paused = self.action == "schedule_pause"
             next_at = progress.next_at if paused else next_after(schedule.spec.timing, progress.next_at, now)
             self.after = progress._replace(paused=paused, next_at=next_at)
-        cycle.keep_row(schedule.key, schedule.row(self.after))
+        cycle.keep_row(schedule.row_key, schedule.row(self.after))
 
     def _named(self) -> Schedule:
         schedule = self.schedules.known.get(self.name)
@@ -108,8 +108,8 @@ class ScheduleAction(CallRequest):
     def _put(self, cycle: Cycle, now: float) -> bool:
         """Store a schedule; return False if the next cycle must decide instead."""
         spec, body, run = read_schedule(cycle, self.asked, now)
-        self.twin = twin_of(self.schedules.known.values(), spec, declared=True)
-        if self.twin is not None and self.twin.spec.name in self.schedules.deciding:
+        self.replaced = same_task_as(self.schedules.known.values(), spec, declared=True)
+        if self.replaced is not None and self.replaced.spec.name in self.schedules.deciding:
             return False
         known = self.schedules.known.get(spec.name)
         if known is not None and known.run is not None and (known.spec, known.body) == (spec, body):
@@ -117,13 +117,13 @@ class ScheduleAction(CallRequest):
             return True  # the schedule is unchanged and goes on as before
         if known is None and len(self.schedules.known) >= SCHEDULES_MAX:
             raise BadSchedule(f"there are {SCHEDULES_MAX:,} schedules already.")
-        key = self.schedules.new_key() if known is None else known.key
+        row_key = self.schedules.new_key() if known is None else known.row_key
         first = next_instant_after(spec.timing, now)
         self.after = ScheduleProgress(first) if known is None else known.progress._replace(next_at=first)
-        self.new = Schedule(key, spec, self.after, body, run)
-        cycle.keep_row(key, self.new.row(self.after))
-        if self.twin is not None:
-            cycle.keep_row(self.twin.key, None)
+        self.new = Schedule(row_key, spec, self.after, body, run)
+        cycle.keep_row(row_key, self.new.row(self.after))
+        if self.replaced is not None:
+            cycle.keep_row(self.replaced.row_key, None)
         return True
 
     def _plan_again(self, cycle: Cycle, known: Schedule, now: float) -> None:
@@ -133,7 +133,7 @@ class ScheduleAction(CallRequest):
         next_at = planned(known.spec.timing, known.progress.next_at, now)
         if known.fault or next_at != known.progress.next_at:
             self.after = known.progress._replace(next_at=next_at)
-            cycle.keep_row(known.key, known.row(self.after))
+            cycle.keep_row(known.row_key, known.row(self.after))
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         known, name = self.schedules.known, self.name
@@ -142,8 +142,8 @@ class ScheduleAction(CallRequest):
         if self.new is not None:
             known[name] = self.new
             self.schedules.arm(self.new)
-            if self.twin is not None:
-                known.pop(self.twin.spec.name, None)
+            if self.replaced is not None:
+                known.pop(self.replaced.spec.name, None)
         elif self.action == "schedule_remove":
             known.pop(name, None)
         elif self.after is not None:
@@ -152,8 +152,8 @@ class ScheduleAction(CallRequest):
             if changed.run is not None and self.action in ("schedule_put", "schedule_resume"):
                 changed.fault = ""
             self.schedules.arm(changed)
-        told = known.values() if self.action == "schedule_list" else filter(None, (known.get(name),))
-        self.connection.reply(returned({"schedules": [described(cycle, one) for one in told]}))
+        listed = known.values() if self.action == "schedule_list" else filter(None, (known.get(name),))
+        self.connection.reply(returned({"schedules": [described(cycle, one) for one in listed]}))
 
     def put_back(self, cycle: Cycle, exc: CommitRefused, now: float) -> None:  # noqa: D102
         if self.action == "schedule_list":

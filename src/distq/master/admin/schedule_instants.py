@@ -63,8 +63,8 @@ def due_at(timing: Timing, at: float, now: float) -> DueInstants:
     return DueInstants(at, missed, next_at)
 
 
-def next_after(timing: Timing, moment: float, now: float) -> float:
+def next_after(timing: Timing, instant_at: float, now: float) -> float:
     """Return a schedule's first instant after `now`; the parameter is one of its instants."""
-    if timing.every_s is not None and moment <= now:
-        return moment + ((now - moment) // timing.every_s + 1) * timing.every_s
-    return moment if moment > now else next_instant_after(timing, now)
+    if timing.every_s is not None and instant_at <= now:
+        return instant_at + ((now - instant_at) // timing.every_s + 1) * timing.every_s
+    return instant_at if instant_at > now else next_instant_after(timing, now)

@@ -50,18 +50,18 @@ OWN_KEY: Final = "schedule "
 class Schedule:
     """One schedule of this master."""
 
-    __slots__ = ("body", "fault", "key", "origin", "progress", "run", "spec")
+    __slots__ = ("body", "fault", "origin", "progress", "row_key", "run", "spec")
 
     def __init__(
         self,
-        key: int,
+        row_key: int,
         spec: ScheduleSpec,
         progress: ScheduleProgress,
         body: bytes,
         run: SubmitRun | None,
         origin: ScheduleOrigin | None = None,
     ) -> None:
-        self.key = key
+        self.row_key = row_key
         self.spec = spec
         self.progress = progress
         self.body = body
@@ -90,9 +90,9 @@ class Schedules:
 
     def restore(self, rows: Mapping[int, bytes], bodies: Mapping[int, bytes]) -> None:
         """Restore the schedules after a restart; each makes up for missed instants as its `catch_up` says."""
-        for key, row in rows.items():
-            self._last_key = min(self._last_key, key)
-            schedule = self._restored(key, row, bodies.get(key, b""))
+        for row_key, row in rows.items():
+            self._last_key = min(self._last_key, row_key)
+            schedule = self._restored(row_key, row, bodies.get(row_key, b""))
             self.known[schedule.spec.name] = schedule
         now = self._cycle.clock.now()
         self.plan(self.known, now, anew=True)
@@ -102,15 +102,15 @@ class Schedules:
         """Request a new plan of all schedules, because the clock was set."""
         self._cycle.ask(PlanSchedules(self, again=False))
 
-    def _restored(self, key: int, row: bytes, body: bytes) -> Schedule:
+    def _restored(self, row_key: int, row: bytes, body: bytes) -> Schedule:
         try:
             spec, progress, origin = unpack_schedule(row)
         except Exception as exc:  # noqa: BLE001 - rows of a later distq, or damaged ones, must not keep a master from starting
-            unread = ScheduleSpec(f"unreadable-{-key:x}", Timing(None, "", "UTC", False, ONE), (), None, None)
-            schedule = Schedule(key, unread, ScheduleProgress(0.0, paused=True), body, None)
+            unread = ScheduleSpec(f"unreadable-{-row_key:x}", Timing(None, "", "UTC", False, ONE), (), None, None)
+            schedule = Schedule(row_key, unread, ScheduleProgress(0.0, paused=True), body, None)
             self.fail(schedule, f"its row in the store cannot be read: {exc!r}")
             return schedule
-        schedule = Schedule(key, spec, progress, body, None, origin)
+        schedule = Schedule(row_key, spec, progress, body, None, origin)
         try:
             now = self._cycle.clock.now()
             schedule.run = read_run(self._cycle.ledger.registry, spec.envelope, spec.when, spec.constraints, now)
@@ -232,12 +232,12 @@ class RunSchedule(Request):
             self.after = progress._replace(skipped=progress.skipped + 1)
         else:
             try:
-                key = submit(cycle, schedule, now)
+                task_key = submit(cycle, schedule, now)
             except DistqError:  # its queue is full: try the instant again later
                 cycle.ask_at(now + AGAIN_S, self)
                 return True
-            self.after = progress._replace(last_at=now, last_key=key, runs=before.runs + 1)
-        cycle.keep_row(schedule.key, schedule.row(self.after))
+            self.after = progress._replace(last_at=now, last_key=task_key, runs=before.runs + 1)
+        cycle.keep_row(schedule.row_key, schedule.row(self.after))
         self.schedules.deciding.add(name)
         return True
 
@@ -280,13 +280,13 @@ def submit(cycle: Cycle, schedule: Schedule, now: float) -> int:
     )
 
 
-def lives(cycle: Cycle, key: int | None) -> bool:
+def lives(cycle: Cycle, task_key: int | None) -> bool:
     """Whether a task of a schedule exists and has not ended."""
-    task = None if key is None else cycle.ledger.state.tasks.get(key)
+    task = None if task_key is None else cycle.ledger.state.tasks.get(task_key)
     return task is not None and task.state in LIVE_STATES
 
 
-def twin_of(schedules: Iterable[Schedule], spec: ScheduleSpec, *, declared: bool) -> Schedule | None:
+def same_task_as(schedules: Iterable[Schedule], spec: ScheduleSpec, *, declared: bool) -> Schedule | None:
     """Return a schedule of another name for the same task at the same instants; None if there is none.
 
     `declared` selects the schedules that code has declared, otherwise those that a client has made. A task with a

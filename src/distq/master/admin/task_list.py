@@ -103,8 +103,8 @@ class ListTasks(CallRequest):
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = cycle.ledger.state.tasks
-        for key in self.keys.slice():
-            task = tasks.get(key)
+        for task_key in self.keys.slice():
+            task = tasks.get(task_key)
             if task is not None and self._is_meant(task):
                 if len(self.rows) == self.limit:
                     self._reply(self.rows[-1]["id"])

@@ -38,7 +38,7 @@ class WaitGraph:
 
         Only one of the waiting tasks receives a reason: when it fails, its slot is free for a task that others await.
         """
-        self._until = {key: until for key, until in self._until.items() if until > now}
+        self._until = {task_key: until for task_key, until in self._until.items() if until > now}
         self._until[outer.task_key] = now + KNOWN_S
         queue = inner.envelope.queue
         if inner.state != READY or not queue.allowance(now):
@@ -49,7 +49,7 @@ class WaitGraph:
                 return ""
             slots += session.slots
             for executor in session.executors.values():
-                if any(key not in self._until for key in executor.held):
+                if any(task_key not in self._until for task_key in executor.held):
                     return ""
         if not slots:
             return ""

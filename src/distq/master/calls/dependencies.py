@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
-ENDS_AT_ONCE: Final = 1_000
+ENDS_PER_REPLY: Final = 1_000
 ENDS_BYTES_MAX: Final = 8 << 20
 """Maximum bytes of outcomes in one reply, of at most ENDS_AT_ONCE tasks; a single larger outcome still fits a frame."""
 
@@ -32,26 +32,26 @@ class ReadEnds(CallRequest):
     The lease gives the number of dependencies; each reply has at least one row.
     """
 
-    __slots__ = ("delivery", "first", "key")
+    __slots__ = ("delivery", "first", "task_key")
 
-    def __init__(self, connection: ServerConnection, key: int, delivery: int, first: int) -> None:
+    def __init__(self, connection: ServerConnection, task_key: int, delivery: int, first: int) -> None:
         super().__init__(connection)
-        self.key = key
+        self.task_key = task_key
         self.delivery = delivery
         self.first = first
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102 - as Request
         tasks = cycle.ledger.state.tasks
-        task = tasks.get(self.key)
-        after = None if task is None else task.constraints.depends_on
-        if task is None or after is None or task.state != LEASED or task.delivery != self.delivery:
-            self.refuse(BadCall(f"task {id_text(self.key)} is not leased by that delivery, or comes after none."))
+        task = tasks.get(self.task_key)
+        depends_on = None if task is None else task.constraints.depends_on
+        if task is None or depends_on is None or task.state != LEASED or task.delivery != self.delivery:
+            self.refuse(BadCall(f"task {id_text(self.task_key)} is not leased by that delivery, or comes after none."))
             return
-        keys = after.keys[self.first : self.first + ENDS_AT_ONCE]
-        before = [tasks.get(key) for key in keys]
+        keys = depends_on.keys[self.first : self.first + ENDS_PER_REPLY]
+        upstream = [tasks.get(task_key) for task_key in keys]
 
         def reply(bodies: list[bytes | None]) -> None:
-            ends = [_end(one, body) for one, body in zip(before, bodies, strict=False)]
+            ends = [_end(one, body) for one, body in zip(upstream, bodies, strict=False)]
             holder = task.holder
             whole = isinstance(holder, ExecutorHolder) and holder.reads_states
             self.connection.reply(returned(ends if whole else [end[:3] for end in ends]))
@@ -77,12 +77,12 @@ def read_upstream(connection: ServerConnection, args: tuple[Any, ...]) -> ReadEn
     return ReadEnds(connection, *args)
 
 
-def upstream_of(tasks: list[Task], together: Dependencies) -> dict[int, tuple[int, bool]]:
+def upstream_of(tasks: list[Task], dependencies: Dependencies) -> dict[int, tuple[int, bool]]:
     """By leased task with dependencies: their number, and whether it takes the result of its only one as no list."""
-    if not together.followers:
+    if not dependencies.followers:
         return {}
     return {
-        task.task_key: (after.size, after.is_single)
+        task.task_key: (depends_on.size, depends_on.is_single)
         for task in tasks
-        if (after := task.constraints.depends_on) is not None
+        if (depends_on := task.constraints.depends_on) is not None
     }

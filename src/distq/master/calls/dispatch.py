@@ -86,7 +86,7 @@ class Dispatcher:
         stats: Stats,
         greeting: Greeting,
         plain_queues: Mapping[str, str],
-        turned_away: Callable[[ServerConnection, str], None],
+        note_rejection: Callable[[ServerConnection, str], None],
         plain_lease_s: float | None = None,
         keeps_no_proxies: Callable[[str], None] = lambda _peer: None,
     ) -> None:
@@ -94,32 +94,32 @@ class Dispatcher:
         self._workers = workers
         self._stats = stats
         self._greeting = greeting
-        self._turned_away = turned_away
+        self._note_rejection = note_rejection
         self._getters = {**GETTERS, **plain_queues}
         self._plain = PlainQueues(cycle, plain_lease_s, keeps_no_proxies)
         self.clients = Clients(cycle, cycle.store.epoch)
         self.streams = Streams(cycle)
         cycle.push = self._push
         cycle.ask_at(cycle.clock.now() + NAMES_KEPT_S / 2, DiscardUnused())
-        names = cycle.ledger.registry
+        registry = cycle.ledger.registry
         for name in self._getters.values():
-            names.queue(name, RESULT if name == "result" else WORK)
-        self._queues: dict[str, Queue[Task]] = {name: names.queue(name) for name in self._getters.values()}
+            registry.queue(name, RESULT if name == "result" else WORK)
+        self._queues: dict[str, Queue[Task]] = {name: registry.queue(name) for name in self._getters.values()}
         self._results = ResultQueues({})
         self.schedules = Schedules(cycle)
         admin = AdminActions(cycle, workers, self.schedules)
-        self._cycle_calls: dict[str, Callable[[ServerConnection, InertCall], None]] = {
+        self._broker_calls: dict[str, Callable[[ServerConnection, InertCall], None]] = {
             methods.ADMIN: lambda connection, call: cycle.ask(admin.request(connection, call.args)),
-            methods.BEFORE: self._tell_before,
+            methods.BEFORE: self._send_upstream,
             methods.CANCEL: lambda connection, call: cycle.ask(read_cancel(connection, workers, call.args)),
             methods.EXCHANGE: self._exchange,
             methods.GOODBYE: self._goodbye,
             methods.HEARTBEAT: self._heartbeat,
             methods.HELLO: self._hello,
             methods.RESULTS: self._send_results,
-            methods.RUNNING: self._tell_running,
-            methods.STUCK: self._tell_stuck,
-            methods.STATS: self._tell,
+            methods.RUNNING: self._send_running,
+            methods.STUCK: self._send_stuck,
+            methods.STATS: self._send_stats,
             methods.STREAM: lambda connection, call: cycle.ask(read_stream(connection, self.streams, call.args)),
             methods.SUBMIT: self._submit,
             methods.WATCH: self._watch,
@@ -145,9 +145,9 @@ class Dispatcher:
         ident = call.ident
         try:
             if ident == methods.BROKER:
-                self._offered(self._cycle_calls, connection, call)
+                self._answer_method(self._broker_calls, connection, call)
             elif ident is None:
-                self._offered(self._server_calls, connection, call)
+                self._answer_method(self._server_calls, connection, call)
             elif (queue := self._queues.get((halves := word_of(ident))[0])) is not None:
                 self._plain.called(connection, queue, call, halves[1])
             else:
@@ -162,11 +162,11 @@ class Dispatcher:
         if isinstance(connection.state, PlainPeer):
             self._plain.gone(connection.state)
         elif isinstance(connection.state, ClientSession):
-            self.clients.line_closed(connection)
+            self.clients.connection_closed(connection)
         elif isinstance(connection.state, AdminPeer):
             connection.state.copy.drop()
         else:
-            self._workers.line_closed(connection)
+            self._workers.connection_closed(connection)
 
     def called_again(self, connection: ServerConnection) -> None:
         """Answer the waiting heartbeat or exchange of a worker or an executor, which has sent a further call."""
@@ -177,11 +177,11 @@ class Dispatcher:
 
     def rejected(self, connection: ServerConnection, reason: str) -> None:
         """Note that the server closed a connection: the peer did not prove the key, or the server had no room."""
-        self._turned_away(connection, reason)
+        self._note_rejection(connection, reason)
 
     # -- BaseManager's own calls ---------------------------------------------------------------
 
-    def _offered(
+    def _answer_method(
         self,
         calls: Mapping[str, Callable[[ServerConnection, InertCall], None]],
         connection: ServerConnection,
@@ -244,10 +244,10 @@ class Dispatcher:
             connection.state = session
             self._workers.introduced(session, worker.holds)
         else:
-            session, said = self._workers.session(hello.session), read_executor_hello(info)
-            executor = self._workers.executor(session, said.number, connection, said.holds)
-            executor.reads_states = said.reads_states
-            executor.executor_slots = said.slots
+            session, executor_hello = self._workers.session(hello.session), read_executor_hello(info)
+            executor = self._workers.executor(session, executor_hello.number, connection, executor_hello.holds)
+            executor.reads_states = executor_hello.reads_states
+            executor.executor_slots = executor_hello.slots
             connection.state = executor
 
     def _exchange(self, connection: ServerConnection, call: InertCall) -> None:
@@ -261,7 +261,7 @@ class Dispatcher:
         executor.request = request
         self._cycle.ask(request)
 
-    def _tell_before(self, connection: ServerConnection, call: InertCall) -> None:
+    def _send_upstream(self, connection: ServerConnection, call: InertCall) -> None:
         if not isinstance(connection.state, ExecutorHolder):
             connection.reply(refused("before() is for executors: call hello() with role executor first."))
             return
@@ -299,14 +299,20 @@ class Dispatcher:
         else:
             connection.reply(refused("goodbye() is for clients: call hello() with role client first."))
 
-    def _tell_running(self, connection: ServerConnection, call: InertCall) -> None:
-        keys = read_watch(call.args, "running")
+    def _send_running(self, connection: ServerConnection, call: InertCall) -> None:
+        task_keys = read_watch(call.args, "running")
         tasks = self._cycle.ledger.state.tasks
         connection.reply(
-            returned([key for key in keys if (task := tasks.get(key)) is not None and task.state == LEASED])
+            returned(
+                [
+                    task_key
+                    for task_key in task_keys
+                    if (task := tasks.get(task_key)) is not None and task.state == LEASED
+                ]
+            )
         )
 
-    def _tell_stuck(self, connection: ServerConnection, call: InertCall) -> None:
+    def _send_stuck(self, connection: ServerConnection, call: InertCall) -> None:
         connection.reply(returned(stuck(self._cycle, self._workers, read_watch(call.args, "stuck"))))
 
     def _heartbeat(self, connection: ServerConnection, call: InertCall) -> None:
@@ -315,12 +321,12 @@ class Dispatcher:
             connection.reply(refused("heartbeat() of a session that has ended: call hello() with role worker again."))
             return
         report, wait_s = (*call.args, None, None)[:2]
-        self._workers.heard(session, report if isinstance(report, dict) else {})
+        self._workers.note_report(session, report if isinstance(report, dict) else {})
         self._workers.beat(
             session, connection, min(float(wait_s), HEARTBEAT_WAIT_MAX_S) if is_duration(wait_s) else 0.0
         )
 
-    def _tell(self, connection: ServerConnection, call: InertCall) -> None:
+    def _send_stats(self, connection: ServerConnection, call: InertCall) -> None:
         what = call.args[0] if call.args else "overview"
         try:
             connection.reply(returned(self._stats(str(what))))

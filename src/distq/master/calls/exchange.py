@@ -87,21 +87,21 @@ class ExchangeCall(LeaseRequest):
 
     def _settle(self, cycle: Cycle, settled: CheckedSettlement, now: float) -> bool:
         """Note one settlement; False if a later cycle must decide the request again."""
-        key, delivery, outcome, body, run_s, *_ = settled
+        task_key, delivery, outcome, body, run_s, *_ = settled
         ledger = cycle.ledger
         if outcome == Outcome.PROGRESS:
             with suppress(ValueError, TypeError, RecursionError):
-                ledger.note_progress(key, delivery, *_progress(body or b""))
+                ledger.note_progress(task_key, delivery, *_progress(body or b""))
             return True
         if outcome in (Outcome.CHECKPOINT, Outcome.PART):
             self.only_ends = False
             with suppress(ValueError):
-                if not ledger.save_part(key, delivery, outcome, body or b""):
-                    if not ledger.settle(key, delivery, Outcome.FATAL, TOO_MANY_PARTS, run_s, TOO_MANY):
+                if not ledger.save_part(task_key, delivery, outcome, body or b""):
+                    if not ledger.settle(task_key, delivery, Outcome.FATAL, TOO_MANY_PARTS, run_s, TOO_MANY):
                         return False
-                    self.stops.append((key, delivery))
+                    self.stops.append((task_key, delivery))
             return True
-        task = ledger.state.tasks.get(key)
+        task = ledger.state.tasks.get(task_key)
         answers = None
         if task is not None and task.envelope.kind == PLAIN and outcome == Outcome.SUCCESS:
             answers = self.results.of(cycle, task.envelope.queue.name)
@@ -114,7 +114,7 @@ class ExchangeCall(LeaseRequest):
             task.envelope.queue.handed_back(task.envelope)
         if not ledger.settle(*settled):
             return False
-        if answers is not None and body is not None and ledger.succeeds(key):
+        if answers is not None and body is not None and ledger.succeeds(task_key):
             self.only_ends = False
             ledger.submit(answers, (body,), None, now)
         return True
@@ -132,8 +132,8 @@ class ExchangeCall(LeaseRequest):
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         settled, self.settled, self.noted = bool(self.settled), [], 0
         stops, self.stops = self.stops, []
-        for key, delivery in stops:
-            self.executor.session.stop(cycle, key, delivery)
+        for task_key, delivery in stops:
+            self.executor.session.stop(cycle, task_key, delivery)
         if not self.connection.open:
             return
         if self.executor.connection is not self.connection:
@@ -162,10 +162,14 @@ class ExchangeCall(LeaseRequest):
             for task in tasks
             if task.constraints is not NO_CONSTRAINTS and task.constraints.headers
         }
-        fenced = [task.task_key for task in tasks if task.lease_bound] if ledger.leasing.has_lease_bound else []
+        lease_bound = [task.task_key for task in tasks if task.lease_bound] if ledger.leasing.has_lease_bound else []
         self.connection.reply(
             write_lease_reply(
-                tasks, ledger.state.checkpoints.cursors, upstream_of(tasks, ledger.state.dependencies), headers, fenced
+                tasks,
+                ledger.state.checkpoints.cursors,
+                upstream_of(tasks, ledger.state.dependencies),
+                headers,
+                lease_bound,
             )
         )
 
@@ -181,11 +185,11 @@ class ResultQueues:
         return cycle.ledger.registry.envelope(self.names.get(work, "result"), PLAIN, PLAIN)
 
 
-def _progress(told: bytes) -> tuple[float, str]:
+def _progress(report: bytes) -> tuple[float, str]:
     """Fraction and text of an executor's progress report; raises ValueError or TypeError for anything else."""
-    if len(told) > PROGRESS_BYTES_MAX:
+    if len(report) > PROGRESS_BYTES_MAX:
         raise ValueError
-    fraction, text = json.loads(told)
+    fraction, text = json.loads(report)
     if not (type(fraction) is float and 0 <= fraction <= 1 and isinstance(text, str)):
         raise TypeError
     return fraction, text
@@ -193,11 +197,11 @@ def _progress(told: bytes) -> tuple[float, str]:
 
 def _too_large(settled: CheckedSettlement, limit: int) -> CheckedSettlement:
     """The failure that replaces a settlement whose body is larger than the limit."""
-    key, delivery, outcome, body, run_s, *_ = settled
+    task_key, delivery, outcome, body, run_s, *_ = settled
     what = WHAT_IS_LARGE.get(outcome, "error")
     text = f"its {what} has {len(body or b'')} bytes; the limit is {limit}"
     outcome = Outcome.FATAL if outcome in WHAT_IS_LARGE else outcome
-    return key, delivery, outcome, pack_failure_text("PayloadTooLarge", text), run_s, text, None
+    return task_key, delivery, outcome, pack_failure_text("PayloadTooLarge", text), run_s, text, None
 
 
 def queues_of(cycle: Cycle, names: object) -> tuple[Queue[Task], ...] | None:

@@ -111,8 +111,8 @@ def settled(cycle: Cycle, peer: PlainPeer, now: float) -> bool:
         return cycle.ledger.settle(task.task_key, task.delivery, Outcome.SUCCESS, None, now - task.leased_at)
     if peer.lapsed is None:
         return True
-    key, delivery, leased_at = peer.lapsed
-    if not cycle.ledger.settle(key, delivery, Outcome.SUCCESS, None, now - leased_at):
+    task_key, delivery, leased_at = peer.lapsed
+    if not cycle.ledger.settle(task_key, delivery, Outcome.SUCCESS, None, now - leased_at):
         return False
     peer.lapsed = None
     return True

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
     from distq.net.serve import ServerConnection
 
-PARTS_AT_ONCE: Final = 100
+PARTS_PER_REPLY: Final = 100
 PARTS_BYTES_MAX: Final = 8 << 20
 """Maximum bytes of parts in one reply, of at most PARTS_AT_ONCE parts; a single larger part still fits a frame."""
 
@@ -28,17 +28,17 @@ class Streams:
         self.waiting: dict[int, dict[ReadParts, None]] = {}
         """Waiting requests by task key."""
 
-    def unwatch(self, key: int) -> None:
+    def unwatch(self, task_key: int) -> None:
         """Stop watching a stream for which no request waits."""
-        self._cycle.ledger.state.stream_parts.watched.discard(key)
+        self._cycle.ledger.state.stream_parts.watched.discard(task_key)
 
     def push(self) -> None:
         """Have the next cycle answer the requests whose streams have grown or ended."""
         parts = self._cycle.ledger.state.stream_parts
         if parts.grown:
             grown, parts.grown = parts.grown, {}
-            for key in grown:
-                for request in list(self.waiting.get(key, ())):
+            for task_key in grown:
+                for request in list(self.waiting.get(task_key, ())):
                     request.leave()
                     self._cycle.forget(request)
                     self._cycle.ask(request)
@@ -50,24 +50,26 @@ class ReadParts(CallRequest):
     The reply is (parts, whether the stream has ended).
     """
 
-    __slots__ = ("first", "key", "streams", "wait_s")
+    __slots__ = ("first", "streams", "task_key", "wait_s")
 
-    def __init__(self, connection: ServerConnection, streams: Streams, key: int, first: int, wait_s: float) -> None:
+    def __init__(
+        self, connection: ServerConnection, streams: Streams, task_key: int, first: int, wait_s: float
+    ) -> None:
         super().__init__(connection)
         self.streams = streams
-        self.key = key
+        self.task_key = task_key
         self.first = first
         self.wait_s = wait_s
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
-        task = cycle.ledger.state.tasks.get(self.key)
+        task = cycle.ledger.state.tasks.get(self.task_key)
         if task is None:
-            self.refuse(NoSuchTask(f"the master does not know task {id_text(self.key)} (any more)."))
+            self.refuse(NoSuchTask(f"the master does not know task {id_text(self.task_key)} (any more)."))
             return
-        known = cycle.ledger.state.stream_parts.by_task.get(self.key, {})
+        known = cycle.ledger.state.stream_parts.by_task.get(self.task_key, {})
         rows: list[int] = []
         room_bytes = min(PARTS_BYTES_MAX, cycle.reply_bytes_max)
-        while len(rows) < PARTS_AT_ONCE and (kept := known.get(self.first + len(rows))) is not None:
+        while len(rows) < PARTS_PER_REPLY and (kept := known.get(self.first + len(rows))) is not None:
             room_bytes -= kept.size_bytes
             if rows and room_bytes < 0:
                 break
@@ -81,17 +83,17 @@ class ReadParts(CallRequest):
         if self.until <= now or not self.connection.open:
             self.connection.reply(returned(([], False)))
             return
-        cycle.ledger.state.stream_parts.watched.add(self.key)
-        self.streams.waiting.setdefault(self.key, {})[self] = None
+        cycle.ledger.state.stream_parts.watched.add(self.task_key)
+        self.streams.waiting.setdefault(self.task_key, {})[self] = None
         cycle.park_idle(self)
 
     def leave(self) -> None:
         """Remove the request from the waiting ones."""
         waiting = self.streams.waiting
-        waiting[self.key].pop(self, None)
-        if not waiting[self.key]:
-            del waiting[self.key]
-            self.streams.unwatch(self.key)
+        waiting[self.task_key].pop(self, None)
+        if not waiting[self.task_key]:
+            del waiting[self.task_key]
+            self.streams.unwatch(self.task_key)
 
     def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.leave()
@@ -100,7 +102,7 @@ class ReadParts(CallRequest):
 
 def read_stream(connection: ServerConnection, streams: Streams, args: tuple[Any, ...]) -> ReadParts:
     """The request of `stream(key, from, wait_s)`; raises BadCall."""
-    key, first, wait_s = args if len(args) == 3 else (None, None, None)
-    if type(key) is not int or type(first) is not int or first < 0 or not is_duration(wait_s):
+    task_key, first, wait_s = args if len(args) == 3 else (None, None, None)
+    if type(task_key) is not int or type(first) is not int or first < 0 or not is_duration(wait_s):
         raise BadCall("stream(key, from, wait_s) takes a task's key, a number from 0, and seconds.")
-    return ReadParts(connection, streams, key, first, min(float(wait_s), WAIT_MAX_S))  # type: ignore[arg-type] # a duration
+    return ReadParts(connection, streams, task_key, first, min(float(wait_s), WAIT_MAX_S))  # type: ignore[arg-type] # a duration

@@ -84,7 +84,7 @@ class SubmitTasks(CallRequest):
         if largest > limit:
             raise PayloadTooLarge(f"a payload of {largest} bytes; the limit is {limit}.")
         done = 0
-        before = {
+        upstream = {
             index
             for run in self.runs
             if run.constraints.depends_on is not None
@@ -92,9 +92,9 @@ class SubmitTasks(CallRequest):
         }
         self.taken = []
         for run, other in zip(self.runs, others, strict=True):
-            owner = None if done in before else self.session
-            key = self._submit(ledger, run, other, done, owner, now)
-            self.first = key if self.first is None else self.first
+            owner = None if done in upstream else self.session
+            task_key = self._submit(ledger, run, other, done, owner, now)
+            self.first = task_key if self.first is None else self.first
             done += run.size
         self._note(cycle)
         return True
@@ -135,9 +135,9 @@ class SubmitTasks(CallRequest):
     def _note(self, cycle: Cycle) -> None:
         """Have the store keep the number of this submit, and its answer."""
         session = self.session
-        told = json.dumps(self.taken).encode() if self.taken else b""
-        row = SESSION.pack(self.number | (WITH_TAKEN if told else 0), self.first or 0) + session.key.encode()
-        cycle.keep_row(session.row_key, (row, told if told or not session.stored else KEEP))
+        taken_body = json.dumps(self.taken).encode() if self.taken else b""
+        row = SESSION.pack(self.number | (WITH_TAKEN if taken_body else 0), self.first or 0) + session.key.encode()
+        cycle.keep_row(session.row_key, (row, taken_body if taken_body or not session.stored else KEEP))
         self.before, session.high = session.high, self.number
 
     def _too_full(self) -> tuple[Queue[Task], int] | None:

@@ -335,9 +335,9 @@ class Broker:
         bytes_max = None if bytes_max is None else min(bytes_max, self.reply_bytes_max)
         self._lease_replies.read(request, keys, callback, bytes_max)
 
-    def keep_row(self, key: int, row: Row) -> None:
+    def keep_row(self, row_key: int, row: Row) -> None:
         """Have the next commit store a row that is no task (its key is negative); None deletes it."""
-        self._decisions.keep(key, row)
+        self._decisions.keep(row_key, row)
 
     def fetch(self, task: Task) -> None:
         """Have the present or the next cycle read a task's payload into memory."""

@@ -28,10 +28,10 @@ class Decisions:
         """The key and the earlier row of each change of `rows`, in order."""
         self._cycle = cycle
 
-    def keep(self, key: int, row: Row) -> None:
+    def keep(self, row_key: int, row: Row) -> None:
         """Have the next commit keep a row that is no task."""
-        self._before.append((key, self.rows.get(key, ABSENT)))
-        self.rows[key] = row
+        self._before.append((row_key, self.rows.get(row_key, ABSENT)))
+        self.rows[row_key] = row
 
     def clear(self) -> None:
         """Forget the rows, which are in a batch now."""
@@ -56,11 +56,11 @@ class Decisions:
         """Take back the decisions since the savepoint, and all but the first `rows` changes of rows."""
         self._cycle.ledger.undo(savepoint)
         while len(self._before) > rows:
-            key, row = self._before.pop()
+            row_key, row = self._before.pop()
             if isinstance(row, AbsentRow):
-                self.rows.pop(key, None)
+                self.rows.pop(row_key, None)
             else:
-                self.rows[key] = row
+                self.rows[row_key] = row
         if request is not None:
             request.undo()
 

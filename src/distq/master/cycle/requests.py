@@ -95,7 +95,7 @@ class Cycle(Protocol):
     def read(self, request: Request, keys: Sequence[int], callback: ReadCallback, bytes_max: int | None = None) -> None:
         """Have the present or the next cycle read bodies from the store for a request, and pass them to `callback`."""
 
-    def keep_row(self, key: int, row: Row) -> None:
+    def keep_row(self, row_key: int, row: Row) -> None:
         """Have the next commit store a row that is no task (its key is negative); None deletes it."""
 
     def fetch(self, task: Task) -> None:

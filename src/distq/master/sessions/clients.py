@@ -161,15 +161,15 @@ class Clients:
 
     def push(self) -> None:
         """Send the ends of tasks to the clients whose requests wait for them."""
-        heard = self._cycle.ledger.state.owners_to_notify
-        if heard:
+        owners = self._cycle.ledger.state.owners_to_notify
+        if owners:
             self._cycle.ledger.state.owners_to_notify = {}
-            for owner in heard:
+            for owner in owners:
                 if not isinstance(owner, ClientSession):
                     continue
                 if not owner.ended:
                     owner.backlog.add(owner.outbox)
-            for owner in heard:
+            for owner in owners:
                 for task in owner.outbox:
                     task.body = None  # the backlog's rows and the store have it
                 owner.outbox.clear()
@@ -198,7 +198,7 @@ class Clients:
             self._cycle.keep_row(session.row_key, None)
             session.stored = False
 
-    def line_closed(self, connection: ServerConnection) -> None:
+    def connection_closed(self, connection: ServerConnection) -> None:
         """Note that a client's connection has ended; its session stays until it has been idle for `IDLE_S`."""
         session = connection.state
         if not isinstance(session, ClientSession):
@@ -278,10 +278,10 @@ class SendResults(CallRequest):
         session = self.session
         if not self.connection.open:
             return
-        before = session.request
-        if before is not None and before is not self:
-            cycle.forget(before)
-            before.connection.reply(returned((before.number, [])))
+        previous = session.request
+        if previous is not None and previous is not self:
+            cycle.forget(previous)
+            previous.connection.reply(returned((previous.number, [])))
         session.request = self
         backlog = session.backlog
         if backlog.sent and self.number < session.sent_number:
@@ -316,7 +316,7 @@ class SendResults(CallRequest):
                 tasks = cycle.ledger.state.tasks
                 self._send([read_row(tasks, row, body) for row, body in zip(stored, bodies, strict=False)], read=True)
 
-        cycle.read(self, [key for key, *_ in stored], read, ROWS_BYTES_MAX)
+        cycle.read(self, [task_key for task_key, *_ in stored], read, ROWS_BYTES_MAX)
 
     def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self._reply([])
@@ -333,7 +333,7 @@ class SendResults(CallRequest):
 
 def incomplete(rows: Mapping[int, bytes]) -> list[int]:
     """Return the keys of the session rows whose bodies the store must read too."""
-    return [key for key, stored in rows.items() if SESSION.unpack_from(stored)[0] & WITH_TAKEN]
+    return [row_key for row_key, stored in rows.items() if SESSION.unpack_from(stored)[0] & WITH_TAKEN]
 
 
 class WatchTasks(CallRequest):
@@ -354,10 +354,10 @@ class WatchTasks(CallRequest):
         tasks = cycle.ledger.state.tasks
         rows: list[TaskEnd] = []
         ended: list[Task] = []
-        for key in self.keys:
-            task = tasks.get(key)
+        for task_key in self.keys:
+            task = tasks.get(task_key)
             if task is None:
-                rows.append((key, GONE, None, None))
+                rows.append((task_key, GONE, None, None))
             elif task.state in LIVE_STATES:
                 cycle.ledger.state.subscribe(task, self.session)
             else:
@@ -374,6 +374,6 @@ class WatchTasks(CallRequest):
 def read_watch(args: tuple[Any, ...], method: str = "watch") -> list[int]:
     """Check and return the task keys of a client's call; raises BadCall."""
     keys = args[0] if len(args) == 1 else None
-    if not isinstance(keys, list) or len(keys) > ROWS_MAX or not all(type(key) is int for key in keys):
+    if not isinstance(keys, list) or len(keys) > ROWS_MAX or not all(type(task_key) is int for task_key in keys):
         raise BadCall(f"{method}(keys) takes a list of at most {ROWS_MAX} task keys.")
     return keys

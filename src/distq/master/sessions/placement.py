@@ -49,18 +49,19 @@ class ConnectedWorkers:
     def longest_run_s(self, queue: Queue[Task]) -> float:  # noqa: D102
         return self._longest.get(queue, 0.0)
 
-    def most(self, queue: Queue[Task], lane: PriorityList[Task]) -> int:  # noqa: D102
+    def most(self, queue: Queue[Task], ready_list: PriorityList[Task]) -> int:  # noqa: D102
         serving = self._of(queue)
         if not serving.sessions:
-            return PROBE if lane.name in self._workers.handed_back else sys.maxsize
-        if lane.name == PLAIN:
+            return PROBE if ready_list.name in self._workers.handed_back else sys.maxsize
+        if ready_list.name == PLAIN:
             return sys.maxsize if any(one.plain for one in serving.sessions) else PROBE
-        if all(lane.name in one.unknown for one in serving.sessions):
+        if all(ready_list.name in one.unknown for one in serving.sessions):
             return 0
-        key = lane.requires, lane.cost
+        key = ready_list.requires, ready_list.cost
         if key not in serving.fits:
             serving.fits[key] = any(
-                one.tasks and lane.requires <= one.labels and lane.cost <= one.slots for one in serving.sessions
+                one.tasks and ready_list.requires <= one.labels and ready_list.cost <= one.slots
+                for one in serving.sessions
             )
         return sys.maxsize if serving.fits[key] else PROBE
 

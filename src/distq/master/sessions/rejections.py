@@ -24,7 +24,7 @@ class RejectionLog:
 
     def __init__(self, log: Any) -> None:
         self._log = log
-        self._told: dict[str, int] = {}
+        self._logged: dict[str, int] = {}
         """The addresses with a log entry in this interval, each with the number of its further rejections."""
         self._others = 0
         """Number of rejections from other addresses in this interval."""
@@ -33,24 +33,24 @@ class RejectionLog:
     def note(self, connection: ServerConnection, reason: str) -> None:
         """Log or count the rejection of a peer."""
         host = connection.peer.rpartition(":")[0]
-        if not self._told:
+        if not self._logged:
             asyncio.get_running_loop().call_later(INTERVAL_S, self._sum_up)
-        if host in self._told:
-            self._told[host] += 1
+        if host in self._logged:
+            self._logged[host] += 1
             self._reason = reason
-        elif len(self._told) < ADDRESSES_MAX:
-            self._told[host] = 0
+        elif len(self._logged) < ADDRESSES_MAX:
+            self._logged[host] = 0
             self._log.warning("peer_turned_away", peer=connection.peer, reason=reason)
         else:
             self._others += 1
             self._reason = reason
 
     def _sum_up(self) -> None:
-        more = sum(self._told.values()) + self._others
+        more = sum(self._logged.values()) + self._others
         if more:
-            most = max(self._told, key=lambda host: self._told[host])
+            most = max(self._logged, key=lambda host: self._logged[host])
             self._log.warning(
                 "peers_turned_away", count=more, most_from=most, last_reason=self._reason, seconds=INTERVAL_S
             )
-        self._told.clear()
+        self._logged.clear()
         self._others = 0

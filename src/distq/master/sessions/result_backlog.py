@@ -157,11 +157,11 @@ def stored_row(task: Task, body: bytes | None) -> TaskEnd:
 
 def read_row(tasks: Mapping[int, Task], row: TaskEnd, body: bytes | None) -> TaskEnd:
     """Return a row with its stored body, or without it if the task was retried or its retention is over since then."""
-    key, state, _, causes = row
-    task = tasks.get(key)
+    task_key, state, _, causes = row
+    task = tasks.get(task_key)
     if task is not None and task.state == state:
         return stored_row(task, body)
-    return (key, GONE if state == SUCCEEDED else state, None, causes)
+    return (task_key, GONE if state == SUCCEEDED else state, None, causes)
 
 
 def _rows_of(bytes_max: int) -> int:
@@ -174,5 +174,5 @@ def _bytes_of(rows: Iterable[TaskEnd]) -> int:
 
 
 def _without_body(row: TaskEnd) -> TaskEnd:
-    key, state, body, causes = row
-    return row if body is None or body is IN_STORE else (key, state, IN_STORE, causes)
+    task_key, state, body, causes = row
+    return row if body is None or body is IN_STORE else (task_key, state, IN_STORE, causes)

@@ -20,7 +20,7 @@ AGAIN_MAX_S: Final = 300.0
 """Maximum seconds of that pause, so that a worker that has learned the name runs its tasks again."""
 LOOK_S: Final = 1.0
 """Seconds between two checks for names whose pause is over."""
-AT_ONCE: Final = 50
+NAMES_PER_CHECK: Final = 50
 """Maximum names that one worker is offered again within `LOOK_S`; the others wait for the next check."""
 TRIES_MAX: Final = 10_000
 """Maximum names whose tries are counted, to limit memory; beyond it all counts start again."""
@@ -60,7 +60,7 @@ class UnknownNames(set[str]):
     def try_again(self, now: float) -> list[str]:
         """Remove up to `AT_ONCE` names whose pause is over, and return them."""
         names: list[str] = []
-        while len(names) < AT_ONCE and self._due and self._due[0][0] <= now:
+        while len(names) < NAMES_PER_CHECK and self._due and self._due[0][0] <= now:
             names.append(heapq.heappop(self._due)[1])
             self.discard(names[-1])
         return names

@@ -99,9 +99,9 @@ class WorkerSession:
         self.memory_bytes: int | None = None
         self.memory_limit_bytes: int | None = None
 
-    def stop(self, cycle: Cycle, key: int, delivery: int) -> None:
+    def stop(self, cycle: Cycle, task_key: int, delivery: int) -> None:
         """Have the worker stop a task that it runs or has not begun yet."""
-        self.stops.append((key, delivery))
+        self.stops.append((task_key, delivery))
         self.answer_beat(cycle)
 
     def answer_beat(self, cycle: Cycle) -> None:
@@ -165,12 +165,12 @@ class Heartbeat(CallRequest):
         self.say()
 
 
-def may_take(sessions: Iterable[WorkerSession], queue: Queue[Task], lane: PriorityList[Task]) -> bool:
+def may_take(sessions: Iterable[WorkerSession], queue: Queue[Task], ready_list: PriorityList[Task]) -> bool:
     """Whether a worker may take tasks of a priority list; standard-library programs may take plain items too."""
-    return lane.name == PLAIN or any(
+    return ready_list.name == PLAIN or any(
         (queue in session.queues if session.queues is not None else queue.role == WORK)
-        and lane.requires <= session.labels
-        and lane.cost <= session.slots
-        and session.wanted(lane.name)
+        and ready_list.requires <= session.labels
+        and ready_list.cost <= session.slots
+        and session.wanted(ready_list.name)
         for session in sessions
     )

@@ -40,7 +40,9 @@ class Workers:
         """Task names that workers of ended sessions did not know, oldest first."""
         self._cycle = cycle
         self._lease_s = lease_s
-        cycle.ledger.registry.eligibility.may_take = lambda queue, lane: may_take(self.sessions.values(), queue, lane)
+        cycle.ledger.registry.eligibility.may_take = lambda queue, ready_list: may_take(
+            self.sessions.values(), queue, ready_list
+        )
         self._stack_waits: dict[tuple[int, int], list[Callable[[Cycle, str], None]]] = {}
         """Callbacks that wait for a task's stack, by its key and delivery."""
 
@@ -70,31 +72,31 @@ class Workers:
             executor.connection.abort()  # the executor has left this connection; the master has not seen its end yet
         held = dict(holds)
         stale = Holder(executor.label)
-        for key, task in list(executor.held.items()):
-            if held.get(key) != task.delivery:
+        for task_key, task in list(executor.held.items()):
+            if held.get(task_key) != task.delivery:
                 # It was leased in a reply that never arrived: no executor runs it.
-                del executor.held[key]
-                stale.held[key] = task
+                del executor.held[task_key]
+                stale.held[task_key] = task
                 task.holder = stale
         if stale.held:
             self._cycle.ask(LoseLeases(stale, "connection", "its connection was lost", running=0))
         self._cycle.ledger.state.orphaned_runs.holder_ended(executor, held.items())
-        for key, delivery in held.items():
-            self._reclaim(executor, key, delivery)
+        for task_key, delivery in held.items():
+            self._reclaim(executor, task_key, delivery)
         executor.connection = connection
         return executor
 
-    def _reclaim(self, executor: ExecutorHolder, key: int, delivery: int) -> None:
+    def _reclaim(self, executor: ExecutorHolder, task_key: int, delivery: int) -> None:
         ledger = self._cycle.ledger
-        if ledger.reclaim(executor, key, delivery):
-            task = executor.held[key]
+        if ledger.reclaim(executor, task_key, delivery):
+            task = executor.held[task_key]
             if task.body is None:
                 self._cycle.fetch(task)  # it is needed if the task becomes a dead letter
-        elif (known := ledger.state.tasks.get(key)) is not None and (known.lease_bound or known.state in GIVEN_UP):
+        elif (known := ledger.state.tasks.get(task_key)) is not None and (known.lease_bound or known.state in GIVEN_UP):
             # The task ended while its worker was away: if it runs, it shall stop, and keeps its place until then.
             if known.lease_bound:
-                ledger.state.orphaned_runs.reassign(key, delivery, executor)
-            executor.session.stops.append((key, delivery))
+                ledger.state.orphaned_runs.reassign(task_key, delivery, executor)
+            executor.session.stops.append((task_key, delivery))
 
     def current(self, executor: ExecutorHolder, connection: ServerConnection) -> ExecutorHolder:
         """Return the executor, or its successor if its session was ended for silence while the executor lived on.
@@ -118,9 +120,9 @@ class Workers:
         Executors that connected before their worker are answered now. An executor that runs a task connects after
         the task: the master keeps it until then.
         """
-        for index, key, delivery in holds:
+        for index, task_key, delivery in holds:
             executor = session.executors.setdefault(index, ExecutorHolder(session, index))
-            self._reclaim(executor, key, delivery)
+            self._reclaim(executor, task_key, delivery)
             if executor.connection is None and not self._cycle.ledger.holds(executor):
                 del session.executors[index]
         self._cycle.ledger.leasing.readmit()
@@ -130,7 +132,7 @@ class Workers:
                 self._cycle.forget(request)
                 self._cycle.ask(request)
 
-    def heard(self, session: WorkerSession, report: Mapping[str, Any]) -> None:
+    def note_report(self, session: WorkerSession, report: Mapping[str, Any]) -> None:
         """Read a heartbeat: renew the worker's leases, and note how its executors have ended."""
         session.seen_at = self._cycle.clock.now()
         session.lease_until = session.seen_at + self._lease_s
@@ -167,24 +169,26 @@ class Workers:
             beat.until = self._cycle.clock.now() + wait_s
             self._cycle.park_idle(beat)
 
-    def stop(self, session: WorkerSession, key: int, delivery: int) -> None:
+    def stop(self, session: WorkerSession, task_key: int, delivery: int) -> None:
         """Have a worker stop a task that it runs or has not begun yet."""
-        session.stop(self._cycle, key, delivery)
+        session.stop(self._cycle, task_key, delivery)
 
-    def ask_for_stack(self, session: WorkerSession, key: int, delivery: int, say: Callable[[Cycle, str], None]) -> None:
+    def ask_for_stack(
+        self, session: WorkerSession, task_key: int, delivery: int, say: Callable[[Cycle, str], None]
+    ) -> None:
         """Request the stack of a task from the worker that runs it, which reports it to the callback `say`."""
-        self._stack_waits.setdefault((key, delivery), []).append(say)
-        if (key, delivery) not in session.stacks:
-            session.stacks.append((key, delivery))
+        self._stack_waits.setdefault((task_key, delivery), []).append(say)
+        if (task_key, delivery) not in session.stacks:
+            session.stacks.append((task_key, delivery))
         self.answer_beat(session)
 
-    def give_up_stack(self, key: int, delivery: int, say: Callable[[Cycle, str], None]) -> None:
+    def give_up_stack(self, task_key: int, delivery: int, say: Callable[[Cycle, str], None]) -> None:
         """Remove the callback `say`: the worker has not reported the stack in time."""
-        waits = self._stack_waits.get((key, delivery), [])
+        waits = self._stack_waits.get((task_key, delivery), [])
         if say in waits:
             waits.remove(say)
         if not waits:
-            self._stack_waits.pop((key, delivery), None)
+            self._stack_waits.pop((task_key, delivery), None)
 
     def answer_beat(self, session: WorkerSession) -> None:
         """Reply to the session's waiting heartbeat, if there is one."""
@@ -192,21 +196,21 @@ class Workers:
 
     def _exited(self, session: WorkerSession, ended: Mapping[str, Any]) -> None:
         index, running = count_of(ended.get("index")), ended.get("running")
-        key, delivery = next(_pairs([running]), (0, 0))
+        task_key, delivery = next(_pairs([running]), (0, 0))
         begun = dict(_pairs(ended.get("begun")))
         executor = session.executors.pop(index, None)
         if executor is None:  # from before a restart, or of an ended session: its tasks are lost with it
             executor = ExecutorHolder(session, index)
-            for one in ((key, delivery), *begun.items()):
+            for one in ((task_key, delivery), *begun.items()):
                 self._reclaim(executor, *one)
         executor.ended = True
         self._unserve(executor)
         cause = short_text(ended.get("cause")) or "its executor ended"
-        if key and ended.get("kind") == TIMEOUT:
+        if task_key and ended.get("kind") == TIMEOUT:
             stack = ended.get("stack")
-            self._cycle.ask(EndOverrun(executor, cause, key, stack if isinstance(stack, str) else ""))
+            self._cycle.ask(EndOverrun(executor, cause, task_key, stack if isinstance(stack, str) else ""))
             return
-        lost = None if count_of(ended.get("suspects")) else key
+        lost = None if count_of(ended.get("suspects")) else task_key
         unexplained = bool(ended.get("unexplained"))
         self._cycle.ask(LoseLeases(executor, "executor", cause, lost, begun, unexplained=unexplained))
 
@@ -222,7 +226,7 @@ class Workers:
             self._cycle.forget(request)
             request.expire(self._cycle, self._cycle.clock.now())
 
-    def line_closed(self, connection: ServerConnection) -> None:
+    def connection_closed(self, connection: ServerConnection) -> None:
         """Note that a worker's or executor's socket closed; give it `DISCONNECT_GRACE_S` to report or connect again."""
         known = connection.state
         at = self._cycle.clock.now() + DISCONNECT_GRACE_S
@@ -255,15 +259,15 @@ class Workers:
     def lose(self, executor: ExecutorHolder, reason: str, cause: str) -> None:
         """End the leases of a lost executor; its lease-bound tasks keep theirs until the session's `lease_until`."""
         ledger, until = self._cycle.ledger, executor.session.lease_until
-        if reason != LEASE and ledger.holds(fenced := ledger.detach_holder(executor)):
-            self._cycle.ask_at(until, LoseLeases(fenced, reason, cause))
+        if reason != LEASE and ledger.holds(bound := ledger.detach_holder(executor)):
+            self._cycle.ask_at(until, LoseLeases(bound, reason, cause))
         if ledger.holds(executor):
             self._cycle.ask(LoseLeases(executor, reason, cause))
 
 
-def _pairs(said: object) -> Iterator[tuple[int, int]]:
+def _pairs(rows: object) -> Iterator[tuple[int, int]]:
     """Yield the pairs of task key and delivery in a worker's report; skip any other value."""
-    for pair in said if isinstance(said, list | tuple) else ():
+    for pair in rows if isinstance(rows, list | tuple) else ():
         if isinstance(pair, list | tuple) and len(pair) == 2:
             yield count_of(pair[0], KEY_MAX), count_of(pair[1])
 
@@ -271,19 +275,19 @@ def _pairs(said: object) -> Iterator[tuple[int, int]]:
 class EndOverrun(LoseLeases):
     """Fails the attempt of a task whose executor was killed because the task ran beyond its time limit."""
 
-    __slots__ = ("key", "stack")
+    __slots__ = ("stack", "task_key")
 
-    def __init__(self, holder: Holder, cause: str, key: int, stack: str) -> None:
+    def __init__(self, holder: Holder, cause: str, task_key: int, stack: str) -> None:
         super().__init__(holder, "executor", cause, running=0)
-        self.key = key
+        self.task_key = task_key
         self.stack = stack
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: D102 - as Request
-        ledger, task = cycle.ledger, self.holder.held.get(self.key)
+        ledger, task = cycle.ledger, self.holder.held.get(self.task_key)
         if task is not None:
             limit_s = task.envelope.time_limit_s or 0.0
             body = pack_overrun(self.cause, self.stack)
-            ledger.settle(self.key, task.delivery, Outcome.TIMEOUT, body, limit_s, self.cause)
+            ledger.settle(self.task_key, task.delivery, Outcome.TIMEOUT, body, limit_s, self.cause)
         return super().decide(cycle, now)  # False while that is being applied: it is decided again then
 
 
@@ -296,18 +300,20 @@ class ReturnLeases(Request):
         super().__init__()
         self.session = session
         pairs = (pair for pair in deliveries if isinstance(pair, list | tuple) and len(pair) == 2)
-        self.deliveries = [(key, delivery) for key, delivery in pairs if type(key) is type(delivery) is int]
+        self.deliveries = [
+            (task_key, delivery) for task_key, delivery in pairs if type(task_key) is type(delivery) is int
+        ]
         self.before = self.deliveries
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         ledger, self.before = cycle.ledger, self.deliveries
         left = []
-        for key, delivery in self.deliveries:
-            task = ledger.state.tasks.get(key)
+        for task_key, delivery in self.deliveries:
+            task = ledger.state.tasks.get(task_key)
             if task is None or task.holder is None or task.holder.worker is not self.session:
                 continue
-            if not ledger.settle(key, delivery, Outcome.RELEASED, None, 0.0):
-                left.append((key, delivery))
+            if not ledger.settle(task_key, delivery, Outcome.RELEASED, None, 0.0):
+                left.append((task_key, delivery))
         self.deliveries = left
         return not left
 

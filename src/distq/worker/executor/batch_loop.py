@@ -245,7 +245,7 @@ class BatchLoop:
         prefetch_ran, task_ended, settled = self._prefetch.task_ran, self._interrupts.state.task_ended, settlements.rows
         envelopes, headers, verbose = self._reply.envelopes, self._reply.headers, self._verbose
         flush_bytes, run_it = settlements.flush_bytes, self._interrupts.run
-        lease_bound = frozenset(self._reply.fenced)
+        lease_bound = frozenset(self._reply.lease_bound)
         runs = [self._functions.run_of(kind, name) for _, name, kind, _ in envelopes]
         limits = [limit_s for *_, limit_s in envelopes]
         done, done_s = 0, 0.0

@@ -150,10 +150,10 @@ def message_of(record: logging.LogRecord) -> str:
         return record.getMessage()
     except Exception as error:  # noqa: BLE001 - the user's format, arguments and their __str__
         try:
-            said = f"{record.msg!r} with {record.args!r}"
+            text = f"{record.msg!r} with {record.args!r}"
         except Exception:  # noqa: BLE001 - as above
-            said = "a message"
-        return f"{said} (it cannot be formatted: {type(error).__name__})"
+            text = "a message"
+        return f"{text} (it cannot be formatted: {type(error).__name__})"
 
 
 def _lines_of(exc_info: object) -> str:

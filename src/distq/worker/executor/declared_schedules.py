@@ -38,11 +38,11 @@ def declare(connection: Connection, config: ExecutorConfig, age_s: float, warn: 
         "remove": config.schedules == REMOVE,
     }
     try:
-        told: Any = connection.call(BROKER, ADMIN, ("schedule_declare", asked), timeout_s=ANSWER_S)
+        reply: Any = connection.call(BROKER, ADMIN, ("schedule_declare", asked), timeout_s=ANSWER_S)
     except RemoteRefusal as error:
         warn(f"The master takes no schedules that code declares: {error}")
         return
-    for name, why in told["declared"].items():
+    for name, why in reply["declared"].items():
         if why:
             warn(f"The schedule that the code declares for {name} is not registered: {why.rstrip('.')}.")
 

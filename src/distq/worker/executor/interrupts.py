@@ -45,7 +45,7 @@ class Interrupts:
     def listen(self, state: ProcessState) -> None:
         """Take over the signals that interrupt a task."""
         self.state = state
-        state.own(signal.SIGALRM, self._alarm_rang)
+        state.own(signal.SIGALRM, self._timer_fired)
         state.own(STOP_SIGNAL, self._stop_signalled)
         os.lseek(self._page.fd, PAGE_BYTES, os.SEEK_SET)
         state.write_stacks_to(self._page.fd, all_threads=False)
@@ -74,7 +74,7 @@ class Interrupts:
             self._page.set_limit(limit_s, began_at)
         try:
             self._armed = True
-            self._set_alarm(began_at)
+            self._set_timer(began_at)
             # Read only now, as the alarm and the supervisor know of the task: if the lease ends later, they end it.
             begins = leased_at is None or self._page.has_lease(leased_at, self._clock())
             ran = copy_context().run(run, payload) if begins else RunOutcome(Outcome.RELEASED, b"")
@@ -91,7 +91,7 @@ class Interrupts:
                 self._page.set_lease_bound(lease_bound=False)
         return ran
 
-    def _set_alarm(self, now: float) -> None:
+    def _set_timer(self, now: float) -> None:
         """Have the alarm ring at the time limit, or at the end of the lease if that comes first."""
         at = min(self._over_at, self._page.lease_until_at) if self._is_lease_bound else self._over_at
         signal.setitimer(signal.ITIMER_REAL, max(timer_s(at - now), SOON_S))
@@ -100,7 +100,7 @@ class Interrupts:
         if self._page.is_stopping and _in_user_code(frame):
             raise TaskStopped("the task was cancelled while it ran.")
 
-    def _alarm_rang(self, _number: int, _frame: FrameType | None) -> None:
+    def _timer_fired(self, _number: int, _frame: FrameType | None) -> None:
         if not self._armed:
             return
         now = self._clock()
@@ -110,7 +110,7 @@ class Interrupts:
         if now >= self._over_at:
             self._armed = False
             raise TimeLimitExceeded(overrun_text(self._limit_s))
-        self._set_alarm(now)
+        self._set_timer(now)
 
 
 def end_for_lease(page: ExecutorPage) -> None:

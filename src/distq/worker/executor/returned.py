@@ -16,7 +16,7 @@ from distq.tasks.payload import Finish, Pack
 
 Await = Callable[[Coroutine[Any, Any, Any]], Any]
 """Runs a coroutine to its end, on an event loop that the executor chooses, and returns the coroutine's value."""
-Tell = Callable[[int, bytes], None]
+Report = Callable[[int, bytes], None]
 
 
 def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -82,14 +82,14 @@ def _parts(pack: Pack, part_bytes_max: int) -> Callable[[int, Any], bytes]:
 
 def _streamed(running: Generator[Any, Any, Any], packed: Callable[[int, Any], bytes]) -> Any:
     """Send each part of a generator to the master when the generator yields it; return the generator's value."""
-    tell = report_of(current())
+    report = report_of(current())
     try:
         for number in itertools.count():
             try:
                 value = next(running)
             except StopIteration as stop:
                 return stop.value
-            tell(Outcome.PART, packed(number, value))
+            report(Outcome.PART, packed(number, value))
     finally:
         running.close()
 
@@ -100,14 +100,14 @@ async def _streamed_async(
     """Send each part of an async generator to the master; an async generator has no return value."""
     import asyncio  # noqa: PLC0415 - the loop has imported it already
 
-    tell, number = report_of(current()), 0
+    report, number = report_of(current()), 0
     try:
         async for value in running:
             part = packed(number, value)
             if shared:  # sending may wait for room, and other tasks run on this loop
-                await asyncio.to_thread(tell, Outcome.PART, part)
+                await asyncio.to_thread(report, Outcome.PART, part)
             else:
-                tell(Outcome.PART, part)
+                report(Outcome.PART, part)
             number += 1
     finally:
         await running.aclose()

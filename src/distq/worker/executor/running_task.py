@@ -61,7 +61,7 @@ class RunningTask:
         self.cursor: bytes | None = reply.cursors.get(row[0])
         """The checkpoint of an earlier attempt."""
         self.headers: Headers = reply.headers.get(row[0], ())
-        self.is_lease_bound = row[0] in reply.fenced
+        self.is_lease_bound = row[0] in reply.lease_bound
         """Whether the task must end with its lease."""
         self.notes: dict[int, Settlement] = {}
         """Its newest progress and checkpoint, by outcome, until they are sent."""

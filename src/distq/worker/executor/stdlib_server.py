@@ -39,7 +39,7 @@ class StdlibServerLoop:
     def __init__(
         self,
         handler: Handler | None,
-        word: BatchPage,
+        page: BatchPage,
         reporter: Reporter,
         shutdown: ShutdownFlag,
         clock: Clock,
@@ -47,7 +47,7 @@ class StdlibServerLoop:
         verbose: bool,
     ) -> None:
         self._handler = handler
-        self._page = word
+        self._page = page
         self._reporter = reporter
         self._shutdown = shutdown
         self._clock = clock

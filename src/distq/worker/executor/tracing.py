@@ -28,8 +28,8 @@ def traced(run: Run, attempt: Attempt) -> Run:
     """How to run a payload, as a span."""
 
     def run_traced(payload: bytes) -> bytes | RunOutcome:
-        with run_of(attempt) as tell:
-            return _told(tell, run(payload))
+        with run_of(attempt) as end_span:
+            return _with_span_ended(end_span, run(payload))
 
     return run_traced
 
@@ -38,15 +38,15 @@ def traced_on_loop(run: CoroutineRun, attempt: Attempt) -> CoroutineRun:
     """As `traced`, of a coroutine function on a loop."""
 
     async def run_traced(payload: bytes, why_cancelled: Callable[[], BaseException | None]) -> bytes | RunOutcome:
-        with run_of(attempt) as tell:
-            return _told(tell, await run(payload, why_cancelled))
+        with run_of(attempt) as end_span:
+            return _with_span_ended(end_span, await run(payload, why_cancelled))
 
     return run_traced
 
 
-def _told(tell: EndSpan, ran: bytes | RunOutcome) -> bytes | RunOutcome:
+def _with_span_ended(end_span: EndSpan, ran: bytes | RunOutcome) -> bytes | RunOutcome:
     if isinstance(ran, bytes):
-        tell(Outcome.SUCCESS, "")
+        end_span(Outcome.SUCCESS, "")
     else:
-        tell(ran.outcome, ran.text)
+        end_span(ran.outcome, ran.text)
     return ran

@@ -31,7 +31,7 @@ class Unable(NamedTuple):
 class Connected(NamedTuple):
     """The executor is connected; `stock` if the server is the standard library's."""
 
-    stock: bool
+    stdlib_server: bool
 
 
 class Disconnected(NamedTuple):

@@ -26,7 +26,7 @@ from distq.worker.supervisor.exits import (
     KINDS,
     LEASE_OVER,
     NOT_STARTED,
-    TOLD_TO_STOP,
+    STOP_REQUESTED,
     ExitReason,
     PoolListener,
     exit_reason_by,
@@ -162,7 +162,7 @@ class ExecutorPool:
                     child.page.forget_stack()
                     child.ask_for_stack()
                 case Need.STOP:
-                    self._kill(slot, ExitReason(TOLD_TO_STOP, child.watchdog.blamed))
+                    self._kill(slot, ExitReason(STOP_REQUESTED, child.watchdog.blamed))
                 case Need.KILL:
                     end = Cause(cause.TIMEOUT, overrun_text(child.watchdog.limit_s))
                     self._kill(slot, ExitReason(end, child.watchdog.blamed, stack=child.page.stack))

@@ -98,8 +98,8 @@ def _serve(slots: Iterable[Slot], now: float) -> Plan:
     return Plan([Spawn(slot) for slot in empty if slot.spawn_at <= now], min(later, default=None))
 
 
-def _pause_s(deaths_at_once: int) -> float:
-    beyond = deaths_at_once - FREE_DEATHS - 1
+def _pause_s(deaths_in_a_row: int) -> float:
+    beyond = deaths_in_a_row - FREE_DEATHS - 1
     if beyond < 0:
         return 0.0
     return float(min(PAUSE_FIRST_S * 2 ** min(beyond, 20), PAUSE_MAX_S))
