@@ -15,7 +15,7 @@ variable "REGISTRY" {
 }
 
 variable "BASE" {
-  default = "python:3.13-slim-trixie"
+  default = "python:3.15-slim-trixie"
 }
 
 variable "BUILD_BASE" {

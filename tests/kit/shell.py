@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 VERSION = __version__
 MASTER_IMAGE = f"distq-master:{VERSION}"
 WORKER_IMAGE = f"distq-worker:{VERSION}"
-BASE_IMAGE = "python:3.13-slim-trixie"
+BASE_IMAGE = "python:3.15-slim-trixie"
 """The default base of the images."""
 
 T = TypeVar("T")

@@ -21,15 +21,6 @@ SIZES = (60_000, 70_000, MEGABYTE, 20 * MEGABYTE)
 
 IMAGES = {part: f"distq-test-{part}-on-another-python:1" for part in ("master", "worker")}
 
-DOCKERFILE = """
-FROM {base}
-COPY usr/lib /usr/lib
-COPY usr/bin/{python}.elf /usr/bin/{python}
-RUN rm -f /usr/lib/{python}/EXTERNALLY-MANAGED \\
-    && ln -sf /usr/bin/{python} /usr/local/bin/python3 && ln -sf python3 /usr/local/bin/python
-"""
-"""The default base with another interpreter at the same path, for which pip may install, and the C library of it."""
-
 LOOK = """
 import pickle, sys
 frame = lambda text: b"\\x95" + len(text).to_bytes(8, "little") + text
@@ -83,10 +74,8 @@ def test_tasks_and_plain_items_of_a_megabyte_and_of_twenty(tmp_path: Path) -> No
 @contextmanager
 def base_with(version: str) -> Iterator[str]:
     """The tag of a base image with the newest CPython of a minor version, made here: no registry is asked for one."""
-    _, minor = version.split(".")
-    command = Path(run("tools/python.sh", minor, str(ROOT / ".venv" / "pythons" / version)).strip())
-    base, dockerfile = f"distq-test-python:{version}", DOCKERFILE.format(base=BASE_IMAGE, python=f"python{version}")
-    run("docker", "build", "--quiet", "--tag", base, "--file", "-", command.parents[2], given=dockerfile)
+    base = f"distq-test-python:{version}"
+    run("tools/base-image.sh", version.removeprefix("3."), base, BASE_IMAGE)
     try:
         yield base
     finally:
@@ -94,9 +83,9 @@ def base_with(version: str) -> Iterator[str]:
 
 
 @pytest.mark.pythons
-@pytest.mark.parametrize("version", ["3.13", "3.15"])
-def test_the_same_sizes_on_a_base_whose_python_refuses_nested_frames(tmp_path: Path, version: str) -> None:
-    """Compose builds master and worker on BASE: on the newest 3.13, which the default tag is elsewhere, and on 3.15."""
+@pytest.mark.parametrize("version", ["3.13", "3.14", "3.15"])
+def test_payloads_go_through_images_on_a_python_that_refuses_nested_frames(tmp_path: Path, version: str) -> None:
+    """Compose builds master and worker on BASE: the newest 3.13, 3.14 and 3.15."""
     with base_with(version) as base:
         files = ["compose.yaml", limits_of_32_mebibytes(tmp_path, IMAGES)]
         with stack(files, BASE=base, BUILD_BASE=base) as project:
