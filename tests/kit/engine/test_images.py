@@ -14,7 +14,8 @@ from tests.kit.shell import BASE_IMAGE, MASTER_IMAGE, ROOT, VERSION, WORKER_IMAG
 pytestmark = ON_IMAGES
 
 MEGABYTE = 1_000_000
-OVER_THE_BASE_MAX = 15 * MEGABYTE
+OVER_THE_BASE_MAX = 17 * MEGABYTE
+"""15 MB on CPython 3.13; the bytecode of 3.15 is a fifth larger."""
 STARTS = 8
 LOOK = """
 import json, os, stat
@@ -50,7 +51,7 @@ every = pytest.mark.parametrize("image", [MASTER_IMAGE, WORKER_IMAGE, OWN_IMAGE]
 
 @both
 def test_an_image_is_hardly_larger_than_its_base(image: str) -> None:
-    """At most 15 MB: one environment, stripped, without what nothing runs."""
+    """At most 17 MB: one environment, stripped, without what nothing runs."""
     assert inspect(image)["Size"] - inspect(BASE_IMAGE)["Size"] <= OVER_THE_BASE_MAX
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.kit.engine.stack import ON_IMAGES, Stack, stack
-from tests.kit.shell import BASE_IMAGE, ROOT, run
+from tests.kit.shell import BASE_IMAGE, run
 
 from distq import QueueManager
 from distq.demo import tasks as demo_tasks
