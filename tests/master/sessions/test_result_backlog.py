@@ -8,6 +8,7 @@ from tests.master.bench import RULES, WAITING, Bench, FakeLine, on_bench
 from distq.core.states import DEAD, GONE, SUCCEEDED
 from distq.core.task_ids import id_text
 from distq.master.sessions import clients, result_backlog
+from distq.master.sessions.result_backlog import ORDER_SLACK
 from distq.wire.errors import RemoteRefusal
 
 LARGE = RULES._replace(capacity=1000, payload_bytes_max=1 << 20, result_ttl_s=60.0)
@@ -100,15 +101,55 @@ async def test_p7_a_result_whose_time_is_over_before_it_is_fetched_is_told_as_go
     assert {state for _, state, _ in heard} == {SUCCEEDED, GONE}
 
 
-@on_bench(rules=LARGE)
-async def test_p7_who_called_longest_ago_is_left_to_the_store_first(bench: Bench) -> None:
-    """A sleeping client's results do not delay the results of a client that calls."""
-    asleep, awake = bench.client("asleep"), bench.client("awake")
-    await run(bench, asleep, 1, 4)
-    await run(bench, awake, 1, 3)
+def bytes_in_memory(bench: Bench) -> dict[str, int]:
+    """Return the number of undelivered results of each client whose bodies are in memory, by session."""
     sessions = bench.desk.clients.sessions
-    assert sessions["asleep"].backlog.bytes == 0
-    assert sessions["awake"].backlog.bytes == 3 * len(RESULT)
+    return {key: session.backlog.bytes // len(RESULT) for key, session in sessions.items()}
+
+
+@on_bench(rules=LARGE)
+async def test_p7_the_results_of_the_client_that_called_longest_ago_are_left_to_the_store_first(bench: Bench) -> None:
+    """The client that calls got its first result before the client that sleeps, and keeps all its results."""
+    awake, asleep = bench.client("awake"), bench.client("asleep")
+    await run(bench, awake, 1, 2)
+    await run(bench, asleep, 1, 2)
+    number, rows = await bench.ask(awake, "broker", "results", 0, 0.0)
+    await run(bench, awake, 2, 2)
+    assert bytes_in_memory(bench) == {"awake": 4, "asleep": 0}
+    assert [row[2] for row in rows] == [RESULT] * 2
+    assert len((await bench.ask(awake, "broker", "results", number, 0.0))[1]) == 2
+    assert len(await fetch(bench, asleep)) == 2
+
+
+@on_bench(rules=LARGE)
+async def test_p7_a_client_that_sleeps_is_not_spared_because_its_results_came_last(bench: Bench) -> None:
+    """The order is that of the clients' calls, whenever their results came."""
+    asleep, awake = bench.client("asleep"), bench.client("awake")
+    await run(bench, awake, 1, 2)
+    await bench.ask(awake, "broker", "results", 0, 0.0)
+    await run(bench, asleep, 1, 4)
+    assert bytes_in_memory(bench) == {"awake": 2, "asleep": 1}
+
+
+@on_bench(rules=LARGE)
+async def test_p7_a_client_that_waits_for_results_counts_as_calling_now(bench: Bench) -> None:
+    """Its request has waited for longer than the other client has slept, and its result is sent from memory."""
+    awake, asleep = bench.client("awake"), bench.client("asleep")
+    assert await bench.ask(awake, "broker", "results", 0, 30.0) is WAITING
+    assert (await bench.ask(asleep, "broker", "results", 0, 0.0))[1] == []
+    await run(bench, asleep, 1, 4)
+    await run(bench, bench.client("awake"), 1, 1)
+    assert bytes_in_memory(bench) == {"awake": 1, "asleep": 0}
+
+
+@on_bench(rules=LARGE)
+async def test_p7_clients_without_results_in_memory_leave_nothing_in_the_order(bench: Bench) -> None:
+    """However many clients have had results, the master remembers the order of the clients that have some."""
+    for number in range(3 * ORDER_SLACK):
+        client = bench.client(str(number))
+        await run(bench, client, 1, 1)
+        assert len(await fetch(bench, client)) == 1
+        assert len(bench.desk.clients.bodies._order) <= ORDER_SLACK + 3
 
 
 @on_bench(rules=LARGE)

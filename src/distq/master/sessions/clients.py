@@ -168,6 +168,8 @@ class Clients:
                 if not isinstance(owner, ClientSession):
                     continue
                 if not owner.ended:
+                    if owner.request is not None:
+                        owner.backlog.note_call()  # a client that waits is calling now
                     owner.backlog.add(owner.outbox)
             for owner in owners:
                 for task in owner.outbox:
@@ -284,6 +286,7 @@ class SendResults(CallRequest):
             previous.connection.reply(returned((previous.number, [])))
         session.request = self
         backlog = session.backlog
+        backlog.note_call()
         if backlog.sent and self.number < session.sent_number:
             backlog.send_again()
             session.sent_number -= 1

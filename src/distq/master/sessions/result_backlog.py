@@ -6,6 +6,7 @@ of them then costs the master a few hundred bytes, whatever its size.
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Final
 
 from distq.core.head import unpack_dead
@@ -25,6 +26,8 @@ ROWS_BYTES_MAX: Final = 2 << 20
 """Maximum rows and body bytes of one reply with results; a client that does not read its socket holds one reply."""
 ROW_BYTES: Final = 256
 """Approximate bytes of a row in a reply without its body; a row with long causes has more."""
+ORDER_SLACK: Final = 64
+"""Maximum backlogs in the order of spilling beyond two for each with bodies in memory; others are then dropped."""
 IN_STORE: Final = bytes(bytearray(b"in the store"))
 """Replaces in a row a body that only the store has; compared by identity."""
 
@@ -32,7 +35,7 @@ IN_STORE: Final = bytes(bytearray(b"in the store"))
 class ResultBacklog:
     """The ends of tasks that one client has not confirmed to have received."""
 
-    __slots__ = ("_bodies", "bytes", "rows", "sent")
+    __slots__ = ("_bodies", "bytes", "call_number", "is_ordered", "rows", "sent")
 
     def __init__(self, bodies: BodyCache) -> None:
         self.rows: list[TaskEnd] = []
@@ -41,7 +44,17 @@ class ResultBacklog:
         """The rows of the newest reply, until the client confirms it."""
         self.bytes = 0
         """Bytes of the bodies in `rows` and `sent` that are in memory."""
+        self.call_number = 0
+        """Number of the client's newest call, by which the backlogs are spilled."""
+        self.is_ordered = False
+        """Whether the order of spilling has the backlog."""
         self._bodies = bodies
+        self.note_call()
+
+    def note_call(self) -> None:
+        """Note a call of the client: its bodies become the last to be spilled."""
+        bodies = self._bodies
+        bodies.call_count = self.call_number = bodies.call_count + 1
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Add the ends of the client's tasks."""
@@ -112,34 +125,61 @@ class ResultBacklog:
 class BodyCache:
     """Counts the bytes of undelivered bodies in memory, and limits them over all backlogs."""
 
-    __slots__ = ("_with_bodies", "bytes")
+    __slots__ = ("_backlog_count", "_order", "bytes", "call_count")
 
     def __init__(self) -> None:
         self.bytes = 0
-        self._with_bodies: dict[ResultBacklog, None] = {}
-        """Backlogs with bodies in memory, in the order in which they are spilled."""
+        self._backlog_count = 0
+        """Number of backlogs with bodies in memory."""
+        self.call_count = 0
+        """Number of the clients' calls, which numbers each call."""
+        self._order: list[tuple[int, ResultBacklog]] = []
+        """A heap of the backlogs with bodies in memory, and of some others, by a call of their clients.
+
+        A backlog whose client has called since then moves back when it becomes the first, so that a call costs little.
+        """
 
     def grown(self, backlog: ResultBacklog, size_bytes: int) -> None:
-        """Add a change of a backlog's bytes; above `BODIES_BYTES_MAX`, spill the first backlogs to the store."""
+        """Add a change of a backlog's bytes.
+
+        Above `BODIES_BYTES_MAX`, the bodies of the clients that called longest ago are spilled to the store.
+        """
         if not size_bytes:
             return
+        if not backlog.bytes:
+            self._backlog_count += 1
+            if not backlog.is_ordered:
+                self._add_to_order(backlog)
         backlog.bytes += size_bytes
         self.bytes += size_bytes
-        if backlog.bytes:
-            self._with_bodies.setdefault(backlog)
-        else:
-            self._with_bodies.pop(backlog, None)
+        if not backlog.bytes:
+            self._backlog_count -= 1
         while self.bytes > BODIES_BYTES_MAX:
-            oldest = next(iter(self._with_bodies))
-            del self._with_bodies[oldest]
-            self.bytes -= oldest.bytes
-            oldest.spill()
+            self._spill_first()
 
-    def called(self, backlog: ResultBacklog) -> None:
-        """Note a call of the backlog's client: the backlog becomes the last to be spilled."""
-        if backlog in self._with_bodies:
-            del self._with_bodies[backlog]
-            self._with_bodies[backlog] = None
+    def _add_to_order(self, backlog: ResultBacklog) -> None:
+        if len(self._order) > 2 * self._backlog_count + ORDER_SLACK:
+            for _, other in self._order:
+                other.is_ordered = bool(other.bytes)
+            self._order = [entry for entry in self._order if entry[1].is_ordered]
+            heapify(self._order)
+        backlog.is_ordered = True
+        heappush(self._order, (backlog.call_number, backlog))
+
+    def _spill_first(self) -> None:
+        """Spill the backlog with bodies whose client called longest ago."""
+        call_number, backlog = self._order[0]
+        if not backlog.bytes:
+            heappop(self._order)
+            backlog.is_ordered = False
+        elif call_number < backlog.call_number:
+            heapreplace(self._order, (backlog.call_number, backlog))
+        else:
+            heappop(self._order)
+            backlog.is_ordered = False
+            self._backlog_count -= 1
+            self.bytes -= backlog.bytes
+            backlog.spill()
 
 
 def row_of(task: Task, body: bytes | None) -> TaskEnd:

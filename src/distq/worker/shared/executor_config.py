@@ -26,7 +26,7 @@ class ExecutorConfig(NamedTuple):
     handler: str
     """The plain handler, as `module:function`; '' for none."""
     executor: str
-    """The kind of the executor, one of `distq.core.envelope.EXECUTORS`."""
+    """The kind of the executor, one of `distq.core.option_values.EXECUTORS`."""
     executor_slots: int
     """Maximum tasks that the executor runs at the same time."""
     modules: tuple[str, ...]
