@@ -43,6 +43,7 @@ async def awaited(number: int, run_s: float) -> str:
     return "ok"
 
 
+@distq.task
 def retried(number: int, run_s: float) -> str:
     """Fail once, and succeed in the retry."""
     traced(number, run_s)

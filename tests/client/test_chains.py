@@ -83,7 +83,7 @@ def test_concurrency_keys_and_delays_go_with_the_order() -> None:
     """Dependencies do not replace the other constraints of a task."""
     tasks = planned(call(1), call(2, concurrency_key="k", concurrency=3, delay=5))
     assert tasks[1][0] == SubmitOptions(
-        ("default", "math:hypot", None, None, None, None, None),
+        ("default", "math:hypot", None, 0, None, None, None),
         (5, None, None),
         ("k", 3, None, None, "reject", (0, 1, "fail", True)),
     )

@@ -41,7 +41,7 @@ def test_what_gathers_while_a_batch_is_under_way_is_the_next_batch() -> None:
         assert [future.result(SOON_S) for future in futures] == [2 * n for n in range(1500)]
         assert [len(bodies) for _, _, _, bodies, _ in books.submits] == [1, 1, BATCH_TASKS_MAX, 499]
         assert books.submits[2][1:3] == (
-            [("default", "tests.client.functions:double", None, None, None, None, None)],
+            [("default", "tests.client.functions:double", None, 0, None, None, None)],
             [(0, BATCH_TASKS_MAX)],
         )
         assert books.bodies[1:] == bodies(*range(1500))

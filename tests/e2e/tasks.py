@@ -123,6 +123,7 @@ def fork_and_die(folder: str) -> str:
     return "never"
 
 
+@distq.task
 def raises(text: str) -> None:
     """Fail in every attempt."""
     raise ValueError(text)

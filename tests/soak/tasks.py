@@ -33,6 +33,7 @@ def fails(number: int) -> int:
     raise ValueError(str(number))
 
 
+@distq.task
 def again(number: int) -> int:
     """Fail once, and succeed in the retry."""
     if distq.current().attempt == 1:

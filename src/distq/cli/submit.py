@@ -33,8 +33,9 @@ def command(
 ) -> int:
     """Submit one task by its name, and print its id.
 
-    Arguments are JSON, as in: distq submit mail:send '"joe"' 3. The function is not imported here. With --wait
-    the exit code is 1 if the task failed.
+    Arguments are JSON, as in: distq submit mail:send '"joe"' 3. The function is not imported here, so the options
+    of its decorator do not apply: a failed task is retried DISTQ_RETRIES times. With --wait the exit code is 1 if
+    the task failed.
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout limits --wait: give both.")

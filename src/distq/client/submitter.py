@@ -65,6 +65,8 @@ class Submitter(Executor):
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]:
         """Submit the call `fn(*args, **kwargs)` for a worker to run; returns its future without waiting for it.
 
+        A function without `@distq.task` is not retried after an exception, unless the option `retries` is set.
+
         Blocks while the master has not yet accepted 10,000 earlier tasks, and for at most DISTQ_CONNECT_WAIT_S while no
         master answers.
 
@@ -103,7 +105,8 @@ class Submitter(Executor):
         """Submit a task by its name, with arguments in JSON; returns its future without waiting for it.
 
         The name is the one that `@distq.task` gave, or an import path, `module:function`. This program does not import
-        it. Raises what `submit` raises.
+        it and does not know the options of its decorator: the defaults and `client.options` apply, and a failed task is
+        retried DISTQ_RETRIES times. Raises what `submit` raises.
         """
         given = self._options if queue is None else {**self._options, "queue": queue}
         options = coherent(checked(Options(), used(given, SUBMIT)))
@@ -134,7 +137,10 @@ class Submitter(Executor):
     def schedule_named(
         self, name: str, task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Scheduled:
-        """As `schedule`, with the name of a task and arguments in JSON; this program does not import the task."""
+        """As `schedule`, with the name of a task and arguments in JSON; this program does not import the task.
+
+        It does not know the options of its decorator either, as `submit_named`.
+        """
         spec, body = _named(task, coherent(checked(Options(), used(self._options, SCHEDULE))), args, kwargs or {})
         return self._keep(name, spec, body, args, kwargs or {})
 

@@ -261,7 +261,7 @@ class Settings:
     retries: int = _row(
         kinds.COUNT,
         "3",
-        "Maximum retries of a task that fails.",
+        "Maximum retries of a failed task, unless its submit sets `retries`, as it does without `@distq.task`.",
         DELIVERY,
         MASTER,
         at_most=COUNTS["retries"].most,

@@ -19,7 +19,8 @@ class _Request(Exception):
 class Retry(_Request):
     """Try the task again after a pause that the task chooses; the attempt counts as failed.
 
-    When no attempt is left, the task becomes a dead letter, as after any failure.
+    When no attempt is left, the task becomes a dead letter, as after any failure: a function without `@distq.task` has
+    one attempt, unless its submit has the option `retries`.
 
     Args:
         after: the duration until the next attempt; by default the pause grows with each attempt.

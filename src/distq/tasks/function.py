@@ -31,6 +31,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _ATTRIBUTE: Final = "__distq_task__"
+_UNDECORATED: Final = (None, Options(retries=0))
+"""The name and options of a function without the decorator: its first exception is its outcome, as in every executor
+of the standard library."""
 
 
 class NotATask(DistqError):
@@ -183,7 +186,7 @@ def spec_of(function: Callable[..., Any]) -> TaskSpec:
         NotATask: a worker could not import it (a lambda, an inner function, one of `__main__`, a method of an object),
             or would find another object by its name.
     """
-    given, options = getattr(function, _ATTRIBUTE, (None, Options()))
+    given, options = getattr(function, _ATTRIBUTE, _UNDECORATED)
     path = path_of(function)
     if not callable(function):
         raise NotATask(f"{function!r} is not a function that a worker can import.")
@@ -254,6 +257,6 @@ def called_by_name(name: str, function: Callable[..., Any]) -> Callable[..., Any
 
 
 def options_of(function: Callable[..., Any]) -> Options:
-    """The options that its decorator gave a function."""
-    options: Options = getattr(function, _ATTRIBUTE, (None, Options()))[1]
+    """The options that its decorator gave a function, or those of a function without the decorator."""
+    options: Options = getattr(function, _ATTRIBUTE, _UNDECORATED)[1]
     return options

@@ -91,7 +91,7 @@ class Options(NamedTuple):
     priority: int | None = None
     """From 0 to 9; tasks of a queue with a higher priority are leased first. Default: 5."""
     retries: int | None = None
-    """How often a task that failed is tried again. Default: DISTQ_RETRIES."""
+    """How often a task that failed is tried again. Default: DISTQ_RETRIES; 0 for a function without `@distq.task`."""
     time_limit: float | None = None
     """How long an attempt may run. At the limit the executor raises TimeLimitExceeded in the task, so that it can clean
     up; the worker kills the executor if the task still runs 2 s later. Default: DISTQ_TIME_LIMIT."""

@@ -31,7 +31,7 @@ FAULTS = {
     'sum(distq_worker_executor_exits_total{cause="crash"})': 5,
     'sum(distq_tasks_completed_total{task="math:sqrt",outcome="dead"})': 1,
 }
-"""What the two tasks below are counted as, with the shipped defaults: three retries, five deliveries."""
+"""What the two tasks below are counted as, three retries, and five deliveries, which is the default."""
 
 TINY: Final = 5
 """Capacity of a queue that is filled."""
@@ -94,7 +94,7 @@ def values(project: Stack, expr: str) -> list[str]:
 
 def go_wrong(client: distq.Client) -> None:
     """Submits a task that fails, and one that ends its executor: functions that every worker has."""
-    client.submit(math.sqrt, -1.0)
+    client.options(retries=3).submit(math.sqrt, -1.0)
     client.submit(os._exit, 3)
 
 
@@ -189,7 +189,7 @@ def disturb(project: Stack, client: distq.Client) -> None:
     """Once more what must happen several times before an alert speaks."""
     refuse(client)
     knock(project)
-    client.submit(math.sqrt, -1.0)
+    client.options(retries=3).submit(math.sqrt, -1.0)
     for _ in range(4):
         client.options(max_deliveries=1).submit(os._exit, 3)
     client.options(retries=0).submit(math.sqrt, -1.0)
