@@ -58,7 +58,7 @@ class UnknownNames(set[str]):
         return bool(self._due)
 
     def try_again(self, now: float) -> list[str]:
-        """Remove up to `AT_ONCE` names whose pause is over, and return them."""
+        """Remove up to `NAMES_PER_CHECK` names whose pause is over, and return them."""
         names: list[str] = []
         while len(names) < NAMES_PER_CHECK and self._due and self._due[0][0] <= now:
             names.append(heapq.heappop(self._due)[1])
