@@ -61,7 +61,7 @@ class NodeOfXdist:
 
 
 def answers(*command: str) -> bool:
-    """Return whether a command exists and exits with 0 within a minute: an engine that removes a large layer answers late."""
+    """Return whether a command exists and exits with 0 within a minute: an engine that removes layers answers late."""
     try:
         return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
