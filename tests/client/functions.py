@@ -14,6 +14,10 @@ def anything(*args: Any, **kwargs: Any) -> Any:
     return args, kwargs
 
 
+class Plain:
+    """An object of which a test keeps a weak reference."""
+
+
 class Brittle:
     """An object that can be pickled, but whose unpickling raises."""
 

@@ -190,23 +190,6 @@ def test_running_is_true_before_the_connection_for_results_is_made(monkeypatch: 
         assert future.result(SOON_S) == 2
 
 
-@pytest.mark.parametrize("chunksize", [1, 2])
-def test_map_keeps_no_result_that_it_has_yielded(chunksize: int) -> None:
-    """Only the loop of the program refers to the result."""
-
-    def frozen(call: Any) -> Any:
-        value = [frozenset([row[0]]) for row in call[0]] if len(call) == 1 else frozenset([call[0][0]])
-        return SUCCEEDED, pickle.dumps(value), None
-
-    with serving(Books(frozen)) as master, client_of(master) as client:
-        alive = []
-        for one in client.map(double, range(6), timeout=SOON_S, chunksize=chunksize):
-            seen = weakref.ref(one)
-            del one
-            alive.append(seen() is not None)
-    assert alive == [False] * 6
-
-
 def test_a_program_without_a_master_is_told_after_two_seconds_and_sees_its_own_line(
     unused: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

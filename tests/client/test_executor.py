@@ -1,14 +1,25 @@
 """Tests that a client is an executor: what the standard library's executors do with a call, a client does too."""
 
+import gc
+import itertools
 import math
+import pickle
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from tests.client.functions import double
-from tests.client.masters import Books, client_of, serving
+from tests.client.functions import Plain, anything, double
+from tests.client.masters import Books, client_of, doubled, never, serving
 from tests.waiting import SOON_S
 
 import distq
+from distq.core.states import DEAD, SUCCEEDED
+from distq.tasks.codec import PROTOCOL
+from distq.tasks.failure import pack_failure
 
+EPOCH = 1 << 40
 RETRIES = 3
 """The index of `retries` in an envelope."""
 
@@ -17,6 +28,17 @@ RETRIES = 3
 def decorated(n: int) -> int:
     """Return twice the number."""
     return 2 * n
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Switch the garbage collector off: only objects that are in no cycle are freed."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
@@ -50,3 +72,127 @@ def test_a_task_that_is_submitted_by_its_name_is_retried_as_the_master_says() ->
         client.flush(SOON_S)
         assert books.submits[0][1][0][RETRIES] is None
         client.abandon()
+
+
+# -- map -------------------------------------------------------------------------------------------
+
+
+def test_map_with_a_buffersize_takes_arguments_as_the_program_takes_results() -> None:
+    """The iterables may be endless, and one more call is submitted before each result is yielded."""
+    taken = itertools.count()
+    books = Books()
+    with serving(books) as master, client_of(master) as client:
+        results = client.map(anything, taken, itertools.repeat(None), buffersize=3)
+        assert client.flush(SOON_S)
+        assert len(books.bodies) == next(taken) == 3  # this call has taken the 3
+        assert [next(results) for _ in range(4)] == [0, 2, 4, 8]
+        assert client.flush(SOON_S)
+        assert len(books.bodies) == 3 + 4
+
+
+def test_map_with_a_buffersize_never_has_more_tasks_without_a_yielded_result() -> None:
+    """While `next` waits for the first result, no task beyond the buffer is submitted."""
+    books = Books(never)
+    with serving(books) as master, client_of(master) as client:
+        results = client.map(double, itertools.count(), buffersize=2, timeout=0.2)
+        with pytest.raises(TimeoutError):
+            next(results)
+        assert client.flush(SOON_S)
+        assert len(books.bodies) == 2
+
+
+def test_map_with_a_buffersize_counts_chunks() -> None:
+    """A chunk is one task."""
+    taken = itertools.count()
+    books = Books()
+    with serving(books) as master, client_of(master) as client:
+        results = client.map(double, taken, chunksize=10, buffersize=2)
+        assert next(taken) == 20
+        assert [next(results) for _ in range(12)] == [*range(0, 24, 2)]
+        assert next(taken) == 20 + 1 + 2 * 10  # the chunk in which the second `next(taken)` is missing, and one more
+
+
+@pytest.mark.parametrize("sizes", [{}, {"buffersize": 1}, {"buffersize": 100}, {"chunksize": 3}, {"chunksize": 100}])
+def test_map_is_the_builtin_map_of_the_results(sizes: dict[str, int]) -> None:
+    """The shortest iterable ends it; without iterables, or with an empty one, it yields nothing."""
+    with serving(Books()) as master, client_of(master) as client:
+        assert list(client.map(double, range(7), **sizes)) == [*range(0, 14, 2)]
+        assert list(client.map(anything, range(7), [5, 5], **sizes)) == [0, 2]
+        assert list(client.map(double, [], **sizes)) == []
+        assert list(client.map(double, **sizes)) == []
+
+
+@pytest.mark.parametrize("name", ["chunksize", "buffersize"])
+@pytest.mark.parametrize(
+    ("size", "error", "text"),
+    [
+        (0, ValueError, "is at least 1, not 0"),
+        (-1, ValueError, "is at least 1, not -1"),
+        (2.0, TypeError, "is a whole number, not 2.0"),
+        ("foo", TypeError, "is a whole number, not 'foo'"),
+    ],
+)
+def test_a_wrong_size_of_map_is_refused_before_an_argument_is_taken(
+    name: str, size: object, error: type[Exception], text: str
+) -> None:
+    """The error has the value."""
+    taken = itertools.count()
+    client = distq.Client("127.0.0.1:1", "a key of no master")
+    with pytest.raises(error, match=f"{name} {text}"):
+        client.map(double, taken, **{name: size})  # type: ignore[arg-type] # a wrong type is the point
+    assert next(taken) == 0
+
+
+@pytest.mark.parametrize("sizes", [{}, {"buffersize": 3}])
+def test_map_yields_the_results_before_an_exception_and_cancels_the_calls_after_it(sizes: dict[str, int]) -> None:
+    """The exception of the third call is raised in its place; only tasks that have not ended are cancelled."""
+    error = DEAD, pack_failure(ZeroDivisionError("of the task")), ["it failed"]
+    books = Books(lambda call: error if call[0][0] == 2 else doubled(call) if call[0][0] < 2 else None)
+    with serving(books) as master, client_of(master) as client:
+        results = client.map(double, range(5), **sizes)
+        assert [next(results), next(results)] == [0, 2]
+        assert client.flush(SOON_S)  # a task that is not sent yet is cancelled without the master
+        with pytest.raises(ZeroDivisionError, match="of the task"):
+            next(results)
+        assert list(results) == []
+        assert [cancelled for cancelled, _ in books.cancels] == [[EPOCH | 4, EPOCH | 5]]
+
+
+def test_a_map_that_is_left_early_cancels_the_rest() -> None:
+    """Closing the iterator is enough; a task that has ended is not cancelled."""
+    books = Books(lambda call: doubled(call) if call[0][0] == 0 else None)
+    with serving(books) as master, client_of(master) as client:
+        results = client.map(double, range(4))
+        assert next(results) == 0
+        assert client.flush(SOON_S)
+        results.close()  # type: ignore[attr-defined] # it is a generator
+        assert [cancelled for cancelled, _ in books.cancels] == [[EPOCH | 2, EPOCH | 3, EPOCH | 4]]
+
+
+@pytest.mark.parametrize("sizes", [{}, {"chunksize": 2}, {"buffersize": 1}, {"buffersize": 2, "chunksize": 2}])
+def test_map_keeps_neither_arguments_nor_yielded_results(sizes: dict[str, int]) -> None:
+    """The garbage collector is not needed: each object is freed with its last reference."""
+    books = Books(lambda call: (SUCCEEDED, pickle.dumps(made(call), PROTOCOL), None))
+    given: list[weakref.ref[Any]] = []
+
+    def arguments() -> Iterator[Plain]:
+        for _ in range(6):
+            one = Plain()
+            given.append(weakref.ref(one))
+            yield one
+            del one
+
+    with serving(books) as master, client_of(master) as client, no_collection():
+        results = client.map(anything, arguments(), **sizes)
+        for _ in range(6):
+            result = next(results)
+            kept = weakref.ref(result)
+            del result
+            assert kept() is None
+        assert list(results) == []
+        assert [one for one in given if one() is not None] == []
+
+
+def made(call: Any) -> Any:
+    """Return an object for each call."""
+    return [Plain() for _ in call[0]] if len(call) == 1 else Plain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,8 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from distq.client.chains import Planned, planned
-from distq.client.future import TaskFuture, cancel_all
+from distq.client.future import TaskFuture
+from distq.client.map_results import at_least_one, in_order, one_by_one
 from distq.client.outbox import SubmitOptions
 from distq.client.timeouts import Timeout, timeout_s
 from distq.core.errors import DistqError
@@ -227,29 +229,38 @@ class Submitter(Executor):
         *iterables: Iterable[Any],
         timeout: Timeout = None,
         chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[R]:
         """As `Executor.map`: submit all calls immediately, and yield the results in order.
 
         With a `chunksize` above 1, `chunksize` calls are sent, run and retried as one task.
 
+        With a `buffersize`, at most that many tasks are submitted whose results were not yielded yet: the client takes
+        further arguments from the iterables, which may be endless, as the program takes results.
+
         Raises:
             TimeoutError: a result does not arrive before the timeout, which begins with this call.
-            ValueError: `chunksize` is less than 1.
+            ValueError: `chunksize` or `buffersize` is less than 1.
+            TypeError: one of them is not a whole number, or a chunk has keys.
         """
-        if chunksize < 1:
-            raise ValueError(f"chunksize is at least 1, not {chunksize}")
+        chunksize = at_least_one("chunksize", chunksize)
+        buffersize = None if buffersize is None else at_least_one("buffersize", buffersize)
         limit_s = timeout_s(timeout)
         deadline = None if limit_s is None else _now() + limit_s
         rows = zip(*iterables, strict=False)
         if chunksize == 1:
-            singles: list[TaskFuture[Any]] = [self.submit(fn, *row) for row in rows]
-            return _in_order(singles, deadline)
-        submit_options, keys, fit = self._options_of(fn)
-        if keys is not None:
+            return in_order(itertools.starmap(functools.partial(self.submit, fn), rows), buffersize, deadline)
+        if self._options_of(fn)[1] is not None:
             raise TypeError(
                 "a chunk of calls is one task, which cannot have the keys of several calls: leave out chunksize"
             )
-        chunks: list[TaskFuture[Any]] = []
+        return one_by_one(in_order(self._submit_chunks(fn, rows, chunksize), buffersize, deadline))
+
+    def _submit_chunks(
+        self, fn: Callable[..., R], rows: Iterator[tuple[Any, ...]], chunksize: int
+    ) -> Iterator[TaskFuture[list[R]]]:
+        """Submit the calls in chunks; yields the future of each chunk."""
+        submit_options, _, fit = self._specs[fn]
         while chunk := list(itertools.islice(rows, chunksize)):
             for row in chunk:
                 if not fit.arguments_min <= len(row) <= fit.arguments_max:
@@ -259,8 +270,8 @@ class Submitter(Executor):
             except Exception as error:  # noqa: BLE001 - as in submit
                 _refuse_arguments(fn, error)
             _check_classes(fn, body, chunk)
-            chunks.append(self._send(submit_options, body))
-        return _one_by_one(_in_order(chunks, deadline))
+            del chunk  # the program can free the arguments while the client waits for results
+            yield self._send(submit_options, body)
 
     def _options_of(self, fn: Callable[..., Any]) -> tuple[SubmitOptions, Keys | None, Fit]:
         spec = spec_of(fn)
@@ -309,21 +320,3 @@ def _named(name: object, options: Options, args: Sequence[Any], kwargs: Mapping[
         return spec, pack_json(args, kwargs)
     except (TypeError, ValueError, RecursionError) as error:
         raise NotPicklable(f"JSON cannot write the arguments of {name}: {error}.") from error
-
-
-def _in_order(futures: list[TaskFuture[Any]], deadline: float | None) -> Iterator[Any]:
-    futures.reverse()
-    try:
-        while futures:
-            # The future is popped, and no name holds it while its result is yielded: the program can free the result.
-            yield futures.pop().result(None if deadline is None else max(deadline - _now(), 0.0))
-    finally:
-        cancel_all(futures)
-
-
-def _one_by_one(chunks: Iterator[list[Any]]) -> Iterator[Any]:
-    """The results of chunks of calls; each is released when it is yielded."""
-    for chunk in chunks:
-        chunk.reverse()
-        while chunk:
-            yield chunk.pop()
