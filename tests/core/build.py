@@ -10,7 +10,7 @@ from distq.core.states import DEAD, DELAYED, HELD, LEASED, SUCCEEDED
 from distq.core.task import Envelope, Holder, Task
 
 FIRST_KEY = 1 << 40
-RULES = Defaults(backoff=Backoff(1.0, 8.0))
+DEFAULTS = Defaults(backoff=Backoff(1.0, 8.0))
 PATHS: dict[int, tuple[int, ...]] = {
     0: (),
     DELAYED: (moves.LEASE, moves.RETRY),
@@ -25,33 +25,33 @@ PATHS: dict[int, tuple[int, ...]] = {
 """The events that take a new task to each state."""
 
 
-def ledger(rules: Defaults = RULES) -> Ledger:
+def new_ledger(defaults: Defaults = DEFAULTS) -> Ledger:
     """An empty ledger whose jitter is always in the middle."""
-    return Ledger(rules, lambda: 0.5, FIRST_KEY)
+    return Ledger(defaults, lambda: 0.5, FIRST_KEY)
 
 
-def envelope(books: Ledger, queue: str = "q", name: str = "f", kind: str = TASK, priority: int = 5) -> Envelope:
+def envelope(ledger: Ledger, queue: str = "q", name: str = "f", kind: str = TASK, priority: int = 5) -> Envelope:
     """An envelope of the ledger with the default options."""
-    return books.registry.envelope(queue, name, kind, priority=priority)
+    return ledger.registry.envelope(queue, name, kind, priority=priority)
 
 
-def submitted(books: Ledger, count: int = 1, now: float = 0.0, *, kind: str = TASK, name: str = "f") -> list[int]:
+def submitted(ledger: Ledger, count: int = 1, now: float = 0.0, *, kind: str = TASK, name: str = "f") -> list[int]:
     """Keys of new tasks on queue "q" that are ready."""
-    first = books.submit(envelope(books, kind=kind, name=name), [b"x"] * count, None, now)
-    books.apply(now)
+    first = ledger.submit(envelope(ledger, kind=kind, name=name), [b"x"] * count, None, now)
+    ledger.apply(now)
     return list(range(first, first + count))
 
 
-def leased(books: Ledger, holder: Holder, want: int = 1, now: float = 0.0) -> list[int]:
+def leased(ledger: Ledger, holder: Holder, want: int = 1, now: float = 0.0) -> list[int]:
     """Keys of the tasks that `holder` gets from queue "q", whatever their names."""
-    queue = books.registry.queue("q")
-    return [task.task_key for task in books.leasing.lease(holder, (queue,), lambda name: True, want, now)]
+    queue = ledger.registry.queue("q")
+    return [task.task_key for task in ledger.leasing.lease(holder, (queue,), lambda name: True, want, now)]
 
 
 def task_in(state: int) -> Task:
     """A task of its own queue, moved to `state` by legal moves."""
-    books = ledger()
-    task = Task(FIRST_KEY, envelope(books), b"x", None, 0.0)
+    ledger = new_ledger()
+    task = Task(FIRST_KEY, envelope(ledger), b"x", None, 0.0)
     task.envelope.queue.counts[0] = 1
     for event in PATHS[state]:
         moves.move(task, event)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 LIVE = ("ready", "delayed", "leased")
 """Live states; a task that is held by its concurrency key is ready here, and the model checks the key at its lease."""
 ENDED = ("succeeded", "dead", "cancelled", "expired")
-KEPT = ("succeeded", "cancelled", "expired")
+RETAINED = ("succeeded", "cancelled", "expired")
 """States of ended tasks that are dropped when their TTL is over."""
 CAUSES_KEPT = 8
 OUTCOMES = ("success", "failure", "release", "failure", "release", "failure", "release", "failure")
@@ -50,16 +50,16 @@ class ModelTask:
     holder: int | None = None
     due_at: float = 0.0
     expires_at: float | None = None
-    turn: str = ""
+    concurrency_key: str = ""
     """Its concurrency key, '' for none."""
-    at_once: int = 1
+    concurrency: int = 1
     """Maximum tasks of its concurrency key that are leased at the same time."""
     unique: str = ""
-    after: Sequence[int] = ()
+    dependencies: Sequence[int] = ()
     """The keys of its dependencies."""
     policy: str = ""
     """Its policy for the failure of a dependency, '' without dependencies."""
-    let_in: bool = True
+    admitted: bool = True
     """Whether its dependencies let it run, decided again each time when it becomes ready."""
     ended_at: float = 0.0
     needed_at: float | None = None
@@ -94,35 +94,35 @@ class Limits:
 class Model:
     """All accepted tasks, the decided changes and the counters."""
 
-    def __init__(self, capacity: int, jitter: float, slots: Sequence[int], crews: Sequence[Collection[int]]) -> None:
+    def __init__(self, capacity: int, jitter: float, slots: Sequence[int], workers: Sequence[Collection[int]]) -> None:
         self.capacity = capacity
         self.jitter = jitter
         self.slots = slots
         """Number of slots of each holder's worker."""
-        self.crews = crews
+        self.workers = workers
         """The holders of each worker."""
         self.slots_count = False
         """Whether a task has required more than one slot."""
         self.tasks: dict[int, ModelTask] = {}
         self.new: dict[int, ModelTask] = {}
-        self.gone: dict[int, str] = {}
+        self.dropped_states: dict[int, str] = {}
         """The end state of each dropped task, by key."""
         self.pending: dict[int, Pending] = {}
-        self.heard: dict[int, list[int]] = {}
+        self.outboxes: dict[int, list[int]] = {}
         """By owner, the keys of the tasks whose ends the owner must receive."""
         self.counted: Counter[tuple[str, str, str]] = Counter()
         self.leases: Counter[tuple[str, str]] = Counter()
         self.limits: dict[str, Limits] = {}
         self.limiting: dict[str, Limits] = {}
         """Decided limits that are not applied yet, by queue."""
-        self.given: dict[str, list[float]] = {}
+        self.leased_at: dict[str, list[float]] = {}
         """By queue, the times of its leases since its present rate applies."""
-        self.lingering: dict[tuple[int, int], tuple[ModelTask, int]] = {}
+        self.orphaned_runs: dict[tuple[int, int], tuple[ModelTask, int]] = {}
         """Ended tasks that may still run and count for concurrency limits, and their holders, by key and delivery."""
-        self.over: set[tuple[int, int]] = set()
+        self.stopped_runs: set[tuple[int, int]] = set()
         """Runs in `lingering` that have stopped; the next commit removes them."""
         self.unknown = 0
-        self.noted: list[tuple[str, int]] = []
+        self.events: list[tuple[str, int]] = []
 
     def count(self, task: ModelTask, what: str) -> None:
         """Count something for the task's queue and name."""
@@ -146,25 +146,25 @@ class Model:
         due_at: float = 0.0,
         expires_at: float | None = None,
         keys: tuple[str, int, str] = ("", 1, ""),
-        after: tuple[Sequence[int], str] = ((), ""),
+        dependencies: tuple[Sequence[int], str] = ((), ""),
     ) -> None:
         """Accept tasks under consecutive keys from `first` on."""
-        turn, at_once, unique = keys
+        concurrency_key, concurrency, unique = keys
         for key, body in enumerate(bodies, first):
             assert key not in self.tasks | self.new, "a key was given twice"
-            assert key not in self.gone, "a key was given twice"
+            assert key not in self.dropped_states, "a key was given twice"
             task = self.new[key] = ModelTask(key, options, body, owner, now, due_at=due_at, expires_at=expires_at)
-            task.turn, task.at_once, task.unique = turn, at_once, unique
-            task.after, task.policy = after
-            task.let_in = not task.policy
-            task.disturbed = bool(turn or task.policy)
+            task.concurrency_key, task.concurrency, task.unique = concurrency_key, concurrency, unique
+            task.dependencies, task.policy = dependencies
+            task.admitted = not task.policy
+            task.disturbed = bool(concurrency_key or task.policy)
 
     def settle(
         self, key: int, delivery: int, outcome: int, body: bytes, cause: str, after_s: float | None = None
     ) -> bool:
         """Decide the settle of a lease; False if the task already changes in this cycle."""
         task = self.tasks.get(key)
-        self.over |= {(key, delivery)} & self.lingering.keys()
+        self.stopped_runs |= {(key, delivery)} & self.orphaned_runs.keys()
         if task is None:
             self.unknown += 1
             return True
@@ -209,7 +209,7 @@ class Model:
         unexplained: bool,
     ) -> bool:
         """Decide the changes of all tasks that a dead holder held."""
-        self.over |= {run for run, (_, runner) in self.lingering.items() if runner == holder}
+        self.stopped_runs |= {run for run, (_, runner) in self.orphaned_runs.items() if runner == holder}
         held = [key for key, task in self.tasks.items() if task.holder == holder]
         conflicts = [key for key in held if key in self.pending]
         for key in held:
@@ -239,32 +239,32 @@ class Model:
                 self.pending[key] = Pending("expire")
             elif task.state == "delayed" and task.due_at <= now:
                 self.pending[key] = Pending("due")
-            elif task.state in KEPT and not self.needed(task) and task.ended_at + task.options.ttl_s <= now:
-                if key in dropped or self._kept_until(task) <= now:
+            elif task.state in RETAINED and not self.needed(task) and task.ended_at + task.options.ttl_s <= now:
+                if key in dropped or self._retained_until(task) <= now:
                     self.pending[key] = Pending("drop")
             elif self.doomed(task):
-                cause = self.why_doomed(task)
+                cause = self.doom_cause(task)
                 error = pickle.dumps(("TaskBefore", cause.removeprefix("TaskBefore: "), ""), 4)
                 self.pending[key] = Pending("doom" if task.policy == "fail" else "cancel", error, cause)
 
     def next_deadlines(self) -> list[float]:
         """All instants at which a sweep would decide a change."""
         delayed = [task.due_at for task in self.tasks.values() if task.state == "delayed"]
-        kept = [task for task in self.tasks.values() if task.state in KEPT and not self.needed(task)]
-        ended = [self._kept_until(task) for task in kept]
+        stored = [task for task in self.tasks.values() if task.state in RETAINED and not self.needed(task)]
+        ended = [self._retained_until(task) for task in stored]
         waiting = [task.expires_at for task in self.tasks.values() if task.state in ("ready", "delayed")]
         doomed = [-math.inf for task in self.tasks.values() if self.doomed(task)]
         return delayed + ended + [at for at in waiting if at is not None] + doomed
 
     def openings(self, held_back: Collection[int], now: float) -> list[float]:
         """For each queue with a used-up rate and ready tasks: the latest instant at which it may lease the next one."""
-        moments = []
+        instants = []
         for queue, limits in self.limits.items():
-            given, (most, period_s) = self.given.get(queue, []), limits.rate
-            closed = len(given) >= most and given[-most] + period_s > now
+            leased_at, (most, period_s) = self.leased_at.get(queue, []), limits.rate
+            closed = len(leased_at) >= most and leased_at[-most] + period_s > now
             if closed and self._ready(queue, lambda _: True, held_back):
-                moments.append(given[-most] + (1 + SLACK) * period_s)
-        return moments
+                instants.append(leased_at[-most] + (1 + SLACK) * period_s)
+        return instants
 
     def forget(self) -> None:
         """Drop all decisions."""
@@ -278,7 +278,7 @@ class Model:
         """Apply all decisions."""
         for queue, limits in self.limiting.items():
             if limits.rate != self.limits.get(queue, Limits()).rate:
-                self.given[queue] = []
+                self.leased_at[queue] = []
             self.limits[queue] = limits
         self.limiting.clear()
         for task in self.tasks.values():
@@ -290,36 +290,36 @@ class Model:
             if task.due_at > now:
                 task.state, task.disturbed = "delayed", True
         self.new.clear()
-        self._let_in()
+        self._admit()
         last = [key for key, pending in self.pending.items() if pending.event == "requeue" and self.tasks[key].policy]
         for key in [*(key for key in self.pending if key not in last), *sorted(last)]:
-            self._happen(self.tasks[key], self.pending[key], now)
-            self._let_in()
+            self._apply_change(self.tasks[key], self.pending[key], now)
+            self._admit()
         self.pending.clear()
-        for run in self.over:
-            del self.lingering[run]
-        self.over.clear()
+        for run in self.stopped_runs:
+            del self.orphaned_runs[run]
+        self.stopped_runs.clear()
 
-    def _happen(self, task: ModelTask, pending: Pending, now: float) -> None:
-        limited = task.turn or self.limits.get(task.options.queue, Limits()).running < 1_000
+    def _apply_change(self, task: ModelTask, pending: Pending, now: float) -> None:
+        limited = task.concurrency_key or self.limits.get(task.options.queue, Limits()).running < 1_000
         if pending.runs_on and limited and task.holder is not None:
-            self.lingering[task.key, task.delivery] = task, task.holder
+            self.orphaned_runs[task.key, task.delivery] = task, task.holder
         task.holder = None
         if pending.event == "succeed":
             task.body = pending.body
             self.count(task, "attempts success")
             self._end(task, "succeeded", now)
         elif pending.event == "drop":
-            self.gone[task.key] = task.state
+            self.dropped_states[task.key] = task.state
             del self.tasks[task.key]
         elif pending.event == "requeue":
             self.count(task, "requeued")
             task.body = (task.body or b"")[8 : 8 + int.from_bytes((task.body or b"")[:8], "big")]
             task.state, task.failures, task.lost, task.owner = "ready", 0, 0, None
-            task.expires_at, task.let_in = None, not task.policy
+            task.expires_at, task.admitted = None, not task.policy
         elif pending.event == "doom":
             task.causes = [*task.causes, pending.cause][-CAUSES_KEPT:]
-            self._bury(task, pending.body or b"", now)
+            self._make_dead(task, pending.body or b"", now)
         elif pending.event in ("fail", "bury"):
             self._fail(task, pending, now)
         elif pending.event in ("lose", "suspect"):
@@ -335,7 +335,7 @@ class Model:
             if pending.event == "return":
                 self.count(task, "attempts returned")
             else:
-                task.let_in = not task.policy
+                task.admitted = not task.policy
             task.state = "ready"
 
     def _fail(self, task: ModelTask, pending: Pending, now: float) -> None:
@@ -343,7 +343,7 @@ class Model:
         task.causes = [*task.causes, pending.cause][-CAUSES_KEPT:]
         self.count(task, "attempts " + pending.reason)
         if task.failures > task.options.retries or pending.event == "bury":
-            self._bury(task, pending.body or b"", now)
+            self._make_dead(task, pending.body or b"", now)
         else:
             self.count(task, "retries " + pending.reason)
             task.state = "delayed"
@@ -356,13 +356,13 @@ class Model:
         self.count(task, "attempts lost")
         self.count(task, "redeliveries " + pending.reason)
         if task.lost >= task.options.max_deliveries and (pending.event == "lose" or task.lost > 1):
-            self._bury(task, b"", now)
+            self._make_dead(task, b"", now)
         else:
-            self.noted.append(("task_lost", task.key))
+            self.events.append(("task_lost", task.key))
             task.state = "ready"
 
-    def _bury(self, task: ModelTask, error: bytes, now: float) -> None:
-        self.noted.append(("task_buried", task.key))
+    def _make_dead(self, task: ModelTask, error: bytes, now: float) -> None:
+        self.events.append(("task_buried", task.key))
         task.body = len(task.body or b"").to_bytes(8, "big") + (task.body or b"") + error
         self._end(task, "dead", now)
 
@@ -372,82 +372,84 @@ class Model:
         task.ended_at = now
         self.count(task, "completed " + {"succeeded": "success"}.get(state, state))
         if task.owner is not None:
-            self.heard.setdefault(task.owner, []).append(task.key)
+            self.outboxes.setdefault(task.owner, []).append(task.key)
         if state == "succeeded" and task.options.kind == "plain":
-            self.gone[task.key] = state
+            self.dropped_states[task.key] = state
             del self.tasks[task.key]
 
     # -- dependencies --------------------------------------------------------------------------
 
-    def _before(self, task: ModelTask) -> list[str]:
+    def _dependency_states(self, task: ModelTask) -> list[str]:
         """The states of the task's dependencies."""
-        return [self.tasks[key].state if key in self.tasks else "gone" for key in task.after]
+        return [self.tasks[key].state if key in self.tasks else "gone" for key in task.dependencies]
 
-    def _let_in(self) -> None:
+    def _admit(self) -> None:
         """Let a task run once all its dependencies have ended, and have succeeded unless its policy is `run`."""
         for task in self.tasks.values():
-            if task.state == "ready" and not task.let_in:
-                states = self._before(task)
+            if task.state == "ready" and not task.admitted:
+                states = self._dependency_states(task)
                 live = any(state in LIVE for state in states)
-                task.let_in = not live and (task.policy == "run" or all(state == "succeeded" for state in states))
+                task.admitted = not live and (task.policy == "run" or all(state == "succeeded" for state in states))
 
     def doomed(self, task: ModelTask) -> bool:
         """Whether the task can never run, because a dependency has failed."""
-        if task.state != "ready" or task.let_in or task.policy == "run" or task.key in self.pending:
+        if task.state != "ready" or task.admitted or task.policy == "run" or task.key in self.pending:
             return False
-        return any(state not in (*LIVE, "succeeded") for state in self._before(task))
+        return any(state not in (*LIVE, "succeeded") for state in self._dependency_states(task))
 
-    def why_doomed(self, task: ModelTask) -> str:
+    def doom_cause(self, task: ModelTask) -> str:
         """The first dependency that has failed, and its cause."""
-        words = {"dead": "has failed", "cancelled": "was cancelled", "expired": "has expired", "gone": "is gone"}
+        phrases = {"dead": "has failed", "cancelled": "was cancelled", "expired": "has expired", "gone": "is gone"}
         key, state = next(
             (key, state)
-            for key, state in zip(task.after, self._before(task), strict=True)
+            for key, state in zip(task.dependencies, self._dependency_states(task), strict=True)
             if state not in (*LIVE, "succeeded")
         )
         causes = self.tasks[key].causes if key in self.tasks else []
-        return f"TaskBefore: {key >> 40:x}-{key % 2**40:x} {words[state]}" + (f": {causes[-1]}" if causes else "")
+        return f"TaskBefore: {key >> 40:x}-{key % 2**40:x} {phrases[state]}" + (f": {causes[-1]}" if causes else "")
 
     def needed(self, task: ModelTask) -> bool:
         """Whether a follower may need the task's result, or an executor still runs it, so that its TTL begins later."""
-        runs_on = any(one is task for one, _ in self.lingering.values())
+        runs_on = any(one is task for one, _ in self.orphaned_runs.values())
         return runs_on or any(
-            task.key in other.after and other.state in (*LIVE, "dead") for other in self.tasks.values()
+            task.key in other.dependencies and other.state in (*LIVE, "dead") for other in self.tasks.values()
         )
 
-    def _kept_until(self, task: ModelTask) -> float:
+    def _retained_until(self, task: ModelTask) -> float:
         """The latest instant until which the ledger keeps the task."""
         return max(task.ended_at, task.needed_at or 0.0) + task.options.ttl_s
 
     # -- keys ----------------------------------------------------------------------------------
 
-    def under_way(self, task: ModelTask) -> list[ModelTask]:
+    def in_flight(self, task: ModelTask) -> list[ModelTask]:
         """The tasks of the same concurrency key that may run: leased tasks, and ended ones that executors still run."""
-        same = (task.options.queue, task.turn)
+        same = (task.options.queue, task.concurrency_key)
         leased = [t for t in self.tasks.values() if t.state in ("leased", "taken")]
-        lingering = [t for t, _ in self.lingering.values()]
-        return [t for t in (*leased, *lingering) if (t.options.queue, t.turn) == same]
+        orphaned_runs = [t for t, _ in self.orphaned_runs.values()]
+        return [t for t in (*leased, *orphaned_runs) if (t.options.queue, t.concurrency_key) == same]
 
-    def who_has(self, queue: str, unique: str) -> int | str | None:
+    def unique_holder(self, queue: str, unique: str) -> int | str | None:
         """The live task with the unique key, None if the key is free, "undecided" if the present cycle decides it."""
         again = [self.tasks[key] for key, pending in self.pending.items() if pending.event == "requeue"]
         if any((t.options.queue, t.unique) == (queue, unique) for t in [*self.new.values(), *again]):
             return "undecided"
-        those = [t for t in self.tasks.values() if (t.options.queue, t.unique) == (queue, unique) and t.state in LIVE]
-        if not those:
+        matching = [
+            t for t in self.tasks.values() if (t.options.queue, t.unique) == (queue, unique) and t.state in LIVE
+        ]
+        if not matching:
             return None
-        return "undecided" if those[-1].key in self.pending else those[-1].key
+        return "undecided" if matching[-1].key in self.pending else matching[-1].key
 
     # -- limits --------------------------------------------------------------------------------
 
-    def may_give(self, queue: str, name: str, now: float, *, slack_s: float = 0.0) -> bool:
+    def may_lease(self, queue: str, name: str, now: float, *, slack_s: float = 0.0) -> bool:
         """Whether the limits allow the queue to lease one more task of `name`, at `now` and `slack_s` before."""
         limits = self.limits.get(queue, Limits())
         running = sum(t.state in ("leased", "taken") for t in self.tasks.values() if t.options.queue == queue)
-        running += sum(t.options.queue == queue for t, _ in self.lingering.values())
+        running += sum(t.options.queue == queue for t, _ in self.orphaned_runs.values())
         most, period_s = limits.rate
-        lately = sum(at > now - period_s - slack_s for at in self.given.get(queue, []))
-        return not limits.paused and name not in limits.names and running < limits.running and lately < most
+        recent_count = sum(at > now - period_s - slack_s for at in self.leased_at.get(queue, []))
+        return not limits.paused and name not in limits.names and running < limits.running and recent_count < most
 
     # -- lease ---------------------------------------------------------------------------------
 
@@ -476,29 +478,31 @@ class Model:
         for queue in queues:
             while left and self.tasks[left[0]].options.queue == queue:
                 task = self.tasks[left.pop(0)]
-                assert self.may_give(queue, task.options.name, now), "its queue may not give out so much"
-                self._judge(task, self._ready(queue, wanted, held_back, self.slots[holder]))
-                self.given.setdefault(queue, []).append(now)
+                assert self.may_lease(queue, task.options.name, now), "its queue may not give out so much"
+                self._check_lease(task, self._ready(queue, wanted, held_back, self.slots[holder]))
+                self.leased_at.setdefault(queue, []).append(now)
         assert not left, "the queues were not served in the order that was asked for"
         for key in got:
             task = self.tasks[key]
             task.state, task.holder, task.delivery, task.disturbed = "leased", holder, task.delivery + 1, True
             self.leases[task.options.queue, task.options.name] += 1
-        assert self._room(holder) >= 0, "more slots are taken than there are"
+        assert self._free_slots(holder) >= 0, "more slots are taken than there are"
         for queue in queues:
             ready = self._ready(queue, wanted, held_back, self.slots[holder])
-            ready = [t for t in ready if self.may_give(queue, t.options.name, now, slack_s=SLACK * self._period(queue))]
+            ready = [
+                t for t in ready if self.may_lease(queue, t.options.name, now, slack_s=SLACK * self._period(queue))
+            ]
             heavy = any(self.tasks[key].options.cost > 1 for key in got)
             enough = len(got) == want or heavy or (got and self.limits.get(queue, Limits()).running < 1_000)
-            room = 1 if got else self._room(holder)
-            full = self.slots_count and not self._room(holder)
+            room = 1 if got else self._free_slots(holder)
+            full = self.slots_count and not self._free_slots(holder)
             full = full or any(task.options.cost > room for task in ready)
-            self._judge_rest(ready, bool(enough) or full, [*held, *(self.tasks[key] for key in got)])
+            self._check_rest(ready, bool(enough) or full, [*held, *(self.tasks[key] for key in got)])
 
-    def _room(self, holder: int) -> int:
+    def _free_slots(self, holder: int) -> int:
         """Number of free slots of a holder's worker; a task that waits in the executor takes none."""
-        (crew,) = (crew for crew in self.crews if holder in crew)
-        held = [[t.options.cost for t in self.tasks.values() if t.holder == one] for one in crew]
+        (worker,) = (worker for worker in self.workers if holder in worker)
+        held = [[t.options.cost for t in self.tasks.values() if t.holder == one] for one in worker]
         return self.slots[holder] - sum(max(costs, default=0) for costs in held)
 
     def _period(self, queue: str) -> float:
@@ -507,11 +511,11 @@ class Model:
     def _ready(
         self, queue: str, wanted: Callable[[str], bool], held_back: Collection[int], slots: float = math.inf
     ) -> list[ModelTask]:
-        tasks = [t for t in self.tasks.values() if t.state == "ready" and t.key not in held_back and t.let_in]
+        tasks = [t for t in self.tasks.values() if t.state == "ready" and t.key not in held_back and t.admitted]
         tasks = [t for t in tasks if t.options.cost <= slots]
         return [t for t in tasks if t.options.queue == queue and wanted(t.options.name)]
 
-    def _judge(self, task: ModelTask, ready: list[ModelTask]) -> None:
+    def _check_lease(self, task: ModelTask, ready: list[ModelTask]) -> None:
         assert task in ready, "only a ready task of a wanted name is leased"
         paused = self.limits.get(task.options.queue, Limits()).names
         ready = [other for other in ready if other.options.name not in paused]
@@ -520,10 +524,10 @@ class Model:
         if not task.disturbed:
             assert not any(other.key < task.key and not other.disturbed for other in best), "submit order was broken"
         task.state = "taken"
-        if task.turn:
-            assert len(self.under_way(task)) <= task.at_once, "more of a concurrency key are leased than may be"
+        if task.concurrency_key:
+            assert len(self.in_flight(task)) <= task.concurrency, "more of a concurrency key are leased than may be"
 
-    def _judge_rest(self, ready: list[ModelTask], enough: bool, held: list[ModelTask]) -> None:
+    def _check_rest(self, ready: list[ModelTask], enough: bool, held: list[ModelTask]) -> None:
         if ready and not enough:
             assert held, "a task that is ready was refused to a free holder"
             assert any(task.lost for task in [*ready, *held]), "a task that is ready was not given out"

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from tests.master.bench import RULES, Bench, on_bench
+from tests.master.bench import DEFAULTS, Bench, on_bench
 
 from distq.core.dead_letters import DeadLetterLimits
 from distq.core.task_ids import id_text
 
 
-async def bury(bench: Bench, number: int, count: int) -> list[int]:
+async def make_dead(bench: Bench, number: int, count: int) -> list[int]:
     """Submit `count` tasks that become dead letters; returns their keys."""
     _, first = await bench.submit(bench.client(), number, [b"a"] * count)
     bench.worker()
-    line = bench.executor()
-    for row in await bench.exchange(line, want=count):
-        await bench.exchange(line, [(row[0], row[1], 3, b"", 0.1, "why")], want=0)
+    connection = bench.executor()
+    for row in await bench.exchange(connection, want=count):
+        await bench.exchange(connection, [(row[0], row[1], 3, b"", 0.1, "why")], want=0)
     return list(range(first, first + count))
 
 
@@ -23,40 +23,40 @@ def dead(bench: Bench) -> list[int]:
     return list(bench.ledger.state.dead)
 
 
-@on_bench(rules=RULES._replace(capacity=100))
+@on_bench(defaults=DEFAULTS._replace(capacity=100))
 async def test_without_limits_dead_letters_stay(bench: Bench) -> None:
     """Without limits the master drops no dead letter, even after ten days."""
-    keys = await bury(bench, 1, 5)
+    keys = await make_dead(bench, 1, 5)
     await bench.advance(10 * 86400.0)
     assert dead(bench) == keys
     assert bench.ledger.state.dead_dropped == 0
 
 
-@on_bench(rules=RULES._replace(capacity=100, dead_letters=DeadLetterLimits(ttl_s=100.0)))
+@on_bench(defaults=DEFAULTS._replace(capacity=100, dead_letters=DeadLetterLimits(ttl_s=100.0)))
 async def test_dead_letters_go_at_their_age(bench: Bench) -> None:
     """The master also drops the rows of old dead letters; a dead letter that was requeued before stays."""
-    old = await bury(bench, 1, 3)
+    old = await make_dead(bench, 1, 3)
     await bench.advance(60.0)
-    new = await bury(bench, 2, 2)
-    cli = bench.line()
+    new = await make_dead(bench, 2, 2)
+    cli = bench.connection()
     bench.hello(cli, "cli", "x")
     await bench.ask(cli, "broker", "admin", "dead_retry", {"ids": [id_text(old[0])]})
     await bench.advance(41.0)
     assert dead(bench) == new
     assert not {old[1], old[2]} & bench.store._rows.keys()
     assert bench.counts("q") == {"ready": 1, "dead": 2}
-    tally: Any = bench.tally("q", "f")
-    assert (tally.dropped, bench.ledger.state.dead_dropped) == (2, 2)
+    counters: Any = bench.counters("q", "f")
+    assert (counters.dropped, bench.ledger.state.dead_dropped) == (2, 2)
     await bench.advance(60.0)
     assert dead(bench) == []
 
 
-@on_bench(rules=RULES._replace(capacity=100, dead_letters=DeadLetterLimits(count_max=3)))
+@on_bench(defaults=DEFAULTS._replace(capacity=100, dead_letters=DeadLetterLimits(count_max=3)))
 async def test_of_too_many_dead_letters_the_oldest_go(bench: Bench) -> None:
     """The master drops the surplus immediately; the newest dead letters stay without a time limit."""
-    first = await bury(bench, 1, 3)
+    first = await make_dead(bench, 1, 3)
     assert dead(bench) == first
-    second = await bury(bench, 2, 2)
+    second = await make_dead(bench, 2, 2)
     await bench.advance(0.0)
     assert dead(bench) == [first[2], *second]
     await bench.advance(86400.0)
@@ -64,10 +64,10 @@ async def test_of_too_many_dead_letters_the_oldest_go(bench: Bench) -> None:
     assert bench.ledger.state.dead_dropped == 2
 
 
-@on_bench(rules=RULES._replace(capacity=100, dead_letters=DeadLetterLimits(ttl_s=100.0)))
+@on_bench(defaults=DEFAULTS._replace(capacity=100, dead_letters=DeadLetterLimits(ttl_s=100.0)))
 async def test_a_refused_commit_drops_no_dead_letter(bench: Bench) -> None:
     """The master drops the dead letter when the store accepts a later commit."""
-    keys = await bury(bench, 1, 2)
+    keys = await make_dead(bench, 1, 2)
     await bench.advance(99.0)
     bench.store.refuse_next = 100
     await bench.advance(1.5)

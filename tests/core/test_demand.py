@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.build import leased, ledger, submitted
+from tests.core.build import leased, new_ledger, submitted
 
 from distq.core.constraints import TaskConstraints
 from distq.core.demand import LISTS_PER_STEP, AnyWorker, Demand, demands, total
@@ -49,72 +49,72 @@ def test_the_number_is_bounded_and_grows(running: int, ready: int, mean: float, 
     assert Demand(running, later, later, later * mean).desired_slots(drain) >= slots
 
 
-def queue_of(books: Ledger) -> Queue[Task]:
+def queue_of(ledger: Ledger) -> Queue[Task]:
     """The queue on which `submitted` puts its tasks."""
-    return books.registry.queue("q")
+    return ledger.registry.queue("q")
 
 
-def wanted(books: Ledger, now: float = 0.0, placement: AnyWorker | None = None) -> Demand:
+def wanted(ledger: Ledger, now: float = 0.0, placement: AnyWorker | None = None) -> Demand:
     """The demand of that queue."""
-    (found,) = filter(None, demands([queue_of(books)], placement or AnyWorker(), now, DRAIN_S))
+    (found,) = filter(None, demands([queue_of(ledger)], placement or AnyWorker(), now, DRAIN_S))
     return found[1]
 
 
 def test_what_runs_and_what_is_ready_count() -> None:
     """Each ready task counts as one second of work while no run time is known."""
-    books = ledger()
-    submitted(books, 6)
-    leased(books, Holder("w"), 2)
-    assert wanted(books) == Demand(2, 4, 4, 4.0)
+    ledger = new_ledger()
+    submitted(ledger, 6)
+    leased(ledger, Holder("w"), 2)
+    assert wanted(ledger) == Demand(2, 4, 4, 4.0)
 
 
 def test_what_was_cancelled_in_line_does_not_count() -> None:
     """A cancelled task does not count at any position in its list, nor after a search for the oldest task."""
-    books = ledger()
-    keys = submitted(books, 5)
+    ledger = new_ledger()
+    keys = submitted(ledger, 5)
     for key in (keys[0], keys[1], keys[3]):
-        assert books.cancel(key)
-    books.apply(0.0)
-    assert wanted(books).ready == 2
-    assert queue_of(books).oldest_submitted_at() == 0.0
-    assert wanted(books).ready == 2
-    assert len(leased(books, Holder("w"), 9)) == 2
-    assert wanted(books) == Demand(2)
+        assert ledger.cancel(key)
+    ledger.apply(0.0)
+    assert wanted(ledger).ready == 2
+    assert queue_of(ledger).oldest_submitted_at() == 0.0
+    assert wanted(ledger).ready == 2
+    assert len(leased(ledger, Holder("w"), 9)) == 2
+    assert wanted(ledger) == Demand(2)
 
 
 def test_names_that_are_paused_do_not_count() -> None:
     """Tasks of a paused name do not count, and neither do tasks of a paused queue."""
-    books = ledger()
-    submitted(books, 4)
-    submitted(books, 3, name="g")
-    queue_of(books).set_policy(Policy(paused_names=frozenset({"f"})))
-    assert wanted(books).ready == 3
-    queue_of(books).set_policy(Policy(paused=True))
-    assert wanted(books) == Demand()
+    ledger = new_ledger()
+    submitted(ledger, 4)
+    submitted(ledger, 3, name="g")
+    queue_of(ledger).set_policy(Policy(paused_names=frozenset({"f"})))
+    assert wanted(ledger).ready == 3
+    queue_of(ledger).set_policy(Policy(paused=True))
+    assert wanted(ledger) == Demand()
 
 
 def test_of_a_queue_with_a_limit_those_count_that_may_run_at_once() -> None:
     """With a concurrency limit of 3 and two running tasks, one ready task counts."""
-    books = ledger()
-    submitted(books, 9)
-    leased(books, Holder("w"), 2)
-    queue_of(books).set_policy(Policy(running=3))
-    assert wanted(books)[:3] == (2, 1, 1)
-    queue_of(books).set_policy(Policy(running=2))
-    assert wanted(books) == Demand(2)
+    ledger = new_ledger()
+    submitted(ledger, 9)
+    leased(ledger, Holder("w"), 2)
+    queue_of(ledger).set_policy(Policy(running=3))
+    assert wanted(ledger)[:3] == (2, 1, 1)
+    queue_of(ledger).set_policy(Policy(running=2))
+    assert wanted(ledger) == Demand(2)
 
 
 def test_of_a_queue_with_a_rate_those_count_that_may_begin_in_time() -> None:
     """With a rate of 1/m and one minute to drain, two tasks may begin: one now and one after a minute."""
-    books = ledger()
-    submitted(books, 1000)
-    queue_of(books).set_policy(Policy(rate=Rate.parse("1/m")))
-    assert wanted(books).desired_slots(DRAIN_S) <= 2
-    queue_of(books).set_policy(Policy(rate=Rate.parse("1/d")))
-    assert wanted(books).ready == 1
-    leased(books, Holder("w"))
-    assert wanted(books) == Demand(1)
-    assert wanted(books, now=86_390.0).ready == 1
+    ledger = new_ledger()
+    submitted(ledger, 1000)
+    queue_of(ledger).set_policy(Policy(rate=Rate.parse("1/m")))
+    assert wanted(ledger).desired_slots(DRAIN_S) <= 2
+    queue_of(ledger).set_policy(Policy(rate=Rate.parse("1/d")))
+    assert wanted(ledger).ready == 1
+    leased(ledger, Holder("w"))
+    assert wanted(ledger) == Demand(1)
+    assert wanted(ledger, now=86_390.0).ready == 1
 
 
 @given(
@@ -137,22 +137,22 @@ def test_a_rate_lets_no_more_begin_than_its_window_says(
 
 def test_a_task_of_several_slots_wants_them() -> None:
     """The work of a task counts once for each slot that it takes."""
-    books = ledger()
-    heavy = books.registry.envelope("q", "f", TASK, cost=4)
-    books.submit(heavy, [b"x"] * 3, None, 0.0)
-    books.apply(0.0)
-    assert wanted(books) == Demand(0, 3, 12, 12.0)
+    ledger = new_ledger()
+    heavy = ledger.registry.envelope("q", "f", TASK, cost=4)
+    ledger.submit(heavy, [b"x"] * 3, None, 0.0)
+    ledger.apply(0.0)
+    assert wanted(ledger) == Demand(0, 3, 12, 12.0)
 
 
 def test_while_no_run_has_ended_the_declared_limit_is_how_long_one_lasts() -> None:
     """The first demand of long tasks already has a slot for each; a known mean run time replaces the time limit."""
-    books = ledger()
-    long = books.registry.envelope("q", "f", TASK, time_limit_s=3600.0)
-    books.submit(long, [b"x"] * 5, None, 0.0)
-    books.apply(0.0)
-    assert wanted(books).desired_slots(DRAIN_S) == 5
-    queue_of(books).mean_run_s = 0.5
-    assert wanted(books).desired_slots(DRAIN_S) == 1
+    ledger = new_ledger()
+    long = ledger.registry.envelope("q", "f", TASK, time_limit_s=3600.0)
+    ledger.submit(long, [b"x"] * 5, None, 0.0)
+    ledger.apply(0.0)
+    assert wanted(ledger).desired_slots(DRAIN_S) == 5
+    queue_of(ledger).mean_run_s = 0.5
+    assert wanted(ledger).desired_slots(DRAIN_S) == 1
 
 
 def test_while_no_run_has_ended_a_run_lasts_as_long_as_the_longest_does_already() -> None:
@@ -162,21 +162,21 @@ def test_while_no_run_has_ended_a_run_lasts_as_long_as_the_longest_does_already(
         def longest_run_s(self, queue: Queue[Task]) -> float:
             return 61.0
 
-    books = ledger()
-    submitted(books, 6)
-    leased(books, Holder("w"))
-    assert wanted(books).desired_slots(DRAIN_S) == 2
-    assert wanted(books, placement=Running()).desired_slots(DRAIN_S) == 6
+    ledger = new_ledger()
+    submitted(ledger, 6)
+    leased(ledger, Holder("w"))
+    assert wanted(ledger).desired_slots(DRAIN_S) == 2
+    assert wanted(ledger, placement=Running()).desired_slots(DRAIN_S) == 6
 
 
 def test_tasks_that_are_held_or_delayed_do_not_count() -> None:
     """A concurrency key admits one task; more slots would not start the held or the delayed ones."""
-    books = ledger()
-    envelope = books.registry.envelope("q", "f", TASK)
-    books.submit(envelope, [b"x"] * 7, None, 0.0, constraints=TaskConstraints(concurrency_key="customer"))
-    books.submit(envelope, [b"x"] * 7, None, 0.0, due_at=100.0)
-    books.apply(0.0)
-    assert wanted(books).ready == 1
+    ledger = new_ledger()
+    envelope = ledger.registry.envelope("q", "f", TASK)
+    ledger.submit(envelope, [b"x"] * 7, None, 0.0, constraints=TaskConstraints(concurrency_key="customer"))
+    ledger.submit(envelope, [b"x"] * 7, None, 0.0, due_at=100.0)
+    ledger.apply(0.0)
+    assert wanted(ledger).ready == 1
 
 
 def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
@@ -185,25 +185,25 @@ def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
     class Counting(AnyWorker):
         looked_at = 0
 
-        def most(self, queue: Queue[Task], lane: PriorityList[Task]) -> int:
+        def most(self, queue: Queue[Task], ready_list: PriorityList[Task]) -> int:
             self.looked_at += 1
-            return super().most(queue, lane)
+            return super().most(queue, ready_list)
 
-    books = ledger()
+    ledger = new_ledger()
     for number in range(20_000):
-        submitted(books, 1, name=f"job-{number}")
+        submitted(ledger, 1, name=f"job-{number}")
     for number in range(3_000):
-        books.submit(books.registry.envelope(f"q-{number}", "f", TASK), [b"x"], None, 0.0)
-    books.apply(0.0)
+        ledger.submit(ledger.registry.envelope(f"q-{number}", "f", TASK), [b"x"], None, 0.0)
+    ledger.apply(0.0)
     placement, before, found = Counting(), 0, []
-    for step in demands(books.registry.queues.values(), placement, 0.0, DRAIN_S):
+    for step in demands(ledger.registry.queues.values(), placement, 0.0, DRAIN_S):
         if step is None:
             assert placement.looked_at - before < 2 * LISTS_PER_STEP
             before = placement.looked_at
         else:
             found.append(step)
     assert placement.looked_at - before < 2 * LISTS_PER_STEP
-    assert found[0] == (queue_of(books), Demand(0, 20_000, 20_000, 20_000.0))
+    assert found[0] == (queue_of(ledger), Demand(0, 20_000, 20_000, 20_000.0))
     assert total(wants for _, wants in found).ready == 23_000
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.test_loading import RULES, Kept
+from tests.core.test_loading import DEFAULTS, StoredRows
 
 from distq.core import moves
 from distq.core.constraints import CANCEL, FAIL, FAILURE_POLICIES, RUN, DependsOn, TaskConstraints
@@ -23,8 +23,8 @@ class Bench:
     """A ledger, its store, and a holder that leases every ready task."""
 
     def __init__(self) -> None:
-        self.kept = Kept()
-        self.books = Ledger(RULES, lambda: 0.5, 1 << 40 | 1)
+        self.stored = StoredRows()
+        self.ledger = Ledger(DEFAULTS, lambda: 0.5, 1 << 40 | 1)
         self.holder = Holder("one")
         self.now = 0.0
 
@@ -32,41 +32,41 @@ class Bench:
         """Keys of new tasks; a triple gives a task's dependencies: index of the first, number, policy on failure."""
         first = 0
         for after in afters:
-            envelope = self.books.registry.envelope("q", "f", TASK, retries=retries)
+            envelope = self.ledger.registry.envelope("q", "f", TASK, retries=retries)
             constraints = (
                 TaskConstraints()
                 if after is None
                 else TaskConstraints(depends_on=DependsOn(first + after[0], *after[1:]))
             )
             arguments: dict[str, Any] = {} if after is None else {"constraints": constraints}
-            key = self.books.submit(envelope, [b"x"], None, self.now, **arguments)
+            key = self.ledger.submit(envelope, [b"x"], None, self.now, **arguments)
             first = first or key
         self.cycle()
         return list(range(first, first + len(afters)))
 
     def cycle(self) -> None:
         """Commit and apply all decisions, and then the ends of tasks whose dependencies have failed."""
-        self.kept.cycle(self.books, self.now)
-        while self.books.state.dependencies.doomed:
-            self.kept.cycle(self.books, self.now)
+        self.stored.cycle(self.ledger, self.now)
+        while self.ledger.state.dependencies.doomed:
+            self.stored.cycle(self.ledger, self.now)
 
     def lease(self) -> list[int]:
         """Lease all ready tasks; returns their keys."""
-        queue = self.books.registry.queue("q")
+        queue = self.ledger.registry.queue("q")
         return [
-            task.task_key for task in self.books.leasing.lease(self.holder, (queue,), lambda _: True, 1_000, self.now)
+            task.task_key for task in self.ledger.leasing.lease(self.holder, (queue,), lambda _: True, 1_000, self.now)
         ]
 
     def settle(self, key: int, outcome: int = Outcome.SUCCESS) -> None:
         """Settle a leased task with this outcome."""
         task = self.task(key)
         cause = "" if outcome == Outcome.SUCCESS else "ValueError: no"
-        self.books.settle(key, task.delivery, outcome, b"y", 0.0, cause)
+        self.ledger.settle(key, task.delivery, outcome, b"y", 0.0, cause)
         self.cycle()
 
     def task(self, key: int) -> Task:
         """The task with this key."""
-        return self.books.state.tasks[key]
+        return self.ledger.state.tasks[key]
 
     def states(self, keys: Group) -> list[int]:
         """The states of the tasks with these keys."""
@@ -75,12 +75,12 @@ class Bench:
     def restart(self) -> None:
         """Start another master on the stored rows; the worker reconnects and reclaims its leases."""
         held = [(task.task_key, task.delivery) for task in self.holder.held.values()]
-        self.books, absent = self.kept.reopened(self.now)
+        self.ledger, absent = self.stored.reopened(self.now)
         self.holder = Holder("again")
         for key, delivery in held:
-            if not self.books.reclaim(self.holder, key, delivery):
-                self.books.unknown_settles += 1
-        self.books.lose(absent, "worker", "the worker did not come back")
+            if not self.ledger.reclaim(self.holder, key, delivery):
+                self.ledger.unknown_settles += 1
+        self.ledger.lose(absent, "worker", "the worker did not come back")
         self.cycle()
 
 
@@ -111,13 +111,13 @@ def test_a_failure_before_it_makes_a_dead_letter_that_is_tried_again_with_it() -
     bench.lease()
     bench.settle(chain[0], Outcome.FATAL)
     assert bench.states(chain) == [DEAD] * 3
-    dead = unpack_dead(bench.kept.bodies[chain[1]])
+    dead = unpack_dead(bench.stored.bodies[chain[1]])
     assert (dead.arguments, dead.causes) == (b"x", [f"TaskBefore: 1-{1:x} has failed: ValueError: no"])
     assert bench.task(chain[2]).causes == [f"TaskBefore: 1-2 has failed: {dead.causes[0]}"]
     assert (bench.task(chain[1]).failures, bench.task(chain[1]).lost) == (0, 0)
     for key in reversed(chain):
-        bench.task(key).body = bench.kept.bodies[key]
-        bench.books.settle_dead(key, moves.REQUEUE)
+        bench.task(key).body = bench.stored.bodies[key]
+        bench.ledger.settle_dead(key, moves.REQUEUE)
     bench.cycle()
     assert bench.states(chain) == [READY, HELD, HELD]
     for key in chain:
@@ -130,7 +130,7 @@ def test_it_is_cancelled_or_run_all_the_same_where_that_was_asked() -> None:
     """After a cancelled dependency, CANCEL cancels the task and RUN lets it run."""
     bench = Bench()
     member, cancelled, run = bench.submit(None, (0, 1, CANCEL), (0, 1, RUN))
-    bench.books.cancel(member)
+    bench.ledger.cancel(member)
     bench.cycle()
     assert bench.states([cancelled, run]) == [CANCELLED, READY]
     assert bench.task(cancelled).causes == ["TaskBefore: 1-1 was cancelled"]
@@ -142,7 +142,7 @@ def test_results_stay_until_what_comes_after_them_has_ended() -> None:
     member, callback = bench.submit(None, (0, 1, FAIL))
     bench.lease()
     bench.settle(member)
-    bench.now = 10 * RULES.result_ttl_s
+    bench.now = 10 * DEFAULTS.result_ttl_s
     bench.cycle()
     bench.restart()
     assert bench.states([member, callback]) == [SUCCEEDED, READY]
@@ -151,7 +151,7 @@ def test_results_stay_until_what_comes_after_them_has_ended() -> None:
     bench.now *= 2
     bench.cycle()
     bench.cycle()
-    assert bench.books.state.tasks == {}
+    assert bench.ledger.state.tasks == {}
 
 
 def test_a_dead_letter_before_it_that_was_purged_is_gone_for_what_comes_after() -> None:
@@ -160,10 +160,10 @@ def test_a_dead_letter_before_it_that_was_purged_is_gone_for_what_comes_after() 
     member, callback = bench.submit(None, (0, 1, FAIL))
     bench.lease()
     bench.settle(member, Outcome.FATAL)
-    bench.books.settle_dead(member, moves.DROP)
+    bench.ledger.settle_dead(member, moves.DROP)
     bench.cycle()
-    bench.task(callback).body = bench.kept.bodies[callback]
-    bench.books.settle_dead(callback, moves.REQUEUE)
+    bench.task(callback).body = bench.stored.bodies[callback]
+    bench.ledger.settle_dead(callback, moves.REQUEUE)
     bench.cycle()
     assert (bench.task(callback).causes or [""])[-1] == "TaskBefore: 1-1 is gone"
 
@@ -172,12 +172,12 @@ def test_a_store_that_refuses_is_asked_again_for_what_a_failure_leads_to() -> No
     """A task whose dependency failed still becomes a dead letter after the store has refused a commit."""
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
-    bench.books.cancel(member)
-    bench.kept.cycle(bench.books, 0.0)
-    bench.books.sweeper.sweep(0.0)
-    bench.books.forget()
+    bench.ledger.cancel(member)
+    bench.stored.cycle(bench.ledger, 0.0)
+    bench.ledger.sweeper.sweep(0.0)
+    bench.ledger.forget()
     assert bench.states([callback]) == [HELD]
-    assert (bench.books.sweeper.next_deadline() or 0.0) < 0
+    assert (bench.ledger.sweeper.next_deadline() or 0.0) < 0
     bench.cycle()
     assert bench.states([callback]) == [DEAD]
 
@@ -187,12 +187,12 @@ def test_a_dead_letter_that_is_tried_again_saves_what_would_have_died_of_it() ->
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
     bench.lease()
-    bench.books.settle(member, bench.task(member).delivery, Outcome.FATAL, b"", 0.0, "no")
-    bench.kept.cycle(bench.books, 0.0)
-    assert bench.books.state.dependencies.doomed
-    bench.task(member).body = bench.kept.bodies[member]
-    bench.books.settle_dead(member, moves.REQUEUE)
-    bench.books.apply(0.0)
+    bench.ledger.settle(member, bench.task(member).delivery, Outcome.FATAL, b"", 0.0, "no")
+    bench.stored.cycle(bench.ledger, 0.0)
+    assert bench.ledger.state.dependencies.doomed
+    bench.task(member).body = bench.stored.bodies[member]
+    bench.ledger.settle_dead(member, moves.REQUEUE)
+    bench.ledger.apply(0.0)
     bench.cycle()
     assert bench.states([member, callback]) == [READY, HELD]
 
@@ -214,27 +214,27 @@ def test_a_dead_letter_that_is_tried_again_is_waited_for_once_more() -> None:
 
 def checked(bench: Bench, befores: dict[int, DependsOn]) -> None:
     """Check what must be true after each step."""
-    books = bench.books
+    ledger = bench.ledger
     for key, after in befores.items():
-        task = books.state.tasks.get(key)
+        task = ledger.state.tasks.get(key)
         if task is None:
             continue
-        live = [one for one in after.keys if one in books.state.tasks and books.state.tasks[one].state in LIVE_STATES]
+        live = [one for one in after.keys if one in ledger.state.tasks and ledger.state.tasks[one].state in LIVE_STATES]
         if task.state == HELD:
             assert live
-            assert books.state.dependencies.pending[key] == len(live)
+            assert ledger.state.dependencies.pending[key] == len(live)
         if task.state in (LEASED, READY) and after.policy != RUN and not task.delivery:
-            assert all(books.state.tasks[one].state == SUCCEEDED for one in after.keys)
+            assert all(ledger.state.tasks[one].state == SUCCEEDED for one in after.keys)
         if task.state in LIVE_STATES and after.policy != RUN:
-            assert all(one in books.state.tasks for one in after.keys)
+            assert all(one in ledger.state.tasks for one in after.keys)
 
 
 ACTIONS: dict[str, Callable[[Bench, int, int], object]] = {
     "succeed": lambda bench, key, _: bench.settle(key),
     "fail": lambda bench, key, _: bench.settle(key, Outcome.FATAL),
     "release": lambda bench, key, _: bench.settle(key, Outcome.RELEASED),
-    "cancel": lambda bench, key, _: bench.books.cancel(key, running=True),
-    "purge": lambda bench, key, _: bench.books.settle_dead(key, moves.DROP),
+    "cancel": lambda bench, key, _: bench.ledger.cancel(key, running=True),
+    "purge": lambda bench, key, _: bench.ledger.settle_dead(key, moves.DROP),
     "restart": lambda bench, _key, _number: bench.restart(),
     "lease": lambda bench, _key, _number: bench.lease(),
     "wait": lambda bench, _key, number: setattr(bench, "now", bench.now + number * 60.0),
@@ -243,9 +243,9 @@ ACTIONS: dict[str, Callable[[Bench, int, int], object]] = {
 
 def retry(bench: Bench, key: int) -> None:
     """Requeue a task if it is a dead letter."""
-    if key in bench.books.state.dead:
-        bench.task(key).body = bench.kept.bodies[key]
-        bench.books.settle_dead(key, moves.REQUEUE)
+    if key in bench.ledger.state.dead:
+        bench.task(key).body = bench.stored.bodies[key]
+        bench.ledger.settle_dead(key, moves.REQUEUE)
 
 
 @settings(max_examples=300, deadline=None)
@@ -269,7 +269,7 @@ def test_whatever_happens_nothing_runs_too_early_and_everything_ends(
         key = keys[index % len(keys)]
         if action == "retry":
             retry(bench, key)
-        elif key in bench.books.state.tasks:
+        elif key in bench.ledger.state.tasks:
             ACTIONS[action](bench, key, number)
         bench.cycle()
         checked(bench, befores)
@@ -280,13 +280,13 @@ def test_whatever_happens_nothing_runs_too_early_and_everything_ends(
             for held in list(bench.holder.held):
                 bench.settle(held)
             checked(bench, befores)
-    assert not [task for task in bench.books.state.tasks.values() if task.state in LIVE_STATES]
-    for key in list(bench.books.state.dead):
-        bench.books.settle_dead(key, moves.DROP)
+    assert not [task for task in bench.ledger.state.tasks.values() if task.state in LIVE_STATES]
+    for key in list(bench.ledger.state.dead):
+        bench.ledger.settle_dead(key, moves.DROP)
     bench.cycle()
-    together = bench.books.state.dependencies
+    together = bench.ledger.state.dependencies
     assert (together.followers, together.pending, together.doomed) == ({}, {}, {})
-    bench.now += 2 * RULES.result_ttl_s
+    bench.now += 2 * DEFAULTS.result_ttl_s
     bench.cycle()
     bench.cycle()
-    assert bench.books.state.tasks == {}
+    assert bench.ledger.state.tasks == {}

@@ -5,7 +5,7 @@ import json
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from tests.core.build import ledger
+from tests.core.build import new_ledger
 
 from distq.core import head
 from distq.core.constraints import FAILURE_POLICIES, NO_CONSTRAINTS, DependsOn, TaskConstraints
@@ -61,7 +61,7 @@ def test_a_head_says_again_what_was_packed(
     """Every field is the same after reading: names of any characters (also NUL), and instants to the last bit."""
     queue, name, kind = names
     priority, retries, max_deliveries, ttl_s = options
-    envelope = ledger().registry.envelope(
+    envelope = new_ledger().registry.envelope(
         queue,
         name,
         kind,
@@ -96,7 +96,7 @@ def test_a_head_says_again_what_was_packed(
 
 def test_the_longest_names_fit_into_a_head() -> None:
     """With names of the maximum size in bytes, a head has at most 270 bytes."""
-    envelope = ledger().registry.envelope("é" * (NAME_BYTES_MAX // 2), "n" * TASK_NAME_BYTES_MAX, PLAIN)
+    envelope = new_ledger().registry.envelope("é" * (NAME_BYTES_MAX // 2), "n" * TASK_NAME_BYTES_MAX, PLAIN)
     assert len(head.pack(envelope, 0, 0, 0, 0, 0.0, 0.0, 0.0, 1.0)) <= HEAD_BYTES_MAX
 
 
@@ -105,7 +105,7 @@ def test_the_longest_names_fit_into_a_head() -> None:
 )
 def test_a_name_that_is_too_long_is_refused_and_leaves_nothing_behind(queue: str, name: str) -> None:
     """No queue and no counters are made for a name that was refused."""
-    names = ledger().registry
+    names = new_ledger().registry
     with pytest.raises(NameTooLong, match="too long"):
         names.envelope(queue, name, TASK)
     assert (names.queues, names.counters) == ({}, {})
@@ -113,7 +113,7 @@ def test_a_name_that_is_too_long_is_refused_and_leaves_nothing_behind(queue: str
 
 def test_a_head_of_another_version_is_refused() -> None:
     """The reader raises an error for the head of a newer distq."""
-    packed = head.pack(ledger().registry.envelope("q", "f", TASK), 0, 0, 0, 0, 0.0, 0.0, 0.0)
+    packed = head.pack(new_ledger().registry.envelope("q", "f", TASK), 0, 0, 0, 0, 0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="version 3, this distq reads 1 and 2"):
         head.unpack(b"\3" + packed[1:])
 

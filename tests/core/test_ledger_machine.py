@@ -28,11 +28,11 @@ PAYLOAD_BYTES_MAX = 4
 QUEUES = ("a", "b")
 NAMES = ("f", "g")
 HOLDERS = (0, 1, 2)
-CREWS = ((0, 1), (2,))
+WORKERS = ((0, 1), (2,))
 """The holders of each worker."""
 SLOTS = (2, 2, 1)
 """Number of slots of each holder's worker."""
-TURNS = {"one": 1, "two": 2}
+CONCURRENCY = {"one": 1, "two": 2}
 """The concurrency keys, and the maximum tasks of each in flight."""
 
 OPTIONS = (
@@ -68,16 +68,16 @@ payloads = st.lists(st.sampled_from([b"", b"a", b"bcd", b"efgh"]), min_size=1, m
 Decision = Callable[[], bool]
 
 
-class OneOfCrew(Holder):
+class WorkerHolder(Holder):
     """A holder that is one of several executors of a worker."""
 
-    __slots__ = ("crew", "own_slots")
+    __slots__ = ("executors", "own_slots")
 
-    def __init__(self, number: int, crew: list[Holder]) -> None:
+    def __init__(self, number: int, executors: list[Holder]) -> None:
         super().__init__(str(number))
-        self.crew = crew
+        self.executors = executors
         self.own_slots = SLOTS[number]
-        crew.append(self)
+        executors.append(self)
 
     @property
     def slots(self) -> int:
@@ -86,7 +86,9 @@ class OneOfCrew(Holder):
 
     def room(self) -> int:
         """Number of free slots of its worker; each executor runs its tasks one after another."""
-        return self.own_slots - sum(max((t.envelope.cost for t in one.held.values()), default=0) for one in self.crew)
+        return self.own_slots - sum(
+            max((t.envelope.cost for t in one.held.values()), default=0) for one in self.executors
+        )
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -96,14 +98,14 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 1000.0
         self.holders: list[Holder] = []
-        for crew in CREWS:
-            mates: list[Holder] = []
-            self.holders += [OneOfCrew(number, mates) for number in crew]
+        for numbers in WORKERS:
+            executors: list[Holder] = []
+            self.holders += [WorkerHolder(number, executors) for number in numbers]
         self.owners = [Owner(), Owner()]
         self.again: list[Decision] = []
         """Decisions for the next cycle, because a task changes at most once in a cycle."""
         self.rejected: Counter[str] = Counter()
-        self.kept: dict[int, tuple[bytes, bytes]] = {}
+        self.stored: dict[int, tuple[bytes, bytes]] = {}
         """The head and the body of each task in the store, by key."""
         self.policies: dict[str, tuple[Policy, list[list[float]]]] = {}
         """The policies of queues in the store, by queue name."""
@@ -115,16 +117,16 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def begin(self, jitter: float, busy: int, policy: str) -> None:
         """Begin with an empty ledger, or with tasks of every kind, most of them leased."""
-        rules = Defaults(CAPACITY, PAYLOAD_BYTES_MAX, backoff=Backoff(BASE_S, MAX_S))
-        self.ledger = Ledger(rules, lambda: jitter, 1 << 40)
-        self.model = Model(CAPACITY, jitter, SLOTS, CREWS)
+        defaults = Defaults(CAPACITY, PAYLOAD_BYTES_MAX, backoff=Backoff(BASE_S, MAX_S))
+        self.ledger = Ledger(defaults, lambda: jitter, 1 << 40)
+        self.model = Model(CAPACITY, jitter, SLOTS, WORKERS)
         for name in QUEUES:
             self.ledger.registry.queue(name)
         for options in OPTIONS if busy else ():
             self.submit(options, [b"a"], 0)
         if busy:
             self.submit(IN_GROUPS, [b"a", b"a"], 0)
-            self.submit(IN_GROUPS, [b"a"], 0, after=DependsOn(max(self.model.new) - 1, 2, policy))
+            self.submit(IN_GROUPS, [b"a"], 0, depends_on=DependsOn(max(self.model.new) - 1, 2, policy))
         for holder in range(busy):
             self.lease(holder, NAMES, QUEUES, 2)
 
@@ -155,7 +157,7 @@ class LedgerMachine(RuleBasedStateMachine):
         owner=st.sampled_from([None, 0, 1]),
         delay_s=st.sampled_from([0.0, 0.0, 0.0, 0.75, 3.0]),
         expires_s=st.sampled_from([None, None, None, 0.5, 3.0, 5.0]),
-        turn=st.sampled_from(["", "", *TURNS]),
+        concurrency_key=st.sampled_from(["", "", *CONCURRENCY]),
     )
     def submit(
         self,
@@ -164,24 +166,26 @@ class LedgerMachine(RuleBasedStateMachine):
         owner: int | None,
         delay_s: float = 0.0,
         expires_s: float | None = None,
-        turn: str = "",
+        concurrency_key: str = "",
         unique: str = "",
-        after: DependsOn | None = None,
+        depends_on: DependsOn | None = None,
     ) -> None:
         """The ledger accepts or refuses all tasks of a submit together."""
-        at_once = TURNS.get(turn, 1)
+        concurrency = CONCURRENCY.get(concurrency_key, 1)
         constraints = (
-            TaskConstraints(turn, at_once, unique, depends_on=after) if turn or unique or after else NO_CONSTRAINTS
+            TaskConstraints(concurrency_key, concurrency, unique, depends_on=depends_on)
+            if concurrency_key or unique or depends_on
+            else NO_CONSTRAINTS
         )
         due_at = self.now + delay_s if delay_s else 0.0
         expires_at = None if expires_s is None else self.now + expires_s
-        asked = self.owners[owner] if owner is not None else None
+        ledger_owner = self.owners[owner] if owner is not None else None
         room = self.model.room(options.queue)
         try:
             first = self.ledger.submit(
                 self.envelope(options),
                 bodies,
-                asked,
+                ledger_owner,
                 self.now,
                 due_at=due_at,
                 expires_at=expires_at,
@@ -196,20 +200,20 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert len(bodies) <= room
             assert all(len(body) <= PAYLOAD_BYTES_MAX for body in bodies)
-            before = ((), "") if after is None else (after.keys, after.policy)
-            keys = (turn, at_once, unique)
-            self.model.submit(first, options, bodies, owner, self.now, due_at, expires_at, keys, before)
+            dependencies = ((), "") if depends_on is None else (depends_on.keys, depends_on.policy)
+            keys = (concurrency_key, concurrency, unique)
+            self.model.submit(first, options, bodies, owner, self.now, due_at, expires_at, keys, dependencies)
 
     @rule(
         data=st.data(),
         options=st.sampled_from([one for one in OPTIONS if one.kind == "task"]),
         policy=st.sampled_from(FAILURE_POLICIES),
         size=st.integers(0, 3),
-        turn=st.sampled_from(["", "", *TURNS]),
+        concurrency_key=st.sampled_from(["", "", *CONCURRENCY]),
         delay_s=st.sampled_from([0.0, 0.0, 0.75]),
     )
-    def submit_after(
-        self, data: st.DataObject, options: Options, policy: str, size: int, turn: str, delay_s: float
+    def submit_with_dependencies(
+        self, data: st.DataObject, options: Options, policy: str, size: int, concurrency_key: str, delay_s: float
     ) -> None:
         """Submit a task that depends on tasks of the same cycle, in any queues."""
         new = [key for key, task in self.model.new.items() if task.options.kind == "task" and not task.unique]
@@ -218,13 +222,20 @@ class LedgerMachine(RuleBasedStateMachine):
             new = [key for key, task in self.model.new.items() if task.options.kind == "task" and not task.unique]
         first = data.draw(st.sampled_from(new or [1]))
         size = next(number for number in range(size, -1, -1) if set(range(first, first + number)) <= set(new))
-        self.submit(options, [b"a"], 0, delay_s, turn=turn, after=DependsOn(first, size, policy))
+        self.submit(
+            options, [b"a"], 0, delay_s, concurrency_key=concurrency_key, depends_on=DependsOn(first, size, policy)
+        )
 
-    @rule(options=options, unique=st.sampled_from("xy"), replace=st.booleans(), turn=st.sampled_from(["", *TURNS]))
-    def submit_once(self, options: Options, unique: str, replace: bool, turn: str) -> None:
+    @rule(
+        options=options,
+        unique=st.sampled_from("xy"),
+        replace=st.booleans(),
+        concurrency_key=st.sampled_from(["", *CONCURRENCY]),
+    )
+    def submit_unique(self, options: Options, unique: str, replace: bool, concurrency_key: str) -> None:
         """Submit a task with a unique key, which must be free or belong to a waiting task that it replaces."""
         queue = self.ledger.registry.queue(options.queue)
-        expected = self.model.who_has(options.queue, unique)
+        expected = self.model.unique_holder(options.queue, unique)
         if expected == "undecided":
             with pytest.raises(Undecided):
                 self.ledger.holder_of_unique(queue, unique, self.now)
@@ -236,7 +247,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 other.task_key, "replaced", running=False
             )
         if other is None or replace:
-            self.submit(options, [b"a"], None, turn=turn, unique=unique)
+            self.submit(options, [b"a"], None, concurrency_key=concurrency_key, unique=unique)
 
     @precondition(lambda self: self.recent)
     @rule(data=st.data(), outcome=outcomes, run_s=st.sampled_from([0.0, 0.25, 4.0]), cause=causes, pause=pauses)
@@ -296,12 +307,12 @@ class LedgerMachine(RuleBasedStateMachine):
         held = list(self.holders[number].held)
         running = data.draw(st.sampled_from([None, *held, 17]))
         begun = data.draw(st.sets(st.sampled_from([*held, 18])))
-        odd = data.draw(st.booleans())
+        unexplained = data.draw(st.booleans())
 
         def decision() -> bool:
-            expected = self.model.lose(number, reason, cause, running, begun, unexplained=odd)
+            expected = self.model.lose(number, reason, cause, running, begun, unexplained=unexplained)
             holder = self.holders[number]
-            assert self.ledger.lose(holder, reason, cause, running, begun, unexplained=odd) is expected
+            assert self.ledger.lose(holder, reason, cause, running, begun, unexplained=unexplained) is expected
             return expected
 
         self.decide(decision)
@@ -311,10 +322,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle_dead(self, data: st.DataObject, event: str) -> None:
         """Requeue or drop a dead letter."""
         key = data.draw(st.sampled_from([*self.ledger.state.dead]))
-        self.ledger.state.cache.hold(self.ledger.state.dead[key], self.kept[key][1])  # as the broker reads it
+        self.ledger.state.cache.hold(self.ledger.state.dead[key], self.stored[key][1])  # as the broker reads it
         task = self.ledger.state.dead[key]
         if event == "requeue" and task.constraints.unique_key:
-            other = self.model.who_has(task.envelope.queue.name, task.constraints.unique_key)
+            other = self.model.unique_holder(task.envelope.queue.name, task.constraints.unique_key)
             if other == "undecided":
                 with pytest.raises(Undecided):
                     self.ledger.unique_rival(key, self.now)
@@ -327,13 +338,13 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.settle_dead(key, {"requeue": REQUEUE, "drop": DROP}[event]) is expected
 
     @rule(key=st.sampled_from([1, 1 << 40]))
-    def settle_dead_what_is_alive(self, key: int) -> None:
+    def settle_dead_a_live_task(self, key: int) -> None:
         """The ledger refuses to requeue a task that is no dead letter."""
         if key not in self.ledger.state.dead:
             assert not self.ledger.settle_dead(key, REQUEUE)
 
     @rule(queue=st.sampled_from(QUEUES), limits=limits)
-    def govern(self, queue: str, limits: Limits) -> None:
+    def set_policy(self, queue: str, limits: Limits) -> None:
         """Set an operator's policy: a pause, no limit, or limits."""
         rate = None if limits.rate == Limits().rate else Rate(*limits.rate)
         running = None if limits.running == Limits().running else limits.running
@@ -372,11 +383,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert not self.ledger.changed
         for key, change in batch.items():
             if change is None:
-                del self.kept[key]
+                del self.stored[key]
                 assert key not in self.ledger.state.tasks
             else:
                 packed, body = change
-                self.kept[key] = (packed, self.kept[key][1] if isinstance(body, Keep) else body)
+                self.stored[key] = (packed, self.stored[key][1] if isinstance(body, Keep) else body)
                 self.check_head(key)
         again, self.again = self.again, []
         for decision in again:
@@ -384,7 +395,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def check_head(self, key: int) -> None:
         """A head that was just written agrees with the ledger."""
-        task, read = self.ledger.state.tasks[key], head.unpack(self.kept[key][0])
+        task, read = self.ledger.state.tasks[key], head.unpack(self.stored[key][0])
         assert read.state == (READY if task.state == HELD else task.state)
         assert read.constraints == task.constraints
         assert (read.delivery, read.failures, read.lost) == (task.delivery, task.failures, task.lost)
@@ -434,8 +445,8 @@ class LedgerMachine(RuleBasedStateMachine):
         """Lease tasks to a holder; the model checks whether the rules allow that."""
         while self.ledger.changed:
             self.cycle()  # the master leases tasks after the commit
-        asked = [self.ledger.registry.queue(name) for name in queues]
-        leased = self.ledger.leasing.lease(self.holders[number], asked, names.__contains__, want, self.now)
+        leased_from = [self.ledger.registry.queue(name) for name in queues]
+        leased = self.ledger.leasing.lease(self.holders[number], leased_from, names.__contains__, want, self.now)
         held = [task.task_key for task in self.ledger.state.tasks.values() if task.state == HELD]
         self.model.leased(number, queues, names.__contains__, want, [task.task_key for task in leased], held, self.now)
         self.recent += [(task.task_key, task.delivery) for task in leased]
@@ -481,31 +492,35 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def a_task_is_held_only_while_its_key_is_busy(self) -> None:
         """A concurrency key has at most its limit of tasks in flight, and exactly its limit while a task is held."""
-        for turn, at_once in TURNS.items():
+        for concurrency_key, concurrency in CONCURRENCY.items():
             for queue in self.ledger.registry.queues.values():
-                those = [
+                matching = [
                     t
                     for t in self.ledger.state.tasks.values()
-                    if (t.envelope.queue, t.constraints.concurrency_key) == (queue, turn)
+                    if (t.envelope.queue, t.constraints.concurrency_key) == (queue, concurrency_key)
                 ]
-                those = [t for t in those if self.model.tasks[t.task_key].let_in or t.state not in (READY, HELD)]
-                under_way = sum(task.state in (READY, LEASED) for task in those)
-                lingering = [
+                matching = [
+                    t for t in matching if self.model.tasks[t.task_key].admitted or t.state not in (READY, HELD)
+                ]
+                in_flight = sum(task.state in (READY, LEASED) for task in matching)
+                orphaned_runs = [
                     *(task for task, _ in self.ledger.state.orphaned_runs.running.values()),
                     *self.ledger.state.orphaned_runs.ended_tasks,
                 ]
-                under_way += sum((t.envelope.queue, t.constraints.concurrency_key) == (queue, turn) for t in lingering)
-                assert under_way <= at_once
-                assert under_way == at_once or not any(task.state == HELD for task in those)
+                in_flight += sum(
+                    (t.envelope.queue, t.constraints.concurrency_key) == (queue, concurrency_key) for t in orphaned_runs
+                )
+                assert in_flight <= concurrency
+                assert in_flight == concurrency or not any(task.state == HELD for task in matching)
 
     @invariant()
-    def who_comes_after_others_is_held_until_they_have_ended(self) -> None:
+    def a_task_is_held_until_its_dependencies_have_ended(self) -> None:
         """Only its dependencies or its concurrency key hold a task."""
         for task in self.ledger.state.tasks.values():
             if task.state == HELD and not task.constraints.concurrency_key:
-                assert not self.model.tasks[task.task_key].let_in
+                assert not self.model.tasks[task.task_key].admitted
             if task.state in (READY, LEASED):
-                assert self.model.tasks[task.task_key].let_in
+                assert self.model.tasks[task.task_key].admitted
 
     @invariant()
     def counts_equal_a_recount(self) -> None:
@@ -521,26 +536,26 @@ class LedgerMachine(RuleBasedStateMachine):
             assert oldest is None or oldest in waiting
 
     @invariant()
-    def every_end_is_told_once(self) -> None:
+    def an_owner_receives_every_end_once(self) -> None:
         """An owner receives the end of each of its tasks once, and operators receive each loss and each burial once."""
         assert sorted((event, task.task_key) for event, task, _ in self.ledger.state.operator_events) == sorted(
-            self.model.noted
+            self.model.events
         )
         for number, owner in enumerate(self.owners):
-            assert sorted(task.task_key for task in owner.outbox) == sorted(self.model.heard.get(number, []))
+            assert sorted(task.task_key for task in owner.outbox) == sorted(self.model.outboxes.get(number, []))
             assert (owner in self.ledger.state.owners_to_notify) is bool(owner.outbox)
 
     @invariant()
-    def tallies_are_right(self) -> None:
+    def the_counters_equal_those_of_the_model(self) -> None:
         """The ledger's counters equal the model's counters."""
         counted: Counter[tuple[str, str, str]] = Counter()
         rejected: Counter[str] = Counter()
-        for (queue, name), tally in self.ledger.registry.counters.items():
-            for what, number in flat(tally).items():
+        for (queue, name), counters in self.ledger.registry.counters.items():
+            for what, number in flat(counters).items():
                 counted[queue, name, what] += number
-            rejected.update(tally.rejected)
-            assert sum(tally.run.counts) == sum(tally.total.counts) == tally.completed["success"]
-            assert sum(tally.wait.counts) == self.model.leases[queue, name]
+            rejected.update(counters.rejected)
+            assert sum(counters.run.counts) == sum(counters.total.counts) == counters.completed["success"]
+            assert sum(counters.wait.counts) == self.model.leases[queue, name]
         assert counted == self.model.counted
         assert rejected == self.rejected
         assert self.ledger.unknown_settles == self.model.unknown
@@ -548,8 +563,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def the_store_holds_what_the_ledger_knows(self) -> None:
         """The stored rows contain every task, live or ended, with its body."""
-        assert self.kept.keys() == self.ledger.state.tasks.keys()
-        for key, (packed, body) in self.kept.items():
+        assert self.stored.keys() == self.ledger.state.tasks.keys()
+        for key, (packed, body) in self.stored.items():
             task, read = self.ledger.state.tasks[key], head.unpack(packed)
             assert (read.state in LIVE_STATES) == (task.state in LIVE_STATES)
             assert (read.failures, read.lost) == (task.failures, task.lost)
@@ -563,7 +578,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (read.queue, read.name, read.kind) == (envelope.queue.name, envelope.name, envelope.kind)
 
     @invariant()
-    def the_store_holds_what_operators_have_said(self) -> None:
+    def the_store_holds_the_policies_of_operators(self) -> None:
         """The store has the policy of a queue from the cycle in which the policy takes effect."""
         for name, limits in self.model.limits.items():
             queue = self.ledger.registry.queue(name)
@@ -581,17 +596,17 @@ class LedgerMachine(RuleBasedStateMachine):
         assert not undecided or (at is not None and at <= min(undecided))
 
 
-def flat(tally: TaskCounters) -> dict[str, int]:
+def flat(counters: TaskCounters) -> dict[str, int]:
     """The counters of a task name, with the names that the model uses."""
-    numbers = {"submitted": tally.submitted, "requeued": tally.requeued}
-    for word, table in (
-        ("attempts", tally.attempts),
-        ("retries", tally.retries),
-        ("completed", tally.completed),
-        ("redeliveries", tally.redeliveries),
-        ("late", tally.late),
+    numbers = {"submitted": counters.submitted, "requeued": counters.requeued}
+    for what, table in (
+        ("attempts", counters.attempts),
+        ("retries", counters.retries),
+        ("completed", counters.completed),
+        ("redeliveries", counters.redeliveries),
+        ("late", counters.late),
     ):
-        numbers |= {f"{word} {key}": number for key, number in table.items()}
+        numbers |= {f"{what} {key}": number for key, number in table.items()}
     return numbers
 
 

@@ -56,10 +56,10 @@ def test_a_histogram_counts_each_duration_in_the_bucket_whose_bound_it_does_not_
 
 def test_an_open_table_counts_by_word() -> None:
     """A word has a count only after it was counted once."""
-    tally = TaskCounters()
-    tally.count(tally.late, "failure")
-    tally.count(tally.late, "failure")
-    assert tally.late == {"failure": 2}
+    counters = TaskCounters()
+    counters.count(counters.late, "failure")
+    counters.count(counters.late, "failure")
+    assert counters.late == {"failure": 2}
 
 
 def test_a_name_is_made_once_and_shared() -> None:

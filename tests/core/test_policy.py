@@ -76,11 +76,11 @@ def test_what_an_operator_says_goes_before_the_settings() -> None:
     assert Policy(paused=True).overridden_by(base) == base._replace(paused=True)
 
 
-@pytest.mark.parametrize("asked", [{"running": 0}, {"running": True}, {"capacity": "5"}, {"rate": 5}, {"rate": "5"}])
-def test_a_limit_that_cannot_be_is_refused(asked: dict[str, object]) -> None:
+@pytest.mark.parametrize("options", [{"running": 0}, {"running": True}, {"capacity": "5"}, {"rate": 5}, {"rate": "5"}])
+def test_a_limit_that_cannot_be_is_refused(options: dict[str, object]) -> None:
     """A limit of a wrong type or size raises BadPolicy."""
     with pytest.raises(BadPolicy):
-        OPEN.changed(asked)
+        OPEN.changed(options)
 
 
 def test_a_hundred_names_can_be_paused_on_a_queue() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
-from tests.core.build import ledger, submitted
+from tests.core.build import new_ledger, submitted
 from tests.metrics.fakes import FakeMaster, FakeWorker, worker_row
 
 from distq.core.counters import BUCKETS_S, COUNTED_MAX, OTHER, OTHERS_MAX, Histogram, TaskCounters
@@ -299,12 +299,12 @@ def test_no_slice_of_a_page_looks_at_many_lanes(monkeypatch: pytest.MonkeyPatch)
         looked_at[0] += 1
         return head(lane)
 
-    books = ledger()
+    ledger = new_ledger()
     for number in range(20_000):
-        submitted(books, 1, name=f"job-{number}")
-        books.submit(books.registry.envelope(f"q-{number // 40}", f"job-{number}", TASK), [b"x"], None, 0.0)
-    books.apply(0.0)
-    master = FakeMaster(all_queues=list(books.registry.queues.values()))
+        submitted(ledger, 1, name=f"job-{number}")
+        ledger.submit(ledger.registry.envelope(f"q-{number // 40}", f"job-{number}", TASK), [b"x"], None, 0.0)
+    ledger.apply(0.0)
+    master = FakeMaster(all_queues=list(ledger.registry.queues.values()))
     monkeypatch.setattr(PriorityList, "head", counted)
     for slices in (master_slices(master), lambda: queues_slices(master), lambda: autoscale(master, [])):
         before, whole = looked_at[0], looked_at[0]

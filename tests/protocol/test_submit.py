@@ -4,7 +4,7 @@ import pickle
 from typing import Any
 
 import pytest
-from tests.master.bench import RULES
+from tests.master.bench import DEFAULTS
 
 from distq.core.constraints import DependsOn, TaskConstraints
 from distq.core.registry import Registry
@@ -36,7 +36,7 @@ TRACE = (("tenant", "acme"),)
 
 def registry() -> Registry:
     """The names that a new master knows."""
-    return Registry(RULES)
+    return Registry(DEFAULTS)
 
 
 @pytest.mark.parametrize(

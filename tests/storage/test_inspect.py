@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.core.build import ledger
+from tests.core.build import new_ledger
 from tests.storage.contract import follow
 from tests.storage.loop import on_loop
 
@@ -22,7 +22,7 @@ PAGE_BYTES = 4096
 
 async def filled(path: Path, *, close: bool = True) -> SqliteStore:
     """Make a store with TASKS tasks, every fifth of them dead."""
-    envelope = ledger().registry.envelope("q", "f", TASK)
+    envelope = new_ledger().registry.envelope("q", "f", TASK)
     store = SqliteStore(path, room=ROOM)
     await follow(store)
     states = {key: DEAD if key % 5 == 0 else READY for key in range(1, TASKS + 1)}

@@ -45,9 +45,9 @@ def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Pat
         store = SqliteStore(file, room=ROOM)
         loader = Loader(Registry(Defaults()))
         loader.feed(list((await follow(store)).items()))
-        books = Ledger(Defaults(), lambda: 0.5, store.epoch << 40 | 1)
-        held = restore(books, loader, 1000.0).held
-        tasks = list(books.state.tasks.values())
+        ledger = Ledger(Defaults(), lambda: 0.5, store.epoch << 40 | 1)
+        held = restore(ledger, loader, 1000.0).held
+        tasks = list(ledger.state.tasks.values())
         assert [task.state for task in tasks] == [READY, LEASED, DELAYED, SUCCEEDED, DEAD, READY]
         assert list(held) == [FIRST + 1]
         envelope = tasks[0].envelope

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from starlette.types import ASGIApp
-from tests.core.build import envelope, ledger
+from tests.core.build import envelope, new_ledger
 from tests.metrics.fakes import FakeMaster, FakeWorker, worker_row
 
 from distq import __version__
@@ -32,8 +32,8 @@ def master() -> FakeMaster:
     work: Queue[Task] = Queue("work", 1000)
     other: Queue[Task] = Queue("\ud800other", 10)
     work.counts[READY], work.counts[LEASED], work.counts[DEAD], work.mean_run_s = 120, 2, 1, 1.0
-    books = ledger()
-    work.ready_list(envelope(books)).extend([Task(key, envelope(books), b"x", None, 0.0) for key in range(120)])
+    ledger = new_ledger()
+    work.ready_list(envelope(ledger)).extend([Task(key, envelope(ledger), b"x", None, 0.0) for key in range(120)])
     tally = TaskCounters()
     tally.submitted, tally.completed["success"] = 130, 7
     master.all_queues = [work, other]

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.core.build import envelope, ledger
+from tests.core.build import envelope, new_ledger
 from tests.metrics.fakes import FakeMaster
 
 from distq.core.ledger import Ledger
@@ -11,12 +11,12 @@ from distq.core.queue import RESULT
 from distq.web.autoscale import autoscale
 
 
-def master(books: Ledger, **ready: int) -> FakeMaster:
+def master(ledger: Ledger, **ready: int) -> FakeMaster:
     """Make a master whose queues have these numbers of ready tasks."""
     for name, count in ready.items():
-        books.submit(envelope(books, queue=name), [b"x"] * count, None, 0.0)
-    books.apply(0.0)
-    return FakeMaster(all_queues=list(books.registry.queues.values()))
+        ledger.submit(envelope(ledger, queue=name), [b"x"] * count, None, 0.0)
+    ledger.apply(0.0)
+    return FakeMaster(all_queues=list(ledger.registry.queues.values()))
 
 
 def answered(view: FakeMaster, wanted: list[str]) -> dict[str, Any]:
@@ -27,9 +27,9 @@ def answered(view: FakeMaster, wanted: list[str]) -> dict[str, Any]:
 
 def test_named_queues_count_together() -> None:
     """Each queue has its own mean; a queue that does not exist yet needs no slots."""
-    books = ledger()
-    view = master(books, a=60, b=120, c=500)
-    books.registry.queue("a").mean_run_s = 2.0
+    ledger = new_ledger()
+    view = master(ledger, a=60, b=120, c=500)
+    ledger.registry.queue("a").mean_run_s = 2.0
     assert answered(view, ["a", "b", "none"]) == {
         "desired_slots": 4,
         "running": 0,
@@ -42,8 +42,8 @@ def test_named_queues_count_together() -> None:
 
 def test_without_names_all_work_queues_count() -> None:
     """Results that wait for their client need no slot."""
-    books = ledger()
-    view = master(books, work=60, result=500)
-    books.registry.queue("result").role = RESULT
+    ledger = new_ledger()
+    view = master(ledger, work=60, result=500)
+    ledger.registry.queue("result").role = RESULT
     answer = answered(view, [])
     assert (answer["desired_slots"], answer["queues"]) == (1, ["work"])

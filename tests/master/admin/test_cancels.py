@@ -11,9 +11,9 @@ from distq.master.admin import cancels, task_list
 from distq.wire.errors import RemoteRefusal
 
 
-async def cancel(bench: Bench, line: Any, *keys: int, running: bool = False) -> Any:
+async def cancel(bench: Bench, connection: Any, *keys: int, running: bool = False) -> Any:
     """Cancel tasks as a client does."""
-    return await bench.ask(line, "broker", "cancel", list(keys), running)
+    return await bench.ask(connection, "broker", "cancel", list(keys), running)
 
 
 @on_bench()
@@ -27,32 +27,32 @@ async def test_a_task_that_waits_is_cancelled_and_never_leased(bench: Bench) -> 
     assert [row[0] for row in await bench.exchange(bench.executor(), want=5)] == [first + 1]
     _, rows = await bench.ask(client, "broker", "results", 0, 1.0)
     assert rows == [(first, CANCELLED, None, ["by its client"])]
-    assert bench.tally("q", "f").completed["cancelled"] == 1
+    assert bench.counters("q", "f").completed["cancelled"] == 1
 
 
 @on_bench()
 async def test_a_task_that_runs_is_left_alone_unless_that_is_asked(bench: Bench) -> None:
     """With `running`, the waiting heartbeat's reply stops it immediately, and a later answer is too late."""
-    supervisor, line, client = bench.worker(), bench.executor(), bench.client()
+    supervisor, connection, client = bench.worker(), bench.executor(), bench.client()
     _, first = await bench.submit(client, 1, [b"a"])
-    (row,) = await bench.exchange(line)
+    (row,) = await bench.exchange(connection)
     assert await cancel(bench, client, first) == {"done": 0, "running": [id_text(first)], "over": 0}
     bench.call(supervisor, "broker", "heartbeat", {}, 10.0)
     assert supervisor.waits
     assert (await cancel(bench, client, first, running=True))["done"] == 1
-    assert supervisor.heard() == {"abort": [(first, row[1])]}
-    await bench.exchange(line, [done(row)], want=0)
+    assert supervisor.answer() == {"abort": [(first, row[1])]}
+    await bench.exchange(connection, [done(row)], want=0)
     assert bench.counts("q") == {"cancelled": 1}
-    assert bench.tally("q", "f").late == {"success": 1}
+    assert bench.counters("q", "f").late == {"success": 1}
 
 
 @on_bench()
 async def test_a_worker_that_is_not_there_is_told_when_it_comes_back(bench: Bench) -> None:
     """The reply to the worker's next heartbeat has the order, once."""
-    supervisor, line, client = bench.worker(), bench.executor(), bench.client()
+    supervisor, connection, client = bench.worker(), bench.executor(), bench.client()
     _, first = await bench.submit(client, 1, [b"a"])
-    (row,) = await bench.exchange(line)
-    await bench.gone(supervisor)
+    (row,) = await bench.exchange(connection)
+    await bench.disconnect(supervisor)
     await cancel(bench, client, first, running=True)
     again = bench.worker()
     assert await bench.ask(again, "broker", "heartbeat", {}, 10.0) == {"abort": [(first, row[1])]}
@@ -65,13 +65,13 @@ async def test_heartbeats_wait_no_longer_than_asked_or_until_there_is_more_to_sa
     supervisor = bench.worker()
     assert await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0) is WAITING
     await bench.advance(10)
-    assert supervisor.heard() == {"abort": []}
+    assert supervisor.answer() == {"abort": []}
     assert await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0) is WAITING
-    bench.desk.called_again(supervisor)  # type: ignore[arg-type] # a connection of the dispatcher
-    assert supervisor.heard() == {"abort": []}
+    bench.dispatcher.called_again(supervisor)  # type: ignore[arg-type] # a connection of the dispatcher
+    assert supervisor.answer() == {"abort": []}
     assert await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0) is WAITING
     await bench.advance(LEASE_S + 1)
-    assert supervisor.heard() == {"abort": []}
+    assert supervisor.answer() == {"abort": []}
     assert "hello() with role worker again" in str(await bench.ask(supervisor, "broker", "heartbeat", {}, 10.0))
 
 
@@ -104,8 +104,8 @@ def test_a_cancel_of_a_queue_looks_at_a_slice_in_each_cycle(monkeypatch: pytest.
             await bench.submit(client, number, [b"x"] * 4, queue="pq"[number % 2])
         for dry_run in (True, False):
             before = bench.broker.cycles
-            told = await bench.admin("cancel", queue="q", dry_run=dry_run)
-            assert told == {"done": 20, "running": [], "over": 0}
+            reply = await bench.admin("cancel", queue="q", dry_run=dry_run)
+            assert reply == {"done": 20, "running": [], "over": 0}
             assert bench.broker.cycles - before >= 40 // 7 + (20 // 7 if dry_run else 0)
         assert bench.counts("q") == {"cancelled": 20}
         assert bench.counts("p") == {"ready": 20}
@@ -118,19 +118,19 @@ async def test_a_task_that_comes_after_the_request_is_not_cancelled(bench: Bench
     """The search ends, however fast other clients submit."""
     client = bench.client()
     _, first = await bench.submit(client, 1, [b"x"])
-    operator = bench.line()
+    operator = bench.connection()
     bench.call(operator, "broker", "admin", "cancel", {"queue": "q"})
     _, late = await bench.submit(client, 2, [b"late"])
-    assert operator.heard() == {"done": 1, "running": [], "over": 0}
+    assert operator.answer() == {"done": 1, "running": [], "over": 0}
     assert [bench.ledger.state.tasks[key].state == CANCELLED for key in (first, late)] == [True, False]
 
 
 @on_bench()
 async def test_what_the_store_refuses_is_not_cancelled(bench: Bench) -> None:
     """The caller receives an error, and no task is stopped."""
-    supervisor, line, client = bench.worker(), bench.executor(), bench.client()
+    supervisor, connection, client = bench.worker(), bench.executor(), bench.client()
     _, first = await bench.submit(client, 1, [b"a"])
-    await bench.exchange(line)
+    await bench.exchange(connection)
     bench.store.refuse_next = 2
     assert isinstance(await cancel(bench, client, first, running=True), RemoteRefusal)
     assert bench.counts("q") == {"leased": 1}

@@ -3,37 +3,37 @@
 import pickle
 from typing import Any
 
-from tests.master.bench import RULES, Bench, FakeLine, done, failed, on_bench, restarted
+from tests.master.bench import DEFAULTS, Bench, FakeConnection, done, failed, on_bench, restarted
 
 from distq.core.task_ids import id_text
 from distq.master.admin.dead_letters import DECIDED_PER_CYCLE
 from distq.wire.errors import RemoteRefusal
 
 
-async def bury(bench: Bench, count: int = 1, queue: str = "q", number: int = 1) -> list[str]:
+async def make_dead(bench: Bench, count: int = 1, queue: str = "q", number: int = 1) -> list[str]:
     """Have this number of tasks fail for good, and return their ids."""
     before = {row["id"] for row in (await bench.admin("dead_list", limit=10_000))["tasks"]}
     await bench.submit(bench.client(queue), number, [b"args %d" % n for n in range(count)], queue=queue)
     bench.worker()
-    line = bench.executor()
-    rows = await bench.exchange(line, want=count)
-    await bench.exchange(line, [failed(row, 3) for row in rows], want=0)
-    await bench.gone(line)
+    connection = bench.executor()
+    rows = await bench.exchange(connection, want=count)
+    await bench.exchange(connection, [failed(row, 3) for row in rows], want=0)
+    await bench.disconnect(connection)
     found = await bench.admin("dead_list", limit=10_000)
     return [row["id"] for row in reversed(found["tasks"]) if row["id"] not in before]
 
 
-def operator(bench: Bench) -> FakeLine:
+def operator(bench: Bench) -> FakeConnection:
     """Return a command's connection."""
-    line = bench.line("operator")
-    bench.hello(line, "cli", "")
-    return line
+    connection = bench.connection("operator")
+    bench.hello(connection, "cli", "")
+    return connection
 
 
 @on_bench()
 async def test_a_dead_letter_is_shown_with_all_that_is_known_of_it(bench: Bench) -> None:
     """The reply has payload and error as bytes, the causes decoded, and the number of attempts."""
-    (ident,) = await bury(bench)
+    (ident,) = await make_dead(bench)
     (row,) = (await bench.admin("dead_list"))["tasks"]
     shown = await bench.admin("dead_show", id=ident)
     assert {**row, "payload": b"args 0", "error": pickle.dumps(("ValueError", "no", "Traceback ..."))} == shown
@@ -41,11 +41,11 @@ async def test_a_dead_letter_is_shown_with_all_that_is_known_of_it(bench: Bench)
     assert row["causes"] == ["ValueError: no"]
 
 
-@on_bench(rules=RULES._replace(capacity=100))
+@on_bench(defaults=DEFAULTS._replace(capacity=100))
 async def test_dead_letters_are_listed_newest_first_by_queue_and_name(bench: Bench) -> None:
     """`limit` limits the list, but not `total`."""
-    first = await bury(bench, 3)
-    second = await bury(bench, 2, "other")
+    first = await make_dead(bench, 3)
+    second = await make_dead(bench, 2, "other")
     listed = await bench.admin("dead_list", queue="q", limit=2)
     assert (listed["total"], [row["id"] for row in listed["tasks"]]) == (3, first[:0:-1])
     assert [row["id"] for row in (await bench.admin("dead_list"))["tasks"]] == (first + second)[::-1]
@@ -55,18 +55,18 @@ async def test_dead_letters_are_listed_newest_first_by_queue_and_name(bench: Ben
 @on_bench()
 async def test_a_retried_dead_letter_has_all_its_attempts_again(bench: Bench) -> None:
     """Its body has its arguments again, its causes are kept, and a success of the new run counts."""
-    (ident,) = await bury(bench)
+    (ident,) = await make_dead(bench)
     assert await bench.admin("dead_retry", ids=[ident]) == {"done": 1, "unknown": []}
     assert bench.counts("q") == {"ready": 1}
     assert (await bench.admin("dead_list"))["total"] == 0
-    line = bench.executor()
-    (row,) = await bench.exchange(line)
+    connection = bench.executor()
+    (row,) = await bench.exchange(connection)
     assert (row[2], row[4]) == (1, b"args 0")
-    await bench.exchange(line, [failed(row)], want=0)
+    await bench.exchange(connection, [failed(row)], want=0)
     assert bench.counts("q") == {"delayed": 1}
     await bench.advance(5)
-    (row,) = await bench.exchange(line)
-    await bench.exchange(line, [failed(row)], want=0)
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [failed(row)], want=0)
     ((row),) = (await bench.admin("dead_list"))["tasks"]
     assert row["causes"] == ["ValueError: no"] * 3
 
@@ -76,20 +76,20 @@ async def test_a_late_success_does_not_raise_the_dead_but_the_retried(bench: Ben
     """The delivery before its death may settle the task only after a retry."""
     await bench.submit(bench.client(), 1, [b"x"])
     bench.worker()
-    line = bench.executor()
-    (row,) = await bench.exchange(line)
-    await bench.exchange(line, [failed(row, 3)], want=0)
-    await bench.exchange(line, [done(row)], want=0)
+    connection = bench.executor()
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [failed(row, 3)], want=0)
+    await bench.exchange(connection, [done(row)], want=0)
     assert bench.counts("q") == {"dead": 1}
     await bench.admin("dead_retry")
-    await bench.exchange(line, [done(row)], want=0)
+    await bench.exchange(connection, [done(row)], want=0)
     assert bench.counts("q") == {"succeeded": 1}
 
 
-@on_bench(rules=RULES._replace(capacity=3 * DECIDED_PER_CYCLE))
+@on_bench(defaults=DEFAULTS._replace(capacity=3 * DECIDED_PER_CYCLE))
 async def test_many_are_retried_or_purged_in_several_cycles(bench: Bench) -> None:
     """They are settled in the order in which they died; one reply has their number."""
-    ids = await bury(bench, 2 * DECIDED_PER_CYCLE + 1)
+    ids = await make_dead(bench, 2 * DECIDED_PER_CYCLE + 1)
     bench.store.batches.clear()
     assert await bench.admin("dead_retry", queue="q", name="f") == {"done": len(ids), "unknown": []}
     assert [len(batch) for batch in bench.store.batches] == [DECIDED_PER_CYCLE, DECIDED_PER_CYCLE, 1]
@@ -100,7 +100,7 @@ async def test_many_are_retried_or_purged_in_several_cycles(bench: Bench) -> Non
 @on_bench()
 async def test_a_purged_dead_letter_is_gone_and_its_room_is_free(bench: Bench) -> None:
     """The reply names ids that are no dead letters; an id that is given twice is purged once."""
-    first, second, third = await bury(bench, 3)
+    first, second, third = await make_dead(bench, 3)
     answer = await bench.admin("dead_purge", ids=[second, first, "1-ffff", second])
     assert answer == {"done": 2, "unknown": ["1-ffff"]}
     assert [row["id"] for row in (await bench.admin("dead_list"))["tasks"]] == [third]
@@ -111,7 +111,7 @@ async def test_a_purged_dead_letter_is_gone_and_its_room_is_free(bench: Bench) -
 @on_bench()
 async def test_what_the_store_refuses_has_not_happened(bench: Bench) -> None:
     """The operator receives an error and may repeat the request."""
-    (ident,) = await bury(bench)
+    (ident,) = await make_dead(bench)
     for what in ("dead_retry", "dead_purge"):
         bench.store.refuse_next = 1
         assert "the disk is full" in str(await bench.admin(what, ids=[ident]))
@@ -122,7 +122,7 @@ async def test_what_the_store_refuses_has_not_happened(bench: Bench) -> None:
 @on_bench()
 async def test_what_is_only_in_the_store_is_read_first(bench: Bench) -> None:
     """This is the state after a restart, when the ledger has only the heads."""
-    (ident,) = await bury(bench)
+    (ident,) = await make_dead(bench)
     for task in bench.ledger.state.dead.values():
         task.body = None
     assert (await bench.admin("dead_show", id=ident))["payload"] == b"args 0"
@@ -135,7 +135,7 @@ async def test_what_is_only_in_the_store_is_read_first(bench: Bench) -> None:
 @on_bench()
 async def test_other_questions_are_refused_in_words(bench: Bench) -> None:
     """The connection stays usable."""
-    line = operator(bench)
+    connection = operator(bench)
     questions: tuple[tuple[Any, ...], ...] = (
         ("dead_rise", {}),
         ("dead_list", 5),
@@ -149,65 +149,65 @@ async def test_other_questions_are_refused_in_words(bench: Bench) -> None:
         (),
     )
     for args in questions:
-        assert isinstance(await bench.ask(line, "broker", "admin", *args), RemoteRefusal), args
-    assert (await bench.ask(line, "broker", "admin", "dead_list"))["total"] == 0
+        assert isinstance(await bench.ask(connection, "broker", "admin", *args), RemoteRefusal), args
+    assert (await bench.ask(connection, "broker", "admin", "dead_list"))["total"] == 0
 
 
 @on_bench()
 async def test_what_only_the_store_knows_of_a_dead_letter_is_listed_and_buried_with_it(bench: Bench) -> None:
     """After a restart only the store has the causes and the payload."""
-    (ident,) = await bury(bench)
+    (ident,) = await make_dead(bench)
     for task in bench.ledger.state.dead.values():
         task.body = task.causes = None
     (listed,) = (await bench.admin("dead_list"))["tasks"]
     assert (listed["id"], listed["causes"]) == (ident, ["ValueError: no"])
     await bench.submit(bench.client(), 2, [b"second"])
-    line = bench.executor(2)
-    (row,) = await bench.exchange(line)
+    connection = bench.executor(2)
+    (row,) = await bench.exchange(connection)
     bench.ledger.state.cache.hold(bench.ledger.state.tasks[row[0]], None)
-    await bench.exchange(line, [failed(row, 3)], want=0)
+    await bench.exchange(connection, [failed(row, 3)], want=0)
     assert (await bench.admin("dead_show", id=id_text(row[0])))["payload"] == b"second"
 
 
 @on_bench()
 async def test_a_dead_letter_may_be_purged_while_it_is_looked_at(bench: Bench) -> None:
     """The command that shows it receives an error; the master goes on."""
-    (ident,) = await bury(bench)
+    (ident,) = await make_dead(bench)
     looking, going = operator(bench), operator(bench)
     bench.call(looking, "broker", "admin", "dead_show", {"id": ident})
     bench.call(going, "broker", "admin", "dead_purge", {"ids": [ident]})
-    await bench.settle_down()
-    assert "no more" in str(looking.heard())
-    assert going.heard()["done"] == 1
+    await bench.run_until_idle()
+    assert "no more" in str(looking.answer())
+    assert going.answer()["done"] == 1
 
 
-async def bury_as(bench: Bench, cause: str, outcome: int = 3) -> str:
+async def make_dead_as(bench: Bench, cause: str, outcome: int = 3) -> str:
     """Have one task fail for good with that cause, and return its id."""
     _, key = await bench.submit(bench.client(f"{cause} {bench.clock.at}"), 1, [b"x"])
     bench.worker()
-    line = bench.executor()
-    (row,) = await bench.exchange(line)
-    await bench.exchange(line, [failed(row, outcome, cause)], want=0)
+    connection = bench.executor()
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [failed(row, outcome, cause)], want=0)
     if outcome != 3:
         await bench.advance(2)
-        (row,) = await bench.exchange(line)
-        await bench.exchange(line, [failed(row, outcome, cause)], want=0)
-    await bench.gone(line)
+        (row,) = await bench.exchange(connection)
+        await bench.exchange(connection, [failed(row, outcome, cause)], want=0)
+    await bench.disconnect(connection)
     return id_text(key)
 
 
 @on_bench()
 async def test_dead_letters_are_chosen_by_their_error_and_by_when_they_died(bench: Bench) -> None:
     """This also works after a restart, when only their bodies have the errors."""
-    value = await bury_as(bench, "ValueError: no")
+    value = await make_dead_as(bench, "ValueError: no")
     await bench.advance(100)
-    key = await bury_as(bench, "KeyError: 'x'")
-    limit = await bury_as(bench, "exceeded time limit 5 s", outcome=5)
-    bare = await bury_as(bench, "ValueError")
+    key = await make_dead_as(bench, "KeyError: 'x'")
+    limit = await make_dead_as(bench, "exceeded time limit 5 s", outcome=5)
+    bare = await make_dead_as(bench, "ValueError")
     later = bench.clock.at - 50
 
-    async def ids(bench: Bench, **asked: Any) -> list[str]:
-        return [row["id"] for row in reversed((await bench.admin("dead_list", **asked))["tasks"])]
+    async def ids(bench: Bench, **options: Any) -> list[str]:
+        return [row["id"] for row in reversed((await bench.admin("dead_list", **options))["tasks"])]
 
     for master in (bench, await restarted(bench)):
         assert await ids(master, error="ValueError") == [value, bare]
@@ -224,13 +224,13 @@ async def test_dead_letters_are_chosen_by_their_error_and_by_when_they_died(benc
 async def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> None:
     """The real run then settles the dead letters that the dry run counted."""
     for cause in ("ValueError: a", "ValueError: b", "KeyError: c"):
-        await bury_as(bench, cause)
+        await make_dead_as(bench, cause)
     again = await restarted(bench)
-    told = await again.admin("dead_retry", error="ValueError", dry_run=True)
-    assert told == {"done": 2, "unknown": [], "counts": [("q", "f", "ValueError", 2)]}
+    reply = await again.admin("dead_retry", error="ValueError", dry_run=True)
+    assert reply == {"done": 2, "unknown": [], "counts": [("q", "f", "ValueError", 2)]}
     assert again.counts("q") == {"dead": 3}
-    told = await (await restarted(again)).admin("dead_purge", dry_run=True)
-    assert told["counts"][0] == ("q", "f", "ValueError", 2)
+    reply = await (await restarted(again)).admin("dead_purge", dry_run=True)
+    assert reply["counts"][0] == ("q", "f", "ValueError", 2)
     assert (await again.admin("dead_retry", error="ValueError"))["done"] == 2
     assert again.counts("q") == {"dead": 1, "ready": 2}
     assert (await again.admin("dead_purge", error="KeyError"))["done"] == 1
@@ -240,10 +240,10 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) 
 async def test_what_was_lost_again_and_again_is_chosen_as_lost(bench: Bench) -> None:
     """The last cause of the task does not matter."""
     _, key = await bench.submit(bench.client(), 1, [b"x"])
-    for number in range(RULES.max_deliveries):
+    for number in range(DEFAULTS.max_deliveries):
         bench.worker(f"w{number}")
-        line = bench.executor(1, f"w{number}")
-        await bench.exchange(line)
+        connection = bench.executor(1, f"w{number}")
+        await bench.exchange(connection)
         ended = {"exited": [{"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": (key, number + 1)}]}
         await bench.ask(bench.worker(f"w{number}"), "broker", "heartbeat", ended)
     assert (await bench.admin("dead_list", error="lost"))["total"] == 1
@@ -253,5 +253,5 @@ async def test_what_was_lost_again_and_again_is_chosen_as_lost(bench: Bench) -> 
 @on_bench()
 async def test_a_choice_that_cannot_be_is_refused(bench: Bench) -> None:
     """The master refuses invalid conditions with a message."""
-    for asked in ({"error": 7}, {"since": "yesterday"}, {"until": True}, {"since": float("nan")}, {"queue": 1}):
-        assert isinstance(await bench.admin("dead_list", **asked), RemoteRefusal)
+    for options in ({"error": 7}, {"since": "yesterday"}, {"until": True}, {"since": float("nan")}, {"queue": 1}):
+        assert isinstance(await bench.admin("dead_list", **options), RemoteRefusal)

@@ -3,21 +3,21 @@
 from typing import Any
 
 from tests.master.admin.test_schedules import admin, one, put
-from tests.master.bench import RULES, Bench, on_bench, restarted
+from tests.master.bench import DEFAULTS, Bench, on_bench, restarted
 
 from distq.wire.errors import RemoteRefusal
 
 
 def row(name: str = "m:tick", **more: Any) -> dict[str, Any]:
     """Return a worker's report of one task."""
-    asked = {"name": name, "body": b"{}", "envelope": ("q", name), "every": 10.0} | more
-    return {word: what for word, what in asked.items() if what is not None}
+    options = {"name": name, "body": b"{}", "envelope": ("q", name), "every": 10.0} | more
+    return {word: what for word, what in options.items() if what is not None}
 
 
 async def declare(bench: Bench, *rows: dict[str, Any], age_s: float = 5.0, **more: Any) -> Any:
     """Return the master's reply to an executor that declares these schedules."""
-    asked: dict[str, Any] = {"schedules": list(rows), "modules": ["m"], "age_s": age_s, **more}
-    return await admin(bench, "declare", **asked)
+    options: dict[str, Any] = {"schedules": list(rows), "modules": ["m"], "age_s": age_s, **more}
+    return await admin(bench, "declare", **options)
 
 
 @on_bench()
@@ -33,8 +33,8 @@ async def test_many_executors_declare_one_schedule(bench: Bench) -> None:
     await bench.advance(7)
     assert bench.counts("q") == {"ready": 1}
     again = await restarted(bench)
-    told = await one(again, "m:tick")
-    assert (told["next_at"], told["runs"], told["origin"], told["declared_by"]) == (first + 10, 1, "code", ["m"])
+    reply = await one(again, "m:tick")
+    assert (reply["next_at"], reply["runs"], reply["origin"], reply["declared_by"]) == (first + 10, 1, "code", ["m"])
 
 
 @on_bench()
@@ -44,10 +44,10 @@ async def test_of_several_versions_of_the_code_the_worker_that_was_started_last_
     await admin(bench, "pause", name="m:tick")
     await bench.advance(100)
     assert (await declare(bench, row(every=30.0), age_s=1.0))["declared"] == {"m:tick": ""}
-    told = await declare(bench, row(), age_s=105.0)
-    assert told["declared"] == {"m:tick": "a worker that was started later declares it"}
-    told = await one(bench, "m:tick")
-    assert (told["every_s"], told["paused"]) == (30.0, True)
+    reply = await declare(bench, row(), age_s=105.0)
+    assert reply["declared"] == {"m:tick": "a worker that was started later declares it"}
+    reply = await one(bench, "m:tick")
+    assert (reply["every_s"], reply["paused"]) == (30.0, True)
     await bench.advance(10)
     assert (await declare(bench, row(every=30.0), age_s=1.0))["declared"] == {"m:tick": ""}
     assert (await one(bench, "m:tick"))["declared_by"] == ["m"]
@@ -64,7 +64,7 @@ async def test_what_the_code_has_dropped_is_removed_if_that_is_asked_for(bench: 
     assert (await declare(bench, row("m:tock"), age_s=200.0, remove=True))["removed"] == []
     assert (await declare(bench, row("m:tock"), age_s=1.0, remove=True))["removed"] == ["m:tick"]
     again = await restarted(bench)
-    assert set(again.desk.schedules.known) == {"m:tock", "ours"}
+    assert set(again.dispatcher.schedules.known) == {"m:tock", "ours"}
 
 
 @on_bench()
@@ -72,19 +72,19 @@ async def test_what_a_client_has_scheduled_goes_before_what_code_declares(bench:
     """Under any name, the same task at the same instants is never submitted twice."""
     await put(bench, "m:tick", every=60.0)
     await put(bench, "mine", envelope=("q", "m:tock"))
-    told = (await declare(bench, row(), row("m:tock"), row("m:tack")))["declared"]
-    assert "a client has made a schedule of that name" in told["m:tick"]
-    assert "'mine', which a client has made, submits the same" in told["m:tock"]
-    assert told["m:tack"] == ""
+    reply = (await declare(bench, row(), row("m:tock"), row("m:tack")))["declared"]
+    assert "a client has made a schedule of that name" in reply["m:tick"]
+    assert "'mine', which a client has made, submits the same" in reply["m:tock"]
+    assert reply["m:tack"] == ""
     await put(bench, "mine too", envelope=("q", "m:tack"))
-    assert set(bench.desk.schedules.known) == {"m:tick", "mine", "mine too"}
-    assert set((await restarted(bench)).desk.schedules.known) == {"m:tick", "mine", "mine too"}
+    assert set(bench.dispatcher.schedules.known) == {"m:tick", "mine", "mine too"}
+    assert set((await restarted(bench)).dispatcher.schedules.known) == {"m:tick", "mine", "mine too"}
 
 
 @on_bench()
 async def test_one_that_cannot_be_says_why_and_the_others_are_registered(bench: Bench) -> None:
     """A worker does not end because of an invalid schedule."""
-    told = (
+    reply = (
         await declare(
             bench,
             row("m:zone", every=None, cron="* * * * *", timezone="Mars/Olympus"),
@@ -92,9 +92,9 @@ async def test_one_that_cannot_be_says_why_and_the_others_are_registered(bench: 
             row("m:good"),
         )
     )["declared"]
-    assert "no time zone" in told["m:zone"]
-    assert "takes no unique key" in told["m:unique"]
-    assert told["m:good"] == ""
+    assert "no time zone" in reply["m:zone"]
+    assert "takes no unique key" in reply["m:unique"]
+    assert reply["m:good"] == ""
     wrongs: list[dict[str, Any]] = [
         {"schedules": 5},
         {"modules": [1]},
@@ -106,11 +106,11 @@ async def test_one_that_cannot_be_says_why_and_the_others_are_registered(bench: 
         assert isinstance(await declare(bench, **wrong), RemoteRefusal)
 
 
-@on_bench(rules=RULES._replace(capacity=50))
+@on_bench(defaults=DEFAULTS._replace(capacity=50))
 async def test_a_declaration_that_the_store_refuses_leaves_nothing(bench: Bench) -> None:
     """The next executor declares the schedule again."""
     bench.store.refuse_next = 1
     assert isinstance(await declare(bench, row()), RemoteRefusal)
-    assert bench.desk.schedules.known == {}
-    assert not bench.desk.schedules.deciding
+    assert bench.dispatcher.schedules.known == {}
+    assert not bench.dispatcher.schedules.deciding
     assert (await declare(bench, row()))["declared"] == {"m:tick": ""}

@@ -17,49 +17,49 @@ async def show(bench: Bench, task_id: str = FIRST, what: str = "show") -> Any:
     return await bench.admin(what, id=task_id)
 
 
-async def why(bench: Bench, task_id: str = FIRST) -> str:
+async def explanation(bench: Bench, task_id: str = FIRST) -> str:
     """Return why a task does not run."""
     return str((await show(bench, task_id))["why"])
 
 
-async def act(bench: Bench, action: str, **asked: Any) -> None:
+async def act(bench: Bench, action: str, **options: Any) -> None:
     """Send an operator's request."""
-    assert not isinstance(await bench.admin(action, **asked), RemoteRefusal)
+    assert not isinstance(await bench.admin(action, **options), RemoteRefusal)
 
 
 @on_bench()
 async def test_the_reason_is_the_first_thing_that_is_in_the_way(bench: Bench) -> None:
     """The causes range from the queue's pause to the last busy slot."""
     await bench.submit(bench.client(), 1, [b"a"])
-    assert await why(bench) == "No worker is connected. `distq worker` starts one."
+    assert await explanation(bench) == "No worker is connected. `distq worker` starts one."
     other = bench.worker("other", queues=["r"])
-    assert "Of 1 workers none serves the queue 'q'" in await why(bench)
+    assert "Of 1 workers none serves the queue 'q'" in await explanation(bench)
     bench.worker("plain", tasks=False)
-    assert "Of 1 workers of its queue none knows a task 'f'" in await why(bench)
+    assert "Of 1 workers of its queue none knows a task 'f'" in await explanation(bench)
     draining = bench.worker("draining")
     await bench.ask(draining, "broker", "heartbeat", {"draining": True})
-    assert await why(bench) == "Every worker that would run it is draining."
+    assert await explanation(bench) == "Every worker that would run it is draining."
     bench.worker("w", slots=1)
-    assert "of 1 that would run it, 1 of them without an executor at this moment" in await why(bench)
-    line = bench.executor()
-    assert "1 of 1 slots are free" in await why(bench)
+    assert "of 1 that would run it, 1 of them without an executor at this moment" in await explanation(bench)
+    connection = bench.executor()
+    assert "1 of 1 slots are free" in await explanation(bench)
     await bench.submit(bench.client("d"), 1, [b"b"])
-    (row,) = await bench.exchange(line)
-    assert await why(bench) == "It runs: w/1 was given it 0.0 s ago, attempt 1."
+    (row,) = await bench.exchange(connection)
+    assert await explanation(bench) == "It runs: w/1 was given it 0.0 s ago, attempt 1."
     second = id_text(row[0] + 1)
-    assert await why(bench, second) == "No slot is free, of 1 that would run it; in its queue 1 are ready."
+    assert await explanation(bench, second) == "No slot is free, of 1 that would run it; in its queue 1 are ready."
     await act(bench, "queue_set", queue="q", running=1)
-    assert "at most 1 tasks run at once" in await why(bench, second)
+    assert "at most 1 tasks run at once" in await explanation(bench, second)
     await act(bench, "queue_set", queue="q", running=5, rate="1/m")
     await bench.submit(bench.client("e"), 1, [b"c"])
     bench.worker("x")
     await bench.exchange(bench.executor(2, "x"))
     third = id_text(row[0] + 2)
-    assert "has given out 1/m; the next comes at 1970-01-12 13:47:40 UTC." in await why(bench, third)
+    assert "has given out 1/m; the next comes at 1970-01-12 13:47:40 UTC." in await explanation(bench, third)
     await act(bench, "pause", queue="q", name="f")
-    assert "Tasks 'f' are paused on its queue." in await why(bench, third)
+    assert "Tasks 'f' are paused on its queue." in await explanation(bench, third)
     await act(bench, "pause", queue="q")
-    assert "Its queue 'q' is paused." in await why(bench, third)
+    assert "Its queue 'q' is paused." in await explanation(bench, third)
     assert other.open
 
 
@@ -68,15 +68,15 @@ async def test_a_client_is_told_why_tasks_wait_that_no_worker_would_run(bench: B
     """The reply names one task of each kind, but no task that runs or only waits for its turn."""
     client = bench.client()
     _, first = await bench.submit(client, 1, [b"a", b"b"])
-    asked = [first, first + 1, 5]
-    assert await bench.ask(client, "broker", "stuck", asked) == {
+    options = [first, first + 1, 5]
+    assert await bench.ask(client, "broker", "stuck", options) == {
         first: "No worker is connected. `distq worker` starts one."
     }
     bench.worker("other", queues=["r"])
-    (reason,) = (await bench.ask(client, "broker", "stuck", asked)).values()
+    (reason,) = (await bench.ask(client, "broker", "stuck", options)).values()
     assert "Of 1 workers none serves the queue 'q'" in reason
     bench.worker()
-    assert await bench.ask(client, "broker", "stuck", asked) == {}
+    assert await bench.ask(client, "broker", "stuck", options) == {}
     assert isinstance(await bench.ask(client, "broker", "stuck", "x"), RemoteRefusal)
 
 
@@ -84,38 +84,38 @@ async def test_a_client_is_told_why_tasks_wait_that_no_worker_would_run(bench: B
 async def test_of_what_waits_or_has_ended_it_is_told_until_when_and_how(bench: Bench) -> None:
     """The reply has the cause of the last attempt."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a"])
-    (row,) = await bench.exchange(line)
-    await bench.exchange(line, [failed(row)], want=0)
-    assert "for attempt 2, after ValueError: no." in await why(bench)
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [failed(row)], want=0)
+    assert "for attempt 2, after ValueError: no." in await explanation(bench)
     await bench.advance(2)
-    (row,) = await bench.exchange(line)
-    await bench.exchange(line, [failed(row)], want=0)
-    told = await show(bench)
-    assert told["why"].startswith("It has ended: dead 0.0 s ago: ValueError: no. `distq dead retry`")
-    assert (told["failures"], told["causes"], told["submitted_at"]) == (2, ["ValueError: no"] * 2, START)
-    assert told["caused_at"] == [START, START + 2]
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [failed(row)], want=0)
+    reply = await show(bench)
+    assert reply["why"].startswith("It has ended: dead 0.0 s ago: ValueError: no. `distq dead retry`")
+    assert (reply["failures"], reply["causes"], reply["submitted_at"]) == (2, ["ValueError: no"] * 2, START)
+    assert reply["caused_at"] == [START, START + 2]
     again = await restarted(bench)
-    told = await show(again)
-    assert (told["causes"], told["caused_at"]) == (["ValueError: no"] * 2, [None, None])
+    reply = await show(again)
+    assert (reply["causes"], reply["caused_at"]) == (["ValueError: no"] * 2, [None, None])
 
 
 @on_bench()
 async def test_progress_is_told_while_the_attempt_runs(bench: Bench) -> None:
     """The reply has only valid progress of the present lease."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a"])
-    (row,) = await bench.exchange(line)
-    told = json.dumps([0.4, "page 12"]).encode()
-    await bench.exchange(line, [(row[0], row[1], 8, told, 0.0, "")], want=0)
+    (row,) = await bench.exchange(connection)
+    reply = json.dumps([0.4, "page 12"]).encode()
+    await bench.exchange(connection, [(row[0], row[1], 8, reply, 0.0, "")], want=0)
     assert (await show(bench))["progress"] == (0.4, "page 12")
     for wrong in (b"", b"[2.0, 'x']", b'[2.0, "x"]', b'["a", "b"]', b"[" * 2000, b"\xff", b"7"):
-        await bench.exchange(line, [(row[0], row[1], 8, wrong, 0.0, "")], want=0)
-    await bench.exchange(line, [(row[0], row[1] + 1, 8, json.dumps([0.9, ""]).encode(), 0.0, "")], want=0)
+        await bench.exchange(connection, [(row[0], row[1], 8, wrong, 0.0, "")], want=0)
+    await bench.exchange(connection, [(row[0], row[1] + 1, 8, json.dumps([0.9, ""]).encode(), 0.0, "")], want=0)
     assert (await show(bench))["progress"] == (0.4, "page 12")
-    await bench.exchange(line, [failed(row)], want=0)
+    await bench.exchange(connection, [failed(row)], want=0)
     assert (await show(bench))["progress"] is None
     assert bench.ledger.state.progress == {}
 
@@ -127,14 +127,14 @@ async def test_a_worker_is_asked_where_a_task_is_and_its_answer_is_told(bench: B
     await bench.submit(bench.client(), 1, [b"a"])
     (row,) = await bench.exchange(bench.executor())
     bench.call(supervisor, "broker", "heartbeat", {}, 10.0)
-    await bench.settle_down()
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    assert await bench.ask(guest, "broker", "admin", "stack", {"id": FIRST}) is WAITING
-    assert supervisor.heard() == {"abort": [], "stacks": [(row[0], row[1])]}
+    await bench.run_until_idle()
+    operator = bench.connection()
+    bench.hello(operator, "cli", "")
+    assert await bench.ask(operator, "broker", "admin", "stack", {"id": FIRST}) is WAITING
+    assert supervisor.answer() == {"abort": [], "stacks": [(row[0], row[1])]}
     report = {"stacks": [(row[0], row[1], "File ..., line 3 in f")]}
     await bench.ask(supervisor, "broker", "heartbeat", report, 0.0)
-    assert guest.heard() == {"stack": "File ..., line 3 in f"}
+    assert operator.answer() == {"stack": "File ..., line 3 in f"}
 
 
 @on_bench()
@@ -143,13 +143,13 @@ async def test_a_worker_that_does_not_say_where_a_task_is_is_not_waited_for(benc
     bench.worker()
     await bench.submit(bench.client(), 1, [b"a"])
     await bench.exchange(bench.executor())
-    guest = bench.line()
-    bench.hello(guest, "cli", "")
-    await bench.ask(guest, "broker", "admin", "stack", {"id": FIRST})
+    operator = bench.connection()
+    bench.hello(operator, "cli", "")
+    await bench.ask(operator, "broker", "admin", "stack", {"id": FIRST})
     await bench.advance(5)
-    assert "has not answered within 5 s" in str(guest.heard())
+    assert "has not answered within 5 s" in str(operator.answer())
     for _ in range(3):
-        await bench.ask(guest, "broker", "admin", "stack", {"id": FIRST})
+        await bench.ask(operator, "broker", "admin", "stack", {"id": FIRST})
         await bench.advance(5)
     (session,) = bench.workers.sessions.values()
     assert (bench.workers._stack_waits, len(session.stacks)) == ({}, 1), "what was asked in vain is not kept"

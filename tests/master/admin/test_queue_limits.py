@@ -3,39 +3,39 @@
 from typing import Any
 
 import pytest
-from tests.master.bench import RULES, WAITING, Bench, FakeLine, done, on_bench, released, restarted
+from tests.master.bench import DEFAULTS, WAITING, Bench, FakeConnection, done, on_bench, released, restarted
 
 from distq.core.policy import Policy, Rate
 from distq.wire.errors import RemoteRefusal
 
 
-async def held(bench: Bench, want: int = 10) -> tuple[FakeLine, list[Any]]:
+async def held(bench: Bench, want: int = 10) -> tuple[FakeConnection, list[Any]]:
     """Return a worker's executor and the tasks that it was leased."""
     bench.worker()
-    line = bench.executor()
-    return line, await bench.exchange(line, want=want)
+    connection = bench.executor()
+    return connection, await bench.exchange(connection, want=want)
 
 
 @on_bench()
 async def test_a_paused_queue_gives_out_nothing_and_takes_submits(bench: Bench) -> None:
     """An executor that waits receives a task when the queue is resumed."""
-    told = await bench.admin("pause", queue="q")
-    assert told["queues"][0]["paused"]
+    reply = await bench.admin("pause", queue="q")
+    assert reply["queues"][0]["paused"]
     assert (await bench.submit(bench.client(), 1, [b"a"]))[0]
     bench.worker()
-    line = bench.executor()
-    assert await bench.exchange(line, wait_s=60.0) is WAITING
+    connection = bench.executor()
+    assert await bench.exchange(connection, wait_s=60.0) is WAITING
     await bench.admin("resume", queue="q")
-    assert [row[4] for row in bench.rows(line)] == [b"a"]
+    assert [row[4] for row in bench.rows(connection)] == [b"a"]
 
 
 @on_bench()
 async def test_what_runs_while_its_queue_is_paused_ends_as_usual(bench: Bench) -> None:
     """The result of the running task counts."""
     await bench.submit(bench.client(), 1, [b"a", b"b"])
-    line, rows = await held(bench, want=1)
+    connection, rows = await held(bench, want=1)
     await bench.admin("pause", queue="q")
-    assert await bench.exchange(line, [done(rows[0])]) == []
+    assert await bench.exchange(connection, [done(rows[0])]) == []
     assert bench.counts("q") == {"succeeded": 1, "ready": 1}
 
 
@@ -45,13 +45,13 @@ async def test_tasks_of_one_name_can_be_paused_and_the_others_go_on(bench: Bench
     client = bench.client()
     runs = ([("q", "f"), ("q", "g")], [(0, 1), (1, 1)], [b"f", b"g"], 0.0)
     await bench.ask(client, "broker", "submit", 1, *runs)
-    told = await bench.admin("pause", name="f")
-    assert [(queue["queue"], queue["paused_names"]) for queue in told["queues"]] == [("q", ["f"])]
+    reply = await bench.admin("pause", name="f")
+    assert [(queue["queue"], queue["paused_names"]) for queue in reply["queues"]] == [("q", ["f"])]
     await bench.ask(client, "broker", "submit", 2, *runs)
-    line, rows = await held(bench)
+    connection, rows = await held(bench)
     assert [row[4] for row in rows] == [b"g", b"g"]
     await bench.admin("resume", name="f")
-    assert [row[4] for row in await bench.exchange(line, [done(row) for row in rows], want=10)] == [b"f", b"f"]
+    assert [row[4] for row in await bench.exchange(connection, [done(row) for row in rows], want=10)] == [b"f", b"f"]
 
 
 @on_bench()
@@ -64,7 +64,7 @@ async def test_p1_a_pause_is_kept_over_a_restart(bench: Bench) -> None:
     assert again.queue("q").policy.paused
     assert again.queue("r").policy == Policy(False, frozenset({"f"}), 2, Rate(5, 60.0), 3)
     await again.admin("queue_reset", queue="r")
-    assert (await restarted(again)).queue("r").policy == Policy(capacity=RULES.capacity)
+    assert (await restarted(again)).queue("r").policy == Policy(capacity=DEFAULTS.capacity)
 
 
 @on_bench()
@@ -82,12 +82,12 @@ async def test_no_more_run_at_once_than_the_queue_lets(bench: Bench) -> None:
     await bench.admin("queue_set", queue="q", running=2)
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
     bench.worker()
-    lines = [bench.executor(index) for index in (1, 2, 3)]
-    given = [await bench.exchange(line, want=10, wait_s=60.0) for line in lines]
+    connections = [bench.executor(index) for index in (1, 2, 3)]
+    given = [await bench.exchange(connection, want=10, wait_s=60.0) for connection in connections]
     assert [row[4] for rows in given[:2] for row in rows] == [b"a", b"b"]
     assert given[2] is WAITING
-    await bench.exchange(lines[0], [released(given[0][0])], want=0)
-    assert [row[4] for row in bench.rows(lines[2])] == [b"a"]
+    await bench.exchange(connections[0], [released(given[0][0])], want=0)
+    assert [row[4] for row in bench.rows(connections[2])] == [b"a"]
 
 
 @on_bench()
@@ -95,18 +95,18 @@ async def test_a_rate_is_kept_and_whoever_waits_is_served_when_it_allows(bench: 
     """The rate is exact, also over a restart."""
     await bench.admin("queue_set", queue="q", rate="2/20s")
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c", b"d"])
-    line, rows = await held(bench)
+    connection, rows = await held(bench)
     assert [row[4] for row in rows] == [b"a", b"b"]
-    assert await bench.exchange(line, [done(row) for row in rows], want=10, wait_s=200.0) is WAITING
+    assert await bench.exchange(connection, [done(row) for row in rows], want=10, wait_s=200.0) is WAITING
     await bench.advance(10)
     again = await restarted(bench)
     again_line, none = await held(again)
     assert none == []
     assert await again.exchange(again_line, want=1, wait_s=200.0) is WAITING
     await bench.advance(9)
-    assert bench.rows(line) is WAITING
+    assert bench.rows(connection) is WAITING
     await bench.advance(2)
-    assert [row[4] for row in bench.rows(line)] == [b"c", b"d"]
+    assert [row[4] for row in bench.rows(connection)] == [b"c", b"d"]
     await again.advance(11)
     assert [row[4] for row in again.rows(again_line)] == [b"c"]
 
@@ -124,15 +124,15 @@ async def test_capacity_can_be_set_of_one_queue(bench: Bench) -> None:
 async def test_how_many_would_be_cancelled_is_told_before_it_is_done(bench: Bench) -> None:
     """The dry run cancels nothing."""
     await bench.submit(bench.client(), 1, [b"a", b"b"])
-    line, _ = await held(bench, want=1)
-    told = await bench.admin("cancel", queue="q", dry_run=True)
-    assert (told["done"], len(told["running"])) == (1, 1)
+    connection, _ = await held(bench, want=1)
+    reply = await bench.admin("cancel", queue="q", dry_run=True)
+    assert (reply["done"], len(reply["running"])) == (1, 1)
     assert bench.counts("q") == {"leased": 1, "ready": 1}
-    assert line.open
+    assert connection.open
 
 
 @pytest.mark.parametrize(
-    ("action", "asked"),
+    ("action", "options"),
     [
         ("pause", {}),
         ("queue_set", {"name": "f", "running": 1}),
@@ -143,13 +143,13 @@ async def test_how_many_would_be_cancelled_is_told_before_it_is_done(bench: Benc
         ("queue_set", {"queue": "q", "rate": "often"}),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_words(action: str, asked: dict[str, Any]) -> None:
+def test_what_cannot_be_done_is_refused_in_words(action: str, options: dict[str, Any]) -> None:
     """A refused request creates no queue."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
         """Send one invalid request."""
-        assert isinstance(await bench.admin(action, **asked), RemoteRefusal)
+        assert isinstance(await bench.admin(action, **options), RemoteRefusal)
         assert not any(queue.own.limits for queue in bench.ledger.registry.queues.values())
 
     scene()

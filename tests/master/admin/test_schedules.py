@@ -5,7 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.master.bench import RULES, START, Bench, failed, on_bench, restarted
+from tests.master.bench import DEFAULTS, START, Bench, failed, on_bench, restarted
 
 from distq.core.deadlines import CLEARED_MIN
 from distq.core.registry import Defaults
@@ -18,21 +18,21 @@ from distq.wire.errors import RemoteRefusal
 ROME = ZoneInfo("Europe/Rome")
 
 
-async def admin(bench: Bench, action: str, **asked: Any) -> Any:
+async def admin(bench: Bench, action: str, **options: Any) -> Any:
     """Return the master's reply to an operator."""
-    return await bench.admin(f"schedule_{action}", **asked)
+    return await bench.admin(f"schedule_{action}", **options)
 
 
 async def put(bench: Bench, name: str = "tick", **constraints: Any) -> Any:
     """Make a schedule of a task "f" on the queue "q", every ten seconds by default."""
-    asked = {"name": name, "body": b"x", "envelope": ("q", "f"), **({"every": 10.0} | constraints)}
-    return await admin(bench, "put", **{word: what for word, what in asked.items() if what is not None})
+    options = {"name": name, "body": b"x", "envelope": ("q", "f"), **({"every": 10.0} | constraints)}
+    return await admin(bench, "put", **{word: what for word, what in options.items() if what is not None})
 
 
 async def one(bench: Bench, name: str = "tick") -> dict[str, Any]:
     """Return the master's description of a schedule."""
-    told = await admin(bench, "list")
-    (found,) = (row for row in told["schedules"] if row["name"] == name)
+    reply = await admin(bench, "list")
+    (found,) = (row for row in reply["schedules"] if row["name"] == name)
     return dict(found)
 
 
@@ -46,9 +46,9 @@ async def test_every_ten_seconds_a_task_is_submitted(bench: Bench) -> None:
     assert bench.counts("q") == {"ready": 1}
     assert await bench.run_all() == 1
     await bench.advance(10)
-    told = await one(bench)
-    assert (told["runs"], told["next_at"], told["under_way"]) == (2, START + 30, True)
-    assert bench.ledger.state.tasks[task_key_of(told["last_id"])].envelope.name == "f"
+    reply = await one(bench)
+    assert (reply["runs"], reply["next_at"], reply["under_way"]) == (2, START + 30, True)
+    assert bench.ledger.state.tasks[task_key_of(reply["last_id"])].envelope.name == "f"
 
 
 @on_bench()
@@ -68,8 +68,8 @@ async def test_p1_a_schedule_is_kept_over_a_restart_and_no_moment_comes_twice(be
     await bench.advance(10)
     again = await restarted(bench)
     assert again.counts("q") == {"ready": 1}
-    told = await one(again)
-    assert (told["runs"], told["next_at"], told["under_way"]) == (1, START + 20, True)
+    reply = await one(again)
+    assert (reply["runs"], reply["next_at"], reply["under_way"]) == (1, START + 20, True)
     await again.advance(10)
     assert again.counts("q") == {"ready": 1}
     assert await again.run_all() == 1
@@ -89,8 +89,8 @@ def test_moments_that_were_missed_are_made_up_for_as_asked(catch_up: str, tasks:
         again = await restarted(bench)
         await again.advance(0)
         assert sum(again.counts("q").values()) == tasks
-        told = await one(again)
-        assert (told["runs"], told["skipped"], told["next_at"]) == (tasks, skipped, START + 60)
+        reply = await one(again)
+        assert (reply["runs"], reply["skipped"], reply["next_at"]) == (tasks, skipped, START + 60)
 
     scene()
 
@@ -118,7 +118,7 @@ async def test_a_moment_whose_commit_was_refused_comes_again(bench: Bench) -> No
     assert (await one(bench))["runs"] == 1
 
 
-@on_bench(rules=Defaults(capacity=1))
+@on_bench(defaults=Defaults(capacity=1))
 async def test_a_moment_for_which_the_queue_has_no_room_is_not_lost(bench: Bench) -> None:
     """The schedule submits as soon as the queue has room."""
     await bench.submit(bench.client(), 1, [b"a"])
@@ -138,19 +138,19 @@ async def test_a_schedule_can_be_paused_resumed_run_and_removed(bench: Bench) ->
     await admin(bench, "pause", name="tick")
     await bench.advance(25)
     assert bench.counts("q") == {}
-    assert (await restarted(bench)).desk.schedules.states == {"active": 0, "paused": 1, "faulty": 0}
+    assert (await restarted(bench)).dispatcher.schedules.states == {"active": 0, "paused": 1, "faulty": 0}
     assert (await admin(bench, "resume", name="tick"))["schedules"][0]["next_at"] == START + 30
-    told = await admin(bench, "run", name="tick")
+    reply = await admin(bench, "run", name="tick")
     assert bench.counts("q") == {"ready": 1}
     assert "has not ended yet" in str(await admin(bench, "run", name="tick"))
     await bench.advance(10)
     assert bench.counts("q") == {"ready": 1}
-    assert (await one(bench))["last_id"] == told["schedules"][0]["last_id"]
+    assert (await one(bench))["last_id"] == reply["schedules"][0]["last_id"]
     await admin(bench, "remove", name="tick")
     await bench.advance(100)
     assert bench.counts("q") == {"ready": 1}
     assert "there is no schedule 'tick'" in str(await admin(bench, "pause", name="tick"))
-    assert (await restarted(bench)).desk.schedules.known == {}
+    assert (await restarted(bench)).dispatcher.schedules.known == {}
 
 
 @on_bench()
@@ -173,30 +173,30 @@ async def test_a_scheduled_task_fails_and_is_tried_again_as_any_other(bench: Ben
     await put(bench)
     await bench.advance(10)
     bench.worker()
-    line = bench.executor()
-    (row,) = await bench.exchange(line)
-    await bench.exchange(line, [failed(row)], want=0)
+    connection = bench.executor()
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [failed(row)], want=0)
     assert (await one(bench))["under_way"]
 
 
 @on_bench()
 async def test_a_schedule_of_a_task_with_labels_and_keys_is_the_same_after_a_restart(bench: Bench) -> None:
     """The schedule goes on unchanged when a client puts it again."""
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         "envelope": ("q", "f", None, None, None, None, None, ("gpu",)),
         "when": (None, None, 60.0),
         "more": ("joe", 2, None, None, "reject"),
     }
-    await put(bench, **asked)
+    await put(bench, **options)
     await bench.advance(5)
     again = await restarted(bench)
-    assert (await put(again, **asked))["schedules"][0]["next_at"] == START + 10
+    assert (await put(again, **options))["schedules"][0]["next_at"] == START + 10
     await again.advance(5)
     (task,) = again.ledger.state.tasks.values()
     assert (task.envelope.requires, task.constraints.concurrency_key) == (frozenset({"gpu"}), "joe")
 
 
-@on_bench(rules=Defaults(capacity=1))
+@on_bench(defaults=Defaults(capacity=1))
 async def test_a_moment_that_waits_for_room_is_asked_for_once_however_often_the_store_refuses(bench: Bench) -> None:
     """The master's list of due requests does not grow."""
     client = bench.client()
@@ -226,8 +226,8 @@ async def test_p7_schedules_that_were_put_anew_or_removed_leave_no_moments(bench
         request.schedule.spec.name for request in bench.broker._instants.things() if isinstance(request, RunSchedule)
     ]
     assert {"new year", "tick"} <= set(due)
-    told = await one(bench, "new year")
-    bench.clock.at = told["next_at"] - 1
+    reply = await one(bench, "new year")
+    bench.clock.at = reply["next_at"] - 1
     await bench.advance(2)
     assert (await one(bench, "new year"))["runs"] == 1
 
@@ -240,15 +240,15 @@ def test_a_name_that_is_no_text_is_refused_and_the_master_goes_on(action: str, n
     @on_bench()
     async def scene(bench: Bench) -> None:
         """Send one request."""
-        asked = {"body": b"x", "envelope": ("q", "f"), "every": 10.0} if action == "put" else {}
-        assert isinstance(await admin(bench, action, name=name, **asked), RemoteRefusal)
+        options = {"body": b"x", "envelope": ("q", "f"), "every": 10.0} if action == "put" else {}
+        assert isinstance(await admin(bench, action, name=name, **options), RemoteRefusal)
         assert (await put(bench))["schedules"]
 
     scene()
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "options",
     [
         {"name": ""},
         {"name": "n" * 129},
@@ -268,32 +268,32 @@ def test_a_name_that_is_no_text_is_refused_and_the_master_goes_on(action: str, n
         {"every": None, "cron": "* * * * *", "timezone": "../etc/passwd"},
         {"catch_up": "perhaps"},
         {"body": "text"},
-        {"body": b"x" * (RULES.payload_bytes_max + 1)},
+        {"body": b"x" * (DEFAULTS.payload_bytes_max + 1)},
         {"envelope": ("q",)},
         {"envelope": 7},
         {"more": (None, None, "unique", None, "reject")},
     ],
 )
-def test_what_cannot_be_a_schedule_is_refused_in_words(asked: dict[str, Any]) -> None:
+def test_what_cannot_be_a_schedule_is_refused_in_words(options: dict[str, Any]) -> None:
     """The master makes no schedule of an invalid request."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
         """Send one invalid schedule."""
-        assert isinstance(await put(bench, **asked), RemoteRefusal)
-        assert bench.desk.schedules.known == {}
+        assert isinstance(await put(bench, **options), RemoteRefusal)
+        assert bench.dispatcher.schedules.known == {}
 
     scene()
 
 
-def at(*moment: int, fold: int = 0) -> float:
+def at(*instant: int, fold: int = 0) -> float:
     """Return an instant by the clocks of Rome."""
-    return datetime(*moment, tzinfo=ROME, fold=fold).timestamp()  # type: ignore[arg-type, misc] # year to minute
+    return datetime(*instant, tzinfo=ROME, fold=fold).timestamp()  # type: ignore[arg-type, misc] # year to minute
 
 
-def cron(line: str, catch_up: str = "one") -> Timing:
+def cron(expression: str, catch_up: str = "one") -> Timing:
     """Return the timing of a cron line by the clocks of Rome."""
-    return Timing(None, line, "Europe/Rome", False, catch_up)
+    return Timing(None, expression, "Europe/Rome", False, catch_up)
 
 
 def test_what_falls_into_the_hour_that_is_skipped_comes_right_after_it() -> None:
@@ -311,11 +311,11 @@ def test_what_falls_into_the_hour_that_comes_twice_comes_once_and_what_comes_oft
     first = next_instant_after(daily, at(2026, 10, 24, 12, 0))
     assert first == at(2026, 10, 25, 2, 30)
     assert next_instant_after(daily, first) == at(2026, 10, 26, 2, 30)
-    moments, moment = [], at(2026, 10, 25, 1, 50)
+    instants, instant = [], at(2026, 10, 25, 1, 50)
     for _ in range(4):
-        moment = next_instant_after(cron("*/30 * * * *"), moment)
-        moments.append(moment - at(2026, 10, 25, 2, 0))
-    assert moments == [0, 1800, 3600, 5400]
+        instant = next_instant_after(cron("*/30 * * * *"), instant)
+        instants.append(instant - at(2026, 10, 25, 2, 0))
+    assert instants == [0, 1800, 3600, 5400]
 
 
 def test_an_interval_takes_no_notice_of_clocks() -> None:
@@ -356,11 +356,11 @@ def test_a_schedule_whose_zone_is_gone_is_faulty_and_says_so_and_can_be_removed(
         known = zones.pop("Test/City")
         again = await restarted(bench)
         await again.advance(120)
-        told = await one(again)
-        assert (told["runs"], told["next_at"]) == (0, None)
-        assert "no time zone 'Test/City'" in told["fault"]
+        reply = await one(again)
+        assert (reply["runs"], reply["next_at"]) == (0, None)
+        assert "no time zone 'Test/City'" in reply["fault"]
         assert (await one(again, "sound"))["runs"] == 1
-        assert again.desk.schedules.states == {"active": 1, "paused": 0, "faulty": 1}
+        assert again.dispatcher.schedules.states == {"active": 1, "paused": 0, "faulty": 1}
         assert "no time zone" in str(await admin(again, "resume", name="tick"))
         zones["Test/City"] = known
         sound = await restarted(again)
@@ -369,7 +369,7 @@ def test_a_schedule_whose_zone_is_gone_is_faulty_and_says_so_and_can_be_removed(
         del zones["Test/City"]
         last = await restarted(sound)
         await admin(last, "remove", name="tick")
-        assert set(last.desk.schedules.known) == {"sound"}
+        assert set(last.dispatcher.schedules.known) == {"sound"}
 
     scene()
 
@@ -387,8 +387,8 @@ def test_a_zone_that_goes_while_the_master_runs_makes_a_fault_and_not_an_end(zon
         assert "no time zone" in (await one(again))["fault"]
         zones["Test/City"] = known
         await again.advance(2 * 3600)
-        told = await one(again)
-        assert (told["fault"], told["under_way"]) == ("", True)
+        reply = await one(again)
+        assert (reply["fault"], reply["under_way"]) == ("", True)
 
     scene()
 
@@ -401,11 +401,11 @@ def test_the_rules_of_a_zone_that_have_changed_hold_after_a_restart_every_hour_a
     @on_bench()
     async def scene(bench: Bench) -> None:
         """Change the clocks of a city by an hour, three times."""
-        asked: dict[str, Any] = {"every": None, "cron": "0 9 1 * *", "timezone": "Test/City"}
-        told = (await put(bench, **asked))["schedules"][0]
-        assert told["next_at"] / 3600 % 24 == 17
+        options: dict[str, Any] = {"every": None, "cron": "0 9 1 * *", "timezone": "Test/City"}
+        reply = (await put(bench, **options))["schedules"][0]
+        assert reply["next_at"] / 3600 % 24 == 17
         zones["Test/City"] = timezone(timedelta(hours=-7))
-        assert (await put(bench, **asked))["schedules"][0]["next_at"] / 3600 % 24 == 16
+        assert (await put(bench, **options))["schedules"][0]["next_at"] / 3600 % 24 == 16
         zones["Test/City"] = timezone(timedelta(hours=-6))
         again = await restarted(bench)
         assert (await one(again))["next_at"] / 3600 % 24 == 15
@@ -421,19 +421,19 @@ async def test_a_row_that_cannot_be_read_is_a_faulty_schedule_that_can_be_remove
     """A later distq may have written the row; a schedule whose task is out of range today is faulty too."""
     await put(bench, "later")
     await put(bench, "wide")
-    rows = {one.spec.name: one for one in bench.desk.schedules.known.values()}
+    rows = {one.spec.name: one for one in bench.dispatcher.schedules.known.values()}
     wide = rows["wide"].spec._replace(envelope=("q", "f", 5, 3, 1e12))
-    bench.desk.schedules.known.clear()
-    bench.desk.schedules.restore(
+    bench.dispatcher.schedules.known.clear()
+    bench.dispatcher.schedules.restore(
         {rows["later"].row_key: b"{}", rows["wide"].row_key: pack_schedule(wide, rows["wide"].progress)}, {}
     )
-    told = {row["name"]: row["fault"] for row in (await admin(bench, "list"))["schedules"]}
-    (unread,) = told.keys() - {"wide"}
-    assert "cannot be read" in told[unread]
-    assert "time_limit is a duration above 0 s" in told["wide"]
+    reply = {row["name"]: row["fault"] for row in (await admin(bench, "list"))["schedules"]}
+    (unread,) = reply.keys() - {"wide"}
+    assert "cannot be read" in reply[unread]
+    assert "time_limit is a duration above 0 s" in reply["wide"]
     assert "time_limit" in str(await admin(bench, "run", name="wide"))
-    for name in told:
+    for name in reply:
         await admin(bench, "remove", name=name)
-    assert bench.desk.schedules.known == {}
+    assert bench.dispatcher.schedules.known == {}
     await bench.advance(100)
     assert bench.counts("q") == {}

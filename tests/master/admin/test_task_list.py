@@ -10,9 +10,9 @@ from distq.master.admin import task_list
 from distq.wire.errors import RemoteRefusal
 
 
-async def listed(bench: Bench, **asked: Any) -> Any:
+async def listed(bench: Bench, **options: Any) -> Any:
     """Return the master's reply to `distq list`."""
-    return await bench.admin("list", **asked)
+    return await bench.admin("list", **options)
 
 
 def names(found: Any) -> list[tuple[str, str]]:
@@ -27,13 +27,13 @@ async def test_tasks_are_listed_by_queue_name_state_and_age(bench: Bench) -> Non
     envelopes = [("q", "f"), ("q", "g"), ("r", "f")]
     await bench.ask(client, "broker", "submit", 1, envelopes, [(0, 1), (1, 1), (2, 1)], [b"1", b"2", b"3"], 0.0)
     bench.worker(queues=["q"])
-    line = bench.executor()
-    rows = await bench.exchange(line, want=1)
+    connection = bench.executor()
+    rows = await bench.exchange(connection, want=1)
     assert names(await listed(bench)) == [("f", "leased"), ("g", "ready"), ("f", "ready")]
     assert names(await listed(bench, states=["waiting"], name="f")) == [("f", "ready")]
     found = await listed(bench, queue="q", states=["running"])
     assert [(row["holder"], row["queue"]) for row in found["tasks"]] == [("w/1", "q")]
-    await bench.exchange(line, [done(rows[0])], want=0)
+    await bench.exchange(connection, [done(rows[0])], want=0)
     assert names(await listed(bench, states=["ended"])) == [("f", "succeeded")]
     submitted_at = (await listed(bench))["tasks"][0]["submitted_at"]
     assert names(await listed(bench, before_at=submitted_at)) == []
@@ -96,7 +96,7 @@ def test_keys_are_read_on_while_tasks_go_and_come(piece: int, first: int, monkey
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "options",
     [
         {"limit": 0},
         {"limit": 10**9},
@@ -109,12 +109,12 @@ def test_keys_are_read_on_while_tasks_go_and_come(piece: int, first: int, monkey
         {"before_at": "now"},
     ],
 )
-def test_what_cannot_be_listed_is_refused_in_words(asked: dict[str, Any]) -> None:
+def test_what_cannot_be_listed_is_refused_in_words(options: dict[str, Any]) -> None:
     """A peer of another version may send such a request."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
         """Send one invalid request."""
-        assert isinstance(await listed(bench, **asked), RemoteRefusal)
+        assert isinstance(await listed(bench, **options), RemoteRefusal)
 
     scene()

@@ -9,16 +9,16 @@ async def full(bench: Bench, slots: int = 2) -> tuple[list[int], int]:
     """Have a worker take all its slots; return the keys of its tasks and the key of a waiting task."""
     await bench.submit(bench.client(), 1, [b"x"] * (slots + 1))
     bench.worker(slots=slots)
-    lines = [bench.executor(index) for index in range(1, slots + 1)]
-    keys = [(await bench.exchange(line))[0][0] for line in lines]
+    connections = [bench.executor(index) for index in range(1, slots + 1)]
+    keys = [(await bench.exchange(connection))[0][0] for connection in connections]
     (inner,) = [key for key in bench.ledger.state.tasks if key not in keys]
     return keys, inner
 
 
 async def ask(bench: Bench, outer: int, inner: int) -> str:
     """Return the master's reply to a task that waits for another."""
-    told = await bench.admin("wait", task=id_text(outer), other=id_text(inner))
-    return str(told["why"])
+    reply = await bench.admin("wait", task=id_text(outer), other=id_text(inner))
+    return str(reply["why"])
 
 
 @on_bench()
@@ -26,8 +26,8 @@ async def test_of_those_that_wait_on_all_slots_one_is_refused(bench: Bench) -> N
     """The master refuses the last one; the others wait for tasks that can use its slot."""
     (first, second), inner = await full(bench)
     assert await ask(bench, first, inner) == ""
-    why = await ask(bench, second, inner)
-    assert f"task {id_text(inner)}, which cannot begin: all 2 slots" in why
+    explanation = await ask(bench, second, inner)
+    assert f"task {id_text(inner)}, which cannot begin: all 2 slots" in explanation
     assert await ask(bench, first, inner) == ""
 
 

@@ -1,7 +1,7 @@
 """P7: what a master keeps is bounded, and what is beyond the bounds is refused in words, never dropped."""
 
 import pytest
-from tests.master.bench import RULES, Bench, done, on_bench
+from tests.master.bench import DEFAULTS, Bench, done, on_bench
 
 from distq.core import registry
 from distq.core.states import LATER, SUCCEEDED
@@ -11,33 +11,33 @@ from distq.wire.errors import RemoteRefusal
 TTL_S = 10.0
 
 
-@on_bench(rules=RULES._replace(tasks_max=3, capacity=100, result_ttl_s=TTL_S))
+@on_bench(defaults=DEFAULTS._replace(tasks_max=3, capacity=100, result_ttl_s=TTL_S))
 async def test_p7_room_for_a_result_is_reserved_with_its_task(bench: Bench) -> None:
     """Results that are kept leave less room for tasks; none is dropped before its time, and then there is room."""
-    client, _, line = bench.client(), bench.worker(), bench.executor()
+    client, _, connection = bench.client(), bench.worker(), bench.executor()
     assert (await bench.submit(client, 1, [b"a", b"b"]))[0] is True
-    rows = await bench.exchange(line, want=2)
-    await bench.exchange(line, [done(row) for row in rows], want=0)
+    rows = await bench.exchange(connection, want=2)
+    await bench.exchange(connection, [done(row) for row in rows], want=0)
     assert bench.counts("q") == {"succeeded": 2}
     accepted, code, sentence = await bench.submit(client, 2, [b"c", b"d"])
     assert (accepted, code) == (False, "TASKS_FULL")
     assert "DISTQ_TASKS_MAX" in sentence
-    assert bench.tally("q", "f").rejected == {"kept": 1}
+    assert bench.counters("q", "f").rejected == {"kept": 1}
     assert (await bench.submit(client, 3, [b"c"]))[0] is True
-    assert isinstance(await bench.ask(bench.line(), "work", "put", 1), RemoteRefusal)
+    assert isinstance(await bench.ask(bench.connection(), "work", "put", 1), RemoteRefusal)
     assert bench.counts("q") == {"succeeded": 2, "ready": 1}
     await bench.advance(TTL_S + 1)
     assert bench.counts("q") == {"ready": 1}
     assert (await bench.submit(client, 4, [b"d", b"e"]))[0] is True
 
 
-@on_bench(rules=RULES._replace(tasks_max=1, capacity=100))
+@on_bench(defaults=DEFAULTS._replace(tasks_max=1, capacity=100))
 async def test_p7_the_value_of_a_plain_item_takes_its_items_place(bench: Bench) -> None:
     """A master that is full to the brim still takes what was run."""
-    plain, _, line = bench.line(), bench.worker(), bench.executor()
+    plain, _, connection = bench.connection(), bench.worker(), bench.executor()
     assert await bench.ask(plain, "work", "put", 1) is None
-    (row,) = await bench.exchange(line)
-    assert await bench.exchange(line, [done(row, 1)], want=0) == []
+    (row,) = await bench.exchange(connection)
+    assert await bench.exchange(connection, [done(row, 1)], want=0) == []
     assert await bench.ask(plain, "result", "get") == 1
 
 
@@ -56,18 +56,18 @@ def test_p7_queues_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (await bench.submit(client, 3, [b"a"]))[0] is True
         assert bench.counts("q") == {"ready": 2}
         assert "one more" not in known.queues
-        cli = bench.line()
+        cli = bench.connection()
         bench.hello(cli, "cli", "x")
         await bench.ask(cli, "broker", "admin", "cancel", {"queue": "q"})
         assert bench.counts("q") == {"cancelled": 2}
-        await bench.advance(RULES.result_ttl_s + 1)
+        await bench.advance(DEFAULTS.result_ttl_s + 1)
         assert (await bench.submit(client, 4, [b"a"], queue="one more"))[0] is True
         assert "q" not in known.queues
 
     scene()
 
 
-@on_bench(rules=RULES._replace(result_ttl_s=1.0, capacity=1000))
+@on_bench(defaults=DEFAULTS._replace(result_ttl_s=1.0, capacity=1000))
 async def test_p7_kinds_of_tasks_go_with_their_last_task(bench: Bench) -> None:
     """A time limit until midnight is another one with each submit: nothing of it stays, and nothing new is refused."""
     client, known = bench.client(), bench.ledger.registry
@@ -76,9 +76,9 @@ async def test_p7_kinds_of_tasks_go_with_their_last_task(bench: Bench) -> None:
     assert len(known._envelopes) == 299
     assert len(known.counters) == 7
     bench.worker()
-    line = bench.executor()
-    while rows := await bench.exchange(line, want=1000):
-        await bench.exchange(line, [done(row) for row in rows], want=0)
+    connection = bench.executor()
+    while rows := await bench.exchange(connection, want=1000):
+        await bench.exchange(connection, [done(row) for row in rows], want=0)
     await bench.advance(2.0)
     assert not bench.ledger.state.tasks
     await bench.advance(2 * NAMES_KEPT_S)
@@ -89,14 +89,14 @@ async def test_p7_kinds_of_tasks_go_with_their_last_task(bench: Bench) -> None:
     assert (await bench.submit(client, 300, [b"a"]))[0] is True
 
 
-@on_bench(rules=RULES._replace(result_ttl_s=1.0))
+@on_bench(defaults=DEFAULTS._replace(result_ttl_s=1.0))
 async def test_a_queue_that_a_worker_serves_stays_the_same(bench: Bench) -> None:
     """Though nothing was in it for long: its worker must hear of what comes, and its limits and its rate stay known."""
     client = bench.client()
     bench.worker(queues=["q"])
-    line = bench.executor()
-    bench.call(line, "broker", "exchange", [], 1, 10 * NAMES_KEPT_S)
-    cli = bench.line()
+    connection = bench.executor()
+    bench.call(connection, "broker", "exchange", [], 1, 10 * NAMES_KEPT_S)
+    cli = bench.connection()
     bench.hello(cli, "cli", "x")
     await bench.ask(cli, "broker", "admin", "queue_set", {"queue": "limited", "running": 2})
     for _ in range(5):
@@ -104,10 +104,10 @@ async def test_a_queue_that_a_worker_serves_stays_the_same(bench: Bench) -> None
         await bench.advance(NAMES_KEPT_S)
     assert {"q", "limited"} <= set(bench.ledger.registry.queues)
     await bench.submit(client, 1, [b"a"])
-    assert [row[4] for row in bench.rows(line)] == [b"a"]
+    assert [row[4] for row in bench.rows(connection)] == [b"a"]
 
 
-@on_bench(rules=RULES._replace(payload_bytes_max=5 << 20))
+@on_bench(defaults=DEFAULTS._replace(payload_bytes_max=5 << 20))
 async def test_large_payloads_go_a_few_at_a_time_and_the_others_stay_in_line(bench: Bench) -> None:
     """However many an executor asks for: a reply must fit a frame."""
     bench.worker()
@@ -125,7 +125,7 @@ async def test_large_payloads_go_a_few_at_a_time_and_the_others_stay_in_line(ben
     assert bench.counts("q") == {"succeeded": 5}
 
 
-@on_bench(rules=RULES._replace(payload_bytes_max=5 << 20))
+@on_bench(defaults=DEFAULTS._replace(payload_bytes_max=5 << 20))
 async def test_large_payloads_that_only_the_store_has_are_read_a_few_at_a_time(bench: Bench) -> None:
     """Whoever else waits is given those that did not fit."""
     bench.worker()
@@ -135,14 +135,14 @@ async def test_large_payloads_that_only_the_store_has_are_read_a_few_at_a_time(b
     one, two = bench.executor(1), bench.executor(2)
     bench.call(one, "broker", "exchange", [], 5, 60.0)
     bench.call(two, "broker", "exchange", [], 5, 60.0)
-    await bench.settle_down()
-    await bench.settle_down()
+    await bench.run_until_idle()
+    await bench.run_until_idle()
     given = [*bench.rows(one), *bench.rows(two)]
     assert sorted(row[4] for row in given) == bodies[:4]
     assert bench.counts("q") == {"ready": 1, "leased": 4}
 
 
-@on_bench(rules=RULES._replace(payload_bytes_max=5 << 20))
+@on_bench(defaults=DEFAULTS._replace(payload_bytes_max=5 << 20))
 async def test_a_client_that_asks_about_large_results_is_told_which_to_ask_again_about(bench: Bench) -> None:
     """A reply must fit a frame there too."""
     bench.worker()
@@ -153,12 +153,12 @@ async def test_a_client_that_asks_about_large_results_is_told_which_to_ask_again
     large = b"r" * (3 << 18)
     await bench.exchange(executor, [(row[0], row[1], 0, large, 0.1, "") for row in rows], want=0)
     other = bench.client("other")
-    told = await bench.ask(other, "broker", "watch", list(range(first, first + 4)))
-    assert [(key, state) for key, state, *_ in told] == [
+    reply = await bench.ask(other, "broker", "watch", list(range(first, first + 4)))
+    assert [(key, state) for key, state, *_ in reply] == [
         (first, SUCCEEDED),
         (first + 1, SUCCEEDED),
         (first + 2, LATER),
         (first + 3, LATER),
     ]
-    told = await bench.ask(other, "broker", "watch", [first + 2, first + 3])
-    assert [body for *_, body, _ in told] == [large, large]
+    reply = await bench.ask(other, "broker", "watch", [first + 2, first + 3])
+    assert [body for *_, body, _ in reply] == [large, large]

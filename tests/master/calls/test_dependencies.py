@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.master.bench import RULES, WAITING, Bench, failed, on_bench
+from tests.master.bench import DEFAULTS, WAITING, Bench, failed, on_bench
 
 from distq.core.states import CANCELLED, DEAD, SUCCEEDED
 from distq.master.calls.dependencies import ENDS_PER_REPLY
@@ -25,11 +25,11 @@ def peers(bench: Bench) -> tuple[Any, Any]:
     return bench.client(), bench.executor()
 
 
-async def submit(bench: Bench, line: Any, number: int, *runs: tuple[int, Any], queue: str = "q") -> Any:
+async def submit(bench: Bench, connection: Any, number: int, *runs: tuple[int, Any], queue: str = "q") -> Any:
     """Submit so many tasks for each of these."""
     rows = [(0, size, None, more) for size, more in runs]
     bodies = [b"%d" % index for index in range(sum(size for size, _ in runs))]
-    return await bench.ask(line, "broker", "submit", number, [(queue, "f")], rows, bodies, 0.0)
+    return await bench.ask(connection, "broker", "submit", number, [(queue, "f")], rows, bodies, 0.0)
 
 
 @on_bench()
@@ -56,9 +56,9 @@ async def test_a_client_is_told_the_end_of_the_last_task_alone(bench: Bench) -> 
     bench.call(collector, "broker", "results", 0, 60.0)
     await bench.exchange(executor, [done(row, b"r") for row in await bench.exchange(executor)])
     rows = bench.rows(executor)
-    assert collector.heard() is WAITING
+    assert collector.answer() is WAITING
     await bench.exchange(executor, [done(rows[0], b"last")])
-    assert collector.heard()[1] == [(first + 1, SUCCEEDED, b"last", None)]
+    assert collector.answer()[1] == [(first + 1, SUCCEEDED, b"last", None)]
 
 
 @on_bench()
@@ -71,7 +71,7 @@ async def test_what_failed_before_a_task_that_runs_all_the_same_is_told_with_its
     (callback,) = await bench.exchange(executor, [failed(one, outcome=3)], want=1)
     ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 0)
     assert [(good, causes) for good, _, causes in ends] == [(False, [ends[0][2][0]]), (False, ["by its client"])]
-    executor = bench.line("executor")
+    executor = bench.connection("executor")
     holds = [(callback[0], callback[1])]
     bench.hello(executor, "executor", "w", index=1, holds=holds, states=True)
     ends = await bench.ask(executor, "broker", "before", callback[0], callback[1], 0)
@@ -79,7 +79,7 @@ async def test_what_failed_before_a_task_that_runs_all_the_same_is_told_with_its
     assert callback[0] == first + 2
 
 
-@on_bench(rules=RULES._replace(capacity=10_000))
+@on_bench(defaults=DEFAULTS._replace(capacity=10_000))
 async def test_many_results_come_in_parts(bench: Bench) -> None:
     """However many there are, each reply fits a frame."""
     client, executor = peers(bench)
@@ -94,7 +94,7 @@ async def test_many_results_come_in_parts(bench: Bench) -> None:
     assert counts == [ENDS_PER_REPLY, ENDS_PER_REPLY, 1]
 
 
-@on_bench(rules=RULES._replace(payload_bytes_max=3 << 20))
+@on_bench(defaults=DEFAULTS._replace(payload_bytes_max=3 << 20))
 async def test_large_results_come_a_few_at_a_time(bench: Bench) -> None:
     """As many as fit a reply."""
     client, executor = peers(bench)
@@ -117,7 +117,7 @@ async def test_a_failure_is_told_to_the_client_of_the_last_task(bench: Bench) ->
     (row,) = await bench.exchange(executor)
     await bench.exchange(executor, [failed(row, outcome=3)])
     await bench.advance(0.0)
-    ((key, state, body, causes),) = client.heard()[1]
+    ((key, state, body, causes),) = client.answer()[1]
     assert (key, state) == (first + 2, DEAD)
     assert causes[0].startswith(f"TaskBefore: 1-2 has failed: TaskBefore: 1-{first & 0xFF:x} has failed: ")
     assert b"has failed" in body
@@ -140,10 +140,10 @@ REFUSED: list[tuple[list[tuple[int, Any]], str]] = [
 async def test_what_cannot_be_is_refused_and_nothing_is_taken(bench: Bench) -> None:
     """In a sentence."""
     client = bench.client()
-    for number, (runs, why) in enumerate(REFUSED, 1):
-        heard = await submit(bench, client, number, *runs)
-        assert isinstance(heard, RemoteRefusal), heard
-        assert why in str(heard)
+    for number, (runs, explanation) in enumerate(REFUSED, 1):
+        answer = await submit(bench, client, number, *runs)
+        assert isinstance(answer, RemoteRefusal), answer
+        assert explanation in str(answer)
     assert bench.counts("q") == {}
 
 
@@ -153,15 +153,15 @@ async def test_who_has_not_leased_a_task_is_told_nothing_of_those_before_it(benc
     client, executor = peers(bench)
     _, first = await submit(bench, client, 1, (2, None))
     (row,) = await bench.exchange(executor)
-    for args, why in [
+    for args, explanation in [
         ((row[0], row[1], 0), "comes after none"),
         ((first + 1, 1, 0), "not leased by that delivery"),
         ((first + 9, 1, 0), "not leased by that delivery"),
         ((row[0], row[1]), "three whole numbers"),
         ((row[0], row[1], -1), "three whole numbers"),
     ]:
-        heard = await bench.ask(executor, "broker", "before", *args)
-        assert isinstance(heard, RemoteRefusal), heard
-        assert why in str(heard)
-    heard = await bench.ask(client, "broker", "before", row[0], row[1], 0)
-    assert "before() is for executors" in str(heard)
+        answer = await bench.ask(executor, "broker", "before", *args)
+        assert isinstance(answer, RemoteRefusal), answer
+        assert explanation in str(answer)
+    answer = await bench.ask(client, "broker", "before", row[0], row[1], 0)
+    assert "before() is for executors" in str(answer)

@@ -16,22 +16,22 @@ CALLER = f"{os.getpid():x}.{hash('distq'):x}.{threading.get_ident():x}"
 @on_bench()
 async def test_the_managers_own_calls_are_served(bench: Bench) -> None:
     """What a stock client calls on its way to a proxy."""
-    line = bench.line()
+    connection = bench.connection()
     for method in ("dummy", "incref", "decref", "accept_connection"):
-        assert await bench.ask(line, None, method, "work") is None
+        assert await bench.ask(connection, None, method, "work") is None
     for getter, ident in (("get_work_queue", "work"), ("get_task_queue", "work"), ("get_done_queue", "result")):
-        assert word_of((await bench.ask(line, None, "create", getter))[0]) == (ident, CALLER)
-    assert (await bench.ask(line, None, "create", "get_broker"))[0] == "broker"
+        assert word_of((await bench.ask(connection, None, "create", getter))[0]) == (ident, CALLER)
+    assert (await bench.ask(connection, None, "create", "get_broker"))[0] == "broker"
     for word in ("work", f"work@{CALLER}"):
-        assert "put" in await bench.ask(line, None, "get_methods", Token("get_work_queue", ("h", 1), word))
-    assert "submit" in await bench.ask(line, None, "get_methods", Token("get_broker", ("h", 1), "broker"))
-    assert await bench.ask(line, None, "number_of_objects") == 3
+        assert "put" in await bench.ask(connection, None, "get_methods", Token("get_work_queue", ("h", 1), word))
+    assert "submit" in await bench.ask(connection, None, "get_methods", Token("get_broker", ("h", 1), "broker"))
+    assert await bench.ask(connection, None, "number_of_objects") == 3
 
 
 @on_bench()
 async def test_what_is_not_offered_is_refused_in_words(bench: Bench) -> None:
     """Nobody stops the master, looks into it, or reaches what is not there; the connection goes on."""
-    line = bench.line()
+    connection = bench.connection()
     refusals = (
         (None, "shutdown"),
         (None, "debug_info"),
@@ -41,20 +41,20 @@ async def test_what_is_not_offered_is_refused_in_words(bench: Bench) -> None:
         ("nothing", "put"),
     )
     for ident, method in refusals:
-        answer = await bench.ask(line, ident, method)
+        answer = await bench.ask(connection, ident, method)
         assert isinstance(answer, RemoteRefusal)
         assert "there is " in str(answer)
-    assert "DISTQ_PLAIN_QUEUES" in str(await bench.ask(line, None, "create", "get_jobs"))
-    assert await bench.ask(line, None, "dummy") is None
+    assert "DISTQ_PLAIN_QUEUES" in str(await bench.ask(connection, None, "create", "get_jobs"))
+    assert await bench.ask(connection, None, "dummy") is None
 
 
 @on_bench()
 async def test_stats_are_told_by_name(bench: Bench) -> None:
     """As the HTTP side tells them; an unknown word is refused with those that there are."""
-    line = bench.line()
-    bench.hello(line, "cli", "s")
-    assert await bench.ask(line, "broker", "stats") == {"ready": True}
-    assert "overview" in str(await bench.ask(line, "broker", "stats", "secrets"))
+    connection = bench.connection()
+    bench.hello(connection, "cli", "s")
+    assert await bench.ask(connection, "broker", "stats") == {"ready": True}
+    assert "overview" in str(await bench.ask(connection, "broker", "stats", "secrets"))
 
 
 @on_bench()
@@ -64,7 +64,7 @@ async def test_what_the_master_did_not_expect_is_still_an_answer(bench: Bench) -
     def broken(what: str) -> object:
         raise ZeroDivisionError(what)
 
-    bench.desk._stats = broken
-    line = bench.line()
-    assert "ZeroDivisionError" in str(await bench.ask(line, "broker", "stats"))
-    assert await bench.ask(line, None, "dummy") is None
+    bench.dispatcher._stats = broken
+    connection = bench.connection()
+    assert "ZeroDivisionError" in str(await bench.ask(connection, "broker", "stats"))
+    assert await bench.ask(connection, None, "dummy") is None

@@ -5,7 +5,7 @@ import pickle
 from typing import Any, cast
 
 import pytest
-from tests.master.bench import RULES, WAITING, Bench, done, failed, on_bench, released
+from tests.master.bench import DEFAULTS, WAITING, Bench, done, failed, on_bench, released
 
 from distq.master.calls.exchange import NO_TASKS
 from distq.net.serve import ServerConnection
@@ -15,38 +15,38 @@ from distq.wire.errors import RemoteRefusal
 @on_bench()
 async def test_one_exchange_settles_and_leases(bench: Bench) -> None:
     """What was run is answered for, and what comes next is handed over, in submit order."""
-    client, _, line = bench.client(), bench.worker(), bench.executor()
+    client, _, connection = bench.client(), bench.worker(), bench.executor()
     await bench.submit(client, 1, [b"a", b"b", b"c"])
-    first, second = await bench.exchange(line, want=2)
+    first, second = await bench.exchange(connection, want=2)
     assert [row[4] for row in (first, second)] == [b"a", b"b"]
     assert first[1:3] == (1, 1)
-    (third,) = await bench.exchange(line, [done(first), done(second)], want=2)
+    (third,) = await bench.exchange(connection, [done(first), done(second)], want=2)
     assert third[4] == b"c"
     assert bench.counts("q") == {"leased": 1, "succeeded": 2}
-    assert await bench.exchange(line, [done(third)], want=0) == []
+    assert await bench.exchange(connection, [done(third)], want=0) == []
 
 
 @on_bench()
 async def test_an_exchange_waits_for_a_task(bench: Bench) -> None:
     """It is answered as soon as there is one, or when its time is over."""
-    client, _, line = bench.client(), bench.worker(), bench.executor()
-    assert await bench.exchange(line, wait_s=5) is WAITING
+    client, _, connection = bench.client(), bench.worker(), bench.executor()
+    assert await bench.exchange(connection, wait_s=5) is WAITING
     await bench.submit(client, 1, [b"a"])
-    (row,) = bench.rows(line)
-    assert await bench.exchange(line, [done(row)], wait_s=5) is WAITING
+    (row,) = bench.rows(connection)
+    assert await bench.exchange(connection, [done(row)], wait_s=5) is WAITING
     await bench.advance(4.9)
-    assert line.waits
+    assert connection.waits
     await bench.advance(0.2)
-    assert bench.rows(line) == []
+    assert bench.rows(connection) == []
 
 
 @on_bench()
 async def test_an_envelope_is_sent_once_for_all_its_tasks(bench: Bench) -> None:
     """Rows point into the table of envelopes."""
-    client, _, line = bench.client(), bench.worker(), bench.executor()
+    client, _, connection = bench.client(), bench.worker(), bench.executor()
     await bench.submit(client, 1, [b"a", b"b"], 0.0, 5, 2, 30.0)
-    await bench.ask(bench.line(), "work", "put", 7)
-    envelopes, rows = await bench.ask(line, "broker", "exchange", [], 10, 0.0)
+    await bench.ask(bench.connection(), "work", "put", 7)
+    envelopes, rows = await bench.ask(connection, "broker", "exchange", [], 10, 0.0)
     assert sorted(envelopes) == [("q", "f", "task", 30.0), ("work", "plain", "plain", None)]
     kinds = [(envelopes[row[3]][2], row[4] if envelopes[row[3]][2] == "task" else pickle.loads(row[4])) for row in rows]
     assert sorted(kinds, key=str) == [("plain", 7), ("task", b"a"), ("task", b"b")]
@@ -55,15 +55,15 @@ async def test_an_envelope_is_sent_once_for_all_its_tasks(bench: Bench) -> None:
 @on_bench()
 async def test_a_failure_is_tried_again_later_and_then_dead(bench: Bench) -> None:
     """`retries` and the backoff hold; the client hears the last error."""
-    client, _, line = bench.client(), bench.worker(), bench.executor()
+    client, _, connection = bench.client(), bench.worker(), bench.executor()
     await bench.submit(client, 1, [b"a"])
-    (row,) = await bench.exchange(line)
-    assert await bench.exchange(line, [failed(row)]) == []
-    assert await bench.exchange(line, wait_s=10) is WAITING
+    (row,) = await bench.exchange(connection)
+    assert await bench.exchange(connection, [failed(row)]) == []
+    assert await bench.exchange(connection, wait_s=10) is WAITING
     await bench.advance(1)
-    (again,) = bench.rows(line)
+    (again,) = bench.rows(connection)
     assert again[:3] == (row[0], 2, 2)
-    await bench.exchange(line, [failed(again, cause="ValueError: again")])
+    await bench.exchange(connection, [failed(again, cause="ValueError: again")])
     number, rows = await bench.ask(client, "broker", "results", 0, 0)
     assert number == 1
     ((key, state, body, causes),) = rows
@@ -74,11 +74,11 @@ async def test_a_failure_is_tried_again_later_and_then_dead(bench: Bench) -> Non
 @on_bench()
 async def test_what_is_handed_back_costs_nothing(bench: Bench) -> None:
     """A release goes to the next executor with the same attempt number."""
-    client, _, line = bench.client(), bench.worker(), bench.executor()
+    client, _, connection = bench.client(), bench.worker(), bench.executor()
     other = bench.executor(2)
     await bench.submit(client, 1, [b"a"])
-    (row,) = await bench.exchange(line)
-    await bench.exchange(line, [released(row)], want=0)
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [released(row)], want=0)
     (again,) = await bench.exchange(other)
     assert (again[0], again[1], again[2]) == (row[0], 2, 1)
 
@@ -99,18 +99,18 @@ async def test_a_name_that_a_worker_lacks_is_not_offered_to_it_again(bench: Benc
 @on_bench()
 async def test_stale_answers_change_nothing_but_late_successes_count(bench: Bench) -> None:
     """P4: a late failure is ignored, a late success takes the running lease back; both are counted."""
-    client, _, line = bench.client(), bench.worker(), bench.executor()
+    client, _, connection = bench.client(), bench.worker(), bench.executor()
     await bench.submit(client, 1, [b"a"])
-    (first,) = await bench.exchange(line)
-    await bench.exchange(line, [released(first)], want=0)
+    (first,) = await bench.exchange(connection)
+    await bench.exchange(connection, [released(first)], want=0)
     (second,) = await bench.exchange(bench.executor(2))
-    await bench.exchange(line, [failed(first), released(first)], want=0)
+    await bench.exchange(connection, [failed(first), released(first)], want=0)
     assert bench.counts("q") == {"leased": 1}
-    await bench.exchange(line, [done(first)], want=0)
+    await bench.exchange(connection, [done(first)], want=0)
     assert bench.counts("q") == {"succeeded": 1}
     await bench.exchange(bench.executor(2), [done(second)], want=0)
-    assert bench.tally("q", "f").late == {"failure": 1, "release": 1, "success": 2}
-    assert bench.tally("q", "f").completed["success"] == 1
+    assert bench.counters("q", "f").late == {"failure": 1, "release": 1, "success": 2}
+    assert bench.counters("q", "f").completed["success"] == 1
 
 
 @on_bench()
@@ -125,12 +125,12 @@ async def test_answers_for_tasks_that_nobody_knows_are_counted(bench: Bench) -> 
 async def test_a_plain_handlers_value_goes_to_the_result_queue(bench: Bench) -> None:
     """In the same commit in which its item ends; however often the answer comes."""
     bench.worker()
-    line, plain = bench.executor(), bench.line()
+    connection, plain = bench.executor(), bench.connection()
     await bench.ask(plain, "work", "put", 7)
-    (row,) = await bench.exchange(line)
+    (row,) = await bench.exchange(connection)
     bench.store.batches.clear()
-    await bench.exchange(line, [done(row, 49), done(row, 50)], want=0)
-    await bench.exchange(line, [done(row, 51)], want=0)
+    await bench.exchange(connection, [done(row, 49), done(row, 50)], want=0)
+    await bench.exchange(connection, [done(row, 51)], want=0)
     assert [len(batch) for batch in bench.store.batches] == [2]
     assert await bench.ask(plain, "result", "get") == 49
     assert await bench.ask(plain, "result", "empty") is True
@@ -140,18 +140,18 @@ async def test_a_plain_handlers_value_goes_to_the_result_queue(bench: Bench) -> 
 async def test_a_full_result_queue_holds_the_executor_up(bench: Bench) -> None:
     """It waits, its lease is renewed meanwhile, and nothing of what it said is lost or counted twice."""
     bench.worker()
-    line, plain, reader = bench.executor(), bench.line(), bench.line()
+    connection, plain, reader = bench.executor(), bench.connection(), bench.connection()
     for number in range(3):
         await bench.ask(plain, "work", "put", number)
-    rows = await bench.exchange(line, want=3)
+    rows = await bench.exchange(connection, want=3)
     for number in range(4):
         await bench.ask(reader, "result", "put", number)
-    assert await bench.exchange(line, [done(row, row[0]) for row in rows]) is WAITING
+    assert await bench.exchange(connection, [done(row, row[0]) for row in rows]) is WAITING
     assert bench.counts("work") == {"leased": 1}
     assert await bench.ask(reader, "result", "get") == 0
-    assert bench.rows(line) == []
+    assert bench.rows(connection) == []
     assert bench.counts("work") == {}
-    assert bench.tally("work", "plain").completed["success"] == 3
+    assert bench.counters("work", "plain").completed["success"] == 3
     found = [await bench.ask(reader, "result", "get_nowait") for _ in range(6)]
     assert found == [1, 2, 3, *(row[0] for row in rows)]
     assert bench.ledger.unknown_settles == 0
@@ -163,18 +163,18 @@ def test_an_answer_that_is_too_large_is_a_failure_that_says_so(plain: bool) -> N
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        client, _, line = bench.client(), bench.worker(), bench.executor()
+        client, _, connection = bench.client(), bench.worker(), bench.executor()
         if plain:
-            await bench.ask(bench.line(), "work", "put", 1)
-            await bench.ask(bench.line(), "work", "put", 2)
+            await bench.ask(bench.connection(), "work", "put", 1)
+            await bench.ask(bench.connection(), "work", "put", 2)
         else:
             await bench.submit(client, 1, [b"a", b"b"])
-        rows = await bench.exchange(line, want=2)
-        assert await bench.exchange(line, [done(rows[0], "x" * 5000), done(rows[1], 2)]) == []
+        rows = await bench.exchange(connection, want=2)
+        assert await bench.exchange(connection, [done(rows[0], "x" * 5000), done(rows[1], 2)]) == []
         assert bench.counts("work" if plain else "q") == ({"dead": 1} if plain else {"dead": 1, "succeeded": 1})
         assert "the limit is 1000" in bench.noted[0][2]
         if plain:
-            assert await bench.ask(bench.line(), "result", "get_nowait") == 2
+            assert await bench.ask(bench.connection(), "result", "get_nowait") == 2
 
     scene()
 
@@ -183,7 +183,7 @@ def test_an_answer_that_is_too_large_is_a_failure_that_says_so(plain: bool) -> N
 async def test_what_is_no_exchange_is_refused_in_words(bench: Bench) -> None:
     """And the connection, and the master, go on."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     good: tuple[Any, ...] = (1, 1, 0, b"", 0.1, "")
     wrong_rows = [
         ("1", *good[1:]),
@@ -198,27 +198,27 @@ async def test_what_is_no_exchange_is_refused_in_words(bench: Bench) -> None:
         7,
     ]
     for row in wrong_rows:
-        assert isinstance(await bench.exchange(line, [row]), RemoteRefusal), row
+        assert isinstance(await bench.exchange(connection, [row]), RemoteRefusal), row
     wrong_args: list[tuple[Any, ...]] = [(), ([], 1), ([], "1", 0), ([], 1, math.nan), ([], 1, math.inf)]
     for args in (*wrong_args, ([], 1.5, 0), (7, 1, 0)):
-        assert isinstance(await bench.ask(line, "broker", "exchange", *args), RemoteRefusal), args
-    assert await bench.exchange(line, want=10**9) == []
-    assert await bench.exchange(line, want=-1, wait_s=5) == []
+        assert isinstance(await bench.ask(connection, "broker", "exchange", *args), RemoteRefusal), args
+    assert await bench.exchange(connection, want=10**9) == []
+    assert await bench.exchange(connection, want=-1, wait_s=5) == []
 
 
 @on_bench()
 async def test_only_executors_exchange(bench: Bench) -> None:
     """A client, a supervisor, one that has not said hello: refused in words."""
-    for line in (bench.client(), bench.worker(), bench.line()):
-        assert "role executor" in str(await bench.exchange(line))
+    for connection in (bench.client(), bench.worker(), bench.connection()):
+        assert "role executor" in str(await bench.exchange(connection))
 
 
-@on_bench(rules=RULES._replace(capacity=50))
+@on_bench(defaults=DEFAULTS._replace(capacity=50))
 async def test_a_task_that_was_lost_runs_alone(bench: Bench) -> None:
     """Whoever dies next, only one task can have been the reason; others wait for nobody."""
-    client, supervisor, line = bench.client(), bench.worker(), bench.executor(1)
+    client, supervisor, connection = bench.client(), bench.worker(), bench.executor(1)
     await bench.submit(client, 1, [b"a", b"b", b"c"])
-    rows = await bench.exchange(line, want=3)
+    rows = await bench.exchange(connection, want=3)
     exited = {"index": 1, "cause": "killed by SIGKILL", "kind": "signal", "running": rows[0][:2]}
     await bench.ask(supervisor, "broker", "heartbeat", {"exited": [exited]})
     (alone,) = await bench.exchange(bench.executor(2), want=3)
@@ -251,10 +251,10 @@ async def test_an_executor_that_calls_again_is_kept_waiting_no_longer(bench: Ben
     await bench.submit(bench.client(), 1, [b"1"])
     (row,) = await bench.exchange(executor)
     bench.call(executor, "broker", "exchange", [], 1, 60.0)
-    await bench.settle_down()
-    assert executor.heard() is WAITING
+    await bench.run_until_idle()
+    assert executor.answer() is WAITING
     executor.calls += 1
-    bench.desk.called_again(cast("ServerConnection", executor))
+    bench.dispatcher.called_again(cast("ServerConnection", executor))
     assert executor.replies[-1] == NO_TASKS
     executor.calls -= 1
     await bench.exchange(executor, [done(row)])
@@ -268,5 +268,5 @@ async def test_an_executor_that_has_called_again_already_is_not_kept_waiting(ben
     executor = bench.executor()
     bench.call(executor, "broker", "exchange", [], 1, 60.0)
     executor.calls += 1
-    await bench.settle_down()
+    await bench.run_until_idle()
     assert executor.replies[-1] == NO_TASKS

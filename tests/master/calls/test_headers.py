@@ -17,10 +17,10 @@ def more(*headers: Any) -> tuple[Any, ...]:
     return None, None, None, None, "reject", None, headers
 
 
-async def submit(bench: Bench, line: Any, number: int, *mores: Any) -> Any:
+async def submit(bench: Bench, connection: Any, number: int, *mores: Any) -> Any:
     """One task for each."""
     runs = [(0, 1, None, one) if one else (0, 1) for one in mores]
-    return await bench.ask(line, "broker", "submit", number, [("q", "f")], runs, [b"x"] * len(runs), 0.0)
+    return await bench.ask(connection, "broker", "submit", number, [("q", "f")], runs, [b"x"] * len(runs), 0.0)
 
 
 @on_bench()
@@ -41,7 +41,7 @@ async def test_headers_come_with_every_attempt_and_are_shown(bench: Bench) -> No
 
 
 @pytest.mark.parametrize(
-    ("headers", "why"),
+    ("headers", "explanation"),
     [
         ([("x", 1)], "texts by their names"),
         ([("", "x")], "texts by their names"),
@@ -51,13 +51,13 @@ async def test_headers_come_with_every_attempt_and_are_shown(bench: Bench) -> No
         ([(f"h{number}", "x") for number in range(HEADERS_MAX + 1)], "at most 16"),
     ],
 )
-def test_headers_that_are_none_are_refused(headers: list[Any], why: str) -> None:
+def test_headers_that_are_none_are_refused(headers: list[Any], explanation: str) -> None:
     """In a sentence."""
 
     @on_bench()
     async def refused(bench: Bench) -> None:
-        heard = await submit(bench, bench.client(), 1, more(*headers))
-        assert isinstance(heard, RemoteRefusal)
-        assert why in str(heard)
+        answer = await submit(bench, bench.client(), 1, more(*headers))
+        assert isinstance(answer, RemoteRefusal)
+        assert explanation in str(answer)
 
     refused()

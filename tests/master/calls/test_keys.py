@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.master.bench import RULES, START, WAITING, Bench, done, failed, on_bench, released, restarted
+from tests.master.bench import DEFAULTS, START, WAITING, Bench, done, failed, on_bench, released, restarted
 
 from distq.core.errors import TaskExists
 from distq.core.outcome import Outcome
@@ -25,19 +25,19 @@ def once(key: str, conflict: str = "reject", for_s: float | None = None) -> More
     return None, None, key, for_s, conflict
 
 
-async def submit(bench: Bench, line: Any, number: int, *mores: More | None, delay_s: float | None = None) -> Any:
+async def submit(bench: Bench, connection: Any, number: int, *mores: More | None, delay_s: float | None = None) -> Any:
     """Submit one task for each of these."""
     when = None if delay_s is None else (delay_s, None, None)
     runs = [(0, 1, when, constraints) for constraints in mores]
     bodies = [b"%d" % index for index in range(len(mores))]
-    return await bench.ask(line, "broker", "submit", number, [("q", "f")], runs, bodies, 0.0)
+    return await bench.ask(connection, "broker", "submit", number, [("q", "f")], runs, bodies, 0.0)
 
 
 async def lease(bench: Bench, index: int, want: int = 10) -> list[Any]:
     """What an executor is given."""
-    line = bench.executor(index)
-    rows = await bench.exchange(line, want=want)
-    return [rows, line]
+    connection = bench.executor(index)
+    rows = await bench.exchange(connection, want=want)
+    return [rows, connection]
 
 
 # -- concurrency keys ------------------------------------------------------------------------------
@@ -49,15 +49,15 @@ async def test_of_a_key_no_more_run_at_once_than_may(bench: Bench) -> None:
     bench.worker()
     await submit(bench, bench.client(), 1, *[turn("joe", 2)] * 4)
     assert bench.counts("q") == {"ready": 2, "held": 2}
-    (first, second), line = await lease(bench, 1)
+    (first, second), connection = await lease(bench, 1)
     assert (await lease(bench, 2))[0] == []
-    rows = await bench.exchange(line, [done(first)], want=10)
+    rows = await bench.exchange(connection, [done(first)], want=10)
     assert [row[4] for row in rows] == [b"2"]
-    await bench.exchange(line, [done(second), done(rows[0])], want=0)
+    await bench.exchange(connection, [done(second), done(rows[0])], want=0)
     assert bench.counts("q") == {"succeeded": 3, "ready": 1}
     assert len(bench.queue("q").concurrency_keys) == 1
-    (last,) = await bench.exchange(line)
-    await bench.exchange(line, [done(last)], want=0)
+    (last,) = await bench.exchange(connection)
+    await bench.exchange(connection, [done(last)], want=0)
     assert len(bench.queue("q").concurrency_keys) == 0, "a key that is not used costs nothing"
 
 
@@ -67,9 +67,9 @@ async def test_the_backlog_of_one_key_holds_up_no_other(bench: Bench) -> None:
     bench.worker()
     await submit(bench, bench.client(), 1, *[turn("loud")] * 3)
     await submit(bench, bench.client("d"), 1, turn("quiet"))
-    rows, line = await lease(bench, 1, want=1)
+    rows, connection = await lease(bench, 1, want=1)
     assert rows[0][4] == b"0"
-    rows = await bench.exchange(line, [done(rows[0])], want=2)
+    rows = await bench.exchange(connection, [done(rows[0])], want=2)
     assert {bench.ledger.state.tasks[row[0]].constraints.concurrency_key for row in rows} == {"loud", "quiet"}
     assert bench.ledger.state.tasks[rows[0][0]].constraints.concurrency_key == "quiet"
 
@@ -79,13 +79,13 @@ async def test_a_task_that_waits_for_its_retry_lets_the_next_of_its_key_in(bench
     """And stands behind those that wait when its time has come."""
     bench.worker()
     await submit(bench, bench.client(), 1, turn("joe"), turn("joe"))
-    (row,), line = await lease(bench, 1)
-    await bench.exchange(line, [failed(row)], want=0)
+    (row,), connection = await lease(bench, 1)
+    await bench.exchange(connection, [failed(row)], want=0)
     assert bench.counts("q") == {"delayed": 1, "ready": 1}
-    (second,) = await bench.exchange(line)
+    (second,) = await bench.exchange(connection)
     await bench.advance(2)
     assert bench.counts("q") == {"held": 1, "leased": 1}
-    await bench.exchange(line, [done(second)], want=0)
+    await bench.exchange(connection, [done(second)], want=0)
     assert bench.counts("q") == {"ready": 1, "succeeded": 1}
 
 
@@ -94,8 +94,8 @@ async def test_a_task_that_is_handed_back_keeps_its_place(bench: Bench) -> None:
     """It is the first of its key again."""
     bench.worker()
     await submit(bench, bench.client(), 1, turn("joe"), turn("joe"))
-    (row,), line = await lease(bench, 1)
-    (again,) = await bench.exchange(line, [released(row)])
+    (row,), connection = await lease(bench, 1)
+    (again,) = await bench.exchange(connection, [released(row)])
     assert again[0] == row[0]
     assert bench.counts("q") == {"leased": 1, "held": 1}
 
@@ -129,9 +129,9 @@ async def test_a_commit_that_is_refused_lets_nobody_in(bench: Bench) -> None:
     """The key is as busy as before."""
     bench.worker()
     await submit(bench, bench.client(), 1, turn("joe"), turn("joe"))
-    (row,), line = await lease(bench, 1)
+    (row,), connection = await lease(bench, 1)
     bench.store.refuse_next = 1
-    assert await bench.exchange(line, [done(row)], want=0) is WAITING
+    assert await bench.exchange(connection, [done(row)], want=0) is WAITING
     assert bench.counts("q") == {"leased": 1, "held": 1}
     await bench.advance(1)
     assert bench.counts("q") == {"succeeded": 1, "ready": 1}
@@ -150,10 +150,10 @@ async def test_a_second_task_of_a_unique_key_is_rejected_until_the_first_has_end
     answer = await submit(bench, client, 2, None, once("report"), None)
     assert answer == (True, first + 1, [(1, first, False)])
     assert list(bench.ledger.state.tasks) == [first, first + 1, first + 3]
-    assert bench.tally("q", "f").rejected == {"unique": 1}
-    (row, *_), line = await lease(bench, 1)
+    assert bench.counters("q", "f").rejected == {"unique": 1}
+    (row, *_), connection = await lease(bench, 1)
     assert (await submit(bench, client, 3, once("report")))[2][0][1] == first
-    await bench.exchange(line, [done(row)], want=0)
+    await bench.exchange(connection, [done(row)], want=0)
     assert len(await submit(bench, client, 4, once("report"))) == 2
 
 
@@ -165,11 +165,11 @@ async def test_a_submit_that_is_sent_again_is_answered_as_before(bench: Bench) -
     await submit(bench, client, 1, once("a"))
     answer = await submit(bench, client, 2, once("b"), once("a", "return"))
     assert await submit(bench, client, 2, once("b"), once("a", "return")) == answer
-    (row, *_), line = await lease(bench, 1, want=1)
-    await bench.exchange(line, [done(row)], want=0)
+    (row, *_), connection = await lease(bench, 1, want=1)
+    await bench.exchange(connection, [done(row)], want=0)
     again = await restarted(bench)
-    told = await submit(again, again.client(), 2, once("b"), once("a", "return"))
-    assert [told[0], told[1], [tuple(one) for one in told[2]]] == list(answer)
+    reply = await submit(again, again.client(), 2, once("b"), once("a", "return"))
+    assert [reply[0], reply[1], [tuple(one) for one in reply[2]]] == list(answer)
 
 
 @on_bench()
@@ -184,10 +184,10 @@ async def test_a_task_that_waits_is_replaced_and_one_that_runs_is_not_stopped(be
     assert [(row[1], row[3]) for row in rows] == [(CANCELLED, ["replaced by a newer submit"])]
     assert BY_CLIENT not in rows[0][3]
     await bench.advance(5)
-    (row,), line = await lease(bench, 1)
+    (row,), connection = await lease(bench, 1)
     await submit(bench, client, 3, once("a", "replace"))
     assert bench.counts("q") == {"cancelled": 1, "leased": 1, "ready": 1}
-    await bench.exchange(line, [done(row)], want=0)
+    await bench.exchange(connection, [done(row)], want=0)
     assert (await submit(bench, client, 4, once("a")))[2][0][1] == (1 << 40) + 3, "the old one has let go of nothing"
 
 
@@ -197,13 +197,13 @@ async def test_a_task_that_runs_longer_than_the_one_that_replaced_it_has_its_key
     bench.worker()
     client = bench.client()
     await submit(bench, client, 1, once("a"))
-    (row,), line = await lease(bench, 1)
+    (row,), connection = await lease(bench, 1)
     _, newer = await submit(bench, client, 2, once("a", "replace"))
     for place in (bench, await restarted(bench)):
         await place.ask(place.client("other"), "broker", "cancel", [newer], False)
         _, _, ((_, has_it, _),) = await submit(place, place.client(), 3, once("a"))
         assert has_it == row[0]
-    await bench.exchange(line, [done(row)], want=0)
+    await bench.exchange(connection, [done(row)], want=0)
     assert len(await submit(bench, client, 4, once("a"))) == 2
     assert bench.queue("q").replaced == {}
 
@@ -216,17 +216,17 @@ async def test_a_dead_letter_is_not_tried_again_while_another_task_has_its_uniqu
     dead: list[int] = []
     for number in (1, 2):
         _, key = await submit(bench, client, number, once("report"))
-        (row, *_), line = await lease(bench, 1)
-        await bench.exchange(line, [failed(row, Outcome.FATAL)], want=0)
+        (row, *_), connection = await lease(bench, 1)
+        await bench.exchange(connection, [failed(row, Outcome.FATAL)], want=0)
         dead.append(key)
     _, running = await submit(bench, client, 3, once("report"))
-    admin = bench.line("cli")
+    admin = bench.connection("cli")
     bench.hello(admin, "cli", "")
     ids = [id_text(key) for key in dead]
     answer = await bench.ask(admin, "broker", "admin", "dead_retry", {"ids": ids})
     assert answer == {"done": 0, "unknown": [], "taken": [(one, id_text(running)) for one in ids]}
-    (row, *_), line = await lease(bench, 1)
-    await bench.exchange(line, [done(row)], want=0)
+    (row, *_), connection = await lease(bench, 1)
+    await bench.exchange(connection, [done(row)], want=0)
     answer = await bench.ask(admin, "broker", "admin", "dead_retry", {})
     assert answer == {"done": 1, "unknown": [], "taken": [(ids[1], ids[0])]}
     assert (await submit(bench, client, 4, once("report")))[2][0][1] == dead[0]
@@ -238,8 +238,8 @@ async def test_a_unique_key_for_a_time_is_kept_though_its_task_has_ended(bench: 
     bench.worker()
     client = bench.client()
     await submit(bench, client, 1, once("a", for_s=100.0))
-    (row,), line = await lease(bench, 1)
-    await bench.exchange(line, [done(row)], want=0)
+    (row,), connection = await lease(bench, 1)
+    await bench.exchange(connection, [done(row)], want=0)
     assert (await submit(bench, client, 2, once("a")))[2] == [(0, row[0], False)]
     again = await restarted(bench)
     assert (await submit(again, again.client("d"), 1, once("a")))[2] == [(0, row[0], False)]
@@ -252,10 +252,10 @@ async def test_p3_a_key_that_is_kept_for_longer_than_results_keeps_its_result_as
     """It is known by it."""
     bench.worker()
     client = bench.client()
-    await submit(bench, client, 1, once("a", for_s=RULES.result_ttl_s + 50))
-    (row,), line = await lease(bench, 1)
-    await bench.exchange(line, [done(row)], want=0)
-    await bench.advance(RULES.result_ttl_s + 40)
+    await submit(bench, client, 1, once("a", for_s=DEFAULTS.result_ttl_s + 50))
+    (row,), connection = await lease(bench, 1)
+    await bench.exchange(connection, [done(row)], want=0)
+    await bench.advance(DEFAULTS.result_ttl_s + 40)
     assert len(await submit(bench, client, 2, once("a"))) == 3
     await bench.advance(20)
     assert bench.counts("q") == {}
@@ -265,11 +265,11 @@ async def test_p3_a_key_that_is_kept_for_longer_than_results_keeps_its_result_as
 @on_bench()
 async def test_two_clients_that_submit_at_once_have_one_task(bench: Bench) -> None:
     """Whoever comes second in one cycle is decided in the next."""
-    lines = [bench.client(name) for name in "ab"]
-    for line in lines:
-        bench.call(line, "broker", "submit", 1, [("q", "f")], [(0, 1, None, once("x", "return"))], [b"1"], 0.0)
-    await bench.settle_down()
-    first, second = (line.heard() for line in lines)
+    connections = [bench.client(name) for name in "ab"]
+    for connection in connections:
+        bench.call(connection, "broker", "submit", 1, [("q", "f")], [(0, 1, None, once("x", "return"))], [b"1"], 0.0)
+    await bench.run_until_idle()
+    first, second = (connection.answer() for connection in connections)
     assert second == (True, first[1] + 1, [(0, first[1], True)])
     assert bench.counts("q") == {"ready": 1}
 
@@ -282,11 +282,11 @@ async def test_who_is_given_another_ones_task_hears_of_its_end_too(bench: Bench)
     _, key = await submit(bench, one, 1, once("x"))
     await submit(bench, two, 1, once("x", "return"))
     assert await bench.ask(two, "broker", "watch", [key]) == []
-    (row,), line = await lease(bench, 1)
-    await bench.exchange(line, [done(row, "result")], want=0)
+    (row,), connection = await lease(bench, 1)
+    await bench.exchange(connection, [done(row, "result")], want=0)
     for client in (one, two):
         _, rows = await bench.ask(client, "broker", "results", 0, 1.0)
-        assert [(told[0], told[1], told[2]) for told in rows] == [(key, SUCCEEDED, done(row, "result")[3])]
+        assert [(reply[0], reply[1], reply[2]) for reply in rows] == [(key, SUCCEEDED, done(row, "result")[3])]
 
 
 @on_bench()
@@ -295,8 +295,8 @@ async def test_a_dead_letter_that_is_tried_again_has_its_key_again_if_that_is_fr
     bench.worker()
     client = bench.client()
     await submit(bench, client, 1, once("a"))
-    (row,), line = await lease(bench, 1)
-    await bench.exchange(line, [failed(row, outcome=3)], want=0)
+    (row,), connection = await lease(bench, 1)
+    await bench.exchange(connection, [failed(row, outcome=3)], want=0)
     assert bench.queue("q").holder_of_unique("a", START) is None
     await bench.admin("dead_retry")
     assert (await submit(bench, client, 2, once("a")))[2] == [(0, row[0], False)]

@@ -5,31 +5,31 @@ from datetime import date
 from typing import Any
 
 import pytest
-from tests.master.bench import RULES, WAITING, Bench, on_bench
+from tests.master.bench import DEFAULTS, WAITING, Bench, on_bench
 
 from distq.wire.errors import RemoteRefusal
 
-SMALL = RULES._replace(capacity=2)
+SMALL = DEFAULTS._replace(capacity=2)
 
 
 @on_bench()
 async def test_items_come_out_in_the_order_they_went_in(bench: Bench) -> None:
     """Put and get are what they are on a queue.Queue, whatever the item."""
-    line = bench.line()
+    connection = bench.connection()
     items = [1, "ü", {"a": [1.5, None]}, date(2026, 1, 2)]
     for item in items:
-        assert await bench.ask(line, "work", "put", item) is None
-    assert [await bench.ask(line, "work", "get") for _ in items] == items
+        assert await bench.ask(connection, "work", "put", item) is None
+    assert [await bench.ask(connection, "work", "get") for _ in items] == items
 
 
 @on_bench()
 async def test_every_form_of_the_arguments_is_read(bench: Bench) -> None:
     """Positional, by keyword, without waiting: as queue.Queue takes them."""
-    line = bench.line()
+    connection = bench.connection()
     for args, kwds in (((1, True, 5), {}), ((), {"item": 1, "block": False}), ((1,), {"timeout": None})):
-        assert await bench.ask(line, "work", "put", *args, **kwds) is None
-    assert await bench.ask(line, "work", "put_nowait", 1) is None
-    assert await bench.ask(line, "work", "put_nowait", item=1) is None
+        assert await bench.ask(connection, "work", "put", *args, **kwds) is None
+    assert await bench.ask(connection, "work", "put_nowait", 1) is None
+    assert await bench.ask(connection, "work", "put_nowait", item=1) is None
     forms: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
         ("get", (True, 5), {}),
         ("get", (), {"block": False}),
@@ -38,135 +38,135 @@ async def test_every_form_of_the_arguments_is_read(bench: Bench) -> None:
         ("get_nowait", (), {}),
     ]
     for method, args, kwds in forms:
-        assert await bench.ask(line, "work", method, *args, **kwds) == 1
+        assert await bench.ask(connection, "work", method, *args, **kwds) == 1
 
 
 @on_bench()
 async def test_an_empty_queue_says_so(bench: Bench) -> None:
     """Without waiting at once, with a timeout when it is over, and never before."""
-    line = bench.line()
+    connection = bench.connection()
     for method, kwds in (("get_nowait", {}), ("get", {"block": False}), ("get", {"timeout": 0})):
-        assert isinstance(await bench.ask(line, "work", method, **kwds), standard.Empty)
-    assert await bench.ask(line, "work", "get", timeout=2) is WAITING
+        assert isinstance(await bench.ask(connection, "work", method, **kwds), standard.Empty)
+    assert await bench.ask(connection, "work", "get", timeout=2) is WAITING
     await bench.advance(1.9)
-    assert line.waits
+    assert connection.waits
     await bench.advance(0.2)
-    assert isinstance(line.heard(), standard.Empty)
+    assert isinstance(connection.answer(), standard.Empty)
 
 
 @on_bench()
 async def test_wrong_timeouts_are_told_as_a_queue_tells_them(bench: Bench) -> None:
     """What is no number of seconds is an error at the caller, and the connection goes on."""
-    line = bench.line()
+    connection = bench.connection()
     for wrong, kind in (
         (-1, ValueError),
         (float("nan"), ValueError),
         ("soon", TypeError),
         (date(2026, 1, 1), TypeError),
     ):
-        assert isinstance(await bench.ask(line, "work", "get", timeout=wrong), kind)
+        assert isinstance(await bench.ask(connection, "work", "get", timeout=wrong), kind)
     for endless in (float("inf"), 10**400):
-        assert await bench.ask(line, "work", "get", timeout=endless) is WAITING
-        assert await bench.ask(bench.line(), "work", "put", 1) is None
-        assert line.heard() == 1
+        assert await bench.ask(connection, "work", "get", timeout=endless) is WAITING
+        assert await bench.ask(bench.connection(), "work", "put", 1) is None
+        assert connection.answer() == 1
 
 
 @on_bench()
 async def test_a_call_without_its_argument_is_refused_in_words(bench: Bench) -> None:
     """`put()` needs an item, and a queue has only a queue's methods."""
-    line = bench.line()
-    assert "item" in str(await bench.ask(line, "work", "put"))
-    assert "task_done" in str(await bench.ask(line, "work", "clear"))
-    assert await bench.ask(line, "work", "qsize") == 0
+    connection = bench.connection()
+    assert "item" in str(await bench.ask(connection, "work", "put"))
+    assert "task_done" in str(await bench.ask(connection, "work", "clear"))
+    assert await bench.ask(connection, "work", "qsize") == 0
 
 
 @on_bench()
 async def test_a_queue_can_be_printed(bench: Bench) -> None:
     """`str` and `repr` of a proxy's referent, as the standard library answers them."""
-    assert await bench.ask(bench.line(), "work", "__repr__") == "<distq queue 'work'>"
-    assert await bench.ask(bench.line(), "result", "__str__") == "<distq queue 'result'>"
+    assert await bench.ask(bench.connection(), "work", "__repr__") == "<distq queue 'work'>"
+    assert await bench.ask(bench.connection(), "result", "__str__") == "<distq queue 'result'>"
 
 
 @on_bench()
 async def test_who_waits_longest_is_served_first(bench: Bench) -> None:
     """A blocked get is answered by the next put, in the order of the gets."""
-    first, second = bench.line(), bench.line()
+    first, second = bench.connection(), bench.connection()
     assert await bench.ask(first, "work", "get") is WAITING
     assert await bench.ask(second, "work", "get", timeout=60) is WAITING
-    await bench.ask(bench.line(), "work", "put", "a")
-    assert (first.heard(), second.waits) == ("a", True)
-    await bench.ask(bench.line(), "work", "put", "b")
-    assert second.heard() == "b"
+    await bench.ask(bench.connection(), "work", "put", "a")
+    assert (first.answer(), second.waits) == ("a", True)
+    await bench.ask(bench.connection(), "work", "put", "b")
+    assert second.answer() == "b"
     await bench.advance(120)
-    assert second.heard() == "b"
+    assert second.answer() == "b"
 
 
-@on_bench(rules=SMALL)
+@on_bench(defaults=SMALL)
 async def test_a_full_queue_blocks_or_says_so(bench: Bench) -> None:
     """Without waiting queue.Full at once, else when the timeout is over, or the item goes in when there is room."""
-    line, other = bench.line(), bench.line()
+    connection, other = bench.connection(), bench.connection()
     for item in (1, 2):
-        await bench.ask(line, "result", "put", item)
-    assert await bench.ask(line, "result", "full") is True
+        await bench.ask(connection, "result", "put", item)
+    assert await bench.ask(connection, "result", "full") is True
     for method, kwds in (("put_nowait", {}), ("put", {"block": False}), ("put", {"timeout": 0})):
-        assert isinstance(await bench.ask(line, "result", method, 3, **kwds), standard.Full)
-    assert await bench.ask(line, "result", "put", 3, timeout=1) is WAITING
+        assert isinstance(await bench.ask(connection, "result", method, 3, **kwds), standard.Full)
+    assert await bench.ask(connection, "result", "put", 3, timeout=1) is WAITING
     assert await bench.ask(other, "result", "put", 4) is WAITING
     await bench.advance(1)
-    assert isinstance(line.heard(), standard.Full)
-    assert await bench.ask(line, "result", "get") == 1
-    assert other.heard() is None
-    assert [await bench.ask(line, "result", "get") for _ in "ab"] == [2, 4]
+    assert isinstance(connection.answer(), standard.Full)
+    assert await bench.ask(connection, "result", "get") == 1
+    assert other.answer() is None
+    assert [await bench.ask(connection, "result", "get") for _ in "ab"] == [2, 4]
 
 
 @on_bench()
 async def test_sizes_are_what_waits(bench: Bench) -> None:
     """`qsize`, `empty` and `full` count what can still be taken."""
-    line = bench.line()
-    assert [await bench.ask(line, "work", method) for method in ("qsize", "empty", "full")] == [0, True, False]
+    connection = bench.connection()
+    assert [await bench.ask(connection, "work", method) for method in ("qsize", "empty", "full")] == [0, True, False]
     for item in range(6):
-        await bench.ask(line, "work", "put", item)
-    assert [await bench.ask(line, "work", method) for method in ("qsize", "empty", "full")] == [6, False, True]
-    await bench.ask(line, "work", "get")
-    assert await bench.ask(line, "work", "qsize") == 5
+        await bench.ask(connection, "work", "put", item)
+    assert [await bench.ask(connection, "work", method) for method in ("qsize", "empty", "full")] == [6, False, True]
+    await bench.ask(connection, "work", "get")
+    assert await bench.ask(connection, "work", "qsize") == 5
 
 
 @on_bench()
 async def test_a_connection_that_has_gone_takes_nothing(bench: Bench) -> None:
     """Whoever was killed in a blocked get is forgotten; so is one of whose end only the socket knows so far."""
     for role in ("work", "result"):
-        gone, unheard, there = bench.line(), bench.line(), bench.line()
-        for line in (gone, unheard, there):
-            assert await bench.ask(line, role, "get") is WAITING
-        await bench.gone(gone)
+        disconnected, unheard, there = bench.connection(), bench.connection(), bench.connection()
+        for connection in (disconnected, unheard, there):
+            assert await bench.ask(connection, role, "get") is WAITING
+        await bench.disconnect(disconnected)
         unheard.alive = False
-        await bench.ask(bench.line(), role, "put", "a")
-        assert (gone.replies, unheard.replies, there.heard()) == ([], [], "a")
-        await bench.gone(unheard)
+        await bench.ask(bench.connection(), role, "put", "a")
+        assert (disconnected.replies, unheard.replies, there.answer()) == ([], [], "a")
+        await bench.disconnect(unheard)
 
 
 @on_bench()
 async def test_a_blocked_put_whose_connection_has_gone_adds_nothing(bench: Bench) -> None:
     """It was never answered, and its caller knows."""
-    line, gone = bench.line(), bench.line()
+    connection, disconnected = bench.connection(), bench.connection()
     for item in range(6):
-        await bench.ask(line, "result", "put", item)
-    assert await bench.ask(gone, "result", "put", "late") is WAITING
-    await bench.gone(gone)
-    assert [await bench.ask(line, "result", "get") for _ in range(6)] == list(range(6))
-    assert await bench.ask(line, "result", "empty") is True
+        await bench.ask(connection, "result", "put", item)
+    assert await bench.ask(disconnected, "result", "put", "late") is WAITING
+    await bench.disconnect(disconnected)
+    assert [await bench.ask(connection, "result", "get") for _ in range(6)] == list(range(6))
+    assert await bench.ask(connection, "result", "empty") is True
 
 
 @on_bench()
 async def test_an_item_that_is_held_goes_to_another_when_its_connection_ends(bench: Bench) -> None:
     """A worker that dies before its result costs a delivery, no more."""
-    await bench.ask(bench.line(), "work", "put", "a")
-    dead, heir = bench.line(), bench.line()
+    await bench.ask(bench.connection(), "work", "put", "a")
+    dead, heir = bench.connection(), bench.connection()
     assert await bench.ask(dead, "work", "get") == "a"
     assert await bench.ask(heir, "work", "get") is WAITING
-    await bench.gone(dead)
-    assert heir.heard() == "a"
-    assert bench.tally("work", "plain").redeliveries == {"connection": 1}
+    await bench.disconnect(dead)
+    assert heir.answer() == "a"
+    assert bench.counters("work", "plain").redeliveries == {"connection": 1}
     assert await bench.ask(heir, "result", "put", "b") is None
     assert bench.counts("work") == {}
 
@@ -174,11 +174,11 @@ async def test_an_item_that_is_held_goes_to_another_when_its_connection_ends(ben
 @on_bench()
 async def test_an_item_that_kills_everybody_is_a_dead_letter(bench: Bench) -> None:
     """After `max_deliveries` it is offered no more, and its causes are kept."""
-    await bench.ask(bench.line(), "work", "put", "poison")
-    for _ in range(RULES.max_deliveries):
-        line = bench.line()
-        assert await bench.ask(line, "work", "get") == "poison"
-        await bench.gone(line)
+    await bench.ask(bench.connection(), "work", "put", "poison")
+    for _ in range(DEFAULTS.max_deliveries):
+        connection = bench.connection()
+        assert await bench.ask(connection, "work", "get") == "poison"
+        await bench.disconnect(connection)
     assert bench.counts("work") == {"dead": 1}
     assert [event for event, *_ in bench.noted] == ["task_lost", "task_lost", "task_buried"]
     (task,) = bench.ledger.state.tasks.values()
@@ -188,104 +188,104 @@ async def test_an_item_that_kills_everybody_is_a_dead_letter(bench: Bench) -> No
 @on_bench()
 async def test_the_next_call_settles_what_is_held(bench: Bench) -> None:
     """A result, `task_done` or the next get: each answers for the item before."""
-    line = bench.line()
+    connection = bench.connection()
     for item in "abc":
-        await bench.ask(line, "work", "put", item)
+        await bench.ask(connection, "work", "put", item)
     answers: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
         ("result", "put", ("A",)),
         ("work", "task_done", ()),
         ("work", "get_nowait", ()),
     )
     for left, (ident, method, args) in zip((2, 1, 0), answers, strict=True):
-        await bench.ask(line, "work", "get")
-        await bench.ask(line, ident, method, *args)
+        await bench.ask(connection, "work", "get")
+        await bench.ask(connection, ident, method, *args)
         assert bench.queue("work").live == left
 
 
 @on_bench()
 async def test_a_result_and_the_end_of_its_item_are_one_commit(bench: Bench) -> None:
     """There is no instant in which a crash would have one without the other."""
-    line = bench.line()
-    await bench.ask(line, "work", "put", "a")
-    await bench.ask(line, "work", "get")
+    connection = bench.connection()
+    await bench.ask(connection, "work", "put", "a")
+    await bench.ask(connection, "work", "get")
     bench.store.batches.clear()
-    await bench.ask(line, "result", "put", "A")
+    await bench.ask(connection, "result", "put", "A")
     (batch,) = bench.store.batches
     assert sorted(change is None for change in batch.values()) == [False, True]
 
 
-@on_bench(rules=SMALL)
+@on_bench(defaults=SMALL)
 async def test_a_result_that_is_not_taken_settles_nothing(bench: Bench) -> None:
     """A full result queue, a result that is too large: the item stays leased."""
-    line, other = bench.line(), bench.line()
-    await bench.ask(line, "work", "put", "a")
-    await bench.ask(line, "work", "get")
-    assert isinstance(await bench.ask(line, "result", "put", "x" * 2000), RemoteRefusal)
+    connection, other = bench.connection(), bench.connection()
+    await bench.ask(connection, "work", "put", "a")
+    await bench.ask(connection, "work", "get")
+    assert isinstance(await bench.ask(connection, "result", "put", "x" * 2000), RemoteRefusal)
     assert bench.counts("work") == {"leased": 1}
     for item in (1, 2):
         await bench.ask(other, "result", "put", item)
-    assert isinstance(await bench.ask(line, "result", "put_nowait", "A"), standard.Full)
+    assert isinstance(await bench.ask(connection, "result", "put_nowait", "A"), standard.Full)
     assert bench.counts("work") == {"leased": 1}
-    assert await bench.ask(line, "result", "put", "A") is WAITING
+    assert await bench.ask(connection, "result", "put", "A") is WAITING
     await bench.ask(other, "result", "get")
-    assert line.heard() is None
+    assert connection.answer() is None
     assert bench.counts("work") == {}
 
 
 @on_bench()
 async def test_a_result_is_gone_once_its_reply_is_written(bench: Bench) -> None:
     """A collector that leaves afterwards takes nothing with it that it did not get."""
-    collector = bench.line()
-    await bench.ask(bench.line(), "result", "put", 4)
+    collector = bench.connection()
+    await bench.ask(bench.connection(), "result", "put", 4)
     assert await bench.ask(collector, "result", "get") == 4
-    await bench.gone(collector)
+    await bench.disconnect(collector)
     assert bench.counts("result") == {}
-    assert bench.tally("result", "plain").redeliveries == {}
+    assert bench.counters("result", "plain").redeliveries == {}
 
 
 @on_bench()
 async def test_collecting_results_settles_no_work(bench: Bench) -> None:
     """A worker may collect, and count what it collected, while it works on an item."""
-    line = bench.line()
-    await bench.ask(line, "work", "put", "a")
-    await bench.ask(line, "work", "get")
-    await bench.ask(bench.line(), "result", "put", 1)
-    assert await bench.ask(line, "result", "get") == 1
-    assert await bench.ask(line, "result", "task_done") is None
+    connection = bench.connection()
+    await bench.ask(connection, "work", "put", "a")
+    await bench.ask(connection, "work", "get")
+    await bench.ask(bench.connection(), "result", "put", 1)
+    assert await bench.ask(connection, "result", "get") == 1
+    assert await bench.ask(connection, "result", "task_done") is None
     assert bench.counts("work") == {"leased": 1}
 
 
 @on_bench()
 async def test_more_task_done_than_gets_is_an_error(bench: Bench) -> None:
     """As queue.Queue says it."""
-    line = bench.line()
-    assert "too many times" in str(await bench.ask(line, "work", "task_done"))
-    await bench.ask(line, "work", "put", 1)
-    await bench.ask(line, "work", "get")
-    assert await bench.ask(line, "work", "task_done") is None
-    assert isinstance(await bench.ask(line, "work", "task_done"), ValueError)
+    connection = bench.connection()
+    assert "too many times" in str(await bench.ask(connection, "work", "task_done"))
+    await bench.ask(connection, "work", "put", 1)
+    await bench.ask(connection, "work", "get")
+    assert await bench.ask(connection, "work", "task_done") is None
+    assert isinstance(await bench.ask(connection, "work", "task_done"), ValueError)
 
 
 @on_bench()
 async def test_join_waits_for_the_last_item_to_be_answered(bench: Bench) -> None:
     """Not for its being taken; one that is dead is waited for no more."""
-    line, joiner, gone = bench.line(), bench.line(), bench.line()
+    connection, joiner, disconnected = bench.connection(), bench.connection(), bench.connection()
     assert await bench.ask(joiner, "work", "join") is None
-    await bench.ask(line, "work", "put", 1)
+    await bench.ask(connection, "work", "put", 1)
     assert await bench.ask(joiner, "work", "join") is WAITING
-    assert await bench.ask(gone, "work", "join") is WAITING
-    await bench.gone(gone)
-    await bench.ask(line, "work", "get")
+    assert await bench.ask(disconnected, "work", "join") is WAITING
+    await bench.disconnect(disconnected)
+    await bench.ask(connection, "work", "get")
     assert joiner.waits
-    await bench.ask(line, "work", "task_done")
-    assert joiner.heard() is None
-    assert gone.replies[1:] == []
+    await bench.ask(connection, "work", "task_done")
+    assert joiner.answer() is None
+    assert disconnected.replies[1:] == []
 
 
 @on_bench(plain_lease_s=10.0)
 async def test_a_frozen_program_loses_its_item_when_a_lease_is_set(bench: Bench) -> None:
     """DISTQ_PLAIN_LEASE_S bounds who neither answers nor goes; whoever answers in time is left alone."""
-    frozen, heir = bench.line(), bench.line()
+    frozen, heir = bench.connection(), bench.connection()
     for item in "ab":
         await bench.ask(frozen, "work", "put", item)
     await bench.ask(frozen, "work", "get")
@@ -294,21 +294,21 @@ async def test_a_frozen_program_loses_its_item_when_a_lease_is_set(bench: Bench)
     await bench.advance(9)
     assert await bench.ask(heir, "work", "get") is WAITING
     await bench.advance(1)
-    assert heir.heard() == "b"
-    assert bench.tally("work", "plain").redeliveries == {"lease": 1}
+    assert heir.answer() == "b"
+    assert bench.counters("work", "plain").redeliveries == {"lease": 1}
 
 
 @on_bench(plain_lease_s=10.0)
 async def test_the_late_result_of_a_thawed_program_still_settles(bench: Bench) -> None:
     """P4: the work is done, nobody has to do it again; and a new lease has its own full time."""
-    frozen = bench.line()
+    frozen = bench.connection()
     await bench.ask(frozen, "work", "put", "a")
     await bench.ask(frozen, "work", "get")
     await bench.advance(11)
     assert bench.counts("work") == {"ready": 1}
     assert await bench.ask(frozen, "result", "put", "A") is None
     assert bench.counts("work") == {}
-    assert bench.tally("work", "plain").late == {"success": 1}
+    assert bench.counters("work", "plain").late == {"success": 1}
     await bench.ask(frozen, "work", "put", "b")
     await bench.ask(frozen, "work", "get")
     await bench.advance(9)
@@ -320,25 +320,25 @@ async def test_the_late_result_of_a_thawed_program_still_settles(bench: Bench) -
 @on_bench()
 async def test_a_structured_task_is_never_handed_to_a_plain_get(bench: Bench) -> None:
     """A program of the standard library could not run it."""
-    line = bench.line()
+    connection = bench.connection()
     await bench.submit(bench.client(), 1, [b"x"], queue="work")
-    assert isinstance(await bench.ask(line, "work", "get_nowait"), standard.Empty)
-    await bench.ask(line, "work", "put", 1)
-    assert await bench.ask(line, "work", "get") == 1
+    assert isinstance(await bench.ask(connection, "work", "get_nowait"), standard.Empty)
+    await bench.ask(connection, "work", "put", 1)
+    assert await bench.ask(connection, "work", "get") == 1
 
 
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_a_hundred_blocked_puts_all_get_in(capacity: int) -> None:
     """However many wait for room, each gets it in turn."""
 
-    @on_bench(rules=RULES._replace(capacity=capacity))
+    @on_bench(defaults=DEFAULTS._replace(capacity=capacity))
     async def scene(bench: Bench) -> None:
-        lines = [bench.line() for _ in range(100)]
-        for number, line in enumerate(lines):
-            bench.call(line, "result", "put", number)
-        await bench.settle_down()
-        reader = bench.line()
-        assert [await bench.ask(reader, "result", "get") for _ in lines] == list(range(100))
-        assert not any(line.waits for line in lines)
+        connections = [bench.connection() for _ in range(100)]
+        for number, connection in enumerate(connections):
+            bench.call(connection, "result", "put", number)
+        await bench.run_until_idle()
+        reader = bench.connection()
+        assert [await bench.ask(reader, "result", "get") for _ in connections] == list(range(100))
+        assert not any(connection.waits for connection in connections)
 
     scene()

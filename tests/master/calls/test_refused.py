@@ -8,13 +8,13 @@ from distq.wire.errors import RemoteRefusal
 @on_bench()
 async def test_a_put_and_a_submit_are_refused_in_words(bench: Bench) -> None:
     """The caller knows that nothing was taken, and may try again."""
-    plain, client = bench.line(), bench.client()
+    plain, client = bench.connection(), bench.client()
     bench.store.refuse_next = 1
     bench.call(plain, "work", "put", 1)
     bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1)], [b"a"], 0.0)
-    await bench.settle_down()
-    assert "the disk is full" in str(plain.heard())
-    assert client.heard()[:2] == (False, "STORE_REFUSED")
+    await bench.run_until_idle()
+    assert "the disk is full" in str(plain.answer())
+    assert client.answer()[:2] == (False, "STORE_REFUSED")
     assert bench.ledger.state.tasks == {}
     assert await bench.ask(plain, "work", "put", 1) is None
     assert (await bench.submit(client, 1, [b"a"]))[0] is True
@@ -25,19 +25,19 @@ async def test_two_submits_of_one_session_refused_together_can_both_come_again(b
     """The session's high-water mark is back where it was."""
     first, second = bench.client(), bench.client()
     bench.store.refuse_next = 1
-    for number, line in ((1, first), (2, second)):
-        bench.call(line, "broker", "submit", number, [("q", "f")], [(0, 1)], [b"a"], 0.0)
-    await bench.settle_down()
-    for number, line in ((1, first), (2, second)):
-        assert line.heard()[:2] == (False, "STORE_REFUSED")
-        assert (await bench.submit(line, number, [b"a"]))[0] is True
+    for number, connection in ((1, first), (2, second)):
+        bench.call(connection, "broker", "submit", number, [("q", "f")], [(0, 1)], [b"a"], 0.0)
+    await bench.run_until_idle()
+    for number, connection in ((1, first), (2, second)):
+        assert connection.answer()[:2] == (False, "STORE_REFUSED")
+        assert (await bench.submit(connection, number, [b"a"]))[0] is True
     assert bench.counts("q") == {"ready": 2}
 
 
 @on_bench()
 async def test_who_asked_for_no_change_is_not_refused(bench: Bench) -> None:
     """A get, a wait for results and an idle executor share the cycle, not its fate."""
-    plain, client, getter = bench.line(), bench.client(), bench.line()
+    plain, client, getter = bench.connection(), bench.client(), bench.connection()
     bench.worker()
     executor = bench.executor()
     bench.store.refuse_next = 1
@@ -45,12 +45,12 @@ async def test_who_asked_for_no_change_is_not_refused(bench: Bench) -> None:
     bench.call(getter, "work", "get", timeout=5)
     bench.call(client, "broker", "results", 0, 5.0)
     bench.call(executor, "broker", "exchange", [], 1, 5.0)
-    await bench.settle_down()
-    assert isinstance(plain.heard(), RemoteRefusal)
-    assert (getter.heard(), client.heard(), executor.heard()) == (WAITING, WAITING, WAITING)
+    await bench.run_until_idle()
+    assert isinstance(plain.answer(), RemoteRefusal)
+    assert (getter.answer(), client.answer(), executor.answer()) == (WAITING, WAITING, WAITING)
     await bench.advance(5)
     assert not getter.waits
-    assert client.heard() == (0, [])
+    assert client.answer() == (0, [])
     assert bench.rows(executor) == []
 
 
@@ -58,18 +58,18 @@ async def test_who_asked_for_no_change_is_not_refused(bench: Bench) -> None:
 async def test_what_was_run_is_settled_when_the_store_works_again(bench: Bench) -> None:
     """The executor's answer waits for that: a task that was run is not run again for a full disk."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a", b"b"])
-    await bench.ask(bench.line(), "work", "put", 1)
-    rows = await bench.exchange(line, want=3)
+    await bench.ask(bench.connection(), "work", "put", 1)
+    rows = await bench.exchange(connection, want=3)
     bench.store.refuse_next = 10**6
-    assert await bench.exchange(line, [done(row) for row in rows]) is WAITING
+    assert await bench.exchange(connection, [done(row) for row in rows]) is WAITING
     assert bench.counts("q") == {"leased": 2}
     await bench.advance(2.5)
-    assert line.waits
+    assert connection.waits
     bench.store.refuse_next = 0
     await bench.advance(1)
-    assert bench.rows(line) == []
+    assert bench.rows(connection) == []
     assert bench.counts("q") == {"succeeded": 2}
     assert bench.counts("result") == {"ready": 1}
     assert bench.ledger.unknown_settles == 0
@@ -79,10 +79,10 @@ async def test_what_was_run_is_settled_when_the_store_works_again(bench: Bench) 
 async def test_p7_a_full_store_refuses_what_is_new_and_takes_what_ends(bench: Bench) -> None:
     """In one cycle: a submit and a put are refused in words, a result is stored, a lost item goes back, a TTL ends."""
     bench.worker()
-    line, plain, lost = bench.executor(), bench.line(), bench.line()
+    connection, plain, lost = bench.executor(), bench.connection(), bench.connection()
     await bench.submit(bench.client(), 1, [b"a", b"b"], 0.0, 5, 1, None, 10.0)
-    rows = await bench.exchange(line, want=2)
-    assert await bench.exchange(line, [done(rows[0])], want=0) == []
+    rows = await bench.exchange(connection, want=2)
+    assert await bench.exchange(connection, [done(rows[0])], want=0) == []
     await bench.ask(lost, "work", "put", 1)
     await bench.ask(lost, "work", "get")
     bench.clock.at += 10
@@ -90,14 +90,14 @@ async def test_p7_a_full_store_refuses_what_is_new_and_takes_what_ends(bench: Be
     client = bench.client("another")
     bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1)], [b"c"], 0.0)
     bench.call(plain, "work", "put", 2)
-    bench.call(line, "broker", "exchange", [done(rows[1])], 0, 0.0)
+    bench.call(connection, "broker", "exchange", [done(rows[1])], 0, 0.0)
     lost.open = lost.alive = False
-    bench.desk.connection_closed(lost)  # type: ignore[arg-type] # a line without a socket
+    bench.dispatcher.connection_closed(lost)  # type: ignore[arg-type] # a line without a socket
     await bench.cycle()
-    assert client.heard()[:2] == (False, "STORE_REFUSED")
-    assert isinstance(plain.heard(), RemoteRefusal)
-    assert bench.rows(line) == []
-    await bench.settle_down()
+    assert client.answer()[:2] == (False, "STORE_REFUSED")
+    assert isinstance(plain.answer(), RemoteRefusal)
+    assert bench.rows(connection) == []
+    await bench.run_until_idle()
     assert bench.counts("q") == {"succeeded": 1}
     assert bench.counts("work") == {"ready": 1}
     bench.store.full = False
@@ -108,15 +108,15 @@ async def test_p7_a_full_store_refuses_what_is_new_and_takes_what_ends(bench: Be
 async def test_p7_a_plain_value_that_finds_no_room_waits_with_its_item(bench: Bench) -> None:
     """Settling the item without its value would lose it; the executor is answered when both are stored."""
     bench.worker()
-    line, plain = bench.executor(), bench.line()
+    connection, plain = bench.executor(), bench.connection()
     await bench.ask(plain, "work", "put", 1)
-    (row,) = await bench.exchange(line)
+    (row,) = await bench.exchange(connection)
     bench.store.full = True
-    assert await bench.exchange(line, [done(row)]) is WAITING
+    assert await bench.exchange(connection, [done(row)]) is WAITING
     assert bench.counts("work") == {"leased": 1}
     bench.store.full = False
     await bench.advance(1.5)
-    assert bench.rows(line) == []
+    assert bench.rows(connection) == []
     assert bench.counts("result") == {"ready": 1}
 
 
@@ -124,22 +124,22 @@ async def test_p7_a_plain_value_that_finds_no_room_waits_with_its_item(bench: Be
 async def test_answers_that_were_only_half_decided_are_decided_again(bench: Bench) -> None:
     """Two answers for one task take two cycles; if the first is refused, nothing of it is forgotten."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a", b"b"])
-    rows = await bench.exchange(line, want=2)
+    rows = await bench.exchange(connection, want=2)
     bench.store.refuse_next = 1
-    assert await bench.exchange(line, [done(rows[0]), failed(rows[0]), done(rows[1])]) == []
+    assert await bench.exchange(connection, [done(rows[0]), failed(rows[0]), done(rows[1])]) == []
     assert bench.counts("q") == {"succeeded": 2}
 
 
 @on_bench()
 async def test_a_lost_connection_is_not_forgotten(bench: Bench) -> None:
     """What it held goes back as soon as the store takes that."""
-    line = bench.line()
-    await bench.ask(line, "work", "put", 1)
-    await bench.ask(line, "work", "get")
+    connection = bench.connection()
+    await bench.ask(connection, "work", "put", 1)
+    await bench.ask(connection, "work", "get")
     bench.store.refuse_next = 1
-    await bench.gone(line)
+    await bench.disconnect(connection)
     assert bench.counts("work") == {"leased": 1}
     await bench.advance(1.1)
     assert bench.counts("work") == {"ready": 1}
@@ -149,13 +149,13 @@ async def test_a_lost_connection_is_not_forgotten(bench: Bench) -> None:
 async def test_a_silent_workers_leases_end_although_the_store_refuses(bench: Bench) -> None:
     """The moment at which it is looked at must not be lost with a commit that had nothing to do with it."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a"])
-    await bench.exchange(line)
+    await bench.exchange(connection)
     await bench.advance(LEASE_S - 0.5)
     bench.store.refuse_next = 1
     bench.clock.at += 1
-    assert isinstance(await bench.ask(bench.line(), "work", "put", 1), RemoteRefusal)
+    assert isinstance(await bench.ask(bench.connection(), "work", "put", 1), RemoteRefusal)
     await bench.advance(3)
     assert bench.counts("q") == {"ready": 1}
 
@@ -163,7 +163,7 @@ async def test_a_silent_workers_leases_end_although_the_store_refuses(bench: Ben
 @on_bench()
 async def test_a_result_that_was_fetched_goes_when_the_store_takes_that(bench: Bench) -> None:
     """Meanwhile nobody else is given it."""
-    reader, other = bench.line(), bench.line()
+    reader, other = bench.connection(), bench.connection()
     await bench.ask(reader, "result", "put", 1)
     bench.store.refuse_next = 1
     assert await bench.ask(reader, "result", "get") == 1
@@ -176,15 +176,15 @@ async def test_a_result_that_was_fetched_goes_when_the_store_takes_that(bench: B
 @on_bench()
 async def test_a_settling_get_or_task_done_is_refused_and_the_item_stays(bench: Bench) -> None:
     """The worker still holds it, and its next call settles it."""
-    line = bench.line()
+    connection = bench.connection()
     for item in (1, 2):
-        await bench.ask(line, "work", "put", item)
-    await bench.ask(line, "work", "get")
+        await bench.ask(connection, "work", "put", item)
+    await bench.ask(connection, "work", "get")
     for method in ("get_nowait", "task_done"):
         bench.store.refuse_next = 1
-        assert isinstance(await bench.ask(line, "work", method), RemoteRefusal)
+        assert isinstance(await bench.ask(connection, "work", method), RemoteRefusal)
         assert bench.counts("work") == {"ready": 1, "leased": 1}
-    assert await bench.ask(line, "work", "get") == 2
+    assert await bench.ask(connection, "work", "get") == 2
 
 
 @on_bench()
@@ -192,9 +192,9 @@ async def test_a_store_that_refuses_for_long_is_not_asked_all_the_time(bench: Be
     """What is due stays due; once a second is often enough."""
     await bench.submit(bench.client(), 1, [b"a"], 0.0, 5, 1, None, 1.0)
     bench.worker()
-    line = bench.executor()
-    (row,) = await bench.exchange(line)
-    await bench.exchange(line, [done(row)], want=0)
+    connection = bench.executor()
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [done(row)], want=0)
     bench.store.refuse_next = 10**6
     cycles = bench.broker.cycles
     await bench.advance(20)
@@ -209,16 +209,16 @@ async def test_a_store_that_refuses_for_long_is_not_asked_all_the_time(bench: Be
 async def test_a_nearly_full_store_takes_results_and_refuses_new_tasks(bench: Bench) -> None:
     """One cycle brings both: the submit is refused in words, the settle beside it is stored and answered."""
     bench.worker()
-    executor, client, plain = bench.executor(), bench.client(), bench.line()
+    executor, client, plain = bench.executor(), bench.client(), bench.connection()
     await bench.submit(client, 1, [b"a", b"b"])
     rows = await bench.exchange(executor, want=2)
     bench.store.full = True
     bench.call(client, "broker", "submit", 2, [("q", "f")], [(0, 1)], [b"c"], 0.0)
     bench.call(executor, "broker", "exchange", [done(rows[0])], 0, 0.0)
     bench.call(plain, "work", "put", 1)
-    await bench.settle_down()
-    assert client.heard()[:2] == (False, "STORE_REFUSED")
-    assert isinstance(plain.heard(), RemoteRefusal)
+    await bench.run_until_idle()
+    assert client.answer()[:2] == (False, "STORE_REFUSED")
+    assert isinstance(plain.answer(), RemoteRefusal)
     assert bench.rows(executor) == []
     assert bench.counts("q") == {"succeeded": 1, "leased": 1}
     assert (await bench.store.read([rows[0][0]])) != [b"a"]
@@ -231,7 +231,7 @@ async def test_a_plain_item_is_settled_only_with_its_result(bench: Bench) -> Non
     """A nearly full store has no place for the result, so the item stays leased until there is one."""
     bench.worker()
     executor = bench.executor()
-    await bench.ask(bench.line(), "work", "put", 1)
+    await bench.ask(bench.connection(), "work", "put", 1)
     rows = await bench.exchange(executor)
     bench.store.full = True
     assert await bench.exchange(executor, [done(rows[0])]) is WAITING

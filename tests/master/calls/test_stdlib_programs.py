@@ -4,7 +4,7 @@ import queue as standard
 from typing import Any
 
 import pytest
-from tests.master.bench import WAITING, Bench, FakeLine, on_bench
+from tests.master.bench import WAITING, Bench, FakeConnection, on_bench
 
 from distq.master.calls import stdlib_programs as master_programs
 from distq.master.calls.stdlib_programs import CALLER_CHARS_MAX, FIRST_HELD_S, HELD_S, PROGRAMS_MAX
@@ -20,16 +20,16 @@ class Proxy:
     async def made(self) -> "Proxy":
         """It announces itself, and the manager gives up the reference that `create` has made."""
         for method in ("incref", "decref"):
-            assert await self.bench.ask(self.bench.line(), None, method, self.ident) is None
+            assert await self.bench.ask(self.bench.connection(), None, method, self.ident) is None
         return self
 
     async def dropped(self) -> None:
         """It is given up."""
-        assert await self.bench.ask(self.bench.line(), None, "decref", self.ident) is None
+        assert await self.bench.ask(self.bench.connection(), None, "decref", self.ident) is None
 
-    async def call(self, line: FakeLine, method: str, *args: Any, **kwds: Any) -> Any:
+    async def call(self, connection: FakeConnection, method: str, *args: Any, **kwds: Any) -> Any:
         """Call a method on a connection of the thread's."""
-        return await self.bench.ask(line, self.ident, method, *args, **kwds)
+        return await self.bench.ask(connection, self.ident, method, *args, **kwds)
 
 
 async def proxy(bench: Bench, word: str, caller: str = "1.a.1") -> Proxy:
@@ -40,16 +40,16 @@ async def proxy(bench: Bench, word: str, caller: str = "1.a.1") -> Proxy:
 async def at_once(bench: Bench, word: str, method: str, *args: Any, caller: str = "1.a.1", **kwds: Any) -> Any:
     """`manager.get_work_queue().get()`: a proxy and a connection for one call."""
     made = await proxy(bench, word, caller)
-    line = bench.line()
-    answer = await made.call(line, method, *args, **kwds)
+    connection = bench.connection()
+    answer = await made.call(connection, method, *args, **kwds)
     await made.dropped()
-    await bench.gone(line)
+    await bench.disconnect(connection)
     return answer
 
 
 def redelivered(bench: Bench) -> dict[str, int]:
     """How often, and why."""
-    return dict(bench.tally("work", "plain").redeliveries)
+    return dict(bench.counters("work", "plain").redeliveries)
 
 
 @on_bench()
@@ -72,7 +72,7 @@ async def test_programs_and_threads_on_one_host_answer_for_their_own_items(bench
     """Same address, same process number in two containers: the hash and the thread tell them apart."""
     callers = ("1.a.1", "1.b.1", "1.a.2", "2.a.1")
     for caller in callers:
-        await bench.ask(bench.line(), "work", "put", caller)
+        await bench.ask(bench.connection(), "work", "put", caller)
     for caller in callers:
         assert await at_once(bench, "work", "get", caller=caller) == caller
     await at_once(bench, "result", "put", "done", caller="1.b.1")
@@ -87,7 +87,7 @@ async def test_programs_and_threads_on_one_host_answer_for_their_own_items(bench
 @on_bench()
 async def test_looking_at_a_queue_meanwhile_answers_for_nothing(bench: Bench) -> None:
     """A program may ask for sizes and put more work while it has an item."""
-    await bench.ask(bench.line(), "work", "put", "a")
+    await bench.ask(bench.connection(), "work", "put", "a")
     assert await at_once(bench, "work", "get") == "a"
     assert await at_once(bench, "work", "qsize") == 0
     assert await at_once(bench, "work", "put", "b") is None
@@ -99,42 +99,42 @@ async def test_looking_at_a_queue_meanwhile_answers_for_nothing(bench: Bench) ->
 @on_bench()
 async def test_a_program_that_does_not_come_back_gives_its_item_back(bench: Bench) -> None:
     """Its first after half a minute; a later one, when it is known to work so, after an hour."""
-    await bench.ask(bench.line(), "work", "put", "a")
+    await bench.ask(bench.connection(), "work", "put", "a")
     assert await at_once(bench, "work", "get") == "a"
-    heir = bench.line()
+    heir = bench.connection()
     assert await bench.ask(heir, "work", "get") is WAITING
     await bench.advance(FIRST_HELD_S - 1)
     assert heir.waits
     await bench.advance(1)
-    assert heir.heard() == "a"
+    assert heir.answer() == "a"
     await bench.ask(heir, "result", "put", "A")
 
-    await bench.ask(bench.line(), "work", "put", "b")
+    await bench.ask(bench.connection(), "work", "put", "b")
     assert await at_once(bench, "work", "get") == "b"
     assert await bench.ask(heir, "work", "get") is WAITING
     await bench.advance(HELD_S - 1)
     assert heir.waits
     await bench.advance(1)
-    assert heir.heard() == "b"
+    assert heir.answer() == "b"
     assert redelivered(bench) == {"lease": 2}
 
 
 @on_bench()
 async def test_a_program_that_comes_back_late_still_answers_for_its_item(bench: Bench) -> None:
     """P4: its work is done, and is not given to another any more."""
-    await bench.ask(bench.line(), "work", "put", "a")
+    await bench.ask(bench.connection(), "work", "put", "a")
     assert await at_once(bench, "work", "get") == "a"
     await bench.advance(FIRST_HELD_S + 100)
     assert bench.counts("work") == {"ready": 1}
     assert await at_once(bench, "result", "put", "A") is None
     assert bench.counts("work") == {}
-    assert bench.tally("work", "plain").late == {"success": 1}
+    assert bench.counters("work", "plain").late == {"success": 1}
 
 
 @on_bench(plain_lease_s=10.0)
 async def test_a_lease_bounds_a_program_without_a_connection_too(bench: Bench) -> None:
     """DISTQ_PLAIN_LEASE_S is what was asked for."""
-    await bench.ask(bench.line(), "work", "put", "a")
+    await bench.ask(bench.connection(), "work", "put", "a")
     await at_once(bench, "work", "qsize")
     assert await at_once(bench, "work", "get") == "a"
     await bench.advance(9)
@@ -148,11 +148,11 @@ async def test_a_program_that_is_killed_with_its_proxies_gives_its_item_back_at_
     """One proxy or two: none of them was given up."""
     for words in (("work",), ("work", "result")):
         made = [await proxy(bench, word, caller=f"{len(words)}.a.1") for word in words]
-        line = bench.line()
-        await bench.ask(bench.line(), "work", "put", "a")
-        assert await made[0].call(line, "get") == "a"
-        await bench.gone(line)
-        assert await bench.ask(bench.line(), "work", "get_nowait") == "a"
+        connection = bench.connection()
+        await bench.ask(bench.connection(), "work", "put", "a")
+        assert await made[0].call(connection, "get") == "a"
+        await bench.disconnect(connection)
+        assert await bench.ask(bench.connection(), "work", "get_nowait") == "a"
     assert redelivered(bench) == {"connection": 2}
 
 
@@ -162,16 +162,16 @@ async def test_a_program_that_keeps_proxies_and_ends_in_order_gives_its_item_bac
     work, result = await proxy(bench, "work", "1.a.1"), await proxy(bench, "result", "1.a.1")
     only = await proxy(bench, "work", "2.a.1")
     for item in "abc":
-        await bench.ask(bench.line(), "work", "put", item)
-    line, other = bench.line(), bench.line()
-    assert await work.call(line, "get") == "a"
+        await bench.ask(bench.connection(), "work", "put", item)
+    connection, other = bench.connection(), bench.connection()
+    assert await work.call(connection, "get") == "a"
     for dropped in (result, work):
         await dropped.dropped()
-    await bench.gone(line)
+    await bench.disconnect(connection)
     assert bench.counts("work") == {"ready": 3}
     assert [await only.call(other, "get") for _ in range(2)] == ["a", "b"]
     await only.dropped()
-    await bench.gone(other)
+    await bench.disconnect(other)
     assert bench.counts("work") == {"ready": 2}
     assert redelivered(bench) == {"connection": 2}
 
@@ -181,7 +181,7 @@ async def test_a_program_killed_between_its_proxies_is_waited_for_a_second(bench
     """Another proxy of it lives: it has been killed, or another of its threads is heard of within a second."""
     await proxy(bench, "result", "1.a.7")
     for item in "ab":
-        await bench.ask(bench.line(), "work", "put", item)
+        await bench.ask(bench.connection(), "work", "put", item)
     assert await at_once(bench, "work", "get", caller="1.a.1") == "a"
     assert await at_once(bench, "work", "get", caller="1.a.2") == "b"
     await bench.advance(0.5)
@@ -194,16 +194,16 @@ async def test_a_program_killed_between_its_proxies_is_waited_for_a_second(bench
 async def test_programs_are_remembered_within_bounds(bench: Bench) -> None:
     """Of one that was forgotten the end of a connection is its end; what no `create` has made is not remembered."""
     first = await proxy(bench, "work", "0.a.1")
-    programs = bench.desk._plain.programs
+    programs = bench.dispatcher._plain.programs
     for number in range(PROGRAMS_MAX):
         programs.begun(f"{number:x}.b.1")
     programs.begun("x" * CALLER_CHARS_MAX + ".b.1")
     assert len(programs._programs) == PROGRAMS_MAX
-    await bench.ask(bench.line(), "work", "put", "a")
-    line = bench.line()
-    assert await first.call(line, "get") == "a"
+    await bench.ask(bench.connection(), "work", "put", "a")
+    connection = bench.connection()
+    assert await first.call(connection, "get") == "a"
     await first.dropped()
-    await bench.gone(line)
+    await bench.disconnect(connection)
     assert bench.counts("work") == {"ready": 1}
 
 
@@ -217,7 +217,7 @@ def ten_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 @on_bench()
 async def test_threads_of_programs_are_remembered_within_bounds(bench: Bench) -> None:
     """A server makes a thread for each of its requests, and is killed with their proxies, or loses their ends."""
-    known = bench.desk._plain.programs
+    known = bench.dispatcher._plain.programs
     for number in range(100):
         known.begun(f"busy.a.{number}")
         known.begun(f"idle{number // 10}.a.1")
@@ -230,13 +230,13 @@ async def test_threads_of_programs_are_remembered_within_bounds(bench: Bench) ->
             known.ended(f"idle{number // 10}.a.1")
     assert known._thread_count == 0
     first = await proxy(bench, "work", "late.a.1")
-    await bench.ask(bench.line(), "work", "put", "a")
-    line = bench.line()
-    assert await first.call(line, "get") == "a"
+    await bench.ask(bench.connection(), "work", "put", "a")
+    connection = bench.connection()
+    assert await first.call(connection, "get") == "a"
     for number in range(10):
         known.begun(f"more{number}.a.1")
     await first.dropped()
-    await bench.gone(line)
+    await bench.disconnect(connection)
     assert bench.counts("work") == {"ready": 1}, "of one that was forgotten the end of a connection is its end"
 
 
@@ -246,15 +246,15 @@ async def test_a_program_whose_last_thread_holds_an_item_is_remembered_while_oth
     bench: Bench,
 ) -> None:
     """It is the one heard of longest ago, and has no other thread at that instant."""
-    known = bench.desk._plain.programs
+    known = bench.dispatcher._plain.programs
     first = await proxy(bench, "work", "late.a.1")
-    await bench.ask(bench.line(), "work", "put", "a")
-    line = bench.line()
-    assert await first.call(line, "get") == "a"
+    await bench.ask(bench.connection(), "work", "put", "a")
+    connection = bench.connection()
+    assert await first.call(connection, "get") == "a"
     await first.dropped()
     for number in range(10):
         known.begun(f"more{number}.a.1")
-    await bench.gone(line)
+    await bench.disconnect(connection)
     assert bench.counts("work") == {"leased": 1}
     assert "late.a" in known._programs
     assert sum(len(one.threads) for one in known._programs.values()) == known._thread_count == 10
@@ -263,11 +263,11 @@ async def test_a_program_whose_last_thread_holds_an_item_is_remembered_while_oth
 @on_bench()
 async def test_a_clock_that_is_set_changes_nothing_about_how_long_an_item_is_held(bench: Bench) -> None:
     """The hold is a duration: the clock is corrected by a day, and the item goes back after half a minute."""
-    await bench.ask(bench.line(), "work", "put", "a")
+    await bench.ask(bench.connection(), "work", "put", "a")
     assert await at_once(bench, "work", "get") == "a"
     bench.clock.at += 86400.0
     bench.broker.shift(86400.0)
-    await bench.settle_down()
+    await bench.run_until_idle()
     await bench.advance(FIRST_HELD_S - 1)
     assert bench.counts("work") == {"leased": 1}
     await bench.advance(1)

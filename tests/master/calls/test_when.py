@@ -12,10 +12,10 @@ from distq.wire.errors import RemoteRefusal
 When = tuple[float | None, float | None, float | None]
 
 
-async def submit(bench: Bench, line: Any, number: int, when: When | None, body: bytes = b"a") -> Any:
+async def submit(bench: Bench, connection: Any, number: int, when: When | None, body: bytes = b"a") -> Any:
     """Submit one task with these times."""
     runs = [(0, 1) if when is None else (0, 1, when)]
-    return await bench.ask(line, "broker", "submit", number, [("q", "f")], runs, [body], 0.0)
+    return await bench.ask(connection, "broker", "submit", number, [("q", "f")], runs, [body], 0.0)
 
 
 @pytest.mark.parametrize("when", [(10.0, None, None), (None, START + 10, None), (10.0, START + 5, None)])
@@ -26,14 +26,14 @@ def test_a_task_for_later_is_leased_when_its_time_has_come(when: When) -> None:
     async def scene(bench: Bench) -> None:
         """One delayed task."""
         bench.worker()
-        line = bench.executor()
+        connection = bench.executor()
         await submit(bench, bench.client(), 1, when)
         assert bench.counts("q") == {"delayed": 1}
-        assert await bench.exchange(line, wait_s=60.0) is WAITING
+        assert await bench.exchange(connection, wait_s=60.0) is WAITING
         await bench.advance(9.9)
-        assert bench.rows(line) is WAITING
+        assert bench.rows(connection) is WAITING
         await bench.advance(0.1)
-        assert [row[4] for row in bench.rows(line)] == [b"a"]
+        assert [row[4] for row in bench.rows(connection)] == [b"a"]
 
     scene()
 
@@ -57,20 +57,20 @@ async def test_p2_a_task_that_nobody_has_begun_in_time_expires_and_its_client_is
     assert await bench.exchange(bench.executor()) == []
     _, rows = await bench.ask(client, "broker", "results", 0, 1.0)
     assert [row[1] for row in rows] == [EXPIRED, EXPIRED]
-    assert bench.tally("q", "f").completed["expired"] == 2
+    assert bench.counters("q", "f").completed["expired"] == 2
 
 
 @on_bench()
 async def test_what_was_begun_in_time_may_end_and_if_it_comes_back_it_expires(bench: Bench) -> None:
     """A success counts; a failure is not tried again after the time is over."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     client = bench.client()
     for number in (1, 2):
         await submit(bench, client, number, (None, None, 10.0))
-    good, bad = await bench.exchange(line, want=2)
+    good, bad = await bench.exchange(connection, want=2)
     await bench.advance(11)
-    await bench.exchange(line, [done(good), failed(bad)], want=0)
+    await bench.exchange(connection, [done(good), failed(bad)], want=0)
     await bench.advance(0)
     assert bench.counts("q") == {"succeeded": 1, "expired": 1}
 
@@ -79,31 +79,31 @@ async def test_what_was_begun_in_time_may_end_and_if_it_comes_back_it_expires(be
 async def test_a_snoozed_task_runs_again_later_and_has_spent_no_attempt(bench: Bench) -> None:
     """However often."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await submit(bench, bench.client(), 1, None)
     for _ in range(10):
-        (row,) = await bench.exchange(line)
+        (row,) = await bench.exchange(connection)
         assert row[2] == 1
-        await bench.exchange(line, [(*row[:2], 6, None, 0.1, "", 3.0)], want=0)
+        await bench.exchange(connection, [(*row[:2], 6, None, 0.1, "", 3.0)], want=0)
         assert bench.counts("q") == {"delayed": 1}
         await bench.advance(3)
-    assert bench.tally("q", "f").attempts["snoozed"] == 10
+    assert bench.counters("q", "f").attempts["snoozed"] == 10
 
 
 @on_bench()
 async def test_a_retry_after_a_pause_of_its_own_spends_an_attempt(bench: Bench) -> None:
     """And is dead when none is left."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await submit(bench, bench.client(), 1, None)
-    (row,) = await bench.exchange(line)
-    await bench.exchange(line, [(*failed(row), 20.0)], want=0)
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [(*failed(row), 20.0)], want=0)
     await bench.advance(19)
     assert bench.counts("q") == {"delayed": 1}
     await bench.advance(1)
-    (row,) = await bench.exchange(line)
+    (row,) = await bench.exchange(connection)
     assert row[2] == 2
-    await bench.exchange(line, [(*failed(row), 20.0)], want=0)
+    await bench.exchange(connection, [(*failed(row), 20.0)], want=0)
     assert bench.counts("q") == {"dead": 1}
 
 
@@ -111,10 +111,10 @@ async def test_a_retry_after_a_pause_of_its_own_spends_an_attempt(bench: Bench) 
 async def test_a_discarded_task_ends_as_cancelled_with_its_reason(bench: Bench) -> None:
     """And is no dead letter."""
     bench.worker()
-    line, client = bench.executor(), bench.client()
+    connection, client = bench.executor(), bench.client()
     await submit(bench, client, 1, None)
-    (row,) = await bench.exchange(line)
-    await bench.exchange(line, [(*row[:2], 7, None, 0.1, "discarded: too old")], want=0)
+    (row,) = await bench.exchange(connection)
+    await bench.exchange(connection, [(*row[:2], 7, None, 0.1, "discarded: too old")], want=0)
     assert bench.counts("q") == {"cancelled": 1}
     _, rows = await bench.ask(client, "broker", "results", 0, 1.0)
     assert rows == [(row[0], CANCELLED, None, ["discarded: too old"])]
@@ -144,9 +144,9 @@ async def test_p1_times_are_known_again_after_a_restart(bench: Bench) -> None:
 @on_bench()
 async def test_times_that_are_none_are_refused_in_words(bench: Bench) -> None:
     """And nothing is taken."""
-    line = bench.client()
+    connection = bench.client()
     for number, when in enumerate([(-1.0, None, None), ("5", None, None), (1.0, None), (None, float("nan"), None)], 1):
-        answer = await submit(bench, line, number, when)  # type: ignore[arg-type] # the mistake
+        answer = await submit(bench, connection, number, when)  # type: ignore[arg-type] # the mistake
         assert isinstance(answer, RemoteRefusal), when
-    assert "delay is a duration from 0 s to 366 days" in str(await submit(bench, line, 9, (1e12, None, None)))
+    assert "delay is a duration from 0 s to 366 days" in str(await submit(bench, connection, 9, (1e12, None, None)))
     assert bench.counts("q") == {}

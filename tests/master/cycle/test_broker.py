@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.master.bench import RULES, WAITING, Bench, done, on_bench
+from tests.master.bench import DEFAULTS, WAITING, Bench, done, on_bench
 
 from distq.core.ports import StoreLimits
 
@@ -11,12 +11,12 @@ from distq.core.ports import StoreLimits
 async def test_a_drain_waits_for_what_is_leased_and_leases_no_more(bench: Bench) -> None:
     """Answers and submits still count; the drain is over with the last answer."""
     bench.worker()
-    line, plain = bench.executor(), bench.line()
+    connection, plain = bench.executor(), bench.connection()
     await bench.submit(bench.client(), 1, [b"a", b"b"])
-    (row,) = await bench.exchange(line)
+    (row,) = await bench.exchange(connection)
     drain = asyncio.create_task(bench.broker.drain())
     await asyncio.sleep(0)
-    assert await bench.exchange(line, want=1, wait_s=5) is WAITING
+    assert await bench.exchange(connection, want=1, wait_s=5) is WAITING
     await bench.ask(bench.client("other"), "broker", "submit", 1, [("q", "f")], [(0, 1)], [b"c"], 0.0)
     assert await bench.ask(plain, "work", "put", 1) is None
     assert await bench.ask(plain, "work", "get") is WAITING
@@ -32,10 +32,10 @@ async def test_a_drain_waits_for_what_is_leased_and_leases_no_more(bench: Bench)
 async def test_p9_executors_know_that_what_they_settled_was_heard_before_the_master_ends(bench: Bench) -> None:
     """Otherwise a worker that ends with its master waits out its own drain to settle it again."""
     bench.worker()
-    line, plain = bench.executor(), bench.line()
+    connection, plain = bench.executor(), bench.connection()
     await bench.submit(bench.client(), 1, [b"a", b"b"])
-    first, second = await bench.exchange(line, want=2)
-    assert await bench.exchange(line, [done(first)], want=0) == []
+    first, second = await bench.exchange(connection, want=2)
+    assert await bench.exchange(connection, [done(first)], want=0) == []
     waiting = bench.executor(2)
     assert await bench.exchange(waiting, wait_s=100) is WAITING
     assert await bench.ask(plain, "work", "get") is WAITING
@@ -43,7 +43,7 @@ async def test_p9_executors_know_that_what_they_settled_was_heard_before_the_mas
     await asyncio.sleep(0)
     assert bench.rows(waiting) == []
     assert plain.waits
-    assert await bench.exchange(line, [done(second)], wait_s=100) == []
+    assert await bench.exchange(connection, [done(second)], wait_s=100) == []
     await asyncio.sleep(0)
     assert drain.done()
 
@@ -53,47 +53,47 @@ async def test_an_empty_master_is_drained_at_once(bench: Bench) -> None:
     """Nothing is leased: there is nothing to wait for."""
     drain = asyncio.create_task(bench.broker.drain())
     await asyncio.sleep(0)
-    await bench.settle_down()
+    await bench.run_until_idle()
     await asyncio.sleep(0)
     assert drain.done()
 
 
-@on_bench(rules=RULES._replace(capacity=100))
+@on_bench(defaults=DEFAULTS._replace(capacity=100))
 async def test_a_batch_is_cut_to_what_the_store_takes(bench: Bench) -> None:
     """By changes and by bytes: what does not fit has the next commit, and nothing is refused or done twice."""
     for limits in (StoreLimits(1 << 20, 1 << 20, 20), StoreLimits(1 << 20, 4_000, 1_000)):
         bench.store.limits = limits
         bench.store.batches.clear()
-        lines = [bench.client(f"{limits.batch_changes_max} {number}") for number in range(12)]
-        for line in lines:
-            bench.call(line, "broker", "submit", 1, [("q", "f")], [(0, 4)], [b"x" * 100] * 4, 0.0)
-        await bench.settle_down()
-        assert all(line.heard()[0] is True for line in lines)
+        connections = [bench.client(f"{limits.batch_changes_max} {number}") for number in range(12)]
+        for connection in connections:
+            bench.call(connection, "broker", "submit", 1, [("q", "f")], [(0, 4)], [b"x" * 100] * 4, 0.0)
+        await bench.run_until_idle()
+        assert all(connection.answer()[0] is True for connection in connections)
         assert len(bench.store.batches) > 2
         assert bench.broker.refusals == 0
     assert bench.counts("q") == {"ready": 2 * 12 * 4}
 
 
-@on_bench(rules=RULES._replace(capacity=100))
+@on_bench(defaults=DEFAULTS._replace(capacity=100))
 async def test_everything_that_came_together_is_one_commit(bench: Bench) -> None:
     """One fsync for fifty callers."""
-    lines = [bench.line() for _ in range(50)]
-    for number, line in enumerate(lines):
-        bench.call(line, "work", "put", number)
+    connections = [bench.connection() for _ in range(50)]
+    for number, connection in enumerate(connections):
+        bench.call(connection, "work", "put", number)
     await bench.cycle()
-    assert [line.heard() for line in lines] == [None] * 50
+    assert [connection.answer() for connection in connections] == [None] * 50
     assert len(bench.store.batches) == 1
 
 
-@on_bench(rules=RULES._replace(capacity=10))
+@on_bench(defaults=DEFAULTS._replace(capacity=10))
 async def test_waits_that_are_over_leave_nothing_behind(bench: Bench) -> None:
     """An exchange waits 10 s at most and is mostly served at once: the deadlines of those are cleared away."""
     bench.worker()
-    line, client = bench.executor(), bench.client()
-    assert await bench.exchange(line, wait_s=10) is WAITING
+    connection, client = bench.executor(), bench.client()
+    assert await bench.exchange(connection, wait_s=10) is WAITING
     for number in range(1, 1500):
         await bench.submit(client, number, [b"a"], 0.0, 5, 1, None, 0.0)
-        assert await bench.exchange(line, [done(bench.rows(line)[0])], wait_s=10) is WAITING
+        assert await bench.exchange(connection, [done(bench.rows(connection)[0])], wait_s=10) is WAITING
     assert len(bench.broker._wait_ends) < 1100
 
 
@@ -102,12 +102,12 @@ async def test_the_loop_runs_cycles_until_it_is_stopped(bench: Bench) -> None:
     """Calls are answered as they come, and those that come during a commit share the next."""
     running = asyncio.create_task(bench.broker.run())
     await asyncio.sleep(0)
-    line = bench.line()
+    connection = bench.connection()
     for number in range(3):
-        bench.call(line, "work", "put", number)
+        bench.call(connection, "work", "put", number)
         for _ in range(10):
             await asyncio.sleep(0)
-        assert line.heard() is None
+        assert connection.answer() is None
     bench.broker.stop()
     await running
     assert bench.counts("work") == {"ready": 3}
@@ -117,7 +117,7 @@ async def test_the_loop_runs_cycles_until_it_is_stopped(bench: Bench) -> None:
 async def test_a_waiting_submit_does_not_keep_the_loop_busy(bench: Bench) -> None:
     """Room for one is no room for two: others are served meanwhile."""
     running = asyncio.create_task(bench.broker.run())
-    client, plain = bench.client(), bench.line()
+    client, plain = bench.client(), bench.connection()
     for number, count, wait_s in ((1, 5, 0.0), (2, 2, 1e6)):
         bench.call(client, "broker", "submit", number, [("q", "f")], [(0, count)], [b"a"] * count, wait_s)
         for _ in range(20):
@@ -130,6 +130,6 @@ async def test_a_waiting_submit_does_not_keep_the_loop_busy(bench: Bench) -> Non
     bench.call(plain, "work", "put", 1)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert plain.heard() is None
+    assert plain.answer() is None
     bench.broker.stop()
     await running

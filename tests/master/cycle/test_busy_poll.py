@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from tests.master.bench import Bench, FakeLine, on_bench
+from tests.master.bench import Bench, FakeConnection, on_bench
 
 from distq.master.cycle.busy_poll import BUSY_POLL_S, BusyPoll
 
@@ -54,13 +54,13 @@ def test_after_a_poll_without_a_request_the_master_sleeps_immediately_the_next_t
     assert rest(busy_poll, times, BUSY_POLL_S / 2) == 5
 
 
-async def answer(line: FakeLine) -> object:
+async def answer(connection: FakeConnection) -> object:
     """What the connection's newest call returns, at most 1,000 turns of the loop later."""
     for _ in range(1000):
-        if not line.waits:
+        if not connection.waits:
             break
         await asyncio.sleep(0)  # a turn of the loop, in which the broker runs
-    return line.heard()
+    return connection.answer()
 
 
 @on_bench()
@@ -69,13 +69,13 @@ async def test_a_broker_that_polls_answers_requests_and_stops(bench: Bench) -> N
     times = Times(step_s=BUSY_POLL_S / 1000)
     bench.broker.busy_poll = BusyPoll(times.clock, times.yield_processor)
     running = asyncio.create_task(bench.broker.run())
-    line = bench.line()
+    connection = bench.connection()
     for number in range(5):
-        bench.call(line, "work", "put", number)
-        assert await answer(line) is None
+        bench.call(connection, "work", "put", number)
+        assert await answer(connection) is None
     assert times.yields > 0
     times.now += 1.0  # the poll ends, and the broker sleeps
-    bench.call(line, "work", "get")
-    assert await answer(line) == 0
+    bench.call(connection, "work", "get")
+    assert await answer(connection) == 0
     bench.broker.stop()
     await running

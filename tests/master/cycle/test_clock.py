@@ -18,10 +18,10 @@ STEPS = pytest.mark.parametrize("by_s", [7_200.0, -7_200.0, 1e9, -500_000.0], id
 async def step(bench: Bench, by_s: float) -> None:
     """Set the clock."""
     bench.clock.at += by_s
-    bench._alarm = None
+    bench._timer_at = None
     bench.broker.shift(by_s)
-    bench.desk.schedules.plan_all()
-    await bench.settle_down()
+    bench.dispatcher.schedules.plan_all()
+    await bench.run_until_idle()
 
 
 def on_steps(scene: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,16 +56,16 @@ async def test_leases_last_as_long_as_before(bench: Bench, by_s: float) -> None:
 async def test_waits_last_as_long_as_before(bench: Bench, by_s: float) -> None:
     """Of executors, of clients, of standard-library programs."""
     bench.worker()
-    executor, client, plain = bench.executor(), bench.client(), bench.line()
+    executor, client, plain = bench.executor(), bench.client(), bench.connection()
     assert await bench.exchange(executor, wait_s=10) is WAITING
     assert await bench.ask(client, "broker", "results", 0, 10.0) is WAITING
     assert await bench.ask(plain, "work", "get", True, 10.0) is WAITING
     await bench.advance(5)
     await step(bench, by_s)
     await bench.advance(4)
-    assert (executor.heard(), client.heard(), plain.heard()) == (WAITING, WAITING, WAITING)
+    assert (executor.answer(), client.answer(), plain.answer()) == (WAITING, WAITING, WAITING)
     await bench.advance(2)
-    assert WAITING not in (executor.heard(), client.heard(), plain.heard())
+    assert WAITING not in (executor.answer(), client.answer(), plain.answer())
 
 
 @on_steps
@@ -120,9 +120,9 @@ async def test_a_client_that_is_away_keeps_its_session_for_as_long_as_before(ben
     await bench.submit(bench.client(), 1, [b"x"])
     await step(bench, 86_400.0)
     await bench.advance(3_500)
-    assert "c" in bench.desk.clients.sessions
+    assert "c" in bench.dispatcher.clients.sessions
     await bench.advance(3_700)
-    assert "c" not in bench.desk.clients.sessions
+    assert "c" not in bench.dispatcher.clients.sessions
 
 
 def test_the_machines_clock_is_followed_step_by_step_and_durations_stay_even(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_step_is_followed_between_two_cycles_and_told() -> None:
         bench.broker.clock = system
         alarm = LoopTimer(asyncio.get_running_loop(), system, bench.broker.wake)
         bench.broker.timer = alarm
-        follower = ClockFollower(system, bench.broker, alarm, bench.desk.schedules.plan_all)
+        follower = ClockFollower(system, bench.broker, alarm, bench.dispatcher.schedules.plan_all)
         bench.broker.follow_clock = follower.follow
         system.step(-3_600.0)
         system.steps = 0

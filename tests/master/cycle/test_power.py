@@ -21,7 +21,7 @@ from distq.storage.sqlite import SqliteStore
 SEEDS = 40
 LIVES = 4
 STEPS = 40
-RULES = Defaults(capacity=1_000_000, payload_bytes_max=100_000)
+DEFAULTS = Defaults(capacity=1_000_000, payload_bytes_max=100_000)
 FOLD_OFTEN = Upkeep(wal_bytes_max=100_000)
 
 
@@ -41,14 +41,14 @@ class Story:
         """Start a master on the file, hold it against the story, and go on with both. Raises PowerCut."""
         store = SqliteStore(path, room=Room(0, 1), upkeep=FOLD_OFTEN, connect=self.connect)
         try:
-            names = Registry(RULES)
+            names = Registry(DEFAULTS)
             loader = Loader(names)
             async for heads in store.follow("bench:1"):
                 loader.feed(heads)
-            ledger = Ledger(RULES, self.chance.random, store.epoch << 40 | 1, names)
+            ledger = Ledger(DEFAULTS, self.chance.random, store.epoch << 40 | 1, names)
             restore(ledger, loader, START)
             bench = Bench(store=store, ledger=ledger)
-            bench.desk.clients.restore(loader.sessions, {})
+            bench.dispatcher.clients.restore(loader.sessions, {})
             await self.compare(bench)
             bench.worker()
             for _ in range(steps):
@@ -73,15 +73,15 @@ class Story:
         if self.chance.random() < 0.6:
             self.submits += 1
             bodies = [self.chance.randbytes(self.chance.choice([1, 200, 9_000])) for _ in range(3)]
-            line = bench.client()
-            _, first, *_ = await bench.submit(line, self.submits, bodies)
+            connection = bench.client()
+            _, first, *_ = await bench.submit(connection, self.submits, bodies)
             on(disk)
             self.accepted.update(zip(range(first, first + 3), bodies, strict=True))
         else:
-            line = bench.executor()
-            rows = await bench.exchange(line, want=self.chance.randrange(1, 5))
+            connection = bench.executor()
+            rows = await bench.exchange(connection, want=self.chance.randrange(1, 5))
             if isinstance(rows, list):
-                await bench.exchange(line, [done(row, row[0]) for row in rows], want=0)
+                await bench.exchange(connection, [done(row, row[0]) for row in rows], want=0)
                 on(disk)
                 self.acknowledged.update(row[0] for row in rows)
         await asyncio.sleep(0)
@@ -101,7 +101,7 @@ def make_vfs() -> Iterator[PowerVFS]:
     vfs.unregister()
 
 
-def told(vfs: PowerVFS, path: Path, seed: int, connect: Connect = ApswLink) -> tuple[int, int]:
+def reply(vfs: PowerVFS, path: Path, seed: int, connect: Connect = ApswLink) -> tuple[int, int]:
     """Lives that end at seeded moments, and a look at what is left: power cuts, and acknowledged results."""
     story, cuts = Story(seed, connect), 0
     vfs.disk = Disk()
@@ -121,7 +121,7 @@ def test_p1_p2_no_power_cut_loses_what_a_master_has_answered(vfs: PowerVFS, tmp_
     cuts = acknowledged = 0
     for seed in range(SEEDS):
         try:
-            cuts_here, acknowledged_here = told(vfs, tmp_path / "queue.db", seed)
+            cuts_here, acknowledged_here = reply(vfs, tmp_path / "queue.db", seed)
         except BaseException as exc:
             exc.add_note(f"seed {seed}")
             raise
@@ -136,7 +136,7 @@ def test_a_master_whose_store_does_not_sync_is_found_out(vfs: PowerVFS, tmp_path
     lost = 0
     for seed in range(20):
         try:
-            told(vfs, tmp_path / "queue.db", seed, CarelessLink)
+            reply(vfs, tmp_path / "queue.db", seed, CarelessLink)
         except Exception:  # noqa: BLE001 - lost tasks, or a file that cannot even be opened
             lost += 1
     assert lost > 10

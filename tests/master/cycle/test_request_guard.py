@@ -65,7 +65,7 @@ def nothing_is_left(bench: Bench) -> None:
     assert not ledger.pending.claimed
     assert ledger.pending.new_count == 0
     assert not broker._decisions.rows
-    assert not bench.desk.schedules.deciding
+    assert not bench.dispatcher.schedules.deciding
     for queue in ledger.registry.queues.values():
         assert queue.reserved == 0
 
@@ -89,7 +89,7 @@ def test_a_submit_that_fails_half_way_is_refused_and_leaves_nothing(
 ) -> None:
     """Sent once more it is taken, as the first; another client's, of the same cycle, is taken too."""
 
-    @on_bench(faulty=True, rules=Defaults(capacity=20))
+    @on_bench(faulty=True, defaults=Defaults(capacity=20))
     async def scene(bench: Bench) -> None:
         """Two runs of one submit, and a submit of somebody else."""
         one, other = bench.client("one"), bench.client("other")
@@ -97,10 +97,10 @@ def test_a_submit_that_fails_half_way_is_refused_and_leaves_nothing(
         monkeypatch.setattr(owner, method, once(getattr(owner, method), after=after))
         bench.call(one, "broker", "submit", *args)
         await bench.cycle()
-        heard = one.heard()
-        assert heard[0] is False
-        assert heard[1] == "INTERNAL_ERROR"
-        assert "Nothing of it was done" in heard[2]
+        answer = one.answer()
+        assert answer[0] is False
+        assert answer[1] == "INTERNAL_ERROR"
+        assert "Nothing of it was done" in answer[2]
         nothing_is_left(bench)
         assert bench.ledger.state.tasks == {}
         assert (await bench.submit(other, 1, [b"x"]))[0] is True
@@ -132,7 +132,7 @@ def test_no_method_of_a_request_ends_the_master(
 ) -> None:
     """Each peer that waits is answered or let go, and others are served."""
 
-    @on_bench(faulty=True, rules=Defaults(retries=0))
+    @on_bench(faulty=True, defaults=Defaults(retries=0))
     async def scene(bench: Bench) -> None:
         """A request of each kind, with one method that always fails, and then others without."""
         with monkeypatch.context() as patch:
@@ -145,8 +145,8 @@ def test_no_method_of_a_request_ends_the_master(
             await bench.exchange(worker, [(1 << 40 | 1, 1, 3, b"", 0.1, "")], want=1, wait_s=5)
             await bench.ask(bench.client("faulty"), "broker", "results", 0, 1.0)
             await bench.ask(client, "broker", "watch", [1 << 40 | 1])
-            for what, asked in ASKED:
-                await bench.admin(what, **asked)
+            for what, options in ASKED:
+                await bench.admin(what, **options)
             bench.store.refuse_next = 1
             await bench.submit(client, 2, [b"x"])
             await bench.advance(30)
@@ -198,16 +198,16 @@ def test_what_must_happen_is_tried_again(kind: type, method: str, monkeypatch: p
             patch.setattr(kind, method, failing)
             if kind is ReturnLeases:
                 bench.call(worker, "broker", "heartbeat", {"returned": [(key, delivery)]}, 0.0)
-                await bench.settle_down()
+                await bench.run_until_idle()
             else:
-                await bench.gone(executor)
-                await bench.gone(worker)
-            await bench.gone(client)
+                await bench.disconnect(executor)
+                await bench.disconnect(worker)
+            await bench.disconnect(client)
             await bench.advance(1.1 if kind is not IdleTimeout else 4_000)
             assert bench.broker.guard.counts[method] > 0
         await bench.advance(FAULT_PAUSE_S + 3_700)
         assert bench.counts("q") == {"ready": 1}
-        assert "c" not in bench.desk.clients.sessions
+        assert "c" not in bench.dispatcher.clients.sessions
 
     scene()
 
@@ -223,9 +223,9 @@ def test_a_moment_of_a_schedule_that_fails_pauses_that_schedule_alone(monkeypatc
         monkeypatch.setattr(RunSchedule, "decide", once(RunSchedule.decide, after=True))
         await bench.advance(10)
         nothing_is_left(bench)
-        told = {row["name"]: row for row in (await bench.admin("schedule_list"))["schedules"]}
-        assert "the master failed at this request (Fault)" in told["one"]["fault"]
-        assert (told["two"]["fault"], told["two"]["runs"]) == ("", 1)
+        reply = {row["name"]: row for row in (await bench.admin("schedule_list"))["schedules"]}
+        assert "the master failed at this request (Fault)" in reply["one"]["fault"]
+        assert (reply["two"]["fault"], reply["two"]["runs"]) == ("", 1)
         assert bench.counts("q") == {"ready": 1}
 
     scene()
@@ -243,21 +243,21 @@ def test_what_cannot_be_packed_is_refused_alone(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(head, "pack", packed)
 
-    @on_bench(faulty=True, rules=Defaults(capacity=20))
+    @on_bench(faulty=True, defaults=Defaults(capacity=20))
     async def scene(bench: Bench) -> None:
         """Three clients, of whom one submits twice, and an executor that settles."""
         bench.worker()
         executor, first = bench.executor(), bench.client("first")
         await bench.submit(first, 1, [b"x"])
         (row,) = await bench.exchange(executor, want=1)
-        lines = [bench.client(name) for name in ("a", "b", "c")]
+        connections = [bench.client(name) for name in ("a", "b", "c")]
         bench.call(executor, "broker", "exchange", [done(row)], 0, 0.0)
-        for line, name in zip(lines, ("f", "bad", "f"), strict=True):
-            bench.call(line, "broker", "submit", 1, [("q", name)], [(0, 1)], [b"y"], 0.0)
+        for connection, name in zip(connections, ("f", "bad", "f"), strict=True):
+            bench.call(connection, "broker", "submit", 1, [("q", name)], [(0, 1)], [b"y"], 0.0)
         bench.call(first, "broker", "submit", 2, [("q", "f")], [(0, 1)], [b"z"], 0.0)
-        await bench.settle_down()
-        assert [line.heard()[0] for line in (*lines, first)] == [True, False, True, True]
-        assert executor.heard() == ([], [])
+        await bench.run_until_idle()
+        assert [connection.answer()[0] for connection in (*connections, first)] == [True, False, True, True]
+        assert executor.answer() == ([], [])
         assert bench.counts("q") == {"ready": 3, "succeeded": 1}
         nothing_is_left(bench)
 
@@ -290,7 +290,7 @@ def test_a_change_that_is_stored_and_fails_in_memory_keeps_no_other_from_happeni
 def test_what_no_request_has_asked_for_fails_without_an_end(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it works again, what was left behind is made up for."""
 
-    @on_bench(faulty=True, rules=Defaults(retries=0))
+    @on_bench(faulty=True, defaults=Defaults(retries=0))
     async def scene(bench: Bench) -> None:
         """A delayed task is due, run and dead, while a part of the master fails."""
         client = bench.client()
@@ -307,12 +307,12 @@ def test_what_no_request_has_asked_for_fails_without_an_end(place: str, monkeypa
                 bench.broker.note = failing
             await bench.ask(client, "broker", "submit", 1, [("q", "f")], [(0, 1, (5.0, None, None))], [b"x"], 0.0)
             bench.call(executor, "broker", "exchange", [], 1, 60.0)
-            await bench.settle_down()
+            await bench.run_until_idle()
             await bench.advance(10)
             if place == "note":
                 ((key, delivery, *_),) = bench.rows(executor)
                 await bench.exchange(executor, [(key, delivery, 1, b"", 0.1, "")], want=0)
-        bench.broker.push = bench.desk._push
+        bench.broker.push = bench.dispatcher._push
         if place == "read":
             await bench.ask(client, "broker", "watch", [])
             monkeypatch.setattr(WatchTasks, "answer", lambda self, broker, _: broker.read(self, (), failing))
@@ -330,15 +330,15 @@ def test_what_no_request_has_asked_for_fails_without_an_end(place: str, monkeypa
 async def test_the_same_error_is_counted_each_time_and_logged_once_a_minute(bench: Bench) -> None:
     """A peer may repeat its call a thousand times a second."""
     guard = bench.broker.guard
-    lines: list[int] = []
+    connections: list[int] = []
     for number in range(100):
         try:
             failing()
         except Fault as exc:
             guard.note("decide", exc)
-        lines.append(len(guard._logged))
+        connections.append(len(guard._logged))
         if number == 50:
             bench.clock.at += LOG_PAUSE_S
     assert guard.counts["decide"] == 100
-    assert set(lines) == {1}
+    assert set(connections) == {1}
     assert set(guard.counts) == set(PLACES)

@@ -1,6 +1,6 @@
 """P10: what no connected worker can take costs those who take other tasks nothing."""
 
-from tests.master.bench import RULES, WAITING, Bench, done, on_bench
+from tests.master.bench import DEFAULTS, WAITING, Bench, done, on_bench
 
 from distq.core.option_values import TASK
 from distq.core.outcome import Outcome
@@ -8,10 +8,10 @@ from distq.core.registry import Defaults, Registry
 from distq.core.retention import RetainedResults
 from distq.core.task import Task
 
-TASKS = RULES._replace(capacity=100_000)
+TASKS = DEFAULTS._replace(capacity=100_000)
 
 
-@on_bench(rules=TASKS)
+@on_bench(defaults=TASKS)
 async def test_p10_what_no_worker_can_take_is_looked_at_once(bench: Bench) -> None:
     """Unknown names, labels that no worker has, tasks that are too heavy, paused names: none costs an honest task."""
     client = bench.client()
@@ -21,29 +21,29 @@ async def test_p10_what_no_worker_can_take_is_looked_at_once(bench: Bench) -> No
             number += 1
             envelope = ("q", f"old:{index}", *options)
             await bench.ask(client, "broker", "submit", number, [envelope], [(0, 1)], [b"a"], 0.0)
-    cli = bench.line()
+    cli = bench.connection()
     bench.hello(cli, "cli", "x")
     await bench.ask(client, "broker", "submit", number + 1, [("q", "paused")], [(0, 1)], [b"a"], 0.0)
     await bench.ask(cli, "broker", "admin", "pause", {"queue": "q", "name": "paused"})
     bench.worker()
-    line = bench.executor()
-    while rows := await bench.exchange(line, want=20):
-        await bench.exchange(line, [(row[0], row[1], Outcome.UNKNOWN, None, 0.0, "") for row in rows], want=0)
+    connection = bench.executor()
+    while rows := await bench.exchange(connection, want=20):
+        await bench.exchange(connection, [(row[0], row[1], Outcome.UNKNOWN, None, 0.0, "") for row in rows], want=0)
     queue = bench.queue("q")
     await bench.submit(client, number + 2, [b"b"])
-    asked = 0
+    examined = 0
 
     def wanted(name: str) -> bool:
-        nonlocal asked
-        asked += 1
+        nonlocal examined
+        examined += 1
         return name == "f"
 
     assert [task.body for task in queue.take(wanted, 10)] == [b"b"]
-    assert asked == 1
+    assert examined == 1
     assert len(queue.offers) <= 1
 
 
-@on_bench(rules=TASKS)
+@on_bench(defaults=TASKS)
 async def test_p10_what_was_set_aside_is_offered_to_the_worker_that_may_take_it(bench: Bench) -> None:
     """A name to one that has the code, labels and slots to one that has these; in the order in which they came."""
     client = bench.client()
@@ -51,10 +51,10 @@ async def test_p10_what_was_set_aside_is_offered_to_the_worker_that_may_take_it(
     for number, envelope in enumerate((first, labels, ("q", "f", *none, 50)), 1):
         await bench.ask(client, "broker", "submit", number, [envelope], [(0, 1)], [bytes([number])], 0.0)
     bench.worker("old")
-    line = bench.executor(1, "old")
-    (row,) = await bench.exchange(line, want=5)
-    await bench.exchange(line, [(row[0], row[1], Outcome.UNKNOWN, None, 0.0, "")], want=0)
-    assert await bench.exchange(line, want=5) == []
+    connection = bench.executor(1, "old")
+    (row,) = await bench.exchange(connection, want=5)
+    await bench.exchange(connection, [(row[0], row[1], Outcome.UNKNOWN, None, 0.0, "")], want=0)
+    assert await bench.exchange(connection, want=5) == []
     queue = bench.queue("q")
     assert sum(map(len, queue.set_aside.values())) == 3
     assert queue not in bench.ledger.state.ready_queues
@@ -68,17 +68,17 @@ async def test_p10_what_was_set_aside_is_offered_to_the_worker_that_may_take_it(
     assert not queue.set_aside
 
 
-@on_bench(rules=TASKS)
+@on_bench(defaults=TASKS)
 async def test_p10_a_worker_that_waits_is_given_what_a_new_one_would_have_taken(bench: Bench) -> None:
     """Set aside while it could not be taken; when its worker gets more slots, it is."""
     client = bench.client()
     supervisor = bench.worker(slots=2)
-    line = bench.executor()
+    connection = bench.executor()
     envelope = ("q", "f", None, None, None, None, None, None, 3)
     await bench.ask(client, "broker", "submit", 1, [envelope], [(0, 1)], [b"a"], 0.0)
-    assert await bench.exchange(line, wait_s=10.0) is WAITING
+    assert await bench.exchange(connection, wait_s=10.0) is WAITING
     await bench.ask(supervisor, "broker", "heartbeat", {"slots": 4}, 0.0)
-    assert [row[4] for row in bench.rows(line)] == [b"a"]
+    assert [row[4] for row in bench.rows(connection)] == [b"a"]
 
 
 def test_p10_results_of_many_lifetimes_are_found_as_fast_as_of_one() -> None:
@@ -90,13 +90,13 @@ def test_p10_results_of_many_lifetimes_are_found_as_fast_as_of_one() -> None:
         task.state_since_at = 5.0
         kept.add(task)
     assert kept.next_at() == 5.0 + 1000.0 - 999 / 7
-    gone: list[int] = []
+    disconnected: list[int] = []
     for now in (800.0, 900.0, 2000.0):
         while found := list(kept.expired(now, 10)):
             assert len(found) <= 10
             for task in found:
                 assert task.state_since_at + task.envelope.result_ttl_s <= now
                 kept.drop(task)
-            gone += [task.task_key for task in found]
-    assert gone == list(range(999, -1, -1))
+            disconnected += [task.task_key for task in found]
+    assert disconnected == list(range(999, -1, -1))
     assert kept.next_at() is None

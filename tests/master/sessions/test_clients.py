@@ -6,7 +6,7 @@ import pickle
 from typing import Any
 
 import pytest
-from tests.master.bench import RULES, WAITING, Bench, on_bench
+from tests.master.bench import DEFAULTS, WAITING, Bench, on_bench
 
 from distq.master.calls.submit import ANSWERS_KEPT
 from distq.master.sessions import clients
@@ -17,10 +17,10 @@ from distq.wire.errors import RemoteRefusal
 @on_bench()
 async def test_a_submit_sent_again_is_the_same_submit(bench: Bench) -> None:
     """P1: over any connection the client receives the first answer again, and the tasks exist once."""
-    line = bench.client()
-    accepted = await bench.submit(line, 1, [b"a", b"b"])
+    connection = bench.client()
+    accepted = await bench.submit(connection, 1, [b"a", b"b"])
     assert accepted[0] is True
-    assert await bench.submit(line, 1, [b"a", b"b"]) == accepted
+    assert await bench.submit(connection, 1, [b"a", b"b"]) == accepted
     assert await bench.submit(bench.client(), 1, [b"a", b"b"]) == accepted
     assert bench.counts("q") == {"ready": 2}
     other = await bench.submit(bench.client("another"), 1, [b"a"])
@@ -31,61 +31,61 @@ async def test_a_submit_sent_again_is_the_same_submit(bench: Bench) -> None:
 async def test_a_submit_sent_twice_in_one_cycle_is_taken_once(bench: Bench) -> None:
     """The first connection's call is still queued when the second connection's call arrives."""
     first, second = bench.client(), bench.client()
-    for line in (first, second):
-        bench.call(line, "broker", "submit", 1, [("q", "f")], [(0, 1)], [b"a"], 0.0)
-    await bench.settle_down()
-    assert first.heard() == second.heard()
+    for connection in (first, second):
+        bench.call(connection, "broker", "submit", 1, [("q", "f")], [(0, 1)], [b"a"], 0.0)
+    await bench.run_until_idle()
+    assert first.answer() == second.answer()
     assert bench.counts("q") == {"ready": 1}
 
 
-@on_bench(rules=RULES._replace(capacity=1000))
+@on_bench(defaults=DEFAULTS._replace(capacity=1000))
 async def test_answers_are_kept_for_the_last_submits(bench: Bench) -> None:
     """The master refuses a submit that a client sends again much later, and does not accept it twice."""
-    line = bench.client()
+    connection = bench.client()
     for number in range(1, ANSWERS_KEPT + 2):
-        await bench.submit(line, number, [b"a"])
-    assert (await bench.submit(line, 2, [b"a"]))[0] is True
-    assert (await bench.submit(line, 1, [b"a"]))[:2] == (False, "BAD_CALL")
+        await bench.submit(connection, number, [b"a"])
+    assert (await bench.submit(connection, 2, [b"a"]))[0] is True
+    assert (await bench.submit(connection, 1, [b"a"]))[:2] == (False, "BAD_CALL")
     assert bench.counts("q") == {"ready": ANSWERS_KEPT + 1}
 
 
 @on_bench()
 async def test_a_full_queue_refuses_or_waits_as_the_caller_chose(bench: Bench) -> None:
     """The master refuses a whole batch, or accepts it as soon as the queue has room for all of it."""
-    line = bench.client()
-    await bench.submit(line, 1, [b"a"] * 4)
-    assert (await bench.submit(line, 2, [b"b"] * 3))[:2] == (False, "QUEUE_FULL")
-    assert bench.tally("q", "f").rejected == {"full": 1}
+    connection = bench.client()
+    await bench.submit(connection, 1, [b"a"] * 4)
+    assert (await bench.submit(connection, 2, [b"b"] * 3))[:2] == (False, "QUEUE_FULL")
+    assert bench.counters("q", "f").rejected == {"full": 1}
     assert bench.counts("q") == {"ready": 4}
-    assert await bench.submit(line, 2, [b"b"] * 3, 5.0) is WAITING
+    assert await bench.submit(connection, 2, [b"b"] * 3, 5.0) is WAITING
     assert await bench.run_all() == 4
-    assert line.heard()[0] is True
+    assert connection.answer()[0] is True
     assert bench.counts("q") == {"ready": 3, "succeeded": 4}
 
 
 @on_bench()
 async def test_a_wait_for_room_ends_with_its_time(bench: Bench) -> None:
     """The master then refuses the submit, and the client may send the same number again."""
-    line = bench.client()
-    await bench.submit(line, 1, [b"a"] * 5)
-    assert await bench.submit(line, 2, [b"b"] * 2, 5.0) is WAITING
+    connection = bench.client()
+    await bench.submit(connection, 1, [b"a"] * 5)
+    assert await bench.submit(connection, 2, [b"b"] * 2, 5.0) is WAITING
     cycles = bench.broker.cycles
     await bench.advance(5)
     assert bench.broker.cycles < cycles + 10
-    assert line.heard()[:2] == (False, "QUEUE_FULL")
-    assert bench.tally("q", "f").rejected == {"full": 1}
+    assert connection.answer()[:2] == (False, "QUEUE_FULL")
+    assert bench.counters("q", "f").rejected == {"full": 1}
     assert await bench.run_all() == 5
-    assert (await bench.submit(line, 2, [b"b"] * 2))[0] is True
+    assert (await bench.submit(connection, 2, [b"b"] * 2))[0] is True
 
 
 @on_bench()
 async def test_more_than_a_queue_can_ever_hold_is_refused_at_once(bench: Bench) -> None:
     """The master refuses the whole batch; two envelopes of one queue count together."""
-    line = bench.client()
-    assert (await bench.submit(line, 1, [b"a"] * 7, 60.0))[:2] == (False, "QUEUE_FULL")
-    assert bench.tally("q", "f").rejected == {"full": 1}
+    connection = bench.client()
+    assert (await bench.submit(connection, 1, [b"a"] * 7, 60.0))[:2] == (False, "QUEUE_FULL")
+    assert bench.counters("q", "f").rejected == {"full": 1}
     args = (1, [("q", "f"), ("q", "g")], [(0, 4), (1, 4)], [b"a"] * 8, 60.0)
-    assert (await bench.ask(line, "broker", "submit", *args))[:2] == (False, "QUEUE_FULL")
+    assert (await bench.ask(connection, "broker", "submit", *args))[:2] == (False, "QUEUE_FULL")
     assert bench.counts("q") == {}
 
 
@@ -95,14 +95,14 @@ async def test_a_submit_that_waits_twice_is_answered_twice_the_same(bench: Bench
     first = bench.client()
     await bench.submit(first, 1, [b"a"] * 6)
     assert await bench.submit(first, 2, [b"b"] * 6, 10.0) is WAITING
-    await bench.gone(first)
+    await bench.disconnect(first)
     second = bench.client()
     assert await bench.submit(second, 2, [b"b"] * 6, 20.0) is WAITING
     assert await bench.run_all() == 6
     assert bench.counts("q")["ready"] == 6
     await bench.advance(30)
-    assert second.heard()[0] is True
-    assert await bench.submit(bench.client(), 2, [b"b"] * 6) == second.heard()
+    assert second.answer()[0] is True
+    assert await bench.submit(bench.client(), 2, [b"b"] * 6) == second.answer()
     assert bench.counts("q")["ready"] == 6
 
 
@@ -145,12 +145,12 @@ def test_what_is_no_submit_is_refused_in_words(args: tuple[Any, ...]) -> None:
 
     @on_bench()
     async def scene(bench: Bench) -> None:
-        line = bench.client()
+        connection = bench.client()
         known = set(bench.ledger.registry.queues)
-        assert isinstance(await bench.ask(line, "broker", "submit", *args), RemoteRefusal)
+        assert isinstance(await bench.ask(connection, "broker", "submit", *args), RemoteRefusal)
         assert bench.ledger.state.tasks == {}
         assert set(bench.ledger.registry.queues) - known <= {"q"}
-        assert (await bench.submit(line, 1, [b"a"]))[0] is True
+        assert (await bench.submit(connection, 1, [b"a"]))[0] is True
 
     scene()
 
@@ -158,32 +158,32 @@ def test_what_is_no_submit_is_refused_in_words(args: tuple[Any, ...]) -> None:
 @on_bench()
 async def test_results_are_pushed_to_who_waits_for_them(bench: Bench) -> None:
     """Only the session that submitted receives the results."""
-    line, other = bench.client(), bench.client("other")
-    accepted = await bench.submit(line, 1, [b"a", b"b"])
-    assert await bench.ask(line, "broker", "results", 0, 20.0) is WAITING
+    connection, other = bench.client(), bench.client("other")
+    accepted = await bench.submit(connection, 1, [b"a", b"b"])
+    assert await bench.ask(connection, "broker", "results", 0, 20.0) is WAITING
     assert await bench.ask(other, "broker", "results", 0, 20.0) is WAITING
     await bench.run_all()
-    number, rows = line.heard()
+    number, rows = connection.answer()
     assert number == 1
     assert [(key, state, pickle.loads(body)) for key, state, body, _ in rows] == [
         (accepted[1], 3, b"a"),
         (accepted[1] + 1, 3, b"b"),
     ]
     await bench.advance(20)
-    assert other.heard() == (0, [])
+    assert other.answer() == (0, [])
 
 
 @on_bench()
 async def test_a_reply_that_was_lost_is_sent_again(bench: Bench) -> None:
     """The master repeats a reply until the client confirms it: the client receives each result once."""
-    line = bench.client()
-    await bench.submit(line, 1, [b"a"])
+    connection = bench.client()
+    await bench.submit(connection, 1, [b"a"])
     await bench.run_all()
-    lost = await bench.ask(line, "broker", "results", 0, 20.0)
-    await bench.gone(line)
-    line = bench.client()
-    assert await bench.ask(line, "broker", "results", 0, 20.0) == lost
-    assert await bench.ask(line, "broker", "results", 1, 0.0) == (1, [])
+    lost = await bench.ask(connection, "broker", "results", 0, 20.0)
+    await bench.disconnect(connection)
+    connection = bench.client()
+    assert await bench.ask(connection, "broker", "results", 0, 20.0) == lost
+    assert await bench.ask(connection, "broker", "results", 1, 0.0) == (1, [])
 
 
 @on_bench()
@@ -193,35 +193,35 @@ async def test_results_are_pushed_to_the_newest_connection(bench: Bench) -> None
     await bench.submit(old, 1, [b"a"])
     assert await bench.ask(old, "broker", "results", 0, 20.0) is WAITING
     assert await bench.ask(new, "broker", "results", 0, 20.0) is WAITING
-    assert old.heard() == (0, [])
+    assert old.answer() == (0, [])
     bench.call(old, "broker", "results", 0, 20.0)
     old.open = False
-    await bench.settle_down()
+    await bench.run_until_idle()
     await bench.run_all()
-    assert len(new.heard()[1]) == 1
+    assert len(new.answer()[1]) == 1
 
 
 @on_bench()
 async def test_a_client_that_is_in_use_keeps_its_session(bench: Bench) -> None:
     """The session stays for days, at whatever time the master checks its idleness."""
-    line = bench.client()
+    connection = bench.client()
     for number in range(1, 8):
-        await bench.ask(line, "broker", "results", number - 1, 0.0)
-        await bench.submit(line, number, [b"a"], 0.0, 5, 1, None, 1.0)
+        await bench.ask(connection, "broker", "results", number - 1, 0.0)
+        await bench.submit(connection, number, [b"a"], 0.0, 5, 1, None, 1.0)
         await bench.run_all(f"w{number}")
-        assert len((await bench.ask(line, "broker", "results", number - 1, 0.0))[1]) == 1
+        assert len((await bench.ask(connection, "broker", "results", number - 1, 0.0))[1]) == 1
         await bench.advance(IDLE_S / 2)
-    assert set(bench.desk.clients.sessions) == {"c"}
+    assert set(bench.dispatcher.clients.sessions) == {"c"}
 
 
 @on_bench()
 async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
     """The workers still run its tasks, but the master keeps their results no longer than their retention."""
-    line = bench.client()
-    await bench.submit(line, 1, [b"a"])
-    await bench.gone(line)
+    connection = bench.client()
+    await bench.submit(connection, 1, [b"a"])
+    await bench.disconnect(connection)
     await bench.advance(2 * IDLE_S)
-    assert bench.desk.clients.sessions == {}
+    assert bench.dispatcher.clients.sessions == {}
     (task,) = bench.ledger.state.tasks.values()
     owner = task.owner
     assert owner is not None
@@ -235,59 +235,59 @@ async def test_p7_clients_that_have_said_goodbye_are_not_kept(bench: Bench) -> N
     """Thousands of short clients in an hour leave no session and no timer."""
 
     async def come_and_go(number: int) -> None:
-        line = bench.client(f"once {number}")
-        await bench.submit(line, 1, [b"a"])
+        connection = bench.client(f"once {number}")
+        await bench.submit(connection, 1, [b"a"])
         await bench.run_all()
-        assert await bench.ask(line, "broker", "goodbye") is None
-        await bench.gone(line)
+        assert await bench.ask(connection, "broker", "goodbye") is None
+        await bench.disconnect(connection)
 
     for number in range(50):
         await come_and_go(number)
-    moments = len(bench.broker._instants)
+    instants = len(bench.broker._instants)
     gc.collect()
     left = [one.key for one in gc.get_objects() if type(one) is ClientSession and one.key.startswith("once ")]
     assert not left
-    assert moments < 10
+    assert instants < 10
 
 
 @on_bench()
 async def test_a_submit_that_waits_for_room_outlives_the_goodbye_of_its_client(bench: Bench) -> None:
     """A goodbye and a submit of one session in one cycle leave no row; the waiting submit stores its own."""
     first, second, third = (bench.client() for _ in range(3))
-    capacity = RULES.capacity
+    capacity = DEFAULTS.capacity
     await bench.submit(first, 1, [b"a"] * capacity)
     assert await bench.submit(third, 5, [b"c"], 60.0) is WAITING
     bench.call(first, "broker", "goodbye")
     bench.call(second, "broker", "submit", 4, [("other", "f")], [(0, 1)], [b"b"], 0.0)
-    await bench.settle_down()
-    assert second.heard()[0] is True
+    await bench.run_until_idle()
+    assert second.answer()[0] is True
     assert await bench.run_all() > 0
-    await bench.settle_down()
-    assert third.heard()[0] is True
+    await bench.run_until_idle()
+    assert third.answer()[0] is True
     assert bench.broker.refusals == 0
 
 
 @on_bench()
 async def test_clients_that_stay_away_are_forgotten_each_at_its_time(bench: Bench) -> None:
     """The master ends each of many sessions at its own time, later if the client was seen later."""
-    lines = [bench.client(f"c{number}") for number in range(2 * EXAMINED_MAX + 1)]
-    await bench.submit(lines[0], 1, [b"a"])
+    connections = [bench.client(f"c{number}") for number in range(2 * EXAMINED_MAX + 1)]
+    await bench.submit(connections[0], 1, [b"a"])
     await bench.advance(IDLE_S / 2)
     late = bench.client("late")
-    await bench.ask(lines[1], "broker", "results", 0, 0.0)
+    await bench.ask(connections[1], "broker", "results", 0, 0.0)
     await bench.advance(IDLE_S / 2 + 1)
-    assert set(bench.desk.clients.sessions) == {"late", "c1"}
+    assert set(bench.dispatcher.clients.sessions) == {"late", "c1"}
     await bench.ask(late, "broker", "results", 0, 0.0)
     await bench.advance(IDLE_S)
-    assert set(bench.desk.clients.sessions) == {"late"}
+    assert set(bench.dispatcher.clients.sessions) == {"late"}
     await bench.advance(2 * IDLE_S)
-    assert bench.desk.clients.sessions == {}
+    assert bench.dispatcher.clients.sessions == {}
     again = bench.client("again")
     await bench.advance(IDLE_S / 2)
-    assert set(bench.desk.clients.sessions) == {"again"}
-    await bench.gone(again)
+    assert set(bench.dispatcher.clients.sessions) == {"again"}
+    await bench.disconnect(again)
     await bench.advance(IDLE_S)
-    assert bench.desk.clients.sessions == {}
+    assert bench.dispatcher.clients.sessions == {}
 
 
 @pytest.fixture
@@ -305,17 +305,17 @@ async def test_p7_clients_that_were_killed_are_kept_up_to_a_number(bench: Bench)
         killed = bench.client(f"killed {number}")
         await bench.submit(killed, 1, [b"a"])
         await bench.run_all()
-        await bench.gone(killed)
-    sessions = bench.desk.clients.sessions
+        await bench.disconnect(killed)
+    sessions = bench.dispatcher.clients.sessions
     assert set(sessions) == {*(f"here {n}" for n in range(4)), *(f"killed {n}" for n in range(44, 50))}
     await bench.submit(here[0], 1, [b"a"])
     rows = {key for key in bench.store._rows if key < 0}
     assert rows == {session.row_key for session in sessions.values() if session.high}
     assert len(rows) == 7
-    for line in here:
-        await bench.gone(line)
+    for connection in here:
+        await bench.disconnect(connection)
     bench.client("last")
-    await bench.settle_down()
+    await bench.run_until_idle()
     assert len(sessions) == 10
     assert "last" in sessions
 
@@ -325,37 +325,37 @@ async def test_p7_a_task_that_waits_for_long_is_followed_by_clients_that_are_the
     """A new client for each web request watches one task for days; the task forgets ended clients."""
     (_, key) = await bench.submit(bench.client(), 1, [b"a"])
     for number in range(20):
-        line = bench.client(f"page {number}")
-        assert await bench.ask(line, "broker", "watch", [key]) == []
-        assert await bench.ask(line, "broker", "goodbye") is None
-        await bench.gone(line)
+        connection = bench.client(f"page {number}")
+        assert await bench.ask(connection, "broker", "watch", [key]) == []
+        assert await bench.ask(connection, "broker", "goodbye") is None
+        await bench.disconnect(connection)
     (followers,) = bench.ledger.state.subscribers.values()
     assert len(followers) == 1
     last = bench.client("last")
     assert await bench.ask(last, "broker", "watch", [key]) == []
     assert await bench.ask(last, "broker", "results", 0, 5.0) is WAITING
     await bench.run_all()
-    assert last.heard()[1][0][0] == key
+    assert last.answer()[1][0][0] == key
     assert bench.ledger.state.subscribers == {}
 
 
 @on_bench()
 async def test_a_client_that_was_idle_for_very_long_submits_as_ever(bench: Bench) -> None:
     """Its connection is still open, but its session and the session's row are gone."""
-    line = bench.client()
-    assert (await bench.submit(line, 1, [b"a"]))[0] is True
+    connection = bench.client()
+    assert (await bench.submit(connection, 1, [b"a"]))[0] is True
     await bench.advance(3 * IDLE_S)
-    assert bench.desk.clients.sessions == {}
-    assert (await bench.submit(line, 2, [b"b"]))[0] is True
-    assert (await bench.submit(line, 3, [b"c"]))[0] is True
+    assert bench.dispatcher.clients.sessions == {}
+    assert (await bench.submit(connection, 2, [b"b"]))[0] is True
+    assert (await bench.submit(connection, 3, [b"c"]))[0] is True
     assert bench.counts("q") == {"ready": 3}
 
 
 @on_bench()
 async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
     """The ledger keeps each result for its own TTL and no less (P3)."""
-    line = bench.client()
-    await bench.submit(line, 1, [b"a"], 0.0, 5, 1, None, 60.0)
+    connection = bench.client()
+    await bench.submit(connection, 1, [b"a"], 0.0, 5, 1, None, 60.0)
     await bench.run_all()
     await bench.advance(59)
     assert bench.counts("q") == {"succeeded": 1}
@@ -367,9 +367,9 @@ async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
 @on_bench()
 async def test_who_was_away_beyond_a_results_time_hears_it_as_it_was(bench: Bench) -> None:
     """A kept session holds its undelivered results, even if the store may delete them."""
-    line = bench.client()
-    accepted = await bench.submit(line, 1, [b"a"], 0.0, 5, 1, None, 1.0)
-    await bench.gone(line)
+    connection = bench.client()
+    accepted = await bench.submit(connection, 1, [b"a"], 0.0, 5, 1, None, 1.0)
+    await bench.disconnect(connection)
     await bench.run_all()
     await bench.advance(5)
     assert bench.counts("q") == {}
@@ -380,9 +380,9 @@ async def test_who_was_away_beyond_a_results_time_hears_it_as_it_was(bench: Benc
 @on_bench()
 async def test_only_clients_submit_and_ask_for_results(bench: Bench) -> None:
     """The master refuses other peers, and invalid calls for results, with a message."""
-    for line in (bench.worker(), bench.line()):
-        assert "role client" in str(await bench.submit(line, 1, [b"a"]))
-        assert "role client" in str(await bench.ask(line, "broker", "results", 0, 0.0))
-    line = bench.client()
+    for connection in (bench.worker(), bench.connection()):
+        assert "role client" in str(await bench.submit(connection, 1, [b"a"]))
+        assert "role client" in str(await bench.ask(connection, "broker", "results", 0, 0.0))
+    connection = bench.client()
     for args in ((), (0,), ("0", 0.0), (0, math.nan), (0, "1"), (0.5, 1)):
-        assert isinstance(await bench.ask(line, "broker", "results", *args), RemoteRefusal)
+        assert isinstance(await bench.ask(connection, "broker", "results", *args), RemoteRefusal)

@@ -13,14 +13,14 @@ def heavy(name: str, cost: object) -> tuple[Any, ...]:
     return "q", name, None, None, None, None, None, None, cost
 
 
-async def submit(bench: Bench, line: Any, number: int, *envelopes: tuple[Any, ...]) -> Any:
+async def submit(bench: Bench, connection: Any, number: int, *envelopes: tuple[Any, ...]) -> Any:
     """Submit one task of each envelope, in this order."""
     runs = [(index, 1) for index in range(len(envelopes))]
     bodies = [b"%d" % index for index in range(len(envelopes))]
-    return await bench.ask(line, "broker", "submit", number, envelopes, runs, bodies, 0.0)
+    return await bench.ask(connection, "broker", "submit", number, envelopes, runs, bodies, 0.0)
 
 
-async def why(bench: Bench, key: int) -> str:
+async def explanation(bench: Bench, key: int) -> str:
     """Return why a task does not run."""
     shown = await bench.admin("show", id=id_text(key))
     return str(shown["why"])
@@ -49,7 +49,10 @@ async def test_what_is_behind_a_heavy_task_waits_until_there_is_room(bench: Benc
     (light,) = await bench.exchange(one)
     _, first = await submit(bench, client, 2, heavy("h", 2), ("q", "f"))
     assert await bench.exchange(two, want=5) == []
-    assert await why(bench, first) == "It takes 2 slots, and no worker has so many free; none is filled until one has."
+    assert (
+        await explanation(bench, first)
+        == "It takes 2 slots, and no worker has so many free; none is filled until one has."
+    )
     await submit(bench, client, 3, ("q", "g", 9))
     (urgent,) = await bench.exchange(two, want=1)
     await bench.exchange(one, [done(light)], want=0)
@@ -65,7 +68,7 @@ async def test_a_task_that_is_too_heavy_for_a_worker_holds_up_nobody_there(bench
     _, first = await submit(bench, client, 1, heavy("h", 3), ("q", "f"))
     (row,) = await bench.exchange(executor, want=5)
     assert row[4] == b"1"
-    assert await why(bench, first) == "It takes 3 slots, and no worker that would run it has so many."
+    assert await explanation(bench, first) == "It takes 3 slots, and no worker that would run it has so many."
     bench.worker("large", slots=3)
     (row,) = await bench.exchange(bench.executor(1, "large"), want=5)
     assert row[0] == first
@@ -75,7 +78,7 @@ async def test_a_task_that_is_too_heavy_for_a_worker_holds_up_nobody_there(bench
 async def test_an_executor_of_several_is_given_no_more_than_its_slots(bench: Bench) -> None:
     """When tasks count in slots, each task of such an executor takes one."""
     client, _ = bench.client(), bench.worker(slots=3)
-    executor = bench.line("executor")
+    executor = bench.connection("executor")
     bench.hello(executor, "executor", "w", index=1, seats=3, holds=[])
     await submit(bench, client, 1, heavy("h", 2), *[("q", "f")] * 3)
     (row,) = await bench.exchange(executor, want=3)
@@ -90,6 +93,6 @@ async def test_a_cost_that_is_none_is_refused(bench: Bench) -> None:
     """The master refuses an invalid cost with a message."""
     client = bench.client()
     for number, cost in enumerate((0, -1, 1.5, "2", 10_000, True), 1):
-        heard = await submit(bench, client, number, heavy("h", cost))
-        assert isinstance(heard, RemoteRefusal), cost
-        assert "cost is a whole number from 1 to 1,000" in str(heard)
+        answer = await submit(bench, client, number, heavy("h", cost))
+        assert isinstance(answer, RemoteRefusal), cost
+        assert "cost is a whole number from 1 to 1,000" in str(answer)

@@ -4,7 +4,18 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.master.bench import LEASE_S, START, WAITING, Bench, FakeLine, done, failed, on_bench, released, restarted
+from tests.master.bench import (
+    LEASE_S,
+    START,
+    WAITING,
+    Bench,
+    FakeConnection,
+    done,
+    failed,
+    on_bench,
+    released,
+    restarted,
+)
 from tests.master.calls.test_keys import submit, turn
 from tests.master.sessions.test_workers import end
 
@@ -13,28 +24,28 @@ from distq.master.sessions.recovery import end_unless_reclaimed
 from distq.master.sessions.timeouts import DISCONNECT_GRACE_S, LAST_CHECK_S
 
 
-async def given(bench: Bench, count: int = 1) -> tuple[FakeLine, FakeLine, list[Any]]:
+async def given(bench: Bench, count: int = 1) -> tuple[FakeConnection, FakeConnection, list[Any]]:
     """Return a supervisor and its executor, which holds the first of `count` tasks of one key."""
-    supervisor, line = bench.worker(), bench.executor()
+    supervisor, connection = bench.worker(), bench.executor()
     await submit(bench, bench.client(), 1, *[turn("joe")] * count)
-    return supervisor, line, await bench.exchange(line, want=10)
+    return supervisor, connection, await bench.exchange(connection, want=10)
 
 
-async def leased_and_unstored(bench: Bench) -> tuple[FakeLine, FakeLine]:
+async def leased_and_unstored(bench: Bench) -> tuple[FakeConnection, FakeConnection]:
     """Return an executor that was leased a task in the previous cycle, and the task's client."""
     bench.worker()
-    line, client = bench.executor(), bench.client()
-    assert await bench.exchange(line, wait_s=60.0) is WAITING
+    connection, client = bench.executor(), bench.client()
+    assert await bench.exchange(connection, wait_s=60.0) is WAITING
     bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
     await bench.cycle()
-    return line, client
+    return connection, client
 
 
 @on_bench()
 async def test_its_lease_is_stored_before_it_is_handed_over(bench: Bench) -> None:
     """A restarted master therefore knows that the task runs."""
-    _, line, (row,) = await given(bench)
-    assert bench.ledger.state.tasks[row[0]].holder is line.state
+    _, connection, (row,) = await given(bench)
+    assert bench.ledger.state.tasks[row[0]].holder is connection.state
     again = await restarted(bench)
     assert again.counts("q") == {"leased": 1}
     assert again.ledger.state.tasks[row[0]].delivery == row[1]
@@ -45,12 +56,12 @@ async def test_it_is_handed_over_though_nobody_says_anything_more(bench: Bench) 
     """The cycle that leases the task wakes the next cycle, which stores the lease."""
     running = asyncio.create_task(bench.broker.run())
     bench.worker()
-    line, client = bench.executor(), bench.client()
-    bench.call(line, "broker", "exchange", [], 1, 60.0)
+    connection, client = bench.executor(), bench.client()
+    bench.call(connection, "broker", "exchange", [], 1, 60.0)
     bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
     for _ in range(1000):
         await asyncio.sleep(0)  # a turn of the loop, in which the broker runs
-    assert [row[4] for row in bench.rows(line)] == [b"a"]
+    assert [row[4] for row in bench.rows(connection)] == [b"a"]
     bench.broker.stop()
     await running
 
@@ -59,12 +70,12 @@ async def test_it_is_handed_over_though_nobody_says_anything_more(bench: Bench) 
 async def test_the_reply_says_which_must_end_with_their_lease(bench: Bench) -> None:
     """The reply's sixth field names them, if there are any."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await submit(bench, bench.client(), 1, turn("joe"), None)
-    answer = await bench.ask(line, "broker", "exchange", [], 10, 0.0)
+    answer = await bench.ask(connection, "broker", "exchange", [], 10, 0.0)
     keyed, free = (row[0] for row in answer[1])
     assert answer[2:] == ({}, {}, {}, [keyed])
-    answer = await bench.ask(line, "broker", "exchange", [released((free, answer[1][1][1]))], 10, 0.0)
+    answer = await bench.ask(connection, "broker", "exchange", [released((free, answer[1][1][1]))], 10, 0.0)
     assert [row[0] for row in answer[1]] == [free]
     assert answer[2:] == ()
 
@@ -73,57 +84,57 @@ async def test_the_reply_says_which_must_end_with_their_lease(bench: Bench) -> N
 async def test_a_queue_with_a_limit_has_such_tasks_without_keys(bench: Bench) -> None:
     """Its tasks are lease-bound as long as the queue has a limit."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await bench.admin("queue_set", queue="q", running=1)
     await submit(bench, bench.client(), 1, None)
-    answer = await bench.ask(line, "broker", "exchange", [], 10, 0.0)
+    answer = await bench.ask(connection, "broker", "exchange", [], 10, 0.0)
     assert answer[5] == [answer[1][0][0]]
 
 
 @on_bench()
 async def test_while_its_lease_cannot_be_stored_nobody_has_it(bench: Bench) -> None:
     """The executor receives an empty reply and calls again."""
-    line, _ = await leased_and_unstored(bench)
+    connection, _ = await leased_and_unstored(bench)
     bench.store.refuse_next = 1
-    await bench.settle_down()
-    assert bench.rows(line) == []
+    await bench.run_until_idle()
+    assert bench.rows(connection) == []
     assert bench.counts("q") == {"ready": 1}
-    assert len(await bench.exchange(line)) == 1
+    assert len(await bench.exchange(connection)) == 1
 
 
 @on_bench()
 async def test_one_that_was_cancelled_before_it_was_handed_over_is_not(bench: Bench) -> None:
     """Its executor does not receive the task."""
-    line, client = await leased_and_unstored(bench)
+    connection, client = await leased_and_unstored(bench)
     (key,) = bench.ledger.state.tasks
     assert bench.ledger.state.tasks[key].state == LEASED
     await bench.ask(client, "broker", "cancel", [key], True)
-    assert bench.rows(line) == []
+    assert bench.rows(connection) == []
     assert bench.counts("q") == {"cancelled": 1}
 
 
 @on_bench()
 async def test_closed_sockets_do_not_end_its_lease(bench: Bench) -> None:
     """Its worker may still run it behind a broken network; a task without a key goes elsewhere after a second."""
-    supervisor, line = bench.worker(), bench.executor()
+    supervisor, connection = bench.worker(), bench.executor()
     await submit(bench, bench.client(), 1, turn("joe"), turn("joe"), None)
-    rows = await bench.exchange(line, want=10)
+    rows = await bench.exchange(connection, want=10)
     assert len(rows) == 2
-    for peer in (line, supervisor):
-        await bench.gone(peer)
+    for peer in (connection, supervisor):
+        await bench.disconnect(peer)
     await bench.advance(DISCONNECT_GRACE_S + 0.1)
     assert bench.counts("q") == {"leased": 1, "ready": 1, "held": 1}
     await bench.advance(LEASE_S)
     assert bench.counts("q") == {"ready": 2, "held": 1}
-    assert bench.tally("q", "f").redeliveries == {"connection": 2}
+    assert bench.counters("q", "f").redeliveries == {"connection": 2}
 
 
 @on_bench()
 async def test_who_comes_back_in_time_goes_on_with_it(bench: Bench) -> None:
     """The executor settles the task, although its session had been ended."""
-    supervisor, line, (row,) = await given(bench)
-    await bench.gone(line)
-    await bench.gone(supervisor)
+    supervisor, connection, (row,) = await given(bench)
+    await bench.disconnect(connection)
+    await bench.disconnect(supervisor)
     await bench.advance(DISCONNECT_GRACE_S + 0.1)
     assert bench.workers.sessions == {}
     bench.worker()
@@ -131,7 +142,7 @@ async def test_who_comes_back_in_time_goes_on_with_it(bench: Bench) -> None:
     await bench.exchange(back, [done(row)], want=0)
     await bench.advance(LEASE_S)
     assert bench.counts("q") == {"succeeded": 1}
-    assert bench.tally("q", "f").redeliveries == {}
+    assert bench.counters("q", "f").redeliveries == {}
 
 
 @on_bench()
@@ -149,14 +160,14 @@ def test_a_master_that_has_slept_hears_first_what_was_said_meanwhile(late_s: flo
     @on_bench()
     async def scene(bench: Bench) -> None:
         """The master is late by either time."""
-        supervisor, line, (row,) = await given(bench)
+        supervisor, connection, (row,) = await given(bench)
         bench.clock.at += LEASE_S + late_s
-        await bench.settle_down()
+        await bench.run_until_idle()
         assert bench.counts("q") == {"leased": 1}
         await bench.ask(supervisor, "broker", "heartbeat", {})
         await bench.advance(LEASE_S - 1)
         assert bench.counts("q") == {"leased": 1}
-        await bench.exchange(line, [done(row)], want=0)
+        await bench.exchange(connection, [done(row)], want=0)
         assert bench.counts("q") == {"succeeded": 1}
 
     scene()
@@ -167,7 +178,7 @@ async def test_a_master_that_has_slept_gives_up_who_says_nothing_afterwards(benc
     """The master ends the silent worker's leases `LAST_CHECK_S` later."""
     await given(bench)
     bench.clock.at += 2 * LEASE_S
-    await bench.settle_down()
+    await bench.run_until_idle()
     await bench.advance(2 * LAST_CHECK_S)
     assert bench.counts("q") == {"ready": 1}
 
@@ -182,16 +193,18 @@ def test_after_a_restart_it_waits_for_its_lease_or_whoever_names_it(who: str) ->
         _, _, (row,) = await given(first, 2)
         bench = await restarted(first)
         end_unless_reclaimed(bench.broker, bench.absent, 1.0, LEASE_S)
-        line = bench.line()
-        bench.hello(line, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])] if who == "supervisor" else [])
+        connection = bench.connection()
+        bench.hello(
+            connection, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])] if who == "supervisor" else []
+        )
         if who == "executor":
             bench.executor(holds=[tuple(row[:2])])
         for _ in range(4):
-            await bench.ask(line, "broker", "heartbeat", {})
+            await bench.ask(connection, "broker", "heartbeat", {})
             assert bench.counts("q") == {"leased": 1, "held": 1}
             await bench.advance(LEASE_S / 4 - 0.1)
         await bench.advance(1.0)
-        await bench.ask(line, "broker", "heartbeat", {})
+        await bench.ask(connection, "broker", "heartbeat", {})
         assert bench.counts("q") == ({"ready": 1, "held": 1} if who == "nobody" else {"leased": 1, "held": 1})
         assert bench.clock.at > START + LEASE_S
 
@@ -215,9 +228,9 @@ async def test_after_a_restart_an_executor_that_ended_meanwhile_holds_up_nobody(
 @on_bench()
 async def test_what_a_supervisor_names_and_nobody_has_leased_is_no_news(bench: Bench) -> None:
     """The supervisor's shared page may still name a task that was settled long ago."""
-    _, line, (row,) = await given(bench)
-    await bench.exchange(line, [done(row)], want=0)
-    bench.hello(bench.line(), "worker", "w", slots=2, tasks=True, holds=[(7, *row[:2]), (1, 5), "x", (1, 2, "y")])
+    _, connection, (row,) = await given(bench)
+    await bench.exchange(connection, [done(row)], want=0)
+    bench.hello(bench.connection(), "worker", "w", slots=2, tasks=True, holds=[(7, *row[:2]), (1, 5), "x", (1, 2, "y")])
     assert bench.counts("q") == {"succeeded": 1}
     assert list(bench.workers.sessions["w"].executors) == [1]
 
@@ -225,21 +238,21 @@ async def test_what_a_supervisor_names_and_nobody_has_leased_is_no_news(bench: B
 # -- tasks that have ended and run on ---------------------------------------------------------------
 
 
-async def aborted(bench: Bench) -> tuple[FakeLine, FakeLine, list[Any]]:
+async def aborted(bench: Bench) -> tuple[FakeConnection, FakeConnection, list[Any]]:
     """Return as `given` for two tasks, after the first one was cancelled while it ran."""
-    supervisor, line, (row,) = await given(bench, 2)
+    supervisor, connection, (row,) = await given(bench, 2)
     assert (await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True))["done"] == 1
     assert bench.counts("q") == {"cancelled": 1, "held": 1}
-    return supervisor, line, row
+    return supervisor, connection, row
 
 
 @on_bench()
 async def test_a_task_that_was_cancelled_keeps_its_place_until_it_has_stopped(bench: Bench) -> None:
     """It may take two seconds to stop, and the next task of its key must not run beside it."""
-    _, line, row = await aborted(bench)
-    await bench.exchange(line, [failed(row)], want=0)
+    _, connection, row = await aborted(bench)
+    await bench.exchange(connection, [failed(row)], want=0)
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
-    assert len(await bench.exchange(line)) == 1
+    assert len(await bench.exchange(connection)) == 1
 
 
 @on_bench()
@@ -255,16 +268,16 @@ async def test_its_place_is_free_when_its_executor_comes_back_without_it(bench: 
     """The place is free even if the executor's answer was lost."""
     await aborted(bench)
     bench.executor()
-    await bench.settle_down()
+    await bench.run_until_idle()
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
 
 
 @on_bench()
 async def test_its_place_is_free_when_the_lease_is_over(bench: Bench) -> None:
     """Its worker sends no more reports."""
-    supervisor, line, _ = await aborted(bench)
-    await bench.gone(line)
-    await bench.gone(supervisor)
+    supervisor, connection, _ = await aborted(bench)
+    await bench.disconnect(connection)
+    await bench.disconnect(supervisor)
     await bench.advance(LEASE_S - 1)
     assert bench.counts("q") == {"cancelled": 1, "held": 1}
     await bench.advance(1.1)
@@ -274,19 +287,19 @@ async def test_its_place_is_free_when_the_lease_is_over(bench: Bench) -> None:
 @on_bench()
 async def test_one_that_was_cancelled_behind_its_workers_back_is_stopped_when_that_comes(bench: Bench) -> None:
     """Its supervisor names the task and must stop it; no other task takes its place until then."""
-    supervisor, line, (row,) = await given(bench, 2)
-    await bench.gone(line)
-    await bench.gone(supervisor)
+    supervisor, connection, (row,) = await given(bench, 2)
+    await bench.disconnect(connection)
+    await bench.disconnect(supervisor)
     await bench.advance(DISCONNECT_GRACE_S + 0.1)
     await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True)
-    back = bench.line()
+    back = bench.connection()
     bench.hello(back, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])])
-    told = []
+    reply = []
     for _ in range(5):
-        told.append(await bench.ask(back, "broker", "heartbeat", {}))
+        reply.append(await bench.ask(back, "broker", "heartbeat", {}))
         await bench.advance(LEASE_S / 3)
         assert bench.counts("q") == {"cancelled": 1, "held": 1}
-    assert told == [{"abort": [(row[0], row[1])]}, *[{"abort": []}] * 4]
+    assert reply == [{"abort": [(row[0], row[1])]}, *[{"abort": []}] * 4]
     await bench.ask(back, "broker", "heartbeat", end(1, row[:2]))
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
 
@@ -314,14 +327,14 @@ async def test_after_a_restart_a_cancelled_task_that_may_run_on_keeps_its_place(
 async def test_after_a_restart_the_worker_of_a_cancelled_task_is_told_again_to_stop_it(first: Bench) -> None:
     """The killed master's order may be lost. The place is free when the executor has ended."""
     bench, row = await aborted_and_restarted(first)
-    back = bench.line()
+    back = bench.connection()
     bench.hello(back, "worker", "w", slots=2, tasks=True, holds=[(1, *row[:2])])
-    heard = []
+    answer = []
     for _ in range(5):
-        heard.append(await bench.ask(back, "broker", "heartbeat", {}))
+        answer.append(await bench.ask(back, "broker", "heartbeat", {}))
         await bench.advance(LEASE_S / 3)
         assert bench.counts("q") == {"cancelled": 1, "held": 1}
-    assert heard == [{"abort": [(row[0], row[1])]}, *[{"abort": []}] * 4]
+    assert answer == [{"abort": [(row[0], row[1])]}, *[{"abort": []}] * 4]
     await bench.ask(back, "broker", "heartbeat", end(1, row[:2]))
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
 
@@ -337,8 +350,8 @@ async def test_after_a_restart_the_answer_of_a_cancelled_task_frees_its_place(fi
 @on_bench()
 async def test_a_cancelled_task_that_had_stopped_before_a_restart_holds_up_no_other(first: Bench) -> None:
     """The commit that frees its place stores that it stopped; a second restart finds the same state."""
-    _, line, row = await aborted(first)
-    await first.exchange(line, [failed(row)], want=0)
+    _, connection, row = await aborted(first)
+    await first.exchange(connection, [failed(row)], want=0)
     bench = await restarted(await restarted(first))
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
     assert not bench.ledger.holds(bench.absent)
@@ -376,18 +389,18 @@ def test_a_task_whose_result_is_not_kept_is_known_until_it_has_stopped(*, restar
     async def scene(bench: Bench) -> None:
         """The running task is cancelled, and its result's retention is over before the task has stopped."""
         bench.worker()
-        line = bench.executor()
+        connection = bench.executor()
         runs, bodies = [(0, 1, None, turn("joe"))] * 2, [b"a", b"b"]
         envelope = ("q", "f", None, None, None, 1.0)
         await bench.ask(bench.client(), "broker", "submit", 1, [envelope], runs, bodies, 0.0)
-        (row,) = await bench.exchange(line)
+        (row,) = await bench.exchange(connection)
         await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], True)
         if restarts:
             bench = await restarted(bench)
-            line = bench.executor(holds=[tuple(row[:2])])
+            connection = bench.executor(holds=[tuple(row[:2])])
         await bench.advance(3.0)
         assert bench.counts("q") == {"cancelled": 1, "held": 1}
-        await bench.exchange(line, [failed(row)], want=0)
+        await bench.exchange(connection, [failed(row)], want=0)
         await bench.advance(2.0)
         assert bench.counts("q") == {"ready": 1}
 
@@ -413,13 +426,13 @@ async def test_its_place_in_a_queue_with_a_limit_is_kept_too(bench: Bench) -> No
 @on_bench()
 async def test_a_late_success_lets_nobody_in_beside_the_second_run(bench: Bench) -> None:
     """The success counts, and the second run keeps its place until its executor has answered."""
-    _, line, (row,) = await given(bench, 2)
+    _, connection, (row,) = await given(bench, 2)
     await bench.advance(LEASE_S + 1)
     bench.worker("heir")
     heir = bench.executor(1, "heir")
     (again,) = await bench.exchange(heir)
     assert again[0] == row[0]
-    await bench.exchange(line, [done(row)], want=0)
+    await bench.exchange(connection, [done(row)], want=0)
     assert bench.counts("q") == {"succeeded": 1, "held": 1}
     await bench.exchange(heir, [done(again)], want=0)
     assert bench.counts("q") == {"succeeded": 1, "ready": 1}
@@ -428,10 +441,10 @@ async def test_a_late_success_lets_nobody_in_beside_the_second_run(bench: Bench)
 @on_bench()
 async def test_a_refused_commit_frees_no_place(bench: Bench) -> None:
     """The master commits the answer again, which then frees the place."""
-    _, line, row = await aborted(bench)
+    _, connection, row = await aborted(bench)
     bench.store.refuse_next = 1
     bench.call(bench.client("third"), "broker", "submit", 1, [("q", "g")], [(0, 1)], [b"x"], 0.0)
-    await bench.exchange(line, [failed(row)], want=0)
+    await bench.exchange(connection, [failed(row)], want=0)
     await bench.advance(2)
     assert bench.counts("q") == {"cancelled": 1, "ready": 1}
     assert bench.ledger.state.orphaned_runs.running == {}

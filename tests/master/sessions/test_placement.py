@@ -44,10 +44,10 @@ async def test_what_no_worker_can_run_counts_as_one_task(bench: Bench) -> None:
     assert wanted(bench).ready == 2 + 1
     bench.worker("large", slots=8, labels=["gpu"])
     assert wanted(bench).ready == 2 + 3
-    line = bench.worker("other", queues=["r"])
+    connection = bench.worker("other", queues=["r"])
     tasks(bench, "f", 1, queue="r", cost=4)
     assert wanted(bench, "r").ready == 1
-    assert line.open
+    assert connection.open
 
 
 @on_bench()
@@ -69,7 +69,7 @@ async def test_a_name_that_every_worker_has_handed_back_does_not_count(bench: Be
 @on_bench()
 async def test_plain_items_count_where_a_worker_takes_them(bench: Bench) -> None:
     """Standard-library programs take plain items too, but no autoscaler starts such programs."""
-    await bench.ask(bench.line(), "work", "put", 1)
+    await bench.ask(bench.connection(), "work", "put", 1)
     bench.worker(plain=False)
     assert wanted(bench, "work").ready == 1
     bench.worker("w2", plain=True)
@@ -79,10 +79,10 @@ async def test_plain_items_count_where_a_worker_takes_them(bench: Bench) -> None
 @on_bench()
 async def test_a_draining_worker_is_as_good_as_gone(bench: Bench) -> None:
     """A draining worker does not count, since its pod ends."""
-    line = bench.worker()
+    connection = bench.worker()
     tasks(bench, "g", 3, requires=frozenset({"gpu"}))
     assert wanted(bench).ready == 1
-    await bench.ask(line, "broker", "heartbeat", {"draining": True})
+    await bench.ask(connection, "broker", "heartbeat", {"draining": True})
     assert wanted(bench).ready == 3
 
 
@@ -91,8 +91,8 @@ async def test_running_tasks_count_by_their_slots_and_how_long_they_last(bench: 
     """The queue is one in which no run has ended yet."""
     bench.worker(slots=4)
     tasks(bench, "f", 4, cost=2)
-    line = bench.executor()
-    await bench.exchange(line)
+    connection = bench.executor()
+    await bench.exchange(connection)
     assert wanted(bench) == Demand(2, 3, 6, 6.0)
     bench.clock.at += 20
     assert wanted(bench) == Demand(2, 3, 6, 120.0)

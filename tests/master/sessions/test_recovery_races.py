@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.master.bench import LEASE_S, WAITING, Bench, FakeLine, done, failed, on_bench
+from tests.master.bench import LEASE_S, WAITING, Bench, FakeConnection, done, failed, on_bench
 
 from distq.master.cycle.clock import SystemClock
 
@@ -16,51 +16,51 @@ PAUSE_S = 20.0
 async def test_a_sweep_at_the_same_instant_as_a_settle(bench: Bench) -> None:
     """The lease ends in the cycle of its answer: the answer counts, and no executor runs the task again."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a"])
-    (row,) = await bench.exchange(line)
+    (row,) = await bench.exchange(connection)
     bench.clock.at += 2 * LEASE_S
-    bench.call(line, "broker", "exchange", [done(row)], 0, 0.0)
-    await bench.settle_down()
+    bench.call(connection, "broker", "exchange", [done(row)], 0, 0.0)
+    await bench.run_until_idle()
     assert bench.counts("q") == {"succeeded": 1}
-    assert bench.tally("q", "f").completed["success"] == 1
+    assert bench.counters("q", "f").completed["success"] == 1
 
 
 @on_bench()
 async def test_a_settle_right_after_the_sweep(bench: Bench) -> None:
     """The lease has just ended, and another executor holds the task: the late success settles it once."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a"])
-    (row,) = await bench.exchange(line)
+    (row,) = await bench.exchange(connection)
     await bench.advance(2 * LEASE_S)
     bench.worker("second")
     (again,) = await bench.exchange(bench.executor(1, "second"))
     assert again[0] == row[0]
-    await bench.exchange(line, [done(row)], want=0)
+    await bench.exchange(connection, [done(row)], want=0)
     assert bench.counts("q") == {"succeeded": 1}
     await bench.exchange(bench.executor(2, "second"), [done(again)], want=0)
-    tally = bench.tally("q", "f")
-    assert (tally.completed["success"], tally.late) == (1, {"success": 2})
+    counters = bench.counters("q", "f")
+    assert (counters.completed["success"], counters.late) == (1, {"success": 2})
 
 
-async def three_that_failed(bench: Bench) -> tuple[FakeLine, list[Any]]:
+async def three_that_failed(bench: Bench) -> tuple[FakeConnection, list[Any]]:
     """Return an executor and the leases of its three tasks, which failed and wait for their next attempts."""
     bench.worker()
-    line = bench.executor()
+    connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
-    rows = await bench.exchange(line, want=3)
-    await bench.exchange(line, [failed(row) for row in rows], want=0)
-    return line, rows
+    rows = await bench.exchange(connection, want=3)
+    await bench.exchange(connection, [failed(row) for row in rows], want=0)
+    return connection, rows
 
 
 @on_bench()
 async def test_a_sweep_past_entries_that_it_cannot_rescue(bench: Bench) -> None:
     """One due task is settled in the same cycle: the other tasks become ready in that cycle."""
-    line, rows = await three_that_failed(bench)
+    connection, rows = await three_that_failed(bench)
     assert bench.counts("q") == {"delayed": 3}
     bench.clock.at += PAUSE_S
-    bench.call(line, "broker", "exchange", [done(rows[0])], 0, 0.0)
+    bench.call(connection, "broker", "exchange", [done(rows[0])], 0, 0.0)
     await bench.cycle()
     assert bench.counts("q") == {"succeeded": 1, "ready": 2}
 
@@ -70,7 +70,7 @@ async def test_a_store_error_in_the_middle_of_a_sweep(bench: Bench) -> None:
     """Due tasks stay due, and change with the next commit that the store accepts."""
     await three_that_failed(bench)
     bench.store.refuse_next = 10**6
-    await bench.ask(bench.line(), "work", "put", 1)
+    await bench.ask(bench.connection(), "work", "put", 1)
     await bench.advance(PAUSE_S)
     assert bench.counts("q") == {"delayed": 3}
     bench.store.refuse_next = 0
@@ -81,10 +81,10 @@ async def test_a_store_error_in_the_middle_of_a_sweep(bench: Bench) -> None:
 @on_bench()
 async def test_a_poison_payload_in_the_middle_of_a_leased_batch(bench: Bench) -> None:
     """Earlier tasks are settled, later ones go back uncounted; only the poison task is blamed, and runs alone."""
-    supervisor, line = bench.worker(), bench.executor()
+    supervisor, connection = bench.worker(), bench.executor()
     await bench.submit(bench.client(), 1, [b"a", b"poison", b"c"])
-    rows = await bench.exchange(line, want=3)
-    await bench.exchange(line, [done(rows[0])], want=0)
+    rows = await bench.exchange(connection, want=3)
+    await bench.exchange(connection, [done(rows[0])], want=0)
     exited = {"index": 1, "cause": "killed by SIGSEGV", "kind": "signal", "running": rows[1][:2]}
     await bench.ask(supervisor, "broker", "heartbeat", {"exited": [exited]})
     lost = {row[4]: bench.ledger.state.tasks[row[0]].lost for row in rows}
@@ -97,10 +97,10 @@ async def test_a_poison_payload_in_the_middle_of_a_leased_batch(bench: Bench) ->
 @on_bench()
 async def test_a_wait_is_over_in_its_time_whatever_the_wall_clock_does(bench: Bench) -> None:
     """The master has a clock of its own, which goes on from where it started."""
-    line = bench.line()
-    assert await bench.ask(line, "work", "get", timeout=5) is WAITING
+    connection = bench.connection()
+    assert await bench.ask(connection, "work", "get", timeout=5) is WAITING
     await bench.advance(5)
-    assert not line.waits
+    assert not connection.waits
 
 
 def test_the_wall_clock_stepping_back_two_hours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,11 +45,11 @@ async def test_a_worker_that_handed_a_name_back_is_offered_it_again(bench: Bench
     client = bench.client()
     await bench.submit(client, 1, [b"a"])
     bench.worker()
-    line = bench.executor()
-    (row,) = await bench.exchange(line, want=1)
+    connection = bench.executor()
+    (row,) = await bench.exchange(connection, want=1)
     handed_back = (row[0], row[1], Outcome.UNKNOWN, None, 0.0, "no such module")
-    assert await bench.exchange(line, [handed_back], want=1, wait_s=60.0) is WAITING
+    assert await bench.exchange(connection, [handed_back], want=1, wait_s=60.0) is WAITING
     await bench.advance(AGAIN_S / 2)
-    assert bench.rows(line) is WAITING
+    assert bench.rows(connection) is WAITING
     await bench.advance(AGAIN_S)
-    assert [again[0] for again in bench.rows(line)] == [row[0]]
+    assert [again[0] for again in bench.rows(connection)] == [row[0]]

@@ -10,8 +10,8 @@ from distq.tasks.failure import TimeLimitExceeded, exception_of
 
 def overrun(running: Any) -> dict[str, Any]:
     """Return the heartbeat's report of an executor that was killed at its task's limit."""
-    told = {"index": 1, "cause": "exceeded time limit 30 s", "kind": "timeout", "running": running, "stack": "File x"}
-    return {"exited": [told]}
+    reply = {"index": 1, "cause": "exceeded time limit 30 s", "kind": "timeout", "running": running, "stack": "File x"}
+    return {"exited": [reply]}
 
 
 @on_bench()
@@ -20,8 +20,8 @@ async def test_a_task_killed_at_its_limit_has_failed_and_the_others_go_back(benc
     supervisor, _, rows = await bench.lease(3)
     await bench.ask(supervisor, "broker", "heartbeat", overrun(rows[0][:2]))
     assert bench.counts("q") == {"ready": 2, "delayed": 1}
-    tally = bench.tally("q", "f")
-    assert (tally.attempts["timeout"], tally.attempts["lost"], tally.attempts["returned"]) == (1, 0, 2)
+    counters = bench.counters("q", "f")
+    assert (counters.attempts["timeout"], counters.attempts["lost"], counters.attempts["returned"]) == (1, 0, 2)
 
 
 @on_bench()
@@ -30,11 +30,11 @@ async def test_after_its_retries_it_is_dead_with_its_stack(bench: Bench) -> None
     supervisor, _, rows = await bench.lease(1)
     await bench.ask(supervisor, "broker", "heartbeat", overrun(rows[0][:2]))
     await bench.advance(5)
-    line = bench.executor(2)
-    (row,) = await bench.exchange(line)
-    told = overrun(row[:2])
-    told["exited"][0]["index"] = 2
-    await bench.ask(supervisor, "broker", "heartbeat", told)
+    connection = bench.executor(2)
+    (row,) = await bench.exchange(connection)
+    reply = overrun(row[:2])
+    reply["exited"][0]["index"] = 2
+    await bench.ask(supervisor, "broker", "heartbeat", reply)
     assert bench.counts("q") == {"dead": 1}
     (body,) = await bench.store.read([row[0]])
     exception = exception_of(unpack_dead(body or b"").error, None)
@@ -49,13 +49,13 @@ async def test_the_store_may_refuse_it_once(bench: Bench) -> None:
     bench.store.refuse_next = 1
     await bench.ask(supervisor, "broker", "heartbeat", overrun(rows[0][:2]))
     assert bench.counts("q") == {"ready": 1, "delayed": 1}
-    assert bench.tally("q", "f").attempts["timeout"] == 1
+    assert bench.counters("q", "f").attempts["timeout"] == 1
 
 
 @on_bench()
 async def test_tasks_that_shall_not_begin_go_back_at_once(bench: Bench) -> None:
     """A later report of their executor about them changes nothing."""
-    supervisor, line, rows = await bench.lease(3)
+    supervisor, connection, rows = await bench.lease(3)
     back = [tuple(row[:2]) for row in rows[1:]]
     await bench.ask(supervisor, "broker", "heartbeat", {"returned": back})
     assert bench.counts("q") == {"ready": 2, "leased": 1}
@@ -63,7 +63,7 @@ async def test_tasks_that_shall_not_begin_go_back_at_once(bench: Bench) -> None:
     assert len(await bench.exchange(other, want=5)) == 2
     await bench.ask(supervisor, "broker", "heartbeat", {"returned": back})
     assert bench.counts("q") == {"leased": 3}
-    await bench.exchange(line, [done(rows[0])], want=0)
+    await bench.exchange(connection, [done(rows[0])], want=0)
     assert bench.counts("q") == {"leased": 2, "succeeded": 1}
 
 
@@ -75,5 +75,5 @@ async def test_nobody_hands_back_what_another_worker_holds(bench: Bench) -> None
     reports: list[Any] = [[tuple(rows[0][:2])], 7, [7], [(1,)], [([], {})], [(rows[0][0], "1")], [(99, 1)]]
     for returned in reports:
         await bench.ask(stranger, "broker", "heartbeat", {"returned": returned})
-        assert stranger.heard() == {"abort": []}
+        assert stranger.answer() == {"abort": []}
     assert bench.counts("q") == {"leased": 1}

@@ -21,7 +21,7 @@ def end(index: int, running: Any = None, cause: str = "killed by SIGKILL") -> di
 @on_bench()
 async def test_hello_is_answered_with_what_a_worker_must_know(bench: Bench) -> None:
     """The reply has the protocol, the lease, and the identity of the master."""
-    greeting = bench.hello(bench.line(), "worker", "w", pool="gpu", slots=4, host="h", pid=7, plain=True)
+    greeting = bench.hello(bench.connection(), "worker", "w", pool="gpu", slots=4, host="h", pid=7, plain=True)
     assert greeting["protocol"] == 1
     assert greeting["lease_s"] == LEASE_S
     session = bench.workers.sessions["w"]
@@ -31,20 +31,22 @@ async def test_hello_is_answered_with_what_a_worker_must_know(bench: Bench) -> N
 @on_bench()
 async def test_a_protocol_out_of_range_is_refused_in_words(bench: Bench) -> None:
     """The message names both versions and the action to take."""
-    line = bench.line()
+    connection = bench.connection()
     for protocol in ([2, 3], [0, 0], "1", None, [1]):
-        bench.call(line, "broker", "hello", {"role": "worker", "protocol": protocol, "session": "w", "version": "9.9"})
-        assert "9.9" in str(line.heard())
-        assert "Upgrade the older" in str(line.heard())
+        bench.call(
+            connection, "broker", "hello", {"role": "worker", "protocol": protocol, "session": "w", "version": "9.9"}
+        )
+        assert "9.9" in str(connection.answer())
+        assert "Upgrade the older" in str(connection.answer())
     assert bench.workers.sessions == {}
-    bench.call(line, "broker", "hello", {"role": "worker", "protocol": [1, 4], "session": "w"})
-    assert line.heard()["protocol"] == 1
+    bench.call(connection, "broker", "hello", {"role": "worker", "protocol": [1, 4], "session": "w"})
+    assert connection.answer()["protocol"] == 1
 
 
 @on_bench()
 async def test_what_is_no_hello_is_refused_in_words(bench: Bench) -> None:
     """The master refuses a missing dict, session or role, invalid queues, and a second hello on one connection."""
-    line = bench.line()
+    connection = bench.connection()
     infos: list[Any] = [
         None,
         7,
@@ -56,11 +58,11 @@ async def test_what_is_no_hello_is_refused_in_words(bench: Bench) -> None:
         {"protocol": [1, 1], "role": "worker", "session": "w", "queues": ["q" * 100]},
     ]
     for info in infos:
-        bench.call(line, "broker", "hello", info)
-        assert isinstance(line.heard(), RemoteRefusal), info
-    assert isinstance(bench.hello(line, "client", "c"), dict)
-    assert "once" in str(bench.hello(line, "worker", "w"))
-    assert "connections of their own" in str(await bench.ask(line, "work", "get_nowait"))
+        bench.call(connection, "broker", "hello", info)
+        assert isinstance(connection.answer(), RemoteRefusal), info
+    assert isinstance(bench.hello(connection, "client", "c"), dict)
+    assert "once" in str(bench.hello(connection, "worker", "w"))
+    assert "connections of their own" in str(await bench.ask(connection, "work", "get_nowait"))
 
 
 @on_bench()
@@ -74,31 +76,31 @@ async def test_names_that_no_page_could_show_are_mended(bench: Bench) -> None:
 @on_bench()
 async def test_heartbeats_renew_every_lease(bench: Bench) -> None:
     """A task may run as long as its worker sends heartbeats."""
-    supervisor, line, (row,) = await bench.lease()
+    supervisor, connection, (row,) = await bench.lease()
     for _ in range(10):
         await bench.advance(LEASE_S - 1)
         answer = await bench.ask(supervisor, "broker", "heartbeat", {"busy": 1, "slots": 2, "memory_bytes": 5})
         assert answer == {"abort": []}
     assert bench.workers.sessions["w"].busy == 1
-    await bench.exchange(line, [done(row)], want=0)
-    assert bench.tally("q", "f").redeliveries == {}
+    await bench.exchange(connection, [done(row)], want=0)
+    assert bench.counters("q", "f").redeliveries == {}
 
 
 @on_bench()
 async def test_a_silent_worker_loses_all_its_leases(bench: Bench) -> None:
     """Other workers receive its tasks; when it reports again it starts a new session."""
-    supervisor, line, rows = await bench.lease(2)
+    supervisor, connection, rows = await bench.lease(2)
     bench.worker("other")
     heir = bench.executor(1, "other")
     await bench.advance(LEASE_S - 0.1)
-    await bench.ask(bench.line(), "broker", "hello", {"role": "worker", "protocol": [1, 1], "session": "other"})
+    await bench.ask(bench.connection(), "broker", "hello", {"role": "worker", "protocol": [1, 1], "session": "other"})
     assert bench.counts("q") == {"leased": 2}
     await bench.advance(0.2)
     assert bench.counts("q") == {"ready": 2}
-    assert bench.tally("q", "f").redeliveries == {"lease": 2}
+    assert bench.counters("q", "f").redeliveries == {"lease": 2}
     assert bench.broker.ledger.leasing.journal.expired == {"default": 2}
     assert "hello() with role worker again" in str(await bench.ask(supervisor, "broker", "heartbeat", {}))
-    assert await bench.exchange(line, [done(rows[0])], want=0) == []
+    assert await bench.exchange(connection, [done(rows[0])], want=0) == []
     assert bench.counts("q") == {"ready": 1, "succeeded": 1}
     bench.worker("other")
     (again,) = await bench.exchange(heir, want=2)
@@ -131,20 +133,20 @@ async def test_an_idle_executor_of_a_session_that_has_ended_is_given_nothing(ben
     assert bench.counts("q") == {"ready": 1}
     assert await bench.exchange(frozen, wait_s=1000) is WAITING  # thawed: its supervisor has not reported yet
     bench.worker()
-    await bench.settle_down()
+    await bench.run_until_idle()
     assert len(bench.rows(frozen)) == 1
 
 
 @on_bench()
 async def test_only_the_running_task_is_blamed_for_an_executors_end(bench: Bench) -> None:
     """The other tasks go back as if they had never been leased."""
-    supervisor, line, rows = await bench.lease(3)
+    supervisor, connection, rows = await bench.lease(3)
     await bench.ask(supervisor, "broker", "heartbeat", end(1, rows[1][:2]))
     lost = [bench.ledger.state.tasks[row[0]].lost for row in rows]
     assert lost == [0, 1, 0]
     assert bench.ledger.state.tasks[rows[1][0]].causes == ["killed by SIGKILL"]
-    assert bench.tally("q", "f").redeliveries == {"executor": 1}
-    await bench.gone(line)
+    assert bench.counters("q", "f").redeliveries == {"executor": 1}
+    await bench.disconnect(connection)
     await bench.advance(2)
     assert [bench.ledger.state.tasks[row[0]].lost for row in rows] == [0, 1, 0]
 
@@ -161,34 +163,34 @@ async def test_an_executor_that_ran_nothing_blames_nothing(bench: Bench) -> None
 @on_bench()
 async def test_a_socket_that_outlives_its_executor_is_given_nothing(bench: Bench) -> None:
     """A child process of the task may keep it open; the executor's last report counts."""
-    supervisor, line, (row,) = await bench.lease()
-    assert await bench.exchange(line, wait_s=100) is WAITING
+    supervisor, connection, (row,) = await bench.lease()
+    assert await bench.exchange(connection, wait_s=100) is WAITING
     await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
-    assert bench.rows(line) == []
+    assert bench.rows(connection) == []
     assert bench.counts("q") == {"ready": 1}
-    assert await bench.exchange(line, [done(row)], want=5, wait_s=100) == []
+    assert await bench.exchange(connection, [done(row)], want=5, wait_s=100) == []
     assert bench.counts("q") == {"succeeded": 1}
 
 
 @on_bench()
 async def test_closed_sockets_have_a_second(bench: Bench) -> None:
     """A lost worker may connect again within a second; then its tasks count as lost."""
-    supervisor, line, (row,) = await bench.lease()
-    await bench.gone(line)
-    await bench.gone(supervisor)
+    supervisor, connection, (row,) = await bench.lease()
+    await bench.disconnect(connection)
+    await bench.disconnect(supervisor)
     await bench.advance(0.9)
     assert bench.counts("q") == {"leased": 1}
     await bench.advance(0.2)
     assert bench.counts("q") == {"ready": 1}
-    assert bench.tally("q", "f").redeliveries == {"connection": 1}
+    assert bench.counters("q", "f").redeliveries == {"connection": 1}
     assert bench.ledger.state.tasks[row[0]].causes == [WHOLE_WORKER_LOST]
 
 
 @on_bench()
 async def test_p2_a_broken_connection_does_not_run_a_task_twice(bench: Bench) -> None:
     """The task runs on while the connected supervisor reports no end of its executor."""
-    supervisor, line, (row,) = await bench.lease()
-    await bench.gone(line)
+    supervisor, connection, (row,) = await bench.lease()
+    await bench.disconnect(connection)
     for _ in range(10):
         await bench.ask(supervisor, "broker", "heartbeat", {})
         await bench.advance(10)
@@ -196,29 +198,29 @@ async def test_p2_a_broken_connection_does_not_run_a_task_twice(bench: Bench) ->
     again = bench.executor(1, holds=[row[:2]])
     assert await bench.exchange(again, [done(row)], want=0) == []
     assert bench.counts("q") == {"succeeded": 1}
-    assert bench.tally("q", "f").redeliveries == {}
+    assert bench.counters("q", "f").redeliveries == {}
 
 
 @on_bench()
 async def test_p9_a_draining_worker_hears_at_once_that_nothing_comes(bench: Bench) -> None:
     """An executor that waits for tasks would otherwise wait until the drain ends."""
     supervisor = bench.worker()
-    line = bench.executor()
-    assert await bench.exchange(line, wait_s=100) is WAITING
+    connection = bench.executor()
+    assert await bench.exchange(connection, wait_s=100) is WAITING
     await bench.ask(supervisor, "broker", "heartbeat", {"draining": True})
-    assert bench.rows(line) == []
+    assert bench.rows(connection) == []
 
 
 @on_bench()
 async def test_an_executor_that_comes_back_goes_on_with_what_it_holds(bench: Bench) -> None:
     """A task that it does not know, because the reply was lost, goes back uncounted."""
-    _, line, rows = await bench.lease(3)
-    await bench.gone(line)
+    _, connection, rows = await bench.lease(3)
+    await bench.disconnect(connection)
     again = bench.executor(1, holds=[rows[0][:2], (rows[1][0], 99)])
-    await bench.settle_down()
+    await bench.run_until_idle()
     await bench.advance(5)
     assert bench.counts("q") == {"ready": 2, "leased": 1}
-    assert bench.tally("q", "f").redeliveries == {}
+    assert bench.counters("q", "f").redeliveries == {}
     assert await bench.exchange(again, [done(rows[0])], want=0) == []
     assert bench.counts("q") == {"ready": 2, "succeeded": 1}
 
@@ -235,7 +237,7 @@ async def test_the_connection_that_an_executor_has_given_up_is_served_no_more(be
     assert old.waits
     assert bench.counts("q") == {"ready": 1}
     assert len(await bench.exchange(new)) == 1
-    await bench.gone(old)
+    await bench.disconnect(old)
     await bench.advance(2)
     assert bench.counts("q") == {"leased": 1}
 
@@ -250,7 +252,7 @@ async def test_executors_that_come_before_their_supervisor_wait_for_its_word(ben
     await bench.submit(client, 2, [b"b"], queue="mine")
     assert early.waits
     bench.worker(queues=["mine"])
-    await bench.settle_down()
+    await bench.run_until_idle()
     ((_, _, _, _, body),) = bench.rows(early)
     assert body == b"b"
 
@@ -258,9 +260,9 @@ async def test_executors_that_come_before_their_supervisor_wait_for_its_word(ben
 @on_bench()
 async def test_a_worker_that_dies_whole_loses_its_leases_after_a_second(bench: Bench) -> None:
     """All its sockets are closed: the master does not wait for the end of its lease."""
-    supervisor, line, _ = await bench.lease(2)
-    await bench.gone(line)
-    await bench.gone(supervisor)
+    supervisor, connection, _ = await bench.lease(2)
+    await bench.disconnect(connection)
+    await bench.disconnect(supervisor)
     await bench.advance(1.1)
     assert bench.counts("q") == {"ready": 2}
     assert bench.workers.sessions == {}
@@ -271,7 +273,7 @@ async def test_a_supervisor_that_comes_back_within_the_second_keeps_everything(b
     """The end of the old connection then changes nothing."""
     supervisor, _, _ = await bench.lease()
     again = bench.worker()
-    await bench.gone(supervisor)
+    await bench.disconnect(supervisor)
     await bench.advance(5)
     assert bench.counts("q") == {"leased": 1}
     assert await bench.ask(again, "broker", "heartbeat", {}) == {"abort": []}
@@ -280,10 +282,10 @@ async def test_a_supervisor_that_comes_back_within_the_second_keeps_everything(b
 @on_bench()
 async def test_a_worker_that_drains_is_given_nothing_more(bench: Bench) -> None:
     """The worker may finish the tasks that it holds."""
-    supervisor, line, (row,) = await bench.lease()
+    supervisor, connection, (row,) = await bench.lease()
     await bench.ask(supervisor, "broker", "heartbeat", {"draining": True})
     await bench.submit(bench.client(), 2, [b"b"])
-    assert await bench.exchange(line, [done(row)], wait_s=5) is WAITING
+    assert await bench.exchange(connection, [done(row)], wait_s=5) is WAITING
     assert bench.counts("q") == {"ready": 1, "succeeded": 1}
 
 
@@ -322,8 +324,8 @@ async def test_a_task_that_requires_labels_goes_to_who_has_them(bench: Bench) ->
     bench.worker("half", labels=["gpu"])
     assert [row[4] for row in await bench.exchange(bench.executor(1, "half"), want=5)] == [b"b"]
     assert await bench.exchange(bench.executor(1, "plain")) == []
-    told = await bench.admin("show", id=id_text(1 << 40 | 1))
-    assert told["why"] == "Of 2 workers that know it none has what it requires: eu, gpu (DISTQ_LABELS)."
+    reply = await bench.admin("show", id=id_text(1 << 40 | 1))
+    assert reply["why"] == "Of 2 workers that know it none has what it requires: eu, gpu (DISTQ_LABELS)."
     again = await restarted(bench)
     again.worker("whole", labels=["eu", "gpu", "fast"])
     assert [row[4] for row in await again.exchange(again.executor(1, "whole"), want=5)] == [b"a", b"b"]
@@ -347,9 +349,9 @@ def test_labels_that_cannot_be_are_refused(requires: tuple[Any, ...]) -> None:
 async def test_what_had_ended_unsettled_in_an_executor_that_died_is_counted_too(bench: Bench) -> None:
     """Its supervisor names the last task and those before it; unstarted tasks go back uncounted."""
     supervisor, _, rows = await bench.lease(3)
-    told = end(1, rows[1][:2])
-    told["exited"][0]["begun"] = [rows[0][:2], "x", [1]]
-    await bench.ask(supervisor, "broker", "heartbeat", told)
+    reply = end(1, rows[1][:2])
+    reply["exited"][0]["begun"] = [rows[0][:2], "x", [1]]
+    await bench.ask(supervisor, "broker", "heartbeat", reply)
     assert [bench.ledger.state.tasks[row[0]].lost for row in rows] == [1, 1, 0]
 
 
@@ -358,9 +360,9 @@ async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_eve
     """It had begun no task: all its leased tasks are counted, and then leased alone."""
     supervisor, _, (row,) = await bench.lease()
     for index in range(1, 7):
-        told = end(index)
-        told["exited"][0]["unexplained"] = True
-        await bench.ask(supervisor, "broker", "heartbeat", told)
+        reply = end(index)
+        reply["exited"][0]["unexplained"] = True
+        await bench.ask(supervisor, "broker", "heartbeat", reply)
         if bench.counts("q") == {"dead": 1}:
             break
         await bench.exchange(bench.executor(index + 1))
@@ -370,13 +372,13 @@ async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_eve
 @on_bench()
 async def test_a_task_that_was_cancelled_while_its_worker_was_away_is_stopped_when_it_is_back(bench: Bench) -> None:
     """It would otherwise run on without use and keep its slot."""
-    supervisor, line, (row,) = await bench.lease()
-    await bench.gone(line)
-    await bench.gone(supervisor)
+    supervisor, connection, (row,) = await bench.lease()
+    await bench.disconnect(connection)
+    await bench.disconnect(supervisor)
     await bench.advance(LEASE_S + 2)
     assert bench.counts("q") == {"ready": 1}
     await bench.ask(bench.client("other"), "broker", "cancel", [row[0]], False)
-    supervisor = bench.line()
+    supervisor = bench.connection()
     bench.hello(supervisor, "worker", "w", tasks=True, slots=1, holds=[(1, *row[:2])])
     assert await bench.ask(supervisor, "broker", "heartbeat", {}) == {"abort": [row[:2]]}
 
@@ -398,14 +400,14 @@ async def test_what_a_worker_says_of_itself_is_cut_to_what_pages_can_show(bench:
         {},
     )
     for number, absurd in enumerate(absurd_values):
-        line = bench.worker(f"w{number}", slots=absurd, pid=absurd)
-        bench.call(line, "broker", "heartbeat", dict.fromkeys(words, absurd), absurd)
-        await bench.settle_down()
+        connection = bench.worker(f"w{number}", slots=absurd, pid=absurd)
+        bench.call(connection, "broker", "heartbeat", dict.fromkeys(words, absurd), absurd)
+        await bench.run_until_idle()
     for session in bench.workers.sessions.values():
         for said in (session.slots, session.busy, session.pid, session.memory_bytes or 0):
             assert type(said) is int
             assert 0 <= said <= COUNT_MAX
             assert len(f"{said} {float(said)}") < 60
-    refused = bench.hello(bench.line(), "client", "\ud800")
+    refused = bench.hello(bench.connection(), "client", "\ud800")
     assert "half of a surrogate pair" in str(refused)
-    assert "1 to 200 bytes" in str(bench.hello(bench.line(), "executor", "x" * 201))
+    assert "1 to 200 bytes" in str(bench.hello(bench.connection(), "executor", "x" * 201))
