@@ -309,17 +309,21 @@ class Ledger:
     def batch(self, now: float) -> dict[int, Row]:
         """The rows of the decided changes for the store: heads and bodies as `apply(now)` makes them."""
         rows = self.pending.rows(now, self._orphaned_runs.ended_tasks)
-        rows.update(self.state.checkpoints.rows(self._changes))
-        rows.update(self.state.stream_parts.rows(self._changes))
-        rows.update(self.policies.rows())
+        checkpoints, stream_parts, policies = self.state.checkpoints, self.state.stream_parts, self.policies
+        if checkpoints.cursors or checkpoints.decided:
+            rows.update(checkpoints.rows(self._changes))
+        if stream_parts.by_task or stream_parts.decided:
+            rows.update(stream_parts.rows(self._changes))
+        if policies.decided or policies.spent:
+            rows.update(policies.rows())
         return rows
 
     def savepoint(self) -> Savepoint:
         """The savepoint after all decisions of this cycle so far."""
         pending, policies = self.pending, self.policies.decided
-        of_tasks = pending.submitted or pending.changes or pending.unread
-        if not (of_tasks or policies or self._new_cursors or self._new_parts):
-            return NOTHING_DECIDED  # faster, for the first request of a cycle
+        # An unread task has a change too. This is the first request of a cycle, often the only one, so it is fast.
+        if not (self._changes or pending.submitted or policies or self._new_cursors or self._new_parts):
+            return NOTHING_DECIDED
         return Savepoint(
             len(pending.submitted),
             len(pending.changes),

@@ -28,7 +28,7 @@ class QueuePolicies:
         self._registry = registry
         self._ready_queues = ready_queues
         self._last_key = POLICIES
-        self._spent: dict[Queue[Task], None] = {}
+        self.spent: dict[Queue[Task], None] = {}
         """Queues with a rate that have leased tasks since the last commit."""
 
     def set_policy(self, queue: Queue[Task], own: Policy) -> None:
@@ -56,11 +56,11 @@ class QueuePolicies:
         if queue.policy_key is None:
             self.set_policy(queue, queue.own)
         else:
-            self._spent[queue] = None
+            self.spent[queue] = None
 
     def rows(self) -> Mapping[int, Row]:
         """The rows of decided policies, and of queues with a rate that have leased tasks."""
-        changed = {**{queue: queue.own for queue in self._spent}, **self.decided}
+        changed = {**{queue: queue.own for queue in self.spent}, **self.decided}
         rows: dict[int, Row] = {}
         for queue, own in changed.items():
             assert queue.policy_key is not None
@@ -70,7 +70,7 @@ class QueuePolicies:
 
     def apply(self) -> None:
         """Apply the decided policies."""
-        self._spent.clear()
+        self.spent.clear()
         for queue, own in self.decided.items():
             queue.set_policy(own)
             if queue.rate_window is not None:

@@ -88,4 +88,4 @@ class Sweeper:
         instants = [state.delayed.next_at(), state.expiring.next_at(), state.retained.next_at()]
         instants += [self._journal.next_at(), dead_letters.next_at(state.dead, self._dead_letters)]
         instants += self._policies.opens_at()
-        return min((at for at in instants if at is not None), default=None)
+        return min([at for at in instants if at is not None], default=None)
