@@ -104,11 +104,13 @@ def test_where_a_task_is_and_why_it_does_not_run(grid: Cluster) -> None:
     said = shown(grid, "watched")
     assert "progress: 50% page 1\n" in said
     assert "progress: 100% page 2\n" in said
-    assert "why: No slot is free, of 1 that would run it; in its queue 1 are ready.\n" in said
-    assert "why: Its concurrency key 'one' is busy: 1 task of it is under way, and no more may be.\n" in said
-    assert re.search(r"why: It runs: \S+ was given it [\d.]+ s ago, attempt 1\.\n", said), said
+    assert "why: No slot is free, of 1 that could run it; ready tasks of its queue: 1.\n" in said
+    assert "why: Its concurrency key 'one' is at its limit: at most 1 task of the key may be in flight.\n" in said
+    assert re.search(r"why: It runs: \S+ leased it [\d.]+ s ago, attempt 1\.\n", said), said
     assert "why: Tasks 'watched:one_by_one' are paused on its queue." in said
-    assert re.search(r"why: It is delayed until [\d: -]+ UTC, (59|60)\.\d s from now, as it was asked to be\.\n", said)
+    assert re.search(
+        r"why: It is delayed until [\d: -]+ UTC, (59|60)\.\d s from now, as its submit requested\.\n", said
+    )
     assert "why: Of 1 workers of its queue none knows a task 'unknown:task'" in said
     assert re.search(r"why: It waits until .* for attempt 2, after ValueError: no such page\.\n", said), said
     assert re.search(r"show: \S+  watched:fails on the queue later: dead\n", said), said
@@ -152,7 +154,7 @@ def test_chains_and_groups(grid: Cluster) -> None:
     assert "a chain: 8 words\n" in said
     assert f"a group, over two queues: {sum(number * number for number in range(1000))}\n" in said
     assert "gathered: [0, 1, 4, 9, 16]\na stage of several: page 0: ...\n" in said
-    assert re.search(r"why: It comes after other tasks, of which (2 have|one has) not ended\.\n", said), said
+    assert re.search(r"why: It depends on other tasks, of which (2 have|one has) not ended\.\n", said), said
     assert "its sum, asked for by another client: 3\n" in said
     assert re.search(r"a part failed: TaskBefore: [0-9a-f]+-[0-9a-f]+ has failed: FileNotFoundError: .*\n", said), said
     assert "reported all the same: no, yes\n" in said

@@ -45,22 +45,22 @@ def explain(
     """
     if task.state == LEASED:
         who = "an executor from before the master's restart" if task.holder is None else task.holder.label
-        return f"It runs: {who} was given it {_ago(now - task.leased_at)}, attempt {task.attempt}."
+        return f"It runs: {who} leased it {_ago(now - task.leased_at)}, attempt {task.attempt}."
     if task.state == DELAYED:
         return _delayed(task, instant_text, now)
     if task.state == HELD and pending:
-        return f"It comes after other tasks, of which {_these(pending)} not ended."
+        return f"It depends on other tasks, of which {_these(pending)} not ended."
     if task.state == HELD:
-        most = task.constraints.concurrency
+        limit = task.constraints.concurrency
         concurrency_key = task.constraints.concurrency_key
         return (
-            f"Its concurrency key {concurrency_key!r} is busy: {most:,} {'task' if most == 1 else 'tasks'} of it "
-            f"{'is' if most == 1 else 'are'} under way, and no more may be."
+            f"Its concurrency key {concurrency_key!r} is at its limit: at most {limit:,} "
+            f"{'task' if limit == 1 else 'tasks'} of the key may be in flight."
         )
     if task.state == READY:
         return _queue(task, instant_text, now) or _workers(task, capacity)
     cause = f": {task.causes[-1]}" if task.causes else ""
-    again = " `distq dead retry` has it tried again." if task.state == DEAD else ""
+    again = " `distq dead retry` retries it." if task.state == DEAD else ""
     return f"It has ended: {STATE_NAMES[task.state]} {_ago(now - task.state_since_at)}{cause}.{again}"
 
 
@@ -74,7 +74,7 @@ def _delayed(task: Task, instant_text: Callable[[float], str], now: float) -> st
     if task.failures:
         cause = f", after {task.causes[-1]}" if task.causes else ""
         return f"It waits {until} for attempt {task.attempt}{cause}."
-    return f"It is delayed {until}, as it was asked to be."
+    return f"It is delayed {until}, as its submit requested."
 
 
 def _queue(task: Task, instant_text: Callable[[float], str], now: float) -> str:
@@ -82,15 +82,15 @@ def _queue(task: Task, instant_text: Callable[[float], str], now: float) -> str:
     queue, name = task.envelope.queue, task.envelope.name
     policy = queue.policy
     if policy.paused:
-        return f"Its queue {queue.name!r} is paused. `distq resume --queue {queue.name}` lets it go on."
+        return f"Its queue {queue.name!r} is paused. `distq resume --queue {queue.name}` resumes it."
     if name in policy.paused_names:
-        again = f"`distq resume --queue {queue.name} --name {name}`"
-        return f"Tasks {name!r} are paused on its queue. {again} lets them go on."
+        command = f"`distq resume --queue {queue.name} --name {name}`"
+        return f"Tasks {name!r} are paused on its queue. {command} resumes them."
     if policy.running is not None and queue.running >= policy.running:
-        return f"Of its queue {queue.name!r} at most {policy.running:,} tasks run at once, and so many do."
+        return f"Its queue {queue.name!r} is at its limit: {queue.running:,} of at most {policy.running:,} tasks run."
     if queue.rate_window is not None and not queue.rate_window.allowance(now):
         opens_at = queue.rate_window.opens_at() or now
-        return f"Its queue {queue.name!r} has given out {policy.rate}; the next comes at {instant_text(opens_at)}."
+        return f"Its queue {queue.name!r} is at its rate {policy.rate}; the next lease is at {instant_text(opens_at)}."
     return ""
 
 
@@ -99,7 +99,7 @@ def _workers(task: Task, capacity: WorkerCapacity) -> str:
     envelope = task.envelope
     queue, ready = envelope.queue.name, envelope.queue.counts[READY]
     what = "plain items" if envelope.kind == PLAIN else f"a task {envelope.name!r}"
-    absent = f", {capacity.absent:,} of them without an executor at this moment" if capacity.absent else ""
+    absent = f", {capacity.absent:,} of them without an executor now" if capacity.absent else ""
     labels = ", ".join(sorted(envelope.requires))
     reasons = (
         (capacity.workers, "No worker is connected. `distq worker` starts one."),
@@ -113,21 +113,21 @@ def _workers(task: Task, capacity: WorkerCapacity) -> str:
         ),
         (
             capacity.able,
-            f"Of {capacity.knowing:,} workers that know it none has what it requires: {labels} (DISTQ_LABELS).",
+            f"Of {capacity.knowing:,} workers that know it none has the labels {labels} (DISTQ_LABELS).",
         ),
-        (capacity.large, f"It takes {envelope.cost:,} slots, and no worker that would run it has so many."),
-        (capacity.taking, "Every worker that would run it is draining."),
+        (capacity.large, f"It takes {envelope.cost:,} slots, and no worker that knows it has {envelope.cost:,}."),
+        (capacity.taking, "Every worker that could run it is draining."),
         (
             capacity.busy < capacity.slots,
-            f"No slot is free, of {capacity.slots:,} that would run it{absent}; in its queue {ready:,} are ready.",
+            f"No slot is free, of {capacity.slots:,} that could run it{absent}; ready tasks of its queue: {ready:,}.",
         ),
         (
             envelope.cost == 1 or capacity.free >= envelope.cost,
-            f"It takes {envelope.cost:,} slots, and no worker has so many free; none is filled until one has.",
+            f"It takes {envelope.cost:,} slots, and a worker has at most {capacity.free:,} free; the tasks behind it wait too.",
         ),
     )
-    given = f"It is given out at this moment: {capacity.slots - capacity.busy:,} of {capacity.slots:,} slots are free."
-    return next((sentence for there_is_one, sentence in reasons if not there_is_one), given)
+    now = f"A worker leases it now: {capacity.slots - capacity.busy:,} of {capacity.slots:,} slots are free."
+    return next((sentence for there_is_one, sentence in reasons if not there_is_one), now)
 
 
 def _with_colon(name: str) -> str:

@@ -38,24 +38,24 @@ async def test_the_reason_is_the_first_thing_that_is_in_the_way(bench: Bench) ->
     assert "Of 1 workers of its queue none knows a task 'f'" in await explanation(bench)
     draining = bench.worker("draining")
     await bench.ask(draining, "broker", "heartbeat", {"draining": True})
-    assert await explanation(bench) == "Every worker that would run it is draining."
+    assert await explanation(bench) == "Every worker that could run it is draining."
     bench.worker("w", slots=1)
-    assert "of 1 that would run it, 1 of them without an executor at this moment" in await explanation(bench)
+    assert "of 1 that could run it, 1 of them without an executor now" in await explanation(bench)
     connection = bench.executor()
     assert "1 of 1 slots are free" in await explanation(bench)
     await bench.submit(bench.client("d"), 1, [b"b"])
     (row,) = await bench.exchange(connection)
-    assert await explanation(bench) == "It runs: w/1 was given it 0.0 s ago, attempt 1."
+    assert await explanation(bench) == "It runs: w/1 leased it 0.0 s ago, attempt 1."
     second = id_text(row[0] + 1)
-    assert await explanation(bench, second) == "No slot is free, of 1 that would run it; in its queue 1 are ready."
+    assert await explanation(bench, second) == "No slot is free, of 1 that could run it; ready tasks of its queue: 1."
     await act(bench, "queue_set", queue="q", running=1)
-    assert "at most 1 tasks run at once" in await explanation(bench, second)
+    assert "is at its limit: 1 of at most 1 tasks run." in await explanation(bench, second)
     await act(bench, "queue_set", queue="q", running=5, rate="1/m")
     await bench.submit(bench.client("e"), 1, [b"c"])
     bench.worker("x")
     await bench.exchange(bench.executor(2, "x"))
     third = id_text(row[0] + 2)
-    assert "has given out 1/m; the next comes at 1970-01-12 13:47:40 UTC." in await explanation(bench, third)
+    assert "is at its rate 1/m; the next lease is at 1970-01-12 13:47:40 UTC." in await explanation(bench, third)
     await act(bench, "pause", queue="q", name="f")
     assert "Tasks 'f' are paused on its queue." in await explanation(bench, third)
     await act(bench, "pause", queue="q")

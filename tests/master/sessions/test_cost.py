@@ -51,7 +51,7 @@ async def test_what_is_behind_a_heavy_task_waits_until_there_is_room(bench: Benc
     assert await bench.exchange(two, want=5) == []
     assert (
         await explanation(bench, first)
-        == "It takes 2 slots, and no worker has so many free; none is filled until one has."
+        == "It takes 2 slots, and a worker has at most 1 free; the tasks behind it wait too."
     )
     await submit(bench, client, 3, ("q", "g", 9))
     (urgent,) = await bench.exchange(two, want=1)
@@ -68,7 +68,7 @@ async def test_a_task_that_is_too_heavy_for_a_worker_holds_up_nobody_there(bench
     _, first = await submit(bench, client, 1, heavy("h", 3), ("q", "f"))
     (row,) = await bench.exchange(executor, want=5)
     assert row[4] == b"1"
-    assert await explanation(bench, first) == "It takes 3 slots, and no worker that would run it has so many."
+    assert await explanation(bench, first) == "It takes 3 slots, and no worker that knows it has 3."
     bench.worker("large", slots=3)
     (row,) = await bench.exchange(bench.executor(1, "large"), want=5)
     assert row[0] == first
