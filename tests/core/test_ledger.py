@@ -244,7 +244,7 @@ def test_p7_a_submit_is_taken_whole_or_refused_with_a_sentence() -> None:
     ledger.submit(kind, [b"1", b"2"], None, 0.0)
     with pytest.raises(QueueFull, match="'q' has room for 1 of 2 tasks"):
         ledger.submit(kind, [b"3", b"4"], None, 0.0)
-    with pytest.raises(PayloadTooLarge, match="a payload of 5 bytes; the limit is 4"):
+    with pytest.raises(PayloadTooLarge, match="a payload has 5 bytes; the limit is 4"):
         ledger.submit(kind, [b"large"], None, 0.0)
     ledger.forget()
     assert kind.queue.room == 3

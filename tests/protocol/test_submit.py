@@ -119,7 +119,7 @@ def test_fields_that_a_later_version_adds_to_constraints_are_not_read() -> None:
         ((0, 2, "run", True), "a single dependency is 1 task, not 2"),
         ((0, 1, "hope", True), "on_failure is fail, cancel, run, not 'hope'"),
         ((0, 1.5, "run", True), "dependencies are"),
-        ((0, 2, "run", False), "stand before it in the same submit"),
+        ((0, 2, "run", False), "come before it in the same submit"),
     ],
 )
 def test_dependencies_that_cannot_be_are_refused_in_words(after: Any, sentence: str) -> None:

@@ -449,7 +449,7 @@ class Worker:
         """End the executor that runs this task."""
         for executor in list(self.executors.values()):
             if executor.running == delivery:
-                self.lose(executor, "its task was told to stop")
+                self.lose(executor, "its task was stopped")
 
     def _replace(self) -> None:
         if self.supervisor.alive:

@@ -123,7 +123,10 @@ def _workers(task: Task, capacity: WorkerCapacity) -> str:
         ),
         (
             envelope.cost == 1 or capacity.free >= envelope.cost,
-            f"It takes {envelope.cost:,} slots, and a worker has at most {capacity.free:,} free; the tasks behind it wait too.",
+            (
+                f"It takes {envelope.cost:,} slots, and a worker has at most {capacity.free:,} free; "
+                "the tasks behind it wait too."
+            ),
         ),
     )
     now = f"A worker leases it now: {capacity.slots - capacity.busy:,} of {capacity.slots:,} slots are free."

@@ -82,7 +82,7 @@ class Head(NamedTuple):
 def check_names(queue_name: str, name: str, requires: Iterable[str] = ()) -> None:
     """Raises NameTooLong if the name of the queue, the name of the task or the labels do not fit into a head."""
     if len(_LABELS_JOIN.join(requires).encode()) > LABELS_BYTES_MAX:
-        raise NameTooLong(f"the labels that {shown(name)} requires are too long")
+        raise NameTooLong(f"the labels that {shown(name)} requires have more than {LABELS_BYTES_MAX} bytes")
     if len(queue_name.encode()) > NAME_BYTES_MAX or len(name.encode()) > TASK_NAME_BYTES_MAX:
         raise NameTooLong(f"the name {shown(name)} or its queue's {shown(queue_name)} is too long")
 

@@ -64,7 +64,9 @@ class Ledger:
         """Raise TasksFull if `count` more tasks exceed the limit of tasks and results together."""
         if len(self._tasks) + self.pending.new_count + count > self.defaults.tasks_max:
             envelope.counters.count(envelope.counters.rejected, "kept")
-            raise TasksFull(f"the master keeps {len(self._tasks):,} tasks and results, of {self.defaults.tasks_max:,}.")
+            raise TasksFull(
+                f"the master keeps {len(self._tasks):,} tasks and results; the limit is {self.defaults.tasks_max:,}."
+            )
 
     def submit(
         self,
@@ -91,7 +93,7 @@ class Ledger:
         limit = self.defaults.payload_bytes_max
         if max(map(len, bodies), default=0) > limit:
             envelope.counters.count(envelope.counters.rejected, "payload")
-            raise PayloadTooLarge(f"a payload of {max(map(len, bodies))} bytes; the limit is {limit}")
+            raise PayloadTooLarge(f"a payload has {max(map(len, bodies))} bytes; the limit is {limit}")
         first = self.next_key
         self.next_key += len(bodies)
         new = [Task(task_key, envelope, body, owner, now) for task_key, body in enumerate(bodies, first)]

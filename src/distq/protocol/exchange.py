@@ -85,7 +85,7 @@ def read_exchange(args: tuple[Any, ...]) -> tuple[list[CheckedSettlement], int, 
         if type(want) is not int or not is_duration(wait_s):
             raise TypeError("want is a number of tasks, wait_s one of seconds")  # noqa: TRY301 - one sentence for all
     except (TypeError, ValueError) as exc:
-        raise BadCall(f"exchange(settled, want, wait_s) was called with something else: {exc}.") from exc
+        raise BadCall(f"exchange(settled, want, wait_s) has an argument that is not valid: {exc}.") from exc
     return rows, min(max(want, 0), WANT_MAX), min(wait_s, DURATION_MAX_S)
 
 

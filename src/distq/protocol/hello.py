@@ -140,7 +140,7 @@ def read_hello(info: Mapping[str, Any]) -> Hello:
         )
     role, session = info.get("role"), info.get("session")
     if role not in ROLES:
-        raise BadCall(f"hello() of an unknown role {shown(role)}; there is {', '.join(ROLES)}.")
+        raise BadCall(f"hello() of an unknown role {shown(role)}; the roles are {', '.join(ROLES)}.")
     if role != CLI:
         try:
             session = text("session", session, SESSION_BYTES_MAX)

@@ -161,15 +161,15 @@ def read_submit(
             and is_duration(wait_s)
         )
         if not good:
-            raise TypeError("the numbers do not fit")  # noqa: TRY301
+            raise TypeError("a number, a size, a body or wait_s is out of its range")  # noqa: TRY301
     except (TypeError, ValueError, IndexError, OverflowError) as exc:
         raise BadCall(
-            f"submit(number, envelopes, runs, bodies, wait_s) was called with something else: {exc}."
+            f"submit(number, envelopes, runs, bodies, wait_s) has an argument that is not valid: {exc}."
         ) from exc
     _check_dependencies(rows)
     unique = [(row.envelope.queue, row.constraints.unique_key) for row in rows if row.constraints.unique_key]
     if len(set(unique)) < len(unique):
-        raise BadCall("One submit has the same unique key twice: submit these tasks one after the other.")
+        raise BadCall("One submit has the same unique key twice; submit the second task in a submit of its own.")
     return number, rows, list(bodies), min(wait_s, DURATION_MAX_S)
 
 
@@ -180,7 +180,7 @@ def _check_dependencies(runs: list[SubmitRun]) -> None:
     for run in runs:
         depends_on = run.constraints.depends_on
         if depends_on is not None and not 0 <= depends_on.first <= depends_on.first + depends_on.size <= first:
-            raise BadCall("The dependencies of a task stand before it in the same submit.")
+            raise BadCall("The dependencies of a task come before it in the same submit.")
         if ordered and run.constraints.unique_key:
             raise BadCall("A task of a submit with dependencies has no unique key: another task may have it.")
         first += run.size
@@ -208,7 +208,7 @@ def _run(
     if given.on_conflict not in CONFLICTS:
         raise ValueError(f"on_conflict is {', '.join(CONFLICTS)}, not {shown(given.on_conflict)}")
     if unique and size != 1:
-        raise ValueError("a unique key is of one task")
+        raise ValueError("a run with a unique key has one task")
     if unique_for_s is not None and unique_for_s > envelope.result_ttl_s:
         envelope = registry.with_result_ttl(envelope, unique_for_s)  # the result tells which task has the key
     depends_on = None if given.depends_on is None else _depends_on(*given.depends_on)

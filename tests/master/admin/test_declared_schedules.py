@@ -93,7 +93,7 @@ async def test_one_that_cannot_be_says_why_and_the_others_are_registered(bench: 
         )
     )["declared"]
     assert "no time zone" in reply["m:zone"]
-    assert "takes no unique key" in reply["m:unique"]
+    assert "leave out the unique key" in reply["m:unique"]
     assert reply["m:good"] == ""
     wrongs: list[dict[str, Any]] = [
         {"schedules": 5},

@@ -149,12 +149,12 @@ async def test_what_cannot_be_is_refused_and_nothing_is_taken(bench: Bench) -> N
 
 @on_bench()
 async def test_who_has_not_leased_a_task_is_told_nothing_of_those_before_it(bench: Bench) -> None:
-    """Nor is who asks about a task that comes after none, or asks for nonsense."""
+    """Nor is who asks about a task that has no dependencies, or asks for nonsense."""
     client, executor = peers(bench)
     _, first = await submit(bench, client, 1, (2, None))
     (row,) = await bench.exchange(executor)
     for args, explanation in [
-        ((row[0], row[1], 0), "comes after none"),
+        ((row[0], row[1], 0), "has no dependencies"),
         ((first + 1, 1, 0), "not leased by that delivery"),
         ((first + 9, 1, 0), "not leased by that delivery"),
         ((row[0], row[1]), "three whole numbers"),

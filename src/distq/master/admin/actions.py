@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from distq.core import moves
+from distq.core.ranges import shown
 from distq.master.admin.backups import BackupBegin, BackupRead
 from distq.master.admin.cancels import cancel_of
 from distq.master.admin.dead_letters import DeadList, DeadShow, SettleDeadLetters
@@ -56,7 +57,8 @@ class AdminActions:
         action = self.actions.get(what) if isinstance(what, str) else None
         asked = {} if asked is None else asked
         if action is None or not isinstance(asked, dict):
-            raise BadCall(f"admin(what, asked) takes a dict, and there is {', '.join(self.actions)}.")
+            known = ", ".join(self.actions)
+            raise BadCall(f"admin(what, asked) takes one of {known}, and a dict; not {shown(what)}.")
         return action(connection, asked)
 
 

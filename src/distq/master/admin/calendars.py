@@ -62,7 +62,7 @@ def next_instant(line: str, zone: tzinfo, after: float) -> float:
     try:
         return _next_instant(line, zone, datetime.fromtimestamp(after, zone))
     except StopIteration as exc:
-        raise BadTiming(f"{shown(line)} is no cron line: no day is such a day.") from exc
+        raise BadTiming(f"{shown(line)} is no cron line: no date matches it.") from exc
     except Exception as exc:  # the parser's own error, or one from a cron line that it does not expect
         raise BadTiming(f"{shown(line)} is no cron line: {str(exc) or type(exc).__name__}.") from exc
 

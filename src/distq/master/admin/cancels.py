@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from distq.core.states import LEASED, LIVE_STATES
 from distq.core.task import BY_CLIENT
-from distq.core.task_ids import id_text, task_key_of
+from distq.core.task_ids import id_text
 from distq.master.admin.queue_limits import no_queue
-from distq.master.admin.task_list import SLICE, TaskKeyCursor, text_in
+from distq.master.admin.task_list import SLICE, TaskKeyCursor, task_keys_in, text_in
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.worker_session import ExecutorHolder
 from distq.wire.errors import BadCall
@@ -196,14 +196,10 @@ def cancel_of(cycle: Cycle, workers: Workers, connection: ServerConnection, aske
 
     ids = asked.get("ids")
     if ids is not None:
-        try:
-            keys = [task_key_of(text) for text in dict.fromkeys(ids)]
-        except (ValueError, AttributeError, TypeError) as exc:
-            raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
-        return request(keys[::-1])
+        return request(task_keys_in(ids)[::-1])
     queue, name = text_in(asked, "queue"), text_in(asked, "name")
     if queue is None and name is None:
-        raise BadCall("cancel takes ids, or a queue, a name, or both.")
+        raise BadCall("cancel takes ids, or a queue, a name, or both; the request has none of them.")
     if asked.get("must_exist") and queue is not None and queue not in cycle.ledger.registry.queues:
         raise BadCall(no_queue(cycle.ledger.registry, queue))
     return Search(connection, cycle, queue, name, request)

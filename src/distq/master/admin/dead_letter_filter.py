@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distq.core.head import unpack_dead
+from distq.core.ranges import shown
 from distq.wire.errors import BadCall
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ def read_choice(asked: Mapping[str, Any]) -> DeadLetterChoice:
     texts = {word: asked.get(word) for word in ("queue", "name", "error")}
     for word, text in texts.items():
         if text is not None and not isinstance(text, str):
-            raise BadCall(f"{word} is a text.")
+            raise BadCall(f"{word} is a text, not {shown(text)}.")
     instants = {word: asked.get(word) for word in ("since", "until")}
     for word, at in instants.items():
         if at is not None and not (type(at) in (int, float) and math.isfinite(at)):
-            raise BadCall(f"{word} is a number of seconds since 1970.")
+            raise BadCall(f"{word} is a number of seconds since 1970, not {shown(at)}.")
     error = texts["error"]
     if error is not None:
         texts["error"] = error.rpartition(":")[2].rpartition(".")[2]

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from distq.core import moves
 from distq.core.errors import Undecided
 from distq.core.head import unpack_dead
+from distq.core.ranges import shown
 from distq.core.task import Task, delivery_count
-from distq.core.task_ids import id_text, task_key_of
+from distq.core.task_ids import id_text
 from distq.master.admin.dead_letter_filter import DeadLetterFilter, learn, read_choice
+from distq.master.admin.task_list import task_keys_in
 from distq.master.cycle.requests import CallRequest
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -77,7 +79,7 @@ class DeadShow(CallRequest):
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         if self.task_key not in cycle.ledger.state.dead:
-            raise BadCall(f"{id_text(self.task_key)} is not a dead letter.")
+            raise BadCall(f"{id_text(self.task_key)} is not a dead letter; `distq dead list` shows which tasks are.")
         return True
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
@@ -85,7 +87,7 @@ class DeadShow(CallRequest):
 
         def reply(bodies: list[bytes | None]) -> None:
             if task is None or bodies[0] is None:
-                self.refuse(BadCall(f"{id_text(self.task_key)} is a dead letter no more."))
+                self.refuse(BadCall(f"{id_text(self.task_key)} is no longer a dead letter: it was retried or deleted."))
                 return
             learn([task], bodies)
             payload, error, _ = unpack_dead(bodies[0])
@@ -226,16 +228,10 @@ def _bodies_are_there(cycle: Cycle, tasks: list[Task]) -> bool:
 
 
 def _keys(ids: object) -> list[int]:
-    if not isinstance(ids, list | tuple):
-        raise BadCall("ids are a list of texts.")
-    try:
-        # In reverse order, so that the next one can be taken from the end.
-        return [task_key_of(text) for text in reversed(dict.fromkeys(ids))]
-    except (ValueError, AttributeError, TypeError) as exc:
-        raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
+    return task_keys_in(ids)[::-1]  # in reverse order, so that the next one can be taken from the end
 
 
 def _whole(number: object, most: int) -> int:
     if type(number) is not int or not 0 < number <= most:
-        raise BadCall(f"limit is 1 to {most:,}.")
+        raise BadCall(f"limit is a whole number from 1 to {most:,}, not {shown(number)}.")
     return number

@@ -105,7 +105,7 @@ class DeclareSchedules(CallRequest):
             if (other := same_task_as(self.schedules.known.values(), spec, declared=False)) is not None:
                 return f"the schedule {other.spec.name!r}, which a client has made, submits the same"
             if len(self.schedules.known) + len(self.new) >= SCHEDULES_MAX:
-                raise BadSchedule(f"there are {SCHEDULES_MAX:,} schedules already.")
+                raise BadSchedule(f"the master has {SCHEDULES_MAX:,} schedules, which is the limit; remove one first.")
             schedule = Schedule(
                 self.schedules.new_key(),
                 spec,
@@ -117,7 +117,7 @@ class DeclareSchedules(CallRequest):
             self._keep(cycle, schedule, anew=True)
             return ""
         if known.origin is None:
-            return "a client has made a schedule of that name, which goes before what code declares"
+            return "a client has made a schedule of that name, and it takes precedence over declared ones"
         if known.origin.started_at > origin.started_at + SAME_WORKER_S:
             return "a worker that was started later declares it"
         same = (known.spec, known.body) == (spec, body) and known.run is not None and not known.fault

@@ -11,8 +11,9 @@ from distq.core.explain import WorkerCapacity, explain, lacking
 from distq.core.option_values import PLAIN
 from distq.core.states import DEAD, LEASED, STATE_NAMES
 from distq.core.task import Task, delivery_count
-from distq.core.task_ids import id_text, task_key_of
+from distq.core.task_ids import id_text
 from distq.master.admin.dead_letter_filter import learn
+from distq.master.admin.task_list import task_keys_in
 from distq.master.cycle.requests import CallRequest
 from distq.master.sessions.worker_session import ExecutorHolder
 from distq.wire.errors import BadCall, NoSuchTask
@@ -42,11 +43,7 @@ class TaskQuery(CallRequest):
     def __init__(self, connection: ServerConnection, workers: Workers, asked: Mapping[str, Any]) -> None:
         super().__init__(connection)
         self.workers = workers
-        text = asked.get("id")
-        try:
-            self.task_key = task_key_of(text if isinstance(text, str) else "")
-        except ValueError as exc:
-            raise BadCall("A task id is two hexadecimal numbers, as in 1a-2f.") from exc
+        (self.task_key,) = task_keys_in([asked.get("id")])
 
     def task(self, cycle: Cycle) -> Task:
         """Return the task; raises NoSuchTask if the master does not know it."""
@@ -66,7 +63,7 @@ class ShowTask(TaskQuery):
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102
         task = cycle.ledger.state.tasks.get(self.task_key)
         if task is None:
-            self.refuse(BadCall(f"task {id_text(self.task_key)} has just gone."))
+            self.refuse(BadCall(f"the master no longer knows task {id_text(self.task_key)}."))
             return
 
         def reply(bodies: list[bytes | None]) -> None:

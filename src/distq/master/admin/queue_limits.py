@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from distq.core.head import NameTooLong, check_names
+from distq.core.head import NAME_BYTES_MAX, NameTooLong, check_names
 from distq.core.policy import OPEN, Policy
+from distq.core.ranges import shown
 from distq.master.cycle.requests import CallRequest
 from distq.wire.errors import BadCall
 from distq.wire.messages import returned
@@ -35,7 +36,7 @@ class SetQueueLimits(CallRequest):
         self.queues: list[Queue[Task]] = []
         for word in ("queue", "name"):
             if not isinstance(asked.get(word), str | None) or asked.get(word) == "":
-                raise BadCall(f"{word} is a name.")
+                raise BadCall(f"{word} is a text of at least one character, not {shown(asked[word])}.")
 
     def decide(self, cycle: Cycle, now: float) -> bool:  # noqa: ARG002, D102 - as Request
         ledger, name = cycle.ledger, self.asked.get("name")
@@ -65,7 +66,7 @@ class SetQueueLimits(CallRequest):
             if any(task_name == name for task_name, *_ in one.ready_lists) or name in one.own.paused_names
         ]
         if not known:
-            raise BadCall(f"no queue has had a task {name!r} yet: name the queue too.")
+            raise BadCall(f"no queue has had a task {name!r} yet; name the queue too.")
         return known
 
     def _may_create(self, registry: Registry, queue: str) -> None:
@@ -73,7 +74,9 @@ class SetQueueLimits(CallRequest):
         try:
             check_names(queue, "")
         except (NameTooLong, UnicodeEncodeError) as exc:
-            raise BadCall(f"{queue!r} cannot be the name of a queue.") from exc
+            raise BadCall(
+                f"{shown(queue)} cannot be the name of a queue: at most {NAME_BYTES_MAX} bytes of UTF-8."
+            ) from exc
         if self.asked.get("must_exist"):
             more = "" if self.action in ("resume", "queue_reset") else "; --create makes it"
             raise BadCall(no_queue(registry, queue, more))

@@ -102,7 +102,7 @@ class ScheduleAction(CallRequest):
     def _named(self) -> Schedule:
         schedule = self.schedules.known.get(self.name)
         if schedule is None:
-            raise BadSchedule(f"there is no schedule {shown(self.name)}; `distq schedule list` shows those there are.")
+            raise BadSchedule(f"there is no schedule {shown(self.name)}; `distq schedule list` shows all schedules.")
         return schedule
 
     def _put(self, cycle: Cycle, now: float) -> bool:
@@ -116,7 +116,7 @@ class ScheduleAction(CallRequest):
             self._plan_again(cycle, known, now)
             return True  # the schedule is unchanged and goes on as before
         if known is None and len(self.schedules.known) >= SCHEDULES_MAX:
-            raise BadSchedule(f"there are {SCHEDULES_MAX:,} schedules already.")
+            raise BadSchedule(f"the master has {SCHEDULES_MAX:,} schedules, which is the limit; remove one first.")
         row_key = self.schedules.new_key() if known is None else known.row_key
         first = next_instant_after(spec.timing, now)
         self.after = ScheduleProgress(first) if known is None else known.progress._replace(next_at=first)
@@ -173,16 +173,19 @@ def read_schedule(cycle: Cycle, asked: Mapping[str, Any], now: float) -> tuple[S
         name = text("a schedule's name", asked.get("name"), NAME_BYTES_MAX)
     except (TypeError, ValueError) as exc:
         raise BadSchedule(f"{exc}.") from exc
-    if type(body) is not bytes or len(body) > cycle.ledger.defaults.payload_bytes_max:
-        raise BadSchedule(f"its arguments have at most {cycle.ledger.defaults.payload_bytes_max:,} bytes.")
+    limit = cycle.ledger.defaults.payload_bytes_max
+    if type(body) is not bytes:
+        raise BadSchedule(f"its arguments are bytes, not {shown(body)}.")
+    if len(body) > limit:
+        raise BadSchedule(f"its arguments have {len(body):,} bytes; the limit is {limit:,}.")
     timing = _timing(asked)
     try:
         envelope = tuple(asked.get("envelope") or ())
         run = read_run(cycle.ledger.registry, envelope, asked.get("when"), asked.get("more"), now)
     except (TypeError, ValueError, AttributeError, OverflowError) as exc:
-        raise BadCall(f"a schedule's task is as in submit: {exc}.") from exc
+        raise BadCall(f"the schedule's task is not valid: {exc}.") from exc
     if run.constraints.unique_key:
-        raise BadSchedule("of a schedule one task is under way at a time by itself: it takes no unique key.")
+        raise BadSchedule("a schedule prevents overlap by itself: leave out the unique key of its task.")
     constraints = None if asked.get("more") is None else tuple(asked["more"])
     return ScheduleSpec(name, timing, envelope, run.when, constraints), body, run
 
@@ -191,7 +194,7 @@ def _timing(asked: Mapping[str, Any]) -> Timing:
     every, cron, zone = asked.get("every"), asked.get("cron"), asked.get("timezone") or "UTC"
     catch_up = asked.get("catch_up") or CATCH_UPS[0]
     if (every is None) == (cron is None):
-        raise BadTiming("it comes every so often, or as a cron line says: one of the two.")
+        raise BadTiming(f"it takes one of every and cron, and has {'neither' if cron is None else 'both'}.")
     if catch_up not in CATCH_UPS:
         raise BadTiming(f"catch_up is {', '.join(CATCH_UPS)}, not {shown(catch_up)}.")
     overlap = bool(asked.get("overlap"))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from distq.core.ranges import shown
 from distq.core.states import LEASED, STATE_NAMES
 from distq.core.task import Task
 from distq.core.task_ids import id_text, task_key_of
@@ -89,15 +90,15 @@ class ListTasks(CallRequest):
         self.limit = asked.get("limit", 100)
         self.before_at = asked.get("before_at")
         if type(self.limit) is not int or not 0 < self.limit <= LISTED_MAX:
-            raise BadCall(f"limit is a whole number from 1 to {LISTED_MAX:,}.")
+            raise BadCall(f"limit is a whole number from 1 to {LISTED_MAX:,}, not {shown(self.limit)}.")
         if not isinstance(self.before_at, int | float | None) or isinstance(self.before_at, bool):
-            raise BadCall("before_at is a number of seconds since 1970.")
+            raise BadCall(f"before_at is a number of seconds since 1970, not {shown(self.before_at)}.")
         if self.queue is not None and self.queue not in cycle.ledger.registry.queues:
             raise BadCall(no_queue(cycle.ledger.registry, self.queue))
         try:
             after = task_key_of(asked["after"]) if asked.get("after") is not None else -1
-        except (ValueError, AttributeError, TypeError) as exc:
-            raise BadCall("after is a task id: two hexadecimal numbers, as in 1a-2f.") from exc
+        except ValueError as exc:
+            raise BadCall(f"{exc}.") from exc
         self.keys = TaskKeyCursor(cycle.ledger, after)
         self.rows: list[dict[str, Any]] = []
 
@@ -147,8 +148,18 @@ def text_in(asked: Mapping[str, Any], word: str) -> str | None:
     """Return a text of an operator's request, or None if it is missing; raises BadCall."""
     text = asked.get(word)
     if not isinstance(text, str | None):
-        raise BadCall(f"{word} is a text.")
+        raise BadCall(f"{word} is a text, not {shown(text)}.")
     return text
+
+
+def task_keys_in(ids: object) -> list[int]:
+    """Return the keys of the task ids in an operator's request, each once, in their order; raises BadCall."""
+    if not isinstance(ids, list | tuple):
+        raise BadCall(f"ids is a list of task ids, not {shown(ids)}.")
+    try:
+        return list(dict.fromkeys(map(task_key_of, ids)))
+    except ValueError as exc:
+        raise BadCall(f"{exc}.") from exc
 
 
 def _states(words: object) -> frozenset[int]:
@@ -157,4 +168,4 @@ def _states(words: object) -> frozenset[int]:
     try:
         return frozenset(STATE_NAMES.index(name) for word in given for name in WORDS[word])
     except (KeyError, TypeError) as exc:
-        raise BadCall(f"states are among {', '.join(WORDS)}.") from exc
+        raise BadCall(f"states is a list of {', '.join(WORDS)}, not {shown(words)}.") from exc

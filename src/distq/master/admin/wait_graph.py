@@ -70,8 +70,8 @@ class CheckWait(CallRequest):
         self.waits = waits
         try:
             self.outer, self.inner = task_key_of(asked["task"]), task_key_of(asked["other"])
-        except (KeyError, ValueError, AttributeError, TypeError) as exc:
-            raise BadCall("wait takes a task and an other, the ids of two tasks.") from exc
+        except (KeyError, ValueError) as exc:
+            raise BadCall(f"wait takes the ids of two tasks as `task` and `other`: {exc}.") from exc
 
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: D102 - as Request
         tasks = cycle.ledger.state.tasks

@@ -45,7 +45,9 @@ class ReadEnds(CallRequest):
         task = tasks.get(self.task_key)
         depends_on = None if task is None else task.constraints.depends_on
         if task is None or depends_on is None or task.state != LEASED or task.delivery != self.delivery:
-            self.refuse(BadCall(f"task {id_text(self.task_key)} is not leased by that delivery, or comes after none."))
+            self.refuse(
+                BadCall(f"task {id_text(self.task_key)} is not leased by that delivery, or has no dependencies.")
+            )
             return
         keys = depends_on.keys[self.first : self.first + ENDS_PER_REPLY]
         upstream = [tasks.get(task_key) for task_key in keys]

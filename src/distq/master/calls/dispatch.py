@@ -151,7 +151,7 @@ class Dispatcher:
             elif (queue := self._queues.get((halves := word_of(ident))[0])) is not None:
                 self._plain.called(connection, queue, call, halves[1])
             else:
-                connection.reply(refused(f"There is no object {ident!r} here; there is {self._objects()}."))
+                connection.reply(refused(f"The master has no object {ident!r}; its objects are {self._objects()}."))
         except DistqError as exc:
             connection.reply(refused(f"{exc} {exc.hint}".rstrip()))
         except Exception as exc:  # noqa: BLE001 - whatever is in a peer's call ends neither its connection nor us
@@ -189,7 +189,9 @@ class Dispatcher:
     ) -> None:
         answer = calls.get(call.method)
         if answer is None:
-            connection.reply(refused(f"{call.method}() is not offered here; there is {', '.join(sorted(calls))}."))
+            connection.reply(
+                refused(f"{call.method}() is not offered here; the methods are {', '.join(sorted(calls))}.")
+            )
         else:
             answer(connection, call)
 
@@ -205,7 +207,7 @@ class Dispatcher:
         else:
             known = ", ".join(sorted(self._getters))
             connection.reply(
-                refused(f"There is no {getter!r} here; there is {known}. More are named in DISTQ_PLAIN_QUEUES.")
+                refused(f"There is no getter {getter!r} here; there are {known}. DISTQ_PLAIN_QUEUES adds others.")
             )
 
     def _get_methods(self, connection: ServerConnection, call: InertCall) -> None:
@@ -224,10 +226,10 @@ class Dispatcher:
     def _hello(self, connection: ServerConnection, call: InertCall) -> None:
         info = call.args[0] if call.args else None
         if not isinstance(info, dict):
-            connection.reply(refused("hello() takes a dict that says role, protocol, version and session."))
+            connection.reply(refused("hello() takes a dict with role, protocol, version and session."))
             return
         if connection.state is not None:
-            connection.reply(refused("hello() comes first on a connection, and once."))
+            connection.reply(refused("hello() is the first call on a connection and is called once."))
             return
         self._admit(connection, read_hello(info), info)
         connection.reply(returned(write_greeting(self._greeting, self._cycle.clock.now())))
@@ -331,7 +333,7 @@ class Dispatcher:
         try:
             connection.reply(returned(self._stats(str(what))))
         except KeyError:
-            connection.reply(refused(f"There are no stats {shown(what)}; there is overview, queues, workers."))
+            connection.reply(refused(f"stats() takes overview, queues or workers, not {shown(what)}."))
 
 
 def _nothing(connection: ServerConnection, _: InertCall) -> None:

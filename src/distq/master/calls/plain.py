@@ -245,13 +245,17 @@ class PlainQueues:
         """Answer one call on `queue` by a proxy of `caller`, now or when it can be."""
         answer = self._answers.get(call.method)
         if answer is None:
-            connection.reply(refused(f"{call.method}() is not offered on a queue; there is {', '.join(METHODS)}."))
+            connection.reply(
+                refused(f"{call.method}() is not offered on a queue; the methods are {', '.join(METHODS)}.")
+            )
             return
         peer = connection.state
         if not isinstance(peer, PlainPeer):
             if peer is not None:
                 connection.reply(
-                    refused("This connection has said hello(); queues are used on connections of their own.")
+                    refused(
+                        "This connection has called hello(); call the methods of a queue over a connection of its own."
+                    )
                 )
                 return
             peer = connection.state = self.programs.peer(connection, caller)

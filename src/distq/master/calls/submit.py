@@ -72,7 +72,9 @@ class SubmitTasks(CallRequest):
             queue, needed = full
             if needed > queue.capacity:
                 self._count_full(queue)
-                raise QueueFull(f"{needed} tasks at once never fit the queue {queue.name!r}, of {queue.capacity}.")
+                raise QueueFull(
+                    f"{needed:,} tasks in a submit never fit the queue {queue.name!r}; its limit is {queue.capacity:,}."
+                )
             if self.until is None or self.until <= now:
                 self._count_full(queue)
                 raise QueueFull(f"the queue {queue.name!r} is full: it holds {queue.capacity} tasks.")
@@ -82,7 +84,7 @@ class SubmitTasks(CallRequest):
         limit = ledger.defaults.payload_bytes_max
         largest = max(map(len, self.bodies), default=0)
         if largest > limit:
-            raise PayloadTooLarge(f"a payload of {largest} bytes; the limit is {limit}.")
+            raise PayloadTooLarge(f"a payload has {largest} bytes; the limit is {limit}.")
         done = 0
         upstream = {
             index
@@ -162,7 +164,7 @@ class SubmitTasks(CallRequest):
                 answers.popitem(last=False)
         known = answers.get(self.number)
         if known is None:
-            sentence = f"submit {self.number} was answered too long ago to be answered again."
+            sentence = f"the master has dropped its answer to submit {self.number}: it keeps the last {ANSWERS_KEPT}."
             known = (False, BadCall.code, sentence)
         self.connection.reply(returned(known))
 
@@ -172,7 +174,7 @@ class SubmitTasks(CallRequest):
         else:
             if (full := self._too_full()) is not None:
                 self._count_full(full[0])
-            self.refuse(QueueFull("the queue stayed full for as long as the client was ready to wait."))
+            self.refuse(QueueFull("the queue was full until the wait that the submit requested was over."))
 
     def undo(self) -> None:  # noqa: D102
         if self.session.high == self.number and self.first is not None:

@@ -25,7 +25,7 @@ KINDS: Final = {
 }
 """The label of the metrics for each kind of an executor's end."""
 LEASE_OVER: Final = Cause(cause.STOPPED, "its lease was over: the master was not reached in time")
-STOP_REQUESTED: Final = Cause(cause.STOPPED, "its task was told to stop")
+STOP_REQUESTED: Final = Cause(cause.STOPPED, "its task was stopped")
 DRAIN_OVER: Final = Cause(cause.EXIT, "killed at the end of the drain")
 
 
