@@ -91,7 +91,7 @@ def commands(command: click.Command, context: click.Context) -> Iterator[tuple[s
 
 
 def test_every_command_has_examples_that_the_command_line_reads() -> None:
-    """No example is of an unknown command; the test runs none of them."""
+    """No example is of an unknown command; tests/e2e/test_examples.py runs them."""
     found = dict(commands(app, click.Context(app, info_name="distq")))
     assert found.keys() == EXAMPLES.keys()
     for words, lines in EXAMPLES.items():

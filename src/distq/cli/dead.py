@@ -11,6 +11,7 @@ from distq.cli.ask import ACTION_S, admin
 from distq.cli.groups import group
 from distq.cli.task_table import Column, print_tasks
 from distq.cli.text import printable, printable_lines
+from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
 from distq.core.errors import DistqError
 from distq.settings.kinds import DURATION
 
@@ -58,20 +59,31 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 @command.command("list")
 @filters
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum dead letters.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")
+@json_option
+@watch_option
 @click.pass_context
-def list_(context: click.Context, /, limit: int, as_json: bool, **chosen: str | None) -> None:
+def list_(context: click.Context, /, limit: int, as_json: bool, watch: str | None, **chosen: str | None) -> None:
     """List dead letters, the newest first."""
-    found = admin(context, "dead_list", {**_choice(chosen), "limit": limit})
+    asked = _choice(chosen)  # here, so that a wrong option is an error even without a master
+    with asking(context, "dead_list") as ask:
+        repeat(
+            watch,
+            lambda: ask("dead_list", {**asked, "limit": limit}),
+            lambda found: print_json(found, watch) if as_json else _print_list(found, chosen),
+        )
+
+
+def _print_list(found: dict[str, Any], chosen: dict[str, str | None]) -> None:
     columns: dict[str, Column] = {
         "died": lambda row: _instant_text(row["died_at"]),
         "failures": lambda row: str(row["failures"]),
         "lost": lambda row: str(row["lost"]),
         "cause": lambda row: printable(row["causes"][-1] if row["causes"] else "-"),
     }
-    print_tasks(found, columns, as_json=as_json, none="There are no dead letters.", numbers=["failures", "lost"])
+    none = "There are no such dead letters." if any(chosen.values()) else "There are no dead letters."
+    print_tasks(found["tasks"], columns, none=none, numbers=["failures", "lost"])
     more = found["total"] - len(found["tasks"])
-    if more and not as_json:
+    if more:
         click.echo(f"and {more:,} more")
 
 
@@ -150,8 +162,15 @@ def purge(
 
 def _choice(chosen: dict[str, str | None]) -> Asked:
     """Return the options that choose dead letters, with instants as seconds since 1970."""
-    instants = {word: None if (text := chosen[word]) is None else _when(text, word) for word in ("since", "until")}
-    return {**chosen, **instants}
+    since, until = chosen["since"], chosen["until"]
+    since_at = None if since is None else _when(since, "since")
+    until_at = None if until is None else _when(until, "until")
+    if since_at is not None and until_at is not None and since_at >= until_at:
+        raise click.BadParameter(
+            f"The span is empty: {since!r} is not before --until {until!r}. A duration is that long ago.",
+            param_hint="--since",
+        )
+    return {**chosen, "since": since_at, "until": until_at}
 
 
 def _when(text: str, option: str) -> float:

@@ -8,6 +8,7 @@ import click
 from distq.cli.ask import admin, seconds
 from distq.cli.groups import group
 from distq.cli.text import duration, printable
+from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
 
 
 @group("schedule")
@@ -16,16 +17,20 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_option
+@watch_option
 @click.pass_context
-def list_(context: click.Context, as_json: bool) -> None:
+def list_(context: click.Context, as_json: bool, watch: str | None) -> None:
     """List schedules, the next run first."""
-    schedules = admin(context, "schedule_list", {})["schedules"]
-    if as_json:
-        import json
+    with asking(context, "schedule_list") as ask:
+        repeat(
+            watch,
+            lambda: ask("schedule_list", {})["schedules"],
+            lambda schedules: print_json(schedules, watch) if as_json else _print_list(schedules),
+        )
 
-        click.echo(json.dumps(schedules, indent=2))
-        return
+
+def _print_list(schedules: list[dict[str, Any]]) -> None:
     if not schedules:
         click.echo("There is no schedule. `client.schedule(...)` or `distq schedule add` makes one.")
         return

@@ -1,6 +1,5 @@
 """`distq status`: shows the master's queues and workers."""
 
-import json
 from typing import Any
 
 import click
@@ -8,41 +7,33 @@ import click
 from distq.cli.ask import master, seconds
 from distq.cli.environment import settings_of_command
 from distq.cli.text import duration, printable
+from distq.cli.watch import json_option, print_json, repeat, watch_option
 from distq.protocol.methods import BROKER, STATS
-from distq.settings import Role, Settings
+from distq.settings import Role
 
 WHATS = ("overview", "queues", "workers")
 
 
 @click.command("status")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of tables.")
+@json_option
+@watch_option
 @click.option(
     "--wait", "wait", metavar="DURATION", default="5s", show_default=True, help="Maximum time to reach the master."
 )
 @click.pass_context
-def command(context: click.Context, as_json: bool, wait: str) -> None:
+def command(context: click.Context, as_json: bool, watch: str | None, wait: str) -> None:
     """Show the queues, workers and slots of the master at DISTQ_ADDRESS."""
-    settings = settings_of_command(context, Role.CLIENT)
-    status = fetch(settings, seconds(wait, "--wait"))
-    if as_json:
-        click.echo(json.dumps(status, indent=2))
-    else:
-        print_status(status)
-
-
-def fetch(settings: Settings, wait_s: float) -> dict[str, Any]:
-    """Return the master's figures about itself, its queues and its workers.
-
-    Raises:
-        CannotReach: no master answers within `wait_s`.
-        AuthenticationFailed: the master does not accept the key.
-    """
+    settings, wait_s = settings_of_command(context, Role.CLIENT), seconds(wait, "--wait")
     with master(settings, "status", wait_s) as connection:
-        return {what: connection.call(BROKER, STATS, (what,), timeout_s=wait_s) for what in WHATS}
+        repeat(
+            watch,
+            lambda: {what: connection.call(BROKER, STATS, (what,), timeout_s=wait_s) for what in WHATS},
+            lambda status: print_json(status, watch) if as_json else print_status(status),
+        )
 
 
 def print_status(status: dict[str, Any]) -> None:
-    """Print the answer of `fetch` as tables."""
+    """Print the master's figures about itself, its queues and its workers as tables."""
     from distq.cli.tables import print_table
 
     overview, queues, workers = (status[what] for what in WHATS)

@@ -148,7 +148,17 @@ def parse_modules(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: a part cannot name a module.
     """
+    for part in map(str.strip, text.split(",")):
+        if part.endswith(".py") and (module := _module_of(part)) is not None:
+            raise ValueError(f"{shown(part)} is a file (did you mean {cut(module)}?)")
     return _parts(text, _MODULE, "module")
+
+
+def _module_of(path: str) -> str | None:
+    """Return the name by which the file of a module is imported, None if no module has such a file."""
+    stem = path.removeprefix("./").removesuffix(".py").removesuffix("/__init__")
+    module = stem.replace("/", ".")
+    return module if _MODULE.fullmatch(module) else None
 
 
 def parse_queues(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from distq.master.admin.cancels import cancel_of
 from distq.master.admin.dead_letters import DeadList, DeadShow, SettleDeadLetters
 from distq.master.admin.declared_schedules import DeclareSchedules
 from distq.master.admin.inspection import ShowStack, ShowTask
+from distq.master.admin.live_page import LivePage
 from distq.master.admin.queue_limits import ACTIONS as LIMIT_ACTIONS
 from distq.master.admin.queue_limits import SetQueueLimits
 from distq.master.admin.schedule_calls import ACTIONS as SCHEDULE_ACTIONS
@@ -43,6 +44,7 @@ class AdminActions:
             "dead_retry": lambda connection, asked: SettleDeadLetters(connection, moves.REQUEUE, asked),
             "dead_show": DeadShow,
             "list": partial(ListTasks, cycle),
+            "live": lambda connection, asked: LivePage(connection, workers, asked),
             "schedule_declare": lambda connection, asked: DeclareSchedules(connection, schedules, asked),
             "show": lambda connection, asked: ShowTask(connection, workers, asked),
             "stack": lambda connection, asked: ShowStack(connection, workers, asked),

@@ -1,0 +1,191 @@
+"""Every example of a command's `--help` runs, and succeeds, against a real master and a worker."""
+
+import io
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from tests.e2e.cluster import KEY, Cluster, cluster
+from tests.ports import free_port
+from tests.waiting import SOON_S, eventually
+
+import distq
+from distq.cli.app import run
+from distq.cli.examples import EXAMPLES
+
+SHOP = """
+import time
+import distq
+
+@distq.task
+def add(first, second):
+    return first + second
+
+@distq.task
+def send(to):
+    return to
+
+@distq.task
+def report():
+    return "done"
+
+@distq.task
+def ping():
+    return None
+
+@distq.task(retries=0)
+def fails():
+    raise ConnectionError("no route")
+
+@distq.task(retries=0)
+def holds():
+    while True:
+        time.sleep(0.05)
+"""
+SERVICES = {"master": "master_listened", "worker": "master_connected", "up": "master_connected"}
+"""The commands that run until SIGTERM, and the log event after which an example has shown that it works."""
+
+
+class Shop:
+    """A folder with tasks and settings, and a master and a worker that use it."""
+
+    def __init__(self, folder: Path, grid: Cluster) -> None:
+        self.folder = folder
+        self.grid = grid
+        self._running: list[str] = []
+        (folder / "shop").mkdir()
+        (folder / "shop" / "__init__.py").touch()
+        (folder / "shop" / "tasks.py").write_text(SHOP)
+        settings = (
+            f"DISTQ_ADDRESS=127.0.0.1:{grid.port}\nDISTQ_AUTHKEY='{KEY}'\nDISTQ_STORE=sqlite:///distq.db\n"
+            f"DISTQ_HTTP_ADDRESS=127.0.0.1:{grid.http_port}\nDISTQ_RECONNECT_MAX_S=0.2\n"
+        )
+        for name in (".env", "prod.env"):
+            (folder / name).write_text(settings)
+        for name in ("old", "new"):
+            (folder / name).mkdir()
+
+    def start(self) -> None:
+        """Start the master and the worker, and copy the store to the files that the examples name."""
+        http = {"DISTQ_HTTP_ADDRESS": f"127.0.0.1:{self.grid.http_port}"}
+        master = self.grid.master(DISTQ_STORE=f"sqlite:///{self.folder}/live.db", **http)
+        master.logs("http_listened")
+        path = os.pathsep.join(filter(None, (str(self.folder), os.environ.get("PYTHONPATH"))))
+        worker = self.grid.run("worker", "shop.tasks", "--concurrency", "2", PYTHONPATH=path)
+        worker.logs("master_connected")
+        copied = self.grid.run("store", "backup", str(self.folder / "distq.db"))
+        assert copied.ends() == 0, copied.text
+        (self.folder / "old" / "distq.db").write_bytes((self.folder / "distq.db").read_bytes())
+
+    def prepared(self, line: str) -> str:
+        """Make what an example names: a queue, a schedule, a file less, or the tasks of its ids, which are replaced."""
+        words = shlex.split(line.removeprefix("--env-file prod.env "))
+        for name in ("copy.db", "mended.db", "new/distq.db"):
+            (self.folder / name).unlink(missing_ok=True)
+        with self.grid.client() as client:
+            mail = client.options(queue="mail", delay=3600)
+            waiting = [mail.submit_named("shop.tasks:send", ["joe"]) for _ in "ab"]
+            client.options(queue="mail").submit_named("shop.tasks:send", ["joe"])  # it gives the queue the name
+            client.flush()
+            if words[0] == "schedule" and words[1] != "add":
+                client.options(every=3600).schedule_named("nightly", "shop.tasks:report")
+            ids = (
+                self._tasks(client, words[0], [future.task_id or "" for future in waiting])
+                if "1-2a" in line
+                else ["", ""]
+            )
+            client.abandon()  # the tasks in an hour need no client
+        return line.replace("1-2a", ids[0]).replace("1-2b", ids[1])
+
+    def _tasks(self, client: distq.Client, word: str, waiting: list[str]) -> Sequence[str]:
+        if word == "dead":
+            future = client.submit_named("shop.tasks:fails", [])
+            assert future.exception(SOON_S) is not None
+        elif word == "stack":
+            if not self._running:  # one for all examples: the worker has two slots
+                future = client.submit_named("shop.tasks:holds", [])
+                client.flush()
+                eventually(future.running, "the start of the task")
+                self._running = [future.task_id or "", ""]
+            return self._running
+        elif word == "result":
+            future = client.submit_named("shop.tasks:add", [1, 2])
+            assert future.result(SOON_S) == 3
+        else:
+            return waiting
+        return [future.task_id or "", ""]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Yield a folder, a master and a worker, which all examples share."""
+    folder = tmp_path_factory.mktemp("shop")
+    with cluster(tmp_path_factory.mktemp("logs")) as grid:
+        made = Shop(folder, grid)
+        made.start()
+        yield made
+
+
+def test_every_command_has_two_examples() -> None:
+    """Every example is run by a test below."""
+    assert {words: len(lines) for words, lines in EXAMPLES.items() if len(lines) < 2} == {}
+
+
+LINES = [line for lines in EXAMPLES.values() for line in lines]
+IN_TERMINALS = ("top",)
+
+
+def command_of(line: str) -> str:
+    """Return the command of an example."""
+    return line.removeprefix("--env-file prod.env ").split()[0]
+
+
+@pytest.mark.xdist_group("examples")
+@pytest.mark.parametrize("line", sorted({one for one in LINES if command_of(one) not in (*SERVICES, *IN_TERMINALS)}))
+def test_an_example_succeeds(
+    shop: Shop, line: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It exits with 0, prints something, and its output can be written to a file."""
+    monkeypatch.chdir(shop.folder)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    command, _, file = shop.prepared(line).partition(" > ")
+    if "--watch" in command:
+        monkeypatch.setattr(time, "sleep", ends_the_watch)
+    capfd.readouterr()
+    assert run(shlex.split(command)) == (130 if "--watch" in command else 0), capfd.readouterr().err
+    said = capfd.readouterr()
+    assert said.out or file == "copy.db", said.err
+
+
+def ends_the_watch(_seconds: float) -> None:
+    """Stand for Ctrl-C between two lists."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.xdist_group("examples")
+@pytest.mark.parametrize("line", sorted({one for one in LINES if command_of(one) in SERVICES}))
+def test_an_example_of_a_service_runs_until_sigterm(shop: Shop, line: str, tmp_path: Path) -> None:
+    """The service logs that it works, and SIGTERM ends it with 0."""
+    environ = {**os.environ, "DISTQ_LOG_FORMAT": "json", "DISTQ_HTTP_ADDRESS": "off"}
+    if command_of(line) != "worker":
+        environ |= {"DISTQ_ADDRESS": f"127.0.0.1:{free_port()}", "DISTQ_STORE": "memory:"}
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", "distq", *shlex.split(line)]
+        process = subprocess.Popen(
+            command, cwd=shop.folder, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
+    try:
+        event = SERVICES[command_of(line)]
+        eventually(lambda: event in log.read_text(), event, log.read_text)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SOON_S) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
