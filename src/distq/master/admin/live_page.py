@@ -83,7 +83,7 @@ class LivePage(CallRequest):
         self.offset = _whole(asked, "offset", 0, OFFSET_MAX)
         self.limit = _whole(asked, "limit", 20, ROWS_MAX)
         self.counts = dict.fromkeys(COUNTED, 0)
-        self.pending: Iterator[Queue] | None = None
+        self.pending: Iterator[Queue[Task]] | None = None
         """The queues that the request has not examined."""
         self.best: list[Any] = []
         """The first rows of all that it has examined, sorted."""
@@ -180,7 +180,7 @@ def _completed(cycle: Cycle) -> Completed:
     return sums
 
 
-def _queue_row(queue: Queue, completed: Completed, now: float) -> dict[str, Any]:
+def _queue_row(queue: Queue[Task], completed: Completed, now: float) -> dict[str, Any]:
     counts = completed.get(queue.name)
     since_at = queue.oldest_submitted_at()
     return {
@@ -218,7 +218,7 @@ def _whole(asked: Mapping[str, Any], word: str, default: int, most: int) -> int:
     return number
 
 
-def _count(state: int) -> Callable[[Queue], tuple[int, str]]:
+def _count(state: int) -> Callable[[Queue[Task]], tuple[int, str]]:
     return lambda queue: (-queue.counts[state], queue.name)
 
 
