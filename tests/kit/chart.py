@@ -31,11 +31,11 @@ class Rendered(UserDict[tuple[str, str], Object]):
     """The objects of one rendering, by kind and name."""
 
     def containers(self) -> list[tuple[str, Object, Object]]:
-        """Yield every container of every pod: the object's name, the pod's spec, the container."""
+        """Return every container of every pod: the object's name, the pod's spec, the container."""
         return [(name, pod, container) for (_, name), pod in self.pods().items() for container in pod["containers"]]
 
     def pods(self) -> dict[tuple[str, str], Object]:
-        """Yield the spec of every pod, whichever kind of object creates it."""
+        """Return the spec of every pod, whichever kind of object creates it."""
         return {
             (kind, name): item["spec"] if kind == "Pod" else item["spec"]["template"]["spec"]
             for (kind, name), item in self.items()
@@ -46,10 +46,10 @@ class Rendered(UserDict[tuple[str, str], Object]):
 def render(values: Object | Path | None = None, release: str = "distq") -> Rendered:
     """Return the output of `helm template` for the chart with these values."""
     path = "-" if isinstance(values, dict) else values
-    given = json.dumps(values) if isinstance(values, dict) else None  # which leaves no text without quotes
+    given = json.dumps(values) if isinstance(values, dict) else None  # JSON writes every text in quotes
     chosen = ["--kube-version", NEWEST, *(["--values", path] if path else [])]
-    said = run("helm", "template", release, CHART, *chosen, given=given)
-    objects = [item for item in yaml.load_all(said, KubernetesLoader) if item]
+    output = run("helm", "template", release, CHART, *chosen, given=given)
+    objects = [item for item in yaml.load_all(output, KubernetesLoader) if item]
     rendered = Rendered({(item["kind"], item["metadata"]["name"]): item for item in objects})
     assert len(rendered) == len(objects), "two objects of one kind have the same name"
     return rendered
@@ -57,8 +57,8 @@ def render(values: Object | Path | None = None, release: str = "distq") -> Rende
 
 def golden(values: Path, helm: str = "helm") -> str:
     """Return the golden manifests of one scenario, sorted, so that a diff shows only changes."""
-    said = run(helm, "template", "distq", CHART, "--kube-version", NEWEST, "--values", values)
-    objects = [item for item in yaml.safe_load_all(said) if item and not is_whole_file(item)]
+    output = run(helm, "template", "distq", CHART, "--kube-version", NEWEST, "--values", values)
+    objects = [item for item in yaml.safe_load_all(output) if item and not is_whole_file(item)]
     objects.sort(key=lambda item: (item["kind"], item["metadata"]["name"]))
     return yaml.safe_dump_all(objects, sort_keys=True, width=120)
 

@@ -19,6 +19,8 @@ MASTER_IMAGE = f"distq-master:{VERSION}"
 WORKER_IMAGE = f"distq-worker:{VERSION}"
 BASE_IMAGE = "python:3.15-slim-trixie"
 """The default base of the images."""
+PRINT_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001/metrics').read().decode())"
+"""A program that prints the metrics of the container that it runs in."""
 
 T = TypeVar("T")
 
@@ -28,10 +30,10 @@ class CommandFailed(AssertionError):
 
 
 def run(*command: str | Path, given: str | None = None, timeout_s: float = 300, **env: str) -> str:
-    """What a command prints, run in the project's folder with these variables added to the environment.
+    """Run a command in the project's folder, with these additional environment variables; return its output.
 
     Raises:
-        CommandFailed: with all that it printed.
+        CommandFailed: if the command fails, with its whole output.
     """
     done = subprocess.run(
         command,
@@ -45,24 +47,24 @@ def run(*command: str | Path, given: str | None = None, timeout_s: float = 300, 
         check=False,
     )
     if done.returncode:
-        said = f"{done.stdout}\n{done.stderr}"
-        raise CommandFailed(f"{' '.join(map(str, command))} exited with {done.returncode}:\n{said}")
+        output = f"{done.stdout}\n{done.stderr}"
+        raise CommandFailed(f"{' '.join(map(str, command))} exited with {done.returncode}:\n{output}")
     return done.stdout
 
 
 def fails(*command: str | Path) -> str:
     """Return the output of a command that must fail."""
     try:
-        said = run(*command)
+        output = run(*command)
     except CommandFailed as failed:
         return str(failed)
-    raise AssertionError(f"{' '.join(map(str, command))} succeeded:\n{said}")
+    raise AssertionError(f"{' '.join(map(str, command))} succeeded:\n{output}")
 
 
 def eventually(look: Callable[[], T], wanted: Callable[[T], bool], within_s: float, every_s: float = 0.5) -> T:
-    """What a look shows as soon as it is what is wanted; an assertion with the last look, if it never is.
+    """Return the first value of `look` that `wanted` accepts; fail after `within_s`, with the last value.
 
-    For facts of other machines, which nobody announces; a command that fails counts as not yet.
+    For facts of other machines, which send no notification; a command that fails counts as not yet.
     """
     seen: object = None
     deadline = time.monotonic() + within_s  # noqa: TID251 - engines and clusters live in real time
@@ -80,10 +82,15 @@ def eventually(look: Callable[[], T], wanted: Callable[[T], bool], within_s: flo
 
 
 def seconds_of(act: Callable[[], object]) -> float:
-    """Return the seconds of a call."""
-    began = time.monotonic()  # noqa: TID251 - measures real time
+    """Return the duration of a call in seconds."""
+    started_at = time.monotonic()  # noqa: TID251 - measures real time
     act()
-    return time.monotonic() - began  # noqa: TID251 - as above
+    return time.monotonic() - started_at  # noqa: TID251 - as above
+
+
+def sum_of_series(metrics: str, beginning: str) -> float:
+    """Return the sum of the series in a page of metrics whose text begins with the given prefix."""
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(beginning))
 
 
 def compose(*arguments: str) -> str:

@@ -47,12 +47,12 @@ def end(number: int) -> int:
 
 
 def orphan(_: object) -> int:
-    """Leaves a grandchild without a parent, which ends at once, and says how many zombies there are a moment later."""
+    """Leave a grandchild without a parent, which ends immediately; return the number of zombies after up to 5 s."""
     subprocess.run([sys.executable, "-c", "import os; os.fork() or os._exit(0)"], check=True)
     for _ in range(50):
         if not zombies():
             return 0
-        time.sleep(0.1)  # the supervisor needs a moment to reap
+        time.sleep(0.1)  # the supervisor needs some time to reap
     return len(zombies())
 
 

@@ -186,10 +186,10 @@ def test_the_file_is_what_the_program_writes() -> None:
 
 
 RANGES: Final = {"closed": "1m", "open": "61s"}
-"""How often rules are evaluated, and what that makes of their ranges.
+"""Interval of the rules' evaluation in each case, which decides the number of samples in a range.
 
-Samples come every minute. At the same moments a range of Prometheus 2 has both its ends, 16 samples in 15 minutes; a
-second off it has one less, which is what Prometheus 3, whose ranges are open to the left, makes of any:
+Samples come every minute. At the same instants a range of Prometheus 2 includes both ends: 16 samples in 15 minutes.
+One second later it has one sample less, as every range of Prometheus 3, which is open to the left:
 https://prometheus.io/docs/prometheus/latest/migration/
 """
 
@@ -197,7 +197,7 @@ https://prometheus.io/docs/prometheus/latest/migration/
 @pytest.mark.promtool
 @each_alert
 @pytest.mark.parametrize("ranges", RANGES)
-def test_an_alert_fires_when_it_shall_and_else_does_not(alert: Alert, ranges: str, tmp_path: Path) -> None:
+def test_an_alert_fires_only_in_its_case(alert: Alert, ranges: str, tmp_path: Path) -> None:
     """The alert fires neither too early nor for other causes, also with ranges that are open to the left."""
     case, later = CASES[alert.name], 2 * (ranges == "open")
     tests = [judged(alert, case.fires, case.after_m + later, 1), judged(alert, case.quiet, 110, 0)]
@@ -210,13 +210,13 @@ def test_an_alert_fires_when_it_shall_and_else_does_not(alert: Alert, ranges: st
 
 
 @pytest.mark.promtool
-def test_promtool_has_nothing_to_complain_of() -> None:
-    """Every rule is one that Prometheus reads."""
+def test_promtool_finds_no_fault_in_the_alerts() -> None:
+    """Prometheus can read every rule."""
     assert "SUCCESS" in run("promtool", "check", "rules", alerts.FILE)
 
 
 @each_alert
-def test_an_alert_asks_for_metrics_and_labels_that_exist(alert: Alert) -> None:
+def test_an_alert_uses_metrics_and_labels_that_exist(alert: Alert) -> None:
     """Every name in an expression is in the catalogue, with the labels that it is filtered and summed by."""
     names = {re.sub("_bucket$", "", name) for name in re.findall(r"\bdistq_\w+", alert.expr)}
     known = {"namespace", "le"}.union(*(BY_NAME[name].labels for name in names))
@@ -226,8 +226,8 @@ def test_an_alert_asks_for_metrics_and_labels_that_exist(alert: Alert) -> None:
 
 
 @each_alert
-def test_an_alert_says_what_it_is_about_and_what_is_to_be_done(alert: Alert) -> None:
-    """A sentence, and a section of the runbook that says what to look at and what to do."""
+def test_an_alert_states_its_subject_and_what_to_do(alert: Alert) -> None:
+    """An alert has a one-sentence summary, and the runbook has a section with checks and actions."""
     assert alert.summary.endswith(".")
     runbook = (ROOT / alerts.RUNBOOK).read_text(encoding="utf-8")
     _, _, text = runbook.partition(f"## {alert.name}\n")
@@ -236,8 +236,8 @@ def test_an_alert_says_what_it_is_about_and_what_is_to_be_done(alert: Alert) -> 
     assert "**Do**" in section
 
 
-def test_every_alert_has_its_case_and_every_section_its_alert() -> None:
-    """Nothing is left over."""
+def test_every_alert_has_a_case_and_every_section_an_alert() -> None:
+    """No case or section is left of a removed alert."""
     names = {alert.name for alert in ALERTS}
     assert CASES.keys() == names
     runbook = (ROOT / alerts.RUNBOOK).read_text(encoding="utf-8")

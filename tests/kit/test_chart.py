@@ -1,4 +1,4 @@
-"""The chart as it is rendered: what every value does, and what no value can undo."""
+"""The rendered chart: what every value changes, and what no value can change."""
 
 import json
 from pathlib import Path
@@ -13,33 +13,33 @@ SCENARIOS: list[Path | None] = [None, *sorted(CI.glob("*-values.yaml"))]
 NAMES = ["no-values", *(path.name.removesuffix("-values.yaml") for path in SCENARIOS[1:] if path)]
 OLDEST = "1.29"
 CRDS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "tests/kit/crds").glob("*.json")}
-"""Schemas of objects that operators define, by kind; kept as data, as there is no Kubernetes that has them all."""
+"""Schemas of objects that operators define, by kind; kept as files, because no one cluster has all definitions."""
 
 
 @pytest.fixture(name="rendered", params=SCENARIOS, ids=NAMES, scope="module")
 def render_scenario(request: pytest.FixtureRequest) -> Rendered:
-    """The chart with no values, and with those of each file in helm/ci."""
+    """Return the chart without values, and with the values of each file in helm/ci."""
     return render(request.param)
 
 
 @pytest.fixture(name="plain", scope="module")
 def render_plain() -> Rendered:
-    """The chart with no values at all."""
+    """Return the chart without values."""
     return render()
 
 
 @pytest.mark.parametrize("values", SCENARIOS, ids=NAMES)
-def test_helm_lint_is_content(values: Path | None) -> None:
-    """`helm lint --strict`, with the values of each scenario."""
+def test_helm_lint_finds_no_fault(values: Path | None) -> None:
+    """`helm lint --strict` accepts the values of each scenario."""
     chosen: list[str | Path] = ["--values", values] if values else []
     run("helm", "lint", "--strict", "--quiet", CHART, *chosen)
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_kubernetes_knows_every_field(rendered: Rendered, version: str, tmp_path: Path) -> None:
-    """Each object fits the schema of the oldest and of the newest Kubernetes, and has nothing beyond it."""
+    """Each object fits the schema of the oldest and of the newest Kubernetes, and has no other field."""
     known = [item for item in rendered.values() if item["kind"] not in CRDS]
-    if version == OLDEST:  # on which the chart itself refuses volumes that are images
+    if version == OLDEST:  # on which the chart itself refuses image volumes
         known = [item for item in known if '"image": {"reference"' not in json.dumps(item)]
     path = tmp_path / "rendered.yaml"
     path.write_text(yaml.safe_dump_all(known), encoding="utf-8")
@@ -47,27 +47,27 @@ def test_kubernetes_knows_every_field(rendered: Rendered, version: str, tmp_path
 
 
 def test_operators_know_every_field(rendered: Rendered) -> None:
-    """What is for Prometheus' operator and for KEDA fits their definitions."""
+    """The objects for the Prometheus operator and for KEDA fit their definitions."""
     for (kind, _), item in rendered.items():
         if kind in CRDS:
             jsonschema.validate(item, CRDS[kind])
 
 
 @pytest.mark.parametrize("values", SCENARIOS[1:], ids=NAMES[1:])
-def test_manifests_are_those_that_were_looked_at(values: Path) -> None:
-    """Run `python -m tests.kit.chart` after a change, look at the difference, and commit both."""
+def test_manifests_are_the_reviewed_ones(values: Path) -> None:
+    """Run `python -m tests.kit.chart` after a change, review the difference, and commit both."""
     assert (GOLDEN / values.name.replace("-values", "")).read_text(encoding="utf-8") == golden(values)
 
 
-def test_there_are_manifests_of_at_least_eight_scenarios_and_of_no_other() -> None:
-    """Nothing is left over."""
-    kept = {path.stem for path in GOLDEN.glob("*.yaml")}
-    assert kept == set(NAMES[1:])
-    assert len(kept) >= 8
+def test_golden_manifests_exist_for_at_least_eight_scenarios_and_for_no_other() -> None:
+    """No manifest is left of a removed scenario."""
+    golden_names = {path.stem for path in GOLDEN.glob("*.yaml")}
+    assert golden_names == set(NAMES[1:])
+    assert len(golden_names) >= 8
 
 
 def test_every_pod_is_restricted(rendered: Rendered) -> None:
-    """Pod Security `restricted`, and a root that nobody writes to."""
+    """Every pod satisfies Pod Security `restricted` and has a read-only root."""
     for _, pod, container in rendered.containers():
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == 65532
@@ -80,14 +80,14 @@ def test_every_pod_is_restricted(rendered: Rendered) -> None:
 
 
 def test_no_pod_has_a_token_or_variables_of_services(rendered: Rendered) -> None:
-    """No pod talks to Kubernetes, and DISTQ_MASTER_PORT of a Service is not a setting."""
+    """No pod calls Kubernetes, and a Service's variable DISTQ_MASTER_PORT would look like a setting."""
     for pod in rendered.pods().values():
         assert pod["automountServiceAccountToken"] is False
         assert pod["enableServiceLinks"] is False
 
 
-def test_nothing_is_there_twice(rendered: Rendered) -> None:
-    """Names of variables, ports, volumes and mount paths: server-side apply refuses two of one key."""
+def test_no_key_of_a_list_is_used_twice(rendered: Rendered) -> None:
+    """Server-side apply refuses two variables, ports, volumes or mount paths with one key."""
     for name, pod, container in rendered.containers():
         env_of(container)
         for key, entries in [
@@ -101,7 +101,7 @@ def test_nothing_is_there_twice(rendered: Rendered) -> None:
         assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
 
 
-def test_every_selector_chooses_its_own_pods_alone(rendered: Rendered) -> None:
+def test_every_selector_selects_only_its_own_pods(rendered: Rendered) -> None:
     """A pool's Deployment never counts the pods of another pool, nor of another release."""
     owners = {key: item for key, item in rendered.items() if key[0] in {"Deployment", "StatefulSet"}}
     for key, owner in owners.items():
@@ -128,7 +128,7 @@ def test_services_lead_to_the_master(rendered: Rendered) -> None:
 
 
 def test_the_grace_period_is_longer_than_the_drain(rendered: Rendered) -> None:
-    """The kubelet kills only after the worker has handed back what it could not finish."""
+    """The kubelet kills a worker only after it has handed back its unfinished tasks."""
     for (kind, name), pod in rendered.pods().items():
         if kind != "Pod":
             drain_s = float(env_of(pod["containers"][0])["DISTQ_DRAIN_S"])
@@ -144,16 +144,16 @@ def test_every_container_is_probed(rendered: Rendered) -> None:
             assert paths == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
 
 
-def test_the_version_of_chart_and_release_is_not_in_a_pod(rendered: Rendered) -> None:
-    """A new chart that changes nothing restarts nothing."""
+def test_no_pod_contains_the_version_of_chart_or_release(rendered: Rendered) -> None:
+    """An upgrade to a new chart that changes no pod restarts no pod."""
     for (kind, _), item in rendered.items():
         if kind in {"Deployment", "StatefulSet"}:
             labels = item["spec"]["template"]["metadata"]["labels"]
             assert not {"helm.sh/chart", "app.kubernetes.io/version"} & set(labels)
 
 
-def test_without_values_there_is_one_master_and_a_pool_of_two(plain: Rendered) -> None:
-    """What `helm install distq ./helm` makes."""
+def test_the_default_release_has_one_master_and_a_pool_of_two(plain: Rendered) -> None:
+    """`helm install distq ./helm` creates these objects."""
     assert set(plain) == {
         ("Secret", "distq-authkey"),
         ("PersistentVolumeClaim", "distq-master"),
@@ -175,8 +175,8 @@ def test_without_values_there_is_one_master_and_a_pool_of_two(plain: Rendered) -
     }
 
 
-def test_the_volume_is_an_object_of_its_own(plain: Rendered) -> None:
-    """So it can be resized, and `helm uninstall` leaves it."""
+def test_the_volume_is_a_separate_object(plain: Rendered) -> None:
+    """It can be resized, and `helm uninstall` leaves it."""
     claim = plain["PersistentVolumeClaim", "distq-master"]
     assert "volumeClaimTemplates" not in plain["StatefulSet", "distq-master"]["spec"]
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
@@ -187,8 +187,8 @@ def test_the_volume_is_an_object_of_its_own(plain: Rendered) -> None:
     assert claim["spec"]["storageClassName"] == "fast"
 
 
-def test_a_generated_key_is_drawn_once() -> None:
-    """Secret and checksum speak of one key: a second draw would restart every pod at the first upgrade."""
+def test_a_generated_key_is_generated_once() -> None:
+    """Secret and checksum use one key: a second key would restart every pod at the first upgrade."""
     first, second = render(), render()
     keys = {item["Secret", "distq-authkey"]["data"]["authkey"] for item in (first, second)}
     assert len(keys) == 2
@@ -201,8 +201,8 @@ def test_a_generated_key_is_drawn_once() -> None:
         assert len(checksums) == 1
 
 
-def test_a_key_of_ones_own_comes_first() -> None:
-    """With `authkey.existingSecret` the chart makes none, and every pod mounts that one."""
+def test_an_existing_secret_wins() -> None:
+    """With `authkey.existingSecret` the chart creates no Secret, and every pod mounts the existing one."""
     rendered = render({"authkey": {"existingSecret": "own", "key": "key"}})
     assert not [key for key in rendered if key[0] == "Secret"]
     for pod in rendered.pods().values():
@@ -210,8 +210,8 @@ def test_a_key_of_ones_own_comes_first() -> None:
         assert (secret["secretName"], secret["items"]) == ("own", [{"key": "key", "path": "authkey"}])
 
 
-def test_everything_that_can_be_renamed_is() -> None:
-    """Registry, tag, names: one place each."""
+def test_every_configurable_name_is_used_everywhere() -> None:
+    """Registry, tag and names are each given in one place."""
     rendered = render(CHART / "ci" / "everything-values.yaml")
     assert all(name.startswith("tasks-") for _, name in rendered)
     images = {container["image"] for _, _, container in rendered.containers()}
@@ -227,14 +227,14 @@ def test_everything_that_can_be_renamed_is() -> None:
     assert ("PersistentVolumeClaim", "tasks-master") not in rendered
 
 
-def test_a_release_called_otherwise_does_not_meet_another() -> None:
-    """Two releases in one namespace have no object in common."""
+def test_two_releases_share_no_object() -> None:
+    """Releases of different names can be installed in one namespace."""
     assert not set(render(release="distq")) & set(render(release="reports"))
     assert ("StatefulSet", "reports-distq-master") in render(release="reports")
 
 
-def test_the_dashboards_are_composes() -> None:
-    """The ConfigMap holds the very files that Compose mounts."""
+def test_the_dashboards_are_the_ones_of_compose() -> None:
+    """The ConfigMap contains the files that Compose mounts."""
     rendered = render({"dashboards": {"enabled": True}})
     config = rendered["ConfigMap", "distq-dashboards"]
     files = {f"distq-{path.name}": path for path in (CHART / "files" / "dashboards").glob("*.json")}
@@ -244,8 +244,8 @@ def test_the_dashboards_are_composes() -> None:
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
-def test_the_alerts_are_composes() -> None:
-    """The operator is given the very rules that Compose's Prometheus reads; Prometheus' own braces are left alone."""
+def test_the_alerts_are_the_ones_of_compose() -> None:
+    """The operator gets the rules that Compose's Prometheus reads, with the braces of Prometheus unchanged."""
     assert not any(kind == "PrometheusRule" for kind, _ in render())
     rule = render({"prometheusRule": {"enabled": True, "labels": {"release": "stack"}}})[
         "PrometheusRule", "distq-alerts"
@@ -269,6 +269,6 @@ def test_the_alerts_are_composes() -> None:
         ("master.storage.size=lots", "Does not match pattern"),
     ],
 )
-def test_a_slip_of_the_pen_is_an_error(mistake: str, sentence: str) -> None:
-    """The schema knows every value; what it does not know is refused by name."""
+def test_an_unknown_value_or_a_wrong_type_is_an_error(mistake: str, sentence: str) -> None:
+    """The schema knows every value, and the error names the unknown one."""
     assert sentence in fails("helm", "template", "distq", CHART, "--set", mistake)

@@ -13,35 +13,35 @@ TEXT = (CHART / "values.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("path", "text"), chart.files().items(), ids=lambda one: getattr(one, "name", ""))
-def test_what_is_made_of_the_values_is_what_the_program_writes(path: Path, text: str) -> None:
+def test_the_files_generated_from_the_values_are_up_to_date(path: Path, text: str) -> None:
     """Run `python -m tools.chart` after a change, and commit all of it."""
     assert path.read_text(encoding="utf-8") == text
 
 
 def test_a_value_without_a_type_is_an_error() -> None:
-    """An empty default shows no type."""
+    """The type of an empty default cannot be inferred."""
     with pytest.raises(Untyped, match=r"a\.b is empty: state its type by `@schema` above it"):
         chart.schema("a:\n  # A list of something.\n  b: []\n")
     with pytest.raises(Untyped, match="c is null"):
         chart.schema("# Whatever.\nc: null\n")
 
 
-def test_the_schema_says_each_value_sentence_too() -> None:
-    """An editor shows them."""
+def test_the_schema_contains_the_description_of_each_value() -> None:
+    """Editors show these descriptions."""
     written = json.dumps(chart.schema(TEXT), ensure_ascii=False)
     unsaid = [one.path for one in chart.values(TEXT) if json.dumps(one.sentence, ensure_ascii=False) not in written]
     assert unsaid == ["workerPools.default"]
 
 
-def test_every_value_has_a_sentence() -> None:
-    """Also those that everybody knows from Kubernetes."""
+def test_every_value_has_a_description() -> None:
+    """That includes values with the names of Kubernetes' own fields."""
     found = list(chart.values(TEXT))
     assert len(found) > 100
     assert [value.path for value in found if not value.sentence.endswith((".", ")", "`", ":", '"}'))] == []
 
 
 def commands_of_docs(beginning: str) -> dict[str, list[str]]:
-    """The commands in code blocks of all documents that begin like this, by document; continued lines are one."""
+    """Return the commands of all documents that begin with this text, by document; continued lines count as one."""
     found = {}
     for path in [
         ROOT / "README.md",
@@ -54,15 +54,15 @@ def commands_of_docs(beginning: str) -> dict[str, list[str]]:
     return found
 
 
-def test_no_upgrade_in_the_docs_sets_values_back_to_their_defaults() -> None:
-    """`helm upgrade` forgets what was installed, unless it is told to keep it or given the file again."""
+def test_no_helm_upgrade_in_the_docs_resets_values_to_their_defaults() -> None:
+    """`helm upgrade` resets the values of the release unless it is given --reuse-values or the file again."""
     upgrades = [line for lines in commands_of_docs("helm upgrade").values() for line in lines]
     assert len(upgrades) >= 4
     assert [line for line in upgrades if "reuse-values" not in line and "--values" not in line] == []
 
 
-def test_a_command_that_asks_is_given_a_terminal_or_an_answer() -> None:
-    """Through `kubectl exec` there is none unless it is asked for."""
+def test_a_command_that_asks_has_a_terminal_or_an_answer() -> None:
+    """`kubectl exec` provides a terminal only with -it."""
     runs = [line for lines in commands_of_docs("kubectl exec").values() for line in lines]
     asking = [line for line in runs if re.search(r"distq (dead )?purge|distq cancel|-- before", line)]
     assert [line for line in asking if "-it" not in line and "--yes" not in line] == []

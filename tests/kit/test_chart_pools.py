@@ -1,4 +1,4 @@
-"""The chart's pools: what each says for itself, what it has from the defaults, and what `helm test` asks of them."""
+"""The chart's pools: their own values, the values of the defaults, and the pods of `helm test`."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.kit.shell import CHART
 
 
 def test_pools_are_merged_over_the_defaults() -> None:
-    """A pool says what is its own, at any depth, nought and empty text too; the rest is `workerDefaults`."""
+    """A pool's own values win at any depth, also 0 and an empty text; `workerDefaults` gives the others."""
     rendered = render(CHART / "ci" / "pools-values.yaml")
     assert {name for kind, name in rendered if kind == "Deployment"} == {"distq-worker-gpu", "distq-worker-small"}
     assert rendered["Deployment", "distq-worker-small"]["spec"]["replicas"] == 0
@@ -43,8 +43,8 @@ def test_pools_are_merged_over_the_defaults() -> None:
         ({"default": None}, False, None),
     ],
 )
-def test_helm_test_asks_only_what_workers_serve(pools: dict[str, Any], plain: bool, queue: str | None) -> None:
-    """The standard library's way where the queue `work` is served, and tasks on a queue that is, if any is."""
+def test_helm_test_uses_only_queues_that_workers_serve(pools: dict[str, Any], plain: bool, queue: str | None) -> None:
+    """The standard-library test exists if a pool serves the queue `work`; tasks go to a queue that a pool serves."""
     tests = {
         name: pod["containers"][0]
         for (kind, name), pod in render({"workerPools": pools}).pods().items()
@@ -56,16 +56,16 @@ def test_helm_test_asks_only_what_workers_serve(pools: dict[str, Any], plain: bo
     )
 
 
-def test_a_pool_may_take_back_what_the_defaults_name() -> None:
-    """An empty list is a value too: what the image names, and all queues."""
+def test_an_empty_list_of_a_pool_replaces_the_defaults() -> None:
+    """The pool then runs the tasks that its image names, from all queues."""
     defaults = {"tasks": ["mail.tasks"], "queues": ["mail"]}
     rendered = render({"workerDefaults": defaults, "workerPools": {"all": {"tasks": [], "queues": []}}})
     assert env_of(worker(rendered))["DISTQ_TASKS"] == "mail.tasks"
     assert not {"DISTQ_TASKS", "DISTQ_QUEUES"} & set(env_of(worker(rendered, "all")))
 
 
-def test_own_environment_wins_and_null_removes() -> None:
-    """Merged by name: never twice."""
+def test_a_pools_environment_wins_and_null_removes() -> None:
+    """Variables are merged by name, and none occurs twice."""
     values = {"workerDefaults": {"env": {"DISTQ_POOL": "mine", "DISTQ_CONCURRENCY": None, "RATE": 0.5, "FAST": True}}}
     env = env_of(worker(render(values)))
     assert env["DISTQ_POOL"] == "mine"

@@ -1,4 +1,4 @@
-"""What the chart's switches do, one by one, and which of them do not go together."""
+"""Each switch of the chart, one by one, and which of them exclude each other."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ POOL = "workerPools.default"
 
 
 def pod(rendered: Rendered, kind: str = "Deployment", name: str = "distq-worker-default") -> dict[str, Any]:
-    """The spec of a pod."""
+    """Return the spec of a pod."""
     found: dict[str, Any] = rendered[kind, name]["spec"]["template"]["spec"]
     return found
 
 
-def test_a_pool_has_a_budget_of_its_own_that_no_broken_pod_uses_up() -> None:
-    """One pod at a time, or what is asked; a pod that is not ready never keeps a node from being drained."""
+def test_a_pool_has_a_disruption_budget_that_no_broken_pod_uses_up() -> None:
+    """The default is one pod at a time; a pod that is not ready never prevents the drain of its node."""
     budget = render()["PodDisruptionBudget", "distq-worker-default"]["spec"]
     selector = render()["Deployment", "distq-worker-default"]["spec"]["selector"]
     assert budget == {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow", "selector": selector}
@@ -28,8 +28,8 @@ def test_a_pool_has_a_budget_of_its_own_that_no_broken_pod_uses_up() -> None:
 
 
 @pytest.mark.parametrize("scenario", ["hpa", "keda"])
-def test_where_an_autoscaler_decides_the_chart_says_no_number(scenario: str) -> None:
-    """An upgrade would set it back, and server-side apply would fight over it."""
+def test_a_deployment_with_an_autoscaler_has_no_replicas(scenario: str) -> None:
+    """An upgrade would reset the number, and server-side apply would report a conflict."""
     rendered = render(CI / f"{scenario}-values.yaml")
     deployments = {name: item["spec"] for (kind, name), item in rendered.items() if kind == "Deployment"}
     scaled = {
@@ -41,8 +41,8 @@ def test_where_an_autoscaler_decides_the_chart_says_no_number(scenario: str) -> 
     assert not [name for name, spec in deployments.items() if "replicas" in spec]
 
 
-def test_keda_asks_the_master_for_the_slots_that_a_pools_queues_want() -> None:
-    """So many to a pod; a master that restarts takes no pod away."""
+def test_keda_reads_a_pools_needed_slots_from_the_master() -> None:
+    """A pod counts for the pool's concurrency; a restart of the master removes no pod."""
     spec = render(CI / "keda-values.yaml")["ScaledObject", "distq-worker-mail"]["spec"]
     (trigger,) = spec["triggers"]
     assert trigger["type"] == "metrics-api"
@@ -52,8 +52,8 @@ def test_keda_asks_the_master_for_the_slots_that_a_pools_queues_want() -> None:
     assert spec["fallback"] == {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}
 
 
-def test_keda_may_ask_a_prometheus_instead() -> None:
-    """For the master's own number, in this namespace, of these queues; an older master has counts alone."""
+def test_keda_can_read_a_prometheus_instead() -> None:
+    """The query is about the master's number for this namespace and these queues; older masters have only counts."""
     spec = render(CI / "keda-values.yaml")["ScaledObject", "distq-worker-reports"]["spec"]
     (trigger,) = spec["triggers"]
     which = 'namespace="default", queue=~"reports"'
@@ -63,8 +63,8 @@ def test_keda_may_ask_a_prometheus_instead() -> None:
     assert trigger["metadata"] == {"serverAddress": address, "query": query, "threshold": "1"}
 
 
-def test_the_master_is_reached_by_workers_and_by_who_is_labelled() -> None:
-    """And connects to nobody; metrics are for the cluster, or for whom they are said to be."""
+def test_only_workers_and_labelled_pods_reach_the_master() -> None:
+    """The master opens no connection; the whole cluster reads metrics, or only the namespaces that values name."""
     spec = render()["NetworkPolicy", "distq-master"]["spec"]
     wire, http = spec["ingress"]
     assert (spec["egress"], spec["policyTypes"]) == ([], ["Ingress", "Egress"])
@@ -81,16 +81,16 @@ def test_the_master_is_reached_by_workers_and_by_who_is_labelled() -> None:
         assert "monitoring" in str(http["from"])
 
 
-def test_a_master_that_is_offered_outside_is_reached_from_there() -> None:
-    """By everybody who has the key, or by those that are named."""
+def test_a_master_behind_a_load_balancer_is_reached_from_outside() -> None:
+    """Every address can connect, or only those that values name."""
     everybody = render({"master": {"service": {"type": "LoadBalancer"}}})
     assert "from" not in everybody["NetworkPolicy", "distq-master"]["spec"]["ingress"][0]
     some = render(CI / "outside-values.yaml")["NetworkPolicy", "distq-master"]["spec"]["ingress"][0]["from"]
     assert {"ipBlock": {"cidr": "10.0.0.0/8"}} in some
 
 
-def test_sidecars_start_before_and_end_after() -> None:
-    """Native ones: containers before ours that go on. They have our rights, none, unless they say otherwise."""
+def test_sidecars_start_before_the_worker_and_end_after_it() -> None:
+    """Native sidecars are init containers that continue; without a security context they get that of the worker."""
     rendered = render(CI / "sidecars-values.yaml")
     fetch, proxy = pod(rendered)["initContainers"]
     (tunnel,) = pod(rendered, "StatefulSet", "distq-master")["initContainers"]
@@ -98,14 +98,14 @@ def test_sidecars_start_before_and_end_after() -> None:
     for sidecar in (proxy, tunnel):
         assert sidecar["restartPolicy"] == "Always"
     assert fetch["securityContext"] == worker(rendered)["securityContext"]
-    asked = {"sidecars": [{"name": "x", "image": "x", "securityContext": {"readOnlyRootFilesystem": False}}]}
-    (own,) = pod(render({"workerDefaults": asked}))["initContainers"]
-    assert own["securityContext"]["readOnlyRootFilesystem"] is False
-    assert own["securityContext"]["allowPrivilegeEscalation"] is False
+    sidecar_values = {"sidecars": [{"name": "x", "image": "x", "securityContext": {"readOnlyRootFilesystem": False}}]}
+    (sidecar,) = pod(render({"workerDefaults": sidecar_values}))["initContainers"]
+    assert sidecar["securityContext"]["readOnlyRootFilesystem"] is False
+    assert sidecar["securityContext"]["allowPrivilegeEscalation"] is False
 
 
-def test_probes_and_resources_bend_where_they_are_asked_to() -> None:
-    """Merged over ours; what is not said stays."""
+def test_probes_and_resources_can_be_overridden() -> None:
+    """Values are merged over the chart's own; the others stay."""
     rendered = render(CI / "sidecars-values.yaml")
     container = worker(rendered)
     assert container["readinessProbe"] == {
@@ -119,8 +119,8 @@ def test_probes_and_resources_bend_where_they_are_asked_to() -> None:
     assert "hostUsers" not in pod(render())
 
 
-def test_pods_are_spread_with_their_like() -> None:
-    """A constraint without a selector is about the pool's own pods."""
+def test_pods_are_spread_with_their_pool() -> None:
+    """A constraint without a selector applies to the pool's pods."""
     rendered = render(CI / "hpa-values.yaml")
     (constraint,) = pod(rendered)["topologySpreadConstraints"]
     assert constraint["labelSelector"] == rendered["Deployment", "distq-worker-default"]["spec"]["selector"]
@@ -128,7 +128,7 @@ def test_pods_are_spread_with_their_like() -> None:
 
 
 def test_images_come_from_a_registry_for_all_and_by_digest() -> None:
-    """A digest wins over every tag, the chart's own registry over the global one."""
+    """A digest wins over every tag, the image's registry over the global one."""
     rendered = render(CI / "outside-values.yaml")
     master = pod(rendered, "StatefulSet", "distq-master")["containers"][0]["image"]
     assert master.startswith("registry.example.com/distq-master@sha256:0123")
@@ -137,15 +137,15 @@ def test_images_come_from_a_registry_for_all_and_by_digest() -> None:
     assert worker(both)["image"].startswith("ours/")
 
 
-def test_further_objects_are_yaml_or_text_with_the_charts_own_words() -> None:
-    """Both ways."""
+def test_additional_objects_are_yaml_or_templates() -> None:
+    """Both forms are rendered."""
     rendered = render(CI / "outside-values.yaml")
     assert rendered["ConfigMap", "own"]["data"] == {"of": "them"}
     assert rendered["ConfigMap", "distq-own"]["data"] == {"address": "distq-master:9000"}
 
 
 def test_tasks_come_from_a_config_map_a_volume_or_an_image() -> None:
-    """Mounted at /app, where modules are found, and not to be written to."""
+    """Each is mounted read-only at /app, where modules are found."""
     rendered = render(CI / "tasks-values.yaml")
     volumes = {
         pool: next(one for one in pod(rendered, name=f"distq-worker-{pool}")["volumes"] if one["name"] == "tasks")
@@ -159,12 +159,12 @@ def test_tasks_come_from_a_config_map_a_volume_or_an_image() -> None:
 
 
 def test_monitors_find_the_master_once_and_each_pool() -> None:
-    """The headless Service has the same pod behind it."""
+    """The headless Service has the same pod behind it, and is left out."""
     rendered = render(CI / "monitoring-values.yaml")
     spec = rendered["ServiceMonitor", "distq-master"]["spec"]
     services = [item["metadata"]["labels"] for (kind, _), item in rendered.items() if kind == "Service"]
-    wanted = spec["selector"]["matchLabels"].items()
-    assert [("distq/headless" in labels) for labels in services if wanted <= labels.items()] == [False, True]
+    selected = spec["selector"]["matchLabels"].items()
+    assert [("distq/headless" in labels) for labels in services if selected <= labels.items()] == [False, True]
     assert spec["selector"]["matchExpressions"] == [{"key": "distq/headless", "operator": "DoesNotExist"}]
     monitor = rendered["PodMonitor", "distq-worker-default"]
     labels = rendered["Deployment", "distq-worker-default"]["spec"]["template"]["metadata"]["labels"]
@@ -197,17 +197,17 @@ def test_monitors_find_the_master_once_and_each_pool() -> None:
         ("master.env.DISTQ_CAPACITY=1000000000", "Raise master.storage.size, or lower the capacity"),
     ],
 )
-def test_values_that_do_not_go_together_are_an_error_that_says_what_to_do(mistake: str, sentence: str) -> None:
-    """Before anything is applied."""
+def test_contradicting_values_are_an_error_that_says_what_to_do(mistake: str, sentence: str) -> None:
+    """Rendering fails, so nothing is applied."""
     assert sentence in fails("helm", "template", "distq", CHART, "--set", mistake)
 
 
-def test_an_old_kubernetes_is_told_what_it_cannot_do() -> None:
-    """Volumes that are images came with 1.35."""
-    said = fails("helm", "template", "distq", CHART, "--kube-version", "1.34", "--set", f"{POOL}.tasksFrom.image=x")
-    assert "tasksFrom.image needs Kubernetes 1.35, and this is v1.34.0" in said
+def test_an_old_kubernetes_gets_an_error_for_image_volumes() -> None:
+    """Image volumes exist since 1.35."""
+    error = fails("helm", "template", "distq", CHART, "--kube-version", "1.34", "--set", f"{POOL}.tasksFrom.image=x")
+    assert "tasksFrom.image needs Kubernetes 1.35, and this is v1.34.0" in error
 
 
-def test_capacity_and_volume_that_go_together_are_no_error() -> None:
-    """Ten million tasks, the default, fit the default volume."""
+def test_the_default_capacity_fits_the_default_volume() -> None:
+    """The default is ten million tasks."""
     assert render({"master": {"env": {"DISTQ_CAPACITY": 10_000_000}}})

@@ -1,4 +1,4 @@
-"""compose.yaml as text: what holds before anything runs."""
+"""The text of compose.yaml: what holds before anything runs."""
 
 import json
 import re
@@ -18,13 +18,13 @@ each_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def seconds(text: str) -> int:
-    """A duration in whole seconds, as compose.yaml writes them."""
+    """Return a duration of compose.yaml in whole seconds."""
     return int(text.removesuffix("s"))
 
 
 @each_service
-def test_a_service_has_no_right_that_it_does_not_need(name: str) -> None:
-    """Read-only root, no capability, no way to gain one; what is written goes to a tmpfs or a volume."""
+def test_a_service_has_no_unneeded_privilege(name: str) -> None:
+    """A service has a read-only root and no capability, and cannot gain one; it writes to a tmpfs or a volume."""
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -33,70 +33,70 @@ def test_a_service_has_no_right_that_it_does_not_need(name: str) -> None:
 
 
 @each_service
-def test_every_port_is_on_the_loopback_alone(name: str) -> None:
-    """A laptop in a café offers nothing to the café."""
+def test_every_port_is_only_on_the_loopback(name: str) -> None:
+    """A laptop on a public network exposes no port."""
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
 
 
 @each_service
 def test_every_image_is_pinned(name: str) -> None:
-    """The same file gives the same programs next year."""
+    """The same file starts the same programs next year."""
     _, _, tag = SERVICES[name]["image"].partition(":")
     assert re.fullmatch(r"v?\d+\.\d+\.\d+", tag)
 
 
 @each_service
-def test_a_service_waits_until_what_it_needs_is_healthy(name: str) -> None:
-    """Order by health, not by hope."""
-    assert {how["condition"] for how in SERVICES[name].get("depends_on", {}).values()} <= {"service_healthy"}
+def test_a_service_waits_until_its_dependencies_are_healthy(name: str) -> None:
+    """Every `depends_on` has the condition `service_healthy`."""
+    assert {dependency["condition"] for dependency in SERVICES[name].get("depends_on", {}).values()} <= {
+        "service_healthy"
+    }
 
 
-def test_nothing_depends_on_the_workers() -> None:
-    """Compose brings what a started service depends on to its declared number: it would stop workers of `--scale`."""
+def test_no_service_depends_on_the_workers() -> None:
+    """Compose scales the dependencies of a started service to their declared number: it would undo `--scale`."""
     assert not [name for name, service in SERVICES.items() if "worker" in service.get("depends_on", {})]
 
 
 @pytest.mark.parametrize("name", ["master", "worker"])
 def test_docker_waits_longer_than_the_drain(name: str) -> None:
-    """A task that may end or go back in peace is never killed by Docker in between."""
+    """Docker never kills a task that would end or be handed back in the drain."""
     service = SERVICES[name]
     assert seconds(service["stop_grace_period"]) > seconds(service["environment"]["DISTQ_DRAIN_S"])
 
 
-WHAT_A_WORKER_RUNS = {"DISTQ_TASKS", "DISTQ_QUEUES", "DISTQ_PLAIN_HANDLER", "DISTQ_MAX_TASKS"}
+SETTINGS_OF_TASKS = {"DISTQ_TASKS", "DISTQ_QUEUES", "DISTQ_PLAIN_HANDLER", "DISTQ_MAX_TASKS"}
 
 
-def test_compose_does_not_overrule_what_an_image_runs() -> None:
-    """An image of one's own names its tasks; compose.yaml would win over it, and so says nothing itself."""
-    assert not WHAT_A_WORKER_RUNS & set(SERVICES["worker"]["environment"])
+def test_compose_leaves_an_images_own_settings() -> None:
+    """A user's image names its tasks; a variable of compose.yaml would win over it."""
+    assert not SETTINGS_OF_TASKS & set(SERVICES["worker"]["environment"])
 
 
 @pytest.mark.engine
-def test_what_workers_run_comes_from_dotenv(tmp_path: Path) -> None:
-    """`.env` beside compose.yaml: modules, queues, recycling; nothing of it reaches Prometheus or Grafana."""
+def test_the_tasks_of_workers_come_from_dotenv(tmp_path: Path) -> None:
+    """`.env` sets modules, queues and recycling of workers; Prometheus and Grafana get none of its variables."""
     given = {"DISTQ_TASKS": "mail.tasks,reports", "DISTQ_QUEUES": "mail", "DISTQ_MAX_TASKS": "100"}
-    (tmp_path / ".env").write_text("".join(f"{name}={text}\n" for name, text in given.items()), encoding="utf-8")
-    shutil.copy(ROOT / "compose.yaml", tmp_path)
-    config = json.loads(compose("--project-directory", str(tmp_path), "config", "--format", "json"))["services"]
+    config = services_of(tmp_path, dotenv(given))
     assert given.items() <= config["worker"]["environment"].items()
     for name in ("prometheus", "grafana"):
-        assert not WHAT_A_WORKER_RUNS & set(config[name].get("environment") or {})
+        assert not SETTINGS_OF_TASKS & set(config[name].get("environment") or {})
 
 
 def test_there_are_two_workers_by_default() -> None:
-    """One worker would not show that work is shared."""
+    """One worker would not show that workers share the tasks."""
     assert SERVICES["worker"]["deploy"]["replicas"] == "${WORKER_REPLICAS:-2}"
 
 
-def test_only_the_master_makes_a_key_and_only_here() -> None:
-    """No image carries the setting, so a master that was meant to be given a key never makes up its own."""
+def test_only_composes_master_creates_a_key() -> None:
+    """No image has the setting, so a master outside Compose whose key is missing never creates one."""
     makers = [name for name, service in SERVICES.items() if "DISTQ_AUTHKEY_CREATE" in service.get("environment", {})]
     assert makers == ["master"]
     assert "AUTHKEY_CREATE" not in (ROOT / "images" / "Dockerfile").read_text(encoding="utf-8")
 
 
 def test_only_distqs_containers_mount_the_key() -> None:
-    """Prometheus and Grafana never see it, and only the master may write there."""
+    """Prometheus and Grafana cannot read it, and only the master can write it."""
     mounts = {
         name: [line for line in service.get("volumes", []) if "AUTHKEY" in line] for name, service in SERVICES.items()
     }
@@ -104,16 +104,16 @@ def test_only_distqs_containers_mount_the_key() -> None:
     assert all(lines[0].endswith(":ro") for name, lines in mounts.items() if lines and name != "master")
 
 
-def test_grafana_lets_everybody_look_and_nobody_log_in() -> None:
-    """Anonymous viewing, and no admin whose default password could be tried."""
+def test_grafana_lets_everyone_read_without_a_login() -> None:
+    """Anonymous users can view, and there is no admin with a default password."""
     environment = SERVICES["grafana"]["environment"]
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
     assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
     assert not [name for name in environment if "PASSWORD" in name]
 
 
-def test_grafana_finds_what_is_mounted() -> None:
-    """Datasource, dashboard folder and home dashboard are named as the volumes put them."""
+def test_grafana_finds_the_mounted_files() -> None:
+    """Datasource, dashboard folder and home dashboard have the paths of the volumes."""
     grafana = SERVICES["grafana"]
     mounted = dict(line.split(":")[:2] for line in grafana["volumes"])
     inside = {path: ROOT / source for source, path in mounted.items() if source.startswith("./")}
@@ -128,32 +128,31 @@ def test_grafana_finds_what_is_mounted() -> None:
 
 
 def test_one_version_is_written_everywhere() -> None:
-    """Package, images, compose.yaml, chart and the example of one's own image agree."""
-    places = {
+    """Package, images, compose.yaml, chart and the example of a user's image agree."""
+    lines_by_path = {
         "src/distq/_version.py": '__version__ = "{}"',
         "images/Dockerfile": "ARG VERSION={}",
         "helm/Chart.yaml": "appVersion: {}",
         "docker-bake.hcl": '  default = "{}"',
         "examples/own-tasks/Dockerfile": "FROM distq-worker:{}",
     }
-    for path, line in places.items():
+    for path, line in lines_by_path.items():
         assert line.format(VERSION) in (ROOT / path).read_text(encoding="utf-8").splitlines(), path
     annotations = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["annotations"]
     images = {image["image"] for image in yaml.safe_load(annotations["artifacthub.io/images"])}
     assert images == {f"distq-master:{VERSION}", f"distq-worker:{VERSION}"}
-    ours = {service["image"] for service in SERVICES.values() if service["image"].startswith("distq-")}
-    assert ours == {f"distq-master:{VERSION}", f"distq-worker:{VERSION}"}
-    assert CHART.is_dir()
+    built = {service["image"] for service in SERVICES.values() if service["image"].startswith("distq-")}
+    assert built == {f"distq-master:{VERSION}", f"distq-worker:{VERSION}"}
 
 
 def test_one_default_base_is_written_everywhere() -> None:
     """Dockerfile and docker-bake.hcl name it, the page on Pythons explains it; Compose leaves it to the Dockerfile."""
-    places = {
+    texts_by_path = {
         "images/Dockerfile": f"ARG BASE={BASE_IMAGE}\n",
         "docker-bake.hcl": f'variable "BASE" {{\n  default = "{BASE_IMAGE}"\n',
         "docs/reference/pythons.md": f"`{BASE_IMAGE}`",
     }
-    for path, text in places.items():
+    for path, text in texts_by_path.items():
         assert text in (ROOT / path).read_text(encoding="utf-8"), path
     for part in ("master", "worker"):
         assert SERVICES[part]["build"]["args"] == ["BASE", "BUILD_BASE"]
@@ -161,47 +160,56 @@ def test_one_default_base_is_written_everywhere() -> None:
 
 @pytest.mark.engine
 @pytest.mark.parametrize("value", [None, "registry.example/python:3.15"])
-def test_a_base_of_ones_own_comes_from_dotenv(tmp_path: Path, value: str | None) -> None:
+def test_a_base_in_dotenv_is_a_build_argument(tmp_path: Path, value: str | None) -> None:
     """BASE in `.env` is the build argument of master and worker; without it, there is none."""
     given = {"BASE": value} if value else {}
-    (tmp_path / ".env").write_text("".join(f"{name}={text}\n" for name, text in given.items()), encoding="utf-8")
-    shutil.copy(ROOT / "compose.yaml", tmp_path)
-    config = json.loads(compose("--project-directory", str(tmp_path), "config", "--format", "json"))["services"]
+    config = services_of(tmp_path, dotenv(given))
     for part in ("master", "worker"):
         assert config[part]["build"].get("args", {}) == given
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("extra", [None, "mounted", "image"])
-def test_compose_has_nothing_to_complain_of(extra: str | None) -> None:
+def test_compose_reads_its_files_without_a_warning(extra: str | None) -> None:
     """`docker compose config -q` is silent, with the examples' files too."""
     files = ["-f", "compose.yaml", *(["-f", f"examples/own-tasks/{extra}.yaml"] if extra else [])]
     assert compose(*files, "config", "--quiet") == ""
 
 
 @pytest.mark.engine
-def test_a_hosts_settings_do_not_move_composes_master(tmp_path: Path) -> None:
-    """Where a master on the host listens and keeps its data: Compose's has its own ports, and its volume."""
+def test_a_hosts_settings_do_not_change_composes_master(tmp_path: Path) -> None:
+    """Compose's master has its own ports and volume, also if `.env` has the settings of a master on the host."""
     given = {
         "DISTQ_STORE": "sqlite:///distq.db",
         "DISTQ_BIND": "127.0.0.1:7000",
         "DISTQ_ADDRESS": "127.0.0.1:7000",
         "DISTQ_HTTP_ADDRESS": "127.0.0.1:7001",
     }
-    for own, store in [("", "sqlite:////var/lib/distq/queue.db"), ("MASTER_STORE=memory:\n", "memory:")]:
-        found = read_by_compose(tmp_path, own + "".join(f"{name}={text}\n" for name, text in given.items()))
+    for addition, store in [("", "sqlite:////var/lib/distq/queue.db"), ("MASTER_STORE=memory:\n", "memory:")]:
+        found = read_by_compose(tmp_path, addition + dotenv(given))
         assert found["DISTQ_STORE"] == store
         assert (found["DISTQ_BIND"], found["DISTQ_ADDRESS"]) == ("0.0.0.0:9000", "master:9000")
         assert found["DISTQ_HTTP_ADDRESS"] == "0.0.0.0:9001"
 
 
-def read_by_compose(folder: Path, dotenv: str) -> dict[str, str]:
-    """The environment of Compose's master with such a `.env`."""
-    (folder / ".env").write_text(dotenv, encoding="utf-8")
+def dotenv(variables: dict[str, str]) -> str:
+    """Return the text of a `.env` with these variables."""
+    return "".join(f"{name}={text}\n" for name, text in variables.items())
+
+
+def services_of(folder: Path, text: str) -> dict[str, Any]:
+    """Return the services that Compose reads from compose.yaml with this `.env`."""
+    (folder / ".env").write_text(text, encoding="utf-8")
     shutil.copy(ROOT / "compose.yaml", folder)
-    said = json.loads(compose("--project-directory", str(folder), "config", "--format", "json"))
-    # What is printed can be read as a Compose file again, in which $ is written $$.
-    return {name: text.replace("$$", "$") for name, text in said["services"]["master"]["environment"].items()}
+    config = json.loads(compose("--project-directory", str(folder), "config", "--format", "json"))
+    return dict(config["services"])
+
+
+def read_by_compose(folder: Path, text: str) -> dict[str, str]:
+    """Return the environment of Compose's master with this `.env`."""
+    environment = services_of(folder, text)["master"]["environment"]
+    # Compose prints a valid Compose file, in which $ is written $$.
+    return {name: value.replace("$$", "$") for name, value in environment.items()}
 
 
 AWKWARD = [
@@ -222,11 +230,11 @@ AWKWARD = [
 
 
 @pytest.mark.engine
-def test_single_quotes_mean_the_same_on_a_host_and_in_compose(tmp_path: Path) -> None:
-    """As .env.example and the reference say."""
+def test_single_quotes_have_one_meaning_on_a_host_and_in_compose(tmp_path: Path) -> None:
+    """Distq and Compose read a value in single quotes unchanged, as .env.example and the reference state."""
     lines = "".join(f"DISTQ_LABELS_{number}='{text}'\n" for number, text in enumerate(AWKWARD))
-    there = read_by_compose(tmp_path, lines)
-    here = read_dotenv(tmp_path / ".env", "DISTQ_").variables
-    wanted = {f"DISTQ_LABELS_{number}": text for number, text in enumerate(AWKWARD)}
-    assert {name: there[name] for name in wanted} == wanted
-    assert here == wanted
+    read_in_compose = read_by_compose(tmp_path, lines)
+    read_on_the_host = read_dotenv(tmp_path / ".env", "DISTQ_").variables
+    expected = {f"DISTQ_LABELS_{number}": text for number, text in enumerate(AWKWARD)}
+    assert {name: read_in_compose[name] for name in expected} == expected
+    assert read_on_the_host == expected

@@ -1,4 +1,4 @@
-"""The dashboards, read by Grafana's own libraries of the three major versions that they are for."""
+"""Grafana's own libraries of three major versions read the dashboards."""
 
 import json
 from pathlib import Path
@@ -17,18 +17,18 @@ SHOWN = [
     ("ops", 12_000, "12K ops/s"),
     ("short", 1_500_000, "1.50 Mil"),
 ]
-"""Values in the units of panels, and what people see of them."""
-BOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
+"""Values in the units of panels, and the texts that Grafana shows."""
+DASHBOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
 
 
-def complaints(name: str, *boards: Path) -> list[str]:
-    """What a program finds wrong with boards; it must have looked at something."""
-    found = program(name, LIBRARIES, *boards)
-    assert found["looked"] >= len(boards)
-    return list(found["complaints"])
+def faults_of(name: str, *dashboards: Path) -> list[str]:
+    """Return the faults that a program finds in dashboards; fail if it has checked fewer dashboards than given."""
+    found = program(name, LIBRARIES, *dashboards)
+    assert found["checked"] >= len(dashboards)
+    return list(found["faults"])
 
 
-WORDS = {
+UNKNOWN_TERMS = {
     "fieldConfig.defaults.unit": ("parsecs", "unit parsecs"),
     "fieldConfig.defaults.color": ({"mode": "rainbow"}, "colour mode rainbow"),
     "fieldConfig.defaults.thresholds": ({"mode": "absolute", "steps": [{"color": "gren"}]}, "colour gren"),
@@ -36,8 +36,8 @@ WORDS = {
     "options.legend.calcs": (["penultimate"], "reducer penultimate"),
     "transformations": ([{"id": "shake", "options": {}}], "transformation shake"),
 }
-"""Words that no Grafana knows, by where they stand in a panel, and how they are named."""
-FIELDS = {
+"""Terms that no Grafana knows, by their path in a panel, and how the fault names them."""
+UNKNOWN_FIELDS = {
     "fieldConfig.defaults.decimal": 1,
     "options.legend.placement": "left",
     "fieldConfig.defaults.custom": {"fillOpacity": "10"},
@@ -46,47 +46,49 @@ FIELDS = {
 """Fields and values that no schema has."""
 
 
-def spoilt(folder: Path, number: int, path: str, value: object) -> Path:
-    """A board with one panel, of which something is changed."""
-    board = json.loads(BOARDS[0].read_text(encoding="utf-8"))
-    panel = next(panel for panel in board["panels"] if panel["type"] == "timeseries")
-    place, (*where, last) = panel, path.split(".")
-    for name in where:
-        place = place[name]
-    place[last] = value
-    board["panels"] = [panel]
+def altered(folder: Path, number: int, path: str, value: object) -> Path:
+    """Write a dashboard with one panel in which one value is changed; return its path."""
+    dashboard = json.loads(DASHBOARDS[0].read_text(encoding="utf-8"))
+    panel = next(panel for panel in dashboard["panels"] if panel["type"] == "timeseries")
+    node, (*parents, last) = panel, path.split(".")
+    for name in parents:
+        node = node[name]
+    node[last] = value
+    dashboard["panels"] = [panel]
     target = folder / f"board{number}.json"
-    target.write_text(json.dumps(board), encoding="utf-8")
+    target.write_text(json.dumps(dashboard), encoding="utf-8")
     return target
 
 
-def test_grafana_knows_every_word_of_the_boards() -> None:
-    """Units, reducers, colours, matchers and transformations."""
-    assert complaints("words.mjs", *BOARDS) == []
+def test_grafana_knows_every_term_of_the_dashboards() -> None:
+    """The terms are units, reducers, colours, matchers and transformations."""
+    assert faults_of("terms.mjs", *DASHBOARDS) == []
 
 
-def test_the_boards_are_what_grafanas_schema_says() -> None:
-    """Each field has the type of `@grafana/schema`, and there is none that it does not have."""
-    assert complaints("types.mjs", *BOARDS) == []
+def test_the_dashboards_fit_grafanas_schema() -> None:
+    """Each field exists in `@grafana/schema` and has its type."""
+    assert faults_of("types.mjs", *DASHBOARDS) == []
 
 
-def test_a_word_that_grafana_does_not_know_is_found(tmp_path: Path) -> None:
-    """By each of the three: the check above can fail."""
-    boards = [spoilt(tmp_path, number, path, value) for number, (path, (value, _)) in enumerate(WORDS.items())]
-    said = complaints("words.mjs", *boards)
-    assert sorted(line.rpartition(": ")[2] for line in said) == sorted(
-        f"Grafana {major} knows no {kind}" for major in MAJORS for _, kind in WORDS.values()
+def test_an_unknown_term_is_found(tmp_path: Path) -> None:
+    """All three versions find it, so the test of the real dashboards can fail."""
+    dashboards = [
+        altered(tmp_path, number, path, value) for number, (path, (value, _)) in enumerate(UNKNOWN_TERMS.items())
+    ]
+    faults = faults_of("terms.mjs", *dashboards)
+    assert sorted(line.rpartition(": ")[2] for line in faults) == sorted(
+        f"Grafana {major} knows no {kind}" for major in MAJORS for _, kind in UNKNOWN_TERMS.values()
     )
 
 
-def test_a_field_that_the_schema_does_not_have_is_found(tmp_path: Path) -> None:
-    """By each of the three."""
-    boards = [spoilt(tmp_path, number, path, value) for number, (path, value) in enumerate(FIELDS.items())]
-    found = {line.partition(".ts")[0] for line in complaints("types.mjs", *boards)}
-    assert found == {f"{major}-{board.stem}" for major in MAJORS for board in boards}
+def test_an_unknown_field_or_a_wrong_type_is_found(tmp_path: Path) -> None:
+    """All three versions find it."""
+    dashboards = [altered(tmp_path, number, path, value) for number, (path, value) in enumerate(UNKNOWN_FIELDS.items())]
+    found = {line.partition(".ts")[0] for line in faults_of("types.mjs", *dashboards)}
+    assert found == {f"{major}-{dashboard.stem}" for major in MAJORS for dashboard in dashboards}
 
 
 def test_values_are_shown_in_their_units() -> None:
-    """As people read them, and alike in all three."""
+    """All three versions show the same readable text."""
     found = shown([({"unit": unit}, value) for unit, value, _ in SHOWN])
     assert found == {major: [text for _, _, text in SHOWN] for major in MAJORS}

@@ -9,13 +9,13 @@ DISCOVERY_S = 15
 
 
 @pytest.mark.promtool
-def test_promtool_has_nothing_to_complain_of() -> None:
-    """Every key is one that Prometheus knows."""
+def test_promtool_finds_no_fault_in_the_configuration() -> None:
+    """Prometheus knows every key."""
     assert "SUCCESS" in run("promtool", "check", "config", FILE)
 
 
-def test_replicas_are_found_by_dns_in_time() -> None:
-    """`--scale worker=5` is seen within fifteen seconds: the refresh and one scrape take less."""
+def test_dns_discovery_finds_replicas_in_time() -> None:
+    """The refresh and one scrape together take less than fifteen seconds after `--scale worker=5`."""
     config = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
     assert jobs["distq-worker"]["names"] == ["worker"]

@@ -1,4 +1,4 @@
-"""A real KEDA in the cluster: the programs of tools/keda.sh, with the definitions and rights of KEDA's own module."""
+"""Helpers that run KEDA in the cluster: the programs of tools/keda.sh with the manifests of KEDA's own module."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def images() -> dict[str, str]:
 
 
 def manifests() -> list[dict[str, Any]]:
-    """What KEDA's own module says is needed: namespace, account, rights, definitions, programs and their Services."""
+    """Return KEDA's own manifests: namespace, account, roles, resource definitions, programs and their Services."""
     config = FOLDER / "src" / "config"
     paths = [
         config / "general" / "namespace.yaml",
@@ -43,7 +43,7 @@ def manifests() -> list[dict[str, Any]]:
 
 
 def prepare(deployment: dict[str, Any]) -> None:
-    """Let a Deployment run the program that was built here."""
+    """Set a Deployment's image to the one that tools/keda.sh built."""
     name = deployment["metadata"]["name"]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     program = images()[name].partition(":")[0]
@@ -60,8 +60,8 @@ def keda() -> Iterator[None]:
         for name in images():
             rollout = ("rollout", "status", f"deployment/{name}", "--timeout", "180s")
             run("kubectl", "--namespace", NAMESPACE, *rollout)
-        asked = ("get", "--raw", "/apis/external.metrics.k8s.io/v1beta1")
-        eventually(lambda: run("kubectl", *asked), bool, within_s=60)
+        request = ("get", "--raw", "/apis/external.metrics.k8s.io/v1beta1")
+        eventually(lambda: run("kubectl", *request), bool, within_s=60)
         yield
     finally:
         run("kubectl", "delete", "--ignore-not-found", "--wait=false", "--filename", "-", given=given)

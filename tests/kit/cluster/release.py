@@ -1,4 +1,4 @@
-"""A release of the chart in the test's own namespace, which enforces Pod Security `restricted`."""
+"""Helpers that install the chart in a namespace of the test, which enforces Pod Security `restricted`."""
 
 import base64
 import json
@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import yaml
-from tests.kit.shell import CHART, TASKS, WORKER_IMAGE, run
+from tests.kit.shell import CHART, PRINT_METRICS, TASKS, WORKER_IMAGE, run, sum_of_series
 
 READY_WITHIN = "60s"
 POD_SECURITY = "pod-security.kubernetes.io/enforce=restricted"
-LOOK_AT_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001/metrics').read().decode())"
 BUSY = 'distq_worker_executors{pool="default",state="busy"}'
-# Runs in the master's container, which has all that a client needs: the address, and the key in its file.
+# This program runs in the master's container, which has the address and the key's file.
 CLIENT = """
 import os
 from multiprocessing.managers import BaseManager
@@ -47,7 +46,7 @@ CLIENT_LABEL = {"distq/client": "true"}
 
 
 class Release:
-    """A namespace, and the release called `distq` in it."""
+    """A namespace with the release `distq`."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
@@ -63,15 +62,15 @@ class Release:
     def helm(self, command: str, *arguments: str, values: dict[str, Any] | None = None) -> str:
         """Return the output of a `helm` command in this namespace."""
         given = None if values is None else yaml.safe_dump(values)
-        more = [] if values is None else ["--values", "-"]
-        return run(self.binary, command, *arguments, "--namespace", self.namespace, *more, given=given)
+        options = [] if values is None else ["--values", "-"]
+        return run(self.binary, command, *arguments, "--namespace", self.namespace, *options, given=given)
 
     def install(self, values: dict[str, Any] | None = None, name: str = "distq") -> str:
-        """Installs the chart and waits until everything is ready; returns its NOTES."""
+        """Install the chart, wait until everything is ready, and return its NOTES."""
         return self.helm("install", name, str(CHART), "--wait", "--timeout", READY_WITHIN, values=values)
 
     def upgrade(self, values: dict[str, Any] | None = None) -> str:
-        """Upgrades the release to other values and waits until everything is ready."""
+        """Upgrade the release to other values and wait until everything is ready."""
         return self.helm("upgrade", "distq", str(CHART), "--wait", "--timeout", "180s", values=values)
 
     def names(self, kind: str, selector: str = "") -> list[str]:
@@ -98,28 +97,28 @@ class Release:
         return base64.b64decode(self.get("secret", secret)["data"]["authkey"]).decode()
 
     def client(self, *lines: str) -> str:
-        """What a standard-library client prints that runs these lines with `work` and `results`."""
+        """Return the output of a standard-library client that runs these lines with `work` and `results`."""
         program = CLIENT + "\n".join(lines)
         return self.kubectl("exec", "--stdin", "statefulset/distq-master", "--", "python3", "-", given=program).strip()
 
     def submit(self, task: str, *arguments: str) -> "subprocess.Popen[str]":
         """Start `distq submit` in the master's container; it prints the task's result as JSON."""
-        words = ["kubectl", "--namespace", self.namespace, "exec", "statefulset/distq-master", "--"]
-        words += ["distq", "submit", task, *arguments, "--wait", "--timeout", "90s"]
-        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        command = ["kubectl", "--namespace", self.namespace, "exec", "statefulset/distq-master", "--"]
+        command += ["distq", "submit", task, *arguments, "--wait", "--timeout", "90s"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def submit_naps(self, count: int, nap_s: float) -> "subprocess.Popen[str]":
         """Start a client in a worker's container, which submits naps and prints the number of results."""
-        words = ["kubectl", "--namespace", self.namespace, "exec", "deployment/distq-worker-default", "--"]
-        words += ["python3", "-c", NAPS, str(count), str(nap_s)]
-        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        command = ["kubectl", "--namespace", self.namespace, "exec", "deployment/distq-worker-default", "--"]
+        command += ["python3", "-c", NAPS, str(count), str(nap_s)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def submit_naps_apart(self, count: int, nap_s: float) -> "subprocess.Popen[str]":
-        """Start the same client in a pod of its own, which outlives the test's changes to master and workers."""
+        """Start the same client in a separate pod, which outlives the test's changes to master and workers."""
         name = self.pod(["python3", "-c", NAPS, str(count), str(nap_s)], CLIENT_LABEL, {})
         self.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout", "60s")
-        words = ["kubectl", "--namespace", self.namespace, "logs", "--follow", name]
-        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        command = ["kubectl", "--namespace", self.namespace, "logs", "--follow", name]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def busy_slots(self) -> dict[str, float]:
         """Return the number of running tasks in each worker pod."""
@@ -127,30 +126,28 @@ class Release:
 
     def metric(self, pod: str, beginning: str) -> float:
         """Return the sum of a pod's series whose text begins with the given prefix."""
-        lines = self.kubectl("exec", pod, "--", "python3", "-c", LOOK_AT_METRICS).splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
+        return sum_of_series(self.kubectl("exec", pod, "--", "python3", "-c", PRINT_METRICS), beginning)
 
-    def look(self, path: str) -> str:
+    def get_http(self, path: str) -> str:
         """Return the master's answer to a request that is sent in its container."""
-        look = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001{path}').read().decode())"
-        return self.kubectl("exec", "statefulset/distq-master", "--", "python3", "-c", look)
+        program = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001{path}').read().decode())"
+        return self.kubectl("exec", "statefulset/distq-master", "--", "python3", "-c", program)
 
     def counts(self) -> dict[str, int]:
         """Return the number of tasks by state."""
-        found: dict[str, int] = json.loads(self.look("/api/v1/overview"))["tasks"]
+        found: dict[str, int] = json.loads(self.get_http("/api/v1/overview"))["tasks"]
         return found
 
     def total(self, beginning: str) -> float:
         """Return the sum of the master's series whose text begins with the given prefix."""
-        lines = self.look("/metrics").splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
+        return sum_of_series(self.get_http("/metrics"), beginning)
 
     def replicas(self, pool: str = "default") -> int:
         """Return the desired number of pods of a pool."""
         return int(self.get("deployment", f"distq-worker-{pool}")["spec"]["replicas"])
 
     def pod(self, command: list[str], labels: Mapping[str, str], env: Mapping[str, str]) -> str:
-        """The name of a new pod of the worker's image, without any right; it knows where the master is, and the key."""
+        """Create a pod from the worker's image, without any privilege, with address and key; return its name."""
         name = f"pod-{secrets.token_hex(3)}"
         key = {"secretKeyRef": {"name": self.secret, "key": "authkey"}}
         known = {"DISTQ_ADDRESS": "distq-master:9000", "DISTQ_AUTHKEY": key, **env}
@@ -176,26 +173,26 @@ class Release:
         return name
 
     def runs(self, program: str, labels: Mapping[str, str] = CLIENT_LABEL, **env: str) -> str:
-        """Return the output of a program that runs in a pod of its own."""
+        """Return the output of a program that runs in a separate pod."""
         name = self.pod(["python3", "-c", program], labels, env)
         ended = "--for=jsonpath={.status.phase}=Succeeded"
         self.kubectl("wait", ended, f"pod/{name}", "--timeout", "60s")
         return self.kubectl("logs", name)
 
-    def last_words(self) -> str:
-        """Return the ends of the logs of all pods."""
+    def log_ends(self) -> str:
+        """Return the last lines of the logs of all pods."""
         return self.kubectl("logs", "--selector", "app.kubernetes.io/name=distq", "--tail", "30", "--prefix")
 
     def mount_test_tasks(self) -> dict[str, Any]:
-        """The values with which workers run the tests' own tasks, `nap` for plain items too, from a ConfigMap."""
+        """Mount the tests' tasks from a ConfigMap; return the values that run them, also for plain items."""
         written = ["--dry-run=client", "--output=json"]
         tasks = self.kubectl("create", "configmap", "tasks", f"--from-file=test.py={TASKS}", *written)
-        self.kubectl("apply", "--filename", "-", given=tasks)  # also where a test before has done so
+        self.kubectl("apply", "--filename", "-", given=tasks)  # `apply` succeeds also if an earlier test has applied it
         return {
             "workerDefaults": {
                 "tasks": ["tasks.test"],
                 "plainHandler": "tasks.test:nap",
-                "drainSeconds": 20,  # longer than any nap here, and no longer than one cares to wait for
+                "drainSeconds": 20,  # longer than any nap here, and short enough for the test
                 "volumes": [{"name": "test-tasks", "configMap": {"name": "tasks"}}],
                 "volumeMounts": [{"name": "test-tasks", "mountPath": "/app/tasks"}],
             }
@@ -203,7 +200,7 @@ class Release:
 
 
 def last_line(client: "subprocess.Popen[str]", timeout_s: float) -> str:
-    """The last line that a client in the cluster prints; its warnings come before."""
+    """Return the last line that a client in the cluster prints, after its warnings."""
     return client.communicate(timeout=timeout_s)[0].splitlines()[-1]
 
 
@@ -216,7 +213,7 @@ def namespace() -> Iterator[Release]:
         run("kubectl", "label", "namespace", release.namespace, POD_SECURITY)
         yield release
     except BaseException:
-        sys.stderr.write(release.kubectl("get", "events,pods") + release.last_words())
+        sys.stderr.write(release.kubectl("get", "events,pods") + release.log_ends())
         raise
     finally:
         run("kubectl", "delete", "namespace", release.namespace, "--timeout", "240s")

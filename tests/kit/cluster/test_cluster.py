@@ -1,8 +1,8 @@
-"""`helm install distq ./helm` on a real cluster: its pods, its key, its promises.
+"""Tests of `helm install distq ./helm` on a real cluster: pods, key, upgrades and volumes.
 
-Runs against the `kubectl` context of whoever starts it, in namespaces of its own. The images of this version must be
-there: on kind, `kind load docker-image distq-master:0.1.0 distq-worker:0.1.0`. Three volumes of the default class are
-claimed, and one of a class of the test's own.
+The tests use the current `kubectl` context and create their namespaces. The cluster needs the images of this version:
+on kind, `kind load docker-image distq-master:0.1.0 distq-worker:0.1.0`. The tests claim three volumes of the default
+class, and one of a class that they create.
 """
 
 import re
@@ -33,7 +33,7 @@ OF_OPERATORS = {"PrometheusRule", "ServiceMonitor", "PodMonitor", "ScaledObject"
 
 @pytest.fixture(name="installed", scope="module")
 def install() -> Iterator[tuple[Release, str]]:
-    """The chart installed with no values at all, and its NOTES."""
+    """Install the chart without values; yield the release and its NOTES."""
     with namespace() as release:
         notes = release.install()
         yield release, notes
@@ -41,24 +41,24 @@ def install() -> Iterator[tuple[Release, str]]:
 
 @pytest.fixture(name="release")
 def only_release(installed: tuple[Release, str]) -> Release:
-    """The release alone."""
+    """Return the release without its NOTES."""
     return installed[0]
 
 
 def commands(notes: str) -> list[list[str]]:
-    """The commands that NOTES print, one by one."""
+    """Return the commands that NOTES print."""
     return [shlex.split(line) for line in notes.splitlines() if re.match(r"  (helm|kubectl) ", line)]
 
 
 def command(notes: str, *words: str) -> list[str]:
-    """The one command of the NOTES that has these words."""
+    """Return the one command of the NOTES that contains these words."""
     [found] = [line for line in commands(notes) if set(words) <= set(line)]
     return found
 
 
 @contextmanager
 def forwarded(words: list[str]) -> Iterator[str]:
-    """The local address of the master's port while a port-forward runs, on any free port of this machine."""
+    """Yield the local address of the master's port while a port-forward runs on a free port of this machine."""
     words = [f":{word}" if word in {"9000", "9001"} else word for word in words]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -72,7 +72,7 @@ def forwarded(words: list[str]) -> Iterator[str]:
 
 
 def test_helm_test_puts_a_task_and_waits_for_its_result(installed: tuple[Release, str]) -> None:
-    """As the NOTES print it: three numbers and three squares, the standard library's way and distq's own."""
+    """The command of the NOTES submits three numbers through each of the two clients, and gets their squares."""
     said = run(*command(installed[1], "test"))
     assert re.findall(r"Phase: +(\w+)", said) == ["Succeeded", "Succeeded"]
     assert {"(0, 0)", "(1, 1)", "(2, 4)"} <= set(said.splitlines())
@@ -80,13 +80,13 @@ def test_helm_test_puts_a_task_and_waits_for_its_result(installed: tuple[Release
 
 
 def test_the_notes_show_the_workers(installed: tuple[Release, str]) -> None:
-    """`distq status` in the master's container knows both."""
+    """`distq status` in the master's container lists both workers."""
     said = run(*command(installed[1], "exec"))
     assert "2 workers" in said
 
 
 def test_the_notes_lead_a_client_on_this_machine_to_its_results(installed: tuple[Release, str]) -> None:
-    """Port-forward and key, as printed, are all that the standard-library client needs."""
+    """With the port-forward and the key of the NOTES, a standard-library client gets its results."""
     release, notes = installed
     key = run(*command(notes, "secret"))
     assert key == release.authkey()
@@ -96,13 +96,13 @@ def test_the_notes_lead_a_client_on_this_machine_to_its_results(installed: tuple
     assert set(said.splitlines()) == SQUARES
 
 
-def test_every_command_of_the_notes_is_tried_here(installed: tuple[Release, str]) -> None:
-    """A command that is added there must be added here."""
+def test_every_command_of_the_notes_has_a_test(installed: tuple[Release, str]) -> None:
+    """The list of tested commands is complete: a command that is added to the NOTES must be added here."""
     assert [line[1] for line in commands(installed[1])] == ["test", "exec", "port-forward", "get", "delete"]
 
 
 def test_a_pod_has_no_token_and_no_variables_of_services(release: Release) -> None:
-    """Nothing to steal, and nothing that looks like a setting."""
+    """A pod has no token to steal, and no variable that looks like a setting."""
     look = "import os; print(os.path.exists('/var/run/secrets/kubernetes.io'), [n for n in os.environ if '_PORT' in n])"
     for pod in release.names("pods", "app.kubernetes.io/component in (master, worker)"):
         said = release.kubectl("exec", pod, "--", "python3", "-c", look).split(maxsplit=1)
@@ -121,17 +121,17 @@ def test_an_upgrade_keeps_the_key_and_restarts_nothing(release: Release) -> None
 
 
 def test_rendered_objects_apply_twice_without_a_conflict() -> None:
-    """Server-side apply, Helm 4's default: what one rendering owns, the next one does not fight over."""
+    """A second server-side apply, Helm 4's default, of the same objects reports no conflict."""
     with namespace() as release:
-        # No pod: it is the objects that are looked at, and none should claim a volume.
+        # Without pods no volume is claimed; the test is about the objects only.
         release.kubectl("create", "quota", "none", "--hard=pods=0")
         for values in [None, *sorted((CHART / "ci").glob("*-values.yaml"))]:
             for _ in range(2):
                 chosen = [] if values is None else ["--values", str(values)]
-                # Rendered for the newest: the cluster's own version matters to images as volumes, and no pod starts.
+                # No pod starts, so the cluster's own version, which decides about image volumes, does not matter.
                 chosen += ["--skip-tests", "--kube-version", NEWEST]
                 rendered = release.helm("template", "distq", str(CHART), *chosen)
-                # What operators define belongs to whoever's cluster it is, and this one has none of them.
+                # This cluster has no definitions of the operators' objects.
                 objects = [item for item in yaml.safe_load_all(rendered) if item and item["kind"] not in OF_OPERATORS]
                 given = yaml.safe_dump_all(objects)
                 said = release.kubectl("apply", "--server-side", "--filename", "-", given=given)
@@ -141,7 +141,7 @@ def test_rendered_objects_apply_twice_without_a_conflict() -> None:
 
 @pytest.mark.parametrize("how", ["gently", "at once"])
 def test_deleting_a_worker_in_mid_task_loses_nothing(release: Release, how: str) -> None:
-    """`kubectl delete pod`: item and task end in the drain; with no grace at all, another worker runs them again."""
+    """A deleted pod ends its item and task in the drain; without a grace period, another worker runs them again."""
     if not [name for name in release.names("configmaps") if name.endswith("/tasks")]:
         release.upgrade(release.mount_test_tasks())
     with release.submit("tasks.test:nap", "8") as submitted:
@@ -156,7 +156,7 @@ def test_deleting_a_worker_in_mid_task_loses_nothing(release: Release, how: str)
 
 @pytest.mark.parametrize("how", ["gently", "at once"])
 def test_p1_deleting_the_master_in_mid_load_loses_nothing(release: Release, how: str) -> None:
-    """`kubectl delete pod distq-master-0`: the next one has every task, and each has its one result."""
+    """The master that replaces the deleted pod has every task, and each task has exactly one result."""
     if not [name for name in release.names("configmaps") if name.endswith("/tasks")]:
         release.upgrade(release.mount_test_tasks())
     with release.submit_naps(MANY_NAPS, 0.1) as submitting:
@@ -168,8 +168,8 @@ def test_p1_deleting_the_master_in_mid_load_loses_nothing(release: Release, how:
     release.kubectl("rollout", "status", "statefulset/distq-master", "--timeout", "90s")
 
 
-def test_the_volume_is_kept_over_uninstall(release: Release) -> None:
-    """`helm uninstall` leaves the claim, the next install takes it up, and the command of the NOTES deletes it."""
+def test_the_volume_outlives_an_uninstall(release: Release) -> None:
+    """`helm uninstall` leaves the claim, the next install uses it, and the command of the NOTES deletes it."""
     claim = release.get("persistentvolumeclaim", "distq-master")
     release.helm("uninstall", "distq", "--wait")
     kept = release.get("persistentvolumeclaim", "distq-master")
@@ -181,8 +181,8 @@ def test_the_volume_is_kept_over_uninstall(release: Release) -> None:
     assert release.names("persistentvolumeclaims") == []
 
 
-def test_a_release_with_a_key_of_ones_own_is_ready_in_less_than_a_minute() -> None:
-    """`existingSecret`, another name, two pools with a queue each: ready within 60 s, and `helm test` passes."""
+def test_a_release_with_an_existing_key_is_ready_in_less_than_a_minute() -> None:
+    """A release with `existingSecret`, another name, and two pools is ready within 60 s and passes `helm test`."""
     with namespace() as release:
         release.kubectl("create", "secret", "generic", "own", "--from-literal=key=a-key-of-ones-own-in-a-secret")
         values = {
@@ -222,7 +222,7 @@ spec:
 
 @contextmanager
 def expandable_class() -> Iterator[str]:
-    """A class whose claims may be raised, with one volume: nobody enlarges it, which is the class's own work."""
+    """Yield a class with one volume whose claims can be enlarged; no driver enlarges the volume itself."""
     name = f"distq-test-{secrets.token_hex(3)}"
     objects = EXPANDABLE.replace("NAME", name)
     run("kubectl", "apply", "--filename", "-", given=objects)
@@ -232,8 +232,8 @@ def expandable_class() -> Iterator[str]:
         run("kubectl", "delete", "--filename", "-", "--wait=false", given=objects)
 
 
-def test_the_volume_is_resized_by_a_value() -> None:
-    """`helm upgrade --set master.storage.size=2Gi`: the claim is an object of its own, so it asks for more."""
+def test_a_value_resizes_the_volume() -> None:
+    """`helm upgrade --set master.storage.size=2Gi` changes the claim, because it is a separate object."""
     with expandable_class() as name, namespace() as release:
         values = {"master": {"storage": {"className": name, "size": "1Gi", "keep": False}}}
         nobody = {"workerDefaults": {"replicas": 0}}
@@ -253,7 +253,7 @@ TAKE_BACK = "workerPools.default.replicas=3"
 
 @pytest.mark.helm4
 def test_helm_4_installs_tests_upgrades_and_goes_back() -> None:
-    """Its default is server-side apply: no field of ours is set twice, or fought over."""
+    """Server-side apply, Helm 4's default, reports no field that is set twice and no conflict."""
     with namespace() as release:
         release.binary = "helm4"
         values = {"master": {"storage": {"keep": False}}, "workerDefaults": {"replicas": 1}}

@@ -1,4 +1,4 @@
-"""A real KEDA scales pools from nothing and back, by both triggers: each task ends once, and no busy pod goes."""
+"""A real KEDA scales pools from zero and back, by both triggers; each task ends once, and no busy pod is removed."""
 
 import json
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ pytestmark = [
 TASKS = 120
 NAP_S = 0.5
 FAST = {"enabled": True, "maxReplicas": 4, "pollingSeconds": 2, "cooldownSeconds": 5}
-# Answers a query as Prometheus does, with the sum of the one metric that the chart's query asks for first: what the
-# cluster's tests want to know is what KEDA makes of the chart's trigger, not what Prometheus makes of the query, which
-# tests/kit/engine/test_prometheus.py asks of a real one.
+# This program answers a query as Prometheus does, with the sum of the first metric of the chart's query. The tests here
+# are about KEDA and the chart's trigger; tests/kit/engine/test_prometheus.py sends the same query to a real
+# Prometheus.
 PROMETHEUS = r"""
 import http.server, json, re, sys, time, urllib.parse, urllib.request
 
@@ -46,21 +46,21 @@ http.server.ThreadingHTTPServer(("", 9090), Answer).serve_forever()
 
 @pytest.fixture(name="release", scope="module")
 def install() -> Iterator[Release]:
-    """A release in a cluster with KEDA, whose workers run the tests' own tasks and are none at first."""
+    """Yield a release in a cluster with KEDA, with zero worker pods at first, which run the tests' tasks."""
     with keda(), namespace() as release:
         yield release
 
 
-def install_scaled(release: Release, asked: dict[str, Any]) -> None:
-    """The release, with a pool that KEDA scales as is asked."""
+def install_scaled(release: Release, keda_values: dict[str, Any]) -> None:
+    """Install the release with a pool that KEDA scales with these values."""
     values = release.mount_test_tasks()
     values["master"] = {"storage": {"keep": False}}
-    values["workerPools"] = {"default": {"queues": ["default"], "keda": {**FAST, **asked}}}
+    values["workerPools"] = {"default": {"queues": ["default"], "keda": {**FAST, **keda_values}}}
     release.install(values)
 
 
 def goes_up_and_down(release: Release) -> None:
-    """From zero pods to four while there is something to do, and back to zero; each task has its one result."""
+    """Check that the pool goes from zero pods to four under load and back to zero, with one result for each task."""
     eventually(release.replicas, lambda found: found == 0, within_s=90)
     client = release.submit_naps_apart(TASKS, NAP_S)
     eventually(release.replicas, lambda found: found == 4, within_s=90)
@@ -72,15 +72,15 @@ def goes_up_and_down(release: Release) -> None:
     assert release.total("distq_task_redeliveries_total") == 0
 
 
-def test_by_the_masters_own_number_a_pool_goes_from_nothing_to_four_and_back(release: Release) -> None:
-    """`trigger: metrics-api`: KEDA asks `/api/v1/autoscale`."""
+def test_keda_scales_a_pool_from_zero_to_four_and_back_by_the_masters_number(release: Release) -> None:
+    """With `trigger: metrics-api` KEDA reads `/api/v1/autoscale`."""
     install_scaled(release, {})
     goes_up_and_down(release)
     release.helm("uninstall", "distq", "--wait")
 
 
-def test_by_a_prometheus_too(release: Release) -> None:
-    """`trigger: prometheus`: KEDA sends the chart's query, and is answered with `distq_queue_desired_slots`."""
+def test_keda_scales_a_pool_by_a_prometheus_too(release: Release) -> None:
+    """With `trigger: prometheus` KEDA sends the chart's query, and gets `distq_queue_desired_slots`."""
     name = release.pod(["python3", "-c", PROMETHEUS], {**CLIENT_LABEL, "app": "prometheus"}, {})
     service = {
         "apiVersion": "v1",
@@ -97,7 +97,7 @@ def test_by_a_prometheus_too(release: Release) -> None:
 
 
 def test_switching_keda_on_keeps_the_pods_that_run(release: Release) -> None:
-    """From three fixed pods to an autoscaler: none goes before it has looked."""
+    """A Deployment of three pods that gets an autoscaler keeps its pods until KEDA has read the number."""
     release.helm("uninstall", "distq", "--wait", "--ignore-not-found")
     values = {"master": {"storage": {"keep": False}}, "workerDefaults": {"replicas": 3}}
     release.install(values)

@@ -1,7 +1,7 @@
 """Tests of operators' actions on a running release: scale, drain, upgrade, rotate a key, block traffic.
 
-Each task ends once. As test_cluster, the tests use the current `kubectl` context, and claim one volume of the default
-class. They drain one node of its workers, and then enable it again.
+Each task ends once. As in test_cluster, the tests use the current `kubectl` context, and claim one volume of the
+default class. They drain one node of its workers, and then enable it again.
 """
 
 import json
@@ -23,7 +23,7 @@ pytestmark = [
 
 NAP_S = 0.5
 NEXT = f"{VERSION}-next"
-"""A tag under which the same images are there once more: `docker tag`, and load them too."""
+"""A second tag of the same images: `docker tag` creates it, and it is loaded too."""
 REACH = """
 import socket, time
 
@@ -60,7 +60,7 @@ with distq.Client() as client:
     error = client.options(queue="lost", max_deliveries=2).submit_named("nap", [600]).exception(240)
     print(type(error).__name__, error)
 """
-KNOCK = """
+CONNECT = """
 import distq
 
 try:
@@ -72,7 +72,7 @@ except distq.DistqError as error:
 
 @pytest.fixture(name="release", scope="module")
 def install() -> Iterator[Release]:
-    """A release whose workers run the tests' own tasks."""
+    """Yield a release whose workers run the tests' tasks."""
     with namespace() as release:
         values = release.mount_test_tasks()
         values["master"] = {"storage": {"keep": False}}
@@ -87,7 +87,7 @@ def values_of(release: Release) -> dict[str, Any]:
 
 
 def loaded(release: Release, count: int) -> "subprocess.Popen[str]":
-    """Yield a client that has submitted naps and waits for all of them, of which some run."""
+    """Start a client that submits naps and waits for all of them; return it when some naps run."""
     client = release.submit_naps_apart(count, NAP_S)
     eventually(release.busy_slots, lambda found: sum(found.values()) > 0, within_s=60)
     return client
@@ -106,7 +106,7 @@ def killed(release: Release) -> float:
 
 
 def test_scaling_under_load_kills_no_task(release: Release) -> None:
-    """`kubectl scale` up and down: pods that go drain first."""
+    """`kubectl scale` up and down removes only pods that have drained."""
     before = killed(release)
     client = loaded(release, 120)
     for replicas in (4, 1, 2):
@@ -117,7 +117,7 @@ def test_scaling_under_load_kills_no_task(release: Release) -> None:
 
 
 def test_an_upgrade_to_another_image_and_back_under_load_loses_nothing(release: Release) -> None:
-    """`helm upgrade` with a new tag, then `helm rollback`: master and workers are replaced, twice."""
+    """`helm upgrade` with a new tag, then `helm rollback`, replace master and workers twice."""
     values = values_of(release)
     client = loaded(release, 200)
     release.upgrade({**values, "image": {"tag": NEXT}})
@@ -130,22 +130,22 @@ def test_an_upgrade_to_another_image_and_back_under_load_loses_nothing(release: 
 
 
 def test_a_drained_node_evicts_one_pod_of_a_pool_at_a_time(release: Release) -> None:
-    """`kubectl drain`: the second worker stays while the first one's replacement has no place; nothing is lost."""
+    """`kubectl drain` leaves the second worker while the first one's replacement has no node; no task is lost."""
     (node,) = release.kubectl("get", "nodes", "--output", "name").split()[:1]
     client = loaded(release, 120)
     before = set(release.names("pods", "app.kubernetes.io/component=worker"))
 
-    def gone() -> set[str]:
+    def removed_pods() -> set[str]:
         return before - set(release.names("pods", "app.kubernetes.io/component=worker"))
 
     drain = ["kubectl", "drain", node, "--pod-selector", "app.kubernetes.io/component=worker", "--timeout", "40s"]
     try:
         with subprocess.Popen(
             [*drain, "--ignore-daemonsets", "--delete-emptydir-data"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as went:
-            eventually(gone, lambda found: len(found) == 1, within_s=40)
-            assert went.wait(60) != 0
-        assert len(gone()) == 1
+        ) as draining:
+            eventually(removed_pods, lambda found: len(found) == 1, within_s=40)
+            assert draining.wait(60) != 0
+        assert len(removed_pods()) == 1
     finally:
         run("kubectl", "uncordon", node)
     release.kubectl("rollout", "status", "deployment/distq-worker-default", "--timeout", "120s")
@@ -159,30 +159,30 @@ def test_a_pod_without_the_label_cannot_reach_the_master(release: Release) -> No
     assert release.total("distq_workers") == 2
 
 
-def test_a_wrong_key_is_seen_in_logs_and_metrics(release: Release) -> None:
+def test_a_wrong_key_shows_in_logs_and_metrics(release: Release) -> None:
     """The client with the wrong key gets an error, too."""
     before = release.total("distq_auth_failures_total")
-    assert release.runs(KNOCK, DISTQ_AUTHKEY=secrets.token_hex(16)).strip() == "AuthenticationFailed"
+    assert release.runs(CONNECT, DISTQ_AUTHKEY=secrets.token_hex(16)).strip() == "AuthenticationFailed"
     assert release.total("distq_auth_failures_total") > before
     logged = [json.loads(line) for line in release.kubectl("logs", "distq-master-0").splitlines() if line[:1] == "{"]
     assert [line for line in logged if line["event"] == "peer_turned_away"]
 
 
 def test_a_task_over_memory_is_a_dead_letter_that_says_so(release: Release) -> None:
-    """The container's limit is real; the supervisor survives its executor."""
+    """The kernel enforces the container's limit, and the supervisor survives its executor."""
     values = values_of(release)
     limits = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "192Mi"}}
     small = {**values["workerDefaults"], "replicas": 1, "queues": ["small"], "resources": limits}
     release.upgrade({**values, "workerPools": {"default": None, "small": small}})
-    said = release.runs(FILL)
-    assert "out of memory" in said
+    output = release.runs(FILL)
+    assert "out of memory" in output
     dead = release.kubectl("exec", "statefulset/distq-master", "--", "distq", "dead", "list", "--queue", "small")
     assert "out of memory" in dead
     release.kubectl("exec", "statefulset/distq-master", "--", "distq", "dead", "purge", "--queue", "small", "--yes")
     release.upgrade(values)
 
 
-def test_a_task_whose_pod_dies_whole_is_a_dead_letter_that_says_so(release: Release) -> None:
+def test_a_task_whose_whole_pod_dies_is_a_dead_letter_that_says_so(release: Release) -> None:
     """Executor and supervisor die together, as with little memory on cgroup v2: no process can report the cause."""
     client = release.pod(["python3", "-c", LOST], CLIENT_LABEL, {})
     for _ in range(2):
@@ -190,24 +190,24 @@ def test_a_task_whose_pod_dies_whole_is_a_dead_letter_that_says_so(release: Rele
         victim = next(pod for pod, count in busy.items() if count)
         release.kubectl("delete", victim, "--grace-period=0", "--force")
     release.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{client}", "--timeout", "60s")
-    said = release.kubectl("logs", client)
-    assert "its whole worker was lost: killed, out of memory, evicted, or cut off" in said
+    output = release.kubectl("logs", client)
+    assert "its whole worker was lost: killed, out of memory, evicted, or cut off" in output
     distq = ("exec", "statefulset/distq-master", "--", "distq", "dead")
     assert "its whole worker was lost" in release.kubectl(*distq, "list", "--queue", "lost")
     release.kubectl(*distq, "purge", "--queue", "lost", "--yes")
 
 
-def test_a_slot_count_polled_as_keda_does_scales_a_pool_from_nothing_and_back(release: Release) -> None:
-    """`/api/v1/autoscale`: from zero to four pods while there is something to do, back to zero, and no task killed."""
+def test_a_poller_of_the_slot_count_scales_a_pool_from_zero_and_back(release: Release) -> None:
+    """A poller of `/api/v1/autoscale` scales from zero to four pods under load and back to zero; no task is killed."""
     before, slots, seen = killed(release), 2, []
 
     def polled() -> int:
-        found: int = json.loads(release.look("/api/v1/autoscale?queues=default"))["desired_slots"]
-        wanted = min(4, -(-found // slots))
-        if wanted != release.replicas():
-            release.kubectl("scale", "deployment/distq-worker-default", f"--replicas={wanted}")
-        seen.append(wanted)
-        return wanted
+        found: int = json.loads(release.get_http("/api/v1/autoscale?queues=default"))["desired_slots"]
+        replicas = min(4, -(-found // slots))
+        if replicas != release.replicas():
+            release.kubectl("scale", "deployment/distq-worker-default", f"--replicas={replicas}")
+        seen.append(replicas)
+        return replicas
 
     release.kubectl("scale", "deployment/distq-worker-default", "--replicas=0")
     client = release.submit_naps_apart(160, NAP_S)
@@ -220,7 +220,7 @@ def test_a_slot_count_polled_as_keda_does_scales_a_pool_from_nothing_and_back(re
     release.kubectl("rollout", "status", "deployment/distq-worker-default", "--timeout", "120s")
 
 
-def test_the_key_is_rotated_without_a_moment_without_it(release: Release) -> None:
+def test_a_key_is_rotated_without_an_interruption(release: Release) -> None:
     """Both keys are valid while pods are replaced one after another: old, old and new, new and old, new."""
     old, new = release.authkey(), secrets.token_hex(16)
     values = {**values_of(release), "authkey": {"existingSecret": "own"}}
@@ -248,8 +248,8 @@ def test_cpu_scales_a_pool_up_and_down(release: Release) -> None:
     }
     release.upgrade(values)
     before = killed(release)
-    words = ["kubectl", "--namespace", release.namespace, "exec", "statefulset/distq-master", "--"]
-    with subprocess.Popen([*words, "python3", "-c", SPIN], stdout=subprocess.PIPE, text=True) as client:
+    command = ["kubectl", "--namespace", release.namespace, "exec", "statefulset/distq-master", "--"]
+    with subprocess.Popen([*command, "python3", "-c", SPIN], stdout=subprocess.PIPE, text=True) as client:
         eventually(release.replicas, lambda found: found >= 2, within_s=120)
         assert client.communicate(timeout=200)[0].strip() == "30"
     eventually(release.replicas, lambda found: found == 1, within_s=200)
@@ -265,7 +265,7 @@ DENY_ALL = {
 
 
 def test_in_a_namespace_that_denies_all_traffic_a_release_works_with_no_values() -> None:
-    """Helm sees the policy, and the chart opens the way of its own pods to the master and to DNS."""
+    """The chart finds the policy, and allows its pods to reach the master and DNS."""
     with namespace() as release:
         release.kubectl("apply", "--filename", "-", given=json.dumps(DENY_ALL))
         release.install({"master": {"storage": {"keep": False}}})
@@ -274,7 +274,7 @@ def test_in_a_namespace_that_denies_all_traffic_a_release_works_with_no_values()
 
 
 def test_switching_an_autoscaler_on_keeps_the_pods_that_run() -> None:
-    """Three fixed pods become an HPA's: no pod ends, either then or at the next upgrade."""
+    """Three fixed pods that get an HPA keep running, also at the next upgrade."""
     with namespace() as release:
         values: dict[str, Any] = {"master": {"storage": {"keep": False}}, "workerDefaults": {"replicas": 3}}
         release.install(values)

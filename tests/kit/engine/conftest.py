@@ -1,13 +1,13 @@
-"""The images that the tests here run, built once from this tree."""
+"""Fixtures that build the images for these tests once from this tree."""
 
 import pytest
 from tests.kit.shell import compose, run
 
-OWN_IMAGE = "own-worker:0.1.0"
+EXAMPLE_IMAGE = "own-worker:0.1.0"
 
 
 @pytest.fixture(name="images", scope="session")
 def build_images() -> None:
-    """Both images, as `docker compose build` makes them, and the example's that is made from one."""
+    """Build both images with `docker compose build`, and the example's image from one of them."""
     compose("build")
-    run("docker", "build", "--quiet", "--tag", OWN_IMAGE, "examples/own-tasks")
+    run("docker", "build", "--quiet", "--tag", EXAMPLE_IMAGE, "examples/own-tasks")

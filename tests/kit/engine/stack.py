@@ -1,4 +1,4 @@
-"""A Compose project of the test's own, with other names, volumes and ports than a developer's."""
+"""Helpers that run a Compose project for a test, with names, volumes and ports of its own."""
 
 import http.client
 import itertools
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from tests.kit.shell import ROOT, TASKS, CommandFailed, run
+from tests.kit.shell import PRINT_METRICS, ROOT, TASKS, CommandFailed, run, sum_of_series
 
 import distq
 
 CLIENT = ROOT / "helm" / "files" / "client" / "squares.py"
 ALL_BUT_GRAFANA = ("master", "worker", "prometheus")
+"""The services that tests start: an image of Grafana may not be available."""
 ANY_PORTS = {"MASTER_PORT": "0", "MASTER_HTTP_PORT": "0", "PROMETHEUS_PORT": "0", "GRAFANA_PORT": "0"}
-LOOK_AT_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001/metrics').read().decode())"
 ON_IMAGES = [
     pytest.mark.engine,
     pytest.mark.xdist_group("engine"),
@@ -57,12 +57,12 @@ class Stack:
         """Run `docker compose watch` during a `with` statement."""
         command = ["docker", "compose", *self._options, "watch", "--no-up"]
         environ = {**os.environ, **self._env}
-        with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, start_new_session=True) as watch:
+        with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, start_new_session=True) as watcher:
             try:
                 yield
             finally:
-                # SIGTERM is sometimes not heard while it builds, and nothing here needs a farewell.
-                os.killpg(watch.pid, signal.SIGKILL)
+                # SIGTERM sometimes has no effect during a build, and the test needs no orderly end.
+                os.killpg(watcher.pid, signal.SIGKILL)
 
     def up(self, *services: str, scale: int | None = None) -> None:
         """Start services, and wait until they are healthy."""
@@ -116,21 +116,20 @@ class Stack:
             raise OSError(str(error)) from error
 
 
-def inspect(what: str) -> dict[str, Any]:
+def inspect(target: str) -> dict[str, Any]:
     """Return the engine's description of a container or an image."""
-    found: dict[str, Any] = json.loads(run("docker", "inspect", what))[0]
+    found: dict[str, Any] = json.loads(run("docker", "inspect", target))[0]
     return found
 
 
 def metric(container: str, beginning: str) -> float:
     """Return the sum of a container's series whose text begins with the given prefix."""
-    lines = run("docker", "exec", container, "python", "-c", LOOK_AT_METRICS).splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
+    return sum_of_series(run("docker", "exec", container, "python", "-c", PRINT_METRICS), beginning)
 
 
-def with_test_tasks(folder: Path, more: Mapping[str, Any] | None = None, **settings: str) -> list[str | Path]:
-    """compose.yaml, and a file that gives workers the tests' own tasks, these settings, and what is `more`."""
-    worker = {"volumes": [f"{TASKS}:/app/tasks/test.py:ro"], "environment": settings, **(more or {})}
+def with_test_tasks(folder: Path, options: Mapping[str, Any] | None = None, **settings: str) -> list[str | Path]:
+    """Write a file that gives workers the tests' tasks, settings and options; return it with compose.yaml."""
+    worker = {"volumes": [f"{TASKS}:/app/tasks/test.py:ro"], "environment": settings, **(options or {})}
     path = folder / "tasks.yaml"
     path.write_text(json.dumps({"services": {"worker": worker}}))
     return ["compose.yaml", path]

@@ -1,4 +1,4 @@
-"""The commands of compose.yaml's head, one after another in every order: none changes what another one has set."""
+"""The commands in the head of compose.yaml, in every order: none changes what another one has set."""
 
 import re
 import shutil
@@ -6,30 +6,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.kit.engine.stack import ON_IMAGES, Stack, stack
+from tests.kit.engine.stack import ALL_BUT_GRAFANA, ON_IMAGES, Stack, stack
 from tests.kit.shell import ROOT
 
 pytestmark = ON_IMAGES
 
 COMMAND = re.compile(r"^#   docker compose (.+?)(?:  .*)?$", re.MULTILINE)
 WORKERS = 3
-SHORT_OF_GRAFANA = ("master", "worker", "prometheus")
-"""What `up` is asked for here, where an image of Grafana may not be at hand."""
 
 
 def head_commands() -> dict[str, list[str]]:
-    """The commands of the head that are about a running project, by their first words."""
+    """Return the commands of the head that act on a running project, by their text."""
     head = (ROOT / "compose.yaml").read_text(encoding="utf-8").partition("\nname:")[0]
     return {line: line.split() for line in COMMAND.findall(head)}
 
 
-def every_pair(words: list[str]) -> list[str]:
-    """The words in an order in which each comes right after each, itself included (Hierholzer's circuit)."""
-    left = {word: list(words) for word in words}
-    path, circuit = [words[0]], []
+def every_pair(lines: list[str]) -> list[str]:
+    """Return the lines in an order in which each follows each, itself included (Hierholzer's circuit)."""
+    following = {line: list(lines) for line in lines}
+    path, circuit = [lines[0]], []
     while path:
-        if left[path[-1]]:
-            path.append(left[path[-1]].pop())
+        if following[path[-1]]:
+            path.append(following[path[-1]].pop())
         else:
             circuit.append(path.pop())
     return circuit
@@ -37,7 +35,7 @@ def every_pair(words: list[str]) -> list[str]:
 
 @pytest.fixture(name="project")
 def run_project(tmp_path: Path) -> Iterator[Stack]:
-    """A project in a folder of its own, whose `.env` asks for three workers."""
+    """Yield a project in a separate folder, whose `.env` asks for three workers."""
     shutil.copy(ROOT / "compose.yaml", tmp_path)
     for folder in ("deploy", "helm"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
@@ -47,36 +45,36 @@ def run_project(tmp_path: Path) -> Iterator[Stack]:
 
 
 def running(project: Stack) -> list[str]:
-    """The containers of workers that run."""
+    """Return the ids of the running worker containers."""
     return project.compose("ps", "--quiet", "worker").split()
 
 
-def test_no_command_of_the_head_changes_how_many_workers_there_are(project: Stack) -> None:
-    """Each after each: up, the demo's load, the client, the key."""
+def test_no_command_of_the_head_changes_the_number_of_workers(project: Stack) -> None:
+    """Every command runs after every other: up, the demo's load, the client, the key."""
     commands = head_commands()
-    told = [line for line in commands if line.startswith(("up", "run", "exec"))]
-    assert len(told) >= 4, told
-    project.up(*SHORT_OF_GRAFANA)
-    for line in every_pair(told):
-        words = commands[line]
-        project.compose(*words, *(SHORT_OF_GRAFANA if words[-1] == "--wait" else ()))
+    runnable = [line for line in commands if line.startswith(("up", "run", "exec"))]
+    assert len(runnable) >= 4, runnable
+    project.up(*ALL_BUT_GRAFANA)
+    for line in every_pair(runnable):
+        arguments = commands[line]
+        project.compose(*arguments, *(ALL_BUT_GRAFANA if arguments[-1] == "--wait" else ()))
         assert len(running(project)) == WORKERS, line
 
 
-def test_a_scale_of_the_moment_outlives_the_client_and_the_demo(project: Stack) -> None:
-    """`up --scale worker=1`: the client's results come, and there is still one worker; four are left alone too."""
+def test_a_scale_of_the_command_line_outlives_the_client_and_the_demo(project: Stack) -> None:
+    """After `up --scale worker=N`, client and demo run and leave the N workers, with N below and above the default."""
     for scale in (1, 4):
         project.up("master", "worker", scale=scale)
-        for line, words in head_commands().items():
-            if line.startswith(("run", "exec")) or words[-1] == "demo":
-                project.compose(*words)
+        for line, arguments in head_commands().items():
+            if line.startswith(("run", "exec")) or arguments[-1] == "demo":
+                project.compose(*arguments)
                 assert len(running(project)) == scale, line
 
 
-def test_the_commands_that_end_it_leave_nothing(project: Stack) -> None:
-    """Not the demo's container either, which belongs to a profile."""
-    commands = [words for line, words in head_commands().items() if line.split()[2:3] in (["stop"], ["down"])]
-    assert [words[2] for words in commands] == ["stop", "down"]
+def test_the_commands_that_end_the_project_leave_nothing(project: Stack) -> None:
+    """They also remove the demo's container, which belongs to a profile."""
+    commands = [arguments for line, arguments in head_commands().items() if line.split()[2:3] in (["stop"], ["down"])]
+    assert [arguments[2] for arguments in commands] == ["stop", "down"]
     project.up("master", "worker")
     project.compose("up", "--detach", "demo")
     assert project.volumes()

@@ -1,4 +1,4 @@
-"""What was accepted stays accepted, whatever is done to the master's container."""
+"""Accepted tasks stay accepted, whatever happens to the master's container."""
 
 import json
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from tests.ports import free_port
 pytestmark = ON_IMAGES
 
 TASKS = 300
-MORE_TASKS = 1_500
+LATER_TASKS = 1_500
 NAP_S = 0.1
 NEWER = "distq-test-newer-worker:1"
 SERVICES = ("master", "worker")
 
 
 def test_p1_restart_kill_and_down_in_mid_load_lose_nothing(tmp_path: Path) -> None:
-    """`restart master`, `kill -9`, `down` and `up`: each of the tasks has its one result, and none is left or dead."""
+    """After `restart master`, `kill -9`, `down` and `up`, each task has its one result, and none is left or dead."""
     with stack(with_test_tasks(tmp_path, DISTQ_TASKS="tasks.test"), MASTER_PORT=str(free_port())) as project:
         project.up(*SERVICES, scale=2)
         with project.client() as client:
@@ -35,7 +35,7 @@ def test_p1_restart_kill_and_down_in_mid_load_lose_nothing(tmp_path: Path) -> No
 
 
 def test_p1_workers_come_go_die_and_change_in_mid_load_and_nothing_is_lost(tmp_path: Path) -> None:
-    """`--scale` up and down, `kill -9` of every other container, another image of the worker: each task ends once."""
+    """`--scale`, `kill -9` of every other container, and another worker image let each task end exactly once."""
     files = with_test_tasks(tmp_path, DISTQ_TASKS="tasks.test")
     newer = tmp_path / "newer.yaml"
     newer.write_text(json.dumps({"services": {"worker": {"image": NEWER}}}))
@@ -44,7 +44,7 @@ def test_p1_workers_come_go_die_and_change_in_mid_load_and_nothing_is_lost(tmp_p
         with stack(files, MASTER_PORT=str(free_port())) as project:
             project.up(*ALL_BUT_GRAFANA, scale=2)
             with project.client() as client:
-                futures = [client.submit_named("nap", [NAP_S]) for _ in range(MORE_TASKS)]
+                futures = [client.submit_named("nap", [NAP_S]) for _ in range(LATER_TASKS)]
                 assert client.flush(60)
 
                 def scale_up() -> None:
@@ -68,37 +68,37 @@ def test_p1_workers_come_go_die_and_change_in_mid_load_and_nothing_is_lost(tmp_p
                     wait_until_done(futures, done + 20)
                     trouble()
                     assert not all(future.done() for future in futures), "it was to happen in mid-load"
-                assert [future.result(180) for future in futures] == ["rested"] * MORE_TASKS
-            everything = {"ready": 0, "held": 0, "delayed": 0, "leased": 0, "dead": 0, "results": MORE_TASKS}
+                assert [future.result(180) for future in futures] == ["rested"] * LATER_TASKS
+            everything = {"ready": 0, "held": 0, "delayed": 0, "leased": 0, "dead": 0, "results": LATER_TASKS}
             assert counts(project) == everything
     finally:
         run("docker", "rmi", "--force", NEWER)
 
 
 def wait_until_done(futures: Sequence[Future[Any]], count: int) -> None:
-    """Returns when so many have ended."""
+    """Wait until at least this number of futures have ended."""
     eventually(lambda: sum(future.done() for future in futures), lambda done: done >= count, 60, every_s=0.05)
 
 
 def restart(project: Stack) -> None:
-    """As an operator does after a change of settings."""
+    """Restart the master, as an operator does after a change of settings."""
     project.compose("restart", "master")
 
 
 def kill(project: Stack) -> None:
-    """As the kernel does when it is out of memory."""
+    """Kill the master, as the kernel does when memory runs out."""
     run("docker", "kill", "--signal", "KILL", *project.containers("master"))
     project.up(*SERVICES, scale=2)
 
 
 def down(project: Stack) -> None:
-    """All containers are removed; the volumes stay."""
+    """Remove and recreate all containers; the volumes stay."""
     project.compose("down", "--timeout", "20")
     project.up(*SERVICES, scale=2)
 
 
 def counts(project: Stack) -> dict[str, int]:
-    """How many tasks there are by state, as the master says."""
+    """Return the master's number of tasks by state."""
     look = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001/api/v1/overview').read().decode())"
     found: dict[str, int] = json.loads(project.exec("master", "python", "-c", look))["tasks"]
     return found

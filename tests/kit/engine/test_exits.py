@@ -1,4 +1,4 @@
-"""How executors end in a real container, as its worker counts it and as the tasks' clients are told."""
+"""How executors end in a real container, as the worker counts it and the tasks' clients see it."""
 
 import signal
 from concurrent.futures import Future
@@ -19,7 +19,7 @@ TASKS_OF_AN_EXECUTOR = 20
 
 
 def go_wrong(client: distq.Client) -> list[str]:
-    """What clients are told of one task for each cause of an end."""
+    """Return the error that the client gets for each cause of an executor's end."""
     futures: list[Future[Any]] = [
         client.submit(tasks.fill, 1 << 30),
         client.submit(tasks.count, 10**12),
@@ -29,8 +29,8 @@ def go_wrong(client: distq.Client) -> list[str]:
     return [str(future.exception(timeout=30)) for future in futures]
 
 
-def test_every_cause_is_told_and_counted(images: None, tmp_path: Path) -> None:
-    """Memory, a time limit and an order to stop that only a kill can keep, code, signal, recycling, a thread."""
+def test_every_cause_of_an_end_is_reported_and_counted(images: None, tmp_path: Path) -> None:
+    """The causes are memory, a time limit, an ignored stop, an exit code, a signal, recycling, and a thread."""
     recycling = {"DISTQ_MAX_TASKS": str(TASKS_OF_AN_EXECUTOR), "DISTQ_CONCURRENCY": "2"}
     with stack(with_test_tasks(tmp_path, MEMORY, DISTQ_TASKS="tasks.test", **recycling)) as project:
         project.up("master", "worker", scale=1)

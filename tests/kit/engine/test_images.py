@@ -1,4 +1,4 @@
-"""The images as they are built: what is in them, what is not, and how they end."""
+"""The images as they are built: their contents, their metadata, and how they end."""
 
 import json
 import signal
@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tests.kit.engine.conftest import OWN_IMAGE
+from tests.kit.engine.conftest import EXAMPLE_IMAGE
 from tests.kit.engine.stack import ON_IMAGES, inspect, stack
 from tests.kit.shell import BASE_IMAGE, MASTER_IMAGE, ROOT, VERSION, WORKER_IMAGE, eventually, fails, run
 
@@ -17,7 +17,7 @@ MEGABYTE = 1_000_000
 OVER_THE_BASE_MAX = 22 * MEGABYTE
 """On CPython 3.15: 16 MB for the environment, 5 MB for bytecode of the standard library, which official images lack."""
 STARTS = 8
-LOOK = """
+LIST_FILES = """
 import json, os, stat
 found = {"world_writable": [], "setuid": [], "scripts": [], "foreign": []}
 for top in ("/opt/distq", "/app", "/etc/distq", "/var/lib/distq"):
@@ -46,12 +46,12 @@ COPY --from=full / /
 """
 
 both = pytest.mark.parametrize("image", [MASTER_IMAGE, WORKER_IMAGE])
-every = pytest.mark.parametrize("image", [MASTER_IMAGE, WORKER_IMAGE, OWN_IMAGE])
+every = pytest.mark.parametrize("image", [MASTER_IMAGE, WORKER_IMAGE, EXAMPLE_IMAGE])
 
 
 @both
-def test_an_image_is_hardly_larger_than_its_base(image: str) -> None:
-    """At most 22 MB: one environment, stripped, without what nothing runs, and bytecode that the base lacks."""
+def test_an_image_is_at_most_22_mb_larger_than_its_base(image: str) -> None:
+    """An image adds one stripped environment without unused files, and bytecode that the base lacks."""
     assert inspect(image)["Size"] - inspect(BASE_IMAGE)["Size"] <= OVER_THE_BASE_MAX
 
 
@@ -66,14 +66,14 @@ def test_an_image_compiles_nothing_of_the_standard_library_at_its_start(image: s
 
 
 def test_both_images_share_their_layers() -> None:
-    """A node that has one has nearly all of the other."""
+    """A node that has one image has nearly all of the other."""
     master, worker = (inspect(image)["RootFS"]["Layers"] for image in (MASTER_IMAGE, WORKER_IMAGE))
     assert master == worker
 
 
 @every
-def test_an_image_says_how_it_wants_to_be_run(image: str) -> None:
-    """A numeric user, exec-form entry point, a health check without a shell, SIGTERM."""
+def test_an_image_declares_how_it_runs(image: str) -> None:
+    """An image has a numeric user, an exec-form entry point, a health check without a shell, and SIGTERM."""
     config = inspect(image)["Config"]
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["dumb-init", "--single-child", "--", "distq"]
@@ -83,13 +83,13 @@ def test_an_image_says_how_it_wants_to_be_run(image: str) -> None:
     environment = dict(line.split("=", 1) for line in config["Env"])
     assert environment["HOME"] == "/tmp"
     assert not [name for name in environment if "AUTHKEY" in name]
-    tasks = {MASTER_IMAGE: None, WORKER_IMAGE: "distq.demo.tasks", OWN_IMAGE: "tasks.words"}
+    tasks = {MASTER_IMAGE: None, WORKER_IMAGE: "distq.demo.tasks", EXAMPLE_IMAGE: "tasks.words"}
     assert environment.get("DISTQ_TASKS") == tasks[image]
 
 
 @both
-def test_an_image_says_what_it_is(image: str) -> None:
-    """OCI labels: title, version, licence."""
+def test_an_image_declares_title_version_and_licence(image: str) -> None:
+    """They are OCI labels."""
     labels = inspect(image)["Config"]["Labels"]
     assert labels["org.opencontainers.image.title"] == image.partition(":")[0]
     assert labels["org.opencontainers.image.version"] == VERSION
@@ -98,7 +98,7 @@ def test_an_image_says_what_it_is(image: str) -> None:
 
 @both
 def test_a_container_that_has_just_started_ends_by_sigterm(image: str) -> None:
-    """Also while its interpreter starts, when it has no handler yet: without one, process 1 gets no signal."""
+    """It ends also while its interpreter starts; a process 1 without a handler would get no signal."""
     command = ["docker", "run", "--detach", "--network", "none", "--env", "DISTQ_AUTHKEY=a-key-of-a-test", image]
     for _ in range(STARTS):
         container = run(*command).strip()
@@ -111,22 +111,22 @@ def test_a_container_that_has_just_started_ends_by_sigterm(image: str) -> None:
 
 
 @every
-def test_there_is_nothing_in_an_image_that_need_not_be(image: str) -> None:
-    """Nothing world-writable or setuid, no installer, no shell script, no cache of ours."""
-    said = run("docker", "run", "--rm", "--user", "0", "--entrypoint", "python3", image, "-c", LOOK)
-    assert json.loads(said) == {"world_writable": [], "setuid": [], "scripts": [], "foreign": []}
+def test_an_image_has_no_unneeded_file(image: str) -> None:
+    """An image has no world-writable or setuid file, no installer, no shell script, and no cache of distq."""
+    output = run("docker", "run", "--rm", "--user", "0", "--entrypoint", "python3", image, "-c", LIST_FILES)
+    assert json.loads(output) == {"world_writable": [], "setuid": [], "scripts": [], "foreign": []}
 
 
 @every
-def test_an_image_runs_with_no_rights_at_all(image: str) -> None:
-    """A read-only root, no capability, another user id than its own, no network."""
-    hard = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none"]
-    said = run("docker", "run", "--rm", *hard, "--user", "12345:12345", "--tmpfs", "/tmp", image, "--version")
-    assert said.strip() == f"distq {VERSION}"
+def test_an_image_runs_without_any_privilege(image: str) -> None:
+    """It runs with a read-only root, no capability, another user id than its own, and no network."""
+    restrictions = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none"]
+    output = run("docker", "run", "--rm", *restrictions, "--user", "12345:12345", "--tmpfs", "/tmp", image, "--version")
+    assert output.strip() == f"distq {VERSION}"
 
 
-def test_the_base_can_be_chosen_and_needs_no_shell() -> None:
-    """By build argument: here one without a shell, as distroless and hardened bases are."""
+def test_the_base_is_a_build_argument_and_needs_no_shell() -> None:
+    """The base here has no shell, as distroless and hardened bases have none."""
     base, image = "distq-test-shellless:1", "distq-test-on-shellless:1"
     run("docker", "build", "--quiet", "--tag", base, "-", given=SHELLLESS)
     try:
@@ -138,30 +138,30 @@ def test_the_base_can_be_chosen_and_needs_no_shell() -> None:
         run("docker", "rmi", "--force", base, image)
 
 
-def test_a_given_key_that_cannot_be_read_is_an_error_that_says_so(tmp_path: Path) -> None:
-    """Compose mounts files with the owner and mode that they have."""
+def test_a_key_file_that_cannot_be_read_is_an_error_that_says_so(tmp_path: Path) -> None:
+    """Compose mounts files with the owner and mode that they have on the host."""
     key = tmp_path / "authkey"
     key.write_text("a-key-of-ones-own-in-a-file")
     key.chmod(0o600)
     command = ["docker", "run", "--rm", "--volume", f"{key}:/etc/distq/authkey:ro"]
     command += ["--env", "DISTQ_AUTHKEY_FILE=/etc/distq/authkey", MASTER_IMAGE]
-    said = run("sh", "-c", '"$@" 2>&1; echo exit $?', "sh", *command)
-    assert "cannot be read by user 65532: Permission denied" in said
-    assert "exit 2" in said
+    output = run("sh", "-c", '"$@" 2>&1; echo exit $?', "sh", *command)
+    assert "cannot be read by user 65532: Permission denied" in output
+    assert "exit 2" in output
 
 
-def test_hadolint_is_content() -> None:
-    """Also with the Dockerfile that users copy."""
+def test_hadolint_finds_no_fault() -> None:
+    """The Dockerfile that users copy is checked too."""
     for path in ("images/Dockerfile", "examples/own-tasks/Dockerfile"):
         run("hadolint", "--config", ".hadolint.yaml", ROOT / path)
 
 
 READY_S = 1.0
-"""From the start of a container's process to its readiness."""
+"""Maximum seconds from the start of a container's process to its readiness."""
 
 
 def test_a_container_is_ready_within_a_second_of_its_start(images: None) -> None:
-    """As the engine and its own log tell: a master that listens, a worker that is connected; the best of three."""
+    """The engine's and the process's logs show it for master and worker; the best of three runs counts."""
     with stack() as project:
         project.up("master", "worker", scale=1)
         for service, ready in (("master", "http_listened"), ("worker", "master_connected")):
@@ -176,8 +176,8 @@ def test_a_container_is_ready_within_a_second_of_its_start(images: None) -> None
 
 
 def since(container: str, at: datetime, event: str) -> list[datetime]:
-    """When a container has logged an event after a moment."""
+    """Return the seconds from an instant to an event in a container's log."""
     lines = subprocess.run(["docker", "logs", container], capture_output=True, check=True, text=True).stderr
-    told = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
-    moments = [datetime.fromisoformat(line["timestamp"]) for line in told if line["event"] == event]
+    events = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
+    moments = [datetime.fromisoformat(line["timestamp"]) for line in events if line["event"] == event]
     return [moment for moment in moments if moment > at]

@@ -1,4 +1,4 @@
-"""A package index of one's own, behind a private CA and a password: build secrets, and in no layer."""
+"""Builds from a package index behind a private CA and a password: both are build secrets, and in no layer."""
 
 import base64
 import hashlib
@@ -21,18 +21,18 @@ USER, PASSWORD = "builder", "a-password-of-the-tests"
 IMAGE = "distq-test-private-index:1"
 PLATFORMS = ("manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux_2_28_x86_64")
 TOOLS = ("uv", "hatchling")
-"""What a build needs besides the lock file: the installer, and the project's build backend."""
+"""The packages that a build needs besides the lock file: the installer, and the project's build backend."""
 
 
 class Index:
-    """A folder of wheels as an index has it (PEP 503), and what was asked for."""
+    """A folder of wheels as a package index (PEP 503), and the requests that it got."""
 
     def __init__(self, folder: Path) -> None:
         self.files = {path.name: path for path in folder.iterdir()}
         self.asked: list[str] = []
 
     def page(self, project: str) -> str:
-        """The links of one project."""
+        """Return the page with the links of one project."""
         links = []
         for name, path in self.files.items():
             if re.sub(r"[-_.]+", "-", name.partition("-")[0]).lower() == project:
@@ -42,27 +42,27 @@ class Index:
 
 
 def handler_of(index: Index) -> type[BaseHTTPRequestHandler]:
-    """Who answers requests for the index: nobody without the password."""
+    """Return a handler that answers requests for the index only with the password."""
     wanted = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
-        """One request."""
+        """The handler of one request."""
 
         def do_GET(self) -> None:
             """Answer with a page of links, or a wheel."""
             if self.headers.get("Authorization") != wanted:
-                self._say(401, b"", ("WWW-Authenticate", 'Basic realm="index"'))
+                self._reply(401, b"", ("WWW-Authenticate", 'Basic realm="index"'))
                 return
             _, kind, name, *_ = [*self.path.split("/"), ""]
             index.asked.append(name)
             if kind == "simple":
-                self._say(200, index.page(name).encode(), ("Content-Type", "text/html"))
+                self._reply(200, index.page(name).encode(), ("Content-Type", "text/html"))
             elif name in index.files:
-                self._say(200, index.files[name].read_bytes(), ("Content-Type", "application/octet-stream"))
+                self._reply(200, index.files[name].read_bytes(), ("Content-Type", "application/octet-stream"))
             else:
-                self._say(404, b"")
+                self._reply(404, b"")
 
-        def _say(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
+        def _reply(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
             self.send_response(status)
             for name, text in (*headers, ("Content-Length", str(len(body)))):
                 self.send_header(name, text)
@@ -73,14 +73,14 @@ def handler_of(index: Index) -> type[BaseHTTPRequestHandler]:
         do_HEAD = do_GET  # noqa: N815 - as http.server wants it
 
         def log_message(self, *_args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     return Handler
 
 
 @contextmanager
 def serving(index: Index, certificate: Path, key: Path) -> Iterator[int]:
-    """The index over TLS; gives its port."""
+    """Serve the index over TLS; yield its port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(index))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -96,7 +96,7 @@ def serving(index: Index, certificate: Path, key: Path) -> Iterator[int]:
 
 
 def wheels(folder: Path) -> Path:
-    """Everything that a build fetches, for the Python of the base image."""
+    """Return a folder with all wheels of a build for the Python of the base image."""
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
     download += ["--python-version", "3.13", "--implementation", "cp", "--dest", str(folder)]
     download += [option for platform in PLATFORMS for option in ("--platform", platform)]
@@ -106,7 +106,7 @@ def wheels(folder: Path) -> Path:
 
 
 def certified(folder: Path) -> tuple[Path, Path, Path]:
-    """A certificate authority of one's own, and what it certifies: a server called localhost, and its key."""
+    """Return a certificate authority, and a certificate and key of a server called localhost."""
     paths = {name: folder / name for name in ("ca.pem", "ca.key", "server.pem", "server.key", "server.csr", "names")}
     paths["names"].write_text("subjectAltName=DNS:localhost\n")
     new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
@@ -128,7 +128,7 @@ def certified(folder: Path) -> tuple[Path, Path, Path]:
 
 
 def test_an_image_is_built_from_an_index_behind_a_private_ca(tmp_path: Path) -> None:
-    """With both secrets it is built from there alone; without the CA it fails; and no layer knows the password."""
+    """With both secrets the build uses only this index; without the CA it fails; no layer contains the password."""
     authority, certificate, key = certified(tmp_path)
     index = Index(wheels(tmp_path / "wheels"))
     with serving(index, certificate, key) as port:
@@ -146,8 +146,8 @@ def test_an_image_is_built_from_an_index_behind_a_private_ca(tmp_path: Path) -> 
             "images/Dockerfile",
         ]
         build += ["--tag", IMAGE, "--target", "worker", "--secret", f"id=index_url,src={url}"]
-        said = fails(*build, ".")
-        assert "certificate" in said.lower()
+        output = fails(*build, ".")
+        assert "certificate" in output.lower()
         assert not index.asked
         try:
             run(*build, "--secret", f"id=index_ca,src={authority}", ".")
@@ -162,7 +162,7 @@ def test_an_image_is_built_from_an_index_behind_a_private_ca(tmp_path: Path) -> 
 
 
 def test_bake_builds_both_images_and_plans_a_release_for_two_platforms() -> None:
-    """`docker buildx bake`, and `bake release` with SBOM and provenance, for a builder that can do it."""
+    """`docker buildx bake` builds both, and `bake release` plans SBOM and provenance."""
     run("docker", "buildx", "bake")
     plan = run("docker", "buildx", "bake", "--print", "release", REGISTRY="registry.example/")
     for wanted in ("linux/amd64", "linux/arm64", "type=sbom", "type=provenance,mode=max"):

@@ -1,4 +1,4 @@
-"""The dashboards' expressions, asked of the real Prometheus while things go well and while they go wrong."""
+"""The dashboards' expressions in a real Prometheus, without and with faults."""
 
 import json
 import math
@@ -23,7 +23,7 @@ from distq.demo.tasks import square
 pytestmark = ON_IMAGES
 
 FAULTS = {
-    "sum(distq_dead_letter_tasks)": 2,  # one that failed for good, one that was lost too often
+    "sum(distq_dead_letter_tasks)": 2,  # a task that failed finally, and one that was lost `max_deliveries` times
     "sum(distq_task_retries_total)": 3,
     'sum(distq_task_attempts_total{outcome="failure"})': 4,
     'sum(distq_task_attempts_total{outcome="lost"})': 5,
@@ -31,11 +31,11 @@ FAULTS = {
     'sum(distq_worker_executor_exits_total{cause="crash"})': 5,
     'sum(distq_tasks_completed_total{task="math:sqrt",outcome="dead"})': 1,
 }
-"""What the two tasks below are counted as, three retries, and five deliveries, which is the default."""
+"""The counts of the two tasks of `go_wrong`, with three retries and the default of five deliveries."""
 
 TINY: Final = 5
-"""Capacity of a queue that is filled."""
-SPEAKING: Final = (
+"""Capacity of the queue that the test fills."""
+CAUSED_HERE: Final = (
     "DistqNoWorkersForNonEmptyQueue",
     "DistqQueueNearCapacity",
     "DistqSubmitsRejected",
@@ -49,7 +49,7 @@ SPEAKING: Final = (
     "DistqWorkersSaturated",
     "DistqMasterDown",
 )
-"""Alerts whose faults can be made here; those of the others take hours, a full disk, or another version."""
+"""Alerts whose faults the test can cause; the others need hours, a full disk, or another version."""
 
 
 NUMBER: Final = r"-?\d+(\.\d+)?"
@@ -61,11 +61,11 @@ SHOWN: Final = {
     "short": f"{NUMBER}( K| Mil| Bil)?",
     "none": NUMBER,
 }
-"""What people see of a value, by its panel's unit."""
+"""Pattern of a shown value, by its panel's unit."""
 
 
 def expressions() -> dict[str, str]:
-    """Every expression of every panel, with all variables at `All`."""
+    """Return every expression of every panel, with all variables at `All`."""
     found = {}
     for path in (CHART / "files" / "dashboards").glob("*.json"):
         for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
@@ -78,7 +78,7 @@ def expressions() -> dict[str, str]:
 
 
 def units() -> dict[str, dict[str, str]]:
-    """The field configuration of each of these expressions."""
+    """Return the field configuration of the panel of each expression."""
     return {
         f"{panel['title']} {target['refId']}": panel["fieldConfig"]["defaults"]
         for path in (CHART / "files" / "dashboards").glob("*.json")
@@ -88,26 +88,26 @@ def units() -> dict[str, dict[str, str]]:
 
 
 def values(project: Stack, expr: str) -> list[str]:
-    """The values that Prometheus has for an expression now."""
+    """Return the present values of an expression in Prometheus."""
     return [series["value"][1] for series in project.prometheus("query", query=expr)["result"]]
 
 
 def go_wrong(client: distq.Client) -> None:
-    """Submits a task that fails, and one that ends its executor: functions that every worker has."""
+    """Submit a task that fails, and one that ends its executor; every worker can run both functions."""
     client.options(retries=3).submit(math.sqrt, -1.0)
     client.submit(os._exit, 3)
 
 
-def silent(project: Stack, missing: dict[str, str]) -> list[str]:
-    """Which of these expressions have no number yet; those that have are taken out."""
+def without_data(project: Stack, missing: dict[str, str]) -> list[str]:
+    """Return the names of these expressions that have no number yet, and remove the others from the mapping."""
     for name, expr in list(missing.items()):
         if any(value != "NaN" for value in values(project, expr)):
             del missing[name]
     return list(missing)
 
 
-def test_tasks_that_go_wrong_are_counted_as_what_they_are(images: None) -> None:
-    """With the shipped defaults, to the last one."""
+def test_failed_and_lost_tasks_are_counted_by_their_outcome(images: None) -> None:
+    """The default settings apply, and the counts are exact."""
     with stack() as project:
         project.up(*ALL_BUT_GRAFANA)
         with project.client() as client:
@@ -120,14 +120,14 @@ def test_tasks_that_go_wrong_are_counted_as_what_they_are(images: None) -> None:
 
 @pytest.fixture(name="demo", scope="module")
 def run_demo(images: None) -> Iterator[Stack]:
-    """A project under the demo's load, of which Prometheus has a number for every expression."""
+    """Yield a project under the demo's load when Prometheus has a number for every expression."""
     with stack() as project:
         project.up(*ALL_BUT_GRAFANA)
         project.compose("up", "--detach", "demo")
         project.exec("master", "distq", "queue", "set", "default", "--running", "1000", "--create")
         missing = expressions()
         assert len(missing) > 50
-        eventually(lambda: silent(project, missing), lambda names: not names, within_s=120)
+        eventually(lambda: without_data(project, missing), lambda names: not names, within_s=120)
         yield project
 
 
@@ -139,20 +139,20 @@ def test_every_expression_of_every_panel_returns_data(demo: Stack) -> None:
 
 @pytest.mark.grafana
 def test_grafana_shows_what_prometheus_has_in_the_units_of_the_panels(demo: Stack) -> None:
-    """Each Grafana makes a number and the panel's unit of it, and all three the same."""
+    """Every version of Grafana shows the same number in the panel's unit."""
     configs, exprs = units(), expressions()
-    asked = [
+    samples = [
         (configs[name], float(value)) for name, expr in exprs.items() for value in values(demo, expr) if value != "NaN"
     ]
-    assert len(asked) >= len(exprs)
-    texts = shown(asked)
+    assert len(samples) >= len(exprs)
+    texts = shown(samples)
     assert texts["11"] == texts["12"] == texts["13"]
-    for (config, value), text in zip(asked, texts["13"], strict=True):
+    for (config, value), text in zip(samples, texts["13"], strict=True):
         assert re.fullmatch(SHOWN[config["unit"]], text), (config["unit"], value, text)
 
 
-def test_keda_is_told_by_a_prometheus_how_many_slots_are_wanted(images: None) -> None:
-    """The chart's query, in a project without namespaces: what runs, and nothing that is paused."""
+def test_keda_gets_the_needed_slots_from_a_prometheus(images: None) -> None:
+    """The chart's query, in a project without namespaces, counts running tasks and no task of a paused queue."""
     keda = {"enabled": True, "trigger": "prometheus", "prometheusAddress": "http://prometheus:9090"}
     rendered = render({"workerPools": {"default": {"queues": ["mail", "letters"], "keda": keda}}})
     (trigger,) = rendered["ScaledObject", "distq-worker-default"]["spec"]["triggers"]
@@ -167,36 +167,36 @@ def test_keda_is_told_by_a_prometheus_how_many_slots_are_wanted(images: None) ->
             client.options(queue="letters").submit(time.sleep, 60)
             assert client.flush(30)
             client.abandon()
-        here = query.replace('namespace="default", ', "")
-        eventually(lambda: values(project, here), ["1"].__eq__, within_s=60)
+        without_namespace = query.replace('namespace="default", ', "")
+        eventually(lambda: values(project, without_namespace), ["1"].__eq__, within_s=60)
 
 
-def refuse(client: distq.Client) -> None:
-    """Fill a small queue, whose tasks nobody can run, and have more refused."""
+def overfill(client: distq.Client) -> None:
+    """Fill a small queue whose tasks no worker can run, and submit one task too many."""
     tiny = client.options(queue="tiny", requires="nobody", full="raise")
     with suppress(distq.QueueFull):
         for _ in range(TINY + 1):
             tiny.submit(square, 1)
 
 
-def knock(project: Stack) -> None:
-    """Connect with another key."""
+def connect_with_wrong_key(project: Stack) -> None:
+    """Connect with a wrong key."""
     with suppress(distq.DistqError):
         distq.Client(project.address("master", 9000), "another key than the one that is right").submit(square, 1)
 
 
-def disturb(project: Stack, client: distq.Client) -> None:
-    """Once more what must happen several times before an alert speaks."""
-    refuse(client)
-    knock(project)
+def cause_faults(project: Stack, client: distq.Client) -> None:
+    """Cause once more the faults that must happen several times before their alerts have data."""
+    overfill(client)
+    connect_with_wrong_key(project)
     client.options(retries=3).submit(math.sqrt, -1.0)
     for _ in range(4):
         client.options(max_deliveries=1).submit(os._exit, 3)
     client.options(retries=0).submit(math.sqrt, -1.0)
 
 
-def test_the_faults_that_alerts_are_about_make_them_speak(images: None, tmp_path: Path) -> None:
-    """Each rule is loaded and healthy; for these the fault is made, and the real Prometheus answers with series."""
+def test_the_faults_behind_alerts_make_their_expressions_return_data(images: None, tmp_path: Path) -> None:
+    """Prometheus loads every rule; after each fault that the test causes, the alert's expression returns series."""
     short = {"DISTQ_LEASE_S": "3s", "DISTQ_HEARTBEAT_S": "1s"}
     path = tmp_path / "short.yaml"
     slots = {"DISTQ_CONCURRENCY": "4"}
@@ -214,30 +214,30 @@ def test_the_faults_that_alerts_are_about_make_them_speak(images: None, tmp_path
         )
         project.exec("master", "distq", "queue", "set", "tiny", "--capacity", str(TINY), "--create")
         project.exec("master", "distq", "pause", "--queue", "paused", "--create")
-        missing = {name: rules[name]["query"] for name in SPEAKING}
+        missing = {name: rules[name]["query"] for name in CAUSED_HERE}
 
-        def all_but(names: Sequence[str], then: Callable[[], None] = lambda: None) -> None:
-            """Wait until none but these is silent; do that before each look."""
+        def all_but(names: Sequence[str], repeat: Callable[[], None] = lambda: None) -> None:
+            """Cause the faults again until at most these expressions have no data."""
 
-            def look() -> list[str]:
-                then()
-                return silent(project, missing)
+            def count_again() -> list[str]:
+                repeat()
+                return without_data(project, missing)
 
-            eventually(look, lambda found: set(found) <= set(names), within_s=120, every_s=2)
+            eventually(count_again, lambda found: set(found) <= set(names), within_s=120, every_s=2)
 
         client = project.client()
         try:
-            all_but(SPEAKING[-3:], lambda: disturb(project, client))
+            all_but(CAUSED_HERE[-3:], lambda: cause_faults(project, client))
             for _ in range(40):
                 client.submit(time.sleep, 300)
             eventually(lambda: values(project, 'sum(distq_worker_slots{state="free"})'), ["0"].__eq__, within_s=60)
             (frozen, *_) = project.containers("worker")
             run("docker", "pause", frozen)
             try:
-                all_but(SPEAKING[-1:])
+                all_but(CAUSED_HERE[-1:])
             finally:
                 run("docker", "unpause", frozen)
         finally:
-            client.abandon()  # what nobody can run never ends
+            client.abandon()  # the tasks that no worker can run never end
         project.compose("stop", "--timeout", "1", "master")
         all_but(())

@@ -1,4 +1,4 @@
-"""Payloads of every size go through the images that are shipped, on the default base and on newer Pythons."""
+"""Payloads of every size pass through the images, on the default base and on newer Pythons."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,11 @@ pytestmark = ON_IMAGES
 
 MEGABYTE = 1_000_000
 SIZES = (60_000, 70_000, MEGABYTE, 20 * MEGABYTE)
-"""Below and above the size from which a pickle has several frames, and two that are large."""
+"""Sizes below and above the size from which a pickle has several frames, and two large ones."""
 
 IMAGES = {part: f"distq-test-{part}-on-another-python:1" for part in ("master", "worker")}
 
-LOOK = """
+READ_NESTED_FRAME = """
 import pickle, sys
 frame = lambda text: b"\\x95" + len(text).to_bytes(8, "little") + text
 nested = b"\\x80\\x04" + frame(frame(b"K\\x07") + b".")
@@ -31,11 +31,11 @@ except pickle.UnpicklingError:
     read = "refused"
 print("%d.%d" % sys.version_info[:2], read)
 """
-"""Prints the version of the interpreter, and what it makes of a pickle whose frame has another one in it."""
+"""A program that prints the interpreter's version, and how it reads a pickle whose frame contains another frame."""
 
 
 def limits_of_32_mebibytes(folder: Path, images: Mapping[str, str] | None = None) -> Path:
-    """A Compose file that lets payloads of 20 MB in, where the default ends at 16 MiB; with other images' names."""
+    """Write a Compose file that accepts payloads of up to 32 MiB (default: 16 MiB), optionally with other images."""
     settings: dict[str, Any] = {"environment": {"DISTQ_PAYLOAD_BYTES_MAX": "32MiB"}}
     services = {part: {**settings, **({"image": images[part]} if images else {})} for part in ("master", "worker")}
     path = folder / "larger.yaml"
@@ -45,12 +45,12 @@ def limits_of_32_mebibytes(folder: Path, images: Mapping[str, str] | None = None
 
 @pytest.fixture(autouse=True)
 def _larger_payloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client here has the limit of the containers."""
+    """Set the containers' limit for the test's client too."""
     monkeypatch.setenv("DISTQ_PAYLOAD_BYTES_MAX", "32MiB")
 
 
 def assert_that_sizes_go_through(project: Stack) -> None:
-    """Submitted by distq's client, and put and taken by a program of the standard library's kind."""
+    """Check that payloads of each size pass through distq's client and through a standard-library program."""
     with project.client() as client:
         for size in SIZES:
             assert client.submit(demo_tasks.send, 0.0, bytes(size)).result(60) == size
@@ -65,7 +65,7 @@ def assert_that_sizes_go_through(project: Stack) -> None:
 
 
 def test_tasks_and_plain_items_of_a_megabyte_and_of_twenty(tmp_path: Path) -> None:
-    """The images on their default base take a task of each size and an item of each size."""
+    """The images on their default base accept a task of each size and an item of each size."""
     with stack(["compose.yaml", limits_of_32_mebibytes(tmp_path)]) as project:
         project.up("master", "worker", scale=1)
         assert_that_sizes_go_through(project)
@@ -73,7 +73,7 @@ def test_tasks_and_plain_items_of_a_megabyte_and_of_twenty(tmp_path: Path) -> No
 
 @contextmanager
 def base_with(version: str) -> Iterator[str]:
-    """The tag of a base image with the newest CPython of a minor version, made here: no registry is asked for one."""
+    """Yield the tag of a base image with the newest CPython of a minor version, built without a registry."""
     base = f"distq-test-python:{version}"
     run("tools/base-image.sh", version.removeprefix("3."), base, BASE_IMAGE)
     try:
@@ -92,5 +92,5 @@ def test_payloads_go_through_images_on_a_python_that_refuses_nested_frames(tmp_p
             project.compose("build", "master", "worker")
             project.up("master", "worker", scale=1)
             for service in IMAGES:
-                assert project.exec(service, "python", "-c", LOOK).split() == [version, "refused"]
+                assert project.exec(service, "python", "-c", READ_NESTED_FRAME).split() == [version, "refused"]
             assert_that_sizes_go_through(project)

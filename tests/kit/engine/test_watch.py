@@ -1,4 +1,4 @@
-"""`docker compose watch`: code that changes runs a moment later."""
+"""Test of `docker compose watch`: changed code runs in a new image."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ MASTER, WORKER = "distq-test-watched-master:1", "distq-test-watched-worker:1"
 
 
 def copy_of_the_project(folder: Path) -> Path:
-    """What git knows, elsewhere."""
+    """Copy the files that git knows to a folder."""
     for name in run("git", "ls-files", "-z").split("\0"):
         if name and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -23,10 +23,10 @@ def copy_of_the_project(folder: Path) -> Path:
     return folder
 
 
-def test_a_change_of_distqs_code_is_in_a_new_image_at_once(tmp_path: Path) -> None:
-    """The worker is built and replaced; what it runs then is the new code."""
+def test_a_change_of_distqs_code_is_in_a_new_image(tmp_path: Path) -> None:
+    """`watch` builds and replaces the worker, which then runs the new code."""
     folder = copy_of_the_project(tmp_path / "project")
-    # Names of its own for what it builds; of what it cannot fetch where there is no registry it starts nothing.
+    # The images have names of their own. Grafana, whose image may not be available, is not started.
     services = {"master": {"image": MASTER}, "worker": {"image": WORKER}, "grafana": {"profiles": ["elsewhere"]}}
     (folder / "names.yaml").write_text(json.dumps({"services": services}))
     tasks = folder / "src" / "distq" / "demo" / "tasks.py"
@@ -36,14 +36,14 @@ def test_a_change_of_distqs_code_is_in_a_new_image_at_once(tmp_path: Path) -> No
             project.up("master", "worker", scale=1)
             before = inspect(project.containers("worker")[0])["Image"]
             with project.watching():
-                # It says nothing when it has begun to watch: the change is made again until it is seen.
+                # `watch` does not print when it has begun to watch: the change is made again until the test sees it.
                 def changed() -> bool:
                     tasks.write_text(tasks.read_text() + "\n\nNEW = 7\n")
                     found = [inspect(container) for container in project.containers("worker")]
                     return any(one["Image"] != before and one["State"]["Running"] for one in found)
 
                 eventually(changed, bool, WITHIN_S, every_s=3)
-            said = project.exec("worker", "python", "-c", "import distq.demo.tasks as tasks; print(tasks.NEW)")
-            assert said.strip() == "7"
+            output = project.exec("worker", "python", "-c", "import distq.demo.tasks as tasks; print(tasks.NEW)")
+            assert output.strip() == "7"
     finally:
         subprocess.run(["docker", "rmi", "--force", MASTER, WORKER], check=False, capture_output=True)

@@ -1,4 +1,4 @@
-// Grafana's own libraries of three major versions. They expect a browser, and find the one of jsdom.
+// Loads Grafana's own libraries of three major versions. They expect a browser; jsdom provides one.
 import { createRequire } from 'node:module';
 
 export const MAJORS = [11, 12, 13];
