@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import distq
+from distq import testing
 from distq.core.ranges import COUNTS, DAY_S, SPANS
 from distq.tasks import options
 from distq.tasks.options import CHAIN, OF_CODE, SCHEDULE, SUBMIT, USES, Options
@@ -28,6 +29,8 @@ SECTIONS: Final = {
     "In a task": ("current", "Current", "Retry", "Snooze", "Discard", "Interrupted"),
     "Managers of the standard library": ("QueueManager", "EmbeddedMaster"),
 }
+TESTING: Final = ("cluster", "Cluster", "SubmittedTask")
+"""The names of `distq.testing` that the section about tests describes; its table of errors has the others."""
 ELSEWHERE: Final = ("Settings", "__version__")
 """Names of `distq` that the page mentions in its introduction only."""
 INTRODUCTION: Final = """\
@@ -35,7 +38,8 @@ INTRODUCTION: Final = """\
 
 <!-- Written by `python -m tools.api` from the signatures and docstrings of the package. -->
 
-Import every name on this page from `distq`. Names that are not on this page may change in any version.
+Import every name on this page from `distq`, and those of the section [Tests](#tests) from `distq.testing`. Names that
+are not on this page may change in any version.
 
 A **duration** is a number of seconds, a `timedelta`, or a text such as `500ms`, `30s` or `1h30m`. A **timeout** is a
 number of seconds, a `timedelta`, or `None` for no limit. A value of a wrong type raises `TypeError`, a value out of
@@ -43,6 +47,10 @@ range raises `ValueError`.
 
 `distq.Settings` holds [every setting](settings.md); `distq.__version__` is the version.
 """
+ERRORS: Final = (
+    "Every error of distq is a `distq.DistqError`; `error.code` is a stable word, `error.hint` says what to do.\n"
+)
+TESTS: Final = "[Test your tasks](../how-to/test-your-tasks.md) shows how they are used.\n"
 INTERNAL: Final = {
     "TaskFuture": (
         "claim",
@@ -68,7 +76,11 @@ def page() -> str:
         lines.append(f"## {title}\n")
         for name in names:
             lines += _described(name, getattr(distq, name))
-    lines += ["## Options\n", *option_table(), "", "## Errors\n", *_error_table()]
+    lines += ["## Options\n", *option_table(), "", "## Errors\n", ERRORS, *_error_table(errors())]
+    lines += ["\n## Tests\n", TESTS]
+    for name in TESTING:
+        lines += _described(name, getattr(testing, name), "distq.testing")
+    lines += ["### Errors of tests\n", *_error_table(errors_of_testing())]
     pieces = re.split(r"(```python\n.*?```)", "\n".join(lines), flags=re.DOTALL)
     pieces[::2] = [re.sub(r"\n{3,}", "\n\n", prose) for prose in pieces[::2]]
     return "".join(pieces).rstrip() + "\n"
@@ -81,12 +93,17 @@ def errors() -> list[type[BaseException]]:
     return sorted((one for one in found if inspect.isclass(one) and issubclass(one, BaseException)), key=_name_of)
 
 
-def _described(name: str, value: Any) -> Iterator[str]:
+def errors_of_testing() -> list[type[BaseException]]:
+    """Every exception of `distq.testing`, by its name."""
+    return sorted((getattr(testing, name) for name in testing.__all__ if name not in TESTING), key=_name_of)
+
+
+def _described(name: str, value: Any, module: str = "distq") -> Iterator[str]:
     if not inspect.isclass(value):
-        yield f"### `distq.{name}{_signature(value)}`\n"
+        yield f"### `{module}.{name}{_signature(value)}`\n"
         yield _as_markdown(inspect.getdoc(value) or "")
         return
-    yield f"### `class distq.{name}{_constructor(value)}`\n"
+    yield f"### `class {module}.{name}{_constructor(value)}`\n"
     yield _as_markdown(inspect.getdoc(value) or "")
     if attributes := list(_attributes(value)):
         yield "\n| attribute | what |\n|---|---|"
@@ -153,7 +170,7 @@ def _constructor(cls: type) -> str:
     """The parameters of a class that programs construct; '' for one that they get from calls."""
     if cls.__init__ is object.__init__ or cls in (distq.TaskFuture, distq.Submitter, distq.Lifespan):  # type: ignore[misc]
         return ""
-    is_given = issubclass(cls, tuple) or cls in (distq.Current, distq.EmbeddedMaster)
+    is_given = issubclass(cls, tuple) or cls in (distq.Current, distq.EmbeddedMaster, testing.Cluster)
     return "" if is_given or "__init__" not in vars(cls) else _signature(cls.__init__).removesuffix(" -> None")  # type: ignore[misc]
 
 
@@ -247,11 +264,10 @@ _KINDS: Final = {
 }
 
 
-def _error_table() -> Iterator[str]:
-    yield "Every error of distq is a `distq.DistqError`; `error.code` is a stable word, `error.hint` says what to do.\n"
+def _error_table(listed: list[type[BaseException]]) -> Iterator[str]:
     yield "| error | is also | code | what happened | what to do |"
     yield "|---|---|---|---|---|"
-    for error in errors():
+    for error in listed:
         also = ", ".join(f"`{base.__name__}`" for base in error.__bases__ if base is not distq.DistqError)
         code = getattr(error, "code", "")
         what = _in_a_row((inspect.getdoc(error) or "").split("\n\n")[0])

@@ -3,6 +3,7 @@
 from tools import api
 
 import distq
+from distq import testing
 from distq.tasks.options import CHECKS, TaskKeywords
 
 
@@ -15,6 +16,11 @@ def test_the_page_describes_every_exported_name() -> None:
     """Each name is in a section, in the table of errors, or in the introduction."""
     described = {name for names in api.SECTIONS.values() for name in names} | {one.__name__ for one in api.errors()}
     assert described | set(api.ELSEWHERE) == set(distq.__all__)
+
+
+def test_the_page_describes_every_name_of_the_testing_module() -> None:
+    """Each name of `distq.testing` is in its section or in its table of errors."""
+    assert set(api.TESTING) | {one.__name__ for one in api.errors_of_testing()} == set(testing.__all__)
 
 
 def test_every_option_has_a_type_a_check_and_a_sentence() -> None:

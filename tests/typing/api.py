@@ -8,6 +8,7 @@ from concurrent.futures import as_completed
 from typing import assert_type
 
 import distq
+from distq import testing
 
 
 def add(a: int, b: int = 0) -> str:
@@ -48,3 +49,19 @@ async def program(client: distq.Client) -> None:
     distq.task(retries="5")(add)  # type: ignore[call-overload]
     text: int = client.submit(add, 1).result()  # type: ignore[assignment]
     del text
+
+
+def tests_of_a_program() -> None:
+    """What a test of it uses."""
+    with testing.cluster(bare) as cluster, testing.cluster(["shop.tasks", add], concurrency=1, settings={}) as other:
+        assert_type(cluster, testing.Cluster)
+        assert_type(other.client, distq.Client)
+        cluster.advance(hours=3, wait=False)
+        cluster.drain(timeout=5)
+        with cluster.hold():
+            assert_type(cluster.assert_submitted(add, 1, b=2), testing.SubmittedTask)
+        assert_type(cluster.submitted(), tuple[testing.SubmittedTask, ...])
+        assert_type(cluster.now, float)
+    cluster.assert_submitted(add, 1, "x")  # type: ignore[arg-type]
+    cluster.advance(weeks=3)  # type: ignore[call-arg]
+    testing.cluster(5)  # type: ignore[arg-type]

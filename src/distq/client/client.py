@@ -168,6 +168,12 @@ class WithOptions(Submitter):
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
+def sessions_at(address: Address) -> list[ClientRuntime]:
+    """The sessions of this process's clients that use this address."""
+    sessions = [client._session for client in list(_clients)]  # noqa: SLF001 - this module's own
+    return [session for session in sessions if address in session.addresses]
+
+
 def _begin_anew() -> None:
     """Begin new sessions after a fork: threads and connections stay with the parent process."""
     renew_lock()

@@ -30,7 +30,7 @@ from distq.core.schedule import BadSchedule
 from distq.net.dial import CannotReach, Connection
 from distq.protocol.hello import Greeting
 from distq.protocol.methods import ADMIN, BROKER, WATCH
-from distq.settings import Settings
+from distq.settings import Address, Settings
 from distq.tasks.failure import TaskLost
 from distq.tasks.options import BLOCK, RAISE
 from distq.tasks.tracing import API, outgoing
@@ -99,6 +99,11 @@ class ClientRuntime:
         self._checks_first = exits.enter(self)
 
     # -- called by the client ------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> Sequence[Address]:
+        """The addresses of the masters that the client uses."""
+        return self._settings.address
 
     def send(self, options: SubmitOptions, body: bytes) -> TaskFuture[Any]:
         """Send a task, immediately or from the outbox; blocks and raises as `Client.submit` does."""
@@ -180,8 +185,16 @@ class ClientRuntime:
         """Do what `Client.flush` describes."""
         if self._sender.is_sending_here:
             raise CalledInside("flush() interrupted a submit of the same client in this thread.")
+        return self.wait_until_accepted(timeout_s) and self.refusals.flushed()
+
+    def wait_until_accepted(self, timeout_s: float | None) -> bool:
+        """Wait until the master has answered every submit so far; False if the timeout ends first."""
         self._sender.wake()
-        return self._outbox.wait_until_empty(timeout_s) and self.refusals.flushed()
+        return self._outbox.wait_until_empty(timeout_s)
+
+    def pending_futures(self) -> list[TaskFuture[Any]]:
+        """The futures of accepted tasks that have no outcome."""
+        return self._pending.futures()
 
     def shutdown(self, *, wait: bool, cancel: bool) -> None:
         """Do what `Client.shutdown` describes."""

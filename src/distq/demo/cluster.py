@@ -42,7 +42,7 @@ class DemoFailed(DistqError):
     hint = "The messages of the master and the workers are above."
 
 
-class Cluster:
+class DemoCluster:
     """A master and workers on this machine, with a new key and two free ports."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from distq.demo.cluster import Cluster, DemoFailed
+from distq.demo.cluster import DemoCluster, DemoFailed
 from distq.demo.metrics import Samples, quantile, scrape, total
 from distq.demo.screen import Screen, screen
 from distq.managers import QueueManager
@@ -35,7 +35,7 @@ def run() -> int:
     """
     for number in set(stop_signals()) - {signal.SIGINT}:
         signal.signal(number, _terminate)
-    cluster = Cluster()
+    cluster = DemoCluster()
     try:
         _start(cluster)
         _work(cluster)
@@ -54,7 +54,7 @@ def _say(line: str) -> None:
     click.echo(line)
 
 
-def _start(cluster: Cluster) -> None:
+def _start(cluster: DemoCluster) -> None:
     cluster.start("master", "master", DISTQ_HTTP_ADDRESS=str(cluster.http_address), DISTQ_STORE="memory:")
     cluster.wait_for(lambda: _reached(cluster), f"master at {cluster.address}")
     for number in range(1, WORKERS + 1):
@@ -64,7 +64,7 @@ def _start(cluster: Cluster) -> None:
     _say(f"{WORKERS} workers are connected.")
 
 
-def _reached(cluster: Cluster) -> bool | None:
+def _reached(cluster: DemoCluster) -> bool | None:
     try:
         dial([cluster.address], cluster.authkey.encode(), timeout_s=1.0).close()
     except CannotReach:
@@ -72,12 +72,12 @@ def _reached(cluster: Cluster) -> bool | None:
     return True
 
 
-def _connected(cluster: Cluster) -> bool | None:
+def _connected(cluster: DemoCluster) -> bool | None:
     samples = scrape(cluster.http_address)
     return True if samples and total(samples, "distq_connections", role="executor") >= WORKERS else None
 
 
-def _work(cluster: Cluster) -> None:
+def _work(cluster: DemoCluster) -> None:
     """Put the numbers as a standard-library program does, and show each square when it arrives."""
     manager = QueueManager(cluster.address, cluster.authkey.encode())
     manager.connect()
@@ -90,7 +90,7 @@ def _work(cluster: Cluster) -> None:
         _collect(cluster, results, shown)
 
 
-def _collect(cluster: Cluster, results: Queue[Any], shown: Screen) -> None:
+def _collect(cluster: DemoCluster, results: Queue[Any], shown: Screen) -> None:
     collected = waits = 0
     while collected < TASKS:
         try:
@@ -106,14 +106,14 @@ def _collect(cluster: Cluster, results: Queue[Any], shown: Screen) -> None:
             shown.advance()
 
 
-def _measure(cluster: Cluster) -> None:
+def _measure(cluster: DemoCluster) -> None:
     samples = cluster.wait_for(lambda: _settled(cluster), "metrics of all tasks")
     depth = total(samples, "distq_queue_tasks", queue="work")
     p50, p95 = (quantile(samples, q, "distq_task_total_seconds", queue="work", task="plain") for q in (0.5, 0.95))
     _say(f"Queue depth {depth:.0f}; task latency p50 {p50 * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms.")
 
 
-def _settled(cluster: Cluster) -> Samples | None:
+def _settled(cluster: DemoCluster) -> Samples | None:
     samples = scrape(cluster.http_address)
     done = samples and total(samples, "distq_task_total_seconds_count", queue="work", task="plain")
     return samples if done == TASKS else None

@@ -17,6 +17,7 @@ from distq.core.ranges import shown
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _STANDARD_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+_of_thread = threading.local()
 _all_levels = structlog.make_filtering_bound_logger(logging.NOTSET)
 
 
@@ -65,7 +66,22 @@ class ToStructlog(logging.Handler):
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:
     """Return a logger; the caller keeps it, and binds the fields that all its events share with `bind`."""
-    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger())
+    log = getattr(_of_thread, "log", None) or structlog.get_logger()
+    return cast("structlog.typing.FilteringBoundLogger", log)
+
+
+def send_to_logging(name: str) -> None:
+    """Make this thread's events records of the standard library's logger `name`: the program's own logs stay as set."""
+    _of_thread.log = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[_as_record],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+
+
+def _as_record(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    fields = {name: value for name, value in event.items() if name not in ("event", "exc_info")}
+    return " ".join([str(event["event"]), *(f"{name}={value}" for name, value in fields.items())])
 
 
 def log_record(event: str, level: int, level_name: str, **fields: object) -> None:

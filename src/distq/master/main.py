@@ -45,7 +45,7 @@ from distq.protocol.hello import Greeting
 from distq.storage import MEMORY, open_store
 
 if TYPE_CHECKING:
-    from distq.settings import Settings
+    from distq.settings import Address, Settings
 
 LAG_SAMPLE_S: Final = 1.0
 NONCE_BYTES: Final = 20
@@ -65,12 +65,17 @@ COLLECTOR_THRESHOLDS: Final = (10_000, 20, 1_000_000)
 class Master:
     """One master, composed from its settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: SystemClock | None = None, store: Store | None = None) -> None:
         self.settings = settings
-        self.clock = SystemClock()
-        self.store: Store = open_store(settings.store, self.clock.now())
+        self.clock = SystemClock() if clock is None else clock
+        self.store: Store = open_store(settings.store, self.clock.now()) if store is None else store
+        self.broker: Broker
+        self.workers: Workers
+        self.dispatcher: Dispatcher
         self.log = get_logger()
         self.ended = asyncio.Event()
+        self.listening: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+        """The address at which the master listens, once it does."""
         self._signals = 0
         self._has_warned_of_proxies = False
         self._dropped = 0
@@ -78,25 +83,28 @@ class Master:
         self._rejections = RejectionLog(self.log)
         self._lag: asyncio.TimerHandle | None = None
 
-    async def run(self) -> int:
-        """Serve until a signal, then drain; return the exit code. Raises DistqError if an operator can correct it."""
-        settings = self.settings
-        loop = asyncio.get_running_loop()
+    def prepare_process(self) -> None:
+        """Make the most of a process that runs nothing but this master: open files, and signals that stop it."""
         room = room_for_connections()
         if room < CONNECTIONS_EXPECTED:
             self.log.warning("few_descriptors", connections_max=room, hint=TooFewDescriptors.hint)
         for number in stop_signals():
-            loop.add_signal_handler(number, self._signalled, number)
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
+
+    async def run(self) -> int:
+        """Serve until `stop`, then drain; return the exit code. Raises DistqError if an operator can correct it."""
+        settings = self.settings
         if not await self._opened():
             return 0
         server, broker = self.server, self.broker
         bound = await server.start(settings.bind)
+        self.listening.set_result(bound)
         cycle = asyncio.create_task(broker.run())
         cycle.add_done_callback(lambda _: self.ended.set())
         watching = asyncio.create_task(self.store_watch.run())
         self.log.info("master_listened", address=str(bound), store=settings.store, pid=os.getpid(), version=__version__)
         http = await self._serve_http()
-        self._sample_lag(loop.time())
+        self._sample_lag(asyncio.get_running_loop().time())
         await self.ended.wait()
         code = await self._drain(cycle)
         watching.cancel()
@@ -111,6 +119,10 @@ class Master:
         await self.store.close()
         self.log.info("master_stopped", tasks_left=forgotten, code=code)
         return code
+
+    def stop(self) -> None:
+        """End `run` after the drain; a second call ends the drain."""
+        self.ended.set()
 
     async def _opened(self) -> bool:
         """Compose the master, which may have to wait for its store; False if a signal arrives first."""
@@ -145,9 +157,9 @@ class Master:
         broker.reply_bytes_max = min(REPLY_BYTES_MAX, settings.frame_bytes_max // 2)
         broker.busy_poll = BusyPoll(time.perf_counter)
         broker.timer = timer = LoopTimer(asyncio.get_running_loop(), clock, broker.wake)
-        workers = Workers(broker, settings.lease_s)
+        self.workers = workers = Workers(broker, settings.lease_s)
         instance = secrets.token_hex(8)
-        dispatcher = Dispatcher(
+        self.dispatcher = dispatcher = Dispatcher(
             broker,
             workers,
             self._stats,
@@ -244,7 +256,7 @@ class Master:
             return  # a closing terminal may send it twice; the second one does not shorten the drain
         self._signals += 1
         self.log.info("signal_received", signal=number.name, drain_s=0 if self._signals > 1 else self.settings.drain_s)
-        self.ended.set()
+        self.stop()
 
     def _stats(self, what: str) -> object:
         from distq.web.api import STATS  # noqa: PLC0415 - as in _serve_http
@@ -311,7 +323,9 @@ def run(settings: Settings) -> int:
     """Run a master until SIGTERM, SIGINT or SIGHUP; return its exit code. Raises DistqError before it listens."""
 
     async def serve() -> int:
-        return await Master(settings).run()
+        master = Master(settings)
+        master.prepare_process()
+        return await master.run()
 
     room_for_connections()  # before the event loop, which takes descriptors itself: the error is one sentence
     _bound_collections()

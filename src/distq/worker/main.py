@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from typing import Final
 
 from distq._version import __version__
@@ -36,15 +37,39 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> int:
+    log = get_logger()
+    make_room_for(settings.concurrency)
+    name, supervisor, pool, master_session = compose(settings, os.environ)
+    log.info(
+        "worker_started",
+        worker=name,
+        slots=pool.executor_slots,
+        modules=list(settings.tasks or ()),
+        handler=settings.plain_handler,
+        pid=os.getpid(),
+        version=__version__,
+    )
+    code = await _with_http(settings, supervisor, pool, master_session)
+    counts = pool.counts
+    log.info("worker_stopped", worker=name, done=counts.done, failed=counts.failed, code=code)
+    return code
+
+
+def compose(settings: Settings, environ: Mapping[str, str]) -> tuple[str, Supervisor, ExecutorPool, MasterSession]:
+    """Build a worker's name and parts from its settings; its executors get `environ`, without the key."""
     name = f"{socket.gethostname()}-{os.getpid()}"
     session = secrets.token_hex(SESSION_BYTES)
     log = get_logger()
-    make_room_for(settings.concurrency)
     supervisor = Supervisor(settings.drain_s, log, MONOTONIC)
-    config = _executor_config(settings, name, session)
-    environ = environment_of_executors(os.environ)
     pool = ExecutorPool(
-        config, settings.concurrency, environ, settings.devices or (), supervisor, log, MONOTONIC, Cgroup()
+        _executor_config(settings, name, session),
+        settings.concurrency,
+        environment_of_executors(environ),
+        settings.devices or (),
+        supervisor,
+        log,
+        MONOTONIC,
+        Cgroup(),
     )
     master_session = MasterSession(
         settings.address,
@@ -60,19 +85,7 @@ async def _serve(settings: Settings) -> int:
         log,
         MONOTONIC,
     )
-    log.info(
-        "worker_started",
-        worker=name,
-        slots=pool.executor_slots,
-        modules=list(settings.tasks or ()),
-        handler=settings.plain_handler,
-        pid=os.getpid(),
-        version=__version__,
-    )
-    code = await _with_http(settings, supervisor, pool, master_session)
-    counts = pool.counts
-    log.info("worker_stopped", worker=name, done=counts.done, failed=counts.failed, code=code)
-    return code
+    return name, supervisor, pool, master_session
 
 
 async def _with_http(

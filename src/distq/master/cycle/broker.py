@@ -70,9 +70,10 @@ class Broker:
         """The `until` of each of them, and of some ended waits."""
         self._instants: Deadlines[Request] = Deadlines(lambda _, request: request.holds)
         """Requests that a cycle handles at an instant."""
-        self._due_at = 0.0
+        self.due_at = 0.0
         """The earliest instant at which one of those, or anything in the ledger, is due."""
-        self._sleeper: asyncio.Future[None] | None = None
+        self.sleeper: asyncio.Future[None] | None = None
+        """Pending while no cycle runs and no request waits for one."""
         self._is_woken = False
         """Whether `wake` was called since the last cycle started."""
         self._lease_replies = LeaseReplies(self)
@@ -97,14 +98,14 @@ class Broker:
     def ask_at(self, at: float, request: Request) -> None:
         """Have a cycle handle a request at an instant (seconds of the broker's clock)."""
         self._instants.add(at, request, clear=True)
-        self._due_at = min(self._due_at, at)
+        self.due_at = min(self.due_at, at)
         self.timer(at)
 
     def wake(self) -> None:
         """Run a cycle as soon as the event loop has read the calls that have arrived."""
         self._is_woken = True
-        if self._sleeper is not None and not self._sleeper.done():
-            self._sleeper.set_result(None)
+        if self.sleeper is not None and not self.sleeper.done():
+            self.sleeper.set_result(None)
 
     async def drain(self) -> None:
         """Lease nothing more; returns when no task is leased.
@@ -167,8 +168,7 @@ class Broker:
             if len(self._wait_ends) > 2 * len(self._with_deadline) + FORGOTTEN_MAX:
                 self._wait_ends = Deadlines()
                 for waiting in self._with_deadline:
-                    assert waiting.until is not None
-                    self._wait_ends.add(waiting.until, waiting)
+                    self._wait_ends.add(waiting.until or 0.0, waiting)
             self.timer(request.until)
 
     # -- the cycle -----------------------------------------------------------------------------
@@ -189,9 +189,9 @@ class Broker:
         if busy_poll is not None:
             await busy_poll.poll(lambda: self._is_woken)
         if not self._is_woken:
-            self._sleeper = asyncio.get_running_loop().create_future()
-            await self._sleeper
-            self._sleeper = None
+            self.sleeper = asyncio.get_running_loop().create_future()
+            await self.sleeper
+            self.sleeper = None
         if busy_poll is not None:
             busy_poll.rest_ended()
 
@@ -201,14 +201,14 @@ class Broker:
         now = self.clock.now()
         self.cycles += 1
         gathered, self._inbox = self._inbox, []
-        if self._due_at <= now:
+        if self.due_at <= now:
             gathered.extend(request for _, request in self._instants.due(now))
         fit = fitting(gathered, self.store.limits)
         if fit < len(gathered):
             self._inbox, gathered = gathered[fit:], gathered[:fit]
         decided = [request for request in gathered if self._decisions.decide(request, now)]
         ledger = self.ledger
-        swept = self._decisions.sweep(now) if self._due_at <= now else True
+        swept = self._decisions.sweep(now) if self.due_at <= now else True
         ledger.store_leases()
         refused = None
         if ledger.changed or self._decisions.rows:
@@ -373,25 +373,25 @@ class Broker:
 
     def shift(self, by_s: float) -> None:
         """Follow a clock that was set: durations keep their length, and dates are due by the new time."""
-        instants, waiting = self._instants, {*self._inbox, *self._with_deadline}
-        for request in waiting | {one for one in instants.things() if not one.follows_wall_clock}:
-            request.shift(by_s)
-        instants.shift(by_s, lambda request: not request.follows_wall_clock)
-        self._wait_ends.shift(by_s, lambda _: True)
+        self.shift_waits(by_s, lambda request: not request.follows_wall_clock)
         self.ledger.sweeper.shift_clock(by_s)
-        self._due_at = -math.inf
+
+    def shift_waits(self, by_s: float, concerns: Callable[[Request], bool]) -> None:
+        """Let the waits of peers, and of the requests that `concerns` selects, keep their length."""
+        instants, waiting = self._instants, {*self._inbox, *self._with_deadline}
+        for request in waiting | {one for one in instants.things() if concerns(one)}:
+            request.shift(by_s)
+        instants.shift(by_s, concerns)
+        self._wait_ends.shift(by_s, lambda _: True)
+        self.due_at = -math.inf
         self.wake()
 
     def _arm_next(self, not_before: float) -> None:
-        at = self.ledger.sweeper.next_deadline()
-        request_at = self._instants.next_at()
-        if at is None or (request_at is not None and request_at < at):
-            at = request_at
-        self._due_at = math.inf if at is None else at
+        due = [at for at in (self.ledger.sweeper.next_deadline(), self._instants.next_at()) if at is not None]
+        self.due_at = min(due, default=math.inf)
         wait_end_at = self._wait_ends.next_at()
-        if at is None or (wait_end_at is not None and wait_end_at < at):
-            at = wait_end_at
-        if at is not None:
+        at = self.due_at if wait_end_at is None else min(self.due_at, wait_end_at)
+        if at < math.inf:
             self.timer(max(at, not_before))
 
     @property

@@ -125,17 +125,19 @@ class Supervisor:
 
     # -- its life --------------------------------------------------------------------------------
 
-    async def run(self, pool: ExecutorPool, master_session: MasterSession) -> int:
-        """Work until a signal asks the worker to end; returns the exit code, also 0 if executors had to be killed.
+    async def run(self, pool: ExecutorPool, master_session: MasterSession, *, listens: bool = True) -> int:
+        """Work until `drain`; returns the exit code, also 0 if executors had to be killed.
+
+        With `listens`, the stop signals of this process drain the worker.
 
         Raises:
             DistqError: the worker cannot work: its handler, its key.
         """
         self.pool, self.master_session = pool, master_session
         loop = asyncio.get_running_loop()
-        for number in stop_signals():
+        for number in stop_signals() if listens else ():
             loop.add_signal_handler(number, self._signalled, number)
-        if os.getpid() == INIT:
+        if listens and os.getpid() == INIT:
             loop.add_signal_handler(signal.SIGCHLD, self._reap_orphans)
         session_task = loop.create_task(master_session.run(), name="master-session")
         session_task.add_done_callback(self._session_ended)
@@ -178,12 +180,17 @@ class Supervisor:
                 )
             )
 
+    def drain(self) -> None:
+        """Lease no more tasks, and end when the running ones have ended, or after the drain time."""
+        self.phase, self._kill_at = Phase.DRAINING, self._clock() + self._drain_s
+        self.master_session.wake()
+        self._changes.set()
+
     def _signalled(self, number: signal.Signals) -> None:
         now = self._clock()
         if self.phase is Phase.SERVING:
-            self.phase, self._kill_at = Phase.DRAINING, now + self._drain_s
             self._log.info("drain_began", signal=number.name, drain_s=self._drain_s, busy=self.pool.busy)
-            self.master_session.wake()
+            self.drain()
         elif number != signal.SIGHUP:  # a terminal that closes may send SIGHUP twice: that does not shorten the drain
             self._kill_at = now
         self._changes.set()

@@ -1,0 +1,172 @@
+"""Watches a test cluster's master from its event loop: whether tasks can still run, and what happens as time passes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from distq.core.explain import explain, lacking
+from distq.core.states import LEASED, LIVE_STATES, READY
+from distq.core.task_ids import id_text
+from distq.master.admin.inspection import capacity_for, instant_text
+from distq.master.cycle.clock import SystemClock
+from distq.master.sessions.timeouts import LeaseTimeout
+from distq.testing.errors import TasksUnfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from distq.core.task import Task
+    from distq.master.cycle.requests import Request
+    from distq.master.main import Master
+    from distq.testing.submitted import Submissions
+    from distq.worker.supervisor.executor_pool import ExecutorPool
+
+CHECK_S: Final = 0.001
+"""Seconds between two checks of a fact."""
+IDLE_PASSES: Final = 3
+"""Passes of the event loop in a row that must find the master idle: each reads what has arrived meanwhile."""
+LATE_SUBMITS_S: Final = 0.02
+"""Seconds that a task's own client may take, after the end of the task, to send the submits that the task has made."""
+NAMED_MAX: Final = 5
+"""Maximum tasks that an error names."""
+
+monotonic = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+"""Seconds of the machine's monotonic clock; tools that freeze or fake the time in tests do not replace this call."""
+
+
+class MovableClock(SystemClock):
+    """The clock of a test cluster's master: it does not follow the machine's date, and `move` sets it forward.
+
+    No setting and no request of a peer reaches `move`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._base = time.clock_gettime(time.CLOCK_REALTIME) - monotonic()
+
+    def now(self) -> float:
+        """The present instant of the cluster, in seconds since 1970."""
+        return self._base + monotonic()
+
+    def differs(self) -> float:
+        """Return 0: this clock follows no other one."""
+        return 0.0
+
+    def move(self, by_s: float) -> None:
+        """Set the clock forward by `by_s` seconds."""
+        self._base += by_s
+
+
+class MasterWatch:
+    """Waits for the tasks of a test cluster, and moves its clock; every method runs in the cluster's event loop."""
+
+    def __init__(self, master: Master, clock: MovableClock, pool: ExecutorPool, submissions: Submissions) -> None:
+        self._master = master
+        self._clock = clock
+        self._pool = pool
+        self._submissions = submissions
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every executor waits at the master for tasks."""
+        waiting = sum(
+            executor.request is not None and executor.request.parked
+            for session in self._master.workers.sessions.values()
+            for executor in session.executors.values()
+        )
+        return self._pool.ready == len(self._pool.slots) == waiting
+
+    def live(self, keys: Iterable[int]) -> set[int]:
+        """Those of these tasks that have not ended."""
+        tasks = self._master.broker.ledger.state.tasks
+        return {key for key in keys if (task := tasks.get(key)) is not None and task.state in LIVE_STATES}
+
+    def hold(self, *, held: bool) -> None:
+        """Lease no task from now on, or lease again."""
+        self._master.broker.draining = held
+        self._master.broker.wake()
+
+    async def is_quiet(self) -> bool:
+        """Whether no task runs, and no ready task can begin now."""
+        await self._idle()
+        if self._count(LEASED):
+            return False
+        return not self._count(READY) or self._master.broker.draining or self.is_ready
+
+    async def wait_until_quiet(self, until: float, own_clients: int) -> None:
+        """Wait until `is_quiet`; `own_clients` is the number of clients outside of tasks.
+
+        Raises TasksUnfinished at `until` (of the monotonic clock), or if there are tasks that no executor can run.
+        """
+        while True:
+            submitted = len(self._submissions)
+            if await self.is_quiet():
+                if len(self._master.dispatcher.clients.sessions) <= own_clients:
+                    break
+                await asyncio.sleep(LATE_SUBMITS_S)
+                if await self.is_quiet() and submitted == len(self._submissions):
+                    break
+            if monotonic() >= until:
+                raise TasksUnfinished(f"Tasks have not ended in time. {self._explained(self._tasks(LEASED, READY))}")
+            await asyncio.sleep(CHECK_S)
+        stuck = [task for task in self._tasks(READY) if lacking(task, capacity_for(self._master.workers, task))]
+        if stuck and not self._master.broker.draining:
+            raise TasksUnfinished(f"No executor of the cluster can run tasks that wait. {self._explained(stuck)}")
+
+    async def advance(self, by_s: float, until: float, own_clients: int, *, wait: bool, heartbeats: bool) -> None:
+        """Move the clock forward by `by_s`, from one instant at which something is due to the next.
+
+        With `wait`, the tasks that are ready at an instant run before the clock moves on. Raises TasksUnfinished.
+        """
+        end_at = self._clock.now() + by_s
+        while True:
+            if wait:
+                await self.wait_until_quiet(until, own_clients)
+            else:
+                await self._idle()
+            now = self._clock.now()
+            if now >= end_at:
+                return
+            self._move(min(max(self._master.broker.due_at, now), end_at) - now, heartbeats=heartbeats)
+            await self._idle()
+            if monotonic() >= until:
+                raise TasksUnfinished(f"The clock has still {end_at - self._clock.now():,.0f} s to go.")
+
+    def _move(self, by_s: float, *, heartbeats: bool) -> None:
+        """Set the clock forward: what peers wait for keeps its length, and everything else is nearer."""
+
+        def keeps_length(request: Request) -> bool:
+            return not request.follows_wall_clock and (heartbeats or not isinstance(request, LeaseTimeout))
+
+        self._clock.move(by_s)
+        self._master.broker.timer.reset()  # type: ignore[attr-defined] # a LoopTimer, which the master composes
+        self._master.broker.shift_waits(by_s, keeps_length)
+
+    async def _idle(self) -> None:
+        """Wait until the master has handled everything that has arrived."""
+        broker = self._master.broker
+        passes = 0
+        while passes < IDLE_PASSES:
+            await asyncio.sleep(0)
+            passes = passes + 1 if broker.sleeper is not None and not broker.sleeper.done() else 0
+
+    def _count(self, state: int) -> int:
+        return sum(queue.counts[state] for queue in self._master.broker.ledger.registry.queues.values())
+
+    def _tasks(self, *states: int) -> list[Task]:
+        return [task for task in self._master.broker.ledger.state.tasks.values() if task.state in states]
+
+    def _explained(self, tasks: list[Task]) -> str:
+        """A sentence for each of the first tasks, as `distq why` prints it."""
+        workers, pending = self._master.workers, self._master.broker.ledger.state.dependencies.pending
+        now = self._clock.now()
+        sentences = [
+            f"Task {id_text(task.task_key)}, {task.envelope.name}: "
+            + explain(task, capacity_for(workers, task), instant_text, now, pending.get(task.task_key, 0))
+            for task in tasks[:NAMED_MAX]
+        ]
+        more = f" There are {len(tasks) - NAMED_MAX:,} more." if len(tasks) > NAMED_MAX else ""
+        return " ".join(sentences) + more

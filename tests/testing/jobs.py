@@ -1,0 +1,89 @@
+"""Tasks that the tests of `distq.testing` submit."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import distq
+
+
+@distq.task(retries=3)
+def add(a: int, b: int = 0) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@distq.task(name="fails", retries=2)
+def fail(text: str) -> None:
+    """Raise ValueError."""
+    raise ValueError(text)
+
+
+@distq.task(every="1h", name="hourly")
+def hourly() -> None:
+    """A task with a schedule of its own."""
+
+
+def process_id() -> int:
+    """Return the id of the process that runs this task."""
+    return os.getpid()
+
+
+def album(paths: list[str]) -> int:
+    """Submit a task for each path, and wait for none of them."""
+    client = distq.Client()
+    for path in paths:
+        client.submit(resize, path)
+    client.flush()
+    return len(paths)
+
+
+def resize(path: str) -> str:
+    """Return the path in capitals."""
+    return path.upper()
+
+
+def wait_for_end_of(pipe: Path) -> int:
+    """Begin, and end when the test opens the pipe for writing; return the number of the attempt."""
+    with pipe.open():
+        return distq.current().attempt
+
+
+@distq.task(retries=3)
+def succeed_at_third(counter: Path) -> int:
+    """Fail twice, then return the number of attempts; the file has one byte for each."""
+    with counter.open("ab") as file:
+        file.write(b".")
+    attempts = counter.stat().st_size
+    if attempts < 3:
+        raise OSError("not yet")
+    return attempts
+
+
+@distq.task(retries=3)
+def ask_for_retry(counter: Path) -> int:
+    """Ask once for another attempt in an hour."""
+    if not counter.exists():
+        counter.touch()
+        raise distq.Retry(after=3600)
+    return distq.current().attempt
+
+
+def parts(count: int) -> Iterator[int]:
+    """Yield numbers."""
+    yield from range(count)
+
+
+class Odd(Exception):
+    """An exception with an attribute."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def only_even(number: int) -> int:
+    """Raise Odd for an odd number."""
+    if number % 2:
+        raise Odd(number)
+    return number
