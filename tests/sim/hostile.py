@@ -1,7 +1,7 @@
-"""A peer that has the key and sends what nobody means: calls of the right form with absurd values in them.
+"""A hostile peer with the key: its calls have the right form and absurd values.
 
-Each of its calls has at least one value that must be refused, so that it never has anything done; it is answered in
-words, and the master goes on.
+Each call has at least one value that the master must refuse, so that no call has an effect; the master answers with an
+error and goes on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from typing import Any, Final
 
 from tests.sim.actors import HELLO
-from tests.sim.world import Actor, Call, Connect, Lost, Script, Sleep, World
+from tests.sim.world import Actor, Call, Connect, ConnectionLost, Script, Sleep, World
 
 ABSURD: Final[tuple[Any, ...]] = (
     -1,
@@ -47,90 +47,107 @@ ACTIONS: Final = (
 
 
 class Hostile:
-    """It says hello in a role, calls something, and goes, again and again."""
+    """A peer that says hello in a role, makes calls and disconnects, again and again."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.answered = 0
-        """Calls that it was answered, whatever the answer."""
-        self.actor = Actor(world, "hostile", self._annoy)
+        """Number of its calls that the master has answered or refused."""
+        self.actor = Actor(world, "hostile", self._send_absurd_calls)
 
-    def _any(self) -> Any:
-        return self.world.dice.choice(ABSURD)
+    def _absurd(self) -> Any:
+        return self.world.rng.choice(ABSURD)
 
     def _submit(self) -> tuple[object, ...]:
-        dice = self.world.dice
+        rng = self.world.rng
         envelope = ["hostile", "f", None, None, None, None, None, None, None]
-        where = dice.randrange(2, len(envelope))
-        envelope[where] = self._any()
+        index = rng.randrange(2, len(envelope))
+        envelope[index] = self._absurd()
         when = [None, None, None]
-        when[dice.randrange(3)] = self._any()
-        more = [None, None, None, None, "reject"]
-        more[dice.randrange(5)] = self._any()
-        # The wait is no number of seconds in any case.
-        return dice.choice((1, self._any())), [tuple(envelope)], [(0, 1, tuple(when), tuple(more))], [b""], math.nan
+        when[rng.randrange(3)] = self._absurd()
+        constraints = [None, None, None, None, "reject"]
+        constraints[rng.randrange(5)] = self._absurd()
+        # The wait, the last value, is never a valid number of seconds.
+        return (
+            rng.choice((1, self._absurd())),
+            [tuple(envelope)],
+            [(0, 1, tuple(when), tuple(constraints))],
+            [b""],
+            math.nan,
+        )
 
-    def _asked(self, action: str) -> dict[str, object]:
-        asked: dict[str, object] = {"id": self._any(), "ids": self._any(), "name": "hostile", "queue": self._any()}
+    def _options(self, action: str) -> dict[str, object]:
+        options: dict[str, object] = {
+            "id": self._absurd(),
+            "ids": self._absurd(),
+            "name": "hostile",
+            "queue": self._absurd(),
+        }
         if action == "queue_set":
             return {
                 "queue": "hostile",
-                self.world.dice.choice(("running", "capacity")): self.world.dice.choice(NUMBERS),
+                self.world.rng.choice(("running", "capacity")): self.world.rng.choice(NUMBERS),
             }
         if action == "schedule_put":
-            word = self.world.dice.choice(("every", "cron"))
+            field = self.world.rng.choice(("every", "cron"))
             return {
-                **asked,
+                **options,
                 "body": b"",
-                "envelope": ("hostile", "f", self._any()),
-                word: self._any(),
+                "envelope": ("hostile", "f", self._absurd()),
+                field: self._absurd(),
                 "timezone": "\0",
             }
         if action == "schedule_declare":
-            return {"schedules": [{**asked, "every": self._any()}], "modules": [self._any()], "age_s": self._any()}
-        return asked
+            return {
+                "schedules": [{**options, "every": self._absurd()}],
+                "modules": [self._absurd()],
+                "age_s": self._absurd(),
+            }
+        return options
 
-    def _call(self, role: str) -> Call:
-        dice = self.world.dice
+    def _make_call(self, role: str) -> Call:
+        rng = self.world.rng
         if role == "worker":
-            words = ("busy", "slots", "memory_bytes", "memory_limit_bytes", "returned", "stacks", "exited")
-            return Call("broker", "heartbeat", ({word: self._any() for word in words}, self._any()))
-        if role == "client" and dice.random() < 0.6:
+            fields = ("busy", "slots", "memory_bytes", "memory_limit_bytes", "returned", "stacks", "exited")
+            return Call("broker", "heartbeat", ({field: self._absurd() for field in fields}, self._absurd()))
+        if role == "client" and rng.random() < 0.6:
             calls: tuple[tuple[str, tuple[object, ...]], ...] = (
                 ("submit", self._submit()),
-                ("results", (self._any(), math.nan)),
-                ("watch", ([self._any()],)),
-                ("stream", (self._any(), self._any(), math.nan)),
-                ("cancel", (self._any(), self._any())),
+                ("results", (self._absurd(), math.nan)),
+                ("watch", ([self._absurd()],)),
+                ("stream", (self._absurd(), self._absurd(), math.nan)),
+                ("cancel", (self._absurd(), self._absurd())),
             )
-            return Call("broker", *dice.choice(calls))
-        action = dice.choice(ACTIONS)
-        return Call("broker", "admin", (action, self._asked(action)))
+            return Call("broker", *rng.choice(calls))
+        action = rng.choice(ACTIONS)
+        return Call("broker", "admin", (action, self._options(action)))
 
-    def _annoy(self, _: Actor) -> Script:
-        dice = self.world.dice
+    def _send_absurd_calls(self, _: Actor) -> Script:
+        rng = self.world.rng
         while True:
-            yield Sleep(dice.random() * 2)
-            if self.world.calm:
+            yield Sleep(rng.random() * 2)
+            if self.world.fault_free:
                 continue
-            role = dice.choice(("client", "cli", "worker"))
-            words = ("slots", "pid", "index", "seats", "pool", "host", "labels", "version")
-            info = {**HELLO, **{word: self._any() for word in words}, "role": role, "session": f"hostile {role}"}
+            role = rng.choice(("client", "cli", "worker"))
+            fields = ("slots", "pid", "index", "seats", "pool", "host", "labels", "version")
+            info = {**HELLO, **{field: self._absurd() for field in fields}, "role": role, "session": f"hostile {role}"}
             try:
                 yield Connect()
-                yield from self._told(Call("broker", "hello", (info,)))
-                yield from self._told(Call("broker", "hello", ({**info, "protocol": [self._any(), self._any()]},)))
+                yield from self._call(Call("broker", "hello", (info,)))
+                yield from self._call(
+                    Call("broker", "hello", ({**info, "protocol": [self._absurd(), self._absurd()]},))
+                )
                 for _again in range(3):
-                    yield from self._told(self._call(role))
-            except Lost:
+                    yield from self._call(self._make_call(role))
+            except ConnectionLost:
                 continue
 
-    def _told(self, call: Call) -> Script:
-        """Call, and take whatever is answered."""
+    def _call(self, call: Call) -> Script:
+        """Call, and count the answer or the refusal."""
         try:
             yield call
-        except Lost:
+        except ConnectionLost:
             raise
-        except Exception:  # noqa: BLE001 - a refusal, of whatever kind
+        except Exception:  # noqa: BLE001 - every exception is a refusal
             pass
         self.answered += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tests.sim.actors import TURNS, Worker
+from tests.sim.actors import CONCURRENCY, Worker
 from tests.sim.master import Master
 
 from distq.core.checkpoints import CURSORS
@@ -24,7 +24,7 @@ from distq.master.sessions.worker_session import ExecutorHolder
 
 
 def check(master: Master, workers: Sequence[Worker]) -> None:
-    """Every invariant that a master's memory can show, and what its workers really do."""
+    """Check every invariant of the master's memory, and compare it with what the workers run."""
     assert not any(master.broker.guard.counts.values()), master.broker.guard.counts
     counts_are_right(master)
     keys_are_right(master)
@@ -34,8 +34,8 @@ def check(master: Master, workers: Sequence[Worker]) -> None:
     slots_are_right(master, workers)
     if master.broker.idle:
         schedules_are_right(master)
-        extras_are_right(master)
-        nobody_waits_in_vain(master)
+        checkpoints_and_parts_are_right(master)
+        no_request_waits_for_a_ready_task(master)
 
 
 def counts_are_right(master: Master) -> None:
@@ -45,76 +45,78 @@ def counts_are_right(master: Master) -> None:
         (task.envelope.queue, task.state) for task in ledger.state.tasks.values()
     )
     ends: Counter[str] = Counter()
-    for (queue_name, _), tally in ledger.registry.counters.items():
-        ends[queue_name] += tally.submitted + tally.requeued - sum(tally.completed.values())
+    for (queue_name, _), counters in ledger.registry.counters.items():
+        ends[queue_name] += counters.submitted + counters.requeued - sum(counters.completed.values())
     for name, queue in ledger.registry.queues.items():
         assert queue.counts == [states[queue, state] for state in range(len(STATE_NAMES))], f"{name}: {queue.counts}"
         taken = ends[name] + master.loaded[name]
-        assert taken == queue.live, f"{name}: {taken} taken and not ended, {queue.live} live"
+        assert taken == queue.live, f"{name}: {taken} accepted and not ended, {queue.live} live"
         assert queue.room >= -queue.reserved
         assert queue in ledger.state.ready_queues or not queue.offers
 
 
 def keys_are_right(master: Master) -> None:
-    """Of each concurrency key no more are under way than may be, and a task is held only while there are as many."""
-    under_way: Counter[tuple[str, str]] = Counter()
+    """A concurrency key has at most its limit of tasks in flight, and exactly its limit while a task is held."""
+    in_flight: Counter[tuple[str, str]] = Counter()
     held: set[tuple[str, str]] = set()
     for task in master.ledger.state.tasks.values():
         key = task.envelope.queue.name, task.constraints.concurrency_key
         if task.state in (READY, LEASED):
-            under_way[key] += 1
+            in_flight[key] += 1
         elif task.state == HELD and not master.ledger.state.dependencies.holds(task):
             held.add(key)
     for task, _ in master.ledger.state.orphaned_runs.running.values():
-        under_way[task.envelope.queue.name, task.constraints.concurrency_key] += 1
+        in_flight[task.envelope.queue.name, task.constraints.concurrency_key] += 1
     for task in master.ledger.state.orphaned_runs.ended_tasks:
-        under_way[task.envelope.queue.name, task.constraints.concurrency_key] += 1
-    for queue, name in under_way.keys() | held:
+        in_flight[task.envelope.queue.name, task.constraints.concurrency_key] += 1
+    for queue, name in in_flight.keys() | held:
         if name:
-            most = TURNS.get(name, 1)  # a schedule has a key of its own
-            assert under_way[queue, name] <= most, f"{name}: {under_way[queue, name]} are under way"
-            assert (queue, name) not in held or under_way[queue, name] == most, f"{name} is held in vain"
+            limit = CONCURRENCY.get(name, 1)  # a schedule has a key of its own
+            assert in_flight[queue, name] <= limit, f"{name}: {in_flight[queue, name]} are in flight"
+            assert (queue, name) not in held or in_flight[queue, name] == limit, f"a task of {name} is held"
 
 
 def runs_are_right(master: Master, workers: Sequence[Worker]) -> None:
-    """Of each concurrency key no more *run* than may, whatever the master believes: frozen ones, cut off ones."""
+    """At most the limit of tasks of a concurrency key run, also on workers that are frozen or have no connection."""
     running: Counter[tuple[str, str]] = Counter()
     for worker in workers:
         for executor in worker.executors.values():
-            if executor.runs_fenced and executor.running is not None:
+            if executor.runs_lease_bound and executor.running is not None:
                 task = master.ledger.state.tasks.get(executor.running[0])
                 if task is not None and task.constraints.concurrency_key:
                     running[task.envelope.queue.name, task.constraints.concurrency_key] += 1
     for (_, name), count in running.items():
-        assert count <= TURNS.get(name, 1), f"{count} of {name} run at once"
+        assert count <= CONCURRENCY.get(name, 1), f"{count} tasks of {name} run at the same time"
 
 
 def order_is_right(master: Master) -> None:
-    """What comes after others is held while one of them lives, runs if all went well, and finds their results."""
-    tasks, together = master.ledger.state.tasks, master.ledger.state.dependencies
-    for task in {id(one): one for followers in together.followers.values() for one in followers}.values():
-        after = task.constraints.depends_on
-        assert after is not None
-        live = sum(tasks[key].state in LIVE_STATES for key in after.keys if key in tasks)
-        assert together.pending.get(task.task_key, live) == live
-        if after.policy != RUN and task.state in (READY, LEASED):
-            assert all(tasks[key].state == SUCCEEDED for key in after.keys), f"{task.task_key:x} is under way too early"
+    """A task is held while a dependency is live, runs if all have succeeded, and then finds their results."""
+    tasks, dependencies = master.ledger.state.tasks, master.ledger.state.dependencies
+    for task in {id(one): one for followers in dependencies.followers.values() for one in followers}.values():
+        depends_on = task.constraints.depends_on
+        assert depends_on is not None
+        live = sum(tasks[key].state in LIVE_STATES for key in depends_on.keys if key in tasks)
+        assert dependencies.pending.get(task.task_key, live) == live
+        if depends_on.policy != RUN and task.state in (READY, LEASED):
+            assert all(tasks[key].state == SUCCEEDED for key in depends_on.keys), (
+                f"{task.task_key:x} was leased too early"
+            )
         assert task.state in (*LIVE_STATES, DEAD)
-    assert all(tasks[key].state == HELD for key in (*together.pending, *together.doomed))
+    assert all(tasks[key].state == HELD for key in (*dependencies.pending, *dependencies.doomed))
 
 
 def schedules_are_right(master: Master) -> None:
-    """What a schedule has submitted last is known, unless its time is over; its next moment is under way."""
-    schedules = master.desk.schedules
-    asked = {
+    """The next scheduled run of each schedule that is not paused is planned."""
+    schedules = master.dispatcher.schedules
+    planned = {
         id(request.schedule) for _, _, request in master.broker._instants._heap if isinstance(request, RunSchedule)
     }
     for schedule in schedules.known.values():
-        assert schedule.progress.paused or id(schedule) in asked, f"{schedule.spec.name} will never come again"
+        assert schedule.progress.paused or id(schedule) in planned, f"{schedule.spec.name} has no planned run"
 
 
-def extras_are_right(master: Master) -> None:
-    """Cursors are of tasks that may run again, parts of tasks that are known; the store has these and no others."""
+def checkpoints_and_parts_are_right(master: Master) -> None:
+    """Cursors belong to tasks that may run again, parts to known tasks; the store has exactly these rows."""
     state = master.ledger.state
     tasks, cursors, parts_by_task = state.tasks, state.checkpoints.cursors, state.stream_parts.by_task
     assert all(tasks[key].state in (*LIVE_STATES, DEAD) for key in cursors)
@@ -125,10 +127,10 @@ def extras_are_right(master: Master) -> None:
 
 
 def leases_are_right(master: Master) -> None:
-    """P4, P5: a task has one lease, whose holder can still answer, or whose end the master handles already."""
+    """P4, P5: a leased task has one holder, which can still settle it, or whose end the master already handles."""
     leased = 0
     for key, task in master.ledger.state.tasks.items():
-        most = task.envelope.max_deliveries
+        limit = task.envelope.max_deliveries
         if task.state == LEASED:
             leased += 1
             holder = task.holder
@@ -136,22 +138,22 @@ def leases_are_right(master: Master) -> None:
             assert holder.held.get(key) is task
         else:
             assert task.holder is None
-        assert task.lost < most or (task.state == DEAD and task.lost == most)
+        assert task.lost < limit or (task.state == DEAD and task.lost == limit)
         if task.state == DEAD:
             causes = task.causes or unpack_dead(master.store.body(key)).causes
             assert causes
-            # A dead letter that is tried again keeps its own; a live task's go with the master that knew them.
+            # A requeued dead letter keeps its causes; the causes of a live task are lost with the memory of its master.
             assert master.durable or len(causes) >= task.lost + task.failures
     holders = {task.holder for task in master.ledger.state.tasks.values() if task.holder is not None}
     assert leased == sum(len(holder.held) for holder in holders)
     if master.broker.idle:
         ending = {request.holder for _, _, request in master.broker._instants._heap if isinstance(request, LoseLeases)}
         for holder in holders - ending:
-            assert answers(master, holder), f"nobody will ever answer for what {holder.label} holds: {holder.held}"
+            assert answers(master, holder), f"no peer can settle the tasks that {holder.label} holds: {holder.held}"
 
 
 def answers(master: Master, holder: Holder) -> bool:
-    """Whether the master knows a holder, and would notice its end."""
+    """Whether the master knows the holder and would notice its end."""
     if isinstance(holder, PlainPeer):
         works = [task for task in holder.held.values() if task.envelope.queue.role != RESULT]
         assert len(works) <= 1, "a plain connection holds one item"
@@ -162,27 +164,31 @@ def answers(master: Master, holder: Holder) -> bool:
     return known and not holder.ended
 
 
-def nobody_waits_in_vain(master: Master) -> None:
-    """P6: no task waits while an executor that is free and would run it waits for one."""
-    for queue in master.ledger.registry.queues.values():  # not only where tasks are on offer: none is set aside wrongly
+def no_request_waits_for_a_ready_task(master: Master) -> None:
+    """P6: no task is ready while a free executor that may run it waits for one."""
+    for queue in master.ledger.registry.queues.values():  # all queues: no queue with a task that can run is set aside
         if queue.rate_window is not None or not queue.allowance(0.0):
             continue
-        for take in master.broker._long_polls.of(queue):
-            if not take.holder.held and take.can_receive() and has_room(take, queue):
-                found = wanted(take, queue)
-                assert found is None, f"{found.task_key:x} waits, and so does {take.holder.label}"
+        for request in master.broker._long_polls.of(queue):
+            if not request.holder.held and request.can_receive() and has_free_slots(request, queue):
+                found = wanted(request, queue)
+                assert found is None, f"{found.task_key:x} is ready while {request.holder.label} waits for a task"
 
 
-def has_room(take: LeaseRequest, queue: Queue[Task]) -> bool:
-    """Whether its worker has free slots for whatever it may be given: what is behind a heavy task waits for that."""
-    costs = [lane.cost for lane in queue.ready_lists.values() if may_take(take, lane) and lane.head() is not None]
-    return max(costs, default=1) <= take.holder.room()
+def has_free_slots(request: LeaseRequest, queue: Queue[Task]) -> bool:
+    """Whether the worker has free slots for every task that may be first; tasks behind a heavy one wait for it."""
+    costs = [
+        ready_list.cost
+        for ready_list in queue.ready_lists.values()
+        if may_lease(request, ready_list) and ready_list.head() is not None
+    ]
+    return max(costs, default=1) <= request.holder.room()
 
 
 def slots_are_right(master: Master, workers: Sequence[Worker]) -> None:
-    """What is heavy is given where there is room for it, beside what runs there.
+    """The tasks that a worker's executors run take at most the worker's slots.
 
-    What an executor has run already, and comes back with, takes none, and neither does what a dead one holds.
+    A task that an executor has run and not settled takes no slot, and neither does a task of a dead executor.
     """
     living = {(worker.name, one.index): one for worker in workers for one in worker.executors.values()}
     for session in master.workers.sessions.values():
@@ -196,20 +202,20 @@ def slots_are_right(master: Master, workers: Sequence[Worker]) -> None:
         assert heaviest <= 1 or taken <= max(session.slots, len(session.executors)), session.key
 
 
-def wanted(take: LeaseRequest, queue: Queue[Task]) -> Task | None:
-    """A ready task of the queue that the take would be given."""
-    heads = (lane.head() for lane in queue.ready_lists.values() if may_take(take, lane))
+def wanted(request: LeaseRequest, queue: Queue[Task]) -> Task | None:
+    """A ready task of the queue that the request may lease."""
+    heads = (ready_list.head() for ready_list in queue.ready_lists.values() if may_lease(request, ready_list))
     return next((task for task in heads if task is not None), None)
 
 
-def may_take(take: LeaseRequest, lane: PriorityList[Task]) -> bool:
+def may_lease(request: LeaseRequest, ready_list: PriorityList[Task]) -> bool:
     """Whether a waiting request may lease the tasks of a priority list."""
-    fits = lane.requires <= take.holder.labels and lane.cost <= take.holder.slots
-    return fits and not lane.paused and take.wanted(lane.name)
+    fits = ready_list.requires <= request.holder.labels and ready_list.cost <= request.holder.slots
+    return fits and not ready_list.paused and request.wanted(ready_list.name)
 
 
 def nothing_is_left(master: Master) -> None:
-    """After a calm: no task is live, and no request waits for room or for an end."""
+    """After a recovery no task is live, and no request waits for capacity or for an end."""
     ledger = master.ledger
     live = {name: queue.counts for name, queue in ledger.registry.queues.items() if queue.live}
     assert live == {}, live

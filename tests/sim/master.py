@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from typing import Any, Final, cast
 
-from tests.sim.world import Wire, World
+from tests.sim.world import Connection, World
 
 from distq.core.ledger import Ledger
 from distq.core.loading import Loader, restore, restore_extras
@@ -28,13 +28,13 @@ LEASE_S: Final = 30.0
 TTL_S: Final = 20.0
 RECLAIM_S: Final = 5.0
 PLAIN_LEASE_S: Final = 40.0
-RULES: Final = Defaults(
+DEFAULTS: Final = Defaults(
     capacity=25, payload_bytes_max=2000, max_deliveries=3, retries=1, result_ttl_s=TTL_S, backoff=Backoff(0.5, 2.0)
 )
 
 
 class Pause:
-    """What a commit waits for: the world, which resumes it."""
+    """The wait of a commit; the world resumes it."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield
@@ -45,9 +45,9 @@ Disk = dict[int, tuple[bytes, bytes]]
 
 
 class SlowStore(MemoryStore):
-    """Commits take time, in which everything else goes on, and the master may die at either end of it.
+    """A store whose commits take time, so that other events happen meanwhile and the master may die before or after.
 
-    With a disk its rows are there for the next master, and sometimes it does not know itself what became of a commit.
+    With a disk its rows are there for the next master, and the outcome of a commit is sometimes unknown.
     """
 
     def __init__(self, world: World, epoch: int, disk: Disk | None) -> None:
@@ -59,8 +59,8 @@ class SlowStore(MemoryStore):
             self._rows = disk
 
     async def commit(self, batch: Batch) -> None:
-        """Keep the batch after a while, or refuse it."""
-        if self._world.dice.random() < 0.3:
+        """Store the batch after a delay, or refuse it."""
+        if self._world.rng.random() < 0.3:
             await Pause()  # a master that dies here has stored nothing
         if self._durable and self._world.chance(0.0005):
             raise CommitUnknown("the disk failed to sync.")
@@ -70,26 +70,26 @@ class SlowStore(MemoryStore):
             raise CommitRefused("the disk is full.")
         await super().commit(batch)
         if self._durable:
-            if self._world.dice.random() < 0.1:
+            if self._world.rng.random() < 0.1:
                 await Pause()  # a master that dies here has stored the batch, and has answered no request
             if self._world.chance(0.0005):
-                raise CommitUnknown("the disk failed to sync, and all is there.")
+                raise CommitUnknown("the disk failed to sync, and the batch is stored.")
 
     async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
-        """The bodies, after a while; sometimes not all of them fit."""
-        if self._durable and self._world.dice.random() < 0.3:
+        """The bodies after a delay; sometimes not all of them fit into the answer."""
+        if self._durable and self._world.rng.random() < 0.3:
             await Pause()
         if bytes_max is not None and self._world.chance(0.1):
-            bytes_max = self._world.dice.randrange(100)
+            bytes_max = self._world.rng.randrange(100)
         return await super().read(keys, bytes_max)
 
     @property
     def keys(self) -> Iterable[int]:
-        """All keys that are stored."""
+        """All stored keys."""
         return self._rows.keys()
 
     def body(self, key: int) -> bytes:
-        """The stored body of this key, without a wait."""
+        """The stored body of this key, without a delay."""
         return self._rows[key][1]
 
 
@@ -98,21 +98,21 @@ class SimBroker(Broker):
 
     world: World
     died: Callable[[], None]
-    """Called when the store has failed: the process ends, and another one begins."""
+    """Called when a commit's outcome is unknown: this master ends, and another one starts."""
     running: Coroutine[Any, Any, None] | None = None
-    roused = False
+    cycle_planned = False
     ended = False
 
     def wake(self) -> None:
-        """Have a cycle run soon."""
+        """Plan a cycle within a fifth of a millisecond."""
         self._is_woken = True
-        if not self.roused:
-            self.roused = True
-            self.world.later(self.world.dice.random() * 0.0002, self.go_on)
+        if not self.cycle_planned:
+            self.cycle_planned = True
+            self.world.later(self.world.rng.random() * 0.0002, self.continue_cycle)
 
-    def go_on(self) -> None:
-        """Begin a cycle or go on with the one that waits for its commit."""
-        self.roused = False
+    def continue_cycle(self) -> None:
+        """Begin a cycle, or continue the one that waits for its commit."""
+        self.cycle_planned = False
         if self.ended:
             return
         if self.running is None:
@@ -128,12 +128,12 @@ class SimBroker(Broker):
             if self._inbox or self._is_woken:
                 self.wake()
         else:
-            self.roused = True
-            self.world.later(self.world.delay_s(), self.go_on)
+            self.cycle_planned = True
+            self.world.later(self.world.delay_s(), self.continue_cycle)
 
     @property
     def idle(self) -> bool:
-        """Whether everything that was asked has been handled."""
+        """Whether the broker has handled every request."""
         return self.running is None and not self._inbox and not self._is_woken
 
 
@@ -141,30 +141,29 @@ class Master:
     """One master, from its start to its restart."""
 
     def __init__(self, world: World, epoch: int, disk: Disk | None, died: Callable[[], None]) -> None:
-        self._alarm = float("inf")
+        self._timer_at = float("inf")
         self.world = world
         self.epoch = epoch
-        world.followed_s = world.wall_s
+        world.followed_offset_s = world.wall_offset_s
         self.durable = disk is not None
         self.store = SlowStore(world, epoch, disk)
-        names = Registry(RULES)
-        loader = Loader(names)
+        registry = Registry(DEFAULTS)
+        loader = Loader(registry)
         loader.feed([(key, head) for key, (head, _) in (disk or {}).items()])
-        self.ledger = Ledger(RULES, world.dice.random, epoch << 40 | 1, names)
+        self.ledger = Ledger(DEFAULTS, world.rng.random, epoch << 40 | 1, registry)
         absent = restore(self.ledger, loader, world.now())
-        self.loaded = Counter({name: queue.live for name, queue in names.queues.items()})
-        """Live tasks that it has found, by queue."""
-        self.buried: dict[int, list[str]] = {}
-        self.broker = SimBroker(self.ledger, cast("Store", self.store), world, self._note)
+        self.loaded = Counter({name: queue.live for name, queue in registry.queues.items()})
+        """Number of live tasks that the master has loaded, by queue."""
+        self.broker = SimBroker(self.ledger, cast("Store", self.store), world, _note_nothing)
         self.broker.world = world
         self.broker.died = died
         self.broker.timer = self._ring_at
         self.workers = Workers(self.broker, LEASE_S)
         greeting = Greeting(epoch=epoch, lease_s=LEASE_S, durable=self.durable)
-        self.desk = Dispatcher(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
+        self.dispatcher = Dispatcher(self.broker, self.workers, _no_stats, greeting, {}, _ignore, PLAIN_LEASE_S)
         bodies = {key: self.store.body(key) for key in (*incomplete(loader.sessions), *loader.unread)}
-        self.desk.clients.restore(loader.sessions, bodies)
-        self.desk.schedules.restore(loader.schedules, bodies)
+        self.dispatcher.clients.restore(loader.sessions, bodies)
+        self.dispatcher.schedules.restore(loader.schedules, bodies)
         for key in restore_extras(self.ledger, loader, bodies):
             self.broker.keep_row(key, None)
         end_unless_reclaimed(self.broker, absent, RECLAIM_S, LEASE_S)
@@ -172,12 +171,12 @@ class Master:
         self._lead()
 
     def _follow_clock(self) -> None:
-        by_s = self.world.wall_s - self.world.followed_s
+        by_s = self.world.wall_offset_s - self.world.followed_offset_s
         if by_s:
-            self.world.followed_s = self.world.wall_s
-            self._alarm = float("inf")
+            self.world.followed_offset_s = self.world.wall_offset_s
+            self._timer_at = float("inf")
             self.broker.shift(by_s)
-            self.desk.schedules.plan_all()
+            self.dispatcher.schedules.plan_all()
 
     def _lead(self) -> None:
         async def follow() -> None:
@@ -190,33 +189,29 @@ class Master:
             pass
 
     def end(self) -> None:
-        """Die: what was under way is never answered."""
+        """Die: requests without an answer never get one."""
         self.broker.ended = True
         if self.broker.running is not None:
             self.broker.running.close()
 
-    def called(self, line: Wire, call: InertCall) -> None:
-        """A call has arrived."""
+    def called(self, connection: Connection, call: InertCall) -> None:
+        """Handle a call that has arrived."""
         if not self.broker.ended:
-            self.desk.called(cast("ServerConnection", line), call)
+            self.dispatcher.called(cast("ServerConnection", connection), call)
 
-    def gone(self, line: Wire) -> None:
-        """Note the end of a connection."""
+    def connection_closed(self, connection: Connection) -> None:
+        """Handle the end of a connection."""
         if not self.broker.ended:
-            self.desk.connection_closed(cast("ServerConnection", line))
-
-    def _note(self, event: str, task: Task, cause: str) -> None:
-        if event == "task_buried":
-            self.buried[task.task_key] = list(task.causes or ())
+            self.dispatcher.connection_closed(cast("ServerConnection", connection))
 
     def _ring_at(self, at: float) -> None:
-        if at < self._alarm:
-            self._alarm = at
+        if at < self._timer_at:
+            self._timer_at = at
             self.world.later(max(at - self.world.now(), 0.001), lambda: self._ring(at))
 
     def _ring(self, at: float) -> None:
-        if at == self._alarm:
-            self._alarm = float("inf")
+        if at == self._timer_at:
+            self._timer_at = float("inf")
             self.broker.wake()
 
 
@@ -224,5 +219,9 @@ def _no_stats(what: str) -> object:
     raise KeyError(what)
 
 
-def _ignore(line: object, reason: str) -> None:
+def _ignore(connection: object, reason: str) -> None:
+    pass
+
+
+def _note_nothing(event: str, task: Task, cause: str) -> None:
     pass

@@ -1,4 +1,4 @@
-"""The simulation: rounds of trouble, each with a calm at its end in which everything must come to its end.
+"""The simulation: rounds with faults, each followed by a recovery without faults in which every task must end.
 
 make sim SEED=7 STEPS=100000
 """
@@ -23,31 +23,31 @@ from distq.core.head import unpack_dead
 from distq.core.states import DEAD
 
 ROUND_STEPS: Final = 2_500
-CALM_STEPS_MAX: Final = 150_000
-ON_ITS_WAY_S: Final = 5.0
-"""What the master has answered is with its caller by then."""
+RECOVERY_STEPS_MAX: Final = 150_000
+REPLY_S: Final = 5.0
+"""Maximum seconds that an answer of the master takes to its caller."""
 CLIENTS_MAX: Final = 4
-"""Clients that live at one time; beyond it the oldest of them ends as a program does."""
-TROUBLE: Final = 0.02
-"""How often something breaks, by step."""
+"""Maximum running clients; a fork beyond it lets the oldest client end after its present submit."""
+FAULT_PROBABILITY: Final = 0.02
+"""Probability of a fault in each step."""
 
 
 class Simulation:
     """One seed's run."""
 
     durable = False
-    """Whether what a master has stored is there for the next one."""
+    """Whether the next master finds the rows that a master has stored."""
 
     def __init__(self, seed: int) -> None:
         self.world = World(seed)
         self.steps = 0
         self.faults: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
-        self._names = 0
+        self._name_count = 0
         self._epoch = 1
         self.disk: Disk | None = {} if self.durable else None
         self.master = Master(self.world, self._epoch, self.disk, self.restart_the_master)
-        self.world.desk = self.master
+        self.world.master = self.master
         self.plain = Plain(self.world)
         self.plain.epoch = self._epoch
         self.clients = [Client(self.world, self._name("client")) for _ in range(2)]
@@ -59,13 +59,13 @@ class Simulation:
             self._start(role)
 
     def run(self, steps: int) -> None:
-        """Take at least so many steps, in whole rounds; raises AssertionError."""
+        """Take at least `steps` steps, in whole rounds; raises AssertionError if an invariant breaks."""
         while self.steps < steps:
             for _ in range(ROUND_STEPS):
-                if self.world.dice.random() < TROUBLE:
+                if self.world.rng.random() < FAULT_PROBABILITY:
                     self._break_something()
                 self._step()
-            self._calm()
+            self._recover()
 
     def _step(self) -> None:
         self.steps += 1
@@ -73,13 +73,13 @@ class Simulation:
         invariants.check(self.master, self.workers)
 
     def _name(self, what: str) -> str:
-        self._names += 1
-        return f"{what} {self._names}"
+        self._name_count += 1
+        return f"{what} {self._name_count}"
 
     def _start(self, role: str) -> None:
         self.programs.append((role, Actor(self.world, self._name(role), getattr(self.plain, role))))
 
-    # -- trouble -------------------------------------------------------------------------------
+    # -- faults --------------------------------------------------------------------------------
 
     def _break_something(self) -> None:
         faults: tuple[tuple[int, Callable[[], None]], ...] = (
@@ -95,84 +95,84 @@ class Simulation:
             (3, self.set_the_clock),
             (10 if self.durable else 1, self.restart_the_master),
         )
-        (fault,) = self.world.dice.choices([fault for _, fault in faults], [weight for weight, _ in faults])
+        (fault,) = self.world.rng.choices([fault for _, fault in faults], [weight for weight, _ in faults])
         self.faults[fault.__name__] += 1
         fault()
 
-    def _end(self) -> tuple[float, bool]:
-        """How soon the master hears of an end, and whether what is under way arrives before."""
-        dice = self.world.dice
-        return dice.choice((0.0, 0.0, 0.001, 0.9, 55.0)), dice.random() < 0.5
+    def _connection_end(self) -> tuple[float, bool]:
+        """Seconds until the master notices a broken connection, and whether calls on their way arrive before."""
+        rng = self.world.rng
+        return rng.choice((0.0, 0.0, 0.001, 0.9, 55.0)), rng.random() < 0.5
 
     def cut_a_connection(self) -> None:
-        """At either end's side of a message, heard of at once or much later."""
-        if self.world.wires:
-            heard_s, arrives = self._end()
-            self.world.dice.choice(list(self.world.wires)).cut(heard_s=heard_s, arrives=arrives)
+        """Break a connection before or after a message arrives; the master notices immediately or much later."""
+        if self.world.connections:
+            noticed_in_s, arrives = self._connection_end()
+            self.world.rng.choice(list(self.world.connections)).cut(noticed_in_s=noticed_in_s, arrives=arrives)
 
     def kill_an_executor(self) -> None:
-        """Its supervisor says how, if it can."""
-        worker = self.world.dice.choice(self.workers)
+        """Kill an executor; its supervisor reports the cause if it still runs."""
+        worker = self.world.rng.choice(self.workers)
         if worker.executors:
-            worker.lose(self.world.dice.choice(list(worker.executors.values())), "exit code 3")
+            worker.lose(self.world.rng.choice(list(worker.executors.values())), "exit code 3")
 
     def kill_a_worker(self) -> None:
-        """Supervisor and executors at once, or their host; another one starts."""
-        heard_s, arrives = self._end()
-        worker = self.world.dice.choice(self.workers)
-        worker.kill(heard_s=heard_s, arrives=arrives)
+        """Kill a supervisor and its executors together, as the loss of their host does, and start another worker."""
+        noticed_in_s, arrives = self._connection_end()
+        worker = self.world.rng.choice(self.workers)
+        worker.kill(noticed_in_s=noticed_in_s, arrives=arrives)
         self.workers.remove(worker)
         self.workers.append(Worker(self.world, self._name("worker")))
 
     def freeze_a_worker(self) -> None:
-        """SIGSTOP, sometimes for longer than its lease."""
-        self.world.dice.choice(self.workers).freeze(self.world.dice.random() * 70)
+        """Stop all processes of a worker as SIGSTOP does, sometimes for longer than its lease."""
+        self.world.rng.choice(self.workers).freeze(self.world.rng.random() * 70)
 
     def silence_a_supervisor(self) -> None:
-        """It alone is stuck; its executors go on."""
-        supervisor = self.world.dice.choice(self.workers).supervisor
-        supervisor.frozen_until = self.world.at + self.world.dice.random() * 70
+        """Stop a supervisor alone; its executors go on."""
+        supervisor = self.world.rng.choice(self.workers).supervisor
+        supervisor.frozen_until = self.world.at + self.world.rng.random() * 70
 
     def kill_a_program(self) -> None:
-        """One of the standard library's programs; another one starts."""
-        role, actor = self.programs.pop(self.world.dice.randrange(len(self.programs)))
+        """Kill a standard-library program, and start another one."""
+        role, actor = self.programs.pop(self.world.rng.randrange(len(self.programs)))
         if role == "collector":
             self.plain.collecting += 1
-        heard_s, arrives = self._end()
-        actor.kill(heard_s=heard_s, arrives=arrives)
+        noticed_in_s, arrives = self._connection_end()
+        actor.kill(noticed_in_s=noticed_in_s, arrives=arrives)
         self._start(role)
 
     def kill_a_client(self) -> None:
-        """Its session never comes back; its tasks run all the same."""
-        heard_s, arrives = self._end()
-        client = self.world.dice.choice(self._living_clients)
+        """Kill a client; its session never comes back, and its tasks still run."""
+        noticed_in_s, arrives = self._connection_end()
+        client = self.world.rng.choice(self._living_clients)
         self.clients.remove(client)
         for actor in client.actors:
-            actor.kill(heard_s=heard_s, arrives=arrives)
+            actor.kill(noticed_in_s=noticed_in_s, arrives=arrives)
         self.clients.append(Client(self.world, self._name("client")))
 
     def fork_a_client(self) -> None:
-        """At any point: also with a submit under way, which is the parent's. The child ends soon, or goes on."""
+        """Fork a client, also during a submit; that submit stays the parent's. The child may end soon."""
         living = self._living_clients
-        self.clients.append(self.world.dice.choice(living).fork(self._name("child")))
+        self.clients.append(self.world.rng.choice(living).fork(self._name("child")))
         if len(living) >= CLIENTS_MAX:
             living[0].submits_left = 0
 
     @property
     def _living_clients(self) -> list[Client]:
-        return [client for client in self.clients if not client.over]
+        return [client for client in self.clients if not client.ended]
 
     def let_time_pass(self) -> None:
-        """Everybody is late."""
-        self.world.at += self.world.dice.random() * 40
+        """Let time pass without an event, so that all processes are late."""
+        self.world.at += self.world.rng.random() * 40
 
     def set_the_clock(self) -> None:
-        """Of the master's machine: by a little, or by more than anything here lasts."""
-        self.world.set_the_clock(self.world.dice.choice((0.7, -0.7, 25.0, -25.0, 70.0)))
+        """Set the clock of the master's machine, by less than a second or by more than any of its durations."""
+        self.world.set_the_clock(self.world.rng.choice((0.7, -0.7, 25.0, -25.0, 70.0)))
         self.master.broker.wake()
 
     def restart_the_master(self) -> None:
-        """What it had in memory is lost with it; a new epoch begins."""
+        """Restart the master; its memory is lost, and a new epoch begins."""
         self.master.end()
         self._epoch += 1
         self.master = Master(self.world, self._epoch, self.disk, self.restart_the_master)
@@ -181,60 +181,60 @@ class Simulation:
             self.plain.put.clear()
             self.plain.taken.clear()
             self.plain.collecting = 0
-        for wire in list(self.world.wires):
-            wire.open = False
-            wire.cut(heard_s=0.0, arrives=False)
-        self.world.desk = self.master
+        for connection in list(self.world.connections):
+            connection.open = False
+            connection.cut(noticed_in_s=0.0, arrives=False)
+        self.world.master = self.master
 
-    # -- calm ----------------------------------------------------------------------------------
+    # -- recovery ------------------------------------------------------------------------------
 
-    def _calm(self) -> None:
-        """Nothing breaks for a while, and somebody serves everything: all that was accepted must end."""
-        self.world.calm = True
+    def _recover(self) -> None:
+        """Inject no fault, and start a worker for every queue and name; every accepted task must end."""
+        self.world.fault_free = True
         helper = Worker(self.world, self._name("worker"), universal=True)
         self.workers.append(helper)
         for role, actor in list(self.programs):
-            if not actor.alive:  # a worker that met an item that it could not bear
+            if not actor.alive:  # a program that a poisonous item has ended
                 self.programs.remove((role, actor))
                 self._start(role)
         began = self.steps
-        while not self._at_rest():
-            assert self.steps - began < CALM_STEPS_MAX, self._what_is_left()
+        while not self._is_idle():
+            assert self.steps - began < RECOVERY_STEPS_MAX, self._describe_unfinished()
             self._step()
-        rest_at = self.world.at
-        while self.world.at < rest_at + ON_ITS_WAY_S or not self._at_rest():
+        idle_at = self.world.at
+        while self.world.at < idle_at + REPLY_S or not self._is_idle():
             self._step()
         invariants.nothing_is_left(self.master)
         self._check_plain_items()
         for client in list(self.clients):
-            if client.over:
-                self._check_what_was_left_behind(client)
+            if client.ended:
+                self._check_tasks_of_ended_client(client)
                 self.clients.remove(client)
-            self.ends.update(client.heard.values())
+            self.ends.update(client.known_ends.values())
             client.accepted.clear()
-            client.heard.clear()
+            client.known_ends.clear()
             client.adopted.clear()
         while len(self.clients) < 2:
             self.clients.append(Client(self.world, self._name("client")))
         self.workers.remove(helper)
-        helper.kill(heard_s=0.0, arrives=True)
+        helper.kill(noticed_in_s=0.0, arrives=True)
         if self.disk is not None:
             self.disk = {}
         self.restart_the_master()
-        self.world.calm = False
+        self.world.fault_free = False
 
-    def _at_rest(self) -> bool:
+    def _is_idle(self) -> bool:
         live = sum(queue.live for queue in self.master.ledger.registry.queues.values())
         return not live and self.master.broker.idle and not any(client.is_busy for client in self.clients)
 
-    def _what_is_left(self) -> str:
+    def _describe_unfinished(self) -> str:
         pending = {client.session: sorted(map(hex, client.pending)) for client in self.clients if client.is_busy}
         live = {name: queue.counts for name, queue in self.master.ledger.registry.queues.items() if queue.live}
-        return f"it does not come to rest: clients wait for {pending}, queues hold {live}"
+        return f"the simulation does not become idle: clients wait for {pending}, queues hold {live}"
 
-    def _check_what_was_left_behind(self, client: Client) -> None:
-        """A client has ended: each task that it was told is accepted has come to its end all the same."""
-        for key in client.accepted.keys() - client.adopted - client.heard.keys():
+    def _check_tasks_of_ended_client(self, client: Client) -> None:
+        """Check that each task that an ended client knew to be accepted has ended too."""
+        for key in client.accepted.keys() - client.adopted - client.known_ends.keys():
             if key >> 40 != self._epoch and not self.durable:
                 continue
             task, sent_at = self.master.ledger.state.tasks.get(key), client.sent_at[key]
@@ -243,7 +243,7 @@ class Simulation:
             self.ends["without its client"] += 1
 
     def _check_plain_items(self) -> None:
-        """Each item that was put has a result, is a dead letter, or was lost on the way to a collector that died."""
+        """Check that each item has a result, is a dead letter, or was lost on its way to a collector that died."""
         dead = set()
         for task in self.master.ledger.state.tasks.values():
             if task.state == DEAD and task.envelope.queue.name == "work" and task.envelope.kind == "plain":
@@ -255,19 +255,19 @@ class Simulation:
 
 
 class Durable(Simulation):
-    """The same with a disk: what a master has answered is there for the next one, whenever it dies."""
+    """A simulation with a disk: the next master has everything that a master has answered before its death."""
 
     durable = True
 
 
 def run(seed: int, steps: int, kind: type[Simulation] = Simulation) -> Simulation:
-    """Simulate; a failure says how to have it again."""
+    """Simulate; a failure prints the command that repeats it."""
     simulation = kind(seed)
     try:
         simulation.run(steps)
     except BaseException:
         print(
-            f"\nstep {simulation.steps} failed. Once more: make sim SEED={seed} STEPS={simulation.steps}",
+            f"\nstep {simulation.steps} failed. To repeat it: make sim SEED={seed} STEPS={simulation.steps}",
             file=sys.stderr,
         )
         raise
@@ -275,7 +275,7 @@ def run(seed: int, steps: int, kind: type[Simulation] = Simulation) -> Simulatio
 
 
 def main() -> None:
-    """Run the seed and the number of steps of the command line, and say what happened."""
+    """Run the seed and the number of steps of the command line, and print the ends and the faults."""
     seed, steps = int(sys.argv[1]), int(sys.argv[2])
     began = time.perf_counter()
     simulations = [run(seed, steps, kind) for kind in (Durable, Simulation)]

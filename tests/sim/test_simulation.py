@@ -1,4 +1,4 @@
-"""The simulation, briefly, with every run of the tests: `make sim` runs it for longer."""
+"""Short runs of the simulation; `make sim` runs it for longer."""
 
 import pytest
 from tests.sim.simulation import Durable, Simulation, run
@@ -7,8 +7,8 @@ STEPS = 25_000
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_whatever_breaks_every_accepted_task_comes_to_one_end(seed: int) -> None:
-    """P2, P4, P5, P6 after each step; every end is heard once, or the master that had it was restarted."""
+def test_every_accepted_task_ends_once_under_faults(seed: int) -> None:
+    """P2, P4, P5, P6 hold after each step; a client receives each end once, unless the master that had it restarted."""
     simulation = run(seed, STEPS)
     assert simulation.ends["succeeded"] > 60
     assert simulation.ends["plain"] > 50
@@ -20,8 +20,8 @@ def test_whatever_breaks_every_accepted_task_comes_to_one_end(seed: int) -> None
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_with_a_disk_every_accepted_task_comes_to_one_end_whenever_a_master_dies(seed: int) -> None:
-    """P1, P2, P3: at any await of a commit or a read, also where nobody knows what became of the commit."""
+def test_every_accepted_task_ends_once_although_masters_with_a_disk_die(seed: int) -> None:
+    """P1, P2, P3 hold if a master dies at any await of a commit or a read, also if the commit's outcome is unknown."""
     simulation = run(seed, STEPS, Durable)
     assert simulation.ends["succeeded"] > 60
     assert simulation.ends["plain"] > 50
@@ -32,15 +32,15 @@ def test_with_a_disk_every_accepted_task_comes_to_one_end_whenever_a_master_dies
 
 
 def test_a_seed_replays_its_run() -> None:
-    """Nothing in it depends on anything but the seed."""
+    """Two runs of one seed take the same steps and end at the same time with the same ends."""
     first, second = run(7, 5_000), run(7, 5_000)
     assert (first.steps, first.world.at, first.ends) == (second.steps, second.world.at, second.ends)
 
 
-def test_a_failure_says_how_to_have_it_again(
+def test_a_failure_prints_the_command_that_repeats_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One command, to be pasted."""
+    """The command has the seed and the number of the failed step."""
 
     def fail(simulation: Simulation, steps: int) -> None:
         simulation.steps = 12
