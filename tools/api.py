@@ -1,6 +1,6 @@
-"""Writes docs/reference/api.md from the signatures and docstrings of everything that `distq` exports.
+"""Writes docs/reference/api.md from the signatures and docstrings of the names that `distq` exports.
 
-`python -m tools.api` writes the file; a test fails where it differs from the code.
+`python -m tools.api` writes the file; a test fails if it differs from the code.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ INTERNAL: Final = {
     ),
     "Lifespan": ("function", "is_up", "tear_down", "value"),
 }
-"""Attributes that the modules of distq use among themselves."""
+"""Attributes that only the modules of distq use."""
 _SECTION: Final = re.compile(r"^(Args|Raises|Returns|Yields):$", re.MULTILINE)
 _ENTRY: Final = re.compile(r"^ {4}(\*{0,2}[\w, ]+): ", re.MULTILINE)
 
 
 def page() -> str:
-    """The text of the page."""
+    """Return the text of the page."""
     lines = [INTRODUCTION]
     for title, names in SECTIONS.items():
         lines.append(f"## {title}\n")
@@ -87,14 +87,16 @@ def page() -> str:
 
 
 def errors() -> list[type[BaseException]]:
-    """Every exported exception that a section does not describe, by its name."""
+    """Return every exported exception that no section describes, sorted by name."""
     shown = {name for names in SECTIONS.values() for name in names}
-    found = (getattr(distq, name) for name in distq.__all__ if name not in shown)
-    return sorted((one for one in found if inspect.isclass(one) and issubclass(one, BaseException)), key=_name_of)
+    exported = (getattr(distq, name) for name in distq.__all__ if name not in shown)
+    return sorted(
+        (error for error in exported if inspect.isclass(error) and issubclass(error, BaseException)), key=_name_of
+    )
 
 
 def errors_of_testing() -> list[type[BaseException]]:
-    """Every exception of `distq.testing`, by its name."""
+    """Return every exception of `distq.testing`, sorted by name."""
     return sorted((getattr(testing, name) for name in testing.__all__ if name not in TESTING), key=_name_of)
 
 
@@ -117,7 +119,7 @@ def _described(name: str, value: Any, module: str = "distq") -> Iterator[str]:
 
 
 def _attributes(cls: type) -> Iterator[str]:
-    """The public attributes of a class that have docstrings: annotated ones, and properties."""
+    """Yield a table row for each public attribute of a class with a docstring: annotated ones, and properties."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(tree, ast.ClassDef)
     for name, text in attribute_docstrings(tree).items():
@@ -130,13 +132,13 @@ def _attributes(cls: type) -> Iterator[str]:
 
 
 def attribute_docstrings(tree: ast.ClassDef) -> dict[str, str]:
-    """The docstring below each public annotated attribute of a class; '' where there is none."""
+    """Return the docstring below each public annotated attribute of a class, or an empty text without one."""
     found: dict[str, str] = {}
     body = [*tree.body, ast.Pass()]
     for node, following in itertools.pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not node.target.id.startswith("_"):
             is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
-            found[node.target.id] = str(following.value.value) if is_text else ""  # type: ignore[attr-defined] # as seen
+            found[node.target.id] = str(following.value.value) if is_text else ""  # type: ignore[attr-defined] # see above
     return found
 
 
@@ -147,19 +149,23 @@ def _is_internal(cls: str, name: str) -> bool:
 def _signature(function: Callable[..., Any]) -> str:
     signature = inspect.signature(function)
     parts: list[str] = []
-    star = False
-    for one in signature.parameters.values():
-        if one.name in ("self", "cls"):
+    has_star = False
+    for parameter in signature.parameters.values():
+        if parameter.name in ("self", "cls"):
             continue
-        if one.kind is inspect.Parameter.KEYWORD_ONLY and not star:
-            star = True
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not has_star:
+            has_star = True
             parts.append("*")
-        if one.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-            star = True
-            parts.append(f"{'*' if one.kind is inspect.Parameter.VAR_POSITIONAL else '**'}{one.name}")
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            has_star = True
+            parts.append(f"{'*' if parameter.kind is inspect.Parameter.VAR_POSITIONAL else '**'}{parameter.name}")
             continue
-        text = one.name if one.annotation is one.empty else f"{one.name}: {_annotation(one.annotation)}"
-        parts.append(text if one.default is one.empty else f"{text} = {one.default!r}")
+        text = (
+            parameter.name
+            if parameter.annotation is parameter.empty
+            else f"{parameter.name}: {_annotation(parameter.annotation)}"
+        )
+        parts.append(text if parameter.default is parameter.empty else f"{text} = {parameter.default!r}")
     returned = (
         "" if signature.return_annotation is inspect.Signature.empty else _annotation(signature.return_annotation)
     )
@@ -167,11 +173,11 @@ def _signature(function: Callable[..., Any]) -> str:
 
 
 def _constructor(cls: type) -> str:
-    """The parameters of a class that programs construct; '' for one that they get from calls."""
+    """Return the parameters of a class that programs construct, or an empty text for a class that calls return."""
     if cls.__init__ is object.__init__ or cls in (distq.TaskFuture, distq.Submitter, distq.Lifespan):  # type: ignore[misc]
         return ""
-    is_given = issubclass(cls, tuple) or cls in (distq.Current, distq.EmbeddedMaster, testing.Cluster)
-    return "" if is_given or "__init__" not in vars(cls) else _signature(cls.__init__).removesuffix(" -> None")  # type: ignore[misc]
+    is_returned = issubclass(cls, tuple) or cls in (distq.Current, distq.EmbeddedMaster, testing.Cluster)
+    return "" if is_returned or "__init__" not in vars(cls) else _signature(cls.__init__).removesuffix(" -> None")  # type: ignore[misc]
 
 
 def _annotation(annotation: object) -> str:
@@ -180,7 +186,7 @@ def _annotation(annotation: object) -> str:
 
 
 def _as_markdown(docstring: str) -> str:
-    """A docstring in Google's style as paragraphs and lists."""
+    """Return a docstring in Google's style as paragraphs and lists."""
     parts = _SECTION.split(docstring)
     lines = [_code_fenced(parts[0])]
     for title, body in zip(parts[1::2], parts[2::2], strict=True):
@@ -190,22 +196,22 @@ def _as_markdown(docstring: str) -> str:
 
 
 def _entries(body: str) -> tuple[list[str], str]:
-    """The entries of a section of a docstring, and the paragraphs that follow it."""
+    """Return the entries of a docstring's section, and the paragraphs after it."""
     indented: list[str] = []
-    rest: list[str] = []
+    following: list[str] = []
     for line in body.strip("\n").splitlines():
-        (rest if rest or (line and not line.startswith(" ")) else indented).append(line)
+        (following if following or (line and not line.startswith(" ")) else indented).append(line)
     text = "\n".join(indented)
     starts = [match.start() for match in _ENTRY.finditer(text)]
     entries = [
         _ENTRY.sub(lambda match: f"`{match[1].strip()}`: ", text[start:end], count=1)
         for start, end in zip(starts, [*starts[1:], len(text)], strict=True)
     ]
-    return [" ".join(entry.split()) for entry in entries], "\n".join(rest)
+    return [" ".join(entry.split()) for entry in entries], "\n".join(following)
 
 
 def _code_fenced(text: str) -> str:
-    """The text with its indented lines as Python code."""
+    """Return the text with its indented lines as Python code."""
     pieces = re.split(r"((?:^(?: {4}.*)?\n)*^ {4}.*\n?)", text, flags=re.MULTILINE)
     return "".join(
         f"\n```python\n{textwrap.dedent(piece).strip()}\n```\n"
@@ -216,7 +222,7 @@ def _code_fenced(text: str) -> str:
 
 
 def option_table() -> Iterator[str]:
-    """The lines of the table of options."""
+    """Yield the lines of the table of options."""
     tree = ast.parse(inspect.getsource(options))
     cls = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options")
     texts = attribute_docstrings(cls)
@@ -241,8 +247,8 @@ def _range(name: str) -> str:
         return _KINDS[name]
     span = SPANS[name]
     least = "above 0 s" if span.positive else f"{span.least_s:g} s"
-    words = "`raise`, `block`, or " if name == "full" else ""
-    return f"{words}duration, {least} to {span.most_s / DAY_S:g} days"
+    alternatives = "`raise`, `block`, or " if name == "full" else ""
+    return f"{alternatives}duration, {least} to {span.most_s / DAY_S:g} days"
 
 
 _KINDS: Final = {

@@ -1,4 +1,4 @@
-"""What `tests/conftest.py` does to every run: honest skips, no settings from outside, interpreters."""
+"""Tests of `tests/conftest.py`: skips with reasons, no settings from outside, interpreters."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def test_plain(interpreter):
 
 @pytest.fixture(name="folder")
 def make_suite(tmp_path: Path) -> Path:
-    """A folder with a small suite under this project's conftest."""
+    """Return a folder with a small suite under this project's conftest."""
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
     (tmp_path / "test_suite.py").write_text(SUITE)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    engine\n    promtool\n")
@@ -37,7 +37,7 @@ def make_suite(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> str:
-    """What pytest prints about the suite on a machine whose PATH is empty."""
+    """Return pytest's output about the suite on a machine whose PATH is empty."""
     command = [sys.executable, "-m", "pytest", "-rA", "--tb=short", *arguments, str(folder)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
@@ -47,10 +47,8 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("parallel", [[], ["-n2"]])
-def test_what_is_missing_is_skipped_with_its_reason_or_fails_where_it_was_promised(
-    folder: Path, parallel: list[str]
-) -> None:
-    """Without DISTQ_CI a missing engine skips and says so; with it, the test fails, in parallel runs too."""
+def test_a_missing_engine_skips_with_a_reason_or_fails_in_ci(folder: Path, parallel: list[str]) -> None:
+    """Without DISTQ_CI a missing engine skips the test with a reason; with it, the test fails, in parallel runs too."""
     lenient = run(folder, *parallel, DISTQ_ADDRESS="elsewhere:1")
     assert "2 passed, 2 skipped" in lenient
     assert "no Docker engine answers `docker info`" in lenient
@@ -60,8 +58,8 @@ def test_what_is_missing_is_skipped_with_its_reason_or_fails_where_it_was_promis
     assert "DISTQ_CI=1 says that it must be there" in strict
 
 
-def test_the_interpreter_run_leaves_only_the_tests_that_take_one(folder: Path) -> None:
+def test_an_interpreter_run_leaves_only_tests_that_take_an_interpreter(folder: Path) -> None:
     """Under --interpreters a test runs once for each Python found, and no other test runs."""
-    said = run(folder, "--interpreters", PYENV_ROOT=str(folder))
-    assert "test_plain[{}.{}]".format(*sys.version_info[:2]) in said
-    assert "1 passed, 3 deselected" in said
+    output = run(folder, "--interpreters", PYENV_ROOT=str(folder))
+    assert "test_plain[{}.{}]".format(*sys.version_info[:2]) in output
+    assert "1 passed, 3 deselected" in output

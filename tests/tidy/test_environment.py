@@ -1,4 +1,4 @@
-"""`tools/environment.py` finds an installer on machines that have hardly anything."""
+"""Tests of `tools/environment.py`, which finds an installer on machines with few programs."""
 
 import functools
 import hashlib
@@ -20,7 +20,7 @@ from tests.tidy.tree import ROOT
 
 @pytest.fixture(name="tool")
 def load_tool() -> ModuleType:
-    """The program as a module; it is not part of the package."""
+    """Return the program as a module; it is not part of the package."""
     spec = importlib.util.spec_from_file_location("environment", ROOT / "tools" / "environment.py")
     assert spec
     assert spec.loader
@@ -31,7 +31,7 @@ def load_tool() -> ModuleType:
 
 @pytest.fixture(name="index")
 def serve_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a package index on this machine, whose files lie in `tmp_path`."""
+    """Yield the address of a package index on this machine, whose files are in `tmp_path`."""
     monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -42,47 +42,49 @@ def serve_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         thread.join()
 
 
-@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("is_broken", [False, True])
 def test_pip_comes_from_the_configured_index_if_its_hash_is_right(
-    tool: ModuleType, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, broken: bool
+    tool: ModuleType, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_broken: bool
 ) -> None:
-    """The newest release is fetched from PIP_INDEX_URL and used only when it is what the index promised."""
+    """The newest release is fetched from PIP_INDEX_URL and used only if it has the hash of the index."""
     (tmp_path / "simple" / "pip").mkdir(parents=True)
     old, new = "pip-9.0.1-py3-none-any.whl", "pip-25.3-py3-none-any.whl"
-    (tmp_path / new).write_bytes(b"other" if broken else b"wheel")
+    (tmp_path / new).write_bytes(b"other" if is_broken else b"wheel")
     digest = hashlib.sha256(b"wheel").hexdigest()
     links = [f'<a href="../../{name}#sha256={digest}">{name}</a>' for name in (new, old)]
     (tmp_path / "simple" / "pip" / "index.html").write_text("<br>".join(links))
     monkeypatch.setenv("PIP_INDEX_URL", index)
-    got: list[bytes] = []
+    wheels: list[bytes] = []
 
     def pip_from(wheel: Path) -> bool:
-        got.append(wheel.read_bytes())
+        wheels.append(wheel.read_bytes())
         return wheel.name == new
 
     monkeypatch.setattr(tool, "pip_from", pip_from)
-    assert tool.pip_from_the_index() is not broken
-    assert got == ([] if broken else [b"wheel"])
+    assert tool.pip_from_the_index() is not is_broken
+    assert wheels == ([] if is_broken else [b"wheel"])
 
 
-def test_no_index_is_asked_but_pips_own(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a configured index this way says no, and the next one is tried."""
+def test_no_other_index_than_pips_own_is_asked(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a configured index this installer reports failure, and the program tries the next one."""
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     monkeypatch.delenv("PIP_CONFIG_FILE", raising=False)
     monkeypatch.setattr(tool, "PIP_CONFIGURATIONS", ())
     assert tool.pip_from_the_index() is False
 
 
-def test_an_index_named_in_pips_file_counts(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose pip is pointed at a mirror is served by that mirror."""
+def test_an_index_in_pips_file_is_used(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose pip uses a mirror gets pip from that mirror."""
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://mirror.example/simple\n")
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     assert tool.configured_index() == "https://mirror.example/simple"
 
 
-def test_a_machine_without_any_way_is_told_what_to_install(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end is one sentence with the package's name, not a traceback."""
+def test_a_machine_without_an_installer_gets_an_error_with_the_package_to_install(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is one sentence with the package's name, and no traceback."""
     monkeypatch.setattr(tool.shutil, "which", lambda _: None)
     monkeypatch.setattr(tool, "works", lambda *_, **__: False)
     monkeypatch.setattr(tool, "WAYS", (lambda: False,))
@@ -90,8 +92,8 @@ def test_a_machine_without_any_way_is_told_what_to_install(tool: ModuleType, mon
         tool.installer()
 
 
-def test_ctrl_c_in_mid_installation_is_no_traceback(tmp_path: Path) -> None:
-    """The terminal sends it to the installer too; the next `make` begins again."""
+def test_ctrl_c_during_an_installation_shows_no_traceback(tmp_path: Path) -> None:
+    """The terminal sends SIGINT to the installer too; the next `make` starts again."""
     (tmp_path / "tools").mkdir()
     program = shutil.copy(ROOT / "tools" / "environment.py", tmp_path / "tools")
     uv = tmp_path / "uv"
@@ -108,6 +110,6 @@ def test_ctrl_c_in_mid_installation_is_no_traceback(tmp_path: Path) -> None:
         assert running.stdout
         assert running.stdout.readline() == "begun\n"
         os.killpg(running.pid, signal.SIGINT)
-        _, said = running.communicate(timeout=60)
+        _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in errors

@@ -1,4 +1,4 @@
-"""The pages: their links lead somewhere, and the files, commands and metrics that they name exist."""
+"""Tests of the Markdown pages: their links, and the files, commands and metrics that they name, exist."""
 
 import os
 import re
@@ -30,8 +30,8 @@ def anchors(page: Path) -> set[str]:
     return {anchor(heading) for heading in HEADING.findall(CODE.sub("", text(page)))}
 
 
-def broken(page: Path) -> Iterator[str]:
-    """Yield the relative links of a page that lead nowhere."""
+def broken_links(page: Path) -> Iterator[str]:
+    """Yield the relative links of a page whose target does not exist."""
     for link in LINK.findall(CODE.sub("", text(page))):
         if "://" in link or link.startswith("mailto:"):
             continue
@@ -42,9 +42,9 @@ def broken(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
-    """A renamed page or heading takes its links along."""
-    assert list(broken(page)) == []
+def test_every_link_of_a_page_has_a_target(page: Path) -> None:
+    """A change of a page's name or heading changes its links too."""
+    assert list(broken_links(page)) == []
 
 
 def test_every_page_of_the_docs_is_in_the_table_of_contents() -> None:
@@ -56,7 +56,7 @@ def test_every_page_of_the_docs_is_in_the_table_of_contents() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_source_file_that_a_page_names_exists(page: Path) -> None:
-    """A path in backticks, such as `core/moves.py`, is one below the root, src/distq, or the page's folder."""
+    """A path in backticks, such as `core/moves.py`, is relative to the root, src/distq, or the page's folder."""
     named = re.findall(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|sh|yaml|json|hcl))`", text(page))
     places = (ROOT, ROOT / "src" / "distq", ROOT / page.parent)
     assert [name for name in named if not any((place / name).exists() for place in places)] == []

@@ -1,4 +1,4 @@
-"""The wheel that people install: it holds the package and runs where nothing else of the project is."""
+"""Test of the wheel that users install: it contains the package, and runs without the rest of the project."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from distq import __version__
 
 @pytest.mark.timeout(300)
 def test_the_wheel_installs_and_runs_in_a_fresh_environment(tmp_path: Path) -> None:
-    """`make build`'s wheel, with the locked dependencies, gives a `distq` that starts."""
+    """The wheel of `make build` and the locked dependencies provide a `distq` that starts."""
     environment = tmp_path / "environment"
     program = environment / "bin" / "distq"
 
@@ -27,8 +27,8 @@ def test_the_wheel_installs_and_runs_in_a_fresh_environment(tmp_path: Path) -> N
     install = ("pip", "install", "--python", environment)
     run_uv(*install, "--require-hashes", "--requirement", "requirements.lock")
     run_uv(*install, "--no-deps", wheel)
-    said = subprocess.run([program, "--version"], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert __version__ in said.stdout
+    version = subprocess.run([program, "--version"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert __version__ in version.stdout
     names = zipfile.ZipFile(wheel).namelist()
     assert "distq/py.typed" in names
     assert {name.split("/")[0] for name in names} == {"distq", f"distq-{__version__}.dist-info"}

@@ -1,4 +1,4 @@
-"""The words of the project: phrases that hide who acts or what is limited, and private names, stay out of its prose."""
+"""Tests of the project's vocabulary: phrases that hide the actor or the limit, and private names, do not occur."""
 
 import re
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ INSTEAD: Final = {
     "desks?|lanes?|seats?|crews?|vigils?|twins?|lend(s|er|ers|ing)?|bonds": "use a word of docs/reference/glossary.md",
     "house|houses|floors|at night": "a metaphor: say what is meant",
 }
-"""What to write in the place of each phrase; words are separated by any white space, case does not matter."""
+"""The replacement for each phrase; words are separated by any white space, case does not matter."""
 
 ALLOWED: Final = {
     ("CONTRIBUTING.md", "so many"): "the rule itself",
@@ -54,7 +54,7 @@ REMAINING: Final = {
 
 
 def matches(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the phrases to avoid that a file contains, in lower case, each with what to write instead."""
+    """Yield the phrases to avoid that a file contains, in lower case, each with its replacement."""
     for pattern, instead in INSTEAD.items():
         spaced = pattern.replace(" ", r"[\s#/*]+")  # a comment's next line begins with its mark
         for match in re.finditer(rf"\b(?:{spaced})\b", text(path), re.IGNORECASE):
@@ -68,7 +68,7 @@ def checked() -> list[Path]:
 
 
 def test_prose_names_the_actor_and_the_limit() -> None:
-    """No file below the roots contains a phrase to avoid; an exception stands in ALLOWED with its reason."""
+    """No file below the roots contains a phrase to avoid, except for those in ALLOWED."""
     found = [
         f"{path}: '{phrase}': {instead}"
         for path in checked()
@@ -94,6 +94,6 @@ def test_an_exception_is_needed(path: str, phrase: str) -> None:
 
 
 def test_no_docstring_is_a_placeholder() -> None:
-    """A docstring, of an attribute too, is a sentence: none stands for text to come."""
+    """A docstring, of an attribute too, is a complete sentence."""
     placeholder = re.compile(r'"""(?:TB[AD]|placeholder)\b', re.IGNORECASE)
     assert [str(path) for path in python_files() if placeholder.search(text(path))] == []

@@ -1,6 +1,6 @@
-"""What a type checker must see in a program that uses distq; `test_api.py` has mypy read it, nobody runs it.
+"""A program that uses distq, which mypy checks for `test_api.py`; it is never run.
 
-mypy's strict mode also complains of an ignored error that is none, so each of them is asserted.
+mypy's strict mode also reports an ignored error that does not occur, so each of them is asserted.
 """
 
 import asyncio
@@ -12,40 +12,40 @@ from distq import testing
 
 
 def add(a: int, b: int = 0) -> str:
-    """A function without a decorator."""
+    """Be a function without a decorator."""
     return str(a + b)
 
 
 @distq.task
-def bare(a: int) -> float:
-    """A task without options."""
+def without_options(a: int) -> float:
+    """Be a task without options."""
     return a / 2
 
 
 @distq.task(queue="mail", retries=5, time_limit=60)
-def sent(to: str, *, copies: int = 1) -> list[str]:
-    """A task with options."""
+def with_options(to: str, *, copies: int = 1) -> list[str]:
+    """Be a task with options."""
     return [to] * copies
 
 
 async def program(client: distq.Client) -> None:
-    """What it submits, rightly and wrongly."""
+    """Submit with right and with wrong arguments."""
     assert_type(client.submit(add, 1, b=2), distq.TaskFuture[str])
     assert_type(client.submit(add, 1).result(timeout=5), str)
-    assert_type(client.submit(bare, 1).result(), float)
-    assert_type(client.submit(sent, "joe", copies=2).result(), list[str])
-    assert_type(sent("joe"), list[str])
-    assert_type(bare(1), float)
-    assert_type(await asyncio.wrap_future(client.submit(bare, 1)), float)
-    assert_type(list(client.map(bare, range(3), chunksize=2)), list[float])
+    assert_type(client.submit(without_options, 1).result(), float)
+    assert_type(client.submit(with_options, "joe", copies=2).result(), list[str])
+    assert_type(with_options("joe"), list[str])
+    assert_type(without_options(1), float)
+    assert_type(await asyncio.wrap_future(client.submit(without_options, 1)), float)
+    assert_type(list(client.map(without_options, range(3), chunksize=2)), list[float])
     assert_type([future.result() for future in as_completed([client.submit(add, 1)])], list[str])
     client.submit(add, 1, "x")  # type: ignore[arg-type]
     client.submit(add)  # type: ignore[call-arg]
-    client.submit(bare, "1")  # type: ignore[arg-type]
-    client.submit(sent, "joe", copies="2")  # type: ignore[arg-type]
-    client.submit(sent, "joe", 2)  # type: ignore[call-arg]
-    client.submit(sent, "joe", colour="red")  # type: ignore[call-arg]
-    sent(5)  # type: ignore[arg-type]
+    client.submit(without_options, "1")  # type: ignore[arg-type]
+    client.submit(with_options, "joe", copies="2")  # type: ignore[arg-type]
+    client.submit(with_options, "joe", 2)  # type: ignore[call-arg]
+    client.submit(with_options, "joe", colour="red")  # type: ignore[call-arg]
+    with_options(5)  # type: ignore[arg-type]
     distq.task(retries="5")(add)  # type: ignore[call-overload]
     text: int = client.submit(add, 1).result()  # type: ignore[assignment]
     del text
