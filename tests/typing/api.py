@@ -53,7 +53,10 @@ async def program(client: distq.Client) -> None:
 
 def tests_of_a_program() -> None:
     """Run a cluster, as a test of such a program does."""
-    with testing.cluster(without_options) as cluster, testing.cluster(["shop.tasks", add], concurrency=1, settings={}) as other:
+    with (
+        testing.cluster(without_options) as cluster,
+        testing.cluster(["shop.tasks", add], concurrency=1, settings={}) as other,
+    ):
         assert_type(cluster, testing.Cluster)
         assert_type(other.client, distq.Client)
         cluster.advance(hours=3, wait=False)
