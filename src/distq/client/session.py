@@ -189,7 +189,7 @@ class ClientRuntime:
 
     def wait_until_accepted(self, timeout_s: float | None) -> bool:
         """Wait until the master has answered every submit so far; False if the timeout ends first."""
-        self._sender.wake()
+        self._outbox.wake()
         return self._outbox.wait_until_empty(timeout_s)
 
     def pending_futures(self) -> list[TaskFuture[Any]]:
@@ -207,7 +207,7 @@ class ClientRuntime:
                 sending.future.withdraw()
             cancel_all(self._pending.futures())
         if wait:
-            self._sender.wake()
+            self._outbox.wake()
             with self._idle:
                 self._idle.wait_for(self._is_idle)
         self._close_if_idle()
@@ -230,7 +230,7 @@ class ClientRuntime:
     def release(self) -> None:
         """Note that the program has no reference to the client any more; a finalizer calls this in any thread."""
         self._is_released = True
-        self._sender.wake()
+        self._outbox.wake()
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -294,12 +294,12 @@ class ClientRuntime:
         if self._closing:
             self._close_if_idle()
         elif self._is_released:
-            self._sender.wake()
+            self._outbox.wake()
 
     def _on_idle(self) -> None:
         """Close a released client whose tasks have all ended; called when the sender thread has nothing to send."""
         if self._is_released and not self._outbox:
-            self._pending.keep_referenced(self._sender.wake)
+            self._pending.keep_referenced(self._outbox.wake)
             self._close_if_idle()
 
     def _on_hello(self, greeting: Greeting, _connection: Connection) -> None:
@@ -373,7 +373,7 @@ class ClientRuntime:
         From now on each further submit waits for its own acceptance.
         """
         self._checks_first = True
-        self._sender.wake()
+        self._outbox.wake()
         if not self._outbox.wait_until_empty(self._settings.connect_wait_s):
             logging.getLogger("distq").warning("The program ends, and no master has accepted its last tasks.")
         self.refusals.log_unseen()

@@ -207,17 +207,13 @@ class SubmitSender:
     def catch_up(self) -> None:
         """Wait up to CATCH_UP_S until the sender thread has read the answers to all submits that are under way."""
         if self._outbox and not self._connection_lock.is_mine:
-            self.wake()
+            self._outbox.wake()
             self._outbox.wait_until_empty(CATCH_UP_S)
 
     @property
     def has_direct_submit(self) -> bool:
         """Whether there is a direct submit whose answer was not read."""
         return self._direct is not None
-
-    def wake(self) -> None:
-        """Have the sender thread look immediately."""
-        self._outbox.wake()
 
     # -- the thread ----------------------------------------------------------------------------
 

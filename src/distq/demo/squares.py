@@ -42,7 +42,8 @@ def run() -> int:
         _measure(cluster)
     finally:
         codes = cluster.stop()
-    _say("Stopped: " + ", ".join(f"{name} {'cleanly' if code == 0 else code}" for name, code in codes.items()) + ".")
+    ends = (f"{name} {'cleanly' if code == 0 else code}" for name, code in codes.items())
+    click.echo(f"Stopped: {', '.join(ends)}.")
     return 0
 
 
@@ -50,18 +51,14 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
     sys.exit(KILLED + number)
 
 
-def _say(line: str) -> None:
-    click.echo(line)
-
-
 def _start(cluster: DemoCluster) -> None:
     cluster.start("master", "master", DISTQ_HTTP_ADDRESS=str(cluster.http_address), DISTQ_STORE="memory:")
     cluster.wait_for(lambda: _reached(cluster), f"master at {cluster.address}")
     for number in range(1, WORKERS + 1):
         cluster.start(f"worker {number}", "worker", "--plain-handler", HANDLER, "--concurrency", "1")
-    _say(f"A master listens at {cluster.address}, its metrics at http://{cluster.http_address}/metrics.")
+    click.echo(f"A master listens at {cluster.address}, its metrics at http://{cluster.http_address}/metrics.")
     cluster.wait_for(lambda: _connected(cluster), "connected workers")
-    _say(f"{WORKERS} workers are connected.")
+    click.echo(f"{WORKERS} workers are connected.")
 
 
 def _reached(cluster: DemoCluster) -> bool | None:
@@ -110,7 +107,7 @@ def _measure(cluster: DemoCluster) -> None:
     samples = cluster.wait_for(lambda: _settled(cluster), "metrics of all tasks")
     depth = total(samples, "distq_queue_tasks", queue="work")
     p50, p95 = (quantile(samples, q, "distq_task_total_seconds", queue="work", task="plain") for q in (0.5, 0.95))
-    _say(f"Queue depth {depth:.0f}; task latency p50 {p50 * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms.")
+    click.echo(f"Queue depth {depth:.0f}; task latency p50 {p50 * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms.")
 
 
 def _settled(cluster: DemoCluster) -> Samples | None:

@@ -1,7 +1,7 @@
 """The durable store: one SQLite file, which a thread of its own reads and writes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
@@ -52,10 +52,6 @@ class SqliteStore:
         """Why new keys are refused at present, '' while the volume has room; other changes are still accepted."""
         return self._file.refusing
 
-    def _run(self, work: Callable[P, T], *args: P.args, **kwds: P.kwargs) -> asyncio.Future[T]:
-        """Run `work` on the thread, after all earlier calls."""
-        return self._thread.run(work, *args, **kwds)
-
     # -- leadership ----------------------------------------------------------------------------
 
     async def follow(self, address: str) -> AsyncIterator[Heads]:
@@ -67,16 +63,16 @@ class SqliteStore:
         while True:
             if self._closed:
                 raise StoreError(f"{self._file.path} is closed")
-            if await self._run(self._file.open):
+            if await self._thread.run(self._file.open):
                 break
             await asyncio.sleep(LOCK_POLL_S)
         first = KEY_MIN
-        while heads := await self._run(self._file.heads, first):
+        while heads := await self._thread.run(self._file.heads, first):
             yield heads
             if heads[-1][0] == KEY_MAX:
                 break
             first = heads[-1][0] + 1
-        self.epoch = await self._run(self._file.lead)
+        self.epoch = await self._thread.run(self._file.lead)
         self.leader = address
 
     async def lost(self) -> str:
@@ -92,7 +88,7 @@ class SqliteStore:
             raise CommitRefused("nothing is stored before follow() has ended or after close()")
         writes = gather(batch, self.limits)
         try:
-            await self._run(self._file.commit, writes)
+            await self._thread.run(self._file.commit, writes)
         except CommitUnknown:
             self._over.set()
             raise
@@ -105,14 +101,14 @@ class SqliteStore:
             StoreError: the file cannot be read.
         """
         if bytes_max is not None and len(keys) > 1:
-            sizes = await self._run(self._file.sizes, keys)
+            sizes = await self._thread.run(self._file.sizes, keys)
             keys = keys[: how_many_fit([sizes.get(key, 0) for key in keys], bytes_max)]
-        found = await self._run(self._file.read, keys)
+        found = await self._thread.run(self._file.read, keys)
         return [found.get(key) for key in keys]
 
     async def copy(self) -> Path:
         """Write a copy beside the file and return its path; commits wait meanwhile. Raises CommitRefused."""
-        return await self._run(self._file.copy)
+        return await self._thread.run(self._file.copy)
 
     # -- upkeep --------------------------------------------------------------------------------
 
@@ -145,7 +141,7 @@ class SqliteStore:
             elif not step.cancelled() and step.result() and not self._closed and self._timer is None:
                 self._tidy_if_idle()
 
-        self._run(self._file.upkeep, idle).add_done_callback(done)
+        self._thread.run(self._file.upkeep, idle).add_done_callback(done)
 
     # -- health and end ------------------------------------------------------------------------
 
@@ -154,7 +150,7 @@ class SqliteStore:
         role = {"role": "leader" if self.epoch and not self._closed else "standby"}
         if not self._closed:
             try:
-                self._known = await asyncio.wait_for(asyncio.shield(self._run(self._file.health)), HEALTH_WAIT_S)
+                self._known = await asyncio.wait_for(asyncio.shield(self._thread.run(self._file.health)), HEALTH_WAIT_S)
             except TimeoutError:
                 return {**self._known, **role, "kind": "sqlite", "hangs": True}
         return {**self._known, **role, "kind": "sqlite", "hangs": False}
@@ -166,5 +162,5 @@ class SqliteStore:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        await self._run(self._file.close)
+        await self._thread.run(self._file.close)
         self._thread.end()

@@ -38,7 +38,7 @@ class AdminActions:
         self.actions: Mapping[str, Callable[[ServerConnection, Filters], Request]] = {
             "backup_begin": lambda connection, _: BackupBegin(connection),
             "backup_read": BackupRead,
-            "cancel": lambda connection, asked: cancel_of(cycle, workers, connection, asked),
+            "cancel": partial(cancel_of, cycle),
             "dead_list": DeadList,
             "dead_purge": lambda connection, asked: SettleDeadLetters(connection, moves.DROP, asked),
             "dead_retry": lambda connection, asked: SettleDeadLetters(connection, moves.REQUEUE, asked),
@@ -49,8 +49,8 @@ class AdminActions:
             "show": lambda connection, asked: ShowTask(connection, workers, asked),
             "stack": lambda connection, asked: ShowStack(connection, workers, asked),
             "wait": WaitGraph(workers).request,
-            **{action: partial(_set_limits, action) for action in LIMIT_ACTIONS},
-            **{action: partial(_schedule, schedules, action) for action in SCHEDULE_ACTIONS},
+            **{action: partial(SetQueueLimits, action) for action in LIMIT_ACTIONS},
+            **{action: partial(ScheduleAction, schedules, action) for action in SCHEDULE_ACTIONS},
         }
 
     def request(self, connection: ServerConnection, args: tuple[Any, ...]) -> Request:
@@ -62,11 +62,3 @@ class AdminActions:
             known = ", ".join(self.actions)
             raise BadCall(f"admin(what, asked) takes one of {known}, and a dict; not {shown(what)}.")
         return action(connection, asked)
-
-
-def _set_limits(action: str, connection: ServerConnection, asked: Filters) -> Request:
-    return SetQueueLimits(connection, action, asked)
-
-
-def _schedule(schedules: Schedules, action: str, connection: ServerConnection, asked: Filters) -> Request:
-    return ScheduleAction(connection, schedules, action, asked)

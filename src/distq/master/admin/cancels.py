@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from distq.core.ports import CommitRefused
     from distq.core.task import Task
     from distq.master.cycle.requests import Cycle
-    from distq.master.sessions.workers import Workers
     from distq.net.serve import ServerConnection
 
 CANCELLED_PER_CYCLE: Final = 1_000
@@ -40,13 +39,10 @@ class CancelTasks(CallRequest):
     not known.
     """
 
-    __slots__ = ("before", "cause", "done", "keys", "left", "noted", "over", "running", "stops", "workers")
+    __slots__ = ("before", "cause", "done", "keys", "left", "noted", "over", "running", "stops")
 
-    def __init__(
-        self, connection: ServerConnection, workers: Workers, keys: list[int], cause: str, *, running: bool
-    ) -> None:
+    def __init__(self, connection: ServerConnection, keys: list[int], cause: str, *, running: bool) -> None:
         super().__init__(connection)
-        self.workers = workers
         self.keys = keys
         """Keys of the tasks that are left, the next one last."""
         self.cause = cause
@@ -95,7 +91,7 @@ class CancelTasks(CallRequest):
     def answer(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
         self.done += self.noted
         for executor, task_key, delivery in self.stops:
-            self.workers.stop(executor.session, task_key, delivery)
+            executor.session.stop(cycle, task_key, delivery)
         if self.keys and self.connection.open:
             cycle.ask(self)
             return
@@ -110,7 +106,7 @@ class CancelTasks(CallRequest):
         self.refuse(exc)
 
 
-def read_cancel(connection: ServerConnection, workers: Workers, args: tuple[Any, ...]) -> CancelTasks:
+def read_cancel(connection: ServerConnection, args: tuple[Any, ...]) -> CancelTasks:
     """Return the request for a client's call `cancel(keys, running)`; raises BadCall."""
     keys, running = args if len(args) == 2 else (None, None)
     if (
@@ -120,7 +116,7 @@ def read_cancel(connection: ServerConnection, workers: Workers, args: tuple[Any,
         or not isinstance(running, bool)
     ):
         raise BadCall(f"cancel(keys, running) takes a list of at most {KEYS_MAX:,} task keys, and True or False.")
-    return CancelTasks(connection, workers, keys, BY_CLIENT, running=running)
+    return CancelTasks(connection, keys, BY_CLIENT, running=running)
 
 
 class CountTasks(CallRequest):
@@ -184,7 +180,7 @@ class Search(CallRequest):
             cycle.ask(self.then(self.found[::-1]) if self.keys.is_over else self)
 
 
-def cancel_of(cycle: Cycle, workers: Workers, connection: ServerConnection, asked: Mapping[str, Any]) -> CallRequest:
+def cancel_of(cycle: Cycle, connection: ServerConnection, asked: Mapping[str, Any]) -> CallRequest:
     """Return the request for `admin("cancel", asked)`: ids, or queue and name; running, dry_run. Raises BadCall."""
     cause = asked.get("cause")
     text = cause[:200] if isinstance(cause, str) else "by an operator"
@@ -192,7 +188,7 @@ def cancel_of(cycle: Cycle, workers: Workers, connection: ServerConnection, aske
     def request(keys: list[int]) -> CallRequest:
         if asked.get("dry_run"):
             return CountTasks(connection, keys)
-        return CancelTasks(connection, workers, keys, text, running=bool(asked.get("running")))
+        return CancelTasks(connection, keys, text, running=bool(asked.get("running")))
 
     ids = asked.get("ids")
     if ids is not None:

@@ -29,7 +29,7 @@ class SetQueueLimits(CallRequest):
 
     __slots__ = ("action", "asked", "queues")
 
-    def __init__(self, connection: ServerConnection, action: str, asked: Mapping[str, Any]) -> None:
+    def __init__(self, action: str, connection: ServerConnection, asked: Mapping[str, Any]) -> None:
         super().__init__(connection)
         self.action = action
         self.asked = asked

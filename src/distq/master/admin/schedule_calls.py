@@ -40,7 +40,7 @@ class ScheduleAction(CallRequest):
     __slots__ = ("action", "after", "asked", "decides", "name", "new", "replaced", "schedules")
 
     def __init__(
-        self, connection: ServerConnection, schedules: Schedules, action: str, asked: Mapping[str, Any]
+        self, schedules: Schedules, action: str, connection: ServerConnection, asked: Mapping[str, Any]
     ) -> None:
         super().__init__(connection)
         self.schedules = schedules

@@ -111,7 +111,7 @@ class Dispatcher:
         self._broker_calls: dict[str, Callable[[ServerConnection, InertCall], None]] = {
             methods.ADMIN: lambda connection, call: cycle.ask(admin.request(connection, call.args)),
             methods.BEFORE: self._send_upstream,
-            methods.CANCEL: lambda connection, call: cycle.ask(read_cancel(connection, workers, call.args)),
+            methods.CANCEL: lambda connection, call: cycle.ask(read_cancel(connection, call.args)),
             methods.EXCHANGE: self._exchange,
             methods.GOODBYE: self._goodbye,
             methods.HEARTBEAT: self._heartbeat,
@@ -171,7 +171,7 @@ class Dispatcher:
     def called_again(self, connection: ServerConnection) -> None:
         """Answer the waiting heartbeat or exchange of a worker or an executor, which has sent a further call."""
         if isinstance(connection.state, WorkerSession):
-            self._workers.answer_beat(connection.state)
+            connection.state.answer_beat(self._cycle)
         elif isinstance(connection.state, ExecutorHolder):
             self._workers.answer_now(connection.state)
 

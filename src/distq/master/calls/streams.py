@@ -28,10 +28,6 @@ class Streams:
         self.waiting: dict[int, dict[ReadParts, None]] = {}
         """Waiting requests by task key."""
 
-    def unwatch(self, task_key: int) -> None:
-        """Stop watching a stream for which no request waits."""
-        self._cycle.ledger.state.stream_parts.watched.discard(task_key)
-
     def push(self) -> None:
         """Have the next cycle answer the requests whose streams have grown or ended."""
         parts = self._cycle.ledger.state.stream_parts
@@ -39,7 +35,7 @@ class Streams:
             grown, parts.grown = parts.grown, {}
             for task_key in grown:
                 for request in list(self.waiting.get(task_key, ())):
-                    request.leave()
+                    request.leave(self._cycle)
                     self._cycle.forget(request)
                     self._cycle.ask(request)
 
@@ -87,16 +83,16 @@ class ReadParts(CallRequest):
         self.streams.waiting.setdefault(self.task_key, {})[self] = None
         cycle.park_idle(self)
 
-    def leave(self) -> None:
+    def leave(self, cycle: Cycle) -> None:
         """Remove the request from the waiting ones."""
         waiting = self.streams.waiting
         waiting[self.task_key].pop(self, None)
         if not waiting[self.task_key]:
             del waiting[self.task_key]
-            self.streams.unwatch(self.task_key)
+            cycle.ledger.state.stream_parts.watched.discard(self.task_key)
 
     def expire(self, cycle: Cycle, now: float) -> None:  # noqa: ARG002, D102
-        self.leave()
+        self.leave(cycle)
         self.connection.reply(returned(([], False)))
 
 

@@ -130,23 +130,31 @@ class Broker:
     def park(self, request: LeaseRequest, queues: tuple[Queue[Task], ...] | None) -> None:
         """Let a request wait for tasks of these queues (None: of every work queue) until its `until`."""
         self._long_polls.add(request, queues)
-        self._wait(request)
+        self.park_idle(request)
 
     def park_until_room(self, request: Request, queue: Queue[Task], room: int = 1) -> None:
         """Let a request wait until the queue has room for `room` tasks; then a cycle decides it anew."""
         request.wait_list = self._blocked.setdefault(queue, {})
         request.wait_list[request] = room
-        self._wait(request)
+        self.park_idle(request)
 
     def park_until_end(self, request: Request, queue: Queue[Task]) -> None:
         """Let a request wait until the queue has no live task."""
         request.wait_list = self._join_waits.setdefault(queue, {})
         request.wait_list[request] = 0
-        self._wait(request)
+        self.park_idle(request)
 
     def park_idle(self, request: Request) -> None:
         """Let a request wait until its `until`, or until the code that keeps it answers it."""
-        self._wait(request)
+        request.parked = True
+        if request.until is not None:
+            self._with_deadline[request] = None
+            self._wait_ends.add(request.until, request)
+            if len(self._wait_ends) > 2 * len(self._with_deadline) + FORGOTTEN_MAX:
+                self._wait_ends = Deadlines()
+                for waiting in self._with_deadline:
+                    self._wait_ends.add(waiting.until or 0.0, waiting)
+            self.timer(request.until)
 
     def forget(self, request: Request) -> None:
         """End the wait of a request, because its peer has gone or is answered now."""
@@ -159,17 +167,6 @@ class Broker:
             request.wait_list = None
         elif isinstance(request, LeaseRequest):
             self._long_polls.remove(request)
-
-    def _wait(self, request: Request) -> None:
-        request.parked = True
-        if request.until is not None:
-            self._with_deadline[request] = None
-            self._wait_ends.add(request.until, request)
-            if len(self._wait_ends) > 2 * len(self._with_deadline) + FORGOTTEN_MAX:
-                self._wait_ends = Deadlines()
-                for waiting in self._with_deadline:
-                    self._wait_ends.add(waiting.until or 0.0, waiting)
-            self.timer(request.until)
 
     # -- the cycle -----------------------------------------------------------------------------
 

@@ -161,17 +161,13 @@ class Workers:
 
     def beat(self, session: WorkerSession, connection: ServerConnection, wait_s: float) -> None:
         """Reply to a heartbeat: immediately if there is something to send, else within `wait_s` or at the next one."""
-        self.answer_beat(session)
+        session.answer_beat(self._cycle)
         session.beat = beat = Heartbeat(connection, session)
         if session.stops or session.stacks or wait_s <= 0:
-            self.answer_beat(session)
+            session.answer_beat(self._cycle)
         else:
             beat.until = self._cycle.clock.now() + wait_s
             self._cycle.park_idle(beat)
-
-    def stop(self, session: WorkerSession, task_key: int, delivery: int) -> None:
-        """Have a worker stop a task that it runs or has not begun yet."""
-        session.stop(self._cycle, task_key, delivery)
 
     def ask_for_stack(
         self, session: WorkerSession, task_key: int, delivery: int, say: Callable[[Cycle, str], None]
@@ -180,7 +176,7 @@ class Workers:
         self._stack_waits.setdefault((task_key, delivery), []).append(say)
         if (task_key, delivery) not in session.stacks:
             session.stacks.append((task_key, delivery))
-        self.answer_beat(session)
+        session.answer_beat(self._cycle)
 
     def give_up_stack(self, task_key: int, delivery: int, say: Callable[[Cycle, str], None]) -> None:
         """Remove the callback `say`: the worker has not reported the stack in time."""
@@ -189,10 +185,6 @@ class Workers:
             waits.remove(say)
         if not waits:
             self._stack_waits.pop((task_key, delivery), None)
-
-    def answer_beat(self, session: WorkerSession) -> None:
-        """Reply to the session's waiting heartbeat, if there is one."""
-        session.answer_beat(self._cycle)
 
     def _exited(self, session: WorkerSession, ended: Mapping[str, Any]) -> None:
         index, running = count_of(ended.get("index")), ended.get("running")
@@ -250,7 +242,7 @@ class Workers:
         while len(self.handed_back) > HANDED_BACK_MAX:
             del self.handed_back[next(iter(self.handed_back))]
         session.unknown.end()
-        self.answer_beat(session)
+        session.answer_beat(self._cycle)
         for executor in session.executors.values():
             self._unserve(executor)
             self.lose(executor, reason, cause)

@@ -91,25 +91,9 @@ class Supervisor:
             self._fail(ExecutorsUnusable(reason))
         return not self._was_ready
 
-    def stop(self, lease_ids: Sequence[LeaseId]) -> None:
-        """Stop tasks that the master has cancelled."""
-        self.pool.stop(lease_ids)
-
-    def find(self, lease_ids: Sequence[LeaseId]) -> None:
-        """Find the stacks that the master has asked for."""
-        self.pool.find(lease_ids)
-
     def found(self, lease_id: LeaseId, stack: str) -> None:
         """Send the master the stack of a task."""
         self.master_session.found(lease_id, stack)
-
-    def holds(self) -> Sequence[tuple[int, int, int]]:
-        """The leases that a `hello` names: the executor's number, the task and its delivery."""
-        return self.pool.held
-
-    def renew(self, since_at: float, until_at: float) -> None:
-        """Note that leases asked for since the first instant hold until the second."""
-        self.pool.renew(since_at, until_at)
 
     def report(self) -> Mapping[str, object]:
         """What a heartbeat reports, except for the ends of executors."""
