@@ -1,4 +1,4 @@
-"""P7: what a master keeps is bounded, and what is beyond the bounds is refused in words, never dropped."""
+"""P7: the memory of a master is bounded; it refuses what exceeds a bound with an error, and drops nothing."""
 
 import pytest
 from tests.master.bench import DEFAULTS, Bench, done, on_bench
@@ -13,7 +13,7 @@ TTL_S = 10.0
 
 @on_bench(defaults=DEFAULTS._replace(tasks_max=3, capacity=100, result_ttl_s=TTL_S))
 async def test_p7_room_for_a_result_is_reserved_with_its_task(bench: Bench) -> None:
-    """Results that are kept leave less room for tasks; none is dropped before its time, and then there is room."""
+    """Stored results take capacity from new tasks until their TTL is over; none is dropped before."""
     client, _, connection = bench.client(), bench.worker(), bench.executor()
     assert (await bench.submit(client, 1, [b"a", b"b"]))[0] is True
     rows = await bench.exchange(connection, want=2)
@@ -33,7 +33,7 @@ async def test_p7_room_for_a_result_is_reserved_with_its_task(bench: Bench) -> N
 
 @on_bench(defaults=DEFAULTS._replace(tasks_max=1, capacity=100))
 async def test_p7_the_value_of_a_plain_item_takes_its_items_place(bench: Bench) -> None:
-    """A master that is full to the brim still takes what was run."""
+    """A full master still accepts the value of an item that a program has processed."""
     plain, _, connection = bench.connection(), bench.worker(), bench.executor()
     assert await bench.ask(plain, "work", "put", 1) is None
     (row,) = await bench.exchange(connection)
@@ -41,8 +41,8 @@ async def test_p7_the_value_of_a_plain_item_takes_its_items_place(bench: Bench) 
     assert await bench.ask(plain, "result", "get") == 1
 
 
-def test_p7_queues_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that puts a task's number into a queue's name is told; known queues go on, and an empty one goes."""
+def test_p7_the_number_of_queues_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that makes a queue for each task gets an error; known queues go on, and empty queues are forgotten."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
@@ -68,8 +68,8 @@ def test_p7_queues_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @on_bench(defaults=DEFAULTS._replace(result_ttl_s=1.0, capacity=1000))
-async def test_p7_kinds_of_tasks_go_with_their_last_task(bench: Bench) -> None:
-    """A time limit until midnight is another one with each submit: nothing of it stays, and nothing new is refused."""
+async def test_p7_an_envelope_is_forgotten_with_its_last_task(bench: Bench) -> None:
+    """A time limit until midnight differs in each submit; the master keeps none of them and refuses no submit."""
     client, known = bench.client(), bench.ledger.registry
     for number in range(1, 300):
         assert (await bench.submit(client, number, [b"a"], 0.0, None, None, 1000.0 + number, queue=f"q{number % 7}"))[0]
@@ -90,8 +90,8 @@ async def test_p7_kinds_of_tasks_go_with_their_last_task(bench: Bench) -> None:
 
 
 @on_bench(defaults=DEFAULTS._replace(result_ttl_s=1.0))
-async def test_a_queue_that_a_worker_serves_stays_the_same(bench: Bench) -> None:
-    """Though nothing was in it for long: its worker must hear of what comes, and its limits and its rate stay known."""
+async def test_the_master_keeps_an_empty_queue_that_a_worker_serves(bench: Bench) -> None:
+    """The worker gets later tasks of the queue, and its limits and its rate stay known."""
     client = bench.client()
     bench.worker(queues=["q"])
     connection = bench.executor()
@@ -108,8 +108,8 @@ async def test_a_queue_that_a_worker_serves_stays_the_same(bench: Bench) -> None
 
 
 @on_bench(defaults=DEFAULTS._replace(payload_bytes_max=5 << 20))
-async def test_large_payloads_go_a_few_at_a_time_and_the_others_stay_in_line(bench: Bench) -> None:
-    """However many an executor asks for: a reply must fit a frame."""
+async def test_an_exchange_leases_only_payloads_that_fit_its_reply(bench: Bench) -> None:
+    """The reply must fit a frame, whatever the executor wants; the other tasks stay ready."""
     bench.worker()
     executor = bench.executor()
     bodies = [bytes([number]) * (3 << 20) for number in range(5)]
@@ -126,8 +126,8 @@ async def test_large_payloads_go_a_few_at_a_time_and_the_others_stay_in_line(ben
 
 
 @on_bench(defaults=DEFAULTS._replace(payload_bytes_max=5 << 20))
-async def test_large_payloads_that_only_the_store_has_are_read_a_few_at_a_time(bench: Bench) -> None:
-    """Whoever else waits is given those that did not fit."""
+async def test_an_exchange_reads_only_payloads_that_fit_from_the_store(bench: Bench) -> None:
+    """The next waiting executor gets the tasks whose payloads did not fit."""
     bench.worker()
     bench.ledger.state.cache.room_bytes = 0
     bodies = [bytes([number]) * (3 << 20) for number in range(5)]
@@ -143,8 +143,8 @@ async def test_large_payloads_that_only_the_store_has_are_read_a_few_at_a_time(b
 
 
 @on_bench(defaults=DEFAULTS._replace(payload_bytes_max=5 << 20))
-async def test_a_client_that_asks_about_large_results_is_told_which_to_ask_again_about(bench: Bench) -> None:
-    """A reply must fit a frame there too."""
+async def test_a_watch_reply_names_the_tasks_whose_results_did_not_fit(bench: Bench) -> None:
+    """The reply to a watch must fit a frame too."""
     bench.worker()
     executor = bench.executor()
     client = bench.client("gone")

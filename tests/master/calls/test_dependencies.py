@@ -1,4 +1,4 @@
-"""Chains and groups on the wire: what a submit may say, what an executor is told, who hears of which end."""
+"""Dependencies on the wire: what a submit may contain, and what executors and clients receive."""
 
 from typing import Any
 
@@ -10,31 +10,31 @@ from distq.wire.errors import RemoteRefusal
 
 
 def after(first: int, size: int, policy: str = "fail", *, single: bool = False) -> tuple[Any, ...]:
-    """What a task comes after."""
+    """The constraints of a task with dependencies."""
     return None, None, None, None, "reject", (first, size, policy, single)
 
 
 def done(row: Any, body: bytes) -> tuple[Any, ...]:
-    """The answer to a leased row: success."""
+    """The settle of a leased row: success."""
     return row[0], row[1], 0, body, 0.1, ""
 
 
 def peers(bench: Bench) -> tuple[Any, Any]:
-    """A client, and an executor of a worker that runs everything."""
+    """A client, and an executor of a worker that runs all tasks."""
     bench.worker()
     return bench.client(), bench.executor()
 
 
 async def submit(bench: Bench, connection: Any, number: int, *runs: tuple[int, Any], queue: str = "q") -> Any:
-    """Submit so many tasks for each of these."""
-    rows = [(0, size, None, more) for size, more in runs]
+    """Submit tasks, a number of them for each pair of number and constraints."""
+    rows = [(0, size, None, constraints) for size, constraints in runs]
     bodies = [b"%d" % index for index in range(sum(size for size, _ in runs))]
     return await bench.ask(connection, "broker", "submit", number, [(queue, "f")], rows, bodies, 0.0)
 
 
 @on_bench()
-async def test_a_callback_is_leased_with_the_number_of_those_before_it(bench: Bench) -> None:
-    """And their results are told to who has leased it, in order."""
+async def test_a_callback_is_leased_with_the_number_of_its_dependencies(bench: Bench) -> None:
+    """The executor that leases the callback can read the results of its dependencies in order."""
     client, executor = peers(bench)
     _, first = await submit(bench, client, 1, (3, None), (1, after(0, 3)))
     rows = await bench.exchange(executor, want=10)
@@ -48,8 +48,8 @@ async def test_a_callback_is_leased_with_the_number_of_those_before_it(bench: Be
 
 
 @on_bench()
-async def test_a_client_is_told_the_end_of_the_last_task_alone(bench: Bench) -> None:
-    """Results of those before it travel to where they are needed."""
+async def test_a_client_receives_the_end_of_the_last_task_only(bench: Bench) -> None:
+    """The results of its dependencies go only to the executor that runs it."""
     client, executor = peers(bench)
     collector = bench.client()
     _, first = await submit(bench, client, 1, (1, None), (1, after(0, 1, single=True)))
@@ -62,8 +62,8 @@ async def test_a_client_is_told_the_end_of_the_last_task_alone(bench: Bench) -> 
 
 
 @on_bench()
-async def test_what_failed_before_a_task_that_runs_all_the_same_is_told_with_its_error(bench: Bench) -> None:
-    """The body of a dead letter is more than its error."""
+async def test_an_executor_reads_the_error_of_a_failed_dependency(bench: Bench) -> None:
+    """The reply has the error alone, although the body of the dead letter has the arguments too."""
     client, executor = peers(bench)
     _, first = await submit(bench, client, 1, (2, None), (1, after(0, 2, "run")))
     one, two = await bench.exchange(executor, want=2)
@@ -80,8 +80,8 @@ async def test_what_failed_before_a_task_that_runs_all_the_same_is_told_with_its
 
 
 @on_bench(defaults=DEFAULTS._replace(capacity=10_000))
-async def test_many_results_come_in_parts(bench: Bench) -> None:
-    """However many there are, each reply fits a frame."""
+async def test_the_results_of_many_dependencies_come_in_several_replies(bench: Bench) -> None:
+    """Each reply fits a frame, whatever the number of results."""
     client, executor = peers(bench)
     size = 2 * ENDS_PER_REPLY + 1
     await submit(bench, client, 1, (size, None), (1, after(0, size)))
@@ -95,8 +95,8 @@ async def test_many_results_come_in_parts(bench: Bench) -> None:
 
 
 @on_bench(defaults=DEFAULTS._replace(payload_bytes_max=3 << 20))
-async def test_large_results_come_a_few_at_a_time(bench: Bench) -> None:
-    """As many as fit a reply."""
+async def test_a_reply_has_as_many_large_results_as_fit(bench: Bench) -> None:
+    """The executor asks again for the results that did not fit."""
     client, executor = peers(bench)
     await submit(bench, client, 1, (5, None), (1, after(0, 5)))
     rows = await bench.exchange(executor, want=5)
@@ -109,8 +109,8 @@ async def test_large_results_come_a_few_at_a_time(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_failure_is_told_to_the_client_of_the_last_task(bench: Bench) -> None:
-    """By what has failed, over as many stages as there are."""
+async def test_the_client_of_the_last_task_receives_the_failure_of_a_dependency(bench: Bench) -> None:
+    """The cause names the dependency that failed, over any number of stages."""
     client, executor = peers(bench)
     _, first = await submit(bench, client, 1, (1, None), (1, after(0, 1)), (1, after(1, 1)))
     bench.call(client, "broker", "results", 0, 60.0)
@@ -137,8 +137,8 @@ REFUSED: list[tuple[list[tuple[int, Any]], str]] = [
 
 
 @on_bench()
-async def test_what_cannot_be_is_refused_and_nothing_is_taken(bench: Bench) -> None:
-    """In a sentence."""
+async def test_a_submit_with_impossible_dependencies_is_refused_whole(bench: Bench) -> None:
+    """The master answers with an error and accepts no task of the submit."""
     client = bench.client()
     for number, (runs, explanation) in enumerate(REFUSED, 1):
         answer = await submit(bench, client, number, *runs)
@@ -148,8 +148,8 @@ async def test_what_cannot_be_is_refused_and_nothing_is_taken(bench: Bench) -> N
 
 
 @on_bench()
-async def test_who_has_not_leased_a_task_is_told_nothing_of_those_before_it(bench: Bench) -> None:
-    """Nor is who asks about a task that has no dependencies, or asks for nonsense."""
+async def test_only_the_holder_of_a_task_can_read_the_results_of_its_dependencies(bench: Bench) -> None:
+    """The master also refuses a request for a task without dependencies, and a request of wrong values."""
     client, executor = peers(bench)
     _, first = await submit(bench, client, 1, (2, None))
     (row,) = await bench.exchange(executor)

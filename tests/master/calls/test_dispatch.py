@@ -1,4 +1,4 @@
-"""The desk: every call is answered in words, and what BaseManager does for anybody is not done."""
+"""The dispatcher: it answers every call, and refuses the calls with which BaseManager's servers can be controlled."""
 
 import os
 import threading
@@ -15,22 +15,22 @@ CALLER = f"{os.getpid():x}.{hash('distq'):x}.{threading.get_ident():x}"
 
 @on_bench()
 async def test_the_managers_own_calls_are_served(bench: Bench) -> None:
-    """What a stock client calls on its way to a proxy."""
+    """The dispatcher answers the calls that a standard-library client makes before it has a proxy."""
     connection = bench.connection()
     for method in ("dummy", "incref", "decref", "accept_connection"):
         assert await bench.ask(connection, None, method, "work") is None
     for getter, ident in (("get_work_queue", "work"), ("get_task_queue", "work"), ("get_done_queue", "result")):
         assert word_of((await bench.ask(connection, None, "create", getter))[0]) == (ident, CALLER)
     assert (await bench.ask(connection, None, "create", "get_broker"))[0] == "broker"
-    for word in ("work", f"work@{CALLER}"):
-        assert "put" in await bench.ask(connection, None, "get_methods", Token("get_work_queue", ("h", 1), word))
+    for typeid in ("work", f"work@{CALLER}"):
+        assert "put" in await bench.ask(connection, None, "get_methods", Token("get_work_queue", ("h", 1), typeid))
     assert "submit" in await bench.ask(connection, None, "get_methods", Token("get_broker", ("h", 1), "broker"))
     assert await bench.ask(connection, None, "number_of_objects") == 3
 
 
 @on_bench()
-async def test_what_is_not_offered_is_refused_in_words(bench: Bench) -> None:
-    """Nobody stops the master, looks into it, or reaches what is not there; the connection goes on."""
+async def test_a_call_that_the_master_does_not_offer_is_refused(bench: Bench) -> None:
+    """No peer can stop the master or reach unknown objects; the connection goes on."""
     connection = bench.connection()
     refusals = (
         (None, "shutdown"),
@@ -49,8 +49,8 @@ async def test_what_is_not_offered_is_refused_in_words(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_stats_are_told_by_name(bench: Bench) -> None:
-    """As the HTTP side tells them; an unknown word is refused with those that there are."""
+async def test_a_peer_reads_statistics_by_their_name(bench: Bench) -> None:
+    """The statistics equal those of the HTTP server; the error for an unknown name lists the known ones."""
     connection = bench.connection()
     bench.hello(connection, "cli", "s")
     assert await bench.ask(connection, "broker", "stats") == {"ready": True}
@@ -58,8 +58,8 @@ async def test_stats_are_told_by_name(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_what_the_master_did_not_expect_is_still_an_answer(bench: Bench) -> None:
-    """A defect behind one call ends neither the connection nor the master."""
+async def test_an_unexpected_exception_is_answered_too(bench: Bench) -> None:
+    """A defect in the handling of one call ends neither the connection nor the master."""
 
     def broken(what: str) -> object:
         raise ZeroDivisionError(what)

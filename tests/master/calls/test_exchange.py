@@ -14,7 +14,7 @@ from distq.wire.errors import RemoteRefusal
 
 @on_bench()
 async def test_one_exchange_settles_and_leases(bench: Bench) -> None:
-    """What was run is answered for, and what comes next is handed over, in submit order."""
+    """One call settles the tasks that were run, and leases the next ones in submit order."""
     client, _, connection = bench.client(), bench.worker(), bench.executor()
     await bench.submit(client, 1, [b"a", b"b", b"c"])
     first, second = await bench.exchange(connection, want=2)
@@ -28,7 +28,7 @@ async def test_one_exchange_settles_and_leases(bench: Bench) -> None:
 
 @on_bench()
 async def test_an_exchange_waits_for_a_task(bench: Bench) -> None:
-    """It is answered as soon as there is one, or when its time is over."""
+    """The master answers as soon as a task is ready, or when the wait is over."""
     client, _, connection = bench.client(), bench.worker(), bench.executor()
     assert await bench.exchange(connection, wait_s=5) is WAITING
     await bench.submit(client, 1, [b"a"])
@@ -42,7 +42,7 @@ async def test_an_exchange_waits_for_a_task(bench: Bench) -> None:
 
 @on_bench()
 async def test_an_envelope_is_sent_once_for_all_its_tasks(bench: Bench) -> None:
-    """Rows point into the table of envelopes."""
+    """The rows of a reply refer to its table of envelopes by index."""
     client, _, connection = bench.client(), bench.worker(), bench.executor()
     await bench.submit(client, 1, [b"a", b"b"], 0.0, 5, 2, 30.0)
     await bench.ask(bench.connection(), "work", "put", 7)
@@ -53,8 +53,8 @@ async def test_an_envelope_is_sent_once_for_all_its_tasks(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_failure_is_tried_again_later_and_then_dead(bench: Bench) -> None:
-    """`retries` and the backoff hold; the client hears the last error."""
+async def test_a_task_that_fails_is_retried_later_and_then_is_a_dead_letter(bench: Bench) -> None:
+    """The master applies `retries` and the backoff; the client receives the last error."""
     client, _, connection = bench.client(), bench.worker(), bench.executor()
     await bench.submit(client, 1, [b"a"])
     (row,) = await bench.exchange(connection)
@@ -72,8 +72,8 @@ async def test_a_failure_is_tried_again_later_and_then_dead(bench: Bench) -> Non
 
 
 @on_bench()
-async def test_what_is_handed_back_costs_nothing(bench: Bench) -> None:
-    """A release goes to the next executor with the same attempt number."""
+async def test_a_released_task_spends_no_attempt(bench: Bench) -> None:
+    """The next executor gets the task with the same attempt number."""
     client, _, connection = bench.client(), bench.worker(), bench.executor()
     other = bench.executor(2)
     await bench.submit(client, 1, [b"a"])
@@ -84,7 +84,7 @@ async def test_what_is_handed_back_costs_nothing(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_name_that_a_worker_lacks_is_not_offered_to_it_again(bench: Bench) -> None:
+async def test_a_worker_gets_no_further_task_of_a_name_that_it_does_not_know(bench: Bench) -> None:
     """Another worker, with newer code, gets the task."""
     client, _, old = bench.client(), bench.worker("old"), bench.executor(1, "old")
     await bench.submit(client, 1, [b"a"])
@@ -97,8 +97,8 @@ async def test_a_name_that_a_worker_lacks_is_not_offered_to_it_again(bench: Benc
 
 
 @on_bench()
-async def test_stale_answers_change_nothing_but_late_successes_count(bench: Bench) -> None:
-    """P4: a late failure is ignored, a late success takes the running lease back; both are counted."""
+async def test_a_late_failure_changes_nothing_and_a_late_success_settles_the_task(bench: Bench) -> None:
+    """P4: a late success ends the present lease; the master counts both settles."""
     client, _, connection = bench.client(), bench.worker(), bench.executor()
     await bench.submit(client, 1, [b"a"])
     (first,) = await bench.exchange(connection)
@@ -114,16 +114,16 @@ async def test_stale_answers_change_nothing_but_late_successes_count(bench: Benc
 
 
 @on_bench()
-async def test_answers_for_tasks_that_nobody_knows_are_counted(bench: Bench) -> None:
-    """After a restart of a master without a store, for example."""
+async def test_the_master_counts_settles_of_unknown_tasks(bench: Bench) -> None:
+    """An executor sends them after the restart of a master without a store, for example."""
     bench.worker()
     assert await bench.exchange(bench.executor(), [done((1, 1)), failed((2, 1))]) == []
     assert bench.ledger.unknown_settles == 2
 
 
 @on_bench()
-async def test_a_plain_handlers_value_goes_to_the_result_queue(bench: Bench) -> None:
-    """In the same commit in which its item ends; however often the answer comes."""
+async def test_the_value_of_a_plain_handler_goes_to_the_result_queue_once(bench: Bench) -> None:
+    """The commit that ends the item stores its value, also if the executor sends the settle twice."""
     bench.worker()
     connection, plain = bench.executor(), bench.connection()
     await bench.ask(plain, "work", "put", 7)
@@ -137,8 +137,8 @@ async def test_a_plain_handlers_value_goes_to_the_result_queue(bench: Bench) -> 
 
 
 @on_bench()
-async def test_a_full_result_queue_holds_the_executor_up(bench: Bench) -> None:
-    """It waits, its lease is renewed meanwhile, and nothing of what it said is lost or counted twice."""
+async def test_an_executor_waits_for_a_place_in_a_full_result_queue(bench: Bench) -> None:
+    """Its lease is renewed meanwhile, and no settle of the exchange is lost or counted twice."""
     bench.worker()
     connection, plain, reader = bench.executor(), bench.connection(), bench.connection()
     for number in range(3):
@@ -158,8 +158,8 @@ async def test_a_full_result_queue_holds_the_executor_up(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_an_answer_that_is_too_large_is_a_failure_that_says_so(plain: bool) -> None:
-    """Its task is dead at once, the other answers count, and nothing is stuck."""
+def test_a_result_that_is_too_large_makes_its_task_a_dead_letter(plain: bool) -> None:
+    """The error gives the size; the other settles of the exchange count."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
@@ -180,8 +180,8 @@ def test_an_answer_that_is_too_large_is_a_failure_that_says_so(plain: bool) -> N
 
 
 @on_bench()
-async def test_what_is_no_exchange_is_refused_in_words(bench: Bench) -> None:
-    """And the connection, and the master, go on."""
+async def test_an_exchange_with_wrong_arguments_is_refused(bench: Bench) -> None:
+    """The connection and the master go on."""
     bench.worker()
     connection = bench.executor()
     good: tuple[Any, ...] = (1, 1, 0, b"", 0.1, "")
@@ -208,14 +208,14 @@ async def test_what_is_no_exchange_is_refused_in_words(bench: Bench) -> None:
 
 @on_bench()
 async def test_only_executors_exchange(bench: Bench) -> None:
-    """A client, a supervisor, one that has not said hello: refused in words."""
+    """The master refuses an exchange of a client, of a supervisor, and of a connection without a hello."""
     for connection in (bench.client(), bench.worker(), bench.connection()):
         assert "role executor" in str(await bench.exchange(connection))
 
 
 @on_bench(defaults=DEFAULTS._replace(capacity=50))
 async def test_a_task_that_was_lost_runs_alone(bench: Bench) -> None:
-    """Whoever dies next, only one task can have been the reason; others wait for nobody."""
+    """If an executor dies again, only one task can be the reason; other tasks do not wait for it."""
     client, supervisor, connection = bench.client(), bench.worker(), bench.executor(1)
     await bench.submit(client, 1, [b"a", b"b", b"c"])
     rows = await bench.exchange(connection, want=3)
@@ -229,7 +229,7 @@ async def test_a_task_that_was_lost_runs_alone(bench: Bench) -> None:
 
 @on_bench()
 async def test_the_executor_that_was_busy_last_is_served_first(bench: Bench) -> None:
-    """Those that idle idle together; with more tasks than one wants, the next one gets the rest."""
+    """Idle executors stay idle; if one executor does not want all ready tasks, the next one gets the rest."""
     bench.worker()
     first, second = bench.executor(1), bench.executor(2)
     assert await bench.exchange(first, want=1, wait_s=50) is WAITING
@@ -244,8 +244,8 @@ async def test_the_executor_that_was_busy_last_is_served_first(bench: Bench) -> 
 
 
 @on_bench()
-async def test_an_executor_that_calls_again_is_kept_waiting_no_longer(bench: Bench) -> None:
-    """One that runs several tasks settles the first that has ended while it waits for more."""
+async def test_a_second_call_of_an_executor_ends_the_wait_of_its_first(bench: Bench) -> None:
+    """An executor that runs several tasks settles the first that has ended while it waits for more."""
     bench.worker()
     executor = bench.executor()
     await bench.submit(bench.client(), 1, [b"1"])
@@ -262,8 +262,8 @@ async def test_an_executor_that_calls_again_is_kept_waiting_no_longer(bench: Ben
 
 
 @on_bench()
-async def test_an_executor_that_has_called_again_already_is_not_kept_waiting(bench: Bench) -> None:
-    """Its next call may have come before the first was looked at."""
+async def test_an_exchange_does_not_wait_if_the_next_call_has_already_come(bench: Bench) -> None:
+    """The second call may arrive before the broker examines the first."""
     bench.worker()
     executor = bench.executor()
     bench.call(executor, "broker", "exchange", [], 1, 60.0)

@@ -1,4 +1,4 @@
-"""Headers: what travels with a task for others than the master to read."""
+"""Headers: fields of a task that the master passes on and does not read."""
 
 from typing import Any
 
@@ -12,23 +12,23 @@ from distq.wire.errors import RemoteRefusal
 TRACE = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
 
-def more(*headers: Any) -> tuple[Any, ...]:
-    """What a submit says of a task that has headers alone."""
+def constraints_with(*headers: Any) -> tuple[Any, ...]:
+    """The constraints of a task that has only headers."""
     return None, None, None, None, "reject", None, headers
 
 
-async def submit(bench: Bench, connection: Any, number: int, *mores: Any) -> Any:
-    """One task for each."""
-    runs = [(0, 1, None, one) if one else (0, 1) for one in mores]
+async def submit(bench: Bench, connection: Any, number: int, *each: Any) -> Any:
+    """Submit one task for each of these constraints."""
+    runs = [(0, 1, None, one) if one else (0, 1) for one in each]
     return await bench.ask(connection, "broker", "submit", number, [("q", "f")], runs, [b"x"] * len(runs), 0.0)
 
 
 @on_bench()
-async def test_headers_come_with_every_attempt_and_are_shown(bench: Bench) -> None:
-    """Of those that have some, and of no others."""
+async def test_the_executor_of_each_attempt_and_the_operator_see_the_headers(bench: Bench) -> None:
+    """A reply has headers only for the tasks that have some."""
     client, _ = bench.client(), bench.worker()
     executor = bench.executor()
-    _, first = await submit(bench, client, 1, more(TRACE, ("tenant", "acme")), None)
+    _, first = await submit(bench, client, 1, constraints_with(TRACE, ("tenant", "acme")), None)
     for _ in range(2):
         reply = await bench.ask(executor, "broker", "exchange", [], 5, 0.0)
         rows = reply[1]
@@ -51,12 +51,12 @@ async def test_headers_come_with_every_attempt_and_are_shown(bench: Bench) -> No
         ([(f"h{number}", "x") for number in range(HEADERS_MAX + 1)], "at most 16"),
     ],
 )
-def test_headers_that_are_none_are_refused(headers: list[Any], explanation: str) -> None:
-    """In a sentence."""
+def test_a_submit_with_invalid_headers_is_refused(headers: list[Any], explanation: str) -> None:
+    """The error explains which header is invalid."""
 
     @on_bench()
     async def refused(bench: Bench) -> None:
-        answer = await submit(bench, bench.client(), 1, more(*headers))
+        answer = await submit(bench, bench.client(), 1, constraints_with(*headers))
         assert isinstance(answer, RemoteRefusal)
         assert explanation in str(answer)
 

@@ -1,4 +1,4 @@
-"""Plain queues: what a standard-library program's `queue.Queue` proxies hear."""
+"""Plain queues: the answers that the `queue.Queue` proxies of standard-library programs get."""
 
 import queue as standard
 from datetime import date
@@ -14,7 +14,7 @@ SMALL = DEFAULTS._replace(capacity=2)
 
 @on_bench()
 async def test_items_come_out_in_the_order_they_went_in(bench: Bench) -> None:
-    """Put and get are what they are on a queue.Queue, whatever the item."""
+    """`put` and `get` work as on a queue.Queue, for any item."""
     connection = bench.connection()
     items = [1, "ü", {"a": [1.5, None]}, date(2026, 1, 2)]
     for item in items:
@@ -24,7 +24,7 @@ async def test_items_come_out_in_the_order_they_went_in(bench: Bench) -> None:
 
 @on_bench()
 async def test_every_form_of_the_arguments_is_read(bench: Bench) -> None:
-    """Positional, by keyword, without waiting: as queue.Queue takes them."""
+    """Arguments may be positional or keywords, with or without a wait, as queue.Queue accepts them."""
     connection = bench.connection()
     for args, kwds in (((1, True, 5), {}), ((), {"item": 1, "block": False}), ((1,), {"timeout": None})):
         assert await bench.ask(connection, "work", "put", *args, **kwds) is None
@@ -42,8 +42,8 @@ async def test_every_form_of_the_arguments_is_read(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_an_empty_queue_says_so(bench: Bench) -> None:
-    """Without waiting at once, with a timeout when it is over, and never before."""
+async def test_a_get_on_an_empty_queue_raises_empty(bench: Bench) -> None:
+    """Without a wait it raises immediately, with a timeout when that is over, and never before."""
     connection = bench.connection()
     for method, kwds in (("get_nowait", {}), ("get", {"block": False}), ("get", {"timeout": 0})):
         assert isinstance(await bench.ask(connection, "work", method, **kwds), standard.Empty)
@@ -55,8 +55,8 @@ async def test_an_empty_queue_says_so(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_wrong_timeouts_are_told_as_a_queue_tells_them(bench: Bench) -> None:
-    """What is no number of seconds is an error at the caller, and the connection goes on."""
+async def test_a_wrong_timeout_raises_the_error_of_queue_queue(bench: Bench) -> None:
+    """The caller gets the error, and the connection goes on."""
     connection = bench.connection()
     for wrong, kind in (
         (-1, ValueError),
@@ -72,8 +72,8 @@ async def test_wrong_timeouts_are_told_as_a_queue_tells_them(bench: Bench) -> No
 
 
 @on_bench()
-async def test_a_call_without_its_argument_is_refused_in_words(bench: Bench) -> None:
-    """`put()` needs an item, and a queue has only a queue's methods."""
+async def test_a_call_with_wrong_arguments_or_an_unknown_method_is_refused(bench: Bench) -> None:
+    """`put()` needs an item, and a queue has only the methods of queue.Queue."""
     connection = bench.connection()
     assert "item" in str(await bench.ask(connection, "work", "put"))
     assert "task_done" in str(await bench.ask(connection, "work", "clear"))
@@ -82,14 +82,14 @@ async def test_a_call_without_its_argument_is_refused_in_words(bench: Bench) -> 
 
 @on_bench()
 async def test_a_queue_can_be_printed(bench: Bench) -> None:
-    """`str` and `repr` of a proxy's referent, as the standard library answers them."""
+    """`str` and `repr` of a proxy return what the standard library returns."""
     assert await bench.ask(bench.connection(), "work", "__repr__") == "<distq queue 'work'>"
     assert await bench.ask(bench.connection(), "result", "__str__") == "<distq queue 'result'>"
 
 
 @on_bench()
-async def test_who_waits_longest_is_served_first(bench: Bench) -> None:
-    """A blocked get is answered by the next put, in the order of the gets."""
+async def test_the_get_that_waits_longest_is_served_first(bench: Bench) -> None:
+    """The next puts answer blocked gets in the order of the gets."""
     first, second = bench.connection(), bench.connection()
     assert await bench.ask(first, "work", "get") is WAITING
     assert await bench.ask(second, "work", "get", timeout=60) is WAITING
@@ -102,8 +102,8 @@ async def test_who_waits_longest_is_served_first(bench: Bench) -> None:
 
 
 @on_bench(defaults=SMALL)
-async def test_a_full_queue_blocks_or_says_so(bench: Bench) -> None:
-    """Without waiting queue.Full at once, else when the timeout is over, or the item goes in when there is room."""
+async def test_a_put_on_a_full_queue_blocks_or_raises_full(bench: Bench) -> None:
+    """Without a wait it raises immediately, otherwise when the timeout is over, unless the queue has space before."""
     connection, other = bench.connection(), bench.connection()
     for item in (1, 2):
         await bench.ask(connection, "result", "put", item)
@@ -120,8 +120,8 @@ async def test_a_full_queue_blocks_or_says_so(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_sizes_are_what_waits(bench: Bench) -> None:
-    """`qsize`, `empty` and `full` count what can still be taken."""
+async def test_the_sizes_of_a_queue_count_the_waiting_items(bench: Bench) -> None:
+    """`qsize`, `empty` and `full` count the items that a get can still return."""
     connection = bench.connection()
     assert [await bench.ask(connection, "work", method) for method in ("qsize", "empty", "full")] == [0, True, False]
     for item in range(6):
@@ -132,8 +132,8 @@ async def test_sizes_are_what_waits(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_connection_that_has_gone_takes_nothing(bench: Bench) -> None:
-    """Whoever was killed in a blocked get is forgotten; so is one of whose end only the socket knows so far."""
+async def test_a_disconnected_get_takes_no_item(bench: Bench) -> None:
+    """The master forgets a blocked get of a killed program, also if only the socket has noticed the end so far."""
     for role in ("work", "result"):
         disconnected, unheard, there = bench.connection(), bench.connection(), bench.connection()
         for connection in (disconnected, unheard, there):
@@ -146,8 +146,8 @@ async def test_a_connection_that_has_gone_takes_nothing(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_blocked_put_whose_connection_has_gone_adds_nothing(bench: Bench) -> None:
-    """It was never answered, and its caller knows."""
+async def test_a_disconnected_put_adds_no_item(bench: Bench) -> None:
+    """The put was never answered, so its caller knows that the item may be missing."""
     connection, disconnected = bench.connection(), bench.connection()
     for item in range(6):
         await bench.ask(connection, "result", "put", item)
@@ -158,8 +158,8 @@ async def test_a_blocked_put_whose_connection_has_gone_adds_nothing(bench: Bench
 
 
 @on_bench()
-async def test_an_item_that_is_held_goes_to_another_when_its_connection_ends(bench: Bench) -> None:
-    """A worker that dies before its result costs a delivery, no more."""
+async def test_an_item_goes_to_another_worker_when_its_connection_ends(bench: Bench) -> None:
+    """A worker that dies before it puts the result costs the item one delivery."""
     await bench.ask(bench.connection(), "work", "put", "a")
     dead, heir = bench.connection(), bench.connection()
     assert await bench.ask(dead, "work", "get") == "a"
@@ -172,8 +172,8 @@ async def test_an_item_that_is_held_goes_to_another_when_its_connection_ends(ben
 
 
 @on_bench()
-async def test_an_item_that_kills_everybody_is_a_dead_letter(bench: Bench) -> None:
-    """After `max_deliveries` it is offered no more, and its causes are kept."""
+async def test_an_item_that_kills_every_worker_is_a_dead_letter(bench: Bench) -> None:
+    """After `max_deliveries` the master offers the item no more, and keeps its causes."""
     await bench.ask(bench.connection(), "work", "put", "poison")
     for _ in range(DEFAULTS.max_deliveries):
         connection = bench.connection()
@@ -186,8 +186,8 @@ async def test_an_item_that_kills_everybody_is_a_dead_letter(bench: Bench) -> No
 
 
 @on_bench()
-async def test_the_next_call_settles_what_is_held(bench: Bench) -> None:
-    """A result, `task_done` or the next get: each answers for the item before."""
+async def test_the_next_call_of_a_program_settles_its_item(bench: Bench) -> None:
+    """A result, `task_done` and the next get each settle the item before."""
     connection = bench.connection()
     for item in "abc":
         await bench.ask(connection, "work", "put", item)
@@ -204,7 +204,7 @@ async def test_the_next_call_settles_what_is_held(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_result_and_the_end_of_its_item_are_one_commit(bench: Bench) -> None:
-    """There is no instant in which a crash would have one without the other."""
+    """A crash can never leave one of them stored without the other."""
     connection = bench.connection()
     await bench.ask(connection, "work", "put", "a")
     await bench.ask(connection, "work", "get")
@@ -215,8 +215,8 @@ async def test_a_result_and_the_end_of_its_item_are_one_commit(bench: Bench) -> 
 
 
 @on_bench(defaults=SMALL)
-async def test_a_result_that_is_not_taken_settles_nothing(bench: Bench) -> None:
-    """A full result queue, a result that is too large: the item stays leased."""
+async def test_a_refused_result_settles_no_item(bench: Bench) -> None:
+    """If the result queue is full or the result is too large, the item stays leased."""
     connection, other = bench.connection(), bench.connection()
     await bench.ask(connection, "work", "put", "a")
     await bench.ask(connection, "work", "get")
@@ -233,8 +233,8 @@ async def test_a_result_that_is_not_taken_settles_nothing(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_result_is_gone_once_its_reply_is_written(bench: Bench) -> None:
-    """A collector that leaves afterwards takes nothing with it that it did not get."""
+async def test_a_collected_result_ends_once_its_reply_is_written(bench: Bench) -> None:
+    """A collector that disconnects afterwards loses no further result."""
     collector = bench.connection()
     await bench.ask(bench.connection(), "result", "put", 4)
     assert await bench.ask(collector, "result", "get") == 4
@@ -245,7 +245,7 @@ async def test_a_result_is_gone_once_its_reply_is_written(bench: Bench) -> None:
 
 @on_bench()
 async def test_collecting_results_settles_no_work(bench: Bench) -> None:
-    """A worker may collect, and count what it collected, while it works on an item."""
+    """A worker may get results, and call `task_done` for them, while it works on an item."""
     connection = bench.connection()
     await bench.ask(connection, "work", "put", "a")
     await bench.ask(connection, "work", "get")
@@ -257,7 +257,7 @@ async def test_collecting_results_settles_no_work(bench: Bench) -> None:
 
 @on_bench()
 async def test_more_task_done_than_gets_is_an_error(bench: Bench) -> None:
-    """As queue.Queue says it."""
+    """The error is that of queue.Queue."""
     connection = bench.connection()
     assert "too many times" in str(await bench.ask(connection, "work", "task_done"))
     await bench.ask(connection, "work", "put", 1)
@@ -267,8 +267,8 @@ async def test_more_task_done_than_gets_is_an_error(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_join_waits_for_the_last_item_to_be_answered(bench: Bench) -> None:
-    """Not for its being taken; one that is dead is waited for no more."""
+async def test_join_waits_until_the_last_item_has_ended(bench: Bench) -> None:
+    """A get does not end the wait for an item; the end as a dead letter does."""
     connection, joiner, disconnected = bench.connection(), bench.connection(), bench.connection()
     assert await bench.ask(joiner, "work", "join") is None
     await bench.ask(connection, "work", "put", 1)
@@ -284,7 +284,7 @@ async def test_join_waits_for_the_last_item_to_be_answered(bench: Bench) -> None
 
 @on_bench(plain_lease_s=10.0)
 async def test_a_frozen_program_loses_its_item_when_a_lease_is_set(bench: Bench) -> None:
-    """DISTQ_PLAIN_LEASE_S bounds who neither answers nor goes; whoever answers in time is left alone."""
+    """DISTQ_PLAIN_LEASE_S limits how long a silent program holds an item; a program that settles in time keeps it."""
     frozen, heir = bench.connection(), bench.connection()
     for item in "ab":
         await bench.ask(frozen, "work", "put", item)
@@ -300,7 +300,7 @@ async def test_a_frozen_program_loses_its_item_when_a_lease_is_set(bench: Bench)
 
 @on_bench(plain_lease_s=10.0)
 async def test_the_late_result_of_a_thawed_program_still_settles(bench: Bench) -> None:
-    """P4: the work is done, nobody has to do it again; and a new lease has its own full time."""
+    """P4: no other program repeats the work; the next item of the program has a full new lease."""
     frozen = bench.connection()
     await bench.ask(frozen, "work", "put", "a")
     await bench.ask(frozen, "work", "get")
@@ -318,8 +318,8 @@ async def test_the_late_result_of_a_thawed_program_still_settles(bench: Bench) -
 
 
 @on_bench()
-async def test_a_structured_task_is_never_handed_to_a_plain_get(bench: Bench) -> None:
-    """A program of the standard library could not run it."""
+async def test_a_plain_get_never_returns_a_task(bench: Bench) -> None:
+    """A standard-library program could not run the task."""
     connection = bench.connection()
     await bench.submit(bench.client(), 1, [b"x"], queue="work")
     assert isinstance(await bench.ask(connection, "work", "get_nowait"), standard.Empty)
@@ -328,8 +328,8 @@ async def test_a_structured_task_is_never_handed_to_a_plain_get(bench: Bench) ->
 
 
 @pytest.mark.parametrize("capacity", [1, 3])
-def test_a_hundred_blocked_puts_all_get_in(capacity: int) -> None:
-    """However many wait for room, each gets it in turn."""
+def test_each_of_a_hundred_blocked_puts_succeeds(capacity: int) -> None:
+    """Each put gets a place in turn, whatever the number of waiting puts."""
 
     @on_bench(defaults=DEFAULTS._replace(capacity=capacity))
     async def scene(bench: Bench) -> None:

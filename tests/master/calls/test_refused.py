@@ -1,4 +1,4 @@
-"""A store that refuses a commit: nothing has changed, everybody is answered, and what must happen happens later."""
+"""Refused commits: no state has changed, every caller gets an answer, and due changes are repeated."""
 
 from tests.master.bench import LEASE_S, WAITING, Bench, done, failed, on_bench
 
@@ -6,8 +6,8 @@ from distq.wire.errors import RemoteRefusal
 
 
 @on_bench()
-async def test_a_put_and_a_submit_are_refused_in_words(bench: Bench) -> None:
-    """The caller knows that nothing was taken, and may try again."""
+async def test_a_put_and_a_submit_get_the_error_of_a_refused_commit(bench: Bench) -> None:
+    """The caller knows that nothing was accepted, and may call again."""
     plain, client = bench.connection(), bench.client()
     bench.store.refuse_next = 1
     bench.call(plain, "work", "put", 1)
@@ -21,8 +21,8 @@ async def test_a_put_and_a_submit_are_refused_in_words(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_two_submits_of_one_session_refused_together_can_both_come_again(bench: Bench) -> None:
-    """The session's high-water mark is back where it was."""
+async def test_two_submits_of_one_session_refused_together_can_both_be_repeated(bench: Bench) -> None:
+    """The session's newest submit number is the one from before."""
     first, second = bench.client(), bench.client()
     bench.store.refuse_next = 1
     for number, connection in ((1, first), (2, second)):
@@ -35,8 +35,8 @@ async def test_two_submits_of_one_session_refused_together_can_both_come_again(b
 
 
 @on_bench()
-async def test_who_asked_for_no_change_is_not_refused(bench: Bench) -> None:
-    """A get, a wait for results and an idle executor share the cycle, not its fate."""
+async def test_a_request_without_a_change_is_not_refused(bench: Bench) -> None:
+    """A get, a wait for results and an idle executor go on waiting, although their cycle's commit was refused."""
     plain, client, getter = bench.connection(), bench.client(), bench.connection()
     bench.worker()
     executor = bench.executor()
@@ -55,8 +55,8 @@ async def test_who_asked_for_no_change_is_not_refused(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_what_was_run_is_settled_when_the_store_works_again(bench: Bench) -> None:
-    """The executor's answer waits for that: a task that was run is not run again for a full disk."""
+async def test_a_settle_waits_until_the_store_accepts_it(bench: Bench) -> None:
+    """The executor waits for the answer, so that a full disk does not make a task run twice."""
     bench.worker()
     connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a", b"b"])
@@ -76,8 +76,8 @@ async def test_what_was_run_is_settled_when_the_store_works_again(bench: Bench) 
 
 
 @on_bench()
-async def test_p7_a_full_store_refuses_what_is_new_and_takes_what_ends(bench: Bench) -> None:
-    """In one cycle: a submit and a put are refused in words, a result is stored, a lost item goes back, a TTL ends."""
+async def test_p7_a_full_store_refuses_new_tasks_and_stores_ends(bench: Bench) -> None:
+    """One cycle refuses a submit and a put, stores a result, gives a lost item back and ends a TTL."""
     bench.worker()
     connection, plain, lost = bench.executor(), bench.connection(), bench.connection()
     await bench.submit(bench.client(), 1, [b"a", b"b"], 0.0, 5, 1, None, 10.0)
@@ -92,7 +92,7 @@ async def test_p7_a_full_store_refuses_what_is_new_and_takes_what_ends(bench: Be
     bench.call(plain, "work", "put", 2)
     bench.call(connection, "broker", "exchange", [done(rows[1])], 0, 0.0)
     lost.open = lost.alive = False
-    bench.dispatcher.connection_closed(lost)  # type: ignore[arg-type] # a line without a socket
+    bench.dispatcher.connection_closed(lost)  # type: ignore[arg-type] # a connection without a socket
     await bench.cycle()
     assert client.answer()[:2] == (False, "STORE_REFUSED")
     assert isinstance(plain.answer(), RemoteRefusal)
@@ -105,8 +105,8 @@ async def test_p7_a_full_store_refuses_what_is_new_and_takes_what_ends(bench: Be
 
 
 @on_bench()
-async def test_p7_a_plain_value_that_finds_no_room_waits_with_its_item(bench: Bench) -> None:
-    """Settling the item without its value would lose it; the executor is answered when both are stored."""
+async def test_p7_a_plain_item_is_settled_only_together_with_its_value(bench: Bench) -> None:
+    """The executor gets its answer when the store has both; without its value the item's work would be lost."""
     bench.worker()
     connection, plain = bench.executor(), bench.connection()
     await bench.ask(plain, "work", "put", 1)
@@ -121,8 +121,8 @@ async def test_p7_a_plain_value_that_finds_no_room_waits_with_its_item(bench: Be
 
 
 @on_bench()
-async def test_answers_that_were_only_half_decided_are_decided_again(bench: Bench) -> None:
-    """Two answers for one task take two cycles; if the first is refused, nothing of it is forgotten."""
+async def test_a_refused_commit_repeats_every_settle_of_its_exchange(bench: Bench) -> None:
+    """Two settles of one task take two cycles; if the first commit is refused, neither settle is forgotten."""
     bench.worker()
     connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a", b"b"])
@@ -133,8 +133,8 @@ async def test_answers_that_were_only_half_decided_are_decided_again(bench: Benc
 
 
 @on_bench()
-async def test_a_lost_connection_is_not_forgotten(bench: Bench) -> None:
-    """What it held goes back as soon as the store takes that."""
+async def test_a_lost_connection_is_handled_after_a_refused_commit(bench: Bench) -> None:
+    """Its tasks become ready as soon as the store accepts that."""
     connection = bench.connection()
     await bench.ask(connection, "work", "put", 1)
     await bench.ask(connection, "work", "get")
@@ -147,7 +147,7 @@ async def test_a_lost_connection_is_not_forgotten(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_silent_workers_leases_end_although_the_store_refuses(bench: Bench) -> None:
-    """The moment at which it is looked at must not be lost with a commit that had nothing to do with it."""
+    """The refused commit of another request does not make the master forget the end of the leases."""
     bench.worker()
     connection = bench.executor()
     await bench.submit(bench.client(), 1, [b"a"])
@@ -161,8 +161,8 @@ async def test_a_silent_workers_leases_end_although_the_store_refuses(bench: Ben
 
 
 @on_bench()
-async def test_a_result_that_was_fetched_goes_when_the_store_takes_that(bench: Bench) -> None:
-    """Meanwhile nobody else is given it."""
+async def test_a_collected_result_ends_when_the_store_accepts_that(bench: Bench) -> None:
+    """Until then the master gives the result to no other collector."""
     reader, other = bench.connection(), bench.connection()
     await bench.ask(reader, "result", "put", 1)
     bench.store.refuse_next = 1
@@ -175,7 +175,7 @@ async def test_a_result_that_was_fetched_goes_when_the_store_takes_that(bench: B
 
 @on_bench()
 async def test_a_settling_get_or_task_done_is_refused_and_the_item_stays(bench: Bench) -> None:
-    """The worker still holds it, and its next call settles it."""
+    """The worker still holds the item, and its next call settles it."""
     connection = bench.connection()
     for item in (1, 2):
         await bench.ask(connection, "work", "put", item)
@@ -188,8 +188,8 @@ async def test_a_settling_get_or_task_done_is_refused_and_the_item_stays(bench: 
 
 
 @on_bench()
-async def test_a_store_that_refuses_for_long_is_not_asked_all_the_time(bench: Bench) -> None:
-    """What is due stays due; once a second is often enough."""
+async def test_the_master_tries_a_refusing_store_once_a_second(bench: Bench) -> None:
+    """Due changes stay due until the store accepts them."""
     await bench.submit(bench.client(), 1, [b"a"], 0.0, 5, 1, None, 1.0)
     bench.worker()
     connection = bench.executor()
@@ -207,7 +207,7 @@ async def test_a_store_that_refuses_for_long_is_not_asked_all_the_time(bench: Be
 
 @on_bench()
 async def test_a_nearly_full_store_takes_results_and_refuses_new_tasks(bench: Bench) -> None:
-    """One cycle brings both: the submit is refused in words, the settle beside it is stored and answered."""
+    """In one cycle the submit gets an error, and the settle is stored and answered."""
     bench.worker()
     executor, client, plain = bench.executor(), bench.client(), bench.connection()
     await bench.submit(client, 1, [b"a", b"b"])
@@ -227,8 +227,8 @@ async def test_a_nearly_full_store_takes_results_and_refuses_new_tasks(bench: Be
 
 
 @on_bench()
-async def test_a_plain_item_is_settled_only_with_its_result(bench: Bench) -> None:
-    """A nearly full store has no place for the result, so the item stays leased until there is one."""
+async def test_an_item_stays_leased_while_the_store_has_no_space_for_its_result(bench: Bench) -> None:
+    """The put of the result settles the item when the nearly full store accepts it."""
     bench.worker()
     executor = bench.executor()
     await bench.ask(bench.connection(), "work", "put", 1)

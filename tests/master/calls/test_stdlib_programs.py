@@ -1,4 +1,4 @@
-"""Programs of the standard library that keep no proxies hang up after every call; those that keep them do not."""
+"""Standard-library programs without proxies disconnect after every call; programs that keep proxies do not."""
 
 import queue as standard
 from typing import Any
@@ -11,35 +11,35 @@ from distq.master.calls.stdlib_programs import CALLER_CHARS_MAX, FIRST_HELD_S, H
 
 
 class Proxy:
-    """A queue's proxy of one thread of a program, as the standard library makes, uses and drops it."""
+    """A queue's proxy of one thread of a program: the calls that the standard library makes for it."""
 
-    def __init__(self, bench: Bench, word: str, caller: str) -> None:
+    def __init__(self, bench: Bench, typeid: str, caller: str) -> None:
         self.bench = bench
-        self.ident = f"{word}@{caller}"
+        self.ident = f"{typeid}@{caller}"
 
     async def made(self) -> "Proxy":
-        """It announces itself, and the manager gives up the reference that `create` has made."""
+        """Announce the proxy, and give up the reference that `create` has made."""
         for method in ("incref", "decref"):
             assert await self.bench.ask(self.bench.connection(), None, method, self.ident) is None
         return self
 
     async def dropped(self) -> None:
-        """It is given up."""
+        """Give the proxy up."""
         assert await self.bench.ask(self.bench.connection(), None, "decref", self.ident) is None
 
     async def call(self, connection: FakeConnection, method: str, *args: Any, **kwds: Any) -> Any:
-        """Call a method on a connection of the thread's."""
+        """Call a method on a connection of the thread."""
         return await self.bench.ask(connection, self.ident, method, *args, **kwds)
 
 
-async def proxy(bench: Bench, word: str, caller: str = "1.a.1") -> Proxy:
+async def proxy(bench: Bench, typeid: str, caller: str = "1.a.1") -> Proxy:
     """A new proxy."""
-    return await Proxy(bench, word, caller).made()
+    return await Proxy(bench, typeid, caller).made()
 
 
-async def at_once(bench: Bench, word: str, method: str, *args: Any, caller: str = "1.a.1", **kwds: Any) -> Any:
-    """`manager.get_work_queue().get()`: a proxy and a connection for one call."""
-    made = await proxy(bench, word, caller)
+async def call_alone(bench: Bench, typeid: str, method: str, *args: Any, caller: str = "1.a.1", **kwds: Any) -> Any:
+    """Make one call as `manager.get_work_queue().get()` does, with a proxy and a connection of its own."""
+    made = await proxy(bench, typeid, caller)
     connection = bench.connection()
     answer = await made.call(connection, method, *args, **kwds)
     await made.dropped()
@@ -48,59 +48,59 @@ async def at_once(bench: Bench, word: str, method: str, *args: Any, caller: str 
 
 
 def redelivered(bench: Bench) -> dict[str, int]:
-    """How often, and why."""
+    """Number of redeliveries, by reason."""
     return dict(bench.counters("work", "plain").redeliveries)
 
 
 @on_bench()
 async def test_a_program_without_proxies_works_on_its_item_without_a_connection(bench: Bench) -> None:
-    """Five items are taken five times, and each answered by the next result of its thread."""
+    """The program gets five items, and the next result of its thread settles each."""
     for n in range(5):
-        assert await at_once(bench, "work", "put", n) is None
+        assert await call_alone(bench, "work", "put", n) is None
     for n in range(5):
-        assert await at_once(bench, "work", "get") == n
+        assert await call_alone(bench, "work", "get") == n
         await bench.advance(20)
         assert bench.counts("work").get("leased") == 1
-        assert await at_once(bench, "result", "put", n * n) is None
+        assert await call_alone(bench, "result", "put", n * n) is None
     assert bench.counts("work") == {}
     assert redelivered(bench) == {}
-    assert isinstance(await at_once(bench, "work", "get_nowait"), standard.Empty)
+    assert isinstance(await call_alone(bench, "work", "get_nowait"), standard.Empty)
 
 
 @on_bench()
-async def test_programs_and_threads_on_one_host_answer_for_their_own_items(bench: Bench) -> None:
-    """Same address, same process number in two containers: the hash and the thread tell them apart."""
+async def test_programs_and_threads_on_one_host_settle_only_their_own_items(bench: Bench) -> None:
+    """The address and the process number are equal in two containers; the hash and the thread differ."""
     callers = ("1.a.1", "1.b.1", "1.a.2", "2.a.1")
     for caller in callers:
         await bench.ask(bench.connection(), "work", "put", caller)
     for caller in callers:
-        assert await at_once(bench, "work", "get", caller=caller) == caller
-    await at_once(bench, "result", "put", "done", caller="1.b.1")
+        assert await call_alone(bench, "work", "get", caller=caller) == caller
+    await call_alone(bench, "result", "put", "done", caller="1.b.1")
     assert bench.counts("work") == {"leased": 3}
     (*held,) = (task.holder for task in bench.ledger.state.tasks.values() if task.holder is not None)
     assert len({id(holder) for holder in held}) == 3
     for caller in callers:
-        await at_once(bench, "work", "task_done", caller=caller)
+        await call_alone(bench, "work", "task_done", caller=caller)
     assert bench.counts("work") == {}
 
 
 @on_bench()
-async def test_looking_at_a_queue_meanwhile_answers_for_nothing(bench: Bench) -> None:
+async def test_a_size_or_a_put_of_work_settles_no_item(bench: Bench) -> None:
     """A program may ask for sizes and put more work while it has an item."""
     await bench.ask(bench.connection(), "work", "put", "a")
-    assert await at_once(bench, "work", "get") == "a"
-    assert await at_once(bench, "work", "qsize") == 0
-    assert await at_once(bench, "work", "put", "b") is None
+    assert await call_alone(bench, "work", "get") == "a"
+    assert await call_alone(bench, "work", "qsize") == 0
+    assert await call_alone(bench, "work", "put", "b") is None
     assert bench.counts("work") == {"leased": 1, "ready": 1}
-    assert await at_once(bench, "result", "put", "A") is None
+    assert await call_alone(bench, "result", "put", "A") is None
     assert bench.counts("work") == {"ready": 1}
 
 
 @on_bench()
-async def test_a_program_that_does_not_come_back_gives_its_item_back(bench: Bench) -> None:
-    """Its first after half a minute; a later one, when it is known to work so, after an hour."""
+async def test_the_item_of_a_program_that_does_not_come_back_is_redelivered(bench: Bench) -> None:
+    """The first item after half a minute; once the program is known to work without proxies, after an hour."""
     await bench.ask(bench.connection(), "work", "put", "a")
-    assert await at_once(bench, "work", "get") == "a"
+    assert await call_alone(bench, "work", "get") == "a"
     heir = bench.connection()
     assert await bench.ask(heir, "work", "get") is WAITING
     await bench.advance(FIRST_HELD_S - 1)
@@ -110,7 +110,7 @@ async def test_a_program_that_does_not_come_back_gives_its_item_back(bench: Benc
     await bench.ask(heir, "result", "put", "A")
 
     await bench.ask(bench.connection(), "work", "put", "b")
-    assert await at_once(bench, "work", "get") == "b"
+    assert await call_alone(bench, "work", "get") == "b"
     assert await bench.ask(heir, "work", "get") is WAITING
     await bench.advance(HELD_S - 1)
     assert heir.waits
@@ -120,23 +120,23 @@ async def test_a_program_that_does_not_come_back_gives_its_item_back(bench: Benc
 
 
 @on_bench()
-async def test_a_program_that_comes_back_late_still_answers_for_its_item(bench: Bench) -> None:
-    """P4: its work is done, and is not given to another any more."""
+async def test_a_late_result_of_a_program_still_settles_its_item(bench: Bench) -> None:
+    """P4: the master gives the item to no other program after that."""
     await bench.ask(bench.connection(), "work", "put", "a")
-    assert await at_once(bench, "work", "get") == "a"
+    assert await call_alone(bench, "work", "get") == "a"
     await bench.advance(FIRST_HELD_S + 100)
     assert bench.counts("work") == {"ready": 1}
-    assert await at_once(bench, "result", "put", "A") is None
+    assert await call_alone(bench, "result", "put", "A") is None
     assert bench.counts("work") == {}
     assert bench.counters("work", "plain").late == {"success": 1}
 
 
 @on_bench(plain_lease_s=10.0)
 async def test_a_lease_bounds_a_program_without_a_connection_too(bench: Bench) -> None:
-    """DISTQ_PLAIN_LEASE_S is what was asked for."""
+    """DISTQ_PLAIN_LEASE_S limits how long the program holds the item."""
     await bench.ask(bench.connection(), "work", "put", "a")
-    await at_once(bench, "work", "qsize")
-    assert await at_once(bench, "work", "get") == "a"
+    await call_alone(bench, "work", "qsize")
+    assert await call_alone(bench, "work", "get") == "a"
     await bench.advance(9)
     assert bench.counts("work") == {"leased": 1}
     await bench.advance(1)
@@ -144,10 +144,10 @@ async def test_a_lease_bounds_a_program_without_a_connection_too(bench: Bench) -
 
 
 @on_bench()
-async def test_a_program_that_is_killed_with_its_proxies_gives_its_item_back_at_once(bench: Bench) -> None:
-    """One proxy or two: none of them was given up."""
-    for words in (("work",), ("work", "result")):
-        made = [await proxy(bench, word, caller=f"{len(words)}.a.1") for word in words]
+async def test_the_item_of_a_program_killed_with_its_proxies_is_redelivered_immediately(bench: Bench) -> None:
+    """The program has one proxy or two, and has given up none."""
+    for typeids in (("work",), ("work", "result")):
+        made = [await proxy(bench, typeid, caller=f"{len(typeids)}.a.1") for typeid in typeids]
         connection = bench.connection()
         await bench.ask(bench.connection(), "work", "put", "a")
         assert await made[0].call(connection, "get") == "a"
@@ -157,8 +157,8 @@ async def test_a_program_that_is_killed_with_its_proxies_gives_its_item_back_at_
 
 
 @on_bench()
-async def test_a_program_that_keeps_proxies_and_ends_in_order_gives_its_item_back_at_once(bench: Bench) -> None:
-    """It gives up its proxies on its way out: with two of them, or after a second call of the one, that is its end."""
+async def test_the_item_of_a_program_that_ends_in_order_is_redelivered_immediately(bench: Bench) -> None:
+    """The program gives up its proxies at its end: two proxies, or one after its second call."""
     work, result = await proxy(bench, "work", "1.a.1"), await proxy(bench, "result", "1.a.1")
     only = await proxy(bench, "work", "2.a.1")
     for item in "abc":
@@ -177,13 +177,13 @@ async def test_a_program_that_keeps_proxies_and_ends_in_order_gives_its_item_bac
 
 
 @on_bench()
-async def test_a_program_killed_between_its_proxies_is_waited_for_a_second(bench: Bench) -> None:
-    """Another proxy of it lives: it has been killed, or another of its threads is heard of within a second."""
+async def test_the_item_of_a_program_killed_between_its_proxies_is_redelivered_after_a_second(bench: Bench) -> None:
+    """Another proxy lives: the program was killed, or a call of another of its threads comes within a second."""
     await proxy(bench, "result", "1.a.7")
     for item in "ab":
         await bench.ask(bench.connection(), "work", "put", item)
-    assert await at_once(bench, "work", "get", caller="1.a.1") == "a"
-    assert await at_once(bench, "work", "get", caller="1.a.2") == "b"
+    assert await call_alone(bench, "work", "get", caller="1.a.1") == "a"
+    assert await call_alone(bench, "work", "get", caller="1.a.2") == "b"
     await bench.advance(0.5)
     assert bench.counts("work") == {"leased": 2}
     await bench.advance(0.6)
@@ -191,8 +191,8 @@ async def test_a_program_killed_between_its_proxies_is_waited_for_a_second(bench
 
 
 @on_bench()
-async def test_programs_are_remembered_within_bounds(bench: Bench) -> None:
-    """Of one that was forgotten the end of a connection is its end; what no `create` has made is not remembered."""
+async def test_the_master_remembers_a_bounded_number_of_programs(bench: Bench) -> None:
+    """The disconnect of a forgotten program ends its items; a program without a `create` call is not remembered."""
     first = await proxy(bench, "work", "0.a.1")
     programs = bench.dispatcher._plain.programs
     for number in range(PROGRAMS_MAX):
@@ -209,14 +209,14 @@ async def test_programs_are_remembered_within_bounds(bench: Bench) -> None:
 
 @pytest.fixture
 def ten_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many are remembered as a test can fill."""
+    """Ten threads for each program fill the bound quickly."""
     monkeypatch.setattr(master_programs, "THREADS_MAX", 10)
 
 
 @pytest.mark.usefixtures("ten_threads")
 @on_bench()
-async def test_threads_of_programs_are_remembered_within_bounds(bench: Bench) -> None:
-    """A server makes a thread for each of its requests, and is killed with their proxies, or loses their ends."""
+async def test_the_master_remembers_a_bounded_number_of_threads(bench: Bench) -> None:
+    """A server makes a thread for each request, and is killed with their proxies, or their ends are lost."""
     known = bench.dispatcher._plain.programs
     for number in range(100):
         known.begun(f"busy.a.{number}")
@@ -245,7 +245,7 @@ async def test_threads_of_programs_are_remembered_within_bounds(bench: Bench) ->
 async def test_a_program_whose_last_thread_holds_an_item_is_remembered_while_others_fill_the_bound(
     bench: Bench,
 ) -> None:
-    """It is the one heard of longest ago, and has no other thread at that instant."""
+    """The program made the oldest call, and has no other thread."""
     known = bench.dispatcher._plain.programs
     first = await proxy(bench, "work", "late.a.1")
     await bench.ask(bench.connection(), "work", "put", "a")
@@ -262,9 +262,9 @@ async def test_a_program_whose_last_thread_holds_an_item_is_remembered_while_oth
 
 @on_bench()
 async def test_a_clock_that_is_set_changes_nothing_about_how_long_an_item_is_held(bench: Bench) -> None:
-    """The hold is a duration: the clock is corrected by a day, and the item goes back after half a minute."""
+    """After a correction of the clock by a day the item is redelivered after half a minute."""
     await bench.ask(bench.connection(), "work", "put", "a")
-    assert await at_once(bench, "work", "get") == "a"
+    assert await call_alone(bench, "work", "get") == "a"
     bench.clock.at += 86400.0
     bench.broker.shift(86400.0)
     await bench.run_until_idle()

@@ -1,4 +1,4 @@
-"""What tasks tell as they go: parts of a stream, and cursors that the next attempt goes on from."""
+"""Parts of streams and cursors: what a task sends while it runs, and what the next attempt gets."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ KEY = 1 << 40 | 1
 
 
 def part(row: Any, number: int, body: bytes = b"p") -> tuple[Any, ...]:
-    """A part of what a leased task streams."""
+    """The row of one part of a leased task's stream."""
     return (row[0], row[1], 10, PART_NUMBER.pack(number) + body, 0.0, "")
 
 
 def cursor(row: Any, body: bytes) -> tuple[Any, ...]:
-    """How far a leased task has come."""
+    """The row of a leased task's cursor."""
     return (row[0], row[1], 9, body, 0.0, "")
 
 
 async def begun(bench: Bench) -> tuple[FakeConnection, Any]:
-    """An executor that runs a task."""
+    """The connection of an executor, and the row of the task that it runs."""
     bench.worker()
     await bench.submit(bench.client(), 1, [b"a"])
     connection = bench.executor()
@@ -32,20 +32,20 @@ async def begun(bench: Bench) -> tuple[FakeConnection, Any]:
 
 
 async def parts(bench: Bench, first: int = 0, wait_s: float = 0.0, key: int = KEY) -> Any:
-    """What somebody is told who asks for parts."""
+    """The answer to a request for the parts of a stream."""
     operator = bench.connection()
     bench.hello(operator, "cli", "")
     return await bench.ask(operator, "broker", "stream", key, first, wait_s)
 
 
 def extra_rows(bench: Bench) -> list[int]:
-    """Keys of what the store has of streams and cursors."""
+    """Keys of the stored rows of streams and cursors."""
     return [key for key in bench.store._rows if key < PARTS]
 
 
 @on_bench()
-async def test_parts_are_given_in_order_as_they_come_and_until_the_result_goes(bench: Bench) -> None:
-    """To whoever asks, from any number on."""
+async def test_a_client_reads_the_parts_of_a_stream_in_order_until_the_result_is_dropped(bench: Bench) -> None:
+    """Any client may read, from any number on, also while the task runs."""
     connection, row = await begun(bench)
     assert await parts(bench) == ([], False)
     await bench.exchange(connection, [part(row, 0, b"0"), part(row, 1, b"1")], want=0)
@@ -62,8 +62,8 @@ async def test_parts_are_given_in_order_as_they_come_and_until_the_result_goes(b
 
 
 @on_bench()
-async def test_who_waits_for_a_part_is_told_when_it_comes_or_when_none_will(bench: Bench) -> None:
-    """And not before."""
+async def test_a_wait_for_a_part_ends_when_it_comes_or_when_the_stream_has_ended(bench: Bench) -> None:
+    """The wait does not end before."""
     connection, row = await begun(bench)
     guests = [bench.connection() for _ in range(2)]
     for operator in guests:
@@ -79,8 +79,8 @@ async def test_who_waits_for_a_part_is_told_when_it_comes_or_when_none_will(benc
 
 
 @on_bench()
-async def test_a_wait_for_a_part_ends(bench: Bench) -> None:
-    """With nothing, and one may ask again."""
+async def test_a_wait_for_a_part_ends_without_parts_after_its_timeout(bench: Bench) -> None:
+    """The client may ask again."""
     await begun(bench)
     operator = bench.connection()
     bench.hello(operator, "cli", "")
@@ -91,8 +91,8 @@ async def test_a_wait_for_a_part_ends(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_later_attempt_takes_the_place_of_no_part_that_is_there(bench: Bench) -> None:
-    """Who has read it has read the same; what a lease says that has ended is not heard."""
+async def test_a_later_attempt_replaces_no_part_of_an_earlier_one(bench: Bench) -> None:
+    """All readers get the same parts; the master ignores parts of an ended lease."""
     connection, row = await begun(bench)
     await bench.exchange(connection, [part(row, 0, b"first"), failed(row)], want=0)
     await bench.exchange(connection, [part(row, 7, b"late")], want=0)
@@ -103,8 +103,8 @@ async def test_a_later_attempt_takes_the_place_of_no_part_that_is_there(bench: B
 
 
 @on_bench()
-async def test_parts_that_a_store_refuses_come_again(bench: Bench) -> None:
-    """Each is there once."""
+async def test_parts_that_the_store_refused_are_stored_later(bench: Bench) -> None:
+    """Each part is stored once."""
     connection, row = await begun(bench)
     bench.store.refuse_next = 2
     await bench.exchange(connection, [part(row, 0, b"0"), done(row)], want=0)
@@ -115,7 +115,7 @@ async def test_parts_that_a_store_refuses_come_again(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_task_that_streams_without_end_is_a_dead_letter(bench: Bench) -> None:
-    """Nothing is unbounded; and its worker is told at once to stop it, also where the store refuses that at first."""
+    """The stream is bounded; the heartbeat tells the worker to stop the task, also after a refused commit."""
     supervisor = bench.worker()
     await bench.submit(bench.client(), 1, [b"a"])
     connection = bench.executor()
@@ -130,8 +130,8 @@ async def test_a_task_that_streams_without_end_is_a_dead_letter(bench: Bench) ->
 
 
 @on_bench()
-async def test_an_attempt_is_given_what_the_one_before_has_left(bench: Bench) -> None:
-    """The newest cursor, over failures, hand-backs and restarts; and none of it costs an attempt."""
+async def test_an_attempt_gets_the_newest_cursor_of_the_attempts_before(bench: Bench) -> None:
+    """The cursor outlives failures, releases and restarts, and costs no attempt."""
     connection, row = await begun(bench)
     await bench.exchange(connection, [cursor(row, b"1"), cursor(row, b"2"), released(row)], want=0)
     reply = await bench.ask(connection, "broker", "exchange", [], 1, 0.0)
@@ -147,7 +147,7 @@ async def test_an_attempt_is_given_what_the_one_before_has_left(bench: Bench) ->
 
 @on_bench(defaults=DEFAULTS._replace(payload_bytes_max=10 << 20))
 async def test_a_reply_with_parts_fits_a_frame(bench: Bench) -> None:
-    """Large ones come one by one."""
+    """Large parts come one in each reply."""
     connection, row = await begun(bench)
     for number in range(3):
         await bench.exchange(connection, [part(row, number, bytes(5 << 20))], want=0)
@@ -157,8 +157,8 @@ async def test_a_reply_with_parts_fits_a_frame(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("note", "what"), [(part, "part"), (cursor, "cursor")])
-def test_what_a_task_says_that_no_answer_may_carry_is_the_end_of_it(note: Any, what: str) -> None:
-    """It is not cut, and not taken for something else."""
+def test_a_part_or_a_cursor_above_its_limit_makes_the_task_a_dead_letter(note: Any, what: str) -> None:
+    """The master does not cut the part or the cursor."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
@@ -177,8 +177,8 @@ def test_what_a_task_says_that_no_answer_may_carry_is_the_end_of_it(note: Any, w
 
 
 @on_bench(defaults=DEFAULTS._replace(capacity=100))
-async def test_dead_letters_with_many_parts_go_a_few_in_each_cycle(bench: Bench) -> None:
-    """No commit is larger than a store takes."""
+async def test_each_cycle_drops_a_bounded_number_of_dead_letters_with_parts(bench: Bench) -> None:
+    """No commit has more changes than the store accepts."""
     bench.worker()
     await bench.submit(bench.client(), 1, [b"a"] * 3)
     connection = bench.executor()
@@ -193,8 +193,8 @@ async def test_dead_letters_with_many_parts_go_a_few_in_each_cycle(bench: Bench)
 
 
 @pytest.mark.parametrize("end", ["done", "cancel"])
-def test_a_cursor_goes_with_the_end_of_its_task(end: str) -> None:
-    """From memory and from the store."""
+def test_a_cursor_is_dropped_at_the_end_of_its_task(end: str) -> None:
+    """The master drops it from its memory and from the store."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
@@ -213,8 +213,8 @@ def test_a_cursor_goes_with_the_end_of_its_task(end: str) -> None:
 
 
 @on_bench()
-async def test_a_dead_letter_that_is_tried_again_goes_on_where_it_was(bench: Bench) -> None:
-    """Its cursor is kept as long as it is."""
+async def test_a_requeued_dead_letter_gets_its_cursor(bench: Bench) -> None:
+    """The cursor is kept as long as the dead letter."""
     connection, row = await begun(bench)
     await bench.exchange(connection, [cursor(row, b"1"), failed(row, outcome=3)], want=0)
     await bench.admin("dead_retry")
@@ -222,8 +222,8 @@ async def test_a_dead_letter_that_is_tried_again_goes_on_where_it_was(bench: Ben
 
 
 @pytest.mark.parametrize("args", [(), (KEY,), ("1", 0, 0.0), (KEY, -1, 0.0), (KEY, 0, -1.0), (KEY, 0.5, 0.0)])
-def test_what_is_no_request_for_parts_is_refused(args: tuple[Any, ...]) -> None:
-    """In words."""
+def test_a_request_for_parts_with_wrong_arguments_is_refused(args: tuple[Any, ...]) -> None:
+    """The answer is an error, and the connection goes on."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""When tasks run, by the master's clock: later, again later, not any more."""
+"""When tasks run, by the master's clock: delays, etas, expiries, retries and snoozes."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ async def submit(bench: Bench, connection: Any, number: int, when: When | None, 
 
 
 @pytest.mark.parametrize("when", [(10.0, None, None), (None, START + 10, None), (10.0, START + 5, None)])
-def test_a_task_for_later_is_leased_when_its_time_has_come(when: When) -> None:
-    """By whoever waits for it; a delay and an eta both hold."""
+def test_a_delayed_task_is_leased_when_its_delay_and_its_eta_are_over(when: When) -> None:
+    """An executor that waits gets the task at that instant."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:
@@ -39,15 +39,15 @@ def test_a_task_for_later_is_leased_when_its_time_has_come(when: When) -> None:
 
 
 @on_bench()
-async def test_an_eta_that_is_over_is_now(bench: Bench) -> None:
-    """Nobody waits for yesterday."""
+async def test_a_task_with_a_past_eta_is_ready_immediately(bench: Bench) -> None:
+    """The executor gets it in the same exchange."""
     await submit(bench, bench.client(), 1, (None, START - 5, None))
     assert bench.counts("q") == {"ready": 1}
 
 
 @on_bench()
-async def test_p2_a_task_that_nobody_has_begun_in_time_expires_and_its_client_is_told(bench: Bench) -> None:
-    """Ready or delayed; it is never leased then."""
+async def test_p2_a_task_that_was_not_leased_in_time_expires_and_its_client_receives_that(bench: Bench) -> None:
+    """A ready task and a delayed one expire, and are never leased then."""
     client = bench.client()
     await submit(bench, client, 1, (None, None, 10.0))
     await submit(bench, client, 2, (60.0, None, 10.0))
@@ -61,8 +61,8 @@ async def test_p2_a_task_that_nobody_has_begun_in_time_expires_and_its_client_is
 
 
 @on_bench()
-async def test_what_was_begun_in_time_may_end_and_if_it_comes_back_it_expires(bench: Bench) -> None:
-    """A success counts; a failure is not tried again after the time is over."""
+async def test_a_task_that_was_leased_in_time_may_succeed_after_its_expiry(bench: Bench) -> None:
+    """A success counts; a failure after the expiry is not retried."""
     bench.worker()
     connection = bench.executor()
     client = bench.client()
@@ -77,7 +77,7 @@ async def test_what_was_begun_in_time_may_end_and_if_it_comes_back_it_expires(be
 
 @on_bench()
 async def test_a_snoozed_task_runs_again_later_and_has_spent_no_attempt(bench: Bench) -> None:
-    """However often."""
+    """This holds for any number of snoozes."""
     bench.worker()
     connection = bench.executor()
     await submit(bench, bench.client(), 1, None)
@@ -92,7 +92,7 @@ async def test_a_snoozed_task_runs_again_later_and_has_spent_no_attempt(bench: B
 
 @on_bench()
 async def test_a_retry_after_a_pause_of_its_own_spends_an_attempt(bench: Bench) -> None:
-    """And is dead when none is left."""
+    """The task is a dead letter when it has no attempt left."""
     bench.worker()
     connection = bench.executor()
     await submit(bench, bench.client(), 1, None)
@@ -109,7 +109,7 @@ async def test_a_retry_after_a_pause_of_its_own_spends_an_attempt(bench: Bench) 
 
 @on_bench()
 async def test_a_discarded_task_ends_as_cancelled_with_its_reason(bench: Bench) -> None:
-    """And is no dead letter."""
+    """The task is no dead letter."""
     bench.worker()
     connection, client = bench.executor(), bench.client()
     await submit(bench, client, 1, None)
@@ -121,8 +121,8 @@ async def test_a_discarded_task_ends_as_cancelled_with_its_reason(bench: Bench) 
 
 
 @on_bench()
-async def test_p1_times_are_known_again_after_a_restart(bench: Bench) -> None:
-    """Delays, expiries, and who has expired already."""
+async def test_p1_a_restarted_master_knows_delays_and_expiries(bench: Bench) -> None:
+    """It also knows which tasks have expired already."""
     client = bench.client()
     for number, when in enumerate([(10.0, None, None), (None, None, 20.0), (None, None, 1.0)], 1):
         await submit(bench, client, number, when)
@@ -142,8 +142,8 @@ async def test_p1_times_are_known_again_after_a_restart(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_times_that_are_none_are_refused_in_words(bench: Bench) -> None:
-    """And nothing is taken."""
+async def test_a_submit_with_invalid_times_is_refused(bench: Bench) -> None:
+    """The master accepts no task of the submit."""
     connection = bench.client()
     for number, when in enumerate([(-1.0, None, None), ("5", None, None), (1.0, None), (None, float("nan"), None)], 1):
         answer = await submit(bench, connection, number, when)  # type: ignore[arg-type] # the mistake

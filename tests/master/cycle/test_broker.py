@@ -8,8 +8,8 @@ from distq.core.ports import StoreLimits
 
 
 @on_bench()
-async def test_a_drain_waits_for_what_is_leased_and_leases_no_more(bench: Bench) -> None:
-    """Answers and submits still count; the drain is over with the last answer."""
+async def test_a_drain_waits_for_the_leased_tasks_and_leases_no_more(bench: Bench) -> None:
+    """The master still accepts settles and submits; the drain is over with the last settle."""
     bench.worker()
     connection, plain = bench.executor(), bench.connection()
     await bench.submit(bench.client(), 1, [b"a", b"b"])
@@ -29,8 +29,8 @@ async def test_a_drain_waits_for_what_is_leased_and_leases_no_more(bench: Bench)
 
 
 @on_bench()
-async def test_p9_executors_know_that_what_they_settled_was_heard_before_the_master_ends(bench: Bench) -> None:
-    """Otherwise a worker that ends with its master waits out its own drain to settle it again."""
+async def test_p9_an_executor_has_the_answer_to_its_settle_before_the_master_ends(bench: Bench) -> None:
+    """Without it a worker that ends with its master would wait out its own drain to settle the task again."""
     bench.worker()
     connection, plain = bench.executor(), bench.connection()
     await bench.submit(bench.client(), 1, [b"a", b"b"])
@@ -49,8 +49,8 @@ async def test_p9_executors_know_that_what_they_settled_was_heard_before_the_mas
 
 
 @on_bench()
-async def test_an_empty_master_is_drained_at_once(bench: Bench) -> None:
-    """Nothing is leased: there is nothing to wait for."""
+async def test_an_empty_master_is_drained_immediately(bench: Bench) -> None:
+    """No task is leased, so the drain has nothing to wait for."""
     drain = asyncio.create_task(bench.broker.drain())
     await asyncio.sleep(0)
     await bench.run_until_idle()
@@ -59,8 +59,8 @@ async def test_an_empty_master_is_drained_at_once(bench: Bench) -> None:
 
 
 @on_bench(defaults=DEFAULTS._replace(capacity=100))
-async def test_a_batch_is_cut_to_what_the_store_takes(bench: Bench) -> None:
-    """By changes and by bytes: what does not fit has the next commit, and nothing is refused or done twice."""
+async def test_a_batch_has_at_most_what_the_store_accepts(bench: Bench) -> None:
+    """Changes and bytes are limited; the next commit has the rest, and nothing is refused or done twice."""
     for limits in (StoreLimits(1 << 20, 1 << 20, 20), StoreLimits(1 << 20, 4_000, 1_000)):
         bench.store.limits = limits
         bench.store.batches.clear()
@@ -75,8 +75,8 @@ async def test_a_batch_is_cut_to_what_the_store_takes(bench: Bench) -> None:
 
 
 @on_bench(defaults=DEFAULTS._replace(capacity=100))
-async def test_everything_that_came_together_is_one_commit(bench: Bench) -> None:
-    """One fsync for fifty callers."""
+async def test_all_requests_of_a_cycle_are_one_commit(bench: Bench) -> None:
+    """One fsync serves fifty callers."""
     connections = [bench.connection() for _ in range(50)]
     for number, connection in enumerate(connections):
         bench.call(connection, "work", "put", number)
@@ -87,7 +87,7 @@ async def test_everything_that_came_together_is_one_commit(bench: Bench) -> None
 
 @on_bench(defaults=DEFAULTS._replace(capacity=10))
 async def test_waits_that_are_over_leave_nothing_behind(bench: Bench) -> None:
-    """An exchange waits 10 s at most and is mostly served at once: the deadlines of those are cleared away."""
+    """An exchange waits at most 10 s and usually less; the broker drops the deadlines of answered exchanges."""
     bench.worker()
     connection, client = bench.executor(), bench.client()
     assert await bench.exchange(connection, wait_s=10) is WAITING
@@ -99,7 +99,7 @@ async def test_waits_that_are_over_leave_nothing_behind(bench: Bench) -> None:
 
 @on_bench()
 async def test_the_loop_runs_cycles_until_it_is_stopped(bench: Bench) -> None:
-    """Calls are answered as they come, and those that come during a commit share the next."""
+    """The loop answers calls as they come, and calls that come during a commit share the next one."""
     running = asyncio.create_task(bench.broker.run())
     await asyncio.sleep(0)
     connection = bench.connection()
@@ -115,7 +115,7 @@ async def test_the_loop_runs_cycles_until_it_is_stopped(bench: Bench) -> None:
 
 @on_bench()
 async def test_a_waiting_submit_does_not_keep_the_loop_busy(bench: Bench) -> None:
-    """Room for one is no room for two: others are served meanwhile."""
+    """A submit of two tasks waits although one place is free, and others are served meanwhile."""
     running = asyncio.create_task(bench.broker.run())
     client, plain = bench.client(), bench.connection()
     for number, count, wait_s in ((1, 5, 0.0), (2, 2, 1e6)):

@@ -55,11 +55,11 @@ def test_after_a_poll_without_a_request_the_master_sleeps_immediately_the_next_t
 
 
 async def answer(connection: FakeConnection) -> object:
-    """What the connection's newest call returns, at most 1,000 turns of the loop later."""
+    """What the connection's newest call returns, at most 1,000 iterations of the loop later."""
     for _ in range(1000):
         if not connection.waits:
             break
-        await asyncio.sleep(0)  # a turn of the loop, in which the broker runs
+        await asyncio.sleep(0)  # one iteration of the loop, in which the broker runs
     return connection.answer()
 
 

@@ -1,4 +1,4 @@
-"""The machine's clock is set while the master runs: what the calendar says follows it, what lasts a time does not."""
+"""The machine's clock is set while the master runs: calendar times follow the clock, durations do not change."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ STEPS = pytest.mark.parametrize("by_s", [7_200.0, -7_200.0, 1e9, -500_000.0], id
 
 
 async def step(bench: Bench, by_s: float) -> None:
-    """Set the clock."""
+    """Set the machine's clock by this many seconds."""
     bench.clock.at += by_s
     bench._timer_at = None
     bench.broker.shift(by_s)
@@ -25,7 +25,7 @@ async def step(bench: Bench, by_s: float) -> None:
 
 
 def on_steps(scene: Callable[..., Any]) -> Callable[..., Any]:
-    """Play a scene for each step of the clock."""
+    """Run a test for each of these steps of the clock."""
 
     def test(by_s: float) -> None:
         @on_bench()
@@ -39,8 +39,8 @@ def on_steps(scene: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @on_steps
-async def test_leases_last_as_long_as_before(bench: Bench, by_s: float) -> None:
-    """Not a second less: no task runs twice because somebody set a clock; and not much more."""
+async def test_a_lease_lasts_its_duration_when_the_clock_is_set(bench: Bench, by_s: float) -> None:
+    """It ends not a second early, so that no task runs twice, and not much later."""
     bench.worker()
     await bench.submit(bench.client(), 1, [b"x"])
     assert await bench.exchange(bench.executor(), want=1)
@@ -53,8 +53,8 @@ async def test_leases_last_as_long_as_before(bench: Bench, by_s: float) -> None:
 
 
 @on_steps
-async def test_waits_last_as_long_as_before(bench: Bench, by_s: float) -> None:
-    """Of executors, of clients, of standard-library programs."""
+async def test_a_wait_lasts_its_duration_when_the_clock_is_set(bench: Bench, by_s: float) -> None:
+    """This holds for executors, clients and standard-library programs."""
     bench.worker()
     executor, client, plain = bench.executor(), bench.client(), bench.connection()
     assert await bench.exchange(executor, wait_s=10) is WAITING
@@ -69,8 +69,8 @@ async def test_waits_last_as_long_as_before(bench: Bench, by_s: float) -> None:
 
 
 @on_steps
-async def test_a_rate_counts_what_was_given_out_lately(bench: Bench, by_s: float) -> None:
-    """Neither is all of it given out again, nor nothing for hours."""
+async def test_a_rate_counts_its_recent_leases_when_the_clock_is_set(bench: Bench, by_s: float) -> None:
+    """The queue neither leases its whole rate again nor stops for hours."""
     bench.worker()
     queue = bench.queue("q")
     bench.ledger.policies.set_policy(queue, queue.own._replace(rate=Rate(2, 60.0)))
@@ -88,8 +88,8 @@ async def test_a_rate_counts_what_was_given_out_lately(bench: Bench, by_s: float
 
 
 @on_bench()
-async def test_a_task_with_an_eta_comes_by_the_clock_as_it_is_set(bench: Bench) -> None:
-    """In two hours, and then the clock is set two hours on: now."""
+async def test_a_task_with_an_eta_follows_the_clock(bench: Bench) -> None:
+    """An eta in two hours is due now when the clock is set two hours forward."""
     client = bench.client()
     runs = [(0, 1, (None, START + 7_200.0, None))]
     await bench.ask(client, "broker", "submit", 1, [("q", "f")], runs, [b"x"], 0.0)
@@ -100,8 +100,8 @@ async def test_a_task_with_an_eta_comes_by_the_clock_as_it_is_set(bench: Bench) 
 
 
 @on_bench()
-async def test_a_schedule_comes_by_the_clock_as_it_is_set(bench: Bench) -> None:
-    """Set on by hours, its missed instants are made up for as it says; set back by days, it does not wait for days."""
+async def test_a_schedule_follows_the_clock(bench: Bench) -> None:
+    """After hours forward the missed runs follow its `catch_up`; after days back it does not wait for days."""
     await put(bench, overlap=True)
     await put(bench, "cron", every=None, cron="0 * * * *", overlap=True)
     await step(bench, 7_200.0)
@@ -115,8 +115,8 @@ async def test_a_schedule_comes_by_the_clock_as_it_is_set(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_client_that_is_away_keeps_its_session_for_as_long_as_before(bench: Bench) -> None:
-    """An hour."""
+async def test_the_session_of_an_absent_client_lasts_an_hour_when_the_clock_is_set(bench: Bench) -> None:
+    """The hour is counted from the client's last call."""
     await bench.submit(bench.client(), 1, [b"x"])
     await step(bench, 86_400.0)
     await bench.advance(3_500)
@@ -125,8 +125,8 @@ async def test_a_client_that_is_away_keeps_its_session_for_as_long_as_before(ben
     assert "c" not in bench.dispatcher.clients.sessions
 
 
-def test_the_machines_clock_is_followed_step_by_step_and_durations_stay_even(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A difference of less than half a second is none."""
+def test_the_masters_clock_follows_each_step_and_durations_stay_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master ignores a difference of less than half a second."""
     wall, even = [1_000.0], [5.0]
     monkeypatch.setattr("distq.master.cycle.clock.time.time", lambda: wall[0])
     monkeypatch.setattr("distq.master.cycle.clock.time.monotonic", lambda: even[0])
@@ -142,8 +142,8 @@ def test_the_machines_clock_is_followed_step_by_step_and_durations_stay_even(mon
     assert system.now() == 1_000.0 - 3_600.0 + 10
 
 
-def test_a_step_is_followed_between_two_cycles_and_told() -> None:
-    """The loop's timer, which was set by the clock of before, is set anew."""
+def test_a_step_of_the_clock_is_followed_between_two_cycles_and_logged() -> None:
+    """The master sets the loop's timer again, because it was set by the old clock."""
 
     @on_bench()
     async def scene(bench: Bench) -> None:

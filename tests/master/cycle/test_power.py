@@ -1,4 +1,4 @@
-"""P1 and P2, the power cut under a whole master: frames in, answers out, and SQLite on a disk that goes off."""
+"""P1 and P2: the power fails under a whole master, with frames in, answers out, and SQLite on a simulated disk."""
 
 import asyncio
 import pickle
@@ -19,33 +19,33 @@ from distq.storage.reserve import Room
 from distq.storage.sqlite import SqliteStore
 
 SEEDS = 40
-LIVES = 4
+RESTARTS = 4
 STEPS = 40
 DEFAULTS = Defaults(capacity=1_000_000, payload_bytes_max=100_000)
 FOLD_OFTEN = Upkeep(wal_bytes_max=100_000)
 
 
-class Story:
-    """What the outside world was told, from one power cut to the next."""
+class Record:
+    """The answers that peers have received, over all power cuts of one seed."""
 
     def __init__(self, seed: int, connect: Connect) -> None:
-        self.chance = random.Random(seed)
+        self.rng = random.Random(seed)
         self.connect = connect
         self.submits = 0
         self.accepted: dict[int, bytes] = {}
-        """Task id and payload of what a submit was answered for."""
+        """Payloads of the tasks whose submit was answered, by key."""
         self.acknowledged: set[int] = set()
-        """Of those, the ones whose result was answered for."""
+        """Keys of the tasks whose settle was answered."""
 
-    async def live(self, path: Path, disk: Disk, steps: int) -> None:
-        """Start a master on the file, hold it against the story, and go on with both. Raises PowerCut."""
+    async def run_master(self, path: Path, disk: Disk, steps: int) -> None:
+        """Start a master on the file, compare it with the record, and go on with both; raises PowerCut."""
         store = SqliteStore(path, room=Room(0, 1), upkeep=FOLD_OFTEN, connect=self.connect)
         try:
-            names = Registry(DEFAULTS)
-            loader = Loader(names)
+            registry = Registry(DEFAULTS)
+            loader = Loader(registry)
             async for heads in store.follow("bench:1"):
                 loader.feed(heads)
-            ledger = Ledger(DEFAULTS, self.chance.random, store.epoch << 40 | 1, names)
+            ledger = Ledger(DEFAULTS, self.rng.random, store.epoch << 40 | 1, registry)
             restore(ledger, loader, START)
             bench = Bench(store=store, ledger=ledger)
             bench.dispatcher.clients.restore(loader.sessions, {})
@@ -58,36 +58,36 @@ class Story:
             await store.close()
 
     async def compare(self, bench: Bench) -> None:
-        """Everything that was answered is there."""
+        """Check that every answered submit and every acknowledged result is in the store."""
         bodies = await bench.store.read(list(self.accepted))
         for (key, payload), body in zip(self.accepted.items(), bodies, strict=True):
             task = bench.ledger.state.tasks.get(key)
-            assert task is not None, "an answered submit is not there"
+            assert task is not None, "an answered submit is lost"
             if key in self.acknowledged:
-                assert task.state == SUCCEEDED, "an acknowledged result is not there"
+                assert task.state == SUCCEEDED, "an acknowledged result is lost"
             assert body == (pickle.dumps(key) if task.state == SUCCEEDED else payload)
             assert task.state != LEASED
 
     async def step(self, bench: Bench, disk: Disk) -> None:
-        """Submit, or run what there is; believed only if the power is still on when the answer is there."""
-        if self.chance.random() < 0.6:
+        """Submit, or run the ready tasks; record an answer only if the power is still on when it comes."""
+        if self.rng.random() < 0.6:
             self.submits += 1
-            bodies = [self.chance.randbytes(self.chance.choice([1, 200, 9_000])) for _ in range(3)]
+            bodies = [self.rng.randbytes(self.rng.choice([1, 200, 9_000])) for _ in range(3)]
             connection = bench.client()
             _, first, *_ = await bench.submit(connection, self.submits, bodies)
-            on(disk)
+            check_power(disk)
             self.accepted.update(zip(range(first, first + 3), bodies, strict=True))
         else:
             connection = bench.executor()
-            rows = await bench.exchange(connection, want=self.chance.randrange(1, 5))
+            rows = await bench.exchange(connection, want=self.rng.randrange(1, 5))
             if isinstance(rows, list):
                 await bench.exchange(connection, [done(row, row[0]) for row in rows], want=0)
-                on(disk)
+                check_power(disk)
                 self.acknowledged.update(row[0] for row in rows)
         await asyncio.sleep(0)
 
 
-def on(disk: Disk) -> None:
+def check_power(disk: Disk) -> None:
     """Raise PowerCut if the power is off."""
     if disk.off:
         raise PowerCut
@@ -95,33 +95,33 @@ def on(disk: Disk) -> None:
 
 @pytest.fixture(name="vfs", scope="module")
 def make_vfs() -> Iterator[PowerVFS]:
-    """SQLite on a disk that can lose power."""
+    """Open SQLite on a disk that can lose power."""
     vfs = PowerVFS()
     yield vfs
     vfs.unregister()
 
 
-def reply(vfs: PowerVFS, path: Path, seed: int, connect: Connect = ApswLink) -> tuple[int, int]:
-    """Lives that end at seeded moments, and a look at what is left: power cuts, and acknowledged results."""
-    story, cuts = Story(seed, connect), 0
+def run_restarts(vfs: PowerVFS, path: Path, seed: int, connect: Connect = ApswLink) -> tuple[int, int]:
+    """Restart a master after seeded power cuts; returns the number of power cuts and of acknowledged results."""
+    record, cuts = Record(seed, connect), 0
     vfs.disk = Disk()
-    for _ in range(LIVES):
-        vfs.disk.cut_at = story.chance.randrange(30, 1500)
+    for _ in range(RESTARTS):
+        vfs.disk.cut_at = record.rng.randrange(30, 1500)
         try:
-            asyncio.run(story.live(path, vfs.disk, STEPS))
+            asyncio.run(record.run_master(path, vfs.disk, STEPS))
         except PowerCut:
             cuts += 1
-        vfs.disk = vfs.disk.after_power_is_back(story.chance)
-    asyncio.run(story.live(path, vfs.disk, 0))
-    return cuts, len(story.acknowledged)
+        vfs.disk = vfs.disk.after_power_is_back(record.rng)
+    asyncio.run(record.run_master(path, vfs.disk, 0))
+    return cuts, len(record.acknowledged)
 
 
 def test_p1_p2_no_power_cut_loses_what_a_master_has_answered(vfs: PowerVFS, tmp_path: Path) -> None:
-    """Each life finds every answered submit, and every acknowledged result."""
+    """Each restarted master finds every answered submit, and every acknowledged result."""
     cuts = acknowledged = 0
     for seed in range(SEEDS):
         try:
-            cuts_here, acknowledged_here = reply(vfs, tmp_path / "queue.db", seed)
+            cuts_here, acknowledged_here = run_restarts(vfs, tmp_path / "queue.db", seed)
         except BaseException as exc:
             exc.add_note(f"seed {seed}")
             raise
@@ -131,12 +131,12 @@ def test_p1_p2_no_power_cut_loses_what_a_master_has_answered(vfs: PowerVFS, tmp_
     assert acknowledged > 10 * SEEDS
 
 
-def test_a_master_whose_store_does_not_sync_is_found_out(vfs: PowerVFS, tmp_path: Path) -> None:
-    """So that the test above can fail: most seeds lose something that was answered."""
+def test_a_store_that_does_not_sync_loses_what_a_master_has_answered(vfs: PowerVFS, tmp_path: Path) -> None:
+    """The test above can fail: without syncs most seeds lose an answered submit or result."""
     lost = 0
     for seed in range(20):
         try:
-            reply(vfs, tmp_path / "queue.db", seed, CarelessLink)
+            run_restarts(vfs, tmp_path / "queue.db", seed, CarelessLink)
         except Exception:  # noqa: BLE001 - lost tasks, or a file that cannot even be opened
             lost += 1
     assert lost > 10

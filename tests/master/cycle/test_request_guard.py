@@ -1,4 +1,4 @@
-"""Errors of our own: the request fails in words, leaves nothing behind, and everything else goes on."""
+"""Defects of the master: the request fails with an error and leaves no state behind, and all others go on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,12 +37,12 @@ class Fault(Exception):
 
 
 def failing(*_: Any, **__: Any) -> Any:
-    """Stands for a method with a mistake."""
+    """Stand for a method that always raises."""
     raise Fault
 
 
-def once(method: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
-    """A method that fails at its first call, before or after it has done its work."""
+def failing_once(method: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
+    """A method that raises at its first call, before or after it has done its work."""
     calls = 0
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -59,7 +59,7 @@ def once(method: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
 
 
 def nothing_is_left(bench: Bench) -> None:
-    """Between two cycles nothing is half decided."""
+    """Check that no decision is left between two cycles."""
     ledger, broker = bench.ledger, bench.broker
     assert ledger.savepoint() == NOTHING_DECIDED
     assert not ledger.pending.claimed
@@ -87,14 +87,14 @@ def nothing_is_left(bench: Bench) -> None:
 def test_a_submit_that_fails_half_way_is_refused_and_leaves_nothing(
     owner: Any, method: str, monkeypatch: pytest.MonkeyPatch, *, after: bool
 ) -> None:
-    """Sent once more it is taken, as the first; another client's, of the same cycle, is taken too."""
+    """The repeated submit is accepted as new; another client's submit of the same cycle is accepted too."""
 
     @on_bench(faulty=True, defaults=Defaults(capacity=20))
     async def scene(bench: Bench) -> None:
         """Two runs of one submit, and a submit of somebody else."""
         one, other = bench.client("one"), bench.client("other")
         args = (1, [("q", "f"), ("r", "f")], [(0, 2), (1, 1, (5.0, None, None))], [b"a", b"b", b"c"], 0.0)
-        monkeypatch.setattr(owner, method, once(getattr(owner, method), after=after))
+        monkeypatch.setattr(owner, method, failing_once(getattr(owner, method), after=after))
         bench.call(one, "broker", "submit", *args)
         await bench.cycle()
         answer = one.answer()
@@ -130,7 +130,7 @@ def test_a_submit_that_fails_half_way_is_refused_and_leaves_nothing(
 def test_no_method_of_a_request_ends_the_master(
     kind: type[CallRequest], method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each peer that waits is answered or let go, and others are served."""
+    """Each waiting peer gets an answer or is disconnected, and other peers are served."""
 
     @on_bench(faulty=True, defaults=Defaults(retries=0))
     async def scene(bench: Bench) -> None:
@@ -184,8 +184,10 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         (IdleTimeout, "answer"),
     ],
 )
-def test_what_must_happen_is_tried_again(kind: type, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No peer waits for the end of a lease, and it must not be forgotten."""
+def test_the_end_of_a_lease_is_repeated_after_a_failure(
+    kind: type, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No peer waits for the end of a lease, so the master must repeat it by itself."""
 
     @on_bench(faulty=True)
     async def scene(bench: Bench) -> None:
@@ -212,15 +214,15 @@ def test_what_must_happen_is_tried_again(kind: type, method: str, monkeypatch: p
     scene()
 
 
-def test_a_moment_of_a_schedule_that_fails_pauses_that_schedule_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its reason, and others go on."""
+def test_a_scheduled_run_that_fails_pauses_only_its_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paused schedule shows the reason, and other schedules go on."""
 
     @on_bench(faulty=True)
     async def scene(bench: Bench) -> None:
         """Two schedules of one moment, and one failure."""
         for name in ("one", "two"):
             await bench.admin("schedule_put", name=name, body=b"", envelope=("q", "f"), every=10.0)
-        monkeypatch.setattr(RunSchedule, "decide", once(RunSchedule.decide, after=True))
+        monkeypatch.setattr(RunSchedule, "decide", failing_once(RunSchedule.decide, after=True))
         await bench.advance(10)
         nothing_is_left(bench)
         reply = {row["name"]: row for row in (await bench.admin("schedule_list"))["schedules"]}
@@ -231,8 +233,8 @@ def test_a_moment_of_a_schedule_that_fails_pauses_that_schedule_alone(monkeypatc
     scene()
 
 
-def test_what_cannot_be_packed_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a cycle with several requests only the one whose task cannot be stored fails."""
+def test_a_task_that_cannot_be_packed_fails_only_its_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other requests of the cycle succeed."""
     pack = head.pack
 
     def packed(envelope: Any, *rest: Any) -> bytes:
@@ -265,10 +267,8 @@ def test_what_cannot_be_packed_is_refused_alone(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("name", ["_succeed", "_apply_change"])
-def test_a_change_that_is_stored_and_fails_in_memory_keeps_no_other_from_happening(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the store has is read again at the next start."""
+def test_a_stored_change_that_fails_in_memory_stops_no_other_change(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next master reads the stored change."""
 
     @on_bench(faulty=True)
     async def scene(bench: Bench) -> None:
@@ -278,7 +278,7 @@ def test_a_change_that_is_stored_and_fails_in_memory_keeps_no_other_from_happeni
         await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
         rows = await bench.exchange(executor, want=3)
         outcome = 0 if name == "_succeed" else 2
-        monkeypatch.setattr(LedgerState, name, once(getattr(LedgerState, name), after=False))
+        monkeypatch.setattr(LedgerState, name, failing_once(getattr(LedgerState, name), after=False))
         await bench.exchange(executor, [(row[0], row[1], outcome, b"", 0.1, "") for row in rows], want=0)
         assert bench.broker.guard.counts["apply"] == 1
         assert bench.counts("q") == {"leased": 1, "succeeded" if outcome == 0 else "ready": 2}
@@ -286,9 +286,11 @@ def test_a_change_that_is_stored_and_fails_in_memory_keeps_no_other_from_happeni
     scene()
 
 
-@pytest.mark.parametrize("place", ["sweep", "lease", "read", "push", "note"])
-def test_what_no_request_has_asked_for_fails_without_an_end(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it works again, what was left behind is made up for."""
+@pytest.mark.parametrize("failing_step", ["sweep", "lease", "read", "push", "note"])
+def test_a_change_without_a_request_may_fail_and_is_repeated(
+    failing_step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the failing method works again, the master makes up for what was left undone."""
 
     @on_bench(faulty=True, defaults=Defaults(retries=0))
     async def scene(bench: Bench) -> None:
@@ -297,30 +299,30 @@ def test_what_no_request_has_asked_for_fails_without_an_end(place: str, monkeypa
         bench.worker()
         executor = bench.executor()
         with monkeypatch.context() as patch:
-            if place == "sweep":
+            if failing_step == "sweep":
                 patch.setattr(Sweeper, "_sweep_doomed", failing)
-            elif place == "lease":
+            elif failing_step == "lease":
                 patch.setattr(Leasing, "lease", failing)
-            elif place == "push":
+            elif failing_step == "push":
                 bench.broker.push = failing
-            elif place == "note":
+            elif failing_step == "note":
                 bench.broker.note = failing
             await bench.ask(client, "broker", "submit", 1, [("q", "f")], [(0, 1, (5.0, None, None))], [b"x"], 0.0)
             bench.call(executor, "broker", "exchange", [], 1, 60.0)
             await bench.run_until_idle()
             await bench.advance(10)
-            if place == "note":
+            if failing_step == "note":
                 ((key, delivery, *_),) = bench.rows(executor)
                 await bench.exchange(executor, [(key, delivery, 1, b"", 0.1, "")], want=0)
         bench.broker.push = bench.dispatcher._push
-        if place == "read":
+        if failing_step == "read":
             await bench.ask(client, "broker", "watch", [])
             monkeypatch.setattr(WatchTasks, "answer", lambda self, broker, _: broker.read(self, (), failing))
             assert isinstance(await bench.ask(client, "broker", "watch", []), RemoteRefusal)
         await bench.advance(10)
         nothing_is_left(bench)
         assert not bench.counts("q").get("delayed")
-        if place != "push":
+        if failing_step != "push":
             assert sum(bench.broker.guard.counts.values()) > 0
 
     scene()

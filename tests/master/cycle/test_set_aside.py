@@ -1,4 +1,4 @@
-"""P10: what no connected worker can take costs those who take other tasks nothing."""
+"""P10: a task that no connected worker can run costs the tasks of other kinds no time."""
 
 from tests.master.bench import DEFAULTS, WAITING, Bench, done, on_bench
 
@@ -12,8 +12,8 @@ TASKS = DEFAULTS._replace(capacity=100_000)
 
 
 @on_bench(defaults=TASKS)
-async def test_p10_what_no_worker_can_take_is_looked_at_once(bench: Bench) -> None:
-    """Unknown names, labels that no worker has, tasks that are too heavy, paused names: none costs an honest task."""
+async def test_p10_a_task_that_no_worker_can_run_is_examined_once(bench: Bench) -> None:
+    """Unknown names, missing labels, too many slots and paused names cost other tasks nothing."""
     client = bench.client()
     number = 0
     for index in range(50):
@@ -44,8 +44,8 @@ async def test_p10_what_no_worker_can_take_is_looked_at_once(bench: Bench) -> No
 
 
 @on_bench(defaults=TASKS)
-async def test_p10_what_was_set_aside_is_offered_to_the_worker_that_may_take_it(bench: Bench) -> None:
-    """A name to one that has the code, labels and slots to one that has these; in the order in which they came."""
+async def test_p10_a_task_set_aside_is_offered_to_the_worker_that_can_run_it(bench: Bench) -> None:
+    """A worker with the code, the labels or the slots gets the tasks in submit order."""
     client = bench.client()
     first, labels, none = ("q", "new"), ("q", "f", None, None, None, None, None, ("gpu",)), (None,) * 6
     for number, envelope in enumerate((first, labels, ("q", "f", *none, 50)), 1):
@@ -69,8 +69,8 @@ async def test_p10_what_was_set_aside_is_offered_to_the_worker_that_may_take_it(
 
 
 @on_bench(defaults=TASKS)
-async def test_p10_a_worker_that_waits_is_given_what_a_new_one_would_have_taken(bench: Bench) -> None:
-    """Set aside while it could not be taken; when its worker gets more slots, it is."""
+async def test_p10_a_waiting_worker_gets_the_tasks_that_its_new_slots_allow(bench: Bench) -> None:
+    """The tasks were set aside while the worker had too few slots."""
     client = bench.client()
     supervisor = bench.worker(slots=2)
     connection = bench.executor()
@@ -81,8 +81,8 @@ async def test_p10_a_worker_that_waits_is_given_what_a_new_one_would_have_taken(
     assert [row[4] for row in bench.rows(connection)] == [b"a"]
 
 
-def test_p10_results_of_many_lifetimes_are_found_as_fast_as_of_one() -> None:
-    """Each in its time, oldest first, though every task has a TTL of its own."""
+def test_p10_results_of_many_ttls_are_dropped_as_fast_as_of_one() -> None:
+    """Each result is dropped at the end of its TTL, the oldest first, although each task has its own TTL."""
     names = Registry(Defaults())
     kept = RetainedResults()
     for number in range(1000):

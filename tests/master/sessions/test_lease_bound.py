@@ -16,7 +16,7 @@ from tests.master.bench import (
     released,
     restarted,
 )
-from tests.master.calls.test_keys import submit, turn
+from tests.master.calls.test_keys import concurrency, submit
 from tests.master.sessions.test_workers import end
 
 from distq.core.states import LEASED
@@ -27,7 +27,7 @@ from distq.master.sessions.timeouts import DISCONNECT_GRACE_S, LAST_CHECK_S
 async def given(bench: Bench, count: int = 1) -> tuple[FakeConnection, FakeConnection, list[Any]]:
     """Return a supervisor and its executor, which holds the first of `count` tasks of one key."""
     supervisor, connection = bench.worker(), bench.executor()
-    await submit(bench, bench.client(), 1, *[turn("joe")] * count)
+    await submit(bench, bench.client(), 1, *[concurrency("joe")] * count)
     return supervisor, connection, await bench.exchange(connection, want=10)
 
 
@@ -36,7 +36,7 @@ async def leased_and_unstored(bench: Bench) -> tuple[FakeConnection, FakeConnect
     bench.worker()
     connection, client = bench.executor(), bench.client()
     assert await bench.exchange(connection, wait_s=60.0) is WAITING
-    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
+    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, concurrency("joe"))], [b"a"], 0.0)
     await bench.cycle()
     return connection, client
 
@@ -58,9 +58,9 @@ async def test_it_is_handed_over_though_nobody_says_anything_more(bench: Bench) 
     bench.worker()
     connection, client = bench.executor(), bench.client()
     bench.call(connection, "broker", "exchange", [], 1, 60.0)
-    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, turn("joe"))], [b"a"], 0.0)
+    bench.call(client, "broker", "submit", 1, [("q", "f")], [(0, 1, None, concurrency("joe"))], [b"a"], 0.0)
     for _ in range(1000):
-        await asyncio.sleep(0)  # a turn of the loop, in which the broker runs
+        await asyncio.sleep(0)  # one iteration of the loop, in which the broker runs
     assert [row[4] for row in bench.rows(connection)] == [b"a"]
     bench.broker.stop()
     await running
@@ -71,7 +71,7 @@ async def test_the_reply_says_which_must_end_with_their_lease(bench: Bench) -> N
     """The reply's sixth field names them, if there are any."""
     bench.worker()
     connection = bench.executor()
-    await submit(bench, bench.client(), 1, turn("joe"), None)
+    await submit(bench, bench.client(), 1, concurrency("joe"), None)
     answer = await bench.ask(connection, "broker", "exchange", [], 10, 0.0)
     keyed, free = (row[0] for row in answer[1])
     assert answer[2:] == ({}, {}, {}, [keyed])
@@ -117,7 +117,7 @@ async def test_one_that_was_cancelled_before_it_was_handed_over_is_not(bench: Be
 async def test_closed_sockets_do_not_end_its_lease(bench: Bench) -> None:
     """Its worker may still run it behind a broken network; a task without a key goes elsewhere after a second."""
     supervisor, connection = bench.worker(), bench.executor()
-    await submit(bench, bench.client(), 1, turn("joe"), turn("joe"), None)
+    await submit(bench, bench.client(), 1, concurrency("joe"), concurrency("joe"), None)
     rows = await bench.exchange(connection, want=10)
     assert len(rows) == 2
     for peer in (connection, supervisor):
@@ -390,7 +390,7 @@ def test_a_task_whose_result_is_not_kept_is_known_until_it_has_stopped(*, restar
         """The running task is cancelled, and its result's retention is over before the task has stopped."""
         bench.worker()
         connection = bench.executor()
-        runs, bodies = [(0, 1, None, turn("joe"))] * 2, [b"a", b"b"]
+        runs, bodies = [(0, 1, None, concurrency("joe"))] * 2, [b"a", b"b"]
         envelope = ("q", "f", None, None, None, 1.0)
         await bench.ask(bench.client(), "broker", "submit", 1, [envelope], runs, bodies, 0.0)
         (row,) = await bench.exchange(connection)
