@@ -19,6 +19,8 @@ MASTER_IMAGE = f"distq-master:{VERSION}"
 WORKER_IMAGE = f"distq-worker:{VERSION}"
 BASE_IMAGE = "python:3.15-slim-trixie"
 """The default base of the images."""
+BASE_PYTHON = BASE_IMAGE.removeprefix("python:").partition("-")[0]
+"""Its version of Python, `3.15`."""
 PRINT_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9001/metrics').read().decode())"
 """A program that prints the metrics of the container that it runs in."""
 

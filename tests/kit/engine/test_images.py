@@ -156,11 +156,11 @@ def test_hadolint_finds_no_fault() -> None:
         run("hadolint", "--config", ".hadolint.yaml", ROOT / path)
 
 
-READY_S = 1.0
+READY_S = 2.0
 """Maximum seconds from the start of a container's process to its readiness."""
 
 
-def test_a_container_is_ready_within_a_second_of_its_start(images: None) -> None:
+def test_a_container_is_ready_within_two_seconds_of_its_start(images: None) -> None:
     """The engine's and the process's logs show it for master and worker; the best of three runs counts."""
     with stack() as project:
         project.up("master", "worker", scale=1)

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.kit.shell import ROOT, VERSION, fails, run
+from tests.kit.shell import BASE_PYTHON, ROOT, VERSION, fails, run
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine"), pytest.mark.timeout(600)]
 
@@ -98,7 +98,7 @@ def serving(index: Index, certificate: Path, key: Path) -> Iterator[int]:
 def wheels(folder: Path) -> Path:
     """Return a folder with all wheels of a build for the Python of the base image."""
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
-    download += ["--python-version", "3.13", "--implementation", "cp", "--dest", str(folder)]
+    download += ["--python-version", BASE_PYTHON, "--implementation", "cp", "--dest", str(folder)]
     download += [option for platform in PLATFORMS for option in ("--platform", platform)]
     run(*download, "--no-deps", "--require-hashes", "-r", "requirements.lock", "-r", "images/init.lock")
     run(*download, *TOOLS)
