@@ -99,6 +99,13 @@ def missing_helm4() -> str | None:
 
 
 @functools.cache
+def missing_postgresql() -> str | None:
+    """Return why tests with a PostgreSQL server cannot run here, or None if they can."""
+    found = shutil.which("initdb") or sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return None if found else "no PostgreSQL server is installed: on Debian `apt-get install postgresql` brings it"
+
+
+@functools.cache
 def missing_promtool() -> str | None:
     """Return why tests with promtool cannot run here, or None if they can."""
     return None if shutil.which("promtool") else "promtool is not on the PATH"
@@ -140,6 +147,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "grafana": missing_grafana,
     "helm4": missing_helm4,
     "keda": missing_keda,
+    "postgresql": missing_postgresql,
     "promtool": missing_promtool,
     "ptrace": missing_ptrace,
     "pythons": missing_pythons,

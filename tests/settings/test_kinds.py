@@ -6,6 +6,7 @@ import pytest
 
 from distq.settings import kinds
 from distq.settings.address import Address, parse_address, parse_addresses
+from distq.settings.store_url import parse_store
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_sizes_are_read_in_bytes(text: str, size: int) -> None:
         (kinds.parse_handler, ["", "module", "module:", ":function", "a b:c", "a/b:c", "module:function()"]),
         (kinds.parse_name, ["", "-a", "a" * 64, "a b", "ä", 'a"b', "a-"]),
         (kinds.parse_plain_queues, ["get_jobs", "get_jobs:", "get-jobs:work", "a:work,a:result"]),
-        (kinds.parse_store, ["", "memory", "redis://localhost"]),
+        (parse_store, ["", "memory", "redis://localhost", "postgresql:", "postgresql:/host"]),
         (
             parse_address,
             ["", "host", ":9000", "host:", "host:x", "host:65536", "::1:9000", "a b:1", "tcp://a:1"],

@@ -80,7 +80,7 @@ def test_settings_are_frozen_and_never_show_a_key() -> None:
         ("DISTQ_PLAIN_LEASE_S", "0.5s", "DISTQ_PLAIN_LEASE_S is 0.5s; it must be at least 1 s."),
         ("DISTQ_ADDRESS", "master", "it has no port. It takes host:port, or several"),
         ("DISTQ_LOG_FORMAT", "xml", "It takes auto, console or json."),
-        ("DISTQ_STORE", "redis:", "It takes memory: or sqlite:///path, such as"),
+        ("DISTQ_STORE", "redis:", "It takes memory:, sqlite:///path, such as"),
         ("DISTQ_PLAIN_HANDLER", "square", "It takes module:function"),
         ("DISTQ_HEARTBEAT_S", "15s", "Make the heartbeat less than half of the lease."),
         ("DISTQ_FRAME_BYTES_MAX", "1MiB", "must be larger than DISTQ_PAYLOAD_BYTES_MAX"),

@@ -138,6 +138,11 @@ def _file(context: click.Context, path: str | None) -> Path:
     if path is not None:
         return Path(path)
     store = read_settings(context, Role.MASTER, needs_authkey=False).settings.store
+    if store.startswith("postgres"):
+        raise click.UsageError(
+            f"DISTQ_STORE is {store}, a database, which its own tools examine (psql, pg_dump, pg_amcheck): these "
+            "commands are for a file."
+        )
     if not store.startswith("sqlite:///"):
         raise click.UsageError(f"DISTQ_STORE is {store}, which is not a file: name one.")
     return Path(store.removeprefix("sqlite:///"))

@@ -74,6 +74,8 @@ class Store(Protocol):
     """The number of the leadership: 0 until `follow` has ended, larger for each new leader."""
     leader: str
     """The address that the present leader gave to `follow`, '' if no leader is known."""
+    waiting: str
+    """What `follow` waits for besides reading, as a clause for the log; '' if it reads or cannot tell."""
 
     def follow(self, address: str) -> AsyncIterator[Heads]:
         """All stored heads, then the commits of other leaders; the iteration ends when this process is the leader."""

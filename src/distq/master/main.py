@@ -68,7 +68,9 @@ class Master:
     def __init__(self, settings: Settings, clock: SystemClock | None = None, store: Store | None = None) -> None:
         self.settings = settings
         self.clock = SystemClock() if clock is None else clock
-        self.store: Store = open_store(settings.store, self.clock.now()) if store is None else store
+        self.store: Store = store or open_store(
+            settings.store, self.clock.now(), settings.store_secrets, settings.store_password_file
+        )
         self.broker: Broker
         self.workers: Workers
         self.dispatcher: Dispatcher
@@ -100,14 +102,17 @@ class Master:
         bound = await server.start(settings.bind)
         self.listening.set_result(bound)
         cycle = asyncio.create_task(broker.run())
-        cycle.add_done_callback(lambda _: self.ended.set())
+        cycle.add_done_callback(self._end)
         watching = asyncio.create_task(self.store_watch.run())
+        losing = asyncio.create_task(self.store.lost())
+        losing.add_done_callback(self._end)
         self.log.info("master_listened", address=str(bound), store=settings.store, pid=os.getpid(), version=__version__)
         http = await self._serve_http()
         self._sample_lag(asyncio.get_running_loop().time())
         await self.ended.wait()
-        code = await self._drain(cycle)
-        watching.cancel()
+        code = await self._drain(cycle, losing)
+        for task in (watching, losing):
+            task.cancel()
         if self._lag is not None:
             self._lag.cancel()
         server.close()
@@ -129,12 +134,13 @@ class Master:
         composing = asyncio.create_task(self._compose())
         stopping = asyncio.create_task(self.ended.wait())
         tasks = (composing, stopping)
-        await asyncio.wait(tasks, timeout=STORE_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
-        if not composing.done() and not stopping.done():
-            self.log.warning(
-                "store_awaited", store=self.settings.store, reason="it is large, or another master has it open"
-            )
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        logged = None
+        while not composing.done() and not stopping.done():
+            await asyncio.wait(tasks, timeout=STORE_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            reason = self.store.waiting or "it is large, or another master has it open"
+            if not composing.done() and not stopping.done() and reason != logged:
+                self.log.warning("store_awaited", store=self.settings.store, reason=reason)
+                logged = reason
         stopping.cancel()
         if composing.done():
             composing.result()
@@ -226,10 +232,12 @@ class Master:
         self.log.info("http_listened", address=str(bound))
         return http
 
-    async def _drain(self, cycle: asyncio.Task[None]) -> int:
+    async def _drain(self, cycle: asyncio.Task[None], losing: asyncio.Task[str]) -> int:
         """Wait at most DISTQ_DRAIN_S until the leased tasks are settled; return the exit code."""
         if cycle.done():
             return self._failed(cycle.exception())
+        if losing.done():
+            return self._failed(StoreError(losing.result()))
         self.server.stop_listening()
         self.ended.clear()
         second_signal = asyncio.create_task(self.ended.wait())
@@ -244,6 +252,9 @@ class Master:
         if self.broker.leased:
             self.log.warning("drain_ended_early", leased=self.broker.leased)
         return 0
+
+    def _end(self, _: object) -> None:
+        self.ended.set()
 
     def _failed(self, exc: BaseException | None) -> int:
         if not isinstance(exc, DistqError):

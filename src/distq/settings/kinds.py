@@ -12,6 +12,7 @@ from typing import NamedTuple
 from distq.core.policy import BadPolicy, Policy
 from distq.core.ranges import NAME_SHAPE, cut, duration_of, number_of, shown, unit_of
 from distq.settings.address import parse_address, parse_addresses
+from distq.settings.store_url import parse_store
 
 OFF = "off"
 AUTO = "auto"
@@ -222,17 +223,6 @@ def _parts(text: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
     return parts
 
 
-def parse_store(text: str) -> str:
-    """Check that the text names a store that this version has.
-
-    Raises:
-        ValueError: the text does not.
-    """
-    if text != "memory:" and not (text.startswith("sqlite:///") and text.strip("/") != "sqlite:"):
-        raise ValueError
-    return text
-
-
 def choice(*words: str) -> Kind:
     """Return the kind whose value is one of these words, in upper or lower case."""
 
@@ -271,7 +261,10 @@ DEVICES = Kind(
 )
 QUEUES = Kind("queues", parse_queues, "names of queues separated by commas, such as default,mail")
 STORE = Kind(
-    "store", parse_store, "memory: or sqlite:///path, such as sqlite:///queue.db or sqlite:////var/lib/queue.db"
+    "store",
+    parse_store,
+    "memory:, sqlite:///path, such as sqlite:///queue.db or sqlite:////var/lib/queue.db, or "
+    "postgresql://user@host/database",
 )
 SECRET = Kind("secret", str, "text")
 PATH = Kind("path", str, "a path")

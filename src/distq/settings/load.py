@@ -20,6 +20,7 @@ from distq.settings.cpus import available_cpus
 from distq.settings.dotenv_file import read_dotenv
 from distq.settings.errors import SettingsError
 from distq.settings.row import Role, Row
+from distq.settings.store_url import split_secrets, without_values
 from distq.settings.table import ROWS, Settings
 
 PREFIX = "DISTQ_"
@@ -68,6 +69,8 @@ def load(
         warnings += found.warnings
     texts = {row.name: _find(row, layers, role) for row in ROWS}
     values = {row.field: _parse(row, texts[row.name]) for row in ROWS if not row.is_secret}
+    values["store"], values["store_secrets"] = split_secrets(values["store"])
+    texts["DISTQ_STORE"] = texts["DISTQ_STORE"]._replace(text=values["store"])
     _fill_in(values)
     unknown = [sentence for _, layer in layers for sentence in _unknown(layer)]
     warnings += unknown
@@ -99,8 +102,9 @@ def _parse(row: Row, given: Text) -> Any:
         value = row.kind.parse(given.text)
     except ValueError as error:
         why = f": {error}" if str(error) else ""
+        text = without_values(given.text) if row.kind is kinds.STORE else given.text
         raise SettingsError(
-            f"{row.name} is {shown(given.text)}, which cannot be read{why}. It takes {row.kind.accepts}."
+            f"{row.name} is {shown(text)}, which cannot be read{why}. It takes {row.kind.accepts}."
         ) from None
     if row.at_least is not None and isinstance(value, int | float) and value < row.at_least:
         unit = {kinds.BYTES.name: " bytes", kinds.DURATION.name: " s"}.get(row.kind.name.split(" or ")[0], "")

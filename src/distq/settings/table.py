@@ -88,10 +88,20 @@ class Settings:
     store: str = _row(
         kinds.STORE,
         "sqlite:///distq.db",
-        "Where the master stores tasks and results: sqlite:///path, or memory:, which loses them when the master ends.",
+        "Where the master stores tasks and results: sqlite:///path, postgresql://user@host/database, or memory:, "
+        "which loses them when the master ends.",
         STORAGE,
         MASTER,
     )
+    store_password_file: str | None = _row(
+        kinds.PATH,
+        None,
+        "File that contains the password of a PostgreSQL database; a password in DISTQ_STORE takes precedence.",
+        STORAGE,
+        MASTER,
+    )
+    store_secrets: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    """The passwords of DISTQ_STORE, by the name of libpq's parameter; `store` is the URL without them."""
     reclaim_s: float = _row(
         kinds.DURATION,
         "5s",
@@ -385,4 +395,5 @@ class Settings:
 ROWS: tuple[Row, ...] = tuple(
     Row(**{"name": f"DISTQ_{field.name.upper()}", "field": field.name, **field.metadata})
     for field in dataclasses.fields(Settings)
+    if field.metadata
 )

@@ -26,6 +26,7 @@ class MemoryStore:
             raise ValueError(f"an epoch is 1 to {EPOCH_MAX}, not {epoch}")
         self.epoch = 0
         self.leader = ""
+        self.waiting = ""
         self._next_epoch = epoch
         self._rows: dict[int, tuple[bytes, bytes]] = {}
         self._closed = False

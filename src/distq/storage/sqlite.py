@@ -39,6 +39,7 @@ class SqliteStore:
         self.limits = LIMITS
         self.epoch = 0
         self.leader = ""
+        self.waiting = ""
         self._file = QueueFile(path, room or Room(), upkeep or Upkeep(), connect)
         self._thread = StoreThread("distq-store")
         self._closed = False
@@ -65,7 +66,9 @@ class SqliteStore:
                 raise StoreError(f"{self._file.path} is closed")
             if await self._thread.run(self._file.open):
                 break
+            self.waiting = "another master has it open"
             await asyncio.sleep(LOCK_POLL_S)
+        self.waiting = ""
         first = KEY_MIN
         while heads := await self._thread.run(self._file.heads, first):
             yield heads

@@ -16,7 +16,17 @@ from distq.metrics.view import MasterMetrics, WorkerRow
 
 COUNTED = {"ready": READY, "held": HELD, "delayed": DELAYED, "leased": LEASED, "dead": DEAD, "results": SUCCEEDED}
 
-STORE_WORDS = ("bytes", "wal_bytes", "free_bytes", "free_pages", "commit_s", "refusing", "hangs", "sqlite_version")
+STORE_WORDS = (
+    "bytes",
+    "wal_bytes",
+    "free_bytes",
+    "free_pages",
+    "commit_s",
+    "refusing",
+    "hangs",
+    "sqlite_version",
+    "server_version",
+)
 """The figures of the store's health that are shown; none of them names a file."""
 
 

@@ -89,12 +89,15 @@ def _ready(not_ready: Callable[[], str | None], more: Callable[[], str] = str) -
 
 
 def _commit_time(view: MasterMetrics) -> str:
-    """Return a sentence with the duration of the last commit and SQLite's version, '' if the store measures none."""
+    """Return a sentence with the duration of the last commit and the database's version, '' for a store in memory."""
     health = view.store_health
     seconds = health.get("commit_s")
     if not isinstance(seconds, float):
         return ""
-    return f"The last commit took {seconds * 1000:.1f} ms (SQLite {health.get('sqlite_version', '?')}).\n"
+    version = f"SQLite {health['sqlite_version']}" if "sqlite_version" in health else ""
+    if "server_version" in health:
+        version = f"PostgreSQL {health['server_version']}"
+    return f"The last commit took {seconds * 1000:.1f} ms ({version or 'version unknown'}).\n"
 
 
 def _reading(read: Callable[[MasterMetrics], dict[str, Any]], view: MasterMetrics) -> Answer:

@@ -1,0 +1,158 @@
+"""The session that loads, commits and reads. Every call blocks, and is made on the store's thread."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from distq.core.ports import CommitRefused, CommitUnknown, Fenced, StoreError
+from distq.storage.postgresql import tables
+from distq.storage.postgresql.arrays import byte_strings, integer, integers
+from distq.storage.postgresql.errors import DISK_FULL, LOCK_TIMEOUT, ServerError, explain, outcome, unusable
+from distq.storage.postgresql.session import Access, Session
+from distq.storage.postgresql.tables import Statements, int_of
+from distq.storage.writes import Writes
+
+HEADS_PER_PAGE: Final = 10_000
+"""Maximum heads of one answer while the store is loaded, to limit memory."""
+LOCK_WAIT: Final = "500ms"
+"""How long a new leader waits for the cluster's row before it ends the commit session of the earlier leader."""
+
+
+class Commits:
+    """The session of one leader."""
+
+    def __init__(self, access: Access) -> None:
+        self.broken: StoreError | None = None
+        """Why all later commits fail."""
+        self.refusing = ""
+        """Why the last commit was refused, if the database's volume is full."""
+        self.refused_at = 0.0
+        """When the last commit was refused for want of room, in seconds of `time.perf_counter`."""
+        self.commit_s = 0.0
+        """Seconds that the last commit took."""
+        self._access = access
+        self._place = access.target.shown
+        self._session: Session | None = None
+        self._statements: Statements | None = None
+        self._epoch = 0
+
+    # -- leadership ----------------------------------------------------------------------------
+
+    def lead(self, statements: Statements, address: str) -> int | None:
+        """Begin a new epoch, after which no earlier leader commits; None if an earlier leader's commit is in the way.
+
+        Such a commit may wait for a standby for ever, although its master has gone. The next call finds the row free.
+
+        Raises:
+            Unreachable: there is no connection.
+            StoreError: the database cannot be used; the text says what the operator must do.
+        """
+        try:
+            if self._session is None or self._session.ended:
+                self._session = Session(self._access, "commit")
+            session, self._statements = self._session, statements
+            session.run(f"SET lock_timeout = '{LOCK_WAIT}'")
+            ((epoch,),) = session.run(statements.text(tables.LEAD), (address.encode(),))
+            if session.warning:
+                return None  # stored on this server only
+            session.run("SET lock_timeout = 0")
+            session.prepare("commit", statements.text(tables.COMMIT, int_of(epoch)))
+        except ServerError as exc:
+            if exc.sqlstate == LOCK_TIMEOUT:
+                self._end_abandoned()
+                return None
+            self.close()
+            if exc.ends_the_session:
+                return None
+            raise unusable(self._place, exc) from None
+        self._epoch = int_of(epoch)
+        return self._epoch
+
+    def _end_abandoned(self) -> None:
+        assert self._session is not None
+        name = self._access.target.session_name("commit")
+        try:
+            self._session.run(tables.END_ABANDONED, (name.encode(),))
+        except ServerError as exc:
+            raise unusable(self._place, exc) from None
+
+    def heads(self, first: int) -> list[tuple[int, bytes | None]]:
+        """Return the next heads from the key `first` on, in the order of keys; none after the last."""
+        rows = self._read(tables.HEADS, (integer(first), integer(HEADS_PER_PAGE)))
+        return [(int_of(key), head) for key, head in rows]
+
+    # -- commit and read -----------------------------------------------------------------------
+
+    def commit(self, writes: Writes) -> None:
+        """Store all writes in one statement. Raises CommitRefused, Fenced or CommitUnknown."""
+        if self.broken is not None:
+            raise type(self.broken)(str(self.broken))
+        assert self._session is not None
+        keys = integers(writes.heads[::2])  # type: ignore[arg-type] # keys and heads in turn
+        put = integers(writes.put)  # type: ignore[arg-type]
+        heads = byte_strings(writes.heads[1::2])  # type: ignore[arg-type]
+        bodies = byte_strings(writes.bodies[1::2])  # type: ignore[arg-type]
+        values = (integers(writes.amended), keys, heads, put, bodies, integers(writes.dropped))
+        started = time.perf_counter()
+        try:
+            ((fence, allowed),) = self._session.run_prepared("commit", values)
+        except ServerError as exc:
+            raise self._failed(exc) from None
+        if self._session.warning:
+            raise self._break(
+                CommitUnknown(
+                    f"The database of {self._place} has stored the commit on one server only: {self._session.warning}."
+                )
+            )
+        if not int_of(fence):
+            raise self._break(
+                Fenced(f"Another master leads the cluster of {self._place}; this one led in epoch {self._epoch}.")
+            )
+        if not int_of(allowed):
+            raise CommitRefused("the batch keeps the body of a key that is not there")
+        self.refusing = ""
+        self.commit_s = time.perf_counter() - started
+
+    def _failed(self, exc: ServerError) -> StoreError:
+        found = outcome(self._place, exc)
+        if not isinstance(found, CommitRefused):
+            return self._break(found)
+        if exc.sqlstate == DISK_FULL:
+            self.refusing, self.refused_at = str(found), time.perf_counter()
+        return found
+
+    def _break(self, reason: StoreError) -> StoreError:
+        self.broken = reason
+        return reason
+
+    def lose(self, reason: str) -> None:
+        """Fail all later commits, because another master leads."""
+        if self.broken is None:
+            self.broken = Fenced(reason)
+
+    def read(self, keys: Sequence[int]) -> dict[int, bytes]:
+        """Return the body of each of `keys` that is stored."""
+        return {int_of(key): body or b"" for key, body in self._read(tables.BODIES, (integers(keys),))}
+
+    def sizes(self, keys: Sequence[int]) -> dict[int, int]:
+        """Return the bytes of the body of each of `keys` that is stored; no body is read for that."""
+        return {int_of(key): int_of(size) for key, size in self._read(tables.SIZES, (integers(keys),))}
+
+    def _read(self, sql: str, values: Sequence[bytes]) -> list[tuple[bytes | None, ...]]:
+        if self._session is None or self._statements is None:
+            raise StoreError(f"The store {self._place} is closed.")
+        try:
+            return self._session.run(self._statements.text(sql), values)
+        except ServerError as exc:
+            raise StoreError(explain(self._place, exc)) from None
+
+    # -- end -----------------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        """Return when all earlier calls have ended."""
+
+    def close(self) -> None:
+        """End the session."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()

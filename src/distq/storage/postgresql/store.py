@@ -1,0 +1,216 @@
+"""The store in a PostgreSQL database: heads and bodies as rows, one statement a commit, an epoch that fences."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from distq.core.payload_cache import how_many_fit
+from distq.core.ports import Batch, CommitRefused, CommitUnknown, Fenced, Heads, StoreError, StoreLimits
+from distq.storage.error_messages import StoreUnusable
+from distq.storage.postgresql.commits import Commits
+from distq.storage.postgresql.errors import ServerError, Unreachable, explain
+from distq.storage.postgresql.leadership import Leadership, Look
+from distq.storage.postgresql.session import Access
+from distq.storage.postgresql.target import parse_target
+from distq.storage.reserve import MIB
+from distq.storage.thread import StoreThread
+from distq.storage.writes import gather
+
+LIMITS: Final = StoreLimits(body_bytes_max=256 * MIB, batch_bytes_max=512 * MIB, batch_changes_max=1_000_000)
+"""Limits of one batch and of one body; the server itself accepts statements below 1 GiB."""
+KEY_MIN: Final = -(1 << 63)
+KEY_MAX: Final = (1 << 63) - 1
+POLL_S: Final = 0.25
+"""Seconds between two attempts of a waiting master to take the lock, or to connect."""
+PATIENCE_S: Final = 5.0
+"""Seconds for which the store repeats a connection that a running server rejects: it may be failing over."""
+HEALTH_WAIT_S: Final = 0.5
+"""Maximum seconds that `health` waits for a database that does not answer; then it returns the previous figures."""
+CLOSE_WAIT_S: Final = 2.0
+"""Maximum seconds that `close` waits for a commit; the process may end while the database does not answer."""
+REFUSING_S: Final = 10.0
+"""Seconds after a refusal for which `health` reports it, unless a commit succeeds: then new tasks may try again."""
+
+
+class PostgresStore:
+    """A store that keeps every batch that it has confirmed; the database may replicate it.
+
+    One session commits, on a thread that finishes each call that it has begun: a commit that waits for a synchronous
+    standby is never cancelled. Another session holds the lock of the leader and answers `health`.
+    """
+
+    def __init__(self, url: str, secrets: Mapping[str, str], password_file: Path | None) -> None:
+        """Read the URL, without connecting. Raises StoreUnusable."""
+        self.limits = LIMITS
+        self.epoch = 0
+        self.leader = ""
+        self.waiting = ""
+        access = Access(parse_target(url), secrets, password_file)
+        self._place = access.target.shown
+        self._schema = access.target.schema
+        self._commits = Commits(access)
+        self._leadership = Leadership(access)
+        self._thread = StoreThread("distq-store")
+        self._watch = StoreThread("distq-store-lock")
+        self._over = asyncio.Event()
+        self._closed = False
+        self._known: Mapping[str, object] = {"database": self._place}
+
+    # -- leadership ----------------------------------------------------------------------------
+
+    async def follow(self, address: str) -> AsyncIterator[Heads]:
+        """Wait for the leader's lock, begin an epoch, then yield all heads in the order of keys.
+
+        A database that does not answer is waited for. After the epoch has begun no earlier leader stores anything,
+        and one that still waits for the end of a commit is ended before the first head is read.
+
+        Raises:
+            StoreError: the database cannot be used; the text says what the operator must do.
+        """
+        if self._commits.broken is not None:
+            raise StoreError(str(self._commits.broken))
+        epoch = await self._begin_epoch(address)
+        self.waiting = ""
+        first = KEY_MIN
+        while heads := await self._thread.run(self._commits.heads, first):
+            yield heads
+            if heads[-1][0] == KEY_MAX:
+                break
+            first = heads[-1][0] + 1
+        self.epoch = epoch
+        self.leader = address
+
+    async def _begin_epoch(self, address: str) -> int:
+        loop = asyncio.get_running_loop()
+        rejected_since: float | None = None
+        while True:
+            if self._closed:
+                raise StoreError(f"The store {self._place} is closed.")
+            try:
+                if await self._watch.run(self._leadership.take):
+                    statements = self._leadership.statements
+                    assert statements is not None
+                    if (epoch := await self._thread.run(self._commits.lead, statements, address)) is not None:
+                        return epoch
+                    self.waiting = "a commit of the earlier leader has not ended"
+                else:
+                    look = await self._watch.run(self._leadership.look)
+                    self.leader = look.leader
+                    self.waiting = f"the master at {look.leader or 'another address'} leads this cluster"
+                rejected_since = None
+            except Unreachable as exc:
+                self.waiting = str(exc)
+                if not exc.permanent:
+                    rejected_since = None
+                elif rejected_since is None:
+                    rejected_since = loop.time()
+                elif loop.time() - rejected_since >= PATIENCE_S:
+                    raise StoreUnusable(str(exc)) from None
+            except ServerError as exc:
+                self.waiting = explain(self._place, exc)
+            await asyncio.sleep(POLL_S)
+
+    async def lost(self) -> str:
+        """Wait until another master leads or the outcome of a commit is unknown; return which."""
+        await self._over.wait()
+        return str(self._commits.broken)
+
+    # -- commit and read -----------------------------------------------------------------------
+
+    async def commit(self, batch: Batch) -> None:
+        """Store the batch in one transaction, durable when this returns.
+
+        Raises:
+            CommitRefused, Fenced, CommitUnknown: `errors.outcome` says which error of the server means which.
+        """
+        if not self.epoch or self._closed:
+            raise CommitRefused("nothing is stored before follow() has ended or after close()")
+        writes = gather(batch, self.limits)
+        try:
+            await self._thread.run(self._commits.commit, writes)
+        except (CommitUnknown, Fenced):
+            self._over.set()
+            raise
+
+    async def read(self, keys: Sequence[int], bytes_max: int | None = None) -> list[bytes | None]:
+        """Return the bodies of `keys`; with `bytes_max`, of as many of the first keys as fit, at least one.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        if not keys:
+            return []
+        if bytes_max is not None and len(keys) > 1:
+            sizes = await self._thread.run(self._commits.sizes, keys)
+            keys = keys[: how_many_fit([sizes.get(key, 0) for key in keys], bytes_max)]
+        found = await self._thread.run(self._commits.read, keys)
+        return [found.get(key) for key in keys]
+
+    async def copy(self) -> Path:
+        """Raise CommitRefused: there is no file to copy."""
+        raise CommitRefused(
+            f"The store is a PostgreSQL database, which its own tools back up: `pg_dump --schema={self._schema}`, or a "
+            "base backup with an archive of its log."
+        )
+
+    # -- health and end ------------------------------------------------------------------------
+
+    async def health(self) -> Mapping[str, object]:
+        """Return the store's role and figures; `hangs` is True if the database does not answer within HEALTH_WAIT_S.
+
+        An answer with another epoch ends the leadership.
+        """
+        commits = self._commits
+        if commits.refusing and time.perf_counter() - commits.refused_at > REFUSING_S:
+            commits.refusing = ""
+        hangs = False
+        if self.epoch and not self._closed:
+            waiting = asyncio.gather(self._thread.run(commits.ping), self._watch.run(self._look))
+            try:
+                _, look = await asyncio.wait_for(asyncio.shield(waiting), HEALTH_WAIT_S)
+            except (TimeoutError, StoreError, ServerError):
+                hangs = True
+                waiting.add_done_callback(_look_failed)
+            else:
+                self._looked(look)
+        return {
+            **self._known,
+            "kind": "postgresql",
+            "role": "leader" if self.epoch and not self._closed and commits.broken is None else "standby",
+            "refusing": commits.refusing,
+            "broken": str(commits.broken or ""),
+            "commit_s": commits.commit_s,
+            "hangs": hangs,
+        }
+
+    def _look(self) -> Look:
+        return self._leadership.look()
+
+    def _looked(self, look: Look) -> None:
+        self._known = {
+            "database": self._place,
+            "bytes": look.table_bytes,
+            "server_version": look.server_version,
+        }
+        if look.epoch != self.epoch:
+            self.leader = look.leader
+            self._commits.lose(f"The master at {look.leader} leads the cluster of {self._place} now.")
+            self._over.set()
+
+    async def close(self) -> None:
+        """End both sessions, after all earlier calls have ended or after CLOSE_WAIT_S."""
+        if self._closed:
+            return
+        self._closed = True
+        for thread, close in ((self._thread, self._commits.close), (self._watch, self._leadership.close)):
+            ending = thread.run(close)
+            await asyncio.wait((ending,), timeout=CLOSE_WAIT_S)
+            thread.end()
+
+
+def _look_failed(looking: "asyncio.Future[tuple[None, Look]]") -> None:
+    """Retrieve the error of a look that came too late: the next look meets it again."""
+    if not looking.cancelled():
+        looking.exception()

@@ -1,0 +1,163 @@
+"""The tables in a schema of the database, as numbered migrations, and the statements that use them."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from distq.storage.error_messages import StoreUnusable
+from distq.storage.postgresql.arrays import integer
+from distq.storage.postgresql.session import Session
+from distq.storage.postgresql.target import Target
+
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+    (
+        "CREATE TABLE {schema}.distq_version (version bigint NOT NULL)",
+        "INSERT INTO {schema}.distq_version VALUES (0)",
+        """CREATE TABLE {schema}.distq_clusters (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            name text NOT NULL UNIQUE,
+            epoch bigint NOT NULL,
+            leader text NOT NULL
+        )""",
+        # Heads apart from bodies: loading reads no payload, and an amended head writes none. Rows die young: dead ones
+        # are removed early, and an amended head finds room in its own page.
+        """CREATE TABLE {schema}.distq_heads (
+            cluster bigint NOT NULL, key bigint NOT NULL, head bytea NOT NULL, PRIMARY KEY (cluster, key)
+        ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000)""",
+        """CREATE TABLE {schema}.distq_bodies (
+            cluster bigint NOT NULL, key bigint NOT NULL, body bytea NOT NULL, PRIMARY KEY (cluster, key)
+        ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000)""",
+        # Compressing a body would take longer than the rest of its commit.
+        "ALTER TABLE {schema}.distq_bodies ALTER COLUMN body SET STORAGE EXTERNAL",
+    ),
+)
+"""Each migration brings the schema from version n to n + 1. All of these are released: add new ones, change none."""
+
+VERSION: Final = len(MIGRATIONS)
+OLDEST_SERVER: Final = 13
+
+COMMIT: Final = """
+WITH fence AS (
+    SELECT FROM {schema}.distq_clusters WHERE id = {cluster} AND epoch = {epoch} FOR SHARE
+), allowed AS (
+    SELECT FROM fence WHERE cardinality($1::bigint[])
+        = (SELECT count(*) FROM {schema}.distq_heads WHERE cluster = {cluster} AND key = ANY($1::bigint[]))
+), heads AS (
+    INSERT INTO {schema}.distq_heads SELECT {cluster}, new.key, new.head
+        FROM unnest($2::bigint[], $3::bytea[]) AS new(key, head) WHERE EXISTS (SELECT FROM allowed)
+    ON CONFLICT (cluster, key) DO UPDATE SET head = excluded.head
+), bodies AS (
+    INSERT INTO {schema}.distq_bodies SELECT {cluster}, new.key, new.body
+        FROM unnest($4::bigint[], $5::bytea[]) AS new(key, body) WHERE EXISTS (SELECT FROM allowed)
+    ON CONFLICT (cluster, key) DO UPDATE SET body = excluded.body
+), dropped_heads AS (
+    DELETE FROM {schema}.distq_heads
+        WHERE cluster = {cluster} AND key = ANY($6::bigint[]) AND EXISTS (SELECT FROM allowed)
+), dropped_bodies AS (
+    DELETE FROM {schema}.distq_bodies
+        WHERE cluster = {cluster} AND key = ANY($6::bigint[]) AND EXISTS (SELECT FROM allowed)
+)
+SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM allowed)
+"""
+"""Stores a batch if the epoch is still the leader's and all amended keys are stored; the counts tell which failed.
+
+FOR SHARE makes the next leader, which changes the row, wait for the end of a commit that has seen the old epoch.
+"""
+HEADS: Final = (
+    "SELECT key, head FROM {schema}.distq_heads WHERE cluster = {cluster} AND key >= $1::bigint "
+    "ORDER BY key LIMIT $2::bigint"
+)
+BODIES: Final = "SELECT key, body FROM {schema}.distq_bodies WHERE cluster = {cluster} AND key = ANY($1::bigint[])"
+SIZES: Final = (
+    "SELECT key, octet_length(body)::bigint FROM {schema}.distq_bodies "
+    "WHERE cluster = {cluster} AND key = ANY($1::bigint[])"
+)
+LEAD: Final = (
+    "UPDATE {schema}.distq_clusters SET epoch = epoch + 1, leader = convert_from($1::bytea, 'UTF8') "
+    "WHERE id = {cluster} RETURNING epoch"
+)
+LOCK: Final = "SELECT pg_try_advisory_lock($1::bigint)::int::bigint"
+LOOK: Final = (
+    "SELECT epoch, convert_to(leader, 'UTF8'), pg_total_relation_size('{schema}.distq_heads') + "
+    "pg_total_relation_size('{schema}.distq_bodies') FROM {schema}.distq_clusters WHERE id = {cluster}"
+)
+END_ABANDONED: Final = (
+    "SELECT pg_terminate_backend(pid)::int::bigint FROM pg_stat_activity WHERE application_name = "
+    "convert_from($1::bytea, 'UTF8') AND datname = current_database() AND pid <> pg_backend_pid()"
+)
+"""Ends the commit sessions of earlier leaders: one that waits for a standby keeps the lock of the cluster's row."""
+
+
+class Statements(NamedTuple):
+    """The statements for one schema and one cluster."""
+
+    schema: str
+    cluster: int
+
+    def text(self, sql: str, epoch: int = 0) -> str:
+        """Return a statement with its names and numbers."""
+        return sql.format(schema=self.schema, cluster=self.cluster, epoch=epoch)
+
+
+def prepare_tables(session: Session, target: Target) -> Statements:
+    """Make or migrate the tables, and register the cluster.
+
+    Raises:
+        StoreUnusable: the server is too old, or a later release has made the tables.
+        ServerError: the role lacks a right, or the server has no disk space.
+    """
+    check_server(session, target)
+    version = version_of(session, target)
+    if version < VERSION:
+        migrate(session, target)
+    elif version > VERSION:
+        raise StoreUnusable(
+            f"The tables in schema {target.schema} of {target.shown} were made by a newer distq (they are version "
+            f"{version}, this one knows up to {VERSION}): run that release, or restore the backup made before the "
+            "upgrade."
+        )
+    name = target.cluster
+    session.run(
+        f"INSERT INTO {target.schema}.distq_clusters (name, epoch, leader) SELECT '{name}', 0, '' "  # noqa: S608 - a checked name
+        f"WHERE NOT EXISTS (SELECT FROM {target.schema}.distq_clusters WHERE name = '{name}') ON CONFLICT DO NOTHING"
+    )
+    ((number,),) = session.run(f"SELECT id FROM {target.schema}.distq_clusters WHERE name = '{name}'")  # noqa: S608
+    return Statements(target.schema, int_of(number))
+
+
+def check_server(session: Session, target: Target) -> None:
+    """Raise StoreUnusable if the server is older than OLDEST_SERVER."""
+    if session.major_version < OLDEST_SERVER:
+        raise StoreUnusable(
+            f"The database of {target.shown} is PostgreSQL {session.server_version}; distq needs version "
+            f"{OLDEST_SERVER} or later."
+        )
+
+
+def version_of(session: Session, target: Target) -> int:
+    """Return the version of the tables, 0 if there are none. Raises ServerError."""
+    ((there,),) = session.run(f"SELECT to_regclass('{target.schema}.distq_version')::oid::bigint")
+    if there is None:
+        return 0
+    ((version,),) = session.run(f"SELECT version FROM {target.schema}.distq_version")  # noqa: S608 - a checked name
+    return int_of(version)
+
+
+def migrate(session: Session, target: Target) -> None:
+    """Run the missing migrations in one transaction; another master that does the same waits. Raises ServerError."""
+    session.run("SELECT pg_advisory_lock($1::bigint)", (integer(target.schema_lock),))
+    try:
+        there = session.run(f"SELECT FROM pg_namespace WHERE nspname = '{target.schema}'")
+        create = [] if there else [f"CREATE SCHEMA {target.schema}"]
+        statements = [sql for migration in MIGRATIONS[version_of(session, target) :] for sql in migration]
+        if statements:
+            statements.append(f"UPDATE {{schema}}.distq_version SET version = {VERSION}")  # noqa: S608
+        session.run_together(create + [sql.format(schema=target.schema) for sql in statements])
+    finally:
+        if not session.ended:
+            session.run("SELECT pg_advisory_unlock($1::bigint)", (integer(target.schema_lock),))
+
+
+def int_of(value: bytes | None) -> int:
+    """Return a bigint of a row."""
+    assert value is not None
+    return int.from_bytes(value, "big", signed=True)

@@ -1,0 +1,26 @@
+"""The PostgreSQL store passes the contract of every store."""
+
+import pytest
+from tests.storage.contract import StoreContract
+from tests.storage.postgresql.server import PostgresServer
+
+from distq.core.ports import Store
+from distq.storage import open_store
+
+pytestmark = pytest.mark.postgresql
+
+
+class TestPostgresStore(StoreContract):
+    """Every test has a schema of its own. A second store finds the lock free, as after a fail-over."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, shared_server: PostgresServer, place: str) -> None:
+        self.server = shared_server
+        self.url = place
+
+    async def make(self, place: str) -> Store:
+        """Return a store, after ending the sessions that hold locks: only the epoch protects the rows then."""
+        self.server.sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'distq lock%'"
+        )
+        return open_store(f"{self.url}&cluster={place}", 0.0)
