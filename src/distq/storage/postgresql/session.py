@@ -79,7 +79,7 @@ class Access(NamedTuple):
         return make_conninfo("", **parameters, **secrets)
 
 
-class Session:
+class ServerSession:
     """One session; the methods are called on one thread."""
 
     def __init__(self, access: Access, use: str) -> None:
