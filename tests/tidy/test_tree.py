@@ -99,7 +99,8 @@ def test_the_package_imports_only_its_dependencies() -> None:
     """A package that only another package depends on may be missing on the next Python."""
     project = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
     required = {re.split(r"[<>=]", requirement)[0].replace("-", "_") for requirement in project["dependencies"]}
-    extras = set(project["optional-dependencies"])  # the name of an extra is the name of the module that it installs
+    extras = set(project["optional-dependencies"])  # an extra has the name of the module that it installs, or names it
+    extras |= {re.split(r"[<>=\[]", one)[0] for more in project["optional-dependencies"].values() for one in more}
     known = required - {"python_dotenv"} | {"dotenv", "distq"} | extras | sys.stdlib_module_names
     undeclared = {str(path): imported(path) - known for path in python_files("src")}
     assert {path: names for path, names in undeclared.items() if names} == {}

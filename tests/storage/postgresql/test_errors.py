@@ -16,7 +16,7 @@ from tests.volume import small_volume
 
 from distq.core.ports import KEEP, Batch, CommitRefused, CommitUnknown, Fenced, StoreError
 from distq.storage.postgresql.errors import ServerError
-from distq.storage.postgresql.session import Access, ServerSession
+from distq.storage.postgresql.session import Access, DatabaseSession
 from distq.storage.postgresql.store import PostgresStore
 from distq.storage.postgresql.target import parse_target
 
@@ -260,7 +260,7 @@ async def test_settings_of_the_role_do_not_weaken_a_commit(server: PostgresServe
         *("client_min_messages = error", "synchronous_commit = off", "search_path = nowhere", "enable_indexscan = off"),
     ):
         server.sql(f"ALTER ROLE distq SET {setting}")
-    session = ServerSession(Access(parse_target(server.url), {}, None), "commit")
+    session = DatabaseSession(Access(parse_target(server.url), {}, None), "commit")
     names = ("default_transaction_isolation", "TimeZone", "client_min_messages", "synchronous_commit", "lock_timeout")
     shown = [session.run(f"SHOW {name}")[0][0] for name in names]
     session.close()
@@ -329,7 +329,7 @@ async def test_a_full_volume_of_the_log_is_unknown() -> None:
 
 def test_a_commit_that_the_server_answers_with_rollback_is_an_error(shared_server: PostgresServer) -> None:
     """The server answers COMMIT of a failed transaction with success and the word ROLLBACK."""
-    session = ServerSession(Access(parse_target(shared_server.url), {}, None), "test")
+    session = DatabaseSession(Access(parse_target(shared_server.url), {}, None), "test")
     session.run("BEGIN")
     with pytest.raises(ServerError, match="division by zero"):
         session.run("SELECT 1 / 0")

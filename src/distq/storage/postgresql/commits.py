@@ -8,7 +8,7 @@ from distq.core.ports import CommitRefused, CommitUnknown, Fenced, StoreError
 from distq.storage.postgresql import tables
 from distq.storage.postgresql.arrays import byte_strings, integer, integers
 from distq.storage.postgresql.errors import DISK_FULL, LOCK_TIMEOUT, ServerError, explain, outcome, unusable
-from distq.storage.postgresql.session import Access, ServerSession
+from distq.storage.postgresql.session import Access, DatabaseSession
 from distq.storage.postgresql.tables import Statements, int_of
 from distq.storage.writes import Writes
 
@@ -32,7 +32,7 @@ class Commits:
         """Seconds that the last commit took."""
         self._access = access
         self._place = access.target.shown
-        self._session: ServerSession | None = None
+        self._session: DatabaseSession | None = None
         self._statements: Statements | None = None
         self._epoch = 0
 
@@ -49,7 +49,7 @@ class Commits:
         """
         try:
             if self._session is None or self._session.ended:
-                self._session = ServerSession(self._access, "commit")
+                self._session = DatabaseSession(self._access, "commit")
             session, self._statements = self._session, statements
             session.run(f"SET lock_timeout = '{LOCK_WAIT}'")
             ((epoch,),) = session.run(statements.text(tables.LEAD), (address.encode(),))

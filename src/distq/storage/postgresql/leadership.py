@@ -10,7 +10,7 @@ from distq.storage.error_messages import StoreUnusable
 from distq.storage.postgresql import tables
 from distq.storage.postgresql.arrays import integer
 from distq.storage.postgresql.errors import ServerError, Unreachable, explain
-from distq.storage.postgresql.session import Access, ServerSession
+from distq.storage.postgresql.session import Access, DatabaseSession
 from distq.storage.postgresql.tables import Statements, int_of
 
 
@@ -32,7 +32,7 @@ class Leadership:
     def __init__(self, access: Access) -> None:
         self.access = access
         self.statements: Statements | None = None
-        self._session: ServerSession | None = None
+        self._session: DatabaseSession | None = None
 
     def take(self) -> bool:
         """Connect, prepare the tables and try to take the lock; False while another master has it.
@@ -76,16 +76,16 @@ class Leadership:
         if session is not None:
             session.close()
 
-    def _connected(self) -> ServerSession:
+    def _connected(self) -> DatabaseSession:
         if self._session is not None and self._session.ended:
             self.close()
         if self._session is None:
             try:
-                self._session = ServerSession(self.access, "lock")
+                self._session = DatabaseSession(self.access, "lock")
             except ServerError as exc:
                 raise Unreachable(explain(self.access.target.shown, exc), permanent=True) from None
         return self._session
 
-    def _try_lock(self, session: ServerSession) -> bool:
+    def _try_lock(self, session: DatabaseSession) -> bool:
         ((taken,),) = session.run(tables.LOCK, (integer(self.access.target.lock),))
         return bool(int_of(taken))

@@ -79,7 +79,7 @@ class Access(NamedTuple):
         return make_conninfo("", **parameters, **secrets)
 
 
-class ServerSession:
+class DatabaseSession:
     """One session; the methods are called on one thread."""
 
     def __init__(self, access: Access, use: str) -> None:

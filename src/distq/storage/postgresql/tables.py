@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from distq.storage.error_messages import StoreUnusable
 from distq.storage.postgresql.arrays import integer
-from distq.storage.postgresql.session import ServerSession
+from distq.storage.postgresql.session import DatabaseSession
 from distq.storage.postgresql.target import Target
 
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (
@@ -98,7 +98,7 @@ class Statements(NamedTuple):
         return sql.format(schema=self.schema, cluster=self.cluster, epoch=epoch)
 
 
-def prepare_tables(session: ServerSession, target: Target) -> Statements:
+def prepare_tables(session: DatabaseSession, target: Target) -> Statements:
     """Make or migrate the tables, and register the cluster.
 
     Raises:
@@ -124,7 +124,7 @@ def prepare_tables(session: ServerSession, target: Target) -> Statements:
     return Statements(target.schema, int_of(number))
 
 
-def check_server(session: ServerSession, target: Target) -> None:
+def check_server(session: DatabaseSession, target: Target) -> None:
     """Raise StoreUnusable if the server is older than OLDEST_SERVER."""
     if session.major_version < OLDEST_SERVER:
         raise StoreUnusable(
@@ -133,7 +133,7 @@ def check_server(session: ServerSession, target: Target) -> None:
         )
 
 
-def version_of(session: ServerSession, target: Target) -> int:
+def version_of(session: DatabaseSession, target: Target) -> int:
     """Return the version of the tables, 0 if there are none. Raises ServerError."""
     ((there,),) = session.run(f"SELECT to_regclass('{target.schema}.distq_version')::oid::bigint")
     if there is None:
@@ -142,7 +142,7 @@ def version_of(session: ServerSession, target: Target) -> int:
     return int_of(version)
 
 
-def migrate(session: ServerSession, target: Target) -> None:
+def migrate(session: DatabaseSession, target: Target) -> None:
     """Run the missing migrations in one transaction; another master that does the same waits. Raises ServerError."""
     session.run("SELECT pg_advisory_lock($1::bigint)", (integer(target.schema_lock),))
     try:
