@@ -96,7 +96,7 @@ def test_what_was_submitted_is_accepted_when_the_program_ends(grid: Cluster) -> 
     program = """
         import distq
         from tests.e2e import tasks
-        client = distq.Client()
+        client = distq.Client(wait_at_exit=False)
         for n in range(3000):
             client.submit(tasks.square, n)
     """

@@ -104,12 +104,12 @@ def test_a_child_that_ends_normally_has_its_submits_accepted(grid: Cluster, tmp_
 import multiprocessing, threading, time, distq
 
 def alone():
-    client = distq.Client()
+    client = distq.Client(wait_at_exit=False)
     for n in range(150): client.submit(abs, n)
 
 def threaded():
     def later():
-        client = distq.Client()
+        client = distq.Client(wait_at_exit=False)
         client.submit(abs, 0)
         threading.main_thread().join()
         for n in range(5): client.submit(abs, n)
@@ -117,7 +117,7 @@ def threaded():
 
 if __name__ == "__main__":
     context = multiprocessing.get_context({method!r})
-    shared = distq.Client()
+    shared = distq.Client(wait_at_exit=False)
     shared.submit(abs, 1)
 
     def inherited():
@@ -166,7 +166,7 @@ def test_a_program_ends_while_threads_of_it_wait(grid: Cluster, tmp_path: Path) 
     """A daemon thread waits in `result()`, a thread calls `sys.exit`, or the client's block raises an exception."""
     program = """
 import sys, threading, distq
-client = distq.Client()
+client = distq.Client(wait_at_exit=False)
 waits = client.submit(abs, -1)
 client.flush(20)
 threading.Thread(target=waits.result, daemon=True).start()

@@ -38,6 +38,7 @@ def whole(results):
 client = distq.Client()
 """
 FORGETS: Final = """
+client = distq.Client(wait_at_exit=False)
 for n in range(72): client.submit(blob, n)
 """
 IS_KILLED: Final = """

@@ -38,6 +38,8 @@ class Client(Submitter):
             worker's master.
         authkey: the key; the default is DISTQ_AUTHKEY or DISTQ_AUTHKEY_FILE, in a task the key of the worker.
         settings: the settings; by default the client reads the environment and the file `.env`.
+        wait_at_exit: whether the end of the program waits until every future has its outcome, as with the executors of
+            the standard library. It always waits until the master has accepted every submit.
 
     Raises:
         SettingsError: a setting is invalid, or no key is set.
@@ -49,16 +51,18 @@ class Client(Submitter):
         authkey: str | bytes | None = None,
         *,
         settings: Settings | None = None,
+        wait_at_exit: bool = True,
     ) -> None:
         self._settings = _settings(address, authkey) if settings is None else settings
         super().__init__({})
+        self._waits_at_exit = wait_at_exit
         self._finalizer: weakref.finalize[Any, Any] | None = None
         self._begin()
         _clients.add(self)
 
     def _begin(self) -> None:
         """Begin a session with the master."""
-        self._session = session = ClientRuntime(self._settings)
+        self._session = session = ClientRuntime(self._settings, waits_at_exit=self._waits_at_exit)
         if self._finalizer is not None:
             self._finalizer.detach()
         # Threads and connections end with the last reference to the client and to its futures without an outcome.

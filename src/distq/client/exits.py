@@ -1,23 +1,49 @@
-"""The exit handlers of a process, which wait until the master has accepted all submits.
+"""The exit handlers of a process, which wait for the outcomes of tasks, as the standard library's executors do.
 
-A program runs `atexit` handlers. A child process of multiprocessing mostly does not, but both call the handlers that
-are registered with `threading`, while threads can still be started. Threads of the program that continue after that may
-still submit: from then on each submit waits for its acceptance.
+First they wait until the master has accepted all submits, then for the outcomes of their tasks. A program runs `atexit`
+handlers. A child process of multiprocessing mostly does not, but both call the handlers that are registered with
+`threading`, while threads can still be started. Threads of the program that continue after that may still submit: from
+then on each submit waits for its acceptance.
 """
 
 from __future__ import annotations
 
 import atexit
+import logging
+import math
 import threading
+import time
 import weakref
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+from distq.tasks import access
+
+LOOK_S: Final = 0.5
+"""Seconds between two checks, while the process waits at its end, whether a master answers."""
+WARNING_S: Final = 5.0
+"""Seconds for which the process waits at its end before a warning says why."""
+
+log = logging.getLogger("distq")
+
+_now = time.monotonic  # noqa: TID251 - the edge: how long the process has waited
 
 
 class Session(Protocol):
-    """The methods of a client's session that are called when the process ends."""
+    """What the exit handlers need of a client's session."""
+
+    waits_at_exit: bool
 
     def flush_last(self) -> None:
         """Wait until the master has accepted every submit."""
+        ...
+
+    def wait_for_outcomes(self, timeout_s: float) -> bool:
+        """Wait until every future has its outcome and every callback was called; False if `timeout_s` is over first."""
+        ...
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether no master has answered for DISTQ_CONNECT_WAIT_S."""
         ...
 
     def close(self) -> None:
@@ -55,6 +81,30 @@ def _flush_all() -> None:
         session.flush_last()
 
 
+def _wait_for_all() -> None:
+    _flush_all()
+    try:
+        for session in list(_sessions):
+            if session.waits_at_exit and access.access is None:  # a worker's executor ends without its tasks' tasks
+                _wait_for(session)
+    except KeyboardInterrupt:  # Ctrl-C ends the wait, and not the handlers that follow
+        log.warning("The program ends without the outcomes of its tasks: Ctrl-C has ended the wait.")
+
+
+def _wait_for(session: Session) -> None:
+    warning_at = _now() + WARNING_S
+    while not session.wait_for_outcomes(LOOK_S):
+        if session.is_cut_off:
+            log.warning("The program ends without the outcomes of its tasks, because no master answers.")
+            return
+        if _now() >= warning_at:
+            warning_at = math.inf
+            log.warning(
+                "The program has ended, and waits for the outcomes of its tasks. Ctrl-C ends the wait; a client that "
+                "is made with wait_at_exit=False does not wait."
+            )
+
+
 def _end_all() -> None:
     _flush_all()
     for session in list(_sessions):
@@ -66,7 +116,7 @@ def _register() -> None:
     register: Any = getattr(threading, "_register_atexit", None)
     if register is not None:
         try:
-            register(_flush_all)
+            register(_wait_for_all)
         except RuntimeError:  # imported by a thread that continues after the main thread
             _Process.ends = True
     atexit.register(_end_all)

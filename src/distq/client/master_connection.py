@@ -74,6 +74,12 @@ class Outage:
                 self._wait_s,
             )
 
+    @property
+    def lasted_s(self) -> float:
+        """For how long no master has answered; 0 while one answers."""
+        since = self._since_at
+        return 0.0 if since is None else _now() - since
+
     def end(self) -> None:
         """Note that a master has answered; log that if a warning was logged before."""
         self._since_at, was_logged, self._is_logged = None, self._is_logged, False
@@ -131,6 +137,13 @@ class MasterConnection:
         """Close the socket: its thread has ended, or this is a fork's copy of the parent's socket, which stays open."""
         if self._connection is not None:
             self._connection.close()
+
+    def release_after(self, loop: Callable[[], None]) -> None:
+        """Run the loop of the thread that uses this connection, then close the socket."""
+        try:
+            loop()
+        finally:
+            self.release()
 
     def send_goodbye(self) -> None:
         """Send the master that this session wants no more results, if its version accepts that; await no answer."""

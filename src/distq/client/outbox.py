@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from distq.client.future import TaskFuture, claim
 from distq.client.locks import Wakeup
 from distq.core.constraints import Headers
 from distq.protocol.submit import WireTuple, with_headers, write_run
+from distq.tasks.options import BLOCK, RAISE
 
 BATCH_TASKS_MAX: Final = 1_000
 """Maximum tasks in one submit."""
@@ -39,6 +41,13 @@ class SubmitOptions(NamedTuple):
     def carrying(self, headers: Headers) -> SubmitOptions:
         """The same options with further headers."""
         return self._replace(constraints=with_headers(self.constraints, headers)) if headers else self
+
+    def patience_s(self, default_s: float) -> float:
+        """The seconds that a submit with these options waits for room in a full queue."""
+        full = self.full
+        if full is None:
+            return default_s
+        return 0.0 if full == RAISE else math.inf if full == BLOCK else float(full)
 
 
 class PendingSubmit(NamedTuple):

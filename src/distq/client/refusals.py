@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from distq.core.errors import DistqError, PayloadTooLarge, QueueFull, TaskExists, TasksFull, TooManyNames
+from distq.core.schedule import BadSchedule
 from distq.core.task_ids import id_text
 
 LOG_EVERY_S: Final = 10.0
@@ -59,6 +60,12 @@ class RefusedUnique(RefusedSubmit, TaskExists):
     def __init__(self, other_key: int) -> None:
         self.task_id = id_text(other_key)
         super().__init__(TaskExists.code, f"task {self.task_id} has the unique key. {TaskExists.hint}")
+
+
+class ScheduleRefused(BadSchedule):
+    """The master refused a schedule; the text is the master's reason."""
+
+    hint = ""
 
 
 REFUSALS: Final[Mapping[str, type[RefusedSubmit]]] = {

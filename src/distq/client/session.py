@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import secrets
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from distq.client import exits
@@ -21,18 +20,16 @@ from distq.client.locks import CalledInside
 from distq.client.master_connection import ConnectionConfig, MasterConnection, Outage, is_passing
 from distq.client.outbox import Outbox, PendingSubmit, SubmitOptions
 from distq.client.pending_futures import PendingFutures
-from distq.client.refusals import Refusals
+from distq.client.refusals import Refusals, ScheduleRefused
 from distq.client.result_receiver import RESULTS_WAIT_S, ResultReceiver
 from distq.client.stuck_tasks import StuckTasks
 from distq.client.submit_sender import SubmitSender
 from distq.core.errors import PayloadTooLarge
-from distq.core.schedule import BadSchedule
 from distq.net.dial import CannotReach, Connection
 from distq.protocol.hello import Greeting
 from distq.protocol.methods import ADMIN, BROKER, WATCH
 from distq.settings import Address, Settings
 from distq.tasks.failure import TaskLost
-from distq.tasks.options import BLOCK, RAISE
 from distq.tasks.tracing import API, outgoing
 from distq.wire.errors import RemoteRefusal
 
@@ -41,19 +38,15 @@ ENDED_S: Final = 1.0
 CALLBACKS_S: Final = 10.0
 """Maximum seconds that `shutdown` waits for callbacks, because one that blocks must not keep the program for ever."""
 
+log = logging.getLogger("distq")
+
 _now = time.monotonic  # noqa: TID251 - the edge: a caller's deadlines
-
-
-class ScheduleRefused(BadSchedule):
-    """The master refused a schedule; the text is the master's reason."""
-
-    hint = ""
 
 
 class ClientRuntime:
     """Sends submits and receives results for all threads of a client, on two threads that start with the first task."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, waits_at_exit: bool = True) -> None:
         self._settings = settings
         self._payload_bytes_max = settings.payload_bytes_max
         self._lock = threading.RLock()
@@ -96,6 +89,8 @@ class ClientRuntime:
         )
         results = MasterConnection(where, self._on_results_hello, self._outage)
         self._receiver = ResultReceiver(results, self._pending, self._sender, self.control, self._callbacks)
+        self.waits_at_exit = waits_at_exit
+        """Whether the end of the process waits for the outcomes of the tasks."""
         self._checks_first = exits.enter(self)
 
     # -- called by the client ------------------------------------------------------------------
@@ -118,7 +113,7 @@ class ClientRuntime:
         sending = PendingSubmit(options, body, future)
         if options.full is not None:
             self._start()
-            submits.send_now([sending], _patience_s(options.full))
+            submits.send_now([sending], options.patience_s(0.0))
             return future
         if outbox.waiting or not submits.send_immediately(sending):
             outbox.put(sending)
@@ -141,8 +136,7 @@ class ClientRuntime:
             self._wait_for_master()
         self._start()
         future: TaskFuture[Any] = TaskFuture(self._receiver, tasks[-1][0].envelope[1])
-        full = tasks[-1][0].full
-        patience_s = self._settings.connect_wait_s if full is None else _patience_s(full)
+        patience_s = tasks[-1][0].patience_s(self._settings.connect_wait_s)
         headers = outgoing(*tasks[-1][0].envelope[:2])  # one span for all: it is one submit
         self._sender.send_now(
             [PendingSubmit(options.carrying(headers), body, future) for options, body in tasks], patience_s
@@ -241,7 +235,7 @@ class ClientRuntime:
             if self._threads:
                 return
             self._threads = [
-                threading.Thread(target=_run, args=(loop, link), name=f"distq-{name}", daemon=True)
+                threading.Thread(target=link.release_after, args=(loop,), name=f"distq-{name}", daemon=True)
                 for name, loop, link in (
                     ("submits", self._sender.run, self._sender.master_connection),
                     ("results", self._receiver.run, self._receiver.master_connection),
@@ -295,6 +289,9 @@ class ClientRuntime:
             self._close_if_idle()
         elif self._is_released:
             self._outbox.wake()
+        elif self._checks_first:  # the process ends
+            with self._idle:
+                self._idle.notify_all()
 
     def _on_idle(self) -> None:
         """Close a released client whose tasks have all ended; called when the sender thread has nothing to send."""
@@ -375,13 +372,21 @@ class ClientRuntime:
         self._checks_first = True
         self._outbox.wake()
         if not self._outbox.wait_until_empty(self._settings.connect_wait_s):
-            logging.getLogger("distq").warning("The program ends, and no master has accepted its last tasks.")
+            log.warning("The program ends, and no master has accepted its last tasks.")
         self.refusals.log_unseen()
 
+    def wait_for_outcomes(self, timeout_s: float) -> bool:
+        """Wait until every future has its outcome and every callback was called; False if `timeout_s` is over first."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._closed or self._is_idle(), timeout_s)
+        if self._is_idle():
+            self._callbacks.wait(CALLBACKS_S)
+        return self._closed or self._is_idle()  # a callback may have submitted a task
 
-def _patience_s(full: float | str) -> float:
-    """The seconds that a submit to a full queue waits."""
-    return 0.0 if full == RAISE else math.inf if full == BLOCK else float(full)
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether no master has answered for DISTQ_CONNECT_WAIT_S."""
+        return self._outage.lasted_s >= self._settings.connect_wait_s
 
 
 def _lost(future: TaskFuture[Any]) -> TaskLost:
@@ -390,10 +395,3 @@ def _lost(future: TaskFuture[Any]) -> TaskLost:
 
 def _unheard(_: TaskFuture[Any]) -> CannotReach:
     return CannotReach("the client was closed before the task's result had come.")
-
-
-def _run(loop: Callable[[], None], link: MasterConnection) -> None:
-    try:
-        loop()
-    finally:
-        link.release()
