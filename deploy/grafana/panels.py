@@ -134,7 +134,7 @@ FLOW = [
 LIMITS = [
     Panel(
         "Capacity used",
-        "Live tasks and dead letters as a share of the queue's capacity. A full queue rejects submits.",
+        "Live tasks and dead letters as a share of the queue's capacity. A full queue refuses submits.",
         "percentunit",
         [
             Query(
@@ -168,7 +168,7 @@ LIMITS = [
     ),
     Panel(
         "Rejected submits by reason",
-        "Submits that the master rejected; a batch counts once. Full: the queue is at its capacity. Kept: "
+        "Submits that the master refused; a batch counts once. Full: the queue is at its capacity. Kept: "
         "DISTQ_TASKS_MAX is reached. Payload: too large. Unique: another task has the unique key.",
         "ops",
         [Query(f"sum by (reason) (rate(distq_tasks_rejected_total{{{OF_QUEUE}}}{RANGE}))", "{{reason}}")],
@@ -429,7 +429,7 @@ MASTER = [
         "Rejected connections",
         "Connections that the master closed immediately because its connection limit was reached.",
         "ops",
-        [Query(f"sum(rate(distq_connections_turned_down_total{{{OF_MASTER}}}{RANGE}))", "rejected")],
+        [Query(f"sum(rate(distq_connections_turned_down_total{{{OF_MASTER}}}{RANGE}))", "refused")],
         warn=0.001,
     ),
 ]

@@ -83,7 +83,7 @@ ALERTS = (
         f" / sum {QUEUE} (distq_queue_capacity_tasks) > 0.9",
         "5m",
         "critical",
-        "The queue {{ $labels.queue }} is {{ $value | humanizePercentage }} full; a full queue rejects submits.",
+        "The queue {{ $labels.queue }} is {{ $value | humanizePercentage }} full; a full queue refuses submits.",
         "a small capacity is used up",
     ),
     Alert(
@@ -91,7 +91,7 @@ ALERTS = (
         'sum by (namespace, queue, reason) (increase(distq_tasks_rejected_total{reason=~"full|kept"}[10m])) > 0',
         "0m",
         "critical",
-        "The master rejected submits to the queue {{ $labels.queue }}; reason: {{ $labels.reason }}.",
+        "The master refused submits to the queue {{ $labels.queue }}; reason: {{ $labels.reason }}.",
         "a queue is full",
     ),
     Alert(

@@ -1,4 +1,4 @@
-"""Unique keys: a submit is rejected, returns the same task, replaces it, or is debounced. Needs a worker of `once`."""
+"""Unique keys: a submit is refused, returns the same task, replaces it, or is debounced. Needs a worker of `once`."""
 
 import sys
 

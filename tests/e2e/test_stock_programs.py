@@ -225,7 +225,7 @@ def test_an_item_whose_result_was_put_does_not_come_back(grid: Cluster) -> None:
 
 
 def test_a_program_that_is_stopped_by_a_signal_does_not_stop_the_master(grid: Cluster) -> None:
-    """The master rejects `shutdown`, which any client may call on a standard-library server, with a sentence."""
+    """The master refuses `shutdown`, which any client may call on a standard-library server, with a sentence."""
     master = grid.master()
     manager = grid.manager()
     conn = manager._Client(manager.address, authkey=KEY.encode())  # type: ignore[attr-defined]

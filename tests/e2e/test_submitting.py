@@ -65,7 +65,7 @@ def test_a_task_that_waits_for_a_slot_that_will_be_free_is_not_refused(grid: Clu
         future = client.submit(submitting.waits, 1)
         assert not future.done()
         with pytest.raises(TimeoutError):
-            future.result(5)  # twice the time until a rejection
+            future.result(5)  # twice the time until a refusal
         (held / "go").touch()
         assert (future.result(20), blocker.result(20)) == (2, None)
 

@@ -293,7 +293,7 @@ def test_no_slice_of_a_page_is_long() -> None:
 
 def test_no_slice_of_a_page_looks_at_many_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 20,000 names in one queue, or 40 in each of 500, the ready tasks are examined in parts."""
-    looked_at, head = [0], PriorityList.head
+    looked_at, head = [0], PriorityList.first
 
     def counted(lane: PriorityList[Task]) -> Task | None:
         looked_at[0] += 1
@@ -305,7 +305,7 @@ def test_no_slice_of_a_page_looks_at_many_lanes(monkeypatch: pytest.MonkeyPatch)
         ledger.submit(ledger.registry.envelope(f"q-{number // 40}", f"job-{number}", TASK), [b"x"], None, 0.0)
     ledger.apply(0.0)
     master = FakeMaster(all_queues=list(ledger.registry.queues.values()))
-    monkeypatch.setattr(PriorityList, "head", counted)
+    monkeypatch.setattr(PriorityList, "first", counted)
     for slices in (master_slices(master), lambda: queues_slices(master), lambda: autoscale(master, [])):
         before, whole = looked_at[0], looked_at[0]
         for _ in slices():

@@ -63,7 +63,7 @@ class FakeHandler:
         """Note it."""
         self.hurries += 1
 
-    def rejected(self, line: ServerConnection, reason: str) -> None:
+    def connection_refused(self, line: ServerConnection, reason: str) -> None:
         """Note it."""
         self.reasons.append(reason)
 

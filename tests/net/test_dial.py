@@ -73,7 +73,7 @@ def test_another_key_is_said_to_be_another_key() -> None:
 
 
 def test_a_server_that_cannot_prove_the_key_is_not_trusted() -> None:
-    """The client rejects a false master that accepts every key, because a master must prove the key as well."""
+    """The client refuses a false master that accepts every key, because a master must prove the key as well."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def welcome_everybody() -> None:

@@ -74,7 +74,7 @@ def test_connections_beyond_the_limit_are_turned_down() -> None:
         first, second = served.peer(), served.peer()
         with served.connect() as third:
             assert third.ends()
-        assert served.server.rejected == 1
+        assert served.server.refused_count == 1
         first.socket.close()
         served.eventually(lambda: len(served.server.connections) == 1)
         with served.peer() as fourth:

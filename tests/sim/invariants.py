@@ -63,7 +63,7 @@ def keys_are_right(master: Master) -> None:
         key = task.envelope.queue.name, task.constraints.concurrency_key
         if task.state in (READY, LEASED):
             in_flight[key] += 1
-        elif task.state == HELD and not master.ledger.state.dependencies.holds(task):
+        elif task.state == HELD and not master.ledger.state.dependencies.is_waiting(task):
             held.add(key)
     for task, _ in master.ledger.state.orphaned_runs.running.values():
         in_flight[task.envelope.queue.name, task.constraints.concurrency_key] += 1
@@ -180,7 +180,7 @@ def has_free_slots(request: LeaseRequest, queue: Queue[Task]) -> bool:
     costs = [
         ready_list.cost
         for ready_list in queue.ready_lists.values()
-        if may_lease(request, ready_list) and ready_list.head() is not None
+        if may_lease(request, ready_list) and ready_list.first() is not None
     ]
     return max(costs, default=1) <= request.holder.room()
 
@@ -204,7 +204,7 @@ def slots_are_right(master: Master, workers: Sequence[Worker]) -> None:
 
 def wanted(request: LeaseRequest, queue: Queue[Task]) -> Task | None:
     """A ready task of the queue that the request may lease."""
-    heads = (ready_list.head() for ready_list in queue.ready_lists.values() if may_lease(request, ready_list))
+    heads = (ready_list.first() for ready_list in queue.ready_lists.values() if may_lease(request, ready_list))
     return next((task for task in heads if task is not None), None)
 
 

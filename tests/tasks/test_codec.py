@@ -69,7 +69,7 @@ NAME = {_act: f"{__name__}:_act", _act_later: f"{__name__}:_act_later"}
 
 
 def refused(ran: bytes | RunOutcome) -> str:
-    """Return the text of a rejection that allows no retry."""
+    """Return the text of a refusal that allows no retry."""
     assert isinstance(ran, RunOutcome)
     assert ran.outcome == Outcome.FATAL
     return unpack_failure(ran.body).text

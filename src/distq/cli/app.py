@@ -77,7 +77,7 @@ class Commands(Group):
 def app(context: click.Context, env_file: str | None) -> None:
     """A distributed task queue: one master, workers anywhere, plain Python clients.
 
-    Exit codes: 0 success, 1 unhealthy or failed, 2 usage or settings, 3 the master cannot be reached or rejects
+    Exit codes: 0 success, 1 unhealthy or failed, 2 usage or settings, 3 the master cannot be reached or refuses
     the key, 4 the store failed, 130 interrupted.
     """
     context.obj = env_file

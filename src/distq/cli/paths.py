@@ -26,7 +26,7 @@ class PathRefused(DistqError):
 
 
 def in_words(error: Exception) -> Exception:
-    """Return the error, or a PathRefused in its place if the system rejects a path."""
+    """Return the error, or a PathRefused in its place if the system refuses a path."""
     if not isinstance(error, OSError) or error.errno not in OF_THE_MACHINE or error.filename is None:
         return error
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)

@@ -82,7 +82,7 @@ def command() -> None:
     "--capacity",
     metavar="N",
     type=click.IntRange(1),
-    help="Maximum tasks in the queue; the master rejects further submits.",
+    help="Maximum tasks in the queue; the master refuses further submits.",
 )
 @create
 @click.pass_context

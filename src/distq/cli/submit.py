@@ -54,7 +54,7 @@ def command(
             raise click.UsageError(str(error)) from error
         client.flush()
         if future.task_id is None:
-            future.result(0)  # raises the reason of the rejection
+            future.result(0)  # raises the reason of the refusal
         note_colon(name)
         try:
             if wait:

@@ -127,7 +127,7 @@ def rows_of(
             rows[task.task_key] = row_of_lease(task)
     for key, change in changes.items():
         # A restarted master asks the workers for their leases, and finds due tasks by its clock.
-        if change.event not in (moves.GIVE_BACK, moves.DUE):
+        if change.event not in (moves.RELEASE, moves.DUE):
             rows[key] = row_of_change(change, now)
     return rows
 

@@ -64,9 +64,9 @@ class ConcurrencyKeys(Generic[TaskT]):
         return self._keys.setdefault(task.constraints.concurrency_key, _Key())
 
     def _admitted(self, name: str, key: _Key[TaskT]) -> Iterator[TaskT]:
-        while key.in_flight < key.limit and (task := key.held.head()) is not None:
+        while key.in_flight < key.limit and (task := key.held.first()) is not None:
             key.held.pop()
             key.in_flight += 1
             yield task
-        if not key.in_flight and key.held.head() is None:
+        if not key.in_flight and key.held.first() is None:
             del self._keys[name]

@@ -16,15 +16,15 @@ class Deadlines(Generic[Thing]):
     """Things by the instant at which they are due. O(log n) to add, O(1) to read the next, amortised O(1) to discard.
 
     Args:
-        holds: whether a thing is still due at an instant; without it no entry is ever stale.
+        is_valid: whether a thing is still due at an instant; without it no entry is ever stale.
     """
 
-    __slots__ = ("_clear_at", "_count", "_heap", "_holds", "_stale_count")
+    __slots__ = ("_clear_at", "_count", "_heap", "_is_valid", "_stale_count")
 
-    def __init__(self, holds: Callable[[float, Thing], bool] | None = None) -> None:
+    def __init__(self, is_valid: Callable[[float, Thing], bool] | None = None) -> None:
         self._heap: list[tuple[float, int, Thing]] = []
         self._count = 0
-        self._holds = holds
+        self._is_valid = is_valid
         self._stale_count = 0
         self._clear_at = CLEARED_MIN
         """Number of entries at which `add` drops the stale ones."""
@@ -50,9 +50,9 @@ class Deadlines(Generic[Thing]):
 
     def _clear(self) -> None:
         """Drop stale entries; `add` does so again at twice the number that stays, for a constant cost per entry."""
-        holds = self._holds
-        if holds is not None:
-            self._heap = [entry for entry in self._heap if holds(entry[0], entry[2])]
+        is_valid = self._is_valid
+        if is_valid is not None:
+            self._heap = [entry for entry in self._heap if is_valid(entry[0], entry[2])]
             heapq.heapify(self._heap)
             self._stale_count = 0
         self._clear_at = max(2 * len(self._heap), CLEARED_MIN)
@@ -74,7 +74,7 @@ class Deadlines(Generic[Thing]):
         """Take out the things that are due at `now`, the earliest first."""
         while self._heap and self._heap[0][0] <= now:
             at, _, thing = heapq.heappop(self._heap)
-            if self._holds is None or self._holds(at, thing):
+            if self._is_valid is None or self._is_valid(at, thing):
                 yield at, thing
             elif self._stale_count:
                 self._stale_count -= 1

@@ -135,6 +135,6 @@ def _run_s(queue: Queue[Task], ready_list: PriorityList[Task], placement: Placem
     """Run time of a task: the queue's mean, or else the longer of the time limit and the longest present run."""
     if queue.mean_run_s is not None:
         return queue.mean_run_s
-    task = ready_list.head()
+    task = ready_list.first()
     declared_s = None if task is None else task.envelope.time_limit_s
     return max(declared_s or RUN_S_UNKNOWN, placement.longest_run_s(queue))

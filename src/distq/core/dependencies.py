@@ -51,7 +51,7 @@ class Dependencies:
             self.pending[task.task_key] = missing
         return bool(missing)
 
-    def holds(self, task: Task) -> bool:
+    def is_waiting(self, task: Task) -> bool:
         """Whether the task is held for its dependencies."""
         return task.task_key in self.pending or task.task_key in self.doomed
 

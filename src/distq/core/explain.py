@@ -19,7 +19,7 @@ class WorkerCapacity(NamedTuple):
     serving: int
     """Connected workers that serve the task's queue."""
     knowing: int
-    """Workers among `serving` that run tasks of this kind and have not returned a task of this name as unknown."""
+    """Workers among `serving` that run tasks of this kind and have not released a task of this name as unknown."""
     able: int
     """Workers among `knowing` that have the labels which the task requires."""
     large: int

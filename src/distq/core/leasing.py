@@ -51,7 +51,7 @@ class Leasing:
                 continue
             taken = self._take(queue, holder, wanted, want - len(leased), now)
             if (leased or busy) and taken and taken[0].lost:
-                self._state.requeue_first(taken)
+                self._state.enqueue_first(taken)
                 continue
             leased += taken
             if not queue.offers:  # paused lists and lists that are set aside make their queue ready again themselves
@@ -74,9 +74,9 @@ class Leasing:
         """Undo the leases of tasks that were not sent; the tasks become the first of their queues again."""
         for task in tasks:
             self._state.detach(task)
-            moves.move(task, moves.GIVE_BACK)
+            moves.move(task, moves.RELEASE)
             self._ready_queues[task.envelope.queue] = None
-        self._state.requeue_first(reversed(tasks))
+        self._state.enqueue_first(reversed(tasks))
 
     def readmit(self, names: Collection[str] | None = None) -> None:
         """Offer tasks that were set aside again, all or only tasks of `names`, because a worker may take them now."""

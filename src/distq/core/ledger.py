@@ -156,7 +156,7 @@ class Ledger:
         if outcome == Outcome.SUCCESS:
             self._changes[task_key] = Change(moves.SUCCEED, task, body, run_s, runs_on=not current)
         elif outcome in (Outcome.RELEASED, Outcome.UNKNOWN):
-            self._changes[task_key] = Change(moves.GIVE_BACK, task)
+            self._changes[task_key] = Change(moves.RELEASE, task)
         elif outcome == Outcome.SNOOZED:
             self._changes[task_key] = Change(moves.SNOOZE, task, delay_s=delay_s or 0.0)
         elif outcome == Outcome.DISCARDED:
@@ -237,7 +237,7 @@ class Ledger:
                 continue
             had_begun = running in (None, task_key) or task_key in begun
             if not (had_begun or unexplained):
-                self._changes[task_key] = Change(moves.GIVE_BACK, task)
+                self._changes[task_key] = Change(moves.RELEASE, task)
             elif task.lost + 1 >= task.envelope.max_deliveries and (had_begun or task.lost):
                 self._changes[task_key] = self.pending.bury(task, b"", cause, reason)
             else:

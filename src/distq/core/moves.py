@@ -6,7 +6,7 @@ the task is not settled. A late failure or release never reaches this table: its
 
     submit ──▶ READY ──lease──▶ LEASED ──succeed──▶ SUCCEEDED ──drop──▶ GONE
                 ││▲ ▲             │ │ │
-                ││ └──give back───┘ │ └──bury──▶ DEAD ──requeue──▶ READY
+                ││ └───release────┘ │ └──bury──▶ DEAD ──requeue──▶ READY
                 ││    or lose       │ retry,
            delay│└──due── DELAYED ◀─┘ snooze          cancel: from any live state
                 └───────────▲                         expire: from READY, HELD and DELAYED
@@ -24,7 +24,7 @@ LEASE: Final = 0
 SUCCEED: Final = 1
 RETRY: Final = 2
 BURY: Final = 3
-GIVE_BACK: Final = 4
+RELEASE: Final = 4
 LOSE: Final = 5
 DUE: Final = 6
 CANCEL: Final = 7
@@ -40,7 +40,7 @@ EVENT_NAMES: Final = (
     "succeed",
     "retry",
     "bury",
-    "give back",
+    "release",
     "lose",
     "due",
     "cancel",
@@ -68,7 +68,7 @@ MOVES: Final[dict[tuple[int, int], int]] = {
     (LEASED, RETRY): DELAYED,
     (LEASED, BURY): DEAD,
     (HELD, BURY): DEAD,
-    (LEASED, GIVE_BACK): READY,
+    (LEASED, RELEASE): READY,
     (LEASED, LOSE): READY,
     (DELAYED, DUE): READY,
     (READY, CANCEL): CANCELLED,

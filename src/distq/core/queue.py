@@ -247,7 +247,7 @@ class Queue(Generic[TaskT]):
         self._offer(ready_list)
 
     def enqueue_first(self, task: TaskT) -> None:
-        """Add a task that was given back at the front of its list."""
+        """Add a released task at the front of its list."""
         ready_list = self.ready_list(task.envelope)
         ready_list.push_front(task)
         self._offer(ready_list)
@@ -256,7 +256,7 @@ class Queue(Generic[TaskT]):
         """Offer the first task of a list."""
         if ready_list.aside or ready_list.paused:
             return
-        task = ready_list.head()
+        task = ready_list.first()
         if task is None:
             self._emptied(ready_list)
             return
@@ -322,7 +322,7 @@ class Queue(Generic[TaskT]):
     def _offered(self, offer: Offer[TaskT]) -> TaskT | None:
         """The task of the first offer, None if the offer was stale; a stale offer is removed or replaced."""
         ready_list = offer[3]
-        task = None if ready_list.paused else ready_list.head()
+        task = None if ready_list.paused else ready_list.first()
         if (
             ready_list.offer is offer
             and task is not None
@@ -349,8 +349,8 @@ class Queue(Generic[TaskT]):
         eligibility.set_aside[self] = None
         return True
 
-    def handed_back(self, envelope: ListedEnvelope) -> None:
-        """Check again whether a worker may take tasks of this envelope: one has returned a task of an unknown name."""
+    def recheck_eligibility(self, envelope: ListedEnvelope) -> None:
+        """Check again whether a worker may take tasks of this envelope: one has released a task of an unknown name."""
         self.ready_list(envelope).examined = -1
 
     def readmit(self, names: Iterable[str] | None = None) -> bool:
@@ -366,10 +366,10 @@ class Queue(Generic[TaskT]):
     def tidy(self) -> None:
         """Drop lists that have no task."""
         for name, lists in list(self.set_aside.items()):
-            self.set_aside[name] = [ready_list for ready_list in lists if ready_list.head() is not None]
+            self.set_aside[name] = [ready_list for ready_list in lists if ready_list.first() is not None]
             if not self.set_aside[name]:
                 del self.set_aside[name]
-        for ready_list in [ready_list for ready_list in self.ready_lists.values() if ready_list.head() is None]:
+        for ready_list in [ready_list for ready_list in self.ready_lists.values() if ready_list.first() is None]:
             ready_list.offer = None
             del self.ready_lists[ready_list.name, ready_list.requires, ready_list.cost]
         self._clear_offers()
@@ -379,7 +379,7 @@ class Queue(Generic[TaskT]):
         if not self.counts[READY]:
             return None
         lists = islice(self.ready_lists.values(), LISTS_PER_TIDY)
-        heads = [task.submitted_at for ready_list in lists if (task := ready_list.head()) is not None]
+        heads = [task.submitted_at for ready_list in lists if (task := ready_list.first()) is not None]
         return min(heads, default=None)
 
 

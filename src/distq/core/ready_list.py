@@ -102,12 +102,12 @@ class PriorityList(Generic[TaskT]):
         self.mask |= 1 << priority
 
     def push_front(self, task: TaskT) -> None:
-        """Add a task before all others of its priority, because it was taken and given back."""
+        """Add a task before all others of its priority, because its lease was released."""
         priority = task.envelope.priority
         self.deques[priority].appendleft(task)
         self.mask |= 1 << priority
 
-    def head(self) -> TaskT | None:
+    def first(self) -> TaskT | None:
         """The next task, which stays in the list; tasks before it that have left the list's state are dropped."""
         while self.mask:
             priority = self.mask.bit_length() - 1

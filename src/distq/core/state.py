@@ -105,8 +105,8 @@ class LedgerState:
                 self.faults.append(exc)
         for change in sorted(requeued, key=lambda one: one.task.task_key):  # a dependency has the lower key
             self._apply_change(change, change.event, now, returned)
-        returned.sort(key=attrgetter("task_key"), reverse=True)  # tasks given back together stay in submit order
-        self.requeue_first(returned)
+        returned.sort(key=attrgetter("task_key"), reverse=True)  # tasks released together stay in submit order
+        self.enqueue_first(returned)
 
     def subscribe(self, task: Task, owner: Owner) -> None:
         """Send a live task's end to `owner` too."""
@@ -116,7 +116,7 @@ class LedgerState:
             others = [one for one in self.subscribers.get(task.task_key, ()) if not (one.ended or one is owner)]
             self.subscribers[task.task_key] = [*others, owner]
 
-    def requeue_first(self, taken: Iterable[Task]) -> None:
+    def enqueue_first(self, taken: Iterable[Task]) -> None:
         """Make ready tasks the first of their queues again; the last of `taken` becomes the very first."""
         for task in taken:
             task.envelope.queue.enqueue_first(task)
@@ -223,7 +223,7 @@ class LedgerState:
         elif task.state == DELAYED:
             self.delayed.discard_one()
         elif task.state == HELD:
-            if task.constraints.depends_on is not None and self.dependencies.holds(task):
+            if task.constraints.depends_on is not None and self.dependencies.is_waiting(task):
                 self.dependencies.discard_one(task)
             else:
                 task.envelope.queue.concurrency_keys.discard_one(task)
@@ -354,7 +354,7 @@ class LedgerState:
         """Enqueue a task that is ready again, or add it to `returned`, whose tasks become the first of their queues."""
         task = change.task
         envelope = task.envelope
-        if event == moves.GIVE_BACK:
+        if event == moves.RELEASE:
             envelope.counters.attempts["returned"] += 1
         if event == moves.REQUEUE:
             del self.dead[task.task_key]

@@ -46,7 +46,7 @@ class Sweeper:
             for at, task in deadlines.due(now):
                 if task.task_key in self._changes:
                     postponed.append((at, task))
-                elif event == moves.DUE or task.state != LEASED:  # a leased task expires if it is given back
+                elif event == moves.DUE or task.state != LEASED:  # a leased task expires if it is released
                     self._changes[task.task_key] = Change(event, task)
             for at, task in postponed:
                 deadlines.add(at, task)

@@ -34,7 +34,7 @@ from distq.master.cycle.payload_reads import REPLY_BYTES_MAX
 from distq.master.cycle.timer import LoopTimer
 from distq.master.sessions.clients import incomplete
 from distq.master.sessions.recovery import end_unless_reclaimed
-from distq.master.sessions.rejections import RejectionLog
+from distq.master.sessions.refusals import RefusalLog
 from distq.master.sessions.workers import Workers
 from distq.master.store_watch import StoreWatch
 from distq.master.view import MasterView
@@ -82,7 +82,7 @@ class Master:
         self._has_warned_of_proxies = False
         self._dropped = 0
         """Number of dropped dead letters that the log has reported."""
-        self._rejections = RejectionLog(self.log)
+        self._refusals = RefusalLog(self.log)
         self._lag: asyncio.TimerHandle | None = None
 
     def prepare_process(self) -> None:
@@ -171,7 +171,7 @@ class Master:
             self._stats,
             self._greeting(instance),
             settings.plain_queues,
-            self._rejections.note,
+            self._refusals.note,
             settings.plain_lease_s,
             self._keeps_no_proxies,
         )

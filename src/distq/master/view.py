@@ -76,7 +76,7 @@ class MasterView:
     @property
     def turned_down(self) -> int:
         """Number of connections that the server closed immediately because it had too many."""
-        return self._server.rejected
+        return self._server.refused_count
 
     @property
     def unknown_settles(self) -> int:

@@ -64,7 +64,7 @@ METRICS: tuple[Metric, ...] = (
         "distq_tasks_rejected_total",
         "counter",
         ("queue", "reason"),
-        "Submits that the master rejected: full, kept, payload or unique.",
+        "Submits that the master refused: full, kept, payload or unique.",
     ),
     Metric(
         "distq_tasks_completed_total",
@@ -148,11 +148,11 @@ METRICS: tuple[Metric, ...] = (
         "distq_connections_turned_down_total",
         "counter",
         (),
-        "Connections rejected because there were DISTQ_CONNECTIONS_MAX already.",
+        "Connections refused because there were DISTQ_CONNECTIONS_MAX already.",
     ),
     Metric("distq_event_loop_lag_seconds", "histogram", (), "Delay of the master's event loop, sampled."),
     Metric("distq_store_commit_seconds", "histogram", (), "Time of a commit of the store, including the sync."),
-    Metric("distq_store_refusals_total", "counter", (), "Commits that the store rejected for lack of room."),
+    Metric("distq_store_refusals_total", "counter", (), "Commits that the store refused for lack of room."),
     Metric(
         "distq_store_bytes", "gauge", (), "Size of the store's file and its log; absent for a store without a file."
     ),

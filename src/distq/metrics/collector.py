@@ -12,7 +12,7 @@ from distq.core.task import Task
 from distq.metrics.families import build_info, counter, gauge, histogram
 from distq.metrics.view import MasterMetrics
 
-REASONS_OF_REJECTION = ("full", "kept", "payload", "unique")
+REFUSAL_REASONS = ("full", "kept", "payload", "unique")
 REASONS_OF_REDELIVERY = ("executor", "connection", "lease")
 OUTCOMES_OF_LATE_SETTLES = tuple(dict.fromkeys(OUTCOME_NAMES))
 
@@ -104,7 +104,7 @@ def _by_queue(by_name: CountersByName) -> Iterator[str]:
     groups: dict[str, list[TaskCounters]] = {}
     for (queue, _), counters in by_name.items():
         groups.setdefault(queue, []).append(counters)
-    rejected = {queue: _added((t.rejected for t in of), REASONS_OF_REJECTION) for queue, of in groups.items()}
+    rejected = {queue: _added((t.rejected for t in of), REFUSAL_REASONS) for queue, of in groups.items()}
     again = {queue: _added((t.redeliveries for t in of), REASONS_OF_REDELIVERY) for queue, of in groups.items()}
     late = {queue: _added((t.late for t in of), OUTCOMES_OF_LATE_SETTLES) for queue, of in groups.items()}
     yield from counter("distq_tasks_rejected_total", _words(_each(rejected)))

@@ -63,7 +63,7 @@ class MasterMetrics(Protocol):
 
     @property
     def turned_down(self) -> int:
-        """Connections that were rejected because there were too many."""
+        """Connections that the server refused because there were too many."""
 
     @property
     def unknown_settles(self) -> int:
@@ -83,7 +83,7 @@ class MasterMetrics(Protocol):
 
     @property
     def store_refusals(self) -> int:
-        """Commits that the store rejected."""
+        """Commits that the store refused."""
 
     @property
     def leases_expired(self) -> Mapping[str, int]:

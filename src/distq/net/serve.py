@@ -52,7 +52,7 @@ class CallHandler(Protocol):
         """Note that a peer has called again before the reply to its present call."""
         ...
 
-    def rejected(self, connection: ServerConnection, reason: str) -> None:
+    def connection_refused(self, connection: ServerConnection, reason: str) -> None:
         """Note a peer that did not prove the key, or for which the server had no room."""
         ...
 
@@ -84,7 +84,7 @@ class Server:
         self.unauthenticated: dict[ServerConnection, None] = {}
         """Connections whose peer has not proved the key yet, the oldest first."""
         self.authentication_failures = 0
-        self.rejected = 0
+        self.refused_count = 0
         """Number of connections that the server closed immediately because there were too many."""
         self.connections_max = min(room_for_connections(), limits.connections_max or 1 << 30)
         self.unauthenticated_max = min(limits.unauthenticated_max, max(self.connections_max // 2, 1))
@@ -147,8 +147,8 @@ class ServerConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
         if len(server.connections) >= server.connections_max:
-            server.rejected += 1
-            server.handler.rejected(
+            server.refused_count += 1
+            server.handler.connection_refused(
                 self, f"there are {server.connections_max} connections already, and no room for more"
             )
             self._transport.abort()
@@ -293,7 +293,7 @@ class ServerConnection(asyncio.Protocol):
             case Closed(reason, authentication_failed):
                 if authentication_failed:
                     server.authentication_failures += 1
-                    server.handler.rejected(self, reason)
+                    server.handler.connection_refused(self, reason)
                 self._transport.close()
 
     def _next(self) -> None:

@@ -239,7 +239,7 @@ class Settings:
     drain_s: float = _row(
         kinds.DURATION,
         "8s",
-        "How long running tasks may continue after SIGTERM before the worker returns them.",
+        "How long running tasks may continue after SIGTERM before the worker releases them.",
         WORKERS,
         MASTER | WORKER,
     )
@@ -314,7 +314,7 @@ class Settings:
     capacity: int = _row(
         kinds.COUNT,
         "10000000",
-        "Maximum tasks in one queue; the master rejects further submits.",
+        "Maximum tasks in one queue; the master refuses further submits.",
         LIMITS,
         MASTER,
         at_least=1,
@@ -337,7 +337,7 @@ class Settings:
     tasks_max: int = _row(
         kinds.COUNT,
         "20000000",
-        "Maximum tasks that the master keeps, including stored results and dead letters; it rejects further submits.",
+        "Maximum tasks that the master keeps, including stored results and dead letters; it refuses further submits.",
         LIMITS,
         MASTER,
         at_least=1,

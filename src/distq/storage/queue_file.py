@@ -20,7 +20,7 @@ HEADS_RUN: Final = 10_000
 COPY: Final = "-copy-"
 """Part of the file name of a copy that a command is fetching."""
 VACUUM_PAGES: Final = 256
-"""Maximum pages given back to the volume in one step, which takes a few milliseconds."""
+"""Maximum free pages returned to the volume in one step, which takes a few milliseconds."""
 FREE_PAGES_MAX: Final = 16_384
 """Maximum free pages of the file (64 MiB); the store gives more, or more than a quarter of the file, back."""
 COMMIT_BYTES: Final = 16 * 1024
@@ -47,7 +47,7 @@ class QueueFile:
     def __init__(self, path: Path, room: Room, upkeep: Upkeep, connect: Connect = SqliteConnection) -> None:
         self.path = path
         self.broken = ""
-        """Why all later commits are rejected: an error after which the state of the disk is unknown."""
+        """Why the store refuses all later commits: an error after which the state of the disk is unknown."""
         self.refusing = ""
         """Why new tasks are refused at present."""
         self.commit_s = 0.0
@@ -171,7 +171,7 @@ class QueueFile:
         return CommitUnknown(sentence)
 
     def _break(self, sentence: str) -> None:
-        """Reject all later commits: a sync that succeeds after one that failed proves nothing."""
+        """Refuse all later commits: a sync that succeeds after one that failed proves nothing."""
         self.broken = sentence
         if self._link is not None:
             self._link.abandon()
@@ -295,7 +295,7 @@ class QueueFile:
     def upkeep(self, idle: bool) -> bool:
         """Do one short step that keeps the file small, between two commits; return whether more is to do.
 
-        A full volume only delays it; after any other error all later commits are rejected.
+        A full volume only delays it; after any other error the store refuses all later commits.
         """
         if self.broken or self._link is None:
             return False

@@ -77,7 +77,7 @@ class MasterWatch:
             for session in self._master.workers.sessions.values()
             for executor in session.executors.values()
         )
-        return self._pool.ready == len(self._pool.slots) == waiting
+        return self._pool.ready == len(self._pool.places) == waiting
 
     def live(self, keys: Iterable[int]) -> set[int]:
         """Those of these tasks that have not ended."""

@@ -28,7 +28,7 @@ from distq.master.cycle.request_guard import LOG_PAUSE_S, PLACES
 from distq.master.cycle.requests import FAULT_PAUSE_S, CallRequest, LoseLeases
 from distq.master.sessions.clients import IdleTimeout, SendResults, WatchTasks
 from distq.master.sessions.timeouts import DisconnectTimeout
-from distq.master.sessions.workers import ReturnLeases
+from distq.master.sessions.workers import ReleaseLeases
 from distq.wire.errors import RemoteRefusal
 
 
@@ -178,8 +178,8 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     [
         (LoseLeases, "decide"),
         (LoseLeases, "answer"),
-        (ReturnLeases, "decide"),
-        (ReturnLeases, "answer"),
+        (ReleaseLeases, "decide"),
+        (ReleaseLeases, "answer"),
         (DisconnectTimeout, "answer"),
         (IdleTimeout, "answer"),
     ],
@@ -198,7 +198,7 @@ def test_the_end_of_a_lease_is_repeated_after_a_failure(
         ((key, delivery, *_),) = await bench.exchange(executor, want=1)
         with monkeypatch.context() as patch:
             patch.setattr(kind, method, failing)
-            if kind is ReturnLeases:
+            if kind is ReleaseLeases:
                 bench.call(worker, "broker", "heartbeat", {"returned": [(key, delivery)]}, 0.0)
                 await bench.run_until_idle()
             else:

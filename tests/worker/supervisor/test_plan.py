@@ -1,13 +1,23 @@
 """Tests of the supervisor's plan, with a list of slots and a number for the time."""
 
-from distq.worker.supervisor.plan import EARLY_DEATH_S, PAUSE_MAX_S, AskToEnd, Kill, Phase, Plan, Slot, Spawn, plan
+from distq.worker.supervisor.plan import (
+    EARLY_DEATH_S,
+    PAUSE_MAX_S,
+    AskToEnd,
+    ExecutorPlace,
+    Kill,
+    Phase,
+    Plan,
+    Spawn,
+    plan,
+)
 
 NEVER = 1e9
 
 
-def slots(count: int, *, up: bool = True) -> list[Slot]:
+def slots(count: int, *, up: bool = True) -> list[ExecutorPlace]:
     """Slots with executors that have been useful since the beginning, or with none."""
-    made = [Slot(index) for index in range(count)]
+    made = [ExecutorPlace(index) for index in range(count)]
     for slot in made if up else ():
         slot.filled(1000 + slot.index)
         slot.ready_at = 0.0
@@ -73,7 +83,7 @@ def test_a_useful_life_ends_a_row_of_deaths() -> None:
 def test_draining_asks_each_executor_once_and_waits() -> None:
     """The supervisor kills no executor before the time is over, and empty slots stay empty."""
     pool = slots(2)
-    pool.append(Slot(2))
+    pool.append(ExecutorPlace(2))
     assert plan(pool, Phase.DRAINING, 8.0, 0.0) == Plan([AskToEnd(pool[0]), AskToEnd(pool[1])], 8.0)
     pool[0].is_asked_to_end = pool[1].is_asked_to_end = True
     assert plan(pool, Phase.DRAINING, 8.0, 1.0) == Plan([], 8.0)

@@ -86,7 +86,7 @@ class Dispatcher:
         stats: Stats,
         greeting: Greeting,
         plain_queues: Mapping[str, str],
-        note_rejection: Callable[[ServerConnection, str], None],
+        note_refusal: Callable[[ServerConnection, str], None],
         plain_lease_s: float | None = None,
         keeps_no_proxies: Callable[[str], None] = lambda _peer: None,
     ) -> None:
@@ -94,7 +94,7 @@ class Dispatcher:
         self._workers = workers
         self._stats = stats
         self._greeting = greeting
-        self._note_rejection = note_rejection
+        self._note_refusal = note_refusal
         self._getters = {**GETTERS, **plain_queues}
         self._plain = PlainQueues(cycle, plain_lease_s, keeps_no_proxies)
         self.clients = Clients(cycle, cycle.store.epoch)
@@ -175,9 +175,9 @@ class Dispatcher:
         elif isinstance(connection.state, ExecutorHolder):
             self._workers.answer_now(connection.state)
 
-    def rejected(self, connection: ServerConnection, reason: str) -> None:
+    def connection_refused(self, connection: ServerConnection, reason: str) -> None:
         """Note that the server closed a connection: the peer did not prove the key, or the server had no room."""
-        self._note_rejection(connection, reason)
+        self._note_refusal(connection, reason)
 
     # -- BaseManager's own calls ---------------------------------------------------------------
 

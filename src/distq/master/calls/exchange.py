@@ -111,7 +111,7 @@ class ExchangeCall(LeaseRequest):
                 return False
         if outcome == Outcome.UNKNOWN and task is not None:
             try_again_later(cycle, self.executor.session.unknown, task.envelope.name, now)
-            task.envelope.queue.handed_back(task.envelope)
+            task.envelope.queue.recheck_eligibility(task.envelope)
         if not ledger.settle(*settled):
             return False
         if answers is not None and body is not None and ledger.succeeds(task_key):

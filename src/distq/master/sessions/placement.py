@@ -27,7 +27,7 @@ class _Serving(NamedTuple):
     """The workers that serve one queue and are not draining."""
 
     sessions: list[WorkerSession]
-    """The workers, ordered by how many task names they have handed back, the fewest first."""
+    """The workers, ordered by how many task names they do not know, the fewest first."""
     fits: dict[tuple[frozenset[str], int], bool]
     """Whether one of the workers has these labels and at least this number of slots; filled at first use."""
 
@@ -52,7 +52,7 @@ class ConnectedWorkers:
     def most(self, queue: Queue[Task], ready_list: PriorityList[Task]) -> int:  # noqa: D102
         serving = self._of(queue)
         if not serving.sessions:
-            return PROBE if ready_list.name in self._workers.handed_back else sys.maxsize
+            return PROBE if ready_list.name in self._workers.unknown_names else sys.maxsize
         if ready_list.name == PLAIN:
             return sys.maxsize if any(one.plain for one in serving.sessions) else PROBE
         if all(ready_list.name in one.unknown for one in serving.sessions):

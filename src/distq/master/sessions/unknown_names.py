@@ -1,4 +1,4 @@
-"""Task names that a worker has handed back: the master offers them to it again, after longer and longer pauses.
+"""Task names that a worker does not know: the master offers them to it again, after longer and longer pauses.
 
 A worker may fail to import a module of tasks while a database is down, or the module may be installed a minute later.
 A name that the worker never learns must cost almost nothing.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distq.master.cycle.requests import Cycle
 
 AGAIN_S: Final = 2.0
-"""Seconds until a worker is offered a name again after it has first handed it back; the pause doubles each time."""
+"""Seconds until a worker is offered a name again after it first released such a task; the pause doubles each time."""
 AGAIN_MAX_S: Final = 300.0
 """Maximum seconds of that pause, so that a worker that has learned the name runs its tasks again."""
 LOOK_S: Final = 1.0
@@ -36,8 +36,8 @@ class UnknownNames(set[str]):
         self._due: list[tuple[float, str]] = []
         self._tries: dict[str, int] = {}
 
-    def hand_back(self, name: str, now: float) -> bool:
-        """Add a name that the worker has handed back; return whether no other one waits to be tried again."""
+    def add_unknown(self, name: str, now: float) -> bool:
+        """Add a name of which the worker released a task; return whether no other one waits to be tried again."""
         if name in self:
             return False
         self.add(name)
@@ -85,6 +85,6 @@ class RetryUnknownNames(Request):
 
 
 def try_again_later(cycle: Cycle, names: UnknownNames, name: str, now: float) -> None:
-    """Note that a worker handed back a task because it has no function of that name; have it tried again later."""
-    if names.hand_back(name, now):
+    """Note that a worker released a task because it has no function of that name; have it tried again later."""
+    if names.add_unknown(name, now):
         cycle.ask_at(now + LOOK_S, RetryUnknownNames(names))

@@ -84,7 +84,7 @@ class WorkerSession:
         self.labels: frozenset[str] = NO_LABELS
         """The labels that the worker has and tasks may require."""
         self.unknown = UnknownNames()
-        """Task names that the worker handed back because it has no such function, until they are tried again."""
+        """Task names that the worker does not know, because it has no such function, until they are tried again."""
         self.draining = False
         self.beat: Heartbeat | None = None
         """The heartbeat that waits until the master has something to send to the worker."""

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 TIMEOUT: Final = "timeout"
 GIVEN_UP: Final = (CANCELLED, DEAD, EXPIRED)
 """States of tasks that no worker needs to run any more."""
-HANDED_BACK_MAX: Final = 1_000
-"""Maximum task names kept in `Workers.handed_back`, to limit memory; the oldest names are dropped first."""
+UNKNOWN_NAMES_MAX: Final = 1_000
+"""Maximum task names kept in `Workers.unknown_names`, to limit memory; the oldest names are dropped first."""
 
 
 class Workers:
@@ -36,7 +36,7 @@ class Workers:
 
     def __init__(self, cycle: Cycle, lease_s: float) -> None:
         self.sessions: dict[str, WorkerSession] = {}
-        self.handed_back: dict[str, None] = {}
+        self.unknown_names: dict[str, None] = {}
         """Task names that workers of ended sessions did not know, oldest first."""
         self._cycle = cycle
         self._lease_s = lease_s
@@ -148,7 +148,7 @@ class Workers:
         session.memory_limit_bytes = count_of(report.get("memory_limit_bytes")) or None
         returned = report.get("returned")
         if isinstance(returned, list | tuple) and returned:
-            self._cycle.ask(ReturnLeases(session, returned))
+            self._cycle.ask(ReleaseLeases(session, returned))
         stacks = report.get("stacks")
         for row in stacks if isinstance(stacks, list | tuple) else ():
             if isinstance(row, list | tuple) and len(row) == 3 and isinstance(row[2], str):
@@ -238,9 +238,9 @@ class Workers:
     def detach(self, session: WorkerSession, reason: str, cause: str) -> None:
         """End a worker's session and its leases."""
         self.sessions.pop(session.key, None)
-        self.handed_back.update(dict.fromkeys(session.unknown))
-        while len(self.handed_back) > HANDED_BACK_MAX:
-            del self.handed_back[next(iter(self.handed_back))]
+        self.unknown_names.update(dict.fromkeys(session.unknown))
+        while len(self.unknown_names) > UNKNOWN_NAMES_MAX:
+            del self.unknown_names[next(iter(self.unknown_names))]
         session.unknown.end()
         session.answer_beat(self._cycle)
         for executor in session.executors.values():
@@ -283,7 +283,7 @@ class EndOverrun(LoseLeases):
         return super().decide(cycle, now)  # False while that is being applied: it is decided again then
 
 
-class ReturnLeases(Request):
+class ReleaseLeases(Request):
     """Releases tasks that an executor has not begun and shall not begin, as its supervisor reports."""
 
     __slots__ = ("before", "deliveries", "session")

@@ -1,6 +1,6 @@
 """An executor that runs one task at a time: each exchange settles one batch of tasks and leases the next.
 
-The main thread exchanges and runs. While a task runs long, the flusher's thread settles what has ended and hands back
+The main thread exchanges and runs. While a task runs long, the flusher's thread settles what has ended and releases
 what has not begun, over the same connection; a lock gives that to one of them at a time. The list of settlements has no
 lock: the main thread appends to it, and only the thread that has the connection removes, at the front.
 """
@@ -44,7 +44,7 @@ then waits for tasks. If the master had not, the leases would end and the tasks 
 FLUSH_S: Final = 0.05
 """Maximum seconds for which a result waits for the end of its batch."""
 RELEASE_S: Final = 0.15
-"""Seconds after which the rest of a batch is handed back, three times its planned length: others may be idle."""
+"""Seconds after which the rest of a batch is released, three times its planned length: others may be idle."""
 QUIET_CHECKS: Final = 20
 """Checks in a row that find no batch, after which the flusher sleeps until it is woken."""
 
@@ -142,7 +142,7 @@ class BatchLoop:
             self._work(connection)
 
     def connection_lost(self) -> None:
-        """Note that the connection is gone: the master may have received the last exchange."""
+        """Note that the connection to the master has ended: the master may have received the last exchange."""
         if self._clock() - self._asked_at >= SETTLED_S:
             self._likely_settled_count = self._asked_count
         self._asked_at = math.inf
@@ -217,7 +217,7 @@ class BatchLoop:
     # -- running ---------------------------------------------------------------------------------
 
     def _work(self, connection: Connection) -> None:
-        """Run the leased batch; a batch that takes too long is settled, or handed back, meanwhile."""
+        """Run the leased batch; a batch that takes too long is settled, or released, meanwhile."""
         rows, self._rows = self._rows, ()
         if self._reply.upstream_counts:
             with self._connection_lock:
@@ -240,7 +240,7 @@ class BatchLoop:
         self.recycling.check_memory()
 
     def _run_all(self, rows: Sequence[LeasedTask], connection: Connection) -> Sequence[LeasedTask]:
-        """Run a batch until it is done or takes too long; returns the tasks that must be handed back."""
+        """Run a batch until it is done or takes too long; returns the tasks that must be released."""
         page, clock, shutdown, settlements = self._page, self._clock, self._shutdown, self.settlements
         prefetch_ran, task_ended, settled = self._prefetch.task_ran, self._interrupts.state.task_ended, settlements.rows
         envelopes, headers, verbose = self._reply.envelopes, self._reply.headers, self._verbose
@@ -302,7 +302,7 @@ class BatchLoop:
         return traced(run, attempt_of(row, self._reply.envelopes[row[3]], headers)) if headers else run
 
     def _not_begun(self, rows: Sequence[LeasedTask], index: int, begun: int) -> Sequence[LeasedTask]:
-        """The tasks of a revoked batch that must still be handed back; to hand one back twice does no harm."""
+        """The tasks of a revoked batch that must still be released; to release one twice does no harm."""
         if not self._page.is_returned(self._page.position.batch):
             return rows[index:]
         return () if begun == OVER else rows[index : index + 1]

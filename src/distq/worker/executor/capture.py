@@ -116,7 +116,7 @@ class ToSupervisor(logging.Handler):
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Send a record that no filter rejects.
+        """Send a record that no filter drops.
 
         The method of the base class acquires the lock, and from Python 3.13 on does not check that there is one.
         """

@@ -135,7 +135,7 @@ class ConcurrentLoop:
         return [*settled, *running, *(lease_id_of(one.row) for one in self._incomplete)]
 
     def connection_lost(self) -> None:
-        """Note that the connection is gone: every request is sent again."""
+        """Note that the connection to the master has ended: every request is sent again."""
         self._sent.clear()
 
     def close(self) -> None:

@@ -150,7 +150,7 @@ class Functions:
                 function = _imported(name)
             except TimeLimitExceeded:
                 raise
-            except BaseException as error:  # noqa: BLE001 - any error of an import returns the task to the master
+            except BaseException as error:  # noqa: BLE001 - any error of an import releases the task
                 return self._unknown(name, describe(error))
         try:
             injected = {word: hook.value() for word, hook in injections_of(function).items()}

@@ -110,7 +110,7 @@ def requested_outcome(error: BaseException) -> RunOutcome | None:
         return RunOutcome(Outcome.DISCARDED, b"", f"discarded: {text}" if text else "discarded")
     if isinstance(error, TaskStopped | Interrupted) and is_interrupted():
         # A task that raises one of these by itself fails: the master would lease it again without end.
-        return RunOutcome(Outcome.RELEASED, b"")  # the master has done with it, or gives it to another
+        return RunOutcome(Outcome.RELEASED, b"")  # the master has settled it, or leases it again
     return None
 
 

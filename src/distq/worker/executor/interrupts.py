@@ -55,7 +55,7 @@ class Interrupts:
     ) -> bytes | RunOutcome:
         """Run a payload in a context of its own, for at most `limit_s`; every exception becomes an outcome.
 
-        For a lease-bound task `leased_at` is when its lease was asked for; it is released if that lease is over.
+        For a lease-bound task `leased_at` is when its lease was requested; it is released if that lease is over.
         """
         try:
             if limit_s is None and leased_at is None:
@@ -114,7 +114,7 @@ class Interrupts:
 
 
 def end_for_lease(page: ExecutorPage) -> None:
-    """Kill this executor and the processes that its tasks have started: the master may give its task out again."""
+    """Kill this executor and the processes that its tasks have started: the master may lease its task again."""
     page.set_ending(Ending.LEASE)
     os.killpg(os.getpid(), signal.SIGKILL)
 

@@ -180,7 +180,7 @@ def _name_of(running: RunningTask) -> tuple[str, str]:
 def _interrupted(error: BaseException) -> RunOutcome:
     if isinstance(error, TimeLimitExceeded):
         return failed_by_limit(error)
-    return RunOutcome(Outcome.RELEASED, b"")  # stopped: the master has cancelled the task, or given it out again
+    return RunOutcome(Outcome.RELEASED, b"")  # stopped: the master has cancelled the task, or leased it again
 
 
 def _never_begun(running: RunningTask) -> RunOutcome:

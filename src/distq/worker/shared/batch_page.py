@@ -2,7 +2,7 @@
 
 Both the supervisor and the executor's own flusher may take back leased tasks that have not begun. Each sets `revoked`
 and then reads which task has begun; the executor writes which task it begins and then reads `revoked`. So a task is
-begun, or handed back, or (when both happen at the same time) handed back twice, and never forgotten.
+begun, or released, or (when both happen at the same time) released twice, and never forgotten.
 """
 
 from array import array
@@ -23,9 +23,9 @@ TABLE_ROWS: Final = (NUMBERS - _TABLE) // 2
 BEGUN: Final = 0
 """The task may run."""
 OVER: Final = 1
-"""The batch was revoked before: this task and those behind it have been handed back."""
+"""The batch was revoked before: this task and the tasks behind it have been released."""
 DOUBTFUL: Final = 2
-"""The batch was revoked at the same time: this task must be handed back, those behind it have been."""
+"""The batch was revoked at the same time: this task must be released; the tasks behind it have been."""
 
 
 class BatchPosition(NamedTuple):
@@ -108,11 +108,11 @@ class BatchPage(ExecutorPage):
         self._numbers[_REVOKED] = batch
 
     def set_returned(self, batch: int) -> None:
-        """Note that the tasks of that batch that had not begun are handed back."""
+        """Note that the tasks of that batch that had not begun are released."""
         self._numbers[_RETURNED] = batch
 
     def is_returned(self, batch: int) -> bool:
-        """Whether the tasks of that batch that had not begun are handed back."""
+        """Whether the tasks of that batch that had not begun are released."""
         return self._numbers[_RETURNED] == batch
 
     def stop(self, lease_id: LeaseId) -> None:

@@ -96,7 +96,7 @@ class ExecutorPage:
         self._floats[_RUN_S] += run_s
 
     def count_released(self, count: int) -> None:
-        """Count tasks that are handed back unstarted."""
+        """Count tasks that the executor releases before it begins them."""
         self._numbers[_RELEASED] += count
 
     def set_ending(self, why: Ending) -> None:

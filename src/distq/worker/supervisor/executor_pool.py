@@ -35,7 +35,7 @@ from distq.worker.supervisor.exits import (
 from distq.worker.supervisor.memory import Cgroup
 from distq.worker.supervisor.memory_guard import MemoryGuard, out_of_memory_cause
 from distq.worker.supervisor.output import ExecutorOutputs
-from distq.worker.supervisor.plan import Action, AskToEnd, Kill, Slot, Spawn
+from distq.worker.supervisor.plan import Action, AskToEnd, ExecutorPlace, Kill, Spawn
 from distq.worker.supervisor.watchdog import LEAVE_S, Need
 
 STACK_CHECK_S: Final = 0.02
@@ -60,19 +60,19 @@ class ExecutorPool:
         clock: Clock,
         cgroup: Cgroup,
     ) -> None:
-        self.slots = [Slot(index) for index in range(size)]
+        self.places = [ExecutorPlace(index) for index in range(size)]
         self.exits: Counter[str] = Counter()
         """How many executors have ended that the supervisor had not asked to end, by cause."""
         self.cgroup = cgroup
         self._config = config
         self._environ = environ
         self._devices = devices
-        """The machine's devices, which the slots get in turn, one each."""
+        """The machine's devices, of which each place gets one, in rotation."""
         self._listener = listener
         self._log = log
         self._clock = clock
-        self._children: dict[Slot, ExecutorProcess] = {}
-        self._exit_reasons: dict[Slot, ExitReason] = {}
+        self._children: dict[ExecutorPlace, ExecutorProcess] = {}
+        self._exit_reasons: dict[ExecutorPlace, ExitReason] = {}
         self._guard = MemoryGuard()
         self._counts = Counts()
         self._last_number = 0
@@ -90,12 +90,12 @@ class ExecutorPool:
     @property
     def executor_slots(self) -> int:
         """Maximum tasks that run at the same time."""
-        return len(self.slots) * self._config.executor_slots
+        return len(self.places) * self._config.executor_slots
 
     @property
     def ready(self) -> int:
         """How many executors are ready to run tasks."""
-        return sum(slot.ready_at is not None for slot in self.slots)
+        return sum(place.ready_at is not None for place in self.places)
 
     @property
     def counts(self) -> Counts:
@@ -118,14 +118,14 @@ class ExecutorPool:
     def do(self, action: Action) -> None:
         """Do what the plan says."""
         match action:
-            case Spawn(slot):
-                self._spawn(slot)
-            case AskToEnd(slot):
-                slot.is_asked_to_end = True
-                self._children[slot].ask_to_end()
-            case Kill(slot):
-                slot.is_killed = True
-                self._children[slot].kill()
+            case Spawn(place):
+                self._spawn(place)
+            case AskToEnd(place):
+                place.is_asked_to_end = True
+                self._children[place].ask_to_end()
+            case Kill(place):
+                place.is_killed = True
+                self._children[place].kill()
 
     @property
     def held(self) -> list[tuple[int, int, int]]:
@@ -143,42 +143,42 @@ class ExecutorPool:
         """When the leases are over, kill executors with lease-bound tasks that have not ended themselves."""
         if now < self._lease_until_at:
             return
-        for slot, child in self._children.items():
-            if child.page.is_lease_bound and slot not in self._exit_reasons:
-                self._kill(slot, exit_reason_of(LEASE_OVER, child.page.all_running))
+        for place, child in self._children.items():
+            if child.page.is_lease_bound and place not in self._exit_reasons:
+                self._kill(place, exit_reason_of(LEASE_OVER, child.page.all_running))
 
     def check(self) -> None:
         """Take back tasks that wait behind a long one, and end those beyond their time limit or lease."""
         now = self._clock()
         self._end_lease_bound(now)
-        for slot, child in list(self._children.items()):
+        for place, child in list(self._children.items()):
             match child.check(now):
                 case Need.NOTHING:
                     pass
                 case Need.REVOKE:
                     if isinstance(child.page, BatchPage):
-                        self._revoke(slot, child, child.page)
+                        self._revoke(place, child, child.page)
                 case Need.STACK:
                     child.page.forget_stack()
                     child.ask_for_stack()
                 case Need.STOP:
-                    self._kill(slot, ExitReason(STOP_REQUESTED, child.watchdog.blamed))
+                    self._kill(place, ExitReason(STOP_REQUESTED, child.watchdog.blamed))
                 case Need.KILL:
                     end = Cause(cause.TIMEOUT, overrun_text(child.watchdog.limit_s))
-                    self._kill(slot, ExitReason(end, child.watchdog.blamed, stack=child.page.stack))
+                    self._kill(place, ExitReason(end, child.watchdog.blamed, stack=child.page.stack))
                 case Need.END:
-                    self._end_hung(slot, child)
+                    self._end_hung(place, child)
 
-    def _end_hung(self, slot: Slot, child: ExecutorProcess) -> None:
-        """Kill an executor that has settled everything and does not exit: its slot is needed."""
-        if slot in self._exit_reasons:
+    def _end_hung(self, place: ExecutorPlace, child: ExecutorProcess) -> None:
+        """Kill an executor that has settled everything and does not exit: its place is needed."""
+        if place in self._exit_reasons:
             return
         self._log.warning("executor_end_hung", pid=child.pid, after_s=LEAVE_S, stack=child.page.stack)
-        self._kill(slot, ExitReason(Cause(cause.HUNG, f"it had not ended {LEAVE_S:g} s after its last task"), None))
+        self._kill(place, ExitReason(Cause(cause.HUNG, f"it had not ended {LEAVE_S:g} s after its last task"), None))
 
     def stop(self, lease_ids: Sequence[LeaseId]) -> None:
         """Stop these tasks, or take them back if they have not begun."""
-        for slot, child in self._children.items():
+        for place, child in self._children.items():
             running = child.page.all_running
             for lease_id in lease_ids:
                 if lease_id in running:
@@ -186,7 +186,7 @@ class ExecutorPool:
                     child.watchdog.stop(lease_id, self._clock())
                     child.ask_to_stop()
                 elif isinstance(child.page, BatchPage) and child.page.is_unstarted(lease_id):
-                    self._revoke(slot, child, child.page)
+                    self._revoke(place, child, child.page)
 
     def find(self, lease_ids: Sequence[LeaseId]) -> None:
         """Ask for the stacks of these tasks; the listener gets each when it is known."""
@@ -211,11 +211,11 @@ class ExecutorPool:
         else:
             self._listener.found(lease_id, stack)
 
-    def _revoke(self, slot: Slot, child: ExecutorProcess, page: BatchPage) -> None:
+    def _revoke(self, place: ExecutorPlace, child: ExecutorProcess, page: BatchPage) -> None:
         """Take back the tasks that an executor has not begun."""
         batch = page.position.batch
         page.revoke(batch)
-        asyncio.get_running_loop().call_later(REORDER_S, self._take_back, slot, child, page, batch)
+        asyncio.get_running_loop().call_later(REORDER_S, self._take_back, place, child, page, batch)
 
     def guard(self) -> None:
         """Kill the largest executor if memory is about to run out."""
@@ -224,16 +224,16 @@ class ExecutorPool:
             return
         sizes = {child.pid: resident_bytes(child.pid) for child in self._children.values()}
         victim = self._guard.victim(memory, self.cgroup.cached_bytes, sizes, self._clock())
-        for slot, child in self._children.items():
+        for place, child in self._children.items():
             if child.pid == victim:
-                self._kill(slot, exit_reason_by(out_of_memory_cause(memory.limit_bytes), child.page.blame))
+                self._kill(place, exit_reason_by(out_of_memory_cause(memory.limit_bytes), child.page.blame))
 
-    def _kill(self, slot: Slot, reason: ExitReason) -> None:
-        self._exit_reasons[slot] = reason
-        self._children[slot].kill()
+    def _kill(self, place: ExecutorPlace, reason: ExitReason) -> None:
+        self._exit_reasons[place] = reason
+        self._children[place].kill()
 
-    def _take_back(self, slot: Slot, child: ExecutorProcess, page: BatchPage, batch: int) -> None:
-        if self._children.get(slot) is not child:
+    def _take_back(self, place: ExecutorPlace, child: ExecutorProcess, page: BatchPage, batch: int) -> None:
+        if self._children.get(place) is not child:
             return  # it has died meanwhile: the master gives out again what it held
         position = page.position
         if position.batch == batch:
@@ -244,58 +244,58 @@ class ExecutorPool:
 
     def reap(self, pid: int) -> bool:
         """Reap the executor with this process id if it has ended; False if there is no such executor."""
-        for slot, child in self._children.items():
+        for place, child in self._children.items():
             if child.pid == pid:
-                self._ended(slot)
+                self._ended(place)
                 return True
         return False
 
-    def _spawn(self, slot: Slot) -> None:
+    def _spawn(self, place: ExecutorPlace) -> None:
         self._last_number += 1
         try:
-            child = ExecutorProcess.spawn(self._config._replace(number=self._last_number), self._environ_of(slot))
+            child = ExecutorProcess.spawn(self._config._replace(number=self._last_number), self._environ_of(place))
         except OSError as error:
-            slot.emptied(self._clock())
+            place.emptied(self._clock())
             self._complain(f"{NOT_STARTED}: {error.strerror}")
             return
-        slot.filled(child.pid)
+        place.filled(child.pid)
         self.outputs.add(child.output)
-        self._children[slot] = child
+        self._children[place] = child
         child.page.renew(self._lease_since_at, self._lease_until_at)
         loop = asyncio.get_running_loop()
-        loop.add_reader(child.pidfd, self._ended, slot)
-        loop.add_reader(child.report_fd, self._read_reports, slot)
+        loop.add_reader(child.pidfd, self._ended, place)
+        loop.add_reader(child.report_fd, self._read_reports, place)
 
-    def _environ_of(self, slot: Slot) -> Mapping[str, str]:
+    def _environ_of(self, place: ExecutorPlace) -> Mapping[str, str]:
         if not self._devices:
             return self._environ
-        return {**self._environ, "CUDA_VISIBLE_DEVICES": self._devices[slot.index % len(self._devices)]}
+        return {**self._environ, "CUDA_VISIBLE_DEVICES": self._devices[place.index % len(self._devices)]}
 
-    def _ended(self, slot: Slot) -> None:
-        child = self._children[slot]
+    def _ended(self, place: ExecutorPlace) -> None:
+        child = self._children[place]
         reaped = child.reap()
         if reaped is None:
             return
         status, peak_bytes = reaped
-        self._read_reports(slot)
+        self._read_reports(place)
         loop = asyncio.get_running_loop()
         loop.remove_reader(child.pidfd)
         loop.remove_reader(child.report_fd)
-        del self._children[slot]
+        del self._children[place]
         ending = child.page.ending
         recycled = status == 0 and ending is not None
         expected = ending if recycled or ending is Ending.LEASE else None
         blame, counts = child.end()
         self._counts = self._counts.plus(counts)
-        reason = self._exit_reasons.pop(slot, None) or exit_reason_by(self._decode(status, expected), blame)
-        if recycled or (slot.is_asked_to_end and status == 0):
+        reason = self._exit_reasons.pop(place, None) or exit_reason_by(self._decode(status, expected), blame)
+        if recycled or (place.is_asked_to_end and status == 0):
             reason = reason._replace(running=None, suspects=0, ended=(), unexplained=False)
-        if slot.is_asked_to_end and slot.is_killed:
+        if place.is_asked_to_end and place.is_killed:
             reason = ExitReason(DRAIN_OVER, None)
-        elif not (slot.is_asked_to_end or slot.is_killed):
+        elif not (place.is_asked_to_end or place.is_killed):
             self.exits[KINDS[reason.cause.kind]] += 1
-            self._log_end(child, slot, reason, peak_bytes)
-        slot.emptied(self._clock(), well=recycled or reason.cause.kind == cause.HUNG)
+            self._log_end(child, place, reason, peak_bytes)
+        place.emptied(self._clock(), well=recycled or reason.cause.kind == cause.HUNG)
         self._listener.ended(child.number, reason)
         self._listener.changed()
 
@@ -308,7 +308,7 @@ class ExecutorPool:
             return LEASE_OVER
         return cause.cause_of_status(status, out_of_memory=self._killed_for_memory())
 
-    def _log_end(self, child: ExecutorProcess, slot: Slot, reason: ExitReason, peak_bytes: int) -> None:
+    def _log_end(self, child: ExecutorProcess, place: ExecutorPlace, reason: ExitReason, peak_bytes: int) -> None:
         recycled = reason.cause.kind == cause.RECYCLE
         log = self._log.debug if recycled else self._log.warning
         log(
@@ -316,7 +316,7 @@ class ExecutorPool:
             pid=child.pid,
             cause=reason.cause.text,
             task=id_text(reason.running[0]) if reason.running else None,
-            ready=slot.ready_at is not None,
+            ready=place.ready_at is not None,
             peak_bytes=peak_bytes,
         )
 
@@ -324,8 +324,8 @@ class ExecutorPool:
         before, self._oom_kills = self._oom_kills, self.cgroup.out_of_memory_kills
         return self._oom_kills > before
 
-    def _read_reports(self, slot: Slot) -> None:
-        child = self._children[slot]
+    def _read_reports(self, place: ExecutorPlace) -> None:
+        child = self._children[place]
         try:
             reports: list[Report] | None = child.read_reports()
         except DistqError as error:
@@ -335,13 +335,13 @@ class ExecutorPool:
             asyncio.get_running_loop().remove_reader(child.report_fd)
             return
         for report in reports:
-            self._note(slot, child, report)
+            self._note(place, child, report)
 
-    def _note(self, slot: Slot, child: ExecutorProcess, report: Report) -> None:
+    def _note(self, place: ExecutorPlace, child: ExecutorProcess, report: Report) -> None:
         log = self._log
         match report:
             case Ready():
-                slot.ready_at = self._clock()
+                place.ready_at = self._clock()
                 self._complaint = ""
                 log.debug("executor_started", pid=child.pid)
                 self._listener.changed()

@@ -1,8 +1,8 @@
-"""The supervisor's plan for its executors: it computes actions from the slots' states and `now`, without I/O.
+"""The supervisor's plan for its executors: it computes actions from the places' states and `now`, without I/O.
 
-The supervisor replaces an ended executor immediately. It waits for growing pauses if the executors of a slot repeatedly
-die soon after their start, for example because their handler cannot be imported. In a drain the supervisor asks each
-executor to end, and kills it when the time for that is over.
+The supervisor replaces an ended executor immediately. It waits for growing pauses if the executors of one place
+repeatedly die soon after their start, for example because their handler cannot be imported. In a drain the supervisor
+asks each executor to end, and kills it when the time for that is over.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Phase(Enum):
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class Slot:
+class ExecutorPlace:
     """The place of one executor: its present executor, and how the last ones have ended."""
 
     index: int
@@ -55,21 +55,21 @@ class Slot:
 
 
 class Spawn(NamedTuple):
-    """Start an executor in this slot."""
+    """Start an executor in this place."""
 
-    slot: Slot
+    place: ExecutorPlace
 
 
 class AskToEnd(NamedTuple):
-    """Ask this slot's executor to finish its task, release the others, and end."""
+    """Ask this place's executor to finish its task, release the others, and end."""
 
-    slot: Slot
+    place: ExecutorPlace
 
 
 class Kill(NamedTuple):
-    """Kill this slot's executor and all processes that it has started."""
+    """Kill this place's executor and all processes that it has started."""
 
-    slot: Slot
+    place: ExecutorPlace
 
 
 Action = Spawn | AskToEnd | Kill
@@ -82,20 +82,20 @@ class Plan(NamedTuple):
     wake_at: float | None
 
 
-def plan(slots: Iterable[Slot], phase: Phase, kill_at: float, now: float) -> Plan:
-    """Plan all slots; in a drain, the plan kills the remaining executors at `kill_at`."""
+def plan(places: Iterable[ExecutorPlace], phase: Phase, kill_at: float, now: float) -> Plan:
+    """Plan all places; in a drain, the plan kills the remaining executors at `kill_at`."""
     if phase is Phase.SERVING:
-        return _serve(slots, now)
-    living = [slot for slot in slots if slot.pid is not None]
+        return _serve(places, now)
+    living = [place for place in places if place.pid is not None]
     if phase is Phase.STOPPING or now >= kill_at:
-        return Plan([Kill(slot) for slot in living if not slot.is_killed], None)
-    return Plan([AskToEnd(slot) for slot in living if not slot.is_asked_to_end], kill_at if living else None)
+        return Plan([Kill(place) for place in living if not place.is_killed], None)
+    return Plan([AskToEnd(place) for place in living if not place.is_asked_to_end], kill_at if living else None)
 
 
-def _serve(slots: Iterable[Slot], now: float) -> Plan:
-    empty = [slot for slot in slots if slot.pid is None]
-    later = [slot.spawn_at for slot in empty if slot.spawn_at > now]
-    return Plan([Spawn(slot) for slot in empty if slot.spawn_at <= now], min(later, default=None))
+def _serve(places: Iterable[ExecutorPlace], now: float) -> Plan:
+    empty = [place for place in places if place.pid is None]
+    later = [place.spawn_at for place in empty if place.spawn_at > now]
+    return Plan([Spawn(place) for place in empty if place.spawn_at <= now], min(later, default=None))
 
 
 def _pause_s(deaths_in_a_row: int) -> float:

@@ -30,7 +30,7 @@ FAREWELL_S: Final = 2.0
 INIT: Final = 1
 """The process id of a container's first process."""
 STARTS_MAX: Final = 8
-"""Executors of one slot that may end before any of this worker is ready; then the worker gives up."""
+"""Executors of one place that may end before any of this worker is ready; then the worker gives up."""
 
 
 class ExecutorsUnusable(DistqError):
@@ -72,7 +72,7 @@ class Supervisor:
     # -- events of executors and master ------------------------------------------------------------
 
     def changed(self) -> None:
-        """Note that a slot has changed: plan again."""
+        """Note that a place has changed: plan again."""
         self._was_ready = self._was_ready or self.pool.ready > 0
         self._changes.set()
 
@@ -140,10 +140,10 @@ class Supervisor:
         return os.EX_OK
 
     async def _carry_out_plans(self) -> None:
-        slots = self.pool.slots
+        places = self.pool.places
         while True:
             self._changes.clear()
-            actions, wake_at = plan(slots, self.phase, self._kill_at, self._clock())
+            actions, wake_at = plan(places, self.phase, self._kill_at, self._clock())
             for action in actions:
                 self.pool.do(action)
             if self.draining and not self.pool.pids:
@@ -155,7 +155,7 @@ class Supervisor:
 
     def _give_up_without_executors(self) -> None:
         """End a worker of which no executor has ever been ready, rather than start executors without end."""
-        deaths = max(slot.early_deaths for slot in self.pool.slots)
+        deaths = max(place.early_deaths for place in self.pool.places)
         if not self._was_ready and deaths >= STARTS_MAX:
             self._fail(
                 NoExecutorStarts(

@@ -1,11 +1,11 @@
-"""Rejected peers do not fill the log: it has the first rejection of each address, and a count of the others."""
+"""Refused peers do not fill the log: it has the first refusal of each address, and a count of the others."""
 
 import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from distq.master.sessions import rejections
-from distq.master.sessions.rejections import ADDRESSES_MAX, RejectionLog
+from distq.master.sessions import refusals
+from distq.master.sessions.refusals import ADDRESSES_MAX, RefusalLog
 
 
 class Log:
@@ -26,19 +26,19 @@ def test_a_crowd_of_strangers_is_a_few_lines() -> None:
         loop = asyncio.get_running_loop()
         summed = loop.create_future()
         log = Log()
-        told = RejectionLog(log)
+        told = RefusalLog(log)
         for number in range(1000):
             told.note(SimpleNamespace(peer=f"10.0.{number % 30}.1:{number}"), "a wrong key")  # type: ignore[arg-type]
         assert [event for event, _ in log.lines] == ["peer_turned_away"] * ADDRESSES_MAX
-        loop.call_later(rejections.INTERVAL_S, summed.set_result, None)
+        loop.call_later(refusals.INTERVAL_S, summed.set_result, None)
         await summed
         event, fields = log.lines[-1]
         assert (event, fields["count"]) == ("peers_turned_away", 1000 - ADDRESSES_MAX)
         told.note(SimpleNamespace(peer="10.0.0.1:1"), "no room")  # type: ignore[arg-type]
         assert log.lines[-1] == ("peer_turned_away", {"peer": "10.0.0.1:1", "reason": "no room"})
 
-    interval_s, rejections.INTERVAL_S = rejections.INTERVAL_S, 0.05  # type: ignore[misc] # shorter, for the test
+    interval_s, refusals.INTERVAL_S = refusals.INTERVAL_S, 0.05  # type: ignore[misc] # shorter, for the test
     try:
         asyncio.run(scene())
     finally:
-        rejections.INTERVAL_S = interval_s  # type: ignore[misc]
+        refusals.INTERVAL_S = interval_s  # type: ignore[misc]

@@ -1,6 +1,6 @@
-"""The log of rejected peers: one entry for the first rejection of each address, then a periodic count of the others.
+"""The log of refused peers: one entry for the first refusal of each address, then a periodic count of the others.
 
-Peers without authentication can thus cause only a limited number of log entries; the metrics count each rejection.
+Peers without authentication can thus cause only a limited number of log entries; the metrics count each refusal.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from distq.net.serve import ServerConnection
 
 INTERVAL_S: Final = 60.0
-"""Seconds of one interval, at whose end one log entry counts the rejections that had no entry of their own."""
+"""Seconds of one interval, at whose end one log entry counts the refusals that had no entry of their own."""
 ADDRESSES_MAX: Final = 20
-"""Maximum addresses whose first rejection has a log entry of its own in one interval; the others are counted."""
+"""Maximum addresses whose first refusal has a log entry of its own in one interval; the others are counted."""
 
 
-class RejectionLog:
-    """Writes the log entries about rejected peers."""
+class RefusalLog:
+    """Writes the log entries about refused peers."""
 
     def __init__(self, log: Any) -> None:
         self._log = log
         self._logged: dict[str, int] = {}
-        """The addresses with a log entry in this interval, each with the number of its further rejections."""
+        """The addresses with a log entry in this interval, each with the number of its further refusals."""
         self._others = 0
-        """Number of rejections from other addresses in this interval."""
+        """Number of refusals from other addresses in this interval."""
         self._reason = ""
 
     def note(self, connection: ServerConnection, reason: str) -> None:
-        """Log or count the rejection of a peer."""
+        """Log or count the refusal of a peer."""
         host = connection.peer.rpartition(":")[0]
         if not self._logged:
             asyncio.get_running_loop().call_later(INTERVAL_S, self._sum_up)
