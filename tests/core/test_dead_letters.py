@@ -24,7 +24,7 @@ def dead(bench: Bench) -> list[int]:
 
 
 @on_bench(defaults=DEFAULTS._replace(capacity=100))
-async def test_without_limits_dead_letters_stay(bench: Bench) -> None:
+async def test_dead_letters_without_limits_stay(bench: Bench) -> None:
     """Without limits the master drops no dead letter, even after ten days."""
     keys = await make_dead(bench, 1, 5)
     await bench.advance(10 * 86400.0)
@@ -33,7 +33,7 @@ async def test_without_limits_dead_letters_stay(bench: Bench) -> None:
 
 
 @on_bench(defaults=DEFAULTS._replace(capacity=100, dead_letters=DeadLetterLimits(ttl_s=100.0)))
-async def test_dead_letters_go_at_their_age(bench: Bench) -> None:
+async def test_dead_letters_are_dropped_at_their_maximum_age(bench: Bench) -> None:
     """The master also drops the rows of old dead letters; a dead letter that was requeued before stays."""
     old = await make_dead(bench, 1, 3)
     await bench.advance(60.0)
@@ -52,7 +52,7 @@ async def test_dead_letters_go_at_their_age(bench: Bench) -> None:
 
 
 @on_bench(defaults=DEFAULTS._replace(capacity=100, dead_letters=DeadLetterLimits(count_max=3)))
-async def test_of_too_many_dead_letters_the_oldest_go(bench: Bench) -> None:
+async def test_the_oldest_dead_letters_beyond_the_maximum_are_dropped(bench: Bench) -> None:
     """The master drops the surplus immediately; the newest dead letters stay without a time limit."""
     first = await make_dead(bench, 1, 3)
     assert dead(bench) == first

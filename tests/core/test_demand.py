@@ -34,7 +34,9 @@ counts = st.integers(0, 10**6)
         (1, 10, 0.0, 2),
     ],
 )
-def test_slots_that_are_wanted(running: int, ready: int, run_s: float, slots: int) -> None:
+def test_the_desired_slots_follow_from_the_work_and_the_time_to_drain(
+    running: int, ready: int, run_s: float, slots: int
+) -> None:
     """With one minute to drain, 600 tasks of one second need ten slots; long tasks need one slot each."""
     assert Demand(running, ready, ready, ready * run_s).desired_slots(DRAIN_S) == slots
 
@@ -60,7 +62,7 @@ def wanted(ledger: Ledger, now: float = 0.0, placement: AnyWorker | None = None)
     return found[1]
 
 
-def test_what_runs_and_what_is_ready_count() -> None:
+def test_running_and_ready_tasks_count() -> None:
     """Each ready task counts as one second of work while no run time is known."""
     ledger = new_ledger()
     submitted(ledger, 6)
@@ -68,7 +70,7 @@ def test_what_runs_and_what_is_ready_count() -> None:
     assert wanted(ledger) == Demand(2, 4, 4, 4.0)
 
 
-def test_what_was_cancelled_in_line_does_not_count() -> None:
+def test_a_cancelled_ready_task_does_not_count() -> None:
     """A cancelled task does not count at any position in its list, nor after a search for the oldest task."""
     ledger = new_ledger()
     keys = submitted(ledger, 5)
@@ -82,7 +84,7 @@ def test_what_was_cancelled_in_line_does_not_count() -> None:
     assert wanted(ledger) == Demand(2)
 
 
-def test_names_that_are_paused_do_not_count() -> None:
+def test_tasks_of_paused_names_do_not_count() -> None:
     """Tasks of a paused name do not count, and neither do tasks of a paused queue."""
     ledger = new_ledger()
     submitted(ledger, 4)
@@ -93,7 +95,7 @@ def test_names_that_are_paused_do_not_count() -> None:
     assert wanted(ledger) == Demand()
 
 
-def test_of_a_queue_with_a_limit_those_count_that_may_run_at_once() -> None:
+def test_a_queue_with_a_concurrency_limit_counts_at_most_that_many_tasks() -> None:
     """With a concurrency limit of 3 and two running tasks, one ready task counts."""
     ledger = new_ledger()
     submitted(ledger, 9)
@@ -104,7 +106,7 @@ def test_of_a_queue_with_a_limit_those_count_that_may_run_at_once() -> None:
     assert wanted(ledger) == Demand(2)
 
 
-def test_of_a_queue_with_a_rate_those_count_that_may_begin_in_time() -> None:
+def test_a_queue_with_a_rate_counts_the_tasks_that_may_begin_in_time() -> None:
     """With a rate of 1/m and one minute to drain, two tasks may begin: one now and one after a minute."""
     ledger = new_ledger()
     submitted(ledger, 1000)
@@ -144,7 +146,7 @@ def test_a_task_of_several_slots_wants_them() -> None:
     assert wanted(ledger) == Demand(0, 3, 12, 12.0)
 
 
-def test_while_no_run_has_ended_the_declared_limit_is_how_long_one_lasts() -> None:
+def test_the_time_limit_counts_as_the_run_time_until_a_run_has_ended() -> None:
     """The first demand of long tasks already has a slot for each; a known mean run time replaces the time limit."""
     ledger = new_ledger()
     long = ledger.registry.envelope("q", "f", TASK, time_limit_s=3600.0)
@@ -155,7 +157,7 @@ def test_while_no_run_has_ended_the_declared_limit_is_how_long_one_lasts() -> No
     assert wanted(ledger).desired_slots(DRAIN_S) == 1
 
 
-def test_while_no_run_has_ended_a_run_lasts_as_long_as_the_longest_does_already() -> None:
+def test_the_longest_present_run_counts_as_the_run_time_until_a_run_has_ended() -> None:
     """Without a time limit, each task gets a slot when the longest run has lasted the time to drain."""
 
     class Running(AnyWorker):
@@ -179,7 +181,7 @@ def test_tasks_that_are_held_or_delayed_do_not_count() -> None:
     assert wanted(ledger).ready == 1
 
 
-def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
+def test_the_lists_of_a_queue_are_examined_in_bounded_steps() -> None:
     """With 20,000 task names on one queue and 3,000 more queues, each step examines a bounded number of lists."""
 
     class Counting(AnyWorker):
@@ -207,7 +209,7 @@ def test_the_lanes_of_a_queue_are_looked_at_in_bounded_steps() -> None:
     assert total(wants for _, wants in found).ready == 23_000
 
 
-def test_queues_count_together() -> None:
+def test_the_demand_of_several_queues_is_rounded_once() -> None:
     """The sum over all queues is rounded up once, not once for each queue."""
     assert total([Demand(1, 60, 60, 120.0), Demand(0, 120, 120, 120.0)]).desired_slots(DRAIN_S) == 1 + 4
     assert total([]) == Demand()

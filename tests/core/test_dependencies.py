@@ -84,7 +84,7 @@ class Bench:
         self.cycle()
 
 
-def test_a_callback_runs_when_all_before_it_have_succeeded_and_not_before() -> None:
+def test_a_callback_runs_when_all_its_dependencies_have_succeeded_and_not_before() -> None:
     """The callback is held until all members have succeeded, and its members run without delay."""
     bench = Bench()
     *members, callback = bench.submit(None, None, None, (0, 3, FAIL))
@@ -97,14 +97,14 @@ def test_a_callback_runs_when_all_before_it_have_succeeded_and_not_before() -> N
     assert bench.lease() == [callback]
 
 
-def test_an_empty_group_is_done_at_once() -> None:
+def test_the_callback_of_an_empty_group_runs_immediately() -> None:
     """A callback without dependencies is ready immediately."""
     bench = Bench()
     (callback,) = bench.submit((0, 0, FAIL))
     assert bench.lease() == [callback]
 
 
-def test_a_failure_before_it_makes_a_dead_letter_that_is_tried_again_with_it() -> None:
+def test_a_failed_dependency_makes_a_dead_letter_that_can_be_requeued_with_it() -> None:
     """In a chain every later task becomes a dead letter too, and all of them can be requeued together."""
     bench = Bench()
     chain = bench.submit(None, (0, 1, FAIL), (1, 1, FAIL))
@@ -126,7 +126,7 @@ def test_a_failure_before_it_makes_a_dead_letter_that_is_tried_again_with_it() -
     assert bench.states(chain) == [SUCCEEDED] * 3
 
 
-def test_it_is_cancelled_or_run_all_the_same_where_that_was_asked() -> None:
+def test_a_task_is_cancelled_or_runs_after_a_failed_dependency_as_its_policy_says() -> None:
     """After a cancelled dependency, CANCEL cancels the task and RUN lets it run."""
     bench = Bench()
     member, cancelled, run = bench.submit(None, (0, 1, CANCEL), (0, 1, RUN))
@@ -136,7 +136,7 @@ def test_it_is_cancelled_or_run_all_the_same_where_that_was_asked() -> None:
     assert bench.task(cancelled).causes == ["TaskBefore: 1-1 was cancelled"]
 
 
-def test_results_stay_until_what_comes_after_them_has_ended() -> None:
+def test_a_result_stays_until_its_followers_have_ended() -> None:
     """A result stays until its follower has ended, also over a restart, and is dropped after that."""
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
@@ -154,7 +154,7 @@ def test_results_stay_until_what_comes_after_them_has_ended() -> None:
     assert bench.ledger.state.tasks == {}
 
 
-def test_a_dead_letter_before_it_that_was_purged_is_gone_for_what_comes_after() -> None:
+def test_a_callback_fails_whose_dead_dependency_was_purged() -> None:
     """A requeued callback fails with the cause that its dependency is gone."""
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
@@ -168,7 +168,7 @@ def test_a_dead_letter_before_it_that_was_purged_is_gone_for_what_comes_after() 
     assert (bench.task(callback).causes or [""])[-1] == "TaskBefore: 1-1 is gone"
 
 
-def test_a_store_that_refuses_is_asked_again_for_what_a_failure_leads_to() -> None:
+def test_the_end_of_a_follower_is_repeated_after_a_refused_commit() -> None:
     """A task whose dependency failed still becomes a dead letter after the store has refused a commit."""
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
@@ -182,7 +182,7 @@ def test_a_store_that_refuses_is_asked_again_for_what_a_failure_leads_to() -> No
     assert bench.states([callback]) == [DEAD]
 
 
-def test_a_dead_letter_that_is_tried_again_saves_what_would_have_died_of_it() -> None:
+def test_a_requeued_dependency_saves_a_callback_whose_end_is_not_decided() -> None:
     """The callback is held again if the sweep has not yet decided its end."""
     bench = Bench()
     member, callback = bench.submit(None, (0, 1, FAIL))
@@ -253,7 +253,7 @@ def retry(bench: Bench, key: int) -> None:
     shapes=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.sampled_from(FAILURE_POLICIES)), max_size=7),
     steps=st.lists(st.tuples(st.sampled_from([*ACTIONS, "retry"]), st.integers(0, 8), st.integers(0, 3)), max_size=40),
 )
-def test_whatever_happens_nothing_runs_too_early_and_everything_ends(
+def test_no_task_runs_before_its_dependencies_and_every_task_ends(
     shapes: list[tuple[int, int, str]], steps: list[tuple[str, int, int]]
 ) -> None:
     """In any graph of tasks with failures, cancels, requeues and restarts, each task ends and no state stays."""

@@ -46,7 +46,7 @@ text = st.text(st.characters(codec="utf-8"), max_size=16)
     ),
     cost=st.integers(1, COST_MAX),
 )
-def test_a_head_says_again_what_was_packed(
+def test_a_head_is_read_as_it_was_packed(
     numbers: tuple[int, int, float, float, float],
     state: int,
     delivery: int,
@@ -135,6 +135,6 @@ def test_a_dead_letter_from_before_causes_were_stored_is_read() -> None:
     assert head.unpack_dead(b"\0" * 7 + b"\4argserror") == head.Dead(b"args", b"error", [])
 
 
-def test_causes_that_no_store_could_keep_are_made_fit() -> None:
+def test_causes_with_characters_that_no_store_accepts_are_changed() -> None:
     """A lone surrogate or a NUL in an exception's text is replaced, so that the dead letter can be stored."""
     assert head.unpack_dead(head.pack_dead(b"a", b"e", ["a\0b\ud800"])).causes == ["a b?"]

@@ -89,7 +89,7 @@ def test_p4_a_late_success_overtakes_a_retry_that_waits() -> None:
     assert not ledger.succeeds(key)
 
 
-def test_p5_a_task_that_kills_its_executor_again_and_again_is_buried_with_the_cause() -> None:
+def test_p5_a_task_that_kills_its_executors_becomes_a_dead_letter_with_the_causes() -> None:
     """The task is a dead letter with its arguments after five losses; a task that was not running counts none."""
     ledger, holder = new_ledger(), Holder("w")
     key, innocent = submitted(ledger, 2)
@@ -125,7 +125,7 @@ def test_only_the_last_causes_are_kept() -> None:
     assert ledger.state.tasks[key].causes == [f"cause {attempt}" for attempt in range(3, CAUSES_KEPT + 3)]
 
 
-def test_p2_what_fails_more_often_than_it_is_retried_is_dead_with_its_error() -> None:
+def test_p2_a_task_without_retries_left_becomes_a_dead_letter_with_its_error() -> None:
     """The dead letter has its arguments and the last error."""
     ledger, holder = new_ledger(Defaults(retries=1)), Holder("w")
     (key,) = submitted(ledger)
@@ -144,7 +144,7 @@ def test_p2_what_fails_more_often_than_it_is_retried_is_dead_with_its_error() ->
 
 
 @pytest.mark.parametrize("settled_at", [0.1, 0.7, 1e9 + 0.1, 1763000000.123])
-def test_p3_a_result_is_kept_until_its_time_is_over_and_goes_at_the_moment_that_was_asked_for(
+def test_p3_a_result_is_dropped_exactly_at_the_next_deadline(
     settled_at: float,
 ) -> None:
     """A sweep drops the result exactly at `next_deadline`, for any rounding; otherwise the master would loop."""
@@ -274,7 +274,7 @@ def test_each_submit_of_a_cycle_is_stored_with_its_own_queue_and_time() -> None:
             assert (read.queue, read.submitted_at, read.state_since_at) == (queue, at, at)
 
 
-def test_p2_an_owner_hears_of_the_end_and_a_plain_task_is_gone_with_it() -> None:
+def test_p2_an_owner_receives_the_end_and_a_plain_item_is_dropped_with_it() -> None:
     """The result of a plain item is an item of another queue, so the ledger drops the first item completely."""
     ledger, owner = new_ledger(), Owner()
     key = ledger.submit(envelope(ledger, kind=PLAIN), [b"x"], owner, 0.0)
@@ -314,7 +314,7 @@ def test_a_task_that_can_be_to_blame_is_counted_and_runs_alone_next_time() -> No
     assert leased(ledger, other, want=3) == [first]
 
 
-def test_what_an_executor_was_given_that_died_unexplained_is_given_up_only_if_it_was_lost_before() -> None:
+def test_a_task_of_an_executor_that_died_unexplained_is_dead_only_if_it_was_lost_before() -> None:
     """The task had not begun, so even a task with one allowed delivery is a dead letter only after a second loss."""
     ledger = new_ledger(DEFAULTS._replace(max_deliveries=1))
     (key,) = submitted(ledger)

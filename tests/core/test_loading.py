@@ -57,7 +57,7 @@ def states(ledger: Ledger) -> list[int]:
     return [task.state for task in ledger.state.tasks.values()]
 
 
-def test_p1_what_was_accepted_is_ready_again_in_the_order_of_its_submits() -> None:
+def test_p1_accepted_tasks_are_ready_again_in_submit_order() -> None:
     """Each task has its envelope again; its payload is only in the store."""
     _, stored, _ = filled()
     ledger, _ = stored.reopened()
@@ -93,7 +93,7 @@ def test_deliveries_are_counted_exactly_over_any_number_of_restarts() -> None:
         stored.cycle(ledger, 100.0 * count + 1)
 
 
-def test_p2_a_task_that_runs_for_longer_than_a_second_is_claimed_again_by_who_runs_it() -> None:
+def test_p2_an_executor_reclaims_a_task_that_runs_for_longer_than_a_second() -> None:
     """A later commit stores the lease, and the executor reclaims it with the right delivery number only."""
     ledger, stored, holder = filled()
     first, second = ledger.leasing.lease(holder, (ledger.registry.queue("q"),), lambda _: True, 2, 0.0)
@@ -122,7 +122,7 @@ def test_a_task_that_runs_on_over_a_restart_has_run_since_it_was_leased(now: flo
     assert task.leased_at == min(5.0, now)
 
 
-def test_what_nobody_claims_goes_back_for_nothing() -> None:
+def test_a_lease_that_no_executor_reclaims_costs_no_delivery() -> None:
     """The executor may have died, but the master does not know that the task was the reason, so no loss counts."""
     ledger, stored, holder = filled()
     ledger.leasing.lease(holder, (ledger.registry.queue("q"),), lambda _: True, 1, 0.0)
@@ -150,7 +150,7 @@ def test_failures_and_their_counters_are_exact(outcome: int, state: int) -> None
         assert found.state == READY
 
 
-def test_p3_results_go_when_their_time_is_over_and_not_before() -> None:
+def test_p3_results_are_dropped_when_their_ttl_is_over_and_not_before() -> None:
     """The TTL begins at the end of the task, also if the master restarts in between."""
     ledger, stored, holder = filled()
     first, second = ledger.leasing.lease(holder, (ledger.registry.queue("q"),), lambda _: True, 2, 0.0)
@@ -183,7 +183,7 @@ def test_a_head_of_another_version_is_refused() -> None:
         list(loader.tasks())
 
 
-def test_a_clock_that_was_set_back_two_hours_makes_nobody_wait_two_hours_longer() -> None:
+def test_a_clock_set_back_two_hours_delays_no_task_by_two_hours() -> None:
     """From the restart on, a retry waits for its whole delay and a result stays for its whole TTL."""
     ledger, stored, holder = filled()
     first = next(iter(ledger.state.tasks))

@@ -36,7 +36,7 @@ def test_the_docs_show_the_table() -> None:
     assert all(f"{STATE_NAMES[old]} --> " in page for old, _ in moves.MOVES)
 
 
-def test_p2_from_every_live_state_an_end_is_reached_and_from_no_end_another() -> None:
+def test_p2_every_live_state_leads_to_an_end_and_no_end_to_another() -> None:
     """A settled task can only be dropped, or, when dead, be requeued."""
     ends = set(STATES) - set(LIVE_STATES) - {GONE}
     reachable = {new for (old, _), new in moves.MOVES.items() if old in LIVE_STATES}

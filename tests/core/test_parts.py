@@ -25,14 +25,14 @@ def test_a_retry_waits_twice_as_long_each_time_give_or_take_a_quarter_and_never_
 @pytest.mark.parametrize(
     ("failures", "jitter", "delay_s"), [(1, 0.0, 0.75), (1, 0.5, 1.0), (2, 0.5, 2.0), (3, 0.75, 4.5), (11, 0.5, 600.0)]
 )
-def test_delays_of_the_default_backoff(failures: int, jitter: float, delay_s: float) -> None:
+def test_the_default_backoff_has_these_delays(failures: int, jitter: float, delay_s: float) -> None:
     """The first delays have these values."""
     assert Backoff().delay_s(failures, lambda: jitter) == delay_s
 
 
 @given(moments=st.lists(st.integers(0, 20)), now=st.integers(0, 20))
-def test_what_is_due_comes_oldest_first_and_equals_in_the_order_they_were_added(moments: list[int], now: int) -> None:
-    """Things that are not due yet stay."""
+def test_due_entries_come_oldest_first_and_equal_ones_in_insertion_order(moments: list[int], now: int) -> None:
+    """Entries that are not due yet stay."""
     deadlines: Deadlines[int] = Deadlines()
     for number, at in enumerate(moments):
         deadlines.add(at, number)
@@ -74,7 +74,7 @@ def test_a_name_is_made_once_and_shared() -> None:
     assert names.queue("q").capacity == 7
 
 
-def test_options_that_are_not_given_are_the_rules_and_zero_is_given() -> None:
+def test_an_omitted_option_is_the_default_and_zero_is_not() -> None:
     """None means the default; 0 is a value and does not mean the default."""
     names = Registry(Defaults(retries=3, max_deliveries=5, result_ttl_s=60.0, time_limit_s=9.0))
     default = names.envelope("q", "f", TASK)

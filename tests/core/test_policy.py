@@ -22,7 +22,7 @@ def test_a_rate_in_other_words_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "100", "0/m", "1.5/s", "100/y", "-1/s", "5/0s", "100 / m", "1e3/s"])
-def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
+def test_a_text_that_is_no_rate_is_refused_with_an_example(text: str) -> None:
     """The error says that the text is not a rate, and its hint has an example."""
     with pytest.raises(BadPolicy, match="not a rate") as raised:
         Rate.parse(text)
@@ -69,7 +69,7 @@ def test_a_policy_is_read_as_it_was_stored(policy: Policy) -> None:
     assert unpack_policy(pack_policy("q", policy, None)) == ("q", policy, [])
 
 
-def test_what_an_operator_says_goes_before_the_settings() -> None:
+def test_an_operators_limits_override_the_settings() -> None:
     """Each limit of the operator's policy replaces the same limit of the settings; other limits stay."""
     base = Policy(running=5, rate=Rate(1, 1.0), capacity=10)
     assert Policy(running=7).overridden_by(base) == base._replace(running=7)

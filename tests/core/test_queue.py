@@ -26,7 +26,7 @@ def test_tasks_come_by_priority_and_then_in_submit_order_across_names(
     assert [task.task_key for task in taken] == [key for _, key, name in sorted(expected) if name in wanted][:want]
 
 
-def test_what_was_settled_while_it_waited_is_not_given_out() -> None:
+def test_a_task_that_was_settled_while_it_was_ready_is_not_leased() -> None:
     """A late success settles a ready task; the queue skips it at each position in its list."""
     ledger = new_ledger()
     keys = submitted(ledger, 5)
@@ -37,7 +37,7 @@ def test_what_was_settled_while_it_waited_is_not_given_out() -> None:
     assert order(ledger.registry.queue("q")) == []
 
 
-def test_a_lane_whose_tasks_are_all_settled_is_empty() -> None:
+def test_a_ready_list_whose_tasks_are_all_settled_is_empty() -> None:
     """The search for the oldest task skips settled tasks, and finds none here."""
     ledger = new_ledger()
     (key,) = submitted(ledger)
@@ -48,7 +48,7 @@ def test_a_lane_whose_tasks_are_all_settled_is_empty() -> None:
     assert order(ledger.registry.queue("q")) == []
 
 
-def test_those_given_back_together_are_first_in_line_and_in_submit_order() -> None:
+def test_tasks_released_together_are_leased_first_and_in_submit_order() -> None:
     """A worker that gives back its tasks does not change their order."""
     ledger = new_ledger()
     keys = submitted(ledger, 5)
@@ -78,7 +78,7 @@ def test_p5_a_task_that_was_lost_is_leased_alone() -> None:
     assert leased(ledger, Holder("last"), 4) == keys[2:]
 
 
-def test_p5_a_batch_stops_before_a_task_that_was_lost_further_back_in_the_same_line() -> None:
+def test_p5_a_batch_stops_before_a_lost_task_later_in_the_same_list() -> None:
     """The older task that was only held with the lost one is leased first, without the lost one."""
     ledger = new_ledger()
     innocent, guilty, later = submitted(ledger, 3)

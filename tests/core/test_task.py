@@ -22,7 +22,7 @@ def test_the_text_is_epoch_and_number() -> None:
 @pytest.mark.parametrize(
     "text", ["", "-", "1", "1-", "-1", "x-1", "1-x", "1--5", "1-F", " 1-1", "1-1 ", "0x1-1", "1-01", "1_0-1", "1-1-1"]
 )
-def test_any_other_text_is_refused(text: str) -> None:
+def test_a_text_that_is_no_task_id_is_refused(text: str) -> None:
     """A task has exactly one id; a text in another form is not an id."""
     with pytest.raises(ValueError, match="a task id is two hexadecimal numbers, as in 1a-2f, not '"):
         task_key_of(text)
@@ -35,7 +35,7 @@ def test_a_number_that_would_spill_into_the_epoch_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["zz", "\ud800", 5, None, "1" * 10_000, "\u0661-1"])
-def test_what_is_no_task_id_is_refused_in_words(text: str) -> None:
+def test_a_value_that_is_no_task_id_is_refused_with_a_short_error(text: str) -> None:
     """Any other value, also one that is no text, raises a short error."""
     with pytest.raises(ValueError, match="a task id is two hexadecimal numbers") as refused:
         task_key_of(text)

@@ -91,7 +91,7 @@ def test_events_below_the_level_are_not_made() -> None:
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["task_failed"]
 
 
-def test_what_libraries_log_goes_the_same_way() -> None:
+def test_warnings_of_libraries_become_events() -> None:
     """Warnings of asyncio and uvicorn become events; their messages below that level are left out."""
     stream = io.StringIO()
     configure("info", "json", stream)
@@ -102,7 +102,7 @@ def test_what_libraries_log_goes_the_same_way() -> None:
     assert (event["library"], event["message"]) == ("asyncio", "Task x was lost")
 
 
-def test_a_stream_that_is_gone_stops_nobody() -> None:
+def test_a_closed_log_stream_does_not_end_the_master() -> None:
     """A closed pipe that received the logs is not an error of the master."""
     stream = io.StringIO()
     configure("info", "json", stream)
@@ -110,7 +110,7 @@ def test_a_stream_that_is_gone_stops_nobody() -> None:
     get_logger().info("worker_connected")
 
 
-def test_a_json_line_is_json_whatever_a_field_is() -> None:
+def test_a_json_line_is_valid_json_for_any_field() -> None:
     """NaN and Infinity exist in Python's JSON only; and Python does not format some numbers."""
     stream = io.StringIO()
     configure(stream=stream)

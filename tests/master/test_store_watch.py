@@ -43,7 +43,7 @@ def look(watch: StoreWatch, times: int = 1) -> None:
         asyncio.run(watch.check())
 
 
-def test_a_store_that_has_no_room_is_told_of_once_and_once_more_when_it_has() -> None:
+def test_a_full_store_is_logged_once_and_its_recovery_too() -> None:
     """The master is not ready meanwhile, with the store's own sentence."""
     store, log = FakeStore(), FakeLog()
     watch = StoreWatch(store, log)  # type: ignore[arg-type] # as much of a store as is looked at
@@ -58,8 +58,8 @@ def test_a_store_that_has_no_room_is_told_of_once_and_once_more_when_it_has() ->
     assert [event for event, _ in log.lines] == ["store_refused", "store_recovered"]
 
 
-def test_a_disk_that_does_not_answer_is_a_reason_too() -> None:
-    """And so is a file that is broken: its own sentence says more."""
+def test_a_master_whose_disk_does_not_answer_is_not_ready() -> None:
+    """The master is not ready with a broken file either, and then shows the store's own sentence."""
     store = FakeStore()
     watch = StoreWatch(store, FakeLog())  # type: ignore[arg-type] # as above
     store.said = {**store.said, "hangs": True}
@@ -70,8 +70,8 @@ def test_a_disk_that_does_not_answer_is_a_reason_too() -> None:
     assert watch.not_ready() == "q.db could not be synced."
 
 
-def test_slow_commits_are_told_of_now_and_then() -> None:
-    """How many, and the slowest; quick ones are only counted."""
+def test_slow_commits_are_logged_at_most_once_an_interval() -> None:
+    """The entry has their number and the slowest; fast commits are only counted."""
     log = FakeLog()
     watch = StoreWatch(FakeStore(), log)  # type: ignore[arg-type] # as above
     for seconds in (0.001, SLOW_S + 1, SLOW_S):

@@ -47,6 +47,6 @@ def test_the_version_that_was_asked_for(accept: list[str], expected: str) -> Non
 
 
 @given(st.lists(st.text(alphabet='textplain/;,=q01.5version"* ', max_size=60), max_size=4))
-def test_whatever_stands_there_is_answered(accept: list[str]) -> None:
+def test_any_accept_header_is_answered(accept: list[str]) -> None:
     """The answer is 1.0.0 only if the header contains that."""
     assert content_type(accept) == USUAL or any("1.0.0" in one for one in accept)

@@ -171,7 +171,7 @@ def test_every_counter_of_a_tally_is_exposed() -> None:
     assert counted <= exposed
 
 
-def test_what_seldom_happens_is_there_at_nought() -> None:
+def test_the_series_of_rare_events_exist_with_the_value_zero() -> None:
     """`rate()` shows the first retry, loss, late answer or timeout only in a series that existed before."""
     families = scrape(FakeMaster(all_counters={("work", "add"): TaskCounters()}))
     seldom: list[tuple[str, str, tuple[str, ...]]] = [
@@ -210,7 +210,7 @@ def test_the_oldest_task_is_a_timestamp_only_while_there_is_one() -> None:
     assert value(scrape(busy_master()), "distq_queue_oldest_task_enqueued_timestamp_seconds", queue="work") is None
 
 
-def test_everything_exposed_is_in_the_catalogue_and_the_other_way_round() -> None:
+def test_the_exposed_metrics_and_the_catalogue_are_equal() -> None:
     """Names, kinds, labels and help agree; master and worker each have all their metrics."""
     texts = {"master": "".join(master_slices(busy_master())()), "worker": "".join(worker_slices(FakeWorker())())}
     for place, text in texts.items():
@@ -291,7 +291,7 @@ def test_no_slice_of_a_page_is_long() -> None:
     assert sum(lines) > 80_000
 
 
-def test_no_slice_of_a_page_looks_at_many_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_slice_of_a_page_examines_many_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 20,000 names in one queue, or 40 in each of 500, the ready tasks are examined in parts."""
     looked_at, head = [0], PriorityList.first
 
@@ -314,7 +314,7 @@ def test_no_slice_of_a_page_looks_at_many_lanes(monkeypatch: pytest.MonkeyPatch)
         assert looked_at[0] - whole >= 20_000
 
 
-def test_the_values_of_one_family_are_of_one_moment() -> None:
+def test_the_values_of_one_family_are_of_one_instant() -> None:
     """Changes between two slices never show a task in two states, or a bucket above the total count."""
     names = Registry(Defaults())
     for number in range(1_000):
@@ -348,7 +348,7 @@ def test_a_task_that_is_really_called_other_is_counted_with_the_others() -> None
     assert len(names.counters) == COUNTED_MAX
 
 
-def test_a_page_is_what_prometheus_clients_own_text_says() -> None:
+def test_a_page_equals_the_text_of_prometheus_client() -> None:
     """Its parser reads escapes, buckets and numbers unchanged; a percent sign is not a format."""
     tally, text = TaskCounters(), 'a "b"\\\n%d {c} 100%'
     tally.submitted = 2**60

@@ -46,7 +46,7 @@ def test_a_call_larger_than_the_sockets_buffers_waits_for_room() -> None:
         assert connection.answer(timeout_s=SOON_S) == 30_000_000
 
 
-def test_what_the_other_end_raises_is_raised_here() -> None:
+def test_an_exception_of_the_server_is_raised_at_the_caller() -> None:
     """`queue.Empty` stays `queue.Empty`; a refused call raises RemoteRefusal, and the connection stays usable."""
 
     def answer(asked: Asked) -> object:
@@ -64,7 +64,7 @@ def test_what_the_other_end_raises_is_raised_here() -> None:
         assert connection.call("work", "qsize", timeout_s=SOON_S) == "fine"
 
 
-def test_another_key_is_said_to_be_another_key() -> None:
+def test_a_wrong_key_raises_an_authentication_error_at_both_ends() -> None:
     """Both ends get the failure, and the master gets no call."""
     with fake_master(echo) as master:
         with pytest.raises(AuthenticationFailed, match="does not let us in"):
@@ -91,7 +91,7 @@ def test_a_server_that_cannot_prove_the_key_is_not_trusted() -> None:
     thread.join()
 
 
-def test_nobody_there_is_a_sentence_with_the_address() -> None:
+def test_a_refused_connection_raises_an_error_with_every_address() -> None:
     """The error names every address that the client tried, with the reason."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -108,7 +108,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\5hello"])
-def test_what_is_no_master_is_not_waited_for_beyond_the_timeout(said: bytes) -> None:
+def test_a_server_that_is_no_master_fails_before_the_timeout(said: bytes) -> None:
     """A silent listener, a web server and an unknown server cause an error in a sentence before the timeout."""
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -159,7 +159,7 @@ def test_a_frame_above_the_limit_is_refused_before_it_is_read() -> None:
         assert connection.fileno() == -1
 
 
-def test_waiting_is_cut_short_by_another_descriptor() -> None:
+def test_a_wakeup_descriptor_ends_a_wait() -> None:
     """An executor that must end does not wait for a task first."""
     release = threading.Event()
     with fake_master(lambda _: release.wait(SOON_S)) as master:

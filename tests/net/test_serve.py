@@ -29,7 +29,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Serving]:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_who_proves_no_key_in_time_is_put_out(loop: str) -> None:
+def test_a_peer_that_does_not_authenticate_in_time_is_disconnected(loop: str) -> None:
     """The server closes a silent or half-authenticated connection; a peer that has proved the key may stay silent."""
     with serving(loop, Limits(handshake_s=0.3)) as served:
         inside, silent, half = served.peer(), served.connect(), served.connect()
@@ -43,7 +43,7 @@ def test_who_proves_no_key_in_time_is_put_out(loop: str) -> None:
             peer.socket.close()
 
 
-def test_the_oldest_strangers_go_when_there_are_too_many() -> None:
+def test_the_oldest_unauthenticated_peers_are_disconnected_beyond_the_limit() -> None:
     """Many unauthenticated peers do not keep out or disturb a peer with the key."""
     with serving(limits=Limits(unauthenticated_max=3)) as served:
         inside = served.peer()
@@ -57,7 +57,7 @@ def test_the_oldest_strangers_go_when_there_are_too_many() -> None:
             peer.socket.close()
 
 
-def test_strangers_never_take_the_places_of_all() -> None:
+def test_unauthenticated_peers_use_at_most_half_of_the_places() -> None:
     """A server with few places reserves half of them for peers that have proved the key."""
     with serving(limits=Limits(connections_max=6)) as served:
         strangers = [served.connect() for _ in range(6)]
@@ -68,7 +68,7 @@ def test_strangers_never_take_the_places_of_all() -> None:
             stranger.socket.close()
 
 
-def test_connections_beyond_the_limit_are_turned_down() -> None:
+def test_connections_beyond_the_limit_are_closed() -> None:
     """The server closes and counts such a connection immediately, and has room again after another one ends."""
     with serving(limits=Limits(connections_max=2)) as served:
         first, second = served.peer(), served.peer()
@@ -82,7 +82,7 @@ def test_connections_beyond_the_limit_are_turned_down() -> None:
         second.socket.close()
 
 
-def test_a_wrong_key_is_told_and_counted(served: Serving) -> None:
+def test_a_wrong_key_is_answered_and_reported_to_the_handler(served: Serving) -> None:
     """The peer gets the failure, and the handler gets the peer's address."""
     with served.connect() as peer:
         with pytest.raises(AuthenticationFailed):
@@ -97,7 +97,7 @@ def test_a_wrong_key_is_told_and_counted(served: Serving) -> None:
     [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01" + bytes(300), struct.pack("!i", 257), b"\xff" * 40],
     ids=["http", "tls", "257 bytes", "ones"],
 )
-def test_garbage_at_the_door_is_closed_at_once(served: Serving, garbage: bytes) -> None:
+def test_a_peer_that_sends_garbage_is_disconnected_immediately(served: Serving, garbage: bytes) -> None:
     """The server closes it long before the handshake's timeout, and serves other peers meanwhile."""
     with served.peer() as inside, served.connect() as peer:
         peer.socket.sendall(garbage)
@@ -107,7 +107,7 @@ def test_garbage_at_the_door_is_closed_at_once(served: Serving, garbage: bytes) 
 
 @pytest.mark.parametrize("length", [struct.pack("!i", -2), struct.pack("!iQ", -1, 1 << 32)])
 def test_a_length_beyond_all_bounds_is_refused_before_a_byte_of_it(served: Serving, length: bytes) -> None:
-    """In words, then the connection ends: nobody sends so much, so there is no way to go on."""
+    """The server answers with an error and closes the connection, because it cannot skip so large a body."""
     with served.peer() as peer:
         peer.socket.sendall(length)
         with pytest.raises(RemoteRefusal, match="DISTQ_FRAME_BYTES_MAX"):
@@ -116,8 +116,8 @@ def test_a_length_beyond_all_bounds_is_refused_before_a_byte_of_it(served: Servi
     served.eventually(lambda: len(served.desk.ended) == 1)
 
 
-def test_a_frame_beyond_the_limit_is_refused_in_words_and_the_next_is_answered(served: Serving) -> None:
-    """Its sender, who reads nothing before all is sent, hears the sentence and not a broken pipe."""
+def test_a_frame_beyond_the_limit_is_refused_and_the_next_is_answered(served: Serving) -> None:
+    """A sender that reads only after it has sent the whole frame gets the error, not a broken pipe."""
     with served.peer() as peer:
         for _ in range(2):
             peer.socket.sendall(pack(bytes(16 << 20)))
@@ -126,7 +126,7 @@ def test_a_frame_beyond_the_limit_is_refused_in_words_and_the_next_is_answered(s
             assert peer.ask("echo", 1) == (1,)
 
 
-def test_half_a_frame_calls_nobody(served: Serving) -> None:
+def test_half_a_frame_makes_no_call(served: Serving) -> None:
     """A connection that breaks within a frame changes nothing."""
     frame = pack(encode_call("thing", "echo", (1,)))
     for cut in (1, 4, len(frame) - 1):
@@ -136,7 +136,7 @@ def test_half_a_frame_calls_nobody(served: Serving) -> None:
     assert served.desk.called_with == []
 
 
-def test_what_is_no_call_is_answered_with_a_sentence(served: Serving) -> None:
+def test_an_invalid_call_is_answered_with_an_error(served: Serving) -> None:
     """The server answers hostile pickles too; the connection stays usable and keeps the order."""
     with served.peer() as peer:
         for body in (b"", b"nonsense", b"\x80\x04N.", *(bomb for bomb in BOMBS.values() if len(bomb) < 1 << 20)):
@@ -206,7 +206,7 @@ def test_a_peer_that_does_not_read_is_not_answered_ahead(served: Serving) -> Non
         assert [len(slow.answer()) for _ in range(8)] == [8 << 20] * 8
 
 
-def test_an_answer_after_the_end_goes_nowhere(served: Serving) -> None:
+def test_a_reply_after_the_end_of_the_connection_is_dropped(served: Serving) -> None:
     """The handler learns once that the connection has ended; a late reply is no error."""
     peer = served.peer()
     peer.send("hold", 0)
@@ -236,7 +236,7 @@ def test_the_socket_knows_of_an_end_before_the_loop_does(served: Serving) -> Non
         assert served.within(close_and_ask)
 
 
-def test_two_hundred_idle_strangers_disturb_nobody(served: Serving) -> None:
+def test_two_hundred_idle_unauthenticated_peers_disturb_no_other(served: Serving) -> None:
     """Each costs one socket, no thread, and no time of other peers."""
     with served.peer() as inside:
         strangers = [served.connect() for _ in range(200)]
@@ -282,7 +282,7 @@ def test_an_unknown_host_is_one_sentence(served: Serving) -> None:
     assert "Unknown error" not in str(error.value)
 
 
-def test_no_listening_lets_those_inside_go_on(served: Serving) -> None:
+def test_a_draining_server_keeps_its_connections(served: Serving) -> None:
     """A server in a drain accepts no more connections, and ends none."""
     with served.peer() as peer:
         served.within(served.server.stop_listening)

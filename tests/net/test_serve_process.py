@@ -158,7 +158,7 @@ def plague(master: Running) -> None:
         peer.socket.close()
 
 
-def test_two_hundred_idle_strangers_keep_no_stock_client_waiting(master: Running) -> None:
+def test_two_hundred_idle_unauthenticated_peers_delay_no_standard_library_client(master: Running) -> None:
     """A client connects, puts and gets as if it were alone, and the master starts no thread."""
     strangers = [master.connect() for _ in range(200)]
     threads = _entries(f"/proc/{master.pid}/task")
@@ -175,7 +175,7 @@ def test_two_hundred_idle_strangers_keep_no_stock_client_waiting(master: Running
         peer.socket.close()
 
 
-def test_strangers_are_put_out_when_their_time_is_over() -> None:
+def test_unauthenticated_peers_are_disconnected_after_the_handshake_limit() -> None:
     """DISTQ_HANDSHAKE_S limits their time, and the master frees what they used."""
     with running(DISTQ_HANDSHAKE_S="1") as master:
         before = master.descriptors
@@ -199,7 +199,7 @@ def test_a_stock_clients_large_put_does_not_stall(master: Running, size: int) ->
     assert statistics.median(took_s) < 0.01
 
 
-def test_at_the_descriptor_limit_it_neither_spins_nor_leaves_anybody_alone() -> None:
+def test_a_master_at_the_descriptor_limit_stays_idle_and_serves_peers_with_the_key() -> None:
     """With unauthenticated peers up to the limit, peers with the key connect and get replies, and the loop is idle."""
     with running(descriptors=120) as master:
         work = master.work()
@@ -216,7 +216,7 @@ def test_at_the_descriptor_limit_it_neither_spins_nor_leaves_anybody_alone() -> 
             peer.socket.close()
 
 
-def test_more_clients_than_descriptors_are_turned_down() -> None:
+def test_clients_beyond_the_descriptors_are_disconnected() -> None:
     """The master closes them immediately, serves the others, and has room again after one ends."""
     with running(descriptors=120) as master:
         inside = _as_many_as_get_in(master)

@@ -50,14 +50,14 @@ def test_a_client_sends_the_same_bytes_as_the_release_before() -> None:
     assert ours == pickle.dumps(("broker", "hello", (info,), {}), 5)
 
 
-def test_what_a_worker_says_is_what_the_master_reads() -> None:
-    """With the tasks that its executors hold, which differ from connection to connection."""
+def test_the_master_reads_a_workers_hello_as_it_was_written() -> None:
+    """The hello includes the tasks that the executors hold, which differ between connections."""
     info = travelled(with_holds(write_worker_hello("w1", "5e55", WORKER_HELLO), [(1, 5, 2)]))
     assert read_hello(info)[:4] == ("worker", "w1", "5e55", __version__)
     assert read_worker_hello(info) == WORKER_HELLO._replace(labels=frozenset({"eu"}), holds=[(1, 5, 2)])
 
 
-def test_what_an_executor_says_is_what_the_master_reads() -> None:
+def test_the_master_reads_an_executors_hello_as_it_was_written() -> None:
     """The key of its slots on the wire is that of the first release."""
     info = travelled(write_executor_hello("w1", "5e55", EXECUTOR_HELLO))
     assert info["seats"] == 8
@@ -78,7 +78,7 @@ def test_a_hello_of_another_protocol_is_refused_with_both_versions() -> None:
 
 
 def test_a_greeting_is_read_as_it_was_written() -> None:
-    """It says that the master takes goodbyes; the keys of a later version are left out."""
+    """The greeting says that the master accepts goodbyes; unknown keys of a later version are left out."""
     greeting = Greeting("1.0", 3, "a1", 30.0, 10.0, 5, durable=True, notes=True, declares=True, frame_bytes_max=1 << 20)
     written = {**write_greeting(greeting, 1000.0), "later": 1}
     assert list(written)[:10] == [

@@ -122,14 +122,14 @@ def test_fields_that_a_later_version_adds_to_constraints_are_not_read() -> None:
         ((0, 2, "run", False), "come before it in the same submit"),
     ],
 )
-def test_dependencies_that_cannot_be_are_refused_in_words(after: Any, sentence: str) -> None:
+def test_invalid_dependencies_are_refused_with_an_error(after: Any, sentence: str) -> None:
     """The master takes none of the submit's tasks."""
     runs = [(0, 1), (0, 1, None, (None, None, None, None, REJECT, after))]
     with pytest.raises(BadCall, match=sentence):
         read_submit(registry(), (1, [write_envelope(PLAIN)], runs, [b"", b""], 0.0), NOW)
 
 
-def test_instants_follow_from_when_and_the_masters_time() -> None:
+def test_the_instants_of_a_task_follow_from_its_times_and_the_masters_clock() -> None:
     """The later of delay and eta counts; an instant that is past is no wait."""
     assert instants(When(), NOW) == (0.0, None)
     assert instants(When(5.0, NOW + 3.0, 60.0), NOW) == (NOW + 5.0, NOW + 60.0)

@@ -47,7 +47,7 @@ def test_waves_and_shrinking_are_flat() -> None:
     assert not growth_of(shrinking).exceeds(0.0)
 
 
-def test_too_few_samples_say_nothing() -> None:
+def test_too_few_samples_prove_nothing() -> None:
     """Too few samples are neither flat nor growing."""
     with pytest.raises(ValueError, match="at least"):
         growth_of([(float(at), 1.0) for at in range(SAMPLES_MIN - 1)])

@@ -119,7 +119,7 @@ class StoreContract(ABC):
 
         self.play(scene)
 
-    def test_none_drops_and_a_drop_of_nothing_is_no_error(self) -> None:
+    def test_none_drops_a_row_and_a_missing_row_is_no_error(self) -> None:
         """Rows are states, not steps: the same batch again gives the same rows."""
 
         async def scene(opener: Opener) -> None:
@@ -145,7 +145,7 @@ class StoreContract(ABC):
 
         self.play(scene)
 
-    def test_what_the_caller_does_with_its_batch_afterwards_changes_nothing(self) -> None:
+    def test_the_store_does_not_depend_on_the_callers_batch_after_the_commit(self) -> None:
         """The store keeps the bytes, not the caller's dict."""
 
         async def scene(opener: Opener) -> None:
@@ -182,7 +182,7 @@ class StoreContract(ABC):
 
         self.play(scene)
 
-    def test_what_just_fits_the_limits_is_taken(self) -> None:
+    def test_a_batch_at_the_limits_is_accepted(self) -> None:
         """The broker cuts its batches to exactly these limits."""
 
         async def scene(opener: Opener) -> None:
@@ -193,7 +193,7 @@ class StoreContract(ABC):
 
         self.play(scene)
 
-    def test_nothing_is_stored_before_this_process_leads(self) -> None:
+    def test_a_store_accepts_no_commit_before_it_leads(self) -> None:
         """The store refuses a commit before `follow` has ended, and leadership begins without its rows."""
 
         async def scene(opener: Opener) -> None:
@@ -208,7 +208,7 @@ class StoreContract(ABC):
 
     # -- leadership ----------------------------------------------------------------------------
 
-    def test_who_leads_is_known_and_leadership_is_not_lost_by_itself(self) -> None:
+    def test_the_leader_is_known_and_keeps_its_leadership(self) -> None:
         """The epoch is positive, the leader's address is the given one, and `lost` waits."""
 
         async def scene(opener: Opener) -> None:
@@ -223,7 +223,7 @@ class StoreContract(ABC):
 
         self.play(scene)
 
-    def test_p1_what_was_committed_is_there_after_a_close_and_the_epoch_has_grown(self) -> None:
+    def test_p1_a_reopened_store_has_the_committed_rows_and_a_larger_epoch(self) -> None:
         """Keys of two leaders are never equal. A store that is not durable starts empty, with a new epoch too."""
 
         async def scene(opener: Opener) -> None:
@@ -262,7 +262,7 @@ class StoreContract(ABC):
 
     # -- health and end ------------------------------------------------------------------------
 
-    def test_health_says_what_the_store_is(self) -> None:
+    def test_the_health_of_a_store_has_its_kind_and_role(self) -> None:
         """The answer has at least kind and role, as plain values."""
 
         async def scene(opener: Opener) -> None:

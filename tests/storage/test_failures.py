@@ -118,7 +118,7 @@ async def test_a_disk_that_fails_while_the_file_is_tidied_up_ends_the_store_too(
 
 
 @on_loop
-async def test_health_is_told_though_the_file_cannot_be_read_just_now(tmp_path: Path) -> None:
+async def test_the_health_of_a_store_does_not_need_a_readable_file(tmp_path: Path) -> None:
     """Figures that need no page of the file are still there: one failed read must not end a probe of the store."""
     store, link = await faulty(tmp_path / "queue.db")
     link.code, link.countdown = IOERR_WRITE, 1

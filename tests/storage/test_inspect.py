@@ -66,7 +66,7 @@ async def test_a_file_that_a_master_has_open_is_left_alone(tmp_path: Path) -> No
 
 
 @on_loop
-async def test_what_can_be_read_of_a_damaged_file_is_saved(tmp_path: Path) -> None:
+async def test_the_readable_tasks_of_a_damaged_file_are_saved(tmp_path: Path) -> None:
     """Only whole tasks are copied; a new store opens them with the old epoch; the counts say how many are missing."""
     path, new = tmp_path / "queue.db", tmp_path / "new.db"
     await filled(path)
@@ -87,7 +87,7 @@ async def test_what_can_be_read_of_a_damaged_file_is_saved(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all, " * 50])
-def test_what_is_no_queue_file_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_queue_file_is_named_in_the_error(tmp_path: Path, content: bytes) -> None:
     """The error names the file; so does the error for a file that does not exist."""
     path = tmp_path / "queue.db"
     with pytest.raises(StoreError, match=r"There is no .*queue\.db"):
@@ -99,7 +99,7 @@ def test_what_is_no_queue_file_is_told(tmp_path: Path, content: bytes) -> None:
 
 
 @on_loop
-async def test_nothing_is_saved_over_something(tmp_path: Path) -> None:
+async def test_a_copy_never_replaces_a_file(tmp_path: Path) -> None:
     """The copy needs the name of a file that does not exist."""
     path, new = tmp_path / "queue.db", tmp_path / "new.db"
     await filled(path)

@@ -127,7 +127,7 @@ def test_p1_no_power_cut_loses_an_answered_commit(vfs: PowerVFS, tmp_path: Path)
     assert cuts > 2 * SEEDS
 
 
-def test_without_syncs_the_same_cuts_lose_commits(vfs: PowerVFS, tmp_path: Path) -> None:
+def test_the_same_power_cuts_lose_commits_without_syncs(vfs: PowerVFS, tmp_path: Path) -> None:
     """The test above can therefore fail: with `synchronous=OFF` most seeds lose a batch."""
     lost = 0
     for seed in range(40):
@@ -138,7 +138,7 @@ def test_without_syncs_the_same_cuts_lose_commits(vfs: PowerVFS, tmp_path: Path)
     assert lost > 20
 
 
-def test_every_moment_of_creation_can_be_the_last(vfs: PowerVFS, tmp_path: Path) -> None:
+def test_a_power_cut_at_any_write_of_the_creation_leaves_a_usable_file(vfs: PowerVFS, tmp_path: Path) -> None:
     """After a power cut at any write while SQLite makes the file, the file is complete, or SQLite makes it again."""
     cut, going = 0, True
     while going:

@@ -57,7 +57,7 @@ def test_a_store_of_an_earlier_version_is_tightened_when_it_is_opened(tmp_path: 
     asyncio.run(_use(tmp_path / "q.db"))
 
 
-def test_what_is_another_users_or_no_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_changes_no_mode_of_another_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A volume may give every file to another user; then the store does not change their modes."""
     path = tmp_path / "q.db"
     path.write_bytes(b"")

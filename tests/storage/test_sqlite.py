@@ -139,7 +139,7 @@ class TestSqliteStore(StoreContract):
 
         self.play(scene)
 
-    def test_what_was_abandoned_in_mid_air_is_finished(self) -> None:
+    def test_a_cancelled_commit_is_whole_and_the_next_succeeds(self) -> None:
         """A commit whose caller is cancelled is stored completely or not at all, and the next commit succeeds."""
 
         async def scene(opener: Opener) -> None:
@@ -155,7 +155,7 @@ class TestSqliteStore(StoreContract):
 
         self.play(scene)
 
-    def test_health_tells_sizes_and_the_version_of_sqlite(self) -> None:
+    def test_the_health_of_the_store_has_sizes_and_the_version_of_sqlite(self) -> None:
         """The values are plain, for probes, metrics and a status page."""
 
         async def scene(opener: Opener) -> None:

@@ -10,7 +10,7 @@ from distq.storage.thread import StoreThread
 
 
 @on_loop
-async def test_what_is_asked_is_done_in_order_on_one_thread() -> None:
+async def test_the_thread_runs_functions_in_order() -> None:
     """The caller of each function receives its result or its error."""
     thread = StoreThread("a-store")
     names = await asyncio.gather(*(thread.run(lambda: threading.current_thread().name) for _ in range(3)))
@@ -26,7 +26,7 @@ async def test_what_is_asked_is_done_in_order_on_one_thread() -> None:
 
 
 @on_loop
-async def test_who_stops_waiting_stops_nothing() -> None:
+async def test_a_caller_that_stops_waiting_does_not_stop_its_function() -> None:
     """The function continues to its end, and later functions run after it."""
     thread = StoreThread("a-store")
     gate = threading.Event()
@@ -45,7 +45,7 @@ async def test_who_stops_waiting_stops_nothing() -> None:
     thread.end()
 
 
-def test_a_loop_that_is_gone_hurts_nobody() -> None:
+def test_a_closed_loop_causes_no_traceback_of_the_thread() -> None:
     """A master that stops during a commit prints no traceback of its thread."""
     thread = StoreThread("a-store")
     begun, gate = threading.Event(), threading.Event()

@@ -23,7 +23,7 @@ ROOM = Room(free_bytes_min=0, reserve_bytes=4096)
 FIRST = 1 << 40 | 1
 
 
-def test_there_is_a_file_of_every_version() -> None:
+def test_every_version_has_a_stored_file() -> None:
     """A change that adds a migration also adds a file that its release has written, and tests of its new rows."""
     names = {path.name for path in FILES.iterdir()}
     assert names == {f"version-{number}.sqlite" for number in range(1, schema.VERSION + 1)}
@@ -66,7 +66,7 @@ def test_a_file_of_an_earlier_release_is_opened_with_all_that_is_in_it(file: Pat
     scene()
 
 
-def test_what_is_left_behind_has_the_tables_that_the_release_before_knows(file: Path) -> None:
+def test_a_migrated_file_has_the_tables_that_the_previous_release_knows(file: Path) -> None:
     """An upgrade can be undone: each table and column that the previous release reads has its old name and type."""
     before = tables(file)
 

@@ -37,7 +37,7 @@ def test_an_empty_log_and_one_that_is_missing_have_nothing_to_fold(tmp_path: Pat
 
 @settings(max_examples=40)
 @given(st.lists(st.one_of(st.integers(1, 60_000), st.just("fold")), max_size=30))
-def test_it_counts_the_frames_that_sqlite_counts(
+def test_the_log_size_equals_the_frames_that_sqlite_counts(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int | str]
 ) -> None:
     """The counts agree after any sequence of commits and folds, after which SQLite writes over the blocks."""

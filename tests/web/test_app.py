@@ -79,7 +79,7 @@ def test_metrics_have_their_exact_type(client: Client) -> None:
     assert 'distq_queue_tasks{queue="work",state="ready"} 120\n' in answer.text
 
 
-def test_probes_say_a_word(client: Client, master: FakeMaster) -> None:
+def test_probes_answer_with_a_status_and_a_reason(client: Client, master: FakeMaster) -> None:
     """`/livez` succeeds whenever the loop answers; `/readyz` fails with the reason in its body."""
     assert (client.get("/livez").status_code, client.get("/livez").text) == (200, "alive\n")
     assert (client.get("/readyz").status_code, client.get("/readyz").text) == (200, "ready\n")
@@ -123,7 +123,7 @@ def test_the_overview_is_totals(client: Client) -> None:
     }
 
 
-def test_queues_have_counts_by_state(client: Client) -> None:
+def test_the_queues_page_has_counts_by_state(client: Client) -> None:
     """Queues are sorted by name; a name that UTF-8 cannot encode does not break the answer."""
     first, second = client.get("/api/v1/queues").json()["queues"]
     assert first == {
@@ -146,7 +146,7 @@ def test_queues_have_counts_by_state(client: Client) -> None:
     assert second["name"] == "\ud800other"
 
 
-def test_workers_are_counts_without_names(client: Client) -> None:
+def test_the_workers_page_has_counts_without_names(client: Client) -> None:
     """Names and hosts need the key (P8)."""
     answer = client.get("/api/v1/workers")
     assert answer.json() == {
@@ -160,7 +160,7 @@ def test_workers_are_counts_without_names(client: Client) -> None:
         assert "host-1" not in client.get(path).text
 
 
-def test_those_with_the_key_see_names(master: FakeMaster) -> None:
+def test_peers_with_the_key_see_names(master: FakeMaster) -> None:
     """The broker's stats call returns the values of HTTP, and each worker; all of it is JSON."""
     found = api.STATS["workers"](master)
     assert found["pools"] == api.workers(master)["pools"]
@@ -176,7 +176,7 @@ def test_autoscale_reads_queue_names(client: Client, query: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_nothing_can_be_written(client: Client, method: str) -> None:
+def test_every_path_refuses_writes(client: Client, method: str) -> None:
     """Every path accepts GET only, and the answer says so."""
     for path in PATHS:
         answer = client.request(method, path)

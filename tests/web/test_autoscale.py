@@ -40,7 +40,7 @@ def test_named_queues_count_together() -> None:
     }
 
 
-def test_without_names_all_work_queues_count() -> None:
+def test_all_work_queues_count_if_the_request_names_none() -> None:
     """Results that wait for their client need no slot."""
     ledger = new_ledger()
     view = master(ledger, work=60, result=500)

@@ -55,7 +55,7 @@ shapes: list[Callable[[Any], tuple[str, tuple[Any, ...], dict[str, Any]]]] = [
 
 
 @given(payload=nested, protocol=st.sampled_from(PROTOCOLS), shape=st.sampled_from(shapes))
-def test_what_the_unpickler_reads_has_no_frame_within_a_frame(payload: Any, protocol: int, shape: Any) -> None:
+def test_the_unpickler_reads_no_frame_within_a_frame(payload: Any, protocol: int, shape: Any) -> None:
     """The master reads a call of any size and protocol, and passes one FRAME to the unpickler."""
     method, args, kwds = shape(payload)
     frame = pickle.dumps(("work", method, args, kwds), protocol)
@@ -133,7 +133,7 @@ print("read")
 """
 
 
-def test_every_python_reads_what_is_sent(interpreter: str, tmp_path: Path) -> None:
+def test_every_python_reads_items_and_results(interpreter: str, tmp_path: Path) -> None:
     """Both unpicklers read items and results, below and above the size from which a pickler writes several FRAMEs."""
     replies = []
     for thing in ("large bytes", "large list", "unicode", "primitives"):

@@ -40,7 +40,7 @@ def test_a_read_that_is_one_frame_is_taken_as_it_is(bodies: list[bytes], cut: in
 
 
 @pytest.mark.parametrize("held", [1, 3, 4, 5])
-def test_partial_says_that_a_frame_is_unfinished(held: int) -> None:
+def test_partial_is_true_for_an_unfinished_frame(held: int) -> None:
     """The end that closes a connection can distinguish a break within a frame from an end."""
     framer = Framer(10)
     assert framer.feed(pack(b"abc")[:held]) == []
@@ -107,7 +107,7 @@ def test_bodies_above_two_gigabytes_get_the_long_form() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 300_000])
-def test_the_standard_library_reads_what_is_packed(size: int) -> None:
+def test_the_standard_library_reads_a_packed_frame(size: int) -> None:
     """Its Connection reads the body, sent in one part or in two."""
     body = b"x" * size
     ours, theirs = socketpair()

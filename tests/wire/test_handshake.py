@@ -46,7 +46,7 @@ def test_the_two_ends_prove_the_key_to_each_other() -> None:
 
 
 @pytest.mark.parametrize("keys", list(itertools.permutations([KEY, b"old", b"new"])))
-def test_any_of_several_keys_will_do(keys: tuple[bytes, ...]) -> None:
+def test_a_server_accepts_any_of_its_keys(keys: tuple[bytes, ...]) -> None:
     """While an operator rotates keys, the server answers each peer with the peer's own key."""
     for key in keys:
         server, client = ServerHandshake(keys, NONCE), ClientHandshake(key, OTHER)
@@ -56,7 +56,7 @@ def test_any_of_several_keys_will_do(keys: tuple[bytes, ...]) -> None:
 
 
 @pytest.mark.parametrize("key", [b"another", b"the key ", b"the ke", b"\0"])
-def test_a_wrong_key_is_told_so(key: bytes) -> None:
+def test_a_peer_with_a_wrong_key_receives_failure(key: bytes) -> None:
     """The server sends FAILURE, for which the standard library raises AuthenticationError."""
     server, client = ServerHandshake([KEY, b"old"], NONCE), ClientHandshake(key, OTHER)
     [answer] = client.receive(server.start())
@@ -133,7 +133,7 @@ def test_the_client_speaks_the_old_dialect() -> None:
         b"GET / HTTP/1.1\r\n\r\n",
     ],
 )
-def test_nothing_but_the_proof_is_a_proof(answer: bytes) -> None:
+def test_only_the_right_mac_is_accepted_as_proof(answer: bytes) -> None:
     """Neither end accepts another digest, another message, an echo or noise."""
     server = ServerHandshake([KEY], NONCE)
     server.start()
@@ -152,7 +152,7 @@ def test_nothing_but_the_proof_is_a_proof(answer: bytes) -> None:
     "challenge",
     [b"", b"hello", CHALLENGE, CHALLENGE + bytes(19), CHALLENGE + bytes(40), CHALLENGE + b"{sha1}" + bytes(40)],
 )
-def test_what_is_no_challenge_is_not_answered(challenge: bytes) -> None:
+def test_an_invalid_challenge_is_not_answered(challenge: bytes) -> None:
     """An answer to a short or unnamed challenge would give a peer the MAC of bytes that it chose."""
     server = ServerHandshake([KEY], NONCE)
     server.receive(named(KEY, SERVER_CHALLENGE, "sha256"))
@@ -162,7 +162,7 @@ def test_what_is_no_challenge_is_not_answered(challenge: bytes) -> None:
         ClientHandshake(KEY, NONCE).receive(challenge)
 
 
-def test_the_server_hears_that_its_own_proof_was_refused() -> None:
+def test_the_server_closes_when_a_client_refuses_its_proof() -> None:
     """A client that does not accept the server's proof is closed."""
     server = ServerHandshake([KEY], NONCE)
     server.receive(named(KEY, SERVER_CHALLENGE, "sha256"))

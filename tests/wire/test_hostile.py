@@ -95,7 +95,7 @@ def test_a_hostile_put_passes_unread() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_noise_is_answered_with_a_sentence(noise: bytes) -> None:
+def test_random_bytes_cause_only_bad_call(noise: bytes) -> None:
     """Any bytes cause BadCall and no other error."""
     for frame in (noise, noise + b".", bombs.HEAD + noise + bombs.TAIL):
         outcome(frame)
@@ -105,7 +105,7 @@ OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
 
 
 @given(st.lists(st.sampled_from(OPCODES) | st.binary(max_size=3), max_size=30).map(b"".join))
-def test_any_order_of_opcodes_is_answered_with_a_sentence(program: bytes) -> None:
+def test_any_order_of_opcodes_causes_only_bad_call(program: bytes) -> None:
     """Valid opcodes in an invalid order cause BadCall and no other error."""
     for frame in (program + b".", bombs.HEAD + program + bombs.TAIL):
         outcome(frame)
@@ -149,7 +149,7 @@ def test_a_bomb_is_read_or_refused(name: str) -> None:
     assert said == "m" or said.startswith("This is not a call")
 
 
-def test_a_call_of_too_many_parts_is_told_what_to_do() -> None:
+def test_a_call_of_too_many_objects_is_refused_with_advice() -> None:
     """A call may contain a limited number of objects, which limits the memory; a put of one item has no such limit."""
     assert "put(item) alone" in outcome(bombs.BOMBS["sixty million things remembered"])
     assert read_call(pickle.dumps(("work", "put", ([[]] * 2_100_000,), {}), 4)).method == "put"

@@ -75,7 +75,7 @@ def test_every_protocol_of_a_simple_call_is_read(protocol: int) -> None:
 
 
 @given(args=st.lists(values).map(tuple), kwds=st.dictionaries(texts, values), protocol=st.sampled_from([4, 5]))
-def test_plain_values_are_real(args: tuple[Any, ...], kwds: dict[str, Any], protocol: int) -> None:
+def test_plain_values_arrive_unchanged(args: tuple[Any, ...], kwds: dict[str, Any], protocol: int) -> None:
     """Values of distq's own peers arrive unchanged: numbers, texts, bytes, lists, tuples, dicts with text keys."""
     call = ("broker", "exchange", args, kwds)
     assert read_call(pickle.dumps(call, protocol))[:4] == call
@@ -106,7 +106,7 @@ def test_an_ident_that_is_no_text_is_refused_quickly_too() -> None:
 
 
 @pytest.mark.usefixtures("modules")
-def test_what_a_peer_names_is_neither_made_nor_called() -> None:
+def test_a_name_in_a_pickle_is_neither_imported_nor_called() -> None:
     """A hostile pickle attacks with a reducer."""
     call = read_call(encode_call("broker", "hello", (Tripwire(), [Tripwire()], {"a": Tripwire()})))
     assert call.args == (Inert, [Inert], {"a": Inert})
@@ -177,7 +177,7 @@ def test_a_token_of_another_shape_means_nothing(state: object) -> None:
         ("work", "put", (), kinds.Outer()),
     ],
 )
-def test_what_is_no_call_is_answered_with_a_sentence(value: object) -> None:
+def test_an_invalid_call_is_refused_with_an_error(value: object) -> None:
     """The connection stays usable."""
     with pytest.raises(BadCall, match=r"^This is not a call: .*\.$"):
         read_call(pickle.dumps(value))

@@ -76,7 +76,7 @@ def test_a_stock_client_is_served(interpreter: str, keys: list[bytes]) -> None:
     assert served.authenticated >= 4
 
 
-def test_a_stock_client_with_a_wrong_key_hears_so(interpreter: str) -> None:
+def test_a_standard_library_client_with_a_wrong_key_raises_an_authentication_error(interpreter: str) -> None:
     """The client raises AuthenticationError; the server records a wrong key, not a broken connection."""
     with serving([KEY]) as (port, served):
         assert programs.run(interpreter, programs.KNOCK, str(port), "wrong") == "AuthenticationError"
@@ -120,7 +120,7 @@ def test_a_full_queue_of_a_stock_server_raises_full(interpreter: str) -> None:
                 connection.call(created[0], "put", 2, False)
 
 
-def test_a_stock_server_with_another_key_lets_nobody_in(interpreter: str) -> None:
+def test_a_standard_library_server_with_another_key_refuses_the_client(interpreter: str) -> None:
     """Both ends report the wrong key, and the server continues."""
     with stock_server(interpreter, KEY) as port:
         with pytest.raises(AuthenticationFailed, match="did not accept"), dialled(port, b"wrong"):

@@ -53,7 +53,7 @@ def test_the_errors_of_queue_are_named_where_every_python_has_them(exc: Exceptio
 
 
 @pytest.mark.parametrize("exc", [OwnError("broken"), ValueError(object())])
-def test_what_the_caller_cannot_import_is_told_in_words(exc: Exception) -> None:
+def test_an_exception_that_the_caller_cannot_import_becomes_a_refusal(exc: Exception) -> None:
     """A refusal contains the type and the text of the error."""
     with pytest.raises(RemoteRefusal, match=type(exc).__name__):
         decode_reply(raised(exc))
@@ -67,7 +67,7 @@ def test_a_refusal_is_a_sentence(sentence: str) -> None:
         decode_reply(refused(sentence))
 
 
-def test_a_stock_server_that_cannot_pickle_its_answer_says_so() -> None:
+def test_an_unserializable_answer_of_a_standard_library_server_is_a_refusal() -> None:
     """`#UNSERIALIZABLE` is a refusal too."""
     with pytest.raises(RemoteRefusal, match="lock"):
         decode_reply(pickle.dumps(("#UNSERIALIZABLE", "cannot pickle lock")))
@@ -85,7 +85,7 @@ def test_a_stock_server_that_cannot_pickle_its_answer_says_so() -> None:
         b"cno_such_module\nThing\n.",
     ],
 )
-def test_what_is_no_reply_is_said_to_be_none(body: bytes) -> None:
+def test_a_frame_that_is_no_reply_raises_an_error(body: bytes) -> None:
     """The error keeps the frame, so that it is not lost."""
     with pytest.raises(BadReply) as bad:
         decode_reply(body)

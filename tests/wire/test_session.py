@@ -102,7 +102,7 @@ def test_the_handshake_is_answered_in_the_peers_dialect(dialect: list[bytes], pr
     assert listening.authenticated
 
 
-def test_a_wrong_key_is_told_and_counted() -> None:
+def test_a_wrong_key_is_answered_and_reported() -> None:
     """The server sends FAILURE before the close, and the close says that the key was wrong."""
     said, closed = session().receive(pack(b"{sha256}" + bytes(32)))
     assert said == Send(pack(FAILURE))
@@ -112,7 +112,7 @@ def test_a_wrong_key_is_told_and_counted() -> None:
 @pytest.mark.parametrize(
     "noise", [b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff\xff\xff" + bytes([1]) * 8, b"\x16\x03\x01\x02\x00"]
 )
-def test_a_stranger_is_closed_at_once(noise: bytes) -> None:
+def test_a_peer_of_another_protocol_is_closed_immediately(noise: bytes) -> None:
     """For a browser, a scanner, or a frame of four gigabytes the session does not wait, and reports no wrong key."""
     listening = session()
     [closed] = listening.receive(noise)
@@ -121,7 +121,7 @@ def test_a_stranger_is_closed_at_once(noise: bytes) -> None:
     assert not listening.partial
 
 
-def test_a_call_that_is_none_is_refused_and_the_next_is_heard() -> None:
+def test_an_invalid_call_is_refused_and_the_next_is_read() -> None:
     """The refusal is a complete reply, as the standard library expects it."""
     listening = session()
     listening.receive(b"".join(map(pack, NEW)))
@@ -150,7 +150,7 @@ def test_a_frame_above_the_limit_is_refused_with_both_numbers_and_passed_over() 
 
 
 @pytest.mark.parametrize("length", [b"\xff\xff\xff\xff" + bytes([0, 0, 0, 1]) + bytes(4), b"\xff\xff\xff\xfe"])
-def test_a_length_that_no_program_means_ends_the_connection_in_words(length: bytes) -> None:
+def test_an_impossible_length_ends_the_connection_with_an_error(length: bytes) -> None:
     """The session does not wait for a body above two gigabytes or below zero."""
     listening = session()
     listening.receive(b"".join(map(pack, NEW)))
@@ -161,7 +161,7 @@ def test_a_length_that_no_program_means_ends_the_connection_in_words(length: byt
     assert not closed.authentication_failed
 
 
-def test_partial_tells_a_break_from_an_end() -> None:
+def test_partial_distinguishes_a_break_from_an_end() -> None:
     """The property is right before and after the peer has proved the key."""
     listening = session()
     stream = b"".join(map(pack, NEW))

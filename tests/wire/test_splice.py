@@ -37,7 +37,7 @@ def test_every_kind_of_item_is_the_same_bytes_when_pickled_again(kind: str) -> N
     assert pickle.dumps(through) == pickle.dumps(pickle.loads(pickle.dumps(thing)))
 
 
-def test_any_argument_can_be_taken() -> None:
+def test_each_argument_can_be_spliced() -> None:
     """The argument need not be the first one."""
     call = read_call(encode_call("work", "m", tuple(range(400)), {"é": 5}))
     assert pickle.loads(item(call, 1)) == 1
@@ -45,7 +45,7 @@ def test_any_argument_can_be_taken() -> None:
     assert pickle.loads(item(call, 400, "é")) == 5
 
 
-def test_a_put_without_an_item_is_refused_in_words() -> None:
+def test_a_put_without_an_item_is_refused() -> None:
     """The refusal is the same as for any method that lacks an argument."""
     with pytest.raises(BadCall, match="item"):
         item(read_call(encode_call("work", "put")))

@@ -70,7 +70,7 @@ FIELDS_OF_HOURS = st.sampled_from(["*", "*/2", "0", "1", "2", "3", "1,2", "2,3",
     st.integers(0, 1),
     st.integers(-1_500, 90),
 )
-def test_a_line_comes_when_a_look_at_each_minute_says_so(
+def test_the_next_instant_is_the_first_matching_minute(
     minute: str, hour: str, name: str, which: int, before: int
 ) -> None:
     """The test covers each change of clocks, in both directions, from an instant before its first pass."""
@@ -93,7 +93,7 @@ def test_the_next_instant_is_never_over(minute: str, hour: str, name: str, secon
         assert next_instant(f"{minute} {hour} * * *", ZoneInfo(name), after) > after
 
 
-def test_at_lord_howe_clocks_go_back_by_half_an_hour_from_two() -> None:
+def test_lord_howe_clocks_go_back_by_half_an_hour_at_two() -> None:
     """On 5 April 2026 clocks show 1:30 to 2:00 twice, and 2:00 once."""
     zone = ZoneInfo("Australia/Lord_Howe")
     noon = datetime(2026, 4, 4, 12, tzinfo=zone).timestamp()
@@ -101,7 +101,7 @@ def test_at_lord_howe_clocks_go_back_by_half_an_hour_from_two() -> None:
     assert next_instant("30 1 * * *", zone, noon) == datetime(2026, 4, 5, 1, 30, tzinfo=zone, fold=0).timestamp()
 
 
-def test_what_is_asked_for_in_the_second_pass_comes_in_that_pass() -> None:
+def test_a_search_from_the_second_pass_finds_an_instant_in_it() -> None:
     """The first pass was over before the search."""
     zone = ZoneInfo("Europe/Rome")
     now = datetime(2026, 10, 25, 2, 20, tzinfo=zone, fold=1).timestamp()
@@ -109,7 +109,7 @@ def test_what_is_asked_for_in_the_second_pass_comes_in_that_pass() -> None:
 
 
 @pytest.mark.parametrize("name", ["US/Eastern", "Europe/Kiev", "GB", "Asia/Calcutta", "UTC", "Etc/UTC"])
-def test_names_of_zones_that_are_out_of_use_are_known(name: str) -> None:
+def test_old_names_of_time_zones_are_known(name: str) -> None:
     """Programs still have such names in settings; the package of zones has them if the machine does not."""
     assert zone_of(name).utcoffset(datetime(2026, 1, 1)) is not None  # noqa: DTZ001 - a wall-clock time
 
@@ -117,7 +117,7 @@ def test_names_of_zones_that_are_out_of_use_are_known(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "", "\ud800", 7, "x" * 999]
 )
-def test_what_is_no_zone_is_refused_in_words(name: object) -> None:
+def test_an_unknown_time_zone_is_refused_with_an_error(name: object) -> None:
     """The refusal does not depend on the machine's files."""
     with pytest.raises(BadSchedule, match="there is no time zone"):
         zone_of(name)
@@ -139,7 +139,7 @@ def test_what_is_no_zone_is_refused_in_words(name: object) -> None:
         (None, "is a text"),
     ],
 )
-def test_what_is_no_cron_line_is_refused_in_words(line: object, sentence: str) -> None:
+def test_an_invalid_cron_line_is_refused_with_an_error(line: object, sentence: str) -> None:
     """A cron line has exactly five fields, and every number is in its range."""
     with pytest.raises(BadSchedule, match=sentence):
         check_line(line)
@@ -158,7 +158,7 @@ def test_what_is_no_cron_line_is_refused_in_words(line: object, sentence: str) -
         ("0 0 1/10 2 *", 32),
     ],
 )
-def test_a_line_is_read_as_the_docs_say(line: str, day: int) -> None:
+def test_a_cron_line_is_read_as_the_docs_describe(line: str, day: int) -> None:
     """The days are counted from the end of December 2025."""
     found = next_instant(check_line(line), UTC, datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())
     assert found == (datetime(2025, 12, 31, tzinfo=UTC) + timedelta(days=day)).timestamp()

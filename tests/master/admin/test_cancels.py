@@ -47,7 +47,7 @@ async def test_a_task_that_runs_is_left_alone_unless_that_is_asked(bench: Bench)
 
 
 @on_bench()
-async def test_a_worker_that_is_not_there_is_told_when_it_comes_back(bench: Bench) -> None:
+async def test_an_absent_worker_receives_the_cancel_when_it_connects_again(bench: Bench) -> None:
     """The reply to the worker's next heartbeat has the order, once."""
     supervisor, connection, client = bench.worker(), bench.executor(), bench.client()
     _, first = await bench.submit(client, 1, [b"a"])
@@ -126,7 +126,7 @@ async def test_a_task_that_comes_after_the_request_is_not_cancelled(bench: Bench
 
 
 @on_bench()
-async def test_what_the_store_refuses_is_not_cancelled(bench: Bench) -> None:
+async def test_a_cancel_that_the_store_refuses_has_no_effect(bench: Bench) -> None:
     """The caller receives an error, and no task is stopped."""
     supervisor, connection, client = bench.worker(), bench.executor(), bench.client()
     _, first = await bench.submit(client, 1, [b"a"])
@@ -138,7 +138,7 @@ async def test_what_the_store_refuses_is_not_cancelled(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_what_is_no_cancel_is_refused_in_words(bench: Bench) -> None:
+async def test_an_invalid_cancel_request_is_refused(bench: Bench) -> None:
     """The request has wrong types, no choice of tasks, or invalid ids."""
     client = bench.client()
     for args in ((), ([1],), ("1", False), ([1.5], False), ([1], 1), ([1] * 20_000, False)):

@@ -87,7 +87,7 @@ async def test_a_late_success_does_not_raise_the_dead_but_the_retried(bench: Ben
 
 
 @on_bench(defaults=DEFAULTS._replace(capacity=3 * DECIDED_PER_CYCLE))
-async def test_many_are_retried_or_purged_in_several_cycles(bench: Bench) -> None:
+async def test_many_dead_letters_are_requeued_or_purged_in_several_cycles(bench: Bench) -> None:
     """They are settled in the order in which they died; one reply has their number."""
     ids = await make_dead(bench, 2 * DECIDED_PER_CYCLE + 1)
     bench.store.batches.clear()
@@ -109,7 +109,7 @@ async def test_a_purged_dead_letter_is_gone_and_its_room_is_free(bench: Bench) -
 
 
 @on_bench()
-async def test_what_the_store_refuses_has_not_happened(bench: Bench) -> None:
+async def test_a_requeue_that_the_store_refuses_has_no_effect(bench: Bench) -> None:
     """The operator receives an error and may repeat the request."""
     (ident,) = await make_dead(bench)
     for what in ("dead_retry", "dead_purge"):
@@ -120,7 +120,7 @@ async def test_what_the_store_refuses_has_not_happened(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_what_is_only_in_the_store_is_read_first(bench: Bench) -> None:
+async def test_the_master_reads_a_dead_letter_from_the_store_before_its_requeue(bench: Bench) -> None:
     """This is the state after a restart, when the ledger has only the heads."""
     (ident,) = await make_dead(bench)
     for task in bench.ledger.state.dead.values():
@@ -133,7 +133,7 @@ async def test_what_is_only_in_the_store_is_read_first(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_other_questions_are_refused_in_words(bench: Bench) -> None:
+async def test_an_unknown_request_is_refused_with_an_error(bench: Bench) -> None:
     """The connection stays usable."""
     connection = operator(bench)
     questions: tuple[tuple[Any, ...], ...] = (
@@ -154,7 +154,7 @@ async def test_other_questions_are_refused_in_words(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_what_only_the_store_knows_of_a_dead_letter_is_listed_and_buried_with_it(bench: Bench) -> None:
+async def test_the_causes_of_a_dead_letter_are_listed_and_kept_after_a_restart(bench: Bench) -> None:
     """After a restart only the store has the causes and the payload."""
     (ident,) = await make_dead(bench)
     for task in bench.ledger.state.dead.values():
@@ -221,7 +221,7 @@ async def test_dead_letters_are_chosen_by_their_error_and_by_when_they_died(benc
 
 
 @on_bench()
-async def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> None:
+async def test_a_dry_run_counts_the_dead_letters_and_changes_none(bench: Bench) -> None:
     """The real run then settles the dead letters that the dry run counted."""
     for cause in ("ValueError: a", "ValueError: b", "KeyError: c"):
         await make_dead_as(bench, cause)
@@ -237,7 +237,7 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) 
 
 
 @on_bench()
-async def test_what_was_lost_again_and_again_is_chosen_as_lost(bench: Bench) -> None:
+async def test_a_task_that_was_lost_repeatedly_matches_the_error_lost(bench: Bench) -> None:
     """The last cause of the task does not matter."""
     _, key = await bench.submit(bench.client(), 1, [b"x"])
     for number in range(DEFAULTS.max_deliveries):

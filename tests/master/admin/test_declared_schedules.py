@@ -38,7 +38,7 @@ async def test_many_executors_declare_one_schedule(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_of_several_versions_of_the_code_the_worker_that_was_started_last_is_right(bench: Bench) -> None:
+async def test_the_declaration_of_the_worker_that_was_started_last_applies(bench: Bench) -> None:
     """New executors of old workers change nothing during a deploy; a paused schedule stays paused."""
     await declare(bench, row())
     await admin(bench, "pause", name="m:tick")
@@ -54,7 +54,7 @@ async def test_of_several_versions_of_the_code_the_worker_that_was_started_last_
 
 
 @on_bench()
-async def test_what_the_code_has_dropped_is_removed_if_that_is_asked_for(bench: Bench) -> None:
+async def test_a_schedule_that_the_code_no_longer_declares_is_removed_on_request(bench: Bench) -> None:
     """Only a newer worker of the same modules removes it."""
     await declare(bench, row(), row("m:tock"))
     await put(bench, "ours")
@@ -68,7 +68,7 @@ async def test_what_the_code_has_dropped_is_removed_if_that_is_asked_for(bench: 
 
 
 @on_bench()
-async def test_what_a_client_has_scheduled_goes_before_what_code_declares(bench: Bench) -> None:
+async def test_a_schedule_of_a_client_overrides_a_declared_one(bench: Bench) -> None:
     """Under any name, the same task at the same instants is never submitted twice."""
     await put(bench, "m:tick", every=60.0)
     await put(bench, "mine", envelope=("q", "m:tock"))
@@ -82,7 +82,7 @@ async def test_what_a_client_has_scheduled_goes_before_what_code_declares(bench:
 
 
 @on_bench()
-async def test_one_that_cannot_be_says_why_and_the_others_are_registered(bench: Bench) -> None:
+async def test_an_invalid_declared_schedule_does_not_keep_out_the_others(bench: Bench) -> None:
     """A worker does not end because of an invalid schedule."""
     reply = (
         await declare(

@@ -64,7 +64,7 @@ async def test_the_reason_is_the_first_thing_that_is_in_the_way(bench: Bench) ->
 
 
 @on_bench()
-async def test_a_client_is_told_why_tasks_wait_that_no_worker_would_run(bench: Bench) -> None:
+async def test_a_client_receives_the_reason_why_no_worker_would_run_its_tasks(bench: Bench) -> None:
     """The reply names one task of each kind, but no task that runs or only waits for its turn."""
     client = bench.client()
     _, first = await bench.submit(client, 1, [b"a", b"b"])
@@ -81,7 +81,7 @@ async def test_a_client_is_told_why_tasks_wait_that_no_worker_would_run(bench: B
 
 
 @on_bench()
-async def test_of_what_waits_or_has_ended_it_is_told_until_when_and_how(bench: Bench) -> None:
+async def test_the_explanation_of_a_waiting_or_ended_task_has_its_instant_and_cause(bench: Bench) -> None:
     """The reply has the cause of the last attempt."""
     bench.worker()
     connection = bench.executor()
@@ -102,7 +102,7 @@ async def test_of_what_waits_or_has_ended_it_is_told_until_when_and_how(bench: B
 
 
 @on_bench()
-async def test_progress_is_told_while_the_attempt_runs(bench: Bench) -> None:
+async def test_the_progress_of_a_running_attempt_is_shown(bench: Bench) -> None:
     """The reply has only valid progress of the present lease."""
     bench.worker()
     connection = bench.executor()
@@ -121,7 +121,7 @@ async def test_progress_is_told_while_the_attempt_runs(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_worker_is_asked_where_a_task_is_and_its_answer_is_told(bench: Bench) -> None:
+async def test_the_worker_of_a_running_task_sends_its_stack_to_the_operator(bench: Bench) -> None:
     """The worker receives the request immediately, since its heartbeat waits at the master."""
     supervisor = bench.worker()
     await bench.submit(bench.client(), 1, [b"a"])
@@ -157,7 +157,7 @@ async def test_a_worker_that_does_not_say_where_a_task_is_is_not_waited_for(benc
 
 @pytest.mark.parametrize("what", ["show", "stack"])
 @pytest.mark.parametrize("task_id", ["1-ffff", "no id", "", None, 7])
-def test_a_task_that_is_not_known_is_said_so(what: str, task_id: Any) -> None:
+def test_a_request_for_an_unknown_task_is_refused(what: str, task_id: Any) -> None:
     """The master refuses an invalid id too."""
 
     @on_bench()
@@ -171,7 +171,7 @@ def test_a_task_that_is_not_known_is_said_so(what: str, task_id: Any) -> None:
 
 
 @on_bench()
-async def test_what_does_not_run_has_no_stack_and_it_is_said_why(bench: Bench) -> None:
+async def test_a_task_that_does_not_run_has_no_stack_and_the_error_explains_why(bench: Bench) -> None:
     """The message has the text of `why`."""
     await bench.submit(bench.client(), 1, [b"a"])
     assert "does not run on a worker. No worker is connected." in str(await show(bench, what="stack"))

@@ -30,7 +30,7 @@ async def test_a_paused_queue_gives_out_nothing_and_takes_submits(bench: Bench) 
 
 
 @on_bench()
-async def test_what_runs_while_its_queue_is_paused_ends_as_usual(bench: Bench) -> None:
+async def test_a_running_task_of_a_paused_queue_ends_as_usual(bench: Bench) -> None:
     """The result of the running task counts."""
     await bench.submit(bench.client(), 1, [b"a", b"b"])
     connection, rows = await held(bench, want=1)
@@ -77,7 +77,7 @@ async def test_a_pause_that_the_store_refuses_is_none(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_no_more_run_at_once_than_the_queue_lets(bench: Bench) -> None:
+async def test_a_queue_has_at_most_its_limit_of_tasks_in_flight(bench: Bench) -> None:
     """Each executor receives one task at a time, so that they run at the same time."""
     await bench.admin("queue_set", queue="q", running=2)
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c"])
@@ -91,7 +91,7 @@ async def test_no_more_run_at_once_than_the_queue_lets(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_rate_is_kept_and_whoever_waits_is_served_when_it_allows(bench: Bench) -> None:
+async def test_a_waiting_executor_gets_a_task_when_the_rate_allows_it(bench: Bench) -> None:
     """The rate is exact, also over a restart."""
     await bench.admin("queue_set", queue="q", rate="2/20s")
     await bench.submit(bench.client(), 1, [b"a", b"b", b"c", b"d"])
@@ -112,7 +112,7 @@ async def test_a_rate_is_kept_and_whoever_waits_is_served_when_it_allows(bench: 
 
 
 @on_bench()
-async def test_capacity_can_be_set_of_one_queue(bench: Bench) -> None:
+async def test_the_capacity_of_one_queue_can_be_set(bench: Bench) -> None:
     """That queue refuses more tasks."""
     await bench.admin("queue_set", queue="q", capacity=1)
     assert (await bench.submit(bench.client(), 1, [b"a"]))[0]
@@ -121,7 +121,7 @@ async def test_capacity_can_be_set_of_one_queue(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_how_many_would_be_cancelled_is_told_before_it_is_done(bench: Bench) -> None:
+async def test_a_dry_run_of_a_cancel_counts_the_tasks(bench: Bench) -> None:
     """The dry run cancels nothing."""
     await bench.submit(bench.client(), 1, [b"a", b"b"])
     connection, _ = await held(bench, want=1)
@@ -143,7 +143,7 @@ async def test_how_many_would_be_cancelled_is_told_before_it_is_done(bench: Benc
         ("queue_set", {"queue": "q", "rate": "often"}),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_words(action: str, options: dict[str, Any]) -> None:
+def test_an_invalid_limit_request_is_refused(action: str, options: dict[str, Any]) -> None:
     """A refused request creates no queue."""
 
     @on_bench()

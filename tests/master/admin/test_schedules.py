@@ -52,7 +52,7 @@ async def test_every_ten_seconds_a_task_is_submitted(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_one_is_under_way_at_a_time_unless_it_may_overlap(bench: Bench) -> None:
+async def test_a_schedule_has_one_live_task_unless_its_tasks_may_overlap(bench: Bench) -> None:
     """The schedule skips and counts an instant at which its last task still runs."""
     await put(bench, "alone")
     await put(bench, "together", overlap=True)
@@ -62,7 +62,7 @@ async def test_one_is_under_way_at_a_time_unless_it_may_overlap(bench: Bench) ->
 
 
 @on_bench()
-async def test_p1_a_schedule_is_kept_over_a_restart_and_no_moment_comes_twice(bench: Bench) -> None:
+async def test_p1_a_schedule_outlives_a_restart_and_uses_no_instant_twice(bench: Bench) -> None:
     """The master still knows the task that the schedule submitted last."""
     await put(bench)
     await bench.advance(10)
@@ -78,7 +78,7 @@ async def test_p1_a_schedule_is_kept_over_a_restart_and_no_moment_comes_twice(be
 
 
 @pytest.mark.parametrize(("catch_up", "tasks", "skipped"), [("one", 1, 4), ("all", 5, 0), ("none", 0, 5)])
-def test_moments_that_were_missed_are_made_up_for_as_asked(catch_up: str, tasks: int, skipped: int) -> None:
+def test_missed_instants_are_made_up_for_as_catch_up_says(catch_up: str, tasks: int, skipped: int) -> None:
     """The schedule submits one task for all missed instants, one for each, or none."""
 
     @on_bench()
@@ -96,7 +96,7 @@ def test_moments_that_were_missed_are_made_up_for_as_asked(catch_up: str, tasks:
 
 
 @on_bench()
-async def test_all_that_was_missed_is_made_up_for_one_after_the_other(bench: Bench) -> None:
+async def test_all_missed_runs_are_made_up_for_one_after_the_other(bench: Bench) -> None:
     """This holds if the schedule's tasks may not overlap."""
     await put(bench, catch_up="all")
     bench.clock.at += 30
@@ -109,7 +109,7 @@ async def test_all_that_was_missed_is_made_up_for_one_after_the_other(bench: Ben
 
 
 @on_bench()
-async def test_a_moment_whose_commit_was_refused_comes_again(bench: Bench) -> None:
+async def test_an_instant_whose_commit_was_refused_is_repeated(bench: Bench) -> None:
     """The task of that instant exists once."""
     await put(bench)
     bench.store.refuse_next = 3
@@ -119,7 +119,7 @@ async def test_a_moment_whose_commit_was_refused_comes_again(bench: Bench) -> No
 
 
 @on_bench(defaults=Defaults(capacity=1))
-async def test_a_moment_for_which_the_queue_has_no_room_is_not_lost(bench: Bench) -> None:
+async def test_an_instant_without_capacity_in_the_queue_is_not_lost(bench: Bench) -> None:
     """The schedule submits as soon as the queue has room."""
     await bench.submit(bench.client(), 1, [b"a"])
     await put(bench)
@@ -154,7 +154,7 @@ async def test_a_schedule_can_be_paused_resumed_run_and_removed(bench: Bench) ->
 
 
 @on_bench()
-async def test_the_same_again_goes_on_as_it_was_and_another_takes_its_place(bench: Bench) -> None:
+async def test_an_equal_schedule_goes_on_and_a_different_one_replaces_it(bench: Bench) -> None:
     """A program may put its schedule again at each start."""
     await put(bench)
     await bench.advance(7)
@@ -197,7 +197,7 @@ async def test_a_schedule_of_a_task_with_labels_and_keys_is_the_same_after_a_res
 
 
 @on_bench(defaults=Defaults(capacity=1))
-async def test_a_moment_that_waits_for_room_is_asked_for_once_however_often_the_store_refuses(bench: Bench) -> None:
+async def test_an_instant_that_waits_for_capacity_is_requested_once_over_refused_commits(bench: Bench) -> None:
     """The master's list of due requests does not grow."""
     client = bench.client()
     await bench.submit(client, 1, [b"a"])
@@ -213,7 +213,7 @@ async def test_a_moment_that_waits_for_room_is_asked_for_once_however_often_the_
 
 
 @on_bench()
-async def test_p7_schedules_that_were_put_anew_or_removed_leave_no_moments(bench: Bench) -> None:
+async def test_p7_replaced_and_removed_schedules_leave_no_due_requests(bench: Bench) -> None:
     """Deployments put a New Year schedule again for a year; its next instant is still used once."""
     yearly = {"every": None, "cron": "0 0 1 1 *"}
     for number in range(1_000):
@@ -274,7 +274,7 @@ def test_a_name_that_is_no_text_is_refused_and_the_master_goes_on(action: str, n
         {"more": (None, None, "unique", None, "reject")},
     ],
 )
-def test_what_cannot_be_a_schedule_is_refused_in_words(options: dict[str, Any]) -> None:
+def test_an_invalid_schedule_is_refused(options: dict[str, Any]) -> None:
     """The master makes no schedule of an invalid request."""
 
     @on_bench()
@@ -296,7 +296,7 @@ def cron(expression: str, catch_up: str = "one") -> Timing:
     return Timing(None, expression, "Europe/Rome", False, catch_up)
 
 
-def test_what_falls_into_the_hour_that_is_skipped_comes_right_after_it() -> None:
+def test_a_run_in_the_skipped_hour_comes_right_after_it() -> None:
     """On 29 March 2026 the clocks change from 2:00 to 3:00."""
     daily = cron("30 2 * * *")
     assert next_instant_after(daily, at(2026, 3, 28, 12, 0)) == at(2026, 3, 29, 3, 0)
@@ -305,7 +305,7 @@ def test_what_falls_into_the_hour_that_is_skipped_comes_right_after_it() -> None
     assert next_instant_after(half_hourly, at(2026, 3, 29, 1, 30)) == at(2026, 3, 29, 3, 0)
 
 
-def test_what_falls_into_the_hour_that_comes_twice_comes_once_and_what_comes_often_goes_on() -> None:
+def test_a_daily_run_in_the_repeated_hour_comes_once_and_a_frequent_one_goes_on() -> None:
     """On 25 October 2026 the clocks change from 3:00 to 2:00."""
     daily = cron("30 2 * * *")
     first = next_instant_after(daily, at(2026, 10, 24, 12, 0))
@@ -323,7 +323,7 @@ def test_an_interval_takes_no_notice_of_clocks() -> None:
     assert next_instant_after(Timing(86400.0, None, "UTC", False, "one"), 5.0) == 86405.0
 
 
-def test_years_of_missed_moments_are_counted_to_a_thousand() -> None:
+def test_years_of_missed_instants_are_counted_to_a_thousand() -> None:
     """A count of all missed instants would delay other requests."""
     due = due_at(cron("* * * * *"), START, START + 10 * 365 * 86400.0)
     assert due.missed == 1000
@@ -345,7 +345,7 @@ def zones(monkeypatch: pytest.MonkeyPatch) -> dict[str, tzinfo]:
     return there
 
 
-def test_a_schedule_whose_zone_is_gone_is_faulty_and_says_so_and_can_be_removed(zones: dict[str, tzinfo]) -> None:
+def test_a_schedule_whose_time_zone_is_missing_shows_a_fault_and_can_be_removed(zones: dict[str, tzinfo]) -> None:
     """The master starts and serves all else; the schedule goes on when the zone exists again."""
 
     @on_bench()

@@ -70,7 +70,9 @@ def test_pages_have_every_task_once_while_others_come_and_go(size: int, monkeypa
 
 
 @pytest.mark.parametrize(("piece", "first"), [(7, 6), (20, 30)])
-def test_keys_are_read_on_while_tasks_go_and_come(piece: int, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cursor_reads_each_remaining_task_once_while_others_end(
+    piece: int, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The cursor reads each remaining task once, however many tasks before its position are removed."""
     monkeypatch.setattr(task_list, "PIECE", piece)
 
@@ -109,7 +111,7 @@ def test_keys_are_read_on_while_tasks_go_and_come(piece: int, first: int, monkey
         {"before_at": "now"},
     ],
 )
-def test_what_cannot_be_listed_is_refused_in_words(options: dict[str, Any]) -> None:
+def test_an_invalid_list_request_is_refused(options: dict[str, Any]) -> None:
     """A peer of another version may send such a request."""
 
     @on_bench()

@@ -22,7 +22,7 @@ async def ask(bench: Bench, outer: int, inner: int) -> str:
 
 
 @on_bench()
-async def test_of_those_that_wait_on_all_slots_one_is_refused(bench: Bench) -> None:
+async def test_the_last_of_the_tasks_that_wait_on_all_slots_is_refused(bench: Bench) -> None:
     """The master refuses the last one; the others wait for tasks that can use its slot."""
     (first, second), inner = await full(bench)
     assert await ask(bench, first, inner) == ""

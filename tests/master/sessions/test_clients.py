@@ -79,7 +79,7 @@ async def test_a_wait_for_room_ends_with_its_time(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_more_than_a_queue_can_ever_hold_is_refused_at_once(bench: Bench) -> None:
+async def test_a_batch_larger_than_the_capacity_is_refused_immediately(bench: Bench) -> None:
     """The master refuses the whole batch; two envelopes of one queue count together."""
     connection = bench.client()
     assert (await bench.submit(connection, 1, [b"a"] * 7, 60.0))[:2] == (False, "QUEUE_FULL")
@@ -140,7 +140,7 @@ WRONG: list[tuple[Any, ...]] = [
 
 
 @pytest.mark.parametrize("args", WRONG, ids=str)
-def test_what_is_no_submit_is_refused_in_words(args: tuple[Any, ...]) -> None:
+def test_an_invalid_submit_is_refused(args: tuple[Any, ...]) -> None:
     """An invalid submit changes nothing, and the master does not end."""
 
     @on_bench()
@@ -156,7 +156,7 @@ def test_what_is_no_submit_is_refused_in_words(args: tuple[Any, ...]) -> None:
 
 
 @on_bench()
-async def test_results_are_pushed_to_who_waits_for_them(bench: Bench) -> None:
+async def test_results_are_pushed_to_the_session_that_submitted(bench: Bench) -> None:
     """Only the session that submitted receives the results."""
     connection, other = bench.client(), bench.client("other")
     accepted = await bench.submit(connection, 1, [b"a", b"b"])
@@ -231,7 +231,7 @@ async def test_a_client_that_stays_away_is_forgotten(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_p7_clients_that_have_said_goodbye_are_not_kept(bench: Bench) -> None:
+async def test_p7_clients_that_have_ended_in_order_are_forgotten(bench: Bench) -> None:
     """Thousands of short clients in an hour leave no session and no timer."""
 
     async def come_and_go(number: int) -> None:
@@ -298,7 +298,7 @@ def ten_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("ten_sessions")
 @on_bench()
-async def test_p7_clients_that_were_killed_are_kept_up_to_a_number(bench: Bench) -> None:
+async def test_p7_the_sessions_of_killed_clients_are_bounded(bench: Bench) -> None:
     """Connected clients keep their sessions; of the others the oldest ends, and its row is deleted."""
     here = [bench.client(f"here {number}") for number in range(4)]
     for number in range(50):
@@ -352,7 +352,7 @@ async def test_a_client_that_was_idle_for_very_long_submits_as_ever(bench: Bench
 
 
 @on_bench()
-async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
+async def test_results_are_dropped_when_their_ttl_is_over(bench: Bench) -> None:
     """The ledger keeps each result for its own TTL and no less (P3)."""
     connection = bench.client()
     await bench.submit(connection, 1, [b"a"], 0.0, 5, 1, None, 60.0)
@@ -365,7 +365,7 @@ async def test_results_go_when_their_time_is_over(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_who_was_away_beyond_a_results_time_hears_it_as_it_was(bench: Bench) -> None:
+async def test_a_client_that_was_absent_beyond_the_ttl_still_receives_its_result(bench: Bench) -> None:
     """A kept session holds its undelivered results, even if the store may delete them."""
     connection = bench.client()
     accepted = await bench.submit(connection, 1, [b"a"], 0.0, 5, 1, None, 1.0)

@@ -41,7 +41,7 @@ async def test_a_heavy_task_leaves_fewer_slots_for_others(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_what_is_behind_a_heavy_task_waits_until_there_is_room(bench: Bench) -> None:
+async def test_tasks_behind_a_heavy_one_wait_until_it_fits(bench: Bench) -> None:
     """The heavy task would never have room otherwise; a task of higher priority does not wait."""
     client, _ = bench.client(), bench.worker(slots=2)
     one, two = (bench.executor(index) for index in (1, 2))
@@ -62,7 +62,7 @@ async def test_what_is_behind_a_heavy_task_waits_until_there_is_room(bench: Benc
 
 
 @on_bench()
-async def test_a_task_that_is_too_heavy_for_a_worker_holds_up_nobody_there(bench: Bench) -> None:
+async def test_a_task_that_is_too_heavy_for_a_worker_delays_no_other_task_there(bench: Bench) -> None:
     """It waits for a larger worker, and the reason says so."""
     client, _, executor = bench.client(), bench.worker(slots=2), bench.executor()
     _, first = await submit(bench, client, 1, heavy("h", 3), ("q", "f"))

@@ -42,7 +42,7 @@ async def leased_and_unstored(bench: Bench) -> tuple[FakeConnection, FakeConnect
 
 
 @on_bench()
-async def test_its_lease_is_stored_before_it_is_handed_over(bench: Bench) -> None:
+async def test_the_lease_of_a_lease_bound_task_is_stored_before_the_reply(bench: Bench) -> None:
     """A restarted master therefore knows that the task runs."""
     _, connection, (row,) = await given(bench)
     assert bench.ledger.state.tasks[row[0]].holder is connection.state
@@ -52,7 +52,7 @@ async def test_its_lease_is_stored_before_it_is_handed_over(bench: Bench) -> Non
 
 
 @on_bench()
-async def test_it_is_handed_over_though_nobody_says_anything_more(bench: Bench) -> None:
+async def test_a_lease_bound_task_is_sent_without_a_further_call(bench: Bench) -> None:
     """The cycle that leases the task wakes the next cycle, which stores the lease."""
     running = asyncio.create_task(bench.broker.run())
     bench.worker()
@@ -67,7 +67,7 @@ async def test_it_is_handed_over_though_nobody_says_anything_more(bench: Bench) 
 
 
 @on_bench()
-async def test_the_reply_says_which_must_end_with_their_lease(bench: Bench) -> None:
+async def test_the_reply_names_the_lease_bound_tasks(bench: Bench) -> None:
     """The reply's sixth field names them, if there are any."""
     bench.worker()
     connection = bench.executor()
@@ -92,7 +92,7 @@ async def test_a_queue_with_a_limit_has_such_tasks_without_keys(bench: Bench) ->
 
 
 @on_bench()
-async def test_while_its_lease_cannot_be_stored_nobody_has_it(bench: Bench) -> None:
+async def test_a_lease_that_cannot_be_stored_is_not_sent(bench: Bench) -> None:
     """The executor receives an empty reply and calls again."""
     connection, _ = await leased_and_unstored(bench)
     bench.store.refuse_next = 1
@@ -103,7 +103,7 @@ async def test_while_its_lease_cannot_be_stored_nobody_has_it(bench: Bench) -> N
 
 
 @on_bench()
-async def test_one_that_was_cancelled_before_it_was_handed_over_is_not(bench: Bench) -> None:
+async def test_a_task_that_was_cancelled_before_its_reply_is_not_sent(bench: Bench) -> None:
     """Its executor does not receive the task."""
     connection, client = await leased_and_unstored(bench)
     (key,) = bench.ledger.state.tasks
@@ -114,7 +114,7 @@ async def test_one_that_was_cancelled_before_it_was_handed_over_is_not(bench: Be
 
 
 @on_bench()
-async def test_closed_sockets_do_not_end_its_lease(bench: Bench) -> None:
+async def test_closed_sockets_do_not_end_the_lease_of_a_lease_bound_task(bench: Bench) -> None:
     """Its worker may still run it behind a broken network; a task without a key goes elsewhere after a second."""
     supervisor, connection = bench.worker(), bench.executor()
     await submit(bench, bench.client(), 1, concurrency("joe"), concurrency("joe"), None)
@@ -130,7 +130,7 @@ async def test_closed_sockets_do_not_end_its_lease(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_who_comes_back_in_time_goes_on_with_it(bench: Bench) -> None:
+async def test_an_executor_that_connects_again_in_time_settles_its_task(bench: Bench) -> None:
     """The executor settles the task, although its session had been ended."""
     supervisor, connection, (row,) = await given(bench)
     await bench.disconnect(connection)
@@ -146,7 +146,7 @@ async def test_who_comes_back_in_time_goes_on_with_it(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_an_executor_that_has_ended_lets_the_next_in_at_once(bench: Bench) -> None:
+async def test_a_reported_end_of_an_executor_makes_the_next_task_ready_immediately(bench: Bench) -> None:
     """Its supervisor reports the end, so the master need not wait for the lease."""
     supervisor, _, (row,) = await given(bench, 2)
     await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
@@ -154,7 +154,7 @@ async def test_an_executor_that_has_ended_lets_the_next_in_at_once(bench: Bench)
 
 
 @pytest.mark.parametrize("late_s", [0.2, LEASE_S])
-def test_a_master_that_has_slept_hears_first_what_was_said_meanwhile(late_s: float) -> None:
+def test_a_master_that_was_stopped_reads_waiting_calls_before_it_ends_leases(late_s: float) -> None:
     """The master was stopped beyond the end of a lease, so it must not blame silent workers."""
 
     @on_bench()
@@ -174,7 +174,7 @@ def test_a_master_that_has_slept_hears_first_what_was_said_meanwhile(late_s: flo
 
 
 @on_bench()
-async def test_a_master_that_has_slept_gives_up_who_says_nothing_afterwards(bench: Bench) -> None:
+async def test_a_master_that_was_stopped_ends_the_leases_of_workers_that_stay_silent(bench: Bench) -> None:
     """The master ends the silent worker's leases `LAST_CHECK_S` later."""
     await given(bench)
     bench.clock.at += 2 * LEASE_S
@@ -184,7 +184,7 @@ async def test_a_master_that_has_slept_gives_up_who_says_nothing_afterwards(benc
 
 
 @pytest.mark.parametrize("who", ["supervisor", "executor", "nobody"])
-def test_after_a_restart_it_waits_for_its_lease_or_whoever_names_it(who: str) -> None:
+def test_a_restarted_master_waits_for_the_lease_or_a_supervisor_that_names_the_task(who: str) -> None:
     """A supervisor names its executors' tasks, because executors connect again only after their tasks."""
 
     @on_bench()
@@ -212,7 +212,7 @@ def test_after_a_restart_it_waits_for_its_lease_or_whoever_names_it(who: str) ->
 
 
 @on_bench()
-async def test_after_a_restart_an_executor_that_ended_meanwhile_holds_up_nobody(first: Bench) -> None:
+async def test_an_executor_that_ended_during_a_restart_delays_no_task(first: Bench) -> None:
     """The master need not wait for it: its supervisor reports the end when it connects."""
     _, _, (row,) = await given(first, 2)
     bench = await restarted(first)
@@ -226,7 +226,7 @@ async def test_after_a_restart_an_executor_that_ended_meanwhile_holds_up_nobody(
 
 
 @on_bench()
-async def test_what_a_supervisor_names_and_nobody_has_leased_is_no_news(bench: Bench) -> None:
+async def test_a_supervisor_may_name_a_task_that_is_not_leased(bench: Bench) -> None:
     """The supervisor's shared page may still name a task that was settled long ago."""
     _, connection, (row,) = await given(bench)
     await bench.exchange(connection, [done(row)], want=0)
@@ -256,7 +256,7 @@ async def test_a_task_that_was_cancelled_keeps_its_place_until_it_has_stopped(be
 
 
 @on_bench()
-async def test_its_place_is_free_when_its_executor_has_ended(bench: Bench) -> None:
+async def test_the_place_of_a_cancelled_task_is_free_when_its_executor_has_ended(bench: Bench) -> None:
     """The supervisor had to kill the executor."""
     supervisor, _, row = await aborted(bench)
     await bench.ask(supervisor, "broker", "heartbeat", end(1, row[:2]))
@@ -264,7 +264,7 @@ async def test_its_place_is_free_when_its_executor_has_ended(bench: Bench) -> No
 
 
 @on_bench()
-async def test_its_place_is_free_when_its_executor_comes_back_without_it(bench: Bench) -> None:
+async def test_the_place_of_a_cancelled_task_is_free_when_its_executor_connects_without_it(bench: Bench) -> None:
     """The place is free even if the executor's answer was lost."""
     await aborted(bench)
     bench.executor()
@@ -273,7 +273,7 @@ async def test_its_place_is_free_when_its_executor_comes_back_without_it(bench: 
 
 
 @on_bench()
-async def test_its_place_is_free_when_the_lease_is_over(bench: Bench) -> None:
+async def test_the_place_of_a_cancelled_task_is_free_when_its_lease_is_over(bench: Bench) -> None:
     """Its worker sends no more reports."""
     supervisor, connection, _ = await aborted(bench)
     await bench.disconnect(connection)
@@ -285,7 +285,7 @@ async def test_its_place_is_free_when_the_lease_is_over(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_one_that_was_cancelled_behind_its_workers_back_is_stopped_when_that_comes(bench: Bench) -> None:
+async def test_a_task_that_was_cancelled_while_its_worker_was_absent_is_stopped_later(bench: Bench) -> None:
     """Its supervisor names the task and must stop it; no other task takes its place until then."""
     supervisor, connection, (row,) = await given(bench, 2)
     await bench.disconnect(connection)
@@ -314,7 +314,7 @@ async def aborted_and_restarted(first: Bench) -> tuple[Bench, list[Any]]:
 
 
 @on_bench()
-async def test_after_a_restart_a_cancelled_task_that_may_run_on_keeps_its_place(first: Bench) -> None:
+async def test_a_cancelled_task_that_may_still_run_keeps_its_place_over_a_restart(first: Bench) -> None:
     """Its worker does not connect again, so the place is free when the lease must be over."""
     bench, _ = await aborted_and_restarted(first)
     await bench.advance(LEASE_S - 0.1)
@@ -324,7 +324,7 @@ async def test_after_a_restart_a_cancelled_task_that_may_run_on_keeps_its_place(
 
 
 @on_bench()
-async def test_after_a_restart_the_worker_of_a_cancelled_task_is_told_again_to_stop_it(first: Bench) -> None:
+async def test_a_restarted_master_repeats_the_order_to_stop_a_cancelled_task(first: Bench) -> None:
     """The killed master's order may be lost. The place is free when the executor has ended."""
     bench, row = await aborted_and_restarted(first)
     back = bench.connection()
@@ -340,7 +340,7 @@ async def test_after_a_restart_the_worker_of_a_cancelled_task_is_told_again_to_s
 
 
 @on_bench()
-async def test_after_a_restart_the_answer_of_a_cancelled_task_frees_its_place(first: Bench) -> None:
+async def test_the_settle_of_a_cancelled_task_frees_its_place_after_a_restart(first: Bench) -> None:
     """Its executor connects again and sends the answer."""
     bench, row = await aborted_and_restarted(first)
     await bench.exchange(bench.executor(holds=[tuple(row[:2])]), [failed(row)], want=0)
@@ -365,7 +365,7 @@ async def test_a_second_restart_keeps_the_place_of_a_cancelled_task_too(first: B
 
 
 @on_bench()
-async def test_after_a_restart_a_cancelled_task_keeps_its_place_in_a_queue_with_a_limit(first: Bench) -> None:
+async def test_a_cancelled_task_keeps_its_place_in_a_limited_queue_over_a_restart(first: Bench) -> None:
     """The limit counts running tasks, and a restarted master counts the same tasks."""
     first.worker()
     await first.admin("queue_set", queue="q", running=1)
@@ -408,7 +408,7 @@ def test_a_task_whose_result_is_not_kept_is_known_until_it_has_stopped(*, restar
 
 
 @on_bench()
-async def test_its_place_in_a_queue_with_a_limit_is_kept_too(bench: Bench) -> None:
+async def test_a_cancelled_task_keeps_its_place_in_a_limited_queue(bench: Bench) -> None:
     """The limit counts running tasks, not leased tasks."""
     bench.worker()
     first, second = bench.executor(1), bench.executor(2)
@@ -424,7 +424,7 @@ async def test_its_place_in_a_queue_with_a_limit_is_kept_too(bench: Bench) -> No
 
 
 @on_bench()
-async def test_a_late_success_lets_nobody_in_beside_the_second_run(bench: Bench) -> None:
+async def test_a_late_success_makes_no_task_ready_beside_the_second_run(bench: Bench) -> None:
     """The success counts, and the second run keeps its place until its executor has answered."""
     _, connection, (row,) = await given(bench, 2)
     await bench.advance(LEASE_S + 1)

@@ -28,7 +28,7 @@ def unknown(row: Any) -> tuple[Any, ...]:
 
 
 @on_bench()
-async def test_without_workers_everything_counts(bench: Bench) -> None:
+async def test_every_task_counts_without_workers(bench: Bench) -> None:
     """A pool that starts from zero must see the demand for labels that only its workers have."""
     tasks(bench, "f", 3)
     tasks(bench, "g", 2, requires=frozenset({"gpu"}), cost=8)
@@ -36,7 +36,7 @@ async def test_without_workers_everything_counts(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_what_no_worker_can_run_counts_as_one_task(bench: Bench) -> None:
+async def test_the_tasks_that_no_worker_can_run_count_as_one(bench: Bench) -> None:
     """One worker started from zero may have the label; a hundred of them could stay idle."""
     bench.worker(slots=2)
     tasks(bench, "f", 2)
@@ -51,7 +51,7 @@ async def test_what_no_worker_can_run_counts_as_one_task(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_name_that_every_worker_has_handed_back_does_not_count(bench: Bench) -> None:
+async def test_a_name_that_every_worker_has_released_does_not_count(bench: Bench) -> None:
     """After these workers have gone, the name counts as one task: the next worker may know it."""
     bench.worker()
     executor = bench.executor()

@@ -95,7 +95,7 @@ async def test_a_poison_payload_in_the_middle_of_a_leased_batch(bench: Bench) ->
 
 
 @on_bench()
-async def test_a_wait_is_over_in_its_time_whatever_the_wall_clock_does(bench: Bench) -> None:
+async def test_a_wait_lasts_its_duration_for_any_wall_clock(bench: Bench) -> None:
     """The master has a clock of its own, which goes on from where it started."""
     connection = bench.connection()
     assert await bench.ask(connection, "work", "get", timeout=5) is WAITING

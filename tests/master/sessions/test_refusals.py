@@ -19,7 +19,7 @@ class Log:
         self.lines.append((event, fields))
 
 
-def test_a_crowd_of_strangers_is_a_few_lines() -> None:
+def test_the_rejections_of_many_peers_are_a_bounded_number_of_log_entries() -> None:
     """The number of entries is limited for any number of peers and addresses; the next interval starts anew."""
 
     async def scene() -> None:

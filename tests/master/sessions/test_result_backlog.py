@@ -60,7 +60,7 @@ async def test_p7_results_that_a_sleeping_client_does_not_fetch_are_left_to_the_
 
 
 @on_bench(defaults=LARGE)
-async def test_replies_are_as_small_as_the_masters_frames_want_them(bench: Bench) -> None:
+async def test_replies_stay_below_the_masters_frame_limit(bench: Bench) -> None:
     """Replies with bodies and rows, from memory and from the store; only a single body may exceed the limit."""
     bench.broker.reply_bytes_max = 25_000
     client = bench.client()
@@ -91,7 +91,7 @@ async def test_p7_errors_that_a_sleeping_client_does_not_fetch_are_left_to_the_s
 
 
 @on_bench(defaults=LARGE)
-async def test_p7_a_result_whose_time_is_over_before_it_is_fetched_is_told_as_gone(bench: Bench) -> None:
+async def test_p7_a_client_receives_that_a_result_is_gone_whose_ttl_was_over_before_it_called(bench: Bench) -> None:
     """This occurs only if the master had no room to keep the result."""
     client = bench.client()
     keys = await run(bench, client, 1, 8)

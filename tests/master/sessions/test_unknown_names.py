@@ -24,7 +24,7 @@ def test_pauses_double_up_to_a_bound() -> None:
 
 
 @given(st.integers(0, 400))
-def test_a_few_names_are_tried_again_at_once(count: int) -> None:
+def test_a_few_unknown_names_are_offered_again_together(count: int) -> None:
     """All of many names are tried again in the end, and none after the worker has gone."""
     names = UnknownNames()
     for at in range(count):
@@ -40,7 +40,7 @@ def test_a_few_names_are_tried_again_at_once(count: int) -> None:
 
 
 @on_bench()
-async def test_a_worker_that_handed_a_name_back_is_offered_it_again(bench: Bench) -> None:
+async def test_a_worker_that_released_a_name_is_offered_it_again(bench: Bench) -> None:
     """The master offers it although nothing else has happened meanwhile."""
     client = bench.client()
     await bench.submit(client, 1, [b"a"])

@@ -25,7 +25,7 @@ async def test_a_task_killed_at_its_limit_has_failed_and_the_others_go_back(benc
 
 
 @on_bench()
-async def test_after_its_retries_it_is_dead_with_its_stack(bench: Bench) -> None:
+async def test_a_timed_out_task_without_retries_left_is_a_dead_letter_with_its_stack(bench: Bench) -> None:
     """The client's exception is TimeLimitExceeded, with the stack as its cause."""
     supervisor, _, rows = await bench.lease(1)
     await bench.ask(supervisor, "broker", "heartbeat", overrun(rows[0][:2]))
@@ -43,7 +43,7 @@ async def test_after_its_retries_it_is_dead_with_its_stack(bench: Bench) -> None
 
 
 @on_bench()
-async def test_the_store_may_refuse_it_once(bench: Bench) -> None:
+async def test_a_timeout_report_is_repeated_after_a_refused_commit(bench: Bench) -> None:
     """The master tries the commit again, and the failure counts once."""
     supervisor, _, rows = await bench.lease(2)
     bench.store.refuse_next = 1
@@ -53,7 +53,7 @@ async def test_the_store_may_refuse_it_once(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_tasks_that_shall_not_begin_go_back_at_once(bench: Bench) -> None:
+async def test_returned_tasks_are_ready_immediately(bench: Bench) -> None:
     """A later report of their executor about them changes nothing."""
     supervisor, connection, rows = await bench.lease(3)
     back = [tuple(row[:2]) for row in rows[1:]]
@@ -68,7 +68,7 @@ async def test_tasks_that_shall_not_begin_go_back_at_once(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_nobody_hands_back_what_another_worker_holds(bench: Bench) -> None:
+async def test_a_worker_cannot_return_the_tasks_of_another(bench: Bench) -> None:
     """The master also ignores a value that is no list of deliveries."""
     _, _, rows = await bench.lease(1)
     stranger = bench.worker("x")

@@ -19,7 +19,7 @@ def end(index: int, running: Any = None, cause: str = "killed by SIGKILL") -> di
 
 
 @on_bench()
-async def test_hello_is_answered_with_what_a_worker_must_know(bench: Bench) -> None:
+async def test_the_answer_to_hello_has_the_protocol_the_lease_and_the_master(bench: Bench) -> None:
     """The reply has the protocol, the lease, and the identity of the master."""
     greeting = bench.hello(bench.connection(), "worker", "w", pool="gpu", slots=4, host="h", pid=7, plain=True)
     assert greeting["protocol"] == 1
@@ -29,7 +29,7 @@ async def test_hello_is_answered_with_what_a_worker_must_know(bench: Bench) -> N
 
 
 @on_bench()
-async def test_a_protocol_out_of_range_is_refused_in_words(bench: Bench) -> None:
+async def test_a_protocol_out_of_range_is_refused_with_both_versions(bench: Bench) -> None:
     """The message names both versions and the action to take."""
     connection = bench.connection()
     for protocol in ([2, 3], [0, 0], "1", None, [1]):
@@ -44,7 +44,7 @@ async def test_a_protocol_out_of_range_is_refused_in_words(bench: Bench) -> None
 
 
 @on_bench()
-async def test_what_is_no_hello_is_refused_in_words(bench: Bench) -> None:
+async def test_an_invalid_hello_is_refused(bench: Bench) -> None:
     """The master refuses a missing dict, session or role, invalid queues, and a second hello on one connection."""
     connection = bench.connection()
     infos: list[Any] = [
@@ -66,7 +66,7 @@ async def test_what_is_no_hello_is_refused_in_words(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_names_that_no_page_could_show_are_mended(bench: Bench) -> None:
+async def test_names_with_characters_that_no_page_can_show_are_changed(bench: Bench) -> None:
     """Half a surrogate pair in a worker's name must not break the metrics."""
     bench.worker("w", name="a\ud800", pool=7, slots="many")
     session = bench.workers.sessions["w"]
@@ -173,7 +173,7 @@ async def test_a_socket_that_outlives_its_executor_is_given_nothing(bench: Bench
 
 
 @on_bench()
-async def test_closed_sockets_have_a_second(bench: Bench) -> None:
+async def test_the_tasks_of_closed_sockets_are_lost_after_a_second(bench: Bench) -> None:
     """A lost worker may connect again within a second; then its tasks count as lost."""
     supervisor, connection, (row,) = await bench.lease()
     await bench.disconnect(connection)
@@ -202,7 +202,7 @@ async def test_p2_a_broken_connection_does_not_run_a_task_twice(bench: Bench) ->
 
 
 @on_bench()
-async def test_p9_a_draining_worker_hears_at_once_that_nothing_comes(bench: Bench) -> None:
+async def test_p9_a_waiting_executor_of_a_draining_worker_gets_an_empty_reply_immediately(bench: Bench) -> None:
     """An executor that waits for tasks would otherwise wait until the drain ends."""
     supervisor = bench.worker()
     connection = bench.executor()
@@ -212,7 +212,7 @@ async def test_p9_a_draining_worker_hears_at_once_that_nothing_comes(bench: Benc
 
 
 @on_bench()
-async def test_an_executor_that_comes_back_goes_on_with_what_it_holds(bench: Bench) -> None:
+async def test_an_executor_that_connects_again_keeps_the_tasks_that_it_holds(bench: Bench) -> None:
     """A task that it does not know, because the reply was lost, goes back uncounted."""
     _, connection, rows = await bench.lease(3)
     await bench.disconnect(connection)
@@ -243,7 +243,7 @@ async def test_the_connection_that_an_executor_has_given_up_is_served_no_more(be
 
 
 @on_bench()
-async def test_executors_that_come_before_their_supervisor_wait_for_its_word(bench: Bench) -> None:
+async def test_executors_that_connect_before_their_supervisor_wait_for_its_hello(bench: Bench) -> None:
     """Before the worker's hello the master does not know its queues and names."""
     early = bench.executor()
     assert await bench.exchange(early, wait_s=100) is WAITING
@@ -316,7 +316,7 @@ async def test_a_poison_task_is_dead_with_its_causes(bench: Bench) -> None:
 
 
 @on_bench()
-async def test_a_task_that_requires_labels_goes_to_who_has_them(bench: Bench) -> None:
+async def test_a_task_that_requires_labels_goes_to_a_worker_with_them(bench: Bench) -> None:
     """Other workers receive the tasks behind it; after a restart it still requires the labels."""
     envelopes = [("q", "f", None, None, None, None, None, ("gpu", "eu")), ("q", "f")]
     await bench.ask(bench.client(), "broker", "submit", 1, envelopes, [(0, 1), (1, 1)], [b"a", b"b"], 0.0)
@@ -332,7 +332,7 @@ async def test_a_task_that_requires_labels_goes_to_who_has_them(bench: Bench) ->
 
 
 @pytest.mark.parametrize("requires", [("a,b",), ("",), (7,), tuple(map(str, range(17))), ("x" * 201,)])
-def test_labels_that_cannot_be_are_refused(requires: tuple[Any, ...]) -> None:
+def test_invalid_labels_are_refused(requires: tuple[Any, ...]) -> None:
     """The master refuses invalid labels with a message."""
 
     @on_bench()
@@ -346,7 +346,7 @@ def test_labels_that_cannot_be_are_refused(requires: tuple[Any, ...]) -> None:
 
 
 @on_bench()
-async def test_what_had_ended_unsettled_in_an_executor_that_died_is_counted_too(bench: Bench) -> None:
+async def test_tasks_that_ended_unsettled_in_a_dead_executor_are_counted_as_lost_too(bench: Bench) -> None:
     """Its supervisor names the last task and those before it; unstarted tasks go back uncounted."""
     supervisor, _, rows = await bench.lease(3)
     reply = end(1, rows[1][:2])
@@ -356,7 +356,7 @@ async def test_what_had_ended_unsettled_in_an_executor_that_died_is_counted_too(
 
 
 @on_bench()
-async def test_an_executor_that_dies_of_what_it_was_given_does_not_do_so_for_ever(bench: Bench) -> None:
+async def test_tasks_whose_lease_alone_kills_executors_become_dead_letters(bench: Bench) -> None:
     """It had begun no task: all its leased tasks are counted, and then leased alone."""
     supervisor, _, (row,) = await bench.lease()
     for index in range(1, 7):
@@ -384,7 +384,7 @@ async def test_a_task_that_was_cancelled_while_its_worker_was_away_is_stopped_wh
 
 
 @on_bench()
-async def test_what_a_worker_says_of_itself_is_cut_to_what_pages_can_show(bench: Bench) -> None:
+async def test_a_workers_own_values_are_cut_to_what_pages_can_show(bench: Bench) -> None:
     """Hello and heartbeats may have numbers of any size and kind; the metrics page and the API still work."""
     words = ("slots", "busy", "pid", "memory_bytes", "memory_limit_bytes", "seats", "index")
     absurd_values: tuple[Any, ...] = (
