@@ -71,13 +71,12 @@ def test_every_metric_that_a_page_names_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_command_that_a_page_names_exists(page: Path) -> None:
     """The word after `distq`, in code, is a command, and the next one a command of its group."""
-    context = click.Context(app)
+    context = click.Context(app, info_name="distq")
     unknown = []
     for first, second in re.findall(r"(?:`|\$ |^ {4}|&& |-- )distq ([a-z]+)(?: ([a-z]+))?", text(page), re.MULTILINE):
         command = app.get_command(context, first)
-        if command is None or (
-            second and isinstance(command, click.Group) and not command.get_command(context, second)
-        ):
+        below = click.Context(command, info_name=first, parent=context) if command is not None else context
+        if command is None or (second and isinstance(command, click.Group) and not command.get_command(below, second)):
             unknown.append(f"distq {first} {second}".rstrip())
     assert unknown == []
 

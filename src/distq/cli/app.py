@@ -30,6 +30,7 @@ COMMANDS = {
     "why": "distq.cli.show:why",
     "stack": "distq.cli.show:stack",
     "status": "distq.cli.status",
+    "top": "distq.cli.top.command",
     "cancel": "distq.cli.cancel",
     "pause": "distq.cli.queues:pause",
     "resume": "distq.cli.queues:resume",

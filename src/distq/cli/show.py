@@ -26,19 +26,25 @@ def show(context: click.Context, task_id: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(task, indent=2))
         return
-    click.echo(f"{task['id']}  {printable(task['name'])} on the queue {printable(task['queue'])}: {task['state']}")
-    click.echo(f"  {printable(task['why'])}")
-    for word in TIMES:
-        if task[word] is not None:
-            click.echo(f"  {word.removesuffix('_at'):<14} {_local_time(task[word])}")
-    for word in NUMBERS:
-        if task[word] is not None:
-            click.echo(f"  {word.removesuffix('_s').replace('_', ' '):<14} {task[word]:g}")
-    for word, text in _texts(task).items():
-        click.echo(f"  {word:<14} {printable(text)}".rstrip())
+    for line in lines_of(task):
+        click.echo(line)
+
+
+def lines_of(task: Mapping[str, Any]) -> list[str]:
+    """Return the lines that describe a task, of which the master has sent all facts."""
+    lines = [f"{task['id']}  {printable(task['name'])} on the queue {printable(task['queue'])}: {task['state']}"]
+    lines.append(f"  {printable(task['why'])}")
+    lines += [f"  {word.removesuffix('_at'):<14} {_local_time(task[word])}" for word in TIMES if task[word] is not None]
+    lines += [
+        f"  {word.removesuffix('_s').replace('_', ' '):<14} {task[word]:g}"
+        for word in NUMBERS
+        if task[word] is not None
+    ]
+    lines += [f"  {word:<14} {printable(text)}".rstrip() for word, text in _texts(task).items()]
     times = task.get("caused_at", ())  # a master of the previous release sends none
     for number, (cause, at) in enumerate(zip_longest(task["causes"], times), 1):
-        click.echo(f"  {f'cause {number}':<14} {'' if at is None else f'{_local_time(at)}  '}{printable(cause)}")
+        lines.append(f"  {f'cause {number}':<14} {'' if at is None else f'{_local_time(at)}  '}{printable(cause)}")
+    return lines
 
 
 def _texts(task: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""`distq top`: a live page of queues, workers, running tasks and failures in a terminal."""
