@@ -1,9 +1,12 @@
 """Helpers that build a ledger and tasks for tests, with defaults for what a test does not check."""
 
+import sys
+
 from distq.core import moves
 from distq.core.ledger import Ledger
 from distq.core.option_values import TASK
 from distq.core.queue import Queue
+from distq.core.ready_list import PriorityList
 from distq.core.registry import Defaults
 from distq.core.retry import Backoff
 from distq.core.states import DEAD, DELAYED, HELD, LEASED, SUCCEEDED
@@ -23,6 +26,22 @@ PATHS: dict[int, tuple[int, ...]] = {
     HELD: (moves.HOLD,),
 }
 """The events that take a new task to each state."""
+
+
+class AnyWorker:
+    """The placement of a master without workers: a new worker could run every ready task."""
+
+    def extra_slots(self, queue: Queue[Task]) -> int:
+        """Return 0."""
+        return 0
+
+    def longest_run_s(self, queue: Queue[Task]) -> float:
+        """Return 0."""
+        return 0.0
+
+    def most(self, queue: Queue[Task], ready_list: PriorityList[Task]) -> int:
+        """Return a number above that of any queue's tasks."""
+        return sys.maxsize
 
 
 def new_ledger(defaults: Defaults = DEFAULTS) -> Ledger:

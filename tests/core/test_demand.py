@@ -5,10 +5,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.build import leased, new_ledger, submitted
+from tests.core.build import AnyWorker, leased, new_ledger, submitted
 
 from distq.core.constraints import TaskConstraints
-from distq.core.demand import LISTS_PER_STEP, AnyWorker, Demand, demands, total
+from distq.core.demand import LISTS_PER_STEP, Demand, demands, total
 from distq.core.ledger import Ledger
 from distq.core.option_values import TASK
 from distq.core.policy import Policy, Rate, RateWindow

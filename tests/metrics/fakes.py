@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tests.core.build import AnyWorker
+
 from distq.core.counters import Histogram, TaskCounters
-from distq.core.demand import AnyWorker, Placement
+from distq.core.demand import Placement
 from distq.core.queue import Queue
 from distq.core.task import Task
 from distq.metrics.view import WorkerRow

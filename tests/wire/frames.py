@@ -7,6 +7,8 @@ import pickle
 import pickletools
 from itertools import pairwise
 
+from distq.wire.splice import packed_item
+
 FRAME_BYTES = 9
 """Bytes of a FRAME opcode with its length."""
 
@@ -24,3 +26,8 @@ def check_frames(pickled: bytes | memoryview) -> int:
             frames += 1
     assert end <= len(pickled), f"the last FRAME ends at {end}, and the pickle at {len(pickled)}"
     return frames
+
+
+def returned_item(body: bytes) -> bytes:
+    """Return the body of the reply with an item: the frame without its length."""
+    return b"".join(packed_item(body))[4:]

@@ -27,7 +27,6 @@ def named(key: bytes, message: bytes, digest: str) -> bytes:
 
 def converse(server: ServerHandshake, client: ClientHandshake) -> None:
     """Pass bodies between the two ends until neither has one to send."""
-    client.start()
     to_client, to_server = [server.start()], list[bytes]()
     while to_client or to_server:
         to_server += itertools.chain.from_iterable(map(client.receive, to_client))

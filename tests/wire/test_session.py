@@ -118,7 +118,6 @@ def test_a_peer_of_another_protocol_is_closed_immediately(noise: bytes) -> None:
     [closed] = listening.receive(noise)
     assert isinstance(closed, Closed)
     assert not closed.authentication_failed
-    assert not listening.partial
 
 
 def test_an_invalid_call_is_refused_and_the_next_is_read() -> None:
@@ -144,9 +143,7 @@ def test_a_frame_above_the_limit_is_refused_with_both_numbers_and_passed_over() 
     assert kind == "#TRACEBACK"
     assert "1,001" in sentence
     assert "1,000" in sentence
-    assert listening.partial
     assert listening.receive(large[4:] + pack(GET)) == [read_call(GET)]
-    assert not listening.partial
 
 
 @pytest.mark.parametrize("length", [b"\xff\xff\xff\xff" + bytes([0, 0, 0, 1]) + bytes(4), b"\xff\xff\xff\xfe"])
@@ -159,18 +156,6 @@ def test_an_impossible_length_ends_the_connection_with_an_error(length: bytes) -
     assert isinstance(closed, Closed)
     assert "1,000" in pickle.loads(said.data[4:])[1]
     assert not closed.authentication_failed
-
-
-def test_partial_distinguishes_a_break_from_an_end() -> None:
-    """The property is right before and after the peer has proved the key."""
-    listening = session()
-    stream = b"".join(map(pack, NEW))
-    listening.receive(stream[:5])
-    assert listening.partial
-    listening.receive(stream[5:])
-    assert not listening.partial
-    listening.receive(pack(GET)[:2])
-    assert listening.partial
 
 
 def test_a_closed_session_is_silent() -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 from tests.wire import kinds
+from tests.wire.frames import returned_item
 
 from distq.wire.errors import BadCall
 from distq.wire.framing import pack
 from distq.wire.inert import read_call
 from distq.wire.messages import decode_reply, encode_call
-from distq.wire.splice import item, packed_item, returned_item
+from distq.wire.splice import item, packed_item
 
 loads_in_python: Any = pickle._loads  # type: ignore[attr-defined]
 

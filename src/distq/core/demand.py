@@ -7,7 +7,6 @@ A queue may have 20,000 ready lists, one for each task name, so they are counted
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from distq.core.states import LEASED, READY
@@ -37,19 +36,6 @@ class Placement(Protocol):
 
     def most(self, queue: Queue[Task], ready_list: PriorityList[Task]) -> int:
         """Number of a ready list's tasks that connected workers, or workers that may be started, could run."""
-
-
-class AnyWorker:
-    """The placement of a master without workers: a new worker could run every ready task."""
-
-    def extra_slots(self, queue: Queue[Task]) -> int:  # noqa: ARG002, D102 - as Placement
-        return 0
-
-    def longest_run_s(self, queue: Queue[Task]) -> float:  # noqa: ARG002, D102
-        return 0.0
-
-    def most(self, queue: Queue[Task], ready_list: PriorityList[Task]) -> int:  # noqa: ARG002, D102
-        return sys.maxsize
 
 
 class Demand(NamedTuple):

@@ -149,11 +149,8 @@ class ClientHandshake:
         """Whether both ends have proved the key."""
         return self._step is _Step.DONE
 
-    def start(self) -> None:
-        """Return None: the other end sends first."""
-
     def receive(self, body: bytes) -> list[bytes]:
-        """Take one frame's body, return the bodies to send.
+        """Take one frame's body, return the bodies to send; the other end sends the first frame.
 
         Raises:
             AuthenticationFailed: the other end has a different key, or this is no handshake.

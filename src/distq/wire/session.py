@@ -56,11 +56,6 @@ class ServerSession:
         self._framer = Framer(HANDSHAKE_FRAME_BYTES_MAX)
         self._handshake = ServerHandshake(keys, nonce)
 
-    @property
-    def partial(self) -> bool:
-        """Whether the stream is in the middle of a frame."""
-        return self._framer.partial
-
     def start(self) -> bytes:
         """Return the first bytes to send."""
         return pack(self._handshake.start())

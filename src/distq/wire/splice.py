@@ -38,12 +38,10 @@ def item(call: InertCall, index: int = 0, keyword: str = "item") -> bytes:
     return b"".join((_GETITEM_TWICE, memoryview(call.frame)[:-1], path))
 
 
-def returned_item(body: bytes) -> bytes:
-    """Return the body of a reply that makes the caller's method return what `body`, a pickle, evaluates to."""
-    return b"".join((_RETURN, memoryview(body)[:-1], _RETURN_END))
-
-
 def packed_item(body: bytes) -> tuple[Buffer, ...]:
-    """Return `returned_item` with its length before it, in parts for one vectored write: nothing is copied."""
+    """Return the frame of a reply that makes the caller's method return what `body`, a pickle, evaluates to.
+
+    The parts are for one vectored write: nothing is copied.
+    """
     length = len(_RETURN) + len(body) - 1 + len(_RETURN_END)
     return (header(length) + _RETURN, memoryview(body)[:-1], _RETURN_END)
