@@ -52,3 +52,17 @@ class Exits:
 
 def _raise(kind: type[BaseException]) -> None:
     raise kind
+
+
+class Falsy(Exception):
+    """An exception that is false in a condition."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class Empty(Exception):
+    """An exception without a length, which is false in a condition too."""
+
+    def __len__(self) -> int:
+        return 0
