@@ -42,6 +42,7 @@ COMMANDS = {
     "health": "distq.cli.health",
     "key": "distq.cli.key",
     "settings": "distq.cli.settings",
+    "completion": "distq.cli.completion",
 }
 
 UNFORESEEN = 1

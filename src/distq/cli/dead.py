@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from distq.cli.ask import ACTION_S, admin
+from distq.cli.completion import complete_queues
 from distq.cli.groups import group
 from distq.cli.task_table import Column, print_tasks
 from distq.cli.text import printable, printable_lines
@@ -50,7 +51,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
             "--error", metavar="CLASS", help="Dead letters whose last error has this class; also lost or timeout."
         ),
         click.option("--name", metavar="NAME", help="Dead letters of this task name."),
-        click.option("--queue", metavar="QUEUE", help="Dead letters of this queue."),
+        click.option("--queue", shell_complete=complete_queues, metavar="QUEUE", help="Dead letters of this queue."),
     ):
         command = option(command)
     return command

@@ -50,5 +50,6 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "key new": ("key new", "key new > key"),
         "key show": ("key show", "--env-file prod.env key show"),
         "settings": ("settings", "settings --for worker --json"),
+        "completion": ("completion bash > distq.bash", "completion zsh", "completion fish"),
     }
 )

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from distq.cli.ask import ACTION_S, seconds
+from distq.cli.completion import complete_queues
 from distq.cli.task_table import Column, print_tasks
 from distq.cli.text import duration, printable
 from distq.cli.watch import asking, json_option, print_json, repeat, watch_option
@@ -26,7 +27,7 @@ STATES = (
 
 
 @click.command("list")
-@click.option("--queue", metavar="QUEUE", help="Tasks of this queue.")
+@click.option("--queue", shell_complete=complete_queues, metavar="QUEUE", help="Tasks of this queue.")
 @click.option("--name", metavar="NAME", help="Tasks of this name.")
 @click.option(
     "--state", "states", type=click.Choice(STATES), multiple=True, help="Tasks in this state; may be repeated."

@@ -5,11 +5,12 @@ from typing import Any
 import click
 
 from distq.cli.ask import ACTION_S, admin
+from distq.cli.completion import complete_queues
 from distq.cli.groups import group
 from distq.cli.text import printable
 from distq.core.policy import BadPolicy, Rate
 
-of_queue = click.option("--queue", metavar="QUEUE", help="The queue.")
+of_queue = click.option("--queue", shell_complete=complete_queues, metavar="QUEUE", help="The queue.")
 create = click.option("--create", is_flag=True, help="Create the queue if it does not exist.")
 of_name = click.option("--name", metavar="NAME", help="Only tasks of this name.")
 
@@ -68,7 +69,7 @@ def command() -> None:
 
 
 @command.command("set")
-@click.argument("queue")
+@click.argument("queue", shell_complete=complete_queues)
 @click.option(
     "--running", metavar="N", type=click.IntRange(1), help="Concurrency limit: at most N tasks run at the same time."
 )
@@ -97,7 +98,7 @@ def set_(
 
 
 @command.command("reset")
-@click.argument("queue")
+@click.argument("queue", shell_complete=complete_queues)
 @click.pass_context
 def reset(context: click.Context, queue: str) -> None:
     """Remove the limits and pauses that were set for a queue: the settings apply again."""

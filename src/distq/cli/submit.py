@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distq.cli.ask import seconds
+from distq.cli.completion import complete_queues
 from distq.cli.text import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -17,7 +18,14 @@ FAILED = 1
 @click.command("submit", context_settings={"ignore_unknown_options": True})
 @click.argument("name", metavar="MODULE:FUNCTION")
 @click.argument("texts", metavar="[JSON ...]", nargs=-1)
-@click.option("--queue", metavar="NAME", default="default", show_default=True, help="Queue of the task.")
+@click.option(
+    "--queue",
+    shell_complete=complete_queues,
+    metavar="NAME",
+    default="default",
+    show_default=True,
+    help="Queue of the task.",
+)
 @click.option("--wait", is_flag=True, help="Wait for the end of the task, and print its result as JSON.")
 @click.option("--timeout", metavar="DURATION", help="With --wait: maximum wait; unlimited by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
