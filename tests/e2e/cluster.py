@@ -42,7 +42,7 @@ class Process:
 
     @property
     def text(self) -> str:
-        """The process's log so far."""
+        """Return the process's log so far."""
         return self.log.read_text()
 
     def events(self, name: str, **fields: object) -> list[Event]:
@@ -131,11 +131,11 @@ class Cluster:
         name = f"tests.e2e.handlers:{handler}"
         return self.run("worker", "--plain-handler", name, "--concurrency", str(concurrency), **settings)
 
-    def tasks(self, concurrency: int = 1, *more: str, **settings: str) -> Process:
+    def tasks(self, concurrency: int = 1, *arguments: str, **settings: str) -> Process:
         """Start a worker of `tests.e2e.tasks`."""
-        return self.run("worker", "tests.e2e.tasks", "--concurrency", str(concurrency), *more, **settings)
+        return self.run("worker", "tests.e2e.tasks", "--concurrency", str(concurrency), *arguments, **settings)
 
-    def says(self, *arguments: str) -> Any:
+    def json_of(self, *arguments: str) -> Any:
         """Return the JSON output of a command."""
         command = self.run(*arguments)
         assert command.ends() == 0, command.text

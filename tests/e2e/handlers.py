@@ -26,13 +26,17 @@ def note(folder: str) -> Path:
     return file
 
 
+def wait_for_go(folder: str) -> None:
+    """Wait until the test creates the file `go`."""
+    while not (Path(folder) / "go").exists():
+        time.sleep(0.01)  # no event announces a file
+
+
 def hold(item: tuple[str, str]) -> str:
     """Run until the folder contains a file `go`, and return the item's second part."""
     folder, result = item
     note(folder)
-    while not (Path(folder) / "go").exists():
-        # The test creates the file when it has finished its work during this run.
-        time.sleep(0.01)
+    wait_for_go(folder)
     return result
 
 

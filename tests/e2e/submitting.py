@@ -4,8 +4,9 @@ import functools
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from tests.e2e import handlers
 
 import distq
 
@@ -14,9 +15,9 @@ client_of_process = functools.cache(distq.Client)
 
 
 @distq.task
-def adds(one: int, other: int) -> int:
+def adds(number: int, addend: int) -> int:
     """Run as the inner task."""
-    return one + other
+    return number + addend
 
 
 @distq.task(retries=0)
@@ -38,21 +39,20 @@ def waits(number: int) -> int:
 @distq.task
 def holds(folder: str) -> None:
     """Occupy a slot until the folder contains a file `go`."""
-    while not (Path(folder) / "go").exists():
-        time.sleep(0.01)  # no event announces a file
+    handlers.wait_for_go(folder)
 
 
 @distq.task(retries=0)
-def looks_around() -> tuple[str, str]:
+def show_environment() -> tuple[str, str]:
     """Return the environment and arguments, and the open files, that a program started by a task can see."""
     client_of_process().submit(adds, 1, 1)
     program = "import os; print(sorted(os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd')[:-1]))"
-    ours = [Path(f"/proc/{os.getpid()}/{name}").read_bytes().decode() for name in ("environ", "cmdline")]
-    theirs = subprocess.run(
+    own = [Path(f"/proc/{os.getpid()}/{name}").read_bytes().decode() for name in ("environ", "cmdline")]
+    child = subprocess.run(
         [sys.executable, "-c", f"import os; print(dict(os.environ)); {program}"],
         check=True,
         capture_output=True,
         text=True,
         close_fds=False,
     )
-    return "\n".join([*ours, theirs.stdout.splitlines()[0]]), theirs.stdout.splitlines()[1]
+    return "\n".join([*own, child.stdout.splitlines()[0]]), child.stdout.splitlines()[1]

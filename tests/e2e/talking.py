@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import warnings
-from pathlib import Path
+
+from tests.e2e import handlers
 
 import distq
 
@@ -30,8 +31,7 @@ def prints_and_dies(way: str) -> None:
 def prints_past_python(folder: str) -> None:
     """Write to the descriptor, as C code does, and from another program."""
     distq.current().progress(0.5)
-    while not (Path(folder) / "go").exists():
-        time.sleep(0.01)  # until the supervisor has seen this task run
+    handlers.wait_for_go(folder)  # until the supervisor has seen this task run
     os.write(1, b"from descriptor one\n")
     subprocess.run(["/bin/sh", "-c", "echo from a program; echo and its errors >&2"], check=True)
 
@@ -55,7 +55,7 @@ def logs() -> None:
 
 
 @distq.task(retries=0)
-def logs_by_a_handler_of_its_own() -> None:
+def logs_by_a_custom_handler() -> None:
     """Set up logging in the way of a program of its own."""
     logging.basicConfig(format="OWN %(message)s")
     log.warning("once")

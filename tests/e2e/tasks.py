@@ -130,13 +130,13 @@ def raises(text: str) -> None:
 
 
 @distq.task(retries=0)
-def gives_itself_back(stopped: bool) -> None:
+def raises_interrupted(stopped: bool) -> None:
     """Raise an exception that only distq may raise."""
     raise (distq.TaskStopped if stopped else distq.Interrupted)("of itself")
 
 
 @distq.task(retries=0)
-async def gives_itself_back_on_a_loop(stopped: bool) -> None:
+async def raises_interrupted_on_a_loop(stopped: bool) -> None:
     """Raise the same exception in a coroutine."""
     raise (distq.TaskStopped if stopped else distq.Interrupted)("of itself")
 

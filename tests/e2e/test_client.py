@@ -39,8 +39,8 @@ def command(grid: Cluster, *arguments: str, given: str = "") -> "subprocess.Comp
     )
 
 
-def test_the_readmes_lines_do_what_they_say(grid: Cluster, tmp_path: Path) -> None:
-    """`tasks.py` and `program.py` from the README work without a change."""
+def test_the_readmes_programs_work_without_a_change(grid: Cluster, tmp_path: Path) -> None:
+    """`tasks.py` and `program.py` from the README work."""
     text = (ROOT / "README.md").read_text()
     for name in ("tasks.py", "program.py"):
         block = next(block for block in text.split("```python\n")[1:] if block.startswith(f"# {name}\n"))
@@ -54,7 +54,7 @@ def test_the_readmes_lines_do_what_they_say(grid: Cluster, tmp_path: Path) -> No
     assert (done.returncode, done.stdout, done.stderr) == (0, "3\n999000\n", "")
 
 
-def test_futures_are_awaited_by_the_standard_library(grid: Cluster) -> None:
+def test_the_standard_library_awaits_futures(grid: Cluster) -> None:
     """as_completed, asyncio and `map` with chunks work, and a task's exception has its remote traceback."""
     grid.master()
     grid.tasks(2)
@@ -72,7 +72,7 @@ def test_futures_are_awaited_by_the_standard_library(grid: Cluster) -> None:
         assert "in divide" in str(caught.value.__cause__)
 
 
-def test_a_client_that_was_forked_has_a_session_of_its_own(grid: Cluster) -> None:
+def test_a_forked_client_has_a_new_session(grid: Cluster) -> None:
     """The child gets a new session, and the parent keeps its own."""
     grid.master()
     grid.tasks()
@@ -90,7 +90,7 @@ def test_a_client_that_was_forked_has_a_session_of_its_own(grid: Cluster) -> Non
         assert client.submit(tasks.square, 4).result(20) == 16
 
 
-def test_what_was_submitted_is_accepted_when_the_program_ends(grid: Cluster) -> None:
+def test_submits_are_accepted_when_the_program_ends(grid: Cluster) -> None:
     """The program uses no `with` statement and does not wait."""
     grid.master()
     program = """
@@ -139,7 +139,7 @@ def test_a_client_killed_in_mid_submit_leaves_whole_tasks(grid: Cluster) -> None
     assert master.events("task_buried") == []
 
 
-def test_a_master_stopped_and_started_under_load_leaves_nobody_waiting(grid: Cluster) -> None:
+def test_a_master_restarted_under_load_leaves_no_client_waiting(grid: Cluster) -> None:
     """Every future gets a result or is lost; the same client and worker continue with the new master."""
     master = grid.master()
     grid.tasks(2)
@@ -157,7 +157,7 @@ def test_a_master_stopped_and_started_under_load_leaves_nobody_waiting(grid: Clu
         assert list(client.map(tasks.square, range(100))) == [n * n for n in range(100)]
 
 
-def test_a_task_is_submitted_from_a_shell(grid: Cluster) -> None:
+def test_a_shell_command_submits_a_task(grid: Cluster) -> None:
     """The command prints the result as JSON.
 
     It exits with 1 for a failed task, 2 for invalid JSON, 3 without a master.
@@ -167,8 +167,8 @@ def test_a_task_is_submitted_from_a_shell(grid: Cluster) -> None:
     grid.tasks()
     done = command(grid, "submit", "square", "7", "--wait")
     assert (done.returncode, done.stdout) == (0, "49\n")
-    whole = json.loads(command(grid, "submit", "square", "-7", "--wait", "--json").stdout)
-    assert (whole["state"], whole["result"]) == ("succeeded", 49)
+    complete = json.loads(command(grid, "submit", "square", "-7", "--wait", "--json").stdout)
+    assert (complete["state"], complete["result"]) == ("succeeded", 49)
     failed = command(grid, "submit", "tests.e2e.tasks:divide", "1", "0", "--wait")
     assert failed.returncode == 1
     assert "return over / under" in failed.stderr
@@ -181,7 +181,7 @@ def test_a_task_is_submitted_from_a_shell(grid: Cluster) -> None:
     assert command(grid, "submit", "square", "2", "--queue", "elsewhere").stdout.strip().count("-") == 1
 
 
-def test_dead_letters_are_seen_tried_again_and_let_go(grid: Cluster) -> None:
+def test_commands_list_retry_and_purge_dead_letters(grid: Cluster) -> None:
     """The commands show arguments without running them, the traceback and the causes."""
     grid.master()
     grid.tasks()
@@ -228,7 +228,7 @@ def up(grid: Cluster, folder: Path, *arguments: str) -> Process:
     return grid.run("up", "shop", "--concurrency", "1", *arguments, launcher=launcher, **settings)
 
 
-def family(process: Process) -> list[int]:
+def descendants(process: Process) -> list[int]:
     """Return the children of `distq up` and their children."""
     children = process.children()
     for child in list(children):
@@ -245,7 +245,7 @@ def test_up_is_a_whole_cluster_and_leaves_no_process(grid: Cluster, tmp_path: Pa
     assert f"export DISTQ_ADDRESS=127.0.0.1:{grid.port}" in process.text
     with grid.client() as client:
         assert client.submit_named("shop:price").result(20) == 1
-    pids = family(process)
+    pids = descendants(process)
     assert len(pids) >= 4
     process.signal(number)
     assert process.ends() == 0, process.text
@@ -255,7 +255,7 @@ def test_up_is_a_whole_cluster_and_leaves_no_process(grid: Cluster, tmp_path: Pa
     assert "worker_stopped" in process.text
 
 
-def test_up_begins_its_workers_anew_when_a_file_changes(grid: Cluster, tmp_path: Path) -> None:
+def test_up_restarts_its_workers_when_a_file_changes(grid: Cluster, tmp_path: Path) -> None:
     """The new code runs the next task, and no task is lost."""
     process = up(grid, tmp_path, "--reload")
     with grid.client() as client:
@@ -269,9 +269,7 @@ def test_up_begins_its_workers_anew_when_a_file_changes(grid: Cluster, tmp_path:
 
 
 @pytest.mark.parametrize("mistake", ["def price(:\n", "import not_there\n", "raise SystemExit(3)\n", None])
-def test_a_mistake_that_is_saved_ends_no_cluster_that_reloads(
-    grid: Cluster, tmp_path: Path, mistake: str | None
-) -> None:
+def test_a_saved_mistake_ends_no_cluster_that_reloads(grid: Cluster, tmp_path: Path, mistake: str | None) -> None:
     """`distq up` reports the error, ready tasks wait, and the next save is tried; editors replace whole files."""
     process = up(grid, tmp_path, "--reload")
     with grid.client() as client:
@@ -292,7 +290,7 @@ def test_a_mistake_that_is_saved_ends_no_cluster_that_reloads(
     assert process.ends() == 0, process.text
 
 
-def test_up_ends_with_whoever_ends_first(grid: Cluster, tmp_path: Path) -> None:
+def test_up_ends_with_its_first_process_that_ends(grid: Cluster, tmp_path: Path) -> None:
     """If one process ends, for example because its port is taken, the others end too, and a sentence names it."""
     grid.master()
     process = up(grid, tmp_path)
@@ -300,7 +298,7 @@ def test_up_ends_with_whoever_ends_first(grid: Cluster, tmp_path: Path) -> None:
     assert "The master ended with exit code" in process.text
 
 
-def test_up_makes_a_key_where_there_is_none(tmp_path: Path) -> None:
+def test_up_makes_a_missing_key(tmp_path: Path) -> None:
     """`distq up` also prints the key."""
     port = free_port()
     environ = {**os.environ, "DISTQ_ADDRESS": f"127.0.0.1:{port}", "DISTQ_HTTP_ADDRESS": "off"}

@@ -28,7 +28,7 @@ def start(grid: Cluster, folder: Path, program: str) -> "subprocess.Popen[str]":
     )
 
 
-def said(program: "subprocess.Popen[str]") -> str:
+def output_of(program: "subprocess.Popen[str]") -> str:
     """Return the output of a program that must exit with 0."""
     try:
         out, err = program.communicate(timeout=PROGRAM_S)
@@ -40,10 +40,10 @@ def said(program: "subprocess.Popen[str]") -> str:
 
 def accepted(grid: Cluster) -> int:
     """Return how many tasks the master has accepted."""
-    return int(grid.says("status", "--json")["overview"]["submitted"])
+    return int(grid.json_of("status", "--json")["overview"]["submitted"])
 
 
-ASKED = {
+CALLS = {
     "result": "future.result()",
     "exception": "raise future.exception()",
     "wait": "concurrent.futures.wait([future]); future.result()",
@@ -58,12 +58,12 @@ ASKED = {
 }
 
 
-def test_a_future_of_before_a_fork_raises_in_the_child_at_once(grid: Cluster, tmp_path: Path) -> None:
+def test_a_future_from_before_a_fork_raises_in_the_child(grid: Cluster, tmp_path: Path) -> None:
     """Every call on such a future raises in the child; the parent gets its result."""
     program = f"""
 import asyncio, concurrent.futures, os, distq
 client = distq.Client()
-futures = {{code: client.submit(abs, -3) for code in {list(ASKED.values())}}}
+futures = {{code: client.submit(abs, -3) for code in {list(CALLS.values())}}}
 watched = futures["watched.result()"]
 parent = os.getpid()
 watched.add_done_callback(lambda _: os.write(1, b"called by %r\\n" % (os.getpid() == parent)))
@@ -94,7 +94,7 @@ client.shutdown()
     running = start(grid, tmp_path, program)
     eventually(lambda: (tmp_path / "asked").exists() or running.poll() is not None, "what the child was asked")
     grid.tasks()
-    assert sorted(said(running).splitlines()) == ["called by True", "child", "parent {3} 3"]
+    assert sorted(output_of(running).splitlines()) == ["called by True", "child", "parent {3} 3"]
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
@@ -131,7 +131,7 @@ if __name__ == "__main__":
 """
     grid.master()
     ended = [0, 0, 0] if method == "fork" else [0, 0]
-    assert said(start(grid, tmp_path, program)).strip() == str(ended)
+    assert output_of(start(grid, tmp_path, program)).strip() == str(ended)
     assert accepted(grid) == 1 + 150 * (len(ended) - 1) + 6
 
 
@@ -159,7 +159,7 @@ print("whole")
 """
     grid.master()
     grid.tasks()
-    assert said(start(grid, tmp_path, program)).strip() == "whole"
+    assert output_of(start(grid, tmp_path, program)).strip() == "whole"
 
 
 def test_a_program_ends_while_threads_of_it_wait(grid: Cluster, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ except TimeoutError:
     print("after the block", flush=True)
 """
     grid.master()
-    assert said(start(grid, tmp_path, program)).strip() == "after the block"
+    assert output_of(start(grid, tmp_path, program)).strip() == "after the block"
     assert accepted(grid) == 3
 
 
@@ -207,5 +207,5 @@ print("flat")
     master = grid.master()
     grid.tasks(2)
     files = Path(f"/proc/{master.popen.pid}/fd")
-    assert said(start(grid, tmp_path, program)).strip() == "flat"
+    assert output_of(start(grid, tmp_path, program)).strip() == "flat"
     eventually(lambda: len(list(files.iterdir())) < 40, "the end of the connections at the master")

@@ -25,13 +25,13 @@ def demo() -> "subprocess.Popen[str]":
     )
 
 
-def family(pid: int) -> set[int]:
+def descendants(pid: int) -> set[int]:
     """Return all living descendants of a process."""
     found: set[int] = set()
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in map(int, (task / "children").read_text().split()):
-                found |= {child} | family(child)
+                found |= {child} | descendants(child)
     return found
 
 
@@ -40,38 +40,38 @@ def test_the_demo_shows_the_recipes_job_and_the_metrics() -> None:
 
     Then every process ends cleanly in under five seconds.
     """
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     with demo() as running:
-        said, _ = running.communicate(timeout=60)
-    assert running.returncode == 0, said
-    squares = re.findall(r"^(\d+) \* (\d+) = (\d+)$", said, re.MULTILINE)
+        output, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, output
+    squares = re.findall(r"^(\d+) \* (\d+) = (\d+)$", output, re.MULTILINE)
     assert len(squares) == 10
     assert all(int(a) == int(b) and int(a) * int(b) == int(c) for a, b, c in squares)
-    assert re.search(r"Queue depth 0; task latency p50 \d+ ms, p95 \d+ ms\.", said)
-    assert "Stopped: master cleanly, worker 1 cleanly, worker 2 cleanly." in said
+    assert re.search(r"Queue depth 0; task latency p50 \d+ ms, p95 \d+ ms\.", output)
+    assert "Stopped: master cleanly, worker 1 cleanly, worker 2 cleanly." in output
     # The limit is twice the documented time: the machine runs other tests at the same time.
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - started_at < 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("nth", range(3))
-def test_a_demo_ended_at_any_moment_leaves_no_process(number: signal.Signals, nth: int) -> None:
+def test_a_demo_ended_at_any_time_leaves_no_process(number: signal.Signals, nth: int) -> None:
     """Ctrl-C, SIGTERM and SIGKILL arrive at random times in the first two seconds."""
     after_s = random.Random(SEED + nth * 100 + number).uniform(0.1, 2.0)
     seen: set[int] = set()
     with demo() as running:
         until = time.perf_counter() + after_s
         while time.perf_counter() < until:
-            seen |= family(running.pid)
+            seen |= descendants(running.pid)
             time.sleep(0.005)  # the time of the signal is the subject of the test
         running.send_signal(number)
-        said, _ = running.communicate(timeout=30)
-    assert running.returncode in {-number, 128 + number, 0}, said
-    assert "Traceback" not in said
+        output, _ = running.communicate(timeout=30)
+    assert running.returncode in {-number, 128 + number, 0}, output
+    assert "Traceback" not in output
     eventually(lambda: not any(map(lives, seen)), f"the end of {seen} after {after_s:.2f} s")
 
 
-def test_the_demos_load_runs_until_it_is_told_to_end(grid: Cluster) -> None:
+def test_the_demos_load_runs_until_a_signal(grid: Cluster) -> None:
     """Workers know every task name of the load; submitted tasks continue after its end."""
     grid.master()
     grid.run("worker", "--concurrency", "2").logs("executor_joined")
@@ -82,7 +82,7 @@ def test_the_demos_load_runs_until_it_is_told_to_end(grid: Cluster) -> None:
     assert "Traceback" not in load.text
 
 
-def test_every_task_of_the_demos_load_ends_as_it_shall(grid: Cluster) -> None:
+def test_every_task_of_the_demos_load_ends_as_intended(grid: Cluster) -> None:
     """The load includes failures, a time limit and a killed executor."""
     grid.master()
     grid.run("worker", "--concurrency", "2").logs("executor_joined")

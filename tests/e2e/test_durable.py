@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> dict[str, str]:
     return {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
 
 
-def test_p1_what_was_accepted_survives_a_killed_master(grid: Cluster, store: dict[str, str]) -> None:
+def test_p1_accepted_tasks_survive_a_killed_master(grid: Cluster, store: dict[str, str]) -> None:
     """Structured tasks and plain items survive; the client only waits longer."""
     master = grid.master(**store)
     with grid.client() as client:
@@ -57,8 +57,8 @@ def test_p2_masters_killed_under_load_lose_nothing(grid: Cluster, store: dict[st
             master.signal(signal.SIGKILL)
             master.ends()
             master = grid.master(**store)
-        heard = Counter(future.result(30) for future in futures)
-    assert heard == Counter(n * n for n in range(4 * TASKS))
+        results = Counter(future.result(30) for future in futures)
+    assert results == Counter(n * n for n in range(4 * TASKS))
 
 
 def test_p2_a_long_task_is_not_run_again_for_a_restarted_master(
@@ -79,7 +79,7 @@ def test_p2_a_long_task_is_not_run_again_for_a_restarted_master(
     assert again.events("task_lost") == []
 
 
-def test_p2_a_task_that_runs_on_for_long_is_not_run_again_for_a_restarted_master(
+def test_p2_a_task_of_several_leases_is_not_run_again_for_a_restarted_master(
     grid: Cluster, store: dict[str, str], held: Path
 ) -> None:
     """The executor reconnects only after the task's end; until then its supervisor reports the running task."""
@@ -98,9 +98,7 @@ def test_p2_a_task_that_runs_on_for_long_is_not_run_again_for_a_restarted_master
     assert again.events("task_lost") == []
 
 
-def test_p9_a_master_killed_in_the_middle_of_its_drain_loses_nothing(
-    grid: Cluster, store: dict[str, str], held: Path
-) -> None:
+def test_p9_a_master_killed_during_its_drain_loses_nothing(grid: Cluster, store: dict[str, str], held: Path) -> None:
     """The next master accepts the running task from its executor, has the waiting tasks, and nothing runs twice."""
     master = grid.master(**store)
     grid.tasks()
@@ -119,7 +117,7 @@ def test_p9_a_master_killed_in_the_middle_of_its_drain_loses_nothing(
     assert len(holders(held)) == 1
 
 
-def test_a_dead_letters_story_outlives_the_master(grid: Cluster, store: dict[str, str]) -> None:
+def test_a_dead_letters_causes_outlive_the_master(grid: Cluster, store: dict[str, str]) -> None:
     """`distq dead show` prints the same causes, attempts, arguments and traceback, and a retry runs the task again."""
     settings = {**store, "DISTQ_RETRY_BASE_S": "10ms"}
     master = grid.master(**settings)
@@ -130,15 +128,15 @@ def test_a_dead_letters_story_outlives_the_master(grid: Cluster, store: dict[str
             future.result(30)
         ident = future.task_id
         assert ident is not None
-    before = grid.says("dead", "show", ident, "--json")
+    before = grid.json_of("dead", "show", ident, "--json")
     assert before["causes"] == ["ValueError: again and again"] * 4
-    assert grid.says("dead", "list", "--json")["tasks"][0]["causes"] == before["causes"]
+    assert grid.json_of("dead", "list", "--json")["tasks"][0]["causes"] == before["causes"]
     master.signal(signal.SIGKILL)
     master.ends()
     grid.master(**settings)
-    after = grid.says("dead", "show", ident, "--json")
+    after = grid.json_of("dead", "show", ident, "--json")
     assert {**after, "deliveries": 0} == {**before, "deliveries": 0}
-    assert grid.says("dead", "list", "--json")["tasks"][0]["causes"] == before["causes"]
+    assert grid.json_of("dead", "list", "--json")["tasks"][0]["causes"] == before["causes"]
 
 
 def test_a_second_master_waits_for_the_file_and_takes_over(grid: Cluster, store: dict[str, str]) -> None:
@@ -167,7 +165,7 @@ def test_a_second_master_waits_for_the_file_and_takes_over(grid: Cluster, store:
     ("name", "content", "sentence"),
     [("missing/queue.db", None, "does not exist"), ("queue.db", b"this is no database at all", "is not a database")],
 )
-def test_a_store_that_cannot_be_had_is_a_sentence(
+def test_an_unusable_store_is_an_error_with_a_solution(
     grid: Cluster, tmp_path: Path, name: str, content: bytes | None, sentence: str
 ) -> None:
     """The master exits with 4, names the file and the solution, and changes nothing."""

@@ -6,45 +6,53 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e import at_once
+from tests.e2e import concurrent_tasks
 from tests.e2e.cluster import Cluster, Process
 from tests.e2e.holding import go, store_the_leases
 from tests.waiting import eventually
 
 import distq
 
-SEATS = 5
+SLOTS = 5
 Future = distq.TaskFuture[Any]
 
 
-def worker(grid: Cluster, *more: str, **settings: str) -> Process:
+def worker(grid: Cluster, *arguments: str, **settings: str) -> Process:
     """Start a worker with one executor that runs five tasks at the same time."""
-    arguments = ("tests.e2e.at_once", "--concurrency", "1", "--executor", "thread", "--executor-tasks", str(SEATS))
-    return grid.run("worker", *arguments, *more, **settings)
+    options = (
+        "tests.e2e.concurrent_tasks",
+        "--concurrency",
+        "1",
+        "--executor",
+        "thread",
+        "--executor-tasks",
+        str(SLOTS),
+    )
+    return grid.run("worker", *options, *arguments, **settings)
 
 
-def here(folder: Path, count: int) -> set[int]:
+def started_processes(folder: Path, count: int) -> set[int]:
     """Wait until `count` files exist, and return the ids of the processes that created them."""
     eventually(lambda: len(list(folder.iterdir())) >= count, f"{count} that wait")
     return {int(path.name.rpartition("-")[2]) for path in folder.iterdir() if "-" in path.name}
 
 
-def test_threads_and_coroutines_run_at_once_in_one_process(grid: Cluster, held: Path) -> None:
+def test_threads_and_coroutines_run_at_the_same_time_in_one_process(grid: Cluster, held: Path) -> None:
     """Each task has its own id, reports its progress, and streams."""
     grid.master()
     worker(grid)
     with grid.client() as client:
-        futures: list[Future] = [client.submit(at_once.waits, str(held), f"t{number}") for number in range(2)]
-        futures += [client.submit(at_once.awaits, str(held), f"c{number}") for number in range(2)]
-        assert len(here(held, 4)) == 1
+        futures: list[Future] = [client.submit(concurrent_tasks.waits, str(held), f"t{number}") for number in range(2)]
+        futures += [client.submit(concurrent_tasks.awaits, str(held), f"c{number}") for number in range(2)]
+        assert len(started_processes(held, 4)) == 1
         eventually(lambda: futures[2].progress() == (0.5, "c0"), "its progress")
-        assert list(client.submit(at_once.counts, 20).stream(timeout=10)) == list(range(20))
-        (row,) = grid.says("status", "--json")["workers"]["workers"]
-        assert row["slots"] == SEATS
+        assert list(client.submit(concurrent_tasks.counts, 20).stream(timeout=10)) == list(range(20))
+        (row,) = grid.json_of("status", "--json")["workers"]["workers"]
+        assert row["slots"] == SLOTS
         go(held)
         assert [future.result(10) for future in futures] == [(future.task_id, 1) for future in futures]
         with pytest.raises(ValueError, match="no"):
-            raise client.submit(at_once.fails).exception(10) or AssertionError
+            raise client.submit(concurrent_tasks.fails).exception(10) or AssertionError
 
 
 def test_a_time_limit_ends_one_task_and_disturbs_no_other(grid: Cluster, held: Path) -> None:
@@ -53,44 +61,44 @@ def test_a_time_limit_ends_one_task_and_disturbs_no_other(grid: Cluster, held: P
     worker(grid)
     with grid.client() as client:
         futures: list[Future] = [
-            client.submit(at_once.waits, str(held), "t"),
-            client.submit(at_once.awaits, str(held), "c"),
+            client.submit(concurrent_tasks.waits, str(held), "t"),
+            client.submit(concurrent_tasks.awaits, str(held), "c"),
         ]
-        before = here(held, 2)
-        for task in (at_once.too_long, at_once.awaits_too_long):
+        before = started_processes(held, 2)
+        for task in (concurrent_tasks.too_long, concurrent_tasks.awaits_too_long):
             error = client.submit(task).exception(10)
             assert isinstance(error, distq.TimeLimitExceeded)
             assert str(error) == "exceeded time limit 0.3 s"
             assert task.__name__ in str(error.__cause__)
-        assert here(held, 2) == before
+        assert started_processes(held, 2) == before
         go(held)
         assert [future.result(10)[1] for future in futures] == [1, 1]
 
 
-def test_one_that_must_be_killed_alone_is_to_blame(grid: Cluster, held: Path) -> None:
+def test_only_the_task_that_must_be_killed_is_blamed(grid: Cluster, held: Path) -> None:
     """The other tasks of its executor run again, without the cost of an attempt."""
     master = grid.master()
     worker(grid)
     with grid.client() as client:
-        others = [client.submit(at_once.waits, str(held), f"t{number}") for number in range(3)]
-        here(held, 3)
-        error = client.submit(at_once.deaf).exception(20)
+        others = [client.submit(concurrent_tasks.waits, str(held), f"t{number}") for number in range(3)]
+        started_processes(held, 3)
+        error = client.submit(concurrent_tasks.deaf).exception(20)
         assert isinstance(error, distq.TimeLimitExceeded)
         assert "deaf" in str(error.__cause__)
-        here(held, 6)
+        started_processes(held, 6)
         go(held)
         assert [future.result(10)[1] for future in others] == [1, 1, 1]
     assert master.events("task_lost") == []
 
 
-def test_one_that_is_stopped_cleans_up_and_the_others_go_on(grid: Cluster, held: Path) -> None:
+def test_a_stopped_task_cleans_up_and_the_others_continue(grid: Cluster, held: Path) -> None:
     """A coroutine is cancelled immediately."""
     grid.master()
     worker(grid)
     with grid.client() as client:
-        other: Future = client.submit(at_once.awaits, str(held), "c")
-        stopped = client.submit(at_once.cleans_up, str(held))
-        before = here(held, 2)
+        other: Future = client.submit(concurrent_tasks.awaits, str(held), "c")
+        stopped = client.submit(concurrent_tasks.cleans_up, str(held))
+        before = started_processes(held, 2)
         assert stopped.abort()
         eventually((held / "cleaned").exists, "its end")
         go(held)
@@ -100,88 +108,90 @@ def test_one_that_is_stopped_cleans_up_and_the_others_go_on(grid: Cluster, held:
             client.result(str(stopped.task_id), 10)
 
 
-def test_where_a_coroutine_waits_is_told(grid: Cluster, held: Path) -> None:
+def test_the_stack_of_a_coroutine_shows_where_it_waits(grid: Cluster, held: Path) -> None:
     """`distq stack` shows what the coroutine waits for."""
     grid.master()
     worker(grid)
     with grid.client() as client:
-        future = client.submit(at_once.awaits, str(held), "c")
-        here(held, 1)
+        future = client.submit(concurrent_tasks.awaits, str(held), "c")
+        started_processes(held, 1)
         shown = grid.run("stack", str(future.task_id))
         assert shown.ends() == 0
-        assert "Task tests.e2e.at_once:awaits:" in shown.text
-        assert "at_once.py" in shown.text
+        assert "Task tests.e2e.concurrent_tasks:awaits:" in shown.text
+        assert "concurrent_tasks.py" in shown.text
         go(held)
         assert future.exception(10) is None
 
 
-def test_p5_a_poison_task_is_found_among_those_that_died_with_it(grid: Cluster, held: Path) -> None:
+def test_p5_a_poison_task_is_found_among_the_tasks_that_died_with_it(grid: Cluster, held: Path) -> None:
     """Each lost task may be the cause: the master leases each of them alone, and only the poison task dies again."""
     master = grid.master()
     worker(grid)
     with grid.client() as client:
-        others = [client.submit(at_once.waits, str(held), f"t{number}") for number in range(3)]
-        here(held, 3)
-        future = client.submit(at_once.poison)
+        others = [client.submit(concurrent_tasks.waits, str(held), f"t{number}") for number in range(3)]
+        started_processes(held, 3)
+        future = client.submit(concurrent_tasks.poison)
         go(held)
         assert isinstance(future.exception(20), distq.TaskFailed)
         assert all(future.result(20)[1] <= 2 for future in others)
     assert all(event["cause"] == "killed by SIGKILL" for event in master.events("task_lost"))
 
 
-def test_p9_drained_it_finishes_what_runs_and_hands_nothing_back(grid: Cluster, held: Path) -> None:
+def test_p9_a_drained_executor_finishes_its_running_tasks(grid: Cluster, held: Path) -> None:
     """Tasks that the executor has not received go to another worker."""
     grid.master()
     first = worker(grid)
     with grid.client() as client:
-        futures: list[Future] = [client.submit(at_once.awaits, str(held), f"c{number}") for number in range(SEATS + 2)]
-        here(held, SEATS)
+        futures: list[Future] = [
+            client.submit(concurrent_tasks.awaits, str(held), f"c{number}") for number in range(SLOTS + 2)
+        ]
+        started_processes(held, SLOTS)
         first.signal(signal.SIGTERM)
         first.logs("drain_began")
         worker(grid)
-        here(held, SEATS + 2)
+        started_processes(held, SLOTS + 2)
         go(held)
-        assert [future.result(10)[1] for future in futures] == [1] * (SEATS + 2)
+        assert [future.result(10)[1] for future in futures] == [1] * (SLOTS + 2)
         assert first.ends() == 0
 
 
-def test_p2_a_restarted_master_disturbs_no_task_that_runs(grid: Cluster, held: Path, tmp_path: Path) -> None:
+def test_p2_a_restarted_master_disturbs_no_running_task(grid: Cluster, held: Path, tmp_path: Path) -> None:
     """The executor reconnects with all its running tasks, and settles each once."""
     store = {"DISTQ_STORE": f"sqlite:///{tmp_path / 'store.db'}"}
     master = grid.master(**store)
     worker(grid)
     with grid.client() as client:
-        futures: list[Future] = [client.submit(at_once.waits, str(held), f"t{number}") for number in range(3)]
-        here(held, 3)
-        futures.append(client.submit(at_once.awaits, str(held), "c"))
-        before = here(held, 4)
+        futures: list[Future] = [client.submit(concurrent_tasks.waits, str(held), f"t{number}") for number in range(3)]
+        started_processes(held, 3)
+        futures.append(client.submit(concurrent_tasks.awaits, str(held), "c"))
+        before = started_processes(held, 4)
         store_the_leases(client)
         master.destroy()
         grid.master(**store)
         go(held)
         assert [future.result(20)[1] for future in futures] == [1] * 4
-        assert here(held, 4) == before
+        assert started_processes(held, 4) == before
 
 
-def test_an_executor_is_replaced_after_so_many_tasks(grid: Cluster, held: Path) -> None:
+def test_an_executor_is_replaced_after_its_number_of_tasks_in_threads(grid: Cluster, held: Path) -> None:
     """The replacement waits until all running tasks of the executor have ended."""
     grid.master()
     process = worker(grid, "--max-tasks", "3")
     with grid.client() as client:
-        futures: list[Future] = [client.submit(at_once.awaits, str(held), f"c{number}") for number in range(7)]
-        here(held, 3)
+        futures: list[Future] = [client.submit(concurrent_tasks.awaits, str(held), f"c{number}") for number in range(7)]
+        started_processes(held, 3)
         go(held)
         assert [future.result(20)[1] for future in futures] == [1] * 7
-        assert len(here(held, 8)) == 3
+        assert len(started_processes(held, 8)) == 3
     process.logs("executor_recycled", times=2)
 
 
 def test_a_task_for_threads_waits_for_a_worker_that_has_them(grid: Cluster) -> None:
     """`distq why` also gives the reason."""
     grid.master()
-    grid.run("worker", "tests.e2e.at_once", "--concurrency", "1").executors()
+    grid.run("worker", "tests.e2e.concurrent_tasks", "--concurrency", "1").executors()
     with grid.client() as client:
-        future: Future = client.submit(at_once.only_in_threads)
+        future: Future = client.submit(concurrent_tasks.only_in_threads)
         assert not client.flush(0)
         eventually(lambda: future.task_id is not None, "that it was taken")
         why = grid.run("why", str(future.task_id))

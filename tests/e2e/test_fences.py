@@ -19,7 +19,7 @@ from distq.master.sessions.timeouts import WHOLE_WORKER_LOST
 LEASES = {"DISTQ_LEASE_S": "2s", "DISTQ_HEARTBEAT_S": "0.5s", "DISTQ_RECLAIM_S": "1s"}
 
 
-def turn(client: distq.Client, held: Path, result: str) -> distq.TaskFuture[str]:
+def submit_limited(client: distq.Client, held: Path, result: str) -> distq.TaskFuture[str]:
     """Run as a task of the one concurrency key."""
     return client.options(concurrency_key="the one").submit(tasks.hold, str(held), result)
 
@@ -38,12 +38,12 @@ def worker(grid: Cluster, kind: str) -> Process:
 
 
 @contextmanager
-def one_runs(grid: Cluster, held: Path, kind: str) -> Iterator[tuple[Process, int, distq.TaskFuture[str]]]:
+def limited_task(grid: Cluster, held: Path, kind: str) -> Iterator[tuple[Process, int, distq.TaskFuture[str]]]:
     """Start a worker and a task of the key; return the worker, its executor and the task's future."""
     grid.master(**LEASES)
     process = worker(grid, kind)
     with grid.client() as client:
-        future = turn(client, held, "one")
+        future = submit_limited(client, held, "one")
         (executor,) = running(held)
         yield process, executor, future
         go(held)
@@ -51,25 +51,25 @@ def one_runs(grid: Cluster, held: Path, kind: str) -> Iterator[tuple[Process, in
 
 
 @pytest.mark.parametrize("kind", ["process", "thread"])
-def test_a_frozen_worker_does_not_go_on_beside_another(grid: Cluster, held: Path, kind: str) -> None:
+def test_a_frozen_worker_does_not_continue_a_task_that_another_runs(grid: Cluster, held: Path, kind: str) -> None:
     """The lease has ended long before the worker continues: no further code of the task runs."""
-    with one_runs(grid, held, kind) as (first, executor, future):
+    with limited_task(grid, held, kind) as (first, executor, future):
         freeze([first.popen.pid, executor], signal.SIGSTOP)
         worker(grid, kind)
-        (heir,) = [pid for pid in running(held, 2) if pid != executor]
+        (second,) = [pid for pid in running(held, 2) if pid != executor]
         freeze([executor, first.popen.pid], signal.SIGCONT)  # the supervisor last: it would kill and reap the executor
         (died,) = first.logs("executor_died")
         assert died["cause"] == "its lease was over: the master was not reached in time"
-        assert lives(heir)
+        assert lives(second)
         go(held)
         assert future.result(20) == "one"
-        assert sorted(holders(held)) == sorted([executor, heir])
+        assert sorted(holders(held)) == sorted([executor, second])
 
 
 @pytest.mark.parametrize("kind", ["process", "thread"])
-def test_an_executor_ends_with_its_lease_though_its_supervisor_is_stuck(grid: Cluster, held: Path, kind: str) -> None:
+def test_an_executor_ends_with_its_lease_while_its_supervisor_is_stuck(grid: Cluster, held: Path, kind: str) -> None:
     """The supervisor cannot renew the lease, and no other process could end the task."""
-    with one_runs(grid, held, kind) as (first, executor, _):
+    with limited_task(grid, held, kind) as (first, executor, _):
         first.signal(signal.SIGSTOP)
         eventually(lambda: not lives(executor), "the end of the executor")
         assert holders(held) == [executor]
@@ -87,12 +87,12 @@ def test_a_task_that_holds_the_gil_keeps_its_lease(grid: Cluster, held: Path) ->
     assert first.events("executor_died") == []
 
 
-def test_a_worker_that_was_killed_whole_holds_its_key_until_its_lease_is_over(grid: Cluster, held: Path) -> None:
+def test_a_killed_worker_holds_its_key_until_its_lease_is_over(grid: Cluster, held: Path) -> None:
     """Closed sockets prove nothing: the worker may be alive behind a broken network."""
     master = grid.master(**LEASES)
     first = grid.tasks(2)
     with grid.client() as client:
-        limited, free = turn(client, held, "limited"), client.submit(tasks.hold, str(held), "free")
+        limited, free = submit_limited(client, held, "limited"), client.submit(tasks.hold, str(held), "free")
         running(held, 2)
         first.destroy()
         lost = master.logs("task_lost", times=2)
@@ -103,20 +103,20 @@ def test_a_worker_that_was_killed_whole_holds_its_key_until_its_lease_is_over(gr
         assert (limited.result(20), free.result(20)) == ("limited", "free")
 
 
-def test_a_restarted_master_knows_who_had_just_begun(grid: Cluster, held: Path, tmp_path: Path) -> None:
+def test_a_restarted_master_knows_the_task_that_has_just_started(grid: Cluster, held: Path, tmp_path: Path) -> None:
     """The master stored the lease before it sent the task: it never doubts the run, and nothing runs twice."""
     # The lease is longer than the restart of a master on a busy machine: the worker must renew it in time.
     store = {**LEASES, "DISTQ_LEASE_S": "6s", "DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
     master = grid.master(**store)
     worker(grid, "process")
     with grid.client() as client:
-        first = turn(client, held, "one")
+        first = submit_limited(client, held, "one")
         (executor,) = running(held)
         master.signal(signal.SIGKILL)
         master.ends()
         again = grid.master(**store)
         assert again.logs("tasks_loaded")[0]["held"] == 1
-        second = turn(client, held, "two")
+        second = submit_limited(client, held, "two")
         worker(grid, "process")
         client.options(delay=7.0).submit(tasks.square, 1).result(20)  # longer than the lease before the restart
         assert holders(held) == [executor]
@@ -125,14 +125,14 @@ def test_a_restarted_master_knows_who_had_just_begun(grid: Cluster, held: Path, 
     assert again.events("task_lost") == []
 
 
-def test_a_master_that_was_stopped_does_not_blame_its_workers(grid: Cluster, held: Path) -> None:
+def test_a_stopped_master_does_not_blame_its_workers(grid: Cluster, held: Path) -> None:
     """The master first reads the messages of its workers; a limited task has ended with its lease, and runs again."""
     master = grid.master(**LEASES)
     first = grid.tasks(2)
     with grid.client() as client:
         free = client.submit(tasks.hold, str(held), "free")
         (executor,) = running(held)
-        limited = turn(client, held, "limited")
+        limited = submit_limited(client, held, "limited")
         running(held, 2)
         master.signal(signal.SIGSTOP)
         first.logs("executor_died")  # a quarter of a second before the end of the lease: no renewal is possible

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from tests.e2e import parallel
 from tests.e2e.cluster import Cluster
+from tests.e2e.holding import go
 from tests.waiting import eventually
 
-LOOKS = 200
-LOOK_S = 0.01
+OBSERVATIONS = 200
+POLL_S = 0.01
 IN_PARALLEL = 0.8
 """Minimum share of the observations in which both threads can compute; with a GIL one of the two waits."""
 IMPORTS = """
@@ -33,7 +34,7 @@ def free(request: pytest.FixtureRequest, grid: Cluster) -> Cluster:
     return grid
 
 
-def test_nothing_that_distq_imports_brings_the_gil_back(free: Cluster) -> None:
+def test_no_import_of_distq_enables_the_gil(free: Cluster) -> None:
     """An extension module without support for free threading would enable the GIL."""
     done = subprocess.run([free.python, "-W", "error", "-c", IMPORTS], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
@@ -55,19 +56,19 @@ def test_threads_of_one_executor_compute_in_parallel(free: Cluster, tmp_path: Pa
         eventually(lambda: len(list(held.iterdir())) == 2, "two tasks")
         (process, one), (other_process, other) = (map(int, path.name.split("-")) for path in held.iterdir())
         assert process == other_process
-        looks = []
-        for _ in range(LOOKS):
-            time.sleep(LOOK_S)  # the time between two observations
-            looks.append((state_of(process, one), state_of(process, other)))
-        (held / "go").touch()
+        observations = []
+        for _ in range(OBSERVATIONS):
+            time.sleep(POLL_S)  # the time between two observations
+            observations.append((state_of(process, one), state_of(process, other)))
+        go(held)
         for future in futures:
             future.result(30)
-    both = looks.count(("R", "R"))
-    assert both >= IN_PARALLEL * LOOKS, f"{both} of {LOOKS}"
+    both = observations.count(("R", "R"))
+    assert both >= IN_PARALLEL * OBSERVATIONS, f"{both} of {OBSERVATIONS}"
 
 
 @pytest.mark.parametrize("executor", ["process", "thread"])
-def test_tasks_of_every_kind_run_on_it(free: Cluster, executor: str) -> None:
+def test_tasks_of_every_kind_run_without_a_gil(free: Cluster, executor: str) -> None:
     """Functions, coroutines, generators and errors work, and the worker ends in order."""
     free.master()
     worker = free.run("worker", "tests.e2e.parallel", "--executor", executor)

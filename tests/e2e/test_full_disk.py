@@ -20,7 +20,7 @@ pytestmark = pytest.mark.root
 
 VOLUME_MIB = 160
 SUBMITS = 100
-LEFT_MIB = 50
+FREE_MIB = 50
 """Free space in MiB that is less than what the master reserves for settling."""
 
 
@@ -41,9 +41,7 @@ def ready(grid: Cluster) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def test_p7_a_full_disk_refuses_submits_settles_the_rest_and_is_over_by_itself(
-    grid: Cluster, volume: Path, held: Path
-) -> None:
+def test_p7_a_full_disk_refuses_submits_until_it_has_free_space(grid: Cluster, volume: Path, held: Path) -> None:
     """The caller gets an error, running tasks are settled, and /readyz gives the reason.
 
     With free space all work continues.
@@ -57,9 +55,9 @@ def test_p7_a_full_disk_refuses_submits_settles_the_rest_and_is_over_by_itself(
         assert ready(grid)[0] == 200
         assert "The last commit took" in ready(grid)[1]
         other = volume / "somebody-elses"
-        room = os.statvfs(volume)
+        free_mib = os.statvfs(volume)
         with other.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - (LEFT_MIB << 20))
+            os.posix_fallocate(file.fileno(), 0, free_mib.f_bavail * free_mib.f_frsize - (FREE_MIB << 20))
         with pytest.raises(distq.RefusedSubmit, match="make room"):
             client.submit(tasks.square, 3).result(30)
         eventually(lambda: ready(grid)[0] == 503, "a master that is not ready")
@@ -96,7 +94,7 @@ sys.exit(distq(["master"]))
 """
 
 
-def test_p1_a_failed_sync_ends_the_master_and_takes_nothing_that_was_answered(grid: Cluster, tmp_path: Path) -> None:
+def test_p1_a_failed_sync_ends_the_master_without_a_loss_of_answered_submits(grid: Cluster, tmp_path: Path) -> None:
     """The master exits with 4 and one sentence.
 
     The next master has every answered submit, and the client continues with it.
@@ -116,8 +114,8 @@ def test_p1_a_failed_sync_ends_the_master_and_takes_nothing_that_was_answered(gr
         submitting = threading.Thread(target=submit)
         submitting.start()
         assert master.ends() == 4
-        (said,) = master.events("store_failed")
-        assert "failed to read, write or sync" in said["reason"]
+        (failure,) = master.events("store_failed")
+        assert "failed to read, write or sync" in failure["reason"]
         assert "Traceback" not in master.text
         answered = [future for future in futures if future.task_id is not None]
         assert 10 < len(answered) < SUBMITS

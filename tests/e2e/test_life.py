@@ -15,10 +15,14 @@ def shown(grid: Cluster, name: str, executors: int = 1, **environ: str) -> str:
     """Return the output of an example, with a master and a worker with the given number of executors."""
     grid.master()
     worker = grid.run("worker", name, "--concurrency", str(executors), PYTHONPATH=str(LIFE), **environ)
-    here = {"DISTQ_ADDRESS": f"127.0.0.1:{grid.port}", "DISTQ_AUTHKEY": KEY, "FIRST_WORKER": str(worker.popen.pid)}
+    environment = {
+        "DISTQ_ADDRESS": f"127.0.0.1:{grid.port}",
+        "DISTQ_AUTHKEY": KEY,
+        "FIRST_WORKER": str(worker.popen.pid),
+    }
     ran = subprocess.run(
         [sys.executable, str(LIFE / f"run_{name}.py")],
-        env={**os.environ, **environ, **here},
+        env={**os.environ, **environ, **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -28,146 +32,148 @@ def shown(grid: Cluster, name: str, executors: int = 1, **environ: str) -> str:
     return ran.stdout
 
 
-def test_later_not_any_more_and_what_comes_first(grid: Cluster) -> None:
+def test_the_example_when_shows_delay_expiry_and_priority(grid: Cluster) -> None:
     """The example shows delay, eta, expiry and priority."""
-    said = shown(grid, "when")
-    found = re.search(r"ran after ([\d.]+) s, an eta of 1 s after ([\d.]+) s", said)
-    assert found is not None, said
+    output = shown(grid, "when")
+    found = re.search(r"ran after ([\d.]+) s, an eta of 1 s after ([\d.]+) s", output)
+    assert found is not None, output
     assert 1.4 <= float(found[1]) < 5
     assert 0.9 <= float(found[2]) < 5
-    assert "busy for a second: the task expired before it could run." in said
-    assert "they ran: priority 9, priority 5, priority 0\n" in said
+    assert "busy for a second: the task expired before it could run." in output
+    assert "they ran: priority 9, priority 5, priority 0\n" in output
 
 
-def test_what_a_task_says_of_itself_while_it_runs(grid: Cluster) -> None:
+def test_the_example_inside_shows_what_a_task_can_do_about_its_run(grid: Cluster) -> None:
     """The example shows `current`, retries, snoozes and discards."""
-    said = shown(grid, "inside")
-    assert re.search(r"inside:who of queue default, attempt 1, ends by \d{10} at the latest\n", said), said
-    assert "Retry: done in attempt 3\n" in said
-    assert "Snooze: a second later, and still attempt 1\n" in said
-    assert "Discard: the task was cancelled: discarded: no name to greet.\n" in said
+    output = shown(grid, "inside")
+    assert re.search(r"inside:who of queue default, attempt 1, ends by \d{10} at the latest\n", output), output
+    assert "Retry: done in attempt 3\n" in output
+    assert "Snooze: a second later, and still attempt 1\n" in output
+    assert "Discard: the task was cancelled: discarded: no name to greet.\n" in output
 
 
-def test_what_is_not_wanted_any_more(grid: Cluster) -> None:
+def test_the_example_stopped_shows_cancels_and_stops(grid: Cluster) -> None:
     """A task is cancelled before it runs, or stopped while it runs, with or without time to clean up."""
-    said = shown(grid, "stopped")
-    assert "cancel() of one that waits: True; of one that runs: False\n" in said
-    assert "distq cancel ID: 1 cancelled.\n" in said
-    assert "its client hears: the task was cancelled: by an operator.\n" in said
-    assert "neither has run: True\n" in said
-    assert "abort() of one that runs: True\nit has cleaned up\nits future is cancelled\n" in said
-    found = re.search(r"free again after (\d+) s", said)
-    assert found is not None, said
+    output = shown(grid, "stopped")
+    assert "cancel() of one that waits: True; of one that runs: False\n" in output
+    assert "distq cancel ID: 1 cancelled.\n" in output
+    assert "its client hears: the task was cancelled: by an operator.\n" in output
+    assert "neither has run: True\n" in output
+    assert "abort() of one that runs: True\nit has cleaned up\nits future is cancelled\n" in output
+    found = re.search(r"free again after (\d+) s", output)
+    assert found is not None, output
     assert 1 <= int(found[1]) <= 10
 
 
-def test_whose_turn_it_is(grid: Cluster) -> None:
+def test_the_example_order_shows_concurrency_limits(grid: Cluster) -> None:
     """Concurrency keys, limits of a queue and a pause: the number of running tasks never exceeds the limit."""
-    said = shown(grid, "order", executors=4)
-    found = re.search(r"a quiet tenant had its result after ([\d.]+) s, while True", said)
-    assert found is not None, said
+    output = shown(grid, "order", executors=4)
+    found = re.search(r"a quiet tenant had its result after ([\d.]+) s, while True", output)
+    assert found is not None, output
     assert float(found[1]) < 2
-    assert "of the loud one ran at once, at most: 1\n" in said
-    assert "reports: active, concurrency limit 2, capacity 10,000,000.\n" in said
-    assert "reports that ran at once, at most: 2\n" in said
-    assert "films of two slots each that ran at once, of four slots: 2\n" in said
-    found = re.search(r"mails in any second, at most: (\d)\n", said)
-    assert found is not None, said
+    assert "of the loud one ran at once, at most: 1\n" in output
+    assert "reports: active, concurrency limit 2, capacity 10,000,000.\n" in output
+    assert "reports that ran at once, at most: 2\n" in output
+    assert "films of two slots each that ran at once, of four slots: 2\n" in output
+    found = re.search(r"mails in any second, at most: (\d)\n", output)
+    assert found is not None, output
     assert int(found[1]) <= 6, "five are given out in time, and one of them may begin a moment later"
-    assert "nothing is given out\n" in said
+    assert "nothing is given out\n" in output
 
 
-def test_at_most_once_under_a_name(grid: Cluster) -> None:
-    """Rejected, the same future, replaced, debounced, and for a time."""
-    said = shown(grid, "once", executors=2)
-    assert re.search(r"rejected: task [0-9a-f]+-1 has the unique key", said), said
-    assert "the same task: True\nfree again: report of Monday\n" in said
-    assert "the last of five changes was indexed: 4\n" in said
-    assert "it is said: the task was cancelled: replaced by a newer submit.\n" in said
-    assert "reminded joe\njoe was reminded just now\n" in said
+def test_the_example_once_shows_unique_keys(grid: Cluster) -> None:
+    """A submit is rejected, gets the same future, replaces the first, is debounced, or is unique for a time."""
+    output = shown(grid, "once", executors=2)
+    assert re.search(r"rejected: task [0-9a-f]+-1 has the unique key", output), output
+    assert "the same task: True\nfree again: report of Monday\n" in output
+    assert "the last of five changes was indexed: 4\n" in output
+    assert "it is said: the task was cancelled: replaced by a newer submit.\n" in output
+    assert "reminded joe\njoe was reminded just now\n" in output
 
 
-def test_a_full_queue_and_results_from_anywhere(grid: Cluster) -> None:
+def test_the_example_bounded_shows_a_full_queue_and_results_by_id(grid: Cluster) -> None:
     """A submit to a full queue raises, waits for a while, or blocks; any client with a task's id gets its result."""
-    said = shown(grid, "bounded")
-    assert "raise: the queue 'small' is full: it holds 3 tasks." in said
-    found = re.search(r"half a second: raised after ([\d.]+) s", said)
-    assert found is not None, said
+    output = shown(grid, "bounded")
+    assert "raise: the queue 'small' is full: it holds 3 tasks." in output
+    found = re.search(r"half a second: raised after ([\d.]+) s", output)
+    assert found is not None, output
     assert 0.5 <= float(found[1]) < 3
-    assert "block: taken as soon as there was room, and run: 3\n" in said
-    assert "asks for the result of the first: 0\ndistq result: 0\n" in said
-    assert "of one that never was: the master does not know the task any more." in said
+    assert "block: taken as soon as there was room, and run: 3\n" in output
+    assert "asks for the result of the first: 0\ndistq result: 0\n" in output
+    assert "of one that never was: the master does not know the task any more." in output
 
 
-def test_where_a_task_is_and_why_it_does_not_run(grid: Cluster) -> None:
+def test_the_example_watched_shows_states_and_stacks(grid: Cluster) -> None:
     """Each state is one sentence; the stack is shown even for a task that holds the interpreter lock."""
-    said = shown(grid, "watched")
-    assert "progress: 50% page 1\n" in said
-    assert "progress: 100% page 2\n" in said
-    assert "why: No slot is free, of 1 that could run it; ready tasks of its queue: 1.\n" in said
-    assert "why: Its concurrency key 'one' is at its limit: at most 1 task of the key may be in flight.\n" in said
-    assert re.search(r"why: It runs: \S+ leased it [\d.]+ s ago, attempt 1\.\n", said), said
-    assert "why: Tasks 'watched:one_by_one' are paused on its queue." in said
+    output = shown(grid, "watched")
+    assert "progress: 50% page 1\n" in output
+    assert "progress: 100% page 2\n" in output
+    assert "why: No slot is free, of 1 that could run it; ready tasks of its queue: 1.\n" in output
+    assert "why: Its concurrency key 'one' is at its limit: at most 1 task of the key may be in flight.\n" in output
+    assert re.search(r"why: It runs: \S+ leased it [\d.]+ s ago, attempt 1\.\n", output), output
+    assert "why: Tasks 'watched:one_by_one' are paused on its queue." in output
     assert re.search(
-        r"why: It is delayed until [\d: -]+ UTC, (59|60)\.\d s from now, as its submit requested\.\n", said
+        r"why: It is delayed until [\d: -]+ UTC, (59|60)\.\d s from now, as its submit requested\.\n", output
     )
-    assert "why: Of 1 workers of its queue none knows a task 'unknown:task'" in said
-    assert re.search(r"why: It waits until .* for attempt 2, after ValueError: no such page\.\n", said), said
-    assert re.search(r"show: \S+  watched:fails on the queue later: dead\n", said), said
-    assert re.search(r"^  cause 2        \d{4}-\d\d-\d\d [\d:.]{12}  ValueError: no such page$", said, re.MULTILINE)
-    assert re.search(r"stack: .*\n(.*\n)*.*holds_the_interpreter", said), said
+    assert "why: Of 1 workers of its queue none knows a task 'unknown:task'" in output
+    assert re.search(r"why: It waits until .* for attempt 2, after ValueError: no such page\.\n", output), output
+    assert re.search(r"show: \S+  watched:fails on the queue later: dead\n", output), output
+    assert re.search(r"^  cause 2        \d{4}-\d\d-\d\d [\d:.]{12}  ValueError: no such page$", output, re.MULTILINE)
+    assert re.search(r"stack: .*\n(.*\n)*.*holds_the_interpreter", output), output
 
 
-def test_again_and_again(grid: Cluster) -> None:
+def test_the_example_again_shows_schedules(grid: Cluster) -> None:
     """Schedules run by interval or cron line, are paused, run by hand, listed and removed."""
-    said = shown(grid, "again", executors=2)
-    assert "every half a second, and drifting by none: True\n" in said
-    assert "of the slow one two were never under way at once\n" in said
-    assert "by the clocks of Rome: True\nrefused: '0 25 * * *' is no cron line: Bad hour." in said
-    assert "tick is paused.\nwhile it is paused none comes: True\nrun by hand: True\n" in said
-    assert "listed: report, slow, tick | slow skipped some: True\nby-hand added\n" in said
-    assert "There is no schedule." in said
+    output = shown(grid, "again", executors=2)
+    assert "every half a second, and drifting by none: True\n" in output
+    assert "of the slow one two were never under way at once\n" in output
+    assert "by the clocks of Rome: True\nrefused: '0 25 * * *' is no cron line: Bad hour." in output
+    assert "tick is paused.\nwhile it is paused none comes: True\nrun by hand: True\n" in output
+    assert "listed: report, slow, tick | slow skipped some: True\nby-hand added\n" in output
+    assert "There is no schedule." in output
 
 
-def test_executors_that_are_prepared(grid: Cluster, tmp_path: Path) -> None:
+def test_the_example_prepared_shows_hooks_limits_and_labels(grid: Cluster, tmp_path: Path) -> None:
     """Executors have a lifespan hook, recycling by memory, devices, labels and coroutine functions."""
     notes = tmp_path / "notes"
     notes.touch()
     worker = {"DISTQ_MAX_RSS": "150MB", "DISTQ_DEVICES": "0,1", "DISTQ_LABELS": "gpu"}
-    said = shown(grid, "prepared", executors=2, PREPARED_NOTES=str(notes), **worker)
-    assert "predicted: [2, 2, 2, 2, 2, 2, 2, 2, 2]\nset up, once an executor: True\n" in said
-    assert "a coroutine function: fetched a page\ndevices: 0 1\nrequires a label: trained\n" in said
-    assert "the executor that had too much memory is gone: True\n" in said
+    output = shown(grid, "prepared", executors=2, PREPARED_NOTES=str(notes), **worker)
+    assert "predicted: [2, 2, 2, 2, 2, 2, 2, 2, 2]\nset up, once an executor: True\n" in output
+    assert "a coroutine function: fetched a page\ndevices: 0 1\nrequires a label: trained\n" in output
+    assert "the executor that had too much memory is gone: True\n" in output
 
 
-def test_tasks_that_tell_as_they_go(grid: Cluster) -> None:
+def test_the_example_flowing_shows_streams_and_checkpoints(grid: Cluster) -> None:
     """A stream is read by another client and survives a failure; a drained task continues from its checkpoint."""
-    said = shown(grid, "flowing")
-    assert "parts: 5 4 3 2 1 | they came one by one: True\nresult: lift-off\n" in said
-    assert "again, from anywhere: 5 4 3 2 1\nafter a failure: 0 1 2 3\n" in said
-    assert "it went on elsewhere: True, attempt 1, nothing twice: True\n" in said
+    output = shown(grid, "flowing")
+    assert "parts: 5 4 3 2 1 | they came one by one: True\nresult: lift-off\n" in output
+    assert "again, from anywhere: 5 4 3 2 1\nafter a failure: 0 1 2 3\n" in output
+    assert "it went on elsewhere: True, attempt 1, nothing twice: True\n" in output
 
 
-def test_chains_and_groups(grid: Cluster) -> None:
+def test_the_example_together_shows_chains_and_groups(grid: Cluster) -> None:
     """The master counts groups over several queues; a failed part is retried together with its dependent tasks."""
-    said = shown(grid, "together", executors=2)
-    assert "a chain: 8 words\n" in said
-    assert f"a group, over two queues: {sum(number * number for number in range(1000))}\n" in said
-    assert "gathered: [0, 1, 4, 9, 16]\na stage of several: page 0: ...\n" in said
-    assert re.search(r"why: It depends on other tasks, of which (2 have|one has) not ended\.\n", said), said
-    assert "its sum, asked for by another client: 3\n" in said
-    assert re.search(r"a part failed: TaskBefore: [0-9a-f]+-[0-9a-f]+ has failed: FileNotFoundError: .*\n", said), said
-    assert "reported all the same: no, yes\n" in said
-    assert re.search(r"or cancelled: the task was cancelled: TaskBefore: \S+ has failed: .*\n", said), said
-    assert "tried again: page 1, page 2: seven plain words and no more\n" in said
+    output = shown(grid, "together", executors=2)
+    assert "a chain: 8 words\n" in output
+    assert f"a group, over two queues: {sum(number * number for number in range(1000))}\n" in output
+    assert "gathered: [0, 1, 4, 9, 16]\na stage of several: page 0: ...\n" in output
+    assert re.search(r"why: It depends on other tasks, of which (2 have|one has) not ended\.\n", output), output
+    assert "its sum, asked for by another client: 3\n" in output
+    assert re.search(r"a part failed: TaskBefore: [0-9a-f]+-[0-9a-f]+ has failed: FileNotFoundError: .*\n", output), (
+        output
+    )
+    assert "reported all the same: no, yes\n" in output
+    assert re.search(r"or cancelled: the task was cancelled: TaskBefore: \S+ has failed: .*\n", output), output
+    assert "tried again: page 1, page 2: seven plain words and no more\n" in output
 
 
-def test_many_at_once_in_one_executor(grid: Cluster) -> None:
+def test_the_example_beside_shows_threads_and_coroutines(grid: Cluster) -> None:
     """Threads and coroutines have their own limits and names."""
-    said = shown(grid, "beside", DISTQ_EXECUTOR="thread", DISTQ_EXECUTOR_TASKS="50")
+    output = shown(grid, "beside", DISTQ_EXECUTOR="thread", DISTQ_EXECUTOR_TASKS="50")
     for what in ("fifty threads that wait for half a second", "fifty coroutines"):
-        found = re.search(rf"{what}: ([\d.]+) s\n", said)
-        assert found is not None, said
+        found = re.search(rf"{what}: ([\d.]+) s\n", output)
+        assert found is not None, output
         assert 0.5 <= float(found[1]) < 5
-    assert "each knows who it is: True\n" in said
-    assert "a limit ends one alone: exceeded time limit 0.5 s\nthe one beside it: True\n" in said
+    assert "each knows who it is: True\n" in output
+    assert "a limit ends one alone: exceeded time limit 0.5 s\nthe one beside it: True\n" in output

@@ -58,24 +58,24 @@ class Swallower:
             await asyncio.sleep(0)  # one cycle of the loop, which closes aborted sockets
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection("127.0.0.1", self._target)
+        master = await asyncio.open_connection("127.0.0.1", self._target)
         with contextlib.suppress(asyncio.CancelledError):  # the server must not log its own end
-            await self._between(reader, writer, there)
+            await self._connect(reader, writer, master)
 
-    async def _between(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Any) -> None:
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, master: Any) -> None:
         try:
-            await asyncio.gather(self._ask(reader, there[1]), self._answer(there[0], writer))
+            await asyncio.gather(self._pass_requests(reader, master[1]), self._pass_replies(master[0], writer))
         finally:
-            for one in (writer, there[1]):
-                one.transport.abort()
+            for peer in (writer, master[1]):
+                peer.transport.abort()
 
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
                 writer.write(data)
         writer.transport.abort()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readexactly(4)

@@ -54,7 +54,7 @@ Manager.register("get_work_queue", callable=lambda: pytest.fail("nobody calls th
 Manager.register("get_jobs")
 
 
-def test_a_master_is_brought_up_on_a_free_port_and_shut_down() -> None:
+def test_a_manager_starts_a_master_on_a_free_port_and_shuts_it_down() -> None:
     """The manager has several queues, their methods and Empty; each custom name has a queue of its own."""
     with Manager(authkey=LONG_KEY) as manager:
         assert manager.address[1] != 0
@@ -90,7 +90,7 @@ def test_a_taken_address_is_an_oserror_as_in_the_standard_library() -> None:
         Manager(manager.address, LONG_KEY).start()
 
 
-def test_what_distq_cannot_be_is_said_at_once() -> None:
+def test_an_unsupported_argument_is_refused_immediately() -> None:
     """Another serializer, a UNIX socket and a second start raise immediately."""
     with pytest.raises(ValueError, match="pickle"):
         Manager(authkey=LONG_KEY, serializer="xmlrpclib")
@@ -110,7 +110,7 @@ server.serve_forever()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_program_that_serves_takes_its_master_with_it(number: signal.Signals, grid: Cluster) -> None:
+def test_a_program_that_serves_ends_with_its_master(number: signal.Signals, grid: Cluster) -> None:
     """The master ends with the program, whichever way that ends; Ctrl-C ends it in order."""
     command = [sys.executable, "-c", SERVE, str(grid.port), KEY]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:

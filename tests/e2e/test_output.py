@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.e2e import talking
 from tests.e2e.cluster import Cluster, Event, Process
+from tests.e2e.holding import go
 from tests.waiting import eventually
 
 KINDS = ("process", "thread")
@@ -39,14 +40,14 @@ def test_what_a_task_has_printed_before_a_crash_is_logged(grid: Cluster, kind: s
         future = client.submit(talking.prints_and_dies, way)
         assert future.exception(15)
     at_work.logs("executor_died")
-    said = at_work.logs("task_printed", text="the last line") + at_work.logs("task_printed", text="and half of one")
-    assert about(said, "task", "stream") == [(future.task_id, "stdout"), (future.task_id, "stderr")]
+    events = at_work.logs("task_printed", text="the last line") + at_work.logs("task_printed", text="and half of one")
+    assert about(events, "task", "stream") == [(future.task_id, "stdout"), (future.task_id, "stderr")]
     if way == "fault":
         at_work.logs("task_printed", text="Fatal Python error: Segmentation fault", stream="output")
     all_json(at_work)
 
 
-def test_what_c_code_and_programs_write_is_logged(grid: Cluster, held: Path) -> None:
+def test_output_of_c_code_and_programs_is_logged(grid: Cluster, held: Path) -> None:
     """The events have the id of the task, which has run for a short time."""
     grid.master()
     at_work = worker(grid)
@@ -56,11 +57,11 @@ def test_what_c_code_and_programs_write_is_logged(grid: Cluster, held: Path) -> 
             eventually(lambda: future.progress() is not None, "its progress")
             assert grid.run("stack", future.task_id or "").ends() == 0  # the supervisor has seen the task by then
         finally:
-            (held / "go").touch()
+            go(held)
         future.result(15)
     for text in ("from descriptor one", "from a program", "and its errors"):
-        (said,) = at_work.logs("task_printed", text=text)
-        assert (said["task"], said["stream"]) == (future.task_id, "output")
+        (event,) = at_work.logs("task_printed", text=text)
+        assert (event["task"], event["stream"]) == (future.task_id, "output")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,34 +73,34 @@ def test_logging_of_tasks_is_logged_at_its_level(grid: Cluster, kind: str) -> No
         future = client.submit(talking.logs)
         future.result(15)
     at_work.logs("task_logged", message="heard all the same", level="warning")
-    said = at_work.events("task_logged", task=future.task_id)
-    assert about(said, "level", "level_name", "message")[:4] == [
+    events = at_work.events("task_logged", task=future.task_id)
+    assert about(events, "level", "level_name", "message")[:4] == [
         ("info", None, "three of 3"),
         ("info", "Level 25", "a notice"),
         ("critical", "Level 60", "above critical"),
         ("warning", None, "'%d items' with ('many',) (it cannot be formatted: TypeError)"),
     ]
-    assert said[0]["logger"] == "shop.orders"
-    assert said[0]["extra"]["order"] == 17
-    assert said[4]["exception"].endswith("KeyError: 'NOT-THERE'\n")
-    assert "old ways" in said[5]["message"]
-    assert len(said) == 7
+    assert events[0]["logger"] == "shop.orders"
+    assert events[0]["extra"]["order"] == 17
+    assert events[4]["exception"].endswith("KeyError: 'NOT-THERE'\n")
+    assert "old ways" in events[5]["message"]
+    assert len(events) == 7
     all_json(at_work)
 
 
-def test_a_handler_of_the_task_is_not_joined_by_ours(grid: Cluster) -> None:
+def test_a_record_is_written_only_by_the_tasks_own_handler(grid: Cluster) -> None:
     """The handler that basicConfig has set up writes the record, once."""
     grid.master()
     at_work = worker(grid)
     with grid.client() as client:
-        client.submit(talking.logs_by_a_handler_of_its_own).result(15)
+        client.submit(talking.logs_by_a_custom_handler).result(15)
         client.submit(talking.logs).result(15)
     at_work.logs("task_logged", message="heard all the same")
     assert about(at_work.events("task_printed"), "text") == [("OWN once",)]
     assert not at_work.events("task_logged", message="once")
 
 
-def test_each_of_several_tasks_at_once_has_its_own_lines(grid: Cluster) -> None:
+def test_each_of_several_tasks_at_a_time_has_its_own_lines(grid: Cluster) -> None:
     """Context variables separate the output, even when the tasks print at the same time and in several pieces."""
     grid.master()
     at_work = worker(grid, "thread")
@@ -112,7 +113,7 @@ def test_each_of_several_tasks_at_once_has_its_own_lines(grid: Cluster) -> None:
     assert len(at_work.events("task_printed")) == 120
 
 
-def test_what_the_interpreter_prints_by_itself_is_json_too(grid: Cluster) -> None:
+def test_errors_that_the_interpreter_prints_are_json_too(grid: Cluster) -> None:
     """Tracebacks of threads and finalizers are logged line by line."""
     grid.master()
     at_work = worker(grid)
@@ -131,8 +132,8 @@ def test_a_flood_of_prints_waits_in_its_task(grid: Cluster) -> None:
     with grid.client() as client:
         assert client.submit(talking.floods, lines).result(100) == lines
     at_work.logs("task_printed", text=f"line {lines - 1} of a flood")
-    said = about(at_work.events("task_printed"), "text")
-    assert said == [(f"line {number} of a flood",) for number in range(lines)]
+    texts = about(at_work.events("task_printed"), "text")
+    assert texts == [(f"line {number} of a flood",) for number in range(lines)]
     status = Path(f"/proc/{at_work.popen.pid}/status").read_text()
     assert int(status.split("VmHWM:")[1].split()[0]) < 120_000
 

@@ -109,9 +109,10 @@ class Figures:
 
     def all_done(self, count: int) -> None:
         """Wait until `count` tasks have succeeded."""
-        word = re.compile(r'distq_tasks_completed_total\{.*blob.*outcome="success"\}')
+        succeeded = re.compile(r'distq_tasks_completed_total\{.*blob.*outcome="success"\}')
         eventually(
-            lambda: sum(value for name, value in self.read().items() if word.match(name)) == count, f"{count} results"
+            lambda: sum(value for name, value in self.read().items() if succeeded.match(name)) == count,
+            f"{count} results",
         )
 
 
@@ -142,13 +143,13 @@ def program(grid: Cluster, text: str) -> Iterator["subprocess.Popen[str]"]:
             running.kill()
 
 
-def says(running: "subprocess.Popen[str]", line: str) -> None:
+def wait_for_line(running: "subprocess.Popen[str]", line: str) -> None:
     """Wait for this line of the program's output."""
     assert running.stdout is not None
     assert running.stdout.readline().strip() == line
 
 
-def goes_on(running: "subprocess.Popen[str]") -> str:
+def resume(running: "subprocess.Popen[str]") -> str:
     """Let the program continue, and return the rest of its output."""
     out, _ = running.communicate("\n", timeout=PROGRAM_S)
     assert running.returncode == 0
@@ -172,28 +173,28 @@ def test_a_program_that_was_killed_leaves_its_session_and_bounded_results(grid: 
 
 
 @pytest.mark.parametrize("text", [SLEEPS, KEEPS, MAPS], ids=["sleeps", "keeps the results", "maps and looks at one"])
-def test_a_program_that_does_something_else_finds_all_results(grid: Cluster, figures: Figures, text: str) -> None:
+def test_a_busy_program_finds_all_results(grid: Cluster, figures: Figures, text: str) -> None:
     """The client gets all results, however many the master has moved to the store."""
     with program(grid, text) as running:
-        says(running, "waits")
+        wait_for_line(running, "waits")
         figures.all_done(RESULTS)
         assert figures.read()["distq_client_sessions"] == 1
         if text is KEEPS:
             figures.have(undelivered_results_bytes=0)
-        assert goes_on(running) == "whole"
+        assert resume(running) == "whole"
     figures.have(undelivered_results_bytes=0, client_sessions=0)
 
 
-def test_a_program_that_is_stopped_finds_all_results(grid: Cluster, figures: Figures) -> None:
+def test_a_stopped_program_finds_all_results(grid: Cluster, figures: Figures) -> None:
     """The test sends SIGSTOP, as if the machine slept or a debugger had stopped the program."""
     with program(grid, SLEEPS) as running:
-        says(running, "waits")
+        wait_for_line(running, "waits")
         running.send_signal(signal.SIGSTOP)
         try:
             figures.all_done(RESULTS)
         finally:
             running.send_signal(signal.SIGCONT)
-        assert goes_on(running) == "whole"
+        assert resume(running) == "whole"
     figures.have(undelivered_results_bytes=0, client_sessions=0)
 
 
@@ -203,8 +204,8 @@ def test_forked_children_leave_no_more_than_their_sessions(grid: Cluster, figure
     The master cannot see the end of a child that calls `_exit`.
     """
     with program(grid, FORKS) as running:
-        says(running, "waits")
+        wait_for_line(running, "waits")
         figures.all_done(RESULTS + 1)
         figures.have(client_sessions=3)
-        assert goes_on(running) == ""
+        assert resume(running) == ""
     figures.have(client_sessions=2)

@@ -28,7 +28,7 @@ def in_parts(count: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("executor", ["process", "thread"])
-def test_results_and_parts_travel_as_many_at_once_as_fit_a_frame(grid: Cluster, executor: str) -> None:
+def test_results_and_parts_travel_in_batches_that_fit_a_frame(grid: Cluster, executor: str) -> None:
     """From executor to master, and from master to client; a result that fits no frame fails alone, once."""
     small = {"DISTQ_FRAME_BYTES_MAX": "512KiB", "DISTQ_PAYLOAD_BYTES_MAX": "300KiB"}
     grid.master(**small)

@@ -116,7 +116,7 @@ def end(program: "subprocess.Popen[str]") -> None:
         program.kill()
 
 
-def test_every_method_and_every_payload(grid: Cluster, interpreter: str) -> None:
+def test_every_method_works_with_every_payload(grid: Cluster, interpreter: str) -> None:
     """The test calls put, get, Empty and every other method of a queue; the master could not import the payloads."""
     grid.master()
     assert programs.run(interpreter, programs.CLIENT, str(grid.port), KEY) == "done"
@@ -184,7 +184,7 @@ def test_an_item_taken_by_a_program_that_dies_goes_to_another(grid: Cluster, how
     assert work.get(timeout=5) == "kept"
 
 
-def test_a_put_that_breaks_off_puts_nothing_and_gives_back_what_was_taken(grid: Cluster) -> None:
+def test_a_put_that_breaks_off_puts_nothing_and_requeues_the_taken_item(grid: Cluster) -> None:
     """The program dies after half a frame: the result is the same as if it had died before the call."""
     grid.master()
     manager = grid.manager()
@@ -203,7 +203,7 @@ def test_a_put_that_breaks_off_puts_nothing_and_gives_back_what_was_taken(grid: 
     assert results.empty()
 
 
-def test_an_item_above_the_limits_is_an_error_in_words_and_the_next_is_taken(grid: Cluster, interpreter: str) -> None:
+def test_an_item_above_the_limits_is_an_error_and_the_next_is_accepted(grid: Cluster, interpreter: str) -> None:
     """The item exceeds the limit of a payload, or of a frame; the program's connection stays usable."""
     grid.master(DISTQ_PAYLOAD_BYTES_MAX="1MiB", DISTQ_FRAME_BYTES_MAX="2MiB")
     with grid.program(TOO_LARGE, interpreter=interpreter) as program:
@@ -230,10 +230,10 @@ def test_a_program_that_is_stopped_by_a_signal_does_not_stop_the_master(grid: Cl
     manager = grid.manager()
     conn = manager._Client(manager.address, authkey=KEY.encode())  # type: ignore[attr-defined]
     conn.send((None, "shutdown", (), {}))
-    kind, said = conn.recv()
+    kind, message = conn.recv()
     conn.close()
     assert kind == "#TRACEBACK"
-    assert "shutdown" in said
+    assert "shutdown" in message
     manager.get_work_queue().put(1)
     master.signal(signal.SIGTERM)
     assert master.ends() == 0

@@ -36,48 +36,48 @@ server.serve_forever()
 """
 
 
-class Stock(BaseManager):
+class StdlibClient(BaseManager):
     """A client that uses only the standard library."""
 
 
 for name in ("get_work_queue", "get_result_queue", "get_task_queue", "get_done_queue"):
-    Stock.register(name)
+    StdlibClient.register(name)
 
 
-class Served:
+class StdlibServer:
     """A running standard-library server, and its two queues."""
 
     def __init__(self, grid: Cluster, work: str, result: str) -> None:
         # The standard library keeps a broken connection forever, by address.
         BaseProxy._address_to_local.clear()
-        manager = Stock(("127.0.0.1", grid.port), KEY.encode())
+        manager = StdlibClient(("127.0.0.1", grid.port), KEY.encode())
         manager.connect()
         self.work: Any = getattr(manager, work)()
         self.result: Any = getattr(manager, result)()
 
 
 @contextmanager
-def stock_server(
+def stdlib_server(
     grid: Cluster,
     interpreter: str,
     *,
     names: tuple[str, str] = ("get_work_queue", "get_result_queue"),
     kind: str = "usual",
-) -> Iterator[Served]:
+) -> Iterator[StdlibServer]:
     """Run a standard-library server on the cluster's port, and kill it at the end."""
     with programs.start(interpreter, SERVER, str(grid.port), KEY, ",".join(names), kind) as process:
         try:
             assert process.stdout
             assert process.stdout.readline() == "ready\n"
-            yield Served(grid, *names)
+            yield StdlibServer(grid, *names)
         finally:
             process.kill()
 
 
 @pytest.mark.parametrize("names", [("get_work_queue", "get_result_queue"), ("get_task_queue", "get_done_queue")])
-def test_a_stock_server_is_served(grid: Cluster, interpreter: str, names: tuple[str, str]) -> None:
+def test_a_worker_serves_a_standard_library_server(grid: Cluster, interpreter: str, names: tuple[str, str]) -> None:
     """With either pair of names, on every Python, the worker runs each item once and drains."""
-    with stock_server(grid, interpreter, names=names) as served:
+    with stdlib_server(grid, interpreter, names=names) as served:
         worker = grid.worker("square", 2)
         for number in range(50):
             served.work.put(number)
@@ -87,9 +87,9 @@ def test_a_stock_server_is_served(grid: Cluster, interpreter: str, names: tuple[
         assert worker.ends() == 0
 
 
-def test_no_blocked_get_is_left_behind(grid: Cluster, interpreter: str) -> None:
+def test_an_ended_worker_leaves_no_blocked_get(grid: Cluster, interpreter: str) -> None:
     """An item that is put after the worker's end stays on the server; a blocked `get` would have taken it."""
-    with stock_server(grid, interpreter) as served:
+    with stdlib_server(grid, interpreter) as served:
         worker = grid.worker("square", 2)
         worker.executors(2)
         worker.signal(signal.SIGTERM)
@@ -98,9 +98,9 @@ def test_no_blocked_get_is_left_behind(grid: Cluster, interpreter: str) -> None:
         assert served.work.get(timeout=5) == "kept"
 
 
-def test_a_drain_finishes_the_item_in_hand(grid: Cluster, held: Path) -> None:
+def test_a_drain_finishes_the_running_item(grid: Cluster, held: Path) -> None:
     """The worker puts the item's result; the next item stays on the server."""
-    with stock_server(grid, sys.executable) as served:
+    with stdlib_server(grid, sys.executable) as served:
         worker = grid.worker("hold")
         served.work.put((str(held), "first"))
         running(held)
@@ -113,9 +113,9 @@ def test_a_drain_finishes_the_item_in_hand(grid: Cluster, held: Path) -> None:
         assert served.work.qsize() == 1
 
 
-def test_a_queue_that_never_waits_is_not_asked_in_a_storm(grid: Cluster) -> None:
+def test_a_queue_that_never_waits_is_polled_with_pauses(grid: Cluster) -> None:
     """The worker pauses after a `get` that raises Empty immediately, and still runs all items."""
-    with stock_server(grid, sys.executable, kind="impatient") as served:
+    with stdlib_server(grid, sys.executable, kind="impatient") as served:
         worker = grid.worker("square")
         (executor,) = worker.executors()
         with pytest.raises(Empty):
@@ -127,21 +127,21 @@ def test_a_queue_that_never_waits_is_not_asked_in_a_storm(grid: Cluster) -> None
         assert served.result.get(timeout=5) == 9
 
 
-def test_a_server_that_goes_away_is_found_again(grid: Cluster, held: Path) -> None:
+def test_a_worker_finds_a_restarted_server_again(grid: Cluster, held: Path) -> None:
     """The worker puts the result of the item that ran meanwhile when the server is back."""
-    with stock_server(grid, sys.executable) as served:
+    with stdlib_server(grid, sys.executable) as served:
         worker = grid.worker("hold")
         served.work.put((str(held), "kept"))
         running(held)
-    with stock_server(grid, sys.executable) as served:
+    with stdlib_server(grid, sys.executable) as served:
         go(held)
         assert served.result.get(timeout=20) == "kept"
         worker.logs("executor_parted")
 
 
-def test_an_item_that_raises_is_a_warning_and_the_next_is_run(grid: Cluster) -> None:
+def test_an_item_that_raises_is_a_warning_and_the_next_one_runs(grid: Cluster) -> None:
     """A standard-library server has no retries and no dead letters."""
-    with stock_server(grid, sys.executable) as served:
+    with stdlib_server(grid, sys.executable) as served:
         worker = grid.worker("poison")
         for item in ("raise", "fine"):
             served.work.put(item)
@@ -149,9 +149,9 @@ def test_an_item_that_raises_is_a_warning_and_the_next_is_run(grid: Cluster) -> 
         assert worker.logs("task_failed")[0]["cause"] == "ValueError: as the item says"
 
 
-def test_a_master_in_a_stock_servers_place_is_recognised(grid: Cluster) -> None:
+def test_a_worker_recognises_a_master_in_place_of_a_standard_library_server(grid: Cluster) -> None:
     """Each connection detects the kind of its server."""
-    with stock_server(grid, sys.executable):
+    with stdlib_server(grid, sys.executable):
         worker = grid.worker("square")
         worker.executors()
     grid.master()
@@ -161,7 +161,7 @@ def test_a_master_in_a_stock_servers_place_is_recognised(grid: Cluster) -> None:
     assert manager.get_result_queue().get(timeout=20) == 16
 
 
-def test_a_server_without_these_queues_is_named_as_such(grid: Cluster) -> None:
+def test_a_server_without_the_queues_is_reported_as_such(grid: Cluster) -> None:
     """The log contains the reason, and the worker continues to try."""
     with programs.start(sys.executable, SERVER, str(grid.port), KEY, "get_a,get_b", "usual") as process:
         assert process.stdout

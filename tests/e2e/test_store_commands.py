@@ -11,7 +11,7 @@ from tests.e2e.cluster import Cluster
 TASKS = 2_000
 
 
-def test_a_backup_under_load_has_everything_that_was_accepted_before_it(grid: Cluster, tmp_path: Path) -> None:
+def test_a_backup_under_load_has_every_task_accepted_before_it(grid: Cluster, tmp_path: Path) -> None:
     """The backup is a consistent snapshot, and a master that opens it continues from there."""
     store = {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
     copy = tmp_path / "copy.db"
@@ -38,14 +38,14 @@ def test_a_backup_under_load_has_everything_that_was_accepted_before_it(grid: Cl
     assert [path.name for path in tmp_path.glob("*copy*")] == ["copy.db"]
     master.signal(signal.SIGKILL)
     master.ends()
-    counted = grid.says("store", "check", str(copy), "--json")
+    counted = grid.json_of("store", "check", str(copy), "--json")
     assert counted["problems"] == []
     assert counted["tasks"]["default"]["ready"] >= TASKS
     again = grid.master(DISTQ_STORE=f"sqlite:///{copy}")
     assert again.logs("tasks_loaded")[0]["tasks"] == counted["tasks"]["default"]["ready"]
 
 
-def test_a_master_that_has_nothing_on_disk_says_so(grid: Cluster, tmp_path: Path) -> None:
+def test_a_backup_of_a_master_without_a_file_is_an_error(grid: Cluster, tmp_path: Path) -> None:
     """The command ends with a sentence, and creates no file."""
     grid.master()
     backup = grid.run("store", "backup", str(tmp_path / "copy.db"))
@@ -55,7 +55,7 @@ def test_a_master_that_has_nothing_on_disk_says_so(grid: Cluster, tmp_path: Path
     assert list(tmp_path.glob("copy*")) == []
 
 
-def test_a_damaged_file_is_told_of_and_what_is_left_is_saved(grid: Cluster, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_and_salvaged(grid: Cluster, tmp_path: Path) -> None:
     """`check` exits with 4 and says what to do; `salvage` writes a new file, and a master opens it."""
     path, new = tmp_path / "queue.db", tmp_path / "new.db"
     master = grid.master(DISTQ_STORE=f"sqlite:///{path}")
@@ -82,7 +82,7 @@ def test_a_damaged_file_is_told_of_and_what_is_left_is_saved(grid: Cluster, tmp_
 
 
 @pytest.mark.parametrize("command", ["stat", "check"])
-def test_the_file_of_the_settings_is_meant_where_none_is_given(grid: Cluster, tmp_path: Path, command: str) -> None:
+def test_a_store_command_without_a_file_uses_the_settings(grid: Cluster, tmp_path: Path, command: str) -> None:
     """`DISTQ_STORE` names the file."""
     store = {"DISTQ_STORE": f"sqlite:///{tmp_path / 'queue.db'}"}
     master = grid.master(**store)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tests.e2e import submitting
 from tests.e2e.cluster import KEY, Cluster, Process
+from tests.e2e.holding import go
 
 import distq
 
@@ -39,12 +40,12 @@ def test_a_task_waits_for_a_task(grid: Cluster, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tasks_that_wait_on_all_slots_do_not_wait_for_ever(grid: Cluster, kind: str) -> None:
+def test_tasks_that_wait_on_all_slots_do_not_wait_forever(grid: Cluster, kind: str) -> None:
     """One waiting task fails with the reason, and its slot runs the tasks that the others wait for."""
     grid.master()
-    more = () if kind == "process" else ("--executor-tasks", "2")
+    arguments = () if kind == "process" else ("--executor-tasks", "2")
     slots = 2 if kind == "process" else 1
-    arguments = ("worker", "tests.e2e.submitting", "--concurrency", str(slots), "--executor", kind, *more)
+    arguments = ("worker", "tests.e2e.submitting", "--concurrency", str(slots), "--executor", kind, *arguments)
     grid.run(*arguments)
     with grid.client() as client:
         futures = [client.submit(submitting.waits, number) for number in (1, 2)]
@@ -56,7 +57,7 @@ def test_tasks_that_wait_on_all_slots_do_not_wait_for_ever(grid: Cluster, kind: 
         assert fine.result(1) == futures.index(fine) + 2
 
 
-def test_a_task_that_waits_for_a_slot_that_will_be_free_is_not_refused(grid: Cluster, held: Path) -> None:
+def test_a_task_that_waits_for_a_slot_of_a_running_task_is_not_refused(grid: Cluster, held: Path) -> None:
     """Another task occupies the slot, and waits for no task of the master."""
     grid.master()
     worker(grid)
@@ -66,16 +67,16 @@ def test_a_task_that_waits_for_a_slot_that_will_be_free_is_not_refused(grid: Clu
         assert not future.done()
         with pytest.raises(TimeoutError):
             future.result(5)  # twice the time until a refusal
-        (held / "go").touch()
+        go(held)
         assert (future.result(20), blocker.result(20)) == (2, None)
 
 
-def test_what_a_task_starts_does_not_get_the_key(grid: Cluster) -> None:
+def test_a_program_that_a_task_starts_does_not_get_the_key(grid: Cluster) -> None:
     """The key is not in the environment, the arguments, or an inherited descriptor."""
     grid.master()
     worker(grid)
     with grid.client() as client:
-        seen, files = client.submit(submitting.looks_around).result(20)
+        seen, files = client.submit(submitting.show_environment).result(20)
     assert KEY not in seen
     assert "DISTQ_ADDRESS" in seen
     assert "socket" not in files

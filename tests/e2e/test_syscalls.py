@@ -25,7 +25,7 @@ pytestmark = pytest.mark.ptrace
 
 
 @contextmanager
-def traced(master: Process, said: list[str]) -> Iterator[None]:
+def traced(master: Process, calls: list[str]) -> Iterator[None]:
     """Record the master's system calls during a `with` statement."""
     command = [sys.executable, "-m", "tests.storage.tracer", str(master.popen.pid)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tracer:
@@ -33,7 +33,7 @@ def traced(master: Process, said: list[str]) -> Iterator[None]:
         assert tracer.stdout.readline() == "tracing\n"
         yield
         tracer.kill()
-        said += tracer.stdout.read().splitlines()
+        calls += tracer.stdout.read().splitlines()
 
 
 def unsynced_replies(calls: list[str]) -> tuple[int, int, int]:
@@ -75,10 +75,10 @@ def test_p1_no_reply_precedes_the_sync_that_covers_it(grid: Cluster, tmp_path: P
     else:
         master = grid.run("master", launcher=("-c", CARELESS), **store)
         master.logs("master_listened")
-    said: list[str] = []
-    with traced(master, said):
+    calls: list[str] = []
+    with traced(master, calls):
         submit(grid)
-    syncs, replies, early = unsynced_replies(said)
+    syncs, replies, early = unsynced_replies(calls)
     assert replies >= SUBMITS
     if careful:
         assert syncs >= SUBMITS

@@ -12,7 +12,7 @@ from tests.waiting import eventually
 import distq
 
 
-def test_functions_are_run_by_registered_name_and_by_import_path(grid: Cluster) -> None:
+def test_functions_run_by_registered_name_and_by_import_path(grid: Cluster) -> None:
     """Coroutine functions run too, and so do many tasks in one call."""
     grid.master()
     grid.tasks(2)
@@ -22,7 +22,7 @@ def test_functions_are_run_by_registered_name_and_by_import_path(grid: Cluster) 
         assert list(client.map(tasks.square, range(500), chunksize=7)) == [n * n for n in range(500)]
 
 
-def test_an_exception_comes_back_as_itself_with_the_remote_traceback(grid: Cluster) -> None:
+def test_an_exception_arrives_with_the_remote_traceback(grid: Cluster) -> None:
     """A task with the option to fail without a retry is not retried."""
     grid.master()
     worker = grid.tasks()
@@ -35,7 +35,7 @@ def test_an_exception_comes_back_as_itself_with_the_remote_traceback(grid: Clust
     assert [event["attempt"] for event in worker.logs("task_failed", times=2)] == [1, 1]
 
 
-def test_a_task_is_told_that_its_time_is_over(grid: Cluster) -> None:
+def test_a_task_gets_an_exception_at_its_time_limit(grid: Cluster) -> None:
     """The task gets an exception, which its client gets too; the executor lives on."""
     grid.master()
     worker = grid.tasks()
@@ -48,7 +48,7 @@ def test_a_task_is_told_that_its_time_is_over(grid: Cluster) -> None:
 
 
 @pytest.mark.parametrize("how", ["swallows it", "holds the GIL"])
-def test_a_task_that_goes_on_beyond_its_limit_is_killed_and_its_stack_is_told(
+def test_a_task_that_ignores_its_time_limit_is_killed_and_its_stack_reported(
     grid: Cluster, held: Path, how: str
 ) -> None:
     """The kill comes two seconds later and counts as a failed attempt; the stack shows the code, also in C."""
@@ -65,7 +65,7 @@ def test_a_task_that_goes_on_beyond_its_limit_is_killed_and_its_stack_is_told(
     assert master.events("task_buried")[0]["failures"] == 1
 
 
-def test_the_masters_time_limit_is_for_tasks_that_set_none(grid: Cluster) -> None:
+def test_the_masters_time_limit_applies_to_tasks_without_one(grid: Cluster) -> None:
     """The test sets DISTQ_TIME_LIMIT."""
     grid.master(DISTQ_TIME_LIMIT="200ms", DISTQ_RETRIES="0")
     grid.tasks()
@@ -74,7 +74,7 @@ def test_the_masters_time_limit_is_for_tasks_that_set_none(grid: Cluster) -> Non
 
 
 @pytest.mark.parametrize("gil", [False, True])
-def test_nobody_waits_behind_a_task_that_turns_out_long(grid: Cluster, held: Path, gil: bool) -> None:
+def test_no_task_waits_behind_a_task_that_turns_out_long(grid: Cluster, held: Path, gil: bool) -> None:
     """Tasks of the same lease go to other workers, also when the task holds the GIL; finished tasks are settled."""
     grid.master()
     worker = grid.tasks()
@@ -120,7 +120,7 @@ def test_a_worker_of_some_queues_leaves_the_others_alone(grid: Cluster) -> None:
         assert elsewhere.result(20) == 9
 
 
-def test_two_versions_of_the_code_at_once_cost_no_attempt(grid: Cluster, tmp_path: Path) -> None:
+def test_two_versions_of_the_code_together_cost_no_attempt(grid: Cluster, tmp_path: Path) -> None:
     """The worker without the task returns it, and does not get it again."""
     for version, source in (
         ("old", ""),
@@ -137,8 +137,8 @@ def test_two_versions_of_the_code_at_once_cost_no_attempt(grid: Cluster, tmp_pat
     with grid.client() as client:
         task = distq.task(name="fresh", retries=0, max_deliveries=1)(fresh)
         futures = [client.submit(task) for _ in range(20)]
-        (said,) = {event["reason"] for event in old.logs("executor_troubled")}
-        assert said.startswith("This worker cannot run fresh and hands it back")
+        (reason,) = {event["reason"] for event in old.logs("executor_troubled")}
+        assert reason.startswith("This worker cannot run fresh and hands it back")
         grid.run("worker", "versions", "--concurrency", "1", PYTHONPATH=str(tmp_path / "new"))
         assert {future.result(20) for future in futures} == {"new"}
     assert master.events("task_buried") == []
@@ -152,25 +152,25 @@ def test_a_worker_that_takes_json_only_runs_nothing_else(grid: Cluster) -> None:
         client.submit(tasks.square, 2).result(20)
 
 
-def test_a_module_that_cannot_be_imported_is_exit_2_and_one_sentence(grid: Cluster) -> None:
+def test_a_module_that_cannot_be_imported_ends_the_worker_with_2(grid: Cluster) -> None:
     """The worker does not need a master for that."""
     worker = grid.run("worker", "tests.e2e.no_such_module")
     assert worker.ends() == 2
-    said = worker.logs("command_failed", code=2)[0]["reason"]
-    assert "The module tests.e2e.no_such_module cannot be imported: ModuleNotFoundError" in said
+    reason = worker.logs("command_failed", code=2)[0]["reason"]
+    assert "The module tests.e2e.no_such_module cannot be imported: ModuleNotFoundError" in reason
 
 
-def test_a_lifespan_hook_that_fails_is_exit_2_and_one_sentence(grid: Cluster, tmp_path: Path) -> None:
+def test_a_failing_lifespan_hook_ends_the_worker_with_2(grid: Cluster, tmp_path: Path) -> None:
     """The worker ends at its start, as with a module that cannot be imported."""
     source = "import distq\n@distq.lifespan\ndef model():\n    raise OSError('no such model')\n    yield\n"
     (tmp_path / "unprepared.py").write_text(source)
     worker = grid.run("worker", "unprepared", PYTHONPATH=str(tmp_path))
     assert worker.ends() == 2
-    said = worker.logs("command_failed", code=2)[0]["reason"]
-    assert "The lifespan hook unprepared:model has failed: OSError: no such model." in said
+    reason = worker.logs("command_failed", code=2)[0]["reason"]
+    assert "The lifespan hook unprepared:model has failed: OSError: no such model." in reason
 
 
-def test_modules_are_imported_by_executors_alone(grid: Cluster, tmp_path: Path) -> None:
+def test_only_executors_import_modules(grid: Cluster, tmp_path: Path) -> None:
     """User code cannot delay the supervisor's heartbeats."""
     (tmp_path / "notes_itself.py").write_text(
         f"import os, pathlib\n(pathlib.Path({str(tmp_path)!r}) / f'{{os.getpid()}}.pid').touch()\n"
@@ -181,7 +181,7 @@ def test_modules_are_imported_by_executors_alone(grid: Cluster, tmp_path: Path) 
     go(tmp_path)
 
 
-def test_a_backlog_of_large_payloads_and_results_is_worked_off(grid: Cluster) -> None:
+def test_a_backlog_of_large_payloads_and_results_is_completed(grid: Cluster) -> None:
     """Together they exceed the limit of a frame; a client that connects later also gets all results."""
     grid.master()
     large = 3_000_000

@@ -15,7 +15,7 @@ import distq
 SHORT = {"DISTQ_LEASE_S": "2", "DISTQ_HEARTBEAT_S": "0.5"}
 
 
-def test_an_executor_killed_in_mid_task(grid: Cluster, held: Path) -> None:
+def test_a_task_whose_executor_is_killed_runs_again(grid: Cluster, held: Path) -> None:
     """The worker replaces the executor, and the task runs again."""
     master = grid.master()
     grid.tasks()
@@ -29,7 +29,7 @@ def test_an_executor_killed_in_mid_task(grid: Cluster, held: Path) -> None:
     assert [event["cause"] for event in master.events("task_lost")] == ["killed by SIGKILL"]
 
 
-def test_a_supervisor_killed(grid: Cluster, held: Path) -> None:
+def test_tasks_whose_supervisor_is_killed_run_on_another_worker(grid: Cluster, held: Path) -> None:
     """The executors die with their supervisor, and another worker runs their tasks."""
     master = grid.master(**SHORT)
     worker = grid.tasks(2)
@@ -51,7 +51,7 @@ def send(worker: Process, number: int) -> None:
         os.kill(pid, number)
 
 
-def test_a_worker_frozen_beyond_its_lease(grid: Cluster, held: Path) -> None:
+def test_a_task_whose_worker_is_frozen_runs_once_more_and_has_one_result(grid: Cluster, held: Path) -> None:
     """The task runs on another worker; the late result of the first one is not a second result."""
     master = grid.master(**SHORT)
     frozen = grid.tasks()
@@ -70,7 +70,7 @@ def test_a_worker_frozen_beyond_its_lease(grid: Cluster, held: Path) -> None:
     assert [event["cause"] for event in master.events("task_lost")] == ["its worker fell silent"]
 
 
-def test_a_task_that_holds_the_gil_for_three_leases(grid: Cluster, held: Path) -> None:
+def test_a_task_that_holds_the_gil_for_three_leases_is_delivered_once(grid: Cluster, held: Path) -> None:
     """The supervisor renews the lease, so the task is delivered once."""
     master = grid.master(**SHORT)
     grid.tasks()
@@ -89,7 +89,7 @@ def is_socket(fd: Path) -> bool:
         return False  # the process has closed it meanwhile
 
 
-def test_a_task_that_forks_a_child_which_outlives_it(grid: Cluster, held: Path) -> None:
+def test_a_task_ends_although_its_forked_child_lives_on(grid: Cluster, held: Path) -> None:
     """The task's result arrives, and the child keeps no descriptor of the executor open."""
     grid.master()
     worker = grid.tasks()
@@ -103,7 +103,7 @@ def test_a_task_that_forks_a_child_which_outlives_it(grid: Cluster, held: Path) 
     go(held)
 
 
-def test_a_child_that_comes_back_out_of_its_task_is_no_second_executor(grid: Cluster) -> None:
+def test_a_child_that_returns_from_its_task_is_no_second_executor(grid: Cluster) -> None:
     """The child settles nothing: the parent's result is the only one."""
     grid.master()
     worker = grid.tasks()
@@ -122,7 +122,7 @@ def test_a_child_in_a_session_of_its_own_does_not_hide_the_executors_death(grid:
     go(held)
 
 
-def test_an_executor_killed_with_hundreds_of_leased_tasks(grid: Cluster, held: Path) -> None:
+def test_only_the_running_one_of_hundreds_of_leased_tasks_is_blamed(grid: Cluster, held: Path) -> None:
     """Only the running task is blamed."""
     master = grid.master()
     worker = grid.tasks()
@@ -137,7 +137,7 @@ def test_an_executor_killed_with_hundreds_of_leased_tasks(grid: Cluster, held: P
     go(held)
 
 
-def test_a_term_to_the_supervisor_alone_with_a_task_longer_than_the_lease(grid: Cluster, held: Path) -> None:
+def test_a_drain_of_a_task_longer_than_its_lease_delivers_it_once(grid: Cluster, held: Path) -> None:
     """The worker drains, the task is delivered once, and the worker leases nothing more."""
     master = grid.master(**SHORT)
     worker = grid.tasks()
@@ -156,7 +156,7 @@ def test_a_term_to_the_supervisor_alone_with_a_task_longer_than_the_lease(grid: 
     assert master.events("task_lost") == []
 
 
-def test_a_task_that_is_not_done_when_the_drain_ends_goes_back_uncounted(grid: Cluster, held: Path) -> None:
+def test_a_task_that_outlasts_the_drain_is_requeued_uncounted(grid: Cluster, held: Path) -> None:
     """The worker exits with 0, and the next one runs the task."""
     master = grid.master()
     worker = grid.tasks(1, DISTQ_DRAIN_S="0.2")
@@ -172,7 +172,7 @@ def test_a_task_that_is_not_done_when_the_drain_ends_goes_back_uncounted(grid: C
     assert master.events("task_lost") == []
 
 
-def test_a_poison_task(grid: Cluster) -> None:
+def test_a_poison_task_becomes_a_dead_letter(grid: Cluster) -> None:
     """The task is dead after max_deliveries, with its cause; the worker lives on."""
     master = grid.master()
     worker = grid.tasks()
@@ -197,20 +197,18 @@ sys.exit(run(sys.argv[2:]))
 
 
 @pytest.mark.parametrize("kind", ["process", "thread"])
-def test_a_task_that_says_of_itself_that_it_was_interrupted_has_failed(grid: Cluster, kind: str) -> None:
+def test_a_task_that_raises_interrupted_itself_has_failed(grid: Cluster, kind: str) -> None:
     """If the master requeued it without a count, it would run again forever."""
     grid.master()
     grid.tasks(1, "--executor", kind)
     with grid.client() as client:
-        for task in (tasks.gives_itself_back, tasks.gives_itself_back_on_a_loop):
+        for task in (tasks.raises_interrupted, tasks.raises_interrupted_on_a_loop):
             for stopped in (False, True):
                 with pytest.raises((distq.TaskFailed, distq.TaskStopped), match="of itself"):
                     client.submit(task, stopped).result(20)
 
 
-def test_the_largest_executor_is_killed_before_the_kernel_kills_everybody(
-    grid: Cluster, held: Path, tmp_path: Path
-) -> None:
+def test_the_largest_executor_is_killed_before_the_kernel_kills_all(grid: Cluster, held: Path, tmp_path: Path) -> None:
     """The supervisor acts at 95 % of the control group's limit and logs the cause; the task runs again."""
     (tmp_path / "memory.max").write_text(f"{64 << 20}\n")
     (tmp_path / "memory.current").write_text(f"{20 << 20}\n")

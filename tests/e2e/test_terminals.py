@@ -85,11 +85,11 @@ def test_a_worker_whose_terminal_closes_finishes_its_task(grid: Cluster, held: P
 
 def is_draining(grid: Cluster) -> bool:
     """Return whether the one worker reports that it drains."""
-    (worker,) = grid.says("status", "--json")["workers"]["workers"]
+    (worker,) = grid.json_of("status", "--json")["workers"]["workers"]
     return bool(worker["draining"])
 
 
-def test_a_cluster_whose_terminal_closes_ends_in_good_order(grid: Cluster) -> None:
+def test_a_cluster_whose_terminal_closes_ends_in_order(grid: Cluster) -> None:
     """`distq up` ends its master and worker first, and then exits with 0."""
     with terminal(grid, "up", "tests.e2e.tasks", "--workers", "1") as window:
         window.shows("master_connected")
@@ -97,7 +97,7 @@ def test_a_cluster_whose_terminal_closes_ends_in_good_order(grid: Cluster) -> No
         assert window.popen.wait(SOON_S) == 0
 
 
-def test_a_master_that_hears_sighup_ends_in_good_order(grid: Cluster) -> None:
+def test_a_master_ends_in_order_after_sighup(grid: Cluster) -> None:
     """SIGHUP has the same effect as SIGTERM."""
     master = grid.master()
     master.signal(signal.SIGHUP)
@@ -105,7 +105,7 @@ def test_a_master_that_hears_sighup_ends_in_good_order(grid: Cluster) -> None:
     assert master.events("signal_received", signal="SIGHUP")
 
 
-def test_services_started_by_nohup_live_on(grid: Cluster) -> None:
+def test_services_started_by_nohup_ignore_sighup(grid: Cluster) -> None:
     """Only SIGTERM ends the services."""
     services: list[Process] = [
         grid.run("-m", "distq", "master", launcher=("-c", NOHUP)),

@@ -10,7 +10,7 @@ from tests.waiting import eventually
 NAME = "late_tasks:add"
 
 
-def test_a_name_that_leads_to_no_function_is_said_everywhere_and_found_in_the_end(
+def test_an_unknown_task_name_is_reported_everywhere_and_runs_once_its_module_appears(
     grid: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The module appears while the worker runs; then the waiting task runs without a restart."""

@@ -23,7 +23,7 @@ def results_of(manager: QueueManager, count: int) -> list[Any]:
     return found
 
 
-def test_items_are_run_and_their_results_come_back(grid: Cluster) -> None:
+def test_items_run_and_their_results_return(grid: Cluster) -> None:
     """Two workers of two executors each run every item exactly once."""
     grid.master()
     workers = [grid.worker("square", 2) for _ in range(2)]
@@ -38,7 +38,7 @@ def test_items_are_run_and_their_results_come_back(grid: Cluster) -> None:
 
 
 @pytest.mark.parametrize("item", ["SIGKILL", "exit"])
-def test_an_item_that_kills_its_executor_again_and_again_becomes_a_dead_letter(grid: Cluster, item: str) -> None:
+def test_an_item_that_keeps_killing_its_executor_becomes_a_dead_letter(grid: Cluster, item: str) -> None:
     """The dead letter has max_deliveries and the decoded cause; the worker lives on and runs other items."""
     cause = {"SIGKILL": "killed by SIGKILL", "exit": "exit code 3"}[item]
     master = grid.master(DISTQ_MAX_DELIVERIES="3")
@@ -52,18 +52,18 @@ def test_an_item_that_kills_its_executor_again_and_again_becomes_a_dead_letter(g
     assert results_of(manager, 1) == ["fine"]
 
 
-def test_an_item_that_raises_is_tried_again_and_then_dead(grid: Cluster) -> None:
+def test_an_item_that_raises_is_retried_and_then_dead(grid: Cluster) -> None:
     """Each failure is one warning with the task, the attempt and the cause."""
     master = grid.master(DISTQ_RETRIES="2", DISTQ_RETRY_BASE_S="0.01")
     worker = grid.worker("poison")
     grid.manager().get_work_queue().put("raise")
-    (buried,) = master.logs("task_buried")
-    assert buried["failures"] == 3
-    failures = worker.logs("task_failed", times=3, cause="ValueError: as the item says", task=buried["task"])
+    (dead_letter,) = master.logs("task_buried")
+    assert dead_letter["failures"] == 3
+    failures = worker.logs("task_failed", times=3, cause="ValueError: as the item says", task=dead_letter["task"])
     assert [event["attempt"] for event in failures] == [1, 2, 3]
 
 
-def test_an_executor_killed_in_mid_task_costs_nothing(grid: Cluster, held: Path) -> None:
+def test_an_executor_killed_during_a_task_costs_nothing(grid: Cluster, held: Path) -> None:
     """The worker replaces the executor, the task runs again, and one result arrives."""
     grid.master()
     worker = grid.worker("hold", 2)
@@ -77,7 +77,7 @@ def test_an_executor_killed_in_mid_task_costs_nothing(grid: Cluster, held: Path)
     assert worker.events("executor_died", pid=victim)[0]["cause"] == "killed by SIGKILL"
 
 
-def test_only_the_running_task_is_blamed(grid: Cluster, held: Path) -> None:
+def test_only_the_running_task_of_a_killed_executor_is_blamed(grid: Cluster, held: Path) -> None:
     """The other leased tasks of the executor go back without a counted delivery."""
     master = grid.master()
     worker = grid.worker("echo")
@@ -98,7 +98,7 @@ def test_only_the_running_task_is_blamed(grid: Cluster, held: Path) -> None:
     assert len(master.events("task_lost")) == 1
 
 
-def test_a_whole_worker_killed_leaves_no_executor_and_loses_no_task(grid: Cluster, held: Path) -> None:
+def test_a_killed_worker_leaves_no_executor_and_loses_no_task(grid: Cluster, held: Path) -> None:
     """The executors die with the worker, and another worker runs their tasks."""
     grid.master(DISTQ_LEASE_S="2", DISTQ_HEARTBEAT_S="0.5")
     worker = grid.worker("hold", 2)
@@ -113,7 +113,7 @@ def test_a_whole_worker_killed_leaves_no_executor_and_loses_no_task(grid: Cluste
     assert results_of(manager, 2) == ["a", "b"]
 
 
-def test_what_a_killed_executor_has_started_ends_with_it(grid: Cluster, held: Path) -> None:
+def test_processes_that_a_killed_executor_started_end_with_it(grid: Cluster, held: Path) -> None:
     """The task now runs on another executor, and its child process must not continue here."""
     grid.master()
     grid.worker("fork")
@@ -126,7 +126,7 @@ def test_what_a_killed_executor_has_started_ends_with_it(grid: Cluster, held: Pa
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGHUP, signal.SIGHUP)])
-def test_a_signal_lets_the_running_task_end_and_takes_no_other(
+def test_a_signal_lets_the_running_task_end_and_leases_no_other(
     grid: Cluster, held: Path, numbers: tuple[signal.Signals, ...]
 ) -> None:
     """The worker exits with 0 after the result; the next item stays. A terminal that closes sends its signal twice."""
@@ -163,7 +163,7 @@ def test_a_drain_longer_than_a_lease_delivers_once(grid: Cluster, held: Path) ->
     assert master.events("task_lost") == []
 
 
-def test_who_is_not_done_when_the_drain_ends_is_killed_and_its_task_goes_back_free(grid: Cluster, held: Path) -> None:
+def test_an_executor_that_outlasts_the_drain_is_killed_and_its_task_requeued(grid: Cluster, held: Path) -> None:
     """The exit code is 0, because the drain was ordered; the task's deliveries do not count this one."""
     master = grid.master()
     worker = grid.worker("hold", DISTQ_DRAIN_S="0.2")
@@ -189,7 +189,7 @@ def test_a_second_signal_hurries_the_drain(grid: Cluster, held: Path) -> None:
     assert worker.ends() == 0
 
 
-def test_a_worker_waits_for_a_master_that_is_not_there_yet(grid: Cluster) -> None:
+def test_a_worker_waits_for_a_master_that_has_not_started(grid: Cluster) -> None:
     """The worker logs once that it waits, and works when the master starts."""
     worker = grid.worker("square")
     worker.logs("master_not_reached")
@@ -202,7 +202,7 @@ def test_a_worker_waits_for_a_master_that_is_not_there_yet(grid: Cluster) -> Non
     assert len(worker.events("master_not_reached")) == 1
 
 
-def test_a_worker_without_a_master_ends_when_told(grid: Cluster) -> None:
+def test_a_worker_without_a_master_ends_by_a_signal(grid: Cluster) -> None:
     """A signal ends the worker at any time, with exit code 0."""
     worker = grid.worker("square")
     worker.logs("master_not_reached")
@@ -210,7 +210,7 @@ def test_a_worker_without_a_master_ends_when_told(grid: Cluster) -> None:
     assert worker.ends() == 0
 
 
-def test_a_master_restarted_under_a_worker_is_found_again(grid: Cluster) -> None:
+def test_a_worker_finds_a_restarted_master_again(grid: Cluster) -> None:
     """The same processes continue without an operator."""
     master = grid.master()
     worker = grid.worker("square", 2)
@@ -226,7 +226,7 @@ def test_a_master_restarted_under_a_worker_is_found_again(grid: Cluster) -> None
     assert worker.children() == executors
 
 
-def test_another_key_is_exit_3_and_one_sentence(grid: Cluster) -> None:
+def test_a_wrong_key_ends_the_worker_with_3(grid: Cluster) -> None:
     """The worker exits, because a wrong key never becomes valid."""
     grid.master()
     worker = grid.worker("square", DISTQ_AUTHKEY="another key that is long enough too")
@@ -234,15 +234,15 @@ def test_another_key_is_exit_3_and_one_sentence(grid: Cluster) -> None:
     assert "does not let us in" in worker.text.splitlines()[-1]
 
 
-def test_a_handler_that_cannot_be_imported_is_exit_2_and_one_sentence(grid: Cluster) -> None:
+def test_a_handler_that_cannot_be_imported_ends_the_worker_with_2(grid: Cluster) -> None:
     """The sentence names the module and the reason, even without a master."""
     worker = grid.worker("no_such_function", 2)
     assert worker.ends() == 2
-    said = worker.logs("command_failed", code=2)[0]["reason"]
-    assert "tests.e2e.handlers:no_such_function cannot be imported: AttributeError" in said
+    reason = worker.logs("command_failed", code=2)[0]["reason"]
+    assert "tests.e2e.handlers:no_such_function cannot be imported: AttributeError" in reason
 
 
-def test_executors_that_keep_dying_are_replaced_more_and_more_slowly(grid: Cluster, tmp_path: Path) -> None:
+def test_executors_that_keep_dying_are_replaced_more_slowly(grid: Cluster, tmp_path: Path) -> None:
     """A handler that breaks later (for example because a file system is missing) must not cause endless forks."""
     module = tmp_path / "fragile.py"
     module.write_text("def f(item): return item\n")
@@ -261,7 +261,7 @@ def test_executors_that_keep_dying_are_replaced_more_and_more_slowly(grid: Clust
     assert results_of(manager, 1) == ["mended"]
 
 
-def test_executors_have_the_key_neither_as_argument_nor_in_their_environment(grid: Cluster) -> None:
+def test_executors_have_the_key_neither_as_an_argument_nor_in_their_environment(grid: Cluster) -> None:
     """A child process of a task must not inherit the key."""
     grid.master()
     grid.worker("key_in_environment")
@@ -290,7 +290,7 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
-def test_a_worker_that_is_process_1_buries_orphans(grid: Cluster) -> None:
+def test_a_worker_that_is_process_1_reaps_orphans(grid: Cluster) -> None:
     """A container starts its worker as process 1; zombies would fill the container's process table."""
     grid.master()
     arguments = ["worker", "--plain-handler", "tests.e2e.handlers:orphan", "--concurrency", "1"]
@@ -320,7 +320,7 @@ def status(port: int, path: str) -> tuple[int, str]:
     return response.status, text
 
 
-def test_a_workers_probes_tell_alive_from_ready(grid: Cluster) -> None:
+def test_a_workers_probes_distinguish_alive_from_ready(grid: Cluster) -> None:
     """The worker is alive without a master and ready with one; its metrics count."""
     worker = grid.worker("square", DISTQ_HTTP_ADDRESS=f"127.0.0.1:{grid.http_port}")
     worker.logs("master_not_reached")

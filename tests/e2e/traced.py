@@ -25,10 +25,10 @@ if __name__ in {"__main__", "tests.e2e.traced"}:
 
 def spans() -> list[dict[str, Any]]:
     """Return the spans of this process so far."""
-    return [_told(span) for span in exporter.get_finished_spans()]
+    return [_as_record(span) for span in exporter.get_finished_spans()]
 
 
-def _told(span: ReadableSpan) -> dict[str, Any]:
+def _as_record(span: ReadableSpan) -> dict[str, Any]:
     context, parent = span.context, span.parent
     assert context is not None
     return {
@@ -80,9 +80,9 @@ def main(address: str) -> None:
         headers, bound = future.result(20)
         alone = client.submit(tasks.coroutine).result(20)
         chained = client.chain(distq.call(tasks.current_trace), distq.call(tasks.joined)).result(20)
-        told = {"ours": spans(), "headers": headers, "bound": bound, "alone": alone, "chained": chained}
-        told |= {"task": future.task_id, "theirs": client.submit(tasks.spans).result(20)}
-    sys.stdout.write(json.dumps(told) + "\n")
+        record = {"ours": spans(), "headers": headers, "bound": bound, "alone": alone, "chained": chained}
+        record |= {"task": future.task_id, "theirs": client.submit(tasks.spans).result(20)}
+    sys.stdout.write(json.dumps(record) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.e2e import handlers
+
 import distq
 
-LOOK_S = 0.01
+POLL_S = 0.01
 
 
 def waits(folder: str, name: str) -> tuple[str, int]:
     """Note that the task runs, wait until the folder contains `go`, and return the task's id and attempt."""
     (Path(folder) / f"{name}-{os.getpid()}").touch()
-    while not (Path(folder) / "go").exists():
-        time.sleep(LOOK_S)  # the test creates the file when all tasks run
+    handlers.wait_for_go(folder)
     run = distq.current()
     return run.id, run.attempt
 
@@ -27,7 +28,7 @@ async def awaits(folder: str, name: str) -> tuple[str, int]:
     run.progress(0.5, name)
     (Path(folder) / f"{name}-{os.getpid()}").touch()
     while not (Path(folder) / "go").exists():  # noqa: ASYNC110 - the file is made by another process
-        await asyncio.sleep(LOOK_S)  # as in `waits`
+        await asyncio.sleep(POLL_S)  # as in `waits`
     assert distq.current() == run
     return run.id, run.attempt
 
@@ -36,7 +37,7 @@ async def awaits(folder: str, name: str) -> tuple[str, int]:
 def too_long() -> None:
     """Exceed the time limit in Python code."""
     while True:
-        time.sleep(LOOK_S)  # the exception is raised between two of these calls
+        time.sleep(POLL_S)  # the exception is raised between two of these calls
 
 
 @distq.task(retries=0, time_limit=0.3)
