@@ -1,4 +1,4 @@
-"""An executor that runs in a thread of the test: all of it but the process."""
+"""Helpers that run an executor in a thread of the test, without its process."""
 
 import os
 import pickle
@@ -28,31 +28,31 @@ ENVELOPES = [("work", "plain", "plain", None)]
 
 
 class AtWork:
-    """A running executor, its reports, and the means to end it."""
+    """A running executor, its reports, and the ways to end it."""
 
     def __init__(self, address: tuple[str, int], handler: Handler, **given: object) -> None:
-        self.quit = ShutdownFlag()
+        self.shutdown = ShutdownFlag()
         self.page = SlotsPage.create() if given.get("executor") == THREAD else BatchPage.create()
         self._report_read, self._report_write = os.pipe()
         self._lifeline_read, self._lifeline_write = os.pipe()
         config = executor_config(addresses=(address,), authkey=KEY, **given)
         functions = Functions(handler, config.accept, config.payload_bytes_max, print)
-        reporter, lifeline, page, stock = Reporter(self._report_write), self._lifeline_read, self.page, None
+        reporter, lifeline, page, stdlib_loop = Reporter(self._report_write), self._lifeline_read, self.page, None
         if isinstance(page, BatchPage):
             interrupts = Interrupts(page, MONOTONIC)
-            broker: BatchLoop | ConcurrentLoop = BatchLoop(
-                config, functions, interrupts, page, reporter, self.quit, lifeline, MONOTONIC
+            loop: BatchLoop | ConcurrentLoop = BatchLoop(
+                config, functions, interrupts, page, reporter, self.shutdown, lifeline, MONOTONIC
             )
-            stock = StdlibServerLoop(handler, page, reporter, self.quit, MONOTONIC, verbose=config.verbose)
+            stdlib_loop = StdlibServerLoop(handler, page, reporter, self.shutdown, MONOTONIC, verbose=config.verbose)
         else:
-            broker = ConcurrentLoop(config, functions, page, reporter, self.quit, lifeline, MONOTONIC)
-        self._runner = Runner(config, broker, stock, page, reporter, self.quit, lifeline)
+            loop = ConcurrentLoop(config, functions, page, reporter, self.shutdown, lifeline, MONOTONIC)
+        self._runner = Runner(config, loop, stdlib_loop, page, reporter, self.shutdown, lifeline)
         self._thread = threading.Thread(target=self._runner.run)
         self._thread.start()
 
-    def ask(self) -> None:
-        """Ask the executor to end, as SIGTERM does."""
-        self.quit.set()
+    def request_end(self) -> None:
+        """Request the executor's end, as SIGTERM does."""
+        self.shutdown.set()
 
     def supervisor_ends(self) -> None:
         """Let the executor detect that its supervisor has ended."""
@@ -60,12 +60,12 @@ class AtWork:
         self._lifeline_write = -1
 
     def ended(self) -> bool:
-        """Whether the executor ends soon."""
+        """Return whether the executor ends within the test's limit."""
         self._thread.join(SOON_S)
         return not self._thread.is_alive()
 
     def reports(self) -> list[Report]:
-        """The executor's reports so far; there must be one."""
+        """Return the executor's reports so far; there must be one."""
         return ReportReader().feed(os.read(self._report_read, 65_536))
 
     def close(self) -> None:
@@ -74,25 +74,25 @@ class AtWork:
             if fd >= 0:
                 os.close(fd)
         self.page.close()
-        self.quit.close()
+        self.shutdown.close()
 
 
 @contextmanager
 def at_work(address: tuple[str, int], handler: Handler, **given: object) -> Iterator[AtWork]:
-    """An executor for the duration of a test, which ends it afterwards if it still runs."""
+    """Yield an executor, and end it afterwards if it still runs."""
     executor = AtWork(address, handler, **given)
     try:
         yield executor
-        executor.ask()
+        executor.request_end()
         assert executor.ended()
     finally:
-        executor.ask()
+        executor.request_end()
         executor.ended()
         executor.close()
 
 
 def leased(*items: object, first: int = 1) -> tuple[object, object]:
-    """The answer to an exchange that leases these items, each for the first time."""
+    """Return the reply to an exchange that leases these items, each for the first time."""
     return ENVELOPES, [(first + n, 1, 1, 0, pickle.dumps(item)) for n, item in enumerate(items)]
 
 

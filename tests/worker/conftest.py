@@ -1,4 +1,4 @@
-"""The fixtures of all tests of the worker."""
+"""Fixtures of all tests of the worker."""
 
 import pytest
 
@@ -6,6 +6,6 @@ from distq.tasks import current
 
 
 @pytest.fixture(autouse=True)
-def _own_find_current(monkeypatch: pytest.MonkeyPatch) -> None:
+def _reset_find_current(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reset `find_current`, so that no later test uses the one of an earlier executor."""
     monkeypatch.setattr(current, "find_current", None)

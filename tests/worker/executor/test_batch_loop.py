@@ -1,4 +1,4 @@
-"""Tests of an executor at a fake master: what it settles, requests, holds and releases."""
+"""Tests of an executor with a fake master: what it settles, requests, holds and releases."""
 
 import pickle
 import threading
@@ -26,16 +26,16 @@ Script = Callable[[int, Settled, int], object]
 
 
 class Scripted:
-    """The master's side of a test: greetings and exchanges, as they came and as they were answered."""
+    """A fake master that records greetings and exchanges, and answers by a test's script."""
 
     def __init__(self, script: Script) -> None:
         self.hellos: list[dict[str, Any]] = []
         self.greeting: dict[str, Any] = {}
-        """Further fields of the greeting's answer."""
+        """Further fields of the reply to the greeting."""
         self.settled: Settled = []
         self.wants: list[int] = []
         self.idle = threading.Event()
-        """Set when the executor waits for a task that does not come."""
+        """Set when the executor waits for a task."""
         self._script = script
         self._count = 0
         self._end = threading.Event()
@@ -66,34 +66,34 @@ class Scripted:
 
 
 def outcomes(settled: Settled) -> list[tuple[int, int, object]]:
-    """Task, outcome and unpickled value of what was settled."""
+    """Return task, outcome and unpickled value of each settlement."""
     return [(task, outcome, body and pickle.loads(body)) for task, _, outcome, body, *_ in settled]
 
 
 def exception_text(body: bytes | None) -> str:
-    """What a failure says."""
+    """Return the text of a failure."""
     return str(exception_of(body, None))
 
 
 def square(item: Any) -> object:
-    """The handler of most tests."""
+    """Return the square, as the handler of most tests."""
     return item * item
 
 
 def run(script: Script, handler: Callable[[Any], object] = square, **given: object) -> tuple[Scripted, list[object]]:
-    """Let an executor work until it waits for a task that does not come; then end it."""
+    """Let an executor work until it waits for a task, and then end it."""
     master = Scripted(script)
     with fake_master(master) as served, at_work(served.address, handler, **given) as executor:
         assert master.idle.wait(SOON_S)
-        executor.ask()
+        executor.request_end()
         assert executor.ended()
         reports: list[object] = [*executor.reports()]
         master.end()
     return master, reports
 
 
-def test_results_go_out_with_the_next_question() -> None:
-    """One round trip settles a batch and leases the next; the second asks for more."""
+def test_results_are_sent_with_the_next_request() -> None:
+    """One round trip settles a batch and leases the next; the second requests more."""
     master, reports = run(lambda n, _settled, _want: leased(3, 4, first=n * 2 + 1) if n < 2 else NOTHING)
     assert outcomes(master.settled) == [(1, 0, 9), (2, 0, 16), (3, 0, 9), (4, 0, 16)]
     assert master.wants == [1, 2, 4]
@@ -103,7 +103,7 @@ def test_results_go_out_with_the_next_question() -> None:
 
 
 def test_an_exception_is_settled_as_a_failure_and_reported() -> None:
-    """With type, text and traceback for the client, and a line for the log."""
+    """The client gets type, text and traceback, and the log a line."""
     master, reports = run(lambda n, _settled, _want: NOTHING if n else leased("a"))
     (settled,) = master.settled
     assert settled[2] == Outcome.FAILURE
@@ -112,34 +112,34 @@ def test_an_exception_is_settled_as_a_failure_and_reported() -> None:
 
 
 def test_a_lost_connection_costs_no_result() -> None:
-    """The executor comes back, names what it still holds, and settles it first."""
+    """The executor reconnects, names the tasks that it holds, and settles them first."""
     master, reports = run(lambda n, _settled, _want: [leased(3), HANG_UP, NOTHING][n], reconnect_max_s=0.01)
     assert outcomes(master.settled) == [(1, 0, 9)]
     assert [hello["holds"] for hello in master.hellos] == [[], [(1, 1)]]
     assert any(isinstance(report, Disconnected) for report in reports)
 
 
-def test_a_task_is_finished_while_the_master_is_away() -> None:
-    """The connection breaks in mid-task; the task does not notice."""
-    running, broken = threading.Event(), threading.Event()
+def test_a_task_ends_while_the_master_is_away() -> None:
+    """The connection breaks during the task, which does not notice."""
+    running, is_broken = threading.Event(), threading.Event()
 
     def handler(item: Any) -> object:
         running.set()
-        assert broken.wait(SOON_S)
+        assert is_broken.wait(SOON_S)
         return item
 
     master = Scripted(lambda n, _settled, _want: NOTHING if n else leased("kept"))
     with fake_master(master) as served, at_work(served.address, handler, reconnect_max_s=0.01):
         assert running.wait(SOON_S)
         served.drop()
-        broken.set()
+        is_broken.set()
         assert master.idle.wait(SOON_S)
         master.end()
     assert outcomes(master.settled) == [(1, 0, "kept")]
 
 
-def test_whoever_is_told_to_end_finishes_its_task_and_hands_the_others_back() -> None:
-    """They go back unstarted, which costs them nothing."""
+def test_an_executor_that_must_end_finishes_its_task_and_hands_the_others_back() -> None:
+    """The others go back unstarted, without a counted delivery."""
     running, told = threading.Event(), threading.Event()
 
     def handler(item: Any) -> object:
@@ -150,27 +150,27 @@ def test_whoever_is_told_to_end_finishes_its_task_and_hands_the_others_back() ->
     master = Scripted(lambda n, _settled, _want: NOTHING if n else leased("a", "b", "c"))
     with fake_master(master) as served, at_work(served.address, handler) as executor:
         assert running.wait(SOON_S)
-        executor.ask()
+        executor.request_end()
         told.set()
         assert executor.ended()
         assert executor.page.counts.released == 2
     assert outcomes(master.settled) == [(1, 0, "a"), (2, 2, None), (3, 2, None)]
 
 
-def test_whoever_waits_for_a_task_ends_at_once_when_told() -> None:
+def test_a_waiting_executor_ends_immediately() -> None:
     """A drain of idle executors takes no time."""
     master = Scripted(lambda _n, _settled, _want: NOTHING)
     with fake_master(master) as served, at_work(served.address, square) as executor:
         assert master.idle.wait(SOON_S)
         began = time.perf_counter()
-        executor.ask()
+        executor.request_end()
         assert executor.ended()
         assert time.perf_counter() - began < 1.0
         master.end()
 
 
 def test_an_executor_without_a_supervisor_ends() -> None:
-    """Also while it waits for a task."""
+    """It ends while it waits for a task too."""
     master = Scripted(lambda _n, _settled, _want: NOTHING)
     with fake_master(master) as served, at_work(served.address, square) as executor:
         assert master.idle.wait(SOON_S)
@@ -179,14 +179,14 @@ def test_an_executor_without_a_supervisor_ends() -> None:
         master.end()
 
 
-def test_a_batch_that_takes_far_too_long_is_handed_back() -> None:
+def test_a_batch_that_takes_too_long_is_handed_back() -> None:
     """Other executors may be free: a task waits behind another one for only a fraction of a second."""
     master, _ = run(lambda n, _settled, _want: leased(0.4, 0.0, 0.0) if not n else NOTHING, time.sleep)
     assert outcomes(master.settled) == [(2, 2, None), (3, 2, None), (1, 0, None)]
 
 
-def test_results_of_a_long_batch_do_not_wait_for_its_end() -> None:
-    """They are settled on the way, without asking for more."""
+def test_results_of_a_long_batch_are_sent_before_its_end() -> None:
+    """The executor settles them during the batch, without a request for more tasks."""
     counts: list[tuple[int, int]] = []
 
     def script(n: int, settled: Settled, want: int) -> object:
@@ -197,7 +197,7 @@ def test_results_of_a_long_batch_do_not_wait_for_its_end() -> None:
     assert counts[1] == (1, 0)
 
 
-def test_large_results_do_not_gather() -> None:
+def test_large_results_are_sent_before_they_fill_a_frame() -> None:
     """A frame stays far below the limit, whatever a batch returns."""
     sizes: list[int] = []
 
@@ -210,7 +210,7 @@ def test_large_results_do_not_gather() -> None:
 
 
 def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> None:
-    """The executor does not send it again and again, with all others behind it."""
+    """The executor does not send it again, which would block all other results."""
     refusal = RemoteRefusal("a result of 9 bytes is too large here")
     master, _ = run(lambda n, _settled, _want: [leased(3), refusal, NOTHING][n], reconnect_max_s=0.01)
     (settled,) = master.settled
@@ -219,8 +219,8 @@ def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> No
     assert "too large here" in exception_text(settled[3])
 
 
-def test_answers_that_are_refused_twice_are_dropped_and_reported() -> None:
-    """Their leases end, because the next greeting does not hold them."""
+def test_results_that_are_refused_twice_are_dropped_and_reported() -> None:
+    """Their leases end, because the next greeting does not contain them."""
     refusal = RemoteRefusal("no")
     master, reports = run(lambda n, _settled, _want: [leased(3), refusal, refusal, NOTHING][n], reconnect_max_s=0.01)
     assert master.settled == []
@@ -228,8 +228,8 @@ def test_answers_that_are_refused_twice_are_dropped_and_reported() -> None:
     assert master.hellos[-1]["holds"] == []
 
 
-def test_the_word_names_the_running_task() -> None:
-    """That is how the supervisor knows whom to blame."""
+def test_the_page_names_the_running_task() -> None:
+    """The supervisor reads from it which task is to blame."""
     seen: list[object] = []
     executors: list[Any] = []
 
@@ -247,29 +247,29 @@ def test_the_word_names_the_running_task() -> None:
     assert seen == [(77, 1)]
 
 
-@pytest.mark.parametrize("takes_notes", [True, False])
-def test_what_a_task_says_while_it_runs_goes_to_masters_that_take_it(takes_notes: bool) -> None:
-    """One of a version before would refuse the answers that come with it."""
-    heard = threading.Event()
+@pytest.mark.parametrize("accepts_notes", [True, False])
+def test_progress_of_a_running_task_goes_only_to_masters_that_accept_it(accepts_notes: bool) -> None:
+    """A master of an older version would refuse the settlements beside it."""
+    received = threading.Event()
 
     def script(count: int, settled: Settled, _want: int) -> object:
         if any(row[2] == Outcome.PROGRESS for row in settled):
-            heard.set()
+            received.set()
         return leased(2) if count == 0 else NOTHING
 
     def telling(item: object) -> object:
         distq.current().progress(0.5, "half")
-        return item if heard.wait(SOON_S if takes_notes else 0.3) is takes_notes else -1
+        return item if received.wait(SOON_S if accepts_notes else 0.3) is accepts_notes else -1
 
     master = Scripted(script)
-    master.greeting = {"notes": takes_notes}
+    master.greeting = {"notes": accepts_notes}
     with fake_master(master) as served, at_work(served.address, telling) as executor:
         assert master.idle.wait(SOON_S)
-        executor.ask()
+        executor.request_end()
         assert executor.ended()
         master.end()
     assert outcomes([row for row in master.settled if row[2] == Outcome.SUCCESS]) == [(1, 0, 2)]
-    assert heard.is_set() is takes_notes
+    assert received.is_set() is accepts_notes
 
 
 def settling(count: int, lease: Callable[[int], object], handler: Callable[[Any], object], executor: str) -> Scripted:
@@ -299,16 +299,16 @@ class Nameless(type):
 
     @property
     def __name__(cls) -> str:  # type: ignore[override]
-        """No name."""
+        """Raise instead of returning a name."""
         raise SystemExit(9)
 
 
 class Odd(Exception, metaclass=Nameless):
-    """This exception cannot be described."""
+    """An exception that cannot be described."""
 
 
 class Unspeakable(Exception):
-    """Nor of this one."""
+    """Another exception that cannot be described."""
 
     def __str__(self) -> str:
         raise SystemExit(9)
@@ -320,15 +320,15 @@ class Unspeakable(Exception):
 
 
 def raises(item: Any) -> object:
-    """Raise one of these, or return."""
+    """Raise one of these exceptions, or return."""
     if item in (Odd, Unspeakable):
         raise item
     return item
 
 
 @pytest.mark.parametrize("executor", [PROCESS, THREAD])
-def test_whatever_comes_out_of_a_task_is_its_failure_and_the_next_one_runs(executor: str) -> None:
-    """It ends neither the executor nor one of its slots."""
+def test_any_exception_of_a_task_is_its_failure_and_the_next_task_runs(executor: str) -> None:
+    """The exception ends neither the executor nor one of its slots."""
     items = [Odd, Unspeakable, "fine"]
     master = settling(3, lambda n: leased(items[n], first=n + 1), raises, executor=executor)
     assert [(row[0], row[2]) for row in master.settled] == [(1, Outcome.FAILURE), (2, Outcome.FAILURE), (3, 0)]
@@ -340,7 +340,7 @@ tenant: ContextVar[str] = ContextVar("tenant", default="none")
 
 
 def sets_tenant(item: Any) -> object:
-    """Return what was there, and leave something."""
+    """Return the context variable's value, and set another one."""
     before = tenant.get()
     tenant.set(item)
     return before
@@ -349,14 +349,14 @@ def sets_tenant(item: Any) -> object:
 @pytest.mark.parametrize("limit_s", [None, 1e10])
 @pytest.mark.parametrize("executor", [PROCESS, THREAD])
 def test_a_context_variable_ends_with_its_task(executor: str, limit_s: float | None) -> None:
-    """Whether a timer is set for it or not; and no timer takes ten billion seconds."""
+    """It ends whether a timer is set or not; no timer accepts ten billion seconds."""
     envelopes = [("work", "plain", "plain", limit_s)]
     master = settling(2, lambda n: (envelopes, leased("a", first=n + 1)[1]), sets_tenant, executor=executor)
     assert outcomes(master.settled) == [(1, 0, "none"), (2, 0, "none")]
 
 
-def test_a_task_stays_to_blame_until_its_answer_is_out() -> None:
-    """The page says so for as long as the master has not answered."""
+def test_a_task_is_to_blame_until_its_settlement_is_answered() -> None:
+    """The page names the task until the master has answered."""
     seen: list[Blame] = []
 
     def script(count: int, _settled: Settled, _want: int) -> object:
@@ -370,11 +370,11 @@ def test_a_task_stays_to_blame_until_its_answer_is_out() -> None:
         page.append(executor.page)
         assert master.idle.wait(SOON_S)
         while executor.page.blame.running:
-            time.sleep(0.001)  # its thread hears the answer
+            time.sleep(0.001)  # the executor's thread reads the reply
         master.end()
     assert [list(blame.running) for blame in seen[:2]] == [[], [(1, 1)]]
 
 
 def square_of_text(item: Any) -> object:
-    """Return twice the text."""
+    """Return the text twice."""
     return item + item

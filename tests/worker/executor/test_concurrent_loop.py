@@ -1,4 +1,4 @@
-"""Tests of an executor of several tasks at a fake master: what it requests, settles and holds while they run."""
+"""Tests of an executor of several tasks with a fake master: what it requests, settles and holds meanwhile."""
 
 import pickle
 import threading
@@ -17,7 +17,7 @@ from distq.wire.errors import RemoteRefusal
 from distq.worker.executor.dependencies import DependencyArgumentsFailed, with_upstream_results
 from distq.worker.shared.reports import Trouble
 
-SEATS = 5
+SLOTS = 5
 LIMIT_S = 0.3
 ENVELOPES = [
     ("work", "plain", "plain", None),
@@ -29,22 +29,22 @@ interrupted = threading.Event()
 
 
 def overruns() -> None:
-    """Run beyond a limit, and say when that is over."""
+    """Run beyond a time limit, and report the exception."""
     try:
         while True:
-            time.sleep(0.01)  # an exception comes between two of these
+            time.sleep(0.01)  # the exception is raised between two of these calls
     finally:
         interrupted.set()
 
 
 def leased(*items: object, first: int = 1, envelope: int = 0) -> tuple[Any, ...]:
-    """The answer to an exchange that leases these."""
+    """Return the reply to an exchange that leases these tasks."""
     payloads = [pickle.dumps(item) for item in items]
     return ENVELOPES, [(first + n, 1, 1, envelope, payload) for n, payload in enumerate(payloads)]
 
 
 class Scripted:
-    """The master's side of a test."""
+    """A fake master that answers by a test's script."""
 
     def __init__(
         self, script: Callable[[int, Settled, int], object], greets: Callable[[], bool] = lambda: True
@@ -53,13 +53,13 @@ class Scripted:
         self.holds: list[Any] = []
         self.wants: list[int] = []
         self.greets: Callable[[], bool] = lambda: True
-        """Whether it is there for who says hello."""
+        """Whether the fake master answers a greeting."""
         self._script = script
         self.count = 0
         self.back = threading.Event()
-        """Set when it has said hello a second time, and ..."""
-        self.heard = threading.Event()
-        """... when something was settled."""
+        """Set at the second greeting."""
+        self.greeted_again = threading.Event()
+        """Set at a settlement."""
 
     def __call__(self, asked: Asked) -> object:
         """Answer a call."""
@@ -78,21 +78,21 @@ class Scripted:
         if answer is not HANG_UP and not isinstance(answer, Exception):
             self.settled += settled
             if settled:
-                self.heard.set()
+                self.greeted_again.set()
         if isinstance(answer, Exception):
             raise answer
         return answer
 
 
 def patient(answer: object) -> object:
-    """What a master answers that has kept it waiting for a moment."""
+    """Return the reply of a master after a short wait."""
     if answer is NOTHING:
-        time.sleep(0.02)  # as a real one would, until there is a task
+        time.sleep(0.02)  # as a real master waits until there is a task
     return answer
 
 
-def test_it_asks_for_as_many_as_it_may_run_and_then_waits_for_them() -> None:
-    """Three more, of five seats, before it is worn: with three under way it has nothing more to ask."""
+def test_an_executor_requests_as_many_tasks_as_it_has_free_slots() -> None:
+    """Its limit of tasks leaves three of five slots; with three running tasks it requests nothing."""
     begun, go = threading.Semaphore(0), threading.Event()
 
     def handler(item: Any) -> object:
@@ -103,11 +103,11 @@ def test_it_asks_for_as_many_as_it_may_run_and_then_waits_for_them() -> None:
     master = Scripted(lambda n, _settled, _want: patient(NOTHING if n else leased("a", "b", "c")))
     with (
         fake_master(master) as served,
-        at_work(served.address, handler, executor=THREAD, executor_slots=SEATS, max_tasks=3) as executor,
+        at_work(served.address, handler, executor=THREAD, executor_slots=SLOTS, max_tasks=3) as executor,
     ):
         for _ in range(3):
             assert begun.acquire(timeout=SOON_S)
-        time.sleep(0.2)  # in which it could ask ten times
+        time.sleep(0.2)  # the executor could send ten requests in this time
         asked = master.count
         go.set()
         assert executor.ended()
@@ -117,7 +117,7 @@ def test_it_asks_for_as_many_as_it_may_run_and_then_waits_for_them() -> None:
     assert sorted((row[0], row[2]) for row in master.settled) == [(1, 0), (2, 0), (3, 0)]
 
 
-def test_what_runs_is_named_to_the_master_that_comes_back() -> None:
+def test_running_tasks_are_named_to_the_master_that_comes_back() -> None:
     """The executor settles each after its end, in any order."""
     begun, go = threading.Semaphore(0), {"a": threading.Event(), "b": threading.Event()}
 
@@ -129,21 +129,21 @@ def test_what_runs_is_named_to_the_master_that_comes_back() -> None:
     master = Scripted(lambda n, _settled, _want: [leased("a", "b"), HANG_UP][n] if n < 2 else patient(NOTHING))
     with (
         fake_master(master) as served,
-        at_work(served.address, handler, executor=THREAD, executor_slots=SEATS, reconnect_max_s=0.01) as executor,
+        at_work(served.address, handler, executor=THREAD, executor_slots=SLOTS, reconnect_max_s=0.01) as executor,
     ):
         for _ in range(2):
             assert begun.acquire(timeout=SOON_S)
         assert master.back.wait(SOON_S)
         go["b"].set()
         go["a"].set()
-        executor.ask()
+        executor.request_end()
         assert executor.ended()
     assert sorted(master.holds[1]) == [(1, 1), (2, 1)]
     assert sorted((row[0], row[2]) for row in master.settled) == [(1, 0), (2, 0)]
 
 
 def test_a_time_limit_holds_while_the_master_is_away() -> None:
-    """Nobody has to be there for a task to be interrupted; its end is told as soon as somebody is."""
+    """The executor interrupts the task without a master, and settles it when a master is there."""
     interrupted.clear()
     master = Scripted(
         lambda n, _settled, _want: [leased(((), {}), envelope=1), HANG_UP][n] if n < 2 else patient(NOTHING)
@@ -151,11 +151,11 @@ def test_a_time_limit_holds_while_the_master_is_away() -> None:
     master.greets = lambda: not master.holds or interrupted.is_set()
     with (
         fake_master(master) as served,
-        at_work(served.address, print, executor=THREAD, executor_slots=SEATS, reconnect_max_s=0.01) as executor,
+        at_work(served.address, print, executor=THREAD, executor_slots=SLOTS, reconnect_max_s=0.01) as executor,
     ):
         assert interrupted.wait(SOON_S)
-        assert master.heard.wait(SOON_S)
-        executor.ask()
+        assert master.greeted_again.wait(SOON_S)
+        executor.request_end()
         assert executor.ended()
     (row,) = master.settled
     assert row[2] == Outcome.TIMEOUT
@@ -163,7 +163,7 @@ def test_a_time_limit_holds_while_the_master_is_away() -> None:
 
 
 def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> None:
-    """The executor drops it, and logs that, if the master refuses that too."""
+    """The executor drops it and logs that if the master refuses the failure too."""
     refusals: list[int] = []
     twice = threading.Event()
 
@@ -181,15 +181,15 @@ def test_a_result_that_the_master_refuses_becomes_a_failure_that_says_so() -> No
         at_work(served.address, lambda item: item, executor=THREAD, executor_slots=1, reconnect_max_s=0.01) as executor,
     ):
         assert twice.wait(SOON_S)
-        executor.ask()
+        executor.request_end()
         assert executor.ended()
         reports: list[object] = [*executor.reports()]
     assert refusals == [Outcome.SUCCESS, Outcome.FATAL]
     assert any(isinstance(report, Trouble) for report in reports)
 
 
-def test_what_comes_while_it_is_to_end_is_handed_back() -> None:
-    """It was asked for before."""
+def test_tasks_that_arrive_at_an_executor_that_must_end_are_handed_back() -> None:
+    """The executor had requested them before."""
     asked, told = threading.Event(), threading.Event()
 
     def script(count: int, _settled: Settled, _want: int) -> object:
@@ -202,23 +202,23 @@ def test_what_comes_while_it_is_to_end_is_handed_back() -> None:
     master = Scripted(script)
     with (
         fake_master(master) as served,
-        at_work(served.address, lambda item: item, executor=THREAD, executor_slots=SEATS) as executor,
+        at_work(served.address, lambda item: item, executor=THREAD, executor_slots=SLOTS) as executor,
     ):
         assert asked.wait(SOON_S)
-        executor.ask()
+        executor.request_end()
         told.set()
         assert executor.ended()
     assert [(row[0], row[2]) for row in master.settled] == [(1, Outcome.RELEASED)]
 
 
-def test_arguments_that_cannot_be_put_together_fail_their_task_and_not_its_executor() -> None:
-    """A client has sent JSON that is no call, for a task that comes after others."""
+def test_arguments_that_cannot_be_put_together_fail_only_their_task() -> None:
+    """A client has sent JSON that is no call, for a task with dependencies."""
 
     class Ends:
-        """A master that knows how those before it have ended."""
+        """A master that has the results of the dependencies."""
 
         def call(self, *_: object, **__: object) -> object:
-            """All of them, in one part."""
+            """Return all results in one part."""
             return [(True, b"1", [])]
 
     ((*_, payload),) = with_upstream_results(cast("Any", Ends()), [(1, 1, 1, 0, b'{"no": "call"}')], {1: (1, True)})

@@ -17,7 +17,7 @@ from distq.worker.shared.executor_config import ExecutorConfig
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module of tasks, and no other task."""
+    """Return a module that contains all declared tasks."""
     made = ModuleType("declared_tasks")
     monkeypatch.setitem(sys.modules, made.__name__, made)
     monkeypatch.setattr(function, "_named", {})
@@ -31,38 +31,38 @@ def define(module: ModuleType, run: Any, **options: Any) -> None:
 
 
 class FakeConnection:
-    """Keeps the requests."""
+    """A connection that keeps the requests."""
 
     def __init__(self, reply: Any) -> None:
         self.reply = reply
         self.asked: list[Any] = []
 
     def call(self, ident: str, method: str, args: tuple[Any, ...], timeout_s: float) -> Any:
-        """Give the answer that the test has set."""
+        """Return the reply that the test has set."""
         self.asked.append(args)
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply
 
 
-def told(connection: FakeConnection, schedules: str = "keep") -> list[str]:
-    """The warnings about a declaration over that connection."""
+def warnings_of(connection: FakeConnection, schedules: str = "keep") -> list[str]:
+    """Return the warnings about a declaration over this connection."""
     said: list[str] = []
     orders = SimpleNamespace(modules=("declared_tasks",), schedules=schedules)
     declare(cast("Connection", connection), cast("ExecutorConfig", orders), 7.0, said.append)
     return said
 
 
-def test_each_task_that_says_when_it_comes_is_told_with_its_options(module: ModuleType) -> None:
+def test_each_task_with_a_schedule_is_declared_with_its_options(module: ModuleType) -> None:
     """The worker warns of a task that needs arguments, and leaves out tasks without a schedule."""
 
-    def tick(much: int = 1) -> int:
-        return much
+    def tick(amount: int = 1) -> int:
+        return amount
 
     def nightly() -> None:
         """Run at night."""
 
-    def needy(what: str, *, how: str) -> str:
+    def needs_arguments(what: str, *, how: str) -> str:
         return what + how
 
     def plain() -> None:
@@ -70,7 +70,7 @@ def test_each_task_that_says_when_it_comes_is_told_with_its_options(module: Modu
 
     define(module, tick, every="2s", queue="clock", catch_up="none")
     define(module, nightly, name="nightly", cron="0 2 * * *", timezone="Europe/Rome", overlap=True)
-    define(module, needy, every=5)
+    define(module, needs_arguments, every=5)
     define(module, plain)
     said: list[str] = []
     rows = {row["name"]: row for row in declarations(said.append)}
@@ -84,19 +84,19 @@ def test_each_task_that_says_when_it_comes_is_told_with_its_options(module: Modu
     assert Timing._fields[0] == "every_s"
 
 
-def test_the_master_is_told_and_what_it_leaves_is_said(module: ModuleType) -> None:
+def test_the_master_receives_the_declarations_and_the_worker_logs_the_stale_ones(module: ModuleType) -> None:
     """The worker sends no request if its modules declare nothing, or if its settings forbid it."""
     connection = FakeConnection({"declared": {"declared_tasks:tick": "a client has made it."}, "removed": []})
-    assert told(connection) == []
+    assert warnings_of(connection) == []
     assert connection.asked == []
 
     def tick() -> None:
         """Tick."""
 
     define(module, tick, every=1)
-    assert told(connection, "off") == []
+    assert warnings_of(connection, "off") == []
     assert connection.asked == []
-    (said,) = told(connection)
+    (said,) = warnings_of(connection)
     assert said.endswith("is not registered: a client has made it.")
     ((what, asked),) = connection.asked
     assert (what, asked["modules"], asked["age_s"], asked["remove"]) == (
@@ -105,16 +105,16 @@ def test_the_master_is_told_and_what_it_leaves_is_said(module: ModuleType) -> No
         7.0,
         False,
     )
-    told(connection, "remove")
+    warnings_of(connection, "remove")
     assert connection.asked[-1][1]["remove"] is True
 
 
-def test_a_master_that_refuses_is_no_end_of_the_worker(module: ModuleType) -> None:
+def test_a_master_that_refuses_declarations_does_not_end_the_worker(module: ModuleType) -> None:
     """The worker warns, and runs tasks."""
 
     def tick() -> None:
         """Tick."""
 
     define(module, tick, every=1)
-    (said,) = told(FakeConnection(RemoteRefusal("no such thing")))
+    (said,) = warnings_of(FakeConnection(RemoteRefusal("no such thing")))
     assert "takes no schedules that code declares: no such thing" in said

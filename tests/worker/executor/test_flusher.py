@@ -1,4 +1,4 @@
-"""Tests of the flusher, the thread that checks a batch: it ends and wakes on every request."""
+"""Tests of the flusher, the thread that checks a batch: it ends and wakes up on every request."""
 
 import threading
 
@@ -7,47 +7,47 @@ from tests.waiting import SOON_S
 from distq.worker.executor.flusher import Flusher
 
 
-def test_it_ends_also_if_it_is_told_so_when_it_goes_to_sleep() -> None:
-    """The event is cleared after that: what was set before is looked at again."""
+def test_a_flusher_that_is_about_to_sleep_ends_on_request() -> None:
+    """The flusher clears the event after that, and checks its state again."""
     ended = threading.Event()
-    looks = 0
+    checks = 0
 
-    def look() -> bool:
-        nonlocal looks
-        looks += 1
-        if looks == 1:
+    def check() -> bool:
+        nonlocal checks
+        checks += 1
+        if checks == 1:
             threading.Thread(target=end).start()
-            assert told.wait(SOON_S)
+            assert requested.wait(SOON_S)
         return False
 
     def end() -> None:
         flusher._ended = True
         flusher._waking.set()  # as `end` does, which then waits
-        told.set()
+        requested.set()
         assert flusher._thread is not None
         flusher._thread.join(SOON_S)
         if not flusher._thread.is_alive():
             ended.set()
 
-    told = threading.Event()
-    flusher = Flusher(look)
+    requested = threading.Event()
+    flusher = Flusher(check)
     flusher.wake()
     assert ended.wait(2 * SOON_S)
 
 
-def test_a_batch_that_came_when_it_went_to_sleep_is_looked_at() -> None:
-    """Who brings it saw the thread awake, and does not wake it."""
-    looks: list[bool] = []
+def test_a_batch_that_arrives_when_the_flusher_is_about_to_sleep_is_checked() -> None:
+    """The executor has seen the flusher awake, and does not wake it."""
+    checks: list[bool] = []
     seen = threading.Event()
 
-    def look() -> bool:
-        looks.append(flusher.is_asleep)
-        if len(looks) == 3:
+    def check() -> bool:
+        checks.append(flusher.is_asleep)
+        if len(checks) == 3:
             seen.set()
-        return len(looks) == 2  # the batch is there at the second look
+        return len(checks) == 2  # the batch is there at the second check
 
-    flusher = Flusher(look)
+    flusher = Flusher(check)
     flusher.wake()
     assert seen.wait(SOON_S)
-    assert looks[:2] == [False, True]
+    assert checks[:2] == [False, True]
     flusher.end()

@@ -25,42 +25,42 @@ from distq.worker.executor.modules import ModuleUnusable, import_modules
 
 
 def payload(*args: Any, **kwargs: Any) -> bytes:
-    """A call's payload."""
+    """Return the payload of a call."""
     return pickle.dumps((args, kwargs), 5)
 
 
 def functions(accept: str = "pickle", *, bytes_max: int = 1 << 20, said: list[str] | None = None) -> Functions:
-    """What an executor without a plain handler can run."""
+    """Return the functions of an executor without a plain handler."""
     return Functions(None, accept, bytes_max, (said if said is not None else []).append)
 
 
 def ran(found: Functions, name: str, body: bytes, kind: str = TASK) -> RunOutcome:
-    """How a run ended that was no plain success."""
+    """Return the settlement of a run that was no plain success."""
     end = found.run_of(kind, name)(body)
     assert isinstance(end, RunOutcome)
     return end
 
 
 def result(found: Functions, name: str, body: bytes) -> object:
-    """What a run returned."""
+    """Return the result of a run."""
     end = found.run_of(TASK, name)(body)
     assert isinstance(end, bytes)
     return pickle.loads(end)
 
 
 async def doubled(n: int) -> int:
-    """A coroutine function."""
+    """Return twice the number, as a coroutine function."""
     await asyncio.sleep(0)
     return 2 * n
 
 
 def raises(error: BaseException) -> None:
-    """Raise it."""
+    """Raise the error."""
     raise error
 
 
 def test_a_function_is_found_by_its_import_path() -> None:
-    """Also one inside a class, and a coroutine function; each once."""
+    """The test covers a function in a class, and a coroutine function; each is imported once."""
     found = functions()
     assert result(found, "operator:neg", payload(3)) == -3
     assert result(found, "builtins:str.upper", payload("a")) == "A"
@@ -69,7 +69,7 @@ def test_a_function_is_found_by_its_import_path() -> None:
 
 
 def test_a_function_is_found_by_its_registered_name() -> None:
-    """Which needs no module in it."""
+    """The name need not contain a module."""
 
     @task(name="of the functions' test")
     def seven() -> int:
@@ -79,8 +79,8 @@ def test_a_function_is_found_by_its_registered_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["no_such_module:f", "operator:no_such", "sys:path", "nowhere registered"])
-def test_what_is_not_here_is_handed_back_and_reported_once(name: str) -> None:
-    """It costs no attempt: another worker may know it."""
+def test_an_unknown_function_is_handed_back_and_reported_once(name: str) -> None:
+    """That costs the task no attempt: another worker may know the function."""
     said: list[str] = []
     found = functions(said=said)
     assert [ran(found, name, payload()).outcome for _ in range(2)] == [Outcome.UNKNOWN] * 2
@@ -88,8 +88,8 @@ def test_what_is_not_here_is_handed_back_and_reported_once(name: str) -> None:
     assert said[0].startswith(f"This worker cannot run {name} and hands it back: ")
 
 
-def test_a_name_that_led_to_no_function_is_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a moment: its module could not be imported, perhaps after some functions were registered; or is new."""
+def test_an_unknown_name_is_looked_up_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module may have failed to import, perhaps after registering some functions, or it may be new."""
     monkeypatch.syspath_prepend(tmp_path)
     now, said = [0.0], list[str]()
     found = Functions(None, "pickle", 1 << 20, said.append, lambda: now[0])
@@ -107,8 +107,8 @@ def test_a_name_that_led_to_no_function_is_looked_for_again(tmp_path: Path, monk
     sys.modules.pop("late_module")
 
 
-def test_names_that_clients_make_up_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unknown names and many names of one function: an executor that is never recycled stays small."""
+def test_names_that_clients_invent_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An executor that is never recycled stays small, with unknown names and with many names of one function."""
     monkeypatch.setattr(worker_functions, "RUNS_MAX", 10)
     found = functions()
     for number in range(50):
@@ -138,10 +138,10 @@ def test_plain_items_need_a_plain_handler() -> None:
         ({}, GeneratorExit(), Outcome.FAILURE),
     ],
 )
-def test_an_exception_is_an_outcome_by_the_functions_options(
+def test_the_functions_options_decide_the_outcome_of_an_exception(
     options: dict[str, Any], error: BaseException, outcome: int
 ) -> None:
-    """`retry_for` and `no_retry_for` decide whether it is tried again."""
+    """`retry_for` and `no_retry_for` decide whether the task is retried."""
     task(name="raises", **options)(raises)
     end = ran(functions(), "raises", payload(error))
     assert end.outcome == outcome
@@ -157,7 +157,7 @@ def test_a_result_that_is_too_large_is_final() -> None:
 
 
 class Unwilling:
-    """Raises when it is pickled."""
+    """An object that raises when it is pickled."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -168,7 +168,7 @@ class Unwilling:
 
 
 def unsendable(how: str) -> object:
-    """Return what cannot be sent."""
+    """Return an object that cannot be sent."""
     values = {"lock": threading.Lock, "exits": lambda: Unwilling(SystemExit(3)), "late": _late}
     return values[how]()
 
@@ -178,12 +178,12 @@ def _late() -> object:
 
 
 async def unsendable_later(how: str) -> object:
-    """The same, of a coroutine function."""
+    """Do the same in a coroutine function."""
     return unsendable(how)
 
 
 def parts(value: object) -> Any:
-    """A stream whose second part is this."""
+    """Yield two parts, of which the second is this value."""
     try:
         yield 1
         yield value
@@ -196,8 +196,8 @@ closed: list[bool] = []
 
 @pytest.mark.parametrize("name", ["unsendable", "unsendable_later"])
 @pytest.mark.parametrize("how", ["lock", "exits", "late"])
-def test_what_fails_after_the_function_returned_is_final_and_says_that_it_had_run(name: str, how: str) -> None:
-    """The task has had its effects: no retry undoes them."""
+def test_a_failure_after_the_function_has_returned_is_final_and_says_so(name: str, how: str) -> None:
+    """The task has had its effects: a retry would not undo them."""
     end = ran(functions(), f"{__name__}:{name}", payload(how))
     assert end.outcome == Outcome.FATAL
     assert "ResultNotSent: The task had run, but its result cannot be sent: " in end.text
@@ -207,7 +207,7 @@ def test_what_fails_after_the_function_returned_is_final_and_says_that_it_had_ru
 
 
 def test_a_result_that_json_cannot_hold_is_final() -> None:
-    """The client has asked for JSON, and a date has no form in it."""
+    """The client has requested JSON, and a date has no form in it."""
     end = ran(functions(), "datetime:date.today", pack_json([], {}))
     assert (end.outcome, "not JSON serializable" in end.text) == (Outcome.FATAL, True)
 
@@ -216,7 +216,7 @@ def test_a_result_that_json_cannot_hold_is_final() -> None:
 def test_a_part_that_cannot_be_sent_is_final_and_closes_the_generator(
     value: object, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its `finally` runs where it stands, and the stream is not begun again."""
+    """The generator's `finally` runs where it stands, and the stream is not started again."""
     told, pickled = _streams(monkeypatch), payload("it")
     task(name="a stream of the functions' test")(lambda _: parts(value))
     closed.clear()
@@ -225,7 +225,7 @@ def test_a_part_that_cannot_be_sent_is_final_and_closes_the_generator(
 
 
 def _streams(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The notes that a task sends to the master."""
+    """Return the list that collects the notes of tasks to the master."""
     told: list[bytes] = []
     running = SimpleNamespace(_report=lambda _outcome, body: told.append(pickle.loads(body[PART_NUMBER.size :])))
     monkeypatch.setattr("distq.worker.executor.returned.current", lambda: running)
@@ -252,10 +252,10 @@ def _numbers(n: int) -> Any:
 
 
 class Later:
-    """An awaitable that is no coroutine, and pickles."""
+    """An awaitable that is no coroutine, and can be pickled."""
 
     def __await__(self) -> Any:
-        """Wait."""
+        """Wait for one cycle of the loop."""
         yield from asyncio.sleep(0).__await__()
         return 7
 
@@ -271,7 +271,7 @@ class Later:
         (Later, (), 7, []),
     ],
 )
-def test_what_a_function_returns_is_looked_at_not_what_the_function_is(
+def test_the_returned_object_decides_how_a_function_runs(
     function: Any, args: tuple[Any, ...], returned: object, streamed: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plain decorator around a coroutine function or a generator changes nothing; async generators stream."""
@@ -281,8 +281,8 @@ def test_what_a_function_returns_is_looked_at_not_what_the_function_is(
     assert told == streamed
 
 
-def test_a_worker_of_json_runs_registered_tasks_with_json_alone() -> None:
-    """Nothing of a pickle is loaded, nothing is imported."""
+def test_a_worker_of_json_runs_only_registered_tasks_with_json() -> None:
+    """The worker loads no part of a pickle, and imports nothing."""
 
     @task(name="json's test")
     def add(a: int, b: int) -> int:
@@ -296,7 +296,7 @@ def test_a_worker_of_json_runs_registered_tasks_with_json_alone() -> None:
 
 
 def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error is a sentence, for any exception."""
+    """The error is a sentence, for any exception of the import."""
     (tmp_path / "exits_at_import.py").write_text("raise SystemExit(4)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleUnusable, match=r"The module exits_at_import cannot be imported: SystemExit: 4\."):
@@ -315,10 +315,10 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: 
         (distq.Retry(), Outcome.FAILURE, "Retry", None),
     ],
 )
-def test_what_a_function_asks_for_is_its_outcome(
+def test_what_a_function_requests_is_its_outcome(
     kind: str, asked: BaseException, outcome: int, text: str, after_s: float | None
 ) -> None:
-    """Both of tasks and of plain handlers."""
+    """The test covers tasks and plain handlers."""
     found = Functions(_raise, "pickle", 1 << 20, print)
     body = pickle.dumps(asked) if kind == PLAIN else payload(asked)
     end = ran(found, "" if kind == PLAIN else f"{__name__}:raises", body, kind)

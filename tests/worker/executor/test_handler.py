@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 
 def test_a_handler_is_found_by_its_name() -> None:
-    """A function, or one inside a class."""
+    """The name may be of a function in a module, or in a class."""
     assert load_handler("operator:neg")(3) == -3
     assert load_handler("builtins:str.upper")("a") == "A"
 
@@ -28,7 +28,7 @@ def test_a_handler_is_found_by_its_name() -> None:
         ("sys:path", r"is not a function but list"),
     ],
 )
-def test_one_that_cannot_be_used_is_named_with_the_reason(name: str, reason: str) -> None:
+def test_an_unusable_handler_is_an_error_with_the_reason(name: str, reason: str) -> None:
     """The user sees only the sentence; the command exits with 2."""
     with pytest.raises(HandlerUnusable, match=reason) as caught:
         load_handler(name)
@@ -47,20 +47,20 @@ def test_a_module_that_exits_at_import_is_a_handler_that_cannot_be_used(
 
 
 def test_a_result_is_a_pickle_that_every_python_reads() -> None:
-    """Protocol 4, because standard-library programs since 3.8 fetch it."""
+    """The pickle has protocol 4, because standard-library programs since 3.8 fetch it."""
     ran = run_handler(lambda item: [item], pickle.dumps(5), MIB)
     assert (ran.outcome, pickle.loads(ran.body)) == (Outcome.SUCCESS, [5])
     assert ran.body[:2] == b"\x80\x04"
 
 
-def test_a_handler_whose_time_is_over_has_exceeded_its_limit() -> None:
-    """That is counted apart from failures."""
+def test_a_handler_that_exceeds_its_time_limit_has_that_outcome() -> None:
+    """The outcome is counted apart from failures."""
     ran = run_handler(raises, pickle.dumps(TimeLimitExceeded("exceeded time limit 1 s")), MIB)
     assert (ran.outcome, ran.text) == (Outcome.TIMEOUT, "exceeded time limit 1 s")
 
 
 def raises(error: Any) -> object:
-    """Raise what it is called with."""
+    """Raise the argument."""
     raise error
 
 
@@ -68,44 +68,44 @@ def raises(error: Any) -> object:
     ("error", "text"), [(ValueError("bad\nitem"), "ValueError: bad\nitem"), (SystemExit(3), "SystemExit: 3")]
 )
 def test_an_exception_is_a_failure_with_type_text_and_traceback(error: BaseException, text: str) -> None:
-    """Also sys.exit(): a task must not end its executor by accident."""
+    """That includes sys.exit(): a task must not end its executor by accident."""
     ran = run_handler(lambda _: raises(error), pickle.dumps(1), MIB)
-    kind, said, trace = pickle.loads(ran.body)
+    kind, message, trace = pickle.loads(ran.body)
     assert ran.outcome == Outcome.FAILURE
     assert ran.text == text
-    assert (kind, said) == (type(error).__name__, str(error))
+    assert (kind, message) == (type(error).__name__, str(error))
     assert "in raises" in trace
 
 
 class Unspeakable(Exception):
-    """Cannot be turned into text."""
+    """An exception that cannot be turned into text."""
 
     def __str__(self) -> str:
         raise RuntimeError("no")
 
 
 def test_an_exception_without_a_text_is_a_failure_too() -> None:
-    """Its own `__str__` is user code and may raise."""
+    """Its `__str__` is user code and may raise."""
     ran = run_handler(lambda _: raises(Unspeakable()), pickle.dumps(1), MIB)
     assert ran.text == "Unspeakable: (its text cannot be had)"
 
 
 def test_an_item_that_cannot_be_imported_here_is_a_failure() -> None:
-    """The worker lives; the text names the module."""
+    """The worker lives on; the text names the module."""
     ran = run_handler(lambda item: item, b"cno_such_module\nThing\n.", MIB)
     assert ran.outcome == Outcome.FAILURE
     assert "no_such_module" in ran.text
 
 
 def test_a_result_that_cannot_be_pickled_or_is_too_large_is_final() -> None:
-    """What the master would refuse is not sent to it."""
+    """The executor does not send what the master would refuse."""
     assert run_handler(lambda _: lambda: None, pickle.dumps(1), MIB).outcome == Outcome.FATAL
     ran = run_handler(lambda _: b"x" * 2 * MIB, pickle.dumps(1), MIB)
     assert ran.outcome == Outcome.FATAL
     assert "DISTQ_PAYLOAD_BYTES_MAX" in ran.text
 
 
-def test_long_texts_are_cut_at_their_beginning() -> None:
+def test_long_texts_lose_their_beginning() -> None:
     """The end of a traceback matters most."""
     ran = run_handler(lambda _: raises(ValueError("x" * 100_000 + " the end")), pickle.dumps(1), MIB)
     assert len(ran.body) < 50_000

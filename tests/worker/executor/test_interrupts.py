@@ -1,4 +1,4 @@
-"""What ends a task inside its executor: the lease of one that must end with it."""
+"""Tests of the end of a task with its lease, inside its executor."""
 
 import os
 import signal
@@ -39,9 +39,9 @@ interrupts.run(run, b"", None, leased_at=1.0)
 """
 
 
-@pytest.fixture(name="word")
-def make_word() -> Iterator[BatchPage]:
-    """A page, and a process that no alarm harms."""
+@pytest.fixture(name="page")
+def make_page() -> Iterator[BatchPage]:
+    """Return a page, with signal handlers that no alarm harms."""
     before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
     made = BatchPage.create()
     yield made
@@ -49,52 +49,52 @@ def make_word() -> Iterator[BatchPage]:
     signal.signal(signal.SIGALRM, before)
 
 
-def test_a_task_whose_lease_holds_is_run_and_seen_to_be_fenced(word: BatchPage) -> None:
-    """Its supervisor reads that from the page, while it runs."""
+def test_a_task_whose_lease_is_valid_runs_and_is_lease_bound(page: BatchPage) -> None:
+    """Its supervisor reads that from the page while the task runs."""
     now, seen = MONOTONIC(), []
-    word.renew(now, now + FAR_S)
+    page.renew(now, now + FAR_S)
 
     def run(payload: bytes) -> bytes:
-        seen.append(word.is_lease_bound)
+        seen.append(page.is_lease_bound)
         return payload
 
-    assert Interrupts(word, MONOTONIC).run(run, b"x", None, leased_at=now) == b"x"
-    assert Interrupts(word, MONOTONIC).run(run, b"x", FAR_S) == b"x"
+    assert Interrupts(page, MONOTONIC).run(run, b"x", None, leased_at=now) == b"x"
+    assert Interrupts(page, MONOTONIC).run(run, b"x", FAR_S) == b"x"
     assert seen == [True, False]
-    assert not word.is_lease_bound
+    assert not page.is_lease_bound
 
 
 @pytest.mark.parametrize(("since", "until"), [(0.0, -0.001), (0.5, FAR_S)], ids=["over", "of before"])
-def test_a_task_whose_lease_does_not_hold_is_handed_back(word: BatchPage, since: float, until: float) -> None:
+def test_a_task_whose_lease_is_not_valid_is_handed_back(page: BatchPage, since: float, until: float) -> None:
     """No code of the task runs: its lease is over, or was requested before the time that the page covers."""
     now = MONOTONIC()
-    word.renew(now + since, now + until)
-    ran = Interrupts(word, MONOTONIC).run(lambda _: pytest.fail("it ran"), b"", None, leased_at=now)
+    page.renew(now + since, now + until)
+    ran = Interrupts(page, MONOTONIC).run(lambda _: pytest.fail("it ran"), b"", None, leased_at=now)
     assert ran == RunOutcome(Outcome.RELEASED, b"")
-    assert not word.is_lease_bound
+    assert not page.is_lease_bound
 
 
-def spin(word: BatchPage, lease_s: float) -> "subprocess.Popen[bytes]":
-    """A process that runs a task for ever under such a lease."""
-    command = [sys.executable, "-c", SPINS, str(word.fd), str(lease_s)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[word.fd], start_new_session=True)
+def spin(page: BatchPage, lease_s: float) -> "subprocess.Popen[bytes]":
+    """Start a process that runs a task forever under this lease."""
+    command = [sys.executable, "-c", SPINS, str(page.fd), str(lease_s)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[page.fd], start_new_session=True)
 
 
-def test_a_task_is_killed_when_its_lease_is_over(word: BatchPage) -> None:
-    """By the alarm of its own process; the page says why."""
-    with spin(word, 0.3) as process:
+def test_a_task_is_killed_when_its_lease_is_over(page: BatchPage) -> None:
+    """The alarm of its own process kills it, and the page has the reason."""
+    with spin(page, 0.3) as process:
         assert process.wait(20) == -signal.SIGKILL
-    assert word.ending is Ending.LEASE
+    assert page.ending is Ending.LEASE
 
 
-def test_a_lease_that_is_renewed_goes_on(word: BatchPage) -> None:
+def test_a_task_whose_lease_is_renewed_continues(page: BatchPage) -> None:
     """The alarm's handler checks the page first."""
-    with spin(word, 0.3) as process:
+    with spin(page, 0.3) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"runs\n"
-        word.renew(0.0, MONOTONIC() + FAR_S)
+        page.renew(0.0, MONOTONIC() + FAR_S)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1.0)
-        word.renew(0.0, MONOTONIC() - 1.0)  # at the next alarm, which is far away: nothing happens before
+        page.renew(0.0, MONOTONIC() - 1.0)  # the next alarm is far away: nothing happens before it
         os.kill(process.pid, signal.SIGALRM)
         assert process.wait(20) == -signal.SIGKILL

@@ -10,8 +10,8 @@ from distq.worker.executor.modules import ModuleShadowed, add_current_folder, ch
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a path of its own."""
+def isolated_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change to a separate folder with a separate path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
@@ -26,16 +26,16 @@ def test_the_current_folder_comes_behind_the_standard_library_and_before_package
     assert all("site-packages" not in folder for folder in sys.path[:at])
 
 
-def test_it_is_left_out_where_python_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Python itself does."""
+def test_the_current_folder_is_left_out_with_pythonsafepath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python itself does so, too."""
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     add_current_folder()
     assert str(tmp_path) not in sys.path
 
 
 @pytest.mark.parametrize("path", ["queue.py", "logging/__init__.py", "json/decoder.py", "distq/tasks/__init__.py"])
-def test_a_module_of_tasks_that_another_hides_is_refused_with_its_file(tmp_path: Path, path: str) -> None:
-    """Otherwise the executor would know none of its tasks, and give no reason."""
+def test_a_module_of_tasks_that_another_one_hides_is_refused_with_its_file(tmp_path: Path, path: str) -> None:
+    """Otherwise the executor would know none of its tasks, and report no reason."""
     add_current_folder()
     file = tmp_path / path
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -45,16 +45,16 @@ def test_a_module_of_tasks_that_another_hides_is_refused_with_its_file(tmp_path:
         import_modules([name])
 
 
-def test_a_folder_called_as_ours_is_in_nobodys_way(tmp_path: Path) -> None:
-    """A checkout of distq is called so, and the modules of the installed one are found."""
+def test_a_folder_named_distq_hides_no_module(tmp_path: Path) -> None:
+    """A checkout of distq has that name, and the modules of the installed one are found."""
     (tmp_path / "distq" / "src").mkdir(parents=True)
     add_current_folder()
     check_not_shadowed("distq.demo.tasks")
     check_not_shadowed("json.decoder")
 
 
-def test_a_file_that_comes_first_is_taken(tmp_path: Path) -> None:
-    """Its folder is in PYTHONPATH: that is what the name means there."""
+def test_a_file_in_pythonpath_wins(tmp_path: Path) -> None:
+    """A user who sets PYTHONPATH intends that."""
     (tmp_path / "this.py").write_text("")
     sys.path.insert(0, str(tmp_path))
     check_not_shadowed("this")

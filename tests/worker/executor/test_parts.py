@@ -1,4 +1,4 @@
-"""Tests of the worker's small parts: prefetch size, pages, cause, reports, configuration, memory."""
+"""Tests of the worker's small parts: prefetch size, pages, exit reason, reports, configuration, memory."""
 
 import os
 import signal
@@ -17,66 +17,66 @@ from distq.worker.supervisor import cause
 from distq.worker.supervisor.memory import Cgroup, Memory
 
 
-def paced(*runs_s: float) -> PrefetchSize:
-    """A prefetch size after tasks of these run times, each leased as wanted."""
-    pace = PrefetchSize()
+def prefetch_after(*runs_s: float) -> PrefetchSize:
+    """Return a prefetch size after tasks of these run times, each leased as wanted."""
+    prefetch = PrefetchSize()
     for run_s in runs_s:
-        pace.task_ran(run_s)
-        pace.leased(pace.want)
-    return pace
+        prefetch.task_ran(run_s)
+        prefetch.leased(prefetch.want)
+    return prefetch
 
 
-def test_an_executor_asks_for_one_task_first() -> None:
+def test_an_executor_first_requests_one_task() -> None:
     """The executor does not know yet how long tasks run."""
     assert PrefetchSize().want == 1
 
 
-def test_short_tasks_are_asked_for_in_growing_numbers() -> None:
+def test_short_tasks_are_requested_in_growing_numbers() -> None:
     """The size at most doubles, up to the limit."""
-    assert paced(1e-6, 1e-6, 1e-6).want == 8
-    assert paced(*[1e-6] * 20).want == WANT_MAX
+    assert prefetch_after(1e-6, 1e-6, 1e-6).want == 8
+    assert prefetch_after(*[1e-6] * 20).want == WANT_MAX
 
 
-def test_as_many_are_asked_for_as_fit_into_the_horizon() -> None:
+def test_requests_fill_the_horizon() -> None:
     """The executor requests ten tasks of five milliseconds."""
-    assert paced(*[0.005] * 20).want == 10
+    assert prefetch_after(*[0.005] * 20).want == 10
 
 
-def test_one_long_task_brings_the_pace_down_at_once_and_it_rises_slowly() -> None:
+def test_one_long_task_lowers_the_prefetch_size_which_then_rises_slowly() -> None:
     """Few tasks must wait behind a long one among short ones."""
-    pace = paced(*[1e-6] * 20, 1.0)
-    assert pace.want == 1
-    pace.task_ran(1e-6)
-    pace.leased(1)
-    assert pace.want == 1
+    prefetch = prefetch_after(*[1e-6] * 20, 1.0)
+    assert prefetch.want == 1
+    prefetch.task_ran(1e-6)
+    prefetch.leased(1)
+    assert prefetch.want == 1
 
 
-def test_fewer_tasks_than_wanted_are_no_reason_to_want_more() -> None:
-    """What the queue did not have would not have been run."""
-    pace = PrefetchSize()
-    pace.task_ran(1e-6)
-    pace.leased(0)
-    assert pace.want == 1
+def test_fewer_leased_tasks_than_wanted_do_not_raise_the_prefetch_size() -> None:
+    """The queue had no more tasks, so a larger request would not help."""
+    prefetch = PrefetchSize()
+    prefetch.task_ran(1e-6)
+    prefetch.leased(0)
+    assert prefetch.want == 1
 
 
-def test_the_word_tells_what_runs_and_what_was_done() -> None:
-    """The other mapping of the same memory shows it immediately."""
-    word = BatchPage.create()
-    reader = BatchPage(os.dup(word.fd))
+def test_the_page_shows_running_and_done_tasks() -> None:
+    """The other mapping of the same memory shows them immediately."""
+    page = BatchPage.create()
+    reader = BatchPage(os.dup(page.fd))
     assert reader.running is None
-    word.set_batch([1 << 62, 3, 2, 1])
-    assert word.begin(0) == BEGUN
+    page.set_batch([1 << 62, 3, 2, 1])
+    assert page.begin(0) == BEGUN
     assert reader.running == (1 << 62, 3)
     assert reader.unstarted(reader.position) == [(2, 1)]
-    assert word.begin(1) == BEGUN
+    assert page.begin(1) == BEGUN
     assert reader.running == (2, 1)
-    word.rest()
-    word.count_ended(1, 1, 0.75)
-    word.count_released(4)
+    page.rest()
+    page.count_ended(1, 1, 0.75)
+    page.count_released(4)
     assert reader.running is None
     assert reader.counts == Counts(done=1, failed=1, released=4, run_s=0.75)
     assert Counts(1, 2, 3, 4.0).plus(Counts(1, 1, 1, 1.0)) == Counts(2, 3, 4, 5.0)
-    word.close()
+    page.close()
     reader.close()
 
 
@@ -94,12 +94,12 @@ def test_the_word_tells_what_runs_and_what_was_done() -> None:
     ],
 )
 def test_a_wait_status_is_decoded(status: int, memory: bool, kind: str, text: str) -> None:
-    """Signal, exit code, or the kernel's killing for memory."""
+    """The cause is a signal, an exit code, or the kernel's lack of memory."""
     assert cause.cause_of_status(status, out_of_memory=memory) == (kind, text)
 
 
-def test_reports_come_through_a_pipe_whole() -> None:
-    """Also when they arrive in pieces; long texts are cut so that each fits into one atomic write."""
+def test_reports_arrive_whole_through_a_pipe() -> None:
+    """They may arrive in pieces; long texts are cut so that each fits into one atomic write."""
     read_fd, write_fd = os.pipe()
     reporter, listener = Reporter(write_fd), ReportReader()
     reporter.send(Ready())
@@ -110,7 +110,7 @@ def test_reports_come_through_a_pipe_whole() -> None:
     assert isinstance(reports[1], Failed)
     assert reports[1].cause.endswith("…")
     os.close(read_fd)
-    reporter.send(Ready())  # nobody reads any more: that is no error
+    reporter.send(Ready())  # no process reads any more: that is no error
     os.close(write_fd)
 
 
@@ -128,14 +128,14 @@ def test_a_report_that_finds_the_pipe_full_is_dropped() -> None:
     os.close(write_fd)
 
 
-def test_what_is_no_report_is_said_to_be_none() -> None:
+def test_other_data_in_the_pipe_is_reported_as_no_report() -> None:
     """User code may write to any descriptor; the supervisor survives it."""
     with pytest.raises(DistqError, match="cannot be read"):
         ReportReader().feed(pack(b"not a pickle"))
 
 
 def executor_config(**fields: object) -> ExecutorConfig:
-    """The configuration of a worker that does not exist."""
+    """Return the configuration of a worker that does not exist."""
     given: dict[str, object] = {
         "addresses": (("127.0.0.1", 9),),
         "authkey": b"k" * 20,
@@ -155,11 +155,11 @@ def executor_config(**fields: object) -> ExecutorConfig:
         "reconnect_max_s": 0.1,
         "verbose": False,
     }
-    return ExecutorConfig(**{**given, **fields})  # type: ignore[arg-type] # the fields are right by their names
+    return ExecutorConfig(**{**given, **fields})  # type: ignore[arg-type] # the fields have the types of their names
 
 
-def test_orders_come_through_a_pipe() -> None:
-    """And a supervisor that ends before it has given any is noticed."""
+def test_a_configuration_arrives_through_a_pipe() -> None:
+    """The executor also notices a supervisor that ends before it has sent one."""
     read_fd, write_fd = os.pipe()
     write_config(write_fd, executor_config(number=7))
     assert read_config(read_fd) == executor_config(number=7)
@@ -170,14 +170,14 @@ def test_orders_come_through_a_pipe() -> None:
 
 
 def write(folder: Path, **files: str) -> None:
-    """Files of a control group; `__` in a name stands for a dot."""
+    """Write files of a control group; `__` in a name stands for a dot."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / name.replace("__", ".")).write_text(text)
 
 
 def test_memory_of_a_version_2_group_is_read(tmp_path: Path) -> None:
-    """In the group's own folder, as /proc/self/cgroup names it."""
+    """The files are in the group's folder, which /proc/self/cgroup names."""
     write(tmp_path / "proc/self", cgroup="0::/pod/worker\n")
     write(
         tmp_path / "fs/pod/worker",
@@ -194,7 +194,7 @@ def test_memory_of_a_version_2_group_is_read(tmp_path: Path) -> None:
 
 
 def test_memory_of_a_version_1_group_is_read(tmp_path: Path) -> None:
-    """Inside a container, where only the root of the hierarchy is seen; a huge limit is none."""
+    """A container shows only the root of the hierarchy; a huge limit counts as none."""
     write(tmp_path / "proc/self", cgroup="5:cpu:/x\n4:memory:/docker/abc\n0::/\n")
     write(
         tmp_path / "fs/memory",
@@ -209,8 +209,8 @@ def test_memory_of_a_version_1_group_is_read(tmp_path: Path) -> None:
     assert group.out_of_memory_kills == 1
 
 
-def test_a_machine_without_control_groups_says_nothing(tmp_path: Path) -> None:
-    """Nobody says so is not the same as zero."""
+def test_a_machine_without_control_groups_has_no_limit(tmp_path: Path) -> None:
+    """An unknown limit is not zero."""
     group = Cgroup(tmp_path, tmp_path)
     assert group.memory == Memory(None, None)
     assert group.out_of_memory_kills == 0

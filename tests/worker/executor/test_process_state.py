@@ -1,4 +1,4 @@
-"""Tests of the process state that a task leaves and the next one finds."""
+"""Tests of the process state: every task finds it as the executor set it."""
 
 import _signal  # type: ignore[import-not-found]
 import ctypes
@@ -25,7 +25,7 @@ class Watched:
         self.state = ProcessState()
 
     def starts(self) -> None:
-        """Take over two signals, and begin."""
+        """Take over two signals, and start."""
         for number in (signal.SIGALRM, signal.SIGTERM):
             self.state.own(number, lambda number, _frame: self.heard.append(number))
         self.state.start(self._look)
@@ -36,7 +36,7 @@ class Watched:
 
 @pytest.fixture(name="watched")
 def make_watched() -> Iterator[Watched]:
-    """All signals as they were, at the end."""
+    """Yield a process state, and restore all signals afterwards."""
     numbers = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
     before = {number: signal.getsignal(number) for number in numbers}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -49,24 +49,24 @@ def make_watched() -> Iterator[Watched]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR2])
-def test_a_handler_that_a_short_task_has_left_is_put_back(watched: Watched, number: signal.Signals) -> None:
-    """The executor's own handlers, and the handlers that were set when it began."""
+def test_a_handler_that_a_short_task_has_left_is_restored(watched: Watched, number: signal.Signals) -> None:
+    """The executor's own handlers and those that were set at its start are restored."""
     before = signal.getsignal(number)
     signal.signal(number, LIBRARYS if before is not LIBRARYS else signal.Handlers.SIG_IGN)
     watched.state.task_ended(SHORT_S)
     assert signal.getsignal(number) is before
 
 
-def test_a_short_task_that_leaves_nothing_costs_a_comparison(watched: Watched) -> None:
-    """Nothing is set again."""
+def test_a_short_task_that_leaves_nothing_costs_only_a_comparison(watched: Watched) -> None:
+    """The executor restores nothing."""
     watched.state.task_ended(SHORT_S)
     assert watched.looks == 0
     watched.state.task_ended(RESTORE_ALL_S)
     assert watched.looks == 1
 
 
-def test_a_handler_that_only_the_kernel_knows_is_put_back_after_a_long_task(watched: Watched) -> None:
-    """A library in C has taken SIGTERM over, past Python."""
+def test_a_handler_that_only_the_kernel_knows_is_restored_after_a_long_task(watched: Watched) -> None:
+    """A C library has set a handler of SIGTERM, which Python does not see."""
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
     libc.signal(signal.SIGTERM, 1)  # ignored
@@ -76,7 +76,7 @@ def test_a_handler_that_only_the_kernel_knows_is_put_back_after_a_long_task(watc
 
 
 def test_a_mask_and_an_alarm_end_with_their_task(watched: Watched) -> None:
-    """Otherwise the next one would not be interrupted, or would be for nothing."""
+    """Otherwise the next task would not be interrupted, or be interrupted without a reason."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     signal.setitimer(signal.ITIMER_REAL, 1000)
     signal.raise_signal(signal.SIGTERM)
@@ -87,8 +87,8 @@ def test_a_mask_and_an_alarm_end_with_their_task(watched: Watched) -> None:
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-def test_a_wakeup_descriptor_is_forgotten(watched: Watched) -> None:
-    """Its number may be another file's by now."""
+def test_a_wakeup_descriptor_of_a_task_is_removed(watched: Watched) -> None:
+    """Its number may belong to another file later."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setblocking(False)
@@ -97,20 +97,20 @@ def test_a_wakeup_descriptor_is_forgotten(watched: Watched) -> None:
         assert signal.set_wakeup_fd(-1) == -1
 
 
-@pytest.mark.parametrize("own", [False, True])
-def test_stacks_are_left_also_after_a_task_took_their_signal(watched: Watched, *, own: bool) -> None:
-    """The supervisor asks for them when a task is to be killed; a handler of our own is called besides."""
+@pytest.mark.parametrize("has_handler", [False, True])
+def test_stacks_are_written_after_a_task_took_their_signal(watched: Watched, *, has_handler: bool) -> None:
+    """The supervisor requests them before a kill; a handler of a program around the executor is called too."""
     read_fd, write_fd = os.pipe()
-    if own:
+    if has_handler:
         watched.state.own(signal.SIGUSR1, lambda number, _frame: watched.heard.append(number))
     watched.state.write_stacks_to(write_fd, all_threads=False)
     watched.state.start(lambda: None)
     for _ in range(2):
         signal.raise_signal(signal.SIGUSR1)
-        assert b"test_stacks_are_left" in os.read(read_fd, 65_536)
+        assert b"test_stacks_are_written" in os.read(read_fd, 65_536)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         watched.state.task_ended(SHORT_S)
-    assert watched.heard == [signal.SIGUSR1] * 2 * own
+    assert watched.heard == [signal.SIGUSR1] * 2 * has_handler
     faulthandler.unregister(signal.SIGUSR1)
     os.close(read_fd)
     os.close(write_fd)
@@ -118,13 +118,13 @@ def test_stacks_are_left_also_after_a_task_took_their_signal(watched: Watched, *
 
 @pytest.mark.parametrize("left_s", [1e10, float("inf"), float("nan"), 30 * 86_400.0, 1e300])
 @pytest.mark.parametrize("sets", [lambda s: signal.setitimer(signal.ITIMER_VIRTUAL, s), lambda s: int(s * 1000)])
-def test_no_time_is_too_long_for_a_timer(left_s: float, sets: Callable[[float], object]) -> None:
-    """It rings a day later, and is set again."""
+def test_a_timer_accepts_any_time(left_s: float, sets: Callable[[float], object]) -> None:
+    """The timer fires after a day at most, and is set again."""
     assert 0 < timer_s(left_s) <= 86_400
     sets(timer_s(left_s))
     signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
-def test_the_public_functions_are_those_that_are_used() -> None:
+def test_the_public_functions_are_the_used_private_ones() -> None:
     """The private module is the one behind them, on every Python."""
     assert _signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Tests of one of several running tasks: interrupted at any time, it has one end, and no other task is affected."""
+"""Tests of one of several running tasks: interrupted at any time, it has one end, and affects no other task."""
 
 import random
 import sys
@@ -41,63 +41,63 @@ class Bench:
     """A task pool, and the ends of its tasks."""
 
     def __init__(self) -> None:
-        self.quit = ShutdownFlag()
+        self.shutdown = ShutdownFlag()
         self.ends: SimpleQueue[tuple[RunningTask, bytes | RunOutcome]] = SimpleQueue()
         functions = Functions(None, "pickle", 1 << 20, print)
-        self.places = TaskPool(functions, self.quit, lambda seat, ran: self.ends.put((seat, ran)))
+        self.pool = TaskPool(functions, self.shutdown, lambda task, ran: self.ends.put((task, ran)))
         self._numbers = 0
 
     def start(self, name: str, seconds: float) -> RunningTask:
-        """Run a task."""
+        """Start a task, and return it."""
         self._numbers += 1
         row = (self._numbers, 1, 1, 0, pack_json([seconds], {}))
-        seat = RunningTask(self._numbers, row, LeaseReply([("q", f"seated:{name}", "task", 1.0)], [row]), 0.0)
-        self.places.start(seat)
-        return seat
+        task = RunningTask(self._numbers, row, LeaseReply([("q", f"pool_tasks:{name}", "task", 1.0)], [row]), 0.0)
+        self.pool.start(task)
+        return task
 
     def end(self) -> tuple[RunningTask, bytes | RunOutcome]:
-        """The next end."""
+        """Return the next end."""
         return self.ends.get(timeout=SOON_S)
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A task pool, and a module of tasks."""
-    (tmp_path / "seated.py").write_text(SOURCE)
+    """Yield a task pool with a module of tasks."""
+    (tmp_path / "pool_tasks.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
     return Bench()
 
 
 @pytest.mark.parametrize("name", ["works", "waits"])
-def test_a_time_limit_is_told_with_its_text(bench: Bench, name: str) -> None:
-    """Though an exception that comes from another thread has none."""
+def test_a_time_limits_exception_has_a_text(bench: Bench, name: str) -> None:
+    """An exception that another thread raises has none by itself."""
     bench.start(name, 0.0)
     bench.end()
-    seat = bench.start(name, SOON_S)
-    seat.interrupt(TimeLimitExceeded("exceeded time limit 1 s"))
+    task = bench.start(name, SOON_S)
+    task.interrupt(TimeLimitExceeded("exceeded time limit 1 s"))
     ended, ran = bench.end()
-    assert ended is seat
+    assert ended is task
     assert isinstance(ran, RunOutcome)
     assert (ran.outcome, ran.text) == (Outcome.TIMEOUT, "exceeded time limit 1 s")
 
 
 @pytest.mark.parametrize("name", ["works", "waits"])
-def test_the_first_reason_counts_and_after_the_end_none(bench: Bench, name: str) -> None:
+def test_only_the_first_reason_before_the_end_counts(bench: Bench, name: str) -> None:
     """The executor releases a stopped task, which the master has ended already."""
-    seat = bench.start(name, SOON_S)
-    seat.interrupt(TaskStopped("stop"))
-    seat.interrupt(TimeLimitExceeded("too late"))
+    task = bench.start(name, SOON_S)
+    task.interrupt(TaskStopped("stop"))
+    task.interrupt(TimeLimitExceeded("too late"))
     _, ran = bench.end()
     assert isinstance(ran, RunOutcome)
     assert ran.outcome == Outcome.RELEASED
-    seat.interrupt(TimeLimitExceeded("it has ended"))
+    task.interrupt(TimeLimitExceeded("it has ended"))
     bench.start(name, 0.0)
     assert bench.end()[1] == b'"done"'
 
 
 @pytest.fixture
 def _restless() -> Iterator[None]:
-    """Threads take turns so often that one is interrupted everywhere."""
+    """Let threads switch so often that one is interrupted at every place."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -106,23 +106,23 @@ def _restless() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_restless")
 @pytest.mark.parametrize("name", ["works", "waits"])
-def test_interrupted_at_any_moment_each_has_one_end_and_the_threads_live_on(bench: Bench, name: str) -> None:
-    """Before it has begun, in its code, when that has just ended, and after that."""
+def test_tasks_interrupted_at_any_time_have_one_end_and_the_threads_live_on(bench: Bench, name: str) -> None:
+    """The interruption comes before the start, in the task's code, directly after it, and later."""
     dice = random.Random(7)
     outcomes: Counter[object] = Counter()
     before = threading.active_count()
     for _ in range(300):
-        seats = [bench.start(name, dice.random() * 0.001) for _ in range(3)]
-        for seat in dice.sample(seats, 2):
-            time.sleep(dice.random() * 0.001)  # so that it comes at another moment each time
-            seat.interrupt(dice.choice((TimeLimitExceeded, TaskStopped))("now"))
-        ended = [bench.end() for _ in seats]
-        assert {id(seat) for seat, _ in ended} == {id(seat) for seat in seats}
-        for seat, ran in ended:
+        started = [bench.start(name, dice.random() * 0.001) for _ in range(3)]
+        for task in dice.sample(started, 2):
+            time.sleep(dice.random() * 0.001)  # so that the interruption comes at another time in each round
+            task.interrupt(dice.choice((TimeLimitExceeded, TaskStopped))("now"))
+        ended = [bench.end() for _ in started]
+        assert {id(task) for task, _ in ended} == {id(task) for task in started}
+        for task, ran in ended:
             outcomes[ran.outcome if isinstance(ran, RunOutcome) else ran] += 1
-            assert isinstance(ran, bytes) or seat.reason is not None
+            assert isinstance(ran, bytes) or task.reason is not None
     assert bench.ends.empty()
-    # Three tasks at a time; a thread that has answered may not be idle yet when the next three come.
+    # At most three tasks at a time: a thread that has reported an end may not be idle yet.
     assert threading.active_count() <= before + 2 * 3 + 1
     assert outcomes[b'"done"'] >= 300
     assert outcomes[Outcome.TIMEOUT]
@@ -132,7 +132,7 @@ def test_interrupted_at_any_moment_each_has_one_end_and_the_threads_live_on(benc
 def test_a_task_is_not_interrupted_while_its_thread_holds_a_lock() -> None:
     """The interruption comes after the release: on CPython 3.14 the lock would stay taken, and all other tasks wait."""
     row = (1, 1, 1, 0, b"")
-    task = RunningTask(0, row, LeaseReply([("q", "seated:works", "task", 1.0)], [row]), 0.0)
+    task = RunningTask(0, row, LeaseReply([("q", "pool_tasks:works", "task", 1.0)], [row]), 0.0)
     lock, steps = threading.Lock(), list[str]()
 
     def locked() -> None:

@@ -24,7 +24,7 @@ FRAME_BYTES = 64 * KIB
 
 
 class Executor:
-    """An executor's settlements, and what it reports."""
+    """An executor's settlements and reports."""
 
     def __init__(self) -> None:
         self.page = BatchPage.create()
@@ -32,7 +32,7 @@ class Executor:
         self._reporter = Reporter(self._write)
 
     def settlements(self, *rows: Settlement, frame_bytes_max: int | None = FRAME_BYTES) -> Settlements:
-        """Settlements for a master that has named this limit, or none."""
+        """Return settlements for a master that has named this limit, or none."""
         config = executor_config(frame_bytes_max=1 << 30 if frame_bytes_max is None else FRAME_BYTES)
         made = Settlements(config, self.page, self._reporter, RecyclePolicy(config))
         made.greeted(Greeting(frame_bytes_max=frame_bytes_max))
@@ -40,7 +40,7 @@ class Executor:
         return made
 
     def troubles(self) -> list[Trouble]:
-        """The troubles reported so far; there must be a report."""
+        """Return the troubles reported so far; there must be a report."""
         return [report for report in ReportReader().feed(os.read(self._read, 65_536)) if isinstance(report, Trouble)]
 
     def close(self) -> None:
@@ -52,14 +52,14 @@ class Executor:
 
 @pytest.fixture
 def executor() -> Iterator[Executor]:
-    """An executor for the length of a test."""
+    """Yield an executor, and close it afterwards."""
     made = Executor()
     yield made
     made.close()
 
 
 def row(number: int, body_bytes: int, outcome: int = Outcome.SUCCESS, text: str = "") -> Settlement:
-    """A settlement with a body of that size."""
+    """Return a settlement with a body of this size."""
     return number, 1, outcome, b"x" * body_bytes, 1.0, text
 
 
@@ -67,7 +67,7 @@ def row(number: int, body_bytes: int, outcome: int = Outcome.SUCCESS, text: str 
     st.lists(st.tuples(st.integers(0, FRAME_BYTES - 4 * KIB), st.text(max_size=200)), max_size=60), st.integers(0, 10)
 )
 def test_an_exchange_fits_a_frame_and_every_settlement_goes_into_one(sizes: list[tuple[int, str]], begin: int) -> None:
-    """The bytes are measured as they travel."""
+    """The size is that of the bytes on the wire."""
     executor = Executor()
     rows = [row(1 << 60 | index, size, text=text) for index, (size, text) in enumerate(sizes)]
     settlements = executor.settlements(*rows)
@@ -82,12 +82,12 @@ def test_an_exchange_fits_a_frame_and_every_settlement_goes_into_one(sizes: list
 
 
 def outcomes(settlements: Settlements) -> list[int]:
-    """The outcomes of all settlements."""
+    """Return the outcomes of all settlements."""
     return [one[2] for one in settlements.rows]
 
 
 def test_a_settlement_that_no_frame_holds_becomes_a_final_failure_alone(executor: Executor) -> None:
-    """Its task had run; the settlements beside it arrive. A failure stays one that is tried again."""
+    """Its task had run; the settlements beside it arrive. A failure stays retryable."""
     settlements = executor.settlements(
         row(1, 10), row(2, FRAME_BYTES), row(3, FRAME_BYTES, Outcome.FAILURE), row(4, 10)
     )
@@ -99,14 +99,14 @@ def test_a_settlement_that_no_frame_holds_becomes_a_final_failure_alone(executor
     assert len(executor.troubles()) == 2
 
 
-def test_a_master_that_names_no_limit_is_sent_a_large_settlement_alone(executor: Executor) -> None:
-    """A master of the release before does not name its limit: it may well take the settlement."""
+def test_a_master_without_a_limit_gets_a_large_settlement_alone(executor: Executor) -> None:
+    """A master of the release before does not name its limit, and may accept the settlement."""
     settlements = executor.settlements(row(1, FLUSH_BYTES + 1), row(2, 10), frame_bytes_max=None)
     assert settlements.fit() == 1
     assert outcomes(settlements)[0] == Outcome.SUCCESS
 
 
-def test_settlements_refused_together_are_sent_by_halves_until_one_alone_is_refused(executor: Executor) -> None:
+def test_settlements_refused_together_are_sent_in_halves_until_one_is_refused_alone(executor: Executor) -> None:
     """Only that settlement fails; after its failure has arrived, all others go together again."""
     settlements = executor.settlements(*(row(number, 1) for number in range(8)))
     for expected in (8, 4, 2, 1):
@@ -120,7 +120,7 @@ def test_settlements_refused_together_are_sent_by_halves_until_one_alone_is_refu
 
 @pytest.mark.parametrize("outcome", [Outcome.RELEASED, Outcome.PROGRESS, Outcome.SUCCESS])
 def test_a_settlement_that_is_refused_twice_is_dropped(outcome: int, executor: Executor) -> None:
-    """Otherwise no settlement behind it would ever arrive; one without a body is sent a second time as it is."""
+    """Otherwise no settlement behind it would arrive; one without a body is sent a second time unchanged."""
     settlements = executor.settlements(row(1, 1, outcome), row(2, 1))
     settlements.refused(1, ValueError("no."))
     assert outcomes(settlements)[0] == (Outcome.FATAL if outcome == Outcome.SUCCESS else outcome)
@@ -135,7 +135,7 @@ def test_settlements_are_sent_before_half_a_frame_is_full(executor: Executor) ->
     assert executor.settlements(frame_bytes_max=1 << 30).flush_bytes == FLUSH_BYTES
 
 
-def test_a_master_without_notes_gets_no_progress_and_refuses_streams_in_the_task(executor: Executor) -> None:
+def test_a_master_without_notes_gets_no_progress_and_streams_fail_in_the_task(executor: Executor) -> None:
     """A master of the release before would refuse the settlements beside them."""
     settlements = executor.settlements()
     notes: dict[int, Settlement] = {}
@@ -146,8 +146,8 @@ def test_a_master_without_notes_gets_no_progress_and_refuses_streams_in_the_task
     assert not notes
 
 
-def test_of_progress_the_newest_is_sent_and_of_a_stream_every_part(executor: Executor) -> None:
-    """Both before the outcome of their task."""
+def test_the_newest_progress_and_every_part_of_a_stream_are_sent(executor: Executor) -> None:
+    """Both are sent before the outcome of their task."""
     settlements = executor.settlements()
     settlements.greeted(Greeting(notes=True))
     notes: dict[int, Settlement] = {}

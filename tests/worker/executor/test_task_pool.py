@@ -23,23 +23,23 @@ from distq.worker.executor.task_pool import TaskPool
 
 
 class AtWork:
-    """A task pool, and how its tasks have ended."""
+    """A task pool, and the ends of its tasks."""
 
     def __init__(self) -> None:
         self.quit = ShutdownFlag()
         self._ended: SimpleQueue[bytes | RunOutcome] = SimpleQueue()
-        self._places = TaskPool(
-            Functions(None, "pickle", 1 << 20, print), self.quit, lambda _seat, ran: self._ended.put(ran)
+        self._pool = TaskPool(
+            Functions(None, "pickle", 1 << 20, print), self.quit, lambda _task, ran: self._ended.put(ran)
         )
 
     def start(self, name: str, *args: object) -> RunningTask:
-        """Have a task run."""
-        seat = RunningTask(0, (1, 1, 1, 0, pickle.dumps((args, {}))), LeaseReply([("default", name, TASK, None)]), 0.0)
-        self._places.start(seat)
-        return seat
+        """Start a task."""
+        task = RunningTask(0, (1, 1, 1, 0, pickle.dumps((args, {}))), LeaseReply([("default", name, TASK, None)]), 0.0)
+        self._pool.start(task)
+        return task
 
     def ended(self) -> object:
-        """The result of the next task to end, or its other outcome."""
+        """Return the result of the next task that ends, or its other outcome."""
         ran = self._ended.get(timeout=SOON_S)
         return pickle.loads(ran) if isinstance(ran, bytes) else ran
 
@@ -52,40 +52,40 @@ def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
-def test_a_coroutine_that_a_thread_was_given_is_awaited_on_the_loop_and_interrupted_there() -> None:
-    """As if the plain decorator were not there: also while it waits for something that never comes."""
+def test_a_coroutine_of_a_thread_is_awaited_and_interrupted_on_the_loop() -> None:
+    """A plain decorator hides the coroutine function; the result is awaited even if it never comes."""
     waits = threading.Event()
 
-    @task(name="places' coroutine")
+    @task(name="the pool's coroutine")
     @_plainly
-    async def work(for_ever: bool) -> str:
-        if for_ever:
+    async def work(forever: bool) -> str:
+        if forever:
             waits.set()
             await asyncio.Event().wait()
         return threading.current_thread().name
 
     at_work = AtWork()
-    at_work.start("places' coroutine", False)
+    at_work.start("the pool's coroutine", False)
     assert at_work.ended() == "loop"
-    seat = at_work.start("places' coroutine", True)
+    running = at_work.start("the pool's coroutine", True)
     assert waits.wait(SOON_S)
-    seat.interrupt(TimeLimitExceeded("exceeded time limit 1 s"))
+    running.interrupt(TimeLimitExceeded("exceeded time limit 1 s"))
     ran = at_work.ended()
     assert isinstance(ran, RunOutcome)
     assert (ran.outcome, ran.text) == (Outcome.TIMEOUT, "exceeded time limit 1 s")
 
 
-def test_what_ends_a_program_in_a_task_of_a_coroutines_own_does_not_end_the_loop() -> None:
-    """`asyncio` raises it out of the loop too, on which other tasks wait; neither does `loop.stop()`."""
+def test_an_asyncio_task_that_exits_the_program_does_not_end_the_loop() -> None:
+    """`asyncio` raises SystemExit out of the loop on which other tasks wait; `loop.stop()` does not end it either."""
 
     async def exits() -> None:
         raise SystemExit(3)
 
-    @task(name="places' exit")
+    @task(name="the pool's exit")
     async def work() -> None:
         await asyncio.create_task(exits())
 
-    @task(name="places' stop")
+    @task(name="the pool's stop")
     async def stops() -> str:
         asyncio.get_running_loop().stop()
         await asyncio.sleep(0)
@@ -93,9 +93,9 @@ def test_what_ends_a_program_in_a_task_of_a_coroutines_own_does_not_end_the_loop
 
     at_work = AtWork()
     for _ in range(2):
-        at_work.start("places' exit")
+        at_work.start("the pool's exit")
         ran = at_work.ended()
         assert isinstance(ran, RunOutcome)
         assert (ran.outcome, ran.text) == (Outcome.FAILURE, "SystemExit: 3")
-    at_work.start("places' stop")
+    at_work.start("the pool's stop")
     assert at_work.ended() == "goes on"

@@ -27,27 +27,27 @@ texts = st.text(st.sampled_from("ab \r\n\u00e9"), max_size=60)
 
 
 def cut(text: str, at: list[int]) -> list[str]:
-    """A text in pieces."""
+    """Return a text in pieces."""
     ends = sorted({min(one, len(text)) for one in at} | {0, len(text)})
     return [text[begin:end] for begin, end in pairwise(ends)]
 
 
 def lines_of(pieces: list[str]) -> list[str]:
-    """The lines that these pieces make, the unfinished one included."""
+    """Return the lines of these pieces, including the unfinished one."""
     lines = LineSplitter()
     found = [line for piece in pieces for line in lines.feed(piece)]
     return [*found, *filter(None, [lines.end()])]
 
 
 @given(texts, st.lists(st.integers(0, 60)))
-def test_where_a_text_is_cut_makes_no_difference(text: str, at: list[int]) -> None:
-    """Also between a carriage return and its line feed."""
+def test_the_cuts_between_pieces_do_not_change_the_lines(text: str, at: list[int]) -> None:
+    """A cut may be between a carriage return and its line feed."""
     expected = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
     assert lines_of(cut(text, at)) == [line for line in expected if line.strip()]
 
 
-def test_a_line_without_an_end_is_cut_off_and_says_so() -> None:
-    """A gigabyte without a line feed takes no gigabyte."""
+def test_a_line_without_an_end_is_cut_and_says_so() -> None:
+    """A gigabyte without a line feed takes no gigabyte of memory."""
     lines = LineSplitter()
     for _ in range(100):
         assert not list(lines.feed("x" * 1_000))
@@ -58,7 +58,7 @@ def test_a_line_without_an_end_is_cut_off_and_says_so() -> None:
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, MessageWriter]]:
-    """A pipe's end to read from, and a speaker at the other."""
+    """Yield a pipe's read end, and a speaker at its other end."""
     read_fd, write_fd = os.pipe()
     os.set_blocking(read_fd, False)
     yield read_fd, MessageWriter(write_fd)
@@ -67,8 +67,8 @@ def pipe() -> Iterator[tuple[int, MessageWriter]]:
 
 
 @given(st.lists(st.integers(0, 30_000)))
-def test_messages_arrive_in_whatever_pieces_they_are_read(at: list[int]) -> None:
-    """Small and large, with characters that no encoding has."""
+def test_messages_arrive_however_their_bytes_are_read(at: list[int]) -> None:
+    """The messages are small and large, with characters that no encoding has."""
     sent: list[Message] = [
         Printed("1-5", "stdout", "\ud800 half"),
         Logged("", 35, "SUCCESS", "lib", "m" * 9_000, "", {"n": 1, "o": object()}),
@@ -89,26 +89,26 @@ def test_messages_arrive_in_whatever_pieces_they_are_read(at: list[int]) -> None
 
 
 def json_form(message: Message) -> Message:
-    """A message as it arrives: a value that JSON cannot express becomes its repr."""
+    """Return a message as it arrives: a value that JSON cannot express becomes its repr."""
     kind, *fields = json.loads(json.dumps((type(message).__name__, *message), default=repr))
     return Printed(*fields) if kind == "Printed" else Logged(*fields)
 
 
-def test_what_is_no_message_is_passed_over(pipe: tuple[int, MessageWriter]) -> None:
+def test_other_data_in_the_pipe_is_ignored(pipe: tuple[int, MessageWriter]) -> None:
     """A task can find the pipe and write to it: the supervisor continues."""
     read_fd, speaker = pipe
     reader = MessageReader()
     assert not list(reader.feed(b"\x00\x03\x01" + b"\0" * 8 + b"{]["))
     assert not list(reader.feed(b"\x00\x0c\x01" + b"\0" * 8 + b'["Nothing",1]'[:12]))
-    for number in range(10_000):  # messages whose end never comes take no memory without end
+    for number in range(10_000):  # messages without an end take a limited amount of memory
         list(reader.feed(b"\x00\x01\x00" + number.to_bytes(8, "big") + b"x"))
     speaker.write(Printed("1-5", "stdout", "here"))
     assert list(reader.feed(os.read(read_fd, 100_000))) == [Printed("1-5", "stdout", "here")]
     assert len(reader._unfinished) <= 65
 
 
-def heard(read_fd: int) -> list[Message]:
-    """The messages that have arrived through the pipe."""
+def received(read_fd: int) -> list[Message]:
+    """Return the messages that have arrived through the pipe."""
     return list(MessageReader().feed(os.read(read_fd, 1 << 16)))
 
 
@@ -118,9 +118,9 @@ def test_numbers_that_json_does_not_have_are_texts_in_a_record(pipe: tuple[int, 
     odd = {"loss": math.nan, "best": -math.inf, "big": 10**5_000, "n": 7, "f": 0.5}
     record = logging.makeLogRecord({"msg": "m", "levelno": logging.INFO, **odd})
     ToSupervisor(speaker, lambda: "1-2").emit(record)
-    (told,) = heard(read_fd)
-    assert isinstance(told, Logged)
-    assert told.extra == {
+    (message,) = received(read_fd)
+    assert isinstance(message, Logged)
+    assert message.extra == {
         "loss": "nan",
         "best": "-inf",
         "big": "a whole number of about 5,001 digits",
@@ -129,7 +129,7 @@ def test_numbers_that_json_does_not_have_are_texts_in_a_record(pipe: tuple[int, 
     }
 
 
-def test_what_a_task_does_to_its_standard_output_is_not_felt_by_the_next(pipe: tuple[int, MessageWriter]) -> None:
+def test_a_task_that_changes_its_standard_output_does_not_affect_the_next(pipe: tuple[int, MessageWriter]) -> None:
     """A task closes, detaches, wraps or reconfigures its stream: the next task prints as before."""
     read_fd, speaker = pipe
     stream = stream_of(speaker, "stdout", 1, lambda: "1-2")
@@ -142,4 +142,4 @@ def test_what_a_task_does_to_its_standard_output_is_not_felt_by_the_next(pipe: t
     stream.reconfigure(encoding="ascii", errors="strict", newline="\r\n", write_through=False)
     stream.write("\u20ac\ud800\n")
     assert not stream.closed
-    assert [told.text for told in heard(read_fd) if isinstance(told, Printed)] == ["a", "\u20ac\\ud800\n"]
+    assert [message.text for message in received(read_fd) if isinstance(message, Printed)] == ["a", "\u20ac\\ud800\n"]

@@ -16,7 +16,7 @@ NEVER = 1e9
 
 
 def slots(count: int, *, up: bool = True) -> list[ExecutorPlace]:
-    """Slots with executors that have been useful since the beginning, or with none."""
+    """Return slots with executors that were useful from the beginning, or empty slots."""
     made = [ExecutorPlace(index) for index in range(count)]
     for slot in made if up else ():
         slot.filled(1000 + slot.index)
@@ -25,18 +25,18 @@ def slots(count: int, *, up: bool = True) -> list[ExecutorPlace]:
 
 
 def test_every_empty_slot_is_filled() -> None:
-    """At the start all of them."""
+    """At the start all slots are empty."""
     empty = slots(3, up=False)
     assert plan(empty, Phase.SERVING, NEVER, 0.0) == Plan([Spawn(slot) for slot in empty], None)
 
 
-def test_nothing_is_done_while_all_is_well() -> None:
-    """And the supervisor plans again only after the next event."""
+def test_no_action_is_planned_while_all_executors_run() -> None:
+    """The supervisor plans again only after the next event."""
     assert plan(slots(3), Phase.SERVING, NEVER, 50.0) == Plan([], None)
 
 
-def test_an_executor_that_dies_after_a_useful_life_is_replaced_at_once() -> None:
-    """Its slot is free, its death is not held against it."""
+def test_an_executor_that_dies_after_a_useful_life_is_replaced_immediately() -> None:
+    """Its death delays no later replacement."""
     pool = slots(2)
     pool[1].emptied(100.0)
     assert plan(pool, Phase.SERVING, NEVER, 100.0).actions == [Spawn(pool[1])]
@@ -44,7 +44,7 @@ def test_an_executor_that_dies_after_a_useful_life_is_replaced_at_once() -> None
 
 
 def pauses(deaths: int) -> list[float]:
-    """The pauses after this number of early deaths in a row."""
+    """Return the pauses after this number of early deaths in a row."""
     (slot,) = slots(1, up=False)
     found = []
     for _ in range(deaths):
@@ -54,13 +54,13 @@ def pauses(deaths: int) -> list[float]:
     return found
 
 
-def test_an_executor_that_keeps_dying_at_once_is_replaced_with_growing_pauses() -> None:
-    """The first two deaths are accidents; there is a longest pause, and an end to giving up."""
+def test_an_executor_that_dies_early_is_replaced_after_growing_pauses() -> None:
+    """The first two deaths cause no pause; the pause has a maximum, and its growth an end."""
     assert pauses(6) == [0.0, 0.0, 0.25, 0.5, 1.0, 2.0]
     assert pauses(40)[-1] == PAUSE_MAX_S
 
 
-def test_a_pause_is_waited_for() -> None:
+def test_a_slot_stays_empty_during_its_pause() -> None:
     """The supervisor fills the slot at the planned time, and not before."""
     (slot,) = slots(1, up=False)
     slot.spawn_at = 10.0
@@ -68,8 +68,8 @@ def test_a_pause_is_waited_for() -> None:
     assert plan([slot], Phase.SERVING, NEVER, 10.0) == Plan([Spawn(slot)], None)
 
 
-def test_a_useful_life_ends_a_row_of_deaths() -> None:
-    """The next death is an accident again."""
+def test_a_useful_life_ends_a_row_of_early_deaths() -> None:
+    """The next early death counts as the first."""
     (slot,) = slots(1)
     slot.early_deaths = 7
     slot.emptied(EARLY_DEATH_S)
@@ -89,8 +89,8 @@ def test_draining_asks_each_executor_once_and_waits() -> None:
     assert plan(pool, Phase.DRAINING, 8.0, 1.0) == Plan([], 8.0)
 
 
-def test_when_the_time_is_up_those_who_are_left_are_killed_once() -> None:
-    """The one that has ended needs nothing."""
+def test_executors_that_outlast_the_drain_are_killed_once() -> None:
+    """An executor that has ended needs no action."""
     pool = slots(2)
     pool[0].emptied(1.0)
     assert plan(pool, Phase.DRAINING, 8.0, 8.0).actions == [Kill(pool[1])]
@@ -98,7 +98,7 @@ def test_when_the_time_is_up_those_who_are_left_are_killed_once() -> None:
     assert plan(pool, Phase.DRAINING, 8.0, 9.0) == Plan([], None)
 
 
-def test_a_worker_that_cannot_work_kills_without_asking() -> None:
-    """There is nothing to save."""
+def test_a_worker_that_cannot_work_kills_its_executors_immediately() -> None:
+    """They have no task to finish."""
     pool = slots(1)
     assert plan(pool, Phase.STOPPING, NEVER, 0.0).actions == [Kill(pool[0])]
