@@ -11,7 +11,7 @@ import pytest
 from tests.e2e import tasks
 from tests.e2e.cluster import Cluster
 from tests.e2e.holding import go, running
-from tests.e2e.test_client_processes import accepted, said, start
+from tests.e2e.test_client_processes import accepted, start
 from tests.tidy.tree import ROOT
 from tests.waiting import SOON_S, eventually
 
@@ -41,7 +41,7 @@ def test_the_first_exception_of_a_function_without_the_decorator_is_its_outcome(
             list(client.map(fails, ["in a chunk"] * 2, chunksize=2, timeout=20))
         retried = client.submit(tasks.raises, "again")
         assert client.flush(20)
-        eventually(lambda: grid.says("show", str(retried.task_id), "--json")["state"] == "delayed", "the retry")
+        eventually(lambda: grid.json_of("show", str(retried.task_id), "--json")["state"] == "delayed", "the retry")
         assert retried.cancel()
 
 
@@ -92,7 +92,7 @@ def test_the_end_of_a_program_waits_for_its_tasks_and_their_callbacks(grid: Clus
         running(held)
         assert program.poll() is None
         go(held)
-        assert said(program) == "done 3\n"
+        assert output_of(program) == "done 3\n"
 
 
 def test_ctrl_c_ends_the_wait_of_a_program_that_has_ended(grid: Cluster, held: Path) -> None:
@@ -104,7 +104,7 @@ def test_ctrl_c_ends_the_wait_of_a_program_that_has_ended(grid: Cluster, held: P
         assert any("waits for the outcomes of its tasks. Ctrl-C ends the wait" in line for line in lines)
         program.send_signal(signal.SIGINT)
         assert any("Ctrl-C has ended the wait" in line for line in lines)
-        assert said(program) == ""
+        assert output_of(program) == ""
     assert accepted(grid) == 1
 
 
