@@ -11,7 +11,7 @@ import pytest
 from tests.e2e import tasks
 from tests.e2e.cluster import Cluster
 from tests.e2e.holding import go, running
-from tests.e2e.test_client_processes import accepted, start
+from tests.e2e.test_client_processes import accepted, output_of, start
 from tests.tidy.tree import ROOT
 from tests.waiting import SOON_S, eventually
 
